@@ -1,0 +1,34 @@
+# Two commands: `make run` and `make test`. Each sets up what it needs; Python 3.11 and make are enough.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.installed
+export PIP_DISABLE_PIP_VERSION_CHECK = 1
+export PYTHONUNBUFFERED = 1
+
+.DEFAULT_GOAL := help
+.PHONY: help run test check install clean
+
+help:  ## what there is
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+run: $(READY)  ## the main job on the pocket; ARGS="my.yaml --set seeds=0,1" changes it
+	@$(BIN)/lycoris run $(ARGS)
+
+test: $(READY)  ## every test that needs neither a GPU nor minutes
+	@$(BIN)/python -m pytest -q -m "not slow and not gpu" $(ARGS)
+
+check: $(READY)  ## lint, format
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
+
+install: $(READY)  ## only the set-up
+
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' \
+	    || { echo "Python 3.11 is needed: make PYTHON=/path/to/python3.11"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet -c constraints.txt -e '.[test]'
+	@touch $(READY)
+
+clean:  ## remove the environment and everything that runs have made
+	rm -rf $(VENV) runs

@@ -1,0 +1,134 @@
+"""The `lycoris` command."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from flows.server import prefect_server, quieten
+from lycoris.errors import InputError
+
+RUN_HELP = """\
+Customize a text-to-image model to some pictures, in several ways, and measure what each way did.
+
+With no arguments: the experiment in experiment.yaml here, or else the default one. It takes the pictures in
+data/, captions them in three ways, trains four kinds of adapters on the small embedded model, draws with each
+and with the untouched model, scores five dimensions and writes one report.html. What was done before is not
+done again.
+"""
+RUN_EXAMPLES = """\
+examples:
+  lycoris run                                       the default experiment, about ten minutes on two cores
+  lycoris run --set concepts=hornling --set algorithms=lora,lokr --set captions=none
+  lycoris run --set data=my-photos                  your pictures, as my-photos/<category>/<class>/*.jpg
+  lycoris run --set base=stable-diffusion-v1-5/stable-diffusion-v1-5 --set steps=800
+  lycoris run my.yaml --set seeds=0,1,2 --json      one JSON object as the last line, for programs
+  lycoris run --set 'algorithms=[lora, {algorithm: lokr, factor: 4}]'
+
+options of an experiment (name, default, meaning):
+"""
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command line.
+
+    Args:
+        argv: arguments without the program's name; None for the process's own.
+
+    Returns:
+        0; 1 when a step failed; 2 when something the user gave is wrong; 130 after Ctrl-C.
+    """
+    quieten()
+    arguments = _parser().parse_args(argv)
+    try:
+        return arguments.command(arguments)
+    except InputError as error:
+        print(f"lycoris: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(
+            "\nlycoris: stopped. What is finished is kept; the same command goes on from there.",
+            file=sys.stderr,
+        )
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="lycoris", description="Customize text-to-image models, and know what the customization did."
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    run = commands.add_parser(
+        "run",
+        help="train adapters on pictures, score them against their base, report",
+        description=RUN_HELP,
+        epilog=RUN_EXAMPLES + _options(),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    run.add_argument("experiment", nargs="?", type=Path, help="a YAML file of options (see below)")
+    run.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change one option; repeatable")
+    run.add_argument("--json", action="store_true", help="print the result as one JSON object, last line of stdout")
+    run.set_defaults(command=_run)
+
+    convert = commands.add_parser("convert", help="rewrite an adapter file in another format")
+    convert.add_argument("source", type=Path)
+    convert.add_argument("target", type=Path)
+    convert.add_argument("--format", default="lycoris", help="lycoris (default), peft, diffusers")
+    convert.set_defaults(command=_convert)
+    return parser
+
+
+def _options() -> str:
+    """The experiment's options, a line each, from the record itself."""
+    from flows.experiment import Experiment, Images, Sampling
+
+    lines = []
+
+    def add(prefix: str, model: Any) -> None:
+        for name, field in model.model_fields.items():
+            if name in ("images", "sampling"):
+                add(f"{name}.", {"images": Images, "sampling": Sampling}[name])
+                continue
+            default = field.default
+            if name == "algorithms":
+                default = [entry.algorithm for entry in default]
+            shown = ",".join(map(str, default)) if isinstance(default, tuple | list) else str(default)
+            lines.append(f"  {prefix + name:<20} {'-' if default is None else shown:<26} {field.description or ''}")
+
+    add("", Experiment)
+    return "\n".join(lines)
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    from flows.experiment import read
+
+    file = arguments.experiment
+    if file is None and Path("experiment.yaml").is_file():
+        file = Path("experiment.yaml")
+    experiment = read(file, tuple(arguments.set))
+    with prefect_server(experiment.output / "prefect"):
+        from flows.customize import customize_with, workers
+
+        result = customize_with(workers(experiment))(experiment)
+    failed = [adapter for adapter in result["adapters"] if adapter.get("error")]
+    if arguments.json:
+        sys.stdout.flush()
+        print(json.dumps(result, allow_nan=False, default=os.fspath))
+    return 1 if failed else 0
+
+
+def _convert(arguments: argparse.Namespace) -> int:
+    import lycoris
+
+    lycoris.convert(arguments.source, arguments.target, format=arguments.format)
+    print(arguments.target)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

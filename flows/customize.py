@@ -1,0 +1,235 @@
+"""The main job: version the data, caption, train, draw, score, log and register, then report.
+
+Data goes one way: data -> captions -> adapter -> images -> features -> scores -> ranks -> report. Every step
+is a Prefect task that finds its own finished work by content key, so that a run which died, or a study that
+grew by one concept, does only what is new.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from prefect import flow
+from prefect.task_runners import ProcessPoolTaskRunner
+
+from flows import results
+from flows.experiment import Experiment
+from lycoris.store import Store, key
+from tasks import progress, tracking
+from tasks.adapter import FILE, adapter
+from tasks.captions import captions
+from tasks.export import export
+from tasks.images import drawn, images
+from tasks.ranks import ranks
+from tasks.records import Captioned, Cell, Place
+from tasks.report import report
+from tasks.scores import features, scores
+from tasks.sheet import contact_sheet
+from tasks.sources import Sources, sources
+from tasks.versioning import data_version
+
+PROJECT = Path(__file__).resolve().parent.parent
+OF_BASE = "base"
+
+
+def workers(experiment: Experiment) -> int:
+    """How many processes work side by side: one a core, one on a GPU, unless the experiment says."""
+    if experiment.workers:
+        return experiment.workers
+    import torch
+
+    return 1 if torch.cuda.is_available() else max(1, len(os.sched_getaffinity(0)))
+
+
+def customize_with(count: int) -> Callable[[Experiment], dict[str, Any]]:
+    """The flow on `count` worker processes."""
+    return customize.with_options(task_runner=ProcessPoolTaskRunner(max_workers=count))
+
+
+@flow(name="customize", task_runner=ProcessPoolTaskRunner(max_workers=2))
+def customize(experiment: Experiment = Experiment()) -> dict[str, Any]:  # noqa: B008 - frozen
+    """Customize a base to every chosen concept, in every chosen way, and say what each way did.
+
+    Args:
+        experiment: what to do; `flows.experiment.Experiment` tells every option.
+
+    Returns:
+        ``{"report", "data_version", "seconds", "adapters": [...]}``, as `lycoris run --json` prints it.
+
+    Raises:
+        InputError: something in the experiment or in the data is wrong.
+    """
+    started = time.monotonic()
+    store = Store(experiment.output / "store")
+    store.sweep()
+    place = Place(store.root.resolve(), (experiment.output / ".progress").resolve())
+    version = data_version(experiment.data, PROJECT)
+    said(f"data      {version.path} is version {version.hash}, {version.files} files")
+    models = sources(experiment.base, experiment.encoders, experiment.style_encoder, experiment.tagger)
+    with progress.shown(place.progress) as shown:
+        captioned = captions.submit(
+            place,
+            data=Path(version.path),
+            concepts_file=experiment.concepts_file,
+            names=experiment.concepts,
+            tagger=models.tagger,
+            base=experiment.base,
+            strategies=experiment.captions,
+            counts=experiment.images.model_dump(),
+            seed=experiment.sampling.seed,
+        ).result()
+        cells = [
+            (Cell(concept.name, adapter.label, strategy, seed), concept, experiment.settings(adapter))
+            for concept in captioned
+            for adapter in experiment.algorithms
+            for strategy in experiment.captions
+            for seed in experiment.seeds
+        ]
+        shown.expect(len(captioned) * (3 + 2 * len(experiment.captions)) + 5 * len(cells))
+        work = _start(place, experiment, models, captioned, cells)
+        outcome = _finish(experiment, version, models, captioned, cells, work)
+        study = results.study(
+            experiment, version, models, captioned, outcome, time.monotonic() - started, project=PROJECT
+        )
+        page = report(place, study, experiment.output / experiment.name / "report.html")
+    tracking.close_study(outcome.server, outcome.parent, page, results.table(outcome, page.parent / "scores.csv"))
+    seconds = time.monotonic() - started
+    said(f"report    {page}   ({seconds:.0f} s)")
+    return results.summary(outcome, page, version, seconds)
+
+
+def _start(
+    place: Place, experiment: Experiment, models: Sources, captioned: list[Captioned], cells: list[Any]
+) -> dict[Any, Any]:
+    """Hand every step to the task runner; each waits only for the steps that it needs.
+
+    Returns:
+        Futures by (what, cell).
+    """
+    base, base_digest = models.base
+    draw = {"base": base, "base_digest": base_digest, "sampling": experiment.sampling.model_dump()}
+    look = {"encoders": models.encoders, "style_encoder": models.style_encoder, "tagger": models.tagger}
+    work: dict[Any, Any] = {}
+    for cell, concept, settings in cells:
+        work["adapter", cell] = adapter.submit(
+            place,
+            cell,
+            base=base,
+            base_digest=base_digest,
+            pictures=concept.pictures,
+            picture_digest=concept.digest,
+            captions=concept.captions[cell.captions],
+            settings=settings,
+        )
+    for concept in captioned:
+        name = concept.name
+        work["references", name] = features.submit(
+            place, f"{name} · references", pictures=concept.pictures, digest=concept.digest,
+            category=concept.category, **look,
+        )  # fmt: skip
+        # What no caption strategy changes is drawn with the untouched base once, training captions once each.
+        shared = {kind: some for kind, some in concept.prompts[experiment.captions[0]].items() if kind != "train"}
+        common = images.submit(place, f"{name} · {OF_BASE}", adapter=None, prompts=shared, **draw)
+        for strategy in experiment.captions:
+            own = {kind: some for kind, some in concept.prompts[strategy].items() if kind == "train"}
+            label = f"{name} · {OF_BASE} · {strategy}"
+            made = [common, images.submit(place, label, adapter=None, prompts=own, **draw)] if own else [common]
+            work[OF_BASE, name, strategy] = made
+            work["seen", name, strategy] = features.submit(place, label, made=made, category=concept.category, **look)
+    for cell, concept, _ in cells:
+        label = cell.label
+        work["images", cell] = images.submit(
+            place, label, adapter=work["adapter", cell], prompts=concept.prompts[cell.captions], **draw
+        )
+        seen = features.submit(place, label, made=[work["images", cell]], category=concept.category, **look)
+        work["scores", cell] = scores.submit(
+            place,
+            label,
+            references=work["references", concept.name],
+            drawings=seen,
+            base=work["seen", concept.name, cell.captions],
+            category=concept.category,
+        )
+    return work
+
+
+def _finish(
+    experiment: Experiment,
+    version: Any,
+    models: Sources,
+    captioned: list[Captioned],
+    cells: list[Any],
+    work: Mapping[Any, Any],
+) -> results.Outcome:
+    """Log each adapter as its scores come in, then crown a champion for each concept."""
+    server = tracking.server(experiment.output)
+    settings = experiment.model_dump(mode="json", exclude={"concepts", "data", "output", "workers"})
+    parent = tracking.open_study(server, experiment.name, key("study", settings), settings, version)
+    outcome = results.Outcome(server, parent)
+    folder = experiment.output / experiment.name
+    (folder / "sheets").mkdir(parents=True, exist_ok=True)
+    commit = results.commit(PROJECT)
+    for concept in captioned:
+        for strategy in experiment.captions:
+            outcome.bases[concept.name, strategy] = [
+                future.result() for future in work[OF_BASE, concept.name, strategy]
+            ]
+    for cell, concept, chosen in cells:
+        try:
+            made = work["adapter", cell].result()
+            pictures = work["images", cell].result()
+            scored = work["scores", cell].result()
+        except Exception as error:
+            outcome.failed[cell] = f"{type(error).__name__}: {error}"
+            said(f"failed    {cell.label}: {error}")
+            continue
+        facts = results.facts(made)
+        lineage = {
+            "base_digest": models.base[1],
+            "data_version": version.hash,
+            "commit": commit,
+            "captions_list": json.dumps(concept.captions[cell.captions], ensure_ascii=False),
+        }
+        file = folder / "adapters" / f"{cell.name}.safetensors"
+        export(made.folder / FILE, file, scores=scored.records, lineage=lineage)
+        sheet = contact_sheet(concept.pictures, drawn(pictures), folder / "sheets" / f"{cell.name}.png")
+        tracked = tracking.track(
+            server,
+            experiment.name,
+            parent,
+            key("tracking", {"adapter": made.key, "images": pictures.key, "scores": scored.key}),
+            cell,
+            settings=chosen,
+            losses=facts["losses"],
+            scores=scored.records,
+            captions=results.caption_rows(concept, cell.captions),
+            adapter=file,
+            grid=sheet,
+            base=models.base[0],
+            version=version,
+            lineage={"base.digest": models.base[1], "commit": commit},
+        )
+        outcome.cells[cell] = results.CellOutcome(concept, made, pictures, scored, file, facts, chosen, tracked)
+    for concept in captioned:
+        mine = {cell: one for cell, one in outcome.cells.items() if cell.concept == concept.name}
+        choice = ranks(
+            concept.name,
+            {cell.name: one.scores.records for cell, one in mine.items()},
+            {cell.name: one.file.stat().st_size for cell, one in mine.items()},
+        )
+        if choice is not None:
+            winner = next(cell for cell in mine if cell.name == choice.adapter)
+            tracking.crown(server, concept.name, mine[winner].tracked.version, choice.reason)
+            outcome.choices[concept.name] = choice
+    return outcome
+
+
+def said(text: str) -> None:
+    """One line to the person who started the flow."""
+    print(text, file=sys.stderr, flush=True)

@@ -1,0 +1,233 @@
+"""What a run does, as one typed record: the flow's parameter, the YAML file's shape, and `--set`'s names."""
+
+from __future__ import annotations
+
+import difflib
+import math
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from flows.recipes import recipe
+from lycoris.errors import InputError, unknown
+
+CaptionStrategy = Literal["none", "all", "adjusted"]
+PromptType = Literal["train", "trigger", "alter", "style"]
+
+
+class Record(BaseModel):
+    """A frozen record that refuses names it does not know."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+
+
+class Adapter(Record):
+    """One way of adapting the base. What is left out comes from the base's recipe for the algorithm."""
+
+    algorithm: str = Field(description="lora, loha, lokr, full (native) or any other in lycoris.ALGORITHMS")
+    preset: str | None = Field(None, description="which layers: attn-only, attn-mlp, full, ...")
+    rank: int | None = Field(None, ge=1)
+    alpha: float | None = Field(None, gt=0)
+    factor: int | None = Field(None, description="how LoKr splits dimensions; -1 is the most even split")
+    learning_rate: float | None = Field(None, gt=0)
+    steps: int | None = Field(None, ge=1)
+
+    @field_validator("algorithm")
+    @classmethod
+    def _known(cls, name: str) -> str:
+        from lycoris.adapters import ALGORITHMS
+
+        name = {"native": "full"}.get(name, name)
+        if name not in ALGORITHMS:
+            raise unknown("algorithm", name, [*ALGORITHMS, "native"])
+        return name
+
+    @property
+    def label(self) -> str:
+        """The algorithm's name, followed by whatever was set by hand: ``"lora rank=16"``."""
+        extra = self.model_dump(exclude={"algorithm"}, exclude_none=True)
+        return " ".join([self.algorithm, *(f"{name}={value}" for name, value in extra.items())])
+
+
+class Images(Record):
+    """How many pictures are drawn of each prompt type, by the adapter and again by the untouched base."""
+
+    train: int = Field(12, ge=0, description="prompts are the training captions")
+    trigger: int = Field(12, ge=0, description="the trigger alone")
+    alter: int = Field(20, ge=0, description="the concept in ten new situations")
+    style: int = Field(10, ge=0, description="the concept in five art styles")
+
+    @model_validator(mode="after")
+    def _some(self) -> Images:
+        if self.train + self.trigger + self.alter + self.style == 0:
+            raise ValueError("at least one prompt type needs a picture")
+        return self
+
+
+class Sampling(Record):
+    """How pictures are drawn."""
+
+    scheduler: str = Field("ddim", description="any scheduler of lycoris.sampling.SCHEDULERS")
+    steps: int = Field(25, ge=1)
+    guidance: float = Field(7.0, ge=1)
+    seed: int = Field(1000, ge=0, description="of the first picture of each prompt type; the n-th adds n")
+    batch_size: int = Field(16, ge=1)
+
+
+class Experiment(Record):
+    """One study: every chosen concept x adapter x caption strategy x seed, scored beside the base."""
+
+    name: str = Field("pocket", min_length=1, max_length=80, description="the study's name in MLflow")
+    data: Path = Field(Path("data"), description="folder <category>/<class>/[<subclass>/]image")
+    concepts_file: Path | None = Field(None, description="default: concepts.yaml in the data folder")
+    concepts: tuple[str, ...] | None = Field(None, description="class names; default: every concept")
+    base: str = Field("pocket", description="pocket, a diffusers folder, or a hub name")
+    algorithms: tuple[Adapter, ...] = Field(
+        tuple(Adapter.model_construct(algorithm=name) for name in ("lora", "loha", "lokr", "full")),
+        description="names, or mappings with rank, alpha, factor, preset, learning_rate, steps",
+    )
+    captions: tuple[CaptionStrategy, ...] = Field(("none", "all", "adjusted"), description="tag strategies")
+    seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field((0,), description="one adapter is trained for each")
+    tagger: str = Field("pocket", description="pocket, sidecar, a folder, or a hub name")
+    encoders: tuple[str, ...] = Field(("clip", "dinov2", "convnextv2"), description="for the scores")
+    style_encoder: str = Field("vgg", description="for the style losses")
+    steps: int | None = Field(None, ge=1, description="training steps; default: the base's recipe")
+    batch_size: int | None = Field(None, ge=1, description="pictures a training step; default: the recipe")
+    images: Images = Images()
+    sampling: Sampling = Sampling()
+    output: Path = Field(Path("runs"), description="where everything is kept")
+    workers: int | None = Field(None, ge=1, description="processes; default: one a core, one on a GPU")
+
+    @field_validator("algorithms", mode="before")
+    @classmethod
+    def _names(cls, value: Any) -> Any:
+        value = _listed(value)
+        return [{"algorithm": entry} if isinstance(entry, str) else entry for entry in value]
+
+    @field_validator("captions", "concepts", "seeds", "encoders", mode="before")
+    @classmethod
+    def _lists(cls, value: Any) -> Any:
+        return value if value is None else _listed(value)
+
+    @model_validator(mode="after")
+    def _distinct(self) -> Experiment:
+        for name in ("algorithms", "captions", "seeds", "encoders"):
+            values = getattr(self, name)
+            if not values:
+                raise ValueError(f"`{name}` is empty: name at least one")
+            if len({str(value) for value in values}) < len(values):
+                raise ValueError(f"`{name}` names something twice")
+        return self
+
+    def settings(self, adapter: Adapter) -> dict[str, Any]:
+        """Everything that decides one adapter's training, the base's recipe filled in.
+
+        Returns:
+            ``{"algorithm", "preset", "rank", "alpha", "factor", "training": {...}}``.
+        """
+        chosen = recipe(self.base, adapter.algorithm)
+        network = {
+            name: getattr(adapter, name) if getattr(adapter, name) is not None else chosen["network"].get(name)
+            for name in ("preset", "rank", "alpha", "factor")
+        }
+        if adapter.rank is not None and adapter.alpha is None:  # keep the recipe's scale when only rank is given
+            alpha, rank = chosen["network"].get("alpha"), chosen["network"].get("rank")
+            network["alpha"] = adapter.rank * alpha / rank if alpha and rank else float(adapter.rank)
+        training = dict(chosen["training"])
+        if steps := adapter.steps or self.steps:
+            training.pop("epochs", None)
+            training["steps"] = steps
+            training["warmup_steps"] = min(training["warmup_steps"], steps // 10)
+        if self.batch_size:
+            training["batch_size"] = self.batch_size
+        if adapter.learning_rate:
+            training["learning_rate"] = adapter.learning_rate
+        return {"algorithm": adapter.algorithm, **network, "training": training}
+
+
+def _listed(value: Any) -> Any:
+    """`--set seeds=1` and `--set algorithms=lora,lokr` mean lists."""
+    if isinstance(value, str):
+        return [part.strip() for part in value.split(",") if part.strip()]
+    return value if isinstance(value, list | tuple) else [value]
+
+
+def read(file: Path | None, changes: tuple[str, ...] = ()) -> Experiment:
+    """An experiment from a YAML file and ``key=value`` changes to it.
+
+    Args:
+        file: None for the default experiment.
+        changes: such as ``"seeds=0,1"`` or ``"images.trigger=4"``; values are YAML.
+
+    Raises:
+        InputError: the file is missing or is no mapping, a name is unknown, a value breaks its rule.
+    """
+    values: dict[str, Any] = {}
+    if file is not None:
+        try:
+            values = yaml.safe_load(Path(file).read_text(encoding="utf-8")) or {}
+        except OSError as error:
+            raise InputError(f"The experiment file `{file}` cannot be read: {error.strerror}.") from error
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
+            raise InputError(f"The experiment file `{file}` is not readable YAML: {error}") from error
+        if not isinstance(values, dict):
+            raise InputError(f"The experiment file `{file}` must hold `name: value` lines.")
+    for change in changes:
+        name, equals, text = change.partition("=")
+        if not equals:
+            raise InputError(f"`--set {change}`: expected `key=value`.")
+        target = values
+        *parents, last = name.strip().split(".")
+        for parent in parents:
+            target = target.setdefault(parent, {})
+            if not isinstance(target, dict):
+                raise InputError(f"`--set {change}`: `{parent}` is no group of options.")
+        try:
+            target[last] = yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            raise InputError(f"`--set {change}`: the value is not readable YAML.") from error
+    return parse(values)
+
+
+def parse(values: dict[str, Any]) -> Experiment:
+    """An experiment from plain values, every fault told in the user's words (`InputError`)."""
+    try:
+        return Experiment.model_validate(values)
+    except ValidationError as error:
+        raise InputError(_told(error)) from error
+
+
+def _told(error: ValidationError) -> str:
+    lines = []
+    for fault in error.errors():
+        where = ".".join(str(part) for part in fault["loc"])
+        if fault["type"] == "extra_forbidden":
+            fields = _fields(fault["loc"][:-1])
+            lines.append(str(unknown("option", fault["loc"][-1], fields)))
+        elif fault["type"] == "literal_error":
+            allowed = [part.strip("' ") for part in fault["ctx"]["expected"].replace(" or ", ", ").split(",")]
+            near = difflib.get_close_matches(str(fault["input"]), allowed, n=1)
+            hint = f" Did you mean `{near[0]}`?" if near else ""
+            lines.append(f"Option `{where}` must be one of {', '.join(allowed)}, but got `{fault['input']}`.{hint}")
+        elif isinstance(fault.get("ctx", {}).get("error"), InputError):
+            lines.append(str(fault["ctx"]["error"]))
+        else:
+            message = fault["msg"].removeprefix("Value error, ")
+            given = fault["input"]
+            shown = "" if isinstance(given, dict | Experiment | Images) else f", but got `{given}`"
+            lines.append(f"Option `{where}`: {message}{shown}.".replace("..", ".") if where else f"{message}.")
+    return "\n".join(dict.fromkeys(lines))
+
+
+def _fields(place: tuple[Any, ...]) -> list[str]:
+    model: type[BaseModel] = Experiment
+    for part in place:
+        model = {"images": Images, "sampling": Sampling, "algorithms": Adapter}.get(str(part), model)
+    return list(model.model_fields)
+
+
+def count(experiment: Experiment, concepts: int) -> int:
+    """How many adapters the experiment trains."""
+    return math.prod((concepts, len(experiment.algorithms), len(experiment.captions), len(experiment.seeds)))

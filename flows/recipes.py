@@ -1,0 +1,44 @@
+"""How each algorithm is trained when the user says nothing: one recipe a base and algorithm.
+
+The pocket's were found by trying (`docs/pocket.md` says how); those of full-size bases are the defaults of
+arXiv 2309.14859, table of hyperparameters.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+# Learning rate, rank, alpha, factor.
+_NETWORKS: dict[str, dict[str, dict[str, Any]]] = {
+    "pocket": {
+        "lora": {"rank": 8, "alpha": 8.0, "learning_rate": 2e-3},
+        "loha": {"rank": 4, "alpha": 4.0, "learning_rate": 2e-3},
+        "lokr": {"factor": 8, "learning_rate": 2e-3},
+        "full": {"learning_rate": 3e-4},
+    },
+    "paper": {
+        "lora": {"rank": 8, "alpha": 4.0, "learning_rate": 5e-4},
+        "loha": {"rank": 4, "alpha": 2.0, "learning_rate": 5e-4},
+        "lokr": {"factor": 8, "learning_rate": 5e-4},
+        "full": {"learning_rate": 1e-6},
+    },
+}
+_OTHERS = {"learning_rate": 5e-4}
+_TRAINING = {
+    "pocket": {"steps": 240, "batch_size": 6, "warmup_steps": 10, "caption_dropout": 0.05, "min_snr": 5.0},
+    "paper": {"epochs": 50, "batch_size": 8, "warmup_steps": 100, "caption_dropout": 0.05},
+}
+_PRESET = {"pocket": "full", "paper": "attn-mlp"}
+
+
+def recipe(base: str, algorithm: str) -> dict[str, dict[str, Any]]:
+    """The default settings of an algorithm on a base.
+
+    Returns:
+        ``{"network": {"preset", "rank", "alpha", "factor"}, "training": {...}}``; what an algorithm has no use
+        for is absent.
+    """
+    kind = base if base in _TRAINING else "paper"
+    network = {"preset": _PRESET[kind], **_NETWORKS[kind].get(algorithm, _OTHERS)}
+    rate = network.pop("learning_rate")
+    return {"network": network, "training": {**_TRAINING[kind], "learning_rate": rate}}

@@ -1,0 +1,203 @@
+"""What a study found, in the shapes that people and programs read: the report's, the table's and the JSON's."""
+
+from __future__ import annotations
+
+import json
+import platform
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from flows.experiment import Experiment
+from lycoris.analysis import RULE, Choice
+from tasks.adapter import FACTS
+from tasks.images import drawn
+from tasks.records import Captioned, Cell, Made
+from tasks.scores import Scored
+from tasks.sources import Sources
+from tasks.tracking import Server, Tracked
+from tasks.versioning import DataVersion
+
+
+@dataclass(frozen=True)
+class CellOutcome:
+    """All that came of one adapter."""
+
+    concept: Captioned
+    adapter: Made
+    images: Made
+    scores: Scored
+    file: Path
+    facts: Mapping[str, Any]
+    settings: Mapping[str, Any]
+    tracked: Tracked
+
+    @property
+    def cached(self) -> bool:
+        return self.adapter.cached and self.images.cached and self.scores.cached
+
+
+@dataclass
+class Outcome:
+    """All that came of a study, filled as it comes in."""
+
+    server: Server
+    parent: str
+    cells: dict[Cell, CellOutcome] = field(default_factory=dict)
+    failed: dict[Cell, str] = field(default_factory=dict)
+    bases: dict[tuple[str, str], list[Made]] = field(default_factory=dict)
+    choices: dict[str, Choice] = field(default_factory=dict)
+
+
+def facts(made: Made) -> dict[str, Any]:
+    """What is known of a training: ``losses``, ``parameters``, ``layers``, ``seconds``."""
+    return json.loads((made.folder / FACTS).read_text())
+
+
+def caption_rows(concept: Captioned, strategy: str) -> list[dict[str, str]]:
+    """A concept's captions as a table."""
+    return [
+        {"picture": path.name, "strategy": strategy, "caption": caption}
+        for path, caption in zip(concept.pictures, concept.captions[strategy], strict=True)
+    ]
+
+
+def commit(project: Path) -> str:
+    """The commit of the code, with a mark when the tree was changed; "unknown" outside a repository."""
+    command = ["git", "-C", str(project), "describe", "--always", "--dirty", "--abbrev=12"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return "unknown"
+
+
+def study(
+    experiment: Experiment,
+    version: DataVersion,
+    models: Sources,
+    captioned: list[Captioned],
+    outcome: Outcome,
+    seconds: float,
+    *,
+    project: Path,
+) -> dict[str, Any]:
+    """What `lycoris.report.render` takes."""
+    from lycoris.metrics import describe
+
+    adapters = [_adapter(cell, one, outcome) for cell, one in outcome.cells.items()]
+    adapters += [{"name": cell.name, **_described(cell), "error": error} for cell, error in outcome.failed.items()]
+    return {
+        "title": f"Study {experiment.name}",
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "command": " ".join(["lycoris", *sys.argv[1:]]),
+        "seconds": seconds,
+        "data_version": version.hash,
+        "commit": commit(project),
+        "base": {"name": models.base[0], "digest": models.base[1]},
+        "settings": experiment.model_dump(mode="json"),
+        "hardware": _hardware(),
+        "rule": RULE,
+        "concepts": [_concept(concept) for concept in captioned],
+        "metrics": describe(),
+        "bases": [
+            {"concept": concept, "captions": strategy, "drawings": _joined(made)}
+            for (concept, strategy), made in outcome.bases.items()
+        ],
+        "adapters": adapters,
+    }
+
+
+def _hardware() -> str:
+    import os
+
+    import torch
+
+    if torch.cuda.is_available():
+        return torch.cuda.get_device_name(0)
+    return f"{len(os.sched_getaffinity(0))} CPU cores ({platform.machine()})"
+
+
+def _concept(concept: Captioned) -> dict[str, Any]:
+    return {
+        "name": concept.name,
+        "category": concept.category,
+        "trigger": concept.trigger,
+        "class_noun": concept.class_noun,
+        "description": concept.description,
+        "references": [str(path) for path in concept.pictures],
+        "captions": {name: list(texts) for name, texts in concept.captions.items()},
+        "inherent": list(concept.inherent),
+    }
+
+
+def _joined(made: list[Made]) -> dict[str, Any]:
+    return {kind: some for stage in made for kind, some in drawn(stage).items()}
+
+
+def _described(cell: Cell) -> dict[str, Any]:
+    return {
+        "concept": cell.concept,
+        "algorithm": cell.algorithm,
+        "captions": cell.captions,
+        "seed": cell.seed,
+    }
+
+
+def _adapter(cell: Cell, one: CellOutcome, outcome: Outcome) -> dict[str, Any]:
+    choice = outcome.choices.get(cell.concept)
+    champion = choice is not None and choice.adapter == cell.name
+    return {
+        "name": cell.name,
+        **_described(cell),
+        "file": str(one.file),
+        "bytes": one.file.stat().st_size,
+        "parameters": one.facts["parameters"],
+        "run_id": one.tracked.run_id,
+        "cached": one.cached,
+        "champion": champion,
+        "reason": choice.reason if choice is not None and champion else None,
+        "seconds": {"train": one.facts["seconds"], "draw": one.images.seconds},
+        "losses": one.facts["losses"],
+        "settings": dict(one.settings),
+        "scores": {record["name"]: record for record in one.scores.records},
+        "drawings": drawn(one.images),
+    }
+
+
+def table(outcome: Outcome, out: Path) -> Path:
+    """Every score of every adapter as a CSV file, one row a score."""
+    import pandas as pd
+
+    rows = [
+        {**_described(cell), "run_id": one.tracked.run_id, **record}
+        for cell, one in outcome.cells.items()
+        for record in one.scores.records
+    ]
+    pd.DataFrame(rows).to_csv(out, index=False)
+    return out
+
+
+def summary(outcome: Outcome, page: Path, version: DataVersion, seconds: float) -> dict[str, Any]:
+    """What `lycoris run --json` prints."""
+    adapters: list[dict[str, Any]] = [
+        {
+            **_described(cell),
+            "file": str(one.file.resolve()),
+            "run_id": one.tracked.run_id,
+            "scores": {record["name"]: record["value"] for record in one.scores.records},
+            "base_scores": {record["name"]: record["base"] for record in one.scores.records},
+            "cached": one.cached,
+        }
+        for cell, one in outcome.cells.items()
+    ]
+    adapters += [{**_described(cell), "error": error} for cell, error in outcome.failed.items()]
+    return {
+        "report": str(page.resolve()),
+        "data_version": version.hash,
+        "seconds": round(seconds, 1),
+        "adapters": adapters,
+    }

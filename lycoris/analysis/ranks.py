@@ -1,0 +1,51 @@
+"""Scaled ranks: what makes scores of unlike units comparable within one concept."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+
+def scaled_ranks(values: Sequence[float | None], *, higher_is_better: bool) -> list[float | None]:
+    """Ranks scaled to [0, 1], 1 the best; equal values share their mean rank.
+
+    Args:
+        values: one score of each contestant; None takes no part.
+        higher_is_better: False for distances.
+
+    Returns:
+        One rank each: None where there was no value, 0.5 for a contestant without a rival.
+
+    Source: arXiv 2309.14859, section 5 (scaled rank within a category and class).
+    """
+    series = pd.Series(list(values), dtype="float64")
+    ranks = series.rank(ascending=higher_is_better, method="average")
+    count = int(series.notna().sum())
+    scaled = (ranks - 1) / (count - 1) if count > 1 else ranks * 0 + 0.5
+    return [None if pd.isna(rank) else float(rank) for rank in scaled]
+
+
+def dimension_ranks(rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
+    """The mean scaled rank of each adapter in each dimension.
+
+    Args:
+        rows: the scores of the adapters of *one* concept, each with ``adapter``, ``name``, ``value``,
+            ``dimension`` and ``higher_is_better``.
+
+    Returns:
+        A table of ranks in [0, 1], adapters by dimensions, both sorted by name. First the metrics of one
+        dimension are averaged within each metric (over prompt types and encoders), then over metrics, so
+        that a metric does not weigh more for having been taken with more encoders.
+    """
+    table = pd.DataFrame(list(rows))
+    if table.empty:
+        return pd.DataFrame()
+    table["rank"] = float("nan")
+    for _, group in table.groupby("name"):
+        better = bool(group["higher_is_better"].iloc[0])
+        table.loc[group.index, "rank"] = scaled_ranks(group["value"].tolist(), higher_is_better=better)
+    table["metric"] = table["name"].str.partition("/")[0]
+    by_metric = table.groupby(["adapter", "dimension", "metric"])["rank"].mean()
+    return by_metric.groupby(["adapter", "dimension"]).mean().unstack("dimension").sort_index()

@@ -1,0 +1,171 @@
+"""Finished work, kept under the hash of all it depended on, so that it is never done twice.
+
+A *stage* is one step of the pipeline (captions, train, draw ...). Its key is the SHA-256 of everything its
+result depends on; its output is a folder under that key, which appears whole or not at all.
+"""
+
+from __future__ import annotations
+
+import ast
+import errno
+import hashlib
+import json
+import os
+import shutil
+import time
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from lycoris.errors import InputError
+
+RECORD = "stage.json"
+PACKAGE = Path(__file__).parent
+
+
+def key(stage: str, inputs: Mapping[str, Any]) -> str:
+    """The content key of a stage: 64 hexadecimal digits.
+
+    Args:
+        stage: the stage's name.
+        inputs: everything the result depends on, as values that JSON can hold.
+    """
+    text = json.dumps({"stage": stage, **inputs}, sort_keys=True, ensure_ascii=True, allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of one file's bytes, as 64 hexadecimal digits."""
+    with open(path, "rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def folder_digest(folder: Path) -> str:
+    """SHA-256 over the names and bytes of every file below a folder, hidden ones left out."""
+    whole = hashlib.sha256()
+    for path in sorted(folder.rglob("*")):
+        relative = path.relative_to(folder)
+        if path.is_file() and not any(part.startswith(".") for part in relative.parts):
+            whole.update(f"{relative.as_posix()}\0{file_digest(path)}\n".encode())
+    return whole.hexdigest()
+
+
+@lru_cache
+def code_version(*places: str) -> str:
+    """The version of the code of a stage: a hash that comments, docstrings and layout do not change.
+
+    Args:
+        places: files or folders of the ``lycoris`` package the stage runs through, such as ``"training"``.
+
+    Returns:
+        16 hexadecimal digits.
+    """
+    whole = hashlib.sha256()
+    for place in sorted(places):
+        root = PACKAGE / place
+        files = sorted(root.rglob("*.py")) if root.is_dir() else [root]
+        for file in files:
+            tree = ast.parse(file.read_bytes())
+            for node in ast.walk(tree):
+                body = getattr(node, "body", None)
+                if isinstance(body, list) and body and _is_docstring(body[0]):
+                    node.body = body[1:]
+            whole.update(f"{file.relative_to(PACKAGE).as_posix()}\0{ast.dump(tree)}\n".encode())
+    return whole.hexdigest()[:16]
+
+
+def _is_docstring(node: ast.AST) -> bool:
+    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One finished stage: where its output lies and whether it was there already."""
+
+    name: str
+    key: str
+    folder: Path
+    cached: bool
+    seconds: float
+
+
+class Store:
+    """Finished stages below one folder: ``<root>/<stage>/<key>/``.
+
+    Args:
+        root: made when absent.
+
+    Raises:
+        InputError: the folder cannot be made or written.
+    """
+
+    def __init__(self, root: Path):
+        self.root = Path(root)
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+            probe = self.root / f".probe-{uuid.uuid4().hex}"
+            probe.write_bytes(b"")
+            probe.unlink()
+        except OSError as error:
+            raise InputError(
+                f"The output folder `{self.root}` cannot be written: {error.strerror}. "
+                "Choose another with `--set output=FOLDER`."
+            ) from error
+
+    def find(self, stage: str, inputs: Mapping[str, Any]) -> Stage | None:
+        """The finished stage of these inputs, or None."""
+        name = key(stage, inputs)
+        folder = self.root / stage / name
+        try:
+            record = json.loads((folder / RECORD).read_text())
+        except (FileNotFoundError, NotADirectoryError, json.JSONDecodeError):
+            return None
+        return Stage(stage, name, folder, cached=True, seconds=record["seconds"])
+
+    @contextmanager
+    def create(self, stage: str, inputs: Mapping[str, Any]) -> Iterator[Path]:
+        """A folder to write a stage's output into; it takes its place when the block ends without an error.
+
+        Raises:
+            InputError: the disk is full or the folder cannot be written.
+        """
+        name = key(stage, inputs)
+        final = self.root / stage / name
+        aside = self.root / stage / f".{name[:16]}-{uuid.uuid4().hex[:8]}"
+        started = time.monotonic()
+        try:
+            aside.mkdir(parents=True)
+            yield aside
+            record = {"stage": stage, "inputs": dict(inputs), "seconds": time.monotonic() - started}
+            (aside / RECORD).write_text(json.dumps(record, indent=1, sort_keys=True))
+            if final.exists() and self.find(stage, inputs) is None:
+                shutil.rmtree(final)
+            try:
+                os.replace(aside, final)
+            except OSError as error:  # another process finished the same work first
+                if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                    raise
+        except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise InputError(
+                    f"The disk that holds `{self.root}` is full: stage `{stage}` was not kept. Everything finished "
+                    "before is; make room and run again."
+                ) from error
+            if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
+                raise InputError(f"The output folder `{self.root}` cannot be written: {error.strerror}.") from error
+            raise
+        finally:
+            shutil.rmtree(aside, ignore_errors=True)
+
+    def sweep(self, older_than: float = 86_400.0) -> int:
+        """Remove what killed processes left half done, if untouched for `older_than` seconds; returns how many."""
+        count = 0
+        for aside in self.root.glob("*/.*-*"):
+            if aside.is_dir() and time.time() - aside.stat().st_mtime > older_than:
+                shutil.rmtree(aside, ignore_errors=True)
+                count += 1
+        return count

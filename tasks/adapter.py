@@ -1,0 +1,117 @@
+"""Train one adapter and keep its file and its loss curve."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from prefect import task
+
+from lycoris.store import Store, code_version
+from tasks import compute, progress
+from tasks.records import Cell, Made, Place
+
+FILE = "adapter.safetensors"
+FACTS = "training.json"
+CODE = ("training", "bases", "adapters", "structure.py", "network.py", "formats.py", "images.py")
+
+
+@task(name="adapter", task_run_name="adapter {cell.name}")
+def adapter(
+    place: Place,
+    cell: Cell,
+    *,
+    base: str,
+    base_digest: str,
+    pictures: Sequence[Path],
+    picture_digest: str,
+    captions: Sequence[str],
+    settings: Mapping[str, Any],
+) -> Made:
+    """Train an adapter on captioned pictures, unless the same was done before.
+
+    Args:
+        place: where to keep it.
+        cell: which adapter of the study.
+        base: the base's source.
+        base_digest: hash of its files.
+        pictures: file paths.
+        picture_digest: hash of their bytes.
+        captions: one a picture.
+        settings: ``{"algorithm", "preset", "rank", "alpha", "factor", "training": {...}}``.
+
+    Returns:
+        The stage; its folder holds ``adapter.safetensors`` and ``training.json``.
+    """
+    store = Store(place.store)
+    inputs = {
+        "base": base_digest,
+        "pictures": picture_digest,
+        "captions": list(captions),
+        "settings": dict(settings),
+        "seed": cell.seed,
+        "code": code_version(*CODE),
+    }
+    label = f"adapter  {cell.label}"
+    found = store.find("adapter", inputs)
+    if found is None:
+        with progress.step(place.progress, label) as bar, store.create("adapter", inputs) as folder:
+            _train(place, cell, base, pictures, captions, settings, folder, bar)
+        found = store.find("adapter", inputs)
+        cached = False
+    else:
+        cached = True
+    progress.finished(place.progress, label, cached=cached, seconds=found.seconds)
+    return Made(found.key, found.folder, cached, found.seconds)
+
+
+def _train(
+    place: Place,
+    cell: Cell,
+    source: str,
+    pictures: Sequence[Path],
+    captions: Sequence[str],
+    settings: Mapping[str, Any],
+    folder: Path,
+    bar: progress.Bar,
+) -> None:
+    compute.prepare(place)
+    import lycoris
+    from lycoris.training import Example, TrainingSettings, train
+
+    base = compute.base(source, place.device)
+    network = lycoris.attach(
+        base.parts,
+        algorithm=settings["algorithm"],
+        seed=cell.seed,
+        **{name: settings[name] for name in ("preset", "rank", "alpha", "factor") if settings.get(name) is not None},
+    )
+    try:
+        examples = [Example(Path(picture), caption) for picture, caption in zip(pictures, captions, strict=True)]
+        result = train(
+            base,
+            network,
+            examples,
+            TrainingSettings(**settings["training"]),
+            seed=cell.seed,
+            progress=bar,
+        )
+        header = {
+            "concept": cell.concept,
+            "captions": cell.captions,
+            "seed": str(cell.seed),
+            "settings": json.dumps(settings, sort_keys=True),
+            "base": source,
+        }
+        network.save(folder / FILE, metadata=header)
+        facts = {
+            "losses": [round(float(loss), 6) for loss in result.losses],
+            "parameters": sum(parameter.numel() for parameter in network.parameters()),
+            "layers": len(network),
+            "seconds": result.seconds,
+        }
+        (folder / FACTS).write_text(json.dumps(facts))
+    finally:
+        network.detach()

@@ -1,0 +1,121 @@
+"""Draw pictures with an adapter, or with the untouched base, and keep them with their prompts."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from prefect import task
+
+from lycoris.store import Store, code_version
+from tasks import compute, progress
+from tasks.adapter import FILE
+from tasks.records import Made, Place
+
+PROMPTS = "prompts.json"
+CODE = ("sampling.py", "bases", "structure.py", "network.py", "formats.py")
+
+
+@task(name="images", task_run_name="images {label}")
+def images(
+    place: Place,
+    label: str,
+    *,
+    base: str,
+    base_digest: str,
+    adapter: Made | None,
+    prompts: Mapping[str, Sequence[Mapping[str, Any]]],
+    sampling: Mapping[str, Any],
+) -> Made:
+    """Draw every prompt, unless the same was done before.
+
+    Args:
+        place: where to keep them.
+        label: what the user reads.
+        base: the base's source.
+        base_digest: hash of its files.
+        adapter: a finished adapter stage, or None for the untouched base.
+        prompts: prompt type -> ``{"text", "evaluation", "seed", "group"}`` records.
+        sampling: ``{"scheduler", "steps", "guidance", "batch_size", "resolution"}``.
+
+    Returns:
+        The stage; its folder holds ``<prompt type>/NNN.png`` and ``prompts.json``.
+    """
+    store = Store(place.store)
+    inputs = {
+        "base": base_digest,
+        "adapter": adapter.key if adapter else None,
+        "prompts": {kind: [[p["text"], p["seed"]] for p in some] for kind, some in prompts.items()},
+        "sampling": {name: value for name, value in sampling.items() if name != "batch_size"},
+        "code": code_version(*CODE),
+    }
+    label = f"images   {label}"
+    found = store.find("images", inputs)
+    cached = found is not None
+    if found is None:
+        with progress.step(place.progress, label) as bar, store.create("images", inputs) as folder:
+            _draw(place, base, adapter, prompts, sampling, folder, bar)
+        found = store.find("images", inputs)
+    progress.finished(place.progress, label, cached=cached, seconds=found.seconds)
+    return Made(found.key, found.folder, cached, found.seconds)
+
+
+def _draw(
+    place: Place,
+    source: str,
+    adapter: Made | None,
+    prompts: Mapping[str, Sequence[Mapping[str, Any]]],
+    sampling: Mapping[str, Any],
+    folder: Path,
+    bar: progress.Bar,
+) -> None:
+    compute.prepare(place)
+    import lycoris
+    from lycoris.sampling import draw
+
+    base = compute.base(source, place.device)
+    network = lycoris.load(adapter.folder / FILE, base.parts) if adapter else None
+    try:
+        if network is not None:
+            network.merge()  # exact to undo, and every step is as quick as the base's
+        everything = [(kind, prompt) for kind, some in prompts.items() for prompt in some]
+        size = sampling.get("resolution")
+        pictures = draw(
+            base,
+            [prompt["text"] for _, prompt in everything],
+            [prompt["seed"] for _, prompt in everything],
+            steps=sampling["steps"],
+            guidance=sampling["guidance"],
+            scheduler=sampling["scheduler"],
+            batch_size=sampling["batch_size"],
+            height=size,
+            width=size,
+            progress=bar,
+        )
+        counts = dict.fromkeys(prompts, 0)
+        for (kind, _), picture in zip(everything, pictures, strict=True):
+            (folder / kind).mkdir(exist_ok=True)
+            picture.save(folder / kind / f"{counts[kind]:03d}.png", optimize=True)
+            counts[kind] += 1
+        (folder / PROMPTS).write_text(json.dumps({kind: list(some) for kind, some in prompts.items()}))
+    finally:
+        if network is not None:
+            network.detach()
+
+
+def drawn(made: Made) -> dict[str, list[dict[str, Any]]]:
+    """What a stage of this task drew: prompt type -> ``{"image": path, "prompt", "seed"}`` records."""
+    prompts = json.loads((made.folder / PROMPTS).read_text())
+    return {
+        kind: [
+            {
+                "image": str(made.folder / kind / f"{number:03d}.png"),
+                "prompt": prompt["text"],
+                "seed": prompt["seed"],
+            }
+            for number, prompt in enumerate(some)
+        ]
+        for kind, some in prompts.items()
+    }

@@ -1,0 +1,151 @@
+"""What every process is doing, shown in one place.
+
+A task, in whichever process, writes how far it is into a small file; the process the user started shows all
+of them as bars on a terminal, or prints one line a finished step elsewhere.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import threading
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TextIO
+
+EVERY = 0.25  # seconds between two writes of one bar
+
+
+@dataclass
+class Bar:
+    """How far one step is; call it with (done, total, loss) or less."""
+
+    label: str
+    file: Path | None
+    started: float = field(default_factory=time.time)
+    written: float = 0.0
+
+    def __call__(self, done: int, total: int, loss: float | None = None) -> None:
+        now = time.time()
+        if self.file is None or (now - self.written < EVERY and done < total):
+            return
+        self.written = now
+        note = "" if loss is None else f"loss {loss:.3f}"
+        _write(self.file, {"label": self.label, "done": done, "total": total, "note": note})
+
+
+@contextmanager
+def step(folder: Path | None, label: str) -> Iterator[Bar]:
+    """Show a step while the block runs; `finished` tells when its result is kept.
+
+    Args:
+        folder: where bars are exchanged; None shows nothing.
+        label: what the user reads.
+    """
+    file = None
+    if folder is not None:
+        folder.mkdir(parents=True, exist_ok=True)
+        file = folder / f"{os.getpid()}-{uuid.uuid4().hex[:8]}.bar"
+        _write(file, {"label": label, "done": 0, "total": 0, "note": ""})
+    try:
+        yield Bar(label, file)
+    finally:
+        if file is not None:
+            file.unlink(missing_ok=True)
+
+
+def finished(folder: Path | None, label: str, *, cached: bool, seconds: float) -> None:
+    """Tell that a step is done, or was done already."""
+    if folder is not None:
+        folder.mkdir(parents=True, exist_ok=True)
+        _write(
+            folder / f"{time.time_ns()}-{uuid.uuid4().hex[:8]}.done",
+            {"label": label, "cached": cached, "seconds": seconds},
+        )
+
+
+def _write(file: Path, record: dict[str, Any]) -> None:
+    aside = file.with_suffix(f".{os.getpid()}.tmp")
+    aside.write_text(json.dumps(record))
+    os.replace(aside, file)
+
+
+def _read(file: Path) -> dict[str, Any] | None:
+    try:
+        return json.loads(file.read_text())
+    except (OSError, json.JSONDecodeError):
+        return None
+
+
+@dataclass
+class Shown:
+    """The display of a run."""
+
+    total: int = 0
+
+    def expect(self, total: int) -> None:
+        """Say how many steps there will be."""
+        self.total = total
+
+
+@contextmanager
+def shown(folder: Path, out: TextIO | None = None) -> Iterator[Shown]:
+    """Show every process's steps until the block ends.
+
+    Args:
+        folder: where bars are exchanged; emptied first.
+        out: a terminal gets bars, anything else a line a finished step; standard error by default.
+    """
+    out = out or sys.stderr
+    display = Shown()
+    folder.mkdir(parents=True, exist_ok=True)
+    for old in folder.iterdir():
+        old.unlink(missing_ok=True)
+    stop = threading.Event()
+    thread = threading.Thread(target=_show, args=(folder, display, out, stop), daemon=True)
+    thread.start()
+    try:
+        yield display
+    finally:
+        stop.set()
+        thread.join()
+
+
+def _show(folder: Path, display: Shown, out: TextIO, stop: threading.Event) -> None:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    console = Console(file=out, width=None if out.isatty() else 110, highlight=False)
+    columns = ("{task.description}", BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[note]}"))
+    with Progress(*columns, TimeElapsedColumn(), console=console, disable=not out.isatty()) as progress:
+        whole = progress.add_task("all steps", total=None, note="")
+        bars: dict[Path, Any] = {}
+        count = 0
+        last = False
+        while not last:
+            last = stop.wait(EVERY)
+            progress.update(whole, total=display.total or None)
+            for file in sorted(folder.glob("*.done")):
+                if (record := _read(file)) is not None:
+                    count += 1
+                    progress.advance(whole)
+                    state = "cached" if record["cached"] else f"{record['seconds']:.1f} s"
+                    console.print(f"{count:4d}/{display.total or '?'}  {record['label']:<66} {state:>8}", markup=False)
+                file.unlink(missing_ok=True)
+            present = set(folder.glob("*.bar"))
+            for file in present:
+                record = _read(file)
+                if record is None:
+                    continue
+                if file not in bars:
+                    bars[file] = progress.add_task(record["label"], total=None, note="")
+                progress.update(
+                    bars[file], completed=record["done"], total=record["total"] or None, note=record["note"]
+                )
+            for file in set(bars) - present:
+                progress.remove_task(bars.pop(file))

@@ -1,0 +1,30 @@
+"""Everything a study found, as one page."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from prefect import task
+
+from tasks import progress
+from tasks.records import Place
+
+
+@task(name="report")
+def report(place: Place, study: Mapping[str, Any], out: Path) -> Path:
+    """Write the report of a study.
+
+    Args:
+        place: of the run.
+        study: what `lycoris.report.render` takes.
+        out: the file to write.
+
+    Returns:
+        The file.
+    """
+    from lycoris.report import render
+
+    with progress.step(place.progress, "report"):
+        return render(dict(study), out)

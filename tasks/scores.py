@@ -1,0 +1,159 @@
+"""What the encoders see in pictures, kept; and the scores that follow from it, beside the base's."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from prefect import task
+
+from lycoris.store import Store, code_version
+from tasks import compute, progress
+from tasks.images import PROMPTS
+from tasks.records import Made, Place
+
+FEATURES = "features.safetensors"
+SCORES = "scores.json"
+SEEN = ("encoders", "vgg.py", "captions", "images.py", "metrics/features.py", "metrics/table.py")
+SCORED = ("metrics",)
+
+
+@dataclass(frozen=True)
+class Scored:
+    """A finished scoring.
+
+    Attributes:
+        key: content key of the stage.
+        records: `lycoris.metrics.Score` as JSON-able records.
+        cached: whether it was there already.
+    """
+
+    key: str
+    records: list[dict[str, Any]]
+    cached: bool
+
+
+@task(name="features", task_run_name="features {label}")
+def features(
+    place: Place,
+    label: str,
+    *,
+    pictures: Sequence[Path] | None = None,
+    digest: str | None = None,
+    made: Sequence[Made] = (),
+    category: str,
+    encoders: Mapping[str, str],
+    style_encoder: tuple[str, str],
+    tagger: tuple[str, str],
+) -> Made:
+    """Encode a dataset's pictures, or what was drawn, unless the same was done before.
+
+    Args:
+        place: where to keep the features.
+        label: what the user reads.
+        pictures: the dataset's files, with the `digest` of their bytes.
+        digest: of the dataset's files.
+        made: stages of drawings; their prompt types are joined.
+        category: of the concept.
+        encoders: source -> digest.
+        style_encoder: source and digest.
+        tagger: source and digest.
+
+    Returns:
+        The stage; its folder holds ``features.safetensors``, by prompt type or under ``references``.
+    """
+    store = Store(place.store)
+    inputs = {
+        "pictures": digest,
+        "drawings": [each.key for each in made],
+        "category": category,
+        "encoders": dict(sorted(encoders.items())),
+        "style_encoder": list(style_encoder),
+        "tagger": list(tagger),
+        "code": code_version(*SEEN),
+    }
+    label = f"features {label}"
+    found = store.find("features", inputs)
+    cached = found is not None
+    if found is None:
+        with progress.step(place.progress, label) as bar, store.create("features", inputs) as folder:
+            _encode(place, pictures, made, category, encoders, style_encoder[0], tagger[0], folder, bar)
+        found = store.find("features", inputs)
+    progress.finished(place.progress, label, cached=cached, seconds=found.seconds)
+    return Made(found.key, found.folder, cached, found.seconds)
+
+
+def _encode(
+    place: Place,
+    pictures: Sequence[Path] | None,
+    made: Sequence[Made],
+    category: str,
+    encoders: Mapping[str, str],
+    style_encoder: str,
+    tagger: str,
+    folder: Path,
+    bar: progress.Bar,
+) -> None:
+    compute.prepare(place)
+    from lycoris.images import read_image
+    from lycoris.metrics import Condition, Drawings, encode, encode_references, save_features
+
+    opened = [compute.encoder(source, place.device) for source in encoders]
+    style = compute.style_encoder(style_encoder, place.device)
+    if pictures is not None:
+        seen = encode_references([read_image(path) for path in pictures], opened, style, category=category)
+        save_features(folder / FEATURES, {"references": seen})
+        return
+    drawings = {}
+    for stage in made:
+        for kind, prompts in json.loads((stage.folder / PROMPTS).read_text()).items():
+            shown = [read_image(stage.folder / kind / f"{number:03d}.png") for number in range(len(prompts))]
+            drawings[kind] = Drawings(kind, shown, [Condition(**prompt) for prompt in prompts])
+    eyes = compute.tagger(tagger, place.device) if tagger != "sidecar" else None
+    save_features(folder / FEATURES, encode(drawings, opened, style, category=category, tagger=eyes, progress=bar))
+
+
+@task(name="scores", task_run_name="scores {label}")
+def scores(place: Place, label: str, *, references: Made, drawings: Made, base: Made, category: str) -> Scored:
+    """Score what an adapter drew beside what the base drew, unless the same was done before.
+
+    Args:
+        place: where to keep the scores.
+        label: what the user reads.
+        references: features of the dataset's pictures.
+        drawings: features of the adapter's pictures.
+        base: features of the base's pictures of the same prompts and seeds.
+        category: of the concept.
+
+    Returns:
+        The stage with its records.
+    """
+    store = Store(place.store)
+    inputs = {
+        "references": references.key,
+        "drawings": drawings.key,
+        "base": base.key,
+        "category": category,
+        "code": code_version(*SCORED),
+    }
+    label = f"scores   {label}"
+    found = store.find("scores", inputs)
+    cached = found is not None
+    if found is None:
+        with progress.step(place.progress, label), store.create("scores", inputs) as folder:
+            compute.prepare(place)
+            from lycoris.metrics import compare, load_features
+
+            records = compare(
+                load_features(references.folder / FEATURES)["references"],
+                load_features(drawings.folder / FEATURES),
+                load_features(base.folder / FEATURES),
+                category=category,
+            )
+            (folder / SCORES).write_text(json.dumps([asdict(record) for record in records], allow_nan=False))
+        found = store.find("scores", inputs)
+    progress.finished(place.progress, label, cached=cached, seconds=found.seconds)
+    return Scored(found.key, json.loads((found.folder / SCORES).read_text()), cached)

@@ -1,0 +1,44 @@
+"""Which networks a run uses, by the hash of their files, before any of them is opened."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from prefect import task
+
+
+@dataclass(frozen=True)
+class Sources:
+    """Source -> SHA-256 of its files.
+
+    Attributes:
+        base: source and digest.
+        encoders: one entry an image encoder.
+        style_encoder: source and digest.
+        tagger: source and digest.
+    """
+
+    base: tuple[str, str]
+    encoders: dict[str, str]
+    style_encoder: tuple[str, str]
+    tagger: tuple[str, str]
+
+
+@task(name="models")
+def sources(base: str, encoders: Sequence[str], style_encoder: str, tagger: str) -> Sources:
+    """Find every network of a run and hash its files.
+
+    Raises:
+        InputError: one is not there, or the base lacks a part.
+    """
+    from lycoris.bases import identify
+    from lycoris.captions import tagger_digest
+    from lycoris.encoders.source import digest, locate
+
+    return Sources(
+        base=(base, identify(base).digest),
+        encoders={name: digest(locate(name)[1]) for name in encoders},
+        style_encoder=(style_encoder, digest(locate(style_encoder)[1])),
+        tagger=(tagger, tagger_digest(tagger)),
+    )

@@ -1,0 +1,342 @@
+"""Runs, scores, adapters and the registry in MLflow: the only place of the pipeline that talks to it.
+
+Logging is idempotent: what carries the tag ``pipeline.key`` of finished work is found and left, what was
+begun by a process that died is resumed, and an alias moves last of all.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from prefect import task
+
+from tasks.records import Cell
+
+KEY = "pipeline.key"
+PYFUNC = Path(__file__).with_name("drawing_model.py")
+LIMIT = 250  # characters of a parameter's value that every MLflow store keeps
+
+
+@dataclass(frozen=True)
+class Tracked:
+    """Where something was logged."""
+
+    run_id: str
+    cached: bool
+    version: str | None = None
+
+
+@dataclass(frozen=True)
+class Server:
+    """The tracking server or database.
+
+    Attributes:
+        uri: as MLflow understands it.
+        artifacts: where a new experiment's files go, None to leave it to the server.
+    """
+
+    uri: str
+    artifacts: str | None
+
+
+def server(output: Path) -> Server:
+    """`MLFLOW_TRACKING_URI` where the user set one, else SQLite and a folder below `output`."""
+    uri = os.environ.get("MLFLOW_TRACKING_URI")
+    if uri:
+        return Server(uri, None)
+    folder = (Path(output) / "mlflow").resolve()
+    folder.mkdir(parents=True, exist_ok=True)
+    return Server(f"sqlite:///{folder.as_posix()}/mlflow.db", (folder / "artifacts").as_uri())
+
+
+def _client(place: Server) -> Any:
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
+    import logging
+
+    import mlflow
+
+    for name in ("mlflow", "alembic"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    mlflow.set_tracking_uri(place.uri)
+    mlflow.set_registry_uri(os.environ.get("MLFLOW_REGISTRY_URI", place.uri))
+    return mlflow.MlflowClient()
+
+
+def _experiment(client: Any, place: Server, name: str) -> str:
+    found = client.get_experiment_by_name(name)
+    if found is None:
+        return client.create_experiment(name, artifact_location=place.artifacts)
+    if found.lifecycle_stage == "deleted":
+        client.restore_experiment(found.experiment_id)
+    return found.experiment_id
+
+
+def _find(client: Any, experiment: str, key: str) -> Any | None:
+    """The run that carries the key; a finished one rather than a begun one."""
+    runs = client.search_runs([experiment], f"tags.`{KEY}` = '{key}'", order_by=["attributes.start_time ASC"])
+    return next((run for run in runs if run.info.status == "FINISHED"), runs[0] if runs else None)
+
+
+def open_study(place: Server, name: str, key: str, settings: Mapping[str, Any], version: Mapping[str, Any]) -> str:
+    """The parent run of a study, made or opened again, with the data version as its dataset input.
+
+    Args:
+        place: of tracking.
+        name: the study's name, which is the experiment's.
+        key: of the study's settings; the same settings go on in the same run.
+        settings: logged as parameters, nested names joined by dots.
+        version: ``{"hash": "<32 hex>.dir", "path": ..., "files": n, "size": bytes}``.
+
+    Returns:
+        The run's id.
+    """
+    import mlflow
+
+    client = _client(place)
+    experiment = _experiment(client, place, name)
+    found = _find(client, experiment, key)
+    with mlflow.start_run(
+        experiment_id=experiment,
+        run_id=found.info.run_id if found else None,
+        run_name=None if found else name,
+        tags=None if found else {KEY: key, "pipeline.kind": "study"},
+    ) as run:
+        if found is None:
+            mlflow.log_params({name: str(value)[:LIMIT] for name, value in _flat(settings).items()})
+        _log_dataset(version, "data")
+        mlflow.set_tag("data.version", version.hash)
+        run_id = run.info.run_id
+    client.set_terminated(run_id, "RUNNING")
+    return run_id
+
+
+def close_study(place: Server, run_id: str, report: Path, scores: Path | None, status: str = "FINISHED") -> None:
+    """End a study's parent run, with its report and its table of scores as artifacts."""
+    client = _client(place)
+    client.log_artifact(run_id, str(report))
+    if scores is not None:
+        client.log_artifact(run_id, str(scores))
+    client.set_terminated(run_id, status)
+
+
+def _log_dataset(version: Mapping[str, Any], context: str) -> None:
+    import mlflow
+    from mlflow.data.meta_dataset import MetaDataset
+
+    source = _dvc_source()(path=str(version["path"]), hash=version.hash)
+    mlflow.log_input(MetaDataset(source, name=Path(version["path"]).name, digest=version.hash[:36]), context=context)
+
+
+def _dvc_source() -> type:
+    """A dataset source that says where a version's bytes are: a folder under DVC, by its hash."""
+    from mlflow.data.dataset_source import DatasetSource
+    from mlflow.data.dataset_source_registry import get_registered_sources, register_dataset_source
+
+    known = next((kind for kind in get_registered_sources() if kind.__name__ == "DVCSource"), None)
+    if known is not None:
+        return known
+
+    class DVCSource(DatasetSource):
+        def __init__(self, path: str, hash: str):
+            self.path, self.hash = path, hash
+
+        @staticmethod
+        def _get_source_type() -> str:
+            return "dvc"
+
+        def load(self, **_: Any) -> str:
+            return self.path
+
+        @staticmethod
+        def _can_resolve(raw_source: Any) -> bool:
+            return False
+
+        @classmethod
+        def _resolve(cls, raw_source: Any) -> DVCSource:
+            raise NotImplementedError("A DVC folder is named by path and hash.")
+
+        def to_dict(self) -> dict[str, str]:
+            return {"path": self.path, "hash": self.hash}
+
+        @classmethod
+        def from_dict(cls, source_dict: dict[str, str]) -> DVCSource:
+            return cls(**source_dict)
+
+    register_dataset_source(DVCSource)
+    return DVCSource
+
+
+def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in settings.items():
+        if isinstance(value, Mapping):
+            flat.update(_flat(value, f"{prefix}{name}."))
+        else:
+            flat[f"{prefix}{name}"] = value
+    return flat
+
+
+@task(name="tracking", task_run_name="tracking {cell.name}")
+def track(
+    place: Server,
+    study: str,
+    parent: str,
+    key: str,
+    cell: Cell,
+    *,
+    settings: Mapping[str, Any],
+    losses: Sequence[float],
+    scores: Sequence[Mapping[str, Any]],
+    captions: Sequence[Mapping[str, str]],
+    adapter: Path,
+    grid: Path,
+    base: str,
+    version: Mapping[str, Any],
+    lineage: Mapping[str, str],
+) -> Tracked:
+    """Log one adapter as a child run, as a logged model and as a version in the registry.
+
+    Args:
+        place: of tracking.
+        study: the experiment's name.
+        parent: the study's run.
+        key: of everything the scores depend on; a finished run that carries it is returned as it is.
+        cell: which adapter.
+        settings: logged as parameters.
+        losses: one a training step.
+        scores: records of `lycoris.metrics.Score`.
+        captions: rows of the caption table.
+        adapter: the safetensors file.
+        grid: a picture of samples.
+        base: the base the adapter belongs to, for drawing with the logged model.
+        version: of the data.
+        lineage: further tags: commit, keys.
+
+    Returns:
+        The run, its version in the registry, and whether both were there.
+    """
+    import mlflow
+    import mlflow.pyfunc
+    import pandas as pd
+    from mlflow.entities import Metric, Param, RunTag
+
+    client = _client(place)
+    experiment = _experiment(client, place, study)
+    found = _find(client, experiment, key)
+    if found is not None and found.info.status == "FINISHED" and _version(client, cell.concept, key):
+        return Tracked(found.info.run_id, cached=True, version=_version(client, cell.concept, key))
+    with mlflow.start_run(
+        experiment_id=experiment,
+        run_id=found.info.run_id if found else None,
+        run_name=None if found else cell.name,
+        parent_run_id=None if found else parent,
+        nested=True,
+    ) as run:
+        run_id = run.info.run_id
+        now = int(time.time() * 1000)
+        flat = {"concept": cell.concept, "captions": cell.captions, "seed": cell.seed, **_flat(settings)}
+        tags = {
+            KEY: key,
+            "pipeline.kind": "adapter",
+            "concept": cell.concept,
+            "algorithm": cell.algorithm,
+            "captions": cell.captions,
+            "data.version": version.hash,
+            **lineage,
+        }
+        metrics = [Metric("loss", float(loss), now, step) for step, loss in enumerate(losses, 1)]
+        for score in scores:
+            metrics += [
+                Metric(f"{prefix}{score['name']}", float(score[field]), now, 0)
+                for prefix, field in (("", "value"), ("base/", "base"), ("difference/", "difference"))
+                if score.get(field) is not None
+            ]
+        client.log_batch(
+            run_id,
+            params=[Param(name, str(value)[:LIMIT]) for name, value in flat.items()],
+            tags=[RunTag(name, str(value)) for name, value in tags.items()],
+        )
+        for start in range(0, len(metrics), 1000):
+            client.log_batch(run_id, metrics=metrics[start : start + 1000])
+        _log_dataset(version, "training")
+        client.log_table(run_id, pd.DataFrame(list(captions)), "captions.json")
+        client.log_table(run_id, pd.DataFrame(list(scores)), "scores.json")
+        client.log_artifact(run_id, str(grid))
+        client.log_artifact(run_id, str(adapter))
+        number = _version(client, cell.concept, key)
+        if number is None:
+            number = _register(mlflow, client, cell, adapter, base, {**tags, "run": run_id})
+    client.set_registered_model_alias(cell.concept, "challenger", number)
+    return Tracked(run_id, cached=False, version=number)
+
+
+def _version(client: Any, concept: str, key: str) -> str | None:
+    """The version of a concept's model that carries the key."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        found = client.search_model_versions(f"name = '{concept}' and tags.`{KEY}` = '{key}'")
+    except MlflowException:
+        return None
+    return str(found[0].version) if found else None
+
+
+def _register(mlflow: Any, client: Any, cell: Cell, adapter: Path, base: str, tags: Mapping[str, str]) -> str:
+    import contextlib
+    import io
+    import warnings
+
+    from mlflow.models import ModelSignature
+    from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
+
+    signature = ModelSignature(
+        inputs=Schema([ColSpec(DataType.string)]),
+        params=ParamSchema(
+            [
+                ParamSpec("seed", DataType.long, 1000),
+                ParamSpec("steps", DataType.long, 25),
+                ParamSpec("guidance", DataType.double, 7.0),
+                ParamSpec("scale", DataType.double, 1.0),
+            ]
+        ),
+    )
+    with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):
+        warnings.simplefilter("ignore")
+        logged = mlflow.pyfunc.log_model(
+            name=cell.name,
+            python_model=str(PYFUNC),
+            artifacts={"adapter": str(adapter)},
+            model_config={"base": base},
+            signature=signature,
+            pip_requirements=["lycoris-pipeline"],
+            registered_model_name=cell.concept,
+            metadata=dict(tags),
+        )
+    number = str(logged.registered_model_version)
+    for name, value in tags.items():
+        client.set_model_version_tag(cell.concept, number, name, str(value))
+    return number
+
+
+@task(name="registry", task_run_name="registry {concept}")
+def crown(place: Server, concept: str, version: str, reason: str) -> None:
+    """Give a concept's version the alias `champion`, the one before it `previous`."""
+    from mlflow.exceptions import MlflowException
+
+    client = _client(place)
+    try:
+        before = str(client.get_model_version_by_alias(concept, "champion").version)
+    except MlflowException:
+        before = None
+    if before == version:
+        return
+    client.set_model_version_tag(concept, version, "champion.reason", reason)
+    if before is not None:
+        client.set_registered_model_alias(concept, "previous", before)
+    client.set_registered_model_alias(concept, "champion", version)

@@ -1,0 +1,74 @@
+"""Claims about experiments: what is understood, and how a fault is told."""
+
+import pytest
+
+from flows.experiment import parse, read
+from lycoris.errors import InputError
+
+
+def test_the_default_experiment_crosses_algorithms_and_strategies():
+    experiment = parse({})
+    assert [adapter.algorithm for adapter in experiment.algorithms] == ["lora", "loha", "lokr", "full"]
+    assert experiment.captions == ("none", "all", "adjusted")
+
+
+def test_changes_win_over_the_file(tmp_path):
+    file = tmp_path / "e.yaml"
+    file.write_text("seeds: [0]\nimages: {trigger: 4}\n")
+    experiment = read(file, ("seeds=1,2", "images.alter=6", "algorithms=lora,native"))
+    assert experiment.seeds == (1, 2)
+    assert (experiment.images.trigger, experiment.images.alter) == (4, 6)
+    assert [adapter.algorithm for adapter in experiment.algorithms] == ["lora", "full"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        (("algorithm=lora",), "Did you mean `algorithms`"),
+        (("algorithms=lorra",), "Did you mean `lora`"),
+        (("captions=adjust",), "Did you mean `adjusted`"),
+        (("images.triger=4",), "Did you mean `trigger`"),
+        (("algorithms=[{algorithm: lora, rnak: 4}]",), "Did you mean `rank`"),
+        (("algorithms=[{algorithm: lora, rank: 0}]",), "rank"),
+        (("seeds=-1",), "seeds"),
+        (("steps=many",), "steps"),
+        (("captions=[]",), "empty"),
+        (("captions=all,all",), "twice"),
+        (("steps",), "key=value"),
+    ],
+)
+def test_a_fault_is_told_with_the_name_that_was_meant(changes, words):
+    with pytest.raises(InputError, match=words):
+        read(None, changes)
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(InputError, match=r"nothing\.yaml"):
+        read(tmp_path / "nothing.yaml")
+
+
+def test_yaml_never_makes_objects(tmp_path):
+    file = tmp_path / "evil.yaml"
+    file.write_text("name: !!python/object/apply:os.system ['true']\n")
+    with pytest.raises(InputError, match="YAML"):
+        read(file)
+
+
+def test_a_label_says_what_was_set_by_hand():
+    (adapter,) = parse({"algorithms": [{"algorithm": "lora", "rank": 16}]}).algorithms
+    assert adapter.label == "lora rank=16"
+
+
+def test_settings_fill_in_the_recipe_of_the_base():
+    experiment = parse({"algorithms": ["lora"], "steps": 7})
+    settings = experiment.settings(experiment.algorithms[0])
+    assert settings["training"]["steps"] == 7
+    assert settings["rank"] == 8
+    paper = parse({"algorithms": ["full"], "base": "some/folder"})
+    assert paper.settings(paper.algorithms[0])["training"]["learning_rate"] == 1e-6
+
+
+def test_a_rank_alone_keeps_the_recipes_scale():
+    experiment = parse({"base": "some/folder", "algorithms": [{"algorithm": "lora", "rank": 32}]})
+    settings = experiment.settings(experiment.algorithms[0])
+    assert settings["alpha"] / settings["rank"] == pytest.approx(0.5)

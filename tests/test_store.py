@@ -1,0 +1,104 @@
+"""Claims about the store of finished stages."""
+
+import json
+import os
+import subprocess
+import sys
+import textwrap
+
+import pytest
+
+from lycoris.errors import InputError
+from lycoris.store import Store, code_version, folder_digest, key
+
+
+def test_what_is_finished_is_found_again(tmp_path):
+    store = Store(tmp_path / "store")
+    with store.create("train", {"seed": 1}) as folder:
+        (folder / "out").write_text("x")
+    found = store.find("train", {"seed": 1})
+    assert found.cached
+    assert (found.folder / "out").read_text() == "x"
+    assert json.loads((found.folder / "stage.json").read_text())["inputs"] == {"seed": 1}
+
+
+def test_other_inputs_are_other_work(tmp_path):
+    store = Store(tmp_path)
+    with store.create("train", {"seed": 1}):
+        pass
+    assert store.find("train", {"seed": 2}) is None
+    assert store.find("draw", {"seed": 1}) is None
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError])
+def test_work_that_broke_off_leaves_nothing(tmp_path, error):
+    store = Store(tmp_path)
+    with pytest.raises(error), store.create("train", {"seed": 1}) as folder:
+        (folder / "half").write_text("x")
+        raise error
+    assert store.find("train", {"seed": 1}) is None
+    assert list((tmp_path / "train").iterdir()) == []
+
+
+def test_a_killed_process_leaves_nothing_that_counts(tmp_path):
+    script = textwrap.dedent(
+        """
+        import os, signal, sys
+        from pathlib import Path
+        from lycoris.store import Store
+        with Store(Path(sys.argv[1])).create("train", {"seed": 1}) as folder:
+            (folder / "half").write_text("x")
+            os.kill(os.getpid(), signal.SIGKILL)
+        """
+    )
+    subprocess.run([sys.executable, "-c", script, str(tmp_path)], check=False)
+    store = Store(tmp_path)
+    assert store.find("train", {"seed": 1}) is None
+    assert store.sweep(older_than=-1) == 1
+    assert list((tmp_path / "train").iterdir()) == []
+
+
+def test_two_who_finish_the_same_work_agree(tmp_path):
+    store = Store(tmp_path)
+    with store.create("train", {"seed": 1}) as first, store.create("train", {"seed": 1}) as second:
+        (first / "out").write_text("a")
+        (second / "out").write_text("a")
+    assert store.find("train", {"seed": 1}) is not None
+    assert [p.name for p in (tmp_path / "train").iterdir()] == [key("train", {"seed": 1})]
+
+
+def test_a_full_disk_is_said_in_words(tmp_path):
+    with pytest.raises(InputError, match="full"), Store(tmp_path).create("train", {}):
+        raise OSError(28, "No space left on device")
+
+
+def test_a_folder_that_cannot_be_written_is_said_in_words(tmp_path):
+    blocked = tmp_path / "file"
+    blocked.write_text("")
+    with pytest.raises(InputError, match="cannot be written"):
+        Store(blocked / "store")
+
+
+def test_keys_do_not_depend_on_the_order_of_names():
+    assert key("s", {"a": 1, "b": 2}) == key("s", {"b": 2, "a": 1})
+
+
+def test_a_folder_digest_sees_names_and_bytes(tmp_path):
+    (tmp_path / "a").write_text("1")
+    first = folder_digest(tmp_path)
+    os.rename(tmp_path / "a", tmp_path / "b")
+    second = folder_digest(tmp_path)
+    (tmp_path / "b").write_text("2")
+    assert len({first, second, folder_digest(tmp_path)}) == 3
+
+
+def test_the_code_version_ignores_comments_and_docstrings(tmp_path, monkeypatch):
+    monkeypatch.setattr("lycoris.store.PACKAGE", tmp_path)
+    file = tmp_path / "stage.py"
+    versions = []
+    for text in ('"""Doc."""\nx = 1\n', "# note\n\nx = 1\n", "x = 2\n"):
+        file.write_text(text)
+        code_version.cache_clear()
+        versions.append(code_version("stage.py"))
+    code_version.cache_clear()
+    assert versions[0] == versions[1] != versions[2]
