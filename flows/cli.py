@@ -15,10 +15,9 @@ from lycoris.errors import InputError
 RUN_HELP = """\
 Customize a text-to-image model to some pictures, in several ways, and measure what each way did.
 
-With no arguments: the experiment in experiment.yaml here, or else the default one. It takes the pictures in
-data/, captions them in three ways, trains four kinds of adapters on the small embedded model, draws with each
-and with the untouched model, scores five dimensions and writes one report.html. What was done before is not
-done again.
+With no arguments: the default experiment (experiment.yaml spells it out). It takes pictures from data/, captions
+them in three ways, trains four kinds of adapters on the small embedded model, draws with each and with the
+untouched model, scores five dimensions and writes one report.html. What was done before is not done again.
 """
 RUN_EXAMPLES = """\
 examples:
@@ -107,10 +106,7 @@ def _options() -> str:
 def _run(arguments: argparse.Namespace) -> int:
     from flows.experiment import read
 
-    file = arguments.experiment
-    if file is None and Path("experiment.yaml").is_file():
-        file = Path("experiment.yaml")
-    experiment = read(file, tuple(arguments.set))
+    experiment = read(arguments.experiment, tuple(arguments.set))
     with prefect_server(experiment.output / "prefect"):
         from flows.customize import customize_with, workers
 

@@ -20,6 +20,7 @@ from prefect.task_runners import ProcessPoolTaskRunner
 
 from flows import results
 from flows.experiment import Experiment
+from lycoris.concepts import read_concepts
 from lycoris.store import Store, key
 from tasks import progress, tracking
 from tasks.adapter import FILE, adapter
@@ -71,13 +72,15 @@ def customize(experiment: Experiment = Experiment()) -> dict[str, Any]:  # noqa:
     place = Place(store.root.resolve(), (experiment.output / ".progress").resolve())
     version = data_version(experiment.data, PROJECT)
     said(f"data      {version.path} is version {version.hash}, {version.files} files")
+    concepts = read_concepts(version.path, experiment.concepts_file, notice=lambda text: said(f"data      {text}"))
+    names = experiment.chosen([concept.name for concept in concepts])
     models = sources(experiment.base, experiment.encoders, experiment.style_encoder, experiment.tagger)
     with progress.shown(place.progress) as shown:
         captioned = captions.submit(
             place,
-            data=Path(version.path),
+            data=version.path,
             concepts_file=experiment.concepts_file,
-            names=experiment.concepts,
+            names=names,
             tagger=models.tagger,
             base=experiment.base,
             strategies=experiment.captions,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -11,10 +12,16 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from flows.recipes import recipe
+from lycoris import pocket
 from lycoris.errors import InputError, unknown
 
 CaptionStrategy = Literal["none", "all", "adjusted"]
 PromptType = Literal["train", "trigger", "alter", "style"]
+
+
+DEFAULT_CONCEPTS = ("grumble", "biscuit")
+"""Of the shipped concepts, those that run when none is named; a user's own always run. One is a character with
+marks that no tag knows, one a toy."""
 
 
 class Record(BaseModel):
@@ -82,7 +89,7 @@ class Experiment(Record):
     name: str = Field("pocket", min_length=1, max_length=80, description="the study's name in MLflow")
     data: Path = Field(Path("data"), description="folder <category>/<class>/[<subclass>/]image")
     concepts_file: Path | None = Field(None, description="default: concepts.yaml in the data folder")
-    concepts: tuple[str, ...] | None = Field(None, description="class names; default: every concept")
+    concepts: tuple[str, ...] | None = Field(None, description="class names, or all; default: see `DEFAULT_CONCEPTS`")
     base: str = Field("pocket", description="pocket, a diffusers folder, or a hub name")
     algorithms: tuple[Adapter, ...] = Field(
         tuple(Adapter.model_construct(algorithm=name) for name in ("lora", "loha", "lokr", "full")),
@@ -120,6 +127,28 @@ class Experiment(Record):
             if len({str(value) for value in values}) < len(values):
                 raise ValueError(f"`{name}` names something twice")
         return self
+
+    def chosen(self, names: Sequence[str]) -> tuple[str, ...]:
+        """Which of the concepts of the data folder this experiment is about.
+
+        Args:
+            names: of all concepts there.
+
+        Returns:
+            Those named; all for ``all``; by default `DEFAULT_CONCEPTS` and whatever the project does not ship.
+
+        Raises:
+            InputError: a name is unknown.
+        """
+        if self.concepts == ("all",):
+            return tuple(names)
+        if self.concepts is not None:
+            for name in self.concepts:
+                if name not in names:
+                    raise unknown("concept", name, names)
+            return self.concepts
+        shipped = yaml.safe_load((pocket.PICTURES / "concepts.yaml").read_text(encoding="utf-8"))["concepts"]
+        return tuple(name for name in names if name in DEFAULT_CONCEPTS or name not in shipped) or tuple(names)
 
     def settings(self, adapter: Adapter) -> dict[str, Any]:
         """Everything that decides one adapter's training, the base's recipe filled in.

@@ -16,6 +16,7 @@ from typing import Any
 from prefect import task
 
 from tasks.records import Cell
+from tasks.versioning import DataVersion
 
 KEY = "pipeline.key"
 PYFUNC = Path(__file__).with_name("drawing_model.py")
@@ -83,7 +84,7 @@ def _find(client: Any, experiment: str, key: str) -> Any | None:
     return next((run for run in runs if run.info.status == "FINISHED"), runs[0] if runs else None)
 
 
-def open_study(place: Server, name: str, key: str, settings: Mapping[str, Any], version: Mapping[str, Any]) -> str:
+def open_study(place: Server, name: str, key: str, settings: Mapping[str, Any], version: DataVersion) -> str:
     """The parent run of a study, made or opened again, with the data version as its dataset input.
 
     Args:
@@ -91,7 +92,7 @@ def open_study(place: Server, name: str, key: str, settings: Mapping[str, Any], 
         name: the study's name, which is the experiment's.
         key: of the study's settings; the same settings go on in the same run.
         settings: logged as parameters, nested names joined by dots.
-        version: ``{"hash": "<32 hex>.dir", "path": ..., "files": n, "size": bytes}``.
+        version: of the data.
 
     Returns:
         The run's id.
@@ -125,12 +126,12 @@ def close_study(place: Server, run_id: str, report: Path, scores: Path | None, s
     client.set_terminated(run_id, status)
 
 
-def _log_dataset(version: Mapping[str, Any], context: str) -> None:
+def _log_dataset(version: DataVersion, context: str) -> None:
     import mlflow
     from mlflow.data.meta_dataset import MetaDataset
 
-    source = _dvc_source()(path=str(version["path"]), hash=version.hash)
-    mlflow.log_input(MetaDataset(source, name=Path(version["path"]).name, digest=version.hash[:36]), context=context)
+    source = _dvc_source()(path=str(version.path), hash=version.hash)
+    mlflow.log_input(MetaDataset(source, name=version.path.name, digest=version.hash[:36]), context=context)
 
 
 def _dvc_source() -> type:
@@ -197,7 +198,7 @@ def track(
     adapter: Path,
     grid: Path,
     base: str,
-    version: Mapping[str, Any],
+    version: DataVersion,
     lineage: Mapping[str, str],
 ) -> Tracked:
     """Log one adapter as a child run, as a logged model and as a version in the registry.

@@ -1,5 +1,7 @@
 """Claims about experiments: what is understood, and how a fault is told."""
 
+from pathlib import Path
+
 import pytest
 
 from flows.experiment import parse, read
@@ -10,6 +12,18 @@ def test_the_default_experiment_crosses_algorithms_and_strategies():
     experiment = parse({})
     assert [adapter.algorithm for adapter in experiment.algorithms] == ["lora", "loha", "lokr", "full"]
     assert experiment.captions == ("none", "all", "adjusted")
+
+
+def test_the_shipped_file_spells_out_the_default():
+    assert read(Path(__file__).parents[2] / "experiment.yaml") == parse({})
+
+
+def test_by_default_two_shipped_concepts_run_and_every_one_of_the_users():
+    shipped = ["biscuit", "castle", "grumble", "neon"]
+    assert parse({}).chosen([*shipped, "mine"]) == ("biscuit", "grumble", "mine")
+    assert parse({"concepts": "all"}).chosen(shipped) == tuple(shipped)
+    with pytest.raises(InputError, match="Did you mean `castle`"):
+        parse({"concepts": "castel"}).chosen(shipped)
 
 
 def test_changes_win_over_the_file(tmp_path):

@@ -1,0 +1,42 @@
+"""Loss curves thinned to what a plot can show."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from itertools import accumulate
+
+POINTS = 200
+
+
+def curve(losses: Sequence[float | None], points: int = POINTS) -> dict[str, list[float | None]]:
+    """A loss curve as drawn: every n-th value as it was, and a centred mean over a tenth of the run.
+
+    Args:
+        losses: one loss a step; a loss that is not finite is left out.
+        points: at most so many points are kept, and the last step.
+
+    Returns:
+        ``steps`` (counted from 1), ``raw`` and ``smooth``, all of one length.
+    """
+    kept = [value if value is not None and math.isfinite(value) else None for value in losses]
+    total = [0.0, *accumulate(value or 0.0 for value in kept)]
+    count = [0, *accumulate(int(value is not None) for value in kept)]
+    reach = max(2, len(kept) // 20)
+    stride = max(1, math.ceil(len(kept) / points))
+    places = sorted({*range(0, len(kept), stride), max(0, len(kept) - 1)} if kept else set())
+
+    def mean(place: int) -> float | None:
+        start, stop = max(0, place - reach), min(len(kept), place + reach + 1)
+        finite = count[stop] - count[start]
+        return _short((total[stop] - total[start]) / finite) if finite else None
+
+    return {
+        "steps": [place + 1 for place in places],
+        "raw": [_short(kept[place]) for place in places],
+        "smooth": [mean(place) for place in places],
+    }
+
+
+def _short(value: float | None) -> float | None:
+    return None if value is None else float(f"{value:.4g}")

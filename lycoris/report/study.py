@@ -1,0 +1,114 @@
+"""What a report is made of: the keys of the study that :func:`lycoris.report.render` takes.
+
+A plain dict read from JSON does as well. Every part may be missing or empty, except the study's title.
+"""
+
+from __future__ import annotations
+
+from typing import Any, TypedDict
+
+
+class Drawing(TypedDict, total=False):
+    """One drawn picture; pictures of one concept are compared where ``prompt`` and ``seed`` agree."""
+
+    image: str | None
+    prompt: str
+    seed: int
+
+
+class Base(TypedDict, total=False):
+    """The model that everything is compared with."""
+
+    name: str
+    digest: str
+
+
+class Concept(TypedDict, total=False):
+    """A concept as it was taught: ``captions`` maps a tag strategy to one caption a reference, in order."""
+
+    name: str
+    category: str
+    trigger: str
+    class_noun: str
+    description: str
+    references: list[str]
+    captions: dict[str, list[str]]
+    inherent: list[str]
+
+
+class Metric(TypedDict, total=False):
+    """What a metric says; a score is named ``<metric>/<prompt type>/<encoder>``."""
+
+    dimension: str
+    higher_is_better: bool
+    range: tuple[float | None, float | None]
+    about: str
+
+
+class Score(TypedDict, total=False):
+    """A score with its 95 % interval, the base's, and the paired difference; ``note`` says why one is missing."""
+
+    value: float | None
+    low: float | None
+    high: float | None
+    base: float | None
+    base_low: float | None
+    base_high: float | None
+    difference: float | None
+    difference_low: float | None
+    difference_high: float | None
+    note: str
+
+
+class BaseDrawings(TypedDict, total=False):
+    """What the untouched base drew with the prompts of one concept under one tag strategy, by prompt type."""
+
+    concept: str
+    captions: str
+    drawings: dict[str, list[Drawing]]
+
+
+class Adapter(TypedDict, total=False):
+    """One adapter of the study; where its run failed, ``error`` stands in place of the results.
+
+    ``bytes`` is the file's size, ``seconds`` has ``train`` and ``draw``, ``losses`` is one number a step,
+    ``reason`` why a champion is one.
+    """
+
+    name: str
+    concept: str
+    algorithm: str
+    captions: str
+    seed: int
+    file: str
+    bytes: int
+    parameters: int
+    run_id: str
+    cached: bool
+    champion: bool
+    reason: str | None
+    seconds: dict[str, float]
+    losses: list[float]
+    settings: dict[str, Any]
+    scores: dict[str, Score]
+    drawings: dict[str, list[Drawing]]
+    error: str
+
+
+class Study(TypedDict, total=False):
+    """Everything a report shows; ``rule`` says how champions are chosen, ``seconds`` is the wall-clock time."""
+
+    title: str
+    created: str
+    command: str
+    seconds: float
+    data_version: str
+    commit: str
+    base: Base
+    settings: dict[str, Any]
+    hardware: str
+    rule: str
+    concepts: list[Concept]
+    metrics: dict[str, Metric]
+    bases: list[BaseDrawings]
+    adapters: list[Adapter]

@@ -1,0 +1,125 @@
+// A table that sorts by its headings, and the two tables of the page.
+// A column: {label, numeric, value(row) to sort by, cell(row) to show, title}.
+function sortable(columns, rows, sort) {
+  const body = make("tbody", {});
+  const heads = columns.map((column) => make("th", { scope: "col", class: column.numeric ? "number" : null },
+    make("button", { type: "button", title: column.title, onclick: () => press(column) }, column.label)));
+  const compare = (a, b) => {
+    const [one, other] = [sort.column.value(a), sort.column.value(b)];
+    const gone = (value) => value === null || value === undefined || value === "";
+    if (gone(one) || gone(other)) return gone(one) - gone(other); // what is missing stays below
+    const order = typeof one === "number" && typeof other === "number"
+      ? one - other : String(one).localeCompare(String(other), "en", { numeric: true });
+    return sort.up ? order : -order;
+  };
+  const show = () => {
+    if (sort.column) rows.sort(compare);
+    heads.forEach((head, place) => head.setAttribute("aria-sort",
+      columns[place] === sort.column ? (sort.up ? "ascending" : "descending") : "none"));
+    body.replaceChildren(...rows.map((row) => make("tr", {}, columns.map((column) =>
+      make("td", { class: column.numeric ? "number" : null }, column.cell ? column.cell(row) : column.value(row) ?? "–")))));
+  };
+  const press = (column) => {
+    if (sort.column === column) sort.up = !sort.up;
+    else Object.assign(sort, { column, up: true });
+    show();
+  };
+  show();
+  return make("table", { class: "sortable" }, make("thead", {}, make("tr", {}, heads)), body);
+}
+
+const named = (adapter) => [key(adapter), algorithmTitle(adapter),
+  adapter.champion ? make("span", { class: "star", title: "champion" }, "★") : null];
+const SAID = { better: "better", worse: "worse", none: "no difference shown", unknown: "" };
+const said = (row) => (row.measure.from_base ? "distance from the base" : SAID[row.score.verdict]);
+
+const scoreColumns = [
+  { label: "Concept", value: (row) => row.adapter.concept },
+  { label: "Algorithm", value: (row) => algorithmTitle(row.adapter), cell: (row) => named(row.adapter) },
+  { label: "Captions", value: (row) => row.adapter.captions },
+  data.manySeeds && { label: "Seed", numeric: true, value: (row) => row.adapter.seed },
+  { label: "Dimension", value: (row) => row.measure.dimension },
+  { label: "Score", value: (row) => row.measure.name,
+    cell: (row) => make("span", { title: [direction(row.measure), row.measure.about].join("\n") },
+      row.measure.name, " ", make("b", {}, arrow(row.measure))) },
+  { label: "Value", numeric: true, value: (row) => row.score.value,
+    cell: (row) => number(row.score.value, row.measure.digits) },
+  { label: "Interval", numeric: true, title: "sorts by width",
+    value: (row) => (row.score.low === undefined ? null : row.score.high - row.score.low),
+    cell: (row) => interval(row.score.low, row.score.high, row.measure.digits) || row.score.note || "–" },
+  { label: "Base", numeric: true, value: (row) => row.score.base,
+    cell: (row) => number(row.score.base, row.measure.digits) },
+  { label: "Difference", numeric: true, value: (row) => row.score.difference,
+    cell: (row) => make("span", { class: row.score.verdict }, number(row.score.difference, row.measure.digits, true)) },
+  { label: "Its interval", numeric: true, title: "sorts by width",
+    value: (row) => (row.score.difference_low === undefined
+      ? null : row.score.difference_high - row.score.difference_low),
+    cell: (row) => interval(row.score.difference_low, row.score.difference_high, row.measure.digits) || "–" },
+  { label: "Verdict", title: "against the base", value: (row) => ["better", "none", "worse", "unknown"].indexOf(row.score.verdict),
+    cell: (row) => make("span", { class: row.score.verdict }, said(row)) },
+].filter(Boolean);
+
+const headlineNames = new Set(concepts.flatMap((concept) => Object.values(concept.headlines)));
+const tableView = { concept: "", algorithm: "", captions: "", dimension: "", score: "headline", verdict: "" };
+const tableSort = { column: null, up: true };
+
+function drawTable() {
+  const all = data.adapters.flatMap((adapter) => data.measures
+    .filter((measure) => adapter.scores[measure.name])
+    .map((measure) => ({ adapter, measure, score: adapter.scores[measure.name] })));
+  if (!all.length) return into("score-table", empty("No scores were computed."));
+  const tests = {
+    concept: (row, value) => row.adapter.concept === value,
+    algorithm: (row, value) => row.adapter.algorithm === value,
+    captions: (row, value) => row.adapter.captions === value,
+    dimension: (row, value) => row.measure.dimension === value,
+    score: (row, value) => (value === "headline" ? headlineNames.has(row.measure.name)
+      : row.measure.metric === value || row.measure.name === value),
+    verdict: (row, value) => row.score.verdict === value,
+  };
+  const rows = all.filter((row) =>
+    Object.entries(tableView).every(([name, value]) => !value || tests[name](row, value)));
+  const filter = (label, name, options) => picker(label, [["", "all"], ...options], tableView[name],
+    (value) => keepFocus(() => {
+      tableView[name] = value;
+      drawTable();
+    }), `filter ${name}`);
+  const same = (names) => names.map((name) => [name, plain(name)]);
+  const dimensions = [...new Set(data.measures.map((measure) => measure.dimension))];
+  const metrics = [...new Set(data.measures.map((measure) => measure.metric))];
+  into("table-tools",
+    filter("Concept", "concept", concepts.map((concept) => [concept.name, concept.name])),
+    filter("Algorithm", "algorithm", data.algorithms),
+    filter("Captions", "captions", same(data.captions.filter(Boolean))),
+    filter("Dimension", "dimension", same(dimensions)),
+    filter("Score", "score", [["headline", "one a dimension"], ...same(metrics),
+      ...data.measures.map((measure) => [measure.name, measure.name])]),
+    filter("Verdict", "verdict", [
+      ["better", "better"], ["none", "no difference shown"], ["worse", "worse"]]),
+    make("span", { class: "count", role: "status" }, `${rows.length} of ${all.length} rows`));
+  into("score-table", rows.length ? sortable(scoreColumns, rows, tableSort) : empty("No score fits these filters."));
+}
+
+const adapterColumns = [
+  { label: "Concept", value: (row) => row.concept },
+  { label: "Algorithm", value: algorithmTitle, cell: named },
+  { label: "Captions", value: (row) => row.captions },
+  { label: "Seed", numeric: true, value: (row) => row.seed },
+  { label: "Parameters", numeric: true, value: (row) => row.parameters,
+    cell: (row) => row.parameters?.toLocaleString("en") ?? "–" },
+  { label: "File", numeric: true, value: (row) => row.bytes,
+    cell: (row) => make("span", { title: row.file }, row.bytes ? bytes(row.bytes) : "–") },
+  { label: "Training, s", numeric: true, value: (row) => row.seconds?.train,
+    cell: (row) => number(row.seconds?.train, 1) },
+  { label: "Drawing, s", numeric: true, value: (row) => row.seconds?.draw,
+    cell: (row) => number(row.seconds?.draw, 1) },
+  { label: "Outcome", value: (row) => (row.error ? "failed" : row.cached ? "cached" : "run"),
+    cell: (row) => (row.error ? make("span", { class: "worse", title: row.error }, "failed")
+      : row.cached ? "cached" : "run") },
+  { label: "Run", value: (row) => row.run_id, cell: (row) => make("code", { title: row.run_id }, row.run_id?.slice(0, 8) ?? "–") },
+  { label: "Settings", value: (row) => JSON.stringify(row.settings ?? {}),
+    cell: (row) => (Object.keys(row.settings ?? {}).length || row.file
+      ? make("details", {}, make("summary", {}, "settings"),
+        make("code", {}, Object.entries({ ...row.settings, file: row.file }).map(([name, value]) =>
+          `${name}: ${typeof value === "object" ? JSON.stringify(value) : value}`).join("\n"))) : "–") },
+];

@@ -1,0 +1,145 @@
+"""The file that render writes: whole, self-contained, escaped, small."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import pytest
+from PIL import Image
+
+from lycoris.errors import InputError
+from lycoris.report import render
+from lycoris.report.embedding import LARGE, Album
+from lycoris.report.losses import curve
+from lycoris.report.payload import SHOWN, in_script, payload, struck
+
+
+def page(path):
+    text = path.read_text(encoding="utf-8")
+    return json.loads(re.search(r'<script type="application/json" id="data">(.*?)</script>', text, re.S)[1])
+
+
+def test_the_file_asks_for_nothing_from_outside(report):
+    text = report.read_text(encoding="utf-8")
+    assert not re.search(r"""(?:src|href)=["']?(?!data:|#)\w""", text)
+    assert "default-src 'none'" in text
+    assert "@import" not in text
+    assert "url(http" not in text
+
+
+def test_what_users_wrote_is_text_and_never_markup(report):
+    text = report.read_text(encoding="utf-8")
+    assert "<script>alert" not in text
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in text
+    assert "the loss was NaN at step 3 &lt;b&gt;" in text
+
+
+def test_json_in_a_script_cannot_close_it():
+    text = in_script({"a": "</script><!-- & \u2028"})
+    assert not set("<>&\u2028") & set(text)
+    assert json.loads(text) == {"a": "</script><!-- & \u2028"}
+
+
+def test_every_picture_is_embedded_once(report, study):
+    data = page(report)
+    paths = {path for concept in study["concepts"] for path in concept["references"]}
+    for one in [*study["bases"], *study["adapters"]]:
+        paths |= {entry["image"] for entries in one.get("drawings", {}).values() for entry in entries}
+    assert len(data["pictures"]) == len(paths)
+    sources = [source for source, _, _ in data["pictures"]]
+    assert len(set(sources)) == len(sources)
+
+
+def test_identical_files_share_a_number(tmp_path):
+    for name in ("a", "b"):
+        Image.new("RGB", (16, 16), "red").save(tmp_path / f"{name}.png")
+    album = Album()
+    assert album.add(tmp_path / "a.png") == album.add(tmp_path / "b.png") == 0
+    assert len(album.encode()) == 1
+
+
+def test_small_pictures_keep_their_pixels_and_large_ones_shrink(tmp_path):
+    import base64
+    import io
+
+    small = Image.effect_noise((40, 24), 80).convert("RGB")
+    small.save(tmp_path / "small.png")
+    Image.new("RGB", (1600, 800), "teal").save(tmp_path / "large.png")
+    album = Album()
+    album.add(tmp_path / "small.png")
+    album.add(tmp_path / "large.png")
+    (source, *size), (_, *bounded) = album.encode()
+    again = Image.open(io.BytesIO(base64.b64decode(source.split(",")[1]))).convert("RGB")
+    assert size == [40, 24]
+    assert again.tobytes() == small.tobytes()
+    assert bounded == [LARGE, LARGE // 2]
+
+
+def test_a_picture_that_cannot_be_read_is_named_and_left_out(tmp_path):
+    (tmp_path / "broken.png").write_bytes(b"not a picture")
+    album = Album()
+    assert album.add(tmp_path / "broken.png") is None
+    assert album.add(tmp_path / "gone.png") is None
+    assert album.add(None) is None
+    assert [name in line for name, line in zip(("broken.png", "gone.png"), album.unread, strict=True)] == [True, True]
+    out = render({"title": "t", "concepts": [{"name": "c", "references": [str(tmp_path / "gone.png")]}]}, tmp_path)
+    assert "gone.png" in out.read_text(encoding="utf-8")
+
+
+def test_many_drawings_are_thinned_evenly():
+    entries = [{"prompt": "p", "seed": seed} for seed in range(100)]
+    data = payload({"title": "t", "adapters": [{"concept": "c", "drawings": {"trigger": entries}}]}, Album())
+    seeds = [seed for _, _, seed in data["adapters"][0]["drawings"]["trigger"]]
+    assert len(seeds) == SHOWN == data["shown"]
+    assert seeds[0] == 0
+    assert max(seeds) > 90
+
+
+def test_inherent_tags_are_struck_and_others_not():
+    assert struck("sks toy, Droopy Ears, droopy ears dog", ["droopy_ears"]) == [
+        ("sks toy", False),
+        ("Droopy Ears", True),
+        ("droopy ears dog", False),
+    ]
+
+
+def test_a_loss_curve_is_thinned_to_its_last_step():
+    losses = [float(step) for step in range(1000)]
+    found = curve(losses, points=100)
+    assert found["steps"][0] == 1
+    assert found["steps"][-1] == 1000
+    assert len(found["steps"]) == len(found["raw"]) == len(found["smooth"]) <= 101
+    middle = found["steps"].index(501)
+    assert found["smooth"][middle] == pytest.approx(found["raw"][middle], rel=1e-3)
+
+
+def test_a_loss_that_is_not_finite_leaves_a_gap():
+    found = curve([1.0, float("nan"), 3.0])
+    assert found["raw"] == [1.0, None, 3.0]
+    assert found["smooth"] == [2.0, 2.0, 2.0]
+    assert curve([]) == {"steps": [], "raw": [], "smooth": []}
+
+
+def test_scores_that_are_not_finite_do_not_stop_the_report(tmp_path):
+    scores = {"vendi/trigger/clip": {"value": float("nan"), "base": 1.0, "difference": float("inf")}}
+    out = render({"title": "t", "adapters": [{"concept": "c", "algorithm": "lora", "scores": scores}]}, tmp_path)
+    assert page(out)["adapters"][0]["scores"]["vendi/trigger/clip"] == {"base": 1.0, "verdict": "unknown"}
+
+
+def test_a_study_needs_a_title(tmp_path):
+    with pytest.raises(InputError, match="title"):
+        render({}, tmp_path)
+
+
+def test_a_folder_gets_the_file_and_nothing_is_left_beside_it(tmp_path):
+    assert render({"title": "t"}, tmp_path) == tmp_path / "report.html"
+    assert [path.name for path in tmp_path.iterdir()] == ["report.html"]
+    assert render({"title": "t"}, tmp_path / "new" / "mine.html").is_file()
+
+
+def test_the_rule_and_the_reason_of_a_champion_are_told(study, tmp_path):
+    adapters = [{**one, "reason": "ahead by .05"} if one.get("champion") else one for one in study["adapters"]]
+    text = render({**study, "adapters": adapters}, tmp_path).read_text(encoding="utf-8")
+    assert "The most similar one." in text
+    assert text.count("ahead by .05</span>") == 2
