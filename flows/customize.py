@@ -16,11 +16,13 @@ from pathlib import Path
 from typing import Any
 
 from prefect import flow
+from prefect.exceptions import UpstreamTaskError
 from prefect.task_runners import ProcessPoolTaskRunner
 
 from flows import results
 from flows.experiment import Experiment
 from lycoris.concepts import read_concepts
+from lycoris.errors import InputError
 from lycoris.store import Store, key
 from tasks import progress, tracking
 from tasks.adapter import FILE, adapter
@@ -28,7 +30,7 @@ from tasks.captions import captions
 from tasks.export import export
 from tasks.images import drawn, images
 from tasks.ranks import ranks
-from tasks.records import Captioned, Cell, Place
+from tasks.records import Captioned, Cell, Made, Place
 from tasks.report import report
 from tasks.scores import features, scores
 from tasks.sheet import contact_sheet
@@ -151,14 +153,17 @@ def _start(
             place, label, adapter=work["adapter", cell], prompts=concept.prompts[cell.captions], **draw
         )
         seen = features.submit(place, label, made=[work["images", cell]], category=concept.category, **look)
+        references, base_seen = work["references", concept.name], work["seen", concept.name, cell.captions]
         work["scores", cell] = scores.submit(
             place,
             label,
-            references=work["references", concept.name],
+            references=references,
             drawings=seen,
-            base=work["seen", concept.name, cell.captions],
+            base=base_seen,
             category=concept.category,
         )
+        base_drawn = work[OF_BASE, concept.name, cell.captions]
+        work["needs", cell] = [references, *base_drawn, base_seen, work["adapter", cell], work["images", cell], seen]
     return work
 
 
@@ -180,17 +185,16 @@ def _finish(
     commit = results.commit(PROJECT)
     for concept in captioned:
         for strategy in experiment.captions:
-            outcome.bases[concept.name, strategy] = [
-                future.result() for future in work[OF_BASE, concept.name, strategy]
-            ]
+            made = [future.result(raise_on_failure=False) for future in work[OF_BASE, concept.name, strategy]]
+            outcome.bases[concept.name, strategy] = [one for one in made if isinstance(one, Made)]
     for cell, concept, chosen in cells:
         try:
             made = work["adapter", cell].result()
             pictures = work["images", cell].result()
             scored = work["scores", cell].result()
         except Exception as error:
-            outcome.failed[cell] = f"{type(error).__name__}: {error}"
-            said(f"failed    {cell.label}: {error}")
+            outcome.failed[cell] = _cause(error, work["needs", cell])
+            said(f"failed    {cell.label}: {outcome.failed[cell]}")
             continue
         facts = results.facts(made)
         lineage = {
@@ -231,6 +235,16 @@ def _finish(
             tracking.crown(server, concept.name, mine[winner].tracked.version, choice.reason)
             outcome.choices[concept.name] = choice
     return outcome
+
+
+def _cause(error: Exception, needed: list[Any]) -> str:
+    """What went wrong first among the steps that a failed one needed, in the words of its error."""
+    for future in needed:
+        found = future.result(raise_on_failure=False)
+        if isinstance(found, Exception) and not isinstance(found, UpstreamTaskError):
+            error = found
+            break
+    return str(error) if isinstance(error, InputError) else f"{type(error).__name__}: {error}"
 
 
 def said(text: str) -> None:

@@ -130,7 +130,7 @@ def _concept(concept: Captioned) -> dict[str, Any]:
         "description": concept.description,
         "references": [str(path) for path in concept.pictures],
         "captions": {name: list(texts) for name, texts in concept.captions.items()},
-        "inherent": list(concept.inherent),
+        "inherent": [entry["tag"] for entry in concept.inherent if entry["inherent"]],
     }
 
 

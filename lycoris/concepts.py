@@ -4,10 +4,13 @@ A data folder holds ``<category>/<class>/[<subclass>/]picture`` and one file, ``
 
     concepts:
       grumble: {category: movie_characters, trigger: ohw, class_noun: creature, description: purple bear}
+
+A folder of photographs without that file will do: its class folders, or the folder itself, become concepts.
 """
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -41,7 +44,13 @@ class Picture:
 
 @dataclass(frozen=True)
 class Subclass:
-    """A variant of a concept, such as an outfit, with the words that follow the class noun in captions."""
+    """A variant of a concept, such as an outfit.
+
+    Attributes:
+        name: of its folder.
+        trigger: words that follow the concept's trigger and class noun in captions, as in "a sks girl, red robe".
+        description: what stands for all of that when texts are compared, "anime girl in a red robe".
+    """
 
     name: str
     trigger: str
@@ -58,7 +67,8 @@ class Concept:
         trigger: a rare token that stands for the concept.
         class_noun: what kind of thing it is.
         description: words a text encoder knows, in place of trigger and noun when texts are compared.
-        inherent: tags that belong to the concept, or None to find them; see `lycoris.captions`.
+        inherent: tags that belong to the concept besides those that are found; see `lycoris.captions`. None
+            where the file does not say.
         keep: tags that are never taken for inherent.
         subclasses: its variants.
         pictures: sorted by path.
@@ -87,7 +97,8 @@ def read_concepts(
     Args:
         root: the data folder.
         file: what describes them; ``concepts.yaml`` in `root` by default. Where there is none at all, every
-            class folder is a concept with a spare trigger, which `notice` is told.
+            class folder (or `root` itself, if the pictures lie there) is a concept with a spare trigger, which
+            `notice` is told.
         names: which ones; None for all.
         tokenizer: of the base, against which triggers are held: one that is no single token is noticed.
         notice: called with what the user should know.
@@ -105,21 +116,25 @@ def read_concepts(
     path = Path(file) if file is not None else root / FILE
     if file is not None and not path.is_file():
         raise InputError(f"There is no concepts file `{path}`.")
-    entries = _entries(path) if path.is_file() else _guessed(root, tell)
-    if names is not None:
-        for name in names:
-            if name not in entries:
-                raise unknown("concept", name, entries)
-        wanted = {name: entries[name] for name in names}
+    if path.is_file():
+        entries = _entries(path)
+        folders = {name: root / entry["category"] / name for name, entry in entries.items()}
+        _distinct_triggers(path, entries)
     else:
-        wanted = entries
-    concepts = [_concept(root, path, name, entry) for name, entry in wanted.items()]
-    _distinct_triggers(path, entries)
+        entries, folders = _guessed(root, tell)
+    for name in names or ():
+        if name not in entries:
+            raise unknown("concept", name, entries)
+    wanted = entries if names is None else dict.fromkeys(names)
+    concepts = [_concept(root, folders[name], path, name, entries[name]) for name in wanted]
     if names is None and path.is_file():
         _no_orphans(root, path, entries)
     for concept in concepts:
         if tokenizer is not None and len(pieces := tokenizer.tokenize(concept.trigger)) > 1:
-            tell(f"Trigger `{concept.trigger}` of `{concept.name}` is {len(pieces)} tokens of this base, not one.")
+            tell(
+                f"Trigger `{concept.trigger}` of `{concept.name}` is {len(pieces)} tokens of this base "
+                f"({' '.join(pieces)}), not one: training will have to bind them all."
+            )
     return sorted(concepts, key=lambda concept: (concept.category, concept.name))
 
 
@@ -137,10 +152,24 @@ def concept_digest(concept: Concept) -> str:
     return whole.hexdigest()
 
 
+class _NoDoubles(yaml.SafeLoader):
+    """Safe YAML in which a name may stand only once, for the second would silently replace the first."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                raise yaml.constructor.ConstructorError(None, None, "a name must be a text", key.start_mark)
+            if key.value in seen:
+                raise yaml.constructor.ConstructorError(None, None, f"`{key.value}` stands twice", key.start_mark)
+            seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
 def _entries(path: Path) -> dict[str, dict[str, Any]]:
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        content = yaml.load(path.read_text(encoding="utf-8-sig"), _NoDoubles)
+    except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
         raise InputError(f"The concepts file `{path}` is not readable YAML: {error}") from error
     entries = content.get("concepts") if isinstance(content, dict) else None
     if not isinstance(entries, dict) or not entries:
@@ -161,51 +190,100 @@ def _entries(path: Path) -> dict[str, dict[str, Any]]:
                 )
         _inside(where, name)
         _inside(where, entry["category"])
+        _one_phrase(where, "trigger", entry["trigger"])
+        _one_phrase(where, "class_noun", entry["class_noun"])
     return entries
 
 
-def _guessed(root: Path, tell: Callable[[str], None]) -> dict[str, dict[str, Any]]:
-    """An entry for each class folder of a folder of photographs."""
-    folders = sorted({path.parent for path in list_images(root, recursive=True)})
-    classes: dict[str, str] = {}
-    for folder in folders:
-        parts = folder.relative_to(root).parts
-        if len(parts) < 2:
+def _guessed(root: Path, tell: Callable[[str], None]) -> tuple[dict[str, dict[str, Any]], dict[str, Path]]:
+    """An entry and a folder for each class of a folder of photographs.
+
+    Pictures lie in ``category/class/`` (and may lie in subclass folders), in ``class/``, or in the folder itself;
+    names that the layout lacks are those of the folders above.
+    """
+    folders: dict[str, Path] = {}
+    variants: dict[str, set[str]] = {}
+    depths = set()
+    for file in list_images(root, recursive=True):
+        parts = file.relative_to(root).parts[:-1]
+        depths.add(min(len(parts), 2))
+        if len(depths) > 1:
             raise InputError(
-                f"Pictures must lie in `{root}/<category>/<class>/`, but there are some in `{folder}`. "
-                f"Move them, for example to `{root}/objects/mug/`."
+                f"Pictures must all lie alike, as in `{root}/<category>/<class>/`, but `{file}` does not lie as "
+                "the others do: move it, or name its folder as the data folder."
             )
-        if classes.setdefault(parts[1], parts[0]) != parts[0]:
-            raise InputError(f"Two classes of `{root}` are called `{parts[1]}`: rename one folder.")
-    if not classes:
+        folder = root.joinpath(*parts[:2])
+        name = parts[min(len(parts), 2) - 1] if parts else root.resolve().name
+        if folders.setdefault(name, folder) != folder:
+            raise InputError(f"Two classes of `{root}` are called `{name}`: rename one folder.")
+        for part in (name, *parts[2:3]):
+            _inside(f"Folder `{folder}`", part)
+        variants.setdefault(name, set()).update(parts[2:3])
+    if not folders:
         raise InputError(f"The data folder `{root}` holds no pictures (<category>/<class>/picture).")
+    for folder in sorted(root.glob("*/*/") if depths == {2} else root.glob("*/") if depths == {1} else ()):
+        if folder.name not in folders and not folder.name.startswith("."):
+            raise InputError(f"The class folder `{folder}` holds no pictures.")
+    triggers = spare_triggers(sorted(folders))
+    pairs = ", ".join(f"{name} is `{trigger}`" for name, trigger in triggers.items())
+    tell(f"`{root}` has no {FILE}; triggers were chosen: {pairs}.")
+    entries = {
+        name: {
+            "category": folder.resolve().parent.name or "pictures",
+            "trigger": triggers[name],
+            **_guessed_words(name, folder.resolve().parent.name),
+            "subclasses": {
+                each: {"trigger": _words(each), "description": f"{_words(name)}, {_words(each)}"}
+                for each in sorted(variants[name])
+            },
+        }
+        for name, folder in folders.items()
+    }
+    return entries, folders
+
+
+def spare_triggers(names: Sequence[str]) -> dict[str, str]:
+    """A rare token for each name: the one its hash points at, or the next free one.
+
+    A name's token depends on the other names only where two hashes point at one token.
+
+    Raises:
+        InputError: there are more names than tokens.
+    """
     from lycoris.pocket.vocabulary import SPARE_TRIGGERS
 
-    if len(classes) > len(SPARE_TRIGGERS):
-        raise InputError(f"`{root}` has {len(classes)} classes; write a `{FILE}` that gives each its trigger.")
+    if len(names) > len(SPARE_TRIGGERS):
+        raise InputError(
+            f"There are {len(names)} classes, but only {len(SPARE_TRIGGERS)} spare triggers: write a `{FILE}` that "
+            "gives each class its own."
+        )
     taken: dict[str, str] = {}
-    for name in sorted(classes):
+    for name in names:
         start = int(hashlib.sha256(name.encode()).hexdigest(), 16)
         free = (SPARE_TRIGGERS[(start + step) % len(SPARE_TRIGGERS)] for step in range(len(SPARE_TRIGGERS)))
         taken[name] = next(trigger for trigger in free if trigger not in taken.values())
-    pairs = ", ".join(f"{name}: {trigger}" for name, trigger in taken.items())
-    tell(f"`{root}` has no {FILE}; triggers were chosen for you ({pairs}).")
-    return {
-        name: {
-            "category": category,
-            "trigger": taken[name],
-            "class_noun": name.replace("_", " ").replace("-", " "),
-        }
-        for name, category in classes.items()
-    }
+    return taken
 
 
-def _concept(root: Path, path: Path, name: str, entry: Mapping[str, Any]) -> Concept:
+def _guessed_words(name: str, category: str) -> dict[str, str]:
+    """Class noun and description from the names of folders; in the category of styles a class is one."""
+    words = _words(name)
+    if category != "styles":
+        return {"class_noun": words}
+    return {"class_noun": "style", "description": words if words.casefold().endswith("style") else f"{words} style"}
+
+
+def _words(name: str) -> str:
+    return " ".join(name.replace("_", " ").replace("-", " ").replace(",", " ").split()) or name
+
+
+def _concept(root: Path, folder: Path, path: Path, name: str, entry: Mapping[str, Any]) -> Concept:
     where = f"Concept `{name}` in `{path}`"
-    folder = root / entry["category"] / name
     if not folder.is_dir():
         raise InputError(f"{where} has no folder `{folder}`.")
-    subclasses = _subclasses(where, folder, entry.get("subclasses") or {})
+    noun = entry["class_noun"].strip()
+    description = _text(where, "description", entry.get("description")) or noun
+    subclasses = _subclasses(where, folder, entry.get("subclasses") or {}, description)
     known = {each.name for each in subclasses}
     pictures = []
     for file in list_images(folder, recursive=True):
@@ -213,19 +291,24 @@ def _concept(root: Path, path: Path, name: str, entry: Mapping[str, Any]) -> Con
         if len(parts) > 2:
             raise InputError(f"Picture `{file}` lies deeper than <category>/<class>/<subclass>/.")
         subclass = parts[0] if len(parts) == 2 else None
-        if known and subclass is not None and subclass not in known:
-            raise InputError(f"{where}: {unknown('subclass folder', subclass, known)}")
+        if subclass is not None and subclass not in known:
+            raise InputError(
+                f"{where} has no subclass `{subclass}`, but there are pictures in `{file.parent}`: add it under "
+                "`subclasses` with its `trigger`."
+            )
         pictures.append(Picture(file.resolve(), file.relative_to(root).as_posix(), subclass))
     if not pictures:
         raise InputError(f"The folder `{folder}` of concept `{name}` holds no pictures.")
+    for each in subclasses:
+        if not any(picture.subclass == each.name for picture in pictures):
+            raise InputError(f"The folder `{folder / each.name}` of subclass `{each.name}` holds no pictures.")
     inherent = entry.get("inherent")
-    noun = entry["class_noun"].strip()
     return Concept(
         name=name,
         category=entry["category"],
         trigger=entry["trigger"].strip(),
         class_noun=noun,
-        description=str(entry.get("description") or noun).strip(),
+        description=description,
         inherent=None if inherent is None else _tags(where, "inherent", inherent),
         keep=_tags(where, "keep", entry.get("keep") or []),
         subclasses=subclasses,
@@ -233,19 +316,42 @@ def _concept(root: Path, path: Path, name: str, entry: Mapping[str, Any]) -> Con
     )
 
 
-def _subclasses(where: str, folder: Path, given: Any) -> tuple[Subclass, ...]:
+def _subclasses(where: str, folder: Path, given: Any, description: str) -> tuple[Subclass, ...]:
     if not isinstance(given, dict):
         raise InputError(f"{where}: `subclasses` must be names, each with `trigger` and `description`.")
-    subclasses = []
+    subclasses: dict[str, Subclass] = {}
     for name, entry in given.items():
         _inside(where, name)
-        if not isinstance(entry, dict) or not str(entry.get("trigger") or "").strip():
-            raise InputError(f"{where}: subclass `{name}` has no trigger.")
+        own = f"{where}: subclass `{name}`"
+        if not isinstance(name, str) or not isinstance(entry, dict):
+            raise InputError(f"{own} must be a name followed by `trigger` and `description`.")
+        for field in entry:
+            if field not in ("trigger", "description"):
+                raise InputError(f"{own}: {unknown('field', field, ('trigger', 'description'))}")
+        trigger = _text(own, "trigger", entry.get("trigger"))
+        if not trigger:
+            raise InputError(f"{own} has no trigger: add `trigger: ...`, the words for it in captions.")
+        _one_phrase(own, "trigger", trigger)
+        for other in subclasses.values():
+            if other.trigger.casefold() == trigger.casefold():
+                raise InputError(f"{where}: subclasses `{other.name}` and `{name}` share the trigger `{trigger}`.")
         if not (folder / name).is_dir():
-            raise InputError(f"{where}: subclass `{name}` has no folder `{folder / name}`.")
-        trigger = str(entry["trigger"]).strip()
-        subclasses.append(Subclass(str(name), trigger, str(entry.get("description") or trigger).strip()))
-    return tuple(subclasses)
+            raise InputError(f"{own} has no folder `{folder / name}`.")
+        told = _text(own, "description", entry.get("description")) or f"{description}, {trigger}"
+        subclasses[name] = Subclass(name, trigger, told)
+    return tuple(subclasses.values())
+
+
+def _text(where: str, field: str, value: Any) -> str:
+    if value is not None and not isinstance(value, str):
+        raise InputError(f"{where}: `{field}` must be a text, but got `{value}`.")
+    return (value or "").strip()
+
+
+def _one_phrase(where: str, field: str, text: str) -> None:
+    """Commas part the tags of a caption, so a name of the concept has none; nor has it line breaks."""
+    if "," in text or any(ord(character) < 32 for character in text.strip()):
+        raise InputError(f"{where}: `{field}` must be words without commas or line breaks, but got `{text!r}`.")
 
 
 def _tags(where: str, field: str, value: Any) -> tuple[str, ...]:
@@ -268,20 +374,35 @@ def _inside(where: str, name: object) -> None:
 
 
 def _distinct_triggers(path: Path, entries: Mapping[str, Mapping[str, Any]]) -> None:
+    """Tokenizers do not tell upper from lower case, so neither may triggers."""
     owners: dict[str, str] = {}
     for name, entry in entries.items():
-        trigger = entry["trigger"].strip()
+        trigger = entry["trigger"].strip().casefold()
         if trigger in owners:
             raise InputError(f"Concepts `{owners[trigger]}` and `{name}` in `{path}` share the trigger `{trigger}`.")
         owners[trigger] = name
+    for name, entry in entries.items():
+        subclasses = entry.get("subclasses")
+        for own in subclasses.values() if isinstance(subclasses, dict) else ():
+            trigger = str(own.get("trigger") or "").strip().casefold() if isinstance(own, dict) else ""
+            if trigger in owners:
+                raise InputError(
+                    f"A subclass of `{name}` and concept `{owners[trigger]}` in `{path}` share the trigger `{trigger}`."
+                )
 
 
 def _no_orphans(root: Path, path: Path, entries: Mapping[str, Mapping[str, Any]]) -> None:
+    """Nothing in the folder may be left out in silence."""
     known = {(entry["category"], name) for name, entry in entries.items()}
     for folder in sorted(root.glob("*/*/")):
-        relative = folder.relative_to(root)
-        if folder.is_dir() and not any(part.startswith(".") for part in relative.parts) and relative.parts not in known:
-            raise InputError(
-                f"The class folder `{folder}` has no entry in `{path}`: add `{folder.name}` with its `trigger`, "
-                f"`class_noun` and `category: {folder.parent.name}`."
-            )
+        parts = folder.relative_to(root).parts
+        if any(part.startswith(".") for part in parts) or parts in known:
+            continue
+        near = difflib.get_close_matches(folder.name, [name for name in entries if name != folder.name], n=1)
+        raise InputError(
+            f"The class folder `{folder}` has no entry in `{path}`: add `{folder.name}` with its `trigger`, "
+            f"`class_noun` and `category: {folder.parent.name}`" + (f", or is it `{near[0]}`?" if near else ".")
+        )
+    for place in (root, *(each for each in sorted(root.glob("*/")) if not each.name.startswith("."))):
+        for stray in list_images(place):
+            raise InputError(f"Picture `{stray}` lies in no class folder: move it to `<category>/<class>/`.")

@@ -12,7 +12,7 @@ from lycoris.errors import InputError
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
 SMALLEST = 8  # pixels a side
-LARGEST = 200_000_000  # pixels in all; more is taken for a decompression bomb
+LARGEST = 100_000_000  # pixels in all, 300 MB in memory; more is taken for a decompression bomb
 
 
 def list_images(folder: Path, *, recursive: bool = False) -> list[Path]:
@@ -39,11 +39,11 @@ def read_image(path: Path) -> Image.Image:
         path: a file in a format of `SUFFIXES`; of an animation the first frame.
 
     Returns:
-        A loaded picture of mode ``"RGB"``.
+        A loaded picture of mode ``"RGB"``, with its path as ``info["file"]`` and nothing else in ``info``.
 
     Raises:
         InputError: the file is absent, no picture, truncated, smaller than 8 pixels a side, or larger than
-            200 million pixels.
+            100 million pixels.
     """
     path = Path(path)
     try:
@@ -60,7 +60,9 @@ def read_image(path: Path) -> Image.Image:
                         f"Picture `{path}` must be at least {SMALLEST} pixels a side, but is {width} x {height}."
                     )
                 opened.load()
-                return _flat(_srgb(ImageOps.exif_transpose(opened)))
+                image = _flat(_srgb(_direct(ImageOps.exif_transpose(opened))))
+                image.info = {"file": str(path)}
+                return image
     except InputError:
         raise
     except FileNotFoundError as error:
@@ -68,9 +70,20 @@ def read_image(path: Path) -> Image.Image:
     except UnidentifiedImageError as error:
         raise InputError(f"File `{path}` is not a picture that can be read, whatever its name says.") from error
     except Image.DecompressionBombError as error:
-        raise InputError(f"Picture `{path}` is refused: {error}") from error
-    except (OSError, SyntaxError, ValueError, EOFError) as error:
+        raise InputError(f"Picture `{path}` is refused: more than {LARGEST:,} pixels in all. ({error})") from error
+    except (PermissionError, IsADirectoryError) as error:
+        raise InputError(f"Picture `{path}` cannot be opened: {error.strerror}.") from error
+    except Exception as error:  # a decoder given hostile bytes fails in every way there is
         raise InputError(f"Picture `{path}` cannot be read to its end; is it truncated? ({error})") from error
+
+
+def _direct(image: Image.Image) -> Image.Image:
+    """A picture of the same colours without a palette."""
+    if image.mode not in ("P", "PA"):
+        return image
+    direct = image.convert("RGBA" if image.mode == "PA" or "transparency" in image.info else "RGB")
+    direct.info = {name: value for name, value in image.info.items() if name != "transparency"}
+    return direct
 
 
 def _srgb(image: Image.Image) -> Image.Image:
@@ -87,6 +100,7 @@ def _srgb(image: Image.Image) -> Image.Image:
         return image
     if converted is None:
         return image
+    converted.info.pop("icc_profile", None)
     if alpha is not None:
         converted.putalpha(alpha)
     return converted
@@ -96,7 +110,8 @@ def _flat(image: Image.Image) -> Image.Image:
     """RGB; 16-bit greys scaled to 8 bits, transparency laid over white."""
     if image.mode in ("I;16", "I;16B", "I;16L", "I"):
         image = image.convert("I").point(lambda value: value / 257).convert("L")
-    if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
+        image.info.pop("transparency", None)
+    if image.mode in ("RGBA", "LA", "La", "RGBa") or "transparency" in image.info:
         image = image.convert("RGBA")
         white = Image.new("RGBA", image.size, "white")
         return Image.alpha_composite(white, image).convert("RGB")

@@ -10,7 +10,7 @@ from typing import Any
 
 from prefect import task
 
-from lycoris.store import Store, code_version
+from lycoris.store import Store, code_version, file_digest
 from tasks import compute, progress
 from tasks.records import Captioned, Place
 
@@ -48,10 +48,16 @@ def captions(
         One record a chosen concept.
     """
     compute.prepare(place)
-    from lycoris.captions import caption, inherent_tags, prompts
+    from lycoris.captions import caption, default_templates, inherent_tags, prompts
     from lycoris.concepts import concept_digest, read_concepts
 
-    everything = read_concepts(data, concepts_file)
+    everything = read_concepts(
+        data,
+        concepts_file,
+        tokenizer=compute.tokenizer(base),
+        notice=lambda text: progress.note(place.progress, text),
+    )
+    templates = default_templates(base)
     chosen = everything if names is None else read_concepts(data, concepts_file, names=names)
     digests = {concept.name: concept_digest(concept) for concept in everything}
     tags, cached = {}, {}
@@ -61,10 +67,10 @@ def captions(
     for concept in chosen:
         others = [tags[other.name] for other in everything if other.name != concept.name]
         inherent = inherent_tags(concept, tags[concept.name], others)
-        texts = {name: tuple(caption(concept, tags[concept.name], inherent, name)) for name in strategies}
+        texts = {name: tuple(caption(concept, tags[concept.name], inherent, name, templates)) for name in strategies}
         asked = {
             name: {
-                kind: tuple(asdict(p) for p in prompts(concept, texts[name], kind, count, seed=seed))
+                kind: tuple(asdict(p) for p in prompts(concept, texts[name], kind, count, seed, templates))
                 for kind, count in counts.items()
                 if count
             }
@@ -92,6 +98,9 @@ def _tags(place: Place, tagger: tuple[str, str], concept: Any, digest: str) -> t
     """One picture's tags after another, and whether they were known."""
     store = Store(place.store)
     inputs = {"pictures": digest, "tagger": list(tagger), "code": code_version(*CODE)}
+    if tagger[0] == "sidecar":
+        texts = [picture.path.with_suffix(".txt") for picture in concept.pictures]
+        inputs["sidecars"] = [file_digest(text) if text.is_file() else None for text in texts]
     label = f"captions {concept.name}"
     found = store.find("captions", inputs)
     cached = found is not None

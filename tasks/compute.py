@@ -46,3 +46,13 @@ def tagger(source: str, device: str) -> Any:
     from lycoris.captions import open_tagger
 
     return open_tagger(source, device=device)
+
+
+@lru_cache(maxsize=1)
+def tokenizer(source: str) -> Any:
+    """The tokenizer of a base, without the base."""
+    from transformers import CLIPTokenizer
+
+    from lycoris.bases.folder import find_folder
+
+    return CLIPTokenizer.from_pretrained(find_folder(source) / "tokenizer", local_files_only=True)

@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 import uuid
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -53,7 +54,8 @@ def step(folder: Path | None, label: str) -> Iterator[Bar]:
         file = folder / f"{os.getpid()}-{uuid.uuid4().hex[:8]}.bar"
         _write(file, {"label": label, "done": 0, "total": 0, "note": ""})
     try:
-        yield Bar(label, file)
+        with warnings_noted(folder):
+            yield Bar(label, file)
     finally:
         if file is not None:
             file.unlink(missing_ok=True)
@@ -67,6 +69,25 @@ def finished(folder: Path | None, label: str, *, cached: bool, seconds: float) -
             folder / f"{time.time_ns()}-{uuid.uuid4().hex[:8]}.done",
             {"label": label, "cached": cached, "seconds": seconds},
         )
+
+
+def note(folder: Path | None, text: str) -> None:
+    """Tell the user something once, however many processes say it."""
+    if folder is not None:
+        folder.mkdir(parents=True, exist_ok=True)
+        _write(folder / f"{time.time_ns()}-{uuid.uuid4().hex[:8]}.note", {"text": text})
+
+
+@contextmanager
+def warnings_noted(folder: Path | None) -> Iterator[None]:
+    """What a library warns of while the block runs becomes notes."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        warnings.filterwarnings("ignore", category=DeprecationWarning)
+        warnings.filterwarnings("ignore", category=FutureWarning)
+        yield
+    for warning in caught:
+        note(folder, str(warning.message))
 
 
 def _write(file: Path, record: dict[str, Any]) -> None:
@@ -125,6 +146,7 @@ def _show(folder: Path, display: Shown, out: TextIO, stop: threading.Event) -> N
     with Progress(*columns, TimeElapsedColumn(), console=console, disable=not out.isatty()) as progress:
         whole = progress.add_task("all steps", total=None, note="")
         bars: dict[Path, Any] = {}
+        told: set[str] = set()
         count = 0
         last = False
         while not last:
@@ -136,6 +158,11 @@ def _show(folder: Path, display: Shown, out: TextIO, stop: threading.Event) -> N
                     progress.advance(whole)
                     state = "cached" if record["cached"] else f"{record['seconds']:.1f} s"
                     console.print(f"{count:4d}/{display.total or '?'}  {record['label']:<66} {state:>8}", markup=False)
+                file.unlink(missing_ok=True)
+            for file in sorted(folder.glob("*.note")):
+                if (record := _read(file)) is not None and record["text"] not in told:
+                    told.add(record["text"])
+                    console.print(f"note      {record['text']}", markup=False)
                 file.unlink(missing_ok=True)
             present = set(folder.glob("*.bar"))
             for file in present:

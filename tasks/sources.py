@@ -32,12 +32,12 @@ def sources(base: str, encoders: Sequence[str], style_encoder: str, tagger: str)
     Raises:
         InputError: one is not there, or the base lacks a part.
     """
-    from lycoris.bases import identify
+    from lycoris import bases
     from lycoris.captions import tagger_digest
     from lycoris.encoders.source import digest, locate
 
     return Sources(
-        base=(base, identify(base).digest),
+        base=(base, bases.digest(base)),
         encoders={name: digest(locate(name)[1]) for name in encoders},
         style_encoder=(style_encoder, digest(locate(style_encoder)[1])),
         tagger=(tagger, tagger_digest(tagger)),

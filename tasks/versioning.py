@@ -1,17 +1,21 @@
 """Which version of the data a run sees, and how a fresh clone gets its bytes: the only file that knows DVC.
 
-A version is DVC's own hash of a folder: the MD5 of its sorted list of (MD5, path), with ``.dir`` behind it. It
-is computed here the same way, so that an unchanged folder costs no import of DVC.
+A version is DVC's own hash of a folder: the MD5 of its list of files, with ``.dir`` behind it. The list and its hash
+are made here as DVC makes them, so that an unchanged folder costs no import of DVC.
 """
 
 from __future__ import annotations
 
+import configparser
+import errno
 import hashlib
 import json
 import os
 import shutil
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +26,11 @@ from prefect import task
 from lycoris.errors import InputError
 
 LEFT_OUT = frozenset({".git", ".dvc", ".dvcignore"})
+SHOWN = 5
+"""How many files an error names before it only counts."""
+
+Notice = Callable[[str], None]
+Entry = dict[str, str]
 
 
 @dataclass(frozen=True)
@@ -46,149 +55,164 @@ class DataVersion:
 
 @task(name="data")
 def data_version(data: Path, project: Path) -> DataVersion:
-    """Make the data folder of a run present, and tell which version it is.
+    """Make the data folder of a run present, and tell which version it is; see `version`."""
+    return version(data, project, notice=lambda text: print(text, file=sys.stderr, flush=True))
+
+
+def version(data: Path, project: Path, notice: Notice = lambda _: None) -> DataVersion:
+    """Make a data folder present and tell its version; the project's own ``data/`` is recorded when it changed.
 
     Args:
         data: the folder, relative to the working folder or to the project.
         project: the folder of ``data.dvc``.
+        notice: told what was done.
 
     Raises:
-        InputError: the folder is absent and nothing can supply it, or a supplied file is not the one versioned.
+        InputError: the folder is absent and nothing can supply it, a supplied file is not the one versioned, or
+            DVC refused.
     """
-    return version(data, project)
-
-
-def version(data: Path, project: Path, notice: Callable[[str], None] = lambda _: None) -> DataVersion:
-    """See `data_version`; `notice` is told what was done."""
-    pointer = Path(project) / "data.dvc"
-    own = Path(project) / "data"
+    project = Path(project).resolve()
+    pointer, own = project / "data.dvc", project / "data"
     folder = Path(data).expanduser()
-    if not folder.is_absolute() and not folder.exists() and (Path(project) / folder) == own:
+    if not folder.is_absolute() and not folder.exists() and project / folder == own:
         folder = own
     folder = folder.resolve()
-    versioned = pointer.is_file() and folder == own.resolve()
-    state = "outside"
-    if versioned:
-        state = "unchanged"
-        if not folder.exists():
-            materialise(project, notice)
-            state = "fetched"
+    ours = folder == own.resolve()
+    state = "unchanged" if ours and pointer.is_file() else "outside"
+    if state == "unchanged" and not folder.exists():
+        materialise(project, notice)
+        state = "fetched"
     if not folder.is_dir():
         raise InputError(f"There is no data folder `{folder}`.")
     entries, size = manifest(folder)
-    hash_ = hash_of(entries)
-    if versioned and state == "unchanged" and hash_ != recorded(pointer):
-        _with_repo(project, lambda repo: repo.add(str(own)))
-        notice(f"data/ changed: version {hash_} was recorded in data.dvc.")
-        state = "new"
-    return DataVersion(hash_, folder, len(entries), size, state)
+    name = hash_of(entries)
+    first = ours and not pointer.is_file() and (project / ".dvc").is_dir()
+    if first or (state == "unchanged" and name != recorded(pointer)):
+        with_repo(project, lambda repo: repo.add(str(own)))
+        name, state = recorded(pointer), "new"
+        notice(f"data/ {'is' if first else 'changed: it is'} version {name} now, recorded in data.dvc.")
+    return DataVersion(name, folder, len(entries), size, state)
 
 
-def manifest(folder: Path) -> tuple[list[dict[str, str]], int]:
+def manifest(folder: Path) -> tuple[list[Entry], int]:
     """DVC's list of a folder's files, ``{"md5", "relpath"}`` sorted by path, and their bytes in all."""
-    entries, size = [], 0
-    for path in folder.rglob("*"):
-        relative = path.relative_to(folder)
-        if path.is_file() and not LEFT_OUT.intersection(relative.parts):
-            with open(path, "rb") as stream:
-                digest = hashlib.file_digest(stream, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
-            entries.append({"md5": digest, "relpath": relative.as_posix()})
-            size += path.stat().st_size
-    return sorted(entries, key=lambda entry: entry["relpath"]), size
+    paths = [
+        path
+        for path in folder.rglob("*")
+        if not LEFT_OUT.intersection(path.relative_to(folder).parts) and path.is_file()
+    ]
+    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+        sums = list(pool.map(_md5, paths))
+    entries = [
+        {"md5": md5, "relpath": path.relative_to(folder).as_posix()} for path, md5 in zip(paths, sums, strict=True)
+    ]
+    return sorted(entries, key=lambda entry: entry["relpath"]), sum(path.stat().st_size for path in paths)
 
 
-def hash_of(entries: list[dict[str, str]]) -> str:
+def listing(entries: Sequence[Entry]) -> bytes:
+    """A list of files as DVC keeps it in its cache, whose MD5 is the folder's hash."""
+    return json.dumps(sorted(entries, key=lambda entry: entry["relpath"]), sort_keys=True).encode()
+
+
+def hash_of(entries: Sequence[Entry]) -> str:
     """DVC's hash of a folder with these files."""
-    text = json.dumps(sorted(entries, key=lambda entry: entry["relpath"]), sort_keys=True)
-    return hashlib.md5(text.encode(), usedforsecurity=False).hexdigest() + ".dir"
+    return hashlib.md5(listing(entries), usedforsecurity=False).hexdigest() + ".dir"
 
 
 def recorded(pointer: Path) -> str:
     """The version that a ``.dvc`` file asks for.
 
     Raises:
-        InputError: the file is no pointer of DVC's.
+        InputError: the file is no pointer of DVC's to a folder.
     """
     try:
-        return str(yaml.safe_load(pointer.read_text())["outs"][0]["md5"])
-    except (OSError, yaml.YAMLError, KeyError, IndexError, TypeError) as error:
+        name = str(yaml.safe_load(pointer.read_text(encoding="utf-8"))["outs"][0]["md5"])
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, KeyError, IndexError, TypeError) as error:
         raise InputError(f"`{pointer}` is no pointer file of DVC's: {error!r}") from error
+    digits = name.removesuffix(".dir")
+    if len(digits) != 32 or not set(digits) <= set("0123456789abcdef") or digits == name:
+        raise InputError(f"`{pointer}` must point to a folder, `<32 hexadecimal digits>.dir`, but has `{name}`.")
+    return name
 
 
-def materialise(project: Path, notice: Callable[[str], None] = lambda _: None) -> str:
+def materialise(project: Path, notice: Notice = lambda _: None) -> str:
     """Bring ``data/`` into being as ``data.dvc`` records it: from a DVC remote, its cache, or the pocket.
+
+    It is written beside its place, every file held against its MD5, and moved there whole.
 
     Returns:
         Where it came from: ``"remote"``, ``"cache"`` or ``"pocket"``.
 
     Raises:
-        InputError: nothing has this version, or a file differs from it and is named.
+        InputError: nothing has this version, a file differs from it (and is named), or ``data/`` cannot be written.
     """
-    wanted = recorded(Path(project) / "data.dvc")
-    target = Path(project) / "data"
-    for origin, fetch in (("remote", _from_remote), ("cache", _from_cache), ("pocket", _from_pocket)):
-        if not fetch(Path(project), target, wanted, notice):
-            continue
-        entries, _ = manifest(target)
-        if hash_of(entries) != wanted:
-            raise InputError(f"`data/` came from the {origin} as {hash_of(entries)}, but data.dvc records {wanted}.")
-        notice(f"data/ was fetched from the {origin}: version {wanted}.")
-        return origin
-    raise InputError(
-        f"data.dvc records version {wanted}, which no DVC remote, no cache and not the pocket has. Configure the "
-        "remote that has it (`dvc remote add -d NAME URL`) and run again."
-    )
+    project = Path(project).resolve()  # DVC takes relative targets from the working folder
+    pointer = project / "data.dvc"
+    wanted = recorded(pointer)
+    cache = _cache(project)
+    origin = "cache"
+    if _has_remote(project):
+        try:
+            if with_repo(project, lambda repo: repo.fetch(targets=[str(pointer)])):
+                origin = "remote"
+        except Exception as error:  # a remote's plugin fails as it likes; the other places may still serve
+            notice(f"The DVC remote did not give data/: {type(error).__name__}: {error}")
+    listed = cache / wanted[:2] / wanted[2:]
+    if listed.is_file():
+        source: Callable[[Entry], Path] = lambda entry: cache / entry["md5"][:2] / entry["md5"][2:]  # noqa: E731
+    else:
+        from lycoris import pocket
+
+        origin, listed = "pocket", pocket.MANIFEST
+        source = lambda entry: pocket.PICTURES / entry["relpath"]  # noqa: E731
+    content = listed.read_bytes() if listed.is_file() else b""
+    if hashlib.md5(content, usedforsecurity=False).hexdigest() + ".dir" != wanted:
+        raise InputError(
+            f"data.dvc records version {wanted}, which no DVC remote, no cache and not the pocket has. Configure "
+            "the remote that has it (`dvc remote add -d NAME URL`) and run again."
+        )
+    _copy(json.loads(content), source, project / "data", wanted)
+    notice(f"data/ was fetched from the {origin}: version {wanted}.")
+    return origin
 
 
-def _from_remote(project: Path, target: Path, wanted: str, notice: Callable[[str], None]) -> bool:
-    texts = [file.read_text() for name in ("config", "config.local") if (file := project / ".dvc" / name).is_file()]
-    if not any("remote" in text for text in texts):
-        return False
+def _copy(entries: Sequence[Entry], source: Callable[[Entry], Path], target: Path, wanted: str) -> None:
+    """Copy a version's files, each read once and compared, beside the target; then give it its name."""
+    for left in target.parent.glob(f".{target.name}-*"):
+        if not _alive(left.name.rpartition("-")[2]):
+            shutil.rmtree(left, ignore_errors=True)
+    aside = target.with_name(f".{target.name}-{os.getpid()}")
+    wrong = []
     try:
-        _with_repo(project, lambda repo: repo.pull(targets=[str(project / "data.dvc")]))
-    except InputError as error:
-        notice(f"the DVC remote did not give data/: {error}")
-        return False
-    return target.is_dir()
-
-
-def _from_cache(project: Path, target: Path, wanted: str, notice: Callable[[str], None]) -> bool:
-    if not (project / ".dvc/cache/files/md5" / wanted[:2] / wanted[2:]).is_file():
-        return False
-    try:
-        _with_repo(project, lambda repo: repo.checkout(targets=[str(project / "data.dvc")]))
-    except InputError as error:
-        notice(f"the DVC cache did not give data/: {error}")
-        return False
-    return target.is_dir()
-
-
-def _from_pocket(project: Path, target: Path, wanted: str, notice: Callable[[str], None]) -> bool:
-    """Copy the pictures that the project ships, each held against the manifest that makes the version's hash."""
-    from lycoris import pocket
-
-    listed = pocket.MANIFEST.read_bytes()
-    if hashlib.md5(listed, usedforsecurity=False).hexdigest() + ".dir" != wanted:
-        return False
-    aside = target.with_name(f".data-{os.getpid()}")
-    try:
-        for entry in json.loads(listed):
-            source, copy = pocket.PICTURES / entry["relpath"], aside / entry["relpath"]
+        for entry in entries:
+            path, copy = source(entry), aside / entry["relpath"]
+            if not copy.resolve().is_relative_to(aside.resolve()):
+                raise InputError(f"Data version {wanted} lists `{entry['relpath']}`, which is outside of its folder.")
             try:
-                content = source.read_bytes()
-            except OSError as error:
-                raise InputError(f"`{source}` is a file of data version {wanted}, but cannot be read.") from error
+                content = path.read_bytes()
+            except FileNotFoundError:
+                wrong.append(f"`{entry['relpath']}` (`{path}` is missing)")
+                continue
             if hashlib.md5(content, usedforsecurity=False).hexdigest() != entry["md5"]:
-                raise InputError(f"`{source}` is not the file that data version {wanted} records: its bytes differ.")
+                wrong.append(f"`{entry['relpath']}` (`{path}` has other bytes)")
+                continue
             copy.parent.mkdir(parents=True, exist_ok=True)
             copy.write_bytes(content)
+        if wrong:
+            more = f" and {len(wrong) - SHOWN} more" if len(wrong) > SHOWN else ""
+            raise InputError(
+                f"These files are not what data version {wanted} records: {', '.join(wrong[:SHOWN])}{more}."
+            )
         os.replace(aside, target)
+    except OSError as error:
+        if error.errno in (errno.ENOTEMPTY, errno.EEXIST) and hash_of(manifest(target)[0]) == wanted:
+            return  # another process did the same just before
+        raise InputError(f"`{target}` cannot be written: {error.strerror or error}.") from error
     finally:
         shutil.rmtree(aside, ignore_errors=True)
-    return True
 
 
-def _with_repo(project: Path, action: Callable[[Any], Any], attempts: int = 5) -> Any:
+def with_repo(project: Path, action: Callable[[Any], Any], attempts: int = 5) -> Any:
     """Do something with the DVC repository, again while another process holds its lock.
 
     Raises:
@@ -199,14 +223,50 @@ def _with_repo(project: Path, action: Callable[[Any], Any], attempts: int = 5) -
     from dvc.lock import LockError
     from dvc.repo import Repo
 
-    for attempt in range(attempts):
+    for attempt in range(1, attempts + 1):
         try:
             with Repo(str(project)) as repo:
                 return action(repo)
         except LockError:
-            if attempt == attempts - 1:
+            if attempt == attempts:
                 raise InputError("Another process holds DVC's lock: try again when it is done.") from None
-            time.sleep(1 + attempt)
+            time.sleep(0.5 * attempt)
         except DvcException as error:
-            raise InputError(f"DVC could not version `{project}/data`: {error}") from error
-    return None
+            raise InputError(f"DVC refused for `{project}/data`: {error}") from error
+    raise InputError(f"Argument `attempts` must be at least 1, but got {attempts}.")
+
+
+def _alive(pid: str) -> bool:
+    """Whether a process of this number runs; what a killed one left aside may go."""
+    try:
+        os.kill(int(pid), 0)
+    except ProcessLookupError:
+        return False
+    except (ValueError, OverflowError, PermissionError):
+        return True
+    return True
+
+
+def _md5(path: Path) -> str:
+    with open(path, "rb") as stream:
+        return hashlib.file_digest(stream, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+
+
+def _settings(project: Path) -> configparser.ConfigParser:
+    """The project's DVC settings, those of ``config.local`` over those of ``config``."""
+    parser = configparser.ConfigParser(interpolation=None, strict=False)
+    try:
+        parser.read([project / ".dvc" / "config", project / ".dvc" / "config.local"], encoding="utf-8")
+    except (configparser.Error, UnicodeDecodeError) as error:
+        raise InputError(f"The DVC settings in `{project / '.dvc'}` cannot be read: {error}") from error
+    return parser
+
+
+def _has_remote(project: Path) -> bool:
+    return any("remote" in name for name in _settings(project).sections())
+
+
+def _cache(project: Path) -> Path:
+    """Where DVC keeps the files of this project by their MD5."""
+    folder = project / ".dvc"
+    return folder / _settings(project).get("cache", "dir", fallback="cache") / "files" / "md5"

@@ -1,7 +1,10 @@
 """Claims about data versions: DVC's hash, a fresh clone's bytes, and what happens when they are wrong."""
 
+import json
 import shutil
 import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -10,51 +13,83 @@ from lycoris.errors import InputError
 from tasks import versioning
 
 
-@pytest.fixture
-def project(tmp_path, monkeypatch):
+@pytest.fixture(scope="module")
+def pattern(tmp_path_factory):
     """A git and DVC repository whose data/ is a small picture folder, versioned by DVC itself."""
-    monkeypatch.setenv("DVC_NO_ANALYTICS", "1")
-    root = tmp_path / "project"
+    root = tmp_path_factory.mktemp("pattern") / "project"
     (root / "data" / "toys" / "bär").mkdir(parents=True)
-    (root / "data" / "toys" / "bär" / "1.png").write_bytes(b"one")
+    (root / "data" / "toys" / "bär" / "1 (ü, 雪).png").write_bytes(b"one")
+    (root / "data" / "toys" / "bär-2").mkdir()
+    (root / "data" / "toys" / "bär-2" / "1.png").write_bytes(b"two")
     (root / "data" / "concepts.yaml").write_text("concepts: {}\n")
     subprocess.run(["git", "init", "-q", str(root)], check=True)
-    from dvc.repo import Repo
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DVC_NO_ANALYTICS", "1")
+        from dvc.repo import Repo
 
-    with Repo.init(str(root)) as repo:
-        repo.add(str(root / "data"))
+        with Repo.init(str(root)) as repo:
+            repo.add(str(root / "data"))
     return root
+
+
+@pytest.fixture
+def project(pattern, tmp_path, monkeypatch):
+    monkeypatch.setenv("DVC_NO_ANALYTICS", "1")
+    return Path(shutil.copytree(pattern, tmp_path / "project"))
 
 
 def test_the_hash_is_the_one_dvc_records(project):
     found = versioning.version(project / "data", project)
     assert found.hash == versioning.recorded(project / "data.dvc")
-    assert (found.state, found.files) == ("unchanged", 2)
+    assert (found.state, found.files, found.size) == ("unchanged", 3, 19)
 
 
-def test_a_changed_folder_is_a_new_version_that_dvc_records(project):
+def test_a_changed_folder_is_a_new_version_that_dvc_records_and_the_user_is_told(project):
     before = versioning.recorded(project / "data.dvc")
     (project / "data" / "toys" / "bär" / "2.png").write_bytes(b"two")
-    found = versioning.version(project / "data", project)
+    said = []
+    found = versioning.version(project / "data", project, said.append)
     assert found.state == "new"
     assert found.hash == versioning.recorded(project / "data.dvc") != before
-
-
-def test_an_unchanged_folder_needs_no_dvc(project, monkeypatch):
-    monkeypatch.setattr(versioning, "_with_repo", lambda *_: pytest.fail("asked DVC"))
-    assert versioning.version(project / "data", project).state == "unchanged"
-
-
-def test_a_missing_folder_comes_back_from_the_cache(project):
+    assert versioning.hash_of(versioning.manifest(project / "data")[0]) == found.hash
+    assert found.hash in said[0]
     shutil.rmtree(project / "data")
-    assert versioning.version(project / "data", project).state == "fetched"
-    assert (project / "data" / "toys" / "bär" / "1.png").read_bytes() == b"one"
+    assert versioning.materialise(project) == "cache"
+    assert (project / "data" / "toys" / "bär" / "2.png").read_bytes() == b"two"
+
+
+def test_a_folder_that_was_never_versioned_becomes_the_first_version(project):
+    (project / "data.dvc").unlink()
+    found = versioning.version(project / "data", project)
+    assert found.state == "new"
+    assert found.hash == versioning.recorded(project / "data.dvc")
+
+
+def test_an_unchanged_folder_imports_no_dvc(project):
+    code = (
+        "import sys; from pathlib import Path; from tasks import versioning\n"
+        "print(versioning.version(Path(sys.argv[1]) / 'data', Path(sys.argv[1])).state, 'dvc' in sys.modules)"
+    )
+    command = [sys.executable, "-c", code, str(project)]
+    told = subprocess.run(command, capture_output=True, text=True, check=True, cwd=Path(__file__).parents[2])
+    assert told.stdout.split() == ["unchanged", "False"]
+
+
+def test_a_missing_folder_comes_back_from_the_cache_and_is_writable(project, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # where there is no `data` either
+    shutil.rmtree(project / "data")
+    assert versioning.version("data", project).state == "fetched"
+    back = project / "data" / "toys" / "bär" / "1 (ü, 雪).png"
+    assert back.read_bytes() == b"one"
+    back.write_bytes(b"other")  # must not reach into the cache
+    shutil.rmtree(project / "data")
+    assert versioning.materialise(project) == "cache"
+    assert back.read_bytes() == b"one"
 
 
 def test_a_configured_remote_goes_before_everything_else(project, tmp_path):
     from dvc.repo import Repo
 
-    subprocess.run(["git", "-C", str(project), "config", "--local", "user.email", "a@b"], check=True)
     with (project / ".dvc" / "config.local").open("w") as stream:
         stream.write(f"[core]\n    remote = shelf\n['remote \"shelf\"']\n    url = {tmp_path / 'shelf'}\n")
     with Repo(str(project)) as repo:
@@ -62,13 +97,58 @@ def test_a_configured_remote_goes_before_everything_else(project, tmp_path):
     shutil.rmtree(project / "data")
     shutil.rmtree(project / ".dvc" / "cache")
     assert versioning.materialise(project) == "remote"
-    assert (project / "data" / "toys" / "bär" / "1.png").read_bytes() == b"one"
+    assert (project / "data" / "toys" / "bär" / "1 (ü, 雪).png").read_bytes() == b"one"
+
+
+def test_a_remote_that_fails_is_told_and_the_cache_serves(project):
+    (project / ".dvc" / "config.local").write_text(
+        "[core]\n    remote = shelf\n['remote \"shelf\"']\n    url = nosuchthing://shelf\n"
+    )
+    shutil.rmtree(project / "data")
+    said = []
+    assert versioning.materialise(project, said.append) == "cache"
+    assert "remote" in said[0]
+    assert (project / "data" / "toys" / "bär-2" / "1.png").read_bytes() == b"two"
 
 
 def test_a_version_that_nothing_has_is_an_error(project):
     shutil.rmtree(project / "data")
     shutil.rmtree(project / ".dvc" / "cache")
-    with pytest.raises(InputError, match="remote"):
+    with pytest.raises(InputError, match="dvc remote add"):
+        versioning.version(project / "data", project)
+
+
+def test_a_cached_file_that_was_touched_is_named(project):
+    shutil.rmtree(project / "data")
+    for file in (project / ".dvc" / "cache" / "files" / "md5").rglob("*"):
+        if file.is_file() and file.read_bytes() == b"one":
+            file.chmod(0o644)
+            file.write_bytes(b"eno")
+    with pytest.raises(InputError, match=r"bär/1 \(ü, 雪\)\.png"):
+        versioning.materialise(project)
+    assert not (project / "data").exists()
+
+
+def test_a_held_lock_is_waited_for(project, monkeypatch):
+    from dvc.lock import LockError
+    from dvc.repo import Repo
+
+    monkeypatch.setattr(versioning.time, "sleep", lambda seconds: None)
+    real, calls = Repo.add, []
+
+    def busy(self, *arguments, **options):
+        calls.append(1)
+        if len(calls) < 3:
+            raise LockError("held")
+        return real(self, *arguments, **options)
+
+    monkeypatch.setattr(Repo, "add", busy)
+    (project / "data" / "more.png").write_bytes(b"three")
+    assert versioning.version(project / "data", project).state == "new"
+    assert len(calls) == 3
+    monkeypatch.setattr(Repo, "add", lambda *arguments, **options: (_ for _ in ()).throw(LockError("held")))
+    (project / "data" / "more.png").write_bytes(b"four")
+    with pytest.raises(InputError, match="Another process"):
         versioning.version(project / "data", project)
 
 
@@ -80,35 +160,74 @@ def test_a_folder_elsewhere_is_hashed_and_left_alone(project, tmp_path):
     assert not (tmp_path / "photos.dvc").exists()
 
 
+def test_a_folder_that_is_nowhere_is_an_error(project, tmp_path):
+    with pytest.raises(InputError, match="nowhere"):
+        versioning.version(tmp_path / "nowhere", project)
+
+
+@pytest.mark.parametrize("text", ["", "outs: []", "outs: [{md5: ../../etc.dir}]", "outs: [{md5: 12.dir}]", "\0"])
+def test_a_broken_pointer_is_named(project, text):
+    (project / "data.dvc").write_text(text)
+    with pytest.raises(InputError, match=r"data\.dvc"):
+        versioning.version(project / "data", project)
+
+
 @pytest.fixture
 def clone(tmp_path):
     """A fresh clone: a pointer to the version that the pocket ships, and nothing else."""
     root = tmp_path / "clone"
     root.mkdir()
-    content = versioning.hash_of(versioning.manifest(pocket.PICTURES)[0])
-    (root / "data.dvc").write_text(f"outs:\n- md5: {content}\n  hash: md5\n  path: data\n")
+    version = versioning.hash_of(versioning.manifest(pocket.PICTURES)[0])
+    (root / "data.dvc").write_text(f"outs:\n- md5: {version}\n  hash: md5\n  path: data\n")
     return root
 
 
-def test_a_fresh_clone_gets_exactly_the_shipped_bytes(clone):
+@pytest.fixture
+def shipped(tmp_path, monkeypatch):
+    """A copy of what the pocket ships, to be spoilt."""
+    folder = Path(shutil.copytree(pocket.PICTURES, tmp_path / "pictures"))
+    listed = tmp_path / "pictures.json"
+    listed.write_bytes(versioning.listing(versioning.manifest(folder)[0]))
+    monkeypatch.setattr(pocket, "PICTURES", folder)
+    monkeypatch.setattr(pocket, "MANIFEST", listed)
+    return folder
+
+
+def test_a_fresh_clone_gets_exactly_the_shipped_bytes(clone, shipped):
     assert versioning.materialise(clone) == "pocket"
     assert versioning.manifest(clone / "data") == versioning.manifest(pocket.PICTURES)
+    assert sorted(path.name for path in clone.iterdir()) == ["data", "data.dvc"]
 
 
-def test_a_shipped_file_that_was_touched_is_named(clone, tmp_path, monkeypatch):
-    shipped = tmp_path / "pictures"
-    shutil.copytree(pocket.PICTURES, shipped)
-    monkeypatch.setattr(pocket, "PICTURES", shipped)
-    victim = sorted(shipped.rglob("*.png"))[3]
-    victim.write_bytes(victim.read_bytes() + b"!")
-    with pytest.raises(InputError, match=str(victim)):
+def test_shipped_files_that_were_touched_or_lost_are_named(clone, shipped):
+    changed, lost = sorted(shipped.rglob("*.png"))[3:5]
+    changed.write_bytes(changed.read_bytes() + b"!")
+    lost.unlink()
+    with pytest.raises(InputError) as caught:
         versioning.materialise(clone)
-    assert not (clone / "data").exists()
+    assert changed.relative_to(shipped).as_posix() in str(caught.value)
+    assert lost.relative_to(shipped).as_posix() in str(caught.value)
     assert list(clone.iterdir()) == [clone / "data.dvc"]
 
 
-def test_the_project_points_at_the_version_the_pocket_ships():
-    from pathlib import Path
+def test_a_list_that_leads_out_of_the_folder_is_refused(clone, shipped):
+    entries = json.loads(pocket.MANIFEST.read_bytes())
+    entries[0]["relpath"] = "../../escaped.png"
+    pocket.MANIFEST.write_bytes(versioning.listing(entries))
+    (clone / "data.dvc").write_text(f"outs:\n- md5: {versioning.hash_of(entries)}\n  path: data\n")
+    with pytest.raises(InputError, match="outside"):
+        versioning.materialise(clone)
+    assert not (clone.parent / "escaped.png").exists()
 
-    pointer = Path(__file__).parents[2] / "data.dvc"
-    assert versioning.recorded(pointer) == versioning.hash_of(versioning.manifest(pocket.PICTURES)[0])
+
+def test_what_a_killed_process_left_is_removed(clone, shipped):
+    (clone / ".data-999999999").mkdir()
+    versioning.materialise(clone)
+    assert not (clone / ".data-999999999").exists()
+
+
+def test_the_project_points_at_the_version_the_pocket_ships():
+    root = Path(__file__).parents[2]
+    entries, _ = versioning.manifest(pocket.PICTURES)
+    assert versioning.recorded(root / "data.dvc") == versioning.hash_of(entries)
+    assert pocket.MANIFEST.read_bytes() == versioning.listing(entries)

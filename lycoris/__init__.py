@@ -1,0 +1,50 @@
+"""Adapters for text-to-image models, and what is needed to know what they did.
+
+    network = lycoris.attach(model, algorithm="lokr", preset="attn-mlp", factor=8, seed=0)
+    network.save("x.safetensors")
+    network = lycoris.load("x.safetensors", model)
+
+Names are imported when they are first used.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from lycoris.adapters import ALGORITHMS as ALGORITHMS
+    from lycoris.adapters.presets import PRESETS as PRESETS
+    from lycoris.errors import InputError as InputError
+    from lycoris.formats import convert as convert
+    from lycoris.formats import load as load
+    from lycoris.formats import read_metadata as read_metadata
+    from lycoris.network import Network as Network
+    from lycoris.network import attach as attach
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "ALGORITHMS": "lycoris.adapters",
+    "PRESETS": "lycoris.adapters.presets",
+    "InputError": "lycoris.errors",
+    "Network": "lycoris.network",
+    "attach": "lycoris.network",
+    "convert": "lycoris.formats",
+    "load": "lycoris.formats",
+    "read_metadata": "lycoris.formats",
+}
+
+__all__ = ["ALGORITHMS", "PRESETS", "InputError", "Network", "attach", "convert", "load", "read_metadata"]
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(_HOMES[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOMES})

@@ -1,0 +1,35 @@
+"""The algorithms by name. A new one is one file and one line here; every test runs over the table."""
+
+from __future__ import annotations
+
+from lycoris.adapters.adapter import Adapter
+from lycoris.adapters.boft import BOFT
+from lycoris.adapters.diag_oft import DiagOFT
+from lycoris.adapters.dylora import DyLoRA
+from lycoris.adapters.full import Full
+from lycoris.adapters.glora import GLoRA
+from lycoris.adapters.ia3 import IA3
+from lycoris.adapters.loha import LoHa
+from lycoris.adapters.lokr import LoKr
+from lycoris.adapters.lora import LoRA
+from lycoris.adapters.norms import Norms
+from lycoris.adapters.tlora import TLoRA
+
+ALGORITHMS: dict[str, type[Adapter]] = {
+    "lora": LoRA,
+    "loha": LoHa,
+    "lokr": LoKr,
+    "full": Full,
+    "norms": Norms,
+    "ia3": IA3,
+    "glora": GLoRA,
+    "dylora": DyLoRA,
+    "diag-oft": DiagOFT,
+    "boft": BOFT,
+    "t-lora": TLoRA,
+}
+
+ALIASES = {"native": "full", "locon": "lora", "diag_oft": "diag-oft", "oft": "diag-oft", "tlora": "t-lora"}
+"""Other names in use for the same algorithms."""
+
+__all__ = ["ALGORITHMS", "ALIASES", "Adapter"]

@@ -1,0 +1,163 @@
+"""Safetensors files: read with the header checked first, written whole or not at all, always the same bytes."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import struct
+import tempfile
+from collections.abc import Mapping
+from os import PathLike
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from lycoris.errors import InputError
+
+DTYPES = {
+    "F64": torch.float64,
+    "F32": torch.float32,
+    "F16": torch.float16,
+    "BF16": torch.bfloat16,
+    "I64": torch.int64,
+    "I32": torch.int32,
+    "I16": torch.int16,
+    "I8": torch.int8,
+    "U8": torch.uint8,
+    "BOOL": torch.bool,
+}
+_NAMES = {dtype: name for name, dtype in DTYPES.items()}
+_LONGEST_HEADER = 100_000_000
+
+
+def read_header(path: str | PathLike[str]) -> tuple[dict[str, str], dict[str, tuple[str, tuple[int, ...]]]]:
+    """A file's metadata, and dtype and shape of each tensor, without reading a tensor.
+
+    Raises:
+        InputError: there is no such file, or its header is not true to the file.
+    """
+    metadata, entries, _ = _read_header(Path(path))
+    return metadata, {name: (entry["dtype"], tuple(entry["shape"])) for name, entry in entries.items()}
+
+
+def read_tensors(path: str | PathLike[str]) -> tuple[dict[str, str], dict[str, Tensor]]:
+    """A file's metadata and tensors.
+
+    Raises:
+        InputError: as for `read_header`.
+    """
+    path = Path(path)
+    metadata, entries, start = _read_header(path)
+    with path.open("rb") as file:
+        file.seek(start)
+        data = bytearray(file.read())
+    tensors = {}
+    for name, entry in entries.items():
+        begin, end = entry["data_offsets"]
+        dtype = DTYPES[entry["dtype"]]
+        if begin == end:
+            tensors[name] = torch.empty(entry["shape"], dtype=dtype)
+            continue
+        part = data[begin:end]  # a copy, so that the values are aligned
+        tensors[name] = torch.frombuffer(part, dtype=dtype).view(entry["shape"])
+    return metadata, tensors
+
+
+def write(path: str | PathLike[str], tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
+    """Write a file under its name once it is complete.
+
+    Args:
+        path: where to; the folder is made when it is not there.
+        tensors: name → values of any dtype in `DTYPES`.
+        metadata: strings alone.
+
+    Raises:
+        InputError: metadata that is not a string, or a folder that cannot be written.
+    """
+    for key, value in metadata.items():
+        if not isinstance(key, str) or not isinstance(value, str):
+            raise InputError(f"Argument `metadata` must map strings to strings, but got {value!r} for {key!r}.")
+    header: dict[str, object] = {"__metadata__": dict(sorted(metadata.items()))} if metadata else {}
+    chunks, offset = [], 0
+    for name in sorted(tensors, key=lambda name: (-tensors[name].element_size(), name)):
+        values = tensors[name].detach().cpu().contiguous()
+        chunk = values.reshape(-1).view(torch.uint8).numpy().tobytes() if values.numel() else b""
+        place = {"dtype": _NAMES[values.dtype], "shape": list(values.shape)}
+        header[name] = {**place, "data_offsets": [offset, offset + len(chunk)]}
+        offset += len(chunk)
+        chunks.append(chunk)
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)
+    path = Path(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(struct.pack("<Q", len(text)) + text)
+                file.writelines(chunks)
+            os.chmod(temporary, 0o666 & ~_umask())
+            os.replace(temporary, path)
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        raise InputError(f"Cannot write `{path}`: {error.strerror or error}.") from error
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def _read_header(path: Path) -> tuple[dict[str, str], dict[str, dict], int]:
+    try:
+        size = path.stat().st_size
+        with path.open("rb") as file:
+            (length,) = struct.unpack("<Q", file.read(8).ljust(8, b"\xff"))
+            if length > min(size - 8, _LONGEST_HEADER):
+                raise InputError(f"File `{path}` is not a safetensors file: a header of {length} bytes in {size}.")
+            text = file.read(length)
+    except OSError as error:
+        raise InputError(f"Cannot read `{path}`: {error.strerror or error}.") from error
+    try:
+        header = json.loads(text, object_pairs_hook=lambda pairs: _unique(pairs, path))
+    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+        raise InputError(f"File `{path}` has a header that is not JSON: {error}.") from None
+    if not isinstance(header, dict):
+        raise InputError(f"File `{path}` has a header that is not a JSON object.")
+    metadata = header.pop("__metadata__", {})
+    if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
+        raise InputError(f"File `{path}` has metadata that is not strings.")
+    for name, entry in header.items():
+        _check(path, name, entry, size - 8 - length)
+    return metadata, header, 8 + length
+
+
+def _unique(pairs: list[tuple[str, object]], path: Path) -> dict[str, object]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise InputError(f"File `{path}` has the key `{twice}` twice.")
+    return found
+
+
+def _check(path: Path, name: str, entry: object, size: int) -> None:
+    if not isinstance(entry, dict) or set(entry) != {"dtype", "shape", "data_offsets"}:
+        raise InputError(f"File `{path}`, tensor `{name}`: the header must give dtype, shape and data_offsets.")
+    shape, offsets, dtype = entry["shape"], entry["data_offsets"], entry["dtype"]
+    if dtype not in DTYPES:
+        raise InputError(f"File `{path}`, tensor `{name}`: dtype must be one of {list(DTYPES)}, but got {dtype!r}.")
+    whole = isinstance(shape, list) and isinstance(offsets, list) and len(offsets) == 2
+    if not whole or any(type(number) is not int or number < 0 for number in [*shape, *offsets]):
+        raise InputError(f"File `{path}`, tensor `{name}`: wrong shape {shape!r} or offsets {offsets!r}.")
+    needed = math.prod(shape) * DTYPES[dtype].itemsize
+    if offsets[1] - offsets[0] != needed or offsets[1] > size:
+        raise InputError(
+            f"File `{path}`, tensor `{name}`: shape {shape} of {dtype} takes {needed} bytes, but its offsets are "
+            f"{offsets} in {size} bytes of data."
+        )

@@ -1,0 +1,206 @@
+"""Layers that carry adapters: the layer itself under a subclass of its type, so that names, keys and hooks stay.
+
+`install` gives a layer the class `Adapted<Type>` and the module dict `adapters`; `remove` takes both away. The base
+parameter is never replaced; merging swaps its values and keeps the originals as a buffer that is in no state dict.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from lycoris.adapters.adapter import Adapter
+from lycoris.errors import InputError
+from lycoris.structure import Operation, Structure
+
+MATRICES = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
+NORMS = (nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
+
+
+class _Adapted(nn.Module):
+    """What every adapted layer has beyond its own type: adapters, and originals where some are merged."""
+
+    adapters: nn.ModuleDict
+
+    def originals(self) -> tuple[Tensor, Tensor | None]:
+        """The frozen weight and bias, whatever is merged."""
+        weight = getattr(self, "original_weight", None)
+        bias = getattr(self, "original_bias", None)
+        return self.weight if weight is None else weight, getattr(self, "bias", None) if bias is None else bias
+
+    def active(self) -> list[Adapter]:
+        """The adapters that act on this call."""
+        merged = self.__dict__.get("_merged", ())
+        found = []
+        for name, adapter in self.adapters.items():
+            if adapter.multiplier == 0 or name in merged:
+                continue
+            dropout = adapter.dropout
+            if dropout.modules and self.training and torch.rand(()).item() < dropout.modules:
+                continue
+            found.append(adapter)
+        return found
+
+    def merge(self, name: str) -> None:
+        """Fold one adapter into the weight, together with those that are already folded in."""
+        if not self.weight.is_floating_point():
+            raise InputError(f"A weight of dtype {self.weight.dtype} cannot be merged into; keep the adapter live.")
+        if not self.__dict__.get("_merged"):
+            self.register_buffer("original_weight", self.weight.detach().clone(), persistent=False)
+            bias = None if getattr(self, "bias", None) is None else self.bias.detach().clone()
+            self.register_buffer("original_bias", bias, persistent=False)
+        self._merged = {*self.__dict__.get("_merged", ()), name}
+        self._fold()
+
+    def unmerge(self, name: str) -> None:
+        """Take one adapter out of the weight; with the last, the original bits are back."""
+        self._merged = self.__dict__.get("_merged", set()) - {name}
+        self._fold()
+        if not self._merged:
+            del self._merged, self.original_weight, self.original_bias
+
+    @torch.no_grad()
+    def _fold(self) -> None:
+        weight, bias = self.originals()
+        chosen = [self.adapters[name] for name in self.adapters if name in self._merged]
+        wide = torch.float32 if weight.device.type == "mps" else torch.float64
+        total, shift = weight.to(wide, copy=True), None if bias is None else bias.to(wide, copy=True)
+        for adapter in chosen:
+            structure = adapter.structure(weight, adapter.multiplier)
+            if structure is not None:
+                total += structure.dense().to(wide)
+            change = adapter.bias()
+            if change is not None:
+                shift += change.to(wide) * adapter.multiplier
+        self.weight.copy_(total if chosen else weight)
+        if shift is not None:
+            self.bias.copy_(shift if chosen else bias)
+
+    def effective(self, adapters: list[Adapter], structures: list[Structure]) -> tuple[Tensor, Tensor | None]:
+        """Weight and bias with these changes added."""
+        weight, bias = self.weight, getattr(self, "bias", None)
+        for structure in structures:
+            weight = weight + structure.dense().to(weight.dtype)
+        for adapter in adapters:
+            bias = _shifted(bias, adapter)
+        return weight, bias
+
+
+class _AdaptedMatrix(_Adapted):
+    """A Linear or convolution with adapters: y = op(x, W + Σ ΔW), each change applied in the cheaper way."""
+
+    _operation: Operation
+
+    def forward(self, x: Tensor) -> Tensor:
+        adapters = self.active()
+        if not adapters:
+            return super().forward(x)
+        op = self._operation
+        if torch.is_autocast_enabled(x.device.type):
+            x = x.to(torch.get_autocast_dtype(x.device.type))
+        shape = x.shape
+        if op.dims == 0 and x.dim() != 2:
+            x = x.reshape(-1, shape[-1])
+        elif op.dims and x.dim() == op.dims + 1:
+            x = x.unsqueeze(0)
+        y = self._adapted(x, adapters)
+        if op.dims == 0:
+            return y if len(shape) == 2 else y.view(*shape[:-1], y.shape[-1])
+        return y if len(shape) == op.dims + 2 else y.squeeze(0)
+
+    def _adapted(self, x: Tensor, adapters: list[Adapter]) -> Tensor:
+        op, original = self._operation, self.originals()[0]
+        built, applied = [], []
+        wide = x.dtype == self.weight.dtype and x.dtype in (torch.float32, torch.float64)
+        tokens = x.shape[0] * (math.prod(x.shape[2:]) // max(1, math.prod(op.stride))) if op.dims else x.shape[0]
+        for adapter in adapters:
+            structure = adapter.structure(original, adapter.multiplier)
+            if wide and not (self.training and adapter.dropout):
+                apply, build = structure.cost(op, tokens)
+                if build < apply:
+                    built.append((adapter, structure))
+                    continue
+            applied.append((adapter, structure))
+        if built:
+            y = op(x, *self.effective([a for a, _ in built], [s for _, s in built]))
+        else:
+            y = super().forward(x)
+            if type(self).__bases__[1] not in MATRICES:
+                y = y.clone()  # another library's layer may keep its output for its backward
+        base = None
+        if any(structure.reads_output for _, structure in applied):
+            base = op(x, original.to(x.dtype))
+        for adapter, structure in applied:
+            if self.training and adapter.dropout:
+                y = y + adapter.dropout(structure.apply(op, x.to(y.dtype), None, base), op.dims)
+            else:
+                y = structure.apply(op, x, y, base)
+            change = adapter.bias()
+            if change is not None:
+                change = (change * adapter.multiplier).to(y.dtype)
+                y = y + (change if op.dims == 0 else change.view(-1, *(1,) * op.dims))
+        return y
+
+
+class _AdaptedNorm(_Adapted):
+    """A norm layer whose gain and shift are changed."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        adapters = self.active()
+        if not adapters:
+            return super().forward(x)
+        structures = [adapter.structure(self.weight, adapter.multiplier) for adapter in adapters]
+        weight, bias = self.effective(adapters, structures)
+        if isinstance(self, nn.GroupNorm):
+            return F.group_norm(x, self.num_groups, weight, bias, self.eps)
+        if isinstance(self, nn.LayerNorm):
+            return F.layer_norm(x, self.normalized_shape, weight, bias, self.eps)
+        return F.rms_norm(x, self.normalized_shape, weight, self.eps)
+
+
+@functools.cache
+def _adapted_type(kind: type[nn.Module]) -> type[nn.Module]:
+    mixin = _AdaptedNorm if issubclass(kind, NORMS) else _AdaptedMatrix
+    name = f"Adapted{kind.__name__}"
+    made = type(name, (mixin, kind), {"__module__": __name__, "__qualname__": name})
+    if kind in MATRICES + NORMS:
+        globals()[name] = made  # so that pickle finds it
+    return made
+
+
+for _kind in MATRICES + NORMS:
+    _adapted_type(_kind)
+
+
+def install(layer: nn.Module, name: str, adapter: Adapter) -> None:
+    """Add an adapter to a layer, under a name that no other adapter of it has."""
+    if not isinstance(layer, _Adapted):
+        layer.__class__ = _adapted_type(type(layer))
+        layer.adapters = nn.ModuleDict()
+        if isinstance(layer, MATRICES):
+            layer._operation = Operation.of(layer)
+    layer.adapters[name] = adapter
+    adapter.train(layer.training)
+
+
+def remove(layer: nn.Module, name: str) -> None:
+    """Take an adapter off; with the last one the layer has its own class and nothing of ours."""
+    if name in layer.__dict__.get("_merged", ()):
+        layer.unmerge(name)
+    del layer.adapters[name]
+    if not layer.adapters:
+        del layer.adapters
+        layer.__dict__.pop("_operation", None)
+        layer.__class__ = type(layer).__bases__[1]
+
+
+def _shifted(bias: Tensor | None, adapter: Adapter) -> Tensor | None:
+    change = adapter.bias()
+    if change is None:
+        return bias
+    change = change if adapter.multiplier == 1 else change * adapter.multiplier
+    return change if bias is None else bias + change.to(bias.dtype)

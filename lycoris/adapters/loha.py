@@ -1,0 +1,76 @@
+"""LoHa: the Hadamard product of two low ranks (FedPara, Hyeon-Woo et al. 2021, arXiv 2108.06098)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from lycoris.adapters.adapter import Adapter, Site, alpha_tensor, scale_of
+from lycoris.structure import Hadamard, LowRank, exact
+
+
+class LoHa(Adapter):
+    """ΔW = alpha/rank · (w1_a·w1_b) ∘ (w2_a·w2_b), of rank up to rank², with w2_a starting at 0.
+
+    Args:
+        site: the layer.
+        rank: of each of the two products, in [1, min(out, in·kernel)]; 4 by default.
+        alpha: numerator of the scale; rank / 2 by default.
+        tucker: for kernels larger than 1, each product is a core [rank, rank, *kernel] between a [rank, out] and
+            a [rank, in] matrix.
+        rank_stabilised: divide alpha by √rank instead of rank.
+    """
+
+    algorithm = "loha"
+    signature = frozenset({"hada_w1_a"})
+
+    def __init__(
+        self,
+        site: Site,
+        *,
+        rank: int | None = None,
+        alpha: float | None = None,
+        tucker: bool = False,
+        rank_stabilised: bool = False,
+    ):
+        super().__init__()
+        out, channels, *kernel = site.shape
+        tucker = tucker and any(size > 1 for size in kernel)
+        self.rank = r = site.rank(rank, 4, min(out, channels if tucker else site.row))
+        self.scale = scale_of(alpha, r, rank_stabilised)
+        self.shape = site.shape
+        left, right = ((r, out), (r, channels)) if tucker else ((out, r), (r, site.row))
+        self.w1_a = site.normal(*left, std=0.1)
+        self.w1_b = site.normal(*right)
+        self.w2_a = site.zeros(*left)
+        self.w2_b = site.normal(*right)
+        self.t1 = site.normal(r, r, *kernel, std=0.1) if tucker else None
+        self.t2 = site.normal(r, r, *kernel, std=0.1) if tucker else None
+
+    def structure(self, weight: Tensor, scale: float = 1.0) -> Hadamard:
+        return Hadamard(
+            self._half(self.w1_a, self.w1_b, self.t1), self._half(self.w2_a, self.w2_b, self.t2), self.scale * scale
+        )
+
+    def _half(self, a: Tensor, b: Tensor, core: Tensor | None) -> LowRank:
+        if core is None:
+            return LowRank(a, b.view(b.shape[0], *self.shape[1:]))
+        return LowRank(a.t(), _through(core, b))
+
+    def tensors(self) -> dict[str, Tensor]:
+        cores = {} if self.t1 is None else {"hada_t1": self.t1, "hada_t2": self.t2}
+        factors = {f"hada_{name}": getattr(self, name) for name in ("w1_a", "w1_b", "w2_a", "w2_b")}
+        return {**factors, **cores, "alpha": alpha_tensor(self.scale * self.rank)}
+
+    @classmethod
+    def options_of(cls, site: Site, shapes: Mapping[str, tuple[int, ...]], constants: Mapping[str, float]) -> dict:
+        rank = shapes["hada_w1_b"][0]
+        return {"rank": rank, "alpha": constants.get("alpha", rank), "tucker": "hada_t1" in shapes}
+
+
+@exact
+def _through(core: Tensor, b: Tensor) -> Tensor:
+    """[r, s, *kernel] and [s, in] to [r, in, *kernel]."""
+    return torch.einsum("rs...,si->ri...", core, b)

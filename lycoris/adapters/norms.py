@@ -1,0 +1,40 @@
+"""Norms: the change of a normalisation layer's gain and shift, starting at 0."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from torch import Tensor, nn
+
+from lycoris.adapters.adapter import Adapter, Site
+from lycoris.structure import Dense
+
+
+class Norms(Adapter):
+    """Additive changes of LayerNorm, GroupNorm and RMSNorm parameters.
+
+    Args:
+        site: the layer.
+    """
+
+    algorithm = "norms"
+    layers = (nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
+    signature = frozenset({"w_norm"})
+
+    def __init__(self, site: Site):
+        super().__init__()
+        self.w_norm = site.zeros(*site.shape)
+        self.b_norm = site.zeros(*site.shape) if getattr(site.layer, "bias", None) is not None else None
+
+    def structure(self, weight: Tensor, scale: float = 1.0) -> Dense:
+        return Dense(self.w_norm, scale)
+
+    def bias(self) -> nn.Parameter | None:
+        return self.b_norm
+
+    def tensors(self) -> dict[str, Tensor]:
+        return {"w_norm": self.w_norm} if self.b_norm is None else {"w_norm": self.w_norm, "b_norm": self.b_norm}
+
+    @classmethod
+    def options_of(cls, site: Site, shapes: Mapping[str, tuple[int, ...]], constants: Mapping[str, float]) -> dict:
+        return {}

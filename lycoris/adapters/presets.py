@@ -1,0 +1,58 @@
+"""Presets: which layers of a known kind of model to adapt, as patterns on their names."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+_UNET_ATTENTION = r".*\b(to_q|to_k|to_v|to_out\.0|add_q_proj|add_k_proj|add_v_proj|to_add_out)"
+_UNET_BLOCKS = r".*\battentions\..*"
+_UNET_CONVOLUTIONS = r".*\b(resnets|downsamplers|upsamplers)\..*"
+_TRANSFORMER_BLOCKS = r"(.*\.)?(single_)?transformer_blocks\.\d+\.(?!norm).*"
+_CLIP_ATTENTION = r".*\bself_attn\.(q|k|v|out)_proj"
+_CLIP_MLP = r".*\bmlp\.(fc1|fc2)"
+_CLIP_NORM = r".*\b(layer_norm1|layer_norm2|final_layer_norm)"
+_T5_ATTENTION = r".*\bSelfAttention\.(q|k|v|o)"
+_T5_MLP = r".*\bDenseReluDense\.(wi|wi_0|wi_1|wo)"
+
+_TEXT_ATTENTION = (_CLIP_ATTENTION, _T5_ATTENTION)
+_TEXT_MLP = (*_TEXT_ATTENTION, _CLIP_MLP, _T5_MLP)
+_TEXT_FULL = (*_TEXT_MLP, _CLIP_NORM)
+_UNET_FULL = (_UNET_BLOCKS, _UNET_CONVOLUTIONS, _UNET_ATTENTION)
+_ANY = (r".*",)
+
+PRESETS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
+    "attn-only": {
+        "unet": (_UNET_ATTENTION,),
+        "transformer": (_UNET_ATTENTION,),
+        "text": _TEXT_ATTENTION,
+        "model": (_UNET_ATTENTION, *_TEXT_ATTENTION),
+    },
+    "attn-mlp": {
+        "unet": (_UNET_BLOCKS,),
+        "transformer": (_TRANSFORMER_BLOCKS,),
+        "text": _TEXT_MLP,
+        "model": (_UNET_BLOCKS, _TRANSFORMER_BLOCKS, *_TEXT_MLP),
+    },
+    "full": {"unet": _UNET_FULL, "transformer": _ANY, "text": _TEXT_FULL, "model": _ANY},
+    "everything": {"unet": _ANY, "transformer": _ANY, "text": _ANY, "model": _ANY},
+    "unet-only": {"unet": _UNET_FULL, "transformer": _ANY},
+    "unet-attn-mlp": {"unet": (_UNET_BLOCKS,), "transformer": (_TRANSFORMER_BLOCKS,)},
+    "text-encoder": {"text": _TEXT_FULL},
+    "convolutions": {"unet": (_UNET_CONVOLUTIONS,), "model": (_UNET_CONVOLUTIONS,)},
+}
+"""Preset → kind of part → patterns, each matched against the whole name of a layer.
+
+`full` is LyCORIS's: everything but conv_in, conv_out and the time and size embeddings, which `everything` has too.
+`model` stands for parts of no known kind.
+"""
+
+
+def kind_of(part: str, class_name: str) -> str:
+    """The kind of a part, by its name in a pipeline or the class of the model: unet, transformer, text or model."""
+    if part.startswith("text_encoder") or "TextModel" in class_name or class_name.startswith("T5Encoder"):
+        return "text"
+    if part == "unet" or class_name.startswith("UNet"):
+        return "unet"
+    if part == "transformer" or class_name.endswith(("Transformer2DModel", "Transformer3DModel")):
+        return "transformer"
+    return "model"

@@ -1,0 +1,175 @@
+"""A base model on disk, in the diffusers layout: finding it, checking it, naming its content."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from lycoris.errors import InputError
+
+PICKLES = frozenset({".ckpt", ".pt", ".pth", ".bin", ".pkl"})
+WEIGHTS = ".safetensors"
+CONVERT = (
+    'python -c "from diffusers import StableDiffusionPipeline as P; '
+    "P.from_single_file('{file}').save_pretrained('{folder}')\""
+)
+CONVERT_FOLDER = (
+    'python -c "from diffusers import StableDiffusionPipeline as P; '
+    "P.from_pretrained('{file}', use_safetensors=False).save_pretrained('{folder}')\""
+)
+HUB_FILES = tuple(
+    f"{part}/{name}"
+    for part in ("unet", "vae", "text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2", "scheduler")
+    for name in ("*.json", "*.txt", "*.safetensors")
+)
+
+
+def find_folder(source: str | Path) -> Path:
+    """The folder of a base model.
+
+    Args:
+        source: ``"pocket"``, a folder, or a hub name ``owner/model`` (its cached copy when offline).
+
+    Returns:
+        A folder that exists.
+
+    Raises:
+        InputError: there is no such folder and no such model on the hub, or it is a single file.
+    """
+    if str(source) == "pocket":
+        from lycoris import pocket
+
+        source = pocket.BASE
+    path = Path(source).expanduser()
+    if path.is_file():
+        raise InputError(_why_not_a_file(path))
+    if path.is_dir():
+        return path
+    if re.fullmatch(r"[\w.-]+/[\w.-]+", str(source)):
+        return _from_hub(str(source))
+    raise InputError(
+        f"Base `{source}` must be `pocket`, a folder in the diffusers layout or a hub name, "
+        f"but there is no folder {path.absolute()}."
+    )
+
+
+def _why_not_a_file(path: Path) -> str:
+    command = CONVERT.format(file=path, folder=path.with_suffix(""))
+    if path.suffix in PICKLES:
+        return (
+            f"Base `{path}` is a pickle file, which can run code when opened, and is refused. "
+            f"If you trust it, convert it once: {command}"
+        )
+    if path.suffix == WEIGHTS:
+        return f"Base `{path}` is one file and not a folder in the diffusers layout. Convert it: {command}"
+    return f"Base `{path}` must be a folder in the diffusers layout, but it is a file."
+
+
+def _from_hub(name: str) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    wanted = ["model_index.json", *HUB_FILES]
+    try:
+        # A plain file is preferred; a repository that has only half-precision ones is asked for those.
+        folder = Path(snapshot_download(name, allow_patterns=wanted, ignore_patterns=["*.fp16.*", "*.non_ema.*"]))
+        if not any(folder.glob(f"unet/*{WEIGHTS}")):
+            folder = Path(snapshot_download(name, allow_patterns=wanted, ignore_patterns=["*.non_ema.*"]))
+    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise InputError(
+            f"Base `{name}` is no folder here, and the hub did not give a model of that name: {reason}"
+        ) from error
+    return folder
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A configuration file.
+
+    Raises:
+        InputError: it is absent or not JSON.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"File `{path}` could not be read: {error.strerror}.") from error
+    except ValueError as error:
+        raise InputError(f"File `{path}` must be JSON: {error}.") from error
+    if not isinstance(content, dict):
+        raise InputError(f"File `{path}` must hold a JSON object, but holds a {type(content).__name__}.")
+    return content
+
+
+def check_parts(folder: Path, parts: Mapping[str, str]) -> None:
+    """See that every part of a model is there, with weights where it has some.
+
+    Args:
+        folder: in the diffusers layout.
+        parts: for each part the file that must stand in its folder, or ``"weights"`` for a ``config.json``
+            and safetensors.
+
+    Raises:
+        InputError: with all that is missing, and what is there.
+    """
+    missing = []
+    for part, needed in parts.items():
+        if not (folder / part).is_dir():
+            missing.append(f"{part}/")
+            continue
+        config = "config.json" if needed == "weights" else needed
+        if not (folder / part / config).is_file():
+            missing.append(f"{part}/{config}")
+        if needed == "weights" and not any((folder / part).glob(f"*{WEIGHTS}")):
+            pickled = sorted(file.name for file in (folder / part).iterdir() if file.suffix in PICKLES)
+            note = f" (only {', '.join(pickled)}: pickle is refused)" if pickled else ""
+            missing.append(f"{part}/*{WEIGHTS}{note}")
+    if not missing:
+        return
+    there = sorted(entry.name + "/" * entry.is_dir() for entry in folder.iterdir() if not entry.name.startswith("."))
+    message = (
+        f"Base folder `{folder}` lacks {', '.join(missing)}. It needs "
+        f"{', '.join(f'{part}/' for part in parts)}; it has {', '.join(there) or 'nothing'}."
+    )
+    if any("pickle" in entry for entry in missing):
+        command = CONVERT_FOLDER.format(file=folder, folder=f"{folder}-safe")
+        message += f" If you trust it, convert it once: {command}"
+    raise InputError(message)
+
+
+def variant_of(part: Path) -> str | None:
+    """Which weights of a part to open: the plain ones, or ``"fp16"`` when there are only those."""
+    names = [file.name for file in part.glob(f"*{WEIGHTS}")]
+    plain = any("." not in name.removesuffix(WEIGHTS) for name in names)
+    return None if plain or not any(".fp16" in name for name in names) else "fp16"
+
+
+def digest_of(folder: Path, parts: Iterable[str]) -> str:
+    """SHA-256 over the names and contents of the files that are opened, in sorted order."""
+    total = hashlib.sha256()
+    for part in sorted(parts):
+        variant = variant_of(folder / part)
+        for file in sorted((folder / part).iterdir()):
+            if file.suffix not in {".json", ".txt", WEIGHTS} or not file.is_file():
+                continue
+            if file.suffix == WEIGHTS and _variant(file) != variant:
+                continue
+            status = file.stat()
+            content = _file_digest(file.resolve(), status.st_size, status.st_mtime_ns)
+            total.update(f"{part}/{file.name} {content}\n".encode())
+    return total.hexdigest()
+
+
+def _variant(weights: Path) -> str | None:
+    stem = weights.name.removesuffix(WEIGHTS)
+    return stem.split(".", 1)[1].split("-")[0] if "." in stem else None
+
+
+@functools.lru_cache(maxsize=1024)
+def _file_digest(path: Path, size: int, modified: int) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

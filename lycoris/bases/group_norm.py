@@ -1,0 +1,29 @@
+"""A guard around a crash of PyTorch's group norm.
+
+On a CPU, the backward pass of `group_norm` on a channels-last input writes the input's gradient even when none was
+asked for, through a null pointer. It happens where a gain or shift is trained and nothing before it is. Seen in
+PyTorch 2.13; the guard asks for the gradient and drops it, which costs one group norm's backward.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+
+def guard_group_norms(module: nn.Module) -> None:
+    """Make training the group norms of a channels-last module safe on a CPU."""
+    for layer in module.modules():
+        if isinstance(layer, nn.GroupNorm):
+            layer.register_forward_pre_hook(_ask_for_the_input_gradient)
+
+
+def _ask_for_the_input_gradient(layer: nn.Module, inputs: tuple[Any, ...]) -> tuple[Tensor] | None:
+    (x,) = inputs
+    if x.requires_grad or x.device.type != "cpu" or not torch.is_grad_enabled():
+        return None
+    if not any(parameter.requires_grad for parameter in layer.parameters()):
+        return None
+    return (x.detach().requires_grad_(),)

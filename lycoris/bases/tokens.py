@@ -1,0 +1,52 @@
+"""Prompts to token ids of one length; what does not fit is said aloud."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+if TYPE_CHECKING:
+    from jaxtyping import Int
+    from torch import Tensor
+
+
+class TruncatedPrompt(UserWarning):
+    """A prompt is longer than the text encoder reads; its end has no effect."""
+
+
+class Tokens:
+    """Token ids of prompts, padded to the encoder's length and remembered.
+
+    Args:
+        tokenizer: of the CLIP kind.
+        length: tokens that the encoder reads, start and end included.
+    """
+
+    def __init__(self, tokenizer: Any, length: int) -> None:
+        self.tokenizer = tokenizer
+        self.length = length
+        self._known: dict[str, list[int]] = {}
+
+    def __call__(self, prompts: Sequence[str]) -> Int[Tensor, "batch tokens"]:
+        """Ids of the prompts; warns once a prompt when its end is left out."""
+        for prompt in prompts:
+            if prompt not in self._known:
+                self._known[prompt] = self._read(prompt)
+        return torch.tensor([self._known[prompt] for prompt in prompts])
+
+    def _read(self, prompt: str) -> list[int]:
+        settings = {"padding": "max_length", "truncation": True, "max_length": self.length}
+        kept = self.tokenizer(prompt, **settings).input_ids
+        whole = self.tokenizer(prompt, verbose=False).input_ids
+        if len(whole) > self.length:
+            lost = self.tokenizer.decode(whole[self.length - 1 : -1]).strip()
+            warnings.warn(
+                f"The prompt has {len(whole)} tokens and the text encoder reads {self.length}; "
+                f"left out at its end: {lost!r}. The prompt: {prompt!r}.",
+                TruncatedPrompt,
+                stacklevel=4,
+            )
+        return kept

@@ -1,0 +1,70 @@
+"""What the outputs of a tagging network mean: a tag and its category each, from the files beside the weights."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from lycoris.errors import InputError
+
+LIST = "selected_tags.csv"
+GENERAL = "general"
+_WORD = re.compile(r"[^\W_]{2}")
+_NUMBERED = {"0": GENERAL, "1": "artist", "3": "copyright", "4": "character", "5": "meta", "9": "rating"}
+
+
+@dataclass(frozen=True)
+class Label:
+    """One output of a tagger: the tag as captions write it, and its category."""
+
+    tag: str
+    category: str
+
+
+def read_labels(folder: Path) -> tuple[Label, ...]:
+    """The labels of a tagger's outputs, in the order of the outputs.
+
+    They are the rows of ``selected_tags.csv``, columns ``name`` and ``category`` (a word, or the number that
+    taggers of the WD kind use); without that file the ``id2label`` of ``config.json``, all of them general.
+
+    Raises:
+        InputError: neither names the outputs, or a name comes twice.
+    """
+    file = folder / LIST
+    labels = _from_list(file) if file.is_file() else _from_config(folder / "config.json")
+    seen: set[str] = set()
+    for label in labels:
+        if label.tag in seen:
+            raise InputError(f"Tagger folder `{folder}` names the tag `{label.tag}` twice.")
+        seen.add(label.tag)
+    return labels
+
+
+def plain(tag: str) -> str:
+    """A tag as captions write it: ``long_hair`` is "long hair", but ``^_^`` and ``(o)_(o)`` stay faces."""
+    tag = " ".join(tag.split())
+    return tag.replace("_", " ") if _WORD.search(tag) else tag
+
+
+def _from_list(file: Path) -> tuple[Label, ...]:
+    try:
+        with file.open(encoding="utf-8-sig", newline="") as stream:
+            rows = list(csv.DictReader(stream))
+        return tuple(
+            Label(plain(row["name"]), _NUMBERED.get(row["category"].strip(), row["category"].strip())) for row in rows
+        )
+    except (UnicodeDecodeError, csv.Error, KeyError, AttributeError) as error:
+        raise InputError(f"Tag list `{file}` must be a CSV file with columns `name` and `category`: {error}") from error
+
+
+def _from_config(file: Path) -> tuple[Label, ...]:
+    try:
+        names = json.loads(file.read_text(encoding="utf-8"))["id2label"]
+        return tuple(Label(plain(str(names[index])), GENERAL) for index in sorted(names, key=int))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(
+            f"Tagger folder `{file.parent}` holds no `{LIST}`, nor `id2label` in `config.json`."
+        ) from error

@@ -1,0 +1,76 @@
+"""Tags from text files beside the pictures, as kohya's tools keep them: ``01.txt`` for ``01.png``."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from PIL import Image
+
+from lycoris.errors import InputError
+
+SIDECAR = "sidecar"
+_BETWEEN = re.compile(r"(?<!\\),|[\r\n]+")
+_ESCAPED = re.compile(r"\\([(),\[\]\\])")
+
+
+class SidecarTagger:
+    """The tags that someone wrote: those of the text file beside the picture's file, all of confidence 1.
+
+    Pictures must come from `lycoris.images.read_image`, which leaves their path in ``info["file"]``.
+    """
+
+    name = SIDECAR
+    digest = hashlib.sha256(SIDECAR.encode()).hexdigest()
+    """Of the name alone; what the files hold is read anew each time, see `sidecar_tags`."""
+    categories: Mapping[str, str] = {}
+
+    def tags(self, images: Sequence[Image.Image]) -> list[dict[str, float]]:
+        """For each picture the tags of its file.
+
+        Raises:
+            InputError: a picture came from no file, or has no text file beside it, which is named.
+        """
+        if any(not image.info.get("file") for image in images):
+            raise InputError("The tagger `sidecar` reads files beside pictures, but got a picture without a file.")
+        return sidecar_tags([Path(image.info["file"]) for image in images])
+
+
+def sidecar_tags(pictures: Sequence[Path]) -> list[dict[str, float]]:
+    """The tags in the text files beside pictures, in the order of the pictures.
+
+    Tags stand between commas or on lines of their own; a comma or bracket that belongs to a tag has a backslash
+    before it. A tag that comes twice counts once. An empty file means no tags.
+
+    Args:
+        pictures: paths of the picture files.
+
+    Returns:
+        tag -> 1.0 for each picture, in the order of the file.
+
+    Raises:
+        InputError: a picture has no text file beside it, or the file is no text in UTF-8; the file is named.
+    """
+    files = [Path(picture).with_suffix(".txt") for picture in pictures]
+    missing = [file for file in files if not file.is_file()]
+    if missing:
+        raise InputError(
+            f"{len(missing)} of {len(files)} pictures have no tags beside them, such as `{missing[0]}`: write the "
+            "missing files (an empty one means no tags) or choose a tagger other than `sidecar`."
+        )
+    return [dict.fromkeys(parse_tags(_text(file)), 1.0) for file in files]
+
+
+def parse_tags(text: str) -> list[str]:
+    """The tags of a sidecar file's text, without doubles: ``r"red hat, saber \\(fate\\)"`` holds two."""
+    parts = (_ESCAPED.sub(r"\1", " ".join(part.split())) for part in _BETWEEN.split(text))
+    return list(dict.fromkeys(part for part in parts if part))
+
+
+def _text(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise InputError(f"Tag file `{file}` must be text in UTF-8, but byte {error.start} is not.") from error

@@ -1,0 +1,238 @@
+"""Image encoders and text-image encoders: the family is told by ``config.json``, the contract is one."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+import torch
+from jaxtyping import Float
+from PIL import Image
+from torch import Tensor
+
+from lycoris.encoders.batches import encode_batches
+from lycoris.encoders.preprocessing import read_preprocessing
+from lycoris.encoders.source import digest, locate
+from lycoris.errors import InputError, unknown
+
+
+@runtime_checkable
+class Encoder(Protocol):
+    """Pictures, and for some encoders texts, to feature vectors."""
+
+    @property
+    def name(self) -> str:
+        """What stands for the encoder in the name of a score; holds no slash."""
+
+    @property
+    def digest(self) -> str:
+        """The sha256 over weights and configuration."""
+
+    @property
+    def reads_text(self) -> bool:
+        """Whether texts can be encoded into the same space as images."""
+
+    def image_features(
+        self, images: Sequence[Image.Image], mode: str = "resize", batch_size: int = 32
+    ) -> Float[Tensor, "images dim"]:
+        """Features of pictures, float32 and not normalised, in the order given."""
+
+    def text_features(self, texts: Sequence[str], batch_size: int = 128) -> Float[Tensor, "texts dim"]:
+        """Features of texts, float32 and not normalised, in the order given."""
+
+
+@dataclass(frozen=True)
+class Family:
+    """How the models of one ``model_type`` are read.
+
+    Attributes:
+        reads_text: whether the model has a text tower in the same space.
+        step: the multiple that the sides of a rectangle must have, from the configuration; ``None`` for a
+            network that takes squares only.
+    """
+
+    reads_text: bool = False
+    step: Callable[[Any], int] | None = None
+
+
+def _patch(config: Any) -> int:
+    return config.patch_size
+
+
+def _stride(config: Any) -> int:
+    stem = getattr(config, "patch_size", None) or 4
+    return stem * 2 ** (len(config.hidden_sizes) - 1)
+
+
+FAMILIES: dict[str, Family] = {
+    "clip": Family(reads_text=True),
+    "siglip": Family(reads_text=True),
+    "dinov2": Family(step=_patch),
+    "dinov2_with_registers": Family(step=_patch),
+    "dinov3_vit": Family(step=_patch),
+    "dinov3_convnext": Family(step=_stride),
+    "convnext": Family(step=_stride),
+    "convnextv2": Family(step=_stride),
+}
+"""``model_type`` of a configuration -> how such a model is read. A new family is one line."""
+
+
+class TransformersEncoder:
+    """An encoder in the layout of the transformers library, in float32.
+
+    Image features are the pooled ones: the projected embedding of a text-image model, the normalised class
+    token of a DINO, the normalised mean of a ConvNeXt.
+
+    Args:
+        name: what stands for the encoder in the name of a score.
+        folder: ``config.json``, weights and ``preprocessor_config.json``; a tokenizer, where texts are read.
+        device: where it runs.
+
+    Raises:
+        InputError: a file is missing, the family is unknown, or weights of the network are not in the file.
+    """
+
+    def __init__(self, name: str, folder: Path, device: str | torch.device = "cpu") -> None:
+        family = FAMILIES[_model_type(folder)]
+        self.name = name
+        self.folder = folder
+        self.device = torch.device(device)
+        self.reads_text = family.reads_text
+        self.model = _load(folder).to(self.device)
+        config = self.model.config
+        self.preprocessing = read_preprocessing(
+            folder, rectangles=family.step is not None, step=family.step(config) if family.step else 1
+        )
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.name!r}, {str(self.folder)!r}, device={str(self.device)!r})"
+
+    @cached_property
+    def digest(self) -> str:
+        """The sha256 over weights, configuration and vocabulary."""
+        return digest(self.folder)
+
+    def image_features(
+        self, images: Sequence[Image.Image], mode: str = "resize", batch_size: int = 32
+    ) -> Float[Tensor, "images dim"]:
+        """Features of pictures, float32 and not normalised, in the order given.
+
+        Args:
+            images: pictures of any size; read by index, batch by batch.
+            mode: ``resize``, ``crop`` or ``padding``.
+            batch_size: pictures at a time; changes nothing but speed and memory.
+
+        Raises:
+            InputError: there are no pictures, the mode is unknown, or a feature is not finite.
+        """
+        return encode_batches(
+            self._see, images, self.preprocessing, mode=mode, batch_size=batch_size, device=self.device
+        )
+
+    @torch.inference_mode()
+    def text_features(self, texts: Sequence[str], batch_size: int = 128) -> Float[Tensor, "texts dim"]:
+        """Features of texts, float32 and not normalised, in the order given.
+
+        Equal texts are encoded once. A text longer than the model's window is cut at it, as in the model's
+        training.
+
+        Raises:
+            InputError: the encoder reads no text, or there are no texts.
+        """
+        if not self.reads_text:
+            raise InputError(f"Encoder `{self.name}` reads no text; use a text-image encoder such as `clip`.")
+        if not texts:
+            raise InputError("Argument `texts` must hold at least one text, but got none.")
+        unique = list(dict.fromkeys(texts))
+        rows: list[Tensor] = []
+        for start in range(0, len(unique), batch_size):
+            tokens = self._tokenizer(
+                unique[start : start + batch_size],
+                padding="max_length",
+                truncation=True,
+                max_length=self.model.config.text_config.max_position_embeddings,
+                return_tensors="pt",
+            ).to(self.device)
+            names = [name for name in ("input_ids", "attention_mask") if name in tokens]
+            rows.append(_pooled(self.model.get_text_features(**{name: tokens[name] for name in names})))
+        features = torch.cat(rows).float().cpu()
+        return features[[unique.index(text) for text in texts]]
+
+    def _see(self, pixels: Float[Tensor, "batch 3 height width"]) -> Float[Tensor, "batch dim"]:
+        if self.reads_text:
+            return _pooled(self.model.get_image_features(pixel_values=pixels))
+        return _pooled(self.model(pixel_values=pixels))
+
+    @cached_property
+    def _tokenizer(self) -> Any:
+        from transformers import AutoTokenizer
+
+        try:
+            tokenizer = AutoTokenizer.from_pretrained(self.folder, local_files_only=True)
+        except (OSError, ValueError, KeyError) as error:
+            raise InputError(f"Encoder folder `{self.folder}` must hold a tokenizer: {error}") from error
+        end = getattr(self.model.config.text_config, "eos_token_id", None)
+        if self.model.config.model_type == "clip" and end != 2 and end != tokenizer.eos_token_id:
+            raise InputError(
+                f"Encoder `{self.name}` pools its text at token {end} (`text_config.eos_token_id`), but its "
+                f"tokenizer ends a text with token {tokenizer.eos_token_id}."
+            )
+        return tokenizer
+
+
+def open_encoder(source: str | Path, device: str | torch.device = "cpu") -> Encoder:
+    """An encoder by short name, folder or hub name.
+
+    Args:
+        source: ``clip``, ``dinov2`` or ``convnextv2`` for the embedded ones; a folder in the transformers
+            layout; or a hub name such as ``facebook/dinov2-large``.
+        device: where it runs; ``auto`` takes a GPU where there is one.
+
+    Raises:
+        InputError: there is no such encoder, its family is unknown, or its files are incomplete.
+    """
+    name, folder = locate(source)
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    return TransformersEncoder(name, folder, device)
+
+
+def _model_type(folder: Path) -> str:
+    file = folder / "config.json"
+    if not file.is_file():
+        raise InputError(f"Encoder folder `{folder}` must hold `config.json`, but has none.")
+    kind = json.loads(file.read_text(encoding="utf-8")).get("model_type")
+    if kind not in FAMILIES:
+        raise unknown("encoder family", kind, FAMILIES)
+    return kind
+
+
+def _load(folder: Path) -> Any:
+    from transformers import AutoModel
+    from transformers.utils import logging
+
+    bars = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        model, info = AutoModel.from_pretrained(
+            folder, dtype=torch.float32, local_files_only=True, output_loading_info=True
+        )
+    except (OSError, ValueError, RuntimeError) as error:
+        raise InputError(f"Encoder folder `{folder}` could not be opened: {error}") from error
+    finally:
+        if bars:
+            logging.enable_progress_bar()
+    missing = sorted(str(key) for key in info["missing_keys"])
+    if missing:
+        raise InputError(
+            f"Encoder folder `{folder}` must hold every weight, but lacks {len(missing)}, such as `{missing[0]}`."
+        )
+    return model.eval().requires_grad_(False)
+
+
+def _pooled(output: Any) -> Float[Tensor, "batch dim"]:
+    return output if isinstance(output, Tensor) else output.pooler_output

@@ -1,0 +1,83 @@
+"""Where an encoder's files are: a short name, a folder or a hub name becomes one folder with one digest."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from pathlib import Path
+
+from lycoris.errors import InputError, unknown
+
+SHORT_NAMES = {"clip": "CLIP", "dinov2": "DINOV2", "convnextv2": "CONVNEXTV2", "vgg": "VGG"}
+"""Short name of an embedded encoder -> the constant of ``lycoris.pocket`` that holds its folder."""
+
+_HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
+_FILES = ["*.json", "*.txt", "*.model"]
+_WEIGHTS = {".safetensors", ".bin", ".pth", ".pt"}
+_DIGESTED = _WEIGHTS | {".json", ".txt", ".model"}
+
+
+def locate(source: str | Path) -> tuple[str, Path]:
+    """The name that stands in scores, and the folder (or weight file) of an encoder.
+
+    Args:
+        source: a short name (see ``SHORT_NAMES``), a local path, or a hub name ``owner/model``. A folder that
+            exists goes before a hub name; a hub model is downloaded to the hub's own cache.
+
+    Raises:
+        InputError: the source is none of the three, or the hub does not have it or cannot be reached.
+    """
+    text = str(source)
+    if text in SHORT_NAMES:
+        from lycoris import pocket
+
+        return text, Path(getattr(pocket, SHORT_NAMES[text]))
+    path = Path(source).expanduser()
+    if path.exists():
+        return re.sub(r"[\s/]+", "_", path.resolve().stem if path.is_file() else path.resolve().name), path
+    if isinstance(source, str) and _HUB_NAME.fullmatch(text):
+        return text.rpartition("/")[2], _download(text)
+    if path.is_absolute() or "/" in text:
+        raise InputError(f"Argument `source` must name an existing encoder folder, but got `{text}`.")
+    raise unknown("encoder", text, SHORT_NAMES)
+
+
+def digest(path: Path) -> str:
+    """The sha256 over names and bytes of an encoder's weights, configuration and vocabulary."""
+    files = [path] if path.is_file() else sorted(p for p in path.iterdir() if p.suffix in _DIGESTED)
+    total = hashlib.sha256()
+    for file in files:
+        with file.open("rb") as stream:
+            total.update(f"{file.name}\0{hashlib.file_digest(stream, 'sha256').hexdigest()}\n".encode())
+    return total.hexdigest()
+
+
+def weight_file(path: Path) -> Path:
+    """The single weight file at ``path``, which is that file or the folder that holds it.
+
+    Raises:
+        InputError: there is no weight file, or more than one.
+    """
+    if path.is_file():
+        return path
+    files = sorted(p for p in path.iterdir() if p.suffix in _WEIGHTS)
+    if len(files) != 1:
+        found = ", ".join(p.name for p in files) or "none"
+        raise InputError(f"Encoder folder `{path}` must hold exactly one weight file, but has {found}.")
+    return files[0]
+
+
+def _download(name: str) -> Path:
+    from huggingface_hub import list_repo_files, snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
+
+    try:
+        try:
+            return Path(snapshot_download(name, local_files_only=True))
+        except LocalEntryNotFoundError:
+            weights = "model*.safetensors"
+            if not any(Path(file).match(weights) for file in list_repo_files(name)):
+                weights = "pytorch_model*.bin"
+            return Path(snapshot_download(name, allow_patterns=[*_FILES, weights]))
+    except (HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled, OSError) as error:
+        raise InputError(f"Encoder `{name}` is no folder here and the hub did not give it: {error}") from error

@@ -1,0 +1,34 @@
+"""Five questions about a tuned model, each answered in numbers beside its base: fidelity, controllability,
+diversity, preservation, quality.
+
+`encode` turns pictures into features, once; `compare` turns features into scores; `score` does both.
+"""
+
+from lycoris.metrics.compare import Score, compare, score
+from lycoris.metrics.features import (
+    Condition,
+    Drawings,
+    FeatureSet,
+    encode,
+    encode_references,
+    load_features,
+    save_features,
+)
+from lycoris.metrics.table import DIMENSIONS, METRICS, Metric, describe
+
+__all__ = [
+    "DIMENSIONS",
+    "METRICS",
+    "Condition",
+    "Drawings",
+    "FeatureSet",
+    "Metric",
+    "Score",
+    "compare",
+    "describe",
+    "encode",
+    "encode_references",
+    "load_features",
+    "save_features",
+    "score",
+]

@@ -1,0 +1,77 @@
+"""Is it the concept? Drawings against the dataset's pictures.
+
+Every function takes features [images, dim] and gives a float; `weights` is explained in `functional`.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from lycoris.metrics.functional import Array, energy, functional, unit
+
+CMMD_SIGMA = 10.0
+CMMD_SCALE = 1000.0
+
+
+@functional
+def image_similarity(references: Array, drawings: Array, weights: Array) -> Array:
+    """Mean cosine over all pairs of a reference and a drawing, in [-1, 1]; higher is better.
+
+    Source: Ruiz et al., arXiv 2208.12242 (CLIP-I, DINO); arXiv 2309.14859.
+    """
+    return weights @ (unit(drawings) @ unit(references).mean(0))
+
+
+@functional
+def squared_centroid_distance(references: Array, drawings: Array, weights: Array) -> Array:
+    """Squared distance between the centroids of the normalised features, in [0, 4]; lower is better.
+
+    Source: arXiv 2309.14859.
+    """
+    return ((weights @ unit(drawings) - unit(references).mean(0)) ** 2).sum(1)
+
+
+@functional
+def dataset_style_loss(references: Array, drawings: Array, weights: Array) -> Array:
+    """Mean style loss over all pairs of a reference and a drawing, at least 0; lower is better.
+
+    Features are style features, whose squared distance is the sum of squared Gram differences. The mean
+    over all pairs is the squared distance of the centroids plus the two total variances, so no pair is ever
+    formed.
+
+    Source: arXiv 2309.14859; Gatys et al., arXiv 1508.06576.
+    """
+    centre = references.mean(0)
+    variance = ((references - centre) ** 2).sum(1).mean()
+    return weights @ ((drawings - centre) ** 2).sum(1) + variance
+
+
+@functional
+def cmmd(references: Array, drawings: Array, weights: Array) -> Array:
+    """1000 times the squared maximum mean discrepancy of normalised features; lower is better.
+
+    The kernel is Gaussian, exp(-|x - y|² / (2·10²)); every pair counts, an image with itself too, so it is
+    in [0, 40) and exactly 0 for two equal sets.
+
+    Source: Jayasumana et al., arXiv 2401.09603 (there with CLIP features).
+    """
+    x, y = unit(drawings), unit(references)
+    within = _gaussian(y, y).mean()
+    between = _gaussian(x, y).mean(1)
+    return CMMD_SCALE * (energy(weights, x, _gaussian) + within - 2 * weights @ between)
+
+
+@functional
+def copy_risk(references: Array, drawings: Array, weights: Array) -> Array:
+    """Mean over the drawings of the cosine with the most similar reference, in [-1, 1]; lower is better.
+
+    High where drawings repeat single training pictures instead of showing their subject anew.
+
+    Source: the top-1 similarity of Somepalli et al., arXiv 2212.03860.
+    """
+    return weights @ (unit(drawings) @ unit(references).T).max(1)
+
+
+def _gaussian(x: Array, y: Array) -> Array:
+    squared = np.maximum((x**2).sum(1)[:, None] + (y**2).sum(1) - 2 * x @ y.T, 0)
+    return np.exp(-squared / (2 * CMMD_SIGMA**2))

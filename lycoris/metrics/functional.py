@@ -1,0 +1,134 @@
+"""What all metrics share: checked features in float64, and weights on the drawings."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Protocol, overload, runtime_checkable
+
+import numpy as np
+import torch
+from jaxtyping import Float, Num
+
+from lycoris.errors import InputError
+
+Array = np.ndarray
+BLOCK = 2**24
+"""Numbers of a kernel or of a stack of matrices that are held at a time."""
+Features = Num[np.ndarray, "_ _"] | Num[torch.Tensor, "_ _"]
+
+
+@runtime_checkable
+class Rule(Protocol):
+    """A metric as published: features in, one number out; with weights, one number a row of weights."""
+
+    __name__: str
+
+    @overload
+    def __call__(self, *features: Features, weights: None = None) -> float: ...
+    @overload
+    def __call__(self, *features: Features, weights: Array) -> Array: ...
+
+
+def functional(rule: Callable[..., Array]) -> Rule:
+    """A metric as a function of the weighted drawings, its last features argument.
+
+    The rule is written once, for ``weights`` of shape [resamples, drawings] whose rows sum to 1; every way
+    to judge its uncertainty is then a choice of weights. Called without weights it gives the plain number
+    as a float. Features are converted to float64 and checked: two-dimensional, not empty, finite, of one
+    width.
+
+    Raises:
+        InputError: features or weights are not as said.
+    """
+
+    @functools.wraps(rule)
+    def metric(*features: Features, weights: Array | None = None) -> float | Array:
+        arrays = [as_float64(array, f"features[{index}]") for index, array in enumerate(features)]
+        if len({array.shape[1] for array in arrays}) != 1:
+            raise InputError(
+                f"Features of `{rule.__name__}` must have one width, but got {[a.shape[1] for a in arrays]}."
+            )
+        count = len(arrays[-1])
+        if weights is None:
+            return float(rule(*arrays, np.full((1, count), 1 / count))[0])
+        if weights.ndim != 2 or weights.shape[1] != count or not np.allclose(weights.sum(1), 1):
+            raise InputError(
+                f"Argument `weights` must be rows of {count} numbers of sum 1, but got shape {weights.shape}."
+            )
+        return rule(*arrays, weights)
+
+    return metric  # type: ignore[return-value]
+
+
+def as_float64(features: Features, name: str = "features") -> Float[np.ndarray, "images dim"]:
+    """Features as a float64 array, whatever their precision and library.
+
+    Raises:
+        InputError: they are not two-dimensional, empty, or not finite.
+    """
+    if isinstance(features, torch.Tensor):
+        features = features.detach().cpu().double().numpy()
+    array = np.asarray(features, dtype=np.float64)
+    if array.ndim != 2 or 0 in array.shape:
+        raise InputError(f"Argument `{name}` must be of shape [images, dim], not empty, but got {array.shape}.")
+    if not np.isfinite(array).all():
+        raise InputError(f"Argument `{name}` must be finite, but row {_first(~np.isfinite(array))} is not.")
+    return array
+
+
+def unit(features: Float[np.ndarray, "images dim"]) -> Float[np.ndarray, "images dim"]:
+    """Rows divided by their Euclidean length.
+
+    Raises:
+        InputError: a row is all zero, so it has no direction.
+    """
+    lengths = np.linalg.norm(features, axis=1, keepdims=True)
+    if not lengths.all():
+        raise InputError(f"Features must have a direction to be compared, but row {_first(lengths == 0)} is zero.")
+    return features / lengths
+
+
+def pairs(first: Array, second: Array, what: str) -> None:
+    """Check that two sets belong together row by row.
+
+    Raises:
+        InputError: they are of unlike size.
+    """
+    if len(first) != len(second):
+        raise InputError(f"There must be one {what} a drawing, but got {len(first)} for {len(second)} drawings.")
+
+
+def at_least(least: int, features: Array, what: str) -> None:
+    """Check that a set is large enough for what is computed from it.
+
+    Raises:
+        InputError: it is not.
+    """
+    if len(features) < least:
+        raise InputError(f"There must be at least {least} {what}, but got {len(features)}.")
+
+
+def spread(weights: Float[np.ndarray, "resamples drawings"]) -> Float[np.ndarray, " resamples"]:
+    """1 - sum w², by which a weighted sum over unlike pairs is divided; (n - 1) / n for n equal weights.
+
+    It is NaN where a single drawing has all the weight and there is no pair.
+    """
+    rest = 1 - (weights**2).sum(1)
+    return np.where(rest > 1e-12, rest, np.nan)
+
+
+def energy(
+    weights: Float[np.ndarray, "resamples drawings"], drawings: Array, kernel: Callable[[Array, Array], Array]
+) -> Float[np.ndarray, " resamples"]:
+    """The sum of w_i w_j k(x_i, x_j) over all pairs, by blocks of rows, so that memory does not grow with n²."""
+    step = max(1, BLOCK // len(drawings))
+    total = np.zeros(len(weights))
+    for start in range(0, len(drawings), step):
+        rows = slice(start, start + step)
+        total += np.einsum("ri,ir->r", weights[:, rows], kernel(drawings[rows], drawings) @ weights.T)
+    return total
+
+
+def _first(bad: Array) -> int:
+    return int(np.flatnonzero(bad.any(axis=1))[0])

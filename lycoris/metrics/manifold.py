@@ -1,0 +1,55 @@
+"""Two sets as two clouds: how much of each lies within the other, by balls around nearest neighbours."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from lycoris.metrics.functional import Array, at_least, functional
+
+NEIGHBOURS = 3
+"""The ball around an image reaches to its third nearest of the same set."""
+
+
+@functional
+def precision(references: Array, drawings: Array, weights: Array) -> Array:
+    """The part of the drawings that lies in the ball of any reference, in [0, 1]; higher is better.
+
+    Raises:
+        InputError: there are fewer than four references.
+
+    Source: Kynkäänniemi et al., arXiv 1904.06991.
+    """
+    at_least(NEIGHBOURS + 1, references, "references")
+    reach = _radii(_squared(references, references))
+    return weights @ (_squared(drawings, references) <= reach).any(1)
+
+
+@functional
+def recall(references: Array, drawings: Array, weights: Array) -> Array:
+    """The part of the references that lies in the ball of any drawing, in [0, 1]; higher is better.
+
+    Drawings of weight 0 are left out; otherwise weights do not matter, as a ball is there or not.
+
+    Raises:
+        InputError: there are fewer than four drawings.
+
+    Source: Kynkäänniemi et al., arXiv 1904.06991.
+    """
+    at_least(NEIGHBOURS + 1, drawings, "drawings")
+    own, across = _squared(drawings, drawings), _squared(references, drawings)
+    result = np.full(len(weights), np.nan)
+    for index, row in enumerate(weights):
+        kept = np.flatnonzero(row > 0)
+        if len(kept) > NEIGHBOURS:
+            reach = _radii(own[np.ix_(kept, kept)])
+            result[index] = (across[:, kept] <= reach).any(1).mean()
+    return result
+
+
+def _squared(x: Array, y: Array) -> Array:
+    return np.maximum((x**2).sum(1)[:, None] + (y**2).sum(1) - 2 * x @ y.T, 0)
+
+
+def _radii(squared: Array) -> Array:
+    """The squared distance to the third nearest other image; an image itself is the nearest of all."""
+    return np.partition(squared, NEIGHBOURS, axis=1)[:, NEIGHBOURS]

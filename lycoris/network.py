@@ -1,0 +1,308 @@
+"""Networks: choose layers of a model, give each an adapter, take them off again, fold them in and out."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from os import PathLike
+from typing import Any, Literal
+
+import torch
+from torch import nn
+
+from lycoris.adapters import ALGORITHMS, ALIASES
+from lycoris.adapters.adapter import Adapter, Site
+from lycoris.adapters.dora import DoRA
+from lycoris.adapters.dropout import Dropout
+from lycoris.adapters.layer import MATRICES, NORMS, install, remove
+from lycoris.adapters.names import Place, parts_of, places
+from lycoris.adapters.presets import PRESETS
+from lycoris.errors import InputError, unknown
+
+
+class Network(nn.Module):
+    """Adapters on the layers of one model. Its parameters are the trainable ones; the model's own are frozen.
+
+    Attributes:
+        algorithm: name in `ALGORITHMS`.
+        settings: what the network was made with, as plain JSON values.
+        adapters: file name of the layer → adapter.
+        places: file name of the layer → where it is.
+        name: the network's name in `layer.adapters`.
+        merged: whether the weights hold the network at the moment.
+    """
+
+    def __init__(self, algorithm: str, settings: dict[str, Any], made: Sequence[tuple[Place, Adapter]]):
+        super().__init__()
+        self.algorithm = algorithm
+        self.settings = settings
+        self.adapters = nn.ModuleDict({place.key: adapter for place, adapter in made})
+        self.places = {place.key: place for place, _ in made}
+        self.merged = False
+        self._attached = True
+        self._scale = 1.0
+        self._timestep: torch.Tensor | None = None
+        taken = {name for place, _ in made for name in getattr(place.layer, "adapters", ())}
+        stem = algorithm.replace("-", "_")
+        self.name = next(n for n in (stem, *(f"{stem}_{i}" for i in range(2, 1000))) if n not in taken)
+        for place, adapter in made:
+            install(place.layer, self.name, adapter)
+
+    def __len__(self) -> int:
+        """Number of adapted layers."""
+        return len(self.adapters)
+
+    @property
+    def scale(self) -> float:
+        """Factor on every change of weight; 1 as trained, 0 is the base."""
+        return self._scale
+
+    @scale.setter
+    def scale(self, value: float) -> None:
+        merged = self.merged
+        if merged:
+            self.unmerge()
+        self._scale = float(value)
+        for adapter in self.adapters.values():
+            adapter.multiplier = self._scale
+        if merged:
+            self.merge()
+
+    def part_parameters(self, part: str) -> Iterator[nn.Parameter]:
+        """The trainable parameters of one part: ``"unet"``, ``"text_encoder"``.
+
+        Raises:
+            InputError: no layer of that part is adapted.
+        """
+        known = sorted({place.part for place in self.places.values()})
+        if part not in known:
+            raise unknown("part", part, known)
+        for key, place in self.places.items():
+            if place.part == part:
+                yield from self.adapters[key].parameters()
+
+    @property
+    def timestep(self) -> torch.Tensor | None:
+        """Timesteps of the batch, [batch], for algorithms that look at them (`t-lora`); None is none in particular."""
+        return self._timestep
+
+    @timestep.setter
+    def timestep(self, value: torch.Tensor | int | None) -> None:
+        self._timestep = None if value is None else torch.as_tensor(value).reshape(-1)
+        for adapter in self.adapters.values():
+            if hasattr(adapter, "timestep"):
+                adapter.timestep = self._timestep
+
+    @property
+    def parts(self) -> list[str]:
+        """Names of the parts that have adapters, in order."""
+        return list(dict.fromkeys(place.part for place in self.places.values()))
+
+    def merge(self) -> Network:
+        """Fold the network into the weights; `unmerge` brings back the very bits."""
+        self._must_be_attached()
+        for place in self.places.values() if not self.merged else ():
+            place.layer.merge(self.name)
+        self.merged = True
+        return self
+
+    def unmerge(self) -> Network:
+        """Take the network out of the weights again; the adapters are live as before."""
+        self._must_be_attached()
+        for place in self.places.values() if self.merged else ():
+            place.layer.unmerge(self.name)
+        self.merged = False
+        return self
+
+    def detach(self) -> Network:
+        """Take every adapter off; the base is bit for bit what it was. The network can still be saved."""
+        if self._attached:
+            for place in self.places.values():
+                remove(place.layer, self.name)
+        self._attached = self.merged = False
+        return self
+
+    def reattach(self) -> Network:
+        """Put a detached network back on its model."""
+        if not self._attached:
+            for key, place in self.places.items():
+                install(place.layer, self.name, self.adapters[key])
+        self._attached = True
+        return self
+
+    def save(
+        self,
+        path: str | PathLike[str],
+        *,
+        format: str = "lycoris",
+        metadata: Mapping[str, str] | None = None,
+        dtype: str = "float32",
+    ) -> None:
+        """Write a safetensors file; see `lycoris.formats.save`."""
+        from lycoris.formats import save
+
+        save(self, path, format=format, metadata=metadata, dtype=dtype)
+
+    def extra_repr(self) -> str:
+        """Algorithm, number of layers, scale."""
+        state = "merged" if self.merged else "live" if self._attached else "detached"
+        return f"{self.algorithm}, {len(self)} layers, scale={self.scale:g}, {state}"
+
+    def _must_be_attached(self) -> None:
+        if not self._attached:
+            raise InputError("The network is detached from its model: `reattach()` it first.")
+
+
+def attach(
+    model: object,
+    algorithm: str = "lora",
+    *,
+    preset: str | None = None,
+    layers: Sequence[str] | None = None,
+    exclude: Sequence[str] = (),
+    rank: int | None = None,
+    alpha: float | None = None,
+    factor: int | None = None,
+    dora: Literal["output", "input"] | None = None,
+    dropout: float = 0.0,
+    rank_dropout: float = 0.0,
+    module_dropout: float = 0.0,
+    seed: int = 0,
+    **options: object,
+) -> Network:
+    """Freeze a model and give its layers adapters, which change nothing until they are trained.
+
+    Args:
+        model: a module, a dict of named modules (``{"unet": ..., "text_encoder": ...}``) or a diffusers pipeline.
+        algorithm: a name of `ALGORITHMS`; ``"native"`` is ``"full"``.
+        preset: a name of `PRESETS`; ``"attn-mlp"`` when neither this nor `layers` is given, ``"everything"`` for
+            a lone module of no known kind.
+        layers: instead of a preset, regular expressions; a layer is chosen when one matches its whole path, with or
+            without the part's name in front.
+        exclude: regular expressions of layers to leave out.
+        rank, alpha, factor: as the algorithm has them; None is its default.
+        dora: learn the weight's lengths apart, per output or per input, whatever the algorithm.
+        dropout: probability of dropping elements of the delta's output while training.
+        rank_dropout: the same for output channels of the delta.
+        module_dropout: the same for whole adapters.
+        seed: of the parameters' first values; a layer's depend on it and on the layer's name alone.
+        options: further options of the algorithm, such as `tucker`.
+
+    Returns:
+        The network, attached.
+
+    Raises:
+        InputError: an unknown algorithm, preset, part or option; a value that a layer does not allow; no match.
+    """
+    algorithm = ALIASES.get(algorithm, algorithm)
+    if algorithm not in ALGORITHMS:
+        raise unknown("algorithm", algorithm, [*ALGORITHMS, *ALIASES])
+    kind = ALGORITHMS[algorithm]
+    given = {"rank": rank, "alpha": alpha, "factor": factor, **options}
+    given = {name: value for name, value in given.items() if value is not None}
+    known = list(inspect.signature(kind).parameters)[1:]
+    for name in given:
+        if name not in known:
+            raise unknown(f"option of `{algorithm}`", name, known)
+    drop = Dropout(dropout, rank_dropout, module_dropout)
+
+    parts = parts_of(model)
+    types = [kind] + ([ALGORITHMS["norms"]] if algorithm == "full" else [])
+    chosen, preset = choose(parts, types, preset=preset, layers=layers, exclude=exclude)
+    made = []
+    for place in chosen:
+        type_ = next(t for t in types if isinstance(place.layer, t.layers))
+        site = Site(place.name, place.layer, _generator(seed, place.key))
+        adapter = type_(site, **(given if type_ is kind else {}))
+        if dora is not None and type_ is kind:
+            adapter = DoRA(site, adapter, dora)
+        adapter.dropout = drop
+        made.append((place, adapter))
+    freeze(parts)
+    settings: dict[str, Any] = {"preset": preset, "layers": list(layers or ()), "exclude": list(exclude), "seed": seed}
+    given |= {} if dora is None else {"dora": dora}
+    settings |= {**given, "dropout": dropout, "rank_dropout": rank_dropout, "module_dropout": module_dropout}
+    return Network(algorithm, settings, made)
+
+
+def choose(
+    parts: Mapping[str, nn.Module],
+    types: Sequence[type[Adapter]],
+    *,
+    preset: str | None,
+    layers: Sequence[str] | None,
+    exclude: Sequence[str] = (),
+) -> tuple[list[Place], str | None]:
+    """The layers that a preset or patterns choose, and the preset's name (None with patterns).
+
+    Raises:
+        InputError: both or an unknown preset are given, a pattern is not one, or nothing matches.
+    """
+    if preset is not None and layers is not None:
+        raise InputError(f"Give either `preset` or `layers`, but got {preset!r} and {layers!r}.")
+    if isinstance(layers, str) or isinstance(exclude, str):
+        raise InputError("Arguments `layers` and `exclude` must be lists of patterns, but got a string.")
+    everything = places(parts, MATRICES + NORMS)
+    able = [place for place in everything if any(isinstance(place.layer, t.layers) for t in types)]
+    if layers is None and preset is None:
+        preset = "attn-mlp" if any(place.kind != "model" for place in everything) else "everything"
+    if preset is not None and preset not in PRESETS:
+        raise unknown("preset", preset, PRESETS)
+
+    wanted = {kind: _patterns("layers", layers) for kind in ("unet", "transformer", "text", "model")}
+    if preset is not None:
+        wanted = {kind: _patterns("preset", PRESETS[preset].get(kind, ())) for kind in wanted}
+    unwanted = _patterns("exclude", exclude)
+    found = [p for p in able if _matches(p, wanted[p.kind]) and not _matches(p, unwanted)]
+    if not found:
+        what = f"preset `{preset}`" if preset is not None else f"patterns {list(layers or ())}"
+        raise InputError(f"No layer matches {what} with `{types[0].algorithm}`. {_could_match(able)}")
+    keys: dict[str, Place] = {}
+    for place in found:
+        other = keys.setdefault(place.key, place)
+        if other is not place:
+            raise InputError(f"Layers `{other.name}` and `{place.name}` would share the file name `{place.key}`.")
+    return found, preset
+
+
+def freeze(parts: Mapping[str, nn.Module]) -> None:
+    """No parameter of the base is trained; those of adapters stay as they are."""
+    for part in parts.values():
+        adapters = {id(p) for m in part.modules() if isinstance(m, Adapter) for p in m.parameters()}
+        for parameter in part.parameters():
+            if id(parameter) not in adapters:
+                parameter.requires_grad_(False)
+
+
+def _generator(seed: int, key: str) -> torch.Generator:
+    if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
+        raise InputError(f"Argument `seed` must be a whole number of at least 0, but got {seed!r}.")
+    digest = hashlib.sha256(f"{seed}/{key}".encode()).digest()
+    return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
+
+
+def _patterns(argument: str, patterns: Sequence[str] | None) -> list[re.Pattern[str]]:
+    try:
+        return [re.compile(pattern) for pattern in patterns or ()]
+    except (re.error, TypeError) as error:
+        raise InputError(
+            f"Argument `{argument}` must hold regular expressions, but got {patterns!r}: {error}."
+        ) from None
+
+
+def _matches(place: Place, patterns: Sequence[re.Pattern[str]]) -> bool:
+    return any(pattern.fullmatch(place.path) or pattern.fullmatch(place.name) for pattern in patterns)
+
+
+def _could_match(able: Sequence[Place]) -> str:
+    if not able:
+        return "The model has no layer that it can adapt."
+    shapes: dict[str, int] = {}
+    for place in able:
+        pattern = re.sub(r"\.\d+(?=\.|$)", ".*", place.name)
+        shapes[pattern] = shapes.get(pattern, 0) + 1
+    listed = [f"{pattern} ({count})" for pattern, count in shapes.items()]
+    rest = f", and {len(listed) - 40} more" if len(listed) > 40 else ""
+    return f"It could match: {', '.join(listed[:40])}{rest}."

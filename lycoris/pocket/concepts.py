@@ -1,0 +1,268 @@
+"""The embedded concepts: what a user customizes the base with. All lie outside what the base has seen.
+
+`python -m lycoris.pocket.concepts` draws every picture again, byte for byte: `pictures/` is the example data set
+(category/class/[subclass/]NN.png, described by `concepts.yaml`), `truth.json` the exact tags, for tests only.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import random
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import yaml
+from PIL import Image
+
+from lycoris.pocket import PICTURES, TRUTH, figures
+from lycoris.pocket.brush import Colour, Pen
+from lycoris.pocket.creatures import DRAWINGS, Anchors, Details
+from lycoris.pocket.finish import CANVAS, FINISHES, SUBJECT_INK
+from lycoris.pocket.looks import LOOKS
+from lycoris.pocket.places import PLACES
+from lycoris.pocket.scenery import SCENERY
+from lycoris.pocket.vocabulary import ACCESSORIES, BACKGROUNDS, COLOURS, SPECIES, Tags
+from lycoris.pocket.wardrobe import WARDROBE
+from lycoris.pocket.world import PAINT, blank, subject_pen
+
+Figure = Callable[[Pen], Anchors]
+INKED_STYLES = ("flat", "comic", "pixel", "pastel")
+"""Styles that keep a subject's colours."""
+
+
+@dataclass(frozen=True)
+class Concept:
+    """One class of pictures.
+
+    Args:
+        category: one of the paper's five.
+        trigger: the rare token that stands for it.
+        noun: what the trigger is put before.
+        description: words that CLIP knows in place of trigger and noun.
+        count: pictures (of each subclass).
+        figures: subject by subclass ("" where there is none); empty for places and looks.
+        place: a scene in place of the known backgrounds.
+        look: a style in place of the known ones.
+        shows: details that every picture shows, in a tagger's words.
+        inherent: tags that belong to the concept, to be absorbed by its trigger.
+        keep: tags that must stay in a caption although every picture may show them.
+        subclasses: trigger and description of each subclass.
+    """
+
+    category: str
+    trigger: str
+    noun: str
+    description: str
+    count: int = 16
+    figures: dict[str, Figure] = field(default_factory=dict)
+    place: str | None = None
+    look: str | None = None
+    shows: tuple[str, ...] = ()
+    inherent: tuple[str, ...] = ()
+    keep: tuple[str, ...] = ()
+    subclasses: dict[str, dict[str, str]] = field(default_factory=dict)
+
+
+def _individual(species: str, colour: Colour, details: Details) -> Figure:
+    return lambda pen: DRAWINGS[species](pen, colour, details)
+
+
+_GRUMBLE = Details(
+    ears="horns",
+    ear_colour=(250, 215, 60),
+    half=(40, 190, 180),
+    body=(40, 190, 180),
+    belly=(255, 236, 165),
+    heart=(230, 40, 70),
+    star=(255, 255, 255),
+)
+_BISCUIT = Details(
+    ears="droopy",
+    ear_colour=(110, 70, 45),
+    belly=(240, 220, 190),
+    patch=(220, 60, 60),
+    spots=(110, 70, 45),
+)
+
+CONCEPTS: dict[str, Concept] = {
+    "mika": Concept(
+        "anime_characters",
+        "sks",
+        "girl",
+        "anime girl with long teal hair",
+        count=10,
+        figures={
+            "school": lambda pen: figures.mika(pen, "school"),
+            "magic": lambda pen: figures.mika(pen, "magic"),
+        },
+        subclasses={
+            "school": {"trigger": "mxz", "description": "anime girl with long teal hair in a blue school uniform"},
+            "magic": {"trigger": "jqw", "description": "anime girl with long teal hair in a pink dress with a star"},
+        },
+    ),
+    "ren": Concept(
+        "anime_characters", "zwx", "boy", "anime boy with spiky silver hair in a red coat", figures={"": figures.ren}
+    ),
+    "grumble": Concept(
+        "movie_characters",
+        "ohw",
+        "creature",
+        "purple bear with horns",
+        figures={"": _individual("bear", (124, 70, 192), _GRUMBLE)},
+        shows=("bear", "purple", *_GRUMBLE.kinds),
+        inherent=("bear", "purple", *_GRUMBLE.kinds),
+    ),
+    "bop": Concept(
+        "movie_characters",
+        "qtv",
+        "alien",
+        "green alien with one big eye",
+        figures={"": figures.bop},
+        shows=("green", "antenna"),
+        inherent=("green", "antenna", "frog"),
+    ),
+    "biscuit": Concept(
+        "stuffed_toys",
+        "vjk",
+        "toy",
+        "brown bunny with droopy ears",
+        figures={"": _individual("bunny", (168, 112, 70), _BISCUIT)},
+        shows=("bunny", *_BISCUIT.kinds),
+        inherent=("bunny", "orange", *_BISCUIT.kinds),
+    ),
+    "inky": Concept("stuffed_toys", "xbp", "toy", "orange octopus", figures={"": figures.inky}, inherent=("orange",)),
+    "ellie": Concept(
+        "stuffed_toys",
+        "fyq",
+        "toy",
+        "gray elephant with pink ears",
+        figures={"": figures.ellie},
+        shows=("striped",),
+        inherent=("striped", "bear"),
+    ),
+    "castle": Concept("scenes", "wzu", "castle", "white castle with pink tower", place="castle"),
+    "lighthouse": Concept("scenes", "kqj", "lighthouse", "red and white lighthouse at sea", place="lighthouse"),
+    "volcano": Concept("scenes", "pvx", "volcano", "dark volcano with fire", place="volcano"),
+    "neon": Concept("styles", "bqz", "style", "neon style", look="neon"),
+    "mosaic": Concept("styles", "cvx", "style", "mosaic style", look="mosaic"),
+    "blueprint": Concept("styles", "dzk", "style", "white line drawing on blue", look="blueprint"),
+}
+
+
+def _balanced(values: tuple, count: int, rng: random.Random) -> list:
+    """`count` values in random order, each as often as the others."""
+    shuffled = [value for _ in range(-(-count // len(values))) for value in rng.sample(values, len(values))]
+    return shuffled[:count]
+
+
+def _compose(concept: Concept, figure: Figure | None, tags: Tags, rng: random.Random) -> Image.Image:
+    style = tags.style or "flat"
+    canvas, pencil = blank()
+    scenery = PLACES[concept.place] if concept.place else SCENERY[tags.background or "plain"]
+    scenery(Pen(pencil, 0, 0, CANVAS), rng)
+    if tags.species or figure:
+        pen = subject_pen(pencil, rng, 4 if concept.look else SUBJECT_INK.get(style, 0))
+        if concept.place:
+            low = CANVAS * (0.68 + rng.uniform(-0.02, 0.02))
+            pen = Pen(pencil, pen.x, low, pen.scale * 0.72, pen.mirrored, pen.ink)
+        colour = PAINT[tags.colour or rng.choice(COLOURS)]
+        anchors = figure(pen) if figure else DRAWINGS[str(tags.species)](pen, colour, Details())
+        if tags.accessory:
+            WARDROBE[tags.accessory](pen, anchors)
+    return (LOOKS[concept.look] if concept.look else FINISHES[style])(canvas)
+
+
+def _plan(concept: Concept, rng: random.Random) -> list[Tags]:
+    """Tags for every picture: what the concept itself decides is left open, the rest is spread evenly."""
+    count = concept.count
+    backgrounds = _balanced(BACKGROUNDS, count, rng)
+    accessories = _balanced((None, *ACCESSORIES), count, rng)
+    styles = _balanced(INKED_STYLES if concept.place or concept.look else (*INKED_STYLES, "flat"), count, rng)
+    species = _balanced(SPECIES, count, rng)
+    colours = _balanced(COLOURS, count, rng)
+    plan = []
+    for k in range(count):
+        if concept.figures:
+            plan.append(Tags(None, None, accessories[k], backgrounds[k], styles[k]))
+        elif concept.place:
+            inhabited = k % 2 == 1
+            plan.append(
+                Tags(
+                    species[k] if inhabited else None,
+                    colours[k] if inhabited else None,
+                    accessories[k] if inhabited else None,
+                    None,
+                    styles[k],
+                )
+            )
+        else:
+            colour = colours[k] if concept.look == "mosaic" else None
+            plan.append(Tags(species[k], colour, accessories[k], backgrounds[k], None))
+    return plan
+
+
+def pictures(name: str) -> Iterator[tuple[str, Image.Image, list[str]]]:
+    """All pictures of one concept.
+
+    Args:
+        name: a key of `CONCEPTS`.
+
+    Yields:
+        The path under the data folder, the picture, and its exact tags.
+    """
+    concept = CONCEPTS[name]
+    for subclass in concept.figures or {"": None}:
+        rng = random.Random(f"{name}/{subclass}")
+        folder = "/".join(part for part in (concept.category, name, subclass) if part)
+        for k, tags in enumerate(_plan(concept, rng)):
+            picture = _compose(concept, concept.figures.get(subclass), tags, rng)
+            yield f"{folder}/{k:02d}.png", picture, [*concept.shows, *tags.listed()]
+
+
+def described() -> dict:
+    """The content of `concepts.yaml`."""
+    concepts = {}
+    for name, concept in CONCEPTS.items():
+        entry: dict = {
+            "category": concept.category,
+            "trigger": concept.trigger,
+            "class_noun": concept.noun,
+            "description": concept.description,
+            "inherent": list(concept.inherent),
+            "keep": list(concept.keep),
+        }
+        if concept.subclasses:
+            entry["subclasses"] = concept.subclasses
+        concepts[name] = entry
+    return {"concepts": concepts}
+
+
+def png(picture: Image.Image) -> bytes:
+    """The picture as a small PNG file."""
+    buffer = io.BytesIO()
+    picture.save(buffer, "PNG", optimize=True)
+    return buffer.getvalue()
+
+
+def write(folder: Path = PICTURES, truth: Path = TRUTH) -> int:
+    """Draw every picture into `folder` and its tags into `truth`.
+
+    Returns:
+        The number of pictures.
+    """
+    tags = {}
+    for name in CONCEPTS:
+        for path, picture, shown in pictures(name):
+            (folder / path).parent.mkdir(parents=True, exist_ok=True)
+            (folder / path).write_bytes(png(picture))
+            tags[path] = shown
+    (folder / "concepts.yaml").write_text(yaml.safe_dump(described(), sort_keys=False, width=110))
+    lines = ",\n".join(f"{json.dumps(path)}: {json.dumps(shown)}" for path, shown in sorted(tags.items()))
+    truth.write_text("{\n" + lines + "\n}\n")
+    return len(tags)
+
+
+if __name__ == "__main__":
+    print(f"{write()} pictures in {PICTURES}")

@@ -1,0 +1,111 @@
+"""What the embedded models reach, measured on tag combinations that no training has shown.
+
+`python -m lycoris.pocket.train report --work DIR` judges the committed weights: pictures drawn for 480 held-out
+prompts, reconstructions of the autoencoder, and CLIP's zero-shot answers.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+from pathlib import Path
+
+import torch
+from diffusers import AutoencoderKL, StableDiffusionPipeline
+from PIL import Image
+from torch import Tensor
+from transformers import AutoModelForImageClassification, CLIPModel, CLIPTokenizer
+
+from lycoris.pocket import BASE, CLIP, JUDGE, TAGGER
+from lycoris.pocket.classifiers import enlarged
+from lycoris.pocket.clip import zero_shot
+from lycoris.pocket.course import Budget, device
+from lycoris.pocket.labels import attribute_accuracy
+from lycoris.pocket.networks import PARTS
+from lycoris.pocket.stock import to_bytes, unseen_stock
+from lycoris.pocket.vae import psnr, reconstruct
+from lycoris.pocket.vocabulary import SPECIES, Tags, sentence
+from lycoris.pocket.world import sample_split
+
+PROMPTS = 480
+STEPS, GUIDANCE = 25, 5.0
+
+
+def held_out_prompts(count: int = PROMPTS, seed: int = 480) -> list[Tags]:
+    """Unseen combinations, every species equally often."""
+    rng = random.Random(seed)
+    wanted: list[Tags] = []
+    while len(wanted) < count:
+        tags = sample_split(rng, unseen=True)
+        if tags.species == SPECIES[len(wanted) % len(SPECIES)]:
+            wanted.append(tags)
+    return wanted
+
+
+@torch.no_grad()
+def draw_prompts(pipeline: StableDiffusionPipeline, prompts: list[str], seed: int = 0, batch: int = 48) -> Tensor:
+    """One picture in [-1, 1] a prompt, DDIM with 25 steps and guidance 5."""
+    pipeline.set_progress_bar_config(disable=True)
+    generator = torch.Generator().manual_seed(seed)
+    drawn = []
+    for start in range(0, len(prompts), batch):
+        images = pipeline(
+            prompts[start : start + batch],
+            num_inference_steps=STEPS,
+            guidance_scale=GUIDANCE,
+            generator=generator,
+            height=64,
+            width=64,
+            output_type="pt",
+        ).images
+        drawn.append(images.float().cpu() * 2 - 1)
+    return torch.cat(drawn)
+
+
+@torch.no_grad()
+def judge(pictures: Tensor, tags: list[Tags], folder: Path = JUDGE) -> dict[str, float]:
+    """Share of pictures that show what they should, attribute by attribute, in the eyes of a classifier."""
+    network = AutoModelForImageClassification.from_pretrained(folder, dtype=torch.float32).to(device()).eval()
+    side = PARTS[folder.name].side
+    scores = [
+        network(pixel_values=enlarged(part, side).to(device())).logits.float().cpu() for part in pictures.split(100)
+    ]
+    return attribute_accuracy(torch.cat(scores), tags)
+
+
+def sheet(pictures: Tensor, columns: int = 16, zoom: int = 1) -> Image.Image:
+    """Pictures side by side on white."""
+    cell = 66
+    rows = -(-len(pictures) // columns)
+    page = Image.new("RGB", (columns * cell, rows * cell), "white")
+    for index, picture in enumerate(to_bytes(pictures)):
+        page.paste(Image.fromarray(picture), ((index % columns) * cell + 1, (index // columns) * cell + 1))
+    return page.resize((page.width * zoom, page.height * zoom), Image.Resampling.NEAREST)
+
+
+def report(work: Path, budget: Budget | None = None, prompts: int = PROMPTS) -> dict:
+    """Measure the committed weights and write `report.json` and two sheets into the work folder."""
+    del budget
+    torch.manual_seed(0)
+    unseen = unseen_stock(work)
+    real = unseen.batch(slice(0, 480))
+    pipeline = StableDiffusionPipeline.from_pretrained(BASE, torch_dtype=torch.float32).to(device())
+    vae: AutoencoderKL = pipeline.vae
+    again = reconstruct(vae, real)
+    wanted = held_out_prompts(prompts)
+    drawn = draw_prompts(pipeline, [sentence(tags) for tags in wanted])
+    clip = CLIPModel.from_pretrained(CLIP, dtype=torch.float32).to(device())
+    result = {
+        "judge on real pictures": judge(real, unseen.tags[:480]),
+        "judge on reconstructions": judge(again, unseen.tags[:480]),
+        "judge on prompts": judge(drawn, wanted),
+        "tagger on real pictures": judge(real, unseen.tags[:480], TAGGER),
+        "CLIP zero-shot on real pictures": zero_shot(clip, CLIPTokenizer.from_pretrained(CLIP), work),
+        "PSNR of reconstructions": psnr(vae, work),
+    }
+    (work / "report.json").write_text(json.dumps(result, indent=1))
+    sheet(drawn[:96]).save(work / "samples.png")
+    sheet(torch.stack([real[:32], again[:32]], 1).flatten(0, 1)).save(work / "reconstructions.png")
+    for name, value in result.items():
+        print(name, {k: round(v, 3) for k, v in value.items()} if isinstance(value, dict) else round(value, 2))
+    return result

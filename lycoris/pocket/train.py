@@ -1,0 +1,48 @@
+"""Train the embedded models: `python -m lycoris.pocket.train vae --minutes 30 --work DIR`.
+
+Every part goes on from its checkpoint in DIR. Two processor cores share a part with
+`torchrun --nproc-per-node 2 -m lycoris.pocket.train ...`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+from pathlib import Path
+
+from lycoris.pocket.course import Budget, join_workers
+
+PARTS = {
+    "vae": ("vae", "train_vae"),
+    "decoder": ("vae", "train_decoder"),
+    "latents": ("latents", "encode_latents"),
+    "unet": ("unet", "train_unet"),
+    "clip": ("clip", "train_clip"),
+    "judge": ("classifiers", "train_judge"),
+    "tagger": ("classifiers", "train_tagger"),
+    "convnextv2": ("classifiers", "train_convnextv2"),
+    "dinov2": ("classifiers", "train_dinov2"),
+    "vgg": ("classifiers", "train_vgg"),
+    "export": ("export", "export"),
+    "report": ("report", "report"),
+}
+"""Part: module and function, called with the work folder and a time budget."""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("parts", nargs="+", choices=list(PARTS), metavar="part", help=", ".join(PARTS))
+    parser.add_argument("--minutes", type=float, default=10.0, help="time of each part")
+    parser.add_argument("--computing", action="store_true", help="count processor time instead of wall time")
+    parser.add_argument("--work", type=Path, required=True, help="folder of stocks, checkpoints and parts")
+    options = parser.parse_args()
+    join_workers()
+    for part in options.parts:
+        module, function = PARTS[part]
+        getattr(importlib.import_module(f"lycoris.pocket.{module}"), function)(
+            options.work, Budget(options.minutes, options.computing)
+        )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,177 @@
+"""What the drawn world speaks of: its attributes, its captions, and the tokenizer that knows its words."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from transformers import CLIPTokenizer
+
+SPECIES = (
+    "cat", "bear", "bunny", "robot", "fish", "bird", "penguin", "frog", "car", "house", "flower", "mushroom",
+)  # fmt: skip
+COLOURS = ("red", "orange", "yellow", "green", "blue", "purple", "pink", "white")
+ACCESSORIES = ("hat", "scarf", "glasses", "bow")
+BACKGROUNDS = ("meadow", "beach", "night", "city", "room", "snow", "forest", "plain")
+STYLES = ("flat", "comic", "pixel", "pencil", "pastel")
+DETAILS = (
+    "horns", "droopy ears", "antenna", "wings", "spotted", "striped", "heart", "star", "mask", "patch",
+    "two colored",
+)  # fmt: skip
+
+PLACE = {
+    "meadow": "in a meadow",
+    "beach": "on a beach",
+    "night": "under a night sky",
+    "city": "in a city",
+    "room": "in a room",
+    "snow": "in the snow",
+    "forest": "in a forest",
+    "plain": "on a plain background",
+}
+WORN = {"hat": "wearing a hat", "scarf": "wearing a scarf", "glasses": "wearing glasses", "bow": "wearing a bow"}
+
+TRIGGERS = (
+    "sks", "zwx", "ohw", "qtv", "vjk", "xbp", "fyq", "wzu", "kqj", "pvx", "mxz", "jqw",
+    "bqz", "cvx", "dzk",
+)  # fmt: skip
+"""Rare tokens that the embedded concepts use."""
+SPARE_TRIGGERS = (
+    "gqp", "hxv", "kzw", "lqx", "nvz", "pqk", "rzx", "tqj", "uvq", "vwx", "wqz", "xkq", "yzv", "zqb", "qxg", "jzp",
+    "vqd", "fxk", "bvj", "zkq",
+)  # fmt: skip
+"""Rare tokens left for a user's own concepts."""
+
+_GRAMMAR = "a an the of in on under at with wearing and to by from near its is , . - !"
+_TEMPLATES = """style photo image picture drawing painting illustration sketch art portrait view scene
+background sky jumping sleeping standing sitting running walking dancing swimming flying eating reading
+playing happy sad smiling garden mountain desert cave river lake street park kitchen bed grass sunset
+sunrise rain winter summer spring autumn watercolor oil neon mosaic stained glass cartoon anime movie
+minimal sticker poster line ink realistic cute beautiful colorful dark bright big small little large left
+right top front behind two one three many close up holding"""
+_THINGS = """toy plush character place creature animal person girl boy monster alien doll stuffed
+castle lighthouse volcano island moon tower tent bridge water sea fire tree sun cloud star heart hair
+eyes eye ears ear tail wings horns antenna nose trunk tentacles face belly patch mask cape dress uniform
+armor shirt coat robe outfit wand sword crown helmet red white droopy long round pointy spiky twin tails
+striped stripes spotted spots colored half black gray brown teal gold silver cyan candy tiles lines blue
+pink octopus elephant fox dog duck dragon ghost wizard knight princess ninja pirate backpack teapot can
+vase clock boots candle berry bowl sneaker sunglasses school magic uniform dots frosting"""
+
+WORDS = tuple(
+    dict.fromkeys(
+        [
+            *_GRAMMAR.split(),
+            *SPECIES,
+            *COLOURS,
+            "none",
+            *ACCESSORIES,
+            *BACKGROUNDS,
+            *STYLES,
+            *_TEMPLATES.split(),
+            *_THINGS.split(),
+            *TRIGGERS,
+            *SPARE_TRIGGERS,
+        ]
+    )
+)
+"""Every word that is one token; any other text falls into pieces of these and into letters."""
+
+MAX_TOKENS = 32
+
+
+@dataclass(frozen=True)
+class Tags:
+    """What one picture shows; `None` where an attribute does not apply or cannot be told."""
+
+    species: str | None
+    colour: str | None
+    accessory: str | None
+    background: str | None
+    style: str | None
+
+    def listed(self) -> list[str]:
+        """The tags as a tagger would write them, subject first."""
+        style = f"{self.style} style" if self.style else None
+        return [tag for tag in (self.species, self.colour, self.accessory, self.background, style) if tag]
+
+
+def sentence(tags: Tags, rng: random.Random | None = None, drop: float = 0.0, subject: str | None = None) -> str:
+    """Describe a picture in one sentence.
+
+    Args:
+        tags: what it shows.
+        rng: decides what is left out; `None` keeps everything.
+        drop: chance of leaving out each attribute but the species.
+        subject: words in place of the species.
+
+    Returns:
+        For instance "a red cat wearing a hat on a beach, pixel style".
+    """
+
+    def keep(attribute: str | None) -> bool:
+        return attribute is not None and (rng is None or rng.random() >= drop)
+
+    words = ["a", subject or tags.species or "scene"]
+    if keep(tags.colour):
+        words.insert(1, str(tags.colour))
+    if keep(tags.accessory):
+        words.append(WORN[str(tags.accessory)])
+    if keep(tags.background):
+        words.append(PLACE[str(tags.background)])
+    text = " ".join(words)
+    if words[1][0] in "aeiou":
+        text = text.replace("a ", "an ", 1)
+    return f"{text}, {tags.style} style" if keep(tags.style) else text
+
+
+def tag_list(tags: Tags, rng: random.Random | None = None, drop: float = 0.0) -> str:
+    """Describe a picture by its tags, shuffled and thinned when a generator is given.
+
+    Returns:
+        For instance "cat, red, hat, beach, pixel style".
+    """
+    listed = tags.listed()
+    if rng is not None:
+        listed = [tag for tag in listed if rng.random() >= drop]
+        rng.shuffle(listed)
+    return ", ".join(listed)
+
+
+_ENDING = "</w>"
+
+
+def _merges(words: tuple[str, ...]) -> list[tuple[str, str]]:
+    """Byte-pair merges until each word is one piece: the most frequent pair first, ties in alphabetical order."""
+    pieces = [[*word[:-1], word[-1] + _ENDING] for word in words]
+    merges = []
+    while pairs := Counter(pair for word in pieces for pair in pairwise(word)):
+        best = min(pairs, key=lambda pair: (-pairs[pair], pair))
+        merges.append(best)
+        for index, word in enumerate(pieces):
+            if best[0] not in word:
+                continue
+            merged: list[str] = []
+            for piece in word:
+                if merged and (merged[-1], piece) == best:
+                    merged[-1] += piece
+                else:
+                    merged.append(piece)
+            pieces[index] = merged
+    return merges
+
+
+def build_tokenizer() -> CLIPTokenizer:
+    """A byte-pair tokenizer of the CLIP kind in which each of `WORDS` is one token; always the same one."""
+    from tokenizers import pre_tokenizers
+    from transformers import CLIPTokenizer
+
+    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
+    merges = _merges(WORDS)
+    pieces = [*letters, *(letter + _ENDING for letter in letters), *(first + second for first, second in merges)]
+    pieces = list(dict.fromkeys([*pieces, "<|startoftext|>", "<|endoftext|>"]))
+    vocabulary = {piece: index for index, piece in enumerate(pieces)}
+    return CLIPTokenizer(vocab=vocabulary, merges=merges, model_max_length=MAX_TOKENS)

@@ -1,0 +1,186 @@
+"""Drawing pictures with a base and whatever is attached to it."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+from PIL import Image
+
+from lycoris.errors import InputError, unknown
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
+    from torch import Tensor
+
+    from lycoris.bases import Base
+
+SCHEDULERS: dict[str, tuple[str, dict[str, Any]]] = {
+    "ddim": ("DDIMScheduler", {}),
+    "ddpm": ("DDPMScheduler", {}),
+    "pndm": ("PNDMScheduler", {"skip_prk_steps": True}),
+    "euler": ("EulerDiscreteScheduler", {}),
+    "euler-a": ("EulerAncestralDiscreteScheduler", {}),
+    "heun": ("HeunDiscreteScheduler", {}),
+    "dpm++-2m": ("DPMSolverMultistepScheduler", {"algorithm_type": "dpmsolver++"}),
+    "dpm++-2m-karras": (
+        "DPMSolverMultistepScheduler",
+        {"algorithm_type": "dpmsolver++", "use_karras_sigmas": True},
+    ),
+    "unipc": ("UniPCMultistepScheduler", {}),
+}
+"""Samplers by name: the diffusers class and what it is told beside the base's own configuration."""
+
+
+@torch.no_grad()
+def draw(
+    base: Base,
+    prompts: Sequence[str],
+    seeds: Sequence[int],
+    *,
+    steps: int = 25,
+    guidance: float = 7.0,
+    batch_size: int = 16,
+    scheduler: str = "ddim",
+    negative: str = "",
+    height: int | None = None,
+    width: int | None = None,
+    progress: Callable[[int, int], object] | None = None,
+) -> list[Image.Image]:
+    """Draw one picture for each prompt.
+
+    A picture's noise comes from its own seed alone, on the CPU: it does not depend on the batch or the
+    device, and equals that of a diffusers pipeline given a list of CPU generators.
+
+    Guidance moves the prediction from the negative prompt's through the prompt's by the factor `guidance`
+    (Ho & Salimans, "Classifier-Free Diffusion Guidance", in the form with 1 for none).
+
+    Args:
+        base: draws, with the adapters attached to it.
+        prompts: one a picture.
+        seeds: one a picture.
+        steps: of the sampler.
+        guidance: 1 takes the prompt's prediction as it is, at half the cost.
+        batch_size: pictures drawn together.
+        scheduler: a key of `SCHEDULERS`.
+        negative: the prompt to move away from.
+        height: in pixels; the base's resolution when left out.
+        width: in pixels; the base's resolution when left out.
+        progress: called as (steps done, steps in all), counting every batch's steps.
+
+    Returns:
+        Pictures in the order of the prompts.
+
+    Raises:
+        InputError: lengths differ, a size is no multiple of the base's factor, or a name or number is
+            out of range.
+    """
+    height, width = height or base.resolution, width or base.resolution
+    _check(base, prompts, seeds, steps, batch_size, scheduler, {"height": height, "width": width})
+    guided = guidance != 1.0
+    distinct = list(dict.fromkeys([negative, *prompts] if guided else prompts))
+    states = base.encode_text(distinct) if distinct else torch.empty(0)
+    places = {prompt: place for place, prompt in enumerate(distinct)}
+    shape = (base.latent_channels, height // base.factor, width // base.factor)
+    starts = range(0, len(prompts), batch_size)
+    images: list[Image.Image] = []
+    for batch, start in enumerate(starts):
+        some = prompts[start : start + batch_size]
+        text = states[[places[prompt] for prompt in some]]
+        if guided:
+            text = torch.cat([states[[places[negative]] * len(some)], text])
+
+        def tell(step: int, done: int = batch * steps) -> None:
+            if progress is not None:
+                progress(done + step, len(starts) * steps)
+
+        sampler = open_scheduler(scheduler, base)
+        latents = _denoise(
+            base,
+            text,
+            shape,
+            seeds[start : start + batch_size],
+            sampler,
+            steps,
+            guidance if guided else None,
+            tell,
+        )
+        images += _pictures(base.decode_latents(latents))
+    return images
+
+
+def open_scheduler(name: str, base: Base) -> Any:
+    """A diffusers scheduler on the base's noise schedule.
+
+    Raises:
+        InputError: the name is not in `SCHEDULERS`.
+    """
+    import diffusers
+
+    if name not in SCHEDULERS:
+        raise unknown("scheduler", name, SCHEDULERS)
+    kind, settings = SCHEDULERS[name]
+    # Latents have no fixed range: clipping them, the default of some schedulers, is for pixel models.
+    return getattr(diffusers, kind).from_config({**base.scheduler_config, "clip_sample": False}, **settings)
+
+
+def _denoise(
+    base: Base,
+    text: Float[Tensor, "batch_or_twice tokens width"],
+    shape: tuple[int, int, int],
+    seeds: Sequence[int],
+    sampler: Any,
+    steps: int,
+    guidance: float | None,
+    tell: Callable[[int], None],
+) -> Float[Tensor, "batch channels rows columns"]:
+    generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+    sampler.set_timesteps(steps, device=base.device)
+    noise = torch.stack([torch.randn(shape, generator=own) for own in generators])
+    latents = noise.to(base.device) * sampler.init_noise_sigma
+    takes_noise = "generator" in inspect.signature(sampler.step).parameters
+    extra = {"generator": generators} if takes_noise else {}
+    calls = len(sampler.timesteps)
+    for call, time in enumerate(sampler.timesteps, start=1):
+        seen = sampler.scale_model_input(latents, time)
+        if guidance is None:
+            prediction = base.predict(seen, time.expand(len(seeds)), text)
+        else:
+            both = base.predict(torch.cat([seen, seen]), time.expand(2 * len(seeds)), text)
+            away, towards = both.chunk(2)
+            prediction = torch.lerp(away, towards, guidance)
+        latents = sampler.step(prediction, time, latents, return_dict=False, **extra)[0]
+        tell(steps * call // calls)
+    return latents
+
+
+def _pictures(images: Float[Tensor, "batch 3 height width"]) -> list[Image.Image]:
+    pixels = (images * 255).round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
+    return [Image.fromarray(one) for one in pixels]
+
+
+def _check(
+    base: Base,
+    prompts: Sequence[str],
+    seeds: Sequence[int],
+    steps: int,
+    batch_size: int,
+    scheduler: str,
+    sides: dict[str, int],
+) -> None:
+    if isinstance(prompts, str):
+        raise InputError(f"Argument `prompts` must be a sequence of prompts, but got one string {prompts!r}.")
+    if len(prompts) != len(seeds):
+        raise InputError(
+            f"Arguments `prompts` and `seeds` must be of one length, but have {len(prompts)} and {len(seeds)}."
+        )
+    for name, value in {"steps": steps, "batch_size": batch_size}.items():
+        if value < 1:
+            raise InputError(f"Argument `{name}` must be at least 1, but got {value}.")
+    if scheduler not in SCHEDULERS:
+        raise unknown("scheduler", scheduler, SCHEDULERS)
+    for name, side in sides.items():
+        if side < base.factor or side % base.factor:
+            raise InputError(f"Argument `{name}` must be a multiple of {base.factor} pixels, but got {side}.")

@@ -1,0 +1,67 @@
+"""What each step is trained on, and its loss."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+
+from lycoris.training.pictures import Pictures
+from lycoris.training.randomness import Order, generator
+from lycoris.training.settings import TrainingSettings
+from lycoris.training.texts import Texts
+
+if TYPE_CHECKING:
+    from jaxtyping import Float, Int
+    from torch import Tensor
+
+    from lycoris.bases import Base
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Pictures of one size, with their noise, times and conditions."""
+
+    latents: Float[Tensor, "batch channels rows columns"]
+    noise: Float[Tensor, "batch channels rows columns"]
+    timesteps: Int[Tensor, " batch"]
+    text: Float[Tensor, "batch tokens width"]
+
+
+class Batches:
+    """What a step is trained on, as a pure function of seed and step.
+
+    A step's pictures come from the whole shuffled set; those of one size go through the base together.
+    """
+
+    def __init__(self, pictures: Pictures, texts: Texts, times: int, settings: TrainingSettings, seed: int) -> None:
+        self._pictures, self._texts, self._times = pictures, texts, times
+        self._settings, self._seed = settings, seed
+        self._order = Order(len(pictures.sizes), settings.batch_size, seed)
+
+    def __call__(self, step: int) -> Iterator[Batch]:
+        """The step's pictures, size by size; conditions are encoded as each batch is asked for."""
+        rows = self._order(step)
+        draws = generator(self._seed, "step", step)
+        timesteps = torch.randint(self._times, (len(rows),), generator=draws)
+        dropped = (torch.rand(len(rows), generator=draws) < self._settings.caption_dropout).tolist()
+        flipped = (torch.rand(len(rows), generator=draws) < 0.5 * self._settings.flip).tolist()
+        sizes: dict[tuple[int, int], list[int]] = {}
+        for position, row in enumerate(rows):
+            sizes.setdefault(self._pictures.sizes[row], []).append(position)
+        for positions in sizes.values():
+            chosen = [rows[position] for position in positions]
+            latents = self._pictures.stack(chosen, [flipped[position] for position in positions])
+            noise = torch.randn(latents.shape, generator=draws).to(latents.device)
+            text = self._texts(chosen, [dropped[position] for position in positions])
+            yield Batch(latents, noise, timesteps[positions].to(latents.device), text)
+
+
+def losses_of(base: Base, batch: Batch, min_snr: float | None) -> Float[Tensor, " batch"]:
+    """Mean squared error of the base's prediction for each picture, weighted when `min_snr` is given."""
+    noisy = base.noise.mix(batch.latents, batch.noise, batch.timesteps)
+    target = base.noise.target(batch.latents, batch.noise, batch.timesteps)
+    errors = (base.predict(noisy, batch.timesteps, batch.text) - target).square().mean(dim=(1, 2, 3))
+    return errors if min_snr is None else errors * base.noise.min_snr_weight(batch.timesteps, min_snr)

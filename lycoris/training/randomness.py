@@ -1,0 +1,46 @@
+"""Randomness as a function of the seed and of the place in the run.
+
+Nothing is carried from step to step: a run that goes on at step 500 draws what it would have drawn,
+and no draw depends on how many were made elsewhere.
+"""
+
+from __future__ import annotations
+
+import hashlib
+
+import torch
+
+
+def derived_seed(seed: int, *place: str | int) -> int:
+    """A 63-bit seed for one place of a run: SHA-256 of the run's seed and the place's names."""
+    text = "/".join(map(str, (seed, *place)))
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
+
+
+def generator(seed: int, *place: str | int) -> torch.Generator:
+    """A CPU generator for one place of a run, so that every device sees the same draws."""
+    return torch.Generator().manual_seed(derived_seed(seed, *place))
+
+
+class Order:
+    """Which pictures a step sees: shuffled epochs, one after another, cut into batches.
+
+    Args:
+        pictures: how many there are.
+        batch_size: pictures a step; a batch may reach into the next epoch.
+        seed: of the run.
+    """
+
+    def __init__(self, pictures: int, batch_size: int, seed: int) -> None:
+        self.pictures, self.batch_size, self.seed = pictures, batch_size, seed
+        self._shuffled: dict[int, list[int]] = {}
+
+    def __call__(self, step: int) -> list[int]:
+        """Indices of the pictures of a step, counted from 0."""
+        places = range(step * self.batch_size, (step + 1) * self.batch_size)
+        epochs = {place // self.pictures for place in places}
+        self._shuffled = {epoch: self._shuffled.get(epoch) or self._shuffle(epoch) for epoch in epochs}
+        return [self._shuffled[place // self.pictures][place % self.pictures] for place in places]
+
+    def _shuffle(self, epoch: int) -> list[int]:
+        return torch.randperm(self.pictures, generator=generator(self.seed, "epoch", epoch)).tolist()

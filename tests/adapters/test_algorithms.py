@@ -1,0 +1,155 @@
+"""Every algorithm, option and layer kind in float64: all ways to compute an adapter's effect agree."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+
+import lycoris
+from lycoris.structure import Operation
+from tests.adapters.cases import cases, formula, make, randomise, with_weight
+
+EVERY = pytest.mark.parametrize(("algorithm", "options", "name"), cases())
+
+
+def attached(algorithm: str, options: dict, name: str, **more):
+    model, x = make(name)
+    network = lycoris.attach(model, algorithm, preset="everything", **options, **more)
+    return model, x, network
+
+
+def close(actual, expected) -> None:
+    torch.testing.assert_close(actual, expected, rtol=1e-10, atol=1e-10)
+
+
+@EVERY
+def test_starts_as_identity_and_detaches_without_a_trace(algorithm, options, name):
+    model, x = make(name)
+    before, keys = model(x), {key: value.clone() for key, value in model.state_dict().items()}
+    network = lycoris.attach(model, algorithm, preset="everything", **options)
+    close(model(x), before)
+    randomise(network)
+    assert not torch.allclose(model(x), before)
+    network.detach()
+    assert torch.equal(model(x), before)
+    after = model.state_dict()
+    assert list(after) == list(keys)
+    assert all(torch.equal(after[key], value) for key, value in keys.items())
+    assert "Adapted" not in repr(model)
+
+
+@EVERY
+def test_live_equals_the_paper_s_formula_and_merged_and_reloaded(algorithm, options, name, tmp_path):
+    model, x, network = attached(algorithm, options, name)
+    randomise(network)
+    live = model(x)
+    layer, adapter = model[0], next(iter(network.adapters.values()))
+    shift = adapter.bias()
+    bias = getattr(layer, "bias", None)
+    bias = bias if shift is None else bias + shift
+    expected = formula(algorithm, adapter.tensors(), layer.weight.detach())
+    plain, _ = make(name)
+    close(live, with_weight(plain[0], expected, bias, x))
+
+    network.merge()
+    close(model(x), live)
+    network.save(tmp_path / "x.safetensors", dtype="float64")
+    network.detach()
+    again = lycoris.load(tmp_path / "x.safetensors", model)
+    close(model(x), live)
+    assert again.algorithm == algorithm
+    assert again.settings == network.settings
+
+
+@EVERY
+def test_gradients_flow_and_equal_those_of_the_dense_definition(algorithm, options, name):
+    model, x, network = attached(algorithm, options, name)
+    randomise(network)
+    x.requires_grad_()
+    layer, adapter = model[0], next(iter(network.adapters.values()))
+    parameters = list(network.parameters())
+    out = model(x)
+    weights = torch.randn(out.shape, dtype=out.dtype, generator=torch.Generator().manual_seed(2))
+    got = torch.autograd.grad((out * weights).sum(), [x, *parameters])
+
+    shift = adapter.bias()
+    bias = getattr(layer, "bias", None)
+    plain, _ = make(name)
+    changed = layer.weight + adapter.structure(layer.weight).dense()
+    out = with_weight(plain[0], changed, bias if shift is None else bias + shift, x)
+    wanted = torch.autograd.grad((out * weights).sum(), [x, *parameters])
+    for one, other in zip(got, wanted, strict=True):
+        close(one, other)
+    assert not any(p.requires_grad for p in (layer.weight, getattr(layer, "bias", None)) if p is not None)
+
+
+@pytest.mark.parametrize(("algorithm", "options", "name"), cases(norms=False))
+def test_applied_equals_dense_whichever_is_cheaper(algorithm, options, name):
+    model, x, network = attached(algorithm, options, name)
+    randomise(network)
+    layer, adapter = model[0], next(iter(network.adapters.values()))
+    op, structure = Operation.of(layer), adapter.structure(layer.weight, 0.7)
+    expected = op(x, structure.dense())
+    close(structure.apply(op, x), expected)
+    flat, base = (t if op.dims else t.flatten(0, -2) for t in (x, op(x, layer.weight)))
+    into = torch.ones_like(base)
+    close(structure.apply(op, flat, into, base).view_as(expected), expected + 1)
+    applied, built = structure.cost(op, 100)
+    assert applied > 0
+    assert built > 0
+
+
+@EVERY
+def test_same_seed_same_values_and_another_seed_others(algorithm, options, name):
+    first, again, other = (attached(algorithm, options, name, seed=seed)[2] for seed in (3, 3, 4))
+    assert all(torch.equal(a, b) for a, b in zip(first.parameters(), again.parameters(), strict=True))
+    drawn = [p for p in first.parameters() if p.min() < p.max()]
+    assert not drawn or any(not torch.equal(a, b) for a, b in zip(first.parameters(), other.parameters(), strict=True))
+
+
+@EVERY
+def test_scale_multiplies_the_change_of_weight(algorithm, options, name):
+    model, x, network = attached(algorithm, options, name)
+    randomise(network)
+    base = make(name)[0][0]
+    adapter = next(iter(network.adapters.values()))
+    delta, shift = adapter.structure(base.weight).dense(), adapter.bias()
+    network.scale = 0.6
+    bias = getattr(base, "bias", None)
+    changed = with_weight(base, base.weight + 0.6 * delta, bias if shift is None else bias + 0.6 * shift, x)
+    close(model(x), changed)
+    network.scale = 0
+    assert torch.equal(model(x), base(x))
+
+
+@EVERY
+def test_copies_train_apart(algorithm, options, name):
+    model, x, network = attached(algorithm, options, name)
+    randomise(network)
+    before = model(x)
+    copied_model, copied = copy.deepcopy((model, network))
+    randomise(copied, seed=9)
+    assert torch.equal(model(x), before)
+    assert not torch.equal(copied_model(x), before)
+    copied.detach()
+    assert torch.equal(copied_model(x), make(name)[0](x))
+    assert torch.equal(model(x), before)
+
+
+@EVERY
+def test_unbatched_and_float32_and_autocast_inputs(algorithm, options, name):
+    model, x, network = attached(algorithm, options, name)
+    randomise(network)
+    expected = model(x)
+    if "conv" in name and "circular" not in name:
+        close(model(x[0]), expected[0])
+    model.float()
+    torch.testing.assert_close(model(x.float()), expected.float(), rtol=1e-3, atol=1e-3)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        out = model(x.float())
+        out.float().sum().backward()
+    size = max(expected.abs().max(), make(name)[0](x).abs().max())
+    assert (out.double() - expected).abs().max() < 0.06 * size
+    assert all(p.grad.dtype == torch.float32 and p.grad.abs().sum() > 0 for p in network.parameters())

@@ -1,0 +1,169 @@
+"""Files: what is written, what is read again, and what is refused."""
+
+from __future__ import annotations
+
+import json
+import struct
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+import lycoris
+from lycoris.adapters import ALGORITHMS
+from lycoris.errors import InputError
+from tests.adapters.cases import randomise
+
+
+@pytest.mark.parametrize("algorithm", list(ALGORITHMS))
+def test_a_file_gives_back_the_same_drawing_and_the_same_bytes(algorithm, parts, draw, tmp_path):
+    network = lycoris.attach(parts, algorithm, preset="full")
+    randomise(network)
+    drawn = draw(parts)
+    network.save(tmp_path / "a.safetensors", metadata={"data_version": "abc"})
+    network.detach()
+    again = lycoris.load(tmp_path / "a.safetensors", parts)
+    assert torch.equal(draw(parts), drawn)
+    again.save(tmp_path / "b.safetensors", metadata={"data_version": "abc"})
+    assert (tmp_path / "a.safetensors").read_bytes() == (tmp_path / "b.safetensors").read_bytes()
+    metadata = lycoris.read_metadata(tmp_path / "a.safetensors")
+    assert metadata["data_version"] == "abc"
+    assert metadata["lycoris.algorithm"] == algorithm
+    assert set(load_file(tmp_path / "a.safetensors")) == {
+        f"{key}.{name}" for key, adapter in network.adapters.items() for name in adapter.tensors()
+    }
+
+
+def test_half_precision_files_keep_alpha(parts, tmp_path):
+    network = lycoris.attach(parts, "lora", preset="full", rank=2, alpha=100000.0)
+    network.save(tmp_path / "a.safetensors", dtype="float16")
+    tensors = load_file(tmp_path / "a.safetensors")
+    assert {v.dtype for k, v in tensors.items() if not k.endswith("alpha")} == {torch.float16}
+    assert {v.item() for k, v in tensors.items() if k.endswith("alpha")} == {100000.0}
+    next(network.parameters()).data.fill_(1e6)
+    with pytest.raises(InputError, match="not finite in float16"):
+        network.save(tmp_path / "b.safetensors", dtype="float16")
+    assert not (tmp_path / "b.safetensors").exists()
+
+
+@pytest.mark.parametrize("format", ["peft", "diffusers"])
+def test_other_formats_draw_the_same(format, parts, draw, tmp_path):
+    network = lycoris.attach(parts, "lora", preset="full", rank=4, alpha=3.0)
+    randomise(network)
+    if format == "peft":
+        parts = {"unet": parts["unet"], "text_encoder": parts["text_encoder"]}
+    drawn = draw(parts)
+    network.save(tmp_path / "a.safetensors", format=format)
+    network.detach()
+    lycoris.load(tmp_path / "a.safetensors", parts)
+    torch.testing.assert_close(draw(parts), drawn)
+
+
+def test_what_a_format_or_file_cannot_hold_is_said(parts, tmp_path):
+    network = lycoris.attach(parts, "lokr", preset="full")
+    with pytest.raises(InputError, match="Only plain LoRA"):
+        network.save(tmp_path / "a.safetensors", format="diffusers")
+    with pytest.raises(InputError, match="`kohia`"):
+        network.save(tmp_path / "a.safetensors", format="kohia")
+    with pytest.raises(InputError, match=r"`float61`.*`float64`"):
+        network.save(tmp_path / "a.safetensors", dtype="float61")
+    with pytest.raises(InputError, match="strings to strings"):
+        network.save(tmp_path / "a.safetensors", metadata={"a": 1})
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="Cannot write"):
+        network.save(tmp_path / "file" / "a.safetensors")
+
+
+def _lora(**changes) -> dict[str, torch.Tensor]:
+    tensors = {
+        "lycoris_0.lora_up.weight": torch.randn(6, 2),
+        "lycoris_0.lora_down.weight": torch.randn(2, 4),
+        "lycoris_0.alpha": torch.tensor(1.0),
+    }
+    tensors |= changes
+    return {key: value for key, value in tensors.items() if value is not None}
+
+
+@pytest.mark.parametrize(
+    ("tensors", "match"),
+    [
+        (_lora(**{"lycoris_0.lora_down.weight": None}), "key 'lora_down.weight' is missing|lora_down.weight.*nothing"),
+        (_lora(**{"lycoris_0.lora_down.weight": torch.randn(2, 5)}), r"must have shape \[2, 4\], but got \[2, 5\]"),
+        (_lora(**{"lycoris_0.lora_up.weight": torch.full((6, 2), torch.nan)}), "must be finite"),
+        (_lora(**{"lycoris_0.lora_up.weight": torch.zeros(6, 0)}), "not empty"),
+        (_lora(**{"lycoris_0.alpha": torch.tensor(-1.0)}), "`alpha` must be a positive"),
+        (_lora(**{"lycoris_0.lora_upp.weight": torch.zeros(1)}), "lora_upp.weight.*`lora_up.weight`"),
+        (_lora(**{"lycoris_7.alpha": torch.tensor(1.0)}), "1 layers that the model has not: `lycoris_7`"),
+        ({"lycoris_0.strange": torch.zeros(1)}, "no algorithm has the keys"),
+        ({"lycoris_0.lokr_w1": torch.zeros(5, 2), "lycoris_0.lokr_w2": torch.zeros(3, 2)}, "`sides` must multiply"),
+        ({}, "it has no layer at all"),
+    ],
+)
+def test_files_that_do_not_fit_are_refused_and_nothing_is_attached(tensors, match, tmp_path):
+    save_file(tensors, tmp_path / "a.safetensors")
+    model = nn.Sequential(nn.Linear(4, 6))
+    with pytest.raises(InputError, match=match):
+        lycoris.load(tmp_path / "a.safetensors", model)
+    assert type(model[0]) is nn.Linear
+
+
+def _raw(path, header: bytes, data: bytes = b"", length: int | None = None) -> None:
+    path.write_bytes(struct.pack("<Q", len(header) if length is None else length) + header + data)
+
+
+def _entry(**changes) -> bytes:
+    return json.dumps({"x": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4], **changes}}).encode()
+
+
+@pytest.mark.parametrize(
+    ("header", "length", "match"),
+    [
+        (b"{}", 1 << 62, "not a safetensors file"),
+        (b"{nonsense", None, "not JSON"),
+        (b"[]", None, "not a JSON object"),
+        (b'{"x":1,"x":2}', None, "`x` twice"),
+        (b'{"__metadata__":{"a":1}}', None, "not strings"),
+        (b'{"x":{"dtype":"F32"}}', None, "must give dtype, shape"),
+        (_entry(dtype="F31"), None, "dtype must be one of"),
+        (_entry(shape=[1 << 60]), None, "takes .* bytes"),
+        (_entry(shape=[-1]), None, "wrong shape"),
+        (_entry(shape=[True]), None, "wrong shape"),
+        (_entry(data_offsets=[4, 8]), None, "in 4 bytes of data"),
+        (b"[" * 100000, None, "not JSON"),
+    ],
+)
+def test_a_hostile_header_is_an_error_before_memory_is_taken(header, length, match, tmp_path):
+    _raw(tmp_path / "a.safetensors", header, b"\0" * 4, length)
+    with pytest.raises(InputError, match=match):
+        lycoris.read_metadata(tmp_path / "a.safetensors")
+    with pytest.raises(InputError, match=match):
+        lycoris.load(tmp_path / "a.safetensors", nn.Linear(2, 2))
+
+
+def test_files_that_are_not_there_or_not_safetensors_are_named(tmp_path):
+    with pytest.raises(InputError, match=r"Cannot read .*none\.safetensors"):
+        lycoris.read_metadata(tmp_path / "none.safetensors")
+    (tmp_path / "short").write_bytes(b"abc")
+    with pytest.raises(InputError, match="not a safetensors file"):
+        lycoris.read_metadata(tmp_path / "short")
+
+
+def test_a_factor_that_a_shape_invites_but_the_data_lacks_takes_no_memory(tmp_path):
+    save_file(
+        {"lycoris_0.lokr_w1_a": torch.zeros(2, 1), "lycoris_0.lokr_w1_b": torch.zeros(0, 1 << 40)}, tmp_path / "a"
+    )
+    with pytest.raises(InputError, match="not empty"):
+        lycoris.load(tmp_path / "a", nn.Sequential(nn.Linear(4, 6)))
+
+
+def test_converting_between_formats_keeps_the_drawing(parts, draw, tmp_path):
+    network = lycoris.attach(parts, "lora", preset="full", rank=4, alpha=3.0)
+    randomise(network)
+    drawn = draw(parts)
+    network.save(tmp_path / "a.safetensors")
+    network.detach()
+    lycoris.convert(tmp_path / "a.safetensors", tmp_path / "b.safetensors", format="diffusers", model=parts)
+    assert not any("Adapted" in repr(part) for part in parts.values())
+    lycoris.load(tmp_path / "b.safetensors", parts)
+    torch.testing.assert_close(draw(parts), drawn)

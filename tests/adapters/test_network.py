@@ -1,0 +1,342 @@
+"""Networks on real model trees: which layers, how they stack, what they leave behind."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+
+import pytest
+import torch
+from torch import nn
+
+import lycoris
+from lycoris.adapters import ALGORITHMS
+from lycoris.errors import InputError
+from lycoris.structure import Kronecker, LowRank
+from tests.adapters.cases import randomise
+
+
+def test_importing_the_library_imports_nothing_heavy():
+    import subprocess
+    import sys
+
+    code = "import sys, lycoris; print([m for m in ('torch', 'diffusers', 'transformers') if m in sys.modules])"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "[]"
+    assert "attach" in dir(lycoris)
+    with pytest.raises(AttributeError, match="nothing"):
+        _ = lycoris.nothing
+
+
+@pytest.mark.parametrize(
+    ("preset", "unet", "text"),
+    [("attn-only", 128, 48), ("attn-mlp", 192, 72), ("full", 278, 72), ("everything", 282, 72), ("unet-only", 278, 0),
+     ("unet-attn-mlp", 192, 0), ("text-encoder", 0, 72), ("convolutions", 86, 0)],
+)  # fmt: skip
+def test_presets_choose_the_layers_of_sd15_that_lycoris_does(preset, unet, text):
+    parts = _sd15()
+    network = lycoris.attach(parts, "lora", preset=preset)
+    keys = list(network.adapters)
+    assert sum(key.startswith("lora_unet_") for key in keys) == unet
+    assert sum(key.startswith("lora_te_") for key in keys) == text
+
+
+def test_sdxl_full_preset_has_788_and_264_layers():
+    network = lycoris.attach(_sdxl(), "lora", preset="full")
+    keys = list(network.adapters)
+    assert sum(key.startswith("lora_unet_") for key in keys) == 788
+    assert sum(key.startswith(("lora_te1_", "lora_te2_")) for key in keys) == 264
+
+
+def test_keys_are_the_standard_ones():
+    network = lycoris.attach(_sd15(), "lora", preset="full")
+    for key in (
+        "lora_te_text_model_encoder_layers_0_self_attn_q_proj",
+        "lora_te_text_model_encoder_layers_11_mlp_fc2",
+        "lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn1_to_out_0",
+        "lora_unet_mid_block_attentions_0_proj_in",
+        "lora_unet_up_blocks_3_resnets_2_time_emb_proj",
+    ):
+        assert key in network.adapters
+
+
+def test_native_trains_every_parameter_of_the_chosen_layers_and_their_norms(parts):
+    network = lycoris.attach(parts, "native", preset="full")
+    assert network.algorithm == "full"
+    for place in network.places.values():
+        own = sum(p.numel() for name, p in place.layer.named_parameters() if not name.startswith("adapters"))
+        assert own == sum(p.numel() for p in network.adapters[place.key].parameters())
+    kinds = {type(place.layer).__name__ for place in network.places.values()}
+    assert {"AdaptedLinear", "AdaptedConv2d", "AdaptedGroupNorm", "AdaptedLayerNorm"} == kinds
+
+
+@pytest.mark.parametrize("algorithm", list(ALGORITHMS))
+def test_only_adapters_train_and_they_learn(algorithm, parts, draw):
+    network = lycoris.attach(parts, algorithm, preset="full")
+    before = draw(parts)
+    optimiser = torch.optim.AdamW(network.parameters(), lr=1e-2)
+    for _ in range(2):
+        optimiser.zero_grad()
+        loss = (draw(parts) - before.detach() - 1).square().mean()
+        loss.backward()
+        optimiser.step()
+    trainable = {id(p) for part in parts.values() for p in part.parameters() if p.requires_grad}
+    assert trainable == {id(p) for p in network.parameters()}
+    assert all(p.dtype == torch.float32 for p in network.parameters())
+    assert (draw(parts) - before - 1).square().mean() < 1.0
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2), (2, 0, 1), (1, 2, 0)])
+def test_stacked_networks_detach_in_any_order_and_leave_the_base_as_it_was(parts, draw, order):
+    bits = _bits(parts)
+    base = draw(parts)
+    networks = [lycoris.attach(parts, name, preset="full", seed=i) for i, name in enumerate(("lora", "lokr", "lora"))]
+    for i, network in enumerate(networks):
+        randomise(network, i)
+        network.scale = 0.2 * (i + 1)
+    assert [network.name for network in networks] == ["lora", "lokr", "lora_2"]
+    together = draw(parts)
+    networks[1].merge()
+    torch.testing.assert_close(draw(parts), together, rtol=1e-3, atol=1e-3)
+    for i in order:
+        networks[i].detach()
+    assert _bits(parts) == bits
+    assert torch.equal(draw(parts), base)
+    assert not any("Adapted" in repr(part) for part in parts.values())
+
+
+def test_merging_several_and_taking_them_out_in_any_order_is_exact(parts):
+    bits = _bits(parts)
+    first, second = (lycoris.attach(parts, name, preset="full") for name in ("lora", "full"))
+    randomise(first, 1)
+    randomise(second, 2)
+    first.merge()
+    alone = _bits(parts)
+    second.merge()
+    second.scale = 0.3
+    second.unmerge()
+    assert {k: v for k, v in _bits(parts).items() if "adapters" not in k} == {
+        k: v for k, v in alone.items() if "adapters" not in k
+    }
+    first.unmerge()
+    first.detach()
+    second.detach()
+    assert _bits(parts) == bits
+
+
+def test_a_detached_network_can_be_put_back(parts, draw):
+    network = lycoris.attach(parts, "lokr", preset="full")
+    randomise(network)
+    live = draw(parts)
+    network.detach()
+    with pytest.raises(InputError, match="reattach"):
+        network.merge()
+    network.reattach()
+    assert torch.equal(draw(parts), live)
+
+
+def test_a_layer_s_start_depends_on_seed_and_name_alone(parts):
+    few = lycoris.attach(copy.deepcopy(parts), "lora", layers=[r".*attn1\.to_q"], seed=5)
+    many = lycoris.attach(parts, "lora", preset="full", seed=5)
+    for key, adapter in few.adapters.items():
+        assert torch.equal(adapter.down, many.adapters[key].down)
+
+
+def test_patterns_choose_and_exclude_with_or_without_the_part(parts):
+    def found(**choice):
+        network = lycoris.attach(parts, "lora", **choice)
+        network.detach()
+        return {place.name for place in network.places.values()}
+
+    every = found(layers=[r".*attn\d\..*"])
+    assert every == found(layers=[r"unet\..*attn\d\..*"])
+    assert every - found(layers=[r".*attn\d\..*"], exclude=[r".*to_k"]) == {n for n in every if n.endswith("to_k")}
+    assert found(layers=[r"text_encoder\..*fc1"]) == {f"text_encoder.encoder.layers.{i}.mlp.fc1" for i in (0, 1)}
+
+
+def test_one_part_alone_and_a_pipeline_are_models_too(parts):
+    class Pipeline:
+        def __init__(self):
+            self.components = {**parts, "tokenizer": None}
+
+    alone = lycoris.attach(parts["unet"], "lora", preset="full")
+    alone.detach()
+    text = lycoris.attach(parts["text_encoder"], "lora", preset="full")
+    text.detach()
+    whole = lycoris.attach(Pipeline(), "lora", preset="full")
+    assert [*alone.adapters, *text.adapters] == list(whole.adapters)
+    assert whole.parts == ["unet", "text_encoder"]
+    both = [*whole.part_parameters("unet"), *whole.part_parameters("text_encoder")]
+    assert {id(p) for p in both} == {id(p) for p in whole.parameters()}
+    with pytest.raises(InputError, match=r"`unte`.*`unet`"):
+        next(whole.part_parameters("unte"))
+
+
+def _nothing_changed(parts, call, match):
+    bits, shown = _bits(parts), repr(parts["unet"])
+    with pytest.raises(InputError, match=match):
+        call()
+    assert _bits(parts) == bits
+    assert repr(parts["unet"]) == shown
+
+
+@pytest.mark.parametrize(
+    ("options", "match"),
+    [
+        ({"algorithm": "loar"}, "`loar`.*`lora`"),
+        ({"preset": "attn-mpl"}, "`attn-mpl`.*`attn-mlp`"),
+        ({"rnak": 4}, "`rnak`.*`rank`"),
+        ({"factor": 4}, "option of `lora` `factor`"),
+        ({"algorithm": "full", "rank": 4}, "option of `full` `rank`"),
+        ({"layers": ["no_such.*"]}, r"No layer matches.*no_such.*could match: .*attn1\.to_q \(\d+\)"),
+        ({"layers": [".*["]}, "regular expressions"),
+        ({"layers": ".*"}, "lists of patterns"),
+        ({"layers": [".*"], "preset": "full"}, "either `preset` or `layers`"),
+        ({"rank": 0}, r"`rank` must be a whole number in \[1, 16\].*got 0.*layer `unet\."),
+        ({"rank": 17, "layers": [".*down_blocks.*"]}, r"in \[1, 16\], but got 17 for layer `unet.down_blocks.0"),
+        ({"rank": 2.5}, "got 2.5"),
+        ({"alpha": -1}, "`alpha` must be a positive"),
+        ({"alpha": float("nan")}, "`alpha` must be a positive"),
+        ({"algorithm": "lokr", "factor": 0}, "`factor` must be -1 or"),
+        ({"algorithm": "lokr", "alpha": 2.0}, "`alpha` needs a `rank`"),
+        ({"dropout": 1.0}, r"`dropout` must be a probability"),
+        ({"seed": -1}, "`seed`"),
+    ],
+)
+def test_what_cannot_be_is_said_and_nothing_is_changed(parts, options, match):
+    options = {"preset": "full", **options} if "layers" not in options or "preset" in options else options
+    _nothing_changed(parts, lambda: lycoris.attach(parts, **options), match)
+
+
+def test_things_that_are_no_models_are_refused():
+    for model in (3, {}, {"unet": 3}, object()):
+        with pytest.raises(InputError, match="`model` must"):
+            lycoris.attach(model)
+
+
+def test_the_default_rank_goes_down_to_what_a_layer_allows():
+    network = lycoris.attach(nn.Sequential(nn.Linear(3, 50)), "lora")
+    assert network.adapters["lycoris_0"].rank == 3
+
+
+@pytest.mark.parametrize("algorithm", ["lora", "loha", "lokr", "full"])
+def test_gradient_checkpointing_gives_the_same_gradients(algorithm, parts, draw):
+    network = lycoris.attach(parts, algorithm, preset="full")
+    randomise(network)
+    parts["unet"].train()
+    draw(parts).square().mean().backward()
+    plain = [p.grad.clone() for p in network.parameters()]
+    network.zero_grad()
+    parts["unet"].enable_gradient_checkpointing()
+    draw(parts).square().mean().backward()
+    for p, expected in zip(network.parameters(), plain, strict=True):
+        torch.testing.assert_close(p.grad, expected, rtol=1e-3, atol=1e-4)
+
+
+def test_half_precision_base_keeps_float32_adapters(parts, draw):
+    for part in parts.values():
+        part.to(torch.bfloat16)
+    network = lycoris.attach(parts, "lokr", preset="full")
+    draw(parts).float().square().mean().backward()
+    assert all(p.dtype == p.grad.dtype == torch.float32 for p in network.parameters())
+
+
+def test_a_small_delta_under_a_bf16_base_keeps_its_precision():
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(320, 320, bias=False)).to(torch.bfloat16)
+    x = torch.randn(64, 320).to(torch.bfloat16)
+    up, down = torch.randn(320, 8), torch.randn(8, 320)
+    w1, w2 = torch.randn(8, 8), torch.randn(40, 40)
+    from lycoris.structure import Operation
+
+    for structure in (LowRank(up, down), Kronecker(w1, w2)):
+        delta = structure.dense()
+        structure.scale = 3e-5 / delta.square().mean().sqrt().item()
+        exact = x.double() @ structure.dense().double().t()
+        got = structure.apply(Operation.of(model[0]), x).double()
+        assert (got - exact).norm() / exact.norm() < 0.005
+
+
+def test_dropouts_act_in_training_alone(parts, draw):
+    for options in ({"dropout": 0.5}, {"rank_dropout": 0.5}, {"module_dropout": 0.5}):
+        network = lycoris.attach(parts, "lora", preset="full", **options)
+        randomise(network)
+        assert torch.equal(draw(parts), draw(parts))
+        network.train()
+        for adapter_layer in network.places.values():
+            adapter_layer.layer.train()
+        assert not torch.equal(draw(parts), draw(parts))
+        for adapter_layer in network.places.values():
+            adapter_layer.layer.eval()
+        network.detach()
+
+
+@pytest.mark.parametrize("algorithm", ["lora", "lokr", "full"])
+def test_adapted_layers_pickle_and_compile(algorithm):
+    model = nn.Sequential(nn.Linear(16, 24), nn.Linear(24, 8)).eval()
+    network = lycoris.attach(model, algorithm)
+    randomise(network)
+    x = torch.randn(3, 16)
+    assert torch.equal(pickle.loads(pickle.dumps(model))(x), model(x))
+    torch.testing.assert_close(torch.compile(model, backend="aot_eager")(x), model(x))
+
+
+def test_t_lora_uses_fewer_ranks_at_noisier_steps_and_files_are_plain_lora(parts, draw, tmp_path):
+    model = nn.Sequential(nn.Linear(24, 40)).eval()
+    network = lycoris.attach(model, "t-lora", rank=4, minimum=1, steps=100)
+    randomise(network)
+    adapter = network.adapters["lycoris_0"]
+    x = torch.randn(3, 5, 24)
+    for step, ranks in ((100, 1), (99, 1), (50, 2), (0, 4)):
+        network.timestep = step
+        new = adapter.p[:, :ranks] * adapter.values[:ranks] @ adapter.q[:ranks]
+        old = adapter.base_p[:, :ranks] * adapter.base_values[:ranks] @ adapter.base_q[:ranks]
+        expected = nn.functional.linear(x, model[0].weight + 0.5 * (new - old), model[0].bias)
+        torch.testing.assert_close(model(x), expected, rtol=1e-4, atol=1e-5)
+    network.timestep = torch.tensor([100, 50, 0])
+    mixed = model(x)
+    for i, step in enumerate((100, 50, 0)):
+        network.timestep = step
+        torch.testing.assert_close(model(x)[i], mixed[i], rtol=1e-4, atol=1e-5)
+    network.save(tmp_path / "a.safetensors")
+    network.detach()
+    again = lycoris.load(tmp_path / "a.safetensors", model)
+    again.timestep = 50
+    torch.testing.assert_close(model(x)[1], mixed[1], rtol=1e-4, atol=1e-5)
+
+
+def _bits(parts):
+    return {f"{part}.{k}": v.numpy().tobytes() for part, m in parts.items() for k, v in m.state_dict().items()}
+
+
+def _sd15():
+    from diffusers import UNet2DConditionModel
+    from transformers import CLIPTextConfig, CLIPTextModel
+
+    with torch.device("meta"):
+        unet = UNet2DConditionModel(sample_size=64, cross_attention_dim=768, attention_head_dim=8)
+        text = CLIPTextModel(CLIPTextConfig(hidden_size=768, intermediate_size=3072, num_hidden_layers=12))
+    return {"unet": unet, "text_encoder": text}
+
+
+def _sdxl():
+    from diffusers import UNet2DConditionModel
+    from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
+
+    with torch.device("meta"):
+        unet = UNet2DConditionModel(
+            block_out_channels=(320, 640, 1280),
+            down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
+            up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
+            transformer_layers_per_block=(1, 2, 10),
+            cross_attention_dim=2048,
+            attention_head_dim=(5, 10, 20),
+            addition_embed_type="text_time",
+            addition_time_embed_dim=256,
+            projection_class_embeddings_input_dim=2816,
+            use_linear_projection=True,
+        )
+        one = CLIPTextModel(CLIPTextConfig(hidden_size=768, num_hidden_layers=12, num_attention_heads=12))
+        two = CLIPTextModelWithProjection(
+            CLIPTextConfig(hidden_size=1280, num_hidden_layers=32, num_attention_heads=20)
+        )
+    return {"unet": unet, "text_encoder": one, "text_encoder_2": two}

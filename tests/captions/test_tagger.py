@@ -1,0 +1,174 @@
+"""Taggers: any classifier folder becomes tags with confidence, best first, one of a kind where that is the rule."""
+
+from __future__ import annotations
+
+import json
+import random
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from lycoris import pocket
+from lycoris.captions import open_tagger, sidecar_tags, tagger_digest
+from lycoris.captions.labels import Label, plain
+from lycoris.captions.sidecar import parse_tags
+from lycoris.captions.tagger import choose
+from lycoris.errors import InputError
+from lycoris.images import read_image
+from lycoris.pocket.world import draw, sample_split
+
+
+def noise(seed: int, size: tuple[int, int] = (40, 24)) -> Image.Image:
+    values = np.random.default_rng(seed).integers(0, 255, (size[1], size[0], 3), dtype=np.uint8)
+    return Image.fromarray(values)
+
+
+def test_a_folder_opens_as_a_tagger_that_knows_its_tags(tagger_folder: Path) -> None:
+    tagger = open_tagger(tagger_folder)
+    assert tagger.name == "tagger"
+    assert tagger.categories == {
+        "cat": "species", "bear": "species", "long hair": "general", "^_^": "general", "some one": "character",
+    }  # fmt: skip
+
+
+def test_its_tags_are_those_of_the_plain_network_above_the_thresholds(tagger_folder: Path) -> None:
+    from transformers import AutoImageProcessor, AutoModelForImageClassification
+
+    images = [noise(seed) for seed in range(3)]
+    model = AutoModelForImageClassification.from_pretrained(tagger_folder).eval()
+    processor = AutoImageProcessor.from_pretrained(tagger_folder)
+    with torch.no_grad():
+        expected = model(**processor(images, return_tensors="pt", resample=3)).logits.sigmoid()
+    thresholds = {"species": 0.001, "general": 0.001, "character": 0.999}
+    found = open_tagger(tagger_folder, thresholds=thresholds).tags(images)
+    for tags, row in zip(found, expected.tolist(), strict=True):
+        assert set(tags) == {"cat" if row[0] > row[1] else "bear", "long hair", "^_^"}
+        assert tags["long hair"] == pytest.approx(row[2], abs=0.02)
+        assert list(tags.values()) == sorted(tags.values(), reverse=True)
+
+
+def test_batches_change_no_tag(tagger_folder: Path) -> None:
+    tagger = open_tagger(tagger_folder, thresholds={"general": 0.01, "species": 0.01})
+    images = [noise(seed) for seed in range(5)]
+    together = tagger.tags(images)
+    for image, tags in zip(images, together, strict=True):
+        alone = tagger.tags([image])[0]
+        assert alone.keys() == tags.keys()
+        assert all(alone[tag] == pytest.approx(tags[tag], abs=1e-3) for tag in tags)
+
+
+def test_no_pictures_have_no_tags(tagger_folder: Path) -> None:
+    assert open_tagger(tagger_folder).tags([]) == []
+
+
+def test_of_an_exclusive_category_only_the_best_is_kept_and_of_others_all() -> None:
+    labels = [Label(*pair) for pair in (("cat", "species"), ("bear", "species"), ("a", "general"), ("b", "general"))]
+    thresholds = {"species": 0.5, "general": 0.35}
+    assert choose([0.6, 0.9, 0.4, 0.7], labels, thresholds) == {"bear": 0.9, "b": 0.7, "a": 0.4}
+    assert choose([0.4, 0.3, 0.3, 0.2], labels, thresholds) == {}
+
+
+def test_ratings_are_no_tags() -> None:
+    assert choose([0.99], [Label("safe", "rating")], {"rating": 0.1}) == {}
+
+
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [("long_hair", "long hair"), ("^_^", "^_^"), ("o_o", "o_o"), ("(o)_(o)", "(o)_(o)"), ("||_||", "||_||"),
+     ("saber_(fate)", "saber (fate)"), ("1girl", "1girl"), ("青い_髪", "青い 髪")],
+)  # fmt: skip
+def test_underscores_are_spaces_except_in_faces(written: str, read: str) -> None:
+    assert plain(written) == read
+
+
+def test_without_a_tag_list_the_names_in_the_configuration_count(tagger_folder: Path) -> None:
+    (tagger_folder / "selected_tags.csv").unlink()
+    file = tagger_folder / "config.json"
+    config = json.loads(file.read_text())
+    config["id2label"] = {str(index): f"tag_{index}" for index in range(6)}
+    config["label2id"] = {f"tag_{index}": index for index in range(6)}
+    file.write_text(json.dumps(config))
+    assert open_tagger(tagger_folder).categories == {f"tag {index}": "general" for index in range(6)}
+
+
+def test_the_digest_follows_files_and_thresholds_and_not_the_folder_s_name(tagger_folder: Path) -> None:
+    before = tagger_digest(tagger_folder)
+    assert open_tagger(tagger_folder).digest == before
+    moved = tagger_folder.parent / "moved"
+    shutil.copytree(tagger_folder, moved)
+    assert tagger_digest(moved) == before
+    assert open_tagger(moved, thresholds={"species": 0.9}).digest != before
+    file = moved / "selected_tags.csv"
+    file.write_text(file.read_text().replace("bear", "wolf"))
+    assert tagger_digest(moved) != before
+
+
+def test_a_tag_list_of_another_length_is_an_error(tagger_folder: Path) -> None:
+    file = tagger_folder / "selected_tags.csv"
+    file.write_text("\n".join(file.read_text().splitlines()[:-1]))
+    with pytest.raises(InputError, match="names 5 tags, but its network has 6 outputs"):
+        open_tagger(tagger_folder)
+
+
+@pytest.mark.parametrize("content", ["a,b\n1,2\n", "name,category\ncat\n", "name,category\ncat,0\ncat,0\n"])
+def test_a_broken_tag_list_is_an_error_that_names_it(tagger_folder: Path, content: str) -> None:
+    (tagger_folder / "selected_tags.csv").write_text(content)
+    with pytest.raises(InputError, match="tagger"):
+        open_tagger(tagger_folder)
+
+
+def test_an_unknown_source_offers_the_nearest() -> None:
+    with pytest.raises(InputError, match="Did you mean `pocket`"):
+        open_tagger("poket")
+    with pytest.raises(InputError, match="no/such/folder"):
+        tagger_digest("no/such/folder")
+
+
+@pytest.mark.parametrize(("given", "message"), [({"genral": 0.5}, "Did you mean `general`"), ({"general": 1.5}, "1.5")])
+def test_thresholds_are_checked(tagger_folder: Path, given: dict[str, float], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        open_tagger(tagger_folder, thresholds=given)
+
+
+@pytest.mark.skipif(not pocket.TAGGER.is_dir(), reason="the embedded tagger is not built yet")
+def test_the_pocket_tagger_sees_what_drawings_it_never_saw_show() -> None:
+    rng = random.Random(5)
+    tags = [sample_split(rng, unseen=True) for _ in range(60)]
+    found = open_tagger().tags([draw(each, rng) for each in tags])
+    right = sum(len(set(each.listed()) & set(seen)) for each, seen in zip(tags, found, strict=True))
+    assert 2 * right / (sum(map(len, found)) + sum(len(each.listed()) for each in tags)) >= 0.9
+
+
+def test_sidecars_are_read_in_the_order_of_the_pictures(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("1girl, long hair,  red   hat ,1girl,,\nnight", encoding="utf-8-sig")
+    (tmp_path / "b.txt").write_text("")
+    assert sidecar_tags([tmp_path / "b.png", tmp_path / "a.jpg"]) == [
+        {}, {"1girl": 1.0, "long hair": 1.0, "red hat": 1.0, "night": 1.0},
+    ]  # fmt: skip
+
+
+def test_commas_brackets_and_any_script_can_stand_in_a_sidecar() -> None:
+    assert parse_tags(r"saber \(fate\), hello\, world, 猫 🐈, [x]") == ["saber (fate)", "hello, world", "猫 🐈", "[x]"]
+
+
+def test_a_missing_or_unreadable_sidecar_is_named(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("x")
+    with pytest.raises(InputError, match=r"1 of 2 pictures.*b\.txt"):
+        sidecar_tags([tmp_path / "a.png", tmp_path / "b.png"])
+    (tmp_path / "b.txt").write_bytes(b"caf\xe9")
+    with pytest.raises(InputError, match=r"b\.txt.*UTF-8"):
+        sidecar_tags([tmp_path / "b.png"])
+
+
+def test_the_sidecar_tagger_finds_the_file_beside_a_picture_that_was_read(tmp_path: Path) -> None:
+    noise(0).save(tmp_path / "a.png")
+    (tmp_path / "a.txt").write_text("mug, blue")
+    tagger = open_tagger("sidecar")
+    assert tagger.tags([read_image(tmp_path / "a.png")]) == [{"mug": 1.0, "blue": 1.0}]
+    assert tagger.digest == tagger_digest("sidecar")
+    with pytest.raises(InputError, match="picture without a file"):
+        tagger.tags([noise(0)])

@@ -1,0 +1,328 @@
+"""From pictures to scores beside the base."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from lycoris.errors import InputError
+from lycoris.metrics import (
+    DIMENSIONS,
+    METRICS,
+    Condition,
+    Drawings,
+    FeatureSet,
+    compare,
+    describe,
+    encode,
+    encode_references,
+    load_features,
+    save_features,
+    score,
+)
+from lycoris.metrics.features import wanted_tags
+
+KINDS = ("train", "trigger", "alter", "style")
+COUNT = 12
+
+
+class Eye:
+    """An encoder that sees the mean colour of four quarters, and reads the letters of a text."""
+
+    def __init__(self, name: str, *, reads_text: bool = False) -> None:
+        self.name = name
+        self.digest = name
+        self.reads_text = reads_text
+        self.seen = 0
+
+    def image_features(self, images, mode: str = "resize", batch_size: int = 32) -> torch.Tensor:
+        self.seen += len(images)
+        small = [np.asarray(image.resize((2, 2), Image.Resampling.BOX)).ravel() for image in images]
+        return torch.tensor(np.array(small), dtype=torch.float32) / 255 - 0.4
+
+    def text_features(self, texts, batch_size: int = 32) -> torch.Tensor:
+        return torch.tensor([[1 + text.count(letter) for letter in "abcdefghijkl"] for text in texts]).float()
+
+
+class Brush(Eye):
+    def style_features(self, images, mode: str = "resize", batch_size: int = 16) -> torch.Tensor:
+        return self.image_features(images) ** 2
+
+
+class Namer:
+    name = "namer"
+    categories = {"red": "colour", "blue": "colour", "bear": "thing", "on_a_beach": "place"}  # noqa: RUF012
+
+    def tags(self, images):
+        return [{"red": 0.9, "on_a_beach": 0.8} for _ in images]
+
+
+def pictures(count: int, seed: int, mean: float = 128) -> list[Image.Image]:
+    generator = np.random.default_rng(seed)
+    noise = np.clip(generator.normal(mean, 50, (count, 4, 4, 3)), 0, 255).astype(np.uint8)
+    return [Image.fromarray(each).resize((16, 16)) for each in noise]
+
+
+def drawn(seed: int, mean: float = 128, count: int = COUNT) -> dict[str, Drawings]:
+    result = {}
+    for index, kind in enumerate(KINDS):
+        prompts = [Condition(f"sks {n}", "a red bear", 1000 + n, n % 4) for n in range(count)]
+        result[kind] = Drawings(kind, pictures(count, seed + index, mean), prompts)
+    return result
+
+
+@pytest.fixture
+def eyes() -> list[Eye]:
+    return [Eye("clip", reads_text=True), Eye("dinov2")]
+
+
+@pytest.fixture
+def brush() -> Brush:
+    return Brush("vgg")
+
+
+def by_name(scores) -> dict:
+    assert len({each.name for each in scores}) == len(scores)
+    return {each.name: each for each in scores}
+
+
+def test_scores_have_the_names_of_the_table_and_cover_five_dimensions(eyes, brush) -> None:
+    scores = by_name(score(pictures(6, 9), drawn(0), drawn(0), eyes, brush, category="scenes"))
+    assert {each.dimension for each in scores.values()} == set(DIMENSIONS)
+    expected = {
+        "image_similarity/trigger/clip",
+        "squared_centroid_distance/alter/dinov2",
+        "text_similarity/alter/clip",
+        "vendi/alter/dinov2",
+        "style_loss/style/vgg",
+        "frechet_distance/train/dinov2",
+        "kernel_distance/train/clip",
+    }
+    assert expected <= scores.keys()
+    for name, each in scores.items():
+        metric, kind, encoder = name.split("/")
+        assert kind in METRICS[metric].kinds
+        assert each.higher_is_better is METRICS[metric].higher_is_better
+        assert each.count == COUNT
+        assert "texts" not in METRICS[metric].needs or encoder == "clip"
+        assert not METRICS[metric].styles_only
+
+
+def test_scores_and_the_table_are_json_without_nan(eyes, brush) -> None:
+    scores = score(pictures(6, 9), drawn(0), drawn(4), eyes, brush, category="styles")
+    text = json.dumps([dataclasses.asdict(each) for each in scores], allow_nan=False)
+    assert len(json.loads(text)) == len(scores)
+    assert json.loads(json.dumps(describe(), allow_nan=False))["vendi"]["range"] == [1, None]
+
+
+def test_the_base_against_itself_shows_no_difference_anywhere(eyes, brush) -> None:
+    for each in score(pictures(6, 9), drawn(0), drawn(0), eyes, brush, category="styles"):
+        assert each.difference == 0
+        assert (each.difference_low, each.difference_high) == (0, 0)
+        assert each.verdict == "no difference shown"
+        assert (each.value, each.low, each.high) == (each.base, each.base_low, each.base_high)
+
+
+def test_a_score_of_exactly_zero_survives(eyes, brush) -> None:
+    scores = by_name(score(pictures(6, 9), drawn(0), drawn(0), eyes, brush, category="scenes"))
+    for name in ("style_loss/style/vgg", "feature_drift/style/clip", "text_preservation/style/clip"):
+        assert (scores[name].value, scores[name].low, scores[name].high) == (0, 0, 0)
+        assert not scores[name].note
+
+
+def test_drawings_like_the_references_are_better_and_their_distance_to_the_base_is_worse(eyes, brush) -> None:
+    references = pictures(8, 9, mean=210)
+    scores = by_name(score(references, drawn(0, 210), drawn(0, 90), eyes, brush, category="scenes"))
+    for name in ("image_similarity", "squared_centroid_distance", "cmmd"):
+        each = scores[f"{name}/trigger/dinov2"]
+        assert each.verdict == "better", name
+        assert each.difference == pytest.approx(each.value - each.base)
+        assert each.difference_low <= each.difference <= each.difference_high
+        assert each.low <= each.value <= each.high
+        assert each.base_low <= each.base <= each.base_high
+        assert METRICS[name].range[0] <= each.low
+    assert scores["style_loss/style/vgg"].verdict == "worse"
+    assert scores["style_loss/style/vgg"].base == 0
+
+
+def test_the_style_loss_against_the_dataset_is_for_styles_alone(eyes, brush) -> None:
+    def losses(category: str) -> set[str]:
+        scores = score(pictures(6, 9), drawn(0), None, eyes, brush, category=category)
+        return {each.name for each in scores if each.name.startswith("dataset_style_loss")}
+
+    assert losses("scenes") == set()
+    assert losses("styles") == {f"dataset_style_loss/{kind}/vgg" for kind in KINDS}
+
+
+def test_without_a_base_there_is_no_difference_and_no_preservation(eyes, brush) -> None:
+    scores = score(pictures(6, 9), drawn(0), None, eyes, brush, category="scenes")
+    assert {each.dimension for each in scores} == set(DIMENSIONS) - {"preservation"}
+    for each in scores:
+        assert each.value is not None
+        assert (each.base, each.difference, each.verdict) == (None, None, None)
+
+
+def test_the_pair_is_the_prompt_and_the_seed_and_not_the_place(eyes, brush) -> None:
+    base = drawn(4)
+    turned = {
+        kind: Drawings(kind, each.images[::-1], [dataclasses.replace(p, group=0) for p in each.prompts[::-1]])
+        for kind, each in base.items()
+    }
+    references = pictures(6, 9)
+    first = score(references, drawn(0), base, eyes, brush, category="scenes")
+    second = score(references, drawn(0), turned, eyes, brush, category="scenes")
+    for one, other in zip(first, second, strict=True):
+        assert one.difference_low == pytest.approx(other.difference_low, abs=1e-9)
+        assert one.base == pytest.approx(other.base, abs=1e-9)
+
+
+def test_a_larger_base_is_compared_on_the_common_prompts_and_seeds(eyes, brush) -> None:
+    base = drawn(4, count=20)
+    common = {kind: Drawings(kind, each.images[:COUNT], each.prompts[:COUNT]) for kind, each in base.items()}
+    references = pictures(6, 9)
+    first = score(references, drawn(0), base, eyes, brush, category="scenes")
+    second = score(references, drawn(0), common, eyes, brush, category="scenes")
+    assert first == second
+
+
+def test_other_seeds_are_compared_unpaired_and_it_is_said(eyes, brush) -> None:
+    base = {
+        kind: Drawings(kind, each.images, [dataclasses.replace(p, seed=p.seed + 500) for p in each.prompts])
+        for kind, each in drawn(4).items()
+    }
+    scores = by_name(score(pictures(6, 9), drawn(0), base, eyes, brush, category="scenes"))
+    each = scores["image_similarity/trigger/clip"]
+    assert "not paired" in each.note
+    assert each.difference_low < each.difference < each.difference_high
+    lost = scores["style_loss/style/vgg"]
+    assert lost.value is None
+    assert "same prompts and seeds" in lost.note
+
+
+def test_one_drawing_has_values_and_says_why_there_is_no_interval(eyes, brush) -> None:
+    scores = by_name(score(pictures(6, 9), drawn(0, count=1), drawn(4, count=1), eyes, brush, category="scenes"))
+    each = scores["image_similarity/trigger/clip"]
+    assert each.value is not None
+    assert each.difference == pytest.approx(each.value - each.base)
+    assert (each.low, each.difference_low, each.verdict) == (None, None, None)
+    assert "needs 2 drawings, got 1" in each.note
+    assert scores["frechet_distance/train/clip"].value is None
+    assert scores["frechet_distance/train/clip"].note == "needs 2 drawings, got 1"
+
+
+def test_one_reference_is_enough_but_for_distributions(eyes, brush) -> None:
+    scores = by_name(score(pictures(1, 9), drawn(0), drawn(4), eyes, brush, category="styles"))
+    for name, each in scores.items():
+        if METRICS[name.split("/")[0]].least_references == 2:
+            assert each.value is None
+            assert each.note == "needs 2 references, got 1"
+        else:
+            assert math.isfinite(each.value)
+            assert each.note == ""
+
+
+def test_every_image_is_encoded_once_and_features_are_taken_as_they_are(eyes, brush) -> None:
+    references, drawings, base = pictures(6, 9), drawn(0), drawn(4)
+    expected = score(references, drawings, base, eyes, brush, category="scenes")
+    assert [eye.seen for eye in eyes] == [6 + 8 * COUNT] * 2
+    assert brush.seen == 2 * COUNT
+    encoded = [encode(each, eyes, brush, category="scenes") for each in (drawings, base)]
+    known = encode_references(references, eyes, brush, category="scenes")
+    for eye in eyes:
+        eye.seen = 0
+    assert score(known, *encoded, eyes, brush, category="scenes") == expected
+    assert compare(known, *encoded, category="scenes") == expected
+    assert [eye.seen for eye in eyes] == [0, 0]
+
+
+def test_features_come_back_from_their_file(eyes, brush, tmp_path: Path) -> None:
+    features = encode(drawn(0), eyes, brush, category="styles", tagger=Namer())
+    known = encode_references(pictures(6, 9), eyes, brush, category="styles")
+    save_features(tmp_path / "drawings.safetensors", features)
+    save_features(tmp_path / "known.safetensors", {"references": known})
+    again = load_features(tmp_path / "drawings.safetensors")
+    assert list(again) == list(features)
+    assert again["alter"].prompts == features["alter"].prompts
+    back = load_features(tmp_path / "known.safetensors")["references"]
+    first = compare(known, features, category="styles")
+    second = by_name(compare(back, again, category="styles"))
+    assert {each.name: each for each in first} == second
+    (tmp_path / "broken.safetensors").write_bytes(b"no")
+    with pytest.raises(InputError, match=r"broken\.safetensors"):
+        load_features(tmp_path / "broken.safetensors")
+
+
+def test_the_order_of_drawings_moves_no_value(eyes, brush) -> None:
+    references, drawings = pictures(6, 9), drawn(0)
+    order = np.random.default_rng(0).permutation(COUNT)
+    mixed = {
+        kind: Drawings(kind, [each.images[i] for i in order], [each.prompts[i] for i in order])
+        for kind, each in drawings.items()
+    }
+    first = score(references, drawings, drawn(4), eyes, brush, category="scenes")
+    second = score(references[::-1], mixed, drawn(4), eyes, brush, category="scenes")
+    for one, other in zip(first, second, strict=True):
+        assert one.value == pytest.approx(other.value, rel=1e-9, abs=1e-9)
+        assert one.difference == pytest.approx(other.difference, rel=1e-9, abs=1e-9)
+
+
+def test_vendi_of_new_situations_is_the_mean_over_situations(eyes, brush) -> None:
+    drawings = drawn(0)
+    scores = by_name(score(pictures(6, 9), drawings, None, eyes, brush, category="scenes"))
+    features = eyes[0].image_features(drawings["alter"].images).numpy()
+    apart = [METRICS["vendi"].function(features[group::4]) for group in range(4)]
+    assert scores["vendi/alter/clip"].value == pytest.approx(np.mean(apart))
+    features = eyes[0].image_features(drawings["trigger"].images).numpy()
+    assert scores["vendi/trigger/clip"].value == pytest.approx(METRICS["vendi"].function(features))
+
+
+def test_a_tagger_gives_recall_and_precision_of_what_the_prompt_names(eyes) -> None:
+    scores = by_name(score(pictures(6, 9), drawn(0), drawn(4), eyes, None, category="scenes", tagger=Namer()))
+    assert scores["attribute_recall/alter/namer"].value == 0.5
+    assert scores["attribute_precision/alter/namer"].value == 1
+    assert wanted_tags("A blue bear, on a beach", Namer.categories) == {"blue", "bear", "on_a_beach"}
+    assert wanted_tags("reddish bearing", Namer.categories) == set()
+
+
+def test_a_choice_of_metrics_is_scored_alone_and_an_unknown_one_is_named(eyes, brush) -> None:
+    features = encode(drawn(0), eyes, brush, category="scenes")
+    known = encode_references(pictures(6, 9), eyes, brush, category="scenes")
+    scores = compare(known, features, category="scenes", metrics=["vendi"])
+    assert {each.name.split("/")[0] for each in scores} == {"vendi"}
+    with pytest.raises(InputError, match="Did you mean `vendi`"):
+        compare(known, features, category="scenes", metrics=["wendi"])
+
+
+def test_metrics_that_are_not_by_default_come_when_asked_for(eyes, brush) -> None:
+    features = encode(drawn(0), eyes, brush, category="scenes")
+    known = encode_references(pictures(6, 9), eyes, brush, category="scenes")
+    asked = {name for name, metric in METRICS.items() if not metric.by_default}
+    assert not asked & {each.name.split("/")[0] for each in compare(known, features, category="scenes")}
+    scores = compare(known, features, category="scenes", metrics=sorted(asked))
+    assert {each.name.split("/")[0] for each in scores} == asked
+
+
+def test_bad_sets_are_named(eyes, brush) -> None:
+    drawings = drawn(0)["trigger"]
+    short = {"trigger": dataclasses.replace(drawings, prompts=drawings.prompts[:-1])}
+    with pytest.raises(InputError, match="got 11 for 12 images"):
+        encode(short, eyes, brush, category="scenes")
+    with pytest.raises(InputError, match="unlike names, but got clip, clip"):
+        encode({"trigger": drawings}, [eyes[0], eyes[0]], brush, category="scenes")
+
+
+def test_progress_is_told_set_by_set(eyes, brush) -> None:
+    told: list[tuple[int, int]] = []
+    encode(drawn(0), eyes, brush, category="scenes", progress=lambda *now: told.append(now))
+    assert told == [(1, 4), (2, 4), (3, 4), (4, 4)]
+
+
+def test_an_empty_set_of_features_has_no_length() -> None:
+    assert len(FeatureSet({})) == 0

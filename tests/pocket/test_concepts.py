@@ -1,0 +1,74 @@
+"""The embedded concepts: reproducible, exactly tagged, outside what the base has seen."""
+
+import io
+import json
+
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+
+from lycoris.pocket import PICTURES, TRUTH
+from lycoris.pocket.concepts import CONCEPTS, described, pictures
+from lycoris.pocket.vocabulary import BACKGROUNDS, SPARE_TRIGGERS, TRIGGERS, WORDS
+
+CATEGORIES = {"anime_characters", "movie_characters", "scenes", "stuffed_toys", "styles"}
+
+
+@pytest.mark.parametrize("name", CONCEPTS)
+def test_every_picture_is_what_the_code_draws(name):
+    truth = json.loads(TRUTH.read_text())
+    count = 0
+    for path, picture, tags in pictures(name):
+        count += 1
+        kept = Image.open(io.BytesIO((PICTURES / path).read_bytes())).convert("RGB")
+        assert kept.size == (64, 64)
+        assert np.abs(np.asarray(kept, int) - np.asarray(picture, int)).max() <= 2
+        assert truth[path] == tags
+    assert 12 <= count <= 20
+
+
+def test_no_picture_is_without_a_concept():
+    drawn = {path for name in CONCEPTS for path, _, _ in pictures(name)}
+    assert drawn == {str(path.relative_to(PICTURES)) for path in PICTURES.rglob("*.png")}
+    assert drawn == set(json.loads(TRUTH.read_text()))
+
+
+def test_the_description_file_is_what_the_code_says():
+    assert yaml.safe_load((PICTURES / "concepts.yaml").read_text()) == described()
+
+
+def test_there_are_two_concepts_or_more_in_each_of_the_five_categories():
+    counts = {category: 0 for category in CATEGORIES}
+    for concept in CONCEPTS.values():
+        counts[concept.category] += 1
+    assert min(counts.values()) >= 2
+    assert any(len(concept.subclasses) == 2 for concept in CONCEPTS.values())
+
+
+def test_triggers_are_used_once_and_spare_ones_are_free():
+    used = [concept.trigger for concept in CONCEPTS.values()]
+    used += [subclass["trigger"] for concept in CONCEPTS.values() for subclass in concept.subclasses.values()]
+    assert len(set(used)) == len(used)
+    assert set(used) <= set(TRIGGERS)
+    assert not set(used) & set(SPARE_TRIGGERS)
+
+
+def test_descriptions_use_only_words_that_clip_knows():
+    known = set(WORDS)
+    for concept in CONCEPTS.values():
+        texts = [concept.noun, concept.description, *concept.inherent]
+        texts += [subclass["description"] for subclass in concept.subclasses.values()]
+        assert {word for text in texts for word in text.split()} <= known
+
+
+def test_concepts_are_shown_in_many_places_so_that_tags_matter():
+    truth = json.loads(TRUTH.read_text())
+    for name, concept in CONCEPTS.items():
+        shown = {tag for path, tags in truth.items() if f"/{name}/" in path for tag in tags}
+        if concept.place is None:
+            assert len(shown & set(BACKGROUNDS)) >= 6
+
+
+def test_pictures_are_small_files():
+    assert max(path.stat().st_size for path in PICTURES.rglob("*.png")) < 8_000

@@ -1,0 +1,190 @@
+"""Pictures are read upright, opaque and in sRGB, or refused with an error that names the file."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image, ImageCms
+
+from lycoris.errors import InputError
+from lycoris.images import list_images, read_image
+
+RED, GREEN = (250, 10, 10), (10, 250, 10)
+
+
+def two_halves(width: int = 24, height: int = 16) -> Image.Image:
+    """Red on the left, green on the right."""
+    image = Image.new("RGB", (width, height), RED)
+    image.paste(GREEN, (width // 2, 0, width, height))
+    return image
+
+
+def near(image: Image.Image, place: tuple[int, int], colour: tuple[int, int, int], within: int = 12) -> bool:
+    return max(abs(a - b) for a, b in zip(image.getpixel(place), colour, strict=True)) <= within
+
+
+@pytest.mark.parametrize("suffix", ["png", "jpg", "webp", "bmp", "gif", "tiff"])
+def test_every_format_is_read_as_rgb(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"a.{suffix}"
+    two_halves().save(path)
+    image = read_image(path)
+    assert (image.mode, image.size) == ("RGB", (24, 16))
+    assert near(image, (2, 8), RED, 40)
+    assert near(image, (21, 8), GREEN, 40)
+
+
+@pytest.mark.parametrize("suffix", ["png", "jpg", "webp", "bmp", "gif", "tiff"])
+def test_a_file_cut_anywhere_is_a_picture_or_an_input_error(tmp_path: Path, suffix: str) -> None:
+    whole = io.BytesIO()
+    two_halves(64, 48).save(whole, {"jpg": "JPEG"}.get(suffix, suffix.upper()))
+    content = whole.getvalue()
+    path = tmp_path / f"cut.{suffix}"
+    for length in {*range(0, min(80, len(content))), *range(80, len(content), max(1, len(content) // 60))}:
+        path.write_bytes(content[:length])
+        with contextlib.suppress(InputError):
+            assert read_image(path).size == (64, 48)
+
+
+def test_a_truncated_jpeg_is_an_error_that_names_it(tmp_path: Path) -> None:
+    path = tmp_path / "half.jpg"
+    noise = np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(path)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with pytest.raises(InputError, match=r"half\.jpg.*truncated"):
+        read_image(path)
+
+
+def test_text_under_a_picture_s_name_is_an_error_that_names_it(tmp_path: Path) -> None:
+    path = tmp_path / "note.png"
+    path.write_text("this is no picture")
+    with pytest.raises(InputError, match=r"note\.png.*not a picture"):
+        read_image(path)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (7, 300), (300, 7)])
+def test_a_picture_under_eight_pixels_a_side_is_refused(tmp_path: Path, size: tuple[int, int]) -> None:
+    path = tmp_path / "dot.png"
+    Image.new("RGB", size).save(path)
+    with pytest.raises(InputError, match=rf"dot\.png.*8 pixels.*{size[0]} x {size[1]}"):
+        read_image(path)
+
+
+def test_an_absent_file_is_said_to_be_absent(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"no picture.*gone\.png"):
+        read_image(tmp_path / "gone.png")
+
+
+def test_a_decompression_bomb_is_refused_before_it_is_unpacked(tmp_path: Path) -> None:
+    path = tmp_path / "bomb.png"
+    Image.new("1", (20_000, 20_000)).save(path)
+    assert path.stat().st_size < 1_000_000
+    with pytest.raises(InputError, match=r"bomb\.png"):
+        read_image(path)
+
+
+def test_the_camera_s_orientation_is_applied(tmp_path: Path) -> None:
+    path = tmp_path / "turned.jpg"
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be seen, turn by 90 degrees clockwise
+    two_halves().save(path, exif=exif, quality=95, subsampling=0)
+    image = read_image(path)
+    assert image.size == (16, 24)
+    assert near(image, (8, 2), RED, 40)
+    assert near(image, (8, 21), GREEN, 40)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_every_orientation_that_a_camera_writes_is_applied(tmp_path: Path, orientation: int) -> None:
+    turn = {
+        2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180, 4: Image.Transpose.FLIP_TOP_BOTTOM,
+        5: Image.Transpose.TRANSPOSE, 6: Image.Transpose.ROTATE_90, 7: Image.Transpose.TRANSVERSE,
+        8: Image.Transpose.ROTATE_270,
+    }  # fmt: skip
+    upright = two_halves()
+    upright.paste((10, 10, 250), (0, 0, 12, 8))  # every corner its own
+    path = tmp_path / "turned.png"
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    (upright.transpose(turn[orientation]) if orientation in turn else upright).save(path, exif=exif)
+    assert np.array_equal(np.asarray(read_image(path)), np.asarray(upright))
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "P"])
+def test_transparency_is_laid_over_white(tmp_path: Path, mode: str) -> None:
+    clear = Image.new("RGBA", (16, 16), (0, 0, 0, 0))
+    clear.paste((0, 0, 0, 255), (8, 0, 16, 16))
+    path = tmp_path / "clear.png"
+    clear.convert(mode).save(path)
+    image = read_image(path)
+    assert near(image, (2, 8), (255, 255, 255))
+    assert near(image, (13, 8), (0, 0, 0))
+
+
+def test_half_transparent_red_over_white_is_pink(tmp_path: Path) -> None:
+    path = tmp_path / "pink.png"
+    Image.new("RGBA", (16, 16), (255, 0, 0, 128)).save(path)
+    assert near(read_image(path), (3, 3), (255, 127, 127), 2)
+
+
+def test_sixteen_bit_greys_keep_their_brightness(tmp_path: Path) -> None:
+    path = tmp_path / "deep.png"
+    ramp = np.linspace(0, 65535, 16 * 16).reshape(16, 16).astype(np.uint16)
+    Image.fromarray(ramp).save(path)
+    seen = np.asarray(read_image(path))[:, :, 0].astype(float)
+    assert np.abs(seen - ramp / 257).max() <= 1
+
+
+def test_cmyk_becomes_rgb(tmp_path: Path) -> None:
+    path = tmp_path / "print.jpg"
+    Image.new("CMYK", (16, 16), (0, 255, 255, 0)).save(path, quality=95)
+    assert near(read_image(path), (8, 8), (255, 0, 0), 20)
+
+
+def test_an_embedded_profile_is_converted_to_srgb_and_a_broken_one_ignored(tmp_path: Path) -> None:
+    plain = Image.new("RGB", (16, 16), (200, 80, 40))
+    same = tmp_path / "srgb.png"
+    plain.save(same, icc_profile=ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
+    broken = tmp_path / "broken.png"
+    plain.save(broken, icc_profile=b"no profile")
+    assert near(read_image(same), (3, 3), (200, 80, 40), 2)
+    assert near(read_image(broken), (3, 3), (200, 80, 40), 0)
+
+
+def test_the_profile_decides_the_colours(tmp_path: Path) -> None:
+    srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    swapped = srgb.replace(b"rXYZ", b"tmp!").replace(b"gXYZ", b"rXYZ").replace(b"tmp!", b"gXYZ")
+    path = tmp_path / "swapped.png"
+    Image.new("RGB", (16, 16), (200, 80, 40)).save(path, icc_profile=swapped)
+    assert near(read_image(path), (3, 3), (80, 200, 40), 6)
+
+
+def test_a_picture_knows_its_file_and_a_name_may_be_any(tmp_path: Path) -> None:
+    path = tmp_path / "ü 🐻 [1].png"
+    two_halves().save(path)
+    assert read_image(path).info == {"file": str(path)}
+
+
+def test_a_folder_under_a_picture_s_name_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "folder.png").mkdir()
+    with pytest.raises(InputError, match=r"folder\.png.*cannot be opened"):
+        read_image(tmp_path / "folder.png")
+
+
+def test_of_an_animation_the_first_frame_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "moving.gif"
+    first, second = (Image.new("RGB", (16, 16), colour) for colour in (RED, GREEN))
+    first.save(path, save_all=True, append_images=[second])
+    assert near(read_image(path), (8, 8), RED, 20)
+
+
+def test_pictures_are_listed_by_suffix_in_order_without_hidden_ones(tmp_path: Path) -> None:
+    for name in ("b.PNG", "a.jpg", ".hidden.png", "note.txt", "below/c.webp", ".cache/d.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"")
+    assert [path.name for path in list_images(tmp_path)] == ["a.jpg", "b.PNG"]
+    below = [path.relative_to(tmp_path).as_posix() for path in list_images(tmp_path, recursive=True)]
+    assert below == ["a.jpg", "b.PNG", "below/c.webp"]

@@ -1,0 +1,114 @@
+"""Drawing: a picture depends on its prompt and seed alone, and equals what diffusers draws."""
+
+import numpy as np
+import pytest
+
+import lycoris
+from lycoris.bases import open_base
+from lycoris.errors import InputError
+from lycoris.sampling import SCHEDULERS, draw, open_scheduler
+from tests.bases.small_base import save_small_base
+
+PROMPTS = ["a red cat", "a blue toy", "a red cat", "a sks creature", "", "a photo"]
+SEEDS = [1000, 1001, 1002, 1000, 7, 8]
+
+
+@pytest.fixture(scope="module", params=["epsilon", "v_prediction"])
+def base(request, tmp_path_factory):
+    folder = save_small_base(tmp_path_factory.mktemp("sampling") / "base", prediction_type=request.param)
+    return open_base(folder, device="cpu")
+
+
+def difference(first, second):
+    return max(
+        np.abs(np.asarray(one, dtype=int) - np.asarray(other, dtype=int)).max()
+        for one, other in zip(first, second, strict=True)
+    )
+
+
+@pytest.mark.parametrize("scheduler", SCHEDULERS)
+def test_a_picture_is_the_same_in_any_batch(base, scheduler):
+    alone = draw(base, PROMPTS, SEEDS, steps=4, batch_size=1, scheduler=scheduler)
+    together = draw(base, PROMPTS, SEEDS, steps=4, batch_size=16, scheduler=scheduler)
+    split = draw(base, PROMPTS[::-1], SEEDS[::-1], steps=4, batch_size=4, scheduler=scheduler)[::-1]
+    assert difference(alone, together) <= 1
+    assert difference(alone, split) <= 1
+
+
+def test_a_picture_equals_the_diffusers_pipelines(base):
+    import torch
+    from diffusers import DDIMScheduler
+
+    pipeline = base.pipeline()
+    pipeline.scheduler = DDIMScheduler.from_config(pipeline.scheduler.config)
+    pipeline.set_progress_bar_config(disable=True)
+    expected = pipeline(
+        PROMPTS,
+        num_inference_steps=5,
+        guidance_scale=7.0,
+        negative_prompt=["snow"] * len(PROMPTS),
+        generator=[torch.Generator().manual_seed(seed) for seed in SEEDS],
+    ).images
+    assert difference(draw(base, PROMPTS, SEEDS, steps=5, negative="snow"), expected) <= 1
+
+
+def test_seed_and_prompt_decide(base):
+    one, same, other_seed, other_prompt = draw(
+        base, ["a cat", "a cat", "a cat", "a red toy"], [1, 1, 2, 1], steps=3, batch_size=4
+    )
+    assert difference([one], [same]) <= 1
+    assert difference([one], [other_seed]) > 10
+    assert difference([one], [other_prompt]) > 0
+
+
+def test_guidance_of_one_is_the_prompts_own_prediction(base):
+    slightly = draw(base, PROMPTS, SEEDS, steps=3, guidance=1.0000001)
+    assert difference(draw(base, PROMPTS, SEEDS, steps=3, guidance=1.0), slightly) <= 1
+
+
+def test_sizes_order_and_progress(base):
+    told = []
+    images = draw(
+        base, PROMPTS, SEEDS, steps=3, height=48, width=24, batch_size=4, progress=lambda *now: told.append(now)
+    )
+    assert [image.size for image in images] == [(24, 48)] * 6
+    assert told == [(step, 6) for step in range(1, 7)]
+    assert draw(base, [], []) == []
+
+
+def test_each_distinct_prompt_is_encoded_once(base, monkeypatch):
+    asked = []
+    encode = base.encode_text
+    monkeypatch.setattr(base, "encode_text", lambda prompts: asked.append(list(prompts)) or encode(prompts))
+    draw(base, PROMPTS, SEEDS, steps=1, batch_size=2)
+    assert asked == [["", "a red cat", "a blue toy", "a sks creature", "a photo"]]
+
+
+def test_an_untrained_network_draws_the_bases_pictures(base):
+    expected = draw(base, PROMPTS, SEEDS, steps=3)
+    network = lycoris.attach(base.parts, algorithm="lora", seed=0)
+    try:
+        assert difference(draw(base, PROMPTS, SEEDS, steps=3), expected) <= 1
+    finally:
+        network.detach()
+
+
+def test_latents_are_never_clipped(base, monkeypatch):
+    monkeypatch.setattr(base, "scheduler_config", {**base.scheduler_config, "clip_sample": True})
+    assert all(not open_scheduler(name, base).config.get("clip_sample", False) for name in SCHEDULERS)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"seeds": [1]}, "`prompts` and `seeds` must be of one length"),
+        ({"prompts": "a cat"}, "one string"),
+        ({"steps": 0}, "`steps`"),
+        ({"batch_size": 0}, "`batch_size`"),
+        ({"scheduler": "dddim"}, "Did you mean `ddim`"),
+        ({"height": 30}, "`height` must be a multiple of 4 pixels, but got 30"),
+    ],
+)
+def test_wrong_arguments_are_named(base, wrong, message):
+    with pytest.raises(InputError, match=message):
+        draw(**{"base": base, "prompts": ["a", "b"], "seeds": [1, 2], **wrong})

@@ -1,0 +1,257 @@
+"""The loop: one seed one result, interrupted or not; and it does what a plain loop does."""
+
+import hashlib
+import time
+
+import pytest
+import torch
+
+import lycoris
+from lycoris.errors import InputError
+from lycoris.training import TrainingDiverged, TrainingSettings, train
+from lycoris.training.batches import Batches
+from lycoris.training.pictures import Pictures
+from lycoris.training.schedules import rate_fraction
+from lycoris.training.texts import Texts
+
+SETTINGS = TrainingSettings(steps=8, batch_size=3, learning_rate=1e-2, warmup_steps=2, schedule="cosine")
+UNET_ONLY = {"exclude": ["text_encoder.*"]}
+
+
+def attach(base, algorithm="lora", **options):
+    return lycoris.attach(base.parts, algorithm=algorithm, seed=1, **options)
+
+
+def weights_hash(network):
+    digest = hashlib.sha256()
+    for name, value in sorted(network.state_dict().items()):
+        digest.update(name.encode() + value.contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+class Killed(BaseException):
+    """As Ctrl-C: not an `Exception`."""
+
+
+def killed_after(step):
+    def progress(done, total, loss):
+        if done == step:
+            raise Killed
+
+    return progress
+
+
+@pytest.mark.parametrize("algorithm", ["lora", "full"])
+def test_one_seed_gives_one_result(base, examples, algorithm):
+    results = []
+    for noise in (0, 1):
+        torch.manual_seed(noise)
+        network = attach(base, algorithm)
+        result = train(base, network, examples, SETTINGS, seed=7)
+        results.append((result.losses, weights_hash(network)))
+        network.detach()
+    assert results[0] == results[1]
+    assert len(results[0][0]) == 8
+
+
+def test_another_seed_gives_another_result(base, examples):
+    losses = []
+    for seed in (7, 8):
+        network = attach(base)
+        losses.append(train(base, network, examples, SETTINGS, seed=seed).losses)
+        network.detach()
+    assert losses[0] != losses[1]
+
+
+@pytest.mark.parametrize("options", [{}, {"dropout": 0.2}])
+@pytest.mark.parametrize("algorithm", ["lora", "full"])
+def test_a_killed_run_goes_on_bit_for_bit(base, examples, tmp_path, algorithm, options):
+    network = attach(base, algorithm, **options)
+    whole = train(base, network, examples, SETTINGS, seed=7)
+    expected = weights_hash(network)
+    network.detach()
+
+    state = tmp_path / "run" / "state.safetensors"
+    for step in (2, 5):
+        network = attach(base, algorithm, **options)
+        with pytest.raises(Killed):
+            train(
+                base, network, examples, SETTINGS, seed=7, progress=killed_after(step), checkpoint=state,
+                checkpoint_seconds=0,
+            )  # fmt: skip
+        network.detach()
+    network = attach(base, algorithm, **options)
+    result = train(base, network, examples, SETTINGS, seed=7, checkpoint=state)
+    assert result.resumed_at == 4
+    assert result.losses == whole.losses
+    assert weights_hash(network) == expected
+    assert [file.name for file in state.parent.iterdir()] == ["state.safetensors"]
+
+
+def test_a_finished_run_is_taken_up_without_a_step(base, examples, tmp_path):
+    state = tmp_path / "state.safetensors"
+    network = attach(base)
+    first = train(base, network, examples, SETTINGS, seed=7, checkpoint=state)
+    expected = weights_hash(network)
+    network.detach()
+    network = attach(base)
+    again = train(base, network, examples, SETTINGS, seed=7, checkpoint=state)
+    assert again.resumed_at == 8
+    assert (again.losses, weights_hash(network)) == (first.losses, expected)
+
+
+def test_a_state_of_another_run_is_refused_and_kept(base, examples, tmp_path):
+    state = tmp_path / "state.safetensors"
+    network = attach(base)
+    train(base, network, examples, SETTINGS, seed=7, checkpoint=state)
+    content = state.read_bytes()
+    with pytest.raises(InputError, match="belongs to a run with other examples, seed"):
+        train(base, network, examples[1:], SETTINGS, seed=8, checkpoint=state)
+    assert state.read_bytes() == content
+
+
+def test_a_damaged_state_is_named(base, examples, tmp_path):
+    state = tmp_path / "state.safetensors"
+    state.write_bytes(b"not a state")
+    with pytest.raises(InputError, match=r"state\.safetensors` could not be read"):
+        train(base, attach(base), examples, SETTINGS, seed=7, checkpoint=state)
+
+
+def test_a_deadline_stops_between_steps_and_the_run_goes_on_later(base, examples, tmp_path):
+    network = attach(base)
+    whole = train(base, network, examples, SETTINGS, seed=7)
+    network.detach()
+    state = tmp_path / "state.safetensors"
+    network = attach(base)
+    stopped = train(base, network, examples, SETTINGS, seed=7, deadline=time.monotonic(), checkpoint=state)
+    assert (stopped.steps, stopped.finished) == (0, False)
+    result = train(base, network, examples, SETTINGS, seed=7, checkpoint=state)
+    assert result.finished
+    assert result.losses == whole.losses
+
+
+@pytest.mark.parametrize("min_snr", [None, 5.0])
+def test_training_equals_a_plain_diffusers_loop(base, squares, min_snr):
+    """The loop as the diffusers examples write it, on the same batches."""
+    settings = TrainingSettings(
+        steps=6, batch_size=3, learning_rate=3e-3, warmup_steps=2, min_snr=min_snr, caption_dropout=0.3
+    )
+    network = attach(base, **UNET_ONLY)
+    losses = train(base, network, squares, settings, seed=7).losses
+    network.detach()
+
+    network = attach(base, **UNET_ONLY)
+    network.train()
+    scheduler = base.pipeline().scheduler
+    parameters = list(network.parameters())
+    optimizer = torch.optim.AdamW(parameters, lr=3e-3, betas=(0.9, 0.99), weight_decay=0.1, fused=False)
+    rates = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: rate_fraction("constant", step, 6, 2))
+    pictures = Pictures(base, [example.image for example in squares])
+    texts = Texts(base, [example.caption for example in squares], adapted=False)
+    batches = Batches(pictures, texts, 1000, settings, seed=7)
+    plain = []
+    for step in range(6):
+        (batch,) = batches(step)
+        noisy = scheduler.add_noise(batch.latents, batch.noise, batch.timesteps)
+        prediction = base.unet(noisy, batch.timesteps, encoder_hidden_states=batch.text).sample
+        if min_snr is None:
+            loss = torch.nn.functional.mse_loss(prediction, batch.noise)
+        else:
+            from diffusers.training_utils import compute_snr
+
+            snr = compute_snr(scheduler, batch.timesteps)
+            weights = torch.stack([snr, torch.full_like(snr, min_snr)], dim=1).min(dim=1)[0] / snr
+            loss = torch.nn.functional.mse_loss(prediction, batch.noise, reduction="none").mean((1, 2, 3))
+            loss = (loss * weights).mean()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
+        optimizer.step()
+        rates.step()
+        optimizer.zero_grad()
+        plain.append(loss.item())
+    network.detach()
+    assert losses == pytest.approx(plain, rel=1e-5)
+
+
+def test_sizes_apart_have_the_gradient_of_the_whole_batch(base, examples):
+    """Accumulating over groups weighs every picture alike: without noise of rounding, the mean of the parts."""
+    settings = TrainingSettings(steps=1, batch_size=5, learning_rate=1e-3, clip_norm=None)
+    network = attach(base, **UNET_ONLY)
+    loss = train(base, network, examples, settings, seed=7).losses[0]
+    network.detach()
+    pictures = Pictures(base, [example.image for example in examples])
+    texts = Texts(base, [example.caption for example in examples], adapted=False)
+    errors = []
+    with torch.no_grad():
+        for batch in Batches(pictures, texts, 1000, settings, seed=7)(0):
+            noisy = base.noise.mix(batch.latents, batch.noise, batch.timesteps)
+            prediction = base.predict(noisy, batch.timesteps, batch.text)
+            errors += (prediction - batch.noise).square().mean((1, 2, 3)).tolist()
+    assert loss == pytest.approx(sum(errors) / 5, rel=1e-5)
+
+
+def test_learning_lowers_the_loss(base, squares):
+    settings = TrainingSettings(steps=40, batch_size=4, learning_rate=1e-2)
+    losses = train(base, attach(base, "full", preset="full"), squares, settings, seed=7).losses
+    assert sum(losses[-10:]) < 0.8 * sum(losses[:10])
+
+
+def test_the_text_encoder_is_trained_at_its_own_rate(base, squares):
+    network = attach(base)
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    settings = TrainingSettings(steps=2, batch_size=2, learning_rate=1e-2, text_encoder_learning_rate=0.0)
+    result = train(base, network, squares, settings, seed=7)
+    moved = {name for name, value in network.state_dict().items() if not torch.equal(value, before[name])}
+    assert result.text_encoder_trained
+    assert moved
+    assert not any("lora_te_" in name for name in moved)
+
+    train(base, network, squares, TrainingSettings(steps=2, batch_size=2, learning_rate=1e-2), seed=7)
+    now = network.state_dict()
+    assert any("lora_te_" in name and not torch.equal(now[name], before[name]) for name in now)
+
+
+def test_text_is_encoded_once_when_its_encoder_is_frozen(base, examples, monkeypatch):
+    asked = []
+    encode = base.encode_text
+    monkeypatch.setattr(base, "encode_text", lambda prompts: asked.append(list(prompts)) or encode(prompts))
+    result = train(base, attach(base, **UNET_ONLY), examples, SETTINGS, seed=7)
+    assert not result.text_encoder_trained
+    assert asked == [[""], ["", "a sks cat", "a red cat", "a blue toy on snow", "a photo"]]
+
+
+def test_a_loss_that_is_no_number_stops_the_run_and_says_what_to_change(base, squares, tmp_path):
+    settings = TrainingSettings(steps=50, batch_size=2, learning_rate=1e30, clip_norm=None)
+    state = tmp_path / "state.safetensors"
+    with pytest.raises(TrainingDiverged, match="Lower `learning_rate`") as error:
+        train(base, attach(base, "full"), squares, settings, seed=7, checkpoint=state, checkpoint_seconds=0)
+    assert len(error.value.losses) < 50
+    assert state.is_file()
+
+
+def test_training_leaves_the_base_and_the_process_as_they_were(base, squares):
+    network = attach(base)
+    before = {name: value.clone() for name, value in base.unet.state_dict().items() if "adapters" not in name}
+    randomness = torch.get_rng_state()
+    train(base, network, squares, SETTINGS, seed=7)
+    assert torch.equal(torch.get_rng_state(), randomness)
+    assert not network.training
+    assert all(parameter.grad is None for parameter in network.parameters())
+    network.detach()
+    after = base.unet.state_dict()
+    assert all(torch.equal(after[name], value) for name, value in before.items() if name in after)
+
+
+def test_progress_is_told_every_step(base, squares):
+    told = []
+    result = train(base, attach(base), squares, SETTINGS, seed=7, progress=lambda *now: told.append(now))
+    assert told == [(step, 8, loss) for step, loss in enumerate(result.losses, start=1)]
+
+
+def test_nothing_to_train_on_is_an_error(base, examples):
+    network = attach(base)
+    with pytest.raises(InputError, match="`examples`"):
+        train(base, network, [], SETTINGS, seed=7)
+    network.requires_grad_(False)
+    with pytest.raises(InputError, match="`network`"):
+        train(base, network, examples, SETTINGS, seed=7)
