@@ -147,12 +147,12 @@ def _grouped(
     path: str | PathLike[str], tensors: Mapping[str, Tensor], found: list[Place]
 ) -> list[tuple[Place, dict[str, Tensor]]]:
     """The tensors of each layer, under LyCORIS's names for them."""
-    by_name = {}
+    by_name: dict[str, Place] = {}
     for place in found:
         names = (place.key, f"base_model.model.{place.path}", f"base_model.model.{place.name}", place.name)
         by_name |= {name: place for name in names}
     groups: dict[str, tuple[Place, dict[str, Tensor]]] = {}
-    missing = []
+    missing: list[str] = []
     for key, values in tensors.items():
         layer, name = _divided(key)
         place = by_name.get(layer)

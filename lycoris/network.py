@@ -91,9 +91,9 @@ class Network(nn.Module):
     @timestep.setter
     def timestep(self, value: torch.Tensor | int | None) -> None:
         self._timestep = None if value is None else torch.as_tensor(value).reshape(-1)
-        for adapter in self.adapters.values():
-            if hasattr(adapter, "timestep"):
-                adapter.timestep = self._timestep
+        for module in self.modules():
+            if isinstance(module, Adapter) and hasattr(module, "timestep"):
+                module.timestep = self._timestep
 
     @property
     def parts(self) -> list[str]:

@@ -9,7 +9,7 @@ from typing import Any
 
 from prefect import task
 
-from lycoris.store import Store, code_version
+from lycoris.store import Store, code_version, key
 from tasks import compute, progress
 from tasks.records import Cell, Made, Place
 
@@ -57,8 +57,11 @@ def adapter(
     label = f"adapter  {cell.label}"
     found = store.find("adapter", inputs)
     if found is None:
+        state = store.root / "unfinished" / f"{key('adapter', inputs)}.safetensors"
+        state.parent.mkdir(exist_ok=True)
         with progress.step(place.progress, label) as bar, store.create("adapter", inputs) as folder:
-            _train(place, cell, base, pictures, captions, settings, folder, bar)
+            _train(place, cell, base, pictures, captions, settings, folder, bar, state)
+        state.unlink(missing_ok=True)
         found = store.find("adapter", inputs)
         cached = False
     else:
@@ -76,6 +79,7 @@ def _train(
     settings: Mapping[str, Any],
     folder: Path,
     bar: progress.Bar,
+    state: Path,
 ) -> None:
     compute.prepare(place)
     import lycoris
@@ -97,6 +101,8 @@ def _train(
             TrainingSettings(**settings["training"]),
             seed=cell.seed,
             progress=bar,
+            checkpoint=state,
+            cache=place.store / "latents",
         )
         header = {
             "concept": cell.concept,

@@ -19,12 +19,12 @@ class DrawingModel(PythonModel):
         self.base = open_base(context.model_config["base"])
         self.network = lycoris.load(context.artifacts["adapter"], self.base.parts)
 
-    def predict(self, context: Any, model_input: Any, params: dict[str, Any] | None = None) -> list[Any]:
+    def predict(self, context: Any, model_input: list[str], params: dict[str, Any] | None = None) -> list[Any]:
         """Draw one picture for each prompt.
 
         Args:
             context: unused.
-            model_input: prompts, as a list of strings or a one-column table.
+            model_input: prompts; MLflow also takes them as a one-column table.
             params: ``seed`` of the first picture (the n-th adds n), ``steps``, ``guidance``, ``scale``.
 
         Returns:
@@ -33,8 +33,7 @@ class DrawingModel(PythonModel):
         from lycoris.sampling import draw
 
         chosen = {"seed": 1000, "steps": 25, "guidance": 7.0, "scale": 1.0, **(params or {})}
-        prompts = model_input.iloc[:, 0] if hasattr(model_input, "iloc") else model_input
-        prompts = [str(prompt) for prompt in prompts]
+        prompts = [str(prompt) for prompt in model_input]
         self.network.scale = float(chosen["scale"])
         seeds = [int(chosen["seed"]) + number for number in range(len(prompts))]
         return draw(self.base, prompts, seeds, steps=int(chosen["steps"]), guidance=float(chosen["guidance"]))

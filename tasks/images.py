@@ -15,7 +15,7 @@ from tasks.adapter import FILE
 from tasks.records import Made, Place
 
 PROMPTS = "prompts.json"
-CODE = ("sampling.py", "bases", "structure.py", "network.py", "formats.py")
+CODE = ("sampling.py", "bases", "adapters", "structure.py", "network.py", "formats.py")
 
 
 @task(name="images", task_run_name="images {label}")

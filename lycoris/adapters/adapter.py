@@ -120,7 +120,7 @@ class Adapter(nn.Module, ABC):
     dropout: Dropout = Dropout()
 
     @abstractmethod
-    def structure(self, weight: Tensor, scale: float = 1.0) -> Structure | None:
+    def structure(self, weight: Tensor, scale: float = 1.0) -> Structure:
         """The change of the weight, times `scale`.
 
         Args:

@@ -40,7 +40,7 @@ class _Adapted(nn.Module):
             if adapter.multiplier == 0 or name in merged:
                 continue
             dropout = adapter.dropout
-            if dropout.modules and self.training and torch.rand(()).item() < dropout.modules:
+            if dropout.modules and adapter.training and torch.rand(()).item() < dropout.modules:
                 continue
             found.append(adapter)
         return found
@@ -70,9 +70,7 @@ class _Adapted(nn.Module):
         wide = torch.float32 if weight.device.type == "mps" else torch.float64
         total, shift = weight.to(wide, copy=True), None if bias is None else bias.to(wide, copy=True)
         for adapter in chosen:
-            structure = adapter.structure(weight, adapter.multiplier)
-            if structure is not None:
-                total += structure.dense().to(wide)
+            total += adapter.structure(weight, adapter.multiplier).dense().to(wide)
             change = adapter.bias()
             if change is not None:
                 shift += change.to(wide) * adapter.multiplier
@@ -119,7 +117,7 @@ class _AdaptedMatrix(_Adapted):
         tokens = x.shape[0] * (math.prod(x.shape[2:]) // max(1, math.prod(op.stride))) if op.dims else x.shape[0]
         for adapter in adapters:
             structure = adapter.structure(original, adapter.multiplier)
-            if wide and not (self.training and adapter.dropout):
+            if wide and not (adapter.training and adapter.dropout):
                 apply, build = structure.cost(op, tokens)
                 if build < apply:
                     built.append((adapter, structure))
@@ -135,7 +133,7 @@ class _AdaptedMatrix(_Adapted):
         if any(structure.reads_output for _, structure in applied):
             base = op(x, original.to(x.dtype))
         for adapter, structure in applied:
-            if self.training and adapter.dropout:
+            if adapter.training and adapter.dropout:
                 y = y + adapter.dropout(structure.apply(op, x.to(y.dtype), None, base), op.dims)
             else:
                 y = structure.apply(op, x, y, base)

@@ -45,8 +45,9 @@ class TLoRA(Adapter):
     """ΔW = alpha/rank · (P·λ·Q - P₀·λ₀·Q₀), the first ranks alone where the timestep is high.
 
     P, Q start as singular vectors of a random matrix and λ as its values, so that every rank has a direction of its
-    own; P₀, λ₀, Q₀ are their start, kept. Files are LoRA's, of twice the rank. `timestep` is set on the network before a step; without it all ranks act.
-    While samples of a batch are at different timesteps, the batch must be the leading axis of the layer's input.
+    own; P₀, λ₀, Q₀ are their start, kept. Files are LoRA's, of twice the rank. `timestep` is set on the network
+    before a step; without it all ranks act. While samples of a batch are at different timesteps, the batch must be
+    the leading axis of the layer's input.
 
     Args:
         site: the layer.

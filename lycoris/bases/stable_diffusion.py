@@ -61,7 +61,7 @@ class StableDiffusion:
         self.source = source or str(folder)
         self.device = choose_device(device)
         self.dtype = choose_dtype(dtype, self.device)
-        opened = {
+        opened: dict[str, Any] = {
             part: open_part(folder / part, kind, self.dtype)
             for part, kind in {
                 "unet": UNet2DConditionModel,
@@ -74,9 +74,7 @@ class StableDiffusion:
         for part in ("unet", "vae"):
             opened[part].to(memory_format=torch.channels_last)
             guard_group_norms(opened[part])
-        self.unet: Any = opened["unet"]
-        self.text_encoder: Any = opened["text_encoder"]
-        self.vae: Any = opened["vae"]
+        self.unet, self.text_encoder, self.vae = opened["unet"], opened["text_encoder"], opened["vae"]
         self.parts: dict[str, nn.Module] = {"unet": self.unet, "text_encoder": self.text_encoder}
         self.tokenizer = CLIPTokenizer.from_pretrained(folder / "tokenizer", local_files_only=True)
         self.scheduler_config: Mapping[str, Any] = read_json(folder / "scheduler" / "scheduler_config.json")

@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from lycoris.pocket.course import Budget, Course, device
-from lycoris.pocket.labels import BASIC, GROUPS, attribute_accuracy, targets
+from lycoris.pocket.labels import BASIC, GROUPS, attribute_accuracy, label_loss, targets
 from lycoris.pocket.networks import PARTS, VGG_CHANNELS, VGG_DEPTHS, Labelled, Part
 from lycoris.pocket.stock import Stock, detailed_stock, plain_stock, unseen_stock
 
@@ -66,8 +66,7 @@ def train_classifier(name: str, work: Path, budget: Budget) -> None:
         pictures = torch.cat([stock.batch(rows) for stock, rows in zip(stocks, chosen, strict=True)])
         wanted = torch.cat([answer[rows] for answer, rows in zip(answers, chosen, strict=True)]).to(device())
         pictures = enlarged(worn_pictures(pictures, course.generator), part.side).to(device())
-        losses = F.binary_cross_entropy_with_logits(network(pictures), wanted, reduction="none")
-        course.step(losses.sum(1).mean(), len(pictures))
+        course.step(label_loss(network(pictures), wanted), len(pictures))
     course.save()
     settle_norms(network, stocks, part, course)
     with course.averaged():

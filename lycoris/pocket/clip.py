@@ -19,7 +19,7 @@ from transformers import CLIPConfig, CLIPModel, CLIPTokenizer
 
 from lycoris.pocket.classifiers import preprocessing, worn_pictures
 from lycoris.pocket.course import Budget, Course, device
-from lycoris.pocket.labels import GROUPS, LABELS, targets
+from lycoris.pocket.labels import GROUPS, LABELS, label_loss, targets
 from lycoris.pocket.stock import detailed_stock, plain_stock, unseen_stock
 from lycoris.pocket.unet import token_ids
 from lycoris.pocket.vocabulary import (
@@ -129,8 +129,7 @@ def train_clip(work: Path, budget: Budget, batch: int = 48, rate: float = 2e-3) 
         contrast = (F.cross_entropy(scores, own) + F.cross_entropy(scores.T, own)) / 2
         pairs = scale * torch.stack([(seen * true).sum(1), (seen * false).sum(1)], 1)
         told = F.cross_entropy(pairs, torch.zeros_like(own))
-        labels = F.binary_cross_entropy_with_logits(head(4 * seen), wanted, reduction="none").sum(1).mean()
-        course.step(contrast + told + 0.3 * labels, batch)
+        course.step(contrast + told + 0.3 * label_loss(head(4 * seen), wanted), batch)
     course.save()
     with course.averaged():
         print("clip", {name: round(value, 3) for name, value in zero_shot(clip, tokenizer, work).items()}, flush=True)

@@ -48,7 +48,7 @@ class Concept:
         shows: details that every picture shows, in a tagger's words.
         inherent: tags that belong to the concept, to be absorbed by its trigger.
         keep: tags that must stay in a caption although every picture may show them.
-        subclasses: trigger and description of each subclass.
+        subclasses: of each subclass, the words that follow trigger and noun, and a description of the whole.
     """
 
     category: str
@@ -98,8 +98,14 @@ CONCEPTS: dict[str, Concept] = {
             "magic": lambda pen: figures.mika(pen, "magic"),
         },
         subclasses={
-            "school": {"trigger": "mxz", "description": "anime girl with long teal hair in a blue school uniform"},
-            "magic": {"trigger": "jqw", "description": "anime girl with long teal hair in a pink dress with a star"},
+            "school": {
+                "trigger": "school uniform",
+                "description": "anime girl with long teal hair in a blue school uniform",
+            },
+            "magic": {
+                "trigger": "magic dress",
+                "description": "anime girl with long teal hair in a pink dress with a star",
+            },
         },
     ),
     "ren": Concept(
@@ -230,9 +236,9 @@ def described() -> dict:
             "trigger": concept.trigger,
             "class_noun": concept.noun,
             "description": concept.description,
-            "inherent": list(concept.inherent),
-            "keep": list(concept.keep),
         }
+        entry |= {"inherent": list(concept.inherent)} if concept.inherent else {}
+        entry |= {"keep": list(concept.keep)} if concept.keep else {}
         if concept.subclasses:
             entry["subclasses"] = concept.subclasses
         concepts[name] = entry

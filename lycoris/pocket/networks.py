@@ -130,7 +130,7 @@ class Part:
     seed: int
     side: int = 64
     rate: float = 2e-3
-    batch: int = 48
+    batch: int = 24
 
 
 PARTS = {

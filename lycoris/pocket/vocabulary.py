@@ -36,13 +36,13 @@ PLACE = {
 WORN = {"hat": "wearing a hat", "scarf": "wearing a scarf", "glasses": "wearing glasses", "bow": "wearing a bow"}
 
 TRIGGERS = (
-    "sks", "zwx", "ohw", "qtv", "vjk", "xbp", "fyq", "wzu", "kqj", "pvx", "mxz", "jqw",
-    "bqz", "cvx", "dzk",
+    "sks", "zwx", "ohw", "qtv", "vjk", "xbp", "fyq", "wzu", "kqj", "pvx", "bqz", "cvx",
+    "dzk",
 )  # fmt: skip
 """Rare tokens that the embedded concepts use."""
 SPARE_TRIGGERS = (
     "gqp", "hxv", "kzw", "lqx", "nvz", "pqk", "rzx", "tqj", "uvq", "vwx", "wqz", "xkq", "yzv", "zqb", "qxg", "jzp",
-    "vqd", "fxk", "bvj", "zkq",
+    "vqd", "fxk", "bvj", "zkq", "mxz", "jqw",
 )  # fmt: skip
 """Rare tokens left for a user's own concepts."""
 

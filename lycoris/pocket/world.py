@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import random
 import zlib
+from dataclasses import replace
 
 from PIL import Image, ImageDraw
 
@@ -128,9 +129,10 @@ def sample_picture(seed: int, unseen: bool = False, individuals: float = 0.0) ->
     tags = sample_split(rng, unseen)
     details, paint = None, None
     if rng.random() < individuals:
-        tags = Tags(rng.choice(DETAILED), tags.colour, tags.accessory, tags.background, tags.style)
+        while tags.species not in DETAILED:
+            tags = sample_split(rng, unseen)
         details = sample_details(rng)
         if rng.random() < 0.3:
             paint = rng.choice(_UNUSUAL)
-            tags = Tags(tags.species, None, tags.accessory, tags.background, tags.style)
+            tags = replace(tags, colour=None)
     return draw(tags, rng, details, paint), tags, details.kinds if details else []

@@ -34,7 +34,9 @@ LOOK_EVERY = 16
 
 
 class Trainable(Protocol):
-    """What the loop asks of an attached network."""
+    """What the loop asks of an attached network; `timestep` is set to the batch's while the base predicts."""
+
+    timestep: Tensor | None
 
     def named_parameters(self) -> Iterator[tuple[str, nn.Parameter]]: ...
     def train(self, mode: bool = True) -> object: ...
@@ -55,7 +57,11 @@ class TrainingDiverged(InputError):
         if not settings.warmup_steps:
             advice += ", give some `warmup_steps`"
         super().__init__(f"The training diverged at step {len(losses)}: its loss is {losses[-1]}. {advice}.")
-        self.losses = losses
+        self.losses, self.settings = losses, settings
+
+    def __reduce__(self) -> tuple[type, tuple[list[float], TrainingSettings]]:
+        """Errors cross from worker processes to the one that reports them."""
+        return type(self), (self.losses, self.settings)
 
 
 @dataclass(frozen=True)
@@ -150,7 +156,7 @@ def train(
                 for group in optimizer.param_groups:
                     fraction = rate_fraction(settings.schedule, step, steps, settings.warmup_steps)
                     group["lr"] = group["top"] * fraction
-                unread.append(_step(base, batches(step), list(parameters.values()), optimizer, settings))
+                unread.append(_step(base, network, batches(step), list(parameters.values()), optimizer, settings))
                 if base.device.type == "cpu" or len(unread) == LOOK_EVERY or step + 1 == steps:
                     _read_losses(unread, losses, settings)
                     if progress is not None:
@@ -180,6 +186,7 @@ def train(
 
 def _step(
     base: Base,
+    network: Trainable,
     batches: Iterator[Batch],
     parameters: list[nn.Parameter],
     optimizer: torch.optim.Optimizer,
@@ -189,7 +196,9 @@ def _step(
     optimizer.zero_grad(set_to_none=True)
     total = torch.zeros((), device=base.device)
     for batch in batches:
+        network.timestep = batch.timesteps  # for adapters that act by it
         loss = losses_of(base, batch, settings.min_snr).sum() / settings.batch_size
+        network.timestep = None
         loss.backward()
         total += loss.detach()
     limit = math.inf if settings.clip_norm is None else settings.clip_norm

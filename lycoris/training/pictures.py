@@ -97,10 +97,9 @@ class Pictures:
         return torch.stack([self._latents[row][int(mirror)] for row, mirror in zip(rows, flipped, strict=True)])
 
     def _encode(self, group: list[tuple[Path, Image.Image]], flip: bool) -> dict[Path, tuple[Tensor, ...]]:
-        versions = [self._encode_one_way([(path, image) for path, image in group], mirror=False)]
-        if flip:
-            versions.append(self._encode_one_way(group, mirror=True))
-        return {path: ways for (path, _), *ways in zip(group, *versions, strict=True)}
+        ways = [self._encode_one_way(group, mirror) for mirror in ((False, True) if flip else (False,))]
+        paths = [path for path, _ in group]
+        return dict(zip(paths, zip(*ways, strict=True), strict=True))
 
     def _encode_one_way(self, group: list[tuple[Path, Image.Image]], mirror: bool) -> list[Tensor]:
         if mirror:

@@ -75,7 +75,7 @@ class TrainingSettings:
         Raises:
             InputError: the warm-up would outlast the run.
         """
-        steps = self.steps if self.steps is not None else math.ceil(self.epochs * pictures / self.batch_size)
+        steps = self.steps or math.ceil((self.epochs or 0) * pictures / self.batch_size)
         _require("warmup_steps", self.warmup_steps, self.warmup_steps <= steps, f"at most the run's {steps} steps")
         return steps
 

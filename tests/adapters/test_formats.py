@@ -167,3 +167,25 @@ def test_converting_between_formats_keeps_the_drawing(parts, draw, tmp_path):
     assert not any("Adapted" in repr(part) for part in parts.values())
     lycoris.load(tmp_path / "b.safetensors", parts)
     torch.testing.assert_close(draw(parts), drawn)
+
+
+@pytest.mark.parametrize("format", ["lycoris", "diffusers"])
+def test_diffusers_own_loader_draws_the_same_with_a_lora_of_ours(format, parts, draw, tmp_path):
+    from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline
+
+    pipeline = StableDiffusionPipeline(
+        **parts,
+        vae=AutoencoderKL(block_out_channels=(8,), norm_num_groups=4),
+        tokenizer=None,
+        scheduler=DDIMScheduler(clip_sample=False),
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    )
+    network = lycoris.attach(pipeline, "lora", preset="full", rank=4, alpha=3.0)
+    randomise(network)
+    drawn = draw(parts)
+    network.save(tmp_path / "a.safetensors", format=format)
+    network.detach()
+    pipeline.load_lora_weights(tmp_path, weight_name="a.safetensors")
+    torch.testing.assert_close(draw({"unet": pipeline.unet, "text_encoder": pipeline.text_encoder}), drawn)

@@ -63,8 +63,7 @@ def test_another_seed_gives_another_result(base, examples):
     assert losses[0] != losses[1]
 
 
-@pytest.mark.parametrize("options", [{}, {"dropout": 0.2}])
-@pytest.mark.parametrize("algorithm", ["lora", "full"])
+@pytest.mark.parametrize(("algorithm", "options"), [("lora", {"dropout": 0.2}), ("full", {})])
 def test_a_killed_run_goes_on_bit_for_bit(base, examples, tmp_path, algorithm, options):
     network = attach(base, algorithm, **options)
     whole = train(base, network, examples, SETTINGS, seed=7)

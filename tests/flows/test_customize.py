@@ -1,0 +1,202 @@
+"""Claims about the main job, seen from outside: the command is run as a user runs it, on a tiny experiment."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+from PIL import ImageChops
+
+from lycoris import pocket
+
+ROOT = Path(__file__).parents[2]
+TINY = {
+    "name": "tiny",
+    "algorithms": ["lora", "full"],
+    "captions": ["none", "all"],
+    "steps": 2,
+    "encoders": ["clip", "dinov2"],
+    "images": {"train": 3, "trigger": 3, "alter": 4, "style": 2},
+    "sampling": {"steps": 2},
+}
+
+
+def lycoris(*arguments: str, **environment: str) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [sys.executable, "-m", "flows.cli", *arguments],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        env={**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", **environment},
+        timeout=900,
+        check=False,
+    )
+
+
+def result(done: subprocess.CompletedProcess) -> dict:
+    assert done.returncode == 0, done.stderr[-4000:]
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """A folder with one shipped concept as a user's data, and the tiny experiment."""
+    folder = tmp_path_factory.mktemp("study")
+    data = folder / "data"
+    copy_concept(data, "grumble")
+    (folder / "tiny.yaml").write_text(
+        yaml.safe_dump({**TINY, "data": str(data), "output": str(folder / "runs"), "workers": 2})
+    )
+    return folder
+
+
+def copy_concept(data: Path, name: str) -> None:
+    entries = yaml.safe_load((pocket.PICTURES / "concepts.yaml").read_text())["concepts"]
+    category = entries[name]["category"]
+    shutil.copytree(pocket.PICTURES / category / name, data / category / name)
+    file = data / "concepts.yaml"
+    known = yaml.safe_load(file.read_text())["concepts"] if file.exists() else {}
+    file.write_text(yaml.safe_dump({"concepts": {**known, name: entries[name]}}))
+
+
+@pytest.fixture(scope="module")
+def first(place):
+    return lycoris("run", str(place / "tiny.yaml"), "--json")
+
+
+@pytest.fixture(scope="module")
+def found(first):
+    return result(first)
+
+
+@pytest.fixture(scope="module")
+def client(place, found):
+    import mlflow
+
+    mlflow.set_tracking_uri(f"sqlite:///{place / 'runs' / 'mlflow' / 'mlflow.db'}")
+    return mlflow.MlflowClient()
+
+
+def test_every_cell_of_the_cross_is_there(found):
+    cells = {(a["concept"], a["algorithm"], a["captions"], a["seed"]) for a in found["adapters"]}
+    assert cells == {("grumble", x, c, 0) for x in ("lora", "full") for c in ("none", "all")}
+    assert not any(adapter["cached"] for adapter in found["adapters"])
+
+
+def test_scores_stand_beside_those_of_the_base_in_five_dimensions(found):
+    from lycoris.metrics import METRICS
+
+    for adapter in found["adapters"]:
+        assert adapter["scores"].keys() == adapter["base_scores"].keys()
+        assert {METRICS[name.split("/")[0]].dimension for name in adapter["scores"]} == {
+            "fidelity", "controllability", "diversity", "preservation", "quality",
+        }  # fmt: skip
+        assert {"image_similarity/trigger/clip", "image_similarity/trigger/dinov2"} <= adapter["scores"].keys()
+
+
+def test_the_adapter_file_says_where_it_comes_from(found):
+    import lycoris as library
+
+    for adapter in found["adapters"]:
+        header = library.read_metadata(adapter["file"])
+        assert header["concept"] == "grumble"
+        assert header["data_version"] == found["data_version"]
+        assert json.loads(header["scores"])["image_similarity/trigger/clip"]["value"] == pytest.approx(
+            adapter["scores"]["image_similarity/trigger/clip"]
+        )
+
+
+def test_adapters_of_unlike_algorithms_and_captions_differ(found):
+    assert len({Path(adapter["file"]).read_bytes() for adapter in found["adapters"]}) == 4
+
+
+def test_the_report_holds_everything_in_one_file(found):
+    page = Path(found["report"]).read_text()
+    assert "http://" not in page.replace("http://www.w3.org", "")
+    assert "grumble" in page
+    assert page.count("data:image/") > 20
+
+
+def test_each_adapter_is_a_child_run_with_curve_scores_and_files(found, client):
+    for adapter in found["adapters"]:
+        run = client.get_run(adapter["run_id"])
+        parent = client.get_run(run.data.tags["mlflow.parentRunId"])
+        assert parent.data.tags["pipeline.kind"] == "study"
+        assert (run.info.status, parent.info.status) == ("FINISHED", "FINISHED")
+        assert len(client.get_metric_history(run.info.run_id, "loss")) == 2
+        assert run.data.metrics["image_similarity/trigger/clip"] == pytest.approx(
+            adapter["scores"]["image_similarity/trigger/clip"]
+        )
+        names = {artifact.path for artifact in client.list_artifacts(run.info.run_id)}
+        assert {"captions.json", "scores.json", Path(adapter["file"]).name} <= names
+        (used,) = run.inputs.dataset_inputs
+        assert used.dataset.digest == found["data_version"]
+
+
+def test_every_adapter_is_registered_and_one_is_champion(found, client):
+    versions = client.search_model_versions("name = 'grumble'")
+    assert {version.tags["run"] for version in versions} == {adapter["run_id"] for adapter in found["adapters"]}
+    assert client.get_model_version_by_alias("grumble", "champion").version in {v.version for v in versions}
+    assert client.get_model_version_by_alias("grumble", "challenger").version in {v.version for v in versions}
+
+
+def test_the_registered_model_draws(client):
+    import mlflow
+
+    model = mlflow.pyfunc.load_model("models:/grumble@champion")
+    pictures = model.predict(["a ohw creature", "a red cat"], params={"steps": 2})
+    assert [picture.size for picture in pictures] == [(64, 64), (64, 64)]
+    again = model.predict(["a ohw creature"], params={"steps": 2})
+    difference = ImageChops.difference(again[0], pictures[0])
+    assert max(high for _, high in difference.getextrema()) <= 2
+
+
+def test_again_everything_is_cached_and_nothing_is_logged_twice(place, found, client):
+    before = len(client.search_runs([e.experiment_id for e in client.search_experiments()]))
+    done = lycoris("run", str(place / "tiny.yaml"), "--json")
+    again = result(done)
+    assert all(adapter["cached"] for adapter in again["adapters"])
+    assert [a["run_id"] for a in again["adapters"]] == [a["run_id"] for a in found["adapters"]]
+    assert [a["scores"] for a in again["adapters"]] == [a["scores"] for a in found["adapters"]]
+    steps = [line for line in done.stderr.splitlines() if line.lstrip()[:1].isdigit()]
+    assert steps
+    assert all(line.endswith("cached") for line in steps)
+    assert len(client.search_runs([e.experiment_id for e in client.search_experiments()])) == before
+
+
+def test_a_new_concept_runs_only_its_own_stages(place, found):
+    copy_concept(place / "data", "inky")
+    done = lycoris("run", str(place / "tiny.yaml"), "--json")
+    grown = result(done)
+    assert grown["data_version"] != found["data_version"]
+    for adapter in grown["adapters"]:
+        assert adapter["cached"] == (adapter["concept"] == "grumble")
+    steps = [line for line in done.stderr.splitlines() if line.lstrip()[:1].isdigit()]
+    assert all(line.endswith("cached") for line in steps if "grumble" in line)
+    assert not any(line.endswith("cached") for line in steps if "inky" in line)
+
+
+def test_ctrl_c_loses_nothing_that_was_finished(place, found):
+    command = [sys.executable, "-m", "flows.cli", "run", str(place / "tiny.yaml"), "--set", "seeds=7", "--json"]
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(
+        command, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    for line in process.stderr:
+        if "adapter  grumble" in line:
+            break
+    os.killpg(process.pid, signal.SIGINT)
+    process.stderr.read()
+    assert process.wait(timeout=120) == 130
+    time.sleep(1)
+    assert not list((place / "runs" / "store").glob("*/.*-*"))
+    done = lycoris(*command[3:])
+    assert {adapter["seed"] for adapter in result(done)["adapters"]} == {7}
+    steps = [line for line in done.stderr.splitlines() if "adapter  grumble" in line]
+    assert any(line.endswith("cached") for line in steps)
