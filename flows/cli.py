@@ -7,10 +7,13 @@ import json
 import os
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from flows.server import prefect_server, quieten
-from lycoris.errors import InputError
+from lycoris.errors import InputError, unknown
+
+if TYPE_CHECKING:
+    from flows.experiment import Experiment
 
 RUN_HELP = """\
 Customize a text-to-image model to some pictures, in several ways, and measure what each way did.
@@ -105,17 +108,50 @@ def _options() -> str:
 
 def _run(arguments: argparse.Namespace) -> int:
     from flows.experiment import read
+    from lycoris.store import Store
 
     experiment = read(arguments.experiment, tuple(arguments.set))
+    look_ahead(experiment)
     with prefect_server(experiment.output / "prefect"):
         from flows.customize import customize_with, workers
 
-        result = customize_with(workers(experiment))(experiment)
+        try:
+            result = customize_with(workers(experiment))(experiment)
+        finally:
+            Store(experiment.output / "store").sweep()
     failed = [adapter for adapter in result["adapters"] if adapter.get("error")]
     if arguments.json:
         sys.stdout.flush()
         print(json.dumps(result, allow_nan=False, default=os.fspath))
     return 1 if failed else 0
+
+
+def look_ahead(experiment: Experiment) -> None:
+    """Find what is wrong with an experiment before any server or worker is started.
+
+    Raises:
+        InputError: the data, the base or another network is not what it should be.
+    """
+    from lycoris import bases
+    from lycoris.adapters.presets import PRESETS
+    from lycoris.captions import tagger_digest
+    from lycoris.concepts import read_concepts
+    from lycoris.encoders.source import locate
+    from lycoris.sampling import SCHEDULERS
+
+    if experiment.data.is_dir():
+        found = read_concepts(experiment.data, experiment.concepts_file)
+        experiment.chosen([concept.name for concept in found])
+    bases.digest(experiment.base)
+    tagger_digest(experiment.tagger)
+    for name in (*experiment.encoders, experiment.style_encoder):
+        locate(name)
+    if experiment.sampling.scheduler not in SCHEDULERS:
+        raise unknown("scheduler", experiment.sampling.scheduler, SCHEDULERS)
+    for adapter in experiment.algorithms:
+        preset = experiment.settings(adapter)["preset"]
+        if preset not in PRESETS:
+            raise unknown("preset", preset, PRESETS)
 
 
 def _convert(arguments: argparse.Namespace) -> int:

@@ -17,10 +17,10 @@ from typing import Any
 
 from prefect import flow
 from prefect.exceptions import UpstreamTaskError
-from prefect.task_runners import ProcessPoolTaskRunner
 
 from flows import results
 from flows.experiment import Experiment
+from flows.runner import Workers
 from lycoris.concepts import read_concepts
 from lycoris.errors import InputError
 from lycoris.store import Store, key
@@ -52,10 +52,10 @@ def workers(experiment: Experiment) -> int:
 
 def customize_with(count: int) -> Callable[[Experiment], dict[str, Any]]:
     """The flow on `count` worker processes."""
-    return customize.with_options(task_runner=ProcessPoolTaskRunner(max_workers=count))
+    return customize.with_options(task_runner=Workers(max_workers=count))
 
 
-@flow(name="customize", task_runner=ProcessPoolTaskRunner(max_workers=2))
+@flow(name="customize", task_runner=Workers(max_workers=2))
 def customize(experiment: Experiment = Experiment()) -> dict[str, Any]:  # noqa: B008 - frozen
     """Customize a base to every chosen concept, in every chosen way, and say what each way did.
 

@@ -3,6 +3,13 @@
 from __future__ import annotations
 
 import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +20,8 @@ QUIET = {
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
     "PREFECT_LOGGING_LEVEL": "CRITICAL",  # what a person must know, the flow says itself
+    "PREFECT_LOGGING_INTERNAL_LEVEL": "CRITICAL",
+    "PYTHONWARNINGS": "ignore:resource_tracker:UserWarning",  # after Ctrl-C; the system has freed them by then
     "DO_NOT_TRACK": "1",
     "DVC_NO_ANALYTICS": "1",
     "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -21,6 +30,7 @@ QUIET = {
     "TRANSFORMERS_VERBOSITY": "error",
     "DIFFUSERS_VERBOSITY": "error",
 }
+PATIENCE = 180.0  # seconds for the server to answer; its first start migrates a database
 
 
 def quieten() -> None:
@@ -32,6 +42,9 @@ def quieten() -> None:
 @contextmanager
 def prefect_server(home: Path) -> Iterator[str]:
     """The API of the user's Prefect server, or of one started on loopback for this block.
+
+    The server is a process of its own session, so that Ctrl-C ends the run and not the server under it, and it
+    ends by itself when this process does, however that dies.
 
     Args:
         home: keeps the temporary server's database, when the user set no ``PREFECT_HOME``.
@@ -58,16 +71,71 @@ def prefect_server(home: Path) -> Iterator[str]:
     if given:
         yield given
         return
-    from prefect.server.api.server import SubprocessASGIServer
-
-    os.environ["PREFECT_LOGGING_TO_API_ENABLED"] = "false"  # nobody will read the logs of a server that goes away
-    server = SubprocessASGIServer()
-    server.start(timeout=120)
-    os.environ["PREFECT_API_URL"] = server.api_url
+    port = _free_port()
+    url = f"http://127.0.0.1:{port}/api"
+    log = Path(home) / "server.log"
+    with open(log, "wb") as stream:
+        server = subprocess.Popen(
+            [sys.executable, "-m", "flows.server", str(port)],
+            stdin=subprocess.DEVNULL,
+            stdout=stream,
+            stderr=stream,
+            start_new_session=True,
+            env={**os.environ, "PREFECT_UI_ENABLED": "0", "PREFECT__SERVER_EPHEMERAL": "1"},
+            cwd=Path(__file__).parent.parent,
+        )
+    added = {"PREFECT_API_URL": url, "PREFECT_LOGGING_TO_API_ENABLED": "false"}
+    os.environ.update(added)  # nobody will read the logs of a server that goes away
     try:
-        with temporary_settings({PREFECT_API_URL: server.api_url, PREFECT_LOGGING_TO_API_ENABLED: False}):
-            yield server.api_url
+        _wait(server, url, log)
+        with temporary_settings({PREFECT_API_URL: url, PREFECT_LOGGING_TO_API_ENABLED: False}):
+            yield url
     finally:
-        os.environ.pop("PREFECT_API_URL", None)
-        os.environ.pop("PREFECT_LOGGING_TO_API_ENABLED", None)
-        server.stop()
+        for name in added:
+            os.environ.pop(name, None)
+        server.terminate()
+        try:
+            server.wait(timeout=10)
+        except subprocess.TimeoutExpired:
+            server.kill()
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def _wait(server: subprocess.Popen[bytes], url: str, log: Path) -> None:
+    """Until the server answers."""
+    deadline = time.monotonic() + PATIENCE
+    while time.monotonic() < deadline:
+        if server.poll() is not None:
+            break
+        try:
+            with urllib.request.urlopen(f"{url}/health", timeout=5) as answer:
+                if answer.status == 200:
+                    return
+        except (urllib.error.URLError, OSError):
+            time.sleep(0.1)
+    said = log.read_text(errors="replace").strip().splitlines()[-3:]
+    raise RuntimeError(f"The Prefect server did not start; `{log}` ends with: {' / '.join(said)}")
+
+
+def serve(port: int) -> None:
+    """Be a Prefect server on loopback until the parent process is gone."""
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1)
+        os._exit(0)
+
+    threading.Thread(target=watch, daemon=True).start()
+    import uvicorn
+
+    uvicorn.run("prefect.server.api.server:create_app", factory=True, host="127.0.0.1", port=port, log_level="error")
+
+
+if __name__ == "__main__":
+    serve(int(sys.argv[1]))

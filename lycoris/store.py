@@ -12,6 +12,7 @@ import hashlib
 import json
 import os
 import shutil
+import socket
 import time
 import uuid
 from collections.abc import Iterator, Mapping
@@ -135,7 +136,7 @@ class Store:
         """
         name = key(stage, inputs)
         final = self.root / stage / name
-        aside = self.root / stage / f".{name[:16]}-{uuid.uuid4().hex[:8]}"
+        aside = self.root / stage / f".{name[:16]}-{_host()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
         started = time.monotonic()
         try:
             aside.mkdir(parents=True)
@@ -162,10 +163,36 @@ class Store:
             shutil.rmtree(aside, ignore_errors=True)
 
     def sweep(self, older_than: float = 86_400.0) -> int:
-        """Remove what killed processes left half done, if untouched for `older_than` seconds; returns how many."""
+        """Remove what killed processes left half done.
+
+        Args:
+            older_than: seconds after which also the work of another machine is taken for left.
+
+        Returns:
+            How many folders were removed.
+        """
         count = 0
-        for aside in self.root.glob("*/.*-*"):
-            if aside.is_dir() and time.time() - aside.stat().st_mtime > older_than:
+        for aside in self.root.glob("*/.*-*-*-*"):
+            *_, host, process, _ = aside.name.split("-")
+            left = not _alive(int(process)) if host == _host() else time.time() - aside.stat().st_mtime > older_than
+            if left:
                 shutil.rmtree(aside, ignore_errors=True)
                 count += 1
         return count
+
+
+@lru_cache
+def _host() -> str:
+    """This machine, in a few letters."""
+    return hashlib.sha256(socket.gethostname().encode()).hexdigest()[:8]
+
+
+def _alive(process: int) -> bool:
+    """Whether a process of this machine still runs."""
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

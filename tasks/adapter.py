@@ -9,9 +9,10 @@ from typing import Any
 
 from prefect import task
 
-from lycoris.store import Store, code_version, key
+from lycoris.store import code_version, key
 from tasks import compute, progress
 from tasks.records import Cell, Made, Place
+from tasks.stages import stage
 
 FILE = "adapter.safetensors"
 FACTS = "training.json"
@@ -45,7 +46,6 @@ def adapter(
     Returns:
         The stage; its folder holds ``adapter.safetensors`` and ``training.json``.
     """
-    store = Store(place.store)
     inputs = {
         "base": base_digest,
         "pictures": picture_digest,
@@ -54,20 +54,15 @@ def adapter(
         "seed": cell.seed,
         "code": code_version(*CODE),
     }
-    label = f"adapter  {cell.label}"
-    found = store.find("adapter", inputs)
-    if found is None:
-        state = store.root / "unfinished" / f"{key('adapter', inputs)}.safetensors"
+    state = place.store / "unfinished" / f"{key('adapter', inputs)}.safetensors"
+
+    def work(folder: Path, bar: progress.Bar) -> None:
         state.parent.mkdir(exist_ok=True)
-        with progress.step(place.progress, label) as bar, store.create("adapter", inputs) as folder:
-            _train(place, cell, base, pictures, captions, settings, folder, bar, state)
-        state.unlink(missing_ok=True)
-        found = store.find("adapter", inputs)
-        cached = False
-    else:
-        cached = True
-    progress.finished(place.progress, label, cached=cached, seconds=found.seconds)
-    return Made(found.key, found.folder, cached, found.seconds)
+        _train(place, cell, base, pictures, captions, settings, folder, bar, state)
+
+    made = stage(place, "adapter", cell.label, inputs, work)
+    state.unlink(missing_ok=True)
+    return made
 
 
 def _train(
@@ -81,7 +76,6 @@ def _train(
     bar: progress.Bar,
     state: Path,
 ) -> None:
-    compute.prepare(place)
     import lycoris
     from lycoris.training import Example, TrainingSettings, train
 

@@ -10,9 +10,10 @@ from typing import Any
 
 from prefect import task
 
-from lycoris.store import Store, code_version, file_digest
+from lycoris.store import code_version, file_digest
 from tasks import compute, progress
 from tasks.records import Captioned, Place
+from tasks.stages import stage
 
 TAGS = "tags.json"
 CODE = ("captions", "images.py")
@@ -96,24 +97,20 @@ def captions(
 
 def _tags(place: Place, tagger: tuple[str, str], concept: Any, digest: str) -> tuple[list[dict[str, float]], bool]:
     """One picture's tags after another, and whether they were known."""
-    store = Store(place.store)
     inputs = {"pictures": digest, "tagger": list(tagger), "code": code_version(*CODE)}
     if tagger[0] == "sidecar":
         texts = [picture.path.with_suffix(".txt") for picture in concept.pictures]
         inputs["sidecars"] = [file_digest(text) if text.is_file() else None for text in texts]
-    label = f"captions {concept.name}"
-    found = store.find("captions", inputs)
-    cached = found is not None
-    if found is None:
+
+    def work(folder: Path, bar: progress.Bar) -> None:
         from lycoris.images import read_image
 
-        with progress.step(place.progress, label) as bar, store.create("captions", inputs) as folder:
-            eyes = compute.tagger(tagger[0], place.device)
-            tags = []
-            for number, picture in enumerate(concept.pictures, 1):
-                tags += eyes.tags([read_image(picture.path)])
-                bar(number, len(concept.pictures))
-            (folder / TAGS).write_text(json.dumps(tags, ensure_ascii=False))
-        found = store.find("captions", inputs)
-    progress.finished(place.progress, label, cached=cached, seconds=found.seconds)
-    return json.loads((found.folder / TAGS).read_text()), cached
+        eyes = compute.tagger(tagger[0], place.device)
+        tags = []
+        for number, picture in enumerate(concept.pictures, 1):
+            tags += eyes.tags([read_image(picture.path)])
+            bar(number, len(concept.pictures))
+        (folder / TAGS).write_text(json.dumps(tags, ensure_ascii=False))
+
+    made = stage(place, "captions", concept.name, inputs, work)
+    return json.loads((made.folder / TAGS).read_text()), made.cached

@@ -9,10 +9,11 @@ from typing import Any
 
 from prefect import task
 
-from lycoris.store import Store, code_version
+from lycoris.store import code_version
 from tasks import compute, progress
 from tasks.adapter import FILE
 from tasks.records import Made, Place
+from tasks.stages import stage
 
 PROMPTS = "prompts.json"
 CODE = ("sampling.py", "bases", "adapters", "structure.py", "network.py", "formats.py")
@@ -38,12 +39,11 @@ def images(
         base_digest: hash of its files.
         adapter: a finished adapter stage, or None for the untouched base.
         prompts: prompt type -> ``{"text", "evaluation", "seed", "group"}`` records.
-        sampling: ``{"scheduler", "steps", "guidance", "batch_size", "resolution"}``.
+        sampling: ``{"scheduler", "steps", "guidance", "batch_size"}``.
 
     Returns:
         The stage; its folder holds ``<prompt type>/NNN.png`` and ``prompts.json``.
     """
-    store = Store(place.store)
     inputs = {
         "base": base_digest,
         "adapter": adapter.key if adapter else None,
@@ -51,15 +51,11 @@ def images(
         "sampling": {name: value for name, value in sampling.items() if name != "batch_size"},
         "code": code_version(*CODE),
     }
-    label = f"images   {label}"
-    found = store.find("images", inputs)
-    cached = found is not None
-    if found is None:
-        with progress.step(place.progress, label) as bar, store.create("images", inputs) as folder:
-            _draw(place, base, adapter, prompts, sampling, folder, bar)
-        found = store.find("images", inputs)
-    progress.finished(place.progress, label, cached=cached, seconds=found.seconds)
-    return Made(found.key, found.folder, cached, found.seconds)
+
+    def work(folder: Path, bar: progress.Bar) -> None:
+        _draw(place, base, adapter, prompts, sampling, folder, bar)
+
+    return stage(place, "images", label, inputs, work)
 
 
 def _draw(
@@ -71,7 +67,6 @@ def _draw(
     folder: Path,
     bar: progress.Bar,
 ) -> None:
-    compute.prepare(place)
     import lycoris
     from lycoris.sampling import draw
 
@@ -81,7 +76,6 @@ def _draw(
         if network is not None:
             network.merge()  # exact to undo, and every step is as quick as the base's
         everything = [(kind, prompt) for kind, some in prompts.items() for prompt in some]
-        size = sampling.get("resolution")
         pictures = draw(
             base,
             [prompt["text"] for _, prompt in everything],
@@ -90,8 +84,6 @@ def _draw(
             guidance=sampling["guidance"],
             scheduler=sampling["scheduler"],
             batch_size=sampling["batch_size"],
-            height=size,
-            width=size,
             progress=bar,
         )
         counts = dict.fromkeys(prompts, 0)

@@ -10,10 +10,11 @@ from typing import Any
 
 from prefect import task
 
-from lycoris.store import Store, code_version
+from lycoris.store import code_version
 from tasks import compute, progress
 from tasks.images import PROMPTS
 from tasks.records import Made, Place
+from tasks.stages import stage
 
 FEATURES = "features.safetensors"
 SCORES = "scores.json"
@@ -65,7 +66,6 @@ def features(
     Returns:
         The stage; its folder holds ``features.safetensors``, by prompt type or under ``references``.
     """
-    store = Store(place.store)
     inputs = {
         "pictures": digest,
         "drawings": [each.key for each in made],
@@ -75,15 +75,11 @@ def features(
         "tagger": list(tagger),
         "code": code_version(*SEEN),
     }
-    label = f"features {label}"
-    found = store.find("features", inputs)
-    cached = found is not None
-    if found is None:
-        with progress.step(place.progress, label) as bar, store.create("features", inputs) as folder:
-            _encode(place, pictures, made, category, encoders, style_encoder[0], tagger[0], folder, bar)
-        found = store.find("features", inputs)
-    progress.finished(place.progress, label, cached=cached, seconds=found.seconds)
-    return Made(found.key, found.folder, cached, found.seconds)
+
+    def work(folder: Path, bar: progress.Bar) -> None:
+        _encode(place, pictures, made, category, encoders, style_encoder[0], tagger[0], folder, bar)
+
+    return stage(place, "features", label, inputs, work)
 
 
 def _encode(
@@ -97,7 +93,6 @@ def _encode(
     folder: Path,
     bar: progress.Bar,
 ) -> None:
-    compute.prepare(place)
     from lycoris.images import read_image
     from lycoris.metrics import Condition, Drawings, encode, encode_references, save_features
 
@@ -108,9 +103,9 @@ def _encode(
         save_features(folder / FEATURES, {"references": seen})
         return
     drawings = {}
-    for stage in made:
-        for kind, prompts in json.loads((stage.folder / PROMPTS).read_text()).items():
-            shown = [read_image(stage.folder / kind / f"{number:03d}.png") for number in range(len(prompts))]
+    for each in made:
+        for kind, prompts in json.loads((each.folder / PROMPTS).read_text()).items():
+            shown = [read_image(each.folder / kind / f"{number:03d}.png") for number in range(len(prompts))]
             drawings[kind] = Drawings(kind, shown, [Condition(**prompt) for prompt in prompts])
     eyes = compute.tagger(tagger, place.device) if tagger != "sidecar" else None
     save_features(folder / FEATURES, encode(drawings, opened, style, category=category, tagger=eyes, progress=bar))
@@ -131,7 +126,6 @@ def scores(place: Place, label: str, *, references: Made, drawings: Made, base: 
     Returns:
         The stage with its records.
     """
-    store = Store(place.store)
     inputs = {
         "references": references.key,
         "drawings": drawings.key,
@@ -139,21 +133,17 @@ def scores(place: Place, label: str, *, references: Made, drawings: Made, base: 
         "category": category,
         "code": code_version(*SCORED),
     }
-    label = f"scores   {label}"
-    found = store.find("scores", inputs)
-    cached = found is not None
-    if found is None:
-        with progress.step(place.progress, label), store.create("scores", inputs) as folder:
-            compute.prepare(place)
-            from lycoris.metrics import compare, load_features
 
-            records = compare(
-                load_features(references.folder / FEATURES)["references"],
-                load_features(drawings.folder / FEATURES),
-                load_features(base.folder / FEATURES),
-                category=category,
-            )
-            (folder / SCORES).write_text(json.dumps([asdict(record) for record in records], allow_nan=False))
-        found = store.find("scores", inputs)
-    progress.finished(place.progress, label, cached=cached, seconds=found.seconds)
-    return Scored(found.key, json.loads((found.folder / SCORES).read_text()), cached)
+    def work(folder: Path, bar: progress.Bar) -> None:
+        from lycoris.metrics import compare, load_features
+
+        records = compare(
+            load_features(references.folder / FEATURES)["references"],
+            load_features(drawings.folder / FEATURES),
+            load_features(base.folder / FEATURES),
+            category=category,
+        )
+        (folder / SCORES).write_text(json.dumps([asdict(record) for record in records], allow_nan=False))
+
+    made = stage(place, "scores", label, inputs, work)
+    return Scored(made.key, json.loads((made.folder / SCORES).read_text()), made.cached)

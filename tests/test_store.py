@@ -54,8 +54,15 @@ def test_a_killed_process_leaves_nothing_that_counts(tmp_path):
     subprocess.run([sys.executable, "-c", script, str(tmp_path)], check=False)
     store = Store(tmp_path)
     assert store.find("train", {"seed": 1}) is None
-    assert store.sweep(older_than=-1) == 1
+    assert store.sweep() == 1
     assert list((tmp_path / "train").iterdir()) == []
+
+
+def test_a_sweep_leaves_work_that_goes_on(tmp_path):
+    store = Store(tmp_path)
+    with store.create("train", {"seed": 1}) as folder:
+        assert store.sweep() == 0
+        assert folder.is_dir()
 
 
 def test_two_who_finish_the_same_work_agree(tmp_path):

@@ -16,9 +16,11 @@ import torch.nn.functional as F
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from lycoris.pocket import WEIGHTS
 from lycoris.pocket.course import Budget, Course, device
 from lycoris.pocket.labels import BASIC, GROUPS, attribute_accuracy, label_loss, targets
 from lycoris.pocket.networks import PARTS, VGG_CHANNELS, VGG_DEPTHS, Labelled, Part
+from lycoris.pocket.start import warm_start
 from lycoris.pocket.stock import Stock, detailed_stock, plain_stock, unseen_stock
 
 
@@ -56,6 +58,7 @@ def train_classifier(name: str, work: Path, budget: Budget) -> None:
     part = PARTS[name]
     torch.manual_seed(part.seed)
     network = part.build().to(device(), memory_format=torch.channels_last)
+    warm_start(network.encoder, WEIGHTS / name)
     course = Course(name, {"network": network}, budget=budget, work=work, rate=part.rate, average=0.99, decay=0.02)
     course.generator.manual_seed(part.seed * 1_000_003 + course.samples)
     stocks = [plain_stock(work)] if part.labels == BASIC else [plain_stock(work), detailed_stock(work)]

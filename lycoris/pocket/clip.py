@@ -17,9 +17,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import CLIPConfig, CLIPModel, CLIPTokenizer
 
+from lycoris.pocket import CLIP
 from lycoris.pocket.classifiers import preprocessing, worn_pictures
 from lycoris.pocket.course import Budget, Course, device
 from lycoris.pocket.labels import GROUPS, LABELS, label_loss, targets
+from lycoris.pocket.start import warm_start
 from lycoris.pocket.stock import detailed_stock, plain_stock, unseen_stock
 from lycoris.pocket.unet import token_ids
 from lycoris.pocket.vocabulary import (
@@ -101,6 +103,7 @@ def train_clip(work: Path, budget: Budget, batch: int = 48, rate: float = 2e-3) 
     torch.manual_seed(5)
     tokenizer = build_tokenizer()
     clip = build_clip(tokenizer).to(device())
+    warm_start(clip, CLIP)
     head = nn.Linear(WIDTH, len(LABELS)).to(device())
     course = Course("clip", {"clip": clip, "head": head}, budget=budget, work=work, rate=rate, average=0.99)
     rng = random.Random(course.samples)

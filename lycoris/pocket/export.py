@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-import torch
 from diffusers import AutoencoderKL, StableDiffusionPipeline, UNet2DConditionModel
 from transformers import (
     AutoModel,
@@ -17,6 +16,7 @@ from transformers import (
 
 from lycoris.pocket import WEIGHTS
 from lycoris.pocket.course import Budget
+from lycoris.pocket.start import part_of_base
 from lycoris.pocket.unet import build_scheduler
 
 _OPENERS = {
@@ -30,14 +30,14 @@ LARGEST = 40_000_000
 """Bytes that all weights may take together."""
 
 
-def assemble(parts: Path) -> StableDiffusionPipeline:
+def assemble(work: Path) -> StableDiffusionPipeline:
     """The pipeline of the parts as they are now, with the refined decoder where there is one."""
-    vae = parts / "vae_refined" if (parts / "vae_refined").exists() else parts / "vae"
+    refined = work / "parts" / "vae_refined"
     return StableDiffusionPipeline(
-        vae=AutoencoderKL.from_pretrained(vae),
-        text_encoder=CLIPTextModel.from_pretrained(parts / "text_encoder"),
-        tokenizer=CLIPTokenizer.from_pretrained(parts / "tokenizer"),
-        unet=UNet2DConditionModel.from_pretrained(parts / "unet"),
+        vae=AutoencoderKL.from_pretrained(refined if refined.exists() else part_of_base(work, "vae")),
+        text_encoder=CLIPTextModel.from_pretrained(part_of_base(work, "text_encoder")),
+        tokenizer=CLIPTokenizer.from_pretrained(part_of_base(work, "tokenizer")),
+        unet=UNet2DConditionModel.from_pretrained(part_of_base(work, "unet")),
         scheduler=build_scheduler(),
         safety_checker=None,
         feature_extractor=None,
@@ -53,8 +53,11 @@ def export(work: Path, budget: Budget | None = None, weights: Path = WEIGHTS) ->
     """
     del budget
     parts = work / "parts"
-    if (parts / "unet").exists():
-        _replace(weights / "base", lambda folder: assemble(parts).to(torch.float16).save_pretrained(folder))
+    if any((parts / name).exists() for name in ("unet", "vae", "vae_refined")):
+        pipeline = assemble(work)
+        for network in (pipeline.vae, pipeline.unet, pipeline.text_encoder):
+            network.half()
+        _replace(weights / "base", pipeline.save_pretrained)
     for name, opener in _OPENERS.items():
         if (parts / name).exists():
             _replace(weights / name, lambda folder, n=name, o=opener: _halve(parts / n, folder, o))

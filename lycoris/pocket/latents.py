@@ -11,6 +11,7 @@ from diffusers import AutoencoderKL
 from torch import Tensor
 
 from lycoris.pocket.course import Budget, device
+from lycoris.pocket.start import part_of_base
 from lycoris.pocket.stock import Stock, plain_stock
 from lycoris.pocket.vae import encode
 
@@ -20,7 +21,7 @@ CHUNK = 4_000
 def encode_latents(work: Path, budget: Budget) -> None:
     """Encode chunk after chunk until all are there or the time is over."""
     begun = budget.now()
-    vae = AutoencoderKL.from_pretrained(work / "parts" / "vae").to(device(), memory_format=torch.channels_last)
+    vae = AutoencoderKL.from_pretrained(part_of_base(work, "vae")).to(device(), memory_format=torch.channels_last)
     pictures = plain_stock(work)
     folder = work / "latents"
     folder.mkdir(parents=True, exist_ok=True)

@@ -20,7 +20,7 @@ from lycoris.pocket import BASE, CLIP, JUDGE, TAGGER
 from lycoris.pocket.classifiers import enlarged
 from lycoris.pocket.clip import zero_shot
 from lycoris.pocket.course import Budget, device
-from lycoris.pocket.labels import attribute_accuracy
+from lycoris.pocket.labels import GROUPS, attribute_accuracy
 from lycoris.pocket.networks import PARTS
 from lycoris.pocket.stock import to_bytes, unseen_stock
 from lycoris.pocket.vae import psnr, reconstruct
@@ -83,8 +83,20 @@ def sheet(pictures: Tensor, columns: int = 16, zoom: int = 1) -> Image.Image:
     return page.resize((page.width * zoom, page.height * zoom), Image.Resampling.NEAREST)
 
 
+def table(result: dict) -> str:
+    """The measurements as a Markdown table, one row for each thing measured."""
+    attributes = list(GROUPS)
+    lines = ["| | " + " | ".join(attributes) + " |", "|---|" + "---|" * len(attributes)]
+    for name, values in result.items():
+        if isinstance(values, dict):
+            cells = [f"{values[key]:.3f}".removeprefix("0") for key in attributes]
+            lines.append(f"| {name} | {' | '.join(cells)} |")
+    scalars = [f"{name}: {value:.2f}" for name, value in result.items() if not isinstance(value, dict)]
+    return "\n".join([*lines, "", *scalars])
+
+
 def report(work: Path, budget: Budget | None = None, prompts: int = PROMPTS) -> dict:
-    """Measure the committed weights and write `report.json` and two sheets into the work folder."""
+    """Measure the committed weights and write `report.json`, `report.md` and two sheets into the work folder."""
     del budget
     torch.manual_seed(0)
     unseen = unseen_stock(work)
@@ -96,16 +108,16 @@ def report(work: Path, budget: Budget | None = None, prompts: int = PROMPTS) -> 
     drawn = draw_prompts(pipeline, [sentence(tags) for tags in wanted])
     clip = CLIPModel.from_pretrained(CLIP, dtype=torch.float32).to(device())
     result = {
-        "judge on real pictures": judge(real, unseen.tags[:480]),
-        "judge on reconstructions": judge(again, unseen.tags[:480]),
-        "judge on prompts": judge(drawn, wanted),
-        "tagger on real pictures": judge(real, unseen.tags[:480], TAGGER),
-        "CLIP zero-shot on real pictures": zero_shot(clip, CLIPTokenizer.from_pretrained(CLIP), work),
-        "PSNR of reconstructions": psnr(vae, work),
+        "real pictures": judge(real, unseen.tags[:480]),
+        "their reconstructions by the VAE": judge(again, unseen.tags[:480]),
+        "pictures drawn for 480 prompts": judge(drawn, wanted),
+        "real pictures, seen by the tagger": judge(real, unseen.tags[:480], TAGGER),
+        "real pictures, CLIP zero-shot": zero_shot(clip, CLIPTokenizer.from_pretrained(CLIP), work),
+        "PSNR of reconstructions in dB": psnr(vae, work),
     }
     (work / "report.json").write_text(json.dumps(result, indent=1))
     sheet(drawn[:96]).save(work / "samples.png")
     sheet(torch.stack([real[:32], again[:32]], 1).flatten(0, 1)).save(work / "reconstructions.png")
-    for name, value in result.items():
-        print(name, {k: round(v, 3) for k, v in value.items()} if isinstance(value, dict) else round(value, 2))
+    (work / "report.md").write_text(table(result) + "\n")
+    print(table(result))
     return result

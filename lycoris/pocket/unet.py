@@ -15,8 +15,10 @@ from diffusers import DDIMScheduler, DDPMScheduler, UNet2DConditionModel
 from torch import Tensor
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
+from lycoris.pocket import BASE
 from lycoris.pocket.course import Budget, Course, device
 from lycoris.pocket.latents import load_latents, ready_chunks
+from lycoris.pocket.start import warm_start
 from lycoris.pocket.stock import plain_stock
 from lycoris.pocket.vae import CHANNELS
 from lycoris.pocket.vocabulary import MAX_TOKENS, Tags, build_tokenizer, sentence, tag_list
@@ -109,6 +111,8 @@ def train_unet(work: Path, budget: Budget, batch: int = 32, rate: float = 3e-3) 
     torch.manual_seed(0)
     tokenizer = build_tokenizer()
     unet, text = build_unet().to(device()), build_text_encoder(tokenizer).to(device())
+    warm_start(unet, BASE / "unet")
+    warm_start(text, BASE / "text_encoder")
     ids = caption_ids(tokenizer, work)
     course = Course(
         "unet",

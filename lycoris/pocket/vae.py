@@ -13,7 +13,9 @@ import torch.nn.functional as F
 from diffusers import AutoencoderKL
 from torch import Tensor
 
+from lycoris.pocket import BASE
 from lycoris.pocket.course import Budget, Course, device
+from lycoris.pocket.start import part_of_base, warm_start
 from lycoris.pocket.stock import Stock, detailed_stock, plain_stock, unseen_stock
 
 CHANNELS = 16
@@ -75,6 +77,7 @@ def train_vae(work: Path, budget: Budget, batch: int = 12, rate: float = 4e-3) -
     """First stage: encoder and decoder together."""
     torch.manual_seed(0)
     vae = build_vae().to(device())
+    warm_start(vae, BASE / "vae")
     course = Course("vae", {"vae": vae}, budget=budget, work=work, rate=rate, average=0.995)
     stocks = [plain_stock(work), detailed_stock(work)]
     while course.running():
@@ -95,7 +98,7 @@ def train_vae(work: Path, budget: Budget, batch: int = 12, rate: float = 4e-3) -
 def train_decoder(work: Path, budget: Budget, batch: int = 12, rate: float = 3e-3) -> AutoencoderKL:
     """Second stage: the decoder alone, behind the encoder that the denoiser knows."""
     torch.manual_seed(0)
-    vae = AutoencoderKL.from_pretrained(work / "parts" / "vae").to(device(), memory_format=torch.channels_last)
+    vae = AutoencoderKL.from_pretrained(part_of_base(work, "vae")).to(device(), memory_format=torch.channels_last)
     modules = {"decoder": vae.decoder, "post_quant_conv": vae.post_quant_conv}
     course = Course("decoder", modules, budget=budget, work=work, rate=rate, average=0.995)
     stocks = [plain_stock(work), detailed_stock(work)]

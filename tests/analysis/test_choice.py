@@ -41,11 +41,7 @@ def test_a_score_of_zero_is_a_score():
 
 
 def test_a_metric_with_more_encoders_weighs_no_more():
-    rows = [
-        row(a, f"image_similarity/trigger/{e}", v)
-        for a, v in (("x", 1), ("y", 0))
-        for e in ("clip", "dinov2")
-    ]
+    rows = [row(a, f"image_similarity/trigger/{e}", v) for a, v in (("x", 1), ("y", 0)) for e in ("clip", "dinov2")]
     rows += [row(a, "style_loss/train/vgg", v, higher=False) for a, v in (("x", 1), ("y", 0))]
     ranks = dimension_ranks(rows)
     assert ranks.loc["x", "fidelity"] == pytest.approx(0.5)

@@ -1,0 +1,35 @@
+"""The task runner of one machine: processes that stop at once when the person who started them says so."""
+
+from __future__ import annotations
+
+from concurrent.futures import CancelledError, InvalidStateError
+from contextlib import suppress
+from typing import Any
+
+from prefect.task_runners import ProcessPoolTaskRunner
+
+
+class Workers(ProcessPoolTaskRunner):
+    """Prefect's process pool, whose processes are ended when the flow is interrupted or fails.
+
+    Prefect's own waits for every step in the queue, and steps that wait for the result of one that will never
+    come wait for ever. What was half done is made again by the next run, from its last checkpoint.
+    """
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._handed: list[Any] = []
+
+    def submit(self, *arguments: Any, **options: Any) -> Any:
+        future = super().submit(*arguments, **options)
+        self._handed.append(future)
+        return future
+
+    def __exit__(self, *exception: Any) -> None:
+        if exception[0] is not None and self._executor is not None:
+            for process in list((self._executor._processes or {}).values()):
+                process.kill()
+            for future in self._handed:
+                with suppress(InvalidStateError):
+                    future.wrapped_future.wrapped_future.set_exception(CancelledError())
+        super().__exit__(*exception)

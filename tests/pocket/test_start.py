@@ -1,0 +1,37 @@
+"""Training goes on from the committed weights where there is no checkpoint."""
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from lycoris.pocket import BASE, CLIP, WEIGHTS
+from lycoris.pocket.clip import build_clip
+from lycoris.pocket.networks import PARTS
+from lycoris.pocket.start import part_of_base, warm_start
+from lycoris.pocket.unet import build_text_encoder, build_unet
+from lycoris.pocket.vae import build_vae
+from lycoris.pocket.vocabulary import build_tokenizer
+
+
+@pytest.mark.parametrize("name", PARTS)
+def test_every_classifier_starts_at_its_committed_weights(name):
+    network = PARTS[name].build()
+    assert warm_start(network.encoder, WEIGHTS / name)
+    kept = load_file(WEIGHTS / name / "model.safetensors")
+    now = network.encoder.state_dict()
+    shared = kept.keys() & now.keys()
+    assert shared
+    assert all(torch.equal(kept[key].to(now[key].dtype), now[key]) for key in shared)
+
+
+def test_the_parts_of_the_base_and_clip_fit_what_training_builds():
+    tokenizer = build_tokenizer()
+    assert warm_start(build_vae(), BASE / "vae")
+    assert warm_start(build_unet(), BASE / "unet")
+    assert warm_start(build_text_encoder(tokenizer), BASE / "text_encoder")
+    assert warm_start(build_clip(tokenizer), CLIP)
+
+
+def test_nothing_is_loaded_where_there_is_nothing(tmp_path):
+    assert not warm_start(build_vae(), tmp_path)
+    assert part_of_base(tmp_path, "vae") == BASE / "vae"
