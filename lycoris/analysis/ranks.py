@@ -45,7 +45,8 @@ def dimension_ranks(rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
     table["rank"] = float("nan")
     for _, group in table.groupby("name"):
         better = bool(group["higher_is_better"].iloc[0])
-        table.loc[group.index, "rank"] = scaled_ranks(group["value"].tolist(), higher_is_better=better)
+        ranks = scaled_ranks(group["value"].tolist(), higher_is_better=better)
+        table.loc[group.index, "rank"] = pd.Series(ranks, index=group.index, dtype="float64")
     table["metric"] = table["name"].str.partition("/")[0]
     by_metric = table.groupby(["adapter", "dimension", "metric"])["rank"].mean()
     return by_metric.groupby(["adapter", "dimension"]).mean().unstack("dimension").sort_index()

@@ -43,17 +43,17 @@ def held_out_prompts(count: int = PROMPTS, seed: int = 480) -> list[Tags]:
 
 
 @torch.no_grad()
-def draw_prompts(pipeline: StableDiffusionPipeline, prompts: list[str], seed: int = 0, batch: int = 48) -> Tensor:
-    """One picture in [-1, 1] a prompt, DDIM with 25 steps and guidance 5."""
+def draw_prompts(pipeline: StableDiffusionPipeline, prompts: list[str], first_seed: int = 0, batch: int = 48) -> Tensor:
+    """One picture in [-1, 1] a prompt, the n-th from seed `first_seed` + n; DDIM with 25 steps and guidance 5."""
     pipeline.set_progress_bar_config(disable=True)
-    generator = torch.Generator().manual_seed(seed)
     drawn = []
     for start in range(0, len(prompts), batch):
+        rows = range(start, min(start + batch, len(prompts)))
         images = pipeline(
-            prompts[start : start + batch],
+            [prompts[row] for row in rows],
             num_inference_steps=STEPS,
             guidance_scale=GUIDANCE,
-            generator=generator,
+            generator=[torch.Generator().manual_seed(first_seed + row) for row in rows],
             height=64,
             width=64,
             output_type="pt",

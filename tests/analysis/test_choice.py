@@ -47,6 +47,14 @@ def test_a_metric_with_more_encoders_weighs_no_more():
     assert ranks.loc["x", "fidelity"] == pytest.approx(0.5)
 
 
+def test_a_score_that_is_undefined_for_one_adapter_ranks_the_others():
+    rows = [row("x", "attribute_recall/train/pocket", None), row("y", "attribute_recall/train/pocket", 0.5)]
+    rows += [row(name, "image_similarity/trigger/clip", value) for name, value in (("x", 1.0), ("y", 0.0))]
+    ranks = dimension_ranks(rows)
+    assert ranks.loc["x", "fidelity"] == 1.0
+    assert ranks.loc["y", "fidelity"] == pytest.approx((0.0 + 0.5) / 2)
+
+
 def test_an_adapter_that_did_not_learn_is_not_champion():
     rows = [
         row("idle", "image_similarity/trigger/clip", 0.5, low=-0.1),
