@@ -16,7 +16,8 @@ run: $(READY)  ## the main job on the pocket; ARGS="my.yaml --set seeds=0,1" cha
 	@$(BIN)/lycoris run $(ARGS)
 
 test: $(READY)  ## every test that needs neither a GPU nor minutes
-	@$(BIN)/python -m pytest -q -m "not slow and not gpu" $(ARGS)
+	@OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile \
+	    -m "not slow and not gpu" $(ARGS)
 
 check: $(READY)  ## lint, format
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .

@@ -27,8 +27,11 @@ class Workers(ProcessPoolTaskRunner):
 
     def __exit__(self, *exception: Any) -> None:
         if exception[0] is not None and self._executor is not None:
-            for process in list((self._executor._processes or {}).values()):
+            processes = list((self._executor._processes or {}).values())
+            for process in processes:
                 process.kill()
+            for process in processes:
+                process.join(timeout=5)
             for future in self._handed:
                 with suppress(InvalidStateError):
                     future.wrapped_future.wrapped_future.set_exception(CancelledError())
