@@ -139,6 +139,9 @@ def look_ahead(experiment: Experiment) -> None:
     from lycoris.encoders.source import locate
     from lycoris.sampling import SCHEDULERS
 
+    shipped = experiment.data == Path("data") and (Path(__file__).parent.parent / "data.dvc").is_file()
+    if not experiment.data.is_dir() and not shipped:
+        raise InputError(f"There is no data folder `{experiment.data}`.")
     if experiment.data.is_dir():
         found = read_concepts(experiment.data, experiment.concepts_file)
         experiment.chosen([concept.name for concept in found])

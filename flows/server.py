@@ -71,6 +71,8 @@ def prefect_server(home: Path) -> Iterator[str]:
     if given:
         yield given
         return
+    from prefect.events.worker import EventsWorker
+
     port = _free_port()
     url = f"http://127.0.0.1:{port}/api"
     log = Path(home) / "server.log"
@@ -90,6 +92,7 @@ def prefect_server(home: Path) -> Iterator[str]:
         _wait(server, url, log)
         with temporary_settings({PREFECT_API_URL: url, PREFECT_LOGGING_TO_API_ENABLED: False}):
             yield url
+            EventsWorker.drain_all(timeout=10)  # else they are lost, loudly, when the server goes
     finally:
         for name in added:
             os.environ.pop(name, None)

@@ -2,7 +2,7 @@
 
 The rate warms up, stays constant and falls to zero at the end of the given minutes. A later run of the same part
 loads the checkpoint (weights, average, optimiser, sample counter), warms up and goes on, so that any number of
-short sessions add up to a long training.
+short runs add up to a long training.
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -58,6 +59,10 @@ def export(work: Path, budget: Budget | None = None, weights: Path = WEIGHTS) ->
         for network in (pipeline.vae, pipeline.unet, pipeline.text_encoder):
             network.half()
         _replace(weights / "base", pipeline.save_pretrained)
+        for file in (weights / "base").glob("*/config.json"):  # diffusers notes the folder it was opened from
+            settings = json.loads(file.read_text())
+            settings.pop("_name_or_path", None)
+            file.write_text(json.dumps(settings, indent=2, sort_keys=True) + "\n")
     for name, opener in _OPENERS.items():
         if (parts / name).exists():
             _replace(weights / name, lambda folder, n=name, o=opener: _halve(parts / n, folder, o))

@@ -132,3 +132,8 @@ def test_the_style_network_is_numbered_as_torchvision_numbers_it():
         names = [key for key in file.keys() if key.endswith("weight")]  # noqa: SIM118
         found = {key: list(file.get_tensor(key).shape) for key in names}
     assert found == expected
+
+
+def test_no_file_names_the_machine_it_was_trained_on():
+    for file in WEIGHTS.rglob("*.json"):
+        assert "_name_or_path" not in file.read_text(), file
