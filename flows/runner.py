@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from concurrent.futures import CancelledError, InvalidStateError
 from contextlib import suppress
 from typing import Any
@@ -27,6 +28,7 @@ class Workers(ProcessPoolTaskRunner):
 
     def __exit__(self, *exception: Any) -> None:
         if exception[0] is not None and self._executor is not None:
+            logging.getLogger("concurrent.futures").setLevel(logging.CRITICAL)  # callbacks that come too late
             processes = list((self._executor._processes or {}).values())
             for process in processes:
                 process.kill()

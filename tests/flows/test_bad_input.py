@@ -87,6 +87,7 @@ def test_an_output_folder_that_cannot_be_written_is_named(capsys, data, tmp_path
     assert str(tmp_path / "file") in said
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", ["truncated", "text", "tiny"])
 def test_a_bad_picture_is_named_by_the_run(data, tmp_path, fault):
     victim = data / "toys" / "bear" / ("7.jpg" if fault == "truncated" else "7.png")
