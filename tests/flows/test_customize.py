@@ -15,7 +15,7 @@ from PIL import ImageChops
 
 from lycoris import pocket
 
-pytestmark = pytest.mark.slow  # until its time on a quiet machine is known; `make test ARGS="-m slow tests/flows"`
+pytestmark = pytest.mark.slow  # until timed on a quiet machine: make test ARGS="-m slow tests/flows"
 ROOT = Path(__file__).parents[2]
 TINY = {
     "name": "tiny",
