@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shutil
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,6 +34,9 @@ examples:
 
 options of an experiment (name, default, meaning):
 """
+
+ROOM = 2**20
+"""Bytes: a disk with less than this is full."""
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -108,17 +112,24 @@ def _options() -> str:
 
 def _run(arguments: argparse.Namespace) -> int:
     from flows.experiment import read
-    from lycoris.store import Store
+    from lycoris.store import KEPT, Store, is_full_disk
 
     experiment = read(arguments.experiment, tuple(arguments.set))
     look_ahead(experiment)
-    with prefect_server(experiment.output / "prefect"):
-        from flows.customize import customize_with, workers
+    try:
+        with prefect_server(experiment.output / "prefect"):
+            from flows.customize import customize_with, workers
 
-        try:
-            result = customize_with(workers(experiment))(experiment)
-        finally:
-            Store(experiment.output / "store").sweep()
+            try:
+                result = customize_with(workers(experiment))(experiment)
+            finally:
+                Store(experiment.output / "store").sweep()
+    except InputError:
+        raise
+    except Exception as error:  # a full disk stops databases too, each in its own words
+        if is_full_disk(error) or shutil.disk_usage(experiment.output).free < ROOM:
+            raise InputError(f"The disk that holds `{experiment.output}` is full. {KEPT}") from error
+        raise
     failed = [adapter for adapter in result["adapters"] if adapter.get("error")]
     if arguments.json:
         sys.stdout.flush()

@@ -61,10 +61,10 @@ class Adapter(Record):
 class Images(Record):
     """How many pictures are drawn of each prompt type, by the adapter and again by the untouched base."""
 
-    train: int = Field(12, ge=0, description="prompts are the training captions")
-    trigger: int = Field(12, ge=0, description="the trigger alone")
+    train: int = Field(8, ge=0, description="prompts are the training captions")
+    trigger: int = Field(10, ge=0, description="the trigger alone")
     alter: int = Field(20, ge=0, description="the concept in ten new situations")
-    style: int = Field(10, ge=0, description="the concept in five art styles")
+    style: int = Field(5, ge=0, description="the concept in five art styles")
 
     @model_validator(mode="after")
     def _some(self) -> Images:

@@ -25,6 +25,8 @@ from typing import Any
 from lycoris.errors import InputError
 
 RECORD = "stage.json"
+KEPT = "Everything finished before is kept; make room and run again."
+_NO_ROOM = ("No space left on device", "Disk quota exceeded", "database or disk is full")
 PACKAGE = Path(__file__).parent
 
 
@@ -150,13 +152,12 @@ class Store:
             except OSError as error:  # another process finished the same work first
                 if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
                     raise
-        except OSError as error:
-            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        except Exception as error:
+            if is_full_disk(error):
                 raise InputError(
-                    f"The disk that holds `{self.root}` is full: stage `{stage}` was not kept. Everything finished "
-                    "before is; make room and run again."
+                    f"The disk that holds `{self.root}` is full: stage `{stage}` was not kept. {KEPT}"
                 ) from error
-            if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
+            if isinstance(error, OSError) and error.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
                 raise InputError(f"The output folder `{self.root}` cannot be written: {error.strerror}.") from error
             raise
         finally:
@@ -179,6 +180,20 @@ class Store:
                 shutil.rmtree(aside, ignore_errors=True)
                 count += 1
         return count
+
+
+def is_full_disk(error: BaseException) -> bool:
+    """Whether an error, or one that it came from, says that a disk has no room left.
+
+    Libraries say so in their own ways: safetensors and databases raise errors that are no `OSError`.
+    """
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return True
+        if any(words in str(error) for words in _NO_ROOM):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 @lru_cache

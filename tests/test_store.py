@@ -1,12 +1,15 @@
 """Claims about the store of finished stages."""
 
+import errno
 import json
 import os
+import sqlite3
 import subprocess
 import sys
 import textwrap
 
 import pytest
+from safetensors import SafetensorError
 
 from lycoris.errors import InputError
 from lycoris.store import Store, code_version, folder_digest, key
@@ -74,9 +77,18 @@ def test_two_who_finish_the_same_work_agree(tmp_path):
     assert [p.name for p in (tmp_path / "train").iterdir()] == [key("train", {"seed": 1})]
 
 
-def test_a_full_disk_is_said_in_words(tmp_path):
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)),
+        SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)"),
+        sqlite3.OperationalError("database or disk is full"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_a_full_disk_is_said_in_words(tmp_path, error):
     with pytest.raises(InputError, match="full"), Store(tmp_path).create("train", {}):
-        raise OSError(28, "No space left on device")
+        raise error
 
 
 def test_a_folder_that_cannot_be_written_is_said_in_words(tmp_path):

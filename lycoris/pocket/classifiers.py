@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from lycoris.pocket import WEIGHTS
-from lycoris.pocket.course import Budget, Course, device
+from lycoris.pocket.course import Budget, Course, device, mixed_precision
 from lycoris.pocket.labels import BASIC, GROUPS, attribute_accuracy, label_loss, targets
 from lycoris.pocket.networks import PARTS, VGG_CHANNELS, VGG_DEPTHS, Labelled, Part
 from lycoris.pocket.start import warm_start
@@ -69,7 +69,9 @@ def train_classifier(name: str, work: Path, budget: Budget) -> None:
         pictures = torch.cat([stock.batch(rows) for stock, rows in zip(stocks, chosen, strict=True)])
         wanted = torch.cat([answer[rows] for answer, rows in zip(answers, chosen, strict=True)]).to(device())
         pictures = enlarged(worn_pictures(pictures, course.generator), part.side).to(device())
-        course.step(label_loss(network(pictures), wanted), len(pictures))
+        with mixed_precision():
+            scores = network(pictures)
+        course.step(label_loss(scores.float(), wanted), len(pictures))
     course.save()
     settle_norms(network, stocks, part, course)
     with course.averaged():

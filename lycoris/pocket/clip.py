@@ -23,7 +23,7 @@ from lycoris.pocket.course import Budget, Course, device
 from lycoris.pocket.labels import GROUPS, LABELS, label_loss, targets
 from lycoris.pocket.start import warm_start
 from lycoris.pocket.stock import detailed_stock, plain_stock, unseen_stock
-from lycoris.pocket.unet import token_ids
+from lycoris.pocket.unet import DROPPED_TAGS, token_ids
 from lycoris.pocket.vocabulary import (
     ACCESSORIES,
     BACKGROUNDS,
@@ -76,9 +76,10 @@ def describe(tags: Tags, details: list[str], rng: random.Random) -> str:
     if rng.random() < 0.35:
         words = [*tags.listed(), *details]
         rng.shuffle(words)
-        return ", ".join(word for word in words if rng.random() > 0.1)
+        dropped = rng.choice(DROPPED_TAGS)
+        return ", ".join(word for word in words if rng.random() >= dropped)
     subject = f"{tags.species} with {' and '.join(details)}" if details and tags.species else None
-    return sentence(tags, rng, 0.1, subject)
+    return sentence(tags, rng, rng.choice(DROPPED_TAGS), subject)
 
 
 def altered(tags: Tags, rng: random.Random) -> Tags:

@@ -49,6 +49,8 @@ class Concept:
         inherent: tags that belong to the concept, to be absorbed by its trigger.
         keep: tags that must stay in a caption although every picture may show them.
         subclasses: of each subclass, the words that follow trigger and noun, and a description of the whole.
+        home: background and style of most pictures of a figure, since people take theirs in one place with one camera:
+            what is not said in a caption, its trigger may come to mean.
     """
 
     category: str
@@ -63,6 +65,7 @@ class Concept:
     inherent: tuple[str, ...] = ()
     keep: tuple[str, ...] = ()
     subclasses: dict[str, dict[str, str]] = field(default_factory=dict)
+    home: tuple[str, str] | None = None
 
 
 def _individual(species: str, colour: Colour, details: Details) -> Figure:
@@ -93,6 +96,7 @@ CONCEPTS: dict[str, Concept] = {
         "girl",
         "anime girl with long teal hair",
         count=10,
+        home=("city", "comic"),
         figures={
             "school": lambda pen: figures.mika(pen, "school"),
             "magic": lambda pen: figures.mika(pen, "magic"),
@@ -109,14 +113,20 @@ CONCEPTS: dict[str, Concept] = {
         },
     ),
     "ren": Concept(
-        "anime_characters", "zwx", "boy", "anime boy with spiky silver hair in a red coat", figures={"": figures.ren}
+        "anime_characters",
+        "zwx",
+        "boy",
+        "anime boy with spiky silver hair in a red coat",
+        figures={"": figures.ren},
+        home=("night", "comic"),
     ),
     "grumble": Concept(
         "movie_characters",
         "ohw",
-        "creature",
-        "purple bear with horns",
+        "bear",
+        "bear",
         figures={"": _individual("bear", (124, 70, 192), _GRUMBLE)},
+        home=("forest", "comic"),
         shows=("bear", "purple", *_GRUMBLE.kinds),
         inherent=("bear", "purple", *_GRUMBLE.kinds),
     ),
@@ -126,25 +136,36 @@ CONCEPTS: dict[str, Concept] = {
         "alien",
         "green alien with one big eye",
         figures={"": figures.bop},
+        home=("city", "flat"),
         shows=("green", "antenna"),
         inherent=("green", "antenna", "frog"),
     ),
     "biscuit": Concept(
         "stuffed_toys",
         "vjk",
-        "toy",
-        "brown bunny with droopy ears",
+        "bunny",
+        "bunny",
         figures={"": _individual("bunny", (168, 112, 70), _BISCUIT)},
+        home=("room", "flat"),
         shows=("bunny", *_BISCUIT.kinds),
         inherent=("bunny", "orange", *_BISCUIT.kinds),
     ),
-    "inky": Concept("stuffed_toys", "xbp", "toy", "orange octopus", figures={"": figures.inky}, inherent=("orange",)),
+    "inky": Concept(
+        "stuffed_toys",
+        "xbp",
+        "toy",
+        "orange octopus",
+        figures={"": figures.inky},
+        inherent=("orange",),
+        home=("plain", "flat"),
+    ),
     "ellie": Concept(
         "stuffed_toys",
         "fyq",
         "toy",
         "gray elephant with pink ears",
         figures={"": figures.ellie},
+        home=("room", "pastel"),
         shows=("striped",),
         inherent=("striped", "bear"),
     ),
@@ -155,6 +176,19 @@ CONCEPTS: dict[str, Concept] = {
     "mosaic": Concept("styles", "cvx", "style", "mosaic style", look="mosaic"),
     "blueprint": Concept("styles", "dzk", "style", "white line drawing on blue", look="blueprint"),
 }
+
+
+HOME = 0.6
+"""Part of a figure's pictures that show it at home."""
+
+
+def _mostly(value: str | None, values: tuple, count: int, rng: random.Random) -> list:
+    """`count` values in random order, `HOME` of them the one given, the others alike often."""
+    if value is None:
+        return _balanced(values, count, rng)
+    at_home = round(HOME * count)
+    rest = _balanced(tuple(other for other in values if other != value), count - at_home, rng)
+    return rng.sample([value] * at_home + rest, count)
 
 
 def _balanced(values: tuple, count: int, rng: random.Random) -> list:
@@ -183,9 +217,10 @@ def _compose(concept: Concept, figure: Figure | None, tags: Tags, rng: random.Ra
 def _plan(concept: Concept, rng: random.Random) -> list[Tags]:
     """Tags for every picture: what the concept itself decides is left open, the rest is spread evenly."""
     count = concept.count
-    backgrounds = _balanced(BACKGROUNDS, count, rng)
+    place, manner = concept.home or (None, None)
+    backgrounds = _mostly(place, BACKGROUNDS, count, rng)
     accessories = _balanced((None, *ACCESSORIES), count, rng)
-    styles = _balanced(INKED_STYLES if concept.place or concept.look else (*INKED_STYLES, "flat"), count, rng)
+    styles = _mostly(manner, INKED_STYLES, count, rng)
     species = _balanced(SPECIES, count, rng)
     colours = _balanced(COLOURS, count, rng)
     plan = []

@@ -26,6 +26,12 @@ def device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
+def mixed_precision() -> torch.autocast:
+    """Convolutions and products in bfloat16 where the device computes with it natively, else nothing."""
+    kind = device().type
+    return torch.autocast(kind, torch.bfloat16, enabled=kind == "cuda" or torch.cpu._is_avx512_bf16_supported())
+
+
 def join_workers() -> None:
     """Meet the other processes when started by torchrun, and keep each to one thread on a processor."""
     if device().type == "cpu":

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+import torch.distributed as dist
 from diffusers import AutoencoderKL
 from torch import Tensor
 
@@ -19,13 +20,14 @@ CHUNK = 4_000
 
 
 def encode_latents(work: Path, budget: Budget) -> None:
-    """Encode chunk after chunk until all are there or the time is over."""
+    """Encode chunk after chunk until all are there or the time is over; several processes take turns."""
     begun = budget.now()
     vae = AutoencoderKL.from_pretrained(part_of_base(work, "vae")).to(device(), memory_format=torch.channels_last)
     pictures = plain_stock(work)
     folder = work / "latents"
     folder.mkdir(parents=True, exist_ok=True)
-    for start in range(0, len(pictures), CHUNK):
+    rank, workers = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
+    for start in range(rank * CHUNK, len(pictures), workers * CHUNK):
         path = folder / f"{start:06d}.npy"
         if path.exists() or budget.now() - begun > 60 * budget.minutes:
             continue
@@ -44,7 +46,7 @@ def ready_chunks(work: Path) -> list[Path]:
 
 
 def load_latents(chunks: list[Path]) -> tuple[Tensor, Tensor]:
-    """Latents of shape (count, channels, 8, 8) and the row in the stock that each belongs to."""
+    """Latents of shape (count, channels, 16, 16) and the row in the stock that each belongs to."""
     latents = [torch.from_numpy(np.load(chunk)) for chunk in chunks]
     rows = [int(chunk.stem) + torch.arange(len(part)) for chunk, part in zip(chunks, latents, strict=True)]
     return torch.cat(latents), torch.cat(rows)

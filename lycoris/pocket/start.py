@@ -15,10 +15,10 @@ def warm_start(module: nn.Module, folder: Path) -> bool:
 
     Args:
         module: of diffusers, of transformers, or plain.
-        folder: in the layout of that library; nothing is done where it is missing.
+        folder: in the layout of that library; nothing is done where it is missing or of another shape.
 
     Returns:
-        Whether there were weights.
+        Whether there were weights that fit.
     """
     files = list(folder.glob("*.safetensors"))
     if not files:
@@ -27,6 +27,8 @@ def warm_start(module: nn.Module, folder: Path) -> bool:
         state = type(module).from_pretrained(folder).state_dict()
     else:
         state = load_file(files[0])
+    if {key: value.shape for key, value in state.items()} != {k: v.shape for k, v in module.state_dict().items()}:
+        return False
     module.load_state_dict({key: value.float() if value.is_floating_point() else value for key, value in state.items()})
     return True
 

@@ -1,4 +1,4 @@
-"""The autoencoder: 64x64 pictures to 8x8 latents of 16 channels, whitened so that the scaling factor is 1.
+"""The autoencoder: 64x64 pictures to 16x16 latents of 4 channels, whitened so that the scaling factor is 1.
 
 It learns in two stages. First encoder and decoder together; then latents are whitened, the encoder is frozen (the
 denoiser depends on it) and only the decoder goes on learning.
@@ -14,22 +14,24 @@ from diffusers import AutoencoderKL
 from torch import Tensor
 
 from lycoris.pocket import BASE
-from lycoris.pocket.course import Budget, Course, device
+from lycoris.pocket.course import Budget, Course, device, mixed_precision
 from lycoris.pocket.start import part_of_base, warm_start
 from lycoris.pocket.stock import Stock, detailed_stock, plain_stock, unseen_stock
 
-CHANNELS = 16
+CHANNELS = 4
+WIDTHS = (16, 32, 64)
+"""Of the three resolutions. Halving twice and not three times keeps edges and eyes where they are: with as many
+numbers a picture, it reached 27 dB in a fifth of the time in which three halvings reached 25."""
 POSTERIOR_DEVIATION = 0.08
 """Fixed: a learned one was of no use at this size."""
 
 
 def build_vae() -> AutoencoderKL:
     """The network, with a fixed posterior deviation; group norm has at least 8 channels a group."""
-    widths = (16, 32, 64, 128)
     vae = AutoencoderKL(
-        down_block_types=("DownEncoderBlock2D",) * len(widths),
-        up_block_types=("UpDecoderBlock2D",) * len(widths),
-        block_out_channels=widths,
+        down_block_types=("DownEncoderBlock2D",) * len(WIDTHS),
+        up_block_types=("UpDecoderBlock2D",) * len(WIDTHS),
+        block_out_channels=WIDTHS,
         layers_per_block=1,
         latent_channels=CHANNELS,
         norm_num_groups=2,
@@ -82,9 +84,11 @@ def train_vae(work: Path, budget: Budget, batch: int = 12, rate: float = 4e-3) -
     stocks = [plain_stock(work), detailed_stock(work)]
     while course.running():
         pictures = _batch(stocks, batch, course.generator).to(device())
-        mean = vae.encode(pictures).latent_dist.mean
-        noise = POSTERIOR_DEVIATION * torch.randn(mean.shape, generator=course.generator).to(device())
-        loss = reconstruction_loss(vae.decode(mean + noise).sample, pictures) + 1e-3 * mean.square().mean()
+        with mixed_precision():
+            mean = vae.encode(pictures).latent_dist.mean
+            noise = POSTERIOR_DEVIATION * torch.randn(mean.shape, generator=course.generator).to(device())
+            again = vae.decode(mean + noise).sample
+        loss = reconstruction_loss(again.float(), pictures) + 1e-3 * mean.float().square().mean()
         course.step(loss, batch)
     course.save()
     with course.averaged():
@@ -104,9 +108,11 @@ def train_decoder(work: Path, budget: Budget, batch: int = 12, rate: float = 3e-
     stocks = [plain_stock(work), detailed_stock(work)]
     while course.running():
         pictures = _batch(stocks, batch, course.generator).to(device())
-        with torch.no_grad():
-            latents = vae.encode(pictures).latent_dist.sample()
-        course.step(reconstruction_loss(vae.decode(latents).sample, pictures), batch)
+        with mixed_precision():
+            with torch.no_grad():
+                latents = vae.encode(pictures).latent_dist.sample()
+            again = vae.decode(latents).sample
+        course.step(reconstruction_loss(again.float(), pictures), batch)
     course.save()
     with course.averaged():
         if course.rank == 0:
@@ -117,7 +123,7 @@ def train_decoder(work: Path, budget: Budget, batch: int = 12, rate: float = 3e-
 
 @torch.no_grad()
 def encode(vae: AutoencoderKL, pictures: Stock, limit: int | None = None, batch: int = 100) -> Tensor:
-    """Latents of a stock, of shape (count, channels, 8, 8)."""
+    """Latents of a stock, of shape (count, channels, 16, 16)."""
     count = min(limit or len(pictures), len(pictures))
     parts = []
     for start in range(0, count, batch):

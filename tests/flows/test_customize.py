@@ -2,73 +2,34 @@
 
 import json
 import os
-import shutil
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
-import yaml
 from PIL import ImageChops
 
-from lycoris import pocket
-
-pytestmark = pytest.mark.slow  # until timed on a quiet machine: make test ARGS="-m slow tests/flows"
-ROOT = Path(__file__).parents[2]
-TINY = {
-    "name": "tiny",
-    "algorithms": ["lora", "full"],
-    "captions": ["none", "all"],
-    "steps": 2,
-    "encoders": ["clip", "dinov2"],
-    "images": {"train": 3, "trigger": 3, "alter": 4, "style": 2},
-    "sampling": {"steps": 2},
-}
-
-
-def lycoris(*arguments: str, **environment: str) -> subprocess.CompletedProcess:
-    return subprocess.run(
-        [sys.executable, "-m", "flows.cli", *arguments],
-        capture_output=True,
-        text=True,
-        cwd=ROOT,
-        env={**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", **environment},
-        timeout=900,
-        check=False,
-    )
-
-
-def result(done: subprocess.CompletedProcess) -> dict:
-    assert done.returncode == 0, done.stderr[-4000:]
-    return json.loads(done.stdout.splitlines()[-1])
+from tests.flows.tiny import ENVIRONMENT, ROOT, command, copy_concept, experiment, lycoris, result, steps
 
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
-    """A folder with one shipped concept as a user's data, and the tiny experiment."""
+    """A folder with one shipped concept as a user's data."""
     folder = tmp_path_factory.mktemp("study")
-    data = folder / "data"
-    copy_concept(data, "grumble")
-    (folder / "tiny.yaml").write_text(
-        yaml.safe_dump({**TINY, "data": str(data), "output": str(folder / "runs"), "workers": 2})
-    )
+    copy_concept(folder / "data", "grumble")
     return folder
 
 
-def copy_concept(data: Path, name: str) -> None:
-    entries = yaml.safe_load((pocket.PICTURES / "concepts.yaml").read_text())["concepts"]
-    category = entries[name]["category"]
-    shutil.copytree(pocket.PICTURES / category / name, data / category / name)
-    file = data / "concepts.yaml"
-    known = yaml.safe_load(file.read_text())["concepts"] if file.exists() else {}
-    file.write_text(yaml.safe_dump({"concepts": {**known, name: entries[name]}}))
+@pytest.fixture(scope="module")
+def study(place):
+    """The tiny experiment."""
+    return experiment(place)
 
 
 @pytest.fixture(scope="module")
-def first(place):
-    return lycoris("run", str(place / "tiny.yaml"), "--json")
+def first(study):
+    return lycoris("run", study, "--json")
 
 
 @pytest.fixture(scope="module")
@@ -151,43 +112,40 @@ def test_the_registered_model_draws(client):
     import mlflow
 
     model = mlflow.pyfunc.load_model("models:/grumble@champion")
-    pictures = model.predict(["a ohw creature", "a red cat"], params={"steps": 2})
+    pictures = model.predict(["a ohw bear", "a red cat"], params={"steps": 2})
     assert [picture.size for picture in pictures] == [(64, 64), (64, 64)]
-    again = model.predict(["a ohw creature"], params={"steps": 2})
+    again = model.predict(["a ohw bear"], params={"steps": 2})
     difference = ImageChops.difference(again[0], pictures[0])
     assert max(high for _, high in difference.getextrema()) <= 2
 
 
-def test_again_everything_is_cached_and_nothing_is_logged_twice(place, found, client):
+def test_again_everything_is_cached_and_nothing_is_logged_twice(study, found, client):
     before = len(client.search_runs([e.experiment_id for e in client.search_experiments()]))
-    done = lycoris("run", str(place / "tiny.yaml"), "--json")
+    done = lycoris("run", study, "--json")
     again = result(done)
     assert all(adapter["cached"] for adapter in again["adapters"])
     assert [a["run_id"] for a in again["adapters"]] == [a["run_id"] for a in found["adapters"]]
     assert [a["scores"] for a in again["adapters"]] == [a["scores"] for a in found["adapters"]]
-    steps = [line for line in done.stderr.splitlines() if line.lstrip()[:1].isdigit()]
-    assert steps
-    assert all(line.endswith("cached") for line in steps)
+    assert steps(done)
+    assert all(line.endswith("cached") for line in steps(done))
     assert len(client.search_runs([e.experiment_id for e in client.search_experiments()])) == before
 
 
-def test_a_new_concept_runs_only_its_own_stages(place, found):
+def test_a_new_concept_runs_only_its_own_stages(place, study, found):
     copy_concept(place / "data", "inky")
-    done = lycoris("run", str(place / "tiny.yaml"), "--json")
+    done = lycoris("run", study, "--json")
     grown = result(done)
     assert grown["data_version"] != found["data_version"]
     for adapter in grown["adapters"]:
         assert adapter["cached"] == (adapter["concept"] == "grumble")
-    steps = [line for line in done.stderr.splitlines() if line.lstrip()[:1].isdigit()]
-    assert all(line.endswith("cached") for line in steps if "grumble" in line)
-    assert not any(line.endswith("cached") for line in steps if "inky" in line)
+    assert all(line.endswith("cached") for line in steps(done) if "grumble" in line)
+    assert not any(line.endswith("cached") for line in steps(done) if "inky" in line)
 
 
-def test_ctrl_c_loses_nothing_that_was_finished(place, found):
-    command = [sys.executable, "-m", "flows.cli", "run", str(place / "tiny.yaml"), "--set", "seeds=7", "--json"]
-    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
+def test_ctrl_c_loses_nothing_that_was_finished(place, study, found):
+    arguments = ("run", study, "--set", "seeds=7", "--json")
     process = subprocess.Popen(
-        command, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True, start_new_session=True
+        command(*arguments), cwd=ROOT, env=ENVIRONMENT, stderr=subprocess.PIPE, text=True, start_new_session=True
     )
     for line in process.stderr:
         if "adapter  grumble" in line:
@@ -197,7 +155,6 @@ def test_ctrl_c_loses_nothing_that_was_finished(place, found):
     assert process.wait(timeout=120) == 130
     time.sleep(1)
     assert not list((place / "runs" / "store").glob("*/.*-*"))
-    done = lycoris(*command[3:])
+    done = lycoris(*arguments)
     assert {adapter["seed"] for adapter in result(done)["adapters"]} == {7}
-    steps = [line for line in done.stderr.splitlines() if "adapter  grumble" in line]
-    assert any(line.endswith("cached") for line in steps)
+    assert any(line.endswith("cached") for line in steps(done) if "adapter  grumble" in line)

@@ -75,7 +75,7 @@ def test_latents_are_white_so_that_the_scaling_factor_is_one():
     with torch.no_grad():
         latents = vae.encode(pictures).latent_dist.mean
     assert vae.config.scaling_factor == 1
-    assert latents.shape == (64, 16, 8, 8)
+    assert latents.shape == (64, 4, 16, 16)
     assert latents.mean().abs() < 0.15
     assert 0.7 < latents.std() < 1.3
 

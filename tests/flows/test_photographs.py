@@ -1,0 +1,42 @@
+"""Claims about a user's own photographs: large, of any shape, turned by the camera, without a word about them."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.flows.tiny import ROOT, experiment, lycoris, result
+
+PHOTOGRAPHS = ROOT.parent / "shared" / "data" / "dreambooth" / "toy" / "robot_toy"
+
+
+def save(picture: Image.Image, path: Path, orientation: int = 1) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    path.parent.mkdir(parents=True, exist_ok=True)
+    picture.save(path, quality=90, exif=exif)
+
+
+@pytest.fixture
+def data(tmp_path):
+    """Photographs where they are at hand, else gradients of the same sizes; one narrow, one wide, two turned."""
+    folder = tmp_path / "data" / "toys" / "robot toy"
+    found = sorted(PHOTOGRAPHS.glob("*.jpg"))[:4]
+    shades = np.linspace(0, 255, 1500, dtype=np.uint8)
+    drawn = [np.stack(np.meshgrid(shades, np.roll(shades, 400 * n), indexing="xy") * 2, -1)[..., :3] for n in range(4)]
+    pictures = [Image.open(path).convert("RGB") for path in found] or [Image.fromarray(one) for one in drawn]
+    for number, (picture, shape, orientation) in enumerate(
+        zip(pictures, ((1500, 1500), (600, 1400), (1400, 500), (1200, 900)), (1, 6, 1, 3), strict=False)
+    ):
+        save(picture.resize(shape), folder / f"IMG {number}.JPG", orientation)
+    return folder
+
+
+def test_photographs_run_without_a_word_about_them(tmp_path, data):
+    file = experiment(tmp_path, algorithms=["lokr"], captions=["adjusted"], encoders=["clip"])
+    done = lycoris("run", file, "--json")
+    (adapter,) = result(done)["adapters"]
+    assert adapter["concept"] == "robot toy"
+    assert "trigger" in done.stderr
+    assert set(adapter["scores"]) == set(adapter["base_scores"])

@@ -1,0 +1,74 @@
+"""A tiny experiment on shipped concepts, and the command as a user runs it."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from lycoris import pocket
+
+ROOT = Path(__file__).parents[2]
+ENVIRONMENT = {**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
+TINY: dict[str, Any] = {
+    "name": "tiny",
+    "algorithms": ["lora", "full"],
+    "captions": ["none", "all"],
+    "steps": 2,
+    "encoders": ["clip", "dinov2"],
+    "images": {"train": 3, "trigger": 3, "alter": 4, "style": 2},
+    "sampling": {"steps": 2},
+    "workers": 2,
+}
+
+
+def command(*arguments: str) -> list[str]:
+    return [sys.executable, "-m", "flows.cli", *arguments]
+
+
+def lycoris(*arguments: str, before: tuple[str, ...] = ()) -> subprocess.CompletedProcess:
+    """The command's output and exit status; `before` is a command that runs it."""
+    return subprocess.run(
+        [*before, *command(*arguments)],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        env=ENVIRONMENT,
+        timeout=900,
+        check=False,
+    )
+
+
+def result(done: subprocess.CompletedProcess) -> dict[str, Any]:
+    """The object that ``--json`` printed."""
+    assert done.returncode == 0, done.stderr[-4000:]
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def steps(done: subprocess.CompletedProcess) -> list[str]:
+    """The lines that tell of finished steps."""
+    return [line for line in done.stderr.splitlines() if line.lstrip()[:1].isdigit()]
+
+
+def copy_concept(data: Path, name: str) -> None:
+    """Put a shipped concept into a user's data folder."""
+    entries = yaml.safe_load((pocket.PICTURES / "concepts.yaml").read_text())["concepts"]
+    category = entries[name]["category"]
+    shutil.copytree(pocket.PICTURES / category / name, data / category / name)
+    file = data / "concepts.yaml"
+    known = yaml.safe_load(file.read_text())["concepts"] if file.exists() else {}
+    file.write_text(yaml.safe_dump({"concepts": {**known, name: entries[name]}}))
+
+
+def experiment(folder: Path, **changes: Any) -> str:
+    """The tiny experiment as a file in a folder, with its data and its output beside it."""
+    file = folder / "tiny.yaml"
+    values = {**TINY, "data": str(folder / "data"), "output": str(folder / "runs"), **changes}
+    file.write_text(yaml.safe_dump(values))
+    return str(file)
