@@ -65,7 +65,8 @@ def prefect_server(home: Path) -> Iterator[str]:
             "Choose another with `--set output=FOLDER`."
         ) from error
     os.environ.setdefault("PREFECT_HOME", str(Path(home).resolve()))
-    from prefect.settings import PREFECT_API_URL, PREFECT_LOGGING_TO_API_ENABLED, temporary_settings
+    from prefect.context import refresh_global_settings_context
+    from prefect.settings import PREFECT_API_URL
 
     given = PREFECT_API_URL.value()
     if given:
@@ -88,14 +89,15 @@ def prefect_server(home: Path) -> Iterator[str]:
         )
     added = {"PREFECT_API_URL": url, "PREFECT_LOGGING_TO_API_ENABLED": "false"}
     os.environ.update(added)  # nobody will read the logs of a server that goes away
+    refresh_global_settings_context()  # for all threads: one that knows no server starts a second one
     try:
         _wait(server, url, log)
-        with temporary_settings({PREFECT_API_URL: url, PREFECT_LOGGING_TO_API_ENABLED: False}):
-            yield url
-            EventsWorker.drain_all(timeout=10)  # else they are lost, loudly, when the server goes
+        yield url
+        EventsWorker.drain_all(timeout=10)  # else they are lost, loudly, when the server goes
     finally:
         for name in added:
             os.environ.pop(name, None)
+        refresh_global_settings_context()
         server.terminate()
         try:
             server.wait(timeout=10)
