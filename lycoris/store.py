@@ -182,7 +182,7 @@ class Store:
         return count
 
 
-def is_full_disk(error: BaseException) -> bool:
+def is_full_disk(error: BaseException | None) -> bool:
     """Whether an error, or one that it came from, says that a disk has no room left.
 
     Libraries say so in their own ways: safetensors and databases raise errors that are no `OSError`.

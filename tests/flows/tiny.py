@@ -32,10 +32,10 @@ def command(*arguments: str) -> list[str]:
     return [sys.executable, "-m", "flows.cli", *arguments]
 
 
-def lycoris(*arguments: str, before: tuple[str, ...] = ()) -> subprocess.CompletedProcess:
-    """The command's output and exit status; `before` is a command that runs it."""
+def lycoris(*arguments: str) -> subprocess.CompletedProcess:
+    """The command's output and exit status."""
     return subprocess.run(
-        [*before, *command(*arguments)],
+        command(*arguments),
         capture_output=True,
         text=True,
         cwd=ROOT,
