@@ -96,7 +96,8 @@ def customize(experiment: Experiment = Experiment()) -> dict[str, Any]:  # noqa:
             for strategy in experiment.captions
             for seed in experiment.seeds
         ]
-        shown.expect(len(captioned) * (3 + 2 * len(experiment.captions)) + 5 * len(cells))
+        own = 2 if experiment.images.train else 1  # the base's drawings of a strategy's captions, and their features
+        shown.expect(len(concepts) + len(captioned) * (2 + own * len(experiment.captions)) + 4 * len(cells))
         work = _start(place, experiment, models, captioned, cells)
         outcome = _finish(experiment, version, models, captioned, cells, work)
         study = results.study(

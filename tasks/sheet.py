@@ -42,7 +42,7 @@ def contact_sheet(
                 _fitted(picture.size, side), Image.Resampling.NEAREST if small else Image.Resampling.LANCZOS
             )
             sheet.paste(picture, (gap + column * (side + gap), gap + row * (side + gap)))
-    sheet.save(out, optimize=True)
+    sheet.save(out)
     return out
 
 
