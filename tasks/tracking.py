@@ -52,7 +52,24 @@ def server(output: Path) -> Server:
         return Server(uri, None)
     folder = (Path(output) / "mlflow").resolve()
     folder.mkdir(parents=True, exist_ok=True)
-    return Server(f"sqlite:///{folder.as_posix()}/mlflow.db", (folder / "artifacts").as_uri())
+    database = folder / "mlflow.db"
+    if not database.exists():
+        _make(database)
+    return Server(_sqlite(database), (folder / "artifacts").as_uri())
+
+
+def _sqlite(database: Path) -> str:
+    return f"sqlite:///{database.as_posix()}"
+
+
+def _make(database: Path) -> None:
+    """A new database, beside its place until it is whole: MLflow cannot go on with one it has half made."""
+    aside = database.with_name(f".{os.getpid()}-{database.name}")
+    try:
+        _client(Server(_sqlite(aside), None)).search_experiments(max_results=1)
+        os.replace(aside, database)
+    finally:
+        aside.unlink(missing_ok=True)
 
 
 def _client(place: Server) -> Any:
@@ -63,7 +80,7 @@ def _client(place: Server) -> Any:
     import mlflow
 
     for name in ("mlflow", "alembic"):
-        logging.getLogger(name).setLevel(logging.ERROR)
+        logging.getLogger(name).setLevel(logging.CRITICAL)  # what they log they also raise
     mlflow.set_tracking_uri(place.uri)
     mlflow.set_registry_uri(os.environ.get("MLFLOW_REGISTRY_URI", place.uri))
     return mlflow.MlflowClient()
