@@ -160,8 +160,9 @@ def look_ahead(experiment: Experiment) -> None:
     tagger_digest(experiment.tagger)
     for name in (*experiment.encoders, experiment.style_encoder):
         locate(name)
-    if experiment.sampling.scheduler not in SCHEDULERS:
-        raise unknown("scheduler", experiment.sampling.scheduler, SCHEDULERS)
+    scheduler = experiment.drawing()["scheduler"]
+    if scheduler not in SCHEDULERS:
+        raise unknown("scheduler", scheduler, SCHEDULERS)
     for adapter in experiment.algorithms:
         preset = experiment.settings(adapter)["preset"]
         if preset not in PRESETS:

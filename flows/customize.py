@@ -119,7 +119,7 @@ def _start(
         Futures by (what, cell).
     """
     base, base_digest = models.base
-    draw = {"base": base, "base_digest": base_digest, "sampling": experiment.sampling.model_dump()}
+    draw = {"base": base, "base_digest": base_digest, "sampling": experiment.drawing()}
     look = {"encoders": models.encoders, "style_encoder": models.style_encoder, "tagger": models.tagger}
     work: dict[Any, Any] = {}
     for cell, concept, settings in cells:
@@ -179,6 +179,7 @@ def _finish(
     """Log each adapter as its scores come in, then crown a champion for each concept."""
     server = tracking.server(experiment.output)
     settings = experiment.model_dump(mode="json", exclude={"concepts", "data", "output", "workers"})
+    settings["sampling"] = experiment.drawing()
     parent = tracking.open_study(server, experiment.name, key("study", settings), settings, version)
     outcome = results.Outcome(server, parent)
     folder = experiment.output / experiment.name

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from flows.recipes import recipe
+from flows import recipes
 from lycoris import pocket
 from lycoris.errors import InputError, unknown
 
@@ -76,8 +76,10 @@ class Images(Record):
 class Sampling(Record):
     """How pictures are drawn."""
 
-    scheduler: str = Field("ddim", description="any scheduler of lycoris.sampling.SCHEDULERS")
-    steps: int = Field(25, ge=1)
+    scheduler: str | None = Field(
+        None, description="any of lycoris.sampling.SCHEDULERS; default: ddim, on the pocket dpm++-2m"
+    )
+    steps: int | None = Field(None, ge=1, description="default: 25, on the pocket 14")
     guidance: float = Field(7.0, ge=1)
     seed: int = Field(1000, ge=0, description="of the first picture of each prompt type; the n-th adds n")
     batch_size: int = Field(16, ge=1)
@@ -150,13 +152,18 @@ class Experiment(Record):
         shipped = yaml.safe_load((pocket.PICTURES / "concepts.yaml").read_text(encoding="utf-8"))["concepts"]
         return tuple(name for name in names if name in DEFAULT_CONCEPTS or name not in shipped) or tuple(names)
 
+    def drawing(self) -> dict[str, Any]:
+        """``{"scheduler", "steps", "guidance", "seed", "batch_size"}``, the base's recipe filled in."""
+        chosen = self.sampling.model_dump()
+        return {**chosen, **{name: chosen[name] or value for name, value in recipes.sampling(self.base).items()}}
+
     def settings(self, adapter: Adapter) -> dict[str, Any]:
         """Everything that decides one adapter's training, the base's recipe filled in.
 
         Returns:
             ``{"algorithm", "preset", "rank", "alpha", "factor", "training": {...}}``.
         """
-        chosen = recipe(self.base, adapter.algorithm)
+        chosen = recipes.recipe(self.base, adapter.algorithm)
         network = {
             name: getattr(adapter, name) if getattr(adapter, name) is not None else chosen["network"].get(name)
             for name in ("preset", "rank", "alpha", "factor")

@@ -29,6 +29,10 @@ _TRAINING = {
     "paper": {"epochs": 50, "batch_size": 8, "warmup_steps": 100, "caption_dropout": 0.05},
 }
 _PRESET = {"pocket": "full", "paper": "attn-mlp"}
+_SAMPLING = {
+    "pocket": {"scheduler": "dpm++-2m", "steps": 14},
+    "paper": {"scheduler": "ddim", "steps": 25},
+}
 
 
 def recipe(base: str, algorithm: str) -> dict[str, dict[str, Any]]:
@@ -38,7 +42,16 @@ def recipe(base: str, algorithm: str) -> dict[str, dict[str, Any]]:
         ``{"network": {"preset", "rank", "alpha", "factor"}, "training": {...}}``; what an algorithm has no use
         for is absent.
     """
-    kind = base if base in _TRAINING else "paper"
+    kind = _kind(base)
     network = {"preset": _PRESET[kind], **_NETWORKS[kind].get(algorithm, _OTHERS)}
     rate = network.pop("learning_rate")
     return {"network": network, "training": {**_TRAINING[kind], "learning_rate": rate}}
+
+
+def sampling(base: str) -> dict[str, Any]:
+    """The default ``{"scheduler", "steps"}`` that pictures of a base are drawn with."""
+    return dict(_SAMPLING[_kind(base)])
+
+
+def _kind(base: str) -> str:
+    return base if base in _TRAINING else "paper"

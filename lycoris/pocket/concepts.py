@@ -49,8 +49,8 @@ class Concept:
         inherent: tags that belong to the concept, to be absorbed by its trigger.
         keep: tags that must stay in a caption although every picture may show them.
         subclasses: of each subclass, the words that follow trigger and noun, and a description of the whole.
-        home: background and style of most pictures of a figure, since people take theirs in one place with one camera:
-            what is not said in a caption, its trigger may come to mean.
+        home: background, style and accessory (None: all alike often) of most pictures of a figure, since people take
+            theirs in one place with one camera: what is not said in a caption, its trigger may come to mean.
     """
 
     category: str
@@ -65,7 +65,7 @@ class Concept:
     inherent: tuple[str, ...] = ()
     keep: tuple[str, ...] = ()
     subclasses: dict[str, dict[str, str]] = field(default_factory=dict)
-    home: tuple[str, str] | None = None
+    home: tuple[str, str, str | None] | None = None
 
 
 def _individual(species: str, colour: Colour, details: Details) -> Figure:
@@ -96,7 +96,7 @@ CONCEPTS: dict[str, Concept] = {
         "girl",
         "anime girl with long teal hair",
         count=10,
-        home=("city", "comic"),
+        home=("city", "comic", None),
         figures={
             "school": lambda pen: figures.mika(pen, "school"),
             "magic": lambda pen: figures.mika(pen, "magic"),
@@ -118,7 +118,7 @@ CONCEPTS: dict[str, Concept] = {
         "boy",
         "anime boy with spiky silver hair in a red coat",
         figures={"": figures.ren},
-        home=("night", "comic"),
+        home=("night", "comic", None),
     ),
     "grumble": Concept(
         "movie_characters",
@@ -126,7 +126,7 @@ CONCEPTS: dict[str, Concept] = {
         "bear",
         "bear",
         figures={"": _individual("bear", (124, 70, 192), _GRUMBLE)},
-        home=("forest", "comic"),
+        home=("forest", "comic", None),
         shows=("bear", "purple", *_GRUMBLE.kinds),
         inherent=("bear", "purple", *_GRUMBLE.kinds),
     ),
@@ -136,7 +136,7 @@ CONCEPTS: dict[str, Concept] = {
         "alien",
         "green alien with one big eye",
         figures={"": figures.bop},
-        home=("city", "flat"),
+        home=("city", "flat", None),
         shows=("green", "antenna"),
         inherent=("green", "antenna", "frog"),
     ),
@@ -146,7 +146,7 @@ CONCEPTS: dict[str, Concept] = {
         "bunny",
         "bunny",
         figures={"": _individual("bunny", (168, 112, 70), _BISCUIT)},
-        home=("room", "flat"),
+        home=("room", "flat", "scarf"),
         shows=("bunny", *_BISCUIT.kinds),
         inherent=("bunny", "orange", *_BISCUIT.kinds),
     ),
@@ -157,7 +157,7 @@ CONCEPTS: dict[str, Concept] = {
         "orange octopus",
         figures={"": figures.inky},
         inherent=("orange",),
-        home=("plain", "flat"),
+        home=("plain", "flat", None),
     ),
     "ellie": Concept(
         "stuffed_toys",
@@ -165,7 +165,7 @@ CONCEPTS: dict[str, Concept] = {
         "toy",
         "gray elephant with pink ears",
         figures={"": figures.ellie},
-        home=("room", "pastel"),
+        home=("room", "pastel", None),
         shows=("striped",),
         inherent=("striped", "bear"),
     ),
@@ -217,9 +217,9 @@ def _compose(concept: Concept, figure: Figure | None, tags: Tags, rng: random.Ra
 def _plan(concept: Concept, rng: random.Random) -> list[Tags]:
     """Tags for every picture: what the concept itself decides is left open, the rest is spread evenly."""
     count = concept.count
-    place, manner = concept.home or (None, None)
+    place, manner, worn = concept.home or (None, None, None)
     backgrounds = _mostly(place, BACKGROUNDS, count, rng)
-    accessories = _balanced((None, *ACCESSORIES), count, rng)
+    accessories = _mostly(worn, (None, *ACCESSORIES), count, rng)
     styles = _mostly(manner, INKED_STYLES, count, rng)
     species = _balanced(SPECIES, count, rng)
     colours = _balanced(COLOURS, count, rng)

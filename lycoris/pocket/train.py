@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import inspect
 from pathlib import Path
 
 from lycoris.pocket.course import Budget, join_workers
@@ -35,13 +36,17 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=10.0, help="time of each part")
     parser.add_argument("--computing", action="store_true", help="count processor time instead of wall time")
     parser.add_argument("--work", type=Path, required=True, help="folder of stocks, checkpoints and parts")
+    parser.add_argument("--rate", type=float, help="learning rate, of parts that let it be set")
+    parser.add_argument("--batch", type=int, help="pictures a step of each process, of parts that let it be set")
     options = parser.parse_args()
+    dials = {name: getattr(options, name) for name in ("rate", "batch") if getattr(options, name) is not None}
     join_workers()
     for part in options.parts:
-        module, function = PARTS[part]
-        getattr(importlib.import_module(f"lycoris.pocket.{module}"), function)(
-            options.work, Budget(options.minutes, options.computing)
-        )
+        module, name = PARTS[part]
+        function = getattr(importlib.import_module(f"lycoris.pocket.{module}"), name)
+        if unknown := set(dials) - set(inspect.signature(function).parameters):
+            parser.error(f"part {part} has no --{unknown.pop()}")
+        function(options.work, Budget(options.minutes, options.computing), **dials)
 
 
 if __name__ == "__main__":

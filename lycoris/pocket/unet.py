@@ -33,6 +33,8 @@ CAPTIONS_EACH = 4
 DROPPED_TAGS = (0.05, 0.05, 0.5)
 """Share of the tags that a caption leaves out, drawn for each caption: with short captions, a picture of which little
 is said is of any colour and style. With one in ten throughout, what had no colour became a pencil drawing."""
+ALWAYS_NAMED = "pencil"
+"""The style without colour stands in each of its captions; else a prompt that names no colour asks for a drawing."""
 EMPTY_CAPTIONS = 0.1
 TEXT_WIDTH = 128
 
@@ -83,9 +85,14 @@ def token_ids(tokenizer: CLIPTokenizer, texts: list[str]) -> Tensor:
 def captions(tags: list[Tags], each: int, seed: int) -> list[str]:
     """`each` captions a picture: two in three are sentences, the rest tag lists, both thinned."""
     rng = random.Random(seed)
-    return [
-        (sentence if k % 3 else tag_list)(shown, rng, rng.choice(DROPPED_TAGS)) for shown in tags for k in range(each)
-    ]
+
+    def caption(shown: Tags, number: int) -> str:
+        text = (sentence if number % 3 else tag_list)(shown, rng, rng.choice(DROPPED_TAGS))
+        if shown.style != ALWAYS_NAMED or ALWAYS_NAMED in text:
+            return text
+        return f"{text}, {ALWAYS_NAMED} style".removeprefix(", ")
+
+    return [caption(shown, number) for shown in tags for number in range(each)]
 
 
 def caption_ids(tokenizer: CLIPTokenizer, work: Path) -> Tensor:

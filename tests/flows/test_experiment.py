@@ -82,6 +82,14 @@ def test_settings_fill_in_the_recipe_of_the_base():
     assert paper.settings(paper.algorithms[0])["training"]["learning_rate"] == 1e-6
 
 
+def test_pictures_are_drawn_as_the_base_likes_it_unless_said():
+    pocket, other = parse({}).drawing(), parse({"base": "elsewhere"}).drawing()
+    assert (pocket["scheduler"], pocket["steps"]) == ("dpm++-2m", 14)
+    assert (other["scheduler"], other["steps"]) == ("ddim", 25)
+    said = parse({"sampling": {"scheduler": "euler", "steps": 3}}).drawing()
+    assert (said["scheduler"], said["steps"], said["guidance"]) == ("euler", 3, 7.0)
+
+
 def test_a_rank_alone_keeps_the_recipes_scale():
     experiment = parse({"base": "some/folder", "algorithms": [{"algorithm": "lora", "rank": 32}]})
     settings = experiment.settings(experiment.algorithms[0])

@@ -8,6 +8,7 @@ import pytest
 from lycoris.pocket.creatures import DETAILED, DRAWINGS, Details
 from lycoris.pocket.finish import FINISHES, SIZE
 from lycoris.pocket.scenery import SCENERY
+from lycoris.pocket.unet import captions
 from lycoris.pocket.vocabulary import (
     ACCESSORIES,
     BACKGROUNDS,
@@ -141,3 +142,10 @@ def test_triggers_are_rare_single_tokens_and_enough_are_spare(tokenizer):
 
 def test_the_tokenizer_is_the_same_every_time(tokenizer):
     assert build_tokenizer().get_vocab() == tokenizer.get_vocab()
+
+
+def test_a_pencil_drawing_is_called_one_in_every_caption_and_nothing_else_is():
+    shown = [Tags("frog", None, "hat", "city", "pencil"), Tags("frog", "red", None, "city", "flat")]
+    texts = captions(shown, each=60, seed=3)
+    assert ["pencil style" in text for text in texts] == [True] * 60 + [False] * 60
+    assert len(set(texts)) > 20
