@@ -11,10 +11,10 @@ from typing import Any
 # Learning rate, rank, alpha, factor.
 _NETWORKS: dict[str, dict[str, dict[str, Any]]] = {
     "pocket": {
-        "lora": {"rank": 8, "alpha": 8.0, "learning_rate": 3e-3},
-        "loha": {"rank": 4, "alpha": 4.0, "learning_rate": 3e-3},
-        "lokr": {"factor": 8, "learning_rate": 5e-3},
-        "full": {"learning_rate": 7e-4},
+        "lora": {"rank": 8, "alpha": 8.0, "learning_rate": 5e-3},
+        "loha": {"rank": 4, "alpha": 4.0, "learning_rate": 5e-3},
+        "lokr": {"factor": 8, "learning_rate": 7e-3},
+        "full": {"learning_rate": 1e-3},
     },
     "paper": {
         "lora": {"rank": 8, "alpha": 4.0, "learning_rate": 5e-4},
@@ -25,7 +25,14 @@ _NETWORKS: dict[str, dict[str, dict[str, Any]]] = {
 }
 _OTHERS = {"learning_rate": 5e-4}
 _TRAINING = {
-    "pocket": {"steps": 100, "batch_size": 6, "warmup_steps": 10, "caption_dropout": 0.05, "min_snr": 5.0},
+    "pocket": {
+        "steps": 140,
+        "batch_size": 6,
+        "schedule": "cosine",
+        "warmup_steps": 10,
+        "caption_dropout": 0.05,
+        "min_snr": 5.0,
+    },
     "paper": {"epochs": 50, "batch_size": 8, "warmup_steps": 100, "caption_dropout": 0.05},
 }
 _PRESET = {"pocket": "full", "paper": "attn-mlp"}
