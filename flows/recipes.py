@@ -26,7 +26,7 @@ _NETWORKS: dict[str, dict[str, dict[str, Any]]] = {
 _OTHERS = {"learning_rate": 5e-4}
 _TRAINING = {
     "pocket": {
-        "steps": 140,
+        "steps": 120,
         "batch_size": 6,
         "schedule": "cosine",
         "warmup_steps": 10,
