@@ -86,6 +86,15 @@ def _parser() -> argparse.ArgumentParser:
     convert.add_argument("target", type=Path)
     convert.add_argument("--format", default="lycoris", help="lycoris (default), peft, diffusers")
     convert.set_defaults(command=_convert)
+
+    analyze = commands.add_parser(
+        "analyze", help="what moves the scores of a table: ranks, effects, correlations, SHAP"
+    )
+    analyze.add_argument("metrics", type=Path, help="a study's scores.csv, or a table with a column Folder")
+    analyze.add_argument("--configs", type=Path, help="a table of what each configuration is (Config, Algo, ...)")
+    analyze.add_argument("--out", type=Path, required=True, help="a folder for tables and analysis.html")
+    analyze.add_argument("--json", action="store_true", help="print the result as one JSON object, last line of stdout")
+    analyze.set_defaults(command=_analyze)
     return parser
 
 
@@ -174,6 +183,21 @@ def _convert(arguments: argparse.Namespace) -> int:
 
     lycoris.convert(arguments.source, arguments.target, format=arguments.format)
     print(arguments.target)
+    return 0
+
+
+def _analyze(arguments: argparse.Namespace) -> int:
+    from flows.analyze import analyze_file
+    from lycoris.analysis.analysis import last_line
+    from lycoris.analysis.sentences import leading, sentences
+
+    command = " ".join(["lycoris", *sys.argv[1:]])
+    found = analyze_file(arguments.metrics, arguments.configs, arguments.out, command=command)
+    for line in [*found.notes, *sentences(found.effects), leading(found.leaders)]:
+        print(line)
+    print(arguments.out / "analysis.html", flush=True)
+    if arguments.json:
+        print(last_line(found))
     return 0
 
 

@@ -20,11 +20,30 @@ def scaled_ranks(values: Sequence[float | None], *, higher_is_better: bool) -> l
 
     Source: arXiv 2309.14859, section 5 (scaled rank within a category and class).
     """
-    series = pd.Series(list(values), dtype="float64")
-    ranks = series.rank(ascending=higher_is_better, method="average")
-    count = int(series.notna().sum())
-    scaled = (ranks - 1) / (count - 1) if count > 1 else ranks * 0 + 0.5
-    return [None if pd.isna(rank) else float(rank) for rank in scaled]
+    table = pd.DataFrame({"value": pd.Series(list(values), dtype="float64")})
+    ranks = ranks_within(table, pd.Series(0, index=table.index), {"value": higher_is_better})["value"]
+    return [None if pd.isna(rank) else float(rank) for rank in ranks]
+
+
+def ranks_within(values: pd.DataFrame, groups: pd.Series, higher_is_better: Mapping[str, bool]) -> pd.DataFrame:
+    """:func:`scaled_ranks` of every column, among the rows of one group.
+
+    Args:
+        values: scores, contestants by columns; NaN takes no part.
+        groups: the group of each row, with the index of ``values``.
+        higher_is_better: the direction of each column.
+
+    Returns:
+        A table like ``values``.
+    """
+    up = [name for name in values if higher_is_better[name]]
+    down = [name for name in values if not higher_is_better[name]]
+    parts = []
+    for names, ascending in ((up, True), (down, False)):
+        by = values[names].groupby(groups)
+        ranks, count = by.rank(ascending=ascending), by.transform("count")
+        parts.append(((ranks - 1) / (count - 1)).where(count > 1, ranks * 0 + 0.5))
+    return pd.concat(parts, axis=1)[list(values)]
 
 
 def dimension_ranks(rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:

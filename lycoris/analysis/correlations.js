@@ -1,0 +1,41 @@
+// How far measures agree: by what they differ in, and every two of them.
+const AGREE = { prompt_type: "prompt type", encoder: "encoder", resize_mode: "resize mode", metric: "metric" };
+const heat = { metric: "", prompt_type: "" };
+
+function drawAgreement() {
+  const { agreement } = data.correlations;
+  if (!agreement.length) return into("agreement", empty("There are no two measures that differ in one thing only."));
+  into("agreement", make("table", {},
+    make("thead", {}, make("tr", {}, ["Measures that differ only in", "Mean correlation", "Lowest", "Highest", "Pairs"].map((text, place) =>
+      make("th", { scope: "col", class: place ? "number" : null }, text)))),
+    make("tbody", {}, agreement.map((row) => make("tr", {}, make("th", { scope: "row" }, AGREE[row.differ]),
+      [row.correlation, row.lowest, row.highest].map((value) => make("td", { class: "number" }, number(value, 2))),
+      make("td", { class: "number" }, row.pairs))))));
+}
+
+const tint = (value) => (value === null ? "transparent"
+  : `color-mix(in srgb, ${value < 0 ? "var(--worse)" : "var(--accent)"} ${Math.round(Math.abs(value) * 85)}%, var(--panel))`);
+
+function drawHeat() {
+  const { measures: places, matrix } = data.correlations;
+  const every = places.map((place, row) => ({ measure: measures[place], row }));
+  const shown = every.filter(({ measure }) => Object.entries(heat).every(([name, value]) => !value || measure[name] === value));
+  const pick = (label, name) => picker(label, [["", "all"],
+    ...[...new Set(every.map(({ measure }) => measure[name]))].filter(Boolean).map((value) => [value, plain(value)])], heat[name],
+  (value) => {
+    heat[name] = value;
+    keepFocus(drawHeat);
+  }, `heat ${name}`);
+  into("correlation-tools", pick("Metric", "metric"), pick("Prompts", "prompt_type"),
+    make("span", { class: "count", role: "status" }, `${shown.length} measures`));
+  const many = shown.length > 27;
+  into("heat", shown.length < 2 ? empty("A correlation needs two measures.") : make("table", { class: many ? "heat many" : "heat" },
+    make("thead", {}, make("tr", {}, make("th", {}), shown.map(({ measure }) =>
+      make("th", { scope: "col" }, make("span", {}, measure.name))))),
+    make("tbody", {}, shown.map((one) => make("tr", {}, make("th", { scope: "row" }, one.measure.name),
+      shown.map((other) => {
+        const value = matrix[one.row][other.row];
+        return make("td", { style: `background: ${tint(value)}${Math.abs(value) > 0.6 ? "; color: var(--paper)" : ""}`,
+          title: `${one.measure.name}\n${other.measure.name}\n${number(value, 2)}` }, many ? "" : number(value, 2));
+      }))))));
+}

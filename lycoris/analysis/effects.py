@@ -1,0 +1,163 @@
+"""What one choice does: adapter settings that differ in one factor only, compared on the same pictures' concepts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Float
+from scipy import stats
+
+from lycoris.analysis.configurations import UNTOLD
+from lycoris.analysis.ranking import Ranking, over_groups
+from lycoris.report.scores import rank as title_place
+from lycoris.report.words import TITLES
+
+_REST = ("base", "strength")
+_CAPACITY = ("dim", "alpha", "factor")
+FACTORS: dict[str, tuple[str, ...]] = {
+    "algorithm": (*_REST, "preset", "captions", "capacity_level", "scale_level", "epoch"),
+    "preset": (*_REST, "algorithm", "captions", *_CAPACITY, "learning_rate", "epoch"),
+    "captions": (*_REST, "algorithm", "preset", *_CAPACITY, "learning_rate", "epoch"),
+    "capacity": (*_REST, "algorithm", "preset", "captions", "learning_rate", "epoch"),
+    "learning_rate": (*_REST, "algorithm", "preset", "captions", *_CAPACITY, "epoch"),
+    "epoch": (*_REST, "algorithm", "preset", "captions", *_CAPACITY, "learning_rate"),
+}
+"""Factor -> what must agree between two adapter settings that are compared. For algorithms the learning rate must, too:
+by its value where the two share one, otherwise by its place beside their defaults."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two levels of a factor with the pairs of arms that differ in nothing else; the larger level comes first."""
+
+    factor: str
+    level: Any
+    against: Any
+    pairs: list[tuple[int, int]]
+
+    def gaps(self, ranking: Ranking) -> Float[np.ndarray, "groups measures"]:
+        """`level` minus `against` in scaled rank, the mean over pairs; NaN where nothing was scored."""
+        level, against = (list(arms) for arms in zip(*self.pairs, strict=True))
+        gaps = ranking.cells[level] - ranking.cells[against]
+        known = ~np.isnan(gaps)
+        count = known.sum(axis=0)
+        return np.where(count > 0, np.where(known, gaps, 0.0).sum(axis=0) / np.maximum(count, 1), np.nan)
+
+
+def comparisons(arms: pd.DataFrame) -> list[Comparison]:
+    """Every pair of levels of every factor that some adapter settings of a table can tell apart.
+
+    Args:
+        arms: as in :class:`lycoris.analysis.ranking.Ranking`.
+    """
+    return [comparison for factor in FACTORS for comparison in _of_factor(arms, factor)]
+
+
+def _of_factor(arms: pd.DataFrame, factor: str) -> Iterator[Comparison]:
+    levels = [UNTOLD if pd.isna(level) or level == "" else level for level in arms[factor]]
+    places = dict(zip(levels, zip(arms["size"], arms["scale"], strict=True), strict=True))
+
+    def place(level: Any) -> tuple[Any, ...]:
+        if factor == "capacity":
+            return (level != UNTOLD, *places[level])
+        if isinstance(level, str):
+            return (level != UNTOLD, *title_place(TITLES if factor == "algorithm" else (), level))
+        return (True, float(level))
+
+    for other, one in combinations(sorted(set(levels), key=place), 2):
+        keys = list(FACTORS[factor])
+        if factor == "algorithm":
+            rates = [set(arms["learning_rate"][[level == name for level in levels]].dropna()) for name in (one, other)]
+            keys.append("learning_rate" if rates[0] & rates[1] else "rate_level")
+        matched: dict[tuple[str, ...], tuple[list[int], list[int]]] = {}
+        for arm, (level, key) in enumerate(zip(levels, arms[keys].astype(str).to_numpy(), strict=True)):
+            if level in (one, other):
+                matched.setdefault(tuple(key), ([], []))[level == one].append(arm)
+        pairs = [(a, b) for against, own in matched.values() for a in own for b in against]
+        if pairs:
+            yield Comparison(factor, _plain(one), _plain(other), pairs)
+
+
+def effects(ranking: Ranking) -> pd.DataFrame:
+    """The mean difference in scaled rank that each level of a factor makes against another.
+
+    A difference is taken between matched adapter settings in one group, averaged over them and then over groups.
+    Intervals are 95 % bootstraps over groups, the differences resampled as they are paired; `p` is that of a paired
+    t-test over groups, `q` the same after Benjamini and Hochberg's correction for all comparisons of the table.
+
+    Returns:
+        ``factor``, ``level``, ``against``, ``metric``, ``prompt_type``, ``encoder``, ``effect``, ``low``, ``high``,
+        ``p``, ``q``, the numbers of ``pairs`` and ``groups``. Each comparison stands there both ways round. None where
+        there is no such number: an interval needs two groups.
+    """
+    rows = []
+    for one in comparisons(ranking.arms):
+        by_group = one.gaps(ranking)
+        for place, measure in enumerate(ranking.measures):
+            mean = over_groups(by_group[:, place])
+            if mean is None:
+                continue
+            rows.append(
+                {
+                    **{"factor": one.factor, "level": one.level, "against": one.against},
+                    **{"metric": measure.metric, "prompt_type": measure.prompt_type, "encoder": measure.encoder},
+                    **{"effect": mean["mean"], "low": mean["low"], "high": mean["high"], "p": _p(by_group[:, place])},
+                    **{"q": None, "pairs": len(one.pairs), "groups": mean["groups"]},
+                }
+            )
+    table = pd.DataFrame(rows, columns=COLUMNS, dtype=object)
+    tested = [row for row in table.index if table["p"][row] is not None]
+    if tested:
+        corrected = stats.false_discovery_control(table.loc[tested, "p"].astype(float))
+        table.loc[tested, "q"] = pd.Series([float(q) for q in corrected], index=tested, dtype=object)
+    turned = table.assign(
+        level=table["against"], against=table["level"],
+        **{name: [None if value is None else -value for value in table[of]]
+           for name, of in (("effect", "effect"), ("low", "high"), ("high", "low"))},
+    )  # fmt: skip
+    return pd.concat([table, turned], ignore_index=True)
+
+
+COLUMNS = (
+    *("factor", "level", "against", "metric", "prompt_type", "encoder"),
+    *("effect", "low", "high", "p", "q", "pairs", "groups"),
+)
+
+
+def leaders(table: pd.DataFrame) -> pd.DataFrame:
+    """How many measures each algorithm leads: its effect against every other is above 0.
+
+    Args:
+        table: of :func:`effects`; means over encoders and metrics do not count.
+
+    Returns:
+        By algorithm: ``led``, ``shown`` (every interval leaves out 0), and ``measures``, of which there were.
+    """
+    single = table[(table["factor"] == "algorithm") & (table["encoder"] != "all")]
+    counts: dict[str, dict[str, int]] = {}
+    for _, own in single.groupby(["metric", "prompt_type", "encoder"]):
+        for name, against in own.groupby("level"):
+            entry = counts.setdefault(str(name), {"led": 0, "shown": 0, "measures": 0})
+            entry["measures"] += 1
+            entry["led"] += bool((against["effect"] > 0).all())
+            entry["shown"] += all(low is not None and low > 0 for low in against["low"])
+    return pd.DataFrame.from_dict(counts, orient="index", columns=["led", "shown", "measures"])
+
+
+def _plain(level: Any) -> Any:
+    """A level as JSON has it: whole numbers without a point."""
+    return int(level) if isinstance(level, float) and level.is_integer() else level
+
+
+def _p(values: np.ndarray) -> float | None:
+    known = values[~np.isnan(values)]
+    if len(known) < 2:
+        return None
+    if np.ptp(known) < 1e-9:  # all the same, but for rounding
+        return 1.0 if abs(known[0]) < 1e-9 else 0.0
+    return float(stats.ttest_1samp(known, 0.0).pvalue)

@@ -1,0 +1,145 @@
+"""Who ranks where: scaled ranks of every row of a table, and their means by adapter setting and group."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Float
+from scipy import stats
+
+from lycoris.analysis.configurations import NAMES, describe
+from lycoris.analysis.measures import Measure, means
+from lycoris.analysis.ranks import ranks_within
+from lycoris.analysis.tables import PLACE, Table
+from lycoris.metrics.intervals import Estimate, interval
+
+ARM = ("base", "strength", "config", "epoch")
+SHOWN = ("config", "base", "strength", "algorithm", "preset", "captions", "capacity", "learning_rate", "epoch")
+FEW = 5
+
+
+@dataclass(frozen=True, eq=False)
+class Ranking:
+    """Scaled ranks of a table.
+
+    Attributes:
+        rows: the table's rows, aggregates as well, with a column of scaled ranks for each measure.
+        arms: the adapter settings, one a row: a configuration of one base, at one strength, after one epoch.
+        groups: the (category, class, subclass) that means are taken over, as paths.
+        classes: the (category, class) of each group.
+        measures: the table's measures, then the means of `lycoris.analysis.measures.means`.
+        cells: the mean rank over seeds; NaN where nothing was scored.
+        seeds: the mean rank over groups of every seed.
+    """
+
+    rows: pd.DataFrame
+    arms: pd.DataFrame
+    groups: list[str]
+    classes: list[str]
+    measures: list[Measure]
+    cells: Float[np.ndarray, "arms groups measures"]
+    seeds: Float[np.ndarray, "arms seeds measures"]
+
+
+def rank(table: Table) -> Ranking:
+    """Scaled ranks within (category, class, subclass), over all adapters, seeds and epochs.
+
+    Source: arXiv 2309.14859, section 5. A group that is the mean of others in the table is ranked, too, but
+    left out of the means, so that no picture counts twice.
+    """
+    better = {name: measure.higher_is_better for name, measure in table.measures.items()}
+    ranks = ranks_within(table.scores, table.rows["group"], better)
+    kept = ~table.rows["aggregate"]
+    rows = table.rows[kept]
+
+    arm = rows.groupby(list(ARM), sort=False, dropna=False).ngroup()
+    groups = rows["group"].drop_duplicates().sort_values()
+    group = rows["group"].map({name: place for place, name in enumerate(groups)})
+    seed = rows["seed"].map({name: place for place, name in enumerate(sorted(rows["seed"].unique()))})
+    measures = list(table.measures.values())
+    values = ranks[kept].to_numpy()
+    every = [values]
+    averages = means(measures)
+    for parts in averages.values():
+        inner = [_mean(values[:, [measures.index(one) for one in part]]) for part in parts]
+        every.append(_mean(np.stack(inner, axis=1))[:, None])
+    values = np.concatenate(every, axis=1)
+
+    settings = rows[~arm.duplicated()]
+    arms = describe(settings[[*ARM, *(name for name in NAMES if name in rows and name not in ARM)]])
+    return Ranking(
+        rows=pd.concat([table.rows, ranks], axis=1),
+        arms=arms.reset_index(drop=True),
+        groups=list(groups),
+        classes=["/".join(filter(None, place)) for place in rows.loc[groups.index, list(PLACE[:2])].to_numpy()],
+        measures=[*measures, *averages],
+        cells=_gathered(values, arm.to_numpy(), group.to_numpy()),
+        seeds=_gathered(values, arm.to_numpy(), seed.to_numpy()),
+    )
+
+
+def summary(ranking: Ranking) -> pd.DataFrame:
+    """The mean rank of every adapter setting on every measure.
+
+    Returns:
+        ``config``, the settings, ``metric``, ``prompt_type``, ``encoder``; ``rank``, the mean over groups of the mean
+        over seeds; ``standard_error`` of the seeds' means; ``low`` and ``high``, a 95 % bootstrap
+        interval over groups; how many ``groups`` and ``seeds``. None where there is no such number.
+    """
+    rows = []
+    told = ranking.arms[list(SHOWN)].to_dict("records")
+    for place, measure in enumerate(ranking.measures):
+        named = {"metric": measure.metric, "prompt_type": measure.prompt_type, "encoder": measure.encoder}
+        for arm, settings in enumerate(told):
+            mean = over_groups(ranking.cells[arm, :, place])
+            if mean is None:
+                continue
+            seeds = ranking.seeds[arm, :, place]
+            seeds = seeds[~np.isnan(seeds)]
+            error = float(seeds.std(ddof=1) / np.sqrt(len(seeds))) if len(seeds) > 1 else None
+            rank = {"rank": mean["mean"], "standard_error": error, "low": mean["low"], "high": mean["high"]}
+            rows.append({**settings, **named, **rank, "groups": mean["groups"], "seeds": len(seeds)})
+    return pd.DataFrame(rows)
+
+
+def over_groups(values: Float[np.ndarray, " groups"]) -> dict[str, Any] | None:
+    """The mean over groups with its 95 % interval; None when there is no value.
+
+    The interval is a bootstrap. No resample of a handful of groups reaches as far as it should, so that below
+    `FEW` groups Student's interval stands in.
+
+    Returns:
+        ``mean``, ``low``, ``high`` (None for a single group) and the number of ``groups``.
+    """
+    known = values[~np.isnan(values)]
+    count = len(known)
+    if not count:
+        return None
+    mean = float(known.mean())
+    low, high = None, None
+    if count >= FEW:
+        low, high = interval(Estimate(mean, known - mean)) or (None, None)
+    elif count > 1:
+        reach = float(stats.t.ppf(0.975, count - 1) * known.std(ddof=1) / np.sqrt(count))
+        low, high = mean - reach, mean + reach
+    return {"mean": mean, "low": low, "high": high, "groups": count}
+
+
+def _mean(values: np.ndarray) -> np.ndarray:
+    """The mean along axis 1 of what is not NaN; NaN where nothing is left."""
+    known = ~np.isnan(values)
+    count = known.sum(axis=1)
+    return np.where(count > 0, np.where(known, values, 0.0).sum(axis=1) / np.maximum(count, 1), np.nan)
+
+
+def _gathered(values: np.ndarray, first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Means of the rows that share both places; NaN where there is none."""
+    shape = (first.max() + 1, second.max() + 1, values.shape[1])
+    total, count = np.zeros(shape), np.zeros(shape)
+    known = ~np.isnan(values)
+    np.add.at(total, (first, second), np.where(known, values, 0.0))
+    np.add.at(count, (first, second), known)
+    return np.where(count > 0, total / np.maximum(count, 1), np.nan)

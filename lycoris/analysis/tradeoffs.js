@@ -1,0 +1,102 @@
+// Mean ranks of two measures against each other, and the table of ranks.
+const ORDER = ["circle", "square", "triangle", "diamond"];
+const presets = [...new Set(data.arms.map((arm) => arm.preset))].sort();
+const presetShape = (preset) => ORDER[presets.indexOf(preset) % ORDER.length];
+const epochs = [...new Set(data.arms.map((arm) => arm.epoch))].filter((epoch) => epoch !== null).sort((a, b) => a - b);
+const captionsKnown = [...new Set(data.arms.map((arm) => arm.captions))].filter(Boolean).sort();
+const trade = { x: whole[0]?.place ?? 0, y: whole[1]?.place ?? Math.min(1, measures.length - 1),
+  epoch: epochs.length > 1 ? String(epochs.at(-1)) : "", captions: "" };
+const armName = (arm) => [titleOf.get(arm.algorithm) ?? arm.algorithm, arm.capacity === "default" ? "" : arm.capacity, arm.preset,
+  arm.learning_rate === null ? "" : `rate ${arm.learning_rate}`, arm.captions, arm.epoch === null ? "" : `epoch ${arm.epoch}`,
+  arm.strength].filter(Boolean).join(" · ");
+const armsShown = (view) => data.arms.map((arm, place) => ({ arm, ranks: data.ranks[place] })).filter(({ arm }) =>
+  (!view.epoch || String(arm.epoch) === view.epoch) && (!view.captions || arm.captions === view.captions));
+const armPickers = (view, redraw, prefix) => {
+  const change = (name) => (value) => {
+    view[name] = value;
+    keepFocus(redraw);
+  };
+  return [
+    epochs.length > 1 && picker("Epoch", [["", "all"], ...epochs.map((one) => [String(one), String(one)])], view.epoch, change("epoch"), `${prefix} epoch`),
+    captionsKnown.length > 1 && picker("Captions", [["", "all"], ...captionsKnown.map((one) => [one, one])], view.captions,
+      change("captions"), `${prefix} captions`),
+  ];
+};
+
+function drawTrade() {
+  const change = (axis) => (value) => {
+    trade[axis] = Number(value);
+    keepFocus(drawTrade);
+  };
+  into("trade-tools",
+    picker("Across", measureOptions(), String(trade.x), change("x"), "trade x"),
+    picker("Up", measureOptions(), String(trade.y), change("y"), "trade y"),
+    armPickers(trade, drawTrade, "trade"));
+  const points = armsShown(trade).map(({ arm, ranks }) => ({ arm, x: ranks[trade.x], y: ranks[trade.y] })).filter((point) => point.x && point.y);
+  if (!points.length) return into("trade-plot", empty("No configuration has both ranks."));
+  const [W, H, left, bottom, top, right] = [760, 520, 64, 52, 16, 20];
+  const px = (value) => left + Math.max(0, Math.min(1, value)) * (W - left - right);
+  const py = (value) => H - bottom - Math.max(0, Math.min(1, value)) * (H - bottom - top);
+  const grid = [0, 0.2, 0.4, 0.6, 0.8, 1];
+  const colour = (arm) => colourOf.get(arm.algorithm) ?? "var(--grey)";
+  const whisker = (a, b, c, d, arm) => draw("line", { x1: a, y1: b, x2: c, y2: d, stroke: colour(arm), class: "whisker faint" });
+  const [x, y] = [told(measures[trade.x]), told(measures[trade.y])];
+  const say = ([rank, low, high]) => `${number(rank, 2)} ${interval(low, high, 2)}`;
+  into("trade-plot",
+    make("div", { class: "legend" },
+      data.algorithms.map(([name, text]) => make("span", {}, draw("svg", { width: 14, height: 14, "aria-hidden": "true" },
+        draw("rect", { x: 1, y: 4, width: 12, height: 6, rx: 3, fill: colourOf.get(name) })), text)),
+      presets.length > 1 ? presets.map((name) => make("span", {}, draw("svg", { width: 14, height: 14, "aria-hidden": "true" },
+        mark(presetShape(name), 7, 7, 5, { fill: "var(--soft)" })), name || "not told")) : null),
+    draw("svg", { viewBox: `0 0 ${W} ${H}`, class: "plot", role: "img",
+      "aria-label": `${y} against ${x} of ${points.length} configurations; the same numbers stand in the table of ranks` },
+      grid.map((value) => [
+        draw("line", { x1: px(value), x2: px(value), y1: top, y2: H - bottom, class: "rule" }),
+        draw("text", { x: px(value), y: H - bottom + 18, "text-anchor": "middle" }, number(value, 1)),
+        draw("line", { x1: left, x2: W - right, y1: py(value), y2: py(value), class: "rule" }),
+        draw("text", { x: left - 8, y: py(value) + 4, "text-anchor": "end" }, number(value, 1))]),
+      draw("text", { x: W - right - 14, y: top + 20, class: "corner", "text-anchor": "middle" }, "★"),
+      draw("text", { x: (left + W - right) / 2, y: H - 10, "text-anchor": "middle", class: "axis" }, `${x}, mean scaled rank`),
+      draw("text", { x: 16, y: (top + H - bottom) / 2, "text-anchor": "middle", class: "axis",
+        transform: `rotate(-90 16 ${(top + H - bottom) / 2})` }, `${y}, mean scaled rank`),
+      points.length > 60 ? null : points.map((point) => draw("g", {},
+        point.x[1] === null ? null : whisker(px(point.x[1]), py(point.y[0]), px(point.x[2]), py(point.y[0]), point.arm),
+        point.y[1] === null ? null : whisker(px(point.x[0]), py(point.y[1]), px(point.x[0]), py(point.y[2]), point.arm))),
+      points.map((point) => draw("g", { class: "point" },
+        mark(presetShape(point.arm.preset), px(point.x[0]), py(point.y[0]), 6.5,
+          { fill: colour(point.arm), stroke: "var(--paper)", "stroke-width": 1.5 }),
+        draw("title", {}, `${armName(point.arm)}\n${point.arm.config}\n${x}: ${say(point.x)}\n${y}: ${say(point.y)}`)))));
+}
+
+const rankView = { shown: "", epoch: trade.epoch, captions: "" };
+const rankSort = { column: null, up: true };
+function drawRanks() {
+  const metrics = [...new Set(measures.filter((one) => one.metric !== one.dimension).map((one) => one.metric))];
+  const columns = rankView.shown ? placesOf((measure) => measure.metric === rankView.shown) : whole;
+  into("rank-tools",
+    picker("Shown", [["", "the dimensions"], ...metrics.map((name) => [name, plain(name)])], rankView.shown, (name) => {
+      Object.assign(rankView, { shown: name });
+      Object.assign(rankSort, { column: null });
+      keepFocus(drawRanks);
+    }, "rank shown"),
+    armPickers(rankView, drawRanks, "rank"));
+  const told = (name, label, numeric) => ({ label, numeric, value: (row) => row.arm[name], cell: (row) => String(row.arm[name] ?? "–") });
+  const heads = [
+    { label: "Configuration", value: (row) => row.arm.config },
+    { label: "Algorithm", value: (row) => titleOf.get(row.arm.algorithm) ?? row.arm.algorithm,
+      cell: (row) => [draw("svg", { class: "key", width: 14, height: 14, "aria-hidden": "true" },
+        mark(presetShape(row.arm.preset), 7, 7, 5, { fill: colourOf.get(row.arm.algorithm) ?? "currentColor" })),
+      titleOf.get(row.arm.algorithm) ?? row.arm.algorithm] },
+    told("preset", "Preset"), told("captions", "Captions"), told("capacity", "Capacity"), told("learning_rate", "Rate", true),
+    told("epoch", "Epoch", true),
+  ].filter((column) => ["Configuration", "Algorithm"].includes(column.label)
+    || new Set(data.arms.map((arm) => column.value({ arm }))).size > 1);
+  const cells = columns.map(({ measure, place }) => ({
+    label: rankView.shown ? [measure.prompt_type, measure.mean ? "mean" : measure.encoder].filter(Boolean).join(" ") : plain(measure.metric),
+    numeric: true, value: (row) => row.ranks[place]?.[0],
+    cell: (row) => (row.ranks[place] ? [make("b", {}, number(row.ranks[place][0], 2)), " ",
+      make("span", { class: "none" }, interval(row.ranks[place][1], row.ranks[place][2], 2))] : "–") }));
+  const all = [...heads, ...cells];
+  rankSort.column = all.find((column) => column.label === rankSort.column?.label) ?? null;
+  into("rank-table", sortable(all, armsShown(rankView), rankSort));
+}
