@@ -74,7 +74,7 @@ def pairs(found: Correlations) -> pd.DataFrame:
     for i, one in enumerate(found.measures):
         for j in range(i + 1, len(found.measures)):
             other = found.measures[j]
-            mean = over_groups(found.by_group[:, i, j])
+            mean = over_groups(found.by_group[:, i, j], least=-1.0)
             if mean is None:
                 continue
             ends = {"low": mean["low"], "high": mean["high"]}

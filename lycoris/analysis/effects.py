@@ -99,7 +99,7 @@ def effects(ranking: Ranking) -> pd.DataFrame:
     for one in comparisons(ranking.arms):
         by_group = one.gaps(ranking)
         for place, measure in enumerate(ranking.measures):
-            mean = over_groups(by_group[:, place])
+            mean = over_groups(by_group[:, place], least=-1.0)
             if mean is None:
                 continue
             rows.append(

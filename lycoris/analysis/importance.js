@@ -58,7 +58,8 @@ function drawSwarm() {
       order.map((entry, place) => {
         const y = top + row * place + row / 2;
         return [draw("text", { x: left - 12, y: y - 2, "text-anchor": "end", class: "axis" }, plain(entry.factor)),
-          draw("text", { x: left - 12, y: y + 13, "text-anchor": "end" }, `mean ${number(entry.size, 3)}`), swarm(entry, y)];
+          draw("text", { x: left - 12, y: y + 13, "text-anchor": "end" }, `mean ${number(entry.size, 3)}`),
+          draw("g", {}, swarm(entry, y))];
       })),
     order.filter(({ size }) => size > 0).map(({ factor }) => make("div", { class: "legend" },
       make("b", {}, plain(factor), STEPS[factor] ? make("span", { class: "none" }, `, ${STEPS[factor]}`) : null),

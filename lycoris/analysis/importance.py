@@ -59,7 +59,7 @@ def features(arms: pd.DataFrame) -> pd.DataFrame:
         ``algorithm``, ``preset``, ``captions`` and ``base`` as words; ``learning_rate`` and ``capacity`` as steps
         above the default; ``scale`` (alpha / dim) and ``epoch`` as they are.
     """
-    whole = (arms["algorithm"] == "full") & arms["size"].isna()
+    whole = (arms["algorithm"] == "full") & arms["size"].isna() & (arms["capacity_level"].nunique() > 1)
     top = arms["capacity_level"].max() + 1  # native fine-tuning has the largest capacity there is
     table = pd.DataFrame(
         {
@@ -147,7 +147,7 @@ def levels(ranking: Ranking, found: list[Importance]) -> pd.DataFrame:
     Returns:
         ``factor``, ``level``, ``metric``, ``prompt_type``, ``encoder``; ``shap``, the mean SHAP value of adapter
         settings at that level, in scaled rank; ``importance``, the mean absolute SHAP value of the factor; ``r2``
-        held out; ``explained``: False where the model says nothing about classes it has not seen, and its values nothing.
+        held out; ``explained``: False where the model, and so its values, say nothing about classes it has not seen.
     """
     shown = features(ranking.arms)
     rows = []

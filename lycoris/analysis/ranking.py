@@ -94,7 +94,7 @@ def summary(ranking: Ranking) -> pd.DataFrame:
     for place, measure in enumerate(ranking.measures):
         named = {"metric": measure.metric, "prompt_type": measure.prompt_type, "encoder": measure.encoder}
         for arm, settings in enumerate(told):
-            mean = over_groups(ranking.cells[arm, :, place])
+            mean = over_groups(ranking.cells[arm, :, place], least=0.0)
             if mean is None:
                 continue
             seeds = ranking.seeds[arm, :, place]
@@ -105,11 +105,15 @@ def summary(ranking: Ranking) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def over_groups(values: Float[np.ndarray, " groups"]) -> dict[str, Any] | None:
+def over_groups(values: Float[np.ndarray, " groups"], least: float) -> dict[str, Any] | None:
     """The mean over groups with its 95 % interval; None when there is no value.
 
     The interval is a bootstrap. No resample of a handful of groups reaches as far as it should, so that below
-    `FEW` groups Student's interval stands in.
+    `FEW` groups Student's interval stands in. Either is cut to the range of the values.
+
+    Args:
+        values: one a group; NaN where there is none.
+        least: the smallest value there can be; the largest is 1.
 
     Returns:
         ``mean``, ``low``, ``high`` (None for a single group) and the number of ``groups``.
@@ -125,6 +129,8 @@ def over_groups(values: Float[np.ndarray, " groups"]) -> dict[str, Any] | None:
     elif count > 1:
         reach = float(stats.t.ppf(0.975, count - 1) * known.std(ddof=1) / np.sqrt(count))
         low, high = mean - reach, mean + reach
+    if low is not None and high is not None:
+        low, high = max(low, least), min(high, 1.0)
     return {"mean": mean, "low": low, "high": high, "groups": count}
 
 

@@ -17,8 +17,8 @@ const armPickers = (view, redraw, prefix) => {
     keepFocus(redraw);
   };
   return [
-    epochs.length > 1 && picker("Epoch", [["", "all"], ...epochs.map((one) => [String(one), String(one)])], view.epoch, change("epoch"), `${prefix} epoch`),
-    captionsKnown.length > 1 && picker("Captions", [["", "all"], ...captionsKnown.map((one) => [one, one])], view.captions,
+    epochs.length > 1 && picker("Epoch", [["", "every one"], ...epochs.map((one) => [String(one), String(one)])], view.epoch, change("epoch"), `${prefix} epoch`),
+    captionsKnown.length > 1 && picker("Captions", [["", "every one"], ...captionsKnown.map((one) => [one, one])], view.captions,
       change("captions"), `${prefix} captions`),
   ];
 };
@@ -35,9 +35,13 @@ function drawTrade() {
   const points = armsShown(trade).map(({ arm, ranks }) => ({ arm, x: ranks[trade.x], y: ranks[trade.y] })).filter((point) => point.x && point.y);
   if (!points.length) return into("trade-plot", empty("No configuration has both ranks."));
   const [W, H, left, bottom, top, right] = [760, 520, 64, 52, 16, 20];
-  const px = (value) => left + Math.max(0, Math.min(1, value)) * (W - left - right);
-  const py = (value) => H - bottom - Math.max(0, Math.min(1, value)) * (H - bottom - top);
-  const grid = [0, 0.2, 0.4, 0.6, 0.8, 1];
+  const span = (axis) => [Math.max(0, Math.min(...points.map((point) => point[axis][0])) - 0.1),
+    Math.min(1, Math.max(...points.map((point) => point[axis][0])) + 0.1)];
+  const [xs, ys] = [span("x"), span("y")];
+  const within = (value, [low, high]) => (Math.max(low, Math.min(high, value)) - low) / (high - low);
+  const px = (value) => left + within(value, xs) * (W - left - right);
+  const py = (value) => H - bottom - within(value, ys) * (H - bottom - top);
+  const [tx, ty] = [ticks(...xs, 6), ticks(...ys, 6)];
   const colour = (arm) => colourOf.get(arm.algorithm) ?? "var(--grey)";
   const whisker = (a, b, c, d, arm) => draw("line", { x1: a, y1: b, x2: c, y2: d, stroke: colour(arm), class: "whisker faint" });
   const [x, y] = [told(measures[trade.x]), told(measures[trade.y])];
@@ -50,11 +54,12 @@ function drawTrade() {
         mark(presetShape(name), 7, 7, 5, { fill: "var(--soft)" })), name || "not told")) : null),
     draw("svg", { viewBox: `0 0 ${W} ${H}`, class: "plot", role: "img",
       "aria-label": `${y} against ${x} of ${points.length} configurations; the same numbers stand in the table of ranks` },
-      grid.map((value) => [
+      tx.values.map((value) => [
         draw("line", { x1: px(value), x2: px(value), y1: top, y2: H - bottom, class: "rule" }),
-        draw("text", { x: px(value), y: H - bottom + 18, "text-anchor": "middle" }, number(value, 1)),
+        draw("text", { x: px(value), y: H - bottom + 18, "text-anchor": "middle" }, number(value, tx.digits))]),
+      ty.values.map((value) => [
         draw("line", { x1: left, x2: W - right, y1: py(value), y2: py(value), class: "rule" }),
-        draw("text", { x: left - 8, y: py(value) + 4, "text-anchor": "end" }, number(value, 1))]),
+        draw("text", { x: left - 8, y: py(value) + 4, "text-anchor": "end" }, number(value, ty.digits))]),
       draw("text", { x: W - right - 14, y: top + 20, class: "corner", "text-anchor": "middle" }, "★"),
       draw("text", { x: (left + W - right) / 2, y: H - 10, "text-anchor": "middle", class: "axis" }, `${x}, mean scaled rank`),
       draw("text", { x: 16, y: (top + H - bottom) / 2, "text-anchor": "middle", class: "axis",

@@ -1,0 +1,201 @@
+"""Claims about scaled ranks and effects of a whole table, against slow loops that read the files for themselves."""
+
+from __future__ import annotations
+
+import csv
+import math
+import re
+from statistics import mean, stdev
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from lycoris.analysis.effects import comparisons, effects, leaders
+from lycoris.analysis.ranking import over_groups, rank, summary
+
+NAMES = {"in": "train", "out": "alter"}
+
+
+@pytest.fixture(scope="session")
+def ranking(table):
+    return rank(table)
+
+
+@pytest.fixture(scope="session")
+def slow(files):
+    """(configuration, seed, epoch) -> path -> column -> rank, by counting who is worse."""
+    with files[0].open() as file:
+        rows = list(csv.DictReader(file))
+    scores = {}
+    for row in rows:
+        run, _, path = row.pop("Folder").partition("/")
+        config, seed, epoch = re.fullmatch(r".*?(exp-.+?)-([a-c])(?:-(\d+))?", run).groups()
+        scores.setdefault(path, {})[config, seed, int(epoch or 50)] = {
+            name: float(value) for name, value in row.items()
+        }
+    ranks = {}
+    for path, own in scores.items():
+        for column in next(iter(own.values())):
+            sign = -1 if column.startswith("Squared Centroid Distance") else 1
+            values = {key: sign * entry[column] for key, entry in own.items()}
+            for key, value in values.items():
+                worse = sum(other < value for other in values.values())
+                alike = sum(other == value for other in values.values()) - 1
+                place = (worse + alike / 2) / (len(values) - 1)
+                ranks.setdefault(key, {}).setdefault(path, {})[column] = place
+    return ranks
+
+
+def measure(column: str) -> str:
+    """The name of a published column's measure."""
+    parts = re.fullmatch(r"([A-Za-z ]+?)(?: \(([^)]+)\))? \((in|out|trigger)\)", column)
+    metric, encoder, prompts = parts.groups()
+    name = f"{metric.lower().replace(' ', '_')}/{NAMES.get(prompts, prompts)}"
+    return f"{name}/{encoder}" if encoder else name
+
+
+def leaves(slow) -> list[str]:
+    paths = {path for own in slow.values() for path in own}
+    return sorted(path for path in paths if path and not any(other.startswith(f"{path}/") for other in paths))
+
+
+def test_every_rank_is_the_one_that_counting_gives(ranking, slow):
+    seen = 0
+    for row in ranking.rows.to_dict("records"):
+        expected = slow[row["config"], row["seed"], int(row["epoch"])][row["group"]]
+        for column, value in expected.items():
+            assert row[measure(column)] == pytest.approx(value, abs=1e-12)
+            seen += 1
+    assert seen == sum(len(entry) for own in slow.values() for entry in own.values())
+
+
+def test_means_leave_out_the_means_that_the_table_holds(ranking, slow):
+    assert ranking.groups == leaves(slow)
+    assert all(path.count("/") <= 1 for path in ranking.classes)
+
+
+def test_mean_rank_and_standard_error_are_the_papers(ranking, slow):
+    paths = leaves(slow)
+    found = summary(ranking).to_dict("records")
+    single = [row for row in found if row["encoder"] != "all"]
+    for row in single[:: max(1, len(single) // 40)]:
+        name = "/".join(part for part in (row["metric"], row["prompt_type"], row["encoder"]) if part)
+        seeds = []
+        for (config, _, epoch), own in slow.items():
+            if (config, epoch) == (row["config"], row["epoch"]):
+                [column] = [column for column in own[paths[0]] if measure(column) == name]
+                seeds.append(mean(own[path][column] for path in paths))
+        assert row["rank"] == pytest.approx(mean(seeds), abs=1e-12)
+        assert row["standard_error"] == pytest.approx(stdev(seeds) / math.sqrt(len(seeds)), abs=1e-12)
+        assert row["low"] <= row["rank"] <= row["high"]
+
+
+def test_an_effect_is_the_mean_difference_of_matched_configurations(ranking, slow, files):
+    """Loops over configurations, seeds, epochs and groups, for two factors whose match is plain to see."""
+    with files[1].open() as file:
+        settings = {row["Config"]: row for row in csv.DictReader(file)}
+    fixed = {
+        "captions": ("Algo", "Preset", "Lr", "Dim", "Alpha", "Factor"),
+        "preset": ("Algo", "Caption", "Lr", "Dim", "Alpha", "Factor"),
+    }
+    named = {"captions": "Caption", "preset": "Preset"}
+    strategies = {".txt": "adjusted", ".txtdb": "none", ".txttags": "all"}
+    paths = leaves(slow)
+    checked = 0
+    for row in effects(ranking).to_dict("records"):
+        if row["factor"] not in fixed or row["encoder"] == "all":
+            continue
+        name = "/".join(part for part in (row["metric"], row["prompt_type"], row["encoder"]) if part)
+        [column] = [column for column in next(iter(slow.values()))[paths[0]] if measure(column) == name]
+        pairs = []
+        epochs = {epoch for _, _, epoch in slow}
+        for one in {config for config, _, _ in slow}:
+            for other in {config for config, _, _ in slow}:
+                levels = [settings[config][named[row["factor"]]] for config in (one, other)]
+                levels = [strategies.get(level, level) for level in levels]
+                alike = all(settings[one][key] == settings[other][key] for key in fixed[row["factor"]])
+                if alike and levels == [row["level"], row["against"]]:
+                    pairs += [(one, other, epoch) for epoch in epochs]
+        assert len(pairs) == row["pairs"]
+        differences = [
+            mean(slow[one, seed, epoch][path][column] for seed in seeds_of(slow, one))
+            - mean(slow[other, seed, epoch][path][column] for seed in seeds_of(slow, other))
+            for one, other, epoch in pairs
+            for path in paths
+        ]
+        assert row["effect"] == pytest.approx(mean(differences), abs=1e-12)
+        checked += 1
+    assert checked > 5
+
+
+def seeds_of(slow, config):
+    return {seed for name, seed, _ in slow if name == config}
+
+
+def test_an_effect_stands_both_ways_round(ranking):
+    found = effects(ranking)
+    key = ["factor", "metric", "prompt_type", "encoder"]
+    there = {
+        (*row[:4], row[4], row[5]): row[6:]
+        for row in found[[*key, "level", "against", "effect", "low", "high"]].to_numpy()
+    }
+    assert len(there) == len(found)
+    for (*same, level, against), (effect, low, high) in there.items():
+        assert there[(*same, against, level)] == pytest.approx((-effect, -high, -low))
+
+
+def test_intervals_are_about_as_wide_as_students():
+    values = np.random.default_rng(1).normal(0.1, 0.2, size=40)
+    found = over_groups(values, least=-1.0)
+    low, high = stats.t.interval(0.95, 39, values.mean(), stats.sem(values))
+    assert found["high"] - found["low"] == pytest.approx(high - low, rel=0.1)
+    assert found["mean"] == pytest.approx(values.mean())
+
+
+def test_few_groups_get_students_interval_and_one_gets_none():
+    values = np.array([0.1, 0.2, np.nan, 0.15])
+    known = values[~np.isnan(values)]
+    found = over_groups(values, least=-1.0)
+    assert (found["low"], found["high"]) == pytest.approx(stats.t.interval(0.95, 2, known.mean(), stats.sem(known)))
+    assert found["groups"] == 3
+    assert over_groups(np.array([0.3]), least=-1.0) == {"mean": 0.3, "low": None, "high": None, "groups": 1}
+    assert over_groups(np.array([np.nan]), least=-1.0) is None
+
+
+def test_correction_is_that_of_benjamini_and_hochberg(ranking):
+    found = effects(ranking)
+    half = found.iloc[: len(found) // 2]  # each comparison once
+    p = half["p"].astype(float).to_numpy()
+    order = np.argsort(p)
+    q, least = np.empty(len(p)), 1.0
+    for place in range(len(p) - 1, -1, -1):
+        least = min(least, p[order[place]] * len(p) / (place + 1))
+        q[order[place]] = least
+    np.testing.assert_allclose(half["q"].astype(float), q)
+
+
+def test_pairs_differ_in_nothing_but_their_factor(ranking):
+    arms = ranking.arms
+    for one in comparisons(arms):
+        for a, b in one.pairs:
+            for name in ("preset", "captions", "epoch", "algorithm"):
+                if name != one.factor:
+                    assert arms[name][a] == arms[name][b]
+            if one.factor not in ("capacity", "algorithm"):
+                assert arms["capacity"][a] == arms["capacity"][b]
+            if one.factor == "algorithm":
+                assert arms["capacity_level"][a] == arms["capacity_level"][b]
+                if "full" not in (one.level, one.against):
+                    assert arms["learning_rate"][a] == arms["learning_rate"][b]
+
+
+def test_who_leads_is_counted_from_the_effects(ranking):
+    found = effects(ranking)
+    single = found[(found["factor"] == "algorithm") & (found["encoder"] != "all")]
+    for name, row in leaders(found).iterrows():
+        led = 0
+        for _, own in single[single["level"] == name].groupby(["metric", "prompt_type", "encoder"]):
+            led += all(effect > 0 for effect in own["effect"])
+        assert row["led"] == led
+        assert row["shown"] <= row["led"] <= row["measures"]
