@@ -122,7 +122,7 @@ def describe(arms: pd.DataFrame) -> pd.DataFrame:
     dim = arms["dim"].where(arms["dim"] < UNDECOMPOSED)
     kronecker = arms["factor"].notna()
     arms["size"] = (-arms["factor"]).where(kronecker, dim)
-    arms["scale"] = (arms["alpha"] / dim).where(dim.notna(), 1.0)
+    arms["scale"] = (arms["alpha"] / dim).where(dim.notna() | ~kronecker, 1.0)
     arms["capacity"] = [
         ", ".join(f"{name} {value:g}" for name, value in said if not pd.isna(value))
         for said in (

@@ -72,7 +72,7 @@ def _label(first: pd.DataFrame) -> pd.Series:
 
 def _settings(first: pd.DataFrame, path: Path, known: pd.DataFrame | None) -> pd.DataFrame:
     """What is told of each adapter: by its label, by columns of its own, and by the configurations."""
-    spelt = pd.DataFrame([_spelt(label) for label in first["algorithm"]], index=first.index)
+    spelt = pd.DataFrame([_spelt(label) for label in first["algorithm"]], index=first.index).fillna("")
     told = chosen(pd.concat([spelt, first[[n for n in first if n in ADAPTER and n not in spelt]]], axis=1), path)
     if known is None:
         return told

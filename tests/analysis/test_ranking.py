@@ -23,6 +23,11 @@ def ranking(table):
 
 
 @pytest.fixture(scope="session")
+def found(ranking):
+    return effects(ranking)
+
+
+@pytest.fixture(scope="session")
 def slow(files):
     """(configuration, seed, epoch) -> path -> column -> rank, by counting who is worse."""
     with files[0].open() as file:
@@ -91,7 +96,7 @@ def test_mean_rank_and_standard_error_are_the_papers(ranking, slow):
         assert row["low"] <= row["rank"] <= row["high"]
 
 
-def test_an_effect_is_the_mean_difference_of_matched_configurations(ranking, slow, files):
+def test_an_effect_is_the_mean_difference_of_matched_configurations(found, slow, files):
     """Loops over configurations, seeds, epochs and groups, for two factors whose match is plain to see."""
     with files[1].open() as file:
         settings = {row["Config"]: row for row in csv.DictReader(file)}
@@ -103,7 +108,7 @@ def test_an_effect_is_the_mean_difference_of_matched_configurations(ranking, slo
     strategies = {".txt": "adjusted", ".txtdb": "none", ".txttags": "all"}
     paths = leaves(slow)
     checked = 0
-    for row in effects(ranking).to_dict("records"):
+    for row in found.to_dict("records"):
         if row["factor"] not in fixed or row["encoder"] == "all":
             continue
         name = "/".join(part for part in (row["metric"], row["prompt_type"], row["encoder"]) if part)
@@ -133,8 +138,7 @@ def seeds_of(slow, config):
     return {seed for name, seed, _ in slow if name == config}
 
 
-def test_an_effect_stands_both_ways_round(ranking):
-    found = effects(ranking)
+def test_an_effect_stands_both_ways_round(found):
     key = ["factor", "metric", "prompt_type", "encoder"]
     there = {
         (*row[:4], row[4], row[5]): row[6:]
@@ -163,8 +167,7 @@ def test_few_groups_get_students_interval_and_one_gets_none():
     assert over_groups(np.array([np.nan]), least=-1.0) is None
 
 
-def test_correction_is_that_of_benjamini_and_hochberg(ranking):
-    found = effects(ranking)
+def test_correction_is_that_of_benjamini_and_hochberg(found):
     half = found.iloc[: len(found) // 2]  # each comparison once
     p = half["p"].astype(float).to_numpy()
     order = np.argsort(p)
@@ -190,8 +193,7 @@ def test_pairs_differ_in_nothing_but_their_factor(ranking):
                     assert arms["learning_rate"][a] == arms["learning_rate"][b]
 
 
-def test_who_leads_is_counted_from_the_effects(ranking):
-    found = effects(ranking)
+def test_who_leads_is_counted_from_the_effects(found):
     single = found[(found["factor"] == "algorithm") & (found["encoder"] != "all")]
     for name, row in leaders(found).iterrows():
         led = 0
