@@ -1,0 +1,142 @@
+"""Claims about SHAP values and about which measures agree."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from lycoris.analysis import importance
+from lycoris.analysis.correlations import agreement, correlate, differ, pairs
+from lycoris.analysis.measures import from_column
+from lycoris.analysis.ranking import rank
+
+
+@pytest.fixture(scope="session")
+def ranking(table):
+    return rank(table)
+
+
+def test_correlations_are_spearmans_within_groups(table, ranking):
+    found = correlate(ranking)
+    kept = ~table.rows["aggregate"]
+    names = [one.name for one in found.measures]
+    for first, second in ((0, 1), (0, len(names) - 1), (1, len(names) // 2)):
+        slow = []
+        for group in ranking.groups:
+            own = table.scores[kept & (table.rows["group"] == group)]
+            turn = [1 if found.measures[place].higher_is_better else -1 for place in (first, second)]
+            slow.append(stats.spearmanr(turn[0] * own[names[first]], turn[1] * own[names[second]]).statistic)
+        assert found.matrix[first, second] == pytest.approx(np.mean(slow), abs=1e-9)
+    np.testing.assert_allclose(found.matrix, found.matrix.T)
+    np.testing.assert_allclose(np.diag(found.matrix), 1.0)
+
+
+def test_every_two_measures_stand_once_with_an_interval(ranking):
+    found = correlate(ranking)
+    table = pairs(found)
+    count = len(found.measures)
+    assert len(table) == count * (count - 1) // 2
+    assert ((table["low"] <= table["correlation"]) & (table["correlation"] <= table["high"])).all()
+
+
+def test_resize_modes_agree_more_than_prompt_types(ranking):
+    found = agreement(pairs(correlate(ranking)))
+    assert found.loc["resize_mode", "correlation"] > 0.8
+    assert (found["lowest"] <= found["highest"]).all()
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "said"),
+    [
+        ("Image Similarity (a-crop) (in)", "Image Similarity (a-padding) (in)", "resize_mode"),
+        ("Image Similarity (a-crop) (in)", "Image Similarity (b-crop) (in)", "encoder"),
+        ("Image Similarity (a-crop) (in)", "Image Similarity (a-crop) (out)", "prompt_type"),
+        ("Image Similarity (a-crop) (in)", "Squared Centroid Distance (a-crop) (in)", "metric"),
+        ("Image Similarity (a-crop) (in)", "Vendi (a) (in)", "metric"),
+        ("Image Similarity (a-crop) (in)", "Text Similarity (in)", "metric"),
+        ("Image Similarity (a-crop) (in)", "Vendi (b) (in)", "several"),
+        ("Image Similarity (a-crop) (in)", "Text Similarity (out)", "several"),
+    ],
+)
+def test_what_two_measures_differ_in(one, other, said):
+    assert differ(from_column(one), from_column(other)) == said
+    assert differ(from_column(other), from_column(one)) == said
+
+
+@pytest.fixture(scope="module")
+def models(ranking):
+    pytest.importorskip("catboost")
+    few = [place for place, one in enumerate(ranking.measures) if one.name in ranking.rows][-3:]
+    kept = type(ranking)(**{**vars(ranking), "measures": [ranking.measures[place] for place in few],
+                            "cells": ranking.cells[:, :, few], "seeds": ranking.seeds[:, :, few]})  # fmt: skip
+    return kept, importance.explain(kept)
+
+
+def test_shap_values_add_up_to_the_prediction(models):
+    ranking, found = models
+    assert len(found) == 3
+    for place, one in enumerate(found):
+        mean = np.nanmean(ranking.cells[:, :, place], axis=1)
+        guess = one.values.sum(axis=1) + mean.mean()
+        assert np.corrcoef(guess, mean)[0, 1] > 0.95
+        assert np.abs(guess - mean).mean() < np.abs(mean - mean.mean()).mean()
+
+
+def test_held_out_r2_is_that_of_classes_not_seen(models):
+    """The folds once more by hand: fit a model without a fold's classes, and predict their ranks."""
+    import catboost
+
+    ranking, found = models
+    shown = importance.features(ranking.arms)
+    words = [name for name in importance.CATEGORICAL if name in shown]
+    classes = sorted(set(ranking.classes))
+    for place, one in enumerate(found[:1]):
+        cells = ranking.cells[:, :, place]
+        wrong = 0.0
+        for fold in range(min(5, len(classes))):
+            seen = [group for group, name in enumerate(ranking.classes) if classes.index(name) % 5 != fold]
+            held = sorted({*range(len(ranking.classes))} - {*seen})
+            model = catboost.CatBoostRegressor(
+                iterations=300, learning_rate=0.1, one_hot_max_size=255, random_seed=0, thread_count=1, verbose=False,
+                allow_writing_files=False,
+            )  # fmt: skip
+            model.fit(catboost.Pool(shown, cells[:, seen].mean(axis=1), cat_features=words))
+            guess = model.predict(catboost.Pool(shown, cat_features=words))
+            wrong += sum((cells[arm, group] - guess[arm]) ** 2 for arm in range(len(cells)) for group in held)
+        assert one.r2 == pytest.approx(1 - wrong / ((cells - cells.mean()) ** 2).sum(), abs=1e-6)
+
+
+def test_noise_is_said_to_be_unexplained(ranking):
+    pytest.importorskip("catboost")
+    noise = np.random.default_rng(0).random((*ranking.cells.shape[:2], 1))
+    blind = type(ranking)(**{**vars(ranking), "measures": ranking.measures[:1], "cells": noise})
+    [model] = importance.explain(blind)
+    assert model.r2 < importance.EXPLAINED
+    table = importance.levels(blind, [model])
+    assert not table["explained"].any()
+
+
+def test_one_class_cannot_be_held_out(ranking):
+    pytest.importorskip("catboost")
+    alone = type(ranking)(
+        **{**vars(ranking), "measures": ranking.measures[:1], "classes": ["one"] * len(ranking.groups)}
+    )
+    [model] = importance.explain(alone)
+    assert model.r2 is None
+    assert not model.explained
+
+
+def test_levels_are_means_over_their_settings(models):
+    ranking, found = models
+    shown = importance.features(ranking.arms)
+    place = list(shown).index("algorithm")
+    table = importance.levels(ranking, found).query("factor == 'algorithm'")
+    for one in found:
+        own = table[[one.measure.name == "/".join(filter(None, row)) for row in
+                     table[["metric", "prompt_type", "encoder"]].to_numpy()]]  # fmt: skip
+        assert set(own["level"]) == set(shown["algorithm"])
+        for row in own.to_dict("records"):
+            values = one.values[(shown["algorithm"] == row["level"]).to_numpy(), place]
+            assert row["shap"] == pytest.approx(values.mean())
+            assert row["importance"] == pytest.approx(np.abs(one.values[:, place]).mean())
