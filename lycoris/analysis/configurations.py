@@ -121,7 +121,8 @@ def describe(arms: pd.DataFrame) -> pd.DataFrame:
             arms[name] = np.nan if name in NUMBERS else ""
     dim = arms["dim"].where(arms["dim"] < UNDECOMPOSED)
     kronecker = arms["factor"].notna()
-    arms["size"] = (-arms["factor"]).where(kronecker, dim)
+    even = arms["factor"] < 0  # the most even split there is, and so the smallest capacity
+    arms["size"] = (-arms["factor"]).where(kronecker, dim).mask(even, -np.inf)
     arms["scale"] = (arms["alpha"] / dim).where(dim.notna() | ~kronecker, 1.0)
     arms["capacity"] = [
         ", ".join(f"{name} {value:g}" for name, value in said if not pd.isna(value))

@@ -40,13 +40,17 @@ class Comparison:
     against: Any
     pairs: list[tuple[int, int]]
 
-    def gaps(self, ranking: Ranking) -> Float[np.ndarray, "groups measures"]:
-        """`level` minus `against` in scaled rank, the mean over pairs; NaN where nothing was scored."""
+    def gaps(self, ranking: Ranking) -> Float[np.ndarray, "pairs groups measures"]:
+        """`level` minus `against` in scaled rank, pair by pair; NaN where one of the two was not scored."""
         level, against = (list(arms) for arms in zip(*self.pairs, strict=True))
-        gaps = ranking.cells[level] - ranking.cells[against]
-        known = ~np.isnan(gaps)
-        count = known.sum(axis=0)
-        return np.where(count > 0, np.where(known, gaps, 0.0).sum(axis=0) / np.maximum(count, 1), np.nan)
+        return ranking.cells[level] - ranking.cells[against]
+
+
+def by_group(gaps: Float[np.ndarray, "pairs groups measures"]) -> Float[np.ndarray, "groups measures"]:
+    """The mean over pairs; NaN where there is none."""
+    known = ~np.isnan(gaps)
+    count = known.sum(axis=0)
+    return np.where(count > 0, np.where(known, gaps, 0.0).sum(axis=0) / np.maximum(count, 1), np.nan)
 
 
 def comparisons(arms: pd.DataFrame) -> list[Comparison]:
@@ -97,17 +101,19 @@ def effects(ranking: Ranking) -> pd.DataFrame:
     """
     rows = []
     for one in comparisons(ranking.arms):
-        by_group = one.gaps(ranking)
+        gaps = one.gaps(ranking)
+        pairs = (~np.isnan(gaps)).any(axis=1).sum(axis=0)
+        grouped = by_group(gaps)
         for place, measure in enumerate(ranking.measures):
-            mean = over_groups(by_group[:, place], least=-1.0)
+            mean = over_groups(grouped[:, place], least=-1.0)
             if mean is None:
                 continue
             rows.append(
                 {
                     **{"factor": one.factor, "level": one.level, "against": one.against},
                     **{"metric": measure.metric, "prompt_type": measure.prompt_type, "encoder": measure.encoder},
-                    **{"effect": mean["mean"], "low": mean["low"], "high": mean["high"], "p": _p(by_group[:, place])},
-                    **{"q": None, "pairs": len(one.pairs), "groups": mean["groups"]},
+                    **{"effect": mean["mean"], "low": mean["low"], "high": mean["high"], "p": _p(grouped[:, place])},
+                    **{"q": None, "pairs": int(pairs[place]), "groups": mean["groups"]},
                 }
             )
     table = pd.DataFrame(rows, columns=COLUMNS, dtype=object)

@@ -16,7 +16,7 @@ from markupsafe import Markup, escape
 import lycoris.report as report
 from lycoris.analysis.analysis import Analysis
 from lycoris.analysis.correlations import agreement
-from lycoris.analysis.effects import FACTORS, comparisons
+from lycoris.analysis.effects import FACTORS, by_group, comparisons
 from lycoris.analysis.importance import features
 from lycoris.analysis.ranking import SHOWN
 from lycoris.analysis.sentences import leading, named, sentences
@@ -90,12 +90,14 @@ def payload(analysis: Analysis) -> dict[str, Any]:
         ranks[keys[tuple(map(str, key))]][at(row)] = _short(row.rank, row.low, row.high, row.standard_error)
 
     found = []
-    effects = {}
+    effects: dict[tuple[Any, ...], dict[int, list[Any]]] = {}
     for row in analysis.effects.itertuples():
         told = _short(row.effect, row.low, row.high, row.q)
         effects.setdefault((row.factor, row.level, row.against), {})[at(row)] = [*told, row.groups]
     for one in comparisons(ranking.arms):
-        own = effects[one.factor, one.level, one.against]
+        own = effects.get((one.factor, one.level, one.against))
+        if own is None:  # matched, but scored on no concept together
+            continue
         found.append(
             {
                 "factor": one.factor,
@@ -103,7 +105,7 @@ def payload(analysis: Analysis) -> dict[str, Any]:
                 "against": named(one.factor, one.against).replace("`", ""),
                 "pairs": len(one.pairs),
                 "effects": [own.get(measure) for measure in range(len(ranking.measures))],
-                "groups": [_short(*values) for values in one.gaps(ranking)],
+                "groups": [_short(*values) for values in by_group(one.gaps(ranking))],
             }
         )
     shown = features(ranking.arms)

@@ -69,7 +69,8 @@ def _folder(folder: str, row: object, path: Path) -> tuple[str, tuple[str, str, 
         raise InputError(
             f"Row {row}, column `Folder` of `{path}` must read `run/category/class/subclass`, but is `{folder}`."
         )
-    return run, (*place, "", "", "")[:3], strength
+    category, name, part = (*place, "", "", "")[:3]
+    return run, (category, name, part), strength
 
 
 def _run(run: str, row: object, path: Path, known: pd.DataFrame) -> tuple[str, str, int, str] | None:

@@ -6,8 +6,10 @@ import re
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
+from lycoris.analysis.configurations import describe
 from lycoris.analysis.effects import effects
 from lycoris.analysis.measures import from_column, from_name, means
 from lycoris.analysis.ranking import rank
@@ -271,3 +273,19 @@ def test_a_planted_order_of_tag_strategies_is_found(changed):
     effect = own.set_index(["metric", "prompt_type", "encoder"])
     assert effect.loc[("fidelity", "all", "all"), "low"] > 0
     assert effect.loc[("controllability", "all", "all"), "high"] < 0
+
+
+def test_capacity_counts_steps_from_the_default():
+    arms = pd.DataFrame(
+        {
+            "algorithm": ["lora", "lora", "lokr", "lokr", "lokr", "lokr", "full"],
+            "dim": [8, 32, 10_000, 10_000, 10_000, 10_000, np.nan],
+            "alpha": [4, 1, 1, 1, 1, 1, np.nan],
+            "factor": [np.nan, np.nan, 8, 4, 12, -1, np.nan],
+        }
+    )
+    told = describe(arms)
+    assert told["capacity_level"].to_list() == [0, 1, 0, 1, -1, -2, 0]
+    assert told["scale_level"].to_list() == [0, -1, 0, 0, 0, 0, 0]
+    words = ["dim 8, alpha 4", "dim 32, alpha 1", "factor 8", "factor 4", "factor 12", "factor -1", "default"]
+    assert told["capacity"].to_list() == words

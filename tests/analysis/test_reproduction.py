@@ -1,0 +1,86 @@
+"""Claims of docs/reproduction.md, made anew from the published table."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from lycoris.analysis.correlations import agreement, correlate, pairs
+from lycoris.analysis.effects import effects, leaders
+from lycoris.analysis.ranking import rank
+from lycoris.analysis.reading import read_table
+from lycoris.report.words import interval, number
+from tests.analysis.conftest import PAPER
+
+DOCUMENT = (Path(__file__).parents[2] / "docs" / "reproduction.md").read_text()
+pytestmark = pytest.mark.skipif(not (PAPER / "metrics_mean.csv").is_file(), reason="there is no published table")
+
+
+@pytest.fixture(scope="module")
+def ranking():
+    return rank(read_table(PAPER / "metrics_mean.csv", PAPER / "config_mapping.csv"))
+
+
+@pytest.fixture(scope="module")
+def whole(ranking):
+    return effects(ranking)
+
+
+@pytest.fixture(scope="module")
+def categories(tmp_path_factory):
+    lines = (PAPER / "metrics_mean.csv").read_text().splitlines()
+    path = tmp_path_factory.mktemp("categories") / "categories.csv"
+    path.write_text("\n".join(line for line in lines if not re.search("/(anime|people)/", line)) + "\n")
+    return effects(rank(read_table(path, PAPER / "config_mapping.csv")))
+
+
+def said(found, level, against, measure):
+    """An effect as the document prints it."""
+    metric, prompt_type, encoder = [*measure.split("/"), ""][:3]
+    [row] = found[
+        (found["factor"] == "algorithm") & (found["level"] == level) & (found["against"] == against)
+        & (found["metric"] == metric) & (found["prompt_type"] == prompt_type) & (found["encoder"] == encoder)
+    ].itertuples()  # fmt: skip
+    return f"{number(row.effect, 2, signed=True)} {interval(row.low, row.high, 2)}"
+
+
+def test_the_table_of_finding_1_is_what_the_scores_give(whole, categories):
+    rows = re.findall(r"^\| (\w+) - (\w+) \| (\S+) \| (.+) \| (.+) \|$", DOCUMENT, re.MULTILINE)
+    assert len(rows) == 6
+    for level, against, measure, nine, five in rows:
+        assert said(whole, level, against, measure) == nine
+        assert said(categories, level, against, measure) == five
+
+
+def test_lokr_beats_loha_with_every_encoder_and_lora_with_none(whole):
+    own = whole[
+        (whole["level"] == "lokr") & (whole["metric"] == "image_similarity") & (whole["prompt_type"] == "alter")
+    ]
+    over_loha, over_lora = (own[(own["against"] == name) & (own["encoder"] != "all")] for name in ("loha", "lora"))
+    assert len(over_loha) == len(over_lora) == 9
+    assert (over_loha["low"] > 0).all()
+    assert (over_lora["low"] < 0).all()
+    assert (over_lora["effect"] < 0).all()
+
+
+def test_worse_elsewhere_is_shown_once(whole):
+    single = whole[(whole["factor"] == "algorithm") & (whole["level"] == "lokr") & (whole["encoder"] != "all")]
+    worse = single[single["high"] < 0]
+    assert worse[["against", "metric", "prompt_type"]].to_numpy().tolist() == [["loha", "text_similarity", "alter"]]
+
+
+def test_no_algorithm_leads_on_every_measure(whole):
+    found = leaders(whole)
+    told = re.search(r"Of 63 measures LoKr leads (\d+), LoRA (\d+) and LoHa (\d+)", DOCUMENT)
+    assert found.loc[["lokr", "lora", "loha"], "led"].tolist() == [int(count) for count in told.groups()]
+    assert set(found["measures"]) == {63}
+    assert found["shown"].to_dict() == {"loha": 1, "lokr": 0, "lora": 0}
+
+
+def test_resize_modes_encoders_and_prompt_types_agree_as_said(ranking):
+    found = agreement(pairs(correlate(ranking)))["correlation"]
+    told = [number(found[name], 2) for name in ("resize_mode", "encoder", "prompt_type")]
+    assert f"mean correlation {told[0]}" in DOCUMENT
+    assert f"encoders mostly do ({told[1]}), prompt types less ({told[2]})" in DOCUMENT
