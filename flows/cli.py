@@ -35,6 +35,11 @@ examples:
 options of an experiment (name, default, meaning):
 """
 
+ANALYZE_HELP = """\
+Rank the adapters of a table of scores and say what each choice (algorithm, preset, captions, capacity, learning rate,
+epoch) does to each metric: effects with intervals, trade-offs, correlations, SHAP values, as CSV files and one page.
+"""
+
 ROOM = 2**20
 """Bytes: a disk with less than this is full."""
 
@@ -87,9 +92,7 @@ def _parser() -> argparse.ArgumentParser:
     convert.add_argument("--format", default="lycoris", help="lycoris (default), peft, diffusers")
     convert.set_defaults(command=_convert)
 
-    analyze = commands.add_parser(
-        "analyze", help="what moves the scores of a table: ranks, effects, correlations, SHAP"
-    )
+    analyze = commands.add_parser("analyze", help="what moves the scores of a table", description=ANALYZE_HELP)
     analyze.add_argument("metrics", type=Path, help="a study's scores.csv, or a table with a column Folder")
     analyze.add_argument("--configs", type=Path, help="a table of what each configuration is (Config, Algo, ...)")
     analyze.add_argument("--out", type=Path, required=True, help="a folder for tables and analysis.html")
