@@ -93,7 +93,7 @@ function drawGroups() {
     make("tbody", {}, row("mean of all", all), data.groups.map((name, place) => row(name || "the whole table", values[place])))));
 }
 
-const effectView = { factor: "", measure: "", verdict: "" };
+const effectView = { factor: "", measure: "dimension", verdict: "" };
 const effectSort = { column: null, up: true };
 const effectColumns = [
   { label: "Factor", value: (row) => plain(row.one.factor) },
@@ -110,7 +110,7 @@ const effectColumns = [
   { label: "Pairs", numeric: true, value: (row) => row.one.pairs },
   { label: "Groups", numeric: true, value: (row) => row.told[4] },
 ];
-const MOST = 400;
+const MOST = 2000;
 function drawEffects() {
   const all = data.comparisons.flatMap((one) => one.effects.map((told, place) => told && { one, told, measure: measures[place], place })
     .filter(Boolean));
