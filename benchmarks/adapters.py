@@ -1,0 +1,164 @@
+"""Adapters of ours, of `lycoris-lora` and of `peft` on a UNet of SD-1.5's shape with random weights, side by side.
+
+    python benchmarks/peers/setup.py                 # once: the peers' environments
+    python benchmarks/adapters.py                    # counts: FLOPs, bytes for backward, peak; times of files
+    python benchmarks/adapters.py --steps 5          # step times too, the libraries taking turns step by step
+    python benchmarks/adapters.py --device cuda --dtype bfloat16 --batch 8 --steps 20
+
+Each library works in a process of its own; in the timed steps they take turns, so that whatever else the machine does
+meets all alike. FLOPs are of one training step, attention included; bytes are of the tensors kept for the backward
+beyond the model's own weights; the peak is of allocated memory with the weights.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks" / "peers")]
+
+from setup import interpreter  # noqa: E402
+
+ALGORITHMS = {
+    "lora": {"rank": 8, "alpha": 4.0},
+    "loha": {"rank": 4, "alpha": 2.0},
+    "lokr": {"factor": 8},
+}
+LIBRARIES = ("ours", "lycoris-lora", "peft")
+
+
+class Worker:
+    """A process of `peers/measure.py` in a library's environment."""
+
+    def __init__(self, library: str, model: dict):
+        environment = {**os.environ, "PYTHONPATH": str(ROOT) if library == "ours" else ""}
+        python = sys.executable if library == "ours" else str(interpreter(library))
+        script = ROOT / "benchmarks" / "peers" / "measure.py"
+        self.process = subprocess.Popen(
+            [python, script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
+        )
+        self.library = library
+        self("build", **model)
+
+    def __call__(self, command: str, **arguments: object) -> dict | float:
+        print(json.dumps([command, arguments]), file=self.process.stdin, flush=True)
+        answer = self.process.stdout.readline()
+        if not answer:
+            raise RuntimeError(f"The process of {self.library} ended with {self.process.wait()} in `{command}`.")
+        return json.loads(answer)
+
+    def __enter__(self) -> Worker:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.process.stdin.close()
+        self.process.wait()
+
+
+def layers_of(preset: str, width: int) -> list[str]:
+    """The paths that a preset chooses in the UNet."""
+    import torch
+    from diffusers import UNet2DConditionModel
+
+    import lycoris
+
+    widths = (width, 2 * width, 4 * width, 4 * width)
+    with torch.device("meta"):
+        unet = UNet2DConditionModel(block_out_channels=widths, cross_attention_dim=768, attention_head_dim=8)
+    network = lycoris.attach({"unet": unet}, "lora", preset=preset, rank=1)
+    return [place.path for place in network.places.values()]
+
+
+def measure(algorithm: str, layers: list[str], model: dict, libraries: list[str], steps: int) -> dict[str, dict]:
+    """Library, and ``"frozen"``, to what was measured."""
+    found: dict[str, dict] = {}
+    for library in libraries:  # counts first, one process at a time, so that memory is enough
+        with Worker(library, model) as worker:
+            if library == "ours":
+                found["frozen"] = worker("count")
+            attach = {"library": library, "algorithm": algorithm, "layers": layers, "options": ALGORITHMS[algorithm]}
+            found[library] = {**worker("attach", **attach), **worker("count"), **worker("files")}
+    if steps:
+        times = timed(algorithm, layers, model, libraries, steps)
+        for name, values in times.items():
+            found[name] |= {"step_s": statistics.median(values), "steps_s": values}
+    return found
+
+
+def timed(algorithm: str, layers: list[str], model: dict, libraries: list[str], steps: int) -> dict[str, list[float]]:
+    """Step times of each library and of the frozen model, taken in turns, after one turn that is not counted."""
+    workers = [Worker(library, model) for library in libraries]
+    try:
+        for worker in workers:
+            options = ALGORITHMS[algorithm]
+            worker("attach", library=worker.library, algorithm=algorithm, layers=layers, options=options)
+        times: dict[str, list[float]] = {"frozen": [], **{library: [] for library in libraries}}
+        for turn in range(steps + 1):
+            for worker in workers:
+                if worker.library == "ours":
+                    times["frozen"].append(worker("seconds", frozen=True))
+                times[worker.library].append(worker("seconds"))
+                if turn == 0:
+                    times["frozen"].clear()
+                    times[worker.library].clear()
+        return times
+    finally:
+        for worker in workers:
+            worker.__exit__()
+
+
+def table(algorithm: str, found: dict[str, dict]) -> str:
+    """One row a library."""
+    frozen = found["frozen"]
+    head = f"{algorithm:14s}{'FLOPs':>8s}{'saved MB':>10s}{'peak MB':>10s}{'step s':>9s}{'step':>7s}"
+    rows = [head + f"{'attach s':>10s}{'save s':>8s}{'load s':>8s}{'file MB':>9s}"]
+    for name, values in found.items():
+        row = f"{name:14s}{values['flops'] / frozen['flops']:8.3f}{values['saved_bytes'] / 1e6:10.0f}"
+        row += f"{values['peak_bytes'] / 1e6:10.0f}"
+        row += f"{values['step_s']:9.3f}{values['step_s'] / frozen['step_s']:7.2f}" if "step_s" in values else " " * 16
+        if "attach_s" in values:
+            row += f"{values['attach_s']:10.2f}{values['save_s']:8.3f}{values['load_s']:8.3f}"
+            row += f"{values['file_bytes'] / 1e6:9.1f}"
+        rows.append(row)
+    return "\n".join(rows)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--preset", default="attn-mlp", help="which layers are adapted")
+    parser.add_argument("--algorithms", default=",".join(ALGORITHMS), help="of %(default)s")
+    parser.add_argument("--libraries", default=",".join(LIBRARIES), help="of %(default)s; `ours` is always there")
+    parser.add_argument("--steps", type=int, default=0, help="timed steps of each; 0 times none")
+    parser.add_argument("--latent", type=int, default=64, help="side of the latents")
+    parser.add_argument("--width", type=int, default=320, help="channels of the first block; SD-1.5 has 320")
+    parser.add_argument("--batch", type=int, default=1)
+    parser.add_argument("--device", default="cpu", help="cpu or cuda")
+    parser.add_argument("--dtype", default="float32", help="of the frozen weights and the activations")
+    parser.add_argument("--threads", type=int, default=os.cpu_count())
+    parser.add_argument("--json", action="store_true", help="print one JSON object instead of tables")
+    arguments = parser.parse_args()
+    names = ("width", "latent", "batch", "device", "dtype", "threads")
+    model = {name: getattr(arguments, name) for name in names}
+    libraries = ["ours", *(name for name in arguments.libraries.split(",") if name != "ours")]
+    missing = [name for name in libraries[1:] if not interpreter(name).exists()]
+    if missing:
+        raise SystemExit(f"No environment of {' and '.join(missing)}: run benchmarks/peers/setup.py first.")
+    layers = layers_of(arguments.preset, arguments.width)
+    result = {"machine": platform.processor() or platform.machine(), "preset": arguments.preset, **model, "found": {}}
+    for algorithm in arguments.algorithms.split(","):
+        result["found"][algorithm] = measure(algorithm, layers, model, libraries, arguments.steps)
+        if not arguments.json:
+            print(table(algorithm, result["found"][algorithm]), end="\n\n", flush=True)
+    if arguments.json:
+        print(json.dumps(result, indent=1))
+
+
+if __name__ == "__main__":
+    main()

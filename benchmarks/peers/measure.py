@@ -1,0 +1,277 @@
+"""One library's adapters on a UNet of SD-1.5's shape: answers commands given as JSON lines, in any of the environments.
+
+Started by `benchmarks/adapters.py`, one process a library; each answer is one JSON line on standard output.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from diffusers import UNet2DConditionModel
+from torch import Tensor, nn
+from torch.utils import flop_counter
+
+aten = torch.ops.aten
+
+
+class Ours:
+    """`lycoris` of this repository."""
+
+    def __init__(self, unet: nn.Module, algorithm: str, layers: list[str], options: dict):
+        import lycoris
+
+        self.unet = unet
+        network = lycoris.attach({"unet": unet}, algorithm, layers=[name.replace(".", r"\.") for name in layers], **options)
+        self.network, self.load_file = network, lycoris.load
+
+    def parameters(self) -> list[nn.Parameter]:
+        return list(self.network.parameters())
+
+    def save(self, path: Path) -> None:
+        self.network.save(path)
+
+    def load(self, path: Path) -> None:
+        self.network.detach()
+        self.network = self.load_file(path, {"unet": self.unet})
+
+    def detach(self) -> None:
+        self.network.detach()
+
+    def reattach(self) -> None:
+        self.network.reattach()
+
+
+class LycorisLora:
+    """`lycoris-lora`, with its default forward, which builds the delta."""
+
+    def __init__(self, unet: nn.Module, algorithm: str, layers: list[str], options: dict):
+        import logging
+
+        from lycoris import create_lycoris
+
+        logging.disable(logging.WARNING)
+        preset = {"target_module": [], "target_name": layers, "use_fnmatch": True, "enable_conv": True}
+        rank = options.get("rank", 10000)
+        more = {"factor": options["factor"], "full_matrix": True} if algorithm == "lokr" else {}
+        path = Path(tempfile.mkdtemp()) / "preset.toml"
+        path.write_text("\n".join(f"{key} = {json.dumps(value)}" for key, value in preset.items()))
+        self.network = create_lycoris(
+            unet, 1.0, linear_dim=rank, linear_alpha=options.get("alpha", rank), algo=algorithm, preset=str(path), **more
+        )
+        self.network.apply_to()
+        self.network.to(unet.device)
+
+    def parameters(self) -> list[nn.Parameter]:
+        return [p for p in self.network.parameters() if p.requires_grad]
+
+    def save(self, path: Path) -> None:
+        self.network.save_weights(str(path), None, {})
+
+    def load(self, path: Path) -> None:
+        self.network.load_weights(str(path))
+
+
+class Peft:
+    """`peft`."""
+
+    def __init__(self, unet: nn.Module, algorithm: str, layers: list[str], options: dict):
+        import peft
+
+        self.unet, self.peft = unet, peft
+        rank = options.get("rank", 10000)
+        alpha = options.get("alpha", rank)
+        if algorithm == "lora":
+            config = peft.LoraConfig(r=rank, lora_alpha=alpha, target_modules=layers)
+        elif algorithm == "loha":
+            config = peft.LoHaConfig(r=rank, alpha=alpha, target_modules=layers)
+        else:
+            config = peft.LoKrConfig(r=rank, alpha=alpha, target_modules=layers, decompose_factor=options["factor"])
+        peft.inject_adapter_in_model(config, unet)
+
+    def parameters(self) -> list[nn.Parameter]:
+        return [p for p in self.unet.parameters() if p.requires_grad]
+
+    def save(self, path: Path) -> None:
+        from safetensors.torch import save_file
+
+        save_file(self.peft.get_peft_model_state_dict(self.unet), path)
+
+    def load(self, path: Path) -> None:
+        from safetensors.torch import load_file
+
+        self.peft.set_peft_model_state_dict(self.unet, load_file(path))
+
+
+LIBRARIES = {"ours": Ours, "lycoris-lora": LycorisLora, "peft": Peft}
+
+
+class Step:
+    """A UNet and one training step on it: forward, backward, AdamW on what trains."""
+
+    def __init__(self, *, width: int, latent: int, batch: int, device: str, dtype: str):
+        torch.manual_seed(0)
+        self.device, self.dtype = torch.device(device), getattr(torch, dtype)
+        widths = (width, 2 * width, 4 * width, 4 * width)
+        with torch.device("meta"):
+            unet = UNet2DConditionModel(
+                sample_size=64, block_out_channels=widths, cross_attention_dim=768, attention_head_dim=8
+            )
+        self.unet = unet.to(self.dtype).to_empty(device=self.device)
+        for name, parameter in self.unet.named_parameters():
+            if parameter.dim() > 1:
+                nn.init.normal_(parameter, std=parameter[0].numel() ** -0.5)
+            else:
+                nn.init.constant_(parameter, 1.0 if name.endswith("weight") else 0.0)
+        self.unet.requires_grad_(False).train()
+        new = {"device": self.device, "dtype": self.dtype}
+        self.noisy = torch.randn(batch, 4, latent, latent, **new).requires_grad_()
+        self.text, self.target = torch.randn(batch, 77, 768, **new), torch.randn(batch, 4, latent, latent, **new)
+        self.time = torch.full((batch,), 500, device=self.device)
+        self.library = None
+        self.optimiser = None
+
+    def attach(self, library: str, algorithm: str, layers: list[str], options: dict) -> dict:
+        """Put adapters on; every parameter gets a small random value, as after some training."""
+        began = self._clock()
+        self.library = LIBRARIES[library](self.unet, algorithm, layers, options)
+        seconds = self._clock() - began
+        parameters = self.library.parameters()
+        for parameter in parameters:
+            nn.init.normal_(parameter, std=0.01)
+        self.optimiser = torch.optim.AdamW(parameters, lr=1e-4)
+        return {"attach_s": seconds, "parameters": sum(p.numel() for p in parameters)}
+
+    def forward(self) -> Tensor:
+        out = self.unet(self.noisy, self.time, self.text).sample
+        return (out.float() - self.target.float()).square().mean()
+
+    def __call__(self) -> None:
+        self.noisy.grad = None
+        if self.optimiser is not None:
+            self.optimiser.zero_grad()
+        self.forward().backward()
+        if self.optimiser is not None:
+            self.optimiser.step()
+
+    def seconds(self, frozen: bool = False) -> float:
+        """Time of one step, in seconds; of the base alone when `frozen`."""
+        optimiser = self.optimiser
+        if frozen:
+            self.library.detach()
+            self.optimiser = None
+        began = self._clock()
+        self()
+        seconds = self._clock() - began
+        if frozen:
+            self.library.reattach()
+            self.optimiser = optimiser
+        return seconds
+
+    def count(self) -> dict:
+        """FLOPs of one step, bytes saved for its backward beyond the model's own, and the peak of memory."""
+        self()
+        with flop_counter.FlopCounterMode(display=False, custom_mapping=_UNCOUNTED) as counter:
+            self()
+        kept = {}
+        own = {p.untyped_storage()._cdata for p in self.unet.parameters()} | {
+            p.untyped_storage()._cdata for p in (self.library.parameters() if self.library else [])
+        }
+
+        def pack(tensor: Tensor) -> Tensor:
+            storage = tensor.untyped_storage()
+            if storage._cdata not in own:
+                kept[storage._cdata] = storage
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+            loss = self.forward()
+        saved = sum(storage.nbytes() for storage in kept.values())
+        kept.clear()
+        del loss
+        return {"flops": counter.get_total_flops(), "saved_bytes": saved, "peak_bytes": self._peak()}
+
+    def files(self, repeats: int = 3) -> dict:
+        """Median times of saving and loading, in seconds, and the file's size."""
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder, "adapter.safetensors")
+            found = {}
+            for name in ("save", "load"):
+                times = []
+                for _ in range(repeats):
+                    began = self._clock()
+                    getattr(self.library, name)(path)
+                    times.append(self._clock() - began)
+                found[f"{name}_s"] = statistics.median(times)
+            return {**found, "file_bytes": path.stat().st_size}
+
+    def _peak(self) -> int:
+        """The most memory that one step holds, weights included: allocated bytes, not the process's resident ones."""
+        if self.device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats()
+            self()
+            return torch.cuda.max_memory_allocated()
+        with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profile:
+            self()
+        events = [e for e in profile.profiler.kineto_results.events() if e.name() == "[memory]"]
+        held = peak = 0
+        for event in sorted(events, key=lambda event: event.start_ns()):
+            held += event.nbytes()
+            peak = max(peak, held)
+        weights = sum(p.numel() * p.element_size() for p in self.unet.parameters())
+        return peak + weights
+
+    def _clock(self) -> float:
+        if self.device.type == "cuda":
+            torch.cuda.synchronize()
+        return time.perf_counter()
+
+
+def _product(into, left, right, *args, **kwargs) -> int:
+    return 2 * math.prod(left) * right[-1]
+
+
+def _attention(query, key, value, *args, **kwargs) -> int:
+    return flop_counter.sdpa_flop_count(query, key, value)
+
+
+def _attention_backward(grad, query, key, value, *args, **kwargs) -> int:
+    return flop_counter.sdpa_backward_flop_count(grad, query, key, value)
+
+
+_UNCOUNTED: dict[object, Callable] = {
+    aten.addmm_: _product,
+    aten.baddbmm_: _product,
+    aten._scaled_dot_product_flash_attention_for_cpu: _attention,
+    aten._scaled_dot_product_flash_attention_for_cpu_backward: _attention_backward,
+}
+"""Operations that PyTorch's counter does not know: the in-place products and the CPU's attention."""
+
+
+def main() -> None:
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # whatever a library prints goes to standard error
+    step = None
+    for line in sys.stdin:
+        command, arguments = json.loads(line)
+        if command == "build":
+            torch.set_num_threads(arguments.pop("threads"))
+            step = Step(**arguments)
+            answer = {"torch": torch.__version__}
+        elif command == "attach":
+            answer = step.attach(**arguments)
+        else:
+            answer = getattr(step, command)(**arguments)
+        print(json.dumps(answer), file=answers, flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,47 @@
+"""Environments of their own for the peers, beside this file: `lycoris-lora` installs a module that is called `lycoris` too.
+
+    python benchmarks/peers/setup.py            # a minute; shares torch and diffusers with the interpreter that runs it
+    python benchmarks/peers/setup.py --whole    # installs those anew; several GB where pip's torch is the CUDA one
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+ENVIRONMENTS = HERE / ".environments"
+SHARED = ["torch==2.13.0", "diffusers==0.42.1", "transformers==5.23.0", "safetensors==0.8.0", "accelerate==1.15.0"]
+PEERS = {"lycoris-lora": "lycoris-lora==4.1.3", "peft": "peft==0.21.2"}
+
+
+def interpreter(peer: str) -> Path:
+    """The Python of a peer's environment, whether it is there or not."""
+    folder = ENVIRONMENTS / peer
+    return folder / "Scripts" / "python.exe" if sys.platform == "win32" else folder / "bin" / "python"
+
+
+def build(peer: str, whole: bool) -> None:
+    """Make one environment anew, with the pinned peer in it."""
+    folder, python = ENVIRONMENTS / peer, interpreter(peer)
+    subprocess.run([sys.executable, "-m", "venv", "--clear", folder], check=True)
+    if not whole:
+        site = sysconfig.get_path("purelib", "venv", {"base": str(folder), "platbase": str(folder)})
+        Path(site, "shared.pth").write_text(sysconfig.get_path("purelib") + "\n")
+    pip = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    subprocess.run([*pip, "-c", HERE.parents[1] / "constraints.txt", PEERS[peer], *SHARED], check=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--whole", action="store_true", help="share nothing with the interpreter that runs this")
+    for peer in PEERS:
+        build(peer, parser.parse_args().whole)
+        print(f"{PEERS[peer]}: {interpreter(peer)}")
+
+
+if __name__ == "__main__":
+    main()
