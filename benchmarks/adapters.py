@@ -37,7 +37,7 @@ LIBRARIES = ("ours", "lycoris-lora", "peft")
 class Worker:
     """A process of `peers/measure.py` in a library's environment."""
 
-    def __init__(self, library: str, model: dict):
+    def __init__(self, library: str, model: dict, fake: bool = False):
         environment = {**os.environ, "PYTHONPATH": str(ROOT) if library == "ours" else ""}
         python = sys.executable if library == "ours" else str(interpreter(library))
         script = ROOT / "benchmarks" / "peers" / "measure.py"
@@ -45,7 +45,7 @@ class Worker:
             [python, script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
         )
         self.library = library
-        self("build", **model)
+        self("build", **model, fake=fake)
 
     def __call__(self, command: str, **arguments: object) -> dict | float:
         print(json.dumps([command, arguments]), file=self.process.stdin, flush=True)
@@ -79,12 +79,16 @@ def layers_of(preset: str, width: int) -> list[str]:
 def measure(algorithm: str, layers: list[str], model: dict, libraries: list[str], steps: int) -> dict[str, dict]:
     """Library, and ``"frozen"``, to what was measured."""
     found: dict[str, dict] = {}
-    for library in libraries:  # counts first, one process at a time, so that memory is enough
-        with Worker(library, model) as worker:
+    for library in libraries:
+        attach = {"library": library, "algorithm": algorithm, "layers": layers, "options": ALGORITHMS[algorithm]}
+        with Worker(library, model, fake=True) as worker:
             if library == "ours":
                 found["frozen"] = worker("count")
-            attach = {"library": library, "algorithm": algorithm, "layers": layers, "options": ALGORITHMS[algorithm]}
-            found[library] = {**worker("attach", **attach), **worker("count"), **worker("files")}
+            worker("attach", **attach)
+            found[library] = worker("count")
+        with Worker(library, model) as worker:
+            found[library] |= {**worker("attach", **attach), **worker("files")}
+            found[library] |= worker("peak") if model["device"] == "cuda" else {}
     if steps:
         times = timed(algorithm, layers, model, libraries, steps)
         for name, values in times.items():

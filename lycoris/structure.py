@@ -10,19 +10,22 @@ from __future__ import annotations
 import functools
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, fields, replace
+from typing import Self
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+from torch.nn import grad
 
 _CONVOLUTIONS = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
+_INPUT_GRADIENTS = {1: grad.conv1d_input, 2: grad.conv2d_input, 3: grad.conv3d_input}
+_WEIGHT_GRADIENTS = {1: grad.conv1d_weight, 2: grad.conv2d_weight, 3: grad.conv3d_weight}
 _ELEMENT = 60.0
 """What one element of a weight that is built, added and differentiated costs, in multiply-adds of a matrix product."""
-_SMALL_PRODUCT = 3.0
-"""How much slower the small products of a Kronecker structure run than one large product."""
 
 
 def exact(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
@@ -46,12 +49,12 @@ class Operation:
     Attributes:
         dims: spatial dimensions; 0 is a Linear layer, 1 to 3 a convolution.
         stride, padding, dilation, groups: as in `torch.nn.Conv2d`.
-        pad, pad_mode: padding done beforehand, for the modes other than zeros.
+        pad, pad_mode: padding done beforehand, for the modes other than zeros and for sides that differ.
     """
 
     dims: int = 0
     stride: tuple[int, ...] = ()
-    padding: tuple[int, ...] | str = ()
+    padding: tuple[int, ...] = ()
     dilation: tuple[int, ...] = ()
     groups: int = 1
     pad: tuple[int, ...] = ()
@@ -62,21 +65,40 @@ class Operation:
         """The operation of a Linear or Conv1d-3d layer."""
         if isinstance(layer, nn.Linear):
             return cls()
-        geometry = (len(layer.kernel_size), layer.stride, layer.padding, layer.dilation, layer.groups)
-        if layer.padding_mode == "zeros":
-            return cls(*geometry)
-        zero = (0,) * len(layer.kernel_size)
-        pad = tuple(layer._reversed_padding_repeated_twice)
-        return cls(*geometry[:2], zero, *geometry[3:], pad, layer.padding_mode)
+        dims, pad = len(layer.kernel_size), tuple(layer._reversed_padding_repeated_twice)
+        before, after = pad[::2][::-1], pad[1::2][::-1]
+        if layer.padding_mode == "zeros" and before == after:
+            return cls(dims, layer.stride, before, layer.dilation, layer.groups)
+        mode = "constant" if layer.padding_mode == "zeros" else layer.padding_mode
+        return cls(dims, layer.stride, (0,) * dims, layer.dilation, layer.groups, pad, mode)
 
     def __call__(self, x: Tensor, weight: Tensor, bias: Tensor | None = None, groups: int | None = None) -> Tensor:
         """The layer's output for another weight; `groups` may replace the layer's own."""
         if self.dims == 0:
             return F.linear(x, weight, bias)
-        if self.pad_mode != "zeros":
-            x = F.pad(x, self.pad, mode=self.pad_mode)
+        self, x = self.padded(x)
         groups = self.groups if groups is None else groups
         return _CONVOLUTIONS[self.dims](x, weight, bias, self.stride, self.padding, self.dilation, groups)
+
+    def padded(self, x: Tensor) -> tuple[Operation, Tensor]:
+        """The operation without what is padded beforehand, and the input with it."""
+        if not self.pad:
+            return self, x
+        return replace(self, pad=(), pad_mode="zeros"), F.pad(x, self.pad, mode=self.pad_mode)
+
+    def input_gradient(self, x: Tensor, weight: Tensor, gradient: Tensor) -> Tensor:
+        """The gradient of an input, of which only the shape counts; nothing is padded beforehand."""
+        if self.dims == 0:
+            return gradient @ weight
+        geometry = (self.stride, self.padding, self.dilation, self.groups)
+        return _INPUT_GRADIENTS[self.dims](x.shape, weight, gradient, *geometry)
+
+    def weight_gradient(self, x: Tensor, weight: Tensor, gradient: Tensor) -> Tensor:
+        """The gradient of a weight, of which only the shape counts; nothing is padded beforehand."""
+        if self.dims == 0:
+            return gradient.flatten(0, -2).t() @ x.flatten(0, -2)
+        geometry = (self.stride, self.padding, self.dilation, self.groups)
+        return _WEIGHT_GRADIENTS[self.dims](x, weight.shape, gradient, *geometry)
 
     def pointwise(self, x: Tensor, matrix: Float[Tensor, "out in"], groups: int = 1) -> Tensor:
         """A matrix on the channels at every position."""
@@ -122,6 +144,38 @@ class Structure(ABC):
             op: the layer's operation.
             tokens: output positions, batch included.
         """
+
+    def onto(self, weight: Tensor) -> Tensor:
+        """The weight with this change added, in the weight's dtype."""
+        return weight + self.dense().to(weight.dtype)
+
+    def learns_applied(self, op: Operation, tokens: int) -> bool:
+        """Whether, where the weight is built, the factors' gradients still cost less by way of `apply`."""
+        return False
+
+    def tensors(self) -> list[Tensor]:
+        """Every tensor the change is made of, in the order of the fields."""
+        found = []
+        for value in (getattr(self, each.name) for each in fields(self)):
+            for part in value if isinstance(value, tuple) else (value,):
+                found += part.tensors() if isinstance(part, Structure) else [part] if isinstance(part, Tensor) else []
+        return found
+
+    def of(self, tensors: Iterator[Tensor]) -> Self:
+        """The same structure of other tensors, taken in the order of `tensors()`."""
+
+        def other(value: object) -> object:
+            if isinstance(value, tuple):
+                return tuple(other(part) for part in value)
+            return (
+                value.of(tensors)
+                if isinstance(value, Structure)
+                else next(tensors)
+                if isinstance(value, Tensor)
+                else value
+            )
+
+        return replace(self, **{each.name: other(getattr(self, each.name)) for each in fields(self)})
 
 
 @dataclass(slots=True)
@@ -233,8 +287,13 @@ class Hadamard(Structure):
     def cost(self, op: Operation, tokens: int) -> tuple[float, float]:
         out, row = self.left.up.shape[0], self.left.down[0].numel()
         rank, square = self.left.up.shape[1], self.left.up.shape[1] * self.right.up.shape[1]
-        applied = (3.0 * tokens + _ELEMENT) * square * (out + row * op.groups)
-        return applied, (tokens + 2 * _ELEMENT) * out * row + 6.0 * rank * out * row
+        thin = square * (out + row * op.groups)
+        learning = min(tokens * out * row, 2.0 * tokens * thin)
+        return (3.0 * tokens + _ELEMENT) * thin, learning + (2 * _ELEMENT + 6.0 * rank) * out * row
+
+    def learns_applied(self, op: Operation, tokens: int) -> bool:
+        out, row = self.left.up.shape[0], self.left.down[0].numel()
+        return 2.0 * self.left.up.shape[1] * self.right.up.shape[1] * (out + row * op.groups) < out * row
 
 
 @dataclass(slots=True)
@@ -255,46 +314,115 @@ class Kronecker(Structure):
         product = outer.view(a, 1, b, 1, *(1,) * len(kernel)) * self.inner.unsqueeze(1)
         return product.reshape(a * c, b * d, *kernel)
 
+    def onto(self, weight: Tensor) -> Tensor:
+        (a, b), (c, d, *kernel) = self.outer.shape, self.inner.shape
+        ones = (1,) * len(kernel)
+        outer = self.outer if _is_one(self.scale) else self.outer * self.scale
+        outer, inner = outer.view(a, 1, b, 1, *ones).to(weight.dtype), self.inner.unsqueeze(1).to(weight.dtype)
+        return torch.addcmul(weight.view(a, c, b, d, *kernel), outer, inner).view(weight.shape)
+
     def apply(self, op: Operation, x: Tensor, into: Tensor | None = None, base: Tensor | None = None) -> Tensor:
         if op.groups > 1:
             return _apply_dense(self, op, x, into)
         dtype = x.dtype if into is None else into.dtype
         outer = self.outer if _is_one(self.scale) else self.outer * self.scale
         x, outer, inner = x.to(dtype), outer.to(dtype), self.inner.to(dtype)
-        change = _kronecker_linear(x, outer, inner) if op.dims == 0 else _kronecker_conv(op, x, outer, inner)
-        return _sum(change, into)
+        if op.dims == 0 and x.dim() != 2:
+            flat = self.apply(op, x.reshape(-1, x.shape[-1]))
+            return _sum(flat.view(*x.shape[:-1], flat.shape[-1]), into)
+        op, x = op.padded(x)
+        if x.requires_grad and torch.is_grad_enabled() and not torch.compiler.is_compiling():
+            return _KroneckerStep.apply(op, x, outer, inner, into)
+        times = 2 if torch.is_grad_enabled() else 1
+        return _kronecker(op, x, outer, inner, into, self._inner_first(times, times + 1 if times > 1 else 1))
+
+    def _inner_first(self, inner_times: int, outer_times: int) -> bool:
+        """Whether the inner factor goes first, where its products are done so many times in a step of either order."""
+        (a, b), (c, d) = self.outer.shape, (self.inner.shape[0], self.inner[0].numel())
+        return inner_times * b * c * d + 3 * a * b * c < outer_times * a * c * d + 3 * a * b * d
 
     def cost(self, op: Operation, tokens: int) -> tuple[float, float]:
         (a, b), (c, d) = self.outer.shape, (self.inner.shape[0], self.inner[0].numel())
-        inner_first, outer_first = b * c * (d + a), a * d * (b + c)
-        applied = 3.0 * tokens * min(inner_first, outer_first) * _SMALL_PRODUCT
-        return (math.inf if op.groups > 1 else applied), (tokens + _ELEMENT) * a * b * c * d
+        applied = tokens * min(4.0 * b * c * d + 3.0 * a * b * c, 3.0 * a * c * d + 4.0 * a * b * d)
+        if op.groups > 1:
+            return math.inf, (tokens + _ELEMENT) * a * b * c * d
+        return applied, min(tokens * a * b * c * d, self._learning(tokens)) + _ELEMENT * a * b * c * d
+
+    def learns_applied(self, op: Operation, tokens: int) -> bool:
+        size = self.outer.numel() * self.inner.numel()
+        return op.groups == 1 and self._learning(tokens) < tokens * size
+
+    def _learning(self, tokens: int) -> float:
+        (a, b), (c, d) = self.outer.shape, (self.inner.shape[0], self.inner[0].numel())
+        return tokens * min(2.0 * b * c * d + 3.0 * a * b * c, 3.0 * a * c * d + 3.0 * a * b * d)
 
 
-def _kronecker_linear(x: Tensor, outer: Tensor, inner: Tensor) -> Tensor:
-    """[..., b·d] to [..., a·c], the factor that leaves less work first; group-major, so that each is one product."""
-    (a, b), (c, d) = outer.shape, inner.shape
-    groups = x.reshape(-1, b, d).transpose(0, 1)
-    tokens = groups.shape[1]
-    if b * c * (d + a) <= a * d * (b + c):
-        hidden = torch.matmul(groups, inner.t()).reshape(b, tokens * c)
-        result = (outer @ hidden).view(a, tokens, c)
-    else:
-        hidden = (outer @ groups.reshape(b, tokens * d)).view(a, tokens, d)
-        result = torch.matmul(hidden, inner.t())
-    return result.transpose(0, 1).reshape(*x.shape[:-1], a * c)
+def _kronecker(
+    op: Operation, x: Tensor, outer: Tensor, inner: Tensor, into: Tensor | None, inner_first: bool
+) -> Tensor:
+    """[rows, b·d, *space] to [rows, a·c, *space]: the inner factor is a small operation, the outer a mix."""
+    (a, b), c = outer.shape, inner.shape[0]
+    if inner_first:
+        hidden = op(_grouped(x, b), inner)
+        return _sum(_mixed(outer, hidden.reshape(x.shape[0], b * c, *hidden.shape[2:])), into)
+    mixed = _grouped(_mixed(outer, x), a)
+    if op.dims == 0 and into is not None and into.is_contiguous():
+        into.view(-1, c).addmm_(mixed, inner.t())
+        return into
+    change = op(mixed, inner)
+    return _sum(change.reshape(x.shape[0], a * c, *change.shape[2:]), into)
 
 
-def _kronecker_conv(op: Operation, x: Tensor, outer: Tensor, inner: Tensor) -> Tensor:
-    """[batch, b·d, *space] to [batch, a·c, *space]: the inner factor is a small convolution, the outer one product."""
-    (a, b), (c, d) = outer.shape, inner.shape[:2]
-    batch, space = x.shape[0], x.shape[2:]
-    if a < b:
-        mixed = torch.matmul(outer, x.reshape(batch, b, -1)).view(batch * a, d, *space)
-        result = op(mixed, inner)
-        return result.reshape(batch, a * c, *result.shape[2:])
-    hidden = op(x.reshape(batch * b, d, *space), inner)
-    return torch.matmul(outer, hidden.reshape(batch, b, -1)).view(batch, a * c, *hidden.shape[2:])
+class _KroneckerStep(torch.autograd.Function):
+    """`_kronecker` for training: keeps the input and the factors alone, and does what lies between once more."""
+
+    @staticmethod
+    def forward(ctx, op: Operation, x: Tensor, outer: Tensor, inner: Tensor, into: Tensor | None) -> Tensor:
+        ctx.save_for_backward(x, outer, inner)
+        ctx.op = op
+        ctx.inner_first = Kronecker(outer, inner)._inner_first(4, 3)
+        if into is not None:
+            ctx.mark_dirty(into)
+        return _kronecker(op, x, outer, inner, into, ctx.inner_first)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        (x, outer, inner), op = ctx.saved_tensors, ctx.op
+        (a, b), rows = outer.shape, x.shape[0]
+        into = gradient if ctx.needs_input_grad[4] else None
+        if ctx.inner_first:
+            groups = _grouped(x, b)
+            hidden = op(groups, inner)
+            of_outer = _paired(gradient, hidden.reshape(rows, -1, *hidden.shape[2:]), a, b)
+            of_hidden = _grouped(_mixed(outer.t(), gradient), b)
+            of_inner = op.weight_gradient(groups, inner, of_hidden)
+            of_x = op.input_gradient(groups, inner, of_hidden).reshape(x.shape)
+        else:
+            mixed, gradient = _grouped(_mixed(outer, x), a), _grouped(gradient, a)
+            of_inner = op.weight_gradient(mixed, inner, gradient)
+            of_mixed = op.input_gradient(mixed, inner, gradient).reshape(rows, -1, *x.shape[2:])
+            of_outer = _paired(of_mixed, x, a, b)
+            of_x = _mixed(outer.t(), of_mixed)
+        return None, of_x, of_outer, of_inner, into
+
+
+def _grouped(x: Tensor, groups: int) -> Tensor:
+    """[rows, groups·channels, *space] to [rows·groups, channels, *space]."""
+    return x.reshape(x.shape[0] * groups, x.shape[1] // groups, *x.shape[2:])
+
+
+def _mixed(matrix: Float[Tensor, "new old"], x: Tensor) -> Tensor:
+    """Groups of channels mixed: [rows, old·channels, *space] to [rows, new·channels, *space]."""
+    new, old = matrix.shape
+    mixed = torch.bmm(matrix.expand(x.shape[0], new, old), x.reshape(x.shape[0], old, -1))
+    return mixed.view(x.shape[0], -1, *x.shape[2:])
+
+
+def _paired(gradient: Tensor, x: Tensor, new: int, old: int) -> Float[Tensor, "new old"]:
+    """The gradient of the matrix in `_mixed`."""
+    rows = x.shape[0]
+    return torch.bmm(gradient.reshape(rows, new, -1), x.reshape(rows, old, -1).transpose(1, 2)).sum(0)
 
 
 def _apply_dense(structure: Structure, op: Operation, x: Tensor, into: Tensor | None) -> Tensor:

@@ -12,13 +12,18 @@ import statistics
 import sys
 import tempfile
 import time
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 
 import torch
 from diffusers import UNet2DConditionModel
 from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils import flop_counter
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+from torch.utils.weak import WeakIdKeyDictionary
 
 aten = torch.ops.aten
 
@@ -30,7 +35,9 @@ class Ours:
         import lycoris
 
         self.unet = unet
-        network = lycoris.attach({"unet": unet}, algorithm, layers=[name.replace(".", r"\.") for name in layers], **options)
+        network = lycoris.attach(
+            {"unet": unet}, algorithm, layers=[name.replace(".", r"\.") for name in layers], **options
+        )
         self.network, self.load_file = network, lycoris.load
 
     def parameters(self) -> list[nn.Parameter]:
@@ -64,11 +71,10 @@ class LycorisLora:
         more = {"factor": options["factor"], "full_matrix": True} if algorithm == "lokr" else {}
         path = Path(tempfile.mkdtemp()) / "preset.toml"
         path.write_text("\n".join(f"{key} = {json.dumps(value)}" for key, value in preset.items()))
-        self.network = create_lycoris(
-            unet, 1.0, linear_dim=rank, linear_alpha=options.get("alpha", rank), algo=algorithm, preset=str(path), **more
-        )
+        alpha = options.get("alpha", rank)
+        with unet.device:
+            self.network = create_lycoris(unet, 1.0, rank, alpha, algo=algorithm, preset=str(path), **more)
         self.network.apply_to()
-        self.network.to(unet.device)
 
     def parameters(self) -> list[nn.Parameter]:
         return [p for p in self.network.parameters() if p.requires_grad]
@@ -111,27 +117,59 @@ class Peft:
         self.peft.set_peft_model_state_dict(self.unet, load_file(path))
 
 
+class Held(TorchDispatchMode):
+    """Follows the bytes of all tensors made inside it; `peak` is the most that lived at once."""
+
+    def __init__(self):
+        super().__init__()
+        self.now = self.peak = 0
+        self.seen = WeakIdKeyDictionary()
+
+    def __torch_dispatch__(self, operation, types, arguments=(), keywords=None):
+        made = operation(*arguments, **(keywords or {}))
+        for tensor in tree_leaves(made):
+            if isinstance(tensor, Tensor) and tensor.untyped_storage() not in self.seen:
+                storage = tensor.untyped_storage()
+                inputs = (t for t in tree_leaves((arguments, keywords)) if isinstance(t, Tensor))
+                if all(t.untyped_storage()._cdata != storage._cdata for t in inputs):
+                    self.seen[storage] = None
+                    self.now += storage.nbytes()
+                    self.peak = max(self.peak, self.now)
+                    weakref.finalize(storage, self._gone, storage.nbytes())
+        return made
+
+    def _gone(self, size: int) -> None:
+        self.now -= size
+
+
 LIBRARIES = {"ours": Ours, "lycoris-lora": LycorisLora, "peft": Peft}
 
 
 class Step:
     """A UNet and one training step on it: forward, backward, AdamW on what trains."""
 
-    def __init__(self, *, width: int, latent: int, batch: int, device: str, dtype: str):
+    def __init__(self, *, width: int, latent: int, batch: int, device: str, dtype: str, fake: bool):
+        if fake:
+            FakeTensorMode().__enter__()  # for good: real operations on tensors that have shapes alone
+            nn.Module._apply = lambda module, *_: module  # all is where it belongs; fake parameters cannot be swapped
         torch.manual_seed(0)
         self.device, self.dtype = torch.device(device), getattr(torch, dtype)
         widths = (width, 2 * width, 4 * width, 4 * width)
-        with torch.device("meta"):
-            unet = UNet2DConditionModel(
-                sample_size=64, block_out_channels=widths, cross_attention_dim=768, attention_head_dim=8
-            )
-        self.unet = unet.to(self.dtype).to_empty(device=self.device)
+        torch.set_default_dtype(self.dtype)
+        with (
+            self.device if fake else torch.device("meta")
+        ):  # what is not fake gets its memory once, and its values below
+            self.unet = UNet2DConditionModel(block_out_channels=widths, cross_attention_dim=768, attention_head_dim=8)
+        torch.set_default_dtype(torch.float32)
+        if not fake:
+            self.unet.to_empty(device=self.device)
         for name, parameter in self.unet.named_parameters():
             if parameter.dim() > 1:
                 nn.init.normal_(parameter, std=parameter[0].numel() ** -0.5)
             else:
                 nn.init.constant_(parameter, 1.0 if name.endswith("weight") else 0.0)
-        self.unet.requires_grad_(False).train()
+        self.unet.requires_grad_(False)
+        self.training = not fake  # peft looks at a random value in training, which a fake tensor has not
         new = {"device": self.device, "dtype": self.dtype}
         self.noisy = torch.randn(batch, 4, latent, latent, **new).requires_grad_()
         self.text, self.target = torch.randn(batch, 77, 768, **new), torch.randn(batch, 4, latent, latent, **new)
@@ -144,6 +182,7 @@ class Step:
         began = self._clock()
         self.library = LIBRARIES[library](self.unet, algorithm, layers, options)
         seconds = self._clock() - began
+        self.unet.train(self.training)
         parameters = self.library.parameters()
         for parameter in parameters:
             nn.init.normal_(parameter, std=0.01)
@@ -177,14 +216,13 @@ class Step:
         return seconds
 
     def count(self) -> dict:
-        """FLOPs of one step, bytes saved for its backward beyond the model's own, and the peak of memory."""
-        self()
-        with flop_counter.FlopCounterMode(display=False, custom_mapping=_UNCOUNTED) as counter:
+        """FLOPs of one step, bytes kept for its backward and the most held at once, both beyond the parameters."""
+        own = [*self.unet.parameters(), *(self.library.parameters() if self.library else [])]
+        own = {parameter.untyped_storage()._cdata for parameter in own}
+        self()  # the optimiser's state is there before anything is counted
+        with Held() as held, flop_counter.FlopCounterMode(display=False, custom_mapping=_UNCOUNTED) as counter:
             self()
         kept = {}
-        own = {p.untyped_storage()._cdata for p in self.unet.parameters()} | {
-            p.untyped_storage()._cdata for p in (self.library.parameters() if self.library else [])
-        }
 
         def pack(tensor: Tensor) -> Tensor:
             storage = tensor.untyped_storage()
@@ -195,9 +233,8 @@ class Step:
         with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
             loss = self.forward()
         saved = sum(storage.nbytes() for storage in kept.values())
-        kept.clear()
         del loss
-        return {"flops": counter.get_total_flops(), "saved_bytes": saved, "peak_bytes": self._peak()}
+        return {"flops": counter.get_total_flops(), "saved_bytes": saved, "peak_bytes": held.peak}
 
     def files(self, repeats: int = 3) -> dict:
         """Median times of saving and loading, in seconds, and the file's size."""
@@ -213,21 +250,12 @@ class Step:
                 found[f"{name}_s"] = statistics.median(times)
             return {**found, "file_bytes": path.stat().st_size}
 
-    def _peak(self) -> int:
-        """The most memory that one step holds, weights included: allocated bytes, not the process's resident ones."""
-        if self.device.type == "cuda":
-            torch.cuda.reset_peak_memory_stats()
-            self()
-            return torch.cuda.max_memory_allocated()
-        with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profile:
-            self()
-        events = [e for e in profile.profiler.kineto_results.events() if e.name() == "[memory]"]
-        held = peak = 0
-        for event in sorted(events, key=lambda event: event.start_ns()):
-            held += event.nbytes()
-            peak = max(peak, held)
-        weights = sum(p.numel() * p.element_size() for p in self.unet.parameters())
-        return peak + weights
+    def peak(self) -> dict:
+        """What the GPU's allocator held at most in a step, weights and optimiser included."""
+        torch.cuda.reset_peak_memory_stats()
+        self()
+        torch.cuda.synchronize()
+        return {"gpu_peak_bytes": torch.cuda.max_memory_allocated()}
 
     def _clock(self) -> float:
         if self.device.type == "cuda":

@@ -1,7 +1,9 @@
-"""Environments of their own for the peers, beside this file: `lycoris-lora` installs a module that is called `lycoris` too.
+"""Environments of their own for the peers: `lycoris-lora` installs a module that is called `lycoris` as well.
 
-    python benchmarks/peers/setup.py            # a minute; shares torch and diffusers with the interpreter that runs it
-    python benchmarks/peers/setup.py --whole    # installs those anew; several GB where pip's torch is the CUDA one
+    python benchmarks/peers/setup.py            # a minute
+    python benchmarks/peers/setup.py --whole    # several GB where pip's torch is the CUDA one
+
+The first shares torch, diffusers and what they need with the interpreter that runs it; the second installs all anew.
 """
 
 from __future__ import annotations
@@ -20,18 +22,17 @@ PEERS = {"lycoris-lora": "lycoris-lora==4.1.3", "peft": "peft==0.21.2"}
 
 def interpreter(peer: str) -> Path:
     """The Python of a peer's environment, whether it is there or not."""
-    folder = ENVIRONMENTS / peer
-    return folder / "Scripts" / "python.exe" if sys.platform == "win32" else folder / "bin" / "python"
+    return ENVIRONMENTS / peer / "bin" / "python"
 
 
 def build(peer: str, whole: bool) -> None:
     """Make one environment anew, with the pinned peer in it."""
-    folder, python = ENVIRONMENTS / peer, interpreter(peer)
+    folder = ENVIRONMENTS / peer
     subprocess.run([sys.executable, "-m", "venv", "--clear", folder], check=True)
     if not whole:
         site = sysconfig.get_path("purelib", "venv", {"base": str(folder), "platbase": str(folder)})
         Path(site, "shared.pth").write_text(sysconfig.get_path("purelib") + "\n")
-    pip = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    pip = [interpreter(peer), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
     subprocess.run([*pip, "-c", HERE.parents[1] / "constraints.txt", PEERS[peer], *SHARED], check=True)
 
 

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lycoris.adapters.adapter import Adapter
+from lycoris.adapters.built import built
 from lycoris.errors import InputError
 from lycoris.structure import Operation, Structure
 
@@ -82,7 +83,7 @@ class _Adapted(nn.Module):
         """Weight and bias with these changes added."""
         weight, bias = self.weight, getattr(self, "bias", None)
         for structure in structures:
-            weight = weight + structure.dense().to(weight.dtype)
+            weight = structure.onto(weight)
         for adapter in adapters:
             bias = _shifted(bias, adapter)
         return weight, bias
@@ -112,7 +113,7 @@ class _AdaptedMatrix(_Adapted):
 
     def _adapted(self, x: Tensor, adapters: list[Adapter]) -> Tensor:
         op, original = self._operation, self.originals()[0]
-        built, applied = [], []
+        changes, applied = [], []
         wide = x.dtype == self.weight.dtype and x.dtype in (torch.float32, torch.float64)
         tokens = x.shape[0] * (math.prod(x.shape[2:]) // max(1, math.prod(op.stride))) if op.dims else x.shape[0]
         for adapter in adapters:
@@ -120,11 +121,11 @@ class _AdaptedMatrix(_Adapted):
             if wide and not (adapter.training and adapter.dropout):
                 apply, build = structure.cost(op, tokens)
                 if build < apply:
-                    built.append((adapter, structure))
+                    changes.append((adapter, structure))
                     continue
             applied.append((adapter, structure))
-        if built:
-            y = op(x, *self.effective([a for a, _ in built], [s for _, s in built]))
+        if changes:
+            y = self._built(x, [adapter for adapter, _ in changes], [structure for _, structure in changes])
         else:
             y = super().forward(x)
             if type(self).__bases__[1] not in MATRICES:
@@ -142,6 +143,12 @@ class _AdaptedMatrix(_Adapted):
                 change = (change * adapter.multiplier).to(y.dtype)
                 y = y + (change if op.dims == 0 else change.view(-1, *(1,) * op.dims))
         return y
+
+    def _built(self, x: Tensor, adapters: list[Adapter], structures: list[Structure]) -> Tensor:
+        if not torch.is_grad_enabled() or self.weight.requires_grad or torch.compiler.is_compiling():
+            return self._operation(x, *self.effective(adapters, structures))
+        bias = self.effective(adapters, [])[1]
+        return built(self._operation, x, self.weight, bias, structures)
 
 
 class _AdaptedNorm(_Adapted):

@@ -1,4 +1,7 @@
-"""Names of layers in files: prefix of the part, then the path with `_` for `.`, as kohya and LyCORIS have them."""
+"""Names of layers in files: prefix of the part, then the path with `_` for `.`, as kohya and LyCORIS have them.
+
+SDXL's UNet goes by the names of its original implementation (`input_blocks.4.1...`), which kohya's tools train.
+"""
 
 from __future__ import annotations
 
@@ -24,6 +27,7 @@ class Place:
         path: dotted path inside the part.
         key: the layer's name in LyCORIS files: ``"lora_unet_mid_block_attentions_0_proj_in"``.
         layer: the module.
+        other_key: the name after the path where the key is not, as other tools may write it.
     """
 
     part: str
@@ -31,6 +35,12 @@ class Place:
     path: str
     key: str
     layer: nn.Module
+    other_key: str | None = None
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Every name that LyCORIS files may have for the layer; the first is the one we write."""
+        return (self.key,) if self.other_key is None else (self.key, self.other_key)
 
     @property
     def name(self) -> str:
@@ -69,13 +79,77 @@ def places(parts: Mapping[str, nn.Module], kinds: tuple[type[nn.Module], ...]) -
         kind = kind_of(part, type(module).__name__)
         prefix = _prefix(part, kind, parts)
         root = "text_model." if type(module).__name__.startswith("CLIPTextModel") else ""
+        original = _original(module) if hasattr(module, "add_embedding") else {}
         for path, layer in module.named_modules():
             if not isinstance(layer, kinds) or id(layer) in seen:
                 continue
             seen.add(id(layer))
             full = path if path.startswith(("text_model.", "text_projection")) else root + path
-            found.append(Place(part, kind, path, f"{prefix}_{full}".replace(".", "_").rstrip("_"), layer))
+            key = f"{prefix}_{full}".replace(".", "_").rstrip("_")
+            renamed = _renamed(path, original)
+            if renamed is None:
+                found.append(Place(part, kind, path, key, layer))
+            else:
+                found.append(Place(part, kind, path, f"{prefix}_{renamed}".replace(".", "_"), layer, key))
     return found
+
+
+_ORIGINAL = {
+    "conv_in": "input_blocks.0.0",
+    "time_embedding.linear_1": "time_embed.0",
+    "time_embedding.linear_2": "time_embed.2",
+    "add_embedding.linear_1": "label_emb.0.0",
+    "add_embedding.linear_2": "label_emb.0.2",
+    "conv_norm_out": "out.0",
+    "conv_out": "out.2",
+}
+_ORIGINAL_RESNET = {
+    "norm1": "in_layers.0",
+    "conv1": "in_layers.2",
+    "time_emb_proj": "emb_layers.1",
+    "norm2": "out_layers.0",
+    "conv2": "out_layers.3",
+    "conv_shortcut": "skip_connection",
+}
+
+
+def _original(unet: nn.Module) -> dict[str, str]:
+    """Path in diffusers' UNet to path in the original implementation, of every block and lone layer."""
+    found = dict(_ORIGINAL)
+
+    def block(path: str, number: str, at: int) -> None:
+        found.update({f"{path}.{ours}": f"{number}.{at}.{theirs}" for ours, theirs in _ORIGINAL_RESNET.items()})
+
+    count = 1
+    for i, down in enumerate(unet.down_blocks):
+        for j in range(len(down.resnets)):
+            block(f"down_blocks.{i}.resnets.{j}", f"input_blocks.{count}", 0)
+            found[f"down_blocks.{i}.attentions.{j}"] = f"input_blocks.{count}.1"
+            count += 1
+        if down.downsamplers is not None:
+            found[f"down_blocks.{i}.downsamplers.0.conv"] = f"input_blocks.{count}.0.op"
+            count += 1
+    for j in range(len(unet.mid_block.resnets)):
+        block(f"mid_block.resnets.{j}", "middle_block", 2 * j)
+        found[f"mid_block.attentions.{j}"] = f"middle_block.{2 * j + 1}"
+    count = 0
+    for i, up in enumerate(unet.up_blocks):
+        for j in range(len(up.resnets)):
+            block(f"up_blocks.{i}.resnets.{j}", f"output_blocks.{count}", 0)
+            found[f"up_blocks.{i}.attentions.{j}"] = f"output_blocks.{count}.1"
+            count += 1
+        at = 2 if getattr(up, "attentions", None) else 1
+        found[f"up_blocks.{i}.upsamplers.0.conv"] = f"output_blocks.{count - 1}.{at}.conv"
+    return found
+
+
+def _renamed(path: str, original: Mapping[str, str]) -> str | None:
+    """The path with its longest known beginning replaced; None when it has none."""
+    head, tail = path, ""
+    while head and head not in original:
+        head, _, last = head.rpartition(".")
+        tail = f".{last}{tail}"
+    return original[head] + tail if head else None
 
 
 def _prefix(part: str, kind: str, parts: Iterable[str]) -> str:
