@@ -66,7 +66,7 @@ def _learned(
     ways = [structure.learns_applied(op, tokens) for structure in structures]
     of_weight = None if all(ways) else op.weight_gradient(x, weight, gradient)
     with torch.enable_grad():
-        made = [s.apply(op, x) if applied else s.dense() for s, applied in zip(structures, ways, strict=True)]
+        made = [s.apply(op, x.detach()) if applied else s.dense() for s, applied in zip(structures, ways, strict=True)]
     given = [gradient if applied else of_weight.to(m.dtype) for m, applied in zip(made, ways, strict=True)]
     return torch.autograd.grad(made, tensors, given, allow_unused=True)
 

@@ -1,0 +1,192 @@
+"""Adapter files between this library, `lycoris-lora` and `peft`: written by one, opened by the other, outputs compared.
+
+    python benchmarks/peers/setup.py       # once
+    python benchmarks/peers/exchange.py    # a table, one row an algorithm, option and direction; --json for programs
+
+The model is a small `UNet2DConditionModel`. Each library draws the same batch with the adapter on; the difference is
+the largest one over the largest change that the adapter makes. What a peer is known to do wrong is listed with its row.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path[:0] = [str(ROOT), str(Path(__file__).parent)]
+
+import worker  # noqa: E402
+from setup import interpreter  # noqa: E402
+
+TOLERANCE = 1e-4
+"""Largest difference over largest change that still counts as float32 rounding through a whole UNet."""
+
+CASES: dict[str, tuple[str, dict]] = {
+    "lora": ("lora", {"rank": 4, "alpha": 3.0}),
+    "lora unscaled": ("lora", {"rank": 4, "alpha": 4.0}),
+    "lora tucker": ("lora", {"rank": 4, "alpha": 3.0, "tucker": True}),
+    "lora dora": ("lora", {"rank": 4, "alpha": 3.0, "dora": "output"}),
+    "loha": ("loha", {"rank": 3, "alpha": 2.0}),
+    "loha tucker": ("loha", {"rank": 3, "alpha": 2.0, "tucker": True}),
+    "lokr": ("lokr", {"factor": 4}),
+    "lokr rank": ("lokr", {"factor": 2, "rank": 2, "alpha": 1.0}),
+    "lokr both": ("lokr", {"factor": -1, "rank": 1, "alpha": 1.0, "decompose_both": True}),
+    "lokr tucker": ("lokr", {"factor": 2, "rank": 2, "alpha": 1.0, "tucker": True}),
+    "full": ("full", {}),
+    "ia3": ("ia3", {}),
+    "glora": ("glora", {"rank": 3, "alpha": 2.0}),
+    "dylora": ("dylora", {"rank": 4, "alpha": 3.0, "block": 2}),
+    "diag-oft": ("diag-oft", {"factor": 4}),
+    "boft": ("boft", {"factor": 8}),
+    "t-lora": ("t-lora", {"rank": 4, "alpha": 3.0}),
+}
+"""Name → algorithm and options of ours."""
+
+PEERS = {"lycoris-lora": [*CASES], "peft": ["lora", "lora unscaled", "loha", "lokr", "lokr rank"]}
+"""Peer → the cases that it has too."""
+
+DIRECTIONS = ("ours to peer", "peer to ours")
+
+_UNREAD = "not read or written by this library yet: its `peft` format holds LoRA alone"
+KNOWN: dict[tuple[str, str, str], str] = {
+    ("lycoris-lora", "lokr tucker", "ours to peer"): "peer: cannot open a Tucker LoKr, its own neither",
+    ("lycoris-lora", "ia3", "ours to peer"): "peer: cannot open an (IA)³ file, its own neither",
+    ("lycoris-lora", "t-lora", "peer to ours"): "peer: its T-LoRA forgets the padding of convolutions and fails",
+    ("lycoris-lora", "dylora", "peer to ours"): "this library: refuses the peer's [out, rank] up of a convolution",
+    ("peft", "lora", "peer to ours"): "format: alpha is in adapter_config.json, not in the file",
+    **{("peft", case, way): f"this library: {_UNREAD}" for case in PEERS["peft"][2:] for way in DIRECTIONS},
+}
+"""(peer, case, direction) → why it is refused or differs, and on whose side that is."""
+
+
+def exchange(peer: str) -> list[dict]:
+    """Every case in both directions: peer, case, direction, difference or error, and what is known of it."""
+    from safetensors.torch import load_file
+
+    import lycoris
+    from lycoris.errors import InputError
+
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        unet = _base(folder)
+        base = worker.drawn(unet, folder)
+        drawings, commands, rows = {}, [], []
+        for case in PEERS[peer]:
+            algorithm, options = CASES[case]
+            common = {"algorithm": algorithm, "options": options}
+            commands.append({"do": "make", **common, **_paths(folder, case, "theirs")})
+            preset = "full" if peer == "lycoris-lora" else "everything"
+            network = lycoris.attach({"unet": unet}, algorithm, preset=preset, **options)
+            worker.values(list(network.parameters()))
+            drawings[case] = worker.drawn(unet, folder)
+            try:
+                network.save(
+                    folder / f"{case}.ours.safetensors", format="lycoris" if peer == "lycoris-lora" else "peft"
+                )
+                commands.append({"do": "open", **common, **_paths(folder, case, "ours")})
+            except InputError as error:
+                rows.append(_row(peer, case, "ours to peer", error=str(error)))
+            network.detach()
+        answers = ask(peer, folder, commands)
+        for command, answer in zip(commands, answers, strict=True):
+            case, out = Path(command["file"]).name.split(".")[0], Path(command["out"])
+            direction = "ours to peer" if command["do"] == "open" else "peer to ours"
+            if "error" in answer:
+                rows.append(_row(peer, case, direction, error=answer["error"]))
+                continue
+            theirs = load_file(out)["sample"]
+            try:
+                ours = drawings[case]
+                if direction == "peer to ours":
+                    network = lycoris.load(command["file"], {"unet": unet})
+                    ours = worker.drawn(unet, folder)
+                    network.detach()
+                change = max((theirs - base).abs().max(), (ours - base).abs().max())
+                rows.append(_row(peer, case, direction, difference=float((theirs - ours).abs().max() / change)))
+            except InputError as error:
+                rows.append(_row(peer, case, direction, error=str(error)))
+        return sorted(rows, key=lambda row: (PEERS[peer].index(row["case"]), DIRECTIONS.index(row["direction"])))
+
+
+def names(peer: str, tree: str) -> dict[str, str]:
+    """Part and path of every layer that a peer would adapt in a tree of `trees.py`, to the peer's name of it."""
+    answer = ask(peer, Path(), [{"do": "names", "tree": tree}])[0]
+    if "error" in answer:
+        raise RuntimeError(answer["trace"])
+    return answer["names"]
+
+
+def ask(peer: str, folder: Path, commands: list[dict]) -> list[dict]:
+    """Run `worker.py` in a peer's environment on commands; one answer each."""
+    done = subprocess.run(
+        [interpreter(peer), Path(worker.__file__), peer],
+        input=json.dumps({"folder": str(folder), "commands": commands}),
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": ""},
+    )
+    if done.returncode:
+        raise RuntimeError(f"The process of {peer} failed:\n{done.stderr}")
+    return json.loads(done.stdout)
+
+
+def _paths(folder: Path, case: str, side: str) -> dict[str, str]:
+    return {"file": str(folder / f"{case}.{side}.safetensors"), "out": str(folder / f"{case}.{side}.drawn")}
+
+
+def _row(peer: str, case: str, direction: str, **found: object) -> dict:
+    return {"peer": peer, "case": case, "direction": direction, **found, "known": KNOWN.get((peer, case, direction))}
+
+
+def same(row: dict) -> bool:
+    """Whether both drew the same within rounding."""
+    return row.get("difference", float("inf")) <= TOLERANCE
+
+
+def _base(folder: Path):
+    """A small UNet of the real class, and an input, both saved where the peers find them."""
+    import torch
+    from diffusers import UNet2DConditionModel
+    from safetensors.torch import save_file
+
+    torch.manual_seed(0)
+    unet = UNet2DConditionModel(
+        sample_size=8,
+        block_out_channels=(16, 24),
+        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
+        up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
+        layers_per_block=1,
+        attention_head_dim=4,
+        norm_num_groups=4,
+        cross_attention_dim=32,
+    )
+    unet.eval().requires_grad_(False).save_pretrained(folder / "unet")
+    batch = {"latent": torch.randn(2, 4, 8, 8), "time": torch.tensor([10, 500]), "text": torch.randn(2, 7, 32)}
+    save_file(batch, folder / "input.safetensors")
+    return unet
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--json", action="store_true", help="print one JSON list instead of a table")
+    arguments = parser.parse_args()
+    missing = [peer for peer in PEERS if not interpreter(peer).exists()]
+    if missing:
+        raise SystemExit(f"No environment of {' and '.join(missing)}: run benchmarks/peers/setup.py first.")
+    rows = [row for peer in PEERS for row in exchange(peer)]
+    if arguments.json:
+        print(json.dumps(rows, indent=1))
+    for row in rows if not arguments.json else ():
+        found = f"{row['difference']:10.1e}" if "difference" in row else "   refused"
+        note = row["known"] or ("" if same(row) else row.get("error", "DIFFERENT"))
+        print(f"{row['peer']:14s}{row['case']:14s}{row['direction']:14s}{found}  {note}")
+    raise SystemExit(any(not same(row) and row["known"] is None for row in rows))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,175 @@
+"""What `exchange.py` asks of a peer, in that peer's environment: JSON commands on standard input, answers on output.
+
+make   put the peer's adapter on the UNet, give it values, save a file, draw
+open   put a file on the UNet, draw
+names  the peer's name of every layer it would adapt in a tree of `trees.py`
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+import traceback
+from pathlib import Path
+
+import torch
+from diffusers import UNet2DConditionModel
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+
+def values(parameters: list[nn.Parameter]) -> None:
+    """Values as after some training, so that nothing is at its start."""
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for parameter in parameters:
+            parameter.add_(0.1 * torch.randn(parameter.shape, generator=generator))
+
+
+def drawn(unet: nn.Module, folder: Path) -> torch.Tensor:
+    """The UNet's output for the exchange's input."""
+    batch = load_file(folder / "input.safetensors")
+    with torch.no_grad():
+        return unet(batch["latent"], batch["time"], batch["text"]).sample
+
+
+class LycorisLora:
+    """`lycoris-lora`, by way of the module that kohya's trainer calls."""
+
+    def make(self, unet: nn.Module, algorithm: str, options: dict, file: Path) -> nn.Module:
+        from lycoris import kohya
+
+        options = dict(options)
+        rank = options.pop("rank", None) or options.get("factor", 0)
+        alpha = options.pop("alpha", rank)
+        renamed = {"tucker": "use_tucker", "block": "block_size", "dora": "dora_wd"}
+        more = {renamed.get(name, name): value for name, value in options.items()}
+        if algorithm == "lokr" and "rank" not in options and "alpha" not in options and rank == options.get("factor"):
+            rank, alpha, more["full_matrix"] = 10000, 10000, True
+        if algorithm in ("diag-oft", "boft"):
+            alpha = 0
+        algo = {"t-lora": "tlora"}.get(algorithm, algorithm)
+        preset = file.with_suffix(".toml")
+        preset.write_text(PRESET)
+        more |= {"preset": str(preset), "train_norm": algorithm == "full"}
+        network = kohya.create_network(1.0, rank or 4, alpha or 1, None, [], unet, algo=algo, **more)
+        network.apply_to([], unet, False, True)
+        values([parameter for parameter in network.parameters() if parameter.requires_grad])
+        network.eval()
+        network.save_weights(str(file), None, {})
+        return unet
+
+    def open(self, unet: nn.Module, file: Path, **_: object) -> nn.Module:
+        from lycoris import kohya
+
+        network, weights = kohya.create_network_from_weights(1.0, str(file), None, [], unet)
+        network.apply_to([], unet, False, True)
+        layers = {key.split(".")[0] for key in weights}
+        if len(network.unet_loras) != len(layers):
+            raise RuntimeError(f"{len(network.unet_loras)} of {len(layers)} layers were read")
+        return unet.eval()
+
+    def names(self, parts: dict[str, nn.Module]) -> dict[str, str]:
+        from lycoris import kohya
+
+        network = kohya.LycorisNetworkKohya
+        network.UNET_TARGET_REPLACE_MODULE = ["Transformer2DModel", "ResnetBlock2D", "Downsample2D", "Upsample2D"]
+        network.UNET_TARGET_REPLACE_MODULE += ["JointTransformerBlock", "FluxTransformerBlock"]
+        network.UNET_TARGET_REPLACE_MODULE += ["FluxSingleTransformerBlock"]
+        network.UNET_TARGET_REPLACE_NAME = []
+        network.TEXT_ENCODER_TARGET_REPLACE_MODULE = ["CLIPAttention", "CLIPMLP", "T5Block"]
+        encoders = [part for name, part in parts.items() if name.startswith("text_encoder")]
+        if "FluxTransformer2DModel" == type(parts.get("transformer")).__name__:
+            encoders.insert(1, nn.Module())  # kohya's trainer counts T5 as the third, in Flux as in SD 3
+        encoders = [Clip(part) if "CLIP" in type(part).__name__ else part for part in encoders]
+        main = parts.get("unet", parts.get("transformer"))
+        made = network(encoders if len(encoders) > 1 else encoders[0], main, lora_dim=1, conv_lora_dim=1)
+        paths = {id(module): f"{name}.{path}" for name, part in parts.items() for path, module in part.named_modules()}
+        return {paths[id(lora.org_module[0])]: lora.lora_name for lora in made.loras}
+
+
+PRESET = """
+enable_conv = true
+unet_target_module = ["Transformer2DModel", "ResnetBlock2D", "Downsample2D", "Upsample2D"]
+unet_target_name = []
+text_encoder_target_module = []
+text_encoder_target_name = []
+"""
+"""Of `lycoris-lora`: its own preset `full` names the time embedding twice and fails on diffusers' UNet."""
+
+
+class Clip(nn.Module):
+    """A CLIP text model as transformers had it when the names of files were settled, one level deeper."""
+
+    def __init__(self, model: nn.Module):
+        super().__init__()
+        self.text_model = getattr(model, "text_model", model)
+
+
+class Peft:
+    """`peft`."""
+
+    def make(self, unet: nn.Module, algorithm: str, options: dict, file: Path) -> nn.Module:
+        import peft
+
+        layers = [n for n, m in unet.named_modules() if isinstance(m, (nn.Linear, nn.Conv2d))]
+        rank = options.get("rank", 10000)
+        alpha = options.get("alpha", rank)
+        if algorithm == "lora":
+            config = peft.LoraConfig(r=rank, lora_alpha=alpha, target_modules=layers)
+        elif algorithm == "loha":
+            config = peft.LoHaConfig(r=rank, alpha=alpha, target_modules=layers)
+        else:
+            config = peft.LoKrConfig(r=rank, alpha=alpha, target_modules=layers, decompose_factor=options["factor"])
+        model = peft.get_peft_model(unet, config).eval()
+        values([parameter for parameter in model.parameters() if parameter.requires_grad])
+        save_file(peft.get_peft_model_state_dict(model), file)
+        return unet
+
+    def open(self, unet: nn.Module, file: Path, *, algorithm: str, options: dict) -> nn.Module:
+        import peft
+
+        tensors = load_file(file)
+        layers = sorted({key.removeprefix("base_model.model.").rsplit(".lora_", 1)[0] for key in tensors})
+        rank = options["rank"]
+        config = peft.LoraConfig(r=rank, lora_alpha=rank, target_modules=layers)  # our files have the scale in lora_B
+        model = peft.get_peft_model(unet, config).eval()
+        done = peft.set_peft_model_state_dict(model, tensors)
+        if done.unexpected_keys:
+            raise RuntimeError(f"unexpected keys: {done.unexpected_keys[:3]}")
+        return unet
+
+
+PEERS = {"lycoris-lora": LycorisLora, "peft": Peft}
+
+
+def answer(peer: str, folder: Path, command: dict) -> dict:
+    """One command's answer; an exception is one too."""
+    library = PEERS[peer]()
+    try:
+        if command["do"] == "names":
+            from trees import tree
+
+            return {"names": library.names(tree(command["tree"]))}
+        unet = UNet2DConditionModel.from_pretrained(folder / "unet").eval().requires_grad_(False)
+        call = {name: command[name] for name in ("algorithm", "options")} | {"file": Path(command["file"])}
+        unet = getattr(library, command["do"])(unet, **call)
+        save_file({"sample": drawn(unet, folder)}, command["out"])
+        return {}
+    except Exception as error:
+        return {"error": f"{type(error).__name__}: {error}", "trace": traceback.format_exc()}
+
+
+def main() -> None:
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+    logging.disable(logging.WARNING)
+    request = json.load(sys.stdin)
+    found = [answer(sys.argv[1], Path(request["folder"]), command) for command in request["commands"]]
+    json.dump(found, answers)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,82 @@
+"""Files and names against `lycoris-lora` and `peft` themselves, where they are installed, and against diffusers."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+import lycoris
+from benchmarks.peers.exchange import DIRECTIONS, PEERS, exchange, names, same
+from benchmarks.peers.setup import interpreter
+from benchmarks.peers.trees import TREES, tree
+from lycoris.adapters.layer import MATRICES
+from lycoris.adapters.names import places
+from lycoris.pocket import BASE
+from tests.adapters.cases import randomise
+
+
+def _needed(peer: str) -> None:
+    if not interpreter(peer).exists():
+        pytest.skip(f"no environment of {peer}: python benchmarks/peers/setup.py")
+
+
+@pytest.fixture(scope="module")
+def exchanged():
+    """Peer → its rows, exchanged once."""
+    found: dict[str, list[dict]] = {}
+
+    def rows(peer: str) -> list[dict]:
+        _needed(peer)
+        if peer not in found:
+            found[peer] = exchange(peer)
+        return found[peer]
+
+    return rows
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("direction", DIRECTIONS)
+@pytest.mark.parametrize(("peer", "case"), [(peer, case) for peer, cases in PEERS.items() for case in cases])
+def test_a_file_draws_the_same_with_the_peer(peer, case, direction, exchanged):
+    row = next(row for row in exchanged(peer) if row["case"] == case and row["direction"] == direction)
+    if not same(row) and row["known"]:
+        pytest.xfail(row["known"])
+    assert same(row), row
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", list(TREES))
+def test_names_are_those_of_lycoris_lora(name):
+    _needed("lycoris-lora")
+    theirs = names("lycoris-lora", name)
+    ours = {place.name: place for place in places(tree(name), MATRICES)}
+    assert len(theirs) >= len(lycoris.attach(tree(name), "lora", preset="attn-mlp", rank=1))
+    for path, key in theirs.items():
+        place = ours[path]  # SDXL's original names are those of kohya's own UNet, which diffusers' tree has not
+        assert key == (place.other_key or place.key)
+
+
+@pytest.mark.parametrize("format", ["lycoris", "diffusers"])
+def test_diffusers_draws_the_same_pictures_on_the_pocket_with_a_lora_of_ours(format, tmp_path):
+    pytest.importorskip("peft")
+    from diffusers import StableDiffusionPipeline
+
+    pipeline = StableDiffusionPipeline.from_pretrained(BASE, torch_dtype=torch.float32, safety_checker=None)
+    pipeline.set_progress_bar_config(disable=True)
+
+    def pictures():
+        generator = torch.Generator().manual_seed(0)
+        return pipeline(["a bunny", "a house"], num_inference_steps=3, generator=generator, output_type="pt").images
+
+    plain = torch.as_tensor(pictures())
+    network = lycoris.attach(pipeline, "lora", preset="full", rank=4, alpha=2.0)
+    randomise(network)
+    for parameter in network.parameters():
+        parameter.data *= 0.2
+    ours = torch.as_tensor(pictures())
+    network.save(tmp_path / "a.safetensors", format=format)
+    network.detach()
+    pipeline.load_lora_weights(tmp_path, weight_name="a.safetensors")
+    theirs = torch.as_tensor(pictures())
+    assert (ours - plain).abs().max() > 0.01
+    torch.testing.assert_close(theirs, ours, rtol=0, atol=1e-3)
