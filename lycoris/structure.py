@@ -279,7 +279,7 @@ class Hadamard(Structure):
         """The same change as one low rank of rank r²; its factors are exact products in the parameters' dtype."""
         up = (self.left.up.unsqueeze(2) * self.right.up.unsqueeze(1)).flatten(1)
         down = (self.left.down.unsqueeze(1) * self.right.down.unsqueeze(0)).flatten(0, 1)
-        return LowRank(up, down, self.scale)
+        return LowRank(up, down, self.scale * self.left.scale * self.right.scale)
 
     def apply(self, op: Operation, x: Tensor, into: Tensor | None = None, base: Tensor | None = None) -> Tensor:
         return self.low_rank().apply(op, x, into)

@@ -81,7 +81,7 @@ class LycorisLora:
         network.UNET_TARGET_REPLACE_NAME = []
         network.TEXT_ENCODER_TARGET_REPLACE_MODULE = ["CLIPAttention", "CLIPMLP", "T5Block"]
         encoders = [part for name, part in parts.items() if name.startswith("text_encoder")]
-        if "FluxTransformer2DModel" == type(parts.get("transformer")).__name__:
+        if type(parts.get("transformer")).__name__ == "FluxTransformer2DModel":
             encoders.insert(1, nn.Module())  # kohya's trainer counts T5 as the third, in Flux as in SD 3
         encoders = [Clip(part) if "CLIP" in type(part).__name__ else part for part in encoders]
         main = parts.get("unet", parts.get("transformer"))

@@ -60,7 +60,8 @@ def _learned(
     op: Operation, x: Tensor, weight: Tensor, gradient: Tensor, structures: list[Structure], tensors: list[Tensor]
 ) -> Sequence[Tensor | None]:
     """The gradients of the structures' tensors, by way of `apply` or of the weight's gradient."""
-    if not tensors:
+    structures = [each for each in structures if any(tensor.requires_grad for tensor in each.tensors())]
+    if not structures:
         return ()
     tokens = gradient.numel() // gradient.shape[1]
     ways = [structure.learns_applied(op, tokens) for structure in structures]
