@@ -52,11 +52,11 @@ PEERS = {"lycoris-lora": [*CASES], "peft": ["lora", "lora unscaled", "loha", "lo
 
 DIRECTIONS = ("ours to peer", "peer to ours")
 
-_UNREAD = "not read or written by this library yet: its `peft` format holds LoRA alone"
+_UNREAD = "its `peft` format holds LoRA alone, and no other is read"
 KNOWN: dict[tuple[str, str, str], str] = {
     ("lycoris-lora", "lokr tucker", "ours to peer"): "peer: cannot open a Tucker LoKr, its own neither",
     ("lycoris-lora", "ia3", "ours to peer"): "peer: cannot open an (IA)³ file, its own neither",
-    ("lycoris-lora", "t-lora", "peer to ours"): "peer: its T-LoRA forgets the padding of convolutions and fails",
+    ("lycoris-lora", "t-lora", "peer to ours"): "peer: its T-LoRA fails on padded convolutions",
     ("lycoris-lora", "dylora", "peer to ours"): "this library: refuses the peer's [out, rank] up of a convolution",
     ("peft", "lora", "peer to ours"): "format: alpha is in adapter_config.json, not in the file",
     **{("peft", case, way): f"this library: {_UNREAD}" for case in PEERS["peft"][2:] for way in DIRECTIONS},
