@@ -81,7 +81,7 @@ def measure(algorithm: str, layers: list[str], model: dict, libraries: list[str]
     found: dict[str, dict] = {}
     for library in libraries:
         attach = {"library": library, "algorithm": algorithm, "layers": layers, "options": ALGORITHMS[algorithm]}
-        with Worker(library, model, fake=True) as worker:
+        with Worker(library, model | {"device": "cpu"}, fake=True) as worker:
             if library == "ours":
                 found["frozen"] = worker("count")
             worker("attach", **attach)

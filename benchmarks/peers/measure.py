@@ -14,8 +14,10 @@ import tempfile
 import time
 import weakref
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 
+import numpy
 import torch
 from diffusers import UNet2DConditionModel
 from torch import Tensor, nn
@@ -72,8 +74,13 @@ class LycorisLora:
         path = Path(tempfile.mkdtemp()) / "preset.toml"
         path.write_text("\n".join(f"{key} = {json.dumps(value)}" for key, value in preset.items()))
         alpha = options.get("alpha", rank)
-        with unet.device:
-            self.network = create_lycoris(unet, 1.0, rank, alpha, algo=algorithm, preset=str(path), **more)
+        tensor = torch.tensor  # it multiplies a kernel's sizes as a tensor, whose value a fake one would not have
+        with unet.device if unet.device.type != "cpu" else nullcontext():
+            torch.tensor = lambda data, **more: numpy.array(data) if isinstance(data, tuple) else tensor(data, **more)
+            try:
+                self.network = create_lycoris(unet, 1.0, rank, alpha, algo=algorithm, preset=str(path), **more)
+            finally:
+                torch.tensor = tensor
         self.network.apply_to()
 
     def parameters(self) -> list[nn.Parameter]:
