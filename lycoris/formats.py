@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from os import PathLike
 
 import torch
@@ -15,6 +15,7 @@ from lycoris.adapters.adapter import Adapter, Site
 from lycoris.adapters.files import read_header, read_tensors, write
 from lycoris.adapters.layer import MATRICES, NORMS
 from lycoris.adapters.names import Place, parts_of, places
+from lycoris.adapters.scalar import Scalar
 from lycoris.errors import InputError, unknown
 from lycoris.network import Network, freeze
 
@@ -76,9 +77,9 @@ def load(path: str | PathLike[str], model: object) -> Network:
     metadata, tensors = read_tensors(path)
     parts = parts_of(model)
     groups = _grouped(path, tensors, places(parts, MATRICES + NORMS))
-    named = metadata.get("lycoris.algorithm")
-    settings = _settings(path, metadata)
-    made = [(place, _adapter(path, place, group, named, settings)) for place, group in groups]
+    settings = _json(path, metadata, "lycoris.settings")
+    memory = _memory(path, metadata)
+    made = [(place, _adapter(path, place, group, memory(place.key))) for place, group in groups]
     freeze(parts)
     found = Counter(adapter.algorithm for _, adapter in made)
     if len(found) > 1:
@@ -96,14 +97,21 @@ def read_metadata(path: str | PathLike[str]) -> dict[str, str]:
     return read_header(path)[0]
 
 
-def _settings(path: str | PathLike[str], metadata: Mapping[str, str]) -> dict:
+def _json(path: str | PathLike[str], metadata: Mapping[str, str], name: str) -> dict:
     try:
-        settings = json.loads(metadata.get("lycoris.settings", "{}"))
-    except (json.JSONDecodeError, RecursionError):
-        settings = None
-    if not isinstance(settings, dict):
-        raise InputError(f"File `{path}` has metadata `lycoris.settings` that is not a JSON object.")
-    return settings
+        found = json.loads(metadata.get(name, "{}"))
+    except (ValueError, RecursionError):
+        found = None
+    if not isinstance(found, dict):
+        raise InputError(f"File `{path}` has metadata `{name}` that is not a JSON object.")
+    return found
+
+
+def _memory(path: str | PathLike[str], metadata: Mapping[str, str]) -> Callable[[str], Mapping[str, object]]:
+    """For each layer what the header adds to its tensors: its algorithm and options that they cannot tell."""
+    shared = {**_json(path, metadata, "lycoris.settings"), "algorithm": metadata.get("lycoris.algorithm")}
+    layers = _json(path, metadata, "lycoris.layers")
+    return lambda key: layers[key] if isinstance(layers.get(key), dict) else shared
 
 
 def _header(network: Network, format: str) -> dict[str, str]:
@@ -113,6 +121,9 @@ def _header(network: Network, format: str) -> dict[str, str]:
     algo = {"lora": "locon", "diag-oft": "diag-oft", "t-lora": "tlora"}.get(network.algorithm, network.algorithm)
     header = {f"lycoris.{name}": str(value) for name, value in lineage.items()}
     header["lycoris.settings"] = json.dumps(settings, sort_keys=True)
+    if isinstance(settings.get("layers"), dict):
+        layers = {key: adapter.memory() for key, adapter in network.adapters.items()}
+        header["lycoris.layers"] = json.dumps(layers, sort_keys=True)
     if format == "lycoris":
         header["ss_network_module"] = "lycoris.kohya"
         header["ss_network_args"] = json.dumps({"algo": algo, **given}, sort_keys=True)
@@ -192,12 +203,12 @@ def _divided(key: str) -> tuple[str, str]:
 
 
 def _adapter(
-    path: str | PathLike[str], place: Place, tensors: dict[str, Tensor], named: str | None, settings: dict
+    path: str | PathLike[str], place: Place, tensors: dict[str, Tensor], memory: Mapping[str, object]
 ) -> Adapter:
     """The adapter that has these tensors, checked before memory is taken."""
     shapes = {name: tuple(values.shape) for name, values in tensors.items()}
     kinds = [k for k in ALGORITHMS.values() if k.holds(shapes) and isinstance(place.layer, k.layers)]
-    kinds = [kind for kind in kinds if kind.algorithm == named] or kinds
+    kinds = [kind for kind in kinds if kind.algorithm == memory.get("algorithm")] or kinds
     if not kinds:
         raise InputError(f"File `{path}`, layer `{place.key}`: no algorithm has the keys {sorted(tensors)} on it.")
     kind = kinds[0]
@@ -205,12 +216,15 @@ def _adapter(
         if not values.numel() or not torch.isfinite(values).all():
             raise InputError(f"File `{path}`, tensor `{place.key}.{name}` must be finite and not empty.")
     constants = {name: values.item() for name, values in tensors.items() if values.numel() == 1}
-    site = Site(place.name, place.layer, unfilled=True)
+    known = memory if kind.algorithm == memory.get("algorithm") else {}
+    remembered = {name: known[name] for name in kind.remembered if name in known}
+    site = Site(place.name, place.layer, unfilled=True, remembered=remembered)
     plain = {name: shape for name, shape in shapes.items() if name != dora.KEY}
     try:
         options = kind.options_of(site, plain, constants)
-        known = {name: settings[name] for name in kind.remembered if name in settings and kind.algorithm == named}
-        adapter: Adapter = kind(site, **options, **known)
+        adapter: Adapter = kind(site, **options, **remembered)
+        if known.get("scalar") is True:
+            adapter = Scalar(site, adapter)
         if dora.KEY in shapes:
             adapter = dora.DoRA(site, adapter, **dora.DoRA.options_of(site, shapes, constants))
     except (KeyError, IndexError, TypeError, ValueError) as error:

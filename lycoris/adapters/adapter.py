@@ -25,12 +25,16 @@ class Site:
         layer: the frozen layer itself.
         generator: on the CPU, so that a seed gives the same values on every device.
         unfilled: parameters of any size on the meta device, for values that come from elsewhere.
+        scalar: a trained scalar will carry the zero that the change starts at, so that no factor has to.
+        remembered: options that a file's header adds to what its tensors tell.
     """
 
     name: str
     layer: nn.Module
     generator: torch.Generator | None = field(default=None, repr=False)
     unfilled: bool = False
+    scalar: bool = False
+    remembered: Mapping[str, object] = field(default_factory=dict)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -48,6 +52,10 @@ class Site:
     def zeros(self, *shape: int) -> nn.Parameter:
         """Zeros on the layer's device."""
         return self._parameter(torch.zeros(shape, dtype=self._dtype, device=self._device))
+
+    def zero_start(self, *shape: int) -> nn.Parameter:
+        """The factor at which the change starts at zero: zeros, or Kaiming's values where a scalar is zero instead."""
+        return self.kaiming(*shape) if self.scalar else self.zeros(*shape)
 
     def ones(self, *shape: int) -> nn.Parameter:
         """Ones on the layer's device."""
@@ -82,6 +90,22 @@ class Site:
             )
         return asked
 
+    def need_weight(self, what: str) -> None:
+        """Say that an algorithm reads the frozen weight, which a quantised layer does not show.
+
+        Args:
+            what: that needs it, for the message.
+
+        Raises:
+            InputError: the weight is not floating point of 16 bits or more, in the layer's shape.
+        """
+        weight = self.layer.weight
+        if not is_plain(weight) or tuple(weight.shape) != self.shape:
+            raise InputError(
+                f"{what} needs the weight itself, but layer `{self.name}` has a quantised one: {weight.dtype}, "
+                f"{list(weight.shape)}. Algorithms that never read it: lora, loha, lokr, full, dylora, t-lora."
+            )
+
     @property
     def _device(self) -> torch.device:
         return torch.device("meta") if self.unfilled else self.layer.weight.device
@@ -107,7 +131,9 @@ class Adapter(nn.Module, ABC):
         algorithm: the name in `ALGORITHMS`.
         layers: the layer types it can adapt.
         signature: file keys of which one must be there for a file to hold this algorithm.
-        remembered: options that a file's tensors cannot tell; the header has them.
+        remembered: options, attributes as well, that a file's tensors cannot tell; the header has them.
+        zero_start: file keys of the factors that start at zero, in all of which together ΔW is linear.
+        loraplus: parameters that LoRA+ trains faster.
         multiplier: the network's scale.
         dropout: what is left out while training.
     """
@@ -116,6 +142,8 @@ class Adapter(nn.Module, ABC):
     layers: ClassVar[tuple[type[nn.Module], ...]] = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
     signature: ClassVar[frozenset[str]]
     remembered: ClassVar[tuple[str, ...]] = ()
+    zero_start: ClassVar[tuple[str, ...]] = ()
+    loraplus: ClassVar[tuple[str, ...]] = ()
     multiplier: float = 1.0
     dropout: Dropout = Dropout()
 
@@ -154,6 +182,10 @@ class Adapter(nn.Module, ABC):
                 if values.requires_grad:
                     values.copy_(tensors[name])
 
+    def memory(self) -> dict[str, object]:
+        """Algorithm and remembered options, as plain JSON values."""
+        return {"algorithm": self.algorithm, **{name: getattr(self, name) for name in self.remembered}}
+
     @classmethod
     def holds(cls, shapes: Mapping[str, tuple[int, ...]]) -> bool:
         """Whether a file's tensors of one layer are this algorithm's."""
@@ -164,6 +196,11 @@ class Adapter(nn.Module, ABC):
         shapes = [f"{name}={list(p.shape)}" for name, p in self.named_parameters(recurse=False)]
         scale = [f"scale={self.scale:g}"] if isinstance(getattr(self, "scale", None), float) else []
         return ", ".join([*shapes, *scale, f"multiplier={self.multiplier:g}"])
+
+
+def is_plain(weight: Tensor) -> bool:
+    """Whether a frozen weight is the numbers themselves, not the codes of a quantised layer."""
+    return weight.is_floating_point() and weight.element_size() >= 2
 
 
 def scale_of(alpha: float | None, rank: int, rank_stabilised: bool) -> float:

@@ -52,6 +52,7 @@ class BOFT(Adapter):
 
     def __init__(self, site: Site, *, factor: int | None = None, constraint: float = 0.0, rescale: bool = False):
         super().__init__()
+        site.need_weight("BOFT")
         out = site.shape[0]
         try:
             size, number = butterfly(out, _smallest(out) if factor is None else factor)

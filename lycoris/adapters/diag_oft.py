@@ -105,6 +105,7 @@ class DiagOFT(Adapter):
 
     def __init__(self, site: Site, *, factor: int | None = None, constraint: float = 0.0, rescale: bool = False):
         super().__init__()
+        site.need_weight("Diag-OFT")
         factor = 4 if factor is None else factor
         if isinstance(factor, bool) or not isinstance(factor, int) or (factor < 1 and factor != -1):
             raise InputError(f"Argument `factor` must be -1 or a whole number of at least 1, but got {factor!r}.")

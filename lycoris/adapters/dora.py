@@ -77,6 +77,7 @@ class DoRA(Adapter):
 
     def __init__(self, site: Site, inner: Adapter, by: Literal["output", "input"] = "output"):
         super().__init__()
+        site.need_weight("DoRA")
         if by not in ("output", "input"):
             raise InputError(f'Argument `dora` must be "output" or "input", but got {by!r}.')
         self.inner = inner
@@ -102,6 +103,9 @@ class DoRA(Adapter):
         self.inner.fill(tensors)
         with torch.no_grad():
             self.magnitude.copy_(tensors[KEY].flatten())
+
+    def memory(self) -> dict[str, object]:
+        return self.inner.memory()
 
     @classmethod
     def options_of(cls, site: Site, shapes: Mapping[str, tuple[int, ...]], constants: Mapping[str, float]) -> dict:

@@ -27,6 +27,8 @@ class DyLoRA(Adapter):
     algorithm = "dylora"
     signature = frozenset({"lora_up.weight"})
     remembered = ("block",)
+    zero_start = ("lora_up.weight",)
+    loraplus = ("up",)
 
     def __init__(self, site: Site, *, rank: int | None = None, alpha: float | None = None, block: int = 1):
         super().__init__()
@@ -36,7 +38,7 @@ class DyLoRA(Adapter):
             raise InputError(f"Argument `block` must divide the rank {self.rank}, but got {block!r} for `{site.name}`.")
         self.block = block
         self.scale = scale_of(alpha, self.rank, False)
-        self.up = site.zeros(out, self.rank)
+        self.up = site.zero_start(out, self.rank)
         self.down = site.kaiming(self.rank, channels, *kernel)
         self._ones = (1,) * len(kernel)
 

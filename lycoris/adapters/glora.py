@@ -53,18 +53,20 @@ class GLoRA(Adapter):
 
     algorithm = "glora"
     signature = frozenset({"a1.weight"})
+    zero_start = ("a2.weight", "b2.weight")
 
     def __init__(
         self, site: Site, *, rank: int | None = None, alpha: float | None = None, rank_stabilised: bool = False
     ):
         super().__init__()
+        site.need_weight("GLoRA")
         out, channels, *kernel = site.shape
         self.rank = site.rank(rank, 4, min(out, channels))
         self.scale = scale_of(alpha, self.rank, rank_stabilised)
         self.a1 = site.kaiming(channels, self.rank)
-        self.a2 = site.zeros(self.rank, channels)
+        self.a2 = site.zero_start(self.rank, channels)
         self.b1 = site.kaiming(out, self.rank)
-        self.b2 = site.zeros(self.rank, channels, *kernel)
+        self.b2 = site.zero_start(self.rank, channels, *kernel)
         self._ones = (1,) * len(kernel)
 
     def structure(self, weight: Tensor, scale: float = 1.0) -> Through:

@@ -56,6 +56,7 @@ class IA3(Adapter):
 
     def __init__(self, site: Site, *, on_input: bool = False):
         super().__init__()
+        site.need_weight("(IA)³")
         self.on_input = bool(on_input)
         self._ones = len(site.shape) - 2
         self.weight = site.zeros(site.shape[1 if on_input else 0])

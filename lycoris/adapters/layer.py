@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lycoris.adapters.adapter import Adapter
+from lycoris.adapters.adapter import Adapter, is_plain
 from lycoris.errors import InputError
 from lycoris.structure import Operation, Structure
 
@@ -47,7 +47,7 @@ class _Adapted(nn.Module):
 
     def merge(self, name: str) -> None:
         """Fold one adapter into the weight, together with those that are already folded in."""
-        if not self.weight.is_floating_point():
+        if not is_plain(self.weight):
             raise InputError(f"A weight of dtype {self.weight.dtype} cannot be merged into; keep the adapter live.")
         if not self.__dict__.get("_merged"):
             self.register_buffer("original_weight", self.weight.detach().clone(), persistent=False)

@@ -25,6 +25,7 @@ class LoHa(Adapter):
 
     algorithm = "loha"
     signature = frozenset({"hada_w1_a"})
+    zero_start = ("hada_w2_a",)
 
     def __init__(
         self,
@@ -44,7 +45,7 @@ class LoHa(Adapter):
         left, right = ((r, out), (r, channels)) if tucker else ((out, r), (r, site.row))
         self.w1_a = site.normal(*left, std=0.1)
         self.w1_b = site.normal(*right)
-        self.w2_a = site.zeros(*left)
+        self.w2_a = site.zero_start(*left)
         self.w2_b = site.normal(*right)
         self.t1 = site.normal(r, r, *kernel, std=0.1) if tucker else None
         self.t2 = site.normal(r, r, *kernel, std=0.1) if tucker else None

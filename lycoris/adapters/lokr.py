@@ -50,6 +50,7 @@ class LoKr(Adapter):
 
     algorithm = "lokr"
     signature = frozenset({"lokr_w1", "lokr_w1_a"})
+    zero_start = ("lokr_w2", "lokr_w2_b")
 
     def __init__(
         self,
@@ -83,13 +84,13 @@ class LoKr(Adapter):
         self.w1 = None if small else site.kaiming(a, b)
         self.w1_a = site.kaiming(a, rank) if small else None
         self.w1_b = site.kaiming(rank, b) if small else None
-        self.w2 = None if large else site.zeros(c, d, *kernel)
+        self.w2 = None if large else site.zero_start(c, d, *kernel)
         self.w2_a = self.w2_b = self.t2 = None
         if large and tucker:
-            self.w2_a, self.w2_b = site.kaiming(rank, c), site.zeros(rank, d)
+            self.w2_a, self.w2_b = site.kaiming(rank, c), site.zero_start(rank, d)
             self.t2 = site.kaiming(rank, rank, *kernel)
         elif large:
-            self.w2_a, self.w2_b = site.kaiming(c, rank), site.zeros(rank, d * (site.row // channels))
+            self.w2_a, self.w2_b = site.kaiming(c, rank), site.zero_start(rank, d * (site.row // channels))
 
     @staticmethod
     def _sides(site: Site, factor: int | None, unbalanced: bool) -> tuple[int, int, int, int]:

@@ -36,17 +36,25 @@ OPTIONS: dict[str, dict[str, dict]] = {
         "dora": {"rank": 3, "alpha": 2.0, "dora": "output"},
         "dora by input": {"rank": 3, "alpha": 2.0, "dora": "input"},
         "rank stabilised": {"rank": 3, "alpha": 2.0, "rank_stabilised": True},
+        "scalar": {"rank": 3, "alpha": 2.0, "scalar": True},
+        "scalar and dora": {"rank": 3, "scalar": True, "dora": "output"},
+        "orthogonal start": {"rank": 3, "alpha": 2.0, "start": "orthogonal"},
+        "svd start": {"rank": 3, "alpha": 2.0, "start": "svd"},
+        "svd start and dora": {"rank": 2, "start": "svd", "dora": "output"},
     },
     "loha": {
         "rank and alpha": {"rank": 3, "alpha": 2.0},
         "rank 1": {"rank": 1},
-        "dora": {"dora": "output"},
+        "rank stabilised": {"rank": 3, "alpha": 2.0, "rank_stabilised": True},
+        "scalar": {"rank": 3, "alpha": 2.0, "scalar": True},
         "tucker": {"rank": 2, "alpha": 3.0, "tucker": True},
     },
     "lokr": {
         "factor": {"factor": 4},
         "square": {"factor": -1},
-        "dora by input": {"dora": "input"},
+        "rank stabilised": {"factor": 2, "rank": 2, "alpha": 3.0, "rank_stabilised": True},
+        "scalar": {"factor": 4, "scalar": True},
+        "scalar and low rank": {"factor": 2, "rank": 2, "alpha": 3.0, "scalar": True},
         "low rank": {"factor": 2, "rank": 2, "alpha": 3.0},
         "both low rank": {"factor": -1, "rank": 1, "alpha": 0.7, "decompose_both": True},
         "tucker": {"factor": 2, "rank": 2, "alpha": 3.0, "tucker": True},
@@ -54,13 +62,26 @@ OPTIONS: dict[str, dict[str, dict]] = {
     },
     "full": {"weights alone": {"bias": False}},
     "ia3": {"on the input": {"on_input": True}},
-    "glora": {"rank and alpha": {"rank": 3, "alpha": 2.0}},
-    "dylora": {"blocks": {"rank": 4, "alpha": 3.0, "block": 2}},
+    "glora": {
+        "rank and alpha": {"rank": 3, "alpha": 2.0},
+        "rank stabilised": {"rank": 3, "alpha": 2.0, "rank_stabilised": True},
+        "scalar": {"rank": 1, "alpha": 2.0, "scalar": True},
+    },
+    "dylora": {
+        "blocks": {"rank": 4, "alpha": 3.0, "block": 2},
+        "scalar": {"rank": 3, "alpha": 2.0, "scalar": True},
+    },
     "diag-oft": {"rescaled": {"factor": 5, "rescale": True}, "constrained": {"constraint": 0.01}},
     "boft": {"rescaled": {"rescale": True}, "constrained": {"constraint": 0.01}, "whole": {"factor": -1}},
     "t-lora": {"rank and alpha": {"rank": 3, "alpha": 2.0}},
 }
 """Beyond each algorithm's defaults, which every table entry is tested with."""
+
+for _algorithm in ALGORITHMS:
+    if _algorithm != "norms":
+        for _by in ("output", "input"):
+            _name = "dora" if _by == "output" else "dora by input"
+            OPTIONS.setdefault(_algorithm, {}).setdefault(_name, {"dora": _by})
 
 
 def cases(norms: bool = True) -> list:
