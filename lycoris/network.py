@@ -241,7 +241,7 @@ def attach(
     chosen, preset = choose(parts, rules or recipe, preset=preset, layers=layers, exclude=exclude)
     made = []
     for place, own in chosen:
-        adapter = own.make(Site(place.name, place.layer, _generator(seed, place.key), scalar=own.scalar))
+        adapter = own.make(Site(place.name, place.layer, generator_for(seed, place.key), scalar=own.scalar))
         adapter.dropout = drop
         made.append((place, adapter))
     freeze(parts)
@@ -321,7 +321,12 @@ def freeze(parts: Mapping[str, nn.Module]) -> None:
                 parameter.requires_grad_(False)
 
 
-def _generator(seed: int, key: str) -> torch.Generator:
+def generator_for(seed: int, key: str) -> torch.Generator:
+    """Where a layer's first values come from: its own stream, of the seed and its file name alone.
+
+    Raises:
+        InputError: the seed is not a whole number of at least 0.
+    """
     if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
         raise InputError(f"Argument `seed` must be a whole number of at least 0, but got {seed!r}.")
     digest = hashlib.sha256(f"{seed}/{key}".encode()).digest()

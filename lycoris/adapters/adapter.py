@@ -15,6 +15,9 @@ from lycoris.adapters.dropout import Dropout
 from lycoris.errors import InputError
 from lycoris.structure import Structure
 
+Partial = tuple[int | None, ...]
+"""A weight's shape as far as it is known. None as the last of three or more: the one before is inputs times kernel."""
+
 
 @dataclass(frozen=True)
 class Site:
@@ -132,6 +135,7 @@ class Adapter(nn.Module, ABC):
         layers: the layer types it can adapt.
         signature: file keys of which one must be there for a file to hold this algorithm.
         remembered: options, attributes as well, that a file's tensors cannot tell; the header has them.
+        reads_weight: whether the change depends on the frozen weight.
         zero_start: file keys of the factors that start at zero, in all of which together ΔW is linear.
         loraplus: parameters that LoRA+ trains faster.
         multiplier: the network's scale.
@@ -142,6 +146,7 @@ class Adapter(nn.Module, ABC):
     layers: ClassVar[tuple[type[nn.Module], ...]] = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
     signature: ClassVar[frozenset[str]]
     remembered: ClassVar[tuple[str, ...]] = ()
+    reads_weight: ClassVar[bool] = False
     zero_start: ClassVar[tuple[str, ...]] = ()
     loraplus: ClassVar[tuple[str, ...]] = ()
     multiplier: float = 1.0
@@ -175,12 +180,34 @@ class Adapter(nn.Module, ABC):
             constants: file key → value of the tensors with one element.
         """
 
+    @classmethod
+    @abstractmethod
+    def shape_of(cls, shapes: Mapping[str, tuple[int, ...]], constants: Mapping[str, float]) -> Partial:
+        """The shape of the weight that an adapter with these tensors is for, as far as they tell.
+
+        Args:
+            shapes: file key → shape.
+            constants: file key → value of the tensors with one element.
+        """
+
     def fill(self, tensors: Mapping[str, Tensor]) -> None:
         """Take the values of a file's tensors, whose shapes are those of `tensors()`."""
         with torch.no_grad():
             for name, values in self.tensors().items():
                 if values.requires_grad:
                     values.copy_(tensors[name])
+
+    def fit(self, change: Tensor, shift: Tensor | None = None) -> None:
+        """Take the values whose change of the weight is nearest to this one.
+
+        Args:
+            change: of the weight, [out, in / groups, *kernel].
+            shift: of the bias, [out], for algorithms that have one.
+
+        Raises:
+            InputError: the algorithm does not add to a weight, or cannot be fitted with its options.
+        """
+        raise InputError(f"Algorithm `{self.algorithm}` cannot be extracted: it does not merely add to a weight.")
 
     def memory(self) -> dict[str, object]:
         """Algorithm and remembered options, as plain JSON values."""

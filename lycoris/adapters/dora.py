@@ -9,7 +9,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from lycoris.adapters.adapter import Adapter, Site
+from lycoris.adapters.adapter import Adapter, Partial, Site
 from lycoris.errors import InputError
 from lycoris.structure import Operation, Structure, exact
 
@@ -74,6 +74,7 @@ class DoRA(Adapter):
     """
 
     signature = frozenset({KEY})
+    reads_weight = True
 
     def __init__(self, site: Site, inner: Adapter, by: Literal["output", "input"] = "output"):
         super().__init__()
@@ -106,6 +107,10 @@ class DoRA(Adapter):
 
     def memory(self) -> dict[str, object]:
         return self.inner.memory()
+
+    @classmethod
+    def shape_of(cls, shapes: Mapping[str, tuple[int, ...]], constants: Mapping[str, float]) -> Partial:
+        raise NotImplementedError("The adapter inside tells the shape.")
 
     @classmethod
     def options_of(cls, site: Site, shapes: Mapping[str, tuple[int, ...]], constants: Mapping[str, float]) -> dict:

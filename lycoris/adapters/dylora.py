@@ -7,7 +7,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from lycoris.adapters.adapter import Adapter, Site, alpha_tensor, scale_of
+from lycoris.adapters.adapter import Adapter, Partial, Site, alpha_tensor, scale_of
+from lycoris.adapters.low_rank import take_product
 from lycoris.errors import InputError
 from lycoris.structure import LowRank
 
@@ -52,6 +53,13 @@ class DyLoRA(Adapter):
     def tensors(self) -> dict[str, Tensor]:
         up = self.up.view(*self.up.shape, *self._ones)
         return {"lora_up.weight": up, "lora_down.weight": self.down, "alpha": alpha_tensor(self.scale * self.rank)}
+
+    def fit(self, change: Tensor, shift: Tensor | None = None) -> None:
+        take_product(self.up, self.down, change / self.scale)
+
+    @classmethod
+    def shape_of(cls, shapes: Mapping[str, tuple[int, ...]], constants: Mapping[str, float]) -> Partial:
+        return shapes["lora_up.weight"][0], *shapes["lora_down.weight"][1:]
 
     @classmethod
     def options_of(cls, site: Site, shapes: Mapping[str, tuple[int, ...]], constants: Mapping[str, float]) -> dict:

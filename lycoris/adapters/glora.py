@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from lycoris.adapters.adapter import Adapter, Site, alpha_tensor, scale_of
+from lycoris.adapters.adapter import Adapter, Partial, Site, alpha_tensor, scale_of
 from lycoris.structure import LowRank, Operation, Structure, exact
 
 
@@ -53,6 +53,7 @@ class GLoRA(Adapter):
 
     algorithm = "glora"
     signature = frozenset({"a1.weight"})
+    reads_weight = True
     zero_start = ("a2.weight", "b2.weight")
 
     def __init__(
@@ -76,6 +77,10 @@ class GLoRA(Adapter):
     def tensors(self) -> dict[str, Tensor]:
         pointwise = {f"{n}.weight": p.view(*p.shape, *self._ones) for n, p in self.named_parameters() if n != "b2"}
         return {**pointwise, "b2.weight": self.b2, "alpha": alpha_tensor(self.scale * self.rank)}
+
+    @classmethod
+    def shape_of(cls, shapes: Mapping[str, tuple[int, ...]], constants: Mapping[str, float]) -> Partial:
+        return shapes["b1.weight"][0], *shapes["b2.weight"][1:]
 
     @classmethod
     def options_of(cls, site: Site, shapes: Mapping[str, tuple[int, ...]], constants: Mapping[str, float]) -> dict:

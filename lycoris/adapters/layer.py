@@ -70,10 +70,13 @@ class _Adapted(nn.Module):
         wide = torch.float32 if weight.device.type == "mps" else torch.float64
         total, shift = weight.to(wide, copy=True), None if bias is None else bias.to(wide, copy=True)
         for adapter in chosen:
+            training = adapter.training
+            adapter.eval()  # the whole change, not what a training step draws of it
             total += adapter.structure(weight, adapter.multiplier).dense().to(wide)
             change = adapter.bias()
             if change is not None:
                 shift += change.to(wide) * adapter.multiplier
+            adapter.train(training)
         self.weight.copy_(total if chosen else weight)
         if shift is not None:
             self.bias.copy_(shift if chosen else bias)

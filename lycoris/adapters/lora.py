@@ -8,7 +8,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from lycoris.adapters.adapter import Adapter, Site, alpha_tensor, scale_of
+from lycoris.adapters.adapter import Adapter, Partial, Site, alpha_tensor, scale_of
+from lycoris.adapters.low_rank import take_product, tucker
 from lycoris.adapters.start import STARTS, change_of_product, orthogonal, principal
 from lycoris.errors import InputError, unknown
 from lycoris.structure import LowRank, Structure, Tucker
@@ -46,19 +47,19 @@ class LoRA(Adapter):
     ):
         super().__init__()
         out, channels, *kernel = site.shape
-        tucker = tucker and any(size > 1 for size in kernel)
-        self.rank = site.rank(rank, 8, min(out, channels if tucker else site.row))
+        cored = tucker and any(size > 1 for size in kernel)
+        self.rank = site.rank(rank, 8, min(out, channels if cored else site.row))
         self.scale = scale_of(alpha, self.rank, rank_stabilised)
         self.start = start
         self._dims = len(kernel)
         if start not in STARTS:
             raise unknown("start", start, STARTS)
-        if start != "zero" and (tucker or site.scalar):
+        if start != "zero" and (cored or site.scalar):
             raise InputError(f"Argument `start` must be `zero` with `tucker` or `scalar`, but got `{start}`.")
-        self.mid = site.kaiming(self.rank, self.rank, *kernel) if tucker else None
+        self.mid = site.kaiming(self.rank, self.rank, *kernel) if cored else None
         if start == "zero":
             self.up = site.zero_start(out, self.rank)
-            self.down = site.kaiming(self.rank, channels, *([] if tucker else kernel))
+            self.down = site.kaiming(self.rank, channels, *([] if cored else kernel))
             return
         begun = orthogonal(site, self.rank) if start == "orthogonal" else principal(site, self.rank, self.scale)
         self.up, self.down = site.given(begun[0]), site.given(begun[1].reshape(self.rank, channels, *kernel))
@@ -97,6 +98,23 @@ class LoRA(Adapter):
             self.up.copy_(up[:, :r] + up[:, r:])
             self.down.copy_(down[:r])
             self.start_down.copy_(down[:r] - down[r:])
+
+    def fit(self, change: Tensor, shift: Tensor | None = None) -> None:
+        if self.start != "zero":
+            raise InputError(f"Argument `start` must be `zero` to extract, but got `{self.start}`.")
+        with torch.no_grad():
+            if self.mid is None:
+                take_product(self.up, self.down, change / self.scale)
+                return
+            for ours, values in zip(
+                (self.up, self.mid, self.down), tucker(change / self.scale, self.rank), strict=True
+            ):
+                ours.copy_(values)
+
+    @classmethod
+    def shape_of(cls, shapes: Mapping[str, tuple[int, ...]], constants: Mapping[str, float]) -> Partial:
+        down = shapes["lora_down.weight"]
+        return shapes["lora_up.weight"][0], *down[1:2], *shapes.get("lora_mid.weight", down)[2:]
 
     @classmethod
     def options_of(cls, site: Site, shapes: Mapping[str, tuple[int, ...]], constants: Mapping[str, float]) -> dict:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from lycoris.adapters.adapter import Adapter, Site
+from lycoris.adapters.adapter import Adapter, Partial, Site
 from lycoris.errors import InputError
 from lycoris.structure import Structure
 
@@ -30,7 +30,7 @@ class Scalar(Adapter):
         if not inner.zero_start:
             raise InputError(f"Argument `scalar` needs factors, which `{inner.algorithm}` has not.")
         self.inner = inner
-        self.algorithm = inner.algorithm
+        self.algorithm, self.reads_weight = inner.algorithm, inner.reads_weight
         self.scalar = site.zeros()
 
     def structure(self, weight: Tensor, scale: float = 1.0) -> Structure:
@@ -50,6 +50,10 @@ class Scalar(Adapter):
 
     def memory(self) -> dict[str, object]:
         return {**self.inner.memory(), "scalar": True}
+
+    @classmethod
+    def shape_of(cls, shapes: Mapping[str, tuple[int, ...]], constants: Mapping[str, float]) -> Partial:
+        raise NotImplementedError("The adapter inside tells the shape.")
 
     @classmethod
     def options_of(cls, site: Site, shapes: Mapping[str, tuple[int, ...]], constants: Mapping[str, float]) -> dict:

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from lycoris.adapters.adapter import Adapter, Site, alpha_tensor, scale_of
+from lycoris.adapters.adapter import Adapter, Partial, Site, alpha_tensor, scale_of
+from lycoris.adapters.low_rank import take_product
 from lycoris.adapters.start import change_of_product, leading
 from lycoris.errors import InputError
 from lycoris.structure import LowRank, Operation, Structure
@@ -118,6 +119,16 @@ class TLoRA(Adapter):
             self.base_q.copy_(down[self.rank :])
             self.values.fill_(1)
             self.base_values.fill_(1)
+
+    def fit(self, change: Tensor, shift: Tensor | None = None) -> None:
+        take_product(self.p, self.q, change / self.scale)
+        with torch.no_grad():
+            self.values.fill_(1)
+            self.base_values.fill_(0)
+
+    @classmethod
+    def shape_of(cls, shapes: Mapping[str, tuple[int, ...]], constants: Mapping[str, float]) -> Partial:
+        return shapes["lora_up.weight"][0], *shapes["lora_down.weight"][1:]
 
     @classmethod
     def options_of(cls, site: Site, shapes: Mapping[str, tuple[int, ...]], constants: Mapping[str, float]) -> dict:
