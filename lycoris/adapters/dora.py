@@ -114,4 +114,4 @@ class DoRA(Adapter):
 
     @classmethod
     def options_of(cls, site: Site, shapes: Mapping[str, tuple[int, ...]], constants: Mapping[str, float]) -> dict:
-        return {"by": "output" if shapes[KEY][0] == site.shape[0] and shapes[KEY][0] != 1 else "input"}
+        return {"by": "output" if shapes[KEY][:2] == (site.shape[0], 1) else "input"}

@@ -27,7 +27,8 @@ LAYERS = {
 }
 
 BRIEF = ("linear", "conv2d-strided", "conv2d-groups")
-"""Layers that every algorithm and option is tested on each time; the others are marked slow."""
+"""Layers that every algorithm and option is tested on each time, DoRA around most algorithms on the first alone; the
+others are marked slow."""
 
 OPTIONS: dict[str, dict[str, dict]] = {
     "lora": {
@@ -96,7 +97,9 @@ def cases(norms: bool = True) -> list:
                     continue
                 if isinstance(make(), kind.layers) and not _too_small(algorithm, name, values):
                     every = option == "defaults" and algorithm in ("lora", "lokr", "norms")
-                    marks = [] if every or name in BRIEF else [pytest.mark.slow]
+                    wrapped = option.startswith("dora") and algorithm not in ("lora", "lokr")
+                    fast = every or name in (BRIEF[:1] if wrapped else BRIEF)
+                    marks = [] if fast else [pytest.mark.slow]
                     found.append(pytest.param(algorithm, values, name, id=f"{algorithm}-{option}-{name}", marks=marks))
     return found
 
@@ -136,7 +139,7 @@ def formula(algorithm: str, tensors: dict[str, Tensor], weight: Tensor) -> Tenso
     changed = weight + _FORMULAS[algorithm](t, weight)
     if "dora_scale" not in t:
         return changed
-    by_output = t["dora_scale"].shape[0] == weight.shape[0]
+    by_output = t["dora_scale"].shape[:2] == (weight.shape[0], 1)
     for i in range(weight.shape[0 if by_output else 1]):
         part = changed[i] if by_output else changed[:, i]
         part *= t["dora_scale"].flatten()[i] / part.square().sum().sqrt()
