@@ -199,8 +199,8 @@ def reduce(
     shaped = {name: values.shape for name, values in lora.tensors().items()}
     lora.fill(
         {
-            "lora_up.weight": product.up.view(shaped["lora_up.weight"]),
-            "lora_down.weight": product.down.view(shaped["lora_down.weight"]),
+            "lora_up.weight": product.up.reshape(shaped["lora_up.weight"]),
+            "lora_down.weight": product.down.reshape(shaped["lora_down.weight"]),
             "alpha": alpha_tensor(float(kept)),
         }
     )

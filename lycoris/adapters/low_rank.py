@@ -70,7 +70,7 @@ def factors(structure: Structure) -> LowRank | None:
         down = torch.einsum("rs...,si->ri...", structure.mid.double(), structure.down.double())
     elif isinstance(structure, Kronecker):
         outer, inner = thin(structure.outer), thin(structure.inner)
-        up = torch.kron(outer.up, inner.up)
+        up = torch.einsum("ai,cj->acij", outer.up, inner.up).flatten(0, 1).flatten(1, 2)
         down = torch.einsum("ip,jq...->ijpq...", outer.down, inner.down).flatten(0, 1).flatten(1, 2)
     else:
         return None
