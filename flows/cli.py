@@ -86,10 +86,15 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--json", action="store_true", help="print the result as one JSON object, last line of stdout")
     run.set_defaults(command=_run)
 
-    convert = commands.add_parser("convert", help="rewrite an adapter file in another format")
+    convert = commands.add_parser("convert", help="rewrite an adapter file in another format, or as a plain LoRA")
     convert.add_argument("source", type=Path)
     convert.add_argument("target", type=Path)
-    convert.add_argument("--format", default="lycoris", help="lycoris (default), peft, diffusers")
+    convert.add_argument("--format", default="lycoris", help="lycoris (default); peft, diffusers: always a plain LoRA")
+    convert.add_argument("--algorithm", metavar="lora", help="lora: a plain LoRA in the lycoris format too")
+    convert.add_argument("--base", help="the model it was made for, where names and shapes do not tell")
+    convert.add_argument("--rank", type=int, help="as a LoRA of at most this rank; else of the rank the change has")
+    convert.add_argument("--energy", type=float, help="as a LoRA that keeps this share of the squared singular values")
+    convert.add_argument("--dtype", help="float32, float16, bfloat16, float64; by default the file's own")
     convert.set_defaults(command=_convert)
 
     analyze = commands.add_parser("analyze", help="what moves the scores of a table", description=ANALYZE_HELP)
@@ -98,6 +103,19 @@ def _parser() -> argparse.ArgumentParser:
     analyze.add_argument("--out", type=Path, required=True, help="a folder for tables and analysis.html")
     analyze.add_argument("--json", action="store_true", help="print the result as one JSON object, last line of stdout")
     analyze.set_defaults(command=_analyze)
+
+    extract = commands.add_parser("extract", help="make an adapter file of what tuning changed in a model")
+    extract.add_argument("base", help="folder or name of the model before")
+    extract.add_argument("tuned", help="and after")
+    extract.add_argument("target", type=Path)
+    extract.add_argument("--algorithm", default="lora", help="lora (default), loha, lokr, full, norms, dylora, t-lora")
+    extract.add_argument("--preset", help="which layers; by default every one")
+    extract.add_argument("--rank", type=int, help="at most this many a layer")
+    extract.add_argument("--energy", type=float, help="for lora: the rank that keeps this share of the change")
+    extract.add_argument("--factor", type=int, help="for lokr")
+    extract.add_argument("--format", default="lycoris", help="lycoris (default), peft, diffusers")
+    extract.add_argument("--dtype", default="float32", help="float32 (default), float16, bfloat16, float64")
+    extract.set_defaults(command=_extract)
     return parser
 
 
@@ -184,7 +202,18 @@ def look_ahead(experiment: Experiment) -> None:
 def _convert(arguments: argparse.Namespace) -> int:
     import lycoris
 
-    lycoris.convert(arguments.source, arguments.target, format=arguments.format)
+    report = lycoris.convert(
+        arguments.source,
+        arguments.target,
+        format=arguments.format,
+        model=None if arguments.base is None else _parts(arguments.base),
+        algorithm=arguments.algorithm,
+        rank=arguments.rank,
+        energy=arguments.energy,
+        dtype=arguments.dtype,
+    )
+    if report.layers:
+        print(report)
     print(arguments.target)
     return 0
 
@@ -202,6 +231,31 @@ def _analyze(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print(last_line(found))
     return 0
+
+
+def _extract(arguments: argparse.Namespace) -> int:
+    import lycoris
+
+    network, report = lycoris.extract(
+        _parts(arguments.base),
+        _parts(arguments.tuned),
+        arguments.algorithm,
+        preset=arguments.preset,
+        rank=arguments.rank,
+        energy=arguments.energy,
+        factor=arguments.factor,
+    )
+    network.save(arguments.target, format=arguments.format, dtype=arguments.dtype)
+    print(report)
+    print(arguments.target)
+    return 0
+
+
+def _parts(source: str) -> dict[str, Any]:
+    """The modules of a base model that can be adapted."""
+    from lycoris import bases
+
+    return bases.open_base(source, device="cpu", dtype="float32").parts
 
 
 if __name__ == "__main__":

@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from lycoris.adapters import ALGORITHMS as ALGORITHMS
     from lycoris.adapters.presets import PRESETS as PRESETS
+    from lycoris.conversion import convert as convert
     from lycoris.errors import InputError as InputError
-    from lycoris.formats import convert as convert
+    from lycoris.extraction import extract as extract
     from lycoris.formats import load as load
     from lycoris.formats import read_metadata as read_metadata
     from lycoris.network import Network as Network
@@ -30,12 +31,13 @@ _HOMES = {
     "InputError": "lycoris.errors",
     "Network": "lycoris.network",
     "attach": "lycoris.network",
-    "convert": "lycoris.formats",
+    "convert": "lycoris.conversion",
+    "extract": "lycoris.extraction",
     "load": "lycoris.formats",
     "read_metadata": "lycoris.formats",
 }
 
-__all__ = ["ALGORITHMS", "PRESETS", "InputError", "Network", "attach", "convert", "load", "read_metadata"]
+__all__ = ["ALGORITHMS", "PRESETS", "InputError", "Network", "attach", "convert", "extract", "load", "read_metadata"]
 
 
 def __getattr__(name: str) -> object:

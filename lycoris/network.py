@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import hashlib
-import inspect
+import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from os import PathLike
 from typing import Any, Literal
 
 import torch
 from torch import nn
 
-from lycoris.adapters import ALGORITHMS, ALIASES
 from lycoris.adapters.adapter import Adapter, Site
-from lycoris.adapters.dora import DoRA
 from lycoris.adapters.dropout import Dropout
 from lycoris.adapters.layer import MATRICES, NORMS, install, remove
 from lycoris.adapters.names import Place, parts_of, places
 from lycoris.adapters.presets import PRESETS
+from lycoris.adapters.recipe import Recipe
 from lycoris.errors import InputError, unknown
 
 
@@ -26,7 +25,7 @@ class Network(nn.Module):
     """Adapters on the layers of one model. Its parameters are the trainable ones; the model's own are frozen.
 
     Attributes:
-        algorithm: name in `ALGORITHMS`.
+        algorithm: name in `ALGORITHMS`, or ``"mixed"``.
         settings: what the network was made with, as plain JSON values.
         adapters: file name of the layer → adapter.
         places: file name of the layer → where it is.
@@ -82,6 +81,34 @@ class Network(nn.Module):
         for key, place in self.places.items():
             if place.part == part:
                 yield from self.adapters[key].parameters()
+
+    def parameter_groups(self, learning_rate: float, *, ratio: float = 16.0) -> list[dict[str, Any]]:
+        """The parameters for an optimiser, `up` of LoRA and DyLoRA learning `ratio` times faster.
+
+        LoRA+ (Hayou et al. 2024, arXiv 2402.12354): with one rate for both factors, wide layers learn badly.
+
+        Args:
+            learning_rate: of every other parameter.
+            ratio: at least 1 for LoRA+; 1 is one rate for all.
+
+        Returns:
+            Groups with `params` and `lr`, as `torch.optim` takes them.
+
+        Raises:
+            InputError: a rate or ratio that is not positive and finite; a ratio where nothing could be faster.
+        """
+        for argument, value in (("learning_rate", learning_rate), ("ratio", ratio)):
+            if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < math.inf:
+                raise InputError(f"Argument `{argument}` must be a positive finite number, but got {value!r}.")
+        adapters = [module for module in self.modules() if isinstance(module, Adapter)]
+        fast = {id(getattr(adapter, name)) for adapter in adapters for name in adapter.loraplus}
+        if not fast and ratio != 1:
+            raise InputError(f"Argument `ratio` needs `lora` or `dylora`, but this network is `{self.algorithm}`.")
+        groups = [
+            {"params": [p for p in self.parameters() if id(p) not in fast], "lr": learning_rate},
+            {"params": [p for p in self.parameters() if id(p) in fast], "lr": learning_rate * ratio},
+        ]
+        return [group for group in groups if group["params"]]
 
     @property
     def timestep(self) -> torch.Tensor | None:
@@ -160,12 +187,13 @@ def attach(
     algorithm: str = "lora",
     *,
     preset: str | None = None,
-    layers: Sequence[str] | None = None,
+    layers: Sequence[str] | Mapping[str, Mapping[str, object]] | None = None,
     exclude: Sequence[str] = (),
     rank: int | None = None,
     alpha: float | None = None,
     factor: int | None = None,
     dora: Literal["output", "input"] | None = None,
+    scalar: bool = False,
     dropout: float = 0.0,
     rank_dropout: float = 0.0,
     module_dropout: float = 0.0,
@@ -180,10 +208,14 @@ def attach(
         preset: a name of `PRESETS`; ``"attn-mlp"`` when neither this nor `layers` is given, ``"everything"`` for
             a lone module of no known kind.
         layers: instead of a preset, regular expressions; a layer is chosen when one matches its whole path, with or
-            without the part's name in front.
+            without the part's name in front. A dict gives each pattern options of its own, the first that matches
+            deciding: ``{r".*attn.*": {"rank": 16}, r".*ff.*": {"algorithm": "lokr", "factor": 8}}``. A rule that names
+            an algorithm has that one's defaults, any other the options of this call.
         exclude: regular expressions of layers to leave out.
         rank, alpha, factor: as the algorithm has them; None is its default.
         dora: learn the weight's lengths apart, per output or per input, whatever the algorithm.
+        scalar: multiply the change by a trained number that starts at 0, and no factor at 0 (`lora`, `loha`, `lokr`,
+            `glora`, `dylora`).
         dropout: probability of dropping elements of the delta's output while training.
         rank_dropout: the same for output channels of the delta.
         module_dropout: the same for whole adapters.
@@ -196,46 +228,45 @@ def attach(
     Raises:
         InputError: an unknown algorithm, preset, part or option; a value that a layer does not allow; no match.
     """
-    algorithm = ALIASES.get(algorithm, algorithm)
-    if algorithm not in ALGORITHMS:
-        raise unknown("algorithm", algorithm, [*ALGORITHMS, *ALIASES])
-    kind = ALGORITHMS[algorithm]
     given = {"rank": rank, "alpha": alpha, "factor": factor, **options}
-    given = {name: value for name, value in given.items() if value is not None}
-    known = list(inspect.signature(kind).parameters)[1:]
-    for name in given:
-        if name not in known:
-            raise unknown(f"option of `{algorithm}`", name, known)
+    recipe = Recipe(algorithm, given, dora, scalar)
+    given_rules = layers if isinstance(layers, Mapping) else {}
+    rules = {pattern: Recipe.of(rule, recipe) for pattern, rule in given_rules.items()}
+    lost = list(recipe.settings())
+    if lost and rules and all("algorithm" in rule for rule in given_rules.values()):
+        raise InputError(f"Every rule of `layers` names its algorithm, so that none has the call's {lost}.")
     drop = Dropout(dropout, rank_dropout, module_dropout)
 
     parts = parts_of(model)
-    types = [kind] + ([ALGORITHMS["norms"]] if algorithm == "full" else [])
-    chosen, preset = choose(parts, types, preset=preset, layers=layers, exclude=exclude)
+    chosen, preset = choose(parts, rules or recipe, preset=preset, layers=layers, exclude=exclude)
     made = []
-    for place in chosen:
-        type_ = next(t for t in types if isinstance(place.layer, t.layers))
-        site = Site(place.name, place.layer, _generator(seed, place.key))
-        adapter = type_(site, **(given if type_ is kind else {}))
-        if dora is not None and type_ is kind:
-            adapter = DoRA(site, adapter, dora)
+    for place, own in chosen:
+        adapter = own.make(Site(place.name, place.layer, generator_for(seed, place.key), scalar=own.scalar))
         adapter.dropout = drop
         made.append((place, adapter))
     freeze(parts)
-    settings: dict[str, Any] = {"preset": preset, "layers": list(layers or ()), "exclude": list(exclude), "seed": seed}
-    given |= {} if dora is None else {"dora": dora}
-    settings |= {**given, "dropout": dropout, "rank_dropout": rank_dropout, "module_dropout": module_dropout}
-    return Network(algorithm, settings, made)
+    used = {own.algorithm for _, own in chosen}
+    plain = {pattern: dict(rule) for pattern, rule in given_rules.items()} or list(layers or ())
+    settings: dict[str, Any] = {"preset": preset, "layers": plain, "exclude": list(exclude), "seed": seed}
+    settings |= {**recipe.settings(), "dropout": dropout, "rank_dropout": rank_dropout}
+    settings["module_dropout"] = module_dropout
+    return Network(used.pop() if len(used) == 1 else "mixed", settings, made)
 
 
 def choose(
     parts: Mapping[str, nn.Module],
-    types: Sequence[type[Adapter]],
+    recipe: Recipe | Mapping[str, Recipe],
     *,
     preset: str | None,
-    layers: Sequence[str] | None,
+    layers: Collection[str] | None,
     exclude: Sequence[str] = (),
-) -> tuple[list[Place], str | None]:
-    """The layers that a preset or patterns choose, and the preset's name (None with patterns).
+) -> tuple[list[tuple[Place, Recipe]], str | None]:
+    """The layers that a preset or patterns choose, each with its recipe, and the preset's name (None with patterns).
+
+    Args:
+        parts: the model's.
+        recipe: one for all, or pattern → recipe, of which the first that matches and fits a layer is the layer's.
+        preset, layers, exclude: as for `attach`.
 
     Raises:
         InputError: both or an unknown preset are given, a pattern is not one, or nothing matches.
@@ -244,23 +275,37 @@ def choose(
         raise InputError(f"Give either `preset` or `layers`, but got {preset!r} and {layers!r}.")
     if isinstance(layers, str) or isinstance(exclude, str):
         raise InputError("Arguments `layers` and `exclude` must be lists of patterns, but got a string.")
+    rules = recipe if isinstance(recipe, Mapping) else {}
+    recipes = list(rules.values()) if isinstance(recipe, Mapping) else [recipe]
     everything = places(parts, MATRICES + NORMS)
-    able = [place for place in everything if any(isinstance(place.layer, t.layers) for t in types)]
+    able = [place for place in everything if any(one.fits(place.layer) for one in recipes)]
     if layers is None and preset is None:
         preset = "attn-mlp" if any(place.kind != "model" for place in everything) else "everything"
     if preset is not None and preset not in PRESETS:
         raise unknown("preset", preset, PRESETS)
 
-    wanted = {kind: _patterns("layers", layers) for kind in ("unet", "transformer", "text", "model")}
-    if preset is not None:
-        wanted = {kind: _patterns("preset", PRESETS[preset].get(kind, ())) for kind in wanted}
+    def ways(kind: str) -> list[tuple[list[re.Pattern[str]], Recipe]]:
+        if preset is not None:
+            return [(_patterns("preset", PRESETS[preset].get(kind, ())), recipes[0])]
+        if rules:
+            return [(_patterns("layers", [pattern]), one) for pattern, one in rules.items()]
+        return [(_patterns("layers", layers), recipes[0])]
+
+    wanted = {kind: ways(kind) for kind in ("unet", "transformer", "text", "model")}
     unwanted = _patterns("exclude", exclude)
-    found = [p for p in able if _matches(p, wanted[p.kind]) and not _matches(p, unwanted)]
-    if not found:
-        what = f"preset `{preset}`" if preset is not None else f"patterns {list(layers or ())}"
-        raise InputError(f"No layer matches {what} with `{types[0].algorithm}`. {_could_match(able)}")
+    found: list[tuple[Place, Recipe]] = []
+    for place in able:
+        fits = (own for patterns, own in wanted[place.kind] if own.fits(place.layer) and _matches(place, patterns))
+        own = next(fits, None)
+        if own is not None and not _matches(place, unwanted):
+            found.append((place, own))
+    idle = [pattern for pattern, one in rules.items() if all(own is not one for _, own in found)]
+    if not found or idle:
+        what = f"preset `{preset}`" if preset is not None else f"patterns {idle or list(layers or ())}"
+        names = "`, `".join(sorted({one.algorithm for one in recipes}))
+        raise InputError(f"No layer matches {what} with `{names}`. {_could_match(able)}")
     keys: dict[str, Place] = {}
-    for place in found:
+    for place, _ in found:
         other = keys.setdefault(place.key, place)
         if other is not place:
             raise InputError(f"Layers `{other.name}` and `{place.name}` would share the file name `{place.key}`.")
@@ -276,7 +321,12 @@ def freeze(parts: Mapping[str, nn.Module]) -> None:
                 parameter.requires_grad_(False)
 
 
-def _generator(seed: int, key: str) -> torch.Generator:
+def generator_for(seed: int, key: str) -> torch.Generator:
+    """Where a layer's first values come from: its own stream, of the seed and its file name alone.
+
+    Raises:
+        InputError: the seed is not a whole number of at least 0.
+    """
     if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
         raise InputError(f"Argument `seed` must be a whole number of at least 0, but got {seed!r}.")
     digest = hashlib.sha256(f"{seed}/{key}".encode()).digest()

@@ -15,6 +15,9 @@ from lycoris.adapters.dropout import Dropout
 from lycoris.errors import InputError
 from lycoris.structure import Structure
 
+Partial = tuple[int | None, ...]
+"""A weight's shape as far as it is known. None as the last of three or more: the one before is inputs times kernel."""
+
 
 @dataclass(frozen=True)
 class Site:
@@ -25,12 +28,16 @@ class Site:
         layer: the frozen layer itself.
         generator: on the CPU, so that a seed gives the same values on every device.
         unfilled: parameters of any size on the meta device, for values that come from elsewhere.
+        scalar: a trained scalar will carry the zero that the change starts at, so that no factor has to.
+        remembered: options that a file's header adds to what its tensors tell.
     """
 
     name: str
     layer: nn.Module
     generator: torch.Generator | None = field(default=None, repr=False)
     unfilled: bool = False
+    scalar: bool = False
+    remembered: Mapping[str, object] = field(default_factory=dict)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -48,6 +55,10 @@ class Site:
     def zeros(self, *shape: int) -> nn.Parameter:
         """Zeros on the layer's device."""
         return self._parameter(torch.zeros(shape, dtype=self._dtype, device=self._device))
+
+    def zero_start(self, *shape: int) -> nn.Parameter:
+        """The factor at which the change starts at zero: zeros, or Kaiming's values where a scalar is zero instead."""
+        return self.kaiming(*shape) if self.scalar else self.zeros(*shape)
 
     def ones(self, *shape: int) -> nn.Parameter:
         """Ones on the layer's device."""
@@ -82,6 +93,22 @@ class Site:
             )
         return asked
 
+    def need_weight(self, what: str) -> None:
+        """Say that an algorithm reads the frozen weight, which a quantised layer does not show.
+
+        Args:
+            what: that needs it, for the message.
+
+        Raises:
+            InputError: the weight is not floating point of 16 bits or more, in the layer's shape.
+        """
+        weight = self.layer.weight
+        if not is_plain(weight) or tuple(weight.shape) != self.shape:
+            raise InputError(
+                f"{what} needs the weight itself, but layer `{self.name}` has a quantised one: {weight.dtype}, "
+                f"{list(weight.shape)}. Algorithms that never read it: lora, loha, lokr, full, dylora, t-lora."
+            )
+
     @property
     def _device(self) -> torch.device:
         return torch.device("meta") if self.unfilled else self.layer.weight.device
@@ -107,7 +134,10 @@ class Adapter(nn.Module, ABC):
         algorithm: the name in `ALGORITHMS`.
         layers: the layer types it can adapt.
         signature: file keys of which one must be there for a file to hold this algorithm.
-        remembered: options that a file's tensors cannot tell; the header has them.
+        remembered: options, attributes as well, that a file's tensors cannot tell; the header has them.
+        reads_weight: whether the change depends on the frozen weight.
+        zero_start: file keys of the factors that start at zero, in all of which together ΔW is linear.
+        loraplus: parameters that LoRA+ trains faster.
         multiplier: the network's scale.
         dropout: what is left out while training.
     """
@@ -116,6 +146,9 @@ class Adapter(nn.Module, ABC):
     layers: ClassVar[tuple[type[nn.Module], ...]] = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
     signature: ClassVar[frozenset[str]]
     remembered: ClassVar[tuple[str, ...]] = ()
+    reads_weight: ClassVar[bool] = False
+    zero_start: ClassVar[tuple[str, ...]] = ()
+    loraplus: ClassVar[tuple[str, ...]] = ()
     multiplier: float = 1.0
     dropout: Dropout = Dropout()
 
@@ -147,12 +180,38 @@ class Adapter(nn.Module, ABC):
             constants: file key → value of the tensors with one element.
         """
 
+    @classmethod
+    @abstractmethod
+    def shape_of(cls, shapes: Mapping[str, tuple[int, ...]], constants: Mapping[str, float]) -> Partial:
+        """The shape of the weight that an adapter with these tensors is for, as far as they tell.
+
+        Args:
+            shapes: file key → shape.
+            constants: file key → value of the tensors with one element.
+        """
+
     def fill(self, tensors: Mapping[str, Tensor]) -> None:
         """Take the values of a file's tensors, whose shapes are those of `tensors()`."""
         with torch.no_grad():
             for name, values in self.tensors().items():
                 if values.requires_grad:
                     values.copy_(tensors[name])
+
+    def fit(self, change: Tensor, shift: Tensor | None = None) -> None:
+        """Take the values whose change of the weight is nearest to this one.
+
+        Args:
+            change: of the weight, [out, in / groups, *kernel].
+            shift: of the bias, [out], for algorithms that have one.
+
+        Raises:
+            InputError: the algorithm does not add to a weight, or cannot be fitted with its options.
+        """
+        raise InputError(f"Algorithm `{self.algorithm}` cannot be extracted: it does not merely add to a weight.")
+
+    def memory(self) -> dict[str, object]:
+        """Algorithm and remembered options, as plain JSON values."""
+        return {"algorithm": self.algorithm, **{name: getattr(self, name) for name in self.remembered}}
 
     @classmethod
     def holds(cls, shapes: Mapping[str, tuple[int, ...]]) -> bool:
@@ -164,6 +223,11 @@ class Adapter(nn.Module, ABC):
         shapes = [f"{name}={list(p.shape)}" for name, p in self.named_parameters(recurse=False)]
         scale = [f"scale={self.scale:g}"] if isinstance(getattr(self, "scale", None), float) else []
         return ", ".join([*shapes, *scale, f"multiplier={self.multiplier:g}"])
+
+
+def is_plain(weight: Tensor) -> bool:
+    """Whether a frozen weight is the numbers themselves, not the codes of a quantised layer."""
+    return weight.is_floating_point() and weight.element_size() >= 2
 
 
 def scale_of(alpha: float | None, rank: int, rank_stabilised: bool) -> float:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from lycoris.adapters.adapter import Adapter, Site
+from lycoris.adapters.adapter import Adapter, Partial, Site
 from lycoris.adapters.diag_oft import Rotation, cayley, oft_tensors
 from lycoris.errors import InputError
 
@@ -49,9 +49,11 @@ class BOFT(Adapter):
 
     algorithm = "boft"
     signature = frozenset({"oft_blocks"})
+    reads_weight = True
 
     def __init__(self, site: Site, *, factor: int | None = None, constraint: float = 0.0, rescale: bool = False):
         super().__init__()
+        site.need_weight("BOFT")
         out = site.shape[0]
         try:
             size, number = butterfly(out, _smallest(out) if factor is None else factor)
@@ -68,6 +70,11 @@ class BOFT(Adapter):
 
     def tensors(self) -> dict[str, Tensor]:
         return oft_tensors(self.oft_blocks, self.rescale, self.constraint, self._ones)
+
+    @classmethod
+    def shape_of(cls, shapes: Mapping[str, tuple[int, ...]], constants: Mapping[str, float]) -> Partial:
+        *_, number, size, _ = shapes["oft_blocks"]
+        return number * size, None, *shapes.get("rescale", ())[2:]
 
     @classmethod
     def options_of(cls, site: Site, shapes: Mapping[str, tuple[int, ...]], constants: Mapping[str, float]) -> dict:

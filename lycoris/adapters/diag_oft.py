@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from lycoris.adapters.adapter import Adapter, Site, alpha_tensor
+from lycoris.adapters.adapter import Adapter, Partial, Site, alpha_tensor
 from lycoris.adapters.lokr import split
 from lycoris.errors import InputError
 from lycoris.structure import Operation, Structure, exact
@@ -102,9 +102,11 @@ class DiagOFT(Adapter):
 
     algorithm = "diag-oft"
     signature = frozenset({"oft_blocks"})
+    reads_weight = True
 
     def __init__(self, site: Site, *, factor: int | None = None, constraint: float = 0.0, rescale: bool = False):
         super().__init__()
+        site.need_weight("Diag-OFT")
         factor = 4 if factor is None else factor
         if isinstance(factor, bool) or not isinstance(factor, int) or (factor < 1 and factor != -1):
             raise InputError(f"Argument `factor` must be -1 or a whole number of at least 1, but got {factor!r}.")
@@ -121,6 +123,11 @@ class DiagOFT(Adapter):
 
     def tensors(self) -> dict[str, Tensor]:
         return oft_tensors(self.oft_blocks, self.rescale, self.constraint, self._ones)
+
+    @classmethod
+    def shape_of(cls, shapes: Mapping[str, tuple[int, ...]], constants: Mapping[str, float]) -> Partial:
+        *_, number, size, _ = shapes["oft_blocks"]
+        return number * size, None, *shapes.get("rescale", ())[2:]
 
     @classmethod
     def options_of(cls, site: Site, shapes: Mapping[str, tuple[int, ...]], constants: Mapping[str, float]) -> dict:

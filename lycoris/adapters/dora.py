@@ -9,7 +9,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from lycoris.adapters.adapter import Adapter, Site
+from lycoris.adapters.adapter import Adapter, Partial, Site
 from lycoris.errors import InputError
 from lycoris.structure import Operation, Structure, exact
 
@@ -74,9 +74,11 @@ class DoRA(Adapter):
     """
 
     signature = frozenset({KEY})
+    reads_weight = True
 
     def __init__(self, site: Site, inner: Adapter, by: Literal["output", "input"] = "output"):
         super().__init__()
+        site.need_weight("DoRA")
         if by not in ("output", "input"):
             raise InputError(f'Argument `dora` must be "output" or "input", but got {by!r}.')
         self.inner = inner
@@ -103,6 +105,13 @@ class DoRA(Adapter):
         with torch.no_grad():
             self.magnitude.copy_(tensors[KEY].flatten())
 
+    def memory(self) -> dict[str, object]:
+        return self.inner.memory()
+
+    @classmethod
+    def shape_of(cls, shapes: Mapping[str, tuple[int, ...]], constants: Mapping[str, float]) -> Partial:
+        raise NotImplementedError("The adapter inside tells the shape.")
+
     @classmethod
     def options_of(cls, site: Site, shapes: Mapping[str, tuple[int, ...]], constants: Mapping[str, float]) -> dict:
-        return {"by": "output" if shapes[KEY][0] == site.shape[0] and shapes[KEY][0] != 1 else "input"}
+        return {"by": "output" if shapes[KEY][:2] == (site.shape[0], 1) else "input"}

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from lycoris.adapters.adapter import Adapter, Site, alpha_tensor, scale_of
+from lycoris.adapters.adapter import Adapter, Partial, Site, alpha_tensor, scale_of
+from lycoris.adapters.low_rank import take_product
 from lycoris.errors import InputError
 from lycoris.structure import LowRank
 
@@ -27,6 +28,8 @@ class DyLoRA(Adapter):
     algorithm = "dylora"
     signature = frozenset({"lora_up.weight"})
     remembered = ("block",)
+    zero_start = ("lora_up.weight",)
+    loraplus = ("up",)
 
     def __init__(self, site: Site, *, rank: int | None = None, alpha: float | None = None, block: int = 1):
         super().__init__()
@@ -36,7 +39,7 @@ class DyLoRA(Adapter):
             raise InputError(f"Argument `block` must divide the rank {self.rank}, but got {block!r} for `{site.name}`.")
         self.block = block
         self.scale = scale_of(alpha, self.rank, False)
-        self.up = site.zeros(out, self.rank)
+        self.up = site.zero_start(out, self.rank)
         self.down = site.kaiming(self.rank, channels, *kernel)
         self._ones = (1,) * len(kernel)
 
@@ -50,6 +53,13 @@ class DyLoRA(Adapter):
     def tensors(self) -> dict[str, Tensor]:
         up = self.up.view(*self.up.shape, *self._ones)
         return {"lora_up.weight": up, "lora_down.weight": self.down, "alpha": alpha_tensor(self.scale * self.rank)}
+
+    def fit(self, change: Tensor, shift: Tensor | None = None) -> None:
+        take_product(self.up, self.down, change / self.scale)
+
+    @classmethod
+    def shape_of(cls, shapes: Mapping[str, tuple[int, ...]], constants: Mapping[str, float]) -> Partial:
+        return shapes["lora_up.weight"][0], *shapes["lora_down.weight"][1:]
 
     @classmethod
     def options_of(cls, site: Site, shapes: Mapping[str, tuple[int, ...]], constants: Mapping[str, float]) -> dict:

@@ -7,6 +7,7 @@ import math
 import os
 import struct
 import tempfile
+from collections import Counter
 from collections.abc import Mapping
 from os import PathLike
 from pathlib import Path
@@ -30,6 +31,9 @@ DTYPES = {
 }
 _NAMES = {dtype: name for name, dtype in DTYPES.items()}
 _LONGEST_HEADER = 100_000_000
+_MOST_DIMENSIONS = 16
+_LARGEST = 2**60
+"""Elements, so that a count of bytes fits into 63 bits."""
 
 
 def read_header(path: str | PathLike[str]) -> tuple[dict[str, str], dict[str, tuple[str, tuple[int, ...]]]]:
@@ -50,18 +54,19 @@ def read_tensors(path: str | PathLike[str]) -> tuple[dict[str, str], dict[str, T
     """
     path = Path(path)
     metadata, entries, start = _read_header(path)
-    with path.open("rb") as file:
-        file.seek(start)
-        data = bytearray(file.read())
     tensors = {}
-    for name, entry in entries.items():
-        begin, end = entry["data_offsets"]
-        dtype = DTYPES[entry["dtype"]]
-        if begin == end:
-            tensors[name] = torch.empty(entry["shape"], dtype=dtype)
-            continue
-        part = data[begin:end]  # a copy, so that the values are aligned
-        tensors[name] = torch.frombuffer(part, dtype=dtype).view(entry["shape"])
+    with path.open("rb") as file:
+        for name, entry in entries.items():
+            begin, end = entry["data_offsets"]
+            dtype = DTYPES[entry["dtype"]]
+            if begin == end:
+                tensors[name] = torch.empty(entry["shape"], dtype=dtype)
+                continue
+            part = bytearray(end - begin)  # a buffer for each, so that the values are aligned
+            file.seek(start + begin)
+            if file.readinto(part) != len(part):
+                raise InputError(f"File `{path}` became shorter while it was read.")
+            tensors[name] = torch.frombuffer(part, dtype=dtype).view(entry["shape"])
     return metadata, tensors
 
 
@@ -125,7 +130,9 @@ def _read_header(path: Path) -> tuple[dict[str, str], dict[str, dict], int]:
         raise InputError(f"Cannot read `{path}`: {error.strerror or error}.") from error
     try:
         header = json.loads(text, object_pairs_hook=lambda pairs: _unique(pairs, path))
-    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+    except InputError:
+        raise
+    except (ValueError, RecursionError) as error:  # also bytes that are no text, and numbers of thousands of digits
         raise InputError(f"File `{path}` has a header that is not JSON: {error}.") from None
     if not isinstance(header, dict):
         raise InputError(f"File `{path}` has a header that is not a JSON object.")
@@ -134,14 +141,15 @@ def _read_header(path: Path) -> tuple[dict[str, str], dict[str, dict], int]:
         raise InputError(f"File `{path}` has metadata that is not strings.")
     for name, entry in header.items():
         _check(path, name, entry, size - 8 - length)
+    _check_cover(path, header, size - 8 - length)
     return metadata, header, 8 + length
 
 
 def _unique(pairs: list[tuple[str, object]], path: Path) -> dict[str, object]:
     found = dict(pairs)
     if len(found) != len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
+        counts = Counter(name for name, _ in pairs)
+        twice = next(name for name, count in counts.items() if count > 1)
         raise InputError(f"File `{path}` has the key `{twice}` twice.")
     return found
 
@@ -150,14 +158,29 @@ def _check(path: Path, name: str, entry: object, size: int) -> None:
     if not isinstance(entry, dict) or set(entry) != {"dtype", "shape", "data_offsets"}:
         raise InputError(f"File `{path}`, tensor `{name}`: the header must give dtype, shape and data_offsets.")
     shape, offsets, dtype = entry["shape"], entry["data_offsets"], entry["dtype"]
-    if dtype not in DTYPES:
+    if not isinstance(dtype, str) or dtype not in DTYPES:
         raise InputError(f"File `{path}`, tensor `{name}`: dtype must be one of {list(DTYPES)}, but got {dtype!r}.")
     whole = isinstance(shape, list) and isinstance(offsets, list) and len(offsets) == 2
     if not whole or any(type(number) is not int or number < 0 for number in [*shape, *offsets]):
         raise InputError(f"File `{path}`, tensor `{name}`: wrong shape {shape!r} or offsets {offsets!r}.")
+    if len(shape) > _MOST_DIMENSIONS or math.prod(number or 1 for number in shape) > _LARGEST:
+        raise InputError(f"File `{path}`, tensor `{name}`: a shape of {len(shape)} dimensions that none can have.")
     needed = math.prod(shape) * DTYPES[dtype].itemsize
     if offsets[1] - offsets[0] != needed or offsets[1] > size:
         raise InputError(
             f"File `{path}`, tensor `{name}`: shape {shape} of {dtype} takes {needed} bytes, but its offsets are "
             f"{offsets} in {size} bytes of data."
         )
+
+
+def _check_cover(path: Path, header: Mapping[str, dict], size: int) -> None:
+    """The tensors follow each other and fill the data: none shares bytes with another, none are left over."""
+    end, before = 0, "the start"
+    for name, entry in sorted(header.items(), key=lambda item: item[1]["data_offsets"]):
+        begin = entry["data_offsets"][0]
+        if begin != end:
+            what = "overlaps" if begin < end else "leaves a gap after"
+            raise InputError(f"File `{path}`, tensor `{name}` {what} `{before}`: it begins at {begin}, not at {end}.")
+        end, before = entry["data_offsets"][1], name
+    if end != size:
+        raise InputError(f"File `{path}` has {size} bytes of data, but its tensors end at {end}.")

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import torch
 from torch import Tensor, nn
 
-from lycoris.adapters.adapter import Adapter, Site
+from lycoris.adapters.adapter import Adapter, Partial, Site
 from lycoris.structure import Dense
 
 
@@ -34,6 +35,16 @@ class Full(Adapter):
 
     def tensors(self) -> dict[str, Tensor]:
         return {"diff": self.diff} if self.diff_b is None else {"diff": self.diff, "diff_b": self.diff_b}
+
+    def fit(self, change: Tensor, shift: Tensor | None = None) -> None:
+        with torch.no_grad():
+            self.diff.copy_(change)
+            if shift is not None and self.diff_b is not None:
+                self.diff_b.copy_(shift)
+
+    @classmethod
+    def shape_of(cls, shapes: Mapping[str, tuple[int, ...]], constants: Mapping[str, float]) -> Partial:
+        return shapes["diff"]
 
     @classmethod
     def options_of(cls, site: Site, shapes: Mapping[str, tuple[int, ...]], constants: Mapping[str, float]) -> dict:

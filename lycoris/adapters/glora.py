@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from lycoris.adapters.adapter import Adapter, Site, alpha_tensor, scale_of
+from lycoris.adapters.adapter import Adapter, Partial, Site, alpha_tensor, scale_of
 from lycoris.structure import LowRank, Operation, Structure, exact
 
 
@@ -53,18 +53,21 @@ class GLoRA(Adapter):
 
     algorithm = "glora"
     signature = frozenset({"a1.weight"})
+    reads_weight = True
+    zero_start = ("a2.weight", "b2.weight")
 
     def __init__(
         self, site: Site, *, rank: int | None = None, alpha: float | None = None, rank_stabilised: bool = False
     ):
         super().__init__()
+        site.need_weight("GLoRA")
         out, channels, *kernel = site.shape
         self.rank = site.rank(rank, 4, min(out, channels))
         self.scale = scale_of(alpha, self.rank, rank_stabilised)
         self.a1 = site.kaiming(channels, self.rank)
-        self.a2 = site.zeros(self.rank, channels)
+        self.a2 = site.zero_start(self.rank, channels)
         self.b1 = site.kaiming(out, self.rank)
-        self.b2 = site.zeros(self.rank, channels, *kernel)
+        self.b2 = site.zero_start(self.rank, channels, *kernel)
         self._ones = (1,) * len(kernel)
 
     def structure(self, weight: Tensor, scale: float = 1.0) -> Through:
@@ -74,6 +77,10 @@ class GLoRA(Adapter):
     def tensors(self) -> dict[str, Tensor]:
         pointwise = {f"{n}.weight": p.view(*p.shape, *self._ones) for n, p in self.named_parameters() if n != "b2"}
         return {**pointwise, "b2.weight": self.b2, "alpha": alpha_tensor(self.scale * self.rank)}
+
+    @classmethod
+    def shape_of(cls, shapes: Mapping[str, tuple[int, ...]], constants: Mapping[str, float]) -> Partial:
+        return shapes["b1.weight"][0], *shapes["b2.weight"][1:]
 
     @classmethod
     def options_of(cls, site: Site, shapes: Mapping[str, tuple[int, ...]], constants: Mapping[str, float]) -> dict:

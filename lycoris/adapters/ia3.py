@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from lycoris.adapters.adapter import Adapter, Site
+from lycoris.adapters.adapter import Adapter, Partial, Site
 from lycoris.structure import Operation, Structure
 
 
@@ -53,9 +54,11 @@ class IA3(Adapter):
 
     algorithm = "ia3"
     signature = frozenset({"on_input"})
+    reads_weight = True
 
     def __init__(self, site: Site, *, on_input: bool = False):
         super().__init__()
+        site.need_weight("(IA)³")
         self.on_input = bool(on_input)
         self._ones = len(site.shape) - 2
         self.weight = site.zeros(site.shape[1 if on_input else 0])
@@ -66,6 +69,12 @@ class IA3(Adapter):
     def tensors(self) -> dict[str, Tensor]:
         shape = (1, -1, *(1,) * self._ones) if self._ones else (-1,)
         return {"weight": self.weight.view(shape), "on_input": torch.tensor(int(self.on_input))}
+
+    @classmethod
+    def shape_of(cls, shapes: Mapping[str, tuple[int, ...]], constants: Mapping[str, float]) -> Partial:
+        shape = shapes["weight"]
+        gains, ones = math.prod(shape), shape[2:]
+        return (None, gains, *ones) if constants["on_input"] else (gains, None, *ones)
 
     @classmethod
     def options_of(cls, site: Site, shapes: Mapping[str, tuple[int, ...]], constants: Mapping[str, float]) -> dict:

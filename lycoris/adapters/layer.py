@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lycoris.adapters.adapter import Adapter
+from lycoris.adapters.adapter import Adapter, is_plain
 from lycoris.adapters.built import built
 from lycoris.errors import InputError
 from lycoris.structure import Operation, Structure
@@ -48,7 +48,7 @@ class _Adapted(nn.Module):
 
     def merge(self, name: str) -> None:
         """Fold one adapter into the weight, together with those that are already folded in."""
-        if not self.weight.is_floating_point():
+        if not is_plain(self.weight):
             raise InputError(f"A weight of dtype {self.weight.dtype} cannot be merged into; keep the adapter live.")
         if not self.__dict__.get("_merged"):
             self.register_buffer("original_weight", self.weight.detach().clone(), persistent=False)
@@ -71,10 +71,13 @@ class _Adapted(nn.Module):
         wide = torch.float32 if weight.device.type == "mps" else torch.float64
         total, shift = weight.to(wide, copy=True), None if bias is None else bias.to(wide, copy=True)
         for adapter in chosen:
+            training = adapter.training
+            adapter.eval()  # the whole change, not what a training step draws of it
             total += adapter.structure(weight, adapter.multiplier).dense().to(wide)
             change = adapter.bias()
             if change is not None:
                 shift += change.to(wide) * adapter.multiplier
+            adapter.train(training)
         self.weight.copy_(total if chosen else weight)
         if shift is not None:
             self.bias.copy_(shift if chosen else bias)

@@ -7,8 +7,13 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from lycoris.adapters.adapter import Adapter, Site, alpha_tensor, scale_of
+from lycoris.adapters.adapter import Adapter, Partial, Site, alpha_tensor, scale_of
+from lycoris.adapters.low_rank import thin
+from lycoris.errors import InputError
 from lycoris.structure import Hadamard, LowRank, exact
+
+_SWEEPS = 20
+"""Of alternating least squares in `fit`."""
 
 
 class LoHa(Adapter):
@@ -25,6 +30,7 @@ class LoHa(Adapter):
 
     algorithm = "loha"
     signature = frozenset({"hada_w1_a"})
+    zero_start = ("hada_w2_a",)
 
     def __init__(
         self,
@@ -44,7 +50,7 @@ class LoHa(Adapter):
         left, right = ((r, out), (r, channels)) if tucker else ((out, r), (r, site.row))
         self.w1_a = site.normal(*left, std=0.1)
         self.w1_b = site.normal(*right)
-        self.w2_a = site.zeros(*left)
+        self.w2_a = site.zero_start(*left)
         self.w2_b = site.normal(*right)
         self.t1 = site.normal(r, r, *kernel, std=0.1) if tucker else None
         self.t2 = site.normal(r, r, *kernel, std=0.1) if tucker else None
@@ -64,6 +70,31 @@ class LoHa(Adapter):
         factors = {f"hada_{name}": getattr(self, name) for name in ("w1_a", "w1_b", "w2_a", "w2_b")}
         return {**factors, **cores, "alpha": alpha_tensor(self.scale * self.rank)}
 
+    def fit(self, change: Tensor, shift: Tensor | None = None) -> None:
+        if self.t1 is not None:
+            raise InputError("Argument `tucker` must be false to extract LoHa.")
+        target, r = change.double().flatten(1) / self.scale, self.rank
+        product = thin(target, r)
+        a1, a2 = torch.zeros_like(self.w1_a, dtype=torch.float64), torch.zeros_like(self.w2_a, dtype=torch.float64)
+        b1, b2 = self.w1_b.detach().to(torch.float64, copy=True), self.w2_b.detach().to(torch.float64, copy=True)
+        a1[:, 0], b1[0] = 1, 1
+        a2[:, : product.up.shape[1]], b2[: product.up.shape[1]] = product.up, product.down
+        # so far ones ∘ the nearest low rank; each step below comes nearer
+        for _ in range(_SWEEPS):
+            a1 = _solved(target, b1, a2 @ b2)
+            a2 = _solved(target, b2, a1 @ b1)
+            b1 = _solved(target.t(), a1.t(), (a2 @ b2).t()).t()
+            b2 = _solved(target.t(), a2.t(), (a1 @ b1).t()).t()
+        with torch.no_grad():
+            for ours, values in zip((self.w1_a, self.w1_b, self.w2_a, self.w2_b), (a1, b1, a2, b2), strict=True):
+                ours.copy_(values)
+
+    @classmethod
+    def shape_of(cls, shapes: Mapping[str, tuple[int, ...]], constants: Mapping[str, float]) -> Partial:
+        if "hada_t1" in shapes:
+            return shapes["hada_w1_a"][1], shapes["hada_w1_b"][1], *shapes["hada_t1"][2:]
+        return shapes["hada_w1_a"][0], shapes["hada_w1_b"][1], None
+
     @classmethod
     def options_of(cls, site: Site, shapes: Mapping[str, tuple[int, ...]], constants: Mapping[str, float]) -> dict:
         rank = shapes["hada_w1_b"][0]
@@ -74,3 +105,17 @@ class LoHa(Adapter):
 def _through(core: Tensor, b: Tensor) -> Tensor:
     """[r, s, *kernel] and [s, in] to [r, in, *kernel]."""
     return torch.einsum("rs...,si->ri...", core, b)
+
+
+def _solved(target: Tensor, right: Tensor, other: Tensor) -> Tensor:
+    """The left factor with (left · right) ∘ other nearest to the target, row by row a least-squares problem.
+
+    Args:
+        target, other: [out, row].
+        right: [rank, row].
+    """
+    rank = right.shape[0]
+    squares = (right.unsqueeze(1) * right.unsqueeze(0)).flatten(0, 1)
+    normal = (other.square() @ squares.t()).view(-1, rank, rank)
+    least = 1e-12 * normal.diagonal(dim1=1, dim2=2).amax().clamp_min(1e-30)  # where a row has several solutions
+    return torch.linalg.solve(normal + least * torch.eye(rank).to(normal), (other * target) @ right.t())

@@ -7,9 +7,13 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from lycoris.adapters.adapter import Adapter, Site, alpha_tensor, scale_of
+from lycoris.adapters.adapter import Adapter, Partial, Site, alpha_tensor, scale_of
+from lycoris.adapters.low_rank import take_product, tucker
 from lycoris.errors import InputError
 from lycoris.structure import Kronecker, exact
+
+_SWEEPS = 20
+"""Of alternating least squares in `fit`, where a factor is itself a product."""
 
 
 def split(size: int, factor: int) -> tuple[int, int]:
@@ -50,6 +54,7 @@ class LoKr(Adapter):
 
     algorithm = "lokr"
     signature = frozenset({"lokr_w1", "lokr_w1_a"})
+    zero_start = ("lokr_w2", "lokr_w2_b")
 
     def __init__(
         self,
@@ -78,18 +83,18 @@ class LoKr(Adapter):
         self.rank = rank if small or large else None
         self.scale = scale_of(alpha, rank, rank_stabilised) if rank is not None and self.rank else 1.0
         self.kernel = tuple(kernel)
-        tucker = tucker and large and any(size > 1 for size in kernel)
+        cored = tucker and large and any(size > 1 for size in kernel)
 
         self.w1 = None if small else site.kaiming(a, b)
         self.w1_a = site.kaiming(a, rank) if small else None
         self.w1_b = site.kaiming(rank, b) if small else None
-        self.w2 = None if large else site.zeros(c, d, *kernel)
+        self.w2 = None if large else site.zero_start(c, d, *kernel)
         self.w2_a = self.w2_b = self.t2 = None
-        if large and tucker:
-            self.w2_a, self.w2_b = site.kaiming(rank, c), site.zeros(rank, d)
+        if cored:
+            self.w2_a, self.w2_b = site.kaiming(rank, c), site.zero_start(rank, d)
             self.t2 = site.kaiming(rank, rank, *kernel)
         elif large:
-            self.w2_a, self.w2_b = site.kaiming(c, rank), site.zeros(rank, d * (site.row // channels))
+            self.w2_a, self.w2_b = site.kaiming(c, rank), site.zero_start(rank, d * (site.row // channels))
 
     @staticmethod
     def _sides(site: Site, factor: int | None, unbalanced: bool) -> tuple[int, int, int, int]:
@@ -115,6 +120,61 @@ class LoKr(Adapter):
         names |= {"lokr_w2_a": self.w2_a, "lokr_w2_b": self.w2_b, "lokr_t2": self.t2}
         found = {name: value for name, value in names.items() if value is not None}
         return {**found, "alpha": alpha_tensor(self.scale * (self.rank or 1))}
+
+    def fit(self, change: Tensor, shift: Tensor | None = None) -> None:
+        (a, b), c = self._outer_sides(), self._inner_rows()
+        blocks = change.double().reshape(a, c, b, change.shape[1] // b, *self.kernel).transpose(1, 2)
+        inner_shape, rows = blocks.shape[2:], blocks.reshape(a * b, -1) / self.scale
+        left, values, right = torch.linalg.svd(rows, full_matrices=False)
+        w1, w2 = left[:, 0] * values[0].sqrt(), right[0] * values[0].sqrt()
+        for _ in range(1 if self.w1 is not None and self.w2 is not None else _SWEEPS):
+            w1 = rows @ w2 / w2.square().sum().clamp_min(1e-300)
+            w1 = self._take_outer(w1.view(a, b)).flatten()
+            w2 = w1 @ rows / w1.square().sum().clamp_min(1e-300)
+            w2 = self._take_inner(w2.view(inner_shape)).flatten()
+
+    def _outer_sides(self) -> tuple[int, int]:
+        return tuple(self.w1.shape) if self.w1 is not None else (self.w1_a.shape[0], self.w1_b.shape[1])
+
+    def _inner_rows(self) -> int:
+        if self.w2 is not None:
+            return self.w2.shape[0]
+        return self.w2_a.shape[0 if self.t2 is None else 1]
+
+    @torch.no_grad()
+    def _take_outer(self, w1: Tensor) -> Tensor:
+        """Take the values nearest to a left factor, and say what it is now."""
+        if self.w1 is not None:
+            self.w1.copy_(w1)
+            return w1
+        take_product(self.w1_a, self.w1_b, w1)
+        return self.w1_a.double() @ self.w1_b.double()
+
+    @torch.no_grad()
+    def _take_inner(self, w2: Tensor) -> Tensor:
+        """The same for a right factor."""
+        if self.w2 is not None:
+            self.w2.copy_(w2)
+            return w2
+        if self.t2 is None:
+            take_product(self.w2_a, self.w2_b, w2.flatten(1))
+            return (self.w2_a.double() @ self.w2_b.double()).view(w2.shape)
+        up, core, down = tucker(w2, self.t2.shape[0])
+        self.w2_a.copy_(up.t())
+        self.w2_b.copy_(down)
+        self.t2.copy_(core)
+        return _tucker(core, up.t(), down)
+
+    @classmethod
+    def shape_of(cls, shapes: Mapping[str, tuple[int, ...]], constants: Mapping[str, float]) -> Partial:
+        a, b = shapes["lokr_w1"] if "lokr_w1" in shapes else (shapes["lokr_w1_a"][0], shapes["lokr_w1_b"][1])
+        if "lokr_w2" in shapes:
+            c, d, *kernel = shapes["lokr_w2"]
+        elif "lokr_t2" in shapes:
+            c, d, kernel = shapes["lokr_w2_a"][1], shapes["lokr_w2_b"][1], shapes["lokr_t2"][2:]
+        else:
+            c, d, kernel = shapes["lokr_w2_a"][0], shapes["lokr_w2_b"][1], (None,)
+        return a * c, b * d, *kernel
 
     @classmethod
     def options_of(cls, site: Site, shapes: Mapping[str, tuple[int, ...]], constants: Mapping[str, float]) -> dict:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import torch
 from torch import Tensor, nn
 
-from lycoris.adapters.adapter import Adapter, Site
+from lycoris.adapters.adapter import Adapter, Partial, Site
 from lycoris.structure import Dense
 
 
@@ -34,6 +35,16 @@ class Norms(Adapter):
 
     def tensors(self) -> dict[str, Tensor]:
         return {"w_norm": self.w_norm} if self.b_norm is None else {"w_norm": self.w_norm, "b_norm": self.b_norm}
+
+    def fit(self, change: Tensor, shift: Tensor | None = None) -> None:
+        with torch.no_grad():
+            self.w_norm.copy_(change)
+            if shift is not None and self.b_norm is not None:
+                self.b_norm.copy_(shift)
+
+    @classmethod
+    def shape_of(cls, shapes: Mapping[str, tuple[int, ...]], constants: Mapping[str, float]) -> Partial:
+        return shapes["w_norm"]
 
     @classmethod
     def options_of(cls, site: Site, shapes: Mapping[str, tuple[int, ...]], constants: Mapping[str, float]) -> dict:

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from lycoris.adapters.adapter import Adapter, Site, alpha_tensor, scale_of
+from lycoris.adapters.adapter import Adapter, Partial, Site, alpha_tensor, scale_of
+from lycoris.adapters.low_rank import take_product
+from lycoris.adapters.start import change_of_product, leading
 from lycoris.errors import InputError
 from lycoris.structure import LowRank, Operation, Structure
 
@@ -76,27 +78,29 @@ class TLoRA(Adapter):
         self.minimum = max(1, r // 2) if minimum is None else minimum
         if not 1 <= self.minimum <= r:
             raise InputError(f"Argument `minimum` must be in [1, {r}], but got {minimum!r} for layer `{site.name}`.")
+        if isinstance(steps, bool) or not isinstance(steps, int) or steps < 1:
+            raise InputError(f"Argument `steps` must be a whole number of at least 1, but got {steps!r}.")
         self.steps = steps
         self.scale = scale_of(alpha, r, False)
         self.timestep: Tensor | None = None
         drawn = site.normal(out, site.row, std=1 / r).detach()
         p, values, q = (drawn.new_empty(out, r), drawn.new_empty(r), drawn.new_empty(r, site.row))
         if drawn.device.type != "meta":
-            p, values, q = (part[..., :r] for part in torch.svd_lowrank(drawn, min(2 * r, *drawn.shape)))
-            q = q.t()
+            p, values, q = leading(drawn, site.normal(site.row, min(2 * r, *drawn.shape)).detach(), r)
         self.p, self.values, self.q = site.given(p), site.given(values), site.given(q.reshape(r, channels, *kernel))
         for name in ("p", "values", "q"):
             self.register_buffer(f"base_{name}", getattr(self, name).detach().clone())
         self._ones = (1,) * len(kernel)
 
     def structure(self, weight: Tensor, scale: float = 1.0) -> Structure:
-        up = torch.cat([self.p * self.values, -self.base_p * self.base_values], 1)
-        whole = LowRank(up, torch.cat([self.q, self.base_q]), self.scale * scale)
+        whole = change_of_product(
+            self.p * self.values, self.q, self.base_p * self.base_values, self.base_q, self.scale * scale
+        )
         if self.timestep is None:
             return whole
         active = ((self.steps - self.timestep.float()) / self.steps * (self.rank - self.minimum)).long() + self.minimum
-        mask = torch.arange(self.rank, device=up.device) < active.to(up.device).view(-1, 1)
-        return Masked(whole, torch.cat([mask, mask], 1).to(up.dtype))
+        mask = torch.arange(self.rank, device=self.p.device) < active.to(self.p.device).view(-1, 1)
+        return Masked(whole, torch.cat([mask, mask], 1).to(self.p.dtype))
 
     def tensors(self) -> dict[str, Tensor]:
         up = torch.cat([self.p * self.values, -self.base_p * self.base_values], 1)
@@ -115,6 +119,16 @@ class TLoRA(Adapter):
             self.base_q.copy_(down[self.rank :])
             self.values.fill_(1)
             self.base_values.fill_(1)
+
+    def fit(self, change: Tensor, shift: Tensor | None = None) -> None:
+        take_product(self.p, self.q, change / self.scale)
+        with torch.no_grad():
+            self.values.fill_(1)
+            self.base_values.fill_(0)
+
+    @classmethod
+    def shape_of(cls, shapes: Mapping[str, tuple[int, ...]], constants: Mapping[str, float]) -> Partial:
+        return shapes["lora_up.weight"][0], *shapes["lora_down.weight"][1:]
 
     @classmethod
     def options_of(cls, site: Site, shapes: Mapping[str, tuple[int, ...]], constants: Mapping[str, float]) -> dict:

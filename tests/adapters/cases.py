@@ -27,7 +27,8 @@ LAYERS = {
 }
 
 BRIEF = ("linear", "conv2d-strided", "conv2d-groups")
-"""Layers that every algorithm and option is tested on each time; the others are marked slow."""
+"""Layers that every algorithm and option is tested on each time, DoRA around most algorithms on the first alone; the
+others are marked slow."""
 
 OPTIONS: dict[str, dict[str, dict]] = {
     "lora": {
@@ -36,17 +37,25 @@ OPTIONS: dict[str, dict[str, dict]] = {
         "dora": {"rank": 3, "alpha": 2.0, "dora": "output"},
         "dora by input": {"rank": 3, "alpha": 2.0, "dora": "input"},
         "rank stabilised": {"rank": 3, "alpha": 2.0, "rank_stabilised": True},
+        "scalar": {"rank": 3, "alpha": 2.0, "scalar": True},
+        "scalar and dora": {"rank": 3, "scalar": True, "dora": "output"},
+        "orthogonal start": {"rank": 3, "alpha": 2.0, "start": "orthogonal"},
+        "svd start": {"rank": 3, "alpha": 2.0, "start": "svd"},
+        "svd start and dora": {"rank": 2, "start": "svd", "dora": "output"},
     },
     "loha": {
         "rank and alpha": {"rank": 3, "alpha": 2.0},
         "rank 1": {"rank": 1},
-        "dora": {"dora": "output"},
+        "rank stabilised": {"rank": 3, "alpha": 2.0, "rank_stabilised": True},
+        "scalar": {"rank": 3, "alpha": 2.0, "scalar": True},
         "tucker": {"rank": 2, "alpha": 3.0, "tucker": True},
     },
     "lokr": {
         "factor": {"factor": 4},
         "square": {"factor": -1},
-        "dora by input": {"dora": "input"},
+        "rank stabilised": {"factor": 2, "rank": 2, "alpha": 3.0, "rank_stabilised": True},
+        "scalar": {"factor": 4, "scalar": True},
+        "scalar and low rank": {"factor": 2, "rank": 2, "alpha": 3.0, "scalar": True},
         "low rank": {"factor": 2, "rank": 2, "alpha": 3.0},
         "both low rank": {"factor": -1, "rank": 1, "alpha": 0.7, "decompose_both": True},
         "tucker": {"factor": 2, "rank": 2, "alpha": 3.0, "tucker": True},
@@ -54,13 +63,26 @@ OPTIONS: dict[str, dict[str, dict]] = {
     },
     "full": {"weights alone": {"bias": False}},
     "ia3": {"on the input": {"on_input": True}},
-    "glora": {"rank and alpha": {"rank": 3, "alpha": 2.0}},
-    "dylora": {"blocks": {"rank": 4, "alpha": 3.0, "block": 2}},
+    "glora": {
+        "rank and alpha": {"rank": 3, "alpha": 2.0},
+        "rank stabilised": {"rank": 3, "alpha": 2.0, "rank_stabilised": True},
+        "scalar": {"rank": 1, "alpha": 2.0, "scalar": True},
+    },
+    "dylora": {
+        "blocks": {"rank": 4, "alpha": 3.0, "block": 2},
+        "scalar": {"rank": 3, "alpha": 2.0, "scalar": True},
+    },
     "diag-oft": {"rescaled": {"factor": 5, "rescale": True}, "constrained": {"constraint": 0.01}},
     "boft": {"rescaled": {"rescale": True}, "constrained": {"constraint": 0.01}, "whole": {"factor": -1}},
     "t-lora": {"rank and alpha": {"rank": 3, "alpha": 2.0}},
 }
 """Beyond each algorithm's defaults, which every table entry is tested with."""
+
+for _algorithm in ALGORITHMS:
+    if _algorithm != "norms":
+        for _by in ("output", "input"):
+            _name = "dora" if _by == "output" else "dora by input"
+            OPTIONS.setdefault(_algorithm, {}).setdefault(_name, {"dora": _by})
 
 
 def cases(norms: bool = True) -> list:
@@ -75,7 +97,9 @@ def cases(norms: bool = True) -> list:
                     continue
                 if isinstance(make(), kind.layers) and not _too_small(algorithm, name, values):
                     every = option == "defaults" and algorithm in ("lora", "lokr", "norms")
-                    marks = [] if every or name in BRIEF else [pytest.mark.slow]
+                    wrapped = option.startswith("dora") and algorithm not in ("lora", "lokr")
+                    fast = every or name in (BRIEF[:1] if wrapped else BRIEF)
+                    marks = [] if fast else [pytest.mark.slow]
                     found.append(pytest.param(algorithm, values, name, id=f"{algorithm}-{option}-{name}", marks=marks))
     return found
 
@@ -115,7 +139,7 @@ def formula(algorithm: str, tensors: dict[str, Tensor], weight: Tensor) -> Tenso
     changed = weight + _FORMULAS[algorithm](t, weight)
     if "dora_scale" not in t:
         return changed
-    by_output = t["dora_scale"].shape[0] == weight.shape[0]
+    by_output = t["dora_scale"].shape[:2] == (weight.shape[0], 1)
     for i in range(weight.shape[0 if by_output else 1]):
         part = changed[i] if by_output else changed[:, i]
         part *= t["dora_scale"].flatten()[i] / part.square().sum().sqrt()

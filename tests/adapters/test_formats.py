@@ -98,6 +98,10 @@ def _lora(**changes) -> dict[str, torch.Tensor]:
         ({"lycoris_0.strange": torch.zeros(1)}, "no algorithm has the keys"),
         ({"lycoris_0.lokr_w1": torch.zeros(5, 2), "lycoris_0.lokr_w2": torch.zeros(3, 2)}, "`sides` must multiply"),
         ({}, "it has no layer at all"),
+        (_lora(**{"lycoris_0.lora_up.weight": torch.zeros(6, 2, dtype=torch.int32)}), "must be floating, but is"),
+        (_lora(**{"lycoris_0.lora_down.weight": torch.full((2, 4), torch.inf)}), "must be finite"),
+        (_lora(**{"lycoris_0.alpha": torch.tensor(torch.nan)}), "must be finite"),
+        (_lora(**{"lycoris_0.dora_scale": torch.zeros(7)}), "dora_scale.* must have shape"),
     ],
 )
 def test_files_that_do_not_fit_are_refused_and_nothing_is_attached(tensors, match, tmp_path):
@@ -116,6 +120,11 @@ def _entry(**changes) -> bytes:
     return json.dumps({"x": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4], **changes}}).encode()
 
 
+def _two(first: list[int], second: list[int]) -> bytes:
+    entry = {"dtype": "F32", "shape": [1]}
+    return json.dumps({"x": {**entry, "data_offsets": first}, "y": {**entry, "data_offsets": second}}).encode()
+
+
 @pytest.mark.parametrize(
     ("header", "length", "match"),
     [
@@ -131,7 +140,31 @@ def _entry(**changes) -> bytes:
         (_entry(shape=[True]), None, "wrong shape"),
         (_entry(data_offsets=[4, 8]), None, "in 4 bytes of data"),
         (b"[" * 100000, None, "not JSON"),
+        (b'{"x":' + b"9" * 5000 + b"}", None, "not JSON"),
+        (b'{"\xff\xfe":1}', None, "not JSON"),
+        (b"", None, "not JSON"),
+        (b"null", None, "not a JSON object"),
+        (b'{"__metadata__":[]}', None, "not strings"),
+        (b'{"__metadata__":{"a":"1","a":"2"}}', None, "`a` twice"),
+        (b'{"x":{"dtype":"F32","dtype":"F16","shape":[1],"data_offsets":[0,4]}}', None, "`dtype` twice"),
+        (_entry(dtype=["F32"]), None, "dtype must be one of"),
+        (_entry(dtype=None), None, "dtype must be one of"),
+        (_entry(more=1), None, "must give dtype, shape"),
+        (_entry(shape=[float("nan")]), None, "wrong shape"),
+        (_entry(shape=[1.0]), None, "wrong shape"),
+        (_entry(shape=[0, 1 << 62, 1 << 62], data_offsets=[0, 0]), None, "that none can have"),
+        (_entry(shape=[1] * 100), None, "100 dimensions that none can have"),
+        (_entry(shape=[10**400]), None, "that none can have"),
+        (_entry(data_offsets=[-4, 0]), None, "wrong shape .* offsets"),
+        (_entry(data_offsets=[4, 0]), None, "takes 4 bytes"),
+        (_entry(data_offsets=[0, 4, 4]), None, "wrong shape .* offsets"),
+        (_entry(data_offsets="04"), None, "wrong shape .* offsets"),
+        (_entry(dtype="F16", data_offsets=[0, 2]), None, "4 bytes of data, but its tensors end at 2"),
+        (_entry(dtype="F16", data_offsets=[2, 4]), None, "`x` leaves a gap after `the start`"),
+        (_two([0, 4], [0, 4]), None, "`y` overlaps `x`: it begins at 0, not at 4"),
+        (_two([0, 4], [1 << 70, (1 << 70) + 4]), None, "takes 4 bytes"),
     ],
+    ids=lambda value: str(value)[:60],
 )
 def test_a_hostile_header_is_an_error_before_memory_is_taken(header, length, match, tmp_path):
     _raw(tmp_path / "a.safetensors", header, b"\0" * 4, length)
@@ -189,3 +222,46 @@ def test_diffusers_own_loader_draws_the_same_with_a_lora_of_ours(format, parts, 
     network.detach()
     pipeline.load_lora_weights(tmp_path, weight_name="a.safetensors")
     torch.testing.assert_close(draw({"unet": pipeline.unet, "text_encoder": pipeline.text_encoder}), drawn)
+
+
+@pytest.mark.parametrize("kept", [0, 4, 8, 40, 100, -3, -1])
+def test_a_truncated_file_is_refused(kept, tmp_path):
+    save_file(_lora(), tmp_path / "a.safetensors")
+    whole = (tmp_path / "a.safetensors").read_bytes()
+    (tmp_path / "a.safetensors").write_bytes(whole[:kept])
+    with pytest.raises(InputError, match=r"not a safetensors file|takes .* bytes"):
+        lycoris.load(tmp_path / "a.safetensors", nn.Sequential(nn.Linear(4, 6)))
+
+
+def test_a_hostile_header_costs_no_more_memory_than_the_file(tmp_path):
+    import tracemalloc
+
+    entry = {"dtype": "F64", "shape": [1 << 40], "data_offsets": [0, 8 << 40]}
+    _raw(tmp_path / "a", json.dumps({f"lycoris_0.{i}": entry for i in range(100)}).encode(), b"\0" * 64)
+    tracemalloc.start()
+    with pytest.raises(InputError, match="takes 8796093022208 bytes"):
+        lycoris.load(tmp_path / "a", nn.Sequential(nn.Linear(4, 6)))
+    assert tracemalloc.get_traced_memory()[1] < 1_000_000
+    tracemalloc.stop()
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        {"lycoris.settings": "[]"},
+        {"lycoris.settings": "{"},
+        {"lycoris.layers": "[" * 5000},
+        {"lycoris.algorithm": "t-lora", "lycoris.settings": '{"minimum": {}}'},
+        {"lycoris.algorithm": "t-lora", "lycoris.settings": '{"steps": "x"}'},
+        {"lycoris.algorithm": "dylora", "lycoris.settings": '{"block": [2]}'},
+        {"lycoris.algorithm": "lora", "lycoris.settings": '{"start": [1]}'},
+        {"lycoris.layers": '{"lycoris_0": {"algorithm": "dylora", "block": 9}}'},
+    ],
+    ids=str,
+)
+def test_hostile_metadata_is_refused(metadata, tmp_path):
+    save_file(_lora(), tmp_path / "a.safetensors", metadata=metadata)
+    model = nn.Sequential(nn.Linear(4, 6))
+    with pytest.raises(InputError, match=r"a\.safetensors"):
+        lycoris.load(tmp_path / "a.safetensors", model)
+    assert type(model[0]) is nn.Linear

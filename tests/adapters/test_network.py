@@ -12,7 +12,7 @@ from torch import nn
 import lycoris
 from lycoris.adapters import ALGORITHMS
 from lycoris.errors import InputError
-from lycoris.structure import Kronecker, LowRank
+from lycoris.structure import Operation
 from tests.adapters.cases import randomise
 
 
@@ -240,20 +240,41 @@ def test_half_precision_base_keeps_float32_adapters(parts, draw):
     assert all(p.dtype == p.grad.dtype == torch.float32 for p in network.parameters())
 
 
-def test_a_small_delta_under_a_bf16_base_keeps_its_precision():
+@pytest.mark.parametrize(
+    ("algorithm", "options"),
+    [
+        ("lora", {}),
+        ("lora", {"start": "svd"}),
+        ("lora", {"start": "orthogonal"}),
+        ("lora", {"scalar": True}),
+        ("loha", {}),
+        ("lokr", {"factor": 8}),
+        ("lokr", {"factor": 8, "rank": 4}),
+        ("full", {"bias": False}),
+        ("dylora", {}),
+        ("t-lora", {}),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("kind", ["linear", "conv2d"])
+def test_a_small_delta_under_a_bf16_base_keeps_its_precision(algorithm, options, kind):
     torch.manual_seed(0)
-    model = nn.Sequential(nn.Linear(320, 320, bias=False)).to(torch.bfloat16)
-    x = torch.randn(64, 320).to(torch.bfloat16)
-    up, down = torch.randn(320, 8), torch.randn(8, 320)
-    w1, w2 = torch.randn(8, 8), torch.randn(40, 40)
-    from lycoris.structure import Operation
-
-    for structure in (LowRank(up, down), Kronecker(w1, w2)):
-        delta = structure.dense()
-        structure.scale = 3e-5 / delta.square().mean().sqrt().item()
-        exact = x.double() @ structure.dense().double().t()
-        got = structure.apply(Operation.of(model[0]), x).double()
-        assert (got - exact).norm() / exact.norm() < 0.005
+    layer = nn.Linear(320, 320, bias=False) if kind == "linear" else nn.Conv2d(64, 96, 3, padding=1, bias=False)
+    model = nn.Sequential(layer).to(torch.bfloat16).eval()
+    x = torch.randn(*((64, 320) if kind == "linear" else (2, 64, 12, 12))).to(torch.bfloat16)
+    network = lycoris.attach(model, algorithm, **options)
+    network.eval()
+    adapter = network.adapters["lycoris_0"]
+    for p in network.parameters():
+        p.data += 0.02 * torch.randn_like(p)
+    rms = adapter.structure(layer.weight).dense().square().mean().sqrt().item()
+    structure = adapter.structure(layer.weight, 3e-5 / rms)
+    op = Operation.of(layer)
+    delta = structure.dense().double()
+    assert delta.square().mean().sqrt().item() == pytest.approx(3e-5, rel=1e-3)
+    exact = op(x.double(), delta)
+    got = structure.apply(op, x).double()
+    assert (got - exact).norm() / exact.norm() < 0.005
 
 
 def test_dropouts_act_in_training_alone(parts, draw):
@@ -268,14 +289,66 @@ def test_dropouts_act_in_training_alone(parts, draw):
         network.detach()
 
 
-@pytest.mark.parametrize("algorithm", ["lora", "lokr", "full"])
-def test_adapted_layers_pickle_and_compile(algorithm):
+_SLOW = [("loha", {"scalar": True}), ("lora", {"start": "svd"})]
+_SLOW += [(name, {}) for name in ("loha", "full", "ia3", "glora", "dylora", "diag-oft", "boft", "t-lora")]
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "options"),
+    [("lora", {}), ("lokr", {})] + [pytest.param(*case, marks=pytest.mark.slow) for case in _SLOW],
+    ids=str,
+)
+def test_adapted_layers_pickle_and_compile(algorithm, options):
     model = nn.Sequential(nn.Linear(16, 24), nn.Linear(24, 8)).eval()
-    network = lycoris.attach(model, algorithm)
+    network = lycoris.attach(model, algorithm, **options)
+    network.eval()
     randomise(network)
     x = torch.randn(3, 16)
     assert torch.equal(pickle.loads(pickle.dumps(model))(x), model(x))
-    torch.testing.assert_close(torch.compile(model, backend="aot_eager")(x), model(x))
+    compiled = torch.compile(model, backend="aot_eager")
+    torch.testing.assert_close(compiled(x), model(x))
+    gradients = []
+    for run in (model, compiled):
+        network.zero_grad()
+        run(x).square().sum().backward()
+        gradients.append([p.grad.clone() for p in network.parameters()])
+    for one, other in zip(*gradients, strict=True):
+        torch.testing.assert_close(one, other)
+
+
+def test_repr_shows_the_adapters_their_shapes_and_scale():
+    model = nn.Sequential(nn.Linear(16, 24), nn.Conv2d(3, 4, 3))
+    first, second = lycoris.attach(model, "lora", rank=2), lycoris.attach(model, "lokr", factor=2, dora="output")
+    second.scale = 0.5
+    shown = repr(model)
+    for part in (
+        "AdaptedLinear",
+        "AdaptedConv2d",
+        "in_features=16, out_features=24",
+        "(lora): LoRA(up=[24, 2]",
+        "down=[2, 3, 3, 3]",
+        "(lokr): DoRA",
+        "(inner): LoKr",
+        "multiplier=0.5",
+    ):
+        assert part in shown
+    assert "lora, 2 layers, scale=1, live" in repr(first)
+    first.detach()
+    second.detach()
+    assert "Adapted" not in repr(model)
+
+
+def test_merging_in_training_folds_the_whole_change(parts):
+    network = lycoris.attach(parts, "dylora", preset="full")
+    randomise(network)
+    network.train()
+    place = next(iter(network.places.values()))
+    adapter = network.adapters[place.key]
+    whole = place.layer.weight.double() + adapter.eval().structure(place.layer.weight).dense().double()
+    network.train()
+    network.merge()
+    torch.testing.assert_close(place.layer.weight, whole.float())
+    assert adapter.training
 
 
 def test_t_lora_uses_fewer_ranks_at_noisier_steps_and_files_are_plain_lora(parts, draw, tmp_path):

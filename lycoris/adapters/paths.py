@@ -1,0 +1,66 @@
+"""Module paths from the names in files, where there is no model to ask: `mid_block_attentions_0` has two dots."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+_NAMES = frozenset(
+    """
+    add_embedding add_k_proj add_q_proj add_v_proj attentions attn attn1 attn2 attn_qkv block context_embedder conv
+    conv1 conv2 conv_in conv_out conv_shortcut DenseReluDense down_blocks downsamplers embeddings encoder fc1 fc2 ff
+    ff_context final_layer_norm guidance_embedder k k_proj layer layer_norm layer_norm1 layer_norm2 layers linear
+    linear_1 linear_2 mid_block mlp net norm norm1 norm1_context norm2 norm2_context norm3 norm_added_k norm_added_q
+    norm_k norm_out norm_q o out_proj pos_embed position_embedding proj proj_in proj_mlp proj_out q q_proj resnets
+    self_attn SelfAttention shared single_transformer_blocks text_embedder text_model text_projection time_emb_proj
+    time_embedding time_text_embed timestep_embedder to_add_out to_k to_out to_q to_v token_embedding
+    transformer_blocks up_blocks upsamplers v v_proj wi wi_0 wi_1 wo x_embedder
+    """.split()  # noqa: SIM905
+)
+"""What the modules of diffusers' UNets and transformers and of the text encoders of transformers are called."""
+
+_LINEAR = re.compile(
+    r"(.*\.)?(to_q|to_k|to_v|to_out\.0|add_[qkv]_proj|to_add_out|[qkvo]|[qkv]_proj|out_proj|fc1|fc2|wi|wi_0|wi_1|wo"
+    r"|net\.0\.proj|net\.2|time_emb_proj|linear|linear_1|linear_2|proj_mlp)"
+)
+
+
+def dotted(name: str) -> str | None:
+    """The path of a layer from its name with `_` for `.`, None where a part of it is in no model that is known.
+
+    ``down_blocks_0_attentions_1_proj_in`` is ``down_blocks.0.attentions.1.proj_in``.
+    """
+    words, path = name.split("_"), []
+    while words:
+        for count in range(min(4, len(words)), 0, -1):
+            candidate = "_".join(words[:count])
+            if candidate in _NAMES or (count == 1 and candidate.isdecimal()):
+                path.append(candidate)
+                del words[:count]
+                break
+        else:
+            return None
+    return ".".join(path)
+
+
+def is_linear(path: str) -> bool:
+    """Whether a layer of this name is a Linear in every model that has one."""
+    return _LINEAR.fullmatch(path) is not None
+
+
+def part_of(path: str) -> str:
+    """The part of a pipeline that has a layer of this path: unet, transformer, text_encoder; model for none known."""
+    first = path.split(".", 1)[0]
+    if first in ("text_model", "encoder", "text_projection"):
+        return "text_encoder"
+    if first in ("down_blocks", "mid_block", "up_blocks", "conv_in", "conv_out", "time_embedding", "add_embedding"):
+        return "unet"
+    whole = ("transformer_blocks", "single_transformer_blocks", "x_embedder", "context_embedder", "time_text_embed")
+    return "transformer" if first in (*whole, "pos_embed", "norm_out", "proj_out") else "model"
+
+
+def text_part(prefix: str, prefixes: Iterable[str], transformer: bool) -> str:
+    """The text encoder that a kohya prefix stands for; Flux calls T5, its second one, `te3`."""
+    if prefix == "lora_te3" and transformer and "lora_te2" not in prefixes:
+        return "text_encoder_2"
+    return {"lora_te2": "text_encoder_2", "lora_te3": "text_encoder_3"}.get(prefix, "text_encoder")

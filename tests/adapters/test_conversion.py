@@ -1,0 +1,351 @@
+"""Converting: other formats, and anything as a plain LoRA with what it loses."""
+
+from __future__ import annotations
+
+import copy
+import json
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+import lycoris
+from lycoris.adapters import ALGORITHMS
+from lycoris.adapters.low_rank import low_rank, narrow, thin
+from lycoris.adapters.paths import dotted
+from lycoris.errors import InputError
+from lycoris.structure import LowRank
+from tests.adapters.cases import BRIEF, LAYERS, OPTIONS, make, randomise
+from tests.adapters.test_network import _sd15, _sdxl
+
+READERS = ("ia3", "glora", "diag-oft", "boft")
+
+
+def _every(fast: bool):
+    for algorithm in ALGORITHMS:
+        for option, values in {"defaults": {}, **OPTIONS.get(algorithm, {})}.items():
+            if algorithm == "norms" or (option.startswith("dora") and algorithm not in ("lora", "lokr")):
+                continue
+            every = BRIEF if option == "defaults" else ("conv2d-strided",)
+            names = every if fast else [n for n in LAYERS if n not in every and "norm" not in n and "depth" not in n]
+            for name in names:
+                yield pytest.param(algorithm, values, name, id=f"{algorithm}-{option}-{name}")
+
+
+def _converts(algorithm, options, name, tmp_path):
+    model, x = make(name)
+    network = lycoris.attach(model, algorithm, preset="everything", **options)
+    randomise(network)
+    network.save(tmp_path / "a.safetensors", dtype="float64", metadata={"data_version": "7"})
+    adapter = network.adapters["lycoris_0"]
+    shift = None if adapter.bias() is None else adapter.bias().detach()
+    if shift is not None:
+        adapter.diff_b.data.zero_()
+    live = model(x)
+    network.detach()
+    given = model if algorithm in READERS or "dora" in options else None
+    for format in ("diffusers", "peft", "lycoris"):
+        target = tmp_path / f"{format}.safetensors"
+        report = lycoris.convert(tmp_path / "a.safetensors", target, format=format, algorithm="lora", model=given)
+        assert report.error < 1e-13
+        assert report.left_out == (() if shift is None else ("model.0 (bias)",))
+        again = lycoris.load(target, model)
+        torch.testing.assert_close(model(x), live, rtol=1e-10, atol=1e-10)
+        assert again.algorithm == "lora"
+        again.detach()
+        assert lycoris.read_metadata(target)["data_version"] == "7"
+        assert json.loads(lycoris.read_metadata(target)["lycoris.converted_from"])["algorithm"] == algorithm
+
+
+@pytest.mark.parametrize(("algorithm", "options", "name"), _every(fast=True))
+def test_everything_becomes_a_plain_lora_that_loses_nothing(algorithm, options, name, tmp_path):
+    _converts(algorithm, options, name, tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("algorithm", "options", "name"), _every(fast=False))
+def test_everything_on_every_layer_becomes_a_plain_lora_that_loses_nothing(algorithm, options, name, tmp_path):
+    _converts(algorithm, options, name, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "options", "rank"),
+    [
+        ("lora", {"rank": 3}, 3),
+        ("lora", {"rank": 3, "tucker": True}, 3),
+        ("lora", {"rank": 3, "start": "svd"}, 6),
+        ("dylora", {"rank": 4}, 4),
+        ("loha", {"rank": 2}, 4),
+        ("lokr", {"factor": 2, "rank": 1}, 2),
+        ("lokr", {"factor": 2, "rank": 2, "tucker": True}, 4),
+        ("t-lora", {"rank": 2}, 4),
+    ],
+)
+def test_an_exact_lora_has_the_rank_that_the_structure_has(algorithm, options, rank, tmp_path):
+    model = nn.Sequential(nn.Conv2d(24, 20, 3))
+    network = lycoris.attach(model, algorithm, **options)
+    randomise(network)
+    network.save(tmp_path / "a.safetensors")
+    network.detach()
+    report = lycoris.convert(tmp_path / "a.safetensors", tmp_path / "b.safetensors", format="diffusers")
+    assert [fit.rank for fit in report.layers] == [rank]
+    assert report.error < 1e-6
+    assert load_file(tmp_path / "b.safetensors")["model.0.lora_A.weight"].shape == (rank, 24, 3, 3)
+
+
+@pytest.mark.parametrize("name", BRIEF)
+@pytest.mark.parametrize("cut", [{"rank": 2}, {"energy": 0.7}, {"energy": 1.0}, {"rank": 500}])
+def test_a_cut_lora_is_the_nearest_and_the_error_reported_is_the_file_s(name, cut, tmp_path):
+    model, _ = make(name)
+    weight = model[0].weight
+    network = lycoris.attach(model, "full", bias=False)
+    randomise(network)
+    network.save(tmp_path / "a.safetensors", dtype="float64")
+    delta = network.adapters["lycoris_0"].diff.detach()
+    network.detach()
+    values = torch.linalg.svdvals(delta.flatten(1))
+    kept = cut.get("rank", len(values))
+    if "energy" in cut:
+        kept = next(
+            r
+            for r in range(1, len(values) + 1)
+            if values[:r].square().sum() >= cut["energy"] * (1 - 1e-15) * values.square().sum()
+        )
+    kept = min(kept, len(values))
+    best = (values[kept:].square().sum() / values.square().sum()).sqrt().item()
+    for dtype in ("float64", "float16"):
+        report = lycoris.convert(tmp_path / "a.safetensors", tmp_path / "b", format="diffusers", dtype=dtype, **cut)
+        t = {key.split(".", 2)[2]: value.double() for key, value in load_file(tmp_path / "b").items()}
+        written = (t["lora_B.weight"].flatten(1) @ t["lora_A.weight"].flatten(1)).view(weight.shape)
+        error = ((written - delta).norm() / delta.norm()).item()
+        assert report.layers[0].rank == kept
+        assert report.error == report.layers[0].error == pytest.approx(error, rel=1e-6, abs=1e-13)
+        assert report.error == pytest.approx(best, rel=1e-2, abs=1e-13 if dtype == "float64" else 2e-3)
+    assert f"rank {kept}" in str(report)
+
+
+def test_the_error_in_all_weighs_layers_by_their_change(tmp_path):
+    model = nn.Sequential(nn.Linear(12, 20), nn.Linear(20, 16), nn.LayerNorm(16))
+    network = lycoris.attach(model, "full")
+    randomise(network)
+    network.adapters["lycoris_1"].diff.data *= 10
+    network.save(tmp_path / "a.safetensors")
+    deltas = {key: a.diff.detach().double() for key, a in network.adapters.items() if hasattr(a, "diff")}
+    network.detach()
+    report = lycoris.convert(tmp_path / "a.safetensors", tmp_path / "b.safetensors", format="diffusers", rank=3)
+    assert report.left_out == ("model.0 (bias)", "model.1 (bias)", "model.2 (norm)")
+    tails = [torch.linalg.svdvals(delta)[3:].square().sum() for delta in deltas.values()]
+    total = sum(delta.square().sum() for delta in deltas.values())
+    assert report.error == pytest.approx((sum(tails) / total).sqrt().item(), rel=1e-4)
+    assert "left out" in str(report)
+
+
+def test_low_rank_pieces_agree_with_dense_ones():
+    torch.manual_seed(0)
+    product = LowRank(torch.randn(20, 5).double(), torch.randn(5, 4, 3).double())
+    dense = product.dense()
+    for way in (lambda **cut: narrow(product, **cut), lambda **cut: thin(dense, **cut)):
+        torch.testing.assert_close(way().dense(), dense)
+        assert way().up.shape[1] == 5
+        left, values, right = torch.linalg.svd(dense.flatten(1))
+        torch.testing.assert_close(way(rank=2).dense().flatten(1), left[:, :2] * values[:2] @ right[:2])
+    assert thin(torch.zeros(4, 6)).up.shape == (4, 1)
+    torch.testing.assert_close(low_rank(product).dense(), dense)
+
+
+@pytest.mark.parametrize("algorithm", ["lora", "lokr", "loha", "full", "dylora", "t-lora"])
+def test_a_file_converts_alike_with_and_without_its_model(algorithm, parts, draw, tmp_path):
+    network = lycoris.attach(parts, algorithm, preset="full")
+    randomise(network)
+    for adapter in network.adapters.values():
+        if adapter.bias() is not None:
+            adapter.bias().data.zero_()
+        if adapter.algorithm == "norms":
+            adapter.w_norm.data.zero_()
+    drawn = draw(parts)
+    network.save(tmp_path / "a.safetensors", dtype="float64")
+    network.detach()
+    meta = {name: copy.deepcopy(part).to("meta") for name, part in parts.items()}
+    for format in ("diffusers", "peft", "lycoris"):
+        with_model = lycoris.convert(tmp_path / "a.safetensors", tmp_path / "b", format=format, model=meta, rank=90)
+        without = lycoris.convert(tmp_path / "a.safetensors", tmp_path / "c", format=format, rank=90)
+        ranks = {fit.layer.replace("text_model.", ""): fit.rank for fit in without.layers}
+        assert ranks == {fit.layer: fit.rank for fit in with_model.layers}
+        again = lycoris.load(tmp_path / "c", parts)
+        torch.testing.assert_close(draw(parts), drawn, rtol=1e-3, atol=1e-3)
+        again.detach()
+
+
+@pytest.mark.parametrize("algorithm", list(ALGORITHMS))
+def test_a_file_of_any_algorithm_is_rewritten_without_its_model(algorithm, parts, tmp_path):
+    network = lycoris.attach(parts, algorithm, preset="full")
+    randomise(network)
+    network.save(tmp_path / "a.safetensors", metadata={"data_version": "3", "ss_base_model_version": "sd_v1"})
+    report = lycoris.convert(tmp_path / "a.safetensors", tmp_path / "b.safetensors", format="lycoris")
+    assert report.layers == ()
+    before, after = load_file(tmp_path / "a.safetensors"), load_file(tmp_path / "b.safetensors")
+    assert set(before) == set(after)
+    assert all(torch.equal(before[key], after[key]) for key in before)
+    first, second = (lycoris.read_metadata(tmp_path / f"{n}.safetensors") for n in "ab")
+    assert {k: v for k, v in first.items() if "kernels" not in k and "modelspec" not in k} == {
+        k: v for k, v in second.items() if "kernels" not in k and "modelspec" not in k
+    }
+
+
+def test_peft_and_diffusers_files_become_lycoris_ones_without_a_model(parts, draw, tmp_path):
+    network = lycoris.attach(parts, "lora", preset="full", rank=4, alpha=3.0)
+    randomise(network)
+    drawn = draw(parts)
+    for format in ("peft", "diffusers"):
+        network.save(tmp_path / "a.safetensors", format=format)
+        lycoris.convert(tmp_path / "a.safetensors", tmp_path / "b.safetensors", format="lycoris")
+        keys = {key.split(".")[0] for key in load_file(tmp_path / "b.safetensors")}
+        assert {key.replace("lora_te_text_model_", "lora_te_") for key in keys} == {
+            key.replace("lora_te_text_model_", "lora_te_") for key in network.adapters
+        }
+        network.detach()
+        again = lycoris.load(tmp_path / "b.safetensors", parts)
+        torch.testing.assert_close(draw(parts), drawn)
+        again.detach()
+        network.reattach()
+
+
+def test_paths_of_the_models_that_diffusers_has_are_known_from_their_names():
+    from diffusers import FluxTransformer2DModel, SD3Transformer2DModel
+    from transformers import T5Config, T5EncoderModel
+
+    with torch.device("meta"):
+        flux, sd3 = FluxTransformer2DModel(num_layers=2, num_single_layers=2), SD3Transformer2DModel(num_layers=2)
+        t5 = T5EncoderModel(T5Config(num_layers=2, feed_forward_proj="gated-gelu"))
+    for parts in (_sd15(), _sdxl(), {"transformer": flux, "text_encoder_2": t5}, {"transformer": sd3}):
+        for module in parts.values():
+            for path, layer in module.named_modules():
+                if isinstance(layer, (nn.Linear, nn.Conv2d)):
+                    assert dotted(path.replace(".", "_")) == path
+
+
+@pytest.mark.parametrize("algorithm", ["lokr", "loha"])
+def test_diffusers_draws_the_same_with_what_was_converted(algorithm, parts, draw, tmp_path):
+    from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline
+
+    pipeline = StableDiffusionPipeline(
+        **parts,
+        vae=AutoencoderKL(block_out_channels=(8,), norm_num_groups=4),
+        tokenizer=None,
+        scheduler=DDIMScheduler(clip_sample=False),
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    )
+    network = lycoris.attach(pipeline, algorithm, preset="full")
+    randomise(network)
+    drawn = draw(parts)
+    network.save(tmp_path / "a.safetensors")
+    network.detach()
+    lycoris.convert(tmp_path / "a.safetensors", tmp_path / "b.safetensors", format="diffusers")
+    pipeline.load_lora_weights(tmp_path, weight_name="b.safetensors")
+    both = {"unet": pipeline.unet, "text_encoder": pipeline.text_encoder}
+    torch.testing.assert_close(draw(both), drawn, rtol=1e-3, atol=1e-3)
+
+
+def _file(tmp_path, algorithm, layer, name="lycoris_strange_thing", **options):
+    model = nn.Sequential(layer)
+    network = lycoris.attach(model, algorithm, **options)
+    randomise(network)
+    network.save(tmp_path / "a.safetensors")
+    tensors = {key.replace("lycoris_0", name): value for key, value in load_file(tmp_path / "a.safetensors").items()}
+    save_file(tensors, tmp_path / "a.safetensors")
+    return tmp_path / "a.safetensors"
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "layer", "name", "more", "match"),
+    [
+        (
+            "lora",
+            nn.Linear(8, 12),
+            "lycoris_strange_thing",
+            {},
+            "not tell the path of 1 layers: `lycoris_strange_thing`",
+        ),
+        ("loha", nn.Conv2d(8, 12, 3), "lora_unet_down_blocks_0_resnets_0_conv1", {}, "not tell the kernel of 1 layers"),
+        ("loha", nn.Linear(8, 12), "lora_unet_mid_block_attentions_0_proj_in", {}, "not tell the kernel of"),
+        ("ia3", nn.Linear(8, 12), "lora_unet_conv_in", {}, "IA3 changes a weight by what it is.*`model`"),
+        ("lora", nn.Linear(8, 12), "lora_unet_conv_in", {"dora": "output"}, "DoRA changes a weight by what it is"),
+        ("norms", nn.LayerNorm(8), "lora_unet_conv_in", {}, "nothing that a LoRA can hold"),
+    ],
+)
+def test_what_a_file_does_not_tell_is_asked_for(algorithm, layer, name, more, match, tmp_path):
+    path = _file(tmp_path, algorithm, layer, name, **more)
+    with pytest.raises(InputError, match=match):
+        lycoris.convert(path, tmp_path / "b.safetensors", format="diffusers")
+    assert not (tmp_path / "b.safetensors").exists()
+
+
+def test_a_name_that_tells_a_linear_is_enough(tmp_path):
+    path = _file(tmp_path, "loha", nn.Linear(8, 12), "lora_unet_mid_block_attentions_0_transformer_blocks_0_attn1_to_q")
+    report = lycoris.convert(path, tmp_path / "b.safetensors", format="diffusers")
+    assert [fit.layer for fit in report.layers] == ["unet.mid_block.attentions.0.transformer_blocks.0.attn1.to_q"]
+
+
+@pytest.mark.parametrize(
+    ("options", "match"),
+    [
+        ({"format": "pefd"}, "`pefd`.*`peft`"),
+        ({"algorithm": "loha"}, "`loha`.*Known: lora"),
+        ({"rank": 0}, "`rank` must be a whole number of at least 1"),
+        ({"rank": True}, "`rank` must be"),
+        ({"energy": 1.5}, r"`energy` must be in \(0, 1\], but got 1.5"),
+        ({"rank": 3, "energy": 0.5}, "either `rank` or `energy`"),
+        ({"dtype": "float8"}, "`float8`"),
+    ],
+)
+def test_arguments_that_cannot_be_are_named(options, match, tmp_path):
+    path = _file(tmp_path, "lora", nn.Linear(8, 12), "lora_unet_conv_in")
+    with pytest.raises(InputError, match=match):
+        lycoris.convert(path, tmp_path / "b.safetensors", **{"format": "peft", **options})
+
+
+def _pair(name: str, up, down) -> dict[str, torch.Tensor]:
+    return {f"{name}.lora_up.weight": torch.ones(up), f"{name}.lora_down.weight": torch.ones(down)}
+
+
+@pytest.mark.parametrize(
+    "tensors",
+    [
+        _pair("lora_unet_conv_in", (1 << 17, 1), (1, 1 << 17)),
+        {"lora_unet_conv_in.lokr_w1": torch.ones(1 << 12, 1), "lora_unet_conv_in.lokr_w2": torch.ones(1, 1 << 20)},
+        _pair("lora_unet_", (4, 2), (2, 3)),
+        {"unet.forward.lora_A.weight": torch.ones(2, 3), "unet.forward.lora_B.weight": torch.ones(4, 2)},
+        {"unet.a..b.lora_A.weight": torch.ones(2, 3), "unet.a..b.lora_B.weight": torch.ones(4, 2)},
+        {f"unet.{'a.' * 3000}lora_{n}.weight": torch.ones(2, 2) for n in "AB"},
+        {"lora_unet_conv_in.lora_up.weight": torch.ones(4, 2)},
+        _pair("lora_unet_conv_in", (4, 2), (2,)),
+        _pair("lora_unet_conv_in", (4, 2), (2, 3, 1, 1, 1, 1)),
+        _pair("lora_unet_conv_in", (4, 2), (3, 3)),
+        {"lora_unet_conv_in.oft_blocks": torch.ones(2)},
+        _pair("lora_unet_conv_in", (4, 2), (2, 3)) | _pair("unet.conv_in", (4, 2), (2, 3)),
+    ],
+    ids=range(12),
+)
+def test_hostile_shapes_and_names_are_refused_without_a_model_too(tensors, tmp_path):
+    save_file(tensors, tmp_path / "a.safetensors")
+    with pytest.raises(InputError, match=r"no model has|no module can have|a\.safetensors|no Linear or convolution"):
+        lycoris.convert(tmp_path / "a.safetensors", tmp_path / "b.safetensors", format="peft")
+    assert not (tmp_path / "b.safetensors").exists()
+
+
+def test_headers_tell_others_what_the_file_is(parts, tmp_path):
+    network = lycoris.attach(_sd15(), "lora", preset="attn-mlp", rank=4, alpha=2.0)
+    from lycoris.formats import header
+
+    made = [(network.places[key], adapter) for key, adapter in network.adapters.items()]
+    found = header(made, network.algorithm, network.settings, "lycoris")
+    assert found["modelspec.architecture"] == "stable-diffusion-v1/lora"
+    assert found["modelspec.sai_model_spec"] == "1.0.1"
+    assert (found["ss_network_dim"], found["ss_network_alpha"]) == ("4", "2.0")
+    assert json.loads(found["ss_network_args"])["algo"] == "locon"
+    xl = lycoris.attach(_sdxl(), "lokr", preset="attn-only")
+    made = [(xl.places[key], adapter) for key, adapter in xl.adapters.items()]
+    assert header(made, "lokr", {}, "lycoris")["modelspec.architecture"] == "stable-diffusion-xl-v1-base/lora"
