@@ -154,7 +154,10 @@ def test_low_rank_pieces_agree_with_dense_ones():
     torch.testing.assert_close(low_rank(product).dense(), dense)
 
 
-@pytest.mark.parametrize("algorithm", ["lora", "lokr", "loha", "full", "dylora", "t-lora"])
+@pytest.mark.parametrize(
+    "algorithm",
+    ["lora", "lokr", *(pytest.param(name, marks=pytest.mark.slow) for name in ("loha", "full", "dylora", "t-lora"))],
+)
 def test_a_file_converts_alike_with_and_without_its_model(algorithm, parts, draw, tmp_path):
     network = lycoris.attach(parts, algorithm, preset="full")
     randomise(network)
