@@ -47,7 +47,7 @@ class Server:
 
 def server(output: Path) -> Server:
     """`MLFLOW_TRACKING_URI` where the user set one, else SQLite and a folder below `output`."""
-    uri = os.environ.get("MLFLOW_TRACKING_URI")
+    uri = _given("MLFLOW_TRACKING_URI")
     if uri:
         return Server(uri, None)
     folder = (Path(output) / "mlflow").resolve()
@@ -64,26 +64,47 @@ def _sqlite(database: Path) -> str:
 
 def _make(database: Path) -> None:
     """A new database, beside its place until it is whole: MLflow cannot go on with one it has half made."""
+    _quiet()
+    from mlflow import MlflowClient
+
     aside = database.with_name(f".{os.getpid()}-{database.name}")
     try:
-        _client(Server(_sqlite(aside), None)).search_experiments(max_results=1)
+        MlflowClient(_sqlite(aside), _sqlite(aside)).search_experiments(max_results=1)
         os.replace(aside, database)
     finally:
         aside.unlink(missing_ok=True)
 
 
 def _client(place: Server) -> Any:
+    _quiet()
+    import mlflow
+
+    addresses = {"MLFLOW_TRACKING_URI": place.uri, "MLFLOW_REGISTRY_URI": _given("MLFLOW_REGISTRY_URI") or place.uri}
+    _ours.update({name: uri for name, uri in addresses.items() if os.environ.get(name) != uri})
+    mlflow.set_tracking_uri(addresses["MLFLOW_TRACKING_URI"])
+    mlflow.set_registry_uri(addresses["MLFLOW_REGISTRY_URI"])
+    return mlflow.MlflowClient()
+
+
+_ours: dict[str, str] = {}
+"""What MLflow has put into the environment when told an address by this process: not the user's word."""
+
+
+def _given(variable: str) -> str | None:
+    """The user's value of an environment variable that MLflow writes too."""
+    value = os.environ.get(variable)
+    return None if value == _ours.get(variable) else value
+
+
+def _quiet() -> None:
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
     import logging
 
-    import mlflow
+    import mlflow  # noqa: F401 - it sets its levels on import
 
     for name in ("mlflow", "alembic"):
         logging.getLogger(name).setLevel(logging.CRITICAL)  # what they log they also raise
-    mlflow.set_tracking_uri(place.uri)
-    mlflow.set_registry_uri(os.environ.get("MLFLOW_REGISTRY_URI", place.uri))
-    return mlflow.MlflowClient()
 
 
 def _experiment(client: Any, place: Server, name: str) -> str:
