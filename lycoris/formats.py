@@ -259,7 +259,7 @@ def adapters_of(
         paths = {place.path, bare, f"text_model.{bare}"} if place.kind == "text" else {place.path}
         dotted = [name for path in paths for name in (path, f"{place.part}.{path}")]
         by_name |= {name: place for name in (*(f"base_model.model.{name}" for name in dotted), *dotted)}
-    by_name |= {place.key: place for place in found}
+    by_name |= {name: place for place in found for name in place.names}
     groups: dict[str, tuple[Place, Mapping[str, Tensor]]] = {}
     lacking = sorted(name for name in contents.layers if name not in by_name)
     if lacking:

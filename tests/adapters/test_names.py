@@ -103,18 +103,8 @@ def test_sdxl_files_of_either_naming_are_read(named, small_sdxl, tmp_path):
     tensors = load_file(tmp_path / "a.safetensors")
     assert any(key.startswith("lora_unet_input_blocks_4_1_") for key in tensors)
     if named == "diffusers":
-        if not _formats_reads_other_names():
-            pytest.xfail("lycoris.formats looks for Place.key alone; it should look for Place.names")
         other = {place.key: place.other_key for place in network.places.values()}
         tensors = {f"{other[layer]}.{rest}": t for key, t in tensors.items() for layer, _, rest in [key.partition(".")]}
     save_file(tensors, tmp_path / "b.safetensors")
     lycoris.load(tmp_path / "b.safetensors", small_sdxl)
     torch.testing.assert_close(_draw(small_sdxl), drawn)
-
-
-def _formats_reads_other_names() -> bool:
-    import inspect
-
-    from lycoris import formats
-
-    return "place.names" in inspect.getsource(formats)
