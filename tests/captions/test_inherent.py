@@ -128,27 +128,28 @@ def test_one_entry_a_picture_is_asked_for(concept: Build) -> None:
         inherent_tags(concept(4), seen("a", "b"))
 
 
-@pytest.mark.parametrize("missed", [0.0, 0.1])
+@pytest.mark.parametrize("missed", [0.0, 0.05])
 def test_the_true_attributes_of_the_shipped_concepts_are_found_from_twelve_pictures(missed: float) -> None:
-    """Precision and recall of at least 0.9, also when the tagger misses one tag in ten."""
+    """Precision and recall of at least 0.9, also when the tagger misses one tag in twenty."""
     truth = json.loads(pocket.TRUTH.read_text())
-    rng = random.Random(0)
-    concepts, tags, shown = [], {}, {}
-    for each in read_concepts(pocket.PICTURES):
-        if each.subclasses or each.category in ("scenes", "styles"):
-            continue
-        short = replace(each, pictures=each.pictures[:12], inherent=None, keep=())
-        concepts.append(short)
-        exact = [truth[picture.relative] for picture in short.pictures]
-        shown[each.name] = set.intersection(*map(set, exact))
-        tags[each.name] = [{tag: 0.9 for tag in one if rng.random() >= missed} for one in exact]
     right = found = wanted = 0
-    for each in concepts:
-        others = [tags[other.name] for other in concepts if other.name != each.name]
-        answer = names(inherent_tags(each, tags[each.name], others))
-        right += len(answer & shown[each.name])
-        found += len(answer)
-        wanted += len(shown[each.name])
-    assert wanted >= 10
+    for seed in range(8):
+        rng = random.Random(seed)
+        concepts, tags, shown = [], {}, {}
+        for each in read_concepts(pocket.PICTURES):
+            if each.subclasses or each.category in ("scenes", "styles"):
+                continue
+            short = replace(each, pictures=tuple(rng.sample(each.pictures, 12)), inherent=None, keep=())
+            concepts.append(short)
+            shown[each.name] = set.intersection(*(set(truth[picture.relative]) for picture in each.pictures))
+            exact = [truth[picture.relative] for picture in short.pictures]
+            tags[each.name] = [{tag: 0.9 for tag in one if rng.random() >= missed} for one in exact]
+        for each in concepts:
+            others = [tags[other.name] for other in concepts if other.name != each.name]
+            answer = names(inherent_tags(each, tags[each.name], others))
+            right += len(answer & shown[each.name])
+            found += len(answer)
+            wanted += len(shown[each.name])
+    assert wanted >= 80
     assert right >= 0.9 * found
     assert right >= 0.9 * wanted
