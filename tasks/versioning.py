@@ -10,6 +10,7 @@ import configparser
 import errno
 import hashlib
 import json
+import logging
 import os
 import shutil
 import sys
@@ -219,6 +220,7 @@ def with_repo(project: Path, action: Callable[[Any], Any], attempts: int = 5) ->
         InputError: with what DVC said.
     """
     os.environ.setdefault("DVC_NO_ANALYTICS", "1")
+    logging.getLogger("dvc").setLevel(logging.WARNING)  # what was done is told by who asked for it
     from dvc.exceptions import DvcException
     from dvc.lock import LockError
     from dvc.repo import Repo
