@@ -220,10 +220,11 @@ def with_repo(project: Path, action: Callable[[Any], Any], attempts: int = 5) ->
         InputError: with what DVC said.
     """
     os.environ.setdefault("DVC_NO_ANALYTICS", "1")
-    logging.getLogger("dvc").setLevel(logging.WARNING)  # what was done is told by who asked for it
     from dvc.exceptions import DvcException
     from dvc.lock import LockError
     from dvc.repo import Repo
+
+    logging.getLogger("dvc").setLevel(logging.WARNING)  # what was done is told by who asked for it
 
     for attempt in range(1, attempts + 1):
         try:
