@@ -6,6 +6,7 @@ begun by a process that died is resumed, and an alias moves last of all.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from collections.abc import Mapping, Sequence
@@ -70,7 +71,8 @@ def _make(database: Path) -> None:
     aside = database.with_name(f".{os.getpid()}-{database.name}")
     try:
         MlflowClient(_sqlite(aside), _sqlite(aside)).search_experiments(max_results=1)
-        os.replace(aside, database)
+        with contextlib.suppress(FileExistsError):  # another process made one meanwhile, perhaps with runs in it
+            os.link(aside, database)
     finally:
         aside.unlink(missing_ok=True)
 
@@ -327,7 +329,6 @@ def _version(client: Any, concept: str, key: str) -> str | None:
 
 
 def _register(mlflow: Any, client: Any, cell: Cell, adapter: Path, base: str, tags: Mapping[str, str]) -> str:
-    import contextlib
     import io
     import warnings
 

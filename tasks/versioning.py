@@ -225,7 +225,6 @@ def with_repo(project: Path, action: Callable[[Any], Any], attempts: int = 5) ->
     from dvc.repo import Repo
 
     logging.getLogger("dvc").setLevel(logging.WARNING)  # what was done is told by who asked for it
-
     for attempt in range(1, attempts + 1):
         try:
             with Repo(str(project)) as repo:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import re
 from pathlib import Path
 from typing import Any
@@ -60,13 +59,7 @@ def render(analysis: Analysis, out: Path, *, title: str, command: str = "") -> P
         script=Markup("\n".join([*_texts(REPORT, SHARED), *_texts(HERE, SCRIPTS)])),
         data=Markup(in_script(payload(analysis))),
     )
-    part = out.with_name(f".{out.name}.{os.getpid()}")
-    try:
-        part.write_text(html, encoding="utf-8")
-        part.replace(out)
-    finally:
-        part.unlink(missing_ok=True)
-    return out
+    return report.write_page(html, out)
 
 
 def _texts(folder: Path, names: tuple[str, ...]) -> list[str]:

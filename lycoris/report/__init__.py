@@ -67,6 +67,11 @@ def render(study: Mapping[str, Any], out: Path) -> Path:
         script=Markup("\n".join((HERE / name).read_text() for name in SCRIPTS)),
         data=Markup(in_script(page)),
     )
+    return write_page(html, out)
+
+
+def write_page(html: str, out: Path) -> Path:
+    """Write a page, in a folder made if need be; it appears whole or not at all."""
     out.parent.mkdir(parents=True, exist_ok=True)
     part = out.with_name(f".{out.name}.{os.getpid()}")
     try:

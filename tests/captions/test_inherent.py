@@ -128,12 +128,12 @@ def test_one_entry_a_picture_is_asked_for(concept: Build) -> None:
         inherent_tags(concept(4), seen("a", "b"))
 
 
-@pytest.mark.parametrize("missed", [0.0, 0.05])
+@pytest.mark.parametrize("missed", [0.0, 0.1])
 def test_the_true_attributes_of_the_shipped_concepts_are_found_from_twelve_pictures(missed: float) -> None:
-    """Precision and recall of at least 0.9, also when the tagger misses one tag in twenty."""
+    """Precision and recall of at least 0.9, also when the tagger misses one tag in ten."""
     truth = json.loads(pocket.TRUTH.read_text())
     right = found = wanted = 0
-    for seed in range(8):
+    for seed in range(40):
         rng = random.Random(seed)
         concepts, tags, shown = [], {}, {}
         for each in read_concepts(pocket.PICTURES):
@@ -150,6 +150,6 @@ def test_the_true_attributes_of_the_shipped_concepts_are_found_from_twelve_pictu
             right += len(answer & shown[each.name])
             found += len(answer)
             wanted += len(shown[each.name])
-    assert wanted >= 80
+    assert wanted >= 400
     assert right >= 0.9 * found
     assert right >= 0.9 * wanted
