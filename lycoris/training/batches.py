@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -59,9 +59,21 @@ class Batches:
             yield Batch(latents, noise, timesteps[positions].to(latents.device), text)
 
 
-def losses_of(base: Base, batch: Batch, min_snr: float | None) -> Float[Tensor, " batch"]:
-    """Mean squared error of the base's prediction for each picture, weighted when `min_snr` is given."""
-    noisy = base.noise.mix(batch.latents, batch.noise, batch.timesteps)
-    target = base.noise.target(batch.latents, batch.noise, batch.timesteps)
-    errors = (base.predict(noisy, batch.timesteps, batch.text) - target).square().mean(dim=(1, 2, 3))
-    return errors if min_snr is None else errors * base.noise.min_snr_weight(batch.timesteps, min_snr)
+def losses_of(base: Base, batches: Sequence[Batch], min_snrs: Sequence[float | None]) -> list[Float[Tensor, " batch"]]:
+    """Mean squared error of the base's prediction for each picture, weighted where a cap of the SNR is given.
+
+    Args:
+        base: predicts for all batches at once.
+        batches: of one size, one a network.
+        min_snrs: each batch's cap, or None.
+    """
+    latents, noise, timesteps, text = (
+        torch.cat([getattr(batch, name) for batch in batches]) for name in ("latents", "noise", "timesteps", "text")
+    )
+    noisy = base.noise.mix(latents, noise, timesteps)
+    target = base.noise.target(latents, noise, timesteps)
+    errors = (base.predict(noisy, timesteps, text) - target).square().mean(dim=(1, 2, 3))
+    return [
+        own if cap is None else own * base.noise.min_snr_weight(batch.timesteps, cap)
+        for own, batch, cap in zip(errors.split([len(b.latents) for b in batches]), batches, min_snrs, strict=True)
+    ]
