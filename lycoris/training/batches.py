@@ -14,10 +14,10 @@ from lycoris.training.settings import TrainingSettings
 from lycoris.training.texts import Texts
 
 if TYPE_CHECKING:
-    from jaxtyping import Float, Int
+    from jaxtyping import Float, Num
     from torch import Tensor
 
-    from lycoris.bases import Base
+    from lycoris.bases import Base, Conditions, Noise
 
 
 @dataclass(frozen=True)
@@ -26,8 +26,9 @@ class Batch:
 
     latents: Float[Tensor, "batch channels rows columns"]
     noise: Float[Tensor, "batch channels rows columns"]
-    timesteps: Int[Tensor, " batch"]
-    text: Float[Tensor, "batch tokens width"]
+    timesteps: Num[Tensor, " batch"]
+    conditions: Conditions
+    sizes: Float[Tensor, "batch 6"]
 
 
 class Batches:
@@ -36,8 +37,8 @@ class Batches:
     A step's pictures come from the whole shuffled set; those of one size go through the base together.
     """
 
-    def __init__(self, pictures: Pictures, texts: Texts, times: int, settings: TrainingSettings, seed: int) -> None:
-        self._pictures, self._texts, self._times = pictures, texts, times
+    def __init__(self, pictures: Pictures, texts: Texts, noise: Noise, settings: TrainingSettings, seed: int) -> None:
+        self._pictures, self._texts, self._noise = pictures, texts, noise
         self._settings, self._seed = settings, seed
         self._order = Order(len(pictures.sizes), settings.batch_size, seed)
 
@@ -45,7 +46,7 @@ class Batches:
         """The step's pictures, size by size; conditions are encoded as each batch is asked for."""
         rows = self._order(step)
         draws = generator(self._seed, "step", step)
-        timesteps = torch.randint(self._times, (len(rows),), generator=draws)
+        timesteps = self._noise.draw(len(rows), draws)
         dropped = (torch.rand(len(rows), generator=draws) < self._settings.caption_dropout).tolist()
         flipped = (torch.rand(len(rows), generator=draws) < 0.5 * self._settings.flip).tolist()
         sizes: dict[tuple[int, int], list[int]] = {}
@@ -55,13 +56,15 @@ class Batches:
             chosen = [rows[position] for position in positions]
             latents = self._pictures.stack(chosen, [flipped[position] for position in positions])
             noise = torch.randn(latents.shape, generator=draws).to(latents.device)
-            text = self._texts(chosen, [dropped[position] for position in positions])
-            yield Batch(latents, noise, timesteps[positions].to(latents.device), text)
+            conditions = self._texts(chosen, [dropped[position] for position in positions])
+            frames = self._pictures.frames(chosen).to(latents.device)
+            yield Batch(latents, noise, timesteps[positions].to(latents.device), conditions, frames)
 
 
 def losses_of(base: Base, batch: Batch, min_snr: float | None) -> Float[Tensor, " batch"]:
     """Mean squared error of the base's prediction for each picture, weighted when `min_snr` is given."""
     noisy = base.noise.mix(batch.latents, batch.noise, batch.timesteps)
     target = base.noise.target(batch.latents, batch.noise, batch.timesteps)
-    errors = (base.predict(noisy, batch.timesteps, batch.text) - target).square().mean(dim=(1, 2, 3))
+    prediction = base.predict(noisy, batch.timesteps, batch.conditions, batch.sizes)
+    errors = (prediction - target).square().mean(dim=(1, 2, 3))
     return errors if min_snr is None else errors * base.noise.min_snr_weight(batch.timesteps, min_snr)

@@ -142,7 +142,7 @@ def train(
     resumed_at = len(losses)
     pictures = Pictures(base, [example.image for example in examples], flip=settings.flip, cache=cache)
     texts = Texts(base, [example.caption for example in examples], adapted=bool(of_text))
-    batches = Batches(pictures, texts, base.noise.times, settings, seed)
+    batches = Batches(pictures, texts, base.noise, settings, seed)
 
     started = saved = time.monotonic()
     unread: list[tuple[Tensor, Tensor]] = []
