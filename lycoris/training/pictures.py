@@ -51,6 +51,23 @@ def fit(image: Image.Image, size: tuple[int, int]) -> Image.Image:
     return image.resize(size, Image.Resampling.LANCZOS, box=(left, top, left + width, top + height))
 
 
+def frame(original: tuple[int, int], size: tuple[int, int]) -> tuple[int, ...]:
+    """How `fit` brings a picture to a size, in the numbers that SDXL is conditioned on.
+
+    Podell et al., "SDXL: Improving Latent Diffusion Models for High-Resolution Image Synthesis", section 2.2.
+
+    Args:
+        original: (width, height) of the picture, in pixels.
+        size: (width, height) that it is brought to.
+
+    Returns:
+        Original (height, width); (top, left) of the cut in pixels of the scaled picture; target (height, width).
+    """
+    scale = max(size[0] / original[0], size[1] / original[1])
+    left, top = (round((original[side] * scale - size[side]) / 2) for side in (0, 1))
+    return (original[1], original[0], top, left, size[1], size[0])
+
+
 class Pictures:
     """Latents of the training pictures, each in the bucket nearest to its shape.
 
@@ -72,9 +89,11 @@ class Pictures:
         distinct = list(dict.fromkeys(paths))
         waiting: dict[tuple[int, int], list[tuple[Path, Image.Image]]] = {}
         encoded: dict[Path, tuple[Tensor, ...]] = {}
+        frames: dict[Path, tuple[int, ...]] = {}
         for path in distinct:
             image = read_image(path)
             size = nearest_bucket(*image.size, sizes)
+            frames[path] = frame(image.size, size)
             group = waiting.setdefault(size, [])
             group.append((path, fit(image, size)))
             if len(group) == AT_ONCE:
@@ -86,11 +105,16 @@ class Pictures:
             (versions[0].shape[-1] * base.factor, versions[0].shape[-2] * base.factor) for versions in latents
         ]
         self._latents = latents
+        self._frames = torch.tensor([frames[path] for path in paths], dtype=torch.float32)
 
     @property
     def counts(self) -> dict[str, int]:
         """Pictures in each bucket, by its size written as "64x48"."""
         return {f"{width}x{height}": count for (width, height), count in sorted(Counter(self.sizes).items())}
+
+    def frames(self, rows: Sequence[int]) -> Float[Tensor, "batch 6"]:
+        """Sizes and cut of some pictures, as `frame` gives them."""
+        return self._frames[list(rows)]
 
     def stack(self, rows: Sequence[int], flipped: Sequence[bool]) -> Float[Tensor, "batch channels rows columns"]:
         """Latents of some pictures, all of one size."""

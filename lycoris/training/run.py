@@ -147,7 +147,7 @@ class Run:
         self.resumed_at = self.taken = self._saved_at = 0
         self._pictures = Pictures(base, [each.image for each in job.examples], flip=job.settings.flip, cache=cache)
         texts = Texts(base, [each.caption for each in job.examples], adapted=self.text_encoder_trained)
-        self._batches = Batches(self._pictures, texts, base.noise.times, job.settings, job.seed)
+        self._batches = Batches(self._pictures, texts, base.noise, job.settings, job.seed)
         self._unread: list[tuple[Tensor, Tensor]] = []
 
     def saved_steps(self) -> set[int]:

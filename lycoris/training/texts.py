@@ -8,11 +8,9 @@ from typing import TYPE_CHECKING
 import torch
 
 if TYPE_CHECKING:
-    from jaxtyping import Float
-    from torch import Tensor
     from torch.nn import Parameter
 
-    from lycoris.bases import Base
+    from lycoris.bases import Base, Conditions
 
 
 def text_parameters(base: Base, parameters: Sequence[Parameter]) -> set[int]:
@@ -21,10 +19,10 @@ def text_parameters(base: Base, parameters: Sequence[Parameter]) -> set[int]:
     The graph is asked and not the parameters' names, so any algorithm is understood however it is attached.
     """
     with torch.enable_grad():
-        states = base.encode_text([""])
-    if not states.requires_grad:
+        outputs = [tensor.sum() for tensor in base.encode_text([""]).tensors if tensor.requires_grad]
+    if not outputs:
         return set()
-    gradients = torch.autograd.grad(states.sum(), list(parameters), allow_unused=True)
+    gradients = torch.autograd.grad(outputs, list(parameters), allow_unused=True)
     return {position for position, gradient in enumerate(gradients) if gradient is not None}
 
 
@@ -42,17 +40,16 @@ class Texts:
         self._distinct = list(dict.fromkeys(["", *captions]))
         places = {caption: place for place, caption in enumerate(self._distinct)}
         self._places = [places[caption] for caption in captions]
-        self._states = None
+        self._known: Conditions | None = None
         if not adapted:
             with torch.no_grad():
-                self._states = base.encode_text(self._distinct)
+                self._known = base.encode_text(self._distinct)
 
-    def __call__(self, rows: Sequence[int], dropped: Sequence[bool]) -> Float[Tensor, "batch tokens width"]:
+    def __call__(self, rows: Sequence[int], dropped: Sequence[bool]) -> Conditions:
         """Conditions of some pictures' captions, the empty one where the caption is dropped."""
         places = [0 if empty else self._places[row] for row, empty in zip(rows, dropped, strict=True)]
-        if self._states is not None:
-            return self._states[torch.tensor(places, device=self._states.device)]
+        if self._known is not None:
+            return self._known[places]
         used = list(dict.fromkeys(places))
-        states = self._base.encode_text([self._distinct[place] for place in used])
-        positions = torch.tensor([used.index(place) for place in places], device=states.device)
-        return states.index_select(0, positions)
+        conditions = self._base.encode_text([self._distinct[place] for place in used])
+        return conditions[[used.index(place) for place in places]]

@@ -16,7 +16,7 @@ def batches_of(base, examples, **settings):
     settings = TrainingSettings(steps=1, **settings)
     pictures = Pictures(base, [example.image for example in examples], flip=settings.flip)
     texts = Texts(base, [example.caption for example in examples], adapted=False)
-    return Batches(pictures, texts, base.noise.times, settings, seed=3)
+    return Batches(pictures, texts, base.noise, settings, seed=3)
 
 
 @pytest.mark.parametrize(("pictures", "batch_size"), [(5, 2), (3, 8), (8, 8), (7, 3)])
@@ -42,7 +42,7 @@ def test_pictures_of_one_size_go_together(base, examples):
     assert sorted(len(batch.latents) for batch in batches) == [1, 1, 3]
     for batch in batches:
         assert batch.noise.shape == batch.latents.shape
-        assert len(batch.timesteps) == len(batch.text) == len(batch.latents)
+        assert len(batch.timesteps) == len(batch.conditions) == len(batch.latents)
 
 
 def test_latents_keep_the_pictures_shape(base, examples):
@@ -58,8 +58,10 @@ def test_latents_keep_the_pictures_shape(base, examples):
 @pytest.mark.parametrize("rate", [0.0, 0.25, 1.0])
 def test_captions_are_dropped_at_their_rate(base, squares, rate):
     batches = batches_of(base, squares, batch_size=10, caption_dropout=rate)
-    empty = base.encode_text([""])[0]
-    dropped = [torch.equal(text, empty) for step in range(100) for batch in batches(step) for text in batch.text]
+    empty = base.encode_text([""]).states[0]
+    dropped = [
+        torch.equal(text, empty) for step in range(100) for batch in batches(step) for text in batch.conditions.states
+    ]
     assert sum(dropped) / 1000 == pytest.approx(rate, abs=0.05)
 
 
