@@ -13,10 +13,12 @@ import torch
 
 from lycoris.adapters.share import Share
 from lycoris.errors import InputError
+from lycoris.training.bands import BANDS, band_sums
 from lycoris.training.batches import Batch, losses_of
 from lycoris.training.pictures import Example
 from lycoris.training.run import Job, Run, Trainable, TrainingDiverged, TrainingResult
 from lycoris.training.settings import TrainingSettings
+from lycoris.training.watching import Look
 
 if TYPE_CHECKING:
     from lycoris.bases import Base
@@ -37,6 +39,7 @@ def train(
     checkpoint: Path | None = None,
     checkpoint_seconds: float = 30.0,
     cache: Path | None = None,
+    looks: Sequence[Look] = (),
 ) -> TrainingResult:
     """Train a network's parameters to predict the base's targets on captioned pictures.
 
@@ -54,9 +57,10 @@ def train(
             the end; remove it when the result is safe.
         checkpoint_seconds: least time between two writings.
         cache: folder for latents, shared between runs.
+        looks: what is to be looked at on the way; the result does not depend on it.
 
     Returns:
-        Losses, counts and times.
+        Losses, what was seen, counts and times.
 
     Raises:
         InputError: no pictures, nothing to train, an unreadable picture, or a state of another run.
@@ -69,7 +73,7 @@ def train(
 
     (done,) = train_together(
         base,
-        [Job(network, examples, settings, seed, checkpoint)],
+        [Job(network, examples, settings, seed, checkpoint, looks)],
         progress=tell,
         deadline=deadline,
         checkpoint_seconds=checkpoint_seconds,
@@ -115,12 +119,14 @@ def train_together(
     _resume(runs)
     started = saved = time.monotonic()
     diverged: dict[int, TrainingDiverged] = {}
+    looked = 0.0
     shares = [Share() for _ in runs] if len(runs) > 1 else [None]
     try:
         for run, share in zip(runs, shares, strict=True):
             run.network.train()
             run.network.share = share
         with _own_randomness(base.device):
+            looked += _look(base, {number: run for number, run in enumerate(runs) if run.taken == 0}, shares)
             while waiting := {n: run for n, run in enumerate(runs) if not run.finished and n not in diverged}:
                 if deadline is not None and time.monotonic() >= deadline:
                     break
@@ -128,9 +134,10 @@ def train_together(
                 read = {
                     number: run
                     for number, run in waiting.items()
-                    if base.device.type == "cpu" or run.taken % LOOK_EVERY == 0 or run.finished
+                    if base.device.type == "cpu" or run.taken % LOOK_EVERY == 0 or run.finished or run.due
                 }
                 diverged |= _read_losses(read)
+                looked += _look(base, {number: run for number, run in read.items() if number not in diverged}, shares)
                 if time.monotonic() - saved >= checkpoint_seconds or any(run.finished for run in waiting.values()):
                     diverged |= _save({number: run for number, run in waiting.items() if number not in diverged})
                     saved = time.monotonic()
@@ -142,7 +149,7 @@ def train_together(
         for run in runs:
             run.network.share = None
             run.close()
-    seconds, preparation = time.monotonic() - started, started - began
+    seconds, preparation = time.monotonic() - started - looked, started - began
     return [diverged.get(number) or run.result(seconds, preparation) for number, run in enumerate(runs)]
 
 
@@ -178,9 +185,22 @@ def _save(runs: dict[int, Run]) -> dict[int, TrainingDiverged]:
     return lost
 
 
+@torch.no_grad()
+def _look(base: Base, runs: dict[int, Run], shares: Sequence[Share | None]) -> float:
+    """Look at what is due in each run, its network acting alone; how long it took, in seconds."""
+    began = time.monotonic()
+    for number, run in runs.items():
+        if run.due:
+            _give_rows(shares, {number: 1})  # of one: all of whatever batch a look makes
+            with _own_randomness(base.device):
+                run.look()
+    return time.monotonic() - began
+
+
 def _step(base: Base, runs: dict[int, Run], shares: Sequence[Share | None]) -> None:
     """One optimiser step of each run."""
     totals = {number: torch.zeros((), device=base.device) for number in runs}
+    sums = {number: torch.zeros(2, len(BANDS), device=base.device) for number in runs}
     for group in _groups(runs, shares):
         _give_rows(shares, {number: len(batch.latents) for number, batch in group.items()})
         for number, batch in group.items():
@@ -188,12 +208,13 @@ def _step(base: Base, runs: dict[int, Run], shares: Sequence[Share | None]) -> N
             runs[number].network.timestep = batch.timesteps  # for adapters that act by it
         errors = losses_of(base, list(group.values()), [runs[number].settings.min_snr for number in group])
         losses = [each.sum() / runs[number].settings.batch_size for number, each in zip(group, errors, strict=True)]
-        for number, loss in zip(group, losses, strict=True):
+        for (number, batch), loss, own in zip(group.items(), losses, errors, strict=True):
             runs[number].network.timestep = None
             totals[number] += loss.detach()
+            sums[number] += band_sums(base.noise.fraction(batch.timesteps), own)
         torch.stack(losses).sum().backward()
     for number, run in runs.items():
-        run.end(totals[number])
+        run.end(totals[number], sums[number])
 
 
 def _groups(runs: dict[int, Run], shares: Sequence[Share | None]) -> Iterator[dict[int, Batch]]:

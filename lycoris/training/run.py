@@ -17,12 +17,15 @@ from lycoris.training.batches import Batch, Batches
 from lycoris.training.optimizer import adamw
 from lycoris.training.pictures import Example, Pictures
 from lycoris.training.randomness import derived_seed
+from lycoris.training.record import Record
 from lycoris.training.schedules import rate_fraction
 from lycoris.training.settings import TrainingSettings
 from lycoris.training.state import RunState
 from lycoris.training.texts import Texts, text_parameters
+from lycoris.training.watching import Look, Moment
 
 if TYPE_CHECKING:
+    from jaxtyping import Float
     from torch import Tensor, nn
 
     from lycoris.adapters.share import Share
@@ -55,6 +58,7 @@ class Job:
         settings: the dials.
         seed: of data order, times, noise and dropout.
         checkpoint: file of the run's state, taken up when there; None keeps none.
+        looks: what is to be looked at on the way; nothing that is trained depends on it.
     """
 
     network: Trainable
@@ -62,6 +66,7 @@ class Job:
     settings: TrainingSettings
     seed: int
     checkpoint: Path | None = None
+    looks: Sequence[Look] = ()
 
 
 class TrainingDiverged(InputError):
@@ -91,8 +96,10 @@ class TrainingResult:
 
     Attributes:
         losses: mean loss of each step's batch.
+        bands: the same by how noisy the pictures were: name of `BANDS` to a mean a step, None where none was so.
+        seen: what looks have found, in order: ``"step"``, ``"epoch"`` and the look's own numbers.
         steps: steps done in all, those before a resumption included.
-        seconds: spent in steps by this call; of runs trained together, of all of them.
+        seconds: spent in steps by this call, looks left out; of runs trained together, of all of them.
         preparation_seconds: spent on reading pictures and encoding.
         resumed_at: the step at which this call took up an earlier state; 0 for a fresh run.
         finished: whether all steps were done before the deadline.
@@ -103,6 +110,8 @@ class TrainingResult:
     """
 
     losses: list[float]
+    bands: dict[str, list[float | None]]
+    seen: list[dict[str, float]]
     steps: int
     seconds: float
     preparation_seconds: float
@@ -124,7 +133,7 @@ class Run:
 
     Attributes:
         steps: of the whole run.
-        losses: mean loss of each step done, as far as they were read.
+        record: what was measured of the steps done, as far as it was read.
         taken: steps done, losses not yet read included.
         resumed_at: the step at which the run was taken up.
 
@@ -143,12 +152,25 @@ class Run:
         self.text_encoder_trained = bool(of_text)
         self.optimizer = adamw(self.parameters, of_text, job.settings)
         self._state = RunState(job.checkpoint, _identity(base, named, job)) if job.checkpoint else None
-        self.losses: list[float] = []
+        self.record = Record()
         self.resumed_at = self.taken = self._saved_at = 0
         self._pictures = Pictures(base, [each.image for each in job.examples], flip=job.settings.flip, cache=cache)
         texts = Texts(base, [each.caption for each in job.examples], adapted=self.text_encoder_trained)
         self._batches = Batches(self._pictures, texts, base.noise, job.settings, job.seed)
-        self._unread: list[tuple[Tensor, Tensor]] = []
+        self._unread: list[tuple[Tensor, Tensor, Tensor]] = []
+        self._moments = [
+            (look, moment) for look in job.looks for moment in look.when.moments(job.settings, len(job.examples))
+        ]
+
+    @property
+    def losses(self) -> list[float]:
+        """Mean loss of each step done, as far as they were read."""
+        return self.record.losses
+
+    @property
+    def due(self) -> list[tuple[Look, Moment]]:
+        """What is to be looked at before the next step."""
+        return [(look, moment) for look, moment in self._moments if moment.step == self.taken]
 
     def saved_steps(self) -> set[int]:
         """Steps after which the run can be taken up, 0 for its beginning.
@@ -161,7 +183,7 @@ class Run:
     def resume(self, step: int) -> None:
         """Take the run up after a step, one of `saved_steps()`."""
         if step and self._state:
-            self.losses = self._state.read(step, self._named, self.optimizer)
+            self.record = self._state.read(step, self._named, self.optimizer)
         self.resumed_at = self.taken = self._saved_at = step
 
     @property
@@ -181,17 +203,27 @@ class Run:
         """Seed of what the network itself draws at one place of the next step."""
         return derived_seed(self.job.seed, *place, self.taken)
 
-    def end(self, loss: Tensor) -> None:
+    def look(self) -> None:
+        """Look at what is due, and note what was found."""
+        self.network.eval()
+        for look, moment in self.due:
+            found = look(self.network, moment)
+            if found:
+                self.record.seen.append({"step": moment.step, "epoch": moment.epoch, **found})
+        self.network.train()
+
+    def end(self, loss: Tensor, sums: Float[Tensor, "2 bands"]) -> None:
         """Take the step, with the gradients that are there.
 
         Args:
             loss: mean over the step's pictures, still on the device.
+            sums: of the step's losses by band, and how many there were, as `band_sums` gives them.
         """
         limit = math.inf if self.settings.clip_norm is None else self.settings.clip_norm
         norm = torch.nn.utils.clip_grad_norm_(self.parameters, limit, foreach=True)
         self.optimizer.step()
         self.taken += 1
-        self._unread.append((loss, norm))
+        self._unread.append((loss, norm, sums))
 
     def read_losses(self) -> None:
         """Fetch the losses of the last steps from the device.
@@ -201,7 +233,9 @@ class Run:
         """
         if not self._unread:
             return
-        for loss, norm in torch.stack([torch.stack(pair) for pair in self._unread]).tolist():
+        losses, norms, bands = (torch.stack(each).cpu() for each in zip(*self._unread, strict=True))
+        for loss, norm, sums in zip(losses.tolist(), norms.tolist(), bands, strict=True):
+            self.record.bands.append(sums)
             self.losses.append(loss if math.isfinite(norm) or not math.isfinite(loss) else math.nan)
             if not math.isfinite(self.losses[-1]):
                 raise TrainingDiverged(self.losses, self.settings)
@@ -210,7 +244,7 @@ class Run:
     def save(self) -> None:
         """Write the state after the last step, where the job has a file for it and it is not there yet."""
         if self._state and self._saved_at < len(self.losses) == self.taken:
-            self._state.write(self.losses, self._named, self.optimizer)
+            self._state.write(self.record, self._named, self.optimizer)
             self._saved_at = self.taken
 
     def settle(self) -> None:
@@ -227,6 +261,8 @@ class Run:
         """What was done, in these times."""
         return TrainingResult(
             losses=self.losses,
+            bands=self.record.band_losses(),
+            seen=self.record.seen,
             steps=len(self.losses),
             seconds=seconds,
             preparation_seconds=preparation_seconds,
@@ -261,4 +297,5 @@ def _identity(base: Base, parameters: dict[str, nn.Parameter], job: Job) -> dict
         "examples": pictures.hexdigest(),
         "settings": json.dumps(asdict(job.settings), sort_keys=True),
         "seed": str(job.seed),
+        "looks": json.dumps([look.identity for look in job.looks]),
     }

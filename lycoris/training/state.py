@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from lycoris.errors import InputError
+from lycoris.training.record import Record
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -25,7 +26,7 @@ def _before(path: Path) -> Path:
 
 @dataclass(frozen=True)
 class RunState:
-    """A file that holds losses, weights and optimiser moments; all else follows from seed and step.
+    """A file that holds curves, weights and optimiser moments; all else follows from seed and step.
 
     The state before the last is kept beside it until `settle`, so that runs trained together can all go back to one
     step, whenever they were killed.
@@ -46,11 +47,11 @@ class RunState:
         """
         return set(self._files())
 
-    def write(self, losses: Sequence[float], parameters: Mapping[str, Parameter], optimizer: Optimizer) -> None:
+    def write(self, record: Record, parameters: Mapping[str, Parameter], optimizer: Optimizer) -> None:
         """Keep the state after as many steps as there are losses."""
         from safetensors.torch import save_file
 
-        tensors = {"losses": torch.tensor(losses, dtype=torch.float64)}
+        tensors = record.tensors()
         for name, parameter in parameters.items():
             tensors[f"weight/{name}"] = parameter.detach()
             for kind, moment in optimizer.state[parameter].items():
@@ -61,7 +62,7 @@ class RunState:
             save_file(
                 {name: tensor.cpu().contiguous() for name, tensor in tensors.items()},
                 unfinished,
-                metadata={"run": json.dumps(dict(self.run), sort_keys=True)},
+                metadata={"run": json.dumps(dict(self.run), sort_keys=True), "seen": record.text()},
             )
             if self.path.is_file():
                 os.replace(self.path, _before(self.path))
@@ -74,7 +75,7 @@ class RunState:
         _before(self.path).unlink(missing_ok=True)
 
     @torch.no_grad()
-    def read(self, step: int, parameters: Mapping[str, Parameter], optimizer: Optimizer) -> list[float]:
+    def read(self, step: int, parameters: Mapping[str, Parameter], optimizer: Optimizer) -> Record:
         """Restore weights and moments as they were after a step, in place.
 
         Args:
@@ -82,9 +83,9 @@ class RunState:
             parameters, optimizer: of the run.
 
         Returns:
-            The losses of the steps done.
+            What was measured in the steps done.
         """
-        tensors = self._open(self._files()[step])[0]
+        tensors, header = self._open(self._files()[step])
         for name, parameter in parameters.items():
             parameter.copy_(tensors[f"weight/{name}"])
             optimizer.state[parameter] = {
@@ -92,14 +93,15 @@ class RunState:
                 for key, value in tensors.items()
                 if key.split("/", 1)[-1] == name and not key.startswith("weight/")
             }
-        return tensors["losses"].tolist()
+        return Record.of(tensors, header["seen"])
 
     def _files(self) -> dict[int, Path]:
         """Steps done to the file of the state after them."""
         found = {}
         for path in (_before(self.path), self.path):
             if path.is_file():
-                steps, run = self._open(path, only="losses")
+                steps, header = self._open(path, only="losses")
+                run = json.loads(header.get("run", "{}"))
                 differing = [name for name in self.run if run.get(name) != self.run[name]]
                 if differing:
                     raise InputError(
@@ -114,9 +116,8 @@ class RunState:
 
         try:
             with safe_open(path, framework="pt") as file:
-                run = json.loads((file.metadata() or {}).get("run", "{}"))
                 names = file.keys() if only is None else [only]
-                return {name: file.get_tensor(name) for name in names}, run
+                return {name: file.get_tensor(name) for name in names}, dict(file.metadata() or {})
         except (SafetensorError, OSError, ValueError) as error:
             raise InputError(f"State `{path}` could not be read: {error}. Remove it to begin anew.") from error
 
