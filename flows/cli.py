@@ -121,16 +121,16 @@ def _parser() -> argparse.ArgumentParser:
 
 def _options() -> str:
     """The experiment's options, a line each, from the record itself."""
-    from flows.experiment import Experiment, Images, Sampling
+    from flows.experiment import GROUPS, Experiment
 
     lines = []
 
     def add(prefix: str, model: Any) -> None:
         for name, field in model.model_fields.items():
-            if name in ("images", "sampling"):
-                add(f"{name}.", {"images": Images, "sampling": Sampling}[name])
+            if name in GROUPS:
+                add(f"{name}.", GROUPS[name])
                 continue
-            default = field.default
+            default = None if field.is_required() else field.default
             if name == "algorithms":
                 default = [entry.algorithm for entry in default]
             shown = ",".join(map(str, default)) if isinstance(default, tuple | list) else str(default)

@@ -11,14 +11,15 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from prefect import flow
 from prefect.exceptions import UpstreamTaskError
 
-from flows import results
+from flows import results, watching
 from flows.experiment import Experiment
 from flows.runner import Workers
 from lycoris.concepts import read_concepts
@@ -90,14 +91,18 @@ def customize(experiment: Experiment = Experiment()) -> dict[str, Any]:  # noqa:
             seed=experiment.sampling.seed,
         ).result()
         cells = [
-            (Cell(concept.name, adapter.label, strategy, seed), concept, experiment.settings(adapter))
+            (cell, concept, settings)
             for concept in captioned
             for adapter in experiment.algorithms
+            for settings in [experiment.settings(adapter)]
             for strategy in experiment.captions
             for seed in experiment.seeds
+            for cell in _cells(concept.name, adapter.label, strategy, seed, experiment.checkpoints, settings)
         ]
         own = 2 if experiment.images.train else 1  # the base's drawings of a strategy's captions, and their features
-        shown.expect(len(concepts) + len(captioned) * (2 + own * len(experiment.captions)) + 4 * len(cells))
+        trained = sum(cell.checkpoint is None for cell, _, _ in cells)
+        once = len(concepts) + len(captioned) * (2 + own * len(experiment.captions))
+        shown.expect(once + trained + 3 * len(cells))
         work = _start(place, experiment, models, captioned, cells)
         outcome = _finish(experiment, version, models, captioned, cells, work)
         study = results.study(
@@ -108,6 +113,15 @@ def customize(experiment: Experiment = Experiment()) -> dict[str, Any]:  # noqa:
     seconds = time.monotonic() - started
     said(f"report    {page}   ({seconds:.0f} s)")
     return results.summary(outcome, page, version, seconds)
+
+
+def _cells(
+    concept: str, algorithm: str, captions: str, seed: int, checkpoints: Sequence[int], settings: Mapping[str, Any]
+) -> list[Cell]:
+    """The adapters of one training: its checkpoints, and its end."""
+    training = settings["training"]
+    counts = [count for count in sorted(checkpoints) if count < watching.length(training)]
+    return [Cell(concept, algorithm, captions, seed, count, watching.unit(training)) for count in [*counts, None]]
 
 
 def _start(
@@ -123,6 +137,9 @@ def _start(
     look = {"encoders": models.encoders, "style_encoder": models.style_encoder, "tagger": models.tagger}
     work: dict[Any, Any] = {}
     for cell, concept, settings in cells:
+        if cell.checkpoint is not None:
+            continue
+        counts = [one.checkpoint for one, _, _ in cells if one.checkpoint and replace(one, checkpoint=None) == cell]
         work["adapter", cell] = adapter.submit(
             place,
             cell,
@@ -132,6 +149,14 @@ def _start(
             picture_digest=concept.digest,
             captions=concept.captions[cell.captions],
             settings=settings,
+            checkpoints=counts,
+            watch=watching.watch(
+                experiment.validation,
+                experiment.samples,
+                settings["training"],
+                concept.prompts[cell.captions],
+                experiment.drawing(),
+            ),
         )
     for concept in captioned:
         name = concept.name
@@ -149,9 +174,14 @@ def _start(
             work[OF_BASE, name, strategy] = made
             work["seen", name, strategy] = features.submit(place, label, made=made, category=concept.category, **look)
     for cell, concept, _ in cells:
-        label = cell.label
+        label, training = cell.label, work["adapter", replace(cell, checkpoint=None)]
         work["images", cell] = images.submit(
-            place, label, adapter=work["adapter", cell], prompts=concept.prompts[cell.captions], **draw
+            place,
+            label,
+            adapter=training,
+            checkpoint=cell.checkpoint,
+            prompts=concept.prompts[cell.captions],
+            **draw,
         )
         seen = features.submit(place, label, made=[work["images", cell]], category=concept.category, **look)
         references, base_seen = work["references", concept.name], work["seen", concept.name, cell.captions]
@@ -164,7 +194,7 @@ def _start(
             category=concept.category,
         )
         base_drawn = work[OF_BASE, concept.name, cell.captions]
-        work["needs", cell] = [references, *base_drawn, base_seen, work["adapter", cell], work["images", cell], seen]
+        work["needs", cell] = [references, *base_drawn, base_seen, training, work["images", cell], seen]
     return work
 
 
@@ -191,7 +221,7 @@ def _finish(
             outcome.bases[concept.name, strategy] = [one for one in made if isinstance(one, Made)]
     for cell, concept, chosen in cells:
         try:
-            made = work["adapter", cell].result()
+            made = work["adapter", replace(cell, checkpoint=None)].result().at(cell.checkpoint)
             pictures = work["images", cell].result()
             scored = work["scores", cell].result()
         except Exception as error:
@@ -215,7 +245,9 @@ def _finish(
             key("tracking", {"adapter": made.key, "images": pictures.key, "scores": scored.key}),
             cell,
             settings=chosen,
-            losses=facts["losses"],
+            facts=facts,
+            curves=results.curves(facts),
+            samples=results.samples(made, facts),
             scores=scored.records,
             captions=results.caption_rows(concept, cell.captions),
             adapter=file,

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
-from flows import recipes
+from flows import recipes, watching
 from lycoris import pocket
 from lycoris.errors import InputError, unknown
 
@@ -104,6 +104,11 @@ class Experiment(Record):
     style_encoder: str = Field("vgg", description="for the style losses")
     steps: int | None = Field(None, ge=1, description="training steps; default: the base's recipe")
     batch_size: int | None = Field(None, ge=1, description="pictures a training step; default: the recipe")
+    checkpoints: tuple[Annotated[int, Field(ge=1)], ...] = Field(
+        (), description="epochs (steps, where the length is in steps) after which the adapter is drawn and scored too"
+    )
+    validation: watching.Validation | None = None
+    samples: watching.Samples | None = None
     images: Images = Images()
     sampling: Sampling = Sampling()
     output: Path = Field(Path("runs"), description="where everything is kept")
@@ -115,19 +120,36 @@ class Experiment(Record):
         value = _listed(value)
         return [{"algorithm": entry} if isinstance(entry, str) else entry for entry in value]
 
-    @field_validator("captions", "concepts", "seeds", "encoders", mode="before")
+    @field_validator("captions", "concepts", "seeds", "encoders", "checkpoints", mode="before")
     @classmethod
     def _lists(cls, value: Any) -> Any:
         return value if value is None else _listed(value)
 
+    @field_validator("validation", "samples", mode="before")
+    @classmethod
+    def _one_number(cls, value: Any, field: ValidationInfo) -> Any:
+        """`validation=2` holds out two pictures, `samples=5` draws every five epochs."""
+        name = "hold_out" if field.field_name == "validation" else "every"
+        return {name: value} if isinstance(value, int | float) and not isinstance(value, bool) else value
+
     @model_validator(mode="after")
     def _distinct(self) -> Experiment:
-        for name in ("algorithms", "captions", "seeds", "encoders"):
+        for name in ("algorithms", "captions", "seeds", "encoders", "checkpoints"):
             values = getattr(self, name)
-            if not values:
+            if not values and name != "checkpoints":
                 raise ValueError(f"`{name}` is empty: name at least one")
             if len({str(value) for value in values}) < len(values):
                 raise ValueError(f"`{name}` names something twice")
+        return self
+
+    @model_validator(mode="after")
+    def _within(self) -> Experiment:
+        for adapter in self.algorithms if self.checkpoints else ():
+            training = self.settings(adapter)["training"]
+            length, last = watching.length(training), max(self.checkpoints)
+            if last > length:
+                unit = watching.unit(training)
+                raise ValueError(f"`checkpoints` has {last}, but `{adapter.label}` is trained for {length:g} {unit}s")
         return self
 
     def chosen(self, names: Sequence[str]) -> tuple[str, ...]:
@@ -181,6 +203,15 @@ class Experiment(Record):
         if adapter.learning_rate:
             training["learning_rate"] = adapter.learning_rate
         return {"algorithm": adapter.algorithm, **network, "training": training}
+
+
+GROUPS: dict[str, type[BaseModel]] = {
+    "validation": watching.Validation,
+    "samples": watching.Samples,
+    "images": Images,
+    "sampling": Sampling,
+}
+"""Options of an experiment that hold options of their own."""
 
 
 def _listed(value: Any) -> Any:
@@ -260,7 +291,7 @@ def _told(error: ValidationError) -> str:
 def _fields(place: tuple[Any, ...]) -> list[str]:
     model: type[BaseModel] = Experiment
     for part in place:
-        model = {"images": Images, "sampling": Sampling, "algorithms": Adapter}.get(str(part), model)
+        model = {**GROUPS, "algorithms": Adapter}.get(str(part), model)
     return list(model.model_fields)
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -26,21 +27,31 @@ class Place:
 
 @dataclass(frozen=True)
 class Cell:
-    """One adapter of a study: what it learns, how, from which captions, with which seed."""
+    """One adapter of a study: what it learns, how, from which captions, with which seed; and where its training stood.
+
+    Attributes:
+        algorithm: the label, such as ``"lora"`` or ``"lora rank=16"``.
+        checkpoint: epochs or steps after which it is taken; None at the end.
+        unit: ``"epoch"`` or ``"step"``, of the checkpoint.
+    """
 
     concept: str
-    algorithm: str  # the label, such as "lora" or "lora rank=16"
+    algorithm: str
     captions: str
     seed: int
+    checkpoint: int | None = None
+    unit: str = "epoch"
 
     @property
     def label(self) -> str:
-        return f"{self.concept} · {self.algorithm} · {self.captions} · seed {self.seed}"
+        text = f"{self.concept} · {self.algorithm} · {self.captions} · seed {self.seed}"
+        return text if self.checkpoint is None else f"{text} · {self.unit} {self.checkpoint}"
 
     @property
     def name(self) -> str:
         """For files and run names."""
-        return f"{self.concept}-{self.algorithm.replace(' ', '-')}-{self.captions}-{self.seed}"
+        text = f"{self.concept}-{self.algorithm.replace(' ', '-')}-{self.captions}-{self.seed}"
+        return text if self.checkpoint is None else f"{text}-{self.unit}-{self.checkpoint}"
 
 
 @dataclass(frozen=True)
@@ -78,3 +89,20 @@ class Made:
     folder: Path
     cached: bool
     seconds: float
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A finished training as the next steps see it.
+
+    Attributes:
+        end: the stage of the adapter at the end.
+        checkpoints: count of epochs or steps to the stage of the adapter then.
+    """
+
+    end: Made
+    checkpoints: Mapping[int, Made] = field(default_factory=dict)
+
+    def at(self, checkpoint: int | None) -> Made:
+        """The stage of a checkpoint, None for the end."""
+        return self.end if checkpoint is None else self.checkpoints[checkpoint]

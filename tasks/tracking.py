@@ -232,7 +232,9 @@ def track(
     cell: Cell,
     *,
     settings: Mapping[str, Any],
-    losses: Sequence[float],
+    facts: Mapping[str, Any],
+    curves: Mapping[str, Sequence[tuple[int, float]]],
+    samples: Sequence[Mapping[str, Any]],
     scores: Sequence[Mapping[str, Any]],
     captions: Sequence[Mapping[str, str]],
     adapter: Path,
@@ -250,7 +252,9 @@ def track(
         key: of everything the scores depend on; a finished run that carries it is returned as it is.
         cell: which adapter.
         settings: logged as parameters.
-        losses: one a training step.
+        facts: of the training: ``step`` and ``epoch`` after which the adapter was taken.
+        curves: metric -> (step, value) in order.
+        samples: what was drawn on the way, ``{"step", "images"}``.
         scores: records of `lycoris.metrics.Score`.
         captions: rows of the caption table.
         adapter: the safetensors file.
@@ -281,7 +285,8 @@ def track(
     ) as run:
         run_id = run.info.run_id
         now = int(time.time() * 1000)
-        flat = {"concept": cell.concept, "captions": cell.captions, "seed": cell.seed, **_flat(settings)}
+        taken = {"step": facts["step"], "epoch": facts["epoch"]}
+        flat = {"concept": cell.concept, "captions": cell.captions, "seed": cell.seed, **taken, **_flat(settings)}
         tags = {
             KEY: key,
             "pipeline.kind": "adapter",
@@ -289,9 +294,12 @@ def track(
             "algorithm": cell.algorithm,
             "captions": cell.captions,
             "data.version": version.hash,
+            **taken,
             **lineage,
         }
-        metrics = [Metric("loss", float(loss), now, step) for step, loss in enumerate(losses, 1)]
+        if cell.checkpoint is not None:
+            tags["checkpoint"] = f"{cell.unit} {cell.checkpoint}"
+        metrics = [Metric(name, float(value), now, step) for name, points in curves.items() for step, value in points]
         for score in scores:
             metrics += [
                 Metric(f"{prefix}{score['name']}", float(score[field]), now, 0)
@@ -310,11 +318,22 @@ def track(
         client.log_table(run_id, pd.DataFrame(list(scores)), "scores.json")
         client.log_artifact(run_id, str(grid))
         client.log_artifact(run_id, str(adapter))
+        _log_samples(client, run_id, samples)
         number = _version(client, cell.concept, key)
         if number is None:
             number = _register(mlflow, client, cell, adapter, base, {**tags, "run": run_id})
     client.set_registered_model_alias(cell.concept, "challenger", number)
     return Tracked(run_id, cached=False, version=number)
+
+
+def _log_samples(client: Any, run_id: str, samples: Sequence[Mapping[str, Any]]) -> None:
+    """Pictures by step, a series a prompt and seed."""
+    from PIL import Image
+
+    for moment in samples:
+        for number, file in enumerate(moment["images"]):
+            with Image.open(file) as picture:
+                client.log_image(run_id, picture, key=f"sample {number}", step=moment["step"], synchronous=True)
 
 
 def _version(client: Any, concept: str, key: str) -> str | None:

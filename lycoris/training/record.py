@@ -24,7 +24,7 @@ class Record:
     Attributes:
         losses: mean loss of each step's batch.
         bands: each step's sums and counts, as `band_sums` gives them.
-        seen: what looks have found: ``"step"``, ``"epoch"`` and the look's own numbers.
+        seen: what looks have found: ``"count"``, ``"step"``, ``"epoch"`` and the look's own numbers.
     """
 
     losses: list[float] = field(default_factory=list)

@@ -97,8 +97,9 @@ class TrainingResult:
     Attributes:
         losses: mean loss of each step's batch.
         bands: the same by how noisy the pictures were: name of `BANDS` to a mean a step, None where none was so.
-        seen: what looks have found, in order: ``"step"``, ``"epoch"`` and the look's own numbers.
+        seen: what looks have found, in order: ``"count"``, ``"step"``, ``"epoch"`` and the look's own numbers.
         steps: steps done in all, those before a resumption included.
+        epochs: how often each picture was seen in them, on average.
         seconds: spent in steps by this call, looks left out; of runs trained together, of all of them.
         preparation_seconds: spent on reading pictures and encoding.
         resumed_at: the step at which this call took up an earlier state; 0 for a fresh run.
@@ -113,6 +114,7 @@ class TrainingResult:
     bands: dict[str, list[float | None]]
     seen: list[dict[str, float]]
     steps: int
+    epochs: float
     seconds: float
     preparation_seconds: float
     resumed_at: int
@@ -209,7 +211,7 @@ class Run:
         for look, moment in self.due:
             found = look(self.network, moment)
             if found:
-                self.record.seen.append({"step": moment.step, "epoch": moment.epoch, **found})
+                self.record.seen.append({**asdict(moment), **found})
         self.network.train()
 
     def end(self, loss: Tensor, sums: Float[Tensor, "2 bands"]) -> None:
@@ -264,6 +266,7 @@ class Run:
             bands=self.record.band_losses(),
             seen=self.record.seen,
             steps=len(self.losses),
+            epochs=self.settings.epochs_after(len(self.losses), len(self.job.examples)),
             seconds=seconds,
             preparation_seconds=preparation_seconds,
             resumed_at=self.resumed_at,

@@ -116,7 +116,9 @@ class Checkpoints:
     def __call__(self, network: Network, moment: Moment) -> dict[str, float]:
         """Write the file of a moment."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        network.save(self.folder / f"{moment.name}.safetensors", metadata={**self.header, **said(moment)})
+        network.save(
+            self.folder / f"{moment.name}.safetensors", metadata={**self.header, **said(moment.step, moment.epoch)}
+        )
         return {}
 
 
@@ -146,16 +148,16 @@ class Samples:
         return json.dumps(["samples", list(self.when.at), self.when.every, asked], sort_keys=True)
 
     def __call__(self, network: Network, moment: Moment) -> dict[str, float]:
-        """Draw the pictures of a moment."""
+        """Draw the pictures of a moment; ``"samples"`` is how many."""
         from lycoris.sampling import draw
 
         folder = self.folder / moment.name
         folder.mkdir(parents=True, exist_ok=True)
         for number, picture in enumerate(draw(self.base, self.prompts, self.seeds, **self.drawing)):
             picture.save(folder / f"{number:02d}.png", optimize=True)
-        return {}
+        return {"samples": len(self.prompts)}
 
 
-def said(moment: Moment) -> dict[str, str]:
-    """A moment as entries of an adapter file's header."""
-    return {"step": str(moment.step), "epoch": f"{moment.epoch:g}"}
+def said(step: int, epoch: float) -> dict[str, str]:
+    """How long an adapter was trained, as entries of its file's header."""
+    return {"step": str(step), "epoch": f"{epoch:g}"}

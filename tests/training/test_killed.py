@@ -11,12 +11,23 @@ import pytest
 from lycoris.store import file_digest
 from tests.training.killed import STEPS, go
 
+SLOW_TO_IMPORT = [
+    "torch",
+    "lycoris.training",
+    "lycoris.bases",
+    "diffusers.models.unets.unet_2d_condition",
+    "diffusers.models.autoencoders.autoencoder_kl",
+    "diffusers.schedulers.scheduling_ddim",
+    "transformers.models.clip.modeling_clip",
+    "transformers.models.clip.tokenization_clip",
+]
+
 
 @pytest.fixture(scope="module")
 def processes():
     """Processes that have torch loaded, and nothing else of this one."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["torch", "diffusers", "lycoris.training", "lycoris.bases"])
+    context.set_forkserver_preload(SLOW_TO_IMPORT)
     return context
 
 

@@ -72,7 +72,8 @@ def test_a_run_that_is_looked_at_ends_with_the_same_bits(base, examples, tmp_pat
     (losses, bands, plain), (losses_again, bands_again, watched) = found
     assert (losses, bands) == (losses_again, bands_again)
     assert same(plain, watched)
-    assert [row["step"] for row in result.seen] == [0, 2, 4, 5]
+    assert [row["step"] for row in result.seen if "validation" in row] == [0, 2, 4, 5]
+    assert [(row["step"], row["samples"]) for row in result.seen if "samples" in row] == [(0, 2), (3, 2), (5, 2)]
 
 
 def test_runs_trained_together_that_are_looked_at_end_with_the_same_bits(base, examples, tmp_path):
@@ -119,7 +120,7 @@ def test_validation_depends_on_nothing_of_the_run_but_what_it_learned(base, exam
         validation = Validation(base, examples, When(every=5))
         result = train(base, network, examples, replace(SETTINGS, **change), seed=seed, looks=[validation])
         losses.append([row["validation"] for row in result.seen])
-        assert result.seen[-1] == {"step": 5, "epoch": result.seen[-1]["epoch"], **validation(network)}
+        assert result.seen[-1] == {"count": 5, "step": 5, "epoch": result.epochs, **validation(network)}
         network.detach()
     assert losses[0][0] == losses[1][0]
     assert losses[0][1] != losses[1][1]
