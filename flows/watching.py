@@ -63,8 +63,8 @@ def watch(
             asked = [(text, drawing["seed"] + number) for number, text in enumerate(samples.prompts)]
         else:
             turns = itertools.zip_longest(*prompts.values())
-            taken = itertools.islice((one for turn in turns for one in turn if one is not None), samples.count)
-            asked = [(one["text"], one["seed"]) for one in taken]
+            distinct = dict.fromkeys((one["text"], one["seed"]) for turn in turns for one in turn if one is not None)
+            asked = list(distinct)[: samples.count]
         found["samples"] = {
             "every": samples.every or tenth,
             "prompts": [text for text, _ in asked],

@@ -131,10 +131,11 @@ def _train(
                 *looks(base, held_out, watch, kept / SAMPLES, cache),
             ],
         )
-        network.save(kept / FILE, metadata={**header, **said(result.steps, result.epochs)})
+        taken = said(result.steps, result.epochs)
+        network.save(kept / FILE, metadata={**header, **taken})
         return {
             "step": result.steps,
-            "epoch": result.epochs,
+            "epoch": float(taken["epoch"]),
             "losses": [round(loss, 6) for loss in result.losses],
             "bands": {
                 name: [None if loss is None else round(loss, 6) for loss in losses]

@@ -21,7 +21,10 @@ const watchedColumns = [
 
 function drawWatched() {
   const adapters = chosenAdapters().filter((adapter) => adapter.levels.length || adapter.validation.length);
-  into("watched", adapters.length ? make("div", { class: "scroll" }, sortable(watchedColumns, adapters, watchedSort)) : null);
+  into("watched", adapters.length ? make("p", { class: "fine" },
+    "The loss of the last tenth of each run by how noisy its pictures were, in quarters of the way to pure noise",
+    adapters.some((adapter) => adapter.validation.length) ? "; and the loss on pictures held out from training." : ".") : null,
+  adapters.length ? make("div", { class: "scroll" }, sortable(watchedColumns, adapters, watchedSort)) : null);
   const sampled = chosenAdapters().filter((adapter) => adapter.samples.length);
   into("samples", sampled.length ? make("h3", {}, "Drawn while they were trained") : null,
     sampled.map((adapter) => make("figure", {}, make("figcaption", {}, key(adapter), adapterTitle(adapter)),
