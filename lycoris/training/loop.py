@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Protocol
 import torch
 
 from lycoris.errors import InputError
+from lycoris.images import mask_file
+from lycoris.store import file_digest
 from lycoris.training.batches import Batch, Batches, losses_of
 from lycoris.training.optimizer import adamw
 from lycoris.training.pictures import Example, Pictures
@@ -75,7 +77,9 @@ class TrainingResult:
         preparation_seconds: spent on reading pictures and encoding.
         resumed_at: the step at which this call took up an earlier state; 0 for a fresh run.
         finished: whether all steps were done before the deadline.
-        pictures: how many there were.
+        pictures: how many were used, prior ones included.
+        set_aside: path to what is wrong with it, of the pictures that could not be used.
+        upscaled: how many of the used ones are smaller than their bucket.
         buckets: pictures in each bucket, by its size written as "64x48".
         parameters: trained numbers.
         text_encoder_trained: whether the network adapts the text encoder.
@@ -88,6 +92,8 @@ class TrainingResult:
     resumed_at: int
     finished: bool
     pictures: int
+    set_aside: dict[str, str]
+    upscaled: int
     buckets: dict[str, int]
     parameters: int
     text_encoder_trained: bool
@@ -121,18 +127,28 @@ def train(
         checkpoint: file of the run's state, taken up when there and written every `checkpoint_seconds` and at
             the end; remove it when the result is safe.
         checkpoint_seconds: least time between two writings.
-        cache: folder for latents, shared between runs.
+        cache: folder for latents and for conditions of captions, shared between runs; without one they are held in
+            memory.
 
     Returns:
         Losses, counts and times.
 
     Raises:
-        InputError: no pictures, nothing to train, an unreadable picture, or a state of another run.
+        InputError: no pictures, or none that can be used; nothing to train; or a state of another run.
         TrainingDiverged: the loss stopped being a number; the last good state stays in `checkpoint`.
     """
     began = time.monotonic()
     _check(base, network, examples)
-    steps = settings.steps_for(len(examples))
+    pictures = Pictures(
+        base,
+        [example.image for example in examples],
+        flip=settings.flip,
+        cache=cache,
+        mask=settings.mask,
+        on_bad_picture=settings.on_bad_picture,
+    )
+    examples = [examples[row] for row in pictures.kept]
+    steps = settings.steps_for(sum(example.repeats for example in examples if not example.prior))
     parameters = {name: parameter for name, parameter in network.named_parameters() if parameter.requires_grad}
     network.eval()
     of_text = text_parameters(base, list(parameters.values()))
@@ -140,9 +156,9 @@ def train(
     state = RunState(checkpoint, _identity(base, parameters, examples, settings, seed)) if checkpoint else None
     losses = state.read(parameters, optimizer) if state else []
     resumed_at = len(losses)
-    pictures = Pictures(base, [example.image for example in examples], flip=settings.flip, cache=cache)
-    texts = Texts(base, [example.caption for example in examples], adapted=bool(of_text))
-    batches = Batches(pictures, texts, base.noise.times, settings, seed)
+    captions = [example.caption for example in examples]
+    texts = Texts(base, captions, adapted=bool(of_text), varied=settings.varies_captions, cache=cache)
+    batches = Batches(pictures, texts, base.noise.times, settings, seed, examples)
 
     started = saved = time.monotonic()
     unread: list[tuple[Tensor, Tensor]] = []
@@ -178,6 +194,8 @@ def train(
         resumed_at=resumed_at,
         finished=len(losses) == steps,
         pictures=len(examples),
+        set_aside=pictures.set_aside,
+        upscaled=pictures.upscaled,
         buckets=pictures.counts,
         parameters=sum(parameter.numel() for parameter in parameters.values()),
         text_encoder_trained=bool(of_text),
@@ -243,8 +261,10 @@ def _identity(
     """What the run depends on, for its state to be recognised by."""
     pictures = hashlib.sha256()
     for example in examples:
-        pictures.update(hashlib.sha256(example.image.read_bytes()).digest() if example.image.is_file() else b"")
-        pictures.update(example.caption.encode() + b"\0")
+        mask = mask_file(example.image) if settings.mask == "file" else None
+        for file in (example.image, mask):
+            pictures.update(file_digest(file).encode() if file is not None and file.is_file() else b"-")
+        pictures.update(f"{example.caption}\0{example.repeats}\0{example.prior}\0".encode())
     shapes = json.dumps({name: list(parameter.shape) for name, parameter in parameters.items()})
     return {
         "base": base.digest,
