@@ -63,9 +63,10 @@ class Texts:
         cache: Path | None = None,
     ) -> None:
         self.captions = list(captions)
-        self._base, self._adapted = base, adapted
+        self._base, self._adapted, self._varied = base, adapted, varied
         self._kept = Kept(cache)
         self._known: set[str] = set()
+        self._told = False
         self._recent: OrderedDict[str, Tensor] = OrderedDict()
         if not adapted:
             for text in dict.fromkeys([""] if varied else ["", *captions]):
@@ -76,41 +77,57 @@ class Texts:
         if not self._adapted:
             return torch.cat([self._state(text) for text in texts]).to(self._base.device)
         used = list(dict.fromkeys(texts))
-        states = self._base.encode_text(used)
+        states = self._encoded(used)
         positions = torch.tensor([used.index(text) for text in texts], device=states.device)
         return states.index_select(0, positions)
 
     def _keep(self, text: str) -> None:
-        """Encode a text once for all runs; a warning that it was cut short is kept with it, and told to each."""
+        """Encode a text once for all runs, by itself, so that nothing hangs on which others were encoded with it.
+
+        A warning that it was cut short is kept with it, and told to each.
+        """
         self._known.add(text)
         note = self._kept.note(self._key(text))
         if note:
             warnings.warn(note, TruncatedPrompt, stacklevel=2)
         if note is not None:
             return
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always")
-            states = self._encode(text)
-        told = [warning.message for warning in caught]
-        for message in told:
+        with torch.no_grad():
+            states, cut = self._encode([text])
+        for message in cut:
             warnings.warn(message, stacklevel=2)
-        cut = [str(message) for message in told if isinstance(message, TruncatedPrompt)]
-        self._kept.write(self._key(text), {"states": states}, note="".join(cut))
+        self._kept.write(self._key(text), {"states": states}, note=" ".join(map(str, cut)))
 
     def _state(self, text: str) -> Float[Tensor, "1 tokens width"]:
         if text in self._known:
             return self._kept.read(self._key(text))["states"]
         if text not in self._recent:
-            self._recent[text] = self._encode(text).cpu()
+            with torch.no_grad():
+                self._recent[text] = self._encoded([text]).cpu()
             if len(self._recent) > RECENT:
                 self._recent.popitem(last=False)
         self._recent.move_to_end(text)
         return self._recent[text]
 
-    def _encode(self, text: str) -> Float[Tensor, "1 tokens width"]:
-        """One text by itself, so that no result hangs on which others were encoded with it."""
-        with torch.no_grad():
-            return self._base.encode_text([text])
+    def _encoded(self, texts: Sequence[str]) -> Float[Tensor, "batch tokens width"]:
+        """States of texts as they come up; of all the orders of captions that are cut short one is told."""
+        states, cut = self._encode(texts)
+        for message in cut[: 0 if self._told else 1] if self._varied else cut:
+            warnings.warn(message, stacklevel=2)
+        self._told = self._told or bool(cut)
+        return states
+
+    def _encode(self, texts: Sequence[str]) -> tuple[Float[Tensor, "batch tokens width"], list[TruncatedPrompt]]:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            states = self._base.encode_text(texts)
+        cut = []
+        for warning in caught:
+            if isinstance(warning.message, TruncatedPrompt):
+                cut.append(warning.message)
+            else:
+                warnings.warn(warning.message, stacklevel=2)
+        return states, cut
 
     def _key(self, text: str) -> str:
         return content_key("text", self._base.digest, self._base.dtype, code_version(*CODE), text)
