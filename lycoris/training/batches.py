@@ -37,7 +37,7 @@ class Batch:
     noise: Float[Tensor, "batch channels rows columns"]
     timesteps: Int[Tensor, " batch"]
     text: Float[Tensor, "batch tokens width"]
-    sizes: Int[Tensor, "batch 6"]
+    sizes: Float[Tensor, "batch 6"]
     weights: Float[Tensor, " batch"]
     mask: Float[Tensor, "batch rows columns"] | None = None
 
@@ -103,7 +103,7 @@ class Batches:
                 noise=torch.randn(latents.shape, generator=draws).to(latents.device),
                 timesteps=timesteps[positions].to(latents.device),
                 text=self._texts([captions[position] for position in positions]),
-                sizes=self._pictures.conditions(chosen),
+                sizes=self._pictures.frames(chosen),
                 weights=weights[positions].to(latents.device),
                 mask=self._pictures.masks(chosen, mirrored),
             )

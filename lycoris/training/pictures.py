@@ -23,7 +23,7 @@ from lycoris.training.scan import Scan
 from lycoris.training.settings import MaskSource, OnBadPicture
 
 if TYPE_CHECKING:
-    from jaxtyping import Float, Int
+    from jaxtyping import Float
     from torch import Tensor
 
     from lycoris.bases import Base
@@ -123,9 +123,10 @@ class Pictures:
         keys = [self._mask_keys[row] for row in rows]
         return self._masks.stack(keys, self._scan.framing(rows[0]), flipped).to(self._base.device)
 
-    def conditions(self, rows: Sequence[int]) -> Int[Tensor, "batch 6"]:
+    def frames(self, rows: Sequence[int]) -> Float[Tensor, "batch 6"]:
         """What became of the pictures' sizes; see `Framing.condition`."""
-        return torch.tensor([self._scan.framing(row).condition for row in rows], device=self._base.device)
+        frames = [self._scan.framing(row).condition for row in rows]
+        return torch.tensor(frames, dtype=torch.float32, device=self._base.device)
 
     def _encode(self, paths: Sequence[Path], *, stop: bool) -> dict[int, str]:
         """Keep the latents, and the masks, of every picture of the scan; returns what is wrong with some, by row."""
