@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from jaxtyping import Float
     from torch import Tensor
 
-    from lycoris.bases import Base
+    from lycoris.bases import Base, Conditions
 
 SCHEDULERS: dict[str, tuple[str, dict[str, Any]]] = {
     "ddim": ("DDIMScheduler", {}),
@@ -79,18 +79,19 @@ def draw(
     """
     height, width = height or base.resolution, width or base.resolution
     _check(base, prompts, seeds, steps, batch_size, scheduler, {"height": height, "width": width})
+    if not prompts:
+        return []
     guided = guidance != 1.0
     distinct = list(dict.fromkeys([negative, *prompts] if guided else prompts))
-    states = base.encode_text(distinct) if distinct else torch.empty(0)
+    known = base.encode_text(distinct)
     places = {prompt: place for place, prompt in enumerate(distinct)}
     shape = (base.latent_channels, height // base.factor, width // base.factor)
     starts = range(0, len(prompts), batch_size)
     images: list[Image.Image] = []
     for batch, start in enumerate(starts):
-        some = prompts[start : start + batch_size]
-        text = states[[places[prompt] for prompt in some]]
-        if guided:
-            text = torch.cat([states[[places[negative]] * len(some)], text])
+        some = list(prompts[start : start + batch_size])
+        asked = [negative] * len(some) + some if guided else some
+        conditions = known[[places[prompt] for prompt in asked]]
 
         def tell(step: int, done: int = batch * steps) -> None:
             if progress is not None:
@@ -99,7 +100,7 @@ def draw(
         sampler = open_scheduler(scheduler, base)
         latents = _denoise(
             base,
-            text,
+            conditions,
             shape,
             seeds[start : start + batch_size],
             sampler,
@@ -128,7 +129,7 @@ def open_scheduler(name: str, base: Base) -> Any:
 
 def _denoise(
     base: Base,
-    text: Float[Tensor, "batch_or_twice tokens width"],
+    conditions: Conditions,
     shape: tuple[int, int, int],
     seeds: Sequence[int],
     sampler: Any,
@@ -146,9 +147,9 @@ def _denoise(
     for call, time in enumerate(sampler.timesteps, start=1):
         seen = sampler.scale_model_input(latents, time)
         if guidance is None:
-            prediction = base.predict(seen, time.expand(len(seeds)), text)
+            prediction = base.predict(seen, time.expand(len(seeds)), conditions)
         else:
-            both = base.predict(torch.cat([seen, seen]), time.expand(2 * len(seeds)), text)
+            both = base.predict(torch.cat([seen, seen]), time.expand(2 * len(seeds)), conditions)
             away, towards = both.chunk(2)
             prediction = torch.lerp(away, towards, guidance)
         latents = sampler.step(prediction, time, latents, return_dict=False, **extra)[0]

@@ -9,18 +9,29 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
+from lycoris.bases.conditions import Conditions
 from lycoris.bases.folder import find_folder, read_json
-from lycoris.bases.noise import DiscreteNoise
+from lycoris.bases.noise import DiscreteNoise, Noise
 from lycoris.bases.stable_diffusion import StableDiffusion
 from lycoris.bases.tokens import TruncatedPrompt
 from lycoris.errors import InputError
 
 if TYPE_CHECKING:
     import torch
-    from jaxtyping import Float, Int
+    from jaxtyping import Float, Num
     from torch import Tensor, nn
 
-__all__ = ["BASES", "Base", "DiscreteNoise", "StableDiffusion", "TruncatedPrompt", "digest", "open_base"]
+__all__ = [
+    "BASES",
+    "Base",
+    "Conditions",
+    "DiscreteNoise",
+    "Noise",
+    "StableDiffusion",
+    "TruncatedPrompt",
+    "digest",
+    "open_base",
+]
 
 
 class Base(Protocol):
@@ -53,13 +64,13 @@ class Base(Protocol):
     parts: dict[str, nn.Module]
     vae: nn.Module
     scheduler_config: Mapping[str, Any]
-    noise: DiscreteNoise
+    noise: Noise
 
     @property
     def digest(self) -> str: ...
 
-    def encode_text(self, prompts: Sequence[str]) -> Float[Tensor, "batch tokens width"]:
-        """The condition for each prompt; differentiable where the text encoder is adapted."""
+    def encode_text(self, prompts: Sequence[str]) -> Conditions:
+        """The conditions of each prompt; differentiable where a text encoder is adapted."""
         ...
 
     def encode_images(
@@ -77,10 +88,19 @@ class Base(Protocol):
     def predict(
         self,
         noisy: Float[Tensor, "batch channels rows columns"],
-        timesteps: Int[Tensor, " batch"],
-        text: Float[Tensor, "batch tokens width"],
+        timesteps: Num[Tensor, " batch"],
+        conditions: Conditions,
+        sizes: Float[Tensor, "batch 6"] | None = None,
     ) -> Float[Tensor, "batch channels rows columns"]:
-        """What the denoiser says of noisy latents, in float32; differentiable."""
+        """What the denoiser says of noisy latents, in float32; differentiable.
+
+        Args:
+            noisy: latents.
+            timesteps: one a latent, as `noise` draws them or a scheduler of the family counts them.
+            conditions: one a latent.
+            sizes: original (height, width), crop (top, left) and target (height, width) of each picture in pixels;
+                None is a picture of the latents' own size, uncropped. Families without size conditioning do not look.
+        """
         ...
 
     def pipeline(self) -> Any:

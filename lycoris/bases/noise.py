@@ -1,19 +1,57 @@
-"""Discrete-time diffusion: how a latent is noised and what the denoiser is asked for."""
+"""How a latent is noised and what the denoiser is asked for: the face, and discrete-time diffusion."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 
 from lycoris.errors import InputError
 
 if TYPE_CHECKING:
-    from jaxtyping import Float, Int
+    from jaxtyping import Float, Int, Num
     from torch import Tensor
 
 PREDICTIONS = ("epsilon", "v_prediction", "sample")
+
+
+class Noise(Protocol):
+    """What training asks of a base's forward process.
+
+    Attributes:
+        prediction_type: what the denoiser predicts, in diffusers' words.
+    """
+
+    prediction_type: str
+
+    def draw(self, count: int, generator: torch.Generator) -> Num[Tensor, " count"]:
+        """Times to train at, on the CPU, as the family's denoiser was trained."""
+        ...
+
+    def mix(
+        self, clean: Float[Tensor, "b c h w"], noise: Float[Tensor, "b c h w"], timesteps: Num[Tensor, " b"]
+    ) -> Float[Tensor, "b c h w"]:
+        """Noisy latents at the given times."""
+        ...
+
+    def target(
+        self, clean: Float[Tensor, "b c h w"], noise: Float[Tensor, "b c h w"], timesteps: Num[Tensor, " b"]
+    ) -> Float[Tensor, "b c h w"]:
+        """What the denoiser should have said."""
+        ...
+
+    def min_snr_weight(self, timesteps: Num[Tensor, " b"], gamma: float) -> Float[Tensor, " b"]:
+        """Loss weight that caps the signal-to-noise ratio at gamma.
+
+        Raises:
+            InputError: the process has no such weight.
+        """
+        ...
+
+    def fraction(self, timesteps: Num[Tensor, " b"]) -> Float[Tensor, " b"]:
+        """How far towards pure noise a time is, from 0 to 1."""
+        ...
 
 
 class DiscreteNoise:
@@ -55,6 +93,10 @@ class DiscreteNoise:
         """Number of discrete times."""
         return len(self.alphas_cumprod)
 
+    def draw(self, count: int, generator: torch.Generator) -> Int[Tensor, " count"]:
+        """Times to train at, all alike in chance; on the CPU."""
+        return torch.randint(self.times, (count,), generator=generator)
+
     def mix(
         self, clean: Float[Tensor, "b c h w"], noise: Float[Tensor, "b c h w"], timesteps: Int[Tensor, " b"]
     ) -> Float[Tensor, "b c h w"]:
@@ -83,3 +125,7 @@ class DiscreteNoise:
         if self.prediction_type == "epsilon":
             return torch.where(snr > 0, capped / snr, torch.ones_like(snr))
         return capped / (snr + 1) if self.prediction_type == "v_prediction" else capped
+
+    def fraction(self, timesteps: Int[Tensor, " b"]) -> Float[Tensor, " b"]:
+        """How far towards pure noise a time is: 0 for the first, 1 for the last."""
+        return timesteps / max(1, self.times - 1)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
+from lycoris.bases.conditions import Conditions
 from lycoris.bases.folder import check_parts, digest_of, read_json
 from lycoris.bases.group_norm import guard_group_norms
 from lycoris.bases.noise import DiscreteNoise
@@ -20,7 +21,7 @@ from lycoris.bases.tokens import Tokens
 from lycoris.errors import InputError
 
 if TYPE_CHECKING:
-    from jaxtyping import Float, Int
+    from jaxtyping import Float, Num
     from torch import Tensor
 
 PARTS = {
@@ -115,7 +116,7 @@ class StableDiffusion:
         """SHA-256 over weights, configurations and vocabulary, in hexadecimal."""
         return self.digest_of(self.folder)
 
-    def encode_text(self, prompts: Sequence[str]) -> Float[Tensor, "batch tokens width"]:
+    def encode_text(self, prompts: Sequence[str]) -> Conditions:
         """The text encoder's last states; differentiable where it is adapted.
 
         Args:
@@ -128,7 +129,7 @@ class StableDiffusion:
         ids = self._tokens(prompts).to(self.device)
         with self._precision():
             states = [self.text_encoder(some).last_hidden_state for some in ids.split(PROMPTS_AT_ONCE)]
-        return torch.cat(states).float()
+        return Conditions(torch.cat(states).float())
 
     @torch.no_grad()
     def encode_images(
@@ -156,13 +157,14 @@ class StableDiffusion:
     def predict(
         self,
         noisy: Float[Tensor, "batch channels rows columns"],
-        timesteps: Int[Tensor, " batch"],
-        text: Float[Tensor, "batch tokens width"],
+        timesteps: Num[Tensor, " batch"],
+        conditions: Conditions,
+        sizes: Float[Tensor, "batch 6"] | None = None,
     ) -> Float[Tensor, "batch channels rows columns"]:
-        """What the UNet says of noisy latents, in float32; differentiable."""
+        """What the UNet says of noisy latents, in float32; differentiable. The family knows no sizes."""
         with self._precision():
             noisy = noisy.to(self.dtype, memory_format=torch.channels_last)
-            return self.unet(noisy, timesteps, text.to(self.dtype), return_dict=False)[0].float()
+            return self.unet(noisy, timesteps, conditions.states.to(self.dtype), return_dict=False)[0].float()
 
     def pipeline(self) -> Any:
         """A `StableDiffusionPipeline` that shares the modules, adapters included."""

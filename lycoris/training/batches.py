@@ -16,10 +16,10 @@ from lycoris.training.settings import TrainingSettings
 from lycoris.training.texts import Texts
 
 if TYPE_CHECKING:
-    from jaxtyping import Float, Int
+    from jaxtyping import Float, Num
     from torch import Tensor
 
-    from lycoris.bases import Base
+    from lycoris.bases import Base, Conditions, Noise
 
 
 @dataclass(frozen=True)
@@ -35,11 +35,17 @@ class Batch:
 
     latents: Float[Tensor, "batch channels rows columns"]
     noise: Float[Tensor, "batch channels rows columns"]
-    timesteps: Int[Tensor, " batch"]
-    text: Float[Tensor, "batch tokens width"]
+    timesteps: Num[Tensor, " batch"]
+    conditions: Conditions
     sizes: Float[Tensor, "batch 6"]
     weights: Float[Tensor, " batch"]
     mask: Float[Tensor, "batch rows columns"] | None = None
+
+    def losses(self, errors: Float[Tensor, "batch channels rows columns"]) -> Float[Tensor, " batch"]:
+        """Each picture's loss: w sum(m e) / sum(m), e the errors averaged over channels, m the mask, w the weight."""
+        if self.mask is None:
+            return errors.mean(dim=(1, 2, 3)) * self.weights
+        return (errors.mean(dim=1) * self.mask).sum(dim=(1, 2)) / self.mask.sum(dim=(1, 2)) * self.weights
 
 
 class Batches:
@@ -51,7 +57,7 @@ class Batches:
     Args:
         pictures: latents.
         texts: conditions of the captions.
-        times: number of discrete times.
+        noise: draws the times.
         settings: the dials.
         seed: of the run.
         examples: one a picture, for `repeats` and `prior`; None shows each picture once an epoch.
@@ -64,12 +70,12 @@ class Batches:
         self,
         pictures: Pictures,
         texts: Texts,
-        times: int,
+        noise: Noise,
         settings: TrainingSettings,
         seed: int,
         examples: Sequence[Example] | None = None,
     ) -> None:
-        self._pictures, self._texts, self._times = pictures, texts, times
+        self._pictures, self._texts, self._noise = pictures, texts, noise
         self._settings, self._seed = settings, seed
         rows = range(len(pictures.sizes))
         self._shown = list(rows) if examples is None else _shown(examples, prior=False)
@@ -87,7 +93,7 @@ class Batches:
             rows += [self._priors[place] for place in self._prior_order(step)]
             weights = torch.cat([weights, torch.full_like(weights, self._settings.prior_weight)])
         draws = generator(self._seed, "step", step)
-        timesteps = torch.randint(self._times, (len(rows),), generator=draws)
+        timesteps = self._noise.draw(len(rows), draws)
         dropped = (torch.rand(len(rows), generator=draws) < self._settings.caption_dropout).tolist()
         flipped = (torch.rand(len(rows), generator=draws) < 0.5 * self._settings.flip).tolist()
         captions = self._captions(rows, dropped, step)
@@ -102,7 +108,7 @@ class Batches:
                 latents=latents,
                 noise=torch.randn(latents.shape, generator=draws).to(latents.device),
                 timesteps=timesteps[positions].to(latents.device),
-                text=self._texts([captions[position] for position in positions]),
+                conditions=self._texts([captions[position] for position in positions]),
                 sizes=self._pictures.frames(chosen),
                 weights=weights[positions].to(latents.device),
                 mask=self._pictures.masks(chosen, mirrored),
@@ -120,23 +126,25 @@ def _shown(examples: Sequence[Example], *, prior: bool) -> list[int]:
     return [row for row, one in enumerate(examples) for _ in range(one.repeats) if one.prior == prior]
 
 
-def losses_of(base: Base, batch: Batch, min_snr: float | None) -> Float[Tensor, " batch"]:
-    """Mean squared error of the base's prediction for each picture, over its mask, times its weight.
+def losses_of(base: Base, batches: Sequence[Batch], min_snrs: Sequence[float | None]) -> list[Float[Tensor, " batch"]]:
+    """Squared error of the base's prediction for each picture, weighted where a cap of the SNR is given.
 
     Args:
-        base: predicts.
-        batch: what to predict.
-        min_snr: cap of the signal-to-noise ratio in the weight of each time; None weighs all times alike.
+        base: predicts for all batches at once.
+        batches: of one size, one a network.
+        min_snrs: each batch's cap, or None.
 
     Returns:
-        w sum(m e) / sum(m) for each picture, with e the squared error averaged over channels.
+        For each batch its pictures' losses, as `Batch.losses` averages them.
     """
-    noisy = base.noise.mix(batch.latents, batch.noise, batch.timesteps)
-    target = base.noise.target(batch.latents, batch.noise, batch.timesteps)
-    errors = (base.predict(noisy, batch.timesteps, batch.text) - target).square()
-    if batch.mask is None:
-        losses = errors.mean(dim=(1, 2, 3))
-    else:
-        losses = (errors.mean(dim=1) * batch.mask).sum(dim=(1, 2)) / batch.mask.sum(dim=(1, 2))
-    losses = losses * batch.weights
-    return losses if min_snr is None else losses * base.noise.min_snr_weight(batch.timesteps, min_snr)
+    latents, noise, timesteps, sizes = (
+        torch.cat([getattr(batch, name) for batch in batches]) for name in ("latents", "noise", "timesteps", "sizes")
+    )
+    conditions = type(batches[0].conditions).cat([batch.conditions for batch in batches])
+    prediction = base.predict(base.noise.mix(latents, noise, timesteps), timesteps, conditions, sizes)
+    errors = (prediction - base.noise.target(latents, noise, timesteps)).square()
+    losses = []
+    for own, batch, cap in zip(errors.split([len(each.latents) for each in batches]), batches, min_snrs, strict=True):
+        weight = 1.0 if cap is None else base.noise.min_snr_weight(batch.timesteps, cap)
+        losses.append(batch.losses(own) * weight)
+    return losses

@@ -5,17 +5,18 @@ from __future__ import annotations
 import warnings
 from collections import OrderedDict
 from collections.abc import Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 
+from lycoris.bases.conditions import Conditions
 from lycoris.bases.tokens import TruncatedPrompt
 from lycoris.store import code_version
 from lycoris.training.kept import Kept, content_key
 
 if TYPE_CHECKING:
-    from jaxtyping import Float
     from torch import Tensor
     from torch.nn import Parameter
 
@@ -32,10 +33,10 @@ def text_parameters(base: Base, parameters: Sequence[Parameter]) -> set[int]:
     The graph is asked and not the parameters' names, so any algorithm is understood however it is attached.
     """
     with torch.enable_grad():
-        states = base.encode_text([""])
-    if not states.requires_grad:
+        outputs = [tensor.sum() for tensor in base.encode_text([""]).tensors if tensor.requires_grad]
+    if not outputs:
         return set()
-    gradients = torch.autograd.grad(states.sum(), list(parameters), allow_unused=True)
+    gradients = torch.autograd.grad(outputs, list(parameters), allow_unused=True)
     return {position for position, gradient in enumerate(gradients) if gradient is not None}
 
 
@@ -67,19 +68,17 @@ class Texts:
         self._kept = Kept(cache)
         self._known: set[str] = set()
         self._told = False
-        self._recent: OrderedDict[str, Tensor] = OrderedDict()
+        self._recent: OrderedDict[str, Conditions] = OrderedDict()
         if not adapted:
             for text in dict.fromkeys([""] if varied else ["", *captions]):
                 self._keep(text)
 
-    def __call__(self, texts: Sequence[str]) -> Float[Tensor, "batch tokens width"]:
+    def __call__(self, texts: Sequence[str]) -> Conditions:
         """Conditions of some texts."""
         if not self._adapted:
-            return torch.cat([self._state(text) for text in texts]).to(self._base.device)
+            return _on(self._base.device, Conditions.cat([self._known_or_recent(text) for text in texts]))
         used = list(dict.fromkeys(texts))
-        states = self._encoded(used)
-        positions = torch.tensor([used.index(text) for text in texts], device=states.device)
-        return states.index_select(0, positions)
+        return self._encoded(used)[[used.index(text) for text in texts]]
 
     def _keep(self, text: str) -> None:
         """Encode a text once for all runs, by itself, so that nothing hangs on which others were encoded with it.
@@ -93,41 +92,49 @@ class Texts:
         if note is not None:
             return
         with torch.no_grad():
-            states, cut = self._encode([text])
+            conditions, cut = self._encode([text])
         for message in cut:
             warnings.warn(message, stacklevel=2)
-        self._kept.write(self._key(text), {"states": states}, note=" ".join(map(str, cut)))
+        self._kept.write(self._key(text), _parts(conditions), note=" ".join(map(str, cut)))
 
-    def _state(self, text: str) -> Float[Tensor, "1 tokens width"]:
+    def _known_or_recent(self, text: str) -> Conditions:
         if text in self._known:
-            return self._kept.read(self._key(text))["states"]
+            return Conditions(**self._kept.read(self._key(text)))
         if text not in self._recent:
             with torch.no_grad():
-                self._recent[text] = self._encoded([text]).cpu()
+                self._recent[text] = _on("cpu", self._encoded([text]))
             if len(self._recent) > RECENT:
                 self._recent.popitem(last=False)
         self._recent.move_to_end(text)
         return self._recent[text]
 
-    def _encoded(self, texts: Sequence[str]) -> Float[Tensor, "batch tokens width"]:
-        """States of texts as they come up; of all the orders of captions that are cut short one is told."""
-        states, cut = self._encode(texts)
+    def _encoded(self, texts: Sequence[str]) -> Conditions:
+        """Conditions of texts as they come up; of all the orders of captions that are cut short one is told."""
+        conditions, cut = self._encode(texts)
         for message in cut[: 0 if self._told else 1] if self._varied else cut:
             warnings.warn(message, stacklevel=2)
         self._told = self._told or bool(cut)
-        return states
+        return conditions
 
-    def _encode(self, texts: Sequence[str]) -> tuple[Float[Tensor, "batch tokens width"], list[TruncatedPrompt]]:
+    def _encode(self, texts: Sequence[str]) -> tuple[Conditions, list[TruncatedPrompt]]:
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
-            states = self._base.encode_text(texts)
+            conditions = self._base.encode_text(texts)
         cut = []
         for warning in caught:
             if isinstance(warning.message, TruncatedPrompt):
                 cut.append(warning.message)
             else:
                 warnings.warn(warning.message, stacklevel=2)
-        return states, cut
+        return conditions, cut
 
     def _key(self, text: str) -> str:
         return content_key("text", self._base.digest, self._base.dtype, code_version(*CODE), text)
+
+
+def _parts(conditions: Conditions) -> dict[str, Tensor]:
+    return {part.name: value for part in fields(conditions) if (value := getattr(conditions, part.name)) is not None}
+
+
+def _on(device: torch.device | str, conditions: Conditions) -> Conditions:
+    return Conditions(**{name: part.to(device) for name, part in _parts(conditions).items()})

@@ -58,15 +58,15 @@ def test_an_unknown_prediction_type_is_refused():
 
 def test_text_equals_the_pipelines_own_encoding(base):
     expected, _ = base.pipeline().encode_prompt(["a red cat"], "cpu", 1, False)
-    torch.testing.assert_close(base.encode_text(["a red cat"]), expected)
-    assert base.encode_text(["", "a cat", "a red cat"]).shape == (3, 12, 24)
+    torch.testing.assert_close(base.encode_text(["a red cat"]).states, expected)
+    assert base.encode_text(["", "a cat", "a red cat"]).states.shape == (3, 12, 24)
 
 
 def test_a_prompt_too_long_is_cut_aloud_and_once(base):
     prompt = "a red cat in the snow on a blue toy creature"
     with pytest.warns(TruncatedPrompt, match=r"has \d+ tokens and the text encoder reads 12.*'creature'"):
-        states = base.encode_text([prompt])
-    assert torch.equal(states, base.encode_text(["a red cat in the snow on a blue toy"]))
+        states = base.encode_text([prompt]).states
+    assert torch.equal(states, base.encode_text(["a red cat in the snow on a blue toy"]).states)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         base.encode_text([prompt, "a red cat in the snow on a blue toy"])
@@ -74,10 +74,10 @@ def test_a_prompt_too_long_is_cut_aloud_and_once(base):
 
 def test_prediction_equals_the_unet(base):
     clean, _, times = _training_batch(base)
-    text = base.encode_text(["a cat"] * 6)
+    conditions = base.encode_text(["a cat"] * 6)
     with torch.no_grad():
-        expected = base.unet(clean, times, encoder_hidden_states=text).sample
-        torch.testing.assert_close(base.predict(clean, times, text), expected)
+        expected = base.unet(clean, times, encoder_hidden_states=conditions.states).sample
+        torch.testing.assert_close(base.predict(clean, times, conditions), expected)
 
 
 def test_latents_are_the_scaled_posterior_mean(base):
@@ -107,10 +107,15 @@ def test_the_pipeline_shares_the_modules(base):
 
 def test_bfloat16_keeps_the_face_in_float32(small_folder):
     base = open_base(small_folder, device="cpu", dtype="bfloat16")
-    text = base.encode_text(["a cat"])
-    prediction = base.predict(torch.randn(1, 4, 8, 8), torch.tensor([10]), text)
+    conditions = base.encode_text(["a cat"])
+    prediction = base.predict(torch.randn(1, 4, 8, 8), torch.tensor([10]), conditions)
     assert base.unet.dtype is torch.bfloat16
-    assert text.dtype is prediction.dtype is base.encode_images(torch.rand(1, 3, 32, 32)).dtype is torch.float32
+    assert (
+        conditions.states.dtype
+        is prediction.dtype
+        is base.encode_images(torch.rand(1, 3, 32, 32)).dtype
+        is torch.float32
+    )
 
 
 def test_training_a_group_norm_behind_frozen_layers_does_not_crash(base):

@@ -19,7 +19,7 @@ def batches_of(base, examples, **settings):
     settings = TrainingSettings(steps=1, **settings)
     pictures = Pictures(base, [example.image for example in examples], flip=settings.flip, mask=settings.mask)
     texts = Texts(base, [example.caption for example in examples], adapted=False, varied=settings.varies_captions)
-    return Batches(pictures, texts, base.noise.times, settings, seed=3, examples=examples)
+    return Batches(pictures, texts, base.noise, settings, seed=3, examples=examples)
 
 
 @pytest.mark.parametrize(("pictures", "batch_size"), [(5, 2), (3, 8), (8, 8), (7, 3)])
@@ -45,7 +45,7 @@ def test_pictures_of_one_size_go_together(base, examples):
     assert sorted(len(batch.latents) for batch in batches) == [1, 1, 3]
     for batch in batches:
         assert batch.noise.shape == batch.latents.shape
-        assert len(batch.timesteps) == len(batch.text) == len(batch.latents)
+        assert len(batch.timesteps) == len(batch.conditions) == len(batch.latents)
 
 
 def test_latents_keep_the_pictures_shape(base, examples):
@@ -61,8 +61,10 @@ def test_latents_keep_the_pictures_shape(base, examples):
 @pytest.mark.parametrize("rate", [0.0, 0.25, 1.0])
 def test_captions_are_dropped_at_their_rate(base, squares, rate):
     batches = batches_of(base, squares, batch_size=10, caption_dropout=rate)
-    empty = base.encode_text([""])[0]
-    dropped = [torch.equal(text, empty) for step in range(100) for batch in batches(step) for text in batch.text]
+    empty = base.encode_text([""]).states[0]
+    dropped = [
+        torch.equal(text, empty) for step in range(100) for batch in batches(step) for text in batch.conditions.states
+    ]
     assert sum(dropped) / 1000 == pytest.approx(rate, abs=0.05)
 
 
@@ -118,7 +120,7 @@ def test_the_loss_is_the_examples_plus_the_weighted_priors(base, squares):
     for weight in (0.0, 0.3, 1.0):
         (batch,) = batches_of(base, examples, batch_size=4, prior_weight=weight)(0)
         with torch.no_grad():
-            losses[weight] = losses_of(base, batch, None).sum().item() / 4
+            losses[weight] = losses_of(base, [batch], [None])[0].sum().item() / 4
     of_prior = losses[1.0] - losses[0.0]
     assert of_prior > 0
     assert losses[0.3] == pytest.approx(losses[0.0] + 0.3 * of_prior, rel=1e-5)
@@ -144,8 +146,8 @@ def test_a_mask_counts_where_it_is_white(base, tmp_path, size):
     assert batch.mask[:, :, columns // 2 + 1 :].max() == 0
     with torch.no_grad():
         noisy = base.noise.mix(batch.latents, batch.noise, batch.timesteps)
-        errors = (base.predict(noisy, batch.timesteps, batch.text) - batch.noise).square().mean(1)
-        seen = losses_of(base, batch, None)
+        errors = (base.predict(noisy, batch.timesteps, batch.conditions) - batch.noise).square().mean(1)
+        seen = losses_of(base, [batch], [None])[0]
     expected = [(error * mask).sum() / mask.sum() for error, mask in zip(errors, batch.mask, strict=True)]
     assert seen.tolist() == pytest.approx(torch.stack(expected).tolist(), rel=1e-5)
 
@@ -158,7 +160,7 @@ def test_a_white_mask_changes_nothing_and_a_picture_without_one_counts_whole(bas
     Image.new("L", (32, 32), 255).save(tmp_path / "a.mask.png")
     (plain,), (masked,) = batches_of(base, made, batch_size=4)(0), batches_of(base, made, batch_size=4, mask="file")(0)
     with torch.no_grad():
-        one, other = losses_of(base, plain, None), losses_of(base, masked, None)
+        one, other = losses_of(base, [plain], [None])[0], losses_of(base, [masked], [None])[0]
     assert one.tolist() == pytest.approx(other.tolist(), rel=1e-6)
 
 
@@ -199,8 +201,8 @@ def test_captions_vary_by_seed_and_step_alone(base, squares):
     examples = [replace(one, caption="a cat, a, b, c, d") for one in squares]
     settings = {"batch_size": 3, "shuffle_tags": True, "tag_dropout": 0.3, "caption_dropout": 0.0}
     straight, late = batches_of(base, examples, **settings), batches_of(base, examples, **settings)
-    whole = [torch.cat([batch.text for batch in straight(step)]) for step in range(6)]
-    assert torch.equal(torch.cat([batch.text for batch in late(4)]), whole[4])
+    whole = [torch.cat([batch.conditions.states for batch in straight(step)]) for step in range(6)]
+    assert torch.equal(torch.cat([batch.conditions.states for batch in late(4)]), whole[4])
     assert not all(torch.equal(whole[0], other) for other in whole[1:])
 
 
