@@ -101,7 +101,7 @@ def read_size(path: Path) -> tuple[int, int]:
     """
     with _opened(Path(path)) as opened:
         width, height = opened.size
-        return (height, width) if _is_turned(opened) else (width, height)
+        return (height, width) if _is_turned(opened, Path(path)) else (width, height)
 
 
 @contextmanager
@@ -135,11 +135,11 @@ def _opened(path: Path) -> Iterator[Image.Image]:
         raise BadPicture(f"Picture `{path}` cannot be read to its end; is it truncated? ({error})") from error
 
 
-def _is_turned(opened: Image.Image) -> bool:
+def _is_turned(opened: Image.Image, path: Path) -> bool:
     """Whether a picture lies on its side; of TIFF files Pillow gives the upright size itself."""
     if opened.format == "TIFF":
         return False
-    if opened.format == "PNG" and _tells_behind_pixels(Path(opened.filename)):
+    if opened.format == "PNG" and _tells_behind_pixels(path):
         opened.load()
     return Image.Image.getexif(opened).get(_ORIENTATION, 1) in _TURNED  # a PNG's own method would decode it
 
