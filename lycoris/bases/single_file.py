@@ -67,7 +67,12 @@ class SingleFile:
         return part in self._layout.parts
 
     def check(self, parts: Mapping[str, str]) -> None:
-        """Every part is there: the file would not have been recognised otherwise."""
+        """See that there is a vocabulary; every part is there, or the file would not have been recognised.
+
+        Raises:
+            InputError: there is none.
+        """
+        find_vocabulary(self.path, self._wanted)
 
     def module(self, part: str, kind: Any, dtype: torch.dtype) -> nn.Module:
         """The part's module, built from what its weights' shapes tell.
@@ -93,6 +98,7 @@ class SingleFile:
             with safe_open(self.path, framework="pt") as file:
                 weights = {place.prefix + name: file.get_tensor(place.prefix + name) for name in shapes}
             converted = place.convert(module, weights, config)
+            converted = {name: weight.to(dtype) for name, weight in converted.items()}
             loaded = module.load_state_dict(converted, strict=False, assign=True)
         except (KeyError, IndexError, StopIteration, RuntimeError, ValueError) as error:
             raise InputError(f"Part `{part}` of base `{self.path}` could not be opened: {error!r}.") from error
@@ -101,7 +107,7 @@ class SingleFile:
                 f"The weights of `{part}` in `{self.path}` lack {len(loaded.missing_keys)} tensors, "
                 f"among them {', '.join(loaded.missing_keys[:3])}."
             )
-        return module.to(dtype)
+        return module
 
     def tokenizer(self, part: str, kind: Any) -> Any:
         """CLIP's tokenizer, padding as the part's encoder was trained with.
