@@ -18,6 +18,7 @@ from lycoris.adapters.layer import MATRICES, NORMS, install, remove
 from lycoris.adapters.names import Place, parts_of, places
 from lycoris.adapters.presets import PRESETS
 from lycoris.adapters.recipe import Recipe
+from lycoris.adapters.share import Share
 from lycoris.errors import InputError, unknown
 
 
@@ -43,6 +44,7 @@ class Network(nn.Module):
         self._attached = True
         self._scale = 1.0
         self._timestep: torch.Tensor | None = None
+        self._share: Share | None = None
         taken = {name for place, _ in made for name in getattr(place.layer, "adapters", ())}
         stem = algorithm.replace("-", "_")
         self.name = next(n for n in (stem, *(f"{stem}_{i}" for i in range(2, 1000))) if n not in taken)
@@ -121,6 +123,17 @@ class Network(nn.Module):
         for module in self.modules():
             if isinstance(module, Adapter) and hasattr(module, "timestep"):
                 module.timestep = self._timestep
+
+    @property
+    def share(self) -> Share | None:
+        """Which rows of a batch the network acts on while several are trained together; None is all."""
+        return self._share
+
+    @share.setter
+    def share(self, value: Share | None) -> None:
+        self._share = value
+        for adapter in self.adapters.values():
+            adapter.share = value
 
     @property
     def parts(self) -> list[str]:

@@ -61,7 +61,8 @@ def adapter(
         _train(place, cell, base, pictures, captions, settings, folder, bar, state)
 
     made = stage(place, "adapter", cell.label, inputs, work)
-    state.unlink(missing_ok=True)
+    for file in state.parent.glob(f"{state.stem}.*"):  # the state, and the one before it
+        file.unlink(missing_ok=True)
     return made
 
 

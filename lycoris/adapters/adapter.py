@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -12,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from lycoris.adapters.dropout import Dropout
+from lycoris.adapters.share import Share
 from lycoris.errors import InputError
 from lycoris.structure import Structure
 
@@ -140,6 +142,8 @@ class Adapter(nn.Module, ABC):
         loraplus: parameters that LoRA+ trains faster.
         multiplier: the network's scale.
         dropout: what is left out while training.
+        share: which rows of a batch are the network's while several are trained together.
+        draws: whether training draws random numbers, dropout aside.
     """
 
     algorithm: ClassVar[str]
@@ -149,8 +153,10 @@ class Adapter(nn.Module, ABC):
     reads_weight: ClassVar[bool] = False
     zero_start: ClassVar[tuple[str, ...]] = ()
     loraplus: ClassVar[tuple[str, ...]] = ()
+    draws: ClassVar[bool] = False
     multiplier: float = 1.0
     dropout: Dropout = Dropout()
+    share: Share | None = None
 
     @abstractmethod
     def structure(self, weight: Tensor, scale: float = 1.0) -> Structure:
@@ -213,6 +219,11 @@ class Adapter(nn.Module, ABC):
         """Algorithm and remembered options, as plain JSON values."""
         return {"algorithm": self.algorithm, **{name: getattr(self, name) for name in self.remembered}}
 
+    def own_stream(self) -> contextlib.AbstractContextManager[None]:
+        """Around whatever draws random numbers: they come from the network's own stream where it has one."""
+        drawing = self.training and (self.dropout or self.dropout.modules or any(m.draws for m in _inside(self)))
+        return self.share.own_stream() if self.share is not None and drawing else contextlib.nullcontext()
+
     @classmethod
     def holds(cls, shapes: Mapping[str, tuple[int, ...]]) -> bool:
         """Whether a file's tensors of one layer are this algorithm's."""
@@ -223,6 +234,14 @@ class Adapter(nn.Module, ABC):
         shapes = [f"{name}={list(p.shape)}" for name, p in self.named_parameters(recurse=False)]
         scale = [f"scale={self.scale:g}"] if isinstance(getattr(self, "scale", None), float) else []
         return ", ".join([*shapes, *scale, f"multiplier={self.multiplier:g}"])
+
+
+def _inside(adapter: Adapter) -> Iterator[Adapter]:
+    """An adapter and those that it wraps."""
+    yield adapter
+    inner = getattr(adapter, "inner", None)
+    if isinstance(inner, Adapter):
+        yield from _inside(inner)
 
 
 def is_plain(weight: Tensor) -> bool:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from lycoris.errors import InputError
@@ -46,4 +45,7 @@ class Dropout:
             keep = torch.rand(channels, device=change.device) >= self.rows
             mask = keep.to(change.dtype) / (1 - self.rows)
             change = change * (mask.view(-1, *(1,) * dims) if dims else mask)
-        return F.dropout(change, self.delta) if self.delta else change
+        if self.delta:  # drawn in the order of the axes, whatever the layout in memory
+            keep = torch.empty(change.shape, dtype=change.dtype, device=change.device).bernoulli_(1 - self.delta)
+            change = change * keep.div_(1 - self.delta)
+        return change

@@ -30,6 +30,7 @@ class DyLoRA(Adapter):
     remembered = ("block",)
     zero_start = ("lora_up.weight",)
     loraplus = ("up",)
+    draws = True
 
     def __init__(self, site: Site, *, rank: int | None = None, alpha: float | None = None, block: int = 1):
         super().__init__()

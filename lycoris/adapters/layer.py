@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import math
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 
 from lycoris.adapters.adapter import Adapter, is_plain
 from lycoris.adapters.built import built
+from lycoris.adapters.together import add_changes, segments
 from lycoris.errors import InputError
 from lycoris.structure import Operation, Structure
 
@@ -38,11 +40,13 @@ class _Adapted(nn.Module):
         merged = self.__dict__.get("_merged", ())
         found = []
         for name, adapter in self.adapters.items():
-            if adapter.multiplier == 0 or name in merged:
+            if adapter.multiplier == 0 or name in merged or (adapter.share is not None and adapter.share.idle):
                 continue
             dropout = adapter.dropout
-            if dropout.modules and adapter.training and torch.rand(()).item() < dropout.modules:
-                continue
+            if dropout.modules and adapter.training:
+                with adapter.own_stream():
+                    if torch.rand(()).item() < dropout.modules:
+                        continue
             found.append(adapter)
         return found
 
@@ -92,6 +96,22 @@ class _Adapted(nn.Module):
         return weight, bias
 
 
+@dataclass(slots=True)
+class _Plan:
+    """How some adapters of a layer act on some rows."""
+
+    built: list[tuple[Adapter, Structure]]
+    applied: list[tuple[Adapter, Structure]]
+
+    @property
+    def is_addition(self) -> bool:
+        """Whether nothing happens but that one change is added to the frozen output."""
+        if self.built or len(self.applied) != 1:
+            return False
+        adapter, structure = self.applied[0]
+        return not (structure.reads_output or (adapter.training and adapter.dropout)) and adapter.bias() is None
+
+
 class _AdaptedMatrix(_Adapted):
     """A Linear or convolution with adapters: y = op(x, W + Σ ΔW), each change applied in the cheaper way."""
 
@@ -109,36 +129,73 @@ class _AdaptedMatrix(_Adapted):
             x = x.reshape(-1, shape[-1])
         elif op.dims and x.dim() == op.dims + 1:
             x = x.unsqueeze(0)
-        y = self._adapted(x, adapters)
+        if any(adapter.share is not None for adapter in adapters):
+            y = self._together(x, adapters)
+        else:
+            y = self._act(x, self._plan(x.shape[0] * self._positions(x), x.dtype, adapters))
         if op.dims == 0:
             return y if len(shape) == 2 else y.view(*shape[:-1], y.shape[-1])
         return y if len(shape) == op.dims + 2 else y.squeeze(0)
 
-    def _adapted(self, x: Tensor, adapters: list[Adapter]) -> Tensor:
-        op, original = self._operation, self.originals()[0]
-        changes, applied = [], []
-        wide = x.dtype == self.weight.dtype and x.dtype in (torch.float32, torch.float64)
-        tokens = x.shape[0] * (math.prod(x.shape[2:]) // max(1, math.prod(op.stride))) if op.dims else x.shape[0]
+    def _together(self, x: Tensor, adapters: list[Adapter]) -> Tensor:
+        """Each network's adapter on its own rows; those that only add to the output share the frozen operation."""
+        groups: list[tuple[bool, list[int], list[_Plan]]] = []
+        for rows, own in segments(adapters, x.shape[0]):
+            plan = self._plan(rows * self._positions(x), x.dtype, own)
+            if not (plan.is_addition and groups and groups[-1][0]):
+                groups.append((plan.is_addition, [], []))
+            groups[-1][1].append(rows)
+            groups[-1][2].append(plan)
+        outputs = []
+        for (adds, rows, plans), piece in zip(groups, x.split([sum(rows) for _, rows, _ in groups]), strict=True):
+            if adds:
+                structures = [plan.applied[0][1] for plan in plans]
+                outputs.append(add_changes(self._operation, piece, self._frozen(piece), structures, rows))
+            else:
+                outputs.append(self._act(piece, plans[0]))
+        return outputs[0] if len(outputs) == 1 else torch.cat(outputs)
+
+    def _positions(self, x: Tensor) -> int:
+        """Output positions of one row of an input."""
+        op = self._operation
+        return math.prod(x.shape[2:]) // max(1, math.prod(op.stride)) if op.dims else 1
+
+    def _plan(self, tokens: int, dtype: torch.dtype, adapters: list[Adapter]) -> _Plan:
+        """Which changes are applied and which built, the cheaper for so many output positions."""
+        original = self.originals()[0]
+        plan = _Plan([], [])
+        wide = dtype == self.weight.dtype and dtype in (torch.float32, torch.float64)
         for adapter in adapters:
-            structure = adapter.structure(original, adapter.multiplier)
+            with adapter.own_stream():
+                structure = adapter.structure(original, adapter.multiplier)
             if wide and not (adapter.training and adapter.dropout):
-                apply, build = structure.cost(op, tokens)
+                apply, build = structure.cost(self._operation, tokens)
                 if build < apply:
-                    changes.append((adapter, structure))
+                    plan.built.append((adapter, structure))
                     continue
-            applied.append((adapter, structure))
-        if changes:
-            y = self._built(x, [adapter for adapter, _ in changes], [structure for _, structure in changes])
+            plan.applied.append((adapter, structure))
+        return plan
+
+    def _frozen(self, x: Tensor) -> Tensor:
+        """The layer's own output, which may be written to."""
+        y = super().forward(x)
+        return y if type(self).__bases__[1] in MATRICES else y.clone()  # another library's may be kept for its backward
+
+    def _act(self, x: Tensor, plan: _Plan) -> Tensor:
+        """The layer's output with the planned changes."""
+        op, original = self._operation, self.originals()[0]
+        if plan.built:
+            y = self._built(x, [adapter for adapter, _ in plan.built], [structure for _, structure in plan.built])
         else:
-            y = super().forward(x)
-            if type(self).__bases__[1] not in MATRICES:
-                y = y.clone()  # another library's layer may keep its output for its backward
+            y = self._frozen(x)
         base = None
-        if any(structure.reads_output for _, structure in applied):
+        if any(structure.reads_output for _, structure in plan.applied):
             base = op(x, original.to(x.dtype))
-        for adapter, structure in applied:
+        for adapter, structure in plan.applied:
             if adapter.training and adapter.dropout:
-                y = y + adapter.dropout(structure.apply(op, x.to(y.dtype), None, base), op.dims)
+                change = structure.apply(op, x.to(y.dtype), None, base)
+                with adapter.own_stream():
+                    y = y + adapter.dropout(change, op.dims)
             else:
                 y = structure.apply(op, x, y, base)
             change = adapter.bias()
@@ -161,6 +218,13 @@ class _AdaptedNorm(_Adapted):
         adapters = self.active()
         if not adapters:
             return super().forward(x)
+        if any(adapter.share is not None for adapter in adapters):
+            cut = segments(adapters, x.shape[0])
+            pieces = x.split([rows for rows, _ in cut])
+            return torch.cat([self._act(piece, own) for piece, (_, own) in zip(pieces, cut, strict=True)])
+        return self._act(x, adapters)
+
+    def _act(self, x: Tensor, adapters: list[Adapter]) -> Tensor:
         structures = [adapter.structure(self.weight, adapter.multiplier) for adapter in adapters]
         weight, bias = self.effective(adapters, structures)
         if isinstance(self, nn.GroupNorm):

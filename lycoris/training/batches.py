@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -29,6 +29,16 @@ class Batch:
     timesteps: Num[Tensor, " batch"]
     conditions: Conditions
     sizes: Float[Tensor, "batch 6"]
+
+    @staticmethod
+    def cat(some: Sequence[Batch]) -> Batch:
+        """Several batches of one size as one."""
+        if len(some) == 1:
+            return some[0]
+        latents, noise, timesteps, sizes = (
+            torch.cat([getattr(batch, name) for batch in some]) for name in ("latents", "noise", "timesteps", "sizes")
+        )
+        return Batch(latents, noise, timesteps, type(some[0].conditions).cat([b.conditions for b in some]), sizes)
 
 
 class Batches:
@@ -61,10 +71,20 @@ class Batches:
             yield Batch(latents, noise, timesteps[positions].to(latents.device), conditions, frames)
 
 
-def losses_of(base: Base, batch: Batch, min_snr: float | None) -> Float[Tensor, " batch"]:
-    """Mean squared error of the base's prediction for each picture, weighted when `min_snr` is given."""
-    noisy = base.noise.mix(batch.latents, batch.noise, batch.timesteps)
-    target = base.noise.target(batch.latents, batch.noise, batch.timesteps)
-    prediction = base.predict(noisy, batch.timesteps, batch.conditions, batch.sizes)
+def losses_of(base: Base, batches: Sequence[Batch], min_snrs: Sequence[float | None]) -> list[Float[Tensor, " batch"]]:
+    """Mean squared error of the base's prediction for each picture, weighted where a cap of the SNR is given.
+
+    Args:
+        base: predicts for all batches at once.
+        batches: of one size, one a network.
+        min_snrs: each batch's cap, or None.
+    """
+    whole = Batch.cat(batches)
+    noisy = base.noise.mix(whole.latents, whole.noise, whole.timesteps)
+    target = base.noise.target(whole.latents, whole.noise, whole.timesteps)
+    prediction = base.predict(noisy, whole.timesteps, whole.conditions, whole.sizes)
     errors = (prediction - target).square().mean(dim=(1, 2, 3))
-    return errors if min_snr is None else errors * base.noise.min_snr_weight(batch.timesteps, min_snr)
+    return [
+        own if cap is None else own * base.noise.min_snr_weight(batch.timesteps, cap)
+        for own, batch, cap in zip(errors.split([len(b.latents) for b in batches]), batches, min_snrs, strict=True)
+    ]

@@ -1,96 +1,28 @@
-"""The training loop."""
+"""The training loop, for one adapter or for several at once on one frozen base."""
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import json
-import math
+import itertools
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import torch
 
+from lycoris.adapters.share import Share
 from lycoris.errors import InputError
-from lycoris.training.batches import Batch, Batches, losses_of
-from lycoris.training.optimizer import adamw
-from lycoris.training.pictures import Example, Pictures
-from lycoris.training.randomness import derived_seed
-from lycoris.training.schedules import rate_fraction
+from lycoris.training.batches import Batch, losses_of
+from lycoris.training.pictures import Example
+from lycoris.training.run import Job, Run, Trainable, TrainingDiverged, TrainingResult
 from lycoris.training.settings import TrainingSettings
-from lycoris.training.state import RunState
-from lycoris.training.texts import Texts, text_parameters
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
-
     from lycoris.bases import Base
 
 LOOK_EVERY = 16
 """On a GPU losses are read, and progress told, once in so many steps, so that it need not wait for us."""
-
-
-class Trainable(Protocol):
-    """What the loop asks of an attached network; `timestep` is set to the batch's while the base predicts."""
-
-    timestep: Tensor | None
-
-    def named_parameters(self) -> Iterator[tuple[str, nn.Parameter]]: ...
-    def train(self, mode: bool = True) -> object: ...
-    def eval(self) -> object: ...
-
-
-class TrainingDiverged(InputError):
-    """The loss or its gradient stopped being a number.
-
-    Attributes:
-        losses: of the steps before, the last one included.
-    """
-
-    def __init__(self, losses: list[float], settings: TrainingSettings) -> None:
-        advice = f"Lower `learning_rate` (now {settings.learning_rate:g})"
-        if settings.clip_norm is None:
-            advice += ", set `clip_norm` to 1"
-        if not settings.warmup_steps:
-            advice += ", give some `warmup_steps`"
-        super().__init__(f"The training diverged at step {len(losses)}: its loss is {losses[-1]}. {advice}.")
-        self.losses, self.settings = losses, settings
-
-    def __reduce__(self) -> tuple[type, tuple[list[float], TrainingSettings]]:
-        """Errors cross from worker processes to the one that reports them."""
-        return type(self), (self.losses, self.settings)
-
-
-@dataclass(frozen=True)
-class TrainingResult:
-    """What a run did.
-
-    Attributes:
-        losses: mean loss of each step's batch.
-        steps: steps done in all, those before a resumption included.
-        seconds: spent in steps by this call.
-        preparation_seconds: spent on reading pictures and encoding.
-        resumed_at: the step at which this call took up an earlier state; 0 for a fresh run.
-        finished: whether all steps were done before the deadline.
-        pictures: how many there were.
-        buckets: pictures in each bucket, by its size written as "64x48".
-        parameters: trained numbers.
-        text_encoder_trained: whether the network adapts the text encoder.
-    """
-
-    losses: list[float]
-    steps: int
-    seconds: float
-    preparation_seconds: float
-    resumed_at: int
-    finished: bool
-    pictures: int
-    buckets: dict[str, int]
-    parameters: int
-    text_encoder_trained: bool
 
 
 def train(
@@ -130,91 +62,174 @@ def train(
         InputError: no pictures, nothing to train, an unreadable picture, or a state of another run.
         TrainingDiverged: the loss stopped being a number; the last good state stays in `checkpoint`.
     """
-    began = time.monotonic()
-    _check(base, network, examples)
-    steps = settings.steps_for(len(examples))
-    parameters = {name: parameter for name, parameter in network.named_parameters() if parameter.requires_grad}
-    network.eval()
-    of_text = text_parameters(base, list(parameters.values()))
-    optimizer = adamw(list(parameters.values()), of_text, settings)
-    state = RunState(checkpoint, _identity(base, parameters, examples, settings, seed)) if checkpoint else None
-    losses = state.read(parameters, optimizer) if state else []
-    resumed_at = len(losses)
-    pictures = Pictures(base, [example.image for example in examples], flip=settings.flip, cache=cache)
-    texts = Texts(base, [example.caption for example in examples], adapted=bool(of_text))
-    batches = Batches(pictures, texts, base.noise, settings, seed)
 
+    def tell(_: int, *now: float) -> None:
+        if progress is not None:
+            progress(*now)  # type: ignore[arg-type]
+
+    (done,) = train_together(
+        base,
+        [Job(network, examples, settings, seed, checkpoint)],
+        progress=tell,
+        deadline=deadline,
+        checkpoint_seconds=checkpoint_seconds,
+        cache=cache,
+    )
+    if isinstance(done, TrainingDiverged):
+        raise done
+    return done
+
+
+def train_together(
+    base: Base,
+    jobs: Sequence[Job],
+    *,
+    progress: Callable[[int, int, int, float], object] | None = None,
+    deadline: float | None = None,
+    checkpoint_seconds: float = 30.0,
+    cache: Path | None = None,
+) -> list[TrainingResult | TrainingDiverged]:
+    """Train several networks on one frozen base, their batches going through it as one.
+
+    Each learns what it would have learned alone, but for rounding: to some 1e-6 of its size, since matrix products
+    of other shapes round otherwise. A run that diverges leaves the others as they are.
+
+    Args:
+        base: with every job's network attached to its parts, and no other.
+        jobs: what to train; their lengths, sizes and settings may differ.
+        progress: called as (number of the job, steps done, steps in all, latest loss).
+        deadline: a reading of `time.monotonic` after which no step is begun.
+        checkpoint_seconds: least time between two writings of a job's state.
+        cache: folder for latents, shared between runs.
+
+    Returns:
+        For each job its result, or why it has none.
+
+    Raises:
+        InputError: as for `train`.
+    """
+    if not jobs:
+        raise InputError("Argument `jobs` must hold at least one job, but is empty.")
+    began = time.monotonic()
+    runs = [Run(base, job, cache) for job in jobs]
+    _resume(runs)
     started = saved = time.monotonic()
-    unread: list[tuple[Tensor, Tensor]] = []
-    network.train()
+    diverged: dict[int, TrainingDiverged] = {}
+    shares = [Share() for _ in runs] if len(runs) > 1 else [None]
     try:
+        for run, share in zip(runs, shares, strict=True):
+            run.network.train()
+            run.network.share = share
         with _own_randomness(base.device):
-            for step in range(resumed_at, steps):
+            while waiting := {n: run for n, run in enumerate(runs) if not run.finished and n not in diverged}:
                 if deadline is not None and time.monotonic() >= deadline:
                     break
-                torch.manual_seed(derived_seed(seed, "network", step))
-                for group in optimizer.param_groups:
-                    fraction = rate_fraction(settings.schedule, step, steps, settings.warmup_steps)
-                    group["lr"] = group["top"] * fraction
-                unread.append(_step(base, network, batches(step), list(parameters.values()), optimizer, settings))
-                if base.device.type == "cpu" or len(unread) == LOOK_EVERY or step + 1 == steps:
-                    _read_losses(unread, losses, settings)
-                    if progress is not None:
-                        progress(len(losses), steps, losses[-1])
-                    if state and (step + 1 == steps or time.monotonic() - saved >= checkpoint_seconds):
-                        state.write(losses, parameters, optimizer)
-                        saved = time.monotonic()
-            _read_losses(unread, losses, settings)
+                _step(base, waiting, shares)
+                read = {
+                    number: run
+                    for number, run in waiting.items()
+                    if base.device.type == "cpu" or run.taken % LOOK_EVERY == 0 or run.finished
+                }
+                diverged |= _read_losses(read)
+                if time.monotonic() - saved >= checkpoint_seconds or any(run.finished for run in waiting.values()):
+                    diverged |= _save({number: run for number, run in waiting.items() if number not in diverged})
+                    saved = time.monotonic()
+                for number, run in read.items():
+                    if progress is not None and number not in diverged:
+                        progress(number, run.taken, run.steps, run.losses[-1])
+            diverged |= _save({number: run for number, run in enumerate(runs) if number not in diverged})
     finally:
-        network.eval()
-        optimizer.zero_grad(set_to_none=True)
-    if state and resumed_at < len(losses) < steps:
-        state.write(losses, parameters, optimizer)
-    return TrainingResult(
-        losses=losses,
-        steps=len(losses),
-        seconds=time.monotonic() - started,
-        preparation_seconds=started - began,
-        resumed_at=resumed_at,
-        finished=len(losses) == steps,
-        pictures=len(examples),
-        buckets=pictures.counts,
-        parameters=sum(parameter.numel() for parameter in parameters.values()),
-        text_encoder_trained=bool(of_text),
-    )
+        for run in runs:
+            run.network.share = None
+            run.close()
+    seconds, preparation = time.monotonic() - started, started - began
+    return [diverged.get(number) or run.result(seconds, preparation) for number, run in enumerate(runs)]
 
 
-def _step(
-    base: Base,
-    network: Trainable,
-    batches: Iterator[Batch],
-    parameters: list[nn.Parameter],
-    optimizer: torch.optim.Optimizer,
-    settings: TrainingSettings,
-) -> tuple[Tensor, Tensor]:
-    """One optimiser step; returns the batch's mean loss and the gradient's norm, both still on the device."""
-    optimizer.zero_grad(set_to_none=True)
-    total = torch.zeros((), device=base.device)
-    for batch in batches:
-        network.timestep = batch.timesteps  # for adapters that act by it
-        loss = losses_of(base, batch, settings.min_snr).sum() / settings.batch_size
-        network.timestep = None
-        loss.backward()
-        total += loss.detach()
-    limit = math.inf if settings.clip_norm is None else settings.clip_norm
-    norm = torch.nn.utils.clip_grad_norm_(parameters, limit, foreach=True)
-    optimizer.step()
-    return total, norm
+def _resume(runs: Sequence[Run]) -> None:
+    """Take runs up where all were at once, if there is such a step, so that they end as if never interrupted."""
+    saved = [run.saved_steps() for run in runs]
+    newest = min(max(steps) for steps in saved)
+    common = newest if all(newest in steps for steps in saved) else None
+    for run, steps in zip(runs, saved, strict=True):
+        finished = run.steps in steps
+        run.resume(max(steps) if common is None or finished else common)
 
 
-def _read_losses(unread: list[tuple[Tensor, Tensor]], losses: list[float], settings: TrainingSettings) -> None:
-    if not unread:
-        return
-    for loss, norm in torch.stack([torch.stack(pair) for pair in unread]).tolist():
-        losses.append(loss if math.isfinite(norm) or not math.isfinite(loss) else math.nan)
-        if not math.isfinite(losses[-1]):
-            raise TrainingDiverged(losses, settings)
-    unread.clear()
+def _read_losses(runs: dict[int, Run]) -> dict[int, TrainingDiverged]:
+    """Fetch losses from the device; the runs of which one is no number."""
+    lost = {}
+    for number, run in runs.items():
+        try:
+            run.read_losses()
+        except TrainingDiverged as error:
+            lost[number] = error
+    return lost
+
+
+def _save(runs: dict[int, Run]) -> dict[int, TrainingDiverged]:
+    """Write the runs' states, and when all are there drop those before; the runs that turn out to be lost."""
+    lost = _read_losses(runs)
+    for number, run in runs.items():
+        if number not in lost:
+            run.save()
+    for run in runs.values():
+        run.settle()
+    return lost
+
+
+def _step(base: Base, runs: dict[int, Run], shares: Sequence[Share | None]) -> None:
+    """One optimiser step of each run."""
+    totals = {number: torch.zeros((), device=base.device) for number in runs}
+    for group in _groups(runs, shares):
+        _give_rows(shares, {number: len(batch.latents) for number, batch in group.items()})
+        for number, batch in group.items():
+            _start_stream(shares[number], runs[number].stream("network", *batch.latents.shape[2:]))
+            runs[number].network.timestep = batch.timesteps  # for adapters that act by it
+        errors = losses_of(base, list(group.values()), [runs[number].settings.min_snr for number in group])
+        losses = [each.sum() / runs[number].settings.batch_size for number, each in zip(group, errors, strict=True)]
+        for number, loss in zip(group, losses, strict=True):
+            runs[number].network.timestep = None
+            totals[number] += loss.detach()
+        torch.stack(losses).sum().backward()
+    for number, run in runs.items():
+        run.end(totals[number])
+
+
+def _groups(runs: dict[int, Run], shares: Sequence[Share | None]) -> Iterator[dict[int, Batch]]:
+    """What the runs are trained on in this step: run to batch, those of one size together."""
+    sizes: dict[torch.Size, dict[int, Batch]] = {}
+    for number, run in runs.items():
+        _give_rows(shares, {number: 1})  # its texts are encoded by itself
+        batches = run.begin()
+        for place in itertools.count():
+            _start_stream(shares[number], run.stream("text", place))
+            batch = next(batches, None)
+            if batch is None:
+                break
+            if len(runs) == 1:
+                yield {number: batch}
+            sizes.setdefault(batch.latents.shape[1:], {})[number] = batch
+    if len(runs) > 1:
+        yield from sizes.values()
+
+
+def _start_stream(share: Share | None, seed: int) -> None:
+    """Let what a network draws next follow from a seed."""
+    if share is None:
+        torch.manual_seed(seed)
+    else:
+        share.begin(seed)
+
+
+def _give_rows(shares: Sequence[Share | None], counts: dict[int, int]) -> None:
+    """Divide a batch's rows among the runs that have some; the others' networks do not act on it."""
+    total = sum(counts.values())
+    start = 0
+    for number, share in enumerate(shares):
+        if share is not None:
+            stop = start + counts.get(number, 0)
+            share.rows, share.total, start = (start, stop), total, stop
 
 
 @contextlib.contextmanager
@@ -222,34 +237,3 @@ def _own_randomness(device: torch.device) -> Iterator[None]:
     """Leave the process's random state as it was found."""
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         yield
-
-
-def _check(base: Base, network: Trainable, examples: Sequence[Example]) -> None:
-    if not examples:
-        raise InputError("Argument `examples` must hold at least one picture, but is empty.")
-    if not any(parameter.requires_grad for _, parameter in network.named_parameters()):
-        raise InputError("Argument `network` must have trainable parameters, but has none.")
-    if base.dtype is torch.float16:
-        raise InputError("Training needs a base opened in float32 or bfloat16, but `dtype` is float16.")
-
-
-def _identity(
-    base: Base,
-    parameters: dict[str, nn.Parameter],
-    examples: Sequence[Example],
-    settings: TrainingSettings,
-    seed: int,
-) -> dict[str, str]:
-    """What the run depends on, for its state to be recognised by."""
-    pictures = hashlib.sha256()
-    for example in examples:
-        pictures.update(hashlib.sha256(example.image.read_bytes()).digest() if example.image.is_file() else b"")
-        pictures.update(example.caption.encode() + b"\0")
-    shapes = json.dumps({name: list(parameter.shape) for name, parameter in parameters.items()})
-    return {
-        "base": base.digest,
-        "network": hashlib.sha256(shapes.encode()).hexdigest(),
-        "examples": pictures.hexdigest(),
-        "settings": json.dumps(asdict(settings), sort_keys=True),
-        "seed": str(seed),
-    }

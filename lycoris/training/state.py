@@ -19,9 +19,16 @@ if TYPE_CHECKING:
     from torch.optim import Optimizer
 
 
+def _before(path: Path) -> Path:
+    return path.with_suffix(f".before{path.suffix}")
+
+
 @dataclass(frozen=True)
 class RunState:
     """A file that holds losses, weights and optimiser moments; all else follows from seed and step.
+
+    The state before the last is kept beside it until `settle`, so that runs trained together can all go back to one
+    step, whenever they were killed.
 
     Args:
         path: of the file; written to one side and renamed, so it is whole or absent.
@@ -30,6 +37,14 @@ class RunState:
 
     path: Path
     run: Mapping[str, str]
+
+    def steps(self) -> set[int]:
+        """Steps after which a state is there.
+
+        Raises:
+            InputError: a file is damaged, or belongs to a run that differs; it says in what.
+        """
+        return set(self._files())
 
     def write(self, losses: Sequence[float], parameters: Mapping[str, Parameter], optimizer: Optimizer) -> None:
         """Keep the state after as many steps as there are losses."""
@@ -48,29 +63,28 @@ class RunState:
                 unfinished,
                 metadata={"run": json.dumps(dict(self.run), sort_keys=True)},
             )
+            if self.path.is_file():
+                os.replace(self.path, _before(self.path))
             os.replace(unfinished, self.path)
         finally:
             unfinished.unlink(missing_ok=True)
 
+    def settle(self) -> None:
+        """Drop the state before the last: the runs trained together have all written theirs."""
+        _before(self.path).unlink(missing_ok=True)
+
     @torch.no_grad()
-    def read(self, parameters: Mapping[str, Parameter], optimizer: Optimizer) -> list[float]:
-        """Restore weights and moments in place.
+    def read(self, step: int, parameters: Mapping[str, Parameter], optimizer: Optimizer) -> list[float]:
+        """Restore weights and moments as they were after a step, in place.
+
+        Args:
+            step: one of `steps()`.
+            parameters, optimizer: of the run.
 
         Returns:
-            The losses of the steps done; none when there is no state yet.
-
-        Raises:
-            InputError: the file is damaged, or belongs to a run that differs; it says in what.
+            The losses of the steps done.
         """
-        if not self.path.is_file():
-            return []
-        tensors, run = self._open()
-        differing = [name for name in self.run if run.get(name) != self.run[name]]
-        if differing:
-            raise InputError(
-                f"State `{self.path}` belongs to a run with other {', '.join(differing)}; "
-                f"remove it to begin anew, or give the arguments it was begun with."
-            )
+        tensors = self._open(self._files()[step])[0]
         for name, parameter in parameters.items():
             parameter.copy_(tensors[f"weight/{name}"])
             optimizer.state[parameter] = {
@@ -80,15 +94,31 @@ class RunState:
             }
         return tensors["losses"].tolist()
 
-    def _open(self) -> tuple[dict[str, Tensor], dict[str, str]]:
+    def _files(self) -> dict[int, Path]:
+        """Steps done to the file of the state after them."""
+        found = {}
+        for path in (_before(self.path), self.path):
+            if path.is_file():
+                steps, run = self._open(path, only="losses")
+                differing = [name for name in self.run if run.get(name) != self.run[name]]
+                if differing:
+                    raise InputError(
+                        f"State `{path}` belongs to a run with other {', '.join(differing)}; "
+                        f"remove it to begin anew, or give the arguments it was begun with."
+                    )
+                found[len(steps["losses"])] = path
+        return found
+
+    def _open(self, path: Path, only: str | None = None) -> tuple[dict[str, Tensor], dict[str, str]]:
         from safetensors import SafetensorError, safe_open
 
         try:
-            with safe_open(self.path, framework="pt") as file:
+            with safe_open(path, framework="pt") as file:
                 run = json.loads((file.metadata() or {}).get("run", "{}"))
-                return {name: file.get_tensor(name) for name in file.keys()}, run  # noqa: SIM118
+                names = file.keys() if only is None else [only]
+                return {name: file.get_tensor(name) for name in names}, run
         except (SafetensorError, OSError, ValueError) as error:
-            raise InputError(f"State `{self.path}` could not be read: {error}. Remove it to begin anew.") from error
+            raise InputError(f"State `{path}` could not be read: {error}. Remove it to begin anew.") from error
 
 
 def _like(value: Tensor, parameter: Parameter) -> Tensor:

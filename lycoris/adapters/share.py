@@ -1,0 +1,47 @@
+"""Several networks on one base at once: which rows of the batch are whose, and whose random numbers are drawn."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass
+class Share:
+    """A network's part in a batch that it shares with others.
+
+    Attributes:
+        rows: first, and one behind the last, of the batch's rows on which the network acts.
+        total: rows of the whole batch.
+        state: of the network's own stream of random numbers, as `torch.get_rng_state` gives it.
+    """
+
+    rows: tuple[int, int] = (0, 0)
+    total: int = 1
+    state: Tensor | None = None
+
+    @property
+    def idle(self) -> bool:
+        """Whether no row is the network's."""
+        return self.rows[0] == self.rows[1]
+
+    def begin(self, seed: int) -> None:
+        """Start the stream anew."""
+        with torch.random.fork_rng(devices=[]):
+            self.state = torch.manual_seed(seed).get_state()
+
+    @contextlib.contextmanager
+    def own_stream(self) -> Iterator[None]:
+        """Draws inside come from the network's own stream, as if it were alone."""
+        outside = torch.get_rng_state()
+        if self.state is not None:
+            torch.set_rng_state(self.state)
+        try:
+            yield
+        finally:
+            self.state = torch.get_rng_state()
+            torch.set_rng_state(outside)

@@ -1,0 +1,177 @@
+"""Several adapters trained at once on one base: each learns what it would have learned alone."""
+
+import math
+
+import pytest
+import torch
+
+import lycoris
+from lycoris.errors import InputError
+from lycoris.training import Job, TrainingDiverged, TrainingSettings, train, train_together
+
+SETTINGS = TrainingSettings(steps=5, batch_size=3, learning_rate=3e-3, warmup_steps=2)
+WAYS = {
+    "lora": {"algorithm": "lora", "rank": 4},
+    "lora again": {"algorithm": "lora", "rank": 4},
+    "lora of another rank": {"algorithm": "lora", "rank": 2, "preset": "full"},
+    "lora with dropout": {"algorithm": "lora", "rank": 4, "dropout": 0.3, "module_dropout": 0.2},
+    "tucker": {"algorithm": "lora", "rank": 4, "tucker": True, "preset": "full"},
+    "loha": {"algorithm": "loha", "rank": 2, "preset": "full"},
+    "lokr": {"algorithm": "lokr", "factor": 4, "preset": "full"},
+    "full": {"algorithm": "full", "preset": "full"},
+    "norms": {"algorithm": "norms", "preset": "everything"},
+    "ia3": {"algorithm": "ia3"},
+    "glora": {"algorithm": "glora", "rank": 2},
+    "dylora": {"algorithm": "dylora", "rank": 4},
+    "diag-oft": {"algorithm": "diag-oft"},
+    "boft": {"algorithm": "boft"},
+    "t-lora": {"algorithm": "t-lora", "rank": 4},
+    "dora": {"algorithm": "lora", "rank": 4, "dora": "output"},
+    "scalar": {"algorithm": "loha", "rank": 2, "scalar": True},
+}
+
+
+def attached(base, names):
+    return [lycoris.attach(base.parts, seed=number, **WAYS[name]) for number, name in enumerate(names)]
+
+
+def values(network):
+    return torch.cat([parameter.detach().flatten() for parameter in network.parameters()])
+
+
+def alone(base, names, jobs):
+    """Losses and parameters of each job trained by itself."""
+    found = []
+    for number, (name, job) in enumerate(zip(names, jobs, strict=True)):
+        network = lycoris.attach(base.parts, seed=number, **WAYS[name])
+        start = values(network)
+        result = train(base, network, job.examples, job.settings, seed=job.seed)
+        found.append((result.losses, start, values(network)))
+        network.detach()
+    return found
+
+
+def check(base, names, jobs):
+    expected = alone(base, names, jobs)
+    networks = attached(base, names)
+    jobs = [Job(network, job.examples, job.settings, job.seed) for network, job in zip(networks, jobs, strict=True)]
+    results = train_together(base, jobs)
+    for network, result, (losses, start, end) in zip(networks, results, expected, strict=True):
+        assert result.losses == pytest.approx(losses, rel=1e-5)
+        assert not torch.equal(end, start)
+        difference = (values(network) - end).norm() / (end - start).norm()
+        assert difference < 1e-3
+        network.detach()
+
+
+def jobs_of(names, examples, settings=SETTINGS):
+    return [Job(None, examples[number % 2 :], settings, seed=7 + number) for number in range(len(names))]
+
+
+@pytest.mark.parametrize("name", WAYS)
+def test_two_of_each_algorithm_learn_what_each_learns_alone(base, examples, name):
+    check(base, [name, name], jobs_of([name, name], examples))
+
+
+def test_different_algorithms_learn_together_what_each_learns_alone(base, examples):
+    names = ["lora", "lora again", "lokr", "full", "lora with dropout", "loha"]
+    check(base, names, jobs_of(names, examples))
+
+
+def test_runs_of_different_lengths_sizes_and_settings_go_together(base, examples, squares):
+    names = ["lora", "loha", "lora again"]
+    jobs = [
+        Job(None, squares, TrainingSettings(steps=2, batch_size=2, learning_rate=1e-3), 1),
+        Job(
+            None,
+            examples,
+            TrainingSettings(steps=6, batch_size=5, learning_rate=3e-3, min_snr=5.0, schedule="cosine"),
+            2,
+        ),
+        Job(None, examples[1:], TrainingSettings(steps=4, batch_size=1, learning_rate=1e-3, caption_dropout=0.5), 3),
+    ]
+    check(base, names, jobs)
+
+
+def test_networks_of_one_part_go_with_networks_of_all(base, examples):
+    names = ["lora", "lora", "full"]
+    jobs = jobs_of(names, examples)
+    expected = []
+    options = [{"exclude": ["text_encoder.*"]}, {}, {"exclude": ["unet.*"]}]
+    for number, (name, job, own) in enumerate(zip(names, jobs, options, strict=True)):
+        network = lycoris.attach(base.parts, seed=number, **WAYS[name], **own)
+        expected.append(train(base, network, job.examples, job.settings, seed=job.seed).losses)
+        network.detach()
+    networks = [lycoris.attach(base.parts, seed=n, **WAYS[name], **options[n]) for n, name in enumerate(names)]
+    results = train_together(
+        base, [Job(network, job.examples, job.settings, job.seed) for network, job in zip(networks, jobs, strict=True)]
+    )
+    for result, losses in zip(results, expected, strict=True):
+        assert result.losses == pytest.approx(losses, rel=1e-5)
+
+
+def test_a_run_that_diverges_leaves_the_others_as_they_are(base, squares):
+    wild = TrainingSettings(steps=20, batch_size=2, learning_rate=1e30, clip_norm=None)
+    calm = TrainingSettings(steps=20, batch_size=2, learning_rate=1e-3)
+    network = lycoris.attach(base.parts, "lora", seed=1)
+    expected = train(base, network, squares, calm, seed=3).losses
+    network.detach()
+    networks = [lycoris.attach(base.parts, "full", seed=0), lycoris.attach(base.parts, "lora", seed=1)]
+    lost, kept = train_together(base, [Job(networks[0], squares, wild, 2), Job(networks[1], squares, calm, 3)])
+    assert isinstance(lost, TrainingDiverged)
+    assert len(lost.losses) < 20
+    assert kept.losses == pytest.approx(expected, rel=1e-5)
+    assert all(math.isfinite(value) for value in values(networks[1]).tolist())
+
+
+class Killed(BaseException):
+    """As Ctrl-C: not an `Exception`."""
+
+
+def test_runs_killed_together_go_on_together_to_the_same_bits(base, examples, tmp_path):
+    names = ["lora", "lokr", "lora with dropout"]
+
+    def go(folder, kill_at=None):
+        networks = attached(base, names)
+        jobs = [
+            Job(network, job.examples, job.settings, job.seed, folder / f"{number}.safetensors")
+            for number, (network, job) in enumerate(zip(networks, jobs_of(names, examples), strict=True))
+        ]
+
+        def progress(number, done, steps, loss):
+            if (number, done) == kill_at:
+                raise Killed
+
+        try:
+            return train_together(base, jobs, progress=progress, checkpoint_seconds=0), [values(n) for n in networks]
+        finally:
+            for network in networks:
+                network.detach()
+
+    whole, expected = go(tmp_path / "whole")
+    with pytest.raises(Killed):
+        go(tmp_path / "killed", kill_at=(1, 3))
+    # As if the machine had stopped between two files: one is a step behind, and its others are there still.
+    (tmp_path / "killed" / "2.safetensors").unlink()
+    with pytest.raises(Killed):
+        go(tmp_path / "two", kill_at=(2, 2))
+    (tmp_path / "two" / "2.safetensors").rename(tmp_path / "killed" / "2.safetensors")
+    for number in (0, 1):
+        (tmp_path / "two" / f"{number}.safetensors").rename(tmp_path / "killed" / f"{number}.before.safetensors")
+    resumed, found = go(tmp_path / "killed")
+    assert [result.resumed_at for result in resumed] == [2, 2, 2]
+    assert [result.losses for result in resumed] == [result.losses for result in whole]
+    assert all(torch.equal(one, other) for one, other in zip(found, expected, strict=True))
+    assert not list((tmp_path / "killed").glob("*.before.*"))
+
+
+def test_nothing_of_it_stays_on_the_networks(base, squares):
+    networks = attached(base, ["lora", "loha"])
+    train_together(base, [Job(network, squares, SETTINGS, 1) for network in networks])
+    assert all(network.share is None and not network.training for network in networks)
+    assert all(parameter.grad is None for network in networks for parameter in network.parameters())
+
+
+def test_no_job_is_an_error(base):
+    with pytest.raises(InputError, match="`jobs`"):
+        train_together(base, [])
