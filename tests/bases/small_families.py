@@ -159,7 +159,7 @@ class Case:
         family: key in `BASES`.
         widths: of the states, and of the pooled state or None.
         tokens: of a prompt.
-        layers: preset -> number of layers that have adapters, by part.
+        layers: how many of each part's layers the preset attn-mlp chooses, by the part's name in files.
         scheduler: the default one.
     """
 
@@ -167,15 +167,23 @@ class Case:
     family: str
     widths: tuple[int, int | None]
     tokens: int
-    layers: dict[str, dict[str, int]]
+    layers: dict[str, int]
     scheduler: str
 
 
+SD_LAYERS = {"lora_unet": 48, "lora_te": 12}
+"""Four transformers of 8 attention, 2 feed-forward and 2 projection layers; two text layers of 6."""
+SD3_LAYERS = {"lora_unet": 25, "lora_te1": 12, "lora_te2": 18}
+"""A joint block of two attentions (8 + 4) and two feed-forwards (4), and the last, whose text ends in it (7 + 2)."""
 CASES = {
-    "sd": Case(save_small_base, "stable-diffusion", (24, None), 12, {}, "ddim"),
-    "sd-v-zero": Case(save_small_v_zero, "stable-diffusion", (24, None), 12, {}, "ddim"),
-    "sdxl": Case(save_small_xl, "stable-diffusion-xl", (64, 28), 12, {}, "ddim"),
-    "sd3": Case(save_small_3, "stable-diffusion-3", (72, 52), 12 + 256, {}, "flow-euler"),
-    "sd3-t5": Case(lambda folder: save_small_3(folder, t5=True), "stable-diffusion-3", (72, 52), 268, {}, "flow-euler"),
+    "sd": Case(save_small_base, "stable-diffusion", (24, None), 12, SD_LAYERS, "ddim"),
+    "sd-v-zero": Case(save_small_v_zero, "stable-diffusion", (24, None), 12, SD_LAYERS, "ddim"),
+    "sdxl": Case(
+        save_small_xl, "stable-diffusion-xl", (64, 28), 12, {"lora_unet": 88, "lora_te1": 12, "lora_te2": 18}, "ddim"
+    ),
+    "sd3": Case(save_small_3, "stable-diffusion-3", (72, 52), 12 + 256, SD3_LAYERS, "flow-euler"),
+    "sd3-t5": Case(
+        lambda folder: save_small_3(folder, t5=True), "stable-diffusion-3", (72, 52), 268, SD3_LAYERS, "flow-euler"
+    ),
 }
 """Every family, by the name that tests show."""

@@ -85,7 +85,8 @@ def test_a_drawing_equals_the_pipelines_own(base, size):
     assert difference(ours, expected) <= 1
 
 
-def test_without_a_negative_prompt_the_drawing_equals_the_pipelines_own(base):
+def test_without_a_negative_prompt_the_drawing_equals_the_pipelines_own(base, case):
+    assert type(open_scheduler(None, base)) is type(open_scheduler(case.scheduler, base))
     pipeline = base.pipeline()
     pipeline.scheduler = open_scheduler(None, base)
     pipeline.set_progress_bar_config(disable=True)
@@ -120,6 +121,37 @@ def test_a_network_is_trained_saved_and_loaded(base, examples, tmp_path):
     loaded = lycoris.load(tmp_path / "adapter.safetensors", base.parts)
     assert difference(draw(base, PROMPTS, SEEDS, steps=2), trained) <= 1
     loaded.detach()
+
+
+def test_a_preset_chooses_the_layers_of_every_part(base, case):
+    network = lycoris.attach(base.parts)
+    network.detach()
+    assert {
+        prefix: sum(name.startswith(f"{prefix}_") for name in network.places) for prefix in case.layers
+    } == case.layers
+    assert len(network) == sum(case.layers.values())
+
+
+def test_what_pictures_the_base_draws_does_not_depend_on_the_adapters_before(base, tmp_path):
+    files = []
+    for seed in (0, 1):
+        network = lycoris.attach(base.parts, "lora", rank=2, seed=seed)
+        for place, value in enumerate(network.parameters()):
+            value.data.normal_(std=0.2, generator=torch.Generator().manual_seed(1000 * seed + place))
+        files.append(tmp_path / f"{seed}.safetensors")
+        network.save(files[-1])
+        network.detach()
+
+    def drawn(file):
+        network = lycoris.load(file, base.parts).merge()
+        try:
+            return draw(base, PROMPTS, SEEDS, steps=2)
+        finally:
+            network.detach()
+
+    first, second, again = drawn(files[0]), drawn(files[1]), drawn(files[0])
+    assert difference(first, second) > 1
+    assert difference(first, again) == 0
 
 
 @pytest.mark.parametrize("scheduler", SCHEDULERS)
