@@ -52,7 +52,7 @@ def open_part(part: Path, kind: Any, dtype: torch.dtype) -> nn.Module:
     return module
 
 
-def freeze(modules: Mapping[str, nn.Module], device: torch.device) -> None:
+def freeze(modules: Mapping[str, Any], device: torch.device) -> None:
     """Make modules ready to be adapted: frozen, in evaluation mode, on the device, convolutions channels-last."""
     for part, module in modules.items():
         module.requires_grad_(False).eval().to(device)

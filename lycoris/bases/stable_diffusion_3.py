@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from lycoris.bases.conditions import Conditions
+from lycoris.bases.conditions import Conditions, pooled_of
 from lycoris.bases.files import Files
 from lycoris.bases.flow import FlowNoise
 from lycoris.bases.latents import Latents, resolution_of
@@ -117,7 +117,7 @@ class StableDiffusion3:
             is cut off with a `TruncatedPrompt` warning.
         """
         with mixed(self.device, self.dtype):
-            (first, pooled), (second, pooled_2) = self._text.penultimate(prompts), self._text_2.penultimate(prompts)
+            (first, pooled), (second, pooled_2) = self._text.projected(prompts), self._text_2.projected(prompts)
             long = None if self._text_3 is None else self._text_3.last(prompts).float()
         clip = torch.cat([first, second], dim=-1).float()
         width = self.transformer.config.joint_attention_dim
@@ -147,7 +147,7 @@ class StableDiffusion3:
     ) -> Float[Tensor, "batch channels rows columns"]:
         """The velocity that the transformer sees, in float32; differentiable. The family knows no sizes."""
         with mixed(self.device, self.dtype):
-            states, pooled = conditions.states.to(self.dtype), conditions.pooled.to(self.dtype)
+            states, pooled = conditions.states.to(self.dtype), pooled_of(conditions).to(self.dtype)
             said = self.transformer(noisy.to(self.dtype), states, pooled, timesteps, return_dict=False)
             return said[0].float()
 

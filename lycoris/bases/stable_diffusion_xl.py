@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from lycoris.bases.conditions import Conditions
+from lycoris.bases.conditions import Conditions, pooled_of
 from lycoris.bases.files import Files
 from lycoris.bases.latents import Latents, own_sizes, resolution_of
 from lycoris.bases.noise import DiscreteNoise
@@ -124,8 +124,8 @@ class StableDiffusionXL:
             with a `TruncatedPrompt` warning.
         """
         with mixed(self.device, self.dtype):
-            first, _ = self._text.penultimate(prompts)
-            second, pooled = self._text_2.penultimate(prompts)
+            first = self._text.penultimate(prompts)
+            second, pooled = self._text_2.projected(prompts)
         states, pooled = torch.cat([first, second], dim=-1).float(), pooled.float()
         if self._zeros_for_empty and "" in prompts:
             kept = torch.tensor([float(prompt != "") for prompt in prompts], device=states.device)
@@ -156,7 +156,7 @@ class StableDiffusionXL:
             sizes = own_sizes(noisy, self.factor)
         with mixed(self.device, self.dtype):
             noisy = noisy.to(self.dtype, memory_format=torch.channels_last)
-            told = {"text_embeds": conditions.pooled.to(self.dtype), "time_ids": sizes}
+            told = {"text_embeds": pooled_of(conditions).to(self.dtype), "time_ids": sizes}
             states = conditions.states.to(self.dtype)
             return self.unet(noisy, timesteps, states, added_cond_kwargs=told, return_dict=False)[0].float()
 

@@ -36,14 +36,18 @@ class TextEncoder:
         """The states of the last layer, normalised as the encoder does it."""
         return torch.cat([self.module(some).last_hidden_state for some in self._ids(prompts)])
 
-    def penultimate(
+    def penultimate(self, prompts: Sequence[str]) -> Float[Tensor, "batch tokens width"]:
+        """The states of the layer before the last, as they are."""
+        outputs = [self.module(some, output_hidden_states=True) for some in self._ids(prompts)]
+        return torch.cat([output.hidden_states[-2] for output in outputs])
+
+    def projected(
         self, prompts: Sequence[str]
-    ) -> tuple[Float[Tensor, "batch tokens width"], Float[Tensor, "batch pooled"] | None]:
-        """The states of the layer before the last, and the pooled projection where the encoder has one."""
+    ) -> tuple[Float[Tensor, "batch tokens width"], Float[Tensor, "batch pooled"]]:
+        """The states of the layer before the last, and the projection of the last one's at the prompt's end."""
         outputs = [self.module(some, output_hidden_states=True) for some in self._ids(prompts)]
         states = torch.cat([output.hidden_states[-2] for output in outputs])
-        pooled = [output.text_embeds for output in outputs] if "text_embeds" in outputs[0] else []
-        return states, torch.cat(pooled) if pooled else None
+        return states, torch.cat([output.text_embeds for output in outputs])
 
     def _ids(self, prompts: Sequence[str]) -> tuple[Tensor, ...]:
         return self._tokens(prompts).to(self.module.device).split(PROMPTS_AT_ONCE)
