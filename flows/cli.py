@@ -175,10 +175,10 @@ def look_ahead(experiment: Experiment) -> None:
     """
     from lycoris import bases
     from lycoris.adapters.presets import PRESETS
+    from lycoris.bases.schedulers import scheduler_on
     from lycoris.captions import tagger_digest
     from lycoris.concepts import read_concepts
     from lycoris.encoders.source import locate
-    from lycoris.sampling import SCHEDULERS
 
     shipped = experiment.data == Path("data") and (Path(__file__).parent.parent / "data.dvc").is_file()
     if not experiment.data.is_dir() and not shipped:
@@ -190,9 +190,7 @@ def look_ahead(experiment: Experiment) -> None:
     tagger_digest(experiment.tagger)
     for name in (*experiment.encoders, experiment.style_encoder):
         locate(name)
-    scheduler = experiment.drawing()["scheduler"]
-    if scheduler not in SCHEDULERS:
-        raise unknown("scheduler", scheduler, SCHEDULERS)
+    scheduler_on(bases.scheduler_config(experiment.base), experiment.drawing()["scheduler"])
     for adapter in experiment.algorithms:
         preset = experiment.settings(adapter)["preset"]
         if preset not in PRESETS:

@@ -5,7 +5,7 @@ SDXL's UNet goes by the names of its original implementation (`input_blocks.4.1.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from torch import nn
@@ -152,7 +152,7 @@ def _renamed(path: str, original: Mapping[str, str]) -> str | None:
     return original[head] + tail if head else None
 
 
-def _prefix(part: str, kind: str, parts: Iterable[str]) -> str:
+def _prefix(part: str, kind: str, parts: Mapping[str, nn.Module]) -> str:
     names = set(parts)
     if kind in ("unet", "transformer"):
         return "lora_unet"
@@ -160,7 +160,7 @@ def _prefix(part: str, kind: str, parts: Iterable[str]) -> str:
         several = "transformer" in names or len([name for name in names if name.startswith("text_encoder")]) > 1
         if not several and part == "text_encoder":
             return "lora_te"
-        if part == "text_encoder_2" and "transformer" in names and "text_encoder_3" not in names:
+        if part == "text_encoder_2" and type(parts[part]).__name__.startswith("T5"):
             return "lora_te3"  # Flux: CLIP and T5
         return {"text_encoder": "lora_te1", "text_encoder_2": "lora_te2", "text_encoder_3": "lora_te3"}.get(
             part, "lora_te"
