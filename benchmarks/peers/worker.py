@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import sys
 import traceback
 from pathlib import Path
 
 import torch
 from diffusers import UNet2DConditionModel
+from peer import answers, peft_config
 from safetensors.torch import load_file, save_file
 from torch import nn
 
@@ -109,36 +109,25 @@ class Clip(nn.Module):
 
 
 class Peft:
-    """`peft`."""
+    """`peft`, which saves and opens folders."""
 
     def make(self, unet: nn.Module, algorithm: str, options: dict, file: Path) -> nn.Module:
         import peft
 
         layers = [n for n, m in unet.named_modules() if isinstance(m, (nn.Linear, nn.Conv2d))]
-        rank = options.get("rank", 10000)
-        alpha = options.get("alpha", rank)
-        if algorithm == "lora":
-            config = peft.LoraConfig(r=rank, lora_alpha=alpha, target_modules=layers)
-        elif algorithm == "loha":
-            config = peft.LoHaConfig(r=rank, alpha=alpha, target_modules=layers)
-        else:
-            config = peft.LoKrConfig(r=rank, alpha=alpha, target_modules=layers, decompose_factor=options["factor"])
-        model = peft.get_peft_model(unet, config).eval()
+        model = peft.get_peft_model(unet, peft_config(algorithm, options, layers)).eval()
         values([parameter for parameter in model.parameters() if parameter.requires_grad])
-        save_file(peft.get_peft_model_state_dict(model), file)
+        model.save_pretrained(file)
         return unet
 
-    def open(self, unet: nn.Module, file: Path, *, algorithm: str, options: dict) -> nn.Module:
+    def open(self, unet: nn.Module, file: Path, **_: object) -> nn.Module:
         import peft
 
-        tensors = load_file(file)
-        layers = sorted({key.removeprefix("base_model.model.").rsplit(".lora_", 1)[0] for key in tensors})
-        rank = options["rank"]
-        config = peft.LoraConfig(r=rank, lora_alpha=rank, target_modules=layers)  # our files have the scale in lora_B
-        model = peft.get_peft_model(unet, config).eval()
-        done = peft.set_peft_model_state_dict(model, tensors)
-        if done.unexpected_keys:
-            raise RuntimeError(f"unexpected keys: {done.unexpected_keys[:3]}")
+        model = peft.PeftModel.from_pretrained(unet, file).eval()
+        read, tensors = peft.get_peft_model_state_dict(model), load_file(file / "adapter_model.safetensors")
+        lost = {name for name in tensors if name not in read or not torch.equal(read[name], tensors[name])}
+        if lost or set(read) - set(tensors):
+            raise RuntimeError(f"not read or not there: {sorted(lost | set(read) - set(tensors))[:3]}")
         return unet
 
 
@@ -163,12 +152,11 @@ def answer(peer: str, folder: Path, command: dict) -> dict:
 
 
 def main() -> None:
-    answers = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)
+    output = answers()
     logging.disable(logging.WARNING)
     request = json.load(sys.stdin)
     found = [answer(sys.argv[1], Path(request["folder"]), command) for command in request["commands"]]
-    json.dump(found, answers)
+    json.dump(found, output)
 
 
 if __name__ == "__main__":
