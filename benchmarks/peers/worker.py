@@ -7,6 +7,7 @@ names  the peer's name of every layer it would adapt in a tree of `trees.py`
 
 from __future__ import annotations
 
+import copy
 import json
 import logging
 import sys
@@ -53,13 +54,27 @@ class LycorisLora:
         algo = {"t-lora": "tlora"}.get(algorithm, algorithm)
         preset = file.with_suffix(".toml")
         preset.write_text(PRESET)
+        bare = copy.deepcopy(unet)
         more |= {"preset": str(preset), "train_norm": algorithm == "full"}
         network = kohya.create_network(1.0, rank or 4, alpha or 1, None, [], unet, algo=algo, **more)
         network.apply_to([], unet, False, True)
         values([parameter for parameter in network.parameters() if parameter.requires_grad])
         network.eval()
         network.save_weights(str(file), None, {})
-        return unet
+        return self._opened_in_shape(bare, file) if algorithm == "dylora" else unet
+
+    def _opened_in_shape(self, unet: nn.Module, file: Path) -> nn.Module:
+        """A DyLoRA file as its reader takes it, a LoRA, with the ones that it misses in `lora_up` of convolutions.
+
+        DyLoRA's own forward draws a random rank each time, in evaluation too.
+        """
+        tensors = load_file(file)
+        for name in [name for name in tensors if name.endswith("lora_up.weight")]:
+            kernel = tensors[name.replace("lora_up", "lora_down")].shape[2:]
+            tensors[name] = tensors[name].view(*tensors[name].shape, *(1 for _ in kernel))
+        mended = file.with_suffix(".mended.safetensors")
+        save_file(tensors, mended)
+        return self.open(unet, mended)
 
     def open(self, unet: nn.Module, file: Path, **_: object) -> nn.Module:
         from lycoris import kohya
