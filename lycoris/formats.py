@@ -107,10 +107,10 @@ def _write_peft(
         text = json.dumps(config, indent=2, sort_keys=True)
         strings |= {} if beside else {peft_config.HEADER: text}
         whole.append((file, tensors, {**strings, **metadata}, text if beside else None))
-    for file, tensors, strings, text in whole:
+    for file, tensors, strings, configuration_text in whole:
         write(file, tensors, strings)
-        if text is not None:
-            put(file.parent / peft_config.FILE, [text.encode() + b"\n"])
+        if configuration_text is not None:
+            put(file.parent / peft_config.FILE, [configuration_text.encode() + b"\n"])
 
 
 def _as_peft(

@@ -97,9 +97,9 @@ def _plain(
 ) -> tuple[dict[str, Mapping[str, Tensor]], list[str]]:
     """The layers with every tensor as LyCORIS has it, and those whose bias is multiplied too."""
     kinds = {name: kind for name, own in layers.items() if (kind := peft_reading.kind_of(name, own)) is not None}
-    configs = peft_config.found(path, metadata) if kinds else {}
-    foreign = "lycoris.algorithm" not in metadata  # ours without a configuration have the scale in the tensors
-    if not configs and foreign and any(n.startswith(peft_reading.PREFIX) and k != "IA3" for n, k in kinds.items()):
+    own_names = any(name.startswith(peft_reading.PREFIX) for name in kinds)
+    configs = peft_config.found(path, metadata, own=own_names) if kinds else {}
+    if own_names and not configs and set(kinds.values()) != {"IA3"}:
         warnings.warn(
             f"File `{path}` is PEFT's, without the {peft_config.FILE} that has alpha: alpha is taken to be the rank, "
             "which is a scale of 1.",

@@ -114,10 +114,15 @@ class Config:
         return default
 
 
-def found(path: Path, metadata: Mapping[str, str]) -> dict[str, Config]:
+def found(path: Path, metadata: Mapping[str, str], *, own: bool) -> dict[str, Config]:
     """The configurations that go with a file: part → configuration, under ``""`` where the file is for one part.
 
     A lone file of ours has it in the header, one of diffusers too; PEFT's lies beside the tensors.
+
+    Args:
+        path: of the tensors.
+        metadata: the header's strings.
+        own: whether the tensors have PEFT's own names, so that what lies beside them is theirs.
 
     Raises:
         InputError: it is not a JSON object, or one that `Config` refuses.
@@ -127,7 +132,7 @@ def found(path: Path, metadata: Mapping[str, str]) -> dict[str, Config]:
             return _by_part(_parsed(metadata[name], f"{path}"), f"{path}")
     beside = path.parent / FILE
     try:
-        if not beside.is_file():
+        if not own or not beside.is_file():
             return {}
         if beside.stat().st_size > _LARGEST:
             raise InputError(f"File `{beside}` must have at most {_LARGEST} bytes.")

@@ -29,7 +29,7 @@ def configuration(layers: Sequence[Written]) -> dict[str, object]:
     found: dict[str, object] = {"peft_type": kind, "target_modules": paths, "inference_mode": True}
     found |= {"task_type": None, "base_model_name_or_path": None, "modules_to_save": None}
     if kind == "IA3":
-        inputs = [each.place.path for each in layers if _on_input(each)]
+        inputs = [each.place.path for each in layers if each.on_input]
         return {**found, "feedforward_modules": "|".join(re.escape(path) for path in inputs) or []}
     more = {"LORA": _of_lora, "LOHA": _of_loha, "LOKR": _of_lokr}[kind](layers)
     layers = _ranked(layers, bool(more.get("decompose_both")))
@@ -41,11 +41,6 @@ def configuration(layers: Sequence[Written]) -> dict[str, object]:
     found["r"], found["rank_pattern"] = _patterns(ranks)
     found[ALPHA[kind]], found["alpha_pattern"] = _patterns(alphas)
     return {**found, **more}
-
-
-def _on_input(each: Written) -> bool:
-    gain = each.tensors["ia3_l"]
-    return gain.shape[0] == 1 and (gain.dim() > 2 or each.place.layer.out_features > 1)
 
 
 def _number(value: float | None) -> float | int | None:
@@ -120,10 +115,9 @@ def _ranked(layers: Sequence[Written], both: bool) -> list[Written]:
     ranks = Counter(each.rank for each in layers if each.rank is not None)
     needed = [_least(each, both) if each.rank is None else 0 for each in layers]
     common = ranks.most_common(1)[0][0] if ranks else max(needed)
-    open_ranks = [max(common, least) if not ranks or least <= common else least for least in needed]
     return [
-        replace(each, rank=rank, alpha=float(rank)) if each.rank is None else each
-        for each, rank in zip(layers, open_ranks, strict=True)
+        replace(each, rank=max(common, least), alpha=float(max(common, least))) if each.rank is None else each
+        for each, least in zip(layers, needed, strict=True)
     ]
 
 

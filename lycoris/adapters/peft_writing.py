@@ -27,6 +27,7 @@ class Written:
         kind: ``"LORA"``, ``"LOHA"``, ``"LOKR"`` or ``"IA3"``.
         tensors: PEFT's name → values.
         rank, alpha: the scale is their quotient; None where the tensors leave the rank open and the scale is 1.
+        on_input: of (IA)³, whether it acts on what goes into the layer.
     """
 
     place: Place
@@ -34,6 +35,7 @@ class Written:
     tensors: Mapping[str, Tensor]
     rank: int | None = None
     alpha: float | None = None
+    on_input: bool = False
 
     def unscaled(self) -> Written:
         """The same change with the scale in a tensor, so that alpha is the rank."""
@@ -68,7 +70,7 @@ def written(place: Place, adapter: Adapter) -> Written:
         )
     alpha = tensors.pop("alpha", torch.tensor(1.0)).item()
     if "on_input" in tensors:
-        return Written(place, "IA3", {"ia3_l": _gain(place, **tensors)})
+        return Written(place, "IA3", {"ia3_l": _gain(place, **tensors)}, on_input=bool(tensors["on_input"]))
     for name in ("hada_t1", "hada_t2", "lokr_t2"):
         if name in tensors and one:
             tensors[name] = tensors[name].unsqueeze(-1)

@@ -199,11 +199,6 @@ def test_a_configuration_under_which_the_tensors_mean_something_else_is_refused(
             "rotates? what goes into a layer",
         ),
         (
-            lambda layers: peft.BOFTConfig(boft_block_size=4, target_modules=layers),
-            None,
-            "rotates? what goes into a layer",
-        ),
-        (
             lambda layers: peft.IA3Config(target_modules=layers, feedforward_modules=[]),
             None,
             r"layer `model\.0`: PEFT's \(IA\)³ multiplies the bias too",
@@ -236,6 +231,41 @@ def test_conv1d_of_peft_is_read_and_written(case, tmp_path):
     network.detach()
     opened = peft.PeftModel.from_pretrained(model, tmp_path / "b").eval()
     torch.testing.assert_close(opened(x), adapted(x), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("on_input", [False, True])
+def test_gains_of_square_convolutions_are_told_apart_by_the_configuration(on_input, tmp_path):
+    model = nn.Sequential(nn.Conv2d(6, 6, 3, bias=False), nn.Linear(5, 5, bias=False))
+    x = torch.randn(2, 6, 7, 4)
+    adapted = _peft(
+        model, lambda layers: peft.IA3Config(target_modules=layers, feedforward_modules=layers if on_input else [])
+    )
+    adapted.save_pretrained(tmp_path / "a")
+    layers = dict(adapted.base_model.model.named_children())
+    network = lycoris.load(tmp_path / "a", model)
+    torch.testing.assert_close(model[0](x), layers["0"](x))
+    torch.testing.assert_close(model[1](x[..., :1] * torch.ones(5)), layers["1"](x[..., :1] * torch.ones(5)))
+    network.save(tmp_path / "b", format="peft")
+    network.detach()
+    opened = peft.PeftModel.from_pretrained(copy.deepcopy(model), tmp_path / "b").eval()
+    torch.testing.assert_close(opened.base_model.model[0](x), layers["0"](x))
+    (tmp_path / "a" / "adapter_config.json").unlink()
+    with pytest.raises(InputError, match=r"layer `0`: \(IA\)³ on it needs PEFT's adapter_config\.json"):
+        lycoris.load(tmp_path / "a", model)
+
+
+def test_a_configuration_is_of_the_peft_file_that_it_lies_beside_alone(parts, draw, tmp_path):
+    network = lycoris.attach(parts, "lora", preset="full", rank=4, alpha=3.0)
+    randomise(network)
+    drawn = draw(parts)
+    (tmp_path / "adapter_config.json").write_text('{"peft_type": "LORA", "r": 4, "lora_alpha": 400}')
+    for format in ("lycoris", "peft", "diffusers"):
+        network.save(tmp_path / "a.safetensors", format=format)
+        network.detach()
+        again = lycoris.load(tmp_path / "a.safetensors", parts)
+        torch.testing.assert_close(draw(parts), drawn)
+        again.detach()
+        network.reattach()
 
 
 @pytest.mark.parametrize(
@@ -304,3 +334,10 @@ def test_a_folder_with_nothing_of_peft_in_it_is_an_error(tmp_path):
     save_file({"base_model.model.0.bias": torch.zeros(12)}, tmp_path / "adapter_model.safetensors")
     with pytest.raises(InputError, match=r"no algorithm has the keys \['bias'\]"):
         lycoris.load(tmp_path, nn.Sequential(nn.Linear(8, 12)))
+
+
+def test_boft_is_refused_by_its_tensors(tmp_path):
+    tensors = {"base_model.model.0.boft_R": torch.zeros(1, 2, 4, 4), "base_model.model.0.boft_s": torch.ones(12, 1)}
+    save_file(tensors, tmp_path / "a.safetensors")
+    with pytest.raises(InputError, match="rotate what goes into a layer"):
+        lycoris.load(tmp_path / "a.safetensors", nn.Sequential(nn.Linear(8, 12)))
