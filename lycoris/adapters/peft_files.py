@@ -34,13 +34,14 @@ def targets(path: str | PathLike[str], parts: list[str]) -> tuple[dict[str, Path
     A path that ends in `.safetensors` is one file, any other a folder.
 
     Raises:
-        InputError: one file with a configuration for several parts.
+        InputError: several parts, for which there is one file with a configuration, now or already.
     """
-    path = Path(path)
+    path, several = Path(path), len(parts) > 1
     if path.suffix != ".safetensors":
-        several = len(parts) > 1
+        if several and (path / TENSORS).exists():
+            raise InputError(f"Folder `{path}` has an adapter of one model already; the network is on {parts}.")
         return {part: (path / part if several else path) / TENSORS for part in parts}, True
-    if path.name == TENSORS and len(parts) > 1:
+    if path.name == TENSORS and several:
         raise InputError(
             f"PEFT has one model a file, but the network is on {parts}: give a folder instead of `{path}`."
         )

@@ -132,6 +132,10 @@ def test_a_folder_of_several_parts_has_one_for_each(parts, draw, tmp_path):
     again = lycoris.load(tmp_path / "a", parts)
     assert len(again) == len(network)
     torch.testing.assert_close(draw(parts), drawn)
+    again.detach()
+    lycoris.attach(parts["unet"], "loha", preset="full").save(tmp_path / "c", format="peft")
+    with pytest.raises(InputError, match="has an adapter of one model already"):
+        network.save(tmp_path / "c", format="peft")
 
 
 def test_the_same_network_gives_the_same_folder(tmp_path):
@@ -210,6 +214,7 @@ def test_a_configuration_under_which_the_tensors_mean_something_else_is_refused(
         ),
     ],
 )
+@pytest.mark.filterwarnings("ignore:File .* is PEFT's, without the")
 def test_what_is_another_map_in_peft_is_refused(config, model, match, tmp_path):
     model = _saved(tmp_path, config, model and model())
     with pytest.raises(InputError, match=match):
