@@ -84,7 +84,8 @@ class Sampling(Record):
     """How pictures are drawn."""
 
     scheduler: str | None = Field(
-        None, description="any of lycoris.sampling.SCHEDULERS; default: ddim, on the pocket dpm++-2m"
+        None,
+        description="one of lycoris.sampling.SCHEDULERS or a diffusers class; default: the family's own",
     )
     steps: int | None = Field(None, ge=1, description="default: 25, on the pocket 14")
     guidance: float = Field(7.0, ge=1)
@@ -99,7 +100,7 @@ class Experiment(Record):
     data: Path = Field(Path("data"), description="folder <category>/<class>/[<subclass>/]image")
     concepts_file: Path | None = Field(None, description="default: concepts.yaml in the data folder")
     concepts: tuple[str, ...] | None = Field(None, description="class names, or all; default: see `DEFAULT_CONCEPTS`")
-    base: str = Field("pocket", description="pocket, a diffusers folder, or a hub name")
+    base: str = Field("pocket", description="pocket, a diffusers folder, a .safetensors file, or a hub name")
     algorithms: tuple[Adapter, ...] = Field(
         tuple(Adapter.model_construct(algorithm=name) for name in ("lora", "loha", "lokr", "full")),
         description="names, or mappings with rank, alpha, factor, preset, learning_rate, steps, training",
