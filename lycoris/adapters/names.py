@@ -117,27 +117,29 @@ def _original(unet: nn.Module) -> dict[str, str]:
     """Path in diffusers' UNet to path in the original implementation, of every block and lone layer."""
     found = dict(_ORIGINAL)
 
-    def block(path: str, number: str, at: int) -> None:
+    def resnet(path: str, number: str, at: int) -> None:
         found.update({f"{path}.{ours}": f"{number}.{at}.{theirs}" for ours, theirs in _ORIGINAL_RESNET.items()})
+
+    def block(path: str, number: str, count: int) -> int:
+        """The resnets of one block, each with the attention that follows it; the count after them."""
+        for j in range(len(unet.get_submodule(path).resnets)):
+            resnet(f"{path}.resnets.{j}", f"{number}.{count}", 0)
+            found[f"{path}.attentions.{j}"] = f"{number}.{count}.1"
+            count += 1
+        return count
 
     count = 1
     for i, down in enumerate(unet.down_blocks):
-        for j in range(len(down.resnets)):
-            block(f"down_blocks.{i}.resnets.{j}", f"input_blocks.{count}", 0)
-            found[f"down_blocks.{i}.attentions.{j}"] = f"input_blocks.{count}.1"
-            count += 1
+        count = block(f"down_blocks.{i}", "input_blocks", count)
         if down.downsamplers is not None:
             found[f"down_blocks.{i}.downsamplers.0.conv"] = f"input_blocks.{count}.0.op"
             count += 1
     for j in range(len(unet.mid_block.resnets)):
-        block(f"mid_block.resnets.{j}", "middle_block", 2 * j)
+        resnet(f"mid_block.resnets.{j}", "middle_block", 2 * j)
         found[f"mid_block.attentions.{j}"] = f"middle_block.{2 * j + 1}"
     count = 0
     for i, up in enumerate(unet.up_blocks):
-        for j in range(len(up.resnets)):
-            block(f"up_blocks.{i}.resnets.{j}", f"output_blocks.{count}", 0)
-            found[f"up_blocks.{i}.attentions.{j}"] = f"output_blocks.{count}.1"
-            count += 1
+        count = block(f"up_blocks.{i}", "output_blocks", count)
         at = 2 if getattr(up, "attentions", None) else 1
         found[f"up_blocks.{i}.upsamplers.0.conv"] = f"output_blocks.{count - 1}.{at}.conv"
     return found
