@@ -1,4 +1,4 @@
-"""What each step is trained on, and its loss."""
+"""What each step is trained on."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from lycoris.training.pictures import Pictures
+from lycoris.training.processes import ALONE, Processes
 from lycoris.training.randomness import Order, generator
 from lycoris.training.settings import TrainingSettings
 from lycoris.training.texts import Texts
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from jaxtyping import Float, Num
     from torch import Tensor
 
-    from lycoris.bases import Base, Conditions, Noise
+    from lycoris.bases import Conditions, Noise
 
 
 @dataclass(frozen=True)
@@ -44,13 +45,22 @@ class Batch:
 class Batches:
     """What a step is trained on, as a pure function of seed and step.
 
-    A step's pictures come from the whole shuffled set; those of one size go through the base together.
+    A step's pictures come from the whole shuffled set; those of one size go through the base together, `batch_size`
+    at once at most. Where several processes share a run, all draw for the whole step and each has its part of it.
     """
 
-    def __init__(self, pictures: Pictures, texts: Texts, noise: Noise, settings: TrainingSettings, seed: int) -> None:
+    def __init__(
+        self,
+        pictures: Pictures,
+        texts: Texts,
+        noise: Noise,
+        settings: TrainingSettings,
+        seed: int,
+        processes: Processes = ALONE,
+    ) -> None:
         self._pictures, self._texts, self._noise = pictures, texts, noise
-        self._settings, self._seed = settings, seed
-        self._order = Order(len(pictures.sizes), settings.batch_size, seed)
+        self._settings, self._seed, self._processes = settings, seed, processes
+        self._order = Order(len(pictures.sizes), settings.pictures_a_step, seed)
 
     def __call__(self, step: int) -> Iterator[Batch]:
         """The step's pictures, size by size; conditions are encoded as each batch is asked for."""
@@ -62,29 +72,18 @@ class Batches:
         sizes: dict[tuple[int, int], list[int]] = {}
         for position, row in enumerate(rows):
             sizes.setdefault(self._pictures.sizes[row], []).append(position)
+        offsets = generator(self._seed, "offset", step)
         for positions in sizes.values():
             chosen = [rows[position] for position in positions]
             latents = self._pictures.stack(chosen, [flipped[position] for position in positions])
-            noise = torch.randn(latents.shape, generator=draws).to(latents.device)
-            conditions = self._texts(chosen, [dropped[position] for position in positions])
-            frames = self._pictures.frames(chosen).to(latents.device)
-            yield Batch(latents, noise, timesteps[positions].to(latents.device), conditions, frames)
-
-
-def losses_of(base: Base, batches: Sequence[Batch], min_snrs: Sequence[float | None]) -> list[Float[Tensor, " batch"]]:
-    """Mean squared error of the base's prediction for each picture, weighted where a cap of the SNR is given.
-
-    Args:
-        base: predicts for all batches at once.
-        batches: of one size, one a network.
-        min_snrs: each batch's cap, or None.
-    """
-    whole = Batch.cat(batches)
-    noisy = base.noise.mix(whole.latents, whole.noise, whole.timesteps)
-    target = base.noise.target(whole.latents, whole.noise, whole.timesteps)
-    prediction = base.predict(noisy, whole.timesteps, whole.conditions, whole.sizes)
-    errors = (prediction - target).square().mean(dim=(1, 2, 3))
-    return [
-        own if cap is None else own * base.noise.min_snr_weight(batch.timesteps, cap)
-        for own, batch, cap in zip(errors.split([len(b.latents) for b in batches]), batches, min_snrs, strict=True)
-    ]
+            noise = torch.randn(latents.shape, generator=draws)
+            if self._settings.noise_offset:
+                noise += self._settings.noise_offset * torch.randn(*latents.shape[:2], 1, 1, generator=offsets)
+            mine = [place for place, position in enumerate(positions) if self._processes.has(position)]
+            for start in range(0, len(mine), self._settings.batch_size):
+                part = mine[start : start + self._settings.batch_size]
+                some = [chosen[place] for place in part]
+                conditions = self._texts(some, [dropped[positions[place]] for place in part])
+                frames = self._pictures.frames(some).to(latents.device)
+                times = timesteps[[positions[place] for place in part]].to(latents.device)
+                yield Batch(latents[part], noise[part].to(latents.device), times, conditions, frames)
