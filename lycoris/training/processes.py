@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from torch import Tensor
     from torch.nn import Parameter
 
+
 @dataclass(frozen=True)
 class Processes:
     """The process group of `torch.distributed`, where one was begun; else this process alone.
