@@ -88,6 +88,7 @@ def customize(experiment: Experiment = Experiment()) -> dict[str, Any]:  # noqa:
             strategies=experiment.captions,
             counts=experiment.images.model_dump(),
             seed=experiment.sampling.seed,
+            on_bad_picture=experiment.on_bad_picture,
         ).result()
         cells = [
             (Cell(concept.name, adapter.label, strategy, seed), concept, experiment.settings(adapter))
@@ -132,6 +133,7 @@ def _start(
             picture_digest=concept.digest,
             captions=concept.captions[cell.captions],
             settings=settings,
+            set_aside=concept.set_aside,
         )
     for concept in captioned:
         name = concept.name

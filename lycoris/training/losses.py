@@ -81,10 +81,10 @@ class Loss:
     def __call__(
         self, prediction: Float[Tensor, "batch channels rows columns"], batch: Batch
     ) -> Float[Tensor, " batch"]:
-        """Mean cost of each picture, weighted where the SNR is capped."""
+        """Cost of each picture, as `Batch.losses` averages it, weighted where the SNR is capped."""
         target = self.noise.target(batch.latents, batch.noise, batch.timesteps)
         costs = LOSSES[self.settings.loss](prediction - target, self.settings.huber_delta)
-        losses = costs.mean(dim=(1, 2, 3))
+        losses = batch.losses(costs)
         if self.settings.min_snr is None:
             return losses
         return losses * self.noise.min_snr_weight(batch.timesteps, self.settings.min_snr)
@@ -99,7 +99,8 @@ def losses_of(base: Base, batches: Sequence[Batch], losses: Sequence[Loss]) -> l
         losses: each run's.
     """
     noisy = torch.cat([loss.noisy(batch) for loss, batch in zip(losses, batches, strict=True)])
-    whole = Batch.cat(batches)
-    predictions = base.predict(noisy, whole.timesteps, whole.conditions, whole.sizes)
+    timesteps, sizes = (torch.cat([getattr(batch, name) for batch in batches]) for name in ("timesteps", "sizes"))
+    conditions = type(batches[0].conditions).cat([batch.conditions for batch in batches])
+    predictions = base.predict(noisy, timesteps, conditions, sizes)
     parts = predictions.split([len(batch.latents) for batch in batches])
     return [loss(part, batch) for loss, part, batch in zip(losses, parts, batches, strict=True)]

@@ -13,6 +13,9 @@ from lycoris.training.schedules import ONE_CYCLE, SCHEDULES
 
 LossName = Literal["mse", "huber", "smooth_l1"]
 
+MaskSource = Literal["file", "alpha"]
+OnBadPicture = Literal["set_aside", "stop"]
+
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingSettings:
@@ -20,8 +23,9 @@ class TrainingSettings:
 
     Attributes:
         steps: optimiser steps; exactly one of this and `epochs` is given.
-        epochs: times that every picture is seen.
-        batch_size: pictures that go through the base at once; a step has `accumulate` times as many.
+        epochs: times that every picture is seen, those with `repeats` that much more often.
+        batch_size: pictures that go through the base at once; a step has `accumulate` times as many. Where there are
+            prior ones, as many of those join them.
         accumulate: parts of a step, after the last of which the optimiser moves the parameters.
         optimizer: a key of `OPTIMIZERS`.
         optimizer_options: further arguments of the optimiser's class, by its own names.
@@ -46,6 +50,13 @@ class TrainingSettings:
         flip: mirror a picture left to right with chance 1/2.
         gradient_checkpointing: compute a block's inner values again in the backward pass instead of keeping them.
         compile: backend of `torch.compile` for the base's denoiser, such as ``"inductor"``; `None` does not compile.
+        shuffle_tags: bring a caption's tags, the parts between commas, into another order at each step.
+        tag_dropout: chance that a tag is left out of its caption at a step.
+        keep_tokens: tags at the caption's beginning that are neither moved nor left out.
+        prior_weight: of the loss of prior examples, beside the others' of 1.
+        mask: where the loss counts: ``"file"`` is the white of ``name.mask.png`` beside a picture, ``"alpha"``
+            what is opaque; `None` is everywhere.
+        on_bad_picture: ``"set_aside"`` trains on the rest and tells which, ``"stop"`` is an error.
 
     Raises:
         InputError: a value is out of its range.
@@ -76,6 +87,12 @@ class TrainingSettings:
     flip: bool = False
     gradient_checkpointing: bool = False
     compile: str | None = None
+    shuffle_tags: bool = False
+    tag_dropout: float = 0.0
+    keep_tokens: int = 1
+    prior_weight: float = 1.0
+    mask: MaskSource | None = None
+    on_bad_picture: OnBadPicture = "set_aside"
 
     def __post_init__(self) -> None:
         if (self.steps is None) == (self.epochs is None):
@@ -104,6 +121,12 @@ class TrainingSettings:
         _require("noise_offset", self.noise_offset, 0 <= self.noise_offset < math.inf, "at least 0 and finite")
         ratio = self.loraplus_ratio
         _require("loraplus_ratio", ratio, ratio is None or 0 < ratio < math.inf, "above 0 and finite, or None")
+        _require("tag_dropout", self.tag_dropout, 0 <= self.tag_dropout <= 1, "in [0, 1]")
+        _require("keep_tokens", self.keep_tokens, self.keep_tokens >= 0, "at least 0")
+        _require("prior_weight", self.prior_weight, 0 <= self.prior_weight < math.inf, "at least 0 and finite")
+        _require("mask", self.mask, self.mask in (None, *get_args(MaskSource)), "file, alpha or None")
+        bad = self.on_bad_picture
+        _require("on_bad_picture", bad, bad in get_args(OnBadPicture), "set_aside or stop")
         if self.loss not in get_args(LossName):
             raise unknown("loss", self.loss, get_args(LossName))
         if self.schedule not in (*SCHEDULES, ONE_CYCLE):
@@ -130,8 +153,13 @@ class TrainingSettings:
         """Pictures that one step of the optimiser is for."""
         return self.batch_size * self.accumulate
 
+    @property
+    def varies_captions(self) -> bool:
+        """Whether a caption differs from step to step."""
+        return self.shuffle_tags or self.tag_dropout > 0
+
     def steps_for(self, pictures: int) -> int:
-        """Optimiser steps for a number of pictures.
+        """Optimiser steps for a number of pictures, repeats counted and prior ones not.
 
         Raises:
             InputError: the warm-up would outlast the run.

@@ -45,7 +45,7 @@ def test_a_run_that_leaves_its_level_is_stopped_and_leaves_a_good_state(base, sq
     monkeypatch.setattr("lycoris.training.run.rate_fraction", lambda _, step, *others: 1e-6 if step < 8 else 1.0)
     dials = TrainingSettings(steps=40, batch_size=2, learning_rate=1.0, clip_norm=None)
     state, network = tmp_path / "state.safetensors", lycoris.attach(base.parts, "full", seed=1)
-    with pytest.raises(TrainingDiverged, match="times its usual one for 4 steps. Lower `learning_rate`") as error:
+    with pytest.raises(TrainingDiverged, match=r"times its usual one for 4 steps\. Lower `learning_rate`") as error:
         train(base, network, squares, dials, seed=7, checkpoint=state, checkpoint_seconds=0)
     losses = error.value.losses
     assert len(losses) < 40

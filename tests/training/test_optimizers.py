@@ -121,7 +121,7 @@ def test_an_unknown_optimiser_offers_the_nearest():
 
 
 def test_eight_bits_need_a_gpu_and_say_what_to_install(base, squares):
-    with pytest.raises(InputError, match="needs a base on a CUDA device.*pip install bitsandbytes"):
+    with pytest.raises(InputError, match=r"needs a base on a CUDA device .*pip install bitsandbytes"):
         run(base, squares, settings("adamw-8bit"))
 
 

@@ -30,6 +30,13 @@ from lycoris.training.schedules import ONE_CYCLE, SCHEDULES, rate_fraction
         ("ema_decay", 1.0),
         ("huber_delta", 0.0),
         ("noise_offset", -0.1),
+        ("tag_dropout", -0.1),
+        ("tag_dropout", 1.1),
+        ("keep_tokens", -1),
+        ("prior_weight", float("inf")),
+        ("prior_weight", -1.0),
+        ("mask", "files"),
+        ("on_bad_picture", "skip"),
     ],
 )
 def test_a_value_out_of_range_is_named(name, value):
