@@ -89,6 +89,7 @@ def customize(experiment: Experiment = Experiment()) -> dict[str, Any]:  # noqa:
             strategies=experiment.captions,
             counts=experiment.images.model_dump(),
             seed=experiment.sampling.seed,
+            on_bad_picture=experiment.on_bad_picture,
         ).result()
         cells = [
             (cell, concept, settings)
@@ -157,6 +158,7 @@ def _start(
                 concept.prompts[cell.captions],
                 experiment.drawing(),
             ),
+            set_aside=concept.set_aside,
         )
     for concept in captioned:
         name = concept.name

@@ -32,6 +32,7 @@ def adapter(
     picture_digest: str,
     captions: Sequence[str],
     settings: Mapping[str, Any],
+    set_aside: Mapping[str, str] | None = None,
     checkpoints: Sequence[int] = (),
     watch: Mapping[str, Any] | None = None,
 ) -> Trained:
@@ -49,6 +50,7 @@ def adapter(
         picture_digest: hash of their bytes.
         captions: one a picture.
         settings: ``{"algorithm", "preset", "rank", "alpha", "factor", "training": {...}}``.
+        set_aside: path to what is wrong with it, of the dataset's files that are not among `pictures`.
         checkpoints: epochs, or steps if the training's length is in steps, after which the adapter is kept too.
         watch: ``{"validation": {"hold_out", "every", "times"}, "samples": {"every", "prompts", "seeds", "drawing"}}``;
             either may be absent.
@@ -71,6 +73,7 @@ def adapter(
         kept.mkdir(parents=True, exist_ok=True)
         data = (pictures, captions)
         facts = _train(place, cell, (base, base_digest), data, settings, checkpoints, watch or {}, bar, kept)
+        facts["set_aside"] = {**(set_aside or {}), **facts["set_aside"]}
         for checkpoint, folder in folders.items():
             _keep(kept, checkpoint, facts, folder)
 
@@ -116,7 +119,7 @@ def _train(
     try:
         examples = [Example(Path(picture), caption) for picture, caption in zip(*data, strict=True)]
         examples, held_out = held_out_examples(examples, watch)
-        cache = place.store / "latents"
+        cache = place.store / "encodings"
         result = train(
             base,
             network,
@@ -145,6 +148,9 @@ def _train(
             "parameters": sum(parameter.numel() for parameter in network.parameters()),
             "layers": len(network),
             "seconds": result.seconds,
+            "pictures": result.pictures,
+            "upscaled": result.upscaled,
+            "set_aside": result.set_aside,
         }
     finally:
         network.detach()

@@ -79,9 +79,10 @@ class Adapter(TypedDict, total=False):
     """One adapter of the study; where its run failed, ``error`` stands in place of the results.
 
     ``bytes`` is the file's size, ``seconds`` has ``train`` and ``draw``, ``losses`` is one number a step,
-    ``reason`` why a champion is one. ``checkpoint``, such as "epoch 10", tells where in its training it was taken, if
-    not at the end; then curves and samples are those of the training's end and not repeated here. ``bands`` has the
-    losses by band of noise, ``validation`` (step, loss) pairs, ``unit`` is "epoch" or "step".
+    ``reason`` why a champion is one, ``pictures`` how many it was trained on; ``set_aside`` maps the paths of those
+    that could not be used to what is wrong with them. ``checkpoint``, such as "epoch 10", tells where in its training
+    it was taken, if not at the end; curves and samples stand at the end's. ``bands`` has the losses by band of noise,
+    ``validation`` (step, loss) pairs, ``unit`` is "epoch" or "step".
     """
 
     name: str
@@ -94,6 +95,8 @@ class Adapter(TypedDict, total=False):
     file: str
     bytes: int
     parameters: int
+    pictures: int
+    set_aside: dict[str, str]
     run_id: str
     cached: bool
     champion: bool

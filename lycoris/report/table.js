@@ -101,12 +101,18 @@ function drawTable() {
   into("score-table", rows.length ? sortable(scoreColumns, rows, tableSort) : empty("No score fits these filters."));
 }
 
+const asideOf = (row) => Object.values(row.set_aside ?? {});
 const adapterColumns = [
   { label: "Concept", value: (row) => row.concept },
   { label: "Algorithm", value: algorithmTitle, cell: named },
   { label: "Captions", value: (row) => row.captions },
   { label: "Seed", numeric: true, value: (row) => row.seed },
   data.checkpoints && { label: "Checkpoint", value: (row) => row.checkpoint ?? "end" },
+  { label: "Pictures", numeric: true, value: (row) => row.pictures },
+  data.adapters.some((row) => asideOf(row).length) && { label: "Set aside", numeric: true,
+    title: "pictures that could not be used", value: (row) => asideOf(row).length,
+    cell: (row) => (asideOf(row).length
+      ? make("span", { class: "worse", title: asideOf(row).join("\n") }, asideOf(row).length) : "0") },
   { label: "Parameters", numeric: true, value: (row) => row.parameters,
     cell: (row) => row.parameters?.toLocaleString("en") ?? "–" },
   { label: "File", numeric: true, value: (row) => row.bytes,

@@ -14,7 +14,8 @@ import torch
 from lycoris.errors import InputError
 from lycoris.store import file_digest
 from lycoris.training.bands import BANDS, band_means, band_sums
-from lycoris.training.batches import Batches, losses_of
+from lycoris.training.batches import Batches
+from lycoris.training.losses import Loss, losses_of
 from lycoris.training.pictures import Example, Pictures
 from lycoris.training.randomness import derived_seed, generator
 from lycoris.training.settings import TrainingSettings
@@ -43,7 +44,7 @@ def held_out(examples: Sequence[Example], share: float) -> tuple[list[Example], 
     added later moves one other at most.
 
     Args:
-        examples: all there are.
+        examples: all there are; prior ones stay.
         share: how many to hold out, from 1 on; below 1 what part of them, rounded up.
 
     Returns:
@@ -54,12 +55,13 @@ def held_out(examples: Sequence[Example], share: float) -> tuple[list[Example], 
     """
     if not 0 < share < math.inf or (share > 1 and share != round(share)):
         raise InputError(f"Argument `share` must be a part below 1 or a whole number from 1 on, but got {share!r}.")
-    count = math.ceil(share * len(examples)) if share < 1 else round(share)
-    if count >= len(examples):
+    own = [row for row, example in enumerate(examples) if not example.prior]
+    count = math.ceil(share * len(own)) if share < 1 else round(share)
+    if count >= len(own):
         raise InputError(
-            f"Argument `share` must leave a picture to train on, but got {share!r} for {len(examples)} pictures."
+            f"Argument `share` must leave a picture to train on, but got {share!r} for {len(own)} pictures."
         )
-    order = sorted(range(len(examples)), key=lambda row: (file_digest(examples[row].image), row))
+    order = sorted(own, key=lambda row: (file_digest(examples[row].image), row))
     chosen = set(order[:count])
     return (
         [example for row, example in enumerate(examples) if row not in chosen],
@@ -96,6 +98,7 @@ class Validation:
         self._base, self._examples, self._times = base, list(examples), times
         parts = [self._examples[start : start + AT_ONCE] for start in range(0, len(examples), AT_ONCE)]
         self._parts = [self._batches(part, number, cache) for number, part in enumerate(parts)]
+        self._loss = Loss.of(base, _plain(1))
         self._quantiles = quantiles(base.noise, times * len(examples))
 
     @property
@@ -116,7 +119,7 @@ class Validation:
                     timesteps = self._quantiles[place : place + count].to(batch.timesteps.device)
                     place += count
                     network.timestep = timesteps
-                    (losses,) = losses_of(self._base, [replace(batch, timesteps=timesteps)], [None])
+                    (losses,) = losses_of(self._base, [replace(batch, timesteps=timesteps)], [self._loss])
                     network.timestep = None
                     sums += band_sums(self._base.noise.fraction(timesteps), losses.double()).cpu()
         means = zip(BANDS, band_means(sums), strict=True)
@@ -126,9 +129,14 @@ class Validation:
     def _batches(self, examples: Sequence[Example], number: int, cache: Path | None) -> Batches:
         """Some pictures with their noises; a step shows each of them once."""
         pictures = Pictures(self._base, [example.image for example in examples], cache=cache)
-        texts = Texts(self._base, [example.caption for example in examples], adapted=True)
-        settings = TrainingSettings(steps=self._times, batch_size=len(examples), caption_dropout=0.0)
-        return Batches(pictures, texts, self._base.noise, settings, derived_seed(SEED, "validation", number))
+        texts = Texts(self._base, [examples[row].caption for row in pictures.kept], adapted=True)
+        seed = derived_seed(SEED, "validation", number)
+        return Batches(pictures, texts, self._base.noise, _plain(len(pictures.kept)), seed)
+
+
+def _plain(pictures: int) -> TrainingSettings:
+    """The settings of a step that shows every picture once, as it is."""
+    return TrainingSettings(steps=1, batch_size=pictures, caption_dropout=0.0)
 
 
 def quantiles(noise: Noise, count: int) -> Num[Tensor, " count"]:

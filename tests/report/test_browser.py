@@ -204,3 +204,13 @@ def test_what_was_watched_is_shown(browser, study, tmp_path):
     assert len(find(browser, "#samples figure:first-of-type img")) == 6
     assert "epoch 10" in "".join(texts(browser, "#grid .model"))
     assert not any("epoch 10" in text for text in texts(browser, "#loss-plots .fine"))
+
+
+def test_the_table_of_adapters_counts_the_pictures_that_were_set_aside(opened):
+    heads = texts(opened, "#adapter-table th")
+    place = heads.index("Set aside") + 1
+    assert heads.index("Pictures") == place - 2
+    cells = texts(opened, f"#adapter-table td:nth-child({place})")
+    assert set(cells) == {"0", "1"}
+    titles = {one.get_attribute("title") for one in find(opened, f"#adapter-table td:nth-child({place}) span")}
+    assert titles == {"Picture `7.jpg` is truncated"}

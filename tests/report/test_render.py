@@ -157,3 +157,10 @@ def test_a_checkpoint_is_told_from_the_end(study, tmp_path):
     text = render({**study, "adapters": both}, tmp_path).read_text(encoding="utf-8")
     assert "LoKr with none, seed 0, epoch 10" in text
     assert page(tmp_path / "report.html")["checkpoints"] is True
+
+
+def test_pictures_that_were_set_aside_are_told(study, tmp_path):
+    reason = "Picture `7.jpg` cannot be read to its end"
+    adapters = [{**one, "pictures": 11, "set_aside": {"7.jpg": reason}} for one in study["adapters"]]
+    data = page(render({**study, "adapters": adapters}, tmp_path))
+    assert {(one["pictures"], *one["set_aside"].items()) for one in data["adapters"]} == {(11, ("7.jpg", reason))}

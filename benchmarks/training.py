@@ -1,0 +1,290 @@
+"""Our training loop beside a bare step and the inner loop of diffusers' LoRA example, and many adapters at once.
+
+    python benchmarks/training.py loop FOLDER            # SD-1.5's shape; the checkpoint is made there, 2.1 GB
+    python benchmarks/training.py loop pocket --batch 6
+    python benchmarks/training.py memory FOLDER          # peak of each way, a process each
+    python benchmarks/training.py together               # on the pocket, on two cores
+
+`loop` takes turns step by step in one process: a bare forward, backward and optimiser step on tensors that are there;
+ours; and the example's, which encodes pictures and captions at every step, and once with both encoded before.
+`together` trains the same adapters one after another with all threads, one after another in one process a core, and
+in one group a core; each way in fresh processes, the ways taking turns.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import json
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+sys.path[:0] = [str(Path(__file__).resolve().parents[1]), str(Path(__file__).resolve().parent)]
+
+import lycoris  # noqa: E402
+from lycoris.bases import open_base  # noqa: E402
+from lycoris.training import Example, Job, TrainingSettings, train, train_together  # noqa: E402
+
+RANK, ALPHA = 8, 4.0
+LAYERS = [rf".*\.attn[12]\.{name}" for name in ("to_q", "to_k", "to_v", r"to_out\.0")]
+WAYS = ("ours", "bare", "diffusers", "diffusers, cached")
+TOGETHER = {"lora": {"rank": 8}, "loha": {"rank": 4}, "lokr": {"factor": 8}, "full": {}}
+
+
+def opened(source: str):
+    """A base, SD-1.5's shape made with random weights where the folder is empty."""
+    if source != "pocket" and not Path(source, "model_index.json").is_file():
+        from smoke_sd15 import make_checkpoint
+
+        make_checkpoint(Path(source))
+    return open_base(source, dtype="auto" if torch.cuda.is_available() else "float32")
+
+
+def pictures(folder: Path, count: int, side: int) -> list[Example]:
+    """Squares of noise with captions."""
+    made = []
+    for number in range(count):
+        pixels = np.random.default_rng(number).integers(0, 256, (side, side, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / f"{number}.png")
+        made.append(Example(folder / f"{number}.png", f"a sks cat in place {number % 3}"))
+    return made
+
+
+def settings(steps: int, batch: int) -> TrainingSettings:
+    return TrainingSettings(steps=steps, batch_size=batch, learning_rate=1e-4)
+
+
+def attached(base):
+    return lycoris.attach({"unet": base.unet}, "lora", layers=LAYERS, rank=RANK, alpha=ALPHA)
+
+
+def adamw(parameters) -> torch.optim.Optimizer:
+    return torch.optim.AdamW(parameters, lr=1e-4, betas=(0.9, 0.99), weight_decay=0.1, fused=True)
+
+
+def bare(base, batch: int) -> Callable[[], None]:
+    """Forward, backward, optimiser: nothing else. The network is attached to the base."""
+    side = base.resolution // base.factor
+    latents = torch.randn(batch, base.latent_channels, side, side, device=base.device)
+    target = torch.randn_like(latents)
+    with torch.no_grad():
+        conditions = base.encode_text([f"a sks cat in place {number % 3}" for number in range(batch)])
+    times = torch.randint(1000, (batch,), device=base.device)
+    parameters = [p for p in base.unet.parameters() if p.requires_grad]
+    optimizer = adamw(parameters)
+
+    def step() -> None:
+        (base.predict(latents, times, conditions) - target).square().mean().backward()
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+
+    return step
+
+
+def example(base, examples: list[Example], batch: int, cached: bool) -> Callable[[], None]:
+    """The inner loop of diffusers' text-to-image LoRA example, on a UNet of its own, with PEFT."""
+    from diffusers import DDPMScheduler
+    from peft import LoraConfig, inject_adapter_in_model
+
+    unet = copy.deepcopy(base.unet)
+    names = ["to_q", "to_k", "to_v", "to_out.0"]
+    inject_adapter_in_model(LoraConfig(r=RANK, lora_alpha=ALPHA, target_modules=names), unet)
+    unet.train()
+    scheduler = DDPMScheduler.from_config(dict(base.scheduler_config))
+    optimizer = adamw([p for p in unet.parameters() if p.requires_grad])
+    everything = [np.asarray(Image.open(one.image).convert("RGB")) for one in examples]
+    pixels = (torch.from_numpy(np.stack(everything)).permute(0, 3, 1, 2) / 127.5 - 1).to(base.device, base.dtype)
+    tokenizer = base.tokenizer
+    ids = tokenizer(
+        [one.caption for one in examples], padding="max_length", truncation=True,
+        max_length=min(tokenizer.model_max_length, base.text_encoder.config.max_position_embeddings),
+        return_tensors="pt",
+    ).input_ids.to(base.device)  # fmt: skip
+
+    @torch.no_grad()
+    def encoded(rows: list[int]) -> tuple[torch.Tensor, torch.Tensor]:
+        latents = base.vae.encode(pixels[rows]).latent_dist.sample() * base.vae.config.scaling_factor
+        return latents, base.text_encoder(ids[rows])[0]
+
+    ready = [encoded([row]) for row in range(len(examples))] if cached else []
+    position = 0
+
+    def step() -> None:
+        nonlocal position
+        rows = [(position + n) % len(examples) for n in range(batch)]
+        position += batch
+        parts = [ready[row] for row in rows] if cached else [encoded(rows)]
+        latents, states = (torch.cat(part) for part in zip(*parts, strict=True))
+        noise = torch.randn_like(latents)
+        times = torch.randint(0, scheduler.config.num_train_timesteps, (batch,), device=latents.device)
+        noisy = scheduler.add_noise(latents, noise, times)
+        target = noise
+        if scheduler.config.prediction_type == "v_prediction":
+            target = scheduler.get_velocity(latents, noise, times)
+        with torch.autocast(base.device.type, base.dtype, enabled=base.dtype is not torch.float32):
+            prediction = unet(noisy, times, states, return_dict=False)[0]
+        torch.nn.functional.mse_loss(prediction.float(), target.float(), reduction="mean").backward()
+        torch.nn.utils.clip_grad_norm_([p for p in unet.parameters() if p.requires_grad], 1.0)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+
+    return step
+
+
+def synchronise() -> None:
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+
+
+def loop(source: str, batch: int, steps: int) -> dict[str, float]:
+    """Median seconds a step of each way, taken in turns: the others' steps are done between two of ours."""
+    base = opened(source)
+    times: dict[str, list[float]] = {way: [] for way in WAYS}
+    with tempfile.TemporaryDirectory() as folder:
+        examples = pictures(Path(folder), 2 * batch, base.resolution)
+        others = {
+            "diffusers": example(base, examples, batch, cached=False),
+            "diffusers, cached": example(base, examples, batch, cached=True),
+        }
+        network = attached(base)
+        others["bare"] = bare(base, batch)
+        began = time.perf_counter()
+
+        def between(done: int, _: int, __: float) -> None:
+            nonlocal began
+            synchronise()
+            times["ours"].append(time.perf_counter() - began)
+            for way, step in others.items():
+                began = time.perf_counter()
+                step()
+                synchronise()
+                times[way].append(time.perf_counter() - began)
+            began = time.perf_counter()
+
+        train(base, network, examples, settings(steps + 1, batch), seed=0, progress=between)
+    return {way: statistics.median(values[1:]) for way, values in times.items()}
+
+
+def peak(source: str, way: str, batch: int) -> float:
+    """Peak memory of a process that does two steps one way, MiB; on a GPU, of its allocations."""
+    base = opened(source)
+    with tempfile.TemporaryDirectory() as folder:
+        examples = pictures(Path(folder), 2 * batch, base.resolution)
+        if way == "ours":
+            train(base, attached(base), examples, settings(2, batch), seed=0)
+        else:
+            if way == "bare":
+                attached(base)
+            step = bare(base, batch) if way == "bare" else example(base, examples, batch, cached="cached" in way)
+            if way != "bare":
+                base.unet = None  # the example has its own
+            step()
+            step()
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated() / 2**20
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
+
+
+def several(names: list[str], steps: int, together: bool) -> float:
+    """Seconds in steps of adapters of the pocket, trained here one after another or at once."""
+    from lycoris import pocket
+
+    base = open_base("pocket", device="cpu")
+    paths = sorted((pocket.PICTURES / "stuffed_toys" / "biscuit").glob("*.png"))[:12]
+    examples = [Example(path, f"a biscuit toy {number % 4}") for number, path in enumerate(paths)]
+    chosen = TrainingSettings(steps=steps, batch_size=6, learning_rate=1e-3)
+    made = [
+        lycoris.attach(base.parts, name, preset="full", seed=seed, **TOGETHER[name]) for seed, name in enumerate(names)
+    ]
+    if together:
+        results = train_together(base, [Job(network, examples, chosen, n) for n, network in enumerate(made)])
+        return results[0].seconds
+    for network in made:
+        network.detach()
+    seconds = 0.0
+    for number, network in enumerate(made):
+        network.reattach()
+        seconds += train(base, network, examples, chosen, seed=number).seconds
+        network.detach()
+    return seconds
+
+
+def in_processes(parts: list[list[str]], steps: int, together: bool, threads: int) -> float:
+    """Seconds until the last of some processes has done its adapters' steps."""
+    environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
+    started = [
+        subprocess.Popen(
+            [sys.executable, __file__, "several", ",".join(part), "--steps", str(steps), *["--at-once"] * together],
+            stdout=subprocess.PIPE, text=True, env=environment, stderr=subprocess.DEVNULL,
+        )
+        for part in parts
+    ]  # fmt: skip
+    return max(float(process.communicate()[0]) for process in started)
+
+
+def compare_together(steps: int, turns: int, cores: int) -> dict[str, dict[str, float]]:
+    """Seconds a step of eight adapters, trained in three ways: each algorithm eight times, and all mixed."""
+    found = {}
+    for label, names in {**{name: [name] * 8 for name in TOGETHER}, "mixed": list(TOGETHER) * 2}.items():
+        ordered = sorted(names)
+        parts = [ordered[core::cores] for core in range(cores)]
+        times: dict[str, list[float]] = {"one after another": [], "one a core": [], "together": []}
+        for _ in range(turns):
+            times["one after another"].append(in_processes([ordered], steps, False, cores) / steps)
+            times["one a core"].append(in_processes(parts, steps, False, 1) / steps)
+            times["together"].append(in_processes(parts, steps, True, 1) / steps)
+        found[label] = {way: statistics.median(values) for way, values in times.items()}
+        row = "".join(f"{way} {seconds:6.3f} s   " for way, seconds in found[label].items())
+        gain = found[label]["one after another"] / found[label]["together"]
+        print(f"{label:8s}{row}{gain:.2f}x", file=sys.stderr, flush=True)
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=["loop", "memory", "together", "peak", "several"])
+    parser.add_argument("source", nargs="?", default="pocket", help="pocket, or a folder")
+    parser.add_argument("--batch", type=int, default=1)
+    parser.add_argument("--steps", type=int, default=5)
+    parser.add_argument("--turns", type=int, default=3, help="of `together`")
+    parser.add_argument("--way", choices=WAYS, default="ours", help="of `peak`")
+    parser.add_argument("--at-once", action="store_true", help="of `several`")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    arguments = parser.parse_args()
+    if arguments.what == "several":
+        print(several(arguments.source.split(","), arguments.steps, arguments.at_once))
+        return
+    if arguments.what == "peak":
+        print(peak(arguments.source, arguments.way, arguments.batch))
+        return
+    if arguments.what == "together":
+        result = compare_together(arguments.steps, arguments.turns, len(os.sched_getaffinity(0)))
+    elif arguments.what == "memory":
+        command = [sys.executable, __file__, "peak", arguments.source, "--batch", str(arguments.batch), "--way"]
+        result = {
+            way: float(subprocess.run([*command, way], check=True, capture_output=True, text=True).stdout)
+            for way in WAYS
+        }
+    else:
+        result = loop(arguments.source, arguments.batch, arguments.steps)
+    if arguments.json:
+        print(json.dumps(result))
+    elif arguments.what != "together":
+        unit = "MiB" if arguments.what == "memory" else "s a step"
+        for way, value in result.items():
+            print(f"{way:20s}{value:10.3f} {unit}   {value / result['ours']:.3f} of ours")
+
+
+if __name__ == "__main__":
+    main()
