@@ -318,7 +318,7 @@ def _told(error: ValidationError) -> str:
 def _fields(place: tuple[Any, ...]) -> list[str]:
     model: type[BaseModel] = Experiment
     for part in place:
-        model = {**GROUPS, "algorithms": Adapter}.get(str(part), model)
+        model = Adapter if part == "algorithms" else GROUPS.get(str(part), model)
     return list(model.model_fields)
 
 

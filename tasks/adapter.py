@@ -80,7 +80,7 @@ def adapter(
     inputs: dict[int | None, dict[str, Any]] = {each: {**whole, "after": each} for each in checkpoints}
     made = stages(place, "adapter", cell.label, {None: whole, **inputs}, work)
     shutil.rmtree(kept, ignore_errors=True)
-    return Trained(made.pop(None), made)
+    return Trained(made[None], {each: made[each] for each in checkpoints})
 
 
 def _train(

@@ -80,15 +80,17 @@ class Look(Protocol):
     Called with the network in evaluation mode, without gradients and with randomness apart from the run's. What it
     writes must be whole before it returns; after a crash it may be asked for the same moment again.
 
-    Attributes:
-        when: the moments.
-        identity: all that its outcome depends on beside the run; a state with other looks is not taken up.
     """
 
-    when: When
+    @property
+    def when(self) -> When:
+        """The moments."""
+        ...
 
     @property
-    def identity(self) -> str: ...
+    def identity(self) -> str:
+        """All that its outcome depends on beside the run; a state with other looks is not taken up."""
+        ...
 
     def __call__(self, network: Any, moment: Moment) -> Mapping[str, float]:
         """Look, and give numbers to be kept with the run, by name."""

@@ -76,6 +76,27 @@ def test_a_run_that_is_looked_at_ends_with_the_same_bits(base, examples, tmp_pat
     assert [(row["step"], row["samples"]) for row in result.seen if "samples" in row] == [(0, 2), (3, 2), (5, 2)]
 
 
+@pytest.mark.parametrize(
+    "change",
+    [{"ema_decay": 0.5}, {"optimizer": "schedule-free-adamw"}, {"accumulate": 2, "gradient_checkpointing": True}],
+)
+def test_averages_are_what_is_looked_at_and_not_what_is_trained(base, examples, tmp_path, change):
+    if "optimizer" in change:
+        pytest.importorskip("schedulefree")
+    settings = replace(SETTINGS, **change)
+    found = []
+    for watched in (False, True):
+        network = attach(base)
+        asked = (*looks(base, examples, tmp_path)[:2], Checkpoints(tmp_path, When(at=(2, 5)))) if watched else ()
+        losses = train(base, network, examples, settings, seed=7, looks=asked).losses
+        found.append((losses, weights(network)))
+        network.detach()
+    assert found[0][0] == found[1][0]
+    assert same(found[0][1], found[1][1])
+    last = lycoris.load(tmp_path / "5.safetensors", base.parts)
+    assert same(weights(last), found[0][1])
+
+
 def test_runs_trained_together_that_are_looked_at_end_with_the_same_bits(base, examples, tmp_path):
     found = []
     for watched in (False, True):
