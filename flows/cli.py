@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from flows import data
 from flows.server import prefect_server, quieten
 from lycoris.errors import InputError, unknown
 
@@ -84,7 +85,9 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("experiment", nargs="?", type=Path, help="a YAML file of options (see below)")
     run.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change one option; repeatable")
     run.add_argument("--json", action="store_true", help="print the result as one JSON object, last line of stdout")
+    run.add_argument("--data-rev", metavar="REV", help="on the data of an earlier git revision or version")
     run.set_defaults(command=_run)
+    data.add(commands)
 
     convert = commands.add_parser("convert", help="rewrite an adapter file in another format, or as a plain LoRA")
     convert.add_argument("source", type=Path)
@@ -144,7 +147,8 @@ def _run(arguments: argparse.Namespace) -> int:
     from flows.experiment import read
     from lycoris.store import KEPT, Store, is_full_disk
 
-    experiment = read(arguments.experiment, tuple(arguments.set))
+    chosen = () if arguments.data_rev is None else (f"data_rev={json.dumps(arguments.data_rev)}",)
+    experiment = read(arguments.experiment, (*arguments.set, *chosen))
     look_ahead(experiment)
     try:
         with prefect_server(experiment.output / "prefect"):
@@ -179,11 +183,14 @@ def look_ahead(experiment: Experiment) -> None:
     from lycoris.concepts import read_concepts
     from lycoris.encoders.source import locate
     from lycoris.sampling import SCHEDULERS
+    from tasks.revisions import resolve, versions_of
 
-    shipped = experiment.data == Path("data") and (Path(__file__).parent.parent / "data.dvc").is_file()
-    if not experiment.data.is_dir() and not shipped:
+    project = versions_of(experiment.data, Path(__file__).resolve().parent.parent)
+    if not experiment.data.is_dir() and project is None:
         raise InputError(f"There is no data folder `{experiment.data}`.")
-    if experiment.data.is_dir():
+    if experiment.data_rev is not None:
+        resolve(experiment.data_rev, project)
+    elif experiment.data.is_dir():
         found = read_concepts(experiment.data, experiment.concepts_file)
         experiment.chosen([concept.name for concept in found])
     bases.digest(experiment.base)

@@ -32,10 +32,10 @@ from tasks.images import drawn, images
 from tasks.ranks import ranks
 from tasks.records import Captioned, Cell, Made, Place
 from tasks.report import report
+from tasks.revisions import data_version
 from tasks.scores import features, scores
 from tasks.sheet import contact_sheet
 from tasks.sources import Sources, sources
-from tasks.versioning import data_version
 
 PROJECT = Path(__file__).resolve().parent.parent
 OF_BASE = "base"
@@ -72,7 +72,7 @@ def customize(experiment: Experiment = Experiment()) -> dict[str, Any]:  # noqa:
     store = Store(experiment.output / "store")
     store.sweep()
     place = Place(store.root.resolve(), (experiment.output / ".progress").resolve())
-    version = data_version(experiment.data, PROJECT)
+    version = data_version(experiment.data, PROJECT, experiment.data_rev, experiment.output / "data")
     said(f"data      {version.path} is version {version.hash}, {version.files} files")
     concepts = read_concepts(version.path, experiment.concepts_file, notice=lambda text: said(f"data      {text}"))
     names = experiment.chosen([concept.name for concept in concepts])
@@ -178,7 +178,7 @@ def _finish(
 ) -> results.Outcome:
     """Log each adapter as its scores come in, then crown a champion for each concept."""
     server = tracking.server(experiment.output)
-    settings = experiment.model_dump(mode="json", exclude={"concepts", "data", "output", "workers"})
+    settings = experiment.model_dump(mode="json", exclude={"concepts", "data", "data_rev", "output", "workers"})
     settings["sampling"] = experiment.drawing()
     parent = tracking.open_study(server, experiment.name, key("study", settings), settings, version)
     outcome = results.Outcome(server, parent)

@@ -90,6 +90,7 @@ class Experiment(Record):
 
     name: str = Field("pocket", min_length=1, max_length=80, description="the study's name in MLflow")
     data: Path = Field(Path("data"), description="folder <category>/<class>/[<subclass>/]image")
+    data_rev: str | None = Field(None, description="an earlier data version: a git revision or its hash")
     concepts_file: Path | None = Field(None, description="default: concepts.yaml in the data folder")
     concepts: tuple[str, ...] | None = Field(None, description="class names, or all; default: see `DEFAULT_CONCEPTS`")
     base: str = Field("pocket", description="pocket, a diffusers folder, or a hub name")
