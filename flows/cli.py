@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from flows import data
+from flows import data, registry
 from flows.server import prefect_server, quieten
 from lycoris.errors import InputError, unknown
 
@@ -88,6 +88,7 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--data-rev", metavar="REV", help="on the data of an earlier git revision or version")
     run.set_defaults(command=_run)
     data.add(commands)
+    registry.add(commands)
 
     convert = commands.add_parser("convert", help="rewrite an adapter file in another format, or as a plain LoRA")
     convert.add_argument("source", type=Path)

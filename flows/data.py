@@ -1,9 +1,10 @@
-"""`lycoris data`: what changed between versions of the data, and bytes to and from a DVC remote."""
+"""`lycoris data`: what changed between versions of the data, bytes to and from a DVC remote, and what may go."""
 
 from __future__ import annotations
 
 import argparse
 import json
+import shutil
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -17,7 +18,7 @@ REVISION = "a git revision whose data.dvc says which version, or a version's own
 
 def add(commands: Any) -> None:
     """Add the command to the parser's."""
-    data = commands.add_parser("data", help="versions of the data: diff, push, pull")
+    data = commands.add_parser("data", help="versions of the data: diff, push, pull, remove")
     actions = data.add_subparsers(required=True, metavar="ACTION")
 
     diff = actions.add_parser("diff", help="which pictures and captions came, went, moved or changed")
@@ -36,9 +37,14 @@ def add(commands: Any) -> None:
     pull.add_argument("revisions", metavar="REV", nargs="*", help="only into the cache; data/ stays as it is")
     pull.set_defaults(command=_pull)
 
+    remove = actions.add_parser("remove", help="take versions out of DVC's cache, unless a champion stands on them")
+    remove.add_argument("revisions", metavar="REV", nargs="+", help=REVISION)
+    remove.add_argument("--output", type=Path, default=Path("runs"), help="the runs whose registry is asked")
+    remove.set_defaults(command=_remove)
+
     for action in (push, pull):
         action.add_argument("--remote", help="its name in DVC's configuration; by default DVC's default remote")
-    for action in (diff, push, pull):
+    for action in (diff, push, pull, remove):
         action.add_argument("--data", type=Path, default=Path("data"), help="the data folder; default: data")
 
 
@@ -97,6 +103,23 @@ def _pull(arguments: argparse.Namespace) -> int:
     print(f"{count} files of data version {', '.join(names)} were pulled.")
     if not arguments.revisions:
         follow(project, notice=_told)
+    return 0
+
+
+def _remove(arguments: argparse.Namespace) -> int:
+    from tasks import registry, tracking, versioning
+    from tasks.revisions import resolve
+
+    _, project = _place(arguments)
+    names = [resolve(name, project) for name in arguments.revisions]
+    for name in names:
+        needed = registry.standing_on(tracking.existing(arguments.output), name)
+        if needed:
+            raise InputError(f"Data version {name} cannot be removed: {', '.join(needed)} stand on it.")
+    for name in names:
+        count = versioning.remove(name, project)
+        shutil.rmtree(arguments.output / "data" / name.removesuffix(".dir"), ignore_errors=True)
+        print(f"Data version {name} was removed: {count} files that no other version has.")
     return 0
 
 

@@ -7,7 +7,10 @@ begun by a process that died is resumed, and an alias moves last of all.
 from __future__ import annotations
 
 import contextlib
+import io
+import json
 import os
+import re
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,10 +19,15 @@ from typing import Any
 
 from prefect import task
 
+from lycoris.store import file_digest
 from tasks.records import Cell
 from tasks.versioning import DataVersion
 
 KEY = "pipeline.key"
+BEFORE = "champion.before"
+"""On a version: the champion that it took the place of."""
+TAKEN_BACK = "champion.taken_back"
+"""On a version: why a person took it back."""
 PYFUNC = Path(__file__).with_name("drawing_model.py")
 LIMIT = 250  # characters of a parameter's value that every MLflow store keeps
 
@@ -288,6 +296,7 @@ def track(
             "concept": cell.concept,
             "algorithm": cell.algorithm,
             "captions": cell.captions,
+            "seed": cell.seed,
             "data.version": version.hash,
             **lineage,
         }
@@ -312,7 +321,16 @@ def track(
         client.log_artifact(run_id, str(adapter))
         number = _version(client, cell.concept, key)
         if number is None:
-            number = _register(mlflow, client, cell, adapter, base, {**tags, "run": run_id})
+            known = {
+                **tags,
+                "run": run_id,
+                "base": base,
+                "settings": json.dumps(settings, sort_keys=True),
+                "scores": json.dumps({score["name"]: _short(score["value"]) for score in scores}),
+                "adapter.file": adapter.name,
+                "adapter.sha256": file_digest(adapter),
+            }
+            number = _register(mlflow, client, cell, adapter, base, known, run_id)
     client.set_registered_model_alias(cell.concept, "challenger", number)
     return Tracked(run_id, cached=False, version=number)
 
@@ -322,14 +340,32 @@ def _version(client: Any, concept: str, key: str) -> str | None:
     from mlflow.exceptions import MlflowException
 
     try:
-        found = client.search_model_versions(f"name = '{concept}' and tags.`{KEY}` = '{key}'")
+        found = client.search_model_versions(f'name = "{concept}" and tags.`{KEY}` = "{key}"')
     except MlflowException:
         return None
     return str(found[0].version) if found else None
 
 
-def _register(mlflow: Any, client: Any, cell: Cell, adapter: Path, base: str, tags: Mapping[str, str]) -> str:
-    import io
+def _short(value: float | None) -> float | None:
+    return None if value is None else float(f"{value:.6g}")
+
+
+def _register(
+    mlflow: Any, client: Any, cell: Cell, adapter: Path, base: str, tags: Mapping[str, Any], run_id: str
+) -> str:
+    """Make a version with its tags, or give their tags to one that a process which died made of the same run."""
+    number = _log_model(mlflow, client, cell, adapter, base, tags, run_id)
+    for name, value in sorted(tags.items(), key=lambda tag: tag[0] == KEY):  # the key says that all are there
+        client.set_model_version_tag(cell.concept, number, name, str(value))
+    return number
+
+
+def _log_model(
+    mlflow: Any, client: Any, cell: Cell, adapter: Path, base: str, tags: Mapping[str, Any], run_id: str
+) -> str:
+    begun = [each for each in versions(client, cell.concept) if each.run_id == run_id]
+    if begun and begun[0].status == "READY":
+        return str(begun[0].version)
     import warnings
 
     from mlflow.models import ModelSignature
@@ -349,7 +385,7 @@ def _register(mlflow: Any, client: Any, cell: Cell, adapter: Path, base: str, ta
     with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):
         warnings.simplefilter("ignore")
         logged = mlflow.pyfunc.log_model(
-            name=cell.name,
+            name=re.sub(r"[/:.%\"']", "_", cell.name),  # as MLflow's names of logged models must be
             python_model=str(PYFUNC),
             artifacts={"adapter": str(adapter)},
             model_config={"base": base},
@@ -358,25 +394,68 @@ def _register(mlflow: Any, client: Any, cell: Cell, adapter: Path, base: str, ta
             registered_model_name=cell.concept,
             metadata=dict(tags),
         )
-    number = str(logged.registered_model_version)
-    for name, value in tags.items():
-        client.set_model_version_tag(cell.concept, number, name, str(value))
-    return number
+    return str(logged.registered_model_version)
+
+
+def registry(place: Server) -> Any:
+    """MLflow's client of the registry; `tasks.registry` says what is done with it."""
+    return _client(place)
+
+
+def existing(output: Path) -> Server | None:
+    """The registry that the runs of an output folder went to, or None where none was made yet."""
+    made = (Path(output) / "mlflow" / "mlflow.db").is_file()
+    return server(output) if made or _given("MLFLOW_TRACKING_URI") else None
+
+
+def aliased(client: Any, concept: str, alias: str) -> Any | None:
+    """The version of a concept's model that has an alias, or None."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return client.get_model_version_by_alias(concept, alias)
+    except MlflowException as error:
+        if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+            return None
+        raise
+
+
+def versions(client: Any, concept: str) -> list[Any]:
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return list(client.search_model_versions(f'name = "{concept}"'))
+    except MlflowException:
+        return []
+
+
+def download(place: Server, concept: str, version: str, file: str, folder: Path) -> Path:
+    """Fetch a file of a version's model into a folder."""
+    _client(place)
+    import mlflow
+
+    with contextlib.redirect_stderr(io.StringIO()):  # progress bars
+        return Path(
+            mlflow.artifacts.download_artifacts(f"models:/{concept}/{version}/artifacts/{file}", dst_path=str(folder))
+        )
 
 
 @task(name="registry", task_run_name="registry {concept}")
-def crown(place: Server, concept: str, version: str, reason: str) -> None:
-    """Give a concept's version the alias `champion`, the one before it `previous`."""
-    from mlflow.exceptions import MlflowException
+def crown(place: Server, concept: str, version: str, reason: str) -> bool:
+    """Give a concept's version the alias `champion`, the one before it `previous`.
 
+    Returns:
+        False, and nothing is done, where a person has taken this version back before.
+    """
     client = _client(place)
-    try:
-        before = str(client.get_model_version_by_alias(concept, "champion").version)
-    except MlflowException:
-        before = None
-    if before == version:
-        return
+    before = aliased(client, concept, "champion")
+    if before is not None and str(before.version) == version:
+        return True
+    if TAKEN_BACK in client.get_model_version(concept, version).tags:
+        return False
     client.set_model_version_tag(concept, version, "champion.reason", reason)
     if before is not None:
-        client.set_registered_model_alias(concept, "previous", before)
+        client.set_model_version_tag(concept, version, BEFORE, before.version)
+        client.set_registered_model_alias(concept, "previous", before.version)
     client.set_registered_model_alias(concept, "champion", version)
+    return True

@@ -257,6 +257,35 @@ def _transfer(way: str, versions: Sequence[str], project: Path, remote: str | No
     return with_repo(project, lambda repo: _locked(repo, move))
 
 
+def remove(name: str, project: Path) -> int:
+    """Take a version out of the cache: its list and the files that no other version there has.
+
+    Returns:
+        How many files went.
+
+    Raises:
+        InputError: it is what data.dvc records, or the cache does not have it.
+    """
+    project = Path(project).resolve()
+    cache = _cache(project)
+    listed = cache / name[:2] / name[2:]
+    if name == recorded(project / "data.dvc"):
+        raise InputError(f"Data version {name} is the one that data.dvc records: it cannot be removed.")
+    if not listed.is_file():
+        raise InputError(f"Data version {name} is not in the cache `{cache}`.")
+
+    def clear(_: Any) -> int:
+        others = [json.loads(path.read_bytes()) for path in cache.glob("*/*.dir") if path != listed]
+        needed = {entry["md5"] for entries in others for entry in entries}
+        mine = {entry["md5"] for entry in json.loads(listed.read_bytes())} - needed
+        listed.unlink()  # first: a list without all of its files would be taken for a whole version
+        for md5 in mine:
+            (cache / md5[:2] / md5[2:]).unlink(missing_ok=True)
+        return len(mine)
+
+    return with_repo(project, lambda repo: _locked(repo, clear))
+
+
 def _locked(repo: Any, action: Callable[[Any], Any]) -> Any:
     with repo.lock:
         return action(repo)

@@ -195,3 +195,22 @@ def test_a_killed_process_leaves_no_lock_of_dvcs(project):
         os.kill(process.pid, signal.SIGKILL)
     (project / "data" / "3.png").write_bytes(b"three")
     assert versioning.version(project / "data", project).state == "new"
+
+
+def test_versions_are_removed_unless_data_dvc_or_a_champion_needs_them(project, tmp_path, capsys, monkeypatch):
+    from tasks import registry
+
+    data, runs = str(project / "data"), tmp_path / "runs"
+    options = ("--data", data, "--output", str(runs))
+    assert main(["data", "remove", "v2", *options]) == 2
+    assert "data.dvc records" in capsys.readouterr().err
+    with monkeypatch.context() as patch:
+        patch.setattr(registry, "standing_on", lambda place, name: ["bear@champion (version 3)"])
+        assert main(["data", "remove", "v1", *options]) == 2
+        assert "bear@champion (version 3)" in capsys.readouterr().err
+    assert main(["data", "remove", "v1", *options]) == 0
+    with pytest.raises(InputError, match="No DVC remote"):
+        revisions.at("v1", project, tmp_path / "out")
+    shutil.rmtree(project / "data")
+    assert versioning.materialise(project) == "cache"
+    assert read(project / "data") == TWO
