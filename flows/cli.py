@@ -7,10 +7,11 @@ import json
 import os
 import shutil
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from flows import data, registry
+from flows import data, refresh_command, registry
 from flows.server import prefect_server, quieten
 from lycoris.errors import InputError, unknown
 
@@ -87,6 +88,8 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--json", action="store_true", help="print the result as one JSON object, last line of stdout")
     run.add_argument("--data-rev", metavar="REV", help="on the data of an earlier git revision or version")
     run.set_defaults(command=_run)
+
+    refresh_command.add(commands)
     data.add(commands)
     registry.add(commands)
 
@@ -146,17 +149,36 @@ def _options() -> str:
 
 def _run(arguments: argparse.Namespace) -> int:
     from flows.experiment import read
-    from lycoris.store import KEPT, Store, is_full_disk
 
     chosen = () if arguments.data_rev is None else (f"data_rev={json.dumps(arguments.data_rev)}",)
     experiment = read(arguments.experiment, (*arguments.set, *chosen))
+
+    def work() -> dict[str, Any]:
+        from flows.customize import customize_with, workers
+
+        return customize_with(workers(experiment))(experiment)
+
+    result = served(experiment, work)
+    failed = [adapter for adapter in result["adapters"] if adapter.get("error")]
+    if arguments.json:
+        sys.stdout.flush()
+        print(json.dumps(result, allow_nan=False, default=os.fspath))
+    return 1 if failed else 0
+
+
+def served(experiment: Experiment, work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """Do the work of a flow with a Prefect server beside it.
+
+    Raises:
+        InputError: something that was given is wrong, or a disk is full.
+    """
+    from lycoris.store import KEPT, Store, is_full_disk
+
     look_ahead(experiment)
     try:
         with prefect_server(experiment.output / "prefect"):
-            from flows.customize import customize_with, workers
-
             try:
-                result = customize_with(workers(experiment))(experiment)
+                return work()
             finally:
                 Store(experiment.output / "store").sweep()
     except InputError:
@@ -165,11 +187,6 @@ def _run(arguments: argparse.Namespace) -> int:
         if is_full_disk(error) or shutil.disk_usage(experiment.output).free < ROOM:
             raise InputError(f"The disk that holds `{experiment.output}` is full. {KEPT}") from error
         raise
-    failed = [adapter for adapter in result["adapters"] if adapter.get("error")]
-    if arguments.json:
-        sys.stdout.flush()
-        print(json.dumps(result, allow_nan=False, default=os.fspath))
-    return 1 if failed else 0
 
 
 def look_ahead(experiment: Experiment) -> None:

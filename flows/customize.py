@@ -23,6 +23,7 @@ from flows.experiment import Experiment
 from flows.runner import Workers
 from lycoris.concepts import read_concepts
 from lycoris.errors import InputError
+from lycoris.held_out import held_out
 from lycoris.store import Store, key
 from tasks import progress, tracking
 from tasks.adapter import FILE, adapter
@@ -31,6 +32,7 @@ from tasks.export import export
 from tasks.images import drawn, images
 from tasks.ranks import ranks
 from tasks.records import Captioned, Cell, Made, Place
+from tasks.registry import challenge
 from tasks.report import report
 from tasks.revisions import data_version
 from tasks.scores import features, scores
@@ -56,11 +58,12 @@ def customize_with(count: int) -> Callable[[Experiment], dict[str, Any]]:
 
 
 @flow(name="customize", task_runner=Workers(max_workers=2))
-def customize(experiment: Experiment = Experiment()) -> dict[str, Any]:  # noqa: B008 - frozen
+def customize(experiment: Experiment = Experiment(), crowned: bool = True) -> dict[str, Any]:  # noqa: B008 - frozen
     """Customize a base to every chosen concept, in every chosen way, and say what each way did.
 
     Args:
         experiment: what to do; `flows.experiment.Experiment` tells every option.
+        crowned: whether the best adapter of a concept becomes its champion; if not, its challenger.
 
     Returns:
         ``{"report", "data_version", "seconds", "adapters": [...]}``, as `lycoris run --json` prints it.
@@ -99,7 +102,7 @@ def customize(experiment: Experiment = Experiment()) -> dict[str, Any]:  # noqa:
         own = 2 if experiment.images.train else 1  # the base's drawings of a strategy's captions, and their features
         shown.expect(len(concepts) + len(captioned) * (2 + own * len(experiment.captions)) + 4 * len(cells))
         work = _start(place, experiment, models, captioned, cells)
-        outcome = _finish(experiment, version, models, captioned, cells, work)
+        outcome = _finish(experiment, version, models, captioned, cells, work, crowned)
         study = results.study(
             experiment, version, models, captioned, outcome, time.monotonic() - started, project=PROJECT
         )
@@ -123,14 +126,15 @@ def _start(
     look = {"encoders": models.encoders, "style_encoder": models.style_encoder, "tagger": models.tagger}
     work: dict[Any, Any] = {}
     for cell, concept, settings in cells:
+        seen, _ = held_out(concept.pictures, experiment.hold_out)
         work["adapter", cell] = adapter.submit(
             place,
             cell,
             base=base,
             base_digest=base_digest,
-            pictures=concept.pictures,
+            pictures=[concept.pictures[row] for row in seen],
             picture_digest=concept.digest,
-            captions=concept.captions[cell.captions],
+            captions=[concept.captions[cell.captions][row] for row in seen],
             settings=settings,
         )
     for concept in captioned:
@@ -175,8 +179,9 @@ def _finish(
     captioned: list[Captioned],
     cells: list[Any],
     work: Mapping[Any, Any],
+    crowned: bool,
 ) -> results.Outcome:
-    """Log each adapter as its scores come in, then crown a champion for each concept."""
+    """Log each adapter as its scores come in, then crown a champion for each concept, or name its challenger."""
     server = tracking.server(experiment.output)
     settings = experiment.model_dump(mode="json", exclude={"concepts", "data", "data_rev", "output", "workers"})
     settings["sampling"] = experiment.drawing()
@@ -222,7 +227,7 @@ def _finish(
             grid=sheet,
             base=models.base[0],
             version=version,
-            lineage={"base.digest": models.base[1], "commit": commit},
+            lineage={"base.digest": models.base[1], "commit": commit, "adapter.key": made.key},
         )
         outcome.cells[cell] = results.CellOutcome(concept, made, pictures, scored, file, facts, chosen, tracked)
     for concept in captioned:
@@ -234,7 +239,10 @@ def _finish(
         )
         if choice is not None:
             winner = next(cell for cell in mine if cell.name == choice.adapter)
-            tracking.crown(server, concept.name, mine[winner].tracked.version, choice.reason)
+            number = mine[winner].tracked.version
+            challenge(server, concept.name, number)
+            if crowned and not tracking.crown(server, concept.name, number, choice.reason):
+                said(f"registry  {concept.name}: version {number} was taken back before and is not crowned again")
             outcome.choices[concept.name] = choice
     return outcome
 

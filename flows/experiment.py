@@ -105,6 +105,9 @@ class Experiment(Record):
     style_encoder: str = Field("vgg", description="for the style losses")
     steps: int | None = Field(None, ge=1, description="training steps; default: the base's recipe")
     batch_size: int | None = Field(None, ge=1, description="pictures a training step; default: the recipe")
+    hold_out: float = Field(
+        0, ge=0, description="pictures of each concept never trained on: a number, or a part below 1"
+    )
     images: Images = Images()
     sampling: Sampling = Sampling()
     output: Path = Field(Path("runs"), description="where everything is kept")
@@ -120,6 +123,13 @@ class Experiment(Record):
     @classmethod
     def _lists(cls, value: Any) -> Any:
         return value if value is None else _listed(value)
+
+    @field_validator("hold_out")
+    @classmethod
+    def _whole(cls, value: float) -> float:
+        if value >= 1 and value != int(value):
+            raise ValueError("must be a part below 1 or a whole number")
+        return value
 
     @model_validator(mode="after")
     def _distinct(self) -> Experiment:

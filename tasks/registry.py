@@ -34,6 +34,7 @@ class Version:
         algorithm: its label; `captions` and `seed` are the others of its cell.
         settings: everything that decided the training.
         scores: name -> value.
+        key: of the training's stage.
         file: name of the adapter file, with its SHA-256 in `sha256`.
         reason: why it became champion, None if it never did.
     """
@@ -51,6 +52,7 @@ class Version:
     seed: int | None
     settings: dict[str, Any]
     scores: dict[str, float | None]
+    key: str | None
     file: str | None
     sha256: str | None
     reason: str | None
@@ -79,6 +81,13 @@ def read(place: Server, name: str) -> Version:
     return _version(client.get_model_version(concept, str(number)))
 
 
+def champion(place: Server, concept: str) -> Version | None:
+    """A concept's champion, or None where it has none."""
+    client = tracking.registry(place)
+    found = tracking.aliased(client, concept, "champion")
+    return None if found is None else _version(client.get_model_version(concept, str(found.version)))
+
+
 def _version(found: Any) -> Version:
     tags = found.tags
     seed = tags.get("seed")
@@ -96,6 +105,7 @@ def _version(found: Any) -> Version:
         seed=None if seed is None else int(seed),
         settings=json.loads(tags.get("settings", "{}")),
         scores=json.loads(tags.get("scores", "{}")),
+        key=tags.get("adapter.key"),
         file=tags.get("adapter.file"),
         sha256=tags.get("adapter.sha256"),
         reason=tags.get("champion.reason"),

@@ -29,6 +29,7 @@ BEFORE = "champion.before"
 TAKEN_BACK = "champion.taken_back"
 """On a version: why a person took it back."""
 PYFUNC = Path(__file__).with_name("drawing_model.py")
+MAX_TAG = 5000
 LIMIT = 250  # characters of a parameter's value that every MLflow store keeps
 
 
@@ -132,7 +133,9 @@ def _find(client: Any, experiment: str, key: str) -> Any | None:
     return next((run for run in runs if run.info.status == "FINISHED"), runs[0] if runs else None)
 
 
-def open_study(place: Server, name: str, key: str, settings: Mapping[str, Any], version: DataVersion) -> str:
+def open_study(
+    place: Server, name: str, key: str, settings: Mapping[str, Any], version: DataVersion, kind: str = "study"
+) -> str:
     """The parent run of a study, made or opened again, with the data version as its dataset input.
 
     Args:
@@ -141,6 +144,7 @@ def open_study(place: Server, name: str, key: str, settings: Mapping[str, Any], 
         key: of the study's settings; the same settings go on in the same run.
         settings: logged as parameters, nested names joined by dots.
         version: of the data.
+        kind: what the run is, ``"study"`` or ``"refresh"``.
 
     Returns:
         The run's id.
@@ -153,8 +157,8 @@ def open_study(place: Server, name: str, key: str, settings: Mapping[str, Any], 
     with mlflow.start_run(
         experiment_id=experiment,
         run_id=found.info.run_id if found else None,
-        run_name=None if found else name,
-        tags=None if found else {KEY: key, "pipeline.kind": "study"},
+        run_name=None if found else name if kind == "study" else f"{name} {kind}",
+        tags=None if found else {KEY: key, "pipeline.kind": kind},
     ) as run:
         if found is None:
             mlflow.log_params({name: str(value)[:LIMIT] for name, value in _flat(settings).items()})
@@ -171,6 +175,22 @@ def close_study(place: Server, run_id: str, report: Path, scores: Path | None, s
     client.log_artifact(run_id, str(report))
     if scores is not None:
         client.log_artifact(run_id, str(scores))
+    client.set_terminated(run_id, status)
+
+
+def is_finished(place: Server, name: str, key: str) -> str | None:
+    """The id of the run of a study that carries a key and is finished, or None."""
+    client = _client(place)
+    found = _find(client, _experiment(client, place, name), key)
+    return found.info.run_id if found is not None and found.info.status == "FINISHED" else None
+
+
+def close_refresh(place: Server, run_id: str, outcome: Mapping[str, Any], status: str) -> None:
+    """End a refresh's run, with what it came to."""
+    client = _client(place)
+    for concept in outcome["concepts"]:
+        client.set_tag(run_id, f"refresh.{concept['concept']}", f"{concept['state']}: {concept['reason']}"[:MAX_TAG])
+    client.log_dict(run_id, dict(outcome), "refresh.json")
     client.set_terminated(run_id, status)
 
 
