@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from flows import data, refresh_command, registry
+from flows import data, refresh_command, registry, serving
 from flows.server import prefect_server, quieten
 from lycoris.errors import InputError, unknown
 
@@ -92,6 +92,7 @@ def _parser() -> argparse.ArgumentParser:
     refresh_command.add(commands)
     data.add(commands)
     registry.add(commands)
+    serving.add(commands)
 
     convert = commands.add_parser("convert", help="rewrite an adapter file in another format, or as a plain LoRA")
     convert.add_argument("source", type=Path)

@@ -127,8 +127,8 @@ def _wait(server: subprocess.Popen[bytes], url: str, log: Path) -> None:
     raise RuntimeError(f"The Prefect server did not start; `{log}` ends with: {' / '.join(said)}")
 
 
-def serve(port: int) -> None:
-    """Be a Prefect server on loopback until the parent process is gone."""
+def serve(port: int, host: str = "127.0.0.1") -> None:
+    """Be a Prefect server, on loopback unless told otherwise, until the parent process is gone."""
     parent = os.getppid()
 
     def watch() -> None:
@@ -139,8 +139,8 @@ def serve(port: int) -> None:
     threading.Thread(target=watch, daemon=True).start()
     import uvicorn
 
-    uvicorn.run("prefect.server.api.server:create_app", factory=True, host="127.0.0.1", port=port, log_level="error")
+    uvicorn.run("prefect.server.api.server:create_app", factory=True, host=host, port=port, log_level="error")
 
 
 if __name__ == "__main__":
-    serve(int(sys.argv[1]))
+    serve(int(sys.argv[1]), *sys.argv[2:3])
