@@ -97,8 +97,8 @@ def _parser() -> argparse.ArgumentParser:
     convert = commands.add_parser("convert", help="rewrite an adapter file in another format, or as a plain LoRA")
     convert.add_argument("source", type=Path)
     convert.add_argument("target", type=Path)
-    convert.add_argument("--format", default="lycoris", help="lycoris (default); peft, diffusers: always a plain LoRA")
-    convert.add_argument("--algorithm", metavar="lora", help="lora: a plain LoRA in the lycoris format too")
+    convert.add_argument("--format", default="lycoris", help="lycoris (default); peft: a folder; diffusers: a LoRA")
+    convert.add_argument("--algorithm", metavar="lora", help="lora: a plain LoRA in every format")
     convert.add_argument("--base", help="the model it was made for, where names and shapes do not tell")
     convert.add_argument("--rank", type=int, help="as a LoRA of at most this rank; else of the rank the change has")
     convert.add_argument("--energy", type=float, help="as a LoRA that keeps this share of the squared singular values")
@@ -198,10 +198,10 @@ def look_ahead(experiment: Experiment) -> None:
     """
     from lycoris import bases
     from lycoris.adapters.presets import PRESETS
+    from lycoris.bases.schedulers import scheduler_on
     from lycoris.captions import tagger_digest
     from lycoris.concepts import read_concepts
     from lycoris.encoders.source import locate
-    from lycoris.sampling import SCHEDULERS
     from tasks.revisions import resolve, versions_of
 
     project = versions_of(experiment.data, Path(__file__).resolve().parent.parent)
@@ -216,9 +216,7 @@ def look_ahead(experiment: Experiment) -> None:
     tagger_digest(experiment.tagger)
     for name in (*experiment.encoders, experiment.style_encoder):
         locate(name)
-    scheduler = experiment.drawing()["scheduler"]
-    if scheduler not in SCHEDULERS:
-        raise unknown("scheduler", scheduler, SCHEDULERS)
+    scheduler_on(bases.scheduler_config(experiment.base), experiment.drawing()["scheduler"])
     for adapter in experiment.algorithms:
         preset = experiment.settings(adapter)["preset"]
         if preset not in PRESETS:

@@ -91,6 +91,7 @@ def customize(experiment: Experiment = Experiment(), crowned: bool = True) -> di
             strategies=experiment.captions,
             counts=experiment.images.model_dump(),
             seed=experiment.sampling.seed,
+            on_bad_picture=experiment.on_bad_picture,
         ).result()
         cells = [
             (Cell(concept.name, adapter.label, strategy, seed), concept, experiment.settings(adapter))
@@ -136,6 +137,7 @@ def _start(
             picture_digest=concept.digest,
             captions=[concept.captions[cell.captions][row] for row in seen],
             settings=settings,
+            set_aside=concept.set_aside,
         )
     for concept in captioned:
         name = concept.name

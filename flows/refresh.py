@@ -132,6 +132,7 @@ def _captioned(place: Place, experiment: Experiment, version: DataVersion, model
         strategies=experiment.captions,
         counts=experiment.images.model_dump(),
         seed=experiment.sampling.seed,
+        on_bad_picture=experiment.on_bad_picture,
     )
 
 

@@ -112,6 +112,7 @@ class Servers:
             {
                 **self.addresses,
                 "PREFECT_HOME": str(self.folder / "worker"),
+                "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")])),
                 "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": str(HEARTBEAT),
             },
         )

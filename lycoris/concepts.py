@@ -21,7 +21,8 @@ from typing import Any, Protocol
 import yaml
 
 from lycoris.errors import InputError, unknown
-from lycoris.images import list_images
+from lycoris.images import list_images, mask_file
+from lycoris.store import file_digest
 
 FILE = "concepts.yaml"
 _FIELDS = ("category", "trigger", "class_noun", "description", "inherent", "keep", "subclasses")
@@ -139,7 +140,7 @@ def read_concepts(
 
 
 def concept_digest(concept: Concept) -> str:
-    """SHA-256 over one concept's own entry and the names and bytes of its pictures, in hexadecimal."""
+    """SHA-256 over one concept's own entry and the names and bytes of its pictures and masks, in hexadecimal."""
     entry = {
         name: getattr(concept, name)
         for name in ("name", "category", "trigger", "class_noun", "description", "inherent", "keep")
@@ -147,8 +148,9 @@ def concept_digest(concept: Concept) -> str:
     entry["subclasses"] = [[each.name, each.trigger, each.description] for each in concept.subclasses]
     whole = hashlib.sha256(json.dumps(entry, sort_keys=True, ensure_ascii=True).encode())
     for picture in concept.pictures:
-        with open(picture.path, "rb") as stream:
-            whole.update(f"\n{picture.relative}\0{hashlib.file_digest(stream, 'sha256').hexdigest()}".encode())
+        whole.update(f"\n{picture.relative}\0{file_digest(picture.path)}".encode())
+        if mask := mask_file(picture.path):
+            whole.update(f"\0{file_digest(mask)}".encode())
     return whole.hexdigest()
 
 
