@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from flows import data, refresh_command, registry, serving
 from flows.server import prefect_server, quieten
 from lycoris.errors import InputError, unknown
+from lycoris.redaction import printable, redacted
 
 if TYPE_CHECKING:
     from flows.experiment import Experiment
@@ -60,7 +61,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         return arguments.command(arguments)
     except InputError as error:
-        print(f"lycoris: {error}", file=sys.stderr)
+        print(f"lycoris: {printable(redacted(str(error)))}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print(
@@ -247,7 +248,7 @@ def _analyze(arguments: argparse.Namespace) -> int:
     from lycoris.analysis.analysis import last_line
     from lycoris.analysis.sentences import leading, sentences
 
-    command = " ".join(["lycoris", *sys.argv[1:]])
+    command = redacted(" ".join(["lycoris", *sys.argv[1:]]))
     found = analyze_file(arguments.metrics, arguments.configs, arguments.out, command=command)
     for line in [*found.notes, *sentences(found.effects), leading(found.leaders)]:
         print(line)

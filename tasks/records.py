@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -40,7 +41,8 @@ class Cell:
     @property
     def name(self) -> str:
         """For files and run names."""
-        return f"{self.concept}-{self.algorithm.replace(' ', '-')}-{self.captions}-{self.seed}"
+        algorithm = re.sub(r"[^\w.=+-]+", "-", self.algorithm)
+        return f"{self.concept}-{algorithm}-{self.captions}-{self.seed}"
 
 
 @dataclass(frozen=True)

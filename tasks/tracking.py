@@ -19,6 +19,7 @@ from typing import Any
 
 from prefect import task
 
+from lycoris.redaction import redacted
 from lycoris.store import file_digest
 from tasks.records import Cell
 from tasks.versioning import DataVersion
@@ -161,7 +162,7 @@ def open_study(
         tags=None if found else {KEY: key, "pipeline.kind": kind},
     ) as run:
         if found is None:
-            mlflow.log_params({name: str(value)[:LIMIT] for name, value in _flat(settings).items()})
+            mlflow.log_params({name: redacted(str(value))[:LIMIT] for name, value in _flat(settings).items()})
         _log_dataset(version, "data")
         mlflow.set_tag("data.version", version.hash)
         run_id = run.info.run_id
@@ -329,7 +330,7 @@ def track(
             ]
         client.log_batch(
             run_id,
-            params=[Param(name, str(value)[:LIMIT]) for name, value in flat.items()],
+            params=[Param(name, redacted(str(value))[:LIMIT]) for name, value in flat.items()],
             tags=[RunTag(name, str(value)) for name, value in tags.items()],
         )
         for start in range(0, len(metrics), 1000):

@@ -20,9 +20,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from lycoris.errors import InputError
+from lycoris.plain_yaml import read_yaml
+from lycoris.redaction import redacted
 
 LEFT_OUT = frozenset({".git", ".dvc", ".dvcignore"})
 SHOWN = 5
@@ -139,8 +139,8 @@ def pointed(content: bytes, pointer: str) -> str:
         InputError: it is no pointer of DVC's to a folder.
     """
     try:
-        name = str(yaml.safe_load(content.decode())["outs"][0]["md5"])
-    except (UnicodeDecodeError, yaml.YAMLError, KeyError, IndexError, TypeError) as error:
+        name = str(read_yaml(content.decode(), f"`{pointer}`")["outs"][0]["md5"])
+    except (UnicodeDecodeError, KeyError, IndexError, TypeError) as error:
         raise InputError(f"`{pointer}` is no pointer file of DVC's: {error!r}") from error
     digits = name.removesuffix(".dir")
     if len(digits) != 32 or not set(digits) <= set("0123456789abcdef") or digits == name:
@@ -190,7 +190,7 @@ def found(wanted: str, project: Path, notice: Notice = lambda _: None) -> tuple[
             if fetch([wanted], project):
                 origin = "remote"
         except Exception as error:  # a remote's plugin fails as it likes; the other places may still serve
-            notice(f"The DVC remote did not give data/: {type(error).__name__}: {error}")
+            notice(redacted(f"The DVC remote did not give data/: {type(error).__name__}: {error}"))
     listed = cache / wanted[:2] / wanted[2:]
     if listed.is_file():
         source: Source = lambda entry: cache / entry["md5"][:2] / entry["md5"][2:]  # noqa: E731
