@@ -74,7 +74,7 @@ def customize(experiment: Experiment = Experiment(), crowned: bool = True) -> di
     started = time.monotonic()
     store = Store(experiment.output / "store")
     store.sweep()
-    place = Place(store.root.resolve(), (experiment.output / ".progress").resolve())
+    place = Place(store.root.resolve(), progress.folder(experiment.output))
     version = data_version(experiment.data, PROJECT, experiment.data_rev, experiment.output / "data")
     said(f"data      {version.path} is version {version.hash}, {version.files} files")
     concepts = read_concepts(version.path, experiment.concepts_file, notice=lambda text: said(f"data      {text}"))
@@ -103,7 +103,7 @@ def customize(experiment: Experiment = Experiment(), crowned: bool = True) -> di
         own = 2 if experiment.images.train else 1  # the base's drawings of a strategy's captions, and their features
         shown.expect(len(concepts) + len(captioned) * (2 + own * len(experiment.captions)) + 4 * len(cells))
         work = _start(place, experiment, models, captioned, cells)
-        outcome = _finish(experiment, version, models, captioned, cells, work, crowned)
+        outcome = _finish(place, experiment, version, models, captioned, cells, work, crowned)
         study = results.study(
             experiment, version, models, captioned, outcome, time.monotonic() - started, project=PROJECT
         )
@@ -127,7 +127,7 @@ def _start(
     look = {"encoders": models.encoders, "style_encoder": models.style_encoder, "tagger": models.tagger}
     work: dict[Any, Any] = {}
     for cell, concept, settings in cells:
-        seen, _ = held_out(concept.pictures, experiment.hold_out)
+        seen, _ = held_out(concept.pictures, experiment.hold_out, concept.name)
         work["adapter", cell] = adapter.submit(
             place,
             cell,
@@ -175,6 +175,7 @@ def _start(
 
 
 def _finish(
+    place: Place,
     experiment: Experiment,
     version: Any,
     models: Sources,
@@ -187,7 +188,9 @@ def _finish(
     server = tracking.server(experiment.output)
     settings = experiment.model_dump(mode="json", exclude={"concepts", "data", "data_rev", "output", "workers"})
     settings["sampling"] = experiment.drawing()
-    parent = tracking.open_study(server, experiment.name, key("study", settings), settings, version)
+    store = Store(place.store)
+    with store.alone(key("registry", {})):  # experiments and studies are looked for before they are made
+        parent = tracking.open_study(server, experiment.name, key("study", settings), settings, version)
     outcome = results.Outcome(server, parent)
     folder = experiment.output / experiment.name
     (folder / "sheets").mkdir(parents=True, exist_ok=True)
@@ -215,22 +218,24 @@ def _finish(
         file = folder / "adapters" / f"{cell.name}.safetensors"
         export(made.folder / FILE, file, scores=scored.records, lineage=lineage)
         sheet = contact_sheet(concept.pictures, drawn(pictures), folder / "sheets" / f"{cell.name}.png")
-        tracked = tracking.track(
-            server,
-            experiment.name,
-            parent,
-            key("tracking", {"adapter": made.key, "images": pictures.key, "scores": scored.key}),
-            cell,
-            settings=chosen,
-            losses=facts["losses"],
-            scores=scored.records,
-            captions=results.caption_rows(concept, cell.captions),
-            adapter=file,
-            grid=sheet,
-            base=models.base[0],
-            version=version,
-            lineage={"base.digest": models.base[1], "commit": commit, "adapter.key": made.key},
-        )
+        mark = key("tracking", {"adapter": made.key, "images": pictures.key, "scores": scored.key})
+        with store.alone(mark):
+            tracked = tracking.track(
+                server,
+                experiment.name,
+                parent,
+                mark,
+                cell,
+                settings=chosen,
+                losses=facts["losses"],
+                scores=scored.records,
+                captions=results.caption_rows(concept, cell.captions),
+                adapter=file,
+                grid=sheet,
+                base=models.base[0],
+                version=version,
+                lineage={"base.digest": models.base[1], "commit": commit, "adapter.key": made.key},
+            )
         outcome.cells[cell] = results.CellOutcome(concept, made, pictures, scored, file, facts, chosen, tracked)
     for concept in captioned:
         mine = {cell: one for cell, one in outcome.cells.items() if cell.concept == concept.name}

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from lycoris.errors import InputError
+from lycoris.redaction import printable
 
 PROJECT = Path(__file__).resolve().parent.parent
 REVISION = "a git revision whose data.dvc says which version, or a version's own hash"
@@ -67,9 +68,9 @@ def _diff(arguments: argparse.Namespace) -> int:
     found = differences(before, after)
     for mark, paths in (("+", found.came), ("-", found.went), ("*", found.changed)):
         for path in paths:
-            print(f"{mark} {kind(path):<9}{path}")
+            print(printable(f"{mark} {kind(path):<9}{path}"))
     for source, target in found.moved:
-        print(f"> {kind(target):<9}{source} -> {target}")
+        print(printable(f"> {kind(target):<9}{source} -> {target}"))
     count = ", ".join(f"{len(paths)} {name}" for name, paths in asdict(found).items())
     print(f"{first} -> {second}: {count}", flush=True)
     if arguments.json:

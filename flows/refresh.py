@@ -103,7 +103,7 @@ def _meet(
     experiment: Experiment, promotion: Promotion, server: Server, version: DataVersion, adapters: list[dict[str, Any]]
 ) -> list[dict[str, Any]]:
     """Let each concept's challenger meet its champion, and act on what came of it."""
-    place = Place(Store(experiment.output / "store").root.resolve(), (experiment.output / ".progress").resolve())
+    place = Place(Store(experiment.output / "store").root.resolve(), progress.folder(experiment.output))
     models = sources(experiment.base, experiment.encoders, experiment.style_encoder, experiment.tagger)
     found = []
     with progress.shown(place.progress):
@@ -191,7 +191,7 @@ def _compete(
     }
     strategy = challenger.captions or experiment.captions[0]
     prompts = concept.prompts[strategy]
-    _, kept = held_out(concept.pictures, experiment.hold_out)
+    _, kept = held_out(concept.pictures, experiment.hold_out, concept.name)
     unseen: list[Path] = [concept.pictures[row] for row in kept]
     parts = [{kind: some for kind, some in prompts.items() if (kind == "train") == own} for own in (False, True)]
     base = [

@@ -10,7 +10,7 @@ from lycoris.errors import InputError
 from lycoris.store import file_digest
 
 
-def held_out(files: Sequence[Path], share: float) -> tuple[list[int], list[int]]:
+def held_out(files: Sequence[Path], share: float, name: str = "") -> tuple[list[int], list[int]]:
     """Which pictures are trained on, and which are kept from it.
 
     It follows from the pictures' bytes alone, so that a picture stays on its side while others come and go; one
@@ -19,6 +19,7 @@ def held_out(files: Sequence[Path], share: float) -> tuple[list[int], list[int]]
     Args:
         files: the pictures.
         share: how many to keep, from 1 on; below 1 what part of them, rounded up; 0 for none.
+        name: of what they show, for the error.
 
     Returns:
         Rows of both, ascending.
@@ -29,7 +30,8 @@ def held_out(files: Sequence[Path], share: float) -> tuple[list[int], list[int]]
     count = math.ceil(share * len(files)) if share < 1 else int(share)
     if count >= len(files):
         raise InputError(
-            f"Argument `share` must leave a picture to train on, but got {share:g} for {len(files)} pictures."
+            f"Argument `share` must leave a picture to train on, but got {share:g} for {len(files)} pictures"
+            + (f" of `{name}`." if name else ".")
         )
     if count == 0:
         return list(range(len(files))), []

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from lycoris.errors import InputError, unknown
+from lycoris.redaction import redacted
 from lycoris.store import file_digest
 from tasks import tracking
 from tasks.tracking import BEFORE, TAKEN_BACK, Server
@@ -67,9 +68,13 @@ def read(place: Server, name: str) -> Version:
     concept, _, which = name.partition("@")
     which = which or "champion"
     client = tracking.registry(place)
-    models = {model.name: model for model in client.search_registered_models()}
+    models = {model.name: model for model in client.search_registered_models(max_results=1000)}
     if concept not in models:
-        raise unknown("concept", concept, models) if models else InputError(f"`{place.uri}` has no concept at all.")
+        raise (
+            unknown("concept", concept, models)
+            if models
+            else InputError(redacted(f"`{place.uri}` has no concept at all."))
+        )
     versions = {str(each.version) for each in tracking.versions(client, concept)}
     number = which if which.isdecimal() else models[concept].aliases.get(which)
     if number is None or str(number) not in versions:
@@ -204,7 +209,7 @@ def standing_on(place: Server | None, data: str) -> list[str]:
         return []
     client = tracking.registry(place)
     found = []
-    for model in client.search_registered_models():
+    for model in client.search_registered_models(max_results=1000):
         for alias in STANDING:
             number = model.aliases.get(alias)
             if number and client.get_model_version(model.name, str(number)).tags.get("data.version") == data:

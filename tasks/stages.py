@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from lycoris.store import Store
+from lycoris.store import Store, key
 from tasks import compute, progress
 from tasks.records import Made, Place
 
@@ -18,7 +18,7 @@ def stage(
     inputs: Mapping[str, Any],
     work: Callable[[Path, progress.Bar], None],
 ) -> Made:
-    """A finished stage: found, or made just now.
+    """A finished stage: found, or made just now; another process that makes the same is waited for.
 
     Args:
         place: where it is kept.
@@ -32,10 +32,14 @@ def stage(
     found = store.find(name, inputs)
     cached = found is not None
     if found is None:
-        with progress.step(place.progress, text) as bar, store.create(name, inputs) as folder:
-            compute.prepare(place)
-            work(folder, bar)
-        found = store.find(name, inputs)
+        with store.alone(key(name, inputs)):
+            found = store.find(name, inputs)
+            cached = found is not None
+            if found is None:
+                with progress.step(place.progress, text) as bar, store.create(name, inputs) as folder:
+                    compute.prepare(place)
+                    work(folder, bar)
+                found = store.find(name, inputs)
     assert found is not None
     progress.finished(place.progress, text, cached=cached, seconds=found.seconds)
     return Made(found.key, found.folder, cached, found.seconds)

@@ -198,16 +198,22 @@ def test_a_killed_process_leaves_no_lock_of_dvcs(project):
 
 
 def test_versions_are_removed_unless_data_dvc_or_a_champion_needs_them(project, tmp_path, capsys, monkeypatch):
-    from tasks import registry
+    from tasks import tracking
 
+    for name in ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI"):
+        monkeypatch.setenv(name, "")
+        monkeypatch.delenv(name)
     data, runs = str(project / "data"), tmp_path / "runs"
     options = ("--data", data, "--output", str(runs))
     assert main(["data", "remove", "v2", *options]) == 2
     assert "data.dvc records" in capsys.readouterr().err
-    with monkeypatch.context() as patch:
-        patch.setattr(registry, "standing_on", lambda place, name: ["bear@champion (version 3)"])
-        assert main(["data", "remove", "v1", *options]) == 2
-        assert "bear@champion (version 3)" in capsys.readouterr().err
+    client = tracking.registry(tracking.server(runs))
+    client.create_registered_model("bear")
+    client.create_model_version("bear", str(tmp_path), tags={"data.version": revisions.resolve("v1", project)})
+    client.set_registered_model_alias("bear", "champion", "1")
+    assert main(["data", "remove", "v1", *options]) == 2
+    assert "bear@champion (version 1)" in capsys.readouterr().err
+    client.delete_registered_model_alias("bear", "champion")
     assert main(["data", "remove", "v1", *options]) == 0
     with pytest.raises(InputError, match="No DVC remote"):
         revisions.at("v1", project, tmp_path / "out")
