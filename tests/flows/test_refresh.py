@@ -17,7 +17,7 @@ import yaml
 
 from lycoris import pocket
 from tests.flows import project
-from tests.flows.tiny import ENVIRONMENT, ROOT, TINY, command, copy_concept
+from tests.flows.tiny import ENVIRONMENT, ROOT, TINY, command, copy_concept, experiment, lycoris, result
 
 PATIENCE = 1800
 
@@ -67,7 +67,7 @@ def study(tmp_path):
     shutil.copytree(pocket.PICTURES / entries["inky"]["category"] / "inky", bear)
     project.start(tmp_path)
     project.commit(tmp_path, "wrong")
-    experiment = {
+    values = {
         **TINY,
         "data": str(tmp_path / "data"),
         "output": str(tmp_path / "runs"),
@@ -77,7 +77,7 @@ def study(tmp_path):
         "images": {"train": 4, "trigger": 8, "alter": 4, "style": 2},
         "sampling": {"steps": 8},
     }
-    parameters = {"experiment": experiment, "promotion": {"allowed": dict.fromkeys(ALLOWED, 1e9)}}
+    parameters = {"experiment": values, "promotion": {"allowed": dict.fromkeys(ALLOWED, 1e9)}}
     deployment = {
         "name": "tiny",
         "entrypoint": "flows.refresh:refresh",
@@ -173,3 +173,29 @@ def test_changed_data_is_noticed_trained_on_and_promoted_by_the_schedule(study, 
     for port in ports:
         with socket.create_server(("127.0.0.1", port)):
             pass
+
+
+@pytest.mark.slow
+def test_what_is_not_better_is_recorded_and_left_and_nothing_is_done_twice(tmp_path):
+    copy_concept(tmp_path / "data", "grumble")
+    project.start(tmp_path)
+    versions = [project.commit(tmp_path, "v1")]
+    (tmp_path / "data" / "movie_characters" / "grumble" / "00.png").unlink()
+    versions.append(project.commit(tmp_path, "v2"))
+    asked = ("refresh", experiment(tmp_path, algorithms=["lora"], captions=["none"]), "--json")
+    first, again = (result(lycoris(*asked, "--data-rev", "v1")) for _ in range(2))
+    assert (first["state"], first["concepts"][0]["state"]) == ("refreshed", "promoted")
+    assert (again["state"], again["concepts"]) == ("unchanged", [])
+    second = result(lycoris(*asked))
+    assert [first["data_version"], second["data_version"]] == versions
+    (met,) = second["concepts"]
+    assert (met["state"], met["champion"], met["challenger"]) == ("left", "1", "2")
+    assert {score["name"].split("/")[1] for score in met["scores"]} == {"train", "trigger", "alter", "style"}
+    assert set(met["dimensions"]) == {"fidelity", "controllability", "diversity", "preservation", "quality"}
+    runs = str(tmp_path / "runs")
+    pulled = result(lycoris("pull", "grumble", "--output", runs, "--out", str(tmp_path / "x"), "--json"))
+    assert (pulled["version"], pulled["data"]) == ("1", versions[0])
+    refused = lycoris("data", "remove", "v1", "--data", str(tmp_path / "data"), "--output", runs)
+    assert refused.returncode == 2
+    assert "grumble@champion (version 1)" in refused.stderr
+    assert "no champion before" in lycoris("rollback", "grumble", "--output", runs).stderr
