@@ -15,7 +15,7 @@ import shutil
 import socket
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import lru_cache
@@ -165,7 +165,7 @@ class Store:
             shutil.rmtree(aside, ignore_errors=True)
 
     @contextmanager
-    def alone(self, key: str) -> Iterator[None]:
+    def alone(self, key: str, waiting: Callable[[], None] = lambda: None) -> Iterator[None]:
         """Wait until no other process is in this block with the same key, on this store.
 
         The lock is the system's, which frees it when its process ends, however it ends; the file that it needs is
@@ -173,16 +173,23 @@ class Store:
 
         Args:
             key: of a stage; 64 hexadecimal digits.
+            waiting: called if another process is there.
         """
-        from filelock import FileLock
+        from filelock import FileLock, Timeout
 
         file = self.root / LOCKS / f"{key}.lock"
         file.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(file, poll_interval=0.2):
-            try:
-                yield
-            finally:
-                file.unlink(missing_ok=True)
+        lock = FileLock(file, poll_interval=0.2)
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            waiting()
+            lock.acquire()
+        try:
+            yield
+        finally:
+            file.unlink(missing_ok=True)
+            lock.release()
 
     def sweep(self, older_than: float = 86_400.0) -> int:
         """Remove what killed processes left half done.

@@ -32,7 +32,8 @@ def stage(
     found = store.find(name, inputs)
     cached = found is not None
     if found is None:
-        with store.alone(key(name, inputs)):
+        waits = f"{text} is being made by another run, which is waited for."
+        with store.alone(key(name, inputs), lambda: progress.note(place.progress, waits)):
             found = store.find(name, inputs)
             cached = found is not None
             if found is None:

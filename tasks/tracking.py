@@ -120,9 +120,16 @@ def _quiet() -> None:
 
 
 def _experiment(client: Any, place: Server, name: str) -> str:
+    from mlflow.exceptions import MlflowException
+
     found = client.get_experiment_by_name(name)
     if found is None:
-        return client.create_experiment(name, artifact_location=place.artifacts)
+        try:
+            return client.create_experiment(name, artifact_location=place.artifacts)
+        except MlflowException:  # another process was quicker
+            found = client.get_experiment_by_name(name)
+            if found is None:
+                raise
     if found.lifecycle_stage == "deleted":
         client.restore_experiment(found.experiment_id)
     return found.experiment_id
