@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +26,12 @@ class Place:
     threads: int = 1
 
 
+def _plain(text: str) -> str:
+    """A text of letters, digits and few signs; one that loses others keeps a hash to be told from its like."""
+    plain = re.sub(r"[^\w .=+-]+", "-", text)
+    return plain if plain == text else f"{plain}-{hashlib.sha256(text.encode()).hexdigest()[:6]}"
+
+
 @dataclass(frozen=True)
 class Cell:
     """One adapter of a study: what it learns, how, from which captions, with which seed."""
@@ -40,9 +47,9 @@ class Cell:
 
     @property
     def name(self) -> str:
-        """For files and run names."""
-        algorithm = re.sub(r"[^\w.=+-]+", "-", self.algorithm)
-        return f"{self.concept}-{algorithm}-{self.captions}-{self.seed}"
+        """For files and run names, of which not every character is taken everywhere."""
+        algorithm = self.algorithm.replace(" ", "-")
+        return f"{_plain(self.concept)}-{_plain(algorithm)}-{self.captions}-{self.seed}"
 
 
 @dataclass(frozen=True)

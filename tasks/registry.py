@@ -65,10 +65,10 @@ def read(place: Server, name: str) -> Version:
     Raises:
         InputError: there is none.
     """
-    concept, _, which = name.partition("@")
-    which = which or "champion"
     client = tracking.registry(place)
     models = {model.name: model for model in client.search_registered_models(max_results=1000)}
+    concept, _, which = (name, "", "") if name in models or "@" not in name else name.rpartition("@")
+    which = which or "champion"
     if concept not in models:
         raise (
             unknown("concept", concept, models)
@@ -141,10 +141,11 @@ def pull(place: Server, name: str, out: Path | None = None) -> tuple[Version, Pa
         raise InputError(f"`{target}` exists and is another file: name one with `--out FILE`.")
     with tempfile.TemporaryDirectory() as folder:
         fetched = tracking.download(place, version.concept, version.version, Path(version.file).name, Path(folder))
-        if file_digest(fetched) != version.sha256:
+        digest = file_digest(fetched) if fetched.is_file() else "that of no file"
+        if digest != version.sha256:
             raise InputError(
                 f"The registry's file of version {version.version} of `{version.concept}` is not the one registered: "
-                f"its SHA-256 must be {version.sha256}, but is {file_digest(fetched)}."
+                f"its SHA-256 must be {version.sha256}, but is {digest}."
             )
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -184,9 +185,9 @@ def rollback(
         InputError: there is no champion, no earlier one, or no such version.
     """
     client = tracking.registry(place)
-    if "@" in concept:
-        raise InputError(f"Argument `concept` must be a concept's name, but got `{concept}`; name a version by `--to`.")
     now = read(place, concept)
+    if now.concept != concept:
+        raise InputError(f"Argument `concept` must be a concept's name, but got `{concept}`; name a version by `--to`.")
     target = to or client.get_model_version(concept, now.version).tags.get(BEFORE)
     if target is None or target == now.version:
         raise InputError(f"Concept `{concept}` has no champion before version {now.version}: name one with `--to`.")

@@ -459,13 +459,12 @@ def versions(client: Any, concept: str) -> list[Any]:
 
 def download(place: Server, concept: str, version: str, file: str, folder: Path) -> Path:
     """Fetch a file of a version's model into a folder."""
-    _client(place)
+    client = _client(place)
     import mlflow
 
+    model = client.get_model_version_download_uri(concept, version)  # its id, whatever the concept's name is made of
     with contextlib.redirect_stderr(io.StringIO()):  # progress bars
-        return Path(
-            mlflow.artifacts.download_artifacts(f"models:/{concept}/{version}/artifacts/{file}", dst_path=str(folder))
-        )
+        return Path(mlflow.artifacts.download_artifacts(f"{model}/artifacts", dst_path=str(folder))) / file
 
 
 @task(name="registry", task_run_name="registry {concept}")
