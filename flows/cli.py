@@ -7,11 +7,14 @@ import json
 import os
 import shutil
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from flows import data, refresh_command, registry, serving
 from flows.server import prefect_server, quieten
 from lycoris.errors import InputError, unknown
+from lycoris.redaction import printable, redacted
 
 if TYPE_CHECKING:
     from flows.experiment import Experiment
@@ -58,7 +61,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         return arguments.command(arguments)
     except InputError as error:
-        print(f"lycoris: {error}", file=sys.stderr)
+        print(f"lycoris: {printable(redacted(str(error)))}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print(
@@ -84,7 +87,13 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("experiment", nargs="?", type=Path, help="a YAML file of options (see below)")
     run.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change one option; repeatable")
     run.add_argument("--json", action="store_true", help="print the result as one JSON object, last line of stdout")
+    run.add_argument("--data-rev", metavar="REV", help="on the data of an earlier git revision or version")
     run.set_defaults(command=_run)
+
+    refresh_command.add(commands)
+    data.add(commands)
+    registry.add(commands)
+    serving.add(commands)
 
     convert = commands.add_parser("convert", help="rewrite an adapter file in another format, or as a plain LoRA")
     convert.add_argument("source", type=Path)
@@ -142,16 +151,36 @@ def _options() -> str:
 
 def _run(arguments: argparse.Namespace) -> int:
     from flows.experiment import read
+
+    chosen = () if arguments.data_rev is None else (f"data_rev={json.dumps(arguments.data_rev)}",)
+    experiment = read(arguments.experiment, (*arguments.set, *chosen))
+
+    def work() -> dict[str, Any]:
+        from flows.customize import customize_with, workers
+
+        return customize_with(workers(experiment))(experiment)
+
+    result = served(experiment, work)
+    failed = [adapter for adapter in result["adapters"] if adapter.get("error")]
+    if arguments.json:
+        sys.stdout.flush()
+        print(json.dumps(result, allow_nan=False, default=os.fspath))
+    return 1 if failed else 0
+
+
+def served(experiment: Experiment, work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """Do the work of a flow with a Prefect server beside it.
+
+    Raises:
+        InputError: something that was given is wrong, or a disk is full.
+    """
     from lycoris.store import KEPT, Store, is_full_disk
 
-    experiment = read(arguments.experiment, tuple(arguments.set))
     look_ahead(experiment)
     try:
         with prefect_server(experiment.output / "prefect"):
-            from flows.customize import customize_with, workers
-
             try:
-                result = customize_with(workers(experiment))(experiment)
+                return work()
             finally:
                 Store(experiment.output / "store").sweep()
     except InputError:
@@ -160,11 +189,6 @@ def _run(arguments: argparse.Namespace) -> int:
         if is_full_disk(error) or shutil.disk_usage(experiment.output).free < ROOM:
             raise InputError(f"The disk that holds `{experiment.output}` is full. {KEPT}") from error
         raise
-    failed = [adapter for adapter in result["adapters"] if adapter.get("error")]
-    if arguments.json:
-        sys.stdout.flush()
-        print(json.dumps(result, allow_nan=False, default=os.fspath))
-    return 1 if failed else 0
 
 
 def look_ahead(experiment: Experiment) -> None:
@@ -179,11 +203,14 @@ def look_ahead(experiment: Experiment) -> None:
     from lycoris.captions import tagger_digest
     from lycoris.concepts import read_concepts
     from lycoris.encoders.source import locate
+    from tasks.revisions import resolve, versions_of
 
-    shipped = experiment.data == Path("data") and (Path(__file__).parent.parent / "data.dvc").is_file()
-    if not experiment.data.is_dir() and not shipped:
+    project = versions_of(experiment.data, Path(__file__).resolve().parent.parent)
+    if not experiment.data.is_dir() and project is None:
         raise InputError(f"There is no data folder `{experiment.data}`.")
-    if experiment.data.is_dir():
+    if experiment.data_rev is not None:
+        resolve(experiment.data_rev, project)
+    elif experiment.data.is_dir():
         found = read_concepts(experiment.data, experiment.concepts_file)
         experiment.chosen([concept.name for concept in found])
     bases.digest(experiment.base)
@@ -221,7 +248,7 @@ def _analyze(arguments: argparse.Namespace) -> int:
     from lycoris.analysis.analysis import last_line
     from lycoris.analysis.sentences import leading, sentences
 
-    command = " ".join(["lycoris", *sys.argv[1:]])
+    command = redacted(" ".join(["lycoris", *sys.argv[1:]]))
     found = analyze_file(arguments.metrics, arguments.configs, arguments.out, command=command)
     for line in [*found.notes, *sentences(found.effects), leading(found.leaders)]:
         print(line)

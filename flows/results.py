@@ -14,6 +14,7 @@ from typing import Any
 
 from flows.experiment import Experiment
 from lycoris.analysis import RULE, Choice
+from lycoris.redaction import redacted
 from tasks.adapter import FACTS, SAMPLES
 from tasks.images import drawn
 from tasks.records import Captioned, Cell, Made
@@ -121,7 +122,7 @@ def study(
     return {
         "title": f"Study {experiment.name}",
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "command": " ".join(["lycoris", *sys.argv[1:]]),
+        "command": redacted(" ".join(["lycoris", *sys.argv[1:]])),
         "seconds": seconds,
         "data_version": version.hash,
         "commit": commit(project),

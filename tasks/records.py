@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +25,12 @@ class Place:
     progress: Path | None = None
     device: str = "auto"
     threads: int = 1
+
+
+def _plain(text: str) -> str:
+    """A text of letters, digits and few signs; one that loses others keeps a hash to be told from its like."""
+    plain = re.sub(r"[^\w .=+-]+", "-", text)
+    return plain if plain == text else f"{plain}-{hashlib.sha256(text.encode()).hexdigest()[:6]}"
 
 
 @dataclass(frozen=True)
@@ -49,8 +57,9 @@ class Cell:
 
     @property
     def name(self) -> str:
-        """For files and run names."""
-        text = f"{self.concept}-{self.algorithm.replace(' ', '-')}-{self.captions}-{self.seed}"
+        """For files and run names, of which not every character is taken everywhere."""
+        algorithm = self.algorithm.replace(" ", "-")
+        text = f"{_plain(self.concept)}-{_plain(algorithm)}-{self.captions}-{self.seed}"
         return text if self.checkpoint is None else f"{text}-{self.unit}-{self.checkpoint}"
 
 
