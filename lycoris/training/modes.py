@@ -57,13 +57,13 @@ def _compiled(part: nn.Module, backend: str) -> Iterator[None]:
 @contextlib.contextmanager
 def _checkpointed(part: Any, networks: Sequence[Trainable]) -> Iterator[None]:
     """Chen et al., "Training Deep Nets with Sublinear Memory Cost", by the switch that the part's library has."""
-    from diffusers import ModelMixin
+    from diffusers.models.modeling_utils import ModelMixin
     from transformers.modeling_layers import GradientCheckpointingLayer
 
     def contexts() -> tuple[contextlib.AbstractContextManager, contextlib.AbstractContextManager]:
         return contextlib.nullcontext(), _again(networks, [_moment(network) for network in networks])
 
-    how = {"use_reentrant": False, "context_fn": contexts}
+    how: dict[str, Any] = {"use_reentrant": False, "context_fn": contexts}
     if isinstance(part, ModelMixin):
         part.enable_gradient_checkpointing(lambda block, *inputs: checkpoint(block, *inputs, **how))
         layers = []

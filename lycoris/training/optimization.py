@@ -95,7 +95,8 @@ class Optimization:
             if self._averages:
                 self._optimizer.train()
             with torch.no_grad():
-                torch._foreach_copy_(self._parameters, kept)
+                for parameter, value in zip(self._parameters, kept, strict=True):
+                    parameter.copy_(value)
 
     def close(self) -> None:
         """Leave the weights that the network is to be saved and drawn with, and no gradients."""

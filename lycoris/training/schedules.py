@@ -48,8 +48,8 @@ def rate_fraction(schedule: str, step: int, steps: int, warmup_steps: int, cycle
         return _one_cycle(step, steps, (warmup_steps or RISE * steps) - 1)
     if step < warmup_steps:
         return (step + 1) / warmup_steps
-    done = (step - warmup_steps) / max(1, steps - warmup_steps)
-    return SCHEDULES[schedule](done * cycles % 1)
+    length = max(1, steps - warmup_steps)
+    return SCHEDULES[schedule]((step - warmup_steps) * cycles % length / length)
 
 
 def _one_cycle(step: int, steps: int, top: float) -> float:

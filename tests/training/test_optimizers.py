@@ -55,7 +55,7 @@ def run(base, examples, dials, state=None, kill_at=None, **options):
 
 def check_killed(base, examples, dials, state, **options):
     expected = run(base, examples, dials, **options)
-    for step in (1, 3, 5):
+    for step in (1, 3):
         with pytest.raises(Killed):
             run(base, examples, dials, state, kill_at=step, **options)
     assert run(base, examples, dials, state, **options) == expected
@@ -63,9 +63,9 @@ def check_killed(base, examples, dials, state, **options):
 
 
 @pytest.mark.parametrize(("name", "device"), EVERY)
-def test_a_killed_run_goes_on_bit_for_bit(small_folder, examples, tmp_path, name, device):
+def test_a_killed_run_goes_on_bit_for_bit(small_folder, squares, tmp_path, name, device):
     base = lycoris.bases.open_base(small_folder, device=device)
-    check_killed(base, examples, settings(name, steps=7), tmp_path / "state.safetensors", dropout=0.1)
+    check_killed(base, squares, settings(name, steps=5), tmp_path / "state.safetensors", dropout=0.1)
 
 
 @pytest.mark.parametrize(
@@ -78,12 +78,10 @@ def test_a_killed_run_goes_on_bit_for_bit(small_folder, examples, tmp_path, name
         {"optimizer": "prodigy", "learning_rate": 1.0, "ema_decay": 0.8, "schedule": "cosine", "cycles": 2},
     ],
 )
-def test_so_it_does_with_every_setting(base, examples, tmp_path, given):
-    check_killed(base, examples, settings(**{"name": given.get("optimizer", "adamw"), **_but(given)}), tmp_path / "s")
-
-
-def _but(given):
-    return {name: value for name, value in given.items() if name != "optimizer"}
+def test_so_it_does_with_every_setting(base, squares, tmp_path, given):
+    rest = {name: value for name, value in given.items() if name != "optimizer"}
+    dials = settings(given.get("optimizer", "adamw"), steps=5, **rest)
+    check_killed(base, squares, dials, tmp_path / "state.safetensors")
 
 
 @pytest.mark.parametrize("name", OURS)
