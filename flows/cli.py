@@ -175,7 +175,7 @@ def look_ahead(experiment: Experiment) -> None:
     """
     from lycoris import bases
     from lycoris.adapters.presets import PRESETS
-    from lycoris.captions import tagger_digest
+    from lycoris.captions import captioner_digest, default_templates, read_templates, tagger_digest
     from lycoris.concepts import read_concepts
     from lycoris.encoders.source import locate
     from lycoris.sampling import SCHEDULERS
@@ -187,7 +187,11 @@ def look_ahead(experiment: Experiment) -> None:
         found = read_concepts(experiment.data, experiment.concepts_file)
         experiment.chosen([concept.name for concept in found])
     bases.digest(experiment.base)
-    tagger_digest(experiment.tagger)
+    tagger_digest(experiment.tagger, experiment.thresholds, experiment.vocabulary)
+    if "sentence" in experiment.captions:
+        captioner_digest(experiment.captioner)
+    if experiment.templates is not None:
+        read_templates(experiment.templates, default_templates(experiment.base))
     for name in (*experiment.encoders, experiment.style_encoder):
         locate(name)
     scheduler = experiment.drawing()["scheduler"]

@@ -76,7 +76,7 @@ def customize(experiment: Experiment = Experiment()) -> dict[str, Any]:  # noqa:
     said(f"data      {version.path} is version {version.hash}, {version.files} files")
     concepts = read_concepts(version.path, experiment.concepts_file, notice=lambda text: said(f"data      {text}"))
     names = experiment.chosen([concept.name for concept in concepts])
-    models = sources(experiment.base, experiment.encoders, experiment.style_encoder, experiment.tagger)
+    models = sources(**experiment.sources())
     with progress.shown(place.progress) as shown:
         captioned = captions.submit(
             place,
@@ -84,10 +84,12 @@ def customize(experiment: Experiment = Experiment()) -> dict[str, Any]:  # noqa:
             concepts_file=experiment.concepts_file,
             names=names,
             tagger=models.tagger,
+            captioner=models.captioner,
             base=experiment.base,
             strategies=experiment.captions,
             counts=experiment.images.model_dump(),
             seed=experiment.sampling.seed,
+            templates_file=experiment.templates,
         ).result()
         cells = [
             (Cell(concept.name, adapter.label, strategy, seed), concept, experiment.settings(adapter))
@@ -97,7 +99,10 @@ def customize(experiment: Experiment = Experiment()) -> dict[str, Any]:  # noqa:
             for seed in experiment.seeds
         ]
         own = 2 if experiment.images.train else 1  # the base's drawings of a strategy's captions, and their features
-        shown.expect(len(concepts) + len(captioned) * (2 + own * len(experiment.captions)) + 4 * len(cells))
+        looks = 0 if experiment.tagger == "sidecar" else len(concepts)
+        if models.captioner is not None and experiment.captioner != "sidecar":
+            looks += len(captioned)
+        shown.expect(looks + len(captioned) * (2 + own * len(experiment.captions)) + 4 * len(cells))
         work = _start(place, experiment, models, captioned, cells)
         outcome = _finish(experiment, version, models, captioned, cells, work)
         study = results.study(

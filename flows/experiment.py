@@ -15,7 +15,7 @@ from flows import recipes
 from lycoris import pocket
 from lycoris.errors import InputError, unknown
 
-CaptionStrategy = Literal["none", "all", "adjusted"]
+CaptionStrategy = Literal["none", "all", "adjusted", "sentence"]
 PromptType = Literal["train", "trigger", "alter", "style"]
 
 
@@ -97,9 +97,15 @@ class Experiment(Record):
         tuple(Adapter.model_construct(algorithm=name) for name in ("lora", "loha", "lokr", "full")),
         description="names, or mappings with rank, alpha, factor, preset, learning_rate, steps",
     )
-    captions: tuple[CaptionStrategy, ...] = Field(("none", "all", "adjusted"), description="tag strategies")
+    captions: tuple[CaptionStrategy, ...] = Field(
+        ("none", "all", "adjusted"), description="of lycoris.captions.STRATEGIES"
+    )
     seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field((0,), description="one adapter is trained for each")
     tagger: str = Field("pocket", description="pocket, sidecar, a folder, or a hub name")
+    thresholds: dict[str, float] | None = Field(None, description="tag category: least confidence; default: .35, .85")
+    vocabulary: Path | None = Field(None, description="file of tags, for a CLIP or SigLIP as tagger")
+    captioner: str = Field("pocket", description="for the strategy sentence: pocket, sidecar, a folder, or a hub name")
+    templates: Path | None = Field(None, description="YAML of prompts by category, over the base's (docs/data.md)")
     encoders: tuple[str, ...] = Field(("clip", "dinov2", "convnextv2"), description="for the scores")
     style_encoder: str = Field("vgg", description="for the style losses")
     steps: int | None = Field(None, ge=1, description="training steps; default: the base's recipe")
@@ -151,6 +157,18 @@ class Experiment(Record):
             return self.concepts
         shipped = yaml.safe_load((pocket.PICTURES / "concepts.yaml").read_text(encoding="utf-8"))["concepts"]
         return tuple(name for name in names if name in DEFAULT_CONCEPTS or name not in shipped) or tuple(names)
+
+    def sources(self) -> dict[str, Any]:
+        """What `tasks.sources.sources` is asked for."""
+        return {
+            "base": self.base,
+            "encoders": self.encoders,
+            "style_encoder": self.style_encoder,
+            "tagger": self.tagger,
+            "thresholds": self.thresholds,
+            "vocabulary": self.vocabulary,
+            "captioner": self.captioner if "sentence" in self.captions else None,
+        }
 
     def drawing(self) -> dict[str, Any]:
         """``{"scheduler", "steps", "guidance", "seed", "batch_size"}``, the base's recipe filled in."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from lycoris.captions.templates import is_style
 from lycoris.concepts import Concept
@@ -88,6 +89,7 @@ def inherent_tags(concept: Concept, tags: Tagged, others: Sequence[Tagged] = ())
     return result
 
 
+@lru_cache(maxsize=2**16)
 def plain_tag(tag: str) -> str:
     """A tag for comparing: case, underscores and surplus spaces do not count."""
     return " ".join(tag.replace("_", " ").casefold().split())

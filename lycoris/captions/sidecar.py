@@ -1,4 +1,4 @@
-"""Tags from text files beside the pictures, as kohya's tools keep them: ``01.txt`` for ``01.png``."""
+"""Texts beside the pictures, as kohya's tools keep them: tags in ``01.txt``, a sentence in ``01.caption``."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from PIL import Image
 from lycoris.errors import InputError
 
 SIDECAR = "sidecar"
+TAGS = ".txt"
+SENTENCE = ".caption"
 _BETWEEN = re.compile(r"(?<!\\),|[\r\n]+")
 _ESCAPED = re.compile(r"\\([(),\[\]\\])")
 
@@ -33,9 +35,42 @@ class SidecarTagger:
         Raises:
             InputError: a picture came from no file, or has no text file beside it, which is named.
         """
-        if any(not image.info.get("file") for image in images):
-            raise InputError("The tagger `sidecar` reads files beside pictures, but got a picture without a file.")
-        return sidecar_tags([Path(image.info["file"]) for image in images])
+        return sidecar_tags(_files(images))
+
+
+class SidecarCaptioner:
+    """The sentences that someone wrote: ``01.caption`` beside ``01.png`` or, where that is not there, ``01.txt``.
+
+    Pictures must come from `lycoris.images.read_image`, which leaves their path in ``info["file"]``.
+    """
+
+    name = SIDECAR
+    digest = hashlib.sha256(SIDECAR.encode()).hexdigest()
+
+    def sentences(self, images: Sequence[Image.Image]) -> list[str]:
+        """For each picture the text of its file, on one line.
+
+        Raises:
+            InputError: a picture came from no file, or has no text file beside it, which is named.
+        """
+        return sidecar_sentences(_files(images))
+
+
+def sidecar_sentences(pictures: Sequence[Path]) -> list[str]:
+    """The sentences in the text files beside pictures, in the order of the pictures, each on one line.
+
+    Args:
+        pictures: paths of the picture files.
+
+    Raises:
+        InputError: a picture has neither file beside it, or the file is no text in UTF-8; the file is named.
+    """
+    files = []
+    for picture in pictures:
+        own = Path(picture).with_suffix(SENTENCE)
+        files.append(own if own.is_file() else Path(picture).with_suffix(TAGS))
+    _all_there(files, "no sentence", "captioner")
+    return [" ".join(_text(file).split()) for file in files]
 
 
 def sidecar_tags(pictures: Sequence[Path]) -> list[dict[str, float]]:
@@ -53,13 +88,8 @@ def sidecar_tags(pictures: Sequence[Path]) -> list[dict[str, float]]:
     Raises:
         InputError: a picture has no text file beside it, or the file is no text in UTF-8; the file is named.
     """
-    files = [Path(picture).with_suffix(".txt") for picture in pictures]
-    missing = [file for file in files if not file.is_file()]
-    if missing:
-        raise InputError(
-            f"{len(missing)} of {len(files)} pictures have no tags beside them, such as `{missing[0]}`: write the "
-            "missing files (an empty one means no tags) or choose a tagger other than `sidecar`."
-        )
+    files = [Path(picture).with_suffix(TAGS) for picture in pictures]
+    _all_there(files, "no tags", "tagger")
     return [dict.fromkeys(parse_tags(_text(file)), 1.0) for file in files]
 
 
@@ -67,6 +97,21 @@ def parse_tags(text: str) -> list[str]:
     """The tags of a sidecar file's text, without doubles: ``r"red hat, saber \\(fate\\)"`` holds two."""
     parts = (_ESCAPED.sub(r"\1", " ".join(part.split())) for part in _BETWEEN.split(text))
     return list(dict.fromkeys(part for part in parts if part))
+
+
+def _files(images: Sequence[Image.Image]) -> list[Path]:
+    if any(not image.info.get("file") for image in images):
+        raise InputError(f"`{SIDECAR}` reads files beside pictures, but got a picture without a file.")
+    return [Path(image.info["file"]) for image in images]
+
+
+def _all_there(files: Sequence[Path], nothing: str, what: str) -> None:
+    missing = [file for file in files if not file.is_file()]
+    if missing:
+        raise InputError(
+            f"{len(missing)} of {len(files)} pictures have {nothing} beside them, such as `{missing[0]}`: write the "
+            f"missing files (an empty one means {nothing}) or choose a {what} other than `{SIDECAR}`."
+        )
 
 
 def _text(file: Path) -> str:

@@ -14,9 +14,9 @@ from PIL import Image
 
 from lycoris import pocket
 from lycoris.captions import open_tagger, sidecar_tags, tagger_digest
+from lycoris.captions.choosing import choose
 from lycoris.captions.labels import Label, plain
 from lycoris.captions.sidecar import parse_tags
-from lycoris.captions.tagger import choose
 from lycoris.errors import InputError
 from lycoris.images import read_image
 from lycoris.pocket.world import draw, sample_split
@@ -73,7 +73,15 @@ def test_of_an_exclusive_category_only_the_best_is_kept_and_of_others_all() -> N
 
 
 def test_ratings_are_no_tags() -> None:
-    assert choose([0.99], [Label("safe", "rating")], {"rating": 0.1}) == {}
+    assert choose([0.99], [Label("safe", "rating")], {"general": 0.1}) == {}
+
+
+def test_a_threshold_for_ratings_makes_the_likeliest_one_a_tag(tagger_folder: Path) -> None:
+    tagger = open_tagger(tagger_folder, thresholds={"rating": 0.01})
+    assert tagger.categories["safe"] == "rating"
+    assert all("safe" in tags for tags in tagger.tags([noise(0)]))
+    labels = [Label("safe", "rating"), Label("general", "rating"), Label("hat", "general")]
+    assert list(choose([0.6, 0.7, 0.5], labels, {"rating": 0.01, "general": 0.35})) == ["general", "hat"]
 
 
 @pytest.mark.parametrize(
