@@ -89,8 +89,8 @@ def _parser() -> argparse.ArgumentParser:
     convert = commands.add_parser("convert", help="rewrite an adapter file in another format, or as a plain LoRA")
     convert.add_argument("source", type=Path)
     convert.add_argument("target", type=Path)
-    convert.add_argument("--format", default="lycoris", help="lycoris (default); peft, diffusers: always a plain LoRA")
-    convert.add_argument("--algorithm", metavar="lora", help="lora: a plain LoRA in the lycoris format too")
+    convert.add_argument("--format", default="lycoris", help="lycoris (default); peft: a folder; diffusers: a LoRA")
+    convert.add_argument("--algorithm", metavar="lora", help="lora: a plain LoRA in every format")
     convert.add_argument("--base", help="the model it was made for, where names and shapes do not tell")
     convert.add_argument("--rank", type=int, help="as a LoRA of at most this rank; else of the rank the change has")
     convert.add_argument("--energy", type=float, help="as a LoRA that keeps this share of the squared singular values")
@@ -175,10 +175,10 @@ def look_ahead(experiment: Experiment) -> None:
     """
     from lycoris import bases
     from lycoris.adapters.presets import PRESETS
+    from lycoris.bases.schedulers import scheduler_on
     from lycoris.captions import captioner_digest, default_templates, read_templates, tagger_digest
     from lycoris.concepts import read_concepts
     from lycoris.encoders.source import locate
-    from lycoris.sampling import SCHEDULERS
 
     shipped = experiment.data == Path("data") and (Path(__file__).parent.parent / "data.dvc").is_file()
     if not experiment.data.is_dir() and not shipped:
@@ -194,9 +194,7 @@ def look_ahead(experiment: Experiment) -> None:
         read_templates(experiment.templates, default_templates(experiment.base))
     for name in (*experiment.encoders, experiment.style_encoder):
         locate(name)
-    scheduler = experiment.drawing()["scheduler"]
-    if scheduler not in SCHEDULERS:
-        raise unknown("scheduler", scheduler, SCHEDULERS)
+    scheduler_on(bases.scheduler_config(experiment.base), experiment.drawing()["scheduler"])
     for adapter in experiment.algorithms:
         preset = experiment.settings(adapter)["preset"]
         if preset not in PRESETS:

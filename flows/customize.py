@@ -90,6 +90,7 @@ def customize(experiment: Experiment = Experiment()) -> dict[str, Any]:  # noqa:
             counts=experiment.images.model_dump(),
             seed=experiment.sampling.seed,
             templates_file=experiment.templates,
+            on_bad_picture=experiment.on_bad_picture,
         ).result()
         cells = [
             (Cell(concept.name, adapter.label, strategy, seed), concept, experiment.settings(adapter))
@@ -99,10 +100,8 @@ def customize(experiment: Experiment = Experiment()) -> dict[str, Any]:  # noqa:
             for seed in experiment.seeds
         ]
         own = 2 if experiment.images.train else 1  # the base's drawings of a strategy's captions, and their features
-        looks = 0 if experiment.tagger == "sidecar" else len(concepts)
-        if models.captioner is not None and experiment.captioner != "sidecar":
-            looks += len(captioned)
-        shown.expect(looks + len(captioned) * (2 + own * len(experiment.captions)) + 4 * len(cells))
+        sentences = len(captioned) if models.captioner is not None and experiment.captioner != "sidecar" else 0
+        shown.expect(len(concepts) + sentences + len(captioned) * (2 + own * len(experiment.captions)) + 4 * len(cells))
         work = _start(place, experiment, models, captioned, cells)
         outcome = _finish(experiment, version, models, captioned, cells, work)
         study = results.study(
@@ -137,6 +136,7 @@ def _start(
             picture_digest=concept.digest,
             captions=concept.captions[cell.captions],
             settings=settings,
+            set_aside=concept.set_aside,
         )
     for concept in captioned:
         name = concept.name

@@ -12,6 +12,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from flows import recipes
+from flows.training import at_one_place, checked, merged
 from lycoris import pocket
 from lycoris.errors import InputError, unknown
 
@@ -40,6 +41,7 @@ class Adapter(Record):
     factor: int | None = Field(None, description="how LoKr splits dimensions; -1 is the most even split")
     learning_rate: float | None = Field(None, gt=0)
     steps: int | None = Field(None, ge=1)
+    training: dict[str, Any] = Field({}, description="any setting of docs/training.md, for this adapter alone")
 
     @field_validator("algorithm")
     @classmethod
@@ -51,11 +53,16 @@ class Adapter(Record):
             raise unknown("algorithm", name, [*ALGORITHMS, "native"])
         return name
 
+    @field_validator("training")
+    @classmethod
+    def _trainable(cls, given: dict[str, Any]) -> dict[str, Any]:
+        return checked(given)
+
     @property
     def label(self) -> str:
         """The algorithm's name, followed by whatever was set by hand: ``"lora rank=16"``."""
-        extra = self.model_dump(exclude={"algorithm"}, exclude_none=True)
-        return " ".join([self.algorithm, *(f"{name}={value}" for name, value in extra.items())])
+        extra = {**self.model_dump(exclude={"algorithm", "training"}, exclude_none=True), **self.training}
+        return " ".join([self.algorithm, *(f"{name}={_compact(value)}" for name, value in extra.items())])
 
 
 class Images(Record):
@@ -77,7 +84,8 @@ class Sampling(Record):
     """How pictures are drawn."""
 
     scheduler: str | None = Field(
-        None, description="any of lycoris.sampling.SCHEDULERS; default: ddim, on the pocket dpm++-2m"
+        None,
+        description="one of lycoris.sampling.SCHEDULERS or a diffusers class; default: the family's own",
     )
     steps: int | None = Field(None, ge=1, description="default: 25, on the pocket 14")
     guidance: float = Field(7.0, ge=1)
@@ -92,10 +100,10 @@ class Experiment(Record):
     data: Path = Field(Path("data"), description="folder <category>/<class>/[<subclass>/]image")
     concepts_file: Path | None = Field(None, description="default: concepts.yaml in the data folder")
     concepts: tuple[str, ...] | None = Field(None, description="class names, or all; default: see `DEFAULT_CONCEPTS`")
-    base: str = Field("pocket", description="pocket, a diffusers folder, or a hub name")
+    base: str = Field("pocket", description="pocket, a diffusers folder, a .safetensors file, or a hub name")
     algorithms: tuple[Adapter, ...] = Field(
         tuple(Adapter.model_construct(algorithm=name) for name in ("lora", "loha", "lokr", "full")),
-        description="names, or mappings with rank, alpha, factor, preset, learning_rate, steps",
+        description="names, or mappings with rank, alpha, factor, preset, learning_rate, steps, training",
     )
     captions: tuple[CaptionStrategy, ...] = Field(
         ("none", "all", "adjusted"), description="of lycoris.captions.STRATEGIES"
@@ -110,6 +118,7 @@ class Experiment(Record):
     style_encoder: str = Field("vgg", description="for the style losses")
     steps: int | None = Field(None, ge=1, description="training steps; default: the base's recipe")
     batch_size: int | None = Field(None, ge=1, description="pictures a training step; default: the recipe")
+    training: dict[str, Any] = Field({}, description="any setting of docs/training.md, such as {flip: true}")
     images: Images = Images()
     sampling: Sampling = Sampling()
     output: Path = Field(Path("runs"), description="where everything is kept")
@@ -125,6 +134,20 @@ class Experiment(Record):
     @classmethod
     def _lists(cls, value: Any) -> Any:
         return value if value is None else _listed(value)
+
+    @field_validator("training")
+    @classmethod
+    def _trainable(cls, given: dict[str, Any]) -> dict[str, Any]:
+        return checked(given)
+
+    @model_validator(mode="after")
+    def _fitting(self) -> Experiment:
+        if self.training or any(adapter.training for adapter in self.algorithms):
+            from lycoris.training import TrainingSettings
+
+            for adapter in self.algorithms:
+                TrainingSettings(**self.settings(adapter)["training"])
+        return self
 
     @model_validator(mode="after")
     def _distinct(self) -> Experiment:
@@ -170,6 +193,12 @@ class Experiment(Record):
             "captioner": self.captioner if "sentence" in self.captions else None,
         }
 
+    @property
+    def on_bad_picture(self) -> str:
+        """``"stop"`` where any adapter is to be trained so; all of a concept's see the same pictures."""
+        wanted = {self.settings(adapter)["training"].get("on_bad_picture") for adapter in self.algorithms}
+        return "stop" if "stop" in wanted else "set_aside"
+
     def drawing(self) -> dict[str, Any]:
         """``{"scheduler", "steps", "guidance", "seed", "batch_size"}``, the base's recipe filled in."""
         chosen = self.sampling.model_dump()
@@ -189,16 +218,14 @@ class Experiment(Record):
         if adapter.rank is not None and adapter.alpha is None:  # keep the recipe's scale when only rank is given
             alpha, rank = chosen["network"].get("alpha"), chosen["network"].get("rank")
             network["alpha"] = adapter.rank * alpha / rank if alpha and rank else float(adapter.rank)
-        training = dict(chosen["training"])
-        if steps := adapter.steps or self.steps:
-            training.pop("epochs", None)
-            training["steps"] = steps
-            training["warmup_steps"] = min(training["warmup_steps"], steps // 10)
-        if self.batch_size:
-            training["batch_size"] = self.batch_size
-        if adapter.learning_rate:
-            training["learning_rate"] = adapter.learning_rate
-        return {"algorithm": adapter.algorithm, **network, "training": training}
+        for_all = at_one_place({"steps": self.steps, "batch_size": self.batch_size}, self.training)
+        own = at_one_place({"steps": adapter.steps, "learning_rate": adapter.learning_rate}, adapter.training)
+        dials = merged(chosen["training"], for_all, own)
+        return {"algorithm": adapter.algorithm, **network, "training": dials}
+
+
+def _compact(value: Any) -> str:
+    return ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
 
 
 def _listed(value: Any) -> Any:

@@ -54,7 +54,8 @@ class Outcome:
 
 
 def facts(made: Made) -> dict[str, Any]:
-    """What is known of a training: ``losses``, ``parameters``, ``layers``, ``seconds``."""
+    """What is known of a training: ``losses``, ``parameters``, ``layers``, ``seconds``, ``pictures``, ``upscaled``,
+    ``set_aside``."""
     return json.loads((made.folder / FACTS).read_text())
 
 
@@ -156,6 +157,8 @@ def _adapter(cell: Cell, one: CellOutcome, outcome: Outcome) -> dict[str, Any]:
         "file": str(one.file),
         "bytes": one.file.stat().st_size,
         "parameters": one.facts["parameters"],
+        "pictures": one.facts["pictures"],
+        "set_aside": one.facts["set_aside"],
         "run_id": one.tracked.run_id,
         "cached": one.cached,
         "champion": champion,
@@ -191,6 +194,7 @@ def summary(outcome: Outcome, page: Path, version: DataVersion, seconds: float) 
             "scores": {record["name"]: record["value"] for record in one.scores.records},
             "base_scores": {record["name"]: record["base"] for record in one.scores.records},
             "cached": one.cached,
+            "set_aside": one.facts["set_aside"],
         }
         for cell, one in outcome.cells.items()
     ]

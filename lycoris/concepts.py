@@ -20,7 +20,7 @@ from typing import Any
 import yaml
 
 from lycoris.errors import InputError, unknown
-from lycoris.images import list_images
+from lycoris.images import list_images, mask_file
 from lycoris.store import file_digest
 
 FILE = "concepts.yaml"
@@ -125,10 +125,12 @@ def read_concepts(
 
 
 def pictures_digest(concept: Concept) -> str:
-    """SHA-256 over the names and bytes of a concept's pictures, in hexadecimal; what is said of them does not count."""
+    """SHA-256 over the names and bytes of a concept's pictures and masks, in hexadecimal; words do not count."""
     whole = hashlib.sha256()
     for picture in concept.pictures:
-        whole.update(f"{picture.relative}\0{file_digest(picture.path)}\n".encode())
+        whole.update(f"\n{picture.relative}\0{file_digest(picture.path)}".encode())
+        if mask := mask_file(picture.path):
+            whole.update(f"\0{file_digest(mask)}".encode())
     return whole.hexdigest()
 
 

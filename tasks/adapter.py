@@ -30,6 +30,7 @@ def adapter(
     picture_digest: str,
     captions: Sequence[str],
     settings: Mapping[str, Any],
+    set_aside: Mapping[str, str] | None = None,
 ) -> Made:
     """Train an adapter on captioned pictures, unless the same was done before.
 
@@ -42,6 +43,7 @@ def adapter(
         picture_digest: hash of their bytes.
         captions: one a picture.
         settings: ``{"algorithm", "preset", "rank", "alpha", "factor", "training": {...}}``.
+        set_aside: path to what is wrong with it, of the dataset's files that are not among `pictures`.
 
     Returns:
         The stage; its folder holds ``adapter.safetensors`` and ``training.json``.
@@ -58,7 +60,7 @@ def adapter(
 
     def work(folder: Path, bar: progress.Bar) -> None:
         state.parent.mkdir(exist_ok=True)
-        _train(place, cell, base, pictures, captions, settings, folder, bar, state)
+        _train(place, cell, base, pictures, captions, settings, set_aside or {}, folder, bar, state)
 
     made = stage(place, "adapter", cell.label, inputs, work)
     for file in state.parent.glob(f"{state.stem}.*"):  # the state, and the one before it
@@ -73,6 +75,7 @@ def _train(
     pictures: Sequence[Path],
     captions: Sequence[str],
     settings: Mapping[str, Any],
+    set_aside: Mapping[str, str],
     folder: Path,
     bar: progress.Bar,
     state: Path,
@@ -97,7 +100,7 @@ def _train(
             seed=cell.seed,
             progress=bar,
             checkpoint=state,
-            cache=place.store / "latents",
+            cache=place.store / "encodings",
         )
         header = {
             "concept": cell.concept,
@@ -112,6 +115,9 @@ def _train(
             "parameters": sum(parameter.numel() for parameter in network.parameters()),
             "layers": len(network),
             "seconds": result.seconds,
+            "pictures": result.pictures,
+            "upscaled": result.upscaled,
+            "set_aside": {**set_aside, **result.set_aside},
         }
         (folder / FACTS).write_text(json.dumps(facts))
     finally:

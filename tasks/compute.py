@@ -58,10 +58,13 @@ def captioner(source: str, device: str) -> Any:
 
 @lru_cache(maxsize=1)
 def tokenizers(source: str) -> dict[str, Any]:
-    """The tokenizers of a base by their folders' names, without the base."""
+    """The tokenizers of a base by name, without the base: the first, and any other that its folder has."""
     from transformers import AutoTokenizer
 
-    from lycoris.bases.folder import find_folder
+    from lycoris.bases import tokenizer_of
+    from lycoris.bases.folder import find_base
 
-    folders = sorted(find_folder(source).glob("tokenizer*/"))
-    return {folder.name: AutoTokenizer.from_pretrained(folder, local_files_only=True) for folder in folders}
+    found = {"tokenizer": tokenizer_of(source)}
+    for folder in sorted(find_base(source).glob("tokenizer_*/")):  # of a single file there is none
+        found[folder.name] = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    return found

@@ -72,6 +72,7 @@ class Captioned:
         prompts: strategy -> prompt type -> prompts, each ``{"text", "evaluation", "seed", "group"}``.
         inherent: tags that `adjusted` leaves to the trigger, with the counts that decided.
         cached: whether tags and sentences were there already.
+        set_aside: path to what is wrong with it, of the concept's pictures that cannot be used.
     """
 
     name: str
@@ -85,6 +86,7 @@ class Captioned:
     prompts: dict[str, dict[str, tuple[dict[str, Any], ...]]]
     inherent: tuple[dict[str, Any], ...]
     cached: bool
+    set_aside: dict[str, str]
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from typing import Any
 
 from PIL import Image
 
-from lycoris.images import read_image
+from lycoris.images import SMALLEST, BadPicture, read_image
 from lycoris.store import file_digest, key
 
 CHUNK = 128
@@ -18,16 +18,27 @@ CHUNK = 128
 
 
 class Opened(Sequence[Image.Image]):
-    """Pictures that are opened when asked for, so that a batch is in memory and not all of them."""
+    """Pictures that are opened when asked for, so that a batch is in memory and not all of them.
+
+    One that cannot be used is grey, and `bad` says at its place what is wrong with it.
+    """
 
     def __init__(self, paths: Sequence[Path]) -> None:
         self._paths = paths
+        self.bad: dict[int, str] = {}
 
     def __len__(self) -> int:
         return len(self._paths)
 
     def __getitem__(self, index: Any) -> Any:
-        return Opened(self._paths[index]) if isinstance(index, slice) else read_image(self._paths[index])
+        if isinstance(index, slice):
+            return [self[place] for place in range(*index.indices(len(self)))]
+        path = self._paths[index]
+        try:
+            return read_image(path)
+        except BadPicture as error:
+            self.bad[range(len(self))[index]] = str(error)
+            return Image.new("RGB", (SMALLEST, SMALLEST), "grey")
 
 
 def look_once(
@@ -36,7 +47,7 @@ def look_once(
     pictures: Sequence[Path],
     look: Callable[[Sequence[Image.Image]], list[Any]],
     progress: Callable[[int, int], None] = lambda done, total: None,
-) -> tuple[list[Any], bool]:
+) -> tuple[list[Any], dict[Path, str], bool]:
     """What is to be seen in pictures; only those that this seer never saw are opened.
 
     Args:
@@ -47,24 +58,30 @@ def look_once(
         progress: called with how many are done, and of how many.
 
     Returns:
-        One entry a picture, in their order, and whether all were known.
+        One entry a picture that can be used, in their order; path -> what is wrong with it, of the others, which are
+        not kept; and whether all that could be seen was known.
 
     Raises:
-        InputError: a picture cannot be read.
+        FileNotFoundError: a picture is not there.
     """
     names = [key("seen", {"picture": file_digest(path), **seer}) for path in pictures]
     known = {name: found for name in dict.fromkeys(names) if (found := _read(_file(folder, name))) is not None}
-    waiting = {name: path for name, path in zip(names, pictures, strict=True) if name not in known}
-    fresh = list(waiting.items())
-    total = len(known) + len(fresh)
-    progress(len(known), total)
-    for start in range(0, len(fresh), CHUNK):
-        chunk = fresh[start : start + CHUNK]
-        for (name, _), found in zip(chunk, look(Opened([path for _, path in chunk])), strict=True):
-            _write(_file(folder, name), found)
-            known[name] = found
-        progress(len(known), total)
-    return [known[name] for name in names], not fresh
+    waiting = list({name: path for name, path in zip(names, pictures, strict=True) if name not in known}.items())
+    before, total = len(known), len(known) + len(waiting)
+    reasons: dict[str, str] = {}
+    progress(before, total)
+    for start in range(0, len(waiting), CHUNK):
+        chunk = waiting[start : start + CHUNK]
+        opened = Opened([path for _, path in chunk])
+        for place, ((name, _), found) in enumerate(zip(chunk, look(opened), strict=True)):
+            if place in opened.bad:
+                reasons[name] = opened.bad[place]
+            else:
+                _write(_file(folder, name), found)
+                known[name] = found
+        progress(len(known) + len(reasons), total)
+    bad = {path: reasons[name] for name, path in zip(names, pictures, strict=True) if name in reasons}
+    return [known[name] for name in names if name in known], bad, len(known) == before
 
 
 def _file(folder: Path, name: str) -> Path:

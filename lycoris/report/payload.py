@@ -17,7 +17,7 @@ SHOWN = 24
 """At most so many pictures of one adapter and prompt type are embedded, evenly chosen."""
 OF_ADAPTER = (
     *("name", "concept", "algorithm", "seed", "file", "bytes", "parameters"),
-    *("run_id", "cached", "champion", "reason", "seconds", "settings", "error"),
+    *("run_id", "cached", "champion", "reason", "seconds", "settings", "error", "pictures", "set_aside"),
 )
 """What the page shows of an adapter as it is."""
 OF_SCORE = (

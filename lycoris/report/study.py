@@ -72,7 +72,8 @@ class Adapter(TypedDict, total=False):
     """One adapter of the study; where its run failed, ``error`` stands in place of the results.
 
     ``bytes`` is the file's size, ``seconds`` has ``train`` and ``draw``, ``losses`` is one number a step,
-    ``reason`` why a champion is one.
+    ``reason`` why a champion is one, ``pictures`` how many it was trained on; ``set_aside`` maps the paths of those
+    that could not be used to what is wrong with them.
     """
 
     name: str
@@ -83,6 +84,8 @@ class Adapter(TypedDict, total=False):
     file: str
     bytes: int
     parameters: int
+    pictures: int
+    set_aside: dict[str, str]
     run_id: str
     cached: bool
     champion: bool

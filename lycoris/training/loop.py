@@ -53,13 +53,14 @@ def train(
         checkpoint: file of the run's state, taken up when there and written every `checkpoint_seconds` and at
             the end; remove it when the result is safe.
         checkpoint_seconds: least time between two writings.
-        cache: folder for latents, shared between runs.
+        cache: folder for latents and for conditions of captions, shared between runs; without one they are held in
+            memory.
 
     Returns:
         Losses, counts and times.
 
     Raises:
-        InputError: no pictures, nothing to train, an unreadable picture, or a state of another run.
+        InputError: no pictures, or none that can be used; nothing to train; or a state of another run.
         TrainingDiverged: the loss stopped being a number; the last good state stays in `checkpoint`.
     """
 
@@ -100,7 +101,7 @@ def train_together(
         progress: called as (number of the job, steps done, steps in all, latest loss).
         deadline: a reading of `time.monotonic` after which no step is begun.
         checkpoint_seconds: least time between two writings of a job's state.
-        cache: folder for latents, shared between runs.
+        cache: folder for latents and for conditions of captions, shared between runs.
 
     Returns:
         For each job its result, or why it has none.

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Protocol
 import torch
 
 from lycoris.errors import InputError
+from lycoris.images import mask_file
+from lycoris.store import file_digest
 from lycoris.training.batches import Batch, Batches
 from lycoris.training.optimizer import adamw
 from lycoris.training.pictures import Example, Pictures
@@ -96,7 +98,9 @@ class TrainingResult:
         preparation_seconds: spent on reading pictures and encoding.
         resumed_at: the step at which this call took up an earlier state; 0 for a fresh run.
         finished: whether all steps were done before the deadline.
-        pictures: how many there were.
+        pictures: how many were used, prior ones included.
+        set_aside: path to what is wrong with it, of the pictures that could not be used.
+        upscaled: how many of the used ones are smaller than their bucket.
         buckets: pictures in each bucket, by its size written as "64x48".
         parameters: trained numbers.
         text_encoder_trained: whether the network adapts the text encoder.
@@ -109,6 +113,8 @@ class TrainingResult:
     resumed_at: int
     finished: bool
     pictures: int
+    set_aside: dict[str, str]
+    upscaled: int
     buckets: dict[str, int]
     parameters: int
     text_encoder_trained: bool
@@ -120,7 +126,7 @@ class Run:
     Args:
         base: with the job's network attached to its parts.
         job: what to train.
-        cache: folder for latents, shared between runs.
+        cache: folder for latents and for conditions of captions, shared between runs.
 
     Attributes:
         steps: of the whole run.
@@ -129,25 +135,39 @@ class Run:
         resumed_at: the step at which the run was taken up.
 
     Raises:
-        InputError: no pictures, nothing to train, an unreadable picture, or a state of another run.
+        InputError: no pictures, or none that can be used; nothing to train; or a state of another run.
     """
 
     def __init__(self, base: Base, job: Job, cache: Path | None = None) -> None:
         _check(base, job)
         self.job, self.network, self.settings = job, job.network, job.settings
-        self.steps = job.settings.steps_for(len(job.examples))
+        self._pictures = Pictures(
+            base,
+            [each.image for each in job.examples],
+            flip=job.settings.flip,
+            cache=cache,
+            mask=job.settings.mask,
+            on_bad_picture=job.settings.on_bad_picture,
+        )
+        examples = [job.examples[row] for row in self._pictures.kept]
+        self.steps = job.settings.steps_for(sum(each.repeats for each in examples if not each.prior))
         named = {name: each for name, each in job.network.named_parameters() if each.requires_grad}
         self._named, self.parameters = named, list(named.values())
         self.network.eval()
         of_text = text_parameters(base, self.parameters)
         self.text_encoder_trained = bool(of_text)
         self.optimizer = adamw(self.parameters, of_text, job.settings)
-        self._state = RunState(job.checkpoint, _identity(base, named, job)) if job.checkpoint else None
+        self._state = RunState(job.checkpoint, _identity(base, named, job, examples)) if job.checkpoint else None
         self.losses: list[float] = []
         self.resumed_at = self.taken = self._saved_at = 0
-        self._pictures = Pictures(base, [each.image for each in job.examples], flip=job.settings.flip, cache=cache)
-        texts = Texts(base, [each.caption for each in job.examples], adapted=self.text_encoder_trained)
-        self._batches = Batches(self._pictures, texts, base.noise, job.settings, job.seed)
+        texts = Texts(
+            base,
+            [each.caption for each in examples],
+            adapted=self.text_encoder_trained,
+            varied=job.settings.varies_captions,
+            cache=cache,
+        )
+        self._batches = Batches(self._pictures, texts, base.noise, job.settings, job.seed, examples)
         self._unread: list[tuple[Tensor, Tensor]] = []
 
     def saved_steps(self) -> set[int]:
@@ -232,7 +252,9 @@ class Run:
             preparation_seconds=preparation_seconds,
             resumed_at=self.resumed_at,
             finished=self.finished,
-            pictures=len(self.job.examples),
+            pictures=len(self._pictures.kept),
+            set_aside=self._pictures.set_aside,
+            upscaled=self._pictures.upscaled,
             buckets=self._pictures.counts,
             parameters=sum(parameter.numel() for parameter in self.parameters),
             text_encoder_trained=self.text_encoder_trained,
@@ -248,12 +270,14 @@ def _check(base: Base, job: Job) -> None:
         raise InputError("Training needs a base opened in float32 or bfloat16, but `dtype` is float16.")
 
 
-def _identity(base: Base, parameters: dict[str, nn.Parameter], job: Job) -> dict[str, str]:
+def _identity(base: Base, parameters: dict[str, nn.Parameter], job: Job, examples: Sequence[Example]) -> dict[str, str]:
     """What the run depends on, for its state to be recognised by."""
     pictures = hashlib.sha256()
-    for example in job.examples:
-        pictures.update(hashlib.sha256(example.image.read_bytes()).digest() if example.image.is_file() else b"")
-        pictures.update(example.caption.encode() + b"\0")
+    for example in examples:
+        mask = mask_file(example.image) if job.settings.mask == "file" else None
+        for file in (example.image, mask):
+            pictures.update(file_digest(file).encode() if file is not None else b"-")
+        pictures.update(f"{example.caption}\0{example.repeats}\0{example.prior}\0".encode())
     shapes = json.dumps({name: list(parameter.shape) for name, parameter in parameters.items()})
     return {
         "base": base.digest,

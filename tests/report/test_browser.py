@@ -183,3 +183,13 @@ def test_a_narrow_page_does_not_scroll_sideways(opened):
     finally:
         opened.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
         opened.set_window_size(size["width"], size["height"])
+
+
+def test_the_table_of_adapters_counts_the_pictures_that_were_set_aside(opened):
+    heads = texts(opened, "#adapter-table th")
+    place = heads.index("Set aside") + 1
+    assert heads.index("Pictures") == place - 2
+    cells = texts(opened, f"#adapter-table td:nth-child({place})")
+    assert set(cells) == {"0", "1"}
+    titles = {one.get_attribute("title") for one in find(opened, f"#adapter-table td:nth-child({place}) span")}
+    assert titles == {"Picture `7.jpg` is truncated"}

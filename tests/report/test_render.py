@@ -143,3 +143,10 @@ def test_the_rule_and_the_reason_of_a_champion_are_told(study, tmp_path):
     text = render({**study, "adapters": adapters}, tmp_path).read_text(encoding="utf-8")
     assert "The most similar one." in text
     assert text.count("ahead by .05</span>") == 2
+
+
+def test_pictures_that_were_set_aside_are_told(study, tmp_path):
+    reason = "Picture `7.jpg` cannot be read to its end"
+    adapters = [{**one, "pictures": 11, "set_aside": {"7.jpg": reason}} for one in study["adapters"]]
+    data = page(render({**study, "adapters": adapters}, tmp_path))
+    assert {(one["pictures"], *one["set_aside"].items()) for one in data["adapters"]} == {(11, ("7.jpg", reason))}

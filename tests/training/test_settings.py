@@ -23,6 +23,13 @@ from lycoris.training.schedules import SCHEDULES, rate_fraction
         ("warmup_steps", -1),
         ("caption_dropout", 1.5),
         ("min_snr", 0.0),
+        ("tag_dropout", -0.1),
+        ("tag_dropout", 1.1),
+        ("keep_tokens", -1),
+        ("prior_weight", float("inf")),
+        ("prior_weight", -1.0),
+        ("mask", "files"),
+        ("on_bad_picture", "skip"),
     ],
 )
 def test_a_value_out_of_range_is_named(name, value):
