@@ -40,6 +40,15 @@ Rank the adapters of a table of scores and say what each choice (algorithm, pres
 epoch) does to each metric: effects with intervals, trade-offs, correlations, SHAP values, as CSV files and one page.
 """
 
+CAPTIONS_HELP = """\
+Tag every picture of a folder, write its caption under each strategy, and show them on one page: tags that belong to
+a class struck out, with the counts that decided, and the numbers of each class. Options of `lycoris run` count here,
+too: tagger, thresholds, vocabulary, captioner, captions, concepts, concepts_file, base, templates, output.
+
+  lycoris captions my-photos
+  lycoris captions my-photos --set tagger=SmilingWolf/wd-vit-tagger-v3 --set captions=all,adjusted,sentence --write
+"""
+
 ROOM = 2**20
 """Bytes: a disk with less than this is full."""
 
@@ -103,6 +112,19 @@ def _parser() -> argparse.ArgumentParser:
     analyze.add_argument("--out", type=Path, required=True, help="a folder for tables and analysis.html")
     analyze.add_argument("--json", action="store_true", help="print the result as one JSON object, last line of stdout")
     analyze.set_defaults(command=_analyze)
+
+    captions = commands.add_parser(
+        "captions",
+        help="look at the captions of a folder of pictures, and correct them",
+        description=CAPTIONS_HELP,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    captions.add_argument("data", type=Path, help="folder <category>/<class>/[<subclass>/]image")
+    captions.add_argument("--out", type=Path, help="the page; default: runs/captions/<folder>.html")
+    captions.add_argument("--write", action="store_true", help="write the tags beside pictures that have none there")
+    captions.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="an option of `lycoris run`")
+    captions.add_argument("--json", action="store_true", help="print everything as one JSON object, last line")
+    captions.set_defaults(command=_captions)
 
     extract = commands.add_parser("extract", help="make an adapter file of what tuning changed in a model")
     extract.add_argument("base", help="folder or name of the model before")
@@ -232,6 +254,24 @@ def _analyze(arguments: argparse.Namespace) -> int:
     print(arguments.out / "analysis.html", flush=True)
     if arguments.json:
         print(last_line(found))
+    return 0
+
+
+def _captions(arguments: argparse.Namespace) -> int:
+    from flows.captions import caption_folder
+    from flows.experiment import read
+
+    experiment = read(None, (*arguments.set, f"data={json.dumps(str(arguments.data))}"))
+    out = arguments.out or experiment.output / "captions" / f"{arguments.data.resolve().name}.html"
+    names = None if experiment.concepts == ("all",) else experiment.concepts
+    found = caption_folder(experiment, out, names=names, write_tags=arguments.write)
+    for note in found["notes"]:
+        print(f"note      {note}", file=sys.stderr)
+    if arguments.write:
+        print(f"{len(found['written'])} text files written", file=sys.stderr)
+    print(found["page"], flush=True)
+    if arguments.json:
+        print(json.dumps(found, allow_nan=False))
     return 0
 
 

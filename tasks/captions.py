@@ -160,9 +160,9 @@ def write(
             raise unknown("concept", name, [concept.name for concept in everything])
     tokenizers = compute.tokenizers(base)
     about_triggers = trigger_notes(everything, tokenizers)
-    tags, known, bad = {}, {}, {}
+    tags, known, bad, own = {}, {}, {}, {}
     for concept in everything:
-        tags[concept.name], bad[concept.name], known[concept.name] = look(place, concept, tagger)
+        tags[concept.name], bad[concept.name], known[concept.name], own[concept.name] = looked(place, concept, tagger)
     written = []
     for given in everything:
         if names is not None and given.name not in names:
@@ -177,6 +177,11 @@ def write(
             name: tuple(caption(concept, tags[concept.name], inherent, name, templates, told)) for name in strategies
         }
         notes = [note for note in about_triggers if f"`{concept.name}`" in note]
+        if own[concept.name]:
+            notes.append(
+                f"{own[concept.name]} of {len(concept.pictures)} pictures of `{concept.name}` have tags in a text file "
+                f"beside them, which go before those of the tagger `{tagger.source}`."
+            )
         notes += [*(f"Set aside: {reason}" for reason in reasons.values())]
         notes += window_notes(concept.name, texts, tokenizers)
         written.append(
@@ -195,6 +200,20 @@ def _usable(concept: Concept, bad: Mapping[Path, str], *, stop: bool) -> Concept
     return replace(concept, pictures=pictures)
 
 
+def looked(place: Place, concept: Concept, tagger: Eyes) -> tuple[list[dict[str, float]], dict[Path, str], bool, int]:
+    """As `look`; but what stands beside a picture goes before the tagger. Also of how many pictures that is so."""
+    from lycoris.captions import sidecar_tags
+    from lycoris.captions.sidecar import TAGS
+
+    tags, bad, known = look(place, concept, tagger)
+    if tagger.source == "sidecar":
+        return tags, bad, known, 0
+    paths = [picture.path for picture in concept.pictures if picture.path not in bad]
+    beside = [path for path in paths if path.with_suffix(TAGS).is_file()]
+    own = dict(zip(beside, sidecar_tags(beside), strict=True))
+    return [own.get(path, seen) for path, seen in zip(paths, tags, strict=True)], bad, known, len(own)
+
+
 def look(place: Place, concept: Concept, tagger: Eyes) -> tuple[list[dict[str, float]], dict[Path, str], bool]:
     """The tags of a concept's good pictures, what is wrong with the others, and whether all was known."""
     from lycoris.captions import sidecar_tags
@@ -211,18 +230,21 @@ def look(place: Place, concept: Concept, tagger: Eyes) -> tuple[list[dict[str, f
 
 
 def read(place: Place, concept: Concept, captioner: tuple[str, str]) -> tuple[list[str], bool]:
-    """The sentences of a concept's pictures, and whether all were known."""
+    """The sentences of a concept's pictures, those beside them first, and whether all were known."""
     from lycoris.captions import sidecar_sentences
+    from lycoris.captions.sidecar import SENTENCE
 
     source, digest = captioner
     paths = [picture.path for picture in concept.pictures]
     if source == "sidecar":
         return sidecar_sentences(paths), True
+    beside = [path for path in paths if path.with_suffix(SENTENCE).is_file()]
+    own = dict(zip(beside, sidecar_sentences(beside), strict=True))
     sentences, _, known = _once(
         place, f"sentence {concept.name}", paths, {"captioner": digest, "code": code_version(*LOOKING)},
         lambda images: compute.captioner(source, place.device).sentences(images),
     )  # fmt: skip
-    return sentences, known
+    return [own.get(path, sentence) for path, sentence in zip(paths, sentences, strict=True)], known
 
 
 def _once(

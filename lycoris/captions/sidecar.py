@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from PIL import Image
@@ -14,7 +15,7 @@ from lycoris.errors import InputError
 SIDECAR = "sidecar"
 TAGS = ".txt"
 SENTENCE = ".caption"
-_BETWEEN = re.compile(r"(?<!\\),|[\r\n]+")
+_TAG = re.compile(r"(?:\\[(),\[\]\\]|[^,\r\n])+")
 _ESCAPED = re.compile(r"\\([(),\[\]\\])")
 
 
@@ -95,8 +96,37 @@ def sidecar_tags(pictures: Sequence[Path]) -> list[dict[str, float]]:
 
 def parse_tags(text: str) -> list[str]:
     """The tags of a sidecar file's text, without doubles: ``r"red hat, saber \\(fate\\)"`` holds two."""
-    parts = (_ESCAPED.sub(r"\1", " ".join(part.split())) for part in _BETWEEN.split(text))
+    parts = (_ESCAPED.sub(r"\1", " ".join(part.split())) for part in _TAG.findall(text))
     return list(dict.fromkeys(part for part in parts if part))
+
+
+def format_tags(tags: Iterable[str]) -> str:
+    """The text of a sidecar file that `parse_tags` reads as these tags."""
+    return ", ".join(tag.replace("\\", "\\\\").replace(",", "\\,") for tag in tags)
+
+
+def write_sidecars(pictures: Sequence[Path], tags: Sequence[Mapping[str, float]]) -> list[Path]:
+    """Write the tags of pictures beside them, to be edited; a file that is there is left as it is.
+
+    Returns:
+        The files that were written.
+
+    Raises:
+        InputError: a file cannot be written, or two pictures would share one.
+    """
+    written = []
+    _one_each([Path(picture).with_suffix(TAGS) for picture in pictures])
+    for picture, seen in zip(pictures, tags, strict=True):
+        file = Path(picture).with_suffix(TAGS)
+        try:
+            with file.open("x", encoding="utf-8") as stream:
+                stream.write(format_tags(seen) + "\n")
+        except FileExistsError:
+            continue
+        except OSError as error:
+            raise InputError(f"Tag file `{file}` cannot be written: {error.strerror}.") from error
+        written.append(file)
+    return written
 
 
 def _files(images: Sequence[Image.Image]) -> list[Path]:
@@ -106,12 +136,19 @@ def _files(images: Sequence[Image.Image]) -> list[Path]:
 
 
 def _all_there(files: Sequence[Path], nothing: str, what: str) -> None:
+    _one_each(files)
     missing = [file for file in files if not file.is_file()]
     if missing:
         raise InputError(
             f"{len(missing)} of {len(files)} pictures have {nothing} beside them, such as `{missing[0]}`: write the "
             f"missing files (an empty one means {nothing}) or choose a {what} other than `{SIDECAR}`."
         )
+
+
+def _one_each(files: Sequence[Path]) -> None:
+    twice = next((file for file, count in Counter(files).items() if count > 1), None)
+    if twice is not None:
+        raise InputError(f"Two pictures share the text file `{twice}`: rename one of them.")
 
 
 def _text(file: Path) -> str:
