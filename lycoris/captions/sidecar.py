@@ -96,8 +96,12 @@ def sidecar_tags(pictures: Sequence[Path]) -> list[dict[str, float]]:
 
 def parse_tags(text: str) -> list[str]:
     """The tags of a sidecar file's text, without doubles: ``r"red hat, saber \\(fate\\)"`` holds two."""
-    parts = (_ESCAPED.sub(r"\1", " ".join(part.split())) for part in _TAG.findall(text))
-    return list(dict.fromkeys(part for part in parts if part))
+    joined = " ".join(",".join(text.splitlines()).split())
+    if "\\" in joined:
+        parts = [_ESCAPED.sub(r"\1", part.strip()) for part in _TAG.findall(joined)]
+    else:
+        parts = [part.strip() for part in joined.split(",")]
+    return [part for part in dict.fromkeys(parts) if part]
 
 
 def format_tags(tags: Iterable[str]) -> str:

@@ -87,3 +87,16 @@ def test_an_unknown_strategy_offers_the_nearest(concept: Build) -> None:
 def test_one_entry_a_picture_is_asked_for(concept: Build) -> None:
     with pytest.raises(InputError, match="3, but got 4"):
         caption(concept(3), TAGS, OWN, "all")
+
+
+def test_ten_thousand_pictures_have_ten_thousand_captions_in_their_order(concept: Build) -> None:
+    many = concept(10_000)
+    tags = [{"bear": 0.9, f"tag {number}": 0.8} for number in range(10_000)]
+    written = caption(many, tags, inherent_tags(many, tags), "adjusted")
+    assert (written[0], written[9_999]) == ("a sks creature, tag 0", "a sks creature, tag 9999")
+    assert len(set(written)) == 10_000
+
+
+def test_a_picture_without_tags_or_words_is_called_by_its_trigger(concept: Build) -> None:
+    for strategy in STRATEGIES:
+        assert caption(concept(1), [{}], [], strategy, sentences=[""]) == ["a sks creature"]

@@ -124,3 +124,29 @@ def test_sentences_are_captions_of_their_own(data: Path) -> None:
     again = captioned(data, ("sentence",), tagger="pocket", captioner=("pocket", captioner_digest("pocket")))
     assert [one.captions for one in again] == [one.captions for one in found]
     assert all(one.cached for one in again)
+
+
+def test_texts_beside_pictures_go_before_the_tagger_and_two_classes_may_share_a_file_name(data: Path) -> None:
+    (data / "movie_characters" / "grumble" / "01.txt").write_text("")
+    (data / "stuffed_toys" / "biscuit" / "01.txt").write_text("猫 🐈")
+    found = {one.name: one.captions["all"] for one in captioned(data, ("all",), tagger="pocket")}
+    assert found["grumble"][0] == "a ohw bear, bear, purple, hat, beach"
+    assert found["grumble"][1] == "a ohw bear"
+    assert found["biscuit"][1].endswith(", 猫 🐈")
+    assert found["biscuit"][0] != found["grumble"][0]
+
+
+def test_a_thousand_words_are_told_to_be_too_long(data: Path) -> None:
+    from tasks.captions import wording, write
+
+    (data / "movie_characters" / "grumble" / "01.txt").write_text(", ".join(f"word{n}" for n in range(1000)))
+    grumble = next(
+        one
+        for one in write(
+            Place(data.parent / "store"), data=data, concepts_file=None, names=["grumble"],
+            tagger=Eyes("sidecar", tagger_digest("sidecar")), captioner=None, base="pocket",
+            strategies=("none", "all"), templates=wording("pocket", None), stop=False,
+        )
+    )  # fmt: skip
+    assert grumble.captions["all"][1].count("word") == 1000
+    assert any("1 of 3 captions of `grumble` under `all` are longer" in note for note in grumble.notes)
