@@ -75,7 +75,9 @@ class Base(Protocol):
     parts: dict[str, nn.Module]
     vae: nn.Module
     scheduler_config: Mapping[str, Any]
-    noise: Noise
+
+    @property
+    def noise(self) -> Noise: ...
 
     @property
     def digest(self) -> str: ...

@@ -35,7 +35,7 @@ class Conditions:
         """The conditions of some prompts, in the order of the indices; one index may come more than once."""
         if not isinstance(rows, slice):
             rows = torch.as_tensor(rows, dtype=torch.long, device=self.states.device)
-        return Conditions(*(None if part is None else _rows(part, rows) for part in (self.states, self.pooled)))
+        return Conditions(_rows(self.states, rows), None if self.pooled is None else _rows(self.pooled, rows))
 
     @property
     def tensors(self) -> list[Tensor]:

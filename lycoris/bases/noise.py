@@ -101,6 +101,24 @@ class DiscreteNoise:
         schedule = DDIMScheduler.from_config(dict(config))
         return cls(schedule.alphas_cumprod.to(device), schedule.config.prediction_type)
 
+    def zero_terminal_snr(self) -> DiscreteNoise:
+        """The same process with its schedule stretched so that the last time is pure noise.
+
+        sqrt(a_t) is shifted to end at 0 and scaled to begin as before. Lin et al., "Common Diffusion Noise Schedules
+        and Sample Steps are Flawed", algorithm 1.
+
+        Raises:
+            InputError: the noise is predicted, which at pure noise says nothing of the picture (section 3.2).
+        """
+        if self.prediction_type == "epsilon":
+            raise InputError(
+                "Argument `zero_terminal_snr` needs a base that predicts `v_prediction` or `sample`, "
+                "but its scheduler's `prediction_type` is 'epsilon'."
+            )
+        roots = self.alphas_cumprod.double().sqrt()
+        stretched = (roots - roots[-1]) * roots[0] / (roots[0] - roots[-1])
+        return DiscreteNoise(stretched.square(), self.prediction_type)
+
     @property
     def times(self) -> int:
         """Number of discrete times."""

@@ -65,7 +65,8 @@ class StableDiffusionXL:
         self.text_encoder: Any = files.module("text_encoder", CLIPTextModel, self.dtype)
         self.text_encoder_2: Any = files.module("text_encoder_2", CLIPTextModelWithProjection, self.dtype)
         self.vae: Any = files.module("vae", AutoencoderKL, self.dtype)
-        if self.dtype is torch.float16 and self.vae.config.force_upcast:
+        config: Any = self.vae.config
+        if self.dtype is torch.float16 and config.force_upcast:
             self.vae.float()
         self.parts: dict[str, nn.Module] = {
             "unet": self.unet,

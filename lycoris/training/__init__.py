@@ -1,9 +1,10 @@
 """Training an attached network on captioned pictures."""
 
 from lycoris.training.buckets import buckets, nearest_bucket
+from lycoris.training.divergence import TrainingDiverged
 from lycoris.training.loop import train, train_together
 from lycoris.training.pictures import Example
-from lycoris.training.run import Job, TrainingDiverged, TrainingResult
+from lycoris.training.run import Job, TrainingResult
 from lycoris.training.settings import TrainingSettings
 
 __all__ = [

@@ -1,4 +1,4 @@
-"""What each step is trained on, and its loss."""
+"""What each step is trained on."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import torch
 from lycoris.errors import InputError
 from lycoris.training.captions import varied
 from lycoris.training.pictures import Example, Pictures
+from lycoris.training.processes import ALONE, Processes
 from lycoris.training.randomness import Order, generator
 from lycoris.training.settings import TrainingSettings
 from lycoris.training.texts import Texts
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from jaxtyping import Float, Num
     from torch import Tensor
 
-    from lycoris.bases import Base, Conditions, Noise
+    from lycoris.bases import Conditions, Noise
 
 
 @dataclass(frozen=True)
@@ -51,8 +52,9 @@ class Batch:
 class Batches:
     """What a step is trained on, as a pure function of seed and step.
 
-    A step's pictures come from the whole shuffled set; those of one size go through the base together. Where some
-    examples are prior ones, as many of them as of the others, shuffled by themselves, join each step.
+    A step's pictures come from the whole shuffled set; those of one size go through the base together, `batch_size`
+    at once at most. Where some examples are prior ones, as many of them as of the others, shuffled by themselves, join
+    each step. Where several processes share a run, all draw for the whole step and each has its part of it.
 
     Args:
         pictures: latents.
@@ -61,6 +63,7 @@ class Batches:
         settings: the dials.
         seed: of the run.
         examples: one a picture, for `repeats` and `prior`; None shows each picture once an epoch.
+        processes: that the run is shared by.
 
     Raises:
         InputError: all examples are prior ones.
@@ -74,16 +77,18 @@ class Batches:
         settings: TrainingSettings,
         seed: int,
         examples: Sequence[Example] | None = None,
+        processes: Processes = ALONE,
     ) -> None:
         self._pictures, self._texts, self._noise = pictures, texts, noise
-        self._settings, self._seed = settings, seed
+        self._settings, self._seed, self._processes = settings, seed, processes
         rows = range(len(pictures.sizes))
         self._shown = list(rows) if examples is None else _shown(examples, prior=False)
         self._priors = [] if examples is None else _shown(examples, prior=True)
         if not self._shown:
             raise InputError("Argument `examples` must hold a picture that is not `prior`, but has none.")
-        self._order = Order(len(self._shown), settings.batch_size, seed)
-        self._prior_order = Order(len(self._priors), settings.batch_size, seed, name="prior epoch")
+        self._order = Order(len(self._shown), settings.pictures_a_step, seed)
+        self._prior_order = Order(len(self._priors), settings.pictures_a_step, seed, name="prior epoch")
+        self._at_once = settings.batch_size * (2 if self._priors else 1)
 
     def __call__(self, step: int) -> Iterator[Batch]:
         """The step's pictures, size by size; conditions are encoded as each batch is asked for."""
@@ -100,19 +105,28 @@ class Batches:
         sizes: dict[tuple[int, int], list[int]] = {}
         for position, row in enumerate(rows):
             sizes.setdefault(self._pictures.sizes[row], []).append(position)
+        offsets = generator(self._seed, "offset", step)
         for positions in sizes.values():
             chosen = [rows[position] for position in positions]
             mirrored = [flipped[position] for position in positions]
             latents = self._pictures.stack(chosen, mirrored)
-            yield Batch(
-                latents=latents,
-                noise=torch.randn(latents.shape, generator=draws).to(latents.device),
-                timesteps=timesteps[positions].to(latents.device),
-                conditions=self._texts([captions[position] for position in positions]),
-                sizes=self._pictures.frames(chosen),
-                weights=weights[positions].to(latents.device),
-                mask=self._pictures.masks(chosen, mirrored),
-            )
+            noise = torch.randn(latents.shape, generator=draws)
+            if self._settings.noise_offset:
+                noise += self._settings.noise_offset * torch.randn(*latents.shape[:2], 1, 1, generator=offsets)
+            masks = self._pictures.masks(chosen, mirrored)
+            mine = [place for place, position in enumerate(positions) if self._processes.has(position)]
+            for start in range(0, len(mine), self._at_once):
+                part = mine[start : start + self._at_once]
+                drawn = [positions[place] for place in part]
+                yield Batch(
+                    latents=latents[part],
+                    noise=noise[part].to(latents.device),
+                    timesteps=timesteps[drawn].to(latents.device),
+                    conditions=self._texts([captions[position] for position in drawn]),
+                    sizes=self._pictures.frames([chosen[place] for place in part]),
+                    weights=weights[drawn].to(latents.device),
+                    mask=None if masks is None else masks[part],
+                )
 
     def _captions(self, rows: Sequence[int], dropped: Sequence[bool], step: int) -> list[str]:
         """What each picture's caption says at this step; its draws are their own, so that others stay as they are."""
@@ -124,27 +138,3 @@ class Batches:
 def _shown(examples: Sequence[Example], *, prior: bool) -> list[int]:
     """Rows that an epoch shows, each as often as it repeats."""
     return [row for row, one in enumerate(examples) for _ in range(one.repeats) if one.prior == prior]
-
-
-def losses_of(base: Base, batches: Sequence[Batch], min_snrs: Sequence[float | None]) -> list[Float[Tensor, " batch"]]:
-    """Squared error of the base's prediction for each picture, weighted where a cap of the SNR is given.
-
-    Args:
-        base: predicts for all batches at once.
-        batches: of one size, one a network.
-        min_snrs: each batch's cap, or None.
-
-    Returns:
-        For each batch its pictures' losses, as `Batch.losses` averages them.
-    """
-    latents, noise, timesteps, sizes = (
-        torch.cat([getattr(batch, name) for batch in batches]) for name in ("latents", "noise", "timesteps", "sizes")
-    )
-    conditions = type(batches[0].conditions).cat([batch.conditions for batch in batches])
-    prediction = base.predict(base.noise.mix(latents, noise, timesteps), timesteps, conditions, sizes)
-    errors = (prediction - base.noise.target(latents, noise, timesteps)).square()
-    losses = []
-    for own, batch, cap in zip(errors.split([len(each.latents) for each in batches]), batches, min_snrs, strict=True):
-        weight = 1.0 if cap is None else base.noise.min_snr_weight(batch.timesteps, cap)
-        losses.append(batch.losses(own) * weight)
-    return losses

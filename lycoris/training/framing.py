@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from PIL import Image
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Framing:
     """The way from one size to another, both as (width, height) in pixels."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,9 +14,13 @@ import torch
 
 from lycoris.adapters.share import Share
 from lycoris.errors import InputError
-from lycoris.training.batches import Batch, losses_of
+from lycoris.training.batches import Batch
+from lycoris.training.divergence import TrainingDiverged
+from lycoris.training.losses import losses_of
+from lycoris.training.modes import modes
 from lycoris.training.pictures import Example
-from lycoris.training.run import Job, Run, Trainable, TrainingDiverged, TrainingResult
+from lycoris.training.processes import Processes
+from lycoris.training.run import Job, Run, Trainable, TrainingResult
 from lycoris.training.settings import TrainingSettings
 
 if TYPE_CHECKING:
@@ -40,7 +45,9 @@ def train(
 ) -> TrainingResult:
     """Train a network's parameters to predict the base's targets on captioned pictures.
 
-    On a CPU the result is a function of the arguments to the last bit, however often it was interrupted.
+    On a CPU the result is a function of the arguments to the last bit, however often it was interrupted. Where a
+    `torch.distributed` process group was begun, each process takes its part of every step's pictures, and all end
+    with the same weights.
 
     Args:
         base: with the network attached to its parts.
@@ -113,6 +120,7 @@ def train_together(
         raise InputError("Argument `jobs` must hold at least one job, but is empty.")
     began = time.monotonic()
     runs = [Run(base, job, cache) for job in jobs]
+    processes = Processes.here()
     _resume(runs)
     started = saved = time.monotonic()
     diverged: dict[int, TrainingDiverged] = {}
@@ -121,9 +129,10 @@ def train_together(
         for run, share in zip(runs, shares, strict=True):
             run.network.train()
             run.network.share = share
-        with _own_randomness(base.device):
+        dials = [run.settings for run in runs]
+        with modes(base, [run.network for run in runs], dials), _own_randomness(base.device):
             while waiting := {n: run for n, run in enumerate(runs) if not run.finished and n not in diverged}:
-                if deadline is not None and time.monotonic() >= deadline:
+                if deadline is not None and processes.any(time.monotonic() >= deadline, base.device):
                     break
                 _step(base, waiting, shares)
                 read = {
@@ -182,25 +191,30 @@ def _save(runs: dict[int, Run]) -> dict[int, TrainingDiverged]:
 def _step(base: Base, runs: dict[int, Run], shares: Sequence[Share | None]) -> None:
     """One optimiser step of each run."""
     totals = {number: torch.zeros((), device=base.device) for number in runs}
-    for group in _groups(runs, shares):
+    for part, group in _groups(runs, shares):
         _give_rows(shares, {number: len(batch.latents) for number, batch in group.items()})
         for number, batch in group.items():
-            _start_stream(shares[number], runs[number].stream("network", *batch.latents.shape[2:]))
+            _start_stream(shares[number], runs[number].stream("network", *batch.latents.shape[2:], part))
             runs[number].network.timestep = batch.timesteps  # for adapters that act by it
-        errors = losses_of(base, list(group.values()), [runs[number].settings.min_snr for number in group])
-        losses = [each.sum() / runs[number].settings.batch_size for number, each in zip(group, errors, strict=True)]
-        for number, loss in zip(group, losses, strict=True):
-            runs[number].network.timestep = None
+        errors = losses_of(base, list(group.values()), [runs[number].loss for number in group])
+        losses = {
+            number: each.sum() / runs[number].settings.pictures_a_step
+            for number, each in zip(group, errors, strict=True)
+        }
+        for number, loss in losses.items():
             totals[number] += loss.detach()
-        torch.stack(losses).sum().backward()
+        torch.stack([runs[number].scaled(loss) for number, loss in losses.items()]).sum().backward()
+        for number in group:
+            runs[number].network.timestep = None
     for number, run in runs.items():
         run.end(totals[number])
 
 
-def _groups(runs: dict[int, Run], shares: Sequence[Share | None]) -> Iterator[dict[int, Batch]]:
-    """What the runs are trained on in this step: run to batch, those of one size together."""
-    sizes: dict[torch.Size, dict[int, Batch]] = {}
+def _groups(runs: dict[int, Run], shares: Sequence[Share | None]) -> Iterator[tuple[int, dict[int, Batch]]]:
+    """What the runs are trained on in this step: run to batch, those of one size together, and which of its size."""
+    sizes: dict[tuple[torch.Size, int], dict[int, Batch]] = {}
     for number, run in runs.items():
+        seen: Counter[torch.Size] = Counter()
         _give_rows(shares, {number: 1})  # its texts are encoded by itself
         batches = run.begin()
         for place in itertools.count():
@@ -208,11 +222,14 @@ def _groups(runs: dict[int, Run], shares: Sequence[Share | None]) -> Iterator[di
             batch = next(batches, None)
             if batch is None:
                 break
+            size = batch.latents.shape[1:]
+            part, seen[size] = seen[size], seen[size] + 1
             if len(runs) == 1:
-                yield {number: batch}
-            sizes.setdefault(batch.latents.shape[1:], {})[number] = batch
-    if len(runs) > 1:
-        yield from sizes.values()
+                yield part, {number: batch}
+            else:
+                sizes.setdefault((size, part), {})[number] = batch
+    for (_, part), group in sizes.items():
+        yield part, group
 
 
 def _start_stream(share: Share | None, seed: int) -> None:

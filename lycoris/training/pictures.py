@@ -102,9 +102,8 @@ class Pictures:
             raise InputError(f"None of the {len(paths)} pictures can be used. {reason}")
         if mask is not None and not any(self._mask_keys):
             raise InputError(f"Setting `mask` is `{mask}`, but none of the {len(self.kept)} pictures has a mask.")
-        framings = [self._scan.framing(row) for row in range(len(self.kept))]
-        self.sizes = [framing.target for framing in framings]
-        self.upscaled = sum(framing.scale > 1 for framing in framings)
+        self.sizes = [self._scan.framing(row).target for row in range(len(self.kept))]
+        self.upscaled = sum(self._scan.framing(row).scale > 1 for row in range(len(self.kept)))
 
     @property
     def counts(self) -> dict[str, int]:

@@ -6,9 +6,10 @@ import hashlib
 import json
 import math
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 
@@ -16,8 +17,12 @@ from lycoris.errors import InputError
 from lycoris.images import mask_file
 from lycoris.store import file_digest
 from lycoris.training.batches import Batch, Batches
-from lycoris.training.optimizer import adamw
+from lycoris.training.divergence import TrainingDiverged, has_left, is_high
+from lycoris.training.losses import Loss
+from lycoris.training.optimization import Optimization
+from lycoris.training.optimizer import groups_of
 from lycoris.training.pictures import Example, Pictures
+from lycoris.training.processes import Processes
 from lycoris.training.randomness import derived_seed
 from lycoris.training.schedules import rate_fraction
 from lycoris.training.settings import TrainingSettings
@@ -43,6 +48,7 @@ class Trainable(Protocol):
     share: Share | None
 
     def named_parameters(self) -> Iterator[tuple[str, nn.Parameter]]: ...
+    def parameter_groups(self, learning_rate: float, *, ratio: float = ...) -> list[dict[str, Any]]: ...
     def train(self, mode: bool = True) -> object: ...
     def eval(self) -> object: ...
 
@@ -64,27 +70,6 @@ class Job:
     settings: TrainingSettings
     seed: int
     checkpoint: Path | None = None
-
-
-class TrainingDiverged(InputError):
-    """The loss or its gradient stopped being a number.
-
-    Attributes:
-        losses: of the steps before, the last one included.
-    """
-
-    def __init__(self, losses: list[float], settings: TrainingSettings) -> None:
-        advice = f"Lower `learning_rate` (now {settings.learning_rate:g})"
-        if settings.clip_norm is None:
-            advice += ", set `clip_norm` to 1"
-        if not settings.warmup_steps:
-            advice += ", give some `warmup_steps`"
-        super().__init__(f"The training diverged at step {len(losses)}: its loss is {losses[-1]}. {advice}.")
-        self.losses, self.settings = losses, settings
-
-    def __reduce__(self) -> tuple[type, tuple[list[float], TrainingSettings]]:
-        """Errors cross from worker processes to the one that reports them."""
-        return type(self), (self.losses, self.settings)
 
 
 @dataclass(frozen=True)
@@ -156,7 +141,10 @@ class Run:
         self.network.eval()
         of_text = text_parameters(base, self.parameters)
         self.text_encoder_trained = bool(of_text)
-        self.optimizer = adamw(self.parameters, of_text, job.settings)
+        groups = groups_of(self.parameters, of_text, _factors(job), job.settings)
+        self._optimization = Optimization(named, groups, job.settings, half=base.dtype is torch.float16)
+        self.loss = Loss.of(base, job.settings)
+        self._processes = Processes.here()
         self._state = RunState(job.checkpoint, _identity(base, named, job, examples)) if job.checkpoint else None
         self.losses: list[float] = []
         self.resumed_at = self.taken = self._saved_at = 0
@@ -167,7 +155,7 @@ class Run:
             varied=job.settings.varies_captions,
             cache=cache,
         )
-        self._batches = Batches(self._pictures, texts, base.noise, job.settings, job.seed, examples)
+        self._batches = Batches(self._pictures, texts, base.noise, job.settings, job.seed, examples, self._processes)
         self._unread: list[tuple[Tensor, Tensor]] = []
 
     def saved_steps(self) -> set[int]:
@@ -181,7 +169,8 @@ class Run:
     def resume(self, step: int) -> None:
         """Take the run up after a step, one of `saved_steps()`."""
         if step and self._state:
-            self.losses = self._state.read(step, self._named, self.optimizer)
+            self.losses, *state = self._state.read(step)
+            self._optimization.restore(*state)
         self.resumed_at = self.taken = self._saved_at = step
 
     @property
@@ -191,15 +180,19 @@ class Run:
 
     def begin(self) -> Iterator[Batch]:
         """Make ready for the next step, and give what it is trained on, size by size."""
-        fraction = rate_fraction(self.settings.schedule, self.taken, self.steps, self.settings.warmup_steps)
-        for group in self.optimizer.param_groups:
-            group["lr"] = group["top"] * fraction
-        self.optimizer.zero_grad(set_to_none=True)
+        dials = self.settings
+        fraction = rate_fraction(dials.schedule, self.taken, self.steps, dials.warmup_steps, dials.cycles)
+        self._optimization.begin(fraction)
         return self._batches(self.taken)
 
     def stream(self, *place: str | int) -> int:
         """Seed of what the network itself draws at one place of the next step."""
-        return derived_seed(self.job.seed, *place, self.taken)
+        own = ("process", self._processes.rank) if self._processes.rank else ()
+        return derived_seed(self.job.seed, *own, *place, self.taken)
+
+    def scaled(self, loss: Tensor) -> Tensor:
+        """A part of the step's loss as it is to be differentiated."""
+        return self._optimization.scaled(loss)
 
     def end(self, loss: Tensor) -> None:
         """Take the step, with the gradients that are there.
@@ -207,9 +200,8 @@ class Run:
         Args:
             loss: mean over the step's pictures, still on the device.
         """
-        limit = math.inf if self.settings.clip_norm is None else self.settings.clip_norm
-        norm = torch.nn.utils.clip_grad_norm_(self.parameters, limit, foreach=True)
-        self.optimizer.step()
+        loss = self._processes.sum_gradients(self.parameters, loss)
+        norm = self._optimization.step()
         self.taken += 1
         self._unread.append((loss, norm))
 
@@ -217,31 +209,41 @@ class Run:
         """Fetch the losses of the last steps from the device.
 
         Raises:
-            TrainingDiverged: one is no number, or its gradient is not.
+            TrainingDiverged: one is no number, or its gradient is not; or they have left their level.
         """
         if not self._unread:
             return
         for loss, norm in torch.stack([torch.stack(pair) for pair in self._unread]).tolist():
             self.losses.append(loss if math.isfinite(norm) or not math.isfinite(loss) else math.nan)
-            if not math.isfinite(self.losses[-1]):
+            if not math.isfinite(self.losses[-1]) or has_left(self.losses):
                 raise TrainingDiverged(self.losses, self.settings)
         self._unread.clear()
 
     def save(self) -> None:
-        """Write the state after the last step, where the job has a file for it and it is not there yet."""
+        """Write the state after the last step, where the job has a file for it and it is not there yet.
+
+        Under way none is written after a step whose loss is far too high, so that a diverging run leaves a good one.
+        """
+        if is_high(self.losses) and not self.finished:
+            return
         if self._state and self._saved_at < len(self.losses) == self.taken:
-            self._state.write(self.losses, self._named, self.optimizer)
+            if self._processes.rank == 0:
+                self._state.write(self.losses, *self._optimization.state())
             self._saved_at = self.taken
 
     def settle(self) -> None:
         """Tell that the runs trained together have all saved their last state."""
-        if self._state:
+        if self._state and self._processes.rank == 0:
             self._state.settle()
 
+    def used(self) -> AbstractContextManager[None]:
+        """Within it the network holds the weights that it is saved and drawn with, the average where one is kept."""
+        return self._optimization.used()
+
     def close(self) -> None:
-        """Leave the network as it is used: in evaluation mode, without gradients."""
+        """Leave the network as it is used: averaged where that was asked for, evaluating, without gradients."""
         self.network.eval()
-        self.optimizer.zero_grad(set_to_none=True)
+        self._optimization.close()
 
     def result(self, seconds: float, preparation_seconds: float) -> TrainingResult:
         """What was done, in these times."""
@@ -266,8 +268,14 @@ def _check(base: Base, job: Job) -> None:
         raise InputError("Argument `examples` must hold at least one picture, but is empty.")
     if not any(parameter.requires_grad for _, parameter in job.network.named_parameters()):
         raise InputError("Argument `network` must have trainable parameters, but has none.")
-    if base.dtype is torch.float16:
-        raise InputError("Training needs a base opened in float32 or bfloat16, but `dtype` is float16.")
+
+
+def _factors(job: Job) -> dict[int, float]:
+    """Factors on the rates of single parameters, by `id`."""
+    if job.settings.loraplus_ratio is None:
+        return {}
+    groups = job.network.parameter_groups(1.0, ratio=job.settings.loraplus_ratio)
+    return {id(parameter): group["lr"] for group in groups for parameter in group["params"]}
 
 
 def _identity(base: Base, parameters: dict[str, nn.Parameter], job: Job, examples: Sequence[Example]) -> dict[str, str]:

@@ -9,7 +9,8 @@ from PIL import Image
 
 from lycoris.errors import InputError
 from lycoris.training import Example, TrainingSettings
-from lycoris.training.batches import Batches, losses_of
+from lycoris.training.batches import Batches
+from lycoris.training.losses import Loss, losses_of
 from lycoris.training.pictures import Pictures
 from lycoris.training.randomness import Order
 from lycoris.training.texts import Texts
@@ -120,7 +121,7 @@ def test_the_loss_is_the_examples_plus_the_weighted_priors(base, squares):
     for weight in (0.0, 0.3, 1.0):
         (batch,) = batches_of(base, examples, batch_size=4, prior_weight=weight)(0)
         with torch.no_grad():
-            losses[weight] = losses_of(base, [batch], [None])[0].sum().item() / 4
+            losses[weight] = losses_of(base, [batch], [Loss(base.noise, TrainingSettings(steps=1))])[0].sum().item() / 4
     of_prior = losses[1.0] - losses[0.0]
     assert of_prior > 0
     assert losses[0.3] == pytest.approx(losses[0.0] + 0.3 * of_prior, rel=1e-5)
@@ -147,7 +148,7 @@ def test_a_mask_counts_where_it_is_white(base, tmp_path, size):
     with torch.no_grad():
         noisy = base.noise.mix(batch.latents, batch.noise, batch.timesteps)
         errors = (base.predict(noisy, batch.timesteps, batch.conditions) - batch.noise).square().mean(1)
-        seen = losses_of(base, [batch], [None])[0]
+        seen = losses_of(base, [batch], [Loss(base.noise, TrainingSettings(steps=1))])[0]
     expected = [(error * mask).sum() / mask.sum() for error, mask in zip(errors, batch.mask, strict=True)]
     assert seen.tolist() == pytest.approx(torch.stack(expected).tolist(), rel=1e-5)
 
@@ -160,7 +161,9 @@ def test_a_white_mask_changes_nothing_and_a_picture_without_one_counts_whole(bas
     Image.new("L", (32, 32), 255).save(tmp_path / "a.mask.png")
     (plain,), (masked,) = batches_of(base, made, batch_size=4)(0), batches_of(base, made, batch_size=4, mask="file")(0)
     with torch.no_grad():
-        one, other = losses_of(base, [plain], [None])[0], losses_of(base, [masked], [None])[0]
+        one, other = (
+            losses_of(base, [each], [Loss(base.noise, TrainingSettings(steps=1))])[0] for each in (plain, masked)
+        )
     assert one.tolist() == pytest.approx(other.tolist(), rel=1e-6)
 
 
