@@ -40,6 +40,14 @@ Rank the adapters of a table of scores and say what each choice (algorithm, pres
 epoch) does to each metric: effects with intervals, trade-offs, correlations, SHAP values, as CSV files and one page.
 """
 
+STUDY_HELP = """\
+Run a study by name and answer its question: the effect of each level of one factor on each dimension in each category,
+paired, with intervals, and the pictures beside the numbers.
+
+  lycoris study captions --plan
+  lycoris study captions --set concepts=grumble,biscuit --set algorithms=lora --set seeds=0
+"""
+
 CAPTIONS_HELP = """\
 Tag every picture of a folder, write its caption under each strategy, and show them on one page: tags that belong to
 a class struck out, with the counts that decided, and the numbers of each class. Options of `lycoris run` count here,
@@ -94,6 +102,18 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change one option; repeatable")
     run.add_argument("--json", action="store_true", help="print the result as one JSON object, last line of stdout")
     run.set_defaults(command=_run)
+
+    study = commands.add_parser(
+        "study",
+        help="ask a question: run what answers it, and say what came out",
+        description=STUDY_HELP,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    study.add_argument("study", help="a name in studies/, or a YAML file like those")
+    study.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="an option of `lycoris run`")
+    study.add_argument("--plan", action="store_true", help="only say what would be done")
+    study.add_argument("--json", action="store_true", help="print the result as one JSON object, last line of stdout")
+    study.set_defaults(command=_study)
 
     convert = commands.add_parser("convert", help="rewrite an adapter file in another format, or as a plain LoRA")
     convert.add_argument("source", type=Path)
@@ -164,9 +184,18 @@ def _options() -> str:
 
 def _run(arguments: argparse.Namespace) -> int:
     from flows.experiment import read
+
+    result = _customized(read(arguments.experiment, tuple(arguments.set)))
+    if arguments.json:
+        sys.stdout.flush()
+        print(json.dumps(result, allow_nan=False, default=os.fspath))
+    return _status(result)
+
+
+def _customized(experiment: Experiment) -> dict[str, Any]:
+    """The main job, with a server for as long as it lasts."""
     from lycoris.store import KEPT, Store, is_full_disk
 
-    experiment = read(arguments.experiment, tuple(arguments.set))
     look_ahead(experiment)
     try:
         with prefect_server(experiment.output / "prefect"):
@@ -182,11 +211,33 @@ def _run(arguments: argparse.Namespace) -> int:
         if is_full_disk(error) or shutil.disk_usage(experiment.output).free < ROOM:
             raise InputError(f"The disk that holds `{experiment.output}` is full. {KEPT}") from error
         raise
-    failed = [adapter for adapter in result["adapters"] if adapter.get("error")]
+    return result
+
+
+def _status(result: dict[str, Any]) -> int:
+    return 1 if any(adapter.get("error") for adapter in result["adapters"]) else 0
+
+
+def _study(arguments: argparse.Namespace) -> int:
+    from flows.study import answer, plan, read_study
+    from lycoris import pocket
+    from lycoris.concepts import read_concepts
+
+    study = read_study(arguments.study, tuple(arguments.set))
+    if arguments.plan:
+        data = study.experiment.data
+        concepts = read_concepts(data if data.is_dir() else pocket.PICTURES, study.experiment.concepts_file)
+        print("\n".join(plan(study, len(study.experiment.chosen([concept.name for concept in concepts])))))
+        return 0
+    result = _customized(study.experiment)
+    command = " ".join(["lycoris", *sys.argv[1:]])
+    found = answer(study, study.experiment.output / study.experiment.name, command=command)
+    for line in [*found["sentences"], found["answer"]]:
+        print(line)
     if arguments.json:
         sys.stdout.flush()
-        print(json.dumps(result, allow_nan=False, default=os.fspath))
-    return 1 if failed else 0
+        print(json.dumps({**result, **found}, allow_nan=False, default=os.fspath))
+    return _status(result)
 
 
 def look_ahead(experiment: Experiment) -> None:

@@ -255,6 +255,15 @@ def read(file: Path | None, changes: tuple[str, ...] = ()) -> Experiment:
             raise InputError(f"The experiment file `{file}` is not readable YAML: {error}") from error
         if not isinstance(values, dict):
             raise InputError(f"The experiment file `{file}` must hold `name: value` lines.")
+    return parse(changed(values, changes))
+
+
+def changed(values: dict[str, Any], changes: tuple[str, ...]) -> dict[str, Any]:
+    """Values with ``key=value`` changes made to them, such as ``"images.trigger=4"``; the values are YAML.
+
+    Raises:
+        InputError: a change is no pair, or its key or value cannot be read.
+    """
     for change in changes:
         name, equals, text = change.partition("=")
         if not equals:
@@ -269,7 +278,7 @@ def read(file: Path | None, changes: tuple[str, ...] = ()) -> Experiment:
             target[last] = yaml.safe_load(text)
         except yaml.YAMLError as error:
             raise InputError(f"`--set {change}`: the value is not readable YAML.") from error
-    return parse(values)
+    return values
 
 
 def parse(values: dict[str, Any]) -> Experiment:

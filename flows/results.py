@@ -176,7 +176,7 @@ def table(outcome: Outcome, out: Path) -> Path:
     import pandas as pd
 
     rows = [
-        {**_described(cell), "run_id": one.tracked.run_id, **record}
+        {"category": one.concept.category, **_described(cell), "run_id": one.tracked.run_id, **record}
         for cell, one in outcome.cells.items()
         for record in one.scores.records
     ]

@@ -155,5 +155,10 @@ def _plain(tags: Sequence[str]) -> dict[str, str]:
 
 def _counts(tags: Tagged) -> tuple[Counter[str], dict[str, str]]:
     """How many pictures show each tag, and how the tagger writes it; each picture counts a tag once."""
-    names = {plain_tag(tag): tag for seen in tags for tag in seen}
-    return Counter(name for seen in tags for name in {plain_tag(tag) for tag in seen}), names
+    counts: Counter[str] = Counter()
+    names: dict[str, str] = {}
+    for seen in tags:
+        own = {plain_tag(tag): tag for tag in seen}
+        names.update(own)
+        counts.update(own.keys())
+    return counts, names

@@ -65,7 +65,7 @@ def render(sheets: Sequence[Sheet], out: Path, *, title: str, tagger: str, base:
     album = Album(side=min(SIDE, max(48, math.isqrt(PIXELS // max(1, count)))))
     places = {picture.path: album.add(picture.path) for sheet in sheets for picture in sheet.concept.pictures}
     pages = Environment(loader=FileSystemLoader(HERE), autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    pages.filters["coded"] = lambda text: Markup(re.sub(r"`([^`]*)`", r"<code>\1</code>", str(escape(text))))
+    pages.filters["coded"] = _coded
     pages.filters["number"] = number
     html = pages.get_template("page.html").render(
         title=title,
@@ -83,6 +83,11 @@ def render(sheets: Sequence[Sheet], out: Path, *, title: str, tagger: str, base:
         script=Markup((HERE / "page.js").read_text()),
     )
     return report.write_page(html, out)
+
+
+def _coded(text: object) -> Markup:
+    """A sentence in which what stands between backticks is code."""
+    return Markup(re.sub(r"`([^`]*)`", r"<code>\1</code>", str(escape(text))))
 
 
 def _removed(sheet: Sheet) -> dict[str | None, set[str]]:
