@@ -103,10 +103,10 @@ def _walls(study: Mapping[str, Any], concept: Mapping[str, Any], factor: str, al
     for one in own:
         rest = tuple((name, one.get(name)) for name in ("algorithm", "captions", "seed") if name != factor)
         groups.setdefault(rest, []).append(one)
-    first = min((dict(rest).get("seed") for rest in groups), default=None)
+    first = min((str(dict(rest).get("seed")) for rest in groups), default=None)
     walls = []
     for rest, members in groups.items():
-        if dict(rest).get("seed") != first or len(members) < 2:
+        if str(dict(rest).get("seed")) != first or len(members) < 2:
             continue
         said = [title(value) if name == "algorithm" else f"{name} {value}" for name, value in rest]
         base = next(
@@ -117,7 +117,9 @@ def _walls(study: Mapping[str, Any], concept: Mapping[str, Any], factor: str, al
             ),
             None,
         )
-        rows = [{"name": "base", "pictures": _pictures(base.get("drawings") or {}, album)}] if base else []
+        rows: list[dict[str, Any]] = (
+            [{"name": "base", "pictures": _pictures(base.get("drawings") or {}, album)}] if base else []
+        )
         rows += [{"name": one.get(factor), "pictures": _pictures(one["drawings"], album)} for one in members]
         walls.append({"name": f"{concept['name']}, {', '.join(said)}", "rows": rows, "prompts": _prompts(members[0])})
     return walls

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from jaxtyping import Float
 
-from lycoris.analysis.effects import comparisons
+from lycoris.analysis.effects import Comparison, comparisons
 from lycoris.analysis.measures import ALL
 from lycoris.analysis.ranking import Ranking, arm_of_rows, over_groups, with_means
 from lycoris.errors import InputError
@@ -18,6 +19,8 @@ COLUMNS = (
     *("category", "factor", "level", "against", "metric", "prompt_type", "encoder"),
     *("effect", "low", "high", "pairs", "concepts"),
 )
+FEWEST = 3
+"""With fewer pairs there is no interval: ranks are coarse, and two may well agree by chance."""
 EVERY = "all"
 """The category of a mean over all categories, each weighing the same."""
 
@@ -34,8 +37,8 @@ def by_category(ranking: Ranking, factor: str) -> pd.DataFrame:
         factor: of `lycoris.analysis.effects.FACTORS`.
 
     Returns:
-        `COLUMNS`; each comparison once, the level that stands first in the table against the later ones turned so
-        that `level` minus `against` is told. ``low`` and ``high`` are None where there is a single pair.
+        `COLUMNS`; each comparison once, as `level` minus `against`. ``low`` and ``high`` are None where there are
+        fewer than `FEWEST` pairs, or categories.
 
     Raises:
         InputError: no two runs of the table differ in this factor alone.
@@ -66,29 +69,34 @@ def by_category(ranking: Ranking, factor: str) -> pd.DataFrame:
 
 def _rows(
     ranking: Ranking,
-    one: object,
+    one: Comparison,
     gaps: Float[np.ndarray, "pairs measures"],
     categories: np.ndarray,
     concepts: np.ndarray,
 ) -> list[dict[str, object]]:
     rows = []
-    told = {"factor": one.factor, "level": one.level, "against": one.against}  # type: ignore[attr-defined]
+    told = {"factor": one.factor, "level": one.level, "against": one.against}
     for place, measure in enumerate(ranking.measures):
         named = {"metric": measure.metric, "prompt_type": measure.prompt_type, "encoder": measure.encoder}
         middles = []
         for category in sorted(set(categories)):
             own = categories == category
-            mean = over_groups(gaps[own, place], least=-1.0)
+            mean = _mean(gaps[own, place])
             if mean is None:
                 continue
             middles.append(mean["mean"])
             numbers = {"effect": mean["mean"], "low": mean["low"], "high": mean["high"], "pairs": mean["groups"]}
             rows.append({"category": category, **told, **named, **numbers, "concepts": len(set(concepts[own]))})
-        whole = over_groups(np.array(middles), least=-1.0) if len(middles) > 1 else None
+        whole = _mean(np.array(middles)) if len(middles) > 1 else None
         if whole is not None:
             numbers = {"effect": whole["mean"], "low": whole["low"], "high": whole["high"], "pairs": len(gaps)}
             rows.append({"category": EVERY, **told, **named, **numbers, "concepts": len(set(concepts))})
     return rows
+
+
+def _mean(values: Float[np.ndarray, " units"]) -> dict[str, Any] | None:
+    mean = over_groups(values, least=-1.0)
+    return mean if mean is None or mean["groups"] >= FEWEST else {**mean, "low": None, "high": None}
 
 
 def dimensions(effects: pd.DataFrame) -> pd.DataFrame:
@@ -109,13 +117,13 @@ def third_finding(effects: pd.DataFrame) -> dict[str, dict[str, bool | None]]:
         effects: of :func:`by_category` for captions.
 
     Returns:
-        category -> dimension -> whether the interval lies on the finding's side of 0 (True), on the other (False), or
-        holds it (None).
+        Of every category with intervals: dimension -> whether the interval lies on the finding's side of 0 (True), on
+        the other (False), or holds it (None).
     """
     found: dict[str, dict[str, bool | None]] = {}
     for row in dimensions(effects).to_dict("records"):
         levels = (row["level"], row["against"])
-        if set(levels) != {"none", "all"} or row["metric"] not in THIRD_FINDING or row["low"] is None:
+        if set(levels) != {"none", "all"} or row["metric"] not in THIRD_FINDING or pd.isna(row["low"]):
             continue
         sign = THIRD_FINDING[row["metric"]] * (1 if levels == ("none", "all") else -1)
         low, high = sorted((sign * row["low"], sign * row["high"]))
@@ -129,7 +137,7 @@ def sentences(effects: pd.DataFrame) -> list[str]:
     table = dimensions(effects)
     for (category, level, against), own in table.groupby(["category", "level", "against"], sort=False):
         parts = [
-            f"{row.metric} {row.effect:+.2f}" + ("" if row.low is None else f" [{row.low:+.2f}, {row.high:+.2f}]")
+            f"{row.metric} {row.effect:+.2f}" + ("" if pd.isna(row.low) else f" [{row.low:+.2f}, {row.high:+.2f}]")
             for row in own.itertuples()
         ]
         where = "all categories" if category == EVERY else category

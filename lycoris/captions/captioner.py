@@ -120,7 +120,7 @@ def told(seen: Mapping[str, float], categories: Mapping[str, str]) -> str:
     """
     from lycoris.pocket.vocabulary import Tags, sentence
 
-    kinds = {categories[tag]: tag for tag in reversed(seen)}
+    kinds = {categories[tag]: tag for tag in reversed(list(seen))}
     style = kinds.get("style")
     return sentence(
         Tags(
