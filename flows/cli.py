@@ -7,11 +7,14 @@ import json
 import os
 import shutil
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from flows import captions_command, data, refresh_command, registry, serving, study_command
 from flows.server import prefect_server, quieten
 from lycoris.errors import InputError, unknown
+from lycoris.redaction import printable, redacted
 
 if TYPE_CHECKING:
     from flows.experiment import Experiment
@@ -40,23 +43,6 @@ Rank the adapters of a table of scores and say what each choice (algorithm, pres
 epoch) does to each metric: effects with intervals, trade-offs, correlations, SHAP values, as CSV files and one page.
 """
 
-STUDY_HELP = """\
-Run a study by name and answer its question: the effect of each level of one factor on each dimension in each category,
-paired, with intervals, and the pictures beside the numbers.
-
-  lycoris study captions --plan
-  lycoris study captions --set concepts=grumble,biscuit --set algorithms=lora --set seeds=0
-"""
-
-CAPTIONS_HELP = """\
-Tag every picture of a folder, write its caption under each strategy, and show them on one page: tags that belong to
-a class struck out, with the counts that decided, and the numbers of each class. Options of `lycoris run` count here,
-too: tagger, thresholds, vocabulary, captioner, captions, concepts, concepts_file, base, templates, output.
-
-  lycoris captions my-photos
-  lycoris captions my-photos --set tagger=SmilingWolf/wd-vit-tagger-v3 --set captions=all,adjusted,sentence --write
-"""
-
 ROOM = 2**20
 """Bytes: a disk with less than this is full."""
 
@@ -75,7 +61,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         return arguments.command(arguments)
     except InputError as error:
-        print(f"lycoris: {error}", file=sys.stderr)
+        print(f"lycoris: {printable(redacted(str(error)))}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print(
@@ -101,19 +87,15 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("experiment", nargs="?", type=Path, help="a YAML file of options (see below)")
     run.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change one option; repeatable")
     run.add_argument("--json", action="store_true", help="print the result as one JSON object, last line of stdout")
+    run.add_argument("--data-rev", metavar="REV", help="on the data of an earlier git revision or version")
     run.set_defaults(command=_run)
 
-    study = commands.add_parser(
-        "study",
-        help="ask a question: run what answers it, and say what came out",
-        description=STUDY_HELP,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    study.add_argument("study", help="a name in studies/, or a YAML file like those")
-    study.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="an option of `lycoris run`")
-    study.add_argument("--plan", action="store_true", help="only say what would be done")
-    study.add_argument("--json", action="store_true", help="print the result as one JSON object, last line of stdout")
-    study.set_defaults(command=_study)
+    captions_command.add(commands)
+    study_command.add(commands)
+    refresh_command.add(commands)
+    data.add(commands)
+    registry.add(commands)
+    serving.add(commands)
 
     convert = commands.add_parser("convert", help="rewrite an adapter file in another format, or as a plain LoRA")
     convert.add_argument("source", type=Path)
@@ -133,19 +115,6 @@ def _parser() -> argparse.ArgumentParser:
     analyze.add_argument("--json", action="store_true", help="print the result as one JSON object, last line of stdout")
     analyze.set_defaults(command=_analyze)
 
-    captions = commands.add_parser(
-        "captions",
-        help="look at the captions of a folder of pictures, and correct them",
-        description=CAPTIONS_HELP,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    captions.add_argument("data", type=Path, help="folder <category>/<class>/[<subclass>/]image")
-    captions.add_argument("--out", type=Path, help="the page; default: runs/captions/<folder>.html")
-    captions.add_argument("--write", action="store_true", help="write the tags beside pictures that have none there")
-    captions.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="an option of `lycoris run`")
-    captions.add_argument("--json", action="store_true", help="print everything as one JSON object, last line")
-    captions.set_defaults(command=_captions)
-
     extract = commands.add_parser("extract", help="make an adapter file of what tuning changed in a model")
     extract.add_argument("base", help="folder or name of the model before")
     extract.add_argument("tuned", help="and after")
@@ -163,16 +132,16 @@ def _parser() -> argparse.ArgumentParser:
 
 def _options() -> str:
     """The experiment's options, a line each, from the record itself."""
-    from flows.experiment import Experiment, Images, Sampling
+    from flows.experiment import GROUPS, Experiment
 
     lines = []
 
     def add(prefix: str, model: Any) -> None:
         for name, field in model.model_fields.items():
-            if name in ("images", "sampling"):
-                add(f"{name}.", {"images": Images, "sampling": Sampling}[name])
+            if name in GROUPS:
+                add(f"{name}.", GROUPS[name])
                 continue
-            default = field.default
+            default = None if field.is_required() else field.default
             if name == "algorithms":
                 default = [entry.algorithm for entry in default]
             shown = ",".join(map(str, default)) if isinstance(default, tuple | list) else str(default)
@@ -185,24 +154,35 @@ def _options() -> str:
 def _run(arguments: argparse.Namespace) -> int:
     from flows.experiment import read
 
-    result = _customized(read(arguments.experiment, tuple(arguments.set)))
+    chosen = () if arguments.data_rev is None else (f"data_rev={json.dumps(arguments.data_rev)}",)
+    experiment = read(arguments.experiment, (*arguments.set, *chosen))
+
+    def work() -> dict[str, Any]:
+        from flows.customize import customize_with, workers
+
+        return customize_with(workers(experiment))(experiment)
+
+    result = served(experiment, work)
+    failed = [adapter for adapter in result["adapters"] if adapter.get("error")]
     if arguments.json:
         sys.stdout.flush()
         print(json.dumps(result, allow_nan=False, default=os.fspath))
-    return _status(result)
+    return 1 if failed else 0
 
 
-def _customized(experiment: Experiment) -> dict[str, Any]:
-    """The main job, with a server for as long as it lasts."""
+def served(experiment: Experiment, work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """Do the work of a flow with a Prefect server beside it.
+
+    Raises:
+        InputError: something that was given is wrong, or a disk is full.
+    """
     from lycoris.store import KEPT, Store, is_full_disk
 
     look_ahead(experiment)
     try:
         with prefect_server(experiment.output / "prefect"):
-            from flows.customize import customize_with, workers
-
             try:
-                result = customize_with(workers(experiment))(experiment)
+                return work()
             finally:
                 Store(experiment.output / "store").sweep()
     except InputError:
@@ -211,33 +191,6 @@ def _customized(experiment: Experiment) -> dict[str, Any]:
         if is_full_disk(error) or shutil.disk_usage(experiment.output).free < ROOM:
             raise InputError(f"The disk that holds `{experiment.output}` is full. {KEPT}") from error
         raise
-    return result
-
-
-def _status(result: dict[str, Any]) -> int:
-    return 1 if any(adapter.get("error") for adapter in result["adapters"]) else 0
-
-
-def _study(arguments: argparse.Namespace) -> int:
-    from flows.study import answer, plan, read_study
-    from lycoris import pocket
-    from lycoris.concepts import read_concepts
-
-    study = read_study(arguments.study, tuple(arguments.set))
-    if arguments.plan:
-        data = study.experiment.data
-        concepts = read_concepts(data if data.is_dir() else pocket.PICTURES, study.experiment.concepts_file)
-        print("\n".join(plan(study, len(study.experiment.chosen([concept.name for concept in concepts])))))
-        return 0
-    result = _customized(study.experiment)
-    command = " ".join(["lycoris", *sys.argv[1:]])
-    found = answer(study, study.experiment.output / study.experiment.name, command=command)
-    for line in [*found["sentences"], found["answer"]]:
-        print(line)
-    if arguments.json:
-        sys.stdout.flush()
-        print(json.dumps({**result, **found}, allow_nan=False, default=os.fspath))
-    return _status(result)
 
 
 def look_ahead(experiment: Experiment) -> None:
@@ -252,11 +205,14 @@ def look_ahead(experiment: Experiment) -> None:
     from lycoris.captions import captioner_digest, default_templates, read_templates, tagger_digest
     from lycoris.concepts import read_concepts
     from lycoris.encoders.source import locate
+    from tasks.revisions import resolve, versions_of
 
-    shipped = experiment.data == Path("data") and (Path(__file__).parent.parent / "data.dvc").is_file()
-    if not experiment.data.is_dir() and not shipped:
+    project = versions_of(experiment.data, Path(__file__).resolve().parent.parent)
+    if not experiment.data.is_dir() and project is None:
         raise InputError(f"There is no data folder `{experiment.data}`.")
-    if experiment.data.is_dir():
+    if experiment.data_rev is not None:
+        resolve(experiment.data_rev, project)
+    elif experiment.data.is_dir():
         found = read_concepts(experiment.data, experiment.concepts_file)
         experiment.chosen([concept.name for concept in found])
     bases.digest(experiment.base)
@@ -298,31 +254,13 @@ def _analyze(arguments: argparse.Namespace) -> int:
     from lycoris.analysis.analysis import last_line
     from lycoris.analysis.sentences import leading, sentences
 
-    command = " ".join(["lycoris", *sys.argv[1:]])
+    command = redacted(" ".join(["lycoris", *sys.argv[1:]]))
     found = analyze_file(arguments.metrics, arguments.configs, arguments.out, command=command)
     for line in [*found.notes, *sentences(found.effects), leading(found.leaders)]:
         print(line)
     print(arguments.out / "analysis.html", flush=True)
     if arguments.json:
         print(last_line(found))
-    return 0
-
-
-def _captions(arguments: argparse.Namespace) -> int:
-    from flows.captions import caption_folder
-    from flows.experiment import read
-
-    experiment = read(None, (*arguments.set, f"data={json.dumps(str(arguments.data))}"))
-    out = arguments.out or experiment.output / "captions" / f"{arguments.data.resolve().name}.html"
-    names = None if experiment.concepts == ("all",) else experiment.concepts
-    found = caption_folder(experiment, out, names=names, write_tags=arguments.write)
-    for note in found["notes"]:
-        print(f"note      {note}", file=sys.stderr)
-    if arguments.write:
-        print(f"{len(found['written'])} text files written", file=sys.stderr)
-    print(found["page"], flush=True)
-    if arguments.json:
-        print(json.dumps(found, allow_nan=False))
     return 0
 
 

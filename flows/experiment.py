@@ -9,12 +9,18 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
-from flows import recipes
+from flows import recipes, watching
 from flows.training import at_one_place, checked, merged
 from lycoris import pocket
 from lycoris.errors import InputError, unknown
+from lycoris.names import folder_name, is_text
+from lycoris.plain_yaml import read_yaml
+
+MOST = 10_000
+"""Pictures of one prompt type."""
+LAST_SEED = 2**62
 
 CaptionStrategy = Literal["none", "all", "adjusted", "sentence"]
 PromptType = Literal["train", "trigger", "alter", "style"]
@@ -26,9 +32,17 @@ marks that no tag knows, one a toy."""
 
 
 class Record(BaseModel):
-    """A frozen record that refuses names it does not know."""
+    """A frozen record that refuses names it does not know, texts that cannot be shown, and numbers that are none."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=(), allow_inf_nan=False)
+
+    @field_validator("*", mode="after")
+    @classmethod
+    def _shown(cls, value: Any) -> Any:
+        for each in value if isinstance(value, tuple) else (value,):
+            if isinstance(each, str | Path) and not is_text(str(each)):
+                raise ValueError("must be text without control characters")
+        return value
 
 
 class Adapter(Record):
@@ -53,6 +67,15 @@ class Adapter(Record):
             raise unknown("algorithm", name, [*ALGORITHMS, "native"])
         return name
 
+    @field_validator("preset")
+    @classmethod
+    def _preset(cls, name: str | None) -> str | None:
+        from lycoris.adapters.presets import PRESETS
+
+        if name is not None and name not in PRESETS:
+            raise unknown("preset", name, PRESETS)
+        return name
+
     @field_validator("training")
     @classmethod
     def _trainable(cls, given: dict[str, Any]) -> dict[str, Any]:
@@ -68,10 +91,10 @@ class Adapter(Record):
 class Images(Record):
     """How many pictures are drawn of each prompt type, by the adapter and again by the untouched base."""
 
-    train: int = Field(8, ge=0, description="prompts are the training captions")
-    trigger: int = Field(10, ge=0, description="the trigger alone")
-    alter: int = Field(20, ge=0, description="the concept in ten new situations")
-    style: int = Field(5, ge=0, description="the concept in five art styles")
+    train: int = Field(8, ge=0, le=MOST, description="prompts are the training captions")
+    trigger: int = Field(10, ge=0, le=MOST, description="the trigger alone")
+    alter: int = Field(20, ge=0, le=MOST, description="the concept in ten new situations")
+    style: int = Field(5, ge=0, le=MOST, description="the concept in five art styles")
 
     @model_validator(mode="after")
     def _some(self) -> Images:
@@ -89,7 +112,7 @@ class Sampling(Record):
     )
     steps: int | None = Field(None, ge=1, description="default: 25, on the pocket 14")
     guidance: float = Field(7.0, ge=1)
-    seed: int = Field(1000, ge=0, description="of the first picture of each prompt type; the n-th adds n")
+    seed: int = Field(1000, ge=0, le=LAST_SEED, description="of the first picture of each prompt type; the n-th adds n")
     batch_size: int = Field(16, ge=1)
 
 
@@ -98,6 +121,7 @@ class Experiment(Record):
 
     name: str = Field("pocket", min_length=1, max_length=80, description="the study's name in MLflow")
     data: Path = Field(Path("data"), description="folder <category>/<class>/[<subclass>/]image")
+    data_rev: str | None = Field(None, description="an earlier data version: a git revision or its hash")
     concepts_file: Path | None = Field(None, description="default: concepts.yaml in the data folder")
     concepts: tuple[str, ...] | None = Field(None, description="class names, or all; default: see `DEFAULT_CONCEPTS`")
     base: str = Field("pocket", description="pocket, a diffusers folder, a .safetensors file, or a hub name")
@@ -108,7 +132,9 @@ class Experiment(Record):
     captions: tuple[CaptionStrategy, ...] = Field(
         ("none", "all", "adjusted"), description="of lycoris.captions.STRATEGIES"
     )
-    seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field((0,), description="one adapter is trained for each")
+    seeds: tuple[Annotated[int, Field(ge=0, le=LAST_SEED)], ...] = Field(
+        (0,), description="one adapter is trained for each"
+    )
     tagger: str = Field("pocket", description="pocket, sidecar, a folder, or a hub name")
     thresholds: dict[str, float] | None = Field(None, description="tag category: least confidence; default: .35, .85")
     vocabulary: Path | None = Field(None, description="file of tags, for a CLIP or SigLIP as tagger")
@@ -118,22 +144,50 @@ class Experiment(Record):
     style_encoder: str = Field("vgg", description="for the style losses")
     steps: int | None = Field(None, ge=1, description="training steps; default: the base's recipe")
     batch_size: int | None = Field(None, ge=1, description="pictures a training step; default: the recipe")
+    hold_out: float = Field(
+        0, ge=0, description="pictures of each concept never trained on: a number, or a part below 1"
+    )
     training: dict[str, Any] = Field({}, description="any setting of docs/training.md, such as {flip: true}")
+    checkpoints: tuple[Annotated[int, Field(ge=1)], ...] = Field(
+        (), description="epochs (steps, where the length is in steps) after which the adapter is drawn and scored too"
+    )
+    validation: watching.Validation | None = None
+    samples: watching.Samples | None = None
     images: Images = Images()
     sampling: Sampling = Sampling()
     output: Path = Field(Path("runs"), description="where everything is kept")
-    workers: int | None = Field(None, ge=1, description="processes; default: one a core, one on a GPU")
+    workers: int | None = Field(None, ge=1, le=1024, description="processes; default: one a core, one on a GPU")
 
-    @field_validator("algorithms", mode="before")
+    @field_validator("algorithms", mode="before", json_schema_input_type=str | tuple[str | Adapter, ...])
     @classmethod
     def _names(cls, value: Any) -> Any:
         value = _listed(value)
         return [{"algorithm": entry} if isinstance(entry, str) else entry for entry in value]
 
-    @field_validator("captions", "concepts", "seeds", "encoders", mode="before")
+    @field_validator("captions", "concepts", "seeds", "encoders", "checkpoints", mode="before")
     @classmethod
     def _lists(cls, value: Any) -> Any:
         return value if value is None else _listed(value)
+
+    @field_validator("validation", "samples", mode="before")
+    @classmethod
+    def _one_number(cls, value: Any, field: ValidationInfo) -> Any:
+        """`validation=2` holds out two pictures, `samples=5` draws every five epochs."""
+        name = "hold_out" if field.field_name == "validation" else "every"
+        return {name: value} if isinstance(value, int | float) and not isinstance(value, bool) else value
+
+    @field_validator("name")
+    @classmethod
+    def _folder(cls, name: str) -> str:
+        folder_name("Option `name`", name)
+        return name
+
+    @field_validator("hold_out")
+    @classmethod
+    def _whole(cls, value: float) -> float:
+        if value >= 1 and value != int(value):
+            raise ValueError("must be a part below 1 or a whole number")
+        return value
 
     @field_validator("training")
     @classmethod
@@ -151,12 +205,22 @@ class Experiment(Record):
 
     @model_validator(mode="after")
     def _distinct(self) -> Experiment:
-        for name in ("algorithms", "captions", "seeds", "encoders"):
+        for name in ("algorithms", "captions", "seeds", "encoders", "checkpoints"):
             values = getattr(self, name)
-            if not values:
+            if not values and name != "checkpoints":
                 raise ValueError(f"`{name}` is empty: name at least one")
             if len({str(value) for value in values}) < len(values):
                 raise ValueError(f"`{name}` names something twice")
+        return self
+
+    @model_validator(mode="after")
+    def _within(self) -> Experiment:
+        for adapter in self.algorithms if self.checkpoints else ():
+            training = self.settings(adapter)["training"]
+            length, last = watching.length(training), max(self.checkpoints)
+            if last > length:
+                unit = watching.unit(training)
+                raise ValueError(f"`checkpoints` has {last}, but `{adapter.label}` is trained for {length:g} {unit}s")
         return self
 
     def chosen(self, names: Sequence[str]) -> tuple[str, ...]:
@@ -228,6 +292,15 @@ def _compact(value: Any) -> str:
     return ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
 
 
+GROUPS: dict[str, type[BaseModel]] = {
+    "validation": watching.Validation,
+    "samples": watching.Samples,
+    "images": Images,
+    "sampling": Sampling,
+}
+"""Options of an experiment that hold options of their own."""
+
+
 def _listed(value: Any) -> Any:
     """`--set seeds=1` and `--set algorithms=lora,lokr` mean lists."""
     if isinstance(value, str):
@@ -248,10 +321,10 @@ def read(file: Path | None, changes: tuple[str, ...] = ()) -> Experiment:
     values: dict[str, Any] = {}
     if file is not None:
         try:
-            values = yaml.safe_load(Path(file).read_text(encoding="utf-8")) or {}
+            values = read_yaml(Path(file).read_text(encoding="utf-8"), f"The experiment file `{file}`") or {}
         except OSError as error:
             raise InputError(f"The experiment file `{file}` cannot be read: {error.strerror}.") from error
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
+        except UnicodeDecodeError as error:
             raise InputError(f"The experiment file `{file}` is not readable YAML: {error}") from error
         if not isinstance(values, dict):
             raise InputError(f"The experiment file `{file}` must hold `name: value` lines.")
@@ -274,10 +347,7 @@ def changed(values: dict[str, Any], changes: tuple[str, ...]) -> dict[str, Any]:
             target = target.setdefault(parent, {})
             if not isinstance(target, dict):
                 raise InputError(f"`--set {change}`: `{parent}` is no group of options.")
-        try:
-            target[last] = yaml.safe_load(text)
-        except yaml.YAMLError as error:
-            raise InputError(f"`--set {change}`: the value is not readable YAML.") from error
+        target[last] = read_yaml(text, f"`--set {change}`: the value")
     return values
 
 
@@ -300,21 +370,31 @@ def _told(error: ValidationError) -> str:
             allowed = [part.strip("' ") for part in fault["ctx"]["expected"].replace(" or ", ", ").split(",")]
             near = difflib.get_close_matches(str(fault["input"]), allowed, n=1)
             hint = f" Did you mean `{near[0]}`?" if near else ""
-            lines.append(f"Option `{where}` must be one of {', '.join(allowed)}, but got `{fault['input']}`.{hint}")
+            lines.append(
+                f"Option `{where}` must be one of {', '.join(allowed)}, but got `{_short(fault['input'])}`.{hint}"
+            )
         elif isinstance(fault.get("ctx", {}).get("error"), InputError):
             lines.append(str(fault["ctx"]["error"]))
         else:
             message = fault["msg"].removeprefix("Value error, ")
             given = fault["input"]
-            shown = "" if isinstance(given, dict | Experiment | Images) else f", but got `{given}`"
+            shown = "" if isinstance(given, dict | Experiment | Images) else f", but got `{_short(given)}`"
             lines.append(f"Option `{where}`: {message}{shown}.".replace("..", ".") if where else f"{message}.")
     return "\n".join(dict.fromkeys(lines))
+
+
+def _short(given: Any) -> str:
+    try:
+        text = str(given)
+    except ValueError:  # Python writes no number of more than some thousand digits
+        return "a very large number"
+    return text if len(text) <= 200 else f"{text[:200]}..."
 
 
 def _fields(place: tuple[Any, ...]) -> list[str]:
     model: type[BaseModel] = Experiment
     for part in place:
-        model = {"images": Images, "sampling": Sampling, "algorithms": Adapter}.get(str(part), model)
+        model = Adapter if part == "algorithms" else GROUPS.get(str(part), model)
     return list(model.model_fields)
 
 

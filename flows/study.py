@@ -8,11 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from flows.experiment import Experiment, changed, count, parse
 from lycoris.analysis.effects import FACTORS
 from lycoris.errors import InputError, unknown
+from lycoris.plain_yaml import read_yaml
 
 STUDIES = Path(__file__).resolve().parent.parent / "studies"
 _FIELDS = ("question", "factor", "experiment")
@@ -54,9 +53,9 @@ def read_study(source: str, changes: tuple[str, ...] = ()) -> Study:
     if not file.is_file():
         raise unknown("study", source, names())
     try:
-        found = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
-        raise InputError(f"The study file `{file}` is not readable YAML: {error}") from error
+        found = read_yaml(file.read_text(encoding="utf-8"), f"The study file `{file}`")
+    except (UnicodeDecodeError, OSError) as error:
+        raise InputError(f"The study file `{file}` cannot be read: {error}") from error
     if not isinstance(found, dict):
         raise InputError(f"The study file `{file}` must hold {', '.join(_FIELDS)}.")
     for name in found:

@@ -1,10 +1,12 @@
 """Five questions about a tuned model, each answered in numbers beside its base: fidelity, controllability,
 diversity, preservation, quality.
 
-`encode` turns pictures into features, once; `compare` turns features into scores; `score` does both.
+`encode` turns pictures into features, once; `compare` turns features into scores; `score` does both;
+`contest` holds two tuned models against each other.
 """
 
 from lycoris.metrics.compare import Score, compare, score
+from lycoris.metrics.contest import contest
 from lycoris.metrics.features import (
     Condition,
     Drawings,
@@ -25,6 +27,7 @@ __all__ = [
     "Metric",
     "Score",
     "compare",
+    "contest",
     "describe",
     "encode",
     "encode_references",

@@ -14,6 +14,7 @@ import torch
 
 from lycoris.adapters.share import Share
 from lycoris.errors import InputError
+from lycoris.training.bands import BANDS, band_sums
 from lycoris.training.batches import Batch
 from lycoris.training.divergence import TrainingDiverged
 from lycoris.training.losses import losses_of
@@ -22,6 +23,7 @@ from lycoris.training.pictures import Example
 from lycoris.training.processes import Processes
 from lycoris.training.run import Job, Run, Trainable, TrainingResult
 from lycoris.training.settings import TrainingSettings
+from lycoris.training.watching import Look
 
 if TYPE_CHECKING:
     from lycoris.bases import Base
@@ -42,6 +44,7 @@ def train(
     checkpoint: Path | None = None,
     checkpoint_seconds: float = 30.0,
     cache: Path | None = None,
+    looks: Sequence[Look] = (),
 ) -> TrainingResult:
     """Train a network's parameters to predict the base's targets on captioned pictures.
 
@@ -62,9 +65,10 @@ def train(
         checkpoint_seconds: least time between two writings.
         cache: folder for latents and for conditions of captions, shared between runs; without one they are held in
             memory.
+        looks: what is to be looked at on the way, by the first of several processes; the result does not depend on it.
 
     Returns:
-        Losses, counts and times.
+        Losses, what was seen, counts and times.
 
     Raises:
         InputError: no pictures, or none that can be used; nothing to train; or a state of another run.
@@ -77,7 +81,7 @@ def train(
 
     (done,) = train_together(
         base,
-        [Job(network, examples, settings, seed, checkpoint)],
+        [Job(network, examples, settings, seed, checkpoint, looks)],
         progress=tell,
         deadline=deadline,
         checkpoint_seconds=checkpoint_seconds,
@@ -124,6 +128,7 @@ def train_together(
     _resume(runs)
     started = saved = time.monotonic()
     diverged: dict[int, TrainingDiverged] = {}
+    looked = 0.0
     shares = [Share() for _ in runs] if len(runs) > 1 else [None]
     try:
         for run, share in zip(runs, shares, strict=True):
@@ -131,6 +136,7 @@ def train_together(
             run.network.share = share
         dials = [run.settings for run in runs]
         with modes(base, [run.network for run in runs], dials), _own_randomness(base.device):
+            looked += _look(base, {number: run for number, run in enumerate(runs) if run.taken == 0}, shares)
             while waiting := {n: run for n, run in enumerate(runs) if not run.finished and n not in diverged}:
                 if deadline is not None and processes.any(time.monotonic() >= deadline, base.device):
                     break
@@ -138,9 +144,10 @@ def train_together(
                 read = {
                     number: run
                     for number, run in waiting.items()
-                    if base.device.type == "cpu" or run.taken % LOOK_EVERY == 0 or run.finished
+                    if base.device.type == "cpu" or run.taken % LOOK_EVERY == 0 or run.finished or run.due
                 }
                 diverged |= _read_losses(read)
+                looked += _look(base, {number: run for number, run in read.items() if number not in diverged}, shares)
                 if time.monotonic() - saved >= checkpoint_seconds or any(run.finished for run in waiting.values()):
                     diverged |= _save({number: run for number, run in waiting.items() if number not in diverged})
                     saved = time.monotonic()
@@ -152,7 +159,7 @@ def train_together(
         for run in runs:
             run.network.share = None
             run.close()
-    seconds, preparation = time.monotonic() - started, started - began
+    seconds, preparation = time.monotonic() - started - looked, started - began
     return [diverged.get(number) or run.result(seconds, preparation) for number, run in enumerate(runs)]
 
 
@@ -188,9 +195,22 @@ def _save(runs: dict[int, Run]) -> dict[int, TrainingDiverged]:
     return lost
 
 
+@torch.no_grad()
+def _look(base: Base, runs: dict[int, Run], shares: Sequence[Share | None]) -> float:
+    """Look at what is due in each run, its network acting alone; how long it took, in seconds."""
+    began = time.monotonic()
+    for number, run in runs.items():
+        if run.due:
+            _give_rows(shares, {number: 1})  # of one: all of whatever batch a look makes
+            with _own_randomness(base.device):
+                run.look()
+    return time.monotonic() - began
+
+
 def _step(base: Base, runs: dict[int, Run], shares: Sequence[Share | None]) -> None:
     """One optimiser step of each run."""
     totals = {number: torch.zeros((), device=base.device) for number in runs}
+    sums = {number: torch.zeros(2, len(BANDS), device=base.device) for number in runs}
     for part, group in _groups(runs, shares):
         _give_rows(shares, {number: len(batch.latents) for number, batch in group.items()})
         for number, batch in group.items():
@@ -201,13 +221,14 @@ def _step(base: Base, runs: dict[int, Run], shares: Sequence[Share | None]) -> N
             number: each.sum() / runs[number].settings.pictures_a_step
             for number, each in zip(group, errors, strict=True)
         }
-        for number, loss in losses.items():
-            totals[number] += loss.detach()
+        for (number, batch), own in zip(group.items(), errors, strict=True):
+            totals[number] += losses[number].detach()
+            sums[number] += band_sums(runs[number].loss.noise.fraction(batch.timesteps), own)
         torch.stack([runs[number].scaled(loss) for number, loss in losses.items()]).sum().backward()
         for number in group:
             runs[number].network.timestep = None
     for number, run in runs.items():
-        run.end(totals[number])
+        run.end(totals[number], sums[number])
 
 
 def _groups(runs: dict[int, Run], shares: Sequence[Share | None]) -> Iterator[tuple[int, dict[int, Batch]]]:

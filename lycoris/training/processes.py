@@ -62,6 +62,14 @@ class Processes:
                 parameter.grad = gradient.copy_(part.view_as(parameter))
         return total.reshape(())
 
+    def sum(self, here: Tensor) -> Tensor:
+        """The sum of a tensor over all processes."""
+        if self.count == 1:
+            return here
+        whole = here.clone()
+        dist.all_reduce(whole)
+        return whole
+
     def any(self, here: bool, device: torch.device) -> bool:
         """Whether it is so in any process."""
         if self.count == 1:

@@ -24,12 +24,15 @@ from lycoris.training.optimizer import groups_of
 from lycoris.training.pictures import Example, Pictures
 from lycoris.training.processes import Processes
 from lycoris.training.randomness import derived_seed
+from lycoris.training.record import Record
 from lycoris.training.schedules import rate_fraction
 from lycoris.training.settings import TrainingSettings
 from lycoris.training.state import RunState
 from lycoris.training.texts import Texts, text_parameters
+from lycoris.training.watching import Look, Moment
 
 if TYPE_CHECKING:
+    from jaxtyping import Float
     from torch import Tensor, nn
 
     from lycoris.adapters.share import Share
@@ -63,6 +66,7 @@ class Job:
         settings: the dials.
         seed: of data order, times, noise and dropout.
         checkpoint: file of the run's state, taken up when there; None keeps none.
+        looks: what is to be looked at on the way; nothing that is trained depends on it.
     """
 
     network: Trainable
@@ -70,6 +74,7 @@ class Job:
     settings: TrainingSettings
     seed: int
     checkpoint: Path | None = None
+    looks: Sequence[Look] = ()
 
 
 @dataclass(frozen=True)
@@ -78,8 +83,11 @@ class TrainingResult:
 
     Attributes:
         losses: mean loss of each step's batch.
+        bands: the same by how noisy the pictures were: name of `BANDS` to a mean a step, None where none was so.
+        seen: what looks have found, in order: ``"count"``, ``"step"``, ``"epoch"`` and the look's own numbers.
         steps: steps done in all, those before a resumption included.
-        seconds: spent in steps by this call; of runs trained together, of all of them.
+        epochs: how often each picture was seen in them, on average.
+        seconds: spent in steps by this call, looks left out; of runs trained together, of all of them.
         preparation_seconds: spent on reading pictures and encoding.
         resumed_at: the step at which this call took up an earlier state; 0 for a fresh run.
         finished: whether all steps were done before the deadline.
@@ -92,7 +100,10 @@ class TrainingResult:
     """
 
     losses: list[float]
+    bands: dict[str, list[float | None]]
+    seen: list[dict[str, float]]
     steps: int
+    epochs: float
     seconds: float
     preparation_seconds: float
     resumed_at: int
@@ -115,7 +126,7 @@ class Run:
 
     Attributes:
         steps: of the whole run.
-        losses: mean loss of each step done, as far as they were read.
+        record: what was measured of the steps done, as far as it was read.
         taken: steps done, losses not yet read included.
         resumed_at: the step at which the run was taken up.
 
@@ -135,7 +146,8 @@ class Run:
             on_bad_picture=job.settings.on_bad_picture,
         )
         examples = [job.examples[row] for row in self._pictures.kept]
-        self.steps = job.settings.steps_for(sum(each.repeats for each in examples if not each.prior))
+        self._shown = sum(each.repeats for each in examples if not each.prior)
+        self.steps = job.settings.steps_for(self._shown)
         named = {name: each for name, each in job.network.named_parameters() if each.requires_grad}
         self._named, self.parameters = named, list(named.values())
         self.network.eval()
@@ -146,7 +158,7 @@ class Run:
         self.loss = Loss.of(base, job.settings)
         self._processes = Processes.here()
         self._state = RunState(job.checkpoint, _identity(base, named, job, examples)) if job.checkpoint else None
-        self.losses: list[float] = []
+        self.record = Record()
         self.resumed_at = self.taken = self._saved_at = 0
         texts = Texts(
             base,
@@ -156,7 +168,22 @@ class Run:
             cache=cache,
         )
         self._batches = Batches(self._pictures, texts, base.noise, job.settings, job.seed, examples, self._processes)
-        self._unread: list[tuple[Tensor, Tensor]] = []
+        self._unread: list[tuple[Tensor, Tensor, Tensor]] = []
+        self._moments = [
+            (look, moment) for look in job.looks for moment in look.when.moments(job.settings, self._shown)
+        ]
+
+    @property
+    def losses(self) -> list[float]:
+        """Mean loss of each step done, as far as they were read."""
+        return self.record.losses
+
+    @property
+    def due(self) -> list[tuple[Look, Moment]]:
+        """What is to be looked at before the next step; of several processes the first one looks."""
+        if self._processes.rank:
+            return []
+        return [(look, moment) for look, moment in self._moments if moment.step == self.taken]
 
     def saved_steps(self) -> set[int]:
         """Steps after which the run can be taken up, 0 for its beginning.
@@ -169,7 +196,7 @@ class Run:
     def resume(self, step: int) -> None:
         """Take the run up after a step, one of `saved_steps()`."""
         if step and self._state:
-            self.losses, *state = self._state.read(step)
+            self.record, *state = self._state.read(step)
             self._optimization.restore(*state)
         self.resumed_at = self.taken = self._saved_at = step
 
@@ -194,16 +221,28 @@ class Run:
         """A part of the step's loss as it is to be differentiated."""
         return self._optimization.scaled(loss)
 
-    def end(self, loss: Tensor) -> None:
+    def look(self) -> None:
+        """Look at what is due, and note what was found."""
+        self.network.eval()
+        with self.used():
+            for look, moment in self.due:
+                found = look(self.network, moment)
+                if found:
+                    self.record.seen.append({**asdict(moment), **found})
+        self.network.train()
+
+    def end(self, loss: Tensor, sums: Float[Tensor, "2 bands"]) -> None:
         """Take the step, with the gradients that are there.
 
         Args:
             loss: mean over the step's pictures, still on the device.
+            sums: of the step's losses by band, and how many there were, as `band_sums` gives them.
         """
+        sums = self._processes.sum(sums)
         loss = self._processes.sum_gradients(self.parameters, loss)
         norm = self._optimization.step()
         self.taken += 1
-        self._unread.append((loss, norm))
+        self._unread.append((loss, norm, sums))
 
     def read_losses(self) -> None:
         """Fetch the losses of the last steps from the device.
@@ -213,7 +252,9 @@ class Run:
         """
         if not self._unread:
             return
-        for loss, norm in torch.stack([torch.stack(pair) for pair in self._unread]).tolist():
+        losses, norms, bands = (torch.stack(each).cpu() for each in zip(*self._unread, strict=True))
+        for loss, norm, sums in zip(losses.tolist(), norms.tolist(), bands, strict=True):
+            self.record.bands.append(sums)
             self.losses.append(loss if math.isfinite(norm) or not math.isfinite(loss) else math.nan)
             if not math.isfinite(self.losses[-1]) or has_left(self.losses):
                 raise TrainingDiverged(self.losses, self.settings)
@@ -228,7 +269,7 @@ class Run:
             return
         if self._state and self._saved_at < len(self.losses) == self.taken:
             if self._processes.rank == 0:
-                self._state.write(self.losses, *self._optimization.state())
+                self._state.write(self.record, *self._optimization.state())
             self._saved_at = self.taken
 
     def settle(self) -> None:
@@ -249,7 +290,10 @@ class Run:
         """What was done, in these times."""
         return TrainingResult(
             losses=self.losses,
+            bands=self.record.band_losses(),
+            seen=self.record.seen,
             steps=len(self.losses),
+            epochs=self.settings.epochs_after(len(self.losses), self._shown),
             seconds=seconds,
             preparation_seconds=preparation_seconds,
             resumed_at=self.resumed_at,
@@ -293,4 +337,5 @@ def _identity(base: Base, parameters: dict[str, nn.Parameter], job: Job, example
         "examples": pictures.hexdigest(),
         "settings": json.dumps(asdict(job.settings), sort_keys=True),
         "seed": str(job.seed),
+        "looks": json.dumps([look.identity for look in job.looks]),
     }

@@ -164,9 +164,27 @@ class TrainingSettings:
         Raises:
             InputError: the warm-up would outlast the run.
         """
-        steps = self.steps or math.ceil((self.epochs or 0) * pictures / self.pictures_a_step)
+        steps = self.steps_after(self.length, pictures)
         _require("warmup_steps", self.warmup_steps, self.warmup_steps <= steps, f"at most the run's {steps} steps")
         return steps
+
+    @property
+    def length(self) -> float:
+        """Of the run, in `unit`."""
+        return self.steps or self.epochs or 0
+
+    @property
+    def unit(self) -> str:
+        """What the run's length is counted in: ``"step"`` or ``"epoch"``."""
+        return "step" if self.epochs is None else "epoch"
+
+    def steps_after(self, count: float, pictures: int) -> int:
+        """Optimiser steps in a part of the run, counted in `unit`; a begun step is a whole one."""
+        return round(count) if self.epochs is None else math.ceil(count * pictures / self.pictures_a_step)
+
+    def epochs_after(self, step: int, pictures: int) -> float:
+        """How often each picture was seen after a number of steps, on average."""
+        return step * self.pictures_a_step / pictures
 
 
 def _require(name: str, value: object, holds: bool, rule: str) -> None:

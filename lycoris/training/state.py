@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
-
 from lycoris.errors import InputError
+from lycoris.training.record import Record
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -23,7 +22,7 @@ def _before(path: Path) -> Path:
 
 @dataclass(frozen=True)
 class RunState:
-    """A file that holds losses, weights and the optimiser's state; all else follows from seed and step.
+    """A file that holds curves, weights and the optimiser's state; all else follows from seed and step.
 
     The state before the last is kept beside it until `settle`, so that runs trained together can all go back to one
     step, whenever they were killed.
@@ -44,23 +43,27 @@ class RunState:
         """
         return set(self._files())
 
-    def write(self, losses: Sequence[float], tensors: Mapping[str, Tensor], plain: Mapping[str, Any]) -> None:
+    def write(self, record: Record, tensors: Mapping[str, Tensor], plain: Mapping[str, Any]) -> None:
         """Keep the state after as many steps as there are losses.
 
         Args:
-            losses: of all steps done.
+            record: of all steps done.
             tensors, plain: as `Optimization.state` gives them.
         """
         from safetensors.torch import save_file
 
-        kept = {"losses": torch.tensor(losses, dtype=torch.float64), **tensors}
+        kept = {**record.tensors(), **tensors}
         self.path.parent.mkdir(parents=True, exist_ok=True)
         unfinished = self.path.with_name(f"{self.path.name}.{os.getpid()}.part")
         try:
             save_file(
                 {name: tensor.cpu().contiguous() for name, tensor in kept.items()},
                 unfinished,
-                metadata={"run": json.dumps(dict(self.run), sort_keys=True), "plain": json.dumps(plain)},
+                metadata={
+                    "run": json.dumps(dict(self.run), sort_keys=True),
+                    "plain": json.dumps(plain),
+                    "seen": record.text(),
+                },
             )
             if self.path.is_file():
                 os.replace(self.path, _before(self.path))
@@ -72,10 +75,13 @@ class RunState:
         """Drop the state before the last: the runs trained together have all written theirs."""
         _before(self.path).unlink(missing_ok=True)
 
-    def read(self, step: int) -> tuple[list[float], dict[str, Tensor], dict[str, Any]]:
+    def read(self, step: int) -> tuple[Record, dict[str, Tensor], dict[str, Any]]:
         """The state after a step, one of `steps()`, as it was given to `write`."""
         tensors, metadata = self._open(self._files()[step])
-        return tensors.pop("losses").tolist(), tensors, json.loads(metadata["plain"])
+        record = Record.of(tensors, metadata["seen"])
+        for name in record.tensors():
+            del tensors[name]
+        return record, tensors, json.loads(metadata["plain"])
 
     def _files(self) -> dict[int, Path]:
         """Steps done to the file of the state after them."""
@@ -98,7 +104,7 @@ class RunState:
 
         try:
             with safe_open(path, framework="pt") as file:
-                metadata = {"run": "{}", "plain": "{}", **(file.metadata() or {})}
+                metadata = {"run": "{}", "plain": "{}", "seen": "[]", **(file.metadata() or {})}
                 names = file.keys() if only is None else [only]
                 return {name: file.get_tensor(name) for name in names}, metadata
         except (SafetensorError, OSError, ValueError) as error:
