@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from flows import data, refresh_command, registry, serving
+from flows import captions_command, data, refresh_command, registry, serving, study_command
 from flows.server import prefect_server, quieten
 from lycoris.errors import InputError, unknown
 from lycoris.redaction import printable, redacted
@@ -90,6 +90,8 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--data-rev", metavar="REV", help="on the data of an earlier git revision or version")
     run.set_defaults(command=_run)
 
+    captions_command.add(commands)
+    study_command.add(commands)
     refresh_command.add(commands)
     data.add(commands)
     registry.add(commands)
@@ -200,7 +202,7 @@ def look_ahead(experiment: Experiment) -> None:
     from lycoris import bases
     from lycoris.adapters.presets import PRESETS
     from lycoris.bases.schedulers import scheduler_on
-    from lycoris.captions import tagger_digest
+    from lycoris.captions import captioner_digest, default_templates, read_templates, tagger_digest
     from lycoris.concepts import read_concepts
     from lycoris.encoders.source import locate
     from tasks.revisions import resolve, versions_of
@@ -214,7 +216,11 @@ def look_ahead(experiment: Experiment) -> None:
         found = read_concepts(experiment.data, experiment.concepts_file)
         experiment.chosen([concept.name for concept in found])
     bases.digest(experiment.base)
-    tagger_digest(experiment.tagger)
+    tagger_digest(experiment.tagger, experiment.thresholds, experiment.vocabulary)
+    if "sentence" in experiment.captions:
+        captioner_digest(experiment.captioner)
+    if experiment.templates is not None:
+        read_templates(experiment.templates, default_templates(experiment.base))
     for name in (*experiment.encoders, experiment.style_encoder):
         locate(name)
     scheduler_on(bases.scheduler_config(experiment.base), experiment.drawing()["scheduler"])

@@ -81,7 +81,7 @@ def customize(experiment: Experiment = Experiment(), crowned: bool = True) -> di
     said(f"data      {version.path} is version {version.hash}, {version.files} files")
     concepts = read_concepts(version.path, experiment.concepts_file, notice=lambda text: said(f"data      {text}"))
     names = experiment.chosen([concept.name for concept in concepts])
-    models = sources(experiment.base, experiment.encoders, experiment.style_encoder, experiment.tagger)
+    models = sources(**experiment.sources())
     with progress.shown(place.progress) as shown:
         captioned = captions.submit(
             place,
@@ -89,10 +89,12 @@ def customize(experiment: Experiment = Experiment(), crowned: bool = True) -> di
             concepts_file=experiment.concepts_file,
             names=names,
             tagger=models.tagger,
+            captioner=models.captioner,
             base=experiment.base,
             strategies=experiment.captions,
             counts=experiment.images.model_dump(),
             seed=experiment.sampling.seed,
+            templates_file=experiment.templates,
             on_bad_picture=experiment.on_bad_picture,
         ).result()
         cells = [
@@ -105,8 +107,9 @@ def customize(experiment: Experiment = Experiment(), crowned: bool = True) -> di
             for cell in _cells(concept.name, adapter.label, strategy, seed, experiment.checkpoints, settings)
         ]
         own = 2 if experiment.images.train else 1  # the base's drawings of a strategy's captions, and their features
+        sentences = len(captioned) if models.captioner is not None and experiment.captioner != "sidecar" else 0
         trained = sum(cell.checkpoint is None for cell, _, _ in cells)
-        once = len(concepts) + len(captioned) * (2 + own * len(experiment.captions))
+        once = len(concepts) + sentences + len(captioned) * (2 + own * len(experiment.captions))
         together = _together(experiment, [cell for cell, _, _ in cells])
         shown.expect(once + trained + 3 * len(cells) + sum(len(group) > 1 for group in together))
         work = _start(place, experiment, models, captioned, cells, together)
@@ -115,6 +118,7 @@ def customize(experiment: Experiment = Experiment(), crowned: bool = True) -> di
             experiment, version, models, captioned, outcome, time.monotonic() - started, project=PROJECT
         )
         page = report(place, study, experiment.output / experiment.name / "report.html")
+    (page.parent / "study.json").write_text(json.dumps(study, ensure_ascii=False, default=str), encoding="utf-8")
     tracking.close_study(outcome.server, outcome.parent, page, results.table(outcome, page.parent / "scores.csv"))
     seconds = time.monotonic() - started
     said(f"report    {page}   ({seconds:.0f} s)")

@@ -22,7 +22,7 @@ MOST = 10_000
 """Pictures of one prompt type."""
 LAST_SEED = 2**62
 
-CaptionStrategy = Literal["none", "all", "adjusted"]
+CaptionStrategy = Literal["none", "all", "adjusted", "sentence"]
 PromptType = Literal["train", "trigger", "alter", "style"]
 
 
@@ -129,11 +129,17 @@ class Experiment(Record):
         tuple(Adapter.model_construct(algorithm=name) for name in ("lora", "loha", "lokr", "full")),
         description="names, or mappings with rank, alpha, factor, preset, learning_rate, steps, training",
     )
-    captions: tuple[CaptionStrategy, ...] = Field(("none", "all", "adjusted"), description="tag strategies")
+    captions: tuple[CaptionStrategy, ...] = Field(
+        ("none", "all", "adjusted"), description="of lycoris.captions.STRATEGIES"
+    )
     seeds: tuple[Annotated[int, Field(ge=0, le=LAST_SEED)], ...] = Field(
         (0,), description="one adapter is trained for each"
     )
     tagger: str = Field("pocket", description="pocket, sidecar, a folder, or a hub name")
+    thresholds: dict[str, float] | None = Field(None, description="tag category: least confidence; default: .35, .85")
+    vocabulary: Path | None = Field(None, description="file of tags, for a CLIP or SigLIP as tagger")
+    captioner: str = Field("pocket", description="for the strategy sentence: pocket, sidecar, a folder, or a hub name")
+    templates: Path | None = Field(None, description="YAML of prompts by category, over the base's (docs/data.md)")
     encoders: tuple[str, ...] = Field(("clip", "dinov2", "convnextv2"), description="for the scores")
     style_encoder: str = Field("vgg", description="for the style losses")
     steps: int | None = Field(None, ge=1, description="training steps; default: the base's recipe")
@@ -242,6 +248,18 @@ class Experiment(Record):
         shipped = yaml.safe_load((pocket.PICTURES / "concepts.yaml").read_text(encoding="utf-8"))["concepts"]
         return tuple(name for name in names if name in DEFAULT_CONCEPTS or name not in shipped) or tuple(names)
 
+    def sources(self) -> dict[str, Any]:
+        """What `tasks.sources.sources` is asked for."""
+        return {
+            "base": self.base,
+            "encoders": self.encoders,
+            "style_encoder": self.style_encoder,
+            "tagger": self.tagger,
+            "thresholds": self.thresholds,
+            "vocabulary": self.vocabulary,
+            "captioner": self.captioner if "sentence" in self.captions else None,
+        }
+
     @property
     def on_bad_picture(self) -> str:
         """``"stop"`` where any adapter is to be trained so; all of a concept's see the same pictures."""
@@ -313,6 +331,15 @@ def read(file: Path | None, changes: tuple[str, ...] = ()) -> Experiment:
             raise InputError(f"The experiment file `{file}` is not readable YAML: {error}") from error
         if not isinstance(values, dict):
             raise InputError(f"The experiment file `{file}` must hold `name: value` lines.")
+    return parse(changed(values, changes))
+
+
+def changed(values: dict[str, Any], changes: tuple[str, ...]) -> dict[str, Any]:
+    """Values with ``key=value`` changes made to them, such as ``"images.trigger=4"``; the values are YAML.
+
+    Raises:
+        InputError: a change is no pair, or its key or value cannot be read.
+    """
     for change in changes:
         name, equals, text = change.partition("=")
         if not equals:
@@ -324,7 +351,7 @@ def read(file: Path | None, changes: tuple[str, ...] = ()) -> Experiment:
             if not isinstance(target, dict):
                 raise InputError(f"`--set {change}`: `{parent}` is no group of options.")
         target[last] = read_yaml(text, f"`--set {change}`: the value")
-    return parse(values)
+    return values
 
 
 def parse(values: dict[str, Any]) -> Experiment:

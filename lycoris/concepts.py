@@ -12,11 +12,10 @@ from __future__ import annotations
 
 import difflib
 import hashlib
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from lycoris.errors import InputError, unknown
 from lycoris.images import list_images, mask_file
@@ -26,12 +25,6 @@ from lycoris.store import file_digest
 
 FILE = "concepts.yaml"
 _FIELDS = ("category", "trigger", "class_noun", "description", "inherent", "keep", "subclasses")
-
-
-class TokenizerLike(Protocol):
-    """What is asked of a tokenizer."""
-
-    def tokenize(self, text: str) -> list[str]: ...
 
 
 @dataclass(frozen=True)
@@ -90,7 +83,6 @@ def read_concepts(
     root: Path,
     file: Path | None = None,
     names: Sequence[str] | None = None,
-    tokenizer: TokenizerLike | None = None,
     notice: Callable[[str], None] | None = None,
 ) -> list[Concept]:
     """The concepts of a data folder.
@@ -101,7 +93,6 @@ def read_concepts(
             class folder (or `root` itself, if the pictures lie there) is a concept with a spare trigger, which
             `notice` is told.
         names: which ones; None for all.
-        tokenizer: of the base, against which triggers are held: one that is no single token is noticed.
         notice: called with what the user should know.
 
     Returns:
@@ -130,23 +121,12 @@ def read_concepts(
     concepts = [_concept(root, folders[name], path, name, entries[name]) for name in wanted]
     if names is None and path.is_file():
         _no_orphans(root, path, entries)
-    for concept in concepts:
-        if tokenizer is not None and len(pieces := tokenizer.tokenize(concept.trigger)) > 1:
-            tell(
-                f"Trigger `{concept.trigger}` of `{concept.name}` is {len(pieces)} tokens of this base "
-                f"({' '.join(pieces)}), not one: training will have to bind them all."
-            )
     return sorted(concepts, key=lambda concept: (concept.category, concept.name))
 
 
-def concept_digest(concept: Concept) -> str:
-    """SHA-256 over one concept's own entry and the names and bytes of its pictures and masks, in hexadecimal."""
-    entry = {
-        name: getattr(concept, name)
-        for name in ("name", "category", "trigger", "class_noun", "description", "inherent", "keep")
-    }
-    entry["subclasses"] = [[each.name, each.trigger, each.description] for each in concept.subclasses]
-    whole = hashlib.sha256(json.dumps(entry, sort_keys=True, ensure_ascii=True).encode())
+def pictures_digest(concept: Concept) -> str:
+    """SHA-256 over the names and bytes of a concept's pictures and masks, in hexadecimal; words do not count."""
+    whole = hashlib.sha256()
     for picture in concept.pictures:
         whole.update(f"\n{picture.relative}\0{file_digest(picture.path)}".encode())
         if mask := mask_file(picture.path):
@@ -350,21 +330,31 @@ def _tags(where: str, field: str, value: Any) -> tuple[str, ...]:
 
 
 def _distinct_triggers(path: Path, entries: Mapping[str, Mapping[str, Any]]) -> None:
-    """Tokenizers do not tell upper from lower case, so neither may triggers."""
-    owners: dict[str, str] = {}
+    """No trigger may stand in what another concept is called; tokenizers do not tell upper from lower case."""
+    called: dict[str, list[tuple[str, str, str]]] = {}
     for name, entry in entries.items():
-        trigger = entry["trigger"].strip().casefold()
-        if trigger in owners:
-            raise InputError(f"Concepts `{owners[trigger]}` and `{name}` in `{path}` share the trigger `{trigger}`.")
-        owners[trigger] = name
-    for name, entry in entries.items():
+        own = [("trigger", entry["trigger"]), ("class noun", entry["class_noun"])]
         subclasses = entry.get("subclasses")
-        for own in subclasses.values() if isinstance(subclasses, dict) else ():
-            trigger = str(own.get("trigger") or "").strip().casefold() if isinstance(own, dict) else ""
-            if trigger in owners:
-                raise InputError(
-                    f"A subclass of `{name}` and concept `{owners[trigger]}` in `{path}` share the trigger `{trigger}`."
-                )
+        for each in subclasses.values() if isinstance(subclasses, dict) else ():
+            own.append(("subclass's trigger", str(each.get("trigger") or "") if isinstance(each, dict) else ""))
+        for kind, words in own:
+            for word in words.casefold().split():
+                called.setdefault(word, []).append((name, kind, words.strip()))
+    for name, entry in entries.items():
+        trigger = entry["trigger"].casefold().split()
+        for other, kind, words in called.get(trigger[0], ()):
+            if other == name or not _holds(words.casefold().split(), trigger):
+                continue
+            if kind == "trigger" and words.casefold().split() == trigger:
+                raise InputError(f"Concepts `{name}` and `{other}` in `{path}` share the trigger `{words}`.")
+            raise InputError(
+                f"Trigger `{entry['trigger'].strip()}` of `{name}` in `{path}` stands in the {kind} `{words}` of "
+                f"`{other}`: a caption of one would speak of the other."
+            )
+
+
+def _holds(words: Sequence[str], part: Sequence[str]) -> bool:
+    return any(list(words[place : place + len(part)]) == list(part) for place in range(len(words) - len(part) + 1))
 
 
 def _no_orphans(root: Path, path: Path, entries: Mapping[str, Mapping[str, Any]]) -> None:

@@ -2,22 +2,50 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from prefect import task
 
+from lycoris.captions.inherent import Inherent
 from lycoris.concepts import Concept
-from lycoris.errors import InputError
-from lycoris.store import code_version, file_digest
+from lycoris.errors import InputError, unknown
+from lycoris.store import code_version
 from tasks import compute, progress
-from tasks.records import Captioned, Place
-from tasks.stages import stage
+from tasks.records import Captioned, Eyes, Place
 
-TAGS = "tags.json"
-CODE = ("captions", "images.py")
+SEEN = "seen"
+LOOKING = (
+    *(f"captions/{name}.py" for name in ("tagger", "classifier", "onnx_tagger", "zero_shot", "choosing", "labels")),
+    *("captions/captioner.py", "captions/loading.py", "encoders", "images.py"),
+)
+"""The code that tags and sentences depend on."""
+
+
+@dataclass(frozen=True)
+class Written:
+    """A concept and all that is said of its pictures.
+
+    Attributes:
+        concept: without the pictures that cannot be used.
+        tags: tag -> confidence for each picture.
+        inherent: which of them belong to the concept.
+        captions: strategy -> one caption a picture.
+        cached: whether tags and sentences were there already.
+        set_aside: what is wrong with the pictures that cannot be used.
+        notes: what the user should know of it, in sentences.
+    """
+
+    concept: Concept
+    tags: list[dict[str, float]]
+    inherent: list[Inherent]
+    captions: dict[str, tuple[str, ...]]
+    cached: bool
+    set_aside: dict[Path, str]
+    notes: list[str]
 
 
 @task(name="captions")
@@ -27,25 +55,29 @@ def captions(
     data: Path,
     concepts_file: Path | None,
     names: Sequence[str] | None,
-    tagger: tuple[str, str],
+    tagger: Eyes,
+    captioner: tuple[str, str] | None = None,
     base: str,
     strategies: Sequence[str],
     counts: Mapping[str, int],
     seed: int,
+    templates_file: Path | None = None,
     on_bad_picture: str = "set_aside",
 ) -> list[Captioned]:
     """Caption the chosen concepts under each strategy and write the prompts that follow.
 
     Args:
-        place: where tags are kept.
+        place: where what was seen in a picture is kept.
         data: the folder of pictures.
         concepts_file: None for the one in the folder.
         names: the concepts to caption; None for all. The tags of the others say what is common.
-        tagger: its source and the digest of its files.
-        base: the base's source, whose tokenizer the triggers are held against.
+        tagger: how it is opened, and its digest.
+        captioner: its source and the digest of its files; None when no strategy asks for sentences.
+        base: the base's source, whose tokenizers triggers and captions are held against.
         strategies: of `lycoris.captions.STRATEGIES`.
         counts: prompt type -> how many prompts.
         seed: of the first prompt of each type.
+        templates_file: the user's sentences over the base's.
         on_bad_picture: ``"set_aside"`` leaves a picture that cannot be read out of all that follows and tells of
             it, ``"stop"`` is an error.
 
@@ -55,93 +87,178 @@ def captions(
     Raises:
         InputError: a picture of a chosen concept is bad, and this is to stop; or none of its pictures is good.
     """
-    compute.prepare(place)
-    from lycoris.captions import caption, default_templates, inherent_tags, prompts
-    from lycoris.concepts import concept_digest, read_concepts
+    from lycoris.captions import prompts
+    from lycoris.concepts import pictures_digest
 
-    everything = read_concepts(
-        data,
-        concepts_file,
-        tokenizer=compute.tokenizer(base),
-        notice=lambda text: progress.note(place.progress, text),
-    )
-    templates = default_templates(base)
-    chosen = everything if names is None else read_concepts(data, concepts_file, names=names)
-    digests = {concept.name: concept_digest(concept) for concept in everything}
-    tags, cached, bad = {}, {}, {}
-    for concept in everything:
-        found = _tags(place, tagger, concept, digests[concept.name])
-        tags[concept.name], bad[concept.name], cached[concept.name] = found
+    templates = wording(base, templates_file)
+    written = write(
+        place, data=data, concepts_file=concepts_file, names=names, tagger=tagger, captioner=captioner, base=base,
+        strategies=strategies, templates=templates, stop=on_bad_picture == "stop",
+    )  # fmt: skip
     records = []
-    for given in chosen:
-        concept = _usable(place, given, bad[given.name], stop=on_bad_picture == "stop")
-        others = [tags[other.name] for other in everything if other.name != concept.name]
-        inherent = inherent_tags(concept, tags[concept.name], others)
-        texts = {name: tuple(caption(concept, tags[concept.name], inherent, name, templates)) for name in strategies}
+    for one in written:
+        for text in one.notes:
+            progress.note(place.progress, text)
         asked = {
             name: {
-                kind: tuple(asdict(p) for p in prompts(concept, texts[name], kind, count, seed, templates))
+                kind: tuple(asdict(p) for p in prompts(one.concept, texts, kind, count, seed, templates))
                 for kind, count in counts.items()
                 if count
             }
-            for name in strategies
+            for name, texts in one.captions.items()
         }
         records.append(
             Captioned(
-                name=concept.name,
-                category=concept.category,
-                trigger=concept.trigger,
-                class_noun=concept.class_noun,
-                description=concept.description,
-                digest=digests[concept.name],
-                pictures=tuple(picture.path for picture in concept.pictures),
-                captions=texts,
+                name=one.concept.name,
+                category=one.concept.category,
+                trigger=one.concept.trigger,
+                class_noun=one.concept.class_noun,
+                description=one.concept.description,
+                digest=pictures_digest(one.concept),
+                pictures=tuple(picture.path for picture in one.concept.pictures),
+                captions=one.captions,
                 prompts=asked,
-                inherent=tuple(asdict(entry) for entry in inherent),
-                cached=cached[concept.name],
-                set_aside={str(path): reason for path, reason in bad[concept.name].items()},
+                inherent=tuple(asdict(entry) for entry in one.inherent),
+                cached=one.cached,
+                set_aside={str(path): reason for path, reason in one.set_aside.items()},
             )
         )
     return records
 
 
-def _usable(place: Place, concept: Concept, bad: Mapping[Path, str], *, stop: bool) -> Concept:
-    """A concept without its bad pictures, each of which is told."""
-    for reason in bad.values():
-        if stop:
-            raise InputError(reason)
-        progress.note(place.progress, f"Set aside: {reason}")
+def wording(base: str, file: Path | None) -> Any:
+    """The sentences that captions and prompts are made with: a base's, the user's over them."""
+    from lycoris.captions import default_templates, read_templates
+
+    templates = default_templates(base)
+    return templates if file is None else read_templates(file, templates)
+
+
+def write(
+    place: Place,
+    *,
+    data: Path,
+    concepts_file: Path | None,
+    names: Sequence[str] | None,
+    tagger: Eyes,
+    captioner: tuple[str, str] | None,
+    base: str,
+    strategies: Sequence[str],
+    templates: Any,
+    stop: bool,
+) -> list[Written]:
+    """The captions of the chosen concepts under each strategy; see `captions`."""
+    compute.prepare(place)
+    from lycoris.captions import caption, inherent_tags
+    from lycoris.captions.triggers import trigger_notes
+    from lycoris.captions.windows import window_notes
+    from lycoris.concepts import read_concepts
+
+    everything = read_concepts(data, concepts_file, notice=lambda text: progress.note(place.progress, text))
+    for name in names or ():
+        if name not in {concept.name for concept in everything}:
+            raise unknown("concept", name, [concept.name for concept in everything])
+    tokenizers = compute.tokenizers(base)
+    about_triggers = trigger_notes(everything, tokenizers)
+    tags, known, bad, own = {}, {}, {}, {}
+    for concept in everything:
+        tags[concept.name], bad[concept.name], known[concept.name], own[concept.name] = looked(place, concept, tagger)
+    written = []
+    for given in everything:
+        if names is not None and given.name not in names:
+            continue
+        reasons = bad[given.name]
+        concept = _usable(given, reasons, stop=stop)
+        told, also = read(place, concept, captioner) if captioner is not None else (None, True)
+        inherent = inherent_tags(
+            concept, tags[concept.name], [tags[other.name] for other in everything if other.name != concept.name]
+        )
+        texts = {
+            name: tuple(caption(concept, tags[concept.name], inherent, name, templates, told)) for name in strategies
+        }
+        notes = [note for note in about_triggers if f"`{concept.name}`" in note]
+        if own[concept.name]:
+            notes.append(
+                f"{own[concept.name]} of {len(concept.pictures)} pictures of `{concept.name}` have tags in a text file "
+                f"beside them, which go before those of the tagger `{tagger.source}`."
+            )
+        notes += [*(f"Set aside: {reason}" for reason in reasons.values())]
+        notes += window_notes(concept.name, texts, tokenizers)
+        written.append(
+            Written(concept, tags[concept.name], inherent, texts, known[concept.name] and also, reasons, notes)
+        )
+    return written
+
+
+def _usable(concept: Concept, bad: Mapping[Path, str], *, stop: bool) -> Concept:
+    """A concept without its bad pictures."""
+    for reason in bad.values() if stop else ():
+        raise InputError(reason)
     pictures = tuple(picture for picture in concept.pictures if picture.path not in bad)
     if not pictures:
         raise InputError(f"None of the {len(bad)} pictures of `{concept.name}` can be used. {next(iter(bad.values()))}")
     return replace(concept, pictures=pictures)
 
 
-def _tags(
-    place: Place, tagger: tuple[str, str], concept: Concept, digest: str
-) -> tuple[list[dict[str, float]], dict[Path, str], bool]:
-    """One good picture's tags after another, what is wrong with the others, and whether all was known."""
-    inputs = {"pictures": digest, "tagger": list(tagger), "code": code_version(*CODE)}
-    if tagger[0] == "sidecar":
-        texts = [picture.path.with_suffix(".txt") for picture in concept.pictures]
-        inputs["sidecars"] = [file_digest(text) if text.is_file() else None for text in texts]
+def looked(place: Place, concept: Concept, tagger: Eyes) -> tuple[list[dict[str, float]], dict[Path, str], bool, int]:
+    """As `look`; but what stands beside a picture goes before the tagger. Also of how many pictures that is so."""
+    from lycoris.captions import sidecar_tags
+    from lycoris.captions.sidecar import TAGS
 
-    def work(folder: Path, bar: progress.Bar) -> None:
-        from lycoris.images import BadPicture, read_image
+    tags, bad, known = look(place, concept, tagger)
+    if tagger.source == "sidecar":
+        return tags, bad, known, 0
+    paths = [picture.path for picture in concept.pictures if picture.path not in bad]
+    beside = [path for path in paths if path.with_suffix(TAGS).is_file()]
+    own = dict(zip(beside, sidecar_tags(beside), strict=True))
+    return [own.get(path, seen) for path, seen in zip(paths, tags, strict=True)], bad, known, len(own)
 
-        eyes = compute.tagger(tagger[0], place.device)
-        tags, bad = [], {}
-        for number, picture in enumerate(concept.pictures, 1):
-            try:
-                image = read_image(picture.path)
-            except BadPicture as error:
-                bad[picture.relative] = str(error)
-            else:
-                tags += eyes.tags([image])
-            bar(number, len(concept.pictures))
-        (folder / TAGS).write_text(json.dumps({"tags": tags, "bad": bad}, ensure_ascii=False))
 
-    made = stage(place, "captions", concept.name, inputs, work)
-    found = json.loads((made.folder / TAGS).read_text())
-    paths = {picture.relative: picture.path for picture in concept.pictures}
-    return found["tags"], {paths[name]: reason for name, reason in found["bad"].items()}, made.cached
+def look(place: Place, concept: Concept, tagger: Eyes) -> tuple[list[dict[str, float]], dict[Path, str], bool]:
+    """The tags of a concept's good pictures, what is wrong with the others, and whether all was known."""
+    from lycoris.captions import sidecar_tags
+
+    paths = [picture.path for picture in concept.pictures]
+    code, label = code_version(*LOOKING), f"captions {concept.name}"
+    if tagger.source == "sidecar":
+        _, bad, known = _once(place, label, paths, {"readable": code}, lambda images: [one.size for one in images])
+        return sidecar_tags([path for path in paths if path not in bad]), bad, known
+    return _once(
+        place, label, paths, {"tagger": tagger.digest, "code": code},
+        lambda images: compute.tagger(tagger, place.device).tags(images),
+    )  # fmt: skip
+
+
+def read(place: Place, concept: Concept, captioner: tuple[str, str]) -> tuple[list[str], bool]:
+    """The sentences of a concept's pictures, those beside them first, and whether all were known."""
+    from lycoris.captions import sidecar_sentences
+    from lycoris.captions.sidecar import SENTENCE
+
+    source, digest = captioner
+    paths = [picture.path for picture in concept.pictures]
+    if source == "sidecar":
+        return sidecar_sentences(paths), True
+    beside = [path for path in paths if path.with_suffix(SENTENCE).is_file()]
+    own = dict(zip(beside, sidecar_sentences(beside), strict=True))
+    sentences, _, known = _once(
+        place, f"sentence {concept.name}", paths, {"captioner": digest, "code": code_version(*LOOKING)},
+        lambda images: compute.captioner(source, place.device).sentences(images),
+    )  # fmt: skip
+    return [own.get(path, sentence) for path, sentence in zip(paths, sentences, strict=True)], known
+
+
+def _once(
+    place: Place,
+    label: str,
+    paths: Sequence[Path],
+    seer: Mapping[str, Any],
+    see: Callable[[Any], list[Any]],
+) -> tuple[list[Any], dict[Path, str], bool]:
+    """What is seen in each picture, looked at only where it was not before."""
+    from lycoris.captions.kept import look_once
+
+    started = time.monotonic()
+    with progress.step(place.progress, label) as bar:
+        found, bad, known = look_once(place.store / SEEN, seer, paths, see, bar)
+    progress.finished(place.progress, label, cached=known, seconds=time.monotonic() - started)
+    return found, bad, known

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Any
 
-from tasks.records import Place
+from tasks.records import Eyes, Place
 
 
 def prepare(place: Place) -> None:
@@ -41,16 +41,30 @@ def style_encoder(source: str, device: str) -> Any:
 
 
 @lru_cache(maxsize=1)
-def tagger(source: str, device: str) -> Any:
+def tagger(eyes: Eyes, device: str) -> Any:
     """The tagger, opened once a process."""
     from lycoris.captions import open_tagger
 
-    return open_tagger(source, device=device)
+    return open_tagger(eyes.source, device, dict(eyes.thresholds), eyes.vocabulary)
 
 
 @lru_cache(maxsize=1)
-def tokenizer(source: str) -> Any:
-    """The tokenizer of a base, without the base."""
-    from lycoris.bases import tokenizer_of
+def captioner(source: str, device: str) -> Any:
+    """The captioner, opened once a process."""
+    from lycoris.captions import open_captioner
 
-    return tokenizer_of(source)
+    return open_captioner(source, device)
+
+
+@lru_cache(maxsize=1)
+def tokenizers(source: str) -> dict[str, Any]:
+    """The tokenizers of a base by name, without the base: the first, and any other that its folder has."""
+    from transformers import AutoTokenizer
+
+    from lycoris.bases import tokenizer_of
+    from lycoris.bases.folder import find_base
+
+    found = {"tokenizer": tokenizer_of(source)}
+    for folder in sorted(find_base(source).glob("tokenizer_*/")):  # of a single file there is none
+        found[folder.name] = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    return found

@@ -34,6 +34,23 @@ def _plain(text: str) -> str:
 
 
 @dataclass(frozen=True)
+class Eyes:
+    """A tagger as it is opened, and the hash of all that its tags depend on.
+
+    Attributes:
+        source: as `lycoris.captions.open_tagger` takes it.
+        digest: of its files, thresholds and vocabulary.
+        thresholds: pairs of category and least confidence, over the tagger's own.
+        vocabulary: a file of tags, for a text-image model.
+    """
+
+    source: str
+    digest: str
+    thresholds: tuple[tuple[str, float], ...] = ()
+    vocabulary: Path | None = None
+
+
+@dataclass(frozen=True)
 class Cell:
     """One adapter of a study: what it learns, how, from which captions, with which seed; and where its training stood.
 
@@ -69,12 +86,12 @@ class Captioned:
 
     Attributes:
         name: of the concept; category, trigger, class_noun and description are its entry's.
-        digest: of the concept's pictures and entry.
+        digest: of the concept's pictures.
         pictures: file paths, in the order of the captions.
         captions: strategy -> one caption a picture.
         prompts: strategy -> prompt type -> prompts, each ``{"text", "evaluation", "seed", "group"}``.
         inherent: tags that `adjusted` leaves to the trigger, with the counts that decided.
-        cached: whether the tags were there already.
+        cached: whether tags and sentences were there already.
         set_aside: path to what is wrong with it, of the concept's pictures that cannot be used.
     """
 

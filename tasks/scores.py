@@ -12,13 +12,14 @@ from prefect import task
 
 from lycoris.store import code_version
 from tasks import compute, progress
+from tasks.captions import LOOKING
 from tasks.images import PROMPTS
-from tasks.records import Made, Place
+from tasks.records import Eyes, Made, Place
 from tasks.stages import stage
 
 FEATURES = "features.safetensors"
 SCORES = "scores.json"
-SEEN = ("encoders", "vgg.py", "captions", "images.py", "metrics/features.py", "metrics/table.py")
+SEEN = (*LOOKING, "vgg.py", "metrics/features.py", "metrics/table.py")
 SCORED = ("metrics",)
 
 
@@ -48,7 +49,7 @@ def features(
     category: str,
     encoders: Mapping[str, str],
     style_encoder: tuple[str, str],
-    tagger: tuple[str, str],
+    tagger: Eyes,
 ) -> Made:
     """Encode a dataset's pictures, or what was drawn, unless the same was done before.
 
@@ -61,7 +62,7 @@ def features(
         category: of the concept.
         encoders: source -> digest.
         style_encoder: source and digest.
-        tagger: source and digest.
+        tagger: how it is opened, and its digest.
 
     Returns:
         The stage; its folder holds ``features.safetensors``, by prompt type or under ``references``.
@@ -72,12 +73,12 @@ def features(
         "category": category,
         "encoders": dict(sorted(encoders.items())),
         "style_encoder": list(style_encoder),
-        "tagger": list(tagger),
+        "tagger": [tagger.source, tagger.digest],
         "code": code_version(*SEEN),
     }
 
     def work(folder: Path, bar: progress.Bar) -> None:
-        _encode(place, pictures, made, category, encoders, style_encoder[0], tagger[0], folder, bar)
+        _encode(place, pictures, made, category, encoders, style_encoder[0], tagger, folder, bar)
 
     return stage(place, "features", label, inputs, work)
 
@@ -89,7 +90,7 @@ def _encode(
     category: str,
     encoders: Mapping[str, str],
     style_encoder: str,
-    tagger: str,
+    tagger: Eyes,
     folder: Path,
     bar: progress.Bar,
 ) -> None:
@@ -107,7 +108,7 @@ def _encode(
         for kind, prompts in json.loads((each.folder / PROMPTS).read_text()).items():
             shown = [read_image(each.folder / kind / f"{number:03d}.png") for number in range(len(prompts))]
             drawings[kind] = Drawings(kind, shown, [Condition(**prompt) for prompt in prompts])
-    eyes = compute.tagger(tagger, place.device) if tagger != "sidecar" else None
+    eyes = compute.tagger(tagger, place.device) if tagger.source != "sidecar" else None
     save_features(folder / FEATURES, encode(drawings, opened, style, category=category, tagger=eyes, progress=bar))
 
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from prefect import task
+
+from tasks.records import Eyes
 
 
 @dataclass(frozen=True)
@@ -16,29 +19,43 @@ class Sources:
         base: source and digest.
         encoders: one entry an image encoder.
         style_encoder: source and digest.
-        tagger: source and digest.
+        tagger: how it is opened, and its digest.
+        captioner: source and digest; None when no strategy asks for sentences.
     """
 
     base: tuple[str, str]
     encoders: dict[str, str]
     style_encoder: tuple[str, str]
-    tagger: tuple[str, str]
+    tagger: Eyes
+    captioner: tuple[str, str] | None = None
 
 
 @task(name="models")
-def sources(base: str, encoders: Sequence[str], style_encoder: str, tagger: str) -> Sources:
+def sources(
+    base: str,
+    encoders: Sequence[str],
+    style_encoder: str,
+    tagger: str,
+    *,
+    thresholds: Mapping[str, float] | None = None,
+    vocabulary: Path | None = None,
+    captioner: str | None = None,
+) -> Sources:
     """Find every network of a run and hash its files.
 
     Raises:
         InputError: one is not there, or the base lacks a part.
     """
     from lycoris import bases
-    from lycoris.captions import tagger_digest
+    from lycoris.captions import captioner_digest, tagger_digest
     from lycoris.encoders.source import digest, locate
 
     return Sources(
         base=(base, bases.digest(base)),
         encoders={name: digest(locate(name)[1]) for name in encoders},
         style_encoder=(style_encoder, digest(locate(style_encoder)[1])),
-        tagger=(tagger, tagger_digest(tagger)),
+        tagger=Eyes(
+            tagger, tagger_digest(tagger, thresholds, vocabulary), tuple(sorted((thresholds or {}).items())), vocabulary
+        ),
+        captioner=None if captioner is None else (captioner, captioner_digest(captioner)),
     )

@@ -7,7 +7,7 @@ import yaml
 from PIL import Image
 
 from lycoris import pocket
-from lycoris.concepts import concept_digest, read_concepts, spare_triggers
+from lycoris.concepts import pictures_digest, read_concepts, spare_triggers
 from lycoris.errors import InputError
 from lycoris.pocket.vocabulary import SPARE_TRIGGERS
 
@@ -100,7 +100,7 @@ def test_the_file_may_lie_elsewhere(root, tmp_path):
         ({"trigger": "a\nb"}, "line breaks"),
         ({"trigger": "zwx"}, "`ana` and `bär`.* share the trigger `zwx`"),
         ({"trigger": "ZWX"}, "share the trigger"),
-        ({"trigger": "red robe"}, "A subclass of `ana` and concept `bär`"),
+        ({"trigger": "red robe"}, "stands in the subclass's trigger `red robe` of `ana`"),
         ({"class_noun": ...}, "has no class noun"),
         ({"category": ...}, "has no category"),
         ({"category": "../toys"}, "name of a folder"),
@@ -187,23 +187,22 @@ def test_hidden_folders_are_left_alone(root):
     assert len(read_concepts(root)) == 2
 
 
-class Letters:
-    """A tokenizer that knows one rare word."""
-
-    def tokenize(self, text):
-        return [text] if text == "sks" else list(text)
-
-
-def test_a_trigger_of_several_tokens_is_noticed_with_their_number(root):
-    said = []
-    read_concepts(root, tokenizer=Letters(), notice=said.append)
-    assert len(said) == 1
-    assert "`zwx` of `ana` is 3 tokens" in said[0]
+@pytest.mark.parametrize(("trigger", "rule"), [("girl", "class noun `girl` of `ana`"), ("ZWX", "share"),
+                                              ("robe", "subclass's trigger `red robe`")])  # fmt: skip
+def test_a_trigger_that_stands_in_what_another_concept_is_called_is_an_error(root, trigger, rule):
+    change(root, trigger=trigger)
+    with pytest.raises(InputError, match=rule):
+        read_concepts(root)
 
 
-def test_the_digest_depends_on_the_entry_and_the_bytes_of_its_own_concept_only(root):
+def test_a_trigger_within_a_longer_word_is_no_collision(root):
+    change(root, trigger="zw")
+    assert len(read_concepts(root)) == 2
+
+
+def test_the_digest_depends_on_the_bytes_of_its_own_pictures_only(root):
     def digests():
-        return {concept.name: concept_digest(concept) for concept in read_concepts(root)}
+        return {concept.name: pictures_digest(concept) for concept in read_concepts(root)}
 
     first = digests()
     assert digests() == first
@@ -211,16 +210,14 @@ def test_the_digest_depends_on_the_entry_and_the_bytes_of_its_own_concept_only(r
     second = digests()
     assert second["bär"] != first["bär"]
     assert second["ana"] == first["ana"]
-    change(root, description="black bear")
-    third = digests()
-    assert third["bär"] != second["bär"]
-    assert third["ana"] == first["ana"]
+    change(root, description="black bear", keep=["hat"])
+    assert digests() == second
 
 
 def test_the_digest_does_not_depend_on_where_the_folder_lies(root, tmp_path):
-    first = [concept_digest(concept) for concept in read_concepts(root)]
+    first = [pictures_digest(concept) for concept in read_concepts(root)]
     root.rename(tmp_path / "moved")
-    assert [concept_digest(concept) for concept in read_concepts(tmp_path / "moved")] == first
+    assert [pictures_digest(concept) for concept in read_concepts(tmp_path / "moved")] == first
 
 
 def test_photographs_without_a_file_get_spare_triggers_and_the_user_is_told(tmp_path):

@@ -44,7 +44,7 @@ def render(analysis: Analysis, out: Path, *, title: str, command: str = "") -> P
         ``out``.
     """
     pages = Environment(loader=FileSystemLoader(HERE), autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    pages.filters["coded"] = lambda text: Markup(re.sub(r"`([^`]*)`", r"<code>\1</code>", str(escape(text))))
+    pages.filters["coded"] = coded
     rows = analysis.ranking.rows
     html = pages.get_template("analysis.html").render(
         title=title,
@@ -60,6 +60,11 @@ def render(analysis: Analysis, out: Path, *, title: str, command: str = "") -> P
         data=Markup(in_script(payload(analysis))),
     )
     return report.write_page(html, out)
+
+
+def coded(text: object) -> Markup:
+    """A sentence in which what stands between backticks is code."""
+    return Markup(re.sub(r"`([^`]*)`", r"<code>\1</code>", str(escape(text))))
 
 
 def _texts(folder: Path, names: tuple[str, ...]) -> list[str]:

@@ -55,18 +55,12 @@ def rank(table: Table) -> Ranking:
     kept = ~table.rows["aggregate"]
     rows = table.rows[kept]
 
-    arm = rows.groupby(list(ARM), sort=False, dropna=False).ngroup()
+    arm = arm_of_rows(rows)
     groups = rows["group"].drop_duplicates().sort_values()
     group = rows["group"].map({name: place for place, name in enumerate(groups)})
     seed = rows["seed"].map({name: place for place, name in enumerate(sorted(rows["seed"].unique()))})
     measures = list(table.measures.values())
-    values = ranks[kept].to_numpy()
-    every = [values]
-    averages = means(measures)
-    for parts in averages.values():
-        inner = [_mean(values[:, [measures.index(one) for one in part]]) for part in parts]
-        every.append(_mean(np.stack(inner, axis=1))[:, None])
-    values = np.concatenate(every, axis=1)
+    values = with_means(ranks[kept].to_numpy(), measures)
 
     settings = rows[~arm.duplicated()]
     arms = describe(settings[[*ARM, *(name for name in NAMES if name in rows and name not in ARM)]])
@@ -75,10 +69,26 @@ def rank(table: Table) -> Ranking:
         arms=arms.reset_index(drop=True),
         groups=list(groups),
         classes=["/".join(filter(None, place)) for place in rows.loc[groups.index, list(PLACE[:2])].to_numpy()],
-        measures=[*measures, *averages],
+        measures=[*measures, *means(measures)],
         cells=_gathered(values, arm.to_numpy(), group.to_numpy()),
         seeds=_gathered(values, arm.to_numpy(), seed.to_numpy()),
     )
+
+
+def arm_of_rows(rows: pd.DataFrame) -> pd.Series:
+    """For each row of a table that is no aggregate its adapter setting, as a place in ``Ranking.arms``."""
+    return rows.groupby(list(ARM), sort=False, dropna=False).ngroup()
+
+
+def with_means(
+    values: Float[np.ndarray, "rows measures"], measures: list[Measure]
+) -> Float[np.ndarray, "rows measures_and_means"]:
+    """Ranks of measures, and behind them the means of `lycoris.analysis.measures.means`."""
+    every = [values]
+    for parts in means(measures).values():
+        inner = [_mean(values[:, [measures.index(one) for one in part]]) for part in parts]
+        every.append(_mean(np.stack(inner, axis=1))[:, None])
+    return np.concatenate(every, axis=1)
 
 
 def summary(ranking: Ranking) -> pd.DataFrame:

@@ -1,8 +1,9 @@
 """From pictures to texts: tags, what of them belongs to the concept, captions, and prompts that follow."""
 
+from lycoris.captions.captioner import Captioner, captioner_digest, open_captioner
 from lycoris.captions.inherent import Inherent, inherent_tags
 from lycoris.captions.prompts import PROMPT_TYPES, Prompt, prompts
-from lycoris.captions.sidecar import sidecar_tags
+from lycoris.captions.sidecar import sidecar_sentences, sidecar_tags
 from lycoris.captions.situations import default_templates
 from lycoris.captions.strategies import STRATEGIES, caption
 from lycoris.captions.tagger import Tagger, open_tagger, tagger_digest
@@ -11,17 +12,21 @@ from lycoris.captions.templates import Templates, Wording, read_templates
 __all__ = [
     "PROMPT_TYPES",
     "STRATEGIES",
+    "Captioner",
     "Inherent",
     "Prompt",
     "Tagger",
     "Templates",
     "Wording",
     "caption",
+    "captioner_digest",
     "default_templates",
     "inherent_tags",
+    "open_captioner",
     "open_tagger",
     "prompts",
     "read_templates",
+    "sidecar_sentences",
     "sidecar_tags",
     "tagger_digest",
 ]

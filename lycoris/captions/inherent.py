@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from lycoris.captions.templates import is_style
 from lycoris.concepts import Concept
@@ -12,6 +13,8 @@ from lycoris.errors import InputError
 
 NEARLY_ALL = 0.8
 """Least part of a concept's pictures that show a tag which belongs to it."""
+LIKELY = 0.7
+"""From this part on a tag belongs to a concept, too, unless all pictures without it show something in its place."""
 FREQUENT = 0.5
 """Least part of the pictures that show a tag which is worth reporting."""
 COMMON = 0.5
@@ -52,10 +55,11 @@ class Inherent:
 def inherent_tags(concept: Concept, tags: Tagged, others: Sequence[Tagged] = ()) -> list[Inherent]:
     """The tags in half of a concept's pictures or more, and which of them belong to it.
 
-    A tag belongs to a concept when at least 80 % of its pictures show it and it is not common elsewhere. What
-    the concept file has under ``inherent`` belongs to it in any case, what it has under ``keep`` in none. To a
-    style belongs whatever style the tagger takes it for. Subclasses are counted for themselves, each against its
-    siblings and all other concepts.
+    A tag belongs to a concept when at least 80 % of its pictures show it and it is not common elsewhere. Taggers
+    miss some, so that 70 % will do unless each of the pictures without it shows another tag that is never seen together
+    with it: "blue" in place of "red". What the concept file has under ``inherent`` belongs to it in any case, what it
+    has under ``keep`` in none. To a style belongs whatever style the tagger takes it for. Subclasses are counted for
+    themselves, each against its siblings and all other concepts.
 
     Args:
         concept: whose tags these are.
@@ -88,6 +92,7 @@ def inherent_tags(concept: Concept, tags: Tagged, others: Sequence[Tagged] = ())
     return result
 
 
+@lru_cache(maxsize=2**16)
 def plain_tag(tag: str) -> str:
     """A tag for comparing: case, underscores and surplus spaces do not count."""
     return " ".join(tag.replace("_", " ").casefold().split())
@@ -120,15 +125,24 @@ def _of_group(
             continue
         elif of < FEWEST_PICTURES:
             why = f"only {of} {'picture' if of == 1 else 'pictures'} to tell from"
-        elif inside < NEARLY_ALL * of:
+        elif inside < LIKELY * of or (inside < NEARLY_ALL * of and _replaced(name, tags)):
             why = "not in nearly all of the pictures"
         elif shared:
             why = "in other subclasses too"
         elif len(elsewhere) >= FEWEST_OTHERS and rate >= COMMON:
             why = "common elsewhere too"
         else:
-            inherent, why = True, "in nearly all of the pictures and rare elsewhere"
+            inherent = True
+            why = "in nearly all of the pictures" if inside >= NEARLY_ALL * of else "in most, with nothing in its place"
+            why += " and rare elsewhere"
         yield Inherent(tag, inside, of, outside, sum(size for _, size in elsewhere), inherent, why, subclass)
+
+
+def _replaced(name: str, tags: Tagged) -> bool:
+    """Whether each picture without a tag shows another that no picture shows together with it."""
+    pictures = [{plain_tag(tag) for tag in seen} for seen in tags]
+    beside = {tag for seen in pictures if name in seen for tag in seen}
+    return all(seen - beside for seen in pictures if name not in seen)
 
 
 def _names_style(tag: str) -> bool:
@@ -141,5 +155,10 @@ def _plain(tags: Sequence[str]) -> dict[str, str]:
 
 def _counts(tags: Tagged) -> tuple[Counter[str], dict[str, str]]:
     """How many pictures show each tag, and how the tagger writes it; each picture counts a tag once."""
-    names = {plain_tag(tag): tag for seen in tags for tag in seen}
-    return Counter(name for seen in tags for name in {plain_tag(tag) for tag in seen}), names
+    counts: Counter[str] = Counter()
+    names: dict[str, str] = {}
+    for seen in tags:
+        own = {plain_tag(tag): tag for tag in seen}
+        names.update(own)
+        counts.update(own.keys())
+    return counts, names

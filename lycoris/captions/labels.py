@@ -35,18 +35,42 @@ def read_labels(folder: Path) -> tuple[Label, ...]:
     """
     file = folder / LIST
     labels = _from_list(file) if file.is_file() else _from_config(folder / "config.json")
-    seen: set[str] = set()
-    for label in labels:
-        if label.tag in seen:
-            raise InputError(f"Tagger folder `{folder}` names the tag `{label.tag}` twice.")
-        seen.add(label.tag)
-    return labels
+    return _distinct(labels, f"Tagger folder `{folder}`")
+
+
+def read_vocabulary(file: Path) -> tuple[Label, ...]:
+    """The tags of a vocabulary file: one a line, all of them general, or a CSV file like ``selected_tags.csv``.
+
+    Raises:
+        InputError: the file cannot be read, holds no tag, or a tag comes twice.
+    """
+    try:
+        text = Path(file).read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"The vocabulary `{file}` cannot be read: {error}") from error
+    first, *_ = text.splitlines() or [""]
+    if {"name", "category"} <= {part.strip() for part in first.split(",")}:
+        labels = _from_list(Path(file))
+    else:
+        labels = tuple(Label(plain(line), GENERAL) for line in text.splitlines() if line.strip())
+    if not labels:
+        raise InputError(f"The vocabulary `{file}` holds no tag.")
+    return _distinct(labels, f"The vocabulary `{file}`")
 
 
 def plain(tag: str) -> str:
     """A tag as captions write it: ``long_hair`` is "long hair", but ``^_^`` and ``(o)_(o)`` stay faces."""
     tag = " ".join(tag.split())
     return tag.replace("_", " ") if _WORD.search(tag) else tag
+
+
+def _distinct(labels: tuple[Label, ...], where: str) -> tuple[Label, ...]:
+    seen: set[str] = set()
+    for label in labels:
+        if label.tag in seen:
+            raise InputError(f"{where} names the tag `{label.tag}` twice.")
+        seen.add(label.tag)
+    return labels
 
 
 def _from_list(file: Path) -> tuple[Label, ...]:

@@ -1,10 +1,11 @@
-"""Tags from text files beside the pictures, as kohya's tools keep them: ``01.txt`` for ``01.png``."""
+"""Texts beside the pictures, as kohya's tools keep them: tags in ``01.txt``, a sentence in ``01.caption``."""
 
 from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from PIL import Image
@@ -12,7 +13,9 @@ from PIL import Image
 from lycoris.errors import InputError
 
 SIDECAR = "sidecar"
-_BETWEEN = re.compile(r"(?<!\\),|[\r\n]+")
+TAGS = ".txt"
+SENTENCE = ".caption"
+_TAG = re.compile(r"(?:\\[(),\[\]\\]|[^,\r\n])+")
 _ESCAPED = re.compile(r"\\([(),\[\]\\])")
 
 
@@ -33,9 +36,42 @@ class SidecarTagger:
         Raises:
             InputError: a picture came from no file, or has no text file beside it, which is named.
         """
-        if any(not image.info.get("file") for image in images):
-            raise InputError("The tagger `sidecar` reads files beside pictures, but got a picture without a file.")
-        return sidecar_tags([Path(image.info["file"]) for image in images])
+        return sidecar_tags(_files(images))
+
+
+class SidecarCaptioner:
+    """The sentences that someone wrote: ``01.caption`` beside ``01.png`` or, where that is not there, ``01.txt``.
+
+    Pictures must come from `lycoris.images.read_image`, which leaves their path in ``info["file"]``.
+    """
+
+    name = SIDECAR
+    digest = hashlib.sha256(SIDECAR.encode()).hexdigest()
+
+    def sentences(self, images: Sequence[Image.Image]) -> list[str]:
+        """For each picture the text of its file, on one line.
+
+        Raises:
+            InputError: a picture came from no file, or has no text file beside it, which is named.
+        """
+        return sidecar_sentences(_files(images))
+
+
+def sidecar_sentences(pictures: Sequence[Path]) -> list[str]:
+    """The sentences in the text files beside pictures, in the order of the pictures, each on one line.
+
+    Args:
+        pictures: paths of the picture files.
+
+    Raises:
+        InputError: a picture has neither file beside it, or the file is no text in UTF-8; the file is named.
+    """
+    files = []
+    for picture in pictures:
+        own = Path(picture).with_suffix(SENTENCE)
+        files.append(own if own.is_file() else Path(picture).with_suffix(TAGS))
+    _all_there(files, "no sentence", "captioner")
+    return [" ".join(_text(file).split()) for file in files]
 
 
 def sidecar_tags(pictures: Sequence[Path]) -> list[dict[str, float]]:
@@ -53,20 +89,70 @@ def sidecar_tags(pictures: Sequence[Path]) -> list[dict[str, float]]:
     Raises:
         InputError: a picture has no text file beside it, or the file is no text in UTF-8; the file is named.
     """
-    files = [Path(picture).with_suffix(".txt") for picture in pictures]
-    missing = [file for file in files if not file.is_file()]
-    if missing:
-        raise InputError(
-            f"{len(missing)} of {len(files)} pictures have no tags beside them, such as `{missing[0]}`: write the "
-            "missing files (an empty one means no tags) or choose a tagger other than `sidecar`."
-        )
+    files = [Path(picture).with_suffix(TAGS) for picture in pictures]
+    _all_there(files, "no tags", "tagger")
     return [dict.fromkeys(parse_tags(_text(file)), 1.0) for file in files]
 
 
 def parse_tags(text: str) -> list[str]:
     """The tags of a sidecar file's text, without doubles: ``r"red hat, saber \\(fate\\)"`` holds two."""
-    parts = (_ESCAPED.sub(r"\1", " ".join(part.split())) for part in _BETWEEN.split(text))
-    return list(dict.fromkeys(part for part in parts if part))
+    joined = " ".join(",".join(text.splitlines()).split())
+    if "\\" in joined:
+        parts = [_ESCAPED.sub(r"\1", part.strip()) for part in _TAG.findall(joined)]
+    else:
+        parts = [part.strip() for part in joined.split(",")]
+    return [part for part in dict.fromkeys(parts) if part]
+
+
+def format_tags(tags: Iterable[str]) -> str:
+    """The text of a sidecar file that `parse_tags` reads as these tags."""
+    return ", ".join(tag.replace("\\", "\\\\").replace(",", "\\,") for tag in tags)
+
+
+def write_sidecars(pictures: Sequence[Path], tags: Sequence[Mapping[str, float]]) -> list[Path]:
+    """Write the tags of pictures beside them, to be edited; a file that is there is left as it is.
+
+    Returns:
+        The files that were written.
+
+    Raises:
+        InputError: a file cannot be written, or two pictures would share one.
+    """
+    written = []
+    _one_each([Path(picture).with_suffix(TAGS) for picture in pictures])
+    for picture, seen in zip(pictures, tags, strict=True):
+        file = Path(picture).with_suffix(TAGS)
+        try:
+            with file.open("x", encoding="utf-8") as stream:
+                stream.write(format_tags(seen) + "\n")
+        except FileExistsError:
+            continue
+        except OSError as error:
+            raise InputError(f"Tag file `{file}` cannot be written: {error.strerror}.") from error
+        written.append(file)
+    return written
+
+
+def _files(images: Sequence[Image.Image]) -> list[Path]:
+    if any(not image.info.get("file") for image in images):
+        raise InputError(f"`{SIDECAR}` reads files beside pictures, but got a picture without a file.")
+    return [Path(image.info["file"]) for image in images]
+
+
+def _all_there(files: Sequence[Path], nothing: str, what: str) -> None:
+    _one_each(files)
+    missing = [file for file in files if not file.is_file()]
+    if missing:
+        raise InputError(
+            f"{len(missing)} of {len(files)} pictures have {nothing} beside them, such as `{missing[0]}`: write the "
+            f"missing files (an empty one means {nothing}) or choose a {what} other than `{SIDECAR}`."
+        )
+
+
+def _one_each(files: Sequence[Path]) -> None:
+    twice = next((file for file, count in Counter(files).items() if count > 1), None)
+    if twice is not None:
+        raise InputError(f"Two pictures share the text file `{twice}`: rename one of them.")
 
 
 def _text(file: Path) -> str:

@@ -1,12 +1,14 @@
 """Tag strategies: what a training caption says besides the trigger (arXiv 2309.14859, section 4.1).
 
 ``none`` says nothing more, as in DreamBooth; ``all`` adds every tag; ``adjusted`` adds the tags that do not belong
-to the concept itself, so that the trigger comes to stand for those that do.
+to the concept itself, so that the trigger comes to stand for those that do; ``sentence`` adds a captioner's sentence.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 from lycoris.captions.inherent import Inherent, plain_tag
 from lycoris.captions.naming import named
@@ -15,37 +17,62 @@ from lycoris.captions.templates import Templates
 from lycoris.concepts import Concept
 from lycoris.errors import InputError, unknown
 
-Seen = Mapping[str, float]
-Strategy = Callable[[Seen, set[str]], list[str]]
+
+@dataclass(frozen=True)
+class Seen:
+    """What is known of one picture.
+
+    Attributes:
+        tags: tag -> confidence, best first.
+        inherent: the tags that belong to the concept, or to the picture's subclass, as `plain_tag` writes them.
+        sentence: a captioner's.
+    """
+
+    tags: Mapping[str, float]
+    inherent: frozenset[str]
+    sentence: str = ""
 
 
-def none(seen: Seen, inherent: set[str]) -> list[str]:
+Strategy = Callable[[Seen], list[str]]
+
+
+def none(seen: Seen) -> list[str]:
     """No tags: the trigger has to stand for everything in the pictures."""
     return []
 
 
-def all_tags(seen: Seen, inherent: set[str]) -> list[str]:
+def all_tags(seen: Seen) -> list[str]:
     """Every tag that was found, best first."""
-    return list(seen)
+    return list(seen.tags)
 
 
-def adjusted(seen: Seen, inherent: set[str]) -> list[str]:
+def adjusted(seen: Seen) -> list[str]:
     """Every tag but those that belong to the concept."""
-    return [tag for tag in seen if plain_tag(tag) not in inherent]
+    return [tag for tag in seen.tags if plain_tag(tag) not in seen.inherent]
 
 
-STRATEGIES: dict[str, Strategy] = {"none": none, "all": all_tags, "adjusted": adjusted}
-"""Name -> which of a picture's tags its caption has, given the inherent ones. A new strategy is one line."""
+def sentence(seen: Seen) -> list[str]:
+    """The sentence, if there is one."""
+    return [seen.sentence] if seen.sentence else []
+
+
+STRATEGIES: dict[str, Strategy] = {"none": none, "all": all_tags, "adjusted": adjusted, "sentence": sentence}
+"""Name -> what the caption of a picture says behind the trigger. A new strategy is one line."""
+SENTENCES = frozenset({"sentence"})
+"""The strategies that need sentences."""
 
 
 def caption(
     concept: Concept,
-    tags: Sequence[Seen],
+    tags: Sequence[Mapping[str, float]],
     inherent: Sequence[Inherent],
     strategy: str,
     templates: Templates | None = None,
+    sentences: Sequence[str] | None = None,
 ) -> list[str]:
     """The training captions of a concept's pictures, in their order: "a sks creature, hat, beach".
+
+    Nothing is said twice, and a sentence that speaks of the trigger itself stands alone.
 
     Args:
         concept: what the pictures show.
@@ -53,28 +80,49 @@ def caption(
         inherent: from `inherent_tags`.
         strategy: of `STRATEGIES`.
         templates: how a concept is named in a sentence; those of the pocket by default.
+        sentences: one a picture, for the strategies of `SENTENCES`.
 
     Raises:
-        InputError: the strategy is unknown, or there is not one entry for each picture.
+        InputError: the strategy is unknown, there is not one entry for each picture, or no sentences where the
+            strategy needs them.
     """
     if strategy not in STRATEGIES:
         raise unknown("tag strategy", strategy, STRATEGIES)
-    if len(tags) != len(concept.pictures):
-        raise InputError(
-            f"Argument `tags` must have one entry a picture of `{concept.name}`, which are {len(concept.pictures)}, "
-            f"but got {len(tags)}."
-        )
+    if sentences is None and strategy in SENTENCES:
+        raise InputError(f"Strategy `{strategy}` needs `sentences`, but got none.")
+    told = [""] * len(concept.pictures) if sentences is None else sentences
+    for name, given in (("tags", tags), ("sentences", told)):
+        if len(given) != len(concept.pictures):
+            raise InputError(
+                f"Argument `{name}` must have one entry a picture of `{concept.name}`, which are "
+                f"{len(concept.pictures)}, but got {len(given)}."
+            )
     wording = (templates or default_templates()).of(concept)
+    trigger = re.compile(rf"(?<!\w){re.escape(concept.trigger)}(?!\w)", re.IGNORECASE)
+    openings: dict[str | None, list[str]] = {}
+    removed: dict[str | None, frozenset[str]] = {}
     captions = []
-    for picture, seen in zip(concept.pictures, tags, strict=True):
-        removed = {
-            plain_tag(entry.tag) for entry in inherent if entry.inherent and entry.subclass in (None, picture.subclass)
-        }
-        parts = named(concept, picture.subclass, wording.opening, wording)
-        said = {plain_tag(words) for words in (*parts, concept.trigger)}
-        for tag in STRATEGIES[strategy](seen, removed):
-            if plain_tag(tag) not in said:
-                said.add(plain_tag(tag))
-                parts.append(tag)
-        captions.append(", ".join(parts))
+    for picture, seen, words in zip(concept.pictures, tags, told, strict=True):
+        own = picture.subclass
+        if own not in openings:
+            openings[own] = named(concept, own, wording.opening, wording)
+            removed[own] = frozenset(
+                plain_tag(entry.tag) for entry in inherent if entry.inherent and entry.subclass in (None, own)
+            )
+        said = STRATEGIES[strategy](Seen(seen, removed[own], words))
+        if words and said == [words] and trigger.search(words):
+            captions.append(words)
+        else:
+            captions.append(", ".join(_once([*openings[own], *said], concept)))
     return captions
+
+
+def _once(parts: Sequence[str], concept: Concept) -> list[str]:
+    """The parts without doubles, and without the trigger as a tag of its own."""
+    said = {plain_tag(concept.trigger), plain_tag(f"{concept.trigger} {concept.class_noun}")}
+    kept: list[str] = []
+    for part in parts:
+        if plain_tag(part) not in said or not kept:
+            said.add(plain_tag(part))
+            kept.append(part)
+    return kept

@@ -27,9 +27,13 @@ class Album:
     """The pictures of one report, numbered in the order they came, identical ones once.
 
     ``unread`` names the files that could not be read, with the reason.
+
+    Args:
+        side: the longer side of a thumbnail, in pixels, at most.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, side: int = LARGE) -> None:
+        self._side = side
         self.unread: list[str] = []
         self._by_path: dict[str, int | None] = {}
         self._by_digest: dict[bytes, int] = {}
@@ -57,7 +61,7 @@ class Album:
         if digest not in self._by_digest:
             image = read_image(path)
             if max(image.size) > SMALL:
-                image.thumbnail((LARGE, LARGE), Image.Resampling.LANCZOS, reducing_gap=2.0)
+                image.thumbnail((self._side, self._side), Image.Resampling.LANCZOS, reducing_gap=2.0)
             self._images.append(image)
             self._by_digest[digest] = len(self._images) - 1
         return self._by_digest[digest]

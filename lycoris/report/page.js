@@ -4,8 +4,8 @@ const measureOf = new Map(data.measures.map((measure) => [measure.name, measure]
 const titleOf = new Map(data.algorithms);
 const colourOf = new Map(data.algorithms.map(([name], place) => [name, `var(--c${place % 8})`]));
 const KINDS = { train: "Training captions", trigger: "Trigger alone", alter: "New situations", style: "Art styles" };
-const SHAPES = { none: "circle", all: "square", adjusted: "triangle" };
-const DASHES = { none: "", all: "6 3", adjusted: "2 3" };
+const SHAPES = { none: "circle", all: "square", adjusted: "triangle", sentence: "diamond" };
+const DASHES = { none: "", all: "6 3", adjusted: "2 3", sentence: "8 3 2 3" };
 
 const { concepts } = data;
 // Drawings of 64 pixels are shown at whole multiples of their size, others at any.

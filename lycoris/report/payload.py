@@ -26,7 +26,7 @@ OF_SCORE = (
     *("difference", "difference_low", "difference_high", "note"),
 )
 """What the page shows of a score."""
-STRATEGIES = ("none", "all", "adjusted")
+STRATEGIES = ("none", "all", "adjusted", "sentence")
 
 
 def payload(study: Mapping[str, Any], album: Album) -> dict[str, Any]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import shutil
 import subprocess
 import sys
 import textwrap
@@ -13,7 +12,6 @@ import pytest
 
 from flows.cli import main
 from tests.analysis.conftest import TABLES
-from tests.report.test_browser import FLAGS
 
 ARGUMENTS = ["analyze", str(TABLES / "metrics.csv"), "--configs", str(TABLES / "configs.csv"), "--out"]
 FILES = {"effects.csv", "ranks.csv", "scaled_ranks.csv", "correlations.csv", "shap.csv", "analysis.html"}
@@ -90,23 +88,6 @@ def test_the_page_needs_nothing_else(out):
     assert "http://" not in page.replace("http://www.w3.org/2000/svg", "")
     assert "https://" not in page
     assert "prefers-color-scheme: dark" in page
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory):
-    webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
-    chromium = shutil.which("chromium") or shutil.which("google-chrome")
-    driver = shutil.which("chromedriver")
-    if not chromium or not driver:
-        pytest.skip("needs Chromium and chromedriver (Debian: chromium, chromium-driver)")
-    options = webdriver.ChromeOptions()
-    options.binary_location = chromium
-    for flag in [*FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('browser')}"]:
-        options.add_argument(flag)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    opened = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
-    yield opened
-    opened.quit()
 
 
 @pytest.fixture

@@ -46,6 +46,16 @@ def test_four_pictures_of_five_are_nearly_all(concept: Build) -> None:
     assert names(inherent_tags(concept(5), seen("a", "a", "a", "a", ""), CATS)) == {"a"}
 
 
+def test_a_tag_that_a_tagger_missed_in_some_pictures_belongs_unless_something_stands_in_its_place(
+    concept: Build,
+) -> None:
+    missed = seen("red hat", "red snow", "red hat", "red snow", "red", "red", "red", "hat", "snow", "hat snow")
+    assert names(inherent_tags(concept(10), missed, CATS)) == {"red"}
+    replaced = seen("red hat", "red snow", "red hat", "red snow", "red", "red", "red", "blue hat", "blue", "green")
+    (entry,) = (each for each in inherent_tags(concept(10), replaced, CATS) if each.tag == "red")
+    assert (entry.inside, entry.inherent) == (7, False)
+
+
 def test_what_is_common_elsewhere_is_not_inherent(concept: Build) -> None:
     tags = seen(*["bear outdoors"] * 4)
     others = [seen("cat outdoors"), seen("dog outdoors", "dog outdoors"), seen("car")]
@@ -128,9 +138,11 @@ def test_one_entry_a_picture_is_asked_for(concept: Build) -> None:
         inherent_tags(concept(4), seen("a", "b"))
 
 
-@pytest.mark.parametrize("missed", [0.0, 0.1])
-def test_the_true_attributes_of_the_shipped_concepts_are_found_from_twelve_pictures(missed: float) -> None:
-    """Precision and recall of at least 0.9, also when the tagger misses one tag in ten."""
+@pytest.mark.parametrize(("missed", "precise", "complete"), [(0.0, 0.98, 1.0), (0.1, 0.97, 0.94)])
+def test_the_true_attributes_of_the_shipped_concepts_are_found_from_twelve_pictures(
+    missed: float, precise: float, complete: float
+) -> None:
+    """Precision and recall of well over 0.9, also when the tagger misses one tag in ten."""
     truth = json.loads(pocket.TRUTH.read_text())
     right = found = wanted = 0
     for seed in range(40):
@@ -151,5 +163,5 @@ def test_the_true_attributes_of_the_shipped_concepts_are_found_from_twelve_pictu
             found += len(answer)
             wanted += len(shown[each.name])
     assert wanted >= 400
-    assert right >= 0.9 * found
-    assert right >= 0.9 * wanted
+    assert right >= precise * found
+    assert right >= complete * wanted

@@ -22,6 +22,8 @@ from lycoris.captions import (
     prompts,
     read_templates,
 )
+from lycoris.captions.captioner import told
+from lycoris.captions.labels import read_labels
 from lycoris.concepts import Concept, read_concepts
 from lycoris.errors import InputError
 from lycoris.pocket.vocabulary import MAX_TOKENS, WORDS
@@ -157,7 +159,9 @@ def test_every_shipped_text_is_made_of_single_tokens_within_the_pocket_s_window(
     tags = {c.name: [dict.fromkeys(truth[p.relative], 1.0) for p in c.pictures] for c in SHIPPED.values()}
     concept = SHIPPED[name]
     others = [tags[other] for other in SHIPPED if other != name]
-    written = caption(concept, tags[name], inherent_tags(concept, tags[name], others), strategy)
+    categories = {label.tag: label.category for label in read_labels(pocket.TAGGER)}
+    sentences = [told(seen, categories) for seen in tags[name]]
+    written = caption(concept, tags[name], inherent_tags(concept, tags[name], others), strategy, sentences=sentences)
     texts = [p.text for kind in PROMPT_TYPES for p in prompts(concept, written, kind, 20)]
     described = [p.evaluation for kind in PROMPT_TYPES for p in prompts(concept, written, kind, 20)]
     for text in [*written, *texts, *described]:

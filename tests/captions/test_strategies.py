@@ -16,13 +16,23 @@ OWN = [Inherent("bear", 3, 4, 0, 9, True, "found"), Inherent("snow", 1, 4, 0, 9,
 
 
 def test_each_strategy_says_what_its_name_says(concept: Build) -> None:
-    written = {name: caption(concept(4), TAGS, OWN, name) for name in STRATEGIES}
+    told = ["a bear in the snow", "", "A cat, asleep", "my Sks creature on a beach"]
+    written = {name: caption(concept(4), TAGS, OWN, name, sentences=told) for name in STRATEGIES}
     assert written == {
         "none": ["a sks creature"] * 4,
         "all": ["a sks creature, bear, hat, snow", "a sks creature, bear", "a sks creature",
                 "a sks creature, beach, bear"],
         "adjusted": ["a sks creature, hat, snow", "a sks creature", "a sks creature", "a sks creature, beach"],
+        "sentence": ["a sks creature, a bear in the snow", "a sks creature", "a sks creature, A cat, asleep",
+                     "my Sks creature on a beach"],
     }  # fmt: skip
+
+
+def test_sentences_are_asked_for_one_a_picture(concept: Build) -> None:
+    with pytest.raises(InputError, match="`sentence` needs `sentences`"):
+        caption(concept(4), TAGS, OWN, "sentence")
+    with pytest.raises(InputError, match=r"`sentences`.*4, but got 1"):
+        caption(concept(4), TAGS, OWN, "sentence", sentences=["a bear"])
 
 
 def test_adjusted_removes_a_tag_however_it_is_spelt(concept: Build) -> None:
@@ -49,7 +59,7 @@ def test_a_style_is_named_once(concept: Build) -> None:
 
 
 def test_nothing_is_said_twice(concept: Build, dressed: Concept) -> None:
-    tags = [{"sks": 0.9, "hat": 0.8, "Hat": 0.7, "a sks creature": 0.6}]
+    tags = [{"sks": 0.9, "hat": 0.8, "Hat": 0.7, "a sks creature": 0.6, "sks creature": 0.5}]
     assert caption(concept(1), tags, [], "all") == ["a sks creature, hat"]
     assert caption(dressed, [{"Coat": 0.9}] * 6, [], "all")[0] == "a sks creature, coat"
 
@@ -77,3 +87,16 @@ def test_an_unknown_strategy_offers_the_nearest(concept: Build) -> None:
 def test_one_entry_a_picture_is_asked_for(concept: Build) -> None:
     with pytest.raises(InputError, match="3, but got 4"):
         caption(concept(3), TAGS, OWN, "all")
+
+
+def test_ten_thousand_pictures_have_ten_thousand_captions_in_their_order(concept: Build) -> None:
+    many = concept(10_000)
+    tags = [{"bear": 0.9, f"tag {number}": 0.8} for number in range(10_000)]
+    written = caption(many, tags, inherent_tags(many, tags), "adjusted")
+    assert (written[0], written[9_999]) == ("a sks creature, tag 0", "a sks creature, tag 9999")
+    assert len(set(written)) == 10_000
+
+
+def test_a_picture_without_tags_or_words_is_called_by_its_trigger(concept: Build) -> None:
+    for strategy in STRATEGIES:
+        assert caption(concept(1), [{}], [], strategy, sentences=[""]) == ["a sks creature"]

@@ -10,13 +10,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
 from lycoris import pocket
 from lycoris.captions import open_tagger, sidecar_tags, tagger_digest
+from lycoris.captions.choosing import choose
 from lycoris.captions.labels import Label, plain
-from lycoris.captions.sidecar import parse_tags
-from lycoris.captions.tagger import choose
+from lycoris.captions.sidecar import format_tags, parse_tags, write_sidecars
 from lycoris.errors import InputError
 from lycoris.images import read_image
 from lycoris.pocket.world import draw, sample_split
@@ -73,7 +75,15 @@ def test_of_an_exclusive_category_only_the_best_is_kept_and_of_others_all() -> N
 
 
 def test_ratings_are_no_tags() -> None:
-    assert choose([0.99], [Label("safe", "rating")], {"rating": 0.1}) == {}
+    assert choose([0.99], [Label("safe", "rating")], {"general": 0.1}) == {}
+
+
+def test_a_threshold_for_ratings_makes_the_likeliest_one_a_tag(tagger_folder: Path) -> None:
+    tagger = open_tagger(tagger_folder, thresholds={"rating": 0.01})
+    assert tagger.categories["safe"] == "rating"
+    assert all("safe" in tags for tags in tagger.tags([noise(0)]))
+    labels = [Label("safe", "rating"), Label("general", "rating"), Label("hat", "general")]
+    assert list(choose([0.6, 0.7, 0.5], labels, {"rating": 0.01, "general": 0.35})) == ["general", "hat"]
 
 
 @pytest.mark.parametrize(
@@ -153,6 +163,27 @@ def test_sidecars_are_read_in_the_order_of_the_pictures(tmp_path: Path) -> None:
 
 def test_commas_brackets_and_any_script_can_stand_in_a_sidecar() -> None:
     assert parse_tags(r"saber \(fate\), hello\, world, 猫 🐈, [x]") == ["saber (fate)", "hello, world", "猫 🐈", "[x]"]
+
+
+@settings(deadline=None, max_examples=200)
+@given(st.lists(st.text("\\,()[]_a猫", min_size=1, max_size=6), unique=True, max_size=5))
+@example(["\\", "a,b", "\\,", "(o)_(o)", "[x]", "\\m/"])
+def test_tags_that_are_written_are_read_as_they_were(tags: list[str]) -> None:
+    assert parse_tags(format_tags(tags)) == tags
+
+
+def test_written_sidecars_replace_none_that_is_there(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("mine")
+    pictures = [tmp_path / "a.png", tmp_path / "b.png"]
+    assert write_sidecars(pictures, [{"x": 0.9}, {"red, white": 0.9, "猫": 0.8}]) == [tmp_path / "b.txt"]
+    assert sidecar_tags(pictures) == [{"mine": 1.0}, {"red, white": 1.0, "猫": 1.0}]
+
+
+def test_two_pictures_with_one_text_file_are_an_error(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("x")
+    for read in (sidecar_tags, lambda pictures: write_sidecars(pictures, [{}, {}])):
+        with pytest.raises(InputError, match=r"share the text file .*a\.txt"):
+            read([tmp_path / "a.png", tmp_path / "a.jpg"])
 
 
 def test_a_missing_or_unreadable_sidecar_is_named(tmp_path: Path) -> None:

@@ -1,0 +1,81 @@
+"""What a factor does in each category: runs of one concept and one seed, pair by pair."""
+
+from __future__ import annotations
+
+import csv
+import random
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from lycoris.analysis.categories import by_category, dimensions, sentences, third_finding
+from lycoris.analysis.ranking import Ranking, rank
+from lycoris.analysis.reading import read_table
+from lycoris.errors import InputError
+
+METRICS = ("image_similarity/alter/clip", "text_similarity/alter/clip", "vendi/alter/clip", "style_loss/style/vgg")
+CONCEPTS = {"grumble": "characters", "bop": "characters", "castle": "scenes"}
+
+
+def scores(tmp_path: Path, *, captions: tuple[str, ...] = ("none", "all"), shift: float = 1.0) -> Ranking:
+    """Characters follow the paper's third finding; scenes do the opposite; diversity is noise."""
+    rng = random.Random(0)
+    rows = []
+    for concept, category in CONCEPTS.items():
+        for algorithm in ("lora", "lokr"):
+            for strategy in captions:
+                for seed in (0, 1, 2):
+                    up = shift * (1 if strategy == "none" else 0) * (1 if category == "characters" else -1)
+                    values = (up, -up, 0.0, up)  # a style loss is better when low
+                    for name, value in zip(METRICS, values, strict=True):
+                        rows.append([category, concept, algorithm, strategy, seed, name, value + rng.gauss(0, 0.1)])
+    file = tmp_path / "scores.csv"
+    with file.open("w", newline="") as stream:
+        csv.writer(stream).writerows([["category", "concept", "algorithm", "captions", "seed", "name", "value"], *rows])
+    return rank(read_table(file))
+
+
+def test_each_category_has_its_own_effects_from_pairs_of_one_concept_and_seed(tmp_path: Path) -> None:
+    table = by_category(scores(tmp_path), "captions")
+    fidelity = dimensions(table).query("metric == 'fidelity'").set_index("category")
+    sign = 1 if fidelity["level"].iloc[0] == "none" else -1
+    assert (fidelity["pairs"].to_dict(), fidelity["concepts"].to_dict()) == (
+        {"characters": 12, "scenes": 6, "all": 18}, {"characters": 2, "scenes": 1, "all": 3},
+    )  # fmt: skip
+    assert sign * fidelity.loc["characters", "effect"] > 0.3
+    assert sign * fidelity.loc["scenes", "effect"] < -0.3
+    for row in table.itertuples():
+        assert (row.category == "all") == pd.isna(row.low)  # of two categories there is no interval
+        assert pd.isna(row.low) or row.low <= row.effect <= row.high
+
+
+def test_the_third_finding_is_told_where_every_interval_shows_it(tmp_path: Path) -> None:
+    table = by_category(scores(tmp_path), "captions")
+    found = third_finding(table)
+    assert found["characters"] == {"fidelity": True, "controllability": True, "preservation": True}
+    assert found["scenes"] == {"fidelity": False, "controllability": False, "preservation": False}
+    assert set(found) == {"characters", "scenes"}
+    assert sentences(table)[-1].endswith("in 1 of 2 categories (characters).")
+    assert "nan" not in " ".join(sentences(table))
+
+
+def test_without_an_effect_no_interval_leaves_out_zero_for_long(tmp_path: Path) -> None:
+    table = dimensions(by_category(scores(tmp_path, shift=0.0), "captions"))
+    shown = [row for row in table[table["low"].notna()].itertuples() if row.low > 0 or row.high < 0]
+    assert len(shown) <= len(table) // 4
+
+
+def test_every_pair_of_levels_is_compared_once_in_the_order_of_the_dimensions(tmp_path: Path) -> None:
+    table = dimensions(by_category(scores(tmp_path, captions=("none", "all", "adjusted")), "captions"))
+    own = table[table["category"] == "scenes"]
+    assert len(own) == 3 * 4
+    assert list(dict.fromkeys(own["metric"])) == ["fidelity", "controllability", "diversity", "preservation"]
+    assert len({frozenset(pair) for pair in zip(own["level"], own["against"], strict=True)}) == 3
+
+
+def test_another_factor_is_another_comparison_and_one_that_does_not_vary_an_error(tmp_path: Path) -> None:
+    ranking = scores(tmp_path)
+    assert set(by_category(ranking, "algorithm")["factor"]) == {"algorithm"}
+    with pytest.raises(InputError, match="`preset` alone"):
+        by_category(ranking, "preset")

@@ -1,0 +1,90 @@
+"""Captioners: a picture becomes one line of words, the same every time and in any batch."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from lycoris.captions import captioner_digest, open_captioner
+from lycoris.captions.captioner import Captioner
+from lycoris.errors import InputError
+from lycoris.images import read_image
+from lycoris.pocket.vocabulary import WORDS, Tags
+from lycoris.pocket.world import draw
+from tests.captions.small_captioners import MODELS
+
+
+def noise(seed: int) -> Image.Image:
+    return Image.fromarray(np.random.default_rng(seed).integers(0, 255, (24, 40, 3), dtype=np.uint8))
+
+
+@pytest.fixture(scope="module", params=MODELS)
+def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return MODELS[request.param](tmp_path_factory.mktemp(request.param))
+
+
+@pytest.fixture(scope="module")
+def captioner(folder: Path) -> Captioner:
+    return open_captioner(folder)
+
+
+def test_a_sentence_is_one_line_of_words_and_the_same_every_time(captioner: Captioner) -> None:
+    images = [noise(seed) for seed in range(3)]
+    told = captioner.sentences(images)
+    assert len(told) == 3
+    assert all(text == " ".join(text.split()) and "<" not in text and "[" not in text for text in told)
+    assert any(told)
+    assert captioner.sentences(images) == told
+
+
+def test_batches_change_no_sentence(captioner: Captioner) -> None:
+    images = [noise(seed) for seed in range(3)]
+    assert [captioner.sentences([image])[0] for image in images] == captioner.sentences(images)
+    assert captioner.sentences([]) == []
+
+
+def test_the_digest_is_that_of_the_files(captioner: Captioner, folder: Path) -> None:
+    assert captioner.digest == captioner_digest(folder)
+    assert len(captioner.digest) == 64
+    assert captioner.digest != captioner_digest("pocket")
+
+
+def test_the_pocket_s_sentences_say_what_a_drawing_shows_in_its_own_words() -> None:
+    import random
+
+    shown = Tags("bear", "purple", "hat", "snow", "pixel")
+    (told,) = open_captioner().sentences([draw(shown, random.Random(0))])
+    assert told == "a purple bear wearing a hat in the snow, pixel style"
+    assert set(told.replace(",", "").split()) <= set(WORDS)
+
+
+def test_a_sidecar_s_sentence_is_that_of_the_caption_file_or_else_of_the_text_file(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        noise(0).save(tmp_path / f"{name}.png")
+        (tmp_path / f"{name}.txt").write_text("a cat,\nasleep")
+    (tmp_path / "a.caption").write_text("A cat that sleeps — 猫 🐈.\n", encoding="utf-8")
+    captioner = open_captioner("sidecar")
+    images = [read_image(tmp_path / f"{name}.png") for name in ("a", "b")]
+    assert captioner.sentences(images) == ["A cat that sleeps — 猫 🐈.", "a cat, asleep"]
+    (tmp_path / "b.txt").unlink()
+    with pytest.raises(InputError, match=r"1 of 2 pictures have no sentence .*b\.txt.*captioner other than"):
+        captioner.sentences(images)
+    with pytest.raises(InputError, match="picture without a file"):
+        captioner.sentences([noise(0)])
+
+
+def test_what_is_no_captioner_is_said_in_one_sentence(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="Did you mean `pocket`"):
+        open_captioner("poket")
+    with pytest.raises(InputError, match=r"config\.json"):
+        open_captioner(tmp_path)
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "florence"}))
+    with pytest.raises(InputError, match="Did you mean `florence2`"):
+        open_captioner(tmp_path)
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "blip"}))
+    with pytest.raises(InputError, match="processor"):
+        open_captioner(tmp_path)
