@@ -4,6 +4,7 @@ diversity, preservation, quality.
 `encode` turns pictures into features, once; `compare` turns features into scores; `score` does both.
 """
 
+from lycoris.metrics.balance import balanced
 from lycoris.metrics.compare import Score, compare, score
 from lycoris.metrics.features import (
     Condition,
@@ -24,6 +25,7 @@ __all__ = [
     "FeatureSet",
     "Metric",
     "Score",
+    "balanced",
     "compare",
     "describe",
     "encode",

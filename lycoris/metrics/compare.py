@@ -12,7 +12,7 @@ from PIL import Image
 
 from lycoris.encoders import Encoder, StyleEncoder
 from lycoris.errors import unknown
-from lycoris.metrics.features import Drawings, FeatureSet, TaggerLike, encode, encode_references
+from lycoris.metrics.features import Drawings, FeatureSet, RaterLike, TaggerLike, encode, encode_references
 from lycoris.metrics.functional import as_float64, unit
 from lycoris.metrics.intervals import Estimate, difference_interval, estimate, interval
 from lycoris.metrics.table import METRICS, Metric
@@ -96,7 +96,7 @@ def compare(
         for name in chosen
         for kind, each in sets.items()
         if METRICS[name].applies(kind, category)
-        for encoder in _encoders(METRICS[name], each)
+        for encoder in _encoders(name, each)
     ]
 
 
@@ -109,13 +109,14 @@ def score(
     *,
     category: str,
     tagger: TaggerLike | None = None,
+    raters: Sequence[RaterLike] = (),
     seed: int = 0,
     mode: str = "resize",
 ) -> list[Score]:
     """`encode`, then `compare`: pictures in, scores out. What is encoded already is taken as it is."""
 
     def seen(drawings: Mapping[str, Drawings | FeatureSet]) -> dict[str, FeatureSet]:
-        return encode(drawings, encoders, style_encoder, category=category, tagger=tagger, mode=mode)
+        return encode(drawings, encoders, style_encoder, category=category, tagger=tagger, raters=raters, mode=mode)
 
     known = encode_references(references, encoders, style_encoder, category=category, mode=mode)
     base = None if base_drawings is None else seen(base_drawings)
@@ -136,11 +137,17 @@ class _Sets:
         return self.base.paired_with(self.own) if self.base is not None else None
 
 
-def _encoders(metric: Metric, sets: _Sets) -> list[str]:
+def _what(name: str) -> str:
+    """The sort of features of the drawings that a metric sees."""
+    return {"tags": "found", "rating": name}.get(METRICS[name].sees, METRICS[name].sees)
+
+
+def _encoders(name: str, sets: _Sets) -> list[str]:
     """The encoders whose features have all that a metric needs."""
+    metric = METRICS[name]
     if "base" in metric.needs and sets.base is None:
         return []
-    names = sets.own.encoders("found" if metric.sees == "tags" else metric.sees)
+    names = sets.own.encoders(_what(name))
     if "references" in metric.needs:
         names = [name for name in names if name in sets.references.encoders(metric.sees)]
     if "texts" in metric.needs:
@@ -189,14 +196,14 @@ def _score(name: str, metric: Metric, sets: _Sets, seed: int, resamples: int) ->
 
 def _estimate(name: str, metric: Metric, sets: _Sets, shown: FeatureSet) -> Estimate:
     """One metric of the drawings, or of the base's own, which are then their own base."""
-    _, kind, encoder = name.split("/")
+    own_name, kind, encoder = name.split("/")
     if "references" in metric.needs and len(sets.references) < metric.least_references:
         return Estimate(None, note=f"needs {metric.least_references} references, got {len(sets.references)}")
     arrays: list[np.ndarray] = []
     for need in (*metric.needs, "drawings"):
         source = {"references": sets.references, "base": sets.partner}.get(need, shown)
         assert source is not None
-        what = {"texts": "text", "wanted": "wanted"}.get(need, "found" if metric.sees == "tags" else metric.sees)
+        what = {"texts": "text", "wanted": "wanted"}.get(need, _what(own_name))
         array = as_float64(source.arrays[f"{what}/{encoder}"], f"{need}: {what}/{encoder}")
         arrays.append(unit(array) if metric.sees == "image" else array)
     groups = None

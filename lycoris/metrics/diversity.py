@@ -63,6 +63,24 @@ def mean_pairwise_distance(drawings: Array, weights: Array) -> Array:
     return np.maximum(variance, 0) / spread(weights)
 
 
+@functional
+def lpips(drawings: Array, weights: Array) -> Array:
+    """Mean LPIPS over all pairs of two different drawings, at least 0; higher is better.
+
+    Features are points whose squared distances are the LPIPS of their drawings, as the rater `Lpips` gives
+    them.
+
+    Raises:
+        InputError: there is a single drawing.
+
+    Source: Zhang et al., arXiv 1801.03924; its mean over pairs as a measure of diversity: arXiv 1711.11586.
+    """
+    at_least(2, drawings, "drawings")
+    x = drawings - drawings.mean(0)
+    variance = weights @ (x**2).sum(1) - ((weights @ x) ** 2).sum(1)
+    return 2 * np.maximum(variance, 0) / spread(weights)
+
+
 def _effective_number(eigenvalues: Array, order: float) -> Array:
     values = np.clip(eigenvalues, 0, None)
     values = values / values.sum(-1, keepdims=True)

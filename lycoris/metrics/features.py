@@ -42,6 +42,17 @@ class TaggerLike(Protocol):
     def tags(self, images: Sequence[Image.Image]) -> Sequence[Mapping[str, float]]: ...
 
 
+@runtime_checkable
+class RaterLike(Protocol):
+    """What is asked of a rater: the metric it serves, and rows of numbers for images; see `lycoris.metrics.raters`."""
+
+    @property
+    def metric(self) -> str: ...
+    @property
+    def name(self) -> str: ...
+    def rows(self, images: Sequence[Image.Image], seen: Mapping[str, np.ndarray]) -> np.ndarray: ...
+
+
 @dataclass(frozen=True)
 class Condition:
     """What an image was drawn from.
@@ -74,7 +85,8 @@ class FeatureSet:
 
     Attributes:
         arrays: ``<what>/<encoder>`` -> one row an image; what is ``image``, ``text`` (of the prompts),
-            ``style``, ``wanted`` or ``found`` (0 and 1, tags named by the prompt and found in the image).
+            ``style``, ``wanted`` or ``found`` (0 and 1, tags named by the prompt and found in the image), or the
+            name of a metric whose rater saw the images.
         prompts: what each image was drawn from; empty for a dataset.
     """
 
@@ -106,6 +118,7 @@ def encode(
     *,
     category: str,
     tagger: TaggerLike | None = None,
+    raters: Sequence[RaterLike] = (),
     mode: str = "resize",
     progress: Callable[[int, int], None] | None = None,
 ) -> dict[str, FeatureSet]:
@@ -117,6 +130,7 @@ def encode(
         style_encoder: used where a metric needs it: for ``style`` prompts and for concepts that are styles.
         category: of the concept.
         tagger: gives attribute recall and precision; without one there are none.
+        raters: networks of single metrics, such as those of image quality.
         mode: ``resize``, ``crop`` or ``padding``.
         progress: called with (sets done, sets in all).
 
@@ -129,7 +143,7 @@ def encode(
             result[kind] = given
         else:
             style = style_encoder if needs_style(kind, category) else None
-            result[kind] = _encode(given.images, encoders, style, given.prompts, tagger, mode)
+            result[kind] = _encode(given.images, encoders, style, given.prompts, tagger, raters, mode)
         if progress:
             progress(done, len(drawings))
     return result
@@ -147,7 +161,7 @@ def encode_references(
     if isinstance(references, FeatureSet):
         return references
     style = style_encoder if needs_style("references", category) else None
-    return _encode(references, encoders, style, (), None, mode)
+    return _encode(references, encoders, style, (), None, (), mode)
 
 
 def save_features(path: Path, features: Mapping[str, FeatureSet]) -> None:
@@ -202,6 +216,7 @@ def _encode(
     style_encoder: StyleEncoder | None,
     prompts: Sequence[PromptLike],
     tagger: TaggerLike | None,
+    raters: Sequence[RaterLike],
     mode: str,
 ) -> FeatureSet:
     if prompts and len(prompts) != len(images):
@@ -220,6 +235,8 @@ def _encode(
     if tagger is not None and prompts:
         wanted, found = _tags(images, prompts, tagger)
         arrays |= {f"wanted/{tagger.name}": wanted, f"found/{tagger.name}": found}
+    seen = {encoder.name: arrays[f"image/{encoder.name}"] for encoder in encoders}
+    arrays |= {f"{rater.metric}/{rater.name}": rater.rows(images, seen) for rater in raters}
     conditions = tuple(Condition(p.text, p.evaluation, int(p.seed), int(p.group)) for p in prompts)
     return FeatureSet(arrays, conditions)
 

@@ -6,6 +6,11 @@ import numpy as np
 
 from lycoris.metrics.functional import Array, at_least, energy, functional, spread
 
+SIZES = 15
+"""Sizes of sets through which the Fréchet distance is extrapolated, from a tenth of the drawings to all."""
+SUBSETS = 4
+"""Subsets of each size."""
+
 
 @functional
 def frechet_distance(references: Array, drawings: Array, weights: Array) -> Array:
@@ -37,6 +42,40 @@ def frechet_distance(references: Array, drawings: Array, weights: Array) -> Arra
 
 
 @functional
+def frechet_infinity(references: Array, drawings: Array, weights: Array) -> Array:
+    """Squared Fréchet distance extrapolated to infinitely many drawings; lower is better.
+
+    The distance of m drawings is larger than that of infinitely many by about a constant over m. It is taken
+    for up to 15 sizes m, the intercept of a line through it over 1/m is the result, which may be below 0.
+    Which drawings are in a subset is drawn by what they look like, not by their place, and hardly changes
+    when one is left out. Drawings of weight 0 are left out; otherwise weights do not matter. The references
+    are taken as they are.
+
+    Raises:
+        InputError: there are fewer than two references or four drawings.
+
+    Source: Chong and Forsyth, arXiv 1911.07023.
+    """
+    at_least(2, references, "references")
+    at_least(4, drawings, "drawings")
+    generator = np.random.default_rng(0)
+    order = (drawings @ generator.normal(scale=1000, size=(drawings.shape[1], SUBSETS))) % 1
+    result = np.full(len(weights), np.nan)
+    for index, row in enumerate(weights):
+        kept = np.flatnonzero(row > 0)
+        sizes = np.unique(np.linspace(max(2, len(kept) / 10), len(kept), SIZES).round().astype(int))
+        if len(sizes) < 2:
+            continue
+        subsets = [kept[np.argsort(order[kept, each])] for each in range(SUBSETS)]
+        distances = [
+            np.mean([frechet_distance(references, drawings[subset[:size]]) for subset in subsets[: _apart(size, kept)]])
+            for size in sizes
+        ]
+        result[index] = np.polyfit(1 / sizes, distances, 1)[1]
+    return result
+
+
+@functional
 def kernel_distance(references: Array, drawings: Array, weights: Array) -> Array:
     """Unbiased squared maximum mean discrepancy with the kernel (x·y + 1)³; lower is better.
 
@@ -57,6 +96,23 @@ def kernel_distance(references: Array, drawings: Array, weights: Array) -> Array
     itself = ((drawings**2).sum(1) + 1) ** 3
     unlike = (energy(weights, drawings, _cubic) - weights**2 @ itself) / spread(weights)
     return unlike + within.sum() / (count * (count - 1)) - 2 * weights @ _cubic(drawings, references).mean(1)
+
+
+@functional
+def mean_rating(ratings: Array, weights: Array) -> Array:
+    """Mean of what a network says of each drawing alone; higher is better.
+
+    Args:
+        ratings: shape [drawings, 1].
+
+    Source: that of the network, see `lycoris.metrics.raters`.
+    """
+    return weights @ ratings.mean(1)
+
+
+def _apart(size: int, kept: Array) -> int:
+    """How many subsets of a size there are to look at: one, where it is all of them."""
+    return 1 if size == len(kept) else SUBSETS
 
 
 def _root(centred: Array, weights: Array) -> Array:

@@ -104,7 +104,7 @@ def test_nothing_is_ever_nan_for_few_drawings(name: str, count: int) -> None:
     generator = np.random.default_rng(count)
     sizes = [5 if need == "references" else count for need in (*metric.needs, "drawings")]
     arrays = [generator.normal(size=(size, 6)) for size in sizes]
-    if metric.sees == "tags":
+    if metric.sees in ("tags", "rating"):
         arrays = [(array > 0).astype(float) for array in arrays]
     result = estimate(metric.function, arrays, least=metric.least)
     ends = interval(result)

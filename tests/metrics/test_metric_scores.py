@@ -326,3 +326,9 @@ def test_progress_is_told_set_by_set(eyes, brush) -> None:
 
 def test_an_empty_set_of_features_has_no_length() -> None:
     assert len(FeatureSet({})) == 0
+
+
+def test_every_metric_stands_in_the_documentation() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "metrics.md").read_text()
+    rows = {line.split("|")[1].split(" (")[0].strip() for line in text.splitlines() if line.startswith("| `")}
+    assert {f"`{name}`" for name in METRICS} <= {name for row in rows for name in row.split(", ")}
