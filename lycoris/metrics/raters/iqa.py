@@ -66,6 +66,7 @@ class Lpips:
         self, device: str | torch.device = "cpu", network: Callable[[Tensor, Tensor], Tensor] | None = None
     ) -> None:
         self.device = torch.device(device)
+        self.network: Callable[[Tensor, Tensor], Tensor]
         self.network, self.digest = (network, "given") if network else _from_pyiqa("lpips", self.device)
 
     @torch.inference_mode()
@@ -94,7 +95,7 @@ def points(squared: Float[np.ndarray, "n n"]) -> Float[np.ndarray, "n n"]:
 
 def _from_pyiqa(metric: str, device: torch.device) -> tuple[Any, str]:
     try:
-        import pyiqa
+        import pyiqa  # type: ignore[import-not-found]
     except ImportError as error:
         raise InputError(
             f"Rater `{metric}` needs the package pyiqa, which is not installed and whose licence is not free for "
