@@ -19,8 +19,10 @@ from scipy import special, stats
 from lycoris.metrics.functional import Rule
 
 LEVEL = 0.95
-BLOCKS = 256
-"""More drawings than this are left out in so many blocks instead of one by one."""
+ONE_BY_ONE = 256
+"""More drawings than this are left out in blocks instead of one by one."""
+BLOCKS = 64
+"""How many blocks that are."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,7 +66,7 @@ def estimate(rule: Rule, arrays: Sequence[np.ndarray], *, least: int = 1, groups
         return Estimate(None, note="undefined: nothing was there to count")
     if count <= least:
         return Estimate(value, note=f"an interval needs {least + 1} drawings, got {count}")
-    units = min(count, BLOCKS)
+    units = count if count <= ONE_BY_ONE else BLOCKS
     kept = np.arange(count) % units != np.arange(units)[:, None]
     without = rule(*arrays, weights=kept / kept.sum(1, keepdims=True))
     if not np.isfinite(without).all():
