@@ -4,9 +4,10 @@
     python benchmarks/metrics.py --encoder DIR --style FILE  any others, as `lycoris run` takes them
     python benchmarks/metrics.py memory                     Vendi and Fréchet of 50,000 x 1,024 features
 
-`time` prints the seconds of two ways, taken in turns, by the clock and of the processors: whole scoring (PNG files decoded, encoded by every encoder, every
-metric of the table with intervals beside a base that is known already) and bare forward passes of the same networks
-over prepared tensors in the same batches. `memory` starts one process a metric and reads its peak.
+`time` prints the seconds of two ways, taken in turns, by the clock and of the processors: whole scoring (pictures
+prepared, encoded by every encoder, every metric of the table with intervals beside a base that is known already, PNG
+files decoded) and bare forward passes of the same networks over prepared tensors in the same batches. `memory` starts
+one process a metric and reads its peak.
 """
 
 from __future__ import annotations

@@ -1,11 +1,12 @@
 """Five questions about a tuned model, each answered in numbers beside its base: fidelity, controllability,
 diversity, preservation, quality.
 
-`encode` turns pictures into features, once; `compare` turns features into scores; `score` does both.
+`encode` turns pictures into features, once; `compare` turns features into scores; `score` does both; `between` tells
+two tuned models apart.
 """
 
 from lycoris.metrics.balance import balanced
-from lycoris.metrics.compare import Score, compare, score
+from lycoris.metrics.compare import between, compare, score
 from lycoris.metrics.features import (
     Condition,
     Drawings,
@@ -15,6 +16,7 @@ from lycoris.metrics.features import (
     load_features,
     save_features,
 )
+from lycoris.metrics.scored import Score
 from lycoris.metrics.table import DIMENSIONS, METRICS, Metric, describe
 
 __all__ = [
@@ -26,6 +28,7 @@ __all__ = [
     "Metric",
     "Score",
     "balanced",
+    "between",
     "compare",
     "describe",
     "encode",

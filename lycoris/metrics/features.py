@@ -106,9 +106,25 @@ class FeatureSet:
         wanted = [(prompt.text, prompt.seed) for prompt in other.prompts]
         if not wanted or len(own) != len(self.prompts) or not own.keys() >= set(wanted):
             return None
-        rows = [own[condition] for condition in wanted]
-        prompts = (replace(self.prompts[row], group=each.group) for row, each in zip(rows, other.prompts, strict=True))
-        return FeatureSet({key: array[rows] for key, array in self.arrays.items()}, tuple(prompts))
+        paired = self.taken([own[condition] for condition in wanted])
+        prompts = (
+            replace(prompt, group=each.group) for prompt, each in zip(paired.prompts, other.prompts, strict=True)
+        )
+        return FeatureSet(paired.arrays, tuple(prompts))
+
+    def common_with(self, other: FeatureSet) -> tuple[FeatureSet, FeatureSet] | None:
+        """The images of common prompts and seeds of both, in the same order; ``None`` where there is none."""
+        known = {(prompt.text, prompt.seed) for prompt in other.prompts}
+        own = self.taken([row for row, prompt in enumerate(self.prompts) if (prompt.text, prompt.seed) in known])
+        partner = other.paired_with(own)
+        return None if partner is None else (own, partner)
+
+    def taken(self, rows: Sequence[int]) -> FeatureSet:
+        """These rows, in this order."""
+        return FeatureSet(
+            {key: array[list(rows)] for key, array in self.arrays.items()},
+            tuple(self.prompts[row] for row in rows) if self.prompts else (),
+        )
 
 
 def encode(

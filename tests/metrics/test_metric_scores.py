@@ -19,6 +19,7 @@ from lycoris.metrics import (
     Condition,
     Drawings,
     FeatureSet,
+    between,
     compare,
     describe,
     encode,
@@ -204,6 +205,52 @@ def test_other_seeds_are_compared_unpaired_and_it_is_said(eyes, brush) -> None:
     lost = scores["style_loss/style/vgg"]
     assert lost.value is None
     assert "same prompts and seeds" in lost.note
+
+
+def test_two_models_are_told_apart_by_common_prompts_and_seeds(eyes, brush) -> None:
+    def seen(drawings):
+        return encode(drawings, eyes, brush, category="styles")
+
+    known = encode_references(pictures(6, 9, mean=210), eyes, brush, category="styles")
+    near, far, base = (seen(drawn(seed, mean)) for seed, mean in ((0, 205), (20, 120), (40, 90)))
+    scores = by_name(between(known, near, far, base, category="styles"))
+    alone = [by_name(compare(known, each, base, category="styles")) for each in (near, far)]
+    assert scores.keys() == alone[0].keys()
+    for name, each in scores.items():
+        assert each.value == alone[0][name].value
+        assert each.base == alone[1][name].value
+    assert scores["image_similarity/trigger/clip"].verdict == "better"
+    assert scores["style_loss/style/vgg"].verdict == "worse"
+    assert not scores["style_loss/style/vgg"].note
+    for each in between(known, near, near, base, category="styles"):
+        assert (each.difference, each.verdict) in ((0, "no difference shown"), (0, None), (None, None))
+
+
+def test_models_with_some_prompts_in_common_are_compared_on_those(eyes, brush) -> None:
+    def seen(drawings):
+        return encode(drawings, eyes, brush, category="scenes")
+
+    known = encode_references(pictures(6, 9), eyes, brush, category="scenes")
+    first, second = drawn(0), drawn(4)
+    moved = {
+        kind: Drawings(
+            kind, each.images, [p if n < 8 else dataclasses.replace(p, seed=1) for n, p in enumerate(each.prompts)]
+        )
+        for kind, each in second.items()
+    }
+    common = [
+        {kind: Drawings(kind, e.images[:8], e.prompts[:8]) for kind, e in each.items()} for each in (first, second)
+    ]
+    some = between(known, seen(first), seen(moved), category="scenes", metrics=["vendi", "image_similarity"])
+    same = between(known, *map(seen, common), category="scenes", metrics=["vendi", "image_similarity"])
+    assert some == same
+    apart = {
+        kind: Drawings(kind, each.images, [dataclasses.replace(p, seed=p.seed + 99) for p in each.prompts])
+        for kind, each in second.items()
+    }
+    for each in between(known, seen(first), seen(apart), category="scenes", metrics=["image_similarity"]):
+        assert each.count == COUNT
+        assert "the other has other prompts or seeds" in each.note
 
 
 def test_one_drawing_has_values_and_says_why_there_is_no_interval(eyes, brush) -> None:
