@@ -22,7 +22,7 @@ from lycoris.metrics.functional import Rule
 LEVEL = 0.95
 FEW = 8
 """Fewer units than this are too few for a bootstrap."""
-ONE_BY_ONE = 256
+ONE_BY_ONE = 128
 """More drawings than this are left out in blocks instead of one by one."""
 BLOCKS = 64
 """How many blocks that are."""
