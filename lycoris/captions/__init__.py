@@ -1,6 +1,7 @@
 """From pictures to texts: tags, what of them belongs to the concept, captions, and prompts that follow."""
 
 from lycoris.captions.inherent import Inherent, inherent_tags
+from lycoris.captions.prompt_file import read_pictures, read_prompts
 from lycoris.captions.prompts import PROMPT_TYPES, Prompt, prompts
 from lycoris.captions.sidecar import sidecar_tags
 from lycoris.captions.situations import default_templates
@@ -21,6 +22,8 @@ __all__ = [
     "inherent_tags",
     "open_tagger",
     "prompts",
+    "read_pictures",
+    "read_prompts",
     "read_templates",
     "sidecar_tags",
     "tagger_digest",
