@@ -6,10 +6,9 @@ import json
 import sys
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from datetime import UTC, datetime
 from itertools import combinations
-from pathlib import Path
 from typing import Any
 
 from prefect import flow
@@ -17,9 +16,9 @@ from prefect.exceptions import UpstreamTaskError
 
 from flows import results
 from flows.runner import Workers
-from flows.scoring import Scoring, said
-from lycoris.concepts import Concept, read_concepts
-from lycoris.errors import InputError, unknown
+from flows.scoring import Given, Scoring, concepts_of, identify, said
+from lycoris.concepts import Concept
+from lycoris.errors import InputError
 from lycoris.store import Store, key
 from tasks import progress
 from tasks.captions import captions
@@ -31,25 +30,6 @@ from tasks.scores import differences, features, scores
 from tasks.sources import Sources, sources
 
 Prompts = Mapping[str, Any]
-
-
-@dataclass(frozen=True, eq=False)
-class Given:
-    """One file or folder to be scored.
-
-    Attributes:
-        name: what it is called in the report.
-        file: where it is.
-        concept: whose it is.
-        strategy: of the captions that `train` prompts are made of.
-        header: what an adapter file says of itself.
-    """
-
-    name: str
-    file: Path
-    concept: str
-    strategy: str
-    header: Mapping[str, str]
 
 
 def score_with(request: Scoring) -> dict[str, Any]:
@@ -74,13 +54,8 @@ def score(request: Scoring) -> dict[str, Any]:
     store = Store(experiment.output / "store")
     store.sweep()
     place = Place(store.root.resolve(), (experiment.output / ".progress").resolve())
-    known = {
-        concept.name: concept
-        for concept in read_concepts(
-            experiment.data, experiment.concepts_file, notice=lambda text: said(f"data      {text}")
-        )
-    }
-    given = [_given(file, request, known) for file in request.files]
+    known = concepts_of(request, notice=lambda text: said(f"data      {text}"))
+    given = [identify(file, request, known) for file in request.files]
     models = sources(experiment.base, experiment.encoders, experiment.style_encoder, experiment.tagger)
     with progress.shown(place.progress):
         captioned = {
@@ -112,25 +87,6 @@ def score(request: Scoring) -> dict[str, Any]:
         ],
         "differences": pairs,
     }
-
-
-def _given(file: Path, request: Scoring, known: Mapping[str, Concept]) -> Given:
-    """What a file is, as far as its header and the command line say."""
-    from lycoris.formats import read_metadata
-
-    header = {} if file.is_dir() else read_metadata(file)
-    name = request.concept or header.get("concept")
-    if name is None or (request.concept is None and name not in known):
-        if len(known) != 1:
-            raise InputError(
-                f"`{file}` does not say which concept it is of: add `--concept`, one of {', '.join(known)}."
-            )
-        name = next(iter(known))
-    if name not in known:
-        raise unknown("concept", name, known)
-    told = header.get("captions")
-    strategy = request.captions or (told if told in ("none", "all", "adjusted") else "none")
-    return Given(file.stem or file.name, file, name, strategy, header)
 
 
 def _start(

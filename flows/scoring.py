@@ -6,11 +6,13 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from flows.experiment import CaptionStrategy, Experiment, Record, read
+from lycoris.concepts import Concept, read_concepts
 from lycoris.errors import InputError, unknown
 
 HELP = """\
@@ -41,6 +43,25 @@ class Scoring(Record):
     raters: tuple[str, ...] = ()
     metrics: tuple[str, ...] | None = None
     mode: Literal["resize", "crop", "padding"] = "resize"
+
+
+@dataclass(frozen=True, eq=False)
+class Given:
+    """One file or folder to be scored.
+
+    Attributes:
+        name: what it is called in the report.
+        file: where it is.
+        concept: whose it is.
+        strategy: of the captions that `train` prompts are made of.
+        header: what an adapter file says of itself.
+    """
+
+    name: str
+    file: Path
+    concept: str
+    strategy: str
+    header: Mapping[str, str]
 
 
 def add_parser(commands: Any) -> argparse.ArgumentParser:
@@ -101,11 +122,43 @@ def request(arguments: argparse.Namespace) -> Scoring:
     )
 
 
+def identify(file: Path, request: Scoring, known: Mapping[str, Concept]) -> Given:
+    """What a file is, as far as its header and the command line say.
+
+    Raises:
+        InputError: the file is not what it should be, or its concept is unknown.
+    """
+    from lycoris.formats import read_metadata
+
+    header = {} if file.is_dir() else read_metadata(file)
+    name = request.concept or header.get("concept")
+    if name is None or (request.concept is None and name not in known):
+        if len(known) != 1:
+            raise InputError(
+                f"`{file}` does not say which concept it is of: add `--concept`, one of {', '.join(known)}."
+            )
+        name = next(iter(known))
+    if name not in known:
+        raise unknown("concept", name, known)
+    told = header.get("captions")
+    strategy = request.captions or (told if told in ("none", "all", "adjusted") else "none")
+    return Given(file.stem or file.name, file, name, strategy, header)
+
+
+def concepts_of(request: Scoring, notice: Callable[[str], None] | None = None) -> dict[str, Concept]:
+    """The concepts of the data folder by name."""
+    found = read_concepts(request.experiment.data, request.experiment.concepts_file, notice=notice)
+    return {concept.name: concept for concept in found}
+
+
 def run(arguments: argparse.Namespace) -> int:
     """Score, and tell."""
     from flows.server import prefect_server
 
     asked = request(arguments)
+    known = concepts_of(asked)
+    for file in asked.files:
+        identify(file, asked, known)
     with prefect_server(asked.experiment.output / "prefect"):
         from flows.score import score_with
 

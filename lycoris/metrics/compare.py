@@ -54,7 +54,8 @@ def compare(
                 control = Sets(references, own.partner or own.base, own.partner)
             for encoder in encoders_for(name, own):
                 full = f"{name}/{kind}/{encoder}"
-                result.append(scored(full, own, control, paired=paired, seed=seed, resamples=resamples))
+                known = control if control is not None and encoder in encoders_for(name, control) else None
+                result.append(scored(full, own, known, paired=paired, seed=seed, resamples=resamples))
     return result
 
 

@@ -75,9 +75,9 @@ def _what(name: str) -> str:
 def encoders_for(name: str, sets: Sets) -> list[str]:
     """The encoders whose features have all that a metric needs."""
     metric = METRICS[name]
-    if "base" in metric.needs and sets.base is None:
-        return []
     names = sets.own.encoders(_what(name))
+    if "base" in metric.needs:
+        names = [name for name in names if sets.base is not None and name in sets.base.encoders(metric.sees)]
     if "references" in metric.needs:
         names = [name for name in names if name in sets.references.encoders(metric.sees)]
     if "texts" in metric.needs:

@@ -7,6 +7,7 @@ import pytest
 from scipy import stats
 
 from lycoris.analysis.agreement import agreement, spearman
+from lycoris.analysis.trust import table, trust
 from lycoris.errors import InputError
 
 
@@ -57,6 +58,23 @@ def _pair(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     generator = np.random.default_rng(seed)
     truth = generator.normal(size=count)
     return truth + generator.normal(size=count), truth
+
+
+def test_a_metric_that_ranks_as_the_truth_does_has_one_and_drawings_alone_know_no_mode() -> None:
+    records = [
+        {"concept": "a", "adapter": str(n), "kind": kind, "metric": metric, "encoder": "clip", "mode": mode,
+         "value": sign * n, "truth": n / 2}
+        for n in range(6)
+        for kind in ("alter", "trigger")
+        for metric, sign in (("image_similarity", 1), ("vendi", -1))
+        for mode in ("resize", "crop")
+    ]  # fmt: skip
+    rows = trust(records)
+    assert {row["metric"]: row["correlation"] for row in rows} == {"image_similarity": 1, "vendi": -1}
+    lines = table(rows).splitlines()
+    assert lines[2].startswith("| `image_similarity` | fidelity | clip | 1.00 [1.00, 1.00] | 1.00 [1.00, 1.00] |")
+    assert lines[3].startswith("| `vendi` | diversity | clip | -1.00 [-1.00, -1.00] | the same |")
+    assert lines[-1] == "6 adapters of 1 concepts."
 
 
 def test_few_adapters_and_ties_say_nothing() -> None:

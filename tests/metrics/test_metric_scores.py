@@ -207,6 +207,16 @@ def test_other_seeds_are_compared_unpaired_and_it_is_said(eyes, brush) -> None:
     assert "same prompts and seeds" in lost.note
 
 
+def test_a_base_without_the_features_of_a_metric_leaves_its_scores_without_a_base(eyes, brush) -> None:
+    known = encode_references(pictures(6, 9), eyes, brush, category="scenes")
+    tuned = encode(drawn(0), eyes, brush, category="scenes", tagger=Namer())
+    scores = by_name(compare(known, tuned, encode(drawn(4), eyes[:1], None, category="scenes"), category="scenes"))
+    assert scores["image_similarity/alter/clip"].base is not None
+    for name in ("attribute_recall/alter/namer", "image_similarity/alter/dinov2"):
+        assert (scores[name].base, scores[name].verdict) == (None, None)
+        assert scores[name].value is not None
+
+
 def test_two_models_are_told_apart_by_common_prompts_and_seeds(eyes, brush) -> None:
     def seen(drawings):
         return encode(drawings, eyes, brush, category="styles")
