@@ -7,13 +7,16 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 export PYTHONUNBUFFERED = 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check install clean
+.PHONY: help run server test check install clean
 
 help:  ## what there is
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 run: $(READY)  ## the main job on the pocket; ARGS="my.yaml --set seeds=0,1" changes it
 	@$(BIN)/lycoris run $(ARGS)
+
+server: $(READY)  ## a Prefect server, an MLflow server and a worker on this machine; ARGS="--folder DIR" moves their data
+	@$(BIN)/lycoris server $(ARGS)
 
 test: $(READY)  ## every test that needs neither a GPU nor minutes
 	@OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile \

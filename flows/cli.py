@@ -7,12 +7,14 @@ import json
 import os
 import shutil
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from flows import scoring
+from flows import data, refresh_command, registry, scoring, serving
 from flows.server import prefect_server, quieten
 from lycoris.errors import InputError, unknown
+from lycoris.redaction import printable, redacted
 
 if TYPE_CHECKING:
     from flows.experiment import Experiment
@@ -59,7 +61,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         return arguments.command(arguments)
     except InputError as error:
-        print(f"lycoris: {error}", file=sys.stderr)
+        print(f"lycoris: {printable(redacted(str(error)))}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print(
@@ -85,13 +87,19 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("experiment", nargs="?", type=Path, help="a YAML file of options (see below)")
     run.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change one option; repeatable")
     run.add_argument("--json", action="store_true", help="print the result as one JSON object, last line of stdout")
+    run.add_argument("--data-rev", metavar="REV", help="on the data of an earlier git revision or version")
     run.set_defaults(command=_run)
+
+    refresh_command.add(commands)
+    data.add(commands)
+    registry.add(commands)
+    serving.add(commands)
 
     convert = commands.add_parser("convert", help="rewrite an adapter file in another format, or as a plain LoRA")
     convert.add_argument("source", type=Path)
     convert.add_argument("target", type=Path)
-    convert.add_argument("--format", default="lycoris", help="lycoris (default); peft, diffusers: always a plain LoRA")
-    convert.add_argument("--algorithm", metavar="lora", help="lora: a plain LoRA in the lycoris format too")
+    convert.add_argument("--format", default="lycoris", help="lycoris (default); peft: a folder; diffusers: a LoRA")
+    convert.add_argument("--algorithm", metavar="lora", help="lora: a plain LoRA in every format")
     convert.add_argument("--base", help="the model it was made for, where names and shapes do not tell")
     convert.add_argument("--rank", type=int, help="as a LoRA of at most this rank; else of the rank the change has")
     convert.add_argument("--energy", type=float, help="as a LoRA that keeps this share of the squared singular values")
@@ -124,16 +132,16 @@ def _parser() -> argparse.ArgumentParser:
 
 def _options() -> str:
     """The experiment's options, a line each, from the record itself."""
-    from flows.experiment import Experiment, Images, Sampling
+    from flows.experiment import GROUPS, Experiment
 
     lines = []
 
     def add(prefix: str, model: Any) -> None:
         for name, field in model.model_fields.items():
-            if name in ("images", "sampling"):
-                add(f"{name}.", {"images": Images, "sampling": Sampling}[name])
+            if name in GROUPS:
+                add(f"{name}.", GROUPS[name])
                 continue
-            default = field.default
+            default = None if field.is_required() else field.default
             if name == "algorithms":
                 default = [entry.algorithm for entry in default]
             shown = ",".join(map(str, default)) if isinstance(default, tuple | list) else str(default)
@@ -145,16 +153,36 @@ def _options() -> str:
 
 def _run(arguments: argparse.Namespace) -> int:
     from flows.experiment import read
+
+    chosen = () if arguments.data_rev is None else (f"data_rev={json.dumps(arguments.data_rev)}",)
+    experiment = read(arguments.experiment, (*arguments.set, *chosen))
+
+    def work() -> dict[str, Any]:
+        from flows.customize import customize_with, workers
+
+        return customize_with(workers(experiment))(experiment)
+
+    result = served(experiment, work)
+    failed = [adapter for adapter in result["adapters"] if adapter.get("error")]
+    if arguments.json:
+        sys.stdout.flush()
+        print(json.dumps(result, allow_nan=False, default=os.fspath))
+    return 1 if failed else 0
+
+
+def served(experiment: Experiment, work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """Do the work of a flow with a Prefect server beside it.
+
+    Raises:
+        InputError: something that was given is wrong, or a disk is full.
+    """
     from lycoris.store import KEPT, Store, is_full_disk
 
-    experiment = read(arguments.experiment, tuple(arguments.set))
     look_ahead(experiment)
     try:
         with prefect_server(experiment.output / "prefect"):
-            from flows.customize import customize_with, workers
-
             try:
-                result = customize_with(workers(experiment))(experiment)
+                return work()
             finally:
                 Store(experiment.output / "store").sweep()
     except InputError:
@@ -163,11 +191,6 @@ def _run(arguments: argparse.Namespace) -> int:
         if is_full_disk(error) or shutil.disk_usage(experiment.output).free < ROOM:
             raise InputError(f"The disk that holds `{experiment.output}` is full. {KEPT}") from error
         raise
-    failed = [adapter for adapter in result["adapters"] if adapter.get("error")]
-    if arguments.json:
-        sys.stdout.flush()
-        print(json.dumps(result, allow_nan=False, default=os.fspath))
-    return 1 if failed else 0
 
 
 def look_ahead(experiment: Experiment) -> None:
@@ -178,24 +201,25 @@ def look_ahead(experiment: Experiment) -> None:
     """
     from lycoris import bases
     from lycoris.adapters.presets import PRESETS
+    from lycoris.bases.schedulers import scheduler_on
     from lycoris.captions import tagger_digest
     from lycoris.concepts import read_concepts
     from lycoris.encoders.source import locate
-    from lycoris.sampling import SCHEDULERS
+    from tasks.revisions import resolve, versions_of
 
-    shipped = experiment.data == Path("data") and (Path(__file__).parent.parent / "data.dvc").is_file()
-    if not experiment.data.is_dir() and not shipped:
+    project = versions_of(experiment.data, Path(__file__).resolve().parent.parent)
+    if not experiment.data.is_dir() and project is None:
         raise InputError(f"There is no data folder `{experiment.data}`.")
-    if experiment.data.is_dir():
+    if experiment.data_rev is not None:
+        resolve(experiment.data_rev, project)
+    elif experiment.data.is_dir():
         found = read_concepts(experiment.data, experiment.concepts_file)
         experiment.chosen([concept.name for concept in found])
     bases.digest(experiment.base)
     tagger_digest(experiment.tagger)
     for name in (*experiment.encoders, experiment.style_encoder):
         locate(name)
-    scheduler = experiment.drawing()["scheduler"]
-    if scheduler not in SCHEDULERS:
-        raise unknown("scheduler", scheduler, SCHEDULERS)
+    scheduler_on(bases.scheduler_config(experiment.base), experiment.drawing()["scheduler"])
     for adapter in experiment.algorithms:
         preset = experiment.settings(adapter)["preset"]
         if preset not in PRESETS:
@@ -226,7 +250,7 @@ def _analyze(arguments: argparse.Namespace) -> int:
     from lycoris.analysis.analysis import last_line
     from lycoris.analysis.sentences import leading, sentences
 
-    command = " ".join(["lycoris", *sys.argv[1:]])
+    command = redacted(" ".join(["lycoris", *sys.argv[1:]]))
     found = analyze_file(arguments.metrics, arguments.configs, arguments.out, command=command)
     for line in [*found.notes, *sentences(found.effects), leading(found.leaders)]:
         print(line)

@@ -11,18 +11,20 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from prefect import flow
 from prefect.exceptions import UpstreamTaskError
 
-from flows import results
+from flows import results, watching
 from flows.experiment import Experiment
 from flows.runner import Workers
 from lycoris.concepts import read_concepts
 from lycoris.errors import InputError
+from lycoris.held_out import held_out
 from lycoris.store import Store, key
 from tasks import progress, tracking
 from tasks.adapter import FILE, adapter
@@ -31,11 +33,12 @@ from tasks.export import export
 from tasks.images import drawn, images
 from tasks.ranks import ranks
 from tasks.records import Captioned, Cell, Made, Place
+from tasks.registry import challenge
 from tasks.report import report
+from tasks.revisions import data_version
 from tasks.scores import features, scores
 from tasks.sheet import contact_sheet
 from tasks.sources import Sources, sources
-from tasks.versioning import data_version
 
 PROJECT = Path(__file__).resolve().parent.parent
 OF_BASE = "base"
@@ -56,11 +59,12 @@ def customize_with(count: int) -> Callable[[Experiment], dict[str, Any]]:
 
 
 @flow(name="customize", task_runner=Workers(max_workers=2))
-def customize(experiment: Experiment = Experiment()) -> dict[str, Any]:  # noqa: B008 - frozen
+def customize(experiment: Experiment = Experiment(), crowned: bool = True) -> dict[str, Any]:  # noqa: B008 - frozen
     """Customize a base to every chosen concept, in every chosen way, and say what each way did.
 
     Args:
         experiment: what to do; `flows.experiment.Experiment` tells every option.
+        crowned: whether the best adapter of a concept becomes its champion; if not, its challenger.
 
     Returns:
         ``{"report", "data_version", "seconds", "adapters": [...]}``, as `lycoris run --json` prints it.
@@ -71,8 +75,8 @@ def customize(experiment: Experiment = Experiment()) -> dict[str, Any]:  # noqa:
     started = time.monotonic()
     store = Store(experiment.output / "store")
     store.sweep()
-    place = Place(store.root.resolve(), (experiment.output / ".progress").resolve())
-    version = data_version(experiment.data, PROJECT)
+    place = Place(store.root.resolve(), progress.folder(experiment.output))
+    version = data_version(experiment.data, PROJECT, experiment.data_rev, experiment.output / "data")
     said(f"data      {version.path} is version {version.hash}, {version.files} files")
     concepts = read_concepts(version.path, experiment.concepts_file, notice=lambda text: said(f"data      {text}"))
     names = experiment.chosen([concept.name for concept in concepts])
@@ -88,18 +92,23 @@ def customize(experiment: Experiment = Experiment()) -> dict[str, Any]:  # noqa:
             strategies=experiment.captions,
             counts=experiment.images.model_dump(),
             seed=experiment.sampling.seed,
+            on_bad_picture=experiment.on_bad_picture,
         ).result()
         cells = [
-            (Cell(concept.name, adapter.label, strategy, seed), concept, experiment.settings(adapter))
+            (cell, concept, settings)
             for concept in captioned
             for adapter in experiment.algorithms
+            for settings in [experiment.settings(adapter)]
             for strategy in experiment.captions
             for seed in experiment.seeds
+            for cell in _cells(concept.name, adapter.label, strategy, seed, experiment.checkpoints, settings)
         ]
         own = 2 if experiment.images.train else 1  # the base's drawings of a strategy's captions, and their features
-        shown.expect(len(concepts) + len(captioned) * (2 + own * len(experiment.captions)) + 4 * len(cells))
+        trained = sum(cell.checkpoint is None for cell, _, _ in cells)
+        once = len(concepts) + len(captioned) * (2 + own * len(experiment.captions))
+        shown.expect(once + trained + 3 * len(cells))
         work = _start(place, experiment, models, captioned, cells)
-        outcome = _finish(experiment, version, models, captioned, cells, work)
+        outcome = _finish(place, experiment, version, models, captioned, cells, work, crowned)
         study = results.study(
             experiment, version, models, captioned, outcome, time.monotonic() - started, project=PROJECT
         )
@@ -108,6 +117,15 @@ def customize(experiment: Experiment = Experiment()) -> dict[str, Any]:  # noqa:
     seconds = time.monotonic() - started
     said(f"report    {page}   ({seconds:.0f} s)")
     return results.summary(outcome, page, version, seconds)
+
+
+def _cells(
+    concept: str, algorithm: str, captions: str, seed: int, checkpoints: Sequence[int], settings: Mapping[str, Any]
+) -> list[Cell]:
+    """The adapters of one training: its checkpoints, and its end."""
+    training = settings["training"]
+    counts = [count for count in sorted(checkpoints) if count < watching.length(training)]
+    return [Cell(concept, algorithm, captions, seed, count, watching.unit(training)) for count in [*counts, None]]
 
 
 def _start(
@@ -123,15 +141,28 @@ def _start(
     look = {"encoders": models.encoders, "style_encoder": models.style_encoder, "tagger": models.tagger}
     work: dict[Any, Any] = {}
     for cell, concept, settings in cells:
+        if cell.checkpoint is not None:
+            continue
+        counts = [one.checkpoint for one, _, _ in cells if one.checkpoint and replace(one, checkpoint=None) == cell]
+        seen, _ = held_out(concept.pictures, experiment.hold_out, concept.name)
         work["adapter", cell] = adapter.submit(
             place,
             cell,
             base=base,
             base_digest=base_digest,
-            pictures=concept.pictures,
+            pictures=[concept.pictures[row] for row in seen],
             picture_digest=concept.digest,
-            captions=concept.captions[cell.captions],
+            captions=[concept.captions[cell.captions][row] for row in seen],
             settings=settings,
+            checkpoints=counts,
+            watch=watching.watch(
+                experiment.validation,
+                experiment.samples,
+                settings["training"],
+                concept.prompts[cell.captions],
+                experiment.drawing(),
+            ),
+            set_aside=concept.set_aside,
         )
     for concept in captioned:
         name = concept.name
@@ -149,9 +180,14 @@ def _start(
             work[OF_BASE, name, strategy] = made
             work["seen", name, strategy] = features.submit(place, label, made=made, category=concept.category, **look)
     for cell, concept, _ in cells:
-        label = cell.label
+        label, training = cell.label, work["adapter", replace(cell, checkpoint=None)]
         work["images", cell] = images.submit(
-            place, label, adapter=work["adapter", cell], prompts=concept.prompts[cell.captions], **draw
+            place,
+            label,
+            adapter=training,
+            checkpoint=cell.checkpoint,
+            prompts=concept.prompts[cell.captions],
+            **draw,
         )
         seen = features.submit(place, label, made=[work["images", cell]], category=concept.category, **look)
         references, base_seen = work["references", concept.name], work["seen", concept.name, cell.captions]
@@ -164,23 +200,27 @@ def _start(
             category=concept.category,
         )
         base_drawn = work[OF_BASE, concept.name, cell.captions]
-        work["needs", cell] = [references, *base_drawn, base_seen, work["adapter", cell], work["images", cell], seen]
+        work["needs", cell] = [references, *base_drawn, base_seen, training, work["images", cell], seen]
     return work
 
 
 def _finish(
+    place: Place,
     experiment: Experiment,
     version: Any,
     models: Sources,
     captioned: list[Captioned],
     cells: list[Any],
     work: Mapping[Any, Any],
+    crowned: bool,
 ) -> results.Outcome:
-    """Log each adapter as its scores come in, then crown a champion for each concept."""
+    """Log each adapter as its scores come in, then crown a champion for each concept, or name its challenger."""
     server = tracking.server(experiment.output)
-    settings = experiment.model_dump(mode="json", exclude={"concepts", "data", "output", "workers"})
+    settings = experiment.model_dump(mode="json", exclude={"concepts", "data", "data_rev", "output", "workers"})
     settings["sampling"] = experiment.drawing()
-    parent = tracking.open_study(server, experiment.name, key("study", settings), settings, version)
+    store = Store(place.store)
+    with store.alone(key("registry", {})):  # experiments and studies are looked for before they are made
+        parent = tracking.open_study(server, experiment.name, key("study", settings), settings, version)
     outcome = results.Outcome(server, parent)
     folder = experiment.output / experiment.name
     (folder / "sheets").mkdir(parents=True, exist_ok=True)
@@ -191,7 +231,7 @@ def _finish(
             outcome.bases[concept.name, strategy] = [one for one in made if isinstance(one, Made)]
     for cell, concept, chosen in cells:
         try:
-            made = work["adapter", cell].result()
+            made = work["adapter", replace(cell, checkpoint=None)].result().at(cell.checkpoint)
             pictures = work["images", cell].result()
             scored = work["scores", cell].result()
         except Exception as error:
@@ -208,22 +248,26 @@ def _finish(
         file = folder / "adapters" / f"{cell.name}.safetensors"
         export(made.folder / FILE, file, scores=scored.records, lineage=lineage)
         sheet = contact_sheet(concept.pictures, drawn(pictures), folder / "sheets" / f"{cell.name}.png")
-        tracked = tracking.track(
-            server,
-            experiment.name,
-            parent,
-            key("tracking", {"adapter": made.key, "images": pictures.key, "scores": scored.key}),
-            cell,
-            settings=chosen,
-            losses=facts["losses"],
-            scores=scored.records,
-            captions=results.caption_rows(concept, cell.captions),
-            adapter=file,
-            grid=sheet,
-            base=models.base[0],
-            version=version,
-            lineage={"base.digest": models.base[1], "commit": commit},
-        )
+        mark = key("tracking", {"adapter": made.key, "images": pictures.key, "scores": scored.key})
+        with store.alone(mark):
+            tracked = tracking.track(
+                server,
+                experiment.name,
+                parent,
+                mark,
+                cell,
+                settings=chosen,
+                facts=facts,
+                curves=results.curves(facts),
+                samples=results.samples(made, facts),
+                scores=scored.records,
+                captions=results.caption_rows(concept, cell.captions),
+                adapter=file,
+                grid=sheet,
+                base=models.base[0],
+                version=version,
+                lineage={"base.digest": models.base[1], "commit": commit, "adapter.key": made.key},
+            )
         outcome.cells[cell] = results.CellOutcome(concept, made, pictures, scored, file, facts, chosen, tracked)
     for concept in captioned:
         mine = {cell: one for cell, one in outcome.cells.items() if cell.concept == concept.name}
@@ -234,7 +278,10 @@ def _finish(
         )
         if choice is not None:
             winner = next(cell for cell in mine if cell.name == choice.adapter)
-            tracking.crown(server, concept.name, mine[winner].tracked.version, choice.reason)
+            number = mine[winner].tracked.version
+            challenge(server, concept.name, number)
+            if crowned and not tracking.crown(server, concept.name, number, choice.reason):
+                said(f"registry  {concept.name}: version {number} was taken back before and is not crowned again")
             outcome.choices[concept.name] = choice
     return outcome
 

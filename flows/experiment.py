@@ -9,11 +9,18 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
-from flows import recipes
+from flows import recipes, watching
+from flows.training import at_one_place, checked, merged
 from lycoris import pocket
 from lycoris.errors import InputError, unknown
+from lycoris.names import folder_name, is_text
+from lycoris.plain_yaml import read_yaml
+
+MOST = 10_000
+"""Pictures of one prompt type."""
+LAST_SEED = 2**62
 
 CaptionStrategy = Literal["none", "all", "adjusted"]
 PromptType = Literal["train", "trigger", "alter", "style", "plain"]
@@ -25,9 +32,17 @@ marks that no tag knows, one a toy."""
 
 
 class Record(BaseModel):
-    """A frozen record that refuses names it does not know."""
+    """A frozen record that refuses names it does not know, texts that cannot be shown, and numbers that are none."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=(), allow_inf_nan=False)
+
+    @field_validator("*", mode="after")
+    @classmethod
+    def _shown(cls, value: Any) -> Any:
+        for each in value if isinstance(value, tuple) else (value,):
+            if isinstance(each, str | Path) and not is_text(str(each)):
+                raise ValueError("must be text without control characters")
+        return value
 
 
 class Adapter(Record):
@@ -40,6 +55,7 @@ class Adapter(Record):
     factor: int | None = Field(None, description="how LoKr splits dimensions; -1 is the most even split")
     learning_rate: float | None = Field(None, gt=0)
     steps: int | None = Field(None, ge=1)
+    training: dict[str, Any] = Field({}, description="any setting of docs/training.md, for this adapter alone")
 
     @field_validator("algorithm")
     @classmethod
@@ -51,21 +67,35 @@ class Adapter(Record):
             raise unknown("algorithm", name, [*ALGORITHMS, "native"])
         return name
 
+    @field_validator("preset")
+    @classmethod
+    def _preset(cls, name: str | None) -> str | None:
+        from lycoris.adapters.presets import PRESETS
+
+        if name is not None and name not in PRESETS:
+            raise unknown("preset", name, PRESETS)
+        return name
+
+    @field_validator("training")
+    @classmethod
+    def _trainable(cls, given: dict[str, Any]) -> dict[str, Any]:
+        return checked(given)
+
     @property
     def label(self) -> str:
         """The algorithm's name, followed by whatever was set by hand: ``"lora rank=16"``."""
-        extra = self.model_dump(exclude={"algorithm"}, exclude_none=True)
-        return " ".join([self.algorithm, *(f"{name}={value}" for name, value in extra.items())])
+        extra = {**self.model_dump(exclude={"algorithm", "training"}, exclude_none=True), **self.training}
+        return " ".join([self.algorithm, *(f"{name}={_compact(value)}" for name, value in extra.items())])
 
 
 class Images(Record):
     """How many pictures are drawn of each prompt type, by the adapter and again by the untouched base."""
 
-    train: int = Field(8, ge=0, description="prompts are the training captions")
-    trigger: int = Field(10, ge=0, description="the trigger alone")
-    alter: int = Field(20, ge=0, description="the concept in ten new situations")
-    style: int = Field(5, ge=0, description="the concept in five art styles")
-    plain: int = Field(0, ge=0, description="situations without the trigger: what is left of the base")
+    train: int = Field(8, ge=0, le=MOST, description="prompts are the training captions")
+    trigger: int = Field(10, ge=0, le=MOST, description="the trigger alone")
+    alter: int = Field(20, ge=0, le=MOST, description="the concept in ten new situations")
+    style: int = Field(5, ge=0, le=MOST, description="the concept in five art styles")
+    plain: int = Field(0, ge=0, le=MOST, description="situations without the trigger: what is left of the base")
 
     @model_validator(mode="after")
     def _some(self) -> Images:
@@ -78,11 +108,12 @@ class Sampling(Record):
     """How pictures are drawn."""
 
     scheduler: str | None = Field(
-        None, description="any of lycoris.sampling.SCHEDULERS; default: ddim, on the pocket dpm++-2m"
+        None,
+        description="one of lycoris.sampling.SCHEDULERS or a diffusers class; default: the family's own",
     )
     steps: int | None = Field(None, ge=1, description="default: 25, on the pocket 14")
     guidance: float = Field(7.0, ge=1)
-    seed: int = Field(1000, ge=0, description="of the first picture of each prompt type; the n-th adds n")
+    seed: int = Field(1000, ge=0, le=LAST_SEED, description="of the first picture of each prompt type; the n-th adds n")
     batch_size: int = Field(16, ge=1)
 
 
@@ -91,44 +122,100 @@ class Experiment(Record):
 
     name: str = Field("pocket", min_length=1, max_length=80, description="the study's name in MLflow")
     data: Path = Field(Path("data"), description="folder <category>/<class>/[<subclass>/]image")
+    data_rev: str | None = Field(None, description="an earlier data version: a git revision or its hash")
     concepts_file: Path | None = Field(None, description="default: concepts.yaml in the data folder")
     concepts: tuple[str, ...] | None = Field(None, description="class names, or all; default: see `DEFAULT_CONCEPTS`")
-    base: str = Field("pocket", description="pocket, a diffusers folder, or a hub name")
+    base: str = Field("pocket", description="pocket, a diffusers folder, a .safetensors file, or a hub name")
     algorithms: tuple[Adapter, ...] = Field(
         tuple(Adapter.model_construct(algorithm=name) for name in ("lora", "loha", "lokr", "full")),
-        description="names, or mappings with rank, alpha, factor, preset, learning_rate, steps",
+        description="names, or mappings with rank, alpha, factor, preset, learning_rate, steps, training",
     )
     captions: tuple[CaptionStrategy, ...] = Field(("none", "all", "adjusted"), description="tag strategies")
-    seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field((0,), description="one adapter is trained for each")
+    seeds: tuple[Annotated[int, Field(ge=0, le=LAST_SEED)], ...] = Field(
+        (0,), description="one adapter is trained for each"
+    )
     tagger: str = Field("pocket", description="pocket, sidecar, a folder, or a hub name")
     encoders: tuple[str, ...] = Field(("clip", "dinov2", "convnextv2"), description="for the scores")
     style_encoder: str = Field("vgg", description="for the style losses")
     steps: int | None = Field(None, ge=1, description="training steps; default: the base's recipe")
     batch_size: int | None = Field(None, ge=1, description="pictures a training step; default: the recipe")
+    hold_out: float = Field(
+        0, ge=0, description="pictures of each concept never trained on: a number, or a part below 1"
+    )
+    training: dict[str, Any] = Field({}, description="any setting of docs/training.md, such as {flip: true}")
+    checkpoints: tuple[Annotated[int, Field(ge=1)], ...] = Field(
+        (), description="epochs (steps, where the length is in steps) after which the adapter is drawn and scored too"
+    )
+    validation: watching.Validation | None = None
+    samples: watching.Samples | None = None
     images: Images = Images()
     sampling: Sampling = Sampling()
     output: Path = Field(Path("runs"), description="where everything is kept")
-    workers: int | None = Field(None, ge=1, description="processes; default: one a core, one on a GPU")
+    workers: int | None = Field(None, ge=1, le=1024, description="processes; default: one a core, one on a GPU")
 
-    @field_validator("algorithms", mode="before")
+    @field_validator("algorithms", mode="before", json_schema_input_type=str | tuple[str | Adapter, ...])
     @classmethod
     def _names(cls, value: Any) -> Any:
         value = _listed(value)
         return [{"algorithm": entry} if isinstance(entry, str) else entry for entry in value]
 
-    @field_validator("captions", "concepts", "seeds", "encoders", mode="before")
+    @field_validator("captions", "concepts", "seeds", "encoders", "checkpoints", mode="before")
     @classmethod
     def _lists(cls, value: Any) -> Any:
         return value if value is None else _listed(value)
 
+    @field_validator("validation", "samples", mode="before")
+    @classmethod
+    def _one_number(cls, value: Any, field: ValidationInfo) -> Any:
+        """`validation=2` holds out two pictures, `samples=5` draws every five epochs."""
+        name = "hold_out" if field.field_name == "validation" else "every"
+        return {name: value} if isinstance(value, int | float) and not isinstance(value, bool) else value
+
+    @field_validator("name")
+    @classmethod
+    def _folder(cls, name: str) -> str:
+        folder_name("Option `name`", name)
+        return name
+
+    @field_validator("hold_out")
+    @classmethod
+    def _whole(cls, value: float) -> float:
+        if value >= 1 and value != int(value):
+            raise ValueError("must be a part below 1 or a whole number")
+        return value
+
+    @field_validator("training")
+    @classmethod
+    def _trainable(cls, given: dict[str, Any]) -> dict[str, Any]:
+        return checked(given)
+
+    @model_validator(mode="after")
+    def _fitting(self) -> Experiment:
+        if self.training or any(adapter.training for adapter in self.algorithms):
+            from lycoris.training import TrainingSettings
+
+            for adapter in self.algorithms:
+                TrainingSettings(**self.settings(adapter)["training"])
+        return self
+
     @model_validator(mode="after")
     def _distinct(self) -> Experiment:
-        for name in ("algorithms", "captions", "seeds", "encoders"):
+        for name in ("algorithms", "captions", "seeds", "encoders", "checkpoints"):
             values = getattr(self, name)
-            if not values:
+            if not values and name != "checkpoints":
                 raise ValueError(f"`{name}` is empty: name at least one")
             if len({str(value) for value in values}) < len(values):
                 raise ValueError(f"`{name}` names something twice")
+        return self
+
+    @model_validator(mode="after")
+    def _within(self) -> Experiment:
+        for adapter in self.algorithms if self.checkpoints else ():
+            training = self.settings(adapter)["training"]
+            length, last = watching.length(training), max(self.checkpoints)
+            if last > length:
+                unit = watching.unit(training)
+                raise ValueError(f"`checkpoints` has {last}, but `{adapter.label}` is trained for {length:g} {unit}s")
         return self
 
     def chosen(self, names: Sequence[str]) -> tuple[str, ...]:
@@ -153,6 +240,12 @@ class Experiment(Record):
         shipped = yaml.safe_load((pocket.PICTURES / "concepts.yaml").read_text(encoding="utf-8"))["concepts"]
         return tuple(name for name in names if name in DEFAULT_CONCEPTS or name not in shipped) or tuple(names)
 
+    @property
+    def on_bad_picture(self) -> str:
+        """``"stop"`` where any adapter is to be trained so; all of a concept's see the same pictures."""
+        wanted = {self.settings(adapter)["training"].get("on_bad_picture") for adapter in self.algorithms}
+        return "stop" if "stop" in wanted else "set_aside"
+
     def drawing(self) -> dict[str, Any]:
         """``{"scheduler", "steps", "guidance", "seed", "batch_size"}``, the base's recipe filled in."""
         chosen = self.sampling.model_dump()
@@ -172,16 +265,23 @@ class Experiment(Record):
         if adapter.rank is not None and adapter.alpha is None:  # keep the recipe's scale when only rank is given
             alpha, rank = chosen["network"].get("alpha"), chosen["network"].get("rank")
             network["alpha"] = adapter.rank * alpha / rank if alpha and rank else float(adapter.rank)
-        training = dict(chosen["training"])
-        if steps := adapter.steps or self.steps:
-            training.pop("epochs", None)
-            training["steps"] = steps
-            training["warmup_steps"] = min(training["warmup_steps"], steps // 10)
-        if self.batch_size:
-            training["batch_size"] = self.batch_size
-        if adapter.learning_rate:
-            training["learning_rate"] = adapter.learning_rate
-        return {"algorithm": adapter.algorithm, **network, "training": training}
+        for_all = at_one_place({"steps": self.steps, "batch_size": self.batch_size}, self.training)
+        own = at_one_place({"steps": adapter.steps, "learning_rate": adapter.learning_rate}, adapter.training)
+        dials = merged(chosen["training"], for_all, own)
+        return {"algorithm": adapter.algorithm, **network, "training": dials}
+
+
+def _compact(value: Any) -> str:
+    return ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+
+
+GROUPS: dict[str, type[BaseModel]] = {
+    "validation": watching.Validation,
+    "samples": watching.Samples,
+    "images": Images,
+    "sampling": Sampling,
+}
+"""Options of an experiment that hold options of their own."""
 
 
 def _listed(value: Any) -> Any:
@@ -204,10 +304,10 @@ def read(file: Path | None, changes: tuple[str, ...] = ()) -> Experiment:
     values: dict[str, Any] = {}
     if file is not None:
         try:
-            values = yaml.safe_load(Path(file).read_text(encoding="utf-8")) or {}
+            values = read_yaml(Path(file).read_text(encoding="utf-8"), f"The experiment file `{file}`") or {}
         except OSError as error:
             raise InputError(f"The experiment file `{file}` cannot be read: {error.strerror}.") from error
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
+        except UnicodeDecodeError as error:
             raise InputError(f"The experiment file `{file}` is not readable YAML: {error}") from error
         if not isinstance(values, dict):
             raise InputError(f"The experiment file `{file}` must hold `name: value` lines.")
@@ -221,10 +321,7 @@ def read(file: Path | None, changes: tuple[str, ...] = ()) -> Experiment:
             target = target.setdefault(parent, {})
             if not isinstance(target, dict):
                 raise InputError(f"`--set {change}`: `{parent}` is no group of options.")
-        try:
-            target[last] = yaml.safe_load(text)
-        except yaml.YAMLError as error:
-            raise InputError(f"`--set {change}`: the value is not readable YAML.") from error
+        target[last] = read_yaml(text, f"`--set {change}`: the value")
     return parse(values)
 
 
@@ -247,21 +344,31 @@ def _told(error: ValidationError) -> str:
             allowed = [part.strip("' ") for part in fault["ctx"]["expected"].replace(" or ", ", ").split(",")]
             near = difflib.get_close_matches(str(fault["input"]), allowed, n=1)
             hint = f" Did you mean `{near[0]}`?" if near else ""
-            lines.append(f"Option `{where}` must be one of {', '.join(allowed)}, but got `{fault['input']}`.{hint}")
+            lines.append(
+                f"Option `{where}` must be one of {', '.join(allowed)}, but got `{_short(fault['input'])}`.{hint}"
+            )
         elif isinstance(fault.get("ctx", {}).get("error"), InputError):
             lines.append(str(fault["ctx"]["error"]))
         else:
             message = fault["msg"].removeprefix("Value error, ")
             given = fault["input"]
-            shown = "" if isinstance(given, dict | Experiment | Images) else f", but got `{given}`"
+            shown = "" if isinstance(given, dict | Experiment | Images) else f", but got `{_short(given)}`"
             lines.append(f"Option `{where}`: {message}{shown}.".replace("..", ".") if where else f"{message}.")
     return "\n".join(dict.fromkeys(lines))
+
+
+def _short(given: Any) -> str:
+    try:
+        text = str(given)
+    except ValueError:  # Python writes no number of more than some thousand digits
+        return "a very large number"
+    return text if len(text) <= 200 else f"{text[:200]}..."
 
 
 def _fields(place: tuple[Any, ...]) -> list[str]:
     model: type[BaseModel] = Experiment
     for part in place:
-        model = {"images": Images, "sampling": Sampling, "algorithms": Adapter}.get(str(part), model)
+        model = Adapter if part == "algorithms" else GROUPS.get(str(part), model)
     return list(model.model_fields)
 
 

@@ -1,7 +1,7 @@
 """How each algorithm is trained when the user says nothing: one recipe a base and algorithm.
 
 The pocket's were found by trying (`docs/pocket.md` says how); those of full-size bases are the defaults of
-arXiv 2309.14859, table of hyperparameters.
+arXiv 2309.14859, table of hyperparameters, whatever the family: SDXL and SD 3 have no recipe of their own.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _TRAINING = {
 _PRESET = {"pocket": "full", "paper": "attn-mlp"}
 _SAMPLING = {
     "pocket": {"scheduler": "dpm++-2m", "steps": 14},
-    "paper": {"scheduler": "ddim", "steps": 25},
+    "paper": {"scheduler": None, "steps": 25},
 }
 
 
@@ -56,7 +56,7 @@ def recipe(base: str, algorithm: str) -> dict[str, dict[str, Any]]:
 
 
 def sampling(base: str) -> dict[str, Any]:
-    """The default ``{"scheduler", "steps"}`` that pictures of a base are drawn with."""
+    """The default ``{"scheduler", "steps"}`` that pictures of a base are drawn with; None is the family's own."""
     return dict(_SAMPLING[_kind(base)])
 
 

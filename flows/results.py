@@ -14,7 +14,8 @@ from typing import Any
 
 from flows.experiment import Experiment
 from lycoris.analysis import RULE, Choice
-from tasks.adapter import FACTS
+from lycoris.redaction import redacted
+from tasks.adapter import FACTS, SAMPLES
 from tasks.images import drawn
 from tasks.records import Captioned, Cell, Made
 from tasks.scores import Scored
@@ -54,8 +55,36 @@ class Outcome:
 
 
 def facts(made: Made) -> dict[str, Any]:
-    """What is known of a training: ``losses``, ``parameters``, ``layers``, ``seconds``."""
+    """What is known of a training: ``step``, ``epoch``, ``losses``, ``bands``, ``seen``, ``parameters``, ``layers``,
+    ``seconds``, ``pictures``, ``upscaled``, ``set_aside``."""
     return json.loads((made.folder / FACTS).read_text())
+
+
+def curves(facts: Mapping[str, Any]) -> dict[str, list[tuple[int, float]]]:
+    """Curve by name, as (step, value): ``loss``, the same by band of times, and what was seen on the way."""
+    found = {"loss": list(enumerate(facts["losses"], 1))}
+    for name, losses in facts["bands"].items():
+        found[f"loss/{name}"] = [(step, loss) for step, loss in enumerate(losses, 1) if loss is not None]
+    for row in facts["seen"]:
+        for name, value in row.items():
+            if name.startswith("validation"):
+                found.setdefault(name, []).append((row["step"], value))
+    return found
+
+
+def samples(made: Made, facts: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """What was drawn on the way: ``{"count", "step", "epoch", "images": [path, ...]}``, in order."""
+    return [
+        {
+            **{name: row[name] for name in ("count", "step", "epoch")},
+            "images": [
+                str(made.folder / SAMPLES / f"{row['count']:g}" / f"{number:02d}.png")
+                for number in range(row["samples"])
+            ],
+        }
+        for row in facts["seen"]
+        if "samples" in row and (made.folder / SAMPLES).is_dir()
+    ]
 
 
 def caption_rows(concept: Captioned, strategy: str) -> list[dict[str, str]]:
@@ -93,7 +122,7 @@ def study(
     return {
         "title": f"Study {experiment.name}",
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "command": " ".join(["lycoris", *sys.argv[1:]]),
+        "command": redacted(" ".join(["lycoris", *sys.argv[1:]])),
         "seconds": seconds,
         "data_version": version.hash,
         "commit": commit(project),
@@ -146,6 +175,7 @@ def _described(cell: Cell) -> dict[str, Any]:
         "algorithm": cell.algorithm,
         "captions": cell.captions,
         "seed": cell.seed,
+        "checkpoint": None if cell.checkpoint is None else f"{cell.unit} {cell.checkpoint}",
     }
 
 
@@ -158,24 +188,60 @@ def _adapter(cell: Cell, one: CellOutcome, outcome: Outcome) -> dict[str, Any]:
         "file": str(one.file),
         "bytes": one.file.stat().st_size,
         "parameters": one.facts["parameters"],
+        "pictures": one.facts["pictures"],
+        "set_aside": one.facts["set_aside"],
         "run_id": one.tracked.run_id,
         "cached": one.cached,
         "champion": champion,
         "reason": choice.reason if choice is not None and champion else None,
         "seconds": {"train": one.facts["seconds"], "draw": one.images.seconds},
-        "losses": one.facts["losses"],
+        **_curves(cell, one),
         "settings": dict(one.settings),
         "scores": {record["name"]: record for record in one.scores.records},
         "drawings": drawn(one.images),
     }
 
 
+def _curves(cell: Cell, one: CellOutcome) -> dict[str, Any]:
+    """A training's curves and samples, at its end; its checkpoints have parts of them."""
+    if cell.checkpoint is not None:
+        return {"losses": []}
+    found = curves(one.facts)
+    return {
+        "losses": one.facts["losses"],
+        "bands": one.facts["bands"],
+        "validation": found.get("validation", []),
+        "samples": samples(one.adapter, one.facts),
+        "unit": cell.unit,
+    }
+
+
 def table(outcome: Outcome, out: Path) -> Path:
-    """Every score of every adapter as a CSV file, one row a score."""
+    """Every score of every adapter as a CSV file, one row a score.
+
+    How long an adapter was trained stands under ``epoch`` where every training's length is in epochs, else under
+    ``steps``.
+    """
     import pandas as pd
 
+    in_epochs = all(cell.unit == "epoch" for cell in outcome.cells)
     rows = [
-        {**_described(cell), "run_id": one.tracked.run_id, **record}
+        {
+            "concept": cell.concept,
+            "category": one.concept.category,
+            "config": cell.algorithm,
+            **{name: one.settings.get(name) for name in ("algorithm", "preset", "rank", "alpha", "factor")},
+            "learning_rate": one.settings["training"]["learning_rate"],
+            "captions": cell.captions,
+            "seed": cell.seed,
+            **(
+                {"epoch": cell.checkpoint or one.settings["training"]["epochs"]}
+                if in_epochs
+                else {"steps": one.facts["step"]}
+            ),
+            "run_id": one.tracked.run_id,
+            **record,
+        }
         for cell, one in outcome.cells.items()
         for record in one.scores.records
     ]
@@ -190,9 +256,12 @@ def summary(outcome: Outcome, page: Path, version: DataVersion, seconds: float) 
             **_described(cell),
             "file": str(one.file.resolve()),
             "run_id": one.tracked.run_id,
+            "step": one.facts["step"],
+            "epoch": one.facts["epoch"],
             "scores": {record["name"]: record["value"] for record in one.scores.records},
             "base_scores": {record["name"]: record["base"] for record in one.scores.records},
             "cached": one.cached,
+            "set_aside": one.facts["set_aside"],
         }
         for cell, one in outcome.cells.items()
     ]

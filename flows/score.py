@@ -19,12 +19,13 @@ from flows.runner import Workers
 from flows.scoring import Given, Scoring, concepts_of, identify, said
 from lycoris.concepts import Concept
 from lycoris.errors import InputError
+from lycoris.redaction import redacted
 from lycoris.store import Store, key
 from tasks import progress
 from tasks.captions import captions
 from tasks.given import given_adapter, given_images
 from tasks.images import drawn, images
-from tasks.records import Captioned, Place
+from tasks.records import Captioned, Place, Trained
 from tasks.report import report
 from tasks.scores import differences, features, scores
 from tasks.sources import Sources, sources
@@ -53,7 +54,7 @@ def score(request: Scoring) -> dict[str, Any]:
     experiment = request.experiment
     store = Store(experiment.output / "store")
     store.sweep()
-    place = Place(store.root.resolve(), (experiment.output / ".progress").resolve())
+    place = Place(store.root.resolve(), progress.folder(experiment.output))
     known = concepts_of(request, notice=lambda text: said(f"data      {text}"))
     given = [identify(file, request, known) for file in request.files]
     models = sources(experiment.base, experiment.encoders, experiment.style_encoder, experiment.tagger)
@@ -70,6 +71,7 @@ def score(request: Scoring) -> dict[str, Any]:
                 strategies=tuple(dict.fromkeys(each.strategy for each in given)),
                 counts=experiment.images.model_dump(),
                 seed=experiment.sampling.seed,
+                on_bad_picture=experiment.on_bad_picture,
             )
         }
         work = _start(place, request, models, known, captioned, given)
@@ -124,7 +126,7 @@ def _start(
                 )
                 prompts = _records(asked)
             adapter = given_adapter(place, each.file)
-            work["images", each] = images.submit(place, each.name, adapter=adapter, prompts=prompts, **draw)
+            work["images", each] = images.submit(place, each.name, adapter=Trained(adapter), prompts=prompts, **draw)
         beside = f"{each.name} · base"
         work["base", each] = images.submit(place, beside, adapter=None, prompts=prompts, **draw)
         category = concept.category
@@ -221,7 +223,7 @@ def _study(
     return {
         "title": "Scores of " + ", ".join(each.name for each in given),
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "command": " ".join(["lycoris", *sys.argv[1:]]),
+        "command": redacted(" ".join(["lycoris", *sys.argv[1:]])),
         "seconds": seconds,
         "base": {"name": models.base[0], "digest": models.base[1]},
         "settings": json.loads(request.model_dump_json()),

@@ -14,6 +14,7 @@ from typing import Any, Literal
 from flows.experiment import CaptionStrategy, Experiment, Record, read
 from lycoris.concepts import Concept, read_concepts
 from lycoris.errors import InputError, unknown
+from lycoris.redaction import printable
 
 HELP = """\
 Score adapter files that were made anywhere, or folders of drawn pictures, beside their base: five dimensions, every
@@ -164,7 +165,7 @@ def run(arguments: argparse.Namespace) -> int:
 
         result = score_with(asked)
     for entry in result["adapters"]:
-        print(f"\n{entry['file']}: {entry.get('error') or entry['concept']}")
+        print(printable(f"\n{entry['file']}: {entry.get('error') or entry['concept']}"))
         print("\n".join(lines(entry.get("scores", {}).values())))
     for pair in result["differences"]:
         shown = [each for each in pair["scores"].values() if each["verdict"] in ("better", "worse")]

@@ -72,11 +72,14 @@ def prefect_server(home: Path) -> Iterator[str]:
     if given:
         yield given
         return
+    from filelock import FileLock
     from prefect.events.worker import EventsWorker
 
     port = _free_port()
     url = f"http://127.0.0.1:{port}/api"
     log = Path(home) / "server.log"
+    starting = FileLock(Path(home) / "starting.lock", poll_interval=0.2)
+    starting.acquire()  # two servers that make one database at the same time spoil it
     with open(log, "wb") as stream:
         server = subprocess.Popen(
             [sys.executable, "-m", "flows.server", str(port)],
@@ -91,7 +94,10 @@ def prefect_server(home: Path) -> Iterator[str]:
     os.environ.update(added)  # nobody will read the logs of a server that goes away
     refresh_global_settings_context()  # for all threads: one that knows no server starts a second one
     try:
-        _wait(server, url, log)
+        try:
+            _wait(server, url, log)
+        finally:
+            starting.release()
         yield url
         EventsWorker.drain_all(timeout=10)  # else they are lost, loudly, when the server goes
     finally:
@@ -127,8 +133,8 @@ def _wait(server: subprocess.Popen[bytes], url: str, log: Path) -> None:
     raise RuntimeError(f"The Prefect server did not start; `{log}` ends with: {' / '.join(said)}")
 
 
-def serve(port: int) -> None:
-    """Be a Prefect server on loopback until the parent process is gone."""
+def serve(port: int, host: str = "127.0.0.1") -> None:
+    """Be a Prefect server, on loopback unless told otherwise, until the parent process is gone."""
     parent = os.getppid()
 
     def watch() -> None:
@@ -139,8 +145,8 @@ def serve(port: int) -> None:
     threading.Thread(target=watch, daemon=True).start()
     import uvicorn
 
-    uvicorn.run("prefect.server.api.server:create_app", factory=True, host="127.0.0.1", port=port, log_level="error")
+    uvicorn.run("prefect.server.api.server:create_app", factory=True, host=host, port=port, log_level="error")
 
 
 if __name__ == "__main__":
-    serve(int(sys.argv[1]))
+    serve(int(sys.argv[1]), *sys.argv[2:3])

@@ -15,13 +15,14 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path, PureWindowsPath
+from pathlib import Path
 from typing import Any, Protocol
 
-import yaml
-
 from lycoris.errors import InputError, unknown
-from lycoris.images import list_images
+from lycoris.images import list_images, mask_file
+from lycoris.names import folder_name, is_text
+from lycoris.plain_yaml import read_yaml
+from lycoris.store import file_digest
 
 FILE = "concepts.yaml"
 _FIELDS = ("category", "trigger", "class_noun", "description", "inherent", "keep", "subclasses")
@@ -139,7 +140,7 @@ def read_concepts(
 
 
 def concept_digest(concept: Concept) -> str:
-    """SHA-256 over one concept's own entry and the names and bytes of its pictures, in hexadecimal."""
+    """SHA-256 over one concept's own entry and the names and bytes of its pictures and masks, in hexadecimal."""
     entry = {
         name: getattr(concept, name)
         for name in ("name", "category", "trigger", "class_noun", "description", "inherent", "keep")
@@ -147,30 +148,18 @@ def concept_digest(concept: Concept) -> str:
     entry["subclasses"] = [[each.name, each.trigger, each.description] for each in concept.subclasses]
     whole = hashlib.sha256(json.dumps(entry, sort_keys=True, ensure_ascii=True).encode())
     for picture in concept.pictures:
-        with open(picture.path, "rb") as stream:
-            whole.update(f"\n{picture.relative}\0{hashlib.file_digest(stream, 'sha256').hexdigest()}".encode())
+        whole.update(f"\n{picture.relative}\0{file_digest(picture.path)}".encode())
+        if mask := mask_file(picture.path):
+            whole.update(f"\0{file_digest(mask)}".encode())
     return whole.hexdigest()
-
-
-class _NoDoubles(yaml.SafeLoader):
-    """Safe YAML in which a name may stand only once, for the second would silently replace the first."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen: set[str] = set()
-        for key, _ in node.value:
-            if not isinstance(key, yaml.ScalarNode):
-                raise yaml.constructor.ConstructorError(None, None, "a name must be a text", key.start_mark)
-            if key.value in seen:
-                raise yaml.constructor.ConstructorError(None, None, f"`{key.value}` stands twice", key.start_mark)
-            seen.add(key.value)
-        return super().construct_mapping(node, deep)
 
 
 def _entries(path: Path) -> dict[str, dict[str, Any]]:
     try:
-        content = yaml.load(path.read_text(encoding="utf-8-sig"), _NoDoubles)
-    except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
+        text = path.read_text(encoding="utf-8-sig")
+    except (UnicodeDecodeError, OSError) as error:
         raise InputError(f"The concepts file `{path}` is not readable YAML: {error}") from error
+    content = read_yaml(text, f"The concepts file `{path}`")
     entries = content.get("concepts") if isinstance(content, dict) else None
     if not isinstance(entries, dict) or not entries:
         raise InputError(f"The concepts file `{path}` must hold `concepts:` with an entry for each class.")
@@ -188,8 +177,8 @@ def _entries(path: Path) -> dict[str, dict[str, Any]]:
                     f"{where} has no {field.replace('_', ' ')}: add `{field}: ...`."
                     + (" A trigger is a rare word, such as `sks`." if field == "trigger" else "")
                 )
-        _inside(where, name)
-        _inside(where, entry["category"])
+        folder_name(where, name)
+        folder_name(where, entry["category"])
         _one_phrase(where, "trigger", entry["trigger"])
         _one_phrase(where, "class_noun", entry["class_noun"])
     return entries
@@ -217,7 +206,7 @@ def _guessed(root: Path, tell: Callable[[str], None]) -> tuple[dict[str, dict[st
         if folders.setdefault(name, folder) != folder:
             raise InputError(f"Two classes of `{root}` are called `{name}`: rename one folder.")
         for part in (name, *parts[2:3]):
-            _inside(f"Folder `{folder}`", part)
+            folder_name(f"Folder `{folder}`", part)
         variants.setdefault(name, set()).update(parts[2:3])
     if not folders:
         raise InputError(f"The data folder `{root}` holds no pictures (<category>/<class>/picture).")
@@ -321,7 +310,7 @@ def _subclasses(where: str, folder: Path, given: Any, description: str) -> tuple
         raise InputError(f"{where}: `subclasses` must be names, each with `trigger` and `description`.")
     subclasses: dict[str, Subclass] = {}
     for name, entry in given.items():
-        _inside(where, name)
+        folder_name(where, name)
         own = f"{where}: subclass `{name}`"
         if not isinstance(name, str) or not isinstance(entry, dict):
             raise InputError(f"{own} must be a name followed by `trigger` and `description`.")
@@ -350,7 +339,7 @@ def _text(where: str, field: str, value: Any) -> str:
 
 def _one_phrase(where: str, field: str, text: str) -> None:
     """Commas part the tags of a caption, so a name of the concept has none; nor has it line breaks."""
-    if "," in text or any(ord(character) < 32 for character in text.strip()):
+    if "," in text or not is_text(text.strip()):
         raise InputError(f"{where}: `{field}` must be words without commas or line breaks, but got `{text!r}`.")
 
 
@@ -358,19 +347,6 @@ def _tags(where: str, field: str, value: Any) -> tuple[str, ...]:
     if not isinstance(value, list) or not all(isinstance(tag, str) for tag in value):
         raise InputError(f"{where}: `{field}` must be a list of tags.")
     return tuple(value)
-
-
-def _inside(where: str, name: object) -> None:
-    """A name that becomes a folder must stay one, on every system."""
-    text = str(name)
-    if (
-        not text.strip()
-        or text in (".", "..")
-        or any(character in text for character in '/\\\0:*?"<>|')
-        or any(ord(character) < 32 for character in text)
-        or PureWindowsPath(text).is_reserved()
-    ):
-        raise InputError(f"{where}: `{text!r}` cannot be the name of a folder.")
 
 
 def _distinct_triggers(path: Path, entries: Mapping[str, Mapping[str, Any]]) -> None:

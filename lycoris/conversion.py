@@ -12,26 +12,19 @@ from torch import nn
 
 from lycoris.adapters import ALGORITHMS, dora
 from lycoris.adapters.adapter import Adapter, Site, alpha_tensor
+from lycoris.adapters.assembly import adapters_of, kind_of
+from lycoris.adapters.contents import Contents, read
+from lycoris.adapters.headers import DATE, algorithm_of, read_json
 from lycoris.adapters.layer import MATRICES, NORMS
 from lycoris.adapters.lora import LoRA
 from lycoris.adapters.low_rank import Fit, Report, check, distance, low_rank, narrow
 from lycoris.adapters.names import Place, parts_of, places
 from lycoris.adapters.skeleton import layer_of, planted, whereabouts
 from lycoris.errors import InputError, unknown
-from lycoris.formats import (
-    FORMATS,
-    PRECISIONS,
-    Contents,
-    adapters_of,
-    algorithm_of,
-    kind_of,
-    read,
-    read_json,
-    write_adapters,
-)
+from lycoris.formats import FORMATS, PRECISIONS, holds, write_adapters
 from lycoris.structure import LowRank
 
-_OURS = ("lycoris.", "modelspec.", "ss_network_", "format")
+_OURS = ("lycoris.", "modelspec.", "ss_network_", "format", "lora_adapter_metadata")
 """Beginnings of the header's entries that are written anew."""
 
 
@@ -46,19 +39,20 @@ def convert(
     energy: float | None = None,
     dtype: str | None = None,
 ) -> Report:
-    """Write a file anew in another format, as a plain LoRA where the format holds nothing else.
+    """Write a file anew in another format, as a plain LoRA where the format cannot hold what it is.
 
     As a LoRA a change keeps the rank it has, and loses nothing, unless `rank` or `energy` cuts it: then what is kept
     is the nearest there is, by its singular values (Eckart and Young 1936). DyLoRA and T-LoRA are LoRA as they are.
 
     Args:
-        source: a safetensors file of any format.
-        target: the file to write.
-        format: ``"lycoris"``, ``"peft"`` or ``"diffusers"``; the last two are always a plain LoRA.
+        source: a safetensors file of any format, or a folder of PEFT.
+        target: the file to write; a folder where the format is ``"peft"`` and it does not end in `.safetensors`.
+        format: ``"lycoris"``, ``"peft"`` or ``"diffusers"``; the last is always a plain LoRA, the one before where PEFT
+            has no such adapter.
         model: what the file was made for, where names and shapes do not tell: layers of unknown names, LoHa and
             low-rank LoKr of convolutions. With its weights, for algorithms that change a weight by what it is: `ia3`,
             `glora`, `diag-oft`, `boft`, DoRA. Else the meta device will do.
-        algorithm: ``"lora"`` to have a plain LoRA in the ``"lycoris"`` format too.
+        algorithm: ``"lora"`` to have a plain LoRA in every format.
         rank: at most this many for each layer.
         energy: for each layer the smallest rank that keeps this share, in (0, 1], of the change's squared singular
             values.
@@ -79,17 +73,20 @@ def convert(
     dtype = _widest(contents) if dtype is None else dtype
     if dtype not in PRECISIONS:
         raise unknown("dtype", dtype, PRECISIONS)
-    reduced = format != "lycoris" or algorithm == "lora" or rank is not None or energy is not None
+    reduced = format == "diffusers" or algorithm == "lora" or rank is not None or energy is not None
     found, vague = _places(contents) if model is None else (places(parts_of(model), MATRICES + NORMS), {})
     if format != "lycoris" and "path" in vague.values():
         _ask(contents, [name for name, lacks in vague.items() if lacks == "path"], "the path of")
-    if reduced and "kernel" in vague.values():
+    if (reduced or format == "peft") and "kernel" in vague.values():
         _ask(contents, [name for name, lacks in vague.items() if lacks == "kernel"], "the kernel of")
+    if model is None and contents.with_bias:
+        _ask(contents, sorted(contents.with_bias), "whether there is a bias in")
     made = adapters_of(contents, found, torch.device("cpu") if model is None else None)
     if any(p.is_meta for _, adapter in made for p in adapter.parameters()):
         made = adapters_of(contents, found, torch.device("cpu"))
+    reduced = reduced or not holds(format, target, made)
     whole, settings, report = algorithm_of(made), contents.settings, Report(())
-    kept = {key: value for key, value in contents.metadata.items() if not key.startswith(_OURS)}
+    kept = {key: value for key, value in contents.metadata.items() if key == DATE or not key.startswith(_OURS)}
     if reduced:
         made, report = _reduced(contents, made, rank, energy, PRECISIONS[dtype])
         origin = {"algorithm": whole, "relative_error": float(f"{report.error:.3g}"), "left_out": len(report.left_out)}

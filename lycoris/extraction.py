@@ -12,8 +12,9 @@ from lycoris.adapters.adapter import Site, is_plain
 from lycoris.adapters.low_rank import Fit, Report, check, thin
 from lycoris.adapters.names import Place, parts_of
 from lycoris.adapters.recipe import Recipe
+from lycoris.adapters.selection import choose
 from lycoris.errors import InputError
-from lycoris.network import Network, choose, freeze, generator_for
+from lycoris.network import Network, freeze, generator_for
 
 _RANKED = ("lora", "dylora", "t-lora")
 """Algorithms whose rank is that of the change, so that an energy tells it."""

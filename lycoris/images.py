@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import io
+import os
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
@@ -13,23 +16,47 @@ from lycoris.errors import InputError
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
 SMALLEST = 8  # pixels a side
 LARGEST = 100_000_000  # pixels in all, 300 MB in memory; more is taken for a decompression bomb
+_MASK = ".mask"
+_ORIENTATION, _TURNED = 0x0112, (5, 6, 7, 8)  # the EXIF tag, and those of its values that swap width and height
+_TEXTS = (b"XML:com.adobe.xmp\0", b"Raw profile type exif\0")
+
+
+class BadPicture(InputError):
+    """A file that is there but is no picture that can be used; the others beside it may well be."""
 
 
 def list_images(folder: Path, *, recursive: bool = False) -> list[Path]:
-    """The picture files of a folder, by suffix, sorted by path; hidden ones are left out.
+    """The picture files of a folder, by suffix, sorted by path; hidden ones and masks are left out.
 
     Args:
         folder: where to look.
         recursive: also in the folders below.
+
+    Raises:
+        InputError: a mask, ``name.mask.png``, has no picture ``name`` beside it.
     """
     paths = folder.rglob("*") if recursive else folder.iterdir()
-    return sorted(
+    found = sorted(
         path
         for path in paths
         if path.suffix.lower() in SUFFIXES
         and path.is_file()
         and not any(part.startswith(".") for part in path.relative_to(folder).parts)
     )
+    pictures = [path for path in found if not path.stem.endswith(_MASK)]
+    if len(pictures) < len(found):
+        owners = {path.with_suffix("") for path in pictures}
+        for mask in found:
+            owner = mask.with_name(mask.stem.removesuffix(_MASK))
+            if mask.stem.endswith(_MASK) and (mask.suffix != ".png" or owner not in owners):
+                raise InputError(f"Mask `{mask}` must be a PNG file, `name.mask.png` beside a picture `name`.")
+    return pictures
+
+
+def mask_file(path: Path) -> Path | None:
+    """The mask beside a picture, ``name.mask.png``, if there is one."""
+    mask = path.with_name(f"{path.stem}{_MASK}.png")
+    return mask if mask.is_file() else None
 
 
 def read_image(path: Path) -> Image.Image:
@@ -42,39 +69,98 @@ def read_image(path: Path) -> Image.Image:
         A loaded picture of mode ``"RGB"``, with its path as ``info["file"]`` and nothing else in ``info``.
 
     Raises:
-        InputError: the file is absent, no picture, truncated, smaller than 8 pixels a side, or larger than
-            100 million pixels.
+        InputError: the file is absent or cannot be opened.
+        BadPicture: it is no picture, truncated, smaller than 8 pixels a side, or larger than 100 million pixels.
     """
-    path = Path(path)
+    with _opened(Path(path)) as opened:
+        opened.load()
+        image = _flat(_srgb(_direct(ImageOps.exif_transpose(opened))))
+        image.info = {"file": str(path)}
+        return image
+
+
+def read_alpha(path: Path) -> Image.Image | None:
+    """How opaque a picture is from place to place, upright, as mode ``"L"``; None where it is opaque throughout.
+
+    Raises:
+        InputError: as for `read_image`.
+    """
+    with _opened(Path(path)) as opened:
+        opened.load()
+        image = ImageOps.exif_transpose(opened)
+        if image.mode not in ("RGBA", "LA", "PA", "RGBa") and "transparency" not in image.info:
+            return None
+        return image.convert("RGBA").getchannel("A")
+
+
+def read_size(path: Path) -> tuple[int, int]:
+    """Width and height of a picture as people see it, in pixels, from the file's header alone.
+
+    Raises:
+        InputError: as for `read_image`, as far as a header can tell.
+    """
+    with _opened(Path(path)) as opened:
+        width, height = opened.size
+        return (height, width) if _is_turned(opened, Path(path)) else (width, height)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Image.Image]:
+    """A file whose header was read and found good; whatever fails meanwhile becomes an error that names it."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             with Image.open(path) as opened:
                 width, height = opened.size
                 if width * height > LARGEST:
-                    raise InputError(
+                    raise BadPicture(
                         f"Picture `{path}` has {width} x {height} pixels; more than {LARGEST:,} in all are refused."
                     )
                 if min(width, height) < SMALLEST:
-                    raise InputError(
+                    raise BadPicture(
                         f"Picture `{path}` must be at least {SMALLEST} pixels a side, but is {width} x {height}."
                     )
-                opened.load()
-                image = _flat(_srgb(_direct(ImageOps.exif_transpose(opened))))
-                image.info = {"file": str(path)}
-                return image
+                yield opened
     except InputError:
         raise
     except FileNotFoundError as error:
         raise InputError(f"There is no picture `{path}`.") from error
     except UnidentifiedImageError as error:
-        raise InputError(f"File `{path}` is not a picture that can be read, whatever its name says.") from error
+        raise BadPicture(f"File `{path}` is not a picture that can be read, whatever its name says.") from error
     except Image.DecompressionBombError as error:
-        raise InputError(f"Picture `{path}` is refused: more than {LARGEST:,} pixels in all. ({error})") from error
+        raise BadPicture(f"Picture `{path}` is refused: more than {LARGEST:,} pixels in all. ({error})") from error
     except (PermissionError, IsADirectoryError) as error:
         raise InputError(f"Picture `{path}` cannot be opened: {error.strerror}.") from error
     except Exception as error:  # a decoder given hostile bytes fails in every way there is
-        raise InputError(f"Picture `{path}` cannot be read to its end; is it truncated? ({error})") from error
+        raise BadPicture(f"Picture `{path}` cannot be read to its end; is it truncated? ({error})") from error
+
+
+def _is_turned(opened: Image.Image, path: Path) -> bool:
+    """Whether a picture lies on its side; of TIFF files Pillow gives the upright size itself."""
+    if opened.format == "TIFF":
+        return False
+    if opened.format == "PNG" and _tells_behind_pixels(path):
+        opened.load()
+    return Image.Image.getexif(opened).get(_ORIENTATION, 1) in _TURNED  # a PNG's own method would decode it
+
+
+def _tells_behind_pixels(path: Path) -> bool:
+    """Whether a PNG file says how it was held only after its pixels."""
+    with open(path, "rb", buffering=0) as file:
+        file.seek(8)
+        behind = False
+        while len(head := file.read(8)) == 8 and head[4:] != b"IEND":
+            length, kind = int.from_bytes(head[:4], "big"), head[4:]
+            behind = behind or kind == b"IDAT"
+            if behind and kind == b"eXIf":
+                return True
+            if behind and kind in (b"iTXt", b"zTXt", b"tEXt"):
+                name = file.read(min(length, 24))
+                if name.startswith(_TEXTS):
+                    return True
+                length -= len(name)
+            file.seek(length + 4, os.SEEK_CUR)
+    return False
 
 
 def _direct(image: Image.Image) -> Image.Image:

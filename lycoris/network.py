@@ -1,11 +1,11 @@
-"""Networks: choose layers of a model, give each an adapter, take them off again, fold them in and out."""
+"""Networks: give layers of a model an adapter each, take them off again, fold them in and out."""
 
 from __future__ import annotations
 
+import datetime
 import hashlib
 import math
-import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from os import PathLike
 from typing import Any, Literal
 
@@ -14,10 +14,10 @@ from torch import nn
 
 from lycoris.adapters.adapter import Adapter, Site
 from lycoris.adapters.dropout import Dropout
-from lycoris.adapters.layer import MATRICES, NORMS, install, remove
-from lycoris.adapters.names import Place, parts_of, places
-from lycoris.adapters.presets import PRESETS
+from lycoris.adapters.layer import install, remove
+from lycoris.adapters.names import Place, parts_of
 from lycoris.adapters.recipe import Recipe
+from lycoris.adapters.selection import choose
 from lycoris.adapters.share import Share
 from lycoris.errors import InputError, unknown
 
@@ -179,11 +179,12 @@ class Network(nn.Module):
         format: str = "lycoris",
         metadata: Mapping[str, str] | None = None,
         dtype: str = "float32",
+        date: datetime.date | None = None,
     ) -> None:
-        """Write a safetensors file; see `lycoris.formats.save`."""
+        """Write a safetensors file, or PEFT's folder of one; see `lycoris.formats.save`."""
         from lycoris.formats import save
 
-        save(self, path, format=format, metadata=metadata, dtype=dtype)
+        save(self, path, format=format, metadata=metadata, dtype=dtype, date=date)
 
     def extra_repr(self) -> str:
         """Algorithm, number of layers, scale."""
@@ -266,65 +267,6 @@ def attach(
     return Network(used.pop() if len(used) == 1 else "mixed", settings, made)
 
 
-def choose(
-    parts: Mapping[str, nn.Module],
-    recipe: Recipe | Mapping[str, Recipe],
-    *,
-    preset: str | None,
-    layers: Collection[str] | None,
-    exclude: Sequence[str] = (),
-) -> tuple[list[tuple[Place, Recipe]], str | None]:
-    """The layers that a preset or patterns choose, each with its recipe, and the preset's name (None with patterns).
-
-    Args:
-        parts: the model's.
-        recipe: one for all, or pattern → recipe, of which the first that matches and fits a layer is the layer's.
-        preset, layers, exclude: as for `attach`.
-
-    Raises:
-        InputError: both or an unknown preset are given, a pattern is not one, or nothing matches.
-    """
-    if preset is not None and layers is not None:
-        raise InputError(f"Give either `preset` or `layers`, but got {preset!r} and {layers!r}.")
-    if isinstance(layers, str) or isinstance(exclude, str):
-        raise InputError("Arguments `layers` and `exclude` must be lists of patterns, but got a string.")
-    rules = recipe if isinstance(recipe, Mapping) else {}
-    recipes = list(rules.values()) if isinstance(recipe, Mapping) else [recipe]
-    everything = places(parts, MATRICES + NORMS)
-    able = [place for place in everything if any(one.fits(place.layer) for one in recipes)]
-    if layers is None and preset is None:
-        preset = "attn-mlp" if any(place.kind != "model" for place in everything) else "everything"
-    if preset is not None and preset not in PRESETS:
-        raise unknown("preset", preset, PRESETS)
-
-    def ways(kind: str) -> list[tuple[list[re.Pattern[str]], Recipe]]:
-        if preset is not None:
-            return [(_patterns("preset", PRESETS[preset].get(kind, ())), recipes[0])]
-        if rules:
-            return [(_patterns("layers", [pattern]), one) for pattern, one in rules.items()]
-        return [(_patterns("layers", layers), recipes[0])]
-
-    wanted = {kind: ways(kind) for kind in ("unet", "transformer", "text", "model")}
-    unwanted = _patterns("exclude", exclude)
-    found: list[tuple[Place, Recipe]] = []
-    for place in able:
-        fits = (own for patterns, own in wanted[place.kind] if own.fits(place.layer) and _matches(place, patterns))
-        own = next(fits, None)
-        if own is not None and not _matches(place, unwanted):
-            found.append((place, own))
-    idle = [pattern for pattern, one in rules.items() if all(own is not one for _, own in found)]
-    if not found or idle:
-        what = f"preset `{preset}`" if preset is not None else f"patterns {idle or list(layers or ())}"
-        names = "`, `".join(sorted({one.algorithm for one in recipes}))
-        raise InputError(f"No layer matches {what} with `{names}`. {_could_match(able)}")
-    keys: dict[str, Place] = {}
-    for place, _ in found:
-        other = keys.setdefault(place.key, place)
-        if other is not place:
-            raise InputError(f"Layers `{other.name}` and `{place.name}` would share the file name `{place.key}`.")
-    return found, preset
-
-
 def freeze(parts: Mapping[str, nn.Module]) -> None:
     """No parameter of the base is trained; those of adapters stay as they are."""
     for part in parts.values():
@@ -344,28 +286,3 @@ def generator_for(seed: int, key: str) -> torch.Generator:
         raise InputError(f"Argument `seed` must be a whole number of at least 0, but got {seed!r}.")
     digest = hashlib.sha256(f"{seed}/{key}".encode()).digest()
     return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
-
-
-def _patterns(argument: str, patterns: Sequence[str] | None) -> list[re.Pattern[str]]:
-    try:
-        return [re.compile(pattern) for pattern in patterns or ()]
-    except (re.error, TypeError) as error:
-        raise InputError(
-            f"Argument `{argument}` must hold regular expressions, but got {patterns!r}: {error}."
-        ) from None
-
-
-def _matches(place: Place, patterns: Sequence[re.Pattern[str]]) -> bool:
-    return any(pattern.fullmatch(place.path) or pattern.fullmatch(place.name) for pattern in patterns)
-
-
-def _could_match(able: Sequence[Place]) -> str:
-    if not able:
-        return "The model has no layer that it can adapt."
-    shapes: dict[str, int] = {}
-    for place in able:
-        pattern = re.sub(r"\.\d+(?=\.|$)", ".*", place.name)
-        shapes[pattern] = shapes.get(pattern, 0) + 1
-    listed = [f"{pattern} ({count})" for pattern, count in shapes.items()]
-    rest = f", and {len(listed) - 40} more" if len(listed) > 40 else ""
-    return f"It could match: {', '.join(listed[:40])}{rest}."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -9,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from PIL import Image
 
-from lycoris.errors import InputError, unknown
+from lycoris.bases.schedulers import SCHEDULERS, is_flow, scheduler_on
+from lycoris.errors import InputError
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -17,21 +19,7 @@ if TYPE_CHECKING:
 
     from lycoris.bases import Base, Conditions
 
-SCHEDULERS: dict[str, tuple[str, dict[str, Any]]] = {
-    "ddim": ("DDIMScheduler", {}),
-    "ddpm": ("DDPMScheduler", {}),
-    "pndm": ("PNDMScheduler", {"skip_prk_steps": True}),
-    "euler": ("EulerDiscreteScheduler", {}),
-    "euler-a": ("EulerAncestralDiscreteScheduler", {}),
-    "heun": ("HeunDiscreteScheduler", {}),
-    "dpm++-2m": ("DPMSolverMultistepScheduler", {"algorithm_type": "dpmsolver++"}),
-    "dpm++-2m-karras": (
-        "DPMSolverMultistepScheduler",
-        {"algorithm_type": "dpmsolver++", "use_karras_sigmas": True},
-    ),
-    "unipc": ("UniPCMultistepScheduler", {}),
-}
-"""Samplers by name: the diffusers class and what it is told beside the base's own configuration."""
+__all__ = ["SCHEDULERS", "draw", "open_scheduler"]
 
 
 @torch.no_grad()
@@ -43,7 +31,7 @@ def draw(
     steps: int = 25,
     guidance: float = 7.0,
     batch_size: int = 16,
-    scheduler: str = "ddim",
+    scheduler: str | None = None,
     negative: str = "",
     height: int | None = None,
     width: int | None = None,
@@ -64,7 +52,8 @@ def draw(
         steps: of the sampler.
         guidance: 1 takes the prompt's prediction as it is, at half the cost.
         batch_size: pictures drawn together.
-        scheduler: a key of `SCHEDULERS`.
+        scheduler: a key of `SCHEDULERS` or the name of a scheduler class of diffusers; when left out ``"ddim"``, or
+            ``"flow-euler"`` for a flow-matching base.
         negative: the prompt to move away from.
         height: in pixels; the base's resolution when left out.
         width: in pixels; the base's resolution when left out.
@@ -74,11 +63,12 @@ def draw(
         Pictures in the order of the prompts.
 
     Raises:
-        InputError: lengths differ, a size is no multiple of the base's factor, or a name or number is
-            out of range.
+        InputError: lengths differ, a size is no multiple of the base's factor, a name or number is out of range,
+            or the scheduler does not fit the base.
     """
     height, width = height or base.resolution, width or base.resolution
-    _check(base, prompts, seeds, steps, batch_size, scheduler, {"height": height, "width": width})
+    _check(base, prompts, seeds, steps, batch_size, {"height": height, "width": width})
+    sampler = open_scheduler(scheduler, base)
     if not prompts:
         return []
     guided = guidance != 1.0
@@ -97,13 +87,12 @@ def draw(
             if progress is not None:
                 progress(done + step, len(starts) * steps)
 
-        sampler = open_scheduler(scheduler, base)
         latents = _denoise(
             base,
             conditions,
             shape,
             seeds[start : start + batch_size],
-            sampler,
+            copy.deepcopy(sampler),
             steps,
             guidance if guided else None,
             tell,
@@ -112,19 +101,17 @@ def draw(
     return images
 
 
-def open_scheduler(name: str, base: Base) -> Any:
+def open_scheduler(name: str | None, base: Base) -> Any:
     """A diffusers scheduler on the base's noise schedule.
 
-    Raises:
-        InputError: the name is not in `SCHEDULERS`.
-    """
-    import diffusers
+    Args:
+        name: as for `draw`.
+        base: to draw with.
 
-    if name not in SCHEDULERS:
-        raise unknown("scheduler", name, SCHEDULERS)
-    kind, settings = SCHEDULERS[name]
-    # Latents have no fixed range: clipping them, the default of some schedulers, is for pixel models.
-    return getattr(diffusers, kind).from_config({**base.scheduler_config, "clip_sample": False}, **settings)
+    Raises:
+        InputError: there is no such scheduler, or it does not fit the base; `lycoris.bases.schedulers` says when.
+    """
+    return scheduler_on(base.scheduler_config, name)
 
 
 def _denoise(
@@ -140,12 +127,13 @@ def _denoise(
     generators = [torch.Generator().manual_seed(seed) for seed in seeds]
     sampler.set_timesteps(steps, device=base.device)
     noise = torch.stack([torch.randn(shape, generator=own) for own in generators])
-    latents = noise.to(base.device) * sampler.init_noise_sigma
+    flow = is_flow(base.scheduler_config)  # whose schedulers scale neither the noise nor the input
+    latents = noise.to(base.device) if flow else noise.to(base.device) * sampler.init_noise_sigma
     takes_noise = "generator" in inspect.signature(sampler.step).parameters
     extra = {"generator": generators} if takes_noise else {}
     calls = len(sampler.timesteps)
     for call, time in enumerate(sampler.timesteps, start=1):
-        seen = sampler.scale_model_input(latents, time)
+        seen = latents if flow else sampler.scale_model_input(latents, time)
         if guidance is None:
             prediction = base.predict(seen, time.expand(len(seeds)), conditions)
         else:
@@ -168,7 +156,6 @@ def _check(
     seeds: Sequence[int],
     steps: int,
     batch_size: int,
-    scheduler: str,
     sides: dict[str, int],
 ) -> None:
     if isinstance(prompts, str):
@@ -180,8 +167,6 @@ def _check(
     for name, value in {"steps": steps, "batch_size": batch_size}.items():
         if value < 1:
             raise InputError(f"Argument `{name}` must be at least 1, but got {value}.")
-    if scheduler not in SCHEDULERS:
-        raise unknown("scheduler", scheduler, SCHEDULERS)
     for name, side in sides.items():
         if side < base.factor or side % base.factor:
             raise InputError(f"Argument `{name}` must be a multiple of {base.factor} pixels, but got {side}.")

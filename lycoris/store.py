@@ -15,8 +15,8 @@ import shutil
 import socket
 import time
 import uuid
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -25,6 +25,7 @@ from typing import Any
 from lycoris.errors import InputError
 
 RECORD = "stage.json"
+LOCKS = ".locks"
 KEPT = "Everything finished before is kept; make room and run again."
 _NO_ROOM = ("No space left on device", "Disk quota exceeded", "database or disk is full")
 PACKAGE = Path(__file__).parent
@@ -163,6 +164,33 @@ class Store:
         finally:
             shutil.rmtree(aside, ignore_errors=True)
 
+    @contextmanager
+    def alone(self, key: str, waiting: Callable[[], None] = lambda: None) -> Iterator[None]:
+        """Wait until no other process is in this block with the same key, on this store.
+
+        The lock is the system's, which frees it when its process ends, however it ends; the file that it needs is
+        removed by whoever leaves the block, or by `sweep`.
+
+        Args:
+            key: of a stage; 64 hexadecimal digits.
+            waiting: called if another process is there.
+        """
+        from filelock import FileLock, Timeout
+
+        file = self.root / LOCKS / f"{key}.lock"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(file, poll_interval=0.2)
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            waiting()
+            lock.acquire()
+        try:
+            yield
+        finally:
+            file.unlink(missing_ok=True)
+            lock.release()
+
     def sweep(self, older_than: float = 86_400.0) -> int:
         """Remove what killed processes left half done.
 
@@ -172,10 +200,15 @@ class Store:
         Returns:
             How many folders were removed.
         """
+        from filelock import FileLock, Timeout
+
+        for file in self.root.glob(f"{LOCKS}/*.lock"):
+            with suppress(Timeout), FileLock(file, timeout=0):
+                file.unlink(missing_ok=True)
         count = 0
         for aside in self.root.glob("*/.*-*-*-*"):
             *_, host, process, _ = aside.name.split("-")
-            left = not _alive(int(process)) if host == _host() else time.time() - aside.stat().st_mtime > older_than
+            left = not alive(int(process)) if host == _host() else time.time() - aside.stat().st_mtime > older_than
             if left:
                 shutil.rmtree(aside, ignore_errors=True)
                 count += 1
@@ -202,7 +235,7 @@ def _host() -> str:
     return hashlib.sha256(socket.gethostname().encode()).hexdigest()[:8]
 
 
-def _alive(process: int) -> bool:
+def alive(process: int) -> bool:
     """Whether a process of this machine still runs."""
     try:
         os.kill(process, 0)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
 
 from prefect import task
 
+from lycoris.concepts import Concept
+from lycoris.errors import InputError
 from lycoris.store import code_version, file_digest
 from tasks import compute, progress
 from tasks.records import Captioned, Place
@@ -31,6 +32,7 @@ def captions(
     strategies: Sequence[str],
     counts: Mapping[str, int],
     seed: int,
+    on_bad_picture: str = "set_aside",
 ) -> list[Captioned]:
     """Caption the chosen concepts under each strategy and write the prompts that follow.
 
@@ -44,9 +46,14 @@ def captions(
         strategies: of `lycoris.captions.STRATEGIES`.
         counts: prompt type -> how many prompts.
         seed: of the first prompt of each type.
+        on_bad_picture: ``"set_aside"`` leaves a picture that cannot be read out of all that follows and tells of
+            it, ``"stop"`` is an error.
 
     Returns:
         One record a chosen concept.
+
+    Raises:
+        InputError: a picture of a chosen concept is bad, and this is to stop; or none of its pictures is good.
     """
     compute.prepare(place)
     from lycoris.captions import caption, default_templates, inherent_tags, prompts
@@ -61,11 +68,13 @@ def captions(
     templates = default_templates(base)
     chosen = everything if names is None else read_concepts(data, concepts_file, names=names)
     digests = {concept.name: concept_digest(concept) for concept in everything}
-    tags, cached = {}, {}
+    tags, cached, bad = {}, {}, {}
     for concept in everything:
-        tags[concept.name], cached[concept.name] = _tags(place, tagger, concept, digests[concept.name])
+        found = _tags(place, tagger, concept, digests[concept.name])
+        tags[concept.name], bad[concept.name], cached[concept.name] = found
     records = []
-    for concept in chosen:
+    for given in chosen:
+        concept = _usable(place, given, bad[given.name], stop=on_bad_picture == "stop")
         others = [tags[other.name] for other in everything if other.name != concept.name]
         inherent = inherent_tags(concept, tags[concept.name], others)
         texts = {name: tuple(caption(concept, tags[concept.name], inherent, name, templates)) for name in strategies}
@@ -90,27 +99,49 @@ def captions(
                 prompts=asked,
                 inherent=tuple(asdict(entry) for entry in inherent),
                 cached=cached[concept.name],
+                set_aside={str(path): reason for path, reason in bad[concept.name].items()},
             )
         )
     return records
 
 
-def _tags(place: Place, tagger: tuple[str, str], concept: Any, digest: str) -> tuple[list[dict[str, float]], bool]:
-    """One picture's tags after another, and whether they were known."""
+def _usable(place: Place, concept: Concept, bad: Mapping[Path, str], *, stop: bool) -> Concept:
+    """A concept without its bad pictures, each of which is told."""
+    for reason in bad.values():
+        if stop:
+            raise InputError(reason)
+        progress.note(place.progress, f"Set aside: {reason}")
+    pictures = tuple(picture for picture in concept.pictures if picture.path not in bad)
+    if not pictures:
+        raise InputError(f"None of the {len(bad)} pictures of `{concept.name}` can be used. {next(iter(bad.values()))}")
+    return replace(concept, pictures=pictures)
+
+
+def _tags(
+    place: Place, tagger: tuple[str, str], concept: Concept, digest: str
+) -> tuple[list[dict[str, float]], dict[Path, str], bool]:
+    """One good picture's tags after another, what is wrong with the others, and whether all was known."""
     inputs = {"pictures": digest, "tagger": list(tagger), "code": code_version(*CODE)}
     if tagger[0] == "sidecar":
         texts = [picture.path.with_suffix(".txt") for picture in concept.pictures]
         inputs["sidecars"] = [file_digest(text) if text.is_file() else None for text in texts]
 
     def work(folder: Path, bar: progress.Bar) -> None:
-        from lycoris.images import read_image
+        from lycoris.images import BadPicture, read_image
 
         eyes = compute.tagger(tagger[0], place.device)
-        tags = []
+        tags, bad = [], {}
         for number, picture in enumerate(concept.pictures, 1):
-            tags += eyes.tags([read_image(picture.path)])
+            try:
+                image = read_image(picture.path)
+            except BadPicture as error:
+                bad[picture.relative] = str(error)
+            else:
+                tags += eyes.tags([image])
             bar(number, len(concept.pictures))
-        (folder / TAGS).write_text(json.dumps(tags, ensure_ascii=False))
+        (folder / TAGS).write_text(json.dumps({"tags": tags, "bad": bad}, ensure_ascii=False))
 
     made = stage(place, "captions", concept.name, inputs, work)
-    return json.loads((made.folder / TAGS).read_text()), made.cached
+    found = json.loads((made.folder / TAGS).read_text())
+    paths = {picture.relative: picture.path for picture in concept.pictures}
+    return found["tags"], {paths[name]: reason for name, reason in found["bad"].items()}, made.cached

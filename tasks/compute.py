@@ -51,8 +51,6 @@ def tagger(source: str, device: str) -> Any:
 @lru_cache(maxsize=1)
 def tokenizer(source: str) -> Any:
     """The tokenizer of a base, without the base."""
-    from transformers import CLIPTokenizer
+    from lycoris.bases import tokenizer_of
 
-    from lycoris.bases.folder import find_folder
-
-    return CLIPTokenizer.from_pretrained(find_folder(source) / "tokenizer", local_files_only=True)
+    return tokenizer_of(source)

@@ -12,7 +12,7 @@ from prefect import task
 from lycoris.store import code_version
 from tasks import compute, progress
 from tasks.adapter import FILE
-from tasks.records import Made, Place
+from tasks.records import Made, Place, Trained
 from tasks.stages import stage
 
 PROMPTS = "prompts.json"
@@ -26,7 +26,8 @@ def images(
     *,
     base: str,
     base_digest: str,
-    adapter: Made | None,
+    adapter: Trained | None,
+    checkpoint: int | None = None,
     prompts: Mapping[str, Sequence[Mapping[str, Any]]],
     sampling: Mapping[str, Any],
 ) -> Made:
@@ -37,23 +38,25 @@ def images(
         label: what the user reads.
         base: the base's source.
         base_digest: hash of its files.
-        adapter: a finished adapter stage, or None for the untouched base.
+        adapter: a finished training, or None for the untouched base.
+        checkpoint: which of the training's; None is its end.
         prompts: prompt type -> ``{"text", "evaluation", "seed", "group"}`` records.
         sampling: ``{"scheduler", "steps", "guidance", "batch_size"}``.
 
     Returns:
         The stage; its folder holds ``<prompt type>/NNN.png`` and ``prompts.json``.
     """
+    taken = adapter.at(checkpoint) if adapter else None
     inputs = {
         "base": base_digest,
-        "adapter": adapter.key if adapter else None,
+        "adapter": taken.key if taken else None,
         "prompts": {kind: [[p["text"], p["seed"]] for p in some] for kind, some in prompts.items()},
         "sampling": {name: value for name, value in sampling.items() if name != "batch_size"},
         "code": code_version(*CODE),
     }
 
     def work(folder: Path, bar: progress.Bar) -> None:
-        _draw(place, base, adapter, prompts, sampling, folder, bar)
+        _draw(place, base, taken, prompts, sampling, folder, bar)
 
     return stage(place, "images", label, inputs, work)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sys
 import threading
 import time
@@ -18,6 +19,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TextIO
+
+from lycoris.store import alive
 
 EVERY = 0.25  # seconds between two writes of one bar
 
@@ -114,6 +117,15 @@ class Shown:
         self.total = total
 
 
+def folder(output: Path) -> Path:
+    """Where the steps of this process's run are exchanged; what runs that died left there is removed."""
+    place = (Path(output) / ".progress").resolve()
+    for other in place.glob("*"):
+        if other.name.isdecimal() and not alive(int(other.name)):
+            shutil.rmtree(other, ignore_errors=True)
+    return place / str(os.getpid())
+
+
 @contextmanager
 def shown(folder: Path, out: TextIO | None = None) -> Iterator[Shown]:
     """Show every process's steps until the block ends.
@@ -135,6 +147,7 @@ def shown(folder: Path, out: TextIO | None = None) -> Iterator[Shown]:
     finally:
         stop.set()
         thread.join()
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _show(folder: Path, display: Shown, out: TextIO, stop: threading.Event) -> None:

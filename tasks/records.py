@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import hashlib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -24,23 +27,40 @@ class Place:
     threads: int = 1
 
 
+def _plain(text: str) -> str:
+    """A text of letters, digits and few signs; one that loses others keeps a hash to be told from its like."""
+    plain = re.sub(r"[^\w .=+-]+", "-", text)
+    return plain if plain == text else f"{plain}-{hashlib.sha256(text.encode()).hexdigest()[:6]}"
+
+
 @dataclass(frozen=True)
 class Cell:
-    """One adapter of a study: what it learns, how, from which captions, with which seed."""
+    """One adapter of a study: what it learns, how, from which captions, with which seed; and where its training stood.
+
+    Attributes:
+        algorithm: the label, such as ``"lora"`` or ``"lora rank=16"``.
+        checkpoint: epochs or steps after which it is taken; None at the end.
+        unit: ``"epoch"`` or ``"step"``, of the checkpoint.
+    """
 
     concept: str
-    algorithm: str  # the label, such as "lora" or "lora rank=16"
+    algorithm: str
     captions: str
     seed: int
+    checkpoint: int | None = None
+    unit: str = "epoch"
 
     @property
     def label(self) -> str:
-        return f"{self.concept} · {self.algorithm} · {self.captions} · seed {self.seed}"
+        text = f"{self.concept} · {self.algorithm} · {self.captions} · seed {self.seed}"
+        return text if self.checkpoint is None else f"{text} · {self.unit} {self.checkpoint}"
 
     @property
     def name(self) -> str:
-        """For files and run names."""
-        return f"{self.concept}-{self.algorithm.replace(' ', '-')}-{self.captions}-{self.seed}"
+        """For files and run names, of which not every character is taken everywhere."""
+        algorithm = self.algorithm.replace(" ", "-")
+        text = f"{_plain(self.concept)}-{_plain(algorithm)}-{self.captions}-{self.seed}"
+        return text if self.checkpoint is None else f"{text}-{self.unit}-{self.checkpoint}"
 
 
 @dataclass(frozen=True)
@@ -55,6 +75,7 @@ class Captioned:
         prompts: strategy -> prompt type -> prompts, each ``{"text", "evaluation", "seed", "group"}``.
         inherent: tags that `adjusted` leaves to the trigger, with the counts that decided.
         cached: whether the tags were there already.
+        set_aside: path to what is wrong with it, of the concept's pictures that cannot be used.
     """
 
     name: str
@@ -68,6 +89,7 @@ class Captioned:
     prompts: dict[str, dict[str, tuple[dict[str, Any], ...]]]
     inherent: tuple[dict[str, Any], ...]
     cached: bool
+    set_aside: dict[str, str]
 
 
 @dataclass(frozen=True)
@@ -78,3 +100,20 @@ class Made:
     folder: Path
     cached: bool
     seconds: float
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A finished training as the next steps see it.
+
+    Attributes:
+        end: the stage of the adapter at the end.
+        checkpoints: count of epochs or steps to the stage of the adapter then.
+    """
+
+    end: Made
+    checkpoints: Mapping[int, Made] = field(default_factory=dict)
+
+    def at(self, checkpoint: int | None) -> Made:
+        """The stage of a checkpoint, None for the end."""
+        return self.end if checkpoint is None else self.checkpoints[checkpoint]

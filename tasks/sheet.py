@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -42,7 +43,9 @@ def contact_sheet(
                 _fitted(picture.size, side), Image.Resampling.NEAREST if small else Image.Resampling.LANCZOS
             )
             sheet.paste(picture, (gap + column * (side + gap), gap + row * (side + gap)))
-    sheet.save(out)
+    aside = out.with_name(f".{os.getpid()}-{out.name}")
+    sheet.save(aside)
+    os.replace(aside, out)  # another run may be handing the same one on
     return out
 
 

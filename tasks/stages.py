@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from lycoris.store import Store
+from lycoris.store import Store, key
 from tasks import compute, progress
 from tasks.records import Made, Place
+
+Part = TypeVar("Part")
 
 
 def stage(
@@ -18,7 +21,7 @@ def stage(
     inputs: Mapping[str, Any],
     work: Callable[[Path, progress.Bar], None],
 ) -> Made:
-    """A finished stage: found, or made just now.
+    """A finished stage: found, or made just now; another process that makes the same is waited for.
 
     Args:
         place: where it is kept.
@@ -27,15 +30,48 @@ def stage(
         inputs: everything the output depends on.
         work: called with the folder to write into and the bar to move.
     """
+    return stages(place, name, label, {name: inputs}, lambda folders, bar: work(folders[name], bar))[name]
+
+
+def stages(
+    place: Place,
+    name: str,
+    label: str,
+    inputs: Mapping[Part, Mapping[str, Any]],
+    work: Callable[[dict[Part, Path], progress.Bar], None],
+) -> dict[Part, Made]:
+    """Finished stages that one piece of work makes: found, or, if any is missing, those missing made just now.
+
+    Args:
+        place: where they are kept.
+        name: of the stages.
+        label: what the user reads behind the stages' name.
+        inputs: for each, everything its output depends on; another process that makes the first is waited for.
+        work: called with the folders to write into, of those that are missing, and the bar to move.
+    """
     store = Store(place.store)
     text = f"{name:<9}{label}"
-    found = store.find(name, inputs)
-    cached = found is not None
-    if found is None:
-        with progress.step(place.progress, text) as bar, store.create(name, inputs) as folder:
-            compute.prepare(place)
-            work(folder, bar)
-        found = store.find(name, inputs)
-    assert found is not None
-    progress.finished(place.progress, text, cached=cached, seconds=found.seconds)
-    return Made(found.key, found.folder, cached, found.seconds)
+    made: set[Part] = set()
+    if _missing(store, name, inputs):
+        waits = f"{text} is being made by another run, which is waited for."
+        first = next(iter(inputs.values()))
+        with store.alone(key(name, first), lambda: progress.note(place.progress, waits)):
+            made = _missing(store, name, inputs)
+            if made:
+                with progress.step(place.progress, text) as bar, ExitStack() as stack:
+                    folders = {part: stack.enter_context(store.create(name, inputs[part])) for part in made}
+                    compute.prepare(place)
+                    work(folders, bar)
+    found = {
+        part: Made(one.key, one.folder, part not in made, one.seconds)
+        for part, one in ((part, store.find(name, own)) for part, own in inputs.items())
+        if one is not None
+    }
+    assert found.keys() == inputs.keys()
+    seconds = max(one.seconds for part, one in found.items() if not made or part in made)
+    progress.finished(place.progress, text, cached=not made, seconds=seconds)
+    return found
+
+
+def _missing(store: Store, name: str, inputs: Mapping[Part, Mapping[str, Any]]) -> set[Part]:
+    return {part for part, one in inputs.items() if store.find(name, one) is None}

@@ -7,7 +7,10 @@ begun by a process that died is resumed, and an alias moves last of all.
 from __future__ import annotations
 
 import contextlib
+import io
+import json
 import os
+import re
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,11 +19,18 @@ from typing import Any
 
 from prefect import task
 
+from lycoris.redaction import redacted
+from lycoris.store import file_digest
 from tasks.records import Cell
 from tasks.versioning import DataVersion
 
 KEY = "pipeline.key"
+BEFORE = "champion.before"
+"""On a version: the champion that it took the place of."""
+TAKEN_BACK = "champion.taken_back"
+"""On a version: why a person took it back."""
 PYFUNC = Path(__file__).with_name("drawing_model.py")
+MAX_TAG = 5000
 LIMIT = 250  # characters of a parameter's value that every MLflow store keeps
 
 
@@ -110,9 +120,16 @@ def _quiet() -> None:
 
 
 def _experiment(client: Any, place: Server, name: str) -> str:
+    from mlflow.exceptions import MlflowException
+
     found = client.get_experiment_by_name(name)
     if found is None:
-        return client.create_experiment(name, artifact_location=place.artifacts)
+        try:
+            return client.create_experiment(name, artifact_location=place.artifacts)
+        except MlflowException:  # another process was quicker
+            found = client.get_experiment_by_name(name)
+            if found is None:
+                raise
     if found.lifecycle_stage == "deleted":
         client.restore_experiment(found.experiment_id)
     return found.experiment_id
@@ -124,7 +141,9 @@ def _find(client: Any, experiment: str, key: str) -> Any | None:
     return next((run for run in runs if run.info.status == "FINISHED"), runs[0] if runs else None)
 
 
-def open_study(place: Server, name: str, key: str, settings: Mapping[str, Any], version: DataVersion) -> str:
+def open_study(
+    place: Server, name: str, key: str, settings: Mapping[str, Any], version: DataVersion, kind: str = "study"
+) -> str:
     """The parent run of a study, made or opened again, with the data version as its dataset input.
 
     Args:
@@ -133,6 +152,7 @@ def open_study(place: Server, name: str, key: str, settings: Mapping[str, Any], 
         key: of the study's settings; the same settings go on in the same run.
         settings: logged as parameters, nested names joined by dots.
         version: of the data.
+        kind: what the run is, ``"study"`` or ``"refresh"``.
 
     Returns:
         The run's id.
@@ -145,11 +165,11 @@ def open_study(place: Server, name: str, key: str, settings: Mapping[str, Any], 
     with mlflow.start_run(
         experiment_id=experiment,
         run_id=found.info.run_id if found else None,
-        run_name=None if found else name,
-        tags=None if found else {KEY: key, "pipeline.kind": "study"},
+        run_name=None if found else name if kind == "study" else f"{name} {kind}",
+        tags=None if found else {KEY: key, "pipeline.kind": kind},
     ) as run:
         if found is None:
-            mlflow.log_params({name: str(value)[:LIMIT] for name, value in _flat(settings).items()})
+            mlflow.log_params({name: redacted(str(value))[:LIMIT] for name, value in _flat(settings).items()})
         _log_dataset(version, "data")
         mlflow.set_tag("data.version", version.hash)
         run_id = run.info.run_id
@@ -163,6 +183,22 @@ def close_study(place: Server, run_id: str, report: Path, scores: Path | None, s
     client.log_artifact(run_id, str(report))
     if scores is not None:
         client.log_artifact(run_id, str(scores))
+    client.set_terminated(run_id, status)
+
+
+def is_finished(place: Server, name: str, key: str) -> str | None:
+    """The id of the run of a study that carries a key and is finished, or None."""
+    client = _client(place)
+    found = _find(client, _experiment(client, place, name), key)
+    return found.info.run_id if found is not None and found.info.status == "FINISHED" else None
+
+
+def close_refresh(place: Server, run_id: str, outcome: Mapping[str, Any], status: str) -> None:
+    """End a refresh's run, with what it came to."""
+    client = _client(place)
+    for concept in outcome["concepts"]:
+        client.set_tag(run_id, f"refresh.{concept['concept']}", f"{concept['state']}: {concept['reason']}"[:MAX_TAG])
+    client.log_dict(run_id, dict(outcome), "refresh.json")
     client.set_terminated(run_id, status)
 
 
@@ -232,7 +268,9 @@ def track(
     cell: Cell,
     *,
     settings: Mapping[str, Any],
-    losses: Sequence[float],
+    facts: Mapping[str, Any],
+    curves: Mapping[str, Sequence[tuple[int, float]]],
+    samples: Sequence[Mapping[str, Any]],
     scores: Sequence[Mapping[str, Any]],
     captions: Sequence[Mapping[str, str]],
     adapter: Path,
@@ -250,7 +288,9 @@ def track(
         key: of everything the scores depend on; a finished run that carries it is returned as it is.
         cell: which adapter.
         settings: logged as parameters.
-        losses: one a training step.
+        facts: of the training: ``step`` and ``epoch`` after which the adapter was taken.
+        curves: metric -> (step, value) in order.
+        samples: what was drawn on the way, ``{"step", "images"}``.
         scores: records of `lycoris.metrics.Score`.
         captions: rows of the caption table.
         adapter: the safetensors file.
@@ -281,17 +321,22 @@ def track(
     ) as run:
         run_id = run.info.run_id
         now = int(time.time() * 1000)
-        flat = {"concept": cell.concept, "captions": cell.captions, "seed": cell.seed, **_flat(settings)}
+        taken = {"step": facts["step"], "epoch": facts["epoch"]}
+        flat = {"concept": cell.concept, "captions": cell.captions, "seed": cell.seed, **taken, **_flat(settings)}
         tags = {
             KEY: key,
             "pipeline.kind": "adapter",
             "concept": cell.concept,
             "algorithm": cell.algorithm,
             "captions": cell.captions,
+            "seed": cell.seed,
             "data.version": version.hash,
+            **taken,
             **lineage,
         }
-        metrics = [Metric("loss", float(loss), now, step) for step, loss in enumerate(losses, 1)]
+        if cell.checkpoint is not None:
+            tags["checkpoint"] = f"{cell.unit} {cell.checkpoint}"
+        metrics = [Metric(name, float(value), now, step) for name, points in curves.items() for step, value in points]
         for score in scores:
             metrics += [
                 Metric(f"{prefix}{score['name']}", float(score[field]), now, 0)
@@ -300,7 +345,7 @@ def track(
             ]
         client.log_batch(
             run_id,
-            params=[Param(name, str(value)[:LIMIT]) for name, value in flat.items()],
+            params=[Param(name, redacted(str(value))[:LIMIT]) for name, value in flat.items()],
             tags=[RunTag(name, str(value)) for name, value in tags.items()],
         )
         for start in range(0, len(metrics), 1000):
@@ -310,11 +355,31 @@ def track(
         client.log_table(run_id, pd.DataFrame(list(scores)), "scores.json")
         client.log_artifact(run_id, str(grid))
         client.log_artifact(run_id, str(adapter))
+        _log_samples(client, run_id, samples)
         number = _version(client, cell.concept, key)
         if number is None:
-            number = _register(mlflow, client, cell, adapter, base, {**tags, "run": run_id})
+            known = {
+                **tags,
+                "run": run_id,
+                "base": base,
+                "settings": json.dumps(settings, sort_keys=True),
+                "scores": json.dumps({score["name"]: _short(score["value"]) for score in scores}),
+                "adapter.file": adapter.name,
+                "adapter.sha256": file_digest(adapter),
+            }
+            number = _register(mlflow, client, cell, adapter, base, known, run_id)
     client.set_registered_model_alias(cell.concept, "challenger", number)
     return Tracked(run_id, cached=False, version=number)
+
+
+def _log_samples(client: Any, run_id: str, samples: Sequence[Mapping[str, Any]]) -> None:
+    """Pictures by step, a series a prompt and seed."""
+    from PIL import Image
+
+    for moment in samples:
+        for number, file in enumerate(moment["images"]):
+            with Image.open(file) as picture:
+                client.log_image(run_id, picture, key=f"sample {number}", step=moment["step"], synchronous=True)
 
 
 def _version(client: Any, concept: str, key: str) -> str | None:
@@ -322,14 +387,32 @@ def _version(client: Any, concept: str, key: str) -> str | None:
     from mlflow.exceptions import MlflowException
 
     try:
-        found = client.search_model_versions(f"name = '{concept}' and tags.`{KEY}` = '{key}'")
+        found = client.search_model_versions(f'name = "{concept}" and tags.`{KEY}` = "{key}"')
     except MlflowException:
         return None
     return str(found[0].version) if found else None
 
 
-def _register(mlflow: Any, client: Any, cell: Cell, adapter: Path, base: str, tags: Mapping[str, str]) -> str:
-    import io
+def _short(value: float | None) -> float | None:
+    return None if value is None else float(f"{value:.6g}")
+
+
+def _register(
+    mlflow: Any, client: Any, cell: Cell, adapter: Path, base: str, tags: Mapping[str, Any], run_id: str
+) -> str:
+    """Make a version with its tags, or give their tags to one that a process which died made of the same run."""
+    number = _log_model(mlflow, client, cell, adapter, base, tags, run_id)
+    for name, value in sorted(tags.items(), key=lambda tag: tag[0] == KEY):  # the key says that all are there
+        client.set_model_version_tag(cell.concept, number, name, str(value))
+    return number
+
+
+def _log_model(
+    mlflow: Any, client: Any, cell: Cell, adapter: Path, base: str, tags: Mapping[str, Any], run_id: str
+) -> str:
+    begun = [each for each in versions(client, cell.concept) if each.run_id == run_id]
+    if begun and begun[0].status == "READY":
+        return str(begun[0].version)
     import warnings
 
     from mlflow.models import ModelSignature
@@ -349,7 +432,7 @@ def _register(mlflow: Any, client: Any, cell: Cell, adapter: Path, base: str, ta
     with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):
         warnings.simplefilter("ignore")
         logged = mlflow.pyfunc.log_model(
-            name=cell.name,
+            name=re.sub(r"[/:.%\"']", "_", cell.name),  # as MLflow's names of logged models must be
             python_model=str(PYFUNC),
             artifacts={"adapter": str(adapter)},
             model_config={"base": base},
@@ -358,25 +441,67 @@ def _register(mlflow: Any, client: Any, cell: Cell, adapter: Path, base: str, ta
             registered_model_name=cell.concept,
             metadata=dict(tags),
         )
-    number = str(logged.registered_model_version)
-    for name, value in tags.items():
-        client.set_model_version_tag(cell.concept, number, name, str(value))
-    return number
+    return str(logged.registered_model_version)
+
+
+def registry(place: Server) -> Any:
+    """MLflow's client of the registry; `tasks.registry` says what is done with it."""
+    return _client(place)
+
+
+def existing(output: Path) -> Server | None:
+    """The registry that the runs of an output folder went to, or None where none was made yet."""
+    made = (Path(output) / "mlflow" / "mlflow.db").is_file()
+    return server(output) if made or _given("MLFLOW_TRACKING_URI") else None
+
+
+def aliased(client: Any, concept: str, alias: str) -> Any | None:
+    """The version of a concept's model that has an alias, or None."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return client.get_model_version_by_alias(concept, alias)
+    except MlflowException as error:
+        if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+            return None
+        raise
+
+
+def versions(client: Any, concept: str) -> list[Any]:
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return list(client.search_model_versions(f'name = "{concept}"'))
+    except MlflowException:
+        return []
+
+
+def download(place: Server, concept: str, version: str, file: str, folder: Path) -> Path:
+    """Fetch a file of a version's model into a folder."""
+    client = _client(place)
+    import mlflow
+
+    model = client.get_model_version_download_uri(concept, version)  # its id, whatever the concept's name is made of
+    with contextlib.redirect_stderr(io.StringIO()):  # progress bars
+        return Path(mlflow.artifacts.download_artifacts(f"{model}/artifacts", dst_path=str(folder))) / file
 
 
 @task(name="registry", task_run_name="registry {concept}")
-def crown(place: Server, concept: str, version: str, reason: str) -> None:
-    """Give a concept's version the alias `champion`, the one before it `previous`."""
-    from mlflow.exceptions import MlflowException
+def crown(place: Server, concept: str, version: str, reason: str) -> bool:
+    """Give a concept's version the alias `champion`, the one before it `previous`.
 
+    Returns:
+        False, and nothing is done, where a person has taken this version back before.
+    """
     client = _client(place)
-    try:
-        before = str(client.get_model_version_by_alias(concept, "champion").version)
-    except MlflowException:
-        before = None
-    if before == version:
-        return
+    before = aliased(client, concept, "champion")
+    if before is not None and str(before.version) == version:
+        return True
+    if TAKEN_BACK in client.get_model_version(concept, version).tags:
+        return False
     client.set_model_version_tag(concept, version, "champion.reason", reason)
     if before is not None:
-        client.set_registered_model_alias(concept, "previous", before)
+        client.set_model_version_tag(concept, version, BEFORE, before.version)
+        client.set_registered_model_alias(concept, "previous", before.version)
     client.set_registered_model_alias(concept, "champion", version)
+    return True

@@ -13,7 +13,6 @@ import json
 import logging
 import os
 import shutil
-import sys
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -21,10 +20,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-from prefect import task
-
 from lycoris.errors import InputError
+from lycoris.plain_yaml import read_yaml
+from lycoris.redaction import redacted
 
 LEFT_OUT = frozenset({".git", ".dvc", ".dvcignore"})
 SHOWN = 5
@@ -32,6 +30,7 @@ SHOWN = 5
 
 Notice = Callable[[str], None]
 Entry = dict[str, str]
+Source = Callable[[Entry], Path]
 
 
 @dataclass(frozen=True)
@@ -44,7 +43,8 @@ class DataVersion:
         files: their number.
         size: bytes.
         state: ``"unchanged"``, ``"new"`` (recorded in ``data.dvc`` just now), ``"fetched"`` (materialised just
-            now) or ``"outside"`` (a folder that this project does not version).
+            now), ``"earlier"`` (of a named revision, beside the workspace) or ``"outside"`` (a folder that this
+            project does not version).
     """
 
     hash: str
@@ -54,10 +54,10 @@ class DataVersion:
     state: str
 
 
-@task(name="data")
-def data_version(data: Path, project: Path) -> DataVersion:
-    """Make the data folder of a run present, and tell which version it is; see `version`."""
-    return version(data, project, notice=lambda text: print(text, file=sys.stderr, flush=True))
+def project_of(data: Path, default: Path) -> Path:
+    """The project that versions a data folder: the folder it lies in, if that has a ``data.dvc``, else `default`."""
+    folder = Path(os.path.abspath(Path(data).expanduser()))
+    return folder.parent if folder.name == "data" and (folder.parent / "data.dvc").is_file() else Path(default)
 
 
 def version(data: Path, project: Path, notice: Notice = lambda _: None) -> DataVersion:
@@ -127,8 +127,20 @@ def recorded(pointer: Path) -> str:
         InputError: the file is no pointer of DVC's to a folder.
     """
     try:
-        name = str(yaml.safe_load(pointer.read_text(encoding="utf-8"))["outs"][0]["md5"])
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, KeyError, IndexError, TypeError) as error:
+        return pointed(pointer.read_bytes(), str(pointer))
+    except OSError as error:
+        raise InputError(f"`{pointer}` is no pointer file of DVC's: {error!r}") from error
+
+
+def pointed(content: bytes, pointer: str) -> str:
+    """The version that the content of a ``.dvc`` file asks for; `pointer` is what errors call it.
+
+    Raises:
+        InputError: it is no pointer of DVC's to a folder.
+    """
+    try:
+        name = str(read_yaml(content.decode(), f"`{pointer}`")["outs"][0]["md5"])
+    except (UnicodeDecodeError, KeyError, IndexError, TypeError) as error:
         raise InputError(f"`{pointer}` is no pointer file of DVC's: {error!r}") from error
     digits = name.removesuffix(".dir")
     if len(digits) != 32 or not set(digits) <= set("0123456789abcdef") or digits == name:
@@ -137,7 +149,20 @@ def recorded(pointer: Path) -> str:
 
 
 def materialise(project: Path, notice: Notice = lambda _: None) -> str:
-    """Bring ``data/`` into being as ``data.dvc`` records it: from a DVC remote, its cache, or the pocket.
+    """Bring ``data/`` into being as ``data.dvc`` records it; see `write`.
+
+    Returns:
+        Where it came from: ``"remote"``, ``"cache"`` or ``"pocket"``.
+    """
+    project = Path(project).resolve()
+    wanted = recorded(project / "data.dvc")
+    origin = write(wanted, project, project / "data", notice)
+    notice(f"data/ was fetched from the {origin}: version {wanted}.")
+    return origin
+
+
+def write(wanted: str, project: Path, target: Path, notice: Notice = lambda _: None) -> str:
+    """Write a version's files into a new folder: from a DVC remote, the project's cache, or the pocket.
 
     It is written beside its place, every file held against its MD5, and moved there whole.
 
@@ -145,22 +170,30 @@ def materialise(project: Path, notice: Notice = lambda _: None) -> str:
         Where it came from: ``"remote"``, ``"cache"`` or ``"pocket"``.
 
     Raises:
-        InputError: nothing has this version, a file differs from it (and is named), or ``data/`` cannot be written.
+        InputError: nothing has this version, a file differs from it (and is named), or `target` cannot be written.
     """
-    project = Path(project).resolve()  # DVC takes relative targets from the working folder
-    pointer = project / "data.dvc"
-    wanted = recorded(pointer)
-    cache = _cache(project)
-    origin = "cache"
+    origin, entries, source = found(wanted, project, notice)
+    _copy(entries, source, target, wanted)
+    return origin
+
+
+def found(wanted: str, project: Path, notice: Notice = lambda _: None) -> tuple[str, list[Entry], Source]:
+    """Where a version's bytes are: the place's name, the list of files, and the path of each.
+
+    Raises:
+        InputError: no DVC remote, no cache and not the pocket has this version.
+    """
+    project = Path(project).resolve()
+    cache, origin = _cache(project), "cache"
     if _has_remote(project):
         try:
-            if with_repo(project, lambda repo: repo.fetch(targets=[str(pointer)])):
+            if fetch([wanted], project):
                 origin = "remote"
         except Exception as error:  # a remote's plugin fails as it likes; the other places may still serve
-            notice(f"The DVC remote did not give data/: {type(error).__name__}: {error}")
+            notice(redacted(f"The DVC remote did not give data/: {type(error).__name__}: {error}"))
     listed = cache / wanted[:2] / wanted[2:]
     if listed.is_file():
-        source: Callable[[Entry], Path] = lambda entry: cache / entry["md5"][:2] / entry["md5"][2:]  # noqa: E731
+        source: Source = lambda entry: cache / entry["md5"][:2] / entry["md5"][2:]  # noqa: E731
     else:
         from lycoris import pocket
 
@@ -169,15 +202,96 @@ def materialise(project: Path, notice: Notice = lambda _: None) -> str:
     content = listed.read_bytes() if listed.is_file() else b""
     if hashlib.md5(content, usedforsecurity=False).hexdigest() + ".dir" != wanted:
         raise InputError(
-            f"data.dvc records version {wanted}, which no DVC remote, no cache and not the pocket has. Configure "
-            "the remote that has it (`dvc remote add -d NAME URL`) and run again."
+            f"No DVC remote, no cache and not the pocket has data version {wanted}. Configure the remote that has "
+            "it (`dvc remote add -d NAME URL`) and run again."
         )
-    _copy(json.loads(content), source, project / "data", wanted)
-    notice(f"data/ was fetched from the {origin}: version {wanted}.")
-    return origin
+    return origin, json.loads(content), source
 
 
-def _copy(entries: Sequence[Entry], source: Callable[[Entry], Path], target: Path, wanted: str) -> None:
+def fetch(versions: Sequence[str], project: Path, remote: str | None = None) -> int:
+    """Bring versions from a DVC remote, the default one if none is named, into the cache; how many files came.
+
+    Raises:
+        InputError: there is no such remote, or it lacks a file.
+    """
+    return _transfer("pull", versions, project, remote)
+
+
+def push(versions: Sequence[str], project: Path, remote: str | None = None) -> int:
+    """Bring versions from the cache to a DVC remote, the default one if none is named; how many files went.
+
+    Raises:
+        InputError: there is no such remote, the cache lacks a file, or the remote took none.
+    """
+    cache = _cache(Path(project).resolve())
+    for name in versions:
+        if not (cache / name[:2] / name[2:]).is_file():
+            raise InputError(f"Data version {name} is not in the cache `{cache}`, so it cannot be pushed.")
+    return _transfer("push", versions, project, remote)
+
+
+def _transfer(way: str, versions: Sequence[str], project: Path, remote: str | None) -> int:
+    """Versions go by their hash, so that the remotes configured now serve old ones too."""
+    project = Path(project).resolve()
+    cache = _cache(project)
+
+    def move(repo: Any) -> int:
+        from dvc_data.hashfile.hash_info import HashInfo
+
+        def some(sums: Sequence[str]) -> int:
+            done = getattr(repo.cloud, way)({HashInfo("md5", each) for each in sums}, remote=remote)
+            if done.failed:
+                raise InputError(f"{len(done.failed)} files of data version {name} could not be {way}ed.")
+            return len(done.transferred)
+
+        count = 0
+        for name in versions:
+            listed = cache / name[:2] / name[2:]
+            if not listed.is_file():
+                count += some([name])
+            if not listed.is_file():
+                raise InputError(f"The DVC remote does not have data version {name}.")
+            count += some([name, *(entry["md5"] for entry in json.loads(listed.read_bytes()))])
+        return count
+
+    return with_repo(project, lambda repo: _locked(repo, move))
+
+
+def remove(name: str, project: Path) -> int:
+    """Take a version out of the cache: its list and the files that no other version there has.
+
+    Returns:
+        How many files went.
+
+    Raises:
+        InputError: it is what data.dvc records, or the cache does not have it.
+    """
+    project = Path(project).resolve()
+    cache = _cache(project)
+    listed = cache / name[:2] / name[2:]
+    if name == recorded(project / "data.dvc"):
+        raise InputError(f"Data version {name} is the one that data.dvc records: it cannot be removed.")
+    if not listed.is_file():
+        raise InputError(f"Data version {name} is not in the cache `{cache}`.")
+
+    def clear(_: Any) -> int:
+        others = [json.loads(path.read_bytes()) for path in cache.glob("*/*.dir") if path != listed]
+        needed = {entry["md5"] for entries in others for entry in entries}
+        mine = {entry["md5"] for entry in json.loads(listed.read_bytes())} - needed
+        listed.unlink()  # first: a list without all of its files would be taken for a whole version
+        for md5 in mine:
+            (cache / md5[:2] / md5[2:]).unlink(missing_ok=True)
+        return len(mine)
+
+    return with_repo(project, lambda repo: _locked(repo, clear))
+
+
+def _locked(repo: Any, action: Callable[[Any], Any]) -> Any:
+    with repo.lock:
+        return action(repo)
+
+
+def _copy(entries: Sequence[Entry], source: Source, target: Path, wanted: str) -> None:
     """Copy a version's files, each read once and compared, beside the target; then give it its name."""
     for left in target.parent.glob(f".{target.name}-*"):
         if not _alive(left.name.rpartition("-")[2]):
@@ -262,6 +376,18 @@ def _settings(project: Path) -> configparser.ConfigParser:
     except (configparser.Error, UnicodeDecodeError) as error:
         raise InputError(f"The DVC settings in `{project / '.dvc'}` cannot be read: {error}") from error
     return parser
+
+
+def kept(name: str, project: Path) -> bool:
+    """Whether the project's cache or the pocket has every file of a version."""
+    cache = _cache(Path(project).resolve())
+    listed = cache / name[:2] / name[2:]
+    if listed.is_file():
+        sums = [entry["md5"] for entry in json.loads(listed.read_bytes())]
+        return all((cache / md5[:2] / md5[2:]).is_file() for md5 in sums)
+    from lycoris import pocket
+
+    return pocket.MANIFEST.is_file() and hash_of(json.loads(pocket.MANIFEST.read_bytes())) == name
 
 
 def _has_remote(project: Path) -> bool:

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image, ImageCms
 
 from lycoris.errors import InputError
-from lycoris.images import list_images, read_image
+from lycoris.images import BadPicture, list_images, mask_file, read_alpha, read_image, read_size
 
 RED, GREEN = (250, 10, 10), (10, 250, 10)
 
@@ -188,3 +188,122 @@ def test_pictures_are_listed_by_suffix_in_order_without_hidden_ones(tmp_path: Pa
     assert [path.name for path in list_images(tmp_path)] == ["a.jpg", "b.PNG"]
     below = [path.relative_to(tmp_path).as_posix() for path in list_images(tmp_path, recursive=True)]
     assert below == ["a.jpg", "b.PNG", "below/c.webp"]
+
+
+ORIENTED = {"jpg": "JPEG", "png": "PNG", "webp": "WEBP", "tiff": "TIFF"}
+
+
+@pytest.mark.parametrize("suffix", ["png", "jpg", "webp", "bmp", "gif", "tiff"])
+@pytest.mark.parametrize("orientation", [None, *range(1, 9)])
+def test_the_header_tells_the_size_that_the_picture_has(tmp_path: Path, suffix: str, orientation: int | None) -> None:
+    path = tmp_path / f"a.{suffix}"
+    exif = Image.Exif()
+    if orientation is not None:
+        exif[0x0112] = orientation
+    two_halves(40, 16).save(path, **({"exif": exif} if suffix in ORIENTED else {}))
+    assert read_size(path) == read_image(path).size
+    turned = suffix in ORIENTED and (orientation or 1) > 4
+    assert read_size(path) == ((16, 40) if turned else (40, 16))
+
+
+def test_a_png_that_tells_its_orientation_behind_its_pixels_is_understood(tmp_path: Path) -> None:
+    path = tmp_path / "late.png"
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    two_halves(40, 16).save(path, exif=exif)
+    content = path.read_bytes()
+    start = content.index(b"eXIf") - 4
+    chunk = content[start : start + 12 + int.from_bytes(content[start : start + 4], "big")]
+    end = content.index(b"IEND") - 4
+    path.write_bytes(content[:start] + content[start + len(chunk) : end] + chunk + content[end:])
+    assert read_size(path) == read_image(path).size == (16, 40)
+
+
+def test_an_orientation_in_xmp_is_understood_alike(tmp_path: Path) -> None:
+    path = tmp_path / "xmp.jpg"
+    two_halves(40, 16).save(path, xmp=b'<x:xmpmeta><rdf:Description tiff:Orientation="8"/></x:xmpmeta>')
+    assert read_size(path) == read_image(path).size == (16, 40)
+
+
+def test_a_size_is_told_without_decoding(tmp_path: Path) -> None:
+    path = tmp_path / "half.png"
+    noise = np.random.default_rng(0).integers(0, 255, (64, 48, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(path)
+    path.write_bytes(path.read_bytes()[:2000])
+    assert read_size(path) == (48, 64)
+    with pytest.raises(BadPicture, match=r"half\.png"):
+        read_image(path)
+
+
+@pytest.mark.parametrize("content", [b"", b"text", b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff\xe0"])
+def test_a_bad_header_is_a_bad_picture_and_an_absent_file_is_not(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "bad.png"
+    path.write_bytes(content)
+    with pytest.raises(BadPicture, match=r"bad\.png"):
+        read_size(path)
+    with pytest.raises(InputError) as error:
+        read_size(tmp_path / "gone.png")
+    assert not isinstance(error.value, BadPicture)
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA"])
+def test_sixteen_bit_colours_are_brought_to_eight(tmp_path: Path, mode: str) -> None:
+    """Pillow cannot write them, so the file is put together by hand."""
+    import struct
+    import zlib
+
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+    channels = len(mode)
+    colours = np.full((16, 16, channels), 65535, dtype=">u2")
+    colours[..., 0], colours[..., 1] = np.arange(16) * 4096, 0x8000
+    rows = b"".join(b"\0" + row.tobytes() for row in colours)
+    head = struct.pack(">IIBBBBB", 16, 16, 16, {"RGB": 2, "RGBA": 6}[mode], 0, 0, 0)
+    path = tmp_path / "deep.png"
+    path.write_bytes(
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+    )
+    seen = np.asarray(read_image(path)).astype(float)
+    assert np.abs(seen - colours[..., :3] / 257).max() <= 1
+    assert read_size(path) == (16, 16)
+
+
+def test_a_profile_of_greys_and_of_transparent_pictures_is_applied(tmp_path: Path) -> None:
+    srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    swapped = srgb.replace(b"rXYZ", b"tmp!").replace(b"gXYZ", b"rXYZ").replace(b"tmp!", b"gXYZ")
+    path = tmp_path / "clear.png"
+    Image.new("RGBA", (16, 16), (200, 80, 40, 0)).save(path, icc_profile=swapped)
+    assert near(read_image(path), (3, 3), (255, 255, 255), 0)
+    Image.new("RGBA", (16, 16), (200, 80, 40, 255)).save(path, icc_profile=swapped)
+    assert near(read_image(path), (3, 3), (80, 200, 40), 6)
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "P"])
+def test_how_opaque_a_picture_is_can_be_asked(tmp_path: Path, mode: str) -> None:
+    clear = Image.new("RGBA", (16, 8), (0, 0, 0, 0))
+    clear.paste((0, 0, 0, 255), (8, 0, 16, 8))
+    path = tmp_path / "clear.png"
+    clear.convert(mode).save(path)
+    alpha = read_alpha(path)
+    assert (alpha.mode, alpha.size) == ("L", (16, 8))
+    assert [alpha.getpixel((x, 4)) for x in (2, 13)] == [0, 255]
+    two_halves().save(path)
+    assert read_alpha(path) is None
+
+
+def test_a_mask_is_no_picture_of_its_own(tmp_path: Path) -> None:
+    for name in ("a.jpg", "a.mask.png", "b.c.png", "b.c.mask.png", "mask.png"):
+        two_halves().save(tmp_path / name)
+    assert [path.name for path in list_images(tmp_path)] == ["a.jpg", "b.c.png", "mask.png"]
+    assert mask_file(tmp_path / "a.jpg") == tmp_path / "a.mask.png"
+    assert mask_file(tmp_path / "b.c.png") == tmp_path / "b.c.mask.png"
+    assert mask_file(tmp_path / "mask.png") is None
+
+
+@pytest.mark.parametrize("name", ["b.mask.png", "a.mask.jpg"])
+def test_a_mask_without_its_picture_or_in_another_format_is_named(tmp_path: Path, name: str) -> None:
+    for file in ("a.png", name):
+        two_halves().save(tmp_path / file)
+    with pytest.raises(InputError, match=name):
+        list_images(tmp_path)

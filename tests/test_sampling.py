@@ -9,6 +9,7 @@ from lycoris.errors import InputError
 from lycoris.sampling import SCHEDULERS, draw, open_scheduler
 from tests.bases.small_base import save_small_base
 
+FITTING = [name for name in SCHEDULERS if not name.startswith("flow")]
 PROMPTS = ["a red cat", "a blue toy", "a red cat", "a sks creature", "", "a photo"]
 SEEDS = [1000, 1001, 1002, 1000, 7, 8]
 
@@ -26,7 +27,7 @@ def difference(first, second):
     )
 
 
-@pytest.mark.parametrize("scheduler", SCHEDULERS)
+@pytest.mark.parametrize("scheduler", [*FITTING, "DEISMultistepScheduler", "KDPM2DiscreteScheduler"])
 def test_a_picture_is_the_same_in_any_batch(base, scheduler):
     alone = draw(base, PROMPTS, SEEDS, steps=4, batch_size=1, scheduler=scheduler)
     together = draw(base, PROMPTS, SEEDS, steps=4, batch_size=16, scheduler=scheduler)
@@ -50,6 +51,11 @@ def test_a_picture_equals_the_diffusers_pipelines(base):
         generator=[torch.Generator().manual_seed(seed) for seed in SEEDS],
     ).images
     assert difference(draw(base, PROMPTS, SEEDS, steps=5, negative="snow"), expected) <= 1
+
+
+def test_a_scheduler_of_diffusers_goes_by_its_class_name_too(base):
+    named = draw(base, PROMPTS, SEEDS, steps=3, scheduler="euler")
+    assert difference(draw(base, PROMPTS, SEEDS, steps=3, scheduler="EulerDiscreteScheduler"), named) == 0
 
 
 def test_seed_and_prompt_decide(base):
@@ -95,7 +101,7 @@ def test_an_untrained_network_draws_the_bases_pictures(base):
 
 def test_latents_are_never_clipped(base, monkeypatch):
     monkeypatch.setattr(base, "scheduler_config", {**base.scheduler_config, "clip_sample": True})
-    assert all(not open_scheduler(name, base).config.get("clip_sample", False) for name in SCHEDULERS)
+    assert all(not open_scheduler(name, base).config.get("clip_sample", False) for name in FITTING)
 
 
 @pytest.mark.parametrize(
@@ -106,6 +112,12 @@ def test_latents_are_never_clipped(base, monkeypatch):
         ({"steps": 0}, "`steps`"),
         ({"batch_size": 0}, "`batch_size`"),
         ({"scheduler": "dddim"}, "Did you mean `ddim`"),
+        ({"scheduler": "NoSuchScheduler"}, "Unknown scheduler"),
+        ({"scheduler": "SchedulerMixin"}, "Unknown scheduler"),
+        ({"scheduler": "flow-euler"}, "for noise prediction, such as `ddim`"),
+        ({"scheduler": "EDMEulerScheduler"}, "on a schedule of betas, but got `EDMEulerScheduler`"),
+        ({"scheduler": "DDIMInverseScheduler"}, "on a schedule of betas"),
+        ({"scheduler": "FlaxDDIMScheduler"}, "cannot be used here|Unknown"),
         ({"height": 30}, "`height` must be a multiple of 4 pixels, but got 30"),
     ],
 )

@@ -7,6 +7,8 @@ import sqlite3
 import subprocess
 import sys
 import textwrap
+import threading
+from pathlib import Path
 
 import pytest
 from safetensors import SafetensorError
@@ -121,3 +123,45 @@ def test_the_code_version_ignores_comments_and_docstrings(tmp_path, monkeypatch)
         versions.append(code_version("stage.py"))
     code_version.cache_clear()
     assert versions[0] == versions[1] != versions[2]
+
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from lycoris.store import Store
+
+with Store(Path(sys.argv[1])).alone("0" * 64):
+    print("held", flush=True)
+    time.sleep(600)
+"""
+
+
+def test_a_lock_keeps_others_out_and_is_free_once_its_holder_is_killed(tmp_path):
+    store = Store(tmp_path)
+    root = Path(__file__).parents[1]
+    command = [sys.executable, "-c", HOLD, str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=root) as holder:
+        assert holder.stdout.readline() == "held\n"
+        entered = threading.Event()
+
+        def enter():
+            with store.alone("0" * 64):
+                entered.set()
+
+        waiting = threading.Thread(target=enter)
+        waiting.start()
+        with store.alone("1" * 64):  # another key is another lock
+            assert not entered.wait(1)
+        holder.kill()
+        assert entered.wait(60)
+        waiting.join()
+    assert not list((tmp_path / ".locks").iterdir())
+
+
+def test_the_file_of_a_killed_holder_is_swept_and_that_of_a_living_one_is_not(tmp_path):
+    store = Store(tmp_path)
+    (tmp_path / ".locks").mkdir()
+    (tmp_path / ".locks" / f"{'1' * 64}.lock").touch()
+    with store.alone("0" * 64):
+        store.sweep()
+        assert [file.name for file in (tmp_path / ".locks").iterdir()] == [f"{'0' * 64}.lock"]

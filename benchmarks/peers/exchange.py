@@ -30,6 +30,7 @@ CASES: dict[str, tuple[str, dict]] = {
     "lora": ("lora", {"rank": 4, "alpha": 3.0}),
     "lora unscaled": ("lora", {"rank": 4, "alpha": 4.0}),
     "lora tucker": ("lora", {"rank": 4, "alpha": 3.0, "tucker": True}),
+    "lora stabilised": ("lora", {"rank": 4, "alpha": 3.0, "rank_stabilised": True}),
     "lora dora": ("lora", {"rank": 4, "alpha": 3.0, "dora": "output"}),
     "loha": ("loha", {"rank": 3, "alpha": 2.0}),
     "loha tucker": ("loha", {"rank": 3, "alpha": 2.0, "tucker": True}),
@@ -47,19 +48,18 @@ CASES: dict[str, tuple[str, dict]] = {
 }
 """Name → algorithm and options of ours."""
 
-PEERS = {"lycoris-lora": [*CASES], "peft": ["lora", "lora unscaled", "loha", "lokr", "lokr rank"]}
+PEERS = {
+    "lycoris-lora": [case for case in CASES if case != "lora stabilised"],
+    "peft": [case for case in CASES if case.split()[0] in ("lora", "loha", "lokr") and case != "lora tucker"],
+}
 """Peer → the cases that it has too."""
 
 DIRECTIONS = ("ours to peer", "peer to ours")
 
-_UNREAD = "its `peft` format holds LoRA alone, and no other is read"
 KNOWN: dict[tuple[str, str, str], str] = {
     ("lycoris-lora", "lokr tucker", "ours to peer"): "peer: cannot open a Tucker LoKr, its own neither",
     ("lycoris-lora", "ia3", "ours to peer"): "peer: cannot open an (IA)³ file, its own neither",
     ("lycoris-lora", "t-lora", "peer to ours"): "peer: its T-LoRA fails on padded convolutions",
-    ("lycoris-lora", "dylora", "peer to ours"): "this library: refuses the peer's [out, rank] up of a convolution",
-    ("peft", "lora", "peer to ours"): "format: alpha is in adapter_config.json, not in the file",
-    **{("peft", case, way): f"this library: {_UNREAD}" for case in PEERS["peft"][2:] for way in DIRECTIONS},
 }
 """(peer, case, direction) → why it is refused or differs, and on whose side that is."""
 
@@ -76,19 +76,17 @@ def exchange(peer: str) -> list[dict]:
         unet = _base(folder)
         base = worker.drawn(unet, folder)
         drawings, commands, rows = {}, [], []
+        ending = ".safetensors" if peer == "lycoris-lora" else ""  # PEFT's are folders
         for case in PEERS[peer]:
             algorithm, options = CASES[case]
             common = {"algorithm": algorithm, "options": options}
-            commands.append({"do": "make", **common, **_paths(folder, case, "theirs")})
-            preset = "full" if peer == "lycoris-lora" else "everything"
-            network = lycoris.attach({"unet": unet}, algorithm, preset=preset, **options)
+            commands.append({"do": "make", **common, **_paths(folder, case, f"theirs{ending}")})
+            network = lycoris.attach({"unet": unet}, algorithm, preset="full", **options)
             worker.values(list(network.parameters()))
             drawings[case] = worker.drawn(unet, folder)
             try:
-                network.save(
-                    folder / f"{case}.ours.safetensors", format="lycoris" if peer == "lycoris-lora" else "peft"
-                )
-                commands.append({"do": "open", **common, **_paths(folder, case, "ours")})
+                network.save(folder / f"{case}.ours{ending}", format="lycoris" if ending else "peft")
+                commands.append({"do": "open", **common, **_paths(folder, case, f"ours{ending}")})
             except InputError as error:
                 rows.append(_row(peer, case, "ours to peer", error=str(error)))
             network.detach()
@@ -136,7 +134,7 @@ def ask(peer: str, folder: Path, commands: list[dict]) -> list[dict]:
 
 
 def _paths(folder: Path, case: str, side: str) -> dict[str, str]:
-    return {"file": str(folder / f"{case}.{side}.safetensors"), "out": str(folder / f"{case}.{side}.drawn")}
+    return {"file": str(folder / f"{case}.{side}"), "out": str(folder / f"{case}.{side}.drawn")}
 
 
 def _row(peer: str, case: str, direction: str, **found: object) -> dict:
@@ -151,21 +149,12 @@ def same(row: dict) -> bool:
 def _base(folder: Path):
     """A small UNet of the real class, and an input, both saved where the peers find them."""
     import torch
-    from diffusers import UNet2DConditionModel
     from safetensors.torch import save_file
+    from trees import small_unet
 
     torch.manual_seed(0)
-    unet = UNet2DConditionModel(
-        sample_size=8,
-        block_out_channels=(16, 24),
-        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
-        up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
-        layers_per_block=1,
-        attention_head_dim=4,
-        norm_num_groups=4,
-        cross_attention_dim=32,
-    )
-    unet.eval().requires_grad_(False).save_pretrained(folder / "unet")
+    unet = small_unet().requires_grad_(False)
+    unet.save_pretrained(folder / "unet")
     batch = {"latent": torch.randn(2, 4, 8, 8), "time": torch.tensor([10, 500]), "text": torch.randn(2, 7, 32)}
     save_file(batch, folder / "input.safetensors")
     return unet
@@ -184,7 +173,7 @@ def main() -> None:
     for row in rows if not arguments.json else ():
         found = f"{row['difference']:10.1e}" if "difference" in row else "   refused"
         note = row["known"] or ("" if same(row) else row.get("error", "DIFFERENT"))
-        print(f"{row['peer']:14s}{row['case']:14s}{row['direction']:14s}{found}  {note}")
+        print(f"{row['peer']:14s}{row['case']:16s}{row['direction']:14s}{found}  {note}")
     raise SystemExit(any(not same(row) and row["known"] is None for row in rows))
 
 

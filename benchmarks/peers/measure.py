@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import statistics
 import sys
 import tempfile
@@ -20,6 +19,7 @@ from pathlib import Path
 import numpy
 import torch
 from diffusers import UNet2DConditionModel
+from peer import answers, peft_config
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils import flop_counter
@@ -100,15 +100,7 @@ class Peft:
         import peft
 
         self.unet, self.peft = unet, peft
-        rank = options.get("rank", 10000)
-        alpha = options.get("alpha", rank)
-        if algorithm == "lora":
-            config = peft.LoraConfig(r=rank, lora_alpha=alpha, target_modules=layers)
-        elif algorithm == "loha":
-            config = peft.LoHaConfig(r=rank, alpha=alpha, target_modules=layers)
-        else:
-            config = peft.LoKrConfig(r=rank, alpha=alpha, target_modules=layers, decompose_factor=options["factor"])
-        peft.inject_adapter_in_model(config, unet)
+        peft.inject_adapter_in_model(peft_config(algorithm, options, layers), unet)
 
     def parameters(self) -> list[nn.Parameter]:
         return [p for p in self.unet.parameters() if p.requires_grad]
@@ -292,8 +284,7 @@ _UNCOUNTED: dict[object, Callable] = {
 
 
 def main() -> None:
-    answers = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # whatever a library prints goes to standard error
+    output = answers()
     step = None
     for line in sys.stdin:
         command, arguments = json.loads(line)
@@ -305,7 +296,7 @@ def main() -> None:
             answer = step.attach(**arguments)
         else:
             answer = getattr(step, command)(**arguments)
-        print(json.dumps(answer), file=answers, flush=True)
+        print(json.dumps(answer), file=output, flush=True)
 
 
 if __name__ == "__main__":

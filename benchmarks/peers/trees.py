@@ -1,4 +1,4 @@
-"""The module trees of SD 1.5, SDXL, SD 3 and Flux on the meta device: names and shapes, no memory."""
+"""The module trees of SD 1.5, SDXL, SD 3 and Flux on the meta device: names and shapes, no memory. And a small one."""
 
 from __future__ import annotations
 
@@ -13,6 +13,20 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProject
 def sd15() -> dict[str, nn.Module]:
     """Stable Diffusion 1.5."""
     return {"unet": UNet2DConditionModel(cross_attention_dim=768), "text_encoder": _clip_l()}
+
+
+def small_unet() -> UNet2DConditionModel:
+    """A UNet of the real class that draws in milliseconds, with values, in 8x8 latents and texts 32 wide."""
+    return UNet2DConditionModel(
+        sample_size=8,
+        block_out_channels=(16, 24),
+        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
+        up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
+        layers_per_block=1,
+        attention_head_dim=4,
+        norm_num_groups=4,
+        cross_attention_dim=32,
+    ).eval()
 
 
 def sdxl() -> dict[str, nn.Module]:

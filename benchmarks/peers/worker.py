@@ -7,15 +7,16 @@ names  the peer's name of every layer it would adapt in a tree of `trees.py`
 
 from __future__ import annotations
 
+import copy
 import json
 import logging
-import os
 import sys
 import traceback
 from pathlib import Path
 
 import torch
 from diffusers import UNet2DConditionModel
+from peer import answers, peft_config
 from safetensors.torch import load_file, save_file
 from torch import nn
 
@@ -53,13 +54,27 @@ class LycorisLora:
         algo = {"t-lora": "tlora"}.get(algorithm, algorithm)
         preset = file.with_suffix(".toml")
         preset.write_text(PRESET)
+        bare = copy.deepcopy(unet)
         more |= {"preset": str(preset), "train_norm": algorithm == "full"}
         network = kohya.create_network(1.0, rank or 4, alpha or 1, None, [], unet, algo=algo, **more)
         network.apply_to([], unet, False, True)
         values([parameter for parameter in network.parameters() if parameter.requires_grad])
         network.eval()
         network.save_weights(str(file), None, {})
-        return unet
+        return self._opened_in_shape(bare, file) if algorithm == "dylora" else unet
+
+    def _opened_in_shape(self, unet: nn.Module, file: Path) -> nn.Module:
+        """A DyLoRA file as its reader takes it, a LoRA, with the ones that it misses in `lora_up` of convolutions.
+
+        DyLoRA's own forward draws a random rank each time, in evaluation too.
+        """
+        tensors = load_file(file)
+        for name in [name for name in tensors if name.endswith("lora_up.weight")]:
+            kernel = tensors[name.replace("lora_up", "lora_down")].shape[2:]
+            tensors[name] = tensors[name].view(*tensors[name].shape, *(1 for _ in kernel))
+        mended = file.with_suffix(".mended.safetensors")
+        save_file(tensors, mended)
+        return self.open(unet, mended)
 
     def open(self, unet: nn.Module, file: Path, **_: object) -> nn.Module:
         from lycoris import kohya
@@ -109,36 +124,25 @@ class Clip(nn.Module):
 
 
 class Peft:
-    """`peft`."""
+    """`peft`, which saves and opens folders."""
 
     def make(self, unet: nn.Module, algorithm: str, options: dict, file: Path) -> nn.Module:
         import peft
 
         layers = [n for n, m in unet.named_modules() if isinstance(m, (nn.Linear, nn.Conv2d))]
-        rank = options.get("rank", 10000)
-        alpha = options.get("alpha", rank)
-        if algorithm == "lora":
-            config = peft.LoraConfig(r=rank, lora_alpha=alpha, target_modules=layers)
-        elif algorithm == "loha":
-            config = peft.LoHaConfig(r=rank, alpha=alpha, target_modules=layers)
-        else:
-            config = peft.LoKrConfig(r=rank, alpha=alpha, target_modules=layers, decompose_factor=options["factor"])
-        model = peft.get_peft_model(unet, config).eval()
+        model = peft.get_peft_model(unet, peft_config(algorithm, options, layers)).eval()
         values([parameter for parameter in model.parameters() if parameter.requires_grad])
-        save_file(peft.get_peft_model_state_dict(model), file)
+        model.save_pretrained(file)
         return unet
 
-    def open(self, unet: nn.Module, file: Path, *, algorithm: str, options: dict) -> nn.Module:
+    def open(self, unet: nn.Module, file: Path, **_: object) -> nn.Module:
         import peft
 
-        tensors = load_file(file)
-        layers = sorted({key.removeprefix("base_model.model.").rsplit(".lora_", 1)[0] for key in tensors})
-        rank = options["rank"]
-        config = peft.LoraConfig(r=rank, lora_alpha=rank, target_modules=layers)  # our files have the scale in lora_B
-        model = peft.get_peft_model(unet, config).eval()
-        done = peft.set_peft_model_state_dict(model, tensors)
-        if done.unexpected_keys:
-            raise RuntimeError(f"unexpected keys: {done.unexpected_keys[:3]}")
+        model = peft.PeftModel.from_pretrained(unet, file).eval()
+        read, tensors = peft.get_peft_model_state_dict(model), load_file(file / "adapter_model.safetensors")
+        lost = {name for name in tensors if name not in read or not torch.equal(read[name], tensors[name])}
+        if lost or set(read) - set(tensors):
+            raise RuntimeError(f"not read or not there: {sorted(lost | set(read) - set(tensors))[:3]}")
         return unet
 
 
@@ -163,12 +167,11 @@ def answer(peer: str, folder: Path, command: dict) -> dict:
 
 
 def main() -> None:
-    answers = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)
+    output = answers()
     logging.disable(logging.WARNING)
     request = json.load(sys.stdin)
     found = [answer(sys.argv[1], Path(request["folder"]), command) for command in request["commands"]]
-    json.dump(found, answers)
+    json.dump(found, output)
 
 
 if __name__ == "__main__":

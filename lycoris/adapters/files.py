@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import os
 import struct
 import tempfile
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from os import PathLike
 from pathlib import Path
 
@@ -29,6 +30,8 @@ DTYPES = {
     "U8": torch.uint8,
     "BOOL": torch.bool,
 }
+HASH = "modelspec.hash_sha256"
+"""Key of a header's hash of everything after the header, by the ModelSpec standard."""
 _NAMES = {dtype: name for name, dtype in DTYPES.items()}
 _LONGEST_HEADER = 100_000_000
 _MOST_DIMENSIONS = 16
@@ -76,7 +79,7 @@ def write(path: str | PathLike[str], tensors: Mapping[str, Tensor], metadata: Ma
     Args:
         path: where to; the folder is made when it is not there.
         tensors: name → values of any dtype in `DTYPES`.
-        metadata: strings alone.
+        metadata: strings alone; where there are any, the SHA-256 of all tensors' bytes is one more (`HASH`).
 
     Raises:
         InputError: metadata that is not a string, or a folder that cannot be written.
@@ -84,7 +87,7 @@ def write(path: str | PathLike[str], tensors: Mapping[str, Tensor], metadata: Ma
     for key, value in metadata.items():
         if not isinstance(key, str) or not isinstance(value, str):
             raise InputError(f"Argument `metadata` must map strings to strings, but got {value!r} for {key!r}.")
-    header: dict[str, object] = {"__metadata__": dict(sorted(metadata.items()))} if metadata else {}
+    header: dict[str, object] = {"__metadata__": {}} if metadata else {}
     chunks, offset = [], 0
     for name in sorted(tensors, key=lambda name: (-tensors[name].element_size(), name)):
         values = tensors[name].detach().cpu().contiguous()
@@ -93,15 +96,25 @@ def write(path: str | PathLike[str], tensors: Mapping[str, Tensor], metadata: Ma
         header[name] = {**place, "data_offsets": [offset, offset + len(chunk)]}
         offset += len(chunk)
         chunks.append(chunk)
+    if metadata:
+        header["__metadata__"] = dict(sorted({HASH: f"0x{_digest(chunks)}", **metadata}.items()))
     text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
     text += b" " * (-len(text) % 8)
+    put(path, [struct.pack("<Q", len(text)) + text, *chunks])
+
+
+def put(path: str | PathLike[str], chunks: Iterable[bytes]) -> None:
+    """Bytes under a name once they are all there; the folder is made when it is not.
+
+    Raises:
+        InputError: it cannot be written.
+    """
     path = Path(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
         try:
             with os.fdopen(handle, "wb") as file:
-                file.write(struct.pack("<Q", len(text)) + text)
                 file.writelines(chunks)
             os.chmod(temporary, 0o666 & ~_umask())
             os.replace(temporary, path)
@@ -110,6 +123,13 @@ def write(path: str | PathLike[str], tensors: Mapping[str, Tensor], metadata: Ma
             raise
     except OSError as error:
         raise InputError(f"Cannot write `{path}`: {error.strerror or error}.") from error
+
+
+def _digest(chunks: Iterable[bytes]) -> str:
+    digest = hashlib.sha256()
+    for chunk in chunks:
+        digest.update(chunk)
+    return digest.hexdigest()
 
 
 def _umask() -> int:

@@ -8,8 +8,7 @@ import torch
 from torch import Tensor
 
 from lycoris.adapters.adapter import Adapter, Partial, Site, alpha_tensor, scale_of
-from lycoris.adapters.low_rank import thin
-from lycoris.errors import InputError
+from lycoris.adapters.low_rank import thin, tucker
 from lycoris.structure import Hadamard, LowRank, exact
 
 _SWEEPS = 20
@@ -72,7 +71,8 @@ class LoHa(Adapter):
 
     def fit(self, change: Tensor, shift: Tensor | None = None) -> None:
         if self.t1 is not None:
-            raise InputError("Argument `tucker` must be false to extract LoHa.")
+            self._fit_cores(change.double() / self.scale)
+            return
         target, r = change.double().flatten(1) / self.scale, self.rank
         product = thin(target, r)
         a1, a2 = torch.zeros_like(self.w1_a, dtype=torch.float64), torch.zeros_like(self.w2_a, dtype=torch.float64)
@@ -88,6 +88,28 @@ class LoHa(Adapter):
         with torch.no_grad():
             for ours, values in zip((self.w1_a, self.w1_b, self.w2_a, self.w2_b), (a1, b1, a2, b2), strict=True):
                 ours.copy_(values)
+
+    @torch.no_grad()
+    def _fit_cores(self, target: Tensor) -> None:
+        """The same with cores: each of the six factors in turn, the others held."""
+        halves = [[p.to(torch.float64, copy=True) for p in (self.w1_a, self.t1, self.w1_b)]]
+        up, core, down = tucker(target, self.rank)
+        halves.append([up.t(), core, down])
+        a, t, b = halves[0]
+        a.zero_()
+        a[0], b[0], t[0] = 1, 1, 0
+        t[0, 0] = 1  # ones ∘ the nearest Tucker form; each step below comes nearer
+        wholes = [torch.einsum("rs...,ro,si->oi...", t, a, b) for a, t, b in halves]
+        for _ in range(_SWEEPS):
+            for step in range(3):
+                for i, half in enumerate(halves):
+                    half[step] = _solved_core(target, half, wholes[1 - i], step)
+                    a, t, b = half
+                    wholes[i] = torch.einsum("rs...,ro,si->oi...", t, a, b)
+        for ours, values in zip(
+            (self.w1_a, self.t1, self.w1_b, self.w2_a, self.t2, self.w2_b), (*halves[0], *halves[1]), strict=True
+        ):
+            ours.copy_(values)
 
     @classmethod
     def shape_of(cls, shapes: Mapping[str, tuple[int, ...]], constants: Mapping[str, float]) -> Partial:
@@ -117,5 +139,32 @@ def _solved(target: Tensor, right: Tensor, other: Tensor) -> Tensor:
     rank = right.shape[0]
     squares = (right.unsqueeze(1) * right.unsqueeze(0)).flatten(0, 1)
     normal = (other.square() @ squares.t()).view(-1, rank, rank)
+    return _least_squares(normal, (other * target) @ right.t())
+
+
+def _least_squares(normal: Tensor, sides: Tensor) -> Tensor:
+    """Solutions [rows, n] of normal equations [rows, n, n] with right sides [rows, n]."""
     least = 1e-12 * normal.diagonal(dim1=1, dim2=2).amax().clamp_min(1e-30)  # where a row has several solutions
-    return torch.linalg.solve(normal + least * torch.eye(rank).to(normal), (other * target) @ right.t())
+    return torch.linalg.solve(normal + least * torch.eye(normal.shape[-1]).to(normal), sides)
+
+
+def _solved_core(target: Tensor, half: list[Tensor], other: Tensor, step: int) -> Tensor:
+    """One of a [r, out], core [r, s, *kernel] and b [s, in], with (core through a and b) ∘ other nearest to the target.
+
+    Args:
+        target, other: [out, in, *kernel].
+        half: the three.
+        step: which of them.
+    """
+    a, core, b = half
+    if step == 0:
+        return _solved(target.flatten(1), _through(core, b).flatten(1), other.flatten(1)).t()
+    if step == 2:
+        left = torch.einsum("rs...,ro->so...", core, a).flatten(1)
+        return _solved(target.transpose(0, 1).flatten(1), left, other.transpose(0, 1).flatten(1)).t()
+    rank, kernel = a.shape[0], core.shape[2:]
+    weights, wanted = (values.flatten(2).permute(2, 0, 1) for values in (other.square(), other * target))
+    ways = (torch.einsum("ro,qo->rqo", a, a).flatten(0, 1), torch.einsum("si,ti->sti", b, b).flatten(0, 1))
+    normal = (ways[0] @ weights @ ways[1].t()).view(-1, rank, rank, rank, rank).transpose(2, 3).flatten(3).flatten(1, 2)
+    sides = (a @ wanted @ b.t()).flatten(1)
+    return _least_squares(normal, sides).t().reshape(rank, rank, *kernel)

@@ -5,7 +5,7 @@ SDXL's UNet goes by the names of its original implementation (`input_blocks.4.1.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from torch import nn
@@ -117,27 +117,29 @@ def _original(unet: nn.Module) -> dict[str, str]:
     """Path in diffusers' UNet to path in the original implementation, of every block and lone layer."""
     found = dict(_ORIGINAL)
 
-    def block(path: str, number: str, at: int) -> None:
+    def resnet(path: str, number: str, at: int) -> None:
         found.update({f"{path}.{ours}": f"{number}.{at}.{theirs}" for ours, theirs in _ORIGINAL_RESNET.items()})
+
+    def block(path: str, number: str, count: int) -> int:
+        """The resnets of one block, each with the attention that follows it; the count after them."""
+        for j in range(len(unet.get_submodule(path).resnets)):
+            resnet(f"{path}.resnets.{j}", f"{number}.{count}", 0)
+            found[f"{path}.attentions.{j}"] = f"{number}.{count}.1"
+            count += 1
+        return count
 
     count = 1
     for i, down in enumerate(unet.down_blocks):
-        for j in range(len(down.resnets)):
-            block(f"down_blocks.{i}.resnets.{j}", f"input_blocks.{count}", 0)
-            found[f"down_blocks.{i}.attentions.{j}"] = f"input_blocks.{count}.1"
-            count += 1
+        count = block(f"down_blocks.{i}", "input_blocks", count)
         if down.downsamplers is not None:
             found[f"down_blocks.{i}.downsamplers.0.conv"] = f"input_blocks.{count}.0.op"
             count += 1
     for j in range(len(unet.mid_block.resnets)):
-        block(f"mid_block.resnets.{j}", "middle_block", 2 * j)
+        resnet(f"mid_block.resnets.{j}", "middle_block", 2 * j)
         found[f"mid_block.attentions.{j}"] = f"middle_block.{2 * j + 1}"
     count = 0
     for i, up in enumerate(unet.up_blocks):
-        for j in range(len(up.resnets)):
-            block(f"up_blocks.{i}.resnets.{j}", f"output_blocks.{count}", 0)
-            found[f"up_blocks.{i}.attentions.{j}"] = f"output_blocks.{count}.1"
-            count += 1
+        count = block(f"up_blocks.{i}", "output_blocks", count)
         at = 2 if getattr(up, "attentions", None) else 1
         found[f"up_blocks.{i}.upsamplers.0.conv"] = f"output_blocks.{count - 1}.{at}.conv"
     return found
@@ -152,7 +154,7 @@ def _renamed(path: str, original: Mapping[str, str]) -> str | None:
     return original[head] + tail if head else None
 
 
-def _prefix(part: str, kind: str, parts: Iterable[str]) -> str:
+def _prefix(part: str, kind: str, parts: Mapping[str, nn.Module]) -> str:
     names = set(parts)
     if kind in ("unet", "transformer"):
         return "lora_unet"
@@ -160,7 +162,7 @@ def _prefix(part: str, kind: str, parts: Iterable[str]) -> str:
         several = "transformer" in names or len([name for name in names if name.startswith("text_encoder")]) > 1
         if not several and part == "text_encoder":
             return "lora_te"
-        if part == "text_encoder_2" and "transformer" in names and "text_encoder_3" not in names:
+        if part == "text_encoder_2" and type(parts[part]).__name__.startswith("T5"):
             return "lora_te3"  # Flux: CLIP and T5
         return {"text_encoder": "lora_te1", "text_encoder_2": "lora_te2", "text_encoder_3": "lora_te3"}.get(
             part, "lora_te"

@@ -1,6 +1,16 @@
 """From tables of scores to ranks and to a choice."""
 
 from lycoris.analysis.choice import RULE, Choice, choose
+from lycoris.analysis.promotion import PROMOTION_RULE, Judgement, judge
 from lycoris.analysis.ranks import dimension_ranks, scaled_ranks
 
-__all__ = ["RULE", "Choice", "choose", "dimension_ranks", "scaled_ranks"]
+__all__ = [
+    "PROMOTION_RULE",
+    "RULE",
+    "Choice",
+    "Judgement",
+    "choose",
+    "dimension_ranks",
+    "judge",
+    "scaled_ranks",
+]

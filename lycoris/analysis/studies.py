@@ -20,7 +20,7 @@ def read_study(text: pd.DataFrame, path: Path, known: pd.DataFrame | None) -> Ta
     """A study's scores.
 
     Args:
-        text: its cells: ``concept``, ``algorithm`` (a label such as ``lora rank=16``), ``name``, ``value`` and
+        text: its cells: ``concept``, ``algorithm`` (or a label such as ``lora rank=16``), ``name``, ``value`` and
             any of ``captions``, ``seed``, ``config``, ``category``, ``class``, ``subclass``, ``base_model``, ``epoch``
             (or ``steps``), ``preset``, ``rank``, ``alpha``, ``factor``, ``learning_rate``.
         path: its file, for messages.
@@ -71,8 +71,9 @@ def _label(first: pd.DataFrame) -> pd.Series:
 
 
 def _settings(first: pd.DataFrame, path: Path, known: pd.DataFrame | None) -> pd.DataFrame:
-    """What is told of each adapter: by its label, by columns of its own, and by the configurations."""
+    """What is told of each adapter: by its label, by columns of its own, which go before, and by the configurations."""
     spelt = pd.DataFrame([_spelt(label) for label in first["algorithm"]], index=first.index).fillna("")
+    spelt = spelt[[name for name in spelt if name == "algorithm" or name not in first]]
     told = chosen(pd.concat([spelt, first[[n for n in first if n in ADAPTER and n not in spelt]]], axis=1), path)
     if known is None:
         return told

@@ -10,9 +10,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from lycoris.bases.conditions import Conditions
-from lycoris.bases.folder import find_folder, read_json
+from lycoris.bases.files import Files, Folder
+from lycoris.bases.flow import FlowNoise
+from lycoris.bases.folder import find_base
 from lycoris.bases.noise import DiscreteNoise, Noise
+from lycoris.bases.single_file import SingleFile
 from lycoris.bases.stable_diffusion import StableDiffusion
+from lycoris.bases.stable_diffusion_3 import StableDiffusion3
+from lycoris.bases.stable_diffusion_xl import StableDiffusionXL
 from lycoris.bases.tokens import TruncatedPrompt
 from lycoris.errors import InputError
 
@@ -26,11 +31,17 @@ __all__ = [
     "Base",
     "Conditions",
     "DiscreteNoise",
+    "Files",
+    "FlowNoise",
     "Noise",
     "StableDiffusion",
+    "StableDiffusion3",
+    "StableDiffusionXL",
     "TruncatedPrompt",
     "digest",
     "open_base",
+    "scheduler_config",
+    "tokenizer_of",
 ]
 
 
@@ -64,7 +75,9 @@ class Base(Protocol):
     parts: dict[str, nn.Module]
     vae: nn.Module
     scheduler_config: Mapping[str, Any]
-    noise: Noise
+
+    @property
+    def noise(self) -> Noise: ...
 
     @property
     def digest(self) -> str: ...
@@ -108,33 +121,54 @@ class Base(Protocol):
         ...
 
 
-BASES: dict[str, type[StableDiffusion]] = {
+class Family(Protocol):
+    """What a line of `BASES` is: opens files as a base, and says which files it opens."""
+
+    def __call__(self, files: Files, source: str | None = None, device: str = "auto", dtype: str = "auto") -> Base: ...
+    @staticmethod
+    def recognises(files: Files) -> bool: ...
+    @staticmethod
+    def digest_of(files: Files) -> str: ...
+
+
+BASES: dict[str, Family] = {
     "stable-diffusion": StableDiffusion,
+    "stable-diffusion-xl": StableDiffusionXL,
+    "stable-diffusion-3": StableDiffusion3,
 }
-"""Families of base models; the first that recognises a folder opens it."""
+"""Families of base models; the first that recognises the files opens them."""
 
 
 def open_base(
     source: str | Path = "pocket",
     device: str = "auto",
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto",
+    *,
+    tokenizer: str | Path | None = None,
+    prediction_type: Literal["epsilon", "v_prediction", "sample"] | None = None,
 ) -> Base:
     """Open a base model, frozen and ready to be adapted, trained on and drawn with.
 
     Args:
-        source: ``"pocket"`` for the embedded model, a folder in the diffusers layout, or a hub name.
+        source: ``"pocket"`` for the embedded model, a folder in the diffusers layout, a safetensors file in the
+            original layout of Stable Diffusion 1.x, 2.x, XL or 3, or a hub name.
         device: a torch device; ``"auto"`` takes the GPU when there is one.
         dtype: precision of the frozen weights; ``"auto"`` is float32 on a CPU and on a GPU without
             bfloat16, else bfloat16. Files of another precision are converted on opening.
+        tokenizer: for a single file alone: where CLIP's vocabulary is, as a tokenizer's folder, a base's folder or a
+            hub name. When left out, a folder ``tokenizer`` beside the file, else OpenAI's from the hub or its cache.
+        prediction_type: for a single file that does not tell: what its denoiser predicts. SD 2.x must be told; others
+            predict `epsilon` unless they say `v_prediction` themselves.
 
     Returns:
-        The base of the family that recognises the folder.
+        The base of the family that recognises it.
 
     Raises:
-        InputError: nothing is there, parts are missing, weights are pickled or incomplete, or no family fits.
+        InputError: nothing is there, parts are missing, weights are pickled or incomplete, no family fits, or an
+            argument for single files is given with a folder.
     """
-    folder, family = _family(source)
-    return family(folder, source=str(source), device=device, dtype=dtype)
+    files, family = _family(source, tokenizer, prediction_type)
+    return family(files, source=str(source), device=device, dtype=dtype)
 
 
 def digest(source: str | Path = "pocket") -> str:
@@ -146,15 +180,52 @@ def digest(source: str | Path = "pocket") -> str:
     Raises:
         InputError: nothing is there, parts are missing, or no family fits.
     """
-    folder, family = _family(source)
-    return family.digest_of(folder)
+    files, family = _family(source)
+    return family.digest_of(files)
 
 
-def _family(source: str | Path) -> tuple[Path, type[StableDiffusion]]:
-    """The folder of a base and the family that recognises it."""
-    folder = find_folder(source)
+def scheduler_config(source: str | Path = "pocket") -> Mapping[str, Any]:
+    """The noise schedule of a base as its files state it, without opening the model.
+
+    Args:
+        source: as for `open_base`.
+
+    Raises:
+        InputError: nothing is there, or no family fits.
+    """
+    files, _ = _family(source)
+    return files.scheduler()
+
+
+def tokenizer_of(source: str | Path = "pocket") -> Any:
+    """The (first) tokenizer of a base, without opening the model.
+
+    Args:
+        source: as for `open_base`.
+
+    Raises:
+        InputError: nothing is there, no family fits, or there is no vocabulary.
+    """
+    from transformers import CLIPTokenizer
+
+    files, _ = _family(source)
+    return files.tokenizer("tokenizer", CLIPTokenizer)
+
+
+def _family(
+    source: str | Path, tokenizer: str | Path | None = None, prediction_type: str | None = None
+) -> tuple[Files, Family]:
+    """The files of a base and the family that recognises them."""
+    path = find_base(source)
+    if path.is_dir():
+        for name, value in {"tokenizer": tokenizer, "prediction_type": prediction_type}.items():
+            if value is not None:
+                raise InputError(f"Argument `{name}` is for single files; the folder `{path}` has its own.")
+    files: Files = (
+        Folder(path) if path.is_dir() else SingleFile(path, tokenizer=tokenizer, prediction_type=prediction_type)
+    )
     for family in BASES.values():
-        if family.recognises(folder):
-            return folder, family
-    kind = read_json(folder / "model_index.json").get("_class_name")
+        if family.recognises(files):
+            return files, family
+    kind = files.index().get("_class_name")
     raise InputError(f"Base `{source}` is a {kind}, which no family opens; known: {', '.join(BASES)}.")

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from lycoris.errors import InputError
+
 if TYPE_CHECKING:
     from jaxtyping import Float, Int
     from torch import Tensor
@@ -33,7 +35,7 @@ class Conditions:
         """The conditions of some prompts, in the order of the indices; one index may come more than once."""
         if not isinstance(rows, slice):
             rows = torch.as_tensor(rows, dtype=torch.long, device=self.states.device)
-        return Conditions(*(None if part is None else _rows(part, rows) for part in (self.states, self.pooled)))
+        return Conditions(_rows(self.states, rows), None if self.pooled is None else _rows(self.pooled, rows))
 
     @property
     def tensors(self) -> list[Tensor]:
@@ -45,6 +47,17 @@ class Conditions:
         """The conditions of several groups of prompts of one family, one after another."""
         pooled = [one.pooled for one in some if one.pooled is not None]
         return Conditions(torch.cat([one.states for one in some]), torch.cat(pooled) if pooled else None)
+
+
+def pooled_of(conditions: Conditions) -> Float[Tensor, "batch pooled_width"]:
+    """The pooled vectors, for a family that cannot do without.
+
+    Raises:
+        InputError: there are none: the conditions are of another family.
+    """
+    if conditions.pooled is None:
+        raise InputError("Argument `conditions` must have a pooled state, but is of a family that has none.")
+    return conditions.pooled
 
 
 def _rows(part: Tensor, rows: slice | Tensor) -> Tensor:

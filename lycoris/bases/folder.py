@@ -24,36 +24,39 @@ CONVERT_FOLDER = (
 )
 HUB_FILES = tuple(
     f"{part}/{name}"
-    for part in ("unet", "vae", "text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2", "scheduler")
-    for name in ("*.json", "*.txt", "*.safetensors")
+    for part in (
+        *("unet", "transformer", "vae", "scheduler"),
+        *(f"{kind}{number}" for kind in ("text_encoder", "tokenizer") for number in ("", "_2", "_3")),
+    )
+    for name in ("*.json", "*.txt", "*.model", "*.safetensors")
 )
 
 
-def find_folder(source: str | Path) -> Path:
-    """The folder of a base model.
+def find_base(source: str | Path) -> Path:
+    """Where a base model is.
 
     Args:
-        source: ``"pocket"``, a folder, or a hub name ``owner/model`` (its cached copy when offline).
+        source: ``"pocket"``, a folder, a file, or a hub name ``owner/model`` (its cached copy when offline).
 
     Returns:
-        A folder that exists.
+        A folder that exists, or a safetensors file.
 
     Raises:
-        InputError: there is no such folder and no such model on the hub, or it is a single file.
+        InputError: there is no such folder or file and no such model on the hub, or it is a file of another kind.
     """
     if str(source) == "pocket":
         from lycoris import pocket
 
         source = pocket.BASE
     path = Path(source).expanduser()
-    if path.is_file():
+    if path.is_file() and path.suffix != WEIGHTS:
         raise InputError(_why_not_a_file(path))
-    if path.is_dir():
+    if path.is_file() or path.is_dir():
         return path
     if re.fullmatch(r"[\w.-]+/[\w.-]+", str(source)):
         return _from_hub(str(source))
     raise InputError(
-        f"Base `{source}` must be `pocket`, a folder in the diffusers layout or a hub name, "
+        f"Base `{source}` must be `pocket`, a folder in the diffusers layout, a safetensors file or a hub name, "
         f"but there is no folder {path.absolute()}."
     )
 
@@ -65,9 +68,7 @@ def _why_not_a_file(path: Path) -> str:
             f"Base `{path}` is a pickle file, which can run code when opened, and is refused. "
             f"If you trust it, convert it once: {command}"
         )
-    if path.suffix == WEIGHTS:
-        return f"Base `{path}` is one file and not a folder in the diffusers layout. Convert it: {command}"
-    return f"Base `{path}` must be a folder in the diffusers layout, but it is a file."
+    return f"Base `{path}` must be a folder in the diffusers layout or a safetensors file, but it is another file."
 
 
 def _from_hub(name: str) -> Path:
@@ -78,7 +79,7 @@ def _from_hub(name: str) -> Path:
     try:
         # A plain file is preferred; a repository that has only half-precision ones is asked for those.
         folder = Path(snapshot_download(name, allow_patterns=wanted, ignore_patterns=["*.fp16.*", "*.non_ema.*"]))
-        if not any(folder.glob(f"unet/*{WEIGHTS}")):
+        if not any([*folder.glob(f"unet/*{WEIGHTS}"), *folder.glob(f"transformer/*{WEIGHTS}")]):
             folder = Path(snapshot_download(name, allow_patterns=wanted, ignore_patterns=["*.non_ema.*"]))
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
         reason = str(error).strip().splitlines()[0]
@@ -154,14 +155,18 @@ def digest_of(folder: Path, parts: Iterable[str]) -> str:
     for part in sorted(parts):
         variant = variant_of(folder / part)
         for file in sorted((folder / part).iterdir()):
-            if file.suffix not in {".json", ".txt", WEIGHTS} or not file.is_file():
+            if file.suffix not in {".json", ".txt", ".model", WEIGHTS} or not file.is_file():
                 continue
             if file.suffix == WEIGHTS and _variant(file) != variant:
                 continue
-            status = file.stat()
-            content = _file_digest(file.resolve(), status.st_size, status.st_mtime_ns)
-            total.update(f"{part}/{file.name} {content}\n".encode())
+            total.update(f"{part}/{file.name} {file_digest(file)}\n".encode())
     return total.hexdigest()
+
+
+def file_digest(file: Path) -> str:
+    """SHA-256 of a file's content, in hexadecimal, remembered while the file keeps its size and time."""
+    status = file.stat()
+    return _file_digest(file.resolve(), status.st_size, status.st_mtime_ns)
 
 
 def _variant(weights: Path) -> str | None:

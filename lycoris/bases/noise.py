@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 
+from lycoris.bases.schedulers import is_flow
 from lycoris.errors import InputError
 
 if TYPE_CHECKING:
@@ -66,7 +67,8 @@ class DiscreteNoise:
             (sqrt(a) e - sqrt(1 - a) x_0) or ``sample`` (x_0).
 
     Raises:
-        InputError: the prediction type is none of these.
+        InputError: the prediction type is none of these, or is the noise where the last time is pure noise
+            (Lin et al., "Common Diffusion Noise Schedules and Sample Steps are Flawed", section 3.2).
     """
 
     def __init__(self, alphas_cumprod: Float[Tensor, " times"], prediction_type: str) -> None:
@@ -75,6 +77,11 @@ class DiscreteNoise:
                 f"Setting `prediction_type` of the scheduler must be one of {', '.join(PREDICTIONS)}, "
                 f"but got {prediction_type!r}."
             )
+        if prediction_type == "epsilon" and alphas_cumprod[-1] <= 0:
+            raise InputError(
+                "Setting `rescale_betas_zero_snr` of the scheduler needs `v_prediction` or `sample`: at pure noise "
+                "the noise says nothing of the picture; but `prediction_type` is 'epsilon'."
+            )
         self.alphas_cumprod = alphas_cumprod.float()
         self.prediction_type = prediction_type
         self._signal = self.alphas_cumprod.sqrt()[:, None, None, None]
@@ -82,11 +89,35 @@ class DiscreteNoise:
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any], device: torch.device) -> DiscreteNoise:
-        """The schedule that a diffusers scheduler configuration states."""
+        """The schedule that a diffusers scheduler configuration states.
+
+        Raises:
+            InputError: it is of flow matching, or asks for an unknown prediction.
+        """
         from diffusers import DDIMScheduler
 
+        if is_flow(config):
+            raise InputError(f"The scheduler of this base must be one of betas, but is {config['_class_name']}.")
         schedule = DDIMScheduler.from_config(dict(config))
         return cls(schedule.alphas_cumprod.to(device), schedule.config.prediction_type)
+
+    def zero_terminal_snr(self) -> DiscreteNoise:
+        """The same process with its schedule stretched so that the last time is pure noise.
+
+        sqrt(a_t) is shifted to end at 0 and scaled to begin as before. Lin et al., "Common Diffusion Noise Schedules
+        and Sample Steps are Flawed", algorithm 1.
+
+        Raises:
+            InputError: the noise is predicted, which at pure noise says nothing of the picture (section 3.2).
+        """
+        if self.prediction_type == "epsilon":
+            raise InputError(
+                "Argument `zero_terminal_snr` needs a base that predicts `v_prediction` or `sample`, "
+                "but its scheduler's `prediction_type` is 'epsilon'."
+            )
+        roots = self.alphas_cumprod.double().sqrt()
+        stretched = (roots - roots[-1]) * roots[0] / (roots[0] - roots[-1])
+        return DiscreteNoise(stretched.square(), self.prediction_type)
 
     @property
     def times(self) -> int:

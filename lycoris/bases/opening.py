@@ -1,9 +1,9 @@
-"""Opening one part of a base model, on the right device in the right precision."""
+"""Opening the parts of a base model, on the right device in the right precision."""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from lycoris.bases.folder import variant_of
+from lycoris.bases.group_norm import guard_group_norms
 from lycoris.errors import InputError, unknown
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -49,6 +50,22 @@ def open_part(part: Path, kind: Any, dtype: torch.dtype) -> nn.Module:
             f"among them {', '.join(missing[:3])}."
         )
     return module
+
+
+def freeze(modules: Mapping[str, Any], device: torch.device) -> None:
+    """Make modules ready to be adapted: frozen, in evaluation mode, on the device, convolutions channels-last."""
+    for part, module in modules.items():
+        module.requires_grad_(False).eval().to(device)
+        if part in ("unet", "vae"):
+            module.to(memory_format=torch.channels_last)
+            guard_group_norms(module)
+
+
+def mixed(device: torch.device, dtype: torch.dtype) -> contextlib.AbstractContextManager:
+    """Mixed precision below float32, so that adapters may keep float32 weights."""
+    if dtype is torch.float32:
+        return contextlib.nullcontext()
+    return torch.autocast(device.type, dtype)
 
 
 def choose_device(name: str) -> torch.device:

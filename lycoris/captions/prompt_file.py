@@ -7,8 +7,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from lycoris.captions.naming import described, described_caption, named
 from lycoris.captions.prompts import PROMPT_TYPES, Prompt
 from lycoris.captions.situations import default_templates
@@ -16,6 +14,7 @@ from lycoris.captions.templates import Templates, Wording
 from lycoris.concepts import Concept
 from lycoris.errors import InputError, unknown
 from lycoris.images import list_images
+from lycoris.plain_yaml import read_yaml
 
 PLACE = "{concept}"
 TOLD = "prompts.json"
@@ -105,12 +104,11 @@ def _both(concept: Concept, text: str, wording: Wording) -> tuple[str, str]:
 def _given(file: Path) -> dict[str, Sequence[str]]:
     try:
         text = file.read_text(encoding="utf-8-sig")
-        structured = file.suffix.lower() in (".json", ".yaml", ".yml")
-        given: Any = (
-            yaml.safe_load(text) if structured else {"alter": [line for line in text.splitlines() if line.strip()]}
-        )
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"The prompt file `{file}` cannot be read: {error}") from error
+    given: Any = {"alter": [line for line in text.splitlines() if line.strip()]}
+    if file.suffix.lower() in (".json", ".yaml", ".yml"):
+        given = read_yaml(text, f"The prompt file `{file}`")
     if not isinstance(given, Mapping) or not given:
         raise InputError(f"The prompt file `{file}` must map prompt types to lists of prompts.")
     for kind, texts in given.items():

@@ -10,10 +10,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from lycoris.concepts import Concept
 from lycoris.errors import InputError, unknown
+from lycoris.plain_yaml import read_yaml
 
 OTHERWISE = "otherwise"
 """The key of the wording for every category that has none of its own."""
@@ -73,8 +72,8 @@ def read_templates(source: Path | Mapping[str, Any], defaults: Templates) -> Tem
     if not isinstance(source, Mapping):
         where = f"The prompt templates `{source}`"
         try:
-            given = yaml.safe_load(Path(source).read_text(encoding="utf-8-sig"))
-        except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
+            given = read_yaml(Path(source).read_text(encoding="utf-8-sig"), where)
+        except (OSError, UnicodeDecodeError) as error:
             raise InputError(f"{where} cannot be read as YAML: {error}") from error
     if not isinstance(given, Mapping) or not all(isinstance(name, str) for name in given):
         raise InputError(f"{where} must map categories to any of {', '.join(_HOLDS)}.")

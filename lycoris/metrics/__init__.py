@@ -2,11 +2,12 @@
 diversity, preservation, quality.
 
 `encode` turns pictures into features, once; `compare` turns features into scores; `score` does both; `between` tells
-two tuned models apart.
+two tuned models apart, `contest` two that must have drawn the same.
 """
 
 from lycoris.metrics.balance import balanced
 from lycoris.metrics.compare import between, compare, score
+from lycoris.metrics.contest import contest
 from lycoris.metrics.features import (
     Condition,
     Drawings,
@@ -30,6 +31,7 @@ __all__ = [
     "balanced",
     "between",
     "compare",
+    "contest",
     "describe",
     "encode",
     "encode_references",

@@ -27,6 +27,7 @@ SCRIPTS = (
     "scores.js",
     "tradeoff.js",
     "losses.js",
+    "watching.js",
     "captions.js",
     "start.js",
 )

@@ -3,7 +3,8 @@ const hidden = new Set();
 
 function drawLosses() {
   const adapters = chosenAdapters().filter((adapter) => adapter.curve.steps.length);
-  const without = chosenAdapters().filter((adapter) => !adapter.curve.steps.length && !adapter.error);
+  const without = chosenAdapters()
+    .filter((adapter) => !adapter.curve.steps.length && !adapter.error && !adapter.checkpoint);
   const remark = without.length
     ? make("p", { class: "fine" }, `No curve was recorded for ${without.map((adapter) =>
       adapterTitle(adapter) + (adapter.cached ? " (cached)" : "")).join(", ")}.`) : null;

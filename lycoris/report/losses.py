@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import accumulate
 
 POINTS = 200
@@ -36,6 +36,15 @@ def curve(losses: Sequence[float | None], points: int = POINTS) -> dict[str, lis
         "raw": [_short(kept[place]) for place in places],
         "smooth": [mean(place) for place in places],
     }
+
+
+def levels(bands: Mapping[str, Sequence[float | None]]) -> list[float | None]:
+    """Mean loss of each band over the last tenth of the run, from the least noise to the most."""
+    found: list[float | None] = []
+    for losses in bands.values():
+        last = [loss for loss in losses[-max(1, len(losses) // 10) :] if loss is not None and math.isfinite(loss)]
+        found.append(_short(sum(last) / len(last)) if last else None)
+    return found
 
 
 def _short(value: float | None) -> float | None:

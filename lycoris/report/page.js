@@ -83,7 +83,7 @@ const effect = (score, measure) => (measure.from_base
   : { value: score.difference, low: score.difference_low, high: score.difference_high });
 const algorithmTitle = (adapter) => titleOf.get(adapter.algorithm) ?? adapter.algorithm ?? adapter.name ?? "?";
 const adapterTitle = (adapter) => [
-  algorithmTitle(adapter), adapter.captions, data.manySeeds ? `seed ${adapter.seed}` : null,
+  algorithmTitle(adapter), adapter.captions, data.manySeeds ? `seed ${adapter.seed}` : null, adapter.checkpoint,
 ].filter(Boolean).join(" · ");
 
 function picture(id, alt, width) {

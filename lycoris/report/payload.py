@@ -9,7 +9,7 @@ from dataclasses import asdict
 from typing import Any
 
 from lycoris.report.embedding import Album
-from lycoris.report.losses import curve
+from lycoris.report.losses import curve, levels
 from lycoris.report.scores import KINDS, Measure, headlines, measures, rank, verdict
 from lycoris.report.words import TITLES, finding, title
 
@@ -17,7 +17,8 @@ SHOWN = 24
 """At most so many pictures of one adapter and prompt type are embedded, evenly chosen."""
 OF_ADAPTER = (
     *("name", "concept", "algorithm", "seed", "file", "bytes", "parameters"),
-    *("run_id", "cached", "champion", "reason", "seconds", "settings", "error"),
+    *("run_id", "cached", "champion", "reason", "seconds", "settings", "error", "pictures", "set_aside"),
+    *("checkpoint", "unit"),
 )
 """What the page shows of an adapter as it is."""
 OF_SCORE = (
@@ -75,6 +76,7 @@ def payload(study: Mapping[str, Any], album: Album) -> dict[str, Any]:
             )
         ],
         "manySeeds": len(seeds) > 1,
+        "checkpoints": any(adapter.get("checkpoint") for adapter in adapters),
         "shown": SHOWN if max(counts, default=0) > SHOWN else None,
         "measures": [asdict(measure) for measure in known],
         "bases": [
@@ -91,6 +93,12 @@ def payload(study: Mapping[str, Any], album: Album) -> dict[str, Any]:
                 "captions": adapter.get("captions") or "",
                 "scores": _scores(adapter, known),
                 "curve": curve(adapter.get("losses") or []),
+                "levels": levels(adapter.get("bands") or {}),
+                "validation": [list(point) for point in adapter.get("validation") or []],
+                "samples": [
+                    {"count": moment.get("count"), "pictures": [album.add(path) for path in moment.get("images") or []]}
+                    for moment in _evenly(adapter.get("samples") or [])
+                ],
                 "drawings": drawings(adapter),
             }
             for adapter in adapters

@@ -51,7 +51,8 @@ function adapterHead(adapter) {
   return make("th", { scope: "row", class: "model" },
     make("span", { class: "name" }, key(adapter), algorithmTitle(adapter),
       adapter.champion ? make("span", { class: "star", title: "champion" }, "★") : null),
-    make("span", { class: "sub" }, adapter.captions ?? "", data.manySeeds ? ` · seed ${adapter.seed}` : ""),
+    make("span", { class: "sub" }, adapter.captions ?? "", data.manySeeds ? ` · seed ${adapter.seed}` : "",
+      adapter.checkpoint ? ` · ${adapter.checkpoint}` : ""),
     score ? make("span", { class: `sub ${score.verdict}`, title: `${measure.name}, ${direction(measure)}` },
       `${measure.dimension} ${shown}`) : null);
 }

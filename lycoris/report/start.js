@@ -30,7 +30,7 @@ function drawConcepts() {
 }
 document.getElementById("concept").addEventListener("change", (event) => choose({ concept: event.target.value }));
 
-[drawConcepts, drawCards, drawPictures, drawFindings, drawForest, drawTradeoff, drawLosses, drawCaptions].forEach(watch);
+[drawConcepts, drawCards, drawPictures, drawFindings, drawForest, drawTradeoff, drawLosses, drawWatched, drawCaptions].forEach(watch);
 drawTable();
 into("adapter-table", data.adapters.length
   ? sortable(adapterColumns, [...data.adapters], { column: null, up: true }) : empty("No adapter was trained."));

@@ -68,11 +68,21 @@ class BaseDrawings(TypedDict, total=False):
     drawings: dict[str, list[Drawing]]
 
 
+class Samples(TypedDict, total=False):
+    """What was drawn while an adapter was trained, after ``count`` of the training's ``unit``."""
+
+    count: float
+    images: list[str]
+
+
 class Adapter(TypedDict, total=False):
     """One adapter of the study; where its run failed, ``error`` stands in place of the results.
 
     ``bytes`` is the file's size, ``seconds`` has ``train`` and ``draw``, ``losses`` is one number a step,
-    ``reason`` why a champion is one.
+    ``reason`` why a champion is one, ``pictures`` how many it was trained on; ``set_aside`` maps the paths of those
+    that could not be used to what is wrong with them. ``checkpoint``, such as "epoch 10", tells where in its training
+    it was taken, if not at the end; curves and samples stand at the end's. ``bands`` has the losses by band of noise,
+    ``validation`` (step, loss) pairs, ``unit`` is "epoch" or "step".
     """
 
     name: str
@@ -80,15 +90,22 @@ class Adapter(TypedDict, total=False):
     algorithm: str
     captions: str
     seed: int
+    checkpoint: str | None
+    unit: str
     file: str
     bytes: int
     parameters: int
+    pictures: int
+    set_aside: dict[str, str]
     run_id: str
     cached: bool
     champion: bool
     reason: str | None
     seconds: dict[str, float]
     losses: list[float]
+    bands: dict[str, list[float | None]]
+    validation: list[tuple[int, float]]
+    samples: list[Samples]
     settings: dict[str, Any]
     scores: dict[str, Score]
     drawings: dict[str, list[Drawing]]

@@ -38,6 +38,7 @@ const scoreColumns = [
   { label: "Algorithm", value: (row) => algorithmTitle(row.adapter), cell: (row) => named(row.adapter) },
   { label: "Captions", value: (row) => row.adapter.captions },
   data.manySeeds && { label: "Seed", numeric: true, value: (row) => row.adapter.seed },
+  data.checkpoints && { label: "Checkpoint", value: (row) => row.adapter.checkpoint ?? "end" },
   { label: "Dimension", value: (row) => row.measure.dimension },
   { label: "Score", value: (row) => row.measure.name,
     cell: (row) => make("span", { title: [direction(row.measure), row.measure.about].join("\n") },
@@ -100,11 +101,18 @@ function drawTable() {
   into("score-table", rows.length ? sortable(scoreColumns, rows, tableSort) : empty("No score fits these filters."));
 }
 
+const asideOf = (row) => Object.values(row.set_aside ?? {});
 const adapterColumns = [
   { label: "Concept", value: (row) => row.concept },
   { label: "Algorithm", value: algorithmTitle, cell: named },
   { label: "Captions", value: (row) => row.captions },
   { label: "Seed", numeric: true, value: (row) => row.seed },
+  data.checkpoints && { label: "Checkpoint", value: (row) => row.checkpoint ?? "end" },
+  { label: "Pictures", numeric: true, value: (row) => row.pictures },
+  data.adapters.some((row) => asideOf(row).length) && { label: "Set aside", numeric: true,
+    title: "pictures that could not be used", value: (row) => asideOf(row).length,
+    cell: (row) => (asideOf(row).length
+      ? make("span", { class: "worse", title: asideOf(row).join("\n") }, asideOf(row).length) : "0") },
   { label: "Parameters", numeric: true, value: (row) => row.parameters,
     cell: (row) => row.parameters?.toLocaleString("en") ?? "–" },
   { label: "File", numeric: true, value: (row) => row.bytes,
@@ -122,4 +130,4 @@ const adapterColumns = [
       ? make("details", {}, make("summary", {}, "settings"),
         make("code", {}, Object.entries({ ...row.settings, file: row.file }).map(([name, value]) =>
           `${name}: ${typeof value === "object" ? JSON.stringify(value) : value}`).join("\n"))) : "–") },
-];
+].filter(Boolean);

@@ -56,11 +56,13 @@ def title(algorithm: str) -> str:
 
 
 def label(adapter: Mapping[str, Any], *, seeds: bool) -> str:
-    """What tells an adapter from the others of its concept: algorithm, captions and, if several, seed."""
+    """What tells an adapter from the others of its concept: algorithm, captions and, if several, seed, checkpoint."""
     text = title(str(adapter.get("algorithm", "?")))
     if adapter.get("captions"):
         text += f" with `{adapter['captions']}`"
-    return f"{text}, seed {adapter.get('seed')}" if seeds else text
+    if seeds:
+        text += f", seed {adapter.get('seed')}"
+    return f"{text}, {adapter['checkpoint']}" if adapter.get("checkpoint") else text
 
 
 @dataclass(frozen=True)

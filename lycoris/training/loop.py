@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,10 +14,16 @@ import torch
 
 from lycoris.adapters.share import Share
 from lycoris.errors import InputError
-from lycoris.training.batches import Batch, losses_of
+from lycoris.training.bands import BANDS, band_sums
+from lycoris.training.batches import Batch
+from lycoris.training.divergence import TrainingDiverged
+from lycoris.training.losses import losses_of
+from lycoris.training.modes import modes
 from lycoris.training.pictures import Example
-from lycoris.training.run import Job, Run, Trainable, TrainingDiverged, TrainingResult
+from lycoris.training.processes import Processes
+from lycoris.training.run import Job, Run, Trainable, TrainingResult
 from lycoris.training.settings import TrainingSettings
+from lycoris.training.watching import Look
 
 if TYPE_CHECKING:
     from lycoris.bases import Base
@@ -37,10 +44,13 @@ def train(
     checkpoint: Path | None = None,
     checkpoint_seconds: float = 30.0,
     cache: Path | None = None,
+    looks: Sequence[Look] = (),
 ) -> TrainingResult:
     """Train a network's parameters to predict the base's targets on captioned pictures.
 
-    On a CPU the result is a function of the arguments to the last bit, however often it was interrupted.
+    On a CPU the result is a function of the arguments to the last bit, however often it was interrupted. Where a
+    `torch.distributed` process group was begun, each process takes its part of every step's pictures, and all end
+    with the same weights.
 
     Args:
         base: with the network attached to its parts.
@@ -53,13 +63,15 @@ def train(
         checkpoint: file of the run's state, taken up when there and written every `checkpoint_seconds` and at
             the end; remove it when the result is safe.
         checkpoint_seconds: least time between two writings.
-        cache: folder for latents, shared between runs.
+        cache: folder for latents and for conditions of captions, shared between runs; without one they are held in
+            memory.
+        looks: what is to be looked at on the way, by the first of several processes; the result does not depend on it.
 
     Returns:
-        Losses, counts and times.
+        Losses, what was seen, counts and times.
 
     Raises:
-        InputError: no pictures, nothing to train, an unreadable picture, or a state of another run.
+        InputError: no pictures, or none that can be used; nothing to train; or a state of another run.
         TrainingDiverged: the loss stopped being a number; the last good state stays in `checkpoint`.
     """
 
@@ -69,7 +81,7 @@ def train(
 
     (done,) = train_together(
         base,
-        [Job(network, examples, settings, seed, checkpoint)],
+        [Job(network, examples, settings, seed, checkpoint, looks)],
         progress=tell,
         deadline=deadline,
         checkpoint_seconds=checkpoint_seconds,
@@ -100,7 +112,7 @@ def train_together(
         progress: called as (number of the job, steps done, steps in all, latest loss).
         deadline: a reading of `time.monotonic` after which no step is begun.
         checkpoint_seconds: least time between two writings of a job's state.
-        cache: folder for latents, shared between runs.
+        cache: folder for latents and for conditions of captions, shared between runs.
 
     Returns:
         For each job its result, or why it has none.
@@ -112,25 +124,30 @@ def train_together(
         raise InputError("Argument `jobs` must hold at least one job, but is empty.")
     began = time.monotonic()
     runs = [Run(base, job, cache) for job in jobs]
+    processes = Processes.here()
     _resume(runs)
     started = saved = time.monotonic()
     diverged: dict[int, TrainingDiverged] = {}
+    looked = 0.0
     shares = [Share() for _ in runs] if len(runs) > 1 else [None]
     try:
         for run, share in zip(runs, shares, strict=True):
             run.network.train()
             run.network.share = share
-        with _own_randomness(base.device):
+        dials = [run.settings for run in runs]
+        with modes(base, [run.network for run in runs], dials), _own_randomness(base.device):
+            looked += _look(base, {number: run for number, run in enumerate(runs) if run.taken == 0}, shares)
             while waiting := {n: run for n, run in enumerate(runs) if not run.finished and n not in diverged}:
-                if deadline is not None and time.monotonic() >= deadline:
+                if deadline is not None and processes.any(time.monotonic() >= deadline, base.device):
                     break
                 _step(base, waiting, shares)
                 read = {
                     number: run
                     for number, run in waiting.items()
-                    if base.device.type == "cpu" or run.taken % LOOK_EVERY == 0 or run.finished
+                    if base.device.type == "cpu" or run.taken % LOOK_EVERY == 0 or run.finished or run.due
                 }
                 diverged |= _read_losses(read)
+                looked += _look(base, {number: run for number, run in read.items() if number not in diverged}, shares)
                 if time.monotonic() - saved >= checkpoint_seconds or any(run.finished for run in waiting.values()):
                     diverged |= _save({number: run for number, run in waiting.items() if number not in diverged})
                     saved = time.monotonic()
@@ -142,7 +159,7 @@ def train_together(
         for run in runs:
             run.network.share = None
             run.close()
-    seconds, preparation = time.monotonic() - started, started - began
+    seconds, preparation = time.monotonic() - started - looked, started - began
     return [diverged.get(number) or run.result(seconds, preparation) for number, run in enumerate(runs)]
 
 
@@ -178,28 +195,47 @@ def _save(runs: dict[int, Run]) -> dict[int, TrainingDiverged]:
     return lost
 
 
+@torch.no_grad()
+def _look(base: Base, runs: dict[int, Run], shares: Sequence[Share | None]) -> float:
+    """Look at what is due in each run, its network acting alone; how long it took, in seconds."""
+    began = time.monotonic()
+    for number, run in runs.items():
+        if run.due:
+            _give_rows(shares, {number: 1})  # of one: all of whatever batch a look makes
+            with _own_randomness(base.device):
+                run.look()
+    return time.monotonic() - began
+
+
 def _step(base: Base, runs: dict[int, Run], shares: Sequence[Share | None]) -> None:
     """One optimiser step of each run."""
     totals = {number: torch.zeros((), device=base.device) for number in runs}
-    for group in _groups(runs, shares):
+    sums = {number: torch.zeros(2, len(BANDS), device=base.device) for number in runs}
+    for part, group in _groups(runs, shares):
         _give_rows(shares, {number: len(batch.latents) for number, batch in group.items()})
         for number, batch in group.items():
-            _start_stream(shares[number], runs[number].stream("network", *batch.latents.shape[2:]))
+            _start_stream(shares[number], runs[number].stream("network", *batch.latents.shape[2:], part))
             runs[number].network.timestep = batch.timesteps  # for adapters that act by it
-        errors = losses_of(base, list(group.values()), [runs[number].settings.min_snr for number in group])
-        losses = [each.sum() / runs[number].settings.batch_size for number, each in zip(group, errors, strict=True)]
-        for number, loss in zip(group, losses, strict=True):
+        errors = losses_of(base, list(group.values()), [runs[number].loss for number in group])
+        losses = {
+            number: each.sum() / runs[number].settings.pictures_a_step
+            for number, each in zip(group, errors, strict=True)
+        }
+        for (number, batch), own in zip(group.items(), errors, strict=True):
+            totals[number] += losses[number].detach()
+            sums[number] += band_sums(runs[number].loss.noise.fraction(batch.timesteps), own)
+        torch.stack([runs[number].scaled(loss) for number, loss in losses.items()]).sum().backward()
+        for number in group:
             runs[number].network.timestep = None
-            totals[number] += loss.detach()
-        torch.stack(losses).sum().backward()
     for number, run in runs.items():
-        run.end(totals[number])
+        run.end(totals[number], sums[number])
 
 
-def _groups(runs: dict[int, Run], shares: Sequence[Share | None]) -> Iterator[dict[int, Batch]]:
-    """What the runs are trained on in this step: run to batch, those of one size together."""
-    sizes: dict[torch.Size, dict[int, Batch]] = {}
+def _groups(runs: dict[int, Run], shares: Sequence[Share | None]) -> Iterator[tuple[int, dict[int, Batch]]]:
+    """What the runs are trained on in this step: run to batch, those of one size together, and which of its size."""
+    sizes: dict[tuple[torch.Size, int], dict[int, Batch]] = {}
     for number, run in runs.items():
+        seen: Counter[torch.Size] = Counter()
         _give_rows(shares, {number: 1})  # its texts are encoded by itself
         batches = run.begin()
         for place in itertools.count():
@@ -207,11 +243,14 @@ def _groups(runs: dict[int, Run], shares: Sequence[Share | None]) -> Iterator[di
             batch = next(batches, None)
             if batch is None:
                 break
+            size = batch.latents.shape[1:]
+            part, seen[size] = seen[size], seen[size] + 1
             if len(runs) == 1:
-                yield {number: batch}
-            sizes.setdefault(batch.latents.shape[1:], {})[number] = batch
-    if len(runs) > 1:
-        yield from sizes.values()
+                yield part, {number: batch}
+            else:
+                sizes.setdefault((size, part), {})[number] = batch
+    for (_, part), group in sizes.items():
+        yield part, group
 
 
 def _start_stream(share: Share | None, seed: int) -> None:

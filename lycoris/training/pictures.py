@@ -1,9 +1,7 @@
-"""Training pictures as latents, computed once and kept by size."""
+"""Training pictures as latents, computed once and kept by what they depend on."""
 
 from __future__ import annotations
 
-import hashlib
-import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,7 +12,15 @@ import numpy as np
 import torch
 from PIL import Image
 
-from lycoris.training.buckets import buckets, nearest_bucket
+from lycoris.errors import InputError
+from lycoris.images import BadPicture, read_image
+from lycoris.store import code_version, file_digest
+from lycoris.training.buckets import buckets
+from lycoris.training.framing import fit
+from lycoris.training.kept import Kept, content_key
+from lycoris.training.masks import Masks
+from lycoris.training.scan import Scan
+from lycoris.training.settings import MaskSource, OnBadPicture
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -22,50 +28,30 @@ if TYPE_CHECKING:
 
     from lycoris.bases import Base
 
-AT_ONCE = 16
+AT_ONCE, PIXELS_AT_ONCE = 16, 2**20
+"""A GPU is given so many pictures, and about so many pixels, together; a CPU one, so that no result hangs on which."""
+CODE = ("images.py", "bases", "training/pictures.py", "training/framing.py")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Example:
-    """A picture and the words it goes with."""
+    """A picture and the words it goes with.
+
+    Attributes:
+        image: its file.
+        caption: tags between commas, or a sentence.
+        repeats: how often an epoch shows it.
+        prior: whether it is of the class at large, to keep what the base knows of it, and not of the concept.
+    """
 
     image: Path
     caption: str
+    repeats: int = 1
+    prior: bool = False
 
-
-def fit(image: Image.Image, size: tuple[int, int]) -> Image.Image:
-    """Scale a picture until it covers a size, and cut what stands out evenly on both sides.
-
-    Args:
-        image: any size.
-        size: (width, height) in pixels.
-
-    Returns:
-        A picture of exactly that size.
-    """
-    if image.size == size:
-        return image
-    scale = max(size[0] / image.width, size[1] / image.height)
-    width, height = size[0] / scale, size[1] / scale
-    left, top = (image.width - width) / 2, (image.height - height) / 2
-    return image.resize(size, Image.Resampling.LANCZOS, box=(left, top, left + width, top + height))
-
-
-def frame(original: tuple[int, int], size: tuple[int, int]) -> tuple[int, ...]:
-    """How `fit` brings a picture to a size, in the numbers that SDXL is conditioned on.
-
-    Podell et al., "SDXL: Improving Latent Diffusion Models for High-Resolution Image Synthesis", section 2.2.
-
-    Args:
-        original: (width, height) of the picture, in pixels.
-        size: (width, height) that it is brought to.
-
-    Returns:
-        Original (height, width); (top, left) of the cut in pixels of the scaled picture; target (height, width).
-    """
-    scale = max(size[0] / original[0], size[1] / original[1])
-    left, top = (round((original[side] * scale - size[side]) / 2) for side in (0, 1))
-    return (original[1], original[0], top, left, size[1], size[0])
+    def __post_init__(self) -> None:
+        if self.repeats < 1:
+            raise InputError(f"Argument `repeats` of `{self.image}` must be at least 1, but got {self.repeats}.")
 
 
 class Pictures:
@@ -73,95 +59,120 @@ class Pictures:
 
     Args:
         base: encodes them and sets resolution and factor.
-        paths: of the pictures; one that stands there twice is encoded once.
+        paths: of the pictures.
         flip: keep the mirrored pictures' latents too.
-        cache: a folder in which latents are kept under the hash of picture, base, size and mirroring.
+        cache: a folder for latents, shared by all runs; without one they are held in memory.
+        mask: where the loss's weights come from: ``"file"`` is ``name.mask.png`` beside a picture, ``"alpha"``
+            its own transparency; a picture that has none counts whole.
+        on_bad_picture: ``"set_aside"`` goes on without a bad picture, ``"stop"`` raises its error.
+
+    Attributes:
+        kept: positions in `paths` of the pictures that are used; rows below count these.
+        set_aside: path to what is wrong with it, of the others.
+        sizes: each row's bucket, as (width, height) in pixels.
+        upscaled: how many pictures are smaller than their bucket.
 
     Raises:
-        InputError: a file is no readable picture; it is named.
+        InputError: a file is absent, no picture can be used, or none has a mask that should.
+        BadPicture: a picture is bad, and this is to stop.
     """
 
-    def __init__(self, base: Base, paths: Sequence[Path], *, flip: bool = False, cache: Path | None = None) -> None:
-        from lycoris.images import read_image
-
-        self._base, self._cache = base, cache
-        sizes = buckets(base.resolution, base.factor)
-        distinct = list(dict.fromkeys(paths))
-        waiting: dict[tuple[int, int], list[tuple[Path, Image.Image]]] = {}
-        encoded: dict[Path, tuple[Tensor, ...]] = {}
-        frames: dict[Path, tuple[int, ...]] = {}
-        for path in distinct:
-            image = read_image(path)
-            size = nearest_bucket(*image.size, sizes)
-            frames[path] = frame(image.size, size)
-            group = waiting.setdefault(size, [])
-            group.append((path, fit(image, size)))
-            if len(group) == AT_ONCE:
-                encoded |= self._encode(waiting.pop(size), flip)
-        for group in waiting.values():
-            encoded |= self._encode(group, flip)
-        latents = [encoded[path] for path in paths]
-        self.sizes = [
-            (versions[0].shape[-1] * base.factor, versions[0].shape[-2] * base.factor) for versions in latents
-        ]
-        self._latents = latents
-        self._frames = torch.tensor([frames[path] for path in paths], dtype=torch.float32)
+    def __init__(
+        self,
+        base: Base,
+        paths: Sequence[Path],
+        *,
+        flip: bool = False,
+        cache: Path | None = None,
+        mask: MaskSource | None = None,
+        on_bad_picture: OnBadPicture = "set_aside",
+    ) -> None:
+        self._base, self._ways, self._latents = base, (False, True) if flip else (False,), Kept(cache)
+        self._masks = None if mask is None else Masks(mask, base.factor, self._latents)
+        self._scan = Scan(paths, buckets(base.resolution, base.factor), on_bad_picture)
+        self._files: list[str] = []
+        self._mask_keys: list[str | None] = []
+        bad = self._encode(paths, stop=on_bad_picture == "stop")
+        for row in reversed(bad):
+            self._scan.drop(row, paths[self._scan.kept[row]], bad[row])
+            del self._files[row], self._mask_keys[row]
+        self.kept, self.set_aside = self._scan.kept, self._scan.bad
+        if not self.kept:
+            reason = next(iter(self.set_aside.values()), "There are none.")
+            raise InputError(f"None of the {len(paths)} pictures can be used. {reason}")
+        if mask is not None and not any(self._mask_keys):
+            raise InputError(f"Setting `mask` is `{mask}`, but none of the {len(self.kept)} pictures has a mask.")
+        self.sizes = [self._scan.framing(row).target for row in range(len(self.kept))]
+        self.upscaled = sum(self._scan.framing(row).scale > 1 for row in range(len(self.kept)))
 
     @property
     def counts(self) -> dict[str, int]:
         """Pictures in each bucket, by its size written as "64x48"."""
         return {f"{width}x{height}": count for (width, height), count in sorted(Counter(self.sizes).items())}
 
-    def frames(self, rows: Sequence[int]) -> Float[Tensor, "batch 6"]:
-        """Sizes and cut of some pictures, as `frame` gives them."""
-        return self._frames[list(rows)]
-
     def stack(self, rows: Sequence[int], flipped: Sequence[bool]) -> Float[Tensor, "batch channels rows columns"]:
-        """Latents of some pictures, all of one size."""
-        return torch.stack([self._latents[row][int(mirror)] for row, mirror in zip(rows, flipped, strict=True)])
+        """Latents of some pictures, all of one size, on the base's device."""
+        keys = [self._key(row, mirror) for row, mirror in zip(rows, flipped, strict=True)]
+        return torch.stack([self._latents.read(key)["latent"] for key in keys]).to(self._base.device)
 
-    def _encode(self, group: list[tuple[Path, Image.Image]], flip: bool) -> dict[Path, tuple[Tensor, ...]]:
-        ways = [self._encode_one_way(group, mirror) for mirror in ((False, True) if flip else (False,))]
-        paths = [path for path, _ in group]
-        return dict(zip(paths, zip(*ways, strict=True), strict=True))
-
-    def _encode_one_way(self, group: list[tuple[Path, Image.Image]], mirror: bool) -> list[Tensor]:
-        if mirror:
-            group = [(path, image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)) for path, image in group]
-        files = [self._cache_file(image) for _, image in group]
-        found = [_read(file) for file in files]
-        absent = [position for position, latent in enumerate(found) if latent is None]
-        if absent:
-            pixels = torch.stack([_pixels(group[position][1]) for position in absent])
-            for position, latent in zip(absent, self._base.encode_images(pixels), strict=True):
-                found[position] = latent
-                _write(files[position], latent)
-        return [latent.to(self._base.device) for latent in found if latent is not None]
-
-    def _cache_file(self, image: Image.Image) -> Path | None:
-        if self._cache is None:
+    def masks(self, rows: Sequence[int], flipped: Sequence[bool]) -> Float[Tensor, "batch rows columns"] | None:
+        """Weights of the loss in [0, 1] from place to place; None when no masks are wanted."""
+        if self._masks is None:
             return None
-        key = hashlib.sha256(f"{self._base.digest} {self._base.dtype} {image.size}".encode())
-        key.update(image.tobytes())
-        return self._cache / f"{key.hexdigest()}.safetensors"
+        keys = [self._mask_keys[row] for row in rows]
+        return self._masks.stack(keys, self._scan.framing(rows[0]), flipped).to(self._base.device)
+
+    def frames(self, rows: Sequence[int]) -> Float[Tensor, "batch 6"]:
+        """What became of the pictures' sizes; see `Framing.condition`."""
+        frames = [self._scan.framing(row).condition for row in rows]
+        return torch.tensor(frames, dtype=torch.float32, device=self._base.device)
+
+    def _encode(self, paths: Sequence[Path], *, stop: bool) -> dict[int, str]:
+        """Keep the latents, and the masks, of every picture of the scan; returns what is wrong with some, by row."""
+        bad: dict[int, str] = {}
+        waiting: dict[tuple[int, int], list[tuple[int, Image.Image]]] = {}
+        for row, position in enumerate(self._scan.kept):
+            path, framing = paths[position], self._scan.framing(row)
+            self._files.append(file_digest(path))
+            self._mask_keys.append(None)
+            try:
+                if self._masks is not None:
+                    self._mask_keys[row] = self._masks.keep(path, framing)
+                if all(self._key(row, mirror) in self._latents for mirror in self._ways):
+                    continue
+                image = read_image(path)
+                if image.size != framing.original:
+                    raise BadPicture(f"Picture `{path}` is of another size than its header says.")
+            except BadPicture as error:
+                if stop:
+                    raise
+                bad[row] = str(error)
+                continue
+            group = waiting.setdefault(framing.target, [])
+            group.append((row, fit(image, framing.target)))
+            if len(group) == self._at_once(framing.target):
+                self._write(waiting.pop(framing.target))
+        for group in waiting.values():
+            self._write(group)
+        return bad
+
+    def _at_once(self, size: tuple[int, int]) -> int:
+        if self._base.device.type == "cpu":
+            return 1
+        return max(1, min(AT_ONCE, PIXELS_AT_ONCE // (size[0] * size[1])))
+
+    def _write(self, group: list[tuple[int, Image.Image]]) -> None:
+        pixels = torch.stack([_pixels(image) for _, image in group])
+        for mirror in self._ways:
+            latents = self._base.encode_images(pixels.flip(-1) if mirror else pixels)
+            for (row, _), latent in zip(group, latents, strict=True):
+                self._latents.write(self._key(row, mirror), {"latent": latent})
+
+    def _key(self, row: int, mirror: bool) -> str:
+        size = self._scan.framing(row).target
+        base = self._base.digest, self._base.dtype, code_version(*CODE)
+        return content_key("latent", *base, size, mirror, self._files[row])
 
 
 def _pixels(image: Image.Image) -> Float[Tensor, "3 height width"]:
     return torch.from_numpy(np.array(image)).permute(2, 0, 1).float() / 255
-
-
-def _read(file: Path | None) -> Tensor | None:
-    from safetensors.torch import load_file
-
-    return load_file(file)["latent"] if file is not None and file.is_file() else None
-
-
-def _write(file: Path | None, latent: Tensor) -> None:
-    from safetensors.torch import save_file
-
-    if file is None:
-        return
-    file.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = file.with_suffix(f".{os.getpid()}.part")
-    save_file({"latent": latent.cpu().contiguous()}, unfinished)
-    os.replace(unfinished, file)

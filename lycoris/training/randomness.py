@@ -29,10 +29,11 @@ class Order:
         pictures: how many there are.
         batch_size: pictures a step; a batch may reach into the next epoch.
         seed: of the run.
+        name: sets the shuffles of one order apart from another's.
     """
 
-    def __init__(self, pictures: int, batch_size: int, seed: int) -> None:
-        self.pictures, self.batch_size, self.seed = pictures, batch_size, seed
+    def __init__(self, pictures: int, batch_size: int, seed: int, name: str = "epoch") -> None:
+        self.pictures, self.batch_size, self.seed, self.name = pictures, batch_size, seed, name
         self._shuffled: dict[int, list[int]] = {}
 
     def __call__(self, step: int) -> list[int]:
@@ -43,4 +44,4 @@ class Order:
         return [self._shuffled[place // self.pictures][place % self.pictures] for place in places]
 
     def _shuffle(self, epoch: int) -> list[int]:
-        return torch.randperm(self.pictures, generator=generator(self.seed, "epoch", epoch)).tolist()
+        return torch.randperm(self.pictures, generator=generator(self.seed, self.name, epoch)).tolist()

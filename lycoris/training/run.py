@@ -6,23 +6,33 @@ import hashlib
 import json
 import math
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 
 from lycoris.errors import InputError
+from lycoris.images import mask_file
+from lycoris.store import file_digest
 from lycoris.training.batches import Batch, Batches
-from lycoris.training.optimizer import adamw
+from lycoris.training.divergence import TrainingDiverged, has_left, is_high
+from lycoris.training.losses import Loss
+from lycoris.training.optimization import Optimization
+from lycoris.training.optimizer import groups_of
 from lycoris.training.pictures import Example, Pictures
+from lycoris.training.processes import Processes
 from lycoris.training.randomness import derived_seed
+from lycoris.training.record import Record
 from lycoris.training.schedules import rate_fraction
 from lycoris.training.settings import TrainingSettings
 from lycoris.training.state import RunState
 from lycoris.training.texts import Texts, text_parameters
+from lycoris.training.watching import Look, Moment
 
 if TYPE_CHECKING:
+    from jaxtyping import Float
     from torch import Tensor, nn
 
     from lycoris.adapters.share import Share
@@ -41,6 +51,7 @@ class Trainable(Protocol):
     share: Share | None
 
     def named_parameters(self) -> Iterator[tuple[str, nn.Parameter]]: ...
+    def parameter_groups(self, learning_rate: float, *, ratio: float = ...) -> list[dict[str, Any]]: ...
     def train(self, mode: bool = True) -> object: ...
     def eval(self) -> object: ...
 
@@ -55,6 +66,7 @@ class Job:
         settings: the dials.
         seed: of data order, times, noise and dropout.
         checkpoint: file of the run's state, taken up when there; None keeps none.
+        looks: what is to be looked at on the way; nothing that is trained depends on it.
     """
 
     network: Trainable
@@ -62,27 +74,7 @@ class Job:
     settings: TrainingSettings
     seed: int
     checkpoint: Path | None = None
-
-
-class TrainingDiverged(InputError):
-    """The loss or its gradient stopped being a number.
-
-    Attributes:
-        losses: of the steps before, the last one included.
-    """
-
-    def __init__(self, losses: list[float], settings: TrainingSettings) -> None:
-        advice = f"Lower `learning_rate` (now {settings.learning_rate:g})"
-        if settings.clip_norm is None:
-            advice += ", set `clip_norm` to 1"
-        if not settings.warmup_steps:
-            advice += ", give some `warmup_steps`"
-        super().__init__(f"The training diverged at step {len(losses)}: its loss is {losses[-1]}. {advice}.")
-        self.losses, self.settings = losses, settings
-
-    def __reduce__(self) -> tuple[type, tuple[list[float], TrainingSettings]]:
-        """Errors cross from worker processes to the one that reports them."""
-        return type(self), (self.losses, self.settings)
+    looks: Sequence[Look] = ()
 
 
 @dataclass(frozen=True)
@@ -91,24 +83,34 @@ class TrainingResult:
 
     Attributes:
         losses: mean loss of each step's batch.
+        bands: the same by how noisy the pictures were: name of `BANDS` to a mean a step, None where none was so.
+        seen: what looks have found, in order: ``"count"``, ``"step"``, ``"epoch"`` and the look's own numbers.
         steps: steps done in all, those before a resumption included.
-        seconds: spent in steps by this call; of runs trained together, of all of them.
+        epochs: how often each picture was seen in them, on average.
+        seconds: spent in steps by this call, looks left out; of runs trained together, of all of them.
         preparation_seconds: spent on reading pictures and encoding.
         resumed_at: the step at which this call took up an earlier state; 0 for a fresh run.
         finished: whether all steps were done before the deadline.
-        pictures: how many there were.
+        pictures: how many were used, prior ones included.
+        set_aside: path to what is wrong with it, of the pictures that could not be used.
+        upscaled: how many of the used ones are smaller than their bucket.
         buckets: pictures in each bucket, by its size written as "64x48".
         parameters: trained numbers.
         text_encoder_trained: whether the network adapts the text encoder.
     """
 
     losses: list[float]
+    bands: dict[str, list[float | None]]
+    seen: list[dict[str, float]]
     steps: int
+    epochs: float
     seconds: float
     preparation_seconds: float
     resumed_at: int
     finished: bool
     pictures: int
+    set_aside: dict[str, str]
+    upscaled: int
     buckets: dict[str, int]
     parameters: int
     text_encoder_trained: bool
@@ -120,35 +122,68 @@ class Run:
     Args:
         base: with the job's network attached to its parts.
         job: what to train.
-        cache: folder for latents, shared between runs.
+        cache: folder for latents and for conditions of captions, shared between runs.
 
     Attributes:
         steps: of the whole run.
-        losses: mean loss of each step done, as far as they were read.
+        record: what was measured of the steps done, as far as it was read.
         taken: steps done, losses not yet read included.
         resumed_at: the step at which the run was taken up.
 
     Raises:
-        InputError: no pictures, nothing to train, an unreadable picture, or a state of another run.
+        InputError: no pictures, or none that can be used; nothing to train; or a state of another run.
     """
 
     def __init__(self, base: Base, job: Job, cache: Path | None = None) -> None:
         _check(base, job)
         self.job, self.network, self.settings = job, job.network, job.settings
-        self.steps = job.settings.steps_for(len(job.examples))
+        self._pictures = Pictures(
+            base,
+            [each.image for each in job.examples],
+            flip=job.settings.flip,
+            cache=cache,
+            mask=job.settings.mask,
+            on_bad_picture=job.settings.on_bad_picture,
+        )
+        examples = [job.examples[row] for row in self._pictures.kept]
+        self._shown = sum(each.repeats for each in examples if not each.prior)
+        self.steps = job.settings.steps_for(self._shown)
         named = {name: each for name, each in job.network.named_parameters() if each.requires_grad}
         self._named, self.parameters = named, list(named.values())
         self.network.eval()
         of_text = text_parameters(base, self.parameters)
         self.text_encoder_trained = bool(of_text)
-        self.optimizer = adamw(self.parameters, of_text, job.settings)
-        self._state = RunState(job.checkpoint, _identity(base, named, job)) if job.checkpoint else None
-        self.losses: list[float] = []
+        groups = groups_of(self.parameters, of_text, _factors(job), job.settings)
+        self._optimization = Optimization(named, groups, job.settings, half=base.dtype is torch.float16)
+        self.loss = Loss.of(base, job.settings)
+        self._processes = Processes.here()
+        self._state = RunState(job.checkpoint, _identity(base, named, job, examples)) if job.checkpoint else None
+        self.record = Record()
         self.resumed_at = self.taken = self._saved_at = 0
-        self._pictures = Pictures(base, [each.image for each in job.examples], flip=job.settings.flip, cache=cache)
-        texts = Texts(base, [each.caption for each in job.examples], adapted=self.text_encoder_trained)
-        self._batches = Batches(self._pictures, texts, base.noise, job.settings, job.seed)
-        self._unread: list[tuple[Tensor, Tensor]] = []
+        texts = Texts(
+            base,
+            [each.caption for each in examples],
+            adapted=self.text_encoder_trained,
+            varied=job.settings.varies_captions,
+            cache=cache,
+        )
+        self._batches = Batches(self._pictures, texts, base.noise, job.settings, job.seed, examples, self._processes)
+        self._unread: list[tuple[Tensor, Tensor, Tensor]] = []
+        self._moments = [
+            (look, moment) for look in job.looks for moment in look.when.moments(job.settings, self._shown)
+        ]
+
+    @property
+    def losses(self) -> list[float]:
+        """Mean loss of each step done, as far as they were read."""
+        return self.record.losses
+
+    @property
+    def due(self) -> list[tuple[Look, Moment]]:
+        """What is to be looked at before the next step; of several processes the first one looks."""
+        if self._processes.rank:
+            return []
+        return [(look, moment) for look, moment in self._moments if moment.step == self.taken]
 
     def saved_steps(self) -> set[int]:
         """Steps after which the run can be taken up, 0 for its beginning.
@@ -161,7 +196,8 @@ class Run:
     def resume(self, step: int) -> None:
         """Take the run up after a step, one of `saved_steps()`."""
         if step and self._state:
-            self.losses = self._state.read(step, self._named, self.optimizer)
+            self.record, *state = self._state.read(step)
+            self._optimization.restore(*state)
         self.resumed_at = self.taken = self._saved_at = step
 
     @property
@@ -171,68 +207,100 @@ class Run:
 
     def begin(self) -> Iterator[Batch]:
         """Make ready for the next step, and give what it is trained on, size by size."""
-        fraction = rate_fraction(self.settings.schedule, self.taken, self.steps, self.settings.warmup_steps)
-        for group in self.optimizer.param_groups:
-            group["lr"] = group["top"] * fraction
-        self.optimizer.zero_grad(set_to_none=True)
+        dials = self.settings
+        fraction = rate_fraction(dials.schedule, self.taken, self.steps, dials.warmup_steps, dials.cycles)
+        self._optimization.begin(fraction)
         return self._batches(self.taken)
 
     def stream(self, *place: str | int) -> int:
         """Seed of what the network itself draws at one place of the next step."""
-        return derived_seed(self.job.seed, *place, self.taken)
+        own = ("process", self._processes.rank) if self._processes.rank else ()
+        return derived_seed(self.job.seed, *own, *place, self.taken)
 
-    def end(self, loss: Tensor) -> None:
+    def scaled(self, loss: Tensor) -> Tensor:
+        """A part of the step's loss as it is to be differentiated."""
+        return self._optimization.scaled(loss)
+
+    def look(self) -> None:
+        """Look at what is due, and note what was found."""
+        self.network.eval()
+        with self.used():
+            for look, moment in self.due:
+                found = look(self.network, moment)
+                if found:
+                    self.record.seen.append({**asdict(moment), **found})
+        self.network.train()
+
+    def end(self, loss: Tensor, sums: Float[Tensor, "2 bands"]) -> None:
         """Take the step, with the gradients that are there.
 
         Args:
             loss: mean over the step's pictures, still on the device.
+            sums: of the step's losses by band, and how many there were, as `band_sums` gives them.
         """
-        limit = math.inf if self.settings.clip_norm is None else self.settings.clip_norm
-        norm = torch.nn.utils.clip_grad_norm_(self.parameters, limit, foreach=True)
-        self.optimizer.step()
+        sums = self._processes.sum(sums)
+        loss = self._processes.sum_gradients(self.parameters, loss)
+        norm = self._optimization.step()
         self.taken += 1
-        self._unread.append((loss, norm))
+        self._unread.append((loss, norm, sums))
 
     def read_losses(self) -> None:
         """Fetch the losses of the last steps from the device.
 
         Raises:
-            TrainingDiverged: one is no number, or its gradient is not.
+            TrainingDiverged: one is no number, or its gradient is not; or they have left their level.
         """
         if not self._unread:
             return
-        for loss, norm in torch.stack([torch.stack(pair) for pair in self._unread]).tolist():
+        losses, norms, bands = (torch.stack(each).cpu() for each in zip(*self._unread, strict=True))
+        for loss, norm, sums in zip(losses.tolist(), norms.tolist(), bands, strict=True):
+            self.record.bands.append(sums)
             self.losses.append(loss if math.isfinite(norm) or not math.isfinite(loss) else math.nan)
-            if not math.isfinite(self.losses[-1]):
+            if not math.isfinite(self.losses[-1]) or has_left(self.losses):
                 raise TrainingDiverged(self.losses, self.settings)
         self._unread.clear()
 
     def save(self) -> None:
-        """Write the state after the last step, where the job has a file for it and it is not there yet."""
+        """Write the state after the last step, where the job has a file for it and it is not there yet.
+
+        Under way none is written after a step whose loss is far too high, so that a diverging run leaves a good one.
+        """
+        if is_high(self.losses) and not self.finished:
+            return
         if self._state and self._saved_at < len(self.losses) == self.taken:
-            self._state.write(self.losses, self._named, self.optimizer)
+            if self._processes.rank == 0:
+                self._state.write(self.record, *self._optimization.state())
             self._saved_at = self.taken
 
     def settle(self) -> None:
         """Tell that the runs trained together have all saved their last state."""
-        if self._state:
+        if self._state and self._processes.rank == 0:
             self._state.settle()
 
+    def used(self) -> AbstractContextManager[None]:
+        """Within it the network holds the weights that it is saved and drawn with, the average where one is kept."""
+        return self._optimization.used()
+
     def close(self) -> None:
-        """Leave the network as it is used: in evaluation mode, without gradients."""
+        """Leave the network as it is used: averaged where that was asked for, evaluating, without gradients."""
         self.network.eval()
-        self.optimizer.zero_grad(set_to_none=True)
+        self._optimization.close()
 
     def result(self, seconds: float, preparation_seconds: float) -> TrainingResult:
         """What was done, in these times."""
         return TrainingResult(
             losses=self.losses,
+            bands=self.record.band_losses(),
+            seen=self.record.seen,
             steps=len(self.losses),
+            epochs=self.settings.epochs_after(len(self.losses), self._shown),
             seconds=seconds,
             preparation_seconds=preparation_seconds,
             resumed_at=self.resumed_at,
             finished=self.finished,
-            pictures=len(self.job.examples),
+            pictures=len(self._pictures.kept),
+            set_aside=self._pictures.set_aside,
+            upscaled=self._pictures.upscaled,
             buckets=self._pictures.counts,
             parameters=sum(parameter.numel() for parameter in self.parameters),
             text_encoder_trained=self.text_encoder_trained,
@@ -244,16 +312,24 @@ def _check(base: Base, job: Job) -> None:
         raise InputError("Argument `examples` must hold at least one picture, but is empty.")
     if not any(parameter.requires_grad for _, parameter in job.network.named_parameters()):
         raise InputError("Argument `network` must have trainable parameters, but has none.")
-    if base.dtype is torch.float16:
-        raise InputError("Training needs a base opened in float32 or bfloat16, but `dtype` is float16.")
 
 
-def _identity(base: Base, parameters: dict[str, nn.Parameter], job: Job) -> dict[str, str]:
+def _factors(job: Job) -> dict[int, float]:
+    """Factors on the rates of single parameters, by `id`."""
+    if job.settings.loraplus_ratio is None:
+        return {}
+    groups = job.network.parameter_groups(1.0, ratio=job.settings.loraplus_ratio)
+    return {id(parameter): group["lr"] for group in groups for parameter in group["params"]}
+
+
+def _identity(base: Base, parameters: dict[str, nn.Parameter], job: Job, examples: Sequence[Example]) -> dict[str, str]:
     """What the run depends on, for its state to be recognised by."""
     pictures = hashlib.sha256()
-    for example in job.examples:
-        pictures.update(hashlib.sha256(example.image.read_bytes()).digest() if example.image.is_file() else b"")
-        pictures.update(example.caption.encode() + b"\0")
+    for example in examples:
+        mask = mask_file(example.image) if job.settings.mask == "file" else None
+        for file in (example.image, mask):
+            pictures.update(file_digest(file).encode() if file is not None else b"-")
+        pictures.update(f"{example.caption}\0{example.repeats}\0{example.prior}\0".encode())
     shapes = json.dumps({name: list(parameter.shape) for name, parameter in parameters.items()})
     return {
         "base": base.digest,
@@ -261,4 +337,5 @@ def _identity(base: Base, parameters: dict[str, nn.Parameter], job: Job) -> dict
         "examples": pictures.hexdigest(),
         "settings": json.dumps(asdict(job.settings), sort_keys=True),
         "seed": str(job.seed),
+        "looks": json.dumps([look.identity for look in job.looks]),
     }

@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-import torch
+from typing import TYPE_CHECKING, Any
 
 from lycoris.errors import InputError
+from lycoris.training.record import Record
 
 if TYPE_CHECKING:
     from torch import Tensor
-    from torch.nn import Parameter
-    from torch.optim import Optimizer
 
 
 def _before(path: Path) -> Path:
@@ -25,7 +22,7 @@ def _before(path: Path) -> Path:
 
 @dataclass(frozen=True)
 class RunState:
-    """A file that holds losses, weights and optimiser moments; all else follows from seed and step.
+    """A file that holds curves, weights and the optimiser's state; all else follows from seed and step.
 
     The state before the last is kept beside it until `settle`, so that runs trained together can all go back to one
     step, whenever they were killed.
@@ -46,22 +43,27 @@ class RunState:
         """
         return set(self._files())
 
-    def write(self, losses: Sequence[float], parameters: Mapping[str, Parameter], optimizer: Optimizer) -> None:
-        """Keep the state after as many steps as there are losses."""
+    def write(self, record: Record, tensors: Mapping[str, Tensor], plain: Mapping[str, Any]) -> None:
+        """Keep the state after as many steps as there are losses.
+
+        Args:
+            record: of all steps done.
+            tensors, plain: as `Optimization.state` gives them.
+        """
         from safetensors.torch import save_file
 
-        tensors = {"losses": torch.tensor(losses, dtype=torch.float64)}
-        for name, parameter in parameters.items():
-            tensors[f"weight/{name}"] = parameter.detach()
-            for kind, moment in optimizer.state[parameter].items():
-                tensors[f"{kind}/{name}"] = moment
+        kept = {**record.tensors(), **tensors}
         self.path.parent.mkdir(parents=True, exist_ok=True)
         unfinished = self.path.with_name(f"{self.path.name}.{os.getpid()}.part")
         try:
             save_file(
-                {name: tensor.cpu().contiguous() for name, tensor in tensors.items()},
+                {name: tensor.cpu().contiguous() for name, tensor in kept.items()},
                 unfinished,
-                metadata={"run": json.dumps(dict(self.run), sort_keys=True)},
+                metadata={
+                    "run": json.dumps(dict(self.run), sort_keys=True),
+                    "plain": json.dumps(plain),
+                    "seen": record.text(),
+                },
             )
             if self.path.is_file():
                 os.replace(self.path, _before(self.path))
@@ -73,33 +75,21 @@ class RunState:
         """Drop the state before the last: the runs trained together have all written theirs."""
         _before(self.path).unlink(missing_ok=True)
 
-    @torch.no_grad()
-    def read(self, step: int, parameters: Mapping[str, Parameter], optimizer: Optimizer) -> list[float]:
-        """Restore weights and moments as they were after a step, in place.
-
-        Args:
-            step: one of `steps()`.
-            parameters, optimizer: of the run.
-
-        Returns:
-            The losses of the steps done.
-        """
-        tensors = self._open(self._files()[step])[0]
-        for name, parameter in parameters.items():
-            parameter.copy_(tensors[f"weight/{name}"])
-            optimizer.state[parameter] = {
-                key.split("/", 1)[0]: _like(value, parameter)
-                for key, value in tensors.items()
-                if key.split("/", 1)[-1] == name and not key.startswith("weight/")
-            }
-        return tensors["losses"].tolist()
+    def read(self, step: int) -> tuple[Record, dict[str, Tensor], dict[str, Any]]:
+        """The state after a step, one of `steps()`, as it was given to `write`."""
+        tensors, metadata = self._open(self._files()[step])
+        record = Record.of(tensors, metadata["seen"])
+        for name in record.tensors():
+            del tensors[name]
+        return record, tensors, json.loads(metadata["plain"])
 
     def _files(self) -> dict[int, Path]:
         """Steps done to the file of the state after them."""
         found = {}
         for path in (_before(self.path), self.path):
             if path.is_file():
-                steps, run = self._open(path, only="losses")
+                steps, metadata = self._open(path, only="losses")
+                run = json.loads(metadata["run"])
                 differing = [name for name in self.run if run.get(name) != self.run[name]]
                 if differing:
                     raise InputError(
@@ -114,14 +104,8 @@ class RunState:
 
         try:
             with safe_open(path, framework="pt") as file:
-                run = json.loads((file.metadata() or {}).get("run", "{}"))
+                metadata = {"run": "{}", "plain": "{}", "seen": "[]", **(file.metadata() or {})}
                 names = file.keys() if only is None else [only]
-                return {name: file.get_tensor(name) for name in names}, run
+                return {name: file.get_tensor(name) for name in names}, metadata
         except (SafetensorError, OSError, ValueError) as error:
             raise InputError(f"State `{path}` could not be read: {error}. Remove it to begin anew.") from error
-
-
-def _like(value: Tensor, parameter: Parameter) -> Tensor:
-    if value.shape != parameter.shape:
-        return value.to(parameter.device)
-    return torch.empty_like(parameter).copy_(value)

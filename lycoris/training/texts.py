@@ -2,15 +2,29 @@
 
 from __future__ import annotations
 
+import warnings
+from collections import OrderedDict
 from collections.abc import Sequence
+from dataclasses import fields
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 
+from lycoris.bases.conditions import Conditions
+from lycoris.bases.tokens import TruncatedPrompt
+from lycoris.store import code_version
+from lycoris.training.kept import Kept, content_key
+
 if TYPE_CHECKING:
+    from torch import Tensor
     from torch.nn import Parameter
 
-    from lycoris.bases import Base, Conditions
+    from lycoris.bases import Base
+
+RECENT = 512
+"""So many varied captions' conditions are held: about 120 MB for Stable Diffusion 1.x."""
+CODE = ("bases",)
 
 
 def text_parameters(base: Base, parameters: Sequence[Parameter]) -> set[int]:
@@ -27,29 +41,100 @@ def text_parameters(base: Base, parameters: Sequence[Parameter]) -> set[int]:
 
 
 class Texts:
-    """Conditions of the training captions and of the empty one.
+    """Conditions of captions, and of the empty one.
 
     Args:
         base: encodes them.
         captions: one a picture.
-        adapted: whether the text encoder is being trained.
+        adapted: whether the text encoder is being trained; then every step encodes its captions.
+        varied: whether each step varies the captions; then they are encoded as they come up.
+        cache: a folder for the captions' conditions, shared by all runs; without one they are held in memory.
+
+    Attributes:
+        captions: as given.
     """
 
-    def __init__(self, base: Base, captions: Sequence[str], *, adapted: bool) -> None:
-        self._base = base
-        self._distinct = list(dict.fromkeys(["", *captions]))
-        places = {caption: place for place, caption in enumerate(self._distinct)}
-        self._places = [places[caption] for caption in captions]
-        self._known: Conditions | None = None
+    def __init__(
+        self,
+        base: Base,
+        captions: Sequence[str],
+        *,
+        adapted: bool,
+        varied: bool = False,
+        cache: Path | None = None,
+    ) -> None:
+        self.captions = list(captions)
+        self._base, self._adapted, self._varied = base, adapted, varied
+        self._kept = Kept(cache)
+        self._known: set[str] = set()
+        self._told = False
+        self._recent: OrderedDict[str, Conditions] = OrderedDict()
         if not adapted:
-            with torch.no_grad():
-                self._known = base.encode_text(self._distinct)
+            for text in dict.fromkeys([""] if varied else ["", *captions]):
+                self._keep(text)
 
-    def __call__(self, rows: Sequence[int], dropped: Sequence[bool]) -> Conditions:
-        """Conditions of some pictures' captions, the empty one where the caption is dropped."""
-        places = [0 if empty else self._places[row] for row, empty in zip(rows, dropped, strict=True)]
-        if self._known is not None:
-            return self._known[places]
-        used = list(dict.fromkeys(places))
-        conditions = self._base.encode_text([self._distinct[place] for place in used])
-        return conditions[[used.index(place) for place in places]]
+    def __call__(self, texts: Sequence[str]) -> Conditions:
+        """Conditions of some texts."""
+        if not self._adapted:
+            return _on(self._base.device, Conditions.cat([self._known_or_recent(text) for text in texts]))
+        used = list(dict.fromkeys(texts))
+        return self._encoded(used)[[used.index(text) for text in texts]]
+
+    def _keep(self, text: str) -> None:
+        """Encode a text once for all runs, by itself, so that nothing hangs on which others were encoded with it.
+
+        A warning that it was cut short is kept with it, and told to each.
+        """
+        self._known.add(text)
+        note = self._kept.note(self._key(text))
+        if note:
+            warnings.warn(note, TruncatedPrompt, stacklevel=2)
+        if note is not None:
+            return
+        with torch.no_grad():
+            conditions, cut = self._encode([text])
+        for message in cut:
+            warnings.warn(message, stacklevel=2)
+        self._kept.write(self._key(text), _parts(conditions), note=" ".join(map(str, cut)))
+
+    def _known_or_recent(self, text: str) -> Conditions:
+        if text in self._known:
+            return Conditions(**self._kept.read(self._key(text)))
+        if text not in self._recent:
+            with torch.no_grad():
+                self._recent[text] = _on("cpu", self._encoded([text]))
+            if len(self._recent) > RECENT:
+                self._recent.popitem(last=False)
+        self._recent.move_to_end(text)
+        return self._recent[text]
+
+    def _encoded(self, texts: Sequence[str]) -> Conditions:
+        """Conditions of texts as they come up; of all the orders of captions that are cut short one is told."""
+        conditions, cut = self._encode(texts)
+        for message in cut[: 0 if self._told else 1] if self._varied else cut:
+            warnings.warn(message, stacklevel=2)
+        self._told = self._told or bool(cut)
+        return conditions
+
+    def _encode(self, texts: Sequence[str]) -> tuple[Conditions, list[TruncatedPrompt]]:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            conditions = self._base.encode_text(texts)
+        cut = []
+        for warning in caught:
+            if isinstance(warning.message, TruncatedPrompt):
+                cut.append(warning.message)
+            else:
+                warnings.warn(warning.message, stacklevel=2)
+        return conditions, cut
+
+    def _key(self, text: str) -> str:
+        return content_key("text", self._base.digest, self._base.dtype, code_version(*CODE), text)
+
+
+def _parts(conditions: Conditions) -> dict[str, Tensor]:
+    return {part.name: value for part in fields(conditions) if (value := getattr(conditions, part.name)) is not None}
+
+
+def _on(device: torch.device | str, conditions: Conditions) -> Conditions:
+    return Conditions(**{name: part.to(device) for name, part in _parts(conditions).items()})

@@ -1,24 +1,14 @@
 import pytest
 import torch
-from diffusers import UNet2DConditionModel
 from transformers import CLIPTextConfig, CLIPTextModel
+
+from benchmarks.peers.trees import small_unet
 
 
 @pytest.fixture(scope="session")
 def _small():
     torch.manual_seed(0)
-    unet = UNet2DConditionModel(
-        sample_size=8,
-        in_channels=4,
-        out_channels=4,
-        block_out_channels=(16, 24),
-        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
-        up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
-        layers_per_block=1,
-        attention_head_dim=4,
-        norm_num_groups=4,
-        cross_attention_dim=32,
-    )
+    unet = small_unet()
     config = CLIPTextConfig(
         vocab_size=50,
         hidden_size=32,
@@ -28,7 +18,7 @@ def _small():
         max_position_embeddings=12,
         projection_dim=32,
     )
-    return {"unet": unet.eval(), "text_encoder": CLIPTextModel(config).eval()}
+    return {"unet": unet, "text_encoder": CLIPTextModel(config).eval()}
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ ADDITIVE = {
     "lora": {"rank": 3, "alpha": 2.0},
     "lora-tucker": {"rank": 2, "alpha": 3.0, "tucker": True},
     "loha": {"rank": 2, "alpha": 3.0},
+    "loha-tucker": {"rank": 2, "alpha": 3.0, "tucker": True},
     "lokr": {"factor": 4},
     "lokr-low rank": {"factor": 2, "rank": 2, "alpha": 3.0},
     "lokr-both": {"factor": -1, "rank": 1, "decompose_both": True},
@@ -46,7 +47,7 @@ def _tuned(name, algorithm, options):
     return model, merged, x
 
 
-@pytest.mark.parametrize("case", [case for case in ADDITIVE if case != "loha"])
+@pytest.mark.parametrize("case", [case for case in ADDITIVE if "loha" not in case])
 @pytest.mark.parametrize("name", SHAPES)
 def test_what_an_algorithm_made_it_extracts_again(case, name):
     algorithm, options = case.split("-")[0] if case != "t-lora" else case, ADDITIVE[case]
@@ -109,6 +110,23 @@ def test_loha_of_a_loha_is_much_nearer_than_a_lora_of_its_rank(rank):
     network.detach()
     lora = lycoris.extract(model, tuned, "lora", rank=rank)[1].error
     assert report.error < 0.6 * lora or (rank == 1 and report.error < 1e-6)
+
+
+@pytest.mark.parametrize("layer", [nn.Conv2d(9, 14, 3), nn.Conv1d(14, 9, 5)], ids=str)
+@pytest.mark.parametrize("rank", [1, 2, 3])
+def test_tucker_loha_of_a_tucker_loha_is_nearer_than_a_tucker_lora_of_its_rank(layer, rank):
+    model = nn.Sequential(copy.deepcopy(layer)).double()
+    tuned = copy.deepcopy(model)
+    network = lycoris.attach(tuned, "loha", rank=rank, tucker=True)
+    randomise(network)
+    network.merge()
+    merged = copy.deepcopy(model)
+    merged[0].weight.data.copy_(tuned[0].weight)
+    network, report = lycoris.extract(model, merged, "loha", rank=rank, tucker=True)
+    network.detach()
+    assert set(network.adapters["lycoris_0"].tensors()) >= {"hada_t1", "hada_t2"}
+    lora = lycoris.extract(model, merged, "lora", rank=rank, tucker=True)[1].error
+    assert report.error < 0.8 * lora or (rank == 1 and report.error < 1e-6)
 
 
 def test_a_whole_model_with_what_is_left_out_and_saved(parts, draw, tmp_path):

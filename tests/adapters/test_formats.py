@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import datetime
+import hashlib
 import json
 import struct
 
@@ -33,6 +35,35 @@ def test_a_file_gives_back_the_same_drawing_and_the_same_bytes(algorithm, parts,
     assert set(load_file(tmp_path / "a.safetensors")) == {
         f"{key}.{name}" for key, adapter in network.adapters.items() for name in adapter.tensors()
     }
+
+
+@pytest.mark.parametrize("layer", [nn.Conv2d(8, 12, 3), nn.Conv1d(8, 12, 3), nn.Linear(8, 12)], ids=str)
+def test_ones_at_the_end_of_a_shape_may_be_missing_as_in_dylora_files_of_lycoris(layer, tmp_path):
+    model = nn.Sequential(layer)
+    up, down = torch.randn(12, 2), torch.randn(2, *layer.weight.shape[1:])
+    tensors = {"lycoris_0.lora_up.weight": up, "lycoris_0.lora_down.weight": down}
+    save_file({**tensors, "lycoris_0.alpha": torch.tensor([3.0])}, tmp_path / "a.safetensors")
+    adapter = lycoris.load(tmp_path / "a.safetensors", model).adapters["lycoris_0"]
+    expected = 1.5 * torch.tensordot(up, down, 1)
+    torch.testing.assert_close(adapter.structure(layer.weight).dense(), expected)
+
+
+def test_a_header_has_the_hash_of_what_follows_it_and_a_date_where_one_is_given(parts, tmp_path):
+    network = lycoris.attach(parts, "lora", preset="full", rank=2)
+    moment = datetime.datetime(2026, 11, 25, 9, 30, tzinfo=datetime.UTC)
+    dates = {"a": None, "b": datetime.date(2026, 11, 25), "c": moment}
+    found = {}
+    for name, date in dates.items():
+        network.save(tmp_path / name, date=date)
+        data = (tmp_path / name).read_bytes()
+        (length,) = struct.unpack("<Q", data[:8])
+        found[name] = lycoris.read_metadata(tmp_path / name)
+        assert found[name]["modelspec.hash_sha256"] == f"0x{hashlib.sha256(data[8 + length :]).hexdigest()}"
+    assert [found[name].get("modelspec.date") for name in "abc"] == [None, "2026-11-25", "2026-11-25T09:30:00+00:00"]
+    lycoris.convert(tmp_path / "b", tmp_path / "d", format="diffusers")
+    assert lycoris.read_metadata(tmp_path / "d")["modelspec.date"] == "2026-11-25"
+    with pytest.raises(InputError, match="`date` must be a date or a datetime, but got '2026'"):
+        network.save(tmp_path / "e", date="2026")
 
 
 def test_half_precision_files_keep_alpha(parts, tmp_path):

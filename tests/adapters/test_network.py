@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 import lycoris
+from benchmarks.peers.trees import tree
 from lycoris.adapters import ALGORITHMS
 from lycoris.errors import InputError
 from lycoris.structure import Operation
@@ -33,7 +34,7 @@ def test_importing_the_library_imports_nothing_heavy():
      ("unet-attn-mlp", 192, 0), ("text-encoder", 0, 72), ("convolutions", 86, 0)],
 )  # fmt: skip
 def test_presets_choose_the_layers_of_sd15_that_lycoris_does(preset, unet, text):
-    parts = _sd15()
+    parts = tree("sd15")
     network = lycoris.attach(parts, "lora", preset=preset)
     keys = list(network.adapters)
     assert sum(key.startswith("lora_unet_") for key in keys) == unet
@@ -41,14 +42,14 @@ def test_presets_choose_the_layers_of_sd15_that_lycoris_does(preset, unet, text)
 
 
 def test_sdxl_full_preset_has_788_and_264_layers():
-    network = lycoris.attach(_sdxl(), "lora", preset="full")
+    network = lycoris.attach(tree("sdxl"), "lora", preset="full")
     keys = list(network.adapters)
     assert sum(key.startswith("lora_unet_") for key in keys) == 788
     assert sum(key.startswith(("lora_te1_", "lora_te2_")) for key in keys) == 264
 
 
 def test_keys_are_the_standard_ones():
-    network = lycoris.attach(_sd15(), "lora", preset="full")
+    network = lycoris.attach(tree("sd15"), "lora", preset="full")
     for key in (
         "lora_te_text_model_encoder_layers_0_self_attn_q_proj",
         "lora_te_text_model_encoder_layers_11_mlp_fc2",
@@ -377,37 +378,3 @@ def test_t_lora_uses_fewer_ranks_at_noisier_steps_and_files_are_plain_lora(parts
 
 def _bits(parts):
     return {f"{part}.{k}": v.numpy().tobytes() for part, m in parts.items() for k, v in m.state_dict().items()}
-
-
-def _sd15():
-    from diffusers import UNet2DConditionModel
-    from transformers import CLIPTextConfig, CLIPTextModel
-
-    with torch.device("meta"):
-        unet = UNet2DConditionModel(sample_size=64, cross_attention_dim=768, attention_head_dim=8)
-        text = CLIPTextModel(CLIPTextConfig(hidden_size=768, intermediate_size=3072, num_hidden_layers=12))
-    return {"unet": unet, "text_encoder": text}
-
-
-def _sdxl():
-    from diffusers import UNet2DConditionModel
-    from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
-
-    with torch.device("meta"):
-        unet = UNet2DConditionModel(
-            block_out_channels=(320, 640, 1280),
-            down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
-            up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
-            transformer_layers_per_block=(1, 2, 10),
-            cross_attention_dim=2048,
-            attention_head_dim=(5, 10, 20),
-            addition_embed_type="text_time",
-            addition_time_embed_dim=256,
-            projection_class_embeddings_input_dim=2816,
-            use_linear_projection=True,
-        )
-        one = CLIPTextModel(CLIPTextConfig(hidden_size=768, num_hidden_layers=12, num_attention_heads=12))
-        two = CLIPTextModelWithProjection(
-            CLIPTextConfig(hidden_size=1280, num_hidden_layers=32, num_attention_heads=20)
-        )
-    return {"unet": unet, "text_encoder": one, "text_encoder_2": two}

@@ -93,7 +93,7 @@ def test_latents_are_the_scaled_posterior_mean(base):
 def test_decoding_goes_in_groups_and_stays_in_range(base, monkeypatch):
     latents = torch.randn(5, 4, 8, 12)
     whole = base.decode_latents(latents)
-    monkeypatch.setattr("lycoris.bases.stable_diffusion.PIXELS_AT_ONCE", 1)
+    monkeypatch.setattr("lycoris.bases.latents.PIXELS_AT_ONCE", 1)
     torch.testing.assert_close(base.decode_latents(latents), whole)
     assert whole.shape == (5, 3, 32, 48)
     assert 0 <= whole.min() <= whole.max() <= 1

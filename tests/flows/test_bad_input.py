@@ -1,5 +1,7 @@
 """Claims about what a user hears who gave something wrong: which thing, which rule, and at once."""
 
+import json
+import re
 import shutil
 import subprocess
 import sys
@@ -87,10 +89,8 @@ def test_an_output_folder_that_cannot_be_written_is_named(capsys, data, tmp_path
     assert str(tmp_path / "file") in said
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("fault", ["truncated", "text", "tiny"])
-def test_a_bad_picture_is_named_by_the_run(data, tmp_path, fault):
-    victim = data / "toys" / "bear" / ("7.jpg" if fault == "truncated" else "7.png")
+def spoil(folder, fault):
+    victim = folder / ("7.jpg" if fault == "truncated" else "7.png")
     if fault == "truncated":
         Image.effect_noise((300, 200), 80).convert("RGB").save(victim)
         victim.write_bytes(victim.read_bytes()[:2000])
@@ -98,8 +98,49 @@ def test_a_bad_picture_is_named_by_the_run(data, tmp_path, fault):
         victim.write_text("not a picture")
     else:
         Image.new("RGB", (1, 1)).save(victim)
-    command = [sys.executable, "-m", "flows.cli", "run", *map(str, settings(data, tmp_path))]
+    return victim
+
+
+SMALL = {
+    "algorithms": "lora", "captions": "all", "steps": 2, "encoders": "clip", "sampling.steps": 2,
+    "images": "{train: 0, trigger: 3, alter: 0, style: 0}",
+}  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("fault", ["truncated", "text", "tiny"])
+def test_a_bad_picture_is_named_and_set_aside_by_every_step(data, tmp_path, fault):
+    victim = spoil(data / "toys" / "bear", fault)
+    command = [sys.executable, "-m", "flows.cli", "run", "--json", *map(str, settings(data, tmp_path, **SMALL))]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
-    assert done.returncode == 2, done.stderr
+    assert done.returncode == 0, done.stderr
     assert str(victim) in done.stderr
     assert "Traceback" not in done.stderr
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert list(found["adapters"][0]["set_aside"]) == [str(victim)]
+    page = json.loads(re.search(r'id="data">(.*?)</script>', Path(found["report"]).read_text(), re.S)[1])
+    assert [page["adapters"][0]["pictures"], list(page["adapters"][0]["set_aside"])] == [3, [str(victim)]]
+    assert len(page["concepts"][0]["references"]) == 3
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("change", [{"training.on_bad_picture": "stop"}, {}])
+def test_a_bad_picture_stops_the_run_when_told_to_or_when_nothing_is_left(data, tmp_path, change):
+    victim = spoil(data / "toys" / "bear", "text")
+    if not change:
+        for number in range(3):
+            spoil(data / "toys" / "bear", "text").rename(data / "toys" / "bear" / f"{number}.png")
+        spoil(data / "toys" / "bear", "text")
+    command = [sys.executable, "-m", "flows.cli", "run", *map(str, settings(data, tmp_path, **SMALL, **change))]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 2, done.stderr
+    assert str(victim.parent) in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("option", "hint"),
+    [("training.flop=true", "`flip`"), ("training.tag_dropout=2", "[0, 1]"), ("training.steps=0", "at least 1")],
+)
+def test_a_wrong_training_setting_is_told_before_anything_is_started(capsys, data, tmp_path, option, hint):
+    assert hint in told(capsys, *settings(data, tmp_path), "--set", option)

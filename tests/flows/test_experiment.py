@@ -48,6 +48,10 @@ def test_changes_win_over_the_file(tmp_path):
         (("steps=many",), "steps"),
         (("captions=[]",), "empty"),
         (("captions=all,all",), "twice"),
+        (("validation.hold=2",), "Did you mean `hold_out`"),
+        (("samples.evry=2",), "Did you mean `every`"),
+        (("validation=0",), "validation.hold_out"),
+        (("checkpoints=[0]",), "checkpoints"),
         (("steps",), "key=value"),
     ],
 )
@@ -85,7 +89,7 @@ def test_settings_fill_in_the_recipe_of_the_base():
 def test_pictures_are_drawn_as_the_base_likes_it_unless_said():
     pocket, other = parse({}).drawing(), parse({"base": "elsewhere"}).drawing()
     assert (pocket["scheduler"], pocket["steps"]) == ("dpm++-2m", 14)
-    assert (other["scheduler"], other["steps"]) == ("ddim", 25)
+    assert (other["scheduler"], other["steps"]) == (None, 25)  # the family's own
     said = parse({"sampling": {"scheduler": "euler", "steps": 3}}).drawing()
     assert (said["scheduler"], said["steps"], said["guidance"]) == ("euler", 3, 7.0)
 
@@ -94,3 +98,32 @@ def test_a_rank_alone_keeps_the_recipes_scale():
     experiment = parse({"base": "some/folder", "algorithms": [{"algorithm": "lora", "rank": 32}]})
     settings = experiment.settings(experiment.algorithms[0])
     assert settings["alpha"] / settings["rank"] == pytest.approx(0.5)
+
+
+def test_watching_is_asked_for_in_a_word_or_in_full():
+    experiment = parse({"validation": 2, "samples": 5, "checkpoints": 30})
+    assert (experiment.validation.hold_out, experiment.samples.every, experiment.checkpoints) == (2, 5, (30,))
+    assert parse({"validation": {"hold_out": 0.1, "times": 8}}).validation.times == 8
+
+
+def test_checkpoints_are_counted_as_the_training_is_and_lie_within_it():
+    assert parse({"checkpoints": [60, 120]}).checkpoints == (60, 120)
+    with pytest.raises(InputError, match="trained for 120 steps"):
+        parse({"checkpoints": [121]})
+    with pytest.raises(InputError, match="trained for 50 epochs"):
+        parse({"base": "some/folder", "checkpoints": [10, 60]})
+
+
+def test_samples_are_taken_from_each_prompt_type_in_turn_and_never_twice():
+    from flows.watching import Samples, Validation, watch
+
+    prompts = {
+        "train": [{"text": "a ohw bear", "seed": 1}, {"text": "a ohw bear, hat", "seed": 2}],
+        "trigger": [{"text": "a ohw bear", "seed": 1}],
+    }
+    drawing = {"scheduler": "ddim", "steps": 2, "guidance": 7.0, "seed": 1, "batch_size": 4}
+    asked = watch(Validation(hold_out=1), Samples(count=2), {"epochs": 50}, prompts, drawing)
+    assert asked["samples"]["prompts"] == ["a ohw bear", "a ohw bear, hat"]
+    assert (asked["samples"]["every"], asked["validation"]["every"]) == (5, 5)
+    own = watch(None, Samples(prompts=("x", "y")), {"steps": 3}, prompts, drawing)
+    assert own == {"samples": {**own["samples"], "every": 1, "prompts": ["x", "y"], "seeds": [1, 2]}}

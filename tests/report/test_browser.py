@@ -183,3 +183,34 @@ def test_a_narrow_page_does_not_scroll_sideways(opened):
     finally:
         opened.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
         opened.set_window_size(size["width"], size["height"])
+
+
+def test_what_was_watched_is_shown(browser, study, tmp_path):
+    image = study["concepts"][0]["references"][0]
+    watched = {
+        "bands": {f"quarter_{n}": [0.1 * n] * 20 for n in (1, 2, 3, 4)},
+        "validation": [(0, 0.5), (10, 0.2), (20, 0.3)],
+        "unit": "epoch",
+        "samples": [{"count": count, "images": [image, image]} for count in (0, 10, 20)],
+    }
+    ends = [one | watched if not one.get("error") else one for one in study["adapters"]]
+    early = [{**one, "checkpoint": "epoch 10", "losses": []} for one in study["adapters"] if not one.get("error")]
+    browser.get(render({**study, "adapters": [*early, *ends]}, tmp_path).as_uri())
+    assert browser.get_log("browser") == []
+    assert texts(browser, "#watched tbody tr:first-child td")[1:] == [
+        ".100", ".200", ".300", ".400", ".500", ".200, step 10", ".300",
+    ]  # fmt: skip
+    assert texts(browser, "#samples figure:first-of-type th") == ["epoch 0", "epoch 10", "epoch 20"]
+    assert len(find(browser, "#samples figure:first-of-type img")) == 6
+    assert "epoch 10" in "".join(texts(browser, "#grid .model"))
+    assert not any("epoch 10" in text for text in texts(browser, "#loss-plots .fine"))
+
+
+def test_the_table_of_adapters_counts_the_pictures_that_were_set_aside(opened):
+    heads = texts(opened, "#adapter-table th")
+    place = heads.index("Set aside") + 1
+    assert heads.index("Pictures") == place - 2
+    cells = texts(opened, f"#adapter-table td:nth-child({place})")
+    assert set(cells) == {"0", "1"}
+    titles = {one.get_attribute("title") for one in find(opened, f"#adapter-table td:nth-child({place}) span")}
+    assert titles == {"Picture `7.jpg` is truncated"}

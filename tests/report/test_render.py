@@ -11,7 +11,7 @@ from PIL import Image
 from lycoris.errors import InputError
 from lycoris.report import render
 from lycoris.report.embedding import LARGE, Album
-from lycoris.report.losses import curve
+from lycoris.report.losses import curve, levels
 from lycoris.report.payload import SHOWN, in_script, payload, struck
 
 
@@ -143,3 +143,24 @@ def test_the_rule_and_the_reason_of_a_champion_are_told(study, tmp_path):
     text = render({**study, "adapters": adapters}, tmp_path).read_text(encoding="utf-8")
     assert "The most similar one." in text
     assert text.count("ahead by .05</span>") == 2
+
+
+def test_the_loss_by_noise_is_that_of_the_last_tenth_of_the_run():
+    late = [9.0] * 36 + [1.0, None, 3.0, float("nan")]
+    assert levels({"quarter_1": late, "quarter_2": [None] * 40}) == [2.0, None]
+    assert levels({"quarter_1": [5.0]}) == [5.0]
+
+
+def test_a_checkpoint_is_told_from_the_end(study, tmp_path):
+    first = next(one for one in study["adapters"] if one.get("champion"))
+    both = [first, {**first, "checkpoint": "epoch 10", "losses": []}]
+    text = render({**study, "adapters": both}, tmp_path).read_text(encoding="utf-8")
+    assert "LoKr with none, seed 0, epoch 10" in text
+    assert page(tmp_path / "report.html")["checkpoints"] is True
+
+
+def test_pictures_that_were_set_aside_are_told(study, tmp_path):
+    reason = "Picture `7.jpg` cannot be read to its end"
+    adapters = [{**one, "pictures": 11, "set_aside": {"7.jpg": reason}} for one in study["adapters"]]
+    data = page(render({**study, "adapters": adapters}, tmp_path))
+    assert {(one["pictures"], *one["set_aside"].items()) for one in data["adapters"]} == {(11, ("7.jpg", reason))}

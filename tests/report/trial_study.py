@@ -66,6 +66,8 @@ def trial_study(folder: Path) -> dict[str, Any]:
                         **adapter,
                         "bytes": 123456,
                         "parameters": 4096,
+                        "pictures": 4,
+                        "set_aside": {"7.jpg": "Picture `7.jpg` is truncated"} if concept == "biscuit" else {},
                         "run_id": "0123456789abcdef",
                         "cached": cached,
                         "champion": (algorithm, strategy) == ("lokr", "none"),

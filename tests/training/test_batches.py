@@ -1,12 +1,16 @@
 """What a step sees: shuffled epochs, grouped by size, captions dropped at their rate."""
 
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 import torch
+from PIL import Image
 
-from lycoris.training import TrainingSettings
+from lycoris.errors import InputError
+from lycoris.training import Example, TrainingSettings
 from lycoris.training.batches import Batches
+from lycoris.training.losses import Loss, losses_of
 from lycoris.training.pictures import Pictures
 from lycoris.training.randomness import Order
 from lycoris.training.texts import Texts
@@ -14,9 +18,9 @@ from lycoris.training.texts import Texts
 
 def batches_of(base, examples, **settings):
     settings = TrainingSettings(steps=1, **settings)
-    pictures = Pictures(base, [example.image for example in examples], flip=settings.flip)
-    texts = Texts(base, [example.caption for example in examples], adapted=False)
-    return Batches(pictures, texts, base.noise, settings, seed=3)
+    pictures = Pictures(base, [example.image for example in examples], flip=settings.flip, mask=settings.mask)
+    texts = Texts(base, [example.caption for example in examples], adapted=False, varied=settings.varies_captions)
+    return Batches(pictures, texts, base.noise, settings, seed=3, examples=examples)
 
 
 @pytest.mark.parametrize(("pictures", "batch_size"), [(5, 2), (3, 8), (8, 8), (7, 3)])
@@ -80,14 +84,135 @@ def test_times_cover_the_whole_schedule(base, squares):
     assert times.float().mean() == pytest.approx(499.5, abs=30)
 
 
-def test_cached_latents_are_the_computed_ones(base, examples, tmp_path):
-    paths = [example.image for example in examples]
-    fresh, first = Pictures(base, paths, flip=True), Pictures(base, paths, flip=True, cache=tmp_path)
-    written = {file: file.stat().st_mtime_ns for file in tmp_path.iterdir()}
-    second = Pictures(base, paths, flip=True, cache=tmp_path)
-    assert len(written) == 2 * len(paths)
-    assert {file: file.stat().st_mtime_ns for file in tmp_path.iterdir()} == written
-    for row in range(len(paths)):
-        for mirror in (False, True):
-            assert torch.equal(first.stack([row], [mirror]), fresh.stack([row], [mirror]))
-            assert torch.equal(second.stack([row], [mirror]), fresh.stack([row], [mirror]))
+def test_repeats_show_a_picture_more_often(base, squares):
+    examples = [replace(squares[0], repeats=3), *squares[1:]]
+    batches = batches_of(base, examples, batch_size=5, caption_dropout=0.0)
+    alone = Pictures(base, [squares[0].image]).stack([0], [False])[0]
+    for step in range(4):
+        shown = torch.cat([batch.latents for batch in batches(step)])
+        assert sum(torch.equal(one, alone) for one in shown) == 3
+
+
+def test_prior_examples_join_each_step_in_equal_number(base, squares):
+    examples = [*squares[:2], replace(squares[2], prior=True)]
+    of_prior = Pictures(base, [squares[2].image]).stack([0], [False])[0]
+    (batch,) = batches_of(base, examples, batch_size=4, prior_weight=0.25)(0)
+    assert len(batch.latents) == 8
+    for latent, weight in zip(batch.latents, batch.weights.tolist(), strict=True):
+        assert weight == (0.25 if torch.equal(latent, of_prior) else 1.0)
+    assert batch.weights.tolist().count(0.25) == 4
+
+
+def test_prior_examples_leave_the_order_of_the_others(base, squares):
+    with_prior = batches_of(base, [*squares[:2], replace(squares[2], prior=True)], batch_size=3)
+    (alone,), (joined,) = batches_of(base, squares[:2], batch_size=3)(5), with_prior(5)
+    assert torch.equal(joined.latents[:3], alone.latents)
+
+
+def test_only_prior_examples_are_an_error(base, squares):
+    with pytest.raises(InputError, match="not `prior`"):
+        batches_of(base, [replace(example, prior=True) for example in squares])
+
+
+def test_the_loss_is_the_examples_plus_the_weighted_priors(base, squares):
+    """DreamBooth's, written out."""
+    examples = [*squares[:2], replace(squares[2], prior=True)]
+    losses = {}
+    for weight in (0.0, 0.3, 1.0):
+        (batch,) = batches_of(base, examples, batch_size=4, prior_weight=weight)(0)
+        with torch.no_grad():
+            losses[weight] = losses_of(base, [batch], [Loss(base.noise, TrainingSettings(steps=1))])[0].sum().item() / 4
+    of_prior = losses[1.0] - losses[0.0]
+    assert of_prior > 0
+    assert losses[0.3] == pytest.approx(losses[0.0] + 0.3 * of_prior, rel=1e-5)
+
+
+def test_every_batch_tells_its_sizes(base, examples):
+    """The third picture is 90 x 60; at 32 pixels it comes to 40 x 24: scaled to 40 x 26.7, a pixel cut at the top."""
+    (batch,) = [batch for batch in batches_of(base, examples, batch_size=5)(0) if batch.latents.shape[-2:] == (6, 10)]
+    assert batch.sizes.tolist() == [[60, 90, 1, 0, 24, 40]]
+
+
+@pytest.mark.parametrize("size", [(64, 64), (90, 60), (60, 90)])
+def test_a_mask_counts_where_it_is_white(base, tmp_path, size):
+    path = tmp_path / "a.png"
+    Image.effect_noise(size, 80).convert("RGB").save(path)
+    mask = Image.new("L", size)
+    mask.paste(255, (0, 0, size[0] // 2, size[1]))
+    mask.save(tmp_path / "a.mask.png")
+    (batch,) = batches_of(base, [Example(path, "a photo")], batch_size=2, mask="file")(0)
+    columns = batch.latents.shape[-1]
+    assert batch.mask.shape == (2, *batch.latents.shape[-2:])
+    assert batch.mask[:, :, : columns // 2 - 1].min() == 1
+    assert batch.mask[:, :, columns // 2 + 1 :].max() == 0
+    with torch.no_grad():
+        noisy = base.noise.mix(batch.latents, batch.noise, batch.timesteps)
+        errors = (base.predict(noisy, batch.timesteps, batch.conditions) - batch.noise).square().mean(1)
+        seen = losses_of(base, [batch], [Loss(base.noise, TrainingSettings(steps=1))])[0]
+    expected = [(error * mask).sum() / mask.sum() for error, mask in zip(errors, batch.mask, strict=True)]
+    assert seen.tolist() == pytest.approx(torch.stack(expected).tolist(), rel=1e-5)
+
+
+def test_a_white_mask_changes_nothing_and_a_picture_without_one_counts_whole(base, tmp_path):
+    made = []
+    for name in ("a", "b"):
+        Image.effect_noise((32, 32), 80).convert("RGB").save(tmp_path / f"{name}.png")
+        made.append(Example(tmp_path / f"{name}.png", "a photo"))
+    Image.new("L", (32, 32), 255).save(tmp_path / "a.mask.png")
+    (plain,), (masked,) = batches_of(base, made, batch_size=4)(0), batches_of(base, made, batch_size=4, mask="file")(0)
+    with torch.no_grad():
+        one, other = (
+            losses_of(base, [each], [Loss(base.noise, TrainingSettings(steps=1))])[0] for each in (plain, masked)
+        )
+    assert one.tolist() == pytest.approx(other.tolist(), rel=1e-6)
+
+
+def test_transparency_is_a_mask_when_asked(base, tmp_path):
+    path = tmp_path / "a.png"
+    image = Image.effect_noise((32, 32), 80).convert("RGBA")
+    image.paste((0, 0, 0, 0), (16, 0, 32, 32))
+    image.save(path)
+    (batch,) = batches_of(base, [Example(path, "a photo")], batch_size=1, mask="alpha")(0)
+    assert batch.mask[0, 0].tolist() == [1, 1, 1, 1, 0, 0, 0, 0]
+    (flipped,) = [
+        batch
+        for step in range(20)
+        for batch in batches_of(base, [Example(path, "a")], batch_size=1, mask="alpha", flip=True)(step)
+        if batch.mask[0, 0, 0] == 0
+    ][:1]
+    assert flipped.mask[0, 0].tolist() == [0, 0, 0, 0, 1, 1, 1, 1]
+
+
+def test_masks_that_are_nowhere_are_an_error(base, squares):
+    with pytest.raises(InputError, match="none of the 3 pictures has a mask"):
+        batches_of(base, squares, mask="file")
+
+
+def test_a_mask_of_another_size_or_black_sets_its_picture_aside(base, tmp_path):
+    for name in ("a", "b", "c"):
+        Image.effect_noise((32, 32), 80).convert("RGB").save(tmp_path / f"{name}.png")
+    Image.new("L", (32, 32), 255).save(tmp_path / "a.mask.png")
+    Image.new("L", (16, 32), 255).save(tmp_path / "b.mask.png")
+    Image.new("L", (32, 32), 0).save(tmp_path / "c.mask.png")
+    pictures = Pictures(base, [tmp_path / f"{name}.png" for name in "abc"], mask="file")
+    assert list(pictures.kept) == [0]
+    assert "32 x 32, but is 16 x 32" in pictures.set_aside[str(tmp_path / "b.png")]
+    assert "black" in pictures.set_aside[str(tmp_path / "c.png")]
+
+
+def test_captions_vary_by_seed_and_step_alone(base, squares):
+    examples = [replace(one, caption="a cat, a, b, c, d") for one in squares]
+    settings = {"batch_size": 3, "shuffle_tags": True, "tag_dropout": 0.3, "caption_dropout": 0.0}
+    straight, late = batches_of(base, examples, **settings), batches_of(base, examples, **settings)
+    whole = [torch.cat([batch.conditions.states for batch in straight(step)]) for step in range(6)]
+    assert torch.equal(torch.cat([batch.conditions.states for batch in late(4)]), whole[4])
+    assert not all(torch.equal(whole[0], other) for other in whole[1:])
+
+
+def test_varied_captions_leave_every_other_draw_as_it_was(base, squares):
+    examples = [replace(one, caption="a sks cat, a, b, c") for one in squares]
+    (plain,), (varied,) = (
+        batches_of(base, examples, batch_size=4, flip=True, **more)(2) for more in ({}, {"shuffle_tags": True})
+    )
+    for name in ("latents", "noise", "timesteps"):
+        assert torch.equal(getattr(plain, name), getattr(varied, name))

@@ -7,7 +7,7 @@ from PIL import Image
 
 from lycoris.errors import InputError
 from lycoris.training import buckets, nearest_bucket
-from lycoris.training.pictures import fit
+from lycoris.training.framing import Framing, fit
 
 
 def test_the_paper_s_buckets_at_512():
@@ -21,7 +21,7 @@ def test_the_same_ratios_at_64():
     assert buckets(64, 8) == large
 
 
-@pytest.mark.parametrize("resolution", [32, 64, 128, 256, 512, 768, 1024])
+@pytest.mark.parametrize("resolution", [8, 16, 32, 64, 96, 128, 256, 384, 448, 512, 520, 640, 768, 1024, 2048])
 def test_buckets_are_about_one_area_and_symmetric(resolution):
     sizes = buckets(resolution, 8)
     assert (resolution, resolution) in sizes
@@ -52,3 +52,48 @@ def test_fitting_scales_without_stretching_and_cuts_evenly():
     assert fit(image, (60, 30)).getpixel((30, 15)) == (255, 255, 255)
     assert fit(image, (60, 30)).getpixel((2, 15)) == (0, 0, 0)
     assert fit(image, image.size) is image
+
+
+@pytest.mark.parametrize("resolution", [32, 64, 128, 256, 512, 768, 1024])
+@pytest.mark.parametrize("factor", [4, 8, 16])
+def test_sides_are_latents_whole_and_stay_within_the_protocol_s_proportions(resolution, factor):
+    sizes = buckets(resolution, factor)
+    for side in (side for size in sizes for side in size):
+        assert side % factor == 0
+        assert 320 / 512 * resolution <= side <= 960 / 512 * resolution
+    assert len(sizes) > 1 or resolution < 4 * factor
+
+
+def test_every_grid_width_at_512_is_met_by_the_greatest_height_of_its_area():
+    """Written out from the rule: 320 to 960 in steps of 64, area at most 512 x 512, both ways round."""
+    grid = range(320, 961, 64)
+    expected = set()
+    for width in grid:
+        heights = [height for height in grid if width * height <= 512 * 512]
+        if heights:
+            expected |= {(width, max(heights)), (max(heights), width)}
+    assert set(buckets(512, 8)) == expected
+
+
+@pytest.mark.parametrize(
+    ("original", "target", "condition"),
+    [
+        ((512, 512), (512, 512), (512, 512, 0, 0, 512, 512)),
+        ((1024, 1024), (512, 512), (1024, 1024, 0, 0, 512, 512)),
+        ((1000, 500), (768, 320), (500, 1000, 32, 0, 320, 768)),
+        ((100, 400), (320, 768), (400, 100, 256, 0, 768, 320)),
+        ((1024, 512), (512, 512), (512, 1024, 0, 256, 512, 512)),
+    ],
+)
+def test_the_size_condition_tells_original_crop_and_target(original, target, condition):
+    assert Framing(original, target).condition == condition
+
+
+def test_the_crop_of_the_condition_is_the_one_that_is_cut():
+    image = Image.linear_gradient("L").resize((300, 200)).convert("RGB")
+    framing = Framing(image.size, (64, 64))
+    _, _, top, left, *_ = framing.condition
+    scaled = image.resize((96, 64), Image.Resampling.LANCZOS)
+    cut = scaled.crop((left, top, left + 64, top + 64))
+    worst = max(abs(a - b) for a, b in zip(cut.tobytes(), fit(image, (64, 64)).tobytes(), strict=True))
+    assert worst <= 2

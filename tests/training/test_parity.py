@@ -63,26 +63,31 @@ def test_fifty_steps_are_those_of_diffusers_and_peft(examples):
     rates = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: min(1.0, (step + 1) / 5))
 
     # The order of the pictures, the noise, the times and the dropped captions are the other run's.
-    pictures = Pictures(base, [example.image for example in examples])
-    asked = []
+    shown, said = [], []
 
-    class Recorded(Texts):
-        def __call__(self, rows, dropped):
-            asked.append((rows, dropped))
-            return super().__call__(rows, dropped)
+    class Shown(Pictures):
+        def stack(self, rows, flipped):
+            shown.append(rows)
+            return super().stack(rows, flipped)
 
-    texts = Recorded(base, [example.caption for example in examples], adapted=False)
+    class Said(Texts):
+        def __call__(self, texts):
+            said.append(texts)
+            return super().__call__(texts)
+
+    pictures = Shown(base, [example.image for example in examples])
+    texts = Said(base, [example.caption for example in examples], adapted=False)
     batches = Batches(pictures, texts, base.noise, settings, seed=5)
     images = [np.asarray(Image.open(example.image).convert("RGB")) for example in examples]
     unet.train()
     plain = []
     for step in range(STEPS):
         (batch,) = batches(step)
-        ((rows, dropped),) = asked
-        asked.clear()
+        ((rows,), (captions,)) = shown, said
+        shown.clear()
+        said.clear()
         pixels = torch.from_numpy(np.stack([images[row] for row in rows])).permute(0, 3, 1, 2) / 127.5 - 1
         latents = vae.encode(pixels).latent_dist.mode() * vae.config.scaling_factor
-        captions = ["" if empty else examples[row].caption for row, empty in zip(rows, dropped, strict=True)]
         ids = tokenizer(
             captions, padding="max_length", truncation=True, max_length=tokenizer.model_max_length, return_tensors="pt"
         ).input_ids

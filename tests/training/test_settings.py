@@ -3,10 +3,11 @@
 from itertools import pairwise
 
 import pytest
+import torch
 
 from lycoris.errors import InputError
 from lycoris.training import TrainingSettings
-from lycoris.training.schedules import SCHEDULES, rate_fraction
+from lycoris.training.schedules import ONE_CYCLE, SCHEDULES, rate_fraction
 
 
 @pytest.mark.parametrize(
@@ -23,6 +24,19 @@ from lycoris.training.schedules import SCHEDULES, rate_fraction
         ("warmup_steps", -1),
         ("caption_dropout", 1.5),
         ("min_snr", 0.0),
+        ("accumulate", 0),
+        ("loraplus_ratio", 0.0),
+        ("cycles", 0),
+        ("ema_decay", 1.0),
+        ("huber_delta", 0.0),
+        ("noise_offset", -0.1),
+        ("tag_dropout", -0.1),
+        ("tag_dropout", 1.1),
+        ("keep_tokens", -1),
+        ("prior_weight", float("inf")),
+        ("prior_weight", -1.0),
+        ("mask", "files"),
+        ("on_bad_picture", "skip"),
     ],
 )
 def test_a_value_out_of_range_is_named(name, value):
@@ -33,6 +47,16 @@ def test_a_value_out_of_range_is_named(name, value):
 def test_an_unknown_schedule_offers_the_nearest():
     with pytest.raises(InputError, match="Did you mean `cosine`"):
         TrainingSettings(steps=1, schedule="cosin")
+
+
+def test_an_unknown_loss_offers_the_nearest():
+    with pytest.raises(InputError, match="Did you mean `huber`"):
+        TrainingSettings(steps=1, loss="hubert")
+
+
+def test_an_optimiser_that_averages_keeps_no_other_average():
+    with pytest.raises(InputError, match="`ema_decay` must be None with `schedule-free-adamw`"):
+        TrainingSettings(steps=1, optimizer="schedule-free-adamw", ema_decay=0.9)
 
 
 @pytest.mark.parametrize("given", [{}, {"steps": 10, "epochs": 2}])
@@ -63,3 +87,29 @@ def test_cosine_and_linear_pass_the_middle_at_half_the_rate():
     assert rate_fraction("cosine", 60, 110, 10) == pytest.approx(0.5)
     assert rate_fraction("linear", 60, 110, 10) == pytest.approx(0.5)
     assert rate_fraction("constant", 109, 110, 10) == 1
+
+
+@pytest.mark.parametrize(("steps", "warmup"), [(1, 0), (3, 0), (40, 0), (100, 0), (100, 10), (50, 50)])
+def test_one_cycle_is_that_of_torch(steps, warmup):
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+    rise = {"pct_start": warmup / steps} if warmup else {}
+    cycle = torch.optim.lr_scheduler.OneCycleLR(optimizer, 1.0, total_steps=steps, cycle_momentum=False, **rise)
+    expected = []
+    for _ in range(steps):
+        expected.append(cycle.get_last_lr()[0])
+        optimizer.step()
+        if len(expected) < steps:
+            cycle.step()
+    assert [rate_fraction(ONE_CYCLE, step, steps, warmup) for step in range(steps)] == pytest.approx(expected)
+
+
+def test_cycles_begin_at_the_top_and_are_alike():
+    fractions = [rate_fraction("cosine", step, 110, 10, 4) for step in range(10, 110)]
+    assert fractions[0] == 1
+    assert fractions[:25] == fractions[25:50] == fractions[75:]
+    assert fractions[24] < 0.01
+
+
+def test_one_cycle_is_one():
+    with pytest.raises(InputError, match="`cycles` must be 1 with `one-cycle`"):
+        TrainingSettings(steps=1, schedule=ONE_CYCLE, cycles=2)

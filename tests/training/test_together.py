@@ -93,6 +93,22 @@ def test_runs_of_different_lengths_sizes_and_settings_go_together(base, examples
     check(base, names, jobs)
 
 
+def test_every_way_to_optimise_goes_with_every_other(base, examples, squares):
+    names = ["lora", "loha", "lora again", "full"]
+    dials = [
+        {"batch_size": 2, "ema_decay": 0.8, "loraplus_ratio": 4.0, "learning_rate": 1e-3},
+        {"batch_size": 2, "optimizer": "prodigy", "learning_rate": 1.0, "loss": "huber"},
+        {"batch_size": 1, "accumulate": 3, "learning_rate": 1e-3, "noise_offset": 0.1, "gradient_checkpointing": True},
+        {"batch_size": 3, "optimizer": "schedule-free-adamw", "learning_rate": 1e-3, "min_snr": 5.0},
+    ]
+    pictures = [squares, examples, examples[1:], squares]
+    jobs = [
+        Job(None, some, TrainingSettings(steps=4, **each), number)
+        for number, (some, each) in enumerate(zip(pictures, dials, strict=True))
+    ]
+    check(base, names, jobs)
+
+
 def test_networks_of_one_part_go_with_networks_of_all(base, examples):
     names = ["lora", "lora", "full"]
     jobs = jobs_of(names, examples)

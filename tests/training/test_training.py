@@ -216,7 +216,7 @@ def test_text_is_encoded_once_when_its_encoder_is_frozen(base, examples, monkeyp
     monkeypatch.setattr(base, "encode_text", lambda prompts: asked.append(list(prompts)) or encode(prompts))
     result = train(base, attach(base, **UNET_ONLY), examples, SETTINGS, seed=7)
     assert not result.text_encoder_trained
-    assert asked == [[""], ["", "a sks cat", "a red cat", "a blue toy on snow", "a photo"]]
+    assert asked == [[""], [""], ["a sks cat"], ["a red cat"], ["a blue toy on snow"], ["a photo"]]
 
 
 def test_a_loss_that_is_no_number_stops_the_run_and_says_what_to_change(base, squares, tmp_path):

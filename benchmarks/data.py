@@ -1,0 +1,173 @@
+"""How fast training data is looked through, and in how much memory.
+
+    python benchmarks/data.py                       # 10,000 distinct JPEGs, then 100,000 names of them
+    python benchmarks/data.py --kept 20000          # also: latents as one file each against shards of 1,000
+    python benchmarks/data.py --json
+
+A scan reads every picture's header: size, orientation, whether it can be read, and the bucket. The many names are hard
+links. Each measurement is made in a process of its own; memory is how much the process's peak resident size grew, pages
+of mapped files included, the list of names not.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import random
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+SIDES = [(640, 480), (480, 640), (800, 600), (512, 512), (900, 400), (1024, 768)]
+LATENT = (4, 64, 64)  # of Stable Diffusion at 512 pixels, 64 kB
+SHARD = 1000
+
+
+def make_pictures(folder: Path, count: int) -> None:
+    """Distinct JPEGs of some shapes, one in four held upright, one in a thousand cut off in its header."""
+    from PIL import Image
+
+    noise = Image.effect_noise((1200, 1200), 60).convert("RGB")
+    draws = random.Random(0)
+    for number in range(count):
+        width, height = SIDES[number % len(SIDES)]
+        left, top = draws.randrange(1200 - width), draws.randrange(1200 - height)
+        exif = Image.Exif()
+        exif[0x0112] = draws.choice([1, 1, 1, 6])
+        path = folder / f"{number:06d}.jpg"
+        noise.crop((left, top, left + width, top + height)).save(path, quality=60, exif=exif)
+        if number % 1000 == 999:
+            path.write_bytes(path.read_bytes()[:100])
+
+
+def link_pictures(folder: Path, files: list[Path], count: int) -> None:
+    """As many names as wanted for the files there are."""
+    for number in range(count):
+        os.link(files[number % len(files)], folder / f"{number:06d}.jpg")
+
+
+def scan(folder: Path) -> dict[str, float]:
+    """Time and memory of one scan, in this process."""
+    from lycoris.images import list_images
+    from lycoris.training.buckets import buckets
+    from lycoris.training.scan import Scan
+
+    before_names = _peak()
+    paths = list_images(folder)
+    before = _peak()
+    started = time.perf_counter()
+    found = Scan(paths, buckets(512, 8))
+    seconds = time.perf_counter() - started
+    return {
+        "pictures": len(paths),
+        "set_aside": len(found.bad),
+        "seconds": seconds,
+        "per_second": len(paths) / seconds,
+        "names_mb": (before - before_names) / 2**20,
+        "peak_growth_mb": (_peak() - before) / 2**20,
+    }
+
+
+def read_latents(folder: Path, count: int) -> dict[str, float]:
+    """Latents in random order from one file each, and from shards that stay mapped; in this process."""
+    import torch
+    from safetensors import safe_open
+    from safetensors.torch import save_file
+
+    from lycoris.training.kept import Kept, content_key
+
+    latent = torch.randn(LATENT)
+    order = random.Random(0).sample(range(count), count)
+    keys = [content_key(number) for number in range(count)]
+
+    started = time.perf_counter()
+    kept = Kept(folder / "files", memory=0)
+    for key in keys:
+        kept.write(key, {"latent": latent})
+    write_files = time.perf_counter() - started
+    before, started = _peak(), time.perf_counter()
+    for number in order:
+        kept.read(keys[number])["latent"].sum()
+    read_files, grown_files = time.perf_counter() - started, _peak() - before
+
+    started = time.perf_counter()
+    (folder / "shards").mkdir()
+    for first in range(0, count, SHARD):
+        save_file({key: latent.clone() for key in keys[first : first + SHARD]}, folder / "shards" / f"{first}")
+    write_shards = time.perf_counter() - started
+    before, started = _peak(), time.perf_counter()
+    opened = [safe_open(folder / "shards" / f"{first}", "pt") for first in range(0, count, SHARD)]
+    for number in order:
+        opened[number // SHARD].get_tensor(keys[number]).sum()
+    read_shards, grown_shards = time.perf_counter() - started, _peak() - before
+    return {
+        "latents": count,
+        "files_write_us": write_files / count * 1e6,
+        "files_read_us": read_files / count * 1e6,
+        "files_peak_growth_mb": grown_files / 2**20,
+        "shards_write_us": write_shards / count * 1e6,
+        "shards_read_us": read_shards / count * 1e6,
+        "shards_peak_growth_mb": grown_shards / 2**20,
+    }
+
+
+def _peak() -> int:
+    """The most memory that this process has had resident, in bytes, pages of mapped files included."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def _apart(*arguments: str) -> dict[str, float]:
+    done = subprocess.run([sys.executable, __file__, *arguments], stdout=subprocess.PIPE, text=True, check=True)
+    return json.loads(done.stdout)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--pictures", type=int, default=10_000, help="distinct files")
+    parser.add_argument("--names", type=int, default=100_000, help="hard links to them")
+    parser.add_argument("--kept", type=int, default=0, help="latents to write and read both ways")
+    parser.add_argument("--folder", type=Path, help="where to make the files; a temporary folder by default")
+    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--scan", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--read", type=Path, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.scan or arguments.read:
+        print(json.dumps(scan(arguments.scan) if arguments.scan else read_latents(arguments.read, arguments.kept)))
+        return
+    found: dict[str, object] = {"machine": f"{platform.machine()}, {len(os.sched_getaffinity(0))} cores"}
+    with tempfile.TemporaryDirectory(dir=arguments.folder) as name:
+        few, many, kept = (Path(name) / part for part in ("few", "many", "kept"))
+        for folder in (few, many, kept):
+            folder.mkdir()
+        make_pictures(few, arguments.pictures)
+        link_pictures(many, sorted(few.iterdir()), arguments.names)
+        found["scans"] = [_apart("--scan", str(folder)) for folder in (few, many)]
+        if arguments.kept:
+            found["kept"] = _apart("--read", str(kept), "--kept", str(arguments.kept))
+    if arguments.json:
+        print(json.dumps(found))
+        return
+    print(found["machine"])
+    for one in found["scans"]:
+        print(
+            f"{one['pictures']:>8,} pictures: {one['per_second']:>8,.0f} a second, {one['seconds']:.1f} s; peak grew "
+            f"by {one['peak_growth_mb']:.1f} MB (names: {one['names_mb']:.0f} MB); {one['set_aside']} set aside"
+        )
+    if arguments.kept:
+        for kind in ("files", "shards"):
+            write, read, grown = (found["kept"][f"{kind}_{what}"] for what in ("write_us", "read_us", "peak_growth_mb"))
+            print(
+                f"{kind:>8}: {write:.0f} us to write a latent, {read:.0f} us to read one; peak grew by {grown:.1f} MB"
+            )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,86 @@
+"""What a Prefect server needs before it can work for this project; doing it again changes nothing."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from contextlib import suppress
+from datetime import timedelta
+from pathlib import Path
+
+from lycoris.errors import InputError
+
+POOL = "local"
+GPU = "gpu"
+HEARTBEAT = 30  # seconds between two signs of life of a flow run
+ZOMBIES = "Flow runs without a sign of life have crashed"
+
+
+def furnish(*, gpus: int = 1) -> None:
+    """Make the work pool, the limit of GPUs and the automation that ends dead runs, where they are not there yet.
+
+    Args:
+        gpus: how many trainings may use a GPU at a time.
+    """
+    from prefect.client.orchestration import get_client
+    from prefect.client.schemas.actions import WorkPoolCreate
+    from prefect.exceptions import ObjectAlreadyExists
+
+    with get_client(sync_client=True) as client:
+        with suppress(ObjectAlreadyExists):
+            client.create_work_pool(WorkPoolCreate(name=POOL, type="process"))
+        client.upsert_global_concurrency_limit_by_name(GPU, gpus)
+    _end_dead_runs()
+
+
+def _end_dead_runs() -> None:
+    from prefect.automations import Automation
+    from prefect.client.schemas.objects import StateType
+    from prefect.events.actions import ChangeFlowRunState
+    from prefect.events.schemas.automations import EventTrigger, Posture
+    from prefect.events.schemas.events import ResourceSpecification
+
+    try:
+        Automation.read(name=ZOMBIES)
+        return
+    except ValueError:  # there is none
+        pass
+    beat = "prefect.flow-run.heartbeat"
+    ended = {f"prefect.flow-run.{state}" for state in ("Completed", "Failed", "Cancelled", "Crashed")}
+    Automation(
+        name=ZOMBIES,
+        trigger=EventTrigger(
+            after={beat},
+            expect={beat, *ended},
+            match=ResourceSpecification({"prefect.resource.id": ["prefect.flow-run.*"]}),
+            for_each={"prefect.resource.id"},
+            posture=Posture.Proactive,
+            threshold=1,
+            within=timedelta(seconds=3 * HEARTBEAT),
+        ),
+        actions=[ChangeFlowRunState(state=StateType.CRASHED, message="No sign of life any more.")],
+    ).create()
+
+
+def deploy(file: Path, project: Path, environment: Mapping[str, str]) -> None:
+    """Make or change the deployments that a file describes.
+
+    Args:
+        file: in the shape of ``prefect.yaml``.
+        project: the folder that runs start in.
+        environment: of the command, with the server's address.
+
+    Raises:
+        InputError: the file is not there, or Prefect refuses it.
+    """
+    if not Path(file).is_file():
+        raise InputError(f"There is no file of deployments `{file}`.")
+    command = [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all", "--prefect-file", str(file)]
+    done = subprocess.run(
+        command, cwd=project, env={**os.environ, **environment}, capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        said = (done.stderr or done.stdout).strip().splitlines()[-8:]
+        raise InputError(f"Prefect refuses the deployments of `{file}`: {' / '.join(said)}")

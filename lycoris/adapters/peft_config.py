@@ -1,0 +1,169 @@
+"""PEFT's `adapter_config.json`, which has what its files lack: kind, ranks and alphas, by pattern too."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from lycoris.errors import InputError
+
+FILE = "adapter_config.json"
+HEADER = "lycoris.adapter_config"
+"""Where a lone file of ours has the same."""
+_DIFFUSERS = "lora_adapter_metadata"
+"""Where diffusers has it, for several parts with their names in front."""
+_LARGEST = 10_000_000
+"""Bytes of a configuration that none has."""
+ALPHA = {"LORA": "lora_alpha", "LOHA": "alpha", "LOKR": "alpha"}
+"""What alpha is called, by kind."""
+_OTHER = {
+    kind: f"{kind} rotates what goes into a layer, where this library rotates what comes out: merge it in PEFT and "
+    "`extract` it"
+    for kind in ("OFT", "BOFT")
+}
+_STARTS = ("true", "false", "gaussian", "eva", "orthogonal", "mica", "lycoris")
+"""Beginnings that leave the base as it is; the others put a part of it into the adapter."""
+_ELSEWHERE = (
+    "alora_invocation_tokens",
+    "use_qalora",
+    "layer_replication",
+    "use_bdlora",
+    "arrow_config",
+    "kasa_config",
+    "monteclora_config",
+)
+"""Options with which A and B are not all there is, or stand for something else."""
+
+
+@dataclass(frozen=True)
+class Config:
+    """One configuration.
+
+    Attributes:
+        source: the file, for messages.
+        values: what it says.
+        kind: ``"LORA"``, ``"LOHA"``, ``"LOKR"`` or ``"IA3"``.
+
+    Raises:
+        InputError: another kind, or an option under which the tensors mean something else.
+    """
+
+    source: str
+    values: Mapping[str, object]
+
+    def __post_init__(self) -> None:
+        if self.kind in _OTHER:
+            raise InputError(f"File `{self.source}`: {_OTHER[self.kind]}.")
+        if self.kind not in (*ALPHA, "IA3"):
+            raise InputError(f"File `{self.source}`: `peft_type` must be LORA, LOHA, LOKR or IA3, but is {self.kind}.")
+        start = str(self.values.get("init_lora_weights", True)).lower()
+        if not start.startswith(_STARTS):
+            raise InputError(
+                f"File `{self.source}`: with `init_lora_weights` {start!r} the adapter goes with a changed base. "
+                "Save it in PEFT with `path_initial_model_for_weight_conversion`."
+            )
+        strange = [name for name in _ELSEWHERE if self.values.get(name)]
+        if strange:
+            raise InputError(f"File `{self.source}`: adapters with `{strange[0]}` cannot be read.")
+
+    @property
+    def kind(self) -> str:
+        """PEFT's name of the algorithm."""
+        return str(self.values.get("peft_type", "LORA")).rpartition(".")[2].upper()
+
+    def rank(self, layer: str) -> int:
+        """Of a layer, by its path in the model.
+
+        Raises:
+            InputError: it is not a rank.
+        """
+        rank = self._by_pattern("rank_pattern", layer, self.values.get("r", 8))
+        if isinstance(rank, bool) or not isinstance(rank, int) or rank < 1:
+            raise InputError(f"File `{self.source}`: the rank of `{layer}` must be at least 1, but is {rank!r}.")
+        return rank
+
+    def alpha(self, layer: str) -> float:
+        """Of a layer, for which the scale is alpha / rank.
+
+        Raises:
+            InputError: it is not an alpha.
+        """
+        alpha = self._by_pattern("alpha_pattern", layer, self.values.get(ALPHA[self.kind], 8))
+        if isinstance(alpha, bool) or not isinstance(alpha, (int, float)) or not 0 < alpha < math.inf:
+            raise InputError(f"File `{self.source}`: alpha of `{layer}` must be positive, but is {alpha!r}.")
+        return alpha * math.sqrt(self.rank(layer)) if self.values.get("use_rslora") is True else float(alpha)
+
+    def on_input(self, layer: str) -> bool:
+        """Whether (IA)³ acts on what goes into a layer."""
+        chosen = self.values.get("feedforward_modules") or []
+        if isinstance(chosen, str):
+            return _compiled(chosen, self.source).fullmatch(layer) is not None
+        return isinstance(chosen, list) and any(isinstance(end, str) and layer.endswith(end) for end in chosen)
+
+    def _by_pattern(self, name: str, layer: str, default: object) -> object:
+        patterns = self.values.get(name) or {}
+        if not isinstance(patterns, dict):
+            raise InputError(f"File `{self.source}`: `{name}` must be a JSON object, but is {patterns!r}.")
+        for pattern, value in patterns.items():
+            if _compiled(rf"(.*\.)?({pattern})$", self.source).match(layer):
+                return value
+        return default
+
+
+def found(path: Path, metadata: Mapping[str, str], *, own: bool) -> dict[str, Config]:
+    """The configurations that go with a file: part → configuration, under ``""`` where the file is for one part.
+
+    A lone file of ours has it in the header, one of diffusers too; PEFT's lies beside the tensors.
+
+    Args:
+        path: of the tensors.
+        metadata: the header's strings.
+        own: whether the tensors have PEFT's own names, so that what lies beside them is theirs.
+
+    Raises:
+        InputError: it is not a JSON object, or one that `Config` refuses.
+    """
+    for name in (HEADER, _DIFFUSERS):
+        if name in metadata:
+            return _by_part(_parsed(metadata[name], f"{path}"), f"{path}")
+    beside = path.parent / FILE
+    try:
+        if not own or not beside.is_file():
+            return {}
+        if beside.stat().st_size > _LARGEST:
+            raise InputError(f"File `{beside}` must have at most {_LARGEST} bytes.")
+        text = beside.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"Cannot read `{beside}`: {error}.") from error
+    return {"": Config(str(beside), _parsed(text, str(beside)))}
+
+
+def _parsed(text: str, source: str) -> dict[str, object]:
+    try:
+        values = json.loads(text)
+    except (ValueError, RecursionError):
+        values = None
+    if not isinstance(values, dict):
+        raise InputError(f"File `{source}` has an adapter configuration that is not a JSON object.")
+    return values
+
+
+def _by_part(values: Mapping[str, object], source: str) -> dict[str, Config]:
+    if "peft_type" in values or "r" in values:
+        return {"": Config(source, values)}
+    parts: dict[str, dict[str, object]] = {}
+    for key, value in values.items():
+        part, _, name = key.partition(".")
+        parts.setdefault(part, {})[name] = value
+    return {part: Config(source, own) for part, own in parts.items()}
+
+
+def _compiled(pattern: str, source: str) -> re.Pattern[str]:
+    try:
+        return re.compile(pattern)
+    except (re.error, RecursionError, OverflowError) as error:
+        raise InputError(f"File `{source}` has a pattern {pattern!r} that is none: {error}.") from None

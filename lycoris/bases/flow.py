@@ -1,0 +1,84 @@
+"""Flow matching: latents on the straight line to noise, and the line's direction as what is to be predicted."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from lycoris.bases.schedulers import is_flow
+from lycoris.errors import InputError
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
+    from torch import Tensor
+
+
+class FlowNoise:
+    """The forward process x_s = (1 - s) x_0 + s e, of which the denoiser predicts the velocity e - x_0.
+
+    Esser et al., "Scaling Rectified Flow Transformers for High-Resolution Image Synthesis", eq. 2 and section 3.1.
+    A time is s in units of 1 / times.
+
+    Args:
+        times: what s = 1 is called: 1000.
+        shift: how far the times are moved towards noise, s' = shift s / (1 + (shift - 1) s); section 5.3.2.
+
+    Raises:
+        InputError: times or shift are not positive.
+    """
+
+    prediction_type = "flow"
+
+    def __init__(self, times: int = 1000, shift: float = 1.0) -> None:
+        for name, value in {"num_train_timesteps": times, "shift": shift}.items():
+            if not value > 0:
+                raise InputError(f"Setting `{name}` of the scheduler must be positive, but got {value!r}.")
+        self.times, self.shift = times, shift
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> FlowNoise:
+        """The process that a diffusers scheduler configuration states.
+
+        Raises:
+            InputError: it is none of flow matching, or its shift depends on the picture's size.
+        """
+        if not is_flow(config):
+            raise InputError(
+                f"The scheduler of a flow-matching base must be a FlowMatch one, but is {config.get('_class_name')}."
+            )
+        if config.get("use_dynamic_shifting"):
+            raise InputError("Setting `use_dynamic_shifting` of the scheduler must be false, but is true.")
+        return cls(config.get("num_train_timesteps", 1000), config.get("shift", 1.0))
+
+    def draw(self, count: int, generator: torch.Generator) -> Float[Tensor, " count"]:
+        """Times to train at, on the CPU: the logistic function of normal numbers, shifted; eq. 19 and 23."""
+        at = torch.randn(count, generator=generator).sigmoid()
+        return self.times * self.shift * at / (1 + (self.shift - 1) * at)
+
+    def mix(
+        self, clean: Float[Tensor, "b c h w"], noise: Float[Tensor, "b c h w"], timesteps: Float[Tensor, " b"]
+    ) -> Float[Tensor, "b c h w"]:
+        """Noisy latents at the given times."""
+        return torch.lerp(clean, noise, self.fraction(timesteps)[:, None, None, None])
+
+    def target(
+        self, clean: Float[Tensor, "b c h w"], noise: Float[Tensor, "b c h w"], timesteps: Float[Tensor, " b"]
+    ) -> Float[Tensor, "b c h w"]:
+        """What the denoiser should have said, the same at all times."""
+        return noise - clean
+
+    def min_snr_weight(self, timesteps: Float[Tensor, " b"], gamma: float) -> Float[Tensor, " b"]:
+        """There is none.
+
+        Raises:
+            InputError: always.
+        """
+        raise InputError(
+            f"Argument `min_snr` is for bases that predict noise; a flow-matching base needs None, but got {gamma:g}."
+        )
+
+    def fraction(self, timesteps: Float[Tensor, " b"]) -> Float[Tensor, " b"]:
+        """How far towards pure noise a time is: s."""
+        return timesteps / self.times

@@ -1,0 +1,89 @@
+"""Pictures to latents and back, with the VAE of any family."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from lycoris.errors import InputError
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
+    from torch import Tensor
+
+PIXELS_AT_ONCE = 2**19
+"""The VAE takes pictures in groups of about this many pixels: two of 512x512."""
+
+
+class Latents:
+    """A variational autoencoder of diffusers, in whatever precision it is.
+
+    Attributes:
+        factor: pixels a latent cell, along each side.
+        channels: of a latent.
+
+    Args:
+        vae: an `AutoencoderKL`.
+    """
+
+    def __init__(self, vae: Any) -> None:
+        self._vae = vae
+        self._scale, self._shift = vae.config.scaling_factor, vae.config.shift_factor or 0.0
+        self.factor = 2 ** (len(vae.config.block_out_channels) - 1)
+        self.channels = vae.config.latent_channels
+
+    @torch.no_grad()
+    def encode(
+        self, images: Float[Tensor, "batch 3 height width"], generator: torch.Generator | None = None
+    ) -> Float[Tensor, "batch channels rows columns"]:
+        """Scaled latents of pictures in [0, 1]; the posterior's mean, or a sample when given a generator."""
+        pixels = images.to(self._vae.device, self._vae.dtype) * 2 - 1
+        pixels = pixels.contiguous(memory_format=torch.channels_last)
+        latents = []
+        for some in pixels.split(_pictures_at_once(*images.shape[-2:])):
+            posterior = self._vae.encode(some).latent_dist
+            latents.append(posterior.mode() if generator is None else posterior.sample(generator))
+        return (torch.cat(latents).float() - self._shift) * self._scale
+
+    @torch.no_grad()
+    def decode(self, latents: Float[Tensor, "batch channels rows columns"]) -> Float[Tensor, "batch 3 height width"]:
+        """Pictures in [0, 1] of scaled latents."""
+        scaled = (latents / self._scale + self._shift).to(self._vae.device, self._vae.dtype)
+        rows, columns = latents.shape[-2:]
+        count = _pictures_at_once(rows * self.factor, columns * self.factor)
+        pixels = torch.cat([self._vae.decode(some, return_dict=False)[0] for some in scaled.split(count)])
+        return (pixels.float() / 2 + 0.5).clamp(0, 1)
+
+
+def resolution_of(denoiser: Any, vae: Any, source: str) -> int:
+    """Side of the square picture that a denoiser was trained for, in pixels.
+
+    Raises:
+        InputError: it takes other channels than the VAE gives.
+    """
+    if denoiser.config.in_channels != vae.config.latent_channels:
+        raise InputError(
+            f"The denoiser of base `{source}` must take the VAE's {vae.config.latent_channels} channels, "
+            f"but takes {denoiser.config.in_channels}; inpainting and depth models are not supported."
+        )
+    size = denoiser.config.sample_size
+    return (size if isinstance(size, int) else max(size)) * 2 ** (len(vae.config.block_out_channels) - 1)
+
+
+def own_sizes(latents: Float[Tensor, "batch channels rows columns"], factor: int) -> Float[Tensor, "batch 6"]:
+    """The numbers that SDXL is conditioned on, for pictures that were never scaled nor cut.
+
+    Args:
+        latents: of the pictures.
+        factor: pixels a latent cell, along each side.
+
+    Returns:
+        Original (height, width), crop (0, 0) and target (height, width), in pixels.
+    """
+    height, width = latents.shape[-2] * factor, latents.shape[-1] * factor
+    return torch.tensor([[height, width, 0, 0, height, width]], device=latents.device).float().expand(len(latents), 6)
+
+
+def _pictures_at_once(height: int, width: int) -> int:
+    return max(1, PIXELS_AT_ONCE // (height * width))

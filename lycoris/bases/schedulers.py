@@ -1,0 +1,86 @@
+"""Samplers of diffusers by name, on a base's noise schedule; one that does not fit the schedule is refused."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from typing import Any
+
+from lycoris.errors import InputError, unknown
+
+SCHEDULERS: dict[str, tuple[str, dict[str, Any]]] = {
+    "ddim": ("DDIMScheduler", {}),
+    "ddpm": ("DDPMScheduler", {}),
+    "pndm": ("PNDMScheduler", {"skip_prk_steps": True}),
+    "euler": ("EulerDiscreteScheduler", {}),
+    "euler-a": ("EulerAncestralDiscreteScheduler", {}),
+    "heun": ("HeunDiscreteScheduler", {}),
+    "dpm++-2m": ("DPMSolverMultistepScheduler", {"algorithm_type": "dpmsolver++"}),
+    "dpm++-2m-karras": (
+        "DPMSolverMultistepScheduler",
+        {"algorithm_type": "dpmsolver++", "use_karras_sigmas": True},
+    ),
+    "unipc": ("UniPCMultistepScheduler", {}),
+    "flow-euler": ("FlowMatchEulerDiscreteScheduler", {}),
+    "flow-heun": ("FlowMatchHeunDiscreteScheduler", {}),
+}
+"""Samplers by name: the diffusers class and what it is told beside the base's own configuration."""
+
+
+def is_flow(config: Mapping[str, Any]) -> bool:
+    """Whether a scheduler configuration is of a flow-matching base."""
+    return str(config.get("_class_name", "")).startswith("FlowMatch")
+
+
+def scheduler_on(config: Mapping[str, Any], name: str | None = None) -> Any:
+    """A diffusers scheduler on a base's noise schedule.
+
+    Args:
+        config: the schedule as the base's files state it.
+        name: a key of `SCHEDULERS` or the name of a scheduler class of diffusers; when left out ``"ddim"``, or
+            ``"flow-euler"`` for a flow-matching base.
+
+    Raises:
+        InputError: there is no such scheduler, or it does not fit the base: a flow-matching one and only such a one
+            fits a flow-matching base, and one that cannot follow a schedule to pure noise does not fit a base that
+            was trained so.
+    """
+    flow = is_flow(config)
+    name = name or ("flow-euler" if flow else "ddim")
+    kind, settings = _find(name)
+    if flow != kind.__name__.startswith("FlowMatch"):
+        wanted = "a flow-matching one, such as `flow-euler`," if flow else "one for noise prediction, such as `ddim`,"
+        raise InputError(f"Argument `scheduler` must be {wanted} to fit the base, but got `{name}`.")
+    if flow:
+        return kind.from_config(dict(config), **settings)
+    known = inspect.signature(kind.__init__).parameters
+    if not {"beta_schedule", "prediction_type"} <= set(known) or "Inverse" in kind.__name__:
+        raise InputError(f"Argument `scheduler` must be one that draws on a schedule of betas, but got `{name}`.")
+    if config.get("rescale_betas_zero_snr") and "rescale_betas_zero_snr" not in known:
+        raise InputError(
+            "Argument `scheduler` must be one that starts at pure noise, such as `ddim`, since the base was trained "
+            f"with `rescale_betas_zero_snr`, but got `{name}`."
+        )
+    # Latents have no fixed range: clipping them, the default of some schedulers, is for pixel models.
+    return kind.from_config({**config, "clip_sample": False}, **settings)
+
+
+def _find(name: str) -> tuple[Any, dict[str, Any]]:
+    """The diffusers class of a scheduler, and what it is told beside the base's configuration."""
+    import diffusers
+
+    kind, settings = SCHEDULERS.get(name, (name, {}))
+    found = getattr(diffusers, kind, None) if kind.endswith("Scheduler") else None
+    if found is None:
+        raise unknown("scheduler", name, SCHEDULERS)
+    if not issubclass(found, diffusers.SchedulerMixin):
+        raise InputError(f"Scheduler `{name}` cannot be used here: {_why_not(found)}")
+    return found, settings
+
+
+def _why_not(kind: Any) -> str:
+    try:
+        kind()
+    except ImportError as error:
+        return " ".join(str(error).split())
+    return "it is no PyTorch scheduler of diffusers."

@@ -1,0 +1,59 @@
+"""YAML as people write it for settings: plain values, every name once, nothing that unfolds into more than it says."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import yaml
+
+from lycoris.errors import InputError
+
+LARGEST = 1_000_000
+"""Characters of a document."""
+DIGITS = 100
+"""Characters of a number."""
+
+
+class _Plain(yaml.SafeLoader):
+    """Safe YAML without aliases, in which a name may stand only once, for the second would replace the first."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.events.AliasEvent):
+            event = self.peek_event()
+            raise yaml.composer.ComposerError(None, None, "aliases (`*name`) are not allowed", event.start_mark)
+        return super().compose_node(parent, index)
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                raise yaml.constructor.ConstructorError(None, None, "a name must be a text", key.start_mark)
+            if key.value in seen:
+                raise yaml.constructor.ConstructorError(None, None, f"`{key.value}` stands twice", key.start_mark)
+            seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+    def construct_scalar(self, node: Any) -> Any:
+        if node.tag in ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float") and len(node.value) > DIGITS:
+            raise yaml.constructor.ConstructorError(None, None, "a number is too long", node.start_mark)
+        return super().construct_scalar(node)
+
+
+def read_yaml(text: str, what: str) -> Any:
+    """The value of a YAML document.
+
+    Args:
+        text: the document.
+        what: what the error begins with.
+
+    Raises:
+        InputError: it is not readable, or not plain.
+    """
+    if len(text) > LARGEST:
+        raise InputError(f"{what} must be YAML of at most {LARGEST:,} characters, but has {len(text):,}.")
+    try:
+        return yaml.load(text, _Plain)
+    except RecursionError as error:
+        raise InputError(f"{what} is not readable YAML: it is nested too deeply.") from error
+    except (yaml.YAMLError, ValueError, TypeError, OverflowError, AttributeError) as error:
+        raise InputError(f"{what} is not readable YAML: {error}") from error

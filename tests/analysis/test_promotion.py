@@ -1,0 +1,88 @@
+"""Claims about the rule by which a challenger takes the champion's place."""
+
+import pytest
+
+from lycoris.analysis import PROMOTION_RULE, judge
+from lycoris.analysis.promotion import TELLING
+from lycoris.errors import InputError
+from lycoris.metrics import DIMENSIONS, METRICS
+
+
+def scores(**ends):
+    """The telling score of each dimension in two encoders, given as the interval of its gain."""
+    records = []
+    for dimension, name in TELLING.items():
+        metric = METRICS[name.split("/")[0]]
+        low, high = ends.get(dimension, (-0.1, 0.1))
+        if not metric.higher_is_better:
+            low, high = -high, -low
+        records += [
+            {
+                "name": f"{name}/{encoder}",
+                "difference": (low + high) / 2,
+                "difference_low": low,
+                "difference_high": high,
+                "higher_is_better": metric.higher_is_better,
+                "note": "",
+            }
+            for encoder in ("clip", "dinov2")
+        ]
+    return records
+
+
+def test_every_dimension_has_its_score_and_the_rule_names_it():
+    assert set(TELLING) == set(DIMENSIONS)
+    for dimension, name in TELLING.items():
+        metric, kind = name.split("/")
+        assert METRICS[metric].dimension == dimension
+        assert kind in METRICS[metric].kinds
+        assert name in PROMOTION_RULE
+
+
+def test_better_in_the_goal_and_nowhere_worse_is_promoted():
+    judged = judge(scores(fidelity=(0.01, 0.2)))
+    assert judged.promoted
+    assert judged.dimensions["fidelity"] == "better"
+    assert "image_similarity/trigger/clip" in judged.reason
+
+
+@pytest.mark.parametrize("ends", [(-0.01, 0.2), (0.0, 0.2), (-0.2, -0.1)])
+def test_what_is_not_outside_the_interval_is_no_reason(ends):
+    assert not judge(scores(fidelity=ends)).promoted
+
+
+def test_every_encoder_must_agree():
+    found = scores(fidelity=(0.01, 0.2))
+    found[0]["difference_low"] = -0.01
+    assert not judge(found).promoted
+
+
+@pytest.mark.parametrize("dimension", sorted(set(TELLING) - {"fidelity"}))
+def test_a_loss_elsewhere_keeps_the_champion_unless_it_is_allowed(dimension):
+    found = scores(**{"fidelity": (0.01, 0.2), dimension: (-0.5, -0.3)})
+    judged = judge(found)
+    assert not judged.promoted
+    assert dimension in judged.reason
+    assert judge(found, allowed={dimension: 0.3}).promoted
+    assert not judge(found, allowed={dimension: 0.29}).promoted
+
+
+def test_the_goal_may_be_another_dimension():
+    assert judge(scores(diversity=(0.1, 0.2)), "diversity").promoted
+    assert not judge(scores(diversity=(0.1, 0.2), fidelity=(-0.2, -0.1)), "diversity").promoted
+
+
+def test_what_was_not_measured_is_no_reason():
+    assert judge([]).dimensions["fidelity"] == "not measured"
+    assert not judge([]).promoted
+    found = scores(fidelity=(0.01, 0.2))
+    found[1] |= {"difference_low": None, "difference_high": None, "difference": None, "note": "needs 2 drawings"}
+    assert not judge(found).promoted
+
+
+@pytest.mark.parametrize(
+    ("goal", "allowed"), [("fidelty", {}), ("fidelity", {"x": 0.1}), ("fidelity", {"quality": -1})]
+)
+def test_a_rule_that_makes_no_sense_is_refused(goal, allowed):
+    with pytest.raises(InputError):
+        judge([], goal, allowed)

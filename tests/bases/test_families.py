@@ -1,0 +1,204 @@
+"""Every family keeps the face's promises, and draws what the diffusers pipeline draws."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import lycoris
+from lycoris.bases import BASES, Conditions, open_base
+from lycoris.bases.schedulers import SCHEDULERS, is_flow
+from lycoris.errors import InputError
+from lycoris.sampling import draw, open_scheduler
+from lycoris.training import Example, TrainingSettings, train
+from tests.bases.small_families import CASES
+
+PROMPTS = ["a red cat", "a blue toy", "the sks creature"]
+SEEDS = [1000, 7, 12]
+
+
+@pytest.fixture(scope="module", params=CASES)
+def case(request):
+    return CASES[request.param]
+
+
+@pytest.fixture(scope="module")
+def folder(case, tmp_path_factory):
+    return case.save(tmp_path_factory.mktemp("families") / "base")
+
+
+@pytest.fixture(scope="module")
+def base(folder):
+    return open_base(folder, device="cpu")
+
+
+@pytest.fixture
+def examples(tmp_path):
+    examples = []
+    for number, size in enumerate([(64, 64), (90, 60), (60, 90)]):
+        path = tmp_path / f"{number}.png"
+        pixels = np.random.default_rng(number).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(path)
+        examples.append(Example(path, f"a sks {('cat', 'toy', 'creature')[number]}"))
+    return examples
+
+
+def difference(first, second):
+    return max(
+        np.abs(np.asarray(one, dtype=int) - np.asarray(other, dtype=int)).max()
+        for one, other in zip(first, second, strict=True)
+    )
+
+
+def test_every_family_has_a_case():
+    assert {case.family for case in CASES.values()} == set(BASES)
+
+
+def test_a_folder_is_opened_by_its_family_frozen(base, case):
+    assert base.family == case.family
+    assert (base.resolution, base.factor) == (32, 4)
+    for module in (*base.parts.values(), base.vae):
+        assert not module.training
+        assert not any(parameter.requires_grad for parameter in module.parameters())
+
+
+def test_conditions_have_the_familys_widths(base, case):
+    conditions = base.encode_text(["", *PROMPTS])
+    width, pooled = case.widths
+    assert conditions.states.shape == (4, case.tokens, width)
+    assert (conditions.pooled is None) == (pooled is None)
+    if pooled is not None:
+        assert conditions.pooled.shape == (4, pooled)
+    assert all(tensor.dtype is torch.float32 for tensor in conditions.tensors)
+
+
+@pytest.mark.parametrize("size", [(32, 32), (24, 48)])
+def test_a_drawing_equals_the_pipelines_own(base, size):
+    height, width = size
+    pipeline = base.pipeline()
+    pipeline.scheduler = open_scheduler(None, base)
+    pipeline.set_progress_bar_config(disable=True)
+    settings = {"num_inference_steps": 4, "guidance_scale": 5.0, "height": height, "width": width}
+    generators = [torch.Generator().manual_seed(seed) for seed in SEEDS]
+    expected = pipeline(PROMPTS, **settings, negative_prompt=["snow"] * 3, generator=generators).images
+    ours = draw(base, PROMPTS, SEEDS, steps=4, guidance=5.0, negative="snow", height=height, width=width)
+    assert difference(ours, expected) <= 1
+
+
+def test_without_a_negative_prompt_the_drawing_equals_the_pipelines_own(base, case):
+    assert type(open_scheduler(None, base)) is type(open_scheduler(case.scheduler, base))
+    pipeline = base.pipeline()
+    pipeline.scheduler = open_scheduler(None, base)
+    pipeline.set_progress_bar_config(disable=True)
+    generators = [torch.Generator().manual_seed(seed) for seed in SEEDS]
+    expected = pipeline(PROMPTS, num_inference_steps=3, guidance_scale=7.0, generator=generators).images
+    assert difference(draw(base, PROMPTS, SEEDS, steps=3), expected) <= 1
+
+
+def test_latents_go_to_pictures_and_back_with_the_pipelines_scale(base):
+    images = torch.rand(3, 3, 32, 48)
+    config = base.vae.config
+    with torch.no_grad():
+        mean = base.vae.encode(images * 2 - 1).latent_dist.mean
+        expected = (mean - (config.shift_factor or 0)) * config.scaling_factor
+        torch.testing.assert_close(base.encode_images(images), expected)
+        decoded = (base.vae.decode(mean).sample / 2 + 0.5).clamp(0, 1)
+    torch.testing.assert_close(base.decode_latents(expected), decoded, rtol=1e-4, atol=1e-4)
+
+
+def test_a_network_is_trained_saved_and_loaded(base, examples, tmp_path):
+    before = draw(base, PROMPTS, SEEDS, steps=2)
+    network = lycoris.attach(base.parts, "lora", rank=2, seed=0)
+    settings = TrainingSettings(steps=3, batch_size=3, learning_rate=3e-2)
+    result = train(base, network, examples, settings, seed=0)
+    assert result.text_encoder_trained
+    assert all(0 < loss < 100 for loss in result.losses)
+    trained = draw(base, PROMPTS, SEEDS, steps=2)
+    network.save(tmp_path / "adapter.safetensors")
+    network.detach()
+    assert difference(trained, before) > 1
+    assert difference(draw(base, PROMPTS, SEEDS, steps=2), before) == 0
+    loaded = lycoris.load(tmp_path / "adapter.safetensors", base.parts)
+    assert difference(draw(base, PROMPTS, SEEDS, steps=2), trained) <= 1
+    loaded.detach()
+
+
+def test_a_preset_chooses_the_layers_of_every_part(base, case):
+    network = lycoris.attach(base.parts)
+    network.detach()
+    assert {
+        prefix: sum(name.startswith(f"{prefix}_") for name in network.places) for prefix in case.layers
+    } == case.layers
+    assert len(network) == sum(case.layers.values())
+
+
+def test_what_pictures_the_base_draws_does_not_depend_on_the_adapters_before(base, tmp_path):
+    files = []
+    for seed in (0, 1):
+        network = lycoris.attach(base.parts, "lora", rank=2, seed=seed)
+        for place, value in enumerate(network.parameters()):
+            value.data.normal_(std=0.2, generator=torch.Generator().manual_seed(1000 * seed + place))
+        files.append(tmp_path / f"{seed}.safetensors")
+        network.save(files[-1])
+        network.detach()
+
+    def drawn(file):
+        network = lycoris.load(file, base.parts).merge()
+        try:
+            return draw(base, PROMPTS, SEEDS, steps=2)
+        finally:
+            network.detach()
+
+    first, second, again = drawn(files[0]), drawn(files[1]), drawn(files[0])
+    assert difference(first, second) > 1
+    assert difference(first, again) == 0
+
+
+@pytest.mark.parametrize("scheduler", SCHEDULERS)
+def test_a_scheduler_fits_or_says_what_would(base, scheduler):
+    flow = is_flow(base.scheduler_config)
+    zero_snr = base.scheduler_config.get("rescale_betas_zero_snr")
+    if flow != scheduler.startswith("flow"):
+        with pytest.raises(InputError, match="flow-euler" if flow else "ddim"):
+            draw(base, PROMPTS, SEEDS, steps=3, scheduler=scheduler)
+    elif zero_snr and scheduler in ("pndm", "heun"):
+        with pytest.raises(InputError, match="pure noise"):
+            draw(base, PROMPTS, SEEDS, steps=3, scheduler=scheduler)
+    else:
+        alone = draw(base, PROMPTS, SEEDS, steps=3, batch_size=1, scheduler=scheduler)
+        together = draw(base, PROMPTS, SEEDS, steps=3, batch_size=16, scheduler=scheduler)
+        assert difference(alone, together) <= 1
+
+
+def test_sizes_left_out_are_the_pictures_own(base):
+    latents = torch.randn(2, base.latent_channels, 6, 12)
+    conditions = base.encode_text(PROMPTS[:2])
+    times = torch.tensor([900, 100])
+    own = torch.tensor([[24.0, 48, 0, 0, 24, 48]] * 2)
+    with torch.no_grad():
+        expected = base.predict(latents, times, conditions)
+        assert torch.equal(base.predict(latents, times, conditions, own), expected)
+        cut = base.predict(latents, times, conditions, own + torch.tensor([500.0, 900, 0, 30, 0, 0]))
+    assert torch.equal(cut, expected) == (base.family != "stable-diffusion-xl")
+
+
+def test_bfloat16_keeps_the_face_in_float32(folder):
+    base = open_base(folder, device="cpu", dtype="bfloat16")
+    conditions = base.encode_text(["a cat"])
+    latents = base.encode_images(torch.rand(1, 3, 32, 32))
+    prediction = base.predict(latents, torch.tensor([10]), conditions)
+    assert all(tensor.dtype is torch.float32 for tensor in (*conditions.tensors, latents, prediction))
+    assert base.vae.dtype is next(base.parts["text_encoder"].parameters()).dtype is torch.bfloat16
+
+
+def test_conditions_are_indexed_and_joined():
+    conditions = Conditions(torch.randn(4, 5, 3), torch.randn(4, 2))
+    some = conditions[[2, 0, 2]]
+    assert len(some) == 3
+    assert torch.equal(some.states, conditions.states[[2, 0, 2]])
+    assert torch.equal(some.pooled, conditions.pooled[[2, 0, 2]])
+    assert torch.equal(conditions[torch.tensor([3])].pooled, conditions[3:].pooled)
+    joined = Conditions.cat([conditions[:2], conditions[2:]])
+    assert torch.equal(joined.states, conditions.states)
+    assert torch.equal(joined.pooled, conditions.pooled)
+    assert Conditions.cat([Conditions(conditions.states)] * 2).pooled is None

@@ -1,0 +1,44 @@
+"""The claim that two runs at once on the same data and store are both right, and do what they share once."""
+
+import collections
+import json
+import re
+import subprocess
+
+import pytest
+
+from tests.flows.tiny import ENVIRONMENT, ROOT, command, copy_concept, experiment
+
+
+@pytest.mark.slow
+def test_two_runs_at_once_share_every_stage_and_log_nothing_twice(tmp_path):
+    copy_concept(tmp_path / "data", "grumble")
+    study = experiment(tmp_path, algorithms=["lora"], captions=["none", "all"])
+    runs = [
+        subprocess.Popen(
+            command("run", study, "--json"), cwd=ROOT, env=ENVIRONMENT, text=True,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        )
+        for _ in range(2)
+    ]  # fmt: skip
+    told = [run.communicate(timeout=1500) for run in runs]
+    assert [run.returncode for run in runs] == [0, 0], [err[-3000:] for _, err in told]
+    found = [json.loads(out.splitlines()[-1])["adapters"] for out, _ in told]
+    assert [one["scores"] for one in found[0]] == [one["scores"] for one in found[1]]
+    assert [one["run_id"] for one in found[0]] == [one["run_id"] for one in found[1]]
+    made = collections.Counter()
+    for _, err in told:
+        for line in err.splitlines():
+            if re.match(r" *\d+/\d+ ", line) and not line.endswith("cached"):
+                made[re.split(r" {3,}", line.split(" ", 1)[1].strip())[0].partition("  ")[2] or line] += 1
+    stages = list((tmp_path / "runs" / "store").glob("*/*/stage.json"))
+    assert sum(made.values()) == len(stages)
+    assert not list((tmp_path / "runs" / "store" / ".locks").iterdir())
+    assert not list((tmp_path / "runs" / "store").glob("*/.*-*"))
+    import mlflow
+
+    client = mlflow.MlflowClient(f"sqlite:///{tmp_path / 'runs' / 'mlflow' / 'mlflow.db'}")
+    logged = client.search_runs([each.experiment_id for each in client.search_experiments()])
+    assert {run.info.status for run in logged} == {"FINISHED"}
+    assert len(logged) == 1 + 2
+    assert len(client.search_model_versions("name = 'grumble'")) == 2

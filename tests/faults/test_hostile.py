@@ -1,0 +1,100 @@
+"""The claim that whatever is given, the answer is a clear error: nothing crashes, nothing escapes, nothing swells."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from lycoris.errors import InputError
+from lycoris.names import folder_name
+from lycoris.plain_yaml import read_yaml
+from lycoris.redaction import printable, redacted
+from tests.faults.hostile import EACH, NAMES
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def told(tmp_path_factory):
+    """What became of five hundred inputs, read in a process of their own that stands in a folder of its own."""
+    folder = tmp_path_factory.mktemp("hostile")
+    (folder / "here").mkdir()
+    (folder / "canary").write_text("untouched")
+    done = subprocess.run(
+        [sys.executable, "-c", f"import sys; sys.path.insert(0, {str(ROOT)!r}); from tests.faults.hostile import main; "
+         "import json, pathlib; print(json.dumps(main(pathlib.Path(sys.argv[1]))))", str(folder)],
+        cwd=folder / "here", capture_output=True, text=True, timeout=900, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    return folder, json.loads(done.stdout.splitlines()[-1])
+
+
+@pytest.mark.slow
+def test_five_hundred_hostile_inputs_are_refused_in_words_or_harmless(told):
+    _, found = told
+    assert found["tried"] == sum(EACH.values()) == 500
+    assert found["wrong"] == []
+    assert found["mute"] == []
+    assert found["refused"] > 300
+
+
+@pytest.mark.slow
+def test_nothing_is_written_outside_of_the_run_folder(told):
+    folder, _ = told
+    assert sorted(path.name for path in folder.iterdir()) == ["canary", "here", "run"]
+    assert list((folder / "here").iterdir()) == []
+    assert (folder / "canary").read_text() == "untouched"
+    assert not list(folder.rglob("*escaped*"))
+
+
+@pytest.mark.slow
+def test_memory_stays_below_a_gigabyte(told):
+    assert told[1]["megabytes"] < 1024
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if not name.startswith(("$", "`", "%", "'", "-", "\u202e"))])
+def test_a_name_that_leads_elsewhere_is_none(name):
+    with pytest.raises(InputError, match="cannot be the name of a folder"):
+        folder_name("Concept", name)
+
+
+@pytest.mark.parametrize("name", ["grumble", "bär", "雪だるま", "my toy (2)", "a.b", "o'bear", "x-1_2"])
+def test_ordinary_names_are_names(name):
+    folder_name("Concept", name)
+
+
+def test_yaml_is_plain():
+    assert read_yaml("a: {b: [1, 2.5, x, null]}", "It") == {"a": {"b": [1, 2.5, "x", None]}}
+    for text in (
+        "!!python/object/apply:os.getcwd []",
+        "a: &x 1\nb: *x",
+        "a: 1\na: 2",
+        "[" * 9999,
+        "9" * 101,
+        "\0",
+        "2001-99-99",
+    ):
+        with pytest.raises(InputError, match="It is not readable YAML"):
+            read_yaml(text, "It")
+
+
+def test_secrets_do_not_reach_what_people_see(monkeypatch):
+    monkeypatch.setenv("HF_TOKEN", "hf_0123456789")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "abc/def+ghi")
+    shown = redacted("https://ann:pass@host/x?y=abc/def+ghi token hf_0123456789 s3://bucket/key http://host:80/a@b")
+    assert shown == "https://***@host/x?y=*** token *** s3://bucket/key http://host:80/a@b"
+
+
+def test_what_a_terminal_would_obey_is_shown_instead():
+    assert printable("a\x1b[31mb\r\nc\ud800") == "a\\x1b[31mb\\x0d\nc\\ud800"
+
+
+def test_the_command_hides_the_password_of_a_remote_in_its_errors(tmp_path, capsys, monkeypatch):
+    from flows.cli import main
+
+    assert main(["run", "--set", f"data={tmp_path}/nowhere://ann:hunter22@host/"]) == 2
+    said = capsys.readouterr().err
+    assert "hunter22" not in said
+    assert "nowhere" in said

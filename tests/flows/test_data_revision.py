@@ -1,0 +1,36 @@
+"""The claim that a run can be repeated on the data of an earlier commit, with nothing done twice or overwritten."""
+
+import pytest
+
+from tests.flows import project
+from tests.flows.tiny import copy_concept, experiment, lycoris, result
+
+ONE_WAY = {"algorithms": ["lora"], "captions": ["none"]}
+
+
+@pytest.mark.slow
+def test_a_run_on_an_earlier_revision_is_the_run_of_then(tmp_path):
+    copy_concept(tmp_path / "data", "grumble")
+    project.start(tmp_path)
+    first = project.commit(tmp_path, "v1")
+    study = experiment(tmp_path, **ONE_WAY)
+    then = result(lycoris("run", study, "--json"))
+    (tmp_path / "data" / "movie_characters" / "grumble" / "00.png").unlink()
+    second = project.commit(tmp_path, "v2")
+    now = result(lycoris("run", study, "--json"))
+    again = result(lycoris("run", study, "--data-rev", "v1", "--json"))
+    assert (then["data_version"], now["data_version"], again["data_version"]) == (first, second, first)
+    assert not any(adapter["cached"] for adapter in now["adapters"])
+    assert all(adapter["cached"] for adapter in again["adapters"])
+    assert [adapter["run_id"] for adapter in again["adapters"]] == [adapter["run_id"] for adapter in then["adapters"]]
+    assert not (tmp_path / "data" / "movie_characters" / "grumble" / "00.png").exists()
+
+
+def test_an_unknown_revision_is_told_before_anything_starts(tmp_path):
+    copy_concept(tmp_path / "data", "grumble")
+    project.start(tmp_path)
+    project.commit(tmp_path, "v1")
+    done = lycoris("run", experiment(tmp_path), "--data-rev", "v9")
+    assert done.returncode == 2
+    assert "`v9`" in done.stderr
+    assert not (tmp_path / "runs").exists()

@@ -1,0 +1,47 @@
+"""The claim that what prefect.yaml describes is what a server takes: names, parameters, triggers."""
+
+import importlib
+from pathlib import Path
+
+import pytest
+import yaml
+
+from flows.experiment import parse
+from flows.refresh import Promotion
+
+FILE = Path(__file__).parents[2] / "prefect.yaml"
+DEPLOYMENTS = yaml.safe_load(FILE.read_text())["deployments"]
+
+
+def given(deployment):
+    """The parameters of a deployment and of each of its triggers."""
+    return [deployment["parameters"], *(trigger["parameters"] for trigger in deployment.get("triggers", []))]
+
+
+@pytest.mark.parametrize("deployment", DEPLOYMENTS, ids=lambda deployment: deployment["name"])
+def test_parameters_fit_the_schema_that_a_server_holds_them_against(deployment):
+    from prefect.utilities.callables import parameter_schema
+    from prefect.utilities.schema_tools import validate
+
+    module, _, name = deployment["entrypoint"].partition(":")
+    schema = parameter_schema(getattr(importlib.import_module(module), name)).model_dump_for_openapi()
+    for parameters in given(deployment):
+        assert validate(parameters, schema, raise_on_error=False) == []
+        parse(parameters["experiment"])
+        Promotion(**parameters.get("promotion", {}))
+
+
+@pytest.mark.parametrize("deployment", DEPLOYMENTS, ids=lambda deployment: deployment["name"])
+def test_one_run_at_a_time_and_missed_ones_are_not_made_up_for(deployment):
+    assert deployment["concurrency_limit"] == {"limit": 1, "collision_strategy": "CANCEL_NEW"}
+    assert deployment["work_pool"] == {"name": "local"}
+    assert deployment["tags"]
+
+
+def test_new_data_is_an_event_that_starts_a_refresh_on_what_was_committed():
+    refresh = next(each for each in DEPLOYMENTS if each["name"] == "refresh")
+    (trigger,) = refresh["triggers"]
+    assert trigger["expect"] == ["dvc.data.changed"]
+    assert parse(trigger["parameters"]["experiment"]).data_rev == "HEAD"
+    del trigger["parameters"]["experiment"]["data_rev"]
+    assert trigger["parameters"] == refresh["parameters"]

@@ -1,0 +1,201 @@
+"""The claim that a server left alone notices new data, trains on it, and promotes what is better, seen from outside.
+
+A real Prefect server, a worker, a schedule and an MLflow server, all on loopback.
+"""
+
+import json
+import shutil
+import signal
+import socket
+import subprocess
+import time
+import urllib.error
+import urllib.request
+
+import pytest
+import yaml
+
+from lycoris import pocket
+from tests.flows import project
+from tests.flows.tiny import ENVIRONMENT, ROOT, TINY, command, copy_concept, experiment, lycoris, result
+
+PATIENCE = 1800
+
+
+def ask(address, body=None):
+    """What an API answers, or None where it says that there is nothing."""
+    data = None if body is None else json.dumps(body).encode()
+    request = urllib.request.Request(address, data, {"Content-Type": "application/json"})
+    try:
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            return json.load(answer)
+    except urllib.error.HTTPError as error:
+        if error.code == 404:
+            return None
+        raise
+
+
+def until(found, process, log):
+    """Wait for what a function finds."""
+    deadline = time.monotonic() + PATIENCE
+    while time.monotonic() < deadline:
+        assert process.poll() is None, log.read_text()[-3000:]
+        try:
+            if (value := found()) is not None:
+                return value
+        except (urllib.error.URLError, ConnectionError, TimeoutError):
+            pass
+        time.sleep(2)
+    raise AssertionError(f"Nothing came in {PATIENCE} s: {log.read_text()[-3000:]}")
+
+
+@pytest.fixture
+def ports():
+    with socket.socket() as one, socket.socket() as other:
+        for each in (one, other):
+            each.bind(("127.0.0.1", 0))
+        return one.getsockname()[1], other.getsockname()[1]
+
+
+@pytest.fixture
+def study(tmp_path):
+    """A project whose pictures of a bear are those of an octopus, and a schedule that asks every minute."""
+    copy_concept(tmp_path / "data", "grumble")
+    bear = tmp_path / "data" / "movie_characters" / "grumble"
+    entries = yaml.safe_load((pocket.PICTURES / "concepts.yaml").read_text())["concepts"]
+    shutil.rmtree(bear)
+    shutil.copytree(pocket.PICTURES / entries["inky"]["category"] / "inky", bear)
+    project.start(tmp_path)
+    project.commit(tmp_path, "wrong")
+    values = {
+        **TINY,
+        "data": str(tmp_path / "data"),
+        "output": str(tmp_path / "runs"),
+        "algorithms": ["full"],
+        "captions": ["none"],
+        "steps": 60,
+        "images": {"train": 4, "trigger": 8, "alter": 4, "style": 2},
+        "sampling": {"steps": 8},
+    }
+    parameters = {"experiment": values, "promotion": {"allowed": dict.fromkeys(ALLOWED, 1e9)}}
+    deployment = {
+        "name": "tiny",
+        "entrypoint": "flows.refresh:refresh",
+        "parameters": parameters,
+        "schedules": [{"interval": 60}],
+        "work_pool": {"name": "local"},
+        "concurrency_limit": {"limit": 1, "collision_strategy": "CANCEL_NEW"},
+        "triggers": [
+            {
+                "type": "event",
+                "match": {"prefect.resource.id": "dvc.data.*"},
+                "expect": ["dvc.data.changed"],
+                "parameters": parameters,
+            }
+        ],
+    }
+    (tmp_path / "prefect.yaml").write_text(yaml.safe_dump({"name": "tiny", "deployments": [deployment]}))
+    return tmp_path
+
+
+ALLOWED = ("controllability", "diversity", "preservation", "quality")
+"""Dimensions in which a few steps of training may lose what they like: the claim is about the way, not the height."""
+
+
+@pytest.mark.slow
+def test_changed_data_is_noticed_trained_on_and_promoted_by_the_schedule(study, ports):
+    prefect, mlflow = f"http://127.0.0.1:{ports[0]}/api", f"http://127.0.0.1:{ports[1]}/api/2.0/mlflow"
+    log = study / "log"
+    options = ("--folder", study / "server", "--prefect-port", ports[0], "--mlflow-port", ports[1])
+    with open(log, "wb") as stream:
+        process = subprocess.Popen(
+            command("server", *map(str, options), "--deployments", str(study / "prefect.yaml")),
+            cwd=ROOT, env=ENVIRONMENT, stdout=stream, stderr=stream, start_new_session=True,
+        )  # fmt: skip
+
+    def champion(number):
+        found = ask(f"{mlflow}/registered-models/alias?name=grumble&alias=champion")
+        return found["model_version"] if found and found["model_version"]["version"] == number else None
+
+    def runs(name):
+        body = {"flow_runs": {"deployment_id": {"is_null_": False}, "state": {"type": {"any_": [name]}}}}
+        return ask(f"{prefect}/flow_runs/filter", body)
+
+    try:
+        first = until(lambda: champion("1"), process, log)
+        shutil.rmtree(study / "data" / "movie_characters" / "grumble")
+        shutil.copytree(
+            pocket.PICTURES / "movie_characters" / "grumble", study / "data" / "movie_characters" / "grumble"
+        )
+        second = until(lambda: champion("2"), process, log)
+        done = until(lambda: runs("COMPLETED") if len(runs("COMPLETED") or []) >= 2 else None, process, log)
+        assert all(run["auto_scheduled"] for run in done)
+        tags = {tag["key"]: tag["value"] for tag in second["tags"]}
+        before = {tag["key"]: tag["value"] for tag in first["tags"]}
+        assert tags["data.version"] != before["data.version"]
+        contest = json.loads(tags["contest"])
+        assert (contest["state"], contest["champion"]) == ("promoted", "1")
+        assert contest["dimensions"]["fidelity"] == "better"
+        assert tags["champion.before"] == "1"
+        experiment = ask(f"{mlflow}/experiments/get-by-name?experiment_name=tiny")["experiment"]["experiment_id"]
+        asked = {"experiment_ids": [experiment], "filter": "tags.`pipeline.kind` = 'refresh'"}
+        refreshes = until(
+            lambda: (
+                found
+                if len(found := ask(f"{mlflow}/runs/search", asked)["runs"]) == 2
+                and {run["info"]["status"] for run in found} == {"FINISHED"}
+                else None
+            ),
+            process,
+            log,
+        )
+        assert len(refreshes) == 2
+        event = {
+            "occurred": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+            "event": "dvc.data.changed",
+            "resource": {"prefect.resource.id": "dvc.data.main"},
+            "id": "00000000-0000-4000-8000-000000000001",
+        }
+        urllib.request.urlopen(
+            urllib.request.Request(
+                f"{prefect}/events", json.dumps([event]).encode(), {"Content-Type": "application/json"}
+            ),
+            timeout=60,
+        ).close()
+        until(
+            lambda: next((run for run in ask(f"{prefect}/flow_runs/filter", {}) if not run["auto_scheduled"]), None),
+            process,
+            log,
+        )
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait(timeout=120)
+    for port in ports:
+        with socket.create_server(("127.0.0.1", port)):
+            pass
+
+
+@pytest.mark.slow
+def test_what_is_not_better_is_recorded_and_left_and_nothing_is_done_twice(tmp_path):
+    copy_concept(tmp_path / "data", "grumble")
+    project.start(tmp_path)
+    versions = [project.commit(tmp_path, "v1")]
+    (tmp_path / "data" / "movie_characters" / "grumble" / "00.png").unlink()
+    versions.append(project.commit(tmp_path, "v2"))
+    asked = ("refresh", experiment(tmp_path, algorithms=["lora"], captions=["none"]), "--json")
+    first, again = (result(lycoris(*asked, "--data-rev", "v1")) for _ in range(2))
+    assert (first["state"], first["concepts"][0]["state"]) == ("refreshed", "promoted")
+    assert (again["state"], again["concepts"]) == ("unchanged", [])
+    second = result(lycoris(*asked))
+    assert [first["data_version"], second["data_version"]] == versions
+    (met,) = second["concepts"]
+    assert (met["state"], met["champion"], met["challenger"]) == ("left", "1", "2")
+    assert {score["name"].split("/")[1] for score in met["scores"]} == {"train", "trigger", "alter", "style"}
+    assert set(met["dimensions"]) == {"fidelity", "controllability", "diversity", "preservation", "quality"}
+    runs = str(tmp_path / "runs")
+    pulled = result(lycoris("pull", "grumble", "--output", runs, "--out", str(tmp_path / "x"), "--json"))
+    assert (pulled["version"], pulled["data"]) == ("1", versions[0])
+    refused = lycoris("data", "remove", "v1", "--data", str(tmp_path / "data"), "--output", runs)
+    assert refused.returncode == 2
+    assert "grumble@champion (version 1)" in refused.stderr
+    assert "no champion before" in lycoris("rollback", "grumble", "--output", runs).stderr

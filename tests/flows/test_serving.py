@@ -1,0 +1,67 @@
+"""Claims about the servers' processes: where they listen, and that nothing outlives the command."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from flows.cli import _parser
+from flows.serving import Servers
+from lycoris.errors import InputError
+
+ROOT = Path(__file__).parents[2]
+CHAIN = """
+import subprocess, sys, time
+subprocess.Popen([sys.executable, "-m", "flows.keeper", sys.executable, "-c",
+    "import os, subprocess, time; subprocess.Popen(['sleep', '600']); print(os.getpid(), flush=True); time.sleep(600)"])
+time.sleep(600)
+"""
+
+
+def alive(group):
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_what_was_started_ends_with_the_command_however_that_dies(number):
+    with subprocess.Popen([sys.executable, "-c", CHAIN], stdout=subprocess.PIPE, text=True, cwd=ROOT) as command:
+        group = int(command.stdout.readline())
+        assert alive(group)
+        command.send_signal(number)
+        deadline = time.monotonic() + 60
+        while alive(group) and time.monotonic() < deadline:
+            time.sleep(0.1)
+        assert not alive(group)
+
+
+def test_they_listen_on_loopback_unless_told_otherwise():
+    arguments = _parser().parse_args(["server"])
+    assert arguments.host == "127.0.0.1"
+
+
+def test_a_port_that_is_taken_is_told_before_anything_starts(tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(InputError, match=f"Port {port} .*--mlflow-port"):
+            Servers(tmp_path / "folder", "127.0.0.1", (port - 1 if port > 1024 else port + 1, port))
+    assert not (tmp_path / "folder").exists()
+
+
+def test_a_folder_that_cannot_be_written_is_named(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match="cannot be written"):
+        Servers(tmp_path / "file" / "x", "127.0.0.1", (_free(), _free()))
+
+
+def _free():
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        return probe.getsockname()[1]

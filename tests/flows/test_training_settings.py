@@ -1,0 +1,78 @@
+"""Claims about the training settings of an experiment: any can be given, for all adapters or for one."""
+
+import pytest
+
+from flows.experiment import parse, read
+from lycoris.errors import InputError
+from lycoris.training import TrainingSettings
+
+
+def dials(**values):
+    experiment = parse(values)
+    return [experiment.settings(adapter)["training"] for adapter in experiment.algorithms]
+
+
+def test_any_setting_reaches_every_adapter_and_an_adapters_own_wins():
+    given = {"flip": True, "clip_norm": None, "min_snr": 2}
+    one, other = dials(
+        algorithms=["lora", {"algorithm": "lokr", "training": {"min_snr": None, "tag_dropout": 0.1}}], training=given
+    )
+    assert (one["flip"], one["clip_norm"], one["min_snr"]) == (True, None, 2)
+    assert (other["flip"], other["min_snr"], other["tag_dropout"]) == (True, None, 0.1)
+    for settings in (one, other):
+        TrainingSettings(**settings)
+
+
+def test_a_length_replaces_the_recipes_and_the_later_wins():
+    assert dials(algorithms=["lora"], training={"epochs": 3})[0].keys() & {"steps", "epochs"} == {"epochs"}
+    (settings,) = dials(base="some/folder", algorithms=["lora"], training={"steps": 50})
+    assert settings["steps"] == 50
+    assert settings["warmup_steps"] == 5
+    assert "epochs" not in settings
+    (own,) = dials(algorithms=[{"algorithm": "lora", "training": {"epochs": 2}}], steps=50)
+    assert (own.get("steps"), own["epochs"]) == (None, 2)
+    (short,) = dials(algorithms=[{"algorithm": "lora", "steps": 100}], steps=7)
+    assert (short["steps"], short["warmup_steps"]) == (100, 10)
+
+
+def test_a_warm_up_that_was_asked_for_is_kept():
+    assert dials(algorithms=["lora"], steps=20, training={"warmup_steps": 20})[0]["warmup_steps"] == 20
+
+
+def test_settings_from_the_command_line_are_numbers_whatever_yaml_takes_them_for():
+    experiment = read(None, ("training.learning_rate=1e-3", "training.betas=[0.9, 0.95]", "algorithms=lora"))
+    settings = experiment.settings(experiment.algorithms[0])["training"]
+    assert settings["learning_rate"] == 1e-3
+    assert settings["betas"] == (0.9, 0.95)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        (("training.tag_dropot=0.1",), "Did you mean `tag_dropout`"),
+        (("algorithms=[{algorithm: lora, training: {flop: true}}]",), "Did you mean `flip`"),
+        (("training.tag_dropout=1.5",), r"`tag_dropout` must be in \[0, 1\], but got 1.5"),
+        (("training.batch_size=many",), "training.batch_size"),
+        (("training.mask=files",), "training.mask"),
+        (("training.schedule=cosin",), "Did you mean `cosine`"),
+        (("training={steps: 5, epochs: 5}",), "Exactly one of `steps` and `epochs`"),
+        (("training.steps=5", "steps=6"), "`steps` is given twice"),
+        (("training=many",), "training"),
+    ],
+)
+def test_a_fault_in_a_training_setting_is_told_at_once(changes, words):
+    with pytest.raises(InputError, match=words):
+        read(None, changes)
+
+
+def test_a_setting_is_part_of_the_adapters_name():
+    (adapter,) = parse({"algorithms": [{"algorithm": "lora", "rank": 4, "training": {"flip": True}}]}).algorithms
+    assert adapter.label == "lora rank=4 flip=True"
+    parse({"algorithms": ["lora", {"algorithm": "lora", "training": {"flip": True}}]})
+
+
+def test_any_adapter_may_ask_to_stop_at_a_bad_picture():
+    assert parse({}).on_bad_picture == "set_aside"
+    assert parse({"training": {"on_bad_picture": "stop"}}).on_bad_picture == "stop"
+    one = {"algorithm": "lora", "training": {"on_bad_picture": "stop"}}
+    assert parse({"algorithms": ["full", one]}).on_bad_picture == "stop"

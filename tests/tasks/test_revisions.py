@@ -1,0 +1,222 @@
+"""Claims about earlier data: written beside the workspace, compared, moved to and from a DVC remote."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from flows.cli import main
+from lycoris.errors import InputError
+from tasks import revisions, versioning
+from tasks.differences import differences
+
+ONE = {"toys/bear/1.png": b"one", "toys/bear/1.txt": b"a bear", "concepts.yaml": b"concepts: {}\n"}
+TWO = {"toys/bear/1.png": b"uno", "toys/bear/2.png": b"two", "concepts.yaml": b"concepts: {}\n"}
+
+
+def write(folder, files):
+    shutil.rmtree(folder, ignore_errors=True)
+    for name, content in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(content)
+
+
+def read(folder):
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def git(project, *arguments):
+    identity = ("-c", "user.name=t", "-c", "user.email=t@localhost")
+    subprocess.run(["git", "-C", str(project), *identity, *arguments], check=True, capture_output=True)
+
+
+@pytest.fixture(scope="module")
+def pattern(tmp_path_factory):
+    """A project of two committed data versions, the second one in its workspace."""
+    root = tmp_path_factory.mktemp("pattern") / "project"
+    root.mkdir()
+    git(root.parent, "init", "-q", str(root))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DVC_NO_ANALYTICS", "1")
+        from dvc.repo import Repo
+
+        Repo.init(str(root)).close()
+        for tag, files in (("v1", ONE), ("v2", TWO)):
+            write(root / "data", files)
+            versioning.version(root / "data", root)
+            git(root, "add", "data.dvc", ".dvc/config")
+            git(root, "commit", "-qm", tag)
+            git(root, "tag", tag)
+    return root
+
+
+@pytest.fixture
+def project(pattern, tmp_path, monkeypatch):
+    monkeypatch.setenv("DVC_NO_ANALYTICS", "1")
+    return Path(shutil.copytree(pattern, tmp_path / "project"))
+
+
+@pytest.fixture
+def shelf(project, tmp_path):
+    """A folder as the project's default remote."""
+    (project / ".dvc" / "config.local").write_text(
+        f"[core]\n    remote = shelf\n['remote \"shelf\"']\n    url = {tmp_path / 'shelf'}\n"
+    )
+    return tmp_path / "shelf"
+
+
+def test_an_earlier_version_is_written_beside_the_workspace_and_never_over_it(project, tmp_path):
+    (project / "data" / "toys" / "bear" / "3.png").write_bytes(b"not yet a version")
+    before = read(project / "data"), (project / "data.dvc").read_bytes()
+    found = revisions.at("v1", project, tmp_path / "runs" / "data")
+    assert read(found.path) == ONE
+    assert found.path == tmp_path / "runs" / "data" / found.hash.removesuffix(".dir")
+    assert (found.state, found.files) == ("earlier", 3)
+    assert (read(project / "data"), (project / "data.dvc").read_bytes()) == before
+    again = revisions.at(found.hash, project, tmp_path / "runs" / "data")
+    assert again == found
+
+
+def test_an_earlier_version_that_somebody_wrote_into_is_written_anew(project, tmp_path):
+    folder = revisions.at("v1", project, tmp_path / "data").path
+    (folder / "toys" / "bear" / "1.png").write_bytes(b"spoilt")
+    assert read(revisions.at("v1", project, tmp_path / "data").path) == ONE
+    assert [path.name for path in (tmp_path / "data").iterdir()] == [folder.name]
+
+
+@pytest.mark.parametrize("revision", ["nosuch", "--upload-pack=x", "", "v1\0", "v1:data", "0" * 31, "../../etc"])
+def test_what_is_no_revision_is_refused(project, tmp_path, revision):
+    with pytest.raises(InputError, match="revision"):
+        revisions.at(revision, project, tmp_path / "data")
+    assert not (tmp_path / "data").exists()
+
+
+def test_a_version_that_is_nowhere_is_an_error(project, tmp_path):
+    with pytest.raises(InputError, match="0" * 32):
+        revisions.at("0" * 32, project, tmp_path / "data")
+
+
+def test_data_that_nothing_versions_has_no_revisions(tmp_path, project):
+    (tmp_path / "photos").mkdir()
+    with pytest.raises(InputError, match="versions this data folder"):
+        revisions.data_version.fn(tmp_path / "photos", project, "v1", tmp_path / "data")
+
+
+def test_differences_say_what_came_went_changed_and_moved():
+    def entries(files):
+        return [{"relpath": name, "md5": md5} for name, md5 in files.items()]
+
+    found = differences(
+        entries({"a.png": "1", "b.png": "2", "c.png": "3", "e.png": "5"}),
+        entries({"a.png": "1", "b.png": "9", "d.png": "3", "f.png": "6"}),
+    )
+    assert (found.came, found.went, found.changed) == (("f.png",), ("e.png",), ("b.png",))
+    assert found.moved == (("c.png", "d.png"),)
+    assert not differences(entries({"a": "1"}), entries({"a": "1"}))
+
+
+def test_the_command_tells_pictures_from_captions(project, capsys):
+    data = str(project / "data")
+    assert main(["data", "diff", "v1", "v2", "--data", data, "--json"]) == 0
+    said = capsys.readouterr().out.splitlines()
+    assert said[:3] == ["+ picture  toys/bear/2.png", "- caption  toys/bear/1.txt", "* picture  toys/bear/1.png"]
+    told = json.loads(said[-1])
+    assert (told["came"], told["went"], told["changed"]) == (
+        ["toys/bear/2.png"], ["toys/bear/1.txt"], ["toys/bear/1.png"],
+    )  # fmt: skip
+    assert told["kinds"]["toys/bear/1.txt"] == "caption"
+    (project / "data" / "new.txt").write_text("x")
+    assert main(["data", "diff", "v2", "--data", data]) == 0
+    assert "+ caption  new.txt" in capsys.readouterr().out
+
+
+def test_versions_go_to_a_remote_and_come_back_from_it(project, shelf, tmp_path, capsys):
+    data = str(project / "data")
+    assert main(["data", "push", "v1", "--data", data]) == 0
+    assert main(["data", "push", "--data", data]) == 0
+    shutil.rmtree(project / ".dvc" / "cache")
+    assert read(revisions.at("v1", project, tmp_path / "out").path) == ONE
+    shutil.rmtree(project / ".dvc" / "cache")
+    shutil.rmtree(project / "data")
+    assert main(["data", "pull", "--data", data]) == 0
+    assert read(project / "data") == TWO
+    assert "pushed" in capsys.readouterr().out
+
+
+def test_a_fresh_clone_reads_versions_that_were_pushed_before_the_remote_was_configured(project, shelf, tmp_path):
+    versioning.push([revisions.resolve("v1", project)], project)
+    git(tmp_path, "clone", "-q", str(project), "clone")
+    shutil.copy(project / ".dvc" / "config.local", tmp_path / "clone" / ".dvc")
+    assert read(revisions.at("v1", tmp_path / "clone", tmp_path / "out").path) == ONE
+
+
+def test_pull_makes_data_what_git_brought_but_loses_nothing(project, shelf, capsys):
+    data = str(project / "data")
+    assert main(["data", "push", "v1", "v2", "--data", data]) == 0
+    git(project, "checkout", "-q", "v1")
+    assert main(["data", "pull", "--data", data]) == 0
+    assert read(project / "data") == ONE
+    (project / "data" / "mine.png").write_bytes(b"mine")
+    git(project, "checkout", "-q", "v2")
+    assert main(["data", "pull", "--data", data]) == 2
+    assert "changed since" in capsys.readouterr().err
+    assert read(project / "data") == {**ONE, "mine.png": b"mine"}
+
+
+def test_no_remote_is_told_as_such(project, capsys):
+    assert main(["data", "push", "--data", str(project / "data")]) == 2
+    said = capsys.readouterr().err
+    assert "remote" in said
+    assert "Traceback" not in said
+
+
+def test_a_killed_process_leaves_no_lock_of_dvcs(project):
+    script = (
+        "import os, sys, time\nfrom pathlib import Path\nfrom tasks import versioning\n"
+        "def hold(repo):\n"
+        "    from dvc.rwlock import rwlock\n"
+        "    with repo.lock, rwlock(repo.tmp_dir, repo.fs, 'x', [], [str(Path(repo.root_dir) / 'data')], False):\n"
+        "        print('held', flush=True)\n        time.sleep(600)\n"
+        "versioning.with_repo(Path(sys.argv[1]), hold)\n"
+    )
+    root = Path(__file__).parents[2]
+    with subprocess.Popen(
+        [sys.executable, "-c", script, str(project)], stdout=subprocess.PIPE, text=True, cwd=root,
+        env={**os.environ, "PYTHONPATH": str(root)},
+    ) as process:  # fmt: skip
+        assert process.stdout.readline() == "held\n"
+        with pytest.raises(InputError, match="lock"):
+            versioning.with_repo(project, lambda repo: repo.lock.lock(), attempts=1)
+        os.kill(process.pid, signal.SIGKILL)
+    (project / "data" / "3.png").write_bytes(b"three")
+    assert versioning.version(project / "data", project).state == "new"
+
+
+def test_versions_are_removed_unless_data_dvc_or_a_champion_needs_them(project, tmp_path, capsys, monkeypatch):
+    from tasks import tracking
+
+    for name in ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI"):
+        monkeypatch.setenv(name, "")
+        monkeypatch.delenv(name)
+    data, runs = str(project / "data"), tmp_path / "runs"
+    options = ("--data", data, "--output", str(runs))
+    assert main(["data", "remove", "v2", *options]) == 2
+    assert "data.dvc records" in capsys.readouterr().err
+    client = tracking.registry(tracking.server(runs))
+    client.create_registered_model("bear")
+    client.create_model_version("bear", str(tmp_path), tags={"data.version": revisions.resolve("v1", project)})
+    client.set_registered_model_alias("bear", "champion", "1")
+    assert main(["data", "remove", "v1", *options]) == 2
+    assert "bear@champion (version 1)" in capsys.readouterr().err
+    client.delete_registered_model_alias("bear", "champion")
+    assert main(["data", "remove", "v1", *options]) == 0
+    with pytest.raises(InputError, match="No DVC remote"):
+        revisions.at("v1", project, tmp_path / "out")
+    shutil.rmtree(project / "data")
+    assert versioning.materialise(project) == "cache"
+    assert read(project / "data") == TWO

@@ -1,0 +1,54 @@
+"""A training to be killed: one adapter, or two on one base, watched in every way, its state written at every step."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from lycoris.training import Example
+
+STEPS = 10
+
+
+def go(base: Path, pictures: list[Example], folder: Path, count: int) -> None:
+    """Train `count` adapters and write all that comes of it below a folder, steps done into ``progress``."""
+    import torch
+
+    import lycoris
+    from lycoris.bases import open_base
+    from lycoris.training import Checkpoints, Job, Samples, TrainingSettings, Validation, When, train, train_together
+
+    torch.set_num_threads(1)
+    opened = open_base(base, device="cpu")
+    settings = TrainingSettings(steps=STEPS, batch_size=3, learning_rate=1e-2, warmup_steps=2, schedule="cosine")
+    networks = [
+        lycoris.attach(opened.parts, algorithm=name, seed=1, **options)
+        for name, options in [("lora", {"dropout": 0.2}), ("lokr", {"factor": 4})][:count]
+    ]
+    jobs = []
+    for number, network in enumerate(networks):
+        own = folder / str(number)
+        looks = (
+            Validation(opened, pictures[:2], When(every=3)),
+            Samples(opened, own / "samples", When(every=4), ["a sks cat"], [5], {"steps": 2}),
+            Checkpoints(own / "checkpoints", When(at=(2, 5, 9))),
+        )
+        jobs.append(Job(network, pictures[2:], settings, number, own / "state.safetensors", looks))
+
+    def tell(number: int, done: int, steps: int, loss: float) -> None:
+        with open(folder / "progress", "a") as stream:
+            stream.write(f"{number} {done}\n")
+
+    if count == 1:
+        job = jobs[0]
+        results = [
+            train(
+                opened, job.network, job.examples, settings, seed=job.seed, checkpoint=job.checkpoint,
+                checkpoint_seconds=0, looks=job.looks, progress=lambda *now: tell(0, *now),
+            )
+        ]  # fmt: skip
+    else:
+        results = train_together(opened, jobs, progress=tell, checkpoint_seconds=0)
+    for number, (network, result) in enumerate(zip(networks, results, strict=True)):
+        (folder / str(number) / "curves.json").write_text(json.dumps([result.losses, result.bands, result.seen]))
+        network.save(folder / str(number) / "adapter.safetensors", metadata={"seed": str(number)})

@@ -1,0 +1,136 @@
+"""A bad picture is named and set aside, and the training goes on with the rest; or stops when told to."""
+
+import shutil
+from dataclasses import replace
+
+import pytest
+from PIL import Image
+
+import lycoris
+from lycoris.errors import InputError
+from lycoris.images import BadPicture
+from lycoris.training import Example, TrainingSettings, train
+from lycoris.training.pictures import Pictures
+from lycoris.training.scan import Scan
+
+SETTINGS = TrainingSettings(steps=2, batch_size=2)
+
+
+def truncated(path):
+    Image.effect_noise((300, 200), 80).convert("RGB").save(path)
+    path.write_bytes(path.read_bytes()[:2000])
+
+
+def text(path):
+    path.write_text("not a picture")
+
+
+def tiny(path):
+    Image.new("RGB", (1, 1)).save(path)
+
+
+def trained(base, examples, settings=SETTINGS, exclude=(), **more):
+    network = lycoris.attach(base.parts, algorithm="lora", seed=1, exclude=exclude)
+    try:
+        return train(base, network, examples, settings, seed=7, **more)
+    finally:
+        network.detach()
+
+
+@pytest.mark.parametrize("spoil", [truncated, text, tiny])
+def test_training_goes_on_without_a_bad_picture_as_if_it_had_not_been_there(base, examples, tmp_path, spoil):
+    bad = tmp_path / "bad.png"
+    spoil(bad)
+    with_bad = [*examples[:2], Example(bad, "a cat"), *examples[2:]]
+    result, without = trained(base, with_bad), trained(base, examples)
+    assert list(result.set_aside) == [str(bad)]
+    assert str(bad) in result.set_aside[str(bad)]
+    assert (result.pictures, without.pictures, without.set_aside) == (len(examples), len(examples), {})
+    assert result.losses == without.losses
+
+
+@pytest.mark.parametrize("spoil", [truncated, text, tiny])
+def test_a_bad_picture_stops_the_training_when_told_to(base, examples, tmp_path, spoil):
+    bad = tmp_path / "bad.png"
+    spoil(bad)
+    with pytest.raises(BadPicture, match=r"bad\.png"):
+        trained(base, [*examples, Example(bad, "a")], replace(SETTINGS, on_bad_picture="stop"))
+
+
+def test_nothing_but_bad_pictures_is_an_error(base, tmp_path):
+    for number in range(2):
+        text(tmp_path / f"{number}.png")
+    with pytest.raises(InputError, match=r"None of the 2 pictures can be used.*0\.png"):
+        trained(base, [Example(tmp_path / f"{number}.png", "a") for number in range(2)])
+
+
+def test_an_absent_file_is_an_error_and_not_a_bad_picture(base, examples, tmp_path):
+    with pytest.raises(InputError, match=r"no picture.*gone\.png"):
+        trained(base, [*examples, Example(tmp_path / "gone.png", "a")])
+
+
+def test_epochs_count_the_pictures_that_are_left_and_their_repeats(base, examples, tmp_path):
+    bad = tmp_path / "bad.png"
+    text(bad)
+    some = [replace(examples[0], repeats=4), examples[1], Example(bad, "a"), replace(examples[2], prior=True)]
+    assert trained(base, some, TrainingSettings(epochs=2, batch_size=5)).steps == 2
+
+
+def test_pictures_smaller_than_their_bucket_are_counted(base, tmp_path):
+    for number, size in enumerate([(32, 32), (31, 31), (16, 16), (64, 64), (200, 12)]):
+        Image.new("RGB", size, "red").save(tmp_path / f"{number}.png")
+    assert Pictures(base, sorted(tmp_path.iterdir())).upscaled == 3
+
+
+def test_a_picture_found_encoded_is_not_decoded_again(base, examples, tmp_path, monkeypatch):
+    from lycoris.training import pictures
+
+    paths = [example.image for example in examples]
+    Pictures(base, paths, cache=tmp_path)
+    monkeypatch.setattr(pictures, "read_image", None)
+    Pictures(base, paths, cache=tmp_path)
+
+
+def test_a_scan_keeps_the_rows_of_its_good_pictures(examples, tmp_path):
+    bad = tmp_path / "bad.png"
+    text(bad)
+    scan = Scan([examples[0].image, bad, examples[2].image], [(32, 32), (40, 24)])
+    assert list(scan.kept) == [0, 2]
+    assert [scan.framing(row).target for row in range(2)] == [(32, 32), (40, 24)]
+    assert scan.framing(1).original == (90, 60)
+
+
+def test_a_repeat_below_one_is_an_error(examples):
+    with pytest.raises(InputError, match="`repeats`"):
+        replace(examples[0], repeats=0)
+
+
+@pytest.mark.parametrize("exclude", [(), ("text_encoder.*",)])
+def test_a_training_with_masks_priors_and_varied_captions_goes_on_bit_for_bit(base, examples, tmp_path, exclude):
+    """All of it together, killed in the middle, from files that hold its encodings and from none."""
+    some = []
+    for number, one in enumerate(examples):
+        path = tmp_path / "data" / f"{number}.png"
+        path.parent.mkdir(exist_ok=True)
+        shutil.copy(one.image, path)
+        mask = Image.linear_gradient("L").resize(Image.open(path).size)
+        mask.save(path.with_name(f"{number}.mask.png"))
+        some.append(Example(path, f"a {one.caption.split()[1]}, red, cat, toy", repeats=number + 1, prior=number == 3))
+    settings = TrainingSettings(
+        steps=6, batch_size=2, shuffle_tags=True, tag_dropout=0.3, prior_weight=0.5, mask="file", flip=True
+    )
+    whole = trained(base, some, settings, exclude)
+
+    class Killed(BaseException):
+        pass
+
+    def kill(done, total, loss):
+        if done == 3:
+            raise Killed
+
+    state, cache = tmp_path / "state.safetensors", tmp_path / "kept"
+    with pytest.raises(Killed):
+        trained(base, some, settings, exclude, checkpoint=state, checkpoint_seconds=0, cache=cache, progress=kill)
+    result = trained(base, some, settings, exclude, checkpoint=state, cache=cache)
+    assert 0 < result.resumed_at < 6
+    assert result.losses == whole.losses

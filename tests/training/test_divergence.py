@@ -1,0 +1,55 @@
+"""When a run is given up for the size of its loss: when it has left its level, and not for a swing."""
+
+import random
+
+import pytest
+from safetensors.torch import load_file
+
+import lycoris
+from lycoris.training import TrainingDiverged, TrainingSettings, train
+from lycoris.training.divergence import STEPS, has_left, is_high
+
+
+def ever(losses):
+    return any(has_left(losses[:step]) for step in range(len(losses) + 1))
+
+
+def test_a_loss_that_stays_ten_times_too_high_has_left():
+    calm = [0.1 + 0.05 * (step % 3) for step in range(50)]
+    assert not ever(calm)
+    assert ever([*calm, *[3.0] * 2 * STEPS])
+    assert not ever([*calm, *[3.0] * (STEPS - 1), 0.1, *calm])
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_swings_of_single_pictures_are_no_divergence(seed):
+    """Losses over three orders of magnitude, as one picture a step with random times has them."""
+    draws = random.Random(seed)
+    assert not ever([10 ** draws.uniform(-3, 0) for _ in range(2000)])
+
+
+def test_a_rising_or_falling_level_is_no_divergence():
+    assert not ever([1.01**-step for step in range(800)])
+    assert not ever([1.01**step for step in range(400)])
+
+
+def test_a_high_step_is_known_from_its_level():
+    calm = [0.1] * 50
+    assert is_high([*calm, 1.1])
+    assert not is_high([*calm, 0.9])
+
+
+def test_a_run_that_leaves_its_level_is_stopped_and_leaves_a_good_state(base, squares, tmp_path, monkeypatch):
+    """After some calm steps the rate of the last layer is far too large: the loss stays a number, and is large."""
+    monkeypatch.setattr("lycoris.training.divergence.STEPS", 4)
+    monkeypatch.setattr("lycoris.training.run.rate_fraction", lambda _, step, *others: 1e-6 if step < 8 else 1.0)
+    dials = TrainingSettings(steps=40, batch_size=2, learning_rate=10.0, clip_norm=None)
+    state, network = tmp_path / "state.safetensors", lycoris.attach(base.parts, "full", layers=["conv_out"], seed=1)
+    with pytest.raises(TrainingDiverged, match=r"times its usual one for 4 steps\. Lower `learning_rate`") as error:
+        train(base, network, squares, dials, seed=7, checkpoint=state, checkpoint_seconds=0)
+    losses = error.value.losses
+    assert len(losses) < 40
+    kept = load_file(state)["losses"].tolist()
+    assert 8 <= len(kept) < len(losses)
+    assert max(kept) < 10 * min(kept)
+    assert min(losses[-4:]) > 10 * max(kept)

@@ -1,0 +1,144 @@
+"""Encodings are made once, whole, shared by processes, and not all held in memory."""
+
+import multiprocessing
+import subprocess
+import sys
+import textwrap
+import warnings
+
+import pytest
+import torch
+
+from lycoris.bases import TruncatedPrompt
+from lycoris.training.kept import Kept, content_key
+from lycoris.training.pictures import Pictures
+from lycoris.training.texts import Texts
+
+
+def files(folder):
+    return {file: file.stat().st_mtime_ns for file in folder.rglob("*.safetensors")}
+
+
+@pytest.mark.parametrize("inside", [True, False])
+def test_what_is_written_is_read(tmp_path, inside):
+    kept = Kept(tmp_path / "new" if inside else None)
+    key = content_key("a", 1)
+    assert key not in kept
+    kept.write(key, {"x": torch.arange(6.0).view(2, 3)[:, 1:]})
+    assert key in kept
+    assert torch.equal(kept.read(key)["x"], torch.tensor([[1.0, 2.0], [4.0, 5.0]]))
+
+
+def test_no_more_than_its_share_of_memory_is_held(tmp_path):
+    kept = Kept(tmp_path, memory=1000)
+    for number in range(10):
+        kept.write(content_key(number), {"x": torch.full((100,), float(number))})
+    for _ in range(2):
+        for number in range(10):
+            assert torch.equal(kept.read(content_key(number))["x"], torch.full((100,), float(number)))
+    assert sum(tensors["x"].nbytes for tensors in kept._held.values()) <= 1000
+
+
+def test_a_damaged_file_is_made_anew(tmp_path):
+    kept, key = Kept(tmp_path), content_key("a")
+    kept.write(key, {"x": torch.ones(100)})
+    (file,) = files(tmp_path)
+    file.write_bytes(file.read_bytes()[:-10])
+    assert key not in Kept(tmp_path)
+
+
+def write_all(folder, value):
+    for number in range(200):
+        Kept(folder).write(content_key(number), {"x": torch.full((64,), value)})
+
+
+def test_two_processes_at_once_leave_whole_files_only(tmp_path):
+    context = multiprocessing.get_context("spawn")
+    others = [context.Process(target=write_all, args=(tmp_path, value)) for value in (1.0, 2.0)]
+    for other in others:
+        other.start()
+    for other in others:
+        other.join()
+        assert other.exitcode == 0
+    for number in range(200):
+        assert Kept(tmp_path).read(content_key(number))["x"].unique().numel() == 1
+    assert len(list(tmp_path.rglob("*"))) == 200 + len({content_key(number)[:2] for number in range(200)})
+
+
+def test_a_killed_writer_leaves_nothing_that_is_taken_for_an_encoding(tmp_path):
+    script = """
+        import os, sys, torch
+        import safetensors.torch as files
+        from pathlib import Path
+        from lycoris.training.kept import Kept, content_key
+        write = files.save_file
+        files.save_file = lambda *given, **more: (write(*given, **more), os._exit(9))
+        Kept(Path(sys.argv[1])).write(content_key("a"), {"x": torch.ones(3)})
+    """
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(script), str(tmp_path)], check=False)
+    assert done.returncode == 9
+    assert content_key("a") not in Kept(tmp_path)
+
+
+def test_cached_latents_are_the_computed_ones(base, examples, tmp_path):
+    paths = [example.image for example in examples]
+    fresh, first = Pictures(base, paths, flip=True), Pictures(base, paths, flip=True, cache=tmp_path)
+    written = files(tmp_path)
+    second = Pictures(base, paths, flip=True, cache=tmp_path)
+    assert len(written) == 2 * len(paths)
+    assert files(tmp_path) == written
+    for row in range(len(paths)):
+        for mirror in (False, True):
+            assert torch.equal(first.stack([row], [mirror]), fresh.stack([row], [mirror]))
+            assert torch.equal(second.stack([row], [mirror]), fresh.stack([row], [mirror]))
+
+
+def test_latents_do_not_hang_on_what_was_kept_before(base, squares, tmp_path):
+    paths = [example.image for example in squares]
+    Pictures(base, paths[1:2], cache=tmp_path)
+    grown, fresh = Pictures(base, paths, cache=tmp_path), Pictures(base, paths)
+    assert torch.equal(grown.stack([0, 1, 2], [False] * 3), fresh.stack([0, 1, 2], [False] * 3))
+
+
+def test_an_edited_picture_has_latents_of_its_own(base, squares, tmp_path):
+    from PIL import Image
+
+    path = tmp_path / "a.png"
+    Image.new("RGB", (32, 32), "red").save(path)
+    red = Pictures(base, [path], cache=tmp_path / "kept").stack([0], [False])
+    Image.new("RGB", (32, 32), "blue").save(path)
+    assert not torch.equal(Pictures(base, [path], cache=tmp_path / "kept").stack([0], [False]), red)
+
+
+def test_kept_conditions_are_the_encoded_ones_and_are_not_encoded_again(base, examples, tmp_path, monkeypatch):
+    captions = [example.caption for example in examples]
+    expected = base.encode_text(["", *captions])
+    Texts(base, captions, adapted=False, cache=tmp_path)
+    monkeypatch.setattr(base, "encode_text", None)
+    texts = Texts(base, captions, adapted=False, cache=tmp_path)
+    assert torch.allclose(texts(["", *captions]).states, expected.states, atol=1e-6)
+
+
+def test_a_caption_cut_short_is_told_again_when_it_is_found_encoded(base, small_folder, tmp_path):
+    from lycoris.bases import open_base
+
+    long = "a red cat on snow in the photo a blue toy on snow"
+    for opened in (base, open_base(small_folder, device="cpu")):
+        with pytest.warns(TruncatedPrompt, match="left out at its end"):
+            Texts(opened, [long], adapted=False, cache=tmp_path)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        Texts(base, ["a cat"], adapted=False, cache=tmp_path)
+
+
+def test_varied_captions_are_encoded_as_they_come_up_and_not_kept_for_ever(base, tmp_path, monkeypatch):
+    from lycoris.training import texts as module
+
+    monkeypatch.setattr(module, "RECENT", 3)
+    asked, encode = [], base.encode_text
+    monkeypatch.setattr(base, "encode_text", lambda prompts: asked.append(list(prompts)) or encode(prompts))
+    texts = Texts(base, ["a cat, red"], adapted=False, varied=True, cache=tmp_path)
+    for caption in ("a", "b", "a", "c", "d", "a", "b"):
+        assert torch.equal(texts([caption]).states, encode([caption]).states)
+    assert asked == [[""], ["a"], ["b"], ["c"], ["d"], ["b"]]
+    assert len(files(tmp_path)) == 1

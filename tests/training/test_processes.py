@@ -1,0 +1,89 @@
+"""Two processes with half of each step's pictures learn what one learns with all."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+import lycoris
+from lycoris.bases import open_base
+from lycoris.training import Example, TrainingSettings, train
+
+SETTINGS = [
+    {"steps": 3, "batch_size": 5, "learning_rate": 3e-3},
+    {"steps": 3, "batch_size": 1, "accumulate": 5, "optimizer": "prodigy", "learning_rate": 1.0, "ema_decay": 0.8},
+    {"steps": 2, "batch_size": 1, "learning_rate": 3e-3, "optimizer": "lion"},
+]
+"""The last leaves one process without a picture."""
+
+RUN = """
+import json, sys
+import torch.distributed as dist
+from tests.training.test_processes import learnt
+rank, folder = int(sys.argv[1]), sys.argv[2]
+dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=2)
+learnt(json.loads(sys.argv[3]), folder, f"{folder}/{rank}")
+dist.destroy_process_group()
+"""
+
+
+def learnt(given, folder, kept):
+    """Losses and parameters of each setting, written to a file."""
+    import torch
+
+    base = open_base(given["base"], device="cpu")
+    examples = [Example(Path(image), caption) for image, caption in given["examples"]]
+    found = []
+    for number, dials in enumerate(SETTINGS):
+        network = lycoris.attach(base.parts, seed=1)
+        start = values(network)
+        state = Path(folder) / f"{number}.safetensors"
+        losses = train(
+            base, network, examples, TrainingSettings(**dials), seed=7, checkpoint=state, deadline=float("inf")
+        ).losses
+        found.append((losses, start, values(network)))
+        network.detach()
+    torch.save(found, kept)
+
+
+def values(network):
+    return torch.cat([parameter.detach().flatten() for parameter in network.parameters()])
+
+
+def test_two_processes_learn_what_one_does(small_folder, examples, tmp_path):
+    given = {"base": str(small_folder), "examples": [(str(each.image), each.caption) for each in examples]}
+    root = Path(__file__).parents[2]
+    together = tmp_path / "together"
+    together.mkdir()
+    running = [
+        subprocess.Popen(
+            [sys.executable, "-c", RUN, str(rank), str(together), json.dumps(given)],
+            cwd=root,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in range(2)
+    ]
+    (tmp_path / "alone").mkdir()
+    learnt(given, tmp_path / "alone", tmp_path / "expected")
+    try:
+        said = [process.communicate(timeout=400) for process in running]
+    except subprocess.TimeoutExpired:
+        pytest.fail("the two processes did not come to an end in time")
+    finally:
+        for process in running:
+            process.kill()
+    assert [process.returncode for process in running] == [0, 0], said
+    first, second, expected = (torch.load(path) for path in (together / "0", together / "1", tmp_path / "expected"))
+    for (losses, _, end), (other_losses, _, other_end), (wanted, start, wanted_end) in zip(
+        first, second, expected, strict=True
+    ):
+        assert losses == other_losses == pytest.approx(wanted, rel=1e-5)
+        assert torch.equal(end, other_end)
+        assert (end - wanted_end).norm() < 1e-3 * (wanted_end - start).norm()
