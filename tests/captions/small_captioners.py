@@ -22,6 +22,7 @@ def blip(folder: Path) -> Path:
     torch.manual_seed(0)
     special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
     tokenizer = BertTokenizer(vocab={word: index for index, word in enumerate([*special, *WORDS, "[DEC]", "[ENC]"])})
+    tokenizer.add_special_tokens({"extra_special_tokens": ["[DEC]", "[ENC]"]})  # as the published ones have them
     layer = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
     text = {**layer, "vocab_size": len(tokenizer), "projection_dim": 16, "encoder_hidden_size": 16,
             "bos_token_id": 2, "eos_token_id": 3, "sep_token_id": 3, "pad_token_id": 0}  # fmt: skip
