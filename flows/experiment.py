@@ -151,6 +151,9 @@ class Experiment(Record):
     images: Images = Images()
     sampling: Sampling = Sampling()
     output: Path = Field(Path("runs"), description="where everything is kept")
+    at_once: int | None = Field(
+        None, ge=1, description="adapters trained at once on one base; default: 4 on the pocket, else 1"
+    )
     workers: int | None = Field(None, ge=1, le=1024, description="processes; default: one a core, one on a GPU")
 
     @field_validator("algorithms", mode="before", json_schema_input_type=str | tuple[str | Adapter, ...])
