@@ -42,19 +42,19 @@ def compare(
     Raises:
         InputError: a metric is unknown, or features of one encoder are of unlike width.
     """
+    sets = {}
+    for kind, drawn in drawings.items():
+        own = Sets(references, drawn, base.get(kind) if base else None)
+        control = None if own.base is None else Sets(references, own.partner or own.base, own.partner)
+        sets[kind] = own, control
     result = []
     for name in _chosen(metrics):
-        for kind, drawn in drawings.items():
-            own = Sets(references, drawn, base.get(kind) if base else None)
+        for kind, (own, control) in sets.items():
             if not METRICS[name].applies(kind, category):
                 continue
-            paired = own.partner is not None
-            control = None
-            if own.base is not None and (paired or "base" not in METRICS[name].needs):
-                control = Sets(references, own.partner or own.base, own.partner)
             for encoder in encoders_for(name, own):
-                full = f"{name}/{kind}/{encoder}"
                 known = control if control is not None and encoder in encoders_for(name, control) else None
+                full, paired = f"{name}/{kind}/{encoder}", own.partner is not None
                 result.append(scored(full, own, known, paired=paired, seed=seed, resamples=resamples))
     return result
 
@@ -91,21 +91,21 @@ def between(
     Raises:
         InputError: a metric is unknown, or features of one encoder are of unlike width.
     """
+    sets = {}
+    for kind in (each for each in first if each in second):
+        pair = first[kind].common_with(second[kind])
+        own, other = (
+            Sets(references, each, base.get(kind) if base else None) for each in pair or (first[kind], second[kind])
+        )
+        sets[kind] = own, other, pair is not None
     result = []
     for name in _chosen(metrics):
-        for kind in first:
-            if kind not in second or not METRICS[name].applies(kind, category):
+        for kind, (own, other, paired) in sets.items():
+            if not METRICS[name].applies(kind, category):
                 continue
-            pair = first[kind].common_with(second[kind])
-            one, other = (
-                Sets(references, each, base.get(kind) if base else None) for each in pair or (first[kind], second[kind])
-            )
-            for encoder in encoders_for(name, one):
-                if encoder in encoders_for(name, other):
-                    full = f"{name}/{kind}/{encoder}"
-                    result.append(
-                        scored(full, one, other, paired=pair is not None, other="other", seed=seed, resamples=resamples)
-                    )
+            for encoder in (each for each in encoders_for(name, own) if each in encoders_for(name, other)):
+                full = f"{name}/{kind}/{encoder}"
+                result.append(scored(full, own, other, paired=paired, other="other", seed=seed, resamples=resamples))
     return result
 
 
