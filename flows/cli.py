@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from flows import captions_command, data, refresh_command, registry, serving, study_command
+from flows import captions_command, data, refresh_command, registry, scoring, serving, study_command
 from flows.server import prefect_server, quieten
 from lycoris.errors import InputError, unknown
 from lycoris.redaction import printable, redacted
@@ -114,6 +114,8 @@ def _parser() -> argparse.ArgumentParser:
     analyze.add_argument("--out", type=Path, required=True, help="a folder for tables and analysis.html")
     analyze.add_argument("--json", action="store_true", help="print the result as one JSON object, last line of stdout")
     analyze.set_defaults(command=_analyze)
+
+    scoring.add_parser(commands).set_defaults(command=scoring.run)
 
     extract = commands.add_parser("extract", help="make an adapter file of what tuning changed in a model")
     extract.add_argument("base", help="folder or name of the model before")

@@ -19,15 +19,16 @@ from typing import Any
 from prefect import flow
 from prefect.exceptions import UpstreamTaskError
 
-from flows import results, watching
+from flows import recipes, results, watching
 from flows.experiment import Experiment
 from flows.runner import Workers
+from flows.together import groups
 from lycoris.concepts import read_concepts
 from lycoris.errors import InputError
 from lycoris.held_out import held_out
 from lycoris.store import Store, key
 from tasks import progress, tracking
-from tasks.adapter import FILE, adapter
+from tasks.adapter import FILE, adapter, adapters
 from tasks.captions import captions
 from tasks.export import export
 from tasks.images import drawn, images
@@ -109,8 +110,9 @@ def customize(experiment: Experiment = Experiment(), crowned: bool = True) -> di
         sentences = len(captioned) if models.captioner is not None and experiment.captioner != "sidecar" else 0
         trained = sum(cell.checkpoint is None for cell, _, _ in cells)
         once = len(concepts) + sentences + len(captioned) * (2 + own * len(experiment.captions))
-        shown.expect(once + trained + 3 * len(cells))
-        work = _start(place, experiment, models, captioned, cells)
+        together = _together(experiment, [cell for cell, _, _ in cells])
+        shown.expect(once + trained + 3 * len(cells) + sum(len(group) > 1 for group in together))
+        work = _start(place, experiment, models, captioned, cells, together)
         outcome = _finish(place, experiment, version, models, captioned, cells, work, crowned)
         study = results.study(
             experiment, version, models, captioned, outcome, time.monotonic() - started, project=PROJECT
@@ -132,8 +134,19 @@ def _cells(
     return [Cell(concept, algorithm, captions, seed, count, watching.unit(training)) for count in [*counts, None]]
 
 
+def _together(experiment: Experiment, cells: list[Cell]) -> list[list[Cell]]:
+    """The trainings in groups that go on at once."""
+    trainings = [(cell.algorithm, cell) for cell in cells if cell.checkpoint is None]
+    return groups(trainings, experiment.at_once or recipes.at_once(experiment.base), workers(experiment))
+
+
 def _start(
-    place: Place, experiment: Experiment, models: Sources, captioned: list[Captioned], cells: list[Any]
+    place: Place,
+    experiment: Experiment,
+    models: Sources,
+    captioned: list[Captioned],
+    cells: list[Any],
+    together: list[list[Cell]],
 ) -> dict[Any, Any]:
     """Hand every step to the task runner; each waits only for the steps that it needs.
 
@@ -144,30 +157,38 @@ def _start(
     draw = {"base": base, "base_digest": base_digest, "sampling": experiment.drawing()}
     look = {"encoders": models.encoders, "style_encoder": models.style_encoder, "tagger": models.tagger}
     work: dict[Any, Any] = {}
+    asked: dict[Cell, dict[str, Any]] = {}
     for cell, concept, settings in cells:
         if cell.checkpoint is not None:
             continue
         counts = [one.checkpoint for one, _, _ in cells if one.checkpoint and replace(one, checkpoint=None) == cell]
         seen, _ = held_out(concept.pictures, experiment.hold_out, concept.name)
-        work["adapter", cell] = adapter.submit(
-            place,
-            cell,
-            base=base,
-            base_digest=base_digest,
-            pictures=[concept.pictures[row] for row in seen],
-            picture_digest=concept.digest,
-            captions=[concept.captions[cell.captions][row] for row in seen],
-            settings=settings,
-            checkpoints=counts,
-            watch=watching.watch(
-                experiment.validation,
-                experiment.samples,
-                settings["training"],
-                concept.prompts[cell.captions],
-                experiment.drawing(),
-            ),
-            set_aside=concept.set_aside,
+        watch = watching.watch(
+            experiment.validation,
+            experiment.samples,
+            settings["training"],
+            concept.prompts[cell.captions],
+            experiment.drawing(),
         )
+        asked[cell] = {
+            "cell": cell,
+            "base": base,
+            "base_digest": base_digest,
+            "pictures": [concept.pictures[row] for row in seen],
+            "picture_digest": concept.digest,
+            "captions": [concept.captions[cell.captions][row] for row in seen],
+            "settings": settings,
+            "set_aside": concept.set_aside,
+            "checkpoints": counts,
+            "watch": watch,
+        }
+    for group in together:
+        label = f"{group[0].algorithm} · {', '.join(dict.fromkeys(cell.concept for cell in group))}"
+        trainings = [asked[cell] for cell in group]
+        first = [adapters.submit(place, label, trainings)] if len(group) > 1 else []
+        for cell in group:
+            work["together", cell] = first
+            work["adapter", cell] = adapter.submit(place, **asked[cell], wait_for=first)
     for concept in captioned:
         name = concept.name
         work["references", name] = features.submit(
@@ -204,7 +225,8 @@ def _start(
             category=concept.category,
         )
         base_drawn = work[OF_BASE, concept.name, cell.captions]
-        work["needs", cell] = [references, *base_drawn, base_seen, training, work["images", cell], seen]
+        group = work["together", replace(cell, checkpoint=None)]
+        work["needs", cell] = [references, *base_drawn, base_seen, *group, training, work["images", cell], seen]
     return work
 
 
@@ -220,7 +242,9 @@ def _finish(
 ) -> results.Outcome:
     """Log each adapter as its scores come in, then crown a champion for each concept, or name its challenger."""
     server = tracking.server(experiment.output)
-    settings = experiment.model_dump(mode="json", exclude={"concepts", "data", "data_rev", "output", "workers"})
+    settings = experiment.model_dump(
+        mode="json", exclude={"concepts", "data", "data_rev", "output", "workers", "at_once"}
+    )
     settings["sampling"] = experiment.drawing()
     store = Store(place.store)
     with store.alone(key("registry", {})):  # experiments and studies are looked for before they are made

@@ -23,7 +23,7 @@ MOST = 10_000
 LAST_SEED = 2**62
 
 CaptionStrategy = Literal["none", "all", "adjusted", "sentence"]
-PromptType = Literal["train", "trigger", "alter", "style"]
+PromptType = Literal["train", "trigger", "alter", "style", "plain"]
 
 
 DEFAULT_CONCEPTS = ("grumble", "biscuit")
@@ -95,10 +95,11 @@ class Images(Record):
     trigger: int = Field(10, ge=0, le=MOST, description="the trigger alone")
     alter: int = Field(20, ge=0, le=MOST, description="the concept in ten new situations")
     style: int = Field(5, ge=0, le=MOST, description="the concept in five art styles")
+    plain: int = Field(0, ge=0, le=MOST, description="situations without the trigger: what is left of the base")
 
     @model_validator(mode="after")
     def _some(self) -> Images:
-        if self.train + self.trigger + self.alter + self.style == 0:
+        if self.train + self.trigger + self.alter + self.style + self.plain == 0:
             raise ValueError("at least one prompt type needs a picture")
         return self
 
@@ -156,6 +157,9 @@ class Experiment(Record):
     images: Images = Images()
     sampling: Sampling = Sampling()
     output: Path = Field(Path("runs"), description="where everything is kept")
+    at_once: int | None = Field(
+        None, ge=1, description="adapters trained at once on one base; default: 4 on the pocket, else 1"
+    )
     workers: int | None = Field(None, ge=1, le=1024, description="processes; default: one a core, one on a GPU")
 
     @field_validator("algorithms", mode="before", json_schema_input_type=str | tuple[str | Adapter, ...])

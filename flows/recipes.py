@@ -41,6 +41,8 @@ _SAMPLING = {
     "paper": {"scheduler": None, "steps": 25},
 }
 
+_AT_ONCE = {"pocket": 4, "paper": 1}
+
 
 def recipe(base: str, algorithm: str) -> dict[str, dict[str, Any]]:
     """The default settings of an algorithm on a base.
@@ -58,6 +60,11 @@ def recipe(base: str, algorithm: str) -> dict[str, dict[str, Any]]:
 def sampling(base: str) -> dict[str, Any]:
     """The default ``{"scheduler", "steps"}`` that pictures of a base are drawn with; None is the family's own."""
     return dict(_SAMPLING[_kind(base)])
+
+
+def at_once(base: str) -> int:
+    """How many adapters are trained at once where nothing is said: where one's batch leaves the base work to do."""
+    return _AT_ONCE[_kind(base)]
 
 
 def _kind(base: str) -> str:

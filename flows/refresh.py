@@ -69,7 +69,7 @@ def refresh(
     judge([], promotion.goal, promotion.allowed)  # says what is wrong with the rule, before anything is trained
     version = data_version(experiment.data, PROJECT, experiment.data_rev, experiment.output / "data")
     server = tracking.server(experiment.output)
-    settings = experiment.model_dump(mode="json", exclude={"data", "data_rev", "output", "workers"})
+    settings = experiment.model_dump(mode="json", exclude={"data", "data_rev", "output", "workers", "at_once"})
     asked = {"experiment": settings, "promotion": promotion.model_dump()}
     mark = key("refresh", {**asked, "data": version.hash})
     if tracking.is_finished(server, experiment.name, mark):

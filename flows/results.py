@@ -128,9 +128,9 @@ def study(
         "commit": commit(project),
         "base": {"name": models.base[0], "digest": models.base[1]},
         "settings": experiment.model_dump(mode="json"),
-        "hardware": _hardware(),
+        "hardware": hardware(),
         "rule": RULE,
-        "concepts": [_concept(concept) for concept in captioned],
+        "concepts": [concept_record(concept) for concept in captioned],
         "metrics": describe(),
         "bases": [
             {"concept": concept, "captions": strategy, "drawings": _joined(made)}
@@ -140,7 +140,8 @@ def study(
     }
 
 
-def _hardware() -> str:
+def hardware() -> str:
+    """What a run ran on."""
     import os
 
     import torch
@@ -150,7 +151,8 @@ def _hardware() -> str:
     return f"{len(os.sched_getaffinity(0))} CPU cores ({platform.machine()})"
 
 
-def _concept(concept: Captioned) -> dict[str, Any]:
+def concept_record(concept: Captioned) -> dict[str, Any]:
+    """A concept as the report takes it."""
     return {
         "name": concept.name,
         "category": concept.category,

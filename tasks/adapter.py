@@ -1,23 +1,32 @@
-"""Train one adapter and keep its file, its checkpoints and its curves."""
+"""Train adapters, one by one or several at once, and keep their files, checkpoints and curves."""
 
 from __future__ import annotations
 
 import json
 import shutil
+import time
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from prefect import task
 
-from lycoris.store import code_version, key
+from lycoris.store import Store, code_version, key
 from tasks import compute, progress
 from tasks.records import Cell, Place, Trained
 from tasks.stages import stages
 
+if TYPE_CHECKING:
+    from lycoris.bases import Base
+    from lycoris.network import Network
+    from lycoris.training import Job, TrainingResult
+
 FILE = "adapter.safetensors"
 FACTS = "training.json"
 SAMPLES = "samples"
+ENCODINGS = "encodings"
 CODE = ("training", "bases", "adapters", "structure.py", "network.py", "formats.py", "images.py", "sampling.py")
 
 
@@ -58,85 +67,153 @@ def adapter(
     Returns:
         The stages; each folder holds ``adapter.safetensors`` and ``training.json``, that of the end ``samples`` too.
     """
-    whole = {
-        "base": base_digest,
-        "pictures": picture_digest,
-        "captions": list(captions),
-        "settings": dict(settings),
-        "seed": cell.seed,
-        "watch": dict(watch or {}),
-        "code": code_version(*CODE),
-    }
-    kept = place.store / "unfinished" / key("adapter", {**whole, "checkpoints": list(checkpoints)})
+    training = Training(
+        place,
+        cell,
+        base=base,
+        base_digest=base_digest,
+        pictures=pictures,
+        picture_digest=picture_digest,
+        captions=captions,
+        settings=settings,
+        set_aside=set_aside,
+        checkpoints=checkpoints,
+        watch=watch,
+    )
 
     def work(folders: dict[int | None, Path], bar: progress.Bar) -> None:
-        kept.mkdir(parents=True, exist_ok=True)
-        data = (pictures, captions)
-        facts = _train(place, cell, (base, base_digest), data, settings, checkpoints, watch or {}, bar, kept)
-        facts["set_aside"] = {**(set_aside or {}), **facts["set_aside"]}
+        if not training.trained:
+            train([training], bar)
         for checkpoint, folder in folders.items():
-            _keep(kept, checkpoint, facts, folder)
+            training.keep(checkpoint, folder)
 
-    inputs: dict[int | None, dict[str, Any]] = {each: {**whole, "after": each} for each in checkpoints}
-    made = stages(place, "adapter", cell.label, {None: whole, **inputs}, work)
-    shutil.rmtree(kept, ignore_errors=True)
+    made = stages(place, "adapter", cell.label, training.stages, work)
+    shutil.rmtree(training.kept, ignore_errors=True)
     return Trained(made[None], {each: made[each] for each in checkpoints})
 
 
-def _train(
-    place: Place,
-    cell: Cell,
-    model: tuple[str, str],
-    data: tuple[Sequence[Path], Sequence[str]],
-    settings: Mapping[str, Any],
-    checkpoints: Sequence[int],
-    watch: Mapping[str, Any],
-    bar: progress.Bar,
-    kept: Path,
-) -> dict[str, Any]:
-    """Train into a folder in which a later call goes on; what is known of the training."""
-    import lycoris
-    from lycoris.training import Checkpoints, Example, TrainingSettings, When, train
-    from lycoris.training.watching import said
-    from tasks.watching import held_out_examples, looks
+@task(name="adapters", task_run_name="adapters {label}")
+def adapters(place: Place, label: str, asked: Sequence[Mapping[str, Any]]) -> None:
+    """Train several adapters at once on one base, so that `adapter` has only to keep them.
 
-    source, digest = model
-    base = compute.base(source, place.device)
-    network = lycoris.attach(
-        base.parts,
-        algorithm=settings["algorithm"],
-        seed=cell.seed,
-        **{name: settings[name] for name in ("preset", "rank", "alpha", "factor") if settings.get(name) is not None},
-    )
-    header = {
-        "concept": cell.concept,
-        "captions": cell.captions,
-        "seed": str(cell.seed),
-        "settings": json.dumps(settings, sort_keys=True),
-        "base": Path(source).name if Path(source).exists() else source,
-        "base_digest": digest,
-    }
-    try:
-        examples = [Example(Path(picture), caption) for picture, caption in zip(*data, strict=True)]
-        examples, held_out = held_out_examples(examples, watch)
-        cache = place.store / "encodings"
-        result = train(
-            base,
+    What cannot be trained is left to `adapter`, which says why.
+
+    Args:
+        place: where to keep them.
+        label: what the user reads.
+        asked: for each what `adapter` is asked, `cell` included.
+    """
+    from lycoris.errors import InputError
+
+    trainings = [Training(place, **each) for each in asked]
+    store, began = Store(place.store), time.monotonic()
+    text = f"{'adapters':<9}{label} · {len(trainings)} at once"
+    with ExitStack() as stack:
+        for name in sorted(training.key for training in trainings):
+            stack.enter_context(store.alone(f"together-{name}"))
+        waiting = [training for training in trainings if not (training.trained or training.finished(store))]
+        if len(waiting) > 1:
+            with progress.step(place.progress, text) as bar, suppress(InputError):
+                compute.prepare(place)
+                train(waiting, bar)
+    progress.finished(place.progress, text, cached=len(waiting) < 2, seconds=time.monotonic() - began)
+
+
+@dataclass(frozen=True)
+class Training:
+    """A training as `adapter` is asked for it, and the folder in which it goes on until its stages are kept."""
+
+    place: Place
+    cell: Cell
+    base: str
+    base_digest: str
+    pictures: Sequence[Path]
+    picture_digest: str
+    captions: Sequence[str]
+    settings: Mapping[str, Any]
+    set_aside: Mapping[str, str] | None = None
+    checkpoints: Sequence[int] = ()
+    watch: Mapping[str, Any] | None = None
+
+    @property
+    def stages(self) -> dict[int | None, dict[str, Any]]:
+        """What the stage of the end, and that of each checkpoint, depends on."""
+        whole = {
+            "base": self.base_digest,
+            "pictures": self.picture_digest,
+            "captions": list(self.captions),
+            "settings": dict(self.settings),
+            "seed": self.cell.seed,
+            "watch": dict(self.watch or {}),
+            "code": code_version(*CODE),
+        }
+        return {None: whole, **{each: {**whole, "after": each} for each in self.checkpoints}}
+
+    @property
+    def key(self) -> str:
+        """Of the whole training."""
+        return key("adapter", {**self.stages[None], "checkpoints": list(self.checkpoints)})
+
+    @property
+    def kept(self) -> Path:
+        """Where the training goes on until its stages are kept."""
+        return self.place.store / "unfinished" / self.key
+
+    @property
+    def trained(self) -> bool:
+        """Whether all is there that the stages will hold."""
+        return (self.kept / FACTS).is_file()
+
+    def finished(self, store: Store) -> bool:
+        """Whether all stages are kept."""
+        return all(store.find("adapter", inputs) is not None for inputs in self.stages.values())
+
+    def attach(self, base: Base) -> Network:
+        """The network to train."""
+        import lycoris
+
+        names = ("preset", "rank", "alpha", "factor")
+        options = {name: self.settings[name] for name in names if self.settings.get(name) is not None}
+        return lycoris.attach(base.parts, algorithm=self.settings["algorithm"], seed=self.cell.seed, **options)
+
+    @property
+    def header(self) -> dict[str, str]:
+        """Lineage in the adapter's file."""
+        return {
+            "concept": self.cell.concept,
+            "captions": self.cell.captions,
+            "seed": str(self.cell.seed),
+            "settings": json.dumps(self.settings, sort_keys=True),
+            "base": Path(self.base).name if Path(self.base).exists() else self.base,
+            "base_digest": self.base_digest,
+        }
+
+    def job(self, base: Base, network: Network) -> Job:
+        """What to train, and what to look at on the way."""
+        from lycoris.training import Checkpoints, Example, Job, TrainingSettings, When
+        from tasks.watching import held_out_examples, looks
+
+        self.kept.mkdir(parents=True, exist_ok=True)
+        pairs = zip(self.pictures, self.captions, strict=True)
+        watch = self.watch or {}
+        examples, held_out = held_out_examples([Example(Path(picture), caption) for picture, caption in pairs], watch)
+        checkpoints = Checkpoints(self.kept / "checkpoints", When(at=self.checkpoints), self.header)
+        return Job(
             network,
             examples,
-            TrainingSettings(**settings["training"]),
-            seed=cell.seed,
-            progress=bar,
-            checkpoint=kept / "state.safetensors",
-            cache=cache,
-            looks=[
-                Checkpoints(kept / "checkpoints", When(at=checkpoints), header),
-                *looks(base, held_out, watch, kept / SAMPLES, cache),
-            ],
+            TrainingSettings(**self.settings["training"]),
+            self.cell.seed,
+            self.kept / "state.safetensors",
+            [checkpoints, *looks(base, held_out, watch, self.kept / SAMPLES, self.place.store / ENCODINGS)],
         )
+
+    def conclude(self, network: Network, result: TrainingResult, among: int) -> None:
+        """Write the adapter and what is known of its training, of which so many went on at once."""
+        from lycoris.training.watching import said
+
         taken = said(result.steps, result.epochs)
-        network.save(kept / FILE, metadata={**header, **taken})
-        return {
+        network.save(self.kept / FILE, metadata={**self.header, **taken})
+        facts = {
             "step": result.steps,
             "epoch": float(taken["epoch"]),
             "losses": [round(loss, 6) for loss in result.losses],
@@ -147,34 +224,67 @@ def _train(
             "seen": result.seen,
             "parameters": sum(parameter.numel() for parameter in network.parameters()),
             "layers": len(network),
-            "seconds": result.seconds,
+            "seconds": result.seconds / among,
             "pictures": result.pictures,
             "upscaled": result.upscaled,
-            "set_aside": result.set_aside,
+            "set_aside": {**(self.set_aside or {}), **result.set_aside},
         }
+        part = self.kept / f"{FACTS}.part"
+        part.write_text(json.dumps(facts))
+        part.replace(self.kept / FACTS)  # whole, since it says that all is there
+
+    def keep(self, checkpoint: int | None, folder: Path) -> None:
+        """Fill the folder of the end, or of a checkpoint, which knows of the training what was known then."""
+        from lycoris import read_metadata
+
+        facts = json.loads((self.kept / FACTS).read_text())
+        if checkpoint is None:
+            shutil.copyfile(self.kept / FILE, folder / FILE)
+            if (self.kept / SAMPLES).is_dir():
+                shutil.copytree(self.kept / SAMPLES, folder / SAMPLES)
+        else:
+            shutil.copyfile(self.kept / "checkpoints" / f"{checkpoint}.safetensors", folder / FILE)
+            header = read_metadata(folder / FILE)
+            step = int(header["step"])
+            facts |= {
+                "seconds": facts["seconds"] * step / facts["step"],
+                "step": step,
+                "epoch": float(header["epoch"]),
+                "losses": facts["losses"][:step],
+                "bands": {name: losses[:step] for name, losses in facts["bands"].items()},
+                "seen": [row for row in facts["seen"] if row["step"] <= step],
+            }
+        (folder / FACTS).write_text(json.dumps(facts))
+
+
+def train(trainings: Sequence[Training], bar: progress.Bar) -> None:
+    """Train one adapter, or several at once, each into its folder, in which a later call goes on.
+
+    Raises:
+        InputError: something is wrong with the data or the settings; of one alone, also that it diverged.
+    """
+    from lycoris.training import TrainingDiverged, train_together
+
+    first = trainings[0]
+    base = compute.base(first.base, first.place.device)
+    networks: list[Network] = []
+    now: dict[int, tuple[int, int, float]] = {}
+
+    def tell(number: int, done: int, steps: int, loss: float) -> None:
+        now[number] = (done, steps, loss)
+        done, steps = (sum(each[place] for each in now.values()) for place in (0, 1))
+        bar(done, steps, sum(each[2] for each in now.values()) / len(now))
+
+    try:
+        for training in trainings:
+            networks.append(training.attach(base))
+        jobs = [training.job(base, network) for training, network in zip(trainings, networks, strict=True)]
+        results = train_together(base, jobs, progress=tell, cache=first.place.store / ENCODINGS)
+        for training, network, result in zip(trainings, networks, results, strict=True):
+            if not isinstance(result, TrainingDiverged):
+                training.conclude(network, result, len(trainings))
+            elif len(trainings) == 1:
+                raise result
     finally:
-        network.detach()
-
-
-def _keep(kept: Path, checkpoint: int | None, facts: Mapping[str, Any], folder: Path) -> None:
-    """Fill the folder of the end, or of a checkpoint, which knows of the training what was known then."""
-    from lycoris import read_metadata
-
-    if checkpoint is None:
-        shutil.copyfile(kept / FILE, folder / FILE)
-        if (kept / SAMPLES).is_dir():
-            shutil.copytree(kept / SAMPLES, folder / SAMPLES)
-    else:
-        shutil.copyfile(kept / "checkpoints" / f"{checkpoint}.safetensors", folder / FILE)
-        header = read_metadata(folder / FILE)
-        step = int(header["step"])
-        facts = {
-            **facts,
-            "step": step,
-            "epoch": float(header["epoch"]),
-            "losses": facts["losses"][:step],
-            "bands": {name: losses[:step] for name, losses in facts["bands"].items()},
-            "seen": [row for row in facts["seen"] if row["step"] <= step],
-            "seconds": facts["seconds"] * step / facts["step"],
-        }
-    (folder / FACTS).write_text(json.dumps(facts))
+        for network in networks:
+            network.detach()

@@ -19,7 +19,7 @@ from tasks.stages import stage
 
 FEATURES = "features.safetensors"
 SCORES = "scores.json"
-SEEN = (*LOOKING, "vgg.py", "metrics/features.py", "metrics/table.py")
+SEEN = (*LOOKING, "vgg.py", "metrics/features.py", "metrics/table.py", "metrics/raters")
 SCORED = ("metrics",)
 
 
@@ -50,6 +50,8 @@ def features(
     encoders: Mapping[str, str],
     style_encoder: tuple[str, str],
     tagger: Eyes,
+    raters: Sequence[str] = (),
+    mode: str = "resize",
 ) -> Made:
     """Encode a dataset's pictures, or what was drawn, unless the same was done before.
 
@@ -63,6 +65,8 @@ def features(
         encoders: source -> digest.
         style_encoder: source and digest.
         tagger: how it is opened, and its digest.
+        raters: networks of single metrics, as `lycoris.metrics.raters.open_raters` takes them.
+        mode: how pictures are brought to an encoder's size: ``resize``, ``crop`` or ``padding``.
 
     Returns:
         The stage; its folder holds ``features.safetensors``, by prompt type or under ``references``.
@@ -74,11 +78,13 @@ def features(
         "encoders": dict(sorted(encoders.items())),
         "style_encoder": list(style_encoder),
         "tagger": [tagger.source, tagger.digest],
+        "raters": list(raters),
+        "mode": mode,
         "code": code_version(*SEEN),
     }
 
     def work(folder: Path, bar: progress.Bar) -> None:
-        _encode(place, pictures, made, category, encoders, style_encoder[0], tagger, folder, bar)
+        _encode(place, pictures, made, category, encoders, style_encoder[0], tagger, raters, mode, folder, bar)
 
     return stage(place, "features", label, inputs, work)
 
@@ -91,16 +97,19 @@ def _encode(
     encoders: Mapping[str, str],
     style_encoder: str,
     tagger: Eyes,
+    raters: Sequence[str],
+    mode: str,
     folder: Path,
     bar: progress.Bar,
 ) -> None:
     from lycoris.images import read_image
     from lycoris.metrics import Condition, Drawings, encode, encode_references, save_features
+    from lycoris.metrics.raters import open_raters
 
     opened = [compute.encoder(source, place.device) for source in encoders]
     style = compute.style_encoder(style_encoder, place.device)
     if pictures is not None:
-        seen = encode_references([read_image(path) for path in pictures], opened, style, category=category)
+        seen = encode_references([read_image(path) for path in pictures], opened, style, category=category, mode=mode)
         save_features(folder / FEATURES, {"references": seen})
         return
     drawings = {}
@@ -109,11 +118,24 @@ def _encode(
             shown = [read_image(each.folder / kind / f"{number:03d}.png") for number in range(len(prompts))]
             drawings[kind] = Drawings(kind, shown, [Condition(**prompt) for prompt in prompts])
     eyes = compute.tagger(tagger, place.device) if tagger.source != "sidecar" else None
-    save_features(folder / FEATURES, encode(drawings, opened, style, category=category, tagger=eyes, progress=bar))
+    asked = open_raters(raters, opened, place.device)
+    seen_by_kind = encode(
+        drawings, opened, style, category=category, tagger=eyes, raters=asked, mode=mode, progress=bar
+    )
+    save_features(folder / FEATURES, seen_by_kind)
 
 
 @task(name="scores", task_run_name="scores {label}")
-def scores(place: Place, label: str, *, references: Made, drawings: Made, base: Made, category: str) -> Scored:
+def scores(
+    place: Place,
+    label: str,
+    *,
+    references: Made,
+    drawings: Made,
+    base: Made,
+    category: str,
+    metrics: Sequence[str] | None = None,
+) -> Scored:
     """Score what an adapter drew beside what the base drew, unless the same was done before.
 
     Args:
@@ -123,6 +145,7 @@ def scores(place: Place, label: str, *, references: Made, drawings: Made, base: 
         drawings: features of the adapter's pictures.
         base: features of the base's pictures of the same prompts and seeds.
         category: of the concept.
+        metrics: their names; None for those that are computed by default.
 
     Returns:
         The stage with its records.
@@ -132,6 +155,7 @@ def scores(place: Place, label: str, *, references: Made, drawings: Made, base: 
         "drawings": drawings.key,
         "base": base.key,
         "category": category,
+        "metrics": None if metrics is None else list(metrics),
         "code": code_version(*SCORED),
     }
 
@@ -143,8 +167,46 @@ def scores(place: Place, label: str, *, references: Made, drawings: Made, base: 
             load_features(drawings.folder / FEATURES),
             load_features(base.folder / FEATURES),
             category=category,
+            metrics=metrics,
         )
         (folder / SCORES).write_text(json.dumps([asdict(record) for record in records], allow_nan=False))
 
     made = stage(place, "scores", label, inputs, work)
+    return Scored(made.key, json.loads((made.folder / SCORES).read_text()), made.cached)
+
+
+@task(name="differences", task_run_name="differences {label}")
+def differences(
+    place: Place, label: str, *, references: Made, first: Made, second: Made, base: Made, category: str
+) -> Scored:
+    """What separates the drawings of two adapters, by common prompts and seeds, unless the same was done before.
+
+    Args:
+        place: where to keep it.
+        label: what the user reads.
+        references: features of the dataset's pictures.
+        first: features of one adapter's pictures.
+        second: of the other's, which stand where a score says "base".
+        base: features of the base's pictures.
+        category: of the concept.
+    """
+    inputs = {
+        "references": references.key,
+        "first": first.key,
+        "second": second.key,
+        "base": base.key,
+        "category": category,
+        "code": code_version(*SCORED),
+    }
+
+    def work(folder: Path, bar: progress.Bar) -> None:
+        from lycoris.metrics import between, load_features
+
+        known, one, other, control = (
+            load_features(each.folder / FEATURES) for each in (references, first, second, base)
+        )
+        records = between(known["references"], one, other, control, category=category)
+        (folder / SCORES).write_text(json.dumps([asdict(record) for record in records], allow_nan=False))
+
+    made = stage(place, "differences", label, inputs, work)
     return Scored(made.key, json.loads((made.folder / SCORES).read_text()), made.cached)

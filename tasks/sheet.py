@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-ROWS = ("references", "trigger", "train", "alter", "style")
+ROWS = ("references", "trigger", "train", "alter", "style", "plain")
 
 
 def contact_sheet(

@@ -26,7 +26,7 @@ from lycoris.encoders import (
 from lycoris.errors import InputError
 
 SIZE = 32
-IMAGE_KINDS = ("clip", "siglip", "dinov2", "convnextv2")
+IMAGE_KINDS = ("clip", "siglip", "dinov2", "dinov3_vit", "convnextv2")
 WORDS = "abcdefg"
 
 
@@ -75,6 +75,8 @@ def tiny(kind: str) -> torch.nn.Module:
     if kind == "dinov2":
         layers = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2}
         return t.Dinov2Model(t.Dinov2Config(**layers, image_size=SIZE, patch_size=8))
+    if kind == "dinov3_vit":
+        return t.DINOv3ViTModel(t.DINOv3ViTConfig(**tower, image_size=SIZE, patch_size=8, num_register_tokens=2))
     return t.ConvNextV2Model(t.ConvNextV2Config(hidden_sizes=[8, 16], depths=[1, 1], num_stages=2, image_size=SIZE))
 
 

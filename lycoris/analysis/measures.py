@@ -16,6 +16,7 @@ PROMPT_TYPES = {
     "trigger": "trigger",
     "alter": "alter",
     "style": "style",
+    "plain": "plain",
 }
 """Names of prompt types, those of arXiv 2309.14859 and ours, to ours."""
 RESIZE_MODES = ("resize", "crop", "padding")
@@ -26,8 +27,6 @@ ALIASES = {
     "kid": "kernel_distance",
     "kernel_inception_distance": "kernel_distance",
 }
-JUDGES = ("liqe", "maniqa")
-"""Networks that judge the quality of one picture (arXiv 2303.14968, 2204.08958); higher is better."""
 ALL = "all"
 """The prompt type or encoder of a mean over all of them."""
 
@@ -38,7 +37,7 @@ class Measure:
 
     Attributes:
         metric: as in `lycoris.metrics.METRICS`; the dimension's name for a mean over its metrics.
-        prompt_type: ``train``, ``trigger``, ``alter``, ``style``; ``all``, or empty when the table does not say.
+        prompt_type: ``train``, ``trigger``, ``alter``, ``style``, ``plain``; ``all``, or empty when not told.
         encoder: as the table names it, with the resize mode at its end; ``all``, or empty likewise.
         dimension: which of the five questions it answers.
         higher_is_better: its direction.
@@ -109,10 +108,8 @@ def from_name(name: str, dimension: str | None = None, higher_is_better: bool | 
 
 def _measure(column: str, metric: str, prompt_type: str, encoder: str) -> Measure:
     metric = ALIASES.get(metric, metric)
-    if metric in JUDGES:
-        return Measure(metric, prompt_type, encoder, "quality", True)
     if metric not in METRICS:
-        raise InputError(f"Column `{column}`: {unknown('metric', metric, [*METRICS, *JUDGES])}")
+        raise InputError(f"Column `{column}`: {unknown('metric', metric, METRICS)}")
     entry = METRICS[metric]
     dimension = entry.dimension
     if metric == "style_loss" and prompt_type in ("train", "trigger", "alter"):

@@ -2,6 +2,7 @@
 
 from lycoris.captions.captioner import Captioner, captioner_digest, open_captioner
 from lycoris.captions.inherent import Inherent, inherent_tags
+from lycoris.captions.prompt_file import read_pictures, read_prompts
 from lycoris.captions.prompts import PROMPT_TYPES, Prompt, prompts
 from lycoris.captions.sidecar import sidecar_sentences, sidecar_tags
 from lycoris.captions.situations import default_templates
@@ -25,6 +26,8 @@ __all__ = [
     "open_captioner",
     "open_tagger",
     "prompts",
+    "read_pictures",
+    "read_prompts",
     "read_templates",
     "sidecar_sentences",
     "sidecar_tags",

@@ -100,11 +100,17 @@ def _style(concept: Concept, captions: Sequence[str], count: int, wording: Wordi
     return _spread(concept, wording.styles, count, count, wording)
 
 
+def _plain(concept: Concept, captions: Sequence[str], count: int, wording: Wording) -> list[Pair]:
+    """The situations of `alter` without the trigger: what describes the concept stands in its place."""
+    return [(told, told, group) for _, told, group in _alter(concept, captions, count, wording)]
+
+
 _KINDS: dict[str, Callable[[Concept, Sequence[str], int, Wording], list[Pair]]] = {
     "train": _train,
     "trigger": _trigger,
     "alter": _alter,
     "style": _style,
+    "plain": _plain,
 }
 PROMPT_TYPES = tuple(_KINDS)
 

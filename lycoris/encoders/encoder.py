@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,9 +14,10 @@ from PIL import Image
 from torch import Tensor
 
 from lycoris.encoders.batches import encode_batches
+from lycoris.encoders.loading import load_model, model_type
 from lycoris.encoders.preprocessing import read_preprocessing
 from lycoris.encoders.source import digest, locate
-from lycoris.errors import InputError, unknown
+from lycoris.errors import InputError
 
 
 @runtime_checkable
@@ -89,7 +89,8 @@ class TransformersEncoder:
 
     Args:
         name: what stands for the encoder in the name of a score.
-        folder: ``config.json``, weights and ``preprocessor_config.json``; a tokenizer, where texts are read.
+        folder: ``config.json``, weights and ``preprocessor_config.json``; a tokenizer, where texts are read. Or the
+            files of open_clip, see `lycoris.encoders.open_clip`.
         device: where it runs.
 
     Raises:
@@ -97,12 +98,12 @@ class TransformersEncoder:
     """
 
     def __init__(self, name: str, folder: Path, device: str | torch.device = "cpu") -> None:
-        family = FAMILIES[_model_type(folder)]
+        family = FAMILIES[model_type(folder, FAMILIES)]
         self.name = name
         self.folder = folder
         self.device = torch.device(device)
         self.reads_text = family.reads_text
-        self.model = _load(folder).to(self.device)
+        self.model = load_model(folder).to(self.device)
         config = self.model.config
         self.preprocessing = read_preprocessing(
             folder, rectangles=family.step is not None, step=family.step(config) if family.step else 1
@@ -189,7 +190,7 @@ def open_encoder(source: str | Path, device: str | torch.device = "cpu") -> Enco
 
     Args:
         source: ``clip``, ``dinov2`` or ``convnextv2`` for the embedded ones; a folder in the transformers
-            layout; or a hub name such as ``facebook/dinov2-large``.
+            layout or in open_clip's; or a hub name such as ``facebook/dinov2-large``.
         device: where it runs; ``auto`` takes a GPU where there is one.
 
     Raises:
@@ -199,39 +200,6 @@ def open_encoder(source: str | Path, device: str | torch.device = "cpu") -> Enco
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     return TransformersEncoder(name, folder, device)
-
-
-def _model_type(folder: Path) -> str:
-    file = folder / "config.json"
-    if not file.is_file():
-        raise InputError(f"Encoder folder `{folder}` must hold `config.json`, but has none.")
-    kind = json.loads(file.read_text(encoding="utf-8")).get("model_type")
-    if kind not in FAMILIES:
-        raise unknown("encoder family", kind, FAMILIES)
-    return kind
-
-
-def _load(folder: Path) -> Any:
-    from transformers import AutoModel
-    from transformers.utils import logging
-
-    bars = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
-    try:
-        model, info = AutoModel.from_pretrained(
-            folder, dtype=torch.float32, local_files_only=True, output_loading_info=True
-        )
-    except (OSError, ValueError, RuntimeError) as error:
-        raise InputError(f"Encoder folder `{folder}` could not be opened: {error}") from error
-    finally:
-        if bars:
-            logging.enable_progress_bar()
-    missing = sorted(str(key) for key in info["missing_keys"])
-    if missing:
-        raise InputError(
-            f"Encoder folder `{folder}` must hold every weight, but lacks {len(missing)}, such as `{missing[0]}`."
-        )
-    return model.eval().requires_grad_(False)
 
 
 def _pooled(output: Any) -> Float[Tensor, "batch dim"]:

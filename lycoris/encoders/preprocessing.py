@@ -13,6 +13,7 @@ from jaxtyping import Float
 from PIL import Image
 from torch import Tensor
 
+from lycoris.encoders import open_clip
 from lycoris.errors import InputError, unknown
 
 Mode = Literal["resize", "crop", "padding"]
@@ -101,7 +102,7 @@ def read_preprocessing(folder: Path, *, rectangles: bool = False, step: int = 1)
 
     Args:
         folder: holds ``preprocessor_config.json``, or ``processor_config.json`` with ``image_processor``
-            inside.
+            inside, or ``open_clip_config.json``.
         rectangles: passed on.
         step: passed on.
 
@@ -136,6 +137,9 @@ def _stated(folder: Path) -> dict[str, Any]:
         stated = json.loads(file.read_text(encoding="utf-8")).get("image_processor")
         if stated:
             return stated
+    from_open_clip = open_clip.preprocessing(folder)
+    if from_open_clip is not None:
+        return from_open_clip
     raise InputError(f"Encoder folder `{folder}` must hold `preprocessor_config.json`, but has none.")
 
 

@@ -13,6 +13,7 @@ SHORT_NAMES = {"clip": "CLIP", "dinov2": "DINOV2", "convnextv2": "CONVNEXTV2", "
 
 _HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 _FILES = ["*.json", "*.txt", "*.model"]
+_PREFERRED = ("model*.safetensors", "pytorch_model*.bin", "open_clip_model.safetensors", "open_clip_pytorch_model.bin")
 _WEIGHTS = {".safetensors", ".bin", ".pth", ".pt"}
 _DIGESTED = _WEIGHTS | {".json", ".txt", ".model"}
 
@@ -75,9 +76,8 @@ def _download(name: str) -> Path:
         try:
             return Path(snapshot_download(name, local_files_only=True))
         except LocalEntryNotFoundError:
-            weights = "model*.safetensors"
-            if not any(Path(file).match(weights) for file in list_repo_files(name)):
-                weights = "pytorch_model*.bin"
+            files = [Path(file) for file in list_repo_files(name)]
+            weights = next((each for each in _PREFERRED if any(file.match(each) for file in files)), _PREFERRED[0])
             return Path(snapshot_download(name, allow_patterns=[*_FILES, weights]))
     except (HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled, OSError) as error:
         raise InputError(f"Encoder `{name}` is no folder here and the hub did not give it: {error}") from error

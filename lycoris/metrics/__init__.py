@@ -1,11 +1,12 @@
 """Five questions about a tuned model, each answered in numbers beside its base: fidelity, controllability,
 diversity, preservation, quality.
 
-`encode` turns pictures into features, once; `compare` turns features into scores; `score` does both;
-`contest` holds two tuned models against each other.
+`encode` turns pictures into features, once; `compare` turns features into scores; `score` does both; `between` tells
+two tuned models apart, `contest` two that must have drawn the same.
 """
 
-from lycoris.metrics.compare import Score, compare, score
+from lycoris.metrics.balance import balanced
+from lycoris.metrics.compare import between, compare, score
 from lycoris.metrics.contest import contest
 from lycoris.metrics.features import (
     Condition,
@@ -16,6 +17,7 @@ from lycoris.metrics.features import (
     load_features,
     save_features,
 )
+from lycoris.metrics.scored import Score
 from lycoris.metrics.table import DIMENSIONS, METRICS, Metric, describe
 
 __all__ = [
@@ -26,6 +28,8 @@ __all__ = [
     "FeatureSet",
     "Metric",
     "Score",
+    "balanced",
+    "between",
     "compare",
     "contest",
     "describe",

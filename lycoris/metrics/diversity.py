@@ -12,7 +12,7 @@ def vendi_of_order(order: float) -> Rule:
 
     With eigenvalues l of X Xᵀ / n, X of normalised rows: exp(-sum l log l) for order 1, 1 / max l for
     infinity, and (sum l^q)^(1 / (1 - q)) otherwise. The eigenvalues are those of the smaller of X Xᵀ and Xᵀ
-    X.
+    X, at min(n, d)³ a row of weights.
 
     Args:
         order: q, above 0; large orders see only what is frequent.
@@ -26,14 +26,15 @@ def vendi_of_order(order: float) -> Rule:
         small = min(x.shape)
         result = np.empty(len(weights))
         step = max(1, BLOCK // small**2)
-        gram = x @ x.T if len(x) <= x.shape[1] else None
+        wide = len(x) <= x.shape[1]
+        gram = x @ x.T if wide else x.T @ x
         for start in range(0, len(weights), step):
             rows = weights[start : start + step]
-            if gram is not None:
+            if wide:
                 roots = np.sqrt(rows)
                 matrices = roots[:, :, None] * gram * roots[:, None, :]
             else:
-                matrices = np.stack([(x.T * row) @ x for row in rows])
+                matrices = np.stack([_weighted(gram, x, row) for row in rows])
             result[start : start + step] = _effective_number(np.linalg.eigvalsh(matrices), order)
         return result
 
@@ -61,6 +62,31 @@ def mean_pairwise_distance(drawings: Array, weights: Array) -> Array:
     x = x - x.mean(0)
     variance = weights @ (x**2).sum(1) - ((weights @ x) ** 2).sum(1)
     return np.maximum(variance, 0) / spread(weights)
+
+
+@functional
+def lpips(drawings: Array, weights: Array) -> Array:
+    """Mean LPIPS over all pairs of two different drawings, at least 0; higher is better.
+
+    Features are points whose squared distances are the LPIPS of their drawings, as the rater `Lpips` gives
+    them.
+
+    Raises:
+        InputError: there is a single drawing.
+
+    Source: Zhang et al., arXiv 1801.03924; its mean over pairs as a measure of diversity: arXiv 1711.11586.
+    """
+    at_least(2, drawings, "drawings")
+    x = drawings - drawings.mean(0)
+    variance = weights @ (x**2).sum(1) - ((weights @ x) ** 2).sum(1)
+    return 2 * np.maximum(variance, 0) / spread(weights)
+
+
+def _weighted(gram: Array, x: Array, weights: Array) -> Array:
+    """Xᵀ W X from Xᵀ X, by the rows whose weight is not the usual one."""
+    usual = np.median(weights)
+    rest = np.flatnonzero(weights != usual)
+    return usual * gram + (x[rest].T * (weights[rest] - usual)) @ x[rest]
 
 
 def _effective_number(eigenvalues: Array, order: float) -> Array:

@@ -42,6 +42,17 @@ class TaggerLike(Protocol):
     def tags(self, images: Sequence[Image.Image]) -> Sequence[Mapping[str, float]]: ...
 
 
+@runtime_checkable
+class RaterLike(Protocol):
+    """What is asked of a rater: the metric it serves, and rows of numbers for images; see `lycoris.metrics.raters`."""
+
+    @property
+    def metric(self) -> str: ...
+    @property
+    def name(self) -> str: ...
+    def rows(self, images: Sequence[Image.Image], seen: Mapping[str, np.ndarray]) -> np.ndarray: ...
+
+
 @dataclass(frozen=True)
 class Condition:
     """What an image was drawn from.
@@ -74,7 +85,8 @@ class FeatureSet:
 
     Attributes:
         arrays: ``<what>/<encoder>`` -> one row an image; what is ``image``, ``text`` (of the prompts),
-            ``style``, ``wanted`` or ``found`` (0 and 1, tags named by the prompt and found in the image).
+            ``style``, ``wanted`` or ``found`` (0 and 1, tags named by the prompt and found in the image), or the
+            name of a metric whose rater saw the images.
         prompts: what each image was drawn from; empty for a dataset.
     """
 
@@ -94,9 +106,25 @@ class FeatureSet:
         wanted = [(prompt.text, prompt.seed) for prompt in other.prompts]
         if not wanted or len(own) != len(self.prompts) or not own.keys() >= set(wanted):
             return None
-        rows = [own[condition] for condition in wanted]
-        prompts = (replace(self.prompts[row], group=each.group) for row, each in zip(rows, other.prompts, strict=True))
-        return FeatureSet({key: array[rows] for key, array in self.arrays.items()}, tuple(prompts))
+        paired = self.taken([own[condition] for condition in wanted])
+        prompts = (
+            replace(prompt, group=each.group) for prompt, each in zip(paired.prompts, other.prompts, strict=True)
+        )
+        return FeatureSet(paired.arrays, tuple(prompts))
+
+    def common_with(self, other: FeatureSet) -> tuple[FeatureSet, FeatureSet] | None:
+        """The images of common prompts and seeds of both, in the same order; ``None`` where there is none."""
+        known = {(prompt.text, prompt.seed) for prompt in other.prompts}
+        own = self.taken([row for row, prompt in enumerate(self.prompts) if (prompt.text, prompt.seed) in known])
+        partner = other.paired_with(own)
+        return None if partner is None else (own, partner)
+
+    def taken(self, rows: Sequence[int]) -> FeatureSet:
+        """These rows, in this order."""
+        return FeatureSet(
+            {key: array[list(rows)] for key, array in self.arrays.items()},
+            tuple(self.prompts[row] for row in rows) if self.prompts else (),
+        )
 
 
 def encode(
@@ -106,6 +134,7 @@ def encode(
     *,
     category: str,
     tagger: TaggerLike | None = None,
+    raters: Sequence[RaterLike] = (),
     mode: str = "resize",
     progress: Callable[[int, int], None] | None = None,
 ) -> dict[str, FeatureSet]:
@@ -117,6 +146,7 @@ def encode(
         style_encoder: used where a metric needs it: for ``style`` prompts and for concepts that are styles.
         category: of the concept.
         tagger: gives attribute recall and precision; without one there are none.
+        raters: networks of single metrics, such as those of image quality.
         mode: ``resize``, ``crop`` or ``padding``.
         progress: called with (sets done, sets in all).
 
@@ -129,7 +159,7 @@ def encode(
             result[kind] = given
         else:
             style = style_encoder if needs_style(kind, category) else None
-            result[kind] = _encode(given.images, encoders, style, given.prompts, tagger, mode)
+            result[kind] = _encode(given.images, encoders, style, given.prompts, tagger, raters, mode)
         if progress:
             progress(done, len(drawings))
     return result
@@ -147,7 +177,7 @@ def encode_references(
     if isinstance(references, FeatureSet):
         return references
     style = style_encoder if needs_style("references", category) else None
-    return _encode(references, encoders, style, (), None, mode)
+    return _encode(references, encoders, style, (), None, (), mode)
 
 
 def save_features(path: Path, features: Mapping[str, FeatureSet]) -> None:
@@ -202,6 +232,7 @@ def _encode(
     style_encoder: StyleEncoder | None,
     prompts: Sequence[PromptLike],
     tagger: TaggerLike | None,
+    raters: Sequence[RaterLike],
     mode: str,
 ) -> FeatureSet:
     if prompts and len(prompts) != len(images):
@@ -220,6 +251,8 @@ def _encode(
     if tagger is not None and prompts:
         wanted, found = _tags(images, prompts, tagger)
         arrays |= {f"wanted/{tagger.name}": wanted, f"found/{tagger.name}": found}
+    seen = {encoder.name: arrays[f"image/{encoder.name}"] for encoder in encoders}
+    arrays |= {f"{rater.metric}/{rater.name}": rater.rows(images, seen) for rater in raters}
     conditions = tuple(Condition(p.text, p.evaluation, int(p.seed), int(p.group)) for p in prompts)
     return FeatureSet(arrays, conditions)
 

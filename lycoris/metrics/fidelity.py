@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from lycoris.metrics.functional import Array, energy, functional, unit
+from lycoris.metrics.functional import Array, energy, functional, rowwise, unit
 
 CMMD_SIGMA = 10.0
 CMMD_SCALE = 1000.0
@@ -56,8 +56,8 @@ def cmmd(references: Array, drawings: Array, weights: Array) -> Array:
     Source: Jayasumana et al., arXiv 2401.09603 (there with CLIP features).
     """
     x, y = unit(drawings), unit(references)
-    within = _gaussian(y, y).mean()
-    between = _gaussian(x, y).mean(1)
+    within = rowwise(y, len(y), lambda rows: _gaussian(rows, y).mean(1)).mean()
+    between = rowwise(x, len(y), lambda rows: _gaussian(rows, y).mean(1))
     return CMMD_SCALE * (energy(weights, x, _gaussian) + within - 2 * weights @ between)
 
 
@@ -69,7 +69,8 @@ def copy_risk(references: Array, drawings: Array, weights: Array) -> Array:
 
     Source: the top-1 similarity of Somepalli et al., arXiv 2212.03860.
     """
-    return weights @ (unit(drawings) @ unit(references).T).max(1)
+    known = unit(references)
+    return weights @ rowwise(unit(drawings), len(known), lambda rows: (rows @ known.T).max(1))
 
 
 def _gaussian(x: Array, y: Array) -> Array:

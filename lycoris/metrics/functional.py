@@ -130,5 +130,17 @@ def energy(
     return total
 
 
+def rowwise(features: Array, width: int, reduce: Callable[[Array], Array]) -> Array:
+    """What `reduce` makes of each row, by blocks of rows.
+
+    Args:
+        features: rows.
+        width: how many numbers `reduce` holds for one row; blocks are as large as `BLOCK` allows.
+        reduce: rows to one number or row each.
+    """
+    step = max(1, BLOCK // width)
+    return np.concatenate([reduce(features[start : start + step]) for start in range(0, len(features), step)])
+
+
 def _first(bad: Array) -> int:
     return int(np.flatnonzero(bad.any(axis=1))[0])

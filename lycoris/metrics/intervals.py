@@ -3,7 +3,8 @@
 A score's influence is how much each drawing pulls it: n - 1 times what leaving the drawing out changes. For
 a mean that is the drawing's own value, and resampling influences is the ordinary bootstrap; for Vendi
 scores and distances between distributions it is the bootstrap of their linear part, free of the bias that
-repeated drawings bring in.
+repeated drawings bring in. A bootstrap of a handful of drawings has few values to choose from and is too narrow:
+there the interval is Student's, from the standard error of the influences.
 """
 
 from __future__ import annotations
@@ -19,8 +20,12 @@ from scipy import special, stats
 from lycoris.metrics.functional import Rule
 
 LEVEL = 0.95
-BLOCKS = 256
-"""More drawings than this are left out in so many blocks instead of one by one."""
+FEW = 8
+"""Fewer units than this are too few for a bootstrap."""
+ONE_BY_ONE = 128
+"""More drawings than this are left out in blocks instead of one by one."""
+BLOCKS = 64
+"""How many blocks that are."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,18 +69,25 @@ def estimate(rule: Rule, arrays: Sequence[np.ndarray], *, least: int = 1, groups
         return Estimate(None, note="undefined: nothing was there to count")
     if count <= least:
         return Estimate(value, note=f"an interval needs {least + 1} drawings, got {count}")
-    units = min(count, BLOCKS)
+    units = count if count <= ONE_BY_ONE else BLOCKS
     kept = np.arange(count) % units != np.arange(units)[:, None]
     without = rule(*arrays, weights=kept / kept.sum(1, keepdims=True))
     if not np.isfinite(without).all():
         return Estimate(value, note="no interval: the score hangs on a single drawing")
+    if np.ptp(without) <= 1e-12 * abs(value) and abs(without[0] - value) > 1e-9 * abs(value):
+        return Estimate(value, note="no interval: every drawing moves the score alike")
     return Estimate(value, (units - 1) * (without.mean() - without))
 
 
 def interval(estimate: Estimate, *, seed: int = 0, resamples: int = 1000) -> tuple[float, float] | None:
-    """A 95 % bootstrap interval of a score over its drawings; ``None`` where there is none."""
+    """A 95 % interval of a score over its drawings; ``None`` where there is none.
+
+    It is a bootstrap's; with fewer than eight units it is Student's.
+    """
     if estimate.value is None or estimate.influence is None:
         return None
+    if len(estimate.influence) < FEW:
+        return _students(estimate.value, estimate.influence)
     moved = _resampled(len(estimate.influence), resamples, seed, 0) @ estimate.influence
     return _percentiles(estimate.value, moved, len(estimate.influence))
 
@@ -83,7 +95,10 @@ def interval(estimate: Estimate, *, seed: int = 0, resamples: int = 1000) -> tup
 def difference_interval(
     first: Estimate, second: Estimate, *, paired: bool, seed: int = 0, resamples: int = 1000
 ) -> tuple[float, float] | None:
-    """A 95 % bootstrap interval of ``first - second``; ``None`` where there is none.
+    """A 95 % interval of ``first - second``; ``None`` where there is none.
+
+    It is a bootstrap's; where either has fewer than eight units it is Student's, unpaired with Welch's degrees of
+    freedom.
 
     Args:
         first: a score.
@@ -96,12 +111,29 @@ def difference_interval(
     if first.value is None or second.value is None or first.influence is None or second.influence is None:
         return None
     own, other = len(first.influence), len(second.influence)
+    if min(own, other) < FEW:
+        parts = [first.influence - second.influence] if paired else [first.influence, second.influence]
+        return _students(first.value - second.value, *parts)
     if paired:
         moved = _resampled(own, resamples, seed, 0) @ (first.influence - second.influence)
     else:
         moved = _resampled(own, resamples, seed, 0) @ first.influence
         moved = moved - _resampled(other, resamples, seed, 1) @ second.influence
     return _percentiles(first.value - second.value, moved, min(own, other))
+
+
+def _students(centre: float, *influences: Float[np.ndarray, " units"]) -> tuple[float, float]:
+    """Student's interval of a sum of independent parts.
+
+    Source: Student, Biometrika 6, 1908; degrees of freedom of two parts: Welch, Biometrika 34, 1947.
+    """
+    parts = [(float((each**2).sum()) / (len(each) * (len(each) - 1)), len(each) - 1) for each in influences]
+    variance = sum(part for part, _ in parts)
+    if variance == 0:
+        return centre, centre
+    freedom = variance**2 / sum(part**2 / count for part, count in parts)
+    reach = float(stats.t.ppf((1 + LEVEL) / 2, freedom)) * variance**0.5
+    return centre - reach, centre + reach
 
 
 @functools.lru_cache(maxsize=8)

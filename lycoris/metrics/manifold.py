@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from lycoris.metrics.functional import Array, at_least, functional
+from lycoris.metrics.functional import Array, at_least, functional, rowwise
 
 NEIGHBOURS = 3
 """The ball around an image reaches to its third nearest of the same set."""
@@ -20,8 +20,7 @@ def precision(references: Array, drawings: Array, weights: Array) -> Array:
     Source: Kynkäänniemi et al., arXiv 1904.06991.
     """
     at_least(NEIGHBOURS + 1, references, "references")
-    reach = _radii(_squared(references, references))
-    return weights @ (_squared(drawings, references) <= reach).any(1)
+    return weights @ _covered(drawings, references)
 
 
 @functional
@@ -36,20 +35,20 @@ def recall(references: Array, drawings: Array, weights: Array) -> Array:
     Source: Kynkäänniemi et al., arXiv 1904.06991.
     """
     at_least(NEIGHBOURS + 1, drawings, "drawings")
-    own, across = _squared(drawings, drawings), _squared(references, drawings)
     result = np.full(len(weights), np.nan)
     for index, row in enumerate(weights):
         kept = np.flatnonzero(row > 0)
         if len(kept) > NEIGHBOURS:
-            reach = _radii(own[np.ix_(kept, kept)])
-            result[index] = (across[:, kept] <= reach).any(1).mean()
+            result[index] = _covered(references, drawings[kept]).mean()
     return result
+
+
+def _covered(points: Array, centres: Array) -> Array:
+    """Whether each point lies in the ball of any centre, as 0 or 1; a centre is the nearest of all to itself."""
+    count = len(centres)
+    reach = rowwise(centres, count, lambda rows: np.partition(_squared(rows, centres), NEIGHBOURS)[:, NEIGHBOURS])
+    return rowwise(points, count, lambda rows: (_squared(rows, centres) <= reach).any(1)).astype(np.float64)
 
 
 def _squared(x: Array, y: Array) -> Array:
     return np.maximum((x**2).sum(1)[:, None] + (y**2).sum(1) - 2 * x @ y.T, 0)
-
-
-def _radii(squared: Array) -> Array:
-    """The squared distance to the third nearest other image; an image itself is the nearest of all."""
-    return np.partition(squared, NEIGHBOURS, axis=1)[:, NEIGHBOURS]

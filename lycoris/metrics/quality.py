@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from lycoris.metrics.functional import Array, at_least, energy, functional, spread
+from lycoris.metrics.functional import BLOCK, Array, at_least, energy, functional, rowwise, spread
+
+SIZES = 15
+"""Sizes of sets through which the Fréchet distance is extrapolated, from a tenth of the drawings to all."""
+SUBSETS = 4
+"""Subsets of each size."""
 
 
 @functional
@@ -12,9 +17,9 @@ def frechet_distance(references: Array, drawings: Array, weights: Array) -> Arra
     """Squared Fréchet distance of two Gaussians fitted to the features, at least 0; lower is better.
 
     |m1 - m2|² + tr C1 + tr C2 - 2 tr (C1 C2)^½ with unbiased covariances. With C = AᵀA the last trace is
-    the sum of the singular values of A1 A2ᵀ, so the cost is min(n, d)³ and nothing is regularised. Below
-    some hundreds of images the value depends strongly on their number: compare sets of one size only, or
-    use `kernel_distance`.
+    the sum of the singular values of A1 A2ᵀ, so nothing is regularised; for m references of d features and n
+    drawings the cost is n·min(m, d)². Below some hundreds of images the value depends strongly on their
+    number: compare sets of one size only, or use `kernel_distance`.
 
     Raises:
         InputError: there are fewer than two references or drawings.
@@ -24,16 +29,51 @@ def frechet_distance(references: Array, drawings: Array, weights: Array) -> Arra
     at_least(2, references, "references")
     at_least(2, drawings, "drawings")
     centre = references.mean(0)
-    uniform = np.full(len(references), 1 / len(references))
-    root = _root(references - centre, uniform)
-    x = drawings - centre
-    means = weights @ x
-    result = np.full(len(weights), np.nan)
-    for index in np.flatnonzero(np.isfinite(spread(weights))):
-        own = _root(x - means[index], weights[index])
-        overlap = np.linalg.svd(own @ root.T, compute_uv=False).sum()
-        result[index] = (means[index] ** 2).sum() + (own**2).sum() + (root**2).sum() - 2 * overlap
+    root = _triangle(references, centre, np.full(len(references), (len(references) - 1) ** -0.5))
+    lengths = rowwise(drawings, drawings.shape[1], lambda rows: ((rows - centre) ** 2).sum(1))
+    x = rowwise(drawings, drawings.shape[1], lambda rows: (rows - centre) @ root.T)
+    means, shifts = weights @ drawings - centre, weights @ x
+    apart = (means**2).sum(1)
+    rest = spread(weights)
+    result = apart + (weights @ lengths - apart) / rest + (root**2).sum()
+    for index in np.flatnonzero(np.isfinite(rest)):
+        seen = _triangle(x, shifts[index], np.sqrt(weights[index] / rest[index]))
+        result[index] -= 2 * np.linalg.svd(seen, compute_uv=False).sum()
     return np.maximum(result, 0)
+
+
+@functional
+def frechet_infinity(references: Array, drawings: Array, weights: Array) -> Array:
+    """Squared Fréchet distance extrapolated to infinitely many drawings; lower is better.
+
+    The distance of m drawings is larger than that of infinitely many by about a constant over m. It is taken
+    for up to 15 sizes m, the intercept of a line through it over 1/m is the result, which may be below 0.
+    Which drawings are in a subset is drawn by what they look like, not by their place, and hardly changes
+    when one is left out. Drawings of weight 0 are left out; otherwise weights do not matter. The references
+    are taken as they are.
+
+    Raises:
+        InputError: there are fewer than two references or four drawings.
+
+    Source: Chong and Forsyth, arXiv 1911.07023.
+    """
+    at_least(2, references, "references")
+    at_least(4, drawings, "drawings")
+    generator = np.random.default_rng(0)
+    order = (drawings @ generator.normal(scale=1000, size=(drawings.shape[1], SUBSETS))) % 1
+    result = np.full(len(weights), np.nan)
+    for index, row in enumerate(weights):
+        kept = np.flatnonzero(row > 0)
+        sizes = np.unique(np.linspace(max(2, len(kept) / 10), len(kept), SIZES).round().astype(int))
+        if len(sizes) < 2:
+            continue
+        subsets = [kept[np.argsort(order[kept, each])] for each in range(SUBSETS)]
+        distances = [
+            np.mean([frechet_distance(references, drawings[subset[:size]]) for subset in subsets[: _apart(size, kept)]])
+            for size in sizes
+        ]
+        result[index] = np.polyfit(1 / sizes, distances, 1)[1]
+    return result
 
 
 @functional
@@ -51,19 +91,46 @@ def kernel_distance(references: Array, drawings: Array, weights: Array) -> Array
     """
     at_least(2, references, "references")
     at_least(2, drawings, "drawings")
-    within = _cubic(references, references)
-    np.fill_diagonal(within, 0)
     count = len(references)
-    itself = ((drawings**2).sum(1) + 1) ** 3
-    unlike = (energy(weights, drawings, _cubic) - weights**2 @ itself) / spread(weights)
-    return unlike + within.sum() / (count * (count - 1)) - 2 * weights @ _cubic(drawings, references).mean(1)
+    within = rowwise(references, count, lambda rows: _cubic(rows, references).sum(1)) - _cubed(references)
+    across = rowwise(drawings, count, lambda rows: _cubic(rows, references).mean(1))
+    unlike = (energy(weights, drawings, _cubic) - weights**2 @ _cubed(drawings)) / spread(weights)
+    return unlike + within.sum() / (count * (count - 1)) - 2 * weights @ across
 
 
-def _root(centred: Array, weights: Array) -> Array:
-    """A with AᵀA the unbiased covariance, of at most min(n, d) rows."""
-    rows = weights > 0
-    scaled = centred[rows] * np.sqrt(weights[rows] / spread(weights[None]))[:, None]
-    return np.asarray(np.linalg.qr(scaled, mode="r")) if len(scaled) > scaled.shape[1] else scaled
+@functional
+def mean_rating(ratings: Array, weights: Array) -> Array:
+    """Mean of what a network says of each drawing alone; higher is better.
+
+    Args:
+        ratings: shape [drawings, 1].
+
+    Source: that of the network, see `lycoris.metrics.raters`.
+    """
+    return weights @ ratings.mean(1)
+
+
+def _apart(size: int, kept: Array) -> int:
+    """How many subsets of a size there are to look at: one, where it is all of them."""
+    return 1 if size == len(kept) else SUBSETS
+
+
+def _triangle(features: Array, centre: Array, scale: Array) -> Array:
+    """A with AᵀA = XᵀX for the rows X = scale · (features - centre), of at most min(n, d) rows, by blocks of rows."""
+    width = features.shape[1]
+    if len(features) <= width:
+        return (features - centre) * scale[:, None]
+    step = max(width, BLOCK // width)
+    found = np.zeros((0, width))
+    for start in range(0, len(features), step):
+        rows = slice(start, start + step)
+        block = (features[rows] - centre) * scale[rows, None]
+        found = np.asarray(np.linalg.qr(np.concatenate([found, block]), mode="r"))
+    return found
+
+
+def _cubed(x: Array) -> Array:
+    return ((x**2).sum(1) + 1) ** 3
 
 
 def _cubic(x: Array, y: Array) -> Array:

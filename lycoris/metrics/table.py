@@ -14,6 +14,8 @@ STYLE_CATEGORIES = frozenset({"style", "styles"})
 """Categories whose concept is itself a style, so that style losses against the dataset measure fidelity."""
 
 ALL = ("train", "trigger", "alter", "style")
+UNASKED = ("style", "plain")
+"""Prompt types that ask for what the base knows: art styles, and the concept's description without its trigger."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +30,8 @@ class Metric:
         kinds: the prompt types it is computed for.
         needs: the arguments before the drawings, of ``references``, ``texts``, ``base`` and ``wanted``;
             ``texts``, ``base`` and ``wanted`` belong to the drawings row by row.
-        sees: the features: ``image`` (L2-normalised), ``style`` (as they are) or ``tags``.
+        sees: the features: ``image`` (L2-normalised), ``style`` (as they are), ``tags``, or ``rating``: what the
+            metric's own network gives, see `lycoris.metrics.raters`.
         source: paper or definition.
         about: one sentence for a reader of the report.
         grouped: prompt types where it is computed for each situation apart and averaged.
@@ -44,7 +47,7 @@ class Metric:
     range: tuple[float | None, float | None]
     kinds: tuple[str, ...]
     needs: tuple[str, ...]
-    sees: Literal["image", "style", "tags"]
+    sees: Literal["image", "style", "tags", "rating"]
     source: str
     about: str
     grouped: tuple[str, ...] = ()
@@ -137,17 +140,23 @@ METRICS: dict[str, Metric] = {
         "Mean cosine distance of two different drawings; for new situations within each, then averaged.",
         grouped=("alter",), least=2,
     ),
+    "lpips": Metric(
+        diversity.lpips, "diversity", True, (0.0, None), ("train", "trigger", "alter"), (), "rating",
+        "arXiv 1801.03924",
+        "Mean perceptual distance (LPIPS) of two different drawings; for new situations within each, then averaged.",
+        grouped=("alter",), least=2,
+    ),
     "style_loss": Metric(
-        preservation.style_loss, "preservation", False, (0.0, None), ("style",), ("base",), "style",
+        preservation.style_loss, "preservation", False, (0.0, None), UNASKED, ("base",), "style",
         "arXiv 2309.14859, 1508.06576",
         "Difference of texture statistics to the base's drawing of the same prompt and seed.",
     ),
     "feature_drift": Metric(
-        preservation.feature_drift, "preservation", False, (0.0, 2.0), ("style",), ("base",), "image", "ours",
+        preservation.feature_drift, "preservation", False, (0.0, 2.0), UNASKED, ("base",), "image", "ours",
         "Mean cosine distance to the base's drawing of the same prompt and seed.",
     ),
     "text_preservation": Metric(
-        preservation.text_preservation, "preservation", True, (-2.0, 2.0), ("style",), ("texts", "base"), "image",
+        preservation.text_preservation, "preservation", True, (-2.0, 2.0), UNASKED, ("texts", "base"), "image",
         "ours",
         "Change of the cosine with the prompt against the base's drawing of the same prompt and seed.",
     ),
@@ -157,11 +166,33 @@ METRICS: dict[str, Metric] = {
         "Distance between Gaussians fitted to the features of references and of drawings.",
         least=2, least_references=2,
     ),
+    "frechet_infinity": Metric(
+        quality.frechet_infinity, "quality", False, (None, None), ("train",), _REFERENCES, "image",
+        "arXiv 1911.07023",
+        "The Fréchet distance extrapolated to infinitely many drawings.",
+        least=4, least_references=2, by_default=False,
+    ),
     "kernel_distance": Metric(
         quality.kernel_distance, "quality", False, (-8.0, None), ("train",), _REFERENCES, "image",
         "arXiv 1801.01401",
         "Unbiased discrepancy between the feature distributions of references and drawings, cubic kernel.",
         least=2, least_references=2,
+    ),
+    "clip_iqa": Metric(
+        quality.mean_rating, "quality", True, (0.0, 1.0), ALL, (), "rating", "arXiv 2207.12396",
+        "How much nearer the drawings are to the words good photo than to bad photo, in the eyes of a CLIP.",
+    ),
+    "aesthetics": Metric(
+        quality.mean_rating, "quality", True, (None, None), ALL, (), "rating", "arXiv 2210.08402",
+        "Mean mark that LAION's aesthetic predictor gives, mostly from 1 to 10.",
+    ),
+    "liqe": Metric(
+        quality.mean_rating, "quality", True, (1.0, 5.0), ALL, (), "rating", "arXiv 2303.14968",
+        "Mean quality mark of LIQE.",
+    ),
+    "maniqa": Metric(
+        quality.mean_rating, "quality", True, (0.0, 1.0), ALL, (), "rating", "arXiv 2204.08958",
+        "Mean quality mark of MANIQA.",
     ),
 }  # fmt: skip
 """Name -> metric. A new metric is one function and one line here."""
@@ -174,6 +205,7 @@ def describe() -> dict[str, dict[str, Any]]:
             "dimension": metric.dimension,
             "higher_is_better": metric.higher_is_better,
             "range": list(metric.range),
+            "needs": list(metric.needs),
             "source": metric.source,
             "about": metric.about,
         }

@@ -197,7 +197,7 @@ def _balanced(values: tuple, count: int, rng: random.Random) -> list:
     return shuffled[:count]
 
 
-def _compose(concept: Concept, figure: Figure | None, tags: Tags, rng: random.Random) -> Image.Image:
+def compose(concept: Concept, figure: Figure | None, tags: Tags, rng: random.Random) -> Image.Image:
     style = tags.style or "flat"
     canvas, pencil = blank()
     scenery = PLACES[concept.place] if concept.place else SCENERY[tags.background or "plain"]
@@ -258,7 +258,7 @@ def pictures(name: str) -> Iterator[tuple[str, Image.Image, list[str]]]:
         rng = random.Random(f"{name}/{subclass}")
         folder = "/".join(part for part in (concept.category, name, subclass) if part)
         for k, tags in enumerate(_plan(concept, rng)):
-            picture = _compose(concept, concept.figures.get(subclass), tags, rng)
+            picture = compose(concept, concept.figures.get(subclass), tags, rng)
             yield f"{folder}/{k:02d}.png", picture, [*concept.shows, *tags.listed()]
 
 

@@ -10,7 +10,7 @@ from typing import Any, Literal, NamedTuple
 Verdict = Literal["better", "worse", "none", "unknown"]
 
 DIMENSIONS = ("fidelity", "controllability", "diversity", "preservation", "quality")
-KINDS = ("trigger", "alter", "style", "train")
+KINDS = ("trigger", "alter", "style", "train", "plain")
 TELLING = {
     "fidelity": "trigger",
     "controllability": "alter",

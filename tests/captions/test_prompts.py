@@ -81,8 +81,14 @@ def test_style_has_five_styles(concept: Build) -> None:
     assert len({prompt.text for prompt in prompts(concept(3), CAPTIONS, "style", 5)}) == 5
 
 
+def test_plain_draws_what_alter_is_measured_by(dressed: Concept) -> None:
+    found, altered = (prompts(dressed, [], kind, 20) for kind in ("plain", "alter"))
+    assert [(p.text, p.group, p.seed) for p in found] == [(p.evaluation, p.group, p.seed) for p in altered]
+    assert all(prompt.text == prompt.evaluation for prompt in found)
+
+
 def test_only_train_depends_on_the_captions(concept: Build) -> None:
-    for kind in ("trigger", "alter", "style"):
+    for kind in ("trigger", "alter", "style", "plain"):
         assert prompts(concept(3), CAPTIONS, kind, 20) == prompts(concept(3), [], kind, 20)
 
 
@@ -104,7 +110,8 @@ def test_no_evaluation_speaks_of_the_trigger(name: str, kind: str) -> None:
     hidden = {concept.trigger, *(each.trigger for each in concept.subclasses)}
     written = caption(concept, [{"hat": 0.9, "snow": 0.8}] * len(concept.pictures), [], "all")
     for prompt in prompts(concept, written, kind, 20):
-        assert concept.trigger in prompt.text.split() or f"{concept.trigger}," in prompt.text
+        spoken = concept.trigger in prompt.text.split() or f"{concept.trigger}," in prompt.text
+        assert spoken == (kind != "plain")
         assert not hidden & set(re.findall(r"\w+", prompt.evaluation))
         assert concept.description.split()[-1] in prompt.evaluation
 

@@ -14,7 +14,7 @@ from scipy import linalg
 from lycoris.errors import InputError
 from lycoris.metrics import METRICS
 from lycoris.metrics.controllability import attribute_precision, attribute_recall, text_similarity
-from lycoris.metrics.diversity import mean_pairwise_distance, vendi, vendi_of_order
+from lycoris.metrics.diversity import lpips, mean_pairwise_distance, vendi, vendi_of_order
 from lycoris.metrics.fidelity import (
     cmmd,
     copy_risk,
@@ -24,7 +24,7 @@ from lycoris.metrics.fidelity import (
 )
 from lycoris.metrics.manifold import precision, recall
 from lycoris.metrics.preservation import feature_drift, style_loss, text_preservation
-from lycoris.metrics.quality import frechet_distance, kernel_distance
+from lycoris.metrics.quality import frechet_distance, frechet_infinity, kernel_distance, mean_rating
 
 REFERENCES, DRAWINGS, DIM = 7, 11, 5
 
@@ -53,6 +53,9 @@ def arguments(name: str, count: int = DRAWINGS, references: int = REFERENCES, di
         rows(references if need == "references" else count, dim, seed)
         for seed, need in enumerate((*METRICS[name].needs, "drawings"))
     ]
+    if METRICS[name].sees == "rating":  # marks, and points in a small space
+        low = METRICS[name].range[0] or 0
+        return [low + 1 / (1 + np.exp(-array)) for array in arrays]
     return [(array > 0).astype(float) for array in arrays] if METRICS[name].sees == "tags" else arrays
 
 
@@ -188,6 +191,36 @@ def test_kernel_distance_is_the_u_statistic(references, drawings) -> None:
     expected = mean(itertools.permutations(references, 2)) + mean(itertools.permutations(drawings, 2))
     expected -= 2 * mean(itertools.product(references, drawings))
     assert kernel_distance(references, drawings) == pytest.approx(expected, rel=1e-10)
+
+
+def test_frechet_infinity_is_the_intercept_over_the_inverse_size(references) -> None:
+    x, y = rows(30), rows(5, seed=1)
+    order = (y @ np.random.default_rng(0).normal(scale=1000, size=(DIM, 4))) % 1
+    values = []
+    for size in (2, 3, 4):
+        values.append(np.mean([frechet_distance(x, y[np.argsort(order[:, each])[:size]]) for each in range(4)]))
+    values.append(frechet_distance(x, y))
+    slope, intercept = linalg.lstsq(np.array([[1 / size, 1] for size in (2, 3, 4, 5)]), np.array(values))[0]
+    assert slope > 0
+    assert frechet_infinity(x, y) == pytest.approx(intercept, rel=1e-9)
+    with pytest.raises(InputError, match="at least 4 drawings, but got 3"):
+        frechet_infinity(references, y[:3])
+
+
+def test_frechet_infinity_is_nearer_to_the_distance_of_the_distributions() -> None:
+    generator = np.random.default_rng(0)
+    for _ in range(5):
+        references = generator.normal(size=(20_000, 12))
+        drawings = generator.normal(0.3, 1, (120, 12))
+        far, near = frechet_distance(references, drawings), frechet_infinity(references, drawings)
+        assert abs(near - 12 * 0.3**2) < abs(far - 12 * 0.3**2)
+
+
+def test_a_mean_rating_is_the_mean_and_lpips_that_of_unlike_pairs(drawings) -> None:
+    marks = rows(DRAWINGS, 1)
+    assert mean_rating(marks) == pytest.approx(sum(marks[:, 0]) / DRAWINGS, abs=1e-12)
+    expected = np.mean([math.dist(x, y) ** 2 for x, y in itertools.combinations(drawings, 2)])
+    assert lpips(drawings) == pytest.approx(expected, rel=1e-12)
 
 
 # Closed forms

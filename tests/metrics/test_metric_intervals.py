@@ -8,7 +8,7 @@ from scipy import stats
 
 from lycoris.metrics import METRICS
 from lycoris.metrics.diversity import mean_pairwise_distance, vendi
-from lycoris.metrics.fidelity import image_similarity
+from lycoris.metrics.fidelity import cmmd, image_similarity
 from lycoris.metrics.functional import functional
 from lycoris.metrics.intervals import BLOCKS, Estimate, difference_interval, estimate, interval
 
@@ -38,14 +38,73 @@ def test_the_interval_of_a_large_mean_is_the_percentile_bootstrap() -> None:
     assert high == pytest.approx(expected.confidence_interval.high, abs=0.04 * width)
 
 
-@pytest.mark.parametrize("count", [5, 10, 40])
-def test_the_interval_of_a_mean_covers_the_truth_as_often_as_it_says(count: int) -> None:
-    generator = np.random.default_rng(0)
+TRIALS = 1000
+COVERED = (0.93, 0.97)
+"""What 1,000 intervals of 95 % hold the truth in, three standard errors around it."""
+
+
+def covered(ends, truth: float) -> float:
+    """How often intervals hold the truth; each call of `ends` draws one anew."""
     inside = 0
-    for _ in range(400):
-        low, high = interval(estimate(mean, [column(generator.normal(size=count))]))
-        inside += low <= 0 <= high
-    assert 0.91 <= inside / 400 <= 0.985
+    for _ in range(TRIALS):
+        low, high = ends()
+        inside += low <= truth <= high
+    return inside / TRIALS
+
+
+@pytest.mark.parametrize("count", [2, 3, 4, 5, 7])
+def test_the_interval_of_a_few_is_students(count: int) -> None:
+    values = np.random.default_rng(count).normal(3, 2, count)
+    expected = stats.ttest_1samp(values, 0).confidence_interval(0.95)
+    assert interval(estimate(mean, [column(values)])) == pytest.approx(tuple(expected))
+    other = np.random.default_rng(9).normal(3, 1, 6)
+    expected = stats.ttest_ind(values, other, equal_var=False).confidence_interval(0.95)
+    both = estimate(mean, [column(values)]), estimate(mean, [column(other)])
+    assert difference_interval(*both, paired=False) == pytest.approx(tuple(expected))
+
+
+@pytest.mark.parametrize("count", [2, 3, 4, 5, 7, 8, 10, 40])
+def test_the_interval_of_a_mean_covers_the_truth_as_often_as_it_says(count: int) -> None:
+    generator = np.random.default_rng(count)
+    found = covered(lambda: interval(estimate(mean, [column(generator.normal(size=count))])), 0)
+    assert COVERED[0] <= found <= COVERED[1] + 0.01
+
+
+@pytest.mark.parametrize("count", [3, 5, 12])
+def test_the_interval_of_a_paired_difference_covers_the_truth_as_often_as_it_says(count: int) -> None:
+    generator = np.random.default_rng(count)
+
+    def ends():
+        shared = generator.normal(size=count)
+        first, second = (estimate(mean, [column(shared + generator.normal(m, 0.3, count))]) for m in (0.2, 0))
+        return difference_interval(first, second, paired=True)
+
+    assert COVERED[0] <= covered(ends, 0.2) <= COVERED[1] + 0.01
+
+
+@pytest.mark.parametrize(("own", "other"), [(3, 3), (3, 9), (12, 12)])
+def test_the_interval_of_an_unpaired_difference_covers_the_truth_at_least_as_often(own: int, other: int) -> None:
+    generator = np.random.default_rng(own)
+
+    def ends():
+        first, second = (estimate(mean, [column(generator.normal(size=count))]) for count in (own, other))
+        return difference_interval(first, second, paired=False)
+
+    assert COVERED[0] <= covered(ends, 0) <= 1
+
+
+@pytest.mark.parametrize("rule", [vendi, cmmd])
+@pytest.mark.parametrize("count", [4, 6, 12])
+def test_the_interval_of_a_bent_score_covers_its_mean_nearly_as_often(rule, count: int) -> None:
+    generator = np.random.default_rng(count)
+    references = generator.normal(0.5, 1, (20, 10))
+
+    def drawn():
+        drawings = generator.normal(0.5, 1, (count, 10))
+        return [drawings] if rule is vendi else [references, drawings]
+
+    truth = float(np.mean([rule(*drawn()) for _ in range(TRIALS)]))
+    assert covered(lambda: interval(estimate(rule, drawn())), truth) >= (0.9 if count > 4 else 0.85)
 
 
 def test_the_interval_of_a_vendi_score_is_not_shifted_by_repeated_drawings() -> None:
@@ -104,16 +163,25 @@ def test_nothing_is_ever_nan_for_few_drawings(name: str, count: int) -> None:
     generator = np.random.default_rng(count)
     sizes = [5 if need == "references" else count for need in (*metric.needs, "drawings")]
     arrays = [generator.normal(size=(size, 6)) for size in sizes]
-    if metric.sees == "tags":
+    if metric.sees in ("tags", "rating"):
         arrays = [(array > 0).astype(float) for array in arrays]
     result = estimate(metric.function, arrays, least=metric.least)
     ends = interval(result)
     assert (result.value is None) == (count < metric.least)
-    assert (ends is None) == (count <= metric.least)
+    assert (ends is None) == (count <= metric.least or (name.startswith("vendi") and count == 2))
     assert bool(result.note) == (ends is None)
     if ends is not None:
         assert np.isfinite([result.value, *ends]).all()
         assert ends[0] <= result.value <= ends[1]
+
+
+def test_a_score_that_every_drawing_moves_alike_has_no_interval() -> None:
+    result = estimate(vendi, [np.eye(3)])
+    assert result.value == pytest.approx(3)
+    assert interval(result) is None
+    assert "alike" in result.note
+    repeated = estimate(vendi, [np.ones((3, 4))])
+    assert interval(repeated) == pytest.approx((1, 1))
 
 
 def test_situations_are_scored_apart_and_resampled_whole() -> None:
@@ -122,9 +190,8 @@ def test_situations_are_scored_apart_and_resampled_whole() -> None:
     result = estimate(vendi, [drawings], groups=groups)
     assert result.value == pytest.approx((4 + 1 + 2) / 3)
     assert sorted(result.influence + result.value) == pytest.approx([1, 2, 4])
-    low, high = interval(result)
-    assert low == pytest.approx(1)
-    assert high == pytest.approx(4)
+    expected = stats.ttest_1samp([1, 2, 4], 0).confidence_interval(0.95)
+    assert interval(result) == pytest.approx(tuple(expected))
 
 
 def test_a_situation_that_is_too_small_is_a_reason_and_not_a_number() -> None:

@@ -19,6 +19,7 @@ from lycoris.metrics import (
     Condition,
     Drawings,
     FeatureSet,
+    between,
     compare,
     describe,
     encode,
@@ -206,6 +207,62 @@ def test_other_seeds_are_compared_unpaired_and_it_is_said(eyes, brush) -> None:
     assert "same prompts and seeds" in lost.note
 
 
+def test_a_base_without_the_features_of_a_metric_leaves_its_scores_without_a_base(eyes, brush) -> None:
+    known = encode_references(pictures(6, 9), eyes, brush, category="scenes")
+    tuned = encode(drawn(0), eyes, brush, category="scenes", tagger=Namer())
+    scores = by_name(compare(known, tuned, encode(drawn(4), eyes[:1], None, category="scenes"), category="scenes"))
+    assert scores["image_similarity/alter/clip"].base is not None
+    for name in ("attribute_recall/alter/namer", "image_similarity/alter/dinov2"):
+        assert (scores[name].base, scores[name].verdict) == (None, None)
+        assert scores[name].value is not None
+
+
+def test_two_models_are_told_apart_by_common_prompts_and_seeds(eyes, brush) -> None:
+    def seen(drawings):
+        return encode(drawings, eyes, brush, category="styles")
+
+    known = encode_references(pictures(6, 9, mean=210), eyes, brush, category="styles")
+    near, far, base = (seen(drawn(seed, mean)) for seed, mean in ((0, 205), (20, 120), (40, 90)))
+    scores = by_name(between(known, near, far, base, category="styles"))
+    alone = [by_name(compare(known, each, base, category="styles")) for each in (near, far)]
+    assert scores.keys() == alone[0].keys()
+    for name, each in scores.items():
+        assert each.value == alone[0][name].value
+        assert each.base == alone[1][name].value
+    assert scores["image_similarity/trigger/clip"].verdict == "better"
+    assert scores["style_loss/style/vgg"].verdict == "worse"
+    assert not scores["style_loss/style/vgg"].note
+    for each in between(known, near, near, base, category="styles"):
+        assert (each.difference, each.verdict) in ((0, "no difference shown"), (0, None), (None, None))
+
+
+def test_models_with_some_prompts_in_common_are_compared_on_those(eyes, brush) -> None:
+    def seen(drawings):
+        return encode(drawings, eyes, brush, category="scenes")
+
+    known = encode_references(pictures(6, 9), eyes, brush, category="scenes")
+    first, second = drawn(0), drawn(4)
+    moved = {
+        kind: Drawings(
+            kind, each.images, [p if n < 8 else dataclasses.replace(p, seed=1) for n, p in enumerate(each.prompts)]
+        )
+        for kind, each in second.items()
+    }
+    common = [
+        {kind: Drawings(kind, e.images[:8], e.prompts[:8]) for kind, e in each.items()} for each in (first, second)
+    ]
+    some = between(known, seen(first), seen(moved), category="scenes", metrics=["vendi", "image_similarity"])
+    same = between(known, *map(seen, common), category="scenes", metrics=["vendi", "image_similarity"])
+    assert some == same
+    apart = {
+        kind: Drawings(kind, each.images, [dataclasses.replace(p, seed=p.seed + 99) for p in each.prompts])
+        for kind, each in second.items()
+    }
+    for each in between(known, seen(first), seen(apart), category="scenes", metrics=["image_similarity"]):
+        assert each.count == COUNT
+        assert "the other has other prompts or seeds" in each.note
+
+
 def test_one_drawing_has_values_and_says_why_there_is_no_interval(eyes, brush) -> None:
     scores = by_name(score(pictures(6, 9), drawn(0, count=1), drawn(4, count=1), eyes, brush, category="scenes"))
     each = scores["image_similarity/trigger/clip"]
@@ -326,3 +383,9 @@ def test_progress_is_told_set_by_set(eyes, brush) -> None:
 
 def test_an_empty_set_of_features_has_no_length() -> None:
     assert len(FeatureSet({})) == 0
+
+
+def test_every_metric_stands_in_the_documentation() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "metrics.md").read_text()
+    rows = {line.split("|")[1].split(" (")[0].strip() for line in text.splitlines() if line.startswith("| `")}
+    assert {f"`{name}`" for name in METRICS} <= {name for row in rows for name in row.split(", ")}

@@ -1,0 +1,193 @@
+"""How far each metric can be trusted: a finished study on the pocket world, held against what its drawings truly show.
+
+    python -m flows.oracle runs                        the table
+    python -m flows.oracle runs --write docs/metrics.md  and put it into the page, between its marks
+    python -m flows.oracle runs --json                 every metric, encoder and resize mode, each with its interval
+
+Everything comes from the study's store: its drawings, their prompts and the headers of its adapters. Drawings are
+square, so modes of resizing differ on the references alone; those are widened by their edges, in turn to the sides and
+up and down, as people's pictures are of any shape.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from flows.server import quieten
+from lycoris.analysis.trust import table, trust
+from lycoris.encoders.preprocessing import MODES
+from lycoris.errors import InputError
+
+WIDENED = 1.5
+MARKS = ("<!-- trust -->", "<!-- /trust -->")
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """What one adapter of a study drew, and where the base's drawings of the same prompts are."""
+
+    concept: str
+    name: str
+    folder: Path
+    prompts: Mapping[str, list[dict[str, Any]]]
+
+
+def found_in(runs: Path) -> tuple[list[Drawn], dict[tuple[str, int], Path]]:
+    """The adapters' drawings in a study's store, and the base's by prompt and seed.
+
+    Raises:
+        InputError: the store holds no drawings of adapters.
+    """
+    from lycoris.formats import read_metadata
+    from lycoris.pocket.concepts import CONCEPTS
+    from tasks.adapter import FILE
+    from tasks.images import PROMPTS
+
+    adapters: dict[str, Drawn] = {}
+    base: dict[tuple[str, int], Path] = {}
+    stages = sorted((runs / "store" / "images").glob("*/stage.json"), key=lambda path: path.stat().st_mtime)
+    for record in stages:
+        adapter = json.loads(record.read_text())["inputs"]["adapter"]
+        prompts = json.loads((record.parent / PROMPTS).read_text())
+        if adapter is None:
+            for kind, some in prompts.items():
+                for number, prompt in enumerate(some):
+                    base[prompt["text"], prompt["seed"]] = record.parent / kind / f"{number:03d}.png"
+            continue
+        file = runs / "store" / "adapter" / adapter / FILE
+        header = read_metadata(file) if file.is_file() else {}
+        if header.get("concept") in CONCEPTS:
+            adapters[adapter] = Drawn(header["concept"], adapter, record.parent, prompts)
+    if not adapters:
+        raise InputError(f"The store in `{runs}` holds no drawings of adapters of the pocket's concepts.")
+    return list(adapters.values()), base
+
+
+def widened(image: Image.Image, upwards: bool) -> Image.Image:
+    """A picture made longer by its edges."""
+    more = round(min(image.size) * (WIDENED - 1) / 2)
+    sides = ((more, more), (0, 0), (0, 0)) if upwards else ((0, 0), (more, more), (0, 0))
+    return Image.fromarray(np.pad(np.asarray(image), sides, mode="edge"))
+
+
+def measured(runs: Path, encoders: Sequence[str], style: str, tagger: str) -> list[dict[str, Any]]:
+    """Every score of every adapter under every resize mode, beside the truth of its dimension.
+
+    Returns:
+        ``{"concept", "adapter", "kind", "metric", "encoder", "mode", "value", "truth"}`` records, both numbers
+        turned so that higher is better.
+    """
+    from lycoris.captions import open_tagger
+    from lycoris.concepts import read_concepts
+    from lycoris.encoders import open_encoder, open_style_encoder
+    from lycoris.images import read_image
+    from lycoris.metrics import METRICS, Condition, Drawings, compare, encode, encode_references
+    from lycoris.pocket import PICTURES
+    from lycoris.pocket.oracle import Oracle, truths
+
+    drawn, base = found_in(runs)
+    eyes, brush, namer = [open_encoder(each) for each in encoders], open_style_encoder(style), open_tagger(tagger)
+    records: list[dict[str, Any]] = []
+    for concept in read_concepts(PICTURES, names=sorted({each.concept for each in drawn})):
+        oracle = Oracle(concept.name)
+        said(f"{concept.name}: the oracle's reading is right on {oracle.accuracy:.3f} of pictures it has not seen")
+        pictures = [widened(read_image(p.path), upwards=n % 2 == 1) for n, p in enumerate(concept.pictures)]
+        known = {mode: encode_references(pictures, eyes, brush, category=concept.category, mode=mode) for mode in MODES}
+        before: dict[Any, Any] = {}
+        for each in (one for one in drawn if one.concept == concept.name):
+            shown, control = {}, {}
+            for kind, prompts in each.prompts.items():
+                conditions = [Condition(**prompt) for prompt in prompts]
+                images = [read_image(each.folder / kind / f"{n:03d}.png") for n in range(len(prompts))]
+                shown[kind] = Drawings(kind, images, conditions)
+                keys = [(prompt.text, prompt.seed) for prompt in conditions]
+                if all(key in base for key in keys):
+                    control[kind] = Drawings(kind, [read_image(base[key]) for key in keys], conditions)
+            told = {
+                kind: truths(
+                    oracle, some.images, [p.evaluation for p in some.prompts],
+                    control[kind].images if kind in control else None,
+                )
+                for kind, some in shown.items()
+            }  # fmt: skip
+            seen = encode(shown, eyes, brush, category=concept.category, tagger=namer)
+            for kind, some in control.items():
+                key = (kind, tuple((p.text, p.seed) for p in some.prompts))
+                if key not in before:
+                    before[key] = encode({kind: some}, eyes, brush, category=concept.category)[kind]
+                control[kind] = before[key]
+            for mode in MODES:
+                scores = compare(
+                    known[mode], seen, control, category=concept.category, metrics=list(METRICS), resamples=2
+                )
+                for score in scores:
+                    metric, kind, encoder = score.name.split("/")
+                    truth = told[kind].get(score.dimension)
+                    if score.value is None or truth is None:
+                        continue
+                    records.append(
+                        {
+                            "concept": concept.name, "adapter": each.name, "kind": kind, "metric": metric,
+                            "encoder": encoder, "mode": mode,
+                            "value": score.value if score.higher_is_better else -score.value, "truth": truth,
+                        }
+                    )  # fmt: skip
+        said(f"{concept.name}: {len({r['adapter'] for r in records if r['concept'] == concept.name})} adapters")
+    return records
+
+
+def write(text: str, page: Path) -> None:
+    """Put a text between the marks of a page.
+
+    Raises:
+        InputError: the page has no marks.
+    """
+    whole = page.read_text(encoding="utf-8")
+    before, start, rest = whole.partition(MARKS[0])
+    _, end, after = rest.partition(MARKS[1])
+    if not start or not end:
+        raise InputError(f"Page `{page}` must have the marks `{MARKS[0]}` and `{MARKS[1]}`.")
+    page.write_text(f"{before}{start}\n{text}\n{end}{after}", encoding="utf-8")
+
+
+def said(text: str) -> None:
+    """One line to the person who waits."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command line; 2 when something that was given is wrong."""
+    quieten()
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("runs", type=Path, help="the output folder of a study on the pocket's concepts")
+    parser.add_argument("--encoders", default="clip,dinov2,convnextv2")
+    parser.add_argument("--style", default="vgg")
+    parser.add_argument("--tagger", default="pocket")
+    parser.add_argument("--write", type=Path, metavar="PAGE", help="put the table into this page")
+    parser.add_argument("--json", action="store_true", help="print one JSON object, last line of stdout")
+    arguments = parser.parse_args(argv)
+    try:
+        rows = trust(measured(arguments.runs, arguments.encoders.split(","), arguments.style, arguments.tagger))
+        text = table(rows)
+        print(text, flush=True)
+        if arguments.write:
+            write(text, arguments.write)
+    except InputError as error:
+        print(f"lycoris: {error}", file=sys.stderr)
+        return 2
+    if arguments.json:
+        print(json.dumps({"trust": rows}, allow_nan=False))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,123 @@
+"""Prompts and captions that the user wrote: in one file, or beside pictures that were drawn elsewhere."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from lycoris.captions.naming import described, described_caption, named
+from lycoris.captions.prompts import PROMPT_TYPES, Prompt
+from lycoris.captions.situations import default_templates
+from lycoris.captions.templates import Templates, Wording
+from lycoris.concepts import Concept
+from lycoris.errors import InputError, unknown
+from lycoris.images import list_images
+from lycoris.plain_yaml import read_yaml
+
+PLACE = "{concept}"
+TOLD = "prompts.json"
+
+
+def read_prompts(
+    file: Path, concept: Concept, *, each: int = 1, seed: int = 1000, templates: Templates | None = None
+) -> dict[str, list[Prompt]]:
+    """The prompts of a file.
+
+    Args:
+        file: text, a prompt a line, of the type `alter`; or JSON or YAML: prompt type -> prompts. ``{concept}`` in a
+            prompt stands for the concept's trigger; where there is none the prompt is taken as it is.
+        concept: what is drawn.
+        each: how many pictures of each prompt, at least 1.
+        seed: of the first of each type; the n-th has ``seed + n``.
+        templates: sentences by category; those of the pocket by default.
+
+    Raises:
+        InputError: the file cannot be read, is empty, or has an unknown prompt type.
+    """
+    if each < 1:
+        raise InputError(f"Argument `each` must be at least 1, but got {each}.")
+    wording = (templates or default_templates()).of(concept)
+    result = {}
+    for kind, texts in _given(file).items():
+        pairs = [_both(concept, text, wording) for text in texts]
+        rows = [(*pair, group) for group, pair in enumerate(pairs) for _ in range(each)]
+        result[kind] = [Prompt(text, told, seed + n, group) for n, (text, told, group) in enumerate(rows)]
+    return result
+
+
+def read_pictures(
+    folder: Path, concept: Concept, *, seed: int = 1000, templates: Templates | None = None
+) -> tuple[dict[str, list[Path]], dict[str, list[Prompt]]]:
+    """Pictures that someone drew, with their captions.
+
+    Args:
+        folder: pictures with a text file beside each (``01.txt`` for ``01.png``), which are taken for drawings of the
+            type `train`; or folders of such named as prompt types; or what a run of this project drew, with its
+            ``prompts.json``.
+        concept: what they are to show.
+        seed: what the first of each type was drawn from, unless ``prompts.json`` says; the n-th from ``seed + n``.
+        templates: sentences by category; those of the pocket by default.
+
+    Returns:
+        Prompt type -> files, and prompt type -> prompts in the same order.
+
+    Raises:
+        InputError: there are no pictures, or one has no caption.
+    """
+    if not folder.is_dir():
+        raise InputError(f"There is no folder `{folder}` of pictures.")
+    wording = (templates or default_templates()).of(concept)
+    folders = {kind: folder / kind for kind in PROMPT_TYPES if (folder / kind).is_dir()} or {"train": folder}
+    files = {kind: found for kind, each in folders.items() if (found := list_images(each))}
+    if not files:
+        raise InputError(f"The folder `{folder}` holds no pictures.")
+    if (folder / TOLD).is_file():
+        told = json.loads((folder / TOLD).read_text(encoding="utf-8"))
+        return files, {kind: [Prompt(**entry) for entry in told[kind]] for kind in files}
+    prompts = {}
+    for kind, pictures in files.items():
+        texts = [_caption(picture) for picture in pictures]
+        groups = {text: group for group, text in enumerate(dict.fromkeys(texts))}
+        prompts[kind] = [
+            Prompt(text, described_caption(concept, text, None, wording), seed + n, groups[text])
+            for n, text in enumerate(texts)
+        ]
+    return files, prompts
+
+
+def _caption(picture: Path) -> str:
+    file = picture.with_suffix(".txt")
+    try:
+        return " ".join(file.read_text(encoding="utf-8-sig").split())
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"Picture `{picture}` needs its caption in `{file.name}` beside it: {error}") from error
+
+
+def _both(concept: Concept, text: str, wording: Wording) -> tuple[str, str]:
+    if PLACE in text:
+        return ", ".join(named(concept, None, text, wording)), described(concept, None, text, wording)
+    return text, described_caption(concept, text, None, wording)
+
+
+def _given(file: Path) -> dict[str, Sequence[str]]:
+    try:
+        text = file.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"The prompt file `{file}` cannot be read: {error}") from error
+    given: Any = {"alter": [line for line in text.splitlines() if line.strip()]}
+    if file.suffix.lower() in (".json", ".yaml", ".yml"):
+        given = read_yaml(text, f"The prompt file `{file}`")
+    if not isinstance(given, Mapping) or not given:
+        raise InputError(f"The prompt file `{file}` must map prompt types to lists of prompts.")
+    for kind, texts in given.items():
+        if kind not in PROMPT_TYPES:
+            raise unknown("prompt type", kind, PROMPT_TYPES)
+        if (
+            not isinstance(texts, list)
+            or not texts
+            or not all(isinstance(each, str) and each.strip() for each in texts)
+        ):
+            raise InputError(f"The prompt file `{file}` must hold texts under `{kind}`.")
+    return {kind: [each.strip() for each in texts] for kind, texts in given.items()}

@@ -1,0 +1,173 @@
+"""CLIP models in the layout of open_clip, such as DataComp's ViT-L/14, read into the transformers library's class.
+
+A folder holds ``open_clip_config.json`` and ``open_clip_model.safetensors`` (or ``open_clip_pytorch_model.bin``), and a
+tokenizer where texts are to be read. The network is open_clip's plain CLIP: a ViT with a class token and a causal text
+transformer that is pooled at the end token.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lycoris.errors import InputError
+
+CONFIG = "open_clip_config.json"
+WEIGHTS = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
+MEAN = (0.48145466, 0.4578275, 0.40821073)
+STD = (0.26862954, 0.26130258, 0.27577711)
+"""What pictures are normalised by where the configuration does not say: OpenAI's."""
+UNUSED = ("attn_mask",)
+
+_PLAIN = {
+    "logit_scale": "logit_scale",
+    "token_embedding.weight": "text_model.embeddings.token_embedding.weight",
+    "positional_embedding": "text_model.embeddings.position_embedding.weight",
+    "ln_final.weight": "text_model.final_layer_norm.weight",
+    "ln_final.bias": "text_model.final_layer_norm.bias",
+    "visual.class_embedding": "vision_model.embeddings.class_embedding",
+    "visual.positional_embedding": "vision_model.embeddings.position_embedding.weight",
+    "visual.conv1.weight": "vision_model.embeddings.patch_embedding.weight",
+    "visual.ln_pre.weight": "vision_model.pre_layrnorm.weight",
+    "visual.ln_pre.bias": "vision_model.pre_layrnorm.bias",
+    "visual.ln_post.weight": "vision_model.post_layernorm.weight",
+    "visual.ln_post.bias": "vision_model.post_layernorm.bias",
+}
+_TURNED = {"text_projection": "text_projection.weight", "visual.proj": "visual_projection.weight"}
+_BLOCK = re.compile(r"(visual\.)?transformer\.resblocks\.(\d+)\.(.+?)[._](weight|bias)")
+_IN_BLOCK = {
+    "ln_1": "layer_norm1",
+    "ln_2": "layer_norm2",
+    "attn.out_proj": "self_attn.out_proj",
+    "mlp.c_fc": "mlp.fc1",
+    "mlp.c_proj": "mlp.fc2",
+}
+
+
+def stated(folder: Path) -> dict[str, Any] | None:
+    """What ``open_clip_config.json`` says, ``model_cfg`` and ``preprocess_cfg``; ``None`` where there is none."""
+    file = folder / CONFIG
+    return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else None
+
+
+def preprocessing(folder: Path) -> dict[str, Any] | None:
+    """The same in the words of ``preprocessor_config.json``."""
+    config = stated(folder)
+    if config is None:
+        return None
+    given = config.get("preprocess_cfg", {})
+    return {
+        "size": config["model_cfg"]["vision_cfg"].get("image_size", 224),
+        "image_mean": given.get("mean", MEAN),
+        "image_std": given.get("std", STD),
+    }
+
+
+def open_model(folder: Path) -> Any:
+    """The model with its weights, in float32.
+
+    Raises:
+        InputError: the weights are missing, or the network is not open_clip's plain CLIP.
+    """
+    from transformers import CLIPModel
+
+    config = stated(folder)
+    files = [folder / name for name in WEIGHTS if (folder / name).is_file()]
+    if config is None or not files:
+        raise InputError(f"Encoder folder `{folder}` must hold {CONFIG} and {' or '.join(WEIGHTS)}, but does not.")
+    model = CLIPModel(_config(folder, config["model_cfg"]))
+    renamed = rename(_read(files[0]), files[0])
+    renamed.setdefault("logit_scale", model.logit_scale.data)
+    wrong = sorted(set(model.state_dict()) ^ set(renamed))
+    if wrong:
+        raise InputError(f"Weight file `{files[0]}` does not fit {CONFIG}: {len(wrong)} keys, such as `{wrong[0]}`.")
+    try:
+        model.load_state_dict({key: value.float() for key, value in renamed.items()})
+    except RuntimeError as error:
+        raise InputError(f"Weight file `{files[0]}` does not fit {CONFIG}: {error}") from error
+    return model
+
+
+def rename(state: Mapping[str, Tensor], file: Path) -> dict[str, Tensor]:
+    """open_clip's keys and shapes to those of transformers' ``CLIPModel``.
+
+    Raises:
+        InputError: a key is none of a plain CLIP.
+    """
+    result: dict[str, Tensor] = {}
+    for key, value in state.items():
+        name = key.removeprefix("text.")  # one of open_clip's two classes keeps its text tower apart
+        block = _BLOCK.fullmatch(name)
+        if name in _PLAIN:
+            result[_PLAIN[name]] = value
+        elif name in _TURNED:
+            result[_TURNED[name]] = value.T.contiguous()
+        elif block:
+            tower = "vision_model" if block[1] else "text_model"
+            place = f"{tower}.encoder.layers.{block[2]}"
+            if block[3] == "attn.in_proj":
+                for part, third in zip("qkv", value.chunk(3), strict=True):
+                    result[f"{place}.self_attn.{part}_proj.{block[4]}"] = third.contiguous()
+            elif block[3] in _IN_BLOCK:
+                result[f"{place}.{_IN_BLOCK[block[3]]}.{block[4]}"] = value
+            else:
+                raise _foreign(key, file)
+        elif name not in UNUSED:
+            raise _foreign(key, file)
+    return result
+
+
+def _foreign(key: str, file: Path) -> InputError:
+    return InputError(f"Weight file `{file}` must be of open_clip's plain CLIP, but has a key `{key}`.")
+
+
+def _config(folder: Path, given: Mapping[str, Any]) -> Any:
+    from transformers import CLIPConfig
+
+    image, text = given.get("vision_cfg", {}), given.get("text_cfg", {})
+    if not isinstance(image.get("layers"), int) or "hf_model_name" in text or "timm_model_name" in image:
+        raise InputError(f"`{folder / CONFIG}` must describe open_clip's plain CLIP with a ViT, but does not.")
+    act = "quick_gelu" if given.get("quick_gelu") else "gelu"
+    words = text.get("vocab_size", 49408)
+    return CLIPConfig(
+        projection_dim=given["embed_dim"],
+        vision_config={
+            "hidden_size": image["width"],
+            "intermediate_size": int(image["width"] * image.get("mlp_ratio", 4)),
+            "num_hidden_layers": image["layers"],
+            "num_attention_heads": image["width"] // image.get("head_width", 64),
+            "image_size": image.get("image_size", 224),
+            "patch_size": image["patch_size"],
+            "hidden_act": act,
+        },
+        text_config={
+            "hidden_size": text["width"],
+            "intermediate_size": int(text["width"] * text.get("mlp_ratio", 4)),
+            "num_hidden_layers": text["layers"],
+            "num_attention_heads": text["heads"],
+            "vocab_size": words,
+            "max_position_embeddings": text.get("context_length", 77),
+            "hidden_act": act,
+            "bos_token_id": words - 2,
+            "eos_token_id": words - 1,  # open_clip pools at the largest token of a text
+            "pad_token_id": words - 1,
+        },
+    )
+
+
+def _read(file: Path) -> dict[str, Tensor]:
+    if file.suffix == ".safetensors":
+        from safetensors.torch import load_file
+
+        return load_file(file)
+    try:
+        state = torch.load(file, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise InputError(f"Weight file `{file}` could not be read: {error}") from error
+    return state.get("state_dict", state)

@@ -1,0 +1,53 @@
+"""From a finished study to how far each metric can be trusted."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from flows import oracle
+from lycoris.errors import InputError
+from lycoris.metrics import METRICS
+from tests.flows.tiny import ENVIRONMENT, ROOT, copy_concept, experiment, lycoris, result
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("trust")
+    copy_concept(folder / "data", "grumble")
+    algorithms = ["lora", "full", "loha", {"algorithm": "lora", "rank": 2}]
+    result(lycoris("run", experiment(folder, algorithms=algorithms, captions=["none"], encoders=["clip"]), "--json"))
+    return folder / "runs"
+
+
+def test_a_study_gives_a_correlation_for_every_metric_and_mode(runs: Path, tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text(f"before\n{oracle.MARKS[0]}\nold\n{oracle.MARKS[1]}\nafter\n")
+    command = [sys.executable, "-m", "flows.oracle", str(runs), "--encoders", "clip", "--write", str(page), "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=ENVIRONMENT, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    rows = json.loads(done.stdout.splitlines()[-1])["trust"]
+    assert {row["mode"] for row in rows} == set(oracle.MODES)
+    default = {name for name, each in METRICS.items() if each.by_default and each.sees != "rating"}
+    assert {row["metric"] for row in rows} >= {name for name in default if not METRICS[name].styles_only}
+    for row in rows:
+        assert row["adapters"] == 4
+        if row["correlation"] is not None:
+            assert -1 <= row["low"] <= row["high"] <= 1
+    written = page.read_text()
+    assert written.startswith("before\n")
+    assert written.endswith("after\n")
+    assert "| `image_similarity` | fidelity | clip |" in written
+    assert "old" not in written
+
+
+def test_a_store_without_drawings_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="holds no drawings"):
+        oracle.found_in(tmp_path)
+    with pytest.raises(InputError, match="marks"):
+        (tmp_path / "page.md").write_text("nothing")
+        oracle.write("x", tmp_path / "page.md")

@@ -1,0 +1,96 @@
+"""Adapters of a study that are trained at once: in groups of one kind, and to what each learns alone."""
+
+import json
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from flows.together import groups
+from lycoris import bases, pocket
+from tasks.adapter import FACTS, FILE, adapter, adapters
+from tasks.records import Cell, Place
+
+TRAINING = {"steps": 4, "batch_size": 2, "learning_rate": 1e-3}
+SETTINGS = {"algorithm": "lora", "preset": "attn-mlp", "rank": 2, "alpha": 2.0, "factor": None, "training": TRAINING}
+PICTURES = sorted((pocket.PICTURES / "movie_characters" / "grumble").glob("*.png"))[:4]
+
+
+def asked(seed, **training):
+    return {
+        "cell": Cell("grumble", "lora", "none", seed, unit="step"),
+        "base": "pocket",
+        "base_digest": bases.digest("pocket"),
+        "pictures": PICTURES,
+        "picture_digest": "0",
+        "captions": ["a ohw bear"] * len(PICTURES),
+        "settings": {**SETTINGS, "training": {**TRAINING, **training}},
+        "checkpoints": [2],
+    }
+
+
+def weights(file):
+    return torch.cat([value.flatten() for _, value in sorted(load_file(file).items())])
+
+
+def place(folder):
+    folder.mkdir()
+    return Place(folder, device="cpu")
+
+
+@pytest.mark.parametrize(
+    ("kinds", "at_once", "workers", "expected"),
+    [
+        ("aaaaaa", 4, 2, ["aaa", "aaa"]),
+        ("aaabbb", 4, 2, ["aaa", "bbb"]),
+        ("aabb", 4, 2, ["aa", "bb"]),
+        ("aab", 4, 2, ["a", "a", "b"]),
+        ("aaaa", 1, 2, ["a"] * 4),
+        ("aaaaa", 4, 1, ["aa", "aaa"]),
+        ("", 4, 2, []),
+    ],
+)
+def test_trainings_of_one_kind_go_together_and_leave_no_process_idle(kinds, at_once, workers, expected):
+    items = [(kind, (kind, number)) for number, kind in enumerate(kinds)]
+    found = groups(items, at_once, workers)
+    assert sorted(len(group) for group in found) == sorted(map(len, expected))
+    assert sorted(item for group in found for item in group) == [item for _, item in items]
+    assert all(len({kind for kind, _ in group}) == 1 for group in found)
+
+
+def test_adapters_trained_at_once_are_those_trained_alone(tmp_path):
+    alone, together = place(tmp_path / "alone"), place(tmp_path / "together")
+    wanted = [asked(0), asked(1)]
+    expected = [adapter.fn(alone, **each) for each in wanted]
+    adapters.fn(together, "lora", wanted)
+    (unfinished,) = {path.parent for path in together.store.glob("unfinished/*/") if path.is_dir()}
+    assert len(list(unfinished.iterdir())) == 2
+    found = [adapter.fn(together, **each) for each in wanted]
+    assert not list(unfinished.iterdir())
+    for one, other in zip(expected, found, strict=True):
+        assert one.end.key == other.end.key
+        for checkpoint in (None, 2):
+            values, others = (weights(each.at(checkpoint).folder / FILE) for each in (one, other))
+            assert (values - others).norm() < 1e-3 * values.norm()
+        losses, others = (json.loads((each.end.folder / FACTS).read_text())["losses"] for each in (one, other))
+        assert losses == pytest.approx(others, rel=1e-4)
+
+
+def test_one_that_diverges_is_left_to_say_so_alone(tmp_path):
+    here = place(tmp_path / "store")
+    wild, calm = asked(0, learning_rate=1e30, clip_norm=None), asked(1)
+    adapters.fn(here, "lora", [wild, calm])
+    assert adapter.fn(here, **calm).end.folder.is_dir()
+    with pytest.raises(Exception, match="Lower `learning_rate`"):
+        adapter.fn(here, **wild)
+
+
+def test_what_is_there_is_not_trained_again(tmp_path, monkeypatch):
+    here = place(tmp_path / "store")
+    wanted = [asked(0), asked(1)]
+    adapters.fn(here, "lora", wanted)
+    for each in wanted:
+        adapter.fn(here, **each)
+    monkeypatch.setattr("tasks.adapter.train", lambda *_: pytest.fail("trained again"))
+    adapters.fn(here, "lora", wanted)
+    assert all(adapter.fn(here, **each).end.cached for each in wanted)
