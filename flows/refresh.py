@@ -104,7 +104,7 @@ def _meet(
 ) -> list[dict[str, Any]]:
     """Let each concept's challenger meet its champion, and act on what came of it."""
     place = Place(Store(experiment.output / "store").root.resolve(), progress.folder(experiment.output))
-    models = sources(experiment.base, experiment.encoders, experiment.style_encoder, experiment.tagger)
+    models = sources(**experiment.sources())
     found = []
     with progress.shown(place.progress):
         for concept in _captioned(place, experiment, version, models):
@@ -128,10 +128,12 @@ def _captioned(place: Place, experiment: Experiment, version: DataVersion, model
         concepts_file=experiment.concepts_file,
         names=experiment.chosen([concept.name for concept in known]),
         tagger=models.tagger,
+        captioner=models.captioner,
         base=experiment.base,
         strategies=experiment.captions,
         counts=experiment.images.model_dump(),
         seed=experiment.sampling.seed,
+        templates_file=experiment.templates,
         on_bad_picture=experiment.on_bad_picture,
     )
 

@@ -55,7 +55,7 @@ def trained(data: Path, strategies: tuple[str, ...] = ("none", "all", "adjusted"
             Place(data.parent / "store"), Cell(concept.name, "lora", strategy, 0), base="pocket", base_digest="x",
             pictures=concept.pictures, picture_digest=concept.digest, captions=concept.captions[strategy],
             settings=SETTINGS,
-        ).key
+        ).end.key
         for concept in captioned(data, strategies)
         for strategy in strategies
     }  # fmt: skip
