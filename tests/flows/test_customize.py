@@ -41,7 +41,9 @@ def found(first):
 def client(place, found):
     import mlflow
 
-    mlflow.set_tracking_uri(f"sqlite:///{place / 'runs' / 'mlflow' / 'mlflow.db'}")
+    address = f"sqlite:///{place / 'runs' / 'mlflow' / 'mlflow.db'}"
+    mlflow.set_tracking_uri(address)
+    mlflow.set_registry_uri(address)  # which another test may have set in this process
     return mlflow.MlflowClient()
 
 
