@@ -135,9 +135,14 @@ def _cells(
 
 
 def _together(experiment: Experiment, cells: list[Cell]) -> list[list[Cell]]:
-    """The trainings in groups that go on at once."""
+    """The trainings in groups that go on at once: unless asked for, only where one process has it all to do.
+
+    Where every core has a process, one adapter a process is as quick (`docs/benchmarks.md`).
+    """
     trainings = [(cell.algorithm, cell) for cell in cells if cell.checkpoint is None]
-    return groups(trainings, experiment.at_once or recipes.at_once(experiment.base), workers(experiment))
+    processes = workers(experiment)
+    most = experiment.at_once or (recipes.at_once(experiment.base) if processes == 1 else 1)
+    return groups(trainings, most, processes)
 
 
 def _start(

@@ -158,7 +158,9 @@ class Experiment(Record):
     sampling: Sampling = Sampling()
     output: Path = Field(Path("runs"), description="where everything is kept")
     at_once: int | None = Field(
-        None, ge=1, description="adapters trained at once on one base; default: 4 on the pocket, else 1"
+        None,
+        ge=1,
+        description="adapters trained at once on one base; default: 4 on the pocket where one process works, else 1",
     )
     workers: int | None = Field(None, ge=1, le=1024, description="processes; default: one a core, one on a GPU")
 
