@@ -160,7 +160,7 @@ class Experiment(Record):
     at_once: int | None = Field(
         None,
         ge=1,
-        description="adapters trained at once on one base; default: 4 on the pocket where one process works, else 1",
+        description="adapters trained at once on one base; default: 4 on the pocket in one process, else 1",
     )
     workers: int | None = Field(None, ge=1, le=1024, description="processes; default: one a core, one on a GPU")
 
