@@ -1,8 +1,8 @@
 """Our training loop beside a bare step and the inner loop of diffusers' LoRA example, and many adapters at once.
 
-    python benchmarks/training.py loop FOLDER            # SD-1.5's shape; the checkpoint is made there, 2.1 GB
+    python benchmarks/training.py loop sd15              # SD-1.5's shape with random weights
     python benchmarks/training.py loop pocket --batch 6
-    python benchmarks/training.py memory FOLDER          # peak of each way, a process each
+    python benchmarks/training.py memory sd15            # peak of each way, a process each
     python benchmarks/training.py together               # on the pocket, on two cores
 
 `loop` takes turns step by step in one process: a bare forward, backward and optimiser step on tensors that are there;
@@ -33,7 +33,7 @@ from PIL import Image
 sys.path[:0] = [str(Path(__file__).resolve().parents[1]), str(Path(__file__).resolve().parent)]
 
 import lycoris  # noqa: E402
-from lycoris.bases import open_base  # noqa: E402
+from lycoris.bases import StableDiffusion, open_base  # noqa: E402
 from lycoris.training import Example, Job, TrainingSettings, train, train_together  # noqa: E402
 
 RANK, ALPHA = 8, 4.0
@@ -43,12 +43,13 @@ TOGETHER = {"lora": {"rank": 8}, "loha": {"rank": 4}, "lokr": {"factor": 8}, "fu
 
 
 def opened(source: str):
-    """A base, SD-1.5's shape made with random weights where the folder is empty."""
-    if source != "pocket" and not Path(source, "model_index.json").is_file():
-        from smoke_sd15 import make_checkpoint
+    """A base, or ``"sd15"`` for SD-1.5's shape with random weights."""
+    dtype = "auto" if torch.cuda.is_available() else "float32"
+    if source != "sd15":
+        return open_base(source, dtype=dtype)
+    from smoke import SHAPES, RandomFiles
 
-        make_checkpoint(Path(source))
-    return open_base(source, dtype="auto" if torch.cuda.is_available() else "float32")
+    return StableDiffusion(RandomFiles(SHAPES["sd15"]), dtype=dtype)
 
 
 def pictures(folder: Path, count: int, side: int) -> list[Example]:
@@ -254,7 +255,7 @@ def compare_together(steps: int, turns: int, cores: int) -> dict[str, dict[str, 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=["loop", "memory", "together", "peak", "several"])
-    parser.add_argument("source", nargs="?", default="pocket", help="pocket, or a folder")
+    parser.add_argument("source", nargs="?", default="pocket", help="pocket, sd15, or a folder")
     parser.add_argument("--batch", type=int, default=1)
     parser.add_argument("--steps", type=int, default=5)
     parser.add_argument("--turns", type=int, default=3, help="of `together`")
