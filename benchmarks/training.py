@@ -93,12 +93,12 @@ def bare(base, batch: int) -> Callable[[], None]:
     return step
 
 
-def example(base, examples: list[Example], batch: int, cached: bool) -> Callable[[], None]:
-    """The inner loop of diffusers' text-to-image LoRA example, on a UNet of its own, with PEFT."""
+def example(base, examples: list[Example], batch: int, cached: bool, alone: bool = False) -> Callable[[], None]:
+    """The inner loop of diffusers' text-to-image LoRA example, with PEFT, on a UNet of its own unless it is alone."""
     from diffusers import DDPMScheduler
     from peft import LoraConfig, inject_adapter_in_model
 
-    unet = copy.deepcopy(base.unet)
+    unet = base.unet if alone else copy.deepcopy(base.unet)
     names = ["to_q", "to_k", "to_v", "to_out.0"]
     inject_adapter_in_model(LoraConfig(r=RANK, lora_alpha=ALPHA, target_modules=names), unet)
     unet.train()
@@ -187,9 +187,8 @@ def peak(source: str, way: str, batch: int) -> float:
         else:
             if way == "bare":
                 attached(base)
-            step = bare(base, batch) if way == "bare" else example(base, examples, batch, cached="cached" in way)
-            if way != "bare":
-                base.unet = None  # the example has its own
+            cached = "cached" in way
+            step = bare(base, batch) if way == "bare" else example(base, examples, batch, cached, alone=True)
             step()
             step()
     if torch.cuda.is_available():
