@@ -186,7 +186,7 @@ class Dense(Structure):
     scale: float | Tensor = 1.0
 
     def dense(self) -> Tensor:
-        return self.delta if _is_one(self.scale) else self.delta * self.scale
+        return self.delta if is_one(self.scale) else self.delta * self.scale
 
     def apply(self, op: Operation, x: Tensor, into: Tensor | None = None, base: Tensor | None = None) -> Tensor:
         return _apply_dense(self, op, x, into)
@@ -206,7 +206,7 @@ class LowRank(Structure):
 
     @exact
     def dense(self) -> Tensor:
-        up = self.up if _is_one(self.scale) else self.up * self.scale
+        up = self.up if is_one(self.scale) else self.up * self.scale
         return (up @ self.down.flatten(1)).view(up.shape[0], *self.down.shape[1:])
 
     def apply(self, op: Operation, x: Tensor, into: Tensor | None = None, base: Tensor | None = None) -> Tensor:
@@ -214,7 +214,7 @@ class LowRank(Structure):
         x, up, down = x.to(dtype), self.up.to(dtype), self.down.to(dtype)
         if op.dims == 0 and into is not None and into.dim() == 2 and not isinstance(self.scale, Tensor):
             return into.addmm_(x @ down.t(), up.t(), alpha=self.scale)
-        if not _is_one(self.scale):
+        if not is_one(self.scale):
             up = up * self.scale
         if op.groups == 1:
             return _sum(op.pointwise(op(x, down), up), into)
@@ -240,14 +240,14 @@ class Tucker(Structure):
 
     @exact
     def dense(self) -> Tensor:
-        up = self.up if _is_one(self.scale) else self.up * self.scale
+        up = self.up if is_one(self.scale) else self.up * self.scale
         return torch.einsum("or,rs...,si->oi...", up, self.mid, self.down)
 
     def apply(self, op: Operation, x: Tensor, into: Tensor | None = None, base: Tensor | None = None) -> Tensor:
         if op.groups > 1:
             return _apply_dense(self, op, x, into)
         dtype = x.dtype if into is None else into.dtype
-        up = self.up if _is_one(self.scale) else self.up * self.scale
+        up = self.up if is_one(self.scale) else self.up * self.scale
         hidden = op.pointwise(x.to(dtype), self.down.to(dtype))
         return _sum(op.pointwise(op(hidden, self.mid.to(dtype)), up.to(dtype)), into)
 
@@ -273,7 +273,7 @@ class Hadamard(Structure):
     @exact
     def dense(self) -> Tensor:
         product = self.left.dense() * self.right.dense()
-        return product if _is_one(self.scale) else product * self.scale
+        return product if is_one(self.scale) else product * self.scale
 
     def low_rank(self) -> LowRank:
         """The same change as one low rank of rank r²; its factors are exact products in the parameters' dtype."""
@@ -309,7 +309,7 @@ class Kronecker(Structure):
 
     @exact
     def dense(self) -> Tensor:
-        outer = self.outer if _is_one(self.scale) else self.outer * self.scale
+        outer = self.outer if is_one(self.scale) else self.outer * self.scale
         (a, b), (c, d, *kernel) = outer.shape, self.inner.shape
         product = outer.view(a, 1, b, 1, *(1,) * len(kernel)) * self.inner.unsqueeze(1)
         return product.reshape(a * c, b * d, *kernel)
@@ -317,7 +317,7 @@ class Kronecker(Structure):
     def onto(self, weight: Tensor) -> Tensor:
         (a, b), (c, d, *kernel) = self.outer.shape, self.inner.shape
         ones = (1,) * len(kernel)
-        outer = self.outer if _is_one(self.scale) else self.outer * self.scale
+        outer = self.outer if is_one(self.scale) else self.outer * self.scale
         outer, inner = outer.view(a, 1, b, 1, *ones).to(weight.dtype), self.inner.unsqueeze(1).to(weight.dtype)
         return torch.addcmul(weight.view(a, c, b, d, *kernel), outer, inner).view(weight.shape)
 
@@ -325,7 +325,7 @@ class Kronecker(Structure):
         if op.groups > 1:
             return _apply_dense(self, op, x, into)
         dtype = x.dtype if into is None else into.dtype
-        outer = self.outer if _is_one(self.scale) else self.outer * self.scale
+        outer = self.outer if is_one(self.scale) else self.outer * self.scale
         x, outer, inner = x.to(dtype), outer.to(dtype), self.inner.to(dtype)
         if op.dims == 0 and x.dim() != 2:
             flat = self.apply(op, x.reshape(-1, x.shape[-1]))
@@ -434,5 +434,6 @@ def _sum(change: Tensor, into: Tensor | None) -> Tensor:
     return change if into is None else into.add_(change)
 
 
-def _is_one(scale: float | Tensor) -> bool:
+def is_one(scale: float | Tensor) -> bool:
+    """Whether a scale changes nothing; of one that is trained, and may be on a GPU, the value is not asked for."""
     return not isinstance(scale, Tensor) and scale == 1.0

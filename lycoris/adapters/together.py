@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from lycoris.errors import InputError
-from lycoris.structure import Hadamard, LowRank, Operation, Structure
+from lycoris.structure import Hadamard, LowRank, Operation, Structure, is_one
 
 if TYPE_CHECKING:
     from lycoris.adapters.adapter import Adapter
@@ -65,14 +65,14 @@ def add_changes(op: Operation, x: Tensor, y: Tensor, structures: Sequence[Struct
 def _stacked(op: Operation, x: Tensor, y: Tensor, low_ranks: Sequence[LowRank]) -> Tensor:
     """Low ranks of one shape as batched matrix products."""
     count = len(low_ranks)
-    up = torch.stack([each.up if each.scale == 1 else each.up * each.scale for each in low_ranks]).to(y.dtype)
+    up = torch.stack([each.up if is_one(each.scale) else each.up * each.scale for each in low_ranks]).to(y.dtype)
     down = torch.stack([each.down for each in low_ranks]).to(y.dtype)
     rank = down.shape[1]
     if op.dims == 0:
         hidden = torch.bmm(x.view(count, -1, x.shape[-1]), down.transpose(1, 2))
         return torch.baddbmm(y.view(count, -1, y.shape[-1]), hidden, up.transpose(1, 2)).view(y.shape)
     channels_last = (0, *range(2, op.dims + 2), 1)
-    if all(size == 1 for size in down.shape[3:]) and set(op.stride) == {1}:
+    if set(down.shape[3:]) == set(op.stride) == {1} and not any((*op.padding, *op.pad)):
         flat = x.permute(channels_last).reshape(count, -1, x.shape[1])
         hidden = torch.bmm(flat, down.flatten(2).transpose(1, 2))
     else:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from lycoris.errors import InputError
+from lycoris.held_out import held_out as choose
 from lycoris.store import file_digest
 from lycoris.training.bands import BANDS, band_means, band_sums
 from lycoris.training.batches import Batches
@@ -38,10 +39,7 @@ DRAWS = 4096
 
 
 def held_out(examples: Sequence[Example], share: float) -> tuple[list[Example], list[Example]]:
-    """Examples to train on, and examples kept from training.
-
-    Which ones follows from the pictures' bytes alone: the same under every caption and seed, and a picture that is
-    added later moves one other at most.
+    """Examples to train on, and examples kept from training, as `lycoris.held_out.held_out` chooses them.
 
     Args:
         examples: all there are; prior ones stay.
@@ -56,13 +54,8 @@ def held_out(examples: Sequence[Example], share: float) -> tuple[list[Example], 
     if not 0 < share < math.inf or (share > 1 and share != round(share)):
         raise InputError(f"Argument `share` must be a part below 1 or a whole number from 1 on, but got {share!r}.")
     own = [row for row, example in enumerate(examples) if not example.prior]
-    count = math.ceil(share * len(own)) if share < 1 else round(share)
-    if count >= len(own):
-        raise InputError(
-            f"Argument `share` must leave a picture to train on, but got {share!r} for {len(own)} pictures."
-        )
-    order = sorted(own, key=lambda row: (file_digest(examples[row].image), row))
-    chosen = set(order[:count])
+    _, kept = choose([examples[row].image for row in own], share)
+    chosen = {own[row] for row in kept}
     return (
         [example for row, example in enumerate(examples) if row not in chosen],
         [examples[row] for row in sorted(chosen)],

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 import lycoris
+from lycoris.adapters.share import Share
 from lycoris.errors import InputError
 from lycoris.training import Job, TrainingDiverged, TrainingSettings, train, train_together
 
@@ -186,6 +187,37 @@ def test_nothing_of_it_stays_on_the_networks(base, squares):
     train_together(base, [Job(network, squares, SETTINGS, 1) for network in networks])
     assert all(network.share is None and not network.training for network in networks)
     assert all(parameter.grad is None for network in networks for parameter in network.parameters())
+
+
+@pytest.mark.parametrize("layer", [
+    torch.nn.Linear(6, 10),
+    torch.nn.Conv2d(6, 10, 1),
+    torch.nn.Conv2d(6, 10, 1, padding=1),
+    torch.nn.Conv2d(6, 10, 1, stride=2),
+    torch.nn.Conv2d(6, 10, 3, padding=1, padding_mode="circular"),
+    torch.nn.Conv2d(6, 10, 1, padding=1, padding_mode="reflect"),
+    torch.nn.Conv1d(6, 10, 3, stride=2, dilation=2),
+    torch.nn.Conv3d(6, 10, 2),
+    torch.nn.Conv2d(6, 10, 3, groups=2),
+], ids=str)  # fmt: skip
+def test_rows_of_a_layer_are_their_network_s(layer):
+    model = torch.nn.Sequential(layer).double()
+    networks = [lycoris.attach(model, "lora", rank=2, seed=seed) for seed in (0, 1, 2)]
+    draws = torch.Generator().manual_seed(0)
+    for network in networks:
+        for parameter in network.parameters():
+            parameter.data.normal_(generator=draws)
+    space = (9, 5, 6)[: layer.weight.dim() - 2]
+    shape = (6, 6, *space) if space else (6, 5, 6)
+    x = torch.randn(shape, dtype=torch.float64, generator=draws)
+    for number, network in enumerate(networks):
+        network.share = Share(rows=(2 * number, 2 * number + 2), total=6)
+    together = model(x)
+    for number, network in enumerate(networks):
+        for other in networks:
+            other.share, other.scale = None, float(other is network)
+        rows = slice(2 * number, 2 * number + 2)
+        assert torch.allclose(together[rows], model(x[rows]), rtol=1e-12, atol=1e-12)
 
 
 def test_no_job_is_an_error(base):
