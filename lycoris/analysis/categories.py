@@ -29,7 +29,7 @@ def by_category(ranking: Ranking, factor: str) -> pd.DataFrame:
     """The mean difference in scaled rank that each level of a factor makes against another, category by category.
 
     A pair is two runs of one concept with one seed that agree in everything but the factor. Intervals are 95 %
-    bootstraps over the pairs of a category (Student's below five): they say what would change with other seeds and
+    bootstraps over the pairs of a category (Student's below eight): they say what would change with other seeds and
     settings on these concepts. Over all categories the unit is a category.
 
     Args:
