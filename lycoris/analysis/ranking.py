@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from jaxtyping import Float
-from scipy import stats
 
 from lycoris.analysis.configurations import NAMES, describe
 from lycoris.analysis.measures import Measure, means
@@ -18,7 +17,6 @@ from lycoris.metrics.intervals import Estimate, interval
 
 ARM = ("base", "strength", "config", "epoch")
 SHOWN = ("config", "base", "strength", "algorithm", "preset", "captions", "capacity", "learning_rate", "epoch")
-FEW = 5
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,8 +116,8 @@ def summary(ranking: Ranking) -> pd.DataFrame:
 def over_groups(values: Float[np.ndarray, " groups"], least: float) -> dict[str, Any] | None:
     """The mean over groups with its 95 % interval; None when there is no value.
 
-    The interval is a bootstrap. No resample of a handful of groups reaches as far as it should, so that below
-    `FEW` groups Student's interval stands in. Either is cut to the range of the values.
+    The interval is a bootstrap, or Student's of a handful of groups (`lycoris.metrics.intervals.FEW`), cut to the
+    range of the values.
 
     Args:
         values: one a group; NaN where there is none.
@@ -133,12 +131,7 @@ def over_groups(values: Float[np.ndarray, " groups"], least: float) -> dict[str,
     if not count:
         return None
     mean = float(known.mean())
-    low, high = None, None
-    if count >= FEW:
-        low, high = interval(Estimate(mean, known - mean)) or (None, None)
-    elif count > 1:
-        reach = float(stats.t.ppf(0.975, count - 1) * known.std(ddof=1) / np.sqrt(count))
-        low, high = mean - reach, mean + reach
+    low, high = (interval(Estimate(mean, known - mean)) or (None, None)) if count > 1 else (None, None)
     if low is not None and high is not None:
         low, high = max(low, least), min(high, 1.0)
     return {"mean": mean, "low": low, "high": high, "groups": count}
