@@ -6,7 +6,8 @@
     python benchmarks/training.py together               # on the pocket, on two cores
 
 `loop` takes turns step by step in one process: a bare forward, backward and optimiser step on tensors that are there;
-ours; and the example's, which encodes pictures and captions at every step, and once with both encoded before.
+ours, which encodes pictures and captions once, and with `cache_encodings` off; and the example's, which encodes both at
+every step, and once with both encoded before.
 `together` trains the same adapters one after another with all threads, one after another in one process a core, and
 in one group a core; each way in fresh processes, the ways taking turns.
 """
@@ -38,7 +39,7 @@ from lycoris.training import Example, Job, TrainingSettings, train, train_togeth
 
 RANK, ALPHA = 8, 4.0
 LAYERS = [rf".*\.attn[12]\.{name}" for name in ("to_q", "to_k", "to_v", r"to_out\.0")]
-WAYS = ("ours", "bare", "diffusers", "diffusers, cached")
+WAYS = ("ours", "ours, not cached", "bare", "diffusers", "diffusers, cached")
 TOGETHER = {"lora": {"rank": 8}, "loha": {"rank": 4}, "lokr": {"factor": 8}, "full": {}}
 
 
@@ -62,8 +63,8 @@ def pictures(folder: Path, count: int, side: int) -> list[Example]:
     return made
 
 
-def settings(steps: int, batch: int) -> TrainingSettings:
-    return TrainingSettings(steps=steps, batch_size=batch, learning_rate=1e-4)
+def settings(steps: int, batch: int, cached: bool = True) -> TrainingSettings:
+    return TrainingSettings(steps=steps, batch_size=batch, learning_rate=1e-4, cache_encodings=cached)
 
 
 def attached(base):
@@ -154,26 +155,29 @@ def loop(source: str, batch: int, steps: int) -> dict[str, float]:
     times: dict[str, list[float]] = {way: [] for way in WAYS}
     with tempfile.TemporaryDirectory() as folder:
         examples = pictures(Path(folder), 2 * batch, base.resolution)
-        others = {
-            "diffusers": example(base, examples, batch, cached=False),
-            "diffusers, cached": example(base, examples, batch, cached=True),
-        }
+        theirs = {cached: example(base, examples, batch, cached) for cached in (True, False)}
         network = attached(base)
-        others["bare"] = bare(base, batch)
-        began = time.perf_counter()
-
-        def between(done: int, _: int, __: float) -> None:
-            nonlocal began
-            synchronise()
-            times["ours"].append(time.perf_counter() - began)
-            for way, step in others.items():
-                began = time.perf_counter()
-                step()
-                synchronise()
-                times[way].append(time.perf_counter() - began)
+        with_kept = {"diffusers, cached": theirs[True], "bare": bare(base, batch)}
+        for ours, cached, others in (
+            ("ours", True, with_kept),
+            ("ours, not cached", False, {"diffusers": theirs[False]}),
+        ):
             began = time.perf_counter()
 
-        train(base, network, examples, settings(steps + 1, batch), seed=0, progress=between)
+            def between(
+                _: int, __: int, ___: float, ours: str = ours, others: dict[str, Callable[[], None]] = others
+            ) -> None:
+                nonlocal began
+                synchronise()
+                times[ours].append(time.perf_counter() - began)
+                for way, step in others.items():
+                    began = time.perf_counter()
+                    step()
+                    synchronise()
+                    times[way].append(time.perf_counter() - began)
+                began = time.perf_counter()
+
+            train(base, network, examples, settings(steps + 1, batch, cached), seed=0, progress=between)
     return {way: statistics.median(values[1:]) for way, values in times.items()}
 
 
@@ -182,8 +186,8 @@ def peak(source: str, way: str, batch: int) -> float:
     base = opened(source)
     with tempfile.TemporaryDirectory() as folder:
         examples = pictures(Path(folder), 2 * batch, base.resolution)
-        if way == "ours":
-            train(base, attached(base), examples, settings(2, batch), seed=0)
+        if way.startswith("ours"):
+            train(base, attached(base), examples, settings(2, batch, cached=way == "ours"), seed=0)
         else:
             if way == "bare":
                 attached(base)

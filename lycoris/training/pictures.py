@@ -1,4 +1,4 @@
-"""Training pictures as latents, computed once and kept by what they depend on."""
+"""Training pictures as latents, computed once and kept by what they depend on, or as they come up."""
 
 from __future__ import annotations
 
@@ -62,6 +62,7 @@ class Pictures:
         paths: of the pictures.
         flip: keep the mirrored pictures' latents too.
         cache: a folder for latents, shared by all runs; without one they are held in memory.
+        cached: whether latents are kept at all, else a picture is read and encoded whenever it is asked for.
         mask: where the loss's weights come from: ``"file"`` is ``name.mask.png`` beside a picture, ``"alpha"``
             its own transparency; a picture that has none counts whole.
         on_bad_picture: ``"set_aside"`` goes on without a bad picture, ``"stop"`` raises its error.
@@ -84,10 +85,12 @@ class Pictures:
         *,
         flip: bool = False,
         cache: Path | None = None,
+        cached: bool = True,
         mask: MaskSource | None = None,
         on_bad_picture: OnBadPicture = "set_aside",
     ) -> None:
         self._base, self._ways, self._latents = base, (False, True) if flip else (False,), Kept(cache)
+        self._cached, self._paths = cached, paths
         self._masks = None if mask is None else Masks(mask, base.factor, self._latents)
         self._scan = Scan(paths, buckets(base.resolution, base.factor), on_bad_picture)
         self._files: list[str] = []
@@ -112,6 +115,8 @@ class Pictures:
 
     def stack(self, rows: Sequence[int], flipped: Sequence[bool]) -> Float[Tensor, "batch channels rows columns"]:
         """Latents of some pictures, all of one size, on the base's device."""
+        if not self._cached:
+            return self._encoded([self._read(row) for row in rows], flipped)
         keys = [self._key(row, mirror) for row, mirror in zip(rows, flipped, strict=True)]
         return torch.stack([self._latents.read(key)["latent"] for key in keys]).to(self._base.device)
 
@@ -138,18 +143,18 @@ class Pictures:
             try:
                 if self._masks is not None:
                     self._mask_keys[row] = self._masks.keep(path, framing)
-                if all(self._key(row, mirror) in self._latents for mirror in self._ways):
+                if self._cached and all(self._key(row, mirror) in self._latents for mirror in self._ways):
                     continue
-                image = read_image(path)
-                if image.size != framing.original:
-                    raise BadPicture(f"Picture `{path}` is of another size than its header says.")
+                image = self._read(row)
             except BadPicture as error:
                 if stop:
                     raise
                 bad[row] = str(error)
                 continue
+            if not self._cached:
+                continue
             group = waiting.setdefault(framing.target, [])
-            group.append((row, fit(image, framing.target)))
+            group.append((row, image))
             if len(group) == self._at_once(framing.target):
                 self._write(waiting.pop(framing.target))
         for group in waiting.values():
@@ -162,11 +167,32 @@ class Pictures:
         return max(1, min(AT_ONCE, PIXELS_AT_ONCE // (size[0] * size[1])))
 
     def _write(self, group: list[tuple[int, Image.Image]]) -> None:
-        pixels = torch.stack([_pixels(image) for _, image in group])
         for mirror in self._ways:
-            latents = self._base.encode_images(pixels.flip(-1) if mirror else pixels)
+            latents = self._encoded([image for _, image in group], [mirror] * len(group))
             for (row, _), latent in zip(group, latents, strict=True):
                 self._latents.write(self._key(row, mirror), {"latent": latent})
+
+    def _read(self, row: int) -> Image.Image:
+        """A picture of the scan as it fits its bucket.
+
+        Raises:
+            BadPicture: it cannot be read, or its header told another size.
+        """
+        path, framing = self._paths[self._scan.kept[row]], self._scan.framing(row)
+        image = read_image(path)
+        if image.size != framing.original:
+            raise BadPicture(f"Picture `{path}` is of another size than its header says.")
+        return fit(image, framing.target)
+
+    def _encoded(
+        self, images: Sequence[Image.Image], mirrored: Sequence[bool]
+    ) -> Float[Tensor, "batch channels rows columns"]:
+        """Latents of pictures of one size, on the base's device; no result depends on which were encoded together."""
+        most = self._at_once(images[0].size)
+        pixels = torch.stack(
+            [each.flip(-1) if mirror else each for each, mirror in zip(map(_pixels, images), mirrored, strict=True)]
+        )
+        return torch.cat([self._base.encode_images(part) for part in pixels.split(most)])
 
     def _key(self, row: int, mirror: bool) -> str:
         size = self._scan.framing(row).target

@@ -142,6 +142,7 @@ class Run:
             [each.image for each in job.examples],
             flip=job.settings.flip,
             cache=cache,
+            cached=job.settings.cache_encodings,
             mask=job.settings.mask,
             on_bad_picture=job.settings.on_bad_picture,
         )
@@ -165,6 +166,7 @@ class Run:
             [each.caption for each in examples],
             adapted=self.text_encoder_trained,
             varied=job.settings.varies_captions,
+            cached=job.settings.cache_encodings,
             cache=cache,
         )
         self._batches = Batches(self._pictures, texts, base.noise, job.settings, job.seed, examples, self._processes)

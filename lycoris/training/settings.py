@@ -56,6 +56,7 @@ class TrainingSettings:
         prior_weight: of the loss of prior examples, beside the others' of 1.
         mask: where the loss counts: ``"file"`` is the white of ``name.mask.png`` beside a picture, ``"alpha"``
             what is opaque; `None` is everywhere.
+        cache_encodings: encode pictures and captions once and keep that; False encodes them at each step.
         on_bad_picture: ``"set_aside"`` trains on the rest and tells which, ``"stop"`` is an error.
 
     Raises:
@@ -92,6 +93,7 @@ class TrainingSettings:
     keep_tokens: int = 1
     prior_weight: float = 1.0
     mask: MaskSource | None = None
+    cache_encodings: bool = True
     on_bad_picture: OnBadPicture = "set_aside"
 
     def __post_init__(self) -> None:

@@ -48,6 +48,7 @@ class Texts:
         captions: one a picture.
         adapted: whether the text encoder is being trained; then every step encodes its captions.
         varied: whether each step varies the captions; then they are encoded as they come up.
+        cached: whether conditions are kept at all, else each step encodes its captions.
         cache: a folder for the captions' conditions, shared by all runs; without one they are held in memory.
 
     Attributes:
@@ -61,15 +62,17 @@ class Texts:
         *,
         adapted: bool,
         varied: bool = False,
+        cached: bool = True,
         cache: Path | None = None,
     ) -> None:
         self.captions = list(captions)
         self._base, self._adapted, self._varied = base, adapted, varied
+        self._most = RECENT if cached else 0
         self._kept = Kept(cache)
         self._known: set[str] = set()
         self._told = False
         self._recent: OrderedDict[str, Conditions] = OrderedDict()
-        if not adapted:
+        if not adapted and cached:
             for text in dict.fromkeys([""] if varied else ["", *captions]):
                 self._keep(text)
 
@@ -103,10 +106,11 @@ class Texts:
         if text not in self._recent:
             with torch.no_grad():
                 self._recent[text] = _on("cpu", self._encoded([text]))
-            if len(self._recent) > RECENT:
-                self._recent.popitem(last=False)
         self._recent.move_to_end(text)
-        return self._recent[text]
+        conditions = self._recent[text]
+        if len(self._recent) > self._most:
+            self._recent.popitem(last=False)
+        return conditions
 
     def _encoded(self, texts: Sequence[str]) -> Conditions:
         """Conditions of texts as they come up; of all the orders of captions that are cut short one is told."""

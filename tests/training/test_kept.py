@@ -9,7 +9,9 @@ import warnings
 import pytest
 import torch
 
+import lycoris
 from lycoris.bases import TruncatedPrompt
+from lycoris.training import TrainingSettings, train
 from lycoris.training.kept import Kept, content_key
 from lycoris.training.pictures import Pictures
 from lycoris.training.texts import Texts
@@ -98,6 +100,30 @@ def test_latents_do_not_hang_on_what_was_kept_before(base, squares, tmp_path):
     Pictures(base, paths[1:2], cache=tmp_path)
     grown, fresh = Pictures(base, paths, cache=tmp_path), Pictures(base, paths)
     assert torch.equal(grown.stack([0, 1, 2], [False] * 3), fresh.stack([0, 1, 2], [False] * 3))
+
+
+def test_a_run_that_keeps_no_encodings_learns_the_same(base, examples, tmp_path):
+    learnt = []
+    for cached in (True, False):
+        network = lycoris.attach(base.parts, "lora", preset="attn-only", rank=2, seed=0)
+        settings = TrainingSettings(steps=3, batch_size=2, learning_rate=1e-3, flip=True, cache_encodings=cached)
+        result = train(base, network, examples, settings, seed=0, cache=tmp_path / str(cached))
+        learnt.append(([each.detach().clone() for each in network.parameters()], result.losses))
+        network.detach()
+    (kept, losses), (fresh, others) = learnt
+    assert losses == others
+    assert all(map(torch.equal, kept, fresh))
+    assert files(tmp_path / "True")
+    assert not (tmp_path / "False").exists()
+
+
+def test_a_bad_picture_is_set_aside_before_the_first_step_without_kept_encodings(base, squares, tmp_path):
+    bad = tmp_path / "bad.png"
+    content = squares[0].image.read_bytes()
+    bad.write_bytes(content[: len(content) * 2 // 3])
+    pictures = Pictures(base, [squares[0].image, bad], cached=False)
+    assert list(pictures.kept) == [0]
+    assert list(pictures.set_aside) == [str(bad)]
 
 
 def test_an_edited_picture_has_latents_of_its_own(base, squares, tmp_path):
