@@ -16,6 +16,7 @@ from lycoris.bases.noise import PREDICTIONS
 from lycoris.bases.opening import quiet
 from lycoris.bases.vocabulary import find_vocabulary
 from lycoris.errors import InputError, unknown
+from lycoris.plain_yaml import read_yaml
 
 if TYPE_CHECKING:
     from torch import nn
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 T5 = "text_encoders.t5xxl."
 MARKS = ("v_pred", "ztsnr")
 """Empty weights by which files say that they predict v, and that their schedule ends in pure noise."""
+PARAMETERIZATIONS = {"eps": "epsilon", "v": "v_prediction", "x0": "sample"}
+"""What is predicted, in the words of the original configurations."""
 SAFE = (
     "python -c \"from lycoris.bases import open_base as o; o('{file}', prediction_type='v_prediction')"
     ".pipeline().save_pretrained('{folder}')\""
@@ -163,7 +166,8 @@ class SingleFile:
         if given is None and told is None and self._name == "sd2":
             raise InputError(
                 f"Base `{self.path}` does not tell what it predicts, and SD 2.x exists in both kinds: give "
-                f"`prediction_type=` 'epsilon' (512 pixels) or 'v_prediction' (768 pixels), or write a folder once: "
+                f"`prediction_type=` 'epsilon' (512 pixels) or 'v_prediction' (768 pixels), or put its original "
+                f"configuration beside it as `{self.path.with_suffix('.yaml').name}`, or write a folder once: "
                 f"{SAFE.format(file=self.path, folder=self.path.with_suffix(''))}"
             )
         return given or told or "epsilon"
@@ -175,4 +179,27 @@ class SingleFile:
             return "v_prediction"
         if said in ("v", "v_prediction", "v-prediction") or "768-v" in kind:
             return "v_prediction"
-        return "epsilon" if said == "epsilon" or "v2-512" in kind else None
+        return "epsilon" if said == "epsilon" or "v2-512" in kind else self._told_beside()
+
+    def _told_beside(self) -> str | None:
+        """What the original configuration says that stands beside the file, as web interfaces keep it.
+
+        Raises:
+            InputError: it is there and cannot be read.
+        """
+        beside = self.path.with_suffix(".yaml")
+        if not beside.is_file():
+            return None
+        try:
+            place = read_yaml(beside.read_text(encoding="utf-8"), f"The configuration `{beside}`")
+        except (OSError, UnicodeDecodeError) as error:
+            raise InputError(f"The configuration `{beside}` could not be read: {error}.") from error
+        for name in ("model", "params"):
+            place = place.get(name) if isinstance(place, Mapping) else None
+        said = place.get("parameterization", "eps") if isinstance(place, Mapping) else None
+        if said not in PARAMETERIZATIONS:
+            raise InputError(
+                f"The configuration `{beside}` must say under `model`, `params`, `parameterization` one of "
+                f"{', '.join(PARAMETERIZATIONS)}, but says {said!r}."
+            )
+        return PARAMETERIZATIONS[said]

@@ -82,6 +82,20 @@ def test_sd_2_must_be_told_what_it_predicts(saved, tmp_path):
         open_base(told, tokenizer=folder, prediction_type="v_prediction")
 
 
+@pytest.mark.parametrize(
+    ("said", "kind"), [("    parameterization: v\n", "v_prediction"), ("    linear_start: 0.00085\n", "epsilon")]
+)
+def test_the_configuration_beside_a_file_tells_what_it_predicts(saved, tmp_path, said, kind):
+    folder, file = saved["sd2"]
+    copy = shutil.copy(file, tmp_path / "some.safetensors")
+    beside = tmp_path / "some.yaml"
+    beside.write_text("model:\n  target: ldm.models.diffusion.ddpm.LatentDiffusion\n  params:\n" + said)
+    assert open_base(copy, device="cpu", tokenizer=folder).noise.prediction_type == kind
+    beside.write_text("model: {params: {parameterization: w}}\n")
+    with pytest.raises(InputError, match=r"one of eps, v, x0, but says 'w'"):
+        open_base(copy, device="cpu", tokenizer=folder)
+
+
 def test_marks_of_v_prediction_and_of_pure_noise_are_believed(saved, tmp_path):
     folder, file = saved["sdxl"]
     marked = rewritten(file, tmp_path / "v.safetensors", v_pred=torch.empty(0), ztsnr=torch.empty(0))
