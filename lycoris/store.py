@@ -146,7 +146,7 @@ class Store:
         """
         name = key(stage, inputs)
         final = self.root / stage / name
-        aside = self.root / stage / f".{name[:16]}-{_host()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
+        aside = self.root / stage / f".{name[:16]}-{host()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
         started = time.monotonic()
         try:
             aside.mkdir(parents=True)
@@ -215,8 +215,8 @@ class Store:
                 file.unlink(missing_ok=True)
         count = 0
         for aside in self.root.glob("*/.*-*-*-*"):
-            *_, host, process, _ = aside.name.split("-")
-            left = not alive(int(process)) if host == _host() else time.time() - aside.stat().st_mtime > older_than
+            *_, machine, process, _ = aside.name.split("-")
+            left = not alive(int(process)) if machine == host() else time.time() - aside.stat().st_mtime > older_than
             if left:
                 shutil.rmtree(aside, ignore_errors=True)
                 count += 1
@@ -238,7 +238,7 @@ def is_full_disk(error: BaseException | None) -> bool:
 
 
 @lru_cache
-def _host() -> str:
+def host() -> str:
     """This machine, in a few letters."""
     return hashlib.sha256(socket.gethostname().encode()).hexdigest()[:8]
 
