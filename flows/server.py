@@ -30,6 +30,8 @@ QUIET = {
     "TRANSFORMERS_VERBOSITY": "error",
     "DIFFUSERS_VERBOSITY": "error",
 }
+STARTER = "LYCORIS_STARTER"
+"""The environment variable by which a server knows whose end is its own, even if that came before it looked."""
 PATIENCE = 180.0  # seconds for the server to answer; its first start migrates a database
 
 
@@ -87,7 +89,12 @@ def prefect_server(home: Path) -> Iterator[str]:
             stdout=stream,
             stderr=stream,
             start_new_session=True,
-            env={**os.environ, "PREFECT_UI_ENABLED": "0", "PREFECT__SERVER_EPHEMERAL": "1"},
+            env={
+                **os.environ,
+                "PREFECT_UI_ENABLED": "0",
+                "PREFECT__SERVER_EPHEMERAL": "1",
+                STARTER: str(os.getpid()),
+            },
             cwd=Path(__file__).parent.parent,
         )
     added = {"PREFECT_API_URL": url, "PREFECT_LOGGING_TO_API_ENABLED": "false"}
@@ -135,7 +142,7 @@ def _wait(server: subprocess.Popen[bytes], url: str, log: Path) -> None:
 
 def serve(port: int, host: str = "127.0.0.1") -> None:
     """Be a Prefect server, on loopback unless told otherwise, until the parent process is gone."""
-    parent = os.getppid()
+    parent = int(os.environ.get(STARTER) or os.getppid())
 
     def watch() -> None:
         while os.getppid() == parent:

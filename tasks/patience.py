@@ -6,7 +6,7 @@ import functools
 import sys
 import time
 from collections.abc import Callable
-from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
+from typing import Concatenate, ParamSpec, Protocol, TypeVar
 
 from lycoris.errors import InputError
 from lycoris.redaction import redacted
@@ -63,7 +63,7 @@ def patient(action: Callable[Concatenate[Where, Rest], Found]) -> Callable[Conca
                 time.sleep(EVERY)
             else:
                 if away is not None:
-                    _told(f"tracking  the server answers again after {time.monotonic() - away:.0f} s")
+                    _told(f"tracking  {place.uri} answers again, after {time.monotonic() - away:.0f} s")
                 return found
 
     return waiting

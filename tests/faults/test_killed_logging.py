@@ -1,4 +1,4 @@
-"""The claim that a logging which was killed, wherever it was, is taken up again and leaves what an undisturbed one does."""
+"""The claim that a logging which was killed is taken up again and leaves what an undisturbed one leaves."""
 
 import shutil
 import signal
