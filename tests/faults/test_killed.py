@@ -12,8 +12,8 @@ import time
 
 import pytest
 
-from tests.faults.claims import STAGES, adapter_digests, check, check_nothing_twice
-from tests.faults.killing import AT_ONCE, all_of, copy, finish, finished, kill, moments, new_moment, start, study
+from tests.faults.claims import STAGES, check, check_nothing_twice
+from tests.faults.killing import AT_ONCE, all_of, copy, finish, finished, kill, moments, new_moment, start
 
 MOMENTS = 20
 CHANCE = random.Random(20)
@@ -25,36 +25,6 @@ BOUNDARIES = {"captions", "run", "finished", "model", "version", "alias", "made"
 }
 
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture(scope="module")
-def bare(tmp_path_factory):
-    """A project that was never run."""
-    return study(tmp_path_factory.mktemp("killed") / "bare")
-
-
-@pytest.fixture(scope="module")
-def undisturbed(bare):
-    """A run from nothing: its folder, and what its adapter files are."""
-    folder = copy(bare, bare.with_name("undisturbed"))
-    result, told = finish(folder)
-    expected = adapter_digests(folder)
-    check_nothing_twice({}, folder, told)
-    check(folder, result, expected)
-    return folder, expected
-
-
-@pytest.fixture(scope="module")
-def furnished(bare, undisturbed):
-    """A project with databases in place, which take longer to make than the rest of a small run."""
-    from tasks import tracking
-
-    folder = copy(bare, bare.with_name("furnished"))
-    shutil.copytree(undisturbed[0] / "runs" / "prefect", folder / "runs" / "prefect")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
-        tracking.server(folder / "runs")
-    return folder
 
 
 @pytest.fixture(scope="module")
