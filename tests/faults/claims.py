@@ -7,6 +7,7 @@ import sqlite3
 from collections.abc import Mapping
 from contextlib import closing
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from PIL import Image
@@ -77,8 +78,9 @@ def check_tracking(folder: Path, result: Mapping[str, Any], uri: str | None = No
     for run_id in adapters:
         history = client.get_metric_history(run_id, "loss")
         assert [point.step for point in history] == list(range(1, len(history) + 1))
-        rows = client.load_table(runs[run_id].info.experiment_id, "captions.json", [run_id])
-        assert len(rows) == rows["picture"].nunique()
+        with TemporaryDirectory() as place:
+            rows = json.loads(Path(client.download_artifacts(run_id, "captions.json", place)).read_text())["data"]
+        assert len(rows) == len({json.dumps(row) for row in rows}) > 0
     versions = client.search_model_versions("")
     assert sorted(version.tags["run"] for version in versions) == sorted(adapters)
     assert len({version.tags["pipeline.key"] for version in versions}) == len(versions)

@@ -16,11 +16,13 @@ SCRIPT = """
 import os, signal, sys
 from pathlib import Path
 import mlflow, mlflow.pyfunc
+from mlflow.store.model_registry.sqlalchemy_store import SqlAlchemyStore as Registry
 from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 from tests.tasks.test_registry import logged
 
 call = sys.argv[2]
-owner = {"create_run": SqlAlchemyStore, "create_logged_model": SqlAlchemyStore}.get(call, mlflow.MlflowClient)
+stores = {"create_run": SqlAlchemyStore, "create_logged_model": SqlAlchemyStore, "create_model_version": Registry}
+owner = stores.get(call, mlflow.MlflowClient)
 real = getattr(owner, call)
 
 def last(self, *arguments, **options):
