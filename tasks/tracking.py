@@ -401,7 +401,7 @@ def _clear(client: Any, experiment: str, run: Any) -> None:
     files = get_artifact_repository(run.info.artifact_uri)
     for name in ADDED_TO.intersection(entry.path for entry in files.list_artifacts()):
         files.delete_artifacts(name)
-    used = {version.model_id for version in _versions_of(client, run.info.run_id)}
+    used = {version.source.rpartition("/")[2] for version in _versions_of(client, run.info.run_id)}
     for model in client.search_logged_models([experiment], f"source_run_id = '{run.info.run_id}'"):
         if model.model_id not in used:
             client.delete_logged_model(model.model_id)
