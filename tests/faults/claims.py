@@ -97,7 +97,7 @@ def check_data(folder: Path, result: Mapping[str, Any]) -> None:
     assert versioning.with_repo(folder, lambda repo: repo.status(), attempts=1) == {}
     assert versioning.kept(result["data_version"], folder)
     held = folder / ".dvc" / "tmp" / "rwlock"
-    assert not held.exists() or json.loads(held.read_text() or "{}") == {}
+    assert not held.exists() or not any(json.loads(held.read_text() or "{}").values())
 
 
 def check(folder: Path, result: Mapping[str, Any], expected: Mapping[str, str]) -> None:
