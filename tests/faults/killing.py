@@ -8,10 +8,7 @@ import shutil
 import signal
 import sqlite3
 import subprocess
-import threading
 import time
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
@@ -29,6 +26,7 @@ SMALL = {
 }
 """One adapter: captions, a training, three sets of drawings, three of features, scores."""
 AT_ONCE = min(2, len(os.sched_getaffinity(0)))
+"""Runs side by side."""
 
 
 def study(folder: Path, **changes: Any) -> Path:
@@ -129,21 +127,3 @@ def new_moment(folder: Path, process: subprocess.Popen[str], known: set[str]) ->
                 return new
         time.sleep(0.005)
     return set()
-
-
-def all_of(cases: list[Any], work: Callable[[Any], Any]) -> dict[Any, Any]:
-    """Each case's outcome, or the error it ended in; as many at once as there are cores, two at most."""
-    outcomes: dict[Any, Any] = {}
-    lock = threading.Lock()
-
-    def one(case: Any) -> None:
-        try:
-            outcome = work(case)
-        except BaseException as error:  # the test of this case tells
-            outcome = error
-        with lock:
-            outcomes[case] = outcome
-
-    with ThreadPoolExecutor(AT_ONCE) as pool:
-        list(pool.map(one, cases))
-    return outcomes
