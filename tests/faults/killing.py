@@ -125,5 +125,5 @@ def new_moment(folder: Path, process: subprocess.Popen[str], known: set[str]) ->
         with suppress(FileNotFoundError):
             if new := moments(folder) - known:
                 return new
-        time.sleep(0.005)
+        time.sleep(0.02)
     return set()
