@@ -118,7 +118,7 @@ def customize(experiment: Experiment = Experiment(), crowned: bool = True) -> di
             experiment, version, models, captioned, outcome, time.monotonic() - started, project=PROJECT
         )
         page = report(place, study, experiment.output / experiment.name / "report.html")
-    (page.parent / "study.json").write_text(json.dumps(study, ensure_ascii=False, default=str), encoding="utf-8")
+    results.write(study, page.parent / "study.json")
     tracking.close_study(outcome.server, outcome.parent, page, results.table(outcome, page.parent / "scores.csv"))
     seconds = time.monotonic() - started
     said(f"report    {page}   ({seconds:.0f} s)")

@@ -224,6 +224,8 @@ def table(outcome: Outcome, out: Path) -> Path:
     """
     import pandas as pd
 
+    from lycoris.report import write_page
+
     in_epochs = all(cell.unit == "epoch" for cell in outcome.cells)
     rows = [
         {
@@ -245,8 +247,14 @@ def table(outcome: Outcome, out: Path) -> Path:
         for cell, one in outcome.cells.items()
         for record in one.scores.records
     ]
-    pd.DataFrame(rows).to_csv(out, index=False)
-    return out
+    return write_page(pd.DataFrame(rows).to_csv(index=False), out)
+
+
+def write(study: Mapping[str, Any], out: Path) -> Path:
+    """What the report was made of, as a file of JSON; it appears whole or not at all."""
+    from lycoris.report import write_page
+
+    return write_page(json.dumps(study, ensure_ascii=False, default=str), out)
 
 
 def summary(outcome: Outcome, page: Path, version: DataVersion, seconds: float) -> dict[str, Any]:

@@ -30,6 +30,9 @@ QUIET = {
     "TRANSFORMERS_VERBOSITY": "error",
     "DIFFUSERS_VERBOSITY": "error",
 }
+STARTER = "LYCORIS_STARTER"
+"""The environment variable by which a server knows whose end is its own, even if that came before it looked."""
+LAST = 2.0  # seconds that a server lives at most once its starter is gone
 PATIENCE = 180.0  # seconds for the server to answer; its first start migrates a database
 
 
@@ -80,6 +83,7 @@ def prefect_server(home: Path) -> Iterator[str]:
     log = Path(home) / "server.log"
     starting = FileLock(Path(home) / "starting.lock", poll_interval=0.2)
     starting.acquire()  # two servers that make one database at the same time spoil it
+    making = _anew(Path(home))
     with open(log, "wb") as stream:
         server = subprocess.Popen(
             [sys.executable, "-m", "flows.server", str(port)],
@@ -87,7 +91,12 @@ def prefect_server(home: Path) -> Iterator[str]:
             stdout=stream,
             stderr=stream,
             start_new_session=True,
-            env={**os.environ, "PREFECT_UI_ENABLED": "0", "PREFECT__SERVER_EPHEMERAL": "1"},
+            env={
+                **os.environ,
+                "PREFECT_UI_ENABLED": "0",
+                "PREFECT__SERVER_EPHEMERAL": "1",
+                STARTER: str(os.getpid()),
+            },
             cwd=Path(__file__).parent.parent,
         )
     added = {"PREFECT_API_URL": url, "PREFECT_LOGGING_TO_API_ENABLED": "false"}
@@ -96,6 +105,7 @@ def prefect_server(home: Path) -> Iterator[str]:
     try:
         try:
             _wait(server, url, log)
+            making.unlink(missing_ok=True)
         finally:
             starting.release()
         yield url
@@ -109,6 +119,22 @@ def prefect_server(home: Path) -> Iterator[str]:
             server.wait(timeout=10)
         except subprocess.TimeoutExpired:
             server.kill()
+
+
+def _anew(home: Path) -> Path:
+    """Remove a database whose making was killed, which keeps nothing yet, and mark one that is to be made now.
+
+    Returns:
+        The mark, to be removed once a server answers.
+    """
+    database, making = home / "prefect.db", home / "making"
+    if making.exists():
+        time.sleep(LAST)
+        for file in home.glob(f"{database.name}*"):
+            file.unlink(missing_ok=True)
+    if not database.exists():
+        making.touch()
+    return making
 
 
 def _free_port() -> int:
@@ -135,7 +161,7 @@ def _wait(server: subprocess.Popen[bytes], url: str, log: Path) -> None:
 
 def serve(port: int, host: str = "127.0.0.1") -> None:
     """Be a Prefect server, on loopback unless told otherwise, until the parent process is gone."""
-    parent = os.getppid()
+    parent = int(os.environ.get(STARTER) or os.getppid())
 
     def watch() -> None:
         while os.getppid() == parent:

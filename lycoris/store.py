@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from lycoris.errors import InputError
+from lycoris.wholeness import damage, file_digest, sums
 
 RECORD = "stage.json"
 LOCKS = ".locks"
@@ -40,12 +41,6 @@ def key(stage: str, inputs: Mapping[str, Any]) -> str:
     """
     text = json.dumps({"stage": stage, **inputs}, sort_keys=True, ensure_ascii=True, allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()
-
-
-def file_digest(path: Path) -> str:
-    """SHA-256 of one file's bytes, as 64 hexadecimal digits."""
-    with open(path, "rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def folder_digest(folder: Path) -> str:
@@ -102,13 +97,15 @@ class Store:
 
     Args:
         root: made when absent.
+        notice: told of a finished stage whose files are not as they were written; it counts as missing.
 
     Raises:
         InputError: the folder cannot be made or written.
     """
 
-    def __init__(self, root: Path):
+    def __init__(self, root: Path, notice: Callable[[str], None] = lambda _: None):
         self.root = Path(root)
+        self.notice = notice
         try:
             self.root.mkdir(parents=True, exist_ok=True)
             probe = self.root / f".probe-{uuid.uuid4().hex}"
@@ -121,14 +118,24 @@ class Store:
             ) from error
 
     def find(self, stage: str, inputs: Mapping[str, Any]) -> Stage | None:
-        """The finished stage of these inputs, or None."""
+        """The finished stage of these inputs, or None where there is none with its files as they were written.
+
+        Stages of before files were summed are taken as they are.
+        """
         name = key(stage, inputs)
         folder = self.root / stage / name
         try:
-            record = json.loads((folder / RECORD).read_text())
-        except (FileNotFoundError, NotADirectoryError, json.JSONDecodeError):
+            record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+            found = Stage(stage, name, folder, cached=True, seconds=float(record["seconds"]))
+            wrong = damage(folder, record.get("files", {}))
+        except (FileNotFoundError, NotADirectoryError):
             return None
-        return Stage(stage, name, folder, cached=True, seconds=record["seconds"])
+        except (ValueError, KeyError, TypeError, AttributeError):
+            wrong = f"`{RECORD}` cannot be read"
+        if wrong is not None:
+            self.notice(f"Finished work is damaged and counts as missing: in `{folder}`, {wrong}.")
+            return None
+        return found
 
     @contextmanager
     def create(self, stage: str, inputs: Mapping[str, Any]) -> Iterator[Path]:
@@ -139,13 +146,14 @@ class Store:
         """
         name = key(stage, inputs)
         final = self.root / stage / name
-        aside = self.root / stage / f".{name[:16]}-{_host()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
+        aside = self.root / stage / f".{name[:16]}-{host()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
         started = time.monotonic()
         try:
             aside.mkdir(parents=True)
             yield aside
-            record = {"stage": stage, "inputs": dict(inputs), "seconds": time.monotonic() - started}
-            (aside / RECORD).write_text(json.dumps(record, indent=1, sort_keys=True))
+            seconds = time.monotonic() - started
+            record = {"stage": stage, "inputs": dict(inputs), "seconds": seconds, "files": sums(aside)}
+            (aside / RECORD).write_text(json.dumps(record, indent=1, sort_keys=True), encoding="utf-8")
             if final.exists() and self.find(stage, inputs) is None:
                 shutil.rmtree(final)
             try:
@@ -207,8 +215,8 @@ class Store:
                 file.unlink(missing_ok=True)
         count = 0
         for aside in self.root.glob("*/.*-*-*-*"):
-            *_, host, process, _ = aside.name.split("-")
-            left = not alive(int(process)) if host == _host() else time.time() - aside.stat().st_mtime > older_than
+            *_, machine, process, _ = aside.name.split("-")
+            left = not alive(int(process)) if machine == host() else time.time() - aside.stat().st_mtime > older_than
             if left:
                 shutil.rmtree(aside, ignore_errors=True)
                 count += 1
@@ -230,7 +238,7 @@ def is_full_disk(error: BaseException | None) -> bool:
 
 
 @lru_cache
-def _host() -> str:
+def host() -> str:
     """This machine, in a few letters."""
     return hashlib.sha256(socket.gethostname().encode()).hexdigest()[:8]
 

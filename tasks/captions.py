@@ -259,6 +259,8 @@ def _once(
 
     started = time.monotonic()
     with progress.step(place.progress, label) as bar:
-        found, bad, known = look_once(place.store / SEEN, seer, paths, see, bar)
+        found, bad, known = look_once(
+            place.store / SEEN, seer, paths, see, bar, lambda text: progress.note(place.progress, text)
+        )
     progress.finished(place.progress, label, cached=known, seconds=time.monotonic() - started)
     return found, bad, known

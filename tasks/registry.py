@@ -14,6 +14,7 @@ from lycoris.errors import InputError, unknown
 from lycoris.redaction import redacted
 from lycoris.store import file_digest
 from tasks import tracking
+from tasks.patience import patient
 from tasks.tracking import BEFORE, TAKEN_BACK, Server
 
 STANDING = ("champion", "previous")
@@ -157,11 +158,13 @@ def pull(place: Server, name: str, out: Path | None = None) -> tuple[Version, Pa
     return version, target
 
 
+@patient
 def challenge(place: Server, concept: str, version: str) -> None:
     """Give a concept's version the alias `challenger`."""
     tracking.registry(place).set_registered_model_alias(concept, "challenger", version)
 
 
+@patient
 def note(place: Server, version: Version, name: str, value: str) -> None:
     """Put a tag on a version."""
     tracking.registry(place).set_model_version_tag(version.concept, version.version, name, value)

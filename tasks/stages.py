@@ -49,7 +49,7 @@ def stages(
         inputs: for each, everything its output depends on; another process that makes the first is waited for.
         work: called with the folders to write into, of those that are missing, and the bar to move.
     """
-    store = Store(place.store)
+    store = Store(place.store, lambda text: progress.note(place.progress, text))
     text = f"{name:<9}{label}"
     made: set[Part] = set()
     if _missing(store, name, inputs):

@@ -11,7 +11,6 @@ import io
 import json
 import os
 import re
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +19,9 @@ from typing import Any
 from prefect import task
 
 from lycoris.redaction import redacted
-from lycoris.store import file_digest
+from lycoris.store import alive, file_digest
+from tasks.left_running import PROCESS, close_left, this_process
+from tasks.patience import TRIES, patient
 from tasks.records import Cell
 from tasks.versioning import DataVersion
 
@@ -30,7 +31,11 @@ BEFORE = "champion.before"
 TAKEN_BACK = "champion.taken_back"
 """On a version: why a person took it back."""
 PYFUNC = Path(__file__).with_name("drawing_model.py")
+UNKNOWN = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
+"""What MLflow answers where there is nothing of a name."""
 MAX_TAG = 5000
+ADDED_TO = frozenset({"captions.json", "scores.json", "images"})
+"""Artifacts of an adapter's run that grow when logged again."""
 LIMIT = 250  # characters of a parameter's value that every MLflow store keeps
 
 
@@ -78,6 +83,9 @@ def _make(database: Path) -> None:
     _quiet()
     from mlflow import MlflowClient
 
+    for left in database.parent.glob(f".[0-9]*-{database.name}*"):
+        if not alive(int(left.name[1:].partition("-")[0])):
+            left.unlink(missing_ok=True)
     aside = database.with_name(f".{os.getpid()}-{database.name}")
     try:
         MlflowClient(_sqlite(aside), _sqlite(aside)).search_experiments(max_results=1)
@@ -110,6 +118,7 @@ def _given(variable: str) -> str | None:
 
 def _quiet() -> None:
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", TRIES)
     os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
     import logging
 
@@ -141,6 +150,7 @@ def _find(client: Any, experiment: str, key: str) -> Any | None:
     return next((run for run in runs if run.info.status == "FINISHED"), runs[0] if runs else None)
 
 
+@patient
 def open_study(
     place: Server, name: str, key: str, settings: Mapping[str, Any], version: DataVersion, kind: str = "study"
 ) -> str:
@@ -162,21 +172,26 @@ def open_study(
     client = _client(place)
     experiment = _experiment(client, place, name)
     found = _find(client, experiment, key)
-    with mlflow.start_run(
+    run = mlflow.start_run(
         experiment_id=experiment,
         run_id=found.info.run_id if found else None,
         run_name=None if found else name if kind == "study" else f"{name} {kind}",
-        tags=None if found else {KEY: key, "pipeline.kind": kind},
-    ) as run:
-        if found is None:
-            mlflow.log_params({name: redacted(str(value))[:LIMIT] for name, value in _flat(settings).items()})
+        tags=None if found else {KEY: key, PROCESS: this_process(), "pipeline.kind": kind},
+    )
+    try:
+        known = run.data.params  # of a process that died, perhaps not all of them
+        mlflow.log_params(
+            {name: redacted(str(value))[:LIMIT] for name, value in _flat(settings).items() if name not in known}
+        )
         _log_dataset(version, "data")
-        mlflow.set_tag("data.version", version.hash)
-        run_id = run.info.run_id
-    client.set_terminated(run_id, "RUNNING")
-    return run_id
+        mlflow.set_tags({"data.version": version.hash, PROCESS: this_process()})
+    finally:
+        mlflow.end_run("RUNNING")  # it goes on, and only `close_study` says that it is finished
+    close_left(client, experiment)
+    return run.info.run_id
 
 
+@patient
 def close_study(place: Server, run_id: str, report: Path, scores: Path | None, status: str = "FINISHED") -> None:
     """End a study's parent run, with its report and its table of scores as artifacts."""
     client = _client(place)
@@ -186,6 +201,7 @@ def close_study(place: Server, run_id: str, report: Path, scores: Path | None, s
     client.set_terminated(run_id, status)
 
 
+@patient
 def is_finished(place: Server, name: str, key: str) -> str | None:
     """The id of the run of a study that carries a key and is finished, or None."""
     client = _client(place)
@@ -193,6 +209,7 @@ def is_finished(place: Server, name: str, key: str) -> str | None:
     return found.info.run_id if found is not None and found.info.status == "FINISHED" else None
 
 
+@patient
 def close_refresh(place: Server, run_id: str, outcome: Mapping[str, Any], status: str) -> None:
     """End a refresh's run, with what it came to."""
     client = _client(place)
@@ -260,6 +277,7 @@ def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 @task(name="tracking", task_run_name="tracking {cell.name}")
+@patient
 def track(
     place: Server,
     study: str,
@@ -318,13 +336,17 @@ def track(
         run_name=None if found else cell.name,
         parent_run_id=None if found else parent,
         nested=True,
+        tags=None if found else {KEY: key, PROCESS: this_process()},
     ) as run:
         run_id = run.info.run_id
-        now = int(time.time() * 1000)
+        now = run.info.start_time  # so that points logged before are the same points
+        if found is not None:
+            _clear(client, experiment, run)
         taken = {"step": facts["step"], "epoch": facts["epoch"]}
         flat = {"concept": cell.concept, "captions": cell.captions, "seed": cell.seed, **taken, **_flat(settings)}
         tags = {
             KEY: key,
+            PROCESS: this_process(),
             "pipeline.kind": "adapter",
             "concept": cell.concept,
             "algorithm": cell.algorithm,
@@ -359,7 +381,7 @@ def track(
         number = _version(client, cell.concept, key)
         if number is None:
             known = {
-                **tags,
+                **{name: value for name, value in tags.items() if name != PROCESS},
                 "run": run_id,
                 "base": base,
                 "settings": json.dumps(settings, sort_keys=True),
@@ -370,6 +392,23 @@ def track(
             number = _register(mlflow, client, cell, adapter, base, known, run_id)
     client.set_registered_model_alias(cell.concept, "challenger", number)
     return Tracked(run_id, cached=False, version=number)
+
+
+def _clear(client: Any, experiment: str, run: Any) -> None:
+    """Remove what a process that died has logged of a run, where logging it again would add to it."""
+    from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+    files = get_artifact_repository(run.info.artifact_uri)
+    for name in ADDED_TO.intersection(entry.path for entry in files.list_artifacts()):
+        files.delete_artifacts(name)
+    used = {version.source.rpartition("/")[2] for version in _versions_of(client, run.info.run_id)}
+    for model in client.search_logged_models([experiment], f"source_run_id = '{run.info.run_id}'"):
+        if model.model_id not in used:
+            client.delete_logged_model(model.model_id)
+
+
+def _versions_of(client: Any, run_id: str) -> list[Any]:
+    return list(client.search_model_versions(f"run_id = '{run_id}'"))
 
 
 def _log_samples(client: Any, run_id: str, samples: Sequence[Mapping[str, Any]]) -> None:
@@ -384,13 +423,20 @@ def _log_samples(client: Any, run_id: str, samples: Sequence[Mapping[str, Any]])
 
 def _version(client: Any, concept: str, key: str) -> str | None:
     """The version of a concept's model that carries the key."""
+    found = _searched(client, f'name = "{concept}" and tags.`{KEY}` = "{key}"')
+    return str(found[0].version) if found else None
+
+
+def _searched(client: Any, asked: str) -> list[Any]:
+    """Versions of models; none where the question cannot be asked, as of a name with a quotation mark in it."""
     from mlflow.exceptions import MlflowException
 
     try:
-        found = client.search_model_versions(f'name = "{concept}" and tags.`{KEY}` = "{key}"')
-    except MlflowException:
-        return None
-    return str(found[0].version) if found else None
+        return list(client.search_model_versions(asked))
+    except MlflowException as error:
+        if error.error_code in UNKNOWN:
+            return []
+        raise
 
 
 def _short(value: float | None) -> float | None:
@@ -410,7 +456,7 @@ def _register(
 def _log_model(
     mlflow: Any, client: Any, cell: Cell, adapter: Path, base: str, tags: Mapping[str, Any], run_id: str
 ) -> str:
-    begun = [each for each in versions(client, cell.concept) if each.run_id == run_id]
+    begun = [each for each in _versions_of(client, run_id) if each.name == cell.concept]
     if begun and begun[0].status == "READY":
         return str(begun[0].version)
     import warnings
@@ -462,20 +508,16 @@ def aliased(client: Any, concept: str, alias: str) -> Any | None:
     try:
         return client.get_model_version_by_alias(concept, alias)
     except MlflowException as error:
-        if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+        if error.error_code in UNKNOWN:
             return None
         raise
 
 
 def versions(client: Any, concept: str) -> list[Any]:
-    from mlflow.exceptions import MlflowException
-
-    try:
-        return list(client.search_model_versions(f'name = "{concept}"'))
-    except MlflowException:
-        return []
+    return _searched(client, f'name = "{concept}"')
 
 
+@patient
 def download(place: Server, concept: str, version: str, file: str, folder: Path) -> Path:
     """Fetch a file of a version's model into a folder."""
     client = _client(place)
@@ -487,6 +529,7 @@ def download(place: Server, concept: str, version: str, file: str, folder: Path)
 
 
 @task(name="registry", task_run_name="registry {concept}")
+@patient
 def crown(place: Server, concept: str, version: str, reason: str) -> bool:
     """Give a concept's version the alias `champion`, the one before it `previous`.
 

@@ -165,3 +165,47 @@ def test_the_file_of_a_killed_holder_is_swept_and_that_of_a_living_one_is_not(tm
     with store.alone("0" * 64):
         store.sweep()
         assert [file.name for file in (tmp_path / ".locks").iterdir()] == [f"{'0' * 64}.lock"]
+
+
+def damaged(file, how):
+    content = bytearray(file.read_bytes())
+    if how == "a flipped bit":
+        content[len(content) // 2] ^= 16
+    elif how == "cut off":
+        del content[-1]
+    before = file.stat()
+    file.write_bytes(content)
+    os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))  # a disk that rots changes no time
+    if how == "gone":
+        file.unlink()
+
+
+@pytest.mark.parametrize("how", ["a flipped bit", "cut off", "gone"])
+@pytest.mark.parametrize("name", ["a/000.png", "stage.json"])
+def test_a_damaged_stage_counts_as_missing_and_is_told(tmp_path, how, name):
+    store = Store(tmp_path)
+    with store.create("draw", {"seed": 1}) as folder:
+        (folder / "a").mkdir()
+        (folder / "a" / "000.png").write_bytes(b"x" * 1000)
+    kept = tmp_path / "draw" / key("draw", {"seed": 1})
+    if name == "stage.json" and how == "a flipped bit":
+        (kept / name).write_bytes((kept / name).read_bytes().replace(b'"', b"\xff", 1))
+    else:
+        damaged(kept / name, how)
+    told = []
+    assert Store(tmp_path, told.append).find("draw", {"seed": 1}) is None
+    assert told == [] if (name, how) == ("stage.json", "gone") else name in told[0]
+    with store.create("draw", {"seed": 1}) as folder:
+        (folder / "new").write_text("x")
+    assert (store.find("draw", {"seed": 1}).folder / "new").read_text() == "x"
+
+
+def test_a_stage_of_before_files_were_summed_is_found(tmp_path):
+    store = Store(tmp_path)
+    with store.create("draw", {"seed": 1}) as folder:
+        (folder / "out").write_text("x")
+    file = tmp_path / "draw" / key("draw", {"seed": 1}) / "stage.json"
+    record = json.loads(file.read_text())
+    del record["files"]
+    file.write_text(json.dumps(record))
+    assert store.find("draw", {"seed": 1}) is not None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -15,6 +16,9 @@ from lycoris.store import file_digest, key
 
 CHUNK = 128
 """Pictures after which what was seen is written down: so many are looked at again after a crash, at most."""
+
+SEEN, SUM = "seen", "sha256"
+"""Names in a file of what was seen, and of the sum over it."""
 
 
 class Opened(Sequence[Image.Image]):
@@ -47,6 +51,7 @@ def look_once(
     pictures: Sequence[Path],
     look: Callable[[Sequence[Image.Image]], list[Any]],
     progress: Callable[[int, int], None] = lambda done, total: None,
+    notice: Callable[[str], None] = lambda text: None,
 ) -> tuple[list[Any], dict[Path, str], bool]:
     """What is to be seen in pictures; only those that this seer never saw are opened.
 
@@ -56,6 +61,7 @@ def look_once(
         pictures: paths; two files of the same bytes are one picture.
         look: pictures -> what is seen in each, as JSON can hold it.
         progress: called with how many are done, and of how many.
+        notice: told of what is kept and not as it was written; its picture is looked at again.
 
     Returns:
         One entry a picture that can be used, in their order; path -> what is wrong with it, of the others, which are
@@ -65,7 +71,7 @@ def look_once(
         FileNotFoundError: a picture is not there.
     """
     names = [key("seen", {"picture": file_digest(path), **seer}) for path in pictures]
-    known = {name: found for name in dict.fromkeys(names) if (found := _read(_file(folder, name))) is not None}
+    known = {name: found for name in dict.fromkeys(names) if (found := _read(_file(folder, name), notice)) is not None}
     waiting = list({name: path for name, path in zip(names, pictures, strict=True) if name not in known}.items())
     before, total = len(known), len(known) + len(waiting)
     reasons: dict[str, str] = {}
@@ -88,15 +94,29 @@ def _file(folder: Path, name: str) -> Path:
     return folder / name[:2] / f"{name}.json"
 
 
-def _read(file: Path) -> Any:
+def _read(file: Path, notice: Callable[[str], None]) -> Any:
+    """What a file keeps, or None where there is none with what was written; older ones hold it without a sum."""
     try:
-        return json.loads(file.read_text(encoding="utf-8"))
-    except (FileNotFoundError, json.JSONDecodeError):
+        kept = json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
         return None
+    except ValueError:
+        kept = {SEEN: None, SUM: None}
+    if not (isinstance(kept, dict) and kept.keys() == {SEEN, SUM}):
+        return kept
+    if kept[SUM] == _sum(kept[SEEN]):
+        return kept[SEEN]
+    notice(f"What was seen in a picture is damaged, and it is looked at again: `{file}`.")
+    return None
 
 
 def _write(file: Path, found: Any) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
     aside = file.with_suffix(f".{os.getpid()}.tmp")
-    aside.write_text(json.dumps(found, ensure_ascii=False), encoding="utf-8")
+    aside.write_text(json.dumps({SEEN: found, SUM: _sum(found)}, ensure_ascii=False), encoding="utf-8")
     os.replace(aside, file)
+
+
+def _sum(found: Any) -> str:
+    """SHA-256 of what was seen, whichever way it is written down."""
+    return hashlib.sha256(json.dumps(found).encode()).hexdigest()

@@ -95,3 +95,24 @@ def test_progress_ends_at_the_number_of_distinct_pictures(tmp_path: Path, pictur
     look_once(tmp_path / "kept", {}, pictures, Eye(), lambda done, total: told.append((done, total)))
     assert told == [(0, 4), (4, 4)]
     assert look_once(tmp_path / "kept", {}, [], Eye()) == ([], {}, True)
+
+
+@pytest.mark.parametrize("damage", [b"0.5:0.6", b'":\xff', b"{:", b"8:9"])
+def test_what_is_damaged_is_told_and_looked_at_again(tmp_path: Path, pictures: list[Path], damage: bytes) -> None:
+    eye, told = Eye(), []
+    first, _, _ = look_once(tmp_path / "kept", {}, pictures[:1], eye)
+    (file,) = (tmp_path / "kept").glob("*/*.json")
+    before, after = damage.split(b":")
+    file.write_bytes(file.read_bytes().replace(before, after, 1))
+    again, _, known = look_once(tmp_path / "kept", {}, pictures[:1], eye, notice=told.append)
+    assert (again, known, eye.count) == (first, False, 2)
+    assert str(file) in told[0]
+    assert look_once(tmp_path / "kept", {}, pictures[:1], eye)[2]
+
+
+def test_what_was_kept_without_a_sum_is_known(tmp_path: Path, pictures: list[Path]) -> None:
+    eye = Eye()
+    look_once(tmp_path / "kept", {}, pictures[:1], eye)
+    (file,) = (tmp_path / "kept").glob("*/*.json")
+    file.write_text('{"red": 0.25}')
+    assert look_once(tmp_path / "kept", {}, pictures[:1], eye) == ([{"red": 0.25}], {}, True)

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from flows.cli import _parser
+from flows.server import STARTER
 from flows.serving import Servers
 from lycoris.errors import InputError
 
@@ -65,3 +66,16 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path):
 def _free():
     with socket.create_server(("127.0.0.1", 0)) as probe:
         return probe.getsockname()[1]
+
+
+def test_a_server_whose_starter_was_killed_before_it_looked_ends_by_itself(tmp_path):
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    environment = {**os.environ, STARTER: str(gone.pid), "PREFECT_HOME": str(tmp_path)}
+    server = subprocess.Popen([sys.executable, "-m", "flows.server", str(port)], cwd=ROOT, env=environment)
+    try:
+        assert server.wait(timeout=120) == 0
+    finally:
+        server.kill()

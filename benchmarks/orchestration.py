@@ -1,0 +1,121 @@
+"""What Prefect costs: a flow of trivial tasks through the runner and server of `lycoris run`, beside plain calls.
+
+    python benchmarks/orchestration.py
+    python benchmarks/orchestration.py --tasks 100 --turns 7 --json
+
+Flows of no, of one and of many tasks take turns on one temporary server, each with two worker processes of its own, as
+in `lycoris run`. A flow run's cost is that of the flow without a task. The first task costs more than the others: its
+worker process starts for it. A task's cost is the slope between one task and many. Told are the median of the turns,
+and the least and the greatest; the start of the server, once a command, stands apart.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+import platform
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+WORKERS = 2
+
+
+def trivial(number: int) -> str:
+    """Work of microseconds."""
+    return hashlib.sha256(str(number).encode()).hexdigest()
+
+
+def plain(count: int) -> list[str]:
+    """The calls without any orchestration."""
+    return [trivial(number) for number in range(count)]
+
+
+def measure(tasks: int, turns: int) -> dict[str, Any]:
+    """Times of flows on one server.
+
+    Args:
+        tasks: of the long flow, at least 2.
+        turns: how often each flow is run; one more, before, is not counted.
+
+    Returns:
+        ``{"server_s", "flow_s", "first_task_s", "task_ms", "plain_us"}``, each ``[median, least, greatest]``.
+    """
+    from flows.server import prefect_server, quieten
+
+    quieten()
+    with tempfile.TemporaryDirectory() as folder:
+        began = time.monotonic()
+        with prefect_server(Path(folder)):
+            server = time.monotonic() - began
+            from prefect import flow, task
+
+            from flows.runner import Workers
+
+            one = task(trivial)
+
+            @flow
+            def orchestrated(count: int) -> list[str]:
+                futures = [one.submit(number) for number in range(count)]
+                return [future.result() for future in futures]
+
+            times: dict[int, list[float]] = {0: [], 1: [], tasks: []}
+            for turn in range(turns + 1):
+                for count, taken in times.items():
+                    began = time.monotonic()
+                    found = orchestrated.with_options(task_runner=Workers(max_workers=WORKERS))(count)
+                    seconds = time.monotonic() - began
+                    assert found == plain(count)
+                    if turn:
+                        taken.append(seconds)
+    began = time.monotonic()
+    plain(tasks)
+    calls = time.monotonic() - began
+    slopes = [(many - first) / (tasks - 1) * 1e3 for many, first in zip(times[tasks], times[1], strict=True)]
+    firsts = [first - none for first, none in zip(times[1], times[0], strict=True)]
+    return {
+        "server_s": _spread([server]),
+        "flow_s": _spread(times[0]),
+        "first_task_s": _spread(firsts),
+        "task_ms": _spread(slopes),
+        "plain_us": _spread([calls / tasks * 1e6]),
+    }
+
+
+def _spread(values: list[float]) -> list[float]:
+    return [round(value, 3) for value in (statistics.median(values), min(values), max(values))]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--tasks", type=int, default=100)
+    parser.add_argument("--turns", type=int, default=5)
+    parser.add_argument("--json", action="store_true")
+    asked = parser.parse_args()
+    if asked.tasks < 2 or asked.turns < 1:
+        parser.error("--tasks must be at least 2 and --turns at least 1")
+    before = os.getloadavg()[0]
+    found = measure(asked.tasks, asked.turns)
+    found |= {
+        "tasks": asked.tasks,
+        "turns": asked.turns,
+        "load_before": round(before, 2),
+        "machine": f"{len(os.sched_getaffinity(0))} cores, {platform.machine()}, Python {platform.python_version()}",
+    }
+    if asked.json:
+        print(json.dumps(found))
+        return
+    for name, value in found.items():
+        print(f"{name:<14}{value if not isinstance(value, list) else '{} ({} to {})'.format(*value)}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,129 @@
+"""A small real study that is killed with all its processes, and what must be true of the folder once it has ended."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import sqlite3
+import subprocess
+import time
+from contextlib import closing, suppress
+from pathlib import Path
+from typing import Any
+
+from tests.flows import project
+from tests.flows.tiny import ENVIRONMENT, ROOT, command, copy_concept, experiment
+
+SMALL = {
+    "algorithms": ["lora"],
+    "captions": ["none"],
+    "steps": 6,
+    "encoders": ["clip"],
+    "images": {"train": 2, "trigger": 2, "alter": 2, "style": 2},
+    "workers": 1,
+}
+"""One adapter: captions, a training, three sets of drawings, three of features, scores."""
+AT_ONCE = min(2, len(os.sched_getaffinity(0)))
+"""Runs side by side."""
+
+
+def study(folder: Path, **changes: Any) -> Path:
+    """A project with git and DVC whose data has changed since its last version, and an experiment on it."""
+    copy_concept(folder / "data", "grumble")
+    project.start(folder)
+    project.commit(folder, "v1")
+    (folder / "data" / "movie_characters" / "grumble" / "00.png").unlink()
+    experiment(folder, **{**SMALL, **changes})
+    return folder
+
+
+def copy(pattern: Path, folder: Path) -> Path:
+    """A project of its own, in the state of another."""
+    shutil.copytree(pattern, folder, symlinks=True)
+    (folder / "tiny.yaml").write_text((pattern / "tiny.yaml").read_text().replace(str(pattern), str(folder)))
+    return folder
+
+
+def start(folder: Path, **environment: str) -> subprocess.Popen[str]:
+    """The command, as the leader of a group of processes."""
+    out, err = (open(folder / name, "w") for name in ("out", "err"))  # noqa: SIM115
+    with out, err:
+        return subprocess.Popen(
+            command("run", str(folder / "tiny.yaml"), "--json"),
+            cwd=ROOT, env={**ENVIRONMENT, **environment}, stdout=out, stderr=err, text=True, start_new_session=True,
+        )  # fmt: skip
+
+
+def kill(process: subprocess.Popen[str]) -> bool:
+    """Kill the whole group; whether the command was still running."""
+    running = process.poll() is None
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    return running and process.wait() == -signal.SIGKILL
+
+
+def finish(folder: Path, **environment: str) -> tuple[dict[str, Any], list[str]]:
+    """Run the command to its end.
+
+    Returns:
+        What ``--json`` printed, and the lines of standard error.
+    """
+    process = start(folder, **environment)
+    try:
+        status = process.wait(timeout=1500)
+    finally:
+        kill(process)
+    told = (folder / "err").read_text()
+    assert status == 0, told[-4000:]
+    return json.loads((folder / "out").read_text().splitlines()[-1]), told.splitlines()
+
+
+def finished(folder: Path) -> dict[str, tuple[int, int, int]]:
+    """Finished stages, as ``<stage>/<key>``, to what would be another if the stage were made again."""
+    found = {}
+    for record in (folder / "runs" / "store").glob("*/*/stage.json"):
+        if not record.parent.name.startswith("."):
+            own, inside = record.parent.stat(), record.stat()
+            found["/".join(record.parts[-3:-1])] = (own.st_ino, own.st_mtime_ns, inside.st_mtime_ns)
+    return found
+
+
+def logged(folder: Path) -> set[str]:
+    """What the tracking database holds, in short words; nothing while it cannot be asked."""
+    database = folder / "runs" / "mlflow" / "mlflow.db"
+    found: set[str] = set()
+    with suppress(sqlite3.Error), closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True, timeout=1)) as asked:
+        for question in (
+            "select 'run ' || run_uuid from runs where status != 'FINISHED'",
+            "select 'finished ' || run_uuid from runs where status = 'FINISHED'",
+            "select 'model ' || model_id from logged_models",
+            "select 'version ' || name || version from model_versions",
+            "select 'alias ' || alias from registered_model_aliases",
+        ):
+            found.update(row[0] for row in asked.execute(question))
+    return found
+
+
+def moments(folder: Path) -> set[str]:
+    """What has begun or is done by now: each new entry is the boundary of a stage."""
+    runs = folder / "runs"
+    store = runs / "store"
+    found = {f"kept {name}" for name in finished(folder)}
+    found |= {f"begun {path.parent.name}" for path in store.glob("*/.*-*-*-*") if any(path.iterdir())}
+    found |= {"captions" for _ in store.glob("seen/*/*.json")}
+    found |= {"training" for _ in store.glob("unfinished/*/state.safetensors")}
+    found |= {f"made {path.name}" for path in (runs / "tiny").glob("*.*") if not path.name.startswith(".")}
+    found |= {f"made {path.name}" for path in (runs / "tiny").glob("*/*.*") if path.suffix != ".tmp"}
+    return found | logged(folder)
+
+
+def new_moment(folder: Path, process: subprocess.Popen[str], known: set[str]) -> set[str]:
+    """Wait for what is not known yet; nothing where the process ends before."""
+    while process.poll() is None:
+        with suppress(FileNotFoundError):
+            if new := moments(folder) - known:
+                return new
+        time.sleep(0.02)
+    return set()

@@ -1,0 +1,132 @@
+"""The claim that `kill -9` of a run, whenever it comes, costs what was half done and nothing else.
+
+The command is killed with all its processes: at twenty moments drawn by chance, one in each twentieth of the length of
+an undisturbed run, each in a folder of its own; at each boundary of a stage, as it is seen in the folder and in the
+tracking database, one after another in one folder; and while the databases are made.
+"""
+
+import itertools
+import random
+import shutil
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from tests.faults.claims import STAGES, check, check_nothing_twice
+from tests.faults.killing import AT_ONCE, copy, finish, finished, kill, moments, new_moment, start
+
+MOMENTS = 20
+CHANCE = random.Random(20)
+SHARES = [(number + CHANCE.random()) / MOMENTS for number in range(MOMENTS)]
+"""One moment in each twentieth of a run, as a share of its length."""
+
+BOUNDARIES = {"captions", "run", "finished", "model", "version", "alias", "made"} | {
+    f"{what} {stage}" for what in ("begun", "kept") for stage in STAGES
+}
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def server(furnished):
+    """The environment of runs that share a Prefect server, to save its start each time."""
+    from flows.server import prefect_server
+
+    home = shutil.copytree(furnished / "runs" / "prefect", furnished.with_name("server"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PREFECT_HOME", str(home))
+        patch.delenv("PREFECT_API_URL", raising=False)
+        with prefect_server(home) as url:
+            yield {"PREFECT_HOME": str(home), "PREFECT_API_URL": url}
+
+
+@pytest.fixture(scope="module")
+def length(furnished, server):
+    """Seconds of a run, while as many others go on as in the test."""
+
+    def timed(name):
+        folder, began = copy(furnished, furnished.with_name(name)), time.monotonic()
+        finish(folder, **server)
+        shutil.rmtree(folder)
+        return time.monotonic() - began
+
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        return min(pool.map(timed, [f"timed-{number}" for number in range(AT_ONCE)]))
+
+
+@pytest.fixture(scope="module")
+def killed(furnished, server, length, undisturbed):
+    """The twenty runs, as many at once as there are cores, two at most: how many stages were finished at the kill."""
+
+    def killed_after(share):
+        folder = furnished.with_name(f"after-{share:.3f}")
+        for attempt in itertools.count():
+            shutil.rmtree(folder, ignore_errors=True)
+            process = start(copy(furnished, folder), **server)
+            time.sleep(share * length * 0.9**attempt)  # again, earlier, where the run had already ended
+            if kill(process):
+                break
+        before = finished(folder)
+        result, told = finish(folder, **server)
+        check_nothing_twice(before, folder, told)
+        check(folder, result, undisturbed[1])
+        shutil.rmtree(folder)
+        return len(before)
+
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        yield {share: pool.submit(killed_after, share) for share in SHARES}
+        pool.shutdown(cancel_futures=True)
+
+
+@pytest.mark.parametrize("share", SHARES, ids=lambda share: f"after {share:.0%}")
+def test_killed_at_a_random_moment_the_next_start_finishes(killed, share):
+    assert killed[share].result() >= 0
+
+
+def test_the_random_moments_lie_before_between_and_after_the_stages(killed):
+    counts = {outcome.result() for outcome in killed.values()}
+    assert 0 in counts
+    assert len(counts) > 4
+
+
+def boundary(moment):
+    """What a moment is one of."""
+    kind, _, rest = moment.partition(" ")
+    return f"{kind} {rest.split('/')[0]}" if kind in ("begun", "kept") else kind
+
+
+def test_killed_at_every_boundary_of_a_stage_a_run_comes_to_its_end(furnished, undisturbed):
+    folder = copy(furnished, furnished.with_name("boundaries"))
+    seen: set[str] = set()
+    known = moments(folder)
+    while True:
+        before = finished(folder)
+        process = start(folder)
+        new = new_moment(folder, process, known)
+        if not new:
+            break
+        kill(process)
+        seen |= new
+        known |= moments(folder) | new
+        assert before.items() <= finished(folder).items()
+    assert {boundary(text) for text in seen} >= BOUNDARIES
+    process.wait(timeout=1500)
+    before = finished(folder)
+    result, told = finish(folder)
+    check_nothing_twice(before, folder, told)
+    check(folder, result, undisturbed[1])
+
+
+@pytest.mark.parametrize("database", ["prefect/prefect.db", "mlflow/.*-mlflow.db", "../.dvc/tmp/rwlock"])
+def test_killed_while_a_database_is_made_the_next_start_makes_it(bare, undisturbed, database):
+    folder = copy(bare, bare.with_name(database.split("/")[-1].strip(".*-")))
+    process = start(folder)
+    while process.poll() is None and not list((folder / "runs").glob(database)):
+        time.sleep(0.005)
+    time.sleep(0.3)
+    assert kill(process)
+    before = finished(folder)
+    result, told = finish(folder)
+    check_nothing_twice(before, folder, told)
+    check(folder, result, undisturbed[1])

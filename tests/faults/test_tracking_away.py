@@ -1,0 +1,110 @@
+"""The claim that an MLflow server which goes away in the middle of a run is waited for, and that nothing is lost."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from lycoris.errors import InputError
+from tasks import patience, tracking
+from tests.faults.claims import adapter_digests, check_data, check_tracking, check_whole
+from tests.faults.killing import copy, new_moment, start
+from tests.flows.tiny import ENVIRONMENT
+
+AWAY = 60.0
+
+
+def serve(folder: Path, port: int) -> subprocess.Popen:
+    """A tracking server whose database lies where a run without one would have it; it answers."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / "log", "ab") as log:
+        server = subprocess.Popen(
+            [
+                *(sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port)),
+                *("--workers", "1"),
+                *("--backend-store-uri", f"sqlite:///{folder / 'mlflow.db'}", "--serve-artifacts"),
+                *("--artifacts-destination", str(folder / "artifacts")),
+            ],
+            env={**ENVIRONMENT, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"},
+            stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
+        )  # fmt: skip
+    while server.poll() is None:
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=5):
+                return server
+        except (urllib.error.URLError, OSError):
+            time.sleep(0.2)
+    raise RuntimeError((folder / "log").read_text()[-2000:])
+
+
+def stop(server):
+    with suppress(ProcessLookupError):
+        os.killpg(server.pid, signal.SIGKILL)
+    server.wait()
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("moment", ["run", "model"])
+def test_a_run_waits_for_a_tracking_server_that_is_away_for_a_minute(furnished, undisturbed, moment):
+    folder, port = copy(furnished, furnished.with_name(f"away-{moment}")), free_port()
+    url = f"http://127.0.0.1:{port}"
+    server = serve(folder / "runs" / "mlflow", port)
+    try:
+        process = start(folder, MLFLOW_TRACKING_URI=url)
+        seen: set[str] = set()
+        while not any(text.startswith(moment) for text in seen):
+            new = new_moment(folder, process, seen)
+            assert new, (folder / "err").read_text()[-3000:]
+            seen |= new
+        stop(server)
+        time.sleep(AWAY)
+        server = serve(folder / "runs" / "mlflow", port)
+        assert process.wait(timeout=1500) == 0, (folder / "err").read_text()[-3000:]
+        told = (folder / "err").read_text()
+        assert f"{url} does not answer" in told
+        assert "answers again" in told
+        result = json.loads((folder / "out").read_text().splitlines()[-1])
+        check_whole(folder)
+        check_data(folder, result)
+        assert adapter_digests(folder) == undisturbed[1]
+        check_tracking(folder, result, url)
+    finally:
+        stop(server)
+
+
+def test_a_server_that_stays_away_is_told_with_its_address(monkeypatch, capsys):
+    monkeypatch.setattr(patience, "PATIENCE", 0.5)
+    monkeypatch.setattr(patience, "EVERY", 0.1)
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    for name in ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI"):
+        monkeypatch.setenv(name, "")
+        monkeypatch.delenv(name)
+    url = f"http://127.0.0.1:{free_port()}"
+    with pytest.raises(InputError, match=f"{url} does not answer.*kept"):
+        tracking.is_finished(tracking.Server(url, None), "study", "key")
+    assert capsys.readouterr().err.count("is waited for") == 1
+
+
+def test_another_error_is_not_waited_out(tmp_path, monkeypatch, capsys):
+    for name in ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI"):
+        monkeypatch.setenv(name, "")
+        monkeypatch.delenv(name)
+    with pytest.raises(Exception, match="no such run") as raised:
+        tracking.close_study(tracking.server(tmp_path), "no such run", tmp_path / "nothing", None)
+    assert not isinstance(raised.value, InputError)
+    assert "waited for" not in capsys.readouterr().err
