@@ -160,9 +160,9 @@ def _run(arguments: argparse.Namespace) -> int:
     experiment = read(arguments.experiment, (*arguments.set, *chosen))
 
     def work() -> dict[str, Any]:
-        from flows.customize import customize_with, workers
+        from flows.customize import customize_with
 
-        return customize_with(workers(experiment))(experiment)
+        return customize_with(experiment)(experiment)
 
     result = served(experiment, work)
     failed = [adapter for adapter in result["adapters"] if adapter.get("error")]
