@@ -11,7 +11,7 @@ import os
 import shutil
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -133,13 +133,11 @@ class SharedStore:
 
     def _record(self, place: str) -> bytes | None:
         """A stage's record; None if there is none, or but a part of one."""
-        with self._told("read"):
-            try:
-                record = self._files.cat_file(f"{place}/{RECORD}")
-            except FileNotFoundError:
-                return None
+        record: bytes | None = None
+        with self._told("read"), suppress(FileNotFoundError):
+            record = self._files.cat_file(f"{place}/{RECORD}")
         try:
-            json.loads(record)
+            json.loads(record or b"")
         except ValueError:
             return None
         return record
@@ -160,7 +158,7 @@ class SharedStore:
         """Whatever a file system's library raises, as one sentence."""
         try:
             yield
-        except (InputError, FileNotFoundError):
+        except InputError:
             raise
         except Exception as error:
             said = f"{type(error).__name__}: {error}"
