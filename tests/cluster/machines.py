@@ -154,7 +154,8 @@ class Machines:
     def start_worker(self, scheduler: str, name: str, *options: str, **environment: str) -> subprocess.Popen[bytes]:
         """A Dask worker that shares no disk with anybody: its finished stages lie in a folder of its own."""
         folder = self.folder / name
-        folder.mkdir(exist_ok=True)
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
         return self.start(
             name,
             *(sys.executable, "-m", "distributed.cli.dask_worker", scheduler, "--nthreads", "1", "--no-nanny"),
