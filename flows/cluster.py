@@ -42,19 +42,22 @@ class Cluster(DaskTaskRunner):
         super().__init__(address=address)
         self._shown, self._gpus = shown, gpus
         self._present: set[str] = set()
+        self._listening = False
 
     def duplicate(self) -> Cluster:
         assert self.address is not None
         return type(self)(self.address, self._shown, self._gpus)
 
-    def __enter__(self) -> Cluster:
-        super().__enter__()
+    def _listen(self) -> None:
+        """Hear of workers, and from them; not before something is handed out, since they enter this runner too."""
         self._present = set(_workers(self.client))
         self.client.subscribe_topic("all", self._heard)
         self.client.subscribe_topic(str(self._shown), self._relayed)
-        return self
+        self._listening = True
 
     def submit(self, task: Any, *arguments: Any, **options: Any) -> Any:
+        if not self._listening:
+            self._listen()
         pinned = self._gpus and task.name in (*ON_GPU, "adapters", "captions")
         with dask.annotate(resources={GPU: 1}) if pinned else nullcontext():
             return super().submit(task, *arguments, **options)

@@ -119,7 +119,9 @@ class Machines:
         number, password = port(), secrets.token_urlsafe()
         address = f"http://127.0.0.1:{number}"
         settings = self.folder / "auth.ini"
-        settings.write_text(f"[mlflow]\ndefault_permission = NO_PERMISSIONS\ndatabase_uri = {users}\n")
+        settings.write_text(
+            f"[mlflow]\ndefault_permission = NO_PERMISSIONS\ndatabase_uri = {users}\nauth_cache_ttl_seconds = 60\n"
+        )
         self.start(
             "mlflow",
             *(sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(number), "--workers", "1"),

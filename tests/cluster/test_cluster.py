@@ -134,6 +134,20 @@ def test_a_worker_that_is_killed_is_told_of_and_its_work_is_done_by_the_other(ma
     assert " is gone: of its steps, " in err
 
 
+def test_a_database_that_is_away_is_told_of_and_the_same_command_goes_on(machines, here, tmp_path):
+    file, _, expected = here
+    asked = (file, "name=away", f"output={tmp_path / 'runs'}", "workers=2")
+    machines.postgres.stop()
+    try:
+        done = machines.run(*asked)
+    finally:
+        machines.postgres.start()
+    assert done.returncode == 2, done.stderr[-5000:]
+    assert "The Prefect server at " in done.stderr
+    assert "the same command goes on from there" in done.stderr
+    assert studied(result(machines.run(*asked))) == studied(expected)
+
+
 def test_a_database_that_restarts_in_the_middle_loses_nothing(machines, here, scheduler, tmp_path):
     file, _, expected = here
     name, share = "name=restarted", "share=s3://lycoris/restarted"
