@@ -6,6 +6,7 @@ import importlib.util
 import json
 import os
 import pwd
+import re
 import secrets
 import shutil
 import signal
@@ -22,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 ROOT = Path(__file__).parents[2]
 PATIENCE = 900  # seconds, on a machine that does much else
@@ -119,9 +121,8 @@ class Machines:
         number, password = port(), secrets.token_urlsafe()
         address = f"http://127.0.0.1:{number}"
         settings = self.folder / "auth.ini"
-        settings.write_text(
-            f"[mlflow]\ndefault_permission = NO_PERMISSIONS\ndatabase_uri = {users}\nauth_cache_ttl_seconds = 60\n"
-        )
+        given = yaml.safe_load((ROOT / "deploy" / "compose.yaml").read_text())["configs"]["permissions"]["content"]
+        settings.write_text(re.sub(r"database_uri = .*", f"database_uri = {users}", given))
         self.start(
             "mlflow",
             *(sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(number), "--workers", "1"),
