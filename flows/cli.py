@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flows import captions_command, data, refresh_command, registry, scoring, serving, study_command
-from flows.server import prefect_server, quieten
+from flows.server import fault, prefect_server, quieten
 from lycoris.errors import InputError, unknown
 from lycoris.redaction import printable, redacted
 
@@ -160,9 +160,9 @@ def _run(arguments: argparse.Namespace) -> int:
     experiment = read(arguments.experiment, (*arguments.set, *chosen))
 
     def work() -> dict[str, Any]:
-        from flows.customize import customize_with, workers
+        from flows.customize import customize_with
 
-        return customize_with(workers(experiment))(experiment)
+        return customize_with(experiment)(experiment)
 
     result = served(experiment, work)
     failed = [adapter for adapter in result["adapters"] if adapter.get("error")]
@@ -192,6 +192,8 @@ def served(experiment: Experiment, work: Callable[[], dict[str, Any]]) -> dict[s
     except Exception as error:  # a full disk stops databases too, each in its own words
         if is_full_disk(error) or shutil.disk_usage(experiment.output).free < ROOM:
             raise InputError(f"The disk that holds `{experiment.output}` is full. {KEPT}") from error
+        if (said := fault(error)) is not None:
+            raise InputError(said) from error
         raise
 
 

@@ -8,7 +8,6 @@ grew by one concept, does only what is new.
 from __future__ import annotations
 
 import json
-import os
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -20,8 +19,8 @@ from prefect import flow
 from prefect.exceptions import UpstreamTaskError
 
 from flows import recipes, results, watching
-from flows.experiment import Experiment
-from flows.runner import Workers
+from flows.experiment import WHERE, Experiment
+from flows.runner import Workers, runner, runs_as_asked, workers
 from flows.together import groups
 from lycoris.concepts import read_concepts
 from lycoris.errors import InputError
@@ -32,6 +31,7 @@ from tasks.adapter import FILE, adapter, adapters
 from tasks.captions import captions
 from tasks.export import export
 from tasks.images import drawn, images
+from tasks.places import at_hand, send
 from tasks.ranks import ranks
 from tasks.records import Captioned, Cell, Made, Place
 from tasks.registry import challenge
@@ -45,18 +45,9 @@ PROJECT = Path(__file__).resolve().parent.parent
 OF_BASE = "base"
 
 
-def workers(experiment: Experiment) -> int:
-    """How many processes work side by side: one a core, one on a GPU, unless the experiment says."""
-    if experiment.workers:
-        return experiment.workers
-    import torch
-
-    return 1 if torch.cuda.is_available() else max(1, len(os.sched_getaffinity(0)))
-
-
-def customize_with(count: int) -> Callable[[Experiment], dict[str, Any]]:
-    """The flow on `count` worker processes."""
-    return customize.with_options(task_runner=Workers(max_workers=count))
+def customize_with(experiment: Experiment) -> Callable[..., dict[str, Any]]:
+    """The flow on the task runner that the experiment names."""
+    return customize.with_options(task_runner=runner(experiment, progress.folder(experiment.output)))
 
 
 @flow(name="customize", task_runner=Workers(max_workers=2))
@@ -73,17 +64,22 @@ def customize(experiment: Experiment = Experiment(), crowned: bool = True) -> di
     Raises:
         InputError: something in the experiment or in the data is wrong.
     """
+    if not runs_as_asked(experiment):  # a deployment starts the flow before anybody has read its parameters
+        return customize_with(experiment)(experiment, crowned)
     started = time.monotonic()
     store = Store(experiment.output / "store")
     store.sweep()
-    place = Place(store.root.resolve(), progress.folder(experiment.output))
+    place = Place(
+        store.root.resolve(), progress.folder(experiment.output), share=experiment.share, slot=experiment.gpu_limit
+    )
     version = data_version(experiment.data, PROJECT, experiment.data_rev, experiment.output / "data")
     said(f"data      {version.path} is version {version.hash}, {version.files} files")
     concepts = read_concepts(version.path, experiment.concepts_file, notice=lambda text: said(f"data      {text}"))
     names = experiment.chosen([concept.name for concept in concepts])
     models = sources(**experiment.sources())
     with progress.shown(place.progress) as shown:
-        captioned = captions.submit(
+        caption = captions.submit if experiment.share is None else captions  # which read the data, here
+        asked = caption(
             place,
             data=version.path,
             concepts_file=experiment.concepts_file,
@@ -96,7 +92,8 @@ def customize(experiment: Experiment = Experiment(), crowned: bool = True) -> di
             seed=experiment.sampling.seed,
             templates_file=experiment.templates,
             on_bad_picture=experiment.on_bad_picture,
-        ).result()
+        )
+        captioned = asked.result() if experiment.share is None else asked
         cells = [
             (cell, concept, settings)
             for concept in captioned
@@ -141,7 +138,8 @@ def _together(experiment: Experiment, cells: list[Cell]) -> list[list[Cell]]:
     """
     trainings = [(cell.algorithm, cell) for cell in cells if cell.checkpoint is None]
     processes = workers(experiment)
-    most = experiment.at_once or (recipes.at_once(experiment.base) if processes == 1 else 1)
+    alone = processes > 1 or experiment.share is not None
+    most = experiment.at_once or (1 if alone else recipes.at_once(experiment.base))
     return groups(trainings, most, processes)
 
 
@@ -163,6 +161,7 @@ def _start(
     look = {"encoders": models.encoders, "style_encoder": models.style_encoder, "tagger": models.tagger}
     work: dict[Any, Any] = {}
     asked: dict[Cell, dict[str, Any]] = {}
+    sent = {concept.name: send(place, concept.pictures) for concept in captioned}
     for cell, concept, settings in cells:
         if cell.checkpoint is not None:
             continue
@@ -186,6 +185,7 @@ def _start(
             "set_aside": concept.set_aside,
             "checkpoints": counts,
             "watch": watch,
+            "sent": some.some(seen) if (some := sent[concept.name]) else None,
         }
     for group in together:
         label = f"{group[0].algorithm} · {', '.join(dict.fromkeys(cell.concept for cell in group))}"
@@ -198,7 +198,7 @@ def _start(
         name = concept.name
         work["references", name] = features.submit(
             place, f"{name} · references", pictures=concept.pictures, digest=concept.digest,
-            category=concept.category, **look,
+            category=concept.category, sent=sent[name], **look,
         )  # fmt: skip
         # What no caption strategy changes is drawn with the untouched base once, training captions once each.
         shared = {kind: some for kind, some in concept.prompts[experiment.captions[0]].items() if kind != "train"}
@@ -247,9 +247,7 @@ def _finish(
 ) -> results.Outcome:
     """Log each adapter as its scores come in, then crown a champion for each concept, or name its challenger."""
     server = tracking.server(experiment.output)
-    settings = experiment.model_dump(
-        mode="json", exclude={"concepts", "data", "data_rev", "output", "workers", "at_once"}
-    )
+    settings = experiment.model_dump(mode="json", exclude={"concepts", *WHERE})
     settings["sampling"] = experiment.drawing()
     store = Store(place.store)
     with store.alone(key("registry", {})):  # experiments and studies are looked for before they are made
@@ -260,12 +258,12 @@ def _finish(
     commit = results.commit(PROJECT)
     for concept in captioned:
         for strategy in experiment.captions:
-            made = [future.result(raise_on_failure=False) for future in work[OF_BASE, concept.name, strategy]]
-            outcome.bases[concept.name, strategy] = [one for one in made if isinstance(one, Made)]
+            made = [_found(future) for future in work[OF_BASE, concept.name, strategy]]
+            outcome.bases[concept.name, strategy] = [at_hand(place, one) for one in made if isinstance(one, Made)]
     for cell, concept, chosen in cells:
         try:
-            made = work["adapter", replace(cell, checkpoint=None)].result().at(cell.checkpoint)
-            pictures = work["images", cell].result()
+            made = at_hand(place, work["adapter", replace(cell, checkpoint=None)].result().at(cell.checkpoint))
+            pictures = at_hand(place, work["images", cell].result())
             scored = work["scores", cell].result()
         except Exception as error:
             outcome.failed[cell] = _cause(error, work["needs", cell])
@@ -322,11 +320,19 @@ def _finish(
 def _cause(error: Exception, needed: list[Any]) -> str:
     """What went wrong first among the steps that a failed one needed, in the words of its error."""
     for future in needed:
-        found = future.result(raise_on_failure=False)
+        found = _found(future)
         if isinstance(found, Exception) and not isinstance(found, UpstreamTaskError):
             error = found
             break
     return str(error) if isinstance(error, InputError) else f"{type(error).__name__}: {error}"
+
+
+def _found(future: Any) -> Any:
+    """What a step made, or the error that it, or the cluster that was to do it, ended with."""
+    try:
+        return future.result(raise_on_failure=False)
+    except Exception as error:
+        return error
 
 
 def said(text: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import math
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -21,6 +22,10 @@ from lycoris.plain_yaml import read_yaml
 MOST = 10_000
 """Pictures of one prompt type."""
 LAST_SEED = 2**62
+RUNNERS = ("processes", "threads")
+"""Of this machine; any other is the address of a cluster."""
+WHERE = frozenset({"data", "data_rev", "output", "workers", "at_once", "runner", "share", "gpu_limit"})
+"""Options that say where and how work is done, which what comes out does not depend on."""
 
 CaptionStrategy = Literal["none", "all", "adjusted", "sentence"]
 PromptType = Literal["train", "trigger", "alter", "style", "plain"]
@@ -163,6 +168,9 @@ class Experiment(Record):
         description="adapters trained at once on one base; default: 4 on the pocket in one process, else 1",
     )
     workers: int | None = Field(None, ge=1, le=1024, description="processes; default: one a core, one on a GPU")
+    runner: str = Field("processes", description="processes, threads, or a Dask scheduler as tcp://host:port")
+    share: str | None = Field(None, description="where workers without a common disk share stages: s3://bucket/prefix")
+    gpu_limit: str | None = Field("gpu", description="the Prefect limit that a step on a GPU takes a slot of, if there")
 
     @field_validator("algorithms", mode="before", json_schema_input_type=str | tuple[str | Adapter, ...])
     @classmethod
@@ -187,6 +195,21 @@ class Experiment(Record):
     def _folder(cls, name: str) -> str:
         folder_name("Option `name`", name)
         return name
+
+    @field_validator("runner")
+    @classmethod
+    def _known_runner(cls, name: str) -> str:
+        if name not in RUNNERS and not re.fullmatch(r"(tcp|tls|ucx|wss?)://[^\s/@]+:\d+", name):
+            raise ValueError(f"must be one of {', '.join(RUNNERS)} or the address of a Dask scheduler, tcp://host:port")
+        return name
+
+    @model_validator(mode="after")
+    def _shared(self) -> Experiment:
+        if self.share is not None and "://" not in self.share:
+            raise ValueError("`share` must be an address, such as s3://bucket/prefix or file:///mnt/share")
+        if self.share is not None and (self.at_once or 1) > 1:
+            raise ValueError("`at_once` must be 1 where `share` is set: what is trained at once is kept on one disk")
+        return self
 
     @field_validator("hold_out")
     @classmethod

@@ -14,8 +14,8 @@ from typing import Any
 from prefect import flow
 from pydantic import BaseModel, ConfigDict, Field
 
-from flows.customize import PROJECT, customize_with, said, workers
-from flows.experiment import Experiment
+from flows.customize import PROJECT, customize_with, said
+from flows.experiment import WHERE, Experiment
 from flows.runner import Workers
 from lycoris.analysis import PROMOTION_RULE, judge
 from lycoris.held_out import held_out
@@ -69,7 +69,7 @@ def refresh(
     judge([], promotion.goal, promotion.allowed)  # says what is wrong with the rule, before anything is trained
     version = data_version(experiment.data, PROJECT, experiment.data_rev, experiment.output / "data")
     server = tracking.server(experiment.output)
-    settings = experiment.model_dump(mode="json", exclude={"data", "data_rev", "output", "workers", "at_once"})
+    settings = experiment.model_dump(mode="json", exclude=set(WHERE))
     asked = {"experiment": settings, "promotion": promotion.model_dump()}
     mark = key("refresh", {**asked, "data": version.hash})
     if tracking.is_finished(server, experiment.name, mark):
@@ -78,7 +78,7 @@ def refresh(
     run = tracking.open_study(server, experiment.name, mark, asked, version, kind="refresh")
     status, concepts = "FAILED", []
     try:
-        trained = customize_with(workers(experiment))(experiment, crowned=False)
+        trained = customize_with(experiment)(experiment, crowned=False)
         concepts = _meet(experiment, promotion, server, version, trained["adapters"])
         status = "FAILED" if any(one["state"] == "failed" for one in concepts) else "FINISHED"
     finally:

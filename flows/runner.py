@@ -1,16 +1,78 @@
-"""The task runner of one machine: processes that stop at once when the person who started them says so."""
+"""What does the steps of a flow: processes or threads of this machine, or the workers of a Dask cluster."""
 
 from __future__ import annotations
 
 import logging
+import os
 from concurrent.futures import CancelledError, InvalidStateError, ThreadPoolExecutor
 from contextlib import suppress
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from prefect.task_runners import ProcessPoolTaskRunner
+from prefect.context import FlowRunContext
+from prefect.task_runners import ProcessPoolTaskRunner, TaskRunner, ThreadPoolTaskRunner
+
+from flows.experiment import RUNNERS, Experiment
+from lycoris.errors import InputError
+
+if TYPE_CHECKING:
+    from types import ModuleType
 
 WAITING = 4096
 """Steps that may wait for others at the same time; each takes a thread, most of them asleep."""
+THREADS = 4
+"""Of one process, which does one heavy step at a time (`tasks.compute.turn`); the others wait, read and write."""
+
+
+def workers(experiment: Experiment) -> int:
+    """How many steps go on side by side: one a core, one on a GPU, one in threads; unless the experiment says."""
+    if experiment.runner == "threads":
+        return 1
+    if experiment.workers:
+        return experiment.workers
+    if experiment.runner not in RUNNERS:
+        return _cluster().size(experiment.runner)
+    import torch
+
+    return 1 if torch.cuda.is_available() else max(1, len(os.sched_getaffinity(0)))
+
+
+def runner(experiment: Experiment, shown: Path) -> TaskRunner[Any]:
+    """The task runner that an experiment names; a cluster is looked at before anything is handed to it.
+
+    Args:
+        experiment: of the flow.
+        shown: the folder through which steps are shown.
+
+    Raises:
+        InputError: the extra is not installed, or the cluster cannot do the experiment's work.
+    """
+    if experiment.runner == "processes":
+        return Workers(max_workers=workers(experiment))
+    if experiment.runner == "threads":
+        return ThreadPoolTaskRunner(max_workers=THREADS)
+    return _cluster().cluster(experiment, shown)
+
+
+def runs_as_asked(experiment: Experiment) -> bool:
+    """Whether the flow run around this call has the task runner that the experiment names."""
+    context = FlowRunContext.get()
+    if context is None:
+        return True
+    now = context.task_runner
+    if experiment.runner == "processes":
+        return isinstance(now, ProcessPoolTaskRunner) and now._max_workers == workers(experiment)
+    if experiment.runner == "threads":
+        return isinstance(now, ThreadPoolTaskRunner)
+    return getattr(now, "address", None) == experiment.runner
+
+
+def _cluster() -> ModuleType:
+    try:
+        from flows import cluster
+    except ImportError as error:
+        raise InputError(f"A Dask runner needs the extra `dask`: `pip install -e '.[dask]'` ({error}).") from error
+    return cluster
 
 
 class Workers(ProcessPoolTaskRunner):

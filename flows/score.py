@@ -15,7 +15,7 @@ from prefect import flow
 from prefect.exceptions import UpstreamTaskError
 
 from flows import results
-from flows.runner import Workers
+from flows.runner import Workers, workers
 from flows.scoring import Given, Scoring, concepts_of, identify, said
 from lycoris.concepts import Concept
 from lycoris.errors import InputError
@@ -35,9 +35,8 @@ Prompts = Mapping[str, Any]
 
 def score_with(request: Scoring) -> dict[str, Any]:
     """The flow on as many worker processes as the machine has cores, or one beside a GPU."""
-    from flows.customize import workers
-
-    return score.with_options(task_runner=Workers(max_workers=workers(request.experiment)))(request)
+    experiment = request.experiment.model_copy(update={"runner": "processes"})
+    return score.with_options(task_runner=Workers(max_workers=workers(experiment)))(request)
 
 
 @flow(name="score", task_runner=Workers(max_workers=2))

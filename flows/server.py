@@ -19,6 +19,7 @@ from lycoris.errors import InputError
 QUIET = {
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
+    "PREFECT_CLIENT_RETRY_EXTRA_CODES": "500",  # what a server answers whose database restarts
     "PREFECT_LOGGING_LEVEL": "CRITICAL",  # what a person must know, the flow says itself
     "PREFECT_LOGGING_INTERNAL_LEVEL": "CRITICAL",
     "PYTHONWARNINGS": "ignore:resource_tracker:UserWarning",  # after Ctrl-C; the system has freed them by then
@@ -33,6 +34,7 @@ QUIET = {
 STARTER = "LYCORIS_STARTER"
 """The environment variable by which a server knows whose end is its own, even if that came before it looked."""
 LAST = 2.0  # seconds that a server lives at most once its starter is gone
+GOES_ON = "What is finished is kept; the same command goes on from there."
 PATIENCE = 180.0  # seconds for the server to answer; its first start migrates a database
 
 
@@ -135,6 +137,22 @@ def _anew(home: Path) -> Path:
     if not database.exists():
         making.touch()
     return making
+
+
+def fault(error: BaseException | None) -> str | None:
+    """What to tell of an error that came from a Prefect server which does not answer as it should, else None."""
+    import httpx
+    from prefect.settings import PREFECT_API_URL
+
+    while error is not None:
+        if isinstance(error, httpx.TransportError | httpx.HTTPStatusError):
+            said = str(error).splitlines()[0] if str(error) else type(error).__name__
+            return (
+                f"The Prefect server at `{PREFECT_API_URL.value()}` did not answer as it should, and went on so for a "
+                f"minute ({said}): look at it, and at its database. {GOES_ON}"
+            )
+        error = error.__cause__ or error.__context__
+    return None
 
 
 def _free_port() -> int:

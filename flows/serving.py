@@ -22,7 +22,8 @@ ROOT = Path(__file__).resolve().parent.parent
 PATIENCE = 300.0  # seconds for a server to answer; the first start of each makes a database
 HELP = """\
 Start a Prefect server, an MLflow server and a worker, deploy what prefect.yaml describes, and run until Ctrl-C.
-Everything they keep lies under one folder. They listen on loopback only: neither asks for a password.
+Everything they keep lies under one folder, unless PREFECT_SERVER_DATABASE_CONNECTION_URL, MLFLOW_BACKEND_STORE_URI and
+MLFLOW_ARTIFACTS_DESTINATION name other places. They listen on loopback only: neither asks for a password.
 """
 
 
@@ -73,9 +74,9 @@ class Servers:
         """Start both servers and wait until they answer."""
         from flows.furnishing import HEARTBEAT
 
-        database = f"sqlite:///{(self.folder / 'mlflow.db').as_posix()}"
+        own = f"sqlite:///{(self.folder / 'mlflow.db').as_posix()}"
         if (self.folder / "mlflow.db").exists():
-            upgrade = [sys.executable, "-m", "mlflow", "db", "upgrade", database]
+            upgrade = [sys.executable, "-m", "mlflow", "db", "upgrade", own]
             subprocess.run(upgrade, env={**os.environ, **_quiet()}, capture_output=True, check=False, cwd=ROOT)
         self._start(
             "prefect",
@@ -91,10 +92,12 @@ class Servers:
             "mlflow",
             [
                 *(sys.executable, "-m", "mlflow", "server", "--host", self.host, "--port", str(self.mlflow_port)),
-                *("--backend-store-uri", database, "--serve-artifacts", "--workers", "1"),
-                *("--artifacts-destination", (self.folder / "artifacts").as_posix()),
+                *("--serve-artifacts", "--workers", "1"),
             ],
-            {
+            {  # addresses may hold passwords, which a command line would show to everybody
+                "MLFLOW_BACKEND_STORE_URI": os.environ.get("MLFLOW_BACKEND_STORE_URI") or own,
+                "MLFLOW_ARTIFACTS_DESTINATION": os.environ.get("MLFLOW_ARTIFACTS_DESTINATION")
+                or (self.folder / "artifacts").as_posix(),
                 "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
                 "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
             },

@@ -50,9 +50,9 @@ def _study(arguments: argparse.Namespace) -> int:
         return 0
 
     def work() -> dict[str, Any]:
-        from flows.customize import customize_with, workers
+        from flows.customize import customize_with
 
-        return customize_with(workers(experiment))(experiment)
+        return customize_with(experiment)(experiment)
 
     result = served(experiment, work)
     command = " ".join(["lycoris", *sys.argv[1:]])

@@ -15,6 +15,7 @@ from prefect import task
 
 from lycoris.store import Store, code_version, key
 from tasks import compute, progress
+from tasks.places import Sent, here
 from tasks.records import Cell, Place, Trained
 from tasks.stages import stages
 
@@ -44,6 +45,7 @@ def adapter(
     set_aside: Mapping[str, str] | None = None,
     checkpoints: Sequence[int] = (),
     watch: Mapping[str, Any] | None = None,
+    sent: Sent | None = None,
 ) -> Trained:
     """Train an adapter on captioned pictures, unless the same was done before.
 
@@ -63,16 +65,18 @@ def adapter(
         checkpoints: epochs, or steps if the training's length is in steps, after which the adapter is kept too.
         watch: ``{"validation": {"hold_out", "every", "times"}, "samples": {"every", "prompts", "seeds", "drawing"}}``;
             either may be absent.
+        sent: the pictures, for machines that do not see those files.
 
     Returns:
         The stages; each folder holds ``adapter.safetensors`` and ``training.json``, that of the end ``samples`` too.
     """
+    place = here(place)
     training = Training(
         place,
         cell,
         base=base,
         base_digest=base_digest,
-        pictures=pictures,
+        pictures=pictures if sent is None else sent.paths(place),
         picture_digest=picture_digest,
         captions=captions,
         settings=settings,
@@ -113,8 +117,7 @@ def adapters(place: Place, label: str, asked: Sequence[Mapping[str, Any]]) -> No
             stack.enter_context(store.alone(f"together-{name}"))
         waiting = [training for training in trainings if not (training.trained or training.finished(store))]
         if len(waiting) > 1:
-            with progress.step(place.progress, text) as bar, suppress(InputError):
-                compute.prepare(place)
+            with compute.turn(place, gpu=True), progress.step(place.progress, text) as bar, suppress(InputError):
                 train(waiting, bar)
     progress.finished(place.progress, text, cached=len(waiting) < 2, seconds=time.monotonic() - began)
 

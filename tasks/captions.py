@@ -148,7 +148,6 @@ def write(
     stop: bool,
 ) -> list[Written]:
     """The captions of the chosen concepts under each strategy; see `captions`."""
-    compute.prepare(place)
     from lycoris.captions import caption, inherent_tags
     from lycoris.captions.triggers import trigger_notes
     from lycoris.captions.windows import window_notes
@@ -257,10 +256,14 @@ def _once(
     """What is seen in each picture, looked at only where it was not before."""
     from lycoris.captions.kept import look_once
 
+    def look(images: Any) -> list[Any]:
+        with compute.turn(place, gpu=True):
+            return see(images)
+
     started = time.monotonic()
     with progress.step(place.progress, label) as bar:
         found, bad, known = look_once(
-            place.store / SEEN, seer, paths, see, bar, lambda text: progress.note(place.progress, text)
+            place.store / SEEN, seer, paths, look, bar, lambda text: progress.note(place.progress, text)
         )
     progress.finished(place.progress, label, cached=known, seconds=time.monotonic() - started)
     return found, bad, known

@@ -1,19 +1,49 @@
-"""What a process does before its first heavy step: threads, device, and the base it keeps open."""
+"""What a process does around a heavy step: its turn, threads, a GPU's slot, and the base it keeps open."""
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from functools import lru_cache
 from typing import Any
 
 from tasks.records import Eyes, Place
 
+LEASE = 60.0
+"""Seconds after which a slot of a process that died is free; one that lives renews its lease."""
+_turn = threading.Lock()
 
-def prepare(place: Place) -> None:
-    """Set this process's CPU threads; call it before the first tensor."""
+
+@contextmanager
+def turn(place: Place, *, gpu: bool) -> Iterator[None]:
+    """Do heavy work in the block: one thread of a process at a time, on a GPU only with a slot of the limit.
+
+    The threads of a process share the base, to which a training attaches its network, torch's own random numbers,
+    and what warnings are caught: none may see another's.
+
+    Args:
+        place: of the run.
+        gpu: whether the work is done on a GPU where there is one.
+    """
     import torch
 
-    if torch.get_num_threads() != place.threads:
-        torch.set_num_threads(place.threads)
+    with _turn, _slot(place) if gpu else nullcontext():
+        if torch.get_num_threads() != place.threads:
+            torch.set_num_threads(place.threads)
+        yield
+
+
+def _slot(place: Place) -> Any:
+    """A slot of the limit of GPUs: as many steps use one at a time, on all machines of one Prefect server."""
+    import torch
+
+    on_gpu = place.device == "cuda" or (place.device == "auto" and torch.cuda.is_available())
+    if place.slot is None or not on_gpu:
+        return nullcontext()
+    from prefect.concurrency.sync import concurrency
+
+    return concurrency(place.slot, occupy=1, lease_duration=LEASE, raise_on_lease_renewal_failure=False)
 
 
 @lru_cache(maxsize=1)

@@ -12,6 +12,7 @@ from prefect import task
 from lycoris.store import code_version
 from tasks import compute, progress
 from tasks.adapter import FILE
+from tasks.places import at_hand, here
 from tasks.records import Made, Place, Trained
 from tasks.stages import stage
 
@@ -46,6 +47,7 @@ def images(
     Returns:
         The stage; its folder holds ``<prompt type>/NNN.png`` and ``prompts.json``.
     """
+    place = here(place)
     taken = adapter.at(checkpoint) if adapter else None
     inputs = {
         "base": base_digest,
@@ -74,7 +76,7 @@ def _draw(
     from lycoris.sampling import draw
 
     base = compute.base(source, place.device)
-    network = lycoris.load(adapter.folder / FILE, base.parts) if adapter else None
+    network = lycoris.load(at_hand(place, adapter).folder / FILE, base.parts) if adapter else None
     try:
         if network is not None:
             network.merge()  # exact to undo, and every step is as quick as the base's

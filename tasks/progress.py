@@ -25,6 +25,23 @@ from lycoris.store import alive
 EVERY = 0.25  # seconds between two writes of one bar
 
 
+@dataclass(frozen=True)
+class Relay:
+    """In place of the folder, for a Dask worker that does not see it: finished steps and notes as events, no bars.
+
+    Attributes:
+        topic: of the events, to which the process that the user started listens.
+    """
+
+    topic: str
+
+    def send(self, name: str, record: dict[str, Any]) -> None:
+        """Hand on what would have been a file."""
+        from distributed import get_worker
+
+        get_worker().log_event(self.topic, {"name": name, "record": record})
+
+
 @dataclass
 class Bar:
     """How far one step is; call it with (done, total, loss) or less."""
@@ -44,7 +61,7 @@ class Bar:
 
 
 @contextmanager
-def step(folder: Path | None, label: str) -> Iterator[Bar]:
+def step(folder: Path | Relay | None, label: str) -> Iterator[Bar]:
     """Show a step while the block runs; `finished` tells when its result is kept.
 
     Args:
@@ -52,7 +69,7 @@ def step(folder: Path | None, label: str) -> Iterator[Bar]:
         label: what the user reads.
     """
     file = None
-    if folder is not None:
+    if isinstance(folder, Path):
         folder.mkdir(parents=True, exist_ok=True)
         file = folder / f"{os.getpid()}-{uuid.uuid4().hex[:8]}.bar"
         _write(file, {"label": label, "done": 0, "total": 0, "note": ""})
@@ -64,25 +81,24 @@ def step(folder: Path | None, label: str) -> Iterator[Bar]:
             file.unlink(missing_ok=True)
 
 
-def finished(folder: Path | None, label: str, *, cached: bool, seconds: float) -> None:
+def finished(folder: Path | Relay | None, label: str, *, cached: bool, seconds: float) -> None:
     """Tell that a step is done, or was done already."""
-    if folder is not None:
-        folder.mkdir(parents=True, exist_ok=True)
-        _write(
-            folder / f"{time.time_ns()}-{uuid.uuid4().hex[:8]}.done",
-            {"label": label, "cached": cached, "seconds": seconds},
-        )
+    _tell(folder, "done", {"label": label, "cached": cached, "seconds": seconds})
 
 
-def note(folder: Path | None, text: str) -> None:
+def note(folder: Path | Relay | None, text: str) -> None:
     """Tell the user something once, however many processes say it."""
-    if folder is not None:
-        folder.mkdir(parents=True, exist_ok=True)
-        _write(folder / f"{time.time_ns()}-{uuid.uuid4().hex[:8]}.note", {"text": text})
+    _tell(folder, "note", {"text": text})
+
+
+def relayed(folder: Path, name: str, record: dict[str, Any]) -> None:
+    """Show what a `Relay` has handed on."""
+    if folder.is_dir():
+        _write(folder / Path(name).name, record)
 
 
 @contextmanager
-def warnings_noted(folder: Path | None) -> Iterator[None]:
+def warnings_noted(folder: Path | Relay | None) -> Iterator[None]:
     """What a library warns of while the block runs becomes notes."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
@@ -91,6 +107,15 @@ def warnings_noted(folder: Path | None) -> Iterator[None]:
         yield
     for warning in caught:
         note(folder, str(warning.message))
+
+
+def _tell(folder: Path | Relay | None, kind: str, record: dict[str, Any]) -> None:
+    name = f"{time.time_ns()}-{uuid.uuid4().hex[:8]}.{kind}"
+    if isinstance(folder, Path):
+        folder.mkdir(parents=True, exist_ok=True)
+        _write(folder / name, record)
+    elif folder is not None:
+        folder.send(name, record)
 
 
 def _write(file: Path, record: dict[str, Any]) -> None:

@@ -7,7 +7,10 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tasks.progress import Relay
 
 
 @dataclass(frozen=True)
@@ -16,15 +19,19 @@ class Place:
 
     Attributes:
         store: root of the finished stages.
-        progress: folder through which steps are shown, or None to show nothing.
+        progress: through which steps are shown, or None to show nothing.
         device: ``"auto"``, ``"cpu"`` or ``"cuda"``.
         threads: CPU threads of each process.
+        share: address of the store through which machines without a common disk share finished stages.
+        slot: name of the Prefect limit that a step on a GPU takes a slot of, where the server has it.
     """
 
     store: Path
-    progress: Path | None = None
+    progress: Path | Relay | None = None
     device: str = "auto"
     threads: int = 1
+    share: str | None = None
+    slot: str | None = None
 
 
 def _plain(text: str) -> str:

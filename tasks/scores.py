@@ -14,6 +14,7 @@ from lycoris.store import code_version
 from tasks import compute, progress
 from tasks.captions import LOOKING
 from tasks.images import PROMPTS
+from tasks.places import Sent, at_hand, here
 from tasks.records import Eyes, Made, Place
 from tasks.stages import stage
 
@@ -52,6 +53,7 @@ def features(
     tagger: Eyes,
     raters: Sequence[str] = (),
     mode: str = "resize",
+    sent: Sent | None = None,
 ) -> Made:
     """Encode a dataset's pictures, or what was drawn, unless the same was done before.
 
@@ -67,10 +69,12 @@ def features(
         tagger: how it is opened, and its digest.
         raters: networks of single metrics, as `lycoris.metrics.raters.open_raters` takes them.
         mode: how pictures are brought to an encoder's size: ``resize``, ``crop`` or ``padding``.
+        sent: the dataset's pictures, for machines that do not see those files.
 
     Returns:
         The stage; its folder holds ``features.safetensors``, by prompt type or under ``references``.
     """
+    place = here(place)
     inputs = {
         "pictures": digest,
         "drawings": [each.key for each in made],
@@ -84,7 +88,9 @@ def features(
     }
 
     def work(folder: Path, bar: progress.Bar) -> None:
-        _encode(place, pictures, made, category, encoders, style_encoder[0], tagger, raters, mode, folder, bar)
+        files = pictures if sent is None else sent.paths(place)
+        drawn = [at_hand(place, each) for each in made]
+        _encode(place, files, drawn, category, encoders, style_encoder[0], tagger, raters, mode, folder, bar)
 
     return stage(place, "features", label, inputs, work)
 
@@ -150,6 +156,7 @@ def scores(
     Returns:
         The stage with its records.
     """
+    place = here(place)
     inputs = {
         "references": references.key,
         "drawings": drawings.key,
@@ -163,9 +170,9 @@ def scores(
         from lycoris.metrics import compare, load_features
 
         records = compare(
-            load_features(references.folder / FEATURES)["references"],
-            load_features(drawings.folder / FEATURES),
-            load_features(base.folder / FEATURES),
+            load_features(at_hand(place, references).folder / FEATURES)["references"],
+            load_features(at_hand(place, drawings).folder / FEATURES),
+            load_features(at_hand(place, base).folder / FEATURES),
             category=category,
             metrics=metrics,
         )

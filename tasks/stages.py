@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from lycoris.store import Store, key
-from tasks import compute, progress
+from tasks import compute, places, progress
 from tasks.records import Made, Place
 
 Part = TypeVar("Part")
+ON_GPU = ("adapter", "images", "features")
+"""Stages that are made on a GPU where there is one."""
 
 
 def stage(
@@ -52,26 +54,33 @@ def stages(
     store = Store(place.store, lambda text: progress.note(place.progress, text))
     text = f"{name:<9}{label}"
     made: set[Part] = set()
-    if _missing(store, name, inputs):
+    if _missing(place, store, name, inputs):
         waits = f"{text} is being made by another run, which is waited for."
         first = next(iter(inputs.values()))
         with store.alone(key(name, first), lambda: progress.note(place.progress, waits)):
-            made = _missing(store, name, inputs)
+            made = _missing(place, store, name, inputs)
             if made:
-                with progress.step(place.progress, text) as bar, ExitStack() as stack:
-                    folders = {part: stack.enter_context(store.create(name, inputs[part])) for part in made}
-                    compute.prepare(place)
-                    work(folders, bar)
+                with ExitStack() as stack:
+                    stack.enter_context(compute.turn(place, gpu=name in ON_GPU))
+                    bar = stack.enter_context(progress.step(place.progress, text))
+                    work({part: stack.enter_context(store.create(name, inputs[part])) for part in made}, bar)
     found = {
         part: Made(one.key, one.folder, part not in made, one.seconds)
         for part, one in ((part, store.find(name, own)) for part, own in inputs.items())
         if one is not None
     }
     assert found.keys() == inputs.keys()
+    for one in found.values():
+        places.offered(place, one.folder)
     seconds = max(one.seconds for part, one in found.items() if not made or part in made)
     progress.finished(place.progress, text, cached=not made, seconds=seconds)
     return found
 
 
-def _missing(store: Store, name: str, inputs: Mapping[Part, Mapping[str, Any]]) -> set[Part]:
-    return {part for part, one in inputs.items() if store.find(name, one) is None}
+def _missing(place: Place, store: Store, name: str, inputs: Mapping[Part, Mapping[str, Any]]) -> set[Part]:
+    """Those that are neither here nor, if machines share finished stages, could be brought here."""
+    return {
+        part
+        for part, one in inputs.items()
+        if store.find(name, one) is None and not places.fetched(place, name, key(name, one))
+    }

@@ -1,0 +1,261 @@
+"""The services of deploy/compose.yaml without containers: processes on loopback, each with its log."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import pwd
+import re
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[2]
+PATIENCE = 900  # seconds, on a machine that does much else
+EXTRAS = {
+    "prefect_dask": "dask", "s3fs": "s3", "boto3": "s3", "psycopg2": "postgres", "flask_wtf": "auth",
+    "moto": "moto[server]",
+}  # fmt: skip
+KEYS = {"AWS_ACCESS_KEY_ID": "lycoris", "AWS_SECRET_ACCESS_KEY": secrets.token_hex(), "AWS_DEFAULT_REGION": "us-east-1"}
+
+
+def need(*packages: str, postgres: bool = False) -> None:
+    """Skip, with the reason, where something is not installed."""
+    for name in packages:
+        if importlib.util.find_spec(name) is None:
+            pytest.skip(f"needs `{EXTRAS.get(name, name)}`")
+    if postgres and _binary("initdb") is None:
+        pytest.skip("needs PostgreSQL (Debian: postgresql)")
+
+
+def _binary(name: str) -> Path | None:
+    places = sorted(Path("/usr/lib/postgresql").glob(f"*/bin/{name}"))
+    found = places[-1] if places else shutil.which(name)
+    return Path(found) if found else None
+
+
+def port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        return probe.getsockname()[1]
+
+
+class Machines:
+    """What is started through this object, until `stop`."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.running: dict[str, subprocess.Popen[bytes]] = {}
+        self.postgres: Postgres | None = None
+        self.environment = {
+            **os.environ,
+            **{"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "DO_NOT_TRACK": "1"},
+            **{"MLFLOW_DISABLE_TELEMETRY": "true", "PREFECT_SERVER_ANALYTICS_ENABLED": "false"},
+            **{"PREFECT_HOME": str(folder / "prefect"), "MLFLOW_HTTP_REQUEST_TIMEOUT": "600"},
+        }
+
+    def start(self, name: str, *command: str, **environment: str) -> subprocess.Popen[bytes]:
+        """Start a process whose output goes to ``<name>.log``."""
+        with open(self.folder / f"{name}.log", "ab") as log:
+            self.running[name] = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=ROOT, start_new_session=True,
+                env={**self.environment, **environment},
+            )  # fmt: skip
+        return self.running[name]
+
+    def log(self, name: str) -> str:
+        return (self.folder / f"{name}.log").read_text(errors="replace")
+
+    def wait(self, name: str, address: str) -> None:
+        """Until a server answers, whatever it says."""
+        deadline = time.monotonic() + PATIENCE
+        while time.monotonic() < deadline and self.running[name].poll() is None:
+            try:
+                urllib.request.urlopen(address, timeout=30).close()
+                return
+            except urllib.error.HTTPError:
+                return
+            except OSError:
+                time.sleep(0.5)
+        raise AssertionError(f"{name} does not answer: {self.log(name)[-3000:]}")
+
+    def start_postgres(self, *databases: str) -> Postgres:
+        self.postgres = Postgres(databases)
+        return self.postgres
+
+    def start_s3(self) -> None:
+        """An S3 server; everything started afterwards finds it."""
+        address = f"http://127.0.0.1:{port()}"
+        self.environment |= {**KEYS, "AWS_ENDPOINT_URL": address}
+        self.start("s3", sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", address.rpartition(":")[2])
+        self.wait("s3", address)
+
+    def start_prefect(self, database: str) -> str:
+        """A Prefect server on a database; everything started afterwards works with it."""
+        number = port()
+        address = f"http://127.0.0.1:{number}/api"
+        self.start(
+            "prefect", sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(number),
+            PREFECT_SERVER_DATABASE_CONNECTION_URL=database.replace("postgresql:", "postgresql+asyncpg:"),
+        )  # fmt: skip
+        self.wait("prefect", f"{address}/health")
+        self.environment["PREFECT_API_URL"] = address
+        return address
+
+    def start_mlflow(self, database: str, artifacts: str, users: str) -> str:
+        """An MLflow server that asks for a password; everything started afterwards works with it and knows it."""
+        number, password = port(), secrets.token_urlsafe()
+        address = f"http://127.0.0.1:{number}"
+        settings = self.folder / "auth.ini"
+        given = yaml.safe_load((ROOT / "deploy" / "compose.yaml").read_text())["configs"]["permissions"]["content"]
+        settings.write_text(re.sub(r"database_uri = .*", f"database_uri = {users}", given))
+        self.start(
+            "mlflow",
+            *(sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(number), "--workers", "1"),
+            *("--app-name", "basic-auth", "--serve-artifacts"),
+            MLFLOW_BACKEND_STORE_URI=database,
+            MLFLOW_ARTIFACTS_DESTINATION=artifacts,
+            MLFLOW_AUTH_CONFIG_PATH=str(settings),
+            MLFLOW_AUTH_ADMIN_USERNAME="admin",
+            MLFLOW_AUTH_ADMIN_PASSWORD=password,
+            MLFLOW_FLASK_SERVER_SECRET_KEY=secrets.token_hex(),
+            MLFLOW_SERVER_ENABLE_JOB_EXECUTION="false",
+        )
+        self.wait("mlflow", f"{address}/health")
+        self.environment |= {
+            "MLFLOW_TRACKING_URI": address, "MLFLOW_TRACKING_USERNAME": "admin", "MLFLOW_TRACKING_PASSWORD": password,
+        }  # fmt: skip
+        return address
+
+    def start_scheduler(self) -> str:
+        number = port()
+        self.start(
+            "scheduler", sys.executable, "-m", "distributed.cli.dask_scheduler", "--host", "127.0.0.1",
+            "--port", str(number), "--no-dashboard",
+        )  # fmt: skip
+        deadline = time.monotonic() + PATIENCE
+        while time.monotonic() < deadline:
+            with suppress(OSError), socket.create_connection(("127.0.0.1", number), timeout=5):
+                return f"tcp://127.0.0.1:{number}"
+            time.sleep(0.5)
+        raise AssertionError(self.log("scheduler")[-3000:])
+
+    def start_worker(self, scheduler: str, name: str, *options: str, **environment: str) -> subprocess.Popen[bytes]:
+        """A Dask worker that shares no disk with anybody: its finished stages lie in a folder of its own."""
+        folder = self.folder / name
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+        return self.start(
+            name,
+            *(sys.executable, "-m", "distributed.cli.dask_worker", scheduler, "--nthreads", "1", "--no-nanny"),
+            *("--host", "127.0.0.1", "--no-dashboard", "--name", name, "--local-directory", str(folder), *options),
+            **{"LYCORIS_STORE": str(folder / "store"), **environment},
+        )
+
+    def wait_for_workers(self, scheduler: str, count: int) -> None:
+        from distributed import Client
+
+        with Client(scheduler, set_as_default=False, timeout=PATIENCE) as client:
+            client.wait_for_workers(count, timeout=PATIENCE)
+
+    def run(self, experiment: str | Path, *changes: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        """`lycoris run EXPERIMENT --json` with ``--set`` changes."""
+        with self.begin(experiment, *changes, **environment) as run:
+            out, err = run.communicate(timeout=3 * PATIENCE)
+        return subprocess.CompletedProcess(run.args, run.returncode, out, err)
+
+    def begin(self, experiment: str | Path, *changes: str, **environment: str) -> subprocess.Popen[str]:
+        given = [part for change in changes for part in ("--set", change)]
+        return subprocess.Popen(
+            [sys.executable, "-m", "flows.cli", "run", str(experiment), *given, "--json"],
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT,
+            env={**self.environment, **environment},
+        )  # fmt: skip
+
+    def stop(self) -> None:
+        for process in reversed(self.running.values()):
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGTERM)
+        for process in self.running.values():
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(timeout=30)
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+        if self.postgres is not None:
+            self.postgres.remove()
+
+
+class Postgres:
+    """A PostgreSQL server on loopback that asks for a password, with its databases."""
+
+    def __init__(self, databases: tuple[str, ...]) -> None:
+        self.port, self.password = port(), secrets.token_hex()
+        self.folder = Path(tempfile.mkdtemp(prefix="lycoris-postgres-"))
+        self._user: dict[str, Any] = {}
+        if os.getuid() == 0:  # it refuses to run as root
+            names = [entry.pw_name for entry in pwd.getpwall() if entry.pw_name in ("postgres", "nobody")]
+            found = pwd.getpwnam("postgres" if "postgres" in names else names[0])
+            self._user = {"user": found.pw_uid, "group": found.pw_gid, "extra_groups": []}
+        secret = self.folder / "password"
+        secret.write_text(self.password)
+        for path in (self.folder, secret):
+            shutil.chown(path, self._user.get("user"), self._user.get("group")) if self._user else None
+        self._call("initdb", "-D", "data", "-U", "lycoris", "--auth=scram-sha-256", "--pwfile", str(secret), "-N")
+        self.start()
+        import psycopg2
+
+        connection = psycopg2.connect(self.address("postgres"))
+        connection.autocommit = True
+        for name in databases:
+            connection.cursor().execute(f"CREATE DATABASE {name}")
+        connection.close()
+
+    def address(self, database: str) -> str:
+        return f"postgresql://lycoris:{self.password}@127.0.0.1:{self.port}/{database}"
+
+    def start(self) -> None:
+        options = f"-p {self.port} -k {self.folder} -c listen_addresses=127.0.0.1 -c fsync=off"
+        self._call("pg_ctl", "-D", "data", "-w", "-t", str(PATIENCE), "-l", "log", "-o", options, "start")
+
+    def stop(self) -> None:
+        """End it as a crash does: connections are cut, nothing is said to clients."""
+        self._call("pg_ctl", "-D", "data", "-w", "-m", "immediate", "stop")
+
+    def remove(self) -> None:
+        with suppress(AssertionError):
+            self.stop()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _call(self, name: str, *arguments: str) -> None:
+        with open(self.folder / "commands.log", "ab") as log:
+            done = subprocess.run(
+                [str(_binary(name)), *arguments], cwd=self.folder, stdout=log, stderr=log, stdin=subprocess.DEVNULL,
+                check=False, **self._user,
+            )  # fmt: skip
+        assert done.returncode == 0, (self.folder / "commands.log").read_text()[-2000:]
+
+
+def result(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
+    """The object that ``--json`` printed."""
+    assert done.returncode == 0, done.stderr[-5000:]
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def studied(found: Mapping[str, Any]) -> dict[str, Any]:
+    """What must not depend on where a study was done: scores by adapter."""
+    return {f"{one['concept']} {one['algorithm']} {one['captions']}": one["scores"] for one in found["adapters"]}

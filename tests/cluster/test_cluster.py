@@ -1,0 +1,164 @@
+"""Claims about many machines: a study is the same bit for bit, and a lost worker or database loses nothing.
+
+The services of deploy/compose.yaml are processes here; the workers share the S3 store with the command, and no folder.
+"""
+
+import json
+import os
+import signal
+import time
+import urllib.error
+import urllib.request
+from contextlib import suppress
+
+import pytest
+
+from lycoris.shared_store import SharedStore
+from tests.cluster.machines import PATIENCE, Machines, need, result, studied
+from tests.flows.tiny import copy_concept, experiment
+
+pytestmark = pytest.mark.slow
+ONE = {
+    "name": "one", "algorithms": ["lora", "lokr"], "captions": ["all"], "steps": 6, "encoders": ["clip"],
+    "images": {"train": 2, "trigger": 2, "alter": 2, "style": 1}, "sampling": {"steps": 3},
+}  # fmt: skip
+STAGES = ("adapter", "images", "features", "scores")
+TIMES = ("stage.json", "training.json")
+"""Files that also tell how long it took."""
+
+
+@pytest.fixture(scope="module")
+def machines(tmp_path_factory):
+    need("prefect_dask", "s3fs", "boto3", "psycopg2", "flask_wtf", "moto", postgres=True)
+    found = Machines(tmp_path_factory.mktemp("machines"))
+    try:
+        database = found.start_postgres("prefect", "mlflow", "users")
+        found.start_s3()
+        found.start_prefect(database.address("prefect"))
+        found.start_mlflow(database.address("mlflow"), "s3://lycoris/mlflow", database.address("users"))
+        yield found
+    finally:
+        found.stop()
+
+
+@pytest.fixture(scope="module")
+def here(machines, tmp_path_factory):
+    """The study in processes of this machine: its experiment, its output and its result."""
+    folder = tmp_path_factory.mktemp("here")
+    copy_concept(folder / "data", "grumble")
+    file = experiment(folder, **ONE)
+    return file, folder / "runs", result(machines.run(file, "workers=2", MLFLOW_TRACKING_URI=""))
+
+
+@pytest.fixture
+def scheduler(machines):
+    """A scheduler with two workers, new for each test."""
+    address = machines.start_scheduler()
+    for name in ("worker-one", "worker-two"):
+        machines.start_worker(address, name)
+    machines.wait_for_workers(address, 2)
+    yield address
+    for name in ("worker-one", "worker-two", "scheduler"):
+        with suppress(ProcessLookupError):
+            os.killpg(machines.running[name].pid, signal.SIGKILL)
+        machines.running.pop(name).wait()
+
+
+def training(machines, name):
+    """Wait until a worker trains; then whether it does."""
+    deadline = time.monotonic() + PATIENCE
+    unfinished = machines.folder / name / "store" / "unfinished"
+    while time.monotonic() < deadline:
+        if unfinished.is_dir() and any(unfinished.iterdir()):
+            return True
+        time.sleep(0.05)
+    return False
+
+
+def shared(machines, monkeypatch, address):
+    for name, value in machines.environment.items():
+        if name.startswith("AWS_"):
+            monkeypatch.setenv(name, value)
+    return SharedStore(address)
+
+
+def test_a_study_on_two_workers_equals_the_one_here_bit_for_bit(machines, here, scheduler, tmp_path, monkeypatch):
+    file, output, expected = here
+    share = "s3://lycoris/equal"
+    done = machines.run(file, f"output={tmp_path / 'runs'}", f"runner={scheduler}", f"share={share}")
+    assert studied(result(done)) == studied(expected)
+    assert "13/13" in done.stderr  # steps of workers without the disk are shown too
+    store, compared = shared(machines, monkeypatch, share), 0
+    for stage in STAGES:
+        for folder in (output / "store" / stage).iterdir():
+            assert store.fetch(tmp_path / "fetched", stage, folder.name), folder
+            for path in folder.rglob("*"):
+                if path.is_file() and path.name not in TIMES:
+                    there = tmp_path / "fetched" / stage / folder.name / path.relative_to(folder)
+                    assert there.read_bytes() == path.read_bytes(), path
+                    compared += 1
+    assert compared > 20
+    for name in ("worker-one", "worker-two"):
+        assert list((machines.folder / name / "store").glob("*/*/stage.json")), name
+
+
+def test_mlflow_knows_the_study_and_nobody_reads_it_without_a_password(machines, here, scheduler, tmp_path):
+    file, _, _ = here
+    found = result(machines.run(file, f"output={tmp_path / 'runs'}", f"runner={scheduler}", "share=s3://lycoris/equal"))
+    asked = f"{machines.environment['MLFLOW_TRACKING_URI']}/api/2.0/mlflow/experiments/search?max_results=1"
+    with pytest.raises(urllib.error.HTTPError, match="401"):
+        urllib.request.urlopen(asked, timeout=PATIENCE)
+    import boto3
+
+    for one in found["adapters"]:
+        assert one["run_id"]
+    listed = boto3.client(
+        "s3",
+        endpoint_url=machines.environment["AWS_ENDPOINT_URL"],
+        aws_access_key_id=machines.environment["AWS_ACCESS_KEY_ID"],
+        aws_secret_access_key=machines.environment["AWS_SECRET_ACCESS_KEY"],
+        region_name="us-east-1",
+    ).list_objects_v2(Bucket="lycoris", Prefix="mlflow/")
+    assert listed["KeyCount"] > 10
+
+
+def test_a_worker_that_is_killed_is_told_of_and_its_work_is_done_by_the_other(machines, here, scheduler, tmp_path):
+    file, _, expected = here
+    share = "share=s3://lycoris/killed"
+    with machines.begin(file, f"output={tmp_path / 'runs'}", f"runner={scheduler}", share, "seeds=0") as run:
+        assert training(machines, "worker-one")
+        os.killpg(machines.running["worker-one"].pid, signal.SIGKILL)
+        out, err = run.communicate(timeout=3 * PATIENCE)
+    assert run.returncode == 0, err[-5000:]
+    assert studied(json.loads(out.splitlines()[-1])) == studied(expected)
+    assert " is gone: of its steps, " in err
+
+
+def test_a_database_that_is_away_is_told_of_and_the_same_command_goes_on(machines, here, tmp_path):
+    file, _, expected = here
+    asked = (file, "name=away", f"output={tmp_path / 'runs'}", "workers=2")
+    machines.postgres.stop()
+    try:
+        done = machines.run(*asked)
+    finally:
+        machines.postgres.start()
+    assert done.returncode == 2, done.stderr[-5000:]
+    assert "The Prefect server at " in done.stderr
+    assert "the same command goes on from there" in done.stderr
+    assert studied(result(machines.run(*asked))) == studied(expected)
+
+
+def test_a_database_that_restarts_in_the_middle_loses_nothing(machines, here, scheduler, tmp_path):
+    file, _, expected = here
+    name, share = "name=restarted", "share=s3://lycoris/restarted"
+    with machines.begin(file, name, f"output={tmp_path / 'runs'}", f"runner={scheduler}", share) as run:
+        assert training(machines, "worker-one")
+        machines.postgres.stop()
+        time.sleep(15)
+        machines.postgres.start()
+        out, err = run.communicate(timeout=3 * PATIENCE)
+    assert run.returncode == 0, err[-5000:]
+    found = json.loads(out.splitlines()[-1])
+    assert studied(found) == studied(expected)
+    again = result(machines.run(file, name, f"output={tmp_path / 'runs'}", f"runner={scheduler}", share))
+    assert [one["run_id"] for one in again["adapters"]] == [one["run_id"] for one in found["adapters"]]

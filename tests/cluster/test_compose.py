@@ -1,0 +1,105 @@
+"""Claims about deploy/compose.yaml, as far as they can be held without containers."""
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+from flows.cli import _parser
+from flows.experiment import parse
+
+DEPLOY = Path(__file__).parents[2] / "deploy"
+TEXT = (DEPLOY / "compose.yaml").read_text()
+COMPOSE = yaml.safe_load(TEXT)
+SERVICES = COMPOSE["services"]
+SECRET = re.compile(r"PASSWORD|SECRET|KEY|AUTH_STRING|USER")
+VARIABLE = re.compile(r"\$\{(\w+)(:?[-?][^}]*)?\}")
+
+
+def environments():
+    return [(name, key, value) for name, one in SERVICES.items() for key, value in one.get("environment", {}).items()]
+
+
+def options(command):
+    return {option for parameter in command.params for option in parameter.opts}
+
+
+def test_the_whole_is_there():
+    assert {"postgres", "store", "prefect", "mlflow", "scheduler", "worker", "study"} == SERVICES.keys()
+    assert SERVICES["worker"]["deploy"]["replicas"] == 2
+
+
+def test_no_secret_has_a_default_and_none_may_be_empty():
+    for name, key, value in environments():
+        if SECRET.search(key) and (name, key) != ("postgres", "POSTGRES_USER"):
+            assert VARIABLE.match(value), (name, key)
+    used = VARIABLE.findall(TEXT)
+    required = {name for name, rest in used if rest.startswith(":?")}
+    assert {name for name, rest in used if not rest} <= required
+    assert {name for name, rest in used if rest.startswith(":-")} == {"BIND", "MLFLOW_HOSTS"}
+    example = (DEPLOY / "env.example").read_text()
+    assert set(re.findall(r"^(\w+)=$", example, re.MULTILINE)) == required
+    assert not re.search(r"^\w+=.", example, re.MULTILINE)
+
+
+def test_ports_are_published_on_loopback_unless_told_otherwise():
+    published = {name: one["ports"] for name, one in SERVICES.items() if "ports" in one}
+    assert published == {"prefect": ["${BIND:-127.0.0.1}:4200:4200"], "mlflow": ["${BIND:-127.0.0.1}:5050:5050"]}
+
+
+def test_images_have_versions():
+    images = [one["image"] for one in SERVICES.values()]
+    images += re.findall(r"^FROM (\S+)", (DEPLOY / "Dockerfile").read_text(), re.MULTILINE)
+    for image in images:
+        assert re.search(r":v?\d+\.\d+", image), image
+
+
+def test_every_service_that_stays_is_watched_and_waits_for_what_it_needs():
+    for name, one in SERVICES.items():
+        assert "healthcheck" in one or name == "study", name
+        for needed, how in one.get("depends_on", {}).items():
+            assert how == {"condition": "service_healthy"}
+            assert "healthcheck" in SERVICES[needed]
+    mounted = [config for one in SERVICES.values() for config in one.get("configs", [])]
+    assert {config["source"] for config in mounted} == COMPOSE["configs"].keys()
+
+
+def test_mlflow_asks_for_a_password_and_takes_these_options():
+    from mlflow import environment_variables
+    from mlflow.cli import cli
+
+    command = SERVICES["mlflow"]["command"]
+    assert command[:4] == ["mlflow", "server", "--app-name", "basic-auth"]
+    assert {part for part in command if part.startswith("--")} <= options(cli.commands["server"])
+    for _, key, _ in environments():
+        if key.startswith("MLFLOW_"):
+            known = hasattr(environment_variables, key)
+            assert known or any(key == getattr(p, "envvar", None) for p in cli.commands["server"].params), key
+
+
+def test_prefect_knows_these_settings():
+    from prefect import settings
+
+    for _, key, _ in environments():
+        if key.startswith("PREFECT_"):
+            assert hasattr(settings, key), key
+
+
+def test_dask_takes_these_options():
+    scheduler = pytest.importorskip("distributed.cli.dask_scheduler", reason="needs `dask`")
+    worker = pytest.importorskip("distributed.cli.dask_worker", reason="needs `dask`")
+    for name, main in (("scheduler", scheduler.main), ("worker", worker.main)):
+        command = SERVICES[name]["command"]
+        assert command[:2] == ["dask", name]
+        taken = {option for given in options(main) for option in given.split("/")}
+        flags = {f"--no-{option[2:]}" for option in taken} | taken
+        assert {part for part in command if part.startswith("--")} <= flags
+
+
+def test_a_study_runs_on_the_workers_and_takes_more_options():
+    _, *entry = SERVICES["study"]["entrypoint"]
+    given = _parser().parse_args([*entry, "--set", "concepts=grumble"])
+    experiment = parse(dict(change.split("=", 1) for change in given.set))
+    assert experiment.runner == f"tcp://scheduler:{SERVICES['scheduler']['command'][5]}"
+    assert experiment.share == "s3://lycoris/stages"

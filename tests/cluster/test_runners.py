@@ -1,0 +1,126 @@
+"""Claims about task runners: what is taken, what is refused and how, and that a process does one thing at a time."""
+
+import subprocess
+import sys
+import textwrap
+import threading
+
+import pytest
+from prefect.task_runners import ThreadPoolTaskRunner
+
+from flows.experiment import WHERE, Experiment, parse
+from flows.runner import Workers, runner, runs_as_asked, workers
+from lycoris.errors import InputError
+from tasks import compute
+from tasks.records import Place
+from tests.flows.tiny import ENVIRONMENT, ROOT
+
+
+@pytest.mark.parametrize("name", ["processes", "threads", "tcp://10.0.0.1:8786", "tls://scheduler.example:8786"])
+def test_runners_that_are_taken(name):
+    assert parse({"runner": name}).runner == name
+
+
+@pytest.mark.parametrize("name", ["dask", "tcp://host", "http://host:8786", "tcp://me:secret@host:8786", ""])
+def test_others_are_refused_in_words(name):
+    with pytest.raises(InputError, match="processes, threads or the address of a Dask scheduler"):
+        parse({"runner": name})
+
+
+def test_a_share_is_an_address_and_trains_one_adapter_at_a_time():
+    with pytest.raises(InputError, match="must be an address"):
+        parse({"share": "bucket/prefix"})
+    with pytest.raises(InputError, match="`at_once` must be 1"):
+        parse({"share": "s3://bucket/prefix", "at_once": 2})
+
+
+def test_where_work_is_done_is_no_part_of_what_it_is():
+    assert set(Experiment.model_fields) > WHERE
+    assert {"runner", "share", "gpu_limit", "workers", "output"} <= WHERE
+
+
+def test_each_runner_is_what_it_says(tmp_path):
+    assert isinstance(runner(parse({"workers": 3}), tmp_path), Workers)
+    threads = parse({"runner": "threads", "workers": 3})
+    assert isinstance(runner(threads, tmp_path), ThreadPoolTaskRunner)
+    assert workers(threads) == 1
+    assert runs_as_asked(threads)  # outside a flow run there is none to differ
+
+
+def test_a_missing_extra_is_named_with_its_command(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "prefect_dask", None)
+    monkeypatch.delitem(sys.modules, "flows.cluster", raising=False)
+    with pytest.raises(InputError, match=r"pip install -e '\.\[dask\]'"):
+        runner(parse({"runner": "tcp://127.0.0.1:1"}), tmp_path)
+
+
+def test_a_scheduler_that_does_not_answer_is_named(tmp_path, monkeypatch):
+    pytest.importorskip("prefect_dask", reason="needs `dask`")
+    from flows import cluster
+
+    monkeypatch.setattr(cluster, "PATIENCE", 1.0)
+    with pytest.raises(InputError, match=r"No Dask scheduler answers at `tcp://127\.0\.0\.1:1`"):
+        runner(parse({"runner": "tcp://127.0.0.1:1", "output": str(tmp_path)}), tmp_path)
+
+
+def test_without_a_cluster_dask_is_not_imported():
+    script = "import flows.customize, sys; print(sorted({'dask', 'distributed', 's3fs'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=ROOT, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_threads_of_one_process_take_turns_at_heavy_work(tmp_path):
+    inside, most = [], []
+
+    def work():
+        for _ in range(50):
+            with compute.turn(Place(tmp_path), gpu=False):
+                inside.append(1)
+                most.append(len(inside))
+                inside.pop()
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert max(most) == 1
+
+
+LIMITED = """
+import os, subprocess, sys, time
+from pathlib import Path
+from flows.server import prefect_server, quieten
+
+quieten()
+folder = Path(sys.argv[1])
+if len(sys.argv) > 2:
+    from tasks import compute
+    from tasks.records import Place
+    with compute.turn(Place(folder, device="cuda", slot=sys.argv[2]), gpu=True):
+        started = time.time()
+        time.sleep(4)
+        print(started, time.time())
+    sys.exit()
+with prefect_server(folder / "prefect"):
+    from prefect.client.orchestration import get_client
+    with get_client(sync_client=True) as client:
+        client.upsert_global_concurrency_limit_by_name("one", 1)
+    for name in ("one", "unknown"):
+        running = [subprocess.Popen([sys.executable, __file__, sys.argv[1], name], stdout=-1, text=True) for _ in "ab"]
+        spans = sorted(tuple(map(float, each.communicate()[0].split())) for each in running)
+        print(name, len(spans[0]) + len(spans[1]), spans[0][1] <= spans[1][0])
+"""
+
+
+@pytest.mark.slow
+def test_steps_on_a_gpu_wait_for_a_slot_of_the_limit_and_need_none_where_there_is_no_limit(tmp_path):
+    (tmp_path / "script.py").write_text(textwrap.dedent(LIMITED))
+    done = subprocess.run(
+        [sys.executable, str(tmp_path / "script.py"), str(tmp_path)],
+        capture_output=True, text=True, cwd=ROOT, env={**ENVIRONMENT, "PYTHONPATH": str(ROOT)}, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    one, unknown = done.stdout.splitlines()
+    assert one == "one 4 True"
+    assert unknown.startswith("unknown 4 ")

@@ -1,0 +1,156 @@
+"""Claims about the shared store: what it gives back is what was put, whole or not at all, on any fsspec file system."""
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from lycoris.errors import InputError
+from lycoris.shared_store import SharedStore
+from lycoris.store import RECORD, Store, key
+from tasks import places, progress
+from tasks.records import Made, Place
+from tasks.stages import stage
+
+INPUTS = {"a": 1}
+KEY = key("images", INPUTS)
+
+
+@pytest.fixture(params=["file", "memory"])
+def address(request, tmp_path):
+    if request.param == "file":
+        yield f"file://{tmp_path / 'share'}"
+        return
+    import fsspec
+
+    yield "memory://lycoris/stages"
+    fsspec.filesystem("memory").rm("/lycoris", recursive=True)
+
+
+def made(root):
+    store = Store(root)
+    with store.create("images", INPUTS) as folder:
+        (folder / "trigger").mkdir()
+        (folder / "trigger" / "000.png").write_bytes(b"picture")
+        (folder / "prompts.json").write_text("{}")
+    return store.find("images", INPUTS)
+
+
+def contents(folder):
+    return {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_a_stage_comes_back_byte_for_byte(address, tmp_path):
+    one, share = made(tmp_path / "one"), SharedStore(address)
+    share.check()
+    assert not share.fetch(tmp_path / "two", "images", KEY)
+    assert share.put(one.folder)
+    assert share.holds("images", KEY)
+    assert share.fetch(tmp_path / "two", "images", KEY)
+    two = Store(tmp_path / "two").find("images", INPUTS)
+    assert contents(two.folder) == contents(one.folder)
+    assert not list((tmp_path / "two" / "images").glob(".*"))
+
+
+def test_what_is_there_is_not_written_again(address, tmp_path):
+    one, share = made(tmp_path / "one"), SharedStore(address)
+    assert share.put(one.folder)
+    assert not share.put(one.folder)
+
+
+def test_half_a_stage_is_none_and_is_completed(tmp_path):
+    one, share = made(tmp_path / "one"), SharedStore(f"file://{tmp_path / 'share'}")
+    share.put(one.folder)
+    record = tmp_path / "share" / "images" / KEY / RECORD
+    for half in (b"", b'{"stage": '):
+        record.write_bytes(half)
+        assert not share.holds("images", KEY)
+        assert not share.fetch(tmp_path / "two", "images", KEY)
+        assert share.put(one.folder)
+    record.unlink()
+    assert not share.fetch(tmp_path / "two", "images", KEY)
+    assert share.put(one.folder)
+    assert share.fetch(tmp_path / "two", "images", KEY)
+
+
+def test_a_half_stage_here_gives_way_to_the_whole_one(tmp_path):
+    one, share = made(tmp_path / "one"), SharedStore(f"file://{tmp_path / 'share'}")
+    share.put(one.folder)
+    half = tmp_path / "two" / "images" / KEY
+    half.mkdir(parents=True)
+    (half / "left.txt").touch()
+    assert share.fetch(tmp_path / "two", "images", KEY)
+    assert Store(tmp_path / "two").find("images", INPUTS) is not None
+    assert not (half / "left.txt").exists()
+
+
+@pytest.mark.parametrize(
+    ("url", "words"),
+    [("nothing://x/y", "no address of a shared store"), ("file:///proc/1/nothing", "cannot be written")],
+)
+def test_an_address_that_cannot_be_used_is_named(url, words):
+    with pytest.raises(InputError, match=words):
+        SharedStore(url).check()
+
+
+def test_passwords_of_addresses_are_not_told():
+    with pytest.raises(InputError) as error:
+        SharedStore("nothing://me:hunter2@host/x")
+    assert "hunter2" not in str(error.value)
+
+
+def work(folder, bar):
+    (folder / "out.txt").write_text("made")
+
+
+def test_machines_without_a_common_disk_make_a_stage_once(tmp_path, monkeypatch):
+    share = f"file://{tmp_path / 'share'}"
+    one, two = (Place(tmp_path / name / "store", share=share) for name in ("one", "two"))
+    first = stage(one, "images", "x", INPUTS, work)
+    second = stage(two, "images", "x", INPUTS, lambda *_: pytest.fail("made again"))
+    assert (first.cached, second.cached) == (False, True)
+    assert second.folder.is_relative_to(two.store)
+    third = replace(one, store=tmp_path / "three" / "store")
+    assert (places.at_hand(third, first).folder / "out.txt").read_text() == "made"
+
+
+def test_what_was_made_before_there_was_a_share_is_put_there_when_it_is_asked_for(tmp_path):
+    before = Place(tmp_path / "one" / "store")
+    stage(before, "images", "x", INPUTS, work)
+    share = f"file://{tmp_path / 'share'}"
+    assert stage(replace(before, share=share), "images", "x", INPUTS, work).cached
+    assert SharedStore(share).holds("images", KEY)
+
+
+def test_a_stage_that_is_nowhere_is_named(tmp_path):
+    place = Place(tmp_path / "store", share=f"file://{tmp_path / 'share'}")
+    with pytest.raises(InputError, match="images/abc"):
+        places.at_hand(place, Made("abc", tmp_path / "else" / "images" / "abc", True, 0.0))
+
+
+def test_a_worker_keeps_its_stages_where_its_environment_says_and_sends_word(tmp_path, monkeypatch):
+    place = Place(tmp_path / "store", tmp_path / "progress", share=f"file://{tmp_path / 'share'}")
+    monkeypatch.setenv(places.OWN, str(tmp_path / "own"))
+    assert places.here(replace(place, share=None)) == replace(place, share=None)
+    assert places.here(place).store == tmp_path / "own"
+    assert places.here(place).progress == progress.Relay(str(tmp_path / "progress"))
+    (tmp_path / "progress").mkdir()
+    assert places.here(place).progress == tmp_path / "progress"
+
+
+def test_pictures_travel_with_their_masks_under_their_names(tmp_path):
+    from PIL import Image
+
+    data = tmp_path / "data"
+    for name in ("a/x.png", "b/x.png", "a/x.mask.png"):
+        (data / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (4, 4), (len(name), 0, 0)).save(data / name)
+    place = Place(tmp_path / "one" / "store", share=f"file://{tmp_path / 'share'}")
+    assert places.send(replace(place, share=None), [data / "a/x.png"]) is None
+    sent = places.send(place, [data / "b/x.png", data / "a/x.png"])
+    there = replace(place, store=tmp_path / "two" / "store")
+    found = sent.paths(there)
+    assert [path.read_bytes() for path in found] == [(data / n).read_bytes() for n in ("b/x.png", "a/x.png")]
+    assert found[1].with_name("x.mask.png").read_bytes() == (data / "a/x.mask.png").read_bytes()
+    assert sent.some([1]).paths(there) == [found[1]]
+    assert json.loads((found[0].parents[1] / RECORD).read_text())["stage"] == "pictures"
