@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-import math
+import itertools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -23,6 +23,7 @@ MOST = 10_000
 LAST_SEED = 2**62
 
 CaptionStrategy = Literal["none", "all", "adjusted", "sentence"]
+ResizeMode = Literal["resize", "crop", "padding"]
 PromptType = Literal["train", "trigger", "alter", "style", "plain"]
 
 
@@ -45,6 +46,15 @@ class Record(BaseModel):
         return value
 
 
+def known_preset(name: str | None) -> str | None:
+    """A preset's name as it is, or an `InputError`."""
+    from lycoris.adapters.presets import PRESETS
+
+    if name is not None and name not in PRESETS:
+        raise unknown("preset", name, PRESETS)
+    return name
+
+
 class Adapter(Record):
     """One way of adapting the base. What is left out comes from the base's recipe for the algorithm."""
 
@@ -54,7 +64,10 @@ class Adapter(Record):
     alpha: float | None = Field(None, gt=0)
     factor: int | None = Field(None, description="how LoKr splits dimensions; -1 is the most even split")
     learning_rate: float | None = Field(None, gt=0)
+    rate: float | None = Field(None, gt=0, description="learning rate as a multiple of the recipe's")
     steps: int | None = Field(None, ge=1)
+    pictures: int | None = Field(None, ge=1, description="how many of a concept's it learns from; default: all")
+    captions: tuple[CaptionStrategy, ...] | None = Field(None, description="in place of the experiment's")
     training: dict[str, Any] = Field({}, description="any setting of docs/training.md, for this adapter alone")
 
     @field_validator("algorithm")
@@ -67,24 +80,38 @@ class Adapter(Record):
             raise unknown("algorithm", name, [*ALGORITHMS, "native"])
         return name
 
+    @field_validator("captions", mode="before")
+    @classmethod
+    def _lists(cls, value: Any) -> Any:
+        return value if value is None else _listed(value)
+
+    @field_validator("captions")
+    @classmethod
+    def _strategies(cls, value: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        if value is not None and (not value or len(set(value)) < len(value)):
+            raise ValueError("must name at least one strategy, and each once")
+        return value
+
     @field_validator("preset")
     @classmethod
     def _preset(cls, name: str | None) -> str | None:
-        from lycoris.adapters.presets import PRESETS
-
-        if name is not None and name not in PRESETS:
-            raise unknown("preset", name, PRESETS)
-        return name
+        return known_preset(name)
 
     @field_validator("training")
     @classmethod
     def _trainable(cls, given: dict[str, Any]) -> dict[str, Any]:
         return checked(given)
 
+    @model_validator(mode="after")
+    def _one_rate(self) -> Adapter:
+        if self.rate is not None and (self.learning_rate is not None or "learning_rate" in self.training):
+            raise ValueError("`rate` and `learning_rate` are two ways to say one thing: give one of them")
+        return self
+
     @property
     def label(self) -> str:
         """The algorithm's name, followed by whatever was set by hand: ``"lora rank=16"``."""
-        extra = {**self.model_dump(exclude={"algorithm", "training"}, exclude_none=True), **self.training}
+        extra = {**self.model_dump(exclude={"algorithm", "captions", "training"}, exclude_none=True), **self.training}
         return " ".join([self.algorithm, *(f"{name}={_compact(value)}" for name, value in extra.items())])
 
 
@@ -128,8 +155,10 @@ class Experiment(Record):
     base: str = Field("pocket", description="pocket, a diffusers folder, a .safetensors file, or a hub name")
     algorithms: tuple[Adapter, ...] = Field(
         tuple(Adapter.model_construct(algorithm=name) for name in ("lora", "loha", "lokr", "full")),
-        description="names, or mappings with rank, alpha, factor, preset, learning_rate, steps, training",
+        description="names, or mappings with rank, alpha, factor, preset, learning_rate, rate, steps, pictures, "
+        "captions, training; several values of one are an adapter each",
     )
+    preset: str | None = Field(None, description="which layers, of every adapter; default: the base's recipe")
     captions: tuple[CaptionStrategy, ...] = Field(
         ("none", "all", "adjusted"), description="of lycoris.captions.STRATEGIES"
     )
@@ -142,6 +171,10 @@ class Experiment(Record):
     captioner: str = Field("pocket", description="for the strategy sentence: pocket, sidecar, a folder, or a hub name")
     templates: Path | None = Field(None, description="YAML of prompts by category, over the base's (docs/data.md)")
     encoders: tuple[str, ...] = Field(("clip", "dinov2", "convnextv2"), description="for the scores")
+    resize_modes: tuple[ResizeMode, ...] = Field(
+        ("resize",), description="how the dataset's pictures reach an encoder, of resize, crop and padding"
+    )
+    efficiency: bool = Field(False, description="training time, memory, file size and drawing time as scores, too")
     style_encoder: str = Field("vgg", description="for the style losses")
     steps: int | None = Field(None, ge=1, description="training steps; default: the base's recipe")
     batch_size: int | None = Field(None, ge=1, description="pictures a training step; default: the recipe")
@@ -167,10 +200,13 @@ class Experiment(Record):
     @field_validator("algorithms", mode="before", json_schema_input_type=str | tuple[str | Adapter, ...])
     @classmethod
     def _names(cls, value: Any) -> Any:
-        value = _listed(value)
-        return [{"algorithm": entry} if isinstance(entry, str) else entry for entry in value]
+        return [
+            each
+            for entry in _listed(value)
+            for each in ([{"algorithm": entry}] if isinstance(entry, str) else swept(entry))
+        ]
 
-    @field_validator("captions", "concepts", "seeds", "encoders", "checkpoints", mode="before")
+    @field_validator("captions", "concepts", "seeds", "encoders", "resize_modes", "checkpoints", mode="before")
     @classmethod
     def _lists(cls, value: Any) -> Any:
         return value if value is None else _listed(value)
@@ -195,6 +231,11 @@ class Experiment(Record):
             raise ValueError("must be a part below 1 or a whole number")
         return value
 
+    @field_validator("preset")
+    @classmethod
+    def _preset(cls, name: str | None) -> str | None:
+        return known_preset(name)
+
     @field_validator("training")
     @classmethod
     def _trainable(cls, given: dict[str, Any]) -> dict[str, Any]:
@@ -211,11 +252,11 @@ class Experiment(Record):
 
     @model_validator(mode="after")
     def _distinct(self) -> Experiment:
-        for name in ("algorithms", "captions", "seeds", "encoders", "checkpoints"):
+        for name in ("algorithms", "captions", "seeds", "encoders", "resize_modes", "checkpoints"):
             values = getattr(self, name)
             if not values and name != "checkpoints":
                 raise ValueError(f"`{name}` is empty: name at least one")
-            if len({str(value) for value in values}) < len(values):
+            if len({value.label if isinstance(value, Adapter) else str(value) for value in values}) < len(values):
                 raise ValueError(f"`{name}` names something twice")
         return self
 
@@ -228,6 +269,16 @@ class Experiment(Record):
                 unit = watching.unit(training)
                 raise ValueError(f"`checkpoints` has {last}, but `{adapter.label}` is trained for {length:g} {unit}s")
         return self
+
+    @property
+    def strategies(self) -> tuple[str, ...]:
+        """Every caption strategy that some adapter is trained with, the experiment's first."""
+        own = [strategy for adapter in self.algorithms for strategy in self.captions_of(adapter)]
+        return tuple(dict.fromkeys([*(each for each in self.captions if each in own), *own]))
+
+    def captions_of(self, adapter: Adapter) -> tuple[str, ...]:
+        """The caption strategies of one adapter."""
+        return self.captions if adapter.captions is None else adapter.captions
 
     def chosen(self, names: Sequence[str]) -> tuple[str, ...]:
         """Which of the concepts of the data folder this experiment is about.
@@ -260,7 +311,7 @@ class Experiment(Record):
             "tagger": self.tagger,
             "thresholds": self.thresholds,
             "vocabulary": self.vocabulary,
-            "captioner": self.captioner if "sentence" in self.captions else None,
+            "captioner": self.captioner if "sentence" in self.strategies else None,
         }
 
     @property
@@ -278,9 +329,12 @@ class Experiment(Record):
         """Everything that decides one adapter's training, the base's recipe filled in.
 
         Returns:
-            ``{"algorithm", "preset", "rank", "alpha", "factor", "training": {...}}``.
+            ``{"algorithm", "preset", "rank", "alpha", "factor", "training": {...}}``, and ``"pictures"`` where the
+            adapter learns from some alone.
         """
         chosen = recipes.recipe(self.base, adapter.algorithm)
+        if self.preset is not None:
+            chosen["network"]["preset"] = self.preset
         network = {
             name: getattr(adapter, name) if getattr(adapter, name) is not None else chosen["network"].get(name)
             for name in ("preset", "rank", "alpha", "factor")
@@ -289,9 +343,13 @@ class Experiment(Record):
             alpha, rank = chosen["network"].get("alpha"), chosen["network"].get("rank")
             network["alpha"] = adapter.rank * alpha / rank if alpha and rank else float(adapter.rank)
         for_all = at_one_place({"steps": self.steps, "batch_size": self.batch_size}, self.training)
-        own = at_one_place({"steps": adapter.steps, "learning_rate": adapter.learning_rate}, adapter.training)
+        rate = adapter.learning_rate
+        if adapter.rate is not None:  # the shortest number that says it: 1e-6 x 5 is 5e-06
+            rate = float(f"{adapter.rate * chosen['training']['learning_rate']:.12g}")
+        own = at_one_place({"steps": adapter.steps, "learning_rate": rate}, adapter.training)
         dials = merged(chosen["training"], for_all, own)
-        return {"algorithm": adapter.algorithm, **network, "training": dials}
+        some = {} if adapter.pictures is None else {"pictures": adapter.pictures}
+        return {"algorithm": adapter.algorithm, **network, **some, "training": dials}
 
 
 def _compact(value: Any) -> str:
@@ -312,6 +370,14 @@ def _listed(value: Any) -> Any:
     if isinstance(value, str):
         return [part.strip() for part in value.split(",") if part.strip()]
     return value if isinstance(value, list | tuple) else [value]
+
+
+def swept(entry: Any) -> list[Any]:
+    """A mapping of an adapter's options of which some have several values, as one mapping for each combination."""
+    if not isinstance(entry, dict):
+        return [entry]
+    several = {name: value for name, value in entry.items() if isinstance(value, list | tuple) and name != "captions"}
+    return [{**entry, **dict(zip(several, chosen, strict=True))} for chosen in itertools.product(*several.values())]
 
 
 def read(file: Path | None, changes: tuple[str, ...] = ()) -> Experiment:
@@ -406,4 +472,5 @@ def _fields(place: tuple[Any, ...]) -> list[str]:
 
 def count(experiment: Experiment, concepts: int) -> int:
     """How many adapters the experiment trains."""
-    return math.prod((concepts, len(experiment.algorithms), len(experiment.captions), len(experiment.seeds)))
+    ways = sum(len(experiment.captions_of(adapter)) for adapter in experiment.algorithms)
+    return concepts * ways * len(experiment.seeds)
