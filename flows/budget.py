@@ -74,7 +74,7 @@ def equal_parameters(
     for adapter in experiment.algorithms:
         chosen = adapter if adapter is model else _nearest(experiment, adapter, target, count)
         own = count(experiment.settings(chosen))
-        note = "" if own == target or chosen is not adapter else "; nothing to choose, left as it is"
+        note = "" if own == target or chosen is not adapter else "; nothing nearer, left as it is"
         lines.append(f"  {chosen.label:<24}{own:>12,} numbers, {own / target:.2f} times{note}")
         fitted.append(chosen)
     return _with(experiment, fitted), lines
@@ -108,7 +108,7 @@ def _nearest(
         tried(value)
     sizes = {value: size for value, size in known.items() if size is not None}
     best = min(sizes, key=lambda value: (abs(sizes[value] - target), value))
-    return _turned(adapter, settings, dial, best)
+    return adapter if best == settings[dial] else _turned(adapter, settings, dial, best)
 
 
 def _turned(adapter: Adapter, settings: Mapping[str, Any], dial: str, value: int) -> Adapter:

@@ -114,7 +114,8 @@ def _median(values: Sequence[float]) -> float | None:
 def tried(experiment: Experiment, found: Times) -> None:
     """Fill in what is missing by doing a little of it: some training steps and pictures, seen and scored.
 
-    One step is tried for each algorithm; other sizes of one are taken to be as quick.
+    One size of each algorithm is tried, others are taken to be as quick. On a CPU it is processor time that counts, so
+    that a machine which is busy with something else does not look slow.
     """
     import torch
 
@@ -128,8 +129,10 @@ def tried(experiment: Experiment, found: Times) -> None:
     from lycoris.sampling import draw
     from lycoris.training import Example, TrainingSettings, train
 
+    clock = time.monotonic
     if not torch.cuda.is_available():
         torch.set_num_threads(1)  # as each process of a study does
+        clock = time.process_time
     base = open_base(experiment.base, device="auto")
     data = experiment.data if experiment.data.is_dir() else pocket.PICTURES
     concept = read_concepts(data, experiment.concepts_file)[0]
@@ -146,16 +149,18 @@ def tried(experiment: Experiment, found: Times) -> None:
             asked.pop("epochs", None)
             options = {name: settings[name] for name in NETWORK if settings.get(name) is not None}
             network = lycoris.attach(base.parts, **options)
+            began, began_by_clock = time.monotonic(), clock()
             result = train(base, network, examples, TrainingSettings(**asked), seed=0)
+            share = min(1.0, (clock() - began_by_clock) / (time.monotonic() - began))
             network.detach()
-            by_algorithm[adapter.algorithm] = result.seconds / TRIAL * (batch if small else 1)
+            by_algorithm[adapter.algorithm] = result.seconds * share / TRIAL * (batch if small else 1)
         found.steps[adapter.label] = by_algorithm[adapter.algorithm]
     count = 1 if small else TRIAL
     texts, seeds = [f"a {concept.trigger}"] * count, list(range(count))
     sampling = {name: value for name, value in experiment.drawing().items() if name != "seed"}
-    began = time.monotonic()
+    began = clock()
     pictures = draw(base, texts, seeds, **sampling)
-    found.picture = found.picture or (time.monotonic() - began) / count
+    found.picture = found.picture or (clock() - began) / count
     with tempfile.TemporaryDirectory() as folder:
         for number, picture in enumerate(pictures):
             picture.save(Path(folder) / f"{number}.png", optimize=True)
@@ -165,14 +170,14 @@ def tried(experiment: Experiment, found: Times) -> None:
     style = open_style_encoder(experiment.style_encoder, device="auto")
     asked_for = [Condition(texts[0], texts[0], seed) for seed in seeds]
     drawings = {"style": Drawings("style", pictures, asked_for)}
-    began = time.monotonic()
+    began = clock()
     seen = encode(drawings, eyes, style, category=concept.category)
-    found.look = found.look or (time.monotonic() - began) / count
+    found.look = found.look or (clock() - began) / count
     some = [read_image(each.path) for each in concept.pictures[:4]]
     known = encode_references(some, eyes, style, category=concept.category)
-    began = time.monotonic()
+    began = clock()
     compare(known, seen, seen, category=concept.category)
-    found.score = found.score or 4 * (time.monotonic() - began)  # of one prompt type; a study has about four
+    found.score = found.score or 4 * (clock() - began)  # of one prompt type; a study has about four
     found.sources.append(
         f"a trial here of {', '.join(by_algorithm) or 'drawing'}: {TRIAL} training steps each"
         + (" at batch 1" if small else "")

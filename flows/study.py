@@ -98,8 +98,8 @@ def _listed(found: Mapping[str, Any], one: str, several: str, known: Mapping[str
     given = found.get(several, found.get(one))
     listed = given if isinstance(given, list) and given else [given]
     for name in listed:
-        if name not in known:
-            raise unknown(one, name, known)
+        if not isinstance(name, str) or name not in known:
+            raise unknown(one, str(name), known)
     return tuple(listed)
 
 
