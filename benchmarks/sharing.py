@@ -3,9 +3,9 @@
     python benchmarks/sharing.py                      # k = 4: LoRA, LoHa, LoKr and native on one concept
     python benchmarks/sharing.py --steps 30 --turns 3
 
-Each way is the command that a user would type, with two worker processes, its start and its report included; the ways take
-turns. A study starts one server, opens the base once a process, captions once, and the base draws and is looked at once
-for all; the answer that it adds is timed apart.
+Each way is the command that a user would type, with two worker processes, its start and its report included; the ways
+take turns. A study starts one server, opens the base once a process, captions once, and the base draws and is looked
+at once for all; the answer that it adds is timed apart.
 """
 
 from __future__ import annotations

@@ -107,3 +107,15 @@ def learned_from(experiment: Experiment, concept: Captioned, pictures: int | Non
             f"but is {pictures}."
         )
     return held_out(concept.pictures, len(concept.pictures) - pictures, concept.name)[0]
+
+
+def base_prompts(concept: Captioned, strategies: Sequence[str]) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
+    """What the untouched base draws of a concept.
+
+    Returns:
+        Prompt type -> prompts of what no caption strategy changes, to be drawn once; and the same of training captions,
+        by strategy.
+    """
+    shared = {kind: some for kind, some in concept.prompts[strategies[0]].items() if kind != "train"}
+    own = {name: {kind: some for kind, some in concept.prompts[name].items() if kind == "train"} for name in strategies}
+    return shared, own

@@ -20,7 +20,7 @@ from prefect import flow
 from prefect.exceptions import UpstreamTaskError
 
 from flows import recipes, results
-from flows.cells import Planned, cells, trainings
+from flows.cells import Planned, base_prompts, cells, trainings
 from flows.experiment import Experiment
 from flows.resize_modes import in_all_modes, named, scored_in
 from flows.runner import Workers
@@ -163,13 +163,11 @@ def _start(
                 place, named(f"{name} · references", mode, experiment.resize_modes), pictures=concept.pictures,
                 digest=concept.digest, category=concept.category, mode=mode, **look,
             )  # fmt: skip
-        # What no caption strategy changes is drawn with the untouched base once, training captions once each.
-        shared = {kind: some for kind, some in concept.prompts[experiment.strategies[0]].items() if kind != "train"}
+        shared, own = base_prompts(concept, experiment.strategies)
         common = images.submit(place, f"{name} · {OF_BASE}", adapter=None, prompts=shared, **draw)
-        for strategy in experiment.strategies:
-            own = {kind: some for kind, some in concept.prompts[strategy].items() if kind == "train"}
+        for strategy, prompts in own.items():
             label = f"{name} · {OF_BASE} · {strategy}"
-            made = [common, images.submit(place, label, adapter=None, prompts=own, **draw)] if own else [common]
+            made = [common, *([images.submit(place, label, adapter=None, prompts=prompts, **draw)] if prompts else [])]
             work[OF_BASE, name, strategy] = made
             work["seen", name, strategy] = features.submit(place, label, made=made, category=concept.category, **look)
     for cell, concept, _ in planned:

@@ -6,9 +6,10 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from flows import watching
-from flows.cells import Planned, cells, trainings
+from flows.cells import base_prompts, cells, trainings
 from flows.experiment import Adapter, Experiment, count
 from flows.measured import times
 from lycoris import pocket
@@ -32,6 +33,7 @@ class Work:
         pictures: by all of these, and by the base.
         left: trainings that the store does not have, by the adapter's label.
         drawn: of the scored those whose drawings it has.
+        kept: of the pictures those that it has.
     """
 
     adapters: int
@@ -39,6 +41,7 @@ class Work:
     pictures: int
     left: Mapping[str, int]
     drawn: int = 0
+    kept: int = 0
 
     @property
     def trained(self) -> int:
@@ -66,8 +69,7 @@ def plan(experiment: Experiment) -> list[str]:
         if (experiment.output / "store" / "adapter").is_dir():
             work = there(experiment, work)
             lines.append(
-                f"in the store: {work.trained} of {work.adapters} adapters, the drawings of "
-                f"{work.drawn} of {work.scored}"
+                f"in the store: {work.trained} of {work.adapters} adapters, {work.kept} of {work.pictures} pictures"
             )
         return [*lines, *estimated(experiment, work)]
     except InputError as error:
@@ -158,13 +160,18 @@ def there(experiment: Experiment, work: Work) -> Work:
     for cell, own in stages.items():
         left[cell.algorithm] += any(store.find("adapter", inputs) is None for inputs in own.values())
 
-    def has_drawings(one: Planned) -> bool:
-        end = stages[replace(one.cell, checkpoint=None)]
-        adapter = key("adapter", end[one.cell.checkpoint])
-        prompts = one.concept.prompts[one.cell.captions]
+    def has(adapter: str | None, prompts: Mapping[str, Any]) -> bool:
         return store.find("images", inputs_of(models.base[1], adapter, prompts, experiment.drawing())) is not None
 
-    return replace(work, left=dict(left), drawn=sum(map(has_drawings, planned)))
+    drawn = 0
+    for one in planned:
+        end = stages[replace(one.cell, checkpoint=None)]
+        drawn += has(key("adapter", end[one.cell.checkpoint]), one.concept.prompts[one.cell.captions])
+    of_base = 0
+    for concept in captioned:
+        shared, own = base_prompts(concept, experiment.strategies)
+        of_base += sum(sum(map(len, prompts.values())) for prompts in (shared, *own.values()) if has(None, prompts))
+    return replace(work, left=dict(left), drawn=drawn, kept=drawn * each(experiment) + of_base)
 
 
 def estimated(experiment: Experiment, work: Work) -> list[str]:
@@ -186,7 +193,7 @@ def estimated(experiment: Experiment, work: Work) -> list[str]:
     train = sum(
         found.steps[one.label] * _steps(experiment, one) * work.left[one.label] for one in experiment.algorithms
     )
-    undrawn = work.pictures - work.drawn * each(experiment)
+    undrawn = work.pictures - work.kept
     drawings = undrawn * (found.bytes or 0)
     seconds = {
         "training": train,
