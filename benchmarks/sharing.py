@@ -5,7 +5,8 @@
 
 Each way is the command that a user would type, with two worker processes, its start and its report included; the ways
 take turns. A study starts one server, opens the base once a process, captions once, and the base draws and is looked
-at once for all; the answer that it adds is timed apart.
+at once for all; the answer that it adds is timed apart. Beside the time by the clock stands that of all processors,
+which other work on the machine moves less.
 """
 
 from __future__ import annotations
@@ -13,12 +14,15 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import resource
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
+
+import numpy as np
 
 ROOT = Path(__file__).resolve().parents[1]
 ALGORITHMS = ("lora", "loha", "lokr", "full")
@@ -37,24 +41,30 @@ def options(steps: int | None, output: Path) -> list[str]:
     return [part for name, value in chosen.items() for part in ("--set", f"{name}={value}")]
 
 
-def timed(*arguments: str) -> float:
-    """Seconds that a `lycoris` command takes.
+def timed(*arguments: str) -> np.ndarray:
+    """Seconds that a `lycoris` command takes: by the clock, and of processors, all its processes together.
 
     Raises:
         RuntimeError: it failed.
     """
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
-    began = time.monotonic()
+    began = np.array([time.monotonic(), processors()])
     done = subprocess.run(
         [sys.executable, "-m", "flows.cli", *arguments],
         cwd=ROOT, env=environment, capture_output=True, text=True, check=False,
     )  # fmt: skip
     if done.returncode:
         raise RuntimeError(f"lycoris {' '.join(arguments)} failed:\n{done.stderr[-2000:]}")
-    return time.monotonic() - began
+    return np.array([time.monotonic(), processors()]) - began
 
 
-def turn(steps: int | None, folder: Path) -> dict[str, float]:
+def processors() -> float:
+    """Processor seconds of all child processes that have ended."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+def turn(steps: int | None, folder: Path) -> dict[str, np.ndarray]:
     """Each way once: seconds of the runs apart, of the same as one study, and of a study taken up when it is done."""
     apart = sum(timed("run", "--set", f"algorithms={name}", *options(steps, folder / name)) for name in ALGORITHMS)
     every = f"algorithms={','.join(ALGORITHMS)}"
@@ -77,14 +87,15 @@ def main() -> None:
     for number in range(arguments.turns):
         with tempfile.TemporaryDirectory() as folder:
             found.append(turn(arguments.steps, Path(folder)))
-        print(json.dumps({"turn": number, "load": os.getloadavg()[0], **found[-1]}), file=sys.stderr, flush=True)
-    middle = {name: statistics.median(one[name] for one in found) for name in found[0]}
-    ratio = statistics.median(one["together"] / one["apart"] for one in found)
-    print(
-        f"{len(ALGORITHMS)} runs apart {middle['apart']:.0f} s, "
-        f"as one study {middle['together']:.0f} s: {ratio:.2f} times"
-    )
-    print(f"the study taken up when all of it is there, with its answer: {middle['again']:.0f} s")
+        said = {name: each.round(1).tolist() for name, each in found[-1].items()}
+        print(json.dumps({"turn": number, "load": os.getloadavg()[0], **said}), file=sys.stderr, flush=True)
+    for place, kind in enumerate(("by the clock", "of processors")):
+        middle = {name: statistics.median(one[name][place] for one in found) for name in found[0]}
+        ratio = statistics.median(one["together"][place] / one["apart"][place] for one in found)
+        print(
+            f"{kind}: {len(ALGORITHMS)} runs apart {middle['apart']:.0f} s, as one study {middle['together']:.0f} s, "
+            f"{ratio:.2f} times; the study taken up when all is there, with its answer, {middle['again']:.0f} s"
+        )
 
 
 if __name__ == "__main__":
