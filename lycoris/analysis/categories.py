@@ -139,7 +139,8 @@ def sentences(effects: pd.DataFrame) -> list[str]:
             for row in own.itertuples()
         ]
         where = "all categories" if category == EVERY else category
-        lines.append(f"{where}: `{level}` instead of `{against}`: {', '.join(parts)}.")
+        first, second = (called(own["factor"].iloc[0], each) for each in (level, against))
+        lines.append(f"{where}: {first} instead of {second}: {', '.join(parts)}.")
     verdicts = third_finding(effects)
     verdicts.pop(EVERY, None)
     if verdicts:
@@ -150,6 +151,11 @@ def sentences(effects: pd.DataFrame) -> list[str]:
             + (f" ({', '.join(whole)})." if whole else ".")
         )
     return lines
+
+
+def called(factor: str, level: Any) -> str:
+    """A level as a line names it: a word as it is, a number behind the factor's name."""
+    return f"{factor.replace('_', ' ')} {level:g}" if isinstance(level, int | float) else f"`{level}`"
 
 
 def _shown(told: dict[str, bool | None]) -> bool:

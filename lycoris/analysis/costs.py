@@ -14,7 +14,7 @@ def costs(scores: Path) -> pd.DataFrame:
     """The mean of every cost over concepts and seeds.
 
     Args:
-        scores: a study's ``scores.csv`` that has costs.
+        scores: a study's ``scores.csv`` that has costs; of adapters with checkpoints the last counts.
 
     Returns:
         ``config``, ``pictures`` where adapters differ in how many they learn from, the number of ``adapters`` and a
@@ -24,6 +24,9 @@ def costs(scores: Path) -> pd.DataFrame:
     own = table[table["name"].isin(COSTS)]
     if own.empty:
         return pd.DataFrame()
+    length = "epoch" if "epoch" in own else "steps"
+    if length in own:  # of a training's checkpoints the end, which all of it was spent on
+        own = own[own[length] == own.groupby("config")[length].transform("max")]
     keys = ["algorithm", "config", *(["pictures"] if "pictures" in own and own["pictures"].notna().any() else [])]
     wide = own.pivot_table(index=[*keys, "run_id"], columns="name", values="value", aggfunc="first", dropna=False)
     wide = wide.dropna(how="all")

@@ -100,6 +100,14 @@ def test_costs_are_a_dimension_of_their_own_that_leads_no_one(tmp_path: Path) ->
     assert gap.tolist() == [1.0]
 
 
+def test_of_a_training_s_checkpoints_the_end_is_what_it_costs(tmp_path: Path) -> None:
+    rows = [
+        ["a", "lora", "lora", "all", 0, f"run{epoch}", "training_seconds", 1.0 * epoch, "efficiency", False, epoch]
+        for epoch in (10, 30, 50)
+    ]
+    assert costs(table(tmp_path / "scores.csv", rows, "epoch"))["training_seconds"].tolist() == [50.0]
+
+
 def test_without_costs_there_is_nothing_to_tell(tmp_path: Path) -> None:
     rows: list[list[object]] = [["a", "lora", "lora", "all", 0, "r", "vendi/alter/clip", 2, "diversity", True]]
     assert costs(table(tmp_path / "scores.csv", rows)).empty
