@@ -6,9 +6,14 @@ import argparse
 import json
 import os
 import sys
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+from lycoris.errors import InputError
 from lycoris.redaction import printable
+
+if TYPE_CHECKING:
+    from flows.study import Study
 
 ABOUT = """\
 Run a study by name and answer its question: the effect of each level of its factors on each dimension in each category,
@@ -33,15 +38,19 @@ def add(commands: Any) -> None:
         "--set", action="append", default=[], metavar="KEY=VALUE", help="an option of `lycoris run`, or equal=..."
     )
     study.add_argument("--plan", action="store_true", help="only say what would be done")
+    study.add_argument("--from", dest="folder", type=Path, help="only answer, from a finished study's folder")
     study.add_argument("--json", action="store_true", help="print the result as one JSON object, last line of stdout")
     study.set_defaults(command=_study)
 
 
 def _study(arguments: argparse.Namespace) -> int:
     from flows.cli import served
-    from flows.study import answer, read_study, settled
+    from flows.study import read_study, settled
 
-    study, budget = settled(read_study(arguments.study, tuple(arguments.set)))
+    study = read_study(arguments.study, tuple(arguments.set))
+    if arguments.folder is not None:
+        return _told(study, arguments.folder, _finished(arguments.folder), [], as_json=arguments.json)
+    study, budget = settled(study)
     experiment = study.experiment
     if arguments.plan:
         from flows.planning import plan
@@ -57,21 +66,43 @@ def _study(arguments: argparse.Namespace) -> int:
         return customize_with(workers(experiment))(experiment)
 
     result = served(experiment, work)
-    failed = [adapter for adapter in result["adapters"] if adapter.get("error")]
+    return _told(study, experiment.output / experiment.name, result, budget, as_json=arguments.json)
+
+
+def _finished(folder: Path) -> dict[str, Any]:
+    """What was run, from a study's folder.
+
+    Raises:
+        InputError: it is none.
+    """
+    names = ("concept", "algorithm", "captions", "seed", "checkpoint", "file", "run_id", "error")
+    try:
+        ran = json.loads((folder / "study.json").read_text(encoding="utf-8"))
+        return {"adapters": [{name: one.get(name) for name in names} for one in ran["adapters"]]}
+    except (OSError, ValueError, KeyError) as error:
+        raise InputError(
+            f"`{folder}` must be the folder of a finished study, with its `study.json`: {error}"
+        ) from error
+
+
+def _told(study: Study, folder: Path, ran: dict[str, Any], budget: list[str], *, as_json: bool) -> int:
+    """Say the answer, and what failed; 1 where something did."""
+    from flows.study import answer
+
+    failed = [adapter for adapter in ran["adapters"] if adapter.get("error")]
     found: dict[str, Any] = {}
-    if len(failed) < len(result["adapters"]):
-        command = " ".join(["lycoris", *sys.argv[1:]])
-        found = answer(study, experiment.output / experiment.name, command=command)
+    if len(failed) < len(ran["adapters"]):
+        found = answer(study, folder, command=" ".join(["lycoris", *sys.argv[1:]]))
         told = [line for lines in found["told"].values() for line in lines]
         for line in [*found["sentences"], *told, found["answer"]]:
             print(printable(line))
     if failed:
-        print(f"{len(failed)} of {len(result['adapters'])} adapters failed:")
+        print(f"{len(failed)} of {len(ran['adapters'])} adapters failed:")
     for adapter in failed:
         print(printable(f"  {_cell(adapter)}: {adapter['error']}"))
-    if arguments.json:
+    if as_json:
         sys.stdout.flush()
-        print(json.dumps({**result, **found, "budget": budget}, allow_nan=False, default=os.fspath))
+        print(json.dumps({**ran, **found, "budget": budget}, allow_nan=False, default=os.fspath))
     return 1 if failed else 0
 
 

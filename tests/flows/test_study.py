@@ -176,6 +176,18 @@ def test_each_factor_is_answered_and_one_that_cannot_be_is_named(finished: Path)
         answer(replace(study, factors=("preset",)), finished)
 
 
+def test_a_finished_study_is_answered_anew_without_a_run(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    ran = json.loads((finished / "study.json").read_text())
+    lost = {"concept": "castle", "algorithm": "lokr", "captions": "none", "seed": 0, "error": "The training diverged."}
+    (finished / "study.json").write_text(json.dumps({**ran, "adapters": [*ran["adapters"], lost]}))
+    assert main(["study", "captions", "--from", str(finished), "--json"]) == 1
+    said = capsys.readouterr().out
+    assert "toys: `none` instead of `all`: fidelity +" in said
+    assert "1 of 9 adapters failed:\n  castle · lokr · none · seed 0: The training diverged." in said
+    assert len(json.loads(said.splitlines()[-1])["adapters"]) == 9
+    assert main(["study", "captions", "--from", str(finished / "nowhere")]) == 2
+
+
 def test_a_study_s_own_options_can_be_set_and_those_of_the_pocket_apply_there_alone(tmp_path: Path) -> None:
     file = tmp_path / "s.yaml"
     content = {"factor": "captions", "experiment": {"base": "owner/model", "steps": 9}, "on_pocket": {"steps": 5}}
