@@ -221,7 +221,7 @@ def look_ahead(experiment: Experiment) -> None:
         experiment.chosen([concept.name for concept in found])
     bases.digest(experiment.base)
     tagger_digest(experiment.tagger, experiment.thresholds, experiment.vocabulary)
-    if "sentence" in experiment.captions:
+    if "sentence" in experiment.strategies:
         captioner_digest(experiment.captioner)
     if experiment.templates is not None:
         read_templates(experiment.templates, default_templates(experiment.base))
@@ -256,11 +256,13 @@ def _convert(arguments: argparse.Namespace) -> int:
 def _analyze(arguments: argparse.Namespace) -> int:
     from flows.analyze import analyze_file
     from lycoris.analysis.analysis import last_line
+    from lycoris.analysis.findings import findings
     from lycoris.analysis.sentences import leading, sentences
 
     command = redacted(" ".join(["lycoris", *sys.argv[1:]]))
     found = analyze_file(arguments.metrics, arguments.configs, arguments.out, command=command)
-    for line in [*found.notes, *sentences(found.effects), leading(found.leaders)]:
+    told = [one.sentence for one in findings(found.ranking, found.effects) if one.evidence]
+    for line in [*found.notes, *sentences(found.effects), leading(found.leaders), *told]:
         print(line)
     print(arguments.out / "analysis.html", flush=True)
     if arguments.json:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,13 +18,14 @@ from typing import Any
 from prefect import flow
 from prefect.exceptions import UpstreamTaskError
 
-from flows import recipes, results, watching
+from flows import recipes, results
+from flows.cells import Planned, base_prompts, cells, trainings
 from flows.experiment import WHERE, Experiment
+from flows.resize_modes import in_all_modes, named, scored_in
 from flows.runner import Workers, runner, runs_as_asked, workers
 from flows.together import groups
 from lycoris.concepts import read_concepts
 from lycoris.errors import InputError
-from lycoris.held_out import held_out
 from lycoris.store import Store, key
 from tasks import progress, tracking
 from tasks.adapter import FILE, adapter, adapters
@@ -87,48 +88,34 @@ def customize(experiment: Experiment = Experiment(), crowned: bool = True) -> di
             tagger=models.tagger,
             captioner=models.captioner,
             base=experiment.base,
-            strategies=experiment.captions,
+            strategies=experiment.strategies,
             counts=experiment.images.model_dump(),
             seed=experiment.sampling.seed,
             templates_file=experiment.templates,
             on_bad_picture=experiment.on_bad_picture,
         )
         captioned = asked.result() if experiment.share is None else asked
-        cells = [
-            (cell, concept, settings)
-            for concept in captioned
-            for adapter in experiment.algorithms
-            for settings in [experiment.settings(adapter)]
-            for strategy in experiment.captions
-            for seed in experiment.seeds
-            for cell in _cells(concept.name, adapter.label, strategy, seed, experiment.checkpoints, settings)
-        ]
+        planned = cells(experiment, captioned)
         own = 2 if experiment.images.train else 1  # the base's drawings of a strategy's captions, and their features
         sentences = len(captioned) if models.captioner is not None and experiment.captioner != "sidecar" else 0
-        trained = sum(cell.checkpoint is None for cell, _, _ in cells)
-        once = len(concepts) + sentences + len(captioned) * (2 + own * len(experiment.captions))
-        together = _together(experiment, [cell for cell, _, _ in cells])
-        shown.expect(once + trained + 3 * len(cells) + sum(len(group) > 1 for group in together))
-        work = _start(place, experiment, models, captioned, cells, together)
-        outcome = _finish(place, experiment, version, models, captioned, cells, work, crowned)
+        trained = sum(one.cell.checkpoint is None for one in planned)
+        modes = len(experiment.resize_modes)
+        once = len(concepts) + sentences + len(captioned) * (1 + modes + own * len(experiment.strategies))
+        together = _together(experiment, [one.cell for one in planned])
+        groups_of_some = sum(len(group) > 1 for group in together)
+        shown.expect(once + trained + (2 + modes) * len(planned) + groups_of_some)
+        work = _start(place, experiment, models, captioned, planned, together)
+        outcome = _finish(place, experiment, version, models, captioned, planned, work, crowned)
         study = results.study(
             experiment, version, models, captioned, outcome, time.monotonic() - started, project=PROJECT
         )
         page = report(place, study, experiment.output / experiment.name / "report.html")
     results.write(study, page.parent / "study.json")
-    tracking.close_study(outcome.server, outcome.parent, page, results.table(outcome, page.parent / "scores.csv"))
+    table = results.table(outcome, page.parent / "scores.csv", efficiency=experiment.efficiency)
+    tracking.close_study(outcome.server, outcome.parent, page, table)
     seconds = time.monotonic() - started
     said(f"report    {page}   ({seconds:.0f} s)")
     return results.summary(outcome, page, version, seconds)
-
-
-def _cells(
-    concept: str, algorithm: str, captions: str, seed: int, checkpoints: Sequence[int], settings: Mapping[str, Any]
-) -> list[Cell]:
-    """The adapters of one training: its checkpoints, and its end."""
-    training = settings["training"]
-    counts = [count for count in sorted(checkpoints) if count < watching.length(training)]
-    return [Cell(concept, algorithm, captions, seed, count, watching.unit(training)) for count in [*counts, None]]
 
 
 def _together(experiment: Experiment, cells: list[Cell]) -> list[list[Cell]]:
@@ -136,11 +123,11 @@ def _together(experiment: Experiment, cells: list[Cell]) -> list[list[Cell]]:
 
     Where every core has a process, one adapter a process is as quick (`docs/benchmarks.md`).
     """
-    trainings = [(cell.algorithm, cell) for cell in cells if cell.checkpoint is None]
+    ends = [(cell.algorithm, cell) for cell in cells if cell.checkpoint is None]
     processes = workers(experiment)
     alone = processes > 1 or experiment.share is not None
     most = experiment.at_once or (1 if alone else recipes.at_once(experiment.base))
-    return groups(trainings, most, processes)
+    return groups(ends, most, processes)
 
 
 def _start(
@@ -148,7 +135,7 @@ def _start(
     experiment: Experiment,
     models: Sources,
     captioned: list[Captioned],
-    cells: list[Any],
+    planned: list[Planned],
     together: list[list[Cell]],
 ) -> dict[Any, Any]:
     """Hand every step to the task runner; each waits only for the steps that it needs.
@@ -160,56 +147,30 @@ def _start(
     draw = {"base": base, "base_digest": base_digest, "sampling": experiment.drawing()}
     look = {"encoders": models.encoders, "style_encoder": models.style_encoder, "tagger": models.tagger}
     work: dict[Any, Any] = {}
-    asked: dict[Cell, dict[str, Any]] = {}
     sent = {concept.name: send(place, concept.pictures) for concept in captioned}
-    for cell, concept, settings in cells:
-        if cell.checkpoint is not None:
-            continue
-        counts = [one.checkpoint for one, _, _ in cells if one.checkpoint and replace(one, checkpoint=None) == cell]
-        seen, _ = held_out(concept.pictures, experiment.hold_out, concept.name)
-        watch = watching.watch(
-            experiment.validation,
-            experiment.samples,
-            settings["training"],
-            concept.prompts[cell.captions],
-            experiment.drawing(),
-        )
-        asked[cell] = {
-            "cell": cell,
-            "base": base,
-            "base_digest": base_digest,
-            "pictures": [concept.pictures[row] for row in seen],
-            "picture_digest": concept.digest,
-            "captions": [concept.captions[cell.captions][row] for row in seen],
-            "settings": settings,
-            "set_aside": concept.set_aside,
-            "checkpoints": counts,
-            "watch": watch,
-            "sent": some.some(seen) if (some := sent[concept.name]) else None,
-        }
+    asked = trainings(experiment, base, base_digest, planned, sent)
     for group in together:
         label = f"{group[0].algorithm} · {', '.join(dict.fromkeys(cell.concept for cell in group))}"
-        trainings = [asked[cell] for cell in group]
-        first = [adapters.submit(place, label, trainings)] if len(group) > 1 else []
+        first = [adapters.submit(place, label, [asked[cell] for cell in group])] if len(group) > 1 else []
         for cell in group:
             work["together", cell] = first
             work["adapter", cell] = adapter.submit(place, **asked[cell], wait_for=first)
     for concept in captioned:
         name = concept.name
-        work["references", name] = features.submit(
-            place, f"{name} · references", pictures=concept.pictures, digest=concept.digest,
-            category=concept.category, sent=sent[name], **look,
-        )  # fmt: skip
-        # What no caption strategy changes is drawn with the untouched base once, training captions once each.
-        shared = {kind: some for kind, some in concept.prompts[experiment.captions[0]].items() if kind != "train"}
+        for mode in experiment.resize_modes:
+            work["references", name, mode] = features.submit(
+                place, named(f"{name} · references", mode, experiment.resize_modes), pictures=concept.pictures,
+                digest=concept.digest, category=concept.category, mode=mode,
+                sent=sent[name], **look,
+            )  # fmt: skip
+        shared, own = base_prompts(concept, experiment.strategies)
         common = images.submit(place, f"{name} · {OF_BASE}", adapter=None, prompts=shared, **draw)
-        for strategy in experiment.captions:
-            own = {kind: some for kind, some in concept.prompts[strategy].items() if kind == "train"}
+        for strategy, prompts in own.items():
             label = f"{name} · {OF_BASE} · {strategy}"
-            made = [common, images.submit(place, label, adapter=None, prompts=own, **draw)] if own else [common]
+            made = [common, *([images.submit(place, label, adapter=None, prompts=prompts, **draw)] if prompts else [])]
             work[OF_BASE, name, strategy] = made
             work["seen", name, strategy] = features.submit(place, label, made=made, category=concept.category, **look)
-    for cell, concept, _ in cells:
+    for cell, concept, _ in planned:
         label, training = cell.label, work["adapter", replace(cell, checkpoint=None)]
         work["images", cell] = images.submit(
             place,
@@ -220,18 +181,21 @@ def _start(
             **draw,
         )
         seen = features.submit(place, label, made=[work["images", cell]], category=concept.category, **look)
-        references, base_seen = work["references", concept.name], work["seen", concept.name, cell.captions]
-        work["scores", cell] = scores.submit(
-            place,
-            label,
-            references=references,
-            drawings=seen,
-            base=base_seen,
-            category=concept.category,
-        )
+        references = [work["references", concept.name, mode] for mode in experiment.resize_modes]
+        base_seen = work["seen", concept.name, cell.captions]
+        for mode, known in zip(experiment.resize_modes, references, strict=True):
+            work["scores", cell, mode] = scores.submit(
+                place,
+                named(label, mode, experiment.resize_modes),
+                references=known,
+                drawings=seen,
+                base=base_seen,
+                category=concept.category,
+                metrics=scored_in(mode, experiment.resize_modes),
+            )
         base_drawn = work[OF_BASE, concept.name, cell.captions]
         group = work["together", replace(cell, checkpoint=None)]
-        work["needs", cell] = [references, *base_drawn, base_seen, *group, training, work["images", cell], seen]
+        work["needs", cell] = [*references, *base_drawn, base_seen, *group, training, work["images", cell], seen]
     return work
 
 
@@ -241,7 +205,7 @@ def _finish(
     version: Any,
     models: Sources,
     captioned: list[Captioned],
-    cells: list[Any],
+    planned: list[Planned],
     work: Mapping[Any, Any],
     crowned: bool,
 ) -> results.Outcome:
@@ -257,14 +221,14 @@ def _finish(
     (folder / "sheets").mkdir(parents=True, exist_ok=True)
     commit = results.commit(PROJECT)
     for concept in captioned:
-        for strategy in experiment.captions:
+        for strategy in experiment.strategies:
             made = [_found(future) for future in work[OF_BASE, concept.name, strategy]]
             outcome.bases[concept.name, strategy] = [at_hand(place, one) for one in made if isinstance(one, Made)]
-    for cell, concept, chosen in cells:
+    for cell, concept, chosen in planned:
         try:
             made = at_hand(place, work["adapter", replace(cell, checkpoint=None)].result().at(cell.checkpoint))
             pictures = at_hand(place, work["images", cell].result())
-            scored = work["scores", cell].result()
+            scored = in_all_modes({mode: work["scores", cell, mode].result() for mode in experiment.resize_modes})
         except Exception as error:
             outcome.failed[cell] = _cause(error, work["needs", cell])
             said(f"failed    {cell.label}: {outcome.failed[cell]}")

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import difflib
-import math
 import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
+from pydantic import BaseModel, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from flows import recipes, watching
+from flows.adapters import Adapter, CaptionStrategy, Record, known_preset, listed, swept
 from flows.training import at_one_place, checked, merged
 from lycoris import pocket
 from lycoris.errors import InputError, unknown
-from lycoris.names import folder_name, is_text
+from lycoris.names import folder_name
 from lycoris.plain_yaml import read_yaml
 
 MOST = 10_000
@@ -27,70 +27,13 @@ RUNNERS = ("processes", "threads")
 WHERE = frozenset({"data", "data_rev", "output", "workers", "at_once", "runner", "share", "gpu_limit"})
 """Options that say where and how work is done, which what comes out does not depend on."""
 
-CaptionStrategy = Literal["none", "all", "adjusted", "sentence"]
+ResizeMode = Literal["resize", "crop", "padding"]
 PromptType = Literal["train", "trigger", "alter", "style", "plain"]
 
 
 DEFAULT_CONCEPTS = ("grumble", "biscuit")
 """Of the shipped concepts, those that run when none is named; a user's own always run. One is a character with
 marks that no tag knows, one a toy."""
-
-
-class Record(BaseModel):
-    """A frozen record that refuses names it does not know, texts that cannot be shown, and numbers that are none."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=(), allow_inf_nan=False)
-
-    @field_validator("*", mode="after")
-    @classmethod
-    def _shown(cls, value: Any) -> Any:
-        for each in value if isinstance(value, tuple) else (value,):
-            if isinstance(each, str | Path) and not is_text(str(each)):
-                raise ValueError("must be text without control characters")
-        return value
-
-
-class Adapter(Record):
-    """One way of adapting the base. What is left out comes from the base's recipe for the algorithm."""
-
-    algorithm: str = Field(description="lora, loha, lokr, full (native) or any other in lycoris.ALGORITHMS")
-    preset: str | None = Field(None, description="which layers: attn-only, attn-mlp, full, ...")
-    rank: int | None = Field(None, ge=1)
-    alpha: float | None = Field(None, gt=0)
-    factor: int | None = Field(None, description="how LoKr splits dimensions; -1 is the most even split")
-    learning_rate: float | None = Field(None, gt=0)
-    steps: int | None = Field(None, ge=1)
-    training: dict[str, Any] = Field({}, description="any setting of docs/training.md, for this adapter alone")
-
-    @field_validator("algorithm")
-    @classmethod
-    def _known(cls, name: str) -> str:
-        from lycoris.adapters import ALGORITHMS
-
-        name = {"native": "full"}.get(name, name)
-        if name not in ALGORITHMS:
-            raise unknown("algorithm", name, [*ALGORITHMS, "native"])
-        return name
-
-    @field_validator("preset")
-    @classmethod
-    def _preset(cls, name: str | None) -> str | None:
-        from lycoris.adapters.presets import PRESETS
-
-        if name is not None and name not in PRESETS:
-            raise unknown("preset", name, PRESETS)
-        return name
-
-    @field_validator("training")
-    @classmethod
-    def _trainable(cls, given: dict[str, Any]) -> dict[str, Any]:
-        return checked(given)
-
-    @property
-    def label(self) -> str:
-        """The algorithm's name, followed by whatever was set by hand: ``"lora rank=16"``."""
-        extra = {**self.model_dump(exclude={"algorithm", "training"}, exclude_none=True), **self.training}
-        return " ".join([self.algorithm, *(f"{name}={_compact(value)}" for name, value in extra.items())])
 
 
 class Images(Record):
@@ -133,8 +76,10 @@ class Experiment(Record):
     base: str = Field("pocket", description="pocket, a diffusers folder, a .safetensors file, or a hub name")
     algorithms: tuple[Adapter, ...] = Field(
         tuple(Adapter.model_construct(algorithm=name) for name in ("lora", "loha", "lokr", "full")),
-        description="names, or mappings with rank, alpha, factor, preset, learning_rate, steps, training",
+        description="names, or mappings with rank, alpha, factor, preset, learning_rate, rate, steps, pictures, "
+        "captions, training; several values of one are an adapter each",
     )
+    preset: str | None = Field(None, description="which layers, of every adapter; default: the base's recipe")
     captions: tuple[CaptionStrategy, ...] = Field(
         ("none", "all", "adjusted"), description="of lycoris.captions.STRATEGIES"
     )
@@ -147,6 +92,10 @@ class Experiment(Record):
     captioner: str = Field("pocket", description="for the strategy sentence: pocket, sidecar, a folder, or a hub name")
     templates: Path | None = Field(None, description="YAML of prompts by category, over the base's (docs/data.md)")
     encoders: tuple[str, ...] = Field(("clip", "dinov2", "convnextv2"), description="for the scores")
+    resize_modes: tuple[ResizeMode, ...] = Field(
+        ("resize",), description="how the dataset's pictures reach an encoder, of resize, crop and padding"
+    )
+    efficiency: bool = Field(False, description="training time, memory, file size and drawing time as scores, too")
     style_encoder: str = Field("vgg", description="for the style losses")
     steps: int | None = Field(None, ge=1, description="training steps; default: the base's recipe")
     batch_size: int | None = Field(None, ge=1, description="pictures a training step; default: the recipe")
@@ -175,13 +124,16 @@ class Experiment(Record):
     @field_validator("algorithms", mode="before", json_schema_input_type=str | tuple[str | Adapter, ...])
     @classmethod
     def _names(cls, value: Any) -> Any:
-        value = _listed(value)
-        return [{"algorithm": entry} if isinstance(entry, str) else entry for entry in value]
+        return [
+            each
+            for entry in listed(value)
+            for each in ([{"algorithm": entry}] if isinstance(entry, str) else swept(entry))
+        ]
 
-    @field_validator("captions", "concepts", "seeds", "encoders", "checkpoints", mode="before")
+    @field_validator("captions", "concepts", "seeds", "encoders", "resize_modes", "checkpoints", mode="before")
     @classmethod
     def _lists(cls, value: Any) -> Any:
-        return value if value is None else _listed(value)
+        return value if value is None else listed(value)
 
     @field_validator("validation", "samples", mode="before")
     @classmethod
@@ -218,6 +170,11 @@ class Experiment(Record):
             raise ValueError("must be a part below 1 or a whole number")
         return value
 
+    @field_validator("preset")
+    @classmethod
+    def _preset(cls, name: str | None) -> str | None:
+        return known_preset(name)
+
     @field_validator("training")
     @classmethod
     def _trainable(cls, given: dict[str, Any]) -> dict[str, Any]:
@@ -234,11 +191,11 @@ class Experiment(Record):
 
     @model_validator(mode="after")
     def _distinct(self) -> Experiment:
-        for name in ("algorithms", "captions", "seeds", "encoders", "checkpoints"):
+        for name in ("algorithms", "captions", "seeds", "encoders", "resize_modes", "checkpoints"):
             values = getattr(self, name)
             if not values and name != "checkpoints":
                 raise ValueError(f"`{name}` is empty: name at least one")
-            if len({str(value) for value in values}) < len(values):
+            if len({value.label if isinstance(value, Adapter) else str(value) for value in values}) < len(values):
                 raise ValueError(f"`{name}` names something twice")
         return self
 
@@ -251,6 +208,16 @@ class Experiment(Record):
                 unit = watching.unit(training)
                 raise ValueError(f"`checkpoints` has {last}, but `{adapter.label}` is trained for {length:g} {unit}s")
         return self
+
+    @property
+    def strategies(self) -> tuple[str, ...]:
+        """Every caption strategy that some adapter is trained with, the experiment's first."""
+        own = [strategy for adapter in self.algorithms for strategy in self.captions_of(adapter)]
+        return tuple(dict.fromkeys([*(each for each in self.captions if each in own), *own]))
+
+    def captions_of(self, adapter: Adapter) -> tuple[str, ...]:
+        """The caption strategies of one adapter."""
+        return self.captions if adapter.captions is None else adapter.captions
 
     def chosen(self, names: Sequence[str]) -> tuple[str, ...]:
         """Which of the concepts of the data folder this experiment is about.
@@ -283,7 +250,7 @@ class Experiment(Record):
             "tagger": self.tagger,
             "thresholds": self.thresholds,
             "vocabulary": self.vocabulary,
-            "captioner": self.captioner if "sentence" in self.captions else None,
+            "captioner": self.captioner if "sentence" in self.strategies else None,
         }
 
     @property
@@ -301,9 +268,12 @@ class Experiment(Record):
         """Everything that decides one adapter's training, the base's recipe filled in.
 
         Returns:
-            ``{"algorithm", "preset", "rank", "alpha", "factor", "training": {...}}``.
+            ``{"algorithm", "preset", "rank", "alpha", "factor", "training": {...}}``, and ``"pictures"`` where the
+            adapter learns from some alone.
         """
         chosen = recipes.recipe(self.base, adapter.algorithm)
+        if self.preset is not None:
+            chosen["network"]["preset"] = self.preset
         network = {
             name: getattr(adapter, name) if getattr(adapter, name) is not None else chosen["network"].get(name)
             for name in ("preset", "rank", "alpha", "factor")
@@ -312,13 +282,13 @@ class Experiment(Record):
             alpha, rank = chosen["network"].get("alpha"), chosen["network"].get("rank")
             network["alpha"] = adapter.rank * alpha / rank if alpha and rank else float(adapter.rank)
         for_all = at_one_place({"steps": self.steps, "batch_size": self.batch_size}, self.training)
-        own = at_one_place({"steps": adapter.steps, "learning_rate": adapter.learning_rate}, adapter.training)
+        rate = adapter.learning_rate
+        if adapter.rate is not None:  # the shortest number that says it: 1e-6 x 5 is 5e-06
+            rate = float(f"{adapter.rate * chosen['training']['learning_rate']:.12g}")
+        own = at_one_place({"steps": adapter.steps, "learning_rate": rate}, adapter.training)
         dials = merged(chosen["training"], for_all, own)
-        return {"algorithm": adapter.algorithm, **network, "training": dials}
-
-
-def _compact(value: Any) -> str:
-    return ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+        some = {} if adapter.pictures is None else {"pictures": adapter.pictures}
+        return {"algorithm": adapter.algorithm, **network, **some, "training": dials}
 
 
 GROUPS: dict[str, type[BaseModel]] = {
@@ -328,13 +298,6 @@ GROUPS: dict[str, type[BaseModel]] = {
     "sampling": Sampling,
 }
 """Options of an experiment that hold options of their own."""
-
-
-def _listed(value: Any) -> Any:
-    """`--set seeds=1` and `--set algorithms=lora,lokr` mean lists."""
-    if isinstance(value, str):
-        return [part.strip() for part in value.split(",") if part.strip()]
-    return value if isinstance(value, list | tuple) else [value]
 
 
 def read(file: Path | None, changes: tuple[str, ...] = ()) -> Experiment:
@@ -429,4 +392,5 @@ def _fields(place: tuple[Any, ...]) -> list[str]:
 
 def count(experiment: Experiment, concepts: int) -> int:
     """How many adapters the experiment trains."""
-    return math.prod((concepts, len(experiment.algorithms), len(experiment.captions), len(experiment.seeds)))
+    ways = sum(len(experiment.captions_of(adapter)) for adapter in experiment.algorithms)
+    return concepts * ways * len(experiment.seeds)

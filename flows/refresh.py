@@ -130,7 +130,7 @@ def _captioned(place: Place, experiment: Experiment, version: DataVersion, model
         tagger=models.tagger,
         captioner=models.captioner,
         base=experiment.base,
-        strategies=experiment.captions,
+        strategies=experiment.strategies,
         counts=experiment.images.model_dump(),
         seed=experiment.sampling.seed,
         templates_file=experiment.templates,

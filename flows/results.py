@@ -14,14 +14,18 @@ from typing import Any
 
 from flows.experiment import Experiment
 from lycoris.analysis import RULE, Choice
+from lycoris.analysis.measures import COSTS, EFFICIENCY
 from lycoris.redaction import redacted
 from tasks.adapter import FACTS, SAMPLES
-from tasks.images import drawn
+from tasks.images import drawing_seconds, drawn
 from tasks.records import Captioned, Cell, Made
 from tasks.scores import Scored
 from tasks.sources import Sources
 from tasks.tracking import Server, Tracked
 from tasks.versioning import DataVersion
+
+SETTINGS = ("algorithm", "preset", "rank", "alpha", "factor", "pictures")
+"""Of an adapter's settings those that stand in the table of scores; pictures where some adapter has few on purpose."""
 
 
 @dataclass(frozen=True)
@@ -195,11 +199,33 @@ def _adapter(cell: Cell, one: CellOutcome, outcome: Outcome) -> dict[str, Any]:
         "champion": champion,
         "reason": choice.reason if choice is not None and champion else None,
         "seconds": {"train": one.facts["seconds"], "draw": one.images.seconds},
+        "efficiency": costs(one),
         **_curves(cell, one),
         "settings": dict(one.settings),
         "scores": {record["name"]: record for record in one.scores.records},
         "drawings": drawn(one.images),
     }
+
+
+def costs(one: CellOutcome) -> dict[str, float | None]:
+    """What an adapter costs, by the names of `lycoris.analysis.measures.COSTS`; None where that was not measured."""
+    alone = one.facts.get("at_once") == 1
+    found = (
+        one.facts["seconds"],
+        one.facts.get("peak_memory") if alone else None,
+        one.file.stat().st_size,
+        drawing_seconds(one.images),
+    )
+    return dict(zip(COSTS, found, strict=True))
+
+
+def _efficiency(one: CellOutcome) -> list[dict[str, Any]]:
+    """What an adapter costs, as scores of a dimension beside the five."""
+    return [
+        {"name": name, "value": value, "dimension": EFFICIENCY, "higher_is_better": False}
+        for name, value in costs(one).items()
+        if value is not None
+    ]
 
 
 def _curves(cell: Cell, one: CellOutcome) -> dict[str, Any]:
@@ -216,8 +242,8 @@ def _curves(cell: Cell, one: CellOutcome) -> dict[str, Any]:
     }
 
 
-def table(outcome: Outcome, out: Path) -> Path:
-    """Every score of every adapter as a CSV file, one row a score.
+def table(outcome: Outcome, out: Path, *, efficiency: bool = False) -> Path:
+    """Every score of every adapter as a CSV file, one row a score; on request with what each adapter costs.
 
     How long an adapter was trained stands under ``epoch`` where every training's length is in epochs, else under
     ``steps``.
@@ -232,7 +258,7 @@ def table(outcome: Outcome, out: Path) -> Path:
             "concept": cell.concept,
             "category": one.concept.category,
             "config": cell.algorithm,
-            **{name: one.settings.get(name) for name in ("algorithm", "preset", "rank", "alpha", "factor")},
+            **{name: one.settings.get(name) for name in SETTINGS if name in one.settings or name != "pictures"},
             "learning_rate": one.settings["training"]["learning_rate"],
             "captions": cell.captions,
             "seed": cell.seed,
@@ -245,7 +271,7 @@ def table(outcome: Outcome, out: Path) -> Path:
             **record,
         }
         for cell, one in outcome.cells.items()
-        for record in one.scores.records
+        for record in [*one.scores.records, *(_efficiency(one) if efficiency else [])]
     ]
     return write_page(pd.DataFrame(rows).to_csv(index=False), out)
 

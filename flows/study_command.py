@@ -6,15 +6,21 @@ import argparse
 import json
 import os
 import sys
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+from lycoris.errors import InputError
 from lycoris.redaction import printable
 
-ABOUT = """\
-Run a study by name and answer its question: the effect of each level of one factor on each dimension in each category,
-paired, with intervals, and the pictures beside the numbers.
+if TYPE_CHECKING:
+    from flows.study import Study
 
-  lycoris study captions --plan
+ABOUT = """\
+Run a study by name and answer its question: the effect of each level of its factors on each dimension in each category,
+paired, with intervals, and the pictures beside the numbers. What is finished is kept: the same command goes on from
+there, and what could not be done is named while the rest goes on.
+
+  lycoris study pocket --plan                       what it would do, how long it would take, what is there already
   lycoris study captions --set concepts=grumble,biscuit --set algorithms=lora --set seeds=0
 """
 
@@ -28,26 +34,31 @@ def add(commands: Any) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     study.add_argument("study", help="a name in studies/, or a YAML file like those")
-    study.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="an option of `lycoris run`")
+    study.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="an option of `lycoris run`, or equal=..."
+    )
     study.add_argument("--plan", action="store_true", help="only say what would be done")
+    study.add_argument("--from", dest="folder", type=Path, help="only answer, from a finished study's folder")
     study.add_argument("--json", action="store_true", help="print the result as one JSON object, last line of stdout")
     study.set_defaults(command=_study)
 
 
 def _study(arguments: argparse.Namespace) -> int:
     from flows.cli import served
-    from flows.study import answer, plan, read_study
+    from flows.study import read_study, settled
 
     study = read_study(arguments.study, tuple(arguments.set))
+    if arguments.folder is not None:
+        return _told(study, arguments.folder, _finished(arguments.folder), [], as_json=arguments.json)
+    study, budget = settled(study)
     experiment = study.experiment
     if arguments.plan:
-        from lycoris import pocket
-        from lycoris.concepts import read_concepts
+        from flows.planning import plan
 
-        data = experiment.data if experiment.data.is_dir() else pocket.PICTURES
-        names = [concept.name for concept in read_concepts(data, experiment.concepts_file)]
-        print("\n".join(plan(study, len(experiment.chosen(names)))))
+        print("\n".join([study.question, *budget, *plan(experiment)]))
         return 0
+    for line in budget:
+        print(printable(line), file=sys.stderr)
 
     def work() -> dict[str, Any]:
         from flows.customize import customize_with
@@ -55,11 +66,47 @@ def _study(arguments: argparse.Namespace) -> int:
         return customize_with(experiment)(experiment)
 
     result = served(experiment, work)
-    command = " ".join(["lycoris", *sys.argv[1:]])
-    found = answer(study, experiment.output / experiment.name, command=command)
-    for line in [*found["sentences"], found["answer"]]:
-        print(printable(line))
-    if arguments.json:
+    return _told(study, experiment.output / experiment.name, result, budget, as_json=arguments.json)
+
+
+def _finished(folder: Path) -> dict[str, Any]:
+    """What was run, from a study's folder.
+
+    Raises:
+        InputError: it is none.
+    """
+    names = ("concept", "algorithm", "captions", "seed", "checkpoint", "file", "run_id", "error")
+    try:
+        ran = json.loads((folder / "study.json").read_text(encoding="utf-8"))
+        return {"adapters": [{name: one.get(name) for name in names} for one in ran["adapters"]]}
+    except (OSError, ValueError, KeyError) as error:
+        raise InputError(
+            f"`{folder}` must be the folder of a finished study, with its `study.json`: {error}"
+        ) from error
+
+
+def _told(study: Study, folder: Path, ran: dict[str, Any], budget: list[str], *, as_json: bool) -> int:
+    """Say the answer, and what failed; 1 where something did."""
+    from flows.study import answer
+
+    failed = [adapter for adapter in ran["adapters"] if adapter.get("error")]
+    found: dict[str, Any] = {}
+    if len(failed) < len(ran["adapters"]):
+        found = answer(study, folder, command=" ".join(["lycoris", *sys.argv[1:]]))
+        told = [line for lines in found["told"].values() for line in lines]
+        for line in [*found["sentences"], *told, found["answer"]]:
+            print(printable(line))
+    if failed:
+        print(f"{len(failed)} of {len(ran['adapters'])} adapters failed:")
+    for adapter in failed:
+        print(printable(f"  {_cell(adapter)}: {adapter['error']}"))
+    if as_json:
         sys.stdout.flush()
-        print(json.dumps({**result, **found}, allow_nan=False, default=os.fspath))
-    return 1 if any(adapter.get("error") for adapter in result["adapters"]) else 0
+        print(json.dumps({**ran, **found, "budget": budget}, allow_nan=False, default=os.fspath))
+    return 1 if failed else 0
+
+
+def _cell(adapter: dict[str, Any]) -> str:
+    """An adapter as the lines of a run name it."""
+    parts = [adapter["concept"], adapter["algorithm"], adapter["captions"], f"seed {adapter['seed']}"]
+    return " · ".join([*parts, *([adapter["checkpoint"]] if adapter["checkpoint"] else [])])

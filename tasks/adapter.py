@@ -210,8 +210,15 @@ class Training:
             [checkpoints, *looks(base, held_out, watch, self.kept / SAMPLES, self.place.store / ENCODINGS)],
         )
 
-    def conclude(self, network: Network, result: TrainingResult, among: int) -> None:
-        """Write the adapter and what is known of its training, of which so many went on at once."""
+    def conclude(self, network: Network, result: TrainingResult, among: int, peak: int | None) -> None:
+        """Write the adapter and what is known of its training, of which so many went on at once.
+
+        Args:
+            network: trained.
+            result: of its training.
+            among: how many were trained at once.
+            peak: bytes that they took together beyond the opened base; None where that is not known.
+        """
         from lycoris.training.watching import said
 
         taken = said(result.steps, result.epochs)
@@ -227,7 +234,9 @@ class Training:
             "seen": result.seen,
             "parameters": sum(parameter.numel() for parameter in network.parameters()),
             "layers": len(network),
-            "seconds": result.seconds / among,
+            "seconds": result.seconds / among * result.steps / max(1, result.steps - result.resumed_at),
+            "at_once": among,
+            "peak_memory": peak,
             "pictures": result.pictures,
             "upscaled": result.upscaled,
             "set_aside": {**(self.set_aside or {}), **result.set_aside},
@@ -266,6 +275,7 @@ def train(trainings: Sequence[Training], bar: progress.Bar) -> None:
     Raises:
         InputError: something is wrong with the data or the settings; of one alone, also that it diverged.
     """
+    from lycoris.memory import peak_memory
     from lycoris.training import TrainingDiverged, train_together
 
     first = trainings[0]
@@ -279,13 +289,14 @@ def train(trainings: Sequence[Training], bar: progress.Bar) -> None:
         bar(done, steps, sum(each[2] for each in now.values()) / len(now))
 
     try:
-        for training in trainings:
-            networks.append(training.attach(base))
-        jobs = [training.job(base, network) for training, network in zip(trainings, networks, strict=True)]
-        results = train_together(base, jobs, progress=tell, cache=first.place.store / ENCODINGS)
+        with peak_memory(base.device) as peak:
+            for training in trainings:
+                networks.append(training.attach(base))
+            jobs = [training.job(base, network) for training, network in zip(trainings, networks, strict=True)]
+            results = train_together(base, jobs, progress=tell, cache=first.place.store / ENCODINGS)
         for training, network, result in zip(trainings, networks, results, strict=True):
             if not isinstance(result, TrainingDiverged):
-                training.conclude(network, result, len(trainings))
+                training.conclude(network, result, len(trainings), peak.bytes)
             elif len(trainings) == 1:
                 raise result
     finally:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from tasks.records import Made, Place, Trained
 from tasks.stages import stage
 
 PROMPTS = "prompts.json"
+FACTS = "drawing.json"
 CODE = ("sampling.py", "bases", "adapters", "structure.py", "network.py", "formats.py")
 
 
@@ -45,22 +47,41 @@ def images(
         sampling: ``{"scheduler", "steps", "guidance", "batch_size"}``.
 
     Returns:
-        The stage; its folder holds ``<prompt type>/NNN.png`` and ``prompts.json``.
+        The stage; its folder holds ``<prompt type>/NNN.png``, ``prompts.json`` and ``drawing.json``: pictures, seconds.
     """
     place = here(place)
     taken = adapter.at(checkpoint) if adapter else None
-    inputs = {
-        "base": base_digest,
-        "adapter": taken.key if taken else None,
-        "prompts": {kind: [[p["text"], p["seed"]] for p in some] for kind, some in prompts.items()},
-        "sampling": {name: value for name, value in sampling.items() if name != "batch_size"},
-        "code": code_version(*CODE),
-    }
+    inputs = inputs_of(base_digest, taken.key if taken else None, prompts, sampling)
 
     def work(folder: Path, bar: progress.Bar) -> None:
         _draw(place, base, taken, prompts, sampling, folder, bar)
 
     return stage(place, "images", label, inputs, work)
+
+
+def inputs_of(
+    base_digest: str,
+    adapter: str | None,
+    prompts: Mapping[str, Sequence[Mapping[str, Any]]],
+    sampling: Mapping[str, Any],
+) -> dict[str, Any]:
+    """All that a stage of drawings depends on; `adapter` is the key of its stage."""
+    return {
+        "base": base_digest,
+        "adapter": adapter,
+        "prompts": {kind: [[p["text"], p["seed"]] for p in some] for kind, some in prompts.items()},
+        "sampling": {name: value for name, value in sampling.items() if name != "batch_size"},
+        "code": code_version(*CODE),
+    }
+
+
+def drawing_seconds(made: Made) -> float | None:
+    """How long one picture took, opening networks left out; None of a stage that does not say."""
+    file = made.folder / FACTS
+    if not file.is_file():
+        return None
+    facts = json.loads(file.read_text())
+    return facts["seconds"] / facts["pictures"] if facts["pictures"] else None
 
 
 def _draw(
@@ -80,6 +101,7 @@ def _draw(
     try:
         if network is not None:
             network.merge()  # exact to undo, and every step is as quick as the base's
+        began = time.monotonic()
         everything = [(kind, prompt) for kind, some in prompts.items() for prompt in some]
         pictures = draw(
             base,
@@ -96,6 +118,8 @@ def _draw(
             (folder / kind).mkdir(exist_ok=True)
             picture.save(folder / kind / f"{counts[kind]:03d}.png", optimize=True)
             counts[kind] += 1
+        facts = {"pictures": len(everything), "seconds": time.monotonic() - began}
+        (folder / FACTS).write_text(json.dumps(facts))
         (folder / PROMPTS).write_text(json.dumps({kind: list(some) for kind, some in prompts.items()}))
     finally:
         if network is not None:

@@ -10,7 +10,7 @@ import pandas as pd
 from jaxtyping import Float
 
 from lycoris.analysis.effects import Comparison, comparisons
-from lycoris.analysis.measures import ALL
+from lycoris.analysis.measures import ALL, EFFICIENCY
 from lycoris.analysis.ranking import Ranking, arm_of_rows, over_groups, with_means
 from lycoris.errors import InputError
 from lycoris.metrics.table import DIMENSIONS
@@ -34,7 +34,7 @@ def by_category(ranking: Ranking, factor: str) -> pd.DataFrame:
 
     Args:
         ranking: of a table of runs; its rows tell seed and category.
-        factor: of `lycoris.analysis.effects.FACTORS`.
+        factor: of `lycoris.analysis.effects.ASKABLE`.
 
     Returns:
         `COLUMNS`; each comparison once, as `level` minus `against`. ``low`` and ``high`` are None where there are
@@ -49,9 +49,7 @@ def by_category(ranking: Ranking, factor: str) -> pd.DataFrame:
     arms = arm_of_rows(rows)
     places = {key: place for place, key in enumerate(zip(arms, rows["seed"].astype(str), rows["group"], strict=True))}
     found = []
-    for one in comparisons(ranking.arms):
-        if one.factor != factor:
-            continue
+    for one in comparisons(ranking.arms, (factor,)):
         gaps, categories, concepts = [], [], []
         for level, against in one.pairs:
             for (arm, seed, group), place in places.items():
@@ -101,7 +99,7 @@ def _mean(values: Float[np.ndarray, " units"]) -> dict[str, Any] | None:
 
 def dimensions(effects: pd.DataFrame) -> pd.DataFrame:
     """The rows of :func:`by_category` that are of a whole dimension, in the order of the dimensions."""
-    known = [name for name in DIMENSIONS if name in set(effects["metric"])]
+    known = [name for name in (*DIMENSIONS, EFFICIENCY) if name in set(effects["metric"])]
     own = effects[effects["metric"].isin(known) & (effects["prompt_type"] == ALL) & (effects["encoder"] == ALL)]
     return own.sort_values("metric", key=lambda names: names.map(known.index), kind="stable")
 
@@ -141,7 +139,8 @@ def sentences(effects: pd.DataFrame) -> list[str]:
             for row in own.itertuples()
         ]
         where = "all categories" if category == EVERY else category
-        lines.append(f"{where}: `{level}` instead of `{against}`: {', '.join(parts)}.")
+        first, second = (called(own["factor"].iloc[0], each) for each in (level, against))
+        lines.append(f"{where}: {first} instead of {second}: {', '.join(parts)}.")
     verdicts = third_finding(effects)
     verdicts.pop(EVERY, None)
     if verdicts:
@@ -152,6 +151,11 @@ def sentences(effects: pd.DataFrame) -> list[str]:
             + (f" ({', '.join(whole)})." if whole else ".")
         )
     return lines
+
+
+def called(factor: str, level: Any) -> str:
+    """A level as a line names it: a word as it is, a number behind the factor's name."""
+    return f"{factor.replace('_', ' ')} {level:g}" if isinstance(level, int | float) else f"`{level}`"
 
 
 def _shown(told: dict[str, bool | None]) -> bool:

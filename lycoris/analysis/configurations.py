@@ -21,9 +21,10 @@ NAMES = {
     "factor": ("factor",),
     "learning_rate": ("lr", "learning_rate"),
     "epoch": ("epoch", "steps"),
+    "pictures": ("pictures",),
 }
 """Setting -> names its column may have, in any case."""
-NUMBERS = ("dim", "alpha", "factor", "learning_rate", "epoch")
+NUMBERS = ("dim", "alpha", "factor", "learning_rate", "epoch", "pictures")
 CAPTIONS = {".txt": "adjusted", ".txtdb": "none", ".txttags": "all"}
 """Caption files of the published runs -> tag strategy."""
 SUFFIXES = {"-db": "none", "-alltags": "all"}
@@ -113,6 +114,7 @@ def describe(arms: pd.DataFrame) -> pd.DataFrame:
         The same rows, every setting present, with ``capacity`` in words and the numbers ``capacity_level``,
         ``scale_level`` and ``rate_level``: how many steps of its algorithm's grid a setting lies above
         (or below) the default. A larger dim and a smaller factor are a larger capacity; scale is alpha / dim.
+        ``epoch_level`` counts back from the longest training of the algorithm, which is 0.
         Native fine-tuning has the largest capacity there is, at the level of a default.
     """
     arms = arms.copy()
@@ -136,6 +138,7 @@ def describe(arms: pd.DataFrame) -> pd.DataFrame:
         arms[level] = 0
         for algorithm, own in arms.groupby("algorithm"):
             arms.loc[own.index, level] = _levels(own[setting], DEFAULTS.get(str(algorithm), {}).get(setting))
+    arms["epoch_level"] = arms.groupby("algorithm")["epoch"].rank(method="dense", ascending=False).fillna(1).mul(-1) + 1
     return arms
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
@@ -13,22 +13,32 @@ from jaxtyping import Float
 from scipy import stats
 
 from lycoris.analysis.configurations import UNTOLD
+from lycoris.analysis.measures import COSTS
 from lycoris.analysis.ranking import Ranking, over_groups
 from lycoris.report.scores import rank as title_place
 from lycoris.report.words import TITLES
 
-_REST = ("base", "strength")
+_REST = ("base", "strength", "pictures")
 _CAPACITY = ("dim", "alpha", "factor")
 FACTORS: dict[str, tuple[str, ...]] = {
-    "algorithm": (*_REST, "preset", "captions", "capacity_level", "scale_level", "epoch"),
+    "algorithm": (*_REST, "preset", "captions", "capacity_level", "scale_level"),
     "preset": (*_REST, "algorithm", "captions", *_CAPACITY, "learning_rate", "epoch"),
     "captions": (*_REST, "algorithm", "preset", *_CAPACITY, "learning_rate", "epoch"),
     "capacity": (*_REST, "algorithm", "preset", "captions", "learning_rate", "epoch"),
     "learning_rate": (*_REST, "algorithm", "preset", "captions", *_CAPACITY, "epoch"),
     "epoch": (*_REST, "algorithm", "preset", "captions", *_CAPACITY, "learning_rate"),
+    "pictures": ("base", "strength", "algorithm", "preset", "captions", *_CAPACITY, "learning_rate", "epoch"),
 }
-"""Factor -> what must agree between two adapter settings that are compared. For algorithms the learning rate must, too:
-by its value where the two share one, otherwise by its place beside their defaults."""
+"""Factor -> what must agree between two adapter settings that are compared. For algorithms the learning rate and the
+length must, too: by value where the two share one, otherwise by their place beside the defaults, or from the end."""
+PARTS: dict[str, tuple[str, ...]] = {
+    "dim": (*_REST, "algorithm", "preset", "captions", "scale", "factor", "learning_rate", "epoch"),
+    "alpha": (*_REST, "algorithm", "preset", "captions", "dim", "factor", "learning_rate", "epoch"),
+    "factor": (*_REST, "algorithm", "preset", "captions", "dim", "alpha", "learning_rate", "epoch"),
+}
+"""The parts of a capacity likewise; a dim is compared at one alpha / dim."""
+ASKABLE = {**FACTORS, **PARTS}
+"""All that a study can ask for."""
 
 
 @dataclass(frozen=True)
@@ -53,13 +63,14 @@ def by_group(gaps: Float[np.ndarray, "pairs groups measures"]) -> Float[np.ndarr
     return np.where(count > 0, np.where(known, gaps, 0.0).sum(axis=0) / np.maximum(count, 1), np.nan)
 
 
-def comparisons(arms: pd.DataFrame) -> list[Comparison]:
+def comparisons(arms: pd.DataFrame, factors: Iterable[str] = tuple(FACTORS)) -> list[Comparison]:
     """Every pair of levels of every factor that some adapter settings of a table can tell apart.
 
     Args:
         arms: as in :class:`lycoris.analysis.ranking.Ranking`.
+        factors: of `ASKABLE`.
     """
-    return [comparison for factor in FACTORS for comparison in _of_factor(arms, factor)]
+    return [comparison for factor in factors for comparison in _of_factor(arms, factor)]
 
 
 def _of_factor(arms: pd.DataFrame, factor: str) -> Iterator[Comparison]:
@@ -74,10 +85,10 @@ def _of_factor(arms: pd.DataFrame, factor: str) -> Iterator[Comparison]:
         return (True, float(level))
 
     for other, one in combinations(sorted(set(levels), key=place), 2):
-        keys = list(FACTORS[factor])
-        if factor == "algorithm":
-            rates = [set(arms["learning_rate"][[level == name for level in levels]].dropna()) for name in (one, other)]
-            keys.append("learning_rate" if rates[0] & rates[1] else "rate_level")
+        keys = list(ASKABLE[factor])
+        for setting, level in (("learning_rate", "rate_level"), ("epoch", "epoch_level")) * (factor == "algorithm"):
+            of_one, of_other = (set(arms[setting][[each == name for each in levels]].dropna()) for name in (one, other))
+            keys.append(setting if of_one & of_other else level)
         matched: dict[tuple[str, ...], tuple[list[int], list[int]]] = {}
         for arm, (level, key) in enumerate(zip(levels, arms[keys].astype(str).to_numpy(), strict=True)):
             if level in (one, other):
@@ -139,12 +150,12 @@ def leaders(table: pd.DataFrame) -> pd.DataFrame:
     """How many measures each algorithm leads: its effect against every other is above 0.
 
     Args:
-        table: of :func:`effects`; means over encoders and metrics do not count.
+        table: of :func:`effects`; means over encoders and metrics do not count, nor do costs.
 
     Returns:
         By algorithm: ``led``, ``shown`` (every interval leaves out 0), and ``measures``, of which there were.
     """
-    single = table[(table["factor"] == "algorithm") & (table["encoder"] != "all")]
+    single = table[(table["factor"] == "algorithm") & (table["encoder"] != "all") & ~table["metric"].isin(COSTS)]
     counts: dict[str, dict[str, int]] = {}
     for _, own in single.groupby(["metric", "prompt_type", "encoder"]):
         for name, against in own.groupby("level"):

@@ -27,6 +27,10 @@ ALIASES = {
     "kid": "kernel_distance",
     "kernel_inception_distance": "kernel_distance",
 }
+COSTS = ("training_seconds", "peak_memory", "file_bytes", "drawing_seconds")
+"""What an adapter costs: seconds of training; bytes that training took beyond the base; bytes of its file; seconds a
+picture. The smaller the better. They are of a dimension of their own, `EFFICIENCY`, beside the five."""
+EFFICIENCY = "efficiency"
 ALL = "all"
 """The prompt type or encoder of a mean over all of them."""
 

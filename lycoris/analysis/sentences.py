@@ -7,7 +7,8 @@ import pandas as pd
 from lycoris.analysis.measures import ALL
 from lycoris.report.words import interval, number, title
 
-_NOUN = {"learning_rate": "learning rate ", "epoch": "epoch "}
+_NUMBERED = ("learning_rate", "epoch", "pictures", "dim", "alpha", "factor")
+"""Factors whose levels are numbers, which stand behind the factor's name."""
 
 
 def named(factor: str, level: object) -> str:
@@ -15,7 +16,11 @@ def named(factor: str, level: object) -> str:
     text = f"{level:g}" if isinstance(level, float) else str(level)
     if factor == "algorithm":
         return title(text)
-    return f"`{text}`" if factor in ("captions", "preset") else _NOUN.get(factor, "") + text
+    return (
+        f"`{text}`"
+        if factor in ("captions", "preset")
+        else (f"{factor.replace('_', ' ')} " if factor in _NUMBERED else "") + text
+    )
 
 
 def sentences(effects: pd.DataFrame) -> list[str]:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from lycoris.analysis.categories import by_category, dimensions, sentences, third_finding
+from lycoris.analysis.categories import by_category, called, dimensions, sentences, third_finding
 from lycoris.analysis.ranking import Ranking, rank
 from lycoris.analysis.reading import read_table
 from lycoris.errors import InputError
@@ -72,6 +72,12 @@ def test_every_pair_of_levels_is_compared_once_in_the_order_of_the_dimensions(tm
     assert len(own) == 3 * 4
     assert list(dict.fromkeys(own["metric"])) == ["fidelity", "controllability", "diversity", "preservation"]
     assert len({frozenset(pair) for pair in zip(own["level"], own["against"], strict=True)}) == 3
+
+
+def test_a_line_names_numbers_with_their_factor() -> None:
+    assert called("captions", "none") == "`none`"
+    assert called("learning_rate", 0.005) == "learning rate 0.005"
+    assert called("dim", 8.0) == "dim 8"
 
 
 def test_another_factor_is_another_comparison_and_one_that_does_not_vary_an_error(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from flows.experiment import parse, read
+from flows.experiment import Experiment, count, parse, read
 from lycoris.errors import InputError
 
 
@@ -127,3 +127,47 @@ def test_samples_are_taken_from_each_prompt_type_in_turn_and_never_twice():
     assert (asked["samples"]["every"], asked["validation"]["every"]) == (5, 5)
     own = watch(None, Samples(prompts=("x", "y")), {"steps": 3}, prompts, drawing)
     assert own == {"samples": {**own["samples"], "every": 1, "prompts": ["x", "y"], "seeds": [1, 2]}}
+
+
+def test_several_values_of_an_option_are_an_adapter_each():
+    experiment = Experiment.model_validate(
+        {"algorithms": ["full", {"algorithm": "lora", "rank": [4, 8], "alpha": [1, 2], "captions": ["none", "all"]}]}
+    )
+    labels = [adapter.label for adapter in experiment.algorithms]
+    assert labels == ["full", *(f"lora rank={rank} alpha={alpha}.0" for rank in (4, 8) for alpha in (1, 2))]
+    with pytest.raises(InputError, match="twice"):
+        parse({"algorithms": [{"algorithm": "lora", "rank": [4, 4]}]})
+
+
+def test_a_rate_is_a_multiple_of_the_recipes_and_no_second_way_to_say_one():
+    experiment = parse({"base": "owner/model", "algorithms": [{"algorithm": "full", "rate": [0.5, 5]}]})
+    rates = [experiment.settings(adapter)["training"]["learning_rate"] for adapter in experiment.algorithms]
+    assert rates == [5e-7, 5e-6]
+    with pytest.raises(InputError, match="two ways"):
+        parse({"algorithms": [{"algorithm": "full", "rate": 2, "learning_rate": 1e-3}]})
+
+
+def test_an_adapter_may_have_captions_of_its_own():
+    experiment = parse(
+        {"captions": ["adjusted"], "algorithms": ["full", {"algorithm": "lora", "captions": "none,all"}]}
+    )
+    assert experiment.strategies == ("adjusted", "none", "all")
+    assert [experiment.captions_of(adapter) for adapter in experiment.algorithms] == [("adjusted",), ("none", "all")]
+    assert count(experiment, 2) == 6
+    unused = parse({"captions": ["all", "adjusted"], "algorithms": [{"algorithm": "lora", "captions": ["none"]}]})
+    assert unused.strategies == ("none",)
+    with pytest.raises(InputError, match="each once"):
+        parse({"algorithms": [{"algorithm": "lora", "captions": ["none", "none"]}]})
+
+
+def test_a_preset_for_all_adapters_is_gone_over_by_an_adapters_own():
+    experiment = parse({"preset": "attn-mlp", "algorithms": ["lora", {"algorithm": "lokr", "preset": "full"}]})
+    assert [experiment.settings(adapter)["preset"] for adapter in experiment.algorithms] == ["attn-mlp", "full"]
+    with pytest.raises(InputError, match="Did you mean `attn-mlp`"):
+        parse({"preset": "attn-mpl"})
+
+
+def test_settings_name_pictures_only_where_some_were_asked_for():
+    experiment = parse({"algorithms": ["lora", {"algorithm": "lora", "pictures": 4}]})
+    assert [experiment.settings(adapter).get("pictures") for adapter in experiment.algorithms] == [None, 4]
+    assert "pictures" not in experiment.settings(experiment.algorithms[0])

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import csv
 import json
+from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,21 +13,87 @@ import pytest
 import yaml
 from PIL import Image
 
+from flows.budget import Budget
 from flows.cli import main
-from flows.study import answer, names, plan, read_study
+from flows.experiment import Experiment
+from flows.study import answer, names, read_study
 from lycoris.errors import InputError
+from tests.analysis.conftest import PAPER
 
 
 @pytest.mark.parametrize("name", names())
 def test_every_study_is_whole_and_asks_a_question(name: str) -> None:
-    study = read_study(name)
-    assert study.question.endswith("?")
-    assert len(plan(study, 13)) == 3
-    assert len(getattr(study.experiment, {"captions": "captions"}.get(study.factor, "algorithms"))) > 1
+    for changes in ((), ("base=pocket",)):
+        study = read_study(name, changes)
+        assert study.question.endswith("?")
+        assert study.experiment.name != "pocket"  # that is `lycoris run`'s
+        rows = [
+            {**{key: value for key, value in study.experiment.settings(adapter).items() if key != "training"},
+             **study.experiment.settings(adapter)["training"], "captions": captions}
+            for adapter in study.experiment.algorithms
+            for captions in study.experiment.captions_of(adapter)
+        ]  # fmt: skip
+        for factor in study.factors:
+            if factor == "epoch":
+                assert study.experiment.checkpoints
+                continue
+            parts = {"capacity": ("rank", "alpha", "factor"), "dim": ("rank",)}.get(factor, (factor,))
+            assert len({tuple(row.get(part) for part in parts) for row in rows}) > 1, factor
+
+
+def test_the_paper_s_grid_is_the_published_one() -> None:
+    """Every line of the published table of configurations, once, and nothing else."""
+    table = PAPER / "config_mapping.csv"
+    if not table.is_file():
+        pytest.skip("the published table does not lie beside this repository")
+    with table.open() as stream:
+        published = Counter(_published(row) for row in csv.DictReader(stream))
+    experiment = read_study("paper").experiment
+    ours = Counter(
+        (
+            settings["algorithm"], settings["preset"], settings["training"]["learning_rate"], settings["rank"],
+            settings["alpha"], settings["factor"], captions,
+        )
+        for adapter in experiment.algorithms
+        for settings in [experiment.settings(adapter)]
+        for captions in experiment.captions_of(adapter)
+    )  # fmt: skip
+    assert ours == published
+    assert sum(ours.values()) == 40
+    assert (experiment.seeds, experiment.checkpoints) == ((0, 1, 2), (10, 30))
+    training = {name: value for name, value in settings_of(experiment).items() if name != "learning_rate"}
+    assert training == {
+        "epochs": 50, "batch_size": 8, "optimizer": "adamw-8bit", "warmup_steps": 100, "schedule": "constant",
+        "caption_dropout": 0.05,
+    }  # fmt: skip
+
+
+def settings_of(experiment: Experiment) -> dict[str, Any]:
+    return experiment.settings(experiment.algorithms[0])["training"]
+
+
+def _published(row: dict[str, str]) -> tuple[Any, ...]:
+    def number(text: str) -> float | None:
+        return None if text == "N/A" else float(text)
+
+    whole = row["Algo"] == "lokr"  # a dim of 10000 leaves the second factor whole, and alpha has no effect
+    captions = {".txt": "adjusted", ".txtdb": "none", ".txttags": "all"}[row["Caption"]]
+    dim, alpha = (None, None) if whole else (number(row["Dim"]), number(row["Alpha"]))
+    return row["Algo"], row["Preset"], float(row["Lr"]), dim, alpha, number(row["Factor"]), captions
 
 
 def test_a_plan_counts_and_starts_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    options = ["--set", "concepts=grumble,biscuit", "--set", "algorithms=lora", "--set", "seeds=0,1"]
+    """The base is not there, so that nothing is tried."""
+    options = [
+        "--set",
+        f"base={tmp_path}",
+        "--set",
+        "concepts=grumble,biscuit",
+        "--set",
+        "algorithms=lora",
+        "--set",
+        "seeds=0,1",
+    ]
     assert main(["study", "captions", "--plan", "--set", f"output={tmp_path / 'runs'}", *options]) == 0
     said = capsys.readouterr().out
     assert "16 adapters: 2 concepts x 1 algorithms x 4 captions x 2 seeds" in said
@@ -35,7 +104,11 @@ def test_a_plan_counts_and_starts_nothing(tmp_path: Path, capsys: pytest.Capture
     ("content", "message"),
     [({"factor": "caption"}, "Did you mean `captions`"), ({"factor": "captions", "questoin": "?"}, "`question`"),
      ([], "must hold"), ({"factor": "captions", "experiment": 3}, "`experiment`"),
-     ({"factor": "captions", "experiment": {"captoins": ["none"]}}, "Did you mean `captions`")],
+     ({"factor": "captions", "experiment": {"captoins": ["none"]}}, "Did you mean `captions`"),
+     ({"factors": ["captions", "algoritm"]}, "Did you mean `algorithm`"), ({"factors": []}, "factor"),
+     ({"factor": "captions", "tell": "finding"}, "Did you mean `findings`"),
+     ({"factor": "captions", "equal": "times"}, "Did you mean `time`"),
+     ({"factor": "captions", "on_pocket": 3}, "`on_pocket`")],
 )  # fmt: skip
 def test_what_is_wrong_with_a_study_is_told(tmp_path: Path, content: Any, message: str) -> None:
     (tmp_path / "s.yaml").write_text(yaml.safe_dump(content))
@@ -88,6 +161,42 @@ def test_an_answer_has_effects_by_category_and_pictures_beside_them(finished: Pa
     assert (finished / "effects_by_category.csv").is_file()
     assert Path(found["analysis"]).is_file()
     json.dumps(found, allow_nan=False)
+
+
+def test_each_factor_is_answered_and_one_that_cannot_be_is_named(finished: Path) -> None:
+    study = replace(read_study("captions"), factors=("algorithm", "captions"), tell=("findings", "encoders", "costs"))
+    found = answer(study, finished)
+    assert {row["factor"] for row in found["effects"]} == {"captions"}
+    assert "`algorithm` alone" in found["sentences"][0]
+    assert "Finding 3" in found["told"]["findings"][2]
+    assert [one["verdict"] for one in json.loads((finished / "findings.json").read_text())["findings"]] == [
+        "not shown"
+    ] * 4
+    with pytest.raises(InputError, match="`preset` alone"):
+        answer(replace(study, factors=("preset",)), finished)
+
+
+def test_a_finished_study_is_answered_anew_without_a_run(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    ran = json.loads((finished / "study.json").read_text())
+    lost = {"concept": "castle", "algorithm": "lokr", "captions": "none", "seed": 0, "error": "The training diverged."}
+    (finished / "study.json").write_text(json.dumps({**ran, "adapters": [*ran["adapters"], lost]}))
+    assert main(["study", "captions", "--from", str(finished), "--json"]) == 1
+    said = capsys.readouterr().out
+    assert "toys: `none` instead of `all`: fidelity +" in said
+    assert "1 of 9 adapters failed:\n  castle · lokr · none · seed 0: The training diverged." in said
+    assert len(json.loads(said.splitlines()[-1])["adapters"]) == 9
+    assert main(["study", "captions", "--from", str(finished / "nowhere")]) == 2
+
+
+def test_a_study_s_own_options_can_be_set_and_those_of_the_pocket_apply_there_alone(tmp_path: Path) -> None:
+    file = tmp_path / "s.yaml"
+    content = {"factor": "captions", "experiment": {"base": "owner/model", "steps": 9}, "on_pocket": {"steps": 5}}
+    file.write_text(yaml.safe_dump(content))
+    assert read_study(str(file)).experiment.steps == 9
+    assert read_study(str(file), ("base=pocket",)).experiment.steps == 5
+    assert read_study(str(file), ("base=pocket", "steps=7")).experiment.steps == 7
+    assert read_study(str(file), ("equal=time",)).equal == Budget("time")
+    assert read_study(str(file), ("equal={parameters: lora}",)).equal == Budget("parameters", "lora")
 
 
 def test_the_answer_s_page_is_read_on_a_phone_too(finished: Path, browser: Any) -> None:

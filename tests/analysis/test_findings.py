@@ -1,0 +1,96 @@
+"""The four findings of the paper: what a table must show for each to hold, and when it shows nothing."""
+
+from __future__ import annotations
+
+import csv
+import random
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from lycoris.analysis.effects import effects
+from lycoris.analysis.findings import Finding, findings
+from lycoris.analysis.ranking import rank
+from lycoris.analysis.reading import read_table
+from tests.analysis.conftest import PAPER
+
+MEASURES = ("image_similarity/alter/clip", "text_similarity/alter/clip", "vendi/trigger/clip", "style_loss/style/vgg")
+Value = Callable[[str, str, str], float]
+
+
+def told(tmp_path: Path, value: Value, *, algorithms=("lora", "loha", "lokr", "full"), noise: float = 0.1, concepts=8):
+    """Findings of a table in which a score is `value(measure, algorithm, captions)`, high the better, and noise."""
+    rng = random.Random(0)
+    rows = []
+    for concept in range(concepts):
+        for algorithm in algorithms:
+            for captions in ("none", "all"):
+                for name in MEASURES:
+                    score = value(name.split("/")[0], algorithm, captions) + rng.gauss(0, noise)
+                    score = -score if name.startswith("style_loss") else score
+                    rows.append([f"concept{concept}", algorithm, captions, 0, name, score])
+    file = tmp_path / "scores.csv"
+    with file.open("w", newline="") as stream:
+        csv.writer(stream).writerows([["concept", "algorithm", "captions", "seed", "name", "value"], *rows])
+    ranking = rank(read_table(file))
+    return findings(ranking, effects(ranking))
+
+
+def as_in_the_paper(measure: str, algorithm: str, captions: str) -> float:
+    caption = {"image_similarity": 1, "text_similarity": -1, "style_loss": -1}.get(measure, 0) * (captions == "none")
+    if measure == "image_similarity":
+        return caption + 2 * (algorithm == "lokr")
+    return caption + 2 * (algorithm == "full") - 2 * (algorithm == "lokr")
+
+
+def verdicts(found: list[Finding]) -> list[str]:
+    return [one.verdict for one in found]
+
+
+def test_all_hold_where_scores_are_made_so(tmp_path: Path) -> None:
+    found = told(tmp_path, as_in_the_paper)
+    assert verdicts(found) == ["holds"] * 4
+    for one in found:
+        assert one.sentence.startswith(f"Finding {one.number} (")
+        assert "nan" not in one.sentence
+        assert one.evidence
+
+
+def test_none_holds_where_scores_are_the_other_way_round(tmp_path: Path) -> None:
+    found = told(tmp_path, lambda *which: -as_in_the_paper(*which))
+    assert verdicts(found) == ["does not hold", "holds", "does not hold", "does not hold"]
+
+
+def test_an_algorithm_that_leads_everywhere_denies_the_second(tmp_path: Path) -> None:
+    found = told(tmp_path, lambda measure, algorithm, captions: 3.0 * (algorithm == "lora"))
+    assert found[1].verdict == "does not hold"
+
+
+def test_noise_shows_nothing(tmp_path: Path) -> None:
+    assert verdicts(told(tmp_path, lambda *which: 0.0)) == ["not shown"] * 4
+
+
+def test_a_table_without_such_runs_says_so(tmp_path: Path) -> None:
+    found = told(tmp_path, as_in_the_paper, algorithms=("lora", "dylora"))
+    assert (found[0].verdict, found[0].evidence) == ("not shown", ())
+    assert (found[3].verdict, found[3].evidence) == ("not shown", ())
+    assert "no runs that could tell" in found[3].sentence
+
+
+def test_one_concept_gives_numbers_but_no_verdict(tmp_path: Path) -> None:
+    found = told(tmp_path, as_in_the_paper, concepts=1)
+    assert verdicts(found) == ["not shown"] * 4
+    assert found[2].evidence
+
+
+@pytest.mark.skipif(not (PAPER / "metrics_mean.csv").is_file(), reason="there is no published table")
+def test_the_published_table_shows_the_second_and_half_of_the_first() -> None:
+    ranking = rank(read_table(PAPER / "metrics_mean.csv", PAPER / "config_mapping.csv"))
+    found = findings(ranking, effects(ranking))
+    assert verdicts(found) == ["not shown", "holds", "not shown", "not shown"]
+    assert found[0].evidence[:2] == (
+        "image_similarity/alter of LoKr instead of LoRA −.05 [−.14, .03]",
+        "image_similarity/alter of LoKr instead of LoHa +.19 [.12, .26]",
+    )
+    assert found[2].evidence == found[3].evidence == ()

@@ -1,0 +1,58 @@
+"""Dim, alpha and factor apart: each is compared where the others agree, a dim at one alpha / dim."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+
+from lycoris.analysis.effects import FACTORS, comparisons
+from lycoris.analysis.ranking import Ranking, rank
+from lycoris.analysis.reading import read_table
+
+SETTINGS = [
+    ("lora", 2, 2, None), ("lora", 8, 8, None), ("lora", 32, 32, None), ("lora", 8, 1, None), ("lora", 8, 32, None),
+    ("lokr", None, None, 4), ("lokr", None, None, 8),
+]  # fmt: skip
+
+
+def ranking(tmp_path: Path, **more: object) -> Ranking:
+    rows = [
+        {"concept": "a", "config": f"{place}", "algorithm": algorithm, "rank": rank, "alpha": alpha, "factor": factor,
+         "captions": "all", "seed": 0, "learning_rate": 0.005, "name": "vendi/alter/clip", "value": place, **more}
+        for place, (algorithm, rank, alpha, factor) in enumerate(SETTINGS)
+    ]  # fmt: skip
+    pd.DataFrame(rows).to_csv(tmp_path / "scores.csv", index=False)
+    return rank(read_table(tmp_path / "scores.csv"))
+
+
+def pairs(found: Ranking, factor: str) -> set[tuple[float, float]]:
+    return {(one.level, one.against) for one in comparisons(found.arms, (factor,))}
+
+
+def test_each_part_is_compared_where_the_others_agree(tmp_path: Path) -> None:
+    found = ranking(tmp_path)
+    assert pairs(found, "dim") == {(8, 2), (32, 8), (32, 2)}
+    assert {frozenset(pair) for pair in pairs(found, "alpha")} == {
+        frozenset({1, 8}), frozenset({8, 32}), frozenset({1, 32}),
+    }  # fmt: skip
+    assert {frozenset(pair) for pair in pairs(found, "factor")} == {frozenset({4, 8})}
+    assert all(len(one.pairs) == 1 for one in comparisons(found.arms, ("dim", "alpha", "factor")))
+
+
+def test_what_a_table_can_tell_by_itself_has_the_parts_as_one(tmp_path: Path) -> None:
+    assert {one.factor for one in comparisons(ranking(tmp_path).arms)} <= FACTORS.keys()
+
+
+def test_algorithms_of_unlike_length_are_compared_at_their_ends(tmp_path: Path) -> None:
+    rows = [
+        {"concept": "a", "config": name, "algorithm": name, "captions": "all", "seed": 0, "steps": steps,
+         "name": "vendi/alter/clip", "value": steps}
+        for name, lengths in (("lora", (60, 120)), ("lokr", (45, 90)))
+        for steps in lengths
+    ]  # fmt: skip
+    pd.DataFrame(rows).to_csv(tmp_path / "scores.csv", index=False)
+    arms = rank(read_table(tmp_path / "scores.csv")).arms
+    [one] = comparisons(arms, ("algorithm",))
+    lengths = {frozenset(arms["epoch"][list(pair)]) for pair in one.pairs}
+    assert lengths == {frozenset({120.0, 90.0}), frozenset({60.0, 45.0})}

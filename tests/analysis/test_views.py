@@ -1,0 +1,113 @@
+"""What encoders and resize modes change, and what adapters cost."""
+
+from __future__ import annotations
+
+import csv
+import random
+from pathlib import Path
+
+import pytest
+
+from lycoris.analysis.analysis import Analysis, analyze
+from lycoris.analysis.costs import costs
+from lycoris.analysis.costs import sentences as cost_sentences
+from lycoris.analysis.encoders import sentences, views
+from lycoris.analysis.reading import read_table
+
+ENCODERS = ("clip-resize", "clip-padding", "dinov2-resize", "dinov2-padding")
+
+
+def table(file: Path, rows: list[list[object]], *more: str) -> Path:
+    header = ["concept", "config", "algorithm", "captions", "seed", "run_id", "name", "value", "dimension",
+              "higher_is_better", *more]  # fmt: skip
+    with file.open("w", newline="") as stream:
+        csv.writer(stream).writerows([header, *rows])
+    return file
+
+
+@pytest.fixture
+def seen(tmp_path: Path) -> Analysis:
+    """Modes see the same; DINOv2 ranks the adapters the other way round than CLIP."""
+    rng = random.Random(0)
+    rows: list[list[object]] = []
+    for concept in range(6):
+        for place, algorithm in enumerate(("lora", "loha", "lokr", "full")):
+            value = place + rng.gauss(0, 0.05)
+            for encoder in ENCODERS:
+                sign = 1 if encoder.startswith("clip") else -1
+                name = f"image_similarity/alter/{encoder}"
+                run = f"{concept}{algorithm}"
+                rows.append([f"c{concept}", algorithm, algorithm, "all", 0, run, name, sign * value, "fidelity", True])
+    return analyze(read_table(table(tmp_path / "scores.csv", rows)))
+
+
+def test_modes_that_see_the_same_agree_and_encoders_that_do_not_contradict(seen: Analysis) -> None:
+    found = views(seen.ranking, seen.correlations, seen.effects)
+    modes = found.alike[found.alike["differ"] == "resize_mode"]
+    encoders = found.alike[found.alike["differ"] == "encoder"]
+    assert modes["correlation"].tolist() == pytest.approx([1.0] * len(modes))
+    assert encoders["correlation"].tolist() == pytest.approx([-1.0] * len(encoders))
+    assert set(zip(modes["first"], modes["second"], strict=True)) == {("padding", "resize")}
+    [row] = found.first.to_dict("records")
+    assert (row["clip-resize"], row["dinov2-padding"]) == ("full · all", "lora · all")
+    assert (found.conclusions["better"] == 2).all()
+    assert (found.conclusions["worse"] == 2).all()
+    assert (found.conclusions["views"] == 4).all()
+    assert len(found.conclusions) == 6  # pairs of four algorithms
+    said = " ".join(sentences(found))
+    assert "6 are shown both ways" in said
+    assert "on 0 of 1 pairs" in said
+
+
+def test_costs_are_means_by_algorithm_and_pictures_and_grow(tmp_path: Path) -> None:
+    rows = []
+    for concept in ("a", "b"):
+        for algorithm, slow in (("lora", 1.0), ("full", 2.0)):
+            for pictures in (4, 16):
+                run, label = f"{concept}{algorithm}{pictures}", f"{algorithm} pictures={pictures}"
+                numbers = {"training_seconds": slow * pictures, "file_bytes": 1e6, "drawing_seconds": 0.5}
+                rows += [
+                    [concept, label, algorithm, "all", 0, run, name, value, "efficiency", False, pictures]
+                    for name, value in numbers.items()
+                ]
+                rows.append(
+                    [concept, label, algorithm, "all", 0, run, "vendi/alter/clip", 2, "diversity", True, pictures]
+                )
+    file = table(tmp_path / "scores.csv", rows, "pictures")
+    found = costs(file)
+    assert found[["config", "pictures", "adapters", "training_seconds"]].to_numpy().tolist() == [
+        ["full pictures=16", 16, 2, 32.0], ["full pictures=4", 4, 2, 8.0],
+        ["lora pictures=16", 16, 2, 16.0], ["lora pictures=4", 4, 2, 4.0],
+    ]  # fmt: skip
+    said = cost_sentences(found)
+    assert "full pictures=16: 32 s of training, a file of 1.00 MB, 0.5 s a picture (mean of 2)." in said
+    assert "LoRA: 4 times the pictures take 4.00 times the training." in said
+
+
+def test_costs_are_a_dimension_of_their_own_that_leads_no_one(tmp_path: Path) -> None:
+    rows = [
+        [f"c{concept}", name, name, "all", 0, f"{concept}{name}", measure, value, dimension, better]
+        for concept in range(3)
+        for place, name in enumerate(("lora", "full"))
+        for measure, value, dimension, better in (
+            ("training_seconds", 5.0 - place, "efficiency", False),
+            ("vendi/alter/clip", 2.0 - place, "diversity", True),
+        )
+    ]
+    found = analyze(read_table(table(tmp_path / "scores.csv", rows)))
+    assert found.leaders.loc["lora"].to_dict() == {"led": 1, "shown": 1, "measures": 1}
+    gap = found.effects.query("metric == 'efficiency' and level == 'full'")["effect"]
+    assert gap.tolist() == [1.0]
+
+
+def test_of_a_training_s_checkpoints_the_end_is_what_it_costs(tmp_path: Path) -> None:
+    rows = [
+        ["a", "lora", "lora", "all", 0, f"run{epoch}", "training_seconds", 1.0 * epoch, "efficiency", False, epoch]
+        for epoch in (10, 30, 50)
+    ]
+    assert costs(table(tmp_path / "scores.csv", rows, "epoch"))["training_seconds"].tolist() == [50.0]
+
+
+def test_without_costs_there_is_nothing_to_tell(tmp_path: Path) -> None:
+    rows: list[list[object]] = [["a", "lora", "lora", "all", 0, "r", "vendi/alter/clip", 2, "diversity", True]]
+    assert costs(table(tmp_path / "scores.csv", rows)).empty

@@ -1,0 +1,34 @@
+"""Parameters counted on shapes alone are those of an adapter on the opened base."""
+
+from __future__ import annotations
+
+import pytest
+
+import lycoris
+from lycoris.bases import open_base
+from lycoris.errors import InputError
+from lycoris.parameters import count, shapes_of
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"algorithm": "lora", "rank": 3, "preset": "full"},
+        {"algorithm": "lokr", "factor": 8, "preset": "attn-mlp"},
+        {"algorithm": "full", "preset": "attn-only"},
+    ],
+)
+def test_as_many_as_on_the_base(settings: dict) -> None:
+    parts = shapes_of("pocket")
+    base = open_base("pocket", device="cpu", dtype="float32")
+    network = lycoris.attach(base.parts, **settings)
+    expected = sum(parameter.numel() for parameter in network.parameters())
+    network.detach()
+    assert count(parts, {"alpha": None, **settings}) == expected
+    assert all(parameter.device.type == "meta" for part in parts.values() for parameter in part.parameters())
+    assert count(parts, settings) == expected  # nothing is left on the parts
+
+
+def test_a_rank_that_no_layer_has_is_told() -> None:
+    with pytest.raises(InputError, match="rank"):
+        count(shapes_of("pocket"), {"algorithm": "lora", "rank": 10_000, "preset": "full"})
