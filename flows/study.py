@@ -113,7 +113,10 @@ def answer(study: Study, out: Path, *, command: str = "") -> dict[str, Any]:
     effects = by_category(found.ranking, study.factor)
     effects.to_csv(out / "effects_by_category.csv", index=False)
     ran: Mapping[str, Any] = json.loads((out / "study.json").read_text(encoding="utf-8"))
-    page = render(effects, ran, out / "answer.html", factor=study.factor, question=study.question, command=command)
+    page = render(
+        effects, ran, out / "answer.html",
+        factor=study.factor, question=study.question, command=command, analysis=found,
+    )  # fmt: skip
     rows = effects.astype(object).where(effects.notna(), None).to_dict("records")
     return {
         "answer": str(page.resolve()),

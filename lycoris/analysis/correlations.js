@@ -3,7 +3,7 @@ const AGREE = { prompt_type: "prompt type", encoder: "encoder", resize_mode: "re
 const heat = { metric: "", prompt_type: "" };
 
 function drawAgreement() {
-  const { agreement } = data.correlations;
+  const { agreement } = analysis.correlations;
   if (!agreement.length) return into("agreement", empty("There are no two measures that differ in one thing only."));
   into("agreement", make("table", {},
     make("thead", {}, make("tr", {}, ["Measures that differ only in", "Mean correlation", "Lowest", "Highest", "Pairs"].map((text, place) =>
@@ -17,7 +17,7 @@ const tint = (value) => (value === null ? "transparent"
   : `color-mix(in srgb, ${value < 0 ? "var(--worse)" : "var(--accent)"} ${Math.round(Math.abs(value) * 85)}%, var(--panel))`);
 
 function drawHeat() {
-  const { measures: places, matrix } = data.correlations;
+  const { measures: places, matrix } = analysis.correlations;
   const every = places.map((place, row) => ({ measure: measures[place], row }));
   const shown = every.filter(({ measure }) => Object.entries(heat).every(([name, value]) => !value || measure[name] === value));
   const pick = (label, name) => picker(label, [["", "all"],

@@ -1,9 +1,9 @@
 // SHAP values: a swarm a factor for one measure, and every measure's R².
-const best = data.models.reduce((one, other) => ((other.r2 ?? -1) > (one?.r2 ?? -1) ? other : one), null);
+const best = analysis.models.reduce((one, other) => ((other.r2 ?? -1) > (one?.r2 ?? -1) ? other : one), null);
 const model = { measure: best?.measure ?? null };
-const factors = Object.keys(data.factorValues);
+const factors = Object.keys(analysis.factorValues);
 const levelsOf = new Map(factors.map((factor) => [factor,
-  [...new Set(data.factorValues[factor])].sort((a, b) => (typeof a === "number" ? a - b : String(a).localeCompare(String(b))))]));
+  [...new Set(analysis.factorValues[factor])].sort((a, b) => (typeof a === "number" ? a - b : String(a).localeCompare(String(b))))]));
 const levelColour = (factor, value) => {
   const levels = levelsOf.get(factor);
   if (factor === "algorithm") return colourOf.get(value) ?? "var(--grey)";
@@ -17,12 +17,12 @@ const importanceOf = (one) => factors.map((factor, place) => ({ factor, place,
 const STEPS = { capacity: "steps above the default", learning_rate: "steps above the default", scale: "alpha / dim" };
 
 function drawSwarm() {
-  if (!data.models.length) {
+  if (!analysis.models.length) {
     into("model-tools");
     return into("swarm", empty("There are no SHAP values; the notes at the top say why, or no setting varies in this table."));
   }
-  const one = data.models.find((entry) => entry.measure === model.measure);
-  into("model-tools", picker("Measure", data.models.map((entry) => [String(entry.measure),
+  const one = analysis.models.find((entry) => entry.measure === model.measure);
+  into("model-tools", picker("Measure", analysis.models.map((entry) => [String(entry.measure),
     `${measures[entry.measure].name} (R² ${number(entry.r2, 2)})`]), String(model.measure), (value) => {
     model.measure = Number(value);
     keepFocus(drawSwarm);
@@ -43,9 +43,9 @@ function drawSwarm() {
       const count = taken.get(bin) ?? 0;
       taken.set(bin, count + 1);
       const off = Math.max(-row / 2 + 5, Math.min(row / 2 - 5, (count % 2 ? 1 : -1) * Math.ceil(count / 2) * 4.5));
-      const level = data.factorValues[factor][arm];
+      const level = analysis.factorValues[factor][arm];
       return draw("circle", { cx: px(value), cy: y + off, r: 3.6, fill: levelColour(factor, level), stroke: "var(--paper)", "stroke-width": 0.6 },
-        draw("title", {}, `${plain(factor)} ${level}: ${number(value, 3, true)}\n${armName(data.arms[arm])}`));
+        draw("title", {}, `${plain(factor)} ${level}: ${number(value, 3, true)}\n${armName(analysis.arms[arm])}`));
     });
   };
   into("swarm",

@@ -32,5 +32,6 @@ document.getElementById("concept").addEventListener("change", (event) => choose(
 
 [drawConcepts, drawCards, drawPictures, drawFindings, drawForest, drawTradeoff, drawLosses, drawWatched, drawCaptions].forEach(watch);
 drawTable();
+drawEfficiency();
 into("adapter-table", data.adapters.length
   ? sortable(adapterColumns, [...data.adapters], { column: null, up: true }) : empty("No adapter was trained."));

@@ -10,9 +10,10 @@ from PIL import Image
 
 from lycoris.errors import InputError
 from lycoris.report import render
+from lycoris.report.drawings import SHOWN
 from lycoris.report.embedding import LARGE, Album
 from lycoris.report.losses import curve, levels
-from lycoris.report.payload import SHOWN, in_script, payload, struck
+from lycoris.report.payload import OF_SCORE, VERDICTS, in_script, payload, struck
 
 
 def page(path):
@@ -124,7 +125,9 @@ def test_a_loss_that_is_not_finite_leaves_a_gap():
 def test_scores_that_are_not_finite_do_not_stop_the_report(tmp_path):
     scores = {"vendi/trigger/clip": {"value": float("nan"), "base": 1.0, "difference": float("inf")}}
     out = render({"title": "t", "adapters": [{"concept": "c", "algorithm": "lora", "scores": scores}]}, tmp_path)
-    assert page(out)["adapters"][0]["scores"]["vendi/trigger/clip"] == {"base": 1.0, "verdict": "unknown"}
+    [[verdict, *numbers]] = page(out)["adapters"][0]["scores"]
+    assert VERDICTS[verdict] == "unknown"
+    assert dict(zip(OF_SCORE, numbers, strict=True)) == {**dict.fromkeys(OF_SCORE), "base": 1.0}
 
 
 def test_a_study_needs_a_title(tmp_path):
