@@ -61,7 +61,6 @@ def render(
     page["pictures"] = album.encode()
     parts = [_part(name, table) for name, table in pairs]
     champions = [one for one in page["adapters"] if one.get("champion") and not one.get("error")]
-    whole = all(part["sections"] and part["sections"][0]["category"] == EVERY for part in parts)
     return write_page(
         "answer.html",
         out,
@@ -80,7 +79,6 @@ def render(
         question=question,
         command=command,
         parts=parts,
-        where="over all categories" if whole else "in the first category",
         champions=champions,
         tally=_tally(champions),
         every=EVERY,
@@ -92,7 +90,6 @@ def _part(factor: str, effects: pd.DataFrame) -> dict[str, Any]:
     """What the page says of one factor."""
     table = dimensions(effects)
     present = list(dict.fromkeys(table["category"]))
-    ordered = [*([EVERY] if EVERY in present else []), *(name for name in present if name != EVERY)]
     ends = table[["effect", "low", "high"]].astype(float).abs().max().max()
     reach = max(0.1, 0.0 if pd.isna(ends) else float(ends))
     sections = [
@@ -101,13 +98,16 @@ def _part(factor: str, effects: pd.DataFrame) -> dict[str, Any]:
             "names": list(dict.fromkeys(table["metric"])),
             "rows": _rows(table[table["category"] == category], reach),
         }
-        for category in ordered
+        for category in present
     ]
+    whole = [one for one in sections if one["category"] == EVERY]
+    categories = [one for one in sections if one["category"] != EVERY]
     return {
         "factor": factor.replace("_", " "),
         "levels": levels(effects),
-        "sections": sections,
-        "said": [_said(row) for row in (sections[0]["rows"] if sections else [])],
+        "whole": whole,
+        "categories": categories,
+        "said": _told(whole, categories),
         "sentences": sentences(effects),
     }
 
@@ -140,6 +140,15 @@ def _cell(one: Mapping[str, Any], reach: float) -> dict[str, Any]:
         "low": place(low),
         "high": place(high),
     }
+
+
+def _told(whole: Sequence[Mapping[str, Any]], categories: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """What is said first: over all categories, or, where these are too few for intervals, of each."""
+    every = [_said(row) for one in whole for row in one["rows"]]
+    if any(one["better"] or one["worse"] or one["none"] for one in every):
+        return every
+    each = [{**_said(row), "where": one["category"]} for one in categories for row in one["rows"]]
+    return each or every
 
 
 def _said(row: Mapping[str, Any]) -> dict[str, Any]:

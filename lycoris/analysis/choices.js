@@ -38,7 +38,8 @@ function dot(told, reach, label) {
         stroke: COLOURS[said], "stroke-width": 2.5, "stroke-linecap": "round" }),
       draw("circle", { cx: x(effect), cy: height / 2, r: 4.5, fill: said === "none" ? "var(--paper)" : COLOURS[said],
         stroke: COLOURS[said], "stroke-width": 2 })),
-    make("span", { class: `value ${said}` }, shown));
+    make("span", { class: `value ${said}` }, shown),
+    make("span", { class: "sub ends" }, interval(low, high, 2)));
 }
 const reachOf = (effects) => {
   const ends = effects.filter(Boolean).flatMap((told) => told.slice(0, 3)).filter(Number.isFinite).map(Math.abs);

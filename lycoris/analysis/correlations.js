@@ -39,3 +39,20 @@ function drawHeat() {
           title: `${one.measure.name}\n${other.measure.name}\n${number(value, 2)}` }, many ? "" : number(value, 2));
       }))))));
 }
+
+const pairColumns = [
+  { label: "Measure", value: ([one]) => measures[one].name }, { label: "and", value: ([, other]) => measures[other].name },
+  { label: "Differ in", value: ([, , differ]) => AGREE[differ] ?? "several things" },
+  { label: "Correlation", numeric: true, value: ([, , , value]) => value, cell: ([, , , value]) => number(value, 2) },
+  { label: "Interval", numeric: true, title: "sorts by width", value: ([, , , , low, high]) => (low === null ? null : high - low),
+    cell: ([, , , , low, high]) => interval(low, high, 2) || "–" },
+];
+const MOST_PAIRS = 500;
+// Two thousand pairs are drawn when they are asked for.
+document.getElementById("pairs").addEventListener("toggle", () => {
+  const { pairs } = analysis.correlations;
+  if (document.getElementById("pair-table").childElementCount) return;
+  into("pair-table", pairs.length > MOST_PAIRS
+    ? make("p", { class: "fine" }, `${MOST_PAIRS} of ${pairs.length} pairs in the order that is chosen; correlations.csv has all.`) : null,
+  pairs.length ? sortable(pairColumns, [...pairs], { column: null, up: true }, MOST_PAIRS) : empty("There are no two measures."));
+});

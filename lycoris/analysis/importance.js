@@ -14,6 +14,10 @@ const levelColour = (factor, value) => {
 const importanceOf = (one) => factors.map((factor, place) => ({ factor, place,
   size: one.values ? one.values[place].reduce((sum, value) => sum + Math.abs(value), 0) / one.values[place].length : 0 }))
   .sort((a, b) => b.size - a.size);
+function meanAt(one, factor, place, level) {
+  const own = one.values[place].filter((_, arm) => analysis.factorValues[factor][arm] === level);
+  return own.reduce((sum, value) => sum + value, 0) / own.length;
+}
 const STEPS = { capacity: "steps above the default", learning_rate: "steps above the default", scale: "alpha / dim" };
 
 function drawSwarm() {
@@ -61,10 +65,11 @@ function drawSwarm() {
           draw("text", { x: left - 12, y: y + 13, "text-anchor": "end" }, `mean ${number(entry.size, 3)}`),
           draw("g", {}, swarm(entry, y))];
       })),
-    order.filter(({ size }) => size > 0).map(({ factor }) => make("div", { class: "legend" },
-      make("b", {}, plain(factor), STEPS[factor] ? make("span", { class: "none" }, `, ${STEPS[factor]}`) : null),
+    order.filter(({ size }) => size > 0).map(({ factor, place }) => make("div", { class: "legend" },
+      make("b", {}, plain(factor), ", mean SHAP of each level", STEPS[factor] ? make("span", { class: "none" }, `, ${STEPS[factor]}`) : null),
       levelsOf.get(factor).map((value) => make("span", {}, draw("svg", { width: 12, height: 12, "aria-hidden": "true" },
-        draw("circle", { cx: 6, cy: 6, r: 5, fill: levelColour(factor, value) })), factor === "algorithm" ? titleOf.get(value) ?? value : String(value ?? "–"))))));
+        draw("circle", { cx: 6, cy: 6, r: 5, fill: levelColour(factor, value) })), factor === "algorithm" ? titleOf.get(value) ?? value : String(value ?? "–"),
+        make("span", { class: "none", title: "mean SHAP value" }, number(meanAt(one, factor, place, value), 3, true)))))));
 }
 
 const modelColumns = [

@@ -140,6 +140,7 @@ def payload(analysis: Analysis, adapters: Sequence[Mapping[str, Any]] = ()) -> d
         "correlations": {
             "measures": [at(one) for one in analysis.correlations.measures],
             "matrix": [_short(*row) for row in analysis.correlations.matrix],
+            "pairs": _pairs(analysis, {one.name: at(one) for one in analysis.correlations.measures}),
             "agreement": agreement(analysis.correlated).reset_index().to_dict("records"),
         },
         "factorValues": {name: [_plain(value) for value in shown[name]] for name in shown},
@@ -153,6 +154,14 @@ def payload(analysis: Analysis, adapters: Sequence[Mapping[str, Any]] = ()) -> d
             for one in analysis.models
         ],
     }
+
+
+def _pairs(analysis: Analysis, places: Mapping[str, int]) -> list[list[Any]]:
+    """Every two measures by their places, what they differ in, their correlation and its interval."""
+    return [
+        [places[row.first], places[row.second], row.differ, *_short(row.correlation, row.low, row.high)]
+        for row in analysis.correlated.itertuples()
+    ]
 
 
 def _runs(ranking: Ranking, adapters: Sequence[Mapping[str, Any]]) -> list[list[int]]:

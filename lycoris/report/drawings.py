@@ -7,12 +7,14 @@ from typing import Any
 
 from PIL import Image
 
-from lycoris.report.embedding import Album
+from lycoris.report.embedding import SMALL, Album
 
 SHOWN = 24
 """At most so many pictures of one adapter and prompt type are embedded, evenly chosen."""
 PICTURES = 9_000
-"""At most about so many pictures of all adapters are embedded."""
+"""At most about so many small pictures of all adapters are embedded."""
+THUMBNAILS = 3_000
+"""At most about so many large ones, as thumbnails."""
 PIXELS = 2_000_000_000
 """At most about so many pixels of them are read: a minute's work."""
 
@@ -24,7 +26,8 @@ def shown(drawn: Sequence[Mapping[str, Any]]) -> int:
         drawn: adapters and bases with their ``drawings``.
     """
     sets = [pictures for one in drawn for pictures in (one.get("drawings") or {}).values() if pictures]
-    most = min(PICTURES, PIXELS // _area(sets))
+    area = _area(sets)
+    most = min(PICTURES if area <= SMALL**2 else THUMBNAILS, PIXELS // area)
     return max(1, min(SHOWN, most // max(1, len(sets))))
 
 
@@ -49,9 +52,7 @@ def evenly(entries: Sequence[Any], count: int = SHOWN) -> list[Any]:
 Drawing = tuple[int | None, int, Any]
 
 
-def drawings(
-    one: Mapping[str, Any], album: Album, prompts: dict[str, int], count: int
-) -> dict[str, list[Drawing]]:
+def drawings(one: Mapping[str, Any], album: Album, prompts: dict[str, int], count: int) -> dict[str, list[Drawing]]:
     """An adapter's pictures by prompt type, as (number in the album, number of the prompt, seed).
 
     Args:
@@ -62,7 +63,11 @@ def drawings(
     """
     return {
         kind: [
-            (album.add(entry.get("image")), prompts.setdefault(entry.get("prompt", ""), len(prompts)), entry.get("seed"))
+            (
+                album.add(entry.get("image")),
+                prompts.setdefault(entry.get("prompt", ""), len(prompts)),
+                entry.get("seed"),
+            )
             for entry in evenly(pictures or [], count)
         ]
         for kind, pictures in (one.get("drawings") or {}).items()

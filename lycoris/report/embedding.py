@@ -94,15 +94,10 @@ class Album:
 
     def encode(self) -> list[tuple[str, int, int]]:
         """Every picture as (data address, width, height), in the order of the numbers."""
-        large = sum(map(len, self._large.values()))
         # Small pictures are of a base that draws small ones; beside large ones they are few.
-        share = self._room if not large else self._room // 4
-        small = _fitting(list(self._small.values()), share)
-        left = self._room - sum(len(code) for _, code, _ in small)
-        shrink = min(1.0, math.sqrt(left / large)) if large else 1.0
-        found = dict(zip(self._small, small, strict=True))
-        for number, code in self._large.items():
-            found[number] = _shrunk(code, shrink)
+        small = _fitting(list(self._small.values()), self._room // 4 if self._large else self._room)
+        large = _shrunk(list(self._large.values()), self._room - sum(len(code) for _, code, _ in small))
+        found = {**dict(zip(self._small, small, strict=True)), **dict(zip(self._large, large, strict=True))}
         return [
             (f"data:image/{kind};base64,{base64.b64encode(code).decode('ascii')}", *size)
             for kind, code, size in (found[number] for number in range(len(found)))
@@ -131,16 +126,27 @@ def _written(code: bytes, rung: Rung) -> Coded:
     return rung.kind, file.getvalue(), image.size
 
 
-def _thumbnail(image: Image.Image) -> bytes:
+def _thumbnail(image: Image.Image, quality: int = 82) -> bytes:
     file = io.BytesIO()
-    image.save(file, "WEBP", quality=82, method=1)
+    image.save(file, "WEBP", quality=quality, method=1)
     return file.getvalue()
 
 
-def _shrunk(code: bytes, shrink: float) -> Coded:
+def _shrunk(pictures: list[bytes], room: int) -> list[Coded]:
+    """Thumbnails, made smaller and then coarser until there is room for them."""
+    taken = sum(map(len, pictures))
+    if taken <= room:
+        return [("webp", code, Image.open(io.BytesIO(code)).size) for code in pictures]
+    found: list[Coded] = []
+    for quality in (82, 50, 20):
+        found = [_smaller(code, math.sqrt(max(0, room) / taken), quality) for code in pictures]
+        if sum(len(code) for _, code, _ in found) <= room:
+            break
+    return found
+
+
+def _smaller(code: bytes, shrink: float, quality: int) -> Coded:
     image = Image.open(io.BytesIO(code))
-    if shrink < 1.0:
-        side = max(SMALL + 1, round(max(image.size) * shrink))
-        image.thumbnail((side, side), Image.Resampling.LANCZOS)
-        code = _thumbnail(image)
-    return "webp", code, image.size
+    side = max(SMALL + 1, round(max(image.size) * shrink))
+    image.thumbnail((side, side), Image.Resampling.LANCZOS)
+    return "webp", _thumbnail(image, quality), image.size

@@ -43,9 +43,7 @@ def write_page(
     Returns:
         ``out``.
     """
-    pages = Environment(
-        loader=FileSystemLoader([folder, HERE]), autoescape=True, trim_blocks=True, lstrip_blocks=True
-    )
+    pages = Environment(loader=FileSystemLoader([folder, HERE]), autoescape=True, trim_blocks=True, lstrip_blocks=True)
     pages.filters.update(FILTERS)
     html = pages.get_template(template).render(
         style=Markup("\n".join(file.read_text(encoding="utf-8") for file in (HERE / "report.css", *styles))),

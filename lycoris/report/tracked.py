@@ -27,6 +27,6 @@ def tracked(study: Mapping[str, Any]) -> dict[str, Any] | None:
         bare = urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path.rstrip("/"), "", ""))
         page = f"{bare}/#/experiments/{quote(str(experiment), safe='')}"
         return {"run": told.get("run"), "experiment": page, "runs": f"{page}/runs/"}
-    if parts.scheme in ("sqlite", "file", ""):
+    if parts.scheme in ("sqlite", "file") or address.startswith(("/", ".")):
         return {"run": told.get("run"), "command": f"mlflow ui --backend-store-uri {shlex.quote(address)}"}
     return {"run": told.get("run")}

@@ -167,3 +167,29 @@ def test_pictures_that_were_set_aside_are_told(study, tmp_path):
     adapters = [{**one, "pictures": 11, "set_aside": {"7.jpg": reason}} for one in study["adapters"]]
     data = page(render({**study, "adapters": adapters}, tmp_path))
     assert {(one["pictures"], *one["set_aside"].items()) for one in data["adapters"]} == {(11, ("7.jpg", reason))}
+
+
+def test_many_pictures_fit_the_room_there_is(tmp_path):
+    import base64
+
+    small, large = Album(room=130_000), Album(room=160_000)
+    for number in range(40):
+        Image.effect_noise((64, 64), 90 + number).convert("RGB").save(tmp_path / f"{number}.png")
+        Image.effect_noise((400, 300), 90 + number).convert("RGB").save(tmp_path / f"large-{number}.png")
+        small.add(tmp_path / f"{number}.png")
+        large.add(tmp_path / f"large-{number}.png")
+    for album, room, sides in ((small, 130_000, {64}), (large, 160_000, range(97, 400))):
+        found = album.encode()
+        assert len(found) == 40
+        assert all(side in sides for _, *size in found for side in size)
+        assert sum(len(base64.b64decode(source.split(",")[1])) for source, *_ in found) <= room
+
+
+def test_a_large_study_shows_fewer_pictures_of_each_adapter_and_the_same_of_all(tmp_path):
+    entries = [{"prompt": "p", "seed": seed} for seed in range(20)]
+    adapters = [{"concept": "c", "seed": n, "drawings": {"trigger": entries, "alter": entries}} for n in range(1000)]
+    data = payload({"title": "t", "adapters": adapters}, Album())
+    seeds = {tuple(seed for *_, seed in kinds) for one in data["adapters"] for kinds in one["drawings"].values()}
+    assert len(seeds) == 1
+    assert 1 <= len(*seeds) <= 5
+    assert data["shown"] == len(*seeds)
