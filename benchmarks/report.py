@@ -154,9 +154,8 @@ def _drawings(folder: Path, concept: Any, name: str, rng: Any) -> dict[str, list
             picture = Image.open(rng.choice(concept.pictures).path).convert("RGB")
             shifted = ImageChops.offset(picture, rng.randrange(64), rng.randrange(64))
             file = own / f"{kind}-{place:02d}.png"
-            Image.blend(shifted, Image.new("RGB", shifted.size, rng.choice(["red", "navy"])), rng.random() / 5).save(
-                file
-            )
+            tint = Image.new("RGB", shifted.size, rng.choice(["red", "navy"]))
+            Image.blend(shifted, tint, rng.random() / 5).save(file)
             prompt = SHAPES[place % len(SHAPES)].format(name=concept.trigger)
             made.setdefault(kind, []).append({"image": str(file), "prompt": prompt, "seed": place})
     return made

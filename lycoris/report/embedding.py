@@ -110,14 +110,13 @@ Coded = tuple[str, bytes, tuple[int, int]]
 def _fitting(pictures: list[bytes], room: int) -> list[Coded]:
     """Small pictures on the first rung that leaves room for them, or on the last."""
     probe = pictures[:: max(1, len(pictures) // PROBE)]
-    for rung in RUNGS:
-        if rung is not RUNGS[-1]:
-            if sum(len(_written(code, rung)[1]) for code in probe) * len(pictures) > room * max(1, len(probe)):
-                continue
-        coded = [_written(code, rung) for code in pictures]
-        if rung is RUNGS[-1] or sum(len(code) for _, code, _ in coded) <= room:
-            return coded
-    raise AssertionError("the last rung takes everything")
+    share = room * len(probe) / max(1, len(pictures))
+    for rung in RUNGS[:-1]:
+        if sum(len(_written(code, rung)[1]) for code in probe) <= share:
+            coded = [_written(code, rung) for code in pictures]
+            if sum(len(code) for _, code, _ in coded) <= room:
+                return coded
+    return [_written(code, RUNGS[-1]) for code in pictures]
 
 
 def _written(code: bytes, rung: Rung) -> Coded:

@@ -1,4 +1,4 @@
-"""Pages: HTML files that need nothing else and ask no network, from templates that share one head, style and scripts."""
+"""Pages: HTML files that need nothing else and ask no network, from templates that share head, style and scripts."""
 
 from __future__ import annotations
 

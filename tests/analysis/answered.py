@@ -1,4 +1,4 @@
-"""A finished study's folder, drawn for tests: whose effects are known, with pictures that are told apart by their pixels."""
+"""A finished study's folder, drawn for tests: its effects are known, its pictures are told apart by their pixels."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def drawn(folder: Path, colour: tuple[int, int, int]) -> str:
 
 
 def finished(folder: Path) -> Path:
-    """Captions of `none` raise fidelity and lower controllability; the algorithm does nothing but to the file's size."""
+    """Captions of `none` raise fidelity and lower controllability; the algorithm only changes the file's size."""
     rng = random.Random(0)
     (folder / "pictures").mkdir(parents=True)
     adapters: list[dict[str, Any]] = []
@@ -52,7 +52,8 @@ def finished(folder: Path) -> Path:
             {
                 **told, "name": run, "run_id": run, "checkpoint": stage, "bytes": 1000 * (a + 1), "parameters": 10,
                 "champion": (algorithm, strategy, seed, stage) == ("lokr", "none", 0, None), "reason": "it is ahead",
-                "seconds": {"train": 10.0 * (a + 1), "draw": 3.0}, "losses": [] if stage else [1.0, 0.5], "scores": scores,
+                "seconds": {"train": 10.0 * (a + 1), "draw": 3.0}, "losses": [] if stage else [1.0, 0.5],
+                "scores": scores,
                 "drawings": {kind: [{"image": shown, "prompt": said, "seed": 3}] for kind, said in prompts.items()},
             }
         )  # fmt: skip

@@ -1,4 +1,4 @@
-"""Claims about the wall that compares, the slider through training, the pictures behind points, costs and links to runs."""
+"""Claims about the wall that compares, the slider through training, pictures behind points, costs and links to runs."""
 
 from __future__ import annotations
 
@@ -63,7 +63,8 @@ def test_the_slider_goes_through_the_training_by_key_and_keeps_prompts_and_seeds
     first = shown(opened)
     assert len(first) == len(middle) == len(last) == 15
     assert first[:3] == last[:3]  # the base stays
-    assert not set(first[3:]) & set(middle[3:]) and not set(middle[3:]) & set(last[3:])
+    assert not set(first[3:]) & set(middle[3:])
+    assert not set(middle[3:]) & set(last[3:])
     assert texts(opened, "#grid .seeds th") == columns
     assert opened.switch_to.active_element == slider
 
