@@ -84,6 +84,7 @@ function drawTradeoff() {
   const corner = x.higher_is_better !== null && y.higher_is_better !== null && draw("text", {
     x: x.higher_is_better ? W - right - 14 : left + 14, y: y.higher_is_better ? top + 20 : H - bottom - 10,
     class: "corner", "text-anchor": "middle" }, "★");
+  const lines = trainings(points);
   const plot = draw("svg", { viewBox: `0 0 ${W} ${H}`, class: "plot", role: "group",
     "aria-label": `${y.name} against ${x.name} of ${points.length} adapters; the arrows go from point to point` },
     tx.values.map((value) => [
@@ -97,9 +98,9 @@ function drawTradeoff() {
       `${x.name}  ${direction(x)}`),
     draw("text", { x: 16, y: (top + H - bottom) / 2, "text-anchor": "middle", class: "axis",
       transform: `rotate(-90 16 ${(top + H - bottom) / 2})` }, `${y.name}  ${direction(y)}`),
-    trainings(points).map((own) => draw("path", { class: "training", stroke: colourOf.get(own[0].adapter.algorithm),
+    lines.map((own) => draw("path", { class: "training", stroke: colourOf.get(own[0].adapter.algorithm),
       d: own.map((point, place) => `${place ? "L" : "M"}${px(point.x.value).toFixed(1)},${py(point.y.value).toFixed(1)}`).join("") })),
-    points.length > 60 ? null : points.map((point) => draw("g", {}, whiskers(point, colourOf.get(point.adapter.algorithm)))),
+    points.map((point) => draw("g", { class: "whiskers" }, whiskers(point, colourOf.get(point.adapter.algorithm)))),
     points.map((point) => draw("g", { class: "point", role: "img",
       "aria-label": `${adapterTitle(point.adapter)}; ${x.name} ${told(point.x, x)}; ${y.name} ${told(point.y, y)}` },
       mark(shapeOf(point.adapter.captions), px(point.x.value), py(point.y.value), 6.5,
@@ -114,6 +115,14 @@ function drawTradeoff() {
         tip("Base", number(point.x.base, x.digits), number(point.y.base, y.digits)));
     }));
   into("tradeoff-plot", legend([...new Set(points.map((point) => point.adapter.captions))]), plot);
-  explored([...plot.querySelectorAll(".point:not(.base)")], (place) => pointCard(points[place], x, y));
-  pointCard(points.find((point) => point.adapter.champion) ?? points[0], x, y);
+  // Of very many points only the chosen one has its interval and its training's line drawn.
+  const [ends, paths] = [[...plot.querySelectorAll(".whiskers")], [...plot.querySelectorAll(".training")]];
+  plot.classList.toggle("crowded", points.length > 60 || lines.length > 8);
+  const show = (place) => {
+    ends.forEach((one, other) => one.classList.toggle("chosen", other === place));
+    paths.forEach((one, other) => one.classList.toggle("chosen", lines[other].includes(points[place])));
+    pointCard(points[place], x, y);
+  };
+  explored([...plot.querySelectorAll(".point:not(.base)")], show);
+  show(Math.max(0, points.findIndex((point) => point.adapter.champion)));
 }
