@@ -83,7 +83,11 @@ def make(folder: Path, concepts: int, seeds: int) -> int:
         "concepts": [_concept(each) for each in taught],
         "metrics": describe(),
         "bases": [
-            {"concept": each.name, "captions": strategy, "drawings": _drawings(folder, each, f"{each.name}-base-{strategy}", rng)}
+            {
+                "concept": each.name,
+                "captions": strategy,
+                "drawings": _drawings(folder, each, f"{each.name}-base-{strategy}", rng),
+            }
             for each in taught
             for strategy in STRATEGIES
         ],
