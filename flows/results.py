@@ -21,7 +21,7 @@ from tasks.images import drawing_seconds, drawn
 from tasks.records import Captioned, Cell, Made
 from tasks.scores import Scored
 from tasks.sources import Sources
-from tasks.tracking import Server, Tracked
+from tasks.tracking import Server, Tracked, whereabouts
 from tasks.versioning import DataVersion
 
 SETTINGS = ("algorithm", "preset", "rank", "alpha", "factor", "pictures")
@@ -134,6 +134,7 @@ def study(
         "settings": experiment.model_dump(mode="json"),
         "hardware": hardware(),
         "rule": RULE,
+        "tracking": whereabouts(outcome.server, outcome.parent),
         "concepts": [concept_record(concept) for concept in captioned],
         "metrics": describe(),
         "bases": [

@@ -136,7 +136,7 @@ def answer(study: Study, out: Path, *, command: str = "") -> dict[str, Any]:
     Args:
         study: whose runs are finished, or as many of them as could be.
         out: the study's folder, with ``scores.csv`` and ``study.json``; gets ``effects_by_category.csv``,
-            ``answer.html`` (``answer-<factor>.html`` of each further factor) and the folder ``analysis/``.
+            ``answer.html`` and the folder ``analysis/``.
         command: the command line, for the pages.
 
     Returns:
@@ -153,7 +153,7 @@ def answer(study: Study, out: Path, *, command: str = "") -> dict[str, Any]:
 
     found = analyze_file(out / "scores.csv", None, out / "analysis", command=command)
     ran: Mapping[str, Any] = json.loads((out / "study.json").read_text(encoding="utf-8"))
-    tables, pages, lines, missing = [], [], [], []
+    pairs, lines, missing = [], [], []
     for factor in study.factors:
         try:
             effects = by_category(found.ranking, factor)
@@ -161,21 +161,25 @@ def answer(study: Study, out: Path, *, command: str = "") -> dict[str, Any]:
             missing.append(error)
             lines.append(str(error))
             continue
-        page = out / ("answer.html" if not pages else f"answer-{factor}.html")
-        pages.append(render(effects, ran, page, factor=factor, question=study.question, command=command))
-        tables.append(effects)
+        pairs.append((factor, effects))
         lines += sentences(effects)
-    if not tables:
+    if not pairs:
         raise missing[0]
-    whole = pd.concat(tables, ignore_index=True)
+    told = {name: TELLERS[name](found, out) for name in study.tell}
+    page = render(
+        pairs, ran, out / "answer.html",
+        question=study.question, command=command, analysis=found,
+        further=[line for some in told.values() for line in some],
+    )  # fmt: skip
+    whole = pd.concat([effects for _, effects in pairs], ignore_index=True)
     whole.to_csv(out / "effects_by_category.csv", index=False)
     rows = whole.astype(object).where(whole.notna(), None).to_dict("records")
     return {
-        "answer": str(pages[0].resolve()),
+        "answer": str(page.resolve()),
         "analysis": str((out / "analysis" / "analysis.html").resolve()),
         "sentences": lines,
         "effects": rows,
-        "told": {name: TELLERS[name](found, out) for name in study.tell},
+        "told": told,
     }
 
 

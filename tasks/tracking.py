@@ -202,6 +202,16 @@ def close_study(place: Server, run_id: str, report: Path, scores: Path | None, s
 
 
 @patient
+def whereabouts(place: Server, run_id: str) -> dict[str, str]:
+    """Where a study is tracked, as a page of it tells: ``address`` without passwords, ``experiment`` and ``run``."""
+    return {
+        "address": redacted(place.uri),
+        "experiment": _client(place).get_run(run_id).info.experiment_id,
+        "run": run_id,
+    }
+
+
+@patient
 def is_finished(place: Server, name: str, key: str) -> str | None:
     """The id of the run of a study that carries a key and is finished, or None."""
     client = _client(place)

@@ -1,4 +1,4 @@
-"""The page of a study's answer: what its factor does in each category, with the pictures beside the numbers."""
+"""The page of a study: its answer first, then the pictures, scores and analysis that it rests on, all in one file."""
 
 from __future__ import annotations
 
@@ -7,137 +7,167 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from jinja2 import Environment, FileSystemLoader
-from markupsafe import Markup
 
-import lycoris.report as report
+from lycoris.analysis import page as analysis_page
+from lycoris.analysis.analysis import Analysis
 from lycoris.analysis.categories import EVERY, dimensions, levels, sentences
-from lycoris.analysis.page import coded
+from lycoris.report import SCRIPTS
 from lycoris.report.embedding import Album
-from lycoris.report.words import interval, number, title
+from lycoris.report.pages import write_page
+from lycoris.report.payload import finite, payload
+from lycoris.report.words import interval, label, number
 
 HERE = Path(__file__).parent
-REPORT = Path(report.__file__).parent
-COLUMNS = (("trigger", 1), ("alter", 3), ("style", 2))
-"""Prompt types of the pictures beside the numbers, and how many of each."""
-SIDE = 192
+REACH = 70
+"""Pixels from the middle of an effect's axis to its ends."""
+Effects = pd.DataFrame | Sequence[tuple[str, pd.DataFrame]]
 
 
 def render(
-    effects: pd.DataFrame, study: Mapping[str, Any], out: Path, *, factor: str, question: str, command: str = ""
+    effects: Effects,
+    study: Mapping[str, Any],
+    out: Path,
+    *,
+    factor: str = "",
+    question: str = "",
+    command: str = "",
+    analysis: Analysis | None = None,
+    further: Sequence[str] = (),
 ) -> Path:
-    """Write the answer of a study as one HTML file that needs nothing else and asks no network.
+    """Write a study's page as one HTML file that needs nothing else and asks no network.
 
     Args:
-        effects: of `lycoris.analysis.categories.by_category`.
+        effects: of `lycoris.analysis.categories.by_category`; of several factors, (factor, effects) pairs.
         study: what was run, as :class:`lycoris.report.study.Study` names it.
         out: the file, which appears whole or not at all.
-        factor: whose levels are compared.
+        factor: whose levels are compared, where `effects` is of one.
         question: in a sentence.
         command: the command line that made it.
+        analysis: of the study's ``scores.csv``; without it the page has no ranks, correlations and SHAP values.
+        further: sentences of the answer beside those on each factor.
 
     Returns:
         ``out``.
     """
-    album = Album(side=SIDE)
+    pairs = [(factor, effects)] if isinstance(effects, pd.DataFrame) else list(effects)
+    study = finite({"title": "Study", **study})
+    album = Album()
+    page = payload(study, album)
+    page["factors"] = [name for name, _ in pairs]
+    told: dict[str, Any] = {}
+    if analysis is not None:
+        page["analysis"] = analysis_page.payload(analysis, page["adapters"])
+        known = {name for name, _ in page["algorithms"]}
+        page["algorithms"] += [pair for pair in page["analysis"]["algorithms"] if pair[0] not in known]
+        told = analysis_page.told(analysis)
+    page["pictures"] = album.encode()
+    parts = [_part(name, table) for name, table in pairs]
+    champions = [one for one in page["adapters"] if one.get("champion") and not one.get("error")]
+    return write_page(
+        "answer.html",
+        out,
+        folder=HERE,
+        styles=[HERE / "analysis.css", HERE / "answer.css"],
+        scripts=[
+            *SCRIPTS[:-1],
+            HERE / "overview.js",
+            SCRIPTS[-1],
+            *([analysis_page.SCRIPTS] if analysis is not None else []),
+        ],
+        data=page,
+        page=page,
+        study=study,
+        unread=album.unread,
+        question=question,
+        command=command,
+        parts=parts,
+        further=further,
+        champions=champions,
+        tally=_tally(champions),
+        every=EVERY,
+        **{"analysis": None, **told, "title": study["title"]},
+    )
+
+
+def _part(factor: str, effects: pd.DataFrame) -> dict[str, Any]:
+    """What the page says of one factor."""
     table = dimensions(effects)
-    categories = [name for name in dict.fromkeys(table["category"]) if name != EVERY]
+    present = list(dict.fromkeys(table["category"]))
+    ends = table[["effect", "low", "high"]].astype(float).abs().max().max()
+    reach = max(0.1, 0.0 if pd.isna(ends) else float(ends))
     sections = [
         {
             "category": category,
-            "rows": _rows(table[table["category"] == category]),
-            "walls": [
-                wall
-                for concept in study.get("concepts") or []
-                if concept.get("category") == category
-                for wall in _walls(study, concept, factor, album)
-            ],
+            "names": list(dict.fromkeys(table["metric"])),
+            "rows": _rows(table[table["category"] == category], reach),
         }
-        for category in [*([EVERY] if (table["category"] == EVERY).any() else []), *categories]
+        for category in present
     ]
-    pages = Environment(loader=FileSystemLoader(HERE), autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    pages.filters["coded"] = coded
-    html = pages.get_template("answer.html").render(
-        title=study.get("title") or "Study",
-        question=question,
-        factor=factor,
-        levels=levels(effects),
-        sections=sections,
-        sentences=sentences(effects),
-        every=EVERY,
-        command=command,
-        encoded=album.encode(),
-        unread=album.unread,
-        style=Markup((REPORT / "report.css").read_text() + (HERE / "answer.css").read_text()),
-    )
-    return report.write_page(html, out)
+    whole = [one for one in sections if one["category"] == EVERY]
+    categories = [one for one in sections if one["category"] != EVERY]
+    return {
+        "factor": factor.replace("_", " "),
+        "levels": levels(effects),
+        "whole": whole,
+        "categories": categories,
+        "said": _told(whole, categories),
+        "sentences": sentences(effects),
+    }
 
 
-def _rows(table: pd.DataFrame) -> list[dict[str, Any]]:
-    """One row a pair of levels, one cell a dimension."""
+def _rows(table: pd.DataFrame, reach: float) -> list[dict[str, Any]]:
+    """One row a pair of levels, one cell a dimension; places on an axis of 150 pixels."""
     rows = []
     for (level, against), own in table.groupby(["level", "against"], sort=False):
-        cells = {}
-        for one in own.itertuples():
-            known = one.low is not None and not pd.isna(one.low)
-            verdict = "none" if not known or one.low <= 0 <= one.high else "better" if one.low > 0 else "worse"
-            cells[one.metric] = {
-                "value": number(one.effect, 2, signed=True),
-                "interval": interval(one.low, one.high, 2) if known else "",
-                "verdict": verdict,
-            }
         first = own.iloc[0]
-        rows.append(
-            {
-                "level": level, "against": against, "cells": cells, "pairs": int(first["pairs"]),
-                "concepts": int(first["concepts"]),
-            }
-        )  # fmt: skip
+        cells = {one["metric"]: _cell(one, reach) for one in own.to_dict("records")}
+        counts = {name: int(first[name]) for name in ("pairs", "concepts")}
+        rows.append({"level": level, "against": against, "cells": cells, **counts})
     return rows
 
 
-def _walls(study: Mapping[str, Any], concept: Mapping[str, Any], factor: str, album: Album) -> list[dict[str, Any]]:
-    """The same prompts and seeds down a column, a level of the factor a row; one wall for what else differs."""
-    own = [one for one in study.get("adapters") or [] if one.get("concept") == concept["name"] and one.get("drawings")]
-    groups: dict[tuple[Any, ...], list[Mapping[str, Any]]] = {}
-    for one in own:
-        rest = tuple((name, one.get(name)) for name in ("algorithm", "captions", "seed") if name != factor)
-        groups.setdefault(rest, []).append(one)
-    first = min((str(dict(rest).get("seed")) for rest in groups), default=None)
-    walls = []
-    for rest, members in groups.items():
-        if str(dict(rest).get("seed")) != first or len(members) < 2:
-            continue
-        said = [title(value) if name == "algorithm" else f"{name} {value}" for name, value in rest]
-        base = next(
-            (
-                each
-                for each in study.get("bases") or []
-                if each.get("concept") == concept["name"] and each.get("captions") == members[0].get("captions")
-            ),
-            None,
-        )
-        rows: list[dict[str, Any]] = (
-            [{"name": "base", "pictures": _pictures(base.get("drawings") or {}, album)}] if base else []
-        )
-        rows += [{"name": one.get(factor), "pictures": _pictures(one["drawings"], album)} for one in members]
-        walls.append({"name": f"{concept['name']}, {', '.join(said)}", "rows": rows, "prompts": _prompts(members[0])})
-    return walls
+def _cell(one: Mapping[str, Any], reach: float) -> dict[str, Any]:
+    known = one["low"] is not None and not pd.isna(one["low"])
+    low, high = (one["low"], one["high"]) if known else (0.0, 0.0)
+    verdict = "unknown" if not known else "none" if low <= 0 <= high else "better" if low > 0 else "worse"
+
+    def place(value: float) -> float:
+        return round(75 + REACH * max(-1.0, min(1.0, value / reach)), 1)
+
+    return {
+        "name": one["metric"],
+        "value": number(one["effect"], 2, signed=True),
+        "interval": interval(low, high, 2) if known else "",
+        "verdict": verdict,
+        "middle": place(one["effect"]),
+        "low": place(low),
+        "high": place(high),
+    }
 
 
-def _chosen(drawings: Mapping[str, Sequence[Any]]) -> list[Mapping[str, Any]]:
-    """Of each prompt type some, evenly over all."""
-    found = []
-    for kind, most in COLUMNS:
-        made = list(drawings.get(kind) or [])
-        shown = min(most, len(made))
-        found += [made[place * len(made) // shown] for place in range(shown)]
-    return found
+def _told(whole: Sequence[Mapping[str, Any]], categories: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """What is said first: over all categories, or, where these are too few for intervals, of each."""
+    every = [_said(row) for one in whole for row in one["rows"]]
+    if any(one["better"] or one["worse"] or one["none"] for one in every):
+        return every
+    each = [{**_said(row), "where": one["category"]} for one in categories for row in one["rows"]]
+    return each or every
 
 
-def _pictures(drawings: Mapping[str, Sequence[Any]], album: Album) -> list[int | None]:
-    return [album.add(one.get("image")) for one in _chosen(drawings)]
+def _said(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A comparison's dimensions by what is shown of them; those without a difference by name alone."""
+    by = {
+        verdict: [cell for cell in row["cells"].values() if cell["verdict"] == verdict]
+        for verdict in ("better", "worse", "none", "unknown")
+    }
+    return {"level": row["level"], "against": row["against"], **by, "none": [cell["name"] for cell in by["none"]]}
 
 
-def _prompts(adapter: Mapping[str, Any]) -> list[str]:
-    return [str(one.get("prompt", "")) for one in _chosen(adapter["drawings"])]
+def _tally(champions: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The ways that are best for some concept, with the concepts, the commonest first."""
+    found: dict[str, list[str]] = {}
+    for one in champions:
+        found.setdefault(label(one, seeds=False), []).append(one["concept"])
+    return [
+        {"name": name, "concepts": concepts} for name, concepts in sorted(found.items(), key=lambda pair: -len(pair[1]))
+    ]

@@ -1,5 +1,6 @@
 // What each choice does: a forest of effects by factor, the same concept by concept, and the table of all effects.
-const measures = data.measures;
+const { analysis } = data;
+const { measures } = analysis;
 const told = (measure) => (measure.mean && measure.metric === measure.dimension ? plain(measure.metric)
   : measure.mean ? `${measure.metric}/${measure.prompt_type}, mean over encoders` : measure.name);
 const comparisonTitle = (one) => `${one.level} instead of ${one.against}`;
@@ -8,7 +9,7 @@ const whole = placesOf((measure) => measure.mean && measure.metric === measure.d
 const verdictOf = ([, low, high]) =>
   (low === null || high === null ? "none" : low > 0 ? "better" : high < 0 ? "worse" : "none");
 const COLOURS = { better: "var(--better)", worse: "var(--worse)", none: "var(--grey)" };
-const choice = { factor: data.factors[0], shown: "", comparison: 0, measure: whole[0]?.place ?? 0 };
+const choice = { factor: analysis.factors[0], shown: "", comparison: 0, measure: whole[0]?.place ?? 0 };
 const measureOptions = (keep = () => true) => placesOf(keep).map(({ measure, place }) =>
   [String(place), measure.metric === measure.dimension ? `${told(measure)}, all its metrics` : told(measure)]);
 
@@ -37,7 +38,8 @@ function dot(told, reach, label) {
         stroke: COLOURS[said], "stroke-width": 2.5, "stroke-linecap": "round" }),
       draw("circle", { cx: x(effect), cy: height / 2, r: 4.5, fill: said === "none" ? "var(--paper)" : COLOURS[said],
         stroke: COLOURS[said], "stroke-width": 2 })),
-    make("span", { class: `value ${said}` }, shown));
+    make("span", { class: `value ${said}` }, shown),
+    make("span", { class: "sub ends" }, interval(low, high, 2)));
 }
 const reachOf = (effects) => {
   const ends = effects.filter(Boolean).flatMap((told) => told.slice(0, 3)).filter(Number.isFinite).map(Math.abs);
@@ -45,14 +47,14 @@ const reachOf = (effects) => {
 };
 
 function drawChoices() {
-  if (!data.factors.length) {
+  if (!analysis.factors.length) {
     return into("choice-forest", empty("No two configurations differ in one factor only."));
   }
-  const rows = data.comparisons.filter((one) => one.factor === choice.factor);
+  const rows = analysis.comparisons.filter((one) => one.factor === choice.factor);
   const columns = columnsShown();
   const metrics = [...new Set(measures.filter((one) => one.metric !== one.dimension).map((one) => one.metric))];
   into("choice-tools",
-    segments("Factor", data.factors.map((factor) => [factor, plain(factor)]), choice.factor, (factor) => {
+    segments("Factor", analysis.factors.map((factor) => [factor, plain(factor)]), choice.factor, (factor) => {
       choice.factor = factor;
       keepFocus(drawChoices);
     }),
@@ -74,14 +76,14 @@ function drawChoices() {
 }
 
 function drawGroups() {
-  const one = data.comparisons[choice.comparison];
+  const one = analysis.comparisons[choice.comparison];
   if (!one) return into("group-forest", empty("There is nothing to compare."));
   const change = (name) => (value) => {
     choice[name] = Number(value);
     keepFocus(drawGroups);
   };
   into("group-tools",
-    picker("Choice", data.comparisons.map((entry, place) => [String(place), `${plain(entry.factor)}: ${comparisonTitle(entry)}`]),
+    picker("Choice", analysis.comparisons.map((entry, place) => [String(place), `${plain(entry.factor)}: ${comparisonTitle(entry)}`]),
       String(choice.comparison), change("comparison"), "group comparison"),
     picker("Measure", measureOptions(), String(choice.measure), change("measure"), "group measure"));
   const values = one.groups.map((row) => [row[choice.measure]]);
@@ -90,7 +92,7 @@ function drawGroups() {
   const row = (name, told) => make("tr", {}, make("th", { scope: "row" }, name), dot(told, reach, name));
   into("group-forest", make("table", { class: "forest" },
     make("thead", {}, make("tr", {}, make("th", { scope: "col" }, "Concept"), make("th", { scope: "col" }, "Change in rank"))),
-    make("tbody", {}, row("mean of all", all), data.groups.map((name, place) => row(name || "the whole table", values[place])))));
+    make("tbody", {}, row("mean of all", all), analysis.groups.map((name, place) => row(name || "the whole table", values[place])))));
 }
 
 const effectView = { factor: "", measure: "dimension", verdict: "" };
@@ -112,7 +114,7 @@ const effectColumns = [
 ];
 const MOST = 2000;
 function drawEffects() {
-  const all = data.comparisons.flatMap((one) => one.effects.map((told, place) => told && { one, told, measure: measures[place], place })
+  const all = analysis.comparisons.flatMap((one) => one.effects.map((told, place) => told && { one, told, measure: measures[place], place })
     .filter(Boolean));
   const tests = {
     factor: (row, value) => row.one.factor === value,
@@ -127,10 +129,10 @@ function drawEffects() {
   }), `effects ${name}`);
   const metrics = [...new Set(measures.filter((one) => one.metric !== one.dimension).map((one) => one.metric))];
   into("effect-tools",
-    filter("Factor", "factor", data.factors.map((name) => [name, plain(name)])),
+    filter("Factor", "factor", analysis.factors.map((name) => [name, plain(name)])),
     filter("Measure", "measure", [["dimension", "dimensions"], ["single", "single measures"], ...metrics.map((name) => [name, plain(name)])]),
     filter("Verdict", "verdict", [["better", "better"], ["worse", "worse"], ["none", "no difference shown"]]),
     make("span", { class: "count", role: "status" }, rows.length > MOST
-      ? `the first ${MOST} of ${rows.length} rows; effects.csv has all` : `${rows.length} of ${all.length} rows`));
-  into("effect-table", rows.length ? sortable(effectColumns, rows.slice(0, MOST), effectSort) : empty("No effect fits these filters."));
+      ? `${MOST} of ${rows.length} rows; effects.csv has all` : `${rows.length} of ${all.length} rows`));
+  into("effect-table", rows.length ? sortable(effectColumns, rows, effectSort, MOST) : empty("No effect fits these filters."));
 }

@@ -84,18 +84,35 @@ def _of_factor(arms: pd.DataFrame, factor: str) -> Iterator[Comparison]:
             return (level != UNTOLD, *title_place(TITLES if factor == "algorithm" else (), level))
         return (True, float(level))
 
-    for other, one in combinations(sorted(set(levels), key=place), 2):
+    ordered = sorted(set(levels), key=place)
+    if factor != "algorithm":
+        yield from _matched(arms, factor, levels, ordered, ASKABLE[factor])
+        return
+    for other, one in combinations(ordered, 2):
         keys = list(ASKABLE[factor])
-        for setting, level in (("learning_rate", "rate_level"), ("epoch", "epoch_level")) * (factor == "algorithm"):
-            of_one, of_other = (set(arms[setting][[each == name for each in levels]].dropna()) for name in (one, other))
-            keys.append(setting if of_one & of_other else level)
-        matched: dict[tuple[str, ...], tuple[list[int], list[int]]] = {}
-        for arm, (level, key) in enumerate(zip(levels, arms[keys].astype(str).to_numpy(), strict=True)):
-            if level in (one, other):
-                matched.setdefault(tuple(key), ([], []))[level == one].append(arm)
-        pairs = [(a, b) for against, own in matched.values() for a in own for b in against]
-        if pairs:
-            yield Comparison(factor, _plain(one), _plain(other), pairs)
+        for setting, place_of in (("learning_rate", "rate_level"), ("epoch", "epoch_level")):
+            ours, others = (set(arms[setting][[level == name for level in levels]].dropna()) for name in (one, other))
+            keys.append(setting if ours & others else place_of)
+        yield from _matched(arms, factor, levels, [other, one], tuple(keys))
+
+
+def _matched(
+    arms: pd.DataFrame, factor: str, levels: list[Any], ordered: list[Any], keys: tuple[str, ...]
+) -> Iterator[Comparison]:
+    """Comparisons of levels, in their order, whose arms agree in `keys`; each arm is looked at once."""
+    places = {level: place for place, level in enumerate(ordered)}
+    agreeing: dict[tuple[str, ...], dict[int, list[int]]] = {}
+    for arm, (level, key) in enumerate(zip(levels, arms[list(keys)].astype(str).to_numpy(), strict=True)):
+        if level in places:
+            agreeing.setdefault(tuple(key), {}).setdefault(places[level], []).append(arm)
+    found: dict[tuple[int, int], list[tuple[list[int], list[int]]]] = {}
+    for own in agreeing.values():
+        for other, one in combinations(sorted(own), 2):
+            found.setdefault((other, one), []).append((own[other], own[one]))
+    for (other, one), sides in sorted(found.items(), key=lambda entry: entry[0]):
+        sides.sort(key=lambda side: min(side[0][0], side[1][0]))
+        pairs = [(a, b) for against, level in sides for a in level for b in against]
+        yield Comparison(factor, _plain(ordered[one]), _plain(ordered[other]), pairs)
 
 
 def effects(ranking: Ranking) -> pd.DataFrame:

@@ -1,9 +1,9 @@
 // SHAP values: a swarm a factor for one measure, and every measure's R².
-const best = data.models.reduce((one, other) => ((other.r2 ?? -1) > (one?.r2 ?? -1) ? other : one), null);
+const best = analysis.models.reduce((one, other) => ((other.r2 ?? -1) > (one?.r2 ?? -1) ? other : one), null);
 const model = { measure: best?.measure ?? null };
-const factors = Object.keys(data.factorValues);
+const factors = Object.keys(analysis.factorValues);
 const levelsOf = new Map(factors.map((factor) => [factor,
-  [...new Set(data.factorValues[factor])].sort((a, b) => (typeof a === "number" ? a - b : String(a).localeCompare(String(b))))]));
+  [...new Set(analysis.factorValues[factor])].sort((a, b) => (typeof a === "number" ? a - b : String(a).localeCompare(String(b))))]));
 const levelColour = (factor, value) => {
   const levels = levelsOf.get(factor);
   if (factor === "algorithm") return colourOf.get(value) ?? "var(--grey)";
@@ -14,15 +14,19 @@ const levelColour = (factor, value) => {
 const importanceOf = (one) => factors.map((factor, place) => ({ factor, place,
   size: one.values ? one.values[place].reduce((sum, value) => sum + Math.abs(value), 0) / one.values[place].length : 0 }))
   .sort((a, b) => b.size - a.size);
+function meanAt(one, factor, place, level) {
+  const own = one.values[place].filter((_, arm) => analysis.factorValues[factor][arm] === level);
+  return own.reduce((sum, value) => sum + value, 0) / own.length;
+}
 const STEPS = { capacity: "steps above the default", learning_rate: "steps above the default", scale: "alpha / dim" };
 
 function drawSwarm() {
-  if (!data.models.length) {
+  if (!analysis.models.length) {
     into("model-tools");
     return into("swarm", empty("There are no SHAP values; the notes at the top say why, or no setting varies in this table."));
   }
-  const one = data.models.find((entry) => entry.measure === model.measure);
-  into("model-tools", picker("Measure", data.models.map((entry) => [String(entry.measure),
+  const one = analysis.models.find((entry) => entry.measure === model.measure);
+  into("model-tools", picker("Measure", analysis.models.map((entry) => [String(entry.measure),
     `${measures[entry.measure].name} (R² ${number(entry.r2, 2)})`]), String(model.measure), (value) => {
     model.measure = Number(value);
     keepFocus(drawSwarm);
@@ -43,9 +47,9 @@ function drawSwarm() {
       const count = taken.get(bin) ?? 0;
       taken.set(bin, count + 1);
       const off = Math.max(-row / 2 + 5, Math.min(row / 2 - 5, (count % 2 ? 1 : -1) * Math.ceil(count / 2) * 4.5));
-      const level = data.factorValues[factor][arm];
+      const level = analysis.factorValues[factor][arm];
       return draw("circle", { cx: px(value), cy: y + off, r: 3.6, fill: levelColour(factor, level), stroke: "var(--paper)", "stroke-width": 0.6 },
-        draw("title", {}, `${plain(factor)} ${level}: ${number(value, 3, true)}\n${armName(data.arms[arm])}`));
+        draw("title", {}, `${plain(factor)} ${level}: ${number(value, 3, true)}\n${armName(analysis.arms[arm])}`));
     });
   };
   into("swarm",
@@ -61,10 +65,11 @@ function drawSwarm() {
           draw("text", { x: left - 12, y: y + 13, "text-anchor": "end" }, `mean ${number(entry.size, 3)}`),
           draw("g", {}, swarm(entry, y))];
       })),
-    order.filter(({ size }) => size > 0).map(({ factor }) => make("div", { class: "legend" },
-      make("b", {}, plain(factor), STEPS[factor] ? make("span", { class: "none" }, `, ${STEPS[factor]}`) : null),
+    order.filter(({ size }) => size > 0).map(({ factor, place }) => make("div", { class: "legend" },
+      make("b", {}, plain(factor), ", mean SHAP of each level", STEPS[factor] ? make("span", { class: "none" }, `, ${STEPS[factor]}`) : null),
       levelsOf.get(factor).map((value) => make("span", {}, draw("svg", { width: 12, height: 12, "aria-hidden": "true" },
-        draw("circle", { cx: 6, cy: 6, r: 5, fill: levelColour(factor, value) })), factor === "algorithm" ? titleOf.get(value) ?? value : String(value ?? "–"))))));
+        draw("circle", { cx: 6, cy: 6, r: 5, fill: levelColour(factor, value) })), factor === "algorithm" ? titleOf.get(value) ?? value : String(value ?? "–"),
+        make("span", { class: "none", title: "mean SHAP value" }, number(meanAt(one, factor, place, value), 3, true)))))));
 }
 
 const modelColumns = [

@@ -3,32 +3,35 @@
 from __future__ import annotations
 
 import math
-import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from jinja2 import Environment, FileSystemLoader
-from markupsafe import Markup, escape
 
-import lycoris.report as report
 from lycoris.analysis.analysis import Analysis
 from lycoris.analysis.correlations import agreement
 from lycoris.analysis.effects import FACTORS, by_group, comparisons
 from lycoris.analysis.importance import features
-from lycoris.analysis.ranking import SHOWN
+from lycoris.analysis.ranking import SHOWN, Ranking, arm_of_rows
 from lycoris.analysis.sentences import leading, named, sentences
 from lycoris.metrics.table import METRICS
-from lycoris.report.payload import in_script
+from lycoris.report.pages import HERE as REPORT
+from lycoris.report.pages import write_page
 from lycoris.report.scores import rank as place
 from lycoris.report.words import TITLES, title
 
 HERE = Path(__file__).parent
-REPORT = Path(report.__file__).parent
-SHARED = ("page.js", "table.js", "tradeoff.js")
+SHARED = [REPORT / name for name in ("page.js", "plot.js", "sortable.js")]
 """The report's scripts that the page is drawn with as well."""
-SCRIPTS = ("choices.js", "tradeoffs.js", "correlations.js", "importance.js", "start.js")
+SCRIPTS = [HERE / f"{name}.js" for name in ("choices", "tradeoffs", "correlations", "importance", "start")]
+"""Drawn in a block of their own, because some of their names are those of the report's parts."""
+NO_PICTURES: dict[str, list[Any]] = {
+    name: []
+    for name in ("concepts", "kinds", "captions", "adapters", "bases", "pictures", "prompts", "measures", "settings")
+}
+"""What the report's scripts ask for, and a page without pictures has none of."""
 
 
 def render(analysis: Analysis, out: Path, *, title: str, command: str = "") -> Path:
@@ -43,36 +46,40 @@ def render(analysis: Analysis, out: Path, *, title: str, command: str = "") -> P
     Returns:
         ``out``.
     """
-    pages = Environment(loader=FileSystemLoader(HERE), autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    pages.filters["coded"] = coded
-    rows = analysis.ranking.rows
-    html = pages.get_template("analysis.html").render(
+    found = payload(analysis)
+    return write_page(
+        "analysis.html",
+        out,
+        folder=HERE,
+        styles=[HERE / "analysis.css"],
+        scripts=[*SHARED, SCRIPTS],
+        data={**NO_PICTURES, "algorithms": found["algorithms"], "analysis": found},
         title=title,
         command=command,
-        analysis=analysis,
-        runs=len(rows.drop_duplicates(["base", "strength", "config", "epoch", "seed"])),
-        configurations=rows["config"].nunique(),
-        measures=sum(measure.name in rows for measure in analysis.ranking.measures),
-        sentences=sentences(analysis.effects),
-        leading=leading(analysis.leaders),
-        style=Markup((REPORT / "report.css").read_text() + (HERE / "analysis.css").read_text()),
-        script=Markup("\n".join([*_texts(REPORT, SHARED), *_texts(HERE, SCRIPTS)])),
-        data=Markup(in_script(payload(analysis))),
+        **told(analysis),
     )
-    return report.write_page(html, out)
 
 
-def coded(text: object) -> Markup:
-    """A sentence in which what stands between backticks is code."""
-    return Markup(re.sub(r"`([^`]*)`", r"<code>\1</code>", str(escape(text))))
+def told(analysis: Analysis) -> dict[str, Any]:
+    """What the sections of an analysis print."""
+    rows = analysis.ranking.rows
+    return {
+        "analysis": analysis,
+        "runs": len(rows.drop_duplicates(["base", "strength", "config", "epoch", "seed"])),
+        "configurations": rows["config"].nunique(),
+        "measures": sum(measure.name in rows for measure in analysis.ranking.measures),
+        "sentences": sentences(analysis.effects),
+        "leading": leading(analysis.leaders),
+    }
 
 
-def _texts(folder: Path, names: tuple[str, ...]) -> list[str]:
-    return [(folder / name).read_text() for name in names]
+def payload(analysis: Analysis, adapters: Sequence[Mapping[str, Any]] = ()) -> dict[str, Any]:
+    """Everything the page's scripts need; measures, adapter settings and groups are told by their places in lists.
 
-
-def payload(analysis: Analysis) -> dict[str, Any]:
-    """Everything the page's scripts need; measures, adapter settings and groups are told by their places in lists."""
+    Args:
+        analysis: what was found.
+        adapters: those of the page, in its order; told beside their settings where the table knows their ``run_id``.
+    """
     ranking = analysis.ranking
     places = {(one.metric, one.prompt_type, one.encoder): at for at, one in enumerate(ranking.measures)}
 
@@ -125,12 +132,15 @@ def payload(analysis: Analysis) -> dict[str, Any]:
         "algorithms": [[name, title(name)] for name in known],
         "groups": ranking.groups,
         "factors": [factor for factor in FACTORS if any(one["factor"] == factor for one in found)],
-        "arms": arms.to_dict("records"),
+        "arms": [
+            {**arm, "runs": runs} for arm, runs in zip(arms.to_dict("records"), _runs(ranking, adapters), strict=True)
+        ],
         "ranks": ranks,
         "comparisons": found,
         "correlations": {
             "measures": [at(one) for one in analysis.correlations.measures],
             "matrix": [_short(*row) for row in analysis.correlations.matrix],
+            "pairs": _pairs(analysis, {one.name: at(one) for one in analysis.correlations.measures}),
             "agreement": agreement(analysis.correlated).reset_index().to_dict("records"),
         },
         "factorValues": {name: [_plain(value) for value in shown[name]] for name in shown},
@@ -143,9 +153,27 @@ def payload(analysis: Analysis) -> dict[str, Any]:
             }
             for one in analysis.models
         ],
-        # What the report's scripts ask for, and a page without pictures has none of.
-        **{name: [] for name in ("concepts", "kinds", "captions", "adapters", "pictures")},
     }
+
+
+def _pairs(analysis: Analysis, places: Mapping[str, int]) -> list[list[Any]]:
+    """Every two measures by their places, what they differ in, their correlation and its interval."""
+    return [
+        [places[row.first], places[row.second], row.differ, *_short(row.correlation, row.low, row.high)]
+        for row in analysis.correlated.itertuples()
+    ]
+
+
+def _runs(ranking: Ranking, adapters: Sequence[Mapping[str, Any]]) -> list[list[int]]:
+    """For each adapter setting the places of its adapters."""
+    found: list[list[int]] = [[] for _ in range(len(ranking.arms))]
+    rows = ranking.rows[~ranking.rows["aggregate"]]
+    if "run_id" in rows:
+        places = {one.get("run_id"): place for place, one in enumerate(adapters) if one.get("run_id")}
+        for arm, run in zip(arm_of_rows(rows), rows["run_id"], strict=True):
+            if run in places:
+                found[arm].append(places[run])
+    return found
 
 
 def _plain(value: Any) -> Any:

@@ -1,2 +1,2 @@
 [drawChoices, drawGroups, drawTrade, drawRanks, drawAgreement, drawHeat, drawSwarm, drawEffects].forEach((one) => one());
-if (data.models.length) into("model-table", sortable(modelColumns, [...data.models], { column: null, up: true }));
+if (analysis.models.length) into("model-table", sortable(modelColumns, [...analysis.models], { column: null, up: true }));

@@ -22,7 +22,7 @@ def read_study(text: pd.DataFrame, path: Path, known: pd.DataFrame | None) -> Ta
     Args:
         text: its cells: ``concept``, ``algorithm`` (or a label such as ``lora rank=16``), ``name``, ``value`` and
             any of ``captions``, ``seed``, ``config``, ``category``, ``class``, ``subclass``, ``base_model``, ``epoch``
-            (or ``steps``), ``preset``, ``rank``, ``alpha``, ``factor``, ``learning_rate``.
+            (or ``steps``), ``preset``, ``rank``, ``alpha``, ``factor``, ``learning_rate``; ``run_id`` is kept.
         path: its file, for messages.
         known: configurations by the table's ``config``, or by the label when there is none.
     """
@@ -50,6 +50,8 @@ def read_study(text: pd.DataFrame, path: Path, known: pd.DataFrame | None) -> Ta
     if (rows["class"] == "").all():
         parts = first["concept"].str.split("/")
         rows["class"], rows["subclass"] = parts.str[0], parts.str[1:].str.join("/")
+    if "run_id" in first:
+        rows["run_id"] = first["run_id"]
     if "epoch" not in rows:
         rows["epoch"] = float("nan")
 

@@ -3,23 +3,17 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from jinja2 import Environment, FileSystemLoader
-from markupsafe import Markup, escape
-
-import lycoris.report as report
 from lycoris.captions.inherent import Inherent, plain_tag
 from lycoris.captions.statistics import Statistics
 from lycoris.concepts import Concept
 from lycoris.report.embedding import Album
-from lycoris.report.words import number
+from lycoris.report.pages import write_page
 
 HERE = Path(__file__).parent
-REPORT = Path(report.__file__).parent
 SIDE = 256
 """The longer side of a thumbnail, in pixels, unless there are very many."""
 PIXELS = 40_000_000
@@ -64,10 +58,12 @@ def render(sheets: Sequence[Sheet], out: Path, *, title: str, tagger: str, base:
     count = sum(len(sheet.concept.pictures) for sheet in sheets)
     album = Album(side=min(SIDE, max(48, math.isqrt(PIXELS // max(1, count)))))
     places = {picture.path: album.add(picture.path) for sheet in sheets for picture in sheet.concept.pictures}
-    pages = Environment(loader=FileSystemLoader(HERE), autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    pages.filters["coded"] = _coded
-    pages.filters["number"] = number
-    html = pages.get_template("page.html").render(
+    return write_page(
+        "page.html",
+        out,
+        folder=HERE,
+        styles=[HERE / "page.css"],
+        scripts=[HERE / "page.js"],
         title=title,
         tagger=tagger,
         base=base,
@@ -79,15 +75,7 @@ def render(sheets: Sequence[Sheet], out: Path, *, title: str, tagger: str, base:
         places=places,
         encoded=album.encode(),
         unread=album.unread,
-        style=Markup((REPORT / "report.css").read_text() + (HERE / "page.css").read_text()),
-        script=Markup((HERE / "page.js").read_text()),
     )
-    return report.write_page(html, out)
-
-
-def _coded(text: object) -> Markup:
-    """A sentence in which what stands between backticks is code."""
-    return Markup(re.sub(r"`([^`]*)`", r"<code>\1</code>", str(escape(text))))
 
 
 def _removed(sheet: Sheet) -> dict[str | None, set[str]]:

@@ -2,35 +2,24 @@
 
 from __future__ import annotations
 
-import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader
-from markupsafe import Markup
-
 from lycoris.errors import InputError
 from lycoris.report.embedding import Album
-from lycoris.report.payload import finite, in_script, payload
-from lycoris.report.words import duration, label
+from lycoris.report.pages import HERE, write_page
+from lycoris.report.payload import finite, payload
 
 __all__ = ["render"]
 
-HERE = Path(__file__).parent
-SCRIPTS = (
-    "page.js",
-    "pictures.js",
-    "closeup.js",
-    "table.js",
-    "scores.js",
-    "tradeoff.js",
-    "losses.js",
-    "watching.js",
-    "captions.js",
-    "start.js",
-)
+SCRIPTS = [
+    HERE / f"{name}.js"
+    for name in (
+        *("page", "plot", "sortable", "compare", "pictures", "closeup", "table", "scores", "efficiency"),
+        *("tradeoff", "losses", "watching", "captions", "start"),
+    )
+]
 
 
 def render(study: Mapping[str, Any], out: Path) -> Path:
@@ -56,28 +45,13 @@ def render(study: Mapping[str, Any], out: Path) -> Path:
     album = Album()
     page = payload(study, album)
     page["pictures"] = album.encode()
-    pages = Environment(loader=FileSystemLoader(HERE), autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    pages.filters["label"] = lambda adapter: label(adapter, seeds=True).replace("`", "")
-    pages.filters["duration"] = duration
-    pages.filters["compact"] = lambda value: value if isinstance(value, str) else json.dumps(value, default=str)
-    html = pages.get_template("report.html").render(
+    return write_page(
+        "report.html",
+        out,
+        scripts=SCRIPTS,
+        data=page,
+        title=study["title"],
         study=study,
         page=page,
         unread=album.unread,
-        style=Markup((HERE / "report.css").read_text()),
-        script=Markup("\n".join((HERE / name).read_text() for name in SCRIPTS)),
-        data=Markup(in_script(page)),
     )
-    return write_page(html, out)
-
-
-def write_page(html: str, out: Path) -> Path:
-    """Write a page, in a folder made if need be; it appears whole or not at all."""
-    out.parent.mkdir(parents=True, exist_ok=True)
-    part = out.with_name(f".{out.name}.{os.getpid()}")
-    try:
-        part.write_text(html, encoding="utf-8")
-        part.replace(out)
-    finally:
-        part.unlink(missing_ok=True)
-    return out

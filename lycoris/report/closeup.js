@@ -38,7 +38,7 @@ function closeup(block, row, column) {
     make("div", { class: "sides" }, shown.map(({ id, name, own }) => make("figure", { class: own ? "own" : null },
       picture(id, name, large(id)), make("figcaption", {}, name)))),
     make("p", { class: "said" }, data.prompts[prompt] || "(empty prompt)"),
-    make("p", { class: "sub" }, `${KINDS[view.kind] ?? view.kind} · seed ${seed}`),
+    make("p", { class: "sub" }, `${KINDS[view.kind] ?? view.kind} · seed ${seed}`, current.adapter?.run_id ? [" · run ", runLink(current.adapter)] : null),
     make("div", { class: "turns" },
       turn("←", "previous seed", 0, -1), turn("→", "next seed", 0, 1),
       turn("↑", "model above", -1, 0), turn("↓", "model below", 1, 0),

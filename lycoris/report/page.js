@@ -3,6 +3,12 @@ const data = JSON.parse(document.getElementById("data").textContent);
 const measureOf = new Map(data.measures.map((measure) => [measure.name, measure]));
 const titleOf = new Map(data.algorithms);
 const colourOf = new Map(data.algorithms.map(([name], place) => [name, `var(--c${place % 8})`]));
+for (const adapter of data.adapters) {
+  adapter.settings = data.settings[adapter.settings] ?? {};
+  adapter.scores = Object.fromEntries(adapter.scores.map((score, place) => score && [data.measures[place].name, {
+    verdict: data.verdicts[score[0]], note: score[data.ofScore.length + 1],
+    ...Object.fromEntries(data.ofScore.map((name, at) => [name, score[at + 1] ?? undefined])) }]).filter(Boolean));
+}
 const KINDS = { train: "Training captions", trigger: "Trigger alone", alter: "New situations", style: "Art styles" };
 const SHAPES = { none: "circle", all: "square", adjusted: "triangle", sentence: "diamond" };
 const DASHES = { none: "", all: "6 3", adjusted: "2 3", sentence: "8 3 2 3" };
@@ -16,6 +22,9 @@ const view = {
   kind: data.kinds[0],
   captions: "",
   order: "algorithm",
+  compare: "",
+  fixed: {},
+  stage: null,
   zoom: matchMedia("(max-width: 640px)").matches ? 1 : 2,
 };
 const cellSize = () => unit * view.zoom;
@@ -76,6 +85,7 @@ const arrow = (measure) =>
 const direction = (measure) =>
   measure?.higher_is_better === true ? "↑ higher is better"
     : measure?.higher_is_better === false ? "↓ lower is better" : "";
+const pictureKey = ([, prompt, seed]) => `${prompt}/${seed}`;
 const plain = (name) => name.replaceAll("_", " ");
 // What an adapter is compared by: its difference to the base, or its distance from it.
 const effect = (score, measure) => (measure.from_base
@@ -86,7 +96,17 @@ const adapterTitle = (adapter) => [
   algorithmTitle(adapter), adapter.captions, data.manySeeds ? `seed ${adapter.seed}` : null, adapter.checkpoint,
 ].filter(Boolean).join(" · ");
 
+// The run of a number: a link where MLflow has an address, else its id with the command that opens MLflow's pages.
+function runLink(adapter, text) {
+  const id = adapter?.run_id;
+  if (!id) return text ?? "–";
+  const { runs, command } = data.tracking ?? {};
+  return runs ? make("a", { href: runs + encodeURIComponent(id), rel: "noopener", title: `run ${id} in MLflow` }, text ?? id.slice(0, 8))
+    : make("code", { class: "run", title: `MLflow run ${id}${command ? `\nto look at it: ${command}` : ""}` }, text ?? id.slice(0, 8));
+}
+
 function picture(id, alt, width) {
+  if (id === null || !data.pictures[id]) return make("span", { class: "missing" }, "unreadable");
   const [source, natural, tall] = data.pictures[id];
   const small = Math.max(natural, tall) <= 128;
   const shown = small ? natural * Math.max(1, Math.round(width / natural)) : width;

@@ -8,24 +8,24 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
+from lycoris.report.drawings import drawings, evenly, shown
 from lycoris.report.embedding import Album
-from lycoris.report.losses import curve, levels
+from lycoris.report.losses import POINTS, curve, levels
 from lycoris.report.scores import KINDS, Measure, headlines, measures, rank, verdict
+from lycoris.report.tracked import tracked
 from lycoris.report.words import TITLES, finding, title
 
-SHOWN = 24
-"""At most so many pictures of one adapter and prompt type are embedded, evenly chosen."""
+CURVES = 30_000
+"""At most about so many points of loss curves are shown."""
 OF_ADAPTER = (
     *("name", "concept", "algorithm", "seed", "file", "bytes", "parameters"),
-    *("run_id", "cached", "champion", "reason", "seconds", "settings", "error", "pictures", "set_aside"),
+    *("run_id", "cached", "champion", "reason", "seconds", "error", "pictures", "set_aside"),
     *("checkpoint", "unit"),
 )
 """What the page shows of an adapter as it is."""
-OF_SCORE = (
-    *("value", "low", "high", "base", "base_low", "base_high"),
-    *("difference", "difference_low", "difference_high", "note"),
-)
-"""What the page shows of a score."""
+OF_SCORE = ("value", "low", "high", "base", "difference", "difference_low", "difference_high")
+"""What the page shows of a score, in this order, behind its verdict's place in `VERDICTS`."""
+VERDICTS = ("better", "none", "worse", "unknown")
 STRATEGIES = ("none", "all", "adjusted", "sentence")
 
 
@@ -42,25 +42,16 @@ def payload(study: Mapping[str, Any], album: Album) -> dict[str, Any]:
     adapters = list(study.get("adapters") or [])
     known = measures(study)
     prompts: dict[str, int] = {}
+    settings: dict[str, int] = {}
     seeds = {adapter.get("seed") for adapter in adapters}
     drawn = [*(study.get("bases") or []), *adapters]
     concepts = list(study.get("concepts") or [])
     told = {concept.get("name") for concept in concepts}
     concepts += [{"name": name} for name in dict.fromkeys(one.get("concept") for one in drawn) if name not in told]
     counts = [len(pictures or []) for one in drawn for pictures in (one.get("drawings") or {}).values()]
-
-    def drawings(one: Mapping[str, Any]) -> dict[str, list[tuple[int | None, int, Any]]]:
-        return {
-            kind: [
-                (
-                    album.add(entry.get("image")),
-                    prompts.setdefault(entry.get("prompt", ""), len(prompts)),
-                    entry.get("seed"),
-                )
-                for entry in _evenly(pictures or [])
-            ]
-            for kind, pictures in (one.get("drawings") or {}).items()
-        }
+    room = shown(drawn)
+    trained = sum(bool(adapter.get("losses")) for adapter in adapters)
+    points = min(POINTS, max(20, CURVES // max(1, trained)))
 
     page: dict[str, Any] = {
         "concepts": [_concept(concept, adapters, known, album, many=len(seeds) > 1) for concept in concepts],
@@ -77,41 +68,41 @@ def payload(study: Mapping[str, Any], album: Album) -> dict[str, Any]:
         ],
         "manySeeds": len(seeds) > 1,
         "checkpoints": any(adapter.get("checkpoint") for adapter in adapters),
-        "shown": SHOWN if max(counts, default=0) > SHOWN else None,
+        "shown": room if max(counts, default=0) > room else None,
         "measures": [asdict(measure) for measure in known],
+        "verdicts": VERDICTS,
+        "ofScore": OF_SCORE,
+        "tracking": tracked(study),
         "bases": [
             {
                 "concept": base.get("concept"),
                 "captions": base.get("captions") or "",
-                "drawings": drawings(base),
+                "drawings": drawings(base, album, prompts, room),
             }
             for base in study.get("bases") or []
         ],
         "adapters": [
             {
-                **{key: adapter.get(key) for key in OF_ADAPTER},
+                **{key: adapter.get(key) for key in OF_ADAPTER if adapter.get(key) is not None},
                 "captions": adapter.get("captions") or "",
+                "settings": settings.setdefault(json.dumps(adapter.get("settings") or {}, default=str), len(settings)),
                 "scores": _scores(adapter, known),
-                "curve": curve(adapter.get("losses") or []),
+                "curve": curve(adapter.get("losses") or [], points),
                 "levels": levels(adapter.get("bands") or {}),
                 "validation": [list(point) for point in adapter.get("validation") or []],
                 "samples": [
                     {"count": moment.get("count"), "pictures": [album.add(path) for path in moment.get("images") or []]}
-                    for moment in _evenly(adapter.get("samples") or [])
+                    for moment in evenly(adapter.get("samples") or [], room)
                 ],
-                "drawings": drawings(adapter),
+                "drawn": sum(len(pictures or []) for pictures in (adapter.get("drawings") or {}).values()),
+                "drawings": drawings(adapter, album, prompts, room),
             }
             for adapter in adapters
         ],
     }
+    page["settings"] = [json.loads(text) for text in settings]
     page["prompts"] = list(prompts)
     return page
-
-
-def _evenly(entries: Sequence[Any]) -> list[Any]:
-    if len(entries) <= SHOWN:
-        return list(entries)
-    return [entries[place * len(entries) // SHOWN] for place in range(SHOWN)]
 
 
 def _concept(
@@ -158,15 +149,21 @@ def _concept(
     }
 
 
-def _scores(adapter: Mapping[str, Any], known: Sequence[Measure]) -> dict[str, Any]:
-    measure = {measure.name: measure for measure in known}
-    return {
-        name: {
-            **{key: score[key] for key in OF_SCORE if score.get(key) is not None},
-            "verdict": verdict(score, measure[name]),
-        }
-        for name, score in (adapter.get("scores") or {}).items()
-    }
+def _scores(adapter: Mapping[str, Any], known: Sequence[Measure]) -> list[list[Any] | None]:
+    """For each measure the verdict's place, the numbers of `OF_SCORE`, and the note if there is one."""
+    own = adapter.get("scores") or {}
+    return [_score(own[measure.name], measure) if measure.name in own else None for measure in known]
+
+
+def _score(score: Mapping[str, Any], measure: Measure) -> list[Any]:
+    numbers = [_short(score.get(name)) for name in OF_SCORE]
+    note = score.get("note")
+    return [VERDICTS.index(verdict(score, measure)), *numbers, *([note] if note else [])]
+
+
+def _short(value: Any) -> Any:
+    """A number to six significant digits, which is more than the page prints."""
+    return float(f"{value:.6g}") if isinstance(value, float) else value
 
 
 def struck(caption: str, inherent: Sequence[str]) -> list[tuple[str, bool]]:

@@ -1,13 +1,14 @@
-// The grid of pictures: a row a model, a column a prompt and seed.
-const pictureKey = ([, prompt, seed]) => `${prompt}/${seed}`;
+// The wall of pictures: a row a model, a column a prompt and seed.
 
 // Tag strategies that were drawn with the same prompts and seeds share one grid.
 function blocks() {
   const found = new Map();
-  for (const captions of data.captions.filter((name) => !view.captions || name === view.captions)) {
+  const own = compared();
+  for (const captions of data.captions.filter((name) => view.compare || !view.captions || name === view.captions)) {
     const base = data.bases.find((one) => one.concept === view.concept && one.captions === captions)
       ?? data.bases.find((one) => one.concept === view.concept && !one.captions);
-    const adapters = chosenAdapters().filter((adapter) => adapter.captions === captions);
+    const adapters = own.filter((adapter) => adapter.captions === captions);
+    if (view.compare && !adapters.length) continue;
     const rows = [base, ...adapters].map((one) => one?.drawings?.[view.kind] ?? []);
     const columns = new Map(rows.flat().map((entry) => [pictureKey(entry), entry]));
     if (!adapters.length && !columns.size) continue;
@@ -40,7 +41,8 @@ function ordered(adapters) {
     captions: (a, b) => captions(a) - captions(b) || algorithm(a) - algorithm(b),
     score: (a, b) => (a.error ? 1 : 0) - (b.error ? 1 : 0) || gain(b) - gain(a),
   }[view.order];
-  return [...adapters].sort(by);
+  const stage = (a, b) => stageNumber(stageOf(a)) - stageNumber(stageOf(b)) || 0;
+  return [...adapters].sort((a, b) => by(a, b) || stage(a, b));
 }
 
 function adapterHead(adapter) {
@@ -127,11 +129,16 @@ function drawPictures() {
   into("picture-tools",
     data.kinds.length > 1 && segments("Prompts", data.kinds.map((kind) => [kind, KINDS[kind] ?? kind]), view.kind,
       (kind) => choose({ kind })),
-    data.captions.length > 1 && segments("Captions", [["", "every"], ...data.captions.filter(Boolean).map((name) => [name, name])],
-      view.captions, (captions) => choose({ captions })),
+    compareTools(),
+    !view.compare && data.captions.length > 1 && segments("Captions", [["", "every"],
+      ...data.captions.filter(Boolean).map((name) => [name, name])], view.captions, (captions) => choose({ captions })),
     picker("Rows by", [["algorithm", "algorithm"], ["captions", "captions"], ["score", "score"]], view.order,
       (order) => choose({ order })),
     segments("Size", [[1, "S"], [2, "M"], [3, "L"]], view.zoom, (zoom) => choose({ zoom })));
+  drawGrid();
+}
+
+function drawGrid() {
   const references = (chosenConcept()?.references ?? []).filter((id) => id !== null);
   const found = blocks();
   into("grid",

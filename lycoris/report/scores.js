@@ -12,7 +12,8 @@ function drawFindings() {
       make("h3", {}, plain(found.dimension)),
       make("p", { class: "sub" }, measure.name, " ", make("span", { class: "nowrap" }, direction(measure))),
       said ? make("p", {}, coded(said.lead), " ",
-        make("b", { class: `nowrap ${said.verdict}` }, `${said.number} ${said.interval}`), " ", coded(said.tail)) : null,
+        make("b", { class: `nowrap ${said.verdict}` }, `${said.number} ${said.interval}`), " ", coded(said.tail),
+        said.run_id ? [" ", runLink(said)] : null) : null,
       counts.length ? make("p", { class: "tally" }, counts.map(([name, text]) =>
         make("span", { class: name }, `${found.count[name]} ${text}`))) : null);
   }), concept?.findings.length ? null : empty("No scores were computed for this concept."));
@@ -55,7 +56,8 @@ function drawForest() {
           stroke: colour, "stroke-width": 2.5, "stroke-linecap": "round" }) : null,
         draw("circle", { cx: x(change), cy: height / 2, r: 4.5,
           fill: score.verdict === "none" || !known ? "var(--paper)" : colour, stroke: colour, "stroke-width": 2 })),
-      make("span", { class: `value ${score.verdict}` }, shown));
+      make("span", { class: `value ${score.verdict}` }, shown),
+      known ? make("span", { class: "sub ends" }, interval(from, to, measure.digits)) : null);
   };
   into("forest", make("table", { class: "forest" },
     make("thead", {}, make("tr", {}, make("th", { scope: "col" }, "Adapter"),
@@ -65,9 +67,10 @@ function drawForest() {
           forestScore[dimension] = name;
           keepFocus(drawForest);
         }, `forest ${dimension}`) : make("span", { class: "sub" }, measure.name),
-        make("span", { class: "sub" }, measure.from_base ? "distance, 0 at the line" : direction(measure)))))),
+        make("span", { class: "sub" }, measure.from_base ? "distance, 0 at the line" : direction(measure)))),
+      make("th", { scope: "col" }, "Run"))),
     make("tbody", {}, adapters.map((adapter) => make("tr", {},
       make("th", { scope: "row" }, key(adapter), adapterTitle(adapter),
         adapter.champion ? make("span", { class: "star", title: "champion" }, "★") : null),
-      columns.map((column) => cell(column, adapter)))))));
+      columns.map((column) => cell(column, adapter)), make("td", {}, runLink(adapter)))))));
 }

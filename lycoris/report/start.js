@@ -32,5 +32,15 @@ document.getElementById("concept").addEventListener("change", (event) => choose(
 
 [drawConcepts, drawCards, drawPictures, drawFindings, drawForest, drawTradeoff, drawLosses, drawWatched, drawCaptions].forEach(watch);
 drawTable();
+drawEfficiency();
 into("adapter-table", data.adapters.length
   ? sortable(adapterColumns, [...data.adapters], { column: null, up: true }) : empty("No adapter was trained."));
+
+// On paper nothing can be opened: what is folded in the answer and below a heading is shown, the settings of each adapter are not.
+const folded = () => [...document.querySelectorAll("details:not([open])")].filter((one) => !one.closest("table"));
+let unfolded = [];
+addEventListener("beforeprint", () => {
+  unfolded = folded();
+  for (const one of unfolded) one.open = true;
+});
+addEventListener("afterprint", () => { for (const one of unfolded) one.open = false; });

@@ -23,6 +23,14 @@ class Base(TypedDict, total=False):
     digest: str
 
 
+class Tracking(TypedDict, total=False):
+    """Where the runs are tracked: ``address`` as MLflow takes it, ``experiment``, and the study's own ``run``."""
+
+    address: str
+    experiment: str
+    run: str
+
+
 class Concept(TypedDict, total=False):
     """A concept as it was taught: ``captions`` maps a tag strategy to one caption a reference, in order."""
 
@@ -125,6 +133,7 @@ class Study(TypedDict, total=False):
     settings: dict[str, Any]
     hardware: str
     rule: str
+    tracking: Tracking
     concepts: list[Concept]
     metrics: dict[str, Metric]
     bases: list[BaseDrawings]

@@ -1,33 +1,4 @@
-// A table that sorts by its headings, and the two tables of the page.
-// A column: {label, numeric, value(row) to sort by, cell(row) to show, title}.
-function sortable(columns, rows, sort) {
-  const body = make("tbody", {});
-  const heads = columns.map((column) => make("th", { scope: "col", class: column.numeric ? "number" : null },
-    make("button", { type: "button", title: column.title, onclick: () => press(column) }, column.label)));
-  const compare = (a, b) => {
-    const [one, other] = [sort.column.value(a), sort.column.value(b)];
-    const gone = (value) => value === null || value === undefined || value === "";
-    if (gone(one) || gone(other)) return gone(one) - gone(other); // what is missing stays below
-    const order = typeof one === "number" && typeof other === "number"
-      ? one - other : String(one).localeCompare(String(other), "en", { numeric: true });
-    return sort.up ? order : -order;
-  };
-  const show = () => {
-    if (sort.column) rows.sort(compare);
-    heads.forEach((head, place) => head.setAttribute("aria-sort",
-      columns[place] === sort.column ? (sort.up ? "ascending" : "descending") : "none"));
-    body.replaceChildren(...rows.map((row) => make("tr", {}, columns.map((column) =>
-      make("td", { class: column.numeric ? "number" : null }, column.cell ? column.cell(row) : column.value(row) ?? "–")))));
-  };
-  const press = (column) => {
-    if (sort.column === column) sort.up = !sort.up;
-    else Object.assign(sort, { column, up: true });
-    show();
-  };
-  show();
-  return make("table", { class: "sortable" }, make("thead", {}, make("tr", {}, heads)), body);
-}
-
+// The two tables of the page: every score, and every adapter.
 const named = (adapter) => [key(adapter), algorithmTitle(adapter),
   adapter.champion ? make("span", { class: "star", title: "champion" }, "★") : null];
 const SAID = { better: "better", worse: "worse", none: "no difference shown", unknown: "" };
@@ -58,9 +29,11 @@ const scoreColumns = [
     cell: (row) => interval(row.score.difference_low, row.score.difference_high, row.measure.digits) || "–" },
   { label: "Verdict", title: "against the base", value: (row) => ["better", "none", "worse", "unknown"].indexOf(row.score.verdict),
     cell: (row) => make("span", { class: row.score.verdict }, said(row)) },
+  { label: "Run", value: (row) => row.adapter.run_id, cell: (row) => runLink(row.adapter) },
 ].filter(Boolean);
 
 const headlineNames = new Set(concepts.flatMap((concept) => Object.values(concept.headlines)));
+const MOST_ROWS = 1000;
 const tableView = { concept: "", algorithm: "", captions: "", dimension: "", score: "headline", verdict: "" };
 const tableSort = { column: null, up: true };
 
@@ -97,8 +70,9 @@ function drawTable() {
       ...data.measures.map((measure) => [measure.name, measure.name])]),
     filter("Verdict", "verdict", [
       ["better", "better"], ["none", "no difference shown"], ["worse", "worse"]]),
-    make("span", { class: "count", role: "status" }, `${rows.length} of ${all.length} rows`));
-  into("score-table", rows.length ? sortable(scoreColumns, rows, tableSort) : empty("No score fits these filters."));
+    make("span", { class: "count", role: "status" }, rows.length > MOST_ROWS
+      ? `${MOST_ROWS} of ${rows.length} rows; scores.csv has all` : `${rows.length} of ${all.length} rows`));
+  into("score-table", rows.length ? sortable(scoreColumns, rows, tableSort, MOST_ROWS) : empty("No score fits these filters."));
 }
 
 const asideOf = (row) => Object.values(row.set_aside ?? {});
@@ -124,7 +98,7 @@ const adapterColumns = [
   { label: "Outcome", value: (row) => (row.error ? "failed" : row.cached ? "cached" : "run"),
     cell: (row) => (row.error ? make("span", { class: "worse", title: row.error }, "failed")
       : row.cached ? "cached" : "run") },
-  { label: "Run", value: (row) => row.run_id, cell: (row) => make("code", { title: row.run_id }, row.run_id?.slice(0, 8) ?? "–") },
+  { label: "Run", value: (row) => row.run_id, cell: runLink },
   { label: "Settings", value: (row) => JSON.stringify(row.settings ?? {}),
     cell: (row) => (Object.keys(row.settings ?? {}).length || row.file
       ? make("details", {}, make("summary", {}, "settings"),

@@ -67,13 +67,17 @@ def label(adapter: Mapping[str, Any], *, seeds: bool) -> str:
 
 @dataclass(frozen=True)
 class Finding:
-    """A sentence about one dimension of one concept, in parts so that the page can colour the number."""
+    """A sentence about one dimension of one concept, in parts so that the page can colour the number.
+
+    ``run_id`` is the tracked run that the number is of.
+    """
 
     lead: str
     number: str
     interval: str
     tail: str
     verdict: Verdict
+    run_id: str | None = None
 
     def __str__(self) -> str:
         return " ".join(part for part in (self.lead, self.number, self.interval, self.tail) if part)
@@ -129,4 +133,5 @@ def finding(measure: Measure, concept: str, adapters: Sequence[Mapping[str, Any]
         interval(did.low, did.high, measure.digits) + ("," if measure.from_base else ""),
         f"{against}{rest}.",
         said,
+        best.get("run_id"),
     )

@@ -178,6 +178,8 @@ def test_what_was_watched_is_shown(browser, study, tmp_path):
     ]  # fmt: skip
     assert texts(browser, "#samples figure:first-of-type th") == ["epoch 0", "epoch 10", "epoch 20"]
     assert len(find(browser, "#samples figure:first-of-type img")) == 6
+    assert "epoch 10" not in "".join(texts(browser, "#grid .model"))
+    find(browser, "[data-name='Compare checkpoint']")[0].click()
     assert "epoch 10" in "".join(texts(browser, "#grid .model"))
     assert not any("epoch 10" in text for text in texts(browser, "#loss-plots .fine"))
 

@@ -10,9 +10,10 @@ from PIL import Image
 
 from lycoris.errors import InputError
 from lycoris.report import render
+from lycoris.report.drawings import SHOWN
 from lycoris.report.embedding import LARGE, Album
 from lycoris.report.losses import curve, levels
-from lycoris.report.payload import SHOWN, in_script, payload, struck
+from lycoris.report.payload import OF_SCORE, VERDICTS, in_script, payload, struck
 
 
 def page(path):
@@ -124,7 +125,9 @@ def test_a_loss_that_is_not_finite_leaves_a_gap():
 def test_scores_that_are_not_finite_do_not_stop_the_report(tmp_path):
     scores = {"vendi/trigger/clip": {"value": float("nan"), "base": 1.0, "difference": float("inf")}}
     out = render({"title": "t", "adapters": [{"concept": "c", "algorithm": "lora", "scores": scores}]}, tmp_path)
-    assert page(out)["adapters"][0]["scores"]["vendi/trigger/clip"] == {"base": 1.0, "verdict": "unknown"}
+    [[verdict, *numbers]] = page(out)["adapters"][0]["scores"]
+    assert VERDICTS[verdict] == "unknown"
+    assert dict(zip(OF_SCORE, numbers, strict=True)) == {**dict.fromkeys(OF_SCORE), "base": 1.0}
 
 
 def test_a_study_needs_a_title(tmp_path):
@@ -164,3 +167,29 @@ def test_pictures_that_were_set_aside_are_told(study, tmp_path):
     adapters = [{**one, "pictures": 11, "set_aside": {"7.jpg": reason}} for one in study["adapters"]]
     data = page(render({**study, "adapters": adapters}, tmp_path))
     assert {(one["pictures"], *one["set_aside"].items()) for one in data["adapters"]} == {(11, ("7.jpg", reason))}
+
+
+def test_many_pictures_fit_the_room_there_is(tmp_path):
+    import base64
+
+    small, large = Album(room=130_000), Album(room=160_000)
+    for number in range(40):
+        Image.effect_noise((64, 64), 90 + number).convert("RGB").save(tmp_path / f"{number}.png")
+        Image.effect_noise((400, 300), 90 + number).convert("RGB").save(tmp_path / f"large-{number}.png")
+        small.add(tmp_path / f"{number}.png")
+        large.add(tmp_path / f"large-{number}.png")
+    for album, room, sides in ((small, 130_000, {64}), (large, 160_000, range(97, 400))):
+        found = album.encode()
+        assert len(found) == 40
+        assert all(side in sides for _, *size in found for side in size)
+        assert sum(len(base64.b64decode(source.split(",")[1])) for source, *_ in found) <= room
+
+
+def test_a_large_study_shows_fewer_pictures_of_each_adapter_and_the_same_of_all(tmp_path):
+    entries = [{"prompt": "p", "seed": seed} for seed in range(20)]
+    adapters = [{"concept": "c", "seed": n, "drawings": {"trigger": entries, "alter": entries}} for n in range(1000)]
+    data = payload({"title": "t", "adapters": adapters}, Album())
+    seeds = {tuple(seed for *_, seed in kinds) for one in data["adapters"] for kinds in one["drawings"].values()}
+    assert len(seeds) == 1
+    assert 1 <= len(*seeds) <= 5
+    assert data["shown"] == len(*seeds)

@@ -1,0 +1,230 @@
+"""What the analysis and the pages of a large study take: seconds, memory, and bytes of each page.
+
+    python benchmarks/report.py                         1,056 runs, 43 pictures each
+    python benchmarks/report.py --seeds 1 --json        half of them
+    python benchmarks/report.py --keep FOLDER           leaves the study there, to be looked at
+
+The study is made up: its scores, curves, seconds and sizes are random numbers around effects that are made up, too, and
+its pictures are those of the pocket, shifted and tinted so that no two files are alike. Nothing that its pages say is
+true of any adapter. What is measured is a process of its own: `analysis` reads scores.csv, ranks, compares,
+correlates, fits the SHAP models and writes its tables and page, `report` writes the page of the run, `answer` that of
+the study, with the analysis in it. `seconds` are by the clock, `processor` those of the processors; `GB` is the peak of
+the process when that part is done, `MB` the size of the page.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import random
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from PIL import Image, ImageChops
+
+sys.path[:0] = [str(Path(__file__).resolve().parents[1])]
+
+from lycoris import pocket  # noqa: E402
+from lycoris.concepts import read_concepts  # noqa: E402
+from lycoris.metrics import METRICS, describe  # noqa: E402
+
+ALGORITHMS = {"lora": 0.1, "loha": 0.0, "lokr": 0.15, "full": 0.2}
+STRATEGIES = {"none": 0.1, "all": 0.0, "adjusted": 0.05, "sentence": 0.02}
+EPOCHS = {10: -0.1, 30: 0.0, 50: 0.02}
+ENCODERS = {"image": ("clip", "dinov2"), "style": ("vgg",), "tags": ("tagger",)}
+PICTURES = {"train": 8, "trigger": 10, "alter": 20, "style": 5}
+SHAPES = ("{name}", "{name} on a beach", "{name} in the snow", "{name} in space", "a painting of {name}")
+
+
+def make(folder: Path, concepts: int, seeds: int) -> int:
+    """Write scores.csv, study.json and pictures; the number of runs."""
+    rng = random.Random(0)
+    taught = read_concepts(pocket.PICTURES)[:concepts]
+    names = [
+        (f"{name}/{kind}/{encoder}", metric)
+        for name, metric in METRICS.items()
+        if metric.by_default and not metric.styles_only and metric.sees in ENCODERS
+        for kind in metric.kinds
+        for encoder in ENCODERS[metric.sees]
+        if kind in PICTURES
+    ]
+    adapters, rows = [], []
+    for concept in taught:
+        shift = rng.gauss(0, 0.1)
+        for algorithm, one in ALGORITHMS.items():
+            for strategy, two in STRATEGIES.items():
+                for seed in range(seeds):
+                    for epoch, three in EPOCHS.items():
+                        adapter = _adapter(folder, concept, algorithm, strategy, seed, epoch, rng)
+                        gain = one + two + three + shift
+                        adapter["scores"] = {name: _score(name, metric, gain, rng) for name, metric in names}
+                        adapters.append(adapter)
+                        told = {
+                            "concept": concept.name, "category": concept.category, "config": algorithm,
+                            "algorithm": algorithm, "preset": "attn-mlp", "learning_rate": 0.0005,
+                            "captions": strategy, "seed": seed, "epoch": epoch, "run_id": adapter["run_id"],
+                        }  # fmt: skip
+                        rows += [{**told, **score} for score in adapter["scores"].values()]
+    pd.DataFrame(rows).to_csv(folder / "scores.csv", index=False)
+    study = {
+        "title": "Study synthetic: every number is made up",
+        "command": "python benchmarks/report.py",
+        "base": {"name": "pocket", "digest": "0"},
+        "rule": "Made up.",
+        "settings": {"epochs": 50},
+        "concepts": [_concept(each) for each in taught],
+        "metrics": describe(),
+        "bases": [
+            {
+                "concept": each.name,
+                "captions": strategy,
+                "drawings": _drawings(folder, each, f"{each.name}-base-{strategy}", rng),
+            }
+            for each in taught
+            for strategy in STRATEGIES
+        ],
+        "adapters": adapters,
+    }
+    (folder / "study.json").write_text(json.dumps(study))
+    return len(adapters)
+
+
+def _concept(concept: Any) -> dict[str, Any]:
+    return {
+        "name": concept.name,
+        "category": concept.category,
+        "trigger": concept.trigger,
+        "class_noun": concept.class_noun,
+        "description": concept.description,
+        "references": [str(picture.path) for picture in concept.pictures],
+        "captions": {name: [f"{concept.trigger}, in {name}"] * len(concept.pictures) for name in STRATEGIES},
+    }
+
+
+def _adapter(folder: Path, concept: Any, algorithm: str, strategy: str, seed: int, epoch: int, rng: Any) -> Any:
+    name = f"{concept.name}-{algorithm}-{strategy}-{seed}-{epoch}"
+    last = epoch == max(EPOCHS)
+    steps = range(800) if last else ()
+    return {
+        "name": name,
+        "concept": concept.name,
+        "algorithm": algorithm,
+        "captions": strategy,
+        "seed": seed,
+        "checkpoint": None if last else f"epoch {epoch}",
+        "unit": "epoch",
+        "file": f"runs/synthetic/adapters/{name}.safetensors",
+        "bytes": round(2e5 * (1 + 4 * ALGORITHMS[algorithm])),
+        "parameters": round(5e4 * (1 + 4 * ALGORITHMS[algorithm])),
+        "pictures": len(concept.pictures),
+        "run_id": f"{rng.getrandbits(128):032x}",
+        "cached": False,
+        "champion": last and (algorithm, strategy, seed) == ("lokr", "none", 0),
+        "reason": "made up",
+        "seconds": {"train": rng.lognormvariate(4, 0.2), "draw": rng.lognormvariate(2, 0.1)},
+        "losses": [0.1 / (1 + step / 90) + rng.gauss(0, 0.01) for step in steps],
+        "bands": {f"quarter_{part}": [0.1 * part] * 80 for part in (1, 2, 3, 4)} if last else {},
+        "settings": {"algorithm": algorithm, "preset": "attn-mlp", "training": {"epochs": 50, "learning_rate": 0.0005}},
+        "drawings": _drawings(folder, concept, name, rng),
+    }
+
+
+def _score(name: str, metric: Any, gain: float, rng: Any) -> dict[str, Any]:
+    sign = 1 if metric.higher_is_better else -1
+    base, width = 0.5, 0.04
+    difference = sign * gain + rng.gauss(0, 0.1)
+    return {
+        "name": name, "value": base + difference, "low": base + difference - width, "high": base + difference + width,
+        "base": base, "base_low": base - width, "base_high": base + width, "difference": difference,
+        "difference_low": difference - width, "difference_high": difference + width, "note": "",
+        "dimension": metric.dimension, "higher_is_better": metric.higher_is_better,
+    }  # fmt: skip
+
+
+def _drawings(folder: Path, concept: Any, name: str, rng: Any) -> dict[str, list[dict[str, Any]]]:
+    own = folder / "pictures" / name
+    own.mkdir(parents=True, exist_ok=True)
+    made: dict[str, list[dict[str, Any]]] = {}
+    for kind, count in PICTURES.items():
+        for place in range(count):
+            picture = Image.open(rng.choice(concept.pictures).path).convert("RGB")
+            shifted = ImageChops.offset(picture, rng.randrange(64), rng.randrange(64))
+            file = own / f"{kind}-{place:02d}.png"
+            tint = Image.new("RGB", shifted.size, rng.choice(["red", "navy"]))
+            Image.blend(shifted, tint, rng.random() / 5).save(file)
+            prompt = SHAPES[place % len(SHAPES)].format(name=concept.trigger)
+            made.setdefault(kind, []).append({"image": str(file), "prompt": prompt, "seed": place})
+    return made
+
+
+def clocks() -> tuple[float, float]:
+    """Seconds by the clock, and of the processors."""
+    return time.perf_counter(), time.process_time()
+
+
+def measure(folder: Path) -> dict[str, dict[str, float]]:
+    """Analyse the study and write its pages, in this process."""
+    from flows.analyze import analyze_file
+    from lycoris.analysis import answer
+    from lycoris.analysis.categories import by_category
+    from lycoris.report import render
+
+    found: dict[str, dict[str, float]] = {}
+
+    def told(name: str, began: tuple[float, float], page: Path) -> None:
+        seconds, processor = (now - then for now, then in zip(clocks(), began, strict=True))
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+        found[name] = {"seconds": seconds, "processor": processor, "GB": peak, "MB": page.stat().st_size / 1e6}
+
+    started = clocks()
+    analysis = analyze_file(folder / "scores.csv", None, folder / "analysis")
+    told("analysis", started, folder / "analysis" / "analysis.html")
+    started = clocks()
+    study = json.loads((folder / "study.json").read_text())
+    told("report", started, render(study, folder / "report.html"))
+    started = clocks()
+    effects = by_category(analysis.ranking, "captions")
+    told("answer", started, answer.render(
+        effects, study, folder / "answer.html", factor="captions", question="Is any of this true?", analysis=analysis
+    ))  # fmt: skip
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--concepts", type=int, default=11)
+    parser.add_argument("--seeds", type=int, default=2)
+    parser.add_argument("--keep", type=Path, help="a folder for the study, which is used again where it is there")
+    parser.add_argument("--measure", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    arguments = parser.parse_args()
+    if arguments.measure:
+        print(json.dumps(measure(arguments.measure)))
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        kept = arguments.keep or Path(folder)
+        if not (kept / "study.json").is_file():
+            make(kept, arguments.concepts, arguments.seeds)
+        runs = len(json.loads((kept / "study.json").read_text())["adapters"])
+        command = [sys.executable, __file__, "--measure", str(kept.resolve())]
+        done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+    found: dict[str, Any] = json.loads(done.splitlines()[-1])
+    if arguments.json:
+        cores = len(os.sched_getaffinity(0))
+        print(json.dumps({"runs": runs, **found, "machine": platform.machine(), "cores": cores}))
+        return
+    print(f"{runs} runs")
+    for name, figures in found.items():
+        print(f"{name:12s}{'   '.join(f'{key} {value:.3g}' for key, value in figures.items())}")
+
+
+if __name__ == "__main__":
+    main()
