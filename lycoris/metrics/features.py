@@ -83,7 +83,8 @@ class FeatureSet:
             return None
         paired = self.taken([own[condition] for condition in wanted])
         prompts = (
-            replace(prompt, group=each.group) for prompt, each in zip(paired.prompts, other.prompts, strict=True)
+            prompt if prompt.group == each.group else replace(prompt, group=each.group)
+            for prompt, each in zip(paired.prompts, other.prompts, strict=True)
         )
         return FeatureSet(paired.arrays, tuple(prompts))
 
@@ -96,6 +97,8 @@ class FeatureSet:
 
     def taken(self, rows: Sequence[int]) -> FeatureSet:
         """These rows, in this order."""
+        if list(rows) == list(range(len(self))):
+            return self
         return FeatureSet(
             {key: array[list(rows)] for key, array in self.arrays.items()},
             tuple(self.prompts[row] for row in rows) if self.prompts else (),
