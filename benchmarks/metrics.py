@@ -29,7 +29,7 @@ import torch
 from PIL import Image
 
 from lycoris.encoders import open_encoder, open_style_encoder
-from lycoris.images import read_image
+from lycoris.images import Files, read_image
 from lycoris.metrics import METRICS, Condition, Drawings, compare, encode, encode_references
 
 KINDS = ("train", "trigger", "alter", "style")
@@ -50,12 +50,12 @@ def pictures(folder: Path, count: int, side: int) -> list[Path]:
 
 
 def drawings(files: list[Path]) -> dict[str, Drawings]:
-    """The files, a quarter to each prompt type, decoded."""
+    """The files, a quarter to each prompt type."""
     result = {}
     for place, kind in enumerate(KINDS):
         own = files[place :: len(KINDS)]
         prompts = [Condition(f"a sks cat {n % 10}", f"a red cat {n % 10}", n, n % 10) for n in range(len(own))]
-        result[kind] = Drawings(kind, [read_image(file) for file in own], prompts)
+        result[kind] = Drawings(kind, Files(own), prompts)
     return result
 
 

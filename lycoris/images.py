@@ -5,9 +5,10 @@ from __future__ import annotations
 import io
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 
@@ -77,6 +78,25 @@ def read_image(path: Path) -> Image.Image:
         image = _flat(_srgb(_direct(ImageOps.exif_transpose(opened))))
         image.info = {"file": str(path)}
         return image
+
+
+class Files(Sequence[Image.Image]):
+    """Picture files that are opened when asked for, by `read_image`, and not kept.
+
+    Args:
+        paths: of the files.
+    """
+
+    def __init__(self, paths: Sequence[Path]) -> None:
+        self._paths = paths
+
+    def __len__(self) -> int:
+        return len(self._paths)
+
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, slice):
+            return [read_image(path) for path in self._paths[index]]
+        return read_image(self._paths[index])
 
 
 def read_alpha(path: Path) -> Image.Image | None:

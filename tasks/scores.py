@@ -20,7 +20,7 @@ from tasks.stages import stage
 
 FEATURES = "features.safetensors"
 SCORES = "scores.json"
-SEEN = (*LOOKING, "vgg.py", "metrics/features.py", "metrics/table.py", "metrics/raters")
+SEEN = (*LOOKING, "vgg.py", "metrics/encoding.py", "metrics/features.py", "metrics/table.py", "metrics/raters")
 SCORED = ("metrics",)
 
 
@@ -108,20 +108,20 @@ def _encode(
     folder: Path,
     bar: progress.Bar,
 ) -> None:
-    from lycoris.images import read_image
+    from lycoris.images import Files
     from lycoris.metrics import Condition, Drawings, encode, encode_references, save_features
     from lycoris.metrics.raters import open_raters
 
     opened = [compute.encoder(source, place.device) for source in encoders]
     style = compute.style_encoder(style_encoder, place.device)
     if pictures is not None:
-        seen = encode_references([read_image(path) for path in pictures], opened, style, category=category, mode=mode)
+        seen = encode_references(Files(pictures), opened, style, category=category, mode=mode)
         save_features(folder / FEATURES, {"references": seen})
         return
     drawings = {}
     for each in made:
         for kind, prompts in json.loads((each.folder / PROMPTS).read_text()).items():
-            shown = [read_image(each.folder / kind / f"{number:03d}.png") for number in range(len(prompts))]
+            shown = Files([each.folder / kind / f"{number:03d}.png" for number in range(len(prompts))])
             drawings[kind] = Drawings(kind, shown, [Condition(**prompt) for prompt in prompts])
     eyes = compute.tagger(tagger, place.device) if tagger.source != "sidecar" else None
     asked = open_raters(raters, opened, place.device)

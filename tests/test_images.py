@@ -11,7 +11,7 @@ import pytest
 from PIL import Image, ImageCms
 
 from lycoris.errors import InputError
-from lycoris.images import BadPicture, list_images, mask_file, read_alpha, read_image, read_size
+from lycoris.images import BadPicture, Files, list_images, mask_file, read_alpha, read_image, read_size
 
 RED, GREEN = (250, 10, 10), (10, 250, 10)
 
@@ -307,3 +307,14 @@ def test_a_mask_without_its_picture_or_in_another_format_is_named(tmp_path: Path
         two_halves().save(tmp_path / file)
     with pytest.raises(InputError, match=name):
         list_images(tmp_path)
+
+
+def test_files_are_opened_when_they_are_asked_for(tmp_path: Path) -> None:
+    paths = [tmp_path / f"{width}.png" for width in (8, 9, 10)]
+    files = Files(paths)
+    assert len(files) == 3
+    for path in paths[:2]:
+        Image.new("RGB", (int(path.stem), 8)).save(path)
+    assert [image.width for image in files[:2]] == [8, 9]
+    with pytest.raises(InputError, match=r"10\.png"):
+        files[2]

@@ -15,7 +15,7 @@ from lycoris.errors import InputError
 
 if TYPE_CHECKING:
     import torch
-    from jaxtyping import Float
+    from jaxtyping import Float, UInt8
     from torch import Tensor
 
 NEEDED = "An ONNX tagger needs onnxruntime: pip install 'lycoris-pipeline[onnx]'."
@@ -113,11 +113,21 @@ class WhiteSquare:
         """Values from 0 to 255 in float32; the resampling is bicubic."""
         import torch
 
+        return self.normalised(torch.from_numpy(self.pixels(image, mode))[None], mode)[0]
+
+    def pixels(self, image: Image.Image, mode: str = "resize") -> UInt8[np.ndarray, "side side 3"]:
+        """The picture on its square, blue first."""
         longer = max(image.size)
         square = Image.new("RGB", (longer, longer), "white")
         square.paste(image.convert("RGB"), ((longer - image.width) // 2, (longer - image.height) // 2))
         square = square.resize((self.side, self.side), Image.Resampling.BICUBIC)
-        return torch.from_numpy(np.ascontiguousarray(np.asarray(square, dtype=np.float32)[:, :, ::-1]))
+        return np.ascontiguousarray(np.asarray(square)[:, :, ::-1])
+
+    def normalised(
+        self, pixels: UInt8[Tensor, "batch side side 3"], mode: str = "resize"
+    ) -> Float[Tensor, "batch side side 3"]:
+        """The values as they are, in float32."""
+        return pixels.float()
 
 
 def onnx_file(folder: Path) -> Path:

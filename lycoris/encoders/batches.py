@@ -3,26 +3,49 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Protocol
 
+import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 from PIL import Image
 from torch import Tensor
 
-from lycoris.encoders.preprocessing import Preprocessing
 from lycoris.errors import InputError
 
 WORKERS = 8
 """Threads, at most, that open and resize the next batch while the network sees this one."""
 
 
+class Preparation(Protocol):
+    """From a picture to a network's input, in two steps: the first a picture at a time, the second a batch."""
+
+    def pixels(self, image: Image.Image, mode: str = "resize") -> UInt8[np.ndarray, "height width 3"]:
+        """The picture at the network's size."""
+
+    def normalised(self, pixels: UInt8[Tensor, "batch height width 3"], mode: str = "resize") -> Tensor:
+        """The network's input, float32, on the device of the pixels."""
+
+
+class NotFiniteError(InputError):
+    """A feature that is no number.
+
+    Attributes:
+        image: the place of the picture.
+    """
+
+    def __init__(self, image: int) -> None:
+        super().__init__(f"Features must be finite, but those of image {image} are not: check the encoder's weights.")
+        self.image = image
+
+
 @torch.inference_mode()
 def encode_batches(
     network: Callable[[Tensor], Float[Tensor, "batch dim"]],
     images: Sequence[Image.Image],
-    preprocessing: Preprocessing,
+    preprocessing: Preparation,
     *,
     mode: str,
     batch_size: int,
@@ -42,36 +65,61 @@ def encode_batches(
     if batch_size < 1:
         raise InputError(f"Argument `batch_size` must be at least 1, but got {batch_size}.")
     features: list[Tensor] = []
-    with ThreadPoolExecutor(min(WORKERS, os.cpu_count() or 1)) as pool:
+    workers = min(WORKERS, os.cpu_count() or 1)
+    with ThreadPoolExecutor(workers) as pool:
 
-        def ahead(start: int) -> list[Future[Tensor]]:
-            stop = min(start + batch_size, len(images))
-            return [pool.submit(_prepared, images, index, preprocessing, mode) for index in range(start, stop)]
+        def ahead(start: int) -> list[Future[list[np.ndarray]]]:
+            places = range(start, min(start + batch_size, len(images)))
+            each = max(1, -(-len(places) // workers))
+            parts = [places[first : first + each] for first in range(0, len(places), each)]
+            return [pool.submit(_fitted, images, part, preprocessing, mode) for part in parts]
 
         coming = ahead(0)
         for start in range(0, len(images), batch_size):
-            inputs = [future.result() for future in coming]
+            pixels = [each for future in coming for each in future.result()]
             coming = ahead(start + batch_size)
-            features.append(_in_own_shapes(network, inputs, device))
-    result = torch.cat(features)
-    if not torch.isfinite(result).all():
-        bad = int((~torch.isfinite(result).all(dim=1)).nonzero()[0])
-        raise InputError(f"Features must be finite, but those of image {bad} are not: check the encoder's weights.")
+            features.append(_in_own_shapes(network, pixels, preprocessing, mode, device))
+    result = torch.cat(features) if len(features) > 1 else features[0]
+    if not torch.isfinite(result.sum()) and not torch.isfinite(result).all():
+        raise NotFiniteError(int((~torch.isfinite(result).all(dim=1)).nonzero()[0]))
     return result
 
 
-def _prepared(images: Sequence[Image.Image], index: int, preprocessing: Preprocessing, mode: str) -> Tensor:
-    return preprocessing(images[index], mode)
+def _fitted(
+    images: Sequence[Image.Image], places: Sequence[int], preprocessing: Preparation, mode: str
+) -> list[np.ndarray]:
+    return [preprocessing.pixels(images[place], mode) for place in places]
 
 
 def _in_own_shapes(
-    network: Callable[[Tensor], Tensor], inputs: Sequence[Tensor], device: torch.device
+    network: Callable[[Tensor], Tensor],
+    pixels: Sequence[np.ndarray],
+    preprocessing: Preparation,
+    mode: str,
+    device: torch.device,
 ) -> Float[Tensor, "images dim"]:
     """One batch of features; inputs of unlike shape go through the network apart."""
-    rows: dict[int, Tensor] = {}
-    for shape in dict.fromkeys(tensor.shape for tensor in inputs):
-        members = [index for index, tensor in enumerate(inputs) if tensor.shape == shape]
-        pixels = torch.stack([inputs[index] for index in members]).to(device)
-        with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
-            rows |= dict(zip(members, network(pixels).float().cpu(), strict=True))
-    return torch.stack([rows[index] for index in range(len(inputs))])
+    places: list[int] = []
+    rows: list[Tensor] = []
+    with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
+        for members, inputs in _inputs(pixels, preprocessing, mode, device):
+            places += members
+            rows.append(network(inputs).float().cpu())
+    if len(rows) == 1 and places == list(range(len(pixels))):
+        return rows[0]
+    return torch.cat(rows)[torch.tensor(places).argsort()]
+
+
+def _inputs(
+    pixels: Sequence[np.ndarray], preprocessing: Preparation, mode: str, device: torch.device
+) -> Iterator[tuple[list[int], Tensor]]:
+    """The network's inputs, one tensor a shape, with the places of their pictures."""
+    groups: dict[torch.Size, list[tuple[list[int], Tensor]]] = {}
+    for shape in dict.fromkeys(each.shape for each in pixels):
+        members = [place for place, each in enumerate(pixels) if each.shape == shape]
+        stacked = torch.from_numpy(np.stack([pixels[place] for place in members])).to(device)
+        inputs = preprocessing.normalised(stacked, mode)
+        groups.setdefault(inputs.shape[1:], []).append((members, inputs))
+    for parts in groups.values():
+        members = [place for places, _ in parts for place in places]
+        yield members, torch.cat([inputs for _, inputs in parts]) if len(parts) > 1 else parts[0][1]

@@ -9,9 +9,10 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 from PIL import Image
 from torch import Tensor
+from torch.nn.functional import pad
 
 from lycoris.encoders import open_clip
 from lycoris.errors import InputError, unknown
@@ -55,16 +56,23 @@ class Preprocessing:
         Raises:
             InputError: the mode is unknown, or a rectangle is longer than eight times its width.
         """
-        pixels = np.asarray(self.fit(image, mode), dtype=np.float32) / 255
-        pixels = (pixels - np.array(self.mean, np.float32)) / np.array(self.std, np.float32)
-        tensor = torch.from_numpy(pixels).permute(2, 0, 1)
+        return self.normalised(torch.from_numpy(self.pixels(image, mode))[None], mode)[0]
+
+    def pixels(self, image: Image.Image, mode: str = "resize") -> UInt8[np.ndarray, "height width 3"]:
+        """What `fit` gives, as numbers from 0 to 255."""
+        return np.array(self.fit(image, mode))
+
+    def normalised(
+        self, pixels: UInt8[Tensor, "batch height width 3"], mode: str = "resize"
+    ) -> Float[Tensor, "batch 3 side width"]:
+        """The encoder's input for pictures at its size, on the device of the pixels; ``padding`` adds the border."""
+        mean, std = (torch.tensor(values, device=pixels.device)[:, None, None] for values in (self.mean, self.std))
+        inputs = pixels.permute(0, 3, 1, 2).contiguous().float().div_(255).sub_(mean).div_(std)
         if mode != "padding":
-            return tensor.contiguous()
-        width, height = _scaled(image, self.size / max(image.size))
+            return inputs
+        height, width = inputs.shape[2:]
         left, top = (self.size - width) // 2, (self.size - height) // 2
-        canvas = torch.zeros(3, self.size, self.size)
-        canvas[:, top : top + height, left : left + width] = tensor
-        return canvas
+        return pad(inputs, (left, self.size - width - left, top, self.size - height - top))
 
     def fit(self, image: Image.Image, mode: str = "resize") -> Image.Image:
         """The picture at the encoder's size, before normalisation and, for ``padding``, before the border."""

@@ -8,7 +8,8 @@ from PIL import Image
 
 from lycoris.encoders import Encoder, StyleEncoder
 from lycoris.errors import unknown
-from lycoris.metrics.features import Drawings, FeatureSet, RaterLike, TaggerLike, encode, encode_references
+from lycoris.metrics.encoding import RaterLike, TaggerLike, encode, encode_references
+from lycoris.metrics.features import Drawings, FeatureSet
 from lycoris.metrics.scored import Score, Sets, encoders_for, scored
 from lycoris.metrics.table import METRICS
 

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 
-from lycoris.metrics.functional import BLOCK, Array, Rule, at_least, functional, spread, unit
+from lycoris.metrics.functional import Array, Rule, at_least, functional, spread, unit
+from lycoris.metrics.spectrum import entropies_without
+
+FEW = 8
+"""So many drawings, at most, are taken out of a spectrum without decomposing it anew."""
+MANY = 16
+"""From so many sets on it is worth one decomposition with its vectors."""
+STACK = 2**18
+"""Numbers of a stack of matrices that are held at a time."""
 
 
 def vendi_of_order(order: float) -> Rule:
@@ -12,7 +20,7 @@ def vendi_of_order(order: float) -> Rule:
 
     With eigenvalues l of X Xᵀ / n, X of normalised rows: exp(-sum l log l) for order 1, 1 / max l for
     infinity, and (sum l^q)^(1 / (1 - q)) otherwise. The eigenvalues are those of the smaller of X Xᵀ and Xᵀ
-    X, at min(n, d)³ a row of weights.
+    X, at min(n, d)³ a row of weights; for order 1, rows that leave out a few drawings share one decomposition.
 
     Args:
         order: q, above 0; large orders see only what is frequent.
@@ -23,19 +31,23 @@ def vendi_of_order(order: float) -> Rule:
     @functional
     def vendi(drawings: Array, weights: Array) -> Array:
         x = unit(drawings)
-        small = min(x.shape)
-        result = np.empty(len(weights))
-        step = max(1, BLOCK // small**2)
+        usual = np.median(weights, axis=1, keepdims=True)
+        if order == 1 and len(weights) >= MANY and _few_missing(weights, usual):
+            missing = 1 - weights / usual
+            places = np.argsort(-missing, axis=1, kind="stable")[:, : np.count_nonzero(missing, axis=1).max()]
+            return np.exp(entropies_without(x, places, np.take_along_axis(missing, places, axis=1)))
         wide = len(x) <= x.shape[1]
         gram = x @ x.T if wide else x.T @ x
+        result = np.empty(len(weights))
+        step = max(1, STACK // len(gram) ** 2)
         for start in range(0, len(weights), step):
-            rows = weights[start : start + step]
+            part = slice(start, start + step)
             if wide:
-                roots = np.sqrt(rows)
+                roots = np.sqrt(weights[part])
                 matrices = roots[:, :, None] * gram * roots[:, None, :]
             else:
-                matrices = np.stack([_weighted(gram, x, row) for row in rows])
-            result[start : start + step] = _effective_number(np.linalg.eigvalsh(matrices), order)
+                matrices = np.stack([_weighted(gram, x, *row) for row in zip(weights[part], usual[part], strict=True)])
+            result[part] = _effective_number(np.linalg.eigvalsh(matrices), order)
         return result
 
     vendi.__doc__ = vendi_of_order.__doc__
@@ -82,9 +94,13 @@ def lpips(drawings: Array, weights: Array) -> Array:
     return 2 * np.maximum(variance, 0) / spread(weights)
 
 
-def _weighted(gram: Array, x: Array, weights: Array) -> Array:
+def _few_missing(weights: Array, usual: Array) -> bool:
+    """Whether every row of weights is equal ones but for a few smaller ones."""
+    return bool((usual > 0).all() and (weights <= usual).all() and (weights < usual).sum(1).max() in range(1, FEW + 1))
+
+
+def _weighted(gram: Array, x: Array, weights: Array, usual: Array) -> Array:
     """Xᵀ W X from Xᵀ X, by the rows whose weight is not the usual one."""
-    usual = np.median(weights)
     rest = np.flatnonzero(weights != usual)
     return usual * gram + (x[rest].T * (weights[rest] - usual)) @ x[rest]
 

@@ -5,9 +5,11 @@ Every function takes features [images, dim] and gives a float; `weights` is expl
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 
-from lycoris.metrics.functional import Array, energy, functional, rowwise, unit
+from lycoris.metrics.functional import Array, energy, functional, rowwise, squares, unit
 
 CMMD_SIGMA = 10.0
 CMMD_SCALE = 1000.0
@@ -31,7 +33,7 @@ def squared_centroid_distance(references: Array, drawings: Array, weights: Array
     return ((weights @ unit(drawings) - unit(references).mean(0)) ** 2).sum(1)
 
 
-@functional
+@partial(functional, convert=False)
 def dataset_style_loss(references: Array, drawings: Array, weights: Array) -> Array:
     """Mean style loss over all pairs of a reference and a drawing, at least 0; lower is better.
 
@@ -41,9 +43,9 @@ def dataset_style_loss(references: Array, drawings: Array, weights: Array) -> Ar
 
     Source: arXiv 2309.14859; Gatys et al., arXiv 1508.06576.
     """
-    centre = references.mean(0)
-    variance = ((references - centre) ** 2).sum(1).mean()
-    return weights @ ((drawings - centre) ** 2).sum(1) + variance
+    centre = references.mean(0, dtype=np.float64)
+    variance = squares(references, centre).mean()
+    return weights @ squares(drawings, centre) + variance
 
 
 @functional

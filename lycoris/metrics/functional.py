@@ -14,7 +14,9 @@ from lycoris.errors import InputError
 
 Array = np.ndarray
 BLOCK = 2**24
-"""Numbers of a kernel or of a stack of matrices that are held at a time."""
+"""Numbers of a kernel that are held at a time."""
+CACHED = 2**18
+"""Numbers that a processor keeps near."""
 Features = Num[np.ndarray, "_ _"] | Num[torch.Tensor, "_ _"]
 
 
@@ -30,21 +32,22 @@ class Rule(Protocol):
     def __call__(self, *features: Features, weights: Array) -> Array: ...
 
 
-def functional(rule: Callable[..., Array]) -> Rule:
+def functional(rule: Callable[..., Array], *, convert: bool = True) -> Rule:
     """A metric as a function of the weighted drawings, its last features argument.
 
     The rule is written once, for ``weights`` of shape [resamples, drawings] whose rows sum to 1; every way
     to judge its uncertainty is then a choice of weights. Called without weights it gives the plain number
     as a float. Features are converted to float64 and checked: two-dimensional, not empty, finite, of one
-    width.
+    width. A rule that is not to have them converted gets float32 as it is and sees to its own precision, by `squares`.
 
     Raises:
         InputError: features or weights are not as said.
     """
+    read = as_float64 if convert else checked
 
     @functools.wraps(rule)
     def metric(*features: Features, weights: Array | None = None) -> float | Array:
-        arrays = [as_float64(array, f"features[{index}]") for index, array in enumerate(features)]
+        arrays = [read(array, f"features[{index}]") for index, array in enumerate(features)]
         if len({array.shape[1] for array in arrays}) != 1:
             raise InputError(
                 f"Features of `{rule.__name__}` must have one width, but got {[a.shape[1] for a in arrays]}."
@@ -67,12 +70,26 @@ def as_float64(features: Features, name: str = "features") -> Float[np.ndarray, 
     Raises:
         InputError: they are not two-dimensional, empty, or not finite.
     """
+    return checked(features, name).astype(np.float64, copy=False)
+
+
+def checked(features: Features, name: str = "features") -> Float[np.ndarray, "images dim"]:
+    """Features as an array: float32 where they are that, else float64.
+
+    Raises:
+        InputError: they are not two-dimensional, empty, or not finite.
+    """
     if isinstance(features, torch.Tensor):
-        features = features.detach().cpu().double().numpy()
-    array = np.asarray(features, dtype=np.float64)
+        features = features.detach().cpu()
+        features = (features if features.dtype == torch.float32 else features.double()).numpy()
+    array = np.asarray(features)
+    if array.dtype != np.float32:
+        array = array.astype(np.float64, copy=False)
     if array.ndim != 2 or 0 in array.shape:
         raise InputError(f"Argument `{name}` must be of shape [images, dim], not empty, but got {array.shape}.")
-    if not np.isfinite(array).all():
+    with np.errstate(over="ignore", invalid="ignore"):
+        doubtful = not np.isfinite(array.sum())
+    if doubtful and not np.isfinite(array).all():
         raise InputError(f"Argument `{name}` must be finite, but row {_first(~np.isfinite(array))} is not.")
     return array
 
@@ -135,11 +152,24 @@ def rowwise(features: Array, width: int, reduce: Callable[[Array], Array]) -> Ar
 
     Args:
         features: rows.
-        width: how many numbers `reduce` holds for one row; blocks are as large as `BLOCK` allows.
+        width: how many numbers `reduce` holds for one row; blocks are of about `CACHED` numbers.
         reduce: rows to one number or row each.
     """
-    step = max(1, BLOCK // width)
+    step = max(16, CACHED // width)
     return np.concatenate([reduce(features[start : start + step]) for start in range(0, len(features), step)])
+
+
+def squares(
+    features: Float[np.ndarray, "images dim"], others: Float[np.ndarray, "*images dim"]
+) -> Float[np.ndarray, " images"]:
+    """The squared distance of every row to a point, or to the row at its place, in float64 by blocks of rows."""
+    step = max(1, CACHED // features.shape[1])
+    others = np.broadcast_to(others, features.shape)
+    parts = []
+    for start in range(0, len(features), step):
+        apart = np.subtract(features[start : start + step], others[start : start + step], dtype=np.float64)
+        parts.append(np.einsum("id,id->i", apart, apart))
+    return np.concatenate(parts)
 
 
 def _first(bad: Array) -> int:

@@ -26,6 +26,7 @@ ONE_BY_ONE = 128
 """More drawings than this are left out in blocks instead of one by one."""
 BLOCKS = 64
 """How many blocks that are."""
+UNDEFINED = "undefined: nothing was there to count"
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,14 +65,17 @@ def estimate(rule: Rule, arrays: Sequence[np.ndarray], *, least: int = 1, groups
         return Estimate(float(values.mean()), values - values.mean())
     if count < least:
         return Estimate(None, note=f"needs {least} drawings, got {count}")
-    value = rule(*arrays)
-    if not np.isfinite(value):
-        return Estimate(None, note="undefined: nothing was there to count")
     if count <= least:
+        value = rule(*arrays)
+        if not np.isfinite(value):
+            return Estimate(None, note=UNDEFINED)
         return Estimate(value, note=f"an interval needs {least + 1} drawings, got {count}")
     units = count if count <= ONE_BY_ONE else BLOCKS
-    kept = np.arange(count) % units != np.arange(units)[:, None]
-    without = rule(*arrays, weights=kept / kept.sum(1, keepdims=True))
+    kept = np.arange(count) % units != np.arange(-1, units)[:, None]
+    value, *rest = rule(*arrays, weights=kept / kept.sum(1, keepdims=True)).tolist()
+    without = np.array(rest)
+    if not np.isfinite(value):
+        return Estimate(None, note=UNDEFINED)
     if not np.isfinite(without).all():
         return Estimate(value, note="no interval: the score hangs on a single drawing")
     if np.ptp(without) <= 1e-12 * abs(value) and abs(without[0] - value) > 1e-9 * abs(value):
@@ -150,6 +154,12 @@ def _percentiles(centre: float, moved: Float[np.ndarray, " resamples"], units: i
 
     Source: the expanded percentile interval of Hesterberg, arXiv 1411.5279.
     """
-    tail = float(special.ndtr(np.sqrt(units / (units - 1)) * stats.t.ppf((1 - LEVEL) / 2, units - 1)))
+    tail = _tail(units)
     low, high = np.quantile(moved, [tail, 1 - tail])
     return centre + float(low), centre + float(high)
+
+
+@functools.cache
+def _tail(units: int) -> float:
+    """The part of a normal distribution beyond which the expanded percentile lies."""
+    return float(special.ndtr(np.sqrt(units / (units - 1)) * stats.t.ppf((1 - LEVEL) / 2, units - 1)))

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from lycoris.metrics.functional import Array, functional, pairs, unit
+from functools import partial
+
+from lycoris.metrics.functional import Array, functional, pairs, squares, unit
 
 
-@functional
+@partial(functional, convert=False)
 def style_loss(base: Array, drawings: Array, weights: Array) -> Array:
     """Mean style loss to the base's drawing of the same prompt and seed, at least 0; lower is better.
 
@@ -15,7 +17,7 @@ def style_loss(base: Array, drawings: Array, weights: Array) -> Array:
     Source: arXiv 2309.14859; Gatys et al., arXiv 1508.06576.
     """
     pairs(base, drawings, "drawing of the base")
-    return weights @ ((drawings - base) ** 2).sum(1)
+    return weights @ squares(drawings, base)
 
 
 @functional

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from lycoris.metrics.functional import BLOCK, Array, at_least, energy, functional, rowwise, spread
+from lycoris.metrics.functional import BLOCK, Array, at_least, energy, functional, rowwise, spread, squares
 
 SIZES = 15
 """Sizes of sets through which the Fréchet distance is extrapolated, from a tenth of the drawings to all."""
@@ -30,7 +30,7 @@ def frechet_distance(references: Array, drawings: Array, weights: Array) -> Arra
     at_least(2, drawings, "drawings")
     centre = references.mean(0)
     root = _triangle(references, centre, np.full(len(references), (len(references) - 1) ** -0.5))
-    lengths = rowwise(drawings, drawings.shape[1], lambda rows: ((rows - centre) ** 2).sum(1))
+    lengths = squares(drawings, centre)
     x = rowwise(drawings, drawings.shape[1], lambda rows: (rows - centre) @ root.T)
     means, shifts = weights @ drawings - centre, weights @ x
     apart = (means**2).sum(1)

@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 
 from lycoris.metrics.features import FeatureSet
-from lycoris.metrics.functional import as_float64, unit
+from lycoris.metrics.functional import checked, unit
 from lycoris.metrics.intervals import Estimate, difference_interval, estimate, interval
 from lycoris.metrics.table import METRICS, Metric
 
@@ -151,8 +151,8 @@ def _estimate(name: str, metric: Metric, sets: Sets) -> Estimate:
         source = {"references": sets.references, "base": sets.partner}.get(need, sets.own)
         assert source is not None
         what = {"texts": "text", "wanted": "wanted"}.get(need, _what(own_name))
-        array = as_float64(source.arrays[f"{what}/{encoder}"], f"{need}: {what}/{encoder}")
-        arrays.append(unit(array) if metric.sees == "image" else array)
+        array = checked(source.arrays[f"{what}/{encoder}"], f"{need}: {what}/{encoder}")
+        arrays.append(unit(array.astype(np.float64)) if metric.sees == "image" else array)
     groups = None
     if kind in metric.grouped and sets.own.prompts:
         groups = np.array([prompt.group for prompt in sets.own.prompts])

@@ -147,6 +147,37 @@ def test_vendi_is_that_of_the_full_matrix_whatever_is_smaller(shape: tuple[int, 
     assert vendi_of_order(order)(x) == pytest.approx(expected, rel=1e-6)
 
 
+SPECTRA = {
+    "more rows than columns": rows(60, 21),
+    "more columns than rows": rows(21, 60),
+    "as many": rows(24, 24),
+    "rows twice": np.concatenate([rows(12, 40), rows(12, 40)]),
+    "orthogonal rows": np.eye(20, 30),
+    "one direction and noise": 1 + 1e-6 * rows(40, 18),
+}
+
+
+@pytest.mark.parametrize("name", SPECTRA)
+@pytest.mark.parametrize("gone", [1, 3])
+def test_vendi_without_a_few_drawings_is_that_of_the_others(name: str, gone: int) -> None:
+    x = SPECTRA[name]
+    kept = (np.arange(len(x)) - np.arange(-1, 20)[:, None]) % len(x) >= gone
+    kept[0] = True
+    kept[1, 1:] = True
+    together = vendi(x, weights=kept / kept.sum(1, keepdims=True))
+    assert together == pytest.approx([vendi(x[row]) for row in kept], rel=1e-9)
+
+
+def test_vendi_with_other_weights_is_that_of_the_weighted_matrix() -> None:
+    x = rows(30, 20)
+    weights = np.full((20, 30), 1.0)
+    weights[:, 3] = np.linspace(0, 0.9, 20)
+    weights /= weights.sum(1, keepdims=True)
+    unit = x / np.linalg.norm(x, axis=1, keepdims=True)
+    values = np.linalg.eigvalsh((unit.T * weights[:, None]) @ unit)
+    assert vendi(x, weights=weights) == pytest.approx(np.exp(-(values * np.log(values)).sum(1)), rel=1e-9)
+
+
 def test_mean_pairwise_distance_is_over_unlike_pairs(drawings) -> None:
     expected = np.mean([1 - cosine(x, y) for x, y in itertools.combinations(drawings, 2)])
     assert mean_pairwise_distance(drawings) == pytest.approx(expected, abs=1e-12)

@@ -28,7 +28,7 @@ from lycoris.metrics import (
     save_features,
     score,
 )
-from lycoris.metrics.features import wanted_tags
+from lycoris.metrics.encoding import wanted_tags
 
 KINDS = ("train", "trigger", "alter", "style")
 COUNT = 12
