@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from prefect import task
 
+from lycoris.headers import in_order
 from lycoris.store import Store, code_version, key
 from tasks import compute, progress
 from tasks.places import Sent, here
@@ -266,6 +267,7 @@ class Training:
                 "bands": {name: losses[:step] for name, losses in facts["bands"].items()},
                 "seen": [row for row in facts["seen"] if row["step"] <= step],
             }
+        in_order(folder / FILE)
         (folder / FACTS).write_text(json.dumps(facts))
 
 

@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from lycoris.headers import in_order
+
 
 def export(file: Path, out: Path, *, scores: Sequence[Mapping[str, Any]], lineage: Mapping[str, str]) -> Path:
     """Copy an adapter with its scores and lineage added to the safetensors header.
@@ -32,5 +34,6 @@ def export(file: Path, out: Path, *, scores: Sequence[Mapping[str, Any]], lineag
     out.parent.mkdir(parents=True, exist_ok=True)
     aside = out.with_suffix(f".{os.getpid()}.tmp")
     save_file(tensors, aside, metadata=header)
+    in_order(aside)
     os.replace(aside, out)
     return out

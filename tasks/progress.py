@@ -200,7 +200,7 @@ def _show(folder: Path, display: Shown, out: TextIO, stop: threading.Event) -> N
             for file in sorted(folder.glob("*.note")):
                 if (record := _read(file)) is not None and record["text"] not in told:
                     told.add(record["text"])
-                    console.print(f"note      {record['text']}", markup=False)
+                    console.print(f"note      {record['text']}", markup=False, soft_wrap=True)
                 file.unlink(missing_ok=True)
             present = set(folder.glob("*.bar"))
             for file in present:

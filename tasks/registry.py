@@ -60,6 +60,7 @@ class Version:
     reason: str | None
 
 
+@patient
 def read(place: Server, name: str) -> Version:
     """A version by ``CONCEPT``, ``CONCEPT@ALIAS`` or ``CONCEPT@NUMBER``; the champion if only the concept is named.
 

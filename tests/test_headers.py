@@ -1,0 +1,35 @@
+"""The claim that a file written twice with the same content is the same bytes, whatever is in its header."""
+
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+
+from lycoris.headers import in_order
+
+METADATA = {
+    f"name {number}": text for number, text in enumerate(["猫", 'a"b\\c', "\x01\x1f\x7f\n\t\b\f\r", "", "/é\u2028"])
+}
+
+
+def test_the_same_content_is_the_same_bytes_and_nothing_else_changes(tmp_path):
+    tensors = {"b": torch.randn(3, 5), "a": torch.ones(2, dtype=torch.bfloat16)}
+    files = [tmp_path / f"{number}.safetensors" for number in range(8)]
+    for file in files:
+        save_file(tensors, file, metadata=METADATA)
+    before = {file.read_bytes() for file in files}
+    for file in files:
+        in_order(file)
+    assert len({file.read_bytes() for file in files}) == 1 < len(before)
+    assert all(torch.equal(value, tensors[name]) for name, value in load_file(files[0]).items())
+    with safe_open(files[0], framework="pt") as opened:
+        assert opened.metadata() == METADATA
+
+
+@pytest.mark.parametrize("metadata", [None, {}, {"one": "x"}])
+def test_a_header_with_little_in_it_stays(tmp_path, metadata):
+    file = tmp_path / "x.safetensors"
+    save_file({"a": torch.ones(2)}, file, metadata=metadata)
+    before = file.read_bytes()
+    in_order(file)
+    assert file.read_bytes() == before
