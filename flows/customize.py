@@ -21,6 +21,7 @@ from prefect.exceptions import UpstreamTaskError
 from flows import recipes, results, watching
 from flows.experiment import WHERE, Experiment
 from flows.runner import Workers, runner, runs_as_asked, workers
+from flows.server import GOES_ON
 from flows.together import groups
 from lycoris.concepts import read_concepts
 from lycoris.errors import InputError
@@ -324,6 +325,8 @@ def _cause(error: Exception, needed: list[Any]) -> str:
         if isinstance(found, Exception) and not isinstance(found, UpstreamTaskError):
             error = found
             break
+    if "scheduler-connection-lost" in str(error):
+        return f"The connection to the Dask scheduler was lost. {GOES_ON}"
     return str(error) if isinstance(error, InputError) else f"{type(error).__name__}: {error}"
 
 
