@@ -24,7 +24,8 @@ from lycoris.redaction import redacted
 from tasks import places, progress
 from tasks.stages import ON_GPU
 
-PATIENCE = 20.0  # seconds for a scheduler or a server to answer
+PATIENCE = 60.0  # seconds for a scheduler or a server to answer at first
+BUSY = 300.0  # and for a scheduler meanwhile, on a machine that does much else
 GPU = "GPU"
 """The Dask resource of a worker with a GPU: ``dask worker --resources GPU=1``."""
 
@@ -39,7 +40,7 @@ class Cluster(DaskTaskRunner):
     """
 
     def __init__(self, address: str, shown: Path, gpus: bool) -> None:
-        super().__init__(address=address)
+        super().__init__(address=address, client_kwargs={"timeout": BUSY})
         self._shown, self._gpus = shown, gpus
         self._present: set[str] = set()
         self._listening = False

@@ -23,6 +23,7 @@ from flows.cells import Planned, base_prompts, cells, trainings
 from flows.experiment import WHERE, Experiment
 from flows.resize_modes import in_all_modes, named, scored_in
 from flows.runner import Workers, runner, runs_as_asked, workers
+from flows.server import GOES_ON
 from flows.together import groups
 from lycoris.concepts import read_concepts
 from lycoris.errors import InputError
@@ -288,6 +289,8 @@ def _cause(error: Exception, needed: list[Any]) -> str:
         if isinstance(found, Exception) and not isinstance(found, UpstreamTaskError):
             error = found
             break
+    if "scheduler-connection-lost" in str(error):
+        return f"The connection to the Dask scheduler was lost. {GOES_ON}"
     return str(error) if isinstance(error, InputError) else f"{type(error).__name__}: {error}"
 
 

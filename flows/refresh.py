@@ -103,7 +103,8 @@ def _meet(
     experiment: Experiment, promotion: Promotion, server: Server, version: DataVersion, adapters: list[dict[str, Any]]
 ) -> list[dict[str, Any]]:
     """Let each concept's challenger meet its champion, and act on what came of it."""
-    place = Place(Store(experiment.output / "store").root.resolve(), progress.folder(experiment.output))
+    root, shown = Store(experiment.output / "store").root.resolve(), progress.folder(experiment.output)
+    place = Place(root, shown, slot=experiment.gpu_limit)
     models = sources(**experiment.sources())
     found = []
     with progress.shown(place.progress):

@@ -53,7 +53,7 @@ def score(request: Scoring) -> dict[str, Any]:
     experiment = request.experiment
     store = Store(experiment.output / "store")
     store.sweep()
-    place = Place(store.root.resolve(), progress.folder(experiment.output))
+    place = Place(store.root.resolve(), progress.folder(experiment.output), slot=experiment.gpu_limit)
     known = concepts_of(request, notice=lambda text: said(f"data      {text}"))
     given = [identify(file, request, known) for file in request.files]
     models = sources(**experiment.sources())

@@ -31,7 +31,14 @@ def here(place: Place) -> Place:
     shown = place.progress
     if isinstance(shown, Path) and not shown.is_dir():
         shown = Relay(str(shown))
-    return replace(place, store=Path(os.environ.get(OWN) or place.store).resolve(), progress=shown)
+    return replace(place, store=_swept(Path(os.environ.get(OWN) or place.store).resolve()), progress=shown)
+
+
+@lru_cache(maxsize=4)
+def _swept(root: Path) -> Path:
+    """A store's root, freed once a process of what killed ones left half done."""
+    Store(root).sweep()
+    return root
 
 
 @lru_cache(maxsize=4)

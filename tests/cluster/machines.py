@@ -66,6 +66,7 @@ class Machines:
             **{"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "DO_NOT_TRACK": "1"},
             **{"MLFLOW_DISABLE_TELEMETRY": "true", "PREFECT_SERVER_ANALYTICS_ENABLED": "false"},
             **{"PREFECT_HOME": str(folder / "prefect"), "MLFLOW_HTTP_REQUEST_TIMEOUT": "600"},
+            **{f"DASK_DISTRIBUTED__COMM__TIMEOUTS__{name}": f"{PATIENCE}s" for name in ("CONNECT", "TCP")},
         }
 
     def start(self, name: str, *command: str, **environment: str) -> subprocess.Popen[bytes]:

@@ -6,6 +6,8 @@ The services of deploy/compose.yaml are processes here; the workers share the S3
 import json
 import os
 import signal
+import subprocess
+import sys
 import time
 import urllib.error
 import urllib.request
@@ -15,7 +17,7 @@ import pytest
 
 from lycoris.shared_store import SharedStore
 from tests.cluster.machines import PATIENCE, Machines, need, result, studied
-from tests.flows.tiny import copy_concept, experiment
+from tests.flows.tiny import ROOT, copy_concept, experiment
 
 pytestmark = pytest.mark.slow
 ONE = {
@@ -25,6 +27,18 @@ ONE = {
 STAGES = ("adapter", "images", "features", "scores")
 TIMES = ("stage.json", "training.json")
 """Files that also tell how long it took."""
+
+DEPLOYED = """
+import json, sys
+from pathlib import Path
+from flows.server import quieten
+quieten()
+if __name__ == "__main__":
+    from flows.customize import customize
+    from flows.experiment import read
+    found = customize(read(Path(sys.argv[1]), (f"output={sys.argv[2]}", "runner=threads")))
+    print(json.dumps(found, default=str))
+"""
 
 
 @pytest.fixture(scope="module")
@@ -120,6 +134,24 @@ def test_mlflow_knows_the_study_and_nobody_reads_it_without_a_password(machines,
         region_name="us-east-1",
     ).list_objects_v2(Bucket="lycoris", Prefix="mlflow/")
     assert listed["KeyCount"] > 10
+
+
+def test_threads_do_the_same_and_a_flow_started_as_a_deployment_is_goes_to_the_runner_that_it_names(
+    machines, here, tmp_path
+):
+    file, output, expected = here
+    script = tmp_path / "deployed.py"
+    script.write_text(DEPLOYED)
+    done = subprocess.run(
+        [sys.executable, str(script), str(file), str(tmp_path / "runs")], capture_output=True, text=True, cwd=ROOT,
+        env={**machines.environment, "MLFLOW_TRACKING_URI": ""}, timeout=3 * PATIENCE, check=False,
+    )  # fmt: skip
+    assert studied(result(done)) == studied(expected)
+    for stage in STAGES:
+        ours, theirs = (
+            {each.name for each in (folder / "store" / stage).iterdir()} for folder in (output, tmp_path / "runs")
+        )
+        assert ours == theirs, stage
 
 
 def test_a_worker_that_is_killed_is_told_of_and_its_work_is_done_by_the_other(machines, here, scheduler, tmp_path):

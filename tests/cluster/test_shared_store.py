@@ -73,6 +73,20 @@ def test_half_a_stage_is_none_and_is_completed(tmp_path):
     assert share.fetch(tmp_path / "two", "images", KEY)
 
 
+def test_what_a_killed_fetch_left_is_swept(tmp_path, monkeypatch):
+    one, share = made(tmp_path / "one"), SharedStore(f"file://{tmp_path / 'share'}")
+    share.put(one.folder)
+    store = Store(tmp_path / "two")
+    monkeypatch.setattr("lycoris.shared_store.shutil.rmtree", lambda *_, **__: None)
+    monkeypatch.setattr("lycoris.shared_store._settle", lambda aside, final: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        share.fetch(store.root, "images", KEY)
+    monkeypatch.undo()
+    monkeypatch.setattr("lycoris.store.alive", lambda process: False)
+    assert store.sweep() == 1
+    assert not list(store.root.glob("images/.*"))
+
+
 def test_a_half_stage_here_gives_way_to_the_whole_one(tmp_path):
     one, share = made(tmp_path / "one"), SharedStore(f"file://{tmp_path / 'share'}")
     share.put(one.folder)
