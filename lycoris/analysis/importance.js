@@ -12,12 +12,9 @@ const levelColour = (factor, value) => {
     ? `color-mix(in srgb, var(--c1) ${Math.round((100 * place) / Math.max(1, levels.length - 1))}%, var(--c0))` : `var(--c${(place + 2) % 8})`;
 };
 const importanceOf = (one) => factors.map((factor, place) => ({ factor, place,
-  size: one.values ? one.values[place].reduce((sum, value) => sum + Math.abs(value), 0) / one.values[place].length : 0 }))
+  size: one.sizes?.[place] ?? 0 }))
   .sort((a, b) => b.size - a.size);
-function meanAt(one, factor, place, level) {
-  const own = one.values[place].filter((_, arm) => analysis.factorValues[factor][arm] === level);
-  return own.reduce((sum, value) => sum + value, 0) / own.length;
-}
+const meanAt = (one, place, level) => one.means[place].find(([own]) => own === level)?.[1];
 const STEPS = { capacity: "steps above the default", learning_rate: "steps above the default", scale: "alpha / dim" };
 
 function drawSwarm() {
@@ -42,7 +39,7 @@ function drawSwarm() {
   const { values: marks, digits } = ticks(-reach, reach, 7);
   const swarm = ({ factor, place }, y) => {
     const taken = new Map();
-    return one.values[place].map((value, arm) => [value, arm]).sort((a, b) => a[0] - b[0]).map(([value, arm]) => {
+    return one.values[place].map((value, at) => [value, analysis.swarm[at]]).sort((a, b) => a[0] - b[0]).map(([value, arm]) => {
       const bin = Math.round(px(value) / 5);
       const count = taken.get(bin) ?? 0;
       taken.set(bin, count + 1);
@@ -65,11 +62,11 @@ function drawSwarm() {
           draw("text", { x: left - 12, y: y + 13, "text-anchor": "end" }, `mean ${number(entry.size, 3)}`),
           draw("g", {}, swarm(entry, y))];
       })),
-    order.filter(({ size }) => size > 0).map(({ factor, place }) => make("div", { class: "legend" },
+    order.filter(({ size, place }) => size > 0 && one.means[place].length).map(({ factor, place }) => make("div", { class: "legend" },
       make("b", {}, plain(factor), ", mean SHAP of each level", STEPS[factor] ? make("span", { class: "none" }, `, ${STEPS[factor]}`) : null),
       levelsOf.get(factor).map((value) => make("span", {}, draw("svg", { width: 12, height: 12, "aria-hidden": "true" },
         draw("circle", { cx: 6, cy: 6, r: 5, fill: levelColour(factor, value) })), factor === "algorithm" ? titleOf.get(value) ?? value : String(value ?? "–"),
-        make("span", { class: "none", title: "mean SHAP value" }, number(meanAt(one, factor, place, value), 3, true)))))));
+        make("span", { class: "none", title: "mean SHAP value" }, number(meanAt(one, place, value), 3, true)))))));
 }
 
 const modelColumns = [

@@ -13,10 +13,11 @@ import pandas as pd
 from lycoris.analysis.analysis import Analysis
 from lycoris.analysis.correlations import agreement
 from lycoris.analysis.effects import FACTORS, by_group, comparisons
-from lycoris.analysis.importance import features
+from lycoris.analysis.importance import Importance, features
 from lycoris.analysis.ranking import SHOWN, Ranking, arm_of_rows
 from lycoris.analysis.sentences import leading, named, sentences
 from lycoris.metrics.table import METRICS
+from lycoris.report.drawings import evenly
 from lycoris.report.pages import HERE as REPORT
 from lycoris.report.pages import write_page
 from lycoris.report.scores import rank as place
@@ -27,6 +28,10 @@ SHARED = [REPORT / name for name in ("page.js", "plot.js", "sortable.js")]
 """The report's scripts that the page is drawn with as well."""
 SCRIPTS = [HERE / f"{name}.js" for name in ("choices", "tradeoffs", "correlations", "importance", "start")]
 """Drawn in a block of their own, because some of their names are those of the report's parts."""
+SWARM = 300
+"""So many adapter settings, evenly chosen, are drawn in a swarm of SHAP values; `shap.csv` and the means are of all."""
+LEVELS = 24
+"""Of a factor with more levels than this the means of each are left to `shap.csv`."""
 NO_PICTURES: dict[str, list[Any]] = {
     name: []
     for name in ("concepts", "kinds", "captions", "adapters", "bases", "pictures", "prompts", "measures", "settings")
@@ -114,6 +119,7 @@ def payload(analysis: Analysis, adapters: Sequence[Mapping[str, Any]] = ()) -> d
             }
         )
     shown = features(ranking.arms)
+    swarm = evenly(range(len(arms)), SWARM)
     known = sorted({str(name) for name in ranking.arms["algorithm"]}, key=lambda name: place(TITLES, name))
     return {
         "measures": [
@@ -144,14 +150,27 @@ def payload(analysis: Analysis, adapters: Sequence[Mapping[str, Any]] = ()) -> d
             "agreement": agreement(analysis.correlated).reset_index().to_dict("records"),
         },
         "factorValues": {name: [_plain(value) for value in shown[name]] for name in shown},
-        "models": [
-            {
-                "measure": at(one.measure),
-                "r2": None if one.r2 is None else round(one.r2, 3),
-                "explained": one.explained,
-                "values": [_short(*column) for column in one.values.T] if one.explained else None,
-            }
-            for one in analysis.models
+        "swarm": swarm,
+        "models": [{"measure": at(one.measure), **_model(one, shown, swarm)} for one in analysis.models],
+    }
+
+
+def _model(one: Importance, shown: pd.DataFrame, swarm: Sequence[int]) -> dict[str, Any]:
+    """A model's R² and, where it explains, SHAP values: by factor those of the swarm, and over all arms their mean size
+    and the mean of each level."""
+    told = {"r2": None if one.r2 is None else round(one.r2, 3), "explained": one.explained}
+    if not one.explained:
+        return told
+    columns = {name: pd.Series(values, index=shown.index) for name, values in zip(shown, one.values.T, strict=True)}
+    return {
+        **told,
+        "values": [_short(*values.iloc[list(swarm)]) for values in columns.values()],
+        "sizes": _short(*(values.abs().mean() for values in columns.values())),
+        "means": [
+            [[_plain(level), *_short(mean)] for level, mean in values.groupby(shown[name], dropna=False).mean().items()]
+            if shown[name].nunique() <= LEVELS
+            else []
+            for name, values in columns.items()
         ],
     }
 

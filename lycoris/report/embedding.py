@@ -19,7 +19,7 @@ SMALL = 128
 """A picture of at most so many pixels a side is shown pixel by pixel, so it is never resized."""
 LARGE = 512
 """The longer side of a thumbnail, in pixels, unless there are very many."""
-ROOM = 12_000_000
+ROOM = 11_500_000
 """So many bytes of pictures are kept in all; written as text they are a third more."""
 PROBE = 32
 """So many pictures, evenly chosen, tell how large all would be."""

@@ -162,8 +162,8 @@ def _score(score: Mapping[str, Any], measure: Measure) -> list[Any]:
 
 
 def _short(value: Any) -> Any:
-    """A number to six significant digits, which is more than the page prints."""
-    return float(f"{value:.6g}") if isinstance(value, float) else value
+    """A number to five significant digits, which is more than the page prints."""
+    return float(f"{value:.5g}") if isinstance(value, float) else value
 
 
 def struck(caption: str, inherent: Sequence[str]) -> list[tuple[str, bool]]:

@@ -126,7 +126,24 @@ def test_a_single_metric_has_its_prompt_types_as_columns(page):
 
 
 def test_trade_offs_hold_a_point_a_configuration(page):
-    assert len(find(page, "#trade-plot .point")) == 6
+    points = find(page, "#trade-plot .point")
+    assert len(points) == 6
+    titles = set()
+    page.execute_script("arguments[0].focus()", points[0])
+    for _ in points:
+        card = find(page, "#trade-card")[0]
+        titles.add(card.text)
+        assert not card.find_elements("css selector", "img")
+        page.switch_to.active_element.send_keys("\ue014")
+    assert len(titles) == 6
+
+
+def test_every_two_measures_stand_in_a_table_with_their_interval(page):
+    page.execute_script("document.getElementById('pairs').open = true")
+    page.execute_async_script("setTimeout(arguments[0], 50)")
+    cells = [row.text for row in find(page, "#pair-table tbody tr")]
+    assert len(cells) == 5 * 4 / 2
+    assert all("[" in text for text in cells)
 
 
 def test_effects_are_filtered_and_counted(page):

@@ -1,6 +1,7 @@
 """Claims about a study whose trainings are watched: checkpoints are adapters of their own, from one training."""
 
 import csv
+import json
 from pathlib import Path
 
 import pytest
@@ -87,6 +88,9 @@ def test_the_report_shows_samples_and_names_checkpoints(place, found):
     page = (place / "runs" / "tiny" / "report.html").read_text()
     assert '"checkpoint":"step 3"' in page
     assert page.count('"count":2,"pictures":[') == 1
+    told = json.loads((place / "runs" / "tiny" / "study.json").read_text())["tracking"]
+    assert told["run"] in page
+    assert f"mlflow ui --backend-store-uri {told['address']}" in page
 
 
 def test_another_list_makes_only_what_is_new(place, found):

@@ -35,3 +35,15 @@ def test_an_address_that_the_user_gave_wins(tmp_path, monkeypatch):
     tracking._client(tracking.server(tmp_path / "after")).create_registered_model("x")
     assert os.environ["MLFLOW_REGISTRY_URI"] == theirs
     assert not (tmp_path / "after").exists()
+
+
+def test_a_page_is_told_where_a_run_is_tracked(tmp_path):
+    place = tracking.server(tmp_path)
+    client = tracking._client(place)
+    run = client.create_run(client.create_experiment("mine")).info.run_id
+    told = tracking.whereabouts(place, run)
+    assert told == {
+        "address": place.uri,
+        "experiment": client.get_experiment_by_name("mine").experiment_id,
+        "run": run,
+    }
