@@ -6,6 +6,8 @@ import base64
 import hashlib
 import io
 import math
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 from PIL import Image
@@ -30,10 +32,13 @@ class Album:
 
     Args:
         side: the longer side of a thumbnail, in pixels, at most.
+        close: whether small pictures, too, are brought to `side`, and to a third of the bytes where they are many.
     """
 
-    def __init__(self, side: int = LARGE) -> None:
+    def __init__(self, side: int = LARGE, *, close: bool = False) -> None:
         self._side = side
+        self._small = min(SMALL, side) if close else SMALL
+        self._close = close
         self.unread: list[str] = []
         self._by_path: dict[str, int | None] = {}
         self._by_digest: dict[bytes, int] = {}
@@ -60,7 +65,7 @@ class Album:
         digest = hashlib.sha256(path.read_bytes()).digest()
         if digest not in self._by_digest:
             image = read_image(path)
-            if max(image.size) > SMALL:
+            if max(image.size) > self._small:
                 image.thumbnail((self._side, self._side), Image.Resampling.LANCZOS, reducing_gap=2.0)
             self._images.append(image)
             self._by_digest[digest] = len(self._images) - 1
@@ -71,10 +76,12 @@ class Album:
         small = sum(math.prod(image.size) for image in self._images if max(image.size) <= SMALL)
         large = sum(math.prod(image.size) for image in self._images) - small
         shrink = min(1.0, math.sqrt(THUMBNAILS / large)) if large else 1.0
-        return [_address(image, exact=small <= EXACT, shrink=shrink) for image in self._images]
+        how = partial(_address, exact=small <= EXACT, close=self._close, shrink=shrink)
+        with ThreadPoolExecutor() as pool:
+            return list(pool.map(how, self._images))
 
 
-def _address(image: Image.Image, *, exact: bool, shrink: float) -> tuple[str, int, int]:
+def _address(image: Image.Image, *, exact: bool, close: bool, shrink: float) -> tuple[str, int, int]:
     file = io.BytesIO()
     if max(image.size) > SMALL:
         if shrink < 1.0:
@@ -85,6 +92,9 @@ def _address(image: Image.Image, *, exact: bool, shrink: float) -> tuple[str, in
     elif exact:
         kind = "webp"
         image.save(file, "WEBP", lossless=True, quality=50, method=1)
+    elif close:
+        kind = "webp"
+        image.save(file, "WEBP", quality=82, method=0)
     else:
         kind = "jpeg"
         image.save(file, "JPEG", quality=95, subsampling=0, optimize=True)
