@@ -16,8 +16,12 @@ from lycoris.report.pages import write_page
 HERE = Path(__file__).parent
 SIDE = 256
 """The longer side of a thumbnail, in pixels, unless there are very many."""
-PIXELS = 40_000_000
-"""So many pixels of thumbnails are kept in all: 2,400 of them at full size."""
+PIXELS = 10_240 * 64 * 64
+"""So many pixels of thumbnails are kept in all: 640 of them at full size, 10,240 of 64 pixels a side."""
+SMALLEST = 32
+"""The longer side of a thumbnail, in pixels, however many there are."""
+ROWS = 100
+"""Pictures of a class that are shown at a time."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +60,7 @@ def render(sheets: Sequence[Sheet], out: Path, *, title: str, tagger: str, base:
         ``out``.
     """
     count = sum(len(sheet.concept.pictures) for sheet in sheets)
-    album = Album(side=min(SIDE, max(48, math.isqrt(PIXELS // max(1, count)))))
+    album = Album(side=min(SIDE, max(SMALLEST, math.isqrt(PIXELS // max(1, count)))), close=True)
     places = {picture.path: album.add(picture.path) for sheet in sheets for picture in sheet.concept.pictures}
     return write_page(
         "page.html",
@@ -69,6 +73,7 @@ def render(sheets: Sequence[Sheet], out: Path, *, title: str, tagger: str, base:
         base=base,
         window=window,
         pictures=count,
+        rows=ROWS,
         sheets=sheets,
         removed={sheet.concept.name: _removed(sheet) for sheet in sheets},
         plain=plain_tag,

@@ -51,10 +51,12 @@ class Album:
     Args:
         side: the longer side of a thumbnail, in pixels, at most.
         room: bytes that all pictures may take together.
+        close: whether small pictures, too, are brought to `side`.
     """
 
-    def __init__(self, side: int = LARGE, room: int = ROOM) -> None:
+    def __init__(self, side: int = LARGE, room: int = ROOM, *, close: bool = False) -> None:
         self._side, self._room = side, room
+        self._exact = min(SMALL, side) if close else SMALL
         self.unread: list[str] = []
         self._by_path: dict[str, int | None] = {}
         self._by_digest: dict[bytes, int] = {}
@@ -83,7 +85,7 @@ class Album:
         if digest not in self._by_digest:
             image, file = read_image(path), io.BytesIO()
             number = len(self._by_digest)
-            if max(image.size) <= SMALL:
+            if max(image.size) <= self._exact:
                 image.save(file, "PNG", compress_level=1)
                 self._small[number] = file.getvalue()
             else:

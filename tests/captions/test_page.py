@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import yaml
+from PIL import Image
 
 from flows.cli import main
 from lycoris import pocket
@@ -141,6 +142,49 @@ def test_pictures_are_found_by_a_word_with_the_keyboard(opened: Any) -> None:
     assert texts(opened, "#found") == ["1 of 7"]
     assert len(opened.find_elements("css selector", ".captions tbody tr:not([hidden])")) == 1
     assert len(opened.find_elements("css selector", ".sheet:not([hidden])")) == 1
+
+
+@pytest.fixture(scope="module")
+def long_page(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A class of 230 small pictures with a tag beside each, and one of two."""
+    root = tmp_path_factory.mktemp("many")
+    for name, count in (("many", 230), ("two", 2)):
+        folder = root / "data" / "things" / name
+        folder.mkdir(parents=True)
+        for number in range(count):
+            Image.new("RGB", (8, 8), (number, count, 0)).save(folder / f"{number:03d}.png")
+            (folder / f"{number:03d}.txt").write_text(f"tag{number}, {'odd' if number % 2 else 'even'}")
+    options = ["--set", f"output={root / 'runs'}", "--set", "tagger=sidecar", "--set", "captions=all"]
+    assert main(["captions", str(root / "data"), "--out", str(root / "page.html"), *options]) == 0
+    return root / "page.html"
+
+
+def test_many_pictures_are_shown_a_hundred_at_a_time(browser: Any, long_page: Path) -> None:
+    browser.get(long_page.as_uri())
+    first, second = "#class-1 .captions tbody .sub", "#class-1 .pager span"
+    assert len(texts(browser, first)) == 100
+    assert texts(browser, second) == ["1 to 100 of 230"]
+    assert texts(browser, "#class-2 .captions tbody .sub") == ["000.png", "001.png"]
+    assert not browser.find_element("css selector", "#class-2 .pager").is_displayed()
+    on = browser.find_element("css selector", "#class-1 .on")
+    for _ in range(2):
+        on.send_keys("\n")
+    assert texts(browser, first) == [f"{number}.png" for number in range(200, 230)]
+    assert not on.is_enabled()
+    browser.find_element("css selector", "#class-1 .back").send_keys("\n")
+    assert texts(browser, second) == ["101 to 200 of 230"]
+    assert browser.get_log("browser") == []
+
+
+def test_words_are_found_on_every_page(browser: Any, long_page: Path) -> None:
+    browser.get(long_page.as_uri())
+    field = browser.find_element("css selector", "#find")
+    field.send_keys("odd")
+    assert texts(browser, "#found") == ["116 of 232"]
+    assert texts(browser, "#class-1 .pager span") == ["1 to 100 of 115"]
+    field.send_keys(" tag229")
+    assert texts(browser, "#class-1 .captions tbody .sub") == ["229.png"]
+    assert len(browser.find_elements("css selector", ".sheet:not([hidden])")) == 1
 
 
 def test_a_phone_needs_no_sideways_scrolling(opened: Any) -> None:
