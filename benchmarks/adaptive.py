@@ -25,7 +25,7 @@ from lycoris.analysis.pareto import hypervolume
 from lycoris.analysis.ranking import Ranking, rank
 from lycoris.analysis.reading import read_table
 from lycoris.analysis.recommendation import Option, recommend
-from lycoris.analysis.search import Asked, Grid, Progress, arms_from_the_end, ordered_units, search
+from lycoris.analysis.search import Asked, Grid, arms_from_the_end, ordered_units, search
 from lycoris.analysis.standing import stand
 from lycoris.analysis.tables import Table
 
@@ -46,13 +46,18 @@ class Lookup:
         self.arms = {(str(row.config), str(row.epoch)): place for place, row in enumerate(whole.arms.itertuples())}
         places = {arm: place for arm, place in zip(self.arms, arms_from_the_end(whole.arms), strict=True)}
         self.place = pd.Series(
-            [places[config, str(epoch)][1] for config, epoch in zip(self.rows["config"], self.rows["epoch"], strict=True)],
+            [
+                places[config, str(epoch)][1]
+                for config, epoch in zip(self.rows["config"], self.rows["epoch"], strict=True)
+            ],
             index=self.rows.index,
         )
         self.settings = whole.arms.drop_duplicates("config", keep="last").reset_index(drop=True)
         if whole.arms["config"].duplicated().any():  # checkpoints are no attribute of a setting
             self.settings = self.settings.drop(columns="epoch")
-        self.units = [(str(group), str(seed)) for group, seed in self.rows[["group", "seed"]].drop_duplicates().to_numpy()]
+        self.units = [
+            (str(group), str(seed)) for group, seed in self.rows[["group", "seed"]].drop_duplicates().to_numpy()
+        ]
 
     def grid(self, seed: int) -> Grid:
         return Grid(self.settings, ordered_units(self.units, seed))

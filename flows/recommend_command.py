@@ -11,9 +11,9 @@ from lycoris.errors import InputError
 from lycoris.redaction import printable
 
 ABOUT = """\
-Which setting to take from a finished study: algorithm, size, captions, learning rate, length. Settings are averaged over
-the study's concepts and seeds; said are the choice, where it stands in each dimension, its runner-up and whether the two
-can be told apart, and the Pareto front, drawn beside the study.
+Which setting to take from a finished study: algorithm, size, captions, learning rate, length. Settings are averaged
+over the study's concepts and seeds; said are the choice, where it stands in each dimension, its runner-up and whether
+the two can be told apart, and the Pareto front, drawn beside the study.
 
   lycoris recommend runs/pocket
   lycoris recommend runs/pocket --weights fidelity=2,diversity=0 --max-size 200kB
@@ -48,7 +48,9 @@ def weights(text: str) -> dict[str, float]:
         try:
             value = float(number)
         except ValueError:
-            raise InputError(f"`--weights` must be DIMENSION=WEIGHT,..., such as fidelity=2, but got `{part}`.") from None
+            raise InputError(
+                f"`--weights` must be DIMENSION=WEIGHT,..., such as fidelity=2, but got `{part}`."
+            ) from None
         if name in found:
             raise InputError(f"`--weights` names `{name}` twice.")
         found[name] = value

@@ -8,6 +8,7 @@ import os
 import sys
 from typing import Any
 
+from flows import adaptive_command
 from lycoris.redaction import printable
 
 ABOUT = """\
@@ -31,10 +32,13 @@ def add(commands: Any) -> None:
     study.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="an option of `lycoris run`")
     study.add_argument("--plan", action="store_true", help="only say what would be done")
     study.add_argument("--json", action="store_true", help="print the result as one JSON object, last line of stdout")
+    adaptive_command.add_options(study)
     study.set_defaults(command=_study)
 
 
 def _study(arguments: argparse.Namespace) -> int:
+    if adaptive_command.wanted(arguments):
+        return adaptive_command.run(arguments)
     from flows.cli import served
     from flows.study import answer, plan, read_study
 

@@ -80,5 +80,8 @@ def contributions(
     kept = on_front(points)
     rest = ~np.eye(len(points), dtype=bool)
     return np.array(
-        [max(whole - hypervolume(points[rest[one]], reference), 0.0) if kept[one] else 0.0 for one in range(len(points))]
+        [
+            max(whole - hypervolume(points[rest[one]], reference), 0.0) if kept[one] else 0.0
+            for one in range(len(points))
+        ]
     )

@@ -17,10 +17,10 @@ from lycoris.errors import InputError, unknown
 from lycoris.metrics.table import DIMENSIONS
 
 RECOMMENDATION_RULE = (
-    "Among the settings that fit the size asked for, were scored on at least half as many concepts as any and, where "
-    "the table tells it, beat the base in image similarity on trigger prompts outside the interval in every encoder in "
-    "at least half of their trainings (all, if none does): the one with the highest weighted mean over the dimensions "
-    "of its scaled rank; of two alike, the smaller file."
+    "Among the settings that fit the size asked for and, where the table tells it, beat the base in image similarity "
+    "on trigger prompts outside the interval in every encoder in at least half of their trainings (all, if none "
+    "does): of those that were scored on at least half as many concepts as any, the one with the highest weighted mean "
+    "over the dimensions of its scaled rank; of two alike, the smaller file."
 )
 LIKELY = 0.25
 """From this chance on a setting counts as one that may well be on the front."""
@@ -37,6 +37,7 @@ class Option:
         rank: its weighted mean scaled rank, ``{"mean", "low", "high"}``.
         ranks: the same for each dimension.
         units: on how many concepts (or seeds) it was scored.
+        well_known: whether that is at least half as many as any setting of the field.
         bytes: of its file; None where not known.
         learned: in which part of its trainings it beat the base in fidelity; None where not known.
         front: whether no other setting of the field is as good in every dimension and better in one.
@@ -51,6 +52,7 @@ class Option:
     rank: Mapping[str, float | None]
     ranks: Mapping[str, Mapping[str, float | None]]
     units: int
+    well_known: bool
     bytes: int | None
     learned: float | None
     front: bool
@@ -158,6 +160,8 @@ def recommend(
     chances[inside] = front_chances(replace(standing, values=standing.values[inside]), np.random.default_rng(0))
 
     units = standing.weighted(full)
+    counts = standing.counts
+    most = max(count for count, fits in zip(counts, inside, strict=True) if fits)
     names = in_words(standing.arms, length_unit)
     options = [
         Option(
@@ -169,7 +173,8 @@ def recommend(
                 name: mean_with_interval(standing.values[arm, :, place])
                 for place, name in enumerate(standing.dimensions)
             },
-            units=standing.counts[arm],
+            units=counts[arm],
+            well_known=bool(2 * counts[arm] >= most),
             bytes=(sizes or {}).get(str(standing.arms["config"].iloc[arm])),
             learned=(learned or {}).get(str(standing.arms["config"].iloc[arm])),
             front=bool(front[arm]),
@@ -179,7 +184,8 @@ def recommend(
         for arm in range(len(points))
     ]
     order = sorted(range(len(options)), key=lambda arm: _key(options[arm]))
-    best, second = order[0], order[1] if inside.sum() > 1 else None
+    known = [arm for arm in order if inside[arm] and options[arm].well_known]
+    best, second = known[0], known[1] if len(known) > 1 else None
     gap = None if second is None else mean_with_interval(units[best] - units[second], least=-1.0)
     gaps = {
         name: mean_with_interval(standing.values[best, :, place] - standing.values[second, :, place], least=-1.0)
@@ -194,15 +200,16 @@ def recommend(
         missing=standing.missing,
         weights={name: full[name] for name in standing.dimensions},
         unit=standing.unit,
-        notes=_notes(reasons, learned),
+        notes=_notes(reasons, learned, int(inside.sum()) - len(known), standing.unit),
     )
 
 
 def _key(option: Option) -> tuple[Any, ...]:
-    """Those of the field first, then by rank, front, file and name."""
+    """Those of the field first, the well known first, then by rank, front, file and name."""
     mean = option.rank["mean"]
     return (
         bool(option.left_out),
+        not option.well_known,
         -round(mean if mean is not None else -1.0, 9),
         not option.front,
         math.inf if option.bytes is None else option.bytes,
@@ -217,14 +224,11 @@ def _left_out(
     configs = [str(name) for name in standing.arms["config"]]
     if max_size is not None and not any(name in sizes for name in configs):
         raise InputError("Option `--max-size` needs the sizes of the files: a study's folder with `study.json`.")
-    most = max(standing.counts)
     reasons = []
     for place, config in enumerate(configs):
         reason = ""
         if np.isnan(standing.points[place]).any():
             reason = "not scored in every dimension"
-        elif 2 * standing.counts[place] < most:
-            reason = f"scored on {standing.counts[place]} of {most} {standing.unit}s"
         elif max_size is not None and sizes.get(config, math.inf) > max_size:
             reason = "file too large" if config in sizes else "size of its file not known"
         reasons.append(reason)
@@ -242,9 +246,11 @@ def _left_out(
     return reasons
 
 
-def _notes(reasons: list[str], learned: Mapping[str, float] | None) -> list[str]:
+def _notes(reasons: list[str], learned: Mapping[str, float] | None, little: int, unit: str) -> list[str]:
     counted = {reason: reasons.count(reason) for reason in dict.fromkeys(reasons) if reason}
     notes = [f"left out: {count} {'setting' if count == 1 else 'settings'} ({why})" for why, count in counted.items()]
+    if little:
+        notes.append(f"not chosen from: {little} scored on less than half as many {unit}s as the best known")
     if learned and max(learned.values()) < 0.5:
         notes.append("no setting beats the base in fidelity outside its interval")
     return notes

@@ -54,7 +54,9 @@ def _runner_up(found: Recommendation) -> str:
         None: f"nothing says whether that is chance: an interval needs two {found.unit}s",
     }[found.told_apart]
     size = "" if other.bytes is None else f" ({megabytes(other.bytes)})"
-    return f"Runner-up: {other.name}{size} with {_shown(other.rank)}; difference {_shown(found.difference, True)}: {told}."
+    return (
+        f"Runner-up: {other.name}{size} with {_shown(other.rank)}; difference {_shown(found.difference, True)}: {told}."
+    )
 
 
 def _why(found: Recommendation) -> str:

@@ -7,7 +7,7 @@ from xml.sax.saxutils import escape
 from lycoris.analysis.recommendation import Option, Recommendation
 from lycoris.report.words import number
 
-LEFT, TOP, STEP, HIGH = 48, 74, 150, 330
+LEFT, TOP, WIDE, HIGH = 56, 74, 700, 330
 NAMED = 14
 """Settings of the front that are named beneath; the rest are counted."""
 STYLE = """
@@ -34,13 +34,14 @@ def draw(found: Recommendation, *, title: str) -> str:
     names = list(found.weights)
     inside = [one for one in found.options if not one.left_out]
     second = found.runner_up
-    wide = LEFT * 2 + max(STEP * (len(names) - 1), 560)
+    wide = LEFT * 2 + WIDE
     listed = [one for one in found.front if one not in (found.choice, second)]
     rows = [("choice", found.choice)] + ([("second", second)] if second else [])
     rows += [("front", one) for one in listed[:NAMED]]
     tall = TOP + HIGH + 56 + 20 * len(rows) + 34
     parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {wide} {tall}" width="{wide}" height="{tall}" role="img">',
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {wide} {tall}" width="{wide}" height="{tall}" '
+        'role="img">',
         f"<title>{escape(title)}</title><style>{STYLE}</style>",
         f'<text x="{LEFT}" y="28" font-size="18" font-weight="600">{escape(title)}</text>',
         f'<text class="soft" x="{LEFT}" y="48">mean scaled rank of each setting, 1 is best</text>',
@@ -51,7 +52,7 @@ def draw(found: Recommendation, *, title: str) -> str:
     order += [("choice", found.choice)]
     parts += [_line(kind, one, names) for kind, one in order]
     parts += _reaches(found.choice, names)
-    parts += _legend(rows, wide)
+    parts += _legend(rows)
     more = len(listed) - NAMED
     pale = sum(not one.front for one in inside if one not in (found.choice, second))
     tail = ([f"{more} more on the front"] if more > 0 else []) + ([f"{pale} dominated (pale)"] if pale else [])
@@ -59,8 +60,8 @@ def draw(found: Recommendation, *, title: str) -> str:
     return "\n".join(parts) + "\n"
 
 
-def _x(place: int) -> float:
-    return LEFT + STEP * place
+def _x(place: int, count: int) -> float:
+    return LEFT + WIDE * place / max(count - 1, 1)
 
 
 def _y(rank: float | None) -> float:
@@ -68,48 +69,55 @@ def _y(rank: float | None) -> float:
 
 
 def _axes(found: Recommendation, names: list[str]) -> list[str]:
-    last = _x(len(names) - 1)
+    last = _x(len(names) - 1, len(names))
     parts = []
     for tick in (0.0, 0.25, 0.5, 0.75, 1.0):
         parts.append(f'<line class="grid" x1="{LEFT}" x2="{last:g}" y1="{_y(tick):g}" y2="{_y(tick):g}"/>')
-        parts.append(f'<text class="soft" x="{LEFT - 8}" y="{_y(tick) + 4:g}" text-anchor="end">{number(tick, 2)}</text>')
+        parts.append(
+            f'<text class="soft" x="{LEFT - 8}" y="{_y(tick) + 4:g}" text-anchor="end">{number(tick, 2)}</text>'
+        )
     for place, name in enumerate(names):
-        weight = found.weights[name]
+        x, weight = _x(place, len(names)), found.weights[name]
         said = name if weight == 1 else f"{name} × {weight:g}"
         anchor = "start" if place == 0 else "end" if place == len(names) - 1 > 0 else "middle"
-        parts.append(f'<line class="axis" x1="{_x(place):g}" x2="{_x(place):g}" y1="{TOP}" y2="{TOP + HIGH}"/>')
+        parts.append(f'<line class="axis" x1="{x:g}" x2="{x:g}" y1="{TOP}" y2="{TOP + HIGH}"/>')
         parts.append(
-            f'<text x="{_x(place):g}" y="{TOP + HIGH + 22}" text-anchor="{anchor}" font-weight="600">{escape(said)}</text>'
+            f'<text x="{x:g}" y="{TOP + HIGH + 22}" text-anchor="{anchor}" font-weight="600">{escape(said)}</text>'
         )
     return parts
 
 
 def _line(kind: str, one: Option, names: list[str]) -> str:
-    points = " ".join(f"{_x(place):g},{_y(one.ranks[name]['mean']):.1f}" for place, name in enumerate(names))
+    points = " ".join(
+        f"{_x(place, len(names)):g},{_y(one.ranks[name]['mean']):.1f}" for place, name in enumerate(names)
+    )
     told = ", ".join(f"{name} {number(one.ranks[name]['mean'], 2)}" for name in names)
     dots = {"choice": "dot", "second": "dot2"}.get(kind, "")
     marks = "".join(
-        f'<circle class="{dots}" cx="{_x(place):g}" cy="{_y(one.ranks[name]["mean"]):.1f}" r="4"/>'
+        f'<circle class="{dots}" cx="{_x(place, len(names)):g}" cy="{_y(one.ranks[name]["mean"]):.1f}" r="4"/>'
         for place, name in enumerate(names)
         if dots
     )
-    return f'<g><title>{escape(f"{one.name}: {told}")}</title><polyline class="line {kind}" points="{points}"/>{marks}</g>'
+    return (
+        f'<g><title>{escape(f"{one.name}: {told}")}</title><polyline class="line {kind}" points="{points}"/>{marks}</g>'
+    )
 
 
 def _reaches(one: Option, names: list[str]) -> list[str]:
     return [
-        f'<line class="reach" x1="{_x(place):g}" x2="{_x(place):g}" y1="{_y(rank["low"]):.1f}" y2="{_y(rank["high"]):.1f}"/>'
+        f'<line class="reach" x1="{_x(place, len(names)):g}" x2="{_x(place, len(names)):g}" '
+        f'y1="{_y(rank["low"]):.1f}" y2="{_y(rank["high"]):.1f}"/>'
         for place, name in enumerate(names)
         if (rank := one.ranks[name])["low"] is not None
     ]
 
 
-def _legend(rows: list[tuple[str, Option]], wide: float) -> list[str]:
+def _legend(rows: list[tuple[str, Option]]) -> list[str]:
     parts = []
     for place, (kind, one) in enumerate(rows):
         y = TOP + HIGH + 56 + 20 * place
         role = {"choice": "choice: ", "second": "runner-up: "}.get(kind, "")
         parts.append(f'<line class="line {kind}" x1="{LEFT}" x2="{LEFT + 34}" y1="{y - 4}" y2="{y - 4}"/>')
-        parts.append(f'<text x="{LEFT + 44}" y="{y}">{escape(role + one.name)}</text>')
-        parts.append(f'<text x="{wide - LEFT}" y="{y}" text-anchor="end">{number(one.rank["mean"], 2)}</text>')
+        parts.append(f'<text x="{LEFT + 66}" y="{y}" text-anchor="end">{number(one.rank["mean"], 2)}</text>')
+        parts.append(f'<text x="{LEFT + 78}" y="{y}">{escape(role + one.name)}</text>')
     return parts

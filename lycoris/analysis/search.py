@@ -1,10 +1,11 @@
 """Which training to do next, so that few trainings tell nearly what a whole grid would.
 
-A grid is settings x (concept, seed) pairs. What one training tells is noisy, and most of a grid's trainings only make the
-means of settings sharper that are not worth it. So every setting meets the first concept, as far as the budget reaches;
-then the settings race, concept after concept: one whose chance to be on the Pareto front has fallen below `LEAST_CHANCE`
-is trained no further, and a checkpoint likewise is drawn no further. Where there are more settings than trainings, a
-posterior over what is not yet trained says which settings meet the first concept (`lycoris.analysis.posterior`).
+A grid is settings x (concept, seed) pairs. What one training tells is noisy, but a few concepts place most settings.
+So every setting meets the first concept, as far as the budget reaches; then the settings race, concept after concept:
+one whose chance to be on the Pareto front has fallen below `LEAST_CHANCE` is trained no further, and a checkpoint
+likewise is drawn no further. In the last part of the budget the chance is that of being the best on average. Where
+there are more settings than trainings, a posterior over what is not yet trained says which settings meet the first
+concept (`lycoris.analysis.posterior`).
 
 Sources: racing is that of Maron and Moore, NIPS 1993, and of F-Race, Birattari et al., GECCO 2002, here for fronts.
 """
@@ -19,11 +20,13 @@ import pandas as pd
 
 from lycoris.analysis.posterior import most_promising, spread
 from lycoris.analysis.ranking import Ranking, rank
-from lycoris.analysis.standing import Standing, front_chances, stand
+from lycoris.analysis.standing import Standing, first_chances, front_chances, stand
 from lycoris.analysis.tables import Table
 
-LEAST_CHANCE = 0.1
+LEAST_CHANCE = 0.05
 """Below this chance to be on the front a setting is trained no further."""
+LAST = 0.25
+"""The last part of the budget, which is for settings that may be the best on average."""
 FIRST = 8
 """Settings that are spread over the grid before a posterior chooses."""
 
@@ -90,11 +93,17 @@ class Progress:
 
 
 Explorer = Callable[[pd.DataFrame, Mapping[str, np.ndarray], np.random.Generator], int]
-"""Settings, config -> points of its arms by dimension (the end last), random numbers -> row of the setting to try next."""
+"""From settings, tried setting -> points of its arms (the end last) and random numbers to the row to try next."""
 
 
 def ask(
-    grid: Grid, progress: Progress, standing: Standing | None, *, budget: int, seed: int, explorer: Explorer | None = None
+    grid: Grid,
+    progress: Progress,
+    standing: Standing | None,
+    *,
+    budget: int,
+    seed: int,
+    explorer: Explorer | None = None,
 ) -> list[Asked]:
     """The trainings to do next: one, while settings are looked for; the rest of a concept, while they race.
 
@@ -125,7 +134,7 @@ def ask(
         points = {} if standing is None else _points(standing)
         chosen = (explorer or explore)(grid.settings, points, rng)
         return [Asked(configs[chosen], grid.units[0])]
-    return _race(grid, progress, standing, rng)[:left]
+    return _race(grid, progress, standing, rng, last=progress.count >= (1 - LAST) * budget)[:left]
 
 
 def explore(settings: pd.DataFrame, points: Mapping[str, np.ndarray], rng: np.random.Generator) -> int:
@@ -135,10 +144,12 @@ def explore(settings: pd.DataFrame, points: Mapping[str, np.ndarray], rng: np.ra
     return most_promising(settings, points, rng)
 
 
-def _race(grid: Grid, progress: Progress, standing: Standing | None, rng: np.random.Generator) -> list[Asked]:
+def _race(
+    grid: Grid, progress: Progress, standing: Standing | None, rng: np.random.Generator, last: bool
+) -> list[Asked]:
     if standing is None:
         return []
-    chances = front_chances(standing, rng)
+    chances = (first_chances if last else front_chances)(standing, rng)
     alive: dict[str, set[int]] = {}
     every: dict[str, int] = {}
     for arm, (config, place) in enumerate(arms_from_the_end(standing.arms)):

@@ -10,31 +10,34 @@ import pandas as pd
 from lycoris.analysis.configurations import UNDECOMPOSED, UNTOLD
 from lycoris.report.words import title
 
-_REST = ("capacity", "preset", "learning_rate", "epoch", "strength", "base")
+_REST = ("capacity", "preset", "learning_rate", "epoch", "captions", "strength", "base")
 
 
 def in_words(arms: pd.DataFrame, length_unit: str) -> list[str]:
-    """The name of every setting: its algorithm and captions, and whatever else differs between settings.
+    """The name of every setting: its algorithm, and whatever differs between settings.
 
     Args:
         arms: as in :class:`lycoris.analysis.ranking.Ranking`.
         length_unit: what ``epoch`` counts: ``"epochs"`` or ``"steps"``.
 
     Returns:
-        Such as ``LoKr, factor 8, captions none, learning rate 0.007``. Two that would be named alike have their names in
-        the table behind.
+        Such as ``LoKr, factor 8, learning rate 0.007, captions none``. Two that would be named alike have their names
+        in the table behind.
     """
     told = [name for name in _REST if _differs(arms, name)]
     names = [_name(row, told, length_unit) for row in arms.to_dict("records")]
     return [
-        f"{name} ({config})" if names.count(name) > 1 else name for name, config in zip(names, arms["config"], strict=True)
+        f"{name} ({config})" if names.count(name) > 1 else name
+        for name, config in zip(names, arms["config"], strict=True)
     ]
 
 
 def whole(settings: Mapping[str, Any], length_unit: str) -> str:
     """One setting with all that is told of it."""
     row = {"capacity": _capacity(settings), **settings}
-    return _name(row, [name for name in _REST if row.get(name) not in (None, "", UNTOLD) and name != "base"], length_unit)
+    return _name(
+        row, [name for name in _REST if row.get(name) not in (None, "", UNTOLD) and name != "base"], length_unit
+    )
 
 
 def _capacity(settings: Mapping[str, Any]) -> str:
@@ -66,6 +69,4 @@ def _name(row: Mapping[str, Any], told: list[str], length_unit: str) -> str:
             parts.append(str(value))
         else:
             parts.append(f"{name} {value}")
-    if row.get("captions"):
-        parts.append(f"captions {row['captions']}")
     return ", ".join(parts)

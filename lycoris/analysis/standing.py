@@ -14,7 +14,6 @@ from lycoris.analysis.pareto import on_front
 from lycoris.analysis.ranking import Ranking, over_groups
 from lycoris.metrics.table import DIMENSIONS
 
-
 DRAWS = 200
 """Of :func:`front_chances`."""
 
@@ -62,13 +61,19 @@ def stand(ranking: Ranking) -> Standing:
     Where not every setting was trained on every concept, a plain mean would favour those that met weak rivals or easy
     concepts; these are least-squares means of a two-way table, which for complete tables are plain means.
     """
-    places = {one.metric: place for place, one in enumerate(ranking.measures) if (one.prompt_type, one.encoder) == (ALL, ALL)}
+    places = {
+        one.metric: place for place, one in enumerate(ranking.measures) if (one.prompt_type, one.encoder) == (ALL, ALL)
+    }
     known = tuple(name for name in DIMENSIONS if name in places)
     several = len(ranking.groups) > 1
     raw = (ranking.cells if several else ranking.seeds)[:, :, [places[name] for name in known]]
     values = np.stack([level(raw[:, :, place]) for place in range(len(known))], axis=2)
     return Standing(
-        ranking.arms, known, tuple(name for name in DIMENSIONS if name not in known), "concept" if several else "seed", values
+        ranking.arms,
+        known,
+        tuple(name for name in DIMENSIONS if name not in known),
+        "concept" if several else "seed",
+        values,
     )
 
 
@@ -93,24 +98,31 @@ def level(table: Float[np.ndarray, "arms units"]) -> Float[np.ndarray, "arms uni
 
 
 def front_chances(standing: Standing, rng: np.random.Generator) -> Float[np.ndarray, " arms"]:
-    """How likely each setting is to be on the Pareto front of all means, if errors of means are normal.
+    """How likely each setting is to be on the Pareto front of all means, as :func:`draws` has them."""
+    drawn = draws(standing, rng)
+    return np.mean([on_front(points) for points in drawn], axis=0)
+
+
+def first_chances(standing: Standing, rng: np.random.Generator) -> Float[np.ndarray, " arms"]:
+    """How likely each setting is to have the highest mean over dimensions, as :func:`draws` has them."""
+    highest = draws(standing, rng).mean(axis=2)
+    return (highest == highest.max(axis=1, keepdims=True)).mean(axis=0)
+
+
+def draws(standing: Standing, rng: np.random.Generator) -> Float[np.ndarray, "draws arms dimensions"]:
+    """What the settings' true means might be, if errors of means are normal.
 
     The error of one training is taken to be the same for all settings in a dimension, and is told by what two-way means
-    leave over; with one concept nothing is left over, and every chance is 1.
+    leave over. With one concept nothing is left over, and it is taken to be as large as the settings are far apart.
     """
     points = np.nan_to_num(standing.points)
-    values = standing.values
-    known = ~np.isnan(values)
-    arms, units, _ = values.shape
+    known = ~np.isnan(standing.values)
     met = known.any(axis=(0, 2)).sum()
-    if met < 2:
-        return np.ones(arms)
-    rest = np.where(known, values - points[:, None, :], 0.0)
-    freedom = np.maximum(known.sum(axis=(0, 1)) - arms - met + 1, 1)
-    deviation = np.sqrt((rest**2).sum(axis=(0, 1)) / freedom)
+    rest = np.where(known, standing.values - points[:, None, :], 0.0)
+    freedom = np.maximum(known.sum(axis=(0, 1)) - len(points) - met + 1, 1)
+    deviation = np.sqrt((rest**2).sum(axis=(0, 1)) / freedom) if met > 1 else points.std(axis=0)
     error = deviation / np.sqrt(np.maximum(known.sum(axis=1), 1))
-    hits = sum(on_front(points + error * rng.standard_normal(points.shape)).astype(float) for _ in range(DRAWS))
-    return np.asarray(hits) / DRAWS
+    return points + error * rng.standard_normal((DRAWS, *points.shape))
 
 
 def mean_with_interval(values: Float[np.ndarray, " units"], least: float = 0.0) -> dict[str, Any]:
