@@ -21,7 +21,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--budget", type=int, metavar="N", help=f"search the study's grid with N trainings ({NAME}: a third of it)"
     )
     group.add_argument("--search-seed", type=int, default=0, metavar="N", help="another order of concepts")
-    group.add_argument("--explorer", default="posterior", help="posterior (default), random, tpe, gp, nsga2")
+    group.add_argument("--explorer", default="posterior", help="posterior (default), random, tpe, nsga2")
 
 
 def wanted(arguments: argparse.Namespace) -> bool:

@@ -12,8 +12,9 @@ from lycoris.analysis.posterior import CATEGORIES, LEVELS
 from lycoris.analysis.search import FIRST, Explorer, explore
 from lycoris.errors import InputError, unknown
 
-EXPLORERS = ("posterior", "random", "tpe", "gp", "nsga2")
-"""``posterior`` is `lycoris.analysis.search.explore`; ``tpe``, ``gp`` and ``nsga2`` are Optuna's samplers."""
+EXPLORERS = ("posterior", "random", "tpe", "nsga2")
+"""``posterior`` is `lycoris.analysis.search.explore`; ``tpe`` and ``nsga2`` are Optuna's samplers. Its Gaussian
+process takes tens of seconds a setting in five dimensions."""
 NEEDED = "Samplers of Optuna need the extra `adaptive`: pip install 'lycoris-pipeline[adaptive]'."
 PROPOSALS = 10
 """How often a sampler may propose what is no setting of the grid, or tried, before the nearest one is taken."""
@@ -48,8 +49,6 @@ def _sampler(name: str, seed: int) -> Any:
 
     if name == "tpe":
         return optuna.samplers.TPESampler(seed=seed, multivariate=True, n_startup_trials=FIRST)
-    if name == "gp":
-        return optuna.samplers.GPSampler(seed=seed, n_startup_trials=FIRST)
     return optuna.samplers.NSGAIISampler(seed=seed, population_size=FIRST)
 
 

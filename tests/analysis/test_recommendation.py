@@ -82,7 +82,7 @@ def test_a_file_too_large_is_left_out_and_the_smallest_is_named(ranked) -> None:
     assert [one.left_out for one in found.options] == ["", "file too large", "file too large"]
     with pytest.raises(InputError, match="smallest file has 100"):
         recommend(ranked(CLEAR), sizes=sizes, max_size=50)
-    with pytest.raises(InputError, match="study.json"):
+    with pytest.raises(InputError, match=r"study\.json"):
         recommend(ranked(CLEAR), max_size=500)
 
 
@@ -146,7 +146,7 @@ def test_a_setting_scored_on_few_concepts_is_not_chosen(ranked) -> None:
 
 def test_one_concept_with_several_seeds_has_intervals_over_seeds(tmp_path: Path) -> None:
     rows = [
-        {"concept": "c", "algorithm": name, "captions": "none", "seed": seed, "name": SCORES["fidelity"], "value": value}
+        {"concept": "c", "algorithm": name, "seed": seed, "value": value, "name": SCORES["fidelity"]}
         for name, value in (("lora", 1.0), ("full", 2.0)) for seed in range(3)
     ]  # fmt: skip
     pd.DataFrame(rows).to_csv(tmp_path / "scores.csv", index=False)
