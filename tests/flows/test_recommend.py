@@ -23,8 +23,8 @@ def study(tmp_path: Path) -> Path:
     rows, adapters = [], []
     for concept in ("grumble", "castle", "neon"):
         for config, algorithm, truth, variety in (("lora rank=4", "lora", 0.9, 2.0), ("full", "full", 0.7, 3.0)):
-            told = {"concept": concept, "category": "toys", "config": config, "algorithm": algorithm, "captions": "none",
-                    "seed": 0, "steps": 120, "learning_rate": 0.005}  # fmt: skip
+            told = {"concept": concept, "category": "toys", "config": config, "algorithm": algorithm,
+                    "captions": "none", "seed": 0, "steps": 120, "learning_rate": 0.005}  # fmt: skip
             rows.append({**told, "name": "image_similarity/trigger/clip", "value": truth, "difference_low": 0.1})
             rows.append({**told, "name": "vendi/trigger/clip", "value": variety, "difference_low": -0.1})
             adapters.append({"algorithm": config, "captions": "none", "bytes": 10**7 if algorithm == "full" else 10**5})
