@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from flows import captions_command, data, refresh_command, registry, scoring, serving, study_command
+from flows import captions_command, data, recommend_command, refresh_command, registry, scoring, serving, study_command
 from flows.server import fault, prefect_server, quieten
 from lycoris.errors import InputError, unknown
 from lycoris.redaction import printable, redacted
@@ -92,6 +92,7 @@ def _parser() -> argparse.ArgumentParser:
 
     captions_command.add(commands)
     study_command.add(commands)
+    recommend_command.add(commands)
     refresh_command.add(commands)
     data.add(commands)
     registry.add(commands)

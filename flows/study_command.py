@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from flows import adaptive_command
 from lycoris.errors import InputError
 from lycoris.redaction import printable
 
@@ -40,10 +41,13 @@ def add(commands: Any) -> None:
     study.add_argument("--plan", action="store_true", help="only say what would be done")
     study.add_argument("--from", dest="folder", type=Path, help="only answer, from a finished study's folder")
     study.add_argument("--json", action="store_true", help="print the result as one JSON object, last line of stdout")
+    adaptive_command.add_options(study)
     study.set_defaults(command=_study)
 
 
 def _study(arguments: argparse.Namespace) -> int:
+    if adaptive_command.wanted(arguments):
+        return adaptive_command.run(arguments)
     from flows.cli import served
     from flows.study import read_study, settled
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -50,7 +50,7 @@ def choose(rows: Sequence[Mapping[str, Any]], sizes: Mapping[str, int]) -> Choic
     ranks = dimension_ranks(rows)
     if ranks.empty:
         return None
-    learned = {name for name in ranks.index if _beats_base(rows, name)}
+    learned = {name for name in ranks.index if beats_base([row for row in rows if row["adapter"] == name])}
     field = ranks.loc[sorted(learned)] if learned else ranks
     means = field.mean(axis=1)
     order = sorted(means.index, key=lambda name: (-round(means[name], 9), sizes.get(name, 0), name))
@@ -70,6 +70,11 @@ def choose(rows: Sequence[Mapping[str, Any]], sizes: Mapping[str, int]) -> Choic
     )
 
 
-def _beats_base(rows: Sequence[Mapping[str, Any]], adapter: str) -> bool:
-    mine = [r for r in rows if r["adapter"] == adapter and r["name"].startswith("image_similarity/trigger/")]
-    return bool(mine) and all(r.get("difference_low") is not None and r["difference_low"] > 0 for r in mine)
+def beats_base(rows: Iterable[Mapping[str, Any]]) -> bool:
+    """Whether one adapter's image similarity on trigger prompts beats the base outside its interval in every encoder.
+
+    Args:
+        rows: its scores, with ``name`` and ``difference_low``.
+    """
+    mine = [row for row in rows if row["name"].startswith("image_similarity/trigger/")]
+    return bool(mine) and all(row.get("difference_low") is not None and row["difference_low"] > 0 for row in mine)

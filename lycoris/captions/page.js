@@ -1,5 +1,5 @@
 // A page of rows at a time; and only the pictures whose tags, captions or file name hold every word that is looked for.
-const most = Number(document.getElementById("first").dataset.rows);
+const most = Number(document.getElementById("find").dataset.rows);
 const sheets = [...document.querySelectorAll(".sheet")].map((node) => {
   const body = node.querySelector(".captions tbody");
   const others = node.querySelector("template")?.content.querySelectorAll("tr") ?? [];

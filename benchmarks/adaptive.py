@@ -1,0 +1,161 @@
+"""The adaptive search, replayed on a finished grid: trainings are looked up in its table instead of done.
+
+    python benchmarks/adaptive.py runs/grid [--budget N] [--seeds 0,1,2] [--configs FILE] [--explorers posterior,...]
+    python benchmarks/adaptive.py shared/paper/metrics_mean.csv --configs shared/paper/config_mapping.csv
+
+The share is the hypervolume of the settings that the search gives a chance to be on the front,
+at the ranks that the *whole* grid gives its settings,
+over the hypervolume of the whole grid's front; once above rank 0, once above the grid's worst in each dimension. Regret
+is how much lower the whole grid ranks the recommended choice than the best setting. Beside it, with the same budget:
+settings at random, each trained on everything, and single trainings at random.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from flows.recommend import SCORES
+from lycoris.analysis.pareto import hypervolume
+from lycoris.analysis.ranking import Ranking, rank
+from lycoris.analysis.reading import read_table
+from lycoris.analysis.recommendation import Option, recommend
+from lycoris.analysis.search import Asked, Grid, arms_from_the_end, ordered_units, search
+from lycoris.analysis.standing import stand
+from lycoris.analysis.tables import Table
+
+Strategy = Callable[["Lookup", int, int], Ranking | None]
+
+
+class Lookup:
+    """A finished grid in which trainings are looked up."""
+
+    def __init__(self, table: Table):
+        kept = ~table.rows["aggregate"]
+        self.table = Table(table.rows[kept], table.scores[kept], table.measures)
+        self.rows = self.table.rows
+        whole = rank(self.table)
+        standing = stand(whole)
+        self.points = standing.points
+        self.overall = np.nanmean(self.points, axis=1)
+        self.arms = {(str(row.config), str(row.epoch)): place for place, row in enumerate(whole.arms.itertuples())}
+        places = {arm: place for arm, place in zip(self.arms, arms_from_the_end(whole.arms), strict=True)}
+        self.place = pd.Series(
+            [
+                places[config, str(epoch)][1]
+                for config, epoch in zip(self.rows["config"], self.rows["epoch"], strict=True)
+            ],
+            index=self.rows.index,
+        )
+        self.settings = whole.arms.drop_duplicates("config", keep="last").reset_index(drop=True)
+        if whole.arms["config"].duplicated().any():  # checkpoints are no attribute of a setting
+            self.settings = self.settings.drop(columns="epoch")
+        self.units = [
+            (str(group), str(seed)) for group, seed in self.rows[["group", "seed"]].drop_duplicates().to_numpy()
+        ]
+
+    def grid(self, seed: int) -> Grid:
+        return Grid(self.settings, ordered_units(self.units, seed))
+
+    def trained(self, asked: Sequence[Asked]) -> Table:
+        """The scores of some trainings."""
+        wanted = {(one.config, *one.unit): one.dropped for one in asked}
+        keys = zip(self.rows["config"], self.rows["group"], self.rows["seed"].astype(str), self.place, strict=True)
+        mask = [place not in wanted.get((config, group, seed), {place}) for config, group, seed, place in keys]
+        return Table(self.rows[mask], self.table.scores[mask], self.table.measures)
+
+    def share(self, arms: Sequence[int], reference: np.ndarray | float) -> float:
+        return hypervolume(self.points[list(arms)], reference) / hypervolume(self.points, reference)
+
+
+def adaptive(explorer: str) -> Strategy:
+    from lycoris.analysis.explorers import explorers
+
+    def run(found: Lookup, budget: int, seed: int) -> Ranking | None:
+        every: list[Asked] = []
+
+        def train(asked: list[Asked]) -> tuple[Table, set[str]]:
+            every.extend(asked)
+            return found.trained(every), set()
+
+        progress, ranking = search(found.grid(seed), train, budget=budget, seed=seed, explorer=explorers(explorer))
+        assert progress.count <= budget
+        return ranking
+
+    return run
+
+
+def random_settings(found: Lookup, budget: int, seed: int) -> Ranking:
+    grid = found.grid(seed)
+    order = np.random.default_rng(seed).permutation(len(grid.settings))
+    cells = [Asked(str(grid.settings["config"].iloc[row]), unit) for row in order for unit in grid.units]
+    return rank(found.trained(cells[:budget]))
+
+
+def random_trainings(found: Lookup, budget: int, seed: int) -> Ranking:
+    grid = found.grid(seed)
+    cells = [Asked(str(name), unit) for name in grid.settings["config"] for unit in grid.units]
+    order = np.random.default_rng(seed).permutation(len(cells))[:budget]
+    return rank(found.trained([cells[place] for place in order]))
+
+
+def _arm(option: Option) -> tuple[str, str]:
+    return option.config, str(option.settings.get("epoch", float("nan")))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("study", type=Path, help="a study's folder, or a table of scores")
+    parser.add_argument("--configs", type=Path)
+    parser.add_argument("--budget", type=int, help="trainings; default: a third of the grid's")
+    parser.add_argument("--seeds", default="0,1,2")
+    parser.add_argument("--explorers", default="posterior", help="see lycoris.analysis.explorers")
+    parser.add_argument("--table-seeds", help="keep these training seeds of the table only")
+    arguments = parser.parse_args()
+
+    table = read_table(arguments.study / SCORES if arguments.study.is_dir() else arguments.study, arguments.configs)
+    if arguments.table_seeds:
+        kept = table.rows["seed"].astype(str).isin(arguments.table_seeds.split(","))
+        table = Table(table.rows[kept], table.scores[kept], table.measures)
+    found = Lookup(table)
+    grid = found.grid(0)
+    budget = arguments.budget or grid.trainings // 3
+    seeds = [int(seed) for seed in arguments.seeds.split(",")]
+    print(
+        f"grid: {len(grid.settings)} settings x {len(grid.units)} concepts and seeds = {grid.trainings} trainings, "
+        f"{len(found.points)} arms with checkpoints; budget {budget} ({budget / grid.trainings:.0%})"
+    )
+    strategies: dict[str, Strategy] = {f"adaptive, {one}": adaptive(one) for one in arguments.explorers.split(",")}
+    strategies |= {"random settings": random_settings, "random trainings": random_trainings}
+    worst = found.points.min(axis=0)
+    print(f"{'':<24}{'share of hypervolume':>24} {'above worst':>12} {'front':>6} {'regret':>7} {'seconds':>8}")
+    for name, strategy in strategies.items():
+        rows = []
+        for seed in seeds:
+            began = time.perf_counter()
+            ranking = strategy(found, budget, seed)
+            assert ranking is not None
+            answer = recommend(ranking)
+            arms = [found.arms[_arm(one)] for one in answer.likely]
+            best = found.arms[_arm(answer.choice)]
+            shares = found.share(arms, 0.0), found.share(arms, worst)
+            rows.append((*shares, len(arms), found.overall.max() - found.overall[best], time.perf_counter() - began))
+            if len(seeds) <= 5:
+                print(f"  {name:<22}{f'seed {seed}':>12}{rows[-1][0]:>12.3f} {shares[1]:>12.3f} {len(arms):>6}")
+        mean = np.mean(rows, axis=0)
+        least = min(row[0] for row in rows)
+        reached = np.mean([row[0] >= 0.95 for row in rows])
+        print(
+            f"{name:<24}{f'{mean[0]:.3f} (least {least:.3f})':>24} {mean[1]:>12.3f} {mean[2]:>6.1f} {mean[3]:>7.3f} "
+            f"{mean[4]:>8.1f}   {reached:.0%} of {len(seeds)} seeds reach .95",
+            flush=True,
+        )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,173 @@
+"""Claims about the setting that is recommended."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from xml.etree import ElementTree
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from lycoris.analysis.ranking import Ranking, rank
+from lycoris.analysis.reading import read_table
+from lycoris.analysis.recommendation import checked_weights, recommend
+from lycoris.analysis.recommendation_lines import lines
+from lycoris.analysis.recommendation_picture import draw
+from lycoris.analysis.standing import level, stand
+from lycoris.errors import InputError
+
+SCORES = {"fidelity": "image_similarity/trigger/clip", "diversity": "vendi/trigger/clip"}
+
+
+@pytest.fixture
+def ranked(tmp_path: Path):
+    """The ranking of a study with these values: setting -> dimension -> a value a concept, None where not scored."""
+
+    def make(values: dict[str, dict[str, list[float | None]]], **columns: str) -> Ranking:
+        rows = [
+            {"concept": f"c{place}", "algorithm": algorithm, "captions": "none", "seed": 0, "steps": 120,
+             "learning_rate": 0.005, "rank": 8, "alpha": 8, "name": SCORES[dimension], "value": value, **columns}
+            for algorithm, own in values.items() for dimension, each in own.items()
+            for place, value in enumerate(each) if value is not None
+        ]  # fmt: skip
+        pd.DataFrame(rows).to_csv(tmp_path / "scores.csv", index=False)
+        return rank(read_table(tmp_path / "scores.csv"))
+
+    return make
+
+
+STEADY = [0.1, 0.2, 0.3, 0.4]
+CLEAR = {
+    "lora": {"fidelity": [9.0, 9.1, 9.2, 9.3], "diversity": STEADY},
+    "loha": {"fidelity": [8.0, 8.1, 8.2, 8.3], "diversity": [value + 1 for value in STEADY]},
+    "full": {"fidelity": [1.0, 1.1, 1.2, 1.3], "diversity": [value - 1 for value in STEADY]},
+}
+
+
+def test_the_choice_is_on_the_front_and_the_dominated_is_not(ranked) -> None:
+    found = recommend(ranked(CLEAR))
+    assert {one.settings["algorithm"] for one in found.front} == {"lora", "loha"}
+    assert found.choice.settings["algorithm"] == "loha"
+    assert found.choice.rank["mean"] == pytest.approx(0.75)
+    assert [one.settings["algorithm"] for one in found.options] == ["loha", "lora", "full"]
+
+
+def test_weights_turn_the_choice(ranked) -> None:
+    assert recommend(ranked(CLEAR), weights={"fidelity": 3}).choice.settings["algorithm"] == "lora"
+    only = recommend(ranked(CLEAR), weights={"fidelity": 0})
+    assert (only.choice.settings["algorithm"], only.choice.rank["mean"]) == ("loha", 1.0)
+
+
+@pytest.mark.parametrize(
+    ("weights", "message"),
+    [({"fidelty": 1}, "Did you mean `fidelity`"), ({"quality": -1}, "at least 0"), ({"quality": np.nan}, "at least 0"),
+     (dict.fromkeys(("fidelity", "controllability", "diversity", "preservation", "quality"), 0), "above 0")],
+)  # fmt: skip
+def test_what_is_wrong_with_weights_is_told(weights: dict[str, float], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        checked_weights(weights)
+
+
+def test_weights_for_nothing_that_was_scored_are_refused(ranked) -> None:
+    with pytest.raises(InputError, match="without a score"):
+        recommend(ranked(CLEAR), weights={"fidelity": 0, "diversity": 0})
+
+
+def test_a_file_too_large_is_left_out_and_the_smallest_is_named(ranked) -> None:
+    sizes = {"lora · none": 100, "loha · none": 900, "full · none": 5000}
+    found = recommend(ranked(CLEAR), sizes=sizes, max_size=500)
+    assert found.choice.settings["algorithm"] == "lora"
+    assert found.runner_up is None
+    assert [one.left_out for one in found.options] == ["", "file too large", "file too large"]
+    with pytest.raises(InputError, match="smallest file has 100"):
+        recommend(ranked(CLEAR), sizes=sizes, max_size=50)
+    with pytest.raises(InputError, match=r"study\.json"):
+        recommend(ranked(CLEAR), max_size=500)
+
+
+def test_of_two_alike_the_smaller_file_is_taken(ranked) -> None:
+    same = {name: {"fidelity": [1.0, 2.0], "diversity": [1.0, 2.0]} for name in ("full", "lora")}
+    found = recommend(ranked(same), sizes={"full · none": 9, "lora · none": 8})
+    assert found.choice.settings["algorithm"] == "lora"
+    assert found.difference["mean"] == 0
+    assert found.told_apart is False
+
+
+def test_what_did_not_learn_is_not_chosen_unless_nothing_did(ranked) -> None:
+    learned = {"loha · none": 0.25, "lora · none": 0.5, "full · none": 1.0}
+    assert recommend(ranked(CLEAR), learned=learned).choice.settings["algorithm"] == "lora"
+    none = recommend(ranked(CLEAR), learned=dict.fromkeys(learned, 0.0))
+    assert none.choice.settings["algorithm"] == "loha"
+    assert any("no setting beats the base" in note for note in none.notes)
+
+
+def test_a_steady_lead_is_told_apart_and_a_changing_one_is_not(ranked) -> None:
+    steady = {"lora": {"fidelity": [2.0] * 6}, "full": {"fidelity": [1.0] * 6}}
+    assert recommend(ranked(steady)).told_apart is True
+    changing = {"lora": {"fidelity": [2.0, 0.0, 2.0, 0.0, 2.0]}, "full": {"fidelity": [1.0] * 5}}
+    found = recommend(ranked(changing))
+    assert found.told_apart is False
+    assert "cannot be told apart" in lines(found, length_unit="steps")[2]
+    alone = recommend(ranked({"lora": {"fidelity": [2.0]}, "full": {"fidelity": [1.0]}}))
+    assert alone.told_apart is None
+    assert "needs two" in lines(alone, length_unit="steps")[2]
+
+
+def test_five_lines_name_the_choice_and_what_was_not_scored(ranked) -> None:
+    said = lines(recommend(ranked(CLEAR), sizes={"loha · none": 123_456}), length_unit="steps")
+    assert len(said) == 5
+    assert said[0].startswith("Take LoHa, rank 8, alpha 8, learning rate 0.005, 120 steps, captions none (0.123 MB)")
+    assert "less fidelity −.50" in said[3]
+    assert "more diversity +.50" in said[3]
+    assert "No score in controllability, preservation, quality" in said[4]
+
+
+def test_a_setting_that_met_easier_concepts_gains_nothing_by_it() -> None:
+    effects, concepts = np.array([0.3, 0.5, 0.1]), np.array([0.0, 0.2, 0.4])
+    table = effects[:, None] + concepts
+    table[0, 0] = table[1, 2] = np.nan
+    assert np.nanmean(level(table), axis=1) - effects == pytest.approx(np.full(3, 0.2))
+
+
+def test_complete_tables_keep_their_plain_means(ranked) -> None:
+    ranking = ranked(CLEAR)
+    places = [place for place, one in enumerate(ranking.measures) if (one.prompt_type, one.encoder) == ("all", "all")]
+    assert stand(ranking).points == pytest.approx(ranking.cells[:, :, places].mean(axis=1))
+
+
+def test_a_setting_scored_on_few_concepts_is_not_chosen(ranked) -> None:
+    values = {name: {"fidelity": own["fidelity"]} for name, own in CLEAR.items()}
+    values["lokr"] = {"fidelity": [10.0, None, None, None]}
+    found = recommend(ranked(values))
+    assert found.choice.settings["algorithm"] == "lora"
+    assert any("1 scored on less than half" in note for note in found.notes)
+
+
+def test_one_concept_with_several_seeds_has_intervals_over_seeds(tmp_path: Path) -> None:
+    rows = [
+        {"concept": "c", "algorithm": name, "seed": seed, "value": value, "name": SCORES["fidelity"]}
+        for name, value in (("lora", 1.0), ("full", 2.0)) for seed in range(3)
+    ]  # fmt: skip
+    pd.DataFrame(rows).to_csv(tmp_path / "scores.csv", index=False)
+    found = recommend(rank(read_table(tmp_path / "scores.csv")))
+    assert (found.unit, found.choice.units) == ("seed", 3)
+    assert found.difference["low"] is not None
+
+
+def test_the_picture_is_one_svg_that_asks_no_network(ranked) -> None:
+    found = recommend(ranked(CLEAR))
+    text = draw(found, title="What <to> take")
+    tree = ElementTree.fromstring(text)
+    lines_drawn = [one for one in tree.iter("{http://www.w3.org/2000/svg}polyline")]
+    assert [one.attrib["class"] for one in lines_drawn] == ["line rest", "line second", "line choice"]
+    assert "href" not in text
+    assert "choice: LoHa" in text
+
+
+def test_the_published_table_has_a_recommendation(table) -> None:
+    found = recommend(rank(table))
+    assert found.choice.front
+    assert found.missing
+    means = [one.rank["mean"] for one in found.options if not one.left_out]
+    assert means == sorted(means, reverse=True)

@@ -1,0 +1,104 @@
+"""`lycoris study NAME --budget N`: what a search asks of the flow, and one real search."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from flows.adaptive import Cells, budget_of
+from flows.cli import main
+from flows.experiment import parse
+from flows.study import read_study
+from lycoris import pocket
+from lycoris.analysis.search import Asked
+from lycoris.errors import InputError
+from tests.flows.tiny import TINY, lycoris, result, steps
+
+GRID: dict[str, Any] = {
+    "name": "grid",
+    "algorithms": ["lora", {"algorithm": "lora", "rank": 2}, {"algorithm": "lokr", "learning_rate": 1e-3}],
+    "captions": ["none", "all"],
+    "seeds": [0, 1],
+    "steps": 60,
+    "checkpoints": [20, 40],
+}
+
+
+def cells(folder: Path = Path("nowhere"), **changes: Any) -> Cells:
+    return Cells(parse({**GRID, **changes}), ("grumble", "castle"), folder)
+
+
+def test_a_grid_has_every_setting_with_its_attributes() -> None:
+    grid = cells().grid(0)
+    assert grid.trainings == 3 * 2 * 2 * 2
+    row = grid.settings.set_index("config").loc["lora rank=2 · all"]
+    assert (row["algorithm"], row["captions"], row["dim"], row["epoch"]) == ("lora", "all", 2, 60)
+    assert row["capacity_level"] < grid.settings.set_index("config").loc["lora · all"]["capacity_level"]
+    assert {seed for _, seed in grid.units[:2]} == {"0"}
+
+
+def test_what_is_asked_is_done_and_nothing_else() -> None:
+    unit = ("castle", "1")
+    asked = [Asked("lora · none", unit), Asked("lora rank=2 · none", unit), Asked("lora · all", unit)]
+    parts = cells().parts(asked)
+    done = [
+        (part.concepts, adapter.label, part.captions, part.seeds) for part in parts for adapter in part.algorithms
+    ]  # fmt: skip
+    assert sorted(done) == sorted(
+        ((unit[0],), *one.config.rsplit(" · ", 1)[:1], (one.config.rsplit(" · ", 1)[1],), (1,)) for one in asked
+    )
+    assert len(parts) == 2
+    assert all(part.checkpoints == (20, 40) for part in parts)
+
+
+def test_checkpoints_that_were_dropped_are_not_drawn() -> None:
+    asked = [Asked("lora · none", ("castle", "0"), frozenset({2})), Asked("lora rank=2 · none", ("castle", "0"))]
+    assert [part.checkpoints for part in cells().parts(asked)] == [(40,), (20, 40)]
+
+
+def test_lengths_in_epochs_and_in_steps_are_not_mixed() -> None:
+    mixed = [{"algorithm": "lora", "training": {"epochs": 3}}, {"algorithm": "lora", "steps": 10}]
+    with pytest.raises(InputError, match="all in epochs or all in steps"):
+        cells(algorithms=mixed, steps=None, checkpoints=[])
+
+
+def test_a_budget_is_a_third_of_the_grid_unless_told() -> None:
+    grid = cells().grid(0)
+    assert [budget_of(grid, one) for one in (None, 5, 1000)] == [8, 5, 24]
+    with pytest.raises(InputError, match="at least 1"):
+        budget_of(grid, 0)
+
+
+def test_a_plan_says_what_is_saved_and_starts_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    options = ["--plan", "--set", f"output={tmp_path / 'runs'}", "--set", "concepts=grumble,castle"]
+    assert main(["study", "adaptive", *options]) == 0
+    said = capsys.readouterr().out
+    assert "At most 16 of 48 trainings: 24 settings x 2 concepts x 1 seeds" in said
+    assert main(["study", "captions", "--budget", "20", *options]) == 0
+    assert "At most 20 of 96 trainings: 16 settings x 2 concepts x 3 seeds" in capsys.readouterr().out
+    assert not (tmp_path / "runs").exists()
+    assert main(["study", "adaptive", "--explorer", "tree", *options]) == 2
+    assert read_study("adaptive").experiment.captions == ("none", "all")
+
+
+@pytest.mark.slow
+def test_a_search_trains_within_its_budget_and_goes_on_where_it_was(tmp_path: Path) -> None:
+    file = tmp_path / "small.yaml"
+    experiment = {**TINY, "name": "small", "concepts": ["grumble", "biscuit"], "data": str(pocket.PICTURES),
+                  "captions": ["none"], "output": str(tmp_path / "runs")}  # fmt: skip
+    file.write_text(yaml.safe_dump({"question": "What suits?", "factor": "algorithm", "experiment": experiment}))
+    found = result(lycoris("study", str(file), "--budget", "3", "--json"))
+    assert (found["trainings"], found["grid"], found["failed"]) == (3, 4, [])
+    assert found["choice"]["config"] in ("lora · none", "full · none")
+    folder = tmp_path / "runs" / "small"
+    adapters = json.loads((folder / "study.json").read_text())["adapters"]
+    assert len(adapters) == 3
+    assert (folder / "recommendation.svg").is_file()
+    assert json.loads((folder / "adaptive.json").read_text())["asked"] == found["asked"]
+    again = lycoris("study", str(file), "--budget", "3", "--json")
+    assert result(again)["asked"] == found["asked"]
+    assert all("cached" in line for line in steps(again) if " adapter " in line)

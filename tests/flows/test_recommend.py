@@ -1,0 +1,105 @@
+"""`lycoris recommend`: the setting to take from a study's folder, by sizes and weights, and what is refused."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from flows.cli import main
+from flows.recommend import learned, recommend_study, size, sizes
+from flows.recommend_command import weights
+from lycoris.analysis.files import read
+from lycoris.errors import InputError
+
+TABLES = Path(__file__).parents[1] / "analysis" / "tables"
+
+
+@pytest.fixture
+def study(tmp_path: Path) -> Path:
+    """A study's folder as runs leave it: LoRA is true to its pictures, full tuning is more varied and a large file."""
+    rows, adapters = [], []
+    for concept in ("grumble", "castle", "neon"):
+        for config, algorithm, truth, variety in (("lora rank=4", "lora", 0.9, 2.0), ("full", "full", 0.7, 3.0)):
+            told = {"concept": concept, "category": "toys", "config": config, "algorithm": algorithm,
+                    "captions": "none", "seed": 0, "steps": 120, "learning_rate": 0.005}  # fmt: skip
+            rows.append({**told, "name": "image_similarity/trigger/clip", "value": truth, "difference_low": 0.1})
+            rows.append({**told, "name": "vendi/trigger/clip", "value": variety, "difference_low": -0.1})
+            adapters.append({"algorithm": config, "captions": "none", "bytes": 10**7 if algorithm == "full" else 10**5})
+    pd.DataFrame(rows).to_csv(tmp_path / "scores.csv", index=False)
+    (tmp_path / "study.json").write_text(json.dumps({"adapters": [*adapters, {"error": "broken"}]}))
+    return tmp_path
+
+
+def test_the_command_says_five_lines_and_draws_beside_the_study(
+    study: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["recommend", str(study), "--weights", "fidelity=2", "--json"]) == 0
+    *said, last = capsys.readouterr().out.splitlines()
+    found = json.loads(last)
+    assert len(said) == 6
+    assert said[:5] == found["lines"]
+    assert said[5] == found["picture"] == str((study / "recommendation.svg").resolve())
+    assert found["choice"]["config"] == "lora rank=4 · none"
+    assert found["missing"] == ["controllability", "preservation", "quality"]
+    assert (study / "recommendation.svg").read_text().startswith("<svg")
+
+
+def test_a_largest_size_leaves_out_what_is_larger(study: Path) -> None:
+    assert recommend_study(study, weights={"diversity": 2})["choice"]["config"] == "full · none"
+    found = recommend_study(study, weights={"diversity": 2}, max_size=size("1MB"))
+    assert found["choice"]["config"] == "lora rank=4 · none"
+    assert found["choice"]["bytes"] == 100_000
+
+
+def test_sizes_and_what_beat_the_base_are_told_by_setting(study: Path) -> None:
+    assert sizes(study / "study.json") == {"lora rank=4 · none": 100_000, "full · none": 10_000_000}
+    assert sizes(study / "none.json") == {}
+    text = read(study / "scores.csv")
+    worse = (text["config"] == "full") & (text["concept"] != "neon")
+    text.loc[worse, "difference_low"] = "-0.2"
+    assert learned(text, study) == {"lora rank=4 · none": 1.0, "full · none": pytest.approx(1 / 3)}
+
+
+def test_a_published_table_is_read_with_its_configurations(tmp_path: Path) -> None:
+    for name in ("metrics.csv", "configs.csv"):
+        (tmp_path / name).write_text((TABLES / name).read_text())
+    found = recommend_study(tmp_path / "metrics.csv", tmp_path / "configs.csv")
+    assert found["choice"]["config"]
+    json.dumps(found, allow_nan=False)
+
+
+@pytest.mark.parametrize(
+    ("text", "count"), [("5MB", 5_000_000), ("800 kB", 800_000), ("1.5MiB", 1_572_864), ("12", 12), ("7b", 7)]
+)
+def test_sizes_are_read(text: str, count: int) -> None:
+    assert size(text) == count
+
+
+@pytest.mark.parametrize("text", ["", "five", "5 parsec", "-3MB", "5MB5"])
+def test_what_is_no_size_is_told(text: str) -> None:
+    with pytest.raises(InputError, match="--max-size"):
+        size(text)
+
+
+def test_weights_are_read_and_what_is_wrong_is_told() -> None:
+    assert weights(" fidelity=2, diversity = 0 ") == {"fidelity": 2.0, "diversity": 0.0}
+    assert weights("") == {}
+    for text, message in (("fidelity", "such as"), ("fidelity=x", "such as"), ("quality=1,quality=2", "twice")):
+        with pytest.raises(InputError, match=message):
+            weights(text)
+
+
+def test_faults_are_told_in_words(study: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for options, message in (
+        ([str(study), "--weights", "fidelty=2"], "Did you mean `fidelity`"),
+        ([str(study / "nowhere")], "must be a study's folder"),
+        ([str(study), "--max-size", "1kB"], "smallest file has 100000 bytes"),
+    ):
+        assert main(["recommend", *options]) == 2
+        assert message in capsys.readouterr().err
+    (study / "study.json").write_text("[]")
+    assert main(["recommend", str(study)]) == 2
+    assert "cannot be read as a study" in capsys.readouterr().err
