@@ -22,8 +22,10 @@ SHARES = [(number + CHANCE.random()) / MOMENTS for number in range(MOMENTS)]
 """One moment in each twentieth of a run, as a share of its length."""
 
 BOUNDARIES = {"captions", "run", "finished", "model", "version", "alias", "made"} | {
-    f"{what} {stage}" for what in ("begun", "kept") for stage in STAGES
+    *(f"kept {stage}" for stage in STAGES),
+    *("begun adapter", "begun images", "begun features"),
 }
+"""What a run in pieces must have been killed at, at least."""
 
 pytestmark = pytest.mark.slow
 
@@ -96,13 +98,13 @@ def boundary(moment):
     return f"{kind} {rest.split('/')[0]}" if kind in ("begun", "kept") else kind
 
 
-def test_killed_at_every_boundary_of_a_stage_a_run_comes_to_its_end(furnished, undisturbed):
+def test_killed_at_every_boundary_of_a_stage_a_run_comes_to_its_end(furnished, server, undisturbed):
     folder = copy(furnished, furnished.with_name("boundaries"))
     seen: set[str] = set()
     known = moments(folder)
     while True:
         before = finished(folder)
-        process = start(folder)
+        process = start(folder, **server)
         new = new_moment(folder, process, known)
         if not new:
             break
@@ -113,7 +115,7 @@ def test_killed_at_every_boundary_of_a_stage_a_run_comes_to_its_end(furnished, u
     assert {boundary(text) for text in seen} >= BOUNDARIES
     process.wait(timeout=1500)
     before = finished(folder)
-    result, told = finish(folder)
+    result, told = finish(folder, **server)
     check_nothing_twice(before, folder, told)
     check(folder, result, undisturbed[1])
 
