@@ -124,7 +124,7 @@ def _quiet() -> None:
 
     import mlflow  # noqa: F401 - it sets its levels on import
 
-    for name in ("mlflow", "alembic"):
+    for name in ("mlflow", "alembic", "urllib3.connectionpool"):
         logging.getLogger(name).setLevel(logging.CRITICAL)  # what they log they also raise
 
 

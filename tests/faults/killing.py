@@ -111,7 +111,7 @@ def moments(folder: Path) -> set[str]:
     runs = folder / "runs"
     store = runs / "store"
     found = {f"kept {name}" for name in finished(folder)}
-    found |= {f"begun {path.parent.name}" for path in store.glob("*/.*-*-*-*") if any(path.iterdir())}
+    found |= {f"begun {path.parent.name}" for path in store.glob("*/.*-*-*-*")}
     found |= {"captions" for _ in store.glob("seen/*/*.json")}
     found |= {"training" for _ in store.glob("unfinished/*/state.safetensors")}
     found |= {f"made {path.name}" for path in (runs / "tiny").glob("*.*") if not path.name.startswith(".")}
