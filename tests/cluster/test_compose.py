@@ -55,6 +55,16 @@ def test_images_have_versions():
         assert re.search(r":v?\d+\.\d+", image), image
 
 
+def test_the_image_is_given_what_it_copies_and_no_secret():
+    given = [line.removeprefix("!") for line in (DEPLOY / "Dockerfile.dockerignore").read_text().splitlines()]
+    copied = re.findall(r"^COPY (.+) \S+$", (DEPLOY / "Dockerfile").read_text(), re.MULTILINE)
+    files = {name for line in copied for name in line.split()}
+    assert given[0] == "*"
+    assert files <= set(given)
+    assert all((DEPLOY.parent / name).exists() for name in files)
+    assert "/deploy/.env" in (DEPLOY.parent / ".gitignore").read_text().splitlines()
+
+
 def test_every_service_that_stays_is_watched_and_waits_for_what_it_needs():
     for name, one in SERVICES.items():
         assert "healthcheck" in one or name == "study", name
