@@ -3,10 +3,10 @@
     python benchmarks/captions.py
     python benchmarks/captions.py --tagger FOLDER --pictures 500 --device cuda --json
 
-`tagging` takes turns in one process: the network alone on tensors that are there; ours from pictures in memory, and
-ours from files, as a run tags a new folder: hashed, opened, resized, tagged and kept, by the clock and of the
-processors. The bare network is given the same batches. `text` parses the text files of very many pictures, finds what
-is inherent and writes the captions of every strategy, in seconds of the processor. Figures are medians of the rounds.
+`tagging` takes turns in one process, by the clock and of the processors: the network alone on tensors that are there;
+ours from pictures in memory; and ours from files, as a run tags a new folder: hashed, opened, resized, tagged and kept.
+The bare network is given the same batches. `text` parses the text files of very many pictures, finds what is inherent
+and writes the captions of every strategy, in seconds of the processor. Each figure is the median of the rounds.
 """
 
 from __future__ import annotations
