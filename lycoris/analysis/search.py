@@ -3,9 +3,8 @@
 A grid is settings x (concept, seed) pairs. What one training tells is noisy, but a few concepts place most settings.
 So every setting meets the first concept, as far as the budget reaches; then the settings race, concept after concept:
 one whose chance to be on the Pareto front has fallen below `LEAST_CHANCE` is trained no further, and a checkpoint
-likewise is drawn no further. In the last part of the budget the chance is that of being the best on average. Where
-there are more settings than trainings, a posterior over what is not yet trained says which settings meet the first
-concept (`lycoris.analysis.posterior`).
+likewise is drawn no further. Where there are more settings than trainings, a posterior over what is not yet
+trained says which settings meet the first concept (`lycoris.analysis.posterior`).
 
 Sources: racing is that of Maron and Moore, NIPS 1993, and of F-Race, Birattari et al., GECCO 2002, here for fronts.
 """
@@ -20,13 +19,11 @@ import pandas as pd
 
 from lycoris.analysis.posterior import most_promising, spread
 from lycoris.analysis.ranking import Ranking, rank
-from lycoris.analysis.standing import Standing, first_chances, front_chances, stand
+from lycoris.analysis.standing import Standing, front_chances, stand
 from lycoris.analysis.tables import Table
 
 LEAST_CHANCE = 0.05
 """Below this chance to be on the front a setting is trained no further."""
-LAST = 0.25
-"""The last part of the budget, which is for settings that may be the best on average."""
 FIRST = 8
 """Settings that are spread over the grid before a posterior chooses."""
 
@@ -134,7 +131,7 @@ def ask(
         points = {} if standing is None else _points(standing)
         chosen = (explorer or explore)(grid.settings, points, rng)
         return [Asked(configs[chosen], grid.units[0])]
-    return _race(grid, progress, standing, rng, last=progress.count >= (1 - LAST) * budget)[:left]
+    return _race(grid, progress, standing, rng)[:left]
 
 
 def explore(settings: pd.DataFrame, points: Mapping[str, np.ndarray], rng: np.random.Generator) -> int:
@@ -144,12 +141,10 @@ def explore(settings: pd.DataFrame, points: Mapping[str, np.ndarray], rng: np.ra
     return most_promising(settings, points, rng)
 
 
-def _race(
-    grid: Grid, progress: Progress, standing: Standing | None, rng: np.random.Generator, last: bool
-) -> list[Asked]:
+def _race(grid: Grid, progress: Progress, standing: Standing | None, rng: np.random.Generator) -> list[Asked]:
     if standing is None:
         return []
-    chances = (first_chances if last else front_chances)(standing, rng)
+    chances = front_chances(standing, rng)
     alive: dict[str, set[int]] = {}
     every: dict[str, int] = {}
     for arm, (config, place) in enumerate(arms_from_the_end(standing.arms)):

@@ -78,14 +78,14 @@ def stand(ranking: Ranking) -> Standing:
 
 
 def level(table: Float[np.ndarray, "arms units"]) -> Float[np.ndarray, "arms units"]:
-    """A two-way table without the differences between its columns, their mean apart.
+    """A two-way table without the differences between its columns.
 
     Args:
         table: NaN where nothing was measured.
 
     Returns:
-        The table less the least-squares effect of each column, so that means of rows compare whatever columns they
-        were measured in.
+        The table less the least-squares effect of each column beside that of the fullest columns, so that means of
+        rows compare whatever columns they were measured in, and are what they would be among the most rivals.
     """
     rows, columns = np.nonzero(~np.isnan(table))
     arms, units = table.shape
@@ -93,20 +93,14 @@ def level(table: Float[np.ndarray, "arms units"]) -> Float[np.ndarray, "arms uni
     design[np.arange(len(rows)), rows] = 1
     design[np.arange(len(rows)), arms + columns] = 1
     effects = np.linalg.lstsq(design, table[rows, columns], rcond=None)[0][arms:]
-    met = np.isin(np.arange(units), columns)
-    return table - np.where(met, effects - effects[met].mean(), 0.0)
+    counts = np.bincount(columns, minlength=units)
+    return table - np.where(counts > 0, effects - effects[counts == counts.max()].mean(), 0.0)
 
 
 def front_chances(standing: Standing, rng: np.random.Generator) -> Float[np.ndarray, " arms"]:
     """How likely each setting is to be on the Pareto front of all means, as :func:`draws` has them."""
     drawn = draws(standing, rng)
     return np.mean([on_front(points) for points in drawn], axis=0)
-
-
-def first_chances(standing: Standing, rng: np.random.Generator) -> Float[np.ndarray, " arms"]:
-    """How likely each setting is to have the highest mean over dimensions, as :func:`draws` has them."""
-    highest = draws(standing, rng).mean(axis=2)
-    return (highest == highest.max(axis=1, keepdims=True)).mean(axis=0)
 
 
 def draws(standing: Standing, rng: np.random.Generator) -> Float[np.ndarray, "draws arms dimensions"]:

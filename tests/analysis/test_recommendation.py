@@ -130,6 +130,11 @@ def test_a_setting_that_met_easier_concepts_gains_nothing_by_it() -> None:
     assert np.nanmean(level(table), axis=1) - effects == pytest.approx(np.full(3, 0.2))
 
 
+def test_a_concept_with_a_single_setting_moves_no_mean() -> None:
+    table = np.array([[0.0, 0.5], [1.0, np.nan], [0.5, np.nan]])
+    assert np.nanmean(level(table), axis=1) == pytest.approx([0.0, 1.0, 0.5])
+
+
 def test_complete_tables_keep_their_plain_means(ranked) -> None:
     ranking = ranked(CLEAR)
     places = [place for place, one in enumerate(ranking.measures) if (one.prompt_type, one.encoder) == ("all", "all")]
