@@ -1,8 +1,8 @@
 """The claim that `kill -9` of a run, whenever it comes, costs what was half done and nothing else.
 
 The command is killed with all its processes: at twenty moments drawn by chance, one in each twentieth of the processor
-time of an undisturbed run, each in a folder of its own; at each boundary of a stage, as it is seen in the folder and in the
-tracking database, one after another in one folder; and while the databases are made.
+time of an undisturbed run, each in a folder of its own; at each boundary of a stage, as it is seen in the folder and in
+the tracking database, one after another in one folder; and while databases and the data's version are made.
 """
 
 import itertools
