@@ -1,8 +1,8 @@
 """The claim that `kill -9` of a run, whenever it comes, costs what was half done and nothing else.
 
-The command is killed with all its processes: at twenty moments drawn by chance, one in each twentieth of the length of
-an undisturbed run, each in a folder of its own; at each boundary of a stage, as it is seen in the folder and in the
-tracking database, one after another in one folder; and while the databases are made.
+The command is killed with all its processes: at twenty moments drawn by chance, one in each twentieth of the processor
+time of an undisturbed run, each in a folder of its own; at each boundary of a stage, as it is seen in the folder and in
+the tracking database, one after another in one folder; and while databases and the data's version are made.
 """
 
 import itertools
@@ -10,12 +10,14 @@ import random
 import shutil
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
 from tests.faults.claims import STAGES, check, check_nothing_twice, writers
-from tests.faults.killing import AT_ONCE, copy, finish, finished, kill, moments, new_moment, start
+from tests.faults.killing import AT_ONCE, copy, finish, finished, kill, moments, new_moment, spent, start
 
+LINUX = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs Linux, to tell processor time")
 MOMENTS = 20
 CHANCE = random.Random(20)
 SHARES = [(number + CHANCE.random()) / MOMENTS for number in range(MOMENTS)]
@@ -45,16 +47,15 @@ def server(furnished):
 
 @pytest.fixture(scope="module")
 def length(furnished, server):
-    """Seconds of a run, while as many others go on as in the test."""
-
-    def timed(name):
-        folder, began = copy(furnished, furnished.with_name(name)), time.monotonic()
-        finish(folder, **server)
-        shutil.rmtree(folder)
-        return time.monotonic() - began
-
-    with ThreadPoolExecutor(AT_ONCE) as pool:
-        return min(pool.map(timed, [f"timed-{number}" for number in range(AT_ONCE)]))
+    """Seconds of processor time that an undisturbed run takes."""
+    folder = copy(furnished, furnished.with_name("timed"))
+    process, seconds = start(folder, **server), 0.0
+    while process.poll() is None:
+        seconds = max(seconds, spent(process))
+        time.sleep(0.05)
+    assert process.returncode == 0, (folder / "err").read_text()[-3000:]
+    shutil.rmtree(folder)
+    return seconds
 
 
 @pytest.fixture(scope="module")
@@ -66,8 +67,9 @@ def killed(furnished, server, length, undisturbed):
         for attempt in itertools.count():
             shutil.rmtree(folder, ignore_errors=True)
             process = start(copy(furnished, folder), **server)
-            time.sleep(share * length * 0.9**attempt)  # again, earlier, where the run had already ended
-            if kill(process):
+            while process.poll() is None and spent(process) < share * length * 0.9**attempt:
+                time.sleep(0.05)
+            if kill(process):  # else it had ended before, and is killed earlier
                 break
         before = finished(folder)
         result, told = finish(folder, **server)
@@ -81,11 +83,13 @@ def killed(furnished, server, length, undisturbed):
         pool.shutdown(cancel_futures=True)
 
 
+@LINUX
 @pytest.mark.parametrize("share", SHARES, ids=lambda share: f"after {share:.0%}")
 def test_killed_at_a_random_moment_the_next_start_finishes(killed, share):
     assert killed[share].result() >= 0
 
 
+@LINUX
 def test_the_random_moments_lie_before_between_and_after_the_stages(killed):
     counts = {outcome.result() for outcome in killed.values()}
     assert 0 in counts
