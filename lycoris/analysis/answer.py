@@ -11,6 +11,7 @@ import pandas as pd
 from lycoris.analysis import page as analysis_page
 from lycoris.analysis.analysis import Analysis
 from lycoris.analysis.categories import EVERY, dimensions, levels, sentences
+from lycoris.analysis.sentences import named
 from lycoris.report import SCRIPTS
 from lycoris.report.embedding import Album
 from lycoris.report.pages import write_page
@@ -99,7 +100,7 @@ def _part(factor: str, effects: pd.DataFrame) -> dict[str, Any]:
         {
             "category": category,
             "names": list(dict.fromkeys(table["metric"])),
-            "rows": _rows(table[table["category"] == category], reach),
+            "rows": _rows(factor, table[table["category"] == category], reach),
         }
         for category in present
     ]
@@ -107,7 +108,7 @@ def _part(factor: str, effects: pd.DataFrame) -> dict[str, Any]:
     categories = [one for one in sections if one["category"] != EVERY]
     return {
         "factor": factor.replace("_", " "),
-        "levels": levels(effects),
+        "levels": [named(factor, level) for level in levels(effects)],
         "whole": whole,
         "categories": categories,
         "said": _told(whole, categories),
@@ -115,14 +116,14 @@ def _part(factor: str, effects: pd.DataFrame) -> dict[str, Any]:
     }
 
 
-def _rows(table: pd.DataFrame, reach: float) -> list[dict[str, Any]]:
+def _rows(factor: str, table: pd.DataFrame, reach: float) -> list[dict[str, Any]]:
     """One row a pair of levels, one cell a dimension; places on an axis of 150 pixels."""
     rows = []
     for (level, against), own in table.groupby(["level", "against"], sort=False):
         first = own.iloc[0]
         cells = {one["metric"]: _cell(one, reach) for one in own.to_dict("records")}
         counts = {name: int(first[name]) for name in ("pairs", "concepts")}
-        rows.append({"level": level, "against": against, "cells": cells, **counts})
+        rows.append({"level": named(factor, level), "against": named(factor, against), "cells": cells, **counts})
     return rows
 
 

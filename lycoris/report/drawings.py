@@ -28,7 +28,8 @@ def shown(drawn: Sequence[Mapping[str, Any]]) -> int:
     sets = [pictures for one in drawn for pictures in (one.get("drawings") or {}).values() if pictures]
     area = _area(sets)
     most = min(PICTURES if area <= SMALL**2 else THUMBNAILS, PIXELS // area)
-    return max(1, min(SHOWN, most // max(1, len(sets))))
+    fits = (count for count in range(SHOWN, 1, -1) if sum(min(len(own), count) for own in sets) <= most)
+    return next(fits, 1)
 
 
 def _area(sets: Sequence[Sequence[Mapping[str, Any]]]) -> int:
