@@ -19,6 +19,8 @@ from lycoris.metrics.table import needs_style
 
 AHEAD = 128
 """Images that are open at a time, and as many again that are being opened; a multiple of every batch size."""
+TOGETHER = 8
+"""Images that one thread opens at a time."""
 
 
 @runtime_checkable
@@ -150,12 +152,14 @@ def _opened(images: Sequence[Image.Image]) -> Iterator[tuple[int, list[Image.Ima
         raise InputError("Argument `images` must hold at least one picture, but got none.")
     with ThreadPoolExecutor(min(WORKERS, os.cpu_count() or 1)) as pool:
 
-        def ahead(start: int) -> Iterator[Image.Image]:
-            return pool.map(images.__getitem__, range(start, min(start + AHEAD, len(images))))
+        def ahead(start: int) -> Iterator[list[Image.Image]]:
+            stop = min(start + AHEAD, len(images))
+            parts = [range(first, min(first + TOGETHER, stop)) for first in range(start, stop, TOGETHER)]
+            return pool.map(lambda part: [images[place] for place in part], parts)
 
         coming = ahead(0)
         for start in range(0, len(images), AHEAD):
-            shown = list(coming)
+            shown = [image for part in coming for image in part]
             coming = ahead(start + AHEAD)
             yield start, shown
 
