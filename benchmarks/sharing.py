@@ -55,7 +55,9 @@ def timed(*arguments: str) -> np.ndarray:
     )  # fmt: skip
     if done.returncode:
         raise RuntimeError(f"lycoris {' '.join(arguments)} failed:\n{done.stderr[-2000:]}")
-    return np.array([time.monotonic(), processors()]) - began
+    took = np.array([time.monotonic(), processors()]) - began
+    print(f"lycoris {' '.join(arguments[:3])} ...: {took[0]:.0f} s, of processors {took[1]:.0f} s", file=sys.stderr)
+    return took
 
 
 def processors() -> float:
