@@ -6,7 +6,8 @@
 Flows of no, of one and of many tasks take turns on one temporary server, each with two worker processes of its own, as
 in `lycoris run`. A flow run's cost is that of the flow without a task. The first task costs more than the others: its
 worker process starts for it. A task's cost is the slope between one task and many. Told are the median of the turns,
-and the least and the greatest; the start of the server, once a command, stands apart.
+and the least and the greatest; the start of the server, once a command, stands apart. The processor time of the flow,
+its workers and the server, which a busy machine stretches less, is told too (on Linux).
 """
 
 from __future__ import annotations
@@ -39,6 +40,19 @@ def plain(count: int) -> list[str]:
     return [trivial(number) for number in range(count)]
 
 
+def processor() -> float:
+    """Seconds of processor time that this process, what it started and what of that has ended have used."""
+    ticks = 0
+    for file in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = file.read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        if int(file.parent.name) == os.getpid() or int(fields[1]) == os.getpid():
+            ticks += sum(map(int, fields[11:15]))
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
 def measure(tasks: int, turns: int) -> dict[str, Any]:
     """Times of flows on one server.
 
@@ -47,7 +61,8 @@ def measure(tasks: int, turns: int) -> dict[str, Any]:
         turns: how often each flow is run; one more, before, is not counted.
 
     Returns:
-        ``{"server_s", "flow_s", "first_task_s", "task_ms", "plain_us"}``, each ``[median, least, greatest]``.
+        ``{"server_s", "flow_s", "first_task_s", "task_ms", "plain_us"}``, each ``[median, least, greatest]``, and
+        the middle three as ``{"processor": ...}`` too.
     """
     from flows.server import prefect_server, quieten
 
@@ -68,25 +83,35 @@ def measure(tasks: int, turns: int) -> dict[str, Any]:
                 return [future.result() for future in futures]
 
             times: dict[int, list[float]] = {0: [], 1: [], tasks: []}
+            used: dict[int, list[float]] = {0: [], 1: [], tasks: []}
             for turn in range(turns + 1):
                 for count, taken in times.items():
-                    began = time.monotonic()
+                    began, before = time.monotonic(), processor()
                     found = orchestrated.with_options(task_runner=Workers(max_workers=WORKERS))(count)
                     seconds = time.monotonic() - began
                     assert found == plain(count)
                     if turn:
                         taken.append(seconds)
+                        used[count].append(processor() - before)
     began = time.monotonic()
     plain(tasks)
     calls = time.monotonic() - began
-    slopes = [(many - first) / (tasks - 1) * 1e3 for many, first in zip(times[tasks], times[1], strict=True)]
-    firsts = [first - none for first, none in zip(times[1], times[0], strict=True)]
     return {
         "server_s": _spread([server]),
-        "flow_s": _spread(times[0]),
-        "first_task_s": _spread(firsts),
-        "task_ms": _spread(slopes),
+        **_costs(times),
         "plain_us": _spread([calls / tasks * 1e6]),
+        "processor": _costs(used),
+    }
+
+
+def _costs(seconds: dict[int, list[float]]) -> dict[str, list[float]]:
+    """What a flow run, its first task and each further task cost, from flows of none, of one and of many tasks."""
+    none, one, many = (seconds[count] for count in sorted(seconds))
+    further = max(seconds) - 1
+    return {
+        "flow_s": _spread(none),
+        "first_task_s": _spread([first - empty for first, empty in zip(one, none, strict=True)]),
+        "task_ms": _spread([(all_ - first) / further * 1e3 for all_, first in zip(many, one, strict=True)]),
     }
 
 
@@ -113,8 +138,9 @@ def main() -> None:
     if asked.json:
         print(json.dumps(found))
         return
-    for name, value in found.items():
-        print(f"{name:<14}{value if not isinstance(value, list) else '{} ({} to {})'.format(*value)}")
+    used = {f"{name}, processor": value for name, value in found.pop("processor").items()}
+    for name, value in {**found, **used}.items():
+        print(f"{name:<26}{value if not isinstance(value, list) else '{} ({} to {})'.format(*value)}")
 
 
 if __name__ == "__main__":
