@@ -12,6 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
+from lycoris.encoders.batches import NotFiniteError
 from lycoris.errors import InputError
 from lycoris.metrics import (
     DIMENSIONS,
@@ -24,6 +25,7 @@ from lycoris.metrics import (
     describe,
     encode,
     encode_references,
+    encoding,
     load_features,
     save_features,
     score,
@@ -389,3 +391,29 @@ def test_every_metric_stands_in_the_documentation() -> None:
     text = (Path(__file__).parents[2] / "docs" / "metrics.md").read_text()
     rows = {line.split("|")[1].split(" (")[0].strip() for line in text.splitlines() if line.startswith("| `")}
     assert {f"`{name}`" for name in METRICS} <= {name for row in rows for name in row.split(", ")}
+
+
+def test_how_many_images_are_open_at_a_time_changes_no_feature(eyes, brush, monkeypatch) -> None:
+    def seen() -> dict[str, FeatureSet]:
+        return encode(drawn(3), eyes, brush, category="styles", tagger=Namer())
+
+    expected = seen()
+    monkeypatch.setattr(encoding, "AHEAD", 5)
+    for kind, each in seen().items():
+        assert list(each.arrays) == list(expected[kind].arrays)
+        for key, array in each.arrays.items():
+            np.testing.assert_array_equal(array, expected[kind].arrays[key])
+
+
+def test_an_image_whose_features_are_no_numbers_is_told_by_its_place(brush, monkeypatch) -> None:
+    class Blind(Eye):
+        def image_features(self, images, mode: str = "resize", batch_size: int = 32) -> torch.Tensor:
+            bad = [place for place, image in enumerate(images) if image.width == 17]
+            if bad:
+                raise NotFiniteError(bad[0])
+            return super().image_features(images)
+
+    monkeypatch.setattr(encoding, "AHEAD", 5)
+    images = [*pictures(8, 0), Image.new("RGB", (17, 16))]
+    with pytest.raises(InputError, match="image 8 "):
+        encode_references(images, [Blind("blind")], brush, category="scenes")
