@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sqlite3
 from collections.abc import Mapping
 from contextlib import closing
@@ -30,7 +31,7 @@ def check_nothing_twice(before: Mapping[str, Any], folder: Path, told: list[str]
     """Stages that were finished are the same folders, and the steps that were not cached are the others."""
     after = finished(folder)
     assert {name: after.get(name) for name in before} == dict(before)
-    steps = [line for line in told if line.lstrip()[:1].isdigit()]
+    steps = [line for line in told if re.match(r" *\d+/[\d?]+ ", line)]
     stages = [line for line in steps if "  captions" not in line]
     assert len(stages) == len(after), told
     assert sum(line.endswith("cached") for line in stages) == len(before), (told, sorted(before))
