@@ -251,7 +251,7 @@ def table(outcome: Outcome, out: Path, *, efficiency: bool = False) -> Path:
     """
     import pandas as pd
 
-    from lycoris.report import write_page
+    from lycoris.report.pages import write_whole
 
     in_epochs = all(cell.unit == "epoch" for cell in outcome.cells)
     rows = [
@@ -274,14 +274,14 @@ def table(outcome: Outcome, out: Path, *, efficiency: bool = False) -> Path:
         for cell, one in outcome.cells.items()
         for record in [*one.scores.records, *(_efficiency(one) if efficiency else [])]
     ]
-    return write_page(pd.DataFrame(rows).to_csv(index=False), out)
+    return write_whole(pd.DataFrame(rows).to_csv(index=False), out)
 
 
 def write(study: Mapping[str, Any], out: Path) -> Path:
     """What the report was made of, as a file of JSON; it appears whole or not at all."""
-    from lycoris.report import write_page
+    from lycoris.report.pages import write_whole
 
-    return write_page(json.dumps(study, ensure_ascii=False, default=str), out)
+    return write_whole(json.dumps(study, ensure_ascii=False, default=str), out)
 
 
 def summary(outcome: Outcome, page: Path, version: DataVersion, seconds: float) -> dict[str, Any]:

@@ -7,6 +7,8 @@ from typing import Any
 
 import pandas as pd
 
+from lycoris.analysis.measures import judges
+
 
 def scaled_ranks(values: Sequence[float | None], *, higher_is_better: bool) -> list[float | None]:
     """Ranks scaled to [0, 1], 1 the best; equal values share their mean rank.
@@ -56,7 +58,8 @@ def dimension_ranks(rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
     Returns:
         A table of ranks in [0, 1], adapters by dimensions, both sorted by name. First the metrics of one
         dimension are averaged within each metric (over prompt types and encoders), then over metrics, so
-        that a metric does not weigh more for having been taken with more encoders.
+        that a metric does not weigh more for having been taken with more encoders. A metric that judges nothing
+        (`lycoris.metrics.table.Metric.judges`) takes no part.
     """
     table = pd.DataFrame(list(rows))
     if table.empty:
@@ -67,5 +70,6 @@ def dimension_ranks(rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
         ranks = scaled_ranks(group["value"].tolist(), higher_is_better=better)
         table.loc[group.index, "rank"] = pd.Series(ranks, index=group.index, dtype="float64")
     table["metric"] = table["name"].str.partition("/")[0]
+    table = table[table["metric"].map(judges)]
     by_metric = table.groupby(["adapter", "dimension", "metric"])["rank"].mean()
     return by_metric.groupby(["adapter", "dimension"]).mean().unstack("dimension").sort_index()

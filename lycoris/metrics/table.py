@@ -39,6 +39,8 @@ class Metric:
         least_references: the fewest references it is defined for.
         styles_only: whether it is for concepts that are styles.
         by_default: whether it is computed without being asked for by name.
+        judges: whether its rank counts in its dimension's mean. Those that on the pocket world fall as the truth of
+            the dimension rises, or hang together with it in no way, do not (`docs/metrics.md`).
     """
 
     function: Rule
@@ -55,6 +57,7 @@ class Metric:
     least_references: int = 1
     styles_only: bool = False
     by_default: bool = True
+    judges: bool = True
 
     def applies(self, kind: str, category: str) -> bool:
         """Whether it is computed for drawings of this prompt type and concepts of this category."""
@@ -94,12 +97,13 @@ METRICS: dict[str, Metric] = {
         manifold.recall, "fidelity", True, (0.0, 1.0), ("train", "trigger"), _REFERENCES, "image",
         "arXiv 1904.06991",
         "The part of the references that lies among the drawings, by nearest neighbours.",
-        least=4, by_default=False,
+        least=4, by_default=False, judges=False,
     ),
     "copy_risk": Metric(
         fidelity.copy_risk, "fidelity", False, (-1.0, 1.0), ("train", "trigger", "alter"), _REFERENCES, "image",
         "arXiv 2212.03860",
         "How near the drawings come to single references: mean cosine with the most similar one.",
+        judges=False,
     ),
     "text_similarity": Metric(
         controllability.text_similarity, "controllability", True, (-1.0, 1.0), ALL, ("texts",), "image",

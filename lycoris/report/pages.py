@@ -51,10 +51,15 @@ def write_page(
         data=None if data is None else Markup(in_script(data)),
         **told,
     )
+    return write_whole(html, out)
+
+
+def write_whole(text: str, out: Path) -> Path:
+    """Write a text file that appears whole or not at all, in a folder made if need be; returns ``out``."""
     out.parent.mkdir(parents=True, exist_ok=True)
     part = out.with_name(f".{out.name}.{os.getpid()}")
     try:
-        part.write_text(html, encoding="utf-8")
+        part.write_text(text, encoding="utf-8")
         part.replace(out)
     finally:
         part.unlink(missing_ok=True)
