@@ -1,3 +1,8 @@
+"""Which metrics have a part in the ranks of a dimension."""
+
+from lycoris.analysis.ranks import dimension_ranks
+
+
 def test_a_warning_takes_no_part_in_its_dimension():
     def row(adapter, metric, value, up):
         return {
