@@ -90,8 +90,9 @@ def trainings(
                 concept.prompts[cell.captions],
                 experiment.drawing(),
             ),
-            "sent": some.some(seen) if (some := sent.get(concept.name)) else None,
         }
+        if (some := sent.get(concept.name)) is not None:
+            asked[cell]["sent"] = some.some(seen)
     return asked
 
 
