@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import itertools
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from flows.training import checked
 from lycoris.errors import unknown
@@ -29,20 +29,25 @@ class Record(BaseModel):
         return value
 
 
-def known_preset(name: str | None) -> str | None:
+def _known_preset(name: str) -> str:
     """A preset's name as it is, or an `InputError`."""
     from lycoris.adapters.presets import PRESETS
 
-    if name is not None and name not in PRESETS:
+    if name not in PRESETS:
         raise unknown("preset", name, PRESETS)
     return name
+
+
+Preset = Annotated[str, AfterValidator(_known_preset)]
+Dials = Annotated[dict[str, Any], AfterValidator(checked)]
+"""Settings of docs/training.md."""
 
 
 class Adapter(Record):
     """One way of adapting the base. What is left out comes from the base's recipe for the algorithm."""
 
     algorithm: str = Field(description="lora, loha, lokr, full (native) or any other in lycoris.ALGORITHMS")
-    preset: str | None = Field(None, description="which layers: attn-only, attn-mlp, full, ...")
+    preset: Preset | None = Field(None, description="which layers: attn-only, attn-mlp, full, ...")
     rank: int | None = Field(None, ge=1)
     alpha: float | None = Field(None, gt=0)
     factor: int | None = Field(None, description="how LoKr splits dimensions; -1 is the most even split")
@@ -51,7 +56,7 @@ class Adapter(Record):
     steps: int | None = Field(None, ge=1)
     pictures: int | None = Field(None, ge=1, description="how many of a concept's it learns from; default: all")
     captions: tuple[CaptionStrategy, ...] | None = Field(None, description="in place of the experiment's")
-    training: dict[str, Any] = Field({}, description="any setting of docs/training.md, for this adapter alone")
+    training: Dials = Field({}, description="any setting of docs/training.md, for this adapter alone")
 
     @field_validator("algorithm")
     @classmethod
@@ -74,16 +79,6 @@ class Adapter(Record):
         if value is not None and (not value or len(set(value)) < len(value)):
             raise ValueError("must name at least one strategy, and each once")
         return value
-
-    @field_validator("preset")
-    @classmethod
-    def _preset(cls, name: str | None) -> str | None:
-        return known_preset(name)
-
-    @field_validator("training")
-    @classmethod
-    def _trainable(cls, given: dict[str, Any]) -> dict[str, Any]:
-        return checked(given)
 
     @model_validator(mode="after")
     def _one_rate(self) -> Adapter:

@@ -12,8 +12,8 @@ import yaml
 from pydantic import BaseModel, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from flows import recipes, watching
-from flows.adapters import Adapter, CaptionStrategy, Record, known_preset, listed, swept
-from flows.training import at_one_place, checked, merged
+from flows.adapters import Adapter, CaptionStrategy, Dials, Preset, Record, listed, swept
+from flows.training import at_one_place, merged
 from lycoris import pocket
 from lycoris.errors import InputError, unknown
 from lycoris.names import folder_name
@@ -79,7 +79,7 @@ class Experiment(Record):
         description="names, or mappings with rank, alpha, factor, preset, learning_rate, rate, steps, pictures, "
         "captions, training; several values of one are an adapter each",
     )
-    preset: str | None = Field(None, description="which layers, of every adapter; default: the base's recipe")
+    preset: Preset | None = Field(None, description="which layers, of every adapter; default: the base's recipe")
     captions: tuple[CaptionStrategy, ...] = Field(
         ("none", "all", "adjusted"), description="of lycoris.captions.STRATEGIES"
     )
@@ -102,7 +102,7 @@ class Experiment(Record):
     hold_out: float = Field(
         0, ge=0, description="pictures of each concept never trained on: a number, or a part below 1"
     )
-    training: dict[str, Any] = Field({}, description="any setting of docs/training.md, such as {flip: true}")
+    training: Dials = Field({}, description="any setting of docs/training.md, such as {flip: true}")
     checkpoints: tuple[Annotated[int, Field(ge=1)], ...] = Field(
         (), description="epochs (steps, where the length is in steps) after which the adapter is drawn and scored too"
     )
@@ -169,16 +169,6 @@ class Experiment(Record):
         if value >= 1 and value != int(value):
             raise ValueError("must be a part below 1 or a whole number")
         return value
-
-    @field_validator("preset")
-    @classmethod
-    def _preset(cls, name: str | None) -> str | None:
-        return known_preset(name)
-
-    @field_validator("training")
-    @classmethod
-    def _trainable(cls, given: dict[str, Any]) -> dict[str, Any]:
-        return checked(given)
 
     @model_validator(mode="after")
     def _fitting(self) -> Experiment:
