@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from flows import watching
+from flows import results, watching
 from flows.experiment import Adapter, Experiment
 from flows.recommend import SCORES, STUDY, recommend_study
 from lycoris.analysis.configurations import describe
@@ -23,6 +23,7 @@ from lycoris.analysis.search import Asked, Grid, Progress, ordered_units, search
 from lycoris.analysis.standing import stand
 from lycoris.analysis.tables import Table
 from lycoris.errors import InputError
+from lycoris.report.pages import write_whole
 
 RESULT = "adaptive.json"
 Run = Callable[[Experiment], dict[str, Any]]
@@ -120,7 +121,7 @@ class Cells:
         if not self.rows:
             return None
         file = self.folder / SCORES
-        pd.concat(self.rows, ignore_index=True).to_csv(file, index=False)
+        write_whole(pd.concat(self.rows, ignore_index=True).to_csv(index=False), file)
         return read_table(file)
 
     def study(self) -> dict[str, Any]:
@@ -178,7 +179,7 @@ def adaptive(
     if ranking is None:
         raise InputError(f"No training of the study succeeded: {cells.failed[0]['error'] if cells.failed else ''}")
     whole = cells.study()
-    (cells.folder / STUDY).write_text(json.dumps(whole, ensure_ascii=False), encoding="utf-8")
+    results.write(whole, cells.folder / STUDY)
     page = render(whole, cells.folder / "report.html")
     found = recommend_study(cells.folder)
     likely = [one["config"] for one in found["settings"] if not one["left_out"] and one["chance"] >= LIKELY]
@@ -196,7 +197,7 @@ def adaptive(
         "failed": cells.failed,
     }
     result["lines"] = [*found["lines"], spent(progress, grid)]
-    (cells.folder / RESULT).write_text(json.dumps(result, ensure_ascii=False, indent=1), encoding="utf-8")
+    write_whole(json.dumps(result, ensure_ascii=False, indent=1), cells.folder / RESULT)
     return result
 
 

@@ -88,12 +88,7 @@ def customize(experiment: Experiment = Experiment(), crowned: bool = True) -> di
             names=names,
             tagger=models.tagger,
             captioner=models.captioner,
-            base=experiment.base,
-            strategies=experiment.strategies,
-            counts=experiment.images.model_dump(),
-            seed=experiment.sampling.seed,
-            templates_file=experiment.templates,
-            on_bad_picture=experiment.on_bad_picture,
+            **experiment.captioning(),
         )
         captioned = asked.result() if experiment.share is None else asked
         planned = cells(experiment, captioned)

@@ -243,6 +243,17 @@ class Experiment(Record):
             "captioner": self.captioner if "sentence" in self.strategies else None,
         }
 
+    def captioning(self) -> dict[str, Any]:
+        """What `tasks.captions.captions` is asked for beside the data, the concepts and the networks."""
+        return {
+            "base": self.base,
+            "strategies": self.strategies,
+            "counts": self.images.model_dump(),
+            "seed": self.sampling.seed,
+            "templates_file": self.templates,
+            "on_bad_picture": self.on_bad_picture,
+        }
+
     @property
     def on_bad_picture(self) -> str:
         """``"stop"`` where any adapter is to be trained so; all of a concept's see the same pictures."""

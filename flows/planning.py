@@ -145,12 +145,7 @@ def there(experiment: Experiment, work: Work) -> Work:
         names=[concept.name for concept in chosen(experiment)],
         tagger=models.tagger,
         captioner=models.captioner,
-        base=experiment.base,
-        strategies=experiment.strategies,
-        counts=experiment.images.model_dump(),
-        seed=experiment.sampling.seed,
-        templates_file=experiment.templates,
-        on_bad_picture=experiment.on_bad_picture,
+        **experiment.captioning(),
     )
     planned = cells(experiment, captioned)
     stages = {

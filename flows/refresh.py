@@ -130,12 +130,7 @@ def _captioned(place: Place, experiment: Experiment, version: DataVersion, model
         names=experiment.chosen([concept.name for concept in known]),
         tagger=models.tagger,
         captioner=models.captioner,
-        base=experiment.base,
-        strategies=experiment.strategies,
-        counts=experiment.images.model_dump(),
-        seed=experiment.sampling.seed,
-        templates_file=experiment.templates,
-        on_bad_picture=experiment.on_bad_picture,
+        **experiment.captioning(),
     )
 
 

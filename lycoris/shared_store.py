@@ -18,6 +18,7 @@ from typing import Any
 from lycoris.errors import InputError
 from lycoris.redaction import redacted
 from lycoris.store import RECORD, host
+from lycoris.wholeness import damage
 
 PACKAGES = {"s3": "s3fs", "s3a": "s3fs", "gs": "gcsfs", "gcs": "gcsfs", "abfs": "adlfs", "az": "adlfs"}
 
@@ -101,7 +102,7 @@ class SharedStore:
             key: its content key.
 
         Returns:
-            Whether it was there.
+            Whether it was there, with its files as they were written.
 
         Raises:
             InputError: the place cannot be reached, or what is there is not as long as it should be.
@@ -123,6 +124,8 @@ class SharedStore:
                         raise OSError(f"`{stage}/{key}/{name}` has {target.stat().st_size} of {size} bytes")
             aside.mkdir(parents=True, exist_ok=True)
             (aside / RECORD).write_bytes(record)
+            if not _whole(aside):
+                return False
             _settle(aside, final)
         finally:
             shutil.rmtree(aside, ignore_errors=True)
@@ -166,11 +169,19 @@ class SharedStore:
 
 
 def _settle(aside: Path, final: Path) -> None:
-    """Move a whole folder to its place, unless another process was quicker."""
-    if final.exists() and not (final / RECORD).is_file():
+    """Move a whole folder to its place, over a damaged one, unless another process was quicker."""
+    if final.exists() and not _whole(final):
         shutil.rmtree(final, ignore_errors=True)
     try:
         os.replace(aside, final)
     except OSError:
-        if not (final / RECORD).is_file():
+        if not _whole(final):
             raise
+
+
+def _whole(folder: Path) -> bool:
+    """Whether a finished stage has its files as they were written."""
+    try:
+        return damage(folder, json.loads((folder / RECORD).read_bytes()).get("files", {})) is None
+    except (OSError, ValueError):
+        return False

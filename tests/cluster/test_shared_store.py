@@ -136,6 +136,25 @@ def test_what_was_made_before_there_was_a_share_is_put_there_when_it_is_asked_fo
     assert SharedStore(share).holds("images", KEY)
 
 
+def test_a_stage_that_is_damaged_here_is_fetched_again(tmp_path):
+    place = Place(tmp_path / "store", share=f"file://{tmp_path / 'share'}")
+    first = stage(place, "images", "x", INPUTS, work)
+    (first.folder / "out.txt").write_text("fade")
+    again = stage(place, "images", "x", INPUTS, lambda *_: pytest.fail("made again"))
+    assert again.cached
+    assert (again.folder / "out.txt").read_text() == "made"
+
+
+def test_a_stage_that_is_damaged_in_the_share_is_made(tmp_path):
+    share = tmp_path / "share"
+    one, two = (Place(tmp_path / name, share=f"file://{share}") for name in ("one", "two"))
+    stage(one, "images", "x", INPUTS, work)
+    (share / "images" / KEY / "out.txt").write_text("fade")
+    made_again = stage(two, "images", "x", INPUTS, work)
+    assert not made_again.cached
+    assert (made_again.folder / "out.txt").read_text() == "made"
+
+
 def test_a_stage_that_is_nowhere_is_named(tmp_path):
     place = Place(tmp_path / "store", share=f"file://{tmp_path / 'share'}")
     with pytest.raises(InputError, match="images/abc"):
