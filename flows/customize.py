@@ -28,7 +28,7 @@ from flows.together import groups
 from lycoris.concepts import read_concepts
 from lycoris.errors import InputError
 from lycoris.store import Store, key
-from tasks import progress, tracking
+from tasks import asked_again, progress, tracking
 from tasks.adapter import FILE, adapter, adapters
 from tasks.captions import captions
 from tasks.export import export
@@ -79,7 +79,7 @@ def customize(experiment: Experiment = Experiment(), crowned: bool = True) -> di
     concepts = read_concepts(version.path, experiment.concepts_file, notice=lambda text: said(f"data      {text}"))
     names = experiment.chosen([concept.name for concept in concepts])
     models = sources(**experiment.sources())
-    with progress.shown(place.progress) as shown:
+    with progress.shown(place.progress) as shown, asked_again.noted(place.progress):
         caption = captions.submit if experiment.share is None else captions  # which read the data, here
         asked = caption(
             place,

@@ -6,11 +6,12 @@ first, so that half a stage is never taken for a whole one, and a stage that is 
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,16 @@ from lycoris.store import RECORD, host
 from lycoris.wholeness import damage
 
 PACKAGES = {"s3": "s3fs", "s3a": "s3fs", "gs": "gcsfs", "gcs": "gcsfs", "abfs": "adlfs", "az": "adlfs"}
+
+AWAY = {
+    *("EndpointConnectionError", "ConnectTimeoutError", "ReadTimeoutError", "ConnectionClosedError"),  # botocore
+    *("ClientConnectionError", "ServerTimeoutError"),  # aiohttp
+}
+"""Errors of file systems' libraries that say, as `ConnectionError` and `TimeoutError` do, that nobody answers."""
+
+
+class StoreAwayError(InputError):
+    """The shared store does not answer for now; what was asked may be asked again."""
 
 
 class SharedStore:
@@ -93,13 +104,16 @@ class SharedStore:
             self._files.pipe_file(f"{place}/{RECORD}", (folder / RECORD).read_bytes())
         return True
 
-    def fetch(self, root: Path, stage: str, key: str) -> bool:
+    def fetch(self, root: Path, stage: str, key: str, notice: Callable[[str], None] = lambda text: None) -> bool:
         """Copy a finished stage from there into a store, where it appears whole or not at all.
+
+        One with other files than were written counts as missing, and makes room for the next that is put there.
 
         Args:
             root: of the store.
             stage: the stage's name.
             key: its content key.
+            notice: told of a damaged stage.
 
         Returns:
             Whether it was there, with its files as they were written.
@@ -125,6 +139,9 @@ class SharedStore:
             aside.mkdir(parents=True, exist_ok=True)
             (aside / RECORD).write_bytes(record)
             if not _whole(aside):
+                with self._told("written"), suppress(FileNotFoundError):
+                    self._files.rm_file(f"{place}/{RECORD}")
+                notice(f"Finished work is damaged and counts as missing: `{stage}/{key}` in `{redacted(self.url)}`.")
                 return False
             _settle(aside, final)
         finally:
@@ -165,7 +182,20 @@ class SharedStore:
             raise
         except Exception as error:
             said = f"{type(error).__name__}: {error}"
-            raise InputError(f"The shared store `{redacted(self.url)}` cannot be {done}: {redacted(said)}") from error
+            kind = StoreAwayError if _is_away(error) else InputError
+            raise kind(f"The shared store `{redacted(self.url)}` cannot be {done}: {redacted(said)}") from error
+
+
+def _is_away(error: BaseException | None) -> bool:
+    """Whether an error, or one that it came from, says that nobody answers."""
+    while error is not None:
+        names = {kind.__name__ for kind in type(error).__mro__}
+        if names & AWAY or isinstance(error, ConnectionError | TimeoutError):
+            return True
+        if isinstance(error, OSError) and error.errno in (errno.EBUSY, errno.EHOSTUNREACH, errno.ENETUNREACH):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def _settle(aside: Path, final: Path) -> None:

@@ -1,4 +1,4 @@
-"""Waiting for a tracking server that went away: what is asked of it is asked again until it answers."""
+"""Waiting for a server that went away: what is asked of it is asked again until it answers."""
 
 from __future__ import annotations
 
@@ -45,28 +45,50 @@ def patient(action: Callable[Concatenate[Where, Rest], Found]) -> Callable[Conca
 
     @functools.wraps(action)
     def waiting(place: Where, /, *arguments: Rest.args, **options: Rest.kwargs) -> Found:
-        away: float | None = None
-        while True:
-            try:
-                found = action(place, *arguments, **options)
-            except Exception as error:
-                if not is_away(error):
-                    raise
-                now = time.monotonic()
-                if away is None:
-                    away = now
-                    _told(
-                        f"tracking  the server {place.uri} does not answer; it is waited for, {PATIENCE:.0f} s at most"
-                    )
-                elif now - away > PATIENCE:
-                    raise InputError(redacted(f"The tracking server {place.uri} does not answer. {KEPT}")) from error
-                time.sleep(EVERY)
-            else:
-                if away is not None:
-                    _told(f"tracking  {place.uri} answers again, after {time.monotonic() - away:.0f} s")
-                return found
+        return until_it_answers(
+            lambda: action(place, *arguments, **options), f"the tracking server {place.uri}", is_away, _told, KEPT
+        )
 
     return waiting
+
+
+def until_it_answers(
+    action: Callable[[], Found],
+    name: str,
+    away: Callable[[Exception], bool],
+    tell: Callable[[str], None],
+    then: str = "Everything finished before is kept; run again once it is there.",
+) -> Found:
+    """Do something, again and again while what it needs is away, and say so.
+
+    Args:
+        action: done from its start each time: it must find what it has done already.
+        name: of what is waited for, as it stands within a sentence.
+        away: whether an error says that it is away; any other is raised as it is.
+        tell: called with one line when it went away and one when it is there again.
+        then: what the user is to do where it stays away.
+
+    Raises:
+        InputError: it has not answered for `PATIENCE` seconds.
+    """
+    since: float | None = None
+    while True:
+        try:
+            found = action()
+        except Exception as error:
+            if not away(error):
+                raise
+            now = time.monotonic()
+            if since is None:
+                since = now
+                tell(f"{name} does not answer; it is waited for, {PATIENCE:.0f} s at most")
+            elif now - since > PATIENCE:
+                raise InputError(redacted(f"{name[0].upper()}{name[1:]} does not answer. {then}")) from error
+            time.sleep(EVERY)
+        else:
+            if since is not None:
+                tell(f"{name} answers again")
+            return found
 
 
 def is_away(error: BaseException | None) -> bool:
@@ -81,4 +103,4 @@ def is_away(error: BaseException | None) -> bool:
 
 
 def _told(text: str) -> None:
-    print(redacted(text), file=sys.stderr, flush=True)
+    print(redacted(f"tracking  {text}"), file=sys.stderr, flush=True)

@@ -8,18 +8,23 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
+from typing import TypeVar
 
 from lycoris.errors import InputError
 from lycoris.images import mask_file
-from lycoris.shared_store import SharedStore
+from lycoris.redaction import redacted
+from lycoris.shared_store import SharedStore, StoreAwayError
 from lycoris.store import RECORD, Store, file_digest, key
+from tasks import progress
+from tasks.patience import until_it_answers
 from tasks.progress import Relay
 from tasks.records import Made, Place
 
+Found = TypeVar("Found")
 OWN = "LYCORIS_STORE"
 """The environment variable of a worker without the common disk: its own folder of finished stages."""
 
@@ -48,14 +53,27 @@ def shared(url: str) -> SharedStore:
 
 
 def fetched(place: Place, stage: str, name: str) -> bool:
-    """Whether a finished stage, missing here, could be brought here."""
-    return place.share is not None and shared(place.share).fetch(place.store, stage, name)
+    """Whether a finished stage, missing here, could be brought here; a shared store that is away is waited for."""
+    return place.share is not None and _patiently(
+        place, lambda store: store.fetch(place.store, stage, name, lambda text: progress.note(place.progress, text))
+    )
 
 
 def offered(place: Place, folder: Path) -> None:
-    """Put a finished stage where other machines find it."""
+    """Put a finished stage where other machines find it; a shared store that is away is waited for."""
     if place.share is not None:
-        shared(place.share).put(folder)
+        _patiently(place, lambda store: store.put(folder))
+
+
+def _patiently(place: Place, action: Callable[[SharedStore], Found]) -> Found:
+    """Do something with the shared store once it is there."""
+    url = str(place.share)
+    return until_it_answers(
+        lambda: action(shared(url)),
+        f"the shared store {redacted(url)}",
+        lambda error: isinstance(error, StoreAwayError),
+        lambda text: progress.note(place.progress, text),
+    )
 
 
 def at_hand(place: Place, made: Made) -> Made:

@@ -36,10 +36,20 @@ class Relay:
     topic: str
 
     def send(self, name: str, record: dict[str, Any]) -> None:
-        """Hand on what would have been a file."""
-        from distributed import get_worker
+        """Hand on what would have been a file, from any thread of a worker."""
+        worker = _worker()
+        if worker is not None:
+            worker.log_event(self.topic, {"name": name, "record": record})
 
-        get_worker().log_event(self.topic, {"name": name, "record": record})
+
+def _worker() -> Any:
+    """The Dask worker of this process; of several, this thread's, or else the first; None if there is none."""
+    from distributed import Worker, get_worker
+
+    try:
+        return get_worker()
+    except ValueError:
+        return next(iter(Worker._instances), None)
 
 
 @dataclass

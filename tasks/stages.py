@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from lycoris.store import Store, key
-from tasks import compute, places, progress
+from tasks import asked_again, compute, places, progress
 from tasks.records import Made, Place
 
 Part = TypeVar("Part")
@@ -51,6 +51,7 @@ def stages(
         inputs: for each, everything its output depends on; another process that makes the first is waited for.
         work: called with the folders to write into, of those that are missing, and the bar to move.
     """
+    asked_again.heard(place.progress)
     store = Store(place.store, lambda text: progress.note(place.progress, text))
     text = f"{name:<9}{label}"
     made: set[Part] = set()

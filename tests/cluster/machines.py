@@ -25,6 +25,8 @@ from typing import Any
 import pytest
 import yaml
 
+from tests.cluster.gate import Gate
+
 ROOT = Path(__file__).parents[2]
 PATIENCE = 900  # seconds, on a machine that does much else
 EXTRAS = {
@@ -61,6 +63,7 @@ class Machines:
         self.folder = folder
         self.running: dict[str, subprocess.Popen[bytes]] = {}
         self.postgres: Postgres | None = None
+        self.s3: Gate | None = None
         self.environment = {
             **os.environ,
             **{"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "DO_NOT_TRACK": "1"},
@@ -99,11 +102,12 @@ class Machines:
         return self.postgres
 
     def start_s3(self) -> None:
-        """An S3 server; everything started afterwards finds it."""
-        address = f"http://127.0.0.1:{port()}"
-        self.environment |= {**KEYS, "AWS_ENDPOINT_URL": address}
-        self.start("s3", sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", address.rpartition(":")[2])
-        self.wait("s3", address)
+        """An S3 server behind a gate; everything started afterwards finds it."""
+        behind = port()
+        self.start("s3", sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(behind))
+        self.wait("s3", f"http://127.0.0.1:{behind}")
+        self.s3 = Gate(behind)
+        self.environment |= {**KEYS, "AWS_ENDPOINT_URL": f"http://127.0.0.1:{self.s3.port}"}
 
     def start_prefect(self, database: str) -> str:
         """A Prefect server on a database; everything started afterwards works with it."""

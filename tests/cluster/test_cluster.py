@@ -192,5 +192,43 @@ def test_a_database_that_restarts_in_the_middle_loses_nothing(machines, here, sc
     assert run.returncode == 0, err[-5000:]
     found = json.loads(out.splitlines()[-1])
     assert studied(found) == studied(expected)
+    assert "does not answer" in err
     again = result(machines.run(file, name, f"output={tmp_path / 'runs'}", f"runner={scheduler}", share))
     assert [one["run_id"] for one in again["adapters"]] == [one["run_id"] for one in found["adapters"]]
+
+
+def test_a_shared_store_that_is_away_in_the_middle_is_waited_for(machines, here, scheduler, tmp_path):
+    file, _, expected = here
+    asked = (file, "name=apart", f"output={tmp_path / 'runs'}", f"runner={scheduler}", "share=s3://lycoris/apart")
+    with machines.begin(*asked) as run:
+        assert training(machines, "worker-one")
+        machines.s3.shut()
+        time.sleep(30)
+        machines.s3.unlock()
+        out, err = run.communicate(timeout=3 * PATIENCE)
+    assert run.returncode == 0, err[-5000:]
+    assert studied(json.loads(out.splitlines()[-1])) == studied(expected)
+    assert "the shared store s3://lycoris/apart does not answer; it is waited for" in err
+    assert "the shared store s3://lycoris/apart answers again" in err
+
+
+def test_a_scheduler_that_is_lost_ends_the_run_in_words_and_the_same_command_goes_on(
+    machines, here, scheduler, tmp_path
+):
+    file, _, expected = here
+    asked = (file, "name=lost", f"output={tmp_path / 'runs'}", "share=s3://lycoris/lost")
+    with machines.begin(*asked, f"runner={scheduler}") as run:
+        assert training(machines, "worker-one")
+        os.killpg(machines.running["scheduler"].pid, signal.SIGKILL)
+        _, err = run.communicate(timeout=3 * PATIENCE)
+    assert run.returncode == 2, err[-5000:]
+    assert "The connection to the Dask scheduler was lost. What is finished is kept" in err
+    address = machines.start_scheduler()
+    for name in ("worker-three", "worker-four"):
+        machines.start_worker(address, name)
+    machines.wait_for_workers(address, 2)
+    try:
+        assert studied(result(machines.run(*asked, f"runner={address}"))) == studied(expected)
+    finally:
+        for name in ("worker-three", "worker-four"):
+            os.killpg(machines.running.pop(name).pid, signal.SIGKILL)

@@ -8,7 +8,7 @@ import pytest
 from lycoris.errors import InputError
 from lycoris.shared_store import SharedStore
 from lycoris.store import RECORD, Store, key
-from tasks import places, progress
+from tasks import patience, places, progress
 from tasks.records import Made, Place
 from tasks.stages import stage
 
@@ -145,14 +145,19 @@ def test_a_stage_that_is_damaged_here_is_fetched_again(tmp_path):
     assert (again.folder / "out.txt").read_text() == "made"
 
 
-def test_a_stage_that_is_damaged_in_the_share_is_made(tmp_path):
+def test_a_stage_that_is_damaged_in_the_share_is_told_made_and_replaced_there(tmp_path):
     share = tmp_path / "share"
-    one, two = (Place(tmp_path / name, share=f"file://{share}") for name in ("one", "two"))
+    one, two = (Place(tmp_path / name, tmp_path / "shown", share=f"file://{share}") for name in ("one", "two"))
     stage(one, "images", "x", INPUTS, work)
     (share / "images" / KEY / "out.txt").write_text("fade")
     made_again = stage(two, "images", "x", INPUTS, work)
     assert not made_again.cached
     assert (made_again.folder / "out.txt").read_text() == "made"
+    assert (share / "images" / KEY / "out.txt").read_text() == "made"
+    assert notes(tmp_path / "shown") == [
+        f"Finished work is damaged and counts as missing: `images/{KEY}` in `file://{share}`."
+    ]
+    assert stage(Place(tmp_path / "three", share=f"file://{share}"), "images", "x", INPUTS, work).cached
 
 
 def test_a_stage_that_is_nowhere_is_named(tmp_path):
@@ -187,3 +192,56 @@ def test_pictures_travel_with_their_masks_under_their_names(tmp_path):
     assert found[1].with_name("x.mask.png").read_bytes() == (data / "a/x.mask.png").read_bytes()
     assert sent.some([1]).paths(there) == [found[1]]
     assert json.loads((found[0].parents[1] / RECORD).read_text())["stage"] == "pictures"
+
+
+@pytest.fixture
+def away():
+    """A file system whose server refuses to answer as often as the list has entries."""
+    import fsspec
+    from fsspec.implementations.memory import MemoryFileSystem
+
+    left = []
+
+    class Sometimes(MemoryFileSystem):
+        protocol = "sometimes"
+        cachable = False
+
+        def cat_file(self, *arguments, **options):
+            if left:
+                raise left.pop()
+            return super().cat_file(*arguments, **options)
+
+    fsspec.register_implementation("sometimes", Sometimes, clobber=True)
+    places.shared.cache_clear()
+    yield left
+    MemoryFileSystem.store.clear()
+
+
+def notes(folder):
+    return [json.loads(file.read_text())["text"] for file in sorted(folder.glob("*.note"))]
+
+
+def test_a_store_that_is_away_for_a_while_is_waited_for(away, tmp_path, monkeypatch):
+    monkeypatch.setattr(patience, "EVERY", 0.01)
+    place = Place(tmp_path / "one", tmp_path / "shown", share="sometimes://lycoris/stages")
+    one = made(place.store)
+    away += [ConnectionRefusedError("nobody there"), TimeoutError("nobody answers")]
+    places.offered(place, one.folder)
+    assert not away
+    assert places.fetched(replace(place, store=tmp_path / "two"), "images", KEY)
+    gone, back = notes(tmp_path / "shown")
+    assert gone.startswith("the shared store sometimes://lycoris/stages does not answer; it is waited for")
+    assert back.endswith("answers again")
+
+
+def test_a_store_that_stays_away_or_refuses_is_an_error(away, tmp_path, monkeypatch):
+    monkeypatch.setattr(patience, "EVERY", 0.01)
+    monkeypatch.setattr(patience, "PATIENCE", 0.05)
+    place = Place(tmp_path / "one", tmp_path / "shown", share="sometimes://lycoris/stages")
+    away += [ConnectionResetError("gone")] * 1000
+    with pytest.raises(InputError, match=r"The shared store sometimes://.* does not answer.*kept"):
+        places.fetched(place, "images", KEY)
+    away[:] = [PermissionError("not yours")]
+    with pytest.raises(InputError, match=r"cannot be read: PermissionError: not yours"):
+        places.fetched(place, "images", KEY)
+    assert len(notes(tmp_path / "shown")) == 1
