@@ -111,7 +111,8 @@ def _fit(shown: pd.DataFrame, cells: np.ndarray) -> tuple[Any, Any]:
         iterations=ITERATIONS, learning_rate=RATE, one_hot_max_size=255, random_seed=0, thread_count=1,
         metric_period=ITERATIONS, verbose=False, allow_writing_files=False,
     )  # fmt: skip
-    if np.ptp(target) == 0.0 or shown[kept].nunique(dropna=False).max() < 2:
+    alike = len(np.unique(target.astype(np.float32))) < 2  # as CatBoost sees them
+    if alike or shown[kept].nunique(dropna=False).max() < 2:
         return None, None  # nothing to explain, or nothing to explain it by
     model.fit(pool)
     return model, catboost.Pool(shown, cat_features=words)

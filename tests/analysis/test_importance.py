@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy import stats
@@ -126,6 +128,14 @@ def test_one_class_cannot_be_held_out(ranking):
     [model] = importance.explain(alone)
     assert model.r2 is None
     assert not model.explained
+
+
+def test_ranks_that_differ_by_rounding_alone_explain_nothing(ranking):
+    cells = np.full_like(ranking.cells, 0.5)
+    cells[::2] = np.nextafter(0.5, 1)
+    assert len(np.unique(cells)) == 2
+    for found in importance.explain(replace(ranking, cells=cells)):
+        assert not found.values.any()
 
 
 def test_levels_are_means_over_their_settings(models):
