@@ -13,7 +13,7 @@ from prefect import task
 from lycoris.captions.inherent import Inherent
 from lycoris.concepts import Concept
 from lycoris.errors import InputError, unknown
-from lycoris.store import code_version
+from lycoris.store import Store, code_version, key
 from tasks import compute, progress
 from tasks.records import Captioned, Eyes, Place
 
@@ -253,7 +253,7 @@ def _once(
     seer: Mapping[str, Any],
     see: Callable[[Any], list[Any]],
 ) -> tuple[list[Any], dict[Path, str], bool]:
-    """What is seen in each picture, looked at only where it was not before."""
+    """What is seen in each picture, looked at only where it was not before; another run that does it is waited for."""
     from lycoris.captions.kept import look_once
 
     def look(images: Any) -> list[Any]:
@@ -261,7 +261,9 @@ def _once(
             return see(images)
 
     started = time.monotonic()
-    with progress.step(place.progress, label) as bar:
+    store = Store(place.store)
+    mine = store.alone(key("seen", {**seer, "pictures": [str(path) for path in paths]}))
+    with mine, progress.step(place.progress, label) as bar:
         found, bad, known = look_once(
             place.store / SEEN, seer, paths, look, bar, lambda text: progress.note(place.progress, text)
         )
