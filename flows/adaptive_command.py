@@ -47,9 +47,7 @@ def run(arguments: argparse.Namespace) -> int:
         return Cells(experiment, experiment.chosen(names), experiment.output / experiment.name)
 
     if arguments.plan:
-        from lycoris import pocket
-
-        grid = cells(experiment.data if experiment.data.is_dir() else pocket.PICTURES).grid(arguments.search_seed)
+        grid = cells(experiment.expected_data()).grid(arguments.search_seed)
         print("\n".join([study.question, *plan(grid, budget_of(grid, arguments.budget))]))
         return 0
 

@@ -209,6 +209,18 @@ class Experiment(Record):
         """The caption strategies of one adapter."""
         return self.captions if adapter.captions is None else adapter.captions
 
+    def expected_data(self) -> Path:
+        """The folder of pictures; before the shipped one is checked out, what it will hold.
+
+        Raises:
+            InputError: it is another, and is not there.
+        """
+        if self.data.is_dir():
+            return self.data
+        if self.data != type(self).model_fields["data"].default:
+            raise InputError(f"There is no data folder `{self.data}`.")
+        return pocket.PICTURES
+
     def chosen(self, names: Sequence[str]) -> tuple[str, ...]:
         """Which of the concepts of the data folder this experiment is about.
 

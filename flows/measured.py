@@ -120,7 +120,6 @@ def tried(experiment: Experiment, found: Times) -> None:
     import torch
 
     import lycoris
-    from lycoris import pocket
     from lycoris.bases import open_base
     from lycoris.concepts import read_concepts
     from lycoris.encoders import open_encoder, open_style_encoder
@@ -134,8 +133,7 @@ def tried(experiment: Experiment, found: Times) -> None:
         torch.set_num_threads(1)  # as each process of a study does
         clock = time.process_time
     base = open_base(experiment.base, device="auto")
-    data = experiment.data if experiment.data.is_dir() else pocket.PICTURES
-    concept = read_concepts(data, experiment.concepts_file)[0]
+    concept = read_concepts(experiment.expected_data(), experiment.concepts_file)[0]
     examples = [Example(picture.path, f"a {concept.trigger}") for picture in concept.pictures]
     small = base.device.type == "cpu" and experiment.base != "pocket"  # one picture at a time is slow enough there
     by_algorithm: dict[str, float] = {}

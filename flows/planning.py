@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 from flows import watching
 from flows.cells import base_prompts, cells, trainings
 from flows.experiment import Adapter, Experiment, count
 from flows.measured import times
-from lycoris import pocket
 from lycoris.concepts import Concept, read_concepts
 from lycoris.errors import InputError
 from lycoris.store import Store, key
@@ -78,18 +76,9 @@ def plan(experiment: Experiment) -> list[str]:
 
 def chosen(experiment: Experiment) -> list[Concept]:
     """The concepts of an experiment."""
-    everything = read_concepts(_data(experiment), experiment.concepts_file)
+    everything = read_concepts(experiment.expected_data(), experiment.concepts_file)
     names = experiment.chosen([concept.name for concept in everything])
     return [concept for concept in everything if concept.name in names]
-
-
-def _data(experiment: Experiment) -> Path:
-    """The folder of pictures; before the shipped one is checked out, what it will hold."""
-    if experiment.data.is_dir():
-        return experiment.data
-    if experiment.data != Experiment.model_fields["data"].default:
-        raise InputError(f"There is no data folder `{experiment.data}`.")
-    return pocket.PICTURES
 
 
 def each(experiment: Experiment) -> int:
