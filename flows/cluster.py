@@ -5,6 +5,7 @@ Needs the extra `dask`; imported only where an experiment names a scheduler's ad
 
 from __future__ import annotations
 
+import logging
 import platform
 import urllib.error
 import urllib.request
@@ -41,6 +42,8 @@ class Cluster(DaskTaskRunner):
 
     def __init__(self, address: str, shown: Path, gpus: bool) -> None:
         super().__init__(address=address, client_kwargs={"timeout": BUSY})
+        for name in ("distributed", "distributed.client"):  # what a person must know, this runner says itself
+            logging.getLogger(name).setLevel(logging.CRITICAL)
         self._shown, self._gpus = shown, gpus
         self._present: set[str] = set()
         self._listening = False

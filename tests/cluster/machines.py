@@ -33,7 +33,10 @@ EXTRAS = {
     "prefect_dask": "dask", "s3fs": "s3", "boto3": "s3", "psycopg2": "postgres", "flask_wtf": "auth",
     "moto": "moto[server]",
 }  # fmt: skip
-KEYS = {"AWS_ACCESS_KEY_ID": "lycoris", "AWS_SECRET_ACCESS_KEY": secrets.token_hex(), "AWS_DEFAULT_REGION": "us-east-1"}
+KEYS = {
+    "AWS_ACCESS_KEY_ID": "loopback-only", "AWS_SECRET_ACCESS_KEY": secrets.token_hex(),
+    "AWS_DEFAULT_REGION": "us-east-1",
+}  # fmt: skip
 
 
 def need(*packages: str, postgres: bool = False) -> None:
