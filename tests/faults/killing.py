@@ -125,8 +125,8 @@ def moments(folder: Path) -> set[str]:
     found |= {f"begun {path.parent.name}" for path in store.glob("*/.*-*-*-*")}
     found |= {"captions" for _ in store.glob("seen/*/*.json")}
     found |= {"training" for _ in store.glob("unfinished/*/state.safetensors")}
-    found |= {f"made {path.name}" for path in (runs / "tiny").glob("*.*") if not path.name.startswith(".")}
-    found |= {f"made {path.name}" for path in (runs / "tiny").glob("*/*.*") if path.suffix != ".tmp"}
+    made = [*(runs / "tiny").glob("*.*"), *(runs / "tiny").glob("*/*.*")]
+    found |= {f"made {path.name}" for path in made if not path.name.startswith(".") and path.suffix != ".tmp"}
     return found | logged(folder)
 
 
