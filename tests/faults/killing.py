@@ -109,7 +109,7 @@ def logged(folder: Path) -> set[str]:
         for question in (
             "select 'run ' || run_uuid from runs where status != 'FINISHED'",
             "select 'finished ' || run_uuid from runs where status = 'FINISHED'",
-            "select 'model ' || model_id from logged_models",
+            "select 'model ' || name from logged_models",
             "select 'version ' || name || version from model_versions",
             "select 'alias ' || alias from registered_model_aliases",
         ):
