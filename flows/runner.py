@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import multiprocessing
 import os
+import threading
 from concurrent.futures import CancelledError, InvalidStateError, ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -75,8 +77,23 @@ def _cluster() -> ModuleType:
     return cluster
 
 
+def end_with_parent() -> None:
+    """From now on, end this process when the one that started it is gone, however that died."""
+    parent = multiprocessing.parent_process()
+    if parent is None:
+        return
+
+    def watch() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
 class Workers(ProcessPoolTaskRunner):
     """Prefect's process pool, in which waiting costs no process, and which ends at once when the flow does.
+
+    Its processes end with the one that started them; Python's own go on waiting for work when that was killed.
 
     Prefect gives as many threads to steps that wait for another's result as there are processes. When all of them
     wait for one slow step, nothing else is handed to the processes that are free.
@@ -86,7 +103,7 @@ class Workers(ProcessPoolTaskRunner):
     """
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
-        super().__init__(*arguments, **options)
+        super().__init__(*arguments, **{"initializer": end_with_parent, **options})
         self._handed: list[Any] = []
 
     def __enter__(self) -> Any:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from flows import oracle
+from flows import oracle, truth
 from lycoris.errors import InputError
 from lycoris.metrics import METRICS
 from tests.flows.tiny import ENVIRONMENT, ROOT, copy_concept, experiment, lycoris, result
@@ -51,3 +51,31 @@ def test_a_store_without_drawings_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="marks"):
         (tmp_path / "page.md").write_text("nothing")
         oracle.write("x", tmp_path / "page.md")
+
+
+@pytest.fixture(scope="module")
+def captioned(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("truth")
+    copy_concept(folder / "data", "grumble")
+    file = experiment(folder, algorithms=["lora", "loha"], captions=["none", "all"], encoders=["clip"])
+    result(lycoris("run", file, "--json"))
+    return folder / "runs"
+
+
+def test_what_captions_truly_changed_is_told_pair_by_pair(captioned: Path) -> None:
+    command = [sys.executable, "-m", "flows.truth", str(captioned), "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=ENVIRONMENT, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    gaps = json.loads(done.stdout.splitlines()[-1])["gaps"]
+    assert {one["category"] for one in gaps} == {"movie_characters"}
+    fidelity = [one for one in gaps if one["what"] == "fidelity" and one["kind"] == "alter"]
+    assert len(fidelity) == 2
+    assert all(-1 <= one["gap"] <= 1 for one in gaps)
+    assert "| fidelity | alter | " in done.stdout
+    turned = truth.gaps(captioned, "all", "none")
+    assert [one["gap"] for one in turned] == pytest.approx([-one["gap"] for one in gaps])
+
+
+def test_captions_that_were_not_tried_are_an_error(captioned: Path) -> None:
+    with pytest.raises(InputError, match="no adapters with `sentence` and `all` captions"):
+        truth.gaps(captioned, "sentence", "all")

@@ -1,8 +1,14 @@
-"""The claim that steps which wait for another's result keep no process from work that is ready, nor start a server."""
+"""Claims about the processes of a run: waiting keeps none from work that is ready, and none outlives the command."""
 
+import os
+import signal
 import subprocess
 import sys
 import textwrap
+import time
+from pathlib import Path
+
+import pytest
 
 from tests.flows.tiny import ENVIRONMENT, ROOT
 
@@ -58,3 +64,44 @@ def test_waiting_steps_leave_the_processes_to_those_that_are_ready(tmp_path):
     )
     assert done.returncode == 0, done.stderr[-3000:]
     assert done.stdout.strip() == "(True, 0)"
+
+
+ALONE = """
+import os, sys, time
+from pathlib import Path
+from flows.server import prefect_server, quieten
+
+quieten()
+
+if __name__ == "__main__":
+    with prefect_server(Path(sys.argv[1])):
+        from prefect import flow, task
+        from flows.runner import Workers
+
+        @task
+        def who():
+            print(os.getpid(), flush=True)
+            time.sleep(600)
+
+        @flow(task_runner=Workers(max_workers=1))
+        def work():
+            who.submit().result()
+
+        work()
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs Linux, to see a process that is nobody's child")
+def test_no_process_outlives_a_command_that_is_killed_alone(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(textwrap.dedent(ALONE))
+    with subprocess.Popen(
+        [sys.executable, str(script), str(tmp_path / "home")],
+        stdout=subprocess.PIPE, text=True, cwd=ROOT, env={**ENVIRONMENT, "PYTHONPATH": str(ROOT)},
+    ) as command:  # fmt: skip
+        worker = int(command.stdout.readline())
+        os.kill(command.pid, signal.SIGKILL)
+    deadline = time.monotonic() + 60
+    while Path(f"/proc/{worker}").exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
