@@ -24,7 +24,7 @@ from tasks import progress, registry, tracking
 from tasks.captions import captions
 from tasks.contest import contest, contestant, pictures_digest
 from tasks.images import images
-from tasks.records import Captioned, Place
+from tasks.records import Captioned, Place, Trained
 from tasks.registry import Version
 from tasks.revisions import data_version
 from tasks.scores import features
@@ -200,7 +200,8 @@ def _compete(
     seen = {"base": features.submit(place, f"{concept.name} · base · {strategy}", made=base, **look)}
     for name, version in (("challenger", challenger), ("champion", champion)):
         label = f"{concept.name} · {name} {version.version}"
-        drawn = images.submit(place, label, adapter=contestant(place, server, version), prompts=prompts, **draw)
+        adapter = Trained(contestant(place, server, version))
+        drawn = images.submit(place, label, adapter=adapter, prompts=prompts, **draw)
         seen[name] = features.submit(place, label, made=[drawn], **look)
     references = features.submit(
         place, f"{concept.name} · held out", pictures=unseen, digest=pictures_digest(unseen), **look
