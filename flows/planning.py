@@ -129,7 +129,7 @@ def there(experiment: Experiment, work: Work) -> Work:
     models = sources.fn(**experiment.sources())
     captioned = captions.fn(
         place,
-        data=_data(experiment),
+        data=experiment.expected_data(),
         concepts_file=experiment.concepts_file,
         names=[concept.name for concept in chosen(experiment)],
         tagger=models.tagger,

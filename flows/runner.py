@@ -125,7 +125,7 @@ class Workers(ProcessPoolTaskRunner):
             for process in processes:
                 process.kill()
             for process in processes:
-                process.join(timeout=5)
+                process.join(timeout=30)
             for future in self._handed:
                 with suppress(InvalidStateError):
                     future.wrapped_future.wrapped_future.set_exception(CancelledError())
