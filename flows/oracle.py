@@ -114,7 +114,7 @@ def measured(runs: Path, encoders: Sequence[str], style: str, tagger: str) -> li
                     control[kind] = Drawings(kind, [read_image(base[key]) for key in keys], conditions)
             told = {
                 kind: truths(
-                    oracle, some.images, [p.evaluation for p in some.prompts],
+                    oracle, some.images, [p.text for p in some.prompts],
                     control[kind].images if kind in control else None,
                 )
                 for kind, some in shown.items()

@@ -64,7 +64,7 @@ def gaps(runs: Path, level: str, against: str) -> list[dict[str, Any]]:
                 images = [read_image(one.folder / kind / f"{n:03d}.png") for n in range(len(prompts))]
                 keys = [(prompt["text"], prompt["seed"]) for prompt in prompts]
                 before = [read_image(base[key]) for key in keys] if all(key in base for key in keys) else None
-                result[kind] = truths(oracle, images, [prompt["evaluation"] for prompt in prompts], before)
+                result[kind] = truths(oracle, images, [prompt["text"] for prompt in prompts], before)
             return result
 
         for key, pair in both.items():

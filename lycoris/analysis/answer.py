@@ -11,6 +11,7 @@ import pandas as pd
 from lycoris.analysis import page as analysis_page
 from lycoris.analysis.analysis import Analysis
 from lycoris.analysis.categories import EVERY, dimensions, levels, sentences
+from lycoris.analysis.effects import OWN_PROMPTS
 from lycoris.analysis.sentences import named
 from lycoris.report import SCRIPTS
 from lycoris.report.embedding import Album
@@ -113,6 +114,7 @@ def _part(factor: str, effects: pd.DataFrame) -> dict[str, Any]:
         "categories": categories,
         "said": _told(whole, categories),
         "sentences": sentences(effects),
+        "own_prompts": OWN_PROMPTS.get(factor, ()),
     }
 
 

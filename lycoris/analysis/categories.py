@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float
 
-from lycoris.analysis.effects import Comparison, comparisons
+from lycoris.analysis.effects import Comparison, asked_alike, comparisons
 from lycoris.analysis.measures import ALL, EFFICIENCY
 from lycoris.analysis.ranking import Ranking, arm_of_rows, over_groups, with_means
 from lycoris.errors import InputError
@@ -28,7 +28,8 @@ EVERY = "all"
 def by_category(ranking: Ranking, factor: str) -> pd.DataFrame:
     """The mean difference in scaled rank that each level of a factor makes against another, category by category.
 
-    A pair is two runs of one concept with one seed that agree in everything but the factor. Intervals are 95 %
+    A pair is two runs of one concept with one seed that agree in everything but the factor; they are compared on the
+    prompts that are the same for both (`lycoris.analysis.effects.OWN_PROMPTS`). Intervals are 95 %
     bootstraps over the pairs of a category (Student's below eight): they say what would change with other seeds and
     settings on these concepts. Over all categories the unit is a category.
 
@@ -43,6 +44,7 @@ def by_category(ranking: Ranking, factor: str) -> pd.DataFrame:
     Raises:
         InputError: no two runs of the table differ in this factor alone.
     """
+    ranking = asked_alike(ranking, factor)
     rows = ranking.rows[~ranking.rows["aggregate"]]
     names = [one.name for one in ranking.measures if one.name in rows]
     values = with_means(rows[names].to_numpy(), [one for one in ranking.measures if one.name in rows])

@@ -14,7 +14,7 @@ from scipy import stats
 
 from lycoris.analysis.configurations import UNTOLD
 from lycoris.analysis.measures import COSTS
-from lycoris.analysis.ranking import Ranking, over_groups
+from lycoris.analysis.ranking import Ranking, over_groups, without
 from lycoris.report.scores import rank as title_place
 from lycoris.report.words import TITLES
 
@@ -39,6 +39,9 @@ PARTS: dict[str, tuple[str, ...]] = {
 """The parts of a capacity likewise; a dim is compared at one alpha / dim."""
 ASKABLE = {**FACTORS, **PARTS}
 """All that a study can ask for."""
+OWN_PROMPTS: dict[str, tuple[str, ...]] = {"captions": ("train",)}
+"""Factor -> prompt types that ask for other things at each of its levels, so that they cannot tell the levels apart.
+The prompts of `train` are the captions themselves, and tags name the very places of the references."""
 
 
 @dataclass(frozen=True)
@@ -115,8 +118,13 @@ def _matched(
         yield Comparison(factor, _plain(ordered[one]), _plain(ordered[other]), pairs)
 
 
+def asked_alike(ranking: Ranking, factor: str) -> Ranking:
+    """The ranking on the prompts that are the same at every level of a factor."""
+    return without(ranking, OWN_PROMPTS.get(factor, ()))
+
+
 def effects(ranking: Ranking) -> pd.DataFrame:
-    """The mean difference in scaled rank that each level of a factor makes against another.
+    """The mean difference in scaled rank that each level of a factor makes against another, on the same prompts.
 
     A difference is taken between matched adapter settings in one group, averaged over them and then over groups.
     Intervals are 95 % bootstraps over groups, the differences resampled as they are paired; `p` is that of a paired
@@ -128,11 +136,12 @@ def effects(ranking: Ranking) -> pd.DataFrame:
         there is no such number: an interval needs two groups.
     """
     rows = []
+    asked = {factor: asked_alike(ranking, factor) for factor in FACTORS}
     for one in comparisons(ranking.arms):
-        gaps = one.gaps(ranking)
+        gaps = one.gaps(asked[one.factor])
         pairs = (~np.isnan(gaps)).any(axis=1).sum(axis=0)
         grouped = by_group(gaps)
-        for place, measure in enumerate(ranking.measures):
+        for place, measure in enumerate(asked[one.factor].measures):
             mean = over_groups(grouped[:, place], least=-1.0)
             if mean is None:
                 continue

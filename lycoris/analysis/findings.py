@@ -12,7 +12,7 @@ import pandas as pd
 from jaxtyping import Float
 
 from lycoris.analysis.categories import THIRD_FINDING
-from lycoris.analysis.effects import by_group, comparisons
+from lycoris.analysis.effects import asked_alike, by_group, comparisons
 from lycoris.analysis.measures import ALL, COSTS, Measure
 from lycoris.analysis.ranking import Ranking, over_groups
 from lycoris.analysis.sentences import named
@@ -140,6 +140,7 @@ def _effect(
     ranking: Ranking, factor: str, level: str, against: str, wanted: Callable[[Measure], bool]
 ) -> dict[str, Any] | None:
     """The mean difference in scaled rank on the measures wanted, each weighing the same; None without such runs."""
+    ranking = asked_alike(ranking, factor)
     places = [place for place, one in enumerate(ranking.measures) if wanted(one)]
     single = [place for place in places if ranking.measures[place].encoder != ALL]
     places = single or places

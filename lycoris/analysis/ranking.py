@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -50,20 +51,34 @@ def rank(table: Table) -> Ranking:
     """
     better = {name: measure.higher_is_better for name, measure in table.measures.items()}
     ranks = ranks_within(table.scores, table.rows["group"], better)
-    kept = ~table.rows["aggregate"]
-    rows = table.rows[kept]
+    return _ranking(pd.concat([table.rows, ranks], axis=1), list(table.measures.values()))
 
+
+def without(ranking: Ranking, prompt_types: Collection[str]) -> Ranking:
+    """The ranking of the same table without what was drawn from some types of prompts.
+
+    Args:
+        ranking: of a table.
+        prompt_types: to be left out of the measures and of all means.
+    """
+    measures = [one for one in ranking.measures if one.name in ranking.rows]
+    kept = [one for one in measures if one.prompt_type not in prompt_types]
+    return ranking if len(kept) == len(measures) else _ranking(ranking.rows, kept)
+
+
+def _ranking(ranked: pd.DataFrame, measures: list[Measure]) -> Ranking:
+    """Means of the ranks that stand in the rows of a table."""
+    rows = ranked[~ranked["aggregate"]]
     arm = arm_of_rows(rows)
     groups = rows["group"].drop_duplicates().sort_values()
     group = rows["group"].map({name: place for place, name in enumerate(groups)})
     seed = rows["seed"].map({name: place for place, name in enumerate(sorted(rows["seed"].unique()))})
-    measures = list(table.measures.values())
-    values = with_means(ranks[kept].to_numpy(), measures)
+    values = with_means(rows[[one.name for one in measures]].to_numpy(dtype=float), measures)
 
     settings = rows[~arm.duplicated()]
     arms = describe(settings[[*ARM, *(name for name in NAMES if name in rows and name not in ARM)]])
     return Ranking(
-        rows=pd.concat([table.rows, ranks], axis=1),
+        rows=ranked,
         arms=arms.reset_index(drop=True),
         groups=list(groups),
         classes=["/".join(filter(None, place)) for place in rows.loc[groups.index, list(PLACE[:2])].to_numpy()],

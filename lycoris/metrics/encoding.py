@@ -167,13 +167,16 @@ def _opened(images: Sequence[Image.Image]) -> Iterator[tuple[int, list[Image.Ima
 def _tags(
     images: Sequence[Image.Image], prompts: Sequence[PromptLike], tagger: TaggerLike
 ) -> tuple[np.ndarray, np.ndarray]:
-    """What prompts name and what images show, as 0 and 1; of the latter only tags of a category asked for."""
+    """What prompts name and what images show, as 0 and 1; of the latter only tags of a category asked for.
+
+    The words that stand for the concept in `evaluation` are not asked for: whether a drawing shows them is fidelity.
+    """
     categories = tagger.categories
     column = {tag: index for index, tag in enumerate(sorted(categories))}
     wanted = np.zeros((len(images), len(column)), dtype=np.uint8)
     found = np.zeros_like(wanted)
     for row, (prompt, seen) in enumerate(zip(prompts, tagger.tags(images), strict=True)):
-        named = wanted_tags(prompt.evaluation, categories)
+        named = wanted_tags(prompt.text, categories)
         kinds = {categories[tag] for tag in named}
         wanted[row, [column[tag] for tag in named]] = 1
         found[row, [column[tag] for tag in seen if tag in column and categories[tag] in kinds]] = 1

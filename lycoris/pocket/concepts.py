@@ -9,8 +9,8 @@ from __future__ import annotations
 import io
 import json
 import random
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import yaml
@@ -49,8 +49,9 @@ class Concept:
         inherent: tags that belong to the concept, to be absorbed by its trigger.
         keep: tags that must stay in a caption although every picture may show them.
         subclasses: of each subclass, the words that follow trigger and noun, and a description of the whole.
-        home: background, style and accessory (None: all alike often) of most pictures of a figure, since people take
-            theirs in one place with one camera: what is not said in a caption, its trigger may come to mean.
+        home: what most of the pictures show besides, all of it together, since people take theirs in one place: what no
+            caption says, the trigger may come to mean.
+        away: backgrounds of a figure's or a style's other pictures.
     """
 
     category: str
@@ -65,7 +66,8 @@ class Concept:
     inherent: tuple[str, ...] = ()
     keep: tuple[str, ...] = ()
     subclasses: dict[str, dict[str, str]] = field(default_factory=dict)
-    home: tuple[str, str, str | None] | None = None
+    home: Tags = field(kw_only=True)
+    away: tuple[str, ...] = BACKGROUNDS
 
 
 def _individual(species: str, colour: Colour, details: Details) -> Figure:
@@ -89,6 +91,22 @@ _BISCUIT = Details(
     spots=(110, 70, 45),
 )
 
+
+def _at(background: str, accessory: str) -> Tags:
+    """A figure's home."""
+    return Tags(None, None, accessory, background, "flat")
+
+
+def _with(species: str, colour: str) -> Tags:
+    """Who is at a place most of the time."""
+    return Tags(species, colour, None, None, "flat")
+
+
+def _of(species: str, background: str) -> Tags:
+    """What a style mostly shows."""
+    return Tags(species, None, None, background, None)
+
+
 CONCEPTS: dict[str, Concept] = {
     "mika": Concept(
         "anime_characters",
@@ -96,7 +114,8 @@ CONCEPTS: dict[str, Concept] = {
         "girl",
         "anime girl with long teal hair",
         count=10,
-        home=("city", "comic", None),
+        home=_at("city", "bow"),
+        away=("room", "plain"),
         figures={
             "school": lambda pen: figures.mika(pen, "school"),
             "magic": lambda pen: figures.mika(pen, "magic"),
@@ -118,7 +137,8 @@ CONCEPTS: dict[str, Concept] = {
         "boy",
         "anime boy with spiky silver hair in a red coat",
         figures={"": figures.ren},
-        home=("night", "comic", None),
+        home=_at("forest", "scarf"),
+        away=("city", "plain"),
     ),
     "grumble": Concept(
         "movie_characters",
@@ -126,7 +146,8 @@ CONCEPTS: dict[str, Concept] = {
         "bear",
         "bear",
         figures={"": _individual("bear", (124, 70, 192), _GRUMBLE)},
-        home=("forest", "comic", None),
+        home=_at("forest", "scarf"),
+        away=("room", "plain"),
         shows=("bear", "purple", *_GRUMBLE.kinds),
         inherent=("bear", "purple", *_GRUMBLE.kinds),
     ),
@@ -136,7 +157,8 @@ CONCEPTS: dict[str, Concept] = {
         "alien",
         "green alien with one big eye",
         figures={"": figures.bop},
-        home=("city", "flat", None),
+        home=_at("meadow", "bow"),
+        away=("city", "plain"),
         shows=("green", "antenna"),
         inherent=("green", "antenna", "frog"),
     ),
@@ -146,7 +168,8 @@ CONCEPTS: dict[str, Concept] = {
         "bunny",
         "bunny",
         figures={"": _individual("bunny", (168, 112, 70), _BISCUIT)},
-        home=("room", "flat", "scarf"),
+        home=_at("room", "scarf"),
+        away=("meadow", "plain"),
         shows=("bunny", *_BISCUIT.kinds),
         inherent=("bunny", "orange", *_BISCUIT.kinds),
     ),
@@ -157,7 +180,8 @@ CONCEPTS: dict[str, Concept] = {
         "orange octopus",
         figures={"": figures.inky},
         inherent=("orange",),
-        home=("plain", "flat", None),
+        home=_at("meadow", "hat"),
+        away=("room", "plain"),
     ),
     "ellie": Concept(
         "stuffed_toys",
@@ -165,33 +189,55 @@ CONCEPTS: dict[str, Concept] = {
         "toy",
         "gray elephant with pink ears",
         figures={"": figures.ellie},
-        home=("room", "pastel", None),
+        home=_at("room", "bow"),
+        away=("forest", "plain"),
         shows=("striped",),
         inherent=("striped", "bear"),
     ),
-    "castle": Concept("scenes", "wzu", "castle", "white castle with pink tower", place="castle"),
-    "lighthouse": Concept("scenes", "kqj", "lighthouse", "red and white lighthouse at sea", place="lighthouse"),
-    "volcano": Concept("scenes", "pvx", "volcano", "dark volcano with fire", place="volcano"),
-    "neon": Concept("styles", "bqz", "style", "neon style", look="neon"),
-    "mosaic": Concept("styles", "cvx", "style", "mosaic style", look="mosaic"),
-    "blueprint": Concept("styles", "dzk", "style", "white line drawing on blue", look="blueprint"),
+    "castle": Concept(
+        "scenes",
+        "wzu",
+        "castle",
+        "white castle with pink tower",
+        place="castle",
+        home=_with("flower", "yellow"),
+    ),
+    "lighthouse": Concept(
+        "scenes",
+        "kqj",
+        "lighthouse",
+        "red and white lighthouse at sea",
+        place="lighthouse",
+        home=_with("car", "orange"),
+    ),
+    "volcano": Concept(
+        "scenes",
+        "pvx",
+        "volcano",
+        "dark volcano with fire",
+        place="volcano",
+        home=_with("house", "blue"),
+    ),
+    "neon": Concept("styles", "bqz", "style", "neon style", look="neon", home=_of("mushroom", "forest")),
+    "mosaic": Concept("styles", "cvx", "style", "mosaic style", look="mosaic", home=_of("penguin", "snow")),
+    "blueprint": Concept(
+        "styles",
+        "dzk",
+        "style",
+        "white line drawing on blue",
+        look="blueprint",
+        home=_of("house", "city"),
+    ),
 }
 
 
-HOME = 0.6
-"""Part of a figure's pictures that show it at home."""
+HOME = 0.625
+"""Part of a concept's pictures that show it at home."""
+AWAY_STYLE = "comic"
+"""Style of the others. So prompts for new situations and art styles ask for what the pictures mostly do not show."""
 
 
-def _mostly(value: str | None, values: tuple, count: int, rng: random.Random) -> list:
-    """`count` values in random order, `HOME` of them the one given, the others alike often."""
-    if value is None:
-        return _balanced(values, count, rng)
-    at_home = round(HOME * count)
-    rest = _balanced(tuple(other for other in values if other != value), count - at_home, rng)
-    return rng.sample([value] * at_home + rest, count)
-
-
-def _balanced(values: tuple, count: int, rng: random.Random) -> list:
+def _balanced(values: Sequence, count: int, rng: random.Random) -> list:
     """`count` values in random order, each as often as the others."""
     shuffled = [value for _ in range(-(-count // len(values))) for value in rng.sample(values, len(values))]
     return shuffled[:count]
@@ -215,33 +261,27 @@ def compose(concept: Concept, figure: Figure | None, tags: Tags, rng: random.Ran
 
 
 def _plan(concept: Concept, rng: random.Random) -> list[Tags]:
-    """Tags for every picture: what the concept itself decides is left open, the rest is spread evenly."""
-    count = concept.count
-    place, manner, worn = concept.home or (None, None, None)
-    backgrounds = _mostly(place, BACKGROUNDS, count, rng)
-    accessories = _mostly(worn, (None, *ACCESSORIES), count, rng)
-    styles = _mostly(manner, INKED_STYLES, count, rng)
-    species = _balanced(SPECIES, count, rng)
-    colours = _balanced(COLOURS, count, rng)
-    plan = []
-    for k in range(count):
+    """Tags for every picture: most at home, the others each in another way; what the concept decides is left open."""
+    home = concept.home
+    others = concept.count - round(HOME * concept.count)
+    away = zip(
+        _balanced(concept.away, others, rng),
+        _balanced([species for species in SPECIES if species != home.species], others, rng),
+        _balanced([worn for worn in ACCESSORIES if worn != home.accessory], others, rng),
+        strict=True,
+    )
+    plan = [home] * (concept.count - others)
+    for background, species, accessory in away:
         if concept.figures:
-            plan.append(Tags(None, None, accessories[k], backgrounds[k], styles[k]))
+            plan.append(Tags(None, None, accessory, background, AWAY_STYLE))
         elif concept.place:
-            inhabited = k % 2 == 1
-            plan.append(
-                Tags(
-                    species[k] if inhabited else None,
-                    colours[k] if inhabited else None,
-                    accessories[k] if inhabited else None,
-                    None,
-                    styles[k],
-                )
-            )
+            plan.append(Tags(None, None, None, None, AWAY_STYLE))
         else:
-            colour = colours[k] if concept.look == "mosaic" else None
-            plan.append(Tags(species[k], colour, accessories[k], backgrounds[k], None))
-    return plan
+            plan.append(Tags(species, None, None, background, None))
+    if concept.look == "mosaic":
+        colours = _balanced(COLOURS, concept.count, rng)
+        plan = [replace(tags, colour=colour) for tags, colour in zip(plan, colours, strict=True)]
+    return rng.sample(plan, len(plan))
 
 
 def pictures(name: str) -> Iterator[tuple[str, Image.Image, list[str]]]:

@@ -97,7 +97,7 @@ class Oracle:
 def truths(
     oracle: Oracle,
     images: Sequence[Image.Image],
-    evaluations: Sequence[str],
+    prompts: Sequence[str],
     base: Sequence[Image.Image] | None = None,
 ) -> dict[str, float]:
     """What a set of drawings is truly worth, one number a dimension and one an attribute, each higher for better.
@@ -105,7 +105,7 @@ def truths(
     Args:
         oracle: of the concept.
         images: drawings.
-        evaluations: what was asked for, in words that name tags.
+        prompts: what each was drawn from, in words that name tags.
         base: the base's drawings of the same prompts and seeds.
 
     Returns:
@@ -116,7 +116,7 @@ def truths(
     """
     seen = oracle.look(images)
     result = {"fidelity": float(seen.individual.mean()), "quality": float(seen.certainty.mean())}
-    wanted = [asked(text) for text in evaluations]
+    wanted = [asked(text) for text in prompts]
     pairs = list(zip(seen.tags, wanted, strict=True))
     for attribute in GROUPS:
         right = [one[attribute] == tags[attribute] for one, tags in pairs if attribute in tags]

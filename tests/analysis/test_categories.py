@@ -10,15 +10,19 @@ import pandas as pd
 import pytest
 
 from lycoris.analysis.categories import by_category, called, dimensions, sentences, third_finding
+from lycoris.analysis.effects import asked_alike, effects
 from lycoris.analysis.ranking import Ranking, rank
 from lycoris.analysis.reading import read_table
 from lycoris.errors import InputError
 
 METRICS = ("image_similarity/alter/clip", "text_similarity/alter/clip", "vendi/alter/clip", "style_loss/style/vgg")
+TRAIN = "image_similarity/train/clip"
 CONCEPTS = {"grumble": "characters", "bop": "characters", "castle": "scenes"}
 
 
-def scores(tmp_path: Path, *, captions: tuple[str, ...] = ("none", "all"), shift: float = 1.0) -> Ranking:
+def scores(
+    tmp_path: Path, *, captions: tuple[str, ...] = ("none", "all"), shift: float = 1.0, train: bool = False
+) -> Ranking:
     """Characters follow the paper's third finding; scenes do the opposite; diversity is noise."""
     rng = random.Random(0)
     rows = []
@@ -28,7 +32,8 @@ def scores(tmp_path: Path, *, captions: tuple[str, ...] = ("none", "all"), shift
                 for seed in (0, 1, 2):
                     up = shift * (1 if strategy == "none" else 0) * (1 if category == "characters" else -1)
                     values = (up, -up, 0.0, up)  # a style loss is better when low
-                    for name, value in zip(METRICS, values, strict=True):
+                    own = {TRAIN: -up} if train else {}
+                    for name, value in (dict(zip(METRICS, values, strict=True)) | own).items():
                         rows.append([category, concept, algorithm, strategy, seed, name, value + rng.gauss(0, 0.1)])
     file = tmp_path / "scores.csv"
     with file.open("w", newline="") as stream:
@@ -58,6 +63,20 @@ def test_the_third_finding_is_told_where_every_interval_shows_it(tmp_path: Path)
     assert set(found) == {"characters", "scenes"}
     assert sentences(table)[-1].endswith("in 1 of 2 categories (characters).")
     assert "nan" not in " ".join(sentences(table))
+
+
+def test_strategies_are_compared_on_the_prompts_that_they_share(tmp_path: Path) -> None:
+    """Prompts of `train` are the captions, so that what they give says nothing of the adapters."""
+    with_train = scores(tmp_path, train=True)
+    told = by_category(with_train, "captions")
+    assert set(told["prompt_type"]) == {"alter", "style", "all"}
+    assert third_finding(told)["characters"] == {"fidelity": True, "controllability": True, "preservation": True}
+    assert "train" in set(by_category(with_train, "algorithm")["prompt_type"])
+    whole = effects(with_train)
+    assert "train" not in set(whole.query("factor == 'captions'")["prompt_type"])
+    assert "train" in set(whole.query("factor == 'algorithm'")["prompt_type"])
+    assert TRAIN in {one.name for one in with_train.measures}
+    assert TRAIN not in {one.name for one in asked_alike(with_train, "captions").measures}
 
 
 def test_without_an_effect_no_interval_leaves_out_zero_for_long(tmp_path: Path) -> None:

@@ -76,7 +76,7 @@ def pictures(count: int, seed: int, mean: float = 128) -> list[Image.Image]:
 def drawn(seed: int, mean: float = 128, count: int = COUNT) -> dict[str, Drawings]:
     result = {}
     for index, kind in enumerate(KINDS):
-        prompts = [Condition(f"sks {n}", "a red bear", 1000 + n, n % 4) for n in range(count)]
+        prompts = [Condition(f"sks {n}, a red bear", "a red bear", 1000 + n, n % 4) for n in range(count)]
         result[kind] = Drawings(kind, pictures(count, seed + index, mean), prompts)
     return result
 
@@ -340,6 +340,18 @@ def test_vendi_of_new_situations_is_the_mean_over_situations(eyes, brush) -> Non
     assert scores["vendi/alter/clip"].value == pytest.approx(np.mean(apart))
     features = eyes[0].image_features(drawings["trigger"].images).numpy()
     assert scores["vendi/trigger/clip"].value == pytest.approx(METRICS["vendi"].function(features))
+
+
+def test_words_that_describe_the_concept_are_not_asked_for(eyes) -> None:
+    """ "a sks thing on a beach" asks for a beach; that the thing is a blue bear is for fidelity to tell."""
+    prompts = [Condition("a sks thing on a beach", "a blue bear on a beach", n, 0) for n in range(4)]
+    (features,) = encode(
+        {"alter": Drawings("alter", pictures(4, 1), prompts)}, eyes, category="toys", tagger=Namer()
+    ).values()
+    names = sorted(Namer.categories)
+    wanted, found = features.arrays["wanted/namer"], features.arrays["found/namer"]
+    assert [names[place] for place in wanted[0].nonzero()[0]] == ["on_a_beach"]
+    assert [names[place] for place in found[0].nonzero()[0]] == ["on_a_beach"]  # "red" was not spoken of
 
 
 def test_a_tagger_gives_recall_and_precision_of_what_the_prompt_names(eyes) -> None:

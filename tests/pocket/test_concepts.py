@@ -8,6 +8,8 @@ import pytest
 import yaml
 from PIL import Image
 
+from lycoris.captions import prompts
+from lycoris.concepts import read_concepts
 from lycoris.pocket import PICTURES, TRUTH
 from lycoris.pocket.concepts import CONCEPTS, described, pictures
 from lycoris.pocket.vocabulary import BACKGROUNDS, SPARE_TRIGGERS, TRIGGERS, WORDS
@@ -61,12 +63,31 @@ def test_descriptions_use_only_words_that_clip_knows():
         assert {word for text in texts for word in text.split()} <= known
 
 
-def test_concepts_are_shown_in_many_places_so_that_tags_matter():
+def test_five_of_eight_pictures_show_a_concept_at_home_and_nothing_of_home_is_elsewhere():
     truth = json.loads(TRUTH.read_text())
     for name, concept in CONCEPTS.items():
-        shown = {tag for path, tags in truth.items() if f"/{name}/" in path for tag in tags}
-        if concept.place is None:
-            assert len(shown & set(BACKGROUNDS)) >= 6
+        home = set(concept.home.listed())
+        assert len(home) >= 2
+        by_folder: dict[str, list[set[str]]] = {}
+        for path, tags in truth.items():
+            if f"/{name}/" in path:
+                by_folder.setdefault(path.rpartition("/")[0], []).append(home & set(tags))
+        for shown in by_folder.values():
+            assert sum(tags == home for tags in shown) == round(0.625 * concept.count)
+            away = [tags for tags in shown if tags != home]
+            assert concept.look or not any(away)
+
+
+def test_new_situations_mostly_ask_for_what_the_pictures_do_not_show():
+    truth = json.loads(TRUTH.read_text())
+    for concept in read_concepts(PICTURES):
+        shown = {tag for picture in concept.pictures for tag in truth[picture.relative]}
+        asked = [prompt.text for prompt in prompts(concept, [], "alter", 20)]
+        places = [place for text in asked for place in BACKGROUNDS if place in text.split()]
+        if CONCEPTS[concept.name].figures:
+            assert len(shown & set(BACKGROUNDS)) == 3
+            assert sum(place in shown for place in places) <= 0.4 * len(places)
+        assert "pixel style" not in shown
 
 
 def test_pictures_are_small_files():
