@@ -14,10 +14,10 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image
@@ -26,6 +26,9 @@ from flows.server import quieten
 from lycoris.analysis.trust import table, trust
 from lycoris.encoders.preprocessing import MODES
 from lycoris.errors import InputError
+
+if TYPE_CHECKING:
+    from lycoris.pocket.oracle import Oracle
 
 WIDENED = 1.5
 MARKS = ("<!-- trust -->", "<!-- /trust -->")
@@ -72,6 +75,28 @@ def found_in(runs: Path) -> tuple[list[Drawn], dict[tuple[str, int], Path]]:
     return list(adapters.values()), base
 
 
+def drawn_by(
+    one: Drawn, base: Mapping[tuple[str, int], Path]
+) -> Iterator[tuple[str, list[Image.Image], list[Image.Image] | None]]:
+    """By prompt type an adapter's drawings, and the base's of the same prompts; None where it lacks one."""
+    from lycoris.images import read_image
+
+    for kind, prompts in one.prompts.items():
+        images = [read_image(one.folder / kind / f"{n:03d}.png") for n in range(len(prompts))]
+        keys = [(prompt["text"], prompt["seed"]) for prompt in prompts]
+        yield kind, images, [read_image(base[key]) for key in keys] if all(key in base for key in keys) else None
+
+
+def truths_of(one: Drawn, base: Mapping[tuple[str, int], Path], oracle: Oracle) -> dict[str, dict[str, float]]:
+    """By prompt type what an adapter's drawings are truly worth; see `lycoris.pocket.oracle.truths`."""
+    from lycoris.pocket.oracle import truths
+
+    return {
+        kind: truths(oracle, images, [prompt["text"] for prompt in one.prompts[kind]], before)
+        for kind, images, before in drawn_by(one, base)
+    }
+
+
 def widened(image: Image.Image, upwards: bool) -> Image.Image:
     """A picture made longer by its edges."""
     more = round(min(image.size) * (WIDENED - 1) / 2)
@@ -92,7 +117,7 @@ def measured(runs: Path, encoders: Sequence[str], style: str, tagger: str) -> li
     from lycoris.images import read_image
     from lycoris.metrics import METRICS, Condition, Drawings, compare, encode, encode_references
     from lycoris.pocket import PICTURES
-    from lycoris.pocket.oracle import Oracle, truths
+    from lycoris.pocket.oracle import Oracle
 
     drawn, base = found_in(runs)
     eyes, brush, namer = [open_encoder(each) for each in encoders], open_style_encoder(style), open_tagger(tagger)
@@ -105,20 +130,12 @@ def measured(runs: Path, encoders: Sequence[str], style: str, tagger: str) -> li
         before: dict[Any, Any] = {}
         for each in (one for one in drawn if one.concept == concept.name):
             shown, control = {}, {}
-            for kind, prompts in each.prompts.items():
-                conditions = [Condition(**prompt) for prompt in prompts]
-                images = [read_image(each.folder / kind / f"{n:03d}.png") for n in range(len(prompts))]
+            for kind, images, own in drawn_by(each, base):
+                conditions = [Condition(**prompt) for prompt in each.prompts[kind]]
                 shown[kind] = Drawings(kind, images, conditions)
-                keys = [(prompt.text, prompt.seed) for prompt in conditions]
-                if all(key in base for key in keys):
-                    control[kind] = Drawings(kind, [read_image(base[key]) for key in keys], conditions)
-            told = {
-                kind: truths(
-                    oracle, some.images, [p.text for p in some.prompts],
-                    control[kind].images if kind in control else None,
-                )
-                for kind, some in shown.items()
-            }  # fmt: skip
+                if own is not None:
+                    control[kind] = Drawings(kind, own, conditions)
+            told = truths_of(each, base, oracle)
             seen = encode(shown, eyes, brush, category=concept.category, tagger=namer)
             for kind, some in control.items():
                 key = (kind, tuple((p.text, p.seed) for p in some.prompts))

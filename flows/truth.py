@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from flows.oracle import found_in, said
+from flows.oracle import found_in, said, truths_of
 from flows.server import quieten
 from lycoris.errors import InputError
 
@@ -41,9 +41,8 @@ def gaps(runs: Path, level: str, against: str) -> list[dict[str, Any]]:
         InputError: no two adapters of the study differ in these captions alone.
     """
     from lycoris.formats import read_metadata
-    from lycoris.images import read_image
     from lycoris.pocket.concepts import CONCEPTS
-    from lycoris.pocket.oracle import Oracle, truths
+    from lycoris.pocket.oracle import Oracle
     from tasks.adapter import FILE
 
     drawn, base = found_in(runs)
@@ -57,20 +56,10 @@ def gaps(runs: Path, level: str, against: str) -> list[dict[str, Any]]:
     found = []
     for concept in sorted({key[0] for key in both}):
         oracle = Oracle(concept)
-
-        def told(one: Any, oracle: Oracle = oracle) -> dict[str, dict[str, float]]:
-            result = {}
-            for kind, prompts in one.prompts.items():
-                images = [read_image(one.folder / kind / f"{n:03d}.png") for n in range(len(prompts))]
-                keys = [(prompt["text"], prompt["seed"]) for prompt in prompts]
-                before = [read_image(base[key]) for key in keys] if all(key in base for key in keys) else None
-                result[kind] = truths(oracle, images, [prompt["text"] for prompt in prompts], before)
-            return result
-
         for key, pair in both.items():
             if key[0] != concept:
                 continue
-            one, other = told(pair[level]), told(pair[against])
+            one, other = (truths_of(pair[name], base, oracle) for name in (level, against))
             found += [
                 {
                     "concept": concept, "category": CONCEPTS[concept].category, "kind": kind, "what": what,

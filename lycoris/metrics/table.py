@@ -14,6 +14,8 @@ STYLE_CATEGORIES = frozenset({"style", "styles"})
 """Categories whose concept is itself a style, so that style losses against the dataset measure fidelity."""
 
 ALL = ("train", "trigger", "alter", "style")
+ASKING = ("train", "alter", "style")
+"""Prompt types that ask for more than the concept itself."""
 UNASKED = ("style", "plain")
 """Prompt types that ask for what the base knows: art styles, and the concept's description without its trigger."""
 
@@ -111,12 +113,12 @@ METRICS: dict[str, Metric] = {
         "Mean cosine of every drawing with its own prompt, the trigger replaced by a description.",
     ),
     "attribute_recall": Metric(
-        controllability.attribute_recall, "controllability", True, (0.0, 1.0), ALL, ("wanted",), "tags",
+        controllability.attribute_recall, "controllability", True, (0.0, 1.0), ASKING, ("wanted",), "tags",
         "usual definition",
         "The part of the tags named by the prompts that a tagger finds in the drawings.",
     ),
     "attribute_precision": Metric(
-        controllability.attribute_precision, "controllability", True, (0.0, 1.0), ALL, ("wanted",), "tags",
+        controllability.attribute_precision, "controllability", True, (0.0, 1.0), ASKING, ("wanted",), "tags",
         "usual definition",
         "The part of the tags found in the drawings, of the kinds asked for, that their prompts named.",
     ),
