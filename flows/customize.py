@@ -165,7 +165,9 @@ def _start(
             label = f"{name} · {OF_BASE} · {strategy}"
             made = [common, *([images.submit(place, label, adapter=None, prompts=prompts, **draw)] if prompts else [])]
             work[OF_BASE, name, strategy] = made
-            work["seen", name, strategy] = features.submit(place, label, made=made, category=concept.category, **look)
+            work["seen", name, strategy] = features.submit(
+                place, label, made=made, category=concept.category, names=concept.called, **look
+            )
     for cell, concept, _ in planned:
         label, training = cell.label, work["adapter", replace(cell, checkpoint=None)]
         work["images", cell] = images.submit(
@@ -176,7 +178,9 @@ def _start(
             prompts=concept.prompts[cell.captions],
             **draw,
         )
-        seen = features.submit(place, label, made=[work["images", cell]], category=concept.category, **look)
+        seen = features.submit(
+            place, label, made=[work["images", cell]], category=concept.category, names=concept.called, **look
+        )
         references = [work["references", concept.name, mode] for mode in experiment.resize_modes]
         base_seen = work["seen", concept.name, cell.captions]
         for mode, known in zip(experiment.resize_modes, references, strict=True):

@@ -136,7 +136,7 @@ def measured(runs: Path, encoders: Sequence[str], style: str, tagger: str) -> li
                 if own is not None:
                     control[kind] = Drawings(kind, own, conditions)
             told = truths_of(each, base, oracle)
-            seen = encode(shown, eyes, brush, category=concept.category, tagger=namer)
+            seen = encode(shown, eyes, brush, category=concept.category, tagger=namer, names=[oracle.called])
             for kind, some in control.items():
                 key = (kind, tuple((p.text, p.seed) for p in some.prompts))
                 if key not in before:

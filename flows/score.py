@@ -131,12 +131,13 @@ def _start(
         beside = f"{each.name} · base"
         work["base", each] = images.submit(place, beside, adapter=None, prompts=prompts, **draw)
         category = concept.category
+        about = {"category": category, "names": concept.called}
         work["references", each] = features.submit(
             place, f"{concept.name} · references", pictures=concept.pictures, digest=concept.digest, category=category,
             **{**look, "raters": ()},
         )  # fmt: skip
-        work["seen", each] = features.submit(place, each.name, made=[work["images", each]], category=category, **look)
-        work["base seen", each] = features.submit(place, beside, made=[work["base", each]], category=category, **look)
+        work["seen", each] = features.submit(place, each.name, made=[work["images", each]], **about, **look)
+        work["base seen", each] = features.submit(place, beside, made=[work["base", each]], **about, **look)
         work["scores", each] = scores.submit(
             place, each.name, references=work["references", each], drawings=work["seen", each],
             base=work["base seen", each], category=category, metrics=request.metrics,

@@ -115,6 +115,11 @@ class Captioned:
     cached: bool
     set_aside: dict[str, str]
 
+    @property
+    def called(self) -> tuple[str, ...]:
+        """What stands for the concept in prompts."""
+        return (f"{self.trigger} {self.class_noun}", self.trigger)
+
 
 @dataclass(frozen=True)
 class Made:

@@ -48,6 +48,7 @@ def features(
     digest: str | None = None,
     made: Sequence[Made] = (),
     category: str,
+    names: Sequence[str] = (),
     encoders: Mapping[str, str],
     style_encoder: tuple[str, str],
     tagger: Eyes,
@@ -64,6 +65,7 @@ def features(
         digest: of the dataset's files.
         made: stages of drawings; their prompt types are joined.
         category: of the concept.
+        names: what stands for it in prompts.
         encoders: source -> digest.
         style_encoder: source and digest.
         tagger: how it is opened, and its digest.
@@ -79,6 +81,7 @@ def features(
         "pictures": digest,
         "drawings": [each.key for each in made],
         "category": category,
+        "names": list(names),
         "encoders": dict(sorted(encoders.items())),
         "style_encoder": list(style_encoder),
         "tagger": [tagger.source, tagger.digest],
@@ -90,7 +93,7 @@ def features(
     def work(folder: Path, bar: progress.Bar) -> None:
         files = pictures if sent is None else sent.paths(place)
         drawn = [at_hand(place, each) for each in made]
-        _encode(place, files, drawn, category, encoders, style_encoder[0], tagger, raters, mode, folder, bar)
+        _encode(place, files, drawn, category, names, encoders, style_encoder[0], tagger, raters, mode, folder, bar)
 
     return stage(place, "features", label, inputs, work)
 
@@ -100,6 +103,7 @@ def _encode(
     pictures: Sequence[Path] | None,
     made: Sequence[Made],
     category: str,
+    names: Sequence[str],
     encoders: Mapping[str, str],
     style_encoder: str,
     tagger: Eyes,
@@ -126,8 +130,9 @@ def _encode(
     eyes = compute.tagger(tagger, place.device) if tagger.source != "sidecar" else None
     asked = open_raters(raters, opened, place.device)
     seen_by_kind = encode(
-        drawings, opened, style, category=category, tagger=eyes, raters=asked, mode=mode, progress=bar
-    )
+        drawings, opened, style,
+        category=category, tagger=eyes, names=names, raters=asked, mode=mode, progress=bar,
+    )  # fmt: skip
     save_features(folder / FEATURES, seen_by_kind)
 
 

@@ -52,6 +52,7 @@ def encode(
     *,
     category: str,
     tagger: TaggerLike | None = None,
+    names: Sequence[str] = (),
     raters: Sequence[RaterLike] = (),
     mode: str = "resize",
     progress: Callable[[int, int], None] | None = None,
@@ -64,6 +65,7 @@ def encode(
         style_encoder: used where a metric needs it: for ``style`` prompts and for concepts that are styles.
         category: of the concept.
         tagger: gives attribute recall and precision; without one there are none.
+        names: what stands for the concept in its prompts, such as "sks bear": no tag in it is asked for.
         raters: networks of single metrics, such as those of image quality.
         mode: ``resize``, ``crop`` or ``padding``.
         progress: called with (sets done, sets in all).
@@ -77,7 +79,7 @@ def encode(
             result[kind] = given
         else:
             style = style_encoder if needs_style(kind, category) else None
-            result[kind] = _encode(given.images, encoders, style, given.prompts, tagger, raters, mode)
+            result[kind] = _encode(given.images, encoders, style, given.prompts, tagger, names, raters, mode)
         if progress:
             progress(done, len(drawings))
     return result
@@ -95,13 +97,15 @@ def encode_references(
     if isinstance(references, FeatureSet):
         return references
     style = style_encoder if needs_style("references", category) else None
-    return _encode(references, encoders, style, (), None, (), mode)
+    return _encode(references, encoders, style, (), None, (), (), mode)
 
 
-def wanted_tags(text: str, categories: Mapping[str, str]) -> set[str]:
-    """The tags that a text names: those whose words stand in it, as whole words and in order."""
-    words = " ".join(re.findall(r"\w+", text.lower().replace("_", " ")))
-    return {tag for tag in categories if f" {_words(tag)} " in f" {words} "}
+def wanted_tags(text: str, categories: Mapping[str, str], names: Sequence[str] = ()) -> set[str]:
+    """The tags that a text names beside the concept: those whose words stand in it, as whole words and in order."""
+    words = f" {_words(text)} "
+    for name in names:
+        words = words.replace(f" {_words(name)} ", " . ")
+    return {tag for tag in categories if f" {_words(tag)} " in words}
 
 
 def _words(tag: str) -> str:
@@ -114,6 +118,7 @@ def _encode(
     style_encoder: StyleEncoder | None,
     prompts: Sequence[PromptLike],
     tagger: TaggerLike | None,
+    names: Sequence[str],
     raters: Sequence[RaterLike],
     mode: str,
 ) -> FeatureSet:
@@ -136,7 +141,7 @@ def _encode(
         except NotFiniteError as error:
             raise NotFiniteError(start + error.image) from error
         if tagger is not None and prompts:
-            wanted, found = _tags(shown, prompts[start : start + len(shown)], tagger)
+            wanted, found = _tags(shown, prompts[start : start + len(shown)], tagger, names)
             parts.setdefault(f"wanted/{tagger.name}", []).append(wanted)
             parts.setdefault(f"found/{tagger.name}", []).append(found)
     arrays = {key: np.concatenate(each) if len(each) > 1 else each[0] for key, each in parts.items()}
@@ -165,18 +170,19 @@ def _opened(images: Sequence[Image.Image]) -> Iterator[tuple[int, list[Image.Ima
 
 
 def _tags(
-    images: Sequence[Image.Image], prompts: Sequence[PromptLike], tagger: TaggerLike
+    images: Sequence[Image.Image], prompts: Sequence[PromptLike], tagger: TaggerLike, names: Sequence[str]
 ) -> tuple[np.ndarray, np.ndarray]:
     """What prompts name and what images show, as 0 and 1; of the latter only tags of a category asked for.
 
-    The words that stand for the concept in `evaluation` are not asked for: whether a drawing shows them is fidelity.
+    The words that stand for the concept, by name or in `evaluation`, are not asked for: whether a drawing shows them is
+    fidelity.
     """
     categories = tagger.categories
     column = {tag: index for index, tag in enumerate(sorted(categories))}
     wanted = np.zeros((len(images), len(column)), dtype=np.uint8)
     found = np.zeros_like(wanted)
     for row, (prompt, seen) in enumerate(zip(prompts, tagger.tags(images), strict=True)):
-        named = wanted_tags(prompt.text, categories)
+        named = wanted_tags(prompt.text, categories, names)
         kinds = {categories[tag] for tag in named}
         wanted[row, [column[tag] for tag in named]] = 1
         found[row, [column[tag] for tag in seen if tag in column and categories[tag] in kinds]] = 1

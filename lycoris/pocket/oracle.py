@@ -54,6 +54,7 @@ class Oracle:
         seed: of the pictures that the reading is learned from.
 
     Attributes:
+        called: the concept's trigger and noun.
         accuracy: of the reading on pictures that it did not learn from, chance 0.5.
     """
 
@@ -62,6 +63,7 @@ class Oracle:
 
         self.judge = AutoModelForImageClassification.from_pretrained(JUDGE, dtype=torch.float32).eval()
         self.side = PARTS["judge"].side
+        self.called = f"{CONCEPTS[name].trigger} {CONCEPTS[name].noun}"
         shown, other = _lessons(name, LESSONS + LESSONS // 4, seed)
         generator = torch.Generator().manual_seed(seed)
         pixels = torch.cat([worn_pictures(part, generator) for part in _pixels([*shown, *other]).split(25)])
@@ -105,7 +107,7 @@ def truths(
     Args:
         oracle: of the concept.
         images: drawings.
-        prompts: what each was drawn from, in words that name tags.
+        prompts: what each was drawn from; what they name beside the concept is asked for.
         base: the base's drawings of the same prompts and seeds.
 
     Returns:
@@ -116,7 +118,7 @@ def truths(
     """
     seen = oracle.look(images)
     result = {"fidelity": float(seen.individual.mean()), "quality": float(seen.certainty.mean())}
-    wanted = [asked(text) for text in prompts]
+    wanted = [asked(text.replace(oracle.called, "")) for text in prompts]
     pairs = list(zip(seen.tags, wanted, strict=True))
     for attribute in GROUPS:
         right = [one[attribute] == tags[attribute] for one, tags in pairs if attribute in tags]

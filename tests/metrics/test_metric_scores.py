@@ -360,6 +360,8 @@ def test_a_tagger_gives_recall_and_precision_of_what_the_prompt_names(eyes) -> N
     assert scores["attribute_precision/alter/namer"].value == 1
     assert wanted_tags("A blue bear, on a beach", Namer.categories) == {"blue", "bear", "on_a_beach"}
     assert wanted_tags("reddish bearing", Namer.categories) == set()
+    assert wanted_tags("a sks bear, on a beach", Namer.categories, ["sks bear"]) == {"on_a_beach"}
+    assert wanted_tags("a SKS bear, bear", Namer.categories, ["sks bear", "sks"]) == {"bear"}
 
 
 def test_a_choice_of_metrics_is_scored_alone_and_an_unknown_one_is_named(eyes, brush) -> None:
