@@ -124,9 +124,9 @@ def _encode(
 ) -> FeatureSet:
     if prompts and len(prompts) != len(images):
         raise InputError(f"There must be one prompt an image, but got {len(prompts)} for {len(images)} images.")
-    names = [encoder.name for encoder in encoders]
-    if len(set(names)) != len(names):
-        raise InputError(f"Argument `encoders` must have unlike names, but got {', '.join(names)}.")
+    eyes = [encoder.name for encoder in encoders]
+    if len(set(eyes)) != len(eyes):
+        raise InputError(f"Argument `encoders` must have unlike names, but got {', '.join(eyes)}.")
     parts: dict[str, list[np.ndarray]] = {}
     texts = [prompt.evaluation for prompt in prompts]
     for start, shown in _opened(images):

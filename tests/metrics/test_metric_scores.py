@@ -343,11 +343,10 @@ def test_vendi_of_new_situations_is_the_mean_over_situations(eyes, brush) -> Non
 
 
 def test_words_that_describe_the_concept_are_not_asked_for(eyes) -> None:
-    """ "a sks thing on a beach" asks for a beach; that the thing is a blue bear is for fidelity to tell."""
-    prompts = [Condition("a sks thing on a beach", "a blue bear on a beach", n, 0) for n in range(4)]
-    (features,) = encode(
-        {"alter": Drawings("alter", pictures(4, 1), prompts)}, eyes, category="toys", tagger=Namer()
-    ).values()
+    """A sks bear on a beach asks for a beach; that it is a bear, and a blue one, is for fidelity to tell."""
+    prompts = [Condition("a sks bear on a beach", "a blue bear on a beach", n, 0) for n in range(4)]
+    drawings = {"alter": Drawings("alter", pictures(4, 1), prompts)}
+    features = encode(drawings, eyes, category="toys", tagger=Namer(), names=["sks bear", "sks"])["alter"]
     names = sorted(Namer.categories)
     wanted, found = features.arrays["wanted/namer"], features.arrays["found/namer"]
     assert [names[place] for place in wanted[0].nonzero()[0]] == ["on_a_beach"]
