@@ -127,6 +127,7 @@ def score(
     *,
     category: str,
     tagger: TaggerLike | None = None,
+    names: Sequence[str] = (),
     raters: Sequence[RaterLike] = (),
     seed: int = 0,
     mode: str = "resize",
@@ -134,7 +135,10 @@ def score(
     """`encode`, then `compare`: pictures in, scores out. What is encoded already is taken as it is."""
 
     def seen(drawings: Mapping[str, Drawings | FeatureSet]) -> dict[str, FeatureSet]:
-        return encode(drawings, encoders, style_encoder, category=category, tagger=tagger, raters=raters, mode=mode)
+        return encode(
+            drawings, encoders, style_encoder,
+            category=category, tagger=tagger, names=names, raters=raters, mode=mode,
+        )  # fmt: skip
 
     known = encode_references(references, encoders, style_encoder, category=category, mode=mode)
     base = None if base_drawings is None else seen(base_drawings)

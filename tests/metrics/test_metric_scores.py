@@ -357,6 +357,8 @@ def test_a_tagger_gives_recall_and_precision_of_what_the_prompt_names(eyes) -> N
     scores = by_name(score(pictures(6, 9), drawn(0), drawn(4), eyes, None, category="scenes", tagger=Namer()))
     assert scores["attribute_recall/alter/namer"].value == 0.5
     assert scores["attribute_precision/alter/namer"].value == 1
+    named = score(pictures(6, 9), drawn(0), None, eyes, None, category="scenes", tagger=Namer(), names=["red bear"])
+    assert by_name(named)["attribute_recall/alter/namer"].value is None
     assert wanted_tags("A blue bear, on a beach", Namer.categories) == {"blue", "bear", "on_a_beach"}
     assert wanted_tags("reddish bearing", Namer.categories) == set()
     assert wanted_tags("a sks bear, on a beach", Namer.categories, ["sks bear"]) == {"on_a_beach"}
