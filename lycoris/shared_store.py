@@ -18,7 +18,7 @@ from typing import Any
 
 from lycoris.errors import InputError
 from lycoris.redaction import redacted
-from lycoris.store import RECORD, host
+from lycoris.store import RECORD, aside_of
 from lycoris.wholeness import damage
 
 PACKAGES = {"s3": "s3fs", "s3a": "s3fs", "gs": "gcsfs", "gcs": "gcsfs", "abfs": "adlfs", "az": "adlfs"}
@@ -125,7 +125,7 @@ class SharedStore:
         record = self._record(place)
         if record is None:
             return False
-        aside = root / stage / f".fetched-{host()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"  # as `Store.sweep` knows it
+        aside = aside_of(root / stage, "fetched")
         try:
             with self._told("read"):
                 for name, size in self._sizes(place):

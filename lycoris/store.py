@@ -146,7 +146,7 @@ class Store:
         """
         name = key(stage, inputs)
         final = self.root / stage / name
-        aside = self.root / stage / f".{name[:16]}-{host()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
+        aside = aside_of(self.root / stage, name[:16])
         started = time.monotonic()
         try:
             aside.mkdir(parents=True)
@@ -235,6 +235,16 @@ def is_full_disk(error: BaseException | None) -> bool:
             return True
         error = error.__cause__ or error.__context__
     return False
+
+
+def aside_of(folder: Path, name: str) -> Path:
+    """Where this process may write what then takes its place in a folder of a store; `Store.sweep` removes it else.
+
+    Args:
+        folder: one level below the store's root.
+        name: told in the path, without dashes.
+    """
+    return folder / f".{name}-{host()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
 
 
 @lru_cache

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import os
-import uuid
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from lycoris.store import aside_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -76,12 +78,13 @@ class Kept:
             return
         file = self._file(key)
         file.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = file.with_name(f".{file.name}.{uuid.uuid4().hex}")
+        aside = aside_of(self.folder, "encoded")
+        aside.mkdir()
         try:
-            save_file(plain, unfinished, metadata={"note": note})
-            os.replace(unfinished, file)
+            save_file(plain, aside / file.name, metadata={"note": note})
+            os.replace(aside / file.name, file)
         finally:
-            unfinished.unlink(missing_ok=True)
+            shutil.rmtree(aside, ignore_errors=True)
 
     def _file(self, key: str) -> Path:
         return (self.folder or Path()) / key[:2] / f"{key}.safetensors"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,7 +29,8 @@ class RunState:
     step, whenever they were killed.
 
     Args:
-        path: of the file; written to one side and renamed, so it is whole or absent.
+        path: of the file, which one process writes at a time; written to one side, in a folder beside it, and moved,
+            so it is whole or absent.
         run: what the run depends on, by name; a state of another run is refused.
     """
 
@@ -54,11 +56,13 @@ class RunState:
 
         kept = {**record.tensors(), **tensors}
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = self.path.with_name(f"{self.path.name}.{os.getpid()}.part")
+        unfinished = self.path.with_name(f"{self.path.name}.part")
+        shutil.rmtree(unfinished, ignore_errors=True)  # a killed run's, under names that safetensors draws
+        unfinished.mkdir()
         try:
             save_file(
                 {name: tensor.cpu().contiguous() for name, tensor in kept.items()},
-                unfinished,
+                unfinished / self.path.name,
                 metadata={
                     "run": json.dumps(dict(self.run), sort_keys=True),
                     "plain": json.dumps(plain),
@@ -67,9 +71,9 @@ class RunState:
             )
             if self.path.is_file():
                 os.replace(self.path, _before(self.path))
-            os.replace(unfinished, self.path)
+            os.replace(unfinished / self.path.name, self.path)
         finally:
-            unfinished.unlink(missing_ok=True)
+            shutil.rmtree(unfinished, ignore_errors=True)
 
     def settle(self) -> None:
         """Drop the state before the last: the runs trained together have all written theirs."""

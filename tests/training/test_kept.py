@@ -11,6 +11,7 @@ import torch
 
 import lycoris
 from lycoris.bases import TruncatedPrompt
+from lycoris.store import Store
 from lycoris.training import TrainingSettings, train
 from lycoris.training.kept import Kept, content_key
 from lycoris.training.pictures import Pictures
@@ -67,7 +68,7 @@ def test_two_processes_at_once_leave_whole_files_only(tmp_path):
     assert len(list(tmp_path.rglob("*"))) == 200 + len({content_key(number)[:2] for number in range(200)})
 
 
-def test_a_killed_writer_leaves_nothing_that_is_taken_for_an_encoding(tmp_path):
+def test_what_a_killed_writer_leaves_is_no_encoding_and_is_swept(tmp_path):
     script = """
         import os, sys, torch
         import safetensors.torch as files
@@ -77,9 +78,13 @@ def test_a_killed_writer_leaves_nothing_that_is_taken_for_an_encoding(tmp_path):
         files.save_file = lambda *given, **more: (write(*given, **more), os._exit(9))
         Kept(Path(sys.argv[1])).write(content_key("a"), {"x": torch.ones(3)})
     """
-    done = subprocess.run([sys.executable, "-c", textwrap.dedent(script), str(tmp_path)], check=False)
+    folder = tmp_path / "encodings"
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(script), str(folder)], check=False)
     assert done.returncode == 9
-    assert content_key("a") not in Kept(tmp_path)
+    assert content_key("a") not in Kept(folder)
+    assert [file for file in folder.rglob("*") if file.is_file()]
+    Store(tmp_path).sweep()
+    assert not [file for file in folder.rglob("*") if file.is_file()]
 
 
 def test_cached_latents_are_the_computed_ones(base, examples, tmp_path):

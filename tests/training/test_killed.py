@@ -32,8 +32,9 @@ def processes():
 
 
 def outcome(folder):
-    """Every file but the states, by its hash."""
-    files = [file for file in folder.rglob("*") if file.is_file() and not file.name.startswith(("state", "progress"))]
+    """Every file by its hash, but the states and what was being written, which has a hidden name until it is whole."""
+    passing = ("state", "progress", ".")
+    files = [file for file in folder.rglob("*") if file.is_file() and not file.name.startswith(passing)]
     return {file.relative_to(folder).as_posix(): file_digest(file) for file in files}
 
 

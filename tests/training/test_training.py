@@ -79,6 +79,9 @@ def test_a_killed_run_goes_on_bit_for_bit(base, examples, tmp_path, algorithm, o
                 checkpoint_seconds=0,
             )  # fmt: skip
         network.detach()
+    part = state.with_name(f"{state.name}.part")
+    part.mkdir()
+    (part / ".tmpAbCdEf").touch()  # as safetensors leaves it when the process is killed while it writes
     network = attach(base, algorithm, **options)
     result = train(base, network, examples, SETTINGS, seed=7, checkpoint=state)
     assert result.resumed_at == 5
