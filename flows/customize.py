@@ -166,7 +166,7 @@ def _start(
             made = [common, *([images.submit(place, label, adapter=None, prompts=prompts, **draw)] if prompts else [])]
             work[OF_BASE, name, strategy] = made
             work["seen", name, strategy] = features.submit(
-                place, label, made=made, category=concept.category, names=concept.called, **look
+                place, label, made=made, category=concept.category, names=concept.names, **look
             )
     for cell, concept, _ in planned:
         label, training = cell.label, work["adapter", replace(cell, checkpoint=None)]
@@ -179,7 +179,7 @@ def _start(
             **draw,
         )
         seen = features.submit(
-            place, label, made=[work["images", cell]], category=concept.category, names=concept.called, **look
+            place, label, made=[work["images", cell]], category=concept.category, names=concept.names, **look
         )
         references = [work["references", concept.name, mode] for mode in experiment.resize_modes]
         base_seen = work["seen", concept.name, cell.captions]

@@ -198,13 +198,13 @@ def _compete(
         if part
     ]
     seen = {
-        "base": features.submit(place, f"{concept.name} · base · {strategy}", made=base, names=concept.called, **look)
+        "base": features.submit(place, f"{concept.name} · base · {strategy}", made=base, names=concept.names, **look)
     }
     for name, version in (("challenger", challenger), ("champion", champion)):
         label = f"{concept.name} · {name} {version.version}"
         adapter = Trained(contestant(place, server, version))
         drawn = images.submit(place, label, adapter=adapter, prompts=prompts, **draw)
-        seen[name] = features.submit(place, label, made=[drawn], names=concept.called, **look)
+        seen[name] = features.submit(place, label, made=[drawn], names=concept.names, **look)
     references = features.submit(
         place, f"{concept.name} · held out", pictures=unseen, digest=pictures_digest(unseen), **look
     )

@@ -131,7 +131,7 @@ def _start(
         beside = f"{each.name} · base"
         work["base", each] = images.submit(place, beside, adapter=None, prompts=prompts, **draw)
         category = concept.category
-        about = {"category": category, "names": concept.called}
+        about = {"category": category, "names": concept.names}
         work["references", each] = features.submit(
             place, f"{concept.name} · references", pictures=concept.pictures, digest=concept.digest, category=category,
             **{**look, "raters": ()},

@@ -78,6 +78,16 @@ class Concept:
     subclasses: tuple[Subclass, ...]
     pictures: tuple[Picture, ...]
 
+    @property
+    def full_name(self) -> str:
+        """Trigger and class noun, "sks girl": what captions and prompts call it."""
+        return f"{self.trigger} {self.class_noun}"
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All that stands for it, or for a variant of it, in captions and prompts; longer ones before their parts."""
+        return (self.full_name, self.trigger, *(subclass.trigger for subclass in self.subclasses))
+
 
 def read_concepts(
     root: Path,

@@ -114,6 +114,7 @@ def captions(
                 trigger=one.concept.trigger,
                 class_noun=one.concept.class_noun,
                 description=one.concept.description,
+                names=one.concept.names,
                 digest=pictures_digest(one.concept),
                 pictures=tuple(picture.path for picture in one.concept.pictures),
                 captions=one.captions,

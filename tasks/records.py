@@ -93,6 +93,7 @@ class Captioned:
 
     Attributes:
         name: of the concept; category, trigger, class_noun and description are its entry's.
+        names: all that stands for the concept in prompts.
         digest: of the concept's pictures.
         pictures: file paths, in the order of the captions.
         captions: strategy -> one caption a picture.
@@ -107,6 +108,7 @@ class Captioned:
     trigger: str
     class_noun: str
     description: str
+    names: tuple[str, ...]
     digest: str
     pictures: tuple[Path, ...]
     captions: dict[str, tuple[str, ...]]
@@ -114,11 +116,6 @@ class Captioned:
     inherent: tuple[dict[str, Any], ...]
     cached: bool
     set_aside: dict[str, str]
-
-    @property
-    def called(self) -> tuple[str, ...]:
-        """What stands for the concept in prompts."""
-        return (f"{self.trigger} {self.class_noun}", self.trigger)
 
 
 @dataclass(frozen=True)

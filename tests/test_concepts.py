@@ -60,6 +60,12 @@ def test_concepts_come_by_category_and_name_with_their_pictures_in_order(root):
     assert bear.description == "brown bear"
 
 
+def test_a_concept_is_known_by_its_trigger_and_those_of_its_subclasses(root):
+    ana, bear = read_concepts(root)
+    assert ana.names == ("zwx girl", "zwx", "coat", "red robe")
+    assert bear.names == (bear.full_name, bear.trigger)
+
+
 def test_what_is_not_described_is_described_by_its_names(root):
     ana = read_concepts(root)[0]
     assert ana.description == "girl"

@@ -17,7 +17,7 @@ def named(concept: Concept, subclass: str | None, sentence: str, wording: Wordin
     Returns:
         What captions join by commas: ``["a sks girl on a beach", "red robe"]``.
     """
-    name = wording.subject.replace("{name}", f"{concept.trigger} {concept.class_noun}")
+    name = wording.subject.replace("{name}", concept.full_name)
     return [
         sentence.replace("{concept}", name),
         *(each.trigger for each in concept.subclasses if each.name == subclass),
@@ -44,7 +44,7 @@ def described_caption(concept: Concept, caption: str, subclass: str | None, word
     if caption == opening or caption.startswith(f"{opening}, "):
         return described(concept, subclass, wording.opening, wording) + caption[len(opening) :]
     words = described(concept, subclass, "{concept}", wording)
-    for name in (f"{concept.trigger} {concept.class_noun}", concept.trigger):
+    for name in (concept.full_name, concept.trigger):
         found = re.compile(rf"(?:\b(?:an?|the)\s+)?(?<!\w){re.escape(name)}(?!\w)", re.IGNORECASE)
         if found.search(caption):
             return found.sub(lambda _: words, caption)

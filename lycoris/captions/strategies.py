@@ -119,7 +119,7 @@ def caption(
 
 def _once(parts: Sequence[str], concept: Concept) -> list[str]:
     """The parts without doubles, and without the trigger as a tag of its own."""
-    said = {plain_tag(concept.trigger), plain_tag(f"{concept.trigger} {concept.class_noun}")}
+    said = {plain_tag(concept.trigger), plain_tag(concept.full_name)}
     kept: list[str] = []
     for part in parts:
         if plain_tag(part) not in said or not kept:

@@ -20,7 +20,9 @@ def concept(tmp_path: Path) -> Captioned:
         paths[-1].write_bytes(bytes([number]))
     captions = {name: tuple(f"{name} {number}" for number in range(10)) for name in ("none", "all")}
     prompts = {name: {"trigger": ({"text": "a", "evaluation": "a", "seed": 0, "group": 0},)} for name in captions}
-    return Captioned("ren", "toys", "ohw", "bear", "", "d", tuple(paths), captions, prompts, (), True, {})
+    return Captioned(
+        "ren", "toys", "ohw", "bear", "", ("ohw bear", "ohw"), "d", tuple(paths), captions, prompts, (), True, {}
+    )
 
 
 def test_few_pictures_are_among_more_and_never_those_held_out(concept: Captioned) -> None:
