@@ -22,8 +22,8 @@ test: $(READY)  ## every test that needs neither a GPU nor minutes
 	@OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile \
 	    -m "not slow and not gpu" $(ARGS)
 
-check: $(READY)  ## lint, format
-	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
+check: $(READY)  ## lint, format, types
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
 
 install: $(READY)  ## only the set-up
 

@@ -144,7 +144,7 @@ def _options() -> str:
             if name in GROUPS:
                 add(f"{name}.", GROUPS[name])
                 continue
-            default = None if field.is_required() else field.default
+            default: Any = None if field.is_required() else field.default
             if name == "algorithms":
                 default = [entry.algorithm for entry in default]
             shown = ",".join(map(str, default)) if isinstance(default, tuple | list) else str(default)

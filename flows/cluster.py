@@ -69,7 +69,9 @@ class Cluster(DaskTaskRunner):
     def _heard(self, event: tuple[Any, Any]) -> None:
         """Tell of a worker that came or went."""
         about = event[1]
-        action, worker = (about.get("action"), about.get("worker")) if isinstance(about, Mapping) else (None, None)
+        if not isinstance(about, Mapping):
+            return
+        action, worker = about.get("action"), str(about.get("worker"))
         if action == "add-worker" and worker not in self._present:
             self._present.add(worker)
             progress.note(self._shown, f"The worker {worker} has come.")

@@ -22,7 +22,7 @@ from flows import recipes, results
 from flows.cells import Planned, base_prompts, cells, trainings
 from flows.experiment import WHERE, Experiment
 from flows.resize_modes import in_all_modes, named, scored_in
-from flows.runner import Workers, runner, runs_as_asked, workers
+from flows.runner import processes, runner, runs_as_asked, workers
 from flows.server import GOES_ON
 from flows.together import groups
 from lycoris.concepts import read_concepts
@@ -52,7 +52,7 @@ def customize_with(experiment: Experiment) -> Callable[..., dict[str, Any]]:
     return customize.with_options(task_runner=runner(experiment, progress.folder(experiment.output)))
 
 
-@flow(name="customize", task_runner=Workers(max_workers=2))
+@flow(name="customize", task_runner=processes(2))
 def customize(experiment: Experiment = Experiment(), crowned: bool = True) -> dict[str, Any]:  # noqa: B008 - frozen
     """Customize a base to every chosen concept, in every chosen way, and say what each way did.
 
@@ -71,15 +71,14 @@ def customize(experiment: Experiment = Experiment(), crowned: bool = True) -> di
     started = time.monotonic()
     store = Store(experiment.output / "store")
     store.sweep()
-    place = Place(
-        store.root.resolve(), progress.folder(experiment.output), share=experiment.share, slot=experiment.gpu_limit
-    )
+    seen = progress.folder(experiment.output)
+    place = Place(store.root.resolve(), seen, share=experiment.share, slot=experiment.gpu_limit)
     version = data_version(experiment.data, PROJECT, experiment.data_rev, experiment.output / "data")
     said(f"data      {version.path} is version {version.hash}, {version.files} files")
     concepts = read_concepts(version.path, experiment.concepts_file, notice=lambda text: said(f"data      {text}"))
     names = experiment.chosen([concept.name for concept in concepts])
     models = sources(**experiment.sources())
-    with progress.shown(place.progress) as shown, asked_again.noted(place.progress):
+    with progress.shown(seen) as shown, asked_again.noted(seen):
         caption = captions.submit if experiment.share is None else captions  # which read the data, here
         asked = caption(
             place,
@@ -120,10 +119,10 @@ def _together(experiment: Experiment, cells: list[Cell]) -> list[list[Cell]]:
     Where every core has a process, one adapter a process is as quick (`docs/benchmarks.md`).
     """
     ends = [(cell.algorithm, cell) for cell in cells if cell.checkpoint is None]
-    processes = workers(experiment)
-    alone = processes > 1 or experiment.share is not None
+    count = workers(experiment)
+    alone = count > 1 or experiment.share is not None
     most = experiment.at_once or (1 if alone else recipes.at_once(experiment.base))
-    return groups(ends, most, processes)
+    return groups(ends, most, count)
 
 
 def _start(
@@ -140,8 +139,8 @@ def _start(
         Futures by (what, cell).
     """
     base, base_digest = models.base
-    draw = {"base": base, "base_digest": base_digest, "sampling": experiment.drawing()}
-    look = {"encoders": models.encoders, "style_encoder": models.style_encoder, "tagger": models.tagger}
+    draw: dict[str, Any] = {"base": base, "base_digest": base_digest, "sampling": experiment.drawing()}
+    look: dict[str, Any] = {"encoders": models.encoders, "style_encoder": models.style_encoder, "tagger": models.tagger}
     work: dict[Any, Any] = {}
     sent = {concept.name: send(place, concept.pictures) for concept in captioned}
     asked = trainings(experiment, base, base_digest, planned, sent)
@@ -163,10 +162,12 @@ def _start(
         common = images.submit(place, f"{name} · {OF_BASE}", adapter=None, prompts=shared, **draw)
         for strategy, prompts in own.items():
             label = f"{name} · {OF_BASE} · {strategy}"
-            made = [common, *([images.submit(place, label, adapter=None, prompts=prompts, **draw)] if prompts else [])]
-            work[OF_BASE, name, strategy] = made
+            drawings = [common]
+            if prompts:
+                drawings.append(images.submit(place, label, adapter=None, prompts=prompts, **draw))
+            work[OF_BASE, name, strategy] = drawings
             work["seen", name, strategy] = features.submit(
-                place, label, made=made, category=concept.category, names=concept.names, **look
+                place, label, made=drawings, category=concept.category, names=concept.names, **look
             )
     for cell, concept, _ in planned:
         label, training = cell.label, work["adapter", replace(cell, checkpoint=None)]
@@ -222,8 +223,8 @@ def _finish(
     commit = results.commit(PROJECT)
     for concept in captioned:
         for strategy in experiment.strategies:
-            made = [_found(future) for future in work[OF_BASE, concept.name, strategy]]
-            outcome.bases[concept.name, strategy] = [at_hand(place, one) for one in made if isinstance(one, Made)]
+            drawings = [_found(future) for future in work[OF_BASE, concept.name, strategy]]
+            outcome.bases[concept.name, strategy] = [at_hand(place, one) for one in drawings if isinstance(one, Made)]
     for cell, concept, chosen in planned:
         try:
             made = at_hand(place, work["adapter", replace(cell, checkpoint=None)].result().at(cell.checkpoint))

@@ -9,8 +9,12 @@ from collections.abc import Mapping
 from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from lycoris.errors import InputError
+
+if TYPE_CHECKING:
+    from prefect.client.orchestration import SyncPrefectClient
 
 POOL = "local"
 GPU = "gpu"
@@ -32,24 +36,20 @@ def furnish(*, gpus: int = 1) -> None:
         with suppress(ObjectAlreadyExists):
             client.create_work_pool(WorkPoolCreate(name=POOL, type="process"))
         client.upsert_global_concurrency_limit_by_name(GPU, gpus)
-    _end_dead_runs()
+        _end_dead_runs(client)
 
 
-def _end_dead_runs() -> None:
-    from prefect.automations import Automation
+def _end_dead_runs(client: SyncPrefectClient) -> None:
     from prefect.client.schemas.objects import StateType
     from prefect.events.actions import ChangeFlowRunState
-    from prefect.events.schemas.automations import EventTrigger, Posture
+    from prefect.events.schemas.automations import AutomationCore, EventTrigger, Posture
     from prefect.events.schemas.events import ResourceSpecification
 
-    try:
-        Automation.read(name=ZOMBIES)
+    if client.read_automations_by_name(ZOMBIES):
         return
-    except ValueError:  # there is none
-        pass
     beat = "prefect.flow-run.heartbeat"
     ended = {f"prefect.flow-run.{state}" for state in ("Completed", "Failed", "Cancelled", "Crashed")}
-    Automation(
+    automation = AutomationCore(
         name=ZOMBIES,
         trigger=EventTrigger(
             after={beat},
@@ -61,7 +61,8 @@ def _end_dead_runs() -> None:
             within=timedelta(seconds=3 * HEARTBEAT),
         ),
         actions=[ChangeFlowRunState(state=StateType.CRASHED, message="No sign of life any more.")],
-    ).create()
+    )
+    client.create_automation(automation)
 
 
 def deploy(file: Path, project: Path, environment: Mapping[str, str]) -> None:

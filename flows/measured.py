@@ -72,7 +72,8 @@ def from_store(experiment: Experiment, base_digest: str) -> Times:
         if known := by_settings.get(_alike(experiment.settings(adapter))):
             found.steps[adapter.label] = statistics.median(known)
     drawn: dict[str, int] = {}
-    seconds, sizes = [], []
+    seconds: list[float] = []
+    sizes: list[float] = []
     for folder, inputs, took in _stages(store, "images"):
         pictures = list(folder.glob("*/*.png"))
         drawn[folder.name] = len(pictures)
@@ -86,9 +87,10 @@ def from_store(experiment: Experiment, base_digest: str) -> Times:
         if (count := sum(drawn.get(name, 0) for name in inputs["drawings"]))
     ]
     scores = [took for _, _, took in _stages(store, "scores")]
-    found.picture, found.bytes, found.look, found.score = map(_median, (seconds, sizes, looks, scores))
-    if known := sum(map(len, by_settings.values())):
-        found.sources.append(f"{known} trainings and {len(seconds)} sets of drawings in `{store}`")
+    found.picture, found.bytes = _median(seconds), _median(sizes)
+    found.look, found.score = _median(looks), _median(scores)
+    if trained := sum(map(len, by_settings.values())):
+        found.sources.append(f"{trained} trainings and {len(seconds)} sets of drawings in `{store}`")
     return found
 
 

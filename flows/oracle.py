@@ -28,6 +28,7 @@ from lycoris.encoders.preprocessing import MODES
 from lycoris.errors import InputError
 
 if TYPE_CHECKING:
+    from lycoris.metrics.features import FeatureSet
     from lycoris.pocket.oracle import Oracle
 
 WIDENED = 1.5
@@ -127,7 +128,7 @@ def measured(runs: Path, encoders: Sequence[str], style: str, tagger: str) -> li
         said(f"{concept.name}: the oracle's reading is right on {oracle.accuracy:.3f} of pictures it has not seen")
         pictures = [widened(read_image(p.path), upwards=n % 2 == 1) for n, p in enumerate(concept.pictures)]
         known = {mode: encode_references(pictures, eyes, brush, category=concept.category, mode=mode) for mode in MODES}
-        before: dict[Any, Any] = {}
+        before: dict[Any, FeatureSet] = {}
         for each in (one for one in drawn if one.concept == concept.name):
             shown, control = {}, {}
             for kind, images, own in drawn_by(each, base):
@@ -137,14 +138,15 @@ def measured(runs: Path, encoders: Sequence[str], style: str, tagger: str) -> li
                     control[kind] = Drawings(kind, own, conditions)
             told = truths_of(each, base, oracle)
             seen = encode(shown, eyes, brush, category=concept.category, tagger=namer, names=[oracle.called])
+            unchanged = {}
             for kind, some in control.items():
                 key = (kind, tuple((p.text, p.seed) for p in some.prompts))
                 if key not in before:
                     before[key] = encode({kind: some}, eyes, brush, category=concept.category)[kind]
-                control[kind] = before[key]
+                unchanged[kind] = before[key]
             for mode in MODES:
                 scores = compare(
-                    known[mode], seen, control, category=concept.category, metrics=list(METRICS), resamples=2
+                    known[mode], seen, unchanged, category=concept.category, metrics=list(METRICS), resamples=2
                 )
                 for score in scores:
                     metric, kind, encoder = score.name.split("/")

@@ -141,8 +141,8 @@ def there(experiment: Experiment, work: Work) -> Work:
         cell: Training(place, **asked).stages for cell, asked in trainings(experiment, *models.base, planned).items()
     }
     left = Counter({adapter.label: 0 for adapter in experiment.algorithms})
-    for cell, own in stages.items():
-        left[cell.algorithm] += any(store.find("adapter", inputs) is None for inputs in own.values())
+    for cell, ends in stages.items():
+        left[cell.algorithm] += any(store.find("adapter", inputs) is None for inputs in ends.values())
 
     def has(adapter: str | None, prompts: Mapping[str, Any]) -> bool:
         return store.find("images", inputs_of(models.base[1], adapter, prompts, experiment.drawing())) is not None

@@ -23,8 +23,8 @@ _NETWORKS: dict[str, dict[str, dict[str, Any]]] = {
         "full": {"learning_rate": 1e-6},
     },
 }
-_OTHERS = {"learning_rate": 5e-4}
-_TRAINING = {
+_OTHERS: dict[str, Any] = {"learning_rate": 5e-4}
+_TRAINING: dict[str, dict[str, Any]] = {
     "pocket": {
         "steps": 120,
         "batch_size": 6,
@@ -36,7 +36,7 @@ _TRAINING = {
     "paper": {"epochs": 50, "batch_size": 8, "warmup_steps": 100, "caption_dropout": 0.05},
 }
 _PRESET = {"pocket": "full", "paper": "attn-mlp"}
-_SAMPLING = {
+_SAMPLING: dict[str, dict[str, Any]] = {
     "pocket": {"scheduler": "dpm++-2m", "steps": 14},
     "paper": {"scheduler": None, "steps": 25},
 }

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from flows.customize import PROJECT, customize_with, said
 from flows.experiment import WHERE, Experiment
-from flows.runner import Workers
+from flows.runner import processes
 from lycoris.analysis import PROMOTION_RULE, judge
 from lycoris.held_out import held_out
 from lycoris.store import Store, key
@@ -45,7 +45,7 @@ class Promotion(BaseModel):
     allowed: dict[str, float] = Field({}, description="dimension -> how much worse it may be; others not at all")
 
 
-@flow(name="refresh", task_runner=Workers(max_workers=2))
+@flow(name="refresh", task_runner=processes(2))
 def refresh(
     experiment: Experiment = Experiment(),  # noqa: B008 - frozen
     promotion: Promotion = Promotion(),  # noqa: B008 - frozen
@@ -107,7 +107,7 @@ def _meet(
     place = Place(root, shown, slot=experiment.gpu_limit)
     models = sources(**experiment.sources())
     found = []
-    with progress.shown(place.progress):
+    with progress.shown(shown):
         for concept in _captioned(place, experiment, version, models):
             if all("error" in one for one in adapters if one["concept"] == concept.name):
                 found.append({"concept": concept.name, "state": "failed", "reason": "no adapter could be made"})

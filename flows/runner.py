@@ -50,10 +50,15 @@ def runner(experiment: Experiment, shown: Path) -> TaskRunner[Any]:
         InputError: the extra is not installed, or the cluster cannot do the experiment's work.
     """
     if experiment.runner == "processes":
-        return Workers(max_workers=workers(experiment))
+        return processes(workers(experiment))
     if experiment.runner == "threads":
         return ThreadPoolTaskRunner(max_workers=THREADS)
     return _cluster().cluster(experiment, shown)
+
+
+def processes(count: int) -> TaskRunner[Any]:
+    """So many processes of this machine."""
+    return Workers(max_workers=count)
 
 
 def runs_as_asked(experiment: Experiment) -> bool:

@@ -15,7 +15,7 @@ from prefect import flow
 from prefect.exceptions import UpstreamTaskError
 
 from flows import results
-from flows.runner import Workers, workers
+from flows.runner import processes, workers
 from flows.scoring import Given, Scoring, concepts_of, identify, said
 from lycoris.concepts import Concept
 from lycoris.errors import InputError
@@ -36,10 +36,10 @@ Prompts = Mapping[str, Any]
 def score_with(request: Scoring) -> dict[str, Any]:
     """The flow on as many worker processes as the machine has cores, or one beside a GPU."""
     experiment = request.experiment.model_copy(update={"runner": "processes"})
-    return score.with_options(task_runner=Workers(max_workers=workers(experiment)))(request)
+    return score.with_options(task_runner=processes(workers(experiment)))(request)
 
 
-@flow(name="score", task_runner=Workers(max_workers=2))
+@flow(name="score", task_runner=processes(2))
 def score(request: Scoring) -> dict[str, Any]:
     """Score adapter files and folders of pictures beside their base, and two of one concept beside each other.
 
@@ -53,11 +53,12 @@ def score(request: Scoring) -> dict[str, Any]:
     experiment = request.experiment
     store = Store(experiment.output / "store")
     store.sweep()
-    place = Place(store.root.resolve(), progress.folder(experiment.output), slot=experiment.gpu_limit)
+    seen = progress.folder(experiment.output)
+    place = Place(store.root.resolve(), seen, slot=experiment.gpu_limit)
     known = concepts_of(request, notice=lambda text: said(f"data      {text}"))
     given = [identify(file, request, known) for file in request.files]
     models = sources(**experiment.sources())
-    with progress.shown(place.progress):
+    with progress.shown(seen):
         captioned = {
             each.name: each
             for each in captions(
@@ -107,8 +108,8 @@ def _start(
     base, base_digest = models.base
     templates = default_templates(base)
     seed = experiment.sampling.seed
-    draw = {"base": base, "base_digest": base_digest, "sampling": experiment.drawing()}
-    look = {
+    draw: dict[str, Any] = {"base": base, "base_digest": base_digest, "sampling": experiment.drawing()}
+    look: dict[str, Any] = {
         "encoders": models.encoders, "style_encoder": models.style_encoder, "tagger": models.tagger,
         "raters": request.raters, "mode": request.mode,
     }  # fmt: skip
@@ -131,7 +132,7 @@ def _start(
         beside = f"{each.name} · base"
         work["base", each] = images.submit(place, beside, adapter=None, prompts=prompts, **draw)
         category = concept.category
-        about = {"category": category, "names": concept.names}
+        about: dict[str, Any] = {"category": category, "names": concept.names}
         work["references", each] = features.submit(
             place, f"{concept.name} · references", pictures=concept.pictures, digest=concept.digest, category=category,
             **{**look, "raters": ()},

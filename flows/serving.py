@@ -201,9 +201,9 @@ def _server(arguments: argparse.Namespace) -> int:
             f"worker   of the pool `{furnishing.POOL}`\nlogs     {servers.folder / 'logs'}\nCtrl-C stops them.",
             flush=True,
         )
-        while (name := servers.ended()) is None:
+        while (ended := servers.ended()) is None:
             time.sleep(1)
-        raise InputError(f"`{name}` has stopped: `{servers.folder / 'logs' / name}.log` says why.")
+        raise InputError(f"`{ended}` has stopped: `{servers.folder / 'logs' / ended}.log` says why.")
     except KeyboardInterrupt:
         return 0
     finally:

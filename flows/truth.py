@@ -47,9 +47,9 @@ def gaps(runs: Path, level: str, against: str) -> list[dict[str, Any]]:
 
     drawn, base = found_in(runs)
     pairs: dict[Any, dict[str, Any]] = defaultdict(dict)
-    for one in drawn:
-        header = read_metadata(runs / "store" / "adapter" / one.name / FILE)
-        pairs[one.concept, header["settings"], header["seed"]][header["captions"]] = one
+    for each in drawn:
+        header = read_metadata(runs / "store" / "adapter" / each.name / FILE)
+        pairs[each.concept, header["settings"], header["seed"]][header["captions"]] = each
     both = {key: pair for key, pair in pairs.items() if {level, against} <= pair.keys()}
     if not both:
         raise InputError(f"The study in `{runs}` has no adapters with `{level}` and `{against}` captions to compare.")

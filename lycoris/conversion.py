@@ -152,14 +152,15 @@ def _reduced(
     dtype: torch.dtype,
 ) -> tuple[list[tuple[Place, Adapter]], Report]:
     """The nearest plain LoRA of each adapter, and how near it is once written."""
-    pairs, fits, left_out = [], [], []
+    pairs: list[tuple[Place, Adapter]] = []
+    fits, left_out = [], []
     for place, adapter in made:
         if isinstance(place.layer, NORMS):
             left_out.append(f"{place.name} (norm)")
             continue
         if adapter.bias() is not None:
             left_out.append(f"{place.name} (bias)")
-        if adapter.reads_weight and place.layer.weight.is_meta:
+        if adapter.reads_weight and place.weight.is_meta:
             kind = "DoRA" if isinstance(adapter, dora.DoRA) else ALGORITHMS[adapter.algorithm].__name__
             raise InputError(
                 f"File `{contents.path}`, layer `{place.name}`: {kind} changes a weight by what it is, so that a LoRA "
@@ -184,7 +185,7 @@ def reduce(
         rank, energy: as for `convert`.
         dtype: that the factors will be written in.
     """
-    structure = adapter.eval().double().structure(place.layer.weight)
+    structure = adapter.eval().double().structure(place.weight)
     product = exact = low_rank(structure)
     if energy is not None or (rank is not None and rank < exact.up.shape[1]):
         product = narrow(exact, rank, energy)

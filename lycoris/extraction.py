@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -73,11 +74,11 @@ def extract(
         change, shift = _difference(place, other, "weight"), _difference(place, other, "bias")
         if change is None and (shift is None or own.algorithm not in ("full", "norms")):
             continue
-        change = torch.zeros_like(place.layer.weight, dtype=torch.float64) if change is None else change
+        change = torch.zeros_like(place.weight, dtype=torch.float64) if change is None else change
         site = Site(place.name, place.layer, generator_for(0, place.key))
         adapter = replace(own, options=_fitting(own, site, change, energy)).make(site).eval()
         adapter.fit(change, shift)
-        distance = (adapter.structure(place.layer.weight).dense().double() - change).norm().item()
+        distance = (adapter.structure(place.weight).dense().double() - change).norm().item()
         fits.append(Fit(place.name, getattr(adapter, "rank", None), change.norm().item(), distance))
         made.append((place, adapter))
         taken |= {f"{place.name}.weight"} | ({f"{place.name}.bias"} if adapter.bias() is not None else set())
@@ -91,15 +92,16 @@ def extract(
 
 
 def _counterpart(place: Place, others: Mapping[str, nn.Module]) -> nn.Module:
+    other: Any
     try:
         other = others[place.part].get_submodule(place.path)
-        fits = other.weight.shape == place.layer.weight.shape
+        fits = other.weight.shape == place.weight.shape
     except (KeyError, AttributeError):
         raise InputError(f"Argument `tuned` has no layer `{place.name}` as `base` has.") from None
-    if not fits or not is_plain(other.weight) or not is_plain(place.layer.weight):
+    if not fits or not is_plain(other.weight) or not is_plain(place.weight):
         raise InputError(
             f"Layer `{place.name}` must have a weight of one shape and not quantised in `base` and `tuned`, but got "
-            f"{list(place.layer.weight.shape)} of {place.layer.weight.dtype} and {list(other.weight.shape)} of "
+            f"{list(place.weight.shape)} of {place.weight.dtype} and {list(other.weight.shape)} of "
             f"{other.weight.dtype}."
         )
     return other

@@ -7,14 +7,14 @@ import hashlib
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from os import PathLike
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import torch
 from torch import nn
 
 from lycoris.adapters.adapter import Adapter, Site
 from lycoris.adapters.dropout import Dropout
-from lycoris.adapters.layer import install, remove
+from lycoris.adapters.layer import adapted, install, remove
 from lycoris.adapters.names import Place, parts_of
 from lycoris.adapters.recipe import Recipe
 from lycoris.adapters.selection import choose
@@ -38,7 +38,8 @@ class Network(nn.Module):
         super().__init__()
         self.algorithm = algorithm
         self.settings = settings
-        self.adapters = nn.ModuleDict({place.key: adapter for place, adapter in made})
+        held = nn.ModuleDict({place.key: adapter for place, adapter in made})
+        self.adapters = cast("Mapping[str, Adapter]", held)  # which says less of what it holds
         self.places = {place.key: place for place, _ in made}
         self.merged = False
         self._attached = True
@@ -144,7 +145,7 @@ class Network(nn.Module):
         """Fold the network into the weights; `unmerge` brings back the very bits."""
         self._must_be_attached()
         for place in self.places.values() if not self.merged else ():
-            place.layer.merge(self.name)
+            adapted(place.layer).merge(self.name)
         self.merged = True
         return self
 
@@ -152,7 +153,7 @@ class Network(nn.Module):
         """Take the network out of the weights again; the adapters are live as before."""
         self._must_be_attached()
         for place in self.places.values() if self.merged else ():
-            place.layer.unmerge(self.name)
+            adapted(place.layer).unmerge(self.name)
         self.merged = False
         return self
 

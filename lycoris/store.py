@@ -28,6 +28,7 @@ from lycoris.wholeness import damage, file_digest, sums
 RECORD = "stage.json"
 LOCKS = ".locks"
 KEPT = "Everything finished before is kept; make room and run again."
+_DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 _NO_ROOM = ("No space left on device", "Disk quota exceeded", "database or disk is full")
 PACKAGE = Path(__file__).parent
 
@@ -70,9 +71,8 @@ def code_version(*places: str) -> str:
         for file in files:
             tree = ast.parse(file.read_bytes())
             for node in ast.walk(tree):
-                body = getattr(node, "body", None)
-                if isinstance(body, list) and body and _is_docstring(body[0]):
-                    node.body = body[1:]
+                if isinstance(node, _DOCUMENTED) and node.body and _is_docstring(node.body[0]):
+                    node.body = node.body[1:]
             whole.update(f"{file.relative_to(PACKAGE).as_posix()}\0{ast.dump(tree)}\n".encode())
     return whole.hexdigest()[:16]
 

@@ -65,6 +65,7 @@ class Operation:
         """The operation of a Linear or Conv1d-3d layer."""
         if isinstance(layer, nn.Linear):
             return cls()
+        assert isinstance(layer, nn.modules.conv._ConvNd)
         dims, pad = len(layer.kernel_size), tuple(layer._reversed_padding_repeated_twice)
         before, after = pad[::2][::-1], pad[1::2][::-1]
         if layer.padding_mode == "zeros" and before == after:
@@ -111,6 +112,7 @@ class Operation:
         return values.view(-1, *(1,) * self.dims)
 
 
+@dataclass(slots=True)
 class Structure(ABC):
     """A change of a weight that knows how to be dense, to be applied, and what either costs."""
 

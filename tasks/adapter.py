@@ -287,8 +287,8 @@ def train(trainings: Sequence[Training], bar: progress.Bar) -> None:
 
     def tell(number: int, done: int, steps: int, loss: float) -> None:
         now[number] = (done, steps, loss)
-        done, steps = (sum(each[place] for each in now.values()) for place in (0, 1))
-        bar(done, steps, sum(each[2] for each in now.values()) / len(now))
+        all_done, all_steps, losses = (sum(some) for some in zip(*now.values(), strict=True))
+        bar(int(all_done), int(all_steps), losses / len(now))
 
     try:
         with peak_memory(base.device) as peak:

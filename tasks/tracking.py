@@ -41,11 +41,11 @@ LIMIT = 250  # characters of a parameter's value that every MLflow store keeps
 
 @dataclass(frozen=True)
 class Tracked:
-    """Where something was logged."""
+    """Where an adapter was logged, and its version in the registry."""
 
     run_id: str
     cached: bool
-    version: str | None = None
+    version: str
 
 
 @dataclass(frozen=True)
@@ -234,15 +234,17 @@ def _log_dataset(version: DataVersion, context: str) -> None:
     from mlflow.data.meta_dataset import MetaDataset
 
     source = _dvc_source()(path=str(version.path), hash=version.hash)
-    mlflow.log_input(MetaDataset(source, name=version.path.name, digest=version.hash[:36]), context=context)
+    known = MetaDataset(source, name=version.path.name, digest=version.hash[:36])  # type: ignore[abstract] # of MLflow
+    mlflow.log_input(known, context=context)
 
 
-def _dvc_source() -> type:
+def _dvc_source() -> type[Any]:
     """A dataset source that says where a version's bytes are: a folder under DVC, by its hash."""
     from mlflow.data.dataset_source import DatasetSource
     from mlflow.data.dataset_source_registry import get_registered_sources, register_dataset_source
 
-    known = next((kind for kind in get_registered_sources() if kind.__name__ == "DVCSource"), None)
+    kinds: list[Any] = get_registered_sources()
+    known = next((kind for kind in kinds if kind.__name__ == "DVCSource"), None)
     if known is not None:
         return known
 
@@ -272,7 +274,7 @@ def _dvc_source() -> type:
         def from_dict(cls, source_dict: dict[str, str]) -> DVCSource:
             return cls(**source_dict)
 
-    register_dataset_source(DVCSource)
+    register_dataset_source(DVCSource)  # type: ignore[arg-type] # MLflow means the class
     return DVCSource
 
 
@@ -338,8 +340,8 @@ def track(
     client = _client(place)
     experiment = _experiment(client, place, study)
     found = _find(client, experiment, key)
-    if found is not None and found.info.status == "FINISHED" and _version(client, cell.concept, key):
-        return Tracked(found.info.run_id, cached=True, version=_version(client, cell.concept, key))
+    if found is not None and found.info.status == "FINISHED" and (logged := _version(client, cell.concept, key)):
+        return Tracked(found.info.run_id, cached=True, version=logged)
     with mlflow.start_run(
         experiment_id=experiment,
         run_id=found.info.run_id if found else None,

@@ -5,9 +5,9 @@ from __future__ import annotations
 import contextlib
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -47,7 +47,13 @@ class Site:
         layer = self.layer
         if isinstance(layer, nn.Linear):
             return layer.out_features, layer.in_features
-        return tuple(layer.weight.shape)
+        return tuple(self.weight.shape)
+
+    @property
+    def weight(self) -> Tensor:
+        """The frozen weight, as the layer keeps it."""
+        weight: Any = self.layer.weight
+        return weight
 
     @property
     def row(self) -> int:
@@ -104,7 +110,7 @@ class Site:
         Raises:
             InputError: the weight is not floating point of 16 bits or more, in the layer's shape.
         """
-        weight = self.layer.weight
+        weight = self.weight
         if not is_plain(weight) or tuple(weight.shape) != self.shape:
             raise InputError(
                 f"{what} needs the weight itself, but layer `{self.name}` has a quantised one: {weight.dtype}, "
@@ -113,13 +119,13 @@ class Site:
 
     @property
     def _device(self) -> torch.device:
-        return torch.device("meta") if self.unfilled else self.layer.weight.device
+        return torch.device("meta") if self.unfilled else self.weight.device
 
     @property
     def _dtype(self) -> torch.dtype:
-        return torch.float64 if self.layer.weight.dtype == torch.float64 else torch.float32
+        return torch.float64 if self.weight.dtype == torch.float64 else torch.float32
 
-    def _drawn(self, fill, shape: tuple[int, ...]) -> nn.Parameter:
+    def _drawn(self, fill: Callable[[Tensor], Tensor], shape: tuple[int, ...]) -> nn.Parameter:
         if self._device.type == "meta":
             return self._parameter(torch.empty(shape, dtype=self._dtype, device=self._device))
         return self._parameter(fill(torch.empty(shape, dtype=self._dtype)).to(self._device))
@@ -133,7 +139,7 @@ class Adapter(nn.Module, ABC):
     """One algorithm on one layer. Its constructor's keyword arguments are the algorithm's options.
 
     Attributes:
-        algorithm: the name in `ALGORITHMS`.
+        algorithm: the name in `ALGORITHMS`; a wrapper's is that of the adapter inside.
         layers: the layer types it can adapt.
         signature: file keys of which one must be there for a file to hold this algorithm.
         remembered: options, attributes as well, that a file's tensors cannot tell; the header has them.
@@ -144,19 +150,21 @@ class Adapter(nn.Module, ABC):
         dropout: what is left out while training.
         share: which rows of a batch are the network's while several are trained together.
         draws: whether training draws random numbers, dropout aside.
+        timestep: of the batch, only there where an algorithm looks at it.
     """
 
-    algorithm: ClassVar[str]
+    algorithm: str
     layers: ClassVar[tuple[type[nn.Module], ...]] = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
     signature: ClassVar[frozenset[str]]
     remembered: ClassVar[tuple[str, ...]] = ()
-    reads_weight: ClassVar[bool] = False
+    reads_weight: bool = False
     zero_start: ClassVar[tuple[str, ...]] = ()
     loraplus: ClassVar[tuple[str, ...]] = ()
     draws: ClassVar[bool] = False
     multiplier: float = 1.0
     dropout: Dropout = Dropout()
     share: Share | None = None
+    timestep: Tensor | None
 
     @abstractmethod
     def structure(self, weight: Tensor, scale: float = 1.0) -> Structure:

@@ -127,7 +127,7 @@ def _adapter(
             raise InputError(
                 f"File `{path}`, tensor `{place.key}.{name}` must have shape {list(values.shape)}, but got {got}."
             )
-    adapter.to_empty(device=place.layer.weight.device if device is None else device)
+    adapter.to_empty(device=place.weight.device if device is None else device)
     adapter.fill(tensors)
     return adapter
 

@@ -65,7 +65,7 @@ def _learned(
         return ()
     tokens = gradient.numel() // gradient.shape[1]
     ways = [structure.learns_applied(op, tokens) for structure in structures]
-    of_weight = None if all(ways) else op.weight_gradient(x, weight, gradient)
+    of_weight = gradient if all(ways) else op.weight_gradient(x, weight, gradient)  # all applied: nothing asks for it
     with torch.enable_grad():
         made = [s.apply(op, x.detach()) if applied else s.dense() for s, applied in zip(structures, ways, strict=True)]
     given = [gradient if applied else of_weight.to(m.dtype) for m, applied in zip(made, ways, strict=True)]

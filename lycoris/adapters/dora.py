@@ -87,7 +87,7 @@ class DoRA(Adapter):
         if site.unfilled:
             self.magnitude = site.zeros(site.shape[0 if by == "output" else 1])
         else:
-            self.magnitude = site.given(lengths(site.layer.weight.detach().to(torch.float64), by))
+            self.magnitude = site.given(lengths(site.weight.detach().to(torch.float64), by))
         dims = len(site.shape) - 2
         self._shape = (-1, 1, *(1,) * dims) if by == "output" else (1, -1, *(1,) * dims)
 

@@ -95,6 +95,6 @@ def _architecture(chosen: Sequence[Place]) -> str | None:
     """The base's name in the ModelSpec standard, where the chosen layers tell."""
     if any(place.kind == "transformer" for place in chosen):
         return "flux-1-dev" if any(p.path.startswith("single_") for p in chosen) else "stable-diffusion-3"
-    widths = {p.layer.in_features for p in chosen if p.kind == "unet" and p.path.endswith("attn2.to_k")}
+    widths: set[Any] = {p.layer.in_features for p in chosen if p.kind == "unet" and p.path.endswith("attn2.to_k")}
     known = {768: "stable-diffusion-v1", 1024: "stable-diffusion-v2", 2048: "stable-diffusion-xl-v1-base"}
     return known.get(widths.pop()) if len(widths) == 1 else None

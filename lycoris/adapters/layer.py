@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import functools
 import math
+from collections.abc import MutableMapping
 from dataclasses import dataclass
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -27,7 +29,11 @@ NORMS = (nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
 class _Adapted(nn.Module):
     """What every adapted layer has beyond its own type: adapters, and originals where some are merged."""
 
-    adapters: nn.ModuleDict
+    weight: Tensor
+    adapters: MutableMapping[str, Adapter]  # an `nn.ModuleDict`, which says less of what it holds
+    original_weight: Tensor
+    original_bias: Tensor | None
+    _merged: set[str]
 
     def originals(self) -> tuple[Tensor, Tensor | None]:
         """The frozen weight and bias, whatever is merged."""
@@ -56,8 +62,8 @@ class _Adapted(nn.Module):
             raise InputError(f"A weight of dtype {self.weight.dtype} cannot be merged into; keep the adapter live.")
         if not self.__dict__.get("_merged"):
             self.register_buffer("original_weight", self.weight.detach().clone(), persistent=False)
-            bias = None if getattr(self, "bias", None) is None else self.bias.detach().clone()
-            self.register_buffer("original_bias", bias, persistent=False)
+            bias = getattr(self, "bias", None)
+            self.register_buffer("original_bias", None if bias is None else bias.detach().clone(), persistent=False)
         self._merged = {*self.__dict__.get("_merged", ()), name}
         self._fold()
 
@@ -80,15 +86,17 @@ class _Adapted(nn.Module):
             total += adapter.structure(weight, adapter.multiplier).dense().to(wide)
             change = adapter.bias()
             if change is not None:
+                assert shift is not None  # a change of the bias is of one that there is
                 shift += change.to(wide) * adapter.multiplier
             adapter.train(training)
         self.weight.copy_(total if chosen else weight)
-        if shift is not None:
-            self.bias.copy_(shift if chosen else bias)
+        if bias is not None and shift is not None:
+            live = cast("Tensor", self.bias)
+            live.copy_(shift if chosen else bias)
 
     def effective(self, adapters: list[Adapter], structures: list[Structure]) -> tuple[Tensor, Tensor | None]:
         """Weight and bias with these changes added."""
-        weight, bias = self.weight, getattr(self, "bias", None)
+        weight, bias = self.weight, cast("Tensor | None", getattr(self, "bias", None))
         for structure in structures:
             weight = structure.onto(weight)
         for adapter in adapters:
@@ -147,10 +155,10 @@ class _AdaptedMatrix(_Adapted):
             groups[-1][1].append(rows)
             groups[-1][2].append(plan)
         outputs = []
-        for (adds, rows, plans), piece in zip(groups, x.split([sum(rows) for _, rows, _ in groups]), strict=True):
+        for (adds, counts, plans), piece in zip(groups, x.split([sum(rows) for _, rows, _ in groups]), strict=True):
             if adds:
                 structures = [plan.applied[0][1] for plan in plans]
-                outputs.append(add_changes(self._operation, piece, self._frozen(piece), structures, rows))
+                outputs.append(add_changes(self._operation, piece, self._frozen(piece), structures, counts))
             else:
                 outputs.append(self._act(piece, plans[0]))
         return outputs[0] if len(outputs) == 1 else torch.cat(outputs)
@@ -198,10 +206,10 @@ class _AdaptedMatrix(_Adapted):
                     y = y + adapter.dropout(change, op.dims)
             else:
                 y = structure.apply(op, x, y, base)
-            change = adapter.bias()
-            if change is not None:
-                change = (change * adapter.multiplier).to(y.dtype)
-                y = y + (change if op.dims == 0 else change.view(-1, *(1,) * op.dims))
+            shift = adapter.bias()
+            if shift is not None:
+                shift = (shift * adapter.multiplier).to(y.dtype)
+                y = y + (shift if op.dims == 0 else shift.view(-1, *(1,) * op.dims))
         return y
 
     def _built(self, x: Tensor, adapters: list[Adapter], structures: list[Structure]) -> Tensor:
@@ -231,11 +239,12 @@ class _AdaptedNorm(_Adapted):
             return F.group_norm(x, self.num_groups, weight, bias, self.eps)
         if isinstance(self, nn.LayerNorm):
             return F.layer_norm(x, self.normalized_shape, weight, bias, self.eps)
+        assert isinstance(self, nn.RMSNorm)
         return F.rms_norm(x, self.normalized_shape, weight, self.eps)
 
 
 @functools.cache
-def _adapted_type(kind: type[nn.Module]) -> type[nn.Module]:
+def _adapted_type(kind: Any) -> type[nn.Module]:
     mixin = _AdaptedNorm if issubclass(kind, NORMS) else _AdaptedMatrix
     name = f"Adapted{kind.__name__}"
     made = type(name, (mixin, kind), {"__module__": __name__, "__qualname__": name})
@@ -251,21 +260,30 @@ for _kind in MATRICES + NORMS:
 def install(layer: nn.Module, name: str, adapter: Adapter) -> None:
     """Add an adapter to a layer, under a name that no other adapter of it has."""
     if not isinstance(layer, _Adapted):
-        layer.__class__ = _adapted_type(type(layer))
-        layer.adapters = nn.ModuleDict()
-        if isinstance(layer, MATRICES):
-            layer._operation = Operation.of(layer)
-    layer.adapters[name] = adapter
+        kind: Any = type(layer)
+        layer.__class__ = _adapted_type(kind)
+        fresh = adapted(layer)
+        fresh.adapters = cast("MutableMapping[str, Adapter]", nn.ModuleDict())
+        if isinstance(fresh, _AdaptedMatrix):
+            fresh._operation = Operation.of(layer)
+    adapted(layer).adapters[name] = adapter
     adapter.train(layer.training)
+
+
+def adapted(layer: nn.Module) -> _Adapted:
+    """A layer that has adapters, as what it is."""
+    assert isinstance(layer, _Adapted)
+    return layer
 
 
 def remove(layer: nn.Module, name: str) -> None:
     """Take an adapter off; with the last one the layer has its own class and nothing of ours."""
-    if name in layer.__dict__.get("_merged", ()):
-        layer.unmerge(name)
-    del layer.adapters[name]
-    if not layer.adapters:
-        del layer.adapters
+    own = adapted(layer)
+    if name in own.__dict__.get("_merged", ()):
+        own.unmerge(name)
+    del own.adapters[name]
+    if not own.adapters:
+        del own.adapters
         layer.__dict__.pop("_operation", None)
         layer.__class__ = type(layer).__bases__[1]
 

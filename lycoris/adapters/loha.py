@@ -92,6 +92,8 @@ class LoHa(Adapter):
     @torch.no_grad()
     def _fit_cores(self, target: Tensor) -> None:
         """The same with cores: each of the six factors in turn, the others held."""
+        assert self.t1 is not None
+        assert self.t2 is not None
         halves = [[p.to(torch.float64, copy=True) for p in (self.w1_a, self.t1, self.w1_b)]]
         up, core, down = tucker(target, self.rank)
         halves.append([up.t(), core, down])

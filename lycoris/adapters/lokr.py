@@ -74,27 +74,26 @@ class LoKr(Adapter):
         a, b, c, d = self._sides(site, factor, unbalanced) if sides is None else sides
         if (a * c, b * d) != (out, channels):
             raise InputError(f"Argument `sides` must multiply to {[out, channels]}, but got {sides} for `{site.name}`.")
-        if rank is not None:
-            rank = site.rank(rank, 8, max(out, site.row))
-        elif alpha is not None:
+        r = 0 if rank is None else site.rank(rank, 8, max(out, site.row))
+        if rank is None and alpha is not None:
             raise InputError(f"Argument `alpha` needs a `rank` for LoKr: full factors have scale 1, but got {alpha!r}.")
-        small = rank is not None and decompose_both and rank < max(a, b) / 2
-        large = rank is not None and rank < max(c, d) / 2
-        self.rank = rank if small or large else None
-        self.scale = scale_of(alpha, rank, rank_stabilised) if rank is not None and self.rank else 1.0
+        small = decompose_both and 0 < r < max(a, b) / 2
+        large = 0 < r < max(c, d) / 2
+        self.rank = r if small or large else None
+        self.scale = scale_of(alpha, r, rank_stabilised) if small or large else 1.0
         self.kernel = tuple(kernel)
         cored = tucker and large and any(size > 1 for size in kernel)
 
         self.w1 = None if small else site.kaiming(a, b)
-        self.w1_a = site.kaiming(a, rank) if small else None
-        self.w1_b = site.kaiming(rank, b) if small else None
+        self.w1_a = site.kaiming(a, r) if small else None
+        self.w1_b = site.kaiming(r, b) if small else None
         self.w2 = None if large else site.zero_start(c, d, *kernel)
         self.w2_a = self.w2_b = self.t2 = None
         if cored:
-            self.w2_a, self.w2_b = site.kaiming(rank, c), site.zero_start(rank, d)
-            self.t2 = site.kaiming(rank, rank, *kernel)
+            self.w2_a, self.w2_b = site.kaiming(r, c), site.zero_start(r, d)
+            self.t2 = site.kaiming(r, r, *kernel)
         elif large:
-            self.w2_a, self.w2_b = site.kaiming(c, rank), site.zero_start(rank, d * (site.row // channels))
+            self.w2_a, self.w2_b = site.kaiming(c, r), site.zero_start(r, d * (site.row // channels))
 
     @staticmethod
     def _sides(site: Site, factor: int | None, unbalanced: bool) -> tuple[int, int, int, int]:
@@ -106,6 +105,7 @@ class LoKr(Adapter):
 
     def structure(self, weight: Tensor, scale: float = 1.0) -> Kronecker:
         w1 = self.w1 if self.w1 is not None else _product(self.w1_a, self.w1_b)
+        w2: Tensor
         if self.w2 is not None:
             w2 = self.w2
         elif self.t2 is not None:
@@ -134,11 +134,16 @@ class LoKr(Adapter):
             w2 = self._take_inner(w2.view(inner_shape)).flatten()
 
     def _outer_sides(self) -> tuple[int, int]:
-        return tuple(self.w1.shape) if self.w1 is not None else (self.w1_a.shape[0], self.w1_b.shape[1])
+        if self.w1 is not None:
+            return self.w1.shape[0], self.w1.shape[1]
+        assert self.w1_a is not None
+        assert self.w1_b is not None
+        return self.w1_a.shape[0], self.w1_b.shape[1]
 
     def _inner_rows(self) -> int:
         if self.w2 is not None:
             return self.w2.shape[0]
+        assert self.w2_a is not None
         return self.w2_a.shape[0 if self.t2 is None else 1]
 
     @torch.no_grad()
@@ -147,6 +152,8 @@ class LoKr(Adapter):
         if self.w1 is not None:
             self.w1.copy_(w1)
             return w1
+        assert self.w1_a is not None
+        assert self.w1_b is not None
         take_product(self.w1_a, self.w1_b, w1)
         return self.w1_a.double() @ self.w1_b.double()
 
@@ -156,6 +163,8 @@ class LoKr(Adapter):
         if self.w2 is not None:
             self.w2.copy_(w2)
             return w2
+        assert self.w2_a is not None
+        assert self.w2_b is not None
         if self.t2 is None:
             take_product(self.w2_a, self.w2_b, w2.flatten(1))
             return (self.w2_a.double() @ self.w2_b.double()).view(w2.shape)
@@ -168,8 +177,9 @@ class LoKr(Adapter):
     @classmethod
     def shape_of(cls, shapes: Mapping[str, tuple[int, ...]], constants: Mapping[str, float]) -> Partial:
         a, b = shapes["lokr_w1"] if "lokr_w1" in shapes else (shapes["lokr_w1_a"][0], shapes["lokr_w1_b"][1])
+        kernel: Partial
         if "lokr_w2" in shapes:
-            c, d, *kernel = shapes["lokr_w2"]
+            (c, d), kernel = shapes["lokr_w2"][:2], shapes["lokr_w2"][2:]
         elif "lokr_t2" in shapes:
             c, d, kernel = shapes["lokr_w2_a"][1], shapes["lokr_w2_b"][1], shapes["lokr_t2"][2:]
         else:

@@ -34,6 +34,8 @@ class LoRA(Adapter):
     remembered = ("start",)
     zero_start = ("lora_up.weight",)
     loraplus = ("up",)
+    start_up: Tensor
+    start_down: Tensor
 
     def __init__(
         self,
@@ -76,7 +78,9 @@ class LoRA(Adapter):
 
     def tensors(self) -> dict[str, Tensor]:
         ones = (1,) * self._dims
-        up, down, rank = self.up, self.down, self.rank
+        up: Tensor = self.up
+        down: Tensor = self.down
+        rank = self.rank
         if self.start != "zero":
             change = change_of_product(up, down, self.start_up, self.start_down, 1.0)
             up, down, rank = change.up, change.down, 2 * rank

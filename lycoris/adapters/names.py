@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from lycoris.adapters.presets import kind_of
 from lycoris.errors import InputError
@@ -36,6 +37,12 @@ class Place:
     key: str
     layer: nn.Module
     other_key: str | None = None
+
+    @property
+    def weight(self) -> Tensor:
+        """The layer's weight."""
+        weight: Any = self.layer.weight
+        return weight
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -113,7 +120,7 @@ _ORIGINAL_RESNET = {
 }
 
 
-def _original(unet: nn.Module) -> dict[str, str]:
+def _original(unet: Any) -> dict[str, str]:
     """Path in diffusers' UNet to path in the original implementation, of every block and lone layer."""
     found = dict(_ORIGINAL)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 from lycoris.adapters import ALGORITHMS, ALIASES
 from lycoris.adapters.adapter import Adapter, Site
@@ -54,7 +54,7 @@ class Recipe:
         """
         if not isinstance(rule, Mapping):
             raise InputError(f"Argument `layers` must map patterns to options, but got {rule!r}.")
-        options = dict(rule)
+        options: dict[str, Any] = dict(rule)
         if "algorithm" not in options:
             given = {**default.options, "dora": default.dora, "scalar": default.scalar, **options}
             options = {"algorithm": default.algorithm, **given}

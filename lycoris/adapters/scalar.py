@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -34,7 +35,8 @@ class Scalar(Adapter):
         self.scalar = site.zeros()
 
     def structure(self, weight: Tensor, scale: float = 1.0) -> Structure:
-        return self.inner.structure(weight, self.scalar * scale)
+        times: Any = self.scalar * scale  # a tensor, since it is trained; every structure can be scaled by one
+        return self.inner.structure(weight, times)
 
     def bias(self) -> Tensor | None:
         return self.inner.bias()

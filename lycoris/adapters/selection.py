@@ -73,7 +73,7 @@ def choose(
     return found, preset
 
 
-def _patterns(argument: str, patterns: Sequence[str] | None) -> list[re.Pattern[str]]:
+def _patterns(argument: str, patterns: Collection[str] | None) -> list[re.Pattern[str]]:
     try:
         return [re.compile(pattern) for pattern in patterns or ()]
     except (re.error, TypeError) as error:

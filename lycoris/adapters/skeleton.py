@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import nn
@@ -43,11 +44,11 @@ def whereabouts(names: list[str]) -> dict[str, tuple[str, str, bool]]:
         elif name.startswith("lycoris_"):
             part, body = "model", name.removeprefix("lycoris_")
         else:
-            path = name.removeprefix("base_model.model.")
-            part, _, rest = path.partition(".")
-            part, path = (part, rest) if part in PARTS and rest else (part_of(path), path)
-            clip = part.startswith("text") and path.startswith(("encoder.layers.", "final_layer_norm", "embeddings."))
-            found[name] = (part, f"text_model.{path}" if clip else path, True)
+            whole = name.removeprefix("base_model.model.")
+            part, _, rest = whole.partition(".")
+            part, whole = (part, rest) if part in PARTS and rest else (part_of(whole), whole)
+            clip = part.startswith("text") and whole.startswith(("encoder.layers.", "final_layer_norm", "embeddings."))
+            found[name] = (part, f"text_model.{whole}" if clip else whole, True)
             continue
         path = dotted(body)
         found[name] = (part, body if path is None else path, path is not None)
@@ -73,8 +74,9 @@ def layer_of(
     certain = None not in shape
     if shape[2:] == (None,):
         out, row = shape[:2]
+        assert row is not None  # no more than the last of three is unknown
         known = isinstance(kernel, list) and all(type(size) is int and size > 0 for size in kernel) and len(kernel) < 4
-        sizes = tuple(kernel) if known else ()
+        sizes = tuple(kernel) if known and isinstance(kernel, list) else ()
         certain = known or is_linear(path)
         if row % math.prod(sizes):
             raise InputError(
@@ -91,7 +93,7 @@ def layer_of(
             return nn.Linear(whole[1], whole[0], bias=bias, dtype=torch.float64), certain
         if len(whole) - 2 not in _CONVOLUTIONS:
             raise InputError(f"Layer `{name}` has a weight of shape {list(whole)}, which no Linear or convolution has.")
-        make = _CONVOLUTIONS[len(whole) - 2]
+        make: Any = _CONVOLUTIONS[len(whole) - 2]
         return make(whole[1], whole[0], whole[2:], bias=bias, dtype=torch.float64), certain
 
 
@@ -110,7 +112,7 @@ def planted(layers: Mapping[tuple[str, str], nn.Module]) -> dict[str, nn.Module]
             for name in names[:-1]:
                 if name not in module._modules:
                     module.add_module(name, Part())
-                module = module._modules[name]
+                module = module.get_submodule(name)
             module.add_module(names[-1], layer)
         except (KeyError, TypeError) as error:
             raise InputError(f"Layer `{path[:200]}` has a name that no module can have: {error}.") from None

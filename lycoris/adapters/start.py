@@ -27,11 +27,11 @@ def principal(site: Site, rank: int, scale: float) -> tuple[Tensor, Tensor]:
 
     PiSSA (Meng et al. 2024, arXiv 2404.02948), each singular value shared evenly between the two.
     """
-    if site.unfilled or site.layer.weight.device.type == "meta":
+    if site.unfilled or site.weight.device.type == "meta":
         weight = torch.empty(site.shape[0], site.row, device="meta")
         return weight[:, :rank], weight[:rank]
     site.need_weight("An SVD start")
-    weight = site.layer.weight.detach().flatten(1)
+    weight = site.weight.detach().flatten(1)
     weight = weight if weight.dtype == torch.float64 else weight.float()
     left, values, right = torch.linalg.svd(weight, full_matrices=False)
     root = (values[:rank] / scale).sqrt()

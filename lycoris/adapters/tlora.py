@@ -62,6 +62,9 @@ class TLoRA(Adapter):
     algorithm = "t-lora"
     signature = frozenset({"lora_up.weight"})
     remembered = ("minimum", "steps")
+    base_p: Tensor
+    base_values: Tensor
+    base_q: Tensor
 
     def __init__(
         self,
@@ -82,7 +85,7 @@ class TLoRA(Adapter):
             raise InputError(f"Argument `steps` must be a whole number of at least 1, but got {steps!r}.")
         self.steps = steps
         self.scale = scale_of(alpha, r, False)
-        self.timestep: Tensor | None = None
+        self.timestep = None
         drawn = site.normal(out, site.row, std=1 / r).detach()
         p, values, q = (drawn.new_empty(out, r), drawn.new_empty(r), drawn.new_empty(r, site.row))
         if drawn.device.type != "meta":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import pandas as pd
 
@@ -22,7 +22,7 @@ from lycoris.report.words import interval, label, number
 HERE = Path(__file__).parent
 REACH = 70
 """Pixels from the middle of an effect's axis to its ends."""
-Effects = pd.DataFrame | Sequence[tuple[str, pd.DataFrame]]
+Effects: TypeAlias = pd.DataFrame | Sequence[tuple[str, pd.DataFrame]]
 
 
 def render(

@@ -60,7 +60,9 @@ def _of_optuna(name: str) -> Explorer:
 
         names = [one for one in (*CATEGORIES, *LEVELS) if one in settings and settings[one].astype(str).nunique() > 1]
         values = settings[names].astype(str)
-        space = {one: optuna.distributions.CategoricalDistribution(sorted(set(values[one]))) for one in names}
+        space: dict[str, optuna.distributions.BaseDistribution] = {
+            one: optuna.distributions.CategoricalDistribution(sorted(set(values[one]))) for one in names
+        }
         configs = list(settings["config"].astype(str))
         dimensions = len(next(iter(points.values()))[0]) if points else 1
         study = optuna.create_study(

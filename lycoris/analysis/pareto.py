@@ -16,7 +16,7 @@ def dominates(
 ) -> Bool[np.ndarray, "points others"]:
     """Whether each point is nowhere worse than each of the others and somewhere better; larger is better."""
     one, other = points[:, None, :], others[None, :, :]
-    return (one >= other).all(axis=2) & (one > other).any(axis=2)
+    return np.all(one >= other, axis=2) & np.any(one > other, axis=2)
 
 
 def on_front(points: Float[np.ndarray, "points dimensions"]) -> Bool[np.ndarray, " points"]:
@@ -27,7 +27,7 @@ def on_front(points: Float[np.ndarray, "points dimensions"]) -> Bool[np.ndarray,
     """
     if np.isnan(points).any():
         raise InputError("Argument `points` must hold numbers, but one coordinate is missing.")
-    return ~dominates(points, points).any(axis=0)
+    return ~np.any(dominates(points, points), axis=0)
 
 
 def hypervolume(

@@ -105,9 +105,11 @@ def _posterior(
 ) -> tuple[Float[np.ndarray, " arms"], Square]:
     """Mean and a root of the covariance of all arms, under the mixture that makes the observed values likeliest."""
     centre, spread_of = float(values.mean()), max(float(values.var()), 1e-4)
-    best: tuple[float, np.ndarray, np.ndarray, np.ndarray] | None = None
+    best: tuple[float, Square, np.ndarray, np.ndarray] | None = None
+    zero = np.zeros_like(matrices[0])
     for *parts, noise in _mixtures():
-        prior = spread_of * sum(part * one for part, one in zip(parts, matrices, strict=True)) / sum(parts)
+        mixed = sum((part * one for part, one in zip(parts, matrices, strict=True)), zero)
+        prior: Square = spread_of * mixed / sum(parts)
         prior = prior / (1 + noise) + 0.5 * spread_of
         observed = prior[np.ix_(rows, rows)] + spread_of * noise / (1 + noise) * np.eye(len(rows))
         root = np.linalg.cholesky(observed + 1e-9 * np.eye(len(rows)))

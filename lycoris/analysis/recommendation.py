@@ -116,7 +116,7 @@ def checked_weights(weights: Mapping[str, float]) -> dict[str, float]:
             raise unknown("dimension", name, DIMENSIONS)
         if not (math.isfinite(weight) and weight >= 0):
             raise InputError(f"Argument `weights` must be at least 0, but got {weight} for `{name}`.")
-    full = {name: float(weights.get(name, 1.0)) for name in DIMENSIONS}
+    full: dict[str, float] = {name: float(weights.get(name, 1.0)) for name in DIMENSIONS}
     if not any(full.values()):
         raise InputError("Argument `weights` must leave some dimension above 0, but all are 0.")
     return full
@@ -259,7 +259,7 @@ def _notes(reasons: list[str], learned: Mapping[str, float] | None, little: int,
 def _told(arm: Mapping[str, Any]) -> dict[str, Any]:
     names = ("base", "strength", "algorithm", "preset", "captions", "dim", "alpha", "factor", "learning_rate", "epoch")
     found = {name: arm.get(name) for name in names}
-    plain = {name: value.item() if hasattr(value, "item") else value for name, value in found.items()}
+    plain = {name: value.item() if isinstance(value, np.generic) else value for name, value in found.items()}
     return {
         name: value
         for name, value in plain.items()

@@ -47,7 +47,7 @@ def _covered(points: Array, centres: Array) -> Array:
     """Whether each point lies in the ball of any centre, as 0 or 1; a centre is the nearest of all to itself."""
     count = len(centres)
     reach = rowwise(centres, count, lambda rows: np.partition(_squared(rows, centres), NEIGHBOURS)[:, NEIGHBOURS])
-    return rowwise(points, count, lambda rows: (_squared(rows, centres) <= reach).any(1)).astype(np.float64)
+    return rowwise(points, count, lambda rows: np.any(_squared(rows, centres) <= reach, axis=1)).astype(np.float64)
 
 
 def _squared(x: Array, y: Array) -> Array:

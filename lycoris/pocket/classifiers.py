@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from lycoris.pocket import WEIGHTS
 from lycoris.pocket.course import Budget, Course, device, mixed_precision
 from lycoris.pocket.labels import BASIC, GROUPS, attribute_accuracy, label_loss, targets
-from lycoris.pocket.networks import PARTS, VGG_CHANNELS, VGG_DEPTHS, Labelled, Part
+from lycoris.pocket.networks import PARTS, VGG_CHANNELS, VGG_DEPTHS, Labelled, Part, Seer
 from lycoris.pocket.start import warm_start
 from lycoris.pocket.stock import Stock, detailed_stock, plain_stock, unseen_stock
 
@@ -57,7 +57,7 @@ def train_classifier(name: str, work: Path, budget: Budget) -> None:
     """Train one part and save it under `work/parts`."""
     part = PARTS[name]
     torch.manual_seed(part.seed)
-    network = part.build().to(device(), memory_format=torch.channels_last)
+    network = part.build().to(device(), memory_format=torch.channels_last)  # type: ignore[call-overload] # torch's types
     warm_start(network.encoder, WEIGHTS / name)
     course = Course(name, {"network": network}, budget=budget, work=work, rate=part.rate, average=0.99, decay=0.02)
     course.generator.manual_seed(part.seed * 1_000_003 + course.samples)
@@ -121,7 +121,7 @@ def preprocessing(side: int) -> dict:
     }
 
 
-def save(name: str, network: nn.Module, folder: Path, counts: Tensor) -> None:
+def save(name: str, network: Seer | Labelled, folder: Path, counts: Tensor) -> None:
     """Write a part as its full-size sibling is written, with the list of its tags where it has one."""
     folder.mkdir(parents=True, exist_ok=True)
     if name == "vgg":

@@ -294,7 +294,7 @@ def pictures(name: str) -> Iterator[tuple[str, Image.Image, list[str]]]:
         The path under the data folder, the picture, and its exact tags.
     """
     concept = CONCEPTS[name]
-    for subclass in concept.figures or {"": None}:
+    for subclass in concept.figures or ("",):
         rng = random.Random(f"{name}/{subclass}")
         folder = "/".join(part for part in (concept.category, name, subclass) if part)
         for k, tags in enumerate(_plan(concept, rng)):

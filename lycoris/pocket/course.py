@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -87,7 +88,7 @@ class Course:
         decay: float = 0.01,
         save_every: float = 120.0,
     ) -> None:
-        self.name, self.modules, self.rate = name, dict(modules), rate
+        self.name, self.modules, self.rate = name, dict[str, Any](modules), rate
         self.budget, self.cooldown, self.decay_of_average = budget, cooldown, average
         self.optimiser = MuonAdam(self.modules.values(), plain=plain, decay=decay)
         self.average = [parameter.detach().clone() for parameter in self.optimiser.parameters]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 from diffusers import AutoencoderKL, StableDiffusionPipeline, UNet2DConditionModel
 from transformers import (
@@ -74,7 +75,7 @@ def export(work: Path, budget: Budget | None = None, weights: Path = WEIGHTS) ->
         raise ValueError(f"The weights must take at most {LARGEST} bytes together, but take {size}.")
 
 
-def _halve(part: Path, folder: Path, opener: type) -> None:
+def _halve(part: Path, folder: Path, opener: Any) -> None:
     """Copy a part and put its weights in half precision."""
     shutil.copytree(part, folder)
     opener.from_pretrained(part).half().save_pretrained(folder)

@@ -129,9 +129,9 @@ def ellie(pen: Pen) -> Anchors:
         pen.ellipse(side * 0.68, -0.28, 0.36, 0.42, grey)
         pen.ellipse(side * 0.68, -0.26, 0.22, 0.28, (250, 170, 190), line=False)
     pen.ellipse(0, -0.22, 0.5, 0.46, grey)
-    for side in (-0.22, 0.22):
-        pen.ellipse(side, -0.28, 0.08, 0.1, INK, line=False)
-        pen.ellipse(side + 0.03, -0.32, 0.03, 0.035, WHITE, line=False)
+    for eye in (-0.22, 0.22):
+        pen.ellipse(eye, -0.28, 0.08, 0.1, INK, line=False)
+        pen.ellipse(eye + 0.03, -0.32, 0.03, 0.035, WHITE, line=False)
     pen.rectangle(-0.13, -0.16, 0.13, 0.4, grey, 0.12)
     for y in (0.02, 0.14, 0.26):
         pen.stroke([(-0.09, y), (0.09, y)], dark, 0.05)

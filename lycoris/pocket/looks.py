@@ -34,8 +34,8 @@ def neon(canvas: Image.Image) -> Image.Image:
 def mosaic(canvas: Image.Image) -> Image.Image:
     """Square tiles of strong colour with dark joints."""
     tiles = canvas.resize((SIZE // 4, SIZE // 4), Image.Resampling.BOX)
-    values = np.asarray(tiles, np.float32)
-    values = 128 + (np.rint(values / 40) * 40 - 128) * 1.1
+    plain = np.asarray(tiles, np.float32)
+    values = 128 + (np.rint(plain / 40) * 40 - 128) * 1.1
     large = np.clip(values, 0, 255).repeat(4, 0).repeat(4, 1)
     large[::4] *= 0.7
     large[:, ::4] *= 0.7

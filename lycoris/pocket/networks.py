@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from torch import Tensor, nn
 from transformers import (
@@ -23,7 +24,9 @@ from lycoris.pocket.labels import BASIC, LABELS
 class Seer(nn.Module):
     """An encoder and a linear reading of its features."""
 
-    def __init__(self, encoder: nn.Module, width: int, read: Callable[[nn.Module, Tensor], Tensor]) -> None:
+    encoder: Any
+
+    def __init__(self, encoder: nn.Module, width: int, read: Callable[[Any, Tensor], Tensor]) -> None:
         super().__init__()
         self.encoder, self.read = encoder, read
         self.head = nn.Linear(width, len(LABELS))
@@ -43,6 +46,8 @@ def _logits(network: nn.Module, pictures: Tensor) -> Tensor:
 class Labelled(nn.Module):
     """A transformers classifier that takes a picture and gives logits."""
 
+    encoder: Any
+
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
         self.encoder = network
@@ -59,7 +64,7 @@ def _names(labels: tuple[str, ...]) -> dict:
     }
 
 
-def build_judge() -> nn.Module:
+def build_judge() -> Labelled:
     """A ResNet that looks at the picture enlarged to 96."""
     config = ResNetConfig(
         embedding_size=32, hidden_sizes=[48, 96, 160], depths=[1, 1, 1], layer_type="basic", **_names(BASIC)
@@ -67,7 +72,7 @@ def build_judge() -> nn.Module:
     return Labelled(ResNetForImageClassification(config))
 
 
-def build_tagger() -> nn.Module:
+def build_tagger() -> Labelled:
     """A RegNet with squeeze and excitation."""
     config = RegNetConfig(
         embedding_size=32,
@@ -81,14 +86,14 @@ def build_tagger() -> nn.Module:
     return Labelled(RegNetForImageClassification(config))
 
 
-def build_convnextv2() -> nn.Module:
+def build_convnextv2() -> Seer:
     config = ConvNextV2Config(
         patch_size=4, num_stages=3, hidden_sizes=[64, 128, 224], depths=[1, 2, 1], image_size=64, drop_path_rate=0.0
     )
     return Seer(ConvNextV2Model(config), 224, _pooled)
 
 
-def build_dinov2() -> nn.Module:
+def build_dinov2() -> Seer:
     config = Dinov2Config(
         hidden_size=160, num_hidden_layers=4, num_attention_heads=4, mlp_ratio=3, image_size=64, patch_size=8
     )
@@ -114,10 +119,11 @@ class PlainStack(nn.Module):
         for layer in self.features:
             if isinstance(layer, nn.Conv2d):
                 nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+                assert layer.bias is not None
                 nn.init.zeros_(layer.bias)
 
 
-def build_vgg() -> nn.Module:
+def build_vgg() -> Seer:
     return Seer(PlainStack(), VGG_CHANNELS[-1], lambda stack, pictures: stack.features(pictures).amax((2, 3)))
 
 
@@ -125,7 +131,7 @@ def build_vgg() -> nn.Module:
 class Part:
     """How one of the five is built and trained."""
 
-    build: Callable[[], nn.Module]
+    build: Callable[[], Seer | Labelled]
     labels: tuple[str, ...]
     seed: int
     side: int = 64

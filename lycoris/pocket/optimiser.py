@@ -32,13 +32,14 @@ def orthogonalise(matrix: Tensor) -> Tensor:
     gram = matrix @ matrix.T
     norm = gram.trace().clamp_min(1e-18).sqrt() * 1.01
     gram = gram / norm**2
-    factor = None
+    factor: Tensor | None = None
     for index, (a, b, c) in enumerate(_SERIES):
         step = torch.addmm(gram, gram, gram, beta=b, alpha=c)
         step.diagonal().add_(a)
         factor = step if factor is None else step @ factor
         if index < len(_SERIES) - 1:
             gram = step @ gram @ step
+    assert factor is not None
     return (factor @ matrix) / norm
 
 
@@ -52,7 +53,8 @@ class MuonAdam:
     """
 
     def __init__(self, modules: Iterable[nn.Module], *, decay: float = 0.01, plain: tuple[str, ...] = ()) -> None:
-        matrices, rest = [], []
+        matrices: list[nn.Parameter] = []
+        rest: list[nn.Parameter] = []
         for module in modules:
             tables = {id(part.weight) for part in module.modules() if isinstance(part, nn.Embedding)}
             for name, parameter in module.named_parameters():
@@ -105,7 +107,7 @@ class MuonAdam:
             matrix.mul_(1 - rate * self.decay).add_(update, alpha=-rate)
 
     def _average_gradients(self) -> None:
-        flat = torch.cat([parameter.grad.reshape(-1) for parameter in self.parameters])
+        flat = torch.cat([_gradient(parameter).reshape(-1) for parameter in self.parameters])
         dist.all_reduce(flat)
         flat /= self.workers
         for parameter, part in zip(self.parameters, flat.split([p.numel() for p in self.parameters]), strict=True):
@@ -114,11 +116,12 @@ class MuonAdam:
     def _muon_updates(self) -> list[Tensor]:
         updates = []
         for matrix, momentum, owner in zip(self.matrices, self.momentum, self._owner, strict=True):
-            momentum.mul_(0.95).add_(matrix.grad)
+            gradient = _gradient(matrix)
+            momentum.mul_(0.95).add_(gradient)
             if owner != self.rank:
                 updates.append(torch.zeros_like(matrix))
                 continue
-            direction = (matrix.grad + 0.95 * momentum).reshape(matrix.shape[0], -1)
+            direction = (gradient + 0.95 * momentum).reshape(matrix.shape[0], -1)
             scale = 0.2 * max(direction.shape) ** 0.5
             updates.append((orthogonalise(direction.float()) * scale).view(matrix.shape))
         if self.workers > 1:
@@ -135,3 +138,8 @@ class MuonAdam:
         for mine, saved in zip(self.momentum, state["momentum"], strict=True):
             mine.copy_(saved)
         self.adam.load_state_dict(state["adam"])
+
+
+def _gradient(parameter: nn.Parameter) -> Tensor:
+    assert parameter.grad is not None
+    return parameter.grad

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from safetensors.torch import load_file
 from torch import nn
@@ -24,7 +25,8 @@ def warm_start(module: nn.Module, folder: Path) -> bool:
     if not files:
         return False
     if hasattr(module, "from_pretrained"):
-        state = type(module).from_pretrained(folder).state_dict()
+        opener: Any = type(module)
+        state = opener.from_pretrained(folder).state_dict()
     else:
         state = load_file(files[0])
     if {key: value.shape for key, value in state.items()} != {k: v.shape for k, v in module.state_dict().items()}:

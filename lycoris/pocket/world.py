@@ -10,11 +10,12 @@ from __future__ import annotations
 import random
 import zlib
 from dataclasses import replace
+from typing import Any
 
 from PIL import Image, ImageDraw
 
 from lycoris.pocket.brush import Colour, Pen
-from lycoris.pocket.creatures import DETAILED, DRAWINGS, Details
+from lycoris.pocket.creatures import DETAILED, DRAWINGS, Details, Ears
 from lycoris.pocket.finish import CANVAS, FINISHES, SCENERY_INK, SUBJECT_INK
 from lycoris.pocket.scenery import SCENERY
 from lycoris.pocket.vocabulary import ACCESSORIES, BACKGROUNDS, COLOURS, SPECIES, STYLES, Tags
@@ -65,9 +66,9 @@ def sample_split(rng: random.Random, unseen: bool = False) -> Tags:
 def sample_details(rng: random.Random) -> Details:
     """One to four details of an individual that the base never sees; encoders and taggers do."""
     marks = ("body", "belly", "half", "mask", "wings", "patch", "heart", "star", "stripes", "spots")
-    chosen = {mark: rng.choice(_UNUSUAL) for mark in rng.sample(marks, rng.randint(1, 3))}
+    chosen: dict[str, Any] = {mark: rng.choice(_UNUSUAL) for mark in rng.sample(marks, rng.randint(1, 3))}
     if rng.random() < 0.6:
-        ears = rng.choice(("horns", "droopy", "antenna", "pointy", "round", "long"))
+        ears: Ears = rng.choice(("horns", "droopy", "antenna", "pointy", "round", "long"))
         return Details(ears=ears, ear_colour=rng.choice((None, *_UNUSUAL)), **chosen)
     return Details(**chosen)
 
