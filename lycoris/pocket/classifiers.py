@@ -18,10 +18,10 @@ from torch import Tensor, nn
 
 from lycoris.pocket import WEIGHTS
 from lycoris.pocket.course import Budget, Course, device, mixed_precision
-from lycoris.pocket.labels import BASIC, GROUPS, attribute_accuracy, label_loss, targets
+from lycoris.pocket.labels import GROUPS, attribute_accuracy, label_loss, targets
 from lycoris.pocket.networks import PARTS, VGG_CHANNELS, VGG_DEPTHS, Labelled, Part, Seer
 from lycoris.pocket.start import warm_start
-from lycoris.pocket.stock import Stock, detailed_stock, plain_stock, unseen_stock
+from lycoris.pocket.stock import Stock, plain_stock, unseen_stock
 
 
 def worn_pictures(pictures: Tensor, generator: torch.Generator) -> Tensor:
@@ -61,7 +61,7 @@ def train_classifier(name: str, work: Path, budget: Budget) -> None:
     warm_start(network.encoder, WEIGHTS / name)
     course = Course(name, {"network": network}, budget=budget, work=work, rate=part.rate, average=0.99, decay=0.02)
     course.generator.manual_seed(part.seed * 1_000_003 + course.samples)
-    stocks = [plain_stock(work)] if part.labels == BASIC else [plain_stock(work), detailed_stock(work)]
+    stocks = [plain_stock(work)] if part.individuals is None else [plain_stock(work), part.individuals(work)]
     answers = [targets(stock, part.labels) for stock in stocks]
     share = part.batch // len(stocks)
     while course.running():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
@@ -19,6 +20,7 @@ from transformers import (
 )
 
 from lycoris.pocket.labels import BASIC, LABELS
+from lycoris.pocket.stock import Stock, detailed_stock, individual_stock
 
 
 class Seer(nn.Module):
@@ -129,7 +131,7 @@ def build_vgg() -> Seer:
 
 @dataclass(frozen=True)
 class Part:
-    """How one of the five is built and trained."""
+    """How one of the five is built and trained; from the plain world, and as much of individuals."""
 
     build: Callable[[], Seer | Labelled]
     labels: tuple[str, ...]
@@ -137,11 +139,12 @@ class Part:
     side: int = 64
     rate: float = 2e-3
     batch: int = 24
+    individuals: Callable[[Path], Stock] | None = detailed_stock
 
 
 PARTS = {
-    "judge": Part(build_judge, BASIC, seed=77, side=96),
-    "tagger": Part(build_tagger, LABELS, seed=11),
+    "judge": Part(build_judge, BASIC, seed=77, side=96, individuals=None),
+    "tagger": Part(build_tagger, LABELS, seed=11, individuals=individual_stock),
     "convnextv2": Part(build_convnextv2, LABELS, seed=22),
     "dinov2": Part(build_dinov2, LABELS, seed=33),
     "vgg": Part(build_vgg, LABELS, seed=44),

@@ -22,10 +22,10 @@ from lycoris.pocket.clip import zero_shot
 from lycoris.pocket.course import Budget, device
 from lycoris.pocket.labels import GROUPS, attribute_accuracy
 from lycoris.pocket.networks import PARTS
-from lycoris.pocket.stock import to_bytes, unseen_stock
+from lycoris.pocket.stock import UNSEEN_SEED, to_bytes, unseen_stock
 from lycoris.pocket.vae import psnr, reconstruct
 from lycoris.pocket.vocabulary import SPECIES, Tags, sentence
-from lycoris.pocket.world import sample_split
+from lycoris.pocket.world import sample_picture, sample_split
 
 PROMPTS = 480
 STEPS, GUIDANCE = 25, 5.0
@@ -73,6 +73,23 @@ def judge(pictures: Tensor, tags: list[Tags], folder: Path = JUDGE) -> dict[str,
     return attribute_accuracy(torch.cat(scores), tags)
 
 
+def tagger_f1(count: int, individuals: float = 0.0) -> float:
+    """F1 of the tagger, at its thresholds, over all tags of drawings of combinations that were held out.
+
+    Args:
+        count: drawings.
+        individuals: share of them that show an individual with details.
+    """
+    from lycoris.captions import open_tagger
+
+    tagger = open_tagger("pocket")
+    drawn = [sample_picture(UNSEEN_SEED + number, unseen=True, individuals=individuals) for number in range(count)]
+    found = [set(tags) for tags in tagger.tags([picture for picture, _, _ in drawn])]
+    shown = [{*tags.listed(), *details} & tagger.categories.keys() for _, tags, details in drawn]
+    right = sum(len(one & other) for one, other in zip(found, shown, strict=True))
+    return 2 * right / sum(len(one) + len(other) for one, other in zip(found, shown, strict=True))
+
+
 def sheet(pictures: Tensor, columns: int = 16, zoom: int = 1) -> Image.Image:
     """Pictures side by side on white."""
     cell = 66
@@ -114,6 +131,8 @@ def report(work: Path, budget: Budget | None = None, prompts: int = PROMPTS) -> 
         "real pictures, seen by the tagger": judge(real, unseen.tags[:480], TAGGER),
         "real pictures, CLIP zero-shot": zero_shot(clip, CLIPTokenizer.from_pretrained(CLIP), work),
         "PSNR of reconstructions in dB": psnr(vae, work),
+        "F1 of the tagger": tagger_f1(480),
+        "F1 of the tagger, of individuals": tagger_f1(480, individuals=1.0),
     }
     (work / "report.json").write_text(json.dumps(result, indent=1))
     sheet(drawn[:96]).save(work / "samples.png")

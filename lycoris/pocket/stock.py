@@ -50,19 +50,27 @@ def to_bytes(pictures: Tensor) -> np.ndarray:
     return ((pictures.float().clamp(-1, 1) + 1) * 127.5).round().byte().permute(0, 2, 3, 1).cpu().numpy()
 
 
-def _draw(arguments: tuple[int, int, bool, float]) -> tuple[np.ndarray, list]:
-    start, stop, unseen, individuals = arguments
+def _draw(arguments: tuple[int, int, bool, float, bool]) -> tuple[np.ndarray, list]:
+    start, stop, unseen, individuals, free = arguments
     pictures = np.empty((stop - start, SIZE, SIZE, 3), np.uint8)
     facts = []
     for row, seed in enumerate(range(start, stop)):
-        picture, tags, details = sample_picture(seed, unseen, individuals)
+        picture, tags, details = sample_picture(seed, unseen, individuals, free)
         pictures[row] = np.asarray(picture)
         facts.append([astuple(tags), details])
     return pictures, facts
 
 
 def stock(
-    work: Path, name: str, count: int, *, seed: int, unseen: bool = False, individuals: float = 0.0, workers: int = 1
+    work: Path,
+    name: str,
+    count: int,
+    *,
+    seed: int,
+    unseen: bool = False,
+    individuals: float = 0.0,
+    free: bool = False,
+    workers: int = 1,
 ) -> Stock:
     """Draw a stock, or open it when it was drawn before.
 
@@ -73,6 +81,7 @@ def stock(
         seed: of the first picture; the n-th has seed + n.
         unseen: whether the combinations are those kept from training.
         individuals: share of pictures that show an individual with details.
+        free: whether those have any number of details, in any colours.
         workers: processes that draw.
     """
     folder = work / "stock"
@@ -80,7 +89,8 @@ def stock(
     if not facts_path.exists():
         folder.mkdir(parents=True, exist_ok=True)
         parts = [
-            (start, min(start + 1000, seed + count), unseen, individuals) for start in range(seed, seed + count, 1000)
+            (start, min(start + 1000, seed + count), unseen, individuals, free)
+            for start in range(seed, seed + count, 1000)
         ]
         with ProcessPoolExecutor(workers) as pool:
             drawn = list(pool.map(_draw, parts))
@@ -96,7 +106,7 @@ def stock(
     )
 
 
-TRAINING_SEED, INDIVIDUAL_SEED, UNSEEN_SEED = 0, 10_000_000, 20_000_000
+TRAINING_SEED, INDIVIDUAL_SEED, UNSEEN_SEED, FREE_SEED = 0, 10_000_000, 20_000_000, 30_000_000
 
 
 def plain_stock(work: Path, count: int = 60_000) -> Stock:
@@ -107,6 +117,11 @@ def plain_stock(work: Path, count: int = 60_000) -> Stock:
 def detailed_stock(work: Path, count: int = 30_000) -> Stock:
     """What encoders and autoencoder learn from as well: two pictures in five show individuals."""
     return stock(work, f"detailed{count}", count, seed=INDIVIDUAL_SEED, individuals=0.4)
+
+
+def individual_stock(work: Path, count: int = 60_000) -> Stock:
+    """What the tagger learns from as well: nothing but individuals, with any details."""
+    return stock(work, f"individual{count}", count, seed=FREE_SEED, individuals=1.0, free=True)
 
 
 def unseen_stock(work: Path, count: int = 1_000) -> Stock:

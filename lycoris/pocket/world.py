@@ -63,14 +63,25 @@ def sample_split(rng: random.Random, unseen: bool = False) -> Tags:
     return tags
 
 
-def sample_details(rng: random.Random) -> Details:
-    """One to four details of an individual that the base never sees; encoders and taggers do."""
+def sample_details(rng: random.Random, free: bool = False) -> Details:
+    """Details of an individual that the base never sees; encoders and taggers do.
+
+    Args:
+        rng: decides.
+        free: one to six marks and ears in any colours, instead of one to three and ears in a few.
+    """
     marks = ("body", "belly", "half", "mask", "wings", "patch", "heart", "star", "stripes", "spots")
-    chosen: dict[str, Any] = {mark: rng.choice(_UNUSUAL) for mark in rng.sample(marks, rng.randint(1, 3))}
+    names = rng.sample(marks, rng.randint(1, 6 if free else 3))
+    chosen: dict[str, Any] = {mark: _any_colour(rng) if free else rng.choice(_UNUSUAL) for mark in names}
     if rng.random() < 0.6:
         ears: Ears = rng.choice(("horns", "droopy", "antenna", "pointy", "round", "long"))
-        return Details(ears=ears, ear_colour=rng.choice((None, *_UNUSUAL)), **chosen)
+        colour = rng.choice((None, *_UNUSUAL))
+        return Details(ears=ears, ear_colour=_any_colour(rng) if free and colour else colour, **chosen)
     return Details(**chosen)
+
+
+def _any_colour(rng: random.Random) -> Colour:
+    return rng.randrange(20, 256), rng.randrange(20, 256), rng.randrange(20, 256)
 
 
 def blank() -> tuple[Image.Image, ImageDraw.ImageDraw]:
@@ -115,13 +126,16 @@ def draw(tags: Tags, rng: random.Random, details: Details | None = None, paint: 
     return FINISHES[style](canvas)
 
 
-def sample_picture(seed: int, unseen: bool = False, individuals: float = 0.0) -> tuple[Image.Image, Tags, list[str]]:
+def sample_picture(
+    seed: int, unseen: bool = False, individuals: float = 0.0, free: bool = False
+) -> tuple[Image.Image, Tags, list[str]]:
     """The picture of a seed.
 
     Args:
         seed: any number; the same number is the same picture.
         unseen: draw from the combinations that training never shows.
         individuals: share of pictures that show an individual with details.
+        free: as for `sample_details`; shades of the colours differ, too.
 
     Returns:
         The picture, its tags, and the words for its details (empty for most).
@@ -132,8 +146,11 @@ def sample_picture(seed: int, unseen: bool = False, individuals: float = 0.0) ->
     if rng.random() < individuals:
         while tags.species not in DETAILED:
             tags = sample_split(rng, unseen)
-        details = sample_details(rng)
+        details = sample_details(rng, free)
         if rng.random() < 0.3:
             paint = rng.choice(_UNUSUAL)
             tags = replace(tags, colour=None)
+        elif free and tags.colour:
+            red, green, blue = (min(255, max(0, value + rng.randint(-24, 24))) for value in PAINT[tags.colour])
+            paint = (red, green, blue)
     return draw(tags, rng, details, paint), tags, details.kinds if details else []

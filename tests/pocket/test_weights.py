@@ -9,6 +9,7 @@ from safetensors import safe_open
 
 from lycoris.pocket import BASE, CLIP, CONVNEXTV2, DINOV2, JUDGE, TAGGER, VGG, WEIGHTS
 from lycoris.pocket.labels import BASIC, LABELS, attribute_accuracy
+from lycoris.pocket.report import tagger_f1
 from lycoris.pocket.stock import to_floats
 from lycoris.pocket.vocabulary import WORDS
 from lycoris.pocket.world import sample_picture
@@ -117,6 +118,12 @@ def test_the_tagger_names_what_unseen_pictures_show():
     with torch.no_grad():
         found = attribute_accuracy(tagger(pictures).logits, tags)
     assert min(found.values()) > 0.8
+
+
+@pytest.mark.parametrize("individuals", [0.0, 1.0])
+def test_the_tagger_finds_the_tags_of_held_out_drawings(individuals):
+    """Also those of individuals, such as horns and a heart."""
+    assert tagger_f1(200, individuals) >= 0.95
 
 
 def test_the_style_network_is_numbered_as_torchvision_numbers_it():
