@@ -10,9 +10,10 @@ from dataclasses import replace
 import pytest
 
 from lycoris import pocket
-from lycoris.captions import Inherent, inherent_tags
+from lycoris.captions import Inherent, inherent_tags, open_tagger
 from lycoris.concepts import Concept, read_concepts
 from lycoris.errors import InputError
+from lycoris.images import read_image
 
 Build = Callable[..., Concept]
 
@@ -165,3 +166,28 @@ def test_the_true_attributes_of_the_shipped_concepts_are_found_from_twelve_pictu
     assert wanted >= 400
     assert right >= precise * found
     assert right >= complete * wanted
+
+
+def test_what_the_embedded_tagger_sees_of_twelve_pictures_tells_the_attributes_of_individuals() -> None:
+    """Of species that it knows; what sets them apart it has never seen together."""
+    truth = json.loads(pocket.TRUTH.read_text())
+    concepts = read_concepts(pocket.PICTURES)
+    tagger = open_tagger("pocket")
+    images = {each.name: [read_image(picture.path) for picture in each.pictures] for each in concepts}
+    found_in = {each.name: dict(zip(each.pictures, tagger.tags(images[each.name]), strict=True)) for each in concepts}
+    right = found = wanted = 0
+    for seed in range(20):
+        rng = random.Random(seed)
+        drawn = {each.name: tuple(rng.sample(each.pictures, 12)) for each in concepts}
+        tags = {name: [found_in[name][picture] for picture in some] for name, some in drawn.items()}
+        for each in concepts:
+            if each.name not in ("grumble", "biscuit"):
+                continue
+            short = replace(each, pictures=drawn[each.name], inherent=None, keep=())
+            shown = set.intersection(*(set(truth[picture.relative]) for picture in each.pictures))
+            others = [tags[other.name] for other in concepts if other.name != each.name]
+            answer = names(inherent_tags(short, tags[each.name], others))
+            right, found, wanted = right + len(answer & shown), found + len(answer), wanted + len(shown)
+    assert wanted == 20 * 10
+    assert right >= 0.95 * found
+    assert right >= 0.95 * wanted
