@@ -126,13 +126,13 @@ def means(measures: Iterable[Measure]) -> dict[Measure, list[list[Measure]]]:
 
     Returns:
         Each mean with what it is taken over: first within the inner lists, then over the outer one, so that a
-        metric does not weigh more for having been taken with more encoders. A metric that judges nothing
+        metric does not weigh more for having been taken with more encoders. What judges nothing
         (`lycoris.metrics.table.Metric.judges`) has no part in its dimension's.
     """
     by_dimension: dict[str, dict[str, list[Measure]]] = {}
     by_prompt_type: dict[Measure, list[Measure]] = {}
     for one in measures:
-        if judges(one.metric):
+        if judges(one.metric, one.prompt_type):
             by_dimension.setdefault(one.dimension, {}).setdefault(one.metric, []).append(one)
         mean = Measure(one.metric, one.prompt_type, ALL, one.dimension, one.higher_is_better)
         by_prompt_type.setdefault(mean, []).append(one)
@@ -141,6 +141,8 @@ def means(measures: Iterable[Measure]) -> dict[Measure, list[list[Measure]]]:
     return found | {mean: [own] for mean, own in by_prompt_type.items() if len(own) > 1}
 
 
-def judges(metric: str) -> bool:
-    """Whether a metric's rank counts in its dimension's mean; one that we do not know counts."""
-    return metric not in METRICS or METRICS[metric].judges
+def judges(metric: str, prompt_type: str) -> bool:
+    """Whether a metric's rank on such prompts counts in its dimension's mean; of one that we do not know it does."""
+    if metric not in METRICS:
+        return True
+    return METRICS[metric].judges and prompt_type not in METRICS[metric].unjudged

@@ -58,7 +58,7 @@ def dimension_ranks(rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
     Returns:
         A table of ranks in [0, 1], adapters by dimensions, both sorted by name. First the metrics of one
         dimension are averaged within each metric (over prompt types and encoders), then over metrics, so
-        that a metric does not weigh more for having been taken with more encoders. A metric that judges nothing
+        that a metric does not weigh more for having been taken with more encoders. What judges nothing
         (`lycoris.metrics.table.Metric.judges`) takes no part.
     """
     table = pd.DataFrame(list(rows))
@@ -69,7 +69,8 @@ def dimension_ranks(rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
         better = bool(group["higher_is_better"].iloc[0])
         ranks = scaled_ranks(group["value"].tolist(), higher_is_better=better)
         table.loc[group.index, "rank"] = pd.Series(ranks, index=group.index, dtype="float64")
-    table["metric"] = table["name"].str.partition("/")[0]
-    table = table[table["metric"].map(judges)]
+    parts = table["name"].str.split("/", n=2, expand=True).reindex(columns=[0, 1])
+    table["metric"] = parts[0]
+    table = table[[judges(metric, prompt_type) for metric, prompt_type in zip(parts[0], parts[1], strict=True)]]
     by_metric = table.groupby(["adapter", "dimension", "metric"])["rank"].mean()
     return by_metric.groupby(["adapter", "dimension"]).mean().unstack("dimension").sort_index()

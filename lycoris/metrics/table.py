@@ -43,6 +43,7 @@ class Metric:
         by_default: whether it is computed without being asked for by name.
         judges: whether its rank counts in its dimension's mean. Those that on the pocket world fall as the truth of
             the dimension rises, or hang together with it in no way, do not (`docs/metrics.md`).
+        unjudged: prompt types where it does not, although it does on others.
     """
 
     function: Rule
@@ -60,6 +61,7 @@ class Metric:
     styles_only: bool = False
     by_default: bool = True
     judges: bool = True
+    unjudged: tuple[str, ...] = ()
 
     def applies(self, kind: str, category: str) -> bool:
         """Whether it is computed for drawings of this prompt type and concepts of this category."""
@@ -111,6 +113,7 @@ METRICS: dict[str, Metric] = {
         controllability.text_similarity, "controllability", True, (-1.0, 1.0), ALL, ("texts",), "image",
         "arXiv 2104.08718, 2309.14859",
         "Mean cosine of every drawing with its own prompt, the trigger replaced by a description.",
+        unjudged=("trigger",),  # which asks for nothing but the concept: how like its description that is, is fidelity
     ),
     "attribute_recall": Metric(
         controllability.attribute_recall, "controllability", True, (0.0, 1.0), ASKING, ("wanted",), "tags",

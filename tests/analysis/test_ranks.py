@@ -14,3 +14,16 @@ def test_a_warning_takes_no_part_in_its_dimension():
     risks = [row("near", "copy_risk", 0.9, False), row("far", "copy_risk", 0.1, False)]
     assert dimension_ranks(rows + risks)["fidelity"].to_dict() == {"near": 1.0, "far": 0.0}
     assert dimension_ranks(risks).empty
+
+
+def test_a_trigger_alone_asks_for_nothing_that_could_be_followed():
+    def row(adapter, prompt_type, value):
+        return {
+            "adapter": adapter, "name": f"text_similarity/{prompt_type}/clip", "value": value,
+            "dimension": "controllability", "higher_is_better": True,
+        }  # fmt: skip
+
+    asked = [row("follows", "alter", 0.9), row("does not", "alter", 0.1)]
+    unasked = [row("follows", "trigger", 0.1), row("does not", "trigger", 0.9)]
+    assert dimension_ranks(asked + unasked)["controllability"].to_dict() == {"follows": 1.0, "does not": 0.0}
+    assert dimension_ranks(unasked).empty
