@@ -127,6 +127,8 @@ class Workers(ProcessPoolTaskRunner):
         if exception[0] is not None and self._executor is not None:
             logging.getLogger("concurrent.futures").setLevel(logging.CRITICAL)  # callbacks that come too late
             processes = list((self._executor._processes or {}).values())
+            if (queue := getattr(self._executor, "_call_queue", None)) is not None:
+                queue.cancel_join_thread()  # what is on its way to them will never be read: wait for no pipe at exit
             for process in processes:
                 process.kill()
             for process in processes:
