@@ -118,6 +118,8 @@ class Checkpoints:
     def __call__(self, network: Network, moment: Moment) -> dict[str, float]:
         """Write the file of a moment."""
         self.folder.mkdir(parents=True, exist_ok=True)
+        for left in self.folder.glob(".*.safetensors.*"):  # half written by a run that was killed
+            left.unlink(missing_ok=True)
         network.save(
             self.folder / f"{moment.name}.safetensors", metadata={**self.header, **said(moment.step, moment.epoch)}
         )

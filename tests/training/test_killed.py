@@ -32,9 +32,8 @@ def processes():
 
 
 def outcome(folder):
-    """Every file by its hash, but the states and what was being written, which has a hidden name until it is whole."""
-    passing = ("state", "progress", ".")
-    files = [file for file in folder.rglob("*") if file.is_file() and not file.name.startswith(passing)]
+    """Every file but the states, by its hash."""
+    files = [file for file in folder.rglob("*") if file.is_file() and not file.name.startswith(("state", "progress"))]
     return {file.relative_to(folder).as_posix(): file_digest(file) for file in files}
 
 

@@ -160,7 +160,9 @@ def test_validation_is_the_mean_error_at_times_spread_over_the_whole_schedule(ba
 def test_a_checkpoint_is_the_adapter_of_a_run_that_ends_there(base, examples, tmp_path):
     network = attach(base)
     checkpoints = Checkpoints(tmp_path, When(at=(3, 5)), {"concept": "cat"})
+    (tmp_path / ".3.safetensors.abc").touch()  # as a run leaves it that is killed while it writes
     train(base, network, examples, SETTINGS, seed=7, looks=[checkpoints])
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["3.safetensors", "5.safetensors"]
     network.save(tmp_path / "end.safetensors")
     network.detach()
     short = attach(base)
