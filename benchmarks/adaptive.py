@@ -20,14 +20,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from flows.recommend import SCORES
-from lycoris.analysis.pareto import hypervolume
-from lycoris.analysis.ranking import Ranking, rank
-from lycoris.analysis.reading import read_table
-from lycoris.analysis.recommendation import Option, recommend
-from lycoris.analysis.search import Asked, Grid, arms_from_the_end, ordered_units, search
-from lycoris.analysis.standing import stand
-from lycoris.analysis.tables import Table
+from flows.studies.recommend import SCORES
+from lycoris.analysis.decisions.adaptive_search import Asked, Grid, arms_from_the_end, ordered_units, search
+from lycoris.analysis.decisions.pareto import hypervolume
+from lycoris.analysis.decisions.recommendation import Option, recommend
+from lycoris.analysis.io.reading import read_table
+from lycoris.analysis.io.score_table import Table
+from lycoris.analysis.statistics.ranking import Ranking, rank
+from lycoris.analysis.statistics.setting_scores import stand
 
 Strategy = Callable[["Lookup", int, int], Ranking | None]
 
@@ -74,7 +74,7 @@ class Lookup:
 
 
 def adaptive(explorer: str) -> Strategy:
-    from lycoris.analysis.explorers import explorers
+    from lycoris.analysis.decisions.samplers import explorers
 
     def run(found: Lookup, budget: int, seed: int) -> Ranking | None:
         every: list[Asked] = []
@@ -114,7 +114,7 @@ def main() -> None:
     parser.add_argument("--configs", type=Path)
     parser.add_argument("--budget", type=int, help="trainings; default: a third of the grid's")
     parser.add_argument("--seeds", default="0,1,2")
-    parser.add_argument("--explorers", default="posterior", help="see lycoris.analysis.explorers")
+    parser.add_argument("--explorers", default="posterior", help="see lycoris.analysis.decisions.samplers")
     parser.add_argument("--table-seeds", help="keep these training seeds of the table only")
     arguments = parser.parse_args()
 

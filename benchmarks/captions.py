@@ -31,9 +31,9 @@ from PIL import Image
 sys.path[:0] = [str(Path(__file__).resolve().parents[1])]
 
 from lycoris.captions import STRATEGIES, caption, inherent_tags, open_tagger  # noqa: E402
-from lycoris.captions.kept import look_once  # noqa: E402
 from lycoris.captions.sidecar import format_tags, parse_tags  # noqa: E402
-from lycoris.concepts import Concept, Picture  # noqa: E402
+from lycoris.captions.taggers.tag_cache import look_once  # noqa: E402
+from lycoris.data.concepts import Concept, Picture  # noqa: E402
 
 
 def seconds(work: Callable[[], Any]) -> tuple[float, float]:

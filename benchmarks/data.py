@@ -56,9 +56,9 @@ def link_pictures(folder: Path, files: list[Path], count: int) -> None:
 
 def scan(folder: Path) -> dict[str, float]:
     """Time and memory of one scan, in this process."""
-    from lycoris.images import list_images
-    from lycoris.training.buckets import buckets
-    from lycoris.training.scan import Scan
+    from lycoris.data.images import list_images
+    from lycoris.training.data.buckets import buckets
+    from lycoris.training.data.header_scan import Scan
 
     before_names = _peak()
     paths = list_images(folder)
@@ -82,7 +82,7 @@ def read_latents(folder: Path, count: int) -> dict[str, float]:
     from safetensors import safe_open
     from safetensors.torch import save_file
 
-    from lycoris.training.kept import Kept, content_key
+    from lycoris.training.data.latent_cache import Kept, content_key
 
     latent = torch.randn(LATENT)
     order = random.Random(0).sample(range(count), count)

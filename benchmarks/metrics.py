@@ -30,8 +30,8 @@ from PIL import Image
 
 sys.path[:0] = [str(Path(__file__).resolve().parents[1])]
 
+from lycoris.data.images import Files, read_image  # noqa: E402
 from lycoris.encoders import open_encoder, open_style_encoder  # noqa: E402
-from lycoris.images import Files, read_image  # noqa: E402
 from lycoris.metrics import METRICS, Condition, Drawings, compare, encode, encode_references  # noqa: E402
 
 KINDS = ("train", "trigger", "alter", "style")

@@ -64,7 +64,7 @@ def measure(tasks: int, turns: int) -> dict[str, Any]:
         ``{"server_s", "flow_s", "first_task_s", "task_ms", "plain_us"}``, each ``[median, least, greatest]``, and
         the middle three as ``{"processor": ...}`` too.
     """
-    from flows.server import prefect_server, quieten
+    from flows.runtime.prefect_server import prefect_server, quieten
 
     quieten()
     with tempfile.TemporaryDirectory() as folder:
@@ -73,7 +73,7 @@ def measure(tasks: int, turns: int) -> dict[str, Any]:
             server = time.monotonic() - began
             from prefect import flow, task
 
-            from flows.runner import Workers
+            from flows.runtime.task_runner import Workers
 
             one = task(trivial)
 

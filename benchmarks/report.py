@@ -33,7 +33,7 @@ from PIL import Image, ImageChops
 sys.path[:0] = [str(Path(__file__).resolve().parents[1])]
 
 from lycoris import pocket  # noqa: E402
-from lycoris.concepts import read_concepts  # noqa: E402
+from lycoris.data.concepts import read_concepts  # noqa: E402
 from lycoris.metrics import METRICS, describe  # noqa: E402
 
 ALGORITHMS = {"lora": 0.1, "loha": 0.0, "lokr": 0.15, "full": 0.2}
@@ -172,10 +172,10 @@ def clocks() -> tuple[float, float]:
 
 def measure(folder: Path) -> dict[str, dict[str, float]]:
     """Analyse the study and write its pages, in this process."""
-    from flows.analyze import analyze_file
-    from lycoris.analysis import answer
-    from lycoris.analysis.categories import by_category
+    from flows.studies.analysis import analyze_file
+    from lycoris.analysis.statistics.category_effects import by_category
     from lycoris.report import render
+    from lycoris.report.study import page as answer
 
     found: dict[str, dict[str, float]] = {}
 

@@ -21,7 +21,7 @@ from PIL import Image
 
 import lycoris
 from lycoris.bases import StableDiffusion, StableDiffusionXL
-from lycoris.sampling import draw
+from lycoris.bases.sampling import draw
 from lycoris.training import Example, TrainingSettings, train
 
 CLIP = {"hidden_size": 768, "intermediate_size": 3072, "num_hidden_layers": 12, "num_attention_heads": 12}

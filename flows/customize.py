@@ -18,30 +18,32 @@ from typing import Any
 from prefect import flow
 from prefect.exceptions import UpstreamTaskError
 
-from flows import recipes, results
-from flows.cells import Planned, base_prompts, cells, trainings
-from flows.experiment import WHERE, Experiment
-from flows.resize_modes import in_all_modes, named, scored_in
-from flows.runner import processes, runner, runs_as_asked, workers
-from flows.server import GOES_ON
-from flows.together import groups
-from lycoris.concepts import read_concepts
+from flows.config import defaults
+from flows.config.experiment import WHERE, Experiment
+from flows.runtime.prefect_server import GOES_ON
+from flows.runtime.task_runner import processes, runner, runs_as_asked, workers
+from flows.steps import outcomes
+from flows.steps.batching import groups
+from flows.steps.grid import Planned, base_prompts, cells, trainings
+from lycoris.cache.store import Store, key
+from lycoris.data.concepts import read_concepts
 from lycoris.errors import InputError
-from lycoris.store import Store, key
-from tasks import asked_again, progress, tracking
-from tasks.adapter import FILE, adapter, adapters
-from tasks.captions import captions
+from lycoris.metrics.resize_modes import in_all_modes, named, scored_in
+from tasks.artifacts import Captioned, Cell, Made, Place
+from tasks.caption import captions
+from tasks.contact_sheet import contact_sheet
+from tasks.data_versions.revisions import data_version
 from tasks.export import export
-from tasks.images import drawn, images
-from tasks.places import at_hand, send
-from tasks.ranks import ranks
-from tasks.records import Captioned, Cell, Made, Place
-from tasks.registry import challenge
+from tasks.generate import drawn, images
+from tasks.promote import ranks
 from tasks.report import report
-from tasks.revisions import data_version
-from tasks.scores import features, scores
-from tasks.sheet import contact_sheet
-from tasks.sources import Sources, sources
+from tasks.runtime import prefect_retries, progress
+from tasks.runtime.model_refs import Sources, sources
+from tasks.runtime.transfer import at_hand, send
+from tasks.score import features, scores
+from tasks.tracking import runs
+from tasks.tracking.registry import challenge
+from tasks.train import FILE, adapter, adapters
 
 PROJECT = Path(__file__).resolve().parent.parent
 OF_BASE = "base"
@@ -57,7 +59,7 @@ def customize(experiment: Experiment = Experiment(), crowned: bool = True) -> di
     """Customize a base to every chosen concept, in every chosen way, and say what each way did.
 
     Args:
-        experiment: what to do; `flows.experiment.Experiment` tells every option.
+        experiment: what to do; `flows.config.experiment.Experiment` tells every option.
         crowned: whether the best adapter of a concept becomes its champion; if not, its challenger.
 
     Returns:
@@ -78,7 +80,7 @@ def customize(experiment: Experiment = Experiment(), crowned: bool = True) -> di
     concepts = read_concepts(version.path, experiment.concepts_file, notice=lambda text: said(f"data      {text}"))
     names = experiment.chosen([concept.name for concept in concepts])
     models = sources(**experiment.sources())
-    with progress.shown(seen) as shown, asked_again.noted(seen):
+    with progress.shown(seen) as shown, prefect_retries.noted(seen):
         caption = captions.submit if experiment.share is None else captions  # which read the data, here
         asked = caption(
             place,
@@ -101,16 +103,16 @@ def customize(experiment: Experiment = Experiment(), crowned: bool = True) -> di
         shown.expect(once + trained + (2 + modes) * len(planned) + groups_of_some)
         work = _start(place, experiment, models, captioned, planned, together)
         outcome = _finish(place, experiment, version, models, captioned, planned, work, crowned)
-        study = results.study(
+        study = outcomes.study(
             experiment, version, models, captioned, outcome, time.monotonic() - started, project=PROJECT
         )
         page = report(place, study, experiment.output / experiment.name / "report.html")
-    results.write(study, page.parent / "study.json")
-    table = results.table(outcome, page.parent / "scores.csv", efficiency=experiment.efficiency)
-    tracking.close_study(outcome.server, outcome.parent, page, table)
+    outcomes.write(study, page.parent / "study.json")
+    table = outcomes.table(outcome, page.parent / "scores.csv", efficiency=experiment.efficiency)
+    runs.close_study(outcome.server, outcome.parent, page, table)
     seconds = time.monotonic() - started
     said(f"report    {page}   ({seconds:.0f} s)")
-    return results.summary(outcome, page, version, seconds)
+    return outcomes.summary(outcome, page, version, seconds)
 
 
 def _together(experiment: Experiment, cells: list[Cell]) -> list[list[Cell]]:
@@ -121,7 +123,7 @@ def _together(experiment: Experiment, cells: list[Cell]) -> list[list[Cell]]:
     ends = [(cell.algorithm, cell) for cell in cells if cell.checkpoint is None]
     count = workers(experiment)
     alone = count > 1 or experiment.share is not None
-    most = experiment.at_once or (1 if alone else recipes.at_once(experiment.base))
+    most = experiment.at_once or (1 if alone else defaults.at_once(experiment.base))
     return groups(ends, most, count)
 
 
@@ -209,18 +211,18 @@ def _finish(
     planned: list[Planned],
     work: Mapping[Any, Any],
     crowned: bool,
-) -> results.Outcome:
+) -> outcomes.Outcome:
     """Log each adapter as its scores come in, then crown a champion for each concept, or name its challenger."""
-    server = tracking.server(experiment.output)
+    server = runs.server(experiment.output)
     settings = experiment.model_dump(mode="json", exclude={"concepts", *WHERE})
     settings["sampling"] = experiment.drawing()
     store = Store(place.store)
     with store.alone(key("registry", {})):  # experiments and studies are looked for before they are made
-        parent = tracking.open_study(server, experiment.name, key("study", settings), settings, version)
-    outcome = results.Outcome(server, parent)
+        parent = runs.open_study(server, experiment.name, key("study", settings), settings, version)
+    outcome = outcomes.Outcome(server, parent)
     folder = experiment.output / experiment.name
     (folder / "sheets").mkdir(parents=True, exist_ok=True)
-    commit = results.commit(PROJECT)
+    commit = outcomes.commit(PROJECT)
     for concept in captioned:
         for strategy in experiment.strategies:
             drawings = [_found(future) for future in work[OF_BASE, concept.name, strategy]]
@@ -234,7 +236,7 @@ def _finish(
             outcome.failed[cell] = _cause(error, work["needs", cell])
             said(f"failed    {cell.label}: {outcome.failed[cell]}")
             continue
-        facts = results.facts(made)
+        facts = outcomes.facts(made)
         lineage = {
             "base_digest": models.base[1],
             "data_version": version.hash,
@@ -246,7 +248,7 @@ def _finish(
         sheet = contact_sheet(concept.pictures, drawn(pictures), folder / "sheets" / f"{cell.name}.png")
         mark = key("tracking", {"adapter": made.key, "images": pictures.key, "scores": scored.key})
         with store.alone(mark):
-            tracked = tracking.track(
+            tracked = runs.track(
                 server,
                 experiment.name,
                 parent,
@@ -254,17 +256,17 @@ def _finish(
                 cell,
                 settings=chosen,
                 facts=facts,
-                curves=results.curves(facts),
-                samples=results.samples(made, facts),
+                curves=outcomes.curves(facts),
+                samples=outcomes.samples(made, facts),
                 scores=scored.records,
-                captions=results.caption_rows(concept, cell.captions),
+                captions=outcomes.caption_rows(concept, cell.captions),
                 adapter=file,
                 grid=sheet,
                 base=models.base[0],
                 version=version,
                 lineage={"base.digest": models.base[1], "commit": commit, "adapter.key": made.key},
             )
-        outcome.cells[cell] = results.CellOutcome(concept, made, pictures, scored, file, facts, chosen, tracked)
+        outcome.cells[cell] = outcomes.CellOutcome(concept, made, pictures, scored, file, facts, chosen, tracked)
     for concept in captioned:
         mine = {cell: one for cell, one in outcome.cells.items() if cell.concept == concept.name}
         choice = ranks(
@@ -276,7 +278,7 @@ def _finish(
             winner = next(cell for cell in mine if cell.name == choice.adapter)
             number = mine[winner].tracked.version
             challenge(server, concept.name, number)
-            if crowned and not tracking.crown(server, concept.name, number, choice.reason):
+            if crowned and not runs.crown(server, concept.name, number, choice.reason):
                 said(f"registry  {concept.name}: version {number} was taken back before and is not crowned again")
             outcome.choices[concept.name] = choice
     return outcome

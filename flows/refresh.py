@@ -14,23 +14,24 @@ from typing import Any
 from prefect import flow
 from pydantic import BaseModel, ConfigDict, Field
 
+from flows.config.experiment import WHERE, Experiment
 from flows.customize import PROJECT, customize_with, said
-from flows.experiment import WHERE, Experiment
-from flows.runner import processes
+from flows.runtime.task_runner import processes
 from lycoris.analysis import PROMOTION_RULE, judge
-from lycoris.held_out import held_out
-from lycoris.store import Store, key
-from tasks import progress, registry, tracking
-from tasks.captions import captions
-from tasks.contest import contest, contestant, pictures_digest
-from tasks.images import images
-from tasks.records import Captioned, Place, Trained
-from tasks.registry import Version
-from tasks.revisions import data_version
-from tasks.scores import features
-from tasks.sources import Sources, sources
-from tasks.tracking import Server
-from tasks.versioning import DataVersion
+from lycoris.cache.store import Store, key
+from lycoris.data.splits import held_out
+from tasks.artifacts import Captioned, Place, Trained
+from tasks.caption import captions
+from tasks.compare import contest, contestant, pictures_digest
+from tasks.data_versions.dvc import DataVersion
+from tasks.data_versions.revisions import data_version
+from tasks.generate import images
+from tasks.runtime import progress
+from tasks.runtime.model_refs import Sources, sources
+from tasks.score import features
+from tasks.tracking import registry, runs
+from tasks.tracking.registry import Version
+from tasks.tracking.runs import Server
 
 SHARE = 0.2
 """Of each concept's pictures, kept from training where the experiment does not say how many."""
@@ -68,14 +69,14 @@ def refresh(
         experiment = experiment.model_copy(update={"hold_out": SHARE})
     judge([], promotion.goal, promotion.allowed)  # says what is wrong with the rule, before anything is trained
     version = data_version(experiment.data, PROJECT, experiment.data_rev, experiment.output / "data")
-    server = tracking.server(experiment.output)
+    server = runs.server(experiment.output)
     settings = experiment.model_dump(mode="json", exclude=set(WHERE))
     asked = {"experiment": settings, "promotion": promotion.model_dump()}
     mark = key("refresh", {**asked, "data": version.hash})
-    if tracking.is_finished(server, experiment.name, mark):
+    if runs.is_finished(server, experiment.name, mark):
         said(f"refresh   data is version {version.hash}, as it was: nothing to do")
         return _outcome("unchanged", version, started, [])
-    run = tracking.open_study(server, experiment.name, mark, asked, version, kind="refresh")
+    run = runs.open_study(server, experiment.name, mark, asked, version, kind="refresh")
     status, concepts = "FAILED", []
     try:
         trained = customize_with(experiment)(experiment, crowned=False)
@@ -83,7 +84,7 @@ def refresh(
         status = "FAILED" if any(one["state"] == "failed" for one in concepts) else "FINISHED"
     finally:
         outcome = _outcome("refreshed", version, started, concepts)
-        tracking.close_refresh(server, run, outcome, status)
+        runs.close_refresh(server, run, outcome, status)
     for one in concepts:
         said(f"refresh   {one['concept']}: {one['state']}, {one['reason']}")
     return outcome
@@ -120,7 +121,7 @@ def _meet(
 
 def _captioned(place: Place, experiment: Experiment, version: DataVersion, models: Sources) -> list[Captioned]:
     """The concepts as the customization saw them."""
-    from lycoris.concepts import read_concepts
+    from lycoris.data.concepts import read_concepts
 
     known = read_concepts(version.path, experiment.concepts_file)
     return captions(
@@ -162,7 +163,7 @@ def _decide(
         found["scores"] = _compete(place, experiment, server, models, concept, challenger, champion)
         judged = judge(found["scores"], promotion.goal, promotion.allowed)
         promoted, reason, found["dimensions"] = judged.promoted, judged.reason, judged.dimensions
-    if promoted and not tracking.crown(server, concept.name, challenger.version, reason):
+    if promoted and not runs.crown(server, concept.name, challenger.version, reason):
         promoted, reason = False, f"{reason}; but a person took this version back before"
     found |= {"state": "promoted" if promoted else "left", "reason": reason}
     told = {name: found[name] for name in ("state", "reason", "champion", "dimensions")}

@@ -14,21 +14,21 @@ from typing import Any
 from prefect import flow
 from prefect.exceptions import UpstreamTaskError
 
-from flows import results
-from flows.runner import processes, workers
-from flows.scoring import Given, Scoring, concepts_of, identify, said
-from lycoris.concepts import Concept
+from flows.config.scoring import Given, Scoring, concepts_of, identify, said
+from flows.runtime.task_runner import processes, workers
+from flows.steps import outcomes
+from lycoris.cache.store import Store, key
+from lycoris.data.concepts import Concept
 from lycoris.errors import InputError
-from lycoris.redaction import redacted
-from lycoris.store import Store, key
-from tasks import progress
-from tasks.captions import captions
-from tasks.given import given_adapter, given_images
-from tasks.images import drawn, images
-from tasks.records import Captioned, Place, Trained
+from lycoris.safety.redaction import redacted
+from tasks.artifacts import Captioned, Place, Trained
+from tasks.caption import captions
+from tasks.generate import drawn, images
+from tasks.ingest import given_adapter, given_images
 from tasks.report import report
-from tasks.scores import differences, features, scores
-from tasks.sources import Sources, sources
+from tasks.runtime import progress
+from tasks.runtime.model_refs import Sources, sources
+from tasks.score import differences, features, scores
 
 Prompts = Mapping[str, Any]
 
@@ -230,8 +230,8 @@ def _study(
         "seconds": seconds,
         "base": {"name": models.base[0], "digest": models.base[1]},
         "settings": json.loads(request.model_dump_json()),
-        "hardware": results.hardware(),
-        "concepts": [results.concept_record(concept) for concept in captioned.values()],
+        "hardware": outcomes.hardware(),
+        "concepts": [outcomes.concept_record(concept) for concept in captioned.values()],
         "metrics": describe(),
         "bases": bases,
         "adapters": entries,

@@ -14,27 +14,27 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from lycoris.adapters import ALGORITHMS as ALGORITHMS
-    from lycoris.adapters.presets import PRESETS as PRESETS
-    from lycoris.conversion import convert as convert
+    from lycoris.adapters.conversion import convert as convert
+    from lycoris.adapters.extraction import extract as extract
+    from lycoris.adapters.files.formats import load as load
+    from lycoris.adapters.files.formats import read_metadata as read_metadata
+    from lycoris.adapters.layers.presets import PRESETS as PRESETS
+    from lycoris.adapters.network import Network as Network
+    from lycoris.adapters.network import attach as attach
     from lycoris.errors import InputError as InputError
-    from lycoris.extraction import extract as extract
-    from lycoris.formats import load as load
-    from lycoris.formats import read_metadata as read_metadata
-    from lycoris.network import Network as Network
-    from lycoris.network import attach as attach
 
 __version__ = "0.1.0"
 
 _HOMES = {
     "ALGORITHMS": "lycoris.adapters",
-    "PRESETS": "lycoris.adapters.presets",
+    "PRESETS": "lycoris.adapters.layers.presets",
     "InputError": "lycoris.errors",
-    "Network": "lycoris.network",
-    "attach": "lycoris.network",
-    "convert": "lycoris.conversion",
-    "extract": "lycoris.extraction",
-    "load": "lycoris.formats",
-    "read_metadata": "lycoris.formats",
+    "Network": "lycoris.adapters.network",
+    "attach": "lycoris.adapters.network",
+    "convert": "lycoris.adapters.conversion",
+    "extract": "lycoris.adapters.extraction",
+    "load": "lycoris.adapters.files.formats",
+    "read_metadata": "lycoris.adapters.files.formats",
 }
 
 __all__ = ["ALGORITHMS", "PRESETS", "InputError", "Network", "attach", "convert", "extract", "load", "read_metadata"]

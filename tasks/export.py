@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from lycoris.headers import in_order
+from lycoris.adapters.files.safetensors_header import in_order
 
 
 def export(file: Path, out: Path, *, scores: Sequence[Mapping[str, Any]], lineage: Mapping[str, str]) -> Path:

@@ -8,8 +8,8 @@ from typing import Any
 
 from prefect import task
 
-from tasks import progress
-from tasks.records import Place
+from tasks.artifacts import Place
+from tasks.runtime import progress
 
 
 @task(name="report")

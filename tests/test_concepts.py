@@ -7,9 +7,9 @@ import yaml
 from PIL import Image
 
 from lycoris import pocket
-from lycoris.concepts import pictures_digest, read_concepts, spare_triggers
+from lycoris.data.concepts import pictures_digest, read_concepts, spare_triggers
 from lycoris.errors import InputError
-from lycoris.pocket.vocabulary import SPARE_TRIGGERS
+from lycoris.pocket.world.vocabulary import SPARE_TRIGGERS
 
 ENTRY = {"category": "toys", "trigger": "sks", "class_noun": "toy", "description": "brown bear"}
 

@@ -181,13 +181,13 @@ def test_open_clip_models_of_other_kinds_are_named(tmp_path: Path) -> None:
 def test_the_number_of_threads_that_prepare_pictures_changes_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from lycoris.encoders import batches
+    from lycoris.encoders import batch_encoding
 
     encoder = open_encoder(write_encoder(tmp_path / "eye", "dinov2"))
     images = [picture(40 + 5 * n, 60, n) for n in range(7)]
     expected = encoder.image_features(images, batch_size=3)
     for workers in (1, 5):
-        monkeypatch.setattr(batches, "WORKERS", workers)
+        monkeypatch.setattr(batch_encoding, "WORKERS", workers)
         assert torch.equal(encoder.image_features(images, batch_size=3), expected)
 
 

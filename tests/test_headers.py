@@ -5,7 +5,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from lycoris.headers import in_order
+from lycoris.adapters.files.safetensors_header import in_order
 
 METADATA = {
     f"name {number}": text for number, text in enumerate(["猫", 'a"b\\c', "\x01\x1f\x7f\n\t\b\f\r", "", "/é\u2028"])

@@ -2,8 +2,8 @@
 
 import pytest
 
+from lycoris.data.splits import held_out
 from lycoris.errors import InputError
-from lycoris.held_out import held_out
 
 
 @pytest.fixture

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
+from lycoris.data.images import BadPicture, Files, list_images, mask_file, read_alpha, read_image, read_size
 from lycoris.errors import InputError
-from lycoris.images import BadPicture, Files, list_images, mask_file, read_alpha, read_image, read_size
 
 RED, GREEN = (250, 10, 10), (10, 250, 10)
 

@@ -35,8 +35,8 @@ def test_imports_go_one_way(path):
 @pytest.mark.parametrize(
     ("package", "homes"),
     [
-        ("mlflow", {"tasks/tracking.py", "tasks/drawing_model.py"}),
-        ("dvc", {"tasks/versioning.py"}),
+        ("mlflow", {"tasks/tracking/runs.py", "tasks/tracking/pyfunc_model.py"}),
+        ("dvc", {"tasks/data_versions/dvc.py"}),
     ],
 )
 def test_each_tool_has_one_home(package, homes):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from lycoris.memory import peak_memory
+from lycoris.training.memory_profiling import peak_memory
 
 SIZE = 200_000_000
 

@@ -6,8 +6,8 @@ import pytest
 
 import lycoris
 from lycoris.bases import open_base
+from lycoris.bases.parameter_count import count, shapes_of
 from lycoris.errors import InputError
-from lycoris.parameters import count, shapes_of
 
 
 @pytest.mark.parametrize(

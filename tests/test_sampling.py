@@ -5,8 +5,8 @@ import pytest
 
 import lycoris
 from lycoris.bases import open_base
+from lycoris.bases.sampling import SCHEDULERS, draw, open_scheduler
 from lycoris.errors import InputError
-from lycoris.sampling import SCHEDULERS, draw, open_scheduler
 from tests.bases.small_base import save_small_base
 
 FITTING = [name for name in SCHEDULERS if not name.startswith("flow")]

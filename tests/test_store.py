@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 from safetensors import SafetensorError
 
+from lycoris.cache.store import Store, code_version, folder_digest, key
 from lycoris.errors import InputError
-from lycoris.store import Store, code_version, folder_digest, key
 
 
 def test_what_is_finished_is_found_again(tmp_path):
@@ -114,7 +114,7 @@ def test_a_folder_digest_sees_names_and_bytes(tmp_path):
 
 
 def test_the_code_version_ignores_comments_and_docstrings(tmp_path, monkeypatch):
-    monkeypatch.setattr("lycoris.store.PACKAGE", tmp_path)
+    monkeypatch.setattr("lycoris.cache.store.PACKAGE", tmp_path)
     file = tmp_path / "stage.py"
     versions = []
     for text in ('"""Doc."""\nx = 1\n', "# note\n\nx = 1\n", "x = 2\n"):

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from lycoris.adapters.adapter import Adapter
-from lycoris.adapters.boft import BOFT
-from lycoris.adapters.diag_oft import DiagOFT
-from lycoris.adapters.dylora import DyLoRA
-from lycoris.adapters.full import Full
-from lycoris.adapters.glora import GLoRA
-from lycoris.adapters.ia3 import IA3
-from lycoris.adapters.loha import LoHa
-from lycoris.adapters.lokr import LoKr
-from lycoris.adapters.lora import LoRA
-from lycoris.adapters.norms import Norms
-from lycoris.adapters.tlora import TLoRA
+from lycoris.adapters.algorithms.adapter import Adapter
+from lycoris.adapters.algorithms.boft import BOFT
+from lycoris.adapters.algorithms.diag_oft import DiagOFT
+from lycoris.adapters.algorithms.dylora import DyLoRA
+from lycoris.adapters.algorithms.full import Full
+from lycoris.adapters.algorithms.glora import GLoRA
+from lycoris.adapters.algorithms.ia3 import IA3
+from lycoris.adapters.algorithms.loha import LoHa
+from lycoris.adapters.algorithms.lokr import LoKr
+from lycoris.adapters.algorithms.lora import LoRA
+from lycoris.adapters.algorithms.norms import Norms
+from lycoris.adapters.algorithms.tlora import TLoRA
 
 ALGORITHMS: dict[str, type[Adapter]] = {
     "lora": LoRA,

@@ -9,16 +9,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
-from lycoris.bases.conditions import Conditions
-from lycoris.bases.files import Files, Folder
-from lycoris.bases.flow import FlowNoise
-from lycoris.bases.folder import find_base
+from lycoris.bases.conditioning import Conditions
+from lycoris.bases.families.stable_diffusion import StableDiffusion
+from lycoris.bases.families.stable_diffusion_3 import StableDiffusion3
+from lycoris.bases.families.stable_diffusion_xl import StableDiffusionXL
+from lycoris.bases.files.diffusers_folder import find_base
+from lycoris.bases.files.model_files import Files, Folder
+from lycoris.bases.files.single_file import SingleFile
+from lycoris.bases.flow_matching import FlowNoise
 from lycoris.bases.noise import DiscreteNoise, Noise
-from lycoris.bases.single_file import SingleFile
-from lycoris.bases.stable_diffusion import StableDiffusion
-from lycoris.bases.stable_diffusion_3 import StableDiffusion3
-from lycoris.bases.stable_diffusion_xl import StableDiffusionXL
-from lycoris.bases.tokens import TruncatedPrompt
+from lycoris.bases.tokenization import TruncatedPrompt
 from lycoris.errors import InputError
 
 if TYPE_CHECKING:

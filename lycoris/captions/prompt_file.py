@@ -7,14 +7,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from lycoris.captions.naming import described, described_caption, named
+from lycoris.captions.default_templates import default_templates
 from lycoris.captions.prompts import PROMPT_TYPES, Prompt
-from lycoris.captions.situations import default_templates
 from lycoris.captions.templates import Templates, Wording
-from lycoris.concepts import Concept
+from lycoris.captions.trigger_text import described, described_caption, named
+from lycoris.data.concepts import Concept
+from lycoris.data.images import list_images
 from lycoris.errors import InputError, unknown
-from lycoris.images import list_images
-from lycoris.plain_yaml import read_yaml
+from lycoris.safety.yaml_loading import read_yaml
 
 PLACE = "{concept}"
 TOLD = "prompts.json"

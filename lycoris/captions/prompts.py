@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from lycoris.captions.naming import described, described_caption, named
-from lycoris.captions.situations import default_templates
+from lycoris.captions.default_templates import default_templates
 from lycoris.captions.templates import Templates, Wording
-from lycoris.concepts import Concept
+from lycoris.captions.trigger_text import described, described_caption, named
+from lycoris.data.concepts import Concept
 from lycoris.errors import InputError, unknown
 
 FEWEST_A_SITUATION = 2

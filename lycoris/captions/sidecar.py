@@ -22,7 +22,7 @@ _ESCAPED = re.compile(r"\\([(),\[\]\\])")
 class SidecarTagger:
     """The tags that someone wrote: those of the text file beside the picture's file, all of confidence 1.
 
-    Pictures must come from `lycoris.images.read_image`, which leaves their path in ``info["file"]``.
+    Pictures must come from `lycoris.data.images.read_image`, which leaves their path in ``info["file"]``.
     """
 
     name = SIDECAR
@@ -42,7 +42,7 @@ class SidecarTagger:
 class SidecarCaptioner:
     """The sentences that someone wrote: ``01.caption`` beside ``01.png`` or, where that is not there, ``01.txt``.
 
-    Pictures must come from `lycoris.images.read_image`, which leaves their path in ``info["file"]``.
+    Pictures must come from `lycoris.data.images.read_image`, which leaves their path in ``info["file"]``.
     """
 
     name = SIDECAR

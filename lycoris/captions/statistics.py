@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from lycoris.captions.inherent import plain_tag
+from lycoris.captions.concept_tags import plain_tag
 
 
 @dataclass(frozen=True)

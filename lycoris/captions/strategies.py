@@ -10,11 +10,11 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from lycoris.captions.inherent import Inherent, plain_tag
-from lycoris.captions.naming import named
-from lycoris.captions.situations import default_templates
+from lycoris.captions.concept_tags import Inherent, plain_tag
+from lycoris.captions.default_templates import default_templates
 from lycoris.captions.templates import Templates
-from lycoris.concepts import Concept
+from lycoris.captions.trigger_text import named
+from lycoris.data.concepts import Concept
 from lycoris.errors import InputError, unknown
 
 

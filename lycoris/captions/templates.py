@@ -10,9 +10,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from lycoris.concepts import Concept
+from lycoris.data.concepts import Concept
 from lycoris.errors import InputError, unknown
-from lycoris.plain_yaml import read_yaml
+from lycoris.safety.yaml_loading import read_yaml
 
 OTHERWISE = "otherwise"
 """The key of the wording for every category that has none of its own."""

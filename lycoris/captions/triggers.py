@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from lycoris.concepts import Concept
+from lycoris.data.concepts import Concept
 from lycoris.errors import InputError
 
 COMMON = 0.5

@@ -13,10 +13,10 @@ from jaxtyping import Float
 from PIL import Image
 from torch import Tensor
 
-from lycoris.encoders.batches import encode_batches
-from lycoris.encoders.loading import load_model, model_type
+from lycoris.encoders.batch_encoding import encode_batches
+from lycoris.encoders.model_sources import digest, locate
 from lycoris.encoders.preprocessing import read_preprocessing
-from lycoris.encoders.source import digest, locate
+from lycoris.encoders.pretrained import load_model, model_type
 from lycoris.errors import InputError
 
 

@@ -12,11 +12,11 @@ from jaxtyping import Float
 from PIL import Image
 from torch import Tensor
 
-from lycoris.encoders.batches import encode_batches
+from lycoris.encoders.batch_encoding import encode_batches
+from lycoris.encoders.model_sources import digest, locate, weight_file
 from lycoris.encoders.preprocessing import Preprocessing, read_preprocessing
-from lycoris.encoders.source import digest, locate, weight_file
+from lycoris.encoders.vgg import VGG, gram
 from lycoris.errors import InputError
-from lycoris.vgg import VGG, gram
 
 BARE_FILE = Preprocessing(size=224)
 """What torchvision's VGG-19 was trained on, for a weight file that comes without a preprocessing."""
@@ -80,7 +80,7 @@ class VGGStyleEncoder:
     def gram(
         self, images: Sequence[Image.Image], mode: str = "resize", batch_size: int = 16
     ) -> list[Float[Tensor, "images channels channels"]]:
-        """The Gram matrices of every picture, one tensor a block; see `lycoris.vgg.gram` for the scaling."""
+        """The Gram matrices of every picture, one tensor a block; see `lycoris.encoders.vgg.gram` for the scaling."""
         features = self.style_features(images, mode, batch_size)
         grams: list[Tensor] = []
         start = 0

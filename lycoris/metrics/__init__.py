@@ -5,13 +5,13 @@ diversity, preservation, quality.
 two tuned models apart, `contest` two that must have drawn the same.
 """
 
-from lycoris.metrics.balance import balanced
+from lycoris.metrics.class_balancing import balanced
 from lycoris.metrics.compare import between, compare, score
-from lycoris.metrics.contest import contest
 from lycoris.metrics.encoding import encode, encode_references
 from lycoris.metrics.features import Condition, Drawings, FeatureSet, load_features, save_features
-from lycoris.metrics.scored import Score
-from lycoris.metrics.table import DIMENSIONS, METRICS, Metric, describe
+from lycoris.metrics.paired_comparison import contest
+from lycoris.metrics.registry import DIMENSIONS, METRICS, Metric, describe
+from lycoris.metrics.score import Score
 
 __all__ = [
     "DIMENSIONS",

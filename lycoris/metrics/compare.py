@@ -10,8 +10,8 @@ from lycoris.encoders import Encoder, StyleEncoder
 from lycoris.errors import unknown
 from lycoris.metrics.encoding import RaterLike, TaggerLike, encode, encode_references
 from lycoris.metrics.features import Drawings, FeatureSet
-from lycoris.metrics.scored import Score, Sets, encoders_for, scored
-from lycoris.metrics.table import METRICS
+from lycoris.metrics.registry import METRICS
+from lycoris.metrics.score import Score, Sets, encoders_for, scored
 
 
 def compare(

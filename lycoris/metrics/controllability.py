@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from lycoris.metrics.functional import Array, functional, pairs, unit
+from lycoris.metrics.weighted import Array, functional, pairs, unit
 
 
 @functional

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from lycoris.metrics.functional import Array, Rule, at_least, functional, spread, unit
-from lycoris.metrics.spectrum import entropies_without
+from lycoris.metrics.leave_one_out_entropy import entropies_without
+from lycoris.metrics.weighted import Array, Rule, at_least, functional, spread, unit
 
 FEW = 8
 """So many drawings, at most, are taken out of a spectrum without decomposing it anew."""

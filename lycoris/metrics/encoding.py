@@ -12,10 +12,10 @@ import numpy as np
 from PIL import Image
 
 from lycoris.encoders import Encoder, StyleEncoder
-from lycoris.encoders.batches import WORKERS, NotFiniteError
+from lycoris.encoders.batch_encoding import WORKERS, NotFiniteError
 from lycoris.errors import InputError
 from lycoris.metrics.features import Condition, Drawings, FeatureSet, PromptLike
-from lycoris.metrics.table import needs_style
+from lycoris.metrics.registry import needs_style
 
 AHEAD = 128
 """Images that are open at a time, and as many again that are being opened; a multiple of every batch size."""
@@ -36,7 +36,7 @@ class TaggerLike(Protocol):
 
 @runtime_checkable
 class RaterLike(Protocol):
-    """What is asked of a rater: the metric it serves, and rows of numbers for images; see `lycoris.metrics.raters`."""
+    """What is asked of a rater: the metric it serves, and rows of numbers for images; see `lycoris.metrics.quality_predictors`."""
 
     @property
     def metric(self) -> str: ...

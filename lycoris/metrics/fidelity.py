@@ -9,7 +9,7 @@ from functools import partial
 
 import numpy as np
 
-from lycoris.metrics.functional import Array, energy, functional, rowwise, squares, unit
+from lycoris.metrics.weighted import Array, energy, functional, rowwise, squares, unit
 
 CMMD_SIGMA = 10.0
 CMMD_SCALE = 1000.0

@@ -17,7 +17,7 @@ import numpy as np
 from jaxtyping import Float
 from scipy import special, stats
 
-from lycoris.metrics.functional import Rule
+from lycoris.metrics.weighted import Rule
 
 LEVEL = 0.95
 FEW = 8

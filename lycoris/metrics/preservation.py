@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from lycoris.metrics.functional import Array, functional, pairs, squares, unit
+from lycoris.metrics.weighted import Array, functional, pairs, squares, unit
 
 
 @partial(functional, convert=False)

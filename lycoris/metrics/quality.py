@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from lycoris.metrics.functional import BLOCK, Array, at_least, energy, functional, rowwise, spread, squares
+from lycoris.metrics.weighted import BLOCK, Array, at_least, energy, functional, rowwise, spread, squares
 
 SIZES = 15
 """Sizes of sets through which the Fréchet distance is extrapolated, from a tenth of the drawings to all."""
@@ -105,7 +105,7 @@ def mean_rating(ratings: Array, weights: Array) -> Array:
     Args:
         ratings: shape [drawings, 1].
 
-    Source: that of the network, see `lycoris.metrics.raters`.
+    Source: that of the network, see `lycoris.metrics.quality_predictors`.
     """
     return weights @ ratings.mean(1)
 

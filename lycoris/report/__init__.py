@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from lycoris.errors import InputError
-from lycoris.report.embedding import Album
-from lycoris.report.pages import HERE, write_page
-from lycoris.report.payload import finite, payload
+from lycoris.report.run.payload import finite, payload
+from lycoris.report.shared.image_store import Album
+from lycoris.report.shared.templates import HERE, write_page
 
 __all__ = ["render"]
 
@@ -26,7 +26,7 @@ def render(study: Mapping[str, Any], out: Path) -> Path:
     """Write the report of a study as one HTML file that needs nothing else and asks no network.
 
     Args:
-        study: what was run and what came of it; :class:`lycoris.report.study.Study` names the keys. All
+        study: what was run and what came of it; :class:`lycoris.report.run.schema.Study` names the keys. All
             parts but ``title`` may be missing or empty, and an adapter may carry ``error`` in place of results.
         out: the file to write, or an existing folder, which then gets ``report.html``.
 

@@ -1,13 +1,13 @@
 """Training an attached network on captioned pictures."""
 
-from lycoris.training.buckets import buckets, nearest_bucket
+from lycoris.training.callbacks import Checkpoints, Look, Moment, Samples, When
+from lycoris.training.config import TrainingSettings
+from lycoris.training.data.buckets import buckets, nearest_bucket
+from lycoris.training.data.image_dataset import Example
 from lycoris.training.divergence import TrainingDiverged
 from lycoris.training.loop import train, train_together
-from lycoris.training.pictures import Example
-from lycoris.training.run import Job, TrainingResult
-from lycoris.training.settings import TrainingSettings
+from lycoris.training.training_run import Job, TrainingResult
 from lycoris.training.validation import Validation, held_out
-from lycoris.training.watching import Checkpoints, Look, Moment, Samples, When
 
 __all__ = [
     "Checkpoints",

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from lycoris.errors import InputError
 
 if TYPE_CHECKING:
-    from lycoris.training.settings import TrainingSettings
+    from lycoris.training.config import TrainingSettings
 
 STEPS, TIMES = 20, 10.0
 """A run has left its level when each of so many steps' losses is so many times the median of all before."""

@@ -12,18 +12,18 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from lycoris.adapters.share import Share
+from lycoris.adapters.layers.batch_partition import Share
 from lycoris.errors import InputError
-from lycoris.training.bands import BANDS, band_sums
-from lycoris.training.batches import Batch
+from lycoris.training.callbacks import Look
+from lycoris.training.compute_modes import modes
+from lycoris.training.config import TrainingSettings
+from lycoris.training.data.image_dataset import Example
+from lycoris.training.data.sampler import Batch
+from lycoris.training.distributed import Processes
 from lycoris.training.divergence import TrainingDiverged
 from lycoris.training.losses import losses_of
-from lycoris.training.modes import modes
-from lycoris.training.pictures import Example
-from lycoris.training.processes import Processes
-from lycoris.training.run import Job, Run, Trainable, TrainingResult
-from lycoris.training.settings import TrainingSettings
-from lycoris.training.watching import Look
+from lycoris.training.timestep_bins import BANDS, band_sums
+from lycoris.training.training_run import Job, Run, Trainable, TrainingResult
 
 if TYPE_CHECKING:
     from lycoris.bases import Base

@@ -10,14 +10,14 @@ import torch
 
 from lycoris.bases.noise import DiscreteNoise
 from lycoris.errors import InputError
-from lycoris.training.batches import Batch
+from lycoris.training.data.sampler import Batch
 
 if TYPE_CHECKING:
     from jaxtyping import Float
     from torch import Tensor
 
     from lycoris.bases import Base, Noise
-    from lycoris.training.settings import TrainingSettings
+    from lycoris.training.config import TrainingSettings
 
 
 def mse(errors: Tensor, delta: float) -> Tensor:

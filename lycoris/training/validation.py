@@ -11,17 +11,17 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from lycoris.cache.store import file_digest
+from lycoris.data.splits import held_out as choose
 from lycoris.errors import InputError
-from lycoris.held_out import held_out as choose
-from lycoris.store import file_digest
-from lycoris.training.bands import BANDS, band_means, band_sums
-from lycoris.training.batches import Batches
+from lycoris.training.callbacks import Moment, When
+from lycoris.training.config import TrainingSettings
+from lycoris.training.data.caption_encoding import Texts
+from lycoris.training.data.image_dataset import Example, Pictures
+from lycoris.training.data.sampler import Batches
 from lycoris.training.losses import Loss, losses_of
-from lycoris.training.pictures import Example, Pictures
-from lycoris.training.randomness import derived_seed, generator
-from lycoris.training.settings import TrainingSettings
-from lycoris.training.texts import Texts
-from lycoris.training.watching import Moment, When
+from lycoris.training.seeding import derived_seed, generator
+from lycoris.training.timestep_bins import BANDS, band_means, band_sums
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from lycoris.bases import Base, Noise
-    from lycoris.training.run import Trainable
+    from lycoris.training.training_run import Trainable
 
 SEED = 0
 """Of noises and times, whatever the seed of the run: losses of two runs differ by what they have learned."""
@@ -39,7 +39,7 @@ DRAWS = 4096
 
 
 def held_out(examples: Sequence[Example], share: float) -> tuple[list[Example], list[Example]]:
-    """Examples to train on, and examples kept from training, as `lycoris.held_out.held_out` chooses them.
+    """Examples to train on, and examples kept from training, as `lycoris.data.splits.held_out` chooses them.
 
     Args:
         examples: all there are; prior ones stay.

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import lycoris
-from lycoris.structure import Operation
+from lycoris.adapters.structures.structures import Operation
 from tests.adapters.cases import cases, formula, make, randomise, with_weight
 
 EVERY = pytest.mark.parametrize(("algorithm", "options", "name"), cases())

@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import load_file
 
 import lycoris
-from flows.cli import main
+from flows.cli.main import main
 from lycoris.bases import open_base
 from tests.adapters.cases import randomise
 from tests.bases.small_base import save_small_base

@@ -13,10 +13,10 @@ from torch import nn
 import lycoris
 from benchmarks.peers.trees import tree
 from lycoris.adapters import ALGORITHMS
-from lycoris.adapters.low_rank import low_rank, narrow, thin
-from lycoris.adapters.paths import dotted
+from lycoris.adapters.files.module_paths import dotted
+from lycoris.adapters.low_rank_approximation import low_rank, narrow, thin
+from lycoris.adapters.structures.structures import LowRank
 from lycoris.errors import InputError
-from lycoris.structure import LowRank
 from tests.adapters.cases import BRIEF, LAYERS, OPTIONS, make, randomise
 
 OTHER_IN_PEFT = ("conv1d", "conv2d-groups", "conv2d-depthwise", "conv2d-circular", "conv2d-same")
@@ -348,7 +348,7 @@ def test_hostile_shapes_and_names_are_refused_without_a_model_too(tensors, tmp_p
 
 def test_headers_tell_others_what_the_file_is(parts, tmp_path):
     network = lycoris.attach(tree("sd15"), "lora", preset="attn-mlp", rank=4, alpha=2.0)
-    from lycoris.formats import header
+    from lycoris.adapters.files.formats import header
 
     made = [(network.places[key], adapter) for key, adapter in network.adapters.items()]
     found = header(made, network.algorithm, network.settings, "lycoris")

@@ -13,8 +13,8 @@ from safetensors.torch import load_file, save_file
 
 import lycoris
 from benchmarks.peers.trees import TREES, tree
-from lycoris.adapters.layer import MATRICES
-from lycoris.adapters.names import places
+from lycoris.adapters.files.layer_names import places
+from lycoris.adapters.layers.adapted_layer import MATRICES
 from tests.adapters.cases import randomise
 
 FULL = {

@@ -12,8 +12,8 @@ from torch import nn
 import lycoris
 from benchmarks.peers.trees import tree
 from lycoris.adapters import ALGORITHMS
+from lycoris.adapters.structures.structures import Operation
 from lycoris.errors import InputError
-from lycoris.structure import Operation
 from tests.adapters.cases import randomise
 
 

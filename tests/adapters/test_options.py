@@ -9,7 +9,7 @@ from torch import nn
 
 import lycoris
 from lycoris.adapters import ALGORITHMS
-from lycoris.adapters.dora import DoRA
+from lycoris.adapters.algorithms.dora import DoRA
 from lycoris.errors import InputError
 from tests.adapters.cases import randomise
 

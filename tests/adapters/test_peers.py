@@ -9,8 +9,8 @@ import lycoris
 from benchmarks.peers.exchange import DIRECTIONS, PEERS, exchange, names, same
 from benchmarks.peers.setup import interpreter
 from benchmarks.peers.trees import TREES, tree
-from lycoris.adapters.layer import MATRICES
-from lycoris.adapters.names import places
+from lycoris.adapters.files.layer_names import places
+from lycoris.adapters.layers.adapted_layer import MATRICES
 from lycoris.pocket import BASE
 from tests.adapters.cases import randomise
 

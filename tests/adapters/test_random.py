@@ -14,8 +14,8 @@ from torch import nn
 
 import lycoris
 from lycoris.adapters import ALGORITHMS
+from lycoris.adapters.structures.structures import Operation
 from lycoris.errors import InputError
-from lycoris.structure import Operation
 from tests.adapters.cases import formula, randomise, with_weight
 from tests.adapters.test_algorithms import close, outcome
 

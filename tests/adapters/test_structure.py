@@ -7,8 +7,8 @@ import torch
 from torch import nn
 
 import lycoris
-from lycoris.adapters.built import built
-from lycoris.structure import Dense, Hadamard, Kronecker, LowRank, Operation, Structure
+from lycoris.adapters.layers.merged_forward import built
+from lycoris.adapters.structures.structures import Dense, Hadamard, Kronecker, LowRank, Operation, Structure
 
 LAYERS = {
     "linear": (nn.Linear(12, 24), (5, 12)),

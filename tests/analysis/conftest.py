@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from lycoris.analysis.reading import read_table
-from lycoris.analysis.tables import Table
+from lycoris.analysis.io.reading import read_table
+from lycoris.analysis.io.score_table import Table
 
 TABLES = Path(__file__).parent / "tables"
 PAPER = Path(__file__).parents[3] / "shared" / "paper"

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from lycoris.analysis.agreement import agreement, spearman
-from lycoris.analysis.trust import table, trust
+from lycoris.analysis.statistics.agreement import agreement, spearman
+from lycoris.analysis.statistics.metric_validity import table, trust
 from lycoris.errors import InputError
 
 

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from lycoris.analysis.analysis import Analysis, analyze
-from lycoris.analysis.answer import render
-from lycoris.analysis.categories import by_category
-from lycoris.analysis.reading import read_table
+from lycoris.analysis.io.reading import read_table
+from lycoris.analysis.statistics.category_effects import by_category
+from lycoris.report.analysis.files import Analysis, analyze
+from lycoris.report.study.page import render
 from tests.analysis.answered import CONCEPTS, finished
 
 

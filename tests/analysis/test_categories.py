@@ -9,10 +9,10 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from lycoris.analysis.categories import by_category, called, dimensions, sentences, third_finding
-from lycoris.analysis.effects import asked_alike, effects
-from lycoris.analysis.ranking import Ranking, rank
-from lycoris.analysis.reading import read_table
+from lycoris.analysis.io.reading import read_table
+from lycoris.analysis.statistics.category_effects import by_category, called, dimensions, sentences, third_finding
+from lycoris.analysis.statistics.effects import asked_alike, effects
+from lycoris.analysis.statistics.ranking import Ranking, rank
 from lycoris.errors import InputError
 
 METRICS = ("image_similarity/alter/clip", "text_similarity/alter/clip", "vendi/alter/clip", "style_loss/style/vgg")

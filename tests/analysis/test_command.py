@@ -10,7 +10,7 @@ import textwrap
 
 import pytest
 
-from flows.cli import main
+from flows.cli.main import main
 from tests.analysis.conftest import TABLES
 
 ARGUMENTS = ["analyze", str(TABLES / "metrics.csv"), "--configs", str(TABLES / "configs.csv"), "--out"]

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from lycoris.analysis.effects import effects
-from lycoris.analysis.findings import Finding, findings
-from lycoris.analysis.ranking import rank
-from lycoris.analysis.reading import read_table
+from lycoris.analysis.io.reading import read_table
+from lycoris.analysis.statistics.effects import effects
+from lycoris.analysis.statistics.paper_findings import Finding, findings
+from lycoris.analysis.statistics.ranking import rank
 from tests.analysis.conftest import PAPER
 
 MEASURES = ("image_similarity/alter/clip", "text_similarity/alter/clip", "vendi/trigger/clip", "style_loss/style/vgg")

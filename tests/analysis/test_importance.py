@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from lycoris.analysis import importance
-from lycoris.analysis.correlations import agreement, correlate, differ, pairs
-from lycoris.analysis.measures import from_column
-from lycoris.analysis.ranking import rank
+from lycoris.analysis.statistics import importance
+from lycoris.analysis.statistics.correlations import agreement, correlate, differ, pairs
+from lycoris.analysis.statistics.measures import from_column
+from lycoris.analysis.statistics.ranking import rank
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,7 @@ from itertools import combinations
 import numpy as np
 import pytest
 
-from lycoris.analysis.pareto import contributions, dominates, hypervolume, on_front
+from lycoris.analysis.decisions.pareto import contributions, dominates, hypervolume, on_front
 from lycoris.errors import InputError
 
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from lycoris.analysis.effects import FACTORS, comparisons
-from lycoris.analysis.ranking import Ranking, rank
-from lycoris.analysis.reading import read_table
+from lycoris.analysis.io.reading import read_table
+from lycoris.analysis.statistics.effects import FACTORS, comparisons
+from lycoris.analysis.statistics.ranking import Ranking, rank
 
 SETTINGS = [
     ("lora", 2, 2, None), ("lora", 8, 8, None), ("lora", 32, 32, None), ("lora", 8, 1, None), ("lora", 8, 32, None),

@@ -3,7 +3,7 @@
 import pytest
 
 from lycoris.analysis import PROMOTION_RULE, judge
-from lycoris.analysis.promotion import TELLING
+from lycoris.analysis.decisions.promotion import TELLING
 from lycoris.errors import InputError
 from lycoris.metrics import DIMENSIONS, METRICS
 

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from lycoris.analysis.effects import comparisons, effects, leaders
-from lycoris.analysis.ranking import over_groups, rank, summary
+from lycoris.analysis.statistics.effects import comparisons, effects, leaders
+from lycoris.analysis.statistics.ranking import over_groups, rank, summary
 
 NAMES = {"in": "train", "out": "alter"}
 

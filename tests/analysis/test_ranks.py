@@ -1,6 +1,6 @@
 """Which metrics have a part in the ranks of a dimension."""
 
-from lycoris.analysis.ranks import dimension_ranks
+from lycoris.analysis.statistics.ranks import dimension_ranks
 
 
 def test_a_warning_takes_no_part_in_its_dimension():

@@ -9,11 +9,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lycoris.analysis.configurations import describe
-from lycoris.analysis.effects import effects
-from lycoris.analysis.measures import from_column, from_name, means
-from lycoris.analysis.ranking import rank
-from lycoris.analysis.reading import read_table
+from lycoris.analysis.io.reading import read_table
+from lycoris.analysis.statistics.configurations import describe
+from lycoris.analysis.statistics.effects import effects
+from lycoris.analysis.statistics.measures import from_column, from_name, means
+from lycoris.analysis.statistics.ranking import rank
 from lycoris.errors import InputError
 from tests.analysis.conftest import TABLES
 

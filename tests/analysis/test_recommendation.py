@@ -9,13 +9,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lycoris.analysis.ranking import Ranking, rank
-from lycoris.analysis.reading import read_table
-from lycoris.analysis.recommendation import checked_weights, recommend
-from lycoris.analysis.recommendation_lines import lines
-from lycoris.analysis.recommendation_picture import draw
-from lycoris.analysis.standing import level, stand
+from lycoris.analysis.decisions.recommendation import checked_weights, recommend
+from lycoris.analysis.io.reading import read_table
+from lycoris.analysis.statistics.ranking import Ranking, rank
+from lycoris.analysis.statistics.setting_scores import level, stand
+from lycoris.analysis.text.recommendation_text import lines
 from lycoris.errors import InputError
+from lycoris.report.recommendation_svg import draw
 
 SCORES = {"fidelity": "image_similarity/trigger/clip", "diversity": "vendi/trigger/clip"}
 

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from lycoris.analysis.correlations import agreement, correlate, pairs
-from lycoris.analysis.effects import effects, leaders
-from lycoris.analysis.ranking import rank
-from lycoris.analysis.reading import read_table
-from lycoris.report.words import interval, number
+from lycoris.analysis.io.reading import read_table
+from lycoris.analysis.statistics.correlations import agreement, correlate, pairs
+from lycoris.analysis.statistics.effects import effects, leaders
+from lycoris.analysis.statistics.ranking import rank
+from lycoris.analysis.text.formatting import interval, number
 from tests.analysis.conftest import PAPER
 
 DOCUMENT = (Path(__file__).parents[2] / "docs" / "reproduction.md").read_text()

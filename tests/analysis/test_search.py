@@ -8,15 +8,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lycoris.analysis.configurations import describe
-from lycoris.analysis.explorers import EXPLORERS, explorers
-from lycoris.analysis.measures import from_name
-from lycoris.analysis.pareto import hypervolume
-from lycoris.analysis.posterior import most_promising, spread
-from lycoris.analysis.ranking import rank
-from lycoris.analysis.search import Asked, Grid, ask, ordered_units, search
-from lycoris.analysis.standing import stand
-from lycoris.analysis.tables import ROW, Table
+from lycoris.analysis.decisions.adaptive_search import Asked, Grid, ask, ordered_units, search
+from lycoris.analysis.decisions.pareto import hypervolume
+from lycoris.analysis.decisions.samplers import EXPLORERS, explorers
+from lycoris.analysis.io.score_table import ROW, Table
+from lycoris.analysis.statistics.configurations import describe
+from lycoris.analysis.statistics.gaussian_process import most_promising, spread
+from lycoris.analysis.statistics.measures import from_name
+from lycoris.analysis.statistics.ranking import rank
+from lycoris.analysis.statistics.setting_scores import stand
 from lycoris.errors import InputError
 
 CONCEPTS = tuple(f"c{place}" for place in range(6))

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from lycoris.analysis.analysis import Analysis, analyze
-from lycoris.analysis.costs import costs
-from lycoris.analysis.costs import sentences as cost_sentences
-from lycoris.analysis.encoders import sentences, views
-from lycoris.analysis.reading import read_table
+from lycoris.analysis.io.reading import read_table
+from lycoris.analysis.statistics.costs import costs
+from lycoris.analysis.statistics.costs import sentences as cost_sentences
+from lycoris.analysis.statistics.encoder_agreement import sentences, views
+from lycoris.report.analysis.files import Analysis, analyze
 
 ENCODERS = ("clip-resize", "clip-padding", "dinov2-resize", "dinov2-padding")
 

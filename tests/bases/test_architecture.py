@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from lycoris.bases import architecture
+from lycoris.bases.files import config_inference
 from tests.bases import original_layout as original
 
 SD = {
@@ -85,7 +85,7 @@ def test_unets(name):
     with torch.device("meta"):
         unet = UNet2DConditionModel(**UNETS[name])
     shapes = shapes_of(original._unet(unet), "model.diffusion_model.")
-    found = plain(architecture.unet(shapes, eight_heads=name == "sd1"))
+    found = plain(config_inference.unet(shapes, eight_heads=name == "sd1"))
     expected = {"transformer_layers_per_block": [1] * len(unet.config.block_out_channels), **plain(UNETS[name])}
     assert found == expected
 
@@ -99,7 +99,7 @@ def test_transformers(name):
     weights = original._transformer(transformer) | {
         "model.diffusion_model.pos_embed": torch.empty(1, TRANSFORMERS[name]["pos_embed_max_size"] ** 2, 1)
     }
-    assert plain(architecture.sd3_transformer(shapes_of(weights, "model.diffusion_model."))) == plain(
+    assert plain(config_inference.sd3_transformer(shapes_of(weights, "model.diffusion_model."))) == plain(
         TRANSFORMERS[name]
     )
 
@@ -126,9 +126,9 @@ def test_text_encoders(width, layers, projection, act):
     with torch.device("meta"):
         text = CLIPTextModelWithProjection(CLIPTextConfig(**config))
     if act == "quick_gelu":
-        assert architecture.clip(shapes_of(original._own_names(text, ""), ""), act=act) == config
+        assert config_inference.clip(shapes_of(original._own_names(text, ""), ""), act=act) == config
     else:
-        assert architecture.open_clip(shapes_of(original._open_clip(text, ""), ""), without_last=False) == config
+        assert config_inference.open_clip(shapes_of(original._open_clip(text, ""), ""), without_last=False) == config
 
 
 def test_autoencoders():
@@ -148,4 +148,4 @@ def test_autoencoders():
     with torch.device("meta"):
         vae = AutoencoderKL(**config)
     shapes = shapes_of(original._vae(vae), "first_stage_model.")
-    assert architecture.vae(shapes, scale=1.5305, shift=0.0609) == config
+    assert config_inference.vae(shapes, scale=1.5305, shift=0.0609) == config

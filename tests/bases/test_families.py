@@ -7,9 +7,9 @@ from PIL import Image
 
 import lycoris
 from lycoris.bases import BASES, Conditions, open_base
+from lycoris.bases.sampling import draw, open_scheduler
 from lycoris.bases.schedulers import SCHEDULERS, is_flow
 from lycoris.errors import InputError
-from lycoris.sampling import draw, open_scheduler
 from lycoris.training import Example, TrainingSettings, train
 from tests.bases.small_families import CASES
 

@@ -5,7 +5,7 @@ import pytest
 import lycoris
 from lycoris import pocket
 from lycoris.bases import open_base
-from lycoris.sampling import draw
+from lycoris.bases.sampling import draw
 from lycoris.training import Example, TrainingSettings, train
 
 pytestmark = pytest.mark.skipif(not (pocket.BASE / "unet").is_dir(), reason="the weights are not in this tree")

@@ -10,8 +10,8 @@ from safetensors.torch import load_file, save_file
 
 import lycoris
 from lycoris.bases import digest, open_base, scheduler_config, tokenizer_of
+from lycoris.bases.sampling import draw
 from lycoris.errors import InputError
-from lycoris.sampling import draw
 from tests.bases.original_layout import ORIGINALS, save_both
 
 PROMPTS, SEEDS = ["a red cat", "the sks creature"], [3, 4]

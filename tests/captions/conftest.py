@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from lycoris.concepts import Concept, Picture, Subclass
+from lycoris.data.concepts import Concept, Picture, Subclass
 
 
 def build_concept(

@@ -10,11 +10,11 @@ import pytest
 from PIL import Image
 
 from lycoris.captions import captioner_digest, open_captioner
-from lycoris.captions.captioner import Captioner
+from lycoris.captions.taggers.captioner import Captioner
+from lycoris.data.images import read_image
 from lycoris.errors import InputError
-from lycoris.images import read_image
-from lycoris.pocket.vocabulary import WORDS, Tags
-from lycoris.pocket.world import draw
+from lycoris.pocket.world.generator import draw
+from lycoris.pocket.world.vocabulary import WORDS, Tags
 from tests.captions.small_captioners import MODELS
 
 

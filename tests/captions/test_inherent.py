@@ -11,9 +11,9 @@ import pytest
 
 from lycoris import pocket
 from lycoris.captions import Inherent, inherent_tags, open_tagger
-from lycoris.concepts import Concept, read_concepts
+from lycoris.data.concepts import Concept, read_concepts
+from lycoris.data.images import read_image
 from lycoris.errors import InputError
-from lycoris.images import read_image
 
 Build = Callable[..., Concept]
 

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from lycoris.captions import kept
-from lycoris.captions.kept import look_once
+from lycoris.captions.taggers import tag_cache
+from lycoris.captions.taggers.tag_cache import look_once
 
 
 class Eye:
@@ -76,7 +76,7 @@ def test_a_bad_picture_is_told_and_the_others_are_seen(tmp_path: Path, pictures:
 def test_what_was_seen_before_something_broke_is_kept(
     tmp_path: Path, pictures: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(kept, "CHUNK", 1)
+    monkeypatch.setattr(tag_cache, "CHUNK", 1)
 
     def breaks(images: Sequence[Image.Image]) -> list[Any]:
         if images[0].width == 10:

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from lycoris.captions import open_tagger, tagger_digest
-from lycoris.captions.onnx_tagger import WhiteSquare
+from lycoris.captions.taggers.onnx_tagger import WhiteSquare
 from lycoris.errors import InputError
 
 onnx = pytest.importorskip("onnx", reason="onnx is not installed")

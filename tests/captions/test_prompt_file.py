@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from lycoris.captions import Prompt, read_pictures, read_prompts
-from lycoris.concepts import Concept
+from lycoris.data.concepts import Concept
 from lycoris.errors import InputError
 
 Build = Callable[..., Concept]

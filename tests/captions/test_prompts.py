@@ -22,11 +22,11 @@ from lycoris.captions import (
     prompts,
     read_templates,
 )
-from lycoris.captions.captioner import told
-from lycoris.captions.labels import read_labels
-from lycoris.concepts import Concept, read_concepts
+from lycoris.captions.taggers.captioner import told
+from lycoris.captions.taggers.labels import read_labels
+from lycoris.data.concepts import Concept, read_concepts
 from lycoris.errors import InputError
-from lycoris.pocket.vocabulary import MAX_TOKENS, WORDS
+from lycoris.pocket.world.vocabulary import MAX_TOKENS, WORDS
 
 Build = Callable[..., Concept]
 SHIPPED = {concept.name: concept for concept in read_concepts(pocket.PICTURES)}

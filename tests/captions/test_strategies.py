@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from lycoris.captions import STRATEGIES, Inherent, caption, inherent_tags
-from lycoris.concepts import Concept
+from lycoris.data.concepts import Concept
 from lycoris.errors import InputError
 
 Build = Callable[..., Concept]

@@ -16,12 +16,12 @@ from PIL import Image
 
 from lycoris import pocket
 from lycoris.captions import open_tagger, sidecar_tags, tagger_digest
-from lycoris.captions.choosing import choose
-from lycoris.captions.labels import Label, plain
 from lycoris.captions.sidecar import format_tags, parse_tags, write_sidecars
+from lycoris.captions.taggers.labels import Label, plain
+from lycoris.captions.taggers.thresholding import choose
+from lycoris.data.images import read_image
 from lycoris.errors import InputError
-from lycoris.images import read_image
-from lycoris.pocket.world import draw, sample_split
+from lycoris.pocket.world.generator import draw, sample_split
 
 
 def noise(seed: int, size: tuple[int, int] = (40, 24)) -> Image.Image:

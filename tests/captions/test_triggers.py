@@ -8,7 +8,7 @@ import pytest
 
 from lycoris import pocket
 from lycoris.captions.triggers import free_triggers, read_triggers, trigger_notes
-from lycoris.concepts import Concept, Subclass, read_concepts
+from lycoris.data.concepts import Concept, Subclass, read_concepts
 from lycoris.errors import InputError
 
 Build = Callable[..., Concept]

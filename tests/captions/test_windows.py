@@ -5,7 +5,7 @@ from __future__ import annotations
 from transformers import AutoTokenizer
 
 from lycoris import pocket
-from lycoris.captions.windows import overlong, window_notes
+from lycoris.captions.token_limits import overlong, window_notes
 
 TOKENIZERS = {"tokenizer": AutoTokenizer.from_pretrained(pocket.BASE / "tokenizer")}
 LONG = ", ".join(["red cat"] * 333)  # a thousand words and commas

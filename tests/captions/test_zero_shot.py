@@ -13,11 +13,11 @@ from PIL import Image
 
 from lycoris import pocket
 from lycoris.captions import open_tagger, tagger_digest
-from lycoris.captions.labels import Label, read_vocabulary
+from lycoris.captions.taggers.labels import Label, read_vocabulary
 from lycoris.encoders import read_preprocessing
 from lycoris.errors import InputError
-from lycoris.pocket.vocabulary import ACCESSORIES, BACKGROUNDS, COLOURS, SPECIES, STYLES
-from lycoris.pocket.world import draw, sample_split
+from lycoris.pocket.world.generator import draw, sample_split
+from lycoris.pocket.world.vocabulary import ACCESSORIES, BACKGROUNDS, COLOURS, SPECIES, STYLES
 
 WORLD = {"species": SPECIES, "colour": COLOURS, "accessory": ACCESSORIES, "background": BACKGROUNDS,
          "style": [f"{style} style" for style in STYLES]}  # fmt: skip

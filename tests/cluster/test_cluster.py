@@ -15,7 +15,7 @@ from contextlib import suppress
 
 import pytest
 
-from lycoris.shared_store import SharedStore
+from lycoris.cache.remote import SharedStore
 from tests.cluster.machines import PATIENCE, Machines, need, result, studied
 from tests.flows.tiny import ROOT, copy_concept, experiment
 

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from flows.cli import _parser
-from flows.experiment import parse
+from flows.cli.main import _parser
+from flows.config.experiment import parse
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 TEXT = (DEPLOY / "compose.yaml").read_text()

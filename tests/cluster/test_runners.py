@@ -8,11 +8,11 @@ import threading
 import pytest
 from prefect.task_runners import ThreadPoolTaskRunner
 
-from flows.experiment import WHERE, Experiment, parse
-from flows.runner import Workers, runner, runs_as_asked, workers
+from flows.config.experiment import WHERE, Experiment, parse
+from flows.runtime.task_runner import Workers, runner, runs_as_asked, workers
 from lycoris.errors import InputError
-from tasks import compute
-from tasks.records import Place
+from tasks.artifacts import Place
+from tasks.runtime import resources
 from tests.flows.tiny import ENVIRONMENT, ROOT
 
 
@@ -49,16 +49,16 @@ def test_each_runner_is_what_it_says(tmp_path):
 
 def test_a_missing_extra_is_named_with_its_command(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "prefect_dask", None)
-    monkeypatch.delitem(sys.modules, "flows.cluster", raising=False)
+    monkeypatch.delitem(sys.modules, "flows.runtime.dask_runner", raising=False)
     with pytest.raises(InputError, match=r"pip install -e '\.\[dask\]'"):
         runner(parse({"runner": "tcp://127.0.0.1:1"}), tmp_path)
 
 
 def test_a_scheduler_that_does_not_answer_is_named(tmp_path, monkeypatch):
     pytest.importorskip("prefect_dask", reason="needs `dask`")
-    from flows import cluster
+    from flows.runtime import dask_runner
 
-    monkeypatch.setattr(cluster, "PATIENCE", 1.0)
+    monkeypatch.setattr(dask_runner, "PATIENCE", 1.0)
     with pytest.raises(InputError, match=r"No Dask scheduler answers at `tcp://127\.0\.0\.1:1`"):
         runner(parse({"runner": "tcp://127.0.0.1:1", "output": str(tmp_path)}), tmp_path)
 
@@ -74,7 +74,7 @@ def test_threads_of_one_process_take_turns_at_heavy_work(tmp_path):
 
     def work():
         for _ in range(50):
-            with compute.turn(Place(tmp_path), gpu=False):
+            with resources.turn(Place(tmp_path), gpu=False):
                 inside.append(1)
                 most.append(len(inside))
                 inside.pop()

@@ -5,12 +5,12 @@ from dataclasses import replace
 
 import pytest
 
+from lycoris.cache.remote import SharedStore
+from lycoris.cache.store import RECORD, Store, key
 from lycoris.errors import InputError
-from lycoris.shared_store import SharedStore
-from lycoris.store import RECORD, Store, key
-from tasks import patience, places, progress
-from tasks.records import Made, Place
-from tasks.stages import stage
+from tasks.artifacts import Made, Place
+from tasks.runtime import progress, retry, transfer
+from tasks.runtime.cache import stage
 
 INPUTS = {"a": 1}
 KEY = key("images", INPUTS)
@@ -77,12 +77,12 @@ def test_what_a_killed_fetch_left_is_swept(tmp_path, monkeypatch):
     one, share = made(tmp_path / "one"), SharedStore(f"file://{tmp_path / 'share'}")
     share.put(one.folder)
     store = Store(tmp_path / "two")
-    monkeypatch.setattr("lycoris.shared_store.shutil.rmtree", lambda *_, **__: None)
-    monkeypatch.setattr("lycoris.shared_store._settle", lambda aside, final: (_ for _ in ()).throw(KeyboardInterrupt))
+    monkeypatch.setattr("lycoris.cache.remote.shutil.rmtree", lambda *_, **__: None)
+    monkeypatch.setattr("lycoris.cache.remote._settle", lambda aside, final: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
         share.fetch(store.root, "images", KEY)
     monkeypatch.undo()
-    monkeypatch.setattr("lycoris.store.alive", lambda process: False)
+    monkeypatch.setattr("lycoris.cache.store.alive", lambda process: False)
     assert store.sweep() == 1
     assert not list(store.root.glob("images/.*"))
 
@@ -125,7 +125,7 @@ def test_machines_without_a_common_disk_make_a_stage_once(tmp_path, monkeypatch)
     assert (first.cached, second.cached) == (False, True)
     assert second.folder.is_relative_to(two.store)
     third = replace(one, store=tmp_path / "three" / "store")
-    assert (places.at_hand(third, first).folder / "out.txt").read_text() == "made"
+    assert (transfer.at_hand(third, first).folder / "out.txt").read_text() == "made"
 
 
 def test_what_was_made_before_there_was_a_share_is_put_there_when_it_is_asked_for(tmp_path):
@@ -163,17 +163,17 @@ def test_a_stage_that_is_damaged_in_the_share_is_told_made_and_replaced_there(tm
 def test_a_stage_that_is_nowhere_is_named(tmp_path):
     place = Place(tmp_path / "store", share=f"file://{tmp_path / 'share'}")
     with pytest.raises(InputError, match="images/abc"):
-        places.at_hand(place, Made("abc", tmp_path / "else" / "images" / "abc", True, 0.0))
+        transfer.at_hand(place, Made("abc", tmp_path / "else" / "images" / "abc", True, 0.0))
 
 
 def test_a_worker_keeps_its_stages_where_its_environment_says_and_sends_word(tmp_path, monkeypatch):
     place = Place(tmp_path / "store", tmp_path / "progress", share=f"file://{tmp_path / 'share'}")
-    monkeypatch.setenv(places.OWN, str(tmp_path / "own"))
-    assert places.here(replace(place, share=None)) == replace(place, share=None)
-    assert places.here(place).store == tmp_path / "own"
-    assert places.here(place).progress == progress.Relay(str(tmp_path / "progress"))
+    monkeypatch.setenv(transfer.OWN, str(tmp_path / "own"))
+    assert transfer.here(replace(place, share=None)) == replace(place, share=None)
+    assert transfer.here(place).store == tmp_path / "own"
+    assert transfer.here(place).progress == progress.Relay(str(tmp_path / "progress"))
     (tmp_path / "progress").mkdir()
-    assert places.here(place).progress == tmp_path / "progress"
+    assert transfer.here(place).progress == tmp_path / "progress"
 
 
 def test_pictures_travel_with_their_masks_under_their_names(tmp_path):
@@ -184,8 +184,8 @@ def test_pictures_travel_with_their_masks_under_their_names(tmp_path):
         (data / name).parent.mkdir(parents=True, exist_ok=True)
         Image.new("RGB", (4, 4), (len(name), 0, 0)).save(data / name)
     place = Place(tmp_path / "one" / "store", share=f"file://{tmp_path / 'share'}")
-    assert places.send(replace(place, share=None), [data / "a/x.png"]) is None
-    sent = places.send(place, [data / "b/x.png", data / "a/x.png"])
+    assert transfer.send(replace(place, share=None), [data / "a/x.png"]) is None
+    sent = transfer.send(place, [data / "b/x.png", data / "a/x.png"])
     there = replace(place, store=tmp_path / "two" / "store")
     found = sent.paths(there)
     assert [path.read_bytes() for path in found] == [(data / n).read_bytes() for n in ("b/x.png", "a/x.png")]
@@ -212,7 +212,7 @@ def away():
             return super().cat_file(*arguments, **options)
 
     fsspec.register_implementation("sometimes", Sometimes, clobber=True)
-    places.shared.cache_clear()
+    transfer.shared.cache_clear()
     yield left
     MemoryFileSystem.store.clear()
 
@@ -222,26 +222,26 @@ def notes(folder):
 
 
 def test_a_store_that_is_away_for_a_while_is_waited_for(away, tmp_path, monkeypatch):
-    monkeypatch.setattr(patience, "EVERY", 0.01)
+    monkeypatch.setattr(retry, "EVERY", 0.01)
     place = Place(tmp_path / "one", tmp_path / "shown", share="sometimes://lycoris/stages")
     one = made(place.store)
     away += [ConnectionRefusedError("nobody there"), TimeoutError("nobody answers")]
-    places.offered(place, one.folder)
+    transfer.offered(place, one.folder)
     assert not away
-    assert places.fetched(replace(place, store=tmp_path / "two"), "images", KEY)
+    assert transfer.fetched(replace(place, store=tmp_path / "two"), "images", KEY)
     gone, back = notes(tmp_path / "shown")
     assert gone.startswith("the shared store sometimes://lycoris/stages does not answer; it is waited for")
     assert back.endswith("answers again")
 
 
 def test_a_store_that_stays_away_or_refuses_is_an_error(away, tmp_path, monkeypatch):
-    monkeypatch.setattr(patience, "EVERY", 0.01)
-    monkeypatch.setattr(patience, "PATIENCE", 0.05)
+    monkeypatch.setattr(retry, "EVERY", 0.01)
+    monkeypatch.setattr(retry, "PATIENCE", 0.05)
     place = Place(tmp_path / "one", tmp_path / "shown", share="sometimes://lycoris/stages")
     away += [ConnectionResetError("gone")] * 1000
     with pytest.raises(InputError, match=r"The shared store sometimes://.* does not answer.*kept"):
-        places.fetched(place, "images", KEY)
+        transfer.fetched(place, "images", KEY)
     away[:] = [PermissionError("not yours")]
     with pytest.raises(InputError, match=r"cannot be read: PermissionError: not yours"):
-        places.fetched(place, "images", KEY)
+        transfer.fetched(place, "images", KEY)
     assert len(notes(tmp_path / "shown")) == 1

@@ -13,8 +13,8 @@ from typing import Any
 
 from PIL import Image
 
-from lycoris.store import file_digest
-from lycoris.wholeness import damage
+from lycoris.cache.integrity import damage
+from lycoris.cache.store import file_digest
 from tests.faults.killing import finished
 
 STAGES = ("adapter", "images", "features", "scores")
@@ -101,11 +101,11 @@ def writers(folder: Path) -> list[Any]:
 
 def check_data(folder: Path, result: Mapping[str, Any]) -> None:
     """The data's version is recorded whole, and DVC is free for anyone."""
-    from tasks import versioning
+    from tasks.data_versions import dvc
 
-    assert versioning.recorded(folder / "data.dvc") == result["data_version"]
-    assert versioning.with_repo(folder, lambda repo: repo.status(), attempts=1) == {}
-    assert versioning.kept(result["data_version"], folder)
+    assert dvc.recorded(folder / "data.dvc") == result["data_version"]
+    assert dvc.with_repo(folder, lambda repo: repo.status(), attempts=1) == {}
+    assert dvc.kept(result["data_version"], folder)
     assert not writers(folder)
 
 

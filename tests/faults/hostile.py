@@ -69,7 +69,7 @@ def mutated(content: bytes, chance: random.Random) -> bytes:
 
 
 def pictures(folder: Path, chance: random.Random) -> Iterator[Callable[[], Any]]:
-    from lycoris.images import read_image
+    from lycoris.data.images import read_image
 
     kinds = {"png": {}, "jpg": {"quality": 80}, "webp": {}, "gif": {}, "tif": {}, "bmp": {}}
     whole = {}
@@ -89,7 +89,7 @@ def pictures(folder: Path, chance: random.Random) -> Iterator[Callable[[], Any]]
 
 def captions(folder: Path, chance: random.Random) -> Iterator[Callable[[], Any]]:
     from lycoris.captions import open_tagger
-    from lycoris.images import read_image
+    from lycoris.data.images import read_image
 
     tagger = open_tagger("sidecar", device="cpu")
     texts = [name.encode("utf-8", "surrogatepass") for name in NAMES]
@@ -103,7 +103,7 @@ def captions(folder: Path, chance: random.Random) -> Iterator[Callable[[], Any]]
 
 
 def concepts(folder: Path, chance: random.Random) -> Iterator[Callable[[], Any]]:
-    from lycoris.concepts import read_concepts
+    from lycoris.data.concepts import read_concepts
 
     good = {"category": "toys", "trigger": "gqp", "class_noun": "toy", "description": "toy"}
     documents = [
@@ -194,8 +194,8 @@ def adapters(folder: Path, chance: random.Random) -> Iterator[Callable[[], Any]]
 
 
 def parameters(folder: Path, chance: random.Random) -> Iterator[Callable[[], Any]]:
-    from flows.experiment import Experiment, parse
-    from tasks.records import Cell
+    from flows.config.experiment import Experiment, parse
+    from tasks.artifacts import Cell
 
     def work(values: Any) -> None:
         experiment = parse(values)

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from lycoris.errors import InputError
-from lycoris.names import folder_name
-from lycoris.plain_yaml import read_yaml
-from lycoris.redaction import printable, redacted
+from lycoris.safety.file_names import folder_name
+from lycoris.safety.redaction import printable, redacted
+from lycoris.safety.yaml_loading import read_yaml
 from tests.faults.hostile import EACH, NAMES
 
 ROOT = Path(__file__).parents[2]
@@ -92,7 +92,7 @@ def test_what_a_terminal_would_obey_is_shown_instead():
 
 
 def test_the_command_hides_the_password_of_a_remote_in_its_errors(tmp_path, capsys, monkeypatch):
-    from flows.cli import main
+    from flows.cli.main import main
 
     assert main(["run", "--set", f"data={tmp_path}/nowhere://ann:hunter22@host/"]) == 2
     said = capsys.readouterr().err

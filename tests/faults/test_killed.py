@@ -35,7 +35,7 @@ pytestmark = pytest.mark.slow
 @pytest.fixture(scope="module")
 def server(furnished):
     """The environment of runs that share a Prefect server, to save its start each time."""
-    from flows.server import prefect_server
+    from flows.runtime.prefect_server import prefect_server
 
     home = shutil.copytree(furnished / "runs" / "prefect", furnished.with_name("server"))
     with pytest.MonkeyPatch.context() as patch:

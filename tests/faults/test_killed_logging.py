@@ -7,7 +7,8 @@ import sys
 
 import pytest
 
-from tasks import left_running, tracking
+from tasks.tracking import orphans
+from tasks.tracking import runs as tracking
 from tests.flows.tiny import ENVIRONMENT, ROOT
 from tests.tasks.test_registry import DATA, logged
 
@@ -66,7 +67,7 @@ def found(root):
     client = tracking.registry(place)
     experiments = [each.experiment_id for each in client.search_experiments()]
     runs = client.search_runs(experiments)
-    own = (left_running.PROCESS, "mlflow.", "data.path")
+    own = (orphans.PROCESS, "mlflow.", "data.path")
     described = []
     for run in runs:
         kept = client.list_artifacts(run.info.run_id)
@@ -119,15 +120,15 @@ def test_a_killed_logging_is_taken_up_and_leaves_nothing_double(call, empty, und
 
 
 def test_what_a_killed_process_left_running_is_closed_by_the_next_start_of_the_study(tmp_path):
-    from tasks.versioning import DataVersion
+    from tasks.data_versions.dvc import DataVersion
 
     place, version = tracking.server(tmp_path), DataVersion(DATA[1], tmp_path, 1, 1, "unchanged")
     client = tracking.registry(place)
     gone = subprocess.Popen([sys.executable, "-c", ""])
     gone.wait()
     left, alive = (tracking.open_study(place, "study", f"key {number}", {"rank": 4}, version) for number in (1, 2))
-    mine = left_running.this_process()
-    client.set_tag(left, left_running.PROCESS, mine.replace(mine.split("-")[1], str(gone.pid), 1))
+    mine = orphans.this_process()
+    client.set_tag(left, orphans.PROCESS, mine.replace(mine.split("-")[1], str(gone.pid), 1))
     tracking.open_study(place, "study", "key 3", {"rank": 4}, version)
     assert client.get_run(left).info.status == "KILLED"
     assert client.get_run(alive).info.status == "RUNNING"

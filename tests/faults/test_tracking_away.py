@@ -15,7 +15,8 @@ from pathlib import Path
 import pytest
 
 from lycoris.errors import InputError
-from tasks import patience, tracking
+from tasks.runtime import retry
+from tasks.tracking import runs
 from tests.faults.claims import adapter_digests, check_data, check_tracking, check_whole
 from tests.faults.killing import copy, new_moment, start
 from tests.flows.tiny import ENVIRONMENT
@@ -88,15 +89,15 @@ def test_a_run_waits_for_a_tracking_server_that_is_away_for_a_minute(furnished, 
 
 
 def test_a_server_that_stays_away_is_told_with_its_address(monkeypatch, capsys):
-    monkeypatch.setattr(patience, "PATIENCE", 0.5)
-    monkeypatch.setattr(patience, "EVERY", 0.1)
+    monkeypatch.setattr(retry, "PATIENCE", 0.5)
+    monkeypatch.setattr(retry, "EVERY", 0.1)
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     for name in ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI"):
         monkeypatch.setenv(name, "")
         monkeypatch.delenv(name)
     url = f"http://127.0.0.1:{free_port()}"
     with pytest.raises(InputError, match=f"{url} does not answer.*kept"):
-        tracking.is_finished(tracking.Server(url, None), "study", "key")
+        runs.is_finished(runs.Server(url, None), "study", "key")
     assert capsys.readouterr().err.count("is waited for") == 1
 
 
@@ -105,6 +106,6 @@ def test_another_error_is_not_waited_out(tmp_path, monkeypatch, capsys):
         monkeypatch.setenv(name, "")
         monkeypatch.delenv(name)
     with pytest.raises(Exception, match="no such run") as raised:
-        tracking.close_study(tracking.server(tmp_path), "no such run", tmp_path / "nothing", None)
+        runs.close_study(runs.server(tmp_path), "no such run", tmp_path / "nothing", None)
     assert not isinstance(raised.value, InputError)
     assert "waited for" not in capsys.readouterr().err

@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 from pathlib import Path
 
-from tasks import versioning
+from tasks.data_versions import dvc
 
 
 def git(project: Path, *arguments: str) -> None:
@@ -23,7 +23,7 @@ def start(project: Path) -> None:
 
 def commit(project: Path, tag: str) -> str:
     """Record ``data/`` as a version, commit it under a tag, and tell its hash."""
-    found = versioning.version(project / "data", project)
+    found = dvc.version(project / "data", project)
     git(project, "add", "data.dvc", ".dvc/config")
     git(project, "commit", "-qm", tag)
     git(project, "tag", tag)

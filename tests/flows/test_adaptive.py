@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 import yaml
 
-from flows.adaptive import Cells, budget_of
-from flows.cli import main
-from flows.experiment import parse
-from flows.study import read_study
+from flows.cli.main import main
+from flows.config.experiment import parse
+from flows.studies.adaptive_search import Cells, budget_of
+from flows.studies.definition import read_study
 from lycoris import pocket
-from lycoris.analysis.search import Asked
+from lycoris.analysis.decisions.adaptive_search import Asked
 from lycoris.errors import InputError
 from tests.flows.tiny import TINY, lycoris, result, steps
 

@@ -11,7 +11,7 @@ import pytest
 import yaml
 from PIL import Image
 
-from flows.cli import main
+from flows.cli.main import main
 from lycoris import pocket
 
 ROOT = Path(__file__).parents[2]

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from flows.budget import Budget, budget, equal_parameters, equal_time
-from flows.experiment import Experiment
+from flows.config.experiment import Experiment
+from flows.studies.budget_matching import Budget, budget, equal_parameters, equal_time
+from lycoris.bases.parameter_count import count, shapes_of
 from lycoris.errors import InputError
-from lycoris.parameters import count, shapes_of
 
 
 def counted(settings: Mapping[str, Any]) -> int:

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from flows.cells import cells, learned_from, trainings
-from flows.experiment import parse
+from flows.config.experiment import parse
+from flows.steps.grid import cells, learned_from, trainings
 from lycoris.errors import InputError
-from tasks.records import Captioned
+from tasks.artifacts import Captioned
 
 
 @pytest.fixture

@@ -68,7 +68,7 @@ def test_each_is_a_run_that_says_where_it_stood_with_curves_by_step(place, found
 
 
 def test_scores_say_what_each_adapter_was_and_can_be_analysed(place, found):
-    from lycoris.analysis.reading import read_table
+    from lycoris.analysis.io.reading import read_table
 
     table = place / "runs" / "tiny" / "scores.csv"
     with open(table) as stream:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from flows.experiment import parse
+from flows.config.experiment import parse
 from flows.refresh import Promotion
 
 FILE = Path(__file__).parents[2] / "prefect.yaml"

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from flows.experiment import Experiment, count, parse, read
+from flows.config.experiment import Experiment, count, parse, read
 from lycoris.errors import InputError
 
 
@@ -115,7 +115,7 @@ def test_checkpoints_are_counted_as_the_training_is_and_lie_within_it():
 
 
 def test_samples_are_taken_from_each_prompt_type_in_turn_and_never_twice():
-    from flows.watching import Samples, Validation, watch
+    from flows.config.monitoring import Samples, Validation, watch
 
     prompts = {
         "train": [{"text": "a ohw bear", "seed": 1}, {"text": "a ohw bear, hat", "seed": 2}],

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from flows import oracle, truth
+from flows.studies import caption_effects, metric_trust
 from lycoris.errors import InputError
 from lycoris.metrics import METRICS
 from tests.flows.tiny import ENVIRONMENT, ROOT, copy_concept, experiment, lycoris, result
@@ -26,12 +26,22 @@ def runs(tmp_path_factory) -> Path:
 
 def test_a_study_gives_a_correlation_for_every_metric_and_mode(runs: Path, tmp_path: Path) -> None:
     page = tmp_path / "page.md"
-    page.write_text(f"before\n{oracle.MARKS[0]}\nold\n{oracle.MARKS[1]}\nafter\n")
-    command = [sys.executable, "-m", "flows.oracle", str(runs), "--encoders", "clip", "--write", str(page), "--json"]
+    page.write_text(f"before\n{metric_trust.MARKS[0]}\nold\n{metric_trust.MARKS[1]}\nafter\n")
+    command = [
+        sys.executable,
+        "-m",
+        "flows.studies.metric_trust",
+        str(runs),
+        "--encoders",
+        "clip",
+        "--write",
+        str(page),
+        "--json",
+    ]
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=ENVIRONMENT, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
     rows = json.loads(done.stdout.splitlines()[-1])["trust"]
-    assert {row["mode"] for row in rows} == set(oracle.MODES)
+    assert {row["mode"] for row in rows} == set(metric_trust.MODES)
     default = {name for name, each in METRICS.items() if each.by_default and each.sees != "rating"}
     assert {row["metric"] for row in rows} >= {name for name in default if not METRICS[name].styles_only}
     for row in rows:
@@ -47,10 +57,10 @@ def test_a_study_gives_a_correlation_for_every_metric_and_mode(runs: Path, tmp_p
 
 def test_a_store_without_drawings_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="holds no drawings"):
-        oracle.found_in(tmp_path)
+        metric_trust.found_in(tmp_path)
     with pytest.raises(InputError, match="marks"):
         (tmp_path / "page.md").write_text("nothing")
-        oracle.write("x", tmp_path / "page.md")
+        metric_trust.write("x", tmp_path / "page.md")
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +73,7 @@ def captioned(tmp_path_factory) -> Path:
 
 
 def test_what_captions_truly_changed_is_told_pair_by_pair(captioned: Path) -> None:
-    command = [sys.executable, "-m", "flows.truth", str(captioned), "--json"]
+    command = [sys.executable, "-m", "flows.studies.caption_effects", str(captioned), "--json"]
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=ENVIRONMENT, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
     gaps = json.loads(done.stdout.splitlines()[-1])["gaps"]
@@ -72,10 +82,10 @@ def test_what_captions_truly_changed_is_told_pair_by_pair(captioned: Path) -> No
     assert len(fidelity) == 2
     assert all(-1 <= one["gap"] <= 1 for one in gaps)
     assert "| fidelity | alter | " in done.stdout
-    turned = truth.gaps(captioned, "all", "none")
+    turned = caption_effects.gaps(captioned, "all", "none")
     assert [one["gap"] for one in turned] == pytest.approx([-one["gap"] for one in gaps])
 
 
 def test_captions_that_were_not_tried_are_an_error(captioned: Path) -> None:
     with pytest.raises(InputError, match="no adapters with `sentence` and `all` captions"):
-        truth.gaps(captioned, "sentence", "all")
+        caption_effects.gaps(captioned, "sentence", "all")

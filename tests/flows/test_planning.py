@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from flows.experiment import parse
-from flows.measured import from_store
-from flows.planning import chosen, counted, plan
+from flows.config.experiment import parse
+from flows.studies.plan import chosen, counted, plan
+from flows.studies.timing import from_store
+from lycoris.cache.store import Store
 from lycoris.errors import InputError
-from lycoris.store import Store
 
 
 def test_counts_follow_captions_checkpoints_and_the_bases_share(tmp_path: Path) -> None:

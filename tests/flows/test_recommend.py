@@ -8,10 +8,10 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from flows.cli import main
-from flows.recommend import learned, recommend_study, size, sizes
-from flows.recommend_command import weights
-from lycoris.analysis.files import read
+from flows.cli.main import main
+from flows.cli.recommend import weights
+from flows.studies.recommend import learned, recommend_study, size, sizes
+from lycoris.analysis.io.csv_files import read
 from lycoris.errors import InputError
 
 TABLES = Path(__file__).parents[1] / "analysis" / "tables"

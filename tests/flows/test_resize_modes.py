@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from flows.resize_modes import in_all_modes, named, scored_in
-from tasks.scores import Scored
+from lycoris.metrics.resize_modes import in_all_modes, named, scored_in
+from tasks.score import Scored
 
 
 def scored(key: str, *names: str) -> Scored:

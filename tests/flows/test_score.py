@@ -10,8 +10,8 @@ import torch
 
 import lycoris as library
 from lycoris.bases import open_base
+from lycoris.bases.sampling import draw
 from lycoris.metrics import METRICS
-from lycoris.sampling import draw
 from tests.flows.tiny import copy_concept, lycoris, result
 
 SMALL = (

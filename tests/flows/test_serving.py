@@ -10,15 +10,15 @@ from pathlib import Path
 
 import pytest
 
-from flows.cli import _parser
-from flows.server import STARTER
-from flows.serving import Servers
+from flows.cli.main import _parser
+from flows.runtime.local_servers import Servers
+from flows.runtime.prefect_server import STARTER
 from lycoris.errors import InputError
 
 ROOT = Path(__file__).parents[2]
 CHAIN = """
 import subprocess, sys, time
-subprocess.Popen([sys.executable, "-m", "flows.keeper", sys.executable, "-c",
+subprocess.Popen([sys.executable, "-m", "flows.runtime.supervisor", sys.executable, "-c",
     "import os, subprocess, time; subprocess.Popen(['sleep', '600']); print(os.getpid(), flush=True); time.sleep(600)"])
 time.sleep(600)
 """
@@ -74,7 +74,9 @@ def test_a_server_whose_starter_was_killed_before_it_looked_ends_by_itself(tmp_p
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
     environment = {**os.environ, STARTER: str(gone.pid), "PREFECT_HOME": str(tmp_path)}
-    server = subprocess.Popen([sys.executable, "-m", "flows.server", str(port)], cwd=ROOT, env=environment)
+    server = subprocess.Popen(
+        [sys.executable, "-m", "flows.runtime.prefect_server", str(port)], cwd=ROOT, env=environment
+    )
     try:
         assert server.wait(timeout=120) == 0
     finally:

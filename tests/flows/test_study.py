@@ -13,10 +13,10 @@ import pytest
 import yaml
 from PIL import Image
 
-from flows.budget import Budget
-from flows.cli import main
-from flows.experiment import Experiment
-from flows.study import answer, names, read_study
+from flows.cli.main import main
+from flows.config.experiment import Experiment
+from flows.studies.budget_matching import Budget
+from flows.studies.definition import answer, names, read_study
 from lycoris.errors import InputError
 from tests.analysis.conftest import PAPER
 

@@ -11,7 +11,7 @@ import pytest
 import yaml
 from PIL import Image
 
-from lycoris.analysis.measures import COSTS
+from lycoris.analysis.statistics.measures import COSTS
 from tests.flows.tiny import TINY, copy_concept, lycoris, steps
 
 

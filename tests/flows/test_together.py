@@ -6,10 +6,10 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from flows.together import groups
+from flows.steps.batching import groups
 from lycoris import bases, pocket
-from tasks.adapter import FACTS, FILE, adapter, adapters
-from tasks.records import Cell, Place
+from tasks.artifacts import Cell, Place
+from tasks.train import FACTS, FILE, adapter, adapters
 
 TRAINING = {"steps": 4, "batch_size": 2, "learning_rate": 1e-3}
 SETTINGS = {"algorithm": "lora", "preset": "attn-mlp", "rank": 2, "alpha": 2.0, "factor": None, "training": TRAINING}
@@ -91,6 +91,6 @@ def test_what_is_there_is_not_trained_again(tmp_path, monkeypatch):
     adapters.fn(here, "lora", wanted)
     for each in wanted:
         adapter.fn(here, **each)
-    monkeypatch.setattr("tasks.adapter.train", lambda *_: pytest.fail("trained again"))
+    monkeypatch.setattr("tasks.train.train", lambda *_: pytest.fail("trained again"))
     adapters.fn(here, "lora", wanted)
     assert all(adapter.fn(here, **each).end.cached for each in wanted)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from flows.experiment import parse, read
+from flows.config.experiment import parse, read
 from lycoris.errors import InputError
 from lycoris.training import TrainingSettings
 

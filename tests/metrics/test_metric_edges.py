@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 from lycoris import pocket
+from lycoris.data.images import list_images, read_image
 from lycoris.encoders import open_style_encoder
-from lycoris.images import list_images, read_image
 from lycoris.metrics import METRICS
 from lycoris.metrics.fidelity import dataset_style_loss
-from lycoris.metrics.functional import BLOCK, rowwise
+from lycoris.metrics.weighted import BLOCK, rowwise
 
 Slow = Callable[..., float]
 
@@ -163,8 +163,8 @@ def test_the_style_loss_of_all_pairs_is_centroids_and_variances_on_real_pictures
 
 
 def test_blocks_of_rows_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    import lycoris.metrics.functional as functional
     import lycoris.metrics.quality as quality
+    import lycoris.metrics.weighted as functional
 
     names = ["cmmd", "copy_risk", "frechet_distance", "kernel_distance", "precision", "recall"]
     sets = noise(40, 0), noise(37, 1)

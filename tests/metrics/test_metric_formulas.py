@@ -22,7 +22,7 @@ from lycoris.metrics.fidelity import (
     image_similarity,
     squared_centroid_distance,
 )
-from lycoris.metrics.manifold import precision, recall
+from lycoris.metrics.precision_recall import precision, recall
 from lycoris.metrics.preservation import feature_drift, style_loss, text_preservation
 from lycoris.metrics.quality import frechet_distance, frechet_infinity, kernel_distance, mean_rating
 

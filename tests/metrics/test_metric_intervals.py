@@ -9,8 +9,8 @@ from scipy import stats
 from lycoris.metrics import METRICS
 from lycoris.metrics.diversity import mean_pairwise_distance, vendi
 from lycoris.metrics.fidelity import cmmd, image_similarity
-from lycoris.metrics.functional import functional
 from lycoris.metrics.intervals import BLOCKS, Estimate, difference_interval, estimate, interval
+from lycoris.metrics.weighted import functional
 
 
 @functional

@@ -16,8 +16,8 @@ from lycoris import pocket
 from lycoris.encoders import Encoder, open_encoder
 from lycoris.errors import InputError
 from lycoris.metrics import METRICS, Condition, Drawings, FeatureSet, balanced, compare, encode
-from lycoris.metrics.raters import Aesthetics, ClipIQA, Lpips, Marks, open_raters
-from lycoris.metrics.raters.iqa import points
+from lycoris.metrics.quality_predictors import Aesthetics, ClipIQA, Lpips, Marks, open_raters
+from lycoris.metrics.quality_predictors.iqa import points
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
-from lycoris.encoders.batches import NotFiniteError
+from lycoris.encoders.batch_encoding import NotFiniteError
 from lycoris.errors import InputError
 from lycoris.metrics import (
     DIMENSIONS,

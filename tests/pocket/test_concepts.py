@@ -9,10 +9,10 @@ import yaml
 from PIL import Image
 
 from lycoris.captions import prompts
-from lycoris.concepts import read_concepts
+from lycoris.data.concepts import read_concepts
 from lycoris.pocket import PICTURES, TRUTH
-from lycoris.pocket.concepts import CONCEPTS, described, pictures
-from lycoris.pocket.vocabulary import BACKGROUNDS, SPARE_TRIGGERS, TRIGGERS, WORDS
+from lycoris.pocket.world.concepts import CONCEPTS, described, pictures
+from lycoris.pocket.world.vocabulary import BACKGROUNDS, SPARE_TRIGGERS, TRIGGERS, WORDS
 
 CATEGORIES = {"anime_characters", "movie_characters", "scenes", "stuffed_toys", "styles"}
 

@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 import torch
 
-from lycoris.pocket.classifiers import enlarged, worn_pictures
-from lycoris.pocket.labels import BASIC, GROUPS, LABELS, attribute_accuracy, label_loss, targets
-from lycoris.pocket.report import held_out_prompts, table
-from lycoris.pocket.stock import Stock
-from lycoris.pocket.vocabulary import DETAILS, SPECIES, Tags
-from lycoris.pocket.world import held_out
+from lycoris.pocket.models.labels import BASIC, GROUPS, LABELS, attribute_accuracy, label_loss, targets
+from lycoris.pocket.training.classifiers import enlarged, worn_pictures
+from lycoris.pocket.training.dataset import Stock
+from lycoris.pocket.training.evaluation import held_out_prompts, table
+from lycoris.pocket.world.generator import held_out
+from lycoris.pocket.world.vocabulary import DETAILS, SPECIES, Tags
 
 CAT = Tags("cat", "blue", "hat", "beach", "pixel")
 BARE = Tags("frog", None, None, "city", "pencil")

@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from lycoris.pocket.course import Budget, Course
-from lycoris.pocket.optimiser import MuonAdam, orthogonalise
+from lycoris.pocket.training.muon import MuonAdam, orthogonalise
+from lycoris.pocket.training.trainer import Budget, Course
 
 
 @pytest.mark.parametrize("shape", [(12, 40), (40, 12), (24, 36)])

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from lycoris import pocket
-from lycoris.images import list_images, read_image
-from lycoris.pocket.oracle import Oracle, asked, truths
+from lycoris.data.images import list_images, read_image
+from lycoris.pocket.models.ground_truth import Oracle, asked, truths
 
 pytestmark = pytest.mark.skipif(not Path(pocket.JUDGE).is_dir(), reason="the judge's weights are not there")
 

@@ -5,12 +5,12 @@ import torch
 from safetensors.torch import load_file
 
 from lycoris.pocket import BASE, CLIP, WEIGHTS
-from lycoris.pocket.clip import build_clip
-from lycoris.pocket.networks import PARTS
-from lycoris.pocket.start import part_of_base, warm_start
-from lycoris.pocket.unet import build_text_encoder, build_unet
-from lycoris.pocket.vae import build_vae
-from lycoris.pocket.vocabulary import build_tokenizer
+from lycoris.pocket.models.networks import PARTS
+from lycoris.pocket.training.clip import build_clip
+from lycoris.pocket.training.unet import build_text_encoder, build_unet
+from lycoris.pocket.training.vae import build_vae
+from lycoris.pocket.training.warm_start import part_of_base, warm_start
+from lycoris.pocket.world.vocabulary import build_tokenizer
 
 
 @pytest.mark.parametrize("name", PARTS)

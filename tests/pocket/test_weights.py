@@ -8,11 +8,11 @@ import torch
 from safetensors import safe_open
 
 from lycoris.pocket import BASE, CLIP, CONVNEXTV2, DINOV2, JUDGE, TAGGER, VGG, WEIGHTS
-from lycoris.pocket.labels import BASIC, LABELS, attribute_accuracy
-from lycoris.pocket.report import tagger_f1
-from lycoris.pocket.stock import to_floats
-from lycoris.pocket.vocabulary import WORDS
-from lycoris.pocket.world import sample_picture
+from lycoris.pocket.models.labels import BASIC, LABELS, attribute_accuracy
+from lycoris.pocket.training.dataset import to_floats
+from lycoris.pocket.training.evaluation import tagger_f1
+from lycoris.pocket.world.generator import sample_picture
+from lycoris.pocket.world.vocabulary import WORDS
 
 
 @pytest.fixture(autouse=True)

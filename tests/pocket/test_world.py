@@ -5,11 +5,13 @@ import random
 import numpy as np
 import pytest
 
-from lycoris.pocket.creatures import DETAILED, DRAWINGS, Details
-from lycoris.pocket.finish import FINISHES, SIZE
-from lycoris.pocket.scenery import SCENERY
-from lycoris.pocket.unet import captions
-from lycoris.pocket.vocabulary import (
+from lycoris.pocket.training.unet import captions
+from lycoris.pocket.world.accessories import WARDROBE
+from lycoris.pocket.world.backgrounds import SCENERY
+from lycoris.pocket.world.generator import PAINT, draw, held_out, sample_details, sample_picture, sample_split
+from lycoris.pocket.world.rendering import FINISHES, SIZE
+from lycoris.pocket.world.species import DETAILED, DRAWINGS, Details
+from lycoris.pocket.world.vocabulary import (
     ACCESSORIES,
     BACKGROUNDS,
     COLOURS,
@@ -24,8 +26,6 @@ from lycoris.pocket.vocabulary import (
     sentence,
     tag_list,
 )
-from lycoris.pocket.wardrobe import WARDROBE
-from lycoris.pocket.world import PAINT, draw, held_out, sample_details, sample_picture, sample_split
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ from PIL import Image
 from selenium.webdriver import ActionChains
 
 from lycoris.report import render
-from lycoris.report.tracked import tracked
+from lycoris.report.shared.mlflow_links import tracked
 from tests.report.test_browser import find, shown, texts
 
 LEFT, RIGHT = "\ue012", "\ue014"

@@ -10,10 +10,10 @@ from PIL import Image
 
 from lycoris.errors import InputError
 from lycoris.report import render
-from lycoris.report.drawings import SHOWN
-from lycoris.report.embedding import LARGE, Album
-from lycoris.report.losses import curve, levels
-from lycoris.report.payload import OF_SCORE, VERDICTS, in_script, payload, struck
+from lycoris.report.run.image_selection import SHOWN
+from lycoris.report.run.losses import curve, levels
+from lycoris.report.run.payload import OF_SCORE, VERDICTS, in_script, payload, struck
+from lycoris.report.shared.image_store import LARGE, Album
 
 
 def page(path):

@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from lycoris.report.scores import decimals, effect, headlines, measures, overlap, verdict
-from lycoris.report.words import duration, finding, interval, number
+from lycoris.analysis.statistics.score_verdicts import decimals, effect, headlines, measures, overlap, verdict
+from lycoris.analysis.text.formatting import duration, finding, interval, number
 from tests.report.trial_study import SIMILARITY, STYLE, TEXT, score
 
 

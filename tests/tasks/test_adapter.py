@@ -6,9 +6,9 @@ import pytest
 
 import lycoris
 from lycoris import bases, pocket
-from lycoris.store import file_digest
-from tasks.adapter import FACTS, FILE, adapter
-from tasks.records import Cell, Place
+from lycoris.cache.store import file_digest
+from tasks.artifacts import Cell, Place
+from tasks.train import FACTS, FILE, adapter
 
 TRAINING = {"steps": 4, "batch_size": 2, "learning_rate": 1e-3}
 SETTINGS = {"algorithm": "lora", "preset": "attn-mlp", "rank": 2, "alpha": 2.0, "factor": None, "training": TRAINING}

@@ -8,7 +8,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 from prefect.client.orchestration import get_client
 
-from tasks import asked_again
+from tasks.runtime import prefect_retries
 
 
 @pytest.fixture
@@ -49,14 +49,14 @@ def notes(folder):
 
 
 def test_what_is_asked_again_is_told_with_the_reason(restarting, tmp_path, capsys):
-    with asked_again.noted(tmp_path):
+    with prefect_retries.noted(tmp_path):
         assert ask(restarting) == "hello"
     assert set(notes(tmp_path)) == {"The Prefect server does not answer as it should (error 503): it is asked again."}
     assert "Another attempt" not in "".join(capsys.readouterr())
 
 
 def test_outside_a_run_nothing_is_told_and_what_others_log_goes_its_way(restarting, tmp_path, caplog):
-    with asked_again.noted(tmp_path):
+    with prefect_retries.noted(tmp_path):
         pass
     assert ask(restarting) == "hello"
     assert not notes(tmp_path)

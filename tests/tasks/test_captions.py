@@ -11,9 +11,9 @@ import yaml
 
 from lycoris import pocket
 from lycoris.captions import tagger_digest
-from tasks.adapter import adapter
-from tasks.captions import captions
-from tasks.records import Captioned, Cell, Eyes, Place
+from tasks.artifacts import Captioned, Cell, Eyes, Place
+from tasks.caption import captions
+from tasks.train import adapter
 
 SETTINGS = {
     "algorithm": "lora", "preset": "attn-only", "rank": 1, "alpha": 1.0,
@@ -137,7 +137,7 @@ def test_texts_beside_pictures_go_before_the_tagger_and_two_classes_may_share_a_
 
 
 def test_a_thousand_words_are_told_to_be_too_long(data: Path) -> None:
-    from tasks.captions import wording, write
+    from tasks.caption import wording, write
 
     (data / "movie_characters" / "grumble" / "01.txt").write_text(", ".join(f"word{n}" for n in range(1000)))
     grumble = next(

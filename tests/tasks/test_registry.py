@@ -8,12 +8,13 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
-from flows.cli import main
+from flows.cli.main import main
+from lycoris.cache.store import file_digest
 from lycoris.errors import InputError
-from lycoris.store import file_digest
-from tasks import registry, tracking
-from tasks.records import Cell
-from tasks.versioning import DataVersion
+from tasks.artifacts import Cell
+from tasks.data_versions.dvc import DataVersion
+from tasks.tracking import registry
+from tasks.tracking import runs as tracking
 
 DATA = {number: f"{number:032x}.dir" for number in (1, 2, 3)}
 SETTINGS = {"algorithm": "lora", "rank": 4, "training": {"steps": 2}}

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from flows.cli import main
+from flows.cli.main import main
 from lycoris.errors import InputError
-from tasks import revisions, versioning
-from tasks.differences import differences
+from tasks.data_versions import dvc, revisions
+from tasks.data_versions.diff import differences
 
 ONE = {"toys/bear/1.png": b"one", "toys/bear/1.txt": b"a bear", "concepts.yaml": b"concepts: {}\n"}
 TWO = {"toys/bear/1.png": b"uno", "toys/bear/2.png": b"two", "concepts.yaml": b"concepts: {}\n"}
@@ -48,7 +48,7 @@ def pattern(tmp_path_factory):
         Repo.init(str(root)).close()
         for tag, files in (("v1", ONE), ("v2", TWO)):
             write(root / "data", files)
-            versioning.version(root / "data", root)
+            dvc.version(root / "data", root)
             git(root, "add", "data.dvc", ".dvc/config")
             git(root, "commit", "-qm", tag)
             git(root, "tag", tag)
@@ -149,7 +149,7 @@ def test_versions_go_to_a_remote_and_come_back_from_it(project, shelf, tmp_path,
 
 
 def test_a_fresh_clone_reads_versions_that_were_pushed_before_the_remote_was_configured(project, shelf, tmp_path):
-    versioning.push([revisions.resolve("v1", project)], project)
+    dvc.push([revisions.resolve("v1", project)], project)
     git(tmp_path, "clone", "-q", str(project), "clone")
     shutil.copy(project / ".dvc" / "config.local", tmp_path / "clone" / ".dvc")
     assert read(revisions.at("v1", tmp_path / "clone", tmp_path / "out").path) == ONE
@@ -191,14 +191,14 @@ def test_a_killed_process_leaves_no_lock_of_dvcs(project):
     ) as process:  # fmt: skip
         assert process.stdout.readline() == "held\n"
         with pytest.raises(InputError, match="lock"):
-            versioning.with_repo(project, lambda repo: repo.lock.lock(), attempts=1)
+            dvc.with_repo(project, lambda repo: repo.lock.lock(), attempts=1)
         os.kill(process.pid, signal.SIGKILL)
     (project / "data" / "3.png").write_bytes(b"three")
-    assert versioning.version(project / "data", project).state == "new"
+    assert dvc.version(project / "data", project).state == "new"
 
 
 def test_versions_are_removed_unless_data_dvc_or_a_champion_needs_them(project, tmp_path, capsys, monkeypatch):
-    from tasks import tracking
+    from tasks.tracking import runs as tracking
 
     for name in ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI"):
         monkeypatch.setenv(name, "")
@@ -218,5 +218,5 @@ def test_versions_are_removed_unless_data_dvc_or_a_champion_needs_them(project, 
     with pytest.raises(InputError, match="No DVC remote"):
         revisions.at("v1", project, tmp_path / "out")
     shutil.rmtree(project / "data")
-    assert versioning.materialise(project) == "cache"
+    assert dvc.materialise(project) == "cache"
     assert read(project / "data") == TWO

@@ -10,7 +10,7 @@ import pytest
 
 from lycoris import pocket
 from lycoris.errors import InputError
-from tasks import versioning
+from tasks.data_versions import dvc
 
 
 @pytest.fixture(scope="module")
@@ -39,30 +39,30 @@ def project(pattern, tmp_path, monkeypatch):
 
 
 def test_the_hash_is_the_one_dvc_records(project):
-    found = versioning.version(project / "data", project)
-    assert found.hash == versioning.recorded(project / "data.dvc")
+    found = dvc.version(project / "data", project)
+    assert found.hash == dvc.recorded(project / "data.dvc")
     assert (found.state, found.files, found.size) == ("unchanged", 3, 19)
 
 
 def test_a_changed_folder_is_a_new_version_that_dvc_records_and_the_user_is_told(project):
-    before = versioning.recorded(project / "data.dvc")
+    before = dvc.recorded(project / "data.dvc")
     (project / "data" / "toys" / "bär" / "2.png").write_bytes(b"two")
     said = []
-    found = versioning.version(project / "data", project, said.append)
+    found = dvc.version(project / "data", project, said.append)
     assert found.state == "new"
-    assert found.hash == versioning.recorded(project / "data.dvc") != before
-    assert versioning.hash_of(versioning.manifest(project / "data")[0]) == found.hash
+    assert found.hash == dvc.recorded(project / "data.dvc") != before
+    assert dvc.hash_of(dvc.manifest(project / "data")[0]) == found.hash
     assert found.hash in said[0]
     shutil.rmtree(project / "data")
-    assert versioning.materialise(project) == "cache"
+    assert dvc.materialise(project) == "cache"
     assert (project / "data" / "toys" / "bär" / "2.png").read_bytes() == b"two"
 
 
 def test_a_folder_that_was_never_versioned_becomes_the_first_version(project):
     (project / "data.dvc").unlink()
-    found = versioning.version(project / "data", project)
+    found = dvc.version(project / "data", project)
     assert found.state == "new"
-    assert found.hash == versioning.recorded(project / "data.dvc")
+    assert found.hash == dvc.recorded(project / "data.dvc")
 
 
 def test_an_unchanged_folder_imports_no_dvc(project):
@@ -78,12 +78,12 @@ def test_an_unchanged_folder_imports_no_dvc(project):
 def test_a_missing_folder_comes_back_from_the_cache_and_is_writable(project, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)  # where there is no `data` either
     shutil.rmtree(project / "data")
-    assert versioning.version("data", project).state == "fetched"
+    assert dvc.version("data", project).state == "fetched"
     back = project / "data" / "toys" / "bär" / "1 (ü, 雪).png"
     assert back.read_bytes() == b"one"
     back.write_bytes(b"other")  # must not reach into the cache
     shutil.rmtree(project / "data")
-    assert versioning.materialise(project) == "cache"
+    assert dvc.materialise(project) == "cache"
     assert back.read_bytes() == b"one"
 
 
@@ -96,7 +96,7 @@ def test_a_configured_remote_goes_before_everything_else(project, tmp_path):
         repo.push()
     shutil.rmtree(project / "data")
     shutil.rmtree(project / ".dvc" / "cache")
-    assert versioning.materialise(project) == "remote"
+    assert dvc.materialise(project) == "remote"
     assert (project / "data" / "toys" / "bär" / "1 (ü, 雪).png").read_bytes() == b"one"
 
 
@@ -106,7 +106,7 @@ def test_a_remote_that_fails_is_told_and_the_cache_serves(project):
     )
     shutil.rmtree(project / "data")
     said = []
-    assert versioning.materialise(project, said.append) == "cache"
+    assert dvc.materialise(project, said.append) == "cache"
     assert "remote" in said[0]
     assert (project / "data" / "toys" / "bär-2" / "1.png").read_bytes() == b"two"
 
@@ -115,7 +115,7 @@ def test_a_version_that_nothing_has_is_an_error(project):
     shutil.rmtree(project / "data")
     shutil.rmtree(project / ".dvc" / "cache")
     with pytest.raises(InputError, match="dvc remote add"):
-        versioning.version(project / "data", project)
+        dvc.version(project / "data", project)
 
 
 def test_a_cached_file_that_was_touched_is_named(project):
@@ -125,7 +125,7 @@ def test_a_cached_file_that_was_touched_is_named(project):
             file.chmod(0o644)
             file.write_bytes(b"eno")
     with pytest.raises(InputError, match=r"bär/1 \(ü, 雪\)\.png"):
-        versioning.materialise(project)
+        dvc.materialise(project)
     assert not (project / "data").exists()
 
 
@@ -133,7 +133,7 @@ def test_a_held_lock_is_waited_for(project, monkeypatch):
     from dvc.lock import LockError
     from dvc.repo import Repo
 
-    monkeypatch.setattr(versioning.time, "sleep", lambda seconds: None)
+    monkeypatch.setattr(dvc.time, "sleep", lambda seconds: None)
     real, calls = Repo.add, []
 
     def busy(self, *arguments, **options):
@@ -144,32 +144,32 @@ def test_a_held_lock_is_waited_for(project, monkeypatch):
 
     monkeypatch.setattr(Repo, "add", busy)
     (project / "data" / "more.png").write_bytes(b"three")
-    assert versioning.version(project / "data", project).state == "new"
+    assert dvc.version(project / "data", project).state == "new"
     assert len(calls) == 3
     monkeypatch.setattr(Repo, "add", lambda *arguments, **options: (_ for _ in ()).throw(LockError("held")))
     (project / "data" / "more.png").write_bytes(b"four")
     with pytest.raises(InputError, match="Another process"):
-        versioning.version(project / "data", project)
+        dvc.version(project / "data", project)
 
 
 def test_a_folder_elsewhere_is_hashed_and_left_alone(project, tmp_path):
     (tmp_path / "photos" / "a" / "b").mkdir(parents=True)
     (tmp_path / "photos" / "a" / "b" / "1.jpg").write_bytes(b"x")
-    found = versioning.version(tmp_path / "photos", project)
+    found = dvc.version(tmp_path / "photos", project)
     assert found.state == "outside"
     assert not (tmp_path / "photos.dvc").exists()
 
 
 def test_a_folder_that_is_nowhere_is_an_error(project, tmp_path):
     with pytest.raises(InputError, match="nowhere"):
-        versioning.version(tmp_path / "nowhere", project)
+        dvc.version(tmp_path / "nowhere", project)
 
 
 @pytest.mark.parametrize("text", ["", "outs: []", "outs: [{md5: ../../etc.dir}]", "outs: [{md5: 12.dir}]", "\0"])
 def test_a_broken_pointer_is_named(project, text):
     (project / "data.dvc").write_text(text)
     with pytest.raises(InputError, match=r"data\.dvc"):
-        versioning.version(project / "data", project)
+        dvc.version(project / "data", project)
 
 
 @pytest.fixture
@@ -177,7 +177,7 @@ def clone(tmp_path):
     """A fresh clone: a pointer to the version that the pocket ships, and nothing else."""
     root = tmp_path / "clone"
     root.mkdir()
-    version = versioning.hash_of(versioning.manifest(pocket.PICTURES)[0])
+    version = dvc.hash_of(dvc.manifest(pocket.PICTURES)[0])
     (root / "data.dvc").write_text(f"outs:\n- md5: {version}\n  hash: md5\n  path: data\n")
     return root
 
@@ -187,15 +187,15 @@ def shipped(tmp_path, monkeypatch):
     """A copy of what the pocket ships, to be spoilt."""
     folder = Path(shutil.copytree(pocket.PICTURES, tmp_path / "pictures"))
     listed = tmp_path / "pictures.json"
-    listed.write_bytes(versioning.listing(versioning.manifest(folder)[0]))
+    listed.write_bytes(dvc.listing(dvc.manifest(folder)[0]))
     monkeypatch.setattr(pocket, "PICTURES", folder)
     monkeypatch.setattr(pocket, "MANIFEST", listed)
     return folder
 
 
 def test_a_fresh_clone_gets_exactly_the_shipped_bytes(clone, shipped):
-    assert versioning.materialise(clone) == "pocket"
-    assert versioning.manifest(clone / "data") == versioning.manifest(pocket.PICTURES)
+    assert dvc.materialise(clone) == "pocket"
+    assert dvc.manifest(clone / "data") == dvc.manifest(pocket.PICTURES)
     assert sorted(path.name for path in clone.iterdir()) == ["data", "data.dvc"]
 
 
@@ -204,7 +204,7 @@ def test_shipped_files_that_were_touched_or_lost_are_named(clone, shipped):
     changed.write_bytes(changed.read_bytes() + b"!")
     lost.unlink()
     with pytest.raises(InputError) as caught:
-        versioning.materialise(clone)
+        dvc.materialise(clone)
     assert changed.relative_to(shipped).as_posix() in str(caught.value)
     assert lost.relative_to(shipped).as_posix() in str(caught.value)
     assert list(clone.iterdir()) == [clone / "data.dvc"]
@@ -213,21 +213,21 @@ def test_shipped_files_that_were_touched_or_lost_are_named(clone, shipped):
 def test_a_list_that_leads_out_of_the_folder_is_refused(clone, shipped):
     entries = json.loads(pocket.MANIFEST.read_bytes())
     entries[0]["relpath"] = "../../escaped.png"
-    pocket.MANIFEST.write_bytes(versioning.listing(entries))
-    (clone / "data.dvc").write_text(f"outs:\n- md5: {versioning.hash_of(entries)}\n  path: data\n")
+    pocket.MANIFEST.write_bytes(dvc.listing(entries))
+    (clone / "data.dvc").write_text(f"outs:\n- md5: {dvc.hash_of(entries)}\n  path: data\n")
     with pytest.raises(InputError, match="outside"):
-        versioning.materialise(clone)
+        dvc.materialise(clone)
     assert not (clone.parent / "escaped.png").exists()
 
 
 def test_what_a_killed_process_left_is_removed(clone, shipped):
     (clone / ".data-999999999").mkdir()
-    versioning.materialise(clone)
+    dvc.materialise(clone)
     assert not (clone / ".data-999999999").exists()
 
 
 def test_the_project_points_at_the_version_the_pocket_ships():
     root = Path(__file__).parents[2]
-    entries, _ = versioning.manifest(pocket.PICTURES)
-    assert versioning.recorded(root / "data.dvc") == versioning.hash_of(entries)
-    assert pocket.MANIFEST.read_bytes() == versioning.listing(entries)
+    entries, _ = dvc.manifest(pocket.PICTURES)
+    assert dvc.recorded(root / "data.dvc") == dvc.hash_of(entries)
+    assert pocket.MANIFEST.read_bytes() == dvc.listing(entries)

@@ -7,11 +7,11 @@ import pytest
 from PIL import Image
 
 import lycoris
+from lycoris.data.images import BadPicture
 from lycoris.errors import InputError
-from lycoris.images import BadPicture
 from lycoris.training import Example, TrainingSettings, train
-from lycoris.training.pictures import Pictures
-from lycoris.training.scan import Scan
+from lycoris.training.data.header_scan import Scan
+from lycoris.training.data.image_dataset import Pictures
 
 SETTINGS = TrainingSettings(steps=2, batch_size=2)
 
@@ -83,11 +83,11 @@ def test_pictures_smaller_than_their_bucket_are_counted(base, tmp_path):
 
 
 def test_a_picture_found_encoded_is_not_decoded_again(base, examples, tmp_path, monkeypatch):
-    from lycoris.training import pictures
+    from lycoris.training.data import image_dataset
 
     paths = [example.image for example in examples]
     Pictures(base, paths, cache=tmp_path)
-    monkeypatch.setattr(pictures, "read_image", None)
+    monkeypatch.setattr(image_dataset, "read_image", None)
     Pictures(base, paths, cache=tmp_path)
 
 

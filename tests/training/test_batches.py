@@ -9,11 +9,11 @@ from PIL import Image
 
 from lycoris.errors import InputError
 from lycoris.training import Example, TrainingSettings
-from lycoris.training.batches import Batches
+from lycoris.training.data.caption_encoding import Texts
+from lycoris.training.data.image_dataset import Pictures
+from lycoris.training.data.sampler import Batches
 from lycoris.training.losses import Loss, losses_of
-from lycoris.training.pictures import Pictures
-from lycoris.training.randomness import Order
-from lycoris.training.texts import Texts
+from lycoris.training.seeding import Order
 
 
 def batches_of(base, examples, **settings):

@@ -7,7 +7,7 @@ from PIL import Image
 
 from lycoris.errors import InputError
 from lycoris.training import buckets, nearest_bucket
-from lycoris.training.framing import Framing, fit
+from lycoris.training.data.cropping import Framing, fit
 
 
 def test_the_paper_s_buckets_at_512():

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from lycoris.training import TrainingSettings
-from lycoris.training.captions import varied
+from lycoris.training.data.caption_augmentation import varied
 
 CAPTION = "a sks cat, red robe,hat , beach, comic style"
 PARTS = ["a sks cat", "red robe", "hat", "beach", "comic style"]

@@ -42,7 +42,9 @@ def test_a_high_step_is_known_from_its_level():
 def test_a_run_that_leaves_its_level_is_stopped_and_leaves_a_good_state(base, squares, tmp_path, monkeypatch):
     """After some calm steps the rate of the last layer is far too large: the loss stays a number, and is large."""
     monkeypatch.setattr("lycoris.training.divergence.STEPS", 4)
-    monkeypatch.setattr("lycoris.training.run.rate_fraction", lambda _, step, *others: 1e-6 if step < 8 else 1.0)
+    monkeypatch.setattr(
+        "lycoris.training.training_run.rate_fraction", lambda _, step, *others: 1e-6 if step < 8 else 1.0
+    )
     dials = TrainingSettings(steps=40, batch_size=2, learning_rate=10.0, clip_norm=None)
     state, network = tmp_path / "state.safetensors", lycoris.attach(base.parts, "full", layers=["conv_out"], seed=1)
     with pytest.raises(TrainingDiverged, match=r"times its usual one for 4 steps\. Lower `learning_rate`") as error:

@@ -11,11 +11,11 @@ import torch
 
 import lycoris
 from lycoris.bases import TruncatedPrompt
-from lycoris.store import Store
+from lycoris.cache.store import Store
 from lycoris.training import TrainingSettings, train
-from lycoris.training.kept import Kept, content_key
-from lycoris.training.pictures import Pictures
-from lycoris.training.texts import Texts
+from lycoris.training.data.caption_encoding import Texts
+from lycoris.training.data.image_dataset import Pictures
+from lycoris.training.data.latent_cache import Kept, content_key
 
 
 def files(folder):
@@ -163,7 +163,7 @@ def test_a_caption_cut_short_is_told_again_when_it_is_found_encoded(base, small_
 
 
 def test_varied_captions_are_encoded_as_they_come_up_and_not_kept_for_ever(base, tmp_path, monkeypatch):
-    from lycoris.training import texts as module
+    from lycoris.training.data import caption_encoding as module
 
     monkeypatch.setattr(module, "RECENT", 3)
     asked, encode = [], base.encode_text

@@ -11,10 +11,10 @@ from lycoris.bases import open_base
 from lycoris.bases.noise import DiscreteNoise
 from lycoris.errors import InputError
 from lycoris.training import TrainingSettings, train
-from lycoris.training.batches import Batches
+from lycoris.training.data.caption_encoding import Texts
+from lycoris.training.data.image_dataset import Pictures
+from lycoris.training.data.sampler import Batches
 from lycoris.training.losses import LOSSES, Loss, losses_of
-from lycoris.training.pictures import Pictures
-from lycoris.training.texts import Texts
 from tests.bases.small_base import save_small_base
 
 

@@ -69,7 +69,7 @@ def test_inner_values_are_forgotten_in_both_parts_and_never_afterwards(base, squ
         blocks.add(type(getattr(function, "args", [function])[0]).__name__)
         return real(function, *args, **kwargs)
 
-    monkeypatch.setattr("lycoris.training.modes.checkpoint", noted)
+    monkeypatch.setattr("lycoris.training.compute_modes.checkpoint", noted)
     monkeypatch.setattr("transformers.modeling_utils.checkpoint", noted)
     learnt(base, squares, settings(steps=1, gradient_checkpointing=True))
     assert {"ResnetBlock2D", "CLIPEncoderLayer"} <= blocks
@@ -154,8 +154,8 @@ def test_a_float16_run_goes_on_with_its_scale(halves, squares, tmp_path):
 
 
 def test_a_step_whose_gradient_overflows_is_left_out_and_the_scale_halved(base):
-    from lycoris.training.optimization import Optimization
-    from lycoris.training.optimizer import groups_of
+    from lycoris.training.optim.optimizer_step import Optimization
+    from lycoris.training.optim.optimizers import groups_of
 
     network = lycoris.attach(base.parts, seed=1)
     parameters, dials = dict(network.named_parameters()), settings(ema_decay=0.9)

@@ -9,8 +9,8 @@ import torch
 import lycoris
 from lycoris.errors import InputError
 from lycoris.training import TrainingSettings, train
-from lycoris.training.optimization import Optimization
-from lycoris.training.optimizer import OPTIMIZERS, groups_of
+from lycoris.training.optim.optimizer_step import Optimization
+from lycoris.training.optim.optimizers import OPTIMIZERS, groups_of
 
 RATES = {"prodigy": 1.0, "lion": 1e-3}
 OURS = [name for name, kind in OPTIMIZERS.items() if not kind.gpu]

@@ -12,9 +12,9 @@ import lycoris
 from lycoris import pocket
 from lycoris.bases import open_base
 from lycoris.training import Example, TrainingSettings, train
-from lycoris.training.batches import Batches
-from lycoris.training.pictures import Pictures
-from lycoris.training.texts import Texts
+from lycoris.training.data.caption_encoding import Texts
+from lycoris.training.data.image_dataset import Pictures
+from lycoris.training.data.sampler import Batches
 
 STEPS, RANK, ALPHA, RATE = 50, 4, 2.0, 1e-3
 PROJECTIONS = ("to_q", "to_k", "to_v", "to_out.0")

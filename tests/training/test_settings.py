@@ -7,7 +7,7 @@ import torch
 
 from lycoris.errors import InputError
 from lycoris.training import TrainingSettings
-from lycoris.training.schedules import ONE_CYCLE, SCHEDULES, rate_fraction
+from lycoris.training.optim.schedules import ONE_CYCLE, SCHEDULES, rate_fraction
 
 
 @pytest.mark.parametrize(

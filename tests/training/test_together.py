@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import lycoris
-from lycoris.adapters.share import Share
+from lycoris.adapters.layers.batch_partition import Share
 from lycoris.errors import InputError
 from lycoris.training import Job, TrainingDiverged, TrainingSettings, train, train_together
 

@@ -9,10 +9,10 @@ import torch
 import lycoris
 from lycoris.errors import InputError
 from lycoris.training import TrainingDiverged, TrainingSettings, train
-from lycoris.training.batches import Batches
-from lycoris.training.pictures import Pictures
-from lycoris.training.schedules import rate_fraction
-from lycoris.training.texts import Texts
+from lycoris.training.data.caption_encoding import Texts
+from lycoris.training.data.image_dataset import Pictures
+from lycoris.training.data.sampler import Batches
+from lycoris.training.optim.schedules import rate_fraction
 
 SETTINGS = TrainingSettings(steps=8, batch_size=3, learning_rate=1e-2, warmup_steps=2, schedule="cosine")
 UNET_ONLY = {"exclude": ["text_encoder.*"]}

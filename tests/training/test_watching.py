@@ -10,8 +10,8 @@ import torch
 from PIL import Image
 
 import lycoris
+from lycoris.bases.sampling import draw
 from lycoris.errors import InputError
-from lycoris.sampling import draw
 from lycoris.training import (
     Checkpoints,
     Job,
@@ -23,7 +23,7 @@ from lycoris.training import (
     train,
     train_together,
 )
-from lycoris.training.bands import BANDS
+from lycoris.training.timestep_bins import BANDS
 from lycoris.training.validation import quantiles
 
 SETTINGS = TrainingSettings(steps=5, batch_size=3, learning_rate=1e-2, warmup_steps=2)

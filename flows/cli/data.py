@@ -1,0 +1,129 @@
+"""`lycoris data`: what changed between versions of the data, bytes to and from a DVC remote, and what may go."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from lycoris.errors import InputError
+from lycoris.safety.redaction import printable
+
+PROJECT = Path(__file__).resolve().parent.parent.parent
+REVISION = "a git revision whose data.dvc says which version, or a version's own hash"
+
+
+def add(commands: Any) -> None:
+    """Add the command to the parser's."""
+    data = commands.add_parser("data", help="versions of the data: diff, push, pull, remove")
+    actions = data.add_subparsers(required=True, metavar="ACTION")
+
+    diff = actions.add_parser("diff", help="which pictures and captions came, went, moved or changed")
+    diff.add_argument("first", metavar="REV1", help=REVISION)
+    diff.add_argument("second", metavar="REV2", nargs="?", help="by default the data folder as it lies")
+    diff.add_argument("--json", action="store_true", help="print the result as one JSON object, last line of stdout")
+    diff.set_defaults(command=_diff)
+
+    push = actions.add_parser("push", help="copy versions to a DVC remote")
+    push.add_argument("revisions", metavar="REV", nargs="*", help="by default what data.dvc records")
+    push.set_defaults(command=_push)
+
+    pull = actions.add_parser(
+        "pull", help="copy versions from a DVC remote; without REV also make data/ what data.dvc says"
+    )
+    pull.add_argument("revisions", metavar="REV", nargs="*", help="only into the cache; data/ stays as it is")
+    pull.set_defaults(command=_pull)
+
+    remove = actions.add_parser("remove", help="take versions out of DVC's cache, unless a champion stands on them")
+    remove.add_argument("revisions", metavar="REV", nargs="+", help=REVISION)
+    remove.add_argument("--output", type=Path, default=Path("runs"), help="the runs whose registry is asked")
+    remove.set_defaults(command=_remove)
+
+    for action in (push, pull):
+        action.add_argument("--remote", help="its name in DVC's configuration; by default DVC's default remote")
+    for action in (diff, push, pull, remove):
+        action.add_argument("--data", type=Path, default=Path("data"), help="the data folder; default: data")
+
+
+def _place(arguments: argparse.Namespace) -> tuple[Path, Path]:
+    """The data folder and the project that versions it."""
+    from tasks.data_versions.dvc import project_of
+
+    project = project_of(arguments.data, PROJECT)
+    own = project / "data"
+    data = own if arguments.data == Path("data") and not arguments.data.is_dir() else arguments.data
+    return data, project
+
+
+def _diff(arguments: argparse.Namespace) -> int:
+    from tasks.data_versions.diff import differences, kind
+    from tasks.data_versions.revisions import listed
+
+    data, project = _place(arguments)
+    (first, before), (second, after) = (listed(name, data, project) for name in (arguments.first, arguments.second))
+    found = differences(before, after)
+    for mark, paths in (("+", found.came), ("-", found.went), ("*", found.changed)):
+        for path in paths:
+            print(printable(f"{mark} {kind(path):<9}{path}"))
+    for source, target in found.moved:
+        print(printable(f"> {kind(target):<9}{source} -> {target}"))
+    count = ", ".join(f"{len(paths)} {name}" for name, paths in asdict(found).items())
+    print(f"{first} -> {second}: {count}", flush=True)
+    if arguments.json:
+        kinds = {path: kind(path) for path in (*found.came, *found.went, *found.changed, *(t for _, t in found.moved))}
+        print(json.dumps({"first": first, "second": second, **asdict(found), "kinds": kinds}))
+    return 0
+
+
+def _push(arguments: argparse.Namespace) -> int:
+    from tasks.data_versions import dvc
+    from tasks.data_versions.revisions import resolve
+
+    data, project = _place(arguments)
+    if not arguments.revisions:
+        state = dvc.version(data, project, notice=_told)  # what lies there is what is meant
+        if state.state == "outside":
+            raise InputError(f"`{data}` is not versioned by `{project}`: name the revisions to push.")
+    names = [resolve(name, project) for name in arguments.revisions] or [dvc.recorded(project / "data.dvc")]
+    count = dvc.push(names, project, arguments.remote)
+    print(f"{count} files of data version {', '.join(names)} were pushed.")
+    return 0
+
+
+def _pull(arguments: argparse.Namespace) -> int:
+    from tasks.data_versions import dvc
+    from tasks.data_versions.revisions import follow, resolve
+
+    _, project = _place(arguments)
+    names = [resolve(name, project) for name in arguments.revisions] or [dvc.recorded(project / "data.dvc")]
+    count = dvc.fetch(names, project, arguments.remote)
+    print(f"{count} files of data version {', '.join(names)} were pulled.")
+    if not arguments.revisions:
+        follow(project, notice=_told)
+    return 0
+
+
+def _remove(arguments: argparse.Namespace) -> int:
+    from tasks.data_versions import dvc
+    from tasks.data_versions.revisions import resolve
+    from tasks.tracking import registry, runs
+
+    _, project = _place(arguments)
+    names = [resolve(name, project) for name in arguments.revisions]
+    for name in names:
+        needed = registry.standing_on(runs.existing(arguments.output), name)
+        if needed:
+            raise InputError(f"Data version {name} cannot be removed: {', '.join(needed)} stand on it.")
+    for name in names:
+        count = dvc.remove(name, project)
+        shutil.rmtree(arguments.output / "data" / name.removesuffix(".dir"), ignore_errors=True)
+        print(f"Data version {name} was removed: {count} files that no other version has.")
+    return 0
+
+
+def _told(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)

@@ -1,0 +1,302 @@
+"""The `lycoris` command."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from flows.cli import captions, data, recommend, refresh, registry, study
+from flows.config import scoring
+from flows.runtime import local_servers
+from flows.runtime.prefect_server import fault, prefect_server, quieten
+from lycoris.errors import InputError, unknown
+from lycoris.safety.redaction import printable, redacted
+
+if TYPE_CHECKING:
+    from flows.config.experiment import Experiment
+
+RUN_HELP = """\
+Customize a text-to-image model to some pictures, in several ways, and measure what each way did.
+
+With no arguments: the default experiment (experiment.yaml spells it out). It takes pictures from data/, captions
+them in three ways, trains four kinds of adapters on the small embedded model, draws with each and with the
+untouched model, scores five dimensions and writes one report.html. What was done before is not done again.
+"""
+RUN_EXAMPLES = """\
+examples:
+  lycoris run                                       the default experiment, about ten minutes on two cores
+  lycoris run --set concepts=hornling --set algorithms=lora,lokr --set captions=none
+  lycoris run --set data=my-photos                  your pictures, as my-photos/<category>/<class>/*.jpg
+  lycoris run --set base=stable-diffusion-v1-5/stable-diffusion-v1-5 --set steps=800
+  lycoris run my.yaml --set seeds=0,1,2 --json      one JSON object as the last line, for programs
+  lycoris run --set 'algorithms=[lora, {algorithm: lokr, factor: 4}]'
+
+options of an experiment (name, default, meaning):
+"""
+
+ANALYZE_HELP = """\
+Rank the adapters of a table of scores and say what each choice (algorithm, preset, captions, capacity, learning rate,
+epoch) does to each metric: effects with intervals, trade-offs, correlations, SHAP values, as CSV files and one page.
+"""
+
+ROOM = 2**20
+"""Bytes: a disk with less than this is full."""
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command line.
+
+    Args:
+        argv: arguments without the program's name; None for the process's own.
+
+    Returns:
+        0; 1 when a step failed; 2 when something the user gave is wrong; 130 after Ctrl-C.
+    """
+    quieten()
+    arguments = _parser().parse_args(argv)
+    try:
+        return arguments.command(arguments)
+    except InputError as error:
+        print(f"lycoris: {printable(redacted(str(error)))}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(
+            "\nlycoris: stopped. What is finished is kept; the same command goes on from there.",
+            file=sys.stderr,
+        )
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="lycoris", description="Customize text-to-image models, and know what the customization did."
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    run = commands.add_parser(
+        "run",
+        help="train adapters on pictures, score them against their base, report",
+        description=RUN_HELP,
+        epilog=RUN_EXAMPLES + _options(),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    run.add_argument("experiment", nargs="?", type=Path, help="a YAML file of options (see below)")
+    run.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change one option; repeatable")
+    run.add_argument("--json", action="store_true", help="print the result as one JSON object, last line of stdout")
+    run.add_argument("--data-rev", metavar="REV", help="on the data of an earlier git revision or version")
+    run.set_defaults(command=_run)
+
+    captions.add(commands)
+    study.add(commands)
+    recommend.add(commands)
+    refresh.add(commands)
+    data.add(commands)
+    registry.add(commands)
+    local_servers.add(commands)
+
+    convert = commands.add_parser("convert", help="rewrite an adapter file in another format, or as a plain LoRA")
+    convert.add_argument("source", type=Path)
+    convert.add_argument("target", type=Path)
+    convert.add_argument("--format", default="lycoris", help="lycoris (default); peft: a folder; diffusers: a LoRA")
+    convert.add_argument("--algorithm", metavar="lora", help="lora: a plain LoRA in every format")
+    convert.add_argument("--base", help="the model it was made for, where names and shapes do not tell")
+    convert.add_argument("--rank", type=int, help="as a LoRA of at most this rank; else of the rank the change has")
+    convert.add_argument("--energy", type=float, help="as a LoRA that keeps this share of the squared singular values")
+    convert.add_argument("--dtype", help="float32, float16, bfloat16, float64; by default the file's own")
+    convert.set_defaults(command=_convert)
+
+    analyze = commands.add_parser("analyze", help="what moves the scores of a table", description=ANALYZE_HELP)
+    analyze.add_argument("metrics", type=Path, help="a study's scores.csv, or a table with a column Folder")
+    analyze.add_argument("--configs", type=Path, help="a table of what each configuration is (Config, Algo, ...)")
+    analyze.add_argument("--out", type=Path, required=True, help="a folder for tables and analysis.html")
+    analyze.add_argument("--json", action="store_true", help="print the result as one JSON object, last line of stdout")
+    analyze.set_defaults(command=_analyze)
+
+    scoring.add_parser(commands).set_defaults(command=scoring.run)
+
+    extract = commands.add_parser("extract", help="make an adapter file of what tuning changed in a model")
+    extract.add_argument("base", help="folder or name of the model before")
+    extract.add_argument("tuned", help="and after")
+    extract.add_argument("target", type=Path)
+    extract.add_argument("--algorithm", default="lora", help="lora (default), loha, lokr, full, norms, dylora, t-lora")
+    extract.add_argument("--preset", help="which layers; by default every one")
+    extract.add_argument("--rank", type=int, help="at most this many a layer")
+    extract.add_argument("--energy", type=float, help="for lora: the rank that keeps this share of the change")
+    extract.add_argument("--factor", type=int, help="for lokr")
+    extract.add_argument("--format", default="lycoris", help="lycoris (default), peft, diffusers")
+    extract.add_argument("--dtype", default="float32", help="float32 (default), float16, bfloat16, float64")
+    extract.set_defaults(command=_extract)
+    return parser
+
+
+def _options() -> str:
+    """The experiment's options, a line each, from the record itself."""
+    from flows.config.experiment import GROUPS, Experiment
+
+    lines = []
+
+    def add(prefix: str, model: Any) -> None:
+        for name, field in model.model_fields.items():
+            if name in GROUPS:
+                add(f"{name}.", GROUPS[name])
+                continue
+            default: Any = None if field.is_required() else field.default
+            if name == "algorithms":
+                default = [entry.algorithm for entry in default]
+            shown = ",".join(map(str, default)) if isinstance(default, tuple | list) else str(default)
+            lines.append(f"  {prefix + name:<20} {'-' if default is None else shown:<26} {field.description or ''}")
+
+    add("", Experiment)
+    return "\n".join(lines)
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    from flows.config.experiment import read
+
+    chosen = () if arguments.data_rev is None else (f"data_rev={json.dumps(arguments.data_rev)}",)
+    experiment = read(arguments.experiment, (*arguments.set, *chosen))
+
+    def work() -> dict[str, Any]:
+        from flows.customize import customize_with
+
+        return customize_with(experiment)(experiment)
+
+    result = served(experiment, work)
+    failed = [adapter for adapter in result["adapters"] if adapter.get("error")]
+    if arguments.json:
+        sys.stdout.flush()
+        print(json.dumps(result, allow_nan=False, default=os.fspath))
+    return 1 if failed else 0
+
+
+def served(experiment: Experiment, work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """Do the work of a flow with a Prefect server beside it.
+
+    Raises:
+        InputError: something that was given is wrong, or a disk is full.
+    """
+    from lycoris.cache.store import KEPT, Store, is_full_disk
+
+    look_ahead(experiment)
+    try:
+        with prefect_server(experiment.output / "prefect"):
+            try:
+                return work()
+            finally:
+                Store(experiment.output / "store").sweep()
+    except InputError:
+        raise
+    except Exception as error:  # a full disk stops databases too, each in its own words
+        if is_full_disk(error) or shutil.disk_usage(experiment.output).free < ROOM:
+            raise InputError(f"The disk that holds `{experiment.output}` is full. {KEPT}") from error
+        if (said := fault(error)) is not None:
+            raise InputError(said) from error
+        raise
+
+
+def look_ahead(experiment: Experiment) -> None:
+    """Find what is wrong with an experiment before any server or worker is started.
+
+    Raises:
+        InputError: the data, the base or another network is not what it should be.
+    """
+    from lycoris import bases
+    from lycoris.adapters.layers.presets import PRESETS
+    from lycoris.bases.schedulers import scheduler_on
+    from lycoris.captions import captioner_digest, default_templates, read_templates, tagger_digest
+    from lycoris.data.concepts import read_concepts
+    from lycoris.encoders.model_sources import locate
+    from tasks.data_versions.revisions import resolve, versions_of
+
+    project = versions_of(experiment.data, Path(__file__).resolve().parent.parent.parent)
+    if not experiment.data.is_dir() and project is None:
+        raise InputError(f"There is no data folder `{experiment.data}`.")
+    if experiment.data_rev is not None:
+        resolve(experiment.data_rev, project)
+    elif experiment.data.is_dir():
+        found = read_concepts(experiment.data, experiment.concepts_file)
+        experiment.chosen([concept.name for concept in found])
+    bases.digest(experiment.base)
+    tagger_digest(experiment.tagger, experiment.thresholds, experiment.vocabulary)
+    if "sentence" in experiment.strategies:
+        captioner_digest(experiment.captioner)
+    if experiment.templates is not None:
+        read_templates(experiment.templates, default_templates(experiment.base))
+    for name in (*experiment.encoders, experiment.style_encoder):
+        locate(name)
+    scheduler_on(bases.scheduler_config(experiment.base), experiment.drawing()["scheduler"])
+    for adapter in experiment.algorithms:
+        preset = experiment.settings(adapter)["preset"]
+        if preset not in PRESETS:
+            raise unknown("preset", preset, PRESETS)
+
+
+def _convert(arguments: argparse.Namespace) -> int:
+    import lycoris
+
+    report = lycoris.convert(
+        arguments.source,
+        arguments.target,
+        format=arguments.format,
+        model=None if arguments.base is None else _parts(arguments.base),
+        algorithm=arguments.algorithm,
+        rank=arguments.rank,
+        energy=arguments.energy,
+        dtype=arguments.dtype,
+    )
+    if report.layers:
+        print(report)
+    print(arguments.target)
+    return 0
+
+
+def _analyze(arguments: argparse.Namespace) -> int:
+    from flows.studies.analysis import analyze_file
+    from lycoris.analysis.statistics.paper_findings import findings
+    from lycoris.analysis.text.effect_text import leading, sentences
+    from lycoris.report.analysis.files import last_line
+
+    command = redacted(" ".join(["lycoris", *sys.argv[1:]]))
+    found = analyze_file(arguments.metrics, arguments.configs, arguments.out, command=command)
+    told = [one.sentence for one in findings(found.ranking, found.effects) if one.evidence]
+    for line in [*found.notes, *sentences(found.effects), leading(found.leaders), *told]:
+        print(line)
+    print(arguments.out / "analysis.html", flush=True)
+    if arguments.json:
+        print(last_line(found))
+    return 0
+
+
+def _extract(arguments: argparse.Namespace) -> int:
+    import lycoris
+
+    network, report = lycoris.extract(
+        _parts(arguments.base),
+        _parts(arguments.tuned),
+        arguments.algorithm,
+        preset=arguments.preset,
+        rank=arguments.rank,
+        energy=arguments.energy,
+        factor=arguments.factor,
+    )
+    network.save(arguments.target, format=arguments.format, dtype=arguments.dtype)
+    print(report)
+    print(arguments.target)
+    return 0
+
+
+def _parts(source: str) -> dict[str, Any]:
+    """The modules of a base model that can be adapted."""
+    from lycoris import bases
+
+    return bases.open_base(source, device="cpu", dtype="float32").parts
+
+
+if __name__ == "__main__":
+    sys.exit(main())

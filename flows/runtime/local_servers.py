@@ -1,0 +1,210 @@
+"""`lycoris server`: a Prefect server, a worker and an MLflow server on this machine, their data under one folder."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from lycoris.errors import InputError
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+PATIENCE = 300.0  # seconds for a server to answer; the first start of each makes a database
+HELP = """\
+Start a Prefect server, an MLflow server and a worker, deploy what prefect.yaml describes, and run until Ctrl-C.
+Everything they keep lies under one folder, unless PREFECT_SERVER_DATABASE_CONNECTION_URL, MLFLOW_BACKEND_STORE_URI and
+MLFLOW_ARTIFACTS_DESTINATION name other places. They listen on loopback only: neither asks for a password.
+"""
+
+
+def add(commands: Any) -> None:
+    """Add the command to the parser's."""
+    server = commands.add_parser("server", help="Prefect, MLflow and a worker on this machine", description=HELP)
+    server.add_argument("--folder", type=Path, default=Path("runs/server"), help="of their data; default: runs/server")
+    server.add_argument("--host", default="127.0.0.1", help="where to listen; default: 127.0.0.1, this machine only")
+    server.add_argument("--prefect-port", type=int, default=4200)
+    server.add_argument("--mlflow-port", type=int, default=5050)
+    server.add_argument("--deployments", type=Path, default=ROOT / "prefect.yaml", help="default: prefect.yaml")
+    server.add_argument("--gpus", type=int, default=1, help="how many trainings may use a GPU at a time; default: 1")
+    server.set_defaults(command=_server)
+
+
+class Servers:
+    """The processes of one place; `stop` ends them all, and they end with this process, however it dies.
+
+    Args:
+        folder: of their data and logs.
+        host: where they listen.
+        ports: of Prefect and of MLflow.
+
+    Raises:
+        InputError: a port is taken or `folder` cannot be written.
+    """
+
+    def __init__(self, folder: Path, host: str, ports: tuple[int, int]):
+        self.folder = Path(folder).resolve()
+        self.host, (self.prefect_port, self.mlflow_port) = host, ports
+        self.running: dict[str, subprocess.Popen[bytes]] = {}
+        near = "127.0.0.1" if host in ("0.0.0.0", "::") else host
+        self.prefect, self.mlflow = f"http://{near}:{ports[0]}/api", f"http://{near}:{ports[1]}"
+        for option, port in zip(("--prefect-port", "--mlflow-port"), ports, strict=True):
+            _free(host, port, option)
+        try:
+            for name in ("logs", "prefect", "artifacts"):
+                (self.folder / name).mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InputError(f"The folder `{self.folder}` cannot be written: {error.strerror}.") from error
+
+    @property
+    def addresses(self) -> dict[str, str]:
+        """The environment of whatever works with these servers."""
+        return {"PREFECT_API_URL": self.prefect, "MLFLOW_TRACKING_URI": self.mlflow}
+
+    def start_servers(self) -> None:
+        """Start both servers and wait until they answer."""
+        from flows.runtime.provisioning import HEARTBEAT
+
+        own = f"sqlite:///{(self.folder / 'mlflow.db').as_posix()}"
+        if (self.folder / "mlflow.db").exists():
+            upgrade = [sys.executable, "-m", "mlflow", "db", "upgrade", own]
+            subprocess.run(upgrade, env={**os.environ, **_quiet()}, capture_output=True, check=False, cwd=ROOT)
+        self._start(
+            "prefect",
+            [sys.executable, "-m", "flows.runtime.prefect_server", str(self.prefect_port), self.host],
+            {
+                "PREFECT_HOME": str(self.folder / "prefect"),
+                "PREFECT_UI_API_URL": self.prefect,
+                "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
+                "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": str(HEARTBEAT),
+            },
+        )
+        self._start(
+            "mlflow",
+            [
+                *(sys.executable, "-m", "mlflow", "server", "--host", self.host, "--port", str(self.mlflow_port)),
+                *("--serve-artifacts", "--workers", "1"),
+            ],
+            {  # addresses may hold passwords, which a command line would show to everybody
+                "MLFLOW_BACKEND_STORE_URI": os.environ.get("MLFLOW_BACKEND_STORE_URI") or own,
+                "MLFLOW_ARTIFACTS_DESTINATION": os.environ.get("MLFLOW_ARTIFACTS_DESTINATION")
+                or (self.folder / "artifacts").as_posix(),
+                "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+                "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
+            },
+        )
+        self._wait("prefect", f"{self.prefect}/health")
+        self._wait("mlflow", f"{self.mlflow}/health")
+
+    def start_worker(self) -> None:
+        """Start a worker of the pool; the runs it starts log to these servers."""
+        from flows.runtime.provisioning import HEARTBEAT, POOL
+
+        self._start(
+            "worker",
+            [sys.executable, "-m", "prefect", "worker", "start", "--pool", POOL],
+            {
+                **self.addresses,
+                "PREFECT_HOME": str(self.folder / "worker"),
+                "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")])),
+                "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": str(HEARTBEAT),
+            },
+        )
+
+    def _start(self, name: str, command: list[str], environment: Mapping[str, str]) -> None:
+        with open(self.folder / "logs" / f"{name}.log", "ab") as log:
+            self.running[name] = subprocess.Popen(
+                [sys.executable, "-m", "flows.runtime.supervisor", *command],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env={**os.environ, **_quiet(), **environment},
+                cwd=ROOT,
+                start_new_session=True,
+            )
+
+    def _wait(self, name: str, address: str) -> None:
+        deadline = time.monotonic() + PATIENCE
+        while time.monotonic() < deadline and self.running[name].poll() is None:
+            try:
+                with urllib.request.urlopen(address, timeout=5) as answer:
+                    if answer.status == 200:
+                        return
+            except (urllib.error.URLError, OSError):
+                time.sleep(0.2)
+        raise InputError(f"The {name} server did not start: `{self.folder / 'logs' / name}.log` says why.")
+
+    def ended(self) -> str | None:
+        """The name of a process that is no more, or None."""
+        return next((name for name, process in self.running.items() if process.poll() is not None), None)
+
+    def stop(self) -> None:
+        """End the worker, then the servers."""
+        for process in reversed(self.running.values()):
+            with suppress(ProcessLookupError):
+                process.send_signal(signal.SIGTERM)
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(timeout=30)
+            if process.poll() is None:
+                process.kill()
+
+
+def _quiet() -> dict[str, str]:
+    """What servers and workers are told; unlike the command's own runs, they log."""
+    from flows.runtime.prefect_server import QUIET
+
+    return {name: value for name, value in QUIET.items() if not name.startswith("PREFECT_LOGGING")}
+
+
+def _free(host: str, port: int, option: str) -> None:
+    if not 0 < port < 2**16:
+        raise InputError(f"Option `{option}` must be in [1, 65535], but got {port}.")
+    try:
+        with socket.create_server((host, port)):
+            pass
+    except OSError as error:
+        raise InputError(
+            f"Port {port} of `{host}` cannot be used ({error.strerror}): name another, `{option}`."
+        ) from error
+
+
+def _server(arguments: argparse.Namespace) -> int:
+    from flows.runtime import provisioning
+
+    for name in ("PREFECT_LOGGING_LEVEL", "PREFECT_LOGGING_INTERNAL_LEVEL"):
+        if os.environ.get(name) == "CRITICAL":
+            del os.environ[name]
+    servers = Servers(arguments.folder, arguments.host, (arguments.prefect_port, arguments.mlflow_port))
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        servers.start_servers()
+        os.environ.update(servers.addresses)
+        from prefect.context import refresh_global_settings_context
+
+        refresh_global_settings_context()
+        provisioning.furnish(gpus=arguments.gpus)
+        provisioning.deploy(arguments.deployments, ROOT, servers.addresses)
+        servers.start_worker()
+        if arguments.host not in ("127.0.0.1", "::1", "localhost"):
+            print(f"Listening on {arguments.host}: neither server asks for a password.", file=sys.stderr)
+        print(f"Prefect  {servers.prefect.removesuffix('/api')}\nMLflow   {servers.mlflow}")
+        print(
+            f"worker   of the pool `{provisioning.POOL}`\nlogs     {servers.folder / 'logs'}\nCtrl-C stops them.",
+            flush=True,
+        )
+        while (ended := servers.ended()) is None:
+            time.sleep(1)
+        raise InputError(f"`{ended}` has stopped: `{servers.folder / 'logs' / ended}.log` says why.")
+    except KeyboardInterrupt:
+        return 0
+    finally:
+        servers.stop()

@@ -1,0 +1,142 @@
+"""From a finished study to the setting to take: what `lycoris recommend` does."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from lycoris.analysis.decisions.champion_selection import beats_base
+from lycoris.analysis.decisions.recommendation import RECOMMENDATION_RULE, Recommendation, checked_weights, recommend
+from lycoris.analysis.io.csv_files import numbers, read
+from lycoris.analysis.io.reading import read_table
+from lycoris.analysis.statistics.ranking import rank
+from lycoris.analysis.text.recommendation_text import lines
+from lycoris.errors import InputError
+from lycoris.report.recommendation_svg import draw
+
+SCORES, STUDY, PICTURE = "scores.csv", "study.json", "recommendation.svg"
+_UNITS = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "mib": 2**20, "gib": 2**30}
+_ADAPTER = ["config", "captions", "concept", "seed"]
+
+
+def recommend_study(
+    study: Path,
+    configurations: Path | None = None,
+    *,
+    weights: Mapping[str, float] | None = None,
+    max_size: int | None = None,
+) -> dict[str, Any]:
+    """Choose the setting to take from a finished study, and draw how it stands among the others.
+
+    Args:
+        study: a study's folder (``scores.csv`` and, for sizes, ``study.json``), or a table of scores.
+        configurations: what each configuration is; a published table needs it.
+        weights: dimension -> how much it counts, at least 0; 1 where absent.
+        max_size: bytes that the adapter's file may have.
+
+    Returns:
+        ``{"choice", "runner_up", "difference", "differences", "told_apart", "front", "settings", "missing", "weights",
+        "unit", "rule", "notes", "lines", "picture"}``. The picture lies beside the table.
+
+    Raises:
+        InputError: there is no such study, or something in it or in the arguments is not as it should be.
+    """
+    checked_weights(weights or {})
+    table = study / SCORES if study.is_dir() else study
+    if not table.is_file():
+        raise InputError(f"`{study}` must be a study's folder with `{SCORES}`, or a table of scores.")
+    text = read(table)
+    unit = "steps" if "steps" in text else "epochs"
+    found = recommend(
+        rank(read_table(table, configurations)),
+        weights=weights,
+        sizes=sizes(table.parent / STUDY),
+        max_size=max_size,
+        learned=learned(text, table),
+        length_unit=unit,
+    )
+    said = lines(found, length_unit=unit)
+    picture = table.parent / PICTURE
+    try:
+        picture.write_text(draw(found, title=f"What to take from {table.parent.resolve().name}"), encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"`{picture}` cannot be written: {error.strerror}.") from error
+    return {**as_json(found), "lines": said, "picture": str(picture.resolve())}
+
+
+def as_json(found: Recommendation) -> dict[str, Any]:
+    """A recommendation in values that JSON can hold."""
+    options = [vars(one) for one in found.options]
+    return {
+        "choice": vars(found.choice),
+        "runner_up": None if found.runner_up is None else vars(found.runner_up),
+        "difference": dict(found.difference),
+        "differences": {name: dict(gap) for name, gap in found.differences.items()},
+        "told_apart": found.told_apart,
+        "front": [one.config for one in found.front],
+        "settings": options,
+        "missing": list(found.missing),
+        "weights": dict(found.weights),
+        "unit": found.unit,
+        "rule": RECOMMENDATION_RULE,
+        "notes": found.notes,
+    }
+
+
+def sizes(study: Path) -> dict[str, int]:
+    """Configuration, as the table of scores names it, to the bytes of its largest adapter; empty without the file.
+
+    Raises:
+        InputError: the file is no study.
+    """
+    if not study.is_file():
+        return {}
+    try:
+        adapters = json.loads(study.read_text(encoding="utf-8"))["adapters"]
+        found: dict[str, int] = {}
+        for one in adapters:
+            if "bytes" in one:
+                name = _config(one["algorithm"], one["captions"])
+                found[name] = max(found.get(name, 0), int(one["bytes"]))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"`{study}` cannot be read as a study: {error!r}.") from error
+    return found
+
+
+def learned(text: pd.DataFrame, path: Path) -> dict[str, float]:
+    """Configuration -> in which part of its trainings it beat the base; empty where the table does not tell.
+
+    Args:
+        text: the cells of a study's table.
+        path: its file, for messages.
+    """
+    if not {"name", "difference_low", "captions", "config", "concept"} <= set(text):
+        return {}
+    rows = text.assign(difference_low=numbers(text["difference_low"], path))
+    keys = [name for name in (*_ADAPTER, "epoch", "steps") if name in rows]
+    found: dict[str, list[bool]] = {}
+    for _, own in rows.groupby(keys, sort=False):
+        first = own.iloc[0]
+        found.setdefault(_config(first["config"], first["captions"]), []).append(beats_base(own.to_dict("records")))
+    return {name: sum(every) / len(every) for name, every in found.items()}
+
+
+def size(text: str) -> int:
+    """Bytes of a size such as ``5MB``, ``800 kB`` or ``1.5MiB``.
+
+    Raises:
+        InputError: it is none.
+    """
+    parts = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([a-z]*)\s*", text.casefold())
+    if not parts or parts[2] not in _UNITS:
+        raise InputError(f"Option `--max-size` must be a size such as 5MB, 800kB or 1.5MiB, but got `{text}`.")
+    return int(float(parts[1]) * _UNITS[parts[2]])
+
+
+def _config(label: str, captions: str) -> str:
+    return " · ".join(part for part in (label, captions) if part)

@@ -1,0 +1,119 @@
+"""PEFT's tensors of a layer as ours: LoRA, DoRA, LoHa, LoKr and (IA)³, where they are the same map."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from lycoris.adapters.algorithms.adapter import alpha_tensor
+from lycoris.adapters.algorithms.dora import KEY
+from lycoris.adapters.files.peft.config import Config
+from lycoris.errors import InputError
+
+PREFIX = "base_model.model."
+_TENSOR = re.compile(
+    r"(?P<layer>.+)\.(?P<name>lora_[AB]|lora_magnitude_vector|hada_[a-z0-9_]+|lokr_[a-z0-9_]+|ia3_l)"
+    r"(\.default)?(\.weight)?"
+)
+_ROTATION = re.compile(r".+\.b?oft_(R|s)(\.default)?(\.weight)?")
+_OF_KIND = {"LORA": ("lora_A", "lora_B"), "LOHA": ("hada_w1_a",), "LOKR": ("lokr_w1", "lokr_w1_a"), "IA3": ("ia3_l",)}
+
+
+def divided(key: str) -> tuple[str, str] | None:
+    """A PEFT key as layer and tensor; None where it is no such key.
+
+    Raises:
+        InputError: the key is one of OFT or BOFT.
+    """
+    if _ROTATION.fullmatch(key):
+        raise InputError(
+            f"Tensor `{key}` is of PEFT's OFT or BOFT, which rotate what goes into a layer, where this library rotates "
+            "what comes out: merge it in PEFT and `extract` it."
+        )
+    match = _TENSOR.fullmatch(key)
+    if match:
+        return match["layer"], match["name"]
+    if key.startswith(PREFIX):
+        layer, _, name = key.rpartition(".")
+        return layer, name
+    return None
+
+
+def kind_of(layer: str, tensors: Mapping[str, Tensor]) -> str | None:
+    """PEFT's name of the algorithm that these tensors are of; None where they are not written as PEFT writes them."""
+    found = next((kind for kind, names in _OF_KIND.items() if any(name in tensors for name in names)), None)
+    return found if found in ("LORA", "IA3") or "." in layer else None
+
+
+def ours(source: object, layer: str, kind: str, tensors: Mapping[str, Tensor], config: Config | None) -> dict:
+    """The tensors of a layer under the names of LyCORIS, with alpha.
+
+    Args:
+        source: the file, for messages.
+        layer: the layer's path in the model.
+        kind: as `kind_of` tells.
+        tensors: PEFT's name → values.
+        config: what goes with them; without one alpha is the rank.
+
+    Raises:
+        InputError: the configuration is of another kind or rank, or these tensors are another map in PEFT.
+    """
+    if config is not None and config.kind != kind:
+        raise InputError(f"File `{config.source}` is for {config.kind}, but `{layer}` in `{source}` is {kind}.")
+    if kind == "IA3":
+        return _gain(source, layer, tensors["ia3_l"], config)
+    rank = _rank(tensors)
+    if config is not None and rank is not None and rank != config.rank(layer):
+        raise InputError(
+            f"File `{config.source}` gives `{layer}` rank {config.rank(layer)}, but its tensors have {rank}."
+        )
+    if kind == "LOKR":
+        return _kronecker(source, layer, rank, tensors, config)
+    alpha = {} if config is None else {"alpha": alpha_tensor(config.alpha(layer))}
+    return {**(_renamed(tensors) if kind == "LORA" else tensors), **alpha}
+
+
+def _rank(tensors: Mapping[str, Tensor]) -> int | None:
+    names = ("lora_A", "hada_w1_b", "lokr_w1_b", "lokr_w2_b")
+    return next((tensors[name].shape[0] for name in names if name in tensors and tensors[name].dim()), None)
+
+
+def _renamed(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    names = {"lora_A": "lora_down.weight", "lora_B": "lora_up.weight", "lora_magnitude_vector": KEY}
+    found = {names.get(name, name): values for name, values in tensors.items()}
+    if KEY in found and "lora_down.weight" in found:
+        found[KEY] = found[KEY].reshape(-1, *(1,) * (found["lora_down.weight"].dim() - 1))
+    return found
+
+
+def _kronecker(
+    source: object, layer: str, rank: int | None, tensors: Mapping[str, Tensor], config: Config | None
+) -> dict[str, Tensor]:
+    if "lokr_w2" in tensors and tensors["lokr_w2"].dim() == 3:
+        raise InputError(
+            f"File `{source}`, layer `{layer}`: PEFT mixes a Conv1d's axes in a LoKr with a full `lokr_w2`, which this "
+            "library does not."
+        )
+    if config is None:
+        return dict(tensors)
+    if rank is not None:
+        return {**tensors, "alpha": alpha_tensor(config.alpha(layer))}
+    scale = config.alpha(layer) / config.rank(layer)  # which LyCORIS has not where both factors are full
+    found = dict(tensors)
+    if scale != 1 and "lokr_w2" in found:
+        found["lokr_w2"] = found["lokr_w2"].to(torch.promote_types(found["lokr_w2"].dtype, torch.float32)) * scale
+    return found
+
+
+def _gain(source: object, layer: str, gain: Tensor, config: Config | None) -> dict[str, Tensor]:
+    linear = gain.dim() == 2
+    if config is not None:
+        on_input = config.on_input(layer)
+    elif linear and max(gain.shape) > 1:
+        on_input = gain.shape[0] == 1
+    else:
+        raise InputError(f"File `{source}`, layer `{layer}`: (IA)³ on it needs PEFT's adapter_config.json.")
+    return {"weight": (gain.flatten() if linear else gain) - 1, "on_input": torch.tensor(int(on_input))}

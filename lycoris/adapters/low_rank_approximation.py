@@ -1,0 +1,183 @@
+"""Any change of a weight as a product of two thin matrices: exact by its structure, else by its singular values."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from lycoris.adapters.structures.structures import Hadamard, Kronecker, LowRank, Structure, Tucker
+from lycoris.errors import InputError
+
+
+@dataclass(frozen=True)
+class Fit:
+    """How near one layer's new change comes to the one it stands for.
+
+    Attributes:
+        layer: the layer's name.
+        rank: of the new change; None where it has none.
+        norm: Frobenius norm of the change that was asked for.
+        distance: Frobenius norm of the difference.
+    """
+
+    layer: str
+    rank: int | None
+    norm: float
+    distance: float
+
+    @property
+    def error(self) -> float:
+        """distance / norm, 0 where both are."""
+        return self.distance / self.norm if self.norm else (math.inf if self.distance else 0.0)
+
+
+@dataclass(frozen=True)
+class Report:
+    """How near a new adapter comes to what it was made from.
+
+    Attributes:
+        layers: of each layer.
+        left_out: what the new adapter cannot hold or was not asked to: norm layers, biases.
+    """
+
+    layers: tuple[Fit, ...]
+    left_out: tuple[str, ...] = ()
+
+    @property
+    def error(self) -> float:
+        """Relative error over all layers: √(Σ distance² / Σ norm²)."""
+        norm, distance = (math.hypot(*(getattr(fit, name) for fit in self.layers)) for name in ("norm", "distance"))
+        return Fit("", None, norm, distance).error
+
+    def __str__(self) -> str:
+        """A line for each layer, with rank and relative error, and one for the whole."""
+        lines = [f"{fit.error:10.3e}  rank {fit.rank or '-':<5} {fit.layer}" for fit in self.layers]
+        lines += [f" left out             {name}" for name in self.left_out]
+        return "\n".join([*lines, f"{self.error:10.3e}  relative error of {len(self.layers)} layers"])
+
+
+def factors(structure: Structure) -> LowRank | None:
+    """The same change as one low rank of scale 1, in float64, where the structure says how."""
+    if isinstance(structure, Hadamard):
+        structure = structure.low_rank()
+    if isinstance(structure, LowRank):
+        up, down = structure.up, structure.down
+    elif isinstance(structure, Tucker):
+        up = structure.up
+        down = torch.einsum("rs...,si->ri...", structure.mid.double(), structure.down.double())
+    elif isinstance(structure, Kronecker):
+        outer, inner = thin(structure.outer), thin(structure.inner)
+        up = torch.einsum("ai,cj->acij", outer.up, inner.up).flatten(0, 1).flatten(1, 2)
+        down = torch.einsum("ip,jq...->ijpq...", outer.down, inner.down).flatten(0, 1).flatten(1, 2)
+    else:
+        return None
+    return LowRank(up.double() * structure.scale, down.double())
+
+
+def thin(matrix: Tensor, rank: int | None = None, energy: float | None = None) -> LowRank:
+    """The nearest low rank of a weight [out, in, *kernel], in float64 (Eckart and Young 1936).
+
+    Args:
+        matrix: the weight.
+        rank: at most this many.
+        energy: as few as keep this share, in (0, 1], of the squared singular values. With neither, all that are not
+            rounding.
+    """
+    flat = matrix.double().flatten(1)
+    left, values, right = torch.linalg.svd(flat, full_matrices=False)
+    return _balanced(left, values, right, matrix.shape, _kept(values, max(flat.shape), rank, energy))
+
+
+def narrow(product: LowRank, rank: int | None = None, energy: float | None = None) -> LowRank:
+    """The same of a product of two thin matrices, without ever building it."""
+    out_basis, out_core = torch.linalg.qr(product.up)
+    row_basis, row_core = torch.linalg.qr(product.down.flatten(1).t())
+    left, values, right = torch.linalg.svd(out_core @ row_core.t(), full_matrices=False)
+    shape = (product.up.shape[0], *product.down.shape[1:])
+    kept = _kept(values, max(out_basis.shape[0], row_basis.shape[0]), rank, energy)
+    return _balanced(out_basis @ left, values, right @ row_basis.t(), shape, kept)
+
+
+def low_rank(structure: Structure) -> LowRank:
+    """A change as one low rank of scale 1, in float64: by its structure, else by its singular values."""
+    product = factors(structure)
+    if product is None or 2 * product.up.shape[1] > min(product.up.shape[0], product.down[0].numel()):
+        return thin(structure.dense())
+    return product
+
+
+def tucker(change: Tensor, rank: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Up [out, rank], core [rank, rank, *kernel] and down [rank, in] near a convolution's change [out, in, *kernel].
+
+    Higher-order orthogonal iteration (De Lathauwer, De Moor and Vandewalle 2000), begun at the singular vectors of the
+    two unfoldings.
+    """
+
+    def directions(tensor: Tensor) -> Tensor:
+        return torch.linalg.svd(tensor.flatten(1), full_matrices=False)[0][:, :rank]
+
+    change = change.double()
+    down = directions(change.transpose(0, 1))
+    for _ in range(10):
+        up = directions(torch.einsum("oi...,is->os...", change, down))
+        down = directions(torch.einsum("oi...,or->ir...", change, up))
+    return up, torch.einsum("oi...,or,is->rs...", change, up, down), down.t()
+
+
+@torch.no_grad()
+def take_product(up: Tensor, down: Tensor, change: Tensor) -> None:
+    """Fill two factors with the nearest product to a change; ranks that it does not need act on nothing.
+
+    Args:
+        up: [out, rank].
+        down: [rank, in, *kernel], or flat.
+        change: [out, in, *kernel], or flat.
+    """
+    product = thin(change, up.shape[1])
+    rank = product.up.shape[1]
+    up.zero_()
+    up[:, :rank] = product.up
+    down[:rank] = product.down.view(rank, *down.shape[1:])
+
+
+def distance(first: LowRank, second: LowRank | None = None) -> float:
+    """Frobenius norm of a product, or of the difference of two, without building them."""
+    up, down = first.up, first.down.flatten(1)
+    if second is not None:
+        up, down = torch.cat([up, -second.up], 1), torch.cat([down, second.down.flatten(1)])
+    if 2 * up.shape[1] > min(up.shape[0], down.shape[1]):
+        return (up @ down).norm().item()
+    cores = torch.linalg.qr(up, mode="r")[1], torch.linalg.qr(down.t(), mode="r")[1]
+    return (cores[0] @ cores[1].t()).norm().item()
+
+
+def check(rank: int | None, energy: float | None) -> None:
+    """Say what a rank or energy must be.
+
+    Raises:
+        InputError: both are given, or one is out of its range.
+    """
+    if rank is not None and energy is not None:
+        raise InputError(f"Give either `rank` or `energy`, but got {rank!r} and {energy!r}.")
+    if rank is not None and (isinstance(rank, bool) or not isinstance(rank, int) or rank < 1):
+        raise InputError(f"Argument `rank` must be a whole number of at least 1, but got {rank!r}.")
+    if energy is not None and (isinstance(energy, bool) or not isinstance(energy, (int, float)) or not 0 < energy <= 1):
+        raise InputError(f"Argument `energy` must be in (0, 1], but got {energy!r}.")
+
+
+def _kept(values: Tensor, size: int, rank: int | None, energy: float | None) -> int:
+    """How many singular values to keep, at least one."""
+    rounding = values[0] * size * torch.finfo(values.dtype).eps
+    count = int((values > rounding).sum())
+    if energy is not None and values[0] > 0:
+        share = values.square().cumsum(0) / values.square().sum()
+        count = min(count, int((share < energy).sum()) + 1)
+    return max(1, count if rank is None else min(count, rank))
+
+
+def _balanced(left: Tensor, values: Tensor, right: Tensor, shape: tuple[int, ...], rank: int) -> LowRank:
+    root = values[:rank].sqrt()
+    return LowRank(left[:, :rank] * root, (root.view(-1, 1) * right[:rank]).view(rank, *shape[1:]))

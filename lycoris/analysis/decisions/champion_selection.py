@@ -1,0 +1,80 @@
+"""The adapter to recommend for a concept, by a rule that is stated and can be checked by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from lycoris.analysis.statistics.ranks import dimension_ranks
+
+RULE = (
+    "Among the adapters whose image similarity on trigger prompts beats the base outside its interval in "
+    "every encoder (all adapters, if none does), the one with the highest mean over the five dimensions of "
+    "its scaled rank; of two alike, the smaller file."
+)
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The champion of a concept.
+
+    Attributes:
+        adapter: its name.
+        rank: mean scaled rank over the dimensions, in [0, 1].
+        ranks: dimension -> scaled rank of the champion.
+        runner_up: the next best, or None.
+        learned: whether the champion beats the base in fidelity outside the interval.
+        reason: one sentence for people.
+    """
+
+    adapter: str
+    rank: float
+    ranks: dict[str, float]
+    runner_up: str | None
+    learned: bool
+    reason: str
+
+
+def choose(rows: Sequence[Mapping[str, Any]], sizes: Mapping[str, int]) -> Choice | None:
+    """The champion among the adapters of one concept, by `RULE`.
+
+    Args:
+        rows: scores with ``adapter``, ``name``, ``value``, ``difference_low``, ``dimension`` and
+            ``higher_is_better``.
+        sizes: adapter -> bytes of its file.
+
+    Returns:
+        The choice, or None when nothing was scored.
+    """
+    ranks = dimension_ranks(rows)
+    if ranks.empty:
+        return None
+    learned = {name for name in ranks.index if beats_base([row for row in rows if row["adapter"] == name])}
+    field = ranks.loc[sorted(learned)] if learned else ranks
+    means = field.mean(axis=1)
+    order = sorted(means.index, key=lambda name: (-round(means[name], 9), sizes.get(name, 0), name))
+    best = order[0]
+    how = (
+        f"mean scaled rank {means[best]:.2f} over {', '.join(ranks.columns)}; "
+        + (f"{len(learned)} of {len(ranks)} adapters beat the base in fidelity" if learned else "none beats the base")
+        + (f"; next is {order[1]} with {means[order[1]]:.2f}" if len(order) > 1 else "")
+    )
+    return Choice(
+        adapter=best,
+        rank=float(means[best]),
+        ranks={str(name): float(value) for name, value in ranks.loc[best].items()},
+        runner_up=order[1] if len(order) > 1 else None,
+        learned=best in learned,
+        reason=how,
+    )
+
+
+def beats_base(rows: Iterable[Mapping[str, Any]]) -> bool:
+    """Whether one adapter's image similarity on trigger prompts beats the base outside its interval in every encoder.
+
+    Args:
+        rows: its scores, with ``name`` and ``difference_low``.
+    """
+    mine = [row for row in rows if row["name"].startswith("image_similarity/trigger/")]
+    return bool(mine) and all(row.get("difference_low") is not None and row["difference_low"] > 0 for row in mine)

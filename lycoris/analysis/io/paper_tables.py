@@ -1,0 +1,93 @@
+"""Tables as arXiv 2309.14859 published them, read by the names of folders and columns."""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+
+import pandas as pd
+
+from lycoris.analysis.io.csv_files import numbers
+from lycoris.analysis.io.score_table import PLACE, ROW, Table
+from lycoris.analysis.statistics.measures import Measure, from_column
+from lycoris.errors import InputError
+
+LAST_EPOCH = 50
+"""The epoch of a folder without a number at its end."""
+
+
+def read_published(text: pd.DataFrame, path: Path, known: pd.DataFrame) -> Table:
+    """A published table: a folder a row, a column a measure.
+
+    Args:
+        text: its cells; ``Folder`` reads ``[strength/]base-configuration-seed[-epoch]/category/class/subclass``.
+        path: its file, for messages.
+        known: the configurations.
+    """
+    columns = [name for name in text if name != "Folder" and not name.startswith("Unnamed: ")]
+    measures: dict[str, Measure] = {}
+    scores = {}
+    for column in columns:
+        measure = from_column(column)
+        if measure.name in measures:
+            raise InputError(f"Column `{column}` of `{path}` is the measure `{measure.name}` once more.")
+        measures[measure.name] = measure
+        scores[measure.name] = numbers(text[column], path)
+    if not measures:
+        raise InputError(f"Table `{path}` has no column of scores, such as `Text Similarity (out)`.")
+    parsed, bases = {}, set()
+    runs: dict[str, tuple[str, str, int, str] | None] = {}
+    for row, folder in text["Folder"].items():
+        run, place, strength = _folder(folder, row, path)
+        if run not in runs:
+            runs[run] = _run(run, row, path, known)
+        found = runs[run]
+        if found is None:
+            bases.add(run)
+            continue
+        base, config, epoch, seed = found
+        parsed[row] = (base, strength, config, epoch, seed, *place)
+    if not parsed:
+        raise InputError(f"Table `{path}` has no row of a configuration that `--configs` describes.")
+    rows = pd.DataFrame.from_dict(parsed, orient="index", columns=list(ROW))
+    settings = known.reindex(rows["config"]).set_index(rows.index)
+    notes = [f"Left out: `{base}`, which is no configuration but a base model." for base in sorted(bases)]
+    return Table(
+        rows.join(settings.drop(columns="epoch", errors="ignore")),
+        pd.DataFrame(scores).loc[rows.index],
+        measures,
+        notes,
+    )
+
+
+def _folder(folder: str, row: object, path: Path) -> tuple[str, tuple[str, str, str], str]:
+    strength, parts = "", folder.strip("/").split("/")
+    if parts[0].isdigit():
+        strength, *parts = parts
+    run, *place = parts or [""]
+    if not run or len(place) > len(PLACE) or "" in place:
+        raise InputError(
+            f"Row {row}, column `Folder` of `{path}` must read `run/category/class/subclass`, but is `{folder}`."
+        )
+    category, name, part = (*place, "", "", "")[:3]
+    return run, (category, name, part), strength
+
+
+def _run(run: str, row: object, path: Path, known: pd.DataFrame) -> tuple[str, str, int, str] | None:
+    """Base, configuration, epoch and seed of ``<base>-<configuration>-<seed>[-<epoch>]``; None of a base model."""
+    words = run.split("-")
+    readings = [(words[:-1], words[-1], LAST_EPOCH), (words, "", LAST_EPOCH)]
+    if words[-1].isdigit():
+        readings = [(words[:-2], words[-2] if len(words) > 1 else "", int(words[-1])), *readings]
+        readings.append((words[:-1], "", int(words[-1])))
+    for rest, seed, epoch in readings:
+        for start in range(len(rest)):
+            config = "-".join(rest[start:])
+            if config in known.index:
+                return "-".join(rest[:start]), config, epoch, seed
+    if "exp" not in words:
+        return None
+    guess = "-".join(readings[0][0][words.index("exp") :])
+    near = difflib.get_close_matches(guess, list(known.index), n=1, cutoff=0.5)
+    hint = f" The nearest is `{near[0]}`." if near else ""
+    raise InputError(f"Row {row}, column `Folder` of `{path}`: the table of configurations lacks `{guess}`.{hint}")

@@ -1,0 +1,76 @@
+"""Tables of scores, published or our own, in one shape: an adapter drawn for one group a row, a measure a column."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pandas as pd
+
+from lycoris.analysis.statistics.measures import Measure
+from lycoris.errors import InputError
+
+PLACE = ("category", "class", "subclass")
+ROW = ("base", "strength", "config", "epoch", "seed", *PLACE)
+
+
+@dataclass(frozen=True, eq=False)
+class Table:
+    """Scores to be analysed.
+
+    Attributes:
+        rows: one a row of scores: ``base``, ``strength`` (a published folder's leading number), ``config``, ``epoch``
+            (NaN when not told), ``seed``, ``category``, ``class``, ``subclass``, their path ``group``,
+            ``aggregate`` (whether other rows of the table are parts of this group) and the settings of
+            `lycoris.analysis.statistics.configurations.NAMES` that are known.
+        scores: the same index, a measure's name a column; NaN where there is none.
+        measures: name -> measure.
+        notes: what was left out, in sentences.
+    """
+
+    rows: pd.DataFrame
+    scores: pd.DataFrame
+    measures: dict[str, Measure]
+    notes: list[str] = field(default_factory=list)
+
+
+def settle(table: Table, path: Path) -> Table:
+    """The table with rows that say the same once, aggregates marked and empty measures left out.
+
+    Raises:
+        InputError: two rows of one adapter differ, or there is no score at all.
+    """
+    rows, scores, notes = table.rows, table.scores, list(table.notes)
+    keys = pd.Series(["\0".join(map(str, row)) for row in rows[list(ROW)].to_numpy()], index=rows.index)
+    twins = keys.duplicated()
+    if twins.any():
+        first = pd.Series(keys.index, index=keys).groupby(level=0).first()
+        for row in keys.index[twins]:
+            one, other = scores.loc[first[keys[row]]], scores.loc[row]
+            if not one.equals(other):
+                column = next(name for name in scores if not one[[name]].equals(other[[name]]))
+                raise InputError(
+                    f"Rows {first[keys[row]]} and {row} of `{path}` are of one adapter, but differ in `{column}`."
+                )
+        rows, scores = rows[~twins], scores[~twins]
+        notes.append(f"{int(twins.sum())} rows said the same twice and were counted once.")
+    group = rows[list(PLACE)].agg(lambda place: "/".join(part for part in place if part), axis=1)
+    parents = {parent for path in group.unique() for parent in _parents(path)}
+    aggregate = group.isin(parents)
+    if aggregate.any():
+        named = ", ".join(f"`{name}`" if name else "the whole table" for name in sorted(parents & set(group)))
+        notes.append(
+            f"Ranked but not averaged: {int(aggregate.sum())} rows of {named}, whose parts stand in the table as well."
+        )
+    empty = [name for name in scores if scores[name].isna().all()]
+    if empty:
+        notes.append(f"Left out, without a single value: {', '.join(f'`{name}`' for name in empty)}.")
+    measures = {name: measure for name, measure in table.measures.items() if name not in empty}
+    if not measures:
+        raise InputError(f"Table `{path}` has no score at all.")
+    return Table(rows.assign(group=group, aggregate=aggregate), scores[list(measures)], measures, notes)
+
+
+def _parents(group: str) -> list[str]:
+    parts = group.split("/") if group else []
+    return ["/".join(parts[:count]) for count in range(len(parts))]

@@ -1,0 +1,169 @@
+"""What one choice does in each category of concepts: runs that differ in nothing else, pair by pair."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Float
+
+from lycoris.analysis.statistics.effects import Comparison, asked_alike, comparisons
+from lycoris.analysis.statistics.measures import ALL, EFFICIENCY
+from lycoris.analysis.statistics.ranking import Ranking, arm_of_rows, over_groups, with_means
+from lycoris.errors import InputError
+from lycoris.metrics.registry import DIMENSIONS
+
+COLUMNS = (
+    *("category", "factor", "level", "against", "metric", "prompt_type", "encoder"),
+    *("effect", "low", "high", "pairs", "concepts"),
+)
+FEWEST = 3
+"""With fewer pairs there is no interval: ranks are coarse, and two may well agree by chance."""
+EVERY = "all"
+"""The category of a mean over all categories, each weighing the same."""
+
+
+def by_category(ranking: Ranking, factor: str) -> pd.DataFrame:
+    """The mean difference in scaled rank that each level of a factor makes against another, category by category.
+
+    A pair is two runs of one concept with one seed that agree in everything but the factor; they are compared on the
+    prompts that are the same for both (`lycoris.analysis.statistics.effects.OWN_PROMPTS`). Intervals are 95 %
+    bootstraps over the pairs of a category (Student's below eight): they say what would change with other seeds and
+    settings on these concepts. Over all categories the unit is a category.
+
+    Args:
+        ranking: of a table of runs; its rows tell seed and category.
+        factor: of `lycoris.analysis.statistics.effects.ASKABLE`.
+
+    Returns:
+        `COLUMNS`; each comparison once, as `level` minus `against`. ``low`` and ``high`` are None where there are
+        fewer than `FEWEST` pairs, or categories.
+
+    Raises:
+        InputError: no two runs of the table differ in this factor alone.
+    """
+    ranking = asked_alike(ranking, factor)
+    rows = ranking.rows[~ranking.rows["aggregate"]]
+    names = [one.name for one in ranking.measures if one.name in rows]
+    values = with_means(rows[names].to_numpy(), [one for one in ranking.measures if one.name in rows])
+    arms = arm_of_rows(rows)
+    places = {key: place for place, key in enumerate(zip(arms, rows["seed"].astype(str), rows["group"], strict=True))}
+    found = []
+    for one in comparisons(ranking.arms, (factor,)):
+        gaps, categories, concepts = [], [], []
+        for level, against in one.pairs:
+            for (arm, seed, group), place in places.items():
+                other = places.get((against, seed, group))
+                if arm == level and other is not None:
+                    gaps.append(values[place] - values[other])
+                    categories.append(rows["category"].iloc[place])
+                    concepts.append(group)
+        if gaps:
+            found += _rows(ranking, one, np.stack(gaps), np.array(categories), np.array(concepts))
+    if not found:
+        raise InputError(f"No two runs of the table differ in `{factor}` alone, so that its effect cannot be told.")
+    return pd.DataFrame(found, columns=list(COLUMNS))
+
+
+def _rows(
+    ranking: Ranking,
+    one: Comparison,
+    gaps: Float[np.ndarray, "pairs measures"],
+    categories: np.ndarray,
+    concepts: np.ndarray,
+) -> list[dict[str, object]]:
+    rows = []
+    told = {"factor": one.factor, "level": one.level, "against": one.against}
+    for place, measure in enumerate(ranking.measures):
+        named = {"metric": measure.metric, "prompt_type": measure.prompt_type, "encoder": measure.encoder}
+        middles = []
+        for category in sorted(set(categories)):
+            own = categories == category
+            mean = _mean(gaps[own, place])
+            if mean is None:
+                continue
+            middles.append(mean["mean"])
+            numbers = {"effect": mean["mean"], "low": mean["low"], "high": mean["high"], "pairs": mean["groups"]}
+            rows.append({"category": category, **told, **named, **numbers, "concepts": len(set(concepts[own]))})
+        whole = _mean(np.array(middles)) if len(middles) > 1 else None
+        if whole is not None:
+            numbers = {"effect": whole["mean"], "low": whole["low"], "high": whole["high"], "pairs": len(gaps)}
+            rows.append({"category": EVERY, **told, **named, **numbers, "concepts": len(set(concepts))})
+    return rows
+
+
+def _mean(values: Float[np.ndarray, " units"]) -> dict[str, Any] | None:
+    mean = over_groups(values, least=-1.0)
+    return mean if mean is None or mean["groups"] >= FEWEST else {**mean, "low": None, "high": None}
+
+
+def dimensions(effects: pd.DataFrame) -> pd.DataFrame:
+    """The rows of :func:`by_category` that are of a whole dimension, in the order of the dimensions."""
+    known = [name for name in (*DIMENSIONS, EFFICIENCY) if name in set(effects["metric"])]
+    own = effects[effects["metric"].isin(known) & (effects["prompt_type"] == ALL) & (effects["encoder"] == ALL)]
+    return own.sort_values("metric", key=lambda names: names.map(known.index), kind="stable")
+
+
+THIRD_FINDING = {"fidelity": 1, "controllability": -1, "preservation": -1}
+"""Dimension -> the sign of `none` against `all` captions in the third finding of arXiv 2309.14859."""
+
+
+def third_finding(effects: pd.DataFrame) -> dict[str, dict[str, bool | None]]:
+    """Where `none` captions raise fidelity and lower controllability and preservation against `all` captions.
+
+    Args:
+        effects: of :func:`by_category` for captions.
+
+    Returns:
+        Of every category with intervals: dimension -> whether the interval lies on the finding's side of 0 (True), on
+        the other (False), or holds it (None).
+    """
+    found: dict[str, dict[str, bool | None]] = {}
+    for row in dimensions(effects).to_dict("records"):
+        levels = (row["level"], row["against"])
+        if set(levels) != {"none", "all"} or row["metric"] not in THIRD_FINDING or pd.isna(row["low"]):
+            continue
+        sign = THIRD_FINDING[row["metric"]] * (1 if levels == ("none", "all") else -1)
+        low, high = sorted((sign * row["low"], sign * row["high"]))
+        found.setdefault(row["category"], {})[row["metric"]] = True if low > 0 else False if high < 0 else None
+    return found
+
+
+def sentences(effects: pd.DataFrame) -> list[str]:
+    """The effects on each dimension in words, a line a category and pair of levels."""
+    lines = []
+    table = dimensions(effects)
+    for (category, level, against), own in table.groupby(["category", "level", "against"], sort=False):
+        parts = [
+            f"{row.metric} {row.effect:+.2f}" + ("" if pd.isna(row.low) else f" [{row.low:+.2f}, {row.high:+.2f}]")
+            for row in own.itertuples()
+        ]
+        where = "all categories" if category == EVERY else category
+        first, second = (called(own["factor"].iloc[0], each) for each in (level, against))
+        lines.append(f"{where}: {first} instead of {second}: {', '.join(parts)}.")
+    verdicts = third_finding(effects)
+    verdicts.pop(EVERY, None)
+    if verdicts:
+        whole = [name for name, told in verdicts.items() if _shown(told)]
+        lines.append(
+            "Finding 3 of arXiv 2309.14859 (`none` against `all`: fidelity up, controllability and preservation down), "
+            f"outside intervals: in {len(whole)} of {len(verdicts)} categories"
+            + (f" ({', '.join(whole)})." if whole else ".")
+        )
+    return lines
+
+
+def called(factor: str, level: Any) -> str:
+    """A level as a line names it: a word as it is, a number behind the factor's name."""
+    return f"{factor.replace('_', ' ')} {level:g}" if isinstance(level, int | float) else f"`{level}`"
+
+
+def _shown(told: dict[str, bool | None]) -> bool:
+    return all(told.get(name) is True for name in THIRD_FINDING)
+
+
+def levels(effects: pd.DataFrame) -> Sequence[str]:
+    """The levels of the factor, each once."""
+    return list(dict.fromkeys([*map(str, effects["against"]), *map(str, effects["level"])]))

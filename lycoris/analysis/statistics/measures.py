@@ -1,0 +1,148 @@
+"""What a column of scores measures: metric, prompt type and encoder, told from its name."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from lycoris.errors import InputError, unknown
+from lycoris.metrics.registry import DIMENSIONS, METRICS
+
+PROMPT_TYPES = {
+    "in": "train",
+    "out": "alter",
+    "train": "train",
+    "trigger": "trigger",
+    "alter": "alter",
+    "style": "style",
+    "plain": "plain",
+}
+"""Names of prompt types, those of arXiv 2309.14859 and ours, to ours."""
+RESIZE_MODES = ("resize", "crop", "padding")
+ALIASES = {
+    "vendi_score": "vendi",
+    "fid": "frechet_distance",
+    "frechet_inception_distance": "frechet_distance",
+    "kid": "kernel_distance",
+    "kernel_inception_distance": "kernel_distance",
+}
+COSTS = ("training_seconds", "peak_memory", "file_bytes", "drawing_seconds")
+"""What an adapter costs: seconds of training; bytes that training took beyond the base; bytes of its file; seconds a
+picture. The smaller the better. They are of a dimension of their own, `EFFICIENCY`, beside the five."""
+EFFICIENCY = "efficiency"
+ALL = "all"
+"""The prompt type or encoder of a mean over all of them."""
+
+
+@dataclass(frozen=True)
+class Measure:
+    """One metric on one prompt type in one encoder, or a mean over several of them.
+
+    Attributes:
+        metric: as in `lycoris.metrics.METRICS`; the dimension's name for a mean over its metrics.
+        prompt_type: ``train``, ``trigger``, ``alter``, ``style``, ``plain``; ``all``, or empty when not told.
+        encoder: as the table names it, with the resize mode at its end; ``all``, or empty likewise.
+        dimension: which of the five questions it answers.
+        higher_is_better: its direction.
+    """
+
+    metric: str
+    prompt_type: str
+    encoder: str
+    dimension: str
+    higher_is_better: bool
+
+    @property
+    def name(self) -> str:
+        """``<metric>/<prompt type>/<encoder>``, without what the table does not say."""
+        return "/".join(part for part in (self.metric, self.prompt_type, self.encoder) if part)
+
+    @property
+    def network(self) -> str:
+        """The encoder without its resize mode."""
+        return self.encoder.removesuffix(f"-{self.resize_mode}") if self.resize_mode else self.encoder
+
+    @property
+    def resize_mode(self) -> str:
+        """``resize``, ``crop`` or ``padding``, where the encoder's name ends so; otherwise empty."""
+        mode = self.encoder.rpartition("-")[2]
+        return mode if mode in RESIZE_MODES else ""
+
+
+def from_column(column: str) -> Measure:
+    """The measure of a published column, such as ``Image Similarity (dinov2-l-fb-padding) (out)``.
+
+    Args:
+        column: a metric's name, then encoder and prompt type in parentheses, each of which may be missing.
+
+    Raises:
+        InputError: the metric is not known, or the parentheses say something else.
+    """
+    metric, *rest = (part.strip() for part in column.split("("))
+    told = [part.removesuffix(")").strip() for part in rest]
+    if any(not part.endswith(")") for part in rest) or len(told) > 2:
+        raise InputError(f"Column `{column}` must read `Metric (encoder) (prompt type)`.")
+    types = [part for part in told if part.casefold() in PROMPT_TYPES]
+    encoders = [part for part in told if part.casefold() not in PROMPT_TYPES]
+    if len(types) > 1 or len(encoders) > 1:
+        known = ", ".join(PROMPT_TYPES)
+        raise InputError(f"Column `{column}` must name one encoder and one prompt type ({known}).")
+    prompt_type = PROMPT_TYPES[types[0].casefold()] if types else ""
+    return _measure(column, re.sub(r"[\s-]+", "_", metric).casefold(), prompt_type, encoders[0] if encoders else "")
+
+
+def from_name(name: str, dimension: str | None = None, higher_is_better: bool | None = None) -> Measure:
+    """The measure of one of our score names, such as ``image_similarity/alter/dinov2``.
+
+    Args:
+        name: ``<metric>/<prompt type>/<encoder>``.
+        dimension: of a metric that is not in `METRICS`, as the table of scores gives it.
+        higher_is_better: its direction likewise.
+
+    Raises:
+        InputError: the metric is not known and the table does not give its direction.
+    """
+    metric, prompt_type, encoder = [*name.split("/", 2), "", ""][:3]
+    prompt_type = PROMPT_TYPES.get(prompt_type, prompt_type)
+    if metric not in METRICS and dimension is not None and higher_is_better is not None:
+        return Measure(metric, prompt_type, encoder, dimension, higher_is_better)
+    return _measure(name, metric, prompt_type, encoder)
+
+
+def _measure(column: str, metric: str, prompt_type: str, encoder: str) -> Measure:
+    metric = ALIASES.get(metric, metric)
+    if metric not in METRICS:
+        raise InputError(f"Column `{column}`: {unknown('metric', metric, METRICS)}")
+    entry = METRICS[metric]
+    dimension = entry.dimension
+    if metric == "style_loss" and prompt_type in ("train", "trigger", "alter"):
+        dimension = "fidelity"  # there the published tables compare with the dataset, not with the base
+    return Measure(metric, prompt_type, encoder, dimension, entry.higher_is_better)
+
+
+def means(measures: Iterable[Measure]) -> dict[Measure, list[list[Measure]]]:
+    """The means worth looking at: of each dimension, and of each metric on one prompt type in several encoders.
+
+    Returns:
+        Each mean with what it is taken over: first within the inner lists, then over the outer one, so that a
+        metric does not weigh more for having been taken with more encoders. What judges nothing
+        (`lycoris.metrics.registry.Metric.judges`) has no part in its dimension's.
+    """
+    by_dimension: dict[str, dict[str, list[Measure]]] = {}
+    by_prompt_type: dict[Measure, list[Measure]] = {}
+    for one in measures:
+        if judges(one.metric, one.prompt_type):
+            by_dimension.setdefault(one.dimension, {}).setdefault(one.metric, []).append(one)
+        mean = Measure(one.metric, one.prompt_type, ALL, one.dimension, one.higher_is_better)
+        by_prompt_type.setdefault(mean, []).append(one)
+    known = sorted(by_dimension, key=lambda name: (*DIMENSIONS, name).index(name))
+    found = {Measure(name, ALL, ALL, name, True): list(by_dimension[name].values()) for name in known}
+    return found | {mean: [own] for mean, own in by_prompt_type.items() if len(own) > 1}
+
+
+def judges(metric: str, prompt_type: str) -> bool:
+    """Whether a metric's rank on such prompts counts in its dimension's mean; of one that we do not know it does."""
+    if metric not in METRICS:
+        return True
+    return METRICS[metric].judges and prompt_type not in METRICS[metric].unjudged

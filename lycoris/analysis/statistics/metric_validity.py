@@ -1,0 +1,71 @@
+"""How far each metric can be trusted: its rank correlation with the truth over adapters, as records and as a table."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from lycoris.analysis.statistics.agreement import agreement
+from lycoris.encoders.preprocessing import MODES
+from lycoris.metrics.registry import METRICS
+
+
+def trust(records: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The rank correlation of every metric, encoder and resize mode with the truth, over the adapters.
+
+    Args:
+        records: ``{"concept", "adapter", "kind", "metric", "encoder", "mode", "value", "truth"}``, both numbers
+            turned so that higher is better.
+
+    Returns:
+        ``{"metric", "encoder", "mode", "dimension", "correlation", "low", "high", "adapters", "concepts"}`` records;
+        the correlation is ``None`` where nothing separates the adapters.
+    """
+    cells: dict[Any, Any] = defaultdict(lambda: defaultdict(lambda: defaultdict(dict)))
+    for each in records:
+        cell = cells[each["metric"], each["encoder"], each["mode"]]
+        cell[each["concept"]][each["kind"]][each["adapter"]] = (each["value"], each["truth"])
+    result = []
+    for metric, encoder, mode in sorted(cells, key=lambda name: (list(METRICS).index(name[0]), name[1], name[2])):
+        concepts = cells[metric, encoder, mode]
+        pairs = []
+        for kinds in concepts.values():
+            names = sorted(set.intersection(*(set(some) for some in kinds.values())))
+            columns = [np.array([some[name] for name in names]).reshape(len(names), 2) for some in kinds.values()]
+            pairs.append([(column[:, 0], column[:, 1]) for column in columns])
+        found = agreement(pairs)
+        needed = METRICS[metric].needs
+        result.append(
+            {
+                "metric": metric, "encoder": encoder, "mode": mode, "dimension": METRICS[metric].dimension,
+                "by_mode": "references" in needed,
+                "correlation": found and found[0], "low": found and found[1], "high": found and found[2],
+                "adapters": sum(len(pair[0][0]) for pair in pairs if pair), "concepts": len(pairs),
+            }
+        )  # fmt: skip
+    return result
+
+
+def table(rows: Sequence[Mapping[str, Any]]) -> str:
+    """The rank correlations as a Markdown table, a metric and encoder a row, a resize mode a column."""
+    lines = ["| metric | dimension | encoder | " + " | ".join(MODES) + " |", "|---|---|---|" + "---|" * len(MODES)]
+    cells: dict[Any, dict[str, str]] = defaultdict(dict)
+    for row in rows:
+        cells[row["metric"], row["dimension"], row["encoder"]][row["mode"]] = _cell(row)
+    for (metric, dimension, encoder), own in cells.items():
+        lines.append(
+            f"| `{metric}` | {dimension} | {encoder} | " + " | ".join(own.get(mode, "") for mode in MODES) + " |"
+        )
+    most = max((row["adapters"] for row in rows), default=0)
+    return "\n".join([*lines, "", f"{most} adapters of {max((row['concepts'] for row in rows), default=0)} concepts."])
+
+
+def _cell(row: Mapping[str, Any]) -> str:
+    if row["mode"] != MODES[0] and not row["by_mode"]:
+        return "the same"
+    if row["correlation"] is None:
+        return "-"
+    return f"{row['correlation']:.2f} [{row['low']:.2f}, {row['high']:.2f}]".replace("0.", ".")

@@ -1,0 +1,76 @@
+"""Scaled ranks: what makes scores of unlike units comparable within one concept."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+from lycoris.analysis.statistics.measures import judges
+
+
+def scaled_ranks(values: Sequence[float | None], *, higher_is_better: bool) -> list[float | None]:
+    """Ranks scaled to [0, 1], 1 the best; equal values share their mean rank.
+
+    Args:
+        values: one score of each contestant; None takes no part.
+        higher_is_better: False for distances.
+
+    Returns:
+        One rank each: None where there was no value, 0.5 for a contestant without a rival.
+
+    Source: arXiv 2309.14859, section 5 (scaled rank within a category and class).
+    """
+    table = pd.DataFrame({"value": pd.Series(list(values), dtype="float64")})
+    ranks = ranks_within(table, pd.Series(0, index=table.index), {"value": higher_is_better})["value"]
+    return [None if pd.isna(rank) else float(rank) for rank in ranks]
+
+
+def ranks_within(values: pd.DataFrame, groups: pd.Series, higher_is_better: Mapping[str, bool]) -> pd.DataFrame:
+    """:func:`scaled_ranks` of every column, among the rows of one group.
+
+    Args:
+        values: scores, contestants by columns; NaN takes no part.
+        groups: the group of each row, with the index of ``values``.
+        higher_is_better: the direction of each column.
+
+    Returns:
+        A table like ``values``.
+    """
+    up = [name for name in values if higher_is_better[name]]
+    down = [name for name in values if not higher_is_better[name]]
+    parts = []
+    for names, ascending in ((up, True), (down, False)):
+        by = values[names].groupby(groups)
+        ranks, count = by.rank(ascending=ascending), by.transform("count")
+        parts.append(((ranks - 1) / (count - 1)).where(count > 1, ranks * 0 + 0.5))
+    return pd.concat(parts, axis=1)[list(values)]
+
+
+def dimension_ranks(rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
+    """The mean scaled rank of each adapter in each dimension.
+
+    Args:
+        rows: the scores of the adapters of *one* concept, each with ``adapter``, ``name``, ``value``,
+            ``dimension`` and ``higher_is_better``.
+
+    Returns:
+        A table of ranks in [0, 1], adapters by dimensions, both sorted by name. First the metrics of one
+        dimension are averaged within each metric (over prompt types and encoders), then over metrics, so
+        that a metric does not weigh more for having been taken with more encoders. What judges nothing
+        (`lycoris.metrics.registry.Metric.judges`) takes no part.
+    """
+    table = pd.DataFrame(list(rows))
+    if table.empty:
+        return pd.DataFrame()
+    table["rank"] = float("nan")
+    for _, group in table.groupby("name"):
+        better = bool(group["higher_is_better"].iloc[0])
+        ranks = scaled_ranks(group["value"].tolist(), higher_is_better=better)
+        table.loc[group.index, "rank"] = pd.Series(ranks, index=group.index, dtype="float64")
+    parts = table["name"].str.split("/", n=2, expand=True).reindex(columns=[0, 1])
+    table["metric"] = parts[0]
+    table = table[[judges(metric, prompt_type) for metric, prompt_type in zip(parts[0], parts[1], strict=True)]]
+    by_metric = table.groupby(["adapter", "dimension", "metric"])["rank"].mean()
+    return by_metric.groupby(["adapter", "dimension"]).mean().unstack("dimension").sort_index()

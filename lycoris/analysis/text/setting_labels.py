@@ -1,0 +1,72 @@
+"""Adapter settings in words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+
+from lycoris.analysis.statistics.configurations import UNDECOMPOSED, UNTOLD
+from lycoris.analysis.text.formatting import title
+
+_REST = ("capacity", "preset", "learning_rate", "epoch", "captions", "strength", "base")
+
+
+def in_words(arms: pd.DataFrame, length_unit: str) -> list[str]:
+    """The name of every setting: its algorithm, and whatever differs between settings.
+
+    Args:
+        arms: as in :class:`lycoris.analysis.statistics.ranking.Ranking`.
+        length_unit: what ``epoch`` counts: ``"epochs"`` or ``"steps"``.
+
+    Returns:
+        Such as ``LoKr, factor 8, learning rate 0.007, captions none``. Two that would be named alike have their names
+        in the table behind.
+    """
+    told = [name for name in _REST if _differs(arms, name)]
+    names = [_name(row, told, length_unit) for row in arms.to_dict("records")]
+    return [
+        f"{name} ({config})" if names.count(name) > 1 else name
+        for name, config in zip(names, arms["config"], strict=True)
+    ]
+
+
+def whole(settings: Mapping[str, Any], length_unit: str) -> str:
+    """One setting with all that is told of it."""
+    row = {"capacity": _capacity(settings), **settings}
+    return _name(
+        row, [name for name in _REST if row.get(name) not in (None, "", UNTOLD) and name != "base"], length_unit
+    )
+
+
+def _capacity(settings: Mapping[str, Any]) -> str:
+    return ", ".join(
+        f"{said} {settings[name]:g}"
+        for name, said in (("factor", "factor"), ("dim", "rank"), ("alpha", "alpha"))
+        if name in settings and (name == "factor" or settings.get("dim", 0) < UNDECOMPOSED)
+    )
+
+
+def _differs(arms: pd.DataFrame, name: str) -> bool:
+    """Whether a setting differs between arms of one algorithm."""
+    return any(own[name].astype(str).nunique() > 1 for _, own in arms.groupby("algorithm"))
+
+
+def _name(row: Mapping[str, Any], told: list[str], length_unit: str) -> str:
+    parts = [title(str(row.get("algorithm", "")))]
+    for name in told:
+        value = row[name]
+        if pd.isna(value) or value in ("", UNTOLD):
+            continue
+        if name == "capacity":
+            parts.append(str(value).replace("dim ", "rank "))
+        elif name == "learning_rate":
+            parts.append(f"learning rate {value:g}")
+        elif name == "epoch":
+            parts.append(f"{value:g} {length_unit}")
+        elif name == "preset":
+            parts.append(str(value))
+        else:
+            parts.append(f"{name} {value}")
+    return ", ".join(parts)

@@ -1,0 +1,108 @@
+"""Where a family finds its parts: the face of a base's files, and a folder in the diffusers layout."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from lycoris.bases.files.diffusers_folder import check_parts, digest_of, read_json
+from lycoris.bases.files.model_loading import open_part
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+
+class Files(Protocol):
+    """The files of one base model.
+
+    Attributes:
+        path: of the folder or file.
+    """
+
+    path: Path
+
+    def index(self) -> Mapping[str, Any]:
+        """What a pipeline's ``model_index.json`` says; empty where there is none."""
+        ...
+
+    def has(self, part: str) -> bool:
+        """Whether a part is there."""
+        ...
+
+    def check(self, parts: Mapping[str, str]) -> None:
+        """See that every part is there.
+
+        Args:
+            parts: for each part the file that stands in its folder, or ``"weights"``.
+
+        Raises:
+            InputError: with all that is missing.
+        """
+        ...
+
+    def module(self, part: str, kind: Any, dtype: torch.dtype) -> nn.Module:
+        """One part with its weights.
+
+        Args:
+            part: its name in a diffusers pipeline.
+            kind: a model class of diffusers or transformers.
+            dtype: to convert the weights to.
+
+        Raises:
+            InputError: it cannot be opened or is incomplete.
+        """
+        ...
+
+    def tokenizer(self, part: str, kind: Any) -> Any:
+        """One tokenizer, of a class of transformers.
+
+        Raises:
+            InputError: there is none.
+        """
+        ...
+
+    def scheduler(self) -> Mapping[str, Any]:
+        """The noise schedule's configuration."""
+        ...
+
+    def digest(self, parts: Iterable[str]) -> str:
+        """SHA-256 over all that the parts are opened from, in hexadecimal."""
+        ...
+
+
+class Folder:
+    """A folder in the diffusers layout."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def index(self) -> Mapping[str, Any]:
+        """The folder's ``model_index.json``; empty where there is none."""
+        file = self.path / "model_index.json"
+        return read_json(file) if file.is_file() else {}
+
+    def has(self, part: str) -> bool:
+        """Whether the part has a folder."""
+        return (self.path / part).is_dir()
+
+    def check(self, parts: Mapping[str, str]) -> None:
+        """See that every part has its files; `lycoris.bases.files.diffusers_folder.check_parts` says how."""
+        check_parts(self.path, parts)
+
+    def module(self, part: str, kind: Any, dtype: torch.dtype) -> nn.Module:
+        """The part's module, from its configuration and safetensors."""
+        return open_part(self.path / part, kind, dtype)
+
+    def tokenizer(self, part: str, kind: Any) -> Any:
+        """The part's tokenizer."""
+        return kind.from_pretrained(self.path / part, local_files_only=True)
+
+    def scheduler(self) -> Mapping[str, Any]:
+        """The folder's ``scheduler/scheduler_config.json``."""
+        return read_json(self.path / "scheduler" / "scheduler_config.json")
+
+    def digest(self, parts: Iterable[str]) -> str:
+        """SHA-256 over names and contents of the parts' files."""
+        return digest_of(self.path, parts)

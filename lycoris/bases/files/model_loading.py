@@ -1,0 +1,104 @@
+"""Opening the parts of a base model, on the right device in the right precision."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from lycoris.bases.files.diffusers_folder import variant_of
+from lycoris.bases.group_norm_workaround import guard_group_norms
+from lycoris.errors import InputError, unknown
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+def open_part(part: Path, kind: Any, dtype: torch.dtype) -> nn.Module:
+    """One module from its folder.
+
+    Args:
+        part: folder with ``config.json`` and safetensors.
+        kind: a model class of diffusers or transformers.
+        dtype: to convert the weights to.
+
+    Raises:
+        InputError: the folder cannot be opened, or its weights are not all that the configuration asks for.
+    """
+    from safetensors import SafetensorError
+
+    precision = "dtype" if kind.__module__.startswith("transformers") else "torch_dtype"
+    try:
+        with quiet():
+            module, loaded = kind.from_pretrained(
+                part,
+                variant=variant_of(part),
+                use_safetensors=True,
+                local_files_only=True,
+                output_loading_info=True,
+                **{precision: dtype},
+            )
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+        raise InputError(f"Part `{part}` of the base could not be opened: {error}") from error
+    missing = sorted(str(name) for name in loaded["missing_keys"])
+    if missing:
+        raise InputError(
+            f"The weights of `{part}` lack {len(missing)} of the tensors its config.json asks for, "
+            f"among them {', '.join(missing[:3])}."
+        )
+    return module
+
+
+def freeze(modules: Mapping[str, Any], device: torch.device) -> None:
+    """Make modules ready to be adapted: frozen, in evaluation mode, on the device, convolutions channels-last."""
+    for part, module in modules.items():
+        module.requires_grad_(False).eval().to(device)
+        if part in ("unet", "vae"):
+            module.to(memory_format=torch.channels_last)
+            guard_group_norms(module)
+
+
+def mixed(device: torch.device, dtype: torch.dtype) -> contextlib.AbstractContextManager:
+    """Mixed precision below float32, so that adapters may keep float32 weights."""
+    if dtype is torch.float32:
+        return contextlib.nullcontext()
+    return torch.autocast(device.type, dtype)
+
+
+def choose_device(name: str) -> torch.device:
+    """The named device; for ``"auto"`` the GPU when there is one."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        return torch.device(name)
+    except RuntimeError as error:
+        raise InputError(f"Argument `device` must be `auto` or a torch device, but got {name!r}.") from error
+
+
+def choose_dtype(name: str, device: torch.device) -> torch.dtype:
+    """The named precision; for ``"auto"`` bfloat16 on a GPU that has it, else float32."""
+    if name == "auto":
+        half = device.type == "cuda" and torch.cuda.is_bf16_supported()
+        return torch.bfloat16 if half else torch.float32
+    if name not in DTYPES:
+        raise unknown("dtype", name, ["auto", *DTYPES])
+    return DTYPES[name]
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """No progress bar and no report from transformers, for what takes a second."""
+    from transformers.utils import logging
+
+    shown, verbosity = logging.is_progress_bar_enabled(), logging.get_verbosity()
+    logging.disable_progress_bar()
+    logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+        if shown:
+            logging.enable_progress_bar()

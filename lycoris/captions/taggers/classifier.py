@@ -1,0 +1,92 @@
+"""Multi-label image classifiers of the transformers library as taggers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from PIL import Image
+
+from lycoris.captions.taggers.labels import read_labels
+from lycoris.captions.taggers.thresholding import choose, read_thresholds, used_categories
+from lycoris.errors import InputError
+
+if TYPE_CHECKING:
+    import torch
+    from jaxtyping import Float
+    from torch import Tensor
+
+
+class ClassifierTagger:
+    """A multi-label image classifier in the layout of the transformers library: one sigmoid a tag.
+
+    Args:
+        name: what stands for the tagger in names of scores.
+        folder: ``config.json``, weights, ``preprocessor_config.json``, and ``selected_tags.csv`` or ``id2label``.
+        digest: the sha256 over all that its tags depend on.
+        device: where it runs.
+        thresholds: category -> least confidence in (0, 1), over `lycoris.captions.taggers.thresholding.THRESHOLDS`.
+        batch_size: pictures at a time.
+
+    Raises:
+        InputError: a file is missing or does not fit the others, or a threshold has no such category.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        folder: Path,
+        digest: str,
+        device: str | torch.device = "cpu",
+        thresholds: Mapping[str, float] | None = None,
+        batch_size: int = 32,
+    ) -> None:
+        import torch
+
+        from lycoris.encoders import read_preprocessing
+
+        self.name = name
+        self.folder = folder
+        self.digest = digest
+        self.device = torch.device(device)
+        self.batch_size = batch_size
+        self.labels = read_labels(folder)
+        self.thresholds = read_thresholds(self.labels, thresholds)
+        self.categories = used_categories(self.labels, self.thresholds)
+        self.preprocessing = read_preprocessing(folder)
+        self.model = _load(folder, len(self.labels)).to(self.device)
+
+    def tags(self, images: Sequence[Image.Image]) -> list[dict[str, float]]:
+        """For each picture its tags with confidence in [0, 1], best first, in the order of `images`."""
+        if not images:
+            return []
+        from lycoris.encoders.batch_encoding import encode_batches
+
+        logits = encode_batches(
+            self._see,
+            images,
+            self.preprocessing,
+            mode="resize",
+            batch_size=self.batch_size,
+            device=self.device,
+        )
+        return [choose(row, self.labels, self.thresholds) for row in logits.sigmoid().tolist()]
+
+    def _see(self, pixels: Float[Tensor, "batch 3 height width"]) -> Float[Tensor, "batch tags"]:
+        return self.model(pixel_values=pixels).logits
+
+
+def _load(folder: Path, count: int) -> Any:
+    from transformers import AutoModelForImageClassification
+
+    from lycoris.captions.taggers.pretrained import load
+
+    model = load(AutoModelForImageClassification, folder, "Tagger")
+    if model.config.num_labels != count:
+        raise InputError(
+            f"Tagger folder `{folder}` names {count} tags, but its network has {model.config.num_labels} outputs."
+        )
+    if model.config.problem_type == "single_label_classification":
+        raise InputError(f"Tagger folder `{folder}` holds a classifier into one class, which is no tagger.")
+    return model

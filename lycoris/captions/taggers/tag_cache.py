@@ -1,0 +1,122 @@
+"""What was seen in a picture, kept under the content key of picture and seer, so that none is looked at twice."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from lycoris.cache.store import file_digest, key
+from lycoris.data.images import SMALLEST, BadPicture, read_image
+
+CHUNK = 128
+"""Pictures after which what was seen is written down: so many are looked at again after a crash, at most."""
+
+SEEN, SUM = "seen", "sha256"
+"""Names in a file of what was seen, and of the sum over it."""
+
+
+class Opened(Sequence[Image.Image]):
+    """Pictures that are opened when asked for, so that a batch is in memory and not all of them.
+
+    One that cannot be used is grey, and `bad` says at its place what is wrong with it.
+    """
+
+    def __init__(self, paths: Sequence[Path]) -> None:
+        self._paths = paths
+        self.bad: dict[int, str] = {}
+
+    def __len__(self) -> int:
+        return len(self._paths)
+
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, slice):
+            return [self[place] for place in range(*index.indices(len(self)))]
+        path = self._paths[index]
+        try:
+            return read_image(path)
+        except BadPicture as error:
+            self.bad[range(len(self))[index]] = str(error)
+            return Image.new("RGB", (SMALLEST, SMALLEST), "grey")
+
+
+def look_once(
+    folder: Path,
+    seer: Mapping[str, Any],
+    pictures: Sequence[Path],
+    look: Callable[[Sequence[Image.Image]], list[Any]],
+    progress: Callable[[int, int], None] = lambda done, total: None,
+    notice: Callable[[str], None] = lambda text: None,
+) -> tuple[list[Any], dict[Path, str], bool]:
+    """What is to be seen in pictures; only those that this seer never saw are opened.
+
+    Args:
+        folder: where it is kept, a small file a picture; made if need be.
+        seer: everything the outcome depends on besides the bytes of the picture, as values that JSON can hold.
+        pictures: paths; two files of the same bytes are one picture.
+        look: pictures -> what is seen in each, as JSON can hold it.
+        progress: called with how many are done, and of how many.
+        notice: told of what is kept and not as it was written; its picture is looked at again.
+
+    Returns:
+        One entry a picture that can be used, in their order; path -> what is wrong with it, of the others, which are
+        not kept; and whether all that could be seen was known.
+
+    Raises:
+        FileNotFoundError: a picture is not there.
+    """
+    names = [key("seen", {"picture": file_digest(path), **seer}) for path in pictures]
+    known = {name: found for name in dict.fromkeys(names) if (found := _read(_file(folder, name), notice)) is not None}
+    waiting = list({name: path for name, path in zip(names, pictures, strict=True) if name not in known}.items())
+    before, total = len(known), len(known) + len(waiting)
+    reasons: dict[str, str] = {}
+    progress(before, total)
+    for start in range(0, len(waiting), CHUNK):
+        chunk = waiting[start : start + CHUNK]
+        opened = Opened([path for _, path in chunk])
+        for place, ((name, _), found) in enumerate(zip(chunk, look(opened), strict=True)):
+            if place in opened.bad:
+                reasons[name] = opened.bad[place]
+            else:
+                _write(_file(folder, name), found)
+                known[name] = found
+        progress(len(known) + len(reasons), total)
+    bad = {path: reasons[name] for name, path in zip(names, pictures, strict=True) if name in reasons}
+    return [known[name] for name in names if name in known], bad, len(known) == before
+
+
+def _file(folder: Path, name: str) -> Path:
+    return folder / name[:2] / f"{name}.json"
+
+
+def _read(file: Path, notice: Callable[[str], None]) -> Any:
+    """What a file keeps, or None where there is none with what was written; older ones hold it without a sum."""
+    try:
+        kept = json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except ValueError:
+        kept = {SEEN: None, SUM: None}
+    if not (isinstance(kept, dict) and kept.keys() == {SEEN, SUM}):
+        return kept
+    if kept[SUM] == _sum(kept[SEEN]):
+        return kept[SEEN]
+    notice(f"What was seen in a picture is damaged, and it is looked at again: `{file}`.")
+    return None
+
+
+def _write(file: Path, found: Any) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    aside = file.with_suffix(f".{os.getpid()}.tmp")
+    aside.write_text(json.dumps({SEEN: found, SUM: _sum(found)}, ensure_ascii=False), encoding="utf-8")
+    os.replace(aside, file)
+
+
+def _sum(found: Any) -> str:
+    """SHA-256 of what was seen, whichever way it is written down."""
+    return hashlib.sha256(json.dumps(found).encode()).hexdigest()

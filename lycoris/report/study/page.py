@@ -1,0 +1,176 @@
+"""The page of a study: its answer first, then the pictures, scores and analysis that it rests on, all in one file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import pandas as pd
+
+from lycoris.analysis.statistics.category_effects import EVERY, dimensions, levels, sentences
+from lycoris.analysis.statistics.effects import OWN_PROMPTS
+from lycoris.analysis.text.effect_text import named
+from lycoris.analysis.text.formatting import interval, label, number
+from lycoris.report import SCRIPTS
+from lycoris.report.analysis import page as analysis_page
+from lycoris.report.analysis.files import Analysis
+from lycoris.report.run.payload import finite, payload
+from lycoris.report.shared.image_store import Album
+from lycoris.report.shared.templates import write_page
+
+HERE = Path(__file__).parent
+REACH = 70
+"""Pixels from the middle of an effect's axis to its ends."""
+Effects: TypeAlias = pd.DataFrame | Sequence[tuple[str, pd.DataFrame]]
+
+
+def render(
+    effects: Effects,
+    study: Mapping[str, Any],
+    out: Path,
+    *,
+    factor: str = "",
+    question: str = "",
+    command: str = "",
+    analysis: Analysis | None = None,
+    further: Sequence[str] = (),
+) -> Path:
+    """Write a study's page as one HTML file that needs nothing else and asks no network.
+
+    Args:
+        effects: of `lycoris.analysis.statistics.category_effects.by_category`; of several factors, (factor, effects) pairs.
+        study: what was run, as :class:`lycoris.report.run.schema.Study` names it.
+        out: the file, which appears whole or not at all.
+        factor: whose levels are compared, where `effects` is of one.
+        question: in a sentence.
+        command: the command line that made it.
+        analysis: of the study's ``scores.csv``; without it the page has no ranks, correlations and SHAP values.
+        further: sentences of the answer beside those on each factor.
+
+    Returns:
+        ``out``.
+    """
+    pairs = [(factor, effects)] if isinstance(effects, pd.DataFrame) else list(effects)
+    study = finite({"title": "Study", **study})
+    album = Album()
+    page = payload(study, album)
+    page["factors"] = [name for name, _ in pairs]
+    told: dict[str, Any] = {}
+    if analysis is not None:
+        page["analysis"] = analysis_page.payload(analysis, page["adapters"])
+        known = {name for name, _ in page["algorithms"]}
+        page["algorithms"] += [pair for pair in page["analysis"]["algorithms"] if pair[0] not in known]
+        told = analysis_page.told(analysis)
+    page["pictures"] = album.encode()
+    parts = [_part(name, table) for name, table in pairs]
+    champions = [one for one in page["adapters"] if one.get("champion") and not one.get("error")]
+    return write_page(
+        "answer.html",
+        out,
+        folder=HERE,
+        styles=[HERE / "analysis.css", HERE / "answer.css"],
+        scripts=[
+            *SCRIPTS[:-1],
+            HERE / "overview.js",
+            SCRIPTS[-1],
+            *([analysis_page.SCRIPTS] if analysis is not None else []),
+        ],
+        data=page,
+        page=page,
+        study=study,
+        unread=album.unread,
+        question=question,
+        command=command,
+        parts=parts,
+        further=further,
+        champions=champions,
+        tally=_tally(champions),
+        every=EVERY,
+        **{"analysis": None, **told, "title": study["title"]},
+    )
+
+
+def _part(factor: str, effects: pd.DataFrame) -> dict[str, Any]:
+    """What the page says of one factor."""
+    table = dimensions(effects)
+    present = list(dict.fromkeys(table["category"]))
+    ends = table[["effect", "low", "high"]].astype(float).abs().max().max()
+    reach = max(0.1, 0.0 if pd.isna(ends) else float(ends))
+    sections = [
+        {
+            "category": category,
+            "names": list(dict.fromkeys(table["metric"])),
+            "rows": _rows(factor, table[table["category"] == category], reach),
+        }
+        for category in present
+    ]
+    whole = [one for one in sections if one["category"] == EVERY]
+    categories = [one for one in sections if one["category"] != EVERY]
+    return {
+        "factor": factor.replace("_", " "),
+        "levels": [named(factor, level) for level in levels(effects)],
+        "whole": whole,
+        "categories": categories,
+        "said": _told(whole, categories),
+        "sentences": sentences(effects),
+        "own_prompts": OWN_PROMPTS.get(factor, ()),
+    }
+
+
+def _rows(factor: str, table: pd.DataFrame, reach: float) -> list[dict[str, Any]]:
+    """One row a pair of levels, one cell a dimension; places on an axis of 150 pixels."""
+    rows = []
+    for (level, against), own in table.groupby(["level", "against"], sort=False):
+        first = own.iloc[0]
+        cells = {one["metric"]: _cell(one, reach) for one in own.to_dict("records")}
+        counts = {name: int(first[name]) for name in ("pairs", "concepts")}
+        rows.append({"level": named(factor, level), "against": named(factor, against), "cells": cells, **counts})
+    return rows
+
+
+def _cell(one: Mapping[str, Any], reach: float) -> dict[str, Any]:
+    known = one["low"] is not None and not pd.isna(one["low"])
+    low, high = (one["low"], one["high"]) if known else (0.0, 0.0)
+    verdict = "unknown" if not known else "none" if low <= 0 <= high else "better" if low > 0 else "worse"
+
+    def place(value: float) -> float:
+        return round(75 + REACH * max(-1.0, min(1.0, value / reach)), 1)
+
+    return {
+        "name": one["metric"],
+        "value": number(one["effect"], 2, signed=True),
+        "interval": interval(low, high, 2) if known else "",
+        "verdict": verdict,
+        "middle": place(one["effect"]),
+        "low": place(low),
+        "high": place(high),
+    }
+
+
+def _told(whole: Sequence[Mapping[str, Any]], categories: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """What is said first: over all categories, or, where these are too few for intervals, of each."""
+    every = [_said(row) for one in whole for row in one["rows"]]
+    if any(one["better"] or one["worse"] or one["none"] for one in every):
+        return every
+    each = [{**_said(row), "where": one["category"]} for one in categories for row in one["rows"]]
+    return each or every
+
+
+def _said(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A comparison's dimensions by what is shown of them; those without a difference by name alone."""
+    by = {
+        verdict: [cell for cell in row["cells"].values() if cell["verdict"] == verdict]
+        for verdict in ("better", "worse", "none", "unknown")
+    }
+    return {"level": row["level"], "against": row["against"], **by, "none": [cell["name"] for cell in by["none"]]}
+
+
+def _tally(champions: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The ways that are best for some concept, with the concepts, the commonest first."""
+    found: dict[str, list[str]] = {}
+    for one in champions:
+        found.setdefault(label(one, seeds=False), []).append(one["concept"])
+    return [
+        {"name": name, "concepts": concepts} for name, concepts in sorted(found.items(), key=lambda pair: -len(pair[1]))
+    ]
