@@ -62,7 +62,7 @@ class Worker:
         self.process.wait()
 
 
-def layers_of(preset: str, width: int) -> list[str]:
+def preset_layers(preset: str, width: int) -> list[str]:
     """The paths that a preset chooses in the UNet."""
     import torch
     from diffusers import UNet2DConditionModel
@@ -73,7 +73,7 @@ def layers_of(preset: str, width: int) -> list[str]:
     with torch.device("meta"):
         unet = UNet2DConditionModel(block_out_channels=widths, cross_attention_dim=768, attention_head_dim=8)
     network = lycoris.attach({"unet": unet}, "lora", preset=preset, rank=1)
-    return [place.path for place in network.places.values()]
+    return [place.path for place in network.layers.values()]
 
 
 def measure(algorithm: str, layers: list[str], model: dict, libraries: list[str], steps: int) -> dict[str, dict]:
@@ -90,13 +90,15 @@ def measure(algorithm: str, layers: list[str], model: dict, libraries: list[str]
             found[library] |= {**worker("attach", **attach), **worker("files")}
             found[library] |= worker("peak") if model["device"] == "cuda" else {}
     if steps:
-        times = timed(algorithm, layers, model, libraries, steps)
+        times = time_steps(algorithm, layers, model, libraries, steps)
         for name, values in times.items():
             found[name] |= {"step_s": statistics.median(values), "steps_s": values}
     return found
 
 
-def timed(algorithm: str, layers: list[str], model: dict, libraries: list[str], steps: int) -> dict[str, list[float]]:
+def time_steps(
+    algorithm: str, layers: list[str], model: dict, libraries: list[str], steps: int
+) -> dict[str, list[float]]:
     """Step times of each library and of the frozen model, taken in turns, after one turn that is not counted."""
     workers = [Worker(library, model) for library in libraries]
     try:
@@ -118,7 +120,7 @@ def timed(algorithm: str, layers: list[str], model: dict, libraries: list[str], 
             worker.__exit__()
 
 
-def table(algorithm: str, found: dict[str, dict]) -> str:
+def format_table(algorithm: str, found: dict[str, dict]) -> str:
     """One row a library."""
     frozen = found["frozen"]
     head = f"{algorithm:14s}{'FLOPs':>8s}{'saved MB':>10s}{'peak MB':>10s}{'step s':>9s}{'step':>7s}"
@@ -154,12 +156,12 @@ def main() -> None:
     missing = [name for name in libraries[1:] if not interpreter(name).exists()]
     if missing:
         raise SystemExit(f"No environment of {' and '.join(missing)}: run benchmarks/peers/setup.py first.")
-    layers = layers_of(arguments.preset, arguments.width)
+    layers = preset_layers(arguments.preset, arguments.width)
     result = {"machine": platform.processor() or platform.machine(), "preset": arguments.preset, **model, "found": {}}
     for algorithm in arguments.algorithms.split(","):
         result["found"][algorithm] = measure(algorithm, layers, model, libraries, arguments.steps)
         if not arguments.json:
-            print(table(algorithm, result["found"][algorithm]), end="\n\n", flush=True)
+            print(format_table(algorithm, result["found"][algorithm]), end="\n\n", flush=True)
     if arguments.json:
         print(json.dumps(result, indent=1))
 

@@ -30,13 +30,13 @@ from PIL import Image
 
 sys.path[:0] = [str(Path(__file__).resolve().parents[1])]
 
-from lycoris.captions import STRATEGIES, caption, inherent_tags, open_tagger  # noqa: E402
+from lycoris.captions import STRATEGY_FUNCTIONS, build_captions, find_concept_tags, open_tagger  # noqa: E402
 from lycoris.captions.sidecar import format_tags, parse_tags  # noqa: E402
-from lycoris.captions.taggers.tag_cache import look_once  # noqa: E402
-from lycoris.data.concepts import Concept, Picture  # noqa: E402
+from lycoris.captions.taggers.tag_cache import compute_cached  # noqa: E402
+from lycoris.data.concepts import Concept, ConceptImage  # noqa: E402
 
 
-def seconds(work: Callable[[], Any]) -> tuple[float, float]:
+def time_call(work: Callable[[], Any]) -> tuple[float, float]:
     """By the clock and of the processors."""
     started = time.perf_counter(), time.process_time()
     work()
@@ -45,7 +45,7 @@ def seconds(work: Callable[[], Any]) -> tuple[float, float]:
     return time.perf_counter() - started[0], time.process_time() - started[1]
 
 
-def tagging(source: str, count: int, side: int, rounds: int, device: str) -> dict[str, list[float]]:
+def benchmark_tagging(source: str, count: int, side: int, rounds: int, device: str) -> dict[str, list[float]]:
     """Seconds of each way to tag the same pictures, by the clock and of the processors."""
     tagger: Any = open_tagger(source, device)
     rng = np.random.default_rng(0)
@@ -66,34 +66,34 @@ def tagging(source: str, count: int, side: int, rounds: int, device: str) -> dic
         ways: dict[str, Callable[[int], Any]] = {
             "bare": lambda turn: bare(),
             "ours": lambda turn: tagger.tags(pictures),
-            "ours, from files": lambda turn: look_once(Path(folder) / f"kept{turn}", {}, files, tagger.tags),
-            "ours, known": lambda turn: look_once(Path(folder) / f"kept{turn}", {}, files, tagger.tags),
+            "ours, from files": lambda turn: compute_cached(Path(folder) / f"kept{turn}", {}, files, tagger.tags),
+            "ours, known": lambda turn: compute_cached(Path(folder) / f"kept{turn}", {}, files, tagger.tags),
         }
         taken: dict[str, list[tuple[float, float]]] = {name: [] for name in ways}
         for turn in range(rounds + 1):
             for name, way in ways.items():
-                taken[name].append(seconds(lambda way=way, turn=turn: way(turn)))
+                taken[name].append(time_call(lambda way=way, turn=turn: way(turn)))
     return {name: [statistics.median(kind) for kind in zip(*times[1:], strict=True)] for name, times in taken.items()}
 
 
-def text(count: int, rounds: int) -> dict[str, float]:
+def benchmark_captions(count: int, rounds: int) -> dict[str, float]:
     """Processor seconds for the text files of `count` pictures in one class, and for their captions."""
     rng = random.Random(0)
     words = [f"tag {number} (of it)" for number in range(2000)]
     texts = [format_tags([*("1girl", "long_hair"), *rng.sample(words, 18)]) for _ in range(count)]
-    pictures = tuple(Picture(Path(f"{number}.png"), f"a/b/{number}.png") for number in range(count))
+    pictures = tuple(ConceptImage(Path(f"{number}.png"), f"a/b/{number}.png") for number in range(count))
     concept = Concept("b", "a", "sks", "girl", "anime girl", None, (), (), pictures)
-    taken: dict[str, list[float]] = {"parsing": [], "inherent": [], **{name: [] for name in STRATEGIES}}
+    taken: dict[str, list[float]] = {"parsing": [], "inherent": [], **{name: [] for name in STRATEGY_FUNCTIONS}}
     for _ in range(rounds):
         started = time.process_time()
         tags = [dict.fromkeys(parse_tags(one), 1.0) for one in texts]
         taken["parsing"].append(time.process_time() - started)
         started = time.process_time()
-        inherent = inherent_tags(concept, tags, [])
+        inherent = find_concept_tags(concept, tags, [])
         taken["inherent"].append(time.process_time() - started)
-        for name in STRATEGIES:
+        for name in STRATEGY_FUNCTIONS:
             started = time.process_time()
-            caption(concept, tags, inherent, name, sentences=["a girl on a beach"] * count)
+            build_captions(concept, tags, inherent, name, sentences=["a girl on a beach"] * count)
             taken[name].append(time.process_time() - started)
     return {name: statistics.median(times) for name, times in taken.items()}
 
@@ -108,8 +108,8 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--json", action="store_true", help="one JSON object as the last line")
     chosen = parser.parse_args()
-    tagged = tagging(chosen.tagger, chosen.pictures, chosen.side, chosen.rounds, chosen.device)
-    written = text(chosen.captions, min(chosen.rounds, 3))
+    tagged = benchmark_tagging(chosen.tagger, chosen.pictures, chosen.side, chosen.rounds, chosen.device)
+    written = benchmark_captions(chosen.captions, min(chosen.rounds, 3))
     ratio = [ours / bare for ours, bare in zip(tagged["ours"], tagged["bare"], strict=True)]
     whole = sum(written.values())
     print(f"{chosen.tagger} on {chosen.pictures} pictures of {chosen.side} x {chosen.side}, {chosen.device}")

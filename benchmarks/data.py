@@ -28,10 +28,10 @@ sys.path.insert(0, str(ROOT))
 
 SIDES = [(640, 480), (480, 640), (800, 600), (512, 512), (900, 400), (1024, 768)]
 LATENT = (4, 64, 64)  # of Stable Diffusion at 512 pixels, 64 kB
-SHARD = 1000
+SHARD_SIZE = 1000
 
 
-def make_pictures(folder: Path, count: int) -> None:
+def make_images(folder: Path, count: int) -> None:
     """Distinct JPEGs of some shapes, one in four held upright, one in a thousand cut off in its header."""
     from PIL import Image
 
@@ -48,7 +48,7 @@ def make_pictures(folder: Path, count: int) -> None:
             path.write_bytes(path.read_bytes()[:100])
 
 
-def link_pictures(folder: Path, files: list[Path], count: int) -> None:
+def link_images(folder: Path, files: list[Path], count: int) -> None:
     """As many names as wanted for the files there are."""
     for number in range(count):
         os.link(files[number % len(files)], folder / f"{number:06d}.jpg")
@@ -57,22 +57,22 @@ def link_pictures(folder: Path, files: list[Path], count: int) -> None:
 def scan(folder: Path) -> dict[str, float]:
     """Time and memory of one scan, in this process."""
     from lycoris.data.images import list_images
-    from lycoris.training.data.buckets import buckets
-    from lycoris.training.data.header_scan import Scan
+    from lycoris.training.data.buckets import bucket_sizes
+    from lycoris.training.data.header_scan import HeaderScan
 
-    before_names = _peak()
+    before_names = _peak_memory()
     paths = list_images(folder)
-    before = _peak()
+    before = _peak_memory()
     started = time.perf_counter()
-    found = Scan(paths, buckets(512, 8))
+    found = HeaderScan(paths, bucket_sizes(512, 8))
     seconds = time.perf_counter() - started
     return {
         "pictures": len(paths),
-        "set_aside": len(found.bad),
+        "set_aside": len(found.skipped),
         "seconds": seconds,
         "per_second": len(paths) / seconds,
         "names_mb": (before - before_names) / 2**20,
-        "peak_growth_mb": (_peak() - before) / 2**20,
+        "peak_growth_mb": (_peak_memory() - before) / 2**20,
     }
 
 
@@ -82,32 +82,32 @@ def read_latents(folder: Path, count: int) -> dict[str, float]:
     from safetensors import safe_open
     from safetensors.torch import save_file
 
-    from lycoris.training.data.latent_cache import Kept, content_key
+    from lycoris.training.data.latent_cache import TensorCache, content_key
 
     latent = torch.randn(LATENT)
     order = random.Random(0).sample(range(count), count)
     keys = [content_key(number) for number in range(count)]
 
     started = time.perf_counter()
-    kept = Kept(folder / "files", memory=0)
+    kept = TensorCache(folder / "files", memory_limit=0)
     for key in keys:
         kept.write(key, {"latent": latent})
     write_files = time.perf_counter() - started
-    before, started = _peak(), time.perf_counter()
+    before, started = _peak_memory(), time.perf_counter()
     for number in order:
         kept.read(keys[number])["latent"].sum()
-    read_files, grown_files = time.perf_counter() - started, _peak() - before
+    read_files, grown_files = time.perf_counter() - started, _peak_memory() - before
 
     started = time.perf_counter()
     (folder / "shards").mkdir()
-    for first in range(0, count, SHARD):
-        save_file({key: latent.clone() for key in keys[first : first + SHARD]}, folder / "shards" / f"{first}")
+    for first in range(0, count, SHARD_SIZE):
+        save_file({key: latent.clone() for key in keys[first : first + SHARD_SIZE]}, folder / "shards" / f"{first}")
     write_shards = time.perf_counter() - started
-    before, started = _peak(), time.perf_counter()
-    opened = [safe_open(folder / "shards" / f"{first}", "pt") for first in range(0, count, SHARD)]
+    before, started = _peak_memory(), time.perf_counter()
+    opened = [safe_open(folder / "shards" / f"{first}", "pt") for first in range(0, count, SHARD_SIZE)]
     for number in order:
-        opened[number // SHARD].get_tensor(keys[number]).sum()
-    read_shards, grown_shards = time.perf_counter() - started, _peak() - before
+        opened[number // SHARD_SIZE].get_tensor(keys[number]).sum()
+    read_shards, grown_shards = time.perf_counter() - started, _peak_memory() - before
     return {
         "latents": count,
         "files_write_us": write_files / count * 1e6,
@@ -119,12 +119,12 @@ def read_latents(folder: Path, count: int) -> dict[str, float]:
     }
 
 
-def _peak() -> int:
+def _peak_memory() -> int:
     """The most memory that this process has had resident, in bytes, pages of mapped files included."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
-def _apart(*arguments: str) -> dict[str, float]:
+def _run_isolated(*arguments: str) -> dict[str, float]:
     done = subprocess.run([sys.executable, __file__, *arguments], stdout=subprocess.PIPE, text=True, check=True)
     return json.loads(done.stdout)
 
@@ -147,11 +147,11 @@ def main() -> None:
         few, many, kept = (Path(name) / part for part in ("few", "many", "kept"))
         for folder in (few, many, kept):
             folder.mkdir()
-        make_pictures(few, arguments.pictures)
-        link_pictures(many, sorted(few.iterdir()), arguments.names)
-        found["scans"] = [_apart("--scan", str(folder)) for folder in (few, many)]
+        make_images(few, arguments.pictures)
+        link_images(many, sorted(few.iterdir()), arguments.names)
+        found["scans"] = [_run_isolated("--scan", str(folder)) for folder in (few, many)]
         if arguments.kept:
-            found["kept"] = _apart("--read", str(kept), "--kept", str(arguments.kept))
+            found["kept"] = _run_isolated("--read", str(kept), "--kept", str(arguments.kept))
     if arguments.json:
         print(json.dumps(found))
         return

@@ -30,18 +30,18 @@ from PIL import Image
 
 sys.path[:0] = [str(Path(__file__).resolve().parents[1])]
 
-from lycoris.data.images import Files, read_image  # noqa: E402
+from lycoris.data.images import ImageFiles, read_image  # noqa: E402
 from lycoris.encoders import open_encoder, open_style_encoder  # noqa: E402
-from lycoris.metrics import METRICS, Condition, Drawings, compare, encode, encode_references  # noqa: E402
+from lycoris.metrics import METRICS, GeneratedImages, PromptSpec, compare, encode, encode_references  # noqa: E402
 
-KINDS = ("train", "trigger", "alter", "style")
+SCORED_PROMPT_TYPES = ("train", "trigger", "alter", "style")
 CATEGORY = "styles"
 """Styles are scored by every metric of the table."""
-REFERENCES = 20
-LARGE = ("vendi", "frechet_distance")
+REFERENCE_COUNT = 20
+LARGE_METRICS = ("vendi", "frechet_distance")
 
 
-def pictures(folder: Path, count: int, side: int) -> list[Path]:
+def write_noise_images(folder: Path, count: int, side: int) -> list[Path]:
     """Soft noise, as PNG files."""
     files = []
     for number in range(count):
@@ -51,44 +51,44 @@ def pictures(folder: Path, count: int, side: int) -> list[Path]:
     return files
 
 
-def drawings(files: list[Path]) -> dict[str, Drawings]:
+def split_by_prompt_type(files: list[Path]) -> dict[str, GeneratedImages]:
     """The files, a quarter to each prompt type."""
     result = {}
-    for place, kind in enumerate(KINDS):
-        own = files[place :: len(KINDS)]
-        prompts = [Condition(f"a sks cat {n % 10}", f"a red cat {n % 10}", n, n % 10) for n in range(len(own))]
-        result[kind] = Drawings(kind, Files(own), prompts)
+    for place, kind in enumerate(SCORED_PROMPT_TYPES):
+        own = files[place :: len(SCORED_PROMPT_TYPES)]
+        prompts = [PromptSpec(f"a sks cat {n % 10}", f"a red cat {n % 10}", n, n % 10) for n in range(len(own))]
+        result[kind] = GeneratedImages(kind, ImageFiles(own), prompts)
     return result
 
 
 @contextmanager
-def timed(times: dict[str, list[np.ndarray]], way: str) -> Iterator[None]:
+def timer(times: dict[str, list[np.ndarray]], way: str) -> Iterator[None]:
     """Add the seconds of a block, by the clock and of the processors, to those of a way."""
     began = np.array([time.perf_counter(), time.process_time()])
     yield
     times.setdefault(way, []).append(np.array([time.perf_counter(), time.process_time()]) - began)
 
 
-def measured(arguments: argparse.Namespace) -> dict[str, list[float]]:
+def benchmark_scoring(arguments: argparse.Namespace) -> dict[str, list[float]]:
     """Median seconds of each way and the median ratio, by the clock and of the processors."""
     encoders = [open_encoder(source, arguments.device) for source in arguments.encoder]
     style = open_style_encoder(arguments.style, arguments.device)
     times: dict[str, list[np.ndarray]] = {}
     with tempfile.TemporaryDirectory() as folder:
-        files = pictures(Path(folder), arguments.images, arguments.side)
+        files = write_noise_images(Path(folder), arguments.images, arguments.side)
         shown = [read_image(file) for file in files]
-        known = encode_references(shown[:REFERENCES], encoders, style, category=CATEGORY)
-        base = encode(drawings(files[::-1]), encoders, style, category=CATEGORY)
-        every = [*((e._see, e.preprocessing, 32) for e in encoders), (style._see, style.preprocessing, 16)]
+        known = encode_references(shown[:REFERENCE_COUNT], encoders, style, category=CATEGORY)
+        base = encode(split_by_prompt_type(files[::-1]), encoders, style, category=CATEGORY)
+        every = [*((e._see, e.preprocessing, 32) for e in encoders), (style._forward, style.preprocessing, 16)]
         for _ in range(arguments.turns):
-            with timed(times, "decoding and encoding"):
-                seen = encode(drawings(files), encoders, style, category=CATEGORY)
-            with timed(times, "metrics"):
+            with timer(times, "decoding and encoding"):
+                seen = encode(split_by_prompt_type(files), encoders, style, category=CATEGORY)
+            with timer(times, "metrics"):
                 compare(known, seen, base, category=CATEGORY)
             parts: dict[str, list[np.ndarray]] = {}
             for network, preprocessing, batch in every:
                 inputs = torch.stack([preprocessing(image) for image in shown])
-                with timed(parts, "bare"), torch.inference_mode():
+                with timer(parts, "bare"), torch.inference_mode():
                     for part in inputs.split(batch):
                         network(part.to(arguments.device)).cpu()
             times.setdefault("bare", []).append(sum(parts["bare"]))
@@ -97,11 +97,11 @@ def measured(arguments: argparse.Namespace) -> dict[str, list[float]]:
     return {way: np.median(values, axis=0).round(3).tolist() for way, values in times.items()}
 
 
-def peak(name: str, rows: int, width: int) -> dict[str, float]:
+def measure_peak_memory(name: str, rows: int, width: int) -> dict[str, float]:
     """One metric of float32 noise, in this process: seconds and the peak of its memory in GB, libraries included."""
     generator = np.random.default_rng(0)
     metric = METRICS[name]
-    sets = [generator.normal(size=(rows, width)).astype(np.float32) for _ in (*metric.needs, "drawings")]
+    sets = [generator.normal(size=(rows, width)).astype(np.float32) for _ in (*metric.inputs, "drawings")]
     began = time.perf_counter()
     value = metric.function(*sets)
     seconds = time.perf_counter() - began
@@ -110,7 +110,7 @@ def peak(name: str, rows: int, width: int) -> dict[str, float]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", nargs="?", choices=["time", "memory", *LARGE], default="time")
+    parser.add_argument("what", nargs="?", choices=["time", "memory", *LARGE_METRICS], default="time")
     parser.add_argument("--encoder", action="append", help="short name, folder or hub name; repeatable")
     parser.add_argument("--style", default="vgg", help="of the style encoder")
     parser.add_argument("--images", type=int, default=1000)
@@ -123,15 +123,16 @@ def main() -> None:
     arguments = parser.parse_args()
     arguments.encoder = arguments.encoder or ["clip", "dinov2", "convnextv2"]
     if arguments.what == "time":
-        result: dict = measured(arguments)
+        result: dict = benchmark_scoring(arguments)
     elif arguments.what == "memory":
         command = [sys.executable, __file__, "--rows", str(arguments.rows), "--width", str(arguments.width), "--json"]
         done = {
-            name: subprocess.run([*command, name], check=True, capture_output=True, text=True).stdout for name in LARGE
+            name: subprocess.run([*command, name], check=True, capture_output=True, text=True).stdout
+            for name in LARGE_METRICS
         }
         result = {name: json.loads(text)[name] for name, text in done.items()}
     else:
-        result = {arguments.what: peak(arguments.what, arguments.rows, arguments.width)}
+        result = {arguments.what: measure_peak_memory(arguments.what, arguments.rows, arguments.width)}
     if arguments.json:
         print(json.dumps({**result, "machine": platform.machine(), "threads": torch.get_num_threads()}))
         return

@@ -27,7 +27,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-WORKERS = 2
+WORKER_COUNT = 2
 
 
 def trivial(number: int) -> str:
@@ -35,12 +35,12 @@ def trivial(number: int) -> str:
     return hashlib.sha256(str(number).encode()).hexdigest()
 
 
-def plain(count: int) -> list[str]:
+def direct_calls(count: int) -> list[str]:
     """The calls without any orchestration."""
     return [trivial(number) for number in range(count)]
 
 
-def processor() -> float:
+def cpu_seconds() -> float:
     """Seconds of processor time that this process, what it started and what of that has ended have used."""
     ticks = 0
     for file in Path("/proc").glob("[0-9]*/stat"):
@@ -53,7 +53,7 @@ def processor() -> float:
     return ticks / os.sysconf("SC_CLK_TCK")
 
 
-def measure(tasks: int, turns: int) -> dict[str, Any]:
+def measure(tasks: int, repeats: int) -> dict[str, Any]:
     """Times of flows on one server.
 
     Args:
@@ -64,16 +64,16 @@ def measure(tasks: int, turns: int) -> dict[str, Any]:
         ``{"server_s", "flow_s", "first_task_s", "task_ms", "plain_us"}``, each ``[median, least, greatest]``, and
         the middle three as ``{"processor": ...}`` too.
     """
-    from flows.runtime.prefect_server import prefect_server, quieten
+    from flows.runtime.prefect_server import configure_environment, prefect_server
 
-    quieten()
+    configure_environment()
     with tempfile.TemporaryDirectory() as folder:
         began = time.monotonic()
         with prefect_server(Path(folder)):
             server = time.monotonic() - began
             from prefect import flow, task
 
-            from flows.runtime.task_runner import Workers
+            from flows.runtime.task_runner import ProcessPoolRunner
 
             one = task(trivial)
 
@@ -84,22 +84,22 @@ def measure(tasks: int, turns: int) -> dict[str, Any]:
 
             times: dict[int, list[float]] = {0: [], 1: [], tasks: []}
             used: dict[int, list[float]] = {0: [], 1: [], tasks: []}
-            for turn in range(turns + 1):
+            for turn in range(repeats + 1):
                 for count, taken in times.items():
-                    began, before = time.monotonic(), processor()
-                    found = orchestrated.with_options(task_runner=Workers(max_workers=WORKERS))(count)
+                    began, before = time.monotonic(), cpu_seconds()
+                    found = orchestrated.with_options(task_runner=ProcessPoolRunner(max_workers=WORKER_COUNT))(count)
                     seconds = time.monotonic() - began
-                    assert found == plain(count)
+                    assert found == direct_calls(count)
                     if turn:
                         taken.append(seconds)
-                        used[count].append(processor() - before)
+                        used[count].append(cpu_seconds() - before)
     began = time.monotonic()
-    plain(tasks)
+    direct_calls(tasks)
     calls = time.monotonic() - began
     return {
-        "server_s": _spread([server]),
+        "server_s": _median_min_max([server]),
         **_costs(times),
-        "plain_us": _spread([calls / tasks * 1e6]),
+        "plain_us": _median_min_max([calls / tasks * 1e6]),
         "processor": _costs(used),
     }
 
@@ -109,13 +109,13 @@ def _costs(seconds: dict[int, list[float]]) -> dict[str, list[float]]:
     none, one, many = (seconds[count] for count in sorted(seconds))
     further = max(seconds) - 1
     return {
-        "flow_s": _spread(none),
-        "first_task_s": _spread([first - empty for first, empty in zip(one, none, strict=True)]),
-        "task_ms": _spread([(all_ - first) / further * 1e3 for all_, first in zip(many, one, strict=True)]),
+        "flow_s": _median_min_max(none),
+        "first_task_s": _median_min_max([first - empty for first, empty in zip(one, none, strict=True)]),
+        "task_ms": _median_min_max([(all_ - first) / further * 1e3 for all_, first in zip(many, one, strict=True)]),
     }
 
 
-def _spread(values: list[float]) -> list[float]:
+def _median_min_max(values: list[float]) -> list[float]:
     return [round(value, 3) for value in (statistics.median(values), min(values), max(values))]
 
 

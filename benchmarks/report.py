@@ -33,36 +33,36 @@ from PIL import Image, ImageChops
 sys.path[:0] = [str(Path(__file__).resolve().parents[1])]
 
 from lycoris import pocket  # noqa: E402
-from lycoris.data.concepts import read_concepts  # noqa: E402
-from lycoris.metrics import METRICS, describe  # noqa: E402
+from lycoris.data.concepts import load_concepts  # noqa: E402
+from lycoris.metrics import METRICS, describe_metrics  # noqa: E402
 
-ALGORITHMS = {"lora": 0.1, "loha": 0.0, "lokr": 0.15, "full": 0.2}
-STRATEGIES = {"none": 0.1, "all": 0.0, "adjusted": 0.05, "sentence": 0.02}
-EPOCHS = {10: -0.1, 30: 0.0, 50: 0.02}
+ALGORITHM_EFFECTS = {"lora": 0.1, "loha": 0.0, "lokr": 0.15, "full": 0.2}
+STRATEGY_EFFECTS = {"none": 0.1, "all": 0.0, "adjusted": 0.05, "sentence": 0.02}
+EPOCH_EFFECTS = {10: -0.1, 30: 0.0, 50: 0.02}
 ENCODERS = {"image": ("clip", "dinov2"), "style": ("vgg",), "tags": ("tagger",)}
-PICTURES = {"train": 8, "trigger": 10, "alter": 20, "style": 5}
-SHAPES = ("{name}", "{name} on a beach", "{name} in the snow", "{name} in space", "a painting of {name}")
+IMAGE_COUNTS = {"train": 8, "trigger": 10, "alter": 20, "style": 5}
+PROMPT_TEMPLATES = ("{name}", "{name} on a beach", "{name} in the snow", "{name} in space", "a painting of {name}")
 
 
-def make(folder: Path, concepts: int, seeds: int) -> int:
+def write_study(folder: Path, concepts: int, seeds: int) -> int:
     """Write scores.csv, study.json and pictures; the number of runs."""
     rng = random.Random(0)
-    taught = read_concepts(pocket.PICTURES)[:concepts]
+    taught = load_concepts(pocket.IMAGES)[:concepts]
     names = [
         (f"{name}/{kind}/{encoder}", metric)
         for name, metric in METRICS.items()
-        if metric.by_default and not metric.styles_only and metric.sees in ENCODERS
-        for kind in metric.kinds
-        for encoder in ENCODERS[metric.sees]
-        if kind in PICTURES
+        if metric.by_default and not metric.styles_only and metric.feature_kind in ENCODERS
+        for kind in metric.prompt_types
+        for encoder in ENCODERS[metric.feature_kind]
+        if kind in IMAGE_COUNTS
     ]
     adapters, rows = [], []
     for concept in taught:
         shift = rng.gauss(0, 0.1)
-        for algorithm, one in ALGORITHMS.items():
-            for strategy, two in STRATEGIES.items():
+        for algorithm, one in ALGORITHM_EFFECTS.items():
+            for strategy, two in STRATEGY_EFFECTS.items():
                 for seed in range(seeds):
-                    for epoch, three in EPOCHS.items():
+                    for epoch, three in EPOCH_EFFECTS.items():
                         adapter = _adapter(folder, concept, algorithm, strategy, seed, epoch, rng)
                         gain = one + two + three + shift
                         adapter["scores"] = {name: _score(name, metric, gain, rng) for name, metric in names}
@@ -81,15 +81,15 @@ def make(folder: Path, concepts: int, seeds: int) -> int:
         "rule": "Made up.",
         "settings": {"epochs": 50},
         "concepts": [_concept(each) for each in taught],
-        "metrics": describe(),
+        "metrics": describe_metrics(),
         "bases": [
             {
                 "concept": each.name,
                 "captions": strategy,
-                "drawings": _drawings(folder, each, f"{each.name}-base-{strategy}", rng),
+                "drawings": _write_images(folder, each, f"{each.name}-base-{strategy}", rng),
             }
             for each in taught
-            for strategy in STRATEGIES
+            for strategy in STRATEGY_EFFECTS
         ],
         "adapters": adapters,
     }
@@ -105,13 +105,13 @@ def _concept(concept: Any) -> dict[str, Any]:
         "class_noun": concept.class_noun,
         "description": concept.description,
         "references": [str(picture.path) for picture in concept.pictures],
-        "captions": {name: [f"{concept.trigger}, in {name}"] * len(concept.pictures) for name in STRATEGIES},
+        "captions": {name: [f"{concept.trigger}, in {name}"] * len(concept.pictures) for name in STRATEGY_EFFECTS},
     }
 
 
 def _adapter(folder: Path, concept: Any, algorithm: str, strategy: str, seed: int, epoch: int, rng: Any) -> Any:
     name = f"{concept.name}-{algorithm}-{strategy}-{seed}-{epoch}"
-    last = epoch == max(EPOCHS)
+    last = epoch == max(EPOCH_EFFECTS)
     steps = range(800) if last else ()
     return {
         "name": name,
@@ -122,8 +122,8 @@ def _adapter(folder: Path, concept: Any, algorithm: str, strategy: str, seed: in
         "checkpoint": None if last else f"epoch {epoch}",
         "unit": "epoch",
         "file": f"runs/synthetic/adapters/{name}.safetensors",
-        "bytes": round(2e5 * (1 + 4 * ALGORITHMS[algorithm])),
-        "parameters": round(5e4 * (1 + 4 * ALGORITHMS[algorithm])),
+        "bytes": round(2e5 * (1 + 4 * ALGORITHM_EFFECTS[algorithm])),
+        "parameters": round(5e4 * (1 + 4 * ALGORITHM_EFFECTS[algorithm])),
         "pictures": len(concept.pictures),
         "run_id": f"{rng.getrandbits(128):032x}",
         "cached": False,
@@ -133,7 +133,7 @@ def _adapter(folder: Path, concept: Any, algorithm: str, strategy: str, seed: in
         "losses": [0.1 / (1 + step / 90) + rng.gauss(0, 0.01) for step in steps],
         "bands": {f"quarter_{part}": [0.1 * part] * 80 for part in (1, 2, 3, 4)} if last else {},
         "settings": {"algorithm": algorithm, "preset": "attn-mlp", "training": {"epochs": 50, "learning_rate": 0.0005}},
-        "drawings": _drawings(folder, concept, name, rng),
+        "drawings": _write_images(folder, concept, name, rng),
     }
 
 
@@ -149,23 +149,23 @@ def _score(name: str, metric: Any, gain: float, rng: Any) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _drawings(folder: Path, concept: Any, name: str, rng: Any) -> dict[str, list[dict[str, Any]]]:
+def _write_images(folder: Path, concept: Any, name: str, rng: Any) -> dict[str, list[dict[str, Any]]]:
     own = folder / "pictures" / name
     own.mkdir(parents=True, exist_ok=True)
     made: dict[str, list[dict[str, Any]]] = {}
-    for kind, count in PICTURES.items():
+    for kind, count in IMAGE_COUNTS.items():
         for place in range(count):
             picture = Image.open(rng.choice(concept.pictures).path).convert("RGB")
             shifted = ImageChops.offset(picture, rng.randrange(64), rng.randrange(64))
             file = own / f"{kind}-{place:02d}.png"
             tint = Image.new("RGB", shifted.size, rng.choice(["red", "navy"]))
             Image.blend(shifted, tint, rng.random() / 5).save(file)
-            prompt = SHAPES[place % len(SHAPES)].format(name=concept.trigger)
+            prompt = PROMPT_TEMPLATES[place % len(PROMPT_TEMPLATES)].format(name=concept.trigger)
             made.setdefault(kind, []).append({"image": str(file), "prompt": prompt, "seed": place})
     return made
 
 
-def clocks() -> tuple[float, float]:
+def read_clocks() -> tuple[float, float]:
     """Seconds by the clock, and of the processors."""
     return time.perf_counter(), time.process_time()
 
@@ -173,25 +173,25 @@ def clocks() -> tuple[float, float]:
 def measure(folder: Path) -> dict[str, dict[str, float]]:
     """Analyse the study and write its pages, in this process."""
     from flows.studies.analysis import analyze_file
-    from lycoris.analysis.statistics.category_effects import by_category
+    from lycoris.analysis.statistics.category_effects import effects_by_category
     from lycoris.report import render
     from lycoris.report.study import page as answer
 
     found: dict[str, dict[str, float]] = {}
 
     def told(name: str, began: tuple[float, float], page: Path) -> None:
-        seconds, processor = (now - then for now, then in zip(clocks(), began, strict=True))
+        seconds, processor = (now - then for now, then in zip(read_clocks(), began, strict=True))
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
         found[name] = {"seconds": seconds, "processor": processor, "GB": peak, "MB": page.stat().st_size / 1e6}
 
-    started = clocks()
+    started = read_clocks()
     analysis = analyze_file(folder / "scores.csv", None, folder / "analysis")
     told("analysis", started, folder / "analysis" / "analysis.html")
-    started = clocks()
+    started = read_clocks()
     study = json.loads((folder / "study.json").read_text())
     told("report", started, render(study, folder / "report.html"))
-    started = clocks()
-    effects = by_category(analysis.ranking, "captions")
+    started = read_clocks()
+    effects = effects_by_category(analysis.ranking, "captions")
     told("answer", started, answer.render(
         effects, study, folder / "answer.html", factor="captions", question="Is any of this true?", analysis=analysis
     ))  # fmt: skip
@@ -212,7 +212,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         kept = arguments.keep or Path(folder)
         if not (kept / "study.json").is_file():
-            make(kept, arguments.concepts, arguments.seeds)
+            write_study(kept, arguments.concepts, arguments.seeds)
         runs = len(json.loads((kept / "study.json").read_text())["adapters"])
         command = [sys.executable, __file__, "--measure", str(kept.resolve())]
         done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout

@@ -41,42 +41,44 @@ def options(steps: int | None, output: Path) -> list[str]:
     return [part for name, value in chosen.items() for part in ("--set", f"{name}={value}")]
 
 
-def timed(*arguments: str) -> np.ndarray:
+def time_command(*arguments: str) -> np.ndarray:
     """Seconds that a `lycoris` command takes: by the clock, and of processors, all its processes together.
 
     Raises:
         RuntimeError: it failed.
     """
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
-    began = np.array([time.monotonic(), processors()])
+    began = np.array([time.monotonic(), cpu_seconds()])
     done = subprocess.run(
         [sys.executable, "-m", "flows.cli", *arguments],
         cwd=ROOT, env=environment, capture_output=True, text=True, check=False,
     )  # fmt: skip
     if done.returncode:
         raise RuntimeError(f"lycoris {' '.join(arguments)} failed:\n{done.stderr[-2000:]}")
-    took = np.array([time.monotonic(), processors()]) - began
+    took = np.array([time.monotonic(), cpu_seconds()]) - began
     print(f"lycoris {' '.join(arguments[:3])} ...: {took[0]:.0f} s, of processors {took[1]:.0f} s", file=sys.stderr)
     return took
 
 
-def processors() -> float:
+def cpu_seconds() -> float:
     """Processor seconds of all child processes that have ended."""
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return used.ru_utime + used.ru_stime
 
 
-def turn(steps: int | None, folder: Path) -> dict[str, np.ndarray]:
+def run_round(steps: int | None, folder: Path) -> dict[str, np.ndarray]:
     """Each way once: seconds of the runs apart, of the same as one study, and of a study taken up when it is done."""
-    apart = sum(timed("run", "--set", f"algorithms={name}", *options(steps, folder / name)) for name in ALGORITHMS)
+    apart = sum(
+        time_command("run", "--set", f"algorithms={name}", *options(steps, folder / name)) for name in ALGORITHMS
+    )
     every = f"algorithms={','.join(ALGORITHMS)}"
-    together = timed("run", "--set", every, "--set", "name=study", *options(steps, folder / "together"))
+    together = time_command("run", "--set", every, "--set", "name=study", *options(steps, folder / "together"))
     study = folder / "study.yaml"
     study.write_text("question: Which algorithm?\nfactors: [algorithm]\ntell: [findings]\nexperiment: {name: study}\n")
     return {
         "apart": apart,
         "together": together,
-        "again": timed("study", str(study), "--set", every, *options(steps, folder / "together")),
+        "again": time_command("study", str(study), "--set", every, *options(steps, folder / "together")),
     }
 
 
@@ -88,7 +90,7 @@ def main() -> None:
     found = []
     for number in range(arguments.turns):
         with tempfile.TemporaryDirectory() as folder:
-            found.append(turn(arguments.steps, Path(folder)))
+            found.append(run_round(arguments.steps, Path(folder)))
         said = {name: each.round(1).tolist() for name, each in found[-1].items()}
         print(json.dumps({"turn": number, "load": os.getloadavg()[0], **said}), file=sys.stderr, flush=True)
     for place, kind in enumerate(("by the clock", "of processors")):

@@ -21,7 +21,7 @@ from PIL import Image
 
 import lycoris
 from lycoris.bases import StableDiffusion, StableDiffusionXL
-from lycoris.bases.sampling import draw
+from lycoris.bases.sampling import generate
 from lycoris.training import Example, TrainingSettings, train
 
 CLIP = {"hidden_size": 768, "intermediate_size": 3072, "num_hidden_layers": 12, "num_attention_heads": 12}
@@ -40,7 +40,7 @@ VAE = {
     "layers_per_block": 2,
     "latent_channels": 4,
 }
-SHAPES: dict[str, dict[str, dict[str, Any]]] = {
+MODEL_CONFIGS: dict[str, dict[str, dict[str, Any]]] = {
     "sd15": {
         "unet": {"sample_size": 64, "cross_attention_dim": 768, "attention_head_dim": 8},
         "vae": VAE,
@@ -65,10 +65,10 @@ SHAPES: dict[str, dict[str, dict[str, Any]]] = {
         "text_encoder_2": CLIP_G,
     },
 }
-BETAS = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear", "steps_offset": 1}
+NOISE_SCHEDULE = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear", "steps_offset": 1}
 
 
-class RandomFiles:
+class RandomModelFiles:
     """Files of a base that are never written: modules are built without storage and filled with noise."""
 
     path = Path("random")
@@ -76,16 +76,16 @@ class RandomFiles:
     def __init__(self, shapes: dict[str, dict[str, Any]]) -> None:
         self._shapes = shapes
 
-    def index(self) -> dict[str, Any]:
+    def model_index(self) -> dict[str, Any]:
         return {}
 
-    def has(self, part: str) -> bool:
+    def has_part(self, part: str) -> bool:
         return part in self._shapes
 
-    def check(self, parts: Any) -> None:
+    def check_parts(self, parts: Any) -> None:
         """All is there."""
 
-    def module(self, part: str, kind: Any, dtype: torch.dtype) -> torch.nn.Module:
+    def load_module(self, part: str, kind: Any, dtype: torch.dtype) -> torch.nn.Module:
         from accelerate import init_empty_weights
 
         shape, words = self._shapes[part], alphabet_tokenizer()
@@ -107,11 +107,11 @@ class RandomFiles:
                 setattr(owner, name, torch.nn.Parameter(filled, requires_grad=False))
         return module
 
-    def tokenizer(self, part: str, kind: Any) -> Any:
+    def load_tokenizer(self, part: str, kind: Any) -> Any:
         return alphabet_tokenizer()
 
-    def scheduler(self) -> dict[str, Any]:
-        return {"_class_name": "DDIMScheduler", **BETAS, "clip_sample": False, "set_alpha_to_one": False}
+    def scheduler_config(self) -> dict[str, Any]:
+        return {"_class_name": "DDIMScheduler", **NOISE_SCHEDULE, "clip_sample": False, "set_alpha_to_one": False}
 
     def digest(self, parts: Any) -> str:
         return "random"
@@ -127,7 +127,7 @@ def alphabet_tokenizer():
     return CLIPTokenizer(vocab=vocabulary, merges=[], model_max_length=77)
 
 
-def peak_gib() -> float:
+def peak_memory_gib() -> float:
     """The process's largest resident memory so far, in GiB; the GPU's where there is one."""
     if torch.cuda.is_available():
         return torch.cuda.max_memory_allocated() / 2**30
@@ -137,7 +137,7 @@ def peak_gib() -> float:
 def main() -> None:
     """Run the smoke test and print one line a stage."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("shape", choices=SHAPES, help="whose full shape")
+    parser.add_argument("shape", choices=MODEL_CONFIGS, help="whose full shape")
     parser.add_argument("--size", type=int, default=256, help="side of the pictures in pixels, a multiple of 64")
     parser.add_argument("--algorithm", default="lora")
     parser.add_argument("--preset", default="attn-mlp")
@@ -150,11 +150,11 @@ def main() -> None:
 
     def tell(stage: str) -> None:
         nonlocal began
-        print(f"{stage:40s} {time.perf_counter() - began:8.1f} s   peak {peak_gib():5.1f} GiB", flush=True)
+        print(f"{stage:40s} {time.perf_counter() - began:8.1f} s   peak {peak_memory_gib():5.1f} GiB", flush=True)
         began = time.perf_counter()
 
     family = StableDiffusionXL if arguments.shape == "sdxl" else StableDiffusion
-    base = family(RandomFiles(SHAPES[arguments.shape]), dtype=arguments.dtype)
+    base = family(RandomModelFiles(MODEL_CONFIGS[arguments.shape]), dtype=arguments.dtype)
     base.resolution = arguments.size
     tell(f"built on {base.device} in {base.dtype}")
     network = lycoris.attach(base.parts, algorithm=arguments.algorithm, preset=arguments.preset, seed=0)
@@ -169,8 +169,8 @@ def main() -> None:
         settings = TrainingSettings(steps=2, batch_size=arguments.batch)
         result = train(base, network, examples, settings, seed=0)
     tell(f"2 steps, losses {', '.join(f'{loss:.3f}' for loss in result.losses)}")
-    print(f"{'':40s} {result.seconds / 2:8.1f} s a step of {arguments.batch}, buckets {result.buckets}")
-    image = draw(base, ["a sks creature"], [1000], steps=2, height=arguments.size, width=arguments.size)[0]
+    print(f"{'':40s} {result.seconds / 2:8.1f} s a step of {arguments.batch}, buckets {result.bucket_counts}")
+    image = generate(base, ["a sks creature"], [1000], steps=2, height=arguments.size, width=arguments.size)[0]
     tell(f"2-step drawing of {image.width}x{image.height}")
 
 

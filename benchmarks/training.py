@@ -35,25 +35,25 @@ sys.path[:0] = [str(Path(__file__).resolve().parents[1]), str(Path(__file__).res
 
 import lycoris  # noqa: E402
 from lycoris.bases import StableDiffusion, open_base  # noqa: E402
-from lycoris.training import Example, Job, TrainingSettings, train, train_together  # noqa: E402
+from lycoris.training import Example, TrainingJob, TrainingSettings, co_train, train  # noqa: E402
 
 RANK, ALPHA = 8, 4.0
 LAYERS = [rf".*\.attn[12]\.{name}" for name in ("to_q", "to_k", "to_v", r"to_out\.0")]
-WAYS = ("ours", "ours, not cached", "bare", "diffusers", "diffusers, cached")
-TOGETHER = {"lora": {"rank": 8}, "loha": {"rank": 4}, "lokr": {"factor": 8}, "full": {}}
+VARIANTS = ("ours", "ours, not cached", "bare", "diffusers", "diffusers, cached")
+CO_TRAINED = {"lora": {"rank": 8}, "loha": {"rank": 4}, "lokr": {"factor": 8}, "full": {}}
 
 
-def opened(source: str):
+def load_base(source: str):
     """A base, or ``"sd15"`` for SD-1.5's shape with random weights."""
     dtype = "auto" if torch.cuda.is_available() else "float32"
     if source != "sd15":
         return open_base(source, dtype=dtype)
-    from smoke import SHAPES, RandomFiles
+    from smoke import MODEL_CONFIGS, RandomModelFiles
 
-    return StableDiffusion(RandomFiles(SHAPES["sd15"]), dtype=dtype)
+    return StableDiffusion(RandomModelFiles(MODEL_CONFIGS["sd15"]), dtype=dtype)
 
 
-def pictures(folder: Path, count: int, side: int) -> list[Example]:
+def make_examples(folder: Path, count: int, side: int) -> list[Example]:
     """Squares of noise with captions."""
     made = []
     for number in range(count):
@@ -63,11 +63,11 @@ def pictures(folder: Path, count: int, side: int) -> list[Example]:
     return made
 
 
-def settings(steps: int, batch: int, cached: bool = True) -> TrainingSettings:
-    return TrainingSettings(steps=steps, batch_size=batch, learning_rate=1e-4, cache_encodings=cached)
+def training_settings(steps: int, batch: int, use_cache: bool = True) -> TrainingSettings:
+    return TrainingSettings(steps=steps, batch_size=batch, learning_rate=1e-4, cache_encodings=use_cache)
 
 
-def attached(base):
+def attach_lora(base):
     return lycoris.attach({"unet": base.unet}, "lora", layers=LAYERS, rank=RANK, alpha=ALPHA)
 
 
@@ -75,7 +75,7 @@ def adamw(parameters) -> torch.optim.Optimizer:
     return torch.optim.AdamW(parameters, lr=1e-4, betas=(0.9, 0.99), weight_decay=0.1, fused=True)
 
 
-def bare(base, batch: int) -> Callable[[], None]:
+def bare_step(base, batch: int) -> Callable[[], None]:
     """Forward, backward, optimiser: nothing else. The network is attached to the base."""
     side = base.resolution // base.factor
     latents = torch.randn(batch, base.latent_channels, side, side, device=base.device)
@@ -94,7 +94,9 @@ def bare(base, batch: int) -> Callable[[], None]:
     return step
 
 
-def example(base, examples: list[Example], batch: int, cached: bool, alone: bool = False) -> Callable[[], None]:
+def diffusers_step(
+    base, examples: list[Example], batch: int, use_cache: bool, alone: bool = False
+) -> Callable[[], None]:
     """The inner loop of diffusers' text-to-image LoRA example, with PEFT, on a UNet of its own unless it is alone."""
     from diffusers import DDPMScheduler
     from peft import LoraConfig, inject_adapter_in_model
@@ -119,14 +121,14 @@ def example(base, examples: list[Example], batch: int, cached: bool, alone: bool
         latents = base.vae.encode(pixels[rows]).latent_dist.sample() * base.vae.config.scaling_factor
         return latents, base.text_encoder(ids[rows])[0]
 
-    ready = [encoded([row]) for row in range(len(examples))] if cached else []
+    ready = [encoded([row]) for row in range(len(examples))] if use_cache else []
     position = 0
 
     def step() -> None:
         nonlocal position
         rows = [(position + n) % len(examples) for n in range(batch)]
         position += batch
-        parts = [ready[row] for row in rows] if cached else [encoded(rows)]
+        parts = [ready[row] for row in rows] if use_cache else [encoded(rows)]
         latents, states = (torch.cat(part) for part in zip(*parts, strict=True))
         noise = torch.randn_like(latents)
         times = torch.randint(0, scheduler.config.num_train_timesteps, (batch,), device=latents.device)
@@ -144,20 +146,20 @@ def example(base, examples: list[Example], batch: int, cached: bool, alone: bool
     return step
 
 
-def synchronise() -> None:
+def synchronize() -> None:
     if torch.cuda.is_available():
         torch.cuda.synchronize()
 
 
-def loop(source: str, batch: int, steps: int) -> dict[str, float]:
+def compare_loops(source: str, batch: int, steps: int) -> dict[str, float]:
     """Median seconds a step of each way, taken in turns: the others' steps are done between two of ours."""
-    base = opened(source)
-    times: dict[str, list[float]] = {way: [] for way in WAYS}
+    base = load_base(source)
+    times: dict[str, list[float]] = {way: [] for way in VARIANTS}
     with tempfile.TemporaryDirectory() as folder:
-        examples = pictures(Path(folder), 2 * batch, base.resolution)
-        theirs = {cached: example(base, examples, batch, cached) for cached in (True, False)}
-        network = attached(base)
-        with_kept = {"diffusers, cached": theirs[True], "bare": bare(base, batch)}
+        examples = make_examples(Path(folder), 2 * batch, base.resolution)
+        theirs = {cached: diffusers_step(base, examples, batch, cached) for cached in (True, False)}
+        network = attach_lora(base)
+        with_kept = {"diffusers, cached": theirs[True], "bare": bare_step(base, batch)}
         for ours, cached, others in (
             ("ours", True, with_kept),
             ("ours, not cached", False, {"diffusers": theirs[False]}),
@@ -168,31 +170,35 @@ def loop(source: str, batch: int, steps: int) -> dict[str, float]:
                 _: int, __: int, ___: float, ours: str = ours, others: dict[str, Callable[[], None]] = others
             ) -> None:
                 nonlocal began
-                synchronise()
+                synchronize()
                 times[ours].append(time.perf_counter() - began)
                 for way, step in others.items():
                     began = time.perf_counter()
                     step()
-                    synchronise()
+                    synchronize()
                     times[way].append(time.perf_counter() - began)
                 began = time.perf_counter()
 
-            train(base, network, examples, settings(steps + 1, batch, cached), seed=0, progress=between)
+            train(base, network, examples, training_settings(steps + 1, batch, cached), seed=0, progress=between)
     return {way: statistics.median(values[1:]) for way, values in times.items()}
 
 
-def peak(source: str, way: str, batch: int) -> float:
+def measure_peak(source: str, variant: str, batch: int) -> float:
     """Peak memory of a process that does two steps one way, MiB; on a GPU, of its allocations."""
-    base = opened(source)
+    base = load_base(source)
     with tempfile.TemporaryDirectory() as folder:
-        examples = pictures(Path(folder), 2 * batch, base.resolution)
-        if way.startswith("ours"):
-            train(base, attached(base), examples, settings(2, batch, cached=way == "ours"), seed=0)
+        examples = make_examples(Path(folder), 2 * batch, base.resolution)
+        if variant.startswith("ours"):
+            train(base, attach_lora(base), examples, training_settings(2, batch, use_cache=variant == "ours"), seed=0)
         else:
-            if way == "bare":
-                attached(base)
-            cached = "cached" in way
-            step = bare(base, batch) if way == "bare" else example(base, examples, batch, cached, alone=True)
+            if variant == "bare":
+                attach_lora(base)
+            cached = "cached" in variant
+            step = (
+                bare_step(base, batch)
+                if variant == "bare"
+                else diffusers_step(base, examples, batch, cached, alone=True)
+            )
             step()
             step()
     if torch.cuda.is_available():
@@ -200,19 +206,20 @@ def peak(source: str, way: str, batch: int) -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
 
 
-def several(names: list[str], steps: int, together: bool) -> float:
+def train_several(names: list[str], steps: int, co_trained: bool) -> float:
     """Seconds in steps of adapters of the pocket, trained here one after another or at once."""
     from lycoris import pocket
 
     base = open_base("pocket", device="cpu")
-    paths = sorted((pocket.PICTURES / "stuffed_toys" / "biscuit").glob("*.png"))[:12]
+    paths = sorted((pocket.IMAGES / "stuffed_toys" / "biscuit").glob("*.png"))[:12]
     examples = [Example(path, f"a biscuit toy {number % 4}") for number, path in enumerate(paths)]
     chosen = TrainingSettings(steps=steps, batch_size=6, learning_rate=1e-3)
     made = [
-        lycoris.attach(base.parts, name, preset="full", seed=seed, **TOGETHER[name]) for seed, name in enumerate(names)
+        lycoris.attach(base.parts, name, preset="full", seed=seed, **CO_TRAINED[name])
+        for seed, name in enumerate(names)
     ]
-    if together:
-        results = train_together(base, [Job(network, examples, chosen, n) for n, network in enumerate(made)])
+    if co_trained:
+        results = co_train(base, [TrainingJob(network, examples, chosen, n) for n, network in enumerate(made)])
         return results[0].seconds
     for network in made:
         network.detach()
@@ -224,12 +231,12 @@ def several(names: list[str], steps: int, together: bool) -> float:
     return seconds
 
 
-def in_processes(parts: list[list[str]], steps: int, together: bool, threads: int) -> float:
+def run_processes(parts: list[list[str]], steps: int, co_trained: bool, threads: int) -> float:
     """Seconds until the last of some processes has done its adapters' steps."""
     environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
     started = [
         subprocess.Popen(
-            [sys.executable, __file__, "several", ",".join(part), "--steps", str(steps), *["--at-once"] * together],
+            [sys.executable, __file__, "several", ",".join(part), "--steps", str(steps), *["--at-once"] * co_trained],
             stdout=subprocess.PIPE, text=True, env=environment, stderr=subprocess.DEVNULL,
         )
         for part in parts
@@ -237,17 +244,17 @@ def in_processes(parts: list[list[str]], steps: int, together: bool, threads: in
     return max(float(process.communicate()[0]) for process in started)
 
 
-def compare_together(steps: int, turns: int, cores: int) -> dict[str, dict[str, float]]:
+def compare_co_training(steps: int, rounds: int, cores: int) -> dict[str, dict[str, float]]:
     """Seconds a step of eight adapters, trained in three ways: each algorithm eight times, and all mixed."""
     found = {}
-    for label, names in {**{name: [name] * 8 for name in TOGETHER}, "mixed": list(TOGETHER) * 2}.items():
+    for label, names in {**{name: [name] * 8 for name in CO_TRAINED}, "mixed": list(CO_TRAINED) * 2}.items():
         ordered = sorted(names)
         parts = [ordered[core::cores] for core in range(cores)]
         times: dict[str, list[float]] = {"one after another": [], "one a core": [], "together": []}
-        for _ in range(turns):
-            times["one after another"].append(in_processes([ordered], steps, False, cores) / steps)
-            times["one a core"].append(in_processes(parts, steps, False, 1) / steps)
-            times["together"].append(in_processes(parts, steps, True, 1) / steps)
+        for _ in range(rounds):
+            times["one after another"].append(run_processes([ordered], steps, False, cores) / steps)
+            times["one a core"].append(run_processes(parts, steps, False, 1) / steps)
+            times["together"].append(run_processes(parts, steps, True, 1) / steps)
         found[label] = {way: statistics.median(values) for way, values in times.items()}
         row = "".join(f"{way} {seconds:6.3f} s   " for way, seconds in found[label].items())
         gain = found[label]["one after another"] / found[label]["together"]
@@ -262,26 +269,26 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=1)
     parser.add_argument("--steps", type=int, default=5)
     parser.add_argument("--turns", type=int, default=3, help="of `together`")
-    parser.add_argument("--way", choices=WAYS, default="ours", help="of `peak`")
+    parser.add_argument("--way", choices=VARIANTS, default="ours", help="of `peak`")
     parser.add_argument("--at-once", action="store_true", help="of `several`")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     arguments = parser.parse_args()
     if arguments.what == "several":
-        print(several(arguments.source.split(","), arguments.steps, arguments.at_once))
+        print(train_several(arguments.source.split(","), arguments.steps, arguments.at_once))
         return
     if arguments.what == "peak":
-        print(peak(arguments.source, arguments.way, arguments.batch))
+        print(measure_peak(arguments.source, arguments.way, arguments.batch))
         return
     if arguments.what == "together":
-        result = compare_together(arguments.steps, arguments.turns, len(os.sched_getaffinity(0)))
+        result = compare_co_training(arguments.steps, arguments.turns, len(os.sched_getaffinity(0)))
     elif arguments.what == "memory":
         command = [sys.executable, __file__, "peak", arguments.source, "--batch", str(arguments.batch), "--way"]
         result = {
             way: float(subprocess.run([*command, way], check=True, capture_output=True, text=True).stdout)
-            for way in WAYS
+            for way in VARIANTS
         }
     else:
-        result = loop(arguments.source, arguments.batch, arguments.steps)
+        result = compare_loops(arguments.source, arguments.batch, arguments.steps)
     if arguments.json:
         print(json.dumps(result))
     elif arguments.what != "together":

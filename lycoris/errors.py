@@ -10,7 +10,7 @@ class InputError(ValueError):
     """Something that was given is wrong; the message names what, the rule, and the value."""
 
 
-def unknown(kind: str, name: object, known: Iterable[str]) -> InputError:
+def unknown_name_error(kind: str, name: object, known: Iterable[str]) -> InputError:
     """An error for a name that is not in a table, offering the nearest one that is.
 
     Args:

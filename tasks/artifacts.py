@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from tasks.runtime.progress import Relay
+    from tasks.runtime.progress import DaskRelay
 
 
 @dataclass(frozen=True)
-class Place:
+class RunContext:
     """Where work is kept and shown.
 
     Attributes:
@@ -27,21 +27,21 @@ class Place:
     """
 
     store: Path
-    progress: Path | Relay | None = None
+    progress: Path | DaskRelay | None = None
     device: str = "auto"
     threads: int = 1
-    share: str | None = None
-    slot: str | None = None
+    artifact_store: str | None = None
+    gpu_limit: str | None = None
 
 
-def _plain(text: str) -> str:
+def _safe_file_name(text: str) -> str:
     """A text of letters, digits and few signs; one that loses others keeps a hash to be told from its like."""
     plain = re.sub(r"[^\w .=+-]+", "-", text)
     return plain if plain == text else f"{plain}-{hashlib.sha256(text.encode()).hexdigest()[:6]}"
 
 
 @dataclass(frozen=True)
-class Eyes:
+class TaggerRef:
     """A tagger as it is opened, and the hash of all that its tags depend on.
 
     Attributes:
@@ -58,7 +58,7 @@ class Eyes:
 
 
 @dataclass(frozen=True)
-class Cell:
+class RunSpec:
     """One adapter of a study: what it learns, how, from which captions, with which seed; and where its training stood.
 
     Attributes:
@@ -69,26 +69,26 @@ class Cell:
 
     concept: str
     algorithm: str
-    captions: str
+    strategy: str
     seed: int
     checkpoint: int | None = None
-    unit: str = "epoch"
+    checkpoint_unit: str = "epoch"
 
     @property
     def label(self) -> str:
-        text = f"{self.concept} · {self.algorithm} · {self.captions} · seed {self.seed}"
-        return text if self.checkpoint is None else f"{text} · {self.unit} {self.checkpoint}"
+        text = f"{self.concept} · {self.algorithm} · {self.strategy} · seed {self.seed}"
+        return text if self.checkpoint is None else f"{text} · {self.checkpoint_unit} {self.checkpoint}"
 
     @property
     def name(self) -> str:
         """For files and run names, of which not every character is taken everywhere."""
         algorithm = self.algorithm.replace(" ", "-")
-        text = f"{_plain(self.concept)}-{_plain(algorithm)}-{self.captions}-{self.seed}"
-        return text if self.checkpoint is None else f"{text}-{self.unit}-{self.checkpoint}"
+        text = f"{_safe_file_name(self.concept)}-{_safe_file_name(algorithm)}-{self.strategy}-{self.seed}"
+        return text if self.checkpoint is None else f"{text}-{self.checkpoint_unit}-{self.checkpoint}"
 
 
 @dataclass(frozen=True)
-class Captioned:
+class CaptionedConcept:
     """A concept with its captions under each strategy.
 
     Attributes:
@@ -109,17 +109,17 @@ class Captioned:
     class_noun: str
     description: str
     names: tuple[str, ...]
-    digest: str
-    pictures: tuple[Path, ...]
+    images_digest: str
+    images: tuple[Path, ...]
     captions: dict[str, tuple[str, ...]]
     prompts: dict[str, dict[str, tuple[dict[str, Any], ...]]]
-    inherent: tuple[dict[str, Any], ...]
+    concept_tags: tuple[dict[str, Any], ...]
     cached: bool
-    set_aside: dict[str, str]
+    skipped_images: dict[str, str]
 
 
 @dataclass(frozen=True)
-class Made:
+class Artifact:
     """A finished stage as the next one sees it."""
 
     key: str
@@ -129,7 +129,7 @@ class Made:
 
 
 @dataclass(frozen=True)
-class Trained:
+class TrainedAdapter:
     """A finished training as the next steps see it.
 
     Attributes:
@@ -137,9 +137,9 @@ class Trained:
         checkpoints: count of epochs or steps to the stage of the adapter then.
     """
 
-    end: Made
-    checkpoints: Mapping[int, Made] = field(default_factory=dict)
+    final: Artifact
+    checkpoints: Mapping[int, Artifact] = field(default_factory=dict)
 
-    def at(self, checkpoint: int | None) -> Made:
+    def at_checkpoint(self, checkpoint: int | None) -> Artifact:
         """The stage of a checkpoint, None for the end."""
-        return self.end if checkpoint is None else self.checkpoints[checkpoint]
+        return self.final if checkpoint is None else self.checkpoints[checkpoint]

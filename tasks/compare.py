@@ -10,42 +10,49 @@ from typing import Any
 
 from prefect import task
 
-from lycoris.cache.store import code_version, file_digest, key
-from tasks.artifacts import Made, Place
+from lycoris.cache.store import file_digest, source_hash, stage_key
+from tasks.artifacts import Artifact, RunContext
 from tasks.runtime import progress
-from tasks.runtime.cache import stage
-from tasks.score import FEATURES
+from tasks.runtime.cache import get_or_compute
+from tasks.score import FEATURES_FILE
 from tasks.tracking import registry
-from tasks.tracking.registry import Version
-from tasks.tracking.runs import Server
-from tasks.train import FILE
+from tasks.tracking.registry import ModelVersion
+from tasks.tracking.runs import TrackingServer
+from tasks.train import ADAPTER_FILE
 
-CONTEST = "contest.json"
-CODE = ("metrics",)
+COMPARISON_FILE = "contest.json"
+COMPARISON_SOURCES = ("metrics",)
 
 
-def contestant(place: Place, server: Server, version: Version) -> Made:
+def registered_adapter(context: RunContext, server: TrackingServer, version: ModelVersion) -> Artifact:
     """A registered adapter as a stage that can be drawn with: the training's own if it is here, else its file."""
-    trained = place.store / "adapter" / str(version.key)
-    if version.key is not None and (trained / FILE).is_file():
-        return Made(version.key, trained, True, 0.0)
+    trained = context.store / "adapter" / str(version.artifact_key)
+    if version.artifact_key is not None and (trained / ADAPTER_FILE).is_file():
+        return Artifact(version.artifact_key, trained, True, 0.0)
 
-    def work(folder: Path, _: progress.Bar) -> None:
-        registry.pull(server, f"{version.concept}@{version.version}", folder / FILE)
+    def work(folder: Path, _: progress.StepProgress) -> None:
+        registry.pull(server, f"{version.concept}@{version.version}", folder / ADAPTER_FILE)
 
     label = f"{version.concept} · version {version.version}"
-    made = stage(place, "pulled", label, {"sha256": version.sha256}, work)
-    return Made(version.key or made.key, made.folder, made.cached, made.seconds)
+    made = get_or_compute(context, "pulled", label, {"sha256": version.sha256}, work)
+    return Artifact(version.artifact_key or made.key, made.folder, made.cached, made.seconds)
 
 
-def pictures_digest(pictures: Sequence[Path]) -> str:
+def images_digest(images: Sequence[Path]) -> str:
     """A hash of some pictures' bytes, in their order."""
-    return key("pictures", {"files": [file_digest(Path(picture)) for picture in pictures]})
+    return stage_key("pictures", {"files": [file_digest(Path(picture)) for picture in images]})
 
 
 @task(name="contest", task_run_name="contest {label}")
-def contest(
-    place: Place, label: str, *, references: Made, challenger: Made, champion: Made, base: Made, category: str
+def compare_with_champion(
+    context: RunContext,
+    label: str,
+    *,
+    references: Artifact,
+    challenger: Artifact,
+    champion: Artifact,
+    base: Artifact,
+    category: str,
 ) -> list[dict[str, Any]]:
     """Hold the features of two adapters' drawings against each other, unless the same was done before.
 
@@ -67,15 +74,17 @@ def contest(
         "champion": champion.key,
         "base": base.key,
         "category": category,
-        "code": code_version(*CODE),
+        "code": source_hash(*COMPARISON_SOURCES),
     }
 
-    def work(folder: Path, _: progress.Bar) -> None:
-        from lycoris.metrics import contest, load_features
+    def work(folder: Path, _: progress.StepProgress) -> None:
+        from lycoris.metrics import compare_with_champion, load_features
 
-        seen = [load_features(made.folder / FEATURES) for made in (challenger, champion, base)]
-        scores = contest(load_features(references.folder / FEATURES)["references"], *seen, category=category)
-        (folder / CONTEST).write_text(json.dumps([asdict(score) for score in scores], allow_nan=False))
+        seen = [load_features(made.folder / FEATURES_FILE) for made in (challenger, champion, base)]
+        scores = compare_with_champion(
+            load_features(references.folder / FEATURES_FILE)["references"], *seen, category=category
+        )
+        (folder / COMPARISON_FILE).write_text(json.dumps([asdict(score) for score in scores], allow_nan=False))
 
-    made = stage(place, "contest", label, inputs, work)
-    return json.loads((made.folder / CONTEST).read_text())
+    made = get_or_compute(context, "contest", label, inputs, work)
+    return json.loads((made.folder / COMPARISON_FILE).read_text())

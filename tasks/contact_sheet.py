@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-ROWS = ("references", "trigger", "train", "alter", "style", "plain")
+ROW_ORDER = ("references", "trigger", "train", "alter", "style", "plain")
 
 
 def contact_sheet(
@@ -32,7 +32,7 @@ def contact_sheet(
         "references": list(references),
         **{kind: [d["image"] for d in some] for kind, some in drawings.items()},
     }
-    shown = [rows[kind][:columns] for kind in ROWS if rows.get(kind)]
+    shown = [rows[kind][:columns] for kind in ROW_ORDER if rows.get(kind)]
     side, gap = 128, 4
     sheet = Image.new("RGB", (columns * (side + gap) + gap, len(shown) * (side + gap) + gap), "white")
     for row, files in enumerate(shown):
@@ -40,7 +40,7 @@ def contact_sheet(
             picture = read_image(Path(file))
             small = max(picture.size) < side
             picture = picture.resize(
-                _fitted(picture.size, side), Image.Resampling.NEAREST if small else Image.Resampling.LANCZOS
+                _fit_size(picture.size, side), Image.Resampling.NEAREST if small else Image.Resampling.LANCZOS
             )
             sheet.paste(picture, (gap + column * (side + gap), gap + row * (side + gap)))
     aside = out.with_name(f".{os.getpid()}-{out.name}")
@@ -49,6 +49,6 @@ def contact_sheet(
     return out
 
 
-def _fitted(size: tuple[int, int], side: int) -> tuple[int, int]:
+def _fit_size(size: tuple[int, int], side: int) -> tuple[int, int]:
     scale = side / max(size)
     return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))

@@ -8,10 +8,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from lycoris.adapters.files.safetensors_header import in_order
+from lycoris.adapters.files.safetensors_header import sort_metadata
 
 
-def export(file: Path, out: Path, *, scores: Sequence[Mapping[str, Any]], lineage: Mapping[str, str]) -> Path:
+def export_adapter(file: Path, out: Path, *, scores: Sequence[Mapping[str, Any]], lineage: Mapping[str, str]) -> Path:
     """Copy an adapter with its scores and lineage added to the safetensors header.
 
     Args:
@@ -34,6 +34,6 @@ def export(file: Path, out: Path, *, scores: Sequence[Mapping[str, Any]], lineag
     out.parent.mkdir(parents=True, exist_ok=True)
     aside = out.with_suffix(f".{os.getpid()}.tmp")
     save_file(tensors, aside, metadata=header)
-    in_order(aside)
+    sort_metadata(aside)
     os.replace(aside, out)
     return out

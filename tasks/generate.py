@@ -10,30 +10,30 @@ from typing import Any
 
 from prefect import task
 
-from lycoris.cache.store import code_version
-from tasks.artifacts import Made, Place, Trained
+from lycoris.cache.store import source_hash
+from tasks.artifacts import Artifact, RunContext, TrainedAdapter
 from tasks.runtime import progress, resources
-from tasks.runtime.cache import stage
-from tasks.runtime.transfer import at_hand, here
-from tasks.train import FILE
+from tasks.runtime.cache import get_or_compute
+from tasks.runtime.transfer import ensure_local, local_context
+from tasks.train import ADAPTER_FILE
 
-PROMPTS = "prompts.json"
-FACTS = "drawing.json"
-CODE = ("bases", "adapters")
+PROMPTS_FILE = "prompts.json"
+TIMING_FILE = "drawing.json"
+GENERATION_SOURCES = ("bases", "adapters")
 
 
 @task(name="images", task_run_name="images {label}")
-def images(
-    place: Place,
+def generate_images(
+    context: RunContext,
     label: str,
     *,
     base: str,
     base_digest: str,
-    adapter: Trained | None,
+    adapter: TrainedAdapter | None,
     checkpoint: int | None = None,
     prompts: Mapping[str, Sequence[Mapping[str, Any]]],
     sampling: Mapping[str, Any],
-) -> Made:
+) -> Artifact:
     """Draw every prompt, unless the same was done before.
 
     Args:
@@ -49,61 +49,61 @@ def images(
     Returns:
         The stage; its folder holds ``<prompt type>/NNN.png``, ``prompts.json`` and ``drawing.json``: pictures, seconds.
     """
-    place = here(place)
-    taken = adapter.at(checkpoint) if adapter else None
-    inputs = inputs_of(base_digest, taken.key if taken else None, prompts, sampling)
+    context = local_context(context)
+    taken = adapter.at_checkpoint(checkpoint) if adapter else None
+    inputs = generation_inputs(base_digest, taken.key if taken else None, prompts, sampling)
 
-    def work(folder: Path, bar: progress.Bar) -> None:
-        _draw(place, base, taken, prompts, sampling, folder, bar)
+    def work(folder: Path, bar: progress.StepProgress) -> None:
+        _generate(context, base, taken, prompts, sampling, folder, bar)
 
-    return stage(place, "images", label, inputs, work)
+    return get_or_compute(context, "images", label, inputs, work)
 
 
-def inputs_of(
+def generation_inputs(
     base_digest: str,
-    adapter: str | None,
+    adapter_key: str | None,
     prompts: Mapping[str, Sequence[Mapping[str, Any]]],
     sampling: Mapping[str, Any],
 ) -> dict[str, Any]:
     """All that a stage of drawings depends on; `adapter` is the key of its stage."""
     return {
         "base": base_digest,
-        "adapter": adapter,
+        "adapter": adapter_key,
         "prompts": {kind: [[p["text"], p["seed"]] for p in some] for kind, some in prompts.items()},
         "sampling": {name: value for name, value in sampling.items() if name != "batch_size"},
-        "code": code_version(*CODE),
+        "code": source_hash(*GENERATION_SOURCES),
     }
 
 
-def drawing_seconds(made: Made) -> float | None:
+def seconds_per_image(artifact: Artifact) -> float | None:
     """How long one picture took, opening networks left out; None of a stage that does not say."""
-    file = made.folder / FACTS
+    file = artifact.folder / TIMING_FILE
     if not file.is_file():
         return None
     facts = json.loads(file.read_text())
     return facts["seconds"] / facts["pictures"] if facts["pictures"] else None
 
 
-def _draw(
-    place: Place,
+def _generate(
+    context: RunContext,
     source: str,
-    adapter: Made | None,
+    adapter: Artifact | None,
     prompts: Mapping[str, Sequence[Mapping[str, Any]]],
     sampling: Mapping[str, Any],
     folder: Path,
-    bar: progress.Bar,
+    bar: progress.StepProgress,
 ) -> None:
     import lycoris
-    from lycoris.bases.sampling import draw
+    from lycoris.bases.sampling import generate
 
-    base = resources.base(source, place.device)
-    network = lycoris.load(at_hand(place, adapter).folder / FILE, base.parts) if adapter else None
+    base = resources.cached_base(source, context.device)
+    network = lycoris.load(ensure_local(context, adapter).folder / ADAPTER_FILE, base.parts) if adapter else None
     try:
         if network is not None:
             network.merge()  # exact to undo, and every step is as quick as the base's
         began = time.monotonic()
         everything = [(kind, prompt) for kind, some in prompts.items() for prompt in some]
-        pictures = draw(
+        pictures = generate(
             base,
             [prompt["text"] for _, prompt in everything],
             [prompt["seed"] for _, prompt in everything],
@@ -119,20 +119,20 @@ def _draw(
             picture.save(folder / kind / f"{counts[kind]:03d}.png", optimize=True)
             counts[kind] += 1
         facts = {"pictures": len(everything), "seconds": time.monotonic() - began}
-        (folder / FACTS).write_text(json.dumps(facts))
-        (folder / PROMPTS).write_text(json.dumps({kind: list(some) for kind, some in prompts.items()}))
+        (folder / TIMING_FILE).write_text(json.dumps(facts))
+        (folder / PROMPTS_FILE).write_text(json.dumps({kind: list(some) for kind, some in prompts.items()}))
     finally:
         if network is not None:
             network.detach()
 
 
-def drawn(made: Made) -> dict[str, list[dict[str, Any]]]:
+def image_records(artifact: Artifact) -> dict[str, list[dict[str, Any]]]:
     """What a stage of this task drew: prompt type -> ``{"image": path, "prompt", "seed"}`` records."""
-    prompts = json.loads((made.folder / PROMPTS).read_text())
+    prompts = json.loads((artifact.folder / PROMPTS_FILE).read_text())
     return {
         kind: [
             {
-                "image": str(made.folder / kind / f"{number:03d}.png"),
+                "image": str(artifact.folder / kind / f"{number:03d}.png"),
                 "prompt": prompt["text"],
                 "seed": prompt["seed"],
             }

@@ -11,31 +11,31 @@ from typing import Any
 from prefect import task
 
 from lycoris.cache.store import file_digest
-from tasks.artifacts import Made, Place
-from tasks.generate import PROMPTS
+from tasks.artifacts import Artifact, RunContext
+from tasks.generate import PROMPTS_FILE
 from tasks.runtime import progress
-from tasks.runtime.cache import stage
-from tasks.train import FILE
+from tasks.runtime.cache import get_or_compute
+from tasks.train import ADAPTER_FILE
 
 
 @task(name="given adapter")
-def given_adapter(place: Place, file: Path) -> Made:
+def import_adapter(context: RunContext, file: Path) -> Artifact:
     """An adapter file as a finished stage."""
 
-    def work(folder: Path, bar: progress.Bar) -> None:
-        shutil.copyfile(file, folder / FILE)
+    def work(folder: Path, bar: progress.StepProgress) -> None:
+        shutil.copyfile(file, folder / ADAPTER_FILE)
 
-    return stage(place, "given", file.name, {"file": file_digest(file)}, work)
+    return get_or_compute(context, "given", file.name, {"file": file_digest(file)}, work)
 
 
 @task(name="given images")
-def given_images(
-    place: Place,
+def import_images(
+    context: RunContext,
     label: str,
     *,
     pictures: Mapping[str, Sequence[Path]],
     prompts: Mapping[str, Sequence[Mapping[str, Any]]],
-) -> Made:
+) -> Artifact:
     """Pictures that were drawn elsewhere as a finished stage of drawings.
 
     Args:
@@ -49,13 +49,13 @@ def given_images(
         "prompts": {kind: [[p["text"], p["evaluation"], p["seed"]] for p in some] for kind, some in prompts.items()},
     }
 
-    def work(folder: Path, bar: progress.Bar) -> None:
+    def work(folder: Path, bar: progress.StepProgress) -> None:
         from lycoris.data.images import read_image
 
         for kind, files in pictures.items():
             (folder / kind).mkdir()
             for number, file in enumerate(files):
                 read_image(file).save(folder / kind / f"{number:03d}.png")
-        (folder / PROMPTS).write_text(json.dumps({kind: list(some) for kind, some in prompts.items()}))
+        (folder / PROMPTS_FILE).write_text(json.dumps({kind: list(some) for kind, some in prompts.items()}))
 
-    return stage(place, "given", label, inputs, work)
+    return get_or_compute(context, "given", label, inputs, work)

@@ -7,11 +7,13 @@ from typing import Any
 
 from prefect import task
 
-from lycoris.analysis import Choice, choose
+from lycoris.analysis import Champion, select_champion
 
 
 @task(name="ranks", task_run_name="ranks {concept}")
-def ranks(concept: str, scored: Mapping[str, Sequence[Mapping[str, Any]]], sizes: Mapping[str, int]) -> Choice | None:
+def choose_champion(
+    concept: str, scores: Mapping[str, Sequence[Mapping[str, Any]]], file_sizes: Mapping[str, int]
+) -> Champion | None:
     """Choose among the adapters of one concept.
 
     Args:
@@ -22,5 +24,5 @@ def ranks(concept: str, scored: Mapping[str, Sequence[Mapping[str, Any]]], sizes
     Returns:
         The choice, or None when nothing was scored.
     """
-    rows = [{**record, "adapter": name} for name, records in scored.items() for record in records]
-    return choose(rows, sizes)
+    rows = [{**record, "adapter": name} for name, records in scores.items() for record in records]
+    return select_champion(rows, file_sizes)

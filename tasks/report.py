@@ -8,12 +8,12 @@ from typing import Any
 
 from prefect import task
 
-from tasks.artifacts import Place
+from tasks.artifacts import RunContext
 from tasks.runtime import progress
 
 
 @task(name="report")
-def report(place: Place, study: Mapping[str, Any], out: Path) -> Path:
+def write_report(context: RunContext, study: Mapping[str, Any], out: Path) -> Path:
     """Write the report of a study.
 
     Args:
@@ -26,5 +26,5 @@ def report(place: Place, study: Mapping[str, Any], out: Path) -> Path:
     """
     from lycoris.report import render
 
-    with progress.step(place.progress, "report"):
+    with progress.track_step(context.progress, "report"):
         return render(dict(study), out)

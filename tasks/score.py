@@ -10,22 +10,28 @@ from typing import Any
 
 from prefect import task
 
-from lycoris.cache.store import code_version
-from tasks.artifacts import Eyes, Made, Place
-from tasks.caption import LOOKING
-from tasks.generate import PROMPTS
+from lycoris.cache.store import source_hash
+from tasks.artifacts import Artifact, RunContext, TaggerRef
+from tasks.caption import TAGGING_SOURCES
+from tasks.generate import PROMPTS_FILE
 from tasks.runtime import progress, resources
-from tasks.runtime.cache import stage
-from tasks.runtime.transfer import Sent, at_hand, here
+from tasks.runtime.cache import get_or_compute
+from tasks.runtime.transfer import ImageBundle, ensure_local, local_context
 
-FEATURES = "features.safetensors"
-SCORES = "scores.json"
-SEEN = (*LOOKING, "metrics/encoding.py", "metrics/features.py", "metrics/registry.py", "metrics/quality_predictors")
-SCORED = ("metrics",)
+FEATURES_FILE = "features.safetensors"
+SCORES_FILE = "scores.json"
+FEATURE_SOURCES = (
+    *TAGGING_SOURCES,
+    "metrics/encoding.py",
+    "metrics/features.py",
+    "metrics/registry.py",
+    "metrics/quality_predictors",
+)
+SCORE_SOURCES = ("metrics",)
 
 
 @dataclass(frozen=True)
-class Scored:
+class Scores:
     """A finished scoring.
 
     Attributes:
@@ -40,22 +46,22 @@ class Scored:
 
 
 @task(name="features", task_run_name="features {label}")
-def features(
-    place: Place,
+def extract_features(
+    context: RunContext,
     label: str,
     *,
     pictures: Sequence[Path] | None = None,
     digest: str | None = None,
-    made: Sequence[Made] = (),
+    made: Sequence[Artifact] = (),
     category: str,
     names: Sequence[str] = (),
     encoders: Mapping[str, str],
     style_encoder: tuple[str, str],
-    tagger: Eyes,
+    tagger: TaggerRef,
     raters: Sequence[str] = (),
     mode: str = "resize",
-    sent: Sent | None = None,
-) -> Made:
+    sent: ImageBundle | None = None,
+) -> Artifact:
     """Encode a dataset's pictures, or what was drawn, unless the same was done before.
 
     Args:
@@ -76,7 +82,7 @@ def features(
     Returns:
         The stage; its folder holds ``features.safetensors``, by prompt type or under ``references``.
     """
-    place = here(place)
+    context = local_context(context)
     inputs = {
         "pictures": digest,
         "drawings": [each.key for each in made],
@@ -87,66 +93,66 @@ def features(
         "tagger": [tagger.source, tagger.digest],
         "raters": list(raters),
         "mode": mode,
-        "code": code_version(*SEEN),
+        "code": source_hash(*FEATURE_SOURCES),
     }
 
-    def work(folder: Path, bar: progress.Bar) -> None:
-        files = pictures if sent is None else sent.paths(place)
-        drawn = [at_hand(place, each) for each in made]
-        _encode(place, files, drawn, category, names, encoders, style_encoder[0], tagger, raters, mode, folder, bar)
+    def work(folder: Path, bar: progress.StepProgress) -> None:
+        files = pictures if sent is None else sent.paths(context)
+        drawn = [ensure_local(context, each) for each in made]
+        _extract(context, files, drawn, category, names, encoders, style_encoder[0], tagger, raters, mode, folder, bar)
 
-    return stage(place, "features", label, inputs, work)
+    return get_or_compute(context, "features", label, inputs, work)
 
 
-def _encode(
-    place: Place,
+def _extract(
+    context: RunContext,
     pictures: Sequence[Path] | None,
-    made: Sequence[Made],
+    made: Sequence[Artifact],
     category: str,
     names: Sequence[str],
     encoders: Mapping[str, str],
     style_encoder: str,
-    tagger: Eyes,
+    tagger: TaggerRef,
     raters: Sequence[str],
     mode: str,
     folder: Path,
-    bar: progress.Bar,
+    bar: progress.StepProgress,
 ) -> None:
-    from lycoris.data.images import Files
-    from lycoris.metrics import Condition, Drawings, encode, encode_references, save_features
-    from lycoris.metrics.quality_predictors import open_raters
+    from lycoris.data.images import ImageFiles
+    from lycoris.metrics import GeneratedImages, PromptSpec, encode, encode_references, save_features
+    from lycoris.metrics.quality_predictors import open_quality_predictors
 
-    opened = [resources.encoder(source, place.device) for source in encoders]
-    style = resources.style_encoder(style_encoder, place.device)
+    opened = [resources.cached_encoder(source, context.device) for source in encoders]
+    style = resources.cached_style_encoder(style_encoder, context.device)
     if pictures is not None:
-        seen = encode_references(Files(pictures), opened, style, category=category, mode=mode)
-        save_features(folder / FEATURES, {"references": seen})
+        seen = encode_references(ImageFiles(pictures), opened, style, category=category, mode=mode)
+        save_features(folder / FEATURES_FILE, {"references": seen})
         return
     drawings = {}
     for each in made:
-        for kind, prompts in json.loads((each.folder / PROMPTS).read_text()).items():
-            shown = Files([each.folder / kind / f"{number:03d}.png" for number in range(len(prompts))])
-            drawings[kind] = Drawings(kind, shown, [Condition(**prompt) for prompt in prompts])
-    eyes = resources.tagger(tagger, place.device) if tagger.source != "sidecar" else None
-    asked = open_raters(raters, opened, place.device)
+        for kind, prompts in json.loads((each.folder / PROMPTS_FILE).read_text()).items():
+            shown = ImageFiles([each.folder / kind / f"{number:03d}.png" for number in range(len(prompts))])
+            drawings[kind] = GeneratedImages(kind, shown, [PromptSpec(**prompt) for prompt in prompts])
+    eyes = resources.cached_tagger(tagger, context.device) if tagger.source != "sidecar" else None
+    asked = open_quality_predictors(raters, opened, context.device)
     seen_by_kind = encode(
         drawings, opened, style,
-        category=category, tagger=eyes, names=names, raters=asked, mode=mode, progress=bar,
+        category=category, tagger=eyes, concept_names=names, quality_predictors=asked, mode=mode, progress=bar,
     )  # fmt: skip
-    save_features(folder / FEATURES, seen_by_kind)
+    save_features(folder / FEATURES_FILE, seen_by_kind)
 
 
 @task(name="scores", task_run_name="scores {label}")
-def scores(
-    place: Place,
+def compute_scores(
+    context: RunContext,
     label: str,
     *,
-    references: Made,
-    drawings: Made,
-    base: Made,
+    references: Artifact,
+    drawings: Artifact,
+    base: Artifact,
     category: str,
     metrics: Sequence[str] | None = None,
-) -> Scored:
+) -> Scores:
     """Score what an adapter drew beside what the base drew, unless the same was done before.
 
     Args:
@@ -161,36 +167,43 @@ def scores(
     Returns:
         The stage with its records.
     """
-    place = here(place)
+    context = local_context(context)
     inputs = {
         "references": references.key,
         "drawings": drawings.key,
         "base": base.key,
         "category": category,
         "metrics": None if metrics is None else list(metrics),
-        "code": code_version(*SCORED),
+        "code": source_hash(*SCORE_SOURCES),
     }
 
-    def work(folder: Path, bar: progress.Bar) -> None:
+    def work(folder: Path, bar: progress.StepProgress) -> None:
         from lycoris.metrics import compare, load_features
 
         records = compare(
-            load_features(at_hand(place, references).folder / FEATURES)["references"],
-            load_features(at_hand(place, drawings).folder / FEATURES),
-            load_features(at_hand(place, base).folder / FEATURES),
+            load_features(ensure_local(context, references).folder / FEATURES_FILE)["references"],
+            load_features(ensure_local(context, drawings).folder / FEATURES_FILE),
+            load_features(ensure_local(context, base).folder / FEATURES_FILE),
             category=category,
             metrics=metrics,
         )
-        (folder / SCORES).write_text(json.dumps([asdict(record) for record in records], allow_nan=False))
+        (folder / SCORES_FILE).write_text(json.dumps([asdict(record) for record in records], allow_nan=False))
 
-    made = stage(place, "scores", label, inputs, work)
-    return Scored(made.key, json.loads((made.folder / SCORES).read_text()), made.cached)
+    made = get_or_compute(context, "scores", label, inputs, work)
+    return Scores(made.key, json.loads((made.folder / SCORES_FILE).read_text()), made.cached)
 
 
 @task(name="differences", task_run_name="differences {label}")
-def differences(
-    place: Place, label: str, *, references: Made, first: Made, second: Made, base: Made, category: str
-) -> Scored:
+def compare_adapters(
+    context: RunContext,
+    label: str,
+    *,
+    references: Artifact,
+    first: Artifact,
+    second: Artifact,
+    base: Artifact,
+    category: str,
+) -> Scores:
     """What separates the drawings of two adapters, by common prompts and seeds, unless the same was done before.
 
     Args:
@@ -208,17 +221,17 @@ def differences(
         "second": second.key,
         "base": base.key,
         "category": category,
-        "code": code_version(*SCORED),
+        "code": source_hash(*SCORE_SOURCES),
     }
 
-    def work(folder: Path, bar: progress.Bar) -> None:
-        from lycoris.metrics import between, load_features
+    def work(folder: Path, bar: progress.StepProgress) -> None:
+        from lycoris.metrics import compare_models, load_features
 
         known, one, other, control = (
-            load_features(each.folder / FEATURES) for each in (references, first, second, base)
+            load_features(each.folder / FEATURES_FILE) for each in (references, first, second, base)
         )
-        records = between(known["references"], one, other, control, category=category)
-        (folder / SCORES).write_text(json.dumps([asdict(record) for record in records], allow_nan=False))
+        records = compare_models(known["references"], one, other, control, category=category)
+        (folder / SCORES_FILE).write_text(json.dumps([asdict(record) for record in records], allow_nan=False))
 
-    made = stage(place, "differences", label, inputs, work)
-    return Scored(made.key, json.loads((made.folder / SCORES).read_text()), made.cached)
+    made = get_or_compute(context, "differences", label, inputs, work)
+    return Scores(made.key, json.loads((made.folder / SCORES_FILE).read_text()), made.cached)

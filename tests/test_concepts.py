@@ -7,7 +7,7 @@ import yaml
 from PIL import Image
 
 from lycoris import pocket
-from lycoris.data.concepts import pictures_digest, read_concepts, spare_triggers
+from lycoris.data.concepts import images_digest, load_concepts, spare_triggers
 from lycoris.errors import InputError
 from lycoris.pocket.world.vocabulary import SPARE_TRIGGERS
 
@@ -51,23 +51,23 @@ def change(root, name="bär", **fields):
 
 
 def test_concepts_come_by_category_and_name_with_their_pictures_in_order(root):
-    ana, bear = read_concepts(root)
+    ana, bear = load_concepts(root)
     assert (ana.name, bear.name) == ("ana", "bär")
-    assert [each.relative for each in bear.pictures] == ["toys/bär/雪 1.png", "toys/bär/雪 2.png"]
-    assert all(each.path.is_absolute() and each.path.is_file() for each in (*ana.pictures, *bear.pictures))
-    assert [each.subclass for each in ana.pictures] == ["coat", "robe"]
+    assert [each.relative_path for each in bear.images] == ["toys/bär/雪 1.png", "toys/bär/雪 2.png"]
+    assert all(each.path.is_absolute() and each.path.is_file() for each in (*ana.images, *bear.images))
+    assert [each.subclass for each in ana.images] == ["coat", "robe"]
     assert (ana.inherent, ana.keep, bear.inherent) == (("long hair",), ("hat",), None)
     assert bear.description == "brown bear"
 
 
 def test_a_concept_is_known_by_its_trigger_and_those_of_its_subclasses(root):
-    ana, bear = read_concepts(root)
-    assert ana.names == ("zwx girl", "zwx", "coat", "red robe")
-    assert bear.names == (bear.full_name, bear.trigger)
+    ana, bear = load_concepts(root)
+    assert ana.aliases == ("zwx girl", "zwx", "coat", "red robe")
+    assert bear.aliases == (bear.full_name, bear.trigger)
 
 
 def test_what_is_not_described_is_described_by_its_names(root):
-    ana = read_concepts(root)[0]
+    ana = load_concepts(root)[0]
     assert ana.description == "girl"
     assert {each.name: each.description for each in ana.subclasses} == {
         "robe": "girl, red robe",
@@ -76,24 +76,24 @@ def test_what_is_not_described_is_described_by_its_names(root):
 
 
 def test_the_shipped_concepts_are_all_read():
-    concepts = read_concepts(pocket.PICTURES)
+    concepts = load_concepts(pocket.IMAGES)
     assert len(concepts) >= 10
     assert len({concept.category for concept in concepts}) == 5
     assert any(len(concept.subclasses) == 2 for concept in concepts)
-    assert all(12 <= len(concept.pictures) <= 20 for concept in concepts)
+    assert all(12 <= len(concept.images) <= 20 for concept in concepts)
 
 
 def test_concepts_can_be_chosen_and_a_misspelt_one_is_met_with_the_nearest(root):
-    assert [concept.name for concept in read_concepts(root, names=["bär"])] == ["bär"]
+    assert [concept.name for concept in load_concepts(root, names=["bär"])] == ["bär"]
     with pytest.raises(InputError, match="Did you mean `bär`"):
-        read_concepts(root, names=["bar"])
+        load_concepts(root, names=["bar"])
 
 
 def test_the_file_may_lie_elsewhere(root, tmp_path):
     (root / "concepts.yaml").rename(tmp_path / "mine.yaml")
-    assert len(read_concepts(root, tmp_path / "mine.yaml")) == 2
+    assert len(load_concepts(root, tmp_path / "mine.yaml")) == 2
     with pytest.raises(InputError, match=r"other\.yaml"):
-        read_concepts(root, tmp_path / "other.yaml")
+        load_concepts(root, tmp_path / "other.yaml")
 
 
 @pytest.mark.parametrize(
@@ -130,14 +130,14 @@ def test_the_file_may_lie_elsewhere(root, tmp_path):
 def test_a_wrong_entry_is_an_error_that_says_how(root, fields, rule):
     change(root, **fields)
     with pytest.raises(InputError, match=rule):
-        read_concepts(root)
+        load_concepts(root)
 
 
 @pytest.mark.parametrize("name", ["..", "../../etc", "/etc", "a/b", "a\\b", "a\0b", "con", "x?", ""])
 def test_no_class_name_leaves_the_folder(root, name):
     change(root, name=name, **{**ENTRY, "trigger": "qtv"})
     with pytest.raises(InputError, match="name of a folder"):
-        read_concepts(root)
+        load_concepts(root)
 
 
 @pytest.mark.parametrize(
@@ -156,26 +156,26 @@ def test_no_class_name_leaves_the_folder(root, name):
 def test_a_file_that_is_no_list_of_concepts_is_named(root, text):
     (root / "concepts.yaml").write_text(text)
     with pytest.raises(InputError, match=r"concepts\.yaml"):
-        read_concepts(root)
+        load_concepts(root)
 
 
 def test_a_name_that_stands_twice_is_not_silently_the_last_one(root):
     (root / "concepts.yaml").write_text("concepts:\n  a: {trigger: x}\n  a: {trigger: y}\n")
     with pytest.raises(InputError, match="`a` stands twice"):
-        read_concepts(root)
+        load_concepts(root)
 
 
 def test_an_empty_class_folder_is_named(root):
     for file in (root / "toys" / "bär").iterdir():
         file.unlink()
     with pytest.raises(InputError, match="toys/bär` of concept `bär` holds no pictures"):
-        read_concepts(root)
+        load_concepts(root)
 
 
 def test_an_empty_subclass_folder_is_named(root):
     (root / "people" / "ana" / "robe" / "1.png").unlink()
     with pytest.raises(InputError, match="people/ana/robe"):
-        read_concepts(root)
+        load_concepts(root)
 
 
 @pytest.mark.parametrize(
@@ -184,13 +184,13 @@ def test_an_empty_subclass_folder_is_named(root):
 def test_a_picture_that_no_entry_covers_is_named_and_not_left_out_in_silence(root, place):
     picture(root / place)
     with pytest.raises(InputError, match=Path(place).parts[-2] if "/" in place else "1.png"):
-        read_concepts(root)
+        load_concepts(root)
 
 
 def test_hidden_folders_are_left_alone(root):
     picture(root / ".cache" / "x" / "1.png")
     picture(root / "toys" / ".trash" / "1.png")
-    assert len(read_concepts(root)) == 2
+    assert len(load_concepts(root)) == 2
 
 
 @pytest.mark.parametrize(("trigger", "rule"), [("girl", "class noun `girl` of `ana`"), ("ZWX", "share"),
@@ -198,17 +198,17 @@ def test_hidden_folders_are_left_alone(root):
 def test_a_trigger_that_stands_in_what_another_concept_is_called_is_an_error(root, trigger, rule):
     change(root, trigger=trigger)
     with pytest.raises(InputError, match=rule):
-        read_concepts(root)
+        load_concepts(root)
 
 
 def test_a_trigger_within_a_longer_word_is_no_collision(root):
     change(root, trigger="zw")
-    assert len(read_concepts(root)) == 2
+    assert len(load_concepts(root)) == 2
 
 
 def test_the_digest_depends_on_the_bytes_of_its_own_pictures_only(root):
     def digests():
-        return {concept.name: pictures_digest(concept) for concept in read_concepts(root)}
+        return {concept.name: images_digest(concept) for concept in load_concepts(root)}
 
     first = digests()
     assert digests() == first
@@ -221,16 +221,16 @@ def test_the_digest_depends_on_the_bytes_of_its_own_pictures_only(root):
 
 
 def test_the_digest_does_not_depend_on_where_the_folder_lies(root, tmp_path):
-    first = [pictures_digest(concept) for concept in read_concepts(root)]
+    first = [images_digest(concept) for concept in load_concepts(root)]
     root.rename(tmp_path / "moved")
-    assert [pictures_digest(concept) for concept in read_concepts(tmp_path / "moved")] == first
+    assert [images_digest(concept) for concept in load_concepts(tmp_path / "moved")] == first
 
 
 def test_photographs_without_a_file_get_spare_triggers_and_the_user_is_told(tmp_path):
     for place in ("live/cat/00.jpg", "toy/bear_plushie/00.jpg", "toy/bear_plushie/robe/01.jpg"):
         picture(tmp_path / place)
     said = []
-    cat, bear = read_concepts(tmp_path, notice=said.append)
+    cat, bear = load_concepts(tmp_path, on_message=said.append)
     assert (bear.name, bear.category, bear.class_noun, bear.description) == (
         "bear_plushie", "toy", "bear plushie", "bear plushie",
     )  # fmt: skip
@@ -239,39 +239,39 @@ def test_photographs_without_a_file_get_spare_triggers_and_the_user_is_told(tmp_
     assert cat.trigger != bear.trigger
     assert cat.trigger in said[0]
     assert bear.trigger in said[0]
-    assert read_concepts(tmp_path) == [cat, bear]
+    assert load_concepts(tmp_path) == [cat, bear]
 
 
 def test_a_photographed_style_is_called_a_style(tmp_path):
     picture(tmp_path / "styles" / "ink-wash" / "1.png")
-    (ink,) = read_concepts(tmp_path)
+    (ink,) = load_concepts(tmp_path)
     assert (ink.class_noun, ink.description) == ("style", "ink wash style")
 
 
 @pytest.mark.parametrize("inner", ["live/cat", "live", ""])
 def test_class_folders_or_one_flat_folder_will_do(tmp_path, inner):
     picture(tmp_path / "live" / "cat" / "00.jpg")
-    (cat,) = read_concepts(tmp_path / inner)
+    (cat,) = load_concepts(tmp_path / inner)
     assert (cat.name, cat.category, cat.class_noun) == ("cat", "live", "cat")
-    assert cat.pictures[0].relative == (tmp_path / "live/cat/00.jpg").relative_to(tmp_path / inner).as_posix()
+    assert cat.images[0].relative_path == (tmp_path / "live/cat/00.jpg").relative_to(tmp_path / inner).as_posix()
 
 
 def test_a_folder_of_photographs_that_is_no_such_thing_is_refused_by_name(tmp_path):
     with pytest.raises(InputError, match="holds no pictures"):
-        read_concepts(tmp_path)
+        load_concepts(tmp_path)
     with pytest.raises(InputError, match="no data folder"):
-        read_concepts(tmp_path / "nowhere")
+        load_concepts(tmp_path / "nowhere")
     picture(tmp_path / "a" / "cat" / "1.png")
     (tmp_path / "a" / "dog").mkdir()
     with pytest.raises(InputError, match="a/dog` holds no pictures"):
-        read_concepts(tmp_path)
+        load_concepts(tmp_path)
     picture(tmp_path / "a" / "dog" / "1.png")
     picture(tmp_path / "b" / "cat" / "1.png")
     with pytest.raises(InputError, match=r"Two classes .* `cat`"):
-        read_concepts(tmp_path)
+        load_concepts(tmp_path)
     picture(tmp_path / "1.png")
     with pytest.raises(InputError, match="all lie alike"):
-        read_concepts(tmp_path)
+        load_concepts(tmp_path)
 
 
 def test_a_spare_trigger_is_the_names_own_unless_two_names_meet():

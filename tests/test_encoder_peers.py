@@ -187,7 +187,7 @@ def test_the_number_of_threads_that_prepare_pictures_changes_nothing(
     images = [picture(40 + 5 * n, 60, n) for n in range(7)]
     expected = encoder.image_features(images, batch_size=3)
     for workers in (1, 5):
-        monkeypatch.setattr(batch_encoding, "WORKERS", workers)
+        monkeypatch.setattr(batch_encoding, "MAX_THREADS", workers)
         assert torch.equal(encoder.image_features(images, batch_size=3), expected)
 
 

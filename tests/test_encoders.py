@@ -15,8 +15,8 @@ from safetensors.torch import save_file
 
 from lycoris import pocket
 from lycoris.encoders import (
-    MODES,
-    SHORT_NAMES,
+    EMBEDDED_ENCODERS,
+    RESIZE_MODES,
     VGG,
     Preprocessing,
     open_encoder,
@@ -114,7 +114,7 @@ def test_features_are_float32_one_row_an_image_in_the_order_given(folder: Path) 
     torch.testing.assert_close(backwards.flip(0), features, atol=1e-5, rtol=1e-5)
 
 
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", RESIZE_MODES)
 def test_batch_size_changes_nothing_even_among_rectangles(folder: Path, mode: str) -> None:
     encoder = open_encoder(folder)
     images = [picture(40, 40), picture(80, 40, 1), picture(40, 64, 2), picture(80, 40, 3), picture(33, 50, 4)]
@@ -255,7 +255,7 @@ def test_bad_arguments_are_named(clip: Path) -> None:
 
 @pytest.mark.parametrize("name", ["clip", "dinov2", "convnextv2", "vgg"])
 def test_the_embedded_encoders_open_by_their_short_names(name: str) -> None:
-    folder = Path(getattr(pocket, SHORT_NAMES[name]))
+    folder = Path(getattr(pocket, EMBEDDED_ENCODERS[name]))
     if not folder.is_dir():
         pytest.skip(f"the weights of {name} are not there yet")
     encoder = open_style_encoder(name) if name == "vgg" else open_encoder(name)
@@ -269,7 +269,7 @@ def test_the_embedded_encoders_open_by_their_short_names(name: str) -> None:
 # Resize modes
 
 
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", RESIZE_MODES)
 @pytest.mark.parametrize("shape", [(80, 40), (40, 80), (33, 100), (20, 20)])
 def test_every_mode_gives_the_square_that_a_square_encoder_wants(mode: str, shape: tuple[int, int]) -> None:
     assert Preprocessing(SIZE)(picture(*shape), mode).shape == (3, SIZE, SIZE)
@@ -327,13 +327,13 @@ def test_rectangles_keep_the_short_side_and_step_the_long_one() -> None:
 def test_shrinking_is_antialiased() -> None:
     board = np.indices((256, 256)).sum(axis=0) % 2 * 255
     image = Image.fromarray(np.repeat(board[..., None], 3, axis=2).astype(np.uint8))
-    for mode in MODES:
+    for mode in RESIZE_MODES:
         assert plain(32)(image, mode).std() < 0.02
 
 
 def test_a_picture_of_the_right_size_is_left_as_it_is() -> None:
     image = picture(32, 32)
-    for mode in MODES:
+    for mode in RESIZE_MODES:
         np.testing.assert_allclose(plain(32)(image, mode).permute(1, 2, 0).numpy(), np.asarray(image) / 255, atol=1e-7)
 
 
@@ -384,16 +384,16 @@ def test_the_default_vgg_has_the_keys_of_torchvisions_vgg19() -> None:
     indices = [0, 2, 5, 7, 10, 12, 14, 16, 19, 21, 23, 25, 28, 30, 32, 34]
     expected = [f"features.{index}.{part}" for index in indices for part in ("weight", "bias")]
     assert list(network.state_dict()) == expected
-    assert network.firsts == (0, 5, 10, 19, 28)
+    assert network.first_indices == (0, 5, 10, 19, 28)
 
 
 def test_a_vgg_is_rebuilt_from_its_weights_alone() -> None:
     network = VGG((4, 6, 8), (2, 1, 3))
-    again = VGG.from_state({**network.half().state_dict(), "classifier.0.weight": torch.zeros(2, 2)})
+    again = VGG.from_state_dict({**network.half().state_dict(), "classifier.0.weight": torch.zeros(2, 2)})
     assert (again.channels, again.depths) == ((4, 6, 8), (2, 1, 3))
     assert again.features[0].weight.dtype == torch.float32
     with pytest.raises(InputError, match="batch normalisation"):
-        VGG.from_state({"features.0.weight": torch.zeros(4, 3, 3, 3), "features.1.weight": torch.zeros(4)})
+        VGG.from_state_dict({"features.0.weight": torch.zeros(4, 3, 3, 3), "features.1.weight": torch.zeros(4)})
     with pytest.raises(InputError, match="one length"):
         VGG((4, 6), (2,))
 
@@ -411,7 +411,7 @@ def test_vgg_maps_are_those_before_the_rectifier_of_each_blocks_first_convolutio
 def test_grams_match_a_double_loop_and_style_distance_is_their_squared_difference(tmp_path: Path) -> None:
     encoder = open_style_encoder(write_vgg(tmp_path / "vgg"))
     images = [picture(32, 32), picture(32, 32, 1)]
-    grams = encoder.gram(images)
+    grams = encoder.gram_matrices(images)
     pixels = torch.stack([encoder.preprocessing(image) for image in images])
     with torch.no_grad():
         maps = encoder.network(pixels)
@@ -435,7 +435,7 @@ def test_a_bare_weight_file_opens_as_torchvision_trained_it(tmp_path: Path) -> N
     encoder = open_style_encoder(file)
     assert encoder.name == "vgg19-abc"
     assert encoder.preprocessing.size == 224
-    assert len(encoder.gram([picture(30, 30)])) == 2
+    assert len(encoder.gram_matrices([picture(30, 30)])) == 2
     file.write_text("not weights")
     with pytest.raises(InputError, match="could not be read"):
         open_style_encoder(file)

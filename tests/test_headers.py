@@ -5,7 +5,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from lycoris.adapters.files.safetensors_header import in_order
+from lycoris.adapters.files.safetensors_header import sort_metadata
 
 METADATA = {
     f"name {number}": text for number, text in enumerate(["猫", 'a"b\\c', "\x01\x1f\x7f\n\t\b\f\r", "", "/é\u2028"])
@@ -19,7 +19,7 @@ def test_the_same_content_is_the_same_bytes_and_nothing_else_changes(tmp_path):
         save_file(tensors, file, metadata=METADATA)
     before = {file.read_bytes() for file in files}
     for file in files:
-        in_order(file)
+        sort_metadata(file)
     assert len({file.read_bytes() for file in files}) == 1 < len(before)
     assert all(torch.equal(value, tensors[name]) for name, value in load_file(files[0]).items())
     with safe_open(files[0], framework="pt") as opened:
@@ -31,5 +31,5 @@ def test_a_header_with_little_in_it_stays(tmp_path, metadata):
     file = tmp_path / "x.safetensors"
     save_file({"a": torch.ones(2)}, file, metadata=metadata)
     before = file.read_bytes()
-    in_order(file)
+    sort_metadata(file)
     assert file.read_bytes() == before

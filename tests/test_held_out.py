@@ -2,7 +2,7 @@
 
 import pytest
 
-from lycoris.data.splits import held_out
+from lycoris.data.splits import split_held_out
 from lycoris.errors import InputError
 
 
@@ -16,25 +16,25 @@ def files(tmp_path):
 
 @pytest.mark.parametrize(("share", "count"), [(0, 0), (0.2, 2), (0.25, 3), (3, 3), (9, 9)])
 def test_as_many_are_kept_as_asked_for_and_none_is_on_both_sides(files, share, count):
-    seen, kept = held_out(files, share)
+    seen, kept = split_held_out(files, share)
     assert len(kept) == count
     assert sorted(seen + kept) == list(range(10))
 
 
 def test_a_picture_that_comes_or_goes_moves_one_other_at_most(files):
-    kept = {files[row] for row in held_out(files, 3)[1]}
+    kept = {files[row] for row in split_held_out(files, 3)[1]}
     for gone in files:
         rest = [file for file in files if file != gone]
-        assert len(kept - {rest[row] for row in held_out(rest, 3)[1]}) <= 1
+        assert len(kept - {rest[row] for row in split_held_out(rest, 3)[1]}) <= 1
 
 
 def test_names_and_order_do_not_matter(files, tmp_path):
-    kept = {files[row].read_bytes() for row in held_out(files, 3)[1]}
+    kept = {files[row].read_bytes() for row in split_held_out(files, 3)[1]}
     renamed = [file.rename(file.with_name(f"x{9 - number}.png")) for number, file in enumerate(files)]
-    assert {renamed[::-1][row].read_bytes() for row in held_out(renamed[::-1], 3)[1]} == kept
+    assert {renamed[::-1][row].read_bytes() for row in split_held_out(renamed[::-1], 3)[1]} == kept
 
 
 @pytest.mark.parametrize("share", [10, 0.95, 11])
 def test_something_must_be_left_to_train_on(files, share):
     with pytest.raises(InputError, match="leave a picture"):
-        held_out(files, share)
+        split_held_out(files, share)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
-from lycoris.data.images import BadPicture, Files, list_images, mask_file, read_alpha, read_image, read_size
+from lycoris.data.images import ImageFiles, InvalidImageError, find_mask, list_images, read_alpha, read_image, read_size
 from lycoris.errors import InputError
 
 RED, GREEN = (250, 10, 10), (10, 250, 10)
@@ -231,7 +231,7 @@ def test_a_size_is_told_without_decoding(tmp_path: Path) -> None:
     Image.fromarray(noise).save(path)
     path.write_bytes(path.read_bytes()[:2000])
     assert read_size(path) == (48, 64)
-    with pytest.raises(BadPicture, match=r"half\.png"):
+    with pytest.raises(InvalidImageError, match=r"half\.png"):
         read_image(path)
 
 
@@ -239,11 +239,11 @@ def test_a_size_is_told_without_decoding(tmp_path: Path) -> None:
 def test_a_bad_header_is_a_bad_picture_and_an_absent_file_is_not(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "bad.png"
     path.write_bytes(content)
-    with pytest.raises(BadPicture, match=r"bad\.png"):
+    with pytest.raises(InvalidImageError, match=r"bad\.png"):
         read_size(path)
     with pytest.raises(InputError) as error:
         read_size(tmp_path / "gone.png")
-    assert not isinstance(error.value, BadPicture)
+    assert not isinstance(error.value, InvalidImageError)
 
 
 @pytest.mark.parametrize("mode", ["RGB", "RGBA"])
@@ -296,9 +296,9 @@ def test_a_mask_is_no_picture_of_its_own(tmp_path: Path) -> None:
     for name in ("a.jpg", "a.mask.png", "b.c.png", "b.c.mask.png", "mask.png"):
         two_halves().save(tmp_path / name)
     assert [path.name for path in list_images(tmp_path)] == ["a.jpg", "b.c.png", "mask.png"]
-    assert mask_file(tmp_path / "a.jpg") == tmp_path / "a.mask.png"
-    assert mask_file(tmp_path / "b.c.png") == tmp_path / "b.c.mask.png"
-    assert mask_file(tmp_path / "mask.png") is None
+    assert find_mask(tmp_path / "a.jpg") == tmp_path / "a.mask.png"
+    assert find_mask(tmp_path / "b.c.png") == tmp_path / "b.c.mask.png"
+    assert find_mask(tmp_path / "mask.png") is None
 
 
 @pytest.mark.parametrize("name", ["b.mask.png", "a.mask.jpg"])
@@ -311,7 +311,7 @@ def test_a_mask_without_its_picture_or_in_another_format_is_named(tmp_path: Path
 
 def test_files_are_opened_when_they_are_asked_for(tmp_path: Path) -> None:
     paths = [tmp_path / f"{width}.png" for width in (8, 9, 10)]
-    files = Files(paths)
+    files = ImageFiles(paths)
     assert len(files) == 3
     for path in paths[:2]:
         Image.new("RGB", (int(path.stem), 8)).save(path)

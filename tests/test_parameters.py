@@ -6,7 +6,7 @@ import pytest
 
 import lycoris
 from lycoris.bases import open_base
-from lycoris.bases.parameter_count import count, shapes_of
+from lycoris.bases.parameter_count import count_parameters, meta_parts
 from lycoris.errors import InputError
 
 
@@ -19,16 +19,16 @@ from lycoris.errors import InputError
     ],
 )
 def test_as_many_as_on_the_base(settings: dict) -> None:
-    parts = shapes_of("pocket")
+    parts = meta_parts("pocket")
     base = open_base("pocket", device="cpu", dtype="float32")
     network = lycoris.attach(base.parts, **settings)
     expected = sum(parameter.numel() for parameter in network.parameters())
     network.detach()
-    assert count(parts, {"alpha": None, **settings}) == expected
+    assert count_parameters(parts, {"alpha": None, **settings}) == expected
     assert all(parameter.device.type == "meta" for part in parts.values() for parameter in part.parameters())
-    assert count(parts, settings) == expected  # nothing is left on the parts
+    assert count_parameters(parts, settings) == expected  # nothing is left on the parts
 
 
 def test_a_rank_that_no_layer_has_is_told() -> None:
     with pytest.raises(InputError, match="rank"):
-        count(shapes_of("pocket"), {"algorithm": "lora", "rank": 10_000, "preset": "full"})
+        count_parameters(meta_parts("pocket"), {"algorithm": "lora", "rank": 10_000, "preset": "full"})

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from safetensors import SafetensorError
 
-from lycoris.cache.store import Store, code_version, folder_digest, key
+from lycoris.cache.store import Store, folder_digest, source_hash, stage_key
 from lycoris.errors import InputError
 
 
@@ -59,14 +59,14 @@ def test_a_killed_process_leaves_nothing_that_counts(tmp_path):
     subprocess.run([sys.executable, "-c", script, str(tmp_path)], check=False)
     store = Store(tmp_path)
     assert store.find("train", {"seed": 1}) is None
-    assert store.sweep() == 1
+    assert store.remove_stale() == 1
     assert list((tmp_path / "train").iterdir()) == []
 
 
 def test_a_sweep_leaves_work_that_goes_on(tmp_path):
     store = Store(tmp_path)
     with store.create("train", {"seed": 1}) as folder:
-        assert store.sweep() == 0
+        assert store.remove_stale() == 0
         assert folder.is_dir()
 
 
@@ -76,7 +76,7 @@ def test_two_who_finish_the_same_work_agree(tmp_path):
         (first / "out").write_text("a")
         (second / "out").write_text("a")
     assert store.find("train", {"seed": 1}) is not None
-    assert [p.name for p in (tmp_path / "train").iterdir()] == [key("train", {"seed": 1})]
+    assert [p.name for p in (tmp_path / "train").iterdir()] == [stage_key("train", {"seed": 1})]
 
 
 @pytest.mark.parametrize(
@@ -101,7 +101,7 @@ def test_a_folder_that_cannot_be_written_is_said_in_words(tmp_path):
 
 
 def test_keys_do_not_depend_on_the_order_of_names():
-    assert key("s", {"a": 1, "b": 2}) == key("s", {"b": 2, "a": 1})
+    assert stage_key("s", {"a": 1, "b": 2}) == stage_key("s", {"b": 2, "a": 1})
 
 
 def test_a_folder_digest_sees_names_and_bytes(tmp_path):
@@ -114,14 +114,14 @@ def test_a_folder_digest_sees_names_and_bytes(tmp_path):
 
 
 def test_the_code_version_ignores_comments_and_docstrings(tmp_path, monkeypatch):
-    monkeypatch.setattr("lycoris.cache.store.PACKAGE", tmp_path)
+    monkeypatch.setattr("lycoris.cache.store.PACKAGE_ROOT", tmp_path)
     file = tmp_path / "stage.py"
     versions = []
     for text in ('"""Doc."""\nx = 1\n', "# note\n\nx = 1\n", "x = 2\n"):
         file.write_text(text)
-        code_version.cache_clear()
-        versions.append(code_version("stage.py"))
-    code_version.cache_clear()
+        source_hash.cache_clear()
+        versions.append(source_hash("stage.py"))
+    source_hash.cache_clear()
     assert versions[0] == versions[1] != versions[2]
 
 
@@ -145,12 +145,12 @@ def test_a_lock_keeps_others_out_and_is_free_once_its_holder_is_killed(tmp_path)
         entered = threading.Event()
 
         def enter():
-            with store.alone("0" * 64):
+            with store.lock("0" * 64):
                 entered.set()
 
         waiting = threading.Thread(target=enter)
         waiting.start()
-        with store.alone("1" * 64):  # another key is another lock
+        with store.lock("1" * 64):  # another key is another lock
             assert not entered.wait(1)
         holder.kill()
         assert entered.wait(60)
@@ -162,8 +162,8 @@ def test_the_file_of_a_killed_holder_is_swept_and_that_of_a_living_one_is_not(tm
     store = Store(tmp_path)
     (tmp_path / ".locks").mkdir()
     (tmp_path / ".locks" / f"{'1' * 64}.lock").touch()
-    with store.alone("0" * 64):
-        store.sweep()
+    with store.lock("0" * 64):
+        store.remove_stale()
         assert [file.name for file in (tmp_path / ".locks").iterdir()] == [f"{'0' * 64}.lock"]
 
 
@@ -187,7 +187,7 @@ def test_a_damaged_stage_counts_as_missing_and_is_told(tmp_path, how, name):
     with store.create("draw", {"seed": 1}) as folder:
         (folder / "a").mkdir()
         (folder / "a" / "000.png").write_bytes(b"x" * 1000)
-    kept = tmp_path / "draw" / key("draw", {"seed": 1})
+    kept = tmp_path / "draw" / stage_key("draw", {"seed": 1})
     if name == "stage.json" and how == "a flipped bit":
         (kept / name).write_bytes((kept / name).read_bytes().replace(b'"', b"\xff", 1))
     else:
@@ -204,7 +204,7 @@ def test_a_stage_of_before_files_were_summed_is_found(tmp_path):
     store = Store(tmp_path)
     with store.create("draw", {"seed": 1}) as folder:
         (folder / "out").write_text("x")
-    file = tmp_path / "draw" / key("draw", {"seed": 1}) / "stage.json"
+    file = tmp_path / "draw" / stage_key("draw", {"seed": 1}) / "stage.json"
     record = json.loads(file.read_text())
     del record["files"]
     file.write_text(json.dumps(record))

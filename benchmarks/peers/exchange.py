@@ -56,7 +56,7 @@ PEERS = {
 
 DIRECTIONS = ("ours to peer", "peer to ours")
 
-KNOWN: dict[tuple[str, str, str], str] = {
+KNOWN_DIFFERENCES: dict[tuple[str, str, str], str] = {
     ("lycoris-lora", "lokr tucker", "ours to peer"): "peer: cannot open a Tucker LoKr, its own neither",
     ("lycoris-lora", "ia3", "ours to peer"): "peer: cannot open an (IA)³ file, its own neither",
     ("lycoris-lora", "t-lora", "peer to ours"): "peer: its T-LoRA fails on padded convolutions",
@@ -73,8 +73,8 @@ def exchange(peer: str) -> list[dict]:
 
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        unet = _base(folder)
-        base = worker.drawn(unet, folder)
+        unet = _save_base(folder)
+        base = worker.unet_output(unet, folder)
         drawings, commands, rows = {}, [], []
         ending = ".safetensors" if peer == "lycoris-lora" else ""  # PEFT's are folders
         for case in PEERS[peer]:
@@ -82,15 +82,15 @@ def exchange(peer: str) -> list[dict]:
             common = {"algorithm": algorithm, "options": options}
             commands.append({"do": "make", **common, **_paths(folder, case, f"theirs{ending}")})
             network = lycoris.attach({"unet": unet}, algorithm, preset="full", **options)
-            worker.values(list(network.parameters()))
-            drawings[case] = worker.drawn(unet, folder)
+            worker.randomize_parameters(list(network.parameters()))
+            drawings[case] = worker.unet_output(unet, folder)
             try:
                 network.save(folder / f"{case}.ours{ending}", format="lycoris" if ending else "peft")
                 commands.append({"do": "open", **common, **_paths(folder, case, f"ours{ending}")})
             except InputError as error:
                 rows.append(_row(peer, case, "ours to peer", error=str(error)))
             network.detach()
-        answers = ask(peer, folder, commands)
+        answers = run_worker(peer, folder, commands)
         for command, answer in zip(commands, answers, strict=True):
             case, out = Path(command["file"]).name.split(".")[0], Path(command["out"])
             direction = "ours to peer" if command["do"] == "open" else "peer to ours"
@@ -102,7 +102,7 @@ def exchange(peer: str) -> list[dict]:
                 ours = drawings[case]
                 if direction == "peer to ours":
                     network = lycoris.load(command["file"], {"unet": unet})
-                    ours = worker.drawn(unet, folder)
+                    ours = worker.unet_output(unet, folder)
                     network.detach()
                 change = max((theirs - base).abs().max(), (ours - base).abs().max())
                 rows.append(_row(peer, case, direction, difference=float((theirs - ours).abs().max() / change)))
@@ -111,15 +111,15 @@ def exchange(peer: str) -> list[dict]:
         return sorted(rows, key=lambda row: (PEERS[peer].index(row["case"]), DIRECTIONS.index(row["direction"])))
 
 
-def names(peer: str, tree: str) -> dict[str, str]:
+def peer_layer_names(peer: str, tree: str) -> dict[str, str]:
     """Part and path of every layer that a peer would adapt in a tree of `trees.py`, to the peer's name of it."""
-    answer = ask(peer, Path(), [{"do": "names", "tree": tree}])[0]
+    answer = run_worker(peer, Path(), [{"do": "names", "tree": tree}])[0]
     if "error" in answer:
         raise RuntimeError(answer["trace"])
     return answer["names"]
 
 
-def ask(peer: str, folder: Path, commands: list[dict]) -> list[dict]:
+def run_worker(peer: str, folder: Path, commands: list[dict]) -> list[dict]:
     """Run `worker.py` in a peer's environment on commands; one answer each."""
     done = subprocess.run(
         [interpreter(peer), Path(worker.__file__), peer],
@@ -138,15 +138,21 @@ def _paths(folder: Path, case: str, side: str) -> dict[str, str]:
 
 
 def _row(peer: str, case: str, direction: str, **found: object) -> dict:
-    return {"peer": peer, "case": case, "direction": direction, **found, "known": KNOWN.get((peer, case, direction))}
+    return {
+        "peer": peer,
+        "case": case,
+        "direction": direction,
+        **found,
+        "known": KNOWN_DIFFERENCES.get((peer, case, direction)),
+    }
 
 
-def same(row: dict) -> bool:
+def is_equal(row: dict) -> bool:
     """Whether both drew the same within rounding."""
     return row.get("difference", float("inf")) <= TOLERANCE
 
 
-def _base(folder: Path):
+def _save_base(folder: Path):
     """A small UNet of the real class, and an input, both saved where the peers find them."""
     import torch
     from safetensors.torch import save_file
@@ -172,9 +178,9 @@ def main() -> None:
         print(json.dumps(rows, indent=1))
     for row in rows if not arguments.json else ():
         found = f"{row['difference']:10.1e}" if "difference" in row else "   refused"
-        note = row["known"] or ("" if same(row) else row.get("error", "DIFFERENT"))
+        note = row["known"] or ("" if is_equal(row) else row.get("error", "DIFFERENT"))
         print(f"{row['peer']:14s}{row['case']:16s}{row['direction']:14s}{found}  {note}")
-    raise SystemExit(any(not same(row) and row["known"] is None for row in rows))
+    raise SystemExit(any(not is_equal(row) and row["known"] is None for row in rows))
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy
 import torch
 from diffusers import UNet2DConditionModel
-from peer import answers, peft_config
+from peer import answer_stream, peft_config
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils import flop_counter
@@ -116,29 +116,29 @@ class Peft:
         self.peft.set_peft_model_state_dict(self.unet, load_file(path))
 
 
-class Held(TorchDispatchMode):
+class MemoryTracker(TorchDispatchMode):
     """Follows the bytes of all tensors made inside it; `peak` is the most that lived at once."""
 
     def __init__(self):
         super().__init__()
-        self.now = self.peak = 0
-        self.seen = WeakIdKeyDictionary()
+        self.current = self.peak = 0
+        self.storages = WeakIdKeyDictionary()
 
     def __torch_dispatch__(self, operation, types, arguments=(), keywords=None):
         made = operation(*arguments, **(keywords or {}))
         for tensor in tree_leaves(made):
-            if isinstance(tensor, Tensor) and tensor.untyped_storage() not in self.seen:
+            if isinstance(tensor, Tensor) and tensor.untyped_storage() not in self.storages:
                 storage = tensor.untyped_storage()
                 inputs = (t for t in tree_leaves((arguments, keywords)) if isinstance(t, Tensor))
                 if all(t.untyped_storage()._cdata != storage._cdata for t in inputs):
-                    self.seen[storage] = None
-                    self.now += storage.nbytes()
-                    self.peak = max(self.peak, self.now)
-                    weakref.finalize(storage, self._gone, storage.nbytes())
+                    self.storages[storage] = None
+                    self.current += storage.nbytes()
+                    self.peak = max(self.peak, self.current)
+                    weakref.finalize(storage, self._release, storage.nbytes())
         return made
 
-    def _gone(self, size: int) -> None:
-        self.now -= size
+    def _release(self, size: int) -> None:
+        self.current -= size
 
 
 LIBRARIES = {"ours": Ours, "lycoris-lora": LycorisLora, "peft": Peft}
@@ -219,7 +219,10 @@ class Step:
         own = [*self.unet.parameters(), *(self.library.parameters() if self.library else [])]
         own = {parameter.untyped_storage()._cdata for parameter in own}
         self()  # the optimiser's state is there before anything is counted
-        with Held() as held, flop_counter.FlopCounterMode(display=False, custom_mapping=_UNCOUNTED) as counter:
+        with (
+            MemoryTracker() as held,
+            flop_counter.FlopCounterMode(display=False, custom_mapping=_CUSTOM_FLOPS) as counter,
+        ):
             self()
         kept = {}
 
@@ -262,29 +265,29 @@ class Step:
         return time.perf_counter()
 
 
-def _product(into, left, right, *args, **kwargs) -> int:
+def _matmul_flops(into, left, right, *args, **kwargs) -> int:
     return 2 * math.prod(left) * right[-1]
 
 
-def _attention(query, key, value, *args, **kwargs) -> int:
+def _attention_flops(query, key, value, *args, **kwargs) -> int:
     return flop_counter.sdpa_flop_count(query, key, value)
 
 
-def _attention_backward(grad, query, key, value, *args, **kwargs) -> int:
+def _attention_backward_flops(grad, query, key, value, *args, **kwargs) -> int:
     return flop_counter.sdpa_backward_flop_count(grad, query, key, value)
 
 
-_UNCOUNTED: dict[object, Callable] = {
-    aten.addmm_: _product,
-    aten.baddbmm_: _product,
-    aten._scaled_dot_product_flash_attention_for_cpu: _attention,
-    aten._scaled_dot_product_flash_attention_for_cpu_backward: _attention_backward,
+_CUSTOM_FLOPS: dict[object, Callable] = {
+    aten.addmm_: _matmul_flops,
+    aten.baddbmm_: _matmul_flops,
+    aten._scaled_dot_product_flash_attention_for_cpu: _attention_flops,
+    aten._scaled_dot_product_flash_attention_for_cpu_backward: _attention_backward_flops,
 }
 """Operations that PyTorch's counter does not know: the in-place products and the CPU's attention."""
 
 
 def main() -> None:
-    output = answers()
+    output = answer_stream()
     step = None
     for line in sys.stdin:
         command, arguments = json.loads(line)

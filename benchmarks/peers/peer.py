@@ -6,7 +6,7 @@ import os
 from typing import TextIO
 
 
-def answers() -> TextIO:
+def answer_stream() -> TextIO:
     """Standard output for answers alone: whatever a library prints goes to standard error from now on."""
     output = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)

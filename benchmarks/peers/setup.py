@@ -14,9 +14,15 @@ import sys
 import sysconfig
 from pathlib import Path
 
-HERE = Path(__file__).resolve().parent
-ENVIRONMENTS = HERE / ".environments"
-SHARED = ["torch==2.13.0", "diffusers==0.42.1", "transformers==5.23.0", "safetensors==0.8.0", "accelerate==1.15.0"]
+PEERS_FOLDER = Path(__file__).resolve().parent
+ENVIRONMENTS = PEERS_FOLDER / ".environments"
+SHARED_REQUIREMENTS = [
+    "torch==2.13.0",
+    "diffusers==0.42.1",
+    "transformers==5.23.0",
+    "safetensors==0.8.0",
+    "accelerate==1.15.0",
+]
 PEERS = {"lycoris-lora": "lycoris-lora==4.1.3", "peft": "peft==0.21.2"}
 
 
@@ -25,15 +31,17 @@ def interpreter(peer: str) -> Path:
     return ENVIRONMENTS / peer / "bin" / "python"
 
 
-def build(peer: str, whole: bool) -> None:
+def build(peer: str, standalone: bool) -> None:
     """Make one environment anew, with the pinned peer in it."""
     folder = ENVIRONMENTS / peer
     subprocess.run([sys.executable, "-m", "venv", "--clear", folder], check=True)
-    if not whole:
+    if not standalone:
         site = sysconfig.get_path("purelib", "venv", {"base": str(folder), "platbase": str(folder)})
         Path(site, "shared.pth").write_text(sysconfig.get_path("purelib") + "\n")
     pip = [interpreter(peer), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-    subprocess.run([*pip, "-c", HERE.parents[1] / "constraints.txt", PEERS[peer], *SHARED], check=True)
+    subprocess.run(
+        [*pip, "-c", PEERS_FOLDER.parents[1] / "constraints.txt", PEERS[peer], *SHARED_REQUIREMENTS], check=True
+    )
 
 
 def main() -> None:

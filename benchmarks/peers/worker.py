@@ -16,12 +16,12 @@ from pathlib import Path
 
 import torch
 from diffusers import UNet2DConditionModel
-from peer import answers, peft_config
+from peer import answer_stream, peft_config
 from safetensors.torch import load_file, save_file
 from torch import nn
 
 
-def values(parameters: list[nn.Parameter]) -> None:
+def randomize_parameters(parameters: list[nn.Parameter]) -> None:
     """Values as after some training, so that nothing is at its start."""
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
@@ -29,7 +29,7 @@ def values(parameters: list[nn.Parameter]) -> None:
             parameter.add_(0.1 * torch.randn(parameter.shape, generator=generator))
 
 
-def drawn(unet: nn.Module, folder: Path) -> torch.Tensor:
+def unet_output(unet: nn.Module, folder: Path) -> torch.Tensor:
     """The UNet's output for the exchange's input."""
     batch = load_file(folder / "input.safetensors")
     with torch.no_grad():
@@ -58,12 +58,12 @@ class LycorisLora:
         more |= {"preset": str(preset), "train_norm": algorithm == "full"}
         network = kohya.create_network(1.0, rank or 4, alpha or 1, None, [], unet, algo=algo, **more)
         network.apply_to([], unet, False, True)
-        values([parameter for parameter in network.parameters() if parameter.requires_grad])
+        randomize_parameters([parameter for parameter in network.parameters() if parameter.requires_grad])
         network.eval()
         network.save_weights(str(file), None, {})
-        return self._opened_in_shape(bare, file) if algorithm == "dylora" else unet
+        return self._open_reshaped(bare, file) if algorithm == "dylora" else unet
 
-    def _opened_in_shape(self, unet: nn.Module, file: Path) -> nn.Module:
+    def _open_reshaped(self, unet: nn.Module, file: Path) -> nn.Module:
         """A DyLoRA file as its reader takes it, a LoRA, with the ones that it misses in `lora_up` of convolutions.
 
         DyLoRA's own forward draws a random rank each time, in evaluation too.
@@ -131,7 +131,7 @@ class Peft:
 
         layers = [n for n, m in unet.named_modules() if isinstance(m, (nn.Linear, nn.Conv2d))]
         model = peft.get_peft_model(unet, peft_config(algorithm, options, layers)).eval()
-        values([parameter for parameter in model.parameters() if parameter.requires_grad])
+        randomize_parameters([parameter for parameter in model.parameters() if parameter.requires_grad])
         model.save_pretrained(file)
         return unet
 
@@ -149,7 +149,7 @@ class Peft:
 PEERS = {"lycoris-lora": LycorisLora, "peft": Peft}
 
 
-def answer(peer: str, folder: Path, command: dict) -> dict:
+def run_command(peer: str, folder: Path, command: dict) -> dict:
     """One command's answer; an exception is one too."""
     library = PEERS[peer]()
     try:
@@ -160,17 +160,17 @@ def answer(peer: str, folder: Path, command: dict) -> dict:
         unet = UNet2DConditionModel.from_pretrained(folder / "unet").eval().requires_grad_(False)
         call = {name: command[name] for name in ("algorithm", "options")} | {"file": Path(command["file"])}
         unet = getattr(library, command["do"])(unet, **call)
-        save_file({"sample": drawn(unet, folder)}, command["out"])
+        save_file({"sample": unet_output(unet, folder)}, command["out"])
         return {}
     except Exception as error:
         return {"error": f"{type(error).__name__}: {error}", "trace": traceback.format_exc()}
 
 
 def main() -> None:
-    output = answers()
+    output = answer_stream()
     logging.disable(logging.WARNING)
     request = json.load(sys.stdin)
-    found = [answer(sys.argv[1], Path(request["folder"]), command) for command in request["commands"]]
+    found = [run_command(sys.argv[1], Path(request["folder"]), command) for command in request["commands"]]
     json.dump(found, output)
 
 

@@ -9,11 +9,11 @@ from typing import Any
 
 from flows.config.experiment import Experiment
 from lycoris.cache.store import Store
-from lycoris.captions.sidecar import write_sidecars
-from lycoris.captions.statistics import statistics
-from lycoris.report.captions.page import Sheet, render
-from tasks.artifacts import Eyes, Place
-from tasks.caption import Written, wording, write
+from lycoris.captions.sidecar import write_sidecar_tags
+from lycoris.captions.statistics import caption_statistics
+from lycoris.report.captions.page import ConceptSection, render
+from tasks.artifacts import RunContext, TaggerRef
+from tasks.caption import CaptionResult, load_templates, write_captions
 from tasks.runtime import resources
 
 
@@ -39,50 +39,50 @@ def caption_folder(
     store = Store(experiment.output / "store")
     thresholds = tuple(sorted((experiment.thresholds or {}).items()))
     digest = tagger_digest(experiment.tagger, experiment.thresholds, experiment.vocabulary)
-    captioner = experiment.sources()["captioner"]
-    found = write(
-        Place(store.root.resolve()), data=experiment.data, concepts_file=experiment.concepts_file, names=names,
-        tagger=Eyes(experiment.tagger, digest, thresholds, experiment.vocabulary),
+    captioner = experiment.model_sources()["captioner"]
+    found = write_captions(
+        RunContext(store.root.resolve()), data=experiment.data, concepts_file=experiment.concepts_file, names=names,
+        tagger=TaggerRef(experiment.tagger, digest, thresholds, experiment.vocabulary),
         captioner=None if captioner is None else (captioner, captioner_digest(captioner)),
         base=experiment.base, strategies=experiment.captions,
-        templates=wording(experiment.base, experiment.templates), stop=experiment.on_bad_picture == "stop",
+        templates=load_templates(experiment.base, experiment.templates), stop=experiment.on_invalid_image == "stop",
     )  # fmt: skip
-    tokenizer = resources.tokenizers(experiment.base)["tokenizer"]
+    tokenizer = resources.cached_tokenizers(experiment.base)["tokenizer"]
     window = int(tokenizer.model_max_length)
     sheets = [
-        Sheet(
-            one.concept, one.tags, one.inherent, one.captions,
-            statistics(one.tags, one.captions, tokenizer, window), one.notes,
+        ConceptSection(
+            one.concept, one.tags, one.concept_tags, one.captions,
+            caption_statistics(one.tags, one.captions, tokenizer, window), one.messages,
         )
         for one in found
     ]  # fmt: skip
     title = f"Captions of {experiment.data.resolve().name}"
-    render(sheets, out, title=title, tagger=experiment.tagger, base=experiment.base, window=window)
+    render(sheets, out, title=title, tagger=experiment.tagger, base=experiment.base, token_limit=window)
     written = [
         file
         for one in (found if write_tags else [])
-        for file in write_sidecars([picture.path for picture in one.concept.pictures], one.tags)
+        for file in write_sidecar_tags([picture.path for picture in one.concept.images], one.tags)
     ]
     return {
         "page": str(out.resolve()),
-        "notes": [note for one in found for note in one.notes],
+        "notes": [note for one in found for note in one.messages],
         "written": [str(file) for file in written],
-        "classes": [_class(one) for one in found],
+        "classes": [_concept_record(one) for one in found],
     }
 
 
-def _class(one: Written) -> Mapping[str, Any]:
+def _concept_record(one: CaptionResult) -> Mapping[str, Any]:
     return {
         "name": one.concept.name,
         "category": one.concept.category,
         "trigger": one.concept.trigger,
-        "inherent": [asdict(entry) for entry in one.inherent],
+        "inherent": [asdict(entry) for entry in one.concept_tags],
         "pictures": [
             {
-                "path": picture.relative,
+                "path": picture.relative_path,
                 "tags": one.tags[place],
                 "captions": {strategy: texts[place] for strategy, texts in one.captions.items()},
             }
-            for place, picture in enumerate(one.concept.pictures)
+            for place, picture in enumerate(one.concept.images)
         ],
     }

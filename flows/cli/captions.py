@@ -10,7 +10,7 @@ from typing import Any
 
 from lycoris.safety.redaction import printable
 
-ABOUT = """\
+DESCRIPTION = """\
 Tag every picture of a folder, write its caption under each strategy, and show them on one page: tags that belong to
 a class struck out, with the counts that decided, and the numbers of each class. Options of `lycoris run` count here,
 too: tagger, thresholds, vocabulary, captioner, captions, concepts, concepts_file, base, templates, output.
@@ -25,7 +25,7 @@ def add(commands: Any) -> None:
     captions = commands.add_parser(
         "captions",
         help="look at the captions of a folder of pictures, and correct them",
-        description=ABOUT,
+        description=DESCRIPTION,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     captions.add_argument("data", type=Path, help="folder <category>/<class>/[<subclass>/]image")
@@ -38,9 +38,9 @@ def add(commands: Any) -> None:
 
 def _captions(arguments: argparse.Namespace) -> int:
     from flows.cli.caption_page import caption_folder
-    from flows.config.experiment import read
+    from flows.config.experiment import load_experiment
 
-    experiment = read(None, (*arguments.set, f"data={json.dumps(str(arguments.data))}"))
+    experiment = load_experiment(None, (*arguments.set, f"data={json.dumps(str(arguments.data))}"))
     out = arguments.out or experiment.output / "captions" / f"{arguments.data.resolve().name}.html"
     names = None if experiment.concepts == ("all",) else experiment.concepts
     found = caption_folder(experiment, out, names=names, write_tags=arguments.write)

@@ -13,8 +13,8 @@ from typing import Any
 from lycoris.errors import InputError
 from lycoris.safety.redaction import printable
 
-PROJECT = Path(__file__).resolve().parent.parent.parent
-REVISION = "a git revision whose data.dvc says which version, or a version's own hash"
+PROJECT_ROOT = Path(__file__).resolve().parent.parent.parent
+REVISION_HELP = "a git revision whose data.dvc says which version, or a version's own hash"
 
 
 def add(commands: Any) -> None:
@@ -23,7 +23,7 @@ def add(commands: Any) -> None:
     actions = data.add_subparsers(required=True, metavar="ACTION")
 
     diff = actions.add_parser("diff", help="which pictures and captions came, went, moved or changed")
-    diff.add_argument("first", metavar="REV1", help=REVISION)
+    diff.add_argument("first", metavar="REV1", help=REVISION_HELP)
     diff.add_argument("second", metavar="REV2", nargs="?", help="by default the data folder as it lies")
     diff.add_argument("--json", action="store_true", help="print the result as one JSON object, last line of stdout")
     diff.set_defaults(command=_diff)
@@ -39,7 +39,7 @@ def add(commands: Any) -> None:
     pull.set_defaults(command=_pull)
 
     remove = actions.add_parser("remove", help="take versions out of DVC's cache, unless a champion stands on them")
-    remove.add_argument("revisions", metavar="REV", nargs="+", help=REVISION)
+    remove.add_argument("revisions", metavar="REV", nargs="+", help=REVISION_HELP)
     remove.add_argument("--output", type=Path, default=Path("runs"), help="the runs whose registry is asked")
     remove.set_defaults(command=_remove)
 
@@ -49,46 +49,53 @@ def add(commands: Any) -> None:
         action.add_argument("--data", type=Path, default=Path("data"), help="the data folder; default: data")
 
 
-def _place(arguments: argparse.Namespace) -> tuple[Path, Path]:
+def _locate_project(arguments: argparse.Namespace) -> tuple[Path, Path]:
     """The data folder and the project that versions it."""
-    from tasks.data_versions.dvc import project_of
+    from tasks.data_versions.dvc import find_project
 
-    project = project_of(arguments.data, PROJECT)
+    project = find_project(arguments.data, PROJECT_ROOT)
     own = project / "data"
     data = own if arguments.data == Path("data") and not arguments.data.is_dir() else arguments.data
     return data, project
 
 
 def _diff(arguments: argparse.Namespace) -> int:
-    from tasks.data_versions.diff import differences, kind
-    from tasks.data_versions.revisions import listed
+    from tasks.data_versions.diff import diff_manifests, file_kind
+    from tasks.data_versions.revisions import list_version
 
-    data, project = _place(arguments)
-    (first, before), (second, after) = (listed(name, data, project) for name in (arguments.first, arguments.second))
-    found = differences(before, after)
-    for mark, paths in (("+", found.came), ("-", found.went), ("*", found.changed)):
+    data, project = _locate_project(arguments)
+    (first, before), (second, after) = (
+        list_version(name, data, project) for name in (arguments.first, arguments.second)
+    )
+    found = diff_manifests(before, after)
+    for mark, paths in (("+", found.added), ("-", found.removed), ("*", found.changed)):
         for path in paths:
-            print(printable(f"{mark} {kind(path):<9}{path}"))
+            print(printable(f"{mark} {file_kind(path):<9}{path}"))
     for source, target in found.moved:
-        print(printable(f"> {kind(target):<9}{source} -> {target}"))
+        print(printable(f"> {file_kind(target):<9}{source} -> {target}"))
     count = ", ".join(f"{len(paths)} {name}" for name, paths in asdict(found).items())
     print(f"{first} -> {second}: {count}", flush=True)
     if arguments.json:
-        kinds = {path: kind(path) for path in (*found.came, *found.went, *found.changed, *(t for _, t in found.moved))}
+        kinds = {
+            path: file_kind(path)
+            for path in (*found.added, *found.removed, *found.changed, *(t for _, t in found.moved))
+        }
         print(json.dumps({"first": first, "second": second, **asdict(found), "kinds": kinds}))
     return 0
 
 
 def _push(arguments: argparse.Namespace) -> int:
     from tasks.data_versions import dvc
-    from tasks.data_versions.revisions import resolve
+    from tasks.data_versions.revisions import resolve_revision
 
-    data, project = _place(arguments)
+    data, project = _locate_project(arguments)
     if not arguments.revisions:
-        state = dvc.version(data, project, notice=_told)  # what lies there is what is meant
+        state = dvc.ensure_version(data, project, notice=_print_message)  # what lies there is what is meant
         if state.state == "outside":
             raise InputError(f"`{data}` is not versioned by `{project}`: name the revisions to push.")
-    names = [resolve(name, project) for name in arguments.revisions] or [dvc.recorded(project / "data.dvc")]
+    names = [resolve_revision(name, project) for name in arguments.revisions] or [
+        dvc.read_pointer(project / "data.dvc")
+    ]
     count = dvc.push(names, project, arguments.remote)
     print(f"{count} files of data version {', '.join(names)} were pushed.")
     return 0
@@ -96,26 +103,28 @@ def _push(arguments: argparse.Namespace) -> int:
 
 def _pull(arguments: argparse.Namespace) -> int:
     from tasks.data_versions import dvc
-    from tasks.data_versions.revisions import follow, resolve
+    from tasks.data_versions.revisions import resolve_revision, sync_to_pointer
 
-    _, project = _place(arguments)
-    names = [resolve(name, project) for name in arguments.revisions] or [dvc.recorded(project / "data.dvc")]
+    _, project = _locate_project(arguments)
+    names = [resolve_revision(name, project) for name in arguments.revisions] or [
+        dvc.read_pointer(project / "data.dvc")
+    ]
     count = dvc.fetch(names, project, arguments.remote)
     print(f"{count} files of data version {', '.join(names)} were pulled.")
     if not arguments.revisions:
-        follow(project, notice=_told)
+        sync_to_pointer(project, notice=_print_message)
     return 0
 
 
 def _remove(arguments: argparse.Namespace) -> int:
     from tasks.data_versions import dvc
-    from tasks.data_versions.revisions import resolve
+    from tasks.data_versions.revisions import resolve_revision
     from tasks.tracking import registry, runs
 
-    _, project = _place(arguments)
-    names = [resolve(name, project) for name in arguments.revisions]
+    _, project = _locate_project(arguments)
+    names = [resolve_revision(name, project) for name in arguments.revisions]
     for name in names:
-        needed = registry.standing_on(runs.existing(arguments.output), name)
+        needed = registry.champions_trained_on(runs.existing_server(arguments.output), name)
         if needed:
             raise InputError(f"Data version {name} cannot be removed: {', '.join(needed)} stand on it.")
     for name in names:
@@ -125,5 +134,5 @@ def _remove(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _told(text: str) -> None:
+def _print_message(text: str) -> None:
     print(text, file=sys.stderr, flush=True)

@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING, Any
 from flows.cli import captions, data, recommend, refresh, registry, study
 from flows.config import scoring
 from flows.runtime import local_servers
-from flows.runtime.prefect_server import fault, prefect_server, quieten
-from lycoris.errors import InputError, unknown
-from lycoris.safety.redaction import printable, redacted
+from flows.runtime.prefect_server import configure_environment, describe_server_error, prefect_server
+from lycoris.errors import InputError, unknown_name_error
+from lycoris.safety.redaction import printable, redact
 
 if TYPE_CHECKING:
     from flows.config.experiment import Experiment
 
-RUN_HELP = """\
+RUN_DESCRIPTION = """\
 Customize a text-to-image model to some pictures, in several ways, and measure what each way did.
 
 With no arguments: the default experiment (experiment.yaml spells it out). It takes pictures from data/, captions
@@ -40,12 +40,12 @@ examples:
 options of an experiment (name, default, meaning):
 """
 
-ANALYZE_HELP = """\
+ANALYZE_DESCRIPTION = """\
 Rank the adapters of a table of scores and say what each choice (algorithm, preset, captions, capacity, learning rate,
 epoch) does to each metric: effects with intervals, trade-offs, correlations, SHAP values, as CSV files and one page.
 """
 
-ROOM = 2**20
+MIN_FREE_BYTES = 2**20
 """Bytes: a disk with less than this is full."""
 
 
@@ -58,12 +58,12 @@ def main(argv: list[str] | None = None) -> int:
     Returns:
         0; 1 when a step failed; 2 when something the user gave is wrong; 130 after Ctrl-C.
     """
-    quieten()
+    configure_environment()
     arguments = _parser().parse_args(argv)
     try:
         return arguments.command(arguments)
     except InputError as error:
-        print(f"lycoris: {printable(redacted(str(error)))}", file=sys.stderr)
+        print(f"lycoris: {printable(redact(str(error)))}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print(
@@ -82,8 +82,8 @@ def _parser() -> argparse.ArgumentParser:
     run = commands.add_parser(
         "run",
         help="train adapters on pictures, score them against their base, report",
-        description=RUN_HELP,
-        epilog=RUN_EXAMPLES + _options(),
+        description=RUN_DESCRIPTION,
+        epilog=RUN_EXAMPLES + _option_lines(),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     run.add_argument("experiment", nargs="?", type=Path, help="a YAML file of options (see below)")
@@ -111,7 +111,7 @@ def _parser() -> argparse.ArgumentParser:
     convert.add_argument("--dtype", help="float32, float16, bfloat16, float64; by default the file's own")
     convert.set_defaults(command=_convert)
 
-    analyze = commands.add_parser("analyze", help="what moves the scores of a table", description=ANALYZE_HELP)
+    analyze = commands.add_parser("analyze", help="what moves the scores of a table", description=ANALYZE_DESCRIPTION)
     analyze.add_argument("metrics", type=Path, help="a study's scores.csv, or a table with a column Folder")
     analyze.add_argument("--configs", type=Path, help="a table of what each configuration is (Config, Algo, ...)")
     analyze.add_argument("--out", type=Path, required=True, help="a folder for tables and analysis.html")
@@ -135,16 +135,16 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _options() -> str:
+def _option_lines() -> str:
     """The experiment's options, a line each, from the record itself."""
-    from flows.config.experiment import GROUPS, Experiment
+    from flows.config.experiment import NESTED_GROUPS, Experiment
 
     lines = []
 
     def add(prefix: str, model: Any) -> None:
         for name, field in model.model_fields.items():
-            if name in GROUPS:
-                add(f"{name}.", GROUPS[name])
+            if name in NESTED_GROUPS:
+                add(f"{name}.", NESTED_GROUPS[name])
                 continue
             default: Any = None if field.is_required() else field.default
             if name == "algorithms":
@@ -157,17 +157,17 @@ def _options() -> str:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    from flows.config.experiment import read
+    from flows.config.experiment import load_experiment
 
     chosen = () if arguments.data_rev is None else (f"data_rev={json.dumps(arguments.data_rev)}",)
-    experiment = read(arguments.experiment, (*arguments.set, *chosen))
+    experiment = load_experiment(arguments.experiment, (*arguments.set, *chosen))
 
     def work() -> dict[str, Any]:
-        from flows.customize import customize_with
+        from flows.customize import customize_flow
 
-        return customize_with(experiment)(experiment)
+        return customize_flow(experiment)(experiment)
 
-    result = served(experiment, work)
+    result = with_prefect_server(experiment, work)
     failed = [adapter for adapter in result["adapters"] if adapter.get("error")]
     if arguments.json:
         sys.stdout.flush()
@@ -175,32 +175,32 @@ def _run(arguments: argparse.Namespace) -> int:
     return 1 if failed else 0
 
 
-def served(experiment: Experiment, work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+def with_prefect_server(experiment: Experiment, action: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     """Do the work of a flow with a Prefect server beside it.
 
     Raises:
         InputError: something that was given is wrong, or a disk is full.
     """
-    from lycoris.cache.store import KEPT, Store, is_full_disk
+    from lycoris.cache.store import DISK_FULL_HINT, Store, is_full_disk
 
-    look_ahead(experiment)
+    validate_experiment(experiment)
     try:
         with prefect_server(experiment.output / "prefect"):
             try:
-                return work()
+                return action()
             finally:
-                Store(experiment.output / "store").sweep()
+                Store(experiment.output / "store").remove_stale()
     except InputError:
         raise
     except Exception as error:  # a full disk stops databases too, each in its own words
-        if is_full_disk(error) or shutil.disk_usage(experiment.output).free < ROOM:
-            raise InputError(f"The disk that holds `{experiment.output}` is full. {KEPT}") from error
-        if (said := fault(error)) is not None:
+        if is_full_disk(error) or shutil.disk_usage(experiment.output).free < MIN_FREE_BYTES:
+            raise InputError(f"The disk that holds `{experiment.output}` is full. {DISK_FULL_HINT}") from error
+        if (said := describe_server_error(error)) is not None:
             raise InputError(said) from error
         raise
 
 
-def look_ahead(experiment: Experiment) -> None:
+def validate_experiment(experiment: Experiment) -> None:
     """Find what is wrong with an experiment before any server or worker is started.
 
     Raises:
@@ -208,33 +208,33 @@ def look_ahead(experiment: Experiment) -> None:
     """
     from lycoris import bases
     from lycoris.adapters.layers.presets import PRESETS
-    from lycoris.bases.schedulers import scheduler_on
-    from lycoris.captions import captioner_digest, default_templates, read_templates, tagger_digest
-    from lycoris.data.concepts import read_concepts
-    from lycoris.encoders.model_sources import locate
-    from tasks.data_versions.revisions import resolve, versions_of
+    from lycoris.bases.schedulers import build_scheduler
+    from lycoris.captions import captioner_digest, read_templates, tagger_digest, templates_for_base
+    from lycoris.data.concepts import load_concepts
+    from lycoris.encoders.model_sources import resolve_source
+    from tasks.data_versions.revisions import resolve_revision, versioned_project
 
-    project = versions_of(experiment.data, Path(__file__).resolve().parent.parent.parent)
+    project = versioned_project(experiment.data, Path(__file__).resolve().parent.parent.parent)
     if not experiment.data.is_dir() and project is None:
         raise InputError(f"There is no data folder `{experiment.data}`.")
     if experiment.data_rev is not None:
-        resolve(experiment.data_rev, project)
+        resolve_revision(experiment.data_rev, project)
     elif experiment.data.is_dir():
-        found = read_concepts(experiment.data, experiment.concepts_file)
-        experiment.chosen([concept.name for concept in found])
+        found = load_concepts(experiment.data, experiment.concepts_file)
+        experiment.select_concepts([concept.name for concept in found])
     bases.digest(experiment.base)
     tagger_digest(experiment.tagger, experiment.thresholds, experiment.vocabulary)
     if "sentence" in experiment.strategies:
         captioner_digest(experiment.captioner)
     if experiment.templates is not None:
-        read_templates(experiment.templates, default_templates(experiment.base))
+        read_templates(experiment.templates, templates_for_base(experiment.base))
     for name in (*experiment.encoders, experiment.style_encoder):
-        locate(name)
-    scheduler_on(bases.scheduler_config(experiment.base), experiment.drawing()["scheduler"])
+        resolve_source(name)
+    build_scheduler(bases.load_scheduler_config(experiment.base), experiment.sampling_settings()["scheduler"])
     for adapter in experiment.algorithms:
-        preset = experiment.settings(adapter)["preset"]
+        preset = experiment.adapter_settings(adapter)["preset"]
         if preset not in PRESETS:
-            raise unknown("preset", preset, PRESETS)
+            raise unknown_name_error("preset", preset, PRESETS)
 
 
 def _convert(arguments: argparse.Namespace) -> int:
@@ -244,7 +244,7 @@ def _convert(arguments: argparse.Namespace) -> int:
         arguments.source,
         arguments.target,
         format=arguments.format,
-        model=None if arguments.base is None else _parts(arguments.base),
+        model=None if arguments.base is None else _adaptable_modules(arguments.base),
         algorithm=arguments.algorithm,
         rank=arguments.rank,
         energy=arguments.energy,
@@ -258,18 +258,18 @@ def _convert(arguments: argparse.Namespace) -> int:
 
 def _analyze(arguments: argparse.Namespace) -> int:
     from flows.studies.analysis import analyze_file
-    from lycoris.analysis.statistics.paper_findings import findings
-    from lycoris.analysis.text.effect_text import leading, sentences
-    from lycoris.report.analysis.files import last_line
+    from lycoris.analysis.statistics.paper_findings import evaluate_findings
+    from lycoris.analysis.text.effect_text import describe_effects, describe_leads
+    from lycoris.report.analysis.files import json_line
 
-    command = redacted(" ".join(["lycoris", *sys.argv[1:]]))
+    command = redact(" ".join(["lycoris", *sys.argv[1:]]))
     found = analyze_file(arguments.metrics, arguments.configs, arguments.out, command=command)
-    told = [one.sentence for one in findings(found.ranking, found.effects) if one.evidence]
-    for line in [*found.notes, *sentences(found.effects), leading(found.leaders), *told]:
+    told = [one.sentence for one in evaluate_findings(found.ranking, found.effects) if one.evidence]
+    for line in [*found.notes, *describe_effects(found.effects), describe_leads(found.leaders), *told]:
         print(line)
     print(arguments.out / "analysis.html", flush=True)
     if arguments.json:
-        print(last_line(found))
+        print(json_line(found))
     return 0
 
 
@@ -277,8 +277,8 @@ def _extract(arguments: argparse.Namespace) -> int:
     import lycoris
 
     network, report = lycoris.extract(
-        _parts(arguments.base),
-        _parts(arguments.tuned),
+        _adaptable_modules(arguments.base),
+        _adaptable_modules(arguments.tuned),
         arguments.algorithm,
         preset=arguments.preset,
         rank=arguments.rank,
@@ -291,7 +291,7 @@ def _extract(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _parts(source: str) -> dict[str, Any]:
+def _adaptable_modules(source: str) -> dict[str, Any]:
     """The modules of a base model that can be adapted."""
     from lycoris import bases
 

@@ -10,7 +10,7 @@ from typing import Any
 from lycoris.errors import InputError
 from lycoris.safety.redaction import printable
 
-ABOUT = """\
+DESCRIPTION = """\
 Which setting to take from a finished study: algorithm, size, captions, learning rate, length. Settings are averaged
 over the study's concepts and seeds; said are the choice, where it stands in each dimension, its runner-up and whether
 the two can be told apart, and the Pareto front, drawn beside the study.
@@ -25,7 +25,7 @@ def add(commands: Any) -> None:
     one = commands.add_parser(
         "recommend",
         help="which adapter to take from a finished study, and how sure that is",
-        description=ABOUT,
+        description=DESCRIPTION,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     one.add_argument("study", type=Path, help="a study's folder (runs/NAME), or a table of scores")
@@ -36,7 +36,7 @@ def add(commands: Any) -> None:
     one.set_defaults(command=_recommend)
 
 
-def weights(text: str) -> dict[str, float]:
+def parse_weights(text: str) -> dict[str, float]:
     """``fidelity=2,diversity=0`` as numbers.
 
     Raises:
@@ -58,13 +58,13 @@ def weights(text: str) -> dict[str, float]:
 
 
 def _recommend(arguments: argparse.Namespace) -> int:
-    from flows.studies.recommend import recommend_study, size
+    from flows.studies.recommend import parse_size, recommend_study
 
     found = recommend_study(
         arguments.study,
         arguments.configs,
-        weights=weights(arguments.weights),
-        max_size=None if arguments.max_size is None else size(arguments.max_size),
+        weights=parse_weights(arguments.weights),
+        max_size=None if arguments.max_size is None else parse_size(arguments.max_size),
     )
     for line in [*found["lines"], found["picture"]]:
         print(printable(line))

@@ -10,7 +10,7 @@ from typing import Any
 
 from lycoris.errors import InputError
 
-HELP = """\
+DESCRIPTION = """\
 Look which version the data is. If this experiment was refreshed on it before, do nothing. Otherwise customize again
 and let each concept's challenger meet its champion on the same prompts and seeds, against pictures held out from
 training.
@@ -23,7 +23,7 @@ def add(commands: Any) -> None:
     again = commands.add_parser(
         "refresh",
         help="when the data changed: run again; the challenger meets the champion",
-        description=HELP,
+        description=DESCRIPTION,
     )
     again.add_argument("experiment", nargs="?", type=Path, help="a YAML file of options, as for `lycoris run`")
     again.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change one option; repeatable")
@@ -37,11 +37,11 @@ def add(commands: Any) -> None:
 
 
 def _refresh(arguments: argparse.Namespace) -> int:
-    from flows.cli.main import served
-    from flows.config.experiment import read
+    from flows.cli.main import with_prefect_server
+    from flows.config.experiment import load_experiment
 
     chosen = () if arguments.data_rev is None else (f"data_rev={json.dumps(arguments.data_rev)}",)
-    experiment = read(arguments.experiment, (*arguments.set, *chosen))
+    experiment = load_experiment(arguments.experiment, (*arguments.set, *chosen))
     allowed = {}
     for given in arguments.allow:
         name, _, loss = given.partition("=")
@@ -51,14 +51,14 @@ def _refresh(arguments: argparse.Namespace) -> int:
             raise InputError(f"`--allow` must be DIMENSION=LOSS, such as `diversity=0.1`, but got `{given}`.") from None
 
     def work() -> dict[str, Any]:
-        from flows.refresh import Promotion, refresh
+        from flows.refresh import PromotionConfig, refresh
 
-        return refresh(experiment, Promotion(goal=arguments.goal, allowed=allowed))
+        return refresh(experiment, PromotionConfig(target_dimension=arguments.goal, tolerances=allowed))
 
-    from lycoris.analysis import judge
+    from lycoris.analysis import decide_promotion
 
-    judge([], arguments.goal, allowed)
-    result = served(experiment, work)
+    decide_promotion([], arguments.goal, allowed)
+    result = with_prefect_server(experiment, work)
     if arguments.json:
         sys.stdout.flush()
         print(json.dumps(result, allow_nan=False))

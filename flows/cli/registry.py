@@ -32,7 +32,7 @@ def add(commands: Any) -> None:
         )
 
 
-def place(output: Path) -> Any:
+def open_registry(output: Path) -> Any:
     """The registry of an output folder.
 
     Raises:
@@ -40,7 +40,7 @@ def place(output: Path) -> Any:
     """
     from tasks.tracking import runs
 
-    found = runs.existing(output)
+    found = runs.existing_server(output)
     if found is None:
         raise InputError(f"`{output}` has no registry: run something first, or name it by `--output FOLDER`.")
     return found
@@ -49,10 +49,10 @@ def place(output: Path) -> Any:
 def _pull(arguments: argparse.Namespace) -> int:
     from tasks.tracking import registry
 
-    version, file = registry.pull(place(arguments.output), arguments.name, arguments.out)
+    version, file = registry.pull(open_registry(arguments.output), arguments.name, arguments.out)
     print(
         f"{version.concept} version {version.version} ({', '.join(version.aliases) or 'no alias'}): "
-        f"{version.algorithm}, captions {version.captions}, seed {version.seed}, data {version.data}"
+        f"{version.algorithm}, captions {version.strategy}, seed {version.seed}, data {version.data_version}"
     )
     print(file, flush=True)
     if arguments.json:
@@ -63,6 +63,6 @@ def _pull(arguments: argparse.Namespace) -> int:
 def _rollback(arguments: argparse.Namespace) -> int:
     from tasks.tracking import registry
 
-    was, now = registry.rollback(place(arguments.output), arguments.concept, arguments.to, arguments.reason)
+    was, now = registry.rollback(open_registry(arguments.output), arguments.concept, arguments.to, arguments.reason)
     print(f"{now.concept}: version {now.version} is champion again; version {was.version} was taken back.")
     return 0

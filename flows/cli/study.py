@@ -16,7 +16,7 @@ from lycoris.safety.redaction import printable
 if TYPE_CHECKING:
     from flows.studies.definition import Study
 
-ABOUT = """\
+DESCRIPTION = """\
 Run a study by name and answer its question: the effect of each level of its factors on each dimension in each category,
 paired, with intervals, and the pictures beside the numbers. What is finished is kept: the same command goes on from
 there, and what could not be done is named while the rest goes on.
@@ -31,7 +31,7 @@ def add(commands: Any) -> None:
     study = commands.add_parser(
         "study",
         help="ask a question: run what answers it, and say what came out",
-        description=ABOUT,
+        description=DESCRIPTION,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     study.add_argument("study", help="a name in studies/, or a YAML file like those")
@@ -46,34 +46,34 @@ def add(commands: Any) -> None:
 
 
 def _study(arguments: argparse.Namespace) -> int:
-    if adaptive.wanted(arguments):
+    if adaptive.is_search(arguments):
         return adaptive.run(arguments)
-    from flows.cli.main import served
-    from flows.studies.definition import read_study, settled
+    from flows.cli.main import with_prefect_server
+    from flows.studies.definition import apply_budget, load_study
 
-    study = read_study(arguments.study, tuple(arguments.set))
+    study = load_study(arguments.study, tuple(arguments.set))
     if arguments.folder is not None:
-        return _told(study, arguments.folder, _finished(arguments.folder), [], as_json=arguments.json)
-    study, budget = settled(study)
+        return _print_answer(study, arguments.folder, _load_results(arguments.folder), [], as_json=arguments.json)
+    study, budget = apply_budget(study)
     experiment = study.experiment
     if arguments.plan:
-        from flows.studies.plan import plan
+        from flows.studies.plan import describe_plan
 
-        print("\n".join([study.question, *budget, *plan(experiment)]))
+        print("\n".join([study.question, *budget, *describe_plan(experiment)]))
         return 0
     for line in budget:
         print(printable(line), file=sys.stderr)
 
     def work() -> dict[str, Any]:
-        from flows.customize import customize_with
+        from flows.customize import customize_flow
 
-        return customize_with(experiment)(experiment)
+        return customize_flow(experiment)(experiment)
 
-    result = served(experiment, work)
-    return _told(study, experiment.output / experiment.name, result, budget, as_json=arguments.json)
+    result = with_prefect_server(experiment, work)
+    return _print_answer(study, experiment.output / experiment.name, result, budget, as_json=arguments.json)
 
 
-def _finished(folder: Path) -> dict[str, Any]:
+def _load_results(folder: Path) -> dict[str, Any]:
     """What was run, from a study's folder.
 
     Raises:
@@ -89,28 +89,28 @@ def _finished(folder: Path) -> dict[str, Any]:
         ) from error
 
 
-def _told(study: Study, folder: Path, ran: dict[str, Any], budget: list[str], *, as_json: bool) -> int:
+def _print_answer(study: Study, folder: Path, ran: dict[str, Any], budget: list[str], *, as_json: bool) -> int:
     """Say the answer, and what failed; 1 where something did."""
-    from flows.studies.definition import answer
+    from flows.studies.definition import write_study_answer
 
     failed = [adapter for adapter in ran["adapters"] if adapter.get("error")]
     found: dict[str, Any] = {}
     if len(failed) < len(ran["adapters"]):
-        found = answer(study, folder, command=" ".join(["lycoris", *sys.argv[1:]]))
+        found = write_study_answer(study, folder, command=" ".join(["lycoris", *sys.argv[1:]]))
         told = [line for lines in found["told"].values() for line in lines]
         for line in [*found["sentences"], *told, found["answer"]]:
             print(printable(line))
     if failed:
         print(f"{len(failed)} of {len(ran['adapters'])} adapters failed:")
     for adapter in failed:
-        print(printable(f"  {_cell(adapter)}: {adapter['error']}"))
+        print(printable(f"  {_run_label(adapter)}: {adapter['error']}"))
     if as_json:
         sys.stdout.flush()
         print(json.dumps({**ran, **found, "budget": budget}, allow_nan=False, default=os.fspath))
     return 1 if failed else 0
 
 
-def _cell(adapter: dict[str, Any]) -> str:
+def _run_label(adapter: dict[str, Any]) -> str:
     """An adapter as the lines of a run name it."""
     parts = [adapter["concept"], adapter["algorithm"], adapter["captions"], f"seed {adapter['seed']}"]
     return " · ".join([*parts, *([adapter["checkpoint"]] if adapter["checkpoint"] else [])])

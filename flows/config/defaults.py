@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 # Learning rate, rank, alpha, factor.
-_NETWORKS: dict[str, dict[str, dict[str, Any]]] = {
+_NETWORK_DEFAULTS: dict[str, dict[str, dict[str, Any]]] = {
     "pocket": {
         "lora": {"rank": 8, "alpha": 8.0, "learning_rate": 5e-3},
         "loha": {"rank": 4, "alpha": 4.0, "learning_rate": 5e-3},
@@ -23,8 +23,8 @@ _NETWORKS: dict[str, dict[str, dict[str, Any]]] = {
         "full": {"learning_rate": 1e-6},
     },
 }
-_OTHERS: dict[str, Any] = {"learning_rate": 5e-4}
-_TRAINING: dict[str, dict[str, Any]] = {
+_OTHER_ALGORITHMS: dict[str, Any] = {"learning_rate": 5e-4}
+_TRAINING_DEFAULTS: dict[str, dict[str, Any]] = {
     "pocket": {
         "steps": 120,
         "batch_size": 6,
@@ -35,37 +35,37 @@ _TRAINING: dict[str, dict[str, Any]] = {
     },
     "paper": {"epochs": 50, "batch_size": 8, "warmup_steps": 100, "caption_dropout": 0.05},
 }
-_PRESET = {"pocket": "full", "paper": "attn-mlp"}
-_SAMPLING: dict[str, dict[str, Any]] = {
+_DEFAULT_PRESET = {"pocket": "full", "paper": "attn-mlp"}
+_SAMPLING_DEFAULTS: dict[str, dict[str, Any]] = {
     "pocket": {"scheduler": "dpm++-2m", "steps": 14},
     "paper": {"scheduler": None, "steps": 25},
 }
 
-_AT_ONCE = {"pocket": 4, "paper": 1}
+_CO_TRAIN = {"pocket": 4, "paper": 1}
 
 
-def recipe(base: str, algorithm: str) -> dict[str, dict[str, Any]]:
+def default_settings(base: str, algorithm: str) -> dict[str, dict[str, Any]]:
     """The default settings of an algorithm on a base.
 
     Returns:
         ``{"network": {"preset", "rank", "alpha", "factor"}, "training": {...}}``; what an algorithm has no use
         for is absent.
     """
-    kind = _kind(base)
-    network = {"preset": _PRESET[kind], **_NETWORKS[kind].get(algorithm, _OTHERS)}
+    kind = _defaults_name(base)
+    network = {"preset": _DEFAULT_PRESET[kind], **_NETWORK_DEFAULTS[kind].get(algorithm, _OTHER_ALGORITHMS)}
     rate = network.pop("learning_rate")
-    return {"network": network, "training": {**_TRAINING[kind], "learning_rate": rate}}
+    return {"network": network, "training": {**_TRAINING_DEFAULTS[kind], "learning_rate": rate}}
 
 
-def sampling(base: str) -> dict[str, Any]:
+def default_sampling(base: str) -> dict[str, Any]:
     """The default ``{"scheduler", "steps"}`` that pictures of a base are drawn with; None is the family's own."""
-    return dict(_SAMPLING[_kind(base)])
+    return dict(_SAMPLING_DEFAULTS[_defaults_name(base)])
 
 
-def at_once(base: str) -> int:
+def default_co_train(base: str) -> int:
     """How many adapters are trained at once where nothing is said: where one's batch leaves the base work to do."""
-    return _AT_ONCE[_kind(base)]
+    return _CO_TRAIN[_defaults_name(base)]
 
 
-def _kind(base: str) -> str:
-    return base if base in _TRAINING else "paper"
+def _defaults_name(base: str) -> str:
+    return base if base in _TRAINING_DEFAULTS else "paper"

@@ -12,19 +12,27 @@ import yaml
 from pydantic import BaseModel, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from flows.config import defaults, monitoring
-from flows.config.adapter import Adapter, CaptionStrategy, Dials, Preset, Record, listed, swept
-from flows.config.training import at_one_place, merged
+from flows.config.adapter import (
+    AdapterConfig,
+    CaptionStrategy,
+    ConfigRecord,
+    Preset,
+    TrainingOverrides,
+    as_list,
+    expand_sweep,
+)
+from flows.config.training import combine_scopes, merge_training
 from lycoris import pocket
-from lycoris.errors import InputError, unknown
-from lycoris.safety.file_names import folder_name
+from lycoris.errors import InputError, unknown_name_error
+from lycoris.safety.file_names import check_folder_name
 from lycoris.safety.yaml_loading import read_yaml
 
-MOST = 10_000
+MAX_IMAGES = 10_000
 """Pictures of one prompt type."""
-LAST_SEED = 2**62
-RUNNERS = ("processes", "threads")
+MAX_SEED = 2**62
+LOCAL_RUNNERS = ("processes", "threads")
 """Of this machine; any other is the address of a cluster."""
-WHERE = frozenset({"data", "data_rev", "output", "workers", "at_once", "runner", "share", "gpu_limit"})
+EXECUTION_FIELDS = frozenset({"data", "data_rev", "output", "workers", "at_once", "runner", "share", "gpu_limit"})
 """Options that say where and how work is done, which what comes out does not depend on."""
 
 ResizeMode = Literal["resize", "crop", "padding"]
@@ -36,23 +44,23 @@ DEFAULT_CONCEPTS = ("grumble", "biscuit")
 marks that no tag knows, one a toy."""
 
 
-class Images(Record):
+class ImageCounts(ConfigRecord):
     """How many pictures are drawn of each prompt type, by the adapter and again by the untouched base."""
 
-    train: int = Field(8, ge=0, le=MOST, description="prompts are the training captions")
-    trigger: int = Field(10, ge=0, le=MOST, description="the trigger alone")
-    alter: int = Field(20, ge=0, le=MOST, description="the concept in ten new situations")
-    style: int = Field(5, ge=0, le=MOST, description="the concept in five art styles")
-    plain: int = Field(0, ge=0, le=MOST, description="situations without the trigger: what is left of the base")
+    train: int = Field(8, ge=0, le=MAX_IMAGES, description="prompts are the training captions")
+    trigger: int = Field(10, ge=0, le=MAX_IMAGES, description="the trigger alone")
+    alter: int = Field(20, ge=0, le=MAX_IMAGES, description="the concept in ten new situations")
+    style: int = Field(5, ge=0, le=MAX_IMAGES, description="the concept in five art styles")
+    plain: int = Field(0, ge=0, le=MAX_IMAGES, description="situations without the trigger: what is left of the base")
 
     @model_validator(mode="after")
-    def _some(self) -> Images:
+    def _check_total(self) -> ImageCounts:
         if self.train + self.trigger + self.alter + self.style + self.plain == 0:
             raise ValueError("at least one prompt type needs a picture")
         return self
 
 
-class Sampling(Record):
+class SamplingConfig(ConfigRecord):
     """How pictures are drawn."""
 
     scheduler: str | None = Field(
@@ -61,11 +69,11 @@ class Sampling(Record):
     )
     steps: int | None = Field(None, ge=1, description="default: 25, on the pocket 14")
     guidance: float = Field(7.0, ge=1)
-    seed: int = Field(1000, ge=0, le=LAST_SEED, description="of the first picture of each prompt type; the n-th adds n")
+    seed: int = Field(1000, ge=0, le=MAX_SEED, description="of the first picture of each prompt type; the n-th adds n")
     batch_size: int = Field(16, ge=1)
 
 
-class Experiment(Record):
+class Experiment(ConfigRecord):
     """One study: every chosen concept x adapter x caption strategy x seed, scored beside the base."""
 
     name: str = Field("pocket", min_length=1, max_length=80, description="the study's name in MLflow")
@@ -74,8 +82,8 @@ class Experiment(Record):
     concepts_file: Path | None = Field(None, description="default: concepts.yaml in the data folder")
     concepts: tuple[str, ...] | None = Field(None, description="class names, or all; default: see `DEFAULT_CONCEPTS`")
     base: str = Field("pocket", description="pocket, a diffusers folder, a .safetensors file, or a hub name")
-    algorithms: tuple[Adapter, ...] = Field(
-        tuple(Adapter.model_construct(algorithm=name) for name in ("lora", "loha", "lokr", "full")),
+    algorithms: tuple[AdapterConfig, ...] = Field(
+        tuple(AdapterConfig.model_construct(algorithm=name) for name in ("lora", "loha", "lokr", "full")),
         description="names, or mappings with rank, alpha, factor, preset, learning_rate, rate, steps, pictures, "
         "captions, training; several values of one are an adapter each",
     )
@@ -83,7 +91,7 @@ class Experiment(Record):
     captions: tuple[CaptionStrategy, ...] = Field(
         ("none", "all", "adjusted"), description="of lycoris.captions.STRATEGIES"
     )
-    seeds: tuple[Annotated[int, Field(ge=0, le=LAST_SEED)], ...] = Field(
+    seeds: tuple[Annotated[int, Field(ge=0, le=MAX_SEED)], ...] = Field(
         (0,), description="one adapter is trained for each"
     )
     tagger: str = Field("pocket", description="pocket, sidecar, a folder, or a hub name")
@@ -95,107 +103,111 @@ class Experiment(Record):
     resize_modes: tuple[ResizeMode, ...] = Field(
         ("resize",), description="how the dataset's pictures reach an encoder, of resize, crop and padding"
     )
-    efficiency: bool = Field(False, description="training time, memory, file size and drawing time as scores, too")
+    score_costs: bool = Field(False, description="training time, memory, file size and drawing time as scores, too")
     style_encoder: str = Field("vgg", description="for the style losses")
     steps: int | None = Field(None, ge=1, description="training steps; default: the base's recipe")
     batch_size: int | None = Field(None, ge=1, description="pictures a training step; default: the recipe")
     hold_out: float = Field(
         0, ge=0, description="pictures of each concept never trained on: a number, or a part below 1"
     )
-    training: Dials = Field({}, description="any setting of docs/training.md, such as {flip: true}")
+    training: TrainingOverrides = Field({}, description="any setting of docs/training.md, such as {flip: true}")
     checkpoints: tuple[Annotated[int, Field(ge=1)], ...] = Field(
         (), description="epochs (steps, where the length is in steps) after which the adapter is drawn and scored too"
     )
-    validation: monitoring.Validation | None = None
-    samples: monitoring.Samples | None = None
-    images: Images = Images()
-    sampling: Sampling = Sampling()
+    validation: monitoring.ValidationConfig | None = None
+    samples: monitoring.SampleConfig | None = None
+    images: ImageCounts = ImageCounts()
+    sampling: SamplingConfig = SamplingConfig()
     output: Path = Field(Path("runs"), description="where everything is kept")
-    at_once: int | None = Field(
+    co_train: int | None = Field(
         None,
         ge=1,
         description="adapters trained at once on one base; default: 4 on the pocket in one process, else 1",
     )
     workers: int | None = Field(None, ge=1, le=1024, description="processes; default: one a core, one on a GPU")
     runner: str = Field("processes", description="processes, threads, or a Dask scheduler as tcp://host:port")
-    share: str | None = Field(None, description="where workers without a common disk share stages: s3://bucket/prefix")
+    artifact_store: str | None = Field(
+        None, description="where workers without a common disk share stages: s3://bucket/prefix"
+    )
     gpu_limit: str | None = Field("gpu", description="the Prefect limit that a step on a GPU takes a slot of, if there")
 
-    @field_validator("algorithms", mode="before", json_schema_input_type=str | tuple[str | Adapter, ...])
+    @field_validator("algorithms", mode="before", json_schema_input_type=str | tuple[str | AdapterConfig, ...])
     @classmethod
-    def _names(cls, value: Any) -> Any:
+    def _expand_algorithms(cls, value: Any) -> Any:
         return [
             each
-            for entry in listed(value)
-            for each in ([{"algorithm": entry}] if isinstance(entry, str) else swept(entry))
+            for entry in as_list(value)
+            for each in ([{"algorithm": entry}] if isinstance(entry, str) else expand_sweep(entry))
         ]
 
     @field_validator("captions", "concepts", "seeds", "encoders", "resize_modes", "checkpoints", mode="before")
     @classmethod
-    def _lists(cls, value: Any) -> Any:
-        return value if value is None else listed(value)
+    def _split_lists(cls, value: Any) -> Any:
+        return value if value is None else as_list(value)
 
     @field_validator("validation", "samples", mode="before")
     @classmethod
-    def _one_number(cls, value: Any, field: ValidationInfo) -> Any:
+    def _expand_shorthand(cls, value: Any, field: ValidationInfo) -> Any:
         """`validation=2` holds out two pictures, `samples=5` draws every five epochs."""
         name = "hold_out" if field.field_name == "validation" else "every"
         return {name: value} if isinstance(value, int | float) and not isinstance(value, bool) else value
 
     @field_validator("name")
     @classmethod
-    def _folder(cls, name: str) -> str:
-        folder_name("Option `name`", name)
+    def _check_name(cls, name: str) -> str:
+        check_folder_name("Option `name`", name)
         return name
 
     @field_validator("runner")
     @classmethod
-    def _known_runner(cls, name: str) -> str:
-        if name not in RUNNERS and not re.fullmatch(r"(tcp|tls|ucx|wss?)://[^\s/@]+:\d+", name):
-            raise ValueError(f"must be one of {', '.join(RUNNERS)} or the address of a Dask scheduler, tcp://host:port")
+    def _check_runner(cls, name: str) -> str:
+        if name not in LOCAL_RUNNERS and not re.fullmatch(r"(tcp|tls|ucx|wss?)://[^\s/@]+:\d+", name):
+            raise ValueError(
+                f"must be one of {', '.join(LOCAL_RUNNERS)} or the address of a Dask scheduler, tcp://host:port"
+            )
         return name
 
     @model_validator(mode="after")
-    def _shared(self) -> Experiment:
-        if self.share is not None and "://" not in self.share:
+    def _check_artifact_store(self) -> Experiment:
+        if self.artifact_store is not None and "://" not in self.artifact_store:
             raise ValueError("`share` must be an address, such as s3://bucket/prefix or file:///mnt/share")
-        if self.share is not None and (self.at_once or 1) > 1:
+        if self.artifact_store is not None and (self.co_train or 1) > 1:
             raise ValueError("`at_once` must be 1 where `share` is set: what is trained at once is kept on one disk")
         return self
 
     @field_validator("hold_out")
     @classmethod
-    def _whole(cls, value: float) -> float:
+    def _check_hold_out(cls, value: float) -> float:
         if value >= 1 and value != int(value):
             raise ValueError("must be a part below 1 or a whole number")
         return value
 
     @model_validator(mode="after")
-    def _fitting(self) -> Experiment:
+    def _check_training(self) -> Experiment:
         if self.training or any(adapter.training for adapter in self.algorithms):
             from lycoris.training import TrainingSettings
 
             for adapter in self.algorithms:
-                TrainingSettings(**self.settings(adapter)["training"])
+                TrainingSettings(**self.adapter_settings(adapter)["training"])
         return self
 
     @model_validator(mode="after")
-    def _distinct(self) -> Experiment:
+    def _check_unique(self) -> Experiment:
         for name in ("algorithms", "captions", "seeds", "encoders", "resize_modes", "checkpoints"):
             values = getattr(self, name)
             if not values and name != "checkpoints":
                 raise ValueError(f"`{name}` is empty: name at least one")
-            if len({value.label if isinstance(value, Adapter) else str(value) for value in values}) < len(values):
+            if len({value.label if isinstance(value, AdapterConfig) else str(value) for value in values}) < len(values):
                 raise ValueError(f"`{name}` names something twice")
         return self
 
     @model_validator(mode="after")
-    def _within(self) -> Experiment:
+    def _check_checkpoints(self) -> Experiment:
         for adapter in self.algorithms if self.checkpoints else ():
-            training = self.settings(adapter)["training"]
-            length, last = monitoring.length(training), max(self.checkpoints)
+            training = self.adapter_settings(adapter)["training"]
+            length, last = monitoring.training_length(training), max(self.checkpoints)
             if last > length:
-                unit = monitoring.unit(training)
+                unit = monitoring.length_unit(training)
                 raise ValueError(f"`checkpoints` has {last}, but `{adapter.label}` is trained for {length:g} {unit}s")
         return self
 
@@ -205,11 +217,11 @@ class Experiment(Record):
         own = [strategy for adapter in self.algorithms for strategy in self.captions_of(adapter)]
         return tuple(dict.fromkeys([*(each for each in self.captions if each in own), *own]))
 
-    def captions_of(self, adapter: Adapter) -> tuple[str, ...]:
+    def captions_of(self, adapter: AdapterConfig) -> tuple[str, ...]:
         """The caption strategies of one adapter."""
         return self.captions if adapter.captions is None else adapter.captions
 
-    def expected_data(self) -> Path:
+    def data_folder(self) -> Path:
         """The folder of pictures; before the shipped one is checked out, what it will hold.
 
         Raises:
@@ -219,9 +231,9 @@ class Experiment(Record):
             return self.data
         if self.data != type(self).model_fields["data"].default:
             raise InputError(f"There is no data folder `{self.data}`.")
-        return pocket.PICTURES
+        return pocket.IMAGES
 
-    def chosen(self, names: Sequence[str]) -> tuple[str, ...]:
+    def select_concepts(self, names: Sequence[str]) -> tuple[str, ...]:
         """Which of the concepts of the data folder this experiment is about.
 
         Args:
@@ -238,12 +250,12 @@ class Experiment(Record):
         if self.concepts is not None:
             for name in self.concepts:
                 if name not in names:
-                    raise unknown("concept", name, names)
+                    raise unknown_name_error("concept", name, names)
             return self.concepts
-        shipped = yaml.safe_load((pocket.PICTURES / "concepts.yaml").read_text(encoding="utf-8"))["concepts"]
+        shipped = yaml.safe_load((pocket.IMAGES / "concepts.yaml").read_text(encoding="utf-8"))["concepts"]
         return tuple(name for name in names if name in DEFAULT_CONCEPTS or name not in shipped) or tuple(names)
 
-    def sources(self) -> dict[str, Any]:
+    def model_sources(self) -> dict[str, Any]:
         """What `tasks.runtime.model_refs.sources` is asked for."""
         return {
             "base": self.base,
@@ -255,7 +267,7 @@ class Experiment(Record):
             "captioner": self.captioner if "sentence" in self.strategies else None,
         }
 
-    def captioning(self) -> dict[str, Any]:
+    def caption_options(self) -> dict[str, Any]:
         """What `tasks.caption.captions` is asked for beside the data, the concepts and the networks."""
         return {
             "base": self.base,
@@ -263,28 +275,31 @@ class Experiment(Record):
             "counts": self.images.model_dump(),
             "seed": self.sampling.seed,
             "templates_file": self.templates,
-            "on_bad_picture": self.on_bad_picture,
+            "on_bad_picture": self.on_invalid_image,
         }
 
     @property
-    def on_bad_picture(self) -> str:
+    def on_invalid_image(self) -> str:
         """``"stop"`` where any adapter is to be trained so; all of a concept's see the same pictures."""
-        wanted = {self.settings(adapter)["training"].get("on_bad_picture") for adapter in self.algorithms}
+        wanted = {self.adapter_settings(adapter)["training"].get("on_bad_picture") for adapter in self.algorithms}
         return "stop" if "stop" in wanted else "set_aside"
 
-    def drawing(self) -> dict[str, Any]:
+    def sampling_settings(self) -> dict[str, Any]:
         """``{"scheduler", "steps", "guidance", "seed", "batch_size"}``, the base's recipe filled in."""
         chosen = self.sampling.model_dump()
-        return {**chosen, **{name: chosen[name] or value for name, value in defaults.sampling(self.base).items()}}
+        return {
+            **chosen,
+            **{name: chosen[name] or value for name, value in defaults.default_sampling(self.base).items()},
+        }
 
-    def settings(self, adapter: Adapter) -> dict[str, Any]:
+    def adapter_settings(self, adapter: AdapterConfig) -> dict[str, Any]:
         """Everything that decides one adapter's training, the base's recipe filled in.
 
         Returns:
             ``{"algorithm", "preset", "rank", "alpha", "factor", "training": {...}}``, and ``"pictures"`` where the
             adapter learns from some alone.
         """
-        chosen = defaults.recipe(self.base, adapter.algorithm)
+        chosen = defaults.default_settings(self.base, adapter.algorithm)
         if self.preset is not None:
             chosen["network"]["preset"] = self.preset
         network = {
@@ -294,26 +309,26 @@ class Experiment(Record):
         if adapter.rank is not None and adapter.alpha is None:  # keep the recipe's scale when only rank is given
             alpha, rank = chosen["network"].get("alpha"), chosen["network"].get("rank")
             network["alpha"] = adapter.rank * alpha / rank if alpha and rank else float(adapter.rank)
-        for_all = at_one_place({"steps": self.steps, "batch_size": self.batch_size}, self.training)
+        for_all = combine_scopes({"steps": self.steps, "batch_size": self.batch_size}, self.training)
         rate = adapter.learning_rate
-        if adapter.rate is not None:  # the shortest number that says it: 1e-6 x 5 is 5e-06
-            rate = float(f"{adapter.rate * chosen['training']['learning_rate']:.12g}")
-        own = at_one_place({"steps": adapter.steps, "learning_rate": rate}, adapter.training)
-        dials = merged(chosen["training"], for_all, own)
+        if adapter.learning_rate_multiplier is not None:  # the shortest number that says it: 1e-6 x 5 is 5e-06
+            rate = float(f"{adapter.learning_rate_multiplier * chosen['training']['learning_rate']:.12g}")
+        own = combine_scopes({"steps": adapter.steps, "learning_rate": rate}, adapter.training)
+        dials = merge_training(chosen["training"], for_all, own)
         some = {} if adapter.pictures is None else {"pictures": adapter.pictures}
         return {"algorithm": adapter.algorithm, **network, **some, "training": dials}
 
 
-GROUPS: dict[str, type[BaseModel]] = {
-    "validation": monitoring.Validation,
-    "samples": monitoring.Samples,
-    "images": Images,
-    "sampling": Sampling,
+NESTED_GROUPS: dict[str, type[BaseModel]] = {
+    "validation": monitoring.ValidationConfig,
+    "samples": monitoring.SampleConfig,
+    "images": ImageCounts,
+    "sampling": SamplingConfig,
 }
 """Options of an experiment that hold options of their own."""
 
 
-def read(file: Path | None, changes: tuple[str, ...] = ()) -> Experiment:
+def load_experiment(file: Path | None, overrides: tuple[str, ...] = ()) -> Experiment:
     """An experiment from a YAML file and ``key=value`` changes to it.
 
     Args:
@@ -333,16 +348,16 @@ def read(file: Path | None, changes: tuple[str, ...] = ()) -> Experiment:
             raise InputError(f"The experiment file `{file}` is not readable YAML: {error}") from error
         if not isinstance(values, dict):
             raise InputError(f"The experiment file `{file}` must hold `name: value` lines.")
-    return parse(changed(values, changes))
+    return parse_experiment(apply_overrides(values, overrides))
 
 
-def changed(values: dict[str, Any], changes: tuple[str, ...]) -> dict[str, Any]:
+def apply_overrides(values: dict[str, Any], overrides: tuple[str, ...]) -> dict[str, Any]:
     """Values with ``key=value`` changes made to them, such as ``"images.trigger=4"``; the values are YAML.
 
     Raises:
         InputError: a change is no pair, or its key or value cannot be read.
     """
-    for change in changes:
+    for change in overrides:
         name, equals, text = change.partition("=")
         if not equals:
             raise InputError(f"`--set {change}`: expected `key=value`.")
@@ -356,54 +371,54 @@ def changed(values: dict[str, Any], changes: tuple[str, ...]) -> dict[str, Any]:
     return values
 
 
-def parse(values: dict[str, Any]) -> Experiment:
+def parse_experiment(values: dict[str, Any]) -> Experiment:
     """An experiment from plain values, every fault told in the user's words (`InputError`)."""
     try:
         return Experiment.model_validate(values)
     except ValidationError as error:
-        raise InputError(_told(error)) from error
+        raise InputError(_format_validation_error(error)) from error
 
 
-def _told(error: ValidationError) -> str:
+def _format_validation_error(error: ValidationError) -> str:
     lines = []
     for fault in error.errors():
         where = ".".join(str(part) for part in fault["loc"])
         if fault["type"] == "extra_forbidden":
-            fields = _fields(fault["loc"][:-1])
-            lines.append(str(unknown("option", fault["loc"][-1], fields)))
+            fields = _field_names(fault["loc"][:-1])
+            lines.append(str(unknown_name_error("option", fault["loc"][-1], fields)))
         elif fault["type"] == "literal_error":
             allowed = [part.strip("' ") for part in fault["ctx"]["expected"].replace(" or ", ", ").split(",")]
             near = difflib.get_close_matches(str(fault["input"]), allowed, n=1)
             hint = f" Did you mean `{near[0]}`?" if near else ""
             lines.append(
-                f"Option `{where}` must be one of {', '.join(allowed)}, but got `{_short(fault['input'])}`.{hint}"
+                f"Option `{where}` must be one of {', '.join(allowed)}, but got `{_truncate(fault['input'])}`.{hint}"
             )
         elif isinstance(fault.get("ctx", {}).get("error"), InputError):
             lines.append(str(fault["ctx"]["error"]))
         else:
             message = fault["msg"].removeprefix("Value error, ")
             given = fault["input"]
-            shown = "" if isinstance(given, dict | Experiment | Images) else f", but got `{_short(given)}`"
+            shown = "" if isinstance(given, dict | Experiment | ImageCounts) else f", but got `{_truncate(given)}`"
             lines.append(f"Option `{where}`: {message}{shown}.".replace("..", ".") if where else f"{message}.")
     return "\n".join(dict.fromkeys(lines))
 
 
-def _short(given: Any) -> str:
+def _truncate(value: Any) -> str:
     try:
-        text = str(given)
+        text = str(value)
     except ValueError:  # Python writes no number of more than some thousand digits
         return "a very large number"
     return text if len(text) <= 200 else f"{text[:200]}..."
 
 
-def _fields(place: tuple[Any, ...]) -> list[str]:
+def _field_names(location: tuple[Any, ...]) -> list[str]:
     model: type[BaseModel] = Experiment
-    for part in place:
-        model = Adapter if part == "algorithms" else GROUPS.get(str(part), model)
+    for part in location:
+        model = AdapterConfig if part == "algorithms" else NESTED_GROUPS.get(str(part), model)
     return list(model.model_fields)
 
 
-def count(experiment: Experiment, concepts: int) -> int:
+def training_count(experiment: Experiment, concepts: int) -> int:
     """How many adapters the experiment trains."""
     ways = sum(len(experiment.captions_of(adapter)) for adapter in experiment.algorithms)
     return concepts * ways * len(experiment.seeds)

@@ -9,17 +9,17 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 
-class Validation(BaseModel):
+class ValidationConfig(BaseModel):
     """The loss on pictures that training never sees."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     hold_out: float = Field(gt=0, description="pictures of each concept to keep from training: a number, or a part")
     every: int | None = Field(None, ge=1, description="epochs, or steps (see checkpoints); default: a tenth of the run")
-    times: int = Field(4, ge=1, description="noise levels at which each of them is looked at")
+    noise_levels: int = Field(4, ge=1, description="noise levels at which each of them is looked at")
 
 
-class Samples(BaseModel):
+class SampleConfig(BaseModel):
     """Pictures drawn on the way, always of the same prompts and seeds."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -29,22 +29,22 @@ class Samples(BaseModel):
     prompts: tuple[str, ...] | None = Field(None, description="instead of these: your own")
 
 
-def unit(training: Mapping[str, Any]) -> str:
+def length_unit(training: Mapping[str, Any]) -> str:
     """What a training's length is counted in, and so its checkpoints: ``"epoch"`` or ``"step"``."""
     return "step" if training.get("steps") else "epoch"
 
 
-def length(training: Mapping[str, Any]) -> float:
+def training_length(training: Mapping[str, Any]) -> float:
     """Of a training, in its unit."""
     return training.get("steps") or training["epochs"]
 
 
-def watch(
-    validation: Validation | None,
-    samples: Samples | None,
+def monitoring_options(
+    validation: ValidationConfig | None,
+    samples: SampleConfig | None,
     training: Mapping[str, Any],
     prompts: Mapping[str, Sequence[Mapping[str, Any]]],
-    drawing: Mapping[str, Any],
+    sampling: Mapping[str, Any],
 ) -> dict[str, Any]:
     """What `tasks.train.adapter` is told to look at.
 
@@ -54,13 +54,13 @@ def watch(
         prompts: prompt type -> ``{"text", "seed"}`` records of the concept.
         drawing: ``{"scheduler", "steps", "guidance", "seed", "batch_size"}``.
     """
-    tenth = max(1, round(length(training) / 10))
+    tenth = max(1, round(training_length(training) / 10))
     found: dict[str, Any] = {}
     if validation is not None:
         found["validation"] = {**validation.model_dump(), "every": validation.every or tenth}
     if samples is not None:
         if samples.prompts is not None:
-            asked = [(text, drawing["seed"] + number) for number, text in enumerate(samples.prompts)]
+            asked = [(text, sampling["seed"] + number) for number, text in enumerate(samples.prompts)]
         else:
             turns = itertools.zip_longest(*prompts.values())
             distinct = dict.fromkeys((one["text"], one["seed"]) for turn in turns for one in turn if one is not None)
@@ -69,6 +69,6 @@ def watch(
             "every": samples.every or tenth,
             "prompts": [text for text, _ in asked],
             "seeds": [seed for _, seed in asked],
-            "drawing": {name: drawing[name] for name in ("scheduler", "steps", "guidance", "batch_size")},
+            "drawing": {name: sampling[name] for name in ("scheduler", "steps", "guidance", "batch_size")},
         }
     return found

@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from flows.config.experiment import CaptionStrategy, Experiment, Record, read
-from lycoris.data.concepts import Concept, read_concepts
-from lycoris.errors import InputError, unknown
+from flows.config.experiment import CaptionStrategy, ConfigRecord, Experiment, load_experiment
+from lycoris.data.concepts import Concept, load_concepts
+from lycoris.errors import InputError, unknown_name_error
 from lycoris.safety.redaction import printable
 
-HELP = """\
+DESCRIPTION = """\
 Score adapter files that were made anywhere, or folders of drawn pictures, beside their base: five dimensions, every
 number with its interval, and one report.html.
 
@@ -32,7 +32,7 @@ examples:
 """
 
 
-class Scoring(Record):
+class ScoringConfig(ConfigRecord):
     """What is scored and how."""
 
     files: tuple[Path, ...]
@@ -40,14 +40,14 @@ class Scoring(Record):
     concept: str | None = None
     captions: CaptionStrategy | None = None
     prompts: Path | None = None
-    each: int = 4
-    raters: tuple[str, ...] = ()
+    images_per_prompt: int = 4
+    quality_predictors: tuple[str, ...] = ()
     metrics: tuple[str, ...] | None = None
-    mode: Literal["resize", "crop", "padding"] = "resize"
+    resize_mode: Literal["resize", "crop", "padding"] = "resize"
 
 
 @dataclass(frozen=True, eq=False)
-class Given:
+class ScoringTarget:
     """One file or folder to be scored.
 
     Attributes:
@@ -70,7 +70,7 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:
     parser = commands.add_parser(
         "score",
         help="score an adapter file or a folder of pictures beside its base",
-        description=HELP,
+        description=DESCRIPTION,
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -90,7 +90,7 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:
     return parser
 
 
-def request(arguments: argparse.Namespace) -> Scoring:
+def parse_request(arguments: argparse.Namespace) -> ScoringConfig:
     """The record of a command line, checked as far as files and names go.
 
     Raises:
@@ -108,22 +108,22 @@ def request(arguments: argparse.Namespace) -> Scoring:
     named = None if arguments.metrics is None else tuple(arguments.metrics.split(","))
     for name in named or ():
         if name not in METRICS:
-            raise unknown("metric", name, METRICS)
+            raise unknown_name_error("metric", name, METRICS)
     fixed = (f"base={json.dumps(arguments.base)}", f"data={json.dumps(str(arguments.data))}", "name=score")
-    return Scoring(
+    return ScoringConfig(
         files=tuple(arguments.files),
-        experiment=read(None, (*fixed, f"output={json.dumps(str(arguments.out))}", *arguments.set)),
+        experiment=load_experiment(None, (*fixed, f"output={json.dumps(str(arguments.out))}", *arguments.set)),
         concept=arguments.concept,
         captions=arguments.captions,
         prompts=arguments.prompts,
-        each=arguments.each,
-        raters=tuple(arguments.raters.split(",")) if arguments.raters else (),
+        images_per_prompt=arguments.each,
+        quality_predictors=tuple(arguments.raters.split(",")) if arguments.raters else (),
         metrics=named,
-        mode=arguments.mode,
+        resize_mode=arguments.mode,
     )
 
 
-def identify(file: Path, request: Scoring, known: Mapping[str, Concept]) -> Given:
+def resolve_target(file: Path, request: ScoringConfig, concepts: Mapping[str, Concept]) -> ScoringTarget:
     """What a file is, as far as its header and the command line say.
 
     Raises:
@@ -133,22 +133,22 @@ def identify(file: Path, request: Scoring, known: Mapping[str, Concept]) -> Give
 
     header = {} if file.is_dir() else read_metadata(file)
     name = request.concept or header.get("concept")
-    if name is None or (request.concept is None and name not in known):
-        if len(known) != 1:
+    if name is None or (request.concept is None and name not in concepts):
+        if len(concepts) != 1:
             raise InputError(
-                f"`{file}` does not say which concept it is of: add `--concept`, one of {', '.join(known)}."
+                f"`{file}` does not say which concept it is of: add `--concept`, one of {', '.join(concepts)}."
             )
-        name = next(iter(known))
-    if name not in known:
-        raise unknown("concept", name, known)
+        name = next(iter(concepts))
+    if name not in concepts:
+        raise unknown_name_error("concept", name, concepts)
     told = header.get("captions")
     strategy = request.captions or (told if told in ("none", "all", "adjusted") else "none")
-    return Given(file.stem or file.name, file, name, strategy, header)
+    return ScoringTarget(file.stem or file.name, file, name, strategy, header)
 
 
-def concepts_of(request: Scoring, notice: Callable[[str], None] | None = None) -> dict[str, Concept]:
+def concepts_by_name(request: ScoringConfig, notice: Callable[[str], None] | None = None) -> dict[str, Concept]:
     """The concepts of the data folder by name."""
-    found = read_concepts(request.experiment.data, request.experiment.concepts_file, notice=notice)
+    found = load_concepts(request.experiment.data, request.experiment.concepts_file, on_message=notice)
     return {concept.name: concept for concept in found}
 
 
@@ -156,47 +156,47 @@ def run(arguments: argparse.Namespace) -> int:
     """Score, and tell."""
     from flows.runtime.prefect_server import prefect_server
 
-    asked = request(arguments)
-    known = concepts_of(asked)
+    asked = parse_request(arguments)
+    known = concepts_by_name(asked)
     for file in asked.files:
-        identify(file, asked, known)
+        resolve_target(file, asked, known)
     with prefect_server(asked.experiment.output / "prefect"):
-        from flows.score import score_with
+        from flows.score import run_score
 
-        result = score_with(asked)
+        result = run_score(asked)
     for entry in result["adapters"]:
         print(printable(f"\n{entry['file']}: {entry.get('error') or entry['concept']}"))
-        print("\n".join(lines(entry.get("scores", {}).values())))
+        print("\n".join(score_lines(entry.get("scores", {}).values())))
     for pair in result["differences"]:
         shown = [each for each in pair["scores"].values() if each["verdict"] in ("better", "worse")]
         print(
             f"\n{pair['first']} beside {pair['second']}: {len(shown) or 'no'} difference{'s' * (len(shown) > 1)} shown"
         )
-        print("\n".join(lines(shown)))
+        print("\n".join(score_lines(shown)))
     print(f"\n{result['report']}", flush=True)
     if arguments.json:
         print(json.dumps(result, allow_nan=False, default=os.fspath))
     return 1 if any("error" in entry for entry in result["adapters"]) else 0
 
 
-def lines(scores: Sequence[Mapping[str, Any]] | Any) -> list[str]:
+def score_lines(scores: Sequence[Mapping[str, Any]] | Any) -> list[str]:
     """Scores as a table of text, a line each."""
     return [
-        f"  {each['name']:<46}{_number(each['value'])} {_ends(each, ''):<20} base {_number(each['base'])}"
+        f"  {each['name']:<46}{_format_number(each['value'])} {_format_interval(each, ''):<20} base {_format_number(each['base'])}"  # noqa: E501
         f"  {each['verdict'] or each['note']}"
         for each in scores
     ]
 
 
-def _number(value: float | None) -> str:
+def _format_number(value: float | None) -> str:
     return "       -" if value is None else f"{value:8.4g}"
 
 
-def _ends(score: Mapping[str, Any], of: str) -> str:
+def _format_interval(score: Mapping[str, Any], of: str) -> str:
     low, high = score[f"{of}low"], score[f"{of}high"]
     return "" if low is None else f"[{low:.4g}, {high:.4g}]"
 
 
-def said(text: str) -> None:
+def log_line(text: str) -> None:
     """One line to the person who started the flow."""
     print(text, file=sys.stderr, flush=True)

@@ -18,9 +18,9 @@ from typing import Any
 
 from lycoris.errors import InputError
 
-ROOT = Path(__file__).resolve().parent.parent.parent
-PATIENCE = 300.0  # seconds for a server to answer; the first start of each makes a database
-HELP = """\
+PROJECT_ROOT = Path(__file__).resolve().parent.parent.parent
+STARTUP_TIMEOUT_S = 300.0  # seconds for a server to answer; the first start of each makes a database
+DESCRIPTION = """\
 Start a Prefect server, an MLflow server and a worker, deploy what prefect.yaml describes, and run until Ctrl-C.
 Everything they keep lies under one folder, unless PREFECT_SERVER_DATABASE_CONNECTION_URL, MLFLOW_BACKEND_STORE_URI and
 MLFLOW_ARTIFACTS_DESTINATION name other places. They listen on loopback only: neither asks for a password.
@@ -29,17 +29,17 @@ MLFLOW_ARTIFACTS_DESTINATION name other places. They listen on loopback only: ne
 
 def add(commands: Any) -> None:
     """Add the command to the parser's."""
-    server = commands.add_parser("server", help="Prefect, MLflow and a worker on this machine", description=HELP)
+    server = commands.add_parser("server", help="Prefect, MLflow and a worker on this machine", description=DESCRIPTION)
     server.add_argument("--folder", type=Path, default=Path("runs/server"), help="of their data; default: runs/server")
     server.add_argument("--host", default="127.0.0.1", help="where to listen; default: 127.0.0.1, this machine only")
     server.add_argument("--prefect-port", type=int, default=4200)
     server.add_argument("--mlflow-port", type=int, default=5050)
-    server.add_argument("--deployments", type=Path, default=ROOT / "prefect.yaml", help="default: prefect.yaml")
+    server.add_argument("--deployments", type=Path, default=PROJECT_ROOT / "prefect.yaml", help="default: prefect.yaml")
     server.add_argument("--gpus", type=int, default=1, help="how many trainings may use a GPU at a time; default: 1")
     server.set_defaults(command=_server)
 
 
-class Servers:
+class LocalServers:
     """The processes of one place; `stop` ends them all, and they end with this process, however it dies.
 
     Args:
@@ -54,11 +54,11 @@ class Servers:
     def __init__(self, folder: Path, host: str, ports: tuple[int, int]):
         self.folder = Path(folder).resolve()
         self.host, (self.prefect_port, self.mlflow_port) = host, ports
-        self.running: dict[str, subprocess.Popen[bytes]] = {}
+        self.processes: dict[str, subprocess.Popen[bytes]] = {}
         near = "127.0.0.1" if host in ("0.0.0.0", "::") else host
         self.prefect, self.mlflow = f"http://{near}:{ports[0]}/api", f"http://{near}:{ports[1]}"
         for option, port in zip(("--prefect-port", "--mlflow-port"), ports, strict=True):
-            _free(host, port, option)
+            _check_port(host, port, option)
         try:
             for name in ("logs", "prefect", "artifacts"):
                 (self.folder / name).mkdir(parents=True, exist_ok=True)
@@ -72,12 +72,14 @@ class Servers:
 
     def start_servers(self) -> None:
         """Start both servers and wait until they answer."""
-        from flows.runtime.provisioning import HEARTBEAT
+        from flows.runtime.provisioning import HEARTBEAT_SECONDS
 
         own = f"sqlite:///{(self.folder / 'mlflow.db').as_posix()}"
         if (self.folder / "mlflow.db").exists():
             upgrade = [sys.executable, "-m", "mlflow", "db", "upgrade", own]
-            subprocess.run(upgrade, env={**os.environ, **_quiet()}, capture_output=True, check=False, cwd=ROOT)
+            subprocess.run(
+                upgrade, env={**os.environ, **_server_environment()}, capture_output=True, check=False, cwd=PROJECT_ROOT
+            )
         self._start(
             "prefect",
             [sys.executable, "-m", "flows.runtime.prefect_server", str(self.prefect_port), self.host],
@@ -85,7 +87,7 @@ class Servers:
                 "PREFECT_HOME": str(self.folder / "prefect"),
                 "PREFECT_UI_API_URL": self.prefect,
                 "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
-                "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": str(HEARTBEAT),
+                "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": str(HEARTBEAT_SECONDS),
             },
         )
         self._start(
@@ -107,34 +109,34 @@ class Servers:
 
     def start_worker(self) -> None:
         """Start a worker of the pool; the runs it starts log to these servers."""
-        from flows.runtime.provisioning import HEARTBEAT, POOL
+        from flows.runtime.provisioning import HEARTBEAT_SECONDS, WORK_POOL
 
         self._start(
             "worker",
-            [sys.executable, "-m", "prefect", "worker", "start", "--pool", POOL],
+            [sys.executable, "-m", "prefect", "worker", "start", "--pool", WORK_POOL],
             {
                 **self.addresses,
                 "PREFECT_HOME": str(self.folder / "worker"),
-                "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")])),
-                "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": str(HEARTBEAT),
+                "PYTHONPATH": os.pathsep.join(filter(None, [str(PROJECT_ROOT), os.environ.get("PYTHONPATH")])),
+                "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": str(HEARTBEAT_SECONDS),
             },
         )
 
     def _start(self, name: str, command: list[str], environment: Mapping[str, str]) -> None:
         with open(self.folder / "logs" / f"{name}.log", "ab") as log:
-            self.running[name] = subprocess.Popen(
+            self.processes[name] = subprocess.Popen(
                 [sys.executable, "-m", "flows.runtime.supervisor", *command],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                env={**os.environ, **_quiet(), **environment},
-                cwd=ROOT,
+                env={**os.environ, **_server_environment(), **environment},
+                cwd=PROJECT_ROOT,
                 start_new_session=True,
             )
 
     def _wait(self, name: str, address: str) -> None:
-        deadline = time.monotonic() + PATIENCE
-        while time.monotonic() < deadline and self.running[name].poll() is None:
+        deadline = time.monotonic() + STARTUP_TIMEOUT_S
+        while time.monotonic() < deadline and self.processes[name].poll() is None:
             try:
                 with urllib.request.urlopen(address, timeout=5) as answer:
                     if answer.status == 200:
@@ -143,13 +145,13 @@ class Servers:
                 time.sleep(0.2)
         raise InputError(f"The {name} server did not start: `{self.folder / 'logs' / name}.log` says why.")
 
-    def ended(self) -> str | None:
+    def exited_process(self) -> str | None:
         """The name of a process that is no more, or None."""
-        return next((name for name, process in self.running.items() if process.poll() is not None), None)
+        return next((name for name, process in self.processes.items() if process.poll() is not None), None)
 
     def stop(self) -> None:
         """End the worker, then the servers."""
-        for process in reversed(self.running.values()):
+        for process in reversed(self.processes.values()):
             with suppress(ProcessLookupError):
                 process.send_signal(signal.SIGTERM)
             with suppress(subprocess.TimeoutExpired):
@@ -158,14 +160,14 @@ class Servers:
                 process.kill()
 
 
-def _quiet() -> dict[str, str]:
+def _server_environment() -> dict[str, str]:
     """What servers and workers are told; unlike the command's own runs, they log."""
-    from flows.runtime.prefect_server import QUIET
+    from flows.runtime.prefect_server import ENVIRONMENT_DEFAULTS
 
-    return {name: value for name, value in QUIET.items() if not name.startswith("PREFECT_LOGGING")}
+    return {name: value for name, value in ENVIRONMENT_DEFAULTS.items() if not name.startswith("PREFECT_LOGGING")}
 
 
-def _free(host: str, port: int, option: str) -> None:
+def _check_port(host: str, port: int, option: str) -> None:
     if not 0 < port < 2**16:
         raise InputError(f"Option `{option}` must be in [1, 65535], but got {port}.")
     try:
@@ -183,7 +185,7 @@ def _server(arguments: argparse.Namespace) -> int:
     for name in ("PREFECT_LOGGING_LEVEL", "PREFECT_LOGGING_INTERNAL_LEVEL"):
         if os.environ.get(name) == "CRITICAL":
             del os.environ[name]
-    servers = Servers(arguments.folder, arguments.host, (arguments.prefect_port, arguments.mlflow_port))
+    servers = LocalServers(arguments.folder, arguments.host, (arguments.prefect_port, arguments.mlflow_port))
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         servers.start_servers()
@@ -191,17 +193,17 @@ def _server(arguments: argparse.Namespace) -> int:
         from prefect.context import refresh_global_settings_context
 
         refresh_global_settings_context()
-        provisioning.furnish(gpus=arguments.gpus)
-        provisioning.deploy(arguments.deployments, ROOT, servers.addresses)
+        provisioning.provision(gpus=arguments.gpus)
+        provisioning.deploy(arguments.deployments, PROJECT_ROOT, servers.addresses)
         servers.start_worker()
         if arguments.host not in ("127.0.0.1", "::1", "localhost"):
             print(f"Listening on {arguments.host}: neither server asks for a password.", file=sys.stderr)
         print(f"Prefect  {servers.prefect.removesuffix('/api')}\nMLflow   {servers.mlflow}")
         print(
-            f"worker   of the pool `{provisioning.POOL}`\nlogs     {servers.folder / 'logs'}\nCtrl-C stops them.",
+            f"worker   of the pool `{provisioning.WORK_POOL}`\nlogs     {servers.folder / 'logs'}\nCtrl-C stops them.",
             flush=True,
         )
-        while (ended := servers.ended()) is None:
+        while (ended := servers.exited_process()) is None:
             time.sleep(1)
         raise InputError(f"`{ended}` has stopped: `{servers.folder / 'logs' / ended}.log` says why.")
     except KeyboardInterrupt:

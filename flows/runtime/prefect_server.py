@@ -16,7 +16,7 @@ from pathlib import Path
 
 from lycoris.errors import InputError
 
-QUIET = {
+ENVIRONMENT_DEFAULTS = {
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
     "PREFECT_CLIENT_RETRY_EXTRA_CODES": "500",  # what a server answers whose database restarts
@@ -31,16 +31,16 @@ QUIET = {
     "TRANSFORMERS_VERBOSITY": "error",
     "DIFFUSERS_VERBOSITY": "error",
 }
-STARTER = "LYCORIS_STARTER"
+PARENT_VARIABLE = "LYCORIS_STARTER"
 """The environment variable by which a server knows whose end is its own, even if that came before it looked."""
-LAST = 2.0  # seconds that a server lives at most once its starter is gone
-GOES_ON = "What is finished is kept; the same command goes on from there."
-PATIENCE = 180.0  # seconds for the server to answer; its first start migrates a database
+PARENT_POLL_S = 2.0  # seconds that a server lives at most once its starter is gone
+RESUME_HINT = "What is finished is kept; the same command goes on from there."
+STARTUP_TIMEOUT_S = 180.0  # seconds for the server to answer; its first start migrates a database
 
 
-def quieten() -> None:
+def configure_environment() -> None:
     """Settings that must stand in the environment before Prefect and MLflow are imported; the user's win."""
-    for name, value in QUIET.items():
+    for name, value in ENVIRONMENT_DEFAULTS.items():
         os.environ.setdefault(name, value)
 
 
@@ -85,7 +85,7 @@ def prefect_server(home: Path) -> Iterator[str]:
     log = Path(home) / "server.log"
     starting = FileLock(Path(home) / "starting.lock", poll_interval=0.2)
     starting.acquire()  # two servers that make one database at the same time spoil it
-    making = _anew(Path(home))
+    making = _prepare_database(Path(home))
     with open(log, "wb") as stream:
         server = subprocess.Popen(
             [sys.executable, "-m", "flows.runtime.prefect_server", str(port)],
@@ -97,7 +97,7 @@ def prefect_server(home: Path) -> Iterator[str]:
                 **os.environ,
                 "PREFECT_UI_ENABLED": "0",
                 "PREFECT__SERVER_EPHEMERAL": "1",
-                STARTER: str(os.getpid()),
+                PARENT_VARIABLE: str(os.getpid()),
             },
             cwd=Path(__file__).parent.parent.parent,
         )
@@ -106,7 +106,7 @@ def prefect_server(home: Path) -> Iterator[str]:
     refresh_global_settings_context()  # for all threads: one that knows no server starts a second one
     try:
         try:
-            _wait(server, url, log)
+            _wait_until_healthy(server, url, log)
             making.unlink(missing_ok=True)
         finally:
             starting.release()
@@ -123,7 +123,7 @@ def prefect_server(home: Path) -> Iterator[str]:
             server.kill()
 
 
-def _anew(home: Path) -> Path:
+def _prepare_database(home: Path) -> Path:
     """Remove a database whose making was killed, which keeps nothing yet, and mark one that is to be made now.
 
     Returns:
@@ -131,7 +131,7 @@ def _anew(home: Path) -> Path:
     """
     database, making = home / "prefect.db", home / "making"
     if making.exists():
-        time.sleep(LAST)
+        time.sleep(PARENT_POLL_S)
         for file in home.glob(f"{database.name}*"):
             file.unlink(missing_ok=True)
     if not database.exists():
@@ -139,7 +139,7 @@ def _anew(home: Path) -> Path:
     return making
 
 
-def fault(error: BaseException | None) -> str | None:
+def describe_server_error(error: BaseException | None) -> str | None:
     """What to tell of an error that came from a Prefect server which does not answer as it should, else None."""
     import httpx
     from prefect.settings import PREFECT_API_URL
@@ -149,7 +149,7 @@ def fault(error: BaseException | None) -> str | None:
             said = str(error).splitlines()[0] if str(error) else type(error).__name__
             return (
                 f"The Prefect server at `{PREFECT_API_URL.value()}` did not answer as it should, and went on so for a "
-                f"minute ({said}): look at it, and at its database. {GOES_ON}"
+                f"minute ({said}): look at it, and at its database. {RESUME_HINT}"
             )
         error = error.__cause__ or error.__context__
     return None
@@ -161,9 +161,9 @@ def _free_port() -> int:
         return probe.getsockname()[1]
 
 
-def _wait(server: subprocess.Popen[bytes], url: str, log: Path) -> None:
+def _wait_until_healthy(server: subprocess.Popen[bytes], url: str, log: Path) -> None:
     """Until the server answers."""
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + STARTUP_TIMEOUT_S
     while time.monotonic() < deadline:
         if server.poll() is not None:
             break
@@ -179,7 +179,7 @@ def _wait(server: subprocess.Popen[bytes], url: str, log: Path) -> None:
 
 def serve(port: int, host: str = "127.0.0.1") -> None:
     """Be a Prefect server, on loopback unless told otherwise, until the parent process is gone."""
-    parent = int(os.environ.get(STARTER) or os.getppid())
+    parent = int(os.environ.get(PARENT_VARIABLE) or os.getppid())
 
     def watch() -> None:
         while os.getppid() == parent:

@@ -16,13 +16,13 @@ from lycoris.errors import InputError
 if TYPE_CHECKING:
     from prefect.client.orchestration import SyncPrefectClient
 
-POOL = "local"
-GPU = "gpu"
-HEARTBEAT = 30  # seconds between two signs of life of a flow run
-ZOMBIES = "Flow runs without a sign of life have crashed"
+WORK_POOL = "local"
+GPU_LIMIT = "gpu"
+HEARTBEAT_SECONDS = 30  # seconds between two signs of life of a flow run
+CRASH_AUTOMATION_NAME = "Flow runs without a sign of life have crashed"
 
 
-def furnish(*, gpus: int = 1) -> None:
+def provision(*, gpus: int = 1) -> None:
     """Make the work pool, the limit of GPUs and the automation that ends dead runs, where they are not there yet.
 
     Args:
@@ -34,23 +34,23 @@ def furnish(*, gpus: int = 1) -> None:
 
     with get_client(sync_client=True) as client:
         with suppress(ObjectAlreadyExists):
-            client.create_work_pool(WorkPoolCreate(name=POOL, type="process"))
-        client.upsert_global_concurrency_limit_by_name(GPU, gpus)
-        _end_dead_runs(client)
+            client.create_work_pool(WorkPoolCreate(name=WORK_POOL, type="process"))
+        client.upsert_global_concurrency_limit_by_name(GPU_LIMIT, gpus)
+        _create_crash_automation(client)
 
 
-def _end_dead_runs(client: SyncPrefectClient) -> None:
+def _create_crash_automation(client: SyncPrefectClient) -> None:
     from prefect.client.schemas.objects import StateType
     from prefect.events.actions import ChangeFlowRunState
     from prefect.events.schemas.automations import AutomationCore, EventTrigger, Posture
     from prefect.events.schemas.events import ResourceSpecification
 
-    if client.read_automations_by_name(ZOMBIES):
+    if client.read_automations_by_name(CRASH_AUTOMATION_NAME):
         return
     beat = "prefect.flow-run.heartbeat"
     ended = {f"prefect.flow-run.{state}" for state in ("Completed", "Failed", "Cancelled", "Crashed")}
     automation = AutomationCore(
-        name=ZOMBIES,
+        name=CRASH_AUTOMATION_NAME,
         trigger=EventTrigger(
             after={beat},
             expect={beat, *ended},
@@ -58,7 +58,7 @@ def _end_dead_runs(client: SyncPrefectClient) -> None:
             for_each={"prefect.resource.id"},
             posture=Posture.Proactive,
             threshold=1,
-            within=timedelta(seconds=3 * HEARTBEAT),
+            within=timedelta(seconds=3 * HEARTBEAT_SECONDS),
         ),
         actions=[ChangeFlowRunState(state=StateType.CRASHED, message="No sign of life any more.")],
     )

@@ -10,11 +10,11 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 
-GRACE = 15.0
+TERMINATE_GRACE_S = 15.0
 """Seconds between being asked to stop and being stopped."""
 
 
-def keep(command: Sequence[str]) -> int:
+def supervise(command: Sequence[str]) -> int:
     """Run a command until it ends, or until the process that called this one is gone.
 
     Args:
@@ -30,13 +30,13 @@ def keep(command: Sequence[str]) -> int:
     child = subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True)
     while child.poll() is None and not stop and os.getppid() == parent:
         time.sleep(0.2)
-    _end(child)
+    _terminate(child)
     return child.wait()
 
 
-def _end(child: subprocess.Popen[bytes]) -> None:
+def _terminate(child: subprocess.Popen[bytes]) -> None:
     """Stop a process and everything of its session, first asked, then not."""
-    for number, patience in ((signal.SIGTERM, GRACE), (signal.SIGKILL, 0.0)):
+    for number, patience in ((signal.SIGTERM, TERMINATE_GRACE_S), (signal.SIGKILL, 0.0)):
         with suppress(ProcessLookupError):
             os.killpg(child.pid, number)
         deadline = time.monotonic() + patience
@@ -45,4 +45,4 @@ def _end(child: subprocess.Popen[bytes]) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(keep(sys.argv[1:]))
+    sys.exit(supervise(sys.argv[1:]))

@@ -14,32 +14,33 @@ from typing import TYPE_CHECKING, Any
 from prefect.context import FlowRunContext
 from prefect.task_runners import ProcessPoolTaskRunner, TaskRunner, ThreadPoolTaskRunner
 
-from flows.config.experiment import RUNNERS, Experiment
+from flows.config.experiment import LOCAL_RUNNERS, Experiment
 from lycoris.errors import InputError
 
 if TYPE_CHECKING:
     from types import ModuleType
 
-WAITING = 4096
+MAX_WAITING_STEPS = 4096
 """Steps that may wait for others at the same time; each takes a thread, most of them asleep."""
-THREADS = 4
-"""Of one process, which does one heavy step at a time (`tasks.runtime.resources.turn`); the others wait, read and write."""
+THREADS_PER_PROCESS = 4
+"""Of one process, which does one heavy step at a time (`tasks.runtime.resources.turn`); the others wait, read and
+write."""
 
 
-def workers(experiment: Experiment) -> int:
+def worker_count(experiment: Experiment) -> int:
     """How many steps go on side by side: one a core, one on a GPU, one in threads; unless the experiment says."""
     if experiment.runner == "threads":
         return 1
     if experiment.workers:
         return experiment.workers
-    if experiment.runner not in RUNNERS:
-        return _cluster().size(experiment.runner)
+    if experiment.runner not in LOCAL_RUNNERS:
+        return _import_dask_runner().size(experiment.runner)
     import torch
 
     return 1 if torch.cuda.is_available() else max(1, len(os.sched_getaffinity(0)))
 
 
-def runner(experiment: Experiment, shown: Path) -> TaskRunner[Any]:
+def create_task_runner(experiment: Experiment, progress_folder: Path) -> TaskRunner[Any]:
     """The task runner that an experiment names; a cluster is looked at before anything is handed to it.
 
     Args:
@@ -50,31 +51,31 @@ def runner(experiment: Experiment, shown: Path) -> TaskRunner[Any]:
         InputError: the extra is not installed, or the cluster cannot do the experiment's work.
     """
     if experiment.runner == "processes":
-        return processes(workers(experiment))
+        return process_runner(worker_count(experiment))
     if experiment.runner == "threads":
-        return ThreadPoolTaskRunner(max_workers=THREADS)
-    return _cluster().cluster(experiment, shown)
+        return ThreadPoolTaskRunner(max_workers=THREADS_PER_PROCESS)
+    return _import_dask_runner().cluster(experiment, progress_folder)
 
 
-def processes(count: int) -> TaskRunner[Any]:
+def process_runner(count: int) -> TaskRunner[Any]:
     """So many processes of this machine."""
-    return Workers(max_workers=count)
+    return ProcessPoolRunner(max_workers=count)
 
 
-def runs_as_asked(experiment: Experiment) -> bool:
+def has_requested_task_runner(experiment: Experiment) -> bool:
     """Whether the flow run around this call has the task runner that the experiment names."""
     context = FlowRunContext.get()
     if context is None:
         return True
     now = context.task_runner
     if experiment.runner == "processes":
-        return isinstance(now, ProcessPoolTaskRunner) and now._max_workers == workers(experiment)
+        return isinstance(now, ProcessPoolTaskRunner) and now._max_workers == worker_count(experiment)
     if experiment.runner == "threads":
         return isinstance(now, ThreadPoolTaskRunner)
     return getattr(now, "address", None) == experiment.runner
 
 
-def _cluster() -> ModuleType:
+def _import_dask_runner() -> ModuleType:
     try:
         from flows.runtime import dask_runner
     except ImportError as error:
@@ -82,7 +83,7 @@ def _cluster() -> ModuleType:
     return dask_runner
 
 
-def end_with_parent() -> None:
+def exit_with_parent() -> None:
     """From now on, end this process when the one that started it is gone, however that died."""
     parent = multiprocessing.parent_process()
     if parent is None:
@@ -95,7 +96,7 @@ def end_with_parent() -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-class Workers(ProcessPoolTaskRunner):
+class ProcessPoolRunner(ProcessPoolTaskRunner):
     """Prefect's process pool, in which waiting costs no process, and which ends at once when the flow does.
 
     Its processes end with the one that started them; Python's own go on waiting for work when that was killed.
@@ -108,19 +109,19 @@ class Workers(ProcessPoolTaskRunner):
     """
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
-        super().__init__(*arguments, **{"initializer": end_with_parent, **options})
-        self._handed: list[Any] = []
+        super().__init__(*arguments, **{"initializer": exit_with_parent, **options})
+        self._submitted_futures: list[Any] = []
 
     def __enter__(self) -> Any:
         super().__enter__()
         if self._resolver_executor is not None:
             self._resolver_executor.shutdown(wait=False)
-        self._resolver_executor = ThreadPoolExecutor(max_workers=WAITING)
+        self._resolver_executor = ThreadPoolExecutor(max_workers=MAX_WAITING_STEPS)
         return self
 
     def submit(self, *arguments: Any, **options: Any) -> Any:
         future = super().submit(*arguments, **options)
-        self._handed.append(future)
+        self._submitted_futures.append(future)
         return future
 
     def __exit__(self, *exception: Any) -> None:
@@ -133,7 +134,7 @@ class Workers(ProcessPoolTaskRunner):
                 process.kill()
             for process in processes:
                 process.join(timeout=30)
-            for future in self._handed:
+            for future in self._submitted_futures:
                 with suppress(InvalidStateError):
                     future.wrapped_future.wrapped_future.set_exception(CancelledError())
         super().__exit__(*exception)

@@ -10,7 +10,7 @@ from typing import TypeVar
 Item = TypeVar("Item")
 
 
-def groups(items: Sequence[tuple[Hashable, Item]], at_once: int, workers: int) -> list[list[Item]]:
+def co_training_groups(items: Sequence[tuple[Hashable, Item]], max_size: int, workers: int) -> list[list[Item]]:
     """Divide trainings among groups that each go on at once.
 
     Those of one kind go together, since their changes of the weights are of one shape; no process is left idle for it.
@@ -23,7 +23,7 @@ def groups(items: Sequence[tuple[Hashable, Item]], at_once: int, workers: int) -
     Returns:
         Groups of nearly equal size, in the order of the trainings.
     """
-    most = max(1, min(at_once, len(items) // workers))
+    most = max(1, min(max_size, len(items) // workers))
     kinds: dict[Hashable, list[Item]] = {}
     for kind, item in items:
         kinds.setdefault(kind, []).append(item)

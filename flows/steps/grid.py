@@ -9,49 +9,52 @@ from typing import Any, NamedTuple
 
 from flows.config import monitoring
 from flows.config.experiment import Experiment
-from lycoris.data.splits import held_out
+from lycoris.data.splits import split_held_out
 from lycoris.errors import InputError
-from tasks.artifacts import Captioned, Cell
-from tasks.runtime.transfer import Sent
+from tasks.artifacts import CaptionedConcept, RunSpec
+from tasks.runtime.transfer import ImageBundle
 
 
-class Planned(NamedTuple):
+class PlannedRun(NamedTuple):
     """One adapter to come."""
 
-    cell: Cell
-    concept: Captioned
+    spec: RunSpec
+    concept: CaptionedConcept
     settings: dict[str, Any]
 
 
-def cells(experiment: Experiment, captioned: Sequence[Captioned]) -> list[Planned]:
+def expand_grid(experiment: Experiment, captioned: Sequence[CaptionedConcept]) -> list[PlannedRun]:
     """Every adapter of an experiment, checkpoints before the end of their training."""
     return [
-        Planned(cell, concept, settings)
+        PlannedRun(cell, concept, settings)
         for concept in captioned
         for adapter in experiment.algorithms
-        for settings in [experiment.settings(adapter)]
+        for settings in [experiment.adapter_settings(adapter)]
         for strategy in experiment.captions_of(adapter)
         for seed in experiment.seeds
-        for cell in _of_training(concept.name, adapter.label, strategy, seed, experiment.checkpoints, settings)
+        for cell in _training_specs(concept.name, adapter.label, strategy, seed, experiment.checkpoints, settings)
     ]
 
 
-def _of_training(
+def _training_specs(
     concept: str, algorithm: str, captions: str, seed: int, checkpoints: Sequence[int], settings: Mapping[str, Any]
-) -> list[Cell]:
+) -> list[RunSpec]:
     """The adapters of one training: its checkpoints, and its end."""
     training = settings["training"]
-    counts = [count for count in sorted(checkpoints) if count < monitoring.length(training)]
-    return [Cell(concept, algorithm, captions, seed, count, monitoring.unit(training)) for count in [*counts, None]]
+    counts = [count for count in sorted(checkpoints) if count < monitoring.training_length(training)]
+    return [
+        RunSpec(concept, algorithm, captions, seed, count, monitoring.length_unit(training))
+        for count in [*counts, None]
+    ]
 
 
-def trainings(
+def training_requests(
     experiment: Experiment,
     base: str,
     base_digest: str,
-    planned: Sequence[Planned],
-    sent: Mapping[str, Sent | None] = MappingProxyType({}),
-) -> dict[Cell, dict[str, Any]]:
+    planned_runs: Sequence[PlannedRun],
+    image_bundles: Mapping[str, ImageBundle | None] = MappingProxyType({}),
+) -> dict[RunSpec, dict[str, Any]]:
     """What `tasks.train.adapter` is asked for, by the cell of each training's end.
 
     Args:
@@ -64,39 +67,39 @@ def trainings(
     Raises:
         InputError: a concept has too few pictures for what is asked.
     """
-    checkpoints: dict[Cell, list[int]] = {}
-    for one in planned:
-        if one.cell.checkpoint:
-            checkpoints.setdefault(replace(one.cell, checkpoint=None), []).append(one.cell.checkpoint)
-    asked: dict[Cell, dict[str, Any]] = {}
-    for cell, concept, settings in planned:
+    checkpoints: dict[RunSpec, list[int]] = {}
+    for one in planned_runs:
+        if one.spec.checkpoint:
+            checkpoints.setdefault(replace(one.spec, checkpoint=None), []).append(one.spec.checkpoint)
+    asked: dict[RunSpec, dict[str, Any]] = {}
+    for cell, concept, settings in planned_runs:
         if cell.checkpoint is not None:
             continue
-        seen = learned_from(experiment, concept, settings.get("pictures"))
+        seen = training_rows(experiment, concept, settings.get("pictures"))
         asked[cell] = {
             "cell": cell,
             "base": base,
             "base_digest": base_digest,
-            "pictures": [concept.pictures[row] for row in seen],
-            "picture_digest": concept.digest,
-            "captions": [concept.captions[cell.captions][row] for row in seen],
+            "pictures": [concept.images[row] for row in seen],
+            "picture_digest": concept.images_digest,
+            "captions": [concept.captions[cell.strategy][row] for row in seen],
             "settings": settings,
-            "set_aside": concept.set_aside,
+            "set_aside": concept.skipped_images,
             "checkpoints": checkpoints.get(cell, []),
-            "watch": monitoring.watch(
+            "watch": monitoring.monitoring_options(
                 experiment.validation,
                 experiment.samples,
                 settings["training"],
-                concept.prompts[cell.captions],
-                experiment.drawing(),
+                concept.prompts[cell.strategy],
+                experiment.sampling_settings(),
             ),
         }
-        if (some := sent.get(concept.name)) is not None:
-            asked[cell]["sent"] = some.some(seen)
+        if (some := image_bundles.get(concept.name)) is not None:
+            asked[cell]["sent"] = some.subset(seen)
     return asked
 
 
-def learned_from(experiment: Experiment, concept: Captioned, pictures: int | None) -> list[int]:
+def training_rows(experiment: Experiment, concept: CaptionedConcept, count: int | None) -> list[int]:
     """Rows of the pictures that an adapter is trained on.
 
     Args:
@@ -107,18 +110,20 @@ def learned_from(experiment: Experiment, concept: Captioned, pictures: int | Non
     Raises:
         InputError: there are fewer.
     """
-    seen, _ = held_out(concept.pictures, experiment.hold_out, concept.name)
-    if pictures is None:
+    seen, _ = split_held_out(concept.images, experiment.hold_out, concept.name)
+    if count is None:
         return seen
-    if pictures > len(seen):
+    if count > len(seen):
         raise InputError(
             f"Option `pictures` must be at most the {len(seen)} pictures that `{concept.name}` is trained on, "
-            f"but is {pictures}."
+            f"but is {count}."
         )
-    return held_out(concept.pictures, len(concept.pictures) - pictures, concept.name)[0]
+    return split_held_out(concept.images, len(concept.images) - count, concept.name)[0]
 
 
-def base_prompts(concept: Captioned, strategies: Sequence[str]) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
+def base_prompts(
+    concept: CaptionedConcept, strategies: Sequence[str]
+) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
     """What the untouched base draws of a concept.
 
     Returns:

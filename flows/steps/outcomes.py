@@ -13,33 +13,33 @@ from pathlib import Path
 from typing import Any
 
 from flows.config.experiment import Experiment
-from lycoris.analysis import RULE, Choice
+from lycoris.analysis import CHAMPION_RULE, Champion
 from lycoris.analysis.statistics.measures import COSTS, EFFICIENCY
-from lycoris.safety.redaction import redacted
-from tasks.artifacts import Captioned, Cell, Made
+from lycoris.safety.redaction import redact
+from tasks.artifacts import Artifact, CaptionedConcept, RunSpec
 from tasks.data_versions.dvc import DataVersion
-from tasks.generate import drawing_seconds, drawn
-from tasks.runtime.model_refs import Sources
-from tasks.score import Scored
-from tasks.tracking.runs import Server, Tracked, whereabouts
-from tasks.train import FACTS, SAMPLES
+from tasks.generate import image_records, seconds_per_image
+from tasks.runtime.model_refs import ModelRefs
+from tasks.score import Scores
+from tasks.tracking.runs import LoggedRun, TrackingServer, tracking_links
+from tasks.train import SAMPLES_DIR, SUMMARY_FILE
 
-SETTINGS = ("algorithm", "preset", "rank", "alpha", "factor", "pictures")
+SETTING_COLUMNS = ("algorithm", "preset", "rank", "alpha", "factor", "pictures")
 """Of an adapter's settings those that stand in the table of scores; pictures where some adapter has few on purpose."""
 
 
 @dataclass(frozen=True)
-class CellOutcome:
+class RunOutcome:
     """All that came of one adapter."""
 
-    concept: Captioned
-    adapter: Made
-    images: Made
-    scores: Scored
+    concept: CaptionedConcept
+    adapter: Artifact
+    images: Artifact
+    scores: Scores
     file: Path
-    facts: Mapping[str, Any]
+    summary: Mapping[str, Any]
     settings: Mapping[str, Any]
-    tracked: Tracked
+    logged_run: LoggedRun
 
     @property
     def cached(self) -> bool:
@@ -47,59 +47,59 @@ class CellOutcome:
 
 
 @dataclass
-class Outcome:
+class StudyOutcome:
     """All that came of a study, filled as it comes in."""
 
-    server: Server
-    parent: str
-    cells: dict[Cell, CellOutcome] = field(default_factory=dict)
-    failed: dict[Cell, str] = field(default_factory=dict)
-    bases: dict[tuple[str, str], list[Made]] = field(default_factory=dict)
-    choices: dict[str, Choice] = field(default_factory=dict)
+    server: TrackingServer
+    parent_run: str
+    runs: dict[RunSpec, RunOutcome] = field(default_factory=dict)
+    failures: dict[RunSpec, str] = field(default_factory=dict)
+    base_images: dict[tuple[str, str], list[Artifact]] = field(default_factory=dict)
+    choices: dict[str, Champion] = field(default_factory=dict)
 
 
-def facts(made: Made) -> dict[str, Any]:
+def read_training_summary(made: Artifact) -> dict[str, Any]:
     """What is known of a training: ``step``, ``epoch``, ``losses``, ``bands``, ``seen``, ``parameters``, ``layers``,
     ``seconds``, ``pictures``, ``upscaled``, ``set_aside``."""
-    return json.loads((made.folder / FACTS).read_text())
+    return json.loads((made.folder / SUMMARY_FILE).read_text())
 
 
-def curves(facts: Mapping[str, Any]) -> dict[str, list[tuple[int, float]]]:
+def training_curves(summary: Mapping[str, Any]) -> dict[str, list[tuple[int, float]]]:
     """Curve by name, as (step, value): ``loss``, the same by band of times, and what was seen on the way."""
-    found = {"loss": list(enumerate(facts["losses"], 1))}
-    for name, losses in facts["bands"].items():
+    found = {"loss": list(enumerate(summary["losses"], 1))}
+    for name, losses in summary["bands"].items():
         found[f"loss/{name}"] = [(step, loss) for step, loss in enumerate(losses, 1) if loss is not None]
-    for row in facts["seen"]:
+    for row in summary["seen"]:
         for name, value in row.items():
             if name.startswith("validation"):
                 found.setdefault(name, []).append((row["step"], value))
     return found
 
 
-def samples(made: Made, facts: Mapping[str, Any]) -> list[dict[str, Any]]:
+def sample_images(made: Artifact, summary: Mapping[str, Any]) -> list[dict[str, Any]]:
     """What was drawn on the way: ``{"count", "step", "epoch", "images": [path, ...]}``, in order."""
     return [
         {
             **{name: row[name] for name in ("count", "step", "epoch")},
             "images": [
-                str(made.folder / SAMPLES / f"{row['count']:g}" / f"{number:02d}.png")
+                str(made.folder / SAMPLES_DIR / f"{row['count']:g}" / f"{number:02d}.png")
                 for number in range(row["samples"])
             ],
         }
-        for row in facts["seen"]
-        if "samples" in row and (made.folder / SAMPLES).is_dir()
+        for row in summary["seen"]
+        if "samples" in row and (made.folder / SAMPLES_DIR).is_dir()
     ]
 
 
-def caption_rows(concept: Captioned, strategy: str) -> list[dict[str, str]]:
+def caption_rows(concept: CaptionedConcept, strategy: str) -> list[dict[str, str]]:
     """A concept's captions as a table."""
     return [
         {"picture": path.name, "strategy": strategy, "caption": caption}
-        for path, caption in zip(concept.pictures, concept.captions[strategy], strict=True)
+        for path, caption in zip(concept.images, concept.captions[strategy], strict=True)
     ]
 
 
-def commit(project: Path) -> str:
+def code_commit(project: Path) -> str:
     """The commit of the code, with a mark when the tree was changed; "unknown" outside a repository."""
     command = ["git", "-C", str(project), "describe", "--always", "--dirty", "--abbrev=12"]
     try:
@@ -108,44 +108,44 @@ def commit(project: Path) -> str:
         return "unknown"
 
 
-def study(
+def report_payload(
     experiment: Experiment,
     version: DataVersion,
-    models: Sources,
-    captioned: list[Captioned],
-    outcome: Outcome,
+    models: ModelRefs,
+    captioned: list[CaptionedConcept],
+    outcome: StudyOutcome,
     seconds: float,
     *,
     project: Path,
 ) -> dict[str, Any]:
     """What `lycoris.report.render` takes."""
-    from lycoris.metrics import describe
+    from lycoris.metrics import describe_metrics
 
-    adapters = [_adapter(cell, one, outcome) for cell, one in outcome.cells.items()]
-    adapters += [{"name": cell.name, **_described(cell), "error": error} for cell, error in outcome.failed.items()]
+    adapters = [_adapter_record(cell, one, outcome) for cell, one in outcome.runs.items()]
+    adapters += [{"name": cell.name, **_run_fields(cell), "error": error} for cell, error in outcome.failures.items()]
     return {
         "title": f"Study {experiment.name}",
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "command": redacted(" ".join(["lycoris", *sys.argv[1:]])),
+        "command": redact(" ".join(["lycoris", *sys.argv[1:]])),
         "seconds": seconds,
         "data_version": version.hash,
-        "commit": commit(project),
+        "commit": code_commit(project),
         "base": {"name": models.base[0], "digest": models.base[1]},
         "settings": experiment.model_dump(mode="json"),
-        "hardware": hardware(),
-        "rule": RULE,
-        "tracking": whereabouts(outcome.server, outcome.parent),
+        "hardware": describe_hardware(),
+        "rule": CHAMPION_RULE,
+        "tracking": tracking_links(outcome.server, outcome.parent_run),
         "concepts": [concept_record(concept) for concept in captioned],
-        "metrics": describe(),
+        "metrics": describe_metrics(),
         "bases": [
-            {"concept": concept, "captions": strategy, "drawings": _joined(made)}
-            for (concept, strategy), made in outcome.bases.items()
+            {"concept": concept, "captions": strategy, "drawings": _merge_images(made)}
+            for (concept, strategy), made in outcome.base_images.items()
         ],
         "adapters": adapters,
     }
 
 
-def hardware() -> str:
+def describe_hardware() -> str:
     """What a run ran on."""
     import os
 
@@ -156,7 +156,7 @@ def hardware() -> str:
     return f"{len(os.sched_getaffinity(0))} CPU cores ({platform.machine()})"
 
 
-def concept_record(concept: Captioned) -> dict[str, Any]:
+def concept_record(concept: CaptionedConcept) -> dict[str, Any]:
     """A concept as the report takes it."""
     return {
         "name": concept.name,
@@ -164,86 +164,87 @@ def concept_record(concept: Captioned) -> dict[str, Any]:
         "trigger": concept.trigger,
         "class_noun": concept.class_noun,
         "description": concept.description,
-        "references": [str(path) for path in concept.pictures],
+        "references": [str(path) for path in concept.images],
         "captions": {name: list(texts) for name, texts in concept.captions.items()},
-        "inherent": [entry["tag"] for entry in concept.inherent if entry["inherent"]],
+        "inherent": [entry["tag"] for entry in concept.concept_tags if entry["inherent"]],
     }
 
 
-def _joined(made: list[Made]) -> dict[str, Any]:
-    return {kind: some for stage in made for kind, some in drawn(stage).items()}
+def _merge_images(made: list[Artifact]) -> dict[str, Any]:
+    return {kind: some for stage in made for kind, some in image_records(stage).items()}
 
 
-def _described(cell: Cell) -> dict[str, Any]:
+def _run_fields(cell: RunSpec) -> dict[str, Any]:
     return {
         "concept": cell.concept,
         "algorithm": cell.algorithm,
-        "captions": cell.captions,
+        "captions": cell.strategy,
         "seed": cell.seed,
-        "checkpoint": None if cell.checkpoint is None else f"{cell.unit} {cell.checkpoint}",
+        "checkpoint": None if cell.checkpoint is None else f"{cell.checkpoint_unit} {cell.checkpoint}",
     }
 
 
-def _adapter(cell: Cell, one: CellOutcome, outcome: Outcome) -> dict[str, Any]:
+def _adapter_record(cell: RunSpec, run: RunOutcome, outcome: StudyOutcome) -> dict[str, Any]:
     choice = outcome.choices.get(cell.concept)
     champion = choice is not None and choice.adapter == cell.name
     return {
         "name": cell.name,
-        **_described(cell),
-        "file": str(one.file),
-        "bytes": one.file.stat().st_size,
-        "parameters": one.facts["parameters"],
-        "pictures": one.facts["pictures"],
-        "set_aside": one.facts["set_aside"],
-        "run_id": one.tracked.run_id,
-        "cached": one.cached,
+        **_run_fields(cell),
+        "file": str(run.file),
+        "bytes": run.file.stat().st_size,
+        "parameters": run.summary["parameters"],
+        "pictures": run.summary["pictures"],
+        "set_aside": run.summary["set_aside"],
+        "run_id": run.logged_run.run_id,
+        "cached": run.cached,
         "champion": champion,
         "reason": choice.reason if choice is not None and champion else None,
-        "seconds": {"train": one.facts["seconds"], "draw": one.images.seconds},
-        "efficiency": costs(one),
-        **_curves(cell, one),
-        "settings": dict(one.settings),
-        "scores": {record["name"]: record for record in one.scores.records},
-        "drawings": drawn(one.images),
+        "seconds": {"train": run.summary["seconds"], "draw": run.images.seconds},
+        "efficiency": run_costs(run),
+        **_curve_fields(cell, run),
+        "settings": dict(run.settings),
+        "scores": {record["name"]: record for record in run.scores.records},
+        "drawings": image_records(run.images),
     }
 
 
-def costs(one: CellOutcome) -> dict[str, float | None]:
-    """What an adapter costs, by the names of `lycoris.analysis.statistics.measures.COSTS`; None where that was not measured."""
-    alone = one.facts.get("at_once") == 1
+def run_costs(run: RunOutcome) -> dict[str, float | None]:
+    """What an adapter costs, by the names of `lycoris.analysis.statistics.measures.COSTS`; None where that was not
+    measured."""
+    alone = run.summary.get("at_once") == 1
     found = (
-        one.facts["seconds"],
-        one.facts.get("peak_memory") if alone else None,
-        one.file.stat().st_size,
-        drawing_seconds(one.images),
+        run.summary["seconds"],
+        run.summary.get("peak_memory") if alone else None,
+        run.file.stat().st_size,
+        seconds_per_image(run.images),
     )
     return dict(zip(COSTS, found, strict=True))
 
 
-def _efficiency(one: CellOutcome) -> list[dict[str, Any]]:
+def _cost_scores(run: RunOutcome) -> list[dict[str, Any]]:
     """What an adapter costs, as scores of a dimension beside the five."""
     return [
         {"name": name, "value": value, "dimension": EFFICIENCY, "higher_is_better": False}
-        for name, value in costs(one).items()
+        for name, value in run_costs(run).items()
         if value is not None
     ]
 
 
-def _curves(cell: Cell, one: CellOutcome) -> dict[str, Any]:
+def _curve_fields(cell: RunSpec, run: RunOutcome) -> dict[str, Any]:
     """A training's curves and samples, at its end; its checkpoints have parts of them."""
     if cell.checkpoint is not None:
         return {"losses": []}
-    found = curves(one.facts)
+    found = training_curves(run.summary)
     return {
-        "losses": one.facts["losses"],
-        "bands": one.facts["bands"],
+        "losses": run.summary["losses"],
+        "bands": run.summary["bands"],
         "validation": found.get("validation", []),
-        "samples": samples(one.adapter, one.facts),
-        "unit": cell.unit,
+        "samples": sample_images(run.adapter, run.summary),
+        "unit": cell.checkpoint_unit,
     }
 
 
-def table(outcome: Outcome, out: Path, *, efficiency: bool = False) -> Path:
+def write_scores_table(outcome: StudyOutcome, out: Path, *, score_costs: bool = False) -> Path:
     """Every score of every adapter as a CSV file, one row a score; on request with what each adapter costs.
 
     How long an adapter was trained stands under ``epoch`` where every training's length is in epochs, else under
@@ -251,56 +252,56 @@ def table(outcome: Outcome, out: Path, *, efficiency: bool = False) -> Path:
     """
     import pandas as pd
 
-    from lycoris.report.shared.templates import write_whole
+    from lycoris.report.shared.templates import atomic_write_text
 
-    in_epochs = all(cell.unit == "epoch" for cell in outcome.cells)
+    in_epochs = all(cell.checkpoint_unit == "epoch" for cell in outcome.runs)
     rows = [
         {
             "concept": cell.concept,
             "category": one.concept.category,
             "config": cell.algorithm,
-            **{name: one.settings.get(name) for name in SETTINGS if name in one.settings or name != "pictures"},
+            **{name: one.settings.get(name) for name in SETTING_COLUMNS if name in one.settings or name != "pictures"},
             "learning_rate": one.settings["training"]["learning_rate"],
-            "captions": cell.captions,
+            "captions": cell.strategy,
             "seed": cell.seed,
             **(
                 {"epoch": cell.checkpoint or one.settings["training"]["epochs"]}
                 if in_epochs
-                else {"steps": one.facts["step"]}
+                else {"steps": one.summary["step"]}
             ),
-            "run_id": one.tracked.run_id,
+            "run_id": one.logged_run.run_id,
             **record,
         }
-        for cell, one in outcome.cells.items()
-        for record in [*one.scores.records, *(_efficiency(one) if efficiency else [])]
+        for cell, one in outcome.runs.items()
+        for record in [*one.scores.records, *(_cost_scores(one) if score_costs else [])]
     ]
-    return write_whole(pd.DataFrame(rows).to_csv(index=False), out)
+    return atomic_write_text(pd.DataFrame(rows).to_csv(index=False), out)
 
 
-def write(study: Mapping[str, Any], out: Path) -> Path:
+def write_study(study: Mapping[str, Any], out: Path) -> Path:
     """What the report was made of, as a file of JSON; it appears whole or not at all."""
-    from lycoris.report.shared.templates import write_whole
+    from lycoris.report.shared.templates import atomic_write_text
 
-    return write_whole(json.dumps(study, ensure_ascii=False, default=str), out)
+    return atomic_write_text(json.dumps(study, ensure_ascii=False, default=str), out)
 
 
-def summary(outcome: Outcome, page: Path, version: DataVersion, seconds: float) -> dict[str, Any]:
+def result_summary(outcome: StudyOutcome, page: Path, version: DataVersion, seconds: float) -> dict[str, Any]:
     """What `lycoris run --json` prints."""
     adapters: list[dict[str, Any]] = [
         {
-            **_described(cell),
+            **_run_fields(cell),
             "file": str(one.file.resolve()),
-            "run_id": one.tracked.run_id,
-            "step": one.facts["step"],
-            "epoch": one.facts["epoch"],
+            "run_id": one.logged_run.run_id,
+            "step": one.summary["step"],
+            "epoch": one.summary["epoch"],
             "scores": {record["name"]: record["value"] for record in one.scores.records},
             "base_scores": {record["name"]: record["base"] for record in one.scores.records},
             "cached": one.cached,
-            "set_aside": one.facts["set_aside"],
+            "set_aside": one.summary["set_aside"],
         }
-        for cell, one in outcome.cells.items()
+        for cell, one in outcome.runs.items()
     ]
-    adapters += [{**_described(cell), "error": error} for cell, error in outcome.failed.items()]
+    adapters += [{**_run_fields(cell), "error": error} for cell, error in outcome.failures.items()]
     return {
         "report": str(page.resolve()),
         "data_version": version.hash,

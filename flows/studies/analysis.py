@@ -6,7 +6,7 @@ from pathlib import Path
 
 from lycoris.analysis.io.reading import read_table
 from lycoris.errors import InputError
-from lycoris.report.analysis.files import Analysis, analyze, save
+from lycoris.report.analysis.files import Analysis, analyze, save_tables
 from lycoris.report.analysis.page import render
 
 
@@ -27,7 +27,7 @@ def analyze_file(metrics: Path, configurations: Path | None, out: Path, *, comma
         raise InputError(f"Option `--out` must be a folder, but `{out}` is a file.")
     found = analyze(read_table(metrics, configurations))
     try:
-        save(found, out)
+        save_tables(found, out)
         render(found, out / "analysis.html", title=f"Analysis of {metrics.name}", command=command)
     except OSError as error:
         raise InputError(f"Folder `{out}` cannot be written: {error}") from error

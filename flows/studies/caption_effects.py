@@ -19,14 +19,14 @@ from typing import Any
 
 import numpy as np
 
-from flows.runtime.prefect_server import quieten
-from flows.studies.metric_trust import found_in, said, truths_of
+from flows.runtime.prefect_server import configure_environment
+from flows.studies.metric_trust import ground_truth, load_study_images, log_line
 from lycoris.errors import InputError
 
-SHOWN = ("accessory", "background", "style", "fidelity", "preservation")
+REPORTED_ATTRIBUTES = ("accessory", "background", "style", "fidelity", "preservation")
 
 
-def gaps(runs: Path, level: str, against: str) -> list[dict[str, Any]]:
+def caption_effects(runs: Path, strategy: str, reference: str) -> list[dict[str, Any]]:
     """What one caption strategy changed beside another, pair by pair.
 
     Args:
@@ -41,58 +41,60 @@ def gaps(runs: Path, level: str, against: str) -> list[dict[str, Any]]:
         InputError: no two adapters of the study differ in these captions alone.
     """
     from lycoris.adapters.files.formats import read_metadata
-    from lycoris.pocket.models.ground_truth import Oracle
+    from lycoris.pocket.models.ground_truth import ConceptJudge
     from lycoris.pocket.world.concepts import CONCEPTS
-    from tasks.train import FILE
+    from tasks.train import ADAPTER_FILE
 
-    drawn, base = found_in(runs)
+    drawn, base = load_study_images(runs)
     pairs: dict[Any, dict[str, Any]] = defaultdict(dict)
     for each in drawn:
-        header = read_metadata(runs / "store" / "adapter" / each.name / FILE)
+        header = read_metadata(runs / "store" / "adapter" / each.name / ADAPTER_FILE)
         pairs[each.concept, header["settings"], header["seed"]][header["captions"]] = each
-    both = {key: pair for key, pair in pairs.items() if {level, against} <= pair.keys()}
+    both = {key: pair for key, pair in pairs.items() if {strategy, reference} <= pair.keys()}
     if not both:
-        raise InputError(f"The study in `{runs}` has no adapters with `{level}` and `{against}` captions to compare.")
+        raise InputError(
+            f"The study in `{runs}` has no adapters with `{strategy}` and `{reference}` captions to compare."
+        )
     found = []
     for concept in sorted({key[0] for key in both}):
-        oracle = Oracle(concept)
+        oracle = ConceptJudge(concept)
         for key, pair in both.items():
             if key[0] != concept:
                 continue
-            one, other = (truths_of(pair[name], base, oracle) for name in (level, against))
+            one, other = (ground_truth(pair[name], base, oracle) for name in (strategy, reference))
             found += [
                 {
                     "concept": concept, "category": CONCEPTS[concept].category, "kind": kind, "what": what,
                     "gap": one[kind][what] - other[kind][what],
                 }
                 for kind in one
-                for what in SHOWN
+                for what in REPORTED_ATTRIBUTES
                 if what in one[kind] and what in other.get(kind, {})
             ]  # fmt: skip
-        said(f"{concept}: {sum(key[0] == concept for key in both)} pairs")
+        log_line(f"{concept}: {sum(key[0] == concept for key in both)} pairs")
     return found
 
 
-def table(found: Sequence[Mapping[str, Any]], kinds: Sequence[str] = ("alter", "style")) -> str:
+def effects_table(effects: Sequence[Mapping[str, Any]], kinds: Sequence[str] = ("alter", "style")) -> str:
     """Mean gaps with 95 % intervals over pairs as a Markdown table, an attribute and prompt type a row."""
-    from lycoris.analysis.statistics.ranking import over_groups
+    from lycoris.analysis.statistics.ranking import mean_over_groups
 
-    categories = sorted({one["category"] for one in found})
+    categories = sorted({one["category"] for one in effects})
     lines = ["| what | prompts | " + " | ".join(categories) + " |", "|---|---|" + "---|" * len(categories)]
-    for what in SHOWN:
+    for what in REPORTED_ATTRIBUTES:
         for kind in kinds:
-            own = [one for one in found if one["what"] == what and one["kind"] == kind]
+            own = [one for one in effects if one["what"] == what and one["kind"] == kind]
             if own:
-                cells = [_cell(over_groups(_gaps(own, name), least=-1.0)) for name in categories]
+                cells = [_format_mean(mean_over_groups(_category_gaps(own, name), minimum=-1.0)) for name in categories]
                 lines.append(f"| {what} | {kind} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 
-def _gaps(found: Sequence[Mapping[str, Any]], category: str) -> np.ndarray:
+def _category_gaps(found: Sequence[Mapping[str, Any]], category: str) -> np.ndarray:
     return np.array([one["gap"] for one in found if one["category"] == category], dtype=float)
 
 
-def _cell(mean: Mapping[str, Any] | None) -> str:
+def _format_mean(mean: Mapping[str, Any] | None) -> str:
     if mean is None:
         return "-"
     text = f"{mean['mean']:+.2f}"
@@ -101,7 +103,7 @@ def _cell(mean: Mapping[str, Any] | None) -> str:
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command line; 2 when something that was given is wrong."""
-    quieten()
+    configure_environment()
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("runs", type=Path, help="the output folder of a study on the pocket's concepts")
     parser.add_argument("--level", default="none")
@@ -109,11 +111,11 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--json", action="store_true", help="print one JSON object, last line of stdout")
     arguments = parser.parse_args(argv)
     try:
-        found = gaps(arguments.runs, arguments.level, arguments.against)
+        found = caption_effects(arguments.runs, arguments.level, arguments.against)
     except InputError as error:
         print(f"lycoris: {error}", file=sys.stderr)
         return 2
-    print(table(found), flush=True)
+    print(effects_table(found), flush=True)
     if arguments.json:
         print(json.dumps({"gaps": found}, allow_nan=False))
     return 0

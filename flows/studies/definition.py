@@ -8,15 +8,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from flows.config.experiment import Experiment, changed, parse
-from flows.studies.budget_matching import FILE, Budget, budget, equal_parameters, equal_time
-from lycoris.analysis.statistics.effects import ASKABLE
-from lycoris.errors import InputError, unknown
+from flows.config.experiment import Experiment, apply_overrides, parse_experiment
+from flows.studies.budget_matching import BUDGET_FILE, BudgetMatch, match_parameters, match_time, parse_budget
+from lycoris.analysis.statistics.effects import STUDY_FACTORS
+from lycoris.errors import InputError, unknown_name_error
 from lycoris.report.analysis.files import Analysis
 from lycoris.safety.yaml_loading import read_yaml
 
-STUDIES = Path(__file__).resolve().parent.parent.parent / "studies"
-_FIELDS = ("question", "factor", "factors", "tell", "equal", "experiment", "on_pocket")
+STUDIES_FOLDER = Path(__file__).resolve().parent.parent.parent / "studies"
+_STUDY_FIELDS = ("question", "factor", "factors", "tell", "equal", "experiment", "on_pocket")
 
 
 @dataclass(frozen=True)
@@ -36,8 +36,8 @@ class Study:
     question: str
     factors: tuple[str, ...]
     experiment: Experiment
-    tell: tuple[str, ...] = ()
-    equal: Budget | None = None
+    reports: tuple[str, ...] = ()
+    budget: BudgetMatch | None = None
 
     @property
     def factor(self) -> str:
@@ -45,92 +45,95 @@ class Study:
         return self.factors[0]
 
 
-def names() -> list[str]:
+def study_names() -> list[str]:
     """The studies that can be run by name."""
-    return sorted(file.stem for file in STUDIES.glob("*.yaml"))
+    return sorted(file.stem for file in STUDIES_FOLDER.glob("*.yaml"))
 
 
-def read_study(source: str, changes: tuple[str, ...] = ()) -> Study:
+def load_study(source: str, overrides: tuple[str, ...] = ()) -> Study:
     """A study by name or from a file.
 
     Args:
         source: a name of `names`, or a YAML file with ``question``, ``factors`` (or one ``factor``), ``experiment``
             and any of ``tell``, ``equal`` and ``on_pocket``, the options that differ on the embedded base.
-        changes: ``key=value`` changes to the experiment, as for `flows.config.experiment.read`; ``equal=...`` to the study.
+        changes: ``key=value`` changes to the experiment, as for `flows.config.experiment.read`; ``equal=...`` to
+        the study.
 
     Raises:
         InputError: there is no such study, or its file is not as it should be.
     """
-    file = STUDIES / f"{source}.yaml" if source in names() else Path(source)
+    file = STUDIES_FOLDER / f"{source}.yaml" if source in study_names() else Path(source)
     if not file.is_file():
-        raise unknown("study", source, names())
+        raise unknown_name_error("study", source, study_names())
     try:
         found = read_yaml(file.read_text(encoding="utf-8"), f"The study file `{file}`")
     except (UnicodeDecodeError, OSError) as error:
         raise InputError(f"The study file `{file}` cannot be read: {error}") from error
     if not isinstance(found, dict):
-        raise InputError(f"The study file `{file}` must hold {', '.join(_FIELDS)}.")
+        raise InputError(f"The study file `{file}` must hold {', '.join(_STUDY_FIELDS)}.")
     for name in found:
-        if name not in _FIELDS:
-            raise unknown("field of a study", name, _FIELDS)
-    own = tuple(change for change in changes if change.partition("=")[0].strip() == "equal")
-    found = changed(found, own)
+        if name not in _STUDY_FIELDS:
+            raise unknown_name_error("field of a study", name, _STUDY_FIELDS)
+    own = tuple(change for change in overrides if change.partition("=")[0].strip() == "equal")
+    found = apply_overrides(found, own)
     groups = {name: found.get(name) or {} for name in ("experiment", "on_pocket")}
     for name, values in groups.items():
         if not isinstance(values, dict):
             raise InputError(f"The study file `{file}`: `{name}` must hold `name: value` lines.")
-    rest = tuple(change for change in changes if change not in own)
+    rest = tuple(change for change in overrides if change not in own)
     values = {"name": file.stem, **groups["experiment"]}
-    if changed(dict(values), rest).get("base", "pocket") == "pocket":
+    if apply_overrides(dict(values), rest).get("base", "pocket") == "pocket":
         values |= groups["on_pocket"]
     return Study(
         file.stem,
         str(found.get("question") or "").strip(),
-        _listed(found, "factor", "factors", ASKABLE),
-        parse(changed(values, rest)),
-        _listed(found, "tell", "tell", TELLERS) if found.get("tell") else (),
-        budget(found.get("equal")),
+        _parse_names(found, "factor", "factors", STUDY_FACTORS),
+        parse_experiment(apply_overrides(values, rest)),
+        _parse_names(found, "tell", "tell", REPORTERS) if found.get("tell") else (),
+        parse_budget(found.get("equal")),
     )
 
 
-def _listed(found: Mapping[str, Any], one: str, several: str, known: Mapping[str, Any]) -> tuple[str, ...]:
+def _parse_names(found: Mapping[str, Any], one: str, several: str, known: Mapping[str, Any]) -> tuple[str, ...]:
     """A field that names one thing or a list of them."""
     given = found.get(several, found.get(one))
     listed = given if isinstance(given, list) and given else [given]
     for name in listed:
         if not isinstance(name, str) or name not in known:
-            raise unknown(one, str(name), known)
+            raise unknown_name_error(one, str(name), known)
     return tuple(listed)
 
 
-def settled(study: Study) -> tuple[Study, list[str]]:
+def apply_budget(study: Study) -> tuple[Study, list[str]]:
     """The study with its budget kept, where it has one, and what that did, in lines.
 
     Raises:
         InputError: the base is not on this machine, or there is no such adapter.
     """
     experiment = study.experiment
-    if study.equal is None:
+    if study.budget is None:
         return study, []
-    if study.equal.kind == "parameters":
+    if study.budget.kind == "parameters":
         from lycoris.bases import parameter_count
 
-        parts = parameter_count.shapes_of(experiment.base)
-        made = equal_parameters(experiment, study.equal.of, lambda settings: parameter_count.count(parts, settings))
+        parts = parameter_count.meta_parts(experiment.base)
+        made = match_parameters(
+            experiment, study.budget.reference, lambda settings: parameter_count.count_parameters(parts, settings)
+        )
     else:
-        from flows.studies.timing import times
+        from flows.studies.timing import measure_timings
         from lycoris import bases
 
-        made = equal_time(
+        made = match_time(
             experiment,
-            study.equal.of,
-            lambda: times(experiment, bases.digest(experiment.base)).steps,
-            experiment.output / experiment.name / FILE,
+            study.budget.reference,
+            lambda: measure_timings(experiment, bases.digest(experiment.base)).step_seconds,
+            experiment.output / experiment.name / BUDGET_FILE,
         )
     return replace(study, experiment=made[0]), made[1]
 
 
-def answer(study: Study, out: Path, *, command: str = "") -> dict[str, Any]:
+def write_study_answer(study: Study, out: Path, *, command: str = "") -> dict[str, Any]:
     """Analyse what a study's runs have scored, and write its answer beside them.
 
     Args:
@@ -148,7 +151,7 @@ def answer(study: Study, out: Path, *, command: str = "") -> dict[str, Any]:
     import pandas as pd
 
     from flows.studies.analysis import analyze_file
-    from lycoris.analysis.statistics.category_effects import by_category, sentences
+    from lycoris.analysis.statistics.category_effects import describe_category_effects, effects_by_category
     from lycoris.report.study.page import render
 
     found = analyze_file(out / "scores.csv", None, out / "analysis", command=command)
@@ -156,20 +159,20 @@ def answer(study: Study, out: Path, *, command: str = "") -> dict[str, Any]:
     pairs, lines, missing = [], [], []
     for factor in study.factors:
         try:
-            effects = by_category(found.ranking, factor)
+            effects = effects_by_category(found.ranking, factor)
         except InputError as error:
             missing.append(error)
             lines.append(str(error))
             continue
         pairs.append((factor, effects))
-        lines += sentences(effects)
+        lines += describe_category_effects(effects)
     if not pairs:
         raise missing[0]
-    told = {name: TELLERS[name](found, out) for name in study.tell}
+    told = {name: REPORTERS[name](found, out) for name in study.reports}
     page = render(
         pairs, ran, out / "answer.html",
         question=study.question, command=command, analysis=found,
-        further=[line for some in told.values() for line in some],
+        extra_sentences=[line for some in told.values() for line in some],
     )  # fmt: skip
     whole = pd.concat([effects for _, effects in pairs], ignore_index=True)
     whole.to_csv(out / "effects_by_category.csv", index=False)
@@ -183,40 +186,40 @@ def answer(study: Study, out: Path, *, command: str = "") -> dict[str, Any]:
     }
 
 
-def _findings(found: Analysis, out: Path) -> list[str]:
+def _report_findings(found: Analysis, out: Path) -> list[str]:
     """The findings of the paper, as sentences; ``findings.json`` has their parts."""
     from dataclasses import asdict
 
-    from lycoris.analysis.statistics.paper_findings import RULE, findings
+    from lycoris.analysis.statistics.paper_findings import FINDINGS_RULE, evaluate_findings
 
-    told = findings(found.ranking, found.effects)
-    text = json.dumps({"rule": RULE, "findings": [asdict(one) for one in told]}, ensure_ascii=False, indent=1)
+    told = evaluate_findings(found.ranking, found.effects)
+    text = json.dumps({"rule": FINDINGS_RULE, "findings": [asdict(one) for one in told]}, ensure_ascii=False, indent=1)
     (out / "findings.json").write_text(text, encoding="utf-8")
-    return [*(one.sentence for one in told), RULE]
+    return [*(one.sentence for one in told), FINDINGS_RULE]
 
 
-def _encoders(found: Analysis, out: Path) -> list[str]:
+def _report_encoders(found: Analysis, out: Path) -> list[str]:
     """What encoder and resize mode change; the tables are ``encoders_*.csv``."""
-    from lycoris.analysis.statistics.encoder_agreement import sentences, views
+    from lycoris.analysis.statistics.encoder_agreement import describe_encoder_agreement, encoder_agreement
 
-    told = views(found.ranking, found.correlations, found.effects)
+    told = encoder_agreement(found.ranking, found.correlations, found.effects)
     for name in ("alike", "first", "conclusions"):
         getattr(told, name).to_csv(out / f"encoders_{name}.csv", index=False)
-    return sentences(told)
+    return describe_encoder_agreement(told)
 
 
-def _costs(found: Analysis, out: Path) -> list[str]:
+def _report_costs(found: Analysis, out: Path) -> list[str]:
     """What each adapter costs; the table is ``costs.csv``."""
-    from lycoris.analysis.statistics.costs import costs, sentences
+    from lycoris.analysis.statistics.costs import describe_costs, mean_costs
 
-    table = costs(out / "scores.csv")
+    table = mean_costs(out / "scores.csv")
     table.to_csv(out / "costs.csv", index=False)
-    return sentences(table)
+    return describe_costs(table)
 
 
-TELLERS: dict[str, Callable[[Analysis, Path], list[str]]] = {
-    "findings": _findings,
-    "encoders": _encoders,
-    "costs": _costs,
+REPORTERS: dict[str, Callable[[Analysis, Path], list[str]]] = {
+    "findings": _report_findings,
+    "encoders": _report_encoders,
+    "costs": _report_costs,
 }
 """What a study can tell beside the effects of its factors, in lines."""

@@ -11,17 +11,17 @@ from typing import Any
 import pandas as pd
 
 from lycoris.analysis.decisions.champion_selection import beats_base
-from lycoris.analysis.decisions.recommendation import RECOMMENDATION_RULE, Recommendation, checked_weights, recommend
-from lycoris.analysis.io.csv_files import numbers, read
+from lycoris.analysis.decisions.recommendation import RECOMMENDATION_RULE, Recommendation, recommend, validate_weights
+from lycoris.analysis.io.csv_files import parse_numbers, read_csv
 from lycoris.analysis.io.reading import read_table
-from lycoris.analysis.statistics.ranking import rank
-from lycoris.analysis.text.recommendation_text import lines
+from lycoris.analysis.statistics.ranking import rank_table
+from lycoris.analysis.text.recommendation_text import recommendation_lines
 from lycoris.errors import InputError
-from lycoris.report.recommendation_svg import draw
+from lycoris.report.recommendation_svg import render_svg
 
-SCORES, STUDY, PICTURE = "scores.csv", "study.json", "recommendation.svg"
-_UNITS = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "mib": 2**20, "gib": 2**30}
-_ADAPTER = ["config", "captions", "concept", "seed"]
+SCORES_FILE, STUDY_FILE, PLOT_FILE = "scores.csv", "study.json", "recommendation.svg"
+_SIZE_UNITS = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "mib": 2**20, "gib": 2**30}
+_RUN_COLUMNS = ["config", "captions", "concept", "seed"]
 
 
 def recommend_study(
@@ -46,49 +46,51 @@ def recommend_study(
     Raises:
         InputError: there is no such study, or something in it or in the arguments is not as it should be.
     """
-    checked_weights(weights or {})
-    table = study / SCORES if study.is_dir() else study
+    validate_weights(weights or {})
+    table = study / SCORES_FILE if study.is_dir() else study
     if not table.is_file():
-        raise InputError(f"`{study}` must be a study's folder with `{SCORES}`, or a table of scores.")
-    text = read(table)
+        raise InputError(f"`{study}` must be a study's folder with `{SCORES_FILE}`, or a table of scores.")
+    text = read_csv(table)
     unit = "steps" if "steps" in text else "epochs"
     found = recommend(
-        rank(read_table(table, configurations)),
+        rank_table(read_table(table, configurations)),
         weights=weights,
-        sizes=sizes(table.parent / STUDY),
-        max_size=max_size,
-        learned=learned(text, table),
+        file_sizes=adapter_sizes(table.parent / STUDY_FILE),
+        max_file_size=max_size,
+        win_rates=share_beating_base(text, table),
         length_unit=unit,
     )
-    said = lines(found, length_unit=unit)
-    picture = table.parent / PICTURE
+    said = recommendation_lines(found, length_unit=unit)
+    picture = table.parent / PLOT_FILE
     try:
-        picture.write_text(draw(found, title=f"What to take from {table.parent.resolve().name}"), encoding="utf-8")
+        picture.write_text(
+            render_svg(found, title=f"What to take from {table.parent.resolve().name}"), encoding="utf-8"
+        )
     except OSError as error:
         raise InputError(f"`{picture}` cannot be written: {error.strerror}.") from error
-    return {**as_json(found), "lines": said, "picture": str(picture.resolve())}
+    return {**recommendation_record(found), "lines": said, "picture": str(picture.resolve())}
 
 
-def as_json(found: Recommendation) -> dict[str, Any]:
+def recommendation_record(recommendation: Recommendation) -> dict[str, Any]:
     """A recommendation in values that JSON can hold."""
-    options = [vars(one) for one in found.options]
+    options = [vars(one) for one in recommendation.options]
     return {
-        "choice": vars(found.choice),
-        "runner_up": None if found.runner_up is None else vars(found.runner_up),
-        "difference": dict(found.difference),
-        "differences": {name: dict(gap) for name, gap in found.differences.items()},
-        "told_apart": found.told_apart,
-        "front": [one.config for one in found.front],
+        "choice": vars(recommendation.choice),
+        "runner_up": None if recommendation.runner_up is None else vars(recommendation.runner_up),
+        "difference": dict(recommendation.difference),
+        "differences": {name: dict(gap) for name, gap in recommendation.differences.items()},
+        "told_apart": recommendation.is_separated,
+        "front": [one.config for one in recommendation.front],
         "settings": options,
-        "missing": list(found.missing),
-        "weights": dict(found.weights),
-        "unit": found.unit,
+        "missing": list(recommendation.missing),
+        "weights": dict(recommendation.weights),
+        "unit": recommendation.unit,
         "rule": RECOMMENDATION_RULE,
-        "notes": found.notes,
+        "notes": recommendation.notes,
     }
 
 
-def sizes(study: Path) -> dict[str, int]:
+def adapter_sizes(study: Path) -> dict[str, int]:
     """Configuration, as the table of scores names it, to the bytes of its largest adapter; empty without the file.
 
     Raises:
@@ -101,42 +103,44 @@ def sizes(study: Path) -> dict[str, int]:
         found: dict[str, int] = {}
         for one in adapters:
             if "bytes" in one:
-                name = _config(one["algorithm"], one["captions"])
+                name = _setting_label(one["algorithm"], one["captions"])
                 found[name] = max(found.get(name, 0), int(one["bytes"]))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"`{study}` cannot be read as a study: {error!r}.") from error
     return found
 
 
-def learned(text: pd.DataFrame, path: Path) -> dict[str, float]:
+def share_beating_base(table: pd.DataFrame, path: Path) -> dict[str, float]:
     """Configuration -> in which part of its trainings it beat the base; empty where the table does not tell.
 
     Args:
         text: the cells of a study's table.
         path: its file, for messages.
     """
-    if not {"name", "difference_low", "captions", "config", "concept"} <= set(text):
+    if not {"name", "difference_low", "captions", "config", "concept"} <= set(table):
         return {}
-    rows = text.assign(difference_low=numbers(text["difference_low"], path))
-    keys = [name for name in (*_ADAPTER, "epoch", "steps") if name in rows]
+    rows = table.assign(difference_low=parse_numbers(table["difference_low"], path))
+    keys = [name for name in (*_RUN_COLUMNS, "epoch", "steps") if name in rows]
     found: dict[str, list[bool]] = {}
     for _, own in rows.groupby(keys, sort=False):
         first = own.iloc[0]
-        found.setdefault(_config(first["config"], first["captions"]), []).append(beats_base(own.to_dict("records")))
+        found.setdefault(_setting_label(first["config"], first["captions"]), []).append(
+            beats_base(own.to_dict("records"))
+        )
     return {name: sum(every) / len(every) for name, every in found.items()}
 
 
-def size(text: str) -> int:
+def parse_size(text: str) -> int:
     """Bytes of a size such as ``5MB``, ``800 kB`` or ``1.5MiB``.
 
     Raises:
         InputError: it is none.
     """
     parts = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([a-z]*)\s*", text.casefold())
-    if not parts or parts[2] not in _UNITS:
+    if not parts or parts[2] not in _SIZE_UNITS:
         raise InputError(f"Option `--max-size` must be a size such as 5MB, 800kB or 1.5MiB, but got `{text}`.")
-    return int(float(parts[1]) * _UNITS[parts[2]])
+    return int(float(parts[1]) * _SIZE_UNITS[parts[2]])
 
 
-def _config(label: str, captions: str) -> str:
+def _setting_label(label: str, captions: str) -> str:
     return " · ".join(part for part in (label, captions) if part)

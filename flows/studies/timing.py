@@ -11,18 +11,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from flows.config.experiment import Adapter, Experiment
-from lycoris.cache.store import RECORD
+from flows.config.experiment import AdapterConfig, Experiment
+from lycoris.cache.store import RECORD_FILE
 
-MOST = 200
+MAX_CACHE_ENTRIES = 200
 """Stages of a kind that are looked at, the newest."""
-TRIAL = 3
+TRIAL_STEPS = 3
 """Training steps of each algorithm, and pictures, in a trial."""
-NETWORK = ("algorithm", "preset", "rank", "alpha", "factor")
+NETWORK_SETTINGS = ("algorithm", "preset", "rank", "alpha", "factor")
 
 
 @dataclass
-class Times:
+class Timings:
     """What was measured.
 
     Attributes:
@@ -34,86 +34,86 @@ class Times:
         sources: in words, what the figures are from.
     """
 
-    steps: dict[str, float] = field(default_factory=dict)
-    picture: float | None = None
-    look: float | None = None
-    score: float | None = None
-    bytes: float | None = None
+    step_seconds: dict[str, float] = field(default_factory=dict)
+    image_seconds: float | None = None
+    feature_seconds: float | None = None
+    score_seconds: float | None = None
+    image_bytes: float | None = None
     sources: list[str] = field(default_factory=list)
 
-    def whole(self, adapters: Sequence[Adapter]) -> bool:
+    def is_complete(self, adapters: Sequence[AdapterConfig]) -> bool:
         """Whether nothing is left to be tried."""
-        rest = (self.picture, self.look, self.score, self.bytes)
-        return None not in rest and all(adapter.label in self.steps for adapter in adapters)
+        rest = (self.image_seconds, self.feature_seconds, self.score_seconds, self.image_bytes)
+        return None not in rest and all(adapter.label in self.step_seconds for adapter in adapters)
 
 
-def times(experiment: Experiment, base_digest: str) -> Times:
+def measure_timings(experiment: Experiment, base_digest: str) -> Timings:
     """Seconds and bytes of everything that an experiment does, tried where nothing was measured before.
 
     Raises:
         InputError: the base or another network cannot be opened.
     """
-    found = from_store(experiment, base_digest)
-    if not found.whole(experiment.algorithms):
-        tried(experiment, found)
+    found = timings_from_cache(experiment, base_digest)
+    if not found.is_complete(experiment.algorithms):
+        benchmark_steps(experiment, found)
     return found
 
 
-def from_store(experiment: Experiment, base_digest: str) -> Times:
+def timings_from_cache(experiment: Experiment, base_digest: str) -> Timings:
     """What an experiment's store says of the same base; empty where there is none."""
-    store, found = experiment.output / "store", Times()
+    store, found = experiment.output / "store", Timings()
     by_settings: dict[str, list[float]] = {}
-    for folder, inputs, _ in _stages(store, "adapter"):
+    for folder, inputs, _ in _cache_entries(store, "adapter"):
         if inputs["base"] == base_digest and "after" not in inputs:
             facts = json.loads((folder / "training.json").read_text())
             if facts["step"] and facts["seconds"]:
-                by_settings.setdefault(_alike(inputs["settings"]), []).append(facts["seconds"] / facts["step"])
+                by_settings.setdefault(_speed_key(inputs["settings"]), []).append(facts["seconds"] / facts["step"])
     for adapter in experiment.algorithms:
-        if known := by_settings.get(_alike(experiment.settings(adapter))):
-            found.steps[adapter.label] = statistics.median(known)
+        if known := by_settings.get(_speed_key(experiment.adapter_settings(adapter))):
+            found.step_seconds[adapter.label] = statistics.median(known)
     drawn: dict[str, int] = {}
     seconds: list[float] = []
     sizes: list[float] = []
-    for folder, inputs, took in _stages(store, "images"):
+    for folder, inputs, took in _cache_entries(store, "images"):
         pictures = list(folder.glob("*/*.png"))
         drawn[folder.name] = len(pictures)
-        same = {name: value for name, value in experiment.drawing().items() if name != "batch_size"}
+        same = {name: value for name, value in experiment.sampling_settings().items() if name != "batch_size"}
         if pictures and inputs["base"] == base_digest and inputs["sampling"] == same:
             seconds.append(took / len(pictures))
             sizes.append(statistics.mean(picture.stat().st_size for picture in pictures[:20]))
     looks = [
         took / count
-        for _, inputs, took in _stages(store, "features")
+        for _, inputs, took in _cache_entries(store, "features")
         if (count := sum(drawn.get(name, 0) for name in inputs["drawings"]))
     ]
-    scores = [took for _, _, took in _stages(store, "scores")]
-    found.picture, found.bytes = _median(seconds), _median(sizes)
-    found.look, found.score = _median(looks), _median(scores)
+    scores = [took for _, _, took in _cache_entries(store, "scores")]
+    found.image_seconds, found.image_bytes = _median(seconds), _median(sizes)
+    found.feature_seconds, found.score_seconds = _median(looks), _median(scores)
     if trained := sum(map(len, by_settings.values())):
         found.sources.append(f"{trained} trainings and {len(seconds)} sets of drawings in `{store}`")
     return found
 
 
-def _stages(store: Path, name: str) -> Iterator[tuple[Path, Mapping[str, Any], float]]:
+def _cache_entries(store: Path, name: str) -> Iterator[tuple[Path, Mapping[str, Any], float]]:
     """Folder, inputs and seconds of the newest stages of a kind."""
-    files = sorted(store.glob(f"{name}/*/{RECORD}"), key=lambda file: file.stat().st_mtime)[-MOST:]
+    files = sorted(store.glob(f"{name}/*/{RECORD_FILE}"), key=lambda file: file.stat().st_mtime)[-MAX_CACHE_ENTRIES:]
     for file in files:
         record = json.loads(file.read_text())
         yield file.parent, record["inputs"], record["seconds"]
 
 
-def _alike(settings: Mapping[str, Any]) -> str:
+def _speed_key(settings: Mapping[str, Any]) -> str:
     """What decides how long a step takes."""
     training = settings["training"]
     names = ("batch_size", "accumulate", "gradient_checkpointing", "compile", "optimizer")
-    return json.dumps([[settings.get(name) for name in NETWORK], [training.get(name) for name in names]])
+    return json.dumps([[settings.get(name) for name in NETWORK_SETTINGS], [training.get(name) for name in names]])
 
 
 def _median(values: Sequence[float]) -> float | None:
     return statistics.median(values) if values else None
 
 
-def tried(experiment: Experiment, found: Times) -> None:
+def benchmark_steps(experiment: Experiment, timings: Timings) -> None:
     """Fill in what is missing by doing a little of it: some training steps and pictures, seen and scored.
 
     One size of each algorithm is tried, others are taken to be as quick. On a CPU it is processor time that counts, so
@@ -123,11 +123,11 @@ def tried(experiment: Experiment, found: Times) -> None:
 
     import lycoris
     from lycoris.bases import open_base
-    from lycoris.bases.sampling import draw
-    from lycoris.data.concepts import read_concepts
+    from lycoris.bases.sampling import generate
+    from lycoris.data.concepts import load_concepts
     from lycoris.data.images import read_image
     from lycoris.encoders import open_encoder, open_style_encoder
-    from lycoris.metrics import Condition, Drawings, compare, encode, encode_references
+    from lycoris.metrics import GeneratedImages, PromptSpec, compare, encode, encode_references
     from lycoris.training import Example, TrainingSettings, train
 
     clock = time.monotonic
@@ -135,51 +135,56 @@ def tried(experiment: Experiment, found: Times) -> None:
         torch.set_num_threads(1)  # as each process of a study does
         clock = time.process_time
     base = open_base(experiment.base, device="auto")
-    concept = read_concepts(experiment.expected_data(), experiment.concepts_file)[0]
-    examples = [Example(picture.path, f"a {concept.trigger}") for picture in concept.pictures]
+    concept = load_concepts(experiment.data_folder(), experiment.concepts_file)[0]
+    examples = [Example(picture.path, f"a {concept.trigger}") for picture in concept.images]
     small = base.device.type == "cpu" and experiment.base != "pocket"  # one picture at a time is slow enough there
     by_algorithm: dict[str, float] = {}
     for adapter in experiment.algorithms:
-        if adapter.label in found.steps:
+        if adapter.label in timings.step_seconds:
             continue
         if adapter.algorithm not in by_algorithm:
-            settings = experiment.settings(adapter)
+            settings = experiment.adapter_settings(adapter)
             batch = settings["training"].get("batch_size", 1)
-            asked = {**settings["training"], "batch_size": 1 if small else batch, "warmup_steps": 0, "steps": TRIAL}
+            asked = {
+                **settings["training"],
+                "batch_size": 1 if small else batch,
+                "warmup_steps": 0,
+                "steps": TRIAL_STEPS,
+            }
             asked.pop("epochs", None)
-            options = {name: settings[name] for name in NETWORK if settings.get(name) is not None}
+            options = {name: settings[name] for name in NETWORK_SETTINGS if settings.get(name) is not None}
             network = lycoris.attach(base.parts, **options)
             began, began_by_clock = time.monotonic(), clock()
             result = train(base, network, examples, TrainingSettings(**asked), seed=0)
             share = min(1.0, (clock() - began_by_clock) / (time.monotonic() - began))
             network.detach()
-            by_algorithm[adapter.algorithm] = result.seconds * share / TRIAL * (batch if small else 1)
-        found.steps[adapter.label] = by_algorithm[adapter.algorithm]
-    count = 1 if small else TRIAL
+            by_algorithm[adapter.algorithm] = result.seconds * share / TRIAL_STEPS * (batch if small else 1)
+        timings.step_seconds[adapter.label] = by_algorithm[adapter.algorithm]
+    count = 1 if small else TRIAL_STEPS
     texts, seeds = [f"a {concept.trigger}"] * count, list(range(count))
-    sampling = {name: value for name, value in experiment.drawing().items() if name != "seed"}
+    sampling = {name: value for name, value in experiment.sampling_settings().items() if name != "seed"}
     began = clock()
-    pictures = draw(base, texts, seeds, **sampling)
-    found.picture = found.picture or (clock() - began) / count
+    pictures = generate(base, texts, seeds, **sampling)
+    timings.image_seconds = timings.image_seconds or (clock() - began) / count
     with tempfile.TemporaryDirectory() as folder:
         for number, picture in enumerate(pictures):
             picture.save(Path(folder) / f"{number}.png", optimize=True)
         files = list(Path(folder).glob("*.png"))
-        found.bytes = found.bytes or statistics.mean(file.stat().st_size for file in files)
+        timings.image_bytes = timings.image_bytes or statistics.mean(file.stat().st_size for file in files)
     eyes = [open_encoder(each, device="auto") for each in experiment.encoders]
     style = open_style_encoder(experiment.style_encoder, device="auto")
-    asked_for = [Condition(texts[0], texts[0], seed) for seed in seeds]
-    drawings = {"style": Drawings("style", pictures, asked_for)}
+    asked_for = [PromptSpec(texts[0], texts[0], seed) for seed in seeds]
+    drawings = {"style": GeneratedImages("style", pictures, asked_for)}
     began = clock()
     seen = encode(drawings, eyes, style, category=concept.category)
-    found.look = found.look or (clock() - began) / count
-    some = [read_image(each.path) for each in concept.pictures[:4]]
+    timings.feature_seconds = timings.feature_seconds or (clock() - began) / count
+    some = [read_image(each.path) for each in concept.images[:4]]
     known = encode_references(some, eyes, style, category=concept.category)
     began = clock()
     compare(known, seen, seen, category=concept.category)
-    found.score = found.score or 4 * (clock() - began)  # of one prompt type; a study has about four
-    found.sources.append(
-        f"a trial here of {', '.join(by_algorithm) or 'drawing'}: {TRIAL} training steps each"
+    timings.score_seconds = timings.score_seconds or 4 * (clock() - began)  # of one prompt type; a study has about four
+    timings.sources.append(
+        f"a trial here of {', '.join(by_algorithm) or 'drawing'}: {TRIAL_STEPS} training steps each"
         + (" at batch 1" if small else "")
         + f", {count} picture{'s' * (count > 1)} drawn and scored"
     )

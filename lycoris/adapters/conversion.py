@@ -12,20 +12,27 @@ from torch import nn
 
 from lycoris.adapters import ALGORITHMS
 from lycoris.adapters.algorithms import dora
-from lycoris.adapters.algorithms.adapter import Adapter, Site, alpha_tensor
+from lycoris.adapters.algorithms.adapter import Adapter, TargetLayer, alpha_tensor
 from lycoris.adapters.algorithms.lora import LoRA
-from lycoris.adapters.files.checkpoint_reader import Contents, read
-from lycoris.adapters.files.formats import FORMATS, PRECISIONS, holds, write_adapters
-from lycoris.adapters.files.layer_names import Place, parts_of, places
-from lycoris.adapters.files.metadata import DATE, algorithm_of, read_json
-from lycoris.adapters.files.state_dict import adapters_of, kind_of
-from lycoris.adapters.layers.adapted_layer import MATRICES, NORMS
-from lycoris.adapters.low_rank_approximation import Fit, Report, check, distance, low_rank, narrow
-from lycoris.adapters.meta_model import layer_of, planted, whereabouts
+from lycoris.adapters.files.checkpoint_reader import AdapterFile, read_adapter_file
+from lycoris.adapters.files.formats import FORMATS, PRECISIONS, can_hold, write_adapters
+from lycoris.adapters.files.layer_names import LayerRef, find_layers, named_parts
+from lycoris.adapters.files.metadata import DATE_KEY, common_algorithm, read_json_entry
+from lycoris.adapters.files.state_dict import build_adapters, find_algorithm
+from lycoris.adapters.layers.adapted_layer import MATRIX_LAYERS, NORM_LAYERS
+from lycoris.adapters.low_rank_approximation import (
+    ApproximationReport,
+    LayerFit,
+    check_rank_or_energy,
+    frobenius_distance,
+    to_low_rank,
+    truncate,
+)
+from lycoris.adapters.meta_model import meta_layer, meta_modules, resolve_layer_paths
 from lycoris.adapters.structures.structures import LowRank
-from lycoris.errors import InputError, unknown
+from lycoris.errors import InputError, unknown_name_error
 
-_OURS = ("lycoris.", "modelspec.", "ss_network_", "format", "lora_adapter_metadata")
+_GENERATED_METADATA = ("lycoris.", "modelspec.", "ss_network_", "format", "lora_adapter_metadata")
 """Beginnings of the header's entries that are written anew."""
 
 
@@ -39,7 +46,7 @@ def convert(
     rank: int | None = None,
     energy: float | None = None,
     dtype: str | None = None,
-) -> Report:
+) -> ApproximationReport:
     """Write a file anew in another format, as a plain LoRA where the format cannot hold what it is.
 
     As a LoRA a change keeps the rank it has, and loses nothing, unless `rank` or `energy` cuts it: then what is kept
@@ -66,30 +73,36 @@ def convert(
         InputError: as for `load`; a model is needed; a rank, energy, format, algorithm or dtype that is not one.
     """
     if format not in FORMATS:
-        raise unknown("format", format, FORMATS)
+        raise unknown_name_error("format", format, FORMATS)
     if algorithm not in (None, "lora"):
-        raise unknown("algorithm to convert to", algorithm, ["lora"])
-    check(rank, energy)
-    contents = read(source)
-    dtype = _widest(contents) if dtype is None else dtype
+        raise unknown_name_error("algorithm to convert to", algorithm, ["lora"])
+    check_rank_or_energy(rank, energy)
+    contents = read_adapter_file(source)
+    dtype = _widest_dtype(contents) if dtype is None else dtype
     if dtype not in PRECISIONS:
-        raise unknown("dtype", dtype, PRECISIONS)
+        raise unknown_name_error("dtype", dtype, PRECISIONS)
     reduced = format == "diffusers" or algorithm == "lora" or rank is not None or energy is not None
-    found, vague = _places(contents) if model is None else (places(parts_of(model), MATRICES + NORMS), {})
+    found, vague = (
+        _infer_layers(contents) if model is None else (find_layers(named_parts(model), MATRIX_LAYERS + NORM_LAYERS), {})
+    )
     if format != "lycoris" and "path" in vague.values():
-        _ask(contents, [name for name, lacks in vague.items() if lacks == "path"], "the path of")
+        _require_model(contents, [name for name, lacks in vague.items() if lacks == "path"], "the path of")
     if (reduced or format == "peft") and "kernel" in vague.values():
-        _ask(contents, [name for name, lacks in vague.items() if lacks == "kernel"], "the kernel of")
-    if model is None and contents.with_bias:
-        _ask(contents, sorted(contents.with_bias), "whether there is a bias in")
-    made = adapters_of(contents, found, torch.device("cpu") if model is None else None)
+        _require_model(contents, [name for name, lacks in vague.items() if lacks == "kernel"], "the kernel of")
+    if model is None and contents.bias_scaled_layers:
+        _require_model(contents, sorted(contents.bias_scaled_layers), "whether there is a bias in")
+    made = build_adapters(contents, found, torch.device("cpu") if model is None else None)
     if any(p.is_meta for _, adapter in made for p in adapter.parameters()):
-        made = adapters_of(contents, found, torch.device("cpu"))
-    reduced = reduced or not holds(format, target, made)
-    whole, settings, report = algorithm_of(made), contents.settings, Report(())
-    kept = {key: value for key, value in contents.metadata.items() if key == DATE or not key.startswith(_OURS)}
+        made = build_adapters(contents, found, torch.device("cpu"))
+    reduced = reduced or not can_hold(format, target, made)
+    whole, settings, report = common_algorithm(made), contents.settings, ApproximationReport(())
+    kept = {
+        key: value
+        for key, value in contents.metadata.items()
+        if key == DATE_KEY or not key.startswith(_GENERATED_METADATA)
+    }
     if reduced:
-        made, report = _reduced(contents, made, rank, energy, PRECISIONS[dtype])
+        made, report = _convert_all_to_lora(contents, made, rank, energy, PRECISIONS[dtype])
         origin = {"algorithm": whole, "relative_error": float(f"{report.error:.3g}"), "left_out": len(report.left_out)}
         kept["lycoris.converted_from"] = json.dumps(origin, sort_keys=True)
         whole, settings = "lora", {}
@@ -97,7 +110,7 @@ def convert(
     return report
 
 
-def _widest(contents: Contents) -> str:
+def _widest_dtype(contents: AdapterFile) -> str:
     named = {dtype: name for name, dtype in PRECISIONS.items()}
     every = [v.dtype for layer in contents.layers.values() for name, v in layer.items() if name != "alpha"]
     dtypes = {dtype for dtype in every if dtype in named}
@@ -106,38 +119,38 @@ def _widest(contents: Contents) -> str:
     return named[max(dtypes, key=lambda dtype: dtype.itemsize)] if dtypes else "float32"
 
 
-def _places(contents: Contents) -> tuple[list[Place], dict[str, str]]:
+def _infer_layers(contents: AdapterFile) -> tuple[list[LayerRef], dict[str, str]]:
     """The places that a file's names and shapes tell, and for layers where they do not, what is lacking."""
-    kernels = read_json(contents.path, contents.metadata, "lycoris.kernels")
+    kernels = read_json_entry(contents.path, contents.metadata, "lycoris.kernels")
     layers, vague = {}, {}
-    for name, (part, path, certain) in whereabouts(list(contents.layers)).items():
+    for name, (part, path, certain) in resolve_layer_paths(list(contents.layers)).items():
         tensors = contents.layers[name]
         shapes = {key: tuple(values.shape) for key, values in tensors.items()}
-        kind = kind_of(contents.path, name, shapes, contents.memory(name))
+        kind = find_algorithm(contents.path, name, shapes, contents.layer_metadata(name))
         try:
             constants = {key: values.item() for key, values in tensors.items() if values.numel() == 1}
-            shape = list(kind.shape_of(shapes, constants))
-            scale = shapes.get(dora.KEY, ())
-            if kind.reads_weight and scale:
+            shape = list(kind.infer_shape(shapes, constants))
+            scale = shapes.get(dora.DORA_SCALE_KEY, ())
+            if kind.uses_base_weight and scale:
                 shape[0 if scale[0] != 1 else 1] = max(scale)
                 shape += scale[len(shape) :]
             bias = "diff_b" in shapes or "b_norm" in shapes
-            layer, known = layer_of(name, kind, tuple(shape), path, kernels.get(name), bias)
+            layer, known = meta_layer(name, kind, tuple(shape), path, kernels.get(name), bias)
         except (KeyError, IndexError, TypeError, ValueError) as error:
             reason = f"the key {error} is missing." if isinstance(error, KeyError) else str(error)
             raise InputError(f"File `{contents.path}`, layer `{name}`: {reason}") from None
         layers[part, path] = layer
         if not certain:
             vague[name] = "path"
-        elif not known and not kind.reads_weight:
+        elif not known and not kind.uses_base_weight:
             vague[name] = "kernel"
-    parts = planted(layers)
+    parts = meta_modules(layers)
     if any(name.startswith("lora_te1_") for name in contents.layers):
         parts.setdefault("text_encoder_2", nn.Module())  # te1 is the first of several
-    return places(parts, MATRICES + NORMS), vague
+    return find_layers(parts, MATRIX_LAYERS + NORM_LAYERS), vague
 
 
-def _ask(contents: Contents, names: list[str], what: str) -> None:
+def _require_model(contents: AdapterFile, names: list[str], what: str) -> None:
     listed = ", ".join(f"`{name}`" for name in names[:3]) + (" ..." if len(names) > 3 else "")
     raise InputError(
         f"File `{contents.path}` does not tell {what} {len(names)} layers: {listed}. Give argument `model`, what the "
@@ -145,40 +158,40 @@ def _ask(contents: Contents, names: list[str], what: str) -> None:
     )
 
 
-def _reduced(
-    contents: Contents,
-    made: list[tuple[Place, Adapter]],
+def _convert_all_to_lora(
+    contents: AdapterFile,
+    made: list[tuple[LayerRef, Adapter]],
     rank: int | None,
     energy: float | None,
     dtype: torch.dtype,
-) -> tuple[list[tuple[Place, Adapter]], Report]:
+) -> tuple[list[tuple[LayerRef, Adapter]], ApproximationReport]:
     """The nearest plain LoRA of each adapter, and how near it is once written."""
-    pairs: list[tuple[Place, Adapter]] = []
+    pairs: list[tuple[LayerRef, Adapter]] = []
     fits, left_out = [], []
     for place, adapter in made:
-        if isinstance(place.layer, NORMS):
+        if isinstance(place.layer, NORM_LAYERS):
             left_out.append(f"{place.name} (norm)")
             continue
         if adapter.bias() is not None:
             left_out.append(f"{place.name} (bias)")
-        if adapter.reads_weight and place.weight.is_meta:
+        if adapter.uses_base_weight and place.weight.is_meta:
             kind = "DoRA" if isinstance(adapter, dora.DoRA) else ALGORITHMS[adapter.algorithm].__name__
             raise InputError(
                 f"File `{contents.path}`, layer `{place.name}`: {kind} changes a weight by what it is, so that a LoRA "
                 "of it needs argument `model`, with its weights."
             )
         with torch.no_grad():
-            lora, fit = reduce(place, adapter, rank, energy, dtype)
+            lora, fit = convert_to_lora(place, adapter, rank, energy, dtype)
         pairs.append((place, lora))
         fits.append(fit)
     if not pairs:
         raise InputError(f"File `{contents.path}` has nothing that a LoRA can hold: {', '.join(left_out[:5])}.")
-    return pairs, Report(tuple(fits), tuple(left_out))
+    return pairs, ApproximationReport(tuple(fits), tuple(left_out))
 
 
-def reduce(
-    place: Place, adapter: Adapter, rank: int | None, energy: float | None, dtype: torch.dtype
-) -> tuple[LoRA, Fit]:
+def convert_to_lora(
+    place: LayerRef, adapter: Adapter, rank: int | None, energy: float | None, dtype: torch.dtype
+) -> tuple[LoRA, LayerFit]:
     """One adapter as a LoRA of scale 1, and how near it is in a dtype.
 
     Args:
@@ -187,16 +200,16 @@ def reduce(
         dtype: that the factors will be written in.
     """
     structure = adapter.eval().double().structure(place.weight)
-    product = exact = low_rank(structure)
+    product = exact = to_low_rank(structure)
     if energy is not None or (rank is not None and rank < exact.up.shape[1]):
-        product = narrow(exact, rank, energy)
+        product = truncate(exact, rank, energy)
     written = LowRank(product.up.to(dtype).double(), product.down.to(dtype).double())
     kept = product.up.shape[1]
-    fit = Fit(place.name, kept, distance(exact), distance(exact, written))
-    site = Site(place.name, place.layer, unfilled=True)
+    fit = LayerFit(place.name, kept, frobenius_distance(exact), frobenius_distance(exact, written))
+    site = TargetLayer(place.name, place.layer, uninitialized=True)
     lora = LoRA(site, rank=kept, alpha=float(kept)).to_empty(device=product.up.device).to(product.up.dtype)
-    shaped = {name: values.shape for name, values in lora.tensors().items()}
-    lora.fill(
+    shaped = {name: values.shape for name, values in lora.state_tensors().items()}
+    lora.load_tensors(
         {
             "lora_up.weight": product.up.reshape(shaped["lora_up.weight"]),
             "lora_down.weight": product.down.reshape(shaped["lora_down.weight"]),

@@ -9,15 +9,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lycoris.adapters.algorithms.adapter import Site, is_plain
-from lycoris.adapters.files.layer_names import Place, parts_of
-from lycoris.adapters.layers.layer_options import Recipe
-from lycoris.adapters.layers.target_modules import choose
-from lycoris.adapters.low_rank_approximation import Fit, Report, check, thin
-from lycoris.adapters.network import Network, freeze, generator_for
+from lycoris.adapters.algorithms.adapter import TargetLayer, is_unquantized
+from lycoris.adapters.files.layer_names import LayerRef, named_parts
+from lycoris.adapters.layers.layer_options import AdapterSpec
+from lycoris.adapters.layers.target_modules import select_layers
+from lycoris.adapters.low_rank_approximation import ApproximationReport, LayerFit, check_rank_or_energy, truncated_svd
+from lycoris.adapters.network import Network, freeze, layer_generator
 from lycoris.errors import InputError
 
-_RANKED = ("lora", "dylora", "t-lora")
+_LOW_RANK_ALGORITHMS = ("lora", "dylora", "t-lora")
 """Algorithms whose rank is that of the change, so that an energy tells it."""
 
 
@@ -35,7 +35,7 @@ def extract(
     alpha: float | None = None,
     factor: int | None = None,
     **options: object,
-) -> tuple[Network, Report]:
+) -> tuple[Network, ApproximationReport]:
     """The adapter whose change of a model's weights is nearest to what tuning changed, layer by layer.
 
     LoRA, DyLoRA and T-LoRA by singular values, LoKr by those of the rearranged weight (Van Loan and Pitsianis 1993),
@@ -58,16 +58,16 @@ def extract(
     Raises:
         InputError: models of different layers, or the same weights; arguments as for `attach`.
     """
-    check(rank, energy)
+    check_rank_or_energy(rank, energy)
     given = {"rank": rank, "alpha": alpha, "factor": factor, **options}
-    recipe = Recipe(algorithm, given)
-    if energy is not None and recipe.algorithm not in _RANKED:
+    recipe = AdapterSpec(algorithm, given)
+    if energy is not None and recipe.algorithm not in _LOW_RANK_ALGORITHMS:
         raise InputError(f"Argument `energy` must be None for `{recipe.algorithm}`, but got {energy!r}.")
     if isinstance(layers, Mapping):
         raise InputError("Argument `layers` must be a list of patterns to extract, but got a dict.")
-    parts, others = parts_of(base), parts_of(tuned)
+    parts, others = named_parts(base), named_parts(tuned)
     preset = "everything" if preset is None and layers is None else preset
-    chosen, preset = choose(parts, recipe, preset=preset, layers=layers, exclude=exclude)
+    chosen, preset = select_layers(parts, recipe, preset=preset, layers=layers, exclude=exclude)
     made, fits, taken = [], [], set()
     for place, own in chosen:
         other = _counterpart(place, others)
@@ -75,11 +75,11 @@ def extract(
         if change is None and (shift is None or own.algorithm not in ("full", "norms")):
             continue
         change = torch.zeros_like(place.weight, dtype=torch.float64) if change is None else change
-        site = Site(place.name, place.layer, generator_for(0, place.key))
-        adapter = replace(own, options=_fitting(own, site, change, energy)).make(site).eval()
-        adapter.fit(change, shift)
+        site = TargetLayer(place.name, place.layer, layer_generator(0, place.key))
+        adapter = replace(own, options=_layer_options(own, site, change, energy)).build(site).eval()
+        adapter.fit_delta(change, shift)
         distance = (adapter.structure(place.weight).dense().double() - change).norm().item()
-        fits.append(Fit(place.name, getattr(adapter, "rank", None), change.norm().item(), distance))
+        fits.append(LayerFit(place.name, getattr(adapter, "rank", None), change.norm().item(), distance))
         made.append((place, adapter))
         taken |= {f"{place.name}.weight"} | ({f"{place.name}.bias"} if adapter.bias() is not None else set())
     if not made:
@@ -87,18 +87,18 @@ def extract(
     freeze(parts)
     settings = {"preset": preset, "layers": list(layers or ()), "exclude": list(exclude), **recipe.settings()}
     settings |= {} if energy is None else {"energy": energy}
-    report = Report(tuple(fits), _left_out(parts, others, taken))
+    report = ApproximationReport(tuple(fits), _uncovered_parameters(parts, others, taken))
     return Network(recipe.algorithm, settings, made), report
 
 
-def _counterpart(place: Place, others: Mapping[str, nn.Module]) -> nn.Module:
+def _counterpart(place: LayerRef, others: Mapping[str, nn.Module]) -> nn.Module:
     other: Any
     try:
         other = others[place.part].get_submodule(place.path)
         fits = other.weight.shape == place.weight.shape
     except (KeyError, AttributeError):
         raise InputError(f"Argument `tuned` has no layer `{place.name}` as `base` has.") from None
-    if not fits or not is_plain(other.weight) or not is_plain(place.weight):
+    if not fits or not is_unquantized(other.weight) or not is_unquantized(place.weight):
         raise InputError(
             f"Layer `{place.name}` must have a weight of one shape and not quantised in `base` and `tuned`, but got "
             f"{list(place.weight.shape)} of {place.weight.dtype} and {list(other.weight.shape)} of "
@@ -107,7 +107,7 @@ def _counterpart(place: Place, others: Mapping[str, nn.Module]) -> nn.Module:
     return other
 
 
-def _difference(place: Place, other: nn.Module, name: str) -> Tensor | None:
+def _difference(place: LayerRef, other: nn.Module, name: str) -> Tensor | None:
     """Tuned less base in float64, None where there is none."""
     ours, theirs = getattr(place.layer, name, None), getattr(other, name, None)
     if ours is None or theirs is None:
@@ -118,18 +118,20 @@ def _difference(place: Place, other: nn.Module, name: str) -> Tensor | None:
     return change if change.any() else None
 
 
-def _fitting(recipe: Recipe, site: Site, change: Tensor, energy: float | None) -> dict[str, object]:
+def _layer_options(recipe: AdapterSpec, site: TargetLayer, change: Tensor, energy: float | None) -> dict[str, object]:
     """The recipe's options with the rank that this layer gets."""
     options, asked = dict(recipe.options), recipe.options.get("rank")
     if energy is not None:
-        return {**options, "rank": thin(change, energy=energy).up.shape[1]}
-    if isinstance(asked, int) and recipe.algorithm in (*_RANKED, "loha"):
+        return {**options, "rank": truncated_svd(change, energy=energy).up.shape[1]}
+    if isinstance(asked, int) and recipe.algorithm in (*_LOW_RANK_ALGORITHMS, "loha"):
         cored = options.get("tucker") and len(site.shape) > 2 and max(site.shape[2:]) > 1
-        options["rank"] = min(asked, site.shape[0], site.shape[1] if cored else site.row)
+        options["rank"] = min(asked, site.shape[0], site.shape[1] if cored else site.row_size)
     return options
 
 
-def _left_out(parts: Mapping[str, nn.Module], others: Mapping[str, nn.Module], taken: set[str]) -> tuple[str, ...]:
+def _uncovered_parameters(
+    parts: Mapping[str, nn.Module], others: Mapping[str, nn.Module], taken: set[str]
+) -> tuple[str, ...]:
     """Names of parameters that differ and that no adapter has."""
     found = []
     for part, module in parts.items():

@@ -13,7 +13,7 @@ from lycoris.errors import InputError
 
 
 @dataclass(frozen=True)
-class Fit:
+class LayerFit:
     """How near one layer's new change comes to the one it stands for.
 
     Attributes:
@@ -35,7 +35,7 @@ class Fit:
 
 
 @dataclass(frozen=True)
-class Report:
+class ApproximationReport:
     """How near a new adapter comes to what it was made from.
 
     Attributes:
@@ -43,14 +43,14 @@ class Report:
         left_out: what the new adapter cannot hold or was not asked to: norm layers, biases.
     """
 
-    layers: tuple[Fit, ...]
+    layers: tuple[LayerFit, ...]
     left_out: tuple[str, ...] = ()
 
     @property
     def error(self) -> float:
         """Relative error over all layers: √(Σ distance² / Σ norm²)."""
         norm, distance = (math.hypot(*(getattr(fit, name) for fit in self.layers)) for name in ("norm", "distance"))
-        return Fit("", None, norm, distance).error
+        return LayerFit("", None, norm, distance).error
 
     def __str__(self) -> str:
         """A line for each layer, with rank and relative error, and one for the whole."""
@@ -59,17 +59,17 @@ class Report:
         return "\n".join([*lines, f"{self.error:10.3e}  relative error of {len(self.layers)} layers"])
 
 
-def factors(structure: Structure) -> LowRank | None:
+def exact_factors(structure: Structure) -> LowRank | None:
     """The same change as one low rank of scale 1, in float64, where the structure says how."""
     if isinstance(structure, Hadamard):
-        structure = structure.low_rank()
+        structure = structure.as_low_rank()
     if isinstance(structure, LowRank):
         up, down = structure.up, structure.down
     elif isinstance(structure, Tucker):
         up = structure.up
         down = torch.einsum("rs...,si->ri...", structure.mid.double(), structure.down.double())
     elif isinstance(structure, Kronecker):
-        outer, inner = thin(structure.outer), thin(structure.inner)
+        outer, inner = truncated_svd(structure.outer), truncated_svd(structure.inner)
         up = torch.einsum("ai,cj->acij", outer.up, inner.up).flatten(0, 1).flatten(1, 2)
         down = torch.einsum("ip,jq...->ijpq...", outer.down, inner.down).flatten(0, 1).flatten(1, 2)
     else:
@@ -77,7 +77,7 @@ def factors(structure: Structure) -> LowRank | None:
     return LowRank(up.double() * structure.scale, down.double())
 
 
-def thin(matrix: Tensor, rank: int | None = None, energy: float | None = None) -> LowRank:
+def truncated_svd(matrix: Tensor, rank: int | None = None, energy: float | None = None) -> LowRank:
     """The nearest low rank of a weight [out, in, *kernel], in float64 (Eckart and Young 1936).
 
     Args:
@@ -88,28 +88,28 @@ def thin(matrix: Tensor, rank: int | None = None, energy: float | None = None) -
     """
     flat = matrix.double().flatten(1)
     left, values, right = torch.linalg.svd(flat, full_matrices=False)
-    return _balanced(left, values, right, matrix.shape, _kept(values, max(flat.shape), rank, energy))
+    return _balanced_factors(left, values, right, matrix.shape, _rank_to_keep(values, max(flat.shape), rank, energy))
 
 
-def narrow(product: LowRank, rank: int | None = None, energy: float | None = None) -> LowRank:
+def truncate(product: LowRank, rank: int | None = None, energy: float | None = None) -> LowRank:
     """The same of a product of two thin matrices, without ever building it."""
     out_basis, out_core = torch.linalg.qr(product.up)
     row_basis, row_core = torch.linalg.qr(product.down.flatten(1).t())
     left, values, right = torch.linalg.svd(out_core @ row_core.t(), full_matrices=False)
     shape = (product.up.shape[0], *product.down.shape[1:])
-    kept = _kept(values, max(out_basis.shape[0], row_basis.shape[0]), rank, energy)
-    return _balanced(out_basis @ left, values, right @ row_basis.t(), shape, kept)
+    kept = _rank_to_keep(values, max(out_basis.shape[0], row_basis.shape[0]), rank, energy)
+    return _balanced_factors(out_basis @ left, values, right @ row_basis.t(), shape, kept)
 
 
-def low_rank(structure: Structure) -> LowRank:
+def to_low_rank(structure: Structure) -> LowRank:
     """A change as one low rank of scale 1, in float64: by its structure, else by its singular values."""
-    product = factors(structure)
+    product = exact_factors(structure)
     if product is None or 2 * product.up.shape[1] > min(product.up.shape[0], product.down[0].numel()):
-        return thin(structure.dense())
+        return truncated_svd(structure.dense())
     return product
 
 
-def tucker(change: Tensor, rank: int) -> tuple[Tensor, Tensor, Tensor]:
+def tucker_decomposition(change: Tensor, rank: int) -> tuple[Tensor, Tensor, Tensor]:
     """Up [out, rank], core [rank, rank, *kernel] and down [rank, in] near a convolution's change [out, in, *kernel].
 
     Higher-order orthogonal iteration (De Lathauwer, De Moor and Vandewalle 2000), begun at the singular vectors of the
@@ -128,7 +128,7 @@ def tucker(change: Tensor, rank: int) -> tuple[Tensor, Tensor, Tensor]:
 
 
 @torch.no_grad()
-def take_product(up: Tensor, down: Tensor, change: Tensor) -> None:
+def assign_low_rank(up: Tensor, down: Tensor, change: Tensor) -> None:
     """Fill two factors with the nearest product to a change; ranks that it does not need act on nothing.
 
     Args:
@@ -136,14 +136,14 @@ def take_product(up: Tensor, down: Tensor, change: Tensor) -> None:
         down: [rank, in, *kernel], or flat.
         change: [out, in, *kernel], or flat.
     """
-    product = thin(change, up.shape[1])
+    product = truncated_svd(change, up.shape[1])
     rank = product.up.shape[1]
     up.zero_()
     up[:, :rank] = product.up
     down[:rank] = product.down.view(rank, *down.shape[1:])
 
 
-def distance(first: LowRank, second: LowRank | None = None) -> float:
+def frobenius_distance(first: LowRank, second: LowRank | None = None) -> float:
     """Frobenius norm of a product, or of the difference of two, without building them."""
     up, down = first.up, first.down.flatten(1)
     if second is not None:
@@ -154,7 +154,7 @@ def distance(first: LowRank, second: LowRank | None = None) -> float:
     return (cores[0] @ cores[1].t()).norm().item()
 
 
-def check(rank: int | None, energy: float | None) -> None:
+def check_rank_or_energy(rank: int | None, energy: float | None) -> None:
     """Say what a rank or energy must be.
 
     Raises:
@@ -168,7 +168,7 @@ def check(rank: int | None, energy: float | None) -> None:
         raise InputError(f"Argument `energy` must be in (0, 1], but got {energy!r}.")
 
 
-def _kept(values: Tensor, size: int, rank: int | None, energy: float | None) -> int:
+def _rank_to_keep(values: Tensor, size: int, rank: int | None, energy: float | None) -> int:
     """How many singular values to keep, at least one."""
     rounding = values[0] * size * torch.finfo(values.dtype).eps
     count = int((values > rounding).sum())
@@ -178,6 +178,6 @@ def _kept(values: Tensor, size: int, rank: int | None, energy: float | None) -> 
     return max(1, count if rank is None else min(count, rank))
 
 
-def _balanced(left: Tensor, values: Tensor, right: Tensor, shape: tuple[int, ...], rank: int) -> LowRank:
+def _balanced_factors(left: Tensor, values: Tensor, right: Tensor, shape: tuple[int, ...], rank: int) -> LowRank:
     root = values[:rank].sqrt()
     return LowRank(left[:, :rank] * root, (root.view(-1, 1) * right[:rank]).view(rank, *shape[1:]))

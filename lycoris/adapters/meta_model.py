@@ -9,54 +9,54 @@ from typing import Any
 import torch
 from torch import nn
 
-from lycoris.adapters.algorithms.adapter import Adapter, Partial
+from lycoris.adapters.algorithms.adapter import Adapter, PartialShape
 from lycoris.adapters.algorithms.norms import Norms
-from lycoris.adapters.files.layer_names import PARTS
-from lycoris.adapters.files.module_paths import dotted, is_linear, part_of, text_part
+from lycoris.adapters.files.layer_names import PIPELINE_PARTS
+from lycoris.adapters.files.module_paths import dotted_path, is_linear, part_from_path, text_encoder_part
 from lycoris.errors import InputError
 
-_LARGEST = 2**31
+_MAX_ELEMENTS = 2**31
 """Elements of a weight that no model has."""
-_DEEPEST = 40
+_MAX_DEPTH = 40
 _CONVOLUTIONS = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
 
 
-class Part(nn.Module):
+class MetaPart(nn.Module):
     """A part of a model of which only the layers that a file has are there."""
 
 
-def whereabouts(names: list[str]) -> dict[str, tuple[str, str, bool]]:
+def resolve_layer_paths(names: list[str]) -> dict[str, tuple[str, str, bool]]:
     """For each layer's name in a file: part, path, and whether the path is certain.
 
     Where it is not, the path is the name as it is, with `_` for every dot.
     """
     prefixes = {name.split("_", 2)[0] + "_" + name.split("_", 2)[1] for name in names if name.startswith("lora_te")}
     bodies = {name: name.removeprefix("lora_unet_") for name in names if name.startswith("lora_unet_")}
-    paths = {name: dotted(body) for name, body in bodies.items()}
-    transformer = any(path is not None and part_of(path) == "transformer" for path in paths.values())
+    paths = {name: dotted_path(body) for name, body in bodies.items()}
+    transformer = any(path is not None and part_from_path(path) == "transformer" for path in paths.values())
     found = {}
     for name in names:
         if name in bodies:
             part, body = "transformer" if transformer else "unet", bodies[name]
         elif name.startswith("lora_te"):
             prefix, _, body = name[len("lora_") :].partition("_")
-            part = text_part(f"lora_{prefix}", prefixes, transformer)
+            part = text_encoder_part(f"lora_{prefix}", prefixes, transformer)
         elif name.startswith("lycoris_"):
             part, body = "model", name.removeprefix("lycoris_")
         else:
             whole = name.removeprefix("base_model.model.")
             part, _, rest = whole.partition(".")
-            part, whole = (part, rest) if part in PARTS and rest else (part_of(whole), whole)
+            part, whole = (part, rest) if part in PIPELINE_PARTS and rest else (part_from_path(whole), whole)
             clip = part.startswith("text") and whole.startswith(("encoder.layers.", "final_layer_norm", "embeddings."))
             found[name] = (part, f"text_model.{whole}" if clip else whole, True)
             continue
-        path = dotted(body)
+        path = dotted_path(body)
         found[name] = (part, body if path is None else path, path is not None)
     return found
 
 
-def layer_of(
-    name: str, kind: type[Adapter], shape: Partial, path: str, kernel: object, bias: bool
+def meta_layer(
+    name: str, kind: type[Adapter], shape: PartialShape, path: str, kernel: object, bias: bool
 ) -> tuple[nn.Module, bool]:
     """A layer on the meta device, and whether its weight's shape is certain.
 
@@ -84,7 +84,7 @@ def layer_of(
             )
         shape = (out, row // math.prod(sizes), *sizes)
     whole = tuple(1 if size is None else size for size in shape)
-    if math.prod(whole) > _LARGEST or 0 in whole:
+    if math.prod(whole) > _MAX_ELEMENTS or 0 in whole:
         raise InputError(f"Layer `{name}` has a weight of shape {list(whole)}, which no model has.")
     with torch.device("meta"):
         if issubclass(kind, Norms):
@@ -97,7 +97,7 @@ def layer_of(
         return make(whole[1], whole[0], whole[2:], bias=bias, dtype=torch.float64), certain
 
 
-def planted(layers: Mapping[tuple[str, str], nn.Module]) -> dict[str, nn.Module]:
+def meta_modules(layers: Mapping[tuple[str, str], nn.Module]) -> dict[str, nn.Module]:
     """Parts that have these layers: (part, path) → layer.
 
     Raises:
@@ -105,13 +105,13 @@ def planted(layers: Mapping[tuple[str, str], nn.Module]) -> dict[str, nn.Module]
     """
     parts: dict[str, nn.Module] = {}
     for (part, path), layer in layers.items():
-        module, names = parts.setdefault(part, Part()), path.split(".")
+        module, names = parts.setdefault(part, MetaPart()), path.split(".")
         try:
-            if len(names) > _DEEPEST:
+            if len(names) > _MAX_DEPTH:
                 raise KeyError("too deep")
             for name in names[:-1]:
                 if name not in module._modules:
-                    module.add_module(name, Part())
+                    module.add_module(name, MetaPart())
                 module = module.get_submodule(name)
             module.add_module(names[-1], layer)
         except (KeyError, TypeError) as error:

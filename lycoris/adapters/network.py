@@ -12,14 +12,14 @@ from typing import Any, Literal, cast
 import torch
 from torch import nn
 
-from lycoris.adapters.algorithms.adapter import Adapter, Site
-from lycoris.adapters.files.layer_names import Place, parts_of
-from lycoris.adapters.layers.adapted_layer import adapted, install, remove
-from lycoris.adapters.layers.batch_partition import Share
+from lycoris.adapters.algorithms.adapter import Adapter, TargetLayer
+from lycoris.adapters.files.layer_names import LayerRef, named_parts
+from lycoris.adapters.layers.adapted_layer import as_adapted, eject, inject
+from lycoris.adapters.layers.batch_partition import BatchPartition
 from lycoris.adapters.layers.dropout import Dropout
-from lycoris.adapters.layers.layer_options import Recipe
-from lycoris.adapters.layers.target_modules import choose
-from lycoris.errors import InputError, unknown
+from lycoris.adapters.layers.layer_options import AdapterSpec
+from lycoris.adapters.layers.target_modules import select_layers
+from lycoris.errors import InputError, unknown_name_error
 
 
 class Network(nn.Module):
@@ -34,23 +34,23 @@ class Network(nn.Module):
         merged: whether the weights hold the network at the moment.
     """
 
-    def __init__(self, algorithm: str, settings: dict[str, Any], made: Sequence[tuple[Place, Adapter]]):
+    def __init__(self, algorithm: str, settings: dict[str, Any], layer_adapters: Sequence[tuple[LayerRef, Adapter]]):
         super().__init__()
         self.algorithm = algorithm
         self.settings = settings
-        held = nn.ModuleDict({place.key: adapter for place, adapter in made})
+        held = nn.ModuleDict({place.key: adapter for place, adapter in layer_adapters})
         self.adapters = cast("Mapping[str, Adapter]", held)  # which says less of what it holds
-        self.places = {place.key: place for place, _ in made}
+        self.layers = {place.key: place for place, _ in layer_adapters}
         self.merged = False
         self._attached = True
         self._scale = 1.0
         self._timestep: torch.Tensor | None = None
-        self._share: Share | None = None
-        taken = {name for place, _ in made for name in getattr(place.layer, "adapters", ())}
+        self._batch_partition: BatchPartition | None = None
+        taken = {name for place, _ in layer_adapters for name in getattr(place.layer, "adapters", ())}
         stem = algorithm.replace("-", "_")
         self.name = next(n for n in (stem, *(f"{stem}_{i}" for i in range(2, 1000))) if n not in taken)
-        for place, adapter in made:
-            install(place.layer, self.name, adapter)
+        for place, adapter in layer_adapters:
+            inject(place.layer, self.name, adapter)
 
     def __len__(self) -> int:
         """Number of adapted layers."""
@@ -78,10 +78,10 @@ class Network(nn.Module):
         Raises:
             InputError: no layer of that part is adapted.
         """
-        known = sorted({place.part for place in self.places.values()})
+        known = sorted({place.part for place in self.layers.values()})
         if part not in known:
-            raise unknown("part", part, known)
-        for key, place in self.places.items():
+            raise unknown_name_error("part", part, known)
+        for key, place in self.layers.items():
             if place.part == part:
                 yield from self.adapters[key].parameters()
 
@@ -104,7 +104,7 @@ class Network(nn.Module):
             if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < math.inf:
                 raise InputError(f"Argument `{argument}` must be a positive finite number, but got {value!r}.")
         adapters = [module for module in self.modules() if isinstance(module, Adapter)]
-        fast = {id(getattr(adapter, name)) for adapter in adapters for name in adapter.loraplus}
+        fast = {id(getattr(adapter, name)) for adapter in adapters for name in adapter.loraplus_parameters}
         if not fast and ratio != 1:
             raise InputError(f"Argument `ratio` needs `lora` or `dylora`, but this network is `{self.algorithm}`.")
         groups = [
@@ -126,50 +126,50 @@ class Network(nn.Module):
                 module.timestep = self._timestep
 
     @property
-    def share(self) -> Share | None:
+    def batch_partition(self) -> BatchPartition | None:
         """Which rows of a batch the network acts on while several are trained together; None is all."""
-        return self._share
+        return self._batch_partition
 
-    @share.setter
-    def share(self, value: Share | None) -> None:
-        self._share = value
+    @batch_partition.setter
+    def batch_partition(self, value: BatchPartition | None) -> None:
+        self._batch_partition = value
         for adapter in self.adapters.values():
-            adapter.share = value
+            adapter.batch_partition = value
 
     @property
     def parts(self) -> list[str]:
         """Names of the parts that have adapters, in order."""
-        return list(dict.fromkeys(place.part for place in self.places.values()))
+        return list(dict.fromkeys(place.part for place in self.layers.values()))
 
     def merge(self) -> Network:
         """Fold the network into the weights; `unmerge` brings back the very bits."""
-        self._must_be_attached()
-        for place in self.places.values() if not self.merged else ():
-            adapted(place.layer).merge(self.name)
+        self._check_attached()
+        for place in self.layers.values() if not self.merged else ():
+            as_adapted(place.layer).merge(self.name)
         self.merged = True
         return self
 
     def unmerge(self) -> Network:
         """Take the network out of the weights again; the adapters are live as before."""
-        self._must_be_attached()
-        for place in self.places.values() if self.merged else ():
-            adapted(place.layer).unmerge(self.name)
+        self._check_attached()
+        for place in self.layers.values() if self.merged else ():
+            as_adapted(place.layer).unmerge(self.name)
         self.merged = False
         return self
 
     def detach(self) -> Network:
         """Take every adapter off; the base is bit for bit what it was. The network can still be saved."""
         if self._attached:
-            for place in self.places.values():
-                remove(place.layer, self.name)
+            for place in self.layers.values():
+                eject(place.layer, self.name)
         self._attached = self.merged = False
         return self
 
     def reattach(self) -> Network:
         """Put a detached network back on its model."""
         if not self._attached:
-            for key, place in self.places.items():
-                install(place.layer, self.name, self.adapters[key])
+            for key, place in self.layers.items():
+                inject(place.layer, self.name, self.adapters[key])
         self._attached = True
         return self
 
@@ -192,7 +192,7 @@ class Network(nn.Module):
         state = "merged" if self.merged else "live" if self._attached else "detached"
         return f"{self.algorithm}, {len(self)} layers, scale={self.scale:g}, {state}"
 
-    def _must_be_attached(self) -> None:
+    def _check_attached(self) -> None:
         if not self._attached:
             raise InputError("The network is detached from its model: `reattach()` it first.")
 
@@ -244,19 +244,19 @@ def attach(
         InputError: an unknown algorithm, preset, part or option; a value that a layer does not allow; no match.
     """
     given = {"rank": rank, "alpha": alpha, "factor": factor, **options}
-    recipe = Recipe(algorithm, given, dora, scalar)
+    recipe = AdapterSpec(algorithm, given, dora, scalar)
     given_rules = layers if isinstance(layers, Mapping) else {}
-    rules = {pattern: Recipe.of(rule, recipe) for pattern, rule in given_rules.items()}
+    rules = {pattern: AdapterSpec.from_rule(rule, recipe) for pattern, rule in given_rules.items()}
     lost = list(recipe.settings())
     if lost and rules and all("algorithm" in rule for rule in given_rules.values()):
         raise InputError(f"Every rule of `layers` names its algorithm, so that none has the call's {lost}.")
     drop = Dropout(dropout, rank_dropout, module_dropout)
 
-    parts = parts_of(model)
-    chosen, preset = choose(parts, rules or recipe, preset=preset, layers=layers, exclude=exclude)
+    parts = named_parts(model)
+    chosen, preset = select_layers(parts, rules or recipe, preset=preset, layers=layers, exclude=exclude)
     made = []
     for place, own in chosen:
-        adapter = own.make(Site(place.name, place.layer, generator_for(seed, place.key), scalar=own.scalar))
+        adapter = own.build(TargetLayer(place.name, place.layer, layer_generator(seed, place.key), scalar=own.scalar))
         adapter.dropout = drop
         made.append((place, adapter))
     freeze(parts)
@@ -277,7 +277,7 @@ def freeze(parts: Mapping[str, nn.Module]) -> None:
                 parameter.requires_grad_(False)
 
 
-def generator_for(seed: int, key: str) -> torch.Generator:
+def layer_generator(seed: int, key: str) -> torch.Generator:
     """Where a layer's first values come from: its own stream, of the seed and its file name alone.
 
     Raises:

@@ -9,16 +9,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
-from lycoris.bases.conditioning import Conditions
+from lycoris.bases.conditioning import TextConditioning
 from lycoris.bases.families.stable_diffusion import StableDiffusion
 from lycoris.bases.families.stable_diffusion_3 import StableDiffusion3
 from lycoris.bases.families.stable_diffusion_xl import StableDiffusionXL
 from lycoris.bases.files.diffusers_folder import find_base
-from lycoris.bases.files.model_files import Files, Folder
+from lycoris.bases.files.model_files import DiffusersFolder, ModelFiles
 from lycoris.bases.files.single_file import SingleFile
-from lycoris.bases.flow_matching import FlowNoise
-from lycoris.bases.noise import DiscreteNoise, Noise
-from lycoris.bases.tokenization import TruncatedPrompt
+from lycoris.bases.flow_matching import FlowMatching
+from lycoris.bases.noise import DiscreteDiffusion, ForwardProcess
+from lycoris.bases.tokenization import TruncatedPromptWarning
 from lycoris.errors import InputError
 
 if TYPE_CHECKING:
@@ -29,19 +29,19 @@ if TYPE_CHECKING:
 __all__ = [
     "BASES",
     "Base",
-    "Conditions",
-    "DiscreteNoise",
-    "Files",
-    "FlowNoise",
-    "Noise",
+    "DiscreteDiffusion",
+    "FlowMatching",
+    "ForwardProcess",
+    "ModelFiles",
     "StableDiffusion",
     "StableDiffusion3",
     "StableDiffusionXL",
-    "TruncatedPrompt",
+    "TextConditioning",
+    "TruncatedPromptWarning",
     "digest",
+    "load_scheduler_config",
+    "load_tokenizer",
     "open_base",
-    "scheduler_config",
-    "tokenizer_of",
 ]
 
 
@@ -67,7 +67,7 @@ class Base(Protocol):
     source: str
     family: str
     resolution: int
-    factor: int
+    vae_scale_factor: int
     latent_channels: int
     device: torch.device
     dtype: torch.dtype
@@ -77,12 +77,12 @@ class Base(Protocol):
     scheduler_config: Mapping[str, Any]
 
     @property
-    def noise(self) -> Noise: ...
+    def forward_process(self) -> ForwardProcess: ...
 
     @property
     def digest(self) -> str: ...
 
-    def encode_text(self, prompts: Sequence[str]) -> Conditions:
+    def encode_text(self, prompts: Sequence[str]) -> TextConditioning:
         """The conditions of each prompt; differentiable where a text encoder is adapted."""
         ...
 
@@ -102,8 +102,8 @@ class Base(Protocol):
         self,
         noisy: Float[Tensor, "batch channels rows columns"],
         timesteps: Num[Tensor, " batch"],
-        conditions: Conditions,
-        sizes: Float[Tensor, "batch 6"] | None = None,
+        conditioning: TextConditioning,
+        size_conditioning: Float[Tensor, "batch 6"] | None = None,
     ) -> Float[Tensor, "batch channels rows columns"]:
         """What the denoiser says of noisy latents, in float32; differentiable.
 
@@ -124,11 +124,13 @@ class Base(Protocol):
 class Family(Protocol):
     """What a line of `BASES` is: opens files as a base, and says which files it opens."""
 
-    def __call__(self, files: Files, source: str | None = None, device: str = "auto", dtype: str = "auto") -> Base: ...
+    def __call__(
+        self, files: ModelFiles, source: str | None = None, device: str = "auto", dtype: str = "auto"
+    ) -> Base: ...
     @staticmethod
-    def recognises(files: Files) -> bool: ...
+    def matches(files: ModelFiles) -> bool: ...
     @staticmethod
-    def digest_of(files: Files) -> str: ...
+    def compute_digest(files: ModelFiles) -> str: ...
 
 
 BASES: dict[str, Family] = {
@@ -167,7 +169,7 @@ def open_base(
         InputError: nothing is there, parts are missing, weights are pickled or incomplete, no family fits, or an
             argument for single files is given with a folder.
     """
-    files, family = _family(source, tokenizer, prediction_type)
+    files, family = _resolve_family(source, tokenizer, prediction_type)
     return family(files, source=str(source), device=device, dtype=dtype)
 
 
@@ -180,11 +182,11 @@ def digest(source: str | Path = "pocket") -> str:
     Raises:
         InputError: nothing is there, parts are missing, or no family fits.
     """
-    files, family = _family(source)
-    return family.digest_of(files)
+    files, family = _resolve_family(source)
+    return family.compute_digest(files)
 
 
-def scheduler_config(source: str | Path = "pocket") -> Mapping[str, Any]:
+def load_scheduler_config(source: str | Path = "pocket") -> Mapping[str, Any]:
     """The noise schedule of a base as its files state it, without opening the model.
 
     Args:
@@ -193,11 +195,11 @@ def scheduler_config(source: str | Path = "pocket") -> Mapping[str, Any]:
     Raises:
         InputError: nothing is there, or no family fits.
     """
-    files, _ = _family(source)
-    return files.scheduler()
+    files, _ = _resolve_family(source)
+    return files.scheduler_config()
 
 
-def tokenizer_of(source: str | Path = "pocket") -> Any:
+def load_tokenizer(source: str | Path = "pocket") -> Any:
     """The (first) tokenizer of a base, without opening the model.
 
     Args:
@@ -208,24 +210,26 @@ def tokenizer_of(source: str | Path = "pocket") -> Any:
     """
     from transformers import CLIPTokenizer
 
-    files, _ = _family(source)
-    return files.tokenizer("tokenizer", CLIPTokenizer)
+    files, _ = _resolve_family(source)
+    return files.load_tokenizer("tokenizer", CLIPTokenizer)
 
 
-def _family(
+def _resolve_family(
     source: str | Path, tokenizer: str | Path | None = None, prediction_type: str | None = None
-) -> tuple[Files, Family]:
+) -> tuple[ModelFiles, Family]:
     """The files of a base and the family that recognises them."""
     path = find_base(source)
     if path.is_dir():
         for name, value in {"tokenizer": tokenizer, "prediction_type": prediction_type}.items():
             if value is not None:
                 raise InputError(f"Argument `{name}` is for single files; the folder `{path}` has its own.")
-    files: Files = (
-        Folder(path) if path.is_dir() else SingleFile(path, tokenizer=tokenizer, prediction_type=prediction_type)
+    files: ModelFiles = (
+        DiffusersFolder(path)
+        if path.is_dir()
+        else SingleFile(path, tokenizer=tokenizer, prediction_type=prediction_type)
     )
     for family in BASES.values():
-        if family.recognises(files):
+        if family.matches(files):
             return files, family
-    kind = files.index().get("_class_name")
+    kind = files.model_index().get("_class_name")
     raise InputError(f"Base `{source}` is a {kind}, which no family opens; known: {', '.join(BASES)}.")

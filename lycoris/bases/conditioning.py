@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, eq=False)
-class Conditions:
+class TextConditioning:
     """The conditions of some prompts.
 
     Attributes:
@@ -24,41 +24,43 @@ class Conditions:
         pooled: one vector a prompt, of families that have it (SDXL, SD 3); else None.
     """
 
-    states: Float[Tensor, "batch tokens width"]
+    hidden_states: Float[Tensor, "batch tokens width"]
     pooled: Float[Tensor, "batch pooled_width"] | None = None
 
     def __len__(self) -> int:
         """Number of prompts."""
-        return len(self.states)
+        return len(self.hidden_states)
 
-    def __getitem__(self, rows: slice | Sequence[int] | Int[Tensor, " rows"]) -> Conditions:
+    def __getitem__(self, rows: slice | Sequence[int] | Int[Tensor, " rows"]) -> TextConditioning:
         """The conditions of some prompts, in the order of the indices; one index may come more than once."""
         if not isinstance(rows, slice):
-            rows = torch.as_tensor(rows, dtype=torch.long, device=self.states.device)
-        return Conditions(_rows(self.states, rows), None if self.pooled is None else _rows(self.pooled, rows))
+            rows = torch.as_tensor(rows, dtype=torch.long, device=self.hidden_states.device)
+        return TextConditioning(
+            _select_rows(self.hidden_states, rows), None if self.pooled is None else _select_rows(self.pooled, rows)
+        )
 
     @property
     def tensors(self) -> list[Tensor]:
         """All there is: the states, and the pooled vectors where the family has them."""
-        return [self.states] if self.pooled is None else [self.states, self.pooled]
+        return [self.hidden_states] if self.pooled is None else [self.hidden_states, self.pooled]
 
     @staticmethod
-    def cat(some: Sequence[Conditions]) -> Conditions:
+    def cat(parts: Sequence[TextConditioning]) -> TextConditioning:
         """The conditions of several groups of prompts of one family, one after another."""
-        pooled = [one.pooled for one in some if one.pooled is not None]
-        return Conditions(torch.cat([one.states for one in some]), torch.cat(pooled) if pooled else None)
+        pooled = [one.pooled for one in parts if one.pooled is not None]
+        return TextConditioning(torch.cat([one.hidden_states for one in parts]), torch.cat(pooled) if pooled else None)
 
 
-def pooled_of(conditions: Conditions) -> Float[Tensor, "batch pooled_width"]:
+def require_pooled(conditioning: TextConditioning) -> Float[Tensor, "batch pooled_width"]:
     """The pooled vectors, for a family that cannot do without.
 
     Raises:
         InputError: there are none: the conditions are of another family.
     """
-    if conditions.pooled is None:
+    if conditioning.pooled is None:
         raise InputError("Argument `conditions` must have a pooled state, but is of a family that has none.")
-    return conditions.pooled
+    return conditioning.pooled
 
 
-def _rows(part: Tensor, rows: slice | Tensor) -> Tensor:
-    return part[rows] if isinstance(rows, slice) else part.index_select(0, rows)
+def _select_rows(tensor: Tensor, rows: slice | Tensor) -> Tensor:
+    return tensor[rows] if isinstance(rows, slice) else tensor.index_select(0, rows)

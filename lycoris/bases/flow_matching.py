@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from lycoris.bases.schedulers import is_flow
+from lycoris.bases.schedulers import is_flow_matching
 from lycoris.errors import InputError
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-class FlowNoise:
+class FlowMatching:
     """The forward process x_s = (1 - s) x_0 + s e, of which the denoiser predicts the velocity e - x_0.
 
     Esser et al., "Scaling Rectified Flow Transformers for High-Resolution Image Synthesis", eq. 2 and section 3.1.
@@ -31,20 +31,20 @@ class FlowNoise:
 
     prediction_type = "flow"
 
-    def __init__(self, times: int = 1000, shift: float = 1.0) -> None:
-        for name, value in {"num_train_timesteps": times, "shift": shift}.items():
+    def __init__(self, num_timesteps: int = 1000, shift: float = 1.0) -> None:
+        for name, value in {"num_train_timesteps": num_timesteps, "shift": shift}.items():
             if not value > 0:
                 raise InputError(f"Setting `{name}` of the scheduler must be positive, but got {value!r}.")
-        self.times, self.shift = times, shift
+        self.num_timesteps, self.shift = num_timesteps, shift
 
     @classmethod
-    def from_config(cls, config: Mapping[str, Any]) -> FlowNoise:
+    def from_config(cls, config: Mapping[str, Any]) -> FlowMatching:
         """The process that a diffusers scheduler configuration states.
 
         Raises:
             InputError: it is none of flow matching, or its shift depends on the picture's size.
         """
-        if not is_flow(config):
+        if not is_flow_matching(config):
             raise InputError(
                 f"The scheduler of a flow-matching base must be a FlowMatch one, but is {config.get('_class_name')}."
             )
@@ -52,16 +52,16 @@ class FlowNoise:
             raise InputError("Setting `use_dynamic_shifting` of the scheduler must be false, but is true.")
         return cls(config.get("num_train_timesteps", 1000), config.get("shift", 1.0))
 
-    def draw(self, count: int, generator: torch.Generator) -> Float[Tensor, " count"]:
+    def sample_timesteps(self, count: int, generator: torch.Generator) -> Float[Tensor, " count"]:
         """Times to train at, on the CPU: the logistic function of normal numbers, shifted; eq. 19 and 23."""
         at = torch.randn(count, generator=generator).sigmoid()
-        return self.times * self.shift * at / (1 + (self.shift - 1) * at)
+        return self.num_timesteps * self.shift * at / (1 + (self.shift - 1) * at)
 
-    def mix(
+    def add_noise(
         self, clean: Float[Tensor, "b c h w"], noise: Float[Tensor, "b c h w"], timesteps: Float[Tensor, " b"]
     ) -> Float[Tensor, "b c h w"]:
         """Noisy latents at the given times."""
-        return torch.lerp(clean, noise, self.fraction(timesteps)[:, None, None, None])
+        return torch.lerp(clean, noise, self.noise_level(timesteps)[:, None, None, None])
 
     def target(
         self, clean: Float[Tensor, "b c h w"], noise: Float[Tensor, "b c h w"], timesteps: Float[Tensor, " b"]
@@ -79,6 +79,6 @@ class FlowNoise:
             f"Argument `min_snr` is for bases that predict noise; a flow-matching base needs None, but got {gamma:g}."
         )
 
-    def fraction(self, timesteps: Float[Tensor, " b"]) -> Float[Tensor, " b"]:
+    def noise_level(self, timesteps: Float[Tensor, " b"]) -> Float[Tensor, " b"]:
         """How far towards pure noise a time is: s."""
-        return timesteps / self.times
+        return timesteps / self.num_timesteps

@@ -17,10 +17,10 @@ def guard_group_norms(module: nn.Module) -> None:
     """Make training the group norms of a channels-last module safe on a CPU."""
     for layer in module.modules():
         if isinstance(layer, nn.GroupNorm):
-            layer.register_forward_pre_hook(_ask_for_the_input_gradient)
+            layer.register_forward_pre_hook(_require_input_gradient)
 
 
-def _ask_for_the_input_gradient(layer: nn.Module, inputs: tuple[Any, ...]) -> tuple[Tensor] | None:
+def _require_input_gradient(layer: nn.Module, inputs: tuple[Any, ...]) -> tuple[Tensor] | None:
     (x,) = inputs
     if x.requires_grad or x.device.type != "cpu" or not torch.is_grad_enabled():
         return None

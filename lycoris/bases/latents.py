@@ -12,11 +12,11 @@ if TYPE_CHECKING:
     from jaxtyping import Float
     from torch import Tensor
 
-PIXELS_AT_ONCE = 2**19
+MAX_BATCH_PIXELS = 2**19
 """The VAE takes pictures in groups of about this many pixels: two of 512x512."""
 
 
-class Latents:
+class LatentCodec:
     """A variational autoencoder of diffusers, in whatever precision it is.
 
     Attributes:
@@ -30,7 +30,7 @@ class Latents:
     def __init__(self, vae: Any) -> None:
         self._vae = vae
         self._scale, self._shift = vae.config.scaling_factor, vae.config.shift_factor or 0.0
-        self.factor = 2 ** (len(vae.config.block_out_channels) - 1)
+        self.scale_factor = 2 ** (len(vae.config.block_out_channels) - 1)
         self.channels = vae.config.latent_channels
 
     @torch.no_grad()
@@ -41,7 +41,7 @@ class Latents:
         pixels = images.to(self._vae.device, self._vae.dtype) * 2 - 1
         pixels = pixels.contiguous(memory_format=torch.channels_last)
         latents = []
-        for some in pixels.split(_pictures_at_once(*images.shape[-2:])):
+        for some in pixels.split(_images_per_batch(*images.shape[-2:])):
             posterior = self._vae.encode(some).latent_dist
             latents.append(posterior.mode() if generator is None else posterior.sample(generator))
         return (torch.cat(latents).float() - self._shift) * self._scale
@@ -51,12 +51,12 @@ class Latents:
         """Pictures in [0, 1] of scaled latents."""
         scaled = (latents / self._scale + self._shift).to(self._vae.device, self._vae.dtype)
         rows, columns = latents.shape[-2:]
-        count = _pictures_at_once(rows * self.factor, columns * self.factor)
+        count = _images_per_batch(rows * self.scale_factor, columns * self.scale_factor)
         pixels = torch.cat([self._vae.decode(some, return_dict=False)[0] for some in scaled.split(count)])
         return (pixels.float() / 2 + 0.5).clamp(0, 1)
 
 
-def resolution_of(denoiser: Any, vae: Any, source: str) -> int:
+def native_resolution(denoiser: Any, vae: Any, source: str) -> int:
     """Side of the square picture that a denoiser was trained for, in pixels.
 
     Raises:
@@ -71,7 +71,9 @@ def resolution_of(denoiser: Any, vae: Any, source: str) -> int:
     return (size if isinstance(size, int) else max(size)) * 2 ** (len(vae.config.block_out_channels) - 1)
 
 
-def own_sizes(latents: Float[Tensor, "batch channels rows columns"], factor: int) -> Float[Tensor, "batch 6"]:
+def default_size_conditioning(
+    latents: Float[Tensor, "batch channels rows columns"], scale_factor: int
+) -> Float[Tensor, "batch 6"]:
     """The numbers that SDXL is conditioned on, for pictures that were never scaled nor cut.
 
     Args:
@@ -81,9 +83,9 @@ def own_sizes(latents: Float[Tensor, "batch channels rows columns"], factor: int
     Returns:
         Original (height, width), crop (0, 0) and target (height, width), in pixels.
     """
-    height, width = latents.shape[-2] * factor, latents.shape[-1] * factor
+    height, width = latents.shape[-2] * scale_factor, latents.shape[-1] * scale_factor
     return torch.tensor([[height, width, 0, 0, height, width]], device=latents.device).float().expand(len(latents), 6)
 
 
-def _pictures_at_once(height: int, width: int) -> int:
-    return max(1, PIXELS_AT_ONCE // (height * width))
+def _images_per_batch(height: int, width: int) -> int:
+    return max(1, MAX_BATCH_PIXELS // (height * width))

@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 
-from lycoris.bases.schedulers import is_flow
+from lycoris.bases.schedulers import is_flow_matching
 from lycoris.errors import InputError
 
 if TYPE_CHECKING:
     from jaxtyping import Float, Int, Num
     from torch import Tensor
 
-PREDICTIONS = ("epsilon", "v_prediction", "sample")
+PREDICTION_TYPES = ("epsilon", "v_prediction", "sample")
 
 
-class Noise(Protocol):
+class ForwardProcess(Protocol):
     """What training asks of a base's forward process.
 
     Attributes:
@@ -26,11 +26,11 @@ class Noise(Protocol):
 
     prediction_type: str
 
-    def draw(self, count: int, generator: torch.Generator) -> Num[Tensor, " count"]:
+    def sample_timesteps(self, count: int, generator: torch.Generator) -> Num[Tensor, " count"]:
         """Times to train at, on the CPU, as the family's denoiser was trained."""
         ...
 
-    def mix(
+    def add_noise(
         self, clean: Float[Tensor, "b c h w"], noise: Float[Tensor, "b c h w"], timesteps: Num[Tensor, " b"]
     ) -> Float[Tensor, "b c h w"]:
         """Noisy latents at the given times."""
@@ -50,12 +50,12 @@ class Noise(Protocol):
         """
         ...
 
-    def fraction(self, timesteps: Num[Tensor, " b"]) -> Float[Tensor, " b"]:
+    def noise_level(self, timesteps: Num[Tensor, " b"]) -> Float[Tensor, " b"]:
         """How far towards pure noise a time is, from 0 to 1."""
         ...
 
 
-class DiscreteNoise:
+class DiscreteDiffusion:
     """The forward process x_t = sqrt(a_t) x_0 + sqrt(1 - a_t) e, with a_t the product of (1 - beta).
 
     Ho et al., "Denoising Diffusion Probabilistic Models", eq. 4; v-prediction after Salimans & Ho,
@@ -71,10 +71,10 @@ class DiscreteNoise:
             (Lin et al., "Common Diffusion Noise Schedules and Sample Steps are Flawed", section 3.2).
     """
 
-    def __init__(self, alphas_cumprod: Float[Tensor, " times"], prediction_type: str) -> None:
-        if prediction_type not in PREDICTIONS:
+    def __init__(self, alphas_cumprod: Float[Tensor, " num_timesteps"], prediction_type: str) -> None:
+        if prediction_type not in PREDICTION_TYPES:
             raise InputError(
-                f"Setting `prediction_type` of the scheduler must be one of {', '.join(PREDICTIONS)}, "
+                f"Setting `prediction_type` of the scheduler must be one of {', '.join(PREDICTION_TYPES)}, "
                 f"but got {prediction_type!r}."
             )
         if prediction_type == "epsilon" and alphas_cumprod[-1] <= 0:
@@ -88,7 +88,7 @@ class DiscreteNoise:
         self._noise = (1 - self.alphas_cumprod).sqrt()[:, None, None, None]
 
     @classmethod
-    def from_config(cls, config: Mapping[str, Any], device: torch.device) -> DiscreteNoise:
+    def from_config(cls, config: Mapping[str, Any], device: torch.device) -> DiscreteDiffusion:
         """The schedule that a diffusers scheduler configuration states.
 
         Raises:
@@ -96,12 +96,12 @@ class DiscreteNoise:
         """
         from diffusers import DDIMScheduler
 
-        if is_flow(config):
+        if is_flow_matching(config):
             raise InputError(f"The scheduler of this base must be one of betas, but is {config['_class_name']}.")
         schedule = DDIMScheduler.from_config(dict(config))
         return cls(schedule.alphas_cumprod.to(device), schedule.config.prediction_type)
 
-    def zero_terminal_snr(self) -> DiscreteNoise:
+    def zero_terminal_snr(self) -> DiscreteDiffusion:
         """The same process with its schedule stretched so that the last time is pure noise.
 
         sqrt(a_t) is shifted to end at 0 and scaled to begin as before. Lin et al., "Common Diffusion Noise Schedules
@@ -117,18 +117,18 @@ class DiscreteNoise:
             )
         roots = self.alphas_cumprod.double().sqrt()
         stretched = (roots - roots[-1]) * roots[0] / (roots[0] - roots[-1])
-        return DiscreteNoise(stretched.square(), self.prediction_type)
+        return DiscreteDiffusion(stretched.square(), self.prediction_type)
 
     @property
-    def times(self) -> int:
+    def num_timesteps(self) -> int:
         """Number of discrete times."""
         return len(self.alphas_cumprod)
 
-    def draw(self, count: int, generator: torch.Generator) -> Int[Tensor, " count"]:
+    def sample_timesteps(self, count: int, generator: torch.Generator) -> Int[Tensor, " count"]:
         """Times to train at, all alike in chance; on the CPU."""
-        return torch.randint(self.times, (count,), generator=generator)
+        return torch.randint(self.num_timesteps, (count,), generator=generator)
 
-    def mix(
+    def add_noise(
         self, clean: Float[Tensor, "b c h w"], noise: Float[Tensor, "b c h w"], timesteps: Int[Tensor, " b"]
     ) -> Float[Tensor, "b c h w"]:
         """Noisy latents at the given times."""
@@ -157,6 +157,6 @@ class DiscreteNoise:
             return torch.where(snr > 0, capped / snr, torch.ones_like(snr))
         return capped / (snr + 1) if self.prediction_type == "v_prediction" else capped
 
-    def fraction(self, timesteps: Int[Tensor, " b"]) -> Float[Tensor, " b"]:
+    def noise_level(self, timesteps: Int[Tensor, " b"]) -> Float[Tensor, " b"]:
         """How far towards pure noise a time is: 0 for the first, 1 for the last."""
-        return timesteps / max(1, self.times - 1)
+        return timesteps / max(1, self.num_timesteps - 1)

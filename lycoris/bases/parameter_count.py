@@ -14,12 +14,12 @@ import lycoris
 from lycoris.bases.files.diffusers_folder import find_base, read_json
 from lycoris.errors import InputError
 
-PARTS = ("unet", "transformer", "text_encoder", "text_encoder_2")
+ADAPTABLE_PARTS = ("unet", "transformer", "text_encoder", "text_encoder_2")
 """The parts that can be adapted, by their names in a pipeline."""
-DIALS = ("preset", "rank", "alpha", "factor")
+ATTACH_OPTIONS = ("preset", "rank", "alpha", "factor")
 
 
-def shapes_of(source: str | Path) -> dict[str, nn.Module]:
+def meta_parts(source: str | Path) -> dict[str, nn.Module]:
     """The parts of a base that can be adapted, on the meta device: shapes without numbers.
 
     Of a hub name that is not on this machine only the configurations are fetched.
@@ -33,14 +33,14 @@ def shapes_of(source: str | Path) -> dict[str, nn.Module]:
     import diffusers
     import transformers
 
-    path = _configurations(source)
+    path = _find_configs(source)
     if not path.is_dir():
         from lycoris.bases import open_base
 
         return open_base(path, device="meta", dtype="float32").parts
     found = {}
     for name, told in read_json(path / "model_index.json").items():
-        if name not in PARTS or not isinstance(told, list) or not all(told):
+        if name not in ADAPTABLE_PARTS or not isinstance(told, list) or not all(told):
             continue
         library, kind = told
         config = read_json(path / name / "config.json")
@@ -51,11 +51,13 @@ def shapes_of(source: str | Path) -> dict[str, nn.Module]:
                 made = getattr(transformers, kind)
                 found[name] = made(made.config_class.from_dict(config))
     if not found:
-        raise InputError(f"`{path / 'model_index.json'}` must name a part that can be adapted, of {', '.join(PARTS)}.")
+        raise InputError(
+            f"`{path / 'model_index.json'}` must name a part that can be adapted, of {', '.join(ADAPTABLE_PARTS)}."
+        )
     return found
 
 
-def count(parts: Mapping[str, nn.Module], settings: Mapping[str, Any]) -> int:
+def count_parameters(parts: Mapping[str, nn.Module], settings: Mapping[str, Any]) -> int:
     """The numbers that an adapter trains.
 
     Args:
@@ -65,7 +67,7 @@ def count(parts: Mapping[str, nn.Module], settings: Mapping[str, Any]) -> int:
     Raises:
         InputError: a setting is not possible on some layer.
     """
-    options = {name: settings[name] for name in DIALS if settings.get(name) is not None}
+    options = {name: settings[name] for name in ATTACH_OPTIONS if settings.get(name) is not None}
     network = lycoris.attach(dict(parts), algorithm=settings["algorithm"], **options)
     try:
         return sum(parameter.numel() for parameter in network.parameters())
@@ -73,7 +75,7 @@ def count(parts: Mapping[str, nn.Module], settings: Mapping[str, Any]) -> int:
         network.detach()
 
 
-def _configurations(source: str | Path) -> Path:
+def _find_configs(source: str | Path) -> Path:
     """A folder with the base's configurations, or its single file."""
     here = Path(source).expanduser()
     if str(source) == "pocket" or here.exists() or not re.fullmatch(r"[\w.-]+/[\w.-]+", str(source)):

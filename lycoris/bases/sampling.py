@@ -10,20 +10,20 @@ from typing import TYPE_CHECKING, Any
 import torch
 from PIL import Image
 
-from lycoris.bases.schedulers import SCHEDULERS, is_flow, scheduler_on
+from lycoris.bases.schedulers import SCHEDULERS, build_scheduler, is_flow_matching
 from lycoris.errors import InputError
 
 if TYPE_CHECKING:
     from jaxtyping import Float
     from torch import Tensor
 
-    from lycoris.bases import Base, Conditions
+    from lycoris.bases import Base, TextConditioning
 
-__all__ = ["SCHEDULERS", "draw", "open_scheduler"]
+__all__ = ["SCHEDULERS", "generate", "open_scheduler"]
 
 
 @torch.no_grad()
-def draw(
+def generate(
     base: Base,
     prompts: Sequence[str],
     seeds: Sequence[int],
@@ -32,7 +32,7 @@ def draw(
     guidance: float = 7.0,
     batch_size: int = 16,
     scheduler: str | None = None,
-    negative: str = "",
+    negative_prompt: str = "",
     height: int | None = None,
     width: int | None = None,
     progress: Callable[[int, int], object] | None = None,
@@ -67,20 +67,20 @@ def draw(
             or the scheduler does not fit the base.
     """
     height, width = height or base.resolution, width or base.resolution
-    _check(base, prompts, seeds, steps, batch_size, {"height": height, "width": width})
+    _check_arguments(base, prompts, seeds, steps, batch_size, {"height": height, "width": width})
     sampler = open_scheduler(scheduler, base)
     if not prompts:
         return []
     guided = guidance != 1.0
-    distinct = list(dict.fromkeys([negative, *prompts] if guided else prompts))
+    distinct = list(dict.fromkeys([negative_prompt, *prompts] if guided else prompts))
     known = base.encode_text(distinct)
     places = {prompt: place for place, prompt in enumerate(distinct)}
-    shape = (base.latent_channels, height // base.factor, width // base.factor)
+    shape = (base.latent_channels, height // base.vae_scale_factor, width // base.vae_scale_factor)
     starts = range(0, len(prompts), batch_size)
     images: list[Image.Image] = []
     for batch, start in enumerate(starts):
         some = list(prompts[start : start + batch_size])
-        asked = [negative] * len(some) + some if guided else some
+        asked = [negative_prompt] * len(some) + some if guided else some
         conditions = known[[places[prompt] for prompt in asked]]
 
         def tell(step: int, done: int = batch * steps) -> None:
@@ -97,7 +97,7 @@ def draw(
             guidance if guided else None,
             tell,
         )
-        images += _pictures(base.decode_latents(latents))
+        images += _to_images(base.decode_latents(latents))
     return images
 
 
@@ -111,46 +111,46 @@ def open_scheduler(name: str | None, base: Base) -> Any:
     Raises:
         InputError: there is no such scheduler, or it does not fit the base; `lycoris.bases.schedulers` says when.
     """
-    return scheduler_on(base.scheduler_config, name)
+    return build_scheduler(base.scheduler_config, name)
 
 
 def _denoise(
     base: Base,
-    conditions: Conditions,
+    conditioning: TextConditioning,
     shape: tuple[int, int, int],
     seeds: Sequence[int],
-    sampler: Any,
+    scheduler: Any,
     steps: int,
     guidance: float | None,
-    tell: Callable[[int], None],
+    on_step: Callable[[int], None],
 ) -> Float[Tensor, "batch channels rows columns"]:
     generators = [torch.Generator().manual_seed(seed) for seed in seeds]
-    sampler.set_timesteps(steps, device=base.device)
+    scheduler.set_timesteps(steps, device=base.device)
     noise = torch.stack([torch.randn(shape, generator=own) for own in generators])
-    flow = is_flow(base.scheduler_config)  # whose schedulers scale neither the noise nor the input
-    latents = noise.to(base.device) if flow else noise.to(base.device) * sampler.init_noise_sigma
-    takes_noise = "generator" in inspect.signature(sampler.step).parameters
+    flow = is_flow_matching(base.scheduler_config)  # whose schedulers scale neither the noise nor the input
+    latents = noise.to(base.device) if flow else noise.to(base.device) * scheduler.init_noise_sigma
+    takes_noise = "generator" in inspect.signature(scheduler.step).parameters
     extra = {"generator": generators} if takes_noise else {}
-    calls = len(sampler.timesteps)
-    for call, time in enumerate(sampler.timesteps, start=1):
-        seen = latents if flow else sampler.scale_model_input(latents, time)
+    calls = len(scheduler.timesteps)
+    for call, time in enumerate(scheduler.timesteps, start=1):
+        seen = latents if flow else scheduler.scale_model_input(latents, time)
         if guidance is None:
-            prediction = base.predict(seen, time.expand(len(seeds)), conditions)
+            prediction = base.predict(seen, time.expand(len(seeds)), conditioning)
         else:
-            both = base.predict(torch.cat([seen, seen]), time.expand(2 * len(seeds)), conditions)
+            both = base.predict(torch.cat([seen, seen]), time.expand(2 * len(seeds)), conditioning)
             away, towards = both.chunk(2)
             prediction = torch.lerp(away, towards, guidance)
-        latents = sampler.step(prediction, time, latents, return_dict=False, **extra)[0]
-        tell(steps * call // calls)
+        latents = scheduler.step(prediction, time, latents, return_dict=False, **extra)[0]
+        on_step(steps * call // calls)
     return latents
 
 
-def _pictures(images: Float[Tensor, "batch 3 height width"]) -> list[Image.Image]:
+def _to_images(images: Float[Tensor, "batch 3 height width"]) -> list[Image.Image]:
     pixels = (images * 255).round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
     return [Image.fromarray(one) for one in pixels]
 
 
-def _check(
+def _check_arguments(
     base: Base,
     prompts: Sequence[str],
     seeds: Sequence[int],
@@ -168,5 +168,5 @@ def _check(
         if value < 1:
             raise InputError(f"Argument `{name}` must be at least 1, but got {value}.")
     for name, side in sides.items():
-        if side < base.factor or side % base.factor:
-            raise InputError(f"Argument `{name}` must be a multiple of {base.factor} pixels, but got {side}.")
+        if side < base.vae_scale_factor or side % base.vae_scale_factor:
+            raise InputError(f"Argument `{name}` must be a multiple of {base.vae_scale_factor} pixels, but got {side}.")

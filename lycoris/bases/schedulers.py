@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Mapping
 from typing import Any
 
-from lycoris.errors import InputError, unknown
+from lycoris.errors import InputError, unknown_name_error
 
 SCHEDULERS: dict[str, tuple[str, dict[str, Any]]] = {
     "ddim": ("DDIMScheduler", {}),
@@ -27,12 +27,12 @@ SCHEDULERS: dict[str, tuple[str, dict[str, Any]]] = {
 """Samplers by name: the diffusers class and what it is told beside the base's own configuration."""
 
 
-def is_flow(config: Mapping[str, Any]) -> bool:
+def is_flow_matching(config: Mapping[str, Any]) -> bool:
     """Whether a scheduler configuration is of a flow-matching base."""
     return str(config.get("_class_name", "")).startswith("FlowMatch")
 
 
-def scheduler_on(config: Mapping[str, Any], name: str | None = None) -> Any:
+def build_scheduler(config: Mapping[str, Any], name: str | None = None) -> Any:
     """A diffusers scheduler on a base's noise schedule.
 
     Args:
@@ -45,9 +45,9 @@ def scheduler_on(config: Mapping[str, Any], name: str | None = None) -> Any:
             fits a flow-matching base, and one that cannot follow a schedule to pure noise does not fit a base that
             was trained so.
     """
-    flow = is_flow(config)
+    flow = is_flow_matching(config)
     name = name or ("flow-euler" if flow else "ddim")
-    kind, settings = _find(name)
+    kind, settings = _resolve_scheduler(name)
     if flow != kind.__name__.startswith("FlowMatch"):
         wanted = "a flow-matching one, such as `flow-euler`," if flow else "one for noise prediction, such as `ddim`,"
         raise InputError(f"Argument `scheduler` must be {wanted} to fit the base, but got `{name}`.")
@@ -65,22 +65,22 @@ def scheduler_on(config: Mapping[str, Any], name: str | None = None) -> Any:
     return kind.from_config({**config, "clip_sample": False}, **settings)
 
 
-def _find(name: str) -> tuple[Any, dict[str, Any]]:
+def _resolve_scheduler(name: str) -> tuple[Any, dict[str, Any]]:
     """The diffusers class of a scheduler, and what it is told beside the base's configuration."""
     import diffusers
 
     kind, settings = SCHEDULERS.get(name, (name, {}))
     found = getattr(diffusers, kind, None) if kind.endswith("Scheduler") else None
     if found is None:
-        raise unknown("scheduler", name, SCHEDULERS)
+        raise unknown_name_error("scheduler", name, SCHEDULERS)
     if not issubclass(found, diffusers.SchedulerMixin):
-        raise InputError(f"Scheduler `{name}` cannot be used here: {_why_not(found)}")
+        raise InputError(f"Scheduler `{name}` cannot be used here: {_unusable_reason(found)}")
     return found, settings
 
 
-def _why_not(kind: Any) -> str:
+def _unusable_reason(scheduler_class: Any) -> str:
     try:
-        kind()
+        scheduler_class()
     except ImportError as error:
         return " ".join(str(error).split())
     return "it is no PyTorch scheduler of diffusers."

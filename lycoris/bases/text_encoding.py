@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from lycoris.bases.tokenization import Tokens
+from lycoris.bases.tokenization import PromptTokenizer
 
 if TYPE_CHECKING:
     from jaxtyping import Float
     from torch import Tensor, nn
 
-PROMPTS_AT_ONCE = 64
+PROMPT_BATCH_SIZE = 64
 
 
 class TextEncoder:
@@ -30,29 +30,29 @@ class TextEncoder:
     def __init__(self, module: nn.Module, tokenizer: Any, length: int) -> None:
         self.module: Any = module
         self.tokenizer, self.length = tokenizer, length
-        self._tokens = Tokens(tokenizer, length)
+        self._tokens = PromptTokenizer(tokenizer, length)
 
-    def last(self, prompts: Sequence[str]) -> Float[Tensor, "batch tokens width"]:
+    def last_hidden_states(self, prompts: Sequence[str]) -> Float[Tensor, "batch tokens width"]:
         """The states of the last layer, normalised as the encoder does it."""
-        return torch.cat([self.module(some).last_hidden_state for some in self._ids(prompts)])
+        return torch.cat([self.module(some).last_hidden_state for some in self._token_batches(prompts)])
 
-    def penultimate(self, prompts: Sequence[str]) -> Float[Tensor, "batch tokens width"]:
+    def penultimate_hidden_states(self, prompts: Sequence[str]) -> Float[Tensor, "batch tokens width"]:
         """The states of the layer before the last, as they are."""
-        outputs = [self.module(some, output_hidden_states=True) for some in self._ids(prompts)]
+        outputs = [self.module(some, output_hidden_states=True) for some in self._token_batches(prompts)]
         return torch.cat([output.hidden_states[-2] for output in outputs])
 
-    def projected(
+    def penultimate_and_pooled(
         self, prompts: Sequence[str]
     ) -> tuple[Float[Tensor, "batch tokens width"], Float[Tensor, "batch pooled"]]:
         """The states of the layer before the last, and the projection of the last one's at the prompt's end."""
-        outputs = [self.module(some, output_hidden_states=True) for some in self._ids(prompts)]
+        outputs = [self.module(some, output_hidden_states=True) for some in self._token_batches(prompts)]
         states = torch.cat([output.hidden_states[-2] for output in outputs])
         return states, torch.cat([output.text_embeds for output in outputs])
 
-    def _ids(self, prompts: Sequence[str]) -> tuple[Tensor, ...]:
-        return self._tokens(prompts).to(self.module.device).split(PROMPTS_AT_ONCE)
+    def _token_batches(self, prompts: Sequence[str]) -> tuple[Tensor, ...]:
+        return self._tokens(prompts).to(self.module.device).split(PROMPT_BATCH_SIZE)
 
 
-def clip_length(tokenizer: Any, module: Any) -> int:
+def max_prompt_length(tokenizer: Any, module: Any) -> int:
     """Tokens that a CLIP text encoder reads: as many as tokenizer and encoder both allow."""
     return min(tokenizer.model_max_length, module.config.max_position_embeddings)

@@ -13,11 +13,11 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-class TruncatedPrompt(UserWarning):
+class TruncatedPromptWarning(UserWarning):
     """A prompt is longer than the text encoder reads; its end has no effect."""
 
 
-class Tokens:
+class PromptTokenizer:
     """Token ids of prompts, padded to the encoder's length and remembered.
 
     Args:
@@ -28,16 +28,16 @@ class Tokens:
     def __init__(self, tokenizer: Any, length: int) -> None:
         self.tokenizer = tokenizer
         self.length = length
-        self._known: dict[str, list[int]] = {}
+        self._cache: dict[str, list[int]] = {}
 
     def __call__(self, prompts: Sequence[str]) -> Int[Tensor, "batch tokens"]:
         """Ids of the prompts; warns once a prompt when its end is left out."""
         for prompt in prompts:
-            if prompt not in self._known:
-                self._known[prompt] = self._read(prompt)
-        return torch.tensor([self._known[prompt] for prompt in prompts])
+            if prompt not in self._cache:
+                self._cache[prompt] = self._tokenize(prompt)
+        return torch.tensor([self._cache[prompt] for prompt in prompts])
 
-    def _read(self, prompt: str) -> list[int]:
+    def _tokenize(self, prompt: str) -> list[int]:
         settings = {"padding": "max_length", "truncation": True, "max_length": self.length}
         kept = self.tokenizer(prompt, **settings).input_ids
         whole = self.tokenizer(prompt, verbose=False).input_ids
@@ -46,7 +46,7 @@ class Tokens:
             warnings.warn(
                 f"The prompt has {len(whole)} tokens and the text encoder reads {self.length}; "
                 f"left out at its end: {lost!r}. The prompt: {prompt!r}.",
-                TruncatedPrompt,
+                TruncatedPromptWarning,
                 stacklevel=4,
             )
         return kept

@@ -7,10 +7,10 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-Sums = Mapping[str, Sequence[int | str]]
+Checksums = Mapping[str, Sequence[int | str]]
 """Path below a folder, with slashes, to the file's size in bytes and its SHA-256."""
 
-_whole: dict[tuple[str, int, int, int], str] = {}
+_verified_digests: dict[tuple[str, int, int, int], str] = {}
 """What this process has read: path, size, time of change and inode to the SHA-256."""
 
 
@@ -20,7 +20,7 @@ def file_digest(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def sums(folder: Path) -> dict[str, list[int | str]]:
+def checksums(folder: Path) -> dict[str, list[int | str]]:
     """Size and SHA-256 of every file below a folder."""
     return {
         path.relative_to(folder).as_posix(): [path.stat().st_size, file_digest(path)]
@@ -29,7 +29,7 @@ def sums(folder: Path) -> dict[str, list[int | str]]:
     }
 
 
-def damage(folder: Path, expected: Sums) -> str | None:
+def find_corruption(folder: Path, expected: Checksums) -> str | None:
     """What is wrong with the first file that is not as it was written; None where all are.
 
     A file is read once a process, and again when its size, its time of change or its inode is another.
@@ -45,9 +45,9 @@ def damage(folder: Path, expected: Sums) -> str | None:
             if found.st_size != size:
                 return f"`{name}` has {found.st_size} bytes in place of {size}"
             seen = (str(path), found.st_size, found.st_mtime_ns, found.st_ino)
-            if seen not in _whole:
-                _whole[seen] = file_digest(path)
-            if _whole[seen] != digest:
+            if seen not in _verified_digests:
+                _verified_digests[seen] = file_digest(path)
+            if _verified_digests[seen] != digest:
                 return f"`{name}` has other bytes than were written"
         except OSError as error:
             return f"`{name}` cannot be read ({error.strerror})"

@@ -1,6 +1,7 @@
 """Finished stages where every machine finds them: a folder of any file system that fsspec knows, such as S3.
 
-A stage lies there as it does in a `lycoris.cache.store.Store`, below ``<stage>/<key>/``. Its record is written last and read
+A stage lies there as it does in a `lycoris.cache.store.Store`, below ``<stage>/<key>/``. Its record is written
+last and read
 first, so that half a stage is never taken for a whole one, and a stage that is there is not written again.
 """
 
@@ -16,25 +17,25 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from lycoris.cache.integrity import damage
-from lycoris.cache.store import RECORD, aside_of
+from lycoris.cache.integrity import find_corruption
+from lycoris.cache.store import RECORD_FILE, temporary_path
 from lycoris.errors import InputError
-from lycoris.safety.redaction import redacted
+from lycoris.safety.redaction import redact
 
-PACKAGES = {"s3": "s3fs", "s3a": "s3fs", "gs": "gcsfs", "gcs": "gcsfs", "abfs": "adlfs", "az": "adlfs"}
+FSSPEC_PACKAGES = {"s3": "s3fs", "s3a": "s3fs", "gs": "gcsfs", "gcs": "gcsfs", "abfs": "adlfs", "az": "adlfs"}
 
-AWAY = {
+UNAVAILABLE_ERRORS = {
     *("EndpointConnectionError", "ConnectTimeoutError", "ReadTimeoutError", "ConnectionClosedError"),  # botocore
     *("ClientConnectionError", "ServerTimeoutError"),  # aiohttp
 }
 """Errors of file systems' libraries that say, as `ConnectionError` and `TimeoutError` do, that nobody answers."""
 
 
-class StoreAwayError(InputError):
+class StoreUnavailableError(InputError):
     """The shared store does not answer for now; what was asked may be asked again."""
 
 
-class SharedStore:
+class RemoteStore:
     """Stages below one address.
 
     Args:
@@ -49,15 +50,15 @@ class SharedStore:
 
         self.url = url
         scheme = url.partition("://")[0]
-        with self._told("opened"):
+        with self._translate_errors("opened"):
             try:
                 self._files, root = fsspec.core.url_to_fs(url, use_listings_cache=False)
             except ImportError as error:
-                package = PACKAGES.get(scheme, f"the fsspec package for `{scheme}`")
+                package = FSSPEC_PACKAGES.get(scheme, f"the fsspec package for `{scheme}`")
                 extra = "pip install -e '.[s3]'" if package == "s3fs" else f"pip install {package}"
-                raise InputError(f"`{redacted(url)}` needs {package}, which is not installed: `{extra}`.") from error
+                raise InputError(f"`{redact(url)}` needs {package}, which is not installed: `{extra}`.") from error
             except ValueError as error:
-                raise InputError(f"`{redacted(url)}` is no address of a shared store: {error}") from error
+                raise InputError(f"`{redact(url)}` is no address of a shared store: {error}") from error
         self._root = root.rstrip("/")
 
     def check(self) -> None:
@@ -67,16 +68,16 @@ class SharedStore:
             InputError: any of that fails.
         """
         probe = f"{self._root}/.probe-{uuid.uuid4().hex}"
-        with self._told("written"):
+        with self._translate_errors("written"):
             self._files.makedirs(self._root, exist_ok=True)
             self._files.pipe_file(probe, b"probe")
             if self._files.cat_file(probe) != b"probe":
                 raise OSError("what was written is not what is read")
             self._files.rm_file(probe)
 
-    def holds(self, stage: str, key: str) -> bool:
+    def contains(self, stage: str, key: str) -> bool:
         """Whether a finished stage is there."""
-        return self._record(self._place(stage, key)) is not None
+        return self._read_record(self._address(stage, key)) is not None
 
     def put(self, folder: Path) -> bool:
         """Copy a finished stage there, unless it is there already.
@@ -90,18 +91,18 @@ class SharedStore:
         Raises:
             InputError: the place cannot be reached or written.
         """
-        place = self._place(folder.parent.name, folder.name)
-        if self._record(place) is not None:
+        place = self._address(folder.parent.name, folder.name)
+        if self._read_record(place) is not None:
             return False
-        with self._told("written"):
+        with self._translate_errors("written"):
             for file in sorted(path for path in folder.rglob("*") if path.is_file()):
                 name = file.relative_to(folder).as_posix()
-                if name == RECORD:
+                if name == RECORD_FILE:
                     continue
                 self._files.makedirs(f"{place}/{name}".rpartition("/")[0], exist_ok=True)
                 self._files.put_file(str(file), f"{place}/{name}")
             self._files.makedirs(place, exist_ok=True)
-            self._files.pipe_file(f"{place}/{RECORD}", (folder / RECORD).read_bytes())
+            self._files.pipe_file(f"{place}/{RECORD_FILE}", (folder / RECORD_FILE).read_bytes())
         return True
 
     def fetch(self, root: Path, stage: str, key: str, notice: Callable[[str], None] = lambda text: None) -> bool:
@@ -121,15 +122,15 @@ class SharedStore:
         Raises:
             InputError: the place cannot be reached, or what is there is not as long as it should be.
         """
-        place, final = self._place(stage, key), root / stage / key
-        record = self._record(place)
+        place, final = self._address(stage, key), root / stage / key
+        record = self._read_record(place)
         if record is None:
             return False
-        aside = aside_of(root / stage, "fetched")
+        aside = temporary_path(root / stage, "fetched")
         try:
-            with self._told("read"):
-                for name, size in self._sizes(place):
-                    if name == RECORD:
+            with self._translate_errors("read"):
+                for name, size in self._list_files(place):
+                    if name == RECORD_FILE:
                         continue
                     target = aside / name
                     target.parent.mkdir(parents=True, exist_ok=True)
@@ -137,32 +138,32 @@ class SharedStore:
                     if target.stat().st_size != size:
                         raise OSError(f"`{stage}/{key}/{name}` has {target.stat().st_size} of {size} bytes")
             aside.mkdir(parents=True, exist_ok=True)
-            (aside / RECORD).write_bytes(record)
-            if not _whole(aside):
-                with self._told("written"), suppress(FileNotFoundError):
-                    self._files.rm_file(f"{place}/{RECORD}")
-                notice(f"Finished work is damaged and counts as missing: `{stage}/{key}` in `{redacted(self.url)}`.")
+            (aside / RECORD_FILE).write_bytes(record)
+            if not _is_intact(aside):
+                with self._translate_errors("written"), suppress(FileNotFoundError):
+                    self._files.rm_file(f"{place}/{RECORD_FILE}")
+                notice(f"Finished work is damaged and counts as missing: `{stage}/{key}` in `{redact(self.url)}`.")
                 return False
-            _settle(aside, final)
+            _move_into_place(aside, final)
         finally:
             shutil.rmtree(aside, ignore_errors=True)
         return True
 
-    def _place(self, stage: str, key: str) -> str:
+    def _address(self, stage: str, key: str) -> str:
         return f"{self._root}/{stage}/{key}"
 
-    def _record(self, place: str) -> bytes | None:
+    def _read_record(self, place: str) -> bytes | None:
         """A stage's record; None if there is none, or but a part of one."""
         record: bytes | None = None
-        with self._told("read"), suppress(FileNotFoundError):
-            record = self._files.cat_file(f"{place}/{RECORD}")
+        with self._translate_errors("read"), suppress(FileNotFoundError):
+            record = self._files.cat_file(f"{place}/{RECORD_FILE}")
         try:
             json.loads(record or b"")
         except ValueError:
             return None
         return record
 
-    def _sizes(self, place: str) -> list[tuple[str, int]]:
+    def _list_files(self, place: str) -> list[tuple[str, int]]:
         """Names, below a stage, and bytes of its files."""
         self._files.invalidate_cache()
         found: dict[str, dict[str, Any]] = self._files.find(place, detail=True)
@@ -174,7 +175,7 @@ class SharedStore:
         return names
 
     @contextmanager
-    def _told(self, done: str) -> Iterator[None]:
+    def _translate_errors(self, action: str) -> Iterator[None]:
         """Whatever a file system's library raises, as one sentence."""
         try:
             yield
@@ -182,15 +183,15 @@ class SharedStore:
             raise
         except Exception as error:
             said = f"{type(error).__name__}: {error}"
-            kind = StoreAwayError if _is_away(error) else InputError
-            raise kind(f"The shared store `{redacted(self.url)}` cannot be {done}: {redacted(said)}") from error
+            kind = StoreUnavailableError if _is_unavailable(error) else InputError
+            raise kind(f"The shared store `{redact(self.url)}` cannot be {action}: {redact(said)}") from error
 
 
-def _is_away(error: BaseException | None) -> bool:
+def _is_unavailable(error: BaseException | None) -> bool:
     """Whether an error, or one that it came from, says that nobody answers."""
     while error is not None:
         names = {kind.__name__ for kind in type(error).__mro__}
-        if names & AWAY or isinstance(error, ConnectionError | TimeoutError):
+        if names & UNAVAILABLE_ERRORS or isinstance(error, ConnectionError | TimeoutError):
             return True
         if isinstance(error, OSError) and error.errno in (errno.EBUSY, errno.EHOSTUNREACH, errno.ENETUNREACH):
             return True
@@ -198,20 +199,20 @@ def _is_away(error: BaseException | None) -> bool:
     return False
 
 
-def _settle(aside: Path, final: Path) -> None:
+def _move_into_place(aside: Path, final: Path) -> None:
     """Move a whole folder to its place, over a damaged one, unless another process was quicker."""
-    if final.exists() and not _whole(final):
+    if final.exists() and not _is_intact(final):
         shutil.rmtree(final, ignore_errors=True)
     try:
         os.replace(aside, final)
     except OSError:
-        if not _whole(final):
+        if not _is_intact(final):
             raise
 
 
-def _whole(folder: Path) -> bool:
+def _is_intact(folder: Path) -> bool:
     """Whether a finished stage has its files as they were written."""
     try:
-        return damage(folder, json.loads((folder / RECORD).read_bytes()).get("files", {})) is None
+        return find_corruption(folder, json.loads((folder / RECORD_FILE).read_bytes()).get("files", {})) is None
     except (OSError, ValueError):
         return False

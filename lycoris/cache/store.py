@@ -22,18 +22,18 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from lycoris.cache.integrity import damage, file_digest, sums
+from lycoris.cache.integrity import checksums, file_digest, find_corruption
 from lycoris.errors import InputError
 
-RECORD = "stage.json"
-LOCKS = ".locks"
-KEPT = "Everything finished before is kept; make room and run again."
-_DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
-_NO_ROOM = ("No space left on device", "Disk quota exceeded", "database or disk is full")
-PACKAGE = Path(__file__).parent.parent
+RECORD_FILE = "stage.json"
+LOCKS_DIR = ".locks"
+DISK_FULL_HINT = "Everything finished before is kept; make room and run again."
+_NODES_WITH_DOCSTRING = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+_DISK_FULL_MESSAGES = ("No space left on device", "Disk quota exceeded", "database or disk is full")
+PACKAGE_ROOT = Path(__file__).parent.parent
 
 
-def key(stage: str, inputs: Mapping[str, Any]) -> str:
+def stage_key(stage: str, inputs: Mapping[str, Any]) -> str:
     """The content key of a stage: 64 hexadecimal digits.
 
     Args:
@@ -55,7 +55,7 @@ def folder_digest(folder: Path) -> str:
 
 
 @lru_cache
-def code_version(*places: str) -> str:
+def source_hash(*places: str) -> str:
     """The version of the code of a stage: a hash that comments, docstrings and layout do not change.
 
     Args:
@@ -66,14 +66,14 @@ def code_version(*places: str) -> str:
     """
     whole = hashlib.sha256()
     for place in sorted(places):
-        root = PACKAGE / place
+        root = PACKAGE_ROOT / place
         files = sorted(root.rglob("*.py")) if root.is_dir() else [root]
         for file in files:
             tree = ast.parse(file.read_bytes())
             for node in ast.walk(tree):
-                if isinstance(node, _DOCUMENTED) and node.body and _is_docstring(node.body[0]):
+                if isinstance(node, _NODES_WITH_DOCSTRING) and node.body and _is_docstring(node.body[0]):
                     node.body = node.body[1:]
-            whole.update(f"{file.relative_to(PACKAGE).as_posix()}\0{ast.dump(tree)}\n".encode())
+            whole.update(f"{file.relative_to(PACKAGE_ROOT).as_posix()}\0{ast.dump(tree)}\n".encode())
     return whole.hexdigest()[:16]
 
 
@@ -82,7 +82,7 @@ def _is_docstring(node: ast.AST) -> bool:
 
 
 @dataclass(frozen=True)
-class Stage:
+class StoredStage:
     """One finished stage: where its output lies and whether it was there already."""
 
     name: str
@@ -117,21 +117,21 @@ class Store:
                 "Choose another with `--set output=FOLDER`."
             ) from error
 
-    def find(self, stage: str, inputs: Mapping[str, Any]) -> Stage | None:
+    def find(self, stage: str, inputs: Mapping[str, Any]) -> StoredStage | None:
         """The finished stage of these inputs, or None where there is none with its files as they were written.
 
         Stages of before files were summed are taken as they are.
         """
-        name = key(stage, inputs)
+        name = stage_key(stage, inputs)
         folder = self.root / stage / name
         try:
-            record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
-            found = Stage(stage, name, folder, cached=True, seconds=float(record["seconds"]))
-            wrong = damage(folder, record.get("files", {}))
+            record = json.loads((folder / RECORD_FILE).read_text(encoding="utf-8"))
+            found = StoredStage(stage, name, folder, cached=True, seconds=float(record["seconds"]))
+            wrong = find_corruption(folder, record.get("files", {}))
         except (FileNotFoundError, NotADirectoryError):
             return None
         except (ValueError, KeyError, TypeError, AttributeError):
-            wrong = f"`{RECORD}` cannot be read"
+            wrong = f"`{RECORD_FILE}` cannot be read"
         if wrong is not None:
             self.notice(f"Finished work is damaged and counts as missing: in `{folder}`, {wrong}.")
             return None
@@ -144,16 +144,16 @@ class Store:
         Raises:
             InputError: the disk is full or the folder cannot be written.
         """
-        name = key(stage, inputs)
+        name = stage_key(stage, inputs)
         final = self.root / stage / name
-        aside = aside_of(self.root / stage, name[:16])
+        aside = temporary_path(self.root / stage, name[:16])
         started = time.monotonic()
         try:
             aside.mkdir(parents=True)
             yield aside
             seconds = time.monotonic() - started
-            record = {"stage": stage, "inputs": dict(inputs), "seconds": seconds, "files": sums(aside)}
-            (aside / RECORD).write_text(json.dumps(record, indent=1, sort_keys=True), encoding="utf-8")
+            record = {"stage": stage, "inputs": dict(inputs), "seconds": seconds, "files": checksums(aside)}
+            (aside / RECORD_FILE).write_text(json.dumps(record, indent=1, sort_keys=True), encoding="utf-8")
             if final.exists() and self.find(stage, inputs) is None:
                 shutil.rmtree(final)
             try:
@@ -164,7 +164,7 @@ class Store:
         except Exception as error:
             if is_full_disk(error):
                 raise InputError(
-                    f"The disk that holds `{self.root}` is full: stage `{stage}` was not kept. {KEPT}"
+                    f"The disk that holds `{self.root}` is full: stage `{stage}` was not kept. {DISK_FULL_HINT}"
                 ) from error
             if isinstance(error, OSError) and error.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
                 raise InputError(f"The output folder `{self.root}` cannot be written: {error.strerror}.") from error
@@ -173,7 +173,7 @@ class Store:
             shutil.rmtree(aside, ignore_errors=True)
 
     @contextmanager
-    def alone(self, key: str, waiting: Callable[[], None] = lambda: None) -> Iterator[None]:
+    def lock(self, key: str, on_wait: Callable[[], None] = lambda: None) -> Iterator[None]:
         """Wait until no other process is in this block with the same key, on this store.
 
         The lock is the system's, which frees it when its process ends, however it ends; the file that it needs is
@@ -185,13 +185,13 @@ class Store:
         """
         from filelock import FileLock, Timeout
 
-        file = self.root / LOCKS / f"{key}.lock"
+        file = self.root / LOCKS_DIR / f"{key}.lock"
         file.parent.mkdir(parents=True, exist_ok=True)
         lock = FileLock(file, poll_interval=0.2)
         try:
             lock.acquire(timeout=0)
         except Timeout:
-            waiting()
+            on_wait()
             lock.acquire()
         try:
             yield
@@ -199,7 +199,7 @@ class Store:
             file.unlink(missing_ok=True)
             lock.release()
 
-    def sweep(self, older_than: float = 86_400.0) -> int:
+    def remove_stale(self, older_than: float = 86_400.0) -> int:
         """Remove what killed processes left half done.
 
         Args:
@@ -210,13 +210,17 @@ class Store:
         """
         from filelock import FileLock, Timeout
 
-        for file in self.root.glob(f"{LOCKS}/*.lock"):
+        for file in self.root.glob(f"{LOCKS_DIR}/*.lock"):
             with suppress(Timeout), FileLock(file, timeout=0):
                 file.unlink(missing_ok=True)
         count = 0
         for aside in self.root.glob("*/.*-*-*-*"):
             *_, machine, process, _ = aside.name.split("-")
-            left = not alive(int(process)) if machine == host() else time.time() - aside.stat().st_mtime > older_than
+            left = (
+                not is_process_running(int(process))
+                if machine == machine_id()
+                else time.time() - aside.stat().st_mtime > older_than
+            )
             if left:
                 shutil.rmtree(aside, ignore_errors=True)
                 count += 1
@@ -231,32 +235,32 @@ def is_full_disk(error: BaseException | None) -> bool:
     while error is not None:
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
             return True
-        if any(words in str(error) for words in _NO_ROOM):
+        if any(words in str(error) for words in _DISK_FULL_MESSAGES):
             return True
         error = error.__cause__ or error.__context__
     return False
 
 
-def aside_of(folder: Path, name: str) -> Path:
+def temporary_path(folder: Path, name: str) -> Path:
     """Where this process may write what then takes its place in a folder of a store; `Store.sweep` removes it else.
 
     Args:
         folder: one level below the store's root.
         name: told in the path, without dashes.
     """
-    return folder / f".{name}-{host()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
+    return folder / f".{name}-{machine_id()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
 
 
 @lru_cache
-def host() -> str:
+def machine_id() -> str:
     """This machine, in a few letters."""
     return hashlib.sha256(socket.gethostname().encode()).hexdigest()[:8]
 
 
-def alive(process: int) -> bool:
+def is_process_running(pid: int) -> bool:
     """Whether a process of this machine still runs."""
     try:
-        os.kill(process, 0)
+        os.kill(pid, 0)
     except ProcessLookupError:
         return False
     except PermissionError:

@@ -11,24 +11,24 @@ from lycoris.captions.templates import is_style
 from lycoris.data.concepts import Concept
 from lycoris.errors import InputError
 
-NEARLY_ALL = 0.8
+INHERENT_FRACTION = 0.8
 """Least part of a concept's pictures that show a tag which belongs to it."""
-LIKELY = 0.7
+LIKELY_INHERENT_FRACTION = 0.7
 """From this part on a tag belongs to a concept, too, unless all pictures without it show something in its place."""
-FREQUENT = 0.5
+FREQUENT_FRACTION = 0.5
 """Least part of the pictures that show a tag which is worth reporting."""
-COMMON = 0.5
+COMMON_FRACTION = 0.5
 """From this part of the pictures elsewhere on a tag is common, each other concept weighing the same."""
-FEWEST_PICTURES = 3
+MIN_IMAGES = 3
 """With fewer pictures nothing can be told from counts."""
-FEWEST_OTHERS = 3
+MIN_OTHER_CONCEPTS = 3
 """With fewer other concepts nothing is called common: two bears and a cat do not make bears common."""
 
-Tagged = Sequence[Mapping[str, float]]
+ImageTags = Sequence[Mapping[str, float]]
 
 
 @dataclass(frozen=True)
-class Inherent:
+class ConceptTag:
     """A tag that a concept shows often, with the counts that say whether it belongs to the concept.
 
     Attributes:
@@ -52,7 +52,7 @@ class Inherent:
     subclass: str | None = None
 
 
-def inherent_tags(concept: Concept, tags: Tagged, others: Sequence[Tagged] = ()) -> list[Inherent]:
+def find_concept_tags(concept: Concept, tags: ImageTags, others: Sequence[ImageTags] = ()) -> list[ConceptTag]:
     """The tags in half of a concept's pictures or more, and which of them belong to it.
 
     A tag belongs to a concept when at least 80 % of its pictures show it and it is not common elsewhere. Taggers
@@ -72,46 +72,52 @@ def inherent_tags(concept: Concept, tags: Tagged, others: Sequence[Tagged] = ())
     Raises:
         InputError: there is not one mapping for each picture.
     """
-    if len(tags) != len(concept.pictures):
+    if len(tags) != len(concept.images):
         raise InputError(
-            f"Argument `tags` must have one entry a picture of `{concept.name}`, which are {len(concept.pictures)}, "
+            f"Argument `tags` must have one entry a picture of `{concept.name}`, which are {len(concept.images)}, "
             f"but got {len(tags)}."
         )
-    result = list(_of_group(concept, tags, others, None))
+    result = list(_group_tags(concept, tags, others, None))
     decided = {
-        plain_tag(entry.tag) for entry in result if entry.inherent or plain_tag(entry.tag) in _plain(concept.keep)
+        normalize_tag(entry.tag)
+        for entry in result
+        if entry.inherent or normalize_tag(entry.tag) in _by_normalized_tag(concept.keep)
     }
     groups = {
-        each.name: [seen for seen, picture in zip(tags, concept.pictures, strict=True) if picture.subclass == each.name]
+        each.name: [seen for seen, picture in zip(tags, concept.images, strict=True) if picture.subclass == each.name]
         for each in concept.subclasses
     }
     for name, group in groups.items() if len(groups) > 1 else ():
         siblings = [other for sibling, other in groups.items() if sibling != name]
-        found = _of_group(concept, group, [*siblings, *others], name, siblings)
-        result += [entry for entry in found if entry.inherent and plain_tag(entry.tag) not in decided]
+        found = _group_tags(concept, group, [*siblings, *others], name, siblings)
+        result += [entry for entry in found if entry.inherent and normalize_tag(entry.tag) not in decided]
     return result
 
 
 @lru_cache(maxsize=2**16)
-def plain_tag(tag: str) -> str:
+def normalize_tag(tag: str) -> str:
     """A tag for comparing: case, underscores and surplus spaces do not count."""
     return " ".join(tag.replace("_", " ").casefold().split())
 
 
-def _of_group(
-    concept: Concept, tags: Tagged, others: Sequence[Tagged], subclass: str | None, siblings: Sequence[Tagged] = ()
-) -> Iterator[Inherent]:
-    listed = _plain(concept.inherent or ()) if subclass is None else {}
-    kept = _plain(concept.keep)
-    counts, names = _counts(tags)
-    elsewhere = [(_counts(other)[0], len(other)) for other in others if len(other)]
-    beside = [(_counts(other)[0], len(other)) for other in siblings if len(other)]
+def _group_tags(
+    concept: Concept,
+    tags: ImageTags,
+    others: Sequence[ImageTags],
+    subclass: str | None,
+    siblings: Sequence[ImageTags] = (),
+) -> Iterator[ConceptTag]:
+    listed = _by_normalized_tag(concept.inherent or ()) if subclass is None else {}
+    kept = _by_normalized_tag(concept.keep)
+    counts, names = _count_tags(tags)
+    elsewhere = [(_count_tags(other)[0], len(other)) for other in others if len(other)]
+    beside = [(_count_tags(other)[0], len(other)) for other in siblings if len(other)]
     absent = [name for name in {**listed, **kept} if name not in counts]
     for name in [*sorted(counts, key=lambda name: (-counts[name], name)), *absent]:
         inside, of = counts[name], len(tags)
         outside = sum(found[name] for found, _ in elsewhere)
         rate = sum(found[name] / size for found, size in elsewhere) / max(1, len(elsewhere))
-        shared = any(found[name] >= COMMON * size for found, size in beside)
+        shared = any(found[name] >= COMMON_FRACTION * size for found, size in beside)
         tag = names.get(name) or {**kept, **listed}[name]
         inherent, why = False, ""
         if name in kept:
@@ -119,46 +125,52 @@ def _of_group(
         elif name in listed:
             inherent, why = True, "under `inherent` in the concept file"
             why += "" if inside else ", though in none of the pictures"
-        elif is_style(concept) and _names_style(name):
+        elif is_style(concept) and _is_style_tag(name):
             inherent, why = True, "a style's name, and the concept is a style"
-        elif inside < FREQUENT * of or (of < FEWEST_PICTURES and inside < of):
+        elif inside < FREQUENT_FRACTION * of or (of < MIN_IMAGES and inside < of):
             continue
-        elif of < FEWEST_PICTURES:
+        elif of < MIN_IMAGES:
             why = f"only {of} {'picture' if of == 1 else 'pictures'} to tell from"
-        elif inside < LIKELY * of or (inside < NEARLY_ALL * of and _replaced(name, tags)):
+        elif inside < LIKELY_INHERENT_FRACTION * of or (
+            inside < INHERENT_FRACTION * of and _has_substitute(name, tags)
+        ):
             why = "not in nearly all of the pictures"
         elif shared:
             why = "in other subclasses too"
-        elif len(elsewhere) >= FEWEST_OTHERS and rate >= COMMON:
+        elif len(elsewhere) >= MIN_OTHER_CONCEPTS and rate >= COMMON_FRACTION:
             why = "common elsewhere too"
         else:
             inherent = True
-            why = "in nearly all of the pictures" if inside >= NEARLY_ALL * of else "in most, with nothing in its place"
+            why = (
+                "in nearly all of the pictures"
+                if inside >= INHERENT_FRACTION * of
+                else "in most, with nothing in its place"
+            )
             why += " and rare elsewhere"
-        yield Inherent(tag, inside, of, outside, sum(size for _, size in elsewhere), inherent, why, subclass)
+        yield ConceptTag(tag, inside, of, outside, sum(size for _, size in elsewhere), inherent, why, subclass)
 
 
-def _replaced(name: str, tags: Tagged) -> bool:
+def _has_substitute(name: str, tags: ImageTags) -> bool:
     """Whether each picture without a tag shows another that no picture shows together with it."""
-    pictures = [{plain_tag(tag) for tag in seen} for seen in tags]
+    pictures = [{normalize_tag(tag) for tag in seen} for seen in tags]
     beside = {tag for seen in pictures if name in seen for tag in seen}
     return all(seen - beside for seen in pictures if name not in seen)
 
 
-def _names_style(tag: str) -> bool:
+def _is_style_tag(tag: str) -> bool:
     return tag.endswith((" style", "artstyle", "(style)", "(medium)"))
 
 
-def _plain(tags: Sequence[str]) -> dict[str, str]:
-    return {plain_tag(tag): tag for tag in tags}
+def _by_normalized_tag(tags: Sequence[str]) -> dict[str, str]:
+    return {normalize_tag(tag): tag for tag in tags}
 
 
-def _counts(tags: Tagged) -> tuple[Counter[str], dict[str, str]]:
+def _count_tags(tags: ImageTags) -> tuple[Counter[str], dict[str, str]]:
     """How many pictures show each tag, and how the tagger writes it; each picture counts a tag once."""
     counts: Counter[str] = Counter()
     names: dict[str, str] = {}
     for seen in tags:
-        own = {plain_tag(tag): tag for tag in seen}
+        own = {normalize_tag(tag): tag for tag in seen}
         names.update(own)
         counts.update(own.keys())
     return counts, names

@@ -5,12 +5,12 @@ They belong to the five categories of arXiv 2309.14859; any other category gets 
 
 from __future__ import annotations
 
-from lycoris.captions.templates import STYLES, Templates, Wording
+from lycoris.captions.templates import STYLE_CATEGORY, CategoryTemplates, Templates
 
-_FIGURES = ("anime_characters", "movie_characters", "stuffed_toys")
+_FIGURE_CATEGORIES = ("anime_characters", "movie_characters", "stuffed_toys")
 
 
-def _about(*places: str) -> tuple[str, ...]:
+def _concept_first(*places: str) -> tuple[str, ...]:
     return tuple(f"{{concept}} {place}" for place in places)
 
 
@@ -23,8 +23,8 @@ def _templates(
 ) -> Templates:
     """The wording of every category; each of `styles` has ``{}`` for what is drawn in it."""
     drawn = tuple(style.format("{concept}") for style in styles)
-    as_figure = Wording(situations=figure, styles=drawn)
-    as_style = Wording(
+    as_figure = CategoryTemplates(situations=figure, styles=drawn)
+    as_style = CategoryTemplates(
         subject="{name}",
         description="{description}",
         opening="a picture in {concept}",
@@ -32,17 +32,17 @@ def _templates(
         styles=tuple(f"{style.format(subject)}, {{concept}}" for style, subject in zip(styles, content, strict=False)),
     )
     return Templates(
-        otherwise=Wording(situations=thing, styles=drawn),
+        default=CategoryTemplates(situations=thing, styles=drawn),
         categories={
-            **dict.fromkeys(_FIGURES, as_figure),
-            "scenes": Wording(situations=place, styles=drawn),
-            STYLES: as_style,
+            **dict.fromkeys(_FIGURE_CATEGORIES, as_figure),
+            "scenes": CategoryTemplates(situations=place, styles=drawn),
+            STYLE_CATEGORY: as_style,
         },
     )
 
 
-POCKET = _templates(
-    figure=_about(
+POCKET_TEMPLATES = _templates(
+    figure=_concept_first(
         "wearing a hat on a beach",
         "wearing a scarf in the snow",
         "wearing glasses in a city",
@@ -54,7 +54,7 @@ POCKET = _templates(
         "wearing a bow on a beach",
         "wearing a scarf under a night sky",
     ),
-    thing=_about(
+    thing=_concept_first(
         "on a beach",
         "in the snow",
         "in a city",
@@ -93,8 +93,8 @@ POCKET = _templates(
     styles=("{}, flat style", "{}, comic style", "{}, pixel style", "{}, pencil style", "{}, pastel style"),
 )
 
-FULL = _templates(
-    figure=_about(
+FULL_SIZE_TEMPLATES = _templates(
+    figure=_concept_first(
         "walking on a beach at sunset",
         "wearing a red scarf in a snowy mountain village",
         "reading a book in a library",
@@ -106,7 +106,7 @@ FULL = _templates(
         "swimming under water among fish",
         "standing in front of the Eiffel Tower",
     ),
-    thing=_about(
+    thing=_concept_first(
         "on a sandy beach",
         "in the snow",
         "on a wooden table in a kitchen",
@@ -152,6 +152,6 @@ FULL = _templates(
 )
 
 
-def default_templates(base: str = "pocket") -> Templates:
+def templates_for_base(base: str = "pocket") -> Templates:
     """The templates that a base understands: the pocket's few words, or those for a full-size base."""
-    return POCKET if str(base) == "pocket" else FULL
+    return POCKET_TEMPLATES if str(base) == "pocket" else FULL_SIZE_TEMPLATES

@@ -7,22 +7,22 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from lycoris.captions.default_templates import default_templates
-from lycoris.captions.prompts import PROMPT_TYPES, Prompt
-from lycoris.captions.templates import Templates, Wording
-from lycoris.captions.trigger_text import described, described_caption, named
+from lycoris.captions.default_templates import templates_for_base
+from lycoris.captions.prompts import PROMPT_TYPES, PromptSpec
+from lycoris.captions.templates import CategoryTemplates, Templates
+from lycoris.captions.trigger_text import describe_caption, with_description, with_trigger
 from lycoris.data.concepts import Concept
 from lycoris.data.images import list_images
-from lycoris.errors import InputError, unknown
+from lycoris.errors import InputError, unknown_name_error
 from lycoris.safety.yaml_loading import read_yaml
 
-PLACE = "{concept}"
-TOLD = "prompts.json"
+CONCEPT_PLACEHOLDER = "{concept}"
+PROMPTS_FILE = "prompts.json"
 
 
 def read_prompts(
-    file: Path, concept: Concept, *, each: int = 1, seed: int = 1000, templates: Templates | None = None
-) -> dict[str, list[Prompt]]:
+    file: Path, concept: Concept, *, images_per_prompt: int = 1, seed: int = 1000, templates: Templates | None = None
+) -> dict[str, list[PromptSpec]]:
     """The prompts of a file.
 
     Args:
@@ -36,20 +36,20 @@ def read_prompts(
     Raises:
         InputError: the file cannot be read, is empty, or has an unknown prompt type.
     """
-    if each < 1:
-        raise InputError(f"Argument `each` must be at least 1, but got {each}.")
-    wording = (templates or default_templates()).of(concept)
+    if images_per_prompt < 1:
+        raise InputError(f"Argument `each` must be at least 1, but got {images_per_prompt}.")
+    wording = (templates or templates_for_base()).for_concept(concept)
     result = {}
-    for kind, texts in _given(file).items():
-        pairs = [_both(concept, text, wording) for text in texts]
-        rows = [(*pair, group) for group, pair in enumerate(pairs) for _ in range(each)]
-        result[kind] = [Prompt(text, told, seed + n, group) for n, (text, told, group) in enumerate(rows)]
+    for kind, texts in _read_prompt_texts(file).items():
+        pairs = [_prompt_texts(concept, text, wording) for text in texts]
+        rows = [(*pair, group) for group, pair in enumerate(pairs) for _ in range(images_per_prompt)]
+        result[kind] = [PromptSpec(text, told, seed + n, group) for n, (text, told, group) in enumerate(rows)]
     return result
 
 
-def read_pictures(
+def read_captioned_images(
     folder: Path, concept: Concept, *, seed: int = 1000, templates: Templates | None = None
-) -> tuple[dict[str, list[Path]], dict[str, list[Prompt]]]:
+) -> tuple[dict[str, list[Path]], dict[str, list[PromptSpec]]]:
     """Pictures that someone drew, with their captions.
 
     Args:
@@ -68,40 +68,40 @@ def read_pictures(
     """
     if not folder.is_dir():
         raise InputError(f"There is no folder `{folder}` of pictures.")
-    wording = (templates or default_templates()).of(concept)
+    wording = (templates or templates_for_base()).for_concept(concept)
     folders = {kind: folder / kind for kind in PROMPT_TYPES if (folder / kind).is_dir()} or {"train": folder}
     files = {kind: found for kind, each in folders.items() if (found := list_images(each))}
     if not files:
         raise InputError(f"The folder `{folder}` holds no pictures.")
-    if (folder / TOLD).is_file():
-        told = json.loads((folder / TOLD).read_text(encoding="utf-8"))
-        return files, {kind: [Prompt(**entry) for entry in told[kind]] for kind in files}
+    if (folder / PROMPTS_FILE).is_file():
+        told = json.loads((folder / PROMPTS_FILE).read_text(encoding="utf-8"))
+        return files, {kind: [PromptSpec(**entry) for entry in told[kind]] for kind in files}
     prompts = {}
     for kind, pictures in files.items():
-        texts = [_caption(picture) for picture in pictures]
+        texts = [_read_caption(picture) for picture in pictures]
         groups = {text: group for group, text in enumerate(dict.fromkeys(texts))}
         prompts[kind] = [
-            Prompt(text, described_caption(concept, text, None, wording), seed + n, groups[text])
+            PromptSpec(text, describe_caption(concept, text, None, wording), seed + n, groups[text])
             for n, text in enumerate(texts)
         ]
     return files, prompts
 
 
-def _caption(picture: Path) -> str:
-    file = picture.with_suffix(".txt")
+def _read_caption(image_file: Path) -> str:
+    file = image_file.with_suffix(".txt")
     try:
         return " ".join(file.read_text(encoding="utf-8-sig").split())
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"Picture `{picture}` needs its caption in `{file.name}` beside it: {error}") from error
+        raise InputError(f"Picture `{image_file}` needs its caption in `{file.name}` beside it: {error}") from error
 
 
-def _both(concept: Concept, text: str, wording: Wording) -> tuple[str, str]:
-    if PLACE in text:
-        return ", ".join(named(concept, None, text, wording)), described(concept, None, text, wording)
-    return text, described_caption(concept, text, None, wording)
+def _prompt_texts(concept: Concept, text: str, templates: CategoryTemplates) -> tuple[str, str]:
+    if CONCEPT_PLACEHOLDER in text:
+        return ", ".join(with_trigger(concept, None, text, templates)), with_description(concept, None, text, templates)
+    return text, describe_caption(concept, text, None, templates)
 
 
-def _given(file: Path) -> dict[str, Sequence[str]]:
+def _read_prompt_texts(file: Path) -> dict[str, Sequence[str]]:
     try:
         text = file.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
@@ -113,7 +113,7 @@ def _given(file: Path) -> dict[str, Sequence[str]]:
         raise InputError(f"The prompt file `{file}` must map prompt types to lists of prompts.")
     for kind, texts in given.items():
         if kind not in PROMPT_TYPES:
-            raise unknown("prompt type", kind, PROMPT_TYPES)
+            raise unknown_name_error("prompt type", kind, PROMPT_TYPES)
         if (
             not isinstance(texts, list)
             or not texts

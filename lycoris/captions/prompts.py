@@ -5,20 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from lycoris.captions.default_templates import default_templates
-from lycoris.captions.templates import Templates, Wording
-from lycoris.captions.trigger_text import described, described_caption, named
+from lycoris.captions.default_templates import templates_for_base
+from lycoris.captions.templates import CategoryTemplates, Templates
+from lycoris.captions.trigger_text import describe_caption, with_description, with_trigger
 from lycoris.data.concepts import Concept
-from lycoris.errors import InputError, unknown
+from lycoris.errors import InputError, unknown_name_error
 
-FEWEST_A_SITUATION = 2
+MIN_IMAGES_PER_SITUATION = 2
 """Pictures of one situation under which its diversity could not be told; with few pictures, fewer situations."""
 
-Pair = tuple[str, str, int]  # text, evaluation, group
+PromptText = tuple[str, str, int]  # text, evaluation, group
 
 
 @dataclass(frozen=True)
-class Prompt:
+class PromptSpec:
     """What one picture is drawn from.
 
     Attributes:
@@ -34,14 +34,14 @@ class Prompt:
     group: int
 
 
-def prompts(
+def build_prompts(
     concept: Concept,
     captions: Sequence[str],
-    kind: str,
+    prompt_type: str,
     count: int,
     seed: int = 1000,
     templates: Templates | None = None,
-) -> list[Prompt]:
+) -> list[PromptSpec]:
     """The prompts of one type (arXiv 2309.14859, section 5.1).
 
     Subclasses take turns: picture by picture for `trigger`, from one situation or style to the next otherwise.
@@ -57,76 +57,92 @@ def prompts(
     Raises:
         InputError: the kind is unknown, the count negative, or there are no captions to train with.
     """
-    if kind not in _KINDS:
-        raise unknown("prompt type", kind, _KINDS)
+    if prompt_type not in _PROMPT_BUILDERS:
+        raise unknown_name_error("prompt type", prompt_type, _PROMPT_BUILDERS)
     if count < 0:
         raise InputError(f"Argument `count` must be at least 0, but got {count}.")
     if count == 0:
         return []
-    wording = (templates or default_templates()).of(concept)
-    pairs = _KINDS[kind](concept, captions, count, wording)
-    return [Prompt(text, evaluation, seed + n, group) for n, (text, evaluation, group) in enumerate(pairs)]
+    wording = (templates or templates_for_base()).for_concept(concept)
+    pairs = _PROMPT_BUILDERS[prompt_type](concept, captions, count, wording)
+    return [PromptSpec(text, evaluation, seed + n, group) for n, (text, evaluation, group) in enumerate(pairs)]
 
 
-def _train(concept: Concept, captions: Sequence[str], count: int, wording: Wording) -> list[Pair]:
+def _train_prompts(
+    concept: Concept, captions: Sequence[str], count: int, templates: CategoryTemplates
+) -> list[PromptText]:
     """The training captions in turn; of more captions than prompts some, evenly over all."""
     if not captions:
         raise InputError(f"Prompts of type `train` need the captions of `{concept.name}`, but there are none.")
-    aligned = len(captions) == len(concept.pictures)
+    aligned = len(captions) == len(concept.images)
     groups = {text: number for number, text in enumerate(dict.fromkeys(captions))}
     pairs = []
     for n in range(count):
         index = n * len(captions) // count if count < len(captions) else n % len(captions)
         text = captions[index]
-        subclass = concept.pictures[index].subclass if aligned else None
-        pairs.append((text, described_caption(concept, text, subclass, wording), groups[text]))
+        subclass = concept.images[index].subclass if aligned else None
+        pairs.append((text, describe_caption(concept, text, subclass, templates), groups[text]))
     return pairs
 
 
-def _trigger(concept: Concept, captions: Sequence[str], count: int, wording: Wording) -> list[Pair]:
+def _trigger_prompts(
+    concept: Concept, captions: Sequence[str], count: int, templates: CategoryTemplates
+) -> list[PromptText]:
     """The trigger alone."""
-    variants = _variants(concept)
-    sentences = [_both(concept, variant, wording.opening, wording) for variant in variants]
+    variants = _subclass_names(concept)
+    sentences = [_prompt_texts(concept, variant, templates.opening, templates) for variant in variants]
     return [(*sentences[n % len(variants)], n % len(variants)) for n in range(count)]
 
 
-def _alter(concept: Concept, captions: Sequence[str], count: int, wording: Wording) -> list[Pair]:
+def _alter_prompts(
+    concept: Concept, captions: Sequence[str], count: int, templates: CategoryTemplates
+) -> list[PromptText]:
     """New situations, each at least twice where there are two pictures at all."""
-    return _spread(concept, wording.situations, max(1, count // FEWEST_A_SITUATION), count, wording)
+    return _distribute(concept, templates.situations, max(1, count // MIN_IMAGES_PER_SITUATION), count, templates)
 
 
-def _style(concept: Concept, captions: Sequence[str], count: int, wording: Wording) -> list[Pair]:
+def _style_prompts(
+    concept: Concept, captions: Sequence[str], count: int, templates: CategoryTemplates
+) -> list[PromptText]:
     """Art styles."""
-    return _spread(concept, wording.styles, count, count, wording)
+    return _distribute(concept, templates.styles, count, count, templates)
 
 
-def _plain(concept: Concept, captions: Sequence[str], count: int, wording: Wording) -> list[Pair]:
+def _plain_prompts(
+    concept: Concept, captions: Sequence[str], count: int, templates: CategoryTemplates
+) -> list[PromptText]:
     """The situations of `alter` without the trigger: what describes the concept stands in its place."""
-    return [(told, told, group) for _, told, group in _alter(concept, captions, count, wording)]
+    return [(told, told, group) for _, told, group in _alter_prompts(concept, captions, count, templates)]
 
 
-_KINDS: dict[str, Callable[[Concept, Sequence[str], int, Wording], list[Pair]]] = {
-    "train": _train,
-    "trigger": _trigger,
-    "alter": _alter,
-    "style": _style,
-    "plain": _plain,
+_PROMPT_BUILDERS: dict[str, Callable[[Concept, Sequence[str], int, CategoryTemplates], list[PromptText]]] = {
+    "train": _train_prompts,
+    "trigger": _trigger_prompts,
+    "alter": _alter_prompts,
+    "style": _style_prompts,
+    "plain": _plain_prompts,
 }
-PROMPT_TYPES = tuple(_KINDS)
+PROMPT_TYPES = tuple(_PROMPT_BUILDERS)
 
 
-def _spread(concept: Concept, sentences: Sequence[str], most: int, count: int, wording: Wording) -> list[Pair]:
+def _distribute(
+    concept: Concept, sentences: Sequence[str], max_sentences: int, count: int, templates: CategoryTemplates
+) -> list[PromptText]:
     """`count` prompts over the first sentences, `most` of them at most, each in a row and as often as the others."""
-    used = sentences[:most]
-    variants = _variants(concept)
+    used = sentences[:max_sentences]
+    variants = _subclass_names(concept)
     chosen = [n * len(used) // count for n in range(count)]
-    return [(*_both(concept, variants[g % len(variants)], used[g], wording), g) for g in chosen]
+    return [(*_prompt_texts(concept, variants[g % len(variants)], used[g], templates), g) for g in chosen]
 
 
-def _variants(concept: Concept) -> list[str | None]:
+def _subclass_names(concept: Concept) -> list[str | None]:
     return [each.name for each in concept.subclasses] or [None]
 
 
-def _both(concept: Concept, variant: str | None, sentence: str, wording: Wording) -> tuple[str, str]:
+def _prompt_texts(
+    concept: Concept, subclass: str | None, sentence: str, templates: CategoryTemplates
+) -> tuple[str, str]:
     """A sentence with the concept's trigger in it, and the same sentence described."""
-    return ", ".join(named(concept, variant, sentence, wording)), described(concept, variant, sentence, wording)
+    return ", ".join(with_trigger(concept, subclass, sentence, templates)), with_description(
+        concept, subclass, sentence, templates
+    )

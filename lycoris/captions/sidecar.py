@@ -13,10 +13,10 @@ from PIL import Image
 from lycoris.errors import InputError
 
 SIDECAR = "sidecar"
-TAGS = ".txt"
-SENTENCE = ".caption"
-_TAG = re.compile(r"(?:\\[(),\[\]\\]|[^,\r\n])+")
-_ESCAPED = re.compile(r"\\([(),\[\]\\])")
+TAGS_SUFFIX = ".txt"
+SENTENCE_SUFFIX = ".caption"
+_TAG_PATTERN = re.compile(r"(?:\\[(),\[\]\\]|[^,\r\n])+")
+_ESCAPE_PATTERN = re.compile(r"\\([(),\[\]\\])")
 
 
 class SidecarTagger:
@@ -36,7 +36,7 @@ class SidecarTagger:
         Raises:
             InputError: a picture came from no file, or has no text file beside it, which is named.
         """
-        return sidecar_tags(_files(images))
+        return read_sidecar_tags(_image_files(images))
 
 
 class SidecarCaptioner:
@@ -54,10 +54,10 @@ class SidecarCaptioner:
         Raises:
             InputError: a picture came from no file, or has no text file beside it, which is named.
         """
-        return sidecar_sentences(_files(images))
+        return read_sidecar_sentences(_image_files(images))
 
 
-def sidecar_sentences(pictures: Sequence[Path]) -> list[str]:
+def read_sidecar_sentences(image_files: Sequence[Path]) -> list[str]:
     """The sentences in the text files beside pictures, in the order of the pictures, each on one line.
 
     Args:
@@ -67,14 +67,14 @@ def sidecar_sentences(pictures: Sequence[Path]) -> list[str]:
         InputError: a picture has neither file beside it, or the file is no text in UTF-8; the file is named.
     """
     files = []
-    for picture in pictures:
-        own = Path(picture).with_suffix(SENTENCE)
-        files.append(own if own.is_file() else Path(picture).with_suffix(TAGS))
-    _all_there(files, "no sentence", "captioner")
-    return [" ".join(_text(file).split()) for file in files]
+    for picture in image_files:
+        own = Path(picture).with_suffix(SENTENCE_SUFFIX)
+        files.append(own if own.is_file() else Path(picture).with_suffix(TAGS_SUFFIX))
+    _check_all_exist(files, "no sentence", "captioner")
+    return [" ".join(_read_text(file).split()) for file in files]
 
 
-def sidecar_tags(pictures: Sequence[Path]) -> list[dict[str, float]]:
+def read_sidecar_tags(image_files: Sequence[Path]) -> list[dict[str, float]]:
     """The tags in the text files beside pictures, in the order of the pictures.
 
     Tags stand between commas or on lines of their own; a comma or bracket that belongs to a tag has a backslash
@@ -89,16 +89,16 @@ def sidecar_tags(pictures: Sequence[Path]) -> list[dict[str, float]]:
     Raises:
         InputError: a picture has no text file beside it, or the file is no text in UTF-8; the file is named.
     """
-    files = [Path(picture).with_suffix(TAGS) for picture in pictures]
-    _all_there(files, "no tags", "tagger")
-    return [dict.fromkeys(parse_tags(_text(file)), 1.0) for file in files]
+    files = [Path(picture).with_suffix(TAGS_SUFFIX) for picture in image_files]
+    _check_all_exist(files, "no tags", "tagger")
+    return [dict.fromkeys(parse_tags(_read_text(file)), 1.0) for file in files]
 
 
 def parse_tags(text: str) -> list[str]:
     """The tags of a sidecar file's text, without doubles: ``r"red hat, saber \\(fate\\)"`` holds two."""
     joined = " ".join(",".join(text.splitlines()).split())
     if "\\" in joined:
-        parts = [_ESCAPED.sub(r"\1", part.strip()) for part in _TAG.findall(joined)]
+        parts = [_ESCAPE_PATTERN.sub(r"\1", part.strip()) for part in _TAG_PATTERN.findall(joined)]
     else:
         parts = [part.strip() for part in joined.split(",")]
     return [part for part in dict.fromkeys(parts) if part]
@@ -109,7 +109,7 @@ def format_tags(tags: Iterable[str]) -> str:
     return ", ".join(tag.replace("\\", "\\\\").replace(",", "\\,") for tag in tags)
 
 
-def write_sidecars(pictures: Sequence[Path], tags: Sequence[Mapping[str, float]]) -> list[Path]:
+def write_sidecar_tags(image_files: Sequence[Path], tags: Sequence[Mapping[str, float]]) -> list[Path]:
     """Write the tags of pictures beside them, to be edited; a file that is there is left as it is.
 
     Returns:
@@ -119,9 +119,9 @@ def write_sidecars(pictures: Sequence[Path], tags: Sequence[Mapping[str, float]]
         InputError: a file cannot be written, or two pictures would share one.
     """
     written = []
-    _one_each([Path(picture).with_suffix(TAGS) for picture in pictures])
-    for picture, seen in zip(pictures, tags, strict=True):
-        file = Path(picture).with_suffix(TAGS)
+    _check_distinct([Path(picture).with_suffix(TAGS_SUFFIX) for picture in image_files])
+    for picture, seen in zip(image_files, tags, strict=True):
+        file = Path(picture).with_suffix(TAGS_SUFFIX)
         try:
             with file.open("x", encoding="utf-8") as stream:
                 stream.write(format_tags(seen) + "\n")
@@ -133,29 +133,29 @@ def write_sidecars(pictures: Sequence[Path], tags: Sequence[Mapping[str, float]]
     return written
 
 
-def _files(images: Sequence[Image.Image]) -> list[Path]:
+def _image_files(images: Sequence[Image.Image]) -> list[Path]:
     if any(not image.info.get("file") for image in images):
         raise InputError(f"`{SIDECAR}` reads files beside pictures, but got a picture without a file.")
     return [Path(image.info["file"]) for image in images]
 
 
-def _all_there(files: Sequence[Path], nothing: str, what: str) -> None:
-    _one_each(files)
+def _check_all_exist(files: Sequence[Path], absent: str, role: str) -> None:
+    _check_distinct(files)
     missing = [file for file in files if not file.is_file()]
     if missing:
         raise InputError(
-            f"{len(missing)} of {len(files)} pictures have {nothing} beside them, such as `{missing[0]}`: write the "
-            f"missing files (an empty one means {nothing}) or choose a {what} other than `{SIDECAR}`."
+            f"{len(missing)} of {len(files)} pictures have {absent} beside them, such as `{missing[0]}`: write the "
+            f"missing files (an empty one means {absent}) or choose a {role} other than `{SIDECAR}`."
         )
 
 
-def _one_each(files: Sequence[Path]) -> None:
+def _check_distinct(files: Sequence[Path]) -> None:
     twice = next((file for file, count in Counter(files).items() if count > 1), None)
     if twice is not None:
         raise InputError(f"Two pictures share the text file `{twice}`: rename one of them.")
 
 
-def _text(file: Path) -> str:
+def _read_text(file: Path) -> str:
     try:
         return file.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:

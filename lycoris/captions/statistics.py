@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from lycoris.captions.concept_tags import plain_tag
+from lycoris.captions.concept_tags import normalize_tag
 
 
 @dataclass(frozen=True)
-class Length:
+class CaptionLengths:
     """Tokens of the captions of one tag strategy, start and end included.
 
     Attributes:
@@ -26,7 +26,7 @@ class Length:
 
 
 @dataclass(frozen=True)
-class Statistics:
+class CaptionStatistics:
     """Numbers about the tags and captions of one class.
 
     Attributes:
@@ -41,12 +41,12 @@ class Statistics:
     tags: dict[str, int]
     mean: float
     untagged: int
-    lengths: dict[str, Length]
+    lengths: dict[str, CaptionLengths]
 
 
-def statistics(
-    tags: Sequence[Mapping[str, float]], captions: Mapping[str, Sequence[str]], tokenizer: Any, window: int
-) -> Statistics:
+def caption_statistics(
+    tags: Sequence[Mapping[str, float]], captions: Mapping[str, Sequence[str]], tokenizer: Any, max_tokens: int
+) -> CaptionStatistics:
     """The numbers of one class.
 
     Args:
@@ -58,24 +58,24 @@ def statistics(
     names: dict[str, str] = {}
     counts: Counter[str] = Counter()
     for seen in tags:
-        counts.update({plain_tag(tag): None for tag in seen if names.setdefault(plain_tag(tag), tag)}.keys())
+        counts.update({normalize_tag(tag): None for tag in seen if names.setdefault(normalize_tag(tag), tag)}.keys())
     ordered = sorted(counts, key=lambda tag: (-counts[tag], tag))
-    return Statistics(
+    return CaptionStatistics(
         pictures=len(tags),
         tags={names[tag]: counts[tag] for tag in ordered},
         mean=sum(map(len, tags)) / max(1, len(tags)),
         untagged=sum(not seen for seen in tags),
-        lengths={name: _length(texts, tokenizer, window) for name, texts in captions.items()},
+        lengths={name: _caption_lengths(texts, tokenizer, max_tokens) for name, texts in captions.items()},
     )
 
 
-def _length(captions: Sequence[str], tokenizer: Any, window: int) -> Length:
+def _caption_lengths(captions: Sequence[str], tokenizer: Any, max_tokens: int) -> CaptionLengths:
     distinct = list(dict.fromkeys(captions))
     ids = tokenizer(distinct, verbose=False).input_ids if distinct else []
     known = {text: len(tokens) for text, tokens in zip(distinct, ids, strict=True)}
     lengths = [known[text] for text in captions]
-    return Length(
+    return CaptionLengths(
         mean=sum(lengths) / max(1, len(lengths)),
         most=max(lengths, default=0),
-        cut=sum(length > window for length in lengths),
+        cut=sum(length > max_tokens for length in lengths),
     )

@@ -10,16 +10,16 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from lycoris.captions.concept_tags import Inherent, plain_tag
-from lycoris.captions.default_templates import default_templates
+from lycoris.captions.concept_tags import ConceptTag, normalize_tag
+from lycoris.captions.default_templates import templates_for_base
 from lycoris.captions.templates import Templates
-from lycoris.captions.trigger_text import named
+from lycoris.captions.trigger_text import with_trigger
 from lycoris.data.concepts import Concept
-from lycoris.errors import InputError, unknown
+from lycoris.errors import InputError, unknown_name_error
 
 
 @dataclass(frozen=True)
-class Seen:
+class TaggedImage:
     """What is known of one picture.
 
     Attributes:
@@ -33,39 +33,44 @@ class Seen:
     sentence: str = ""
 
 
-Strategy = Callable[[Seen], list[str]]
+Strategy = Callable[[TaggedImage], list[str]]
 
 
-def none(seen: Seen) -> list[str]:
+def no_tags(image: TaggedImage) -> list[str]:
     """No tags: the trigger has to stand for everything in the pictures."""
     return []
 
 
-def all_tags(seen: Seen) -> list[str]:
+def all_tags(image: TaggedImage) -> list[str]:
     """Every tag that was found, best first."""
-    return list(seen.tags)
+    return list(image.tags)
 
 
-def adjusted(seen: Seen) -> list[str]:
+def adjusted_tags(image: TaggedImage) -> list[str]:
     """Every tag but those that belong to the concept."""
-    return [tag for tag in seen.tags if plain_tag(tag) not in seen.inherent]
+    return [tag for tag in image.tags if normalize_tag(tag) not in image.inherent]
 
 
-def sentence(seen: Seen) -> list[str]:
+def sentence_only(image: TaggedImage) -> list[str]:
     """The sentence, if there is one."""
-    return [seen.sentence] if seen.sentence else []
+    return [image.sentence] if image.sentence else []
 
 
-STRATEGIES: dict[str, Strategy] = {"none": none, "all": all_tags, "adjusted": adjusted, "sentence": sentence}
+STRATEGY_FUNCTIONS: dict[str, Strategy] = {
+    "none": no_tags,
+    "all": all_tags,
+    "adjusted": adjusted_tags,
+    "sentence": sentence_only,
+}
 """Name -> what the caption of a picture says behind the trigger. A new strategy is one line."""
-SENTENCES = frozenset({"sentence"})
+SENTENCE_STRATEGIES = frozenset({"sentence"})
 """The strategies that need sentences."""
 
 
-def caption(
+def build_captions(
     concept: Concept,
     tags: Sequence[Mapping[str, float]],
-    inherent: Sequence[Inherent],
+    concept_tags: Sequence[ConceptTag],
     strategy: str,
     templates: Templates | None = None,
     sentences: Sequence[str] | None = None,
@@ -86,43 +91,43 @@ def caption(
         InputError: the strategy is unknown, there is not one entry for each picture, or no sentences where the
             strategy needs them.
     """
-    if strategy not in STRATEGIES:
-        raise unknown("tag strategy", strategy, STRATEGIES)
-    if sentences is None and strategy in SENTENCES:
+    if strategy not in STRATEGY_FUNCTIONS:
+        raise unknown_name_error("tag strategy", strategy, STRATEGY_FUNCTIONS)
+    if sentences is None and strategy in SENTENCE_STRATEGIES:
         raise InputError(f"Strategy `{strategy}` needs `sentences`, but got none.")
-    told = [""] * len(concept.pictures) if sentences is None else sentences
+    told = [""] * len(concept.images) if sentences is None else sentences
     for name, given in (("tags", tags), ("sentences", told)):
-        if len(given) != len(concept.pictures):
+        if len(given) != len(concept.images):
             raise InputError(
                 f"Argument `{name}` must have one entry a picture of `{concept.name}`, which are "
-                f"{len(concept.pictures)}, but got {len(given)}."
+                f"{len(concept.images)}, but got {len(given)}."
             )
-    wording = (templates or default_templates()).of(concept)
+    wording = (templates or templates_for_base()).for_concept(concept)
     trigger = re.compile(rf"(?<!\w){re.escape(concept.trigger)}(?!\w)", re.IGNORECASE)
     openings: dict[str | None, list[str]] = {}
     removed: dict[str | None, frozenset[str]] = {}
     captions = []
-    for picture, seen, words in zip(concept.pictures, tags, told, strict=True):
+    for picture, seen, words in zip(concept.images, tags, told, strict=True):
         own = picture.subclass
         if own not in openings:
-            openings[own] = named(concept, own, wording.opening, wording)
+            openings[own] = with_trigger(concept, own, wording.opening, wording)
             removed[own] = frozenset(
-                plain_tag(entry.tag) for entry in inherent if entry.inherent and entry.subclass in (None, own)
+                normalize_tag(entry.tag) for entry in concept_tags if entry.inherent and entry.subclass in (None, own)
             )
-        said = STRATEGIES[strategy](Seen(seen, removed[own], words))
+        said = STRATEGY_FUNCTIONS[strategy](TaggedImage(seen, removed[own], words))
         if words and said == [words] and trigger.search(words):
             captions.append(words)
         else:
-            captions.append(", ".join(_once([*openings[own], *said], concept)))
+            captions.append(", ".join(_deduplicate([*openings[own], *said], concept)))
     return captions
 
 
-def _once(parts: Sequence[str], concept: Concept) -> list[str]:
+def _deduplicate(parts: Sequence[str], concept: Concept) -> list[str]:
     """The parts without doubles, and without the trigger as a tag of its own."""
-    said = {plain_tag(concept.trigger), plain_tag(concept.full_name)}
+    said = {normalize_tag(concept.trigger), normalize_tag(concept.full_name)}
     kept: list[str] = []
     for part in parts:
-        if plain_tag(part) not in said or not kept:
-            said.add(plain_tag(part))
+        if normalize_tag(part) not in said or not kept:
+            said.add(normalize_tag(part))
             kept.append(part)
     return kept

@@ -11,17 +11,17 @@ from pathlib import Path
 from typing import Any
 
 from lycoris.data.concepts import Concept
-from lycoris.errors import InputError, unknown
+from lycoris.errors import InputError, unknown_name_error
 from lycoris.safety.yaml_loading import read_yaml
 
-OTHERWISE = "otherwise"
+DEFAULT_KEY = "otherwise"
 """The key of the wording for every category that has none of its own."""
-STYLES = "styles"
+STYLE_CATEGORY = "styles"
 """The category whose concepts are no things but ways to draw them."""
 
 
 @dataclass(frozen=True)
-class Wording:
+class CategoryTemplates:
     """The sentences of one category.
 
     Attributes:
@@ -43,18 +43,18 @@ class Wording:
 class Templates:
     """The wording of each category, and one for any other."""
 
-    otherwise: Wording
-    categories: Mapping[str, Wording] = field(default_factory=dict)
+    default: CategoryTemplates
+    categories: Mapping[str, CategoryTemplates] = field(default_factory=dict)
 
-    def of(self, concept: Concept) -> Wording:
+    def for_concept(self, concept: Concept) -> CategoryTemplates:
         """The wording for a concept: its category's; a style's for a style in any category; or the one for others."""
-        name = STYLES if is_style(concept) and concept.category not in self.categories else concept.category
-        return self.categories.get(name, self.otherwise)
+        name = STYLE_CATEGORY if is_style(concept) and concept.category not in self.categories else concept.category
+        return self.categories.get(name, self.default)
 
 
 def is_style(concept: Concept) -> bool:
     """Whether a concept is a way to draw rather than something to be drawn."""
-    return concept.category == STYLES or concept.class_noun.casefold() == "style"
+    return concept.category == STYLE_CATEGORY or concept.class_noun.casefold() == "style"
 
 
 def read_templates(source: Path | Mapping[str, Any], defaults: Templates) -> Templates:
@@ -76,16 +76,16 @@ def read_templates(source: Path | Mapping[str, Any], defaults: Templates) -> Tem
         except (OSError, UnicodeDecodeError) as error:
             raise InputError(f"{where} cannot be read as YAML: {error}") from error
     if not isinstance(given, Mapping) or not all(isinstance(name, str) for name in given):
-        raise InputError(f"{where} must map categories to any of {', '.join(_HOLDS)}.")
-    otherwise = _wording(f"{where}: `{OTHERWISE}`", given.get(OTHERWISE, {}), defaults.otherwise)
+        raise InputError(f"{where} must map categories to any of {', '.join(_PLACEHOLDERS)}.")
+    otherwise = _read_category(f"{where}: `{DEFAULT_KEY}`", given.get(DEFAULT_KEY, {}), defaults.default)
     categories = dict(defaults.categories)
     for category, entry in given.items():
-        if category != OTHERWISE:
-            categories[category] = _wording(f"{where}: `{category}`", entry, categories.get(category, otherwise))
+        if category != DEFAULT_KEY:
+            categories[category] = _read_category(f"{where}: `{category}`", entry, categories.get(category, otherwise))
     return Templates(otherwise, categories)
 
 
-_HOLDS = {
+_PLACEHOLDERS = {
     "subject": "{name}",
     "description": "{description}",
     "opening": "{concept}",
@@ -94,19 +94,21 @@ _HOLDS = {
 }
 
 
-def _wording(where: str, entry: Any, default: Wording) -> Wording:
+def _read_category(source: str, entry: Any, default: CategoryTemplates) -> CategoryTemplates:
     if not isinstance(entry, Mapping):
-        raise InputError(f"{where} must hold any of {', '.join(_HOLDS)}.")
+        raise InputError(f"{source} must hold any of {', '.join(_PLACEHOLDERS)}.")
     changes: dict[str, Any] = {}
     for name, value in entry.items():
-        if name not in _HOLDS:
-            raise InputError(f"{where}: {unknown('field', name, _HOLDS)}")
+        if name not in _PLACEHOLDERS:
+            raise InputError(f"{source}: {unknown_name_error('field', name, _PLACEHOLDERS)}")
         several = name in ("situations", "styles")
         texts = value if several else [value]
         if not isinstance(texts, list | tuple) or not texts or not all(isinstance(text, str) for text in texts):
-            raise InputError(f"{where}: `{name}` must be {'a list of texts' if several else 'a text'}.")
+            raise InputError(f"{source}: `{name}` must be {'a list of texts' if several else 'a text'}.")
         for text in texts:
-            if _HOLDS[name] not in text:
-                raise InputError(f"{where}: `{name}` must have `{_HOLDS[name]}` in every text, but got `{text}`.")
+            if _PLACEHOLDERS[name] not in text:
+                raise InputError(
+                    f"{source}: `{name}` must have `{_PLACEHOLDERS[name]}` in every text, but got `{text}`."
+                )
         changes[name] = tuple(texts) if several else value
     return replace(default, **changes)

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 
-def overlong(captions: Sequence[str], tokenizers: Mapping[str, Any], window: int | None = None) -> list[int]:
+def find_overlong(captions: Sequence[str], tokenizers: Mapping[str, Any], max_tokens: int | None = None) -> list[int]:
     """The places of captions that are longer than a base reads, start and end token included.
 
     Args:
@@ -19,7 +19,7 @@ def overlong(captions: Sequence[str], tokenizers: Mapping[str, Any], window: int
     """
     found: set[int] = set()
     for tokenizer in tokenizers.values():
-        most = window or tokenizer.model_max_length
+        most = max_tokens or tokenizer.model_max_length
         distinct = list(dict.fromkeys(captions))
         lengths = dict(
             zip(distinct, map(len, tokenizer(distinct, verbose=False).input_ids) if distinct else (), strict=True)
@@ -28,8 +28,8 @@ def overlong(captions: Sequence[str], tokenizers: Mapping[str, Any], window: int
     return sorted(found)
 
 
-def window_notes(
-    concept: str, captions: Mapping[str, Sequence[str]], tokenizers: Mapping[str, Any], window: int | None = None
+def truncation_warnings(
+    concept: str, captions: Mapping[str, Sequence[str]], tokenizers: Mapping[str, Any], max_tokens: int | None = None
 ) -> list[str]:
     """A sentence for each tag strategy under which some captions of a concept are cut.
 
@@ -41,9 +41,9 @@ def window_notes(
     """
     notes = []
     for strategy, texts in captions.items():
-        cut = overlong(texts, tokenizers, window)
+        cut = find_overlong(texts, tokenizers, max_tokens)
         if cut:
-            most = window or min(tokenizer.model_max_length for tokenizer in tokenizers.values())
+            most = max_tokens or min(tokenizer.model_max_length for tokenizer in tokenizers.values())
             notes.append(
                 f"{len(cut)} of {len(texts)} captions of `{concept}` under `{strategy}` are longer than the {most} "
                 f"tokens that this base reads; what is behind them has no effect. The first: picture {cut[0] + 1}."

@@ -10,11 +10,11 @@ from typing import Protocol
 from lycoris.data.concepts import Concept
 from lycoris.errors import InputError
 
-COMMON = 0.5
+COMMON_TOKEN_RANK = 0.5
 """A token of the first half of its vocabulary is called common: byte-pair vocabularies stand in order of frequency."""
-PROPOSED = 3
+MAX_SUGGESTIONS = 3
 """So many free rare tokens are proposed in place of a trigger that is not one."""
-_RARE = re.compile(r"[b-df-hj-np-tv-xz]{3}")
+_RARE_WORD_PATTERN = re.compile(r"[b-df-hj-np-tv-xz]{3}")
 """Three consonants spell no word."""
 
 
@@ -27,7 +27,7 @@ class TokenizerLike(Protocol):
 
 
 @dataclass(frozen=True)
-class Trigger:
+class TokenizedTrigger:
     """A trigger as one tokenizer sees it.
 
     Attributes:
@@ -42,16 +42,16 @@ class Trigger:
     concept: str
     trigger: str
     tokenizer: str
-    pieces: tuple[str, ...]
-    place: float | None
+    tokens: tuple[str, ...]
+    vocabulary_rank: float | None
 
     @property
-    def common(self) -> bool:
+    def is_common(self) -> bool:
         """Whether it is a single token that the base has often read, so that it means something already."""
-        return len(self.pieces) == 1 and self.place is not None and self.place < COMMON
+        return len(self.tokens) == 1 and self.vocabulary_rank is not None and self.vocabulary_rank < COMMON_TOKEN_RANK
 
 
-def read_triggers(concepts: Sequence[Concept], tokenizers: Mapping[str, TokenizerLike]) -> list[Trigger]:
+def tokenize_triggers(concepts: Sequence[Concept], tokenizers: Mapping[str, TokenizerLike]) -> list[TokenizedTrigger]:
     """Every trigger as every tokenizer sees it.
 
     Args:
@@ -73,12 +73,12 @@ def read_triggers(concepts: Sequence[Concept], tokenizers: Mapping[str, Tokenize
                     f"same to the base's {name}: {' '.join(pieces) or 'nothing'}."
                 )
             places = [vocabulary[piece] / max(1, len(vocabulary) - 1) for piece in pieces if piece in vocabulary]
-            found.append(Trigger(concept.name, concept.trigger, name, pieces, min(places, default=None)))
+            found.append(TokenizedTrigger(concept.name, concept.trigger, name, pieces, min(places, default=None)))
     return found
 
 
-def free_triggers(
-    concepts: Sequence[Concept], tokenizers: Mapping[str, TokenizerLike], count: int = PROPOSED
+def suggest_triggers(
+    concepts: Sequence[Concept], tokenizers: Mapping[str, TokenizerLike], count: int = MAX_SUGGESTIONS
 ) -> list[str]:
     """Rare words that are one token to every tokenizer and stand in nothing that the concepts are called.
 
@@ -90,9 +90,11 @@ def free_triggers(
     Returns:
         Three consonants each, the rarest first; fewer than `count` where the vocabulary has no more.
     """
-    taken = {word for concept in concepts for text in _texts(concept) for word in re.findall(r"\w+", text.casefold())}
+    taken = {
+        word for concept in concepts for text in _concept_texts(concept) for word in re.findall(r"\w+", text.casefold())
+    }
     free: list[str] = []
-    for word in _rarest(next(iter(tokenizers.values()))) if tokenizers else ():
+    for word in _rare_words(next(iter(tokenizers.values()))) if tokenizers else ():
         if len(free) == count:
             break
         if word not in taken and all(len(tokenizer.tokenize(word)) == 1 for tokenizer in tokenizers.values()):
@@ -100,7 +102,7 @@ def free_triggers(
     return free
 
 
-def trigger_notes(concepts: Sequence[Concept], tokenizers: Mapping[str, TokenizerLike]) -> list[str]:
+def trigger_warnings(concepts: Sequence[Concept], tokenizers: Mapping[str, TokenizerLike]) -> list[str]:
     """What a user should know of the triggers, a sentence each; nothing of those that are one rare token.
 
     Raises:
@@ -108,35 +110,35 @@ def trigger_notes(concepts: Sequence[Concept], tokenizers: Mapping[str, Tokenize
     """
     notes = []
     told: set[str] = set()
-    for seen in read_triggers(concepts, tokenizers):
-        if seen.concept in told or not (seen.common or len(seen.pieces) != 1):
+    for seen in tokenize_triggers(concepts, tokenizers):
+        if seen.concept in told or not (seen.is_common or len(seen.tokens) != 1):
             continue
         told.add(seen.concept)
-        if seen.common:
+        if seen.is_common:
             why = (
-                f"is a common word to this base (token {seen.place:.0%} down its vocabulary), which means something "
+                f"is a common word to this base (token {seen.vocabulary_rank:.0%} down its vocabulary), which means something "  # noqa: E501
                 "already"
             )
         else:
             why = (
-                f"is {len(seen.pieces)} tokens of this base ({' '.join(seen.pieces)}), not one: training will have "
+                f"is {len(seen.tokens)} tokens of this base ({' '.join(seen.tokens)}), not one: training will have "
                 "to bind them all"
             )
-        free = free_triggers(concepts, tokenizers)
+        free = suggest_triggers(concepts, tokenizers)
         offer = f"; rare tokens that are free: {', '.join(f'`{word}`' for word in free)}" if free else ""
         notes.append(f"Trigger `{seen.trigger}` of `{seen.concept}` {why}{offer}.")
     return notes
 
 
-def _texts(concept: Concept) -> Iterator[str]:
+def _concept_texts(concept: Concept) -> Iterator[str]:
     yield from (concept.trigger, concept.class_noun, concept.description, *(concept.inherent or ()), *concept.keep)
     for each in concept.subclasses:
         yield from (each.trigger, each.description)
 
 
-def _rarest(tokenizer: TokenizerLike) -> Iterator[str]:
+def _rare_words(tokenizer: TokenizerLike) -> Iterator[str]:
     """Words of three consonants that a vocabulary has as one token, from its end."""
     for token, _ in sorted(tokenizer.get_vocab().items(), key=lambda pair: (-pair[1], pair[0])):
         word = token.removesuffix("</w>").removeprefix("▁").removeprefix("Ġ")
-        if word != token and _RARE.fullmatch(word):
+        if word != token and _RARE_WORD_PATTERN.fullmatch(word):
             yield word

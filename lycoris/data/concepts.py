@@ -18,21 +18,21 @@ from pathlib import Path
 from typing import Any
 
 from lycoris.cache.store import file_digest
-from lycoris.data.images import list_images, mask_file
-from lycoris.errors import InputError, unknown
-from lycoris.safety.file_names import folder_name, is_text
+from lycoris.data.images import find_mask, list_images
+from lycoris.errors import InputError, unknown_name_error
+from lycoris.safety.file_names import check_folder_name, is_printable
 from lycoris.safety.yaml_loading import read_yaml
 
-FILE = "concepts.yaml"
-_FIELDS = ("category", "trigger", "class_noun", "description", "inherent", "keep", "subclasses")
+CONCEPTS_FILE = "concepts.yaml"
+_ENTRY_FIELDS = ("category", "trigger", "class_noun", "description", "inherent", "keep", "subclasses")
 
 
 @dataclass(frozen=True)
-class Picture:
+class ConceptImage:
     """One picture of a concept; `relative` is its path in the data folder, with forward slashes."""
 
     path: Path
-    relative: str
+    relative_path: str
     subclass: str | None = None
 
 
@@ -76,7 +76,7 @@ class Concept:
     inherent: tuple[str, ...] | None
     keep: tuple[str, ...]
     subclasses: tuple[Subclass, ...]
-    pictures: tuple[Picture, ...]
+    images: tuple[ConceptImage, ...]
 
     @property
     def full_name(self) -> str:
@@ -84,16 +84,16 @@ class Concept:
         return f"{self.trigger} {self.class_noun}"
 
     @property
-    def names(self) -> tuple[str, ...]:
+    def aliases(self) -> tuple[str, ...]:
         """All that stands for it, or for a variant of it, in captions and prompts; longer ones before their parts."""
         return (self.full_name, self.trigger, *(subclass.trigger for subclass in self.subclasses))
 
 
-def read_concepts(
+def load_concepts(
     root: Path,
     file: Path | None = None,
     names: Sequence[str] | None = None,
-    notice: Callable[[str], None] | None = None,
+    on_message: Callable[[str], None] | None = None,
 ) -> list[Concept]:
     """The concepts of a data folder.
 
@@ -114,37 +114,37 @@ def read_concepts(
     root = Path(root)
     if not root.is_dir():
         raise InputError(f"There is no data folder `{root}`.")
-    tell = notice or (lambda _: None)
-    path = Path(file) if file is not None else root / FILE
+    tell = on_message or (lambda _: None)
+    path = Path(file) if file is not None else root / CONCEPTS_FILE
     if file is not None and not path.is_file():
         raise InputError(f"There is no concepts file `{path}`.")
     if path.is_file():
-        entries = _entries(path)
+        entries = _read_entries(path)
         folders = {name: root / entry["category"] / name for name, entry in entries.items()}
-        _distinct_triggers(path, entries)
+        _check_triggers(path, entries)
     else:
-        entries, folders = _guessed(root, tell)
+        entries, folders = _infer_entries(root, tell)
     for name in names or ():
         if name not in entries:
-            raise unknown("concept", name, entries)
+            raise unknown_name_error("concept", name, entries)
     wanted = entries if names is None else dict.fromkeys(names)
-    concepts = [_concept(root, folders[name], path, name, entries[name]) for name in wanted]
+    concepts = [_build_concept(root, folders[name], path, name, entries[name]) for name in wanted]
     if names is None and path.is_file():
-        _no_orphans(root, path, entries)
+        _check_orphans(root, path, entries)
     return sorted(concepts, key=lambda concept: (concept.category, concept.name))
 
 
-def pictures_digest(concept: Concept) -> str:
+def images_digest(concept: Concept) -> str:
     """SHA-256 over the names and bytes of a concept's pictures and masks, in hexadecimal; words do not count."""
     whole = hashlib.sha256()
-    for picture in concept.pictures:
-        whole.update(f"\n{picture.relative}\0{file_digest(picture.path)}".encode())
-        if mask := mask_file(picture.path):
+    for picture in concept.images:
+        whole.update(f"\n{picture.relative_path}\0{file_digest(picture.path)}".encode())
+        if mask := find_mask(picture.path):
             whole.update(f"\0{file_digest(mask)}".encode())
     return whole.hexdigest()
 
 
-def _entries(path: Path) -> dict[str, dict[str, Any]]:
+def _read_entries(path: Path) -> dict[str, dict[str, Any]]:
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (UnicodeDecodeError, OSError) as error:
@@ -158,8 +158,8 @@ def _entries(path: Path) -> dict[str, dict[str, Any]]:
         if not isinstance(name, str) or not isinstance(entry, dict):
             raise InputError(f"{where} must be a name followed by `trigger`, `class_noun`, `category` ...")
         for field in entry:
-            if field not in _FIELDS:
-                raise InputError(f"{where}: {unknown('field', field, _FIELDS)}")
+            if field not in _ENTRY_FIELDS:
+                raise InputError(f"{where}: {unknown_name_error('field', field, _ENTRY_FIELDS)}")
         for field in ("trigger", "class_noun", "category"):
             value = entry.get(field)
             if not isinstance(value, str) or not value.strip():
@@ -167,14 +167,14 @@ def _entries(path: Path) -> dict[str, dict[str, Any]]:
                     f"{where} has no {field.replace('_', ' ')}: add `{field}: ...`."
                     + (" A trigger is a rare word, such as `sks`." if field == "trigger" else "")
                 )
-        folder_name(where, name)
-        folder_name(where, entry["category"])
-        _one_phrase(where, "trigger", entry["trigger"])
-        _one_phrase(where, "class_noun", entry["class_noun"])
+        check_folder_name(where, name)
+        check_folder_name(where, entry["category"])
+        _check_phrase(where, "trigger", entry["trigger"])
+        _check_phrase(where, "class_noun", entry["class_noun"])
     return entries
 
 
-def _guessed(root: Path, tell: Callable[[str], None]) -> tuple[dict[str, dict[str, Any]], dict[str, Path]]:
+def _infer_entries(root: Path, on_message: Callable[[str], None]) -> tuple[dict[str, dict[str, Any]], dict[str, Path]]:
     """An entry and a folder for each class of a folder of photographs.
 
     Pictures lie in ``category/class/`` (and may lie in subclass folders), in ``class/``, or in the folder itself;
@@ -196,7 +196,7 @@ def _guessed(root: Path, tell: Callable[[str], None]) -> tuple[dict[str, dict[st
         if folders.setdefault(name, folder) != folder:
             raise InputError(f"Two classes of `{root}` are called `{name}`: rename one folder.")
         for part in (name, *parts[2:3]):
-            folder_name(f"Folder `{folder}`", part)
+            check_folder_name(f"Folder `{folder}`", part)
         variants.setdefault(name, set()).update(parts[2:3])
     if not folders:
         raise InputError(f"The data folder `{root}` holds no pictures (<category>/<class>/picture).")
@@ -205,14 +205,14 @@ def _guessed(root: Path, tell: Callable[[str], None]) -> tuple[dict[str, dict[st
             raise InputError(f"The class folder `{folder}` holds no pictures.")
     triggers = spare_triggers(sorted(folders))
     pairs = ", ".join(f"{name} is `{trigger}`" for name, trigger in triggers.items())
-    tell(f"`{root}` has no {FILE}; triggers were chosen: {pairs}.")
+    on_message(f"`{root}` has no {CONCEPTS_FILE}; triggers were chosen: {pairs}.")
     entries = {
         name: {
             "category": folder.resolve().parent.name or "pictures",
             "trigger": triggers[name],
-            **_guessed_words(name, folder.resolve().parent.name),
+            **_infer_wording(name, folder.resolve().parent.name),
             "subclasses": {
-                each: {"trigger": _words(each), "description": f"{_words(name)}, {_words(each)}"}
+                each: {"trigger": _folder_words(each), "description": f"{_folder_words(name)}, {_folder_words(each)}"}
                 for each in sorted(variants[name])
             },
         }
@@ -233,7 +233,7 @@ def spare_triggers(names: Sequence[str]) -> dict[str, str]:
 
     if len(names) > len(SPARE_TRIGGERS):
         raise InputError(
-            f"There are {len(names)} classes, but only {len(SPARE_TRIGGERS)} spare triggers: write a `{FILE}` that "
+            f"There are {len(names)} classes, but only {len(SPARE_TRIGGERS)} spare triggers: write a `{CONCEPTS_FILE}` that "  # noqa: E501
             "gives each class its own."
         )
     taken: dict[str, str] = {}
@@ -244,25 +244,25 @@ def spare_triggers(names: Sequence[str]) -> dict[str, str]:
     return taken
 
 
-def _guessed_words(name: str, category: str) -> dict[str, str]:
+def _infer_wording(name: str, category: str) -> dict[str, str]:
     """Class noun and description from the names of folders; in the category of styles a class is one."""
-    words = _words(name)
+    words = _folder_words(name)
     if category != "styles":
         return {"class_noun": words}
     return {"class_noun": "style", "description": words if words.casefold().endswith("style") else f"{words} style"}
 
 
-def _words(name: str) -> str:
+def _folder_words(name: str) -> str:
     return " ".join(name.replace("_", " ").replace("-", " ").replace(",", " ").split()) or name
 
 
-def _concept(root: Path, folder: Path, path: Path, name: str, entry: Mapping[str, Any]) -> Concept:
+def _build_concept(root: Path, folder: Path, path: Path, name: str, entry: Mapping[str, Any]) -> Concept:
     where = f"Concept `{name}` in `{path}`"
     if not folder.is_dir():
         raise InputError(f"{where} has no folder `{folder}`.")
     noun = entry["class_noun"].strip()
-    description = _text(where, "description", entry.get("description")) or noun
-    subclasses = _subclasses(where, folder, entry.get("subclasses") or {}, description)
+    description = _optional_text(where, "description", entry.get("description")) or noun
+    subclasses = _read_subclasses(where, folder, entry.get("subclasses") or {}, description)
     known = {each.name for each in subclasses}
     pictures = []
     for file in list_images(folder, recursive=True):
@@ -275,7 +275,7 @@ def _concept(root: Path, folder: Path, path: Path, name: str, entry: Mapping[str
                 f"{where} has no subclass `{subclass}`, but there are pictures in `{file.parent}`: add it under "
                 "`subclasses` with its `trigger`."
             )
-        pictures.append(Picture(file.resolve(), file.relative_to(root).as_posix(), subclass))
+        pictures.append(ConceptImage(file.resolve(), file.relative_to(root).as_posix(), subclass))
     if not pictures:
         raise InputError(f"The folder `{folder}` of concept `{name}` holds no pictures.")
     for each in subclasses:
@@ -288,58 +288,58 @@ def _concept(root: Path, folder: Path, path: Path, name: str, entry: Mapping[str
         trigger=entry["trigger"].strip(),
         class_noun=noun,
         description=description,
-        inherent=None if inherent is None else _tags(where, "inherent", inherent),
-        keep=_tags(where, "keep", entry.get("keep") or []),
+        inherent=None if inherent is None else _tag_list(where, "inherent", inherent),
+        keep=_tag_list(where, "keep", entry.get("keep") or []),
         subclasses=subclasses,
-        pictures=tuple(pictures),
+        images=tuple(pictures),
     )
 
 
-def _subclasses(where: str, folder: Path, given: Any, description: str) -> tuple[Subclass, ...]:
-    if not isinstance(given, dict):
+def _read_subclasses(where: str, folder: Path, entries: Any, description: str) -> tuple[Subclass, ...]:
+    if not isinstance(entries, dict):
         raise InputError(f"{where}: `subclasses` must be names, each with `trigger` and `description`.")
     subclasses: dict[str, Subclass] = {}
-    for name, entry in given.items():
-        folder_name(where, name)
+    for name, entry in entries.items():
+        check_folder_name(where, name)
         own = f"{where}: subclass `{name}`"
         if not isinstance(name, str) or not isinstance(entry, dict):
             raise InputError(f"{own} must be a name followed by `trigger` and `description`.")
         for field in entry:
             if field not in ("trigger", "description"):
-                raise InputError(f"{own}: {unknown('field', field, ('trigger', 'description'))}")
-        trigger = _text(own, "trigger", entry.get("trigger"))
+                raise InputError(f"{own}: {unknown_name_error('field', field, ('trigger', 'description'))}")
+        trigger = _optional_text(own, "trigger", entry.get("trigger"))
         if not trigger:
             raise InputError(f"{own} has no trigger: add `trigger: ...`, the words for it in captions.")
-        _one_phrase(own, "trigger", trigger)
+        _check_phrase(own, "trigger", trigger)
         for other in subclasses.values():
             if other.trigger.casefold() == trigger.casefold():
                 raise InputError(f"{where}: subclasses `{other.name}` and `{name}` share the trigger `{trigger}`.")
         if not (folder / name).is_dir():
             raise InputError(f"{own} has no folder `{folder / name}`.")
-        told = _text(own, "description", entry.get("description")) or f"{description}, {trigger}"
+        told = _optional_text(own, "description", entry.get("description")) or f"{description}, {trigger}"
         subclasses[name] = Subclass(name, trigger, told)
     return tuple(subclasses.values())
 
 
-def _text(where: str, field: str, value: Any) -> str:
+def _optional_text(where: str, field: str, value: Any) -> str:
     if value is not None and not isinstance(value, str):
         raise InputError(f"{where}: `{field}` must be a text, but got `{value}`.")
     return (value or "").strip()
 
 
-def _one_phrase(where: str, field: str, text: str) -> None:
+def _check_phrase(where: str, field: str, text: str) -> None:
     """Commas part the tags of a caption, so a name of the concept has none; nor has it line breaks."""
-    if "," in text or not is_text(text.strip()):
+    if "," in text or not is_printable(text.strip()):
         raise InputError(f"{where}: `{field}` must be words without commas or line breaks, but got `{text!r}`.")
 
 
-def _tags(where: str, field: str, value: Any) -> tuple[str, ...]:
+def _tag_list(where: str, field: str, value: Any) -> tuple[str, ...]:
     if not isinstance(value, list) or not all(isinstance(tag, str) for tag in value):
         raise InputError(f"{where}: `{field}` must be a list of tags.")
     return tuple(value)
 
 
-def _distinct_triggers(path: Path, entries: Mapping[str, Mapping[str, Any]]) -> None:
+def _check_triggers(path: Path, entries: Mapping[str, Mapping[str, Any]]) -> None:
     """No trigger may stand in what another concept is called; tokenizers do not tell upper from lower case."""
     called: dict[str, list[tuple[str, str, str]]] = {}
     for name, entry in entries.items():
@@ -353,7 +353,7 @@ def _distinct_triggers(path: Path, entries: Mapping[str, Mapping[str, Any]]) -> 
     for name, entry in entries.items():
         trigger = entry["trigger"].casefold().split()
         for other, kind, words in called.get(trigger[0], ()):
-            if other == name or not _holds(words.casefold().split(), trigger):
+            if other == name or not _contains(words.casefold().split(), trigger):
                 continue
             if kind == "trigger" and words.casefold().split() == trigger:
                 raise InputError(f"Concepts `{name}` and `{other}` in `{path}` share the trigger `{words}`.")
@@ -363,11 +363,11 @@ def _distinct_triggers(path: Path, entries: Mapping[str, Mapping[str, Any]]) -> 
             )
 
 
-def _holds(words: Sequence[str], part: Sequence[str]) -> bool:
+def _contains(words: Sequence[str], part: Sequence[str]) -> bool:
     return any(list(words[place : place + len(part)]) == list(part) for place in range(len(words) - len(part) + 1))
 
 
-def _no_orphans(root: Path, path: Path, entries: Mapping[str, Mapping[str, Any]]) -> None:
+def _check_orphans(root: Path, path: Path, entries: Mapping[str, Mapping[str, Any]]) -> None:
     """Nothing in the folder may be left out in silence."""
     known = {(entry["category"], name) for name, entry in entries.items()}
     for folder in sorted(root.glob("*/*/")):

@@ -14,15 +14,18 @@ from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 
 from lycoris.errors import InputError
 
-SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
-SMALLEST = 8  # pixels a side
-LARGEST = 100_000_000  # pixels in all, 300 MB in memory; more is taken for a decompression bomb
-_MASK = ".mask"
-_ORIENTATION, _TURNED = 0x0112, (5, 6, 7, 8)  # the EXIF tag, and those of its values that swap width and height
-_TEXTS = (b"XML:com.adobe.xmp\0", b"Raw profile type exif\0")
+IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
+MIN_SIDE = 8  # pixels a side
+MAX_PIXELS = 100_000_000  # pixels in all, 300 MB in memory; more is taken for a decompression bomb
+_MASK_SUFFIX = ".mask"
+_ORIENTATION_TAG, _ROTATED_ORIENTATIONS = (
+    0x0112,
+    (5, 6, 7, 8),
+)  # the EXIF tag, and those of its values that swap width and height
+_METADATA_PREFIXES = (b"XML:com.adobe.xmp\0", b"Raw profile type exif\0")
 
 
-class BadPicture(InputError):
+class InvalidImageError(InputError):
     """A file that is there but is no picture that can be used; the others beside it may well be."""
 
 
@@ -40,23 +43,23 @@ def list_images(folder: Path, *, recursive: bool = False) -> list[Path]:
     found = sorted(
         path
         for path in paths
-        if path.suffix.lower() in SUFFIXES
+        if path.suffix.lower() in IMAGE_SUFFIXES
         and path.is_file()
         and not any(part.startswith(".") for part in path.relative_to(folder).parts)
     )
-    pictures = [path for path in found if not path.stem.endswith(_MASK)]
+    pictures = [path for path in found if not path.stem.endswith(_MASK_SUFFIX)]
     if len(pictures) < len(found):
         owners = {path.with_suffix("") for path in pictures}
         for mask in found:
-            owner = mask.with_name(mask.stem.removesuffix(_MASK))
-            if mask.stem.endswith(_MASK) and (mask.suffix != ".png" or owner not in owners):
+            owner = mask.with_name(mask.stem.removesuffix(_MASK_SUFFIX))
+            if mask.stem.endswith(_MASK_SUFFIX) and (mask.suffix != ".png" or owner not in owners):
                 raise InputError(f"Mask `{mask}` must be a PNG file, `name.mask.png` beside a picture `name`.")
     return pictures
 
 
-def mask_file(path: Path) -> Path | None:
+def find_mask(path: Path) -> Path | None:
     """The mask beside a picture, ``name.mask.png``, if there is one."""
-    mask = path.with_name(f"{path.stem}{_MASK}.png")
+    mask = path.with_name(f"{path.stem}{_MASK_SUFFIX}.png")
     return mask if mask.is_file() else None
 
 
@@ -73,14 +76,14 @@ def read_image(path: Path) -> Image.Image:
         InputError: the file is absent or cannot be opened.
         BadPicture: it is no picture, truncated, smaller than 8 pixels a side, or larger than 100 million pixels.
     """
-    with _opened(Path(path)) as opened:
+    with _open_checked(Path(path)) as opened:
         opened.load()
-        image = _flat(_srgb(_direct(ImageOps.exif_transpose(opened))))
+        image = _to_rgb(_to_srgb(_without_palette(ImageOps.exif_transpose(opened))))
         image.info = {"file": str(path)}
         return image
 
 
-class Files(Sequence[Image.Image]):
+class ImageFiles(Sequence[Image.Image]):
     """Picture files that are opened when asked for, by `read_image`, and not kept.
 
     Args:
@@ -105,7 +108,7 @@ def read_alpha(path: Path) -> Image.Image | None:
     Raises:
         InputError: as for `read_image`.
     """
-    with _opened(Path(path)) as opened:
+    with _open_checked(Path(path)) as opened:
         opened.load()
         image = ImageOps.exif_transpose(opened)
         if image.mode not in ("RGBA", "LA", "PA", "RGBa") and "transparency" not in image.info:
@@ -119,26 +122,26 @@ def read_size(path: Path) -> tuple[int, int]:
     Raises:
         InputError: as for `read_image`, as far as a header can tell.
     """
-    with _opened(Path(path)) as opened:
+    with _open_checked(Path(path)) as opened:
         width, height = opened.size
-        return (height, width) if _is_turned(opened, Path(path)) else (width, height)
+        return (height, width) if _is_rotated(opened, Path(path)) else (width, height)
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[Image.Image]:
+def _open_checked(path: Path) -> Iterator[Image.Image]:
     """A file whose header was read and found good; whatever fails meanwhile becomes an error that names it."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             with Image.open(path) as opened:
                 width, height = opened.size
-                if width * height > LARGEST:
-                    raise BadPicture(
-                        f"Picture `{path}` has {width} x {height} pixels; more than {LARGEST:,} in all are refused."
+                if width * height > MAX_PIXELS:
+                    raise InvalidImageError(
+                        f"Picture `{path}` has {width} x {height} pixels; more than {MAX_PIXELS:,} in all are refused."
                     )
-                if min(width, height) < SMALLEST:
-                    raise BadPicture(
-                        f"Picture `{path}` must be at least {SMALLEST} pixels a side, but is {width} x {height}."
+                if min(width, height) < MIN_SIDE:
+                    raise InvalidImageError(
+                        f"Picture `{path}` must be at least {MIN_SIDE} pixels a side, but is {width} x {height}."
                     )
                 yield opened
     except InputError:
@@ -146,25 +149,29 @@ def _opened(path: Path) -> Iterator[Image.Image]:
     except FileNotFoundError as error:
         raise InputError(f"There is no picture `{path}`.") from error
     except UnidentifiedImageError as error:
-        raise BadPicture(f"File `{path}` is not a picture that can be read, whatever its name says.") from error
+        raise InvalidImageError(f"File `{path}` is not a picture that can be read, whatever its name says.") from error
     except Image.DecompressionBombError as error:
-        raise BadPicture(f"Picture `{path}` is refused: more than {LARGEST:,} pixels in all. ({error})") from error
+        raise InvalidImageError(
+            f"Picture `{path}` is refused: more than {MAX_PIXELS:,} pixels in all. ({error})"
+        ) from error
     except (PermissionError, IsADirectoryError) as error:
         raise InputError(f"Picture `{path}` cannot be opened: {error.strerror}.") from error
     except Exception as error:  # a decoder given hostile bytes fails in every way there is
-        raise BadPicture(f"Picture `{path}` cannot be read to its end; is it truncated? ({error})") from error
+        raise InvalidImageError(f"Picture `{path}` cannot be read to its end; is it truncated? ({error})") from error
 
 
-def _is_turned(opened: Image.Image, path: Path) -> bool:
+def _is_rotated(opened: Image.Image, path: Path) -> bool:
     """Whether a picture lies on its side; of TIFF files Pillow gives the upright size itself."""
     if opened.format == "TIFF":
         return False
-    if opened.format == "PNG" and _tells_behind_pixels(path):
+    if opened.format == "PNG" and _has_trailing_metadata(path):
         opened.load()
-    return Image.Image.getexif(opened).get(_ORIENTATION, 1) in _TURNED  # a PNG's own method would decode it
+    return (
+        Image.Image.getexif(opened).get(_ORIENTATION_TAG, 1) in _ROTATED_ORIENTATIONS
+    )  # a PNG's own method would decode it
 
 
-def _tells_behind_pixels(path: Path) -> bool:
+def _has_trailing_metadata(path: Path) -> bool:
     """Whether a PNG file says how it was held only after its pixels."""
     with open(path, "rb", buffering=0) as file:
         file.seek(8)
@@ -176,14 +183,14 @@ def _tells_behind_pixels(path: Path) -> bool:
                 return True
             if behind and kind in (b"iTXt", b"zTXt", b"tEXt"):
                 name = file.read(min(length, 24))
-                if name.startswith(_TEXTS):
+                if name.startswith(_METADATA_PREFIXES):
                     return True
                 length -= len(name)
             file.seek(length + 4, os.SEEK_CUR)
     return False
 
 
-def _direct(image: Image.Image) -> Image.Image:
+def _without_palette(image: Image.Image) -> Image.Image:
     """A picture of the same colours without a palette."""
     if image.mode not in ("P", "PA"):
         return image
@@ -192,7 +199,7 @@ def _direct(image: Image.Image) -> Image.Image:
     return direct
 
 
-def _srgb(image: Image.Image) -> Image.Image:
+def _to_srgb(image: Image.Image) -> Image.Image:
     """The picture with its embedded colour profile applied; as it is when the profile cannot be used."""
     profile = image.info.get("icc_profile")
     if not profile or image.mode not in ("RGB", "RGBA", "CMYK", "L"):
@@ -212,7 +219,7 @@ def _srgb(image: Image.Image) -> Image.Image:
     return converted
 
 
-def _flat(image: Image.Image) -> Image.Image:
+def _to_rgb(image: Image.Image) -> Image.Image:
     """RGB; 16-bit greys scaled to 8 bits, transparency laid over white."""
     if image.mode in ("I;16", "I;16B", "I;16L", "I"):
         image = image.convert("I").point(lambda value: value / 257).convert("L")

@@ -10,7 +10,7 @@ from lycoris.cache.store import file_digest
 from lycoris.errors import InputError
 
 
-def held_out(files: Sequence[Path], share: float, name: str = "") -> tuple[list[int], list[int]]:
+def split_held_out(files: Sequence[Path], hold_out: float, name: str = "") -> tuple[list[int], list[int]]:
     """Which pictures are trained on, and which are kept from it.
 
     It follows from the pictures' bytes alone, so that a picture stays on its side while others come and go; one
@@ -27,10 +27,10 @@ def held_out(files: Sequence[Path], share: float, name: str = "") -> tuple[list[
     Raises:
         InputError: nothing would be left to train on.
     """
-    count = math.ceil(share * len(files)) if share < 1 else int(share)
+    count = math.ceil(hold_out * len(files)) if hold_out < 1 else int(hold_out)
     if count >= len(files):
         raise InputError(
-            f"Argument `share` must leave a picture to train on, but got {share:g} for {len(files)} pictures"
+            f"Argument `share` must leave a picture to train on, but got {hold_out:g} for {len(files)} pictures"
             + (f" of `{name}`." if name else ".")
         )
     if count == 0:

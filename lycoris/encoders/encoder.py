@@ -14,9 +14,9 @@ from PIL import Image
 from torch import Tensor
 
 from lycoris.encoders.batch_encoding import encode_batches
-from lycoris.encoders.model_sources import digest, locate
+from lycoris.encoders.model_sources import model_digest, resolve_source
 from lycoris.encoders.preprocessing import read_preprocessing
-from lycoris.encoders.pretrained import load_model, model_type
+from lycoris.encoders.pretrained import load_encoder, read_model_type
 from lycoris.errors import InputError
 
 
@@ -46,7 +46,7 @@ class Encoder(Protocol):
 
 
 @dataclass(frozen=True)
-class Family:
+class EncoderFamily:
     """How the models of one ``model_type`` are read.
 
     Attributes:
@@ -56,27 +56,27 @@ class Family:
     """
 
     reads_text: bool = False
-    step: Callable[[Any], int] | None = None
+    size_multiple: Callable[[Any], int] | None = None
 
 
-def _patch(config: Any) -> int:
+def _patch_size(config: Any) -> int:
     return config.patch_size
 
 
-def _stride(config: Any) -> int:
+def _total_stride(config: Any) -> int:
     stem = getattr(config, "patch_size", None) or 4
     return stem * 2 ** (len(config.hidden_sizes) - 1)
 
 
-FAMILIES: dict[str, Family] = {
-    "clip": Family(reads_text=True),
-    "siglip": Family(reads_text=True),
-    "dinov2": Family(step=_patch),
-    "dinov2_with_registers": Family(step=_patch),
-    "dinov3_vit": Family(step=_patch),
-    "dinov3_convnext": Family(step=_stride),
-    "convnext": Family(step=_stride),
-    "convnextv2": Family(step=_stride),
+ENCODER_FAMILIES: dict[str, EncoderFamily] = {
+    "clip": EncoderFamily(reads_text=True),
+    "siglip": EncoderFamily(reads_text=True),
+    "dinov2": EncoderFamily(size_multiple=_patch_size),
+    "dinov2_with_registers": EncoderFamily(size_multiple=_patch_size),
+    "dinov3_vit": EncoderFamily(size_multiple=_patch_size),
+    "dinov3_convnext": EncoderFamily(size_multiple=_total_stride),
+    "convnext": EncoderFamily(size_multiple=_total_stride),
+    "convnextv2": EncoderFamily(size_multiple=_total_stride),
 }
 """``model_type`` of a configuration -> how such a model is read. A new family is one line."""
 
@@ -98,15 +98,17 @@ class TransformersEncoder:
     """
 
     def __init__(self, name: str, folder: Path, device: str | torch.device = "cpu") -> None:
-        family = FAMILIES[model_type(folder, FAMILIES)]
+        family = ENCODER_FAMILIES[read_model_type(folder, ENCODER_FAMILIES)]
         self.name = name
         self.folder = folder
         self.device = torch.device(device)
         self.reads_text = family.reads_text
-        self.model = load_model(folder).to(self.device)
+        self.model = load_encoder(folder).to(self.device)
         config = self.model.config
         self.preprocessing = read_preprocessing(
-            folder, rectangles=family.step is not None, step=family.step(config) if family.step else 1
+            folder,
+            keep_aspect_ratio=family.size_multiple is not None,
+            size_multiple=family.size_multiple(config) if family.size_multiple else 1,
         )
 
     def __repr__(self) -> str:
@@ -115,7 +117,7 @@ class TransformersEncoder:
     @cached_property
     def digest(self) -> str:
         """The sha256 over weights, configuration and vocabulary."""
-        return digest(self.folder)
+        return model_digest(self.folder)
 
     def image_features(
         self, images: Sequence[Image.Image], mode: str = "resize", batch_size: int = 32
@@ -131,7 +133,7 @@ class TransformersEncoder:
             InputError: there are no pictures, the mode is unknown, or a feature is not finite.
         """
         return encode_batches(
-            self._see, images, self.preprocessing, mode=mode, batch_size=batch_size, device=self.device
+            self._forward, images, self.preprocessing, mode=mode, batch_size=batch_size, device=self.device
         )
 
     @torch.inference_mode()
@@ -159,14 +161,14 @@ class TransformersEncoder:
                 return_tensors="pt",
             ).to(self.device)
             names = [name for name in ("input_ids", "attention_mask") if name in tokens]
-            rows.append(_pooled(self.model.get_text_features(**{name: tokens[name] for name in names})))
+            rows.append(_pooled_features(self.model.get_text_features(**{name: tokens[name] for name in names})))
         features = torch.cat(rows).float().cpu()
         return features[[unique.index(text) for text in texts]]
 
-    def _see(self, pixels: Float[Tensor, "batch 3 height width"]) -> Float[Tensor, "batch dim"]:
+    def _forward(self, pixels: Float[Tensor, "batch 3 height width"]) -> Float[Tensor, "batch dim"]:
         if self.reads_text:
-            return _pooled(self.model.get_image_features(pixel_values=pixels))
-        return _pooled(self.model(pixel_values=pixels))
+            return _pooled_features(self.model.get_image_features(pixel_values=pixels))
+        return _pooled_features(self.model(pixel_values=pixels))
 
     @cached_property
     def _tokenizer(self) -> Any:
@@ -196,11 +198,11 @@ def open_encoder(source: str | Path, device: str | torch.device = "cpu") -> Enco
     Raises:
         InputError: there is no such encoder, its family is unknown, or its files are incomplete.
     """
-    name, folder = locate(source)
+    name, folder = resolve_source(source)
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     return TransformersEncoder(name, folder, device)
 
 
-def _pooled(output: Any) -> Float[Tensor, "batch dim"]:
+def _pooled_features(output: Any) -> Float[Tensor, "batch dim"]:
     return output if isinstance(output, Tensor) else output.pooler_output

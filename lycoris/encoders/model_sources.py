@@ -6,19 +6,24 @@ import hashlib
 import re
 from pathlib import Path
 
-from lycoris.errors import InputError, unknown
+from lycoris.errors import InputError, unknown_name_error
 
-SHORT_NAMES = {"clip": "CLIP", "dinov2": "DINOV2", "convnextv2": "CONVNEXTV2", "vgg": "VGG"}
+EMBEDDED_ENCODERS = {"clip": "CLIP", "dinov2": "DINOV2", "convnextv2": "CONVNEXTV2", "vgg": "VGG"}
 """Short name of an embedded encoder -> the constant of ``lycoris.pocket`` that holds its folder."""
 
 _HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
-_FILES = ["*.json", "*.txt", "*.model"]
-_PREFERRED = ("model*.safetensors", "pytorch_model*.bin", "open_clip_model.safetensors", "open_clip_pytorch_model.bin")
-_WEIGHTS = {".safetensors", ".bin", ".pth", ".pt"}
-_DIGESTED = _WEIGHTS | {".json", ".txt", ".model"}
+_SMALL_FILE_PATTERNS = ["*.json", "*.txt", "*.model"]
+_WEIGHT_FILE_PATTERNS = (
+    "model*.safetensors",
+    "pytorch_model*.bin",
+    "open_clip_model.safetensors",
+    "open_clip_pytorch_model.bin",
+)
+_WEIGHT_SUFFIXES = {".safetensors", ".bin", ".pth", ".pt"}
+_DIGESTED_SUFFIXES = _WEIGHT_SUFFIXES | {".json", ".txt", ".model"}
 
 
-def locate(source: str | Path) -> tuple[str, Path]:
+def resolve_source(source: str | Path) -> tuple[str, Path]:
     """The name that stands in scores, and the folder (or weight file) of an encoder.
 
     Args:
@@ -29,10 +34,10 @@ def locate(source: str | Path) -> tuple[str, Path]:
         InputError: the source is none of the three, or the hub does not have it or cannot be reached.
     """
     text = str(source)
-    if text in SHORT_NAMES:
+    if text in EMBEDDED_ENCODERS:
         from lycoris import pocket
 
-        return text, Path(getattr(pocket, SHORT_NAMES[text]))
+        return text, Path(getattr(pocket, EMBEDDED_ENCODERS[text]))
     path = Path(source).expanduser()
     if path.exists():
         return re.sub(r"[\s/]+", "_", path.resolve().stem if path.is_file() else path.resolve().name), path
@@ -40,12 +45,12 @@ def locate(source: str | Path) -> tuple[str, Path]:
         return text.rpartition("/")[2], _download(text)
     if path.is_absolute() or "/" in text:
         raise InputError(f"Argument `source` must name an existing encoder folder, but got `{text}`.")
-    raise unknown("encoder", text, SHORT_NAMES)
+    raise unknown_name_error("encoder", text, EMBEDDED_ENCODERS)
 
 
-def digest(path: Path) -> str:
+def model_digest(path: Path) -> str:
     """The sha256 over names and bytes of an encoder's weights, configuration and vocabulary."""
-    files = [path] if path.is_file() else sorted(p for p in path.iterdir() if p.suffix in _DIGESTED)
+    files = [path] if path.is_file() else sorted(p for p in path.iterdir() if p.suffix in _DIGESTED_SUFFIXES)
     total = hashlib.sha256()
     for file in files:
         with file.open("rb") as stream:
@@ -53,7 +58,7 @@ def digest(path: Path) -> str:
     return total.hexdigest()
 
 
-def weight_file(path: Path) -> Path:
+def find_weight_file(path: Path) -> Path:
     """The single weight file at ``path``, which is that file or the folder that holds it.
 
     Raises:
@@ -61,7 +66,7 @@ def weight_file(path: Path) -> Path:
     """
     if path.is_file():
         return path
-    files = sorted(p for p in path.iterdir() if p.suffix in _WEIGHTS)
+    files = sorted(p for p in path.iterdir() if p.suffix in _WEIGHT_SUFFIXES)
     if len(files) != 1:
         found = ", ".join(p.name for p in files) or "none"
         raise InputError(f"Encoder folder `{path}` must hold exactly one weight file, but has {found}.")
@@ -77,7 +82,10 @@ def _download(name: str) -> Path:
             return Path(snapshot_download(name, local_files_only=True))
         except LocalEntryNotFoundError:
             files = [Path(file) for file in list_repo_files(name)]
-            weights = next((each for each in _PREFERRED if any(file.match(each) for file in files)), _PREFERRED[0])
-            return Path(snapshot_download(name, allow_patterns=[*_FILES, weights]))
+            weights = next(
+                (each for each in _WEIGHT_FILE_PATTERNS if any(file.match(each) for file in files)),
+                _WEIGHT_FILE_PATTERNS[0],
+            )
+            return Path(snapshot_download(name, allow_patterns=[*_SMALL_FILE_PATTERNS, weights]))
     except (HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled, OSError) as error:
         raise InputError(f"Encoder `{name}` is no folder here and the hub did not give it: {error}") from error

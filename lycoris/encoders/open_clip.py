@@ -18,14 +18,14 @@ from torch import Tensor
 
 from lycoris.errors import InputError
 
-CONFIG = "open_clip_config.json"
-WEIGHTS = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
-MEAN = (0.48145466, 0.4578275, 0.40821073)
-STD = (0.26862954, 0.26130258, 0.27577711)
+CONFIG_FILE = "open_clip_config.json"
+WEIGHT_FILES = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
+OPENAI_MEAN = (0.48145466, 0.4578275, 0.40821073)
+OPENAI_STD = (0.26862954, 0.26130258, 0.27577711)
 """What pictures are normalised by where the configuration does not say: OpenAI's."""
-UNUSED = ("attn_mask",)
+IGNORED_KEYS = ("attn_mask",)
 
-_PLAIN = {
+_RENAMED_KEYS = {
     "logit_scale": "logit_scale",
     "token_embedding.weight": "text_model.embeddings.token_embedding.weight",
     "positional_embedding": "text_model.embeddings.position_embedding.weight",
@@ -39,9 +39,9 @@ _PLAIN = {
     "visual.ln_post.weight": "vision_model.post_layernorm.weight",
     "visual.ln_post.bias": "vision_model.post_layernorm.bias",
 }
-_TURNED = {"text_projection": "text_projection.weight", "visual.proj": "visual_projection.weight"}
-_BLOCK = re.compile(r"(visual\.)?transformer\.resblocks\.(\d+)\.(.+?)[._](weight|bias)")
-_IN_BLOCK = {
+_TRANSPOSED_KEYS = {"text_projection": "text_projection.weight", "visual.proj": "visual_projection.weight"}
+_BLOCK_PATTERN = re.compile(r"(visual\.)?transformer\.resblocks\.(\d+)\.(.+?)[._](weight|bias)")
+_RENAMED_BLOCK_KEYS = {
     "ln_1": "layer_norm1",
     "ln_2": "layer_norm2",
     "attn.out_proj": "self_attn.out_proj",
@@ -50,26 +50,26 @@ _IN_BLOCK = {
 }
 
 
-def stated(folder: Path) -> dict[str, Any] | None:
+def read_config(folder: Path) -> dict[str, Any] | None:
     """What ``open_clip_config.json`` says, ``model_cfg`` and ``preprocess_cfg``; ``None`` where there is none."""
-    file = folder / CONFIG
+    file = folder / CONFIG_FILE
     return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else None
 
 
-def preprocessing(folder: Path) -> dict[str, Any] | None:
+def read_preprocessing_config(folder: Path) -> dict[str, Any] | None:
     """The same in the words of ``preprocessor_config.json``."""
-    config = stated(folder)
+    config = read_config(folder)
     if config is None:
         return None
     given = config.get("preprocess_cfg", {})
     return {
         "size": config["model_cfg"]["vision_cfg"].get("image_size", 224),
-        "image_mean": given.get("mean", MEAN),
-        "image_std": given.get("std", STD),
+        "image_mean": given.get("mean", OPENAI_MEAN),
+        "image_std": given.get("std", OPENAI_STD),
     }
 
 
-def open_model(folder: Path) -> Any:
+def load_clip(folder: Path) -> Any:
     """The model with its weights, in float32.
 
     Raises:
@@ -77,24 +77,28 @@ def open_model(folder: Path) -> Any:
     """
     from transformers import CLIPModel
 
-    config = stated(folder)
-    files = [folder / name for name in WEIGHTS if (folder / name).is_file()]
+    config = read_config(folder)
+    files = [folder / name for name in WEIGHT_FILES if (folder / name).is_file()]
     if config is None or not files:
-        raise InputError(f"Encoder folder `{folder}` must hold {CONFIG} and {' or '.join(WEIGHTS)}, but does not.")
-    model = CLIPModel(_config(folder, config["model_cfg"]))
-    renamed = rename(_read(files[0]), files[0])
+        raise InputError(
+            f"Encoder folder `{folder}` must hold {CONFIG_FILE} and {' or '.join(WEIGHT_FILES)}, but does not."
+        )
+    model = CLIPModel(_transformers_config(folder, config["model_cfg"]))
+    renamed = rename_keys(_read_weights(files[0]), files[0])
     renamed.setdefault("logit_scale", model.logit_scale.data)
     wrong = sorted(set(model.state_dict()) ^ set(renamed))
     if wrong:
-        raise InputError(f"Weight file `{files[0]}` does not fit {CONFIG}: {len(wrong)} keys, such as `{wrong[0]}`.")
+        raise InputError(
+            f"Weight file `{files[0]}` does not fit {CONFIG_FILE}: {len(wrong)} keys, such as `{wrong[0]}`."
+        )
     try:
         model.load_state_dict({key: value.float() for key, value in renamed.items()})
     except RuntimeError as error:
-        raise InputError(f"Weight file `{files[0]}` does not fit {CONFIG}: {error}") from error
+        raise InputError(f"Weight file `{files[0]}` does not fit {CONFIG_FILE}: {error}") from error
     return model
 
 
-def rename(state: Mapping[str, Tensor], file: Path) -> dict[str, Tensor]:
+def rename_keys(state: Mapping[str, Tensor], file: Path) -> dict[str, Tensor]:
     """open_clip's keys and shapes to those of transformers' ``CLIPModel``.
 
     Raises:
@@ -103,40 +107,40 @@ def rename(state: Mapping[str, Tensor], file: Path) -> dict[str, Tensor]:
     result: dict[str, Tensor] = {}
     for key, value in state.items():
         name = key.removeprefix("text.")  # one of open_clip's two classes keeps its text tower apart
-        block = _BLOCK.fullmatch(name)
-        if name in _PLAIN:
-            result[_PLAIN[name]] = value
-        elif name in _TURNED:
-            result[_TURNED[name]] = value.T.contiguous()
+        block = _BLOCK_PATTERN.fullmatch(name)
+        if name in _RENAMED_KEYS:
+            result[_RENAMED_KEYS[name]] = value
+        elif name in _TRANSPOSED_KEYS:
+            result[_TRANSPOSED_KEYS[name]] = value.T.contiguous()
         elif block:
             tower = "vision_model" if block[1] else "text_model"
             place = f"{tower}.encoder.layers.{block[2]}"
             if block[3] == "attn.in_proj":
                 for part, third in zip("qkv", value.chunk(3), strict=True):
                     result[f"{place}.self_attn.{part}_proj.{block[4]}"] = third.contiguous()
-            elif block[3] in _IN_BLOCK:
-                result[f"{place}.{_IN_BLOCK[block[3]]}.{block[4]}"] = value
+            elif block[3] in _RENAMED_BLOCK_KEYS:
+                result[f"{place}.{_RENAMED_BLOCK_KEYS[block[3]]}.{block[4]}"] = value
             else:
-                raise _foreign(key, file)
-        elif name not in UNUSED:
-            raise _foreign(key, file)
+                raise _unexpected_key_error(key, file)
+        elif name not in IGNORED_KEYS:
+            raise _unexpected_key_error(key, file)
     return result
 
 
-def _foreign(key: str, file: Path) -> InputError:
+def _unexpected_key_error(key: str, file: Path) -> InputError:
     return InputError(f"Weight file `{file}` must be of open_clip's plain CLIP, but has a key `{key}`.")
 
 
-def _config(folder: Path, given: Mapping[str, Any]) -> Any:
+def _transformers_config(folder: Path, model_config: Mapping[str, Any]) -> Any:
     from transformers import CLIPConfig
 
-    image, text = given.get("vision_cfg", {}), given.get("text_cfg", {})
+    image, text = model_config.get("vision_cfg", {}), model_config.get("text_cfg", {})
     if not isinstance(image.get("layers"), int) or "hf_model_name" in text or "timm_model_name" in image:
-        raise InputError(f"`{folder / CONFIG}` must describe open_clip's plain CLIP with a ViT, but does not.")
-    act = "quick_gelu" if given.get("quick_gelu") else "gelu"
+        raise InputError(f"`{folder / CONFIG_FILE}` must describe open_clip's plain CLIP with a ViT, but does not.")
+    act = "quick_gelu" if model_config.get("quick_gelu") else "gelu"
     words = text.get("vocab_size", 49408)
     return CLIPConfig(
-        projection_dim=given["embed_dim"],
+        projection_dim=model_config["embed_dim"],
         vision_config={
             "hidden_size": image["width"],
             "intermediate_size": int(image["width"] * image.get("mlp_ratio", 4)),
@@ -161,7 +165,7 @@ def _config(folder: Path, given: Mapping[str, Any]) -> Any:
     )
 
 
-def _read(file: Path) -> dict[str, Tensor]:
+def _read_weights(file: Path) -> dict[str, Tensor]:
     if file.suffix == ".safetensors":
         from safetensors.torch import load_file
 

@@ -10,10 +10,10 @@ from typing import Any
 import torch
 
 from lycoris.encoders import open_clip
-from lycoris.errors import InputError, unknown
+from lycoris.errors import InputError, unknown_name_error
 
 
-def model_type(folder: Path, known: Iterable[str]) -> str:
+def read_model_type(folder: Path, known: Iterable[str]) -> str:
     """The family of a model by ``config.json``; a folder of open_clip alone is a ``clip``.
 
     Args:
@@ -25,23 +25,23 @@ def model_type(folder: Path, known: Iterable[str]) -> str:
     """
     file = folder / "config.json"
     if not file.is_file():
-        if open_clip.stated(folder) is not None:
+        if open_clip.read_config(folder) is not None:
             return "clip"
         raise InputError(f"Encoder folder `{folder}` must hold `config.json`, but has none.")
     kind = json.loads(file.read_text(encoding="utf-8")).get("model_type")
     if kind not in known:
-        raise unknown("encoder family", kind, known)
+        raise unknown_name_error("encoder family", kind, known)
     return kind
 
 
-def load_model(folder: Path) -> Any:
+def load_encoder(folder: Path) -> Any:
     """The network of a folder, in float32, without gradients.
 
     Raises:
         InputError: it cannot be opened, or a weight is not in its files.
     """
     if not (folder / "config.json").is_file():
-        return open_clip.open_model(folder).eval().requires_grad_(False)
+        return open_clip.load_clip(folder).eval().requires_grad_(False)
     from transformers import AutoModel
     from transformers.utils import logging
 

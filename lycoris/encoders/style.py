@@ -13,12 +13,12 @@ from PIL import Image
 from torch import Tensor
 
 from lycoris.encoders.batch_encoding import encode_batches
-from lycoris.encoders.model_sources import digest, locate, weight_file
+from lycoris.encoders.model_sources import find_weight_file, model_digest, resolve_source
 from lycoris.encoders.preprocessing import Preprocessing, read_preprocessing
-from lycoris.encoders.vgg import VGG, gram
+from lycoris.encoders.vgg import VGG, gram_matrix
 from lycoris.errors import InputError
 
-BARE_FILE = Preprocessing(size=224)
+TORCHVISION_PREPROCESSING = Preprocessing(size=224)
 """What torchvision's VGG-19 was trained on, for a weight file that comes without a preprocessing."""
 
 
@@ -54,17 +54,21 @@ class VGGStyleEncoder:
         self.name = name
         self.path = path
         self.device = torch.device(device)
-        self.network = VGG.from_state(_read(weight_file(path))).eval().requires_grad_(False).to(self.device)
+        self.network = (
+            VGG.from_state_dict(_read_weights(find_weight_file(path))).eval().requires_grad_(False).to(self.device)
+        )
         step = 2 ** (len(self.network.channels) - 1)
         if path.is_dir():
-            self.preprocessing = read_preprocessing(path, rectangles=True, step=step)
+            self.preprocessing = read_preprocessing(path, keep_aspect_ratio=True, size_multiple=step)
         else:
-            self.preprocessing = Preprocessing(BARE_FILE.size, rectangles=True, step=step)
+            self.preprocessing = Preprocessing(
+                TORCHVISION_PREPROCESSING.size, keep_aspect_ratio=True, size_multiple=step
+            )
 
     @cached_property
     def digest(self) -> str:
         """The sha256 over weights and preprocessing."""
-        return digest(self.path)
+        return model_digest(self.path)
 
     def style_features(
         self, images: Sequence[Image.Image], mode: str = "resize", batch_size: int = 16
@@ -74,10 +78,10 @@ class VGGStyleEncoder:
         A Gram matrix is symmetric, so only its upper triangle is kept, off-diagonal entries times sqrt(2).
         """
         return encode_batches(
-            self._see, images, self.preprocessing, mode=mode, batch_size=batch_size, device=self.device
+            self._forward, images, self.preprocessing, mode=mode, batch_size=batch_size, device=self.device
         )
 
-    def gram(
+    def gram_matrices(
         self, images: Sequence[Image.Image], mode: str = "resize", batch_size: int = 16
     ) -> list[Float[Tensor, "images channels channels"]]:
         """The Gram matrices of every picture, one tensor a block; see `lycoris.encoders.vgg.gram` for the scaling."""
@@ -86,7 +90,7 @@ class VGGStyleEncoder:
         start = 0
         for channels in self.network.channels:
             row, column = torch.triu_indices(channels, channels)
-            entries = features[:, start : start + len(row)] / _weights(row, column)
+            entries = features[:, start : start + len(row)] / _triangle_weights(row, column)
             start += len(row)
             full = torch.zeros(len(features), channels, channels)
             full[:, row, column] = entries
@@ -94,11 +98,11 @@ class VGGStyleEncoder:
             grams.append(full)
         return grams
 
-    def _see(self, pixels: Float[Tensor, "batch 3 height width"]) -> Float[Tensor, "batch dim"]:
+    def _forward(self, pixels: Float[Tensor, "batch 3 height width"]) -> Float[Tensor, "batch dim"]:
         parts: list[Tensor] = []
         for maps in self.network(pixels):
             row, column = torch.triu_indices(maps.shape[1], maps.shape[1], device=maps.device)
-            parts.append(gram(maps)[:, row, column] * _weights(row, column))
+            parts.append(gram_matrix(maps)[:, row, column] * _triangle_weights(row, column))
         return torch.cat(parts, dim=1)
 
 
@@ -113,17 +117,17 @@ def open_style_encoder(source: str | Path = "vgg", device: str | torch.device = 
     Raises:
         InputError: there is no such encoder, or its weights are not those of a VGG.
     """
-    name, path = locate(source)
+    name, path = resolve_source(source)
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     return VGGStyleEncoder(name, path, device)
 
 
-def _weights(row: Tensor, column: Tensor) -> Tensor:
+def _triangle_weights(row: Tensor, column: Tensor) -> Tensor:
     return torch.where(row == column, 1.0, 2.0**0.5)
 
 
-def _read(file: Path) -> dict[str, Tensor]:
+def _read_weights(file: Path) -> dict[str, Tensor]:
     if file.suffix == ".safetensors":
         from safetensors.torch import load_file
 

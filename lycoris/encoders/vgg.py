@@ -49,20 +49,20 @@ class VGG(nn.Module):
                 width = block
             layers.append(nn.MaxPool2d(2))
         self.features = nn.Sequential(*layers)
-        self.firsts = tuple(firsts)
+        self.first_indices = tuple(firsts)
 
     def forward(self, images: Float[Tensor, "batch 3 height width"]) -> list[Tensor]:
         """What the first convolution of every block gives, before its ReLU: conv1_1, conv2_1, ... conv5_1."""
         maps: list[Tensor] = []
         x = images
-        for index in range(self.firsts[-1] + 1):
+        for index in range(self.first_indices[-1] + 1):
             x = self.features[index](x)
-            if index in self.firsts:
+            if index in self.first_indices:
                 maps.append(x)
         return maps
 
     @classmethod
-    def from_state(cls, state: Mapping[str, Tensor]) -> VGG:
+    def from_state_dict(cls, state_dict: Mapping[str, Tensor]) -> VGG:
         """The network that a state dict describes, in float32; classifier weights are left aside.
 
         Raises:
@@ -70,7 +70,7 @@ class VGG(nn.Module):
         """
         weights = {
             int(key.split(".")[1]): tensor
-            for key, tensor in state.items()
+            for key, tensor in state_dict.items()
             if key.startswith("features.") and key.endswith(".weight")
         }
         channels: list[int] = []
@@ -91,11 +91,13 @@ class VGG(nn.Module):
         if not channels:
             raise InputError("A VGG's weights must have keys such as `features.0.weight`, but none is there.")
         network = cls(channels, depths)
-        network.load_state_dict({key: tensor.float() for key, tensor in state.items() if key.startswith("features.")})
+        network.load_state_dict(
+            {key: tensor.float() for key, tensor in state_dict.items() if key.startswith("features.")}
+        )
         return network
 
 
-def gram(features: Float[Tensor, "batch channels height width"]) -> Float[Tensor, "batch channels channels"]:
+def gram_matrix(features: Float[Tensor, "batch channels height width"]) -> Float[Tensor, "batch channels channels"]:
     """The Gram matrix of feature maps: G = F Fᵀ with F of shape [c, h·w], divided by sqrt(c·h·w) first.
 
     Source: Gatys et al., arXiv 1508.06576; the scaling is that of arXiv 2309.14859.

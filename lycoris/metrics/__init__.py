@@ -5,30 +5,30 @@ diversity, preservation, quality.
 two tuned models apart, `contest` two that must have drawn the same.
 """
 
-from lycoris.metrics.class_balancing import balanced
-from lycoris.metrics.compare import between, compare, score
+from lycoris.metrics.class_balancing import balance_classes
+from lycoris.metrics.compare import compare, compare_models, score_images
 from lycoris.metrics.encoding import encode, encode_references
-from lycoris.metrics.features import Condition, Drawings, FeatureSet, load_features, save_features
-from lycoris.metrics.paired_comparison import contest
-from lycoris.metrics.registry import DIMENSIONS, METRICS, Metric, describe
+from lycoris.metrics.features import FeatureSet, GeneratedImages, PromptSpec, load_features, save_features
+from lycoris.metrics.paired_comparison import compare_with_champion
+from lycoris.metrics.registry import DIMENSIONS, METRICS, Metric, describe_metrics
 from lycoris.metrics.score import Score
 
 __all__ = [
     "DIMENSIONS",
     "METRICS",
-    "Condition",
-    "Drawings",
     "FeatureSet",
+    "GeneratedImages",
     "Metric",
+    "PromptSpec",
     "Score",
-    "balanced",
-    "between",
+    "balance_classes",
     "compare",
-    "contest",
-    "describe",
+    "compare_models",
+    "compare_with_champion",
+    "describe_metrics",
     "encode",
     "encode_references",
     "load_features",
     "save_features",
-    "score",
+    "score_images",
 ]

@@ -10,7 +10,7 @@ from lycoris.errors import InputError
 from lycoris.metrics.features import FeatureSet
 
 
-def balanced(sets: Mapping[str, FeatureSet]) -> FeatureSet:
+def balance_classes(sets: Mapping[str, FeatureSet]) -> FeatureSet:
     """The features of several classes (concepts or subclasses) in one set, as many images of each.
 
     Args:

@@ -7,16 +7,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from PIL import Image
 
 from lycoris.encoders import Encoder, StyleEncoder
-from lycoris.errors import unknown
-from lycoris.metrics.encoding import RaterLike, TaggerLike, encode, encode_references
-from lycoris.metrics.features import Drawings, FeatureSet
+from lycoris.errors import unknown_name_error
+from lycoris.metrics.encoding import QualityPredictorLike, TaggerLike, encode, encode_references
+from lycoris.metrics.features import FeatureSet, GeneratedImages
 from lycoris.metrics.registry import METRICS
-from lycoris.metrics.score import Score, Sets, encoders_for, scored
+from lycoris.metrics.score import FeatureSets, Score, compute_score, usable_encoders
 
 
 def compare(
     references: FeatureSet,
-    drawings: Mapping[str, FeatureSet],
+    generated: Mapping[str, FeatureSet],
     base: Mapping[str, FeatureSet] | None = None,
     *,
     category: str,
@@ -44,23 +44,23 @@ def compare(
         InputError: a metric is unknown, or features of one encoder are of unlike width.
     """
     sets = {}
-    for kind, drawn in drawings.items():
-        own = Sets(references, drawn, base.get(kind) if base else None)
-        control = None if own.base is None else Sets(references, own.partner or own.base, own.partner)
+    for kind, drawn in generated.items():
+        own = FeatureSets(references, drawn, base.get(kind) if base else None)
+        control = None if own.base is None else FeatureSets(references, own.paired_base or own.base, own.paired_base)
         sets[kind] = own, control
     result = []
-    for name in _chosen(metrics):
+    for name in _selected_metrics(metrics):
         for kind, (own, control) in sets.items():
-            if not METRICS[name].applies(kind, category):
+            if not METRICS[name].applies_to(kind, category):
                 continue
-            for encoder in encoders_for(name, own):
-                known = control if control is not None and encoder in encoders_for(name, control) else None
-                full, paired = f"{name}/{kind}/{encoder}", own.partner is not None
-                result.append(scored(full, own, known, paired=paired, seed=seed, resamples=resamples))
+            for encoder in usable_encoders(name, own):
+                known = control if control is not None and encoder in usable_encoders(name, control) else None
+                full, paired = f"{name}/{kind}/{encoder}", own.paired_base is not None
+                result.append(compute_score(full, own, known, paired=paired, seed=seed, resamples=resamples))
     return result
 
 
-def between(
+def compare_models(
     references: FeatureSet,
     first: Mapping[str, FeatureSet],
     second: Mapping[str, FeatureSet],
@@ -94,52 +94,55 @@ def between(
     """
     sets = {}
     for kind in (each for each in first if each in second):
-        pair = first[kind].common_with(second[kind])
+        pair = first[kind].intersect(second[kind])
         own, other = (
-            Sets(references, each, base.get(kind) if base else None) for each in pair or (first[kind], second[kind])
+            FeatureSets(references, each, base.get(kind) if base else None)
+            for each in pair or (first[kind], second[kind])
         )
         sets[kind] = own, other, pair is not None
     result = []
-    for name in _chosen(metrics):
+    for name in _selected_metrics(metrics):
         for kind, (own, other, paired) in sets.items():
-            if not METRICS[name].applies(kind, category):
+            if not METRICS[name].applies_to(kind, category):
                 continue
-            for encoder in (each for each in encoders_for(name, own) if each in encoders_for(name, other)):
+            for encoder in (each for each in usable_encoders(name, own) if each in usable_encoders(name, other)):
                 full = f"{name}/{kind}/{encoder}"
-                result.append(scored(full, own, other, paired=paired, other="other", seed=seed, resamples=resamples))
+                result.append(
+                    compute_score(full, own, other, paired=paired, control_name="other", seed=seed, resamples=resamples)
+                )
     return result
 
 
-def _chosen(metrics: Iterable[str] | None) -> list[str]:
+def _selected_metrics(metrics: Iterable[str] | None) -> list[str]:
     chosen = [name for name in METRICS if METRICS[name].by_default] if metrics is None else list(metrics)
     for name in chosen:
         if name not in METRICS:
-            raise unknown("metric", name, METRICS)
+            raise unknown_name_error("metric", name, METRICS)
     return chosen
 
 
-def score(
+def score_images(
     references: Sequence[Image.Image] | FeatureSet,
-    drawings: Mapping[str, Drawings | FeatureSet],
-    base_drawings: Mapping[str, Drawings | FeatureSet] | None,
+    generated: Mapping[str, GeneratedImages | FeatureSet],
+    base_generated: Mapping[str, GeneratedImages | FeatureSet] | None,
     encoders: Sequence[Encoder],
     style_encoder: StyleEncoder | None,
     *,
     category: str,
     tagger: TaggerLike | None = None,
-    names: Sequence[str] = (),
-    raters: Sequence[RaterLike] = (),
+    concept_names: Sequence[str] = (),
+    quality_predictors: Sequence[QualityPredictorLike] = (),
     seed: int = 0,
     mode: str = "resize",
 ) -> list[Score]:
     """`encode`, then `compare`: pictures in, scores out. What is encoded already is taken as it is."""
 
-    def seen(drawings: Mapping[str, Drawings | FeatureSet]) -> dict[str, FeatureSet]:
+    def seen(drawings: Mapping[str, GeneratedImages | FeatureSet]) -> dict[str, FeatureSet]:
         return encode(
             drawings, encoders, style_encoder,
-            category=category, tagger=tagger, names=names, raters=raters, mode=mode,
+            category=category, tagger=tagger, concept_names=concept_names, quality_predictors=quality_predictors, mode=mode,  # noqa: E501
         )  # fmt: skip
 
     known = encode_references(references, encoders, style_encoder, category=category, mode=mode)
-    base = None if base_drawings is None else seen(base_drawings)
-    return compare(known, seen(drawings), base, category=category, seed=seed)
+    base = None if base_generated is None else seen(base_generated)
+    return compare(known, seen(generated), base, category=category, seed=seed)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from lycoris.metrics.weighted import Array, functional, pairs, unit
+from lycoris.metrics.weighted import Array, check_paired, l2_normalize, weighted_metric
 
 
-@functional
-def text_similarity(texts: Array, drawings: Array, weights: Array) -> Array:
+@weighted_metric
+def text_similarity(texts: Array, generated: Array, weights: Array) -> Array:
     """Mean cosine of every drawing with its own prompt, in [-1, 1]; higher is better.
 
     Row i of ``texts`` is the prompt of row i of ``drawings``, its trigger replaced by words that describe
@@ -16,12 +16,12 @@ def text_similarity(texts: Array, drawings: Array, weights: Array) -> Array:
 
     Source: Hessel et al., arXiv 2104.08718; arXiv 2309.14859.
     """
-    pairs(texts, drawings, "text")
-    return weights @ (unit(texts) * unit(drawings)).sum(1)
+    check_paired(texts, generated, "text")
+    return weights @ (l2_normalize(texts) * l2_normalize(generated)).sum(1)
 
 
-@functional
-def attribute_recall(wanted: Array, found: Array, weights: Array) -> Array:
+@weighted_metric
+def attribute_recall(requested: Array, detected: Array, weights: Array) -> Array:
     """The part of the prompts' tags that a tagger finds in the drawings, in [0, 1]; higher is better.
 
     Args:
@@ -32,12 +32,12 @@ def attribute_recall(wanted: Array, found: Array, weights: Array) -> Array:
 
     Source: the usual definition; see e.g. Manning et al., Introduction to Information Retrieval, section 8.3.
     """
-    pairs(wanted, found, "row of wanted tags")
-    return _ratio(weights @ (wanted * found).sum(1), weights @ wanted.sum(1))
+    check_paired(requested, detected, "row of wanted tags")
+    return _ratio(weights @ (requested * detected).sum(1), weights @ requested.sum(1))
 
 
-@functional
-def attribute_precision(wanted: Array, found: Array, weights: Array) -> Array:
+@weighted_metric
+def attribute_precision(requested: Array, detected: Array, weights: Array) -> Array:
     """The part of the tags found in the drawings that their prompts named, in [0, 1]; higher is better.
 
     ``found`` holds only tags of a kind that the prompt speaks of: a background is not wrong when none was
@@ -45,9 +45,9 @@ def attribute_precision(wanted: Array, found: Array, weights: Array) -> Array:
 
     Source: as for `attribute_recall`.
     """
-    pairs(wanted, found, "row of wanted tags")
-    return _ratio(weights @ (wanted * found).sum(1), weights @ found.sum(1))
+    check_paired(requested, detected, "row of wanted tags")
+    return _ratio(weights @ (requested * detected).sum(1), weights @ detected.sum(1))
 
 
-def _ratio(part: Array, whole: Array) -> Array:
-    return np.divide(part, whole, out=np.full_like(whole, np.nan), where=whole > 0)
+def _ratio(numerator: Array, denominator: Array) -> Array:
+    return np.divide(numerator, denominator, out=np.full_like(denominator, np.nan), where=denominator > 0)

@@ -12,14 +12,14 @@ import numpy as np
 from PIL import Image
 
 from lycoris.encoders import Encoder, StyleEncoder
-from lycoris.encoders.batch_encoding import WORKERS, NotFiniteError
+from lycoris.encoders.batch_encoding import MAX_THREADS, NonFiniteFeaturesError
 from lycoris.errors import InputError
-from lycoris.metrics.features import Condition, Drawings, FeatureSet, PromptLike
-from lycoris.metrics.registry import needs_style
+from lycoris.metrics.features import FeatureSet, GeneratedImages, PromptLike, PromptSpec
+from lycoris.metrics.registry import needs_style_features
 
-AHEAD = 128
+PREFETCH_IMAGES = 128
 """Images that are open at a time, and as many again that are being opened; a multiple of every batch size."""
-TOGETHER = 8
+IMAGES_PER_JOB = 8
 """Images that one thread opens at a time."""
 
 
@@ -35,25 +35,26 @@ class TaggerLike(Protocol):
 
 
 @runtime_checkable
-class RaterLike(Protocol):
-    """What is asked of a rater: the metric it serves, and rows of numbers for images; see `lycoris.metrics.quality_predictors`."""
+class QualityPredictorLike(Protocol):
+    """What is asked of a rater: the metric it serves, and rows of numbers for images; see
+    `lycoris.metrics.quality_predictors`."""
 
     @property
     def metric(self) -> str: ...
     @property
     def name(self) -> str: ...
-    def rows(self, images: Sequence[Image.Image], seen: Mapping[str, np.ndarray]) -> np.ndarray: ...
+    def predict(self, images: Sequence[Image.Image], features_by_encoder: Mapping[str, np.ndarray]) -> np.ndarray: ...
 
 
 def encode(
-    drawings: Mapping[str, Drawings | FeatureSet],
+    generated: Mapping[str, GeneratedImages | FeatureSet],
     encoders: Sequence[Encoder],
     style_encoder: StyleEncoder | None = None,
     *,
     category: str,
     tagger: TaggerLike | None = None,
-    names: Sequence[str] = (),
-    raters: Sequence[RaterLike] = (),
+    concept_names: Sequence[str] = (),
+    quality_predictors: Sequence[QualityPredictorLike] = (),
     mode: str = "resize",
     progress: Callable[[int, int], None] | None = None,
 ) -> dict[str, FeatureSet]:
@@ -74,14 +75,16 @@ def encode(
         InputError: images and prompts are of unlike number, or two encoders share a name.
     """
     result: dict[str, FeatureSet] = {}
-    for done, (kind, given) in enumerate(drawings.items(), start=1):
+    for done, (kind, given) in enumerate(generated.items(), start=1):
         if isinstance(given, FeatureSet):
             result[kind] = given
         else:
-            style = style_encoder if needs_style(kind, category) else None
-            result[kind] = _encode(given.images, encoders, style, given.prompts, tagger, names, raters, mode)
+            style = style_encoder if needs_style_features(kind, category) else None
+            result[kind] = _encode_images(
+                given.images, encoders, style, given.prompts, tagger, concept_names, quality_predictors, mode
+            )
         if progress:
-            progress(done, len(drawings))
+            progress(done, len(generated))
     return result
 
 
@@ -96,14 +99,14 @@ def encode_references(
     """The features of the dataset's pictures; arguments as for `encode`."""
     if isinstance(references, FeatureSet):
         return references
-    style = style_encoder if needs_style("references", category) else None
-    return _encode(references, encoders, style, (), None, (), (), mode)
+    style = style_encoder if needs_style_features("references", category) else None
+    return _encode_images(references, encoders, style, (), None, (), (), mode)
 
 
-def wanted_tags(text: str, categories: Mapping[str, str], names: Sequence[str] = ()) -> set[str]:
+def requested_tags(text: str, categories: Mapping[str, str], concept_names: Sequence[str] = ()) -> set[str]:
     """The tags that a text names beside the concept: those whose words stand in it, as whole words and in order."""
     words = f" {_words(text)} "
-    for name in names:
+    for name in concept_names:
         words = words.replace(f" {_words(name)} ", " . ")
     return {tag for tag in categories if f" {_words(tag)} " in words}
 
@@ -112,14 +115,14 @@ def _words(tag: str) -> str:
     return " ".join(re.findall(r"\w+", tag.lower().replace("_", " ")))
 
 
-def _encode(
+def _encode_images(
     images: Sequence[Image.Image],
     encoders: Sequence[Encoder],
     style_encoder: StyleEncoder | None,
     prompts: Sequence[PromptLike],
     tagger: TaggerLike | None,
-    names: Sequence[str],
-    raters: Sequence[RaterLike],
+    concept_names: Sequence[str],
+    quality_predictors: Sequence[QualityPredictorLike],
     mode: str,
 ) -> FeatureSet:
     if prompts and len(prompts) != len(images):
@@ -129,7 +132,7 @@ def _encode(
         raise InputError(f"Argument `encoders` must have unlike names, but got {', '.join(eyes)}.")
     parts: dict[str, list[np.ndarray]] = {}
     texts = [prompt.evaluation for prompt in prompts]
-    for start, shown in _opened(images):
+    for start, shown in _prefetch(images):
         try:
             for encoder in encoders:
                 parts.setdefault(f"image/{encoder.name}", []).append(encoder.image_features(shown, mode).numpy())
@@ -138,39 +141,39 @@ def _encode(
             if style_encoder is not None:
                 seen = style_encoder.style_features(shown, mode).numpy()
                 parts.setdefault(f"style/{style_encoder.name}", []).append(seen)
-        except NotFiniteError as error:
-            raise NotFiniteError(start + error.image) from error
+        except NonFiniteFeaturesError as error:
+            raise NonFiniteFeaturesError(start + error.index) from error
         if tagger is not None and prompts:
-            wanted, found = _tags(shown, prompts[start : start + len(shown)], tagger, names)
+            wanted, found = _tag_matrices(shown, prompts[start : start + len(shown)], tagger, concept_names)
             parts.setdefault(f"wanted/{tagger.name}", []).append(wanted)
             parts.setdefault(f"found/{tagger.name}", []).append(found)
     arrays = {key: np.concatenate(each) if len(each) > 1 else each[0] for key, each in parts.items()}
     seen_by = {encoder.name: arrays[f"image/{encoder.name}"] for encoder in encoders}
-    arrays |= {f"{rater.metric}/{rater.name}": rater.rows(images, seen_by) for rater in raters}
-    conditions = tuple(Condition(p.text, p.evaluation, int(p.seed), int(p.group)) for p in prompts)
+    arrays |= {f"{rater.metric}/{rater.name}": rater.predict(images, seen_by) for rater in quality_predictors}
+    conditions = tuple(PromptSpec(p.text, p.evaluation, int(p.seed), int(p.group)) for p in prompts)
     return FeatureSet(arrays, conditions)
 
 
-def _opened(images: Sequence[Image.Image]) -> Iterator[tuple[int, list[Image.Image]]]:
+def _prefetch(images: Sequence[Image.Image]) -> Iterator[tuple[int, list[Image.Image]]]:
     """The images, `AHEAD` at a time, with the place of the first; the next are opened while these are looked at."""
     if len(images) == 0:
         raise InputError("Argument `images` must hold at least one picture, but got none.")
-    with ThreadPoolExecutor(min(WORKERS, os.cpu_count() or 1)) as pool:
+    with ThreadPoolExecutor(min(MAX_THREADS, os.cpu_count() or 1)) as pool:
 
         def ahead(start: int) -> Iterator[list[Image.Image]]:
-            stop = min(start + AHEAD, len(images))
-            parts = [range(first, min(first + TOGETHER, stop)) for first in range(start, stop, TOGETHER)]
+            stop = min(start + PREFETCH_IMAGES, len(images))
+            parts = [range(first, min(first + IMAGES_PER_JOB, stop)) for first in range(start, stop, IMAGES_PER_JOB)]
             return pool.map(lambda part: [images[place] for place in part], parts)
 
         coming = ahead(0)
-        for start in range(0, len(images), AHEAD):
+        for start in range(0, len(images), PREFETCH_IMAGES):
             shown = [image for part in coming for image in part]
-            coming = ahead(start + AHEAD)
+            coming = ahead(start + PREFETCH_IMAGES)
             yield start, shown
 
 
-def _tags(
-    images: Sequence[Image.Image], prompts: Sequence[PromptLike], tagger: TaggerLike, names: Sequence[str]
+def _tag_matrices(
+    images: Sequence[Image.Image], prompts: Sequence[PromptLike], tagger: TaggerLike, concept_names: Sequence[str]
 ) -> tuple[np.ndarray, np.ndarray]:
     """What prompts name and what images show, as 0 and 1; of the latter only tags of a category asked for.
 
@@ -182,7 +185,7 @@ def _tags(
     wanted = np.zeros((len(images), len(column)), dtype=np.uint8)
     found = np.zeros_like(wanted)
     for row, (prompt, seen) in enumerate(zip(prompts, tagger.tags(images), strict=True)):
-        named = wanted_tags(prompt.text, categories, names)
+        named = requested_tags(prompt.text, categories, concept_names)
         kinds = {categories[tag] for tag in named}
         wanted[row, [column[tag] for tag in named]] = 1
         found[row, [column[tag] for tag in seen if tag in column and categories[tag] in kinds]] = 1

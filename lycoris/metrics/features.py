@@ -29,7 +29,7 @@ class PromptLike(Protocol):
 
 
 @dataclass(frozen=True)
-class Condition:
+class PromptSpec:
     """What an image was drawn from.
 
     Attributes:
@@ -46,10 +46,10 @@ class Condition:
 
 
 @dataclass(frozen=True)
-class Drawings:
+class GeneratedImages:
     """Images of one prompt type and the prompts they were drawn from, in the same order."""
 
-    kind: str
+    prompt_type: str
     images: Sequence[Image.Image]
     prompts: Sequence[PromptLike]
 
@@ -66,36 +66,36 @@ class FeatureSet:
     """
 
     arrays: Mapping[str, np.ndarray]
-    prompts: tuple[Condition, ...] = field(default=())
+    prompts: tuple[PromptSpec, ...] = field(default=())
 
     def __len__(self) -> int:
         return len(next(iter(self.arrays.values()))) if self.arrays else 0
 
-    def encoders(self, what: str) -> list[str]:
+    def encoder_names(self, feature_kind: str) -> list[str]:
         """Names of the encoders that have features of this sort."""
-        return [key.partition("/")[2] for key in self.arrays if key.startswith(f"{what}/")]
+        return [key.partition("/")[2] for key in self.arrays if key.startswith(f"{feature_kind}/")]
 
-    def paired_with(self, other: FeatureSet) -> FeatureSet | None:
+    def aligned_with(self, other: FeatureSet) -> FeatureSet | None:
         """These features in the order of the other's prompts and seeds; ``None`` where one has no partner."""
         own = {(prompt.text, prompt.seed): index for index, prompt in enumerate(self.prompts)}
         wanted = [(prompt.text, prompt.seed) for prompt in other.prompts]
         if not wanted or len(own) != len(self.prompts) or not own.keys() >= set(wanted):
             return None
-        paired = self.taken([own[condition] for condition in wanted])
+        paired = self.select([own[condition] for condition in wanted])
         prompts = (
             prompt if prompt.group == each.group else replace(prompt, group=each.group)
             for prompt, each in zip(paired.prompts, other.prompts, strict=True)
         )
         return FeatureSet(paired.arrays, tuple(prompts))
 
-    def common_with(self, other: FeatureSet) -> tuple[FeatureSet, FeatureSet] | None:
+    def intersect(self, other: FeatureSet) -> tuple[FeatureSet, FeatureSet] | None:
         """The images of common prompts and seeds of both, in the same order; ``None`` where there is none."""
         known = {(prompt.text, prompt.seed) for prompt in other.prompts}
-        own = self.taken([row for row, prompt in enumerate(self.prompts) if (prompt.text, prompt.seed) in known])
-        partner = other.paired_with(own)
+        own = self.select([row for row, prompt in enumerate(self.prompts) if (prompt.text, prompt.seed) in known])
+        partner = other.aligned_with(own)
         return None if partner is None else (own, partner)
 
-    def taken(self, rows: Sequence[int]) -> FeatureSet:
+    def select(self, rows: Sequence[int]) -> FeatureSet:
         """These rows, in this order."""
         if list(rows) == list(range(len(self))):
             return self
@@ -135,7 +135,7 @@ def load_features(path: Path) -> dict[str, FeatureSet]:
     return {
         kind: FeatureSet(
             {key.partition("/")[2]: array for key, array in arrays.items() if key.startswith(f"{kind}/")},
-            tuple(Condition(**prompt) for prompt in own),
+            tuple(PromptSpec(**prompt) for prompt in own),
         )
         for kind, own in prompts.items()
     }

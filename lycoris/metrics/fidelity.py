@@ -9,32 +9,39 @@ from functools import partial
 
 import numpy as np
 
-from lycoris.metrics.weighted import Array, energy, functional, rowwise, squares, unit
+from lycoris.metrics.weighted import (
+    Array,
+    l2_normalize,
+    map_row_blocks,
+    pairwise_kernel_sum,
+    squared_distances,
+    weighted_metric,
+)
 
 CMMD_SIGMA = 10.0
 CMMD_SCALE = 1000.0
 
 
-@functional
-def image_similarity(references: Array, drawings: Array, weights: Array) -> Array:
+@weighted_metric
+def image_similarity(references: Array, generated: Array, weights: Array) -> Array:
     """Mean cosine over all pairs of a reference and a drawing, in [-1, 1]; higher is better.
 
     Source: Ruiz et al., arXiv 2208.12242 (CLIP-I, DINO); arXiv 2309.14859.
     """
-    return weights @ (unit(drawings) @ unit(references).mean(0))
+    return weights @ (l2_normalize(generated) @ l2_normalize(references).mean(0))
 
 
-@functional
-def squared_centroid_distance(references: Array, drawings: Array, weights: Array) -> Array:
+@weighted_metric
+def squared_centroid_distance(references: Array, generated: Array, weights: Array) -> Array:
     """Squared distance between the centroids of the normalised features, in [0, 4]; lower is better.
 
     Source: arXiv 2309.14859.
     """
-    return ((weights @ unit(drawings) - unit(references).mean(0)) ** 2).sum(1)
+    return ((weights @ l2_normalize(generated) - l2_normalize(references).mean(0)) ** 2).sum(1)
 
 
-@partial(functional, convert=False)
-def dataset_style_loss(references: Array, drawings: Array, weights: Array) -> Array:
+@partial(weighted_metric, to_float64=False)
+def dataset_style_loss(references: Array, generated: Array, weights: Array) -> Array:
     """Mean style loss over all pairs of a reference and a drawing, at least 0; lower is better.
 
     Features are style features, whose squared distance is the sum of squared Gram differences. The mean
@@ -44,12 +51,12 @@ def dataset_style_loss(references: Array, drawings: Array, weights: Array) -> Ar
     Source: arXiv 2309.14859; Gatys et al., arXiv 1508.06576.
     """
     centre = references.mean(0, dtype=np.float64)
-    variance = squares(references, centre).mean()
-    return weights @ squares(drawings, centre) + variance
+    variance = squared_distances(references, centre).mean()
+    return weights @ squared_distances(generated, centre) + variance
 
 
-@functional
-def cmmd(references: Array, drawings: Array, weights: Array) -> Array:
+@weighted_metric
+def cmmd(references: Array, generated: Array, weights: Array) -> Array:
     """1000 times the squared maximum mean discrepancy of normalised features; lower is better.
 
     The kernel is Gaussian, exp(-|x - y|² / (2·10²)); every pair counts, an image with itself too, so it is
@@ -57,24 +64,24 @@ def cmmd(references: Array, drawings: Array, weights: Array) -> Array:
 
     Source: Jayasumana et al., arXiv 2401.09603 (there with CLIP features).
     """
-    x, y = unit(drawings), unit(references)
-    within = rowwise(y, len(y), lambda rows: _gaussian(rows, y).mean(1)).mean()
-    between = rowwise(x, len(y), lambda rows: _gaussian(rows, y).mean(1))
-    return CMMD_SCALE * (energy(weights, x, _gaussian) + within - 2 * weights @ between)
+    x, y = l2_normalize(generated), l2_normalize(references)
+    within = map_row_blocks(y, len(y), lambda rows: _gaussian_kernel(rows, y).mean(1)).mean()
+    between = map_row_blocks(x, len(y), lambda rows: _gaussian_kernel(rows, y).mean(1))
+    return CMMD_SCALE * (pairwise_kernel_sum(weights, x, _gaussian_kernel) + within - 2 * weights @ between)
 
 
-@functional
-def copy_risk(references: Array, drawings: Array, weights: Array) -> Array:
+@weighted_metric
+def copy_risk(references: Array, generated: Array, weights: Array) -> Array:
     """Mean over the drawings of the cosine with the most similar reference, in [-1, 1]; lower is better.
 
     High where drawings repeat single training pictures instead of showing their subject anew.
 
     Source: the top-1 similarity of Somepalli et al., arXiv 2212.03860.
     """
-    known = unit(references)
-    return weights @ rowwise(unit(drawings), len(known), lambda rows: (rows @ known.T).max(1))
+    known = l2_normalize(references)
+    return weights @ map_row_blocks(l2_normalize(generated), len(known), lambda rows: (rows @ known.T).max(1))
 
 
-def _gaussian(x: Array, y: Array) -> Array:
+def _gaussian_kernel(x: Array, y: Array) -> Array:
     squared = np.maximum((x**2).sum(1)[:, None] + (y**2).sum(1) - 2 * x @ y.T, 0)
     return np.exp(-squared / (2 * CMMD_SIGMA**2))

@@ -17,16 +17,16 @@ import numpy as np
 from jaxtyping import Float
 from scipy import special, stats
 
-from lycoris.metrics.weighted import Rule
+from lycoris.metrics.weighted import MetricFunction
 
-LEVEL = 0.95
-FEW = 8
+CONFIDENCE_LEVEL = 0.95
+MIN_BOOTSTRAP_UNITS = 8
 """Fewer units than this are too few for a bootstrap."""
-ONE_BY_ONE = 128
+MAX_LEAVE_ONE_OUT = 128
 """More drawings than this are left out in blocks instead of one by one."""
-BLOCKS = 64
+BLOCK_COUNT = 64
 """How many blocks that are."""
-UNDEFINED = "undefined: nothing was there to count"
+UNDEFINED_NOTE = "undefined: nothing was there to count"
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,7 +45,9 @@ class Estimate:
     note: str = ""
 
 
-def estimate(rule: Rule, arrays: Sequence[np.ndarray], *, least: int = 1, groups: np.ndarray | None = None) -> Estimate:
+def estimate_metric(
+    function: MetricFunction, arrays: Sequence[np.ndarray], *, min_images: int = 1, groups: np.ndarray | None = None
+) -> Estimate:
     """A metric's value and influences.
 
     Args:
@@ -59,23 +61,23 @@ def estimate(rule: Rule, arrays: Sequence[np.ndarray], *, least: int = 1, groups
     if groups is not None and len(np.unique(groups)) > 1:
         members = [arrays[-1][groups == group] for group in np.unique(groups)]
         smallest = min(len(rows) for rows in members)
-        if smallest < least:
-            return Estimate(None, note=f"needs {least} drawings in each situation, got {smallest} in one")
-        values = np.array([rule(rows) for rows in members])
+        if smallest < min_images:
+            return Estimate(None, note=f"needs {min_images} drawings in each situation, got {smallest} in one")
+        values = np.array([function(rows) for rows in members])
         return Estimate(float(values.mean()), values - values.mean())
-    if count < least:
-        return Estimate(None, note=f"needs {least} drawings, got {count}")
-    if count <= least:
-        value = rule(*arrays)
+    if count < min_images:
+        return Estimate(None, note=f"needs {min_images} drawings, got {count}")
+    if count <= min_images:
+        value = function(*arrays)
         if not np.isfinite(value):
-            return Estimate(None, note=UNDEFINED)
-        return Estimate(value, note=f"an interval needs {least + 1} drawings, got {count}")
-    units = count if count <= ONE_BY_ONE else BLOCKS
+            return Estimate(None, note=UNDEFINED_NOTE)
+        return Estimate(value, note=f"an interval needs {min_images + 1} drawings, got {count}")
+    units = count if count <= MAX_LEAVE_ONE_OUT else BLOCK_COUNT
     kept = np.arange(count) % units != np.arange(-1, units)[:, None]
-    value, *rest = rule(*arrays, weights=kept / kept.sum(1, keepdims=True)).tolist()
+    value, *rest = function(*arrays, weights=kept / kept.sum(1, keepdims=True)).tolist()
     without = np.array(rest)
     if not np.isfinite(value):
-        return Estimate(None, note=UNDEFINED)
+        return Estimate(None, note=UNDEFINED_NOTE)
     if not np.isfinite(without).all():
         return Estimate(value, note="no interval: the score hangs on a single drawing")
     if np.ptp(without) <= 1e-12 * abs(value) and abs(without[0] - value) > 1e-9 * abs(value):
@@ -83,17 +85,17 @@ def estimate(rule: Rule, arrays: Sequence[np.ndarray], *, least: int = 1, groups
     return Estimate(value, (units - 1) * (without.mean() - without))
 
 
-def interval(estimate: Estimate, *, seed: int = 0, resamples: int = 1000) -> tuple[float, float] | None:
+def confidence_interval(estimate: Estimate, *, seed: int = 0, resamples: int = 1000) -> tuple[float, float] | None:
     """A 95 % interval of a score over its drawings; ``None`` where there is none.
 
     It is a bootstrap's; with fewer than eight units it is Student's.
     """
     if estimate.value is None or estimate.influence is None:
         return None
-    if len(estimate.influence) < FEW:
-        return _students(estimate.value, estimate.influence)
-    moved = _resampled(len(estimate.influence), resamples, seed, 0) @ estimate.influence
-    return _percentiles(estimate.value, moved, len(estimate.influence))
+    if len(estimate.influence) < MIN_BOOTSTRAP_UNITS:
+        return _student_interval(estimate.value, estimate.influence)
+    moved = _resampling_weights(len(estimate.influence), resamples, seed, 0) @ estimate.influence
+    return _expanded_percentile_interval(estimate.value, moved, len(estimate.influence))
 
 
 def difference_interval(
@@ -115,18 +117,18 @@ def difference_interval(
     if first.value is None or second.value is None or first.influence is None or second.influence is None:
         return None
     own, other = len(first.influence), len(second.influence)
-    if min(own, other) < FEW:
+    if min(own, other) < MIN_BOOTSTRAP_UNITS:
         parts = [first.influence - second.influence] if paired else [first.influence, second.influence]
-        return _students(first.value - second.value, *parts)
+        return _student_interval(first.value - second.value, *parts)
     if paired:
-        moved = _resampled(own, resamples, seed, 0) @ (first.influence - second.influence)
+        moved = _resampling_weights(own, resamples, seed, 0) @ (first.influence - second.influence)
     else:
-        moved = _resampled(own, resamples, seed, 0) @ first.influence
-        moved = moved - _resampled(other, resamples, seed, 1) @ second.influence
-    return _percentiles(first.value - second.value, moved, min(own, other))
+        moved = _resampling_weights(own, resamples, seed, 0) @ first.influence
+        moved = moved - _resampling_weights(other, resamples, seed, 1) @ second.influence
+    return _expanded_percentile_interval(first.value - second.value, moved, min(own, other))
 
 
-def _students(centre: float, *influences: Float[np.ndarray, " units"]) -> tuple[float, float]:
+def _student_interval(centre: float, *influences: Float[np.ndarray, " units"]) -> tuple[float, float]:
     """Student's interval of a sum of independent parts.
 
     Source: Student, Biometrika 6, 1908; degrees of freedom of two parts: Welch, Biometrika 34, 1947.
@@ -136,12 +138,12 @@ def _students(centre: float, *influences: Float[np.ndarray, " units"]) -> tuple[
     if variance == 0:
         return centre, centre
     freedom = variance**2 / sum(part**2 / count for part, count in parts)
-    reach = float(stats.t.ppf((1 + LEVEL) / 2, freedom)) * variance**0.5
+    reach = float(stats.t.ppf((1 + CONFIDENCE_LEVEL) / 2, freedom)) * variance**0.5
     return centre - reach, centre + reach
 
 
 @functools.lru_cache(maxsize=8)
-def _resampled(units: int, resamples: int, seed: int, stream: int) -> Float[np.ndarray, "resamples units"]:
+def _resampling_weights(units: int, resamples: int, seed: int, stream: int) -> Float[np.ndarray, "resamples units"]:
     """How often each unit is drawn, over their number; the same table for every score of the same size."""
     generator = np.random.default_rng([seed, units, stream])
     table = generator.multinomial(units, np.full(units, 1 / units), size=resamples) / units
@@ -149,17 +151,19 @@ def _resampled(units: int, resamples: int, seed: int, stream: int) -> Float[np.n
     return table
 
 
-def _percentiles(centre: float, moved: Float[np.ndarray, " resamples"], units: int) -> tuple[float, float]:
+def _expanded_percentile_interval(
+    centre: float, resampled: Float[np.ndarray, " resamples"], units: int
+) -> tuple[float, float]:
     """Percentiles, taken further out for few units, so that an interval has the width of Student's.
 
     Source: the expanded percentile interval of Hesterberg, arXiv 1411.5279.
     """
-    tail = _tail(units)
-    low, high = np.quantile(moved, [tail, 1 - tail])
+    tail = _expanded_tail(units)
+    low, high = np.quantile(resampled, [tail, 1 - tail])
     return centre + float(low), centre + float(high)
 
 
 @functools.cache
-def _tail(units: int) -> float:
+def _expanded_tail(units: int) -> float:
     """The part of a normal distribution beyond which the expanded percentile lies."""
-    return float(special.ndtr(np.sqrt(units / (units - 1)) * stats.t.ppf((1 - LEVEL) / 2, units - 1)))
+    return float(special.ndtr(np.sqrt(units / (units - 1)) * stats.t.ppf((1 - CONFIDENCE_LEVEL) / 2, units - 1)))

@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Float
 
-LOWEST, HIGHEST, STEP = -28.0, 28.0, 0.6
+MIN_LOG_NODE, MAX_LOG_NODE, LOG_NODE_STEP = -28.0, 28.0, 0.6
 """The logarithms of the nodes: what lies outside and the step move an entropy by less than 1e-11."""
 
 
-def entropies_without(
-    rows: Float[np.ndarray, "n dim"], places: np.ndarray, shares: Float[np.ndarray, "sets few"]
+def leave_out_entropies(
+    rows: Float[np.ndarray, "n dim"], indices: np.ndarray, fractions: Float[np.ndarray, "sets few"]
 ) -> Float[np.ndarray, " sets"]:
     """-sum l log l over the eigenvalues l of XᵀX, divided by their sum, with parts of some rows of X taken out.
 
@@ -38,21 +38,21 @@ def entropies_without(
         values, vectors = np.linalg.eigh(x.T @ x)
         values = np.clip(values, 0, None)
         seen = x @ vectors
-    gone = seen[places] * np.sqrt(shares)[..., None]
-    nodes = np.exp(np.arange(LOWEST, HIGHEST, STEP))
+    gone = seen[indices] * np.sqrt(fractions)[..., None]
+    nodes = np.exp(np.arange(MIN_LOG_NODE, MAX_LOG_NODE, LOG_NODE_STEP))
     inverse = 1 / (values[:, None] + nodes)
-    first, second = np.triu_indices(places.shape[1])
+    first, second = np.triu_indices(indices.shape[1])
     pairs = gone[:, first] * gone[:, second]
-    near = np.eye(places.shape[1]) - _square(pairs @ inverse, first, second)
-    traces = np.trace(np.linalg.solve(near, _square(pairs @ inverse**2, first, second)), axis1=-2, axis2=-1)
+    near = np.eye(indices.shape[1]) - _symmetric(pairs @ inverse, first, second)
+    traces = np.trace(np.linalg.solve(near, _symmetric(pairs @ inverse**2, first, second)), axis1=-2, axis2=-1)
     lost = (gone**2).sum((1, 2))
-    change = STEP * ((nodes * traces - lost[:, None] / (1 + nodes)) @ nodes)
+    change = LOG_NODE_STEP * ((nodes * traces - lost[:, None] / (1 + nodes)) @ nodes)
     total = values.sum() - lost
     logs = np.log(np.where(values > 0, values, 1))
     return np.log(total) - ((values * logs).sum() + change) / total
 
 
-def _square(pairs: np.ndarray, first: np.ndarray, second: np.ndarray) -> Float[np.ndarray, "sets nodes few few"]:
+def _symmetric(pairs: np.ndarray, first: np.ndarray, second: np.ndarray) -> Float[np.ndarray, "sets nodes few few"]:
     """Symmetric matrices from their upper triangles, [sets, pairs, nodes]."""
     few = first.max() + 1
     full = np.empty((len(pairs), pairs.shape[2], few, few))

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from lycoris.errors import InputError
-from lycoris.metrics.compare import between
+from lycoris.metrics.compare import compare_models
 from lycoris.metrics.features import FeatureSet
 from lycoris.metrics.score import Score
 
 
-def contest(
+def compare_with_champion(
     references: FeatureSet,
     challenger: Mapping[str, FeatureSet],
     champion: Mapping[str, FeatureSet],
@@ -43,9 +43,9 @@ def contest(
         InputError: the prompts and seeds of the two are not the same.
     """
     for kind, own in challenger.items():
-        other = champion[kind].paired_with(own) if kind in champion else None
+        other = champion[kind].aligned_with(own) if kind in champion else None
         if other is None or len(other) != len(champion[kind]):
             raise InputError(f"Challenger and champion must have drawn the same prompts and seeds, unlike in `{kind}`.")
-    return between(
+    return compare_models(
         references, challenger, champion, base, category=category, seed=seed, resamples=resamples, metrics=metrics
     )

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from lycoris.metrics.weighted import Array, at_least, functional, rowwise
+from lycoris.metrics.weighted import Array, check_min_count, map_row_blocks, weighted_metric
 
-NEIGHBOURS = 3
+NEIGHBOUR_COUNT = 3
 """The ball around an image reaches to its third nearest of the same set."""
 
 
-@functional
-def precision(references: Array, drawings: Array, weights: Array) -> Array:
+@weighted_metric
+def precision(references: Array, generated: Array, weights: Array) -> Array:
     """The part of the drawings that lies in the ball of any reference, in [0, 1]; higher is better.
 
     Raises:
@@ -19,12 +19,12 @@ def precision(references: Array, drawings: Array, weights: Array) -> Array:
 
     Source: Kynkäänniemi et al., arXiv 1904.06991.
     """
-    at_least(NEIGHBOURS + 1, references, "references")
-    return weights @ _covered(drawings, references)
+    check_min_count(NEIGHBOUR_COUNT + 1, references, "references")
+    return weights @ _is_covered(generated, references)
 
 
-@functional
-def recall(references: Array, drawings: Array, weights: Array) -> Array:
+@weighted_metric
+def recall(references: Array, generated: Array, weights: Array) -> Array:
     """The part of the references that lies in the ball of any drawing, in [0, 1]; higher is better.
 
     Drawings of weight 0 are left out; otherwise weights do not matter, as a ball is there or not.
@@ -34,21 +34,27 @@ def recall(references: Array, drawings: Array, weights: Array) -> Array:
 
     Source: Kynkäänniemi et al., arXiv 1904.06991.
     """
-    at_least(NEIGHBOURS + 1, drawings, "drawings")
+    check_min_count(NEIGHBOUR_COUNT + 1, generated, "drawings")
     result = np.full(len(weights), np.nan)
     for index, row in enumerate(weights):
         kept = np.flatnonzero(row > 0)
-        if len(kept) > NEIGHBOURS:
-            result[index] = _covered(references, drawings[kept]).mean()
+        if len(kept) > NEIGHBOUR_COUNT:
+            result[index] = _is_covered(references, generated[kept]).mean()
     return result
 
 
-def _covered(points: Array, centres: Array) -> Array:
+def _is_covered(points: Array, centres: Array) -> Array:
     """Whether each point lies in the ball of any centre, as 0 or 1; a centre is the nearest of all to itself."""
     count = len(centres)
-    reach = rowwise(centres, count, lambda rows: np.partition(_squared(rows, centres), NEIGHBOURS)[:, NEIGHBOURS])
-    return rowwise(points, count, lambda rows: np.any(_squared(rows, centres) <= reach, axis=1)).astype(np.float64)
+    reach = map_row_blocks(
+        centres,
+        count,
+        lambda rows: np.partition(_squared_distances(rows, centres), NEIGHBOUR_COUNT)[:, NEIGHBOUR_COUNT],
+    )
+    return map_row_blocks(
+        points, count, lambda rows: np.any(_squared_distances(rows, centres) <= reach, axis=1)
+    ).astype(np.float64)
 
 
-def _squared(x: Array, y: Array) -> Array:
+def _squared_distances(x: Array, y: Array) -> Array:
     return np.maximum((x**2).sum(1)[:, None] + (y**2).sum(1) - 2 * x @ y.T, 0)

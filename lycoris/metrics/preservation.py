@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from functools import partial
 
-from lycoris.metrics.weighted import Array, functional, pairs, squares, unit
+from lycoris.metrics.weighted import Array, check_paired, l2_normalize, squared_distances, weighted_metric
 
 
-@partial(functional, convert=False)
-def style_loss(base: Array, drawings: Array, weights: Array) -> Array:
+@partial(weighted_metric, to_float64=False)
+def style_loss(base: Array, generated: Array, weights: Array) -> Array:
     """Mean style loss to the base's drawing of the same prompt and seed, at least 0; lower is better.
 
     Features are style features: the squared distance of two is the sum of squared differences of VGG Gram
@@ -16,24 +16,24 @@ def style_loss(base: Array, drawings: Array, weights: Array) -> Array:
 
     Source: arXiv 2309.14859; Gatys et al., arXiv 1508.06576.
     """
-    pairs(base, drawings, "drawing of the base")
-    return weights @ squares(drawings, base)
+    check_paired(base, generated, "drawing of the base")
+    return weights @ squared_distances(generated, base)
 
 
-@functional
-def feature_drift(base: Array, drawings: Array, weights: Array) -> Array:
+@weighted_metric
+def feature_drift(base: Array, generated: Array, weights: Array) -> Array:
     """Mean of 1 - cosine to the base's drawing of the same prompt and seed, in [0, 2]; lower is better.
 
     It is computed as half the squared distance of the normalised features, so that no change is exactly 0.
 
     Source: ours.
     """
-    pairs(base, drawings, "drawing of the base")
-    return weights @ ((unit(drawings) - unit(base)) ** 2).sum(1) / 2
+    check_paired(base, generated, "drawing of the base")
+    return weights @ ((l2_normalize(generated) - l2_normalize(base)) ** 2).sum(1) / 2
 
 
-@functional
-def text_preservation(texts: Array, base: Array, drawings: Array, weights: Array) -> Array:
+@weighted_metric
+def text_preservation(texts: Array, base: Array, generated: Array, weights: Array) -> Array:
     """Mean change against the base of the cosine with the prompt, in [-2, 2]; higher is better.
 
     Row i of all three belongs to one prompt and seed; 0 is no change, below 0 the tuned model follows these
@@ -41,6 +41,6 @@ def text_preservation(texts: Array, base: Array, drawings: Array, weights: Array
 
     Source: ours, after the text-image cosine of arXiv 2104.08718.
     """
-    pairs(texts, drawings, "text")
-    pairs(base, drawings, "drawing of the base")
-    return weights @ (unit(texts) * (unit(drawings) - unit(base))).sum(1)
+    check_paired(texts, generated, "text")
+    check_paired(base, generated, "drawing of the base")
+    return weights @ (l2_normalize(texts) * (l2_normalize(generated) - l2_normalize(base))).sum(1)

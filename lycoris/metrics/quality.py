@@ -4,16 +4,25 @@ from __future__ import annotations
 
 import numpy as np
 
-from lycoris.metrics.weighted import BLOCK, Array, at_least, energy, functional, rowwise, spread, squares
+from lycoris.metrics.weighted import (
+    BLOCK_ELEMENTS,
+    Array,
+    check_min_count,
+    map_row_blocks,
+    pair_weight,
+    pairwise_kernel_sum,
+    squared_distances,
+    weighted_metric,
+)
 
-SIZES = 15
+SUBSET_SIZES = 15
 """Sizes of sets through which the Fréchet distance is extrapolated, from a tenth of the drawings to all."""
-SUBSETS = 4
+SUBSETS_PER_SIZE = 4
 """Subsets of each size."""
 
 
-@functional
-def frechet_distance(references: Array, drawings: Array, weights: Array) -> Array:
+@weighted_metric
+def frechet_distance(references: Array, generated: Array, weights: Array) -> Array:
     """Squared Fréchet distance of two Gaussians fitted to the features, at least 0; lower is better.
 
     |m1 - m2|² + tr C1 + tr C2 - 2 tr (C1 C2)^½ with unbiased covariances. With C = AᵀA the last trace is
@@ -26,24 +35,24 @@ def frechet_distance(references: Array, drawings: Array, weights: Array) -> Arra
 
     Source: Heusel et al., arXiv 1706.08500.
     """
-    at_least(2, references, "references")
-    at_least(2, drawings, "drawings")
+    check_min_count(2, references, "references")
+    check_min_count(2, generated, "drawings")
     centre = references.mean(0)
-    root = _triangle(references, centre, np.full(len(references), (len(references) - 1) ** -0.5))
-    lengths = squares(drawings, centre)
-    x = rowwise(drawings, drawings.shape[1], lambda rows: (rows - centre) @ root.T)
-    means, shifts = weights @ drawings - centre, weights @ x
+    root = _triangular_factor(references, centre, np.full(len(references), (len(references) - 1) ** -0.5))
+    lengths = squared_distances(generated, centre)
+    x = map_row_blocks(generated, generated.shape[1], lambda rows: (rows - centre) @ root.T)
+    means, shifts = weights @ generated - centre, weights @ x
     apart = (means**2).sum(1)
-    rest = spread(weights)
+    rest = pair_weight(weights)
     result = apart + (weights @ lengths - apart) / rest + (root**2).sum()
     for index in np.flatnonzero(np.isfinite(rest)):
-        seen = _triangle(x, shifts[index], np.sqrt(weights[index] / rest[index]))
+        seen = _triangular_factor(x, shifts[index], np.sqrt(weights[index] / rest[index]))
         result[index] -= 2 * np.linalg.svd(seen, compute_uv=False).sum()
     return np.maximum(result, 0)
 
 
-@functional
-def frechet_infinity(references: Array, drawings: Array, weights: Array) -> Array:
+@weighted_metric
+def frechet_infinity(references: Array, generated: Array, weights: Array) -> Array:
     """Squared Fréchet distance extrapolated to infinitely many drawings; lower is better.
 
     The distance of m drawings is larger than that of infinitely many by about a constant over m. It is taken
@@ -57,27 +66,32 @@ def frechet_infinity(references: Array, drawings: Array, weights: Array) -> Arra
 
     Source: Chong and Forsyth, arXiv 1911.07023.
     """
-    at_least(2, references, "references")
-    at_least(4, drawings, "drawings")
+    check_min_count(2, references, "references")
+    check_min_count(4, generated, "drawings")
     generator = np.random.default_rng(0)
-    order = (drawings @ generator.normal(scale=1000, size=(drawings.shape[1], SUBSETS))) % 1
+    order = (generated @ generator.normal(scale=1000, size=(generated.shape[1], SUBSETS_PER_SIZE))) % 1
     result = np.full(len(weights), np.nan)
     for index, row in enumerate(weights):
         kept = np.flatnonzero(row > 0)
-        sizes = np.unique(np.linspace(max(2, len(kept) / 10), len(kept), SIZES).round().astype(int))
+        sizes = np.unique(np.linspace(max(2, len(kept) / 10), len(kept), SUBSET_SIZES).round().astype(int))
         if len(sizes) < 2:
             continue
-        subsets = [kept[np.argsort(order[kept, each])] for each in range(SUBSETS)]
+        subsets = [kept[np.argsort(order[kept, each])] for each in range(SUBSETS_PER_SIZE)]
         distances = [
-            np.mean([frechet_distance(references, drawings[subset[:size]]) for subset in subsets[: _apart(size, kept)]])
+            np.mean(
+                [
+                    frechet_distance(references, generated[subset[:size]])
+                    for subset in subsets[: _subset_count(size, kept)]
+                ]
+            )
             for size in sizes
         ]
         result[index] = np.polyfit(1 / sizes, distances, 1)[1]
     return result
 
 
-@functional
-def kernel_distance(references: Array, drawings: Array, weights: Array) -> Array:
+@weighted_metric
+def kernel_distance(references: Array, generated: Array, weights: Array) -> Array:
     """Unbiased squared maximum mean discrepancy with the kernel (x·y + 1)³; lower is better.
 
     For features of length 1 this is the kernel of KID, (x·y / d + 1)³, on features brought to the length
@@ -89,17 +103,21 @@ def kernel_distance(references: Array, drawings: Array, weights: Array) -> Array
 
     Source: Bińkowski et al., arXiv 1801.01401; Gretton et al., JMLR 13, 2012.
     """
-    at_least(2, references, "references")
-    at_least(2, drawings, "drawings")
+    check_min_count(2, references, "references")
+    check_min_count(2, generated, "drawings")
     count = len(references)
-    within = rowwise(references, count, lambda rows: _cubic(rows, references).sum(1)) - _cubed(references)
-    across = rowwise(drawings, count, lambda rows: _cubic(rows, references).mean(1))
-    unlike = (energy(weights, drawings, _cubic) - weights**2 @ _cubed(drawings)) / spread(weights)
+    within = map_row_blocks(references, count, lambda rows: _cubic_kernel(rows, references).sum(1)) - _cubic_diagonal(
+        references
+    )
+    across = map_row_blocks(generated, count, lambda rows: _cubic_kernel(rows, references).mean(1))
+    unlike = (
+        pairwise_kernel_sum(weights, generated, _cubic_kernel) - weights**2 @ _cubic_diagonal(generated)
+    ) / pair_weight(weights)
     return unlike + within.sum() / (count * (count - 1)) - 2 * weights @ across
 
 
-@functional
-def mean_rating(ratings: Array, weights: Array) -> Array:
+@weighted_metric
+def mean_prediction(predictions: Array, weights: Array) -> Array:
     """Mean of what a network says of each drawing alone; higher is better.
 
     Args:
@@ -107,20 +125,20 @@ def mean_rating(ratings: Array, weights: Array) -> Array:
 
     Source: that of the network, see `lycoris.metrics.quality_predictors`.
     """
-    return weights @ ratings.mean(1)
+    return weights @ predictions.mean(1)
 
 
-def _apart(size: int, kept: Array) -> int:
+def _subset_count(size: int, kept: Array) -> int:
     """How many subsets of a size there are to look at: one, where it is all of them."""
-    return 1 if size == len(kept) else SUBSETS
+    return 1 if size == len(kept) else SUBSETS_PER_SIZE
 
 
-def _triangle(features: Array, centre: Array, scale: Array) -> Array:
+def _triangular_factor(features: Array, centre: Array, scale: Array) -> Array:
     """A with AᵀA = XᵀX for the rows X = scale · (features - centre), of at most min(n, d) rows, by blocks of rows."""
     width = features.shape[1]
     if len(features) <= width:
         return (features - centre) * scale[:, None]
-    step = max(width, BLOCK // width)
+    step = max(width, BLOCK_ELEMENTS // width)
     found = np.zeros((0, width))
     for start in range(0, len(features), step):
         rows = slice(start, start + step)
@@ -129,9 +147,9 @@ def _triangle(features: Array, centre: Array, scale: Array) -> Array:
     return found
 
 
-def _cubed(x: Array) -> Array:
+def _cubic_diagonal(x: Array) -> Array:
     return ((x**2).sum(1) + 1) ** 3
 
 
-def _cubic(x: Array, y: Array) -> Array:
+def _cubic_kernel(x: Array, y: Array) -> Array:
     return (x @ y.T + 1) ** 3

@@ -10,16 +10,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from lycoris.cache.store import key
-from tasks.score import Scored
+from lycoris.cache.store import stage_key
+from tasks.score import Scores
 
 
-def named(label: str, mode: str, modes: Sequence[str]) -> str:
+def label_with_mode(label: str, mode: str, modes: Sequence[str]) -> str:
     """What the user reads of a step in one mode; the label alone where the mode was not chosen."""
     return label if tuple(modes) == ("resize",) else f"{label} · {mode}"
 
 
-def scored_in(mode: str, modes: Sequence[str]) -> list[str] | None:
+def metrics_in_mode(mode: str, modes: Sequence[str]) -> list[str] | None:
     """The metrics that are computed in a mode: all by default in the first, those that see the dataset in the others.
 
     Returns:
@@ -29,10 +29,10 @@ def scored_in(mode: str, modes: Sequence[str]) -> list[str] | None:
 
     if mode == modes[0]:
         return None
-    return [name for name, metric in METRICS.items() if metric.by_default and "references" in metric.needs]
+    return [name for name, metric in METRICS.items() if metric.by_default and "references" in metric.inputs]
 
 
-def in_all_modes(scored: Mapping[str, Scored]) -> Scored:
+def merge_modes(scores: Mapping[str, Scores]) -> Scores:
     """The scores of one adapter in all modes.
 
     Args:
@@ -44,18 +44,18 @@ def in_all_modes(scored: Mapping[str, Scored]) -> Scored:
     """
     from lycoris.metrics import METRICS
 
-    if tuple(scored) == ("resize",):
-        return scored["resize"]
+    if tuple(scores) == ("resize",):
+        return scores["resize"]
 
     def renamed(record: dict[str, Any], mode: str) -> dict[str, Any]:
-        sees_dataset = "references" in METRICS[record["name"].partition("/")[0]].needs
+        sees_dataset = "references" in METRICS[record["name"].partition("/")[0]].inputs
         return {**record, "name": f"{record['name']}-{mode}"} if sees_dataset else record
 
-    records = [renamed(record, mode) for mode, one in scored.items() for record in one.records]
-    first = next(iter(scored.values()))
+    records = [renamed(record, mode) for mode, one in scores.items() for record in one.records]
+    first = next(iter(scores.values()))
     return replace(
         first,
-        key=key("scores", {mode: one.key for mode, one in scored.items()}),
+        key=stage_key("scores", {mode: one.key for mode, one in scores.items()}),
         records=records,
-        cached=all(one.cached for one in scored.values()),
+        cached=all(one.cached for one in scores.values()),
     )

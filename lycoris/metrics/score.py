@@ -9,9 +9,9 @@ from typing import Literal
 import numpy as np
 
 from lycoris.metrics.features import FeatureSet
-from lycoris.metrics.intervals import Estimate, difference_interval, estimate, interval
+from lycoris.metrics.intervals import Estimate, confidence_interval, difference_interval, estimate_metric
 from lycoris.metrics.registry import METRICS, Metric
-from lycoris.metrics.weighted import checked, unit
+from lycoris.metrics.weighted import as_features, l2_normalize
 
 Verdict = Literal["better", "worse", "no difference shown"]
 
@@ -54,44 +54,46 @@ class Score:
 
 
 @dataclass(frozen=True, eq=False)
-class Sets:
+class FeatureSets:
     """What the drawings of one prompt type are held against."""
 
     references: FeatureSet
-    own: FeatureSet
+    generated: FeatureSet
     base: FeatureSet | None
 
     @cached_property
-    def partner(self) -> FeatureSet | None:
+    def paired_base(self) -> FeatureSet | None:
         """The base's drawings of the same prompts and seeds, in the same order."""
-        return self.base.paired_with(self.own) if self.base is not None else None
+        return self.base.aligned_with(self.generated) if self.base is not None else None
 
 
-def _what(name: str) -> str:
+def _feature_kind(name: str) -> str:
     """The sort of features of the drawings that a metric sees."""
-    return {"tags": "found", "rating": name}.get(METRICS[name].sees, METRICS[name].sees)
+    return {"tags": "found", "rating": name}.get(METRICS[name].feature_kind, METRICS[name].feature_kind)
 
 
-def encoders_for(name: str, sets: Sets) -> list[str]:
+def usable_encoders(name: str, sets: FeatureSets) -> list[str]:
     """The encoders whose features have all that a metric needs."""
     metric = METRICS[name]
-    names = sets.own.encoders(_what(name))
-    if "base" in metric.needs:
-        names = [name for name in names if sets.base is not None and name in sets.base.encoders(metric.sees)]
-    if "references" in metric.needs:
-        names = [name for name in names if name in sets.references.encoders(metric.sees)]
-    if "texts" in metric.needs:
-        names = [name for name in names if name in sets.own.encoders("text")]
+    names = sets.generated.encoder_names(_feature_kind(name))
+    if "base" in metric.inputs:
+        names = [
+            name for name in names if sets.base is not None and name in sets.base.encoder_names(metric.feature_kind)
+        ]
+    if "references" in metric.inputs:
+        names = [name for name in names if name in sets.references.encoder_names(metric.feature_kind)]
+    if "texts" in metric.inputs:
+        names = [name for name in names if name in sets.generated.encoder_names("text")]
     return names
 
 
-def scored(
+def compute_score(
     name: str,
-    own: Sets,
-    control: Sets | None,
+    sets: FeatureSets,
+    control_sets: FeatureSets | None,
     *,
     paired: bool,
-    other: str = "base",
+    control_name: str = "base",
     seed: int = 0,
     resamples: int = 1000,
 ) -> Score:
@@ -107,19 +109,19 @@ def scored(
         resamples: their number.
     """
     metric = METRICS[name.split("/")[0]]
-    value = _estimate(name, metric, own)
-    beside = Estimate(None) if control is None else _estimate(name, metric, control)
+    value = _estimate_score(name, metric, sets)
+    beside = Estimate(None) if control_sets is None else _estimate_score(name, metric, control_sets)
     notes = [value.note]
     difference = ends = None
     if value.value is not None and beside.value is not None:
         difference = value.value - beside.value
         ends = difference_interval(value, beside, paired=paired, seed=seed, resamples=resamples)
         if not paired:
-            notes.append(f"the {other} has other prompts or seeds: the difference is not paired")
+            notes.append(f"the {control_name} has other prompts or seeds: the difference is not paired")
     if beside.note and beside.note != value.note:
-        notes.append(f"{other}: {beside.note}")
-    low, high = _within(interval(value, seed=seed, resamples=resamples), metric)
-    base_low, base_high = _within(interval(beside, seed=seed, resamples=resamples), metric)
+        notes.append(f"{control_name}: {beside.note}")
+    low, high = _clip_interval(confidence_interval(value, seed=seed, resamples=resamples), metric)
+    base_low, base_high = _clip_interval(confidence_interval(beside, seed=seed, resamples=resamples), metric)
     return Score(
         name=name,
         value=value.value,
@@ -134,45 +136,45 @@ def scored(
         dimension=metric.dimension,
         higher_is_better=metric.higher_is_better,
         verdict=_verdict(ends, metric.higher_is_better),
-        count=len(own.own),
+        count=len(sets.generated),
         note="; ".join(note for note in notes if note),
     )
 
 
-def _estimate(name: str, metric: Metric, sets: Sets) -> Estimate:
+def _estimate_score(name: str, metric: Metric, sets: FeatureSets) -> Estimate:
     """One metric of the drawings."""
     own_name, kind, encoder = name.split("/")
-    if "references" in metric.needs and len(sets.references) < metric.least_references:
-        return Estimate(None, note=f"needs {metric.least_references} references, got {len(sets.references)}")
-    if "base" in metric.needs and sets.partner is None:
+    if "references" in metric.inputs and len(sets.references) < metric.min_references:
+        return Estimate(None, note=f"needs {metric.min_references} references, got {len(sets.references)}")
+    if "base" in metric.inputs and sets.paired_base is None:
         return Estimate(None, note="the base has no drawings of the same prompts and seeds")
     arrays: list[np.ndarray] = []
-    for need in (*metric.needs, "drawings"):
-        source = {"references": sets.references, "base": sets.partner}.get(need, sets.own)
+    for need in (*metric.inputs, "drawings"):
+        source = {"references": sets.references, "base": sets.paired_base}.get(need, sets.generated)
         assert source is not None
-        what = {"texts": "text", "wanted": "wanted"}.get(need, _what(own_name))
-        array = checked(source.arrays[f"{what}/{encoder}"], f"{need}: {what}/{encoder}")
-        arrays.append(unit(array.astype(np.float64)) if metric.sees == "image" else array)
+        what = {"texts": "text", "wanted": "wanted"}.get(need, _feature_kind(own_name))
+        array = as_features(source.arrays[f"{what}/{encoder}"], f"{need}: {what}/{encoder}")
+        arrays.append(l2_normalize(array.astype(np.float64)) if metric.feature_kind == "image" else array)
     groups = None
-    if kind in metric.grouped and sets.own.prompts:
-        groups = np.array([prompt.group for prompt in sets.own.prompts])
-    return estimate(metric.function, arrays, least=metric.least, groups=groups)
+    if kind in metric.grouped_prompt_types and sets.generated.prompts:
+        groups = np.array([prompt.group for prompt in sets.generated.prompts])
+    return estimate_metric(metric.function, arrays, min_images=metric.min_images, groups=groups)
 
 
-def _within(ends: tuple[float, float] | None, metric: Metric) -> tuple[float, float] | tuple[None, None]:
+def _clip_interval(interval: tuple[float, float] | None, metric: Metric) -> tuple[float, float] | tuple[None, None]:
     """An interval cut to the values that the metric can have at all."""
-    if ends is None:
+    if interval is None:
         return None, None
     lowest, highest = metric.range
     return (
-        ends[0] if lowest is None else max(ends[0], lowest),
-        ends[1] if highest is None else min(ends[1], highest),
+        interval[0] if lowest is None else max(interval[0], lowest),
+        interval[1] if highest is None else min(interval[1], highest),
     )
 
 
-def _verdict(ends: tuple[float, float] | None, higher_is_better: bool) -> Verdict | None:
-    if ends is None:
+def _verdict(interval: tuple[float, float] | None, higher_is_better: bool) -> Verdict | None:
+    if interval is None:
         return None
-    if ends[0] <= 0 <= ends[1]:
+    if interval[0] <= 0 <= interval[1]:
         return "no difference shown"
-    return "better" if (ends[0] > 0) == higher_is_better else "worse"
+    return "better" if (interval[0] > 0) == higher_is_better else "worse"

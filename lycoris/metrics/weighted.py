@@ -13,15 +13,15 @@ from jaxtyping import Float, Num
 from lycoris.errors import InputError
 
 Array = np.ndarray
-BLOCK = 2**24
+BLOCK_ELEMENTS = 2**24
 """Numbers of a kernel that are held at a time."""
-CACHED = 2**18
+CACHE_ELEMENTS = 2**18
 """Numbers that a processor keeps near."""
 Features = Num[np.ndarray, "_ _"] | Num[torch.Tensor, "_ _"]
 
 
 @runtime_checkable
-class Rule(Protocol):
+class MetricFunction(Protocol):
     """A metric as published: features in, one number out; with weights, one number a row of weights."""
 
     __name__: str
@@ -32,7 +32,7 @@ class Rule(Protocol):
     def __call__(self, *features: Features, weights: Array) -> Array: ...
 
 
-def functional(rule: Callable[..., Array], *, convert: bool = True) -> Rule:
+def weighted_metric(function: Callable[..., Array], *, to_float64: bool = True) -> MetricFunction:
     """A metric as a function of the weighted drawings, its last features argument.
 
     The rule is written once, for ``weights`` of shape [resamples, drawings] whose rows sum to 1; every way
@@ -43,23 +43,23 @@ def functional(rule: Callable[..., Array], *, convert: bool = True) -> Rule:
     Raises:
         InputError: features or weights are not as said.
     """
-    read = as_float64 if convert else checked
+    read = as_float64 if to_float64 else as_features
 
-    @functools.wraps(rule)
+    @functools.wraps(function)
     def metric(*features: Features, weights: Array | None = None) -> float | Array:
         arrays = [read(array, f"features[{index}]") for index, array in enumerate(features)]
         if len({array.shape[1] for array in arrays}) != 1:
             raise InputError(
-                f"Features of `{rule.__name__}` must have one width, but got {[a.shape[1] for a in arrays]}."
+                f"Features of `{function.__name__}` must have one width, but got {[a.shape[1] for a in arrays]}."
             )
         count = len(arrays[-1])
         if weights is None:
-            return float(rule(*arrays, np.full((1, count), 1 / count))[0])
+            return float(function(*arrays, np.full((1, count), 1 / count))[0])
         if weights.ndim != 2 or weights.shape[1] != count or not np.allclose(weights.sum(1), 1):
             raise InputError(
                 f"Argument `weights` must be rows of {count} numbers of sum 1, but got shape {weights.shape}."
             )
-        return rule(*arrays, weights)
+        return function(*arrays, weights)
 
     return metric  # type: ignore[return-value]
 
@@ -70,10 +70,10 @@ def as_float64(features: Features, name: str = "features") -> Float[np.ndarray, 
     Raises:
         InputError: they are not two-dimensional, empty, or not finite.
     """
-    return checked(features, name).astype(np.float64, copy=False)
+    return as_features(features, name).astype(np.float64, copy=False)
 
 
-def checked(features: Features, name: str = "features") -> Float[np.ndarray, "images dim"]:
+def as_features(features: Features, name: str = "features") -> Float[np.ndarray, "images dim"]:
     """Features as an array: float32 where they are that, else float64.
 
     Raises:
@@ -90,11 +90,11 @@ def checked(features: Features, name: str = "features") -> Float[np.ndarray, "im
     with np.errstate(over="ignore", invalid="ignore"):
         doubtful = not np.isfinite(array.sum())
     if doubtful and not np.isfinite(array).all():
-        raise InputError(f"Argument `{name}` must be finite, but row {_first(~np.isfinite(array))} is not.")
+        raise InputError(f"Argument `{name}` must be finite, but row {_first_row(~np.isfinite(array))} is not.")
     return array
 
 
-def unit(features: Float[np.ndarray, "images dim"]) -> Float[np.ndarray, "images dim"]:
+def l2_normalize(features: Float[np.ndarray, "images dim"]) -> Float[np.ndarray, "images dim"]:
     """Rows divided by their Euclidean length.
 
     Raises:
@@ -102,31 +102,31 @@ def unit(features: Float[np.ndarray, "images dim"]) -> Float[np.ndarray, "images
     """
     lengths = np.linalg.norm(features, axis=1, keepdims=True)
     if not lengths.all():
-        raise InputError(f"Features must have a direction to be compared, but row {_first(lengths == 0)} is zero.")
+        raise InputError(f"Features must have a direction to be compared, but row {_first_row(lengths == 0)} is zero.")
     return features / lengths
 
 
-def pairs(first: Array, second: Array, what: str) -> None:
+def check_paired(first: Array, second: Array, description: str) -> None:
     """Check that two sets belong together row by row.
 
     Raises:
         InputError: they are of unlike size.
     """
     if len(first) != len(second):
-        raise InputError(f"There must be one {what} a drawing, but got {len(first)} for {len(second)} drawings.")
+        raise InputError(f"There must be one {description} a drawing, but got {len(first)} for {len(second)} drawings.")
 
 
-def at_least(least: int, features: Array, what: str) -> None:
+def check_min_count(minimum: int, features: Array, description: str) -> None:
     """Check that a set is large enough for what is computed from it.
 
     Raises:
         InputError: it is not.
     """
-    if len(features) < least:
-        raise InputError(f"There must be at least {least} {what}, but got {len(features)}.")
+    if len(features) < minimum:
+        raise InputError(f"There must be at least {minimum} {description}, but got {len(features)}.")
 
 
-def spread(weights: Float[np.ndarray, "resamples drawings"]) -> Float[np.ndarray, " resamples"]:
+def pair_weight(weights: Float[np.ndarray, "resamples drawings"]) -> Float[np.ndarray, " resamples"]:
     """1 - sum w², by which a weighted sum over unlike pairs is divided; (n - 1) / n for n equal weights.
 
     It is NaN where a single drawing has all the weight and there is no pair.
@@ -135,19 +135,19 @@ def spread(weights: Float[np.ndarray, "resamples drawings"]) -> Float[np.ndarray
     return np.where(rest > 1e-12, rest, np.nan)
 
 
-def energy(
-    weights: Float[np.ndarray, "resamples drawings"], drawings: Array, kernel: Callable[[Array, Array], Array]
+def pairwise_kernel_sum(
+    weights: Float[np.ndarray, "resamples drawings"], generated: Array, kernel: Callable[[Array, Array], Array]
 ) -> Float[np.ndarray, " resamples"]:
     """The sum of w_i w_j k(x_i, x_j) over all pairs, by blocks of rows, so that memory does not grow with n²."""
-    step = max(1, BLOCK // len(drawings))
+    step = max(1, BLOCK_ELEMENTS // len(generated))
     total = np.zeros(len(weights))
-    for start in range(0, len(drawings), step):
+    for start in range(0, len(generated), step):
         rows = slice(start, start + step)
-        total += np.einsum("ri,ir->r", weights[:, rows], kernel(drawings[rows], drawings) @ weights.T)
+        total += np.einsum("ri,ir->r", weights[:, rows], kernel(generated[rows], generated) @ weights.T)
     return total
 
 
-def rowwise(features: Array, width: int, reduce: Callable[[Array], Array]) -> Array:
+def map_row_blocks(features: Array, width: int, reduce: Callable[[Array], Array]) -> Array:
     """What `reduce` makes of each row, by blocks of rows.
 
     Args:
@@ -155,15 +155,15 @@ def rowwise(features: Array, width: int, reduce: Callable[[Array], Array]) -> Ar
         width: how many numbers `reduce` holds for one row; blocks are of about `CACHED` numbers.
         reduce: rows to one number or row each.
     """
-    step = max(16, CACHED // width)
+    step = max(16, CACHE_ELEMENTS // width)
     return np.concatenate([reduce(features[start : start + step]) for start in range(0, len(features), step)])
 
 
-def squares(
+def squared_distances(
     features: Float[np.ndarray, "images dim"], others: Float[np.ndarray, "*images dim"]
 ) -> Float[np.ndarray, " images"]:
     """The squared distance of every row to a point, or to the row at its place, in float64 by blocks of rows."""
-    step = max(1, CACHED // features.shape[1])
+    step = max(1, CACHE_ELEMENTS // features.shape[1])
     others = np.broadcast_to(others, features.shape)
     parts = []
     for start in range(0, len(features), step):
@@ -172,5 +172,5 @@ def squares(
     return np.concatenate(parts)
 
 
-def _first(bad: Array) -> int:
+def _first_row(bad: Array) -> int:
     return int(np.flatnonzero(bad.any(axis=1))[0])

@@ -5,8 +5,8 @@ Only paths live here, so that asking for one loads nothing.
 
 from pathlib import Path
 
-_HERE = Path(__file__).parent
-WEIGHTS = _HERE / "weights"
+_FOLDER = Path(__file__).parent
+WEIGHTS = _FOLDER / "weights"
 BASE = WEIGHTS / "base"
 """The text-to-image base in the diffusers layout."""
 CLIP = WEIGHTS / "clip"
@@ -16,9 +16,9 @@ VGG = WEIGHTS / "vgg"
 TAGGER = WEIGHTS / "tagger"
 JUDGE = WEIGHTS / "judge"
 """The classifier that judges the base and is used for nothing else."""
-PICTURES = _HERE / "pictures"
+IMAGES = _FOLDER / "pictures"
 """The concept pictures and `concepts.yaml`."""
-TRUTH = _HERE / "truth.json"
+TRUE_TAGS = _FOLDER / "truth.json"
 """The exact tags of every concept picture, for tests."""
-MANIFEST = _HERE / "pictures.json"
+MANIFEST = _FOLDER / "pictures.json"
 """The list of the concept pictures' files with their MD5 sums, as DVC keeps it for this version of ``data/``."""

@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from lycoris.errors import InputError
-from lycoris.report.run.payload import finite, payload
-from lycoris.report.shared.image_store import Album
-from lycoris.report.shared.templates import HERE, write_page
+from lycoris.report.run.payload import replace_nonfinite, report_payload
+from lycoris.report.shared.image_store import ImageStore
+from lycoris.report.shared.templates import PAGE_FOLDER, write_page
 
 __all__ = ["render"]
 
-SCRIPTS = [
-    HERE / f"{name}.js"
+REPORT_SCRIPTS = [
+    PAGE_FOLDER / f"{name}.js"
     for name in (
         *("page", "plot", "sortable", "compare", "pictures", "closeup", "table", "scores", "efficiency"),
         *("tradeoff", "losses", "watching", "captions", "start"),
@@ -41,17 +41,17 @@ def render(study: Mapping[str, Any], out: Path) -> Path:
     out = Path(out)
     if out.is_dir():
         out = out / "report.html"
-    study = finite(study)
-    album = Album()
-    page = payload(study, album)
+    study = replace_nonfinite(study)
+    album = ImageStore()
+    page = report_payload(study, album)
     page["pictures"] = album.encode()
     return write_page(
         "report.html",
         out,
-        scripts=SCRIPTS,
+        scripts=REPORT_SCRIPTS,
         data=page,
         title=study["title"],
         study=study,
         page=page,
-        unread=album.unread,
+        unread=album.unreadable,
     )

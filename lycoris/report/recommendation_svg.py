@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from xml.sax.saxutils import escape
 
-from lycoris.analysis.decisions.recommendation import Option, Recommendation
-from lycoris.analysis.text.formatting import number
+from lycoris.analysis.decisions.recommendation import RankedSetting, Recommendation
+from lycoris.analysis.text.formatting import format_number
 
-LEFT, TOP, WIDE, HIGH = 56, 74, 700, 330
-NAMED = 14
+PLOT_LEFT, PLOT_TOP, PLOT_WIDTH, PLOT_HEIGHT = 56, 74, 700, 330
+MAX_NAMED_SETTINGS = 14
 """Settings of the front that are named beneath; the rest are counted."""
 STYLE = """
 svg { color-scheme: light dark; background: #fcfbf9; font: 13px/1.4 system-ui, "Liberation Sans", Arial, sans-serif; }
@@ -25,73 +25,73 @@ text { fill: #1f1e1b; } .soft { fill: #6b6862; } .axis { stroke: #cfcabf; } .gri
 """
 
 
-def draw(found: Recommendation, *, title: str) -> str:
+def render_svg(recommendation: Recommendation, *, title: str) -> str:
     """The recommendation as SVG text.
 
     Each axis is a dimension's mean scaled rank from 0 to 1. The choice is thick, with its intervals; the runner-up
     dashed; the rest of the front dark grey; dominated settings pale. Settings left out are not drawn.
     """
-    names = list(found.weights)
-    inside = [one for one in found.options if not one.left_out]
-    second = found.runner_up
-    wide = LEFT * 2 + WIDE
-    listed = [one for one in found.front if one not in (found.choice, second)]
-    rows = [("choice", found.choice)] + ([("second", second)] if second else [])
-    rows += [("front", one) for one in listed[:NAMED]]
-    tall = TOP + HIGH + 56 + 20 * len(rows) + 34
+    names = list(recommendation.weights)
+    inside = [one for one in recommendation.options if not one.left_out]
+    second = recommendation.runner_up
+    wide = PLOT_LEFT * 2 + PLOT_WIDTH
+    listed = [one for one in recommendation.front if one not in (recommendation.choice, second)]
+    rows = [("choice", recommendation.choice)] + ([("second", second)] if second else [])
+    rows += [("front", one) for one in listed[:MAX_NAMED_SETTINGS]]
+    tall = PLOT_TOP + PLOT_HEIGHT + 56 + 20 * len(rows) + 34
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {wide} {tall}" width="{wide}" height="{tall}" '
         'role="img">',
         f"<title>{escape(title)}</title><style>{STYLE}</style>",
-        f'<text x="{LEFT}" y="28" font-size="18" font-weight="600">{escape(title)}</text>',
-        f'<text class="soft" x="{LEFT}" y="48">mean scaled rank of each setting, 1 is best</text>',
-        *_axes(found, names),
+        f'<text x="{PLOT_LEFT}" y="28" font-size="18" font-weight="600">{escape(title)}</text>',
+        f'<text class="soft" x="{PLOT_LEFT}" y="48">mean scaled rank of each setting, 1 is best</text>',
+        *_axes(recommendation, names),
     ]
     order = [("rest", one) for one in inside if not one.front] + [("front", one) for one in listed]
     order += [("second", second)] if second else []
-    order += [("choice", found.choice)]
-    parts += [_line(kind, one, names) for kind, one in order]
-    parts += _reaches(found.choice, names)
+    order += [("choice", recommendation.choice)]
+    parts += [_polyline(kind, one, names) for kind, one in order]
+    parts += _interval_lines(recommendation.choice, names)
     parts += _legend(rows)
-    more = len(listed) - NAMED
-    pale = sum(not one.front for one in inside if one not in (found.choice, second))
+    more = len(listed) - MAX_NAMED_SETTINGS
+    pale = sum(not one.front for one in inside if one not in (recommendation.choice, second))
     tail = ([f"{more} more on the front"] if more > 0 else []) + ([f"{pale} dominated (pale)"] if pale else [])
-    parts.append(f'<text class="soft" x="{LEFT}" y="{tall - 16}">{escape("; ".join(tail))}</text></svg>')
+    parts.append(f'<text class="soft" x="{PLOT_LEFT}" y="{tall - 16}">{escape("; ".join(tail))}</text></svg>')
     return "\n".join(parts) + "\n"
 
 
 def _x(place: int, count: int) -> float:
-    return LEFT + WIDE * place / max(count - 1, 1)
+    return PLOT_LEFT + PLOT_WIDTH * place / max(count - 1, 1)
 
 
 def _y(rank: float | None) -> float:
-    return TOP + HIGH * (1 - min(max(rank or 0.0, 0.0), 1.0))
+    return PLOT_TOP + PLOT_HEIGHT * (1 - min(max(rank or 0.0, 0.0), 1.0))
 
 
-def _axes(found: Recommendation, names: list[str]) -> list[str]:
+def _axes(recommendation: Recommendation, names: list[str]) -> list[str]:
     last = _x(len(names) - 1, len(names))
     parts = []
     for tick in (0.0, 0.25, 0.5, 0.75, 1.0):
-        parts.append(f'<line class="grid" x1="{LEFT}" x2="{last:g}" y1="{_y(tick):g}" y2="{_y(tick):g}"/>')
+        parts.append(f'<line class="grid" x1="{PLOT_LEFT}" x2="{last:g}" y1="{_y(tick):g}" y2="{_y(tick):g}"/>')
         parts.append(
-            f'<text class="soft" x="{LEFT - 8}" y="{_y(tick) + 4:g}" text-anchor="end">{number(tick, 2)}</text>'
+            f'<text class="soft" x="{PLOT_LEFT - 8}" y="{_y(tick) + 4:g}" text-anchor="end">{format_number(tick, 2)}</text>'  # noqa: E501
         )
     for place, name in enumerate(names):
-        x, weight = _x(place, len(names)), found.weights[name]
+        x, weight = _x(place, len(names)), recommendation.weights[name]
         said = name if weight == 1 else f"{name} × {weight:g}"
         anchor = "start" if place == 0 else "end" if place == len(names) - 1 > 0 else "middle"
-        parts.append(f'<line class="axis" x1="{x:g}" x2="{x:g}" y1="{TOP}" y2="{TOP + HIGH}"/>')
+        parts.append(f'<line class="axis" x1="{x:g}" x2="{x:g}" y1="{PLOT_TOP}" y2="{PLOT_TOP + PLOT_HEIGHT}"/>')
         parts.append(
-            f'<text x="{x:g}" y="{TOP + HIGH + 22}" text-anchor="{anchor}" font-weight="600">{escape(said)}</text>'
+            f'<text x="{x:g}" y="{PLOT_TOP + PLOT_HEIGHT + 22}" text-anchor="{anchor}" font-weight="600">{escape(said)}</text>'  # noqa: E501
         )
     return parts
 
 
-def _line(kind: str, one: Option, names: list[str]) -> str:
+def _polyline(kind: str, one: RankedSetting, names: list[str]) -> str:
     points = " ".join(
         f"{_x(place, len(names)):g},{_y(one.ranks[name]['mean']):.1f}" for place, name in enumerate(names)
     )
-    told = ", ".join(f"{name} {number(one.ranks[name]['mean'], 2)}" for name in names)
+    told = ", ".join(f"{name} {format_number(one.ranks[name]['mean'], 2)}" for name in names)
     dots = {"choice": "dot", "second": "dot2"}.get(kind, "")
     marks = "".join(
         f'<circle class="{dots}" cx="{_x(place, len(names)):g}" cy="{_y(one.ranks[name]["mean"]):.1f}" r="4"/>'
@@ -103,7 +103,7 @@ def _line(kind: str, one: Option, names: list[str]) -> str:
     )
 
 
-def _reaches(one: Option, names: list[str]) -> list[str]:
+def _interval_lines(one: RankedSetting, names: list[str]) -> list[str]:
     return [
         f'<line class="reach" x1="{_x(place, len(names)):g}" x2="{_x(place, len(names)):g}" '
         f'y1="{_y(rank["low"]):.1f}" y2="{_y(rank["high"]):.1f}"/>'
@@ -112,12 +112,14 @@ def _reaches(one: Option, names: list[str]) -> list[str]:
     ]
 
 
-def _legend(rows: list[tuple[str, Option]]) -> list[str]:
+def _legend(rows: list[tuple[str, RankedSetting]]) -> list[str]:
     parts = []
     for place, (kind, one) in enumerate(rows):
-        y = TOP + HIGH + 56 + 20 * place
+        y = PLOT_TOP + PLOT_HEIGHT + 56 + 20 * place
         role = {"choice": "choice: ", "second": "runner-up: "}.get(kind, "")
-        parts.append(f'<line class="line {kind}" x1="{LEFT}" x2="{LEFT + 34}" y1="{y - 4}" y2="{y - 4}"/>')
-        parts.append(f'<text x="{LEFT + 66}" y="{y}" text-anchor="end">{number(one.rank["mean"], 2)}</text>')
-        parts.append(f'<text x="{LEFT + 78}" y="{y}">{escape(role + one.name)}</text>')
+        parts.append(f'<line class="line {kind}" x1="{PLOT_LEFT}" x2="{PLOT_LEFT + 34}" y1="{y - 4}" y2="{y - 4}"/>')
+        parts.append(
+            f'<text x="{PLOT_LEFT + 66}" y="{y}" text-anchor="end">{format_number(one.rank["mean"], 2)}</text>'
+        )
+        parts.append(f'<text x="{PLOT_LEFT + 78}" y="{y}">{escape(role + one.name)}</text>')
     return parts

@@ -6,11 +6,11 @@ from pathlib import PureWindowsPath
 
 from lycoris.errors import InputError
 
-LONGEST = 100
+MAX_NAME_BYTES = 100
 """Bytes of a name; file names are made of several, and file systems end at 255."""
 
 
-def folder_name(where: str, name: object) -> None:
+def check_folder_name(label: str, name: object) -> None:
     """Check that a name can be that of a folder, and of nothing outside of it.
 
     Args:
@@ -26,14 +26,14 @@ def folder_name(where: str, name: object) -> None:
         or text[0] == "."
         or text[-1] in ". "
         or any(character in text for character in '/\\:*?"<>|')
-        or not is_text(text)
-        or len(text.encode()) > LONGEST
+        or not is_printable(text)
+        or len(text.encode()) > MAX_NAME_BYTES
         or PureWindowsPath(text).is_reserved()
     ):
-        shown = text if len(text) <= LONGEST else f"{text[:LONGEST]}..."
-        raise InputError(f"{where}: `{shown!r}` cannot be the name of a folder.")
+        shown = text if len(text) <= MAX_NAME_BYTES else f"{text[:MAX_NAME_BYTES]}..."
+        raise InputError(f"{label}: `{shown!r}` cannot be the name of a folder.")
 
 
-def is_text(text: str) -> bool:
+def is_printable(text: str) -> bool:
     """Whether a text can be written and shown: no control characters, no half of a character."""
     return not any(ord(each) < 32 or ord(each) == 127 or 0xD800 <= ord(each) <= 0xDFFF for each in text)

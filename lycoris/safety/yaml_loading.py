@@ -8,13 +8,13 @@ import yaml
 
 from lycoris.errors import InputError
 
-LARGEST = 1_000_000
+MAX_CHARACTERS = 1_000_000
 """Characters of a document."""
-DIGITS = 100
+MAX_NUMBER_LENGTH = 100
 """Characters of a number."""
 
 
-class _Plain(yaml.SafeLoader):
+class _PlainLoader(yaml.SafeLoader):
     """Safe YAML without aliases, in which a name may stand only once, for the second would replace the first."""
 
     def compose_node(self, parent: Any, index: Any) -> Any:
@@ -34,12 +34,12 @@ class _Plain(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
     def construct_scalar(self, node: Any) -> Any:
-        if node.tag in ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float") and len(node.value) > DIGITS:
+        if node.tag in ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float") and len(node.value) > MAX_NUMBER_LENGTH:
             raise yaml.constructor.ConstructorError(None, None, "a number is too long", node.start_mark)
         return super().construct_scalar(node)
 
 
-def read_yaml(text: str, what: str) -> Any:
+def read_yaml(text: str, label: str) -> Any:
     """The value of a YAML document.
 
     Args:
@@ -49,11 +49,11 @@ def read_yaml(text: str, what: str) -> Any:
     Raises:
         InputError: it is not readable, or not plain.
     """
-    if len(text) > LARGEST:
-        raise InputError(f"{what} must be YAML of at most {LARGEST:,} characters, but has {len(text):,}.")
+    if len(text) > MAX_CHARACTERS:
+        raise InputError(f"{label} must be YAML of at most {MAX_CHARACTERS:,} characters, but has {len(text):,}.")
     try:
-        return yaml.load(text, _Plain)
+        return yaml.load(text, _PlainLoader)
     except RecursionError as error:
-        raise InputError(f"{what} is not readable YAML: it is nested too deeply.") from error
+        raise InputError(f"{label} is not readable YAML: it is nested too deeply.") from error
     except (yaml.YAMLError, ValueError, TypeError, OverflowError, AttributeError) as error:
-        raise InputError(f"{what} is not readable YAML: {error}") from error
+        raise InputError(f"{label} is not readable YAML: {error}") from error

@@ -1,29 +1,29 @@
 """Training an attached network on captioned pictures."""
 
-from lycoris.training.callbacks import Checkpoints, Look, Moment, Samples, When
+from lycoris.training.callbacks import Callback, CallbackSchedule, CheckpointCallback, ImageCallback, TrainingPoint
 from lycoris.training.config import TrainingSettings
-from lycoris.training.data.buckets import buckets, nearest_bucket
+from lycoris.training.data.buckets import bucket_sizes, nearest_bucket
 from lycoris.training.data.image_dataset import Example
-from lycoris.training.divergence import TrainingDiverged
-from lycoris.training.loop import train, train_together
-from lycoris.training.training_run import Job, TrainingResult
-from lycoris.training.validation import Validation, held_out
+from lycoris.training.divergence import TrainingDivergedError
+from lycoris.training.loop import co_train, train
+from lycoris.training.training_run import TrainingJob, TrainingResult
+from lycoris.training.validation import ValidationCallback, split_examples
 
 __all__ = [
-    "Checkpoints",
+    "Callback",
+    "CallbackSchedule",
+    "CheckpointCallback",
     "Example",
-    "Job",
-    "Look",
-    "Moment",
-    "Samples",
-    "TrainingDiverged",
+    "ImageCallback",
+    "TrainingDivergedError",
+    "TrainingJob",
+    "TrainingPoint",
     "TrainingResult",
     "TrainingSettings",
-    "Validation",
-    "When",
-    "buckets",
-    "held_out",
+    "ValidationCallback",
+    "bucket_sizes",
+    "co_train",
     "nearest_bucket",
+    "split_examples",
     "train",
-    "train_together",
 ]

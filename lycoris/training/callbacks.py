@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Moment:
+class TrainingPoint:
     """A point of a run.
 
     Attributes:
@@ -37,7 +37,7 @@ class Moment:
 
 
 @dataclass(frozen=True)
-class When:
+class CallbackSchedule:
     """At which points of a run something is looked at, counted as the run's length is: in steps or in epochs.
 
     Attributes:
@@ -57,7 +57,7 @@ class When:
         if self.every is not None and self.every < 1:
             raise InputError(f"Argument `every` must be at least 1 or None, but got {self.every}.")
 
-    def moments(self, settings: TrainingSettings, pictures: int) -> list[Moment]:
+    def points(self, settings: TrainingSettings, image_count: int) -> list[TrainingPoint]:
         """The points of a run on a number of pictures, in order.
 
         Raises:
@@ -70,11 +70,11 @@ class When:
         counts: set[float] = set(self.at)
         if self.every is not None:
             counts |= {*range(0, int(length) + 1, self.every), length}
-        steps = {count: settings.steps_after(count, pictures) for count in sorted(counts)}
-        return [Moment(count, step, settings.epochs_after(step, pictures)) for count, step in steps.items()]
+        steps = {count: settings.steps_after(count, image_count) for count in sorted(counts)}
+        return [TrainingPoint(count, step, settings.epochs_after(step, image_count)) for count, step in steps.items()]
 
 
-class Look(Protocol):
+class Callback(Protocol):
     """Something that is looked at while a network is trained.
 
     Called with the network in evaluation mode, without gradients and with randomness apart from the run's. What it
@@ -83,7 +83,7 @@ class Look(Protocol):
     """
 
     @property
-    def when(self) -> When:
+    def schedule(self) -> CallbackSchedule:
         """The moments."""
         ...
 
@@ -92,13 +92,13 @@ class Look(Protocol):
         """All that its outcome depends on beside the run; a state with other looks is not taken up."""
         ...
 
-    def __call__(self, network: Any, moment: Moment) -> Mapping[str, float]:
+    def __call__(self, network: Any, point: TrainingPoint) -> Mapping[str, float]:
         """Look, and give numbers to be kept with the run, by name."""
         ...
 
 
 @dataclass(frozen=True)
-class Checkpoints:
+class CheckpointCallback:
     """The adapter as it is at some moments, each a complete file ``<count>.safetensors``.
 
     Attributes:
@@ -108,26 +108,27 @@ class Checkpoints:
     """
 
     folder: Path
-    when: When
-    header: Mapping[str, str] = field(default_factory=dict)
+    schedule: CallbackSchedule
+    metadata: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def identity(self) -> str:
-        return json.dumps(["checkpoints", list(self.when.at), self.when.every])
+        return json.dumps(["checkpoints", list(self.schedule.at), self.schedule.every])
 
-    def __call__(self, network: Network, moment: Moment) -> dict[str, float]:
+    def __call__(self, network: Network, point: TrainingPoint) -> dict[str, float]:
         """Write the file of a moment."""
         self.folder.mkdir(parents=True, exist_ok=True)
         for left in self.folder.glob(".*.safetensors.*"):  # half written by a run that was killed
             left.unlink(missing_ok=True)
         network.save(
-            self.folder / f"{moment.name}.safetensors", metadata={**self.header, **said(moment.step, moment.epoch)}
+            self.folder / f"{point.name}.safetensors",
+            metadata={**self.metadata, **progress_metadata(point.step, point.epoch)},
         )
         return {}
 
 
 @dataclass(frozen=True)
-class Samples:
+class ImageCallback:
     """The same prompts drawn from the same seeds at some moments, as ``<count>/<number>.png``.
 
     Attributes:
@@ -141,27 +142,27 @@ class Samples:
 
     base: Base
     folder: Path
-    when: When
+    schedule: CallbackSchedule
     prompts: Sequence[str]
     seeds: Sequence[int]
-    drawing: Mapping[str, Any] = field(default_factory=dict)
+    sampling: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def identity(self) -> str:
-        asked = [list(self.prompts), list(self.seeds), dict(self.drawing)]
-        return json.dumps(["samples", list(self.when.at), self.when.every, asked], sort_keys=True)
+        asked = [list(self.prompts), list(self.seeds), dict(self.sampling)]
+        return json.dumps(["samples", list(self.schedule.at), self.schedule.every, asked], sort_keys=True)
 
-    def __call__(self, network: Network, moment: Moment) -> dict[str, float]:
+    def __call__(self, network: Network, point: TrainingPoint) -> dict[str, float]:
         """Draw the pictures of a moment; ``"samples"`` is how many."""
-        from lycoris.bases.sampling import draw
+        from lycoris.bases.sampling import generate
 
-        folder = self.folder / moment.name
+        folder = self.folder / point.name
         folder.mkdir(parents=True, exist_ok=True)
-        for number, picture in enumerate(draw(self.base, self.prompts, self.seeds, **self.drawing)):
+        for number, picture in enumerate(generate(self.base, self.prompts, self.seeds, **self.sampling)):
             picture.save(folder / f"{number:02d}.png", optimize=True)
         return {"samples": len(self.prompts)}
 
 
-def said(step: int, epoch: float) -> dict[str, str]:
+def progress_metadata(step: int, epoch: float) -> dict[str, str]:
     """How long an adapter was trained, as entries of its file's header."""
     return {"step": str(step), "epoch": f"{epoch:g}"}

@@ -11,18 +11,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lycoris.errors import InputError
-from lycoris.training.history import Record
+from lycoris.training.history import History
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
-def _before(path: Path) -> Path:
+def _previous(path: Path) -> Path:
     return path.with_suffix(f".before{path.suffix}")
 
 
 @dataclass(frozen=True)
-class RunState:
+class CheckpointFile:
     """A file that holds curves, weights and the optimiser's state; all else follows from seed and step.
 
     The state before the last is kept beside it until `settle`, so that runs trained together can all go back to one
@@ -35,7 +35,7 @@ class RunState:
     """
 
     path: Path
-    run: Mapping[str, str]
+    identity: Mapping[str, str]
 
     def steps(self) -> set[int]:
         """Steps after which a state is there.
@@ -45,7 +45,7 @@ class RunState:
         """
         return set(self._files())
 
-    def write(self, record: Record, tensors: Mapping[str, Tensor], plain: Mapping[str, Any]) -> None:
+    def write(self, history: History, tensors: Mapping[str, Tensor], numbers: Mapping[str, Any]) -> None:
         """Keep the state after as many steps as there are losses.
 
         Args:
@@ -54,7 +54,7 @@ class RunState:
         """
         from safetensors.torch import save_file
 
-        kept = {**record.tensors(), **tensors}
+        kept = {**history.tensors(), **tensors}
         self.path.parent.mkdir(parents=True, exist_ok=True)
         unfinished = self.path.with_name(f"{self.path.name}.part")
         shutil.rmtree(unfinished, ignore_errors=True)  # a killed run's, under names that safetensors draws
@@ -64,25 +64,25 @@ class RunState:
                 {name: tensor.cpu().contiguous() for name, tensor in kept.items()},
                 unfinished / self.path.name,
                 metadata={
-                    "run": json.dumps(dict(self.run), sort_keys=True),
-                    "plain": json.dumps(plain),
-                    "seen": record.text(),
+                    "run": json.dumps(dict(self.identity), sort_keys=True),
+                    "plain": json.dumps(numbers),
+                    "seen": history.callback_json(),
                 },
             )
             if self.path.is_file():
-                os.replace(self.path, _before(self.path))
+                os.replace(self.path, _previous(self.path))
             os.replace(unfinished / self.path.name, self.path)
         finally:
             shutil.rmtree(unfinished, ignore_errors=True)
 
-    def settle(self) -> None:
+    def commit(self) -> None:
         """Drop the state before the last: the runs trained together have all written theirs."""
-        _before(self.path).unlink(missing_ok=True)
+        _previous(self.path).unlink(missing_ok=True)
 
-    def read(self, step: int) -> tuple[Record, dict[str, Tensor], dict[str, Any]]:
+    def read(self, step: int) -> tuple[History, dict[str, Tensor], dict[str, Any]]:
         """The state after a step, one of `steps()`, as it was given to `write`."""
         tensors, metadata = self._open(self._files()[step])
-        record = Record.of(tensors, metadata["seen"])
+        record = History.from_tensors(tensors, metadata["seen"])
         for name in record.tensors():
             del tensors[name]
         return record, tensors, json.loads(metadata["plain"])
@@ -90,11 +90,11 @@ class RunState:
     def _files(self) -> dict[int, Path]:
         """Steps done to the file of the state after them."""
         found = {}
-        for path in (_before(self.path), self.path):
+        for path in (_previous(self.path), self.path):
             if path.is_file():
                 steps, metadata = self._open(path, only="losses")
                 run = json.loads(metadata["run"])
-                differing = [name for name in self.run if run.get(name) != self.run[name]]
+                differing = [name for name in self.identity if run.get(name) != self.identity[name]]
                 if differing:
                     raise InputError(
                         f"State `{path}` belongs to a run with other {', '.join(differing)}; "

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.utils.checkpoint import checkpoint
 
-from lycoris.errors import InputError, unknown
+from lycoris.errors import InputError, unknown_name_error
 
 if TYPE_CHECKING:
     from torch import nn
@@ -22,7 +22,7 @@ DENOISERS = ("unet", "transformer")
 
 
 @contextlib.contextmanager
-def modes(base: Base, networks: Sequence[Trainable], settings: Sequence[TrainingSettings]) -> Iterator[None]:
+def compute_modes(base: Base, networks: Sequence[Trainable], settings: Sequence[TrainingSettings]) -> Iterator[None]:
     """Within it the base's parts compute as the runs' settings ask; afterwards as before.
 
     Runs that share a base share this: what one asks for, the others have too; it changes no result.
@@ -36,17 +36,17 @@ def modes(base: Base, networks: Sequence[Trainable], settings: Sequence[Training
     with contextlib.ExitStack() as stack:
         for name, part in base.parts.items():
             if any(each.gradient_checkpointing for each in settings):
-                stack.enter_context(_checkpointed(part, networks))
+                stack.enter_context(_checkpoint_part(part, networks))
             if backends and name in DENOISERS:
-                stack.enter_context(_compiled(part, backends[0]))
+                stack.enter_context(_compile_part(part, backends[0]))
         yield
 
 
 @contextlib.contextmanager
-def _compiled(part: nn.Module, backend: str) -> Iterator[None]:
+def _compile_part(part: nn.Module, backend: str) -> Iterator[None]:
     known = torch.compiler.list_backends(exclude_tags=())
     if backend not in known:
-        raise unknown("backend of `compile`", backend, known)
+        raise unknown_name_error("backend of `compile`", backend, known)
     part.forward = torch.compile(part.forward, backend=backend)
     try:
         yield
@@ -55,13 +55,13 @@ def _compiled(part: nn.Module, backend: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _checkpointed(part: Any, networks: Sequence[Trainable]) -> Iterator[None]:
+def _checkpoint_part(part: Any, networks: Sequence[Trainable]) -> Iterator[None]:
     """Chen et al., "Training Deep Nets with Sublinear Memory Cost", by the switch that the part's library has."""
     from diffusers.models.modeling_utils import ModelMixin
     from transformers.modeling_layers import GradientCheckpointingLayer
 
     def contexts() -> tuple[contextlib.AbstractContextManager, contextlib.AbstractContextManager]:
-        return contextlib.nullcontext(), _again(networks, [_moment(network) for network in networks])
+        return contextlib.nullcontext(), _replay_states(networks, [_network_state(network) for network in networks])
 
     how: dict[str, Any] = {"use_reentrant": False, "context_fn": contexts}
     if isinstance(part, ModelMixin):
@@ -85,26 +85,26 @@ def _checkpointed(part: Any, networks: Sequence[Trainable]) -> Iterator[None]:
             part.activation_checkpointing_disable()
 
 
-def _moment(network: Trainable) -> tuple[Any, ...]:
+def _network_state(network: Trainable) -> tuple[Any, ...]:
     """What a network's output depends on besides its input and parameters."""
-    share = network.share
-    return network.timestep, *((share.rows, share.total, share.state) if share is not None else ())
+    share = network.batch_partition
+    return network.timestep, *((share.rows, share.total_rows, share.rng_state) if share is not None else ())
 
 
 @contextlib.contextmanager
-def _again(networks: Sequence[Trainable], then: Sequence[tuple[Any, ...]]) -> Iterator[None]:
+def _replay_states(networks: Sequence[Trainable], states: Sequence[tuple[Any, ...]]) -> Iterator[None]:
     """The networks as they were in the forward pass, for the same values to come out."""
-    now = [_moment(network) for network in networks]
-    _put(networks, then)
+    now = [_network_state(network) for network in networks]
+    _set_states(networks, states)
     try:
         yield
     finally:
-        _put(networks, now)
+        _set_states(networks, now)
 
 
-def _put(networks: Sequence[Trainable], moments: Sequence[tuple[Any, ...]]) -> None:
-    for network, (timestep, *shared) in zip(networks, moments, strict=True):
+def _set_states(networks: Sequence[Trainable], states: Sequence[tuple[Any, ...]]) -> None:
+    for network, (timestep, *shared) in zip(networks, states, strict=True):
         if network.timestep is not timestep:
             network.timestep = timestep
-        if network.share is not None:
-            network.share.rows, network.share.total, network.share.state = shared
+        if network.batch_partition is not None:
+            network.batch_partition.rows, network.batch_partition.total_rows, network.batch_partition.rng_state = shared

@@ -7,14 +7,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
-from lycoris.errors import InputError, unknown
+from lycoris.errors import InputError, unknown_name_error
 from lycoris.training.optim.optimizers import OPTIMIZERS, check_options
 from lycoris.training.optim.schedules import ONE_CYCLE, SCHEDULES
 
 LossName = Literal["mse", "huber", "smooth_l1"]
 
 MaskSource = Literal["file", "alpha"]
-OnBadPicture = Literal["set_aside", "stop"]
+OnInvalidImage = Literal["set_aside", "stop"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,7 +66,7 @@ class TrainingSettings:
     steps: int | None = None
     epochs: float | None = None
     batch_size: int = 8
-    accumulate: int = 1
+    gradient_accumulation_steps: int = 1
     optimizer: str = "adamw"
     optimizer_options: Mapping[str, Any] = field(default_factory=dict)
     learning_rate: float = 5e-4
@@ -85,7 +85,7 @@ class TrainingSettings:
     min_snr: float | None = None
     noise_offset: float = 0.0
     zero_terminal_snr: bool = False
-    flip: bool = False
+    horizontal_flip: bool = False
     gradient_checkpointing: bool = False
     compile: str | None = None
     shuffle_tags: bool = False
@@ -94,7 +94,7 @@ class TrainingSettings:
     prior_weight: float = 1.0
     mask: MaskSource | None = None
     cache_encodings: bool = True
-    on_bad_picture: OnBadPicture = "set_aside"
+    on_invalid_image: OnInvalidImage = "set_aside"
 
     def __post_init__(self) -> None:
         if (self.steps is None) == (self.epochs is None):
@@ -110,7 +110,7 @@ class TrainingSettings:
         _require("steps", self.steps, self.steps is None or self.steps >= 1, "at least 1")
         _require("epochs", self.epochs, self.epochs is None or 0 < self.epochs < math.inf, "above 0 and finite")
         _require("batch_size", self.batch_size, self.batch_size >= 1, "at least 1")
-        _require("accumulate", self.accumulate, self.accumulate >= 1, "at least 1")
+        _require("accumulate", self.gradient_accumulation_steps, self.gradient_accumulation_steps >= 1, "at least 1")
         _require("weight_decay", self.weight_decay, 0 <= self.weight_decay < math.inf, "at least 0 and finite")
         _require("betas", self.betas, all(0 <= beta < 1 for beta in self.betas), "in [0, 1)")
         _require("clip_norm", self.clip_norm, self.clip_norm is None or self.clip_norm > 0, "above 0 or None")
@@ -127,20 +127,20 @@ class TrainingSettings:
         _require("keep_tokens", self.keep_tokens, self.keep_tokens >= 0, "at least 0")
         _require("prior_weight", self.prior_weight, 0 <= self.prior_weight < math.inf, "at least 0 and finite")
         _require("mask", self.mask, self.mask in (None, *get_args(MaskSource)), "file, alpha or None")
-        bad = self.on_bad_picture
-        _require("on_bad_picture", bad, bad in get_args(OnBadPicture), "set_aside or stop")
+        bad = self.on_invalid_image
+        _require("on_bad_picture", bad, bad in get_args(OnInvalidImage), "set_aside or stop")
         if self.loss not in get_args(LossName):
-            raise unknown("loss", self.loss, get_args(LossName))
+            raise unknown_name_error("loss", self.loss, get_args(LossName))
         if self.schedule not in (*SCHEDULES, ONE_CYCLE):
-            raise unknown("schedule", self.schedule, (*SCHEDULES, ONE_CYCLE))
+            raise unknown_name_error("schedule", self.schedule, (*SCHEDULES, ONE_CYCLE))
         _require("cycles", self.cycles, self.cycles == 1 or self.schedule != ONE_CYCLE, f"1 with `{ONE_CYCLE}`")
         check_options(self.optimizer, self.optimizer_options)
-        own = OPTIMIZERS[self.optimizer].averages
+        own = OPTIMIZERS[self.optimizer].keeps_average
         _require("ema_decay", self.ema_decay, not own or self.ema_decay is None, f"None with `{self.optimizer}`")
-        if OPTIMIZERS[self.optimizer].finds_rate:
-            self._check_found_rate()
+        if OPTIMIZERS[self.optimizer].adapts_lr:
+            self._check_adaptive_rate()
 
-    def _check_found_rate(self) -> None:
+    def _check_adaptive_rate(self) -> None:
         """The optimiser finds its rate: what is given is a factor, and one for all parameters."""
         text = self.text_encoder_learning_rate
         rule = f"near 1 (0.1 to 10) with `{self.optimizer}`, which finds the rate itself and takes this as a factor"
@@ -151,22 +151,22 @@ class TrainingSettings:
         _require("loraplus_ratio", ratio, ratio in (None, 1), f"None with `{self.optimizer}`")
 
     @property
-    def pictures_a_step(self) -> int:
+    def effective_batch_size(self) -> int:
         """Pictures that one step of the optimiser is for."""
-        return self.batch_size * self.accumulate
+        return self.batch_size * self.gradient_accumulation_steps
 
     @property
-    def varies_captions(self) -> bool:
+    def augments_captions(self) -> bool:
         """Whether a caption differs from step to step."""
         return self.shuffle_tags or self.tag_dropout > 0
 
-    def steps_for(self, pictures: int) -> int:
+    def steps_for(self, image_count: int) -> int:
         """Optimiser steps for a number of pictures, repeats counted and prior ones not.
 
         Raises:
             InputError: the warm-up would outlast the run.
         """
-        steps = self.steps_after(self.length, pictures)
+        steps = self.steps_after(self.length, image_count)
         _require("warmup_steps", self.warmup_steps, self.warmup_steps <= steps, f"at most the run's {steps} steps")
         return steps
 
@@ -180,13 +180,13 @@ class TrainingSettings:
         """What the run's length is counted in: ``"step"`` or ``"epoch"``."""
         return "step" if self.epochs is None else "epoch"
 
-    def steps_after(self, count: float, pictures: int) -> int:
+    def steps_after(self, count: float, image_count: int) -> int:
         """Optimiser steps in a part of the run, counted in `unit`; a begun step is a whole one."""
-        return round(count) if self.epochs is None else math.ceil(count * pictures / self.pictures_a_step)
+        return round(count) if self.epochs is None else math.ceil(count * image_count / self.effective_batch_size)
 
-    def epochs_after(self, step: int, pictures: int) -> float:
+    def epochs_after(self, step: int, image_count: int) -> float:
         """How often each picture was seen after a number of steps, on average."""
-        return step * self.pictures_a_step / pictures
+        return step * self.effective_batch_size / image_count
 
 
 def _require(name: str, value: object, holds: bool, rule: str) -> None:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Processes:
+class ProcessGroup:
     """The process group of `torch.distributed`, where one was begun; else this process alone.
 
     Attributes:
@@ -24,18 +24,18 @@ class Processes:
     """
 
     rank: int = 0
-    count: int = 1
+    world_size: int = 1
 
     @classmethod
-    def here(cls) -> Processes:
+    def current(cls) -> ProcessGroup:
         """As `torchrun` or `accelerate launch` began them and `init_process_group` joined them."""
         if dist.is_available() and dist.is_initialized():
             return cls(dist.get_rank(), dist.get_world_size())
         return cls()
 
-    def has(self, position: int) -> bool:
+    def owns(self, position: int) -> bool:
         """Whether a step's picture of that position is this process's."""
-        return position % self.count == self.rank
+        return position % self.world_size == self.rank
 
     @torch.no_grad()
     def sum_gradients(self, parameters: Sequence[Parameter], loss: Tensor) -> Tensor:
@@ -48,7 +48,7 @@ class Processes:
         Returns:
             The sum of the losses.
         """
-        if self.count == 1:
+        if self.world_size == 1:
             return loss
         there = torch.tensor([float(parameter.grad is not None) for parameter in parameters], device=loss.device)
         gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
@@ -62,21 +62,21 @@ class Processes:
                 parameter.grad = gradient.copy_(part.view_as(parameter))
         return total.reshape(())
 
-    def sum(self, here: Tensor) -> Tensor:
+    def sum(self, local: Tensor) -> Tensor:
         """The sum of a tensor over all processes."""
-        if self.count == 1:
-            return here
-        whole = here.clone()
+        if self.world_size == 1:
+            return local
+        whole = local.clone()
         dist.all_reduce(whole)
         return whole
 
-    def any(self, here: bool, device: torch.device) -> bool:
+    def any(self, local: bool, device: torch.device) -> bool:
         """Whether it is so in any process."""
-        if self.count == 1:
-            return here
-        flag = torch.tensor(float(here), device=device)
+        if self.world_size == 1:
+            return local
+        flag = torch.tensor(float(local), device=device)
         dist.all_reduce(flag, dist.ReduceOp.MAX)
         return bool(flag)
 
 
-ALONE = Processes()
+SINGLE_PROCESS = ProcessGroup()

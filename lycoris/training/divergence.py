@@ -12,11 +12,11 @@ from lycoris.errors import InputError
 if TYPE_CHECKING:
     from lycoris.training.config import TrainingSettings
 
-STEPS, TIMES = 20, 10.0
+DIVERGENCE_STEPS, DIVERGENCE_FACTOR = 20, 10.0
 """A run has left its level when each of so many steps' losses is so many times the median of all before."""
 
 
-class TrainingDiverged(InputError):
+class TrainingDivergedError(InputError):
     """The loss or its gradient stopped being a number, or stays far above its own level.
 
     Attributes:
@@ -31,7 +31,7 @@ class TrainingDiverged(InputError):
             advice += ", give some `warmup_steps`"
         what = f"its loss is {losses[-1]}"
         if math.isfinite(losses[-1]):
-            what = f"its loss, {losses[-1]:.3g}, has been {TIMES:g} times its usual one for {STEPS} steps"
+            what = f"its loss, {losses[-1]:.3g}, has been {DIVERGENCE_FACTOR:g} times its usual one for {DIVERGENCE_STEPS} steps"  # noqa: E501
         super().__init__(f"The training diverged at step {len(losses)}: {what}. {advice}.")
         self.losses, self.settings = losses, settings
 
@@ -40,17 +40,17 @@ class TrainingDiverged(InputError):
         return type(self), (self.losses, self.settings)
 
 
-def has_left(losses: Sequence[float]) -> bool:
+def has_diverged(losses: Sequence[float]) -> bool:
     """Whether the last steps, all of them, lie far above those before.
 
     Looked at once in `STEPS` steps. A loss swings with the times it is drawn at, so that one high step, or several,
     say nothing: of a run that learns, even a tenth of the steps so high would make 20 in a row once in 10^20.
     """
-    if len(losses) < 2 * STEPS or len(losses) % STEPS:
+    if len(losses) < 2 * DIVERGENCE_STEPS or len(losses) % DIVERGENCE_STEPS:
         return False
-    return min(losses[-STEPS:]) > TIMES * statistics.median(losses[:-STEPS]) > 0
+    return min(losses[-DIVERGENCE_STEPS:]) > DIVERGENCE_FACTOR * statistics.median(losses[:-DIVERGENCE_STEPS]) > 0
 
 
-def is_high(losses: Sequence[float]) -> bool:
+def is_spike(losses: Sequence[float]) -> bool:
     """Whether the last loss lies far above those before: perhaps the first of those that `has_left` sees."""
-    return len(losses) >= 2 * STEPS and losses[-1] > TIMES * statistics.median(losses[:-1])
+    return len(losses) >= 2 * DIVERGENCE_STEPS and losses[-1] > DIVERGENCE_FACTOR * statistics.median(losses[:-1])

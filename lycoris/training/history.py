@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from lycoris.training.timestep_bins import BANDS, band_means
+from lycoris.training.timestep_bins import TIMESTEP_BINS, bin_means
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 @dataclass
-class Record:
+class History:
     """Curves of a run.
 
     Attributes:
@@ -28,24 +28,24 @@ class Record:
     """
 
     losses: list[float] = field(default_factory=list)
-    bands: list[Float[Tensor, "2 bands"]] = field(default_factory=list)
-    seen: list[dict[str, float]] = field(default_factory=list)
+    bin_sums: list[Float[Tensor, "2 bands"]] = field(default_factory=list)
+    callback_records: list[dict[str, float]] = field(default_factory=list)
 
     def tensors(self) -> dict[str, Tensor]:
         """The curves with a point a step, by name."""
-        sums = torch.stack(self.bands) if self.bands else torch.zeros(0, 2, len(BANDS))
+        sums = torch.stack(self.bin_sums) if self.bin_sums else torch.zeros(0, 2, len(TIMESTEP_BINS))
         return {"losses": torch.tensor(self.losses, dtype=torch.float64), "bands": sums}
 
-    def text(self) -> str:
+    def callback_json(self) -> str:
         """What was seen, as JSON."""
-        return json.dumps(self.seen)
+        return json.dumps(self.callback_records)
 
     @classmethod
-    def of(cls, tensors: Mapping[str, Tensor], text: str) -> Record:
+    def from_tensors(cls, tensors: Mapping[str, Tensor], text: str) -> History:
         """The record that `tensors` and `text` were made of."""
         return cls(tensors["losses"].tolist(), list(tensors["bands"]), json.loads(text))
 
-    def band_losses(self) -> dict[str, list[float | None]]:
+    def binned_losses(self) -> dict[str, list[float | None]]:
         """Band to mean loss of each step; None where no picture of the step was in it."""
-        means = [band_means(sums) for sums in self.bands]
-        return {name: [each[place] for each in means] for place, name in enumerate(BANDS)}
+        means = [bin_means(sums) for sums in self.bin_sums]
+        return {name: [each[place] for each in means] for place, name in enumerate(TIMESTEP_BINS)}

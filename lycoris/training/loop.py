@@ -12,23 +12,23 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from lycoris.adapters.layers.batch_partition import Share
+from lycoris.adapters.layers.batch_partition import BatchPartition
 from lycoris.errors import InputError
-from lycoris.training.callbacks import Look
-from lycoris.training.compute_modes import modes
+from lycoris.training.callbacks import Callback
+from lycoris.training.compute_modes import compute_modes
 from lycoris.training.config import TrainingSettings
 from lycoris.training.data.image_dataset import Example
 from lycoris.training.data.sampler import Batch
-from lycoris.training.distributed import Processes
-from lycoris.training.divergence import TrainingDiverged
-from lycoris.training.losses import losses_of
-from lycoris.training.timestep_bins import BANDS, band_sums
-from lycoris.training.training_run import Job, Run, Trainable, TrainingResult
+from lycoris.training.distributed import ProcessGroup
+from lycoris.training.divergence import TrainingDivergedError
+from lycoris.training.losses import compute_losses
+from lycoris.training.timestep_bins import TIMESTEP_BINS, bin_sums
+from lycoris.training.training_run import Trainable, TrainingJob, TrainingResult, TrainingRun
 
 if TYPE_CHECKING:
     from lycoris.bases import Base
 
-LOOK_EVERY = 16
+GPU_READ_INTERVAL = 16
 """On a GPU losses are read, and progress told, once in so many steps, so that it need not wait for us."""
 
 
@@ -43,8 +43,8 @@ def train(
     deadline: float | None = None,
     checkpoint: Path | None = None,
     checkpoint_seconds: float = 30.0,
-    cache: Path | None = None,
-    looks: Sequence[Look] = (),
+    cache_folder: Path | None = None,
+    callbacks: Sequence[Callback] = (),
 ) -> TrainingResult:
     """Train a network's parameters to predict the base's targets on captioned pictures.
 
@@ -79,28 +79,28 @@ def train(
         if progress is not None:
             progress(*now)  # type: ignore[arg-type]
 
-    (done,) = train_together(
+    (done,) = co_train(
         base,
-        [Job(network, examples, settings, seed, checkpoint, looks)],
+        [TrainingJob(network, examples, settings, seed, checkpoint, callbacks)],
         progress=tell,
         deadline=deadline,
         checkpoint_seconds=checkpoint_seconds,
-        cache=cache,
+        cache_folder=cache_folder,
     )
-    if isinstance(done, TrainingDiverged):
+    if isinstance(done, TrainingDivergedError):
         raise done
     return done
 
 
-def train_together(
+def co_train(
     base: Base,
-    jobs: Sequence[Job],
+    jobs: Sequence[TrainingJob],
     *,
     progress: Callable[[int, int, int, float], object] | None = None,
     deadline: float | None = None,
     checkpoint_seconds: float = 30.0,
-    cache: Path | None = None,
-) -> list[TrainingResult | TrainingDiverged]:
+    cache_folder: Path | None = None,
+) -> list[TrainingResult | TrainingDivergedError]:
     """Train several networks on one frozen base, their batches going through it as one.
 
     Each learns what it would have learned alone, but for rounding: to some 1e-6 of its size, since matrix products
@@ -123,20 +123,22 @@ def train_together(
     if not jobs:
         raise InputError("Argument `jobs` must hold at least one job, but is empty.")
     began = time.monotonic()
-    runs = [Run(base, job, cache) for job in jobs]
-    processes = Processes.here()
+    runs = [TrainingRun(base, job, cache_folder) for job in jobs]
+    processes = ProcessGroup.current()
     _resume(runs)
     started = saved = time.monotonic()
-    diverged: dict[int, TrainingDiverged] = {}
+    diverged: dict[int, TrainingDivergedError] = {}
     looked = 0.0
-    shares = [Share() for _ in runs] if len(runs) > 1 else [None]
+    shares = [BatchPartition() for _ in runs] if len(runs) > 1 else [None]
     try:
         for run, share in zip(runs, shares, strict=True):
             run.network.train()
-            run.network.share = share
+            run.network.batch_partition = share
         dials = [run.settings for run in runs]
-        with modes(base, [run.network for run in runs], dials), _own_randomness(base.device):
-            looked += _look(base, {number: run for number, run in enumerate(runs) if run.taken == 0}, shares)
+        with compute_modes(base, [run.network for run in runs], dials), _isolated_rng(base.device):
+            looked += _run_callbacks(
+                base, {number: run for number, run in enumerate(runs) if run.steps_done == 0}, shares
+            )
             while waiting := {n: run for n, run in enumerate(runs) if not run.finished and n not in diverged}:
                 if deadline is not None and processes.any(time.monotonic() >= deadline, base.device):
                     break
@@ -144,28 +146,33 @@ def train_together(
                 read = {
                     number: run
                     for number, run in waiting.items()
-                    if base.device.type == "cpu" or run.taken % LOOK_EVERY == 0 or run.finished or run.due
+                    if base.device.type == "cpu"
+                    or run.steps_done % GPU_READ_INTERVAL == 0
+                    or run.finished
+                    or run.due_callbacks
                 }
                 diverged |= _read_losses(read)
-                looked += _look(base, {number: run for number, run in read.items() if number not in diverged}, shares)
+                looked += _run_callbacks(
+                    base, {number: run for number, run in read.items() if number not in diverged}, shares
+                )
                 if time.monotonic() - saved >= checkpoint_seconds or any(run.finished for run in waiting.values()):
                     diverged |= _save({number: run for number, run in waiting.items() if number not in diverged})
                     saved = time.monotonic()
                 for number, run in read.items():
                     if progress is not None and number not in diverged:
-                        progress(number, run.taken, run.steps, run.losses[-1])
+                        progress(number, run.steps_done, run.steps, run.losses[-1])
             diverged |= _save({number: run for number, run in enumerate(runs) if number not in diverged})
     finally:
         for run in runs:
-            run.network.share = None
-            run.close()
+            run.network.batch_partition = None
+            run.finish()
     seconds, preparation = time.monotonic() - started - looked, started - began
     return [diverged.get(number) or run.result(seconds, preparation) for number, run in enumerate(runs)]
 
 
-def _resume(runs: Sequence[Run]) -> None:
+def _resume(runs: Sequence[TrainingRun]) -> None:
     """Take runs up where all were at once, if there is such a step, so that they end as if never interrupted."""
-    saved = [run.saved_steps() for run in runs]
+    saved = [run.checkpoint_steps() for run in runs]
     newest = min(max(steps) for steps in saved)
     common = newest if all(newest in steps for steps in saved) else None
     for run, steps in zip(runs, saved, strict=True):
@@ -173,73 +180,75 @@ def _resume(runs: Sequence[Run]) -> None:
         run.resume(max(steps) if common is None or finished else common)
 
 
-def _read_losses(runs: dict[int, Run]) -> dict[int, TrainingDiverged]:
+def _read_losses(runs: dict[int, TrainingRun]) -> dict[int, TrainingDivergedError]:
     """Fetch losses from the device; the runs of which one is no number."""
     lost = {}
     for number, run in runs.items():
         try:
             run.read_losses()
-        except TrainingDiverged as error:
+        except TrainingDivergedError as error:
             lost[number] = error
     return lost
 
 
-def _save(runs: dict[int, Run]) -> dict[int, TrainingDiverged]:
+def _save(runs: dict[int, TrainingRun]) -> dict[int, TrainingDivergedError]:
     """Write the runs' states, and when all are there drop those before; the runs that turn out to be lost."""
     lost = _read_losses(runs)
     for number, run in runs.items():
         if number not in lost:
-            run.save()
+            run.save_checkpoint()
     for run in runs.values():
-        run.settle()
+        run.commit_checkpoint()
     return lost
 
 
 @torch.no_grad()
-def _look(base: Base, runs: dict[int, Run], shares: Sequence[Share | None]) -> float:
+def _run_callbacks(base: Base, runs: dict[int, TrainingRun], partitions: Sequence[BatchPartition | None]) -> float:
     """Look at what is due in each run, its network acting alone; how long it took, in seconds."""
     began = time.monotonic()
     for number, run in runs.items():
-        if run.due:
-            _give_rows(shares, {number: 1})  # of one: all of whatever batch a look makes
-            with _own_randomness(base.device):
-                run.look()
+        if run.due_callbacks:
+            _assign_rows(partitions, {number: 1})  # of one: all of whatever batch a look makes
+            with _isolated_rng(base.device):
+                run.run_callbacks()
     return time.monotonic() - began
 
 
-def _step(base: Base, runs: dict[int, Run], shares: Sequence[Share | None]) -> None:
+def _step(base: Base, runs: dict[int, TrainingRun], partitions: Sequence[BatchPartition | None]) -> None:
     """One optimiser step of each run."""
     totals = {number: torch.zeros((), device=base.device) for number in runs}
-    sums = {number: torch.zeros(2, len(BANDS), device=base.device) for number in runs}
-    for part, group in _groups(runs, shares):
-        _give_rows(shares, {number: len(batch.latents) for number, batch in group.items()})
+    sums = {number: torch.zeros(2, len(TIMESTEP_BINS), device=base.device) for number in runs}
+    for part, group in _group_batches(runs, partitions):
+        _assign_rows(partitions, {number: len(batch.latents) for number, batch in group.items()})
         for number, batch in group.items():
-            _start_stream(shares[number], runs[number].stream("network", *batch.latents.shape[2:], part))
+            _seed_network(partitions[number], runs[number].step_seed("network", *batch.latents.shape[2:], part))
             runs[number].network.timestep = batch.timesteps  # for adapters that act by it
-        errors = losses_of(base, list(group.values()), [runs[number].loss for number in group])
+        errors = compute_losses(base, list(group.values()), [runs[number].loss for number in group])
         losses = {
-            number: each.sum() / runs[number].settings.pictures_a_step
+            number: each.sum() / runs[number].settings.effective_batch_size
             for number, each in zip(group, errors, strict=True)
         }
         for (number, batch), own in zip(group.items(), errors, strict=True):
             totals[number] += losses[number].detach()
-            sums[number] += band_sums(runs[number].loss.noise.fraction(batch.timesteps), own)
-        torch.stack([runs[number].scaled(loss) for number, loss in losses.items()]).sum().backward()
+            sums[number] += bin_sums(runs[number].loss.forward_process.noise_level(batch.timesteps), own)
+        torch.stack([runs[number].scale_loss(loss) for number, loss in losses.items()]).sum().backward()
         for number in group:
             runs[number].network.timestep = None
     for number, run in runs.items():
-        run.end(totals[number], sums[number])
+        run.end_step(totals[number], sums[number])
 
 
-def _groups(runs: dict[int, Run], shares: Sequence[Share | None]) -> Iterator[tuple[int, dict[int, Batch]]]:
+def _group_batches(
+    runs: dict[int, TrainingRun], partitions: Sequence[BatchPartition | None]
+) -> Iterator[tuple[int, dict[int, Batch]]]:
     """What the runs are trained on in this step: run to batch, those of one size together, and which of its size."""
     sizes: dict[tuple[torch.Size, int], dict[int, Batch]] = {}
     for number, run in runs.items():
         seen: Counter[torch.Size] = Counter()
-        _give_rows(shares, {number: 1})  # its texts are encoded by itself
-        batches = run.begin()
+        _assign_rows(partitions, {number: 1})  # its texts are encoded by itself
+        batches = run.begin_step()
         for place in itertools.count():
-            _start_stream(shares[number], run.stream("text", place))
+            _seed_network(partitions[number], run.step_seed("text", place))
             batch = next(batches, None)
             if batch is None:
                 break
@@ -253,26 +262,26 @@ def _groups(runs: dict[int, Run], shares: Sequence[Share | None]) -> Iterator[tu
         yield part, group
 
 
-def _start_stream(share: Share | None, seed: int) -> None:
+def _seed_network(partition: BatchPartition | None, seed: int) -> None:
     """Let what a network draws next follow from a seed."""
-    if share is None:
+    if partition is None:
         torch.manual_seed(seed)
     else:
-        share.begin(seed)
+        partition.reset_stream(seed)
 
 
-def _give_rows(shares: Sequence[Share | None], counts: dict[int, int]) -> None:
+def _assign_rows(partitions: Sequence[BatchPartition | None], counts: dict[int, int]) -> None:
     """Divide a batch's rows among the runs that have some; the others' networks do not act on it."""
     total = sum(counts.values())
     start = 0
-    for number, share in enumerate(shares):
+    for number, share in enumerate(partitions):
         if share is not None:
             stop = start + counts.get(number, 0)
-            share.rows, share.total, start = (start, stop), total, stop
+            share.rows, share.total_rows, start = (start, stop), total, stop
 
 
 @contextlib.contextmanager
-def _own_randomness(device: torch.device) -> Iterator[None]:
+def _isolated_rng(device: torch.device) -> Iterator[None]:
     """Leave the process's random state as it was found."""
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         yield

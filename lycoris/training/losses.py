@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from lycoris.bases.noise import DiscreteNoise
+from lycoris.bases.noise import DiscreteDiffusion
 from lycoris.errors import InputError
 from lycoris.training.data.sampler import Batch
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from jaxtyping import Float
     from torch import Tensor
 
-    from lycoris.bases import Base, Noise
+    from lycoris.bases import Base, ForwardProcess
     from lycoris.training.config import TrainingSettings
 
 
@@ -39,12 +39,12 @@ def huber(errors: Tensor, delta: float) -> Tensor:
     return delta * smooth_l1(errors, delta)
 
 
-LOSSES: dict[str, Callable[[Tensor, float], Tensor]] = {"mse": mse, "huber": huber, "smooth_l1": smooth_l1}
+LOSS_FUNCTIONS: dict[str, Callable[[Tensor, float], Tensor]] = {"mse": mse, "huber": huber, "smooth_l1": smooth_l1}
 """From the prediction's errors, and the error at which the last two turn from square to straight, to their cost."""
 
 
 @dataclass(frozen=True)
-class Loss:
+class TrainingLoss:
     """How one run's pictures are noised and its predictions judged.
 
     Attributes:
@@ -52,19 +52,19 @@ class Loss:
         settings: of the run.
     """
 
-    noise: Noise
+    forward_process: ForwardProcess
     settings: TrainingSettings
 
     @classmethod
-    def of(cls, base: Base, settings: TrainingSettings) -> Loss:
+    def from_settings(cls, base: Base, settings: TrainingSettings) -> TrainingLoss:
         """The loss that a run's settings ask for on a base.
 
         Raises:
             InputError: the base's forward process does not go with the settings.
         """
-        noise = base.noise
+        noise = base.forward_process
         if settings.zero_terminal_snr:
-            if not isinstance(noise, DiscreteNoise):
+            if not isinstance(noise, DiscreteDiffusion):
                 raise InputError(
                     "Argument `zero_terminal_snr` is for bases with a schedule of betas; a flow-matching base ends at "
                     "pure noise by itself and needs False, but got True."
@@ -74,23 +74,25 @@ class Loss:
             noise.min_snr_weight(torch.zeros(1, dtype=torch.long), settings.min_snr)
         return cls(noise, settings)
 
-    def noisy(self, batch: Batch) -> Float[Tensor, "batch channels rows columns"]:
+    def noisy_latents(self, batch: Batch) -> Float[Tensor, "batch channels rows columns"]:
         """What the base is shown."""
-        return self.noise.mix(batch.latents, batch.noise, batch.timesteps)
+        return self.forward_process.add_noise(batch.latents, batch.noise, batch.timesteps)
 
     def __call__(
         self, prediction: Float[Tensor, "batch channels rows columns"], batch: Batch
     ) -> Float[Tensor, " batch"]:
         """Cost of each picture, as `Batch.losses` averages it, weighted where the SNR is capped."""
-        target = self.noise.target(batch.latents, batch.noise, batch.timesteps)
-        costs = LOSSES[self.settings.loss](prediction - target, self.settings.huber_delta)
-        losses = batch.losses(costs)
+        target = self.forward_process.target(batch.latents, batch.noise, batch.timesteps)
+        costs = LOSS_FUNCTIONS[self.settings.loss](prediction - target, self.settings.huber_delta)
+        losses = batch.image_losses(costs)
         if self.settings.min_snr is None:
             return losses
-        return losses * self.noise.min_snr_weight(batch.timesteps, self.settings.min_snr)
+        return losses * self.forward_process.min_snr_weight(batch.timesteps, self.settings.min_snr)
 
 
-def losses_of(base: Base, batches: Sequence[Batch], losses: Sequence[Loss]) -> list[Float[Tensor, " batch"]]:
+def compute_losses(
+    base: Base, batches: Sequence[Batch], losses: Sequence[TrainingLoss]
+) -> list[Float[Tensor, " batch"]]:
     """The loss of each picture of several runs, whose batches go through the base as one.
 
     Args:
@@ -98,9 +100,9 @@ def losses_of(base: Base, batches: Sequence[Batch], losses: Sequence[Loss]) -> l
         batches: of one size, one a run.
         losses: each run's.
     """
-    noisy = torch.cat([loss.noisy(batch) for loss, batch in zip(losses, batches, strict=True)])
+    noisy = torch.cat([loss.noisy_latents(batch) for loss, batch in zip(losses, batches, strict=True)])
     timesteps, sizes = (torch.cat([getattr(batch, name) for batch in batches]) for name in ("timesteps", "sizes"))
-    conditions = type(batches[0].conditions).cat([batch.conditions for batch in batches])
+    conditions = type(batches[0].conditioning).cat([batch.conditioning for batch in batches])
     predictions = base.predict(noisy, timesteps, conditions, sizes)
     parts = predictions.split([len(batch.latents) for batch in batches])
     return [loss(part, batch) for loss, part, batch in zip(losses, parts, batches, strict=True)]

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import torch
 
-_SELF = Path("/proc/self")
+_PROC_SELF = Path("/proc/self")
 
 
 @dataclass
-class Peak:
+class PeakMemory:
     """What `peak_memory` found.
 
     Attributes:
@@ -26,7 +26,7 @@ class Peak:
 
 
 @contextmanager
-def peak_memory(device: torch.device) -> Iterator[Peak]:
+def peak_memory(device: torch.device) -> Iterator[PeakMemory]:
     """Watch a block's memory.
 
     On a GPU it is what its allocator handed out. On a CPU it is the process's resident memory, whose highest value
@@ -39,7 +39,7 @@ def peak_memory(device: torch.device) -> Iterator[Peak]:
     Yields:
         A record whose ``bytes`` is known after the block.
     """
-    found = Peak()
+    found = PeakMemory()
     gc.collect()
     if device.type == "cuda":
         torch.cuda.synchronize(device)
@@ -52,28 +52,28 @@ def peak_memory(device: torch.device) -> Iterator[Peak]:
         return
     with suppress(OSError, AttributeError):  # other C libraries have no such call
         ctypes.CDLL(None).malloc_trim(0)
-    resident = _status("VmRSS") if _forget_peak() else None
+    resident = _read_status("VmRSS") if _reset_peak() else None
     try:
         yield found
     finally:
-        highest = _status("VmHWM")
+        highest = _read_status("VmHWM")
         if resident is not None and highest is not None:
             found.bytes = max(0, highest - resident)
 
 
-def _forget_peak() -> bool:
+def _reset_peak() -> bool:
     """Let the highest resident memory be counted anew from now on; whether that was possible."""
     try:
-        (_SELF / "clear_refs").write_text("5")
+        (_PROC_SELF / "clear_refs").write_text("5")
     except OSError:
         return False
     return True
 
 
-def _status(name: str) -> int | None:
+def _read_status(name: str) -> int | None:
     """A line of the process's status, in bytes; None where there is none."""
     try:
-        lines = (_SELF / "status").read_text().splitlines()
+        lines = (_PROC_SELF / "status").read_text().splitlines()
     except OSError:
         return None
     return next((int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{name}:")), None)

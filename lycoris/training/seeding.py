@@ -11,18 +11,18 @@ import hashlib
 import torch
 
 
-def derived_seed(seed: int, *place: str | int) -> int:
+def derive_seed(seed: int, *scope: str | int) -> int:
     """A 63-bit seed for one place of a run: SHA-256 of the run's seed and the place's names."""
-    text = "/".join(map(str, (seed, *place)))
+    text = "/".join(map(str, (seed, *scope)))
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
 
 
-def generator(seed: int, *place: str | int) -> torch.Generator:
+def derive_generator(seed: int, *scope: str | int) -> torch.Generator:
     """A CPU generator for one place of a run, so that every device sees the same draws."""
-    return torch.Generator().manual_seed(derived_seed(seed, *place))
+    return torch.Generator().manual_seed(derive_seed(seed, *scope))
 
 
-class Order:
+class EpochSampler:
     """Which pictures a step sees: shuffled epochs, one after another, cut into batches.
 
     Args:
@@ -32,16 +32,16 @@ class Order:
         name: sets the shuffles of one order apart from another's.
     """
 
-    def __init__(self, pictures: int, batch_size: int, seed: int, name: str = "epoch") -> None:
-        self.pictures, self.batch_size, self.seed, self.name = pictures, batch_size, seed, name
-        self._shuffled: dict[int, list[int]] = {}
+    def __init__(self, image_count: int, batch_size: int, seed: int, name: str = "epoch") -> None:
+        self.image_count, self.batch_size, self.seed, self.name = image_count, batch_size, seed, name
+        self._epochs: dict[int, list[int]] = {}
 
     def __call__(self, step: int) -> list[int]:
         """Indices of the pictures of a step, counted from 0."""
         places = range(step * self.batch_size, (step + 1) * self.batch_size)
-        epochs = {place // self.pictures for place in places}
-        self._shuffled = {epoch: self._shuffled.get(epoch) or self._shuffle(epoch) for epoch in epochs}
-        return [self._shuffled[place // self.pictures][place % self.pictures] for place in places]
+        epochs = {place // self.image_count for place in places}
+        self._epochs = {epoch: self._epochs.get(epoch) or self._shuffle(epoch) for epoch in epochs}
+        return [self._epochs[place // self.image_count][place % self.image_count] for place in places]
 
     def _shuffle(self, epoch: int) -> list[int]:
-        return torch.randperm(self.pictures, generator=generator(self.seed, self.name, epoch)).tolist()
+        return torch.randperm(self.image_count, generator=derive_generator(self.seed, self.name, epoch)).tolist()

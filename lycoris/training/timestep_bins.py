@@ -10,22 +10,24 @@ if TYPE_CHECKING:
     from jaxtyping import Float
     from torch import Tensor
 
-BANDS = ("quarter_1", "quarter_2", "quarter_3", "quarter_4")
+TIMESTEP_BINS = ("quarter_1", "quarter_2", "quarter_3", "quarter_4")
 """Equal parts of `Noise.fraction`, from the nearly clean to the nearly pure noise."""
 
 
-def band_sums(fractions: Float[Tensor, " batch"], losses: Float[Tensor, " batch"]) -> Float[Tensor, "2 bands"]:
+def bin_sums(noise_levels: Float[Tensor, " batch"], losses: Float[Tensor, " batch"]) -> Float[Tensor, "2 bands"]:
     """Sums of some losses by band, and how many there were, on the losses' device.
 
     Args:
         fractions: how far each picture was towards pure noise, in [0, 1].
         losses: one a picture.
     """
-    bands = (fractions * len(BANDS)).long().clamp(max=len(BANDS) - 1)
-    member = (bands == torch.arange(len(BANDS), device=bands.device)[:, None]).to(losses.dtype)  # [bands, batch]
+    bands = (noise_levels * len(TIMESTEP_BINS)).long().clamp(max=len(TIMESTEP_BINS) - 1)
+    member = (bands == torch.arange(len(TIMESTEP_BINS), device=bands.device)[:, None]).to(
+        losses.dtype
+    )  # [bands, batch]
     return torch.stack([member @ losses.detach(), member.sum(dim=1)])
 
 
-def band_means(sums: Float[Tensor, "2 bands"]) -> list[float | None]:
+def bin_means(sums: Float[Tensor, "2 bands"]) -> list[float | None]:
     """Mean loss of each band; None where no picture was in it."""
     return [total / count if count else None for total, count in zip(*sums.tolist(), strict=True)]

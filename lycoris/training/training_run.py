@@ -14,28 +14,28 @@ from typing import TYPE_CHECKING, Any, Protocol
 import torch
 
 from lycoris.cache.store import file_digest
-from lycoris.data.images import mask_file
+from lycoris.data.images import find_mask
 from lycoris.errors import InputError
-from lycoris.training.callbacks import Look, Moment
-from lycoris.training.checkpointing import RunState
+from lycoris.training.callbacks import Callback, TrainingPoint
+from lycoris.training.checkpointing import CheckpointFile
 from lycoris.training.config import TrainingSettings
-from lycoris.training.data.caption_encoding import Texts, text_parameters
-from lycoris.training.data.image_dataset import Example, Pictures
-from lycoris.training.data.sampler import Batch, Batches
-from lycoris.training.distributed import Processes
-from lycoris.training.divergence import TrainingDiverged, has_left, is_high
-from lycoris.training.history import Record
-from lycoris.training.losses import Loss
-from lycoris.training.optim.optimizer_step import Optimization
-from lycoris.training.optim.optimizers import groups_of
-from lycoris.training.optim.schedules import rate_fraction
-from lycoris.training.seeding import derived_seed
+from lycoris.training.data.caption_encoding import CaptionEncoder, text_parameter_positions
+from lycoris.training.data.image_dataset import Example, ImageDataset
+from lycoris.training.data.sampler import Batch, BatchSampler
+from lycoris.training.distributed import ProcessGroup
+from lycoris.training.divergence import TrainingDivergedError, has_diverged, is_spike
+from lycoris.training.history import History
+from lycoris.training.losses import TrainingLoss
+from lycoris.training.optim.optimizer_step import RunOptimizer
+from lycoris.training.optim.optimizers import parameter_groups
+from lycoris.training.optim.schedules import lr_scale
+from lycoris.training.seeding import derive_seed
 
 if TYPE_CHECKING:
     from jaxtyping import Float
     from torch import Tensor, nn
 
-    from lycoris.adapters.layers.batch_partition import Share
+    from lycoris.adapters.layers.batch_partition import BatchPartition
     from lycoris.bases import Base
 
 
@@ -48,7 +48,7 @@ class Trainable(Protocol):
     """
 
     timestep: Tensor | None
-    share: Share | None
+    batch_partition: BatchPartition | None
 
     def named_parameters(self) -> Iterator[tuple[str, nn.Parameter]]: ...
     def parameter_groups(self, learning_rate: float, *, ratio: float = ...) -> list[dict[str, Any]]: ...
@@ -57,7 +57,7 @@ class Trainable(Protocol):
 
 
 @dataclass(frozen=True)
-class Job:
+class TrainingJob:
     """One adapter to train.
 
     Attributes:
@@ -74,7 +74,7 @@ class Job:
     settings: TrainingSettings
     seed: int
     checkpoint: Path | None = None
-    looks: Sequence[Look] = ()
+    callbacks: Sequence[Callback] = ()
 
 
 @dataclass(frozen=True)
@@ -100,23 +100,23 @@ class TrainingResult:
     """
 
     losses: list[float]
-    bands: dict[str, list[float | None]]
-    seen: list[dict[str, float]]
+    binned_losses: dict[str, list[float | None]]
+    callback_records: list[dict[str, float]]
     steps: int
     epochs: float
     seconds: float
     preparation_seconds: float
-    resumed_at: int
+    resume_step: int
     finished: bool
-    pictures: int
-    set_aside: dict[str, str]
-    upscaled: int
-    buckets: dict[str, int]
-    parameters: int
-    text_encoder_trained: bool
+    image_count: int
+    skipped_images: dict[str, str]
+    upscaled_count: int
+    bucket_counts: dict[str, int]
+    parameter_count: int
+    trains_text_encoder: bool
 
 
-class Run:
+class TrainingRun:
     """A job under way.
 
     Args:
@@ -134,117 +134,123 @@ class Run:
         InputError: no pictures, or none that can be used; nothing to train; or a state of another run.
     """
 
-    def __init__(self, base: Base, job: Job, cache: Path | None = None) -> None:
-        _check(base, job)
+    def __init__(self, base: Base, job: TrainingJob, cache_folder: Path | None = None) -> None:
+        _check_job(base, job)
         self.job, self.network, self.settings = job, job.network, job.settings
-        self._pictures = Pictures(
+        self._dataset = ImageDataset(
             base,
             [each.image for each in job.examples],
-            flip=job.settings.flip,
-            cache=cache,
-            cached=job.settings.cache_encodings,
+            horizontal_flip=job.settings.horizontal_flip,
+            cache_folder=cache_folder,
+            use_cache=job.settings.cache_encodings,
             mask=job.settings.mask,
-            on_bad_picture=job.settings.on_bad_picture,
+            on_invalid_image=job.settings.on_invalid_image,
         )
-        examples = [job.examples[row] for row in self._pictures.kept]
-        self._shown = sum(each.repeats for each in examples if not each.prior)
-        self.steps = job.settings.steps_for(self._shown)
+        examples = [job.examples[row] for row in self._dataset.valid_indices]
+        self._epoch_length = sum(each.repeats for each in examples if not each.prior)
+        self.steps = job.settings.steps_for(self._epoch_length)
         named = {name: each for name, each in job.network.named_parameters() if each.requires_grad}
-        self._named, self.parameters = named, list(named.values())
+        self._named_parameters, self.parameters = named, list(named.values())
         self.network.eval()
-        of_text = text_parameters(base, self.parameters)
-        self.text_encoder_trained = bool(of_text)
-        groups = groups_of(self.parameters, of_text, _factors(job), job.settings)
-        self._optimization = Optimization(named, groups, job.settings, half=base.dtype is torch.float16)
-        self.loss = Loss.of(base, job.settings)
-        self._processes = Processes.here()
-        self._state = RunState(job.checkpoint, _identity(base, named, job, examples)) if job.checkpoint else None
-        self.record = Record()
-        self.resumed_at = self.taken = self._saved_at = 0
-        texts = Texts(
+        of_text = text_parameter_positions(base, self.parameters)
+        self.trains_text_encoder = bool(of_text)
+        groups = parameter_groups(self.parameters, of_text, _lr_factors(job), job.settings)
+        self._optimizer = RunOptimizer(named, groups, job.settings, float16=base.dtype is torch.float16)
+        self.loss = TrainingLoss.from_settings(base, job.settings)
+        self._process_group = ProcessGroup.current()
+        self._checkpoint = (
+            CheckpointFile(job.checkpoint, _run_identity(base, named, job, examples)) if job.checkpoint else None
+        )
+        self.history = History()
+        self.resume_step = self.steps_done = self._saved_step = 0
+        texts = CaptionEncoder(
             base,
             [each.caption for each in examples],
-            adapted=self.text_encoder_trained,
-            varied=job.settings.varies_captions,
-            cached=job.settings.cache_encodings,
-            cache=cache,
+            trainable=self.trains_text_encoder,
+            augmented=job.settings.augments_captions,
+            use_cache=job.settings.cache_encodings,
+            cache_folder=cache_folder,
         )
-        self._batches = Batches(self._pictures, texts, base.noise, job.settings, job.seed, examples, self._processes)
+        self._sampler = BatchSampler(
+            self._dataset, texts, base.forward_process, job.settings, job.seed, examples, self._process_group
+        )
         self._unread: list[tuple[Tensor, Tensor, Tensor]] = []
-        self._moments = [
-            (look, moment) for look in job.looks for moment in look.when.moments(job.settings, self._shown)
+        self._callback_points = [
+            (look, moment)
+            for look in job.callbacks
+            for moment in look.schedule.points(job.settings, self._epoch_length)
         ]
 
     @property
     def losses(self) -> list[float]:
         """Mean loss of each step done, as far as they were read."""
-        return self.record.losses
+        return self.history.losses
 
     @property
-    def due(self) -> list[tuple[Look, Moment]]:
+    def due_callbacks(self) -> list[tuple[Callback, TrainingPoint]]:
         """What is to be looked at before the next step; of several processes the first one looks."""
-        if self._processes.rank:
+        if self._process_group.rank:
             return []
-        return [(look, moment) for look, moment in self._moments if moment.step == self.taken]
+        return [(look, moment) for look, moment in self._callback_points if moment.step == self.steps_done]
 
-    def saved_steps(self) -> set[int]:
+    def checkpoint_steps(self) -> set[int]:
         """Steps after which the run can be taken up, 0 for its beginning.
 
         Raises:
             InputError: the state is damaged, or of another run.
         """
-        return {0} | (self._state.steps() if self._state else set())
+        return {0} | (self._checkpoint.steps() if self._checkpoint else set())
 
     def resume(self, step: int) -> None:
         """Take the run up after a step, one of `saved_steps()`."""
-        if step and self._state:
-            self.record, *state = self._state.read(step)
-            self._optimization.restore(*state)
-        self.resumed_at = self.taken = self._saved_at = step
+        if step and self._checkpoint:
+            self.history, *state = self._checkpoint.read(step)
+            self._optimizer.restore(*state)
+        self.resume_step = self.steps_done = self._saved_step = step
 
     @property
     def finished(self) -> bool:
         """Whether all steps are done."""
-        return self.taken == self.steps
+        return self.steps_done == self.steps
 
-    def begin(self) -> Iterator[Batch]:
+    def begin_step(self) -> Iterator[Batch]:
         """Make ready for the next step, and give what it is trained on, size by size."""
         dials = self.settings
-        fraction = rate_fraction(dials.schedule, self.taken, self.steps, dials.warmup_steps, dials.cycles)
-        self._optimization.begin(fraction)
-        return self._batches(self.taken)
+        fraction = lr_scale(dials.schedule, self.steps_done, self.steps, dials.warmup_steps, dials.cycles)
+        self._optimizer.begin_step(fraction)
+        return self._sampler(self.steps_done)
 
-    def stream(self, *place: str | int) -> int:
+    def step_seed(self, *scope: str | int) -> int:
         """Seed of what the network itself draws at one place of the next step."""
-        own = ("process", self._processes.rank) if self._processes.rank else ()
-        return derived_seed(self.job.seed, *own, *place, self.taken)
+        own = ("process", self._process_group.rank) if self._process_group.rank else ()
+        return derive_seed(self.job.seed, *own, *scope, self.steps_done)
 
-    def scaled(self, loss: Tensor) -> Tensor:
+    def scale_loss(self, loss: Tensor) -> Tensor:
         """A part of the step's loss as it is to be differentiated."""
-        return self._optimization.scaled(loss)
+        return self._optimizer.scale_loss(loss)
 
-    def look(self) -> None:
+    def run_callbacks(self) -> None:
         """Look at what is due, and note what was found."""
         self.network.eval()
-        with self.used():
-            for look, moment in self.due:
+        with self.averaged_weights():
+            for look, moment in self.due_callbacks:
                 found = look(self.network, moment)
                 if found:
-                    self.record.seen.append({**asdict(moment), **found})
+                    self.history.callback_records.append({**asdict(moment), **found})
         self.network.train()
 
-    def end(self, loss: Tensor, sums: Float[Tensor, "2 bands"]) -> None:
+    def end_step(self, loss: Tensor, bin_sums: Float[Tensor, "2 bands"]) -> None:
         """Take the step, with the gradients that are there.
 
         Args:
             loss: mean over the step's pictures, still on the device.
             sums: of the step's losses by band, and how many there were, as `band_sums` gives them.
         """
-        sums = self._processes.sum(sums)
-        loss = self._processes.sum_gradients(self.parameters, loss)
-        norm = self._optimization.step()
-        self.taken += 1
-        self._unread.append((loss, norm, sums))
+        bin_sums = self._process_group.sum(bin_sums)
+        loss = self._process_group.sum_gradients(self.parameters, loss)
+        norm = self._optimizer.step()
+        self.steps_done += 1
+        self._unread.append((loss, norm, bin_sums))
 
     def read_losses(self) -> None:
         """Fetch the losses of the last steps from the device.
@@ -256,67 +262,67 @@ class Run:
             return
         losses, norms, bands = (torch.stack(each).cpu() for each in zip(*self._unread, strict=True))
         for loss, norm, sums in zip(losses.tolist(), norms.tolist(), bands, strict=True):
-            self.record.bands.append(sums)
+            self.history.bin_sums.append(sums)
             self.losses.append(loss if math.isfinite(norm) or not math.isfinite(loss) else math.nan)
-            if not math.isfinite(self.losses[-1]) or has_left(self.losses):
-                raise TrainingDiverged(self.losses, self.settings)
+            if not math.isfinite(self.losses[-1]) or has_diverged(self.losses):
+                raise TrainingDivergedError(self.losses, self.settings)
         self._unread.clear()
 
-    def save(self) -> None:
+    def save_checkpoint(self) -> None:
         """Write the state after the last step, where the job has a file for it and it is not there yet.
 
         Under way none is written after a step whose loss is far too high, so that a diverging run leaves a good one.
         """
-        if is_high(self.losses) and not self.finished:
+        if is_spike(self.losses) and not self.finished:
             return
-        if self._state and self._saved_at < len(self.losses) == self.taken:
-            if self._processes.rank == 0:
-                self._state.write(self.record, *self._optimization.state())
-            self._saved_at = self.taken
+        if self._checkpoint and self._saved_step < len(self.losses) == self.steps_done:
+            if self._process_group.rank == 0:
+                self._checkpoint.write(self.history, *self._optimizer.state())
+            self._saved_step = self.steps_done
 
-    def settle(self) -> None:
+    def commit_checkpoint(self) -> None:
         """Tell that the runs trained together have all saved their last state."""
-        if self._state and self._processes.rank == 0:
-            self._state.settle()
+        if self._checkpoint and self._process_group.rank == 0:
+            self._checkpoint.commit()
 
-    def used(self) -> AbstractContextManager[None]:
+    def averaged_weights(self) -> AbstractContextManager[None]:
         """Within it the network holds the weights that it is saved and drawn with, the average where one is kept."""
-        return self._optimization.used()
+        return self._optimizer.averaged_weights()
 
-    def close(self) -> None:
+    def finish(self) -> None:
         """Leave the network as it is used: averaged where that was asked for, evaluating, without gradients."""
         self.network.eval()
-        self._optimization.close()
+        self._optimizer.finish()
 
     def result(self, seconds: float, preparation_seconds: float) -> TrainingResult:
         """What was done, in these times."""
         return TrainingResult(
             losses=self.losses,
-            bands=self.record.band_losses(),
-            seen=self.record.seen,
+            binned_losses=self.history.binned_losses(),
+            callback_records=self.history.callback_records,
             steps=len(self.losses),
-            epochs=self.settings.epochs_after(len(self.losses), self._shown),
+            epochs=self.settings.epochs_after(len(self.losses), self._epoch_length),
             seconds=seconds,
             preparation_seconds=preparation_seconds,
-            resumed_at=self.resumed_at,
+            resume_step=self.resume_step,
             finished=self.finished,
-            pictures=len(self._pictures.kept),
-            set_aside=self._pictures.set_aside,
-            upscaled=self._pictures.upscaled,
-            buckets=self._pictures.counts,
-            parameters=sum(parameter.numel() for parameter in self.parameters),
-            text_encoder_trained=self.text_encoder_trained,
+            image_count=len(self._dataset.valid_indices),
+            skipped_images=self._dataset.skipped,
+            upscaled_count=self._dataset.upscaled_count,
+            bucket_counts=self._dataset.bucket_counts,
+            parameter_count=sum(parameter.numel() for parameter in self.parameters),
+            trains_text_encoder=self.trains_text_encoder,
         )
 
 
-def _check(base: Base, job: Job) -> None:
+def _check_job(base: Base, job: TrainingJob) -> None:
     if not job.examples:
         raise InputError("Argument `examples` must hold at least one picture, but is empty.")
     if not any(parameter.requires_grad for _, parameter in job.network.named_parameters()):
         raise InputError("Argument `network` must have trainable parameters, but has none.")
 
 
-def _factors(job: Job) -> dict[int, float]:
+def _lr_factors(job: TrainingJob) -> dict[int, float]:
     """Factors on the rates of single parameters, by `id`."""
     if job.settings.loraplus_ratio is None:
         return {}
@@ -324,11 +330,13 @@ def _factors(job: Job) -> dict[int, float]:
     return {id(parameter): group["lr"] for group in groups for parameter in group["params"]}
 
 
-def _identity(base: Base, parameters: dict[str, nn.Parameter], job: Job, examples: Sequence[Example]) -> dict[str, str]:
+def _run_identity(
+    base: Base, parameters: dict[str, nn.Parameter], job: TrainingJob, examples: Sequence[Example]
+) -> dict[str, str]:
     """What the run depends on, for its state to be recognised by."""
     pictures = hashlib.sha256()
     for example in examples:
-        mask = mask_file(example.image) if job.settings.mask == "file" else None
+        mask = find_mask(example.image) if job.settings.mask == "file" else None
         for file in (example.image, mask):
             pictures.update(file_digest(file).encode() if file is not None else b"-")
         pictures.update(f"{example.caption}\0{example.repeats}\0{example.prior}\0".encode())
@@ -339,5 +347,5 @@ def _identity(base: Base, parameters: dict[str, nn.Parameter], job: Job, example
         "examples": pictures.hexdigest(),
         "settings": json.dumps(asdict(job.settings), sort_keys=True),
         "seed": str(job.seed),
-        "looks": json.dumps([look.identity for look in job.looks]),
+        "looks": json.dumps([look.identity for look in job.callbacks]),
     }

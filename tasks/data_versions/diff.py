@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-from lycoris.data.concepts import FILE
-from lycoris.data.images import SUFFIXES
-from tasks.data_versions.dvc import Entry
+from lycoris.data.concepts import CONCEPTS_FILE
+from lycoris.data.images import IMAGE_SUFFIXES
+from tasks.data_versions.dvc import ManifestEntry
 
 
 @dataclass(frozen=True)
-class Differences:
+class DataDiff:
     """Paths in the data folder, sorted.
 
     Attributes:
@@ -22,16 +22,16 @@ class Differences:
         moved: (from, to) of files whose bytes are the same under another path.
     """
 
-    came: tuple[str, ...]
-    went: tuple[str, ...]
+    added: tuple[str, ...]
+    removed: tuple[str, ...]
     changed: tuple[str, ...]
     moved: tuple[tuple[str, str], ...]
 
     def __bool__(self) -> bool:
-        return bool(self.came or self.went or self.changed or self.moved)
+        return bool(self.added or self.removed or self.changed or self.moved)
 
 
-def differences(first: Sequence[Entry], second: Sequence[Entry]) -> Differences:
+def diff_manifests(first: Sequence[ManifestEntry], second: Sequence[ManifestEntry]) -> DataDiff:
     """Compare two lists of files, ``{"md5", "relpath"}``."""
     before = {entry["relpath"]: entry["md5"] for entry in first}
     after = {entry["relpath"]: entry["md5"] for entry in second}
@@ -41,19 +41,19 @@ def differences(first: Sequence[Entry], second: Sequence[Entry]) -> Differences:
         left.setdefault(before[path], []).append(path)
     moved = [(left[after[path]].pop(0), path) for path in came if left.get(after[path])]
     targets = {path for _, path in moved}
-    return Differences(
-        came=tuple(path for path in came if path not in targets),
-        went=tuple(sorted(path for paths in left.values() for path in paths)),
+    return DataDiff(
+        added=tuple(path for path in came if path not in targets),
+        removed=tuple(sorted(path for paths in left.values() for path in paths)),
         changed=tuple(sorted(path for path in before.keys() & after.keys() if before[path] != after[path])),
         moved=tuple(moved),
     )
 
 
-def kind(path: str) -> str:
+def file_kind(path: str) -> str:
     """What a file of a data folder is: ``"picture"``, ``"caption"``, ``"concepts"`` or ``"file"``."""
     place = PurePosixPath(path)
-    if path == FILE:
+    if path == CONCEPTS_FILE:
         return "concepts"
-    if place.suffix.lower() in SUFFIXES:
+    if place.suffix.lower() in IMAGE_SUFFIXES:
         return "picture"
     return "caption" if place.suffix.lower() == ".txt" else "file"

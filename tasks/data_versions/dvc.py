@@ -21,16 +21,16 @@ from pathlib import Path
 from typing import Any
 
 from lycoris.errors import InputError
-from lycoris.safety.redaction import redacted
+from lycoris.safety.redaction import redact
 from lycoris.safety.yaml_loading import read_yaml
 
-LEFT_OUT = frozenset({".git", ".dvc", ".dvcignore"})
-SHOWN = 5
+EXCLUDED_NAMES = frozenset({".git", ".dvc", ".dvcignore"})
+MAX_LISTED_FILES = 5
 """How many files an error names before it only counts."""
 
 Notice = Callable[[str], None]
-Entry = dict[str, str]
-Source = Callable[[Entry], Path]
+ManifestEntry = dict[str, str]
+FileLocator = Callable[[ManifestEntry], Path]
 
 
 @dataclass(frozen=True)
@@ -54,13 +54,13 @@ class DataVersion:
     state: str
 
 
-def project_of(data: Path, default: Path) -> Path:
+def find_project(data: Path, default: Path) -> Path:
     """The project that versions a data folder: the folder it lies in, if that has a ``data.dvc``, else `default`."""
     folder = Path(os.path.abspath(Path(data).expanduser()))
     return folder.parent if folder.name == "data" and (folder.parent / "data.dvc").is_file() else Path(default)
 
 
-def version(data: Path, project: Path, notice: Notice = lambda _: None) -> DataVersion:
+def ensure_version(data: Path, project: Path, notice: Notice = lambda _: None) -> DataVersion:
     """Make a data folder present and tell its version; the project's own ``data/`` is recorded when it changed.
 
     Args:
@@ -81,26 +81,26 @@ def version(data: Path, project: Path, notice: Notice = lambda _: None) -> DataV
     ours = folder == own.resolve()
     state = "unchanged" if ours and pointer.is_file() else "outside"
     if state == "unchanged" and not folder.exists():
-        materialise(project, notice)
+        materialize(project, notice)
         state = "fetched"
     if not folder.is_dir():
         raise InputError(f"There is no data folder `{folder}`.")
-    entries, size = manifest(folder)
-    name = hash_of(entries)
+    entries, size = build_manifest(folder)
+    name = manifest_hash(entries)
     first = ours and not pointer.is_file() and (project / ".dvc").is_dir()
-    if first or (state == "unchanged" and name != recorded(pointer)):
+    if first or (state == "unchanged" and name != read_pointer(pointer)):
         with_repo(project, lambda repo: repo.add(str(own)))
-        name, state = recorded(pointer), "new"
+        name, state = read_pointer(pointer), "new"
         notice(f"data/ {'is' if first else 'changed: it is'} version {name} now, recorded in data.dvc.")
     return DataVersion(name, folder, len(entries), size, state)
 
 
-def manifest(folder: Path) -> tuple[list[Entry], int]:
+def build_manifest(folder: Path) -> tuple[list[ManifestEntry], int]:
     """DVC's list of a folder's files, ``{"md5", "relpath"}`` sorted by path, and their bytes in all."""
     paths = [
         path
         for path in folder.rglob("*")
-        if not LEFT_OUT.intersection(path.relative_to(folder).parts) and path.is_file()
+        if not EXCLUDED_NAMES.intersection(path.relative_to(folder).parts) and path.is_file()
     ]
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
         sums = list(pool.map(_md5, paths))
@@ -110,29 +110,29 @@ def manifest(folder: Path) -> tuple[list[Entry], int]:
     return sorted(entries, key=lambda entry: entry["relpath"]), sum(path.stat().st_size for path in paths)
 
 
-def listing(entries: Sequence[Entry]) -> bytes:
+def serialize_manifest(entries: Sequence[ManifestEntry]) -> bytes:
     """A list of files as DVC keeps it in its cache, whose MD5 is the folder's hash."""
     return json.dumps(sorted(entries, key=lambda entry: entry["relpath"]), sort_keys=True).encode()
 
 
-def hash_of(entries: Sequence[Entry]) -> str:
+def manifest_hash(entries: Sequence[ManifestEntry]) -> str:
     """DVC's hash of a folder with these files."""
-    return hashlib.md5(listing(entries), usedforsecurity=False).hexdigest() + ".dir"
+    return hashlib.md5(serialize_manifest(entries), usedforsecurity=False).hexdigest() + ".dir"
 
 
-def recorded(pointer: Path) -> str:
+def read_pointer(pointer: Path) -> str:
     """The version that a ``.dvc`` file asks for.
 
     Raises:
         InputError: the file is no pointer of DVC's to a folder.
     """
     try:
-        return pointed(pointer.read_bytes(), str(pointer))
+        return parse_pointer(pointer.read_bytes(), str(pointer))
     except OSError as error:
         raise InputError(f"`{pointer}` is no pointer file of DVC's: {error!r}") from error
 
 
-def pointed(content: bytes, pointer: str) -> str:
+def parse_pointer(content: bytes, pointer: str) -> str:
     """The version that the content of a ``.dvc`` file asks for; `pointer` is what errors call it.
 
     Raises:
@@ -148,20 +148,20 @@ def pointed(content: bytes, pointer: str) -> str:
     return name
 
 
-def materialise(project: Path, notice: Notice = lambda _: None) -> str:
+def materialize(project: Path, notice: Notice = lambda _: None) -> str:
     """Bring ``data/`` into being as ``data.dvc`` records it; see `write`.
 
     Returns:
         Where it came from: ``"remote"``, ``"cache"`` or ``"pocket"``.
     """
     project = Path(project).resolve()
-    wanted = recorded(project / "data.dvc")
-    origin = write(wanted, project, project / "data", notice)
+    wanted = read_pointer(project / "data.dvc")
+    origin = write_version(wanted, project, project / "data", notice)
     notice(f"data/ was fetched from the {origin}: version {wanted}.")
     return origin
 
 
-def write(wanted: str, project: Path, target: Path, notice: Notice = lambda _: None) -> str:
+def write_version(wanted: str, project: Path, target: Path, notice: Notice = lambda _: None) -> str:
     """Write a version's files into a new folder: from a DVC remote, the project's cache, or the pocket.
 
     It is written beside its place, every file held against its MD5, and moved there whole.
@@ -172,33 +172,35 @@ def write(wanted: str, project: Path, target: Path, notice: Notice = lambda _: N
     Raises:
         InputError: nothing has this version, a file differs from it (and is named), or `target` cannot be written.
     """
-    origin, entries, source = found(wanted, project, notice)
-    _copy(entries, source, target, wanted)
+    origin, entries, source = locate_version(wanted, project, notice)
+    _copy_files(entries, source, target, wanted)
     return origin
 
 
-def found(wanted: str, project: Path, notice: Notice = lambda _: None) -> tuple[str, list[Entry], Source]:
+def locate_version(
+    wanted: str, project: Path, notice: Notice = lambda _: None
+) -> tuple[str, list[ManifestEntry], FileLocator]:
     """Where a version's bytes are: the place's name, the list of files, and the path of each.
 
     Raises:
         InputError: no DVC remote, no cache and not the pocket has this version.
     """
     project = Path(project).resolve()
-    cache, origin = _cache(project), "cache"
+    cache, origin = _cache_dir(project), "cache"
     if _has_remote(project):
         try:
             if fetch([wanted], project):
                 origin = "remote"
         except Exception as error:  # a remote's plugin fails as it likes; the other places may still serve
-            notice(redacted(f"The DVC remote did not give data/: {type(error).__name__}: {error}"))
+            notice(redact(f"The DVC remote did not give data/: {type(error).__name__}: {error}"))
     listed = cache / wanted[:2] / wanted[2:]
     if listed.is_file():
-        source: Source = lambda entry: cache / entry["md5"][:2] / entry["md5"][2:]  # noqa: E731
+        source: FileLocator = lambda entry: cache / entry["md5"][:2] / entry["md5"][2:]  # noqa: E731
     else:
         from lycoris import pocket
 
         origin, listed = "pocket", pocket.MANIFEST
-        source = lambda entry: pocket.PICTURES / entry["relpath"]  # noqa: E731
+        source = lambda entry: pocket.IMAGES / entry["relpath"]  # noqa: E731
     content = listed.read_bytes() if listed.is_file() else b""
     if hashlib.md5(content, usedforsecurity=False).hexdigest() + ".dir" != wanted:
         raise InputError(
@@ -223,25 +225,25 @@ def push(versions: Sequence[str], project: Path, remote: str | None = None) -> i
     Raises:
         InputError: there is no such remote, the cache lacks a file, or the remote took none.
     """
-    cache = _cache(Path(project).resolve())
+    cache = _cache_dir(Path(project).resolve())
     for name in versions:
         if not (cache / name[:2] / name[2:]).is_file():
             raise InputError(f"Data version {name} is not in the cache `{cache}`, so it cannot be pushed.")
     return _transfer("push", versions, project, remote)
 
 
-def _transfer(way: str, versions: Sequence[str], project: Path, remote: str | None) -> int:
+def _transfer(direction: str, versions: Sequence[str], project: Path, remote: str | None) -> int:
     """Versions go by their hash, so that the remotes configured now serve old ones too."""
     project = Path(project).resolve()
-    cache = _cache(project)
+    cache = _cache_dir(project)
 
     def move(repo: Any) -> int:
         from dvc_data.hashfile.hash_info import HashInfo
 
         def some(sums: Sequence[str]) -> int:
-            done = getattr(repo.cloud, way)({HashInfo("md5", each) for each in sums}, remote=remote)
+            done = getattr(repo.cloud, direction)({HashInfo("md5", each) for each in sums}, remote=remote)
             if done.failed:
-                raise InputError(f"{len(done.failed)} files of data version {name} could not be {way}ed.")
+                raise InputError(f"{len(done.failed)} files of data version {name} could not be {direction}ed.")
             return len(done.transferred)
 
         count = 0
@@ -254,7 +256,7 @@ def _transfer(way: str, versions: Sequence[str], project: Path, remote: str | No
             count += some([name, *(entry["md5"] for entry in json.loads(listed.read_bytes()))])
         return count
 
-    return with_repo(project, lambda repo: _locked(repo, move))
+    return with_repo(project, lambda repo: _with_lock(repo, move))
 
 
 def remove(name: str, project: Path) -> int:
@@ -267,9 +269,9 @@ def remove(name: str, project: Path) -> int:
         InputError: it is what data.dvc records, or the cache does not have it.
     """
     project = Path(project).resolve()
-    cache = _cache(project)
+    cache = _cache_dir(project)
     listed = cache / name[:2] / name[2:]
-    if name == recorded(project / "data.dvc"):
+    if name == read_pointer(project / "data.dvc"):
         raise InputError(f"Data version {name} is the one that data.dvc records: it cannot be removed.")
     if not listed.is_file():
         raise InputError(f"Data version {name} is not in the cache `{cache}`.")
@@ -283,18 +285,18 @@ def remove(name: str, project: Path) -> int:
             (cache / md5[:2] / md5[2:]).unlink(missing_ok=True)
         return len(mine)
 
-    return with_repo(project, lambda repo: _locked(repo, clear))
+    return with_repo(project, lambda repo: _with_lock(repo, clear))
 
 
-def _locked(repo: Any, action: Callable[[Any], Any]) -> Any:
+def _with_lock(repo: Any, action: Callable[[Any], Any]) -> Any:
     with repo.lock:
         return action(repo)
 
 
-def _copy(entries: Sequence[Entry], source: Source, target: Path, wanted: str) -> None:
+def _copy_files(entries: Sequence[ManifestEntry], source: FileLocator, target: Path, wanted: str) -> None:
     """Copy a version's files, each read once and compared, beside the target; then give it its name."""
     for left in target.parent.glob(f".{target.name}-*"):
-        if not _alive(left.name.rpartition("-")[2]):
+        if not _is_running(left.name.rpartition("-")[2]):
             shutil.rmtree(left, ignore_errors=True)
     aside = target.with_name(f".{target.name}-{os.getpid()}")
     wrong = []
@@ -314,13 +316,13 @@ def _copy(entries: Sequence[Entry], source: Source, target: Path, wanted: str) -
             copy.parent.mkdir(parents=True, exist_ok=True)
             copy.write_bytes(content)
         if wrong:
-            more = f" and {len(wrong) - SHOWN} more" if len(wrong) > SHOWN else ""
+            more = f" and {len(wrong) - MAX_LISTED_FILES} more" if len(wrong) > MAX_LISTED_FILES else ""
             raise InputError(
-                f"These files are not what data version {wanted} records: {', '.join(wrong[:SHOWN])}{more}."
+                f"These files are not what data version {wanted} records: {', '.join(wrong[:MAX_LISTED_FILES])}{more}."
             )
         os.replace(aside, target)
     except OSError as error:
-        if error.errno in (errno.ENOTEMPTY, errno.EEXIST) and hash_of(manifest(target)[0]) == wanted:
+        if error.errno in (errno.ENOTEMPTY, errno.EEXIST) and manifest_hash(build_manifest(target)[0]) == wanted:
             return  # another process did the same just before
         raise InputError(f"`{target}` cannot be written: {error.strerror or error}.") from error
     finally:
@@ -352,7 +354,7 @@ def with_repo(project: Path, action: Callable[[Any], Any], attempts: int = 5) ->
     raise InputError(f"Argument `attempts` must be at least 1, but got {attempts}.")
 
 
-def _alive(pid: str) -> bool:
+def _is_running(pid: str) -> bool:
     """Whether a process of this number runs; what a killed one left aside may go."""
     try:
         os.kill(int(pid), 0)
@@ -368,7 +370,7 @@ def _md5(path: Path) -> str:
         return hashlib.file_digest(stream, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
 
 
-def _settings(project: Path) -> configparser.ConfigParser:
+def _dvc_config(project: Path) -> configparser.ConfigParser:
     """The project's DVC settings, those of ``config.local`` over those of ``config``."""
     parser = configparser.ConfigParser(interpolation=None, strict=False)
     try:
@@ -378,23 +380,23 @@ def _settings(project: Path) -> configparser.ConfigParser:
     return parser
 
 
-def kept(name: str, project: Path) -> bool:
+def is_available(name: str, project: Path) -> bool:
     """Whether the project's cache or the pocket has every file of a version."""
-    cache = _cache(Path(project).resolve())
+    cache = _cache_dir(Path(project).resolve())
     listed = cache / name[:2] / name[2:]
     if listed.is_file():
         sums = [entry["md5"] for entry in json.loads(listed.read_bytes())]
         return all((cache / md5[:2] / md5[2:]).is_file() for md5 in sums)
     from lycoris import pocket
 
-    return pocket.MANIFEST.is_file() and hash_of(json.loads(pocket.MANIFEST.read_bytes())) == name
+    return pocket.MANIFEST.is_file() and manifest_hash(json.loads(pocket.MANIFEST.read_bytes())) == name
 
 
 def _has_remote(project: Path) -> bool:
-    return any("remote" in name for name in _settings(project).sections())
+    return any("remote" in name for name in _dvc_config(project).sections())
 
 
-def _cache(project: Path) -> Path:
+def _cache_dir(project: Path) -> Path:
     """Where DVC keeps the files of this project by their MD5."""
     folder = project / ".dvc"
-    return folder / _settings(project).get("cache", "dir", fallback="cache") / "files" / "md5"
+    return folder / _dvc_config(project).get("cache", "dir", fallback="cache") / "files" / "md5"

@@ -13,13 +13,13 @@ from prefect import task
 
 from lycoris.errors import InputError
 from tasks.data_versions import dvc
-from tasks.data_versions.dvc import DataVersion, Entry, Notice
+from tasks.data_versions.dvc import DataVersion, ManifestEntry, Notice
 
-HASH = re.compile(r"[0-9a-f]{32}(\.dir)?")
+HASH_PATTERN = re.compile(r"[0-9a-f]{32}(\.dir)?")
 
 
 @task(name="data")
-def data_version(data: Path, project: Path, revision: str | None = None, place: Path | None = None) -> DataVersion:
+def data_version(data: Path, project: Path, revision: str | None = None, checkouts: Path | None = None) -> DataVersion:
     """Make the data folder of a run present, and tell which version it is.
 
     Args:
@@ -29,20 +29,20 @@ def data_version(data: Path, project: Path, revision: str | None = None, place: 
         place: where earlier versions are written.
     """
     if revision is None:
-        return dvc.version(data, dvc.project_of(data, project), notice=_told)
-    if place is None:
+        return dvc.ensure_version(data, dvc.find_project(data, project), notice=_log)
+    if checkouts is None:
         raise InputError("Argument `place` must be given with `revision`.")
-    return at(revision, versions_of(data, project), place, notice=_told)
+    return checkout_revision(revision, versioned_project(data, project), checkouts, notice=_log)
 
 
-def versions_of(data: Path, default: Path) -> Path | None:
+def versioned_project(data: Path, default: Path) -> Path | None:
     """The project whose ``data.dvc`` versions a data folder, or None for a folder that none does."""
-    project = dvc.project_of(data, default)
+    project = dvc.find_project(data, default)
     ours = Path(data) == Path("data") or Path(data).expanduser().resolve() == (project / "data").resolve()
     return project if ours and (project / "data.dvc").is_file() else None
 
 
-def resolve(revision: str, project: Path | None) -> str:
+def resolve_revision(revision: str, project: Path | None) -> str:
     """The hash of the data version that a name stands for.
 
     Args:
@@ -54,7 +54,7 @@ def resolve(revision: str, project: Path | None) -> str:
     """
     if project is None:
         raise InputError(f"Data revision `{revision}` was asked for, but no data.dvc versions this data folder.")
-    if HASH.fullmatch(revision):
+    if HASH_PATTERN.fullmatch(revision):
         return revision.removesuffix(".dir") + ".dir"
     if not revision or revision.startswith("-") or any(ord(character) < 32 for character in revision):
         raise InputError(f"A data revision must be a git revision or a data version, but got `{revision!r}`.")
@@ -64,10 +64,12 @@ def resolve(revision: str, project: Path | None) -> str:
     content = _git(project, "show", f"{commit.decode().strip()}:./data.dvc")
     if content is None:
         raise InputError(f"Git revision `{revision}` of `{project}` has no data.dvc.")
-    return dvc.pointed(content, f"data.dvc of {revision}")
+    return dvc.parse_pointer(content, f"data.dvc of {revision}")
 
 
-def at(revision: str, project: Path | None, place: Path, notice: Notice = lambda _: None) -> DataVersion:
+def checkout_revision(
+    revision: str, project: Path | None, checkouts: Path, notice: Notice = lambda _: None
+) -> DataVersion:
     """The data of a revision as a folder of its own, written once and kept.
 
     Args:
@@ -79,37 +81,37 @@ def at(revision: str, project: Path | None, place: Path, notice: Notice = lambda
     Raises:
         InputError: the revision is unknown, or its bytes are nowhere.
     """
-    wanted = resolve(revision, project)
+    wanted = resolve_revision(revision, project)
     assert project is not None
-    target = (Path(place) / wanted.removesuffix(".dir")).resolve()
-    entries, size = dvc.manifest(target)
-    if dvc.hash_of(entries) != wanted:
+    target = (Path(checkouts) / wanted.removesuffix(".dir")).resolve()
+    entries, size = dvc.build_manifest(target)
+    if dvc.manifest_hash(entries) != wanted:
         if target.exists():  # somebody wrote into it
             spoilt = target.with_name(f".{target.name}-{os.getpid()}.spoilt")
             target.rename(spoilt)
             shutil.rmtree(spoilt, ignore_errors=True)
-        origin = dvc.write(wanted, project, target, notice)
+        origin = dvc.write_version(wanted, project, target, notice)
         notice(f"Data version {wanted} was written to {target}, from the {origin}.")
-        entries, size = dvc.manifest(target)
+        entries, size = dvc.build_manifest(target)
     return DataVersion(wanted, target, len(entries), size, "earlier")
 
 
-def listed(revision: str | None, data: Path, project: Path) -> tuple[str, list[Entry]]:
+def list_version(revision: str | None, data: Path, project: Path) -> tuple[str, list[ManifestEntry]]:
     """A version's hash and its list of files; None stands for the data folder as it lies.
 
     Raises:
         InputError: the revision is unknown, its list is nowhere, or there is no folder.
     """
     if revision is not None:
-        wanted = resolve(revision, project)
-        return wanted, dvc.found(wanted, project)[1]
+        wanted = resolve_revision(revision, project)
+        return wanted, dvc.locate_version(wanted, project)[1]
     if not Path(data).is_dir():
         raise InputError(f"There is no data folder `{data}`.")
-    entries, _ = dvc.manifest(Path(data))
-    return dvc.hash_of(entries), entries
+    entries, _ = dvc.build_manifest(Path(data))
+    return dvc.manifest_hash(entries), entries
 
 
-def follow(project: Path, notice: Notice = lambda _: None) -> str:
+def sync_to_pointer(project: Path, notice: Notice = lambda _: None) -> str:
     """Make ``data/`` the version that ``data.dvc`` records; what no version keeps is never lost.
 
     Returns:
@@ -119,14 +121,14 @@ def follow(project: Path, notice: Notice = lambda _: None) -> str:
         InputError: ``data/`` holds something that no version in the cache has, or the version is nowhere.
     """
     project = Path(project).resolve()
-    folder, wanted = project / "data", dvc.recorded(project / "data.dvc")
+    folder, wanted = project / "data", dvc.read_pointer(project / "data.dvc")
     if not folder.exists():
-        dvc.materialise(project, notice)
+        dvc.materialize(project, notice)
         return wanted
-    present = dvc.hash_of(dvc.manifest(folder)[0])
+    present = dvc.manifest_hash(dvc.build_manifest(folder)[0])
     if present == wanted:
         return wanted
-    if not dvc.kept(present, project):
+    if not dvc.is_available(present, project):
         raise InputError(
             f"`{folder}` was changed since its last version, and data.dvc records another one, {wanted}: keep the "
             "change as a version (`git checkout -b NAME`, `lycoris run`, `git commit data.dvc`) or move it away."
@@ -134,7 +136,7 @@ def follow(project: Path, notice: Notice = lambda _: None) -> str:
     earlier = project / f".data-earlier-{os.getpid()}"
     folder.rename(earlier)
     try:
-        origin = dvc.write(wanted, project, folder, notice)
+        origin = dvc.write_version(wanted, project, folder, notice)
     except BaseException:
         earlier.rename(folder)
         raise
@@ -152,5 +154,5 @@ def _git(project: Path, *arguments: str) -> bytes | None:
     return done.stdout if done.returncode == 0 else None
 
 
-def _told(text: str) -> None:
+def _log(text: str) -> None:
     print(text, file=sys.stderr, flush=True)

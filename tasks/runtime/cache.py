@@ -7,22 +7,22 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, TypeVar
 
-from lycoris.cache.store import Store, key
-from tasks.artifacts import Made, Place
+from lycoris.cache.store import Store, stage_key
+from tasks.artifacts import Artifact, RunContext
 from tasks.runtime import prefect_retries, progress, resources, transfer
 
-Part = TypeVar("Part")
-ON_GPU = ("adapter", "images", "features")
+ItemT = TypeVar("ItemT")
+GPU_STAGES = ("adapter", "images", "features")
 """Stages that are made on a GPU where there is one."""
 
 
-def stage(
-    place: Place,
-    name: str,
+def get_or_compute(
+    context: RunContext,
+    stage: str,
     label: str,
     inputs: Mapping[str, Any],
-    work: Callable[[Path, progress.Bar], None],
-) -> Made:
+    work: Callable[[Path, progress.StepProgress], None],
+) -> Artifact:
     """A finished stage: found, or made just now; another process that makes the same is waited for.
 
     Args:
@@ -32,16 +32,18 @@ def stage(
         inputs: everything the output depends on.
         work: called with the folder to write into and the bar to move.
     """
-    return stages(place, name, label, {name: inputs}, lambda folders, bar: work(folders[name], bar))[name]
+    return get_or_compute_many(context, stage, label, {stage: inputs}, lambda folders, bar: work(folders[stage], bar))[
+        stage
+    ]
 
 
-def stages(
-    place: Place,
-    name: str,
+def get_or_compute_many(
+    context: RunContext,
+    stage: str,
     label: str,
-    inputs: Mapping[Part, Mapping[str, Any]],
-    work: Callable[[dict[Part, Path], progress.Bar], None],
-) -> dict[Part, Made]:
+    inputs: Mapping[ItemT, Mapping[str, Any]],
+    work: Callable[[dict[ItemT, Path], progress.StepProgress], None],
+) -> dict[ItemT, Artifact]:
     """Finished stages that one piece of work makes: found, or, if any is missing, those missing made just now.
 
     Args:
@@ -51,37 +53,39 @@ def stages(
         inputs: for each, everything its output depends on; another process that makes the first is waited for.
         work: called with the folders to write into, of those that are missing, and the bar to move.
     """
-    prefect_retries.heard(place.progress)
-    store = Store(place.store, lambda text: progress.note(place.progress, text))
-    text = f"{name:<9}{label}"
-    made: set[Part] = set()
-    if _missing(place, store, name, inputs):
+    prefect_retries.install_retry_filter(context.progress)
+    store = Store(context.store, lambda text: progress.message(context.progress, text))
+    text = f"{stage:<9}{label}"
+    made: set[ItemT] = set()
+    if _missing_items(context, store, stage, inputs):
         waits = f"{text} is being made by another run, which is waited for."
         first = next(iter(inputs.values()))
-        with store.alone(key(name, first), lambda: progress.note(place.progress, waits)):
-            made = _missing(place, store, name, inputs)
+        with store.lock(stage_key(stage, first), lambda: progress.message(context.progress, waits)):
+            made = _missing_items(context, store, stage, inputs)
             if made:
                 with ExitStack() as stack:
-                    stack.enter_context(resources.turn(place, gpu=name in ON_GPU))
-                    bar = stack.enter_context(progress.step(place.progress, text))
-                    work({part: stack.enter_context(store.create(name, inputs[part])) for part in made}, bar)
+                    stack.enter_context(resources.exclusive_compute(context, gpu=stage in GPU_STAGES))
+                    bar = stack.enter_context(progress.track_step(context.progress, text))
+                    work({part: stack.enter_context(store.create(stage, inputs[part])) for part in made}, bar)
     found = {
-        part: Made(one.key, one.folder, part not in made, one.seconds)
-        for part, one in ((part, store.find(name, own)) for part, own in inputs.items())
+        part: Artifact(one.key, one.folder, part not in made, one.seconds)
+        for part, one in ((part, store.find(stage, own)) for part, own in inputs.items())
         if one is not None
     }
     assert found.keys() == inputs.keys()
     for one in found.values():
-        transfer.offered(place, one.folder)
+        transfer.publish(context, one.folder)
     seconds = max(one.seconds for part, one in found.items() if not made or part in made)
-    progress.finished(place.progress, text, cached=not made, seconds=seconds)
+    progress.step_finished(context.progress, text, cached=not made, seconds=seconds)
     return found
 
 
-def _missing(place: Place, store: Store, name: str, inputs: Mapping[Part, Mapping[str, Any]]) -> set[Part]:
+def _missing_items(
+    context: RunContext, store: Store, stage: str, inputs: Mapping[ItemT, Mapping[str, Any]]
+) -> set[ItemT]:
     """Those that are neither here nor, if machines share finished stages, could be brought here."""
     return {
         part
         for part, one in inputs.items()
-        if store.find(name, one) is None and not transfer.fetched(place, name, key(name, one))
+        if store.find(stage, one) is None and not transfer.try_fetch(context, stage, stage_key(stage, one))
     }

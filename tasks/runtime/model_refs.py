@@ -8,11 +8,11 @@ from pathlib import Path
 
 from prefect import task
 
-from tasks.artifacts import Eyes
+from tasks.artifacts import TaggerRef
 
 
 @dataclass(frozen=True)
-class Sources:
+class ModelRefs:
     """Source -> SHA-256 of its files.
 
     Attributes:
@@ -26,12 +26,12 @@ class Sources:
     base: tuple[str, str]
     encoders: dict[str, str]
     style_encoder: tuple[str, str]
-    tagger: Eyes
+    tagger: TaggerRef
     captioner: tuple[str, str] | None = None
 
 
 @task(name="models")
-def sources(
+def resolve_models(
     base: str,
     encoders: Sequence[str],
     style_encoder: str,
@@ -40,7 +40,7 @@ def sources(
     thresholds: Mapping[str, float] | None = None,
     vocabulary: Path | None = None,
     captioner: str | None = None,
-) -> Sources:
+) -> ModelRefs:
     """Find every network of a run and hash its files.
 
     Raises:
@@ -48,13 +48,13 @@ def sources(
     """
     from lycoris import bases
     from lycoris.captions import captioner_digest, tagger_digest
-    from lycoris.encoders.model_sources import digest, locate
+    from lycoris.encoders.model_sources import model_digest, resolve_source
 
-    return Sources(
+    return ModelRefs(
         base=(base, bases.digest(base)),
-        encoders={name: digest(locate(name)[1]) for name in encoders},
-        style_encoder=(style_encoder, digest(locate(style_encoder)[1])),
-        tagger=Eyes(
+        encoders={name: model_digest(resolve_source(name)[1]) for name in encoders},
+        style_encoder=(style_encoder, model_digest(resolve_source(style_encoder)[1])),
+        tagger=TaggerRef(
             tagger, tagger_digest(tagger, thresholds, vocabulary), tuple(sorted((thresholds or {}).items())), vocabulary
         ),
         captioner=None if captioner is None else (captioner, captioner_digest(captioner)),

@@ -8,17 +8,19 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from lycoris.bases import Base
-    from lycoris.training import Example, Look
+    from lycoris.training import Callback, Example
 
 
-def held_out_examples(examples: list[Example], watch: Mapping[str, Any]) -> tuple[list[Example], list[Example]]:
+def split_examples(examples: list[Example], watch: Mapping[str, Any]) -> tuple[list[Example], list[Example]]:
     """Examples to train on, and those kept for the validation loss, if there is to be one."""
-    from lycoris.training import held_out
+    from lycoris.training import split_examples
 
-    return held_out(examples, watch["validation"]["hold_out"]) if watch.get("validation") else (examples, [])
+    return split_examples(examples, watch["validation"]["hold_out"]) if watch.get("validation") else (examples, [])
 
 
-def looks(base: Base, held_out: Sequence[Example], watch: Mapping[str, Any], folder: Path, cache: Path) -> list[Look]:
+def build_callbacks(
+    base: Base, held_out: Sequence[Example], watch: Mapping[str, Any], folder: Path, cache: Path
+) -> list[Callback]:
     """The looks that are asked for, as `tasks.train.adapter` is told them.
 
     Args:
@@ -28,12 +30,16 @@ def looks(base: Base, held_out: Sequence[Example], watch: Mapping[str, Any], fol
         folder: for samples.
         cache: for latents.
     """
-    from lycoris.training import Samples, Validation, When
+    from lycoris.training import CallbackSchedule, ImageCallback, ValidationCallback
 
-    found: list[Look] = []
+    found: list[Callback] = []
     if asked := watch.get("validation"):
-        found.append(Validation(base, held_out, When(every=asked["every"]), times=asked["times"], cache=cache))
+        found.append(
+            ValidationCallback(
+                base, held_out, CallbackSchedule(every=asked["every"]), noise_levels=asked["times"], cache_folder=cache
+            )
+        )
     if asked := watch.get("samples"):
-        when = When(every=asked["every"])
-        found.append(Samples(base, folder, when, asked["prompts"], asked["seeds"], asked["drawing"]))
+        when = CallbackSchedule(every=asked["every"])
+        found.append(ImageCallback(base, folder, when, asked["prompts"], asked["seeds"], asked["drawing"]))
     return found

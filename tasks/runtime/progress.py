@@ -20,13 +20,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TextIO
 
-from lycoris.cache.store import alive
+from lycoris.cache.store import is_process_running
 
-EVERY = 0.25  # seconds between two writes of one bar
+REFRESH_S = 0.25  # seconds between two writes of one bar
 
 
 @dataclass(frozen=True)
-class Relay:
+class DaskRelay:
     """In place of the folder, for a Dask worker that does not see it: finished steps and notes as events, no bars.
 
     Attributes:
@@ -53,25 +53,25 @@ def _worker() -> Any:
 
 
 @dataclass
-class Bar:
+class StepProgress:
     """How far one step is; call it with (done, total, loss) or less."""
 
     label: str
     file: Path | None
     started: float = field(default_factory=time.time)
-    written: float = 0.0
+    last_write: float = 0.0
 
     def __call__(self, done: int, total: int, loss: float | None = None) -> None:
         now = time.time()
-        if self.file is None or (now - self.written < EVERY and done < total):
+        if self.file is None or (now - self.last_write < REFRESH_S and done < total):
             return
-        self.written = now
+        self.last_write = now
         note = "" if loss is None else f"loss {loss:.3f}"
         _write(self.file, {"label": self.label, "done": done, "total": total, "note": note})
 
 
 @contextmanager
-def step(folder: Path | Relay | None, label: str) -> Iterator[Bar]:
+def track_step(folder: Path | DaskRelay | None, label: str) -> Iterator[StepProgress]:
     """Show a step while the block runs; `finished` tells when its result is kept.
 
     Args:
@@ -84,31 +84,31 @@ def step(folder: Path | Relay | None, label: str) -> Iterator[Bar]:
         file = folder / f"{os.getpid()}-{uuid.uuid4().hex[:8]}.bar"
         _write(file, {"label": label, "done": 0, "total": 0, "note": ""})
     try:
-        with warnings_noted(folder):
-            yield Bar(label, file)
+        with capture_warnings(folder):
+            yield StepProgress(label, file)
     finally:
         if file is not None:
             file.unlink(missing_ok=True)
 
 
-def finished(folder: Path | Relay | None, label: str, *, cached: bool, seconds: float) -> None:
+def step_finished(folder: Path | DaskRelay | None, label: str, *, cached: bool, seconds: float) -> None:
     """Tell that a step is done, or was done already."""
-    _tell(folder, "done", {"label": label, "cached": cached, "seconds": seconds})
+    _publish(folder, "done", {"label": label, "cached": cached, "seconds": seconds})
 
 
-def note(folder: Path | Relay | None, text: str) -> None:
+def message(folder: Path | DaskRelay | None, text: str) -> None:
     """Tell the user something once, however many processes say it."""
-    _tell(folder, "note", {"text": text})
+    _publish(folder, "note", {"text": text})
 
 
-def relayed(folder: Path, name: str, record: dict[str, Any]) -> None:
+def write_relayed(folder: Path, name: str, record: dict[str, Any]) -> None:
     """Show what a `Relay` has handed on."""
     if folder.is_dir():
         _write(folder / Path(name).name, record)
 
 
 @contextmanager
-def warnings_noted(folder: Path | Relay | None) -> Iterator[None]:
+def capture_warnings(folder: Path | DaskRelay | None) -> Iterator[None]:
     """What a library warns of while the block runs becomes notes."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
@@ -116,10 +116,10 @@ def warnings_noted(folder: Path | Relay | None) -> Iterator[None]:
         warnings.filterwarnings("ignore", category=FutureWarning)
         yield
     for warning in caught:
-        note(folder, str(warning.message))
+        message(folder, str(warning.message))
 
 
-def _tell(folder: Path | Relay | None, kind: str, record: dict[str, Any]) -> None:
+def _publish(folder: Path | DaskRelay | None, kind: str, record: dict[str, Any]) -> None:
     name = f"{time.time_ns()}-{uuid.uuid4().hex[:8]}.{kind}"
     if isinstance(folder, Path):
         folder.mkdir(parents=True, exist_ok=True)
@@ -142,27 +142,27 @@ def _read(file: Path) -> dict[str, Any] | None:
 
 
 @dataclass
-class Shown:
+class Display:
     """The display of a run."""
 
     total: int = 0
 
-    def expect(self, total: int) -> None:
+    def set_total(self, total: int) -> None:
         """Say how many steps there will be."""
         self.total = total
 
 
-def folder(output: Path) -> Path:
+def progress_dir(output: Path) -> Path:
     """Where the steps of this process's run are exchanged; what runs that died left there is removed."""
     place = (Path(output) / ".progress").resolve()
     for other in place.glob("*"):
-        if other.name.isdecimal() and not alive(int(other.name)):
+        if other.name.isdecimal() and not is_process_running(int(other.name)):
             shutil.rmtree(other, ignore_errors=True)
     return place / str(os.getpid())
 
 
 @contextmanager
-def shown(folder: Path, out: TextIO | None = None) -> Iterator[Shown]:
+def display(folder: Path, out: TextIO | None = None) -> Iterator[Display]:
     """Show every process's steps until the block ends.
 
     Args:
@@ -170,12 +170,12 @@ def shown(folder: Path, out: TextIO | None = None) -> Iterator[Shown]:
         out: a terminal gets bars, anything else a line a finished step; standard error by default.
     """
     out = out or sys.stderr
-    display = Shown()
+    display = Display()
     folder.mkdir(parents=True, exist_ok=True)
     for old in folder.iterdir():
         old.unlink(missing_ok=True)
     stop = threading.Event()
-    thread = threading.Thread(target=_show, args=(folder, display, out, stop), daemon=True)
+    thread = threading.Thread(target=_run_display, args=(folder, display, out, stop), daemon=True)
     thread.start()
     try:
         yield display
@@ -185,7 +185,7 @@ def shown(folder: Path, out: TextIO | None = None) -> Iterator[Shown]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _show(folder: Path, display: Shown, out: TextIO, stop: threading.Event) -> None:
+def _run_display(folder: Path, display: Display, out: TextIO, stop: threading.Event) -> None:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
@@ -198,7 +198,7 @@ def _show(folder: Path, display: Shown, out: TextIO, stop: threading.Event) -> N
         count = 0
         last = False
         while not last:
-            last = stop.wait(EVERY)
+            last = stop.wait(REFRESH_S)
             progress.update(whole, total=display.total or None)
             for file in sorted(folder.glob("*.done")):
                 if (record := _read(file)) is not None:

@@ -8,15 +8,15 @@ from contextlib import contextmanager, nullcontext
 from functools import lru_cache
 from typing import Any
 
-from tasks.artifacts import Eyes, Place
+from tasks.artifacts import RunContext, TaggerRef
 
-LEASE = 60.0
+LEASE_SECONDS = 60.0
 """Seconds after which a slot of a process that died is free; one that lives renews its lease."""
-_turn = threading.Lock()
+_compute_lock = threading.Lock()
 
 
 @contextmanager
-def turn(place: Place, *, gpu: bool) -> Iterator[None]:
+def exclusive_compute(context: RunContext, *, gpu: bool) -> Iterator[None]:
     """Do heavy work in the block: one thread of a process at a time, on a GPU only with a slot of the limit.
 
     The threads of a process share the base, to which a training attaches its network, torch's own random numbers,
@@ -28,26 +28,26 @@ def turn(place: Place, *, gpu: bool) -> Iterator[None]:
     """
     import torch
 
-    with _turn, _slot(place) if gpu else nullcontext():
-        if torch.get_num_threads() != place.threads:
-            torch.set_num_threads(place.threads)
+    with _compute_lock, _gpu_slot(context) if gpu else nullcontext():
+        if torch.get_num_threads() != context.threads:
+            torch.set_num_threads(context.threads)
         yield
 
 
-def _slot(place: Place) -> Any:
+def _gpu_slot(context: RunContext) -> Any:
     """A slot of the limit of GPUs: as many steps use one at a time, on all machines of one Prefect server."""
     import torch
 
-    on_gpu = place.device == "cuda" or (place.device == "auto" and torch.cuda.is_available())
-    if place.slot is None or not on_gpu:
+    on_gpu = context.device == "cuda" or (context.device == "auto" and torch.cuda.is_available())
+    if context.gpu_limit is None or not on_gpu:
         return nullcontext()
     from prefect.concurrency.sync import concurrency
 
-    return concurrency(place.slot, occupy=1, lease_duration=LEASE, raise_on_lease_renewal_failure=False)
+    return concurrency(context.gpu_limit, occupy=1, lease_duration=LEASE_SECONDS, raise_on_lease_renewal_failure=False)
 
 
 @lru_cache(maxsize=1)
-def base(source: str, device: str) -> Any:
+def cached_base(source: str, device: str) -> Any:
     """The base of a study, opened once a process and untouched between tasks."""
     from lycoris.bases import open_base
 
@@ -55,7 +55,7 @@ def base(source: str, device: str) -> Any:
 
 
 @lru_cache(maxsize=8)
-def encoder(source: str, device: str) -> Any:
+def cached_encoder(source: str, device: str) -> Any:
     """A metric's image encoder, opened once a process."""
     from lycoris.encoders import open_encoder
 
@@ -63,7 +63,7 @@ def encoder(source: str, device: str) -> Any:
 
 
 @lru_cache(maxsize=1)
-def style_encoder(source: str, device: str) -> Any:
+def cached_style_encoder(source: str, device: str) -> Any:
     """The style loss's encoder, opened once a process."""
     from lycoris.encoders import open_style_encoder
 
@@ -71,15 +71,15 @@ def style_encoder(source: str, device: str) -> Any:
 
 
 @lru_cache(maxsize=1)
-def tagger(eyes: Eyes, device: str) -> Any:
+def cached_tagger(reference: TaggerRef, device: str) -> Any:
     """The tagger, opened once a process."""
     from lycoris.captions import open_tagger
 
-    return open_tagger(eyes.source, device, dict(eyes.thresholds), eyes.vocabulary)
+    return open_tagger(reference.source, device, dict(reference.thresholds), reference.vocabulary)
 
 
 @lru_cache(maxsize=1)
-def captioner(source: str, device: str) -> Any:
+def cached_captioner(source: str, device: str) -> Any:
     """The captioner, opened once a process."""
     from lycoris.captions import open_captioner
 
@@ -87,14 +87,14 @@ def captioner(source: str, device: str) -> Any:
 
 
 @lru_cache(maxsize=1)
-def tokenizers(source: str) -> dict[str, Any]:
+def cached_tokenizers(source: str) -> dict[str, Any]:
     """The tokenizers of a base by name, without the base: the first, and any other that its folder has."""
     from transformers import AutoTokenizer
 
-    from lycoris.bases import tokenizer_of
+    from lycoris.bases import load_tokenizer
     from lycoris.bases.files.diffusers_folder import find_base
 
-    found = {"tokenizer": tokenizer_of(source)}
+    found = {"tokenizer": load_tokenizer(source)}
     for folder in sorted(find_base(source).glob("tokenizer_*/")):  # of a single file there is none
         found[folder.name] = AutoTokenizer.from_pretrained(folder, local_files_only=True)
     return found

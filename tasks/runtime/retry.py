@@ -9,31 +9,33 @@ from collections.abc import Callable
 from typing import Concatenate, ParamSpec, Protocol, TypeVar
 
 from lycoris.errors import InputError
-from lycoris.safety.redaction import redacted
+from lycoris.safety.redaction import redact
 
-PATIENCE = 900.0
+RETRY_TIMEOUT_S = 900.0
 """Seconds after which a server that does not answer ends the run."""
-EVERY = 5.0
+RETRY_INTERVAL_S = 5.0
 """Seconds between two tries."""
-TRIES = "2"
+MLFLOW_MAX_RETRIES = "2"
 """How often MLflow itself asks again, unless the user says otherwise; with its own 7 it is mute for minutes."""
 
-KEPT = "Everything finished before is kept; start the server and run again."
+RESUME_HINT = "Everything finished before is kept; start the server and run again."
 
 
-class Addressed(Protocol):
+class HasUri(Protocol):
     """What has an address."""
 
     @property
     def uri(self) -> str: ...
 
 
-Where = TypeVar("Where", bound=Addressed)
-Rest = ParamSpec("Rest")
-Found = TypeVar("Found")
+ServerT = TypeVar("ServerT", bound=HasUri)
+ActionParams = ParamSpec("ActionParams")
+ResultT = TypeVar("ResultT")
 
 
-def patient(action: Callable[Concatenate[Where, Rest], Found]) -> Callable[Concatenate[Where, Rest], Found]:
+def retry_while_unavailable(
+    action: Callable[Concatenate[ServerT, ActionParams], ResultT],
+) -> Callable[Concatenate[ServerT, ActionParams], ResultT]:
     """Make an action on a server wait while the server is away, and say so.
 
     The action is done again from its start: it must find what it has done already. The wrapped action raises
@@ -44,21 +46,25 @@ def patient(action: Callable[Concatenate[Where, Rest], Found]) -> Callable[Conca
     """
 
     @functools.wraps(action)
-    def waiting(place: Where, /, *arguments: Rest.args, **options: Rest.kwargs) -> Found:
-        return until_it_answers(
-            lambda: action(place, *arguments, **options), f"the tracking server {place.uri}", is_away, _told, KEPT
+    def waiting(place: ServerT, /, *arguments: ActionParams.args, **options: ActionParams.kwargs) -> ResultT:
+        return retry_until_available(
+            lambda: action(place, *arguments, **options),
+            f"the tracking server {place.uri}",
+            is_unavailable,
+            _log,
+            RESUME_HINT,
         )
 
     return waiting
 
 
-def until_it_answers(
-    action: Callable[[], Found],
-    name: str,
-    away: Callable[[Exception], bool],
-    tell: Callable[[str], None],
-    then: str = "Everything finished before is kept; run again once it is there.",
-) -> Found:
+def retry_until_available(
+    action: Callable[[], ResultT],
+    service: str,
+    should_retry: Callable[[Exception], bool],
+    on_message: Callable[[str], None],
+    hint: str = "Everything finished before is kept; run again once it is there.",
+) -> ResultT:
     """Do something, again and again while what it needs is away, and say so.
 
     Args:
@@ -76,22 +82,22 @@ def until_it_answers(
         try:
             found = action()
         except Exception as error:
-            if not away(error):
+            if not should_retry(error):
                 raise
             now = time.monotonic()
             if since is None:
                 since = now
-                tell(f"{name} does not answer; it is waited for, {PATIENCE:.0f} s at most")
-            elif now - since > PATIENCE:
-                raise InputError(redacted(f"{name[0].upper()}{name[1:]} does not answer. {then}")) from error
-            time.sleep(EVERY)
+                on_message(f"{service} does not answer; it is waited for, {RETRY_TIMEOUT_S:.0f} s at most")
+            elif now - since > RETRY_TIMEOUT_S:
+                raise InputError(redact(f"{service[0].upper()}{service[1:]} does not answer. {hint}")) from error
+            time.sleep(RETRY_INTERVAL_S)
         else:
             if since is not None:
-                tell(f"{name} answers again")
+                on_message(f"{service} answers again")
             return found
 
 
-def is_away(error: BaseException | None) -> bool:
+def is_unavailable(error: BaseException | None) -> bool:
     """Whether an error, or one that it came from, says that a server could not be reached or answered for none."""
     from requests.exceptions import ConnectionError, RetryError, Timeout
 
@@ -102,5 +108,5 @@ def is_away(error: BaseException | None) -> bool:
     return False
 
 
-def _told(text: str) -> None:
-    print(redacted(f"tracking  {text}"), file=sys.stderr, flush=True)
+def _log(text: str) -> None:
+    print(redact(f"tracking  {text}"), file=sys.stderr, flush=True)

@@ -8,7 +8,7 @@ import mlflow
 from mlflow.pyfunc import PythonModel
 
 
-class DrawingModel(PythonModel):
+class AdapterModel(PythonModel):
     """Draws with one adapter on its base."""
 
     def load_context(self, context: Any) -> None:
@@ -30,13 +30,13 @@ class DrawingModel(PythonModel):
         Returns:
             PIL pictures, in the prompts' order.
         """
-        from lycoris.bases.sampling import draw
+        from lycoris.bases.sampling import generate
 
         chosen = {"seed": 1000, "steps": 25, "guidance": 7.0, "scale": 1.0, **(params or {})}
         prompts = [str(prompt) for prompt in model_input]
         self.network.scale = float(chosen["scale"])
         seeds = [int(chosen["seed"]) + number for number in range(len(prompts))]
-        return draw(self.base, prompts, seeds, steps=int(chosen["steps"]), guidance=float(chosen["guidance"]))
+        return generate(self.base, prompts, seeds, steps=int(chosen["steps"]), guidance=float(chosen["guidance"]))
 
 
-mlflow.models.set_model(DrawingModel())
+mlflow.models.set_model(AdapterModel())

@@ -26,7 +26,7 @@ LAYERS = {
     "rms-norm": (lambda: nn.RMSNorm(24), (2, 5, 24)),
 }
 
-BRIEF = ("linear", "conv2d-strided", "conv2d-groups")
+FAST_LAYERS = ("linear", "conv2d-strided", "conv2d-groups")
 """Layers that every algorithm and option is tested on each time, DoRA around most algorithms on the first alone; the
 others are marked slow."""
 
@@ -95,10 +95,10 @@ def cases(norms: bool = True) -> list:
             for name, (make, _) in LAYERS.items():
                 if "norm" in name and not norms:
                     continue
-                if isinstance(make(), kind.layers) and not _too_small(algorithm, name, values):
+                if isinstance(make(), kind.layer_types) and not _too_small(algorithm, name, values):
                     every = option == "defaults" and algorithm in ("lora", "lokr", "norms")
                     wrapped = option.startswith("dora") and algorithm not in ("lora", "lokr")
-                    fast = every or name in (BRIEF[:1] if wrapped else BRIEF)
+                    fast = every or name in (FAST_LAYERS[:1] if wrapped else FAST_LAYERS)
                     marks = [] if fast else [pytest.mark.slow]
                     found.append(pytest.param(algorithm, values, name, id=f"{algorithm}-{option}-{name}", marks=marks))
     return found
@@ -110,7 +110,7 @@ def _too_small(algorithm: str, name: str, options: dict) -> bool:
     return name == "conv2d-depthwise" and pointwise and options.get("rank", 1) > 1
 
 
-def make(name: str, seed: int = 0) -> tuple[nn.Module, Tensor]:
+def make_layer(name: str, seed: int = 0) -> tuple[nn.Module, Tensor]:
     """A float64 layer in a model, so that it can be found, with random values, and an input for it."""
     torch.manual_seed(seed)
     build, shape = LAYERS[name]
@@ -120,14 +120,14 @@ def make(name: str, seed: int = 0) -> tuple[nn.Module, Tensor]:
     return nn.Sequential(layer).eval(), torch.randn(*shape, dtype=torch.float64)
 
 
-def randomise(network: nn.Module, seed: int = 1) -> None:
+def randomize(network: nn.Module, seed: int = 1) -> None:
     """Values that make every parameter matter."""
     generator = torch.Generator().manual_seed(seed)
     for parameter in network.parameters():
         parameter.data.copy_(0.3 * torch.randn(parameter.shape, generator=generator, dtype=torch.float64))
 
 
-def with_weight(layer: nn.Module, weight: Tensor, bias: Tensor | None, x: Tensor) -> Tensor:
+def forward_with(layer: nn.Module, weight: Tensor, bias: Tensor | None, x: Tensor) -> Tensor:
     """The layer's own forward, as PyTorch does it, with another weight and bias."""
     values = {"weight": weight} if bias is None else {"weight": weight, "bias": bias}
     return torch.func.functional_call(layer, values, (x,))

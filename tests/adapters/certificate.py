@@ -15,7 +15,7 @@ DOCUMENT = Path(__file__).parents[2] / "docs" / "adapters.md"
 BEGIN, END = "<!-- certified: begin -->", "<!-- certified: end -->"
 
 
-def tests() -> dict[str, bool]:
+def certified_tests() -> dict[str, bool]:
     """The tests that run over every combination, in their order, and whether norm layers are among them."""
     found = {}
     for name, function in vars(test_algorithms).items():
@@ -26,7 +26,7 @@ def tests() -> dict[str, bool]:
     return found
 
 
-def table() -> str:
+def coverage_table() -> str:
     """Tests and combinations, as Markdown."""
     rows: dict[tuple[str, str], dict[str, str]] = {}
     for case in cases():
@@ -35,7 +35,7 @@ def table() -> str:
         slow = any(mark.name == "slow" for mark in case.marks)
         rows.setdefault((algorithm, option), {})[layer] = "○" if slow else "●"
     lines = ["Each of these tests of `tests/adapters/test_algorithms.py` runs on every combination marked below:", ""]
-    lines += [f"- `{name}`" + ("" if norms else ", `norms` aside") for name, norms in tests().items()]
+    lines += [f"- `{name}`" + ("" if norms else ", `norms` aside") for name, norms in certified_tests().items()]
     lines += [
         "",
         "● in every run, ○ with those marked slow, · nothing to adapt or a rank that the layer does not allow.",
@@ -47,12 +47,12 @@ def table() -> str:
     return "\n".join(lines)
 
 
-def document(text: str) -> str:
+def updated_document(text: str) -> str:
     """The document with the table as it should be."""
     before, _, rest = text.partition(BEGIN)
     _, _, after = rest.partition(END)
-    return f"{before}{BEGIN}\n{table()}\n{END}{after}"
+    return f"{before}{BEGIN}\n{coverage_table()}\n{END}{after}"
 
 
 if __name__ == "__main__":
-    DOCUMENT.write_text(document(DOCUMENT.read_text()))
+    DOCUMENT.write_text(updated_document(DOCUMENT.read_text()))

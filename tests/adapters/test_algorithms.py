@@ -9,13 +9,13 @@ import torch
 
 import lycoris
 from lycoris.adapters.structures.structures import Operation
-from tests.adapters.cases import cases, formula, make, randomise, with_weight
+from tests.adapters.cases import cases, formula, forward_with, make_layer, randomize
 
 EVERY = pytest.mark.parametrize(("algorithm", "options", "name"), cases())
 
 
 def attached(algorithm: str, options: dict, name: str, **more):
-    model, x = make(name)
+    model, x = make_layer(name)
     network = lycoris.attach(model, algorithm, preset="everything", **options, **more)
     return model, x, network
 
@@ -26,11 +26,11 @@ def close(actual, expected) -> None:
 
 @EVERY
 def test_starts_as_identity_and_detaches_without_a_trace(algorithm, options, name):
-    model, x = make(name)
+    model, x = make_layer(name)
     before, keys = model(x), {key: value.clone() for key, value in model.state_dict().items()}
     network = lycoris.attach(model, algorithm, preset="everything", **options)
     close(model(x), before)
-    randomise(network)
+    randomize(network)
     assert not torch.allclose(model(x), before)
     network.detach()
     assert torch.equal(model(x), before)
@@ -51,16 +51,16 @@ def outcome(model, x):
 @EVERY
 def test_live_equals_the_paper_s_formula_and_merged_and_reattached_and_reloaded(algorithm, options, name, tmp_path):
     model, x, network = attached(algorithm, options, name)
-    randomise(network)
-    base = outcome(make(name)[0], x)
+    randomize(network)
+    base = outcome(make_layer(name)[0], x)
     live, gradient = outcome(model, x)
     layer, adapter = model[0], next(iter(network.adapters.values()))
     shift = adapter.bias()
     bias = getattr(layer, "bias", None)
     bias = bias if shift is None else bias + shift
-    expected = formula(algorithm, adapter.tensors(), layer.weight.detach())
-    plain, _ = make(name)
-    close(live, with_weight(plain[0], expected, bias, x))
+    expected = formula(algorithm, adapter.state_tensors(), layer.weight.detach())
+    plain, _ = make_layer(name)
+    close(live, forward_with(plain[0], expected, bias, x))
 
     network.merge()
     close(outcome(model, x), (live, gradient))
@@ -79,7 +79,7 @@ def test_live_equals_the_paper_s_formula_and_merged_and_reattached_and_reloaded(
 @EVERY
 def test_gradients_flow_and_equal_those_of_the_dense_definition(algorithm, options, name):
     model, x, network = attached(algorithm, options, name)
-    randomise(network)
+    randomize(network)
     x.requires_grad_()
     layer, adapter = model[0], next(iter(network.adapters.values()))
     parameters = list(network.parameters())
@@ -89,9 +89,9 @@ def test_gradients_flow_and_equal_those_of_the_dense_definition(algorithm, optio
 
     shift = adapter.bias()
     bias = getattr(layer, "bias", None)
-    plain, _ = make(name)
+    plain, _ = make_layer(name)
     changed = layer.weight + adapter.structure(layer.weight).dense()
-    out = with_weight(plain[0], changed, bias if shift is None else bias + shift, x)
+    out = forward_with(plain[0], changed, bias if shift is None else bias + shift, x)
     wanted = torch.autograd.grad((out * weights).sum(), [x, *parameters])
     for one, other in zip(got, wanted, strict=True):
         close(one, other)
@@ -101,9 +101,9 @@ def test_gradients_flow_and_equal_those_of_the_dense_definition(algorithm, optio
 @pytest.mark.parametrize(("algorithm", "options", "name"), cases(norms=False))
 def test_applied_equals_dense_whichever_is_cheaper(algorithm, options, name):
     model, x, network = attached(algorithm, options, name)
-    randomise(network)
+    randomize(network)
     layer, adapter = model[0], next(iter(network.adapters.values()))
-    op, structure = Operation.of(layer), adapter.structure(layer.weight, 0.7)
+    op, structure = Operation.from_layer(layer), adapter.structure(layer.weight, 0.7)
     expected = op(x, structure.dense())
     close(structure.apply(op, x), expected)
     flat, base = (t if op.dims else t.flatten(0, -2) for t in (x, op(x, layer.weight)))
@@ -118,7 +118,7 @@ def test_applied_equals_dense_whichever_is_cheaper(algorithm, options, name):
 def test_same_seed_same_values_and_another_seed_others(algorithm, options, name):
     networks = []
     for seed, elsewhere in ((3, 0), (3, 1), (4, 0)):
-        model, _ = make(name)
+        model, _ = make_layer(name)
         torch.manual_seed(elsewhere)
         networks.append(lycoris.attach(model, algorithm, preset="everything", seed=seed, **options))
     first, again, other = networks
@@ -131,13 +131,13 @@ def test_same_seed_same_values_and_another_seed_others(algorithm, options, name)
 @EVERY
 def test_scale_multiplies_the_change_of_weight(algorithm, options, name):
     model, x, network = attached(algorithm, options, name)
-    randomise(network)
-    base = make(name)[0][0]
+    randomize(network)
+    base = make_layer(name)[0][0]
     adapter = next(iter(network.adapters.values()))
     delta, shift = adapter.structure(base.weight).dense(), adapter.bias()
     network.scale = 0.6
     bias = getattr(base, "bias", None)
-    changed = with_weight(base, base.weight + 0.6 * delta, bias if shift is None else bias + 0.6 * shift, x)
+    changed = forward_with(base, base.weight + 0.6 * delta, bias if shift is None else bias + 0.6 * shift, x)
     close(model(x), changed)
     network.scale = 0
     assert torch.equal(model(x), base(x))
@@ -146,21 +146,21 @@ def test_scale_multiplies_the_change_of_weight(algorithm, options, name):
 @EVERY
 def test_copies_train_apart(algorithm, options, name):
     model, x, network = attached(algorithm, options, name)
-    randomise(network)
+    randomize(network)
     before = model(x)
     copied_model, copied = copy.deepcopy((model, network))
-    randomise(copied, seed=9)
+    randomize(copied, seed=9)
     assert torch.equal(model(x), before)
     assert not torch.equal(copied_model(x), before)
     copied.detach()
-    assert torch.equal(copied_model(x), make(name)[0](x))
+    assert torch.equal(copied_model(x), make_layer(name)[0](x))
     assert torch.equal(model(x), before)
 
 
 @EVERY
 def test_unbatched_and_float32_and_autocast_inputs(algorithm, options, name):
     model, x, network = attached(algorithm, options, name)
-    randomise(network)
+    randomize(network)
     expected = model(x)
     if "conv" in name and "circular" not in name:
         close(model(x[0]), expected[0])
@@ -169,6 +169,6 @@ def test_unbatched_and_float32_and_autocast_inputs(algorithm, options, name):
     with torch.autocast("cpu", dtype=torch.bfloat16):
         out = model(x.float())
         out.float().sum().backward()
-    size = max(expected.abs().max(), make(name)[0](x).abs().max())
+    size = max(expected.abs().max(), make_layer(name)[0](x).abs().max())
     assert (out.double() - expected).abs().max() < 0.06 * size
     assert all(p.grad.dtype == torch.float32 and p.grad.abs().sum() > 0 for p in network.parameters())

@@ -9,7 +9,7 @@ from safetensors.torch import load_file
 import lycoris
 from flows.cli.main import main
 from lycoris.bases import open_base
-from tests.adapters.cases import randomise
+from tests.adapters.cases import randomize
 from tests.bases.small_base import save_small_base
 
 
@@ -22,7 +22,7 @@ def base(tmp_path):
 def test_convert_needs_no_model_and_prints_each_error(base, tmp_path, capsys):
     parts = open_base(base, device="cpu").parts
     network = lycoris.attach(parts, "lokr", preset="full", factor=4)
-    randomise(network)
+    randomize(network)
     network.save(tmp_path / "a.safetensors")
     source, target = str(tmp_path / "a.safetensors"), str(tmp_path / "b.safetensors")
     assert main(["convert", source, target, "--format", "diffusers", "--rank", "3", "--dtype", "float16"]) == 0
@@ -40,7 +40,7 @@ def test_convert_needs_no_model_and_prints_each_error(base, tmp_path, capsys):
 
 def test_convert_takes_the_base_where_weights_are_needed(base, tmp_path, capsys):
     network = lycoris.attach(open_base(base, device="cpu").parts, "boft", preset="full")
-    randomise(network)
+    randomize(network)
     network.save(tmp_path / "a.safetensors")
     source, target = str(tmp_path / "a.safetensors"), str(tmp_path / "b.safetensors")
     assert main(["convert", source, target, "--format", "peft"]) == 2
@@ -54,9 +54,9 @@ def test_convert_takes_the_base_where_weights_are_needed(base, tmp_path, capsys)
 def test_extract_writes_what_tuning_changed(base, tmp_path, capsys):
     tuned = open_base(base, device="cpu")
     network = lycoris.attach(tuned.parts, "lora", preset="unet-attn-mlp", rank=2)
-    randomise(network)
+    randomize(network)
     network.merge()
-    for place in network.places.values():
+    for place in network.layers.values():
         place.layer.original_weight.copy_(place.layer.weight)  # keep the merged weights when detached
     network.detach()
     tuned.pipeline().save_pretrained(tmp_path / "tuned")

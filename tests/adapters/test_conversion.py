@@ -13,11 +13,11 @@ from torch import nn
 import lycoris
 from benchmarks.peers.trees import tree
 from lycoris.adapters import ALGORITHMS
-from lycoris.adapters.files.module_paths import dotted
-from lycoris.adapters.low_rank_approximation import low_rank, narrow, thin
+from lycoris.adapters.files.module_paths import dotted_path
+from lycoris.adapters.low_rank_approximation import to_low_rank, truncate, truncated_svd
 from lycoris.adapters.structures.structures import LowRank
 from lycoris.errors import InputError
-from tests.adapters.cases import BRIEF, LAYERS, OPTIONS, make, randomise
+from tests.adapters.cases import FAST_LAYERS, LAYERS, OPTIONS, make_layer, randomize
 
 OTHER_IN_PEFT = ("conv1d", "conv2d-groups", "conv2d-depthwise", "conv2d-circular", "conv2d-same")
 READERS = ("ia3", "glora", "diag-oft", "boft")
@@ -28,16 +28,16 @@ def _every(fast: bool):
         for option, values in {"defaults": {}, **OPTIONS.get(algorithm, {})}.items():
             if algorithm == "norms" or (option.startswith("dora") and algorithm not in ("lora", "lokr")):
                 continue
-            every = BRIEF if option == "defaults" else ("conv2d-strided",)
+            every = FAST_LAYERS if option == "defaults" else ("conv2d-strided",)
             names = every if fast else [n for n in LAYERS if n not in every and "norm" not in n and "depth" not in n]
             for name in names:
                 yield pytest.param(algorithm, values, name, id=f"{algorithm}-{option}-{name}")
 
 
 def _converts(algorithm, options, name, tmp_path):
-    model, x = make(name)
+    model, x = make_layer(name)
     network = lycoris.attach(model, algorithm, preset="everything", **options)
-    randomise(network)
+    randomize(network)
     network.save(tmp_path / "a.safetensors", dtype="float64", metadata={"data_version": "7"})
     adapter = network.adapters["lycoris_0"]
     shift = None if adapter.bias() is None else adapter.bias().detach()
@@ -90,7 +90,7 @@ def test_everything_on_every_layer_becomes_a_plain_lora_that_loses_nothing(algor
 def test_an_exact_lora_has_the_rank_that_the_structure_has(algorithm, options, rank, tmp_path):
     model = nn.Sequential(nn.Conv2d(24, 20, 3))
     network = lycoris.attach(model, algorithm, **options)
-    randomise(network)
+    randomize(network)
     network.save(tmp_path / "a.safetensors")
     network.detach()
     report = lycoris.convert(tmp_path / "a.safetensors", tmp_path / "b.safetensors", format="diffusers")
@@ -99,13 +99,13 @@ def test_an_exact_lora_has_the_rank_that_the_structure_has(algorithm, options, r
     assert load_file(tmp_path / "b.safetensors")["model.0.lora_A.weight"].shape == (rank, 24, 3, 3)
 
 
-@pytest.mark.parametrize("name", BRIEF)
+@pytest.mark.parametrize("name", FAST_LAYERS)
 @pytest.mark.parametrize("cut", [{"rank": 2}, {"energy": 0.7}, {"energy": 1.0}, {"rank": 500}])
 def test_a_cut_lora_is_the_nearest_and_the_error_reported_is_the_file_s(name, cut, tmp_path):
-    model, _ = make(name)
+    model, _ = make_layer(name)
     weight = model[0].weight
     network = lycoris.attach(model, "full", bias=False)
-    randomise(network)
+    randomize(network)
     network.save(tmp_path / "a.safetensors", dtype="float64")
     delta = network.adapters["lycoris_0"].diff.detach()
     network.detach()
@@ -133,7 +133,7 @@ def test_a_cut_lora_is_the_nearest_and_the_error_reported_is_the_file_s(name, cu
 def test_the_error_in_all_weighs_layers_by_their_change(tmp_path):
     model = nn.Sequential(nn.Linear(12, 20), nn.Linear(20, 16), nn.LayerNorm(16))
     network = lycoris.attach(model, "full")
-    randomise(network)
+    randomize(network)
     network.adapters["lycoris_1"].diff.data *= 10
     network.save(tmp_path / "a.safetensors")
     deltas = {key: a.diff.detach().double() for key, a in network.adapters.items() if hasattr(a, "diff")}
@@ -150,13 +150,13 @@ def test_low_rank_pieces_agree_with_dense_ones():
     torch.manual_seed(0)
     product = LowRank(torch.randn(20, 5).double(), torch.randn(5, 4, 3).double())
     dense = product.dense()
-    for way in (lambda **cut: narrow(product, **cut), lambda **cut: thin(dense, **cut)):
+    for way in (lambda **cut: truncate(product, **cut), lambda **cut: truncated_svd(dense, **cut)):
         torch.testing.assert_close(way().dense(), dense)
         assert way().up.shape[1] == 5
         left, values, right = torch.linalg.svd(dense.flatten(1))
         torch.testing.assert_close(way(rank=2).dense().flatten(1), left[:, :2] * values[:2] @ right[:2])
-    assert thin(torch.zeros(4, 6)).up.shape == (4, 1)
-    torch.testing.assert_close(low_rank(product).dense(), dense)
+    assert truncated_svd(torch.zeros(4, 6)).up.shape == (4, 1)
+    torch.testing.assert_close(to_low_rank(product).dense(), dense)
 
 
 @pytest.mark.parametrize(
@@ -165,7 +165,7 @@ def test_low_rank_pieces_agree_with_dense_ones():
 )
 def test_a_file_converts_alike_with_and_without_its_model(algorithm, parts, draw, tmp_path):
     network = lycoris.attach(parts, algorithm, preset="full")
-    randomise(network)
+    randomize(network)
     for adapter in network.adapters.values():
         if adapter.bias() is not None:
             adapter.bias().data.zero_()
@@ -190,7 +190,7 @@ def test_a_file_converts_alike_with_and_without_its_model(algorithm, parts, draw
 @pytest.mark.parametrize("algorithm", list(ALGORITHMS))
 def test_a_file_of_any_algorithm_is_rewritten_without_its_model(algorithm, parts, tmp_path):
     network = lycoris.attach(parts, algorithm, preset="full")
-    randomise(network)
+    randomize(network)
     network.save(tmp_path / "a.safetensors", metadata={"data_version": "3", "ss_base_model_version": "sd_v1"})
     report = lycoris.convert(tmp_path / "a.safetensors", tmp_path / "b.safetensors", format="lycoris")
     assert report.layers == ()
@@ -205,7 +205,7 @@ def test_a_file_of_any_algorithm_is_rewritten_without_its_model(algorithm, parts
 
 def test_peft_and_diffusers_files_become_lycoris_ones_without_a_model(parts, draw, tmp_path):
     network = lycoris.attach(parts, "lora", preset="full", rank=4, alpha=3.0)
-    randomise(network)
+    randomize(network)
     drawn = draw(parts)
     for format in ("peft", "diffusers"):
         network.save(tmp_path / "a.safetensors", format=format)
@@ -232,7 +232,7 @@ def test_paths_of_the_models_that_diffusers_has_are_known_from_their_names():
         for module in parts.values():
             for path, layer in module.named_modules():
                 if isinstance(layer, (nn.Linear, nn.Conv2d)):
-                    assert dotted(path.replace(".", "_")) == path
+                    assert dotted_path(path.replace(".", "_")) == path
 
 
 @pytest.mark.parametrize("algorithm", ["lokr", "loha"])
@@ -249,7 +249,7 @@ def test_diffusers_draws_the_same_with_what_was_converted(algorithm, parts, draw
         requires_safety_checker=False,
     )
     network = lycoris.attach(pipeline, algorithm, preset="full")
-    randomise(network)
+    randomize(network)
     drawn = draw(parts)
     network.save(tmp_path / "a.safetensors")
     network.detach()
@@ -262,7 +262,7 @@ def test_diffusers_draws_the_same_with_what_was_converted(algorithm, parts, draw
 def _file(tmp_path, algorithm, layer, name="lycoris_strange_thing", **options):
     model = nn.Sequential(layer)
     network = lycoris.attach(model, algorithm, **options)
-    randomise(network)
+    randomize(network)
     network.save(tmp_path / "a.safetensors")
     tensors = {key.replace("lycoris_0", name): value for key, value in load_file(tmp_path / "a.safetensors").items()}
     save_file(tensors, tmp_path / "a.safetensors")
@@ -348,14 +348,14 @@ def test_hostile_shapes_and_names_are_refused_without_a_model_too(tensors, tmp_p
 
 def test_headers_tell_others_what_the_file_is(parts, tmp_path):
     network = lycoris.attach(tree("sd15"), "lora", preset="attn-mlp", rank=4, alpha=2.0)
-    from lycoris.adapters.files.formats import header
+    from lycoris.adapters.files.formats import build_metadata
 
-    made = [(network.places[key], adapter) for key, adapter in network.adapters.items()]
-    found = header(made, network.algorithm, network.settings, "lycoris")
+    made = [(network.layers[key], adapter) for key, adapter in network.adapters.items()]
+    found = build_metadata(made, network.algorithm, network.settings, "lycoris")
     assert found["modelspec.architecture"] == "stable-diffusion-v1/lora"
     assert found["modelspec.sai_model_spec"] == "1.0.1"
     assert (found["ss_network_dim"], found["ss_network_alpha"]) == ("4", "2.0")
     assert json.loads(found["ss_network_args"])["algo"] == "locon"
     xl = lycoris.attach(tree("sdxl"), "lokr", preset="attn-only")
-    made = [(xl.places[key], adapter) for key, adapter in xl.adapters.items()]
-    assert header(made, "lokr", {}, "lycoris")["modelspec.architecture"] == "stable-diffusion-xl-v1-base/lora"
+    made = [(xl.layers[key], adapter) for key, adapter in xl.adapters.items()]
+    assert build_metadata(made, "lokr", {}, "lycoris")["modelspec.architecture"] == "stable-diffusion-xl-v1-base/lora"

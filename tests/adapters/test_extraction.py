@@ -10,7 +10,7 @@ from torch import nn
 
 import lycoris
 from lycoris.errors import InputError
-from tests.adapters.cases import LAYERS, make, randomise
+from tests.adapters.cases import LAYERS, make_layer, randomize
 
 ADDITIVE = {
     "lora": {"rank": 3, "alpha": 2.0},
@@ -30,16 +30,16 @@ SHAPES = [name for name in LAYERS if "depthwise" not in name and "norm" not in n
 
 def _tuned(name, algorithm, options):
     """A model, the same with an adapter of random values merged into it, and its input."""
-    model, x = make(name)
+    model, x = make_layer(name)
     tuned = copy.deepcopy(model)
     network = lycoris.attach(tuned, algorithm, **options)
     network.eval()
-    randomise(network)
+    randomize(network)
     if algorithm == "t-lora":
         for adapter in network.adapters.values():
             adapter.base_values.zero_()
     network.merge()
-    merged = copy.deepcopy(make(name)[0])
+    merged = copy.deepcopy(make_layer(name)[0])
     with torch.no_grad():
         for ours, theirs in zip((merged[0].weight, merged[0].bias), (tuned[0].weight, tuned[0].bias), strict=True):
             if ours is not None:
@@ -66,7 +66,7 @@ def test_what_an_algorithm_made_it_extracts_again(case, name):
 @pytest.mark.parametrize("case", list(ADDITIVE))
 def test_a_change_of_any_kind_is_approached_and_the_error_is_the_true_one(case, name):
     algorithm, options = case.split("-")[0] if case != "t-lora" else case, ADDITIVE[case]
-    model, _ = make(name)
+    model, _ = make_layer(name)
     tuned = copy.deepcopy(model)
     torch.manual_seed(5)
     delta = 0.1 * torch.randn_like(tuned[0].weight)
@@ -118,13 +118,13 @@ def test_tucker_loha_of_a_tucker_loha_is_nearer_than_a_tucker_lora_of_its_rank(l
     model = nn.Sequential(copy.deepcopy(layer)).double()
     tuned = copy.deepcopy(model)
     network = lycoris.attach(tuned, "loha", rank=rank, tucker=True)
-    randomise(network)
+    randomize(network)
     network.merge()
     merged = copy.deepcopy(model)
     merged[0].weight.data.copy_(tuned[0].weight)
     network, report = lycoris.extract(model, merged, "loha", rank=rank, tucker=True)
     network.detach()
-    assert set(network.adapters["lycoris_0"].tensors()) >= {"hada_t1", "hada_t2"}
+    assert set(network.adapters["lycoris_0"].state_tensors()) >= {"hada_t1", "hada_t2"}
     lora = lycoris.extract(model, merged, "lora", rank=rank, tucker=True)[1].error
     assert report.error < 0.8 * lora or (rank == 1 and report.error < 1e-6)
 

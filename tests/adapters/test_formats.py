@@ -15,13 +15,13 @@ from torch import nn
 import lycoris
 from lycoris.adapters import ALGORITHMS
 from lycoris.errors import InputError
-from tests.adapters.cases import randomise
+from tests.adapters.cases import randomize
 
 
 @pytest.mark.parametrize("algorithm", list(ALGORITHMS))
 def test_a_file_gives_back_the_same_drawing_and_the_same_bytes(algorithm, parts, draw, tmp_path):
     network = lycoris.attach(parts, algorithm, preset="full")
-    randomise(network)
+    randomize(network)
     drawn = draw(parts)
     network.save(tmp_path / "a.safetensors", metadata={"data_version": "abc"})
     network.detach()
@@ -33,7 +33,7 @@ def test_a_file_gives_back_the_same_drawing_and_the_same_bytes(algorithm, parts,
     assert metadata["data_version"] == "abc"
     assert metadata["lycoris.algorithm"] == algorithm
     assert set(load_file(tmp_path / "a.safetensors")) == {
-        f"{key}.{name}" for key, adapter in network.adapters.items() for name in adapter.tensors()
+        f"{key}.{name}" for key, adapter in network.adapters.items() for name in adapter.state_tensors()
     }
 
 
@@ -81,7 +81,7 @@ def test_half_precision_files_keep_alpha(parts, tmp_path):
 @pytest.mark.parametrize("format", ["peft", "diffusers"])
 def test_other_formats_draw_the_same(format, parts, draw, tmp_path):
     network = lycoris.attach(parts, "lora", preset="full", rank=4, alpha=3.0)
-    randomise(network)
+    randomize(network)
     if format == "peft":
         parts = {"unet": parts["unet"], "text_encoder": parts["text_encoder"]}
     drawn = draw(parts)
@@ -223,7 +223,7 @@ def test_a_factor_that_a_shape_invites_but_the_data_lacks_takes_no_memory(tmp_pa
 
 def test_converting_between_formats_keeps_the_drawing(parts, draw, tmp_path):
     network = lycoris.attach(parts, "lora", preset="full", rank=4, alpha=3.0)
-    randomise(network)
+    randomize(network)
     drawn = draw(parts)
     network.save(tmp_path / "a.safetensors")
     network.detach()
@@ -247,7 +247,7 @@ def test_diffusers_own_loader_draws_the_same_with_a_lora_of_ours(format, parts, 
         requires_safety_checker=False,
     )
     network = lycoris.attach(pipeline, "lora", preset="full", rank=4, alpha=3.0)
-    randomise(network)
+    randomize(network)
     drawn = draw(parts)
     network.save(tmp_path / "a.safetensors", format=format)
     network.detach()

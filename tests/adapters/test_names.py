@@ -13,9 +13,9 @@ from safetensors.torch import load_file, save_file
 
 import lycoris
 from benchmarks.peers.trees import TREES, tree
-from lycoris.adapters.files.layer_names import places
-from lycoris.adapters.layers.adapted_layer import MATRICES
-from tests.adapters.cases import randomise
+from lycoris.adapters.files.layer_names import find_layers
+from lycoris.adapters.layers.adapted_layer import MATRIX_LAYERS
+from tests.adapters.cases import randomize
 
 FULL = {
     "sd15": ({"lora_unet": 278, "lora_te": 72}, "44edcda39c262433"),
@@ -55,7 +55,7 @@ def test_sdxl_s_original_names_are_those_that_diffusers_turns_back():
     from diffusers import StableDiffusionXLPipeline
 
     unet = tree("sdxl")["unet"]
-    found = places({"unet": unet}, MATRICES)
+    found = find_layers({"unet": unet}, MATRIX_LAYERS)
     ones = {"lora_down.weight": torch.ones(1, 1), "lora_up.weight": torch.ones(1, 1), "alpha": torch.ones(())}
     file = {f"{place.key}.{name}": value for place in found for name, value in ones.items()}
     turned = StableDiffusionXLPipeline.lora_state_dict(file, unet_config=unet.config)
@@ -64,7 +64,7 @@ def test_sdxl_s_original_names_are_those_that_diffusers_turns_back():
     paths = {f"{path}.0" if path.endswith(".to_out") else path for path in paths}
     assert paths == {place.path for place in found}
     assert len(paths) == 794
-    assert all(place.other_key == "lora_unet_" + place.path.replace(".", "_") for place in found)
+    assert all(place.alternate_key == "lora_unet_" + place.path.replace(".", "_") for place in found)
 
 
 @pytest.fixture
@@ -96,14 +96,14 @@ def _draw(unet):
 @pytest.mark.parametrize("named", ["original", "diffusers"])
 def test_sdxl_files_of_either_naming_are_read(named, small_sdxl, tmp_path):
     network = lycoris.attach(small_sdxl, "lora", preset="everything", rank=2)
-    randomise(network)
+    randomize(network)
     drawn = _draw(small_sdxl)
     network.save(tmp_path / "a.safetensors")
     network.detach()
     tensors = load_file(tmp_path / "a.safetensors")
     assert any(key.startswith("lora_unet_input_blocks_4_1_") for key in tensors)
     if named == "diffusers":
-        other = {place.key: place.other_key for place in network.places.values()}
+        other = {place.key: place.alternate_key for place in network.layers.values()}
         tensors = {f"{other[layer]}.{rest}": t for key, t in tensors.items() for layer, _, rest in [key.partition(".")]}
     save_file(tensors, tmp_path / "b.safetensors")
     lycoris.load(tmp_path / "b.safetensors", small_sdxl)

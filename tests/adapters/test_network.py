@@ -14,7 +14,7 @@ from benchmarks.peers.trees import tree
 from lycoris.adapters import ALGORITHMS
 from lycoris.adapters.structures.structures import Operation
 from lycoris.errors import InputError
-from tests.adapters.cases import randomise
+from tests.adapters.cases import randomize
 
 
 def test_importing_the_library_imports_nothing_heavy():
@@ -63,10 +63,10 @@ def test_keys_are_the_standard_ones():
 def test_native_trains_every_parameter_of_the_chosen_layers_and_their_norms(parts):
     network = lycoris.attach(parts, "native", preset="full")
     assert network.algorithm == "full"
-    for place in network.places.values():
+    for place in network.layers.values():
         own = sum(p.numel() for name, p in place.layer.named_parameters() if not name.startswith("adapters"))
         assert own == sum(p.numel() for p in network.adapters[place.key].parameters())
-    kinds = {type(place.layer).__name__ for place in network.places.values()}
+    kinds = {type(place.layer).__name__ for place in network.layers.values()}
     assert {"AdaptedLinear", "AdaptedConv2d", "AdaptedGroupNorm", "AdaptedLayerNorm"} == kinds
 
 
@@ -92,7 +92,7 @@ def test_stacked_networks_detach_in_any_order_and_leave_the_base_as_it_was(parts
     base = draw(parts)
     networks = [lycoris.attach(parts, name, preset="full", seed=i) for i, name in enumerate(("lora", "lokr", "lora"))]
     for i, network in enumerate(networks):
-        randomise(network, i)
+        randomize(network, i)
         network.scale = 0.2 * (i + 1)
     assert [network.name for network in networks] == ["lora", "lokr", "lora_2"]
     together = draw(parts)
@@ -108,8 +108,8 @@ def test_stacked_networks_detach_in_any_order_and_leave_the_base_as_it_was(parts
 def test_merging_several_and_taking_them_out_in_any_order_is_exact(parts):
     bits = _bits(parts)
     first, second = (lycoris.attach(parts, name, preset="full") for name in ("lora", "full"))
-    randomise(first, 1)
-    randomise(second, 2)
+    randomize(first, 1)
+    randomize(second, 2)
     first.merge()
     alone = _bits(parts)
     second.merge()
@@ -126,7 +126,7 @@ def test_merging_several_and_taking_them_out_in_any_order_is_exact(parts):
 
 def test_a_detached_network_can_be_put_back(parts, draw):
     network = lycoris.attach(parts, "lokr", preset="full")
-    randomise(network)
+    randomize(network)
     live = draw(parts)
     network.detach()
     with pytest.raises(InputError, match="reattach"):
@@ -146,7 +146,7 @@ def test_patterns_choose_and_exclude_with_or_without_the_part(parts):
     def found(**choice):
         network = lycoris.attach(parts, "lora", **choice)
         network.detach()
-        return {place.name for place in network.places.values()}
+        return {place.name for place in network.layers.values()}
 
     every = found(layers=[r".*attn\d\..*"])
     assert every == found(layers=[r"unet\..*attn\d\..*"])
@@ -222,7 +222,7 @@ def test_the_default_rank_goes_down_to_what_a_layer_allows():
 @pytest.mark.parametrize("algorithm", ["lora", "loha", "lokr", "full"])
 def test_gradient_checkpointing_gives_the_same_gradients(algorithm, parts, draw):
     network = lycoris.attach(parts, algorithm, preset="full")
-    randomise(network)
+    randomize(network)
     parts["unet"].train()
     draw(parts).square().mean().backward()
     plain = [p.grad.clone() for p in network.parameters()]
@@ -270,7 +270,7 @@ def test_a_small_delta_under_a_bf16_base_keeps_its_precision(algorithm, options,
         p.data += 0.02 * torch.randn_like(p)
     rms = adapter.structure(layer.weight).dense().square().mean().sqrt().item()
     structure = adapter.structure(layer.weight, 3e-5 / rms)
-    op = Operation.of(layer)
+    op = Operation.from_layer(layer)
     delta = structure.dense().double()
     assert delta.square().mean().sqrt().item() == pytest.approx(3e-5, rel=1e-3)
     exact = op(x.double(), delta)
@@ -281,7 +281,7 @@ def test_a_small_delta_under_a_bf16_base_keeps_its_precision(algorithm, options,
 def test_dropouts_act_in_training_alone(parts, draw):
     for options in ({"dropout": 0.5}, {"rank_dropout": 0.5}, {"module_dropout": 0.5}):
         network = lycoris.attach(parts, "lora", preset="full", **options)
-        randomise(network)
+        randomize(network)
         assert torch.equal(draw(parts), draw(parts))
         network.train()
         assert not torch.equal(draw(parts), draw(parts))
@@ -303,7 +303,7 @@ def test_adapted_layers_pickle_and_compile(algorithm, options):
     model = nn.Sequential(nn.Linear(16, 24), nn.Linear(24, 8)).eval()
     network = lycoris.attach(model, algorithm, **options)
     network.eval()
-    randomise(network)
+    randomize(network)
     x = torch.randn(3, 16)
     assert torch.equal(pickle.loads(pickle.dumps(model))(x), model(x))
     compiled = torch.compile(model, backend="aot_eager")
@@ -341,9 +341,9 @@ def test_repr_shows_the_adapters_their_shapes_and_scale():
 
 def test_merging_in_training_folds_the_whole_change(parts):
     network = lycoris.attach(parts, "dylora", preset="full")
-    randomise(network)
+    randomize(network)
     network.train()
-    place = next(iter(network.places.values()))
+    place = next(iter(network.layers.values()))
     adapter = network.adapters[place.key]
     whole = place.layer.weight.double() + adapter.eval().structure(place.layer.weight).dense().double()
     network.train()
@@ -355,7 +355,7 @@ def test_merging_in_training_folds_the_whole_change(parts):
 def test_t_lora_uses_fewer_ranks_at_noisier_steps_and_files_are_plain_lora(parts, draw, tmp_path):
     model = nn.Sequential(nn.Linear(24, 40)).eval()
     network = lycoris.attach(model, "t-lora", rank=4, minimum=1, steps=100)
-    randomise(network)
+    randomize(network)
     adapter = network.adapters["lycoris_0"]
     x = torch.randn(3, 5, 24)
     for step, ranks in ((100, 1), (99, 1), (50, 2), (0, 4)):

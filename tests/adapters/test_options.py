@@ -11,7 +11,7 @@ import lycoris
 from lycoris.adapters import ALGORITHMS
 from lycoris.adapters.algorithms.dora import DoRA
 from lycoris.errors import InputError
-from tests.adapters.cases import randomise
+from tests.adapters.cases import randomize
 
 RULES = {
     r".*attn1.*": {"algorithm": "lora", "rank": 3, "start": "svd"},
@@ -29,8 +29,8 @@ def test_each_pattern_has_its_own_algorithm_and_options_and_the_first_decides(pa
     assert network.algorithm == "mixed"
     expected = {"attn1": "lora", "attn2.to_k": "dylora", "attn2": "t-lora", ".ff.": "lokr", "fc1": "loha"}
     for key, adapter in network.adapters.items():
-        name = network.places[key].path
-        norm = isinstance(network.places[key].layer, ALGORITHMS["norms"].layers)
+        name = network.layers[key].path
+        norm = isinstance(network.layers[key].layer, ALGORITHMS["norms"].layer_types)
         wanted = "norms" if norm else next((to for part, to in expected.items() if part in name), "lora")
         assert adapter.algorithm == wanted
         assert isinstance(adapter, DoRA) == (wanted == "lokr")
@@ -43,7 +43,7 @@ def test_a_mixed_network_is_saved_and_continues_as_what_it_was(parts, draw, tmp_
     base = draw(parts)
     network = lycoris.attach(parts, layers=RULES)
     torch.testing.assert_close(draw(parts), base)
-    randomise(network)
+    randomize(network)
     drawn = draw(parts)
     network.save(tmp_path / "a.safetensors")
     network.detach()
@@ -51,7 +51,9 @@ def test_a_mixed_network_is_saved_and_continues_as_what_it_was(parts, draw, tmp_
     again = lycoris.load(tmp_path / "a.safetensors", parts)
     torch.testing.assert_close(draw(parts), drawn)
     assert (again.algorithm, again.settings) == (network.algorithm, network.settings)
-    assert {k: a.memory() for k, a in again.adapters.items()} == {k: a.memory() for k, a in network.adapters.items()}
+    assert {k: a.metadata() for k, a in again.adapters.items()} == {
+        k: a.metadata() for k, a in network.adapters.items()
+    }
     shapes = [{name: p.shape for name, p in n.named_parameters()} for n in (network, again)]
     assert shapes[0] == shapes[1]
 
@@ -107,7 +109,7 @@ def test_svd_start_trains_the_principal_part_and_leaves_the_base_alone():
         assert not adapter.structure(layer.weight).dense().any()
     model(torch.randn(5, 24)).square().sum().backward()
     assert all(p.grad.abs().sum() > 0 for p in network.parameters())
-    randomise(network)
+    randomize(network)
     network.detach()
     assert all(torch.equal(a, b) for a, b in zip(before, model.parameters(), strict=True))
 
@@ -156,7 +158,7 @@ def test_a_scalar_carries_the_zero_learns_and_is_folded_into_the_file(algorithm,
     written = load_file(tmp_path / "a.safetensors")
     assert not any("scalar" in key for key in written)
     for key, values in adapter.inner.tensors().items():
-        factor = 0.3 if key in adapter.inner.zero_start else 1.0
+        factor = 0.3 if key in adapter.inner.zero_factors else 1.0
         torch.testing.assert_close(written[f"lycoris_0.{key}"], values.detach() * factor)
     again = lycoris.load(tmp_path / "a.safetensors", model)
     assert again.adapters["lycoris_0"].scalar.item() == 1
@@ -218,7 +220,7 @@ def test_a_quantised_base_is_adapted_and_stays_bit_for_bit(algorithm, dtype):
     base = model(x)
     network = lycoris.attach(model, algorithm)
     torch.testing.assert_close(model(x), base, rtol=0.01, atol=0.01)
-    randomise(network)
+    randomize(network)
     model(x).float().square().sum().backward()
     assert all(p.grad.dtype == torch.float32 and p.grad.abs().sum() > 0 for p in network.parameters())
     layer, adapter = model[0], network.adapters["lycoris_0"]

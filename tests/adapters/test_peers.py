@@ -6,13 +6,13 @@ import pytest
 import torch
 
 import lycoris
-from benchmarks.peers.exchange import DIRECTIONS, PEERS, exchange, names, same
+from benchmarks.peers.exchange import DIRECTIONS, PEERS, exchange, is_equal, peer_layer_names
 from benchmarks.peers.setup import interpreter
 from benchmarks.peers.trees import TREES, tree
-from lycoris.adapters.files.layer_names import places
-from lycoris.adapters.layers.adapted_layer import MATRICES
+from lycoris.adapters.files.layer_names import find_layers
+from lycoris.adapters.layers.adapted_layer import MATRIX_LAYERS
 from lycoris.pocket import BASE
-from tests.adapters.cases import randomise
+from tests.adapters.cases import randomize
 
 
 def _needed(peer: str) -> None:
@@ -39,21 +39,21 @@ def exchanged():
 @pytest.mark.parametrize(("peer", "case"), [(peer, case) for peer, cases in PEERS.items() for case in cases])
 def test_a_file_draws_the_same_with_the_peer(peer, case, direction, exchanged):
     row = next(row for row in exchanged(peer) if row["case"] == case and row["direction"] == direction)
-    if not same(row) and row["known"]:
+    if not is_equal(row) and row["known"]:
         pytest.xfail(row["known"])
-    assert same(row), row
+    assert is_equal(row), row
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", list(TREES))
 def test_names_are_those_of_lycoris_lora(name):
     _needed("lycoris-lora")
-    theirs = names("lycoris-lora", name)
-    ours = {place.name: place for place in places(tree(name), MATRICES)}
+    theirs = peer_layer_names("lycoris-lora", name)
+    ours = {place.name: place for place in find_layers(tree(name), MATRIX_LAYERS)}
     assert len(theirs) >= len(lycoris.attach(tree(name), "lora", preset="attn-mlp", rank=1))
     for path, key in theirs.items():
         place = ours[path]  # SDXL's original names are those of kohya's own UNet, which diffusers' tree has not
-        assert key == (place.other_key or place.key)
+        assert key == (place.alternate_key or place.key)
 
 
 @pytest.mark.parametrize("format", ["lycoris", "diffusers"])
@@ -70,7 +70,7 @@ def test_diffusers_draws_the_same_pictures_on_the_pocket_with_a_lora_of_ours(for
 
     plain = torch.as_tensor(pictures())
     network = lycoris.attach(pipeline, "lora", preset="full", rank=4, alpha=2.0)
-    randomise(network)
+    randomize(network)
     for parameter in network.parameters():
         parameter.data *= 0.2
     ours = torch.as_tensor(pictures())

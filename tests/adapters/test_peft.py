@@ -13,7 +13,7 @@ from torch import nn
 
 import lycoris
 from lycoris.errors import InputError
-from tests.adapters.cases import randomise
+from tests.adapters.cases import randomize
 
 peft = pytest.importorskip("peft")
 
@@ -102,7 +102,7 @@ def test_what_is_saved_as_peft_opens_and_draws_the_same_there(case, parts, tmp_p
     network = lycoris.attach(
         {"unet": unet}, algorithm, **({} if "layers" in options else {"preset": "full"}), **options
     )
-    randomise(network)
+    randomize(network)
     expected = _draw(unet)
     network.save(tmp_path / "a", format="peft", metadata={"data_version": "7"})
     assert {file.name for file in (tmp_path / "a").iterdir()} == {"adapter_config.json", "adapter_model.safetensors"}
@@ -122,7 +122,7 @@ def test_what_is_saved_as_peft_opens_and_draws_the_same_there(case, parts, tmp_p
 
 def test_a_folder_of_several_parts_has_one_for_each(parts, draw, tmp_path):
     network = lycoris.attach(parts, "lokr", preset="full", factor=4)
-    randomise(network)
+    randomize(network)
     drawn = draw(parts)
     network.save(tmp_path / "a", format="peft")
     assert sorted(folder.name for folder in (tmp_path / "a").iterdir()) == ["text_encoder", "unet"]
@@ -261,7 +261,7 @@ def test_gains_of_square_convolutions_are_told_apart_by_the_configuration(on_inp
 
 def test_a_configuration_is_of_the_peft_file_that_it_lies_beside_alone(parts, draw, tmp_path):
     network = lycoris.attach(parts, "lora", preset="full", rank=4, alpha=3.0)
-    randomise(network)
+    randomize(network)
     drawn = draw(parts)
     (tmp_path / "adapter_config.json").write_text('{"peft_type": "LORA", "r": 4, "lora_alpha": 400}')
     for format in ("lycoris", "peft", "diffusers"):
@@ -292,7 +292,7 @@ def test_a_configuration_is_of_the_peft_file_that_it_lies_beside_alone(parts, dr
 def test_what_peft_has_not_is_said_and_becomes_a_lora_on_conversion(layer, algorithm, options, match, tmp_path):
     model = nn.Sequential(layer)
     network = lycoris.attach(model, algorithm, **options)
-    randomise(network)
+    randomize(network)
     with pytest.raises(InputError, match=match):
         network.save(tmp_path / "a", format="peft")
     assert not (tmp_path / "a").exists()

@@ -16,7 +16,7 @@ import lycoris
 from lycoris.adapters import ALGORITHMS
 from lycoris.adapters.structures.structures import Operation
 from lycoris.errors import InputError
-from tests.adapters.cases import formula, randomise, with_weight
+from tests.adapters.cases import formula, forward_with, randomize
 from tests.adapters.test_algorithms import close, outcome
 
 _CONVOLUTIONS = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
@@ -103,23 +103,23 @@ def certify(data, algorithm: str) -> None:
     except InputError:
         reject()
     close(outcome(model, x), base)
-    randomise(network)
+    randomize(network)
     live, gradient = outcome(model, x)
     adapter = network.adapters["lycoris_0"]
     bias, shift = plain.get("bias"), adapter.bias()
     bias = bias if shift is None else bias + shift
-    expected = formula(algorithm, adapter.tensors(), plain["weight"])
+    expected = formula(algorithm, adapter.state_tensors(), plain["weight"])
     network.merge()
     close(outcome(model, x), (live, gradient))
     network.detach()
     assert all(torch.equal(plain[name], p) for name, p in layer.named_parameters())
-    close(live, with_weight(layer, expected, bias, x))
+    close(live, forward_with(layer, expected, bias, x))
 
-    op, structure = Operation.of(layer), adapter.structure(layer.weight)
+    op, structure = Operation.from_layer(layer), adapter.structure(layer.weight)
     close(structure.apply(op, x.unsqueeze(0) if x.dim() == 1 else x), op(x, structure.dense()))
     parameters = list(network.parameters())
     changed = layer.weight + structure.dense()
-    by_dense = torch.autograd.grad(with_weight(layer, changed, bias, x).square().sum(), parameters)
+    by_dense = torch.autograd.grad(forward_with(layer, changed, bias, x).square().sum(), parameters)
     network.reattach()
     for one, other in zip(torch.autograd.grad(model(x).square().sum(), parameters), by_dense, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-9, atol=1e-9 * (1 + other.abs().max().item()))

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 import lycoris
-from lycoris.adapters.layers.merged_forward import built
+from lycoris.adapters.layers.merged_forward import forward_merged
 from lycoris.adapters.structures.structures import Dense, Hadamard, Kronecker, LowRank, Operation, Structure
 
 LAYERS = {
@@ -43,15 +43,15 @@ def test_gradients_are_those_of_the_dense_definition(name, kind, way, monkeypatc
     layer, shape = LAYERS[name]
     torch.manual_seed(0)
     x = torch.randn(*shape, dtype=torch.float64, requires_grad=True)
-    weight, op = layer.weight.detach().double(), Operation.of(layer)
+    weight, op = layer.weight.detach().double(), Operation.from_layer(layer)
     bias = torch.zeros(24, dtype=torch.float64, requires_grad=True)
     structure = _structures(weight.shape)[kind]
-    monkeypatch.setattr(type(structure), "learns_applied", lambda *_: way == "built, learning applied")
+    monkeypatch.setattr(type(structure), "grad_via_apply", lambda *_: way == "built, learning applied")
     expected = op(x, weight + structure.dense(), bias)
     if way == "applied":
         got = structure.apply(op, x, op(x, weight, bias))
     else:
-        got = built(op, x, weight, bias, [structure, Dense(torch.zeros_like(weight))])
+        got = forward_merged(op, x, weight, bias, [structure, Dense(torch.zeros_like(weight))])
     inputs, factor = [x, bias, *structure.tensors()], torch.randn_like(expected)
     torch.testing.assert_close(got, expected, rtol=1e-10, atol=1e-10)
     wanted = torch.autograd.grad(expected, inputs, factor)

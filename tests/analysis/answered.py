@@ -12,7 +12,7 @@ from typing import Any
 from PIL import Image
 
 CONCEPTS = {"grumble": "characters", "bop": "characters", "castle": "scenes", "lighthouse": "scenes"}
-ALGORITHMS, STRATEGIES, SEEDS, STAGES = ("lora", "lokr"), ("none", "all"), (0, 1), ("epoch 5", None)
+ALGORITHMS, STRATEGIES, SEEDS, CHECKPOINTS = ("lora", "lokr"), ("none", "all"), (0, 1), ("epoch 5", None)
 METRICS = {
     "image_similarity/trigger/clip": ("fidelity", True),
     "image_similarity/alter/dino": ("fidelity", True),
@@ -22,19 +22,19 @@ METRICS = {
 }
 
 
-def drawn(folder: Path, colour: tuple[int, int, int]) -> str:
+def save_image(folder: Path, colour: tuple[int, int, int]) -> str:
     file = folder / ("-".join(map(str, colour)) + ".png")
     Image.new("RGB", (64, 64), colour).save(file)
     return str(file)
 
 
-def finished(folder: Path) -> Path:
+def write_study(folder: Path) -> Path:
     """Captions of `none` raise fidelity and lower controllability; the algorithm only changes the file's size."""
     rng = random.Random(0)
     (folder / "pictures").mkdir(parents=True)
     adapters: list[dict[str, Any]] = []
     table = []
-    cells = product(enumerate(CONCEPTS), enumerate(ALGORITHMS), enumerate(STRATEGIES), SEEDS, enumerate(STAGES))
+    cells = product(enumerate(CONCEPTS), enumerate(ALGORITHMS), enumerate(STRATEGIES), SEEDS, enumerate(CHECKPOINTS))
     for (c, concept), (a, algorithm), (s, strategy), seed, (e, stage) in cells:
         up = 1.0 if strategy == "none" else 0.0
         signs = (up, up, -up, 0.0, up)
@@ -46,7 +46,7 @@ def finished(folder: Path) -> Path:
             scores[name] = {"name": name, **ends, **against, "dimension": dimension, "higher_is_better": higher}
         run = f"{concept}-{algorithm}-{strategy}-{seed}-{e}"
         told = {"concept": concept, "algorithm": algorithm, "captions": strategy, "seed": seed}
-        shown = drawn(folder / "pictures", (50 * c + 10 * a, 100 * s + 40 * seed, 200 * e + 10))
+        shown = save_image(folder / "pictures", (50 * c + 10 * a, 100 * s + 40 * seed, 200 * e + 10))
         prompts = {"trigger": f"a {concept}", "alter": f"a {concept} on a beach", "style": f"a painting of a {concept}"}
         adapters.append(
             {
@@ -59,7 +59,7 @@ def finished(folder: Path) -> Path:
         )  # fmt: skip
         row = {"category": CONCEPTS[concept], **told, "config": algorithm, "epoch": 5 if stage else 10, "run_id": run}
         table += [{**row, **score} for score in scores.values()]
-    base = drawn(folder / "pictures", (1, 2, 3))
+    base = save_image(folder / "pictures", (1, 2, 3))
     study = {
         "title": "Study small",
         "rule": "The best one.",

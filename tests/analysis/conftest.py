@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from lycoris.analysis.io.reading import read_table
-from lycoris.analysis.io.score_table import Table
+from lycoris.analysis.io.score_table import ScoreTable
 
 TABLES = Path(__file__).parent / "tables"
 PAPER = Path(__file__).parents[3] / "shared" / "paper"
@@ -24,7 +24,7 @@ def files(request) -> tuple[Path, Path]:
 
 
 @pytest.fixture(scope="session")
-def table(files) -> Table:
+def table(files) -> ScoreTable:
     return read_table(*files)
 
 
@@ -32,7 +32,7 @@ def table(files) -> Table:
 def changed(tmp_path):
     """Reads the hand-made tables after a change to their lines."""
 
-    def read(metrics=lambda lines: lines, configs=lambda lines: lines) -> Table:
+    def read(metrics=lambda lines: lines, configs=lambda lines: lines) -> ScoreTable:
         paths = []
         for name, change in (("metrics.csv", metrics), ("configs.csv", configs)):
             lines = (TABLES / name).read_text().splitlines()

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from lycoris.analysis.statistics.agreement import agreement, spearman
-from lycoris.analysis.statistics.metric_validity import table, trust
+from lycoris.analysis.statistics.agreement import mean_rank_correlation, spearman
+from lycoris.analysis.statistics.metric_validity import render_validity_table, validate_metrics
 from lycoris.errors import InputError
 
 
@@ -25,21 +25,21 @@ def test_spearman_is_scipys_ties_included() -> None:
 def test_the_mean_runs_over_concepts_and_prompt_types() -> None:
     sets = [[(noise(8, 0), noise(8, 1)), (noise(8, 2), noise(8, 3))], [(noise(6, 4), noise(6, 5))]]
     expected = np.mean([stats.spearmanr(*pair).statistic for concept in sets for pair in concept])
-    value, low, high = agreement(sets)
+    value, low, high = mean_rank_correlation(sets)
     assert value == pytest.approx(expected)
     assert low < value < high
 
 
 def test_agreement_is_one_for_any_increasing_change_and_its_interval_is_narrow() -> None:
     truth = noise(20, 0)
-    assert agreement([[(np.exp(truth), truth)]]) == pytest.approx((1, 1, 1))
-    assert agreement([[(-truth, truth)]])[0] == pytest.approx(-1)
+    assert mean_rank_correlation([[(np.exp(truth), truth)]]) == pytest.approx((1, 1, 1))
+    assert mean_rank_correlation([[(-truth, truth)]])[0] == pytest.approx(-1)
 
 
 def test_more_adapters_make_the_interval_narrower() -> None:
     def width(count: int) -> float:
         truth = noise(count, 0)
-        _, low, high = agreement([[(truth + noise(count, 1), truth)]])
+        _, low, high = mean_rank_correlation([[(truth + noise(count, 1), truth)]])
         return high - low
 
     assert width(200) < 0.5 * width(20)
@@ -49,7 +49,7 @@ def test_the_interval_holds_what_the_population_has() -> None:
     population = spearman(*(np.atleast_2d(each) for each in _pair(100_000, 0)))[0]
     inside = 0
     for seed in range(200):
-        _, low, high = agreement([[_pair(30, seed + 1)]], resamples=300)
+        _, low, high = mean_rank_correlation([[_pair(30, seed + 1)]], resamples=300)
         inside += low <= population <= high
     assert inside / 200 >= 0.88
 
@@ -69,17 +69,17 @@ def test_a_metric_that_ranks_as_the_truth_does_has_one_and_drawings_alone_know_n
         for metric, sign in (("image_similarity", 1), ("vendi", -1))
         for mode in ("resize", "crop")
     ]  # fmt: skip
-    rows = trust(records)
+    rows = validate_metrics(records)
     assert {row["metric"]: row["correlation"] for row in rows} == {"image_similarity": 1, "vendi": -1}
-    lines = table(rows).splitlines()
+    lines = render_validity_table(rows).splitlines()
     assert lines[2].startswith("| `image_similarity` | fidelity | clip | 1.00 [1.00, 1.00] | 1.00 [1.00, 1.00] |")
     assert lines[3].startswith("| `vendi` | diversity | clip | -1.00 [-1.00, -1.00] | the same |")
     assert lines[-1] == "6 adapters of 1 concepts."
 
 
 def test_few_adapters_and_ties_say_nothing() -> None:
-    assert agreement([[(noise(3, 0), noise(3, 1))]]) is None
-    assert agreement([[(np.ones(9), noise(9, 1))]]) is None
-    assert agreement([]) is None
+    assert mean_rank_correlation([[(noise(3, 0), noise(3, 1))]]) is None
+    assert mean_rank_correlation([[(np.ones(9), noise(9, 1))]]) is None
+    assert mean_rank_correlation([]) is None
     with pytest.raises(InputError, match="unlike length"):
-        agreement([[(noise(5, 0), noise(6, 1))]])
+        mean_rank_correlation([[(noise(5, 0), noise(6, 1))]])

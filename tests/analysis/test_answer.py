@@ -9,15 +9,15 @@ from typing import Any
 import pytest
 
 from lycoris.analysis.io.reading import read_table
-from lycoris.analysis.statistics.category_effects import by_category
+from lycoris.analysis.statistics.category_effects import effects_by_category
 from lycoris.report.analysis.files import Analysis, analyze
 from lycoris.report.study.page import render
-from tests.analysis.answered import CONCEPTS, finished
+from tests.analysis.answered import CONCEPTS, write_study
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return finished(tmp_path_factory.mktemp("study") / "small")
+    return write_study(tmp_path_factory.mktemp("study") / "small")
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +32,7 @@ def study(folder: Path) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def page(folder: Path, analysis: Analysis, study: dict[str, Any]) -> Path:
-    effects = by_category(analysis.ranking, "captions")
+    effects = effects_by_category(analysis.ranking, "captions")
     return render(effects, study, folder / "answer.html", factor="captions", question="What?", analysis=analysis)
 
 
@@ -145,7 +145,7 @@ def test_a_phone_needs_no_sideways_scrolling(opened: Any) -> None:
 def test_several_factors_have_an_answer_each(
     browser: Any, analysis: Analysis, study: dict[str, Any], tmp_path: Path
 ) -> None:
-    pairs = [(name, by_category(analysis.ranking, name)) for name in ("captions", "algorithm", "epoch")]
+    pairs = [(name, effects_by_category(analysis.ranking, name)) for name in ("captions", "algorithm", "epoch")]
     browser.get(render(pairs, study, tmp_path / "page.html", question="What?", analysis=analysis).as_uri())
     assert browser.get_log("browser") == []
     assert texts(browser, "#answer h3.factor") == ["captions", "algorithm", "epoch"]
@@ -156,7 +156,7 @@ def test_several_factors_have_an_answer_each(
 def test_without_an_analysis_the_page_has_answer_and_pictures(
     browser: Any, analysis: Analysis, study: dict[str, Any], tmp_path: Path
 ) -> None:
-    effects = by_category(analysis.ranking, "captions")
+    effects = effects_by_category(analysis.ranking, "captions")
     page = render(effects, study, tmp_path / "page.html", factor="captions", question="What?")
     browser.get(page.as_uri())
     assert browser.get_log("browser") == []

@@ -10,9 +10,15 @@ import pandas as pd
 import pytest
 
 from lycoris.analysis.io.reading import read_table
-from lycoris.analysis.statistics.category_effects import by_category, called, dimensions, sentences, third_finding
-from lycoris.analysis.statistics.effects import asked_alike, effects
-from lycoris.analysis.statistics.ranking import Ranking, rank
+from lycoris.analysis.statistics.category_effects import (
+    describe_category_effects,
+    dimension_rows,
+    effects_by_category,
+    raw_level_label,
+    third_finding_by_category,
+)
+from lycoris.analysis.statistics.effects import compute_effects, shared_prompts_only
+from lycoris.analysis.statistics.ranking import Ranking, rank_table
 from lycoris.errors import InputError
 
 METRICS = ("image_similarity/alter/clip", "text_similarity/alter/clip", "vendi/alter/clip", "style_loss/style/vgg")
@@ -38,12 +44,12 @@ def scores(
     file = tmp_path / "scores.csv"
     with file.open("w", newline="") as stream:
         csv.writer(stream).writerows([["category", "concept", "algorithm", "captions", "seed", "name", "value"], *rows])
-    return rank(read_table(file))
+    return rank_table(read_table(file))
 
 
 def test_each_category_has_its_own_effects_from_pairs_of_one_concept_and_seed(tmp_path: Path) -> None:
-    table = by_category(scores(tmp_path), "captions")
-    fidelity = dimensions(table).query("metric == 'fidelity'").set_index("category")
+    table = effects_by_category(scores(tmp_path), "captions")
+    fidelity = dimension_rows(table).query("metric == 'fidelity'").set_index("category")
     sign = 1 if fidelity["level"].iloc[0] == "none" else -1
     assert (fidelity["pairs"].to_dict(), fidelity["concepts"].to_dict()) == (
         {"characters": 12, "scenes": 6, "all": 18}, {"characters": 2, "scenes": 1, "all": 3},
@@ -56,37 +62,41 @@ def test_each_category_has_its_own_effects_from_pairs_of_one_concept_and_seed(tm
 
 
 def test_the_third_finding_is_told_where_every_interval_shows_it(tmp_path: Path) -> None:
-    table = by_category(scores(tmp_path), "captions")
-    found = third_finding(table)
+    table = effects_by_category(scores(tmp_path), "captions")
+    found = third_finding_by_category(table)
     assert found["characters"] == {"fidelity": True, "controllability": True, "preservation": True}
     assert found["scenes"] == {"fidelity": False, "controllability": False, "preservation": False}
     assert set(found) == {"characters", "scenes"}
-    assert sentences(table)[-1].endswith("in 1 of 2 categories (characters).")
-    assert "nan" not in " ".join(sentences(table))
+    assert describe_category_effects(table)[-1].endswith("in 1 of 2 categories (characters).")
+    assert "nan" not in " ".join(describe_category_effects(table))
 
 
 def test_strategies_are_compared_on_the_prompts_that_they_share(tmp_path: Path) -> None:
     """Prompts of `train` are the captions, so that what they give says nothing of the adapters."""
     with_train = scores(tmp_path, train=True)
-    told = by_category(with_train, "captions")
+    told = effects_by_category(with_train, "captions")
     assert set(told["prompt_type"]) == {"alter", "style", "all"}
-    assert third_finding(told)["characters"] == {"fidelity": True, "controllability": True, "preservation": True}
-    assert "train" in set(by_category(with_train, "algorithm")["prompt_type"])
-    whole = effects(with_train)
+    assert third_finding_by_category(told)["characters"] == {
+        "fidelity": True,
+        "controllability": True,
+        "preservation": True,
+    }
+    assert "train" in set(effects_by_category(with_train, "algorithm")["prompt_type"])
+    whole = compute_effects(with_train)
     assert "train" not in set(whole.query("factor == 'captions'")["prompt_type"])
     assert "train" in set(whole.query("factor == 'algorithm'")["prompt_type"])
     assert TRAIN in {one.name for one in with_train.measures}
-    assert TRAIN not in {one.name for one in asked_alike(with_train, "captions").measures}
+    assert TRAIN not in {one.name for one in shared_prompts_only(with_train, "captions").measures}
 
 
 def test_without_an_effect_no_interval_leaves_out_zero_for_long(tmp_path: Path) -> None:
-    table = dimensions(by_category(scores(tmp_path, shift=0.0), "captions"))
+    table = dimension_rows(effects_by_category(scores(tmp_path, shift=0.0), "captions"))
     shown = [row for row in table[table["low"].notna()].itertuples() if row.low > 0 or row.high < 0]
     assert len(shown) <= len(table) // 4
 
 
 def test_every_pair_of_levels_is_compared_once_in_the_order_of_the_dimensions(tmp_path: Path) -> None:
-    table = dimensions(by_category(scores(tmp_path, captions=("none", "all", "adjusted")), "captions"))
+    table = dimension_rows(effects_by_category(scores(tmp_path, captions=("none", "all", "adjusted")), "captions"))
     own = table[table["category"] == "scenes"]
     assert len(own) == 3 * 4
     assert list(dict.fromkeys(own["metric"])) == ["fidelity", "controllability", "diversity", "preservation"]
@@ -94,13 +104,13 @@ def test_every_pair_of_levels_is_compared_once_in_the_order_of_the_dimensions(tm
 
 
 def test_a_line_names_numbers_with_their_factor() -> None:
-    assert called("captions", "none") == "`none`"
-    assert called("learning_rate", 0.005) == "learning rate 0.005"
-    assert called("dim", 8.0) == "dim 8"
+    assert raw_level_label("captions", "none") == "`none`"
+    assert raw_level_label("learning_rate", 0.005) == "learning rate 0.005"
+    assert raw_level_label("dim", 8.0) == "dim 8"
 
 
 def test_another_factor_is_another_comparison_and_one_that_does_not_vary_an_error(tmp_path: Path) -> None:
     ranking = scores(tmp_path)
-    assert set(by_category(ranking, "algorithm")["factor"]) == {"algorithm"}
+    assert set(effects_by_category(ranking, "algorithm")["factor"]) == {"algorithm"}
     with pytest.raises(InputError, match="`preset` alone"):
-        by_category(ranking, "preset")
+        effects_by_category(ranking, "preset")

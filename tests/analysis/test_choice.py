@@ -2,7 +2,7 @@
 
 import pytest
 
-from lycoris.analysis import choose, dimension_ranks, scaled_ranks
+from lycoris.analysis import dimension_ranks, scaled_ranks, select_champion
 
 
 def row(adapter, name, value, low=0.1, dimension="fidelity", higher=True):
@@ -62,16 +62,16 @@ def test_an_adapter_that_did_not_learn_is_not_champion():
         row("idle", "vendi/alter/clip", 9.0, dimension="diversity"),
         row("learned", "vendi/alter/clip", 1.0, dimension="diversity"),
     ]
-    choice = choose(rows, {"idle": 1, "learned": 1})
+    choice = select_champion(rows, {"idle": 1, "learned": 1})
     assert choice.adapter == "learned"
-    assert choice.learned
+    assert choice.beats_base
 
 
 def test_of_two_alike_the_smaller_file_wins():
     rows = [row(name, "image_similarity/trigger/clip", 0.5) for name in ("big", "small")]
-    choice = choose(rows, {"big": 10, "small": 1})
+    choice = select_champion(rows, {"big": 10, "small": 1})
     assert (choice.adapter, choice.runner_up) == ("small", "big")
 
 
 def test_nothing_scored_is_no_choice():
-    assert choose([], {}) is None
+    assert select_champion([], {}) is None

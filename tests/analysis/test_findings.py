@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from lycoris.analysis.io.reading import read_table
-from lycoris.analysis.statistics.effects import effects
-from lycoris.analysis.statistics.paper_findings import Finding, findings
-from lycoris.analysis.statistics.ranking import rank
+from lycoris.analysis.statistics.effects import compute_effects
+from lycoris.analysis.statistics.paper_findings import Finding, evaluate_findings
+from lycoris.analysis.statistics.ranking import rank_table
 from tests.analysis.conftest import PAPER
 
 MEASURES = ("image_similarity/alter/clip", "text_similarity/alter/clip", "vendi/trigger/clip", "style_loss/style/vgg")
@@ -33,8 +33,8 @@ def told(tmp_path: Path, value: Value, *, algorithms=("lora", "loha", "lokr", "f
     file = tmp_path / "scores.csv"
     with file.open("w", newline="") as stream:
         csv.writer(stream).writerows([["concept", "algorithm", "captions", "seed", "name", "value"], *rows])
-    ranking = rank(read_table(file))
-    return findings(ranking, effects(ranking))
+    ranking = rank_table(read_table(file))
+    return evaluate_findings(ranking, compute_effects(ranking))
 
 
 def as_in_the_paper(measure: str, algorithm: str, captions: str) -> float:
@@ -86,8 +86,8 @@ def test_one_concept_gives_numbers_but_no_verdict(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(not (PAPER / "metrics_mean.csv").is_file(), reason="there is no published table")
 def test_the_published_table_shows_the_second_and_half_of_the_first() -> None:
-    ranking = rank(read_table(PAPER / "metrics_mean.csv", PAPER / "config_mapping.csv"))
-    found = findings(ranking, effects(ranking))
+    ranking = rank_table(read_table(PAPER / "metrics_mean.csv", PAPER / "config_mapping.csv"))
+    found = evaluate_findings(ranking, compute_effects(ranking))
     assert verdicts(found) == ["not shown", "holds", "not shown", "not shown"]
     assert found[0].evidence[:2] == (
         "image_similarity/alter of LoKr instead of LoRA −.05 [−.14, .03]",

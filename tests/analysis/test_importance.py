@@ -9,14 +9,19 @@ import pytest
 from scipy import stats
 
 from lycoris.analysis.statistics import importance
-from lycoris.analysis.statistics.correlations import agreement, correlate, differ, pairs
-from lycoris.analysis.statistics.measures import from_column
-from lycoris.analysis.statistics.ranking import rank
+from lycoris.analysis.statistics.correlations import (
+    agreement_by_attribute,
+    correlate,
+    differing_attribute,
+    measure_pairs,
+)
+from lycoris.analysis.statistics.measures import measure_from_column
+from lycoris.analysis.statistics.ranking import rank_table
 
 
 @pytest.fixture(scope="session")
 def ranking(table):
-    return rank(table)
+    return rank_table(table)
 
 
 def test_correlations_are_spearmans_within_groups(table, ranking):
@@ -36,14 +41,14 @@ def test_correlations_are_spearmans_within_groups(table, ranking):
 
 def test_every_two_measures_stand_once_with_an_interval(ranking):
     found = correlate(ranking)
-    table = pairs(found)
+    table = measure_pairs(found)
     count = len(found.measures)
     assert len(table) == count * (count - 1) // 2
     assert ((table["low"] <= table["correlation"]) & (table["correlation"] <= table["high"])).all()
 
 
 def test_resize_modes_agree_more_than_prompt_types(ranking):
-    found = agreement(pairs(correlate(ranking)))
+    found = agreement_by_attribute(measure_pairs(correlate(ranking)))
     assert found.loc["resize_mode", "correlation"] > 0.8
     assert (found["lowest"] <= found["highest"]).all()
 
@@ -62,8 +67,8 @@ def test_resize_modes_agree_more_than_prompt_types(ranking):
     ],
 )
 def test_what_two_measures_differ_in(one, other, said):
-    assert differ(from_column(one), from_column(other)) == said
-    assert differ(from_column(other), from_column(one)) == said
+    assert differing_attribute(measure_from_column(one), measure_from_column(other)) == said
+    assert differing_attribute(measure_from_column(other), measure_from_column(one)) == said
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +76,7 @@ def models(ranking):
     pytest.importorskip("catboost")
     few = [place for place, one in enumerate(ranking.measures) if one.name in ranking.rows][-3:]
     kept = type(ranking)(**{**vars(ranking), "measures": [ranking.measures[place] for place in few],
-                            "cells": ranking.cells[:, :, few], "seeds": ranking.seeds[:, :, few]})  # fmt: skip
+                            "cells": ranking.group_ranks[:, :, few], "seeds": ranking.seeds[:, :, few]})  # fmt: skip
     return kept, importance.explain(kept)
 
 
@@ -79,7 +84,7 @@ def test_shap_values_add_up_to_the_prediction(models):
     ranking, found = models
     assert len(found) == 3
     for place, one in enumerate(found):
-        mean = np.nanmean(ranking.cells[:, :, place], axis=1)
+        mean = np.nanmean(ranking.group_ranks[:, :, place], axis=1)
         guess = one.values.sum(axis=1) + mean.mean()
         assert np.corrcoef(guess, mean)[0, 1] > 0.95
         assert np.abs(guess - mean).mean() < np.abs(mean - mean.mean()).mean()
@@ -90,11 +95,11 @@ def test_held_out_r2_is_that_of_classes_not_seen(models):
     import catboost
 
     ranking, found = models
-    shown = importance.features(ranking.arms)
-    words = [name for name in importance.CATEGORICAL if name in shown]
+    shown = importance.model_features(ranking.settings)
+    words = [name for name in importance.CATEGORICAL_SETTINGS if name in shown]
     classes = sorted(set(ranking.classes))
     for place, one in enumerate(found[:1]):
-        cells = ranking.cells[:, :, place]
+        cells = ranking.group_ranks[:, :, place]
         wrong = 0.0
         for fold in range(min(5, len(classes))):
             seen = [group for group, name in enumerate(ranking.classes) if classes.index(name) % 5 != fold]
@@ -112,11 +117,11 @@ def test_held_out_r2_is_that_of_classes_not_seen(models):
 
 def test_noise_is_said_to_be_unexplained(ranking):
     pytest.importorskip("catboost")
-    noise = np.random.default_rng(0).random((*ranking.cells.shape[:2], 1))
+    noise = np.random.default_rng(0).random((*ranking.group_ranks.shape[:2], 1))
     blind = type(ranking)(**{**vars(ranking), "measures": ranking.measures[:1], "cells": noise})
     [model] = importance.explain(blind)
-    assert model.r2 < importance.EXPLAINED
-    table = importance.levels(blind, [model])
+    assert model.r2 < importance.MIN_R2
+    table = importance.shap_by_level(blind, [model])
     assert not table["explained"].any()
 
 
@@ -127,22 +132,22 @@ def test_one_class_cannot_be_held_out(ranking):
     )
     [model] = importance.explain(alone)
     assert model.r2 is None
-    assert not model.explained
+    assert not model.is_explained
 
 
 def test_ranks_that_differ_by_rounding_alone_explain_nothing(ranking):
-    cells = np.full_like(ranking.cells, 0.5)
+    cells = np.full_like(ranking.group_ranks, 0.5)
     cells[::2] = np.nextafter(0.5, 1)
     assert len(np.unique(cells)) == 2
-    for found in importance.explain(replace(ranking, cells=cells)):
-        assert not found.values.any()
+    for found in importance.explain(replace(ranking, group_ranks=cells)):
+        assert not found.shap_values.any()
 
 
 def test_levels_are_means_over_their_settings(models):
     ranking, found = models
-    shown = importance.features(ranking.arms)
+    shown = importance.model_features(ranking.settings)
     place = list(shown).index("algorithm")
-    table = importance.levels(ranking, found).query("factor == 'algorithm'")
+    table = importance.shap_by_level(ranking, found).query("factor == 'algorithm'")
     for one in found:
         own = table[[one.measure.name == "/".join(filter(None, row)) for row in
                      table[["metric", "prompt_type", "encoder"]].to_numpy()]]  # fmt: skip

@@ -7,7 +7,7 @@ from itertools import combinations
 import numpy as np
 import pytest
 
-from lycoris.analysis.decisions.pareto import contributions, dominates, hypervolume, on_front
+from lycoris.analysis.decisions.pareto import dominates, hypervolume, hypervolume_contributions, pareto_mask
 from lycoris.errors import InputError
 
 
@@ -44,7 +44,7 @@ def test_many_points_in_five_dimensions_agree_with_counted_samples() -> None:
 def test_ties_and_repeated_points_add_nothing() -> None:
     points = np.array([[0.5, 0.5, 0.2], [0.5, 0.2, 0.5], [0.5, 0.5, 0.2], [0.5, 0.2, 0.2]])
     assert hypervolume(points) == pytest.approx(by_inclusion_and_exclusion(points[:2], np.zeros(3)))
-    assert on_front(points).tolist() == [True, True, True, False]
+    assert pareto_mask(points).tolist() == [True, True, True, False]
 
 
 def test_a_point_not_above_the_reference_adds_nothing() -> None:
@@ -54,7 +54,7 @@ def test_a_point_not_above_the_reference_adds_nothing() -> None:
 
 def test_what_a_point_adds_is_lost_without_it() -> None:
     points = np.random.default_rng(1).random((8, 4))
-    for place, part in enumerate(contributions(points)):
+    for place, part in enumerate(hypervolume_contributions(points)):
         assert part == pytest.approx(hypervolume(points) - hypervolume(np.delete(points, place, axis=0)), abs=1e-12)
 
 
@@ -65,6 +65,6 @@ def test_dominance_needs_no_worse_and_one_better() -> None:
 
 def test_a_missing_coordinate_or_too_many_dimensions_are_refused() -> None:
     with pytest.raises(InputError, match="missing"):
-        on_front(np.array([[0.1, np.nan]]))
+        pareto_mask(np.array([[0.1, np.nan]]))
     with pytest.raises(InputError, match="at most 8"):
         hypervolume(np.ones((2, 9)))

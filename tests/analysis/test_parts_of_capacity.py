@@ -8,7 +8,7 @@ import pandas as pd
 
 from lycoris.analysis.io.reading import read_table
 from lycoris.analysis.statistics.effects import FACTORS, comparisons
-from lycoris.analysis.statistics.ranking import Ranking, rank
+from lycoris.analysis.statistics.ranking import Ranking, rank_table
 
 SETTINGS = [
     ("lora", 2, 2, None), ("lora", 8, 8, None), ("lora", 32, 32, None), ("lora", 8, 1, None), ("lora", 8, 32, None),
@@ -23,11 +23,11 @@ def ranking(tmp_path: Path, **more: object) -> Ranking:
         for place, (algorithm, rank, alpha, factor) in enumerate(SETTINGS)
     ]  # fmt: skip
     pd.DataFrame(rows).to_csv(tmp_path / "scores.csv", index=False)
-    return rank(read_table(tmp_path / "scores.csv"))
+    return rank_table(read_table(tmp_path / "scores.csv"))
 
 
 def pairs(found: Ranking, factor: str) -> set[tuple[float, float]]:
-    return {(one.level, one.against) for one in comparisons(found.arms, (factor,))}
+    return {(one.level, one.against) for one in comparisons(found.settings, (factor,))}
 
 
 def test_each_part_is_compared_where_the_others_agree(tmp_path: Path) -> None:
@@ -37,11 +37,11 @@ def test_each_part_is_compared_where_the_others_agree(tmp_path: Path) -> None:
         frozenset({1, 8}), frozenset({8, 32}), frozenset({1, 32}),
     }  # fmt: skip
     assert {frozenset(pair) for pair in pairs(found, "factor")} == {frozenset({4, 8})}
-    assert all(len(one.pairs) == 1 for one in comparisons(found.arms, ("dim", "alpha", "factor")))
+    assert all(len(one.pairs) == 1 for one in comparisons(found.settings, ("dim", "alpha", "factor")))
 
 
 def test_what_a_table_can_tell_by_itself_has_the_parts_as_one(tmp_path: Path) -> None:
-    assert {one.factor for one in comparisons(ranking(tmp_path).arms)} <= FACTORS.keys()
+    assert {one.factor for one in comparisons(ranking(tmp_path).settings)} <= FACTORS.keys()
 
 
 def test_algorithms_of_unlike_length_are_compared_at_their_ends(tmp_path: Path) -> None:
@@ -52,7 +52,7 @@ def test_algorithms_of_unlike_length_are_compared_at_their_ends(tmp_path: Path) 
         for steps in lengths
     ]  # fmt: skip
     pd.DataFrame(rows).to_csv(tmp_path / "scores.csv", index=False)
-    arms = rank(read_table(tmp_path / "scores.csv")).arms
+    arms = rank_table(read_table(tmp_path / "scores.csv")).settings
     [one] = comparisons(arms, ("algorithm",))
     lengths = {frozenset(arms["epoch"][list(pair)]) for pair in one.pairs}
     assert lengths == {frozenset({120.0, 90.0}), frozenset({60.0, 45.0})}

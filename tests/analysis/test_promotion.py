@@ -2,8 +2,8 @@
 
 import pytest
 
-from lycoris.analysis import PROMOTION_RULE, judge
-from lycoris.analysis.decisions.promotion import TELLING
+from lycoris.analysis import PROMOTION_RULE, decide_promotion
+from lycoris.analysis.decisions.promotion import PROMOTION_SCORES
 from lycoris.errors import InputError
 from lycoris.metrics import DIMENSIONS, METRICS
 
@@ -11,7 +11,7 @@ from lycoris.metrics import DIMENSIONS, METRICS
 def scores(**ends):
     """The telling score of each dimension in two encoders, given as the interval of its gain."""
     records = []
-    for dimension, name in TELLING.items():
+    for dimension, name in PROMOTION_SCORES.items():
         metric = METRICS[name.split("/")[0]]
         low, high = ends.get(dimension, (-0.1, 0.1))
         if not metric.higher_is_better:
@@ -31,16 +31,16 @@ def scores(**ends):
 
 
 def test_every_dimension_has_its_score_and_the_rule_names_it():
-    assert set(TELLING) == set(DIMENSIONS)
-    for dimension, name in TELLING.items():
+    assert set(PROMOTION_SCORES) == set(DIMENSIONS)
+    for dimension, name in PROMOTION_SCORES.items():
         metric, kind = name.split("/")
         assert METRICS[metric].dimension == dimension
-        assert kind in METRICS[metric].kinds
+        assert kind in METRICS[metric].prompt_types
         assert name in PROMOTION_RULE
 
 
 def test_better_in_the_goal_and_nowhere_worse_is_promoted():
-    judged = judge(scores(fidelity=(0.01, 0.2)))
+    judged = decide_promotion(scores(fidelity=(0.01, 0.2)))
     assert judged.promoted
     assert judged.dimensions["fidelity"] == "better"
     assert "image_similarity/trigger/clip" in judged.reason
@@ -48,36 +48,36 @@ def test_better_in_the_goal_and_nowhere_worse_is_promoted():
 
 @pytest.mark.parametrize("ends", [(-0.01, 0.2), (0.0, 0.2), (-0.2, -0.1)])
 def test_what_is_not_outside_the_interval_is_no_reason(ends):
-    assert not judge(scores(fidelity=ends)).promoted
+    assert not decide_promotion(scores(fidelity=ends)).promoted
 
 
 def test_every_encoder_must_agree():
     found = scores(fidelity=(0.01, 0.2))
     found[0]["difference_low"] = -0.01
-    assert not judge(found).promoted
+    assert not decide_promotion(found).promoted
 
 
-@pytest.mark.parametrize("dimension", sorted(set(TELLING) - {"fidelity"}))
+@pytest.mark.parametrize("dimension", sorted(set(PROMOTION_SCORES) - {"fidelity"}))
 def test_a_loss_elsewhere_keeps_the_champion_unless_it_is_allowed(dimension):
     found = scores(**{"fidelity": (0.01, 0.2), dimension: (-0.5, -0.3)})
-    judged = judge(found)
+    judged = decide_promotion(found)
     assert not judged.promoted
     assert dimension in judged.reason
-    assert judge(found, allowed={dimension: 0.3}).promoted
-    assert not judge(found, allowed={dimension: 0.29}).promoted
+    assert decide_promotion(found, tolerances={dimension: 0.3}).promoted
+    assert not decide_promotion(found, tolerances={dimension: 0.29}).promoted
 
 
 def test_the_goal_may_be_another_dimension():
-    assert judge(scores(diversity=(0.1, 0.2)), "diversity").promoted
-    assert not judge(scores(diversity=(0.1, 0.2), fidelity=(-0.2, -0.1)), "diversity").promoted
+    assert decide_promotion(scores(diversity=(0.1, 0.2)), "diversity").promoted
+    assert not decide_promotion(scores(diversity=(0.1, 0.2), fidelity=(-0.2, -0.1)), "diversity").promoted
 
 
 def test_what_was_not_measured_is_no_reason():
-    assert judge([]).dimensions["fidelity"] == "not measured"
-    assert not judge([]).promoted
+    assert decide_promotion([]).dimensions["fidelity"] == "not measured"
+    assert not decide_promotion([]).promoted
     found = scores(fidelity=(0.01, 0.2))
     found[1] |= {"difference_low": None, "difference_high": None, "difference": None, "note": "needs 2 drawings"}
-    assert not judge(found).promoted
+    assert not decide_promotion(found).promoted
 
 
 @pytest.mark.parametrize(
@@ -85,4 +85,4 @@ def test_what_was_not_measured_is_no_reason():
 )
 def test_a_rule_that_makes_no_sense_is_refused(goal, allowed):
     with pytest.raises(InputError):
-        judge([], goal, allowed)
+        decide_promotion([], goal, allowed)

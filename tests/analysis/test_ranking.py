@@ -11,20 +11,20 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from lycoris.analysis.statistics.effects import comparisons, effects, leaders
-from lycoris.analysis.statistics.ranking import over_groups, rank, summary
+from lycoris.analysis.statistics.effects import comparisons, compute_effects, count_leads
+from lycoris.analysis.statistics.ranking import mean_over_groups, rank_table, summarize_ranks
 
 NAMES = {"in": "train", "out": "alter"}
 
 
 @pytest.fixture(scope="session")
 def ranking(table):
-    return rank(table)
+    return rank_table(table)
 
 
 @pytest.fixture(scope="session")
 def found(ranking):
-    return effects(ranking)
+    return compute_effects(ranking)
 
 
 @pytest.fixture(scope="session")
@@ -82,7 +82,7 @@ def test_means_leave_out_the_means_that_the_table_holds(ranking, slow):
 
 def test_mean_rank_and_standard_error_are_the_papers(ranking, slow):
     paths = leaves(slow)
-    found = summary(ranking).to_dict("records")
+    found = summarize_ranks(ranking).to_dict("records")
     single = [row for row in found if row["encoder"] != "all"]
     for row in single[:: max(1, len(single) // 40)]:
         name = "/".join(part for part in (row["metric"], row["prompt_type"], row["encoder"]) if part)
@@ -151,7 +151,7 @@ def test_an_effect_stands_both_ways_round(found):
 
 def test_intervals_are_about_as_wide_as_students():
     values = np.random.default_rng(1).normal(0.1, 0.2, size=40)
-    found = over_groups(values, least=-1.0)
+    found = mean_over_groups(values, minimum=-1.0)
     low, high = stats.t.interval(0.95, 39, values.mean(), stats.sem(values))
     assert found["high"] - found["low"] == pytest.approx(high - low, rel=0.1)
     assert found["mean"] == pytest.approx(values.mean())
@@ -160,11 +160,11 @@ def test_intervals_are_about_as_wide_as_students():
 def test_few_groups_get_students_interval_and_one_gets_none():
     values = np.array([0.1, 0.2, np.nan, 0.15])
     known = values[~np.isnan(values)]
-    found = over_groups(values, least=-1.0)
+    found = mean_over_groups(values, minimum=-1.0)
     assert (found["low"], found["high"]) == pytest.approx(stats.t.interval(0.95, 2, known.mean(), stats.sem(known)))
     assert found["groups"] == 3
-    assert over_groups(np.array([0.3]), least=-1.0) == {"mean": 0.3, "low": None, "high": None, "groups": 1}
-    assert over_groups(np.array([np.nan]), least=-1.0) is None
+    assert mean_over_groups(np.array([0.3]), minimum=-1.0) == {"mean": 0.3, "low": None, "high": None, "groups": 1}
+    assert mean_over_groups(np.array([np.nan]), minimum=-1.0) is None
 
 
 def test_correction_is_that_of_benjamini_and_hochberg(found):
@@ -179,7 +179,7 @@ def test_correction_is_that_of_benjamini_and_hochberg(found):
 
 
 def test_pairs_differ_in_nothing_but_their_factor(ranking):
-    arms = ranking.arms
+    arms = ranking.settings
     for one in comparisons(arms):
         for a, b in one.pairs:
             for name in ("preset", "captions", "epoch", "algorithm"):
@@ -195,7 +195,7 @@ def test_pairs_differ_in_nothing_but_their_factor(ranking):
 
 def test_who_leads_is_counted_from_the_effects(found):
     single = found[(found["factor"] == "algorithm") & (found["encoder"] != "all")]
-    for name, row in leaders(found).iterrows():
+    for name, row in count_leads(found).iterrows():
         led = 0
         for _, own in single[single["level"] == name].groupby(["metric", "prompt_type", "encoder"]):
             led += all(effect > 0 for effect in own["effect"])

@@ -10,10 +10,10 @@ import pandas as pd
 import pytest
 
 from lycoris.analysis.io.reading import read_table
-from lycoris.analysis.statistics.configurations import describe
-from lycoris.analysis.statistics.effects import effects
-from lycoris.analysis.statistics.measures import from_column, from_name, means
-from lycoris.analysis.statistics.ranking import rank
+from lycoris.analysis.statistics.configurations import complete_settings
+from lycoris.analysis.statistics.effects import compute_effects
+from lycoris.analysis.statistics.measures import mean_components, measure_from_column, measure_from_name
+from lycoris.analysis.statistics.ranking import rank_table
 from lycoris.errors import InputError
 from tests.analysis.conftest import TABLES
 
@@ -47,14 +47,14 @@ def edit(line, old, new):
     ],
 )  # fmt: skip
 def test_a_column_says_what_it_measures(column, name, dimension, up):
-    measure = from_column(column)
+    measure = measure_from_column(column)
     assert (measure.name, measure.dimension, measure.higher_is_better) == (name, dimension, up)
 
 
 def test_the_resize_mode_is_at_the_end_of_the_encoder():
-    measure = from_column("Image Similarity (dinov2-l-fb-padding) (out)")
+    measure = measure_from_column("Image Similarity (dinov2-l-fb-padding) (out)")
     assert (measure.network, measure.resize_mode) == ("dinov2-l-fb", "padding")
-    assert from_column("Vendi (dinov2-l-fb) (in)").resize_mode == ""
+    assert measure_from_column("Vendi (dinov2-l-fb) (in)").resize_mode == ""
 
 
 @pytest.mark.parametrize(
@@ -62,23 +62,23 @@ def test_the_resize_mode_is_at_the_end_of_the_encoder():
 )
 def test_a_column_that_says_nothing_known_is_named(column):
     with pytest.raises(InputError, match=re.escape(f"`{column}`")):
-        from_column(column)
+        measure_from_column(column)
 
 
 def test_a_misspelt_metric_gets_the_nearest_one():
     with pytest.raises(InputError, match="Did you mean `image_similarity`"):
-        from_column("Image Similarty (clip) (in)")
+        measure_from_column("Image Similarty (clip) (in)")
 
 
 def test_a_metric_of_ones_own_needs_its_direction():
-    assert from_name("sparkle/train/clip", "quality", False).higher_is_better is False
+    assert measure_from_name("sparkle/train/clip", "quality", False).higher_is_better is False
     with pytest.raises(InputError, match="sparkle"):
-        from_name("sparkle/train/clip")
+        measure_from_name("sparkle/train/clip")
 
 
 def test_a_dimension_weighs_metrics_not_encoders():
     columns = ["Image Similarity (a) (in)", "Image Similarity (b) (in)", "Squared Centroid Distance (a) (in)"]
-    [fidelity, similarity] = means([from_column(column) for column in columns]).values()
+    [fidelity, similarity] = mean_components([measure_from_column(column) for column in columns]).values()
     assert [len(part) for part in fidelity] == [2, 1]
     assert [len(part) for part in similarity] == [2]
 
@@ -122,20 +122,20 @@ def test_a_table_without_captions_tells_them_from_names(changed):
 @pytest.mark.parametrize("keep", [2, 3, 5])
 def test_settings_that_are_not_told_leave_their_factors_out(changed, keep):
     table = changed(configs=lambda lines: [",".join(line.split(",")[:keep]) for line in lines])
-    found = effects(rank(table))
+    found = compute_effects(rank_table(table))
     assert "algorithm" in set(found["factor"])
     assert "learning_rate" not in set(found["factor"])
 
 
 def test_a_missing_score_takes_no_part(changed):
-    whole = rank(changed())
-    holed = rank(changed(lambda lines: [lines[0], re.sub(r",[^,]*", ",nan", lines[1], count=1), *lines[2:]]))
+    whole = rank_table(changed())
+    holed = rank_table(changed(lambda lines: [lines[0], re.sub(r",[^,]*", ",nan", lines[1], count=1), *lines[2:]]))
     name = "image_similarity/alter/dinov2-l-fb-padding"
     assert np.isnan(holed.rows[name].iloc[0])
     others = holed.rows[holed.rows["group"] == holed.rows["group"].iloc[0]].iloc[1:]
     assert (others[name].min(), others[name].max()) == (0.0, 1.0)
     assert not whole.rows[name].isna().any()
-    assert not effects(holed)["effect"].isna().any()
+    assert not compute_effects(holed)["effect"].isna().any()
 
 
 def test_a_column_without_any_score_is_noted(changed):
@@ -148,17 +148,20 @@ def test_a_column_without_any_score_is_noted(changed):
 
 
 def test_missing_columns_and_missing_rows_leave_the_rest_right(changed):
-    whole, part = rank(changed()), rank(changed(lambda lines: [",".join(line.split(",")[:3]) for line in lines]))
+    whole, part = (
+        rank_table(changed()),
+        rank_table(changed(lambda lines: [",".join(line.split(",")[:3]) for line in lines])),
+    )
     name = "image_similarity/alter/dinov2-l-fb-crop"
     assert part.rows[name].equals(whole.rows[name])
-    fewer = effects(rank(changed(lambda lines: lines[:20] + lines[40:])))
+    fewer = compute_effects(rank_table(changed(lambda lines: lines[:20] + lines[40:])))
     assert not fewer.empty
 
 
 def test_the_same_row_twice_counts_once(changed):
-    whole, twice = rank(changed()), changed(lambda lines: [*lines, lines[5], lines[9]])
+    whole, twice = rank_table(changed()), changed(lambda lines: [*lines, lines[5], lines[9]])
     assert any("2 rows said the same twice" in note for note in twice.notes)
-    np.testing.assert_array_equal(rank(twice).cells, whole.cells)
+    np.testing.assert_array_equal(rank_table(twice).group_ranks, whole.group_ranks)
 
 
 def test_the_base_model_is_left_out_and_named(changed):
@@ -229,12 +232,12 @@ def test_a_study_needs_no_configurations(tmp_path):
         )
     ]
     table = read_table(study(tmp_path, *lines))
-    found = effects(rank(table))
+    found = compute_effects(rank_table(table))
     single = found[found["encoder"] == "clip"].set_index(["factor", "level", "against"])["effect"]
     assert single["captions", "none", "all"] == pytest.approx(-1 / 3)
     assert single["capacity", "dim 16", "default"] == pytest.approx(2 / 3)
     assert single["algorithm", "lokr", "lora"] == pytest.approx(1.0)
-    assert list(rank(table).groups) == ["cat", "dog"]
+    assert list(rank_table(table).groups) == ["cat", "dog"]
 
 
 def test_a_study_may_be_told_its_configurations(tmp_path):
@@ -243,7 +246,7 @@ def test_a_study_may_be_told_its_configurations(tmp_path):
     head = HEAD.replace("concept", "concept,config")
     lines = [scores(value, "cat", name, "lora", "none", "0") for name, value in (("small", 0.1), ("wide", 0.4))]
     [row] = (
-        effects(rank(read_table(study(tmp_path, *lines, head=head), configs)))
+        compute_effects(rank_table(read_table(study(tmp_path, *lines, head=head), configs)))
         .query("encoder == 'clip' and level == 'full'")
         .to_dict("records")
     )
@@ -262,13 +265,13 @@ def test_a_second_value_for_one_score_is_named(tmp_path):
 
 
 def test_native_fine_tuning_is_matched_default_to_default(changed):
-    found = effects(rank(changed()))
+    found = compute_effects(rank_table(changed()))
     own = found[(found["factor"] == "algorithm") & (found["level"] == "full") & (found["against"] == "lora")]
     assert set(own["pairs"]) == {2}  # the default LoRA, after both epochs
 
 
 def test_a_planted_order_of_tag_strategies_is_found(changed):
-    found = effects(rank(changed()))
+    found = compute_effects(rank_table(changed()))
     own = found[(found["factor"] == "captions") & (found["level"] == "none") & (found["against"] == "all")]
     effect = own.set_index(["metric", "prompt_type", "encoder"])
     assert effect.loc[("fidelity", "all", "all"), "low"] > 0
@@ -284,7 +287,7 @@ def test_capacity_counts_steps_from_the_default():
             "factor": [np.nan, np.nan, 8, 4, 12, -1, np.nan],
         }
     )
-    told = describe(arms)
+    told = complete_settings(arms)
     assert told["capacity_level"].to_list() == [0, 1, 0, 1, -1, -2, 0]
     assert told["scale_level"].to_list() == [0, -1, 0, 0, 0, 0, 0]
     words = ["dim 8, alpha 4", "dim 32, alpha 1", "factor 8", "factor 4", "factor 12", "factor -1", "default"]

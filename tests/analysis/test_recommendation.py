@@ -9,13 +9,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lycoris.analysis.decisions.recommendation import checked_weights, recommend
+from lycoris.analysis.decisions.recommendation import recommend, validate_weights
 from lycoris.analysis.io.reading import read_table
-from lycoris.analysis.statistics.ranking import Ranking, rank
-from lycoris.analysis.statistics.setting_scores import level, stand
-from lycoris.analysis.text.recommendation_text import lines
+from lycoris.analysis.statistics.ranking import Ranking, rank_table
+from lycoris.analysis.statistics.setting_scores import remove_column_effects, score_settings
+from lycoris.analysis.text.recommendation_text import recommendation_lines
 from lycoris.errors import InputError
-from lycoris.report.recommendation_svg import draw
+from lycoris.report.recommendation_svg import render_svg
 
 SCORES = {"fidelity": "image_similarity/trigger/clip", "diversity": "vendi/trigger/clip"}
 
@@ -32,7 +32,7 @@ def ranked(tmp_path: Path):
             for place, value in enumerate(each) if value is not None
         ]  # fmt: skip
         pd.DataFrame(rows).to_csv(tmp_path / "scores.csv", index=False)
-        return rank(read_table(tmp_path / "scores.csv"))
+        return rank_table(read_table(tmp_path / "scores.csv"))
 
     return make
 
@@ -66,7 +66,7 @@ def test_weights_turn_the_choice(ranked) -> None:
 )  # fmt: skip
 def test_what_is_wrong_with_weights_is_told(weights: dict[str, float], message: str) -> None:
     with pytest.raises(InputError, match=message):
-        checked_weights(weights)
+        validate_weights(weights)
 
 
 def test_weights_for_nothing_that_was_scored_are_refused(ranked) -> None:
@@ -76,46 +76,46 @@ def test_weights_for_nothing_that_was_scored_are_refused(ranked) -> None:
 
 def test_a_file_too_large_is_left_out_and_the_smallest_is_named(ranked) -> None:
     sizes = {"lora · none": 100, "loha · none": 900, "full · none": 5000}
-    found = recommend(ranked(CLEAR), sizes=sizes, max_size=500)
+    found = recommend(ranked(CLEAR), file_sizes=sizes, max_file_size=500)
     assert found.choice.settings["algorithm"] == "lora"
     assert found.runner_up is None
     assert [one.left_out for one in found.options] == ["", "file too large", "file too large"]
     with pytest.raises(InputError, match="smallest file has 100"):
-        recommend(ranked(CLEAR), sizes=sizes, max_size=50)
+        recommend(ranked(CLEAR), file_sizes=sizes, max_file_size=50)
     with pytest.raises(InputError, match=r"study\.json"):
-        recommend(ranked(CLEAR), max_size=500)
+        recommend(ranked(CLEAR), max_file_size=500)
 
 
 def test_of_two_alike_the_smaller_file_is_taken(ranked) -> None:
     same = {name: {"fidelity": [1.0, 2.0], "diversity": [1.0, 2.0]} for name in ("full", "lora")}
-    found = recommend(ranked(same), sizes={"full · none": 9, "lora · none": 8})
+    found = recommend(ranked(same), file_sizes={"full · none": 9, "lora · none": 8})
     assert found.choice.settings["algorithm"] == "lora"
     assert found.difference["mean"] == 0
-    assert found.told_apart is False
+    assert found.is_separated is False
 
 
 def test_what_did_not_learn_is_not_chosen_unless_nothing_did(ranked) -> None:
     learned = {"loha · none": 0.25, "lora · none": 0.5, "full · none": 1.0}
-    assert recommend(ranked(CLEAR), learned=learned).choice.settings["algorithm"] == "lora"
-    none = recommend(ranked(CLEAR), learned=dict.fromkeys(learned, 0.0))
+    assert recommend(ranked(CLEAR), win_rates=learned).choice.settings["algorithm"] == "lora"
+    none = recommend(ranked(CLEAR), win_rates=dict.fromkeys(learned, 0.0))
     assert none.choice.settings["algorithm"] == "loha"
     assert any("no setting beats the base" in note for note in none.notes)
 
 
 def test_a_steady_lead_is_told_apart_and_a_changing_one_is_not(ranked) -> None:
     steady = {"lora": {"fidelity": [2.0] * 6}, "full": {"fidelity": [1.0] * 6}}
-    assert recommend(ranked(steady)).told_apart is True
+    assert recommend(ranked(steady)).is_separated is True
     changing = {"lora": {"fidelity": [2.0, 0.0, 2.0, 0.0, 2.0]}, "full": {"fidelity": [1.0] * 5}}
     found = recommend(ranked(changing))
-    assert found.told_apart is False
-    assert "cannot be told apart" in lines(found, length_unit="steps")[2]
+    assert found.is_separated is False
+    assert "cannot be told apart" in recommendation_lines(found, length_unit="steps")[2]
     alone = recommend(ranked({"lora": {"fidelity": [2.0]}, "full": {"fidelity": [1.0]}}))
-    assert alone.told_apart is None
-    assert "needs two" in lines(alone, length_unit="steps")[2]
+    assert alone.is_separated is None
+    assert "needs two" in recommendation_lines(alone, length_unit="steps")[2]
 
 
 def test_five_lines_name_the_choice_and_what_was_not_scored(ranked) -> None:
-    said = lines(recommend(ranked(CLEAR), sizes={"loha · none": 123_456}), length_unit="steps")
+    said = recommendation_lines(recommend(ranked(CLEAR), file_sizes={"loha · none": 123_456}), length_unit="steps")
     assert len(said) == 5
     assert said[0].startswith("Take LoHa, rank 8, alpha 8, learning rate 0.005, 120 steps, captions none (0.123 MB)")
     assert "less fidelity −.50" in said[3]
@@ -127,18 +127,18 @@ def test_a_setting_that_met_easier_concepts_gains_nothing_by_it() -> None:
     effects, concepts = np.array([0.3, 0.5, 0.1]), np.array([0.0, 0.2, 0.4])
     table = effects[:, None] + concepts
     table[0, 0] = table[1, 2] = np.nan
-    assert np.nanmean(level(table), axis=1) - effects == pytest.approx(np.full(3, 0.2))
+    assert np.nanmean(remove_column_effects(table), axis=1) - effects == pytest.approx(np.full(3, 0.2))
 
 
 def test_a_concept_with_a_single_setting_moves_no_mean() -> None:
     table = np.array([[0.0, 0.5], [1.0, np.nan], [0.5, np.nan]])
-    assert np.nanmean(level(table), axis=1) == pytest.approx([0.0, 1.0, 0.5])
+    assert np.nanmean(remove_column_effects(table), axis=1) == pytest.approx([0.0, 1.0, 0.5])
 
 
 def test_complete_tables_keep_their_plain_means(ranked) -> None:
     ranking = ranked(CLEAR)
     places = [place for place, one in enumerate(ranking.measures) if (one.prompt_type, one.encoder) == ("all", "all")]
-    assert stand(ranking).points == pytest.approx(ranking.cells[:, :, places].mean(axis=1))
+    assert score_settings(ranking).points == pytest.approx(ranking.group_ranks[:, :, places].mean(axis=1))
 
 
 def test_a_setting_scored_on_few_concepts_is_not_chosen(ranked) -> None:
@@ -155,14 +155,14 @@ def test_one_concept_with_several_seeds_has_intervals_over_seeds(tmp_path: Path)
         for name, value in (("lora", 1.0), ("full", 2.0)) for seed in range(3)
     ]  # fmt: skip
     pd.DataFrame(rows).to_csv(tmp_path / "scores.csv", index=False)
-    found = recommend(rank(read_table(tmp_path / "scores.csv")))
+    found = recommend(rank_table(read_table(tmp_path / "scores.csv")))
     assert (found.unit, found.choice.units) == ("seed", 3)
     assert found.difference["low"] is not None
 
 
 def test_the_picture_is_one_svg_that_asks_no_network(ranked) -> None:
     found = recommend(ranked(CLEAR))
-    text = draw(found, title="What <to> take")
+    text = render_svg(found, title="What <to> take")
     tree = ElementTree.fromstring(text)
     lines_drawn = [one for one in tree.iter("{http://www.w3.org/2000/svg}polyline")]
     assert [one.attrib["class"] for one in lines_drawn] == ["line rest", "line second", "line choice"]
@@ -171,7 +171,7 @@ def test_the_picture_is_one_svg_that_asks_no_network(ranked) -> None:
 
 
 def test_the_published_table_has_a_recommendation(table) -> None:
-    found = recommend(rank(table))
+    found = recommend(rank_table(table))
     assert found.choice.front
     assert found.missing
     means = [one.rank["mean"] for one in found.options if not one.left_out]

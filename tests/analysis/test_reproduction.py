@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from lycoris.analysis.io.reading import read_table
-from lycoris.analysis.statistics.correlations import agreement, correlate, pairs
-from lycoris.analysis.statistics.effects import effects, leaders
-from lycoris.analysis.statistics.ranking import rank
-from lycoris.analysis.text.formatting import interval, number
+from lycoris.analysis.statistics.correlations import agreement_by_attribute, correlate, measure_pairs
+from lycoris.analysis.statistics.effects import compute_effects, count_leads
+from lycoris.analysis.statistics.ranking import rank_table
+from lycoris.analysis.text.formatting import format_interval, format_number
 from tests.analysis.conftest import PAPER
 
 DOCUMENT = (Path(__file__).parents[2] / "docs" / "reproduction.md").read_text()
@@ -20,12 +20,12 @@ pytestmark = pytest.mark.skipif(not (PAPER / "metrics_mean.csv").is_file(), reas
 
 @pytest.fixture(scope="module")
 def ranking():
-    return rank(read_table(PAPER / "metrics_mean.csv", PAPER / "config_mapping.csv"))
+    return rank_table(read_table(PAPER / "metrics_mean.csv", PAPER / "config_mapping.csv"))
 
 
 @pytest.fixture(scope="module")
 def whole(ranking):
-    return effects(ranking)
+    return compute_effects(ranking)
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +33,7 @@ def categories(tmp_path_factory):
     lines = (PAPER / "metrics_mean.csv").read_text().splitlines()
     path = tmp_path_factory.mktemp("categories") / "categories.csv"
     path.write_text("\n".join(line for line in lines if not re.search("/(anime|people)/", line)) + "\n")
-    return effects(rank(read_table(path, PAPER / "config_mapping.csv")))
+    return compute_effects(rank_table(read_table(path, PAPER / "config_mapping.csv")))
 
 
 def said(found, level, against, measure):
@@ -43,7 +43,7 @@ def said(found, level, against, measure):
         (found["factor"] == "algorithm") & (found["level"] == level) & (found["against"] == against)
         & (found["metric"] == metric) & (found["prompt_type"] == prompt_type) & (found["encoder"] == encoder)
     ].itertuples()  # fmt: skip
-    return f"{number(row.effect, 2, signed=True)} {interval(row.low, row.high, 2)}"
+    return f"{format_number(row.effect, 2, signed=True)} {format_interval(row.low, row.high, 2)}"
 
 
 def test_the_table_of_finding_1_is_what_the_scores_give(whole, categories):
@@ -72,7 +72,7 @@ def test_worse_elsewhere_is_shown_once(whole):
 
 
 def test_no_algorithm_leads_on_every_measure(whole):
-    found = leaders(whole)
+    found = count_leads(whole)
     told = re.search(r"Of 63 measures LoKr leads (\d+), LoRA (\d+) and LoHa (\d+)", DOCUMENT)
     assert found.loc[["lokr", "lora", "loha"], "led"].tolist() == [int(count) for count in told.groups()]
     assert set(found["measures"]) == {63}
@@ -80,7 +80,7 @@ def test_no_algorithm_leads_on_every_measure(whole):
 
 
 def test_resize_modes_encoders_and_prompt_types_agree_as_said(ranking):
-    found = agreement(pairs(correlate(ranking)))["correlation"]
-    told = [number(found[name], 2) for name in ("resize_mode", "encoder", "prompt_type")]
+    found = agreement_by_attribute(measure_pairs(correlate(ranking)))["correlation"]
+    told = [format_number(found[name], 2) for name in ("resize_mode", "encoder", "prompt_type")]
     assert f"mean correlation {told[0]}" in DOCUMENT
     assert f"encoders mostly do ({told[1]}), prompt types less ({told[2]})" in DOCUMENT

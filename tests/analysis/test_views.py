@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from lycoris.analysis.io.reading import read_table
-from lycoris.analysis.statistics.costs import costs
-from lycoris.analysis.statistics.costs import sentences as cost_sentences
-from lycoris.analysis.statistics.encoder_agreement import sentences, views
+from lycoris.analysis.statistics.costs import describe_costs as cost_sentences
+from lycoris.analysis.statistics.costs import mean_costs
+from lycoris.analysis.statistics.encoder_agreement import describe_encoder_agreement, encoder_agreement
 from lycoris.report.analysis.files import Analysis, analyze
 
 ENCODERS = ("clip-resize", "clip-padding", "dinov2-resize", "dinov2-padding")
@@ -42,7 +42,7 @@ def seen(tmp_path: Path) -> Analysis:
 
 
 def test_modes_that_see_the_same_agree_and_encoders_that_do_not_contradict(seen: Analysis) -> None:
-    found = views(seen.ranking, seen.correlations, seen.effects)
+    found = encoder_agreement(seen.ranking, seen.correlations, seen.effects)
     modes = found.alike[found.alike["differ"] == "resize_mode"]
     encoders = found.alike[found.alike["differ"] == "encoder"]
     assert modes["correlation"].tolist() == pytest.approx([1.0] * len(modes))
@@ -54,7 +54,7 @@ def test_modes_that_see_the_same_agree_and_encoders_that_do_not_contradict(seen:
     assert (found.conclusions["worse"] == 2).all()
     assert (found.conclusions["views"] == 4).all()
     assert len(found.conclusions) == 6  # pairs of four algorithms
-    said = " ".join(sentences(found))
+    said = " ".join(describe_encoder_agreement(found))
     assert "6 are shown both ways" in said
     assert "on 0 of 1 pairs" in said
 
@@ -74,7 +74,7 @@ def test_costs_are_means_by_algorithm_and_pictures_and_grow(tmp_path: Path) -> N
                     [concept, label, algorithm, "all", 0, run, "vendi/alter/clip", 2, "diversity", True, pictures]
                 )
     file = table(tmp_path / "scores.csv", rows, "pictures")
-    found = costs(file)
+    found = mean_costs(file)
     assert found[["config", "pictures", "adapters", "training_seconds"]].to_numpy().tolist() == [
         ["full pictures=16", 16, 2, 32.0], ["full pictures=4", 4, 2, 8.0],
         ["lora pictures=16", 16, 2, 16.0], ["lora pictures=4", 4, 2, 4.0],
@@ -105,9 +105,9 @@ def test_of_a_training_s_checkpoints_the_end_is_what_it_costs(tmp_path: Path) ->
         ["a", "lora", "lora", "all", 0, f"run{epoch}", "training_seconds", 1.0 * epoch, "efficiency", False, epoch]
         for epoch in (10, 30, 50)
     ]
-    assert costs(table(tmp_path / "scores.csv", rows, "epoch"))["training_seconds"].tolist() == [50.0]
+    assert mean_costs(table(tmp_path / "scores.csv", rows, "epoch"))["training_seconds"].tolist() == [50.0]
 
 
 def test_without_costs_there_is_nothing_to_tell(tmp_path: Path) -> None:
     rows: list[list[object]] = [["a", "lora", "lora", "all", 0, "r", "vendi/alter/clip", 2, "diversity", True]]
-    assert costs(table(tmp_path / "scores.csv", rows)).empty
+    assert mean_costs(table(tmp_path / "scores.csv", rows)).empty

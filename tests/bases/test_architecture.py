@@ -84,8 +84,8 @@ def test_unets(name):
 
     with torch.device("meta"):
         unet = UNet2DConditionModel(**UNETS[name])
-    shapes = shapes_of(original._unet(unet), "model.diffusion_model.")
-    found = plain(config_inference.unet(shapes, eight_heads=name == "sd1"))
+    shapes = shapes_of(original._convert_unet(unet), "model.diffusion_model.")
+    found = plain(config_inference.unet_config(shapes, eight_heads=name == "sd1"))
     expected = {"transformer_layers_per_block": [1] * len(unet.config.block_out_channels), **plain(UNETS[name])}
     assert found == expected
 
@@ -99,7 +99,7 @@ def test_transformers(name):
     weights = original._transformer(transformer) | {
         "model.diffusion_model.pos_embed": torch.empty(1, TRANSFORMERS[name]["pos_embed_max_size"] ** 2, 1)
     }
-    assert plain(config_inference.sd3_transformer(shapes_of(weights, "model.diffusion_model."))) == plain(
+    assert plain(config_inference.sd3_transformer_config(shapes_of(weights, "model.diffusion_model."))) == plain(
         TRANSFORMERS[name]
     )
 
@@ -126,9 +126,14 @@ def test_text_encoders(width, layers, projection, act):
     with torch.device("meta"):
         text = CLIPTextModelWithProjection(CLIPTextConfig(**config))
     if act == "quick_gelu":
-        assert config_inference.clip(shapes_of(original._own_names(text, ""), ""), act=act) == config
+        assert config_inference.clip_config(shapes_of(original._strip_prefix(text, ""), ""), activation=act) == config
     else:
-        assert config_inference.open_clip(shapes_of(original._open_clip(text, ""), ""), without_last=False) == config
+        assert (
+            config_inference.open_clip_config(
+                shapes_of(original._convert_open_clip(text, ""), ""), drop_last_layer=False
+            )
+            == config
+        )
 
 
 def test_autoencoders():
@@ -148,4 +153,4 @@ def test_autoencoders():
     with torch.device("meta"):
         vae = AutoencoderKL(**config)
     shapes = shapes_of(original._vae(vae), "first_stage_model.")
-    assert config_inference.vae(shapes, scale=1.5305, shift=0.0609) == config
+    assert config_inference.vae_config(shapes, scale=1.5305, shift=0.0609) == config

@@ -6,9 +6,9 @@ import torch
 from PIL import Image
 
 import lycoris
-from lycoris.bases import BASES, Conditions, open_base
-from lycoris.bases.sampling import draw, open_scheduler
-from lycoris.bases.schedulers import SCHEDULERS, is_flow
+from lycoris.bases import BASES, TextConditioning, open_base
+from lycoris.bases.sampling import generate, open_scheduler
+from lycoris.bases.schedulers import SCHEDULERS, is_flow_matching
 from lycoris.errors import InputError
 from lycoris.training import Example, TrainingSettings, train
 from tests.bases.small_families import CASES
@@ -65,7 +65,7 @@ def test_a_folder_is_opened_by_its_family_frozen(base, case):
 def test_conditions_have_the_familys_widths(base, case):
     conditions = base.encode_text(["", *PROMPTS])
     width, pooled = case.widths
-    assert conditions.states.shape == (4, case.tokens, width)
+    assert conditions.hidden_states.shape == (4, case.tokens, width)
     assert (conditions.pooled is None) == (pooled is None)
     if pooled is not None:
         assert conditions.pooled.shape == (4, pooled)
@@ -81,7 +81,7 @@ def test_a_drawing_equals_the_pipelines_own(base, size):
     settings = {"num_inference_steps": 4, "guidance_scale": 5.0, "height": height, "width": width}
     generators = [torch.Generator().manual_seed(seed) for seed in SEEDS]
     expected = pipeline(PROMPTS, **settings, negative_prompt=["snow"] * 3, generator=generators).images
-    ours = draw(base, PROMPTS, SEEDS, steps=4, guidance=5.0, negative="snow", height=height, width=width)
+    ours = generate(base, PROMPTS, SEEDS, steps=4, guidance=5.0, negative_prompt="snow", height=height, width=width)
     assert difference(ours, expected) <= 1
 
 
@@ -92,7 +92,7 @@ def test_without_a_negative_prompt_the_drawing_equals_the_pipelines_own(base, ca
     pipeline.set_progress_bar_config(disable=True)
     generators = [torch.Generator().manual_seed(seed) for seed in SEEDS]
     expected = pipeline(PROMPTS, num_inference_steps=3, guidance_scale=7.0, generator=generators).images
-    assert difference(draw(base, PROMPTS, SEEDS, steps=3), expected) <= 1
+    assert difference(generate(base, PROMPTS, SEEDS, steps=3), expected) <= 1
 
 
 def test_latents_go_to_pictures_and_back_with_the_pipelines_scale(base):
@@ -107,19 +107,19 @@ def test_latents_go_to_pictures_and_back_with_the_pipelines_scale(base):
 
 
 def test_a_network_is_trained_saved_and_loaded(base, examples, tmp_path):
-    before = draw(base, PROMPTS, SEEDS, steps=2)
+    before = generate(base, PROMPTS, SEEDS, steps=2)
     network = lycoris.attach(base.parts, "lora", rank=2, seed=0)
     settings = TrainingSettings(steps=3, batch_size=3, learning_rate=3e-2)
     result = train(base, network, examples, settings, seed=0)
-    assert result.text_encoder_trained
+    assert result.trains_text_encoder
     assert all(0 < loss < 100 for loss in result.losses)
-    trained = draw(base, PROMPTS, SEEDS, steps=2)
+    trained = generate(base, PROMPTS, SEEDS, steps=2)
     network.save(tmp_path / "adapter.safetensors")
     network.detach()
     assert difference(trained, before) > 1
-    assert difference(draw(base, PROMPTS, SEEDS, steps=2), before) == 0
+    assert difference(generate(base, PROMPTS, SEEDS, steps=2), before) == 0
     loaded = lycoris.load(tmp_path / "adapter.safetensors", base.parts)
-    assert difference(draw(base, PROMPTS, SEEDS, steps=2), trained) <= 1
+    assert difference(generate(base, PROMPTS, SEEDS, steps=2), trained) <= 1
     loaded.detach()
 
 
@@ -127,7 +127,7 @@ def test_a_preset_chooses_the_layers_of_every_part(base, case):
     network = lycoris.attach(base.parts)
     network.detach()
     assert {
-        prefix: sum(name.startswith(f"{prefix}_") for name in network.places) for prefix in case.layers
+        prefix: sum(name.startswith(f"{prefix}_") for name in network.layers) for prefix in case.layers
     } == case.layers
     assert len(network) == sum(case.layers.values())
 
@@ -145,7 +145,7 @@ def test_what_pictures_the_base_draws_does_not_depend_on_the_adapters_before(bas
     def drawn(file):
         network = lycoris.load(file, base.parts).merge()
         try:
-            return draw(base, PROMPTS, SEEDS, steps=2)
+            return generate(base, PROMPTS, SEEDS, steps=2)
         finally:
             network.detach()
 
@@ -156,17 +156,17 @@ def test_what_pictures_the_base_draws_does_not_depend_on_the_adapters_before(bas
 
 @pytest.mark.parametrize("scheduler", SCHEDULERS)
 def test_a_scheduler_fits_or_says_what_would(base, scheduler):
-    flow = is_flow(base.scheduler_config)
+    flow = is_flow_matching(base.scheduler_config)
     zero_snr = base.scheduler_config.get("rescale_betas_zero_snr")
     if flow != scheduler.startswith("flow"):
         with pytest.raises(InputError, match="flow-euler" if flow else "ddim"):
-            draw(base, PROMPTS, SEEDS, steps=3, scheduler=scheduler)
+            generate(base, PROMPTS, SEEDS, steps=3, scheduler=scheduler)
     elif zero_snr and scheduler in ("pndm", "heun"):
         with pytest.raises(InputError, match="pure noise"):
-            draw(base, PROMPTS, SEEDS, steps=3, scheduler=scheduler)
+            generate(base, PROMPTS, SEEDS, steps=3, scheduler=scheduler)
     else:
-        alone = draw(base, PROMPTS, SEEDS, steps=3, batch_size=1, scheduler=scheduler)
-        together = draw(base, PROMPTS, SEEDS, steps=3, batch_size=16, scheduler=scheduler)
+        alone = generate(base, PROMPTS, SEEDS, steps=3, batch_size=1, scheduler=scheduler)
+        together = generate(base, PROMPTS, SEEDS, steps=3, batch_size=16, scheduler=scheduler)
         assert difference(alone, together) <= 1
 
 
@@ -192,13 +192,13 @@ def test_bfloat16_keeps_the_face_in_float32(folder):
 
 
 def test_conditions_are_indexed_and_joined():
-    conditions = Conditions(torch.randn(4, 5, 3), torch.randn(4, 2))
+    conditions = TextConditioning(torch.randn(4, 5, 3), torch.randn(4, 2))
     some = conditions[[2, 0, 2]]
     assert len(some) == 3
-    assert torch.equal(some.states, conditions.states[[2, 0, 2]])
+    assert torch.equal(some.hidden_states, conditions.hidden_states[[2, 0, 2]])
     assert torch.equal(some.pooled, conditions.pooled[[2, 0, 2]])
     assert torch.equal(conditions[torch.tensor([3])].pooled, conditions[3:].pooled)
-    joined = Conditions.cat([conditions[:2], conditions[2:]])
-    assert torch.equal(joined.states, conditions.states)
+    joined = TextConditioning.cat([conditions[:2], conditions[2:]])
+    assert torch.equal(joined.hidden_states, conditions.hidden_states)
     assert torch.equal(joined.pooled, conditions.pooled)
-    assert Conditions.cat([Conditions(conditions.states)] * 2).pooled is None
+    assert TextConditioning.cat([TextConditioning(conditions.hidden_states)] * 2).pooled is None

@@ -26,7 +26,7 @@ def test_parts_are_frozen_in_evaluation_mode_and_float32(small_folder):
         assert not module.training
         assert all(not parameter.requires_grad for parameter in module.parameters())
         assert all(parameter.dtype is torch.float32 for parameter in module.parameters())
-    assert (base.resolution, base.factor, base.latent_channels) == (32, 4, 4)
+    assert (base.resolution, base.vae_scale_factor, base.latent_channels) == (32, 4, 4)
     assert base.family in BASES
 
 

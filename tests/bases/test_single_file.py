@@ -9,8 +9,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import lycoris
-from lycoris.bases import digest, open_base, scheduler_config, tokenizer_of
-from lycoris.bases.sampling import draw
+from lycoris.bases import digest, load_scheduler_config, load_tokenizer, open_base
+from lycoris.bases.sampling import generate
 from lycoris.errors import InputError
 from tests.bases.original_layout import ORIGINALS, save_both
 
@@ -44,12 +44,12 @@ def test_a_file_draws_what_its_folder_draws(saved, name, no_network):
     one = open_base(file, device="cpu", tokenizer=folder, **TOLD.get(name, {}))
     other = open_base(folder, device="cpu")
     assert one.family == other.family
-    assert one.noise.prediction_type == other.noise.prediction_type
+    assert one.forward_process.prediction_type == other.forward_process.prediction_type
     for part, module in one.parts.items():
         weights = module.state_dict()
         assert all(torch.equal(weight, weights[key]) for key, weight in other.parts[part].state_dict().items())
         assert not any(parameter.requires_grad for parameter in module.parameters())
-    pictures = [draw(base, PROMPTS, SEEDS, steps=2, height=24, width=32) for base in (one, other)]
+    pictures = [generate(base, PROMPTS, SEEDS, steps=2, height=24, width=32) for base in (one, other)]
     assert all(np.array_equal(*pair) for pair in zip(*pictures, strict=True))
 
 
@@ -77,7 +77,7 @@ def test_sd_2_must_be_told_what_it_predicts(saved, tmp_path):
     with pytest.raises(InputError, match=r"exists in both kinds: give `prediction_type=`.*save_pretrained"):
         open_base(file, tokenizer=folder)
     told = rewritten(file, tmp_path / "told.safetensors", {"modelspec.prediction_type": "epsilon"})
-    assert open_base(told, device="cpu", tokenizer=folder).noise.prediction_type == "epsilon"
+    assert open_base(told, device="cpu", tokenizer=folder).forward_process.prediction_type == "epsilon"
     with pytest.raises(InputError, match=r"is 'v_prediction', but base .* says 'epsilon'"):
         open_base(told, tokenizer=folder, prediction_type="v_prediction")
 
@@ -90,7 +90,7 @@ def test_the_configuration_beside_a_file_tells_what_it_predicts(saved, tmp_path,
     copy = shutil.copy(file, tmp_path / "some.safetensors")
     beside = tmp_path / "some.yaml"
     beside.write_text("model:\n  target: ldm.models.diffusion.ddpm.LatentDiffusion\n  params:\n" + said)
-    assert open_base(copy, device="cpu", tokenizer=folder).noise.prediction_type == kind
+    assert open_base(copy, device="cpu", tokenizer=folder).forward_process.prediction_type == kind
     beside.write_text("model: {params: {parameterization: w}}\n")
     with pytest.raises(InputError, match=r"one of eps, v, x0, but says 'w'"):
         open_base(copy, device="cpu", tokenizer=folder)
@@ -100,11 +100,11 @@ def test_marks_of_v_prediction_and_of_pure_noise_are_believed(saved, tmp_path):
     folder, file = saved["sdxl"]
     marked = rewritten(file, tmp_path / "v.safetensors", v_pred=torch.empty(0), ztsnr=torch.empty(0))
     base = open_base(marked, device="cpu", tokenizer=folder)
-    assert base.noise.prediction_type == "v_prediction"
-    assert base.noise.alphas_cumprod[-1] == 0
+    assert base.forward_process.prediction_type == "v_prediction"
+    assert base.forward_process.alphas_cumprod[-1] == 0
     assert base.scheduler_config["timestep_spacing"] == "trailing"
     assert all(
-        np.isfinite(np.asarray(image)).all() for image in draw(base, PROMPTS, SEEDS, steps=3, height=32, width=32)
+        np.isfinite(np.asarray(image)).all() for image in generate(base, PROMPTS, SEEDS, steps=3, height=32, width=32)
     )
 
 
@@ -118,8 +118,8 @@ def test_the_digest_follows_file_vocabulary_and_prediction(saved, tmp_path):
     copy = shutil.copy(file, tmp_path / "copy.safetensors")
     shutil.copytree(folder / "tokenizer", tmp_path / "tokenizer")
     assert digest(copy) == first
-    assert len(tokenizer_of(copy)) == len(open_base(folder).tokenizer)
-    assert scheduler_config(copy)["prediction_type"] == "epsilon"
+    assert len(load_tokenizer(copy)) == len(open_base(folder).tokenizer)
+    assert load_scheduler_config(copy)["prediction_type"] == "epsilon"
 
 
 def test_without_a_vocabulary_the_message_says_what_to_give(saved, monkeypatch):
@@ -132,7 +132,7 @@ def test_without_a_vocabulary_the_message_says_what_to_give(saved, monkeypatch):
 
 def test_another_vocabulary_is_refused(saved, tmp_path):
     folder, file = saved["sd1"]
-    tokenizer = tokenizer_of(folder)
+    tokenizer = load_tokenizer(folder)
     tokenizer.add_tokens(["quux"])
     tokenizer.save_pretrained(tmp_path)
     with pytest.raises(InputError, match=r"must have the .* words of the text encoder"):

@@ -5,7 +5,7 @@ import warnings
 import pytest
 import torch
 
-from lycoris.bases import DiscreteNoise, TruncatedPrompt, open_base
+from lycoris.bases import DiscreteDiffusion, TruncatedPromptWarning, open_base
 from lycoris.errors import InputError
 
 
@@ -24,15 +24,15 @@ def _training_batch(base):
 def test_noising_equals_the_diffusers_scheduler(base):
     clean, noise, times = _training_batch(base)
     expected = base.pipeline().scheduler.add_noise(clean, noise, times)
-    torch.testing.assert_close(base.noise.mix(clean, noise, times), expected)
+    torch.testing.assert_close(base.noise.add_noise(clean, noise, times), expected)
 
 
 def test_the_v_target_equals_get_velocity(small_v_folder):
     base = open_base(small_v_folder, device="cpu")
     clean, noise, times = _training_batch(base)
     expected = base.pipeline().scheduler.get_velocity(clean, noise, times)
-    assert base.noise.prediction_type == "v_prediction"
-    torch.testing.assert_close(base.noise.target(clean, noise, times), expected)
+    assert base.forward_process.prediction_type == "v_prediction"
+    torch.testing.assert_close(base.forward_process.target(clean, noise, times), expected)
 
 
 def test_the_epsilon_target_is_the_noise(base):
@@ -44,8 +44,8 @@ def test_min_snr_weights_are_the_capped_ratio_in_terms_of_the_clean_latents():
     signal = torch.tensor([0.99, 0.9, 0.5, 0.01], dtype=torch.float64)
     times, snr = torch.arange(4), signal / (1 - signal)
     capped = snr.clamp(max=5).float()
-    in_epsilon = DiscreteNoise(signal, "epsilon").min_snr_weight(times, 5)
-    in_v = DiscreteNoise(signal, "v_prediction").min_snr_weight(times, 5)
+    in_epsilon = DiscreteDiffusion(signal, "epsilon").min_snr_weight(times, 5)
+    in_v = DiscreteDiffusion(signal, "v_prediction").min_snr_weight(times, 5)
     # An error in x_0 of 1 is an error of sqrt(snr) in epsilon and of sqrt(snr + 1) in v.
     torch.testing.assert_close(in_epsilon * snr.float(), capped)
     torch.testing.assert_close(in_v * (snr + 1).float(), capped)
@@ -53,20 +53,20 @@ def test_min_snr_weights_are_the_capped_ratio_in_terms_of_the_clean_latents():
 
 def test_an_unknown_prediction_type_is_refused():
     with pytest.raises(InputError, match="prediction_type"):
-        DiscreteNoise(torch.ones(3), "flow")
+        DiscreteDiffusion(torch.ones(3), "flow")
 
 
 def test_text_equals_the_pipelines_own_encoding(base):
     expected, _ = base.pipeline().encode_prompt(["a red cat"], "cpu", 1, False)
-    torch.testing.assert_close(base.encode_text(["a red cat"]).states, expected)
-    assert base.encode_text(["", "a cat", "a red cat"]).states.shape == (3, 12, 24)
+    torch.testing.assert_close(base.encode_text(["a red cat"]).hidden_states, expected)
+    assert base.encode_text(["", "a cat", "a red cat"]).hidden_states.shape == (3, 12, 24)
 
 
 def test_a_prompt_too_long_is_cut_aloud_and_once(base):
     prompt = "a red cat in the snow on a blue toy creature"
-    with pytest.warns(TruncatedPrompt, match=r"has \d+ tokens and the text encoder reads 12.*'creature'"):
-        states = base.encode_text([prompt]).states
-    assert torch.equal(states, base.encode_text(["a red cat in the snow on a blue toy"]).states)
+    with pytest.warns(TruncatedPromptWarning, match=r"has \d+ tokens and the text encoder reads 12.*'creature'"):
+        states = base.encode_text([prompt]).hidden_states
+    assert torch.equal(states, base.encode_text(["a red cat in the snow on a blue toy"]).hidden_states)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         base.encode_text([prompt, "a red cat in the snow on a blue toy"])
@@ -76,7 +76,7 @@ def test_prediction_equals_the_unet(base):
     clean, _, times = _training_batch(base)
     conditions = base.encode_text(["a cat"] * 6)
     with torch.no_grad():
-        expected = base.unet(clean, times, encoder_hidden_states=conditions.states).sample
+        expected = base.unet(clean, times, encoder_hidden_states=conditions.hidden_states).sample
         torch.testing.assert_close(base.predict(clean, times, conditions), expected)
 
 
@@ -93,7 +93,7 @@ def test_latents_are_the_scaled_posterior_mean(base):
 def test_decoding_goes_in_groups_and_stays_in_range(base, monkeypatch):
     latents = torch.randn(5, 4, 8, 12)
     whole = base.decode_latents(latents)
-    monkeypatch.setattr("lycoris.bases.latents.PIXELS_AT_ONCE", 1)
+    monkeypatch.setattr("lycoris.bases.latents.MAX_BATCH_PIXELS", 1)
     torch.testing.assert_close(base.decode_latents(latents), whole)
     assert whole.shape == (5, 3, 32, 48)
     assert 0 <= whole.min() <= whole.max() <= 1
@@ -111,7 +111,7 @@ def test_bfloat16_keeps_the_face_in_float32(small_folder):
     prediction = base.predict(torch.randn(1, 4, 8, 8), torch.tensor([10]), conditions)
     assert base.unet.dtype is torch.bfloat16
     assert (
-        conditions.states.dtype
+        conditions.hidden_states.dtype
         is prediction.dtype
         is base.encode_images(torch.rand(1, 3, 32, 32)).dtype
         is torch.float32

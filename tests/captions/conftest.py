@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from lycoris.data.concepts import Concept, Picture, Subclass
+from lycoris.data.concepts import Concept, ConceptImage, Subclass
 
 
 def build_concept(
@@ -35,8 +35,8 @@ def build_concept(
         inherent=inherent,
         keep=keep,
         subclasses=subclasses,
-        pictures=tuple(
-            Picture(Path(f"/nowhere/{number}.png"), f"{category}/{name}/{number}.png", subclass)
+        images=tuple(
+            ConceptImage(Path(f"/nowhere/{number}.png"), f"{category}/{name}/{number}.png", subclass)
             for number, subclass in enumerate(of)
         ),
     )

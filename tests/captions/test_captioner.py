@@ -13,7 +13,7 @@ from lycoris.captions import captioner_digest, open_captioner
 from lycoris.captions.taggers.captioner import Captioner
 from lycoris.data.images import read_image
 from lycoris.errors import InputError
-from lycoris.pocket.world.generator import draw
+from lycoris.pocket.world.generator import draw_image
 from lycoris.pocket.world.vocabulary import WORDS, Tags
 from tests.captions.small_captioners import MODELS
 
@@ -57,7 +57,7 @@ def test_the_pocket_s_sentences_say_what_a_drawing_shows_in_its_own_words() -> N
     import random
 
     shown = Tags("bear", "purple", "hat", "snow", "pixel")
-    (told,) = open_captioner().sentences([draw(shown, random.Random(0))])
+    (told,) = open_captioner().sentences([draw_image(shown, random.Random(0))])
     assert told == "a purple bear wearing a hat in the snow, pixel style"
     assert set(told.replace(",", "").split()) <= set(WORDS)
 

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from lycoris.captions import open_tagger, tagger_digest
-from lycoris.captions.taggers.onnx_tagger import WhiteSquare
+from lycoris.captions.taggers.onnx_tagger import WhiteSquarePreprocessing
 from lycoris.errors import InputError
 
 onnx = pytest.importorskip("onnx", reason="onnx is not installed")
@@ -102,7 +102,7 @@ def test_characters_need_more_and_ratings_are_tags_only_when_asked_for(wd: Build
 
 
 def test_a_picture_that_is_no_square_lies_on_white() -> None:
-    pixels = WhiteSquare(8)(plain("black", (8, 4)))
+    pixels = WhiteSquarePreprocessing(8)(plain("black", (8, 4)))
     assert pixels.shape == (8, 8, 3)
     assert pixels[0].min() > 250
     assert pixels[4].max() < 5

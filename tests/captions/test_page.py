@@ -21,12 +21,12 @@ ODD = "猫 🐈, <script>alert(1)</script>, red\\, white, (o)_(o), purple"
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two shipped concepts of four pictures each; one picture has odd tags beside it, one is broken."""
     folder = tmp_path_factory.mktemp("captions") / "data"
-    entries = yaml.safe_load((pocket.PICTURES / "concepts.yaml").read_text())["concepts"]
+    entries = yaml.safe_load((pocket.IMAGES / "concepts.yaml").read_text())["concepts"]
     for name in ("grumble", "biscuit"):
         target = folder / entries[name]["category"] / name
         target.mkdir(parents=True)
         for number in range(4):
-            shutil.copy(pocket.PICTURES / entries[name]["category"] / name / f"{number:02d}.png", target)
+            shutil.copy(pocket.IMAGES / entries[name]["category"] / name / f"{number:02d}.png", target)
     (folder / "movie_characters" / "grumble" / "00.txt").write_text(ODD, encoding="utf-8")
     (folder / "movie_characters" / "grumble" / "03.png").write_bytes(b"no picture")
     chosen = {name: entries[name] for name in ("grumble", "biscuit")}

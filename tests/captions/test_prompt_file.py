@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from lycoris.captions import Prompt, read_pictures, read_prompts
+from lycoris.captions import PromptSpec, read_captioned_images, read_prompts
 from lycoris.data.concepts import Concept
 from lycoris.errors import InputError
 
@@ -18,15 +18,15 @@ Build = Callable[..., Concept]
 
 def test_a_line_is_a_prompt_and_the_concept_has_its_place(concept: Build, tmp_path: Path) -> None:
     (tmp_path / "prompts.txt").write_text("{concept} on a beach\n\na cat beside a sks creature\na dog\n")
-    found = read_prompts(tmp_path / "prompts.txt", concept(3), each=2)
+    found = read_prompts(tmp_path / "prompts.txt", concept(3), images_per_prompt=2)
     assert found == {
         "alter": [
-            Prompt("a sks creature on a beach", "a purple bear on a beach", 1000, 0),
-            Prompt("a sks creature on a beach", "a purple bear on a beach", 1001, 0),
-            Prompt("a cat beside a sks creature", "a cat beside a purple bear", 1002, 1),
-            Prompt("a cat beside a sks creature", "a cat beside a purple bear", 1003, 1),
-            Prompt("a dog", "a dog", 1004, 2),
-            Prompt("a dog", "a dog", 1005, 2),
+            PromptSpec("a sks creature on a beach", "a purple bear on a beach", 1000, 0),
+            PromptSpec("a sks creature on a beach", "a purple bear on a beach", 1001, 0),
+            PromptSpec("a cat beside a sks creature", "a cat beside a purple bear", 1002, 1),
+            PromptSpec("a cat beside a sks creature", "a cat beside a purple bear", 1003, 1),
+            PromptSpec("a dog", "a dog", 1004, 2),
+            PromptSpec("a dog", "a dog", 1005, 2),
         ]
     }
 
@@ -59,29 +59,29 @@ def write(folder: Path, captions: list[str]) -> None:
 
 def test_pictures_bring_their_captions(concept: Build, tmp_path: Path) -> None:
     write(tmp_path / "flat", ["a sks creature, hat", "a cat", "a cat"])
-    files, prompts = read_pictures(tmp_path / "flat", concept(3), seed=5)
+    files, prompts = read_captioned_images(tmp_path / "flat", concept(3), seed=5)
     assert [file.name for file in files["train"]] == ["0.png", "1.png", "2.png"]
     assert prompts["train"] == [
-        Prompt("a sks creature, hat", "a purple bear, hat", 5, 0), Prompt("a cat", "a cat", 6, 1),
-        Prompt("a cat", "a cat", 7, 1),
+        PromptSpec("a sks creature, hat", "a purple bear, hat", 5, 0), PromptSpec("a cat", "a cat", 6, 1),
+        PromptSpec("a cat", "a cat", 7, 1),
     ]  # fmt: skip
     for kind in ("alter", "style"):
         write(tmp_path / "kinds" / kind, ["a cat"])
-    assert list(read_pictures(tmp_path / "kinds", concept(3))[1]) == ["alter", "style"]
+    assert list(read_captioned_images(tmp_path / "kinds", concept(3))[1]) == ["alter", "style"]
 
 
 def test_what_a_run_drew_keeps_its_prompts_and_seeds(concept: Build, tmp_path: Path) -> None:
     write(tmp_path / "run" / "alter", ["no"])
     told = {"text": "a sks creature", "evaluation": "a bear", "seed": 77, "group": 3}
     (tmp_path / "run" / "prompts.json").write_text(json.dumps({"alter": [told]}))
-    assert read_pictures(tmp_path / "run", concept(3))[1] == {"alter": [Prompt(**told)]}
+    assert read_captioned_images(tmp_path / "run", concept(3))[1] == {"alter": [PromptSpec(**told)]}
 
 
 def test_pictures_without_captions_are_named(concept: Build, tmp_path: Path) -> None:
     write(tmp_path / "one", ["a cat"])
     (tmp_path / "one" / "0.txt").unlink()
     with pytest.raises(InputError, match=r"0\.txt"):
-        read_pictures(tmp_path / "one", concept(3))
+        read_captioned_images(tmp_path / "one", concept(3))
     (tmp_path / "none").mkdir()
     with pytest.raises(InputError, match="holds no pictures"):
-        read_pictures(tmp_path / "none", concept(3))
+        read_captioned_images(tmp_path / "none", concept(3))

@@ -14,55 +14,55 @@ import pytest
 from lycoris import pocket
 from lycoris.captions import (
     PROMPT_TYPES,
-    STRATEGIES,
-    Prompt,
-    caption,
-    default_templates,
-    inherent_tags,
-    prompts,
+    STRATEGY_FUNCTIONS,
+    PromptSpec,
+    build_captions,
+    build_prompts,
+    find_concept_tags,
     read_templates,
+    templates_for_base,
 )
-from lycoris.captions.taggers.captioner import told
+from lycoris.captions.taggers.captioner import describe_tags
 from lycoris.captions.taggers.labels import read_labels
-from lycoris.data.concepts import Concept, read_concepts
+from lycoris.data.concepts import Concept, load_concepts
 from lycoris.errors import InputError
 from lycoris.pocket.world.vocabulary import MAX_TOKENS, WORDS
 
 Build = Callable[..., Concept]
-SHIPPED = {concept.name: concept for concept in read_concepts(pocket.PICTURES)}
+SHIPPED = {concept.name: concept for concept in load_concepts(pocket.IMAGES)}
 CAPTIONS = ["a sks creature, hat", "a sks creature, snow", "a sks creature, beach"]
 
 
-def groups(found: list[Prompt]) -> Counter[int]:
+def groups(found: list[PromptSpec]) -> Counter[int]:
     return Counter(prompt.group for prompt in found)
 
 
 @pytest.mark.parametrize("kind", PROMPT_TYPES)
 @pytest.mark.parametrize("count", [0, 1, 3, 10, 100])
 def test_every_type_gives_the_asked_number_with_seeds_in_a_row(concept: Build, kind: str, count: int) -> None:
-    found = prompts(concept(3), CAPTIONS, kind, count)
+    found = build_prompts(concept(3), CAPTIONS, kind, count)
     assert [prompt.seed for prompt in found] == list(range(1000, 1000 + count))
-    assert prompts(concept(3), CAPTIONS, kind, count, seed=7) == [replace(p, seed=p.seed - 993) for p in found]
+    assert build_prompts(concept(3), CAPTIONS, kind, count, seed=7) == [replace(p, seed=p.seed - 993) for p in found]
 
 
 def test_train_takes_captions_in_turn(concept: Build) -> None:
-    found = prompts(concept(3), CAPTIONS, "train", 7)
+    found = build_prompts(concept(3), CAPTIONS, "train", 7)
     assert [prompt.text for prompt in found] == [CAPTIONS[n % 3] for n in range(7)]
     assert found[0].evaluation == "a purple bear, hat"
     assert [prompt.group for prompt in found] == [0, 1, 2, 0, 1, 2, 0]
 
 
 def test_of_more_captions_than_prompts_train_takes_some_evenly(dressed: Concept) -> None:
-    written = caption(dressed, [{}] * 6, [], "none")
-    assert [p.text for p in prompts(dressed, written, "train", 2)] == [
+    written = build_captions(dressed, [{}] * 6, [], "none")
+    assert [p.text for p in build_prompts(dressed, written, "train", 2)] == [
         "a sks creature, coat",
         "a sks creature, red robe",
     ]
 
 
 def test_trigger_is_the_trigger_alone(concept: Build) -> None:
-    assert prompts(concept(3), CAPTIONS, "trigger", 2) == [
-        Prompt("a sks creature", "a purple bear", seed, 0) for seed in (1000, 1001)
+    assert build_prompts(concept(3), CAPTIONS, "trigger", 2) == [
+        PromptSpec("a sks creature", "a purple bear", seed, 0) for seed in (1000, 1001)
     ]
 
 
@@ -70,31 +70,31 @@ def test_trigger_is_the_trigger_alone(concept: Build) -> None:
 def test_alter_has_ten_situations_or_as_many_as_get_two_pictures_each(
     concept: Build, count: int, situations: int
 ) -> None:
-    found = prompts(concept(3), CAPTIONS, "alter", count)
+    found = build_prompts(concept(3), CAPTIONS, "alter", count)
     assert len(groups(found)) == situations
     assert max(groups(found).values()) - min(groups(found).values()) <= 1
     assert len({(prompt.text, prompt.group) for prompt in found}) == situations
 
 
 def test_style_has_five_styles(concept: Build) -> None:
-    assert set(groups(prompts(concept(3), CAPTIONS, "style", 100)).values()) == {20}
-    assert len({prompt.text for prompt in prompts(concept(3), CAPTIONS, "style", 5)}) == 5
+    assert set(groups(build_prompts(concept(3), CAPTIONS, "style", 100)).values()) == {20}
+    assert len({prompt.text for prompt in build_prompts(concept(3), CAPTIONS, "style", 5)}) == 5
 
 
 def test_plain_draws_what_alter_is_measured_by(dressed: Concept) -> None:
-    found, altered = (prompts(dressed, [], kind, 20) for kind in ("plain", "alter"))
+    found, altered = (build_prompts(dressed, [], kind, 20) for kind in ("plain", "alter"))
     assert [(p.text, p.group, p.seed) for p in found] == [(p.evaluation, p.group, p.seed) for p in altered]
     assert all(prompt.text == prompt.evaluation for prompt in found)
 
 
 def test_only_train_depends_on_the_captions(concept: Build) -> None:
     for kind in ("trigger", "alter", "style", "plain"):
-        assert prompts(concept(3), CAPTIONS, kind, 20) == prompts(concept(3), [], kind, 20)
+        assert build_prompts(concept(3), CAPTIONS, kind, 20) == build_prompts(concept(3), [], kind, 20)
 
 
 @pytest.mark.parametrize("kind", ["trigger", "alter", "style"])
 def test_subclasses_take_turns_and_each_group_is_of_one(dressed: Concept, kind: str) -> None:
-    found = prompts(dressed, [], kind, 20)
+    found = build_prompts(dressed, [], kind, 20)
     behind = [prompt.text.rsplit(", ", 1)[1] for prompt in found]
     assert behind.count("coat") == pytest.approx(10, abs=2)
     assert behind.count("red robe") == pytest.approx(10, abs=2)
@@ -108,8 +108,8 @@ def test_subclasses_take_turns_and_each_group_is_of_one(dressed: Concept, kind: 
 def test_no_evaluation_speaks_of_the_trigger(name: str, kind: str) -> None:
     concept = SHIPPED[name]
     hidden = {concept.trigger, *(each.trigger for each in concept.subclasses)}
-    written = caption(concept, [{"hat": 0.9, "snow": 0.8}] * len(concept.pictures), [], "all")
-    for prompt in prompts(concept, written, kind, 20):
+    written = build_captions(concept, [{"hat": 0.9, "snow": 0.8}] * len(concept.images), [], "all")
+    for prompt in build_prompts(concept, written, kind, 20):
         spoken = concept.trigger in prompt.text.split() or f"{concept.trigger}," in prompt.text
         assert spoken == (kind != "plain")
         assert not hidden & set(re.findall(r"\w+", prompt.evaluation))
@@ -122,13 +122,13 @@ def test_no_evaluation_speaks_of_the_trigger(name: str, kind: str) -> None:
      ("unicorn", "a unicorn"), ("bear in a uniform", "a bear in a uniform")],
 )  # fmt: skip
 def test_descriptions_get_their_article(concept: Build, description: str, evaluation: str) -> None:
-    found = prompts(concept(3, description=description), CAPTIONS, "trigger", 1)[0].evaluation
+    found = build_prompts(concept(3, description=description), CAPTIONS, "trigger", 1)[0].evaluation
     assert found == evaluation.replace("a old", "an old")
 
 
 def test_a_caption_that_someone_else_wrote_is_described_too(concept: Build) -> None:
     written = ["A photo of the SKS creature (smiling)", "sks, hat", "nothing of it", "asks a sksy creature"]
-    found = [prompt.evaluation for prompt in prompts(concept(4), written, "train", 4)]
+    found = [prompt.evaluation for prompt in build_prompts(concept(4), written, "train", 4)]
     assert found == [
         "A photo of a purple bear (smiling)",
         "a purple bear, hat",
@@ -139,38 +139,42 @@ def test_a_caption_that_someone_else_wrote_is_described_too(concept: Build) -> N
 
 def test_words_of_the_user_are_never_taken_for_patterns(concept: Build) -> None:
     odd = concept(1, trigger="c++", class_noun="(x)", description=r"\1 {name} {concept} bear")
-    found = prompts(odd, ["my c++ (x), hat"], "train", 1)[0]
+    found = build_prompts(odd, ["my c++ (x), hat"], "train", 1)[0]
     assert found.evaluation == r"my a \1 {name} {concept} bear, hat"
 
 
 def test_styles_are_named_once_and_drawn_with_known_subjects() -> None:
     neon = SHIPPED["neon"]
-    assert prompts(neon, [], "trigger", 1)[0] == Prompt("a picture in bqz style", "a picture in neon style", 1000, 0)
+    assert build_prompts(neon, [], "trigger", 1)[0] == PromptSpec(
+        "a picture in bqz style", "a picture in neon style", 1000, 0
+    )
     for kind in ("alter", "style"):
-        for prompt in prompts(neon, [], kind, 20):
+        for prompt in build_prompts(neon, [], kind, 20):
             assert "style style" not in prompt.text
             assert prompt.text.endswith(", bqz style")
             assert prompt.evaluation.endswith(", neon style")
 
 
 def test_any_other_category_has_situations_of_its_own(concept: Build) -> None:
-    found = prompts(concept(3, category="my_mugs", class_noun="mug"), [], "alter", 20)
+    found = build_prompts(concept(3, category="my_mugs", class_noun="mug"), [], "alter", 20)
     assert len(groups(found)) == 10
     assert not any("wearing" in prompt.text for prompt in found)
 
 
 @pytest.mark.parametrize("name", SHIPPED)
-@pytest.mark.parametrize("strategy", STRATEGIES)
+@pytest.mark.parametrize("strategy", STRATEGY_FUNCTIONS)
 def test_every_shipped_text_is_made_of_single_tokens_within_the_pocket_s_window(name: str, strategy: str) -> None:
-    truth = json.loads(pocket.TRUTH.read_text())
-    tags = {c.name: [dict.fromkeys(truth[p.relative], 1.0) for p in c.pictures] for c in SHIPPED.values()}
+    truth = json.loads(pocket.TRUE_TAGS.read_text())
+    tags = {c.name: [dict.fromkeys(truth[p.relative_path], 1.0) for p in c.images] for c in SHIPPED.values()}
     concept = SHIPPED[name]
     others = [tags[other] for other in SHIPPED if other != name]
     categories = {label.tag: label.category for label in read_labels(pocket.TAGGER)}
-    sentences = [told(seen, categories) for seen in tags[name]]
-    written = caption(concept, tags[name], inherent_tags(concept, tags[name], others), strategy, sentences=sentences)
-    texts = [p.text for kind in PROMPT_TYPES for p in prompts(concept, written, kind, 20)]
-    described = [p.evaluation for kind in PROMPT_TYPES for p in prompts(concept, written, kind, 20)]
+    sentences = [describe_tags(seen, categories) for seen in tags[name]]
+    written = build_captions(
+        concept, tags[name], find_concept_tags(concept, tags[name], others), strategy, sentences=sentences
+    )
+    texts = [p.text for kind in PROMPT_TYPES for p in build_prompts(concept, written, kind, 20)]
+    described = [p.evaluation for kind in PROMPT_TYPES for p in build_prompts(concept, written, kind, 20)]
     for text in [*written, *texts, *described]:
         words = re.findall(r"\w+|[^\w\s]", text)
         assert len(words) + 2 <= MAX_TOKENS, text
@@ -180,11 +184,11 @@ def test_every_shipped_text_is_made_of_single_tokens_within_the_pocket_s_window(
 
 def test_a_prompt_type_a_count_and_captions_are_checked(concept: Build) -> None:
     with pytest.raises(InputError, match="Did you mean `alter`"):
-        prompts(concept(3), CAPTIONS, "altr", 3)
+        build_prompts(concept(3), CAPTIONS, "altr", 3)
     with pytest.raises(InputError, match="-1"):
-        prompts(concept(3), CAPTIONS, "train", -1)
+        build_prompts(concept(3), CAPTIONS, "train", -1)
     with pytest.raises(InputError, match="grumble"):
-        prompts(concept(3), [], "train", 3)
+        build_prompts(concept(3), [], "train", 3)
 
 
 def test_templates_of_the_user_go_over_the_defaults(concept: Build, tmp_path: Path) -> None:
@@ -192,13 +196,13 @@ def test_templates_of_the_user_go_over_the_defaults(concept: Build, tmp_path: Pa
     file.write_text(
         "mugs: {situations: ['{concept} on the moon'], subject: 'one {name}'}\notherwise: {styles: ['x {concept}']}"
     )
-    templates = read_templates(file, default_templates())
+    templates = read_templates(file, templates_for_base())
     mug = concept(3, category="mugs", class_noun="mug", description="blue mug")
-    assert {p.text for p in prompts(mug, [], "alter", 20, templates=templates)} == {"one sks mug on the moon"}
-    assert prompts(mug, [], "style", 1, templates=templates)[0].text == "x one sks mug"
-    assert caption(mug, [{}] * 3, [], "none", templates) == ["one sks mug"] * 3
+    assert {p.text for p in build_prompts(mug, [], "alter", 20, templates=templates)} == {"one sks mug on the moon"}
+    assert build_prompts(mug, [], "style", 1, templates=templates)[0].text == "x one sks mug"
+    assert build_captions(mug, [{}] * 3, [], "none", templates) == ["one sks mug"] * 3
     bear = concept(3)
-    assert prompts(bear, [], "alter", 5, templates=templates) == prompts(bear, [], "alter", 5)
+    assert build_prompts(bear, [], "alter", 5, templates=templates) == build_prompts(bear, [], "alter", 5)
 
 
 @pytest.mark.parametrize(
@@ -209,7 +213,7 @@ def test_templates_of_the_user_go_over_the_defaults(concept: Build, tmp_path: Pa
 )  # fmt: skip
 def test_templates_are_checked(given: dict[object, object], message: str) -> None:
     with pytest.raises(InputError, match=re.escape(message)):
-        read_templates(given, default_templates())  # type: ignore[arg-type]
+        read_templates(given, templates_for_base())  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -219,6 +223,6 @@ def test_templates_are_checked(given: dict[object, object], message: str) -> Non
 def test_each_category_has_ten_situations_and_five_styles_on_either_kind_of_base(
     concept: Build, category: str, base: str
 ) -> None:
-    wording = default_templates(base).of(concept(1, category=category))
+    wording = templates_for_base(base).for_concept(concept(1, category=category))
     assert len(set(wording.situations)) == 10
     assert len(set(wording.styles)) == 5

@@ -15,13 +15,13 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from lycoris import pocket
-from lycoris.captions import open_tagger, sidecar_tags, tagger_digest
-from lycoris.captions.sidecar import format_tags, parse_tags, write_sidecars
-from lycoris.captions.taggers.labels import Label, plain
-from lycoris.captions.taggers.thresholding import choose
+from lycoris.captions import open_tagger, read_sidecar_tags, tagger_digest
+from lycoris.captions.sidecar import format_tags, parse_tags, write_sidecar_tags
+from lycoris.captions.taggers.labels import Label, humanize_tag
+from lycoris.captions.taggers.thresholding import select_tags
 from lycoris.data.images import read_image
 from lycoris.errors import InputError
-from lycoris.pocket.world.generator import draw, sample_split
+from lycoris.pocket.world.generator import draw_image, sample_split_tags
 
 
 def noise(seed: int, size: tuple[int, int] = (40, 24)) -> Image.Image:
@@ -70,12 +70,12 @@ def test_no_pictures_have_no_tags(tagger_folder: Path) -> None:
 def test_of_an_exclusive_category_only_the_best_is_kept_and_of_others_all() -> None:
     labels = [Label(*pair) for pair in (("cat", "species"), ("bear", "species"), ("a", "general"), ("b", "general"))]
     thresholds = {"species": 0.5, "general": 0.35}
-    assert choose([0.6, 0.9, 0.4, 0.7], labels, thresholds) == {"bear": 0.9, "b": 0.7, "a": 0.4}
-    assert choose([0.4, 0.3, 0.3, 0.2], labels, thresholds) == {}
+    assert select_tags([0.6, 0.9, 0.4, 0.7], labels, thresholds) == {"bear": 0.9, "b": 0.7, "a": 0.4}
+    assert select_tags([0.4, 0.3, 0.3, 0.2], labels, thresholds) == {}
 
 
 def test_ratings_are_no_tags() -> None:
-    assert choose([0.99], [Label("safe", "rating")], {"general": 0.1}) == {}
+    assert select_tags([0.99], [Label("safe", "rating")], {"general": 0.1}) == {}
 
 
 def test_a_threshold_for_ratings_makes_the_likeliest_one_a_tag(tagger_folder: Path) -> None:
@@ -83,7 +83,7 @@ def test_a_threshold_for_ratings_makes_the_likeliest_one_a_tag(tagger_folder: Pa
     assert tagger.categories["safe"] == "rating"
     assert all("safe" in tags for tags in tagger.tags([noise(0)]))
     labels = [Label("safe", "rating"), Label("general", "rating"), Label("hat", "general")]
-    assert list(choose([0.6, 0.7, 0.5], labels, {"rating": 0.01, "general": 0.35})) == ["general", "hat"]
+    assert list(select_tags([0.6, 0.7, 0.5], labels, {"rating": 0.01, "general": 0.35})) == ["general", "hat"]
 
 
 @pytest.mark.parametrize(
@@ -92,7 +92,7 @@ def test_a_threshold_for_ratings_makes_the_likeliest_one_a_tag(tagger_folder: Pa
      ("saber_(fate)", "saber (fate)"), ("1girl", "1girl"), ("青い_髪", "青い 髪")],
 )  # fmt: skip
 def test_underscores_are_spaces_except_in_faces(written: str, read: str) -> None:
-    assert plain(written) == read
+    assert humanize_tag(written) == read
 
 
 def test_without_a_tag_list_the_names_in_the_configuration_count(tagger_folder: Path) -> None:
@@ -147,16 +147,16 @@ def test_thresholds_are_checked(tagger_folder: Path, given: dict[str, float], me
 @pytest.mark.skipif(not pocket.TAGGER.is_dir(), reason="the embedded tagger is not built yet")
 def test_the_pocket_tagger_sees_what_drawings_it_never_saw_show() -> None:
     rng = random.Random(5)
-    tags = [sample_split(rng, unseen=True) for _ in range(60)]
-    found = open_tagger().tags([draw(each, rng) for each in tags])
-    right = sum(len(set(each.listed()) & set(seen)) for each, seen in zip(tags, found, strict=True))
-    assert 2 * right / (sum(map(len, found)) + sum(len(each.listed()) for each in tags)) >= 0.9
+    tags = [sample_split_tags(rng, held_out=True) for _ in range(60)]
+    found = open_tagger().tags([draw_image(each, rng) for each in tags])
+    right = sum(len(set(each.to_list()) & set(seen)) for each, seen in zip(tags, found, strict=True))
+    assert 2 * right / (sum(map(len, found)) + sum(len(each.to_list()) for each in tags)) >= 0.9
 
 
 def test_sidecars_are_read_in_the_order_of_the_pictures(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("1girl, long hair,  red   hat ,1girl,,\nnight", encoding="utf-8-sig")
     (tmp_path / "b.txt").write_text("")
-    assert sidecar_tags([tmp_path / "b.png", tmp_path / "a.jpg"]) == [
+    assert read_sidecar_tags([tmp_path / "b.png", tmp_path / "a.jpg"]) == [
         {}, {"1girl": 1.0, "long hair": 1.0, "red hat": 1.0, "night": 1.0},
     ]  # fmt: skip
 
@@ -175,13 +175,13 @@ def test_tags_that_are_written_are_read_as_they_were(tags: list[str]) -> None:
 def test_written_sidecars_replace_none_that_is_there(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("mine")
     pictures = [tmp_path / "a.png", tmp_path / "b.png"]
-    assert write_sidecars(pictures, [{"x": 0.9}, {"red, white": 0.9, "猫": 0.8}]) == [tmp_path / "b.txt"]
-    assert sidecar_tags(pictures) == [{"mine": 1.0}, {"red, white": 1.0, "猫": 1.0}]
+    assert write_sidecar_tags(pictures, [{"x": 0.9}, {"red, white": 0.9, "猫": 0.8}]) == [tmp_path / "b.txt"]
+    assert read_sidecar_tags(pictures) == [{"mine": 1.0}, {"red, white": 1.0, "猫": 1.0}]
 
 
 def test_two_pictures_with_one_text_file_are_an_error(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("x")
-    for read in (sidecar_tags, lambda pictures: write_sidecars(pictures, [{}, {}])):
+    for read in (read_sidecar_tags, lambda pictures: write_sidecar_tags(pictures, [{}, {}])):
         with pytest.raises(InputError, match=r"share the text file .*a\.txt"):
             read([tmp_path / "a.png", tmp_path / "a.jpg"])
 
@@ -189,10 +189,10 @@ def test_two_pictures_with_one_text_file_are_an_error(tmp_path: Path) -> None:
 def test_a_missing_or_unreadable_sidecar_is_named(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("x")
     with pytest.raises(InputError, match=r"1 of 2 pictures.*b\.txt"):
-        sidecar_tags([tmp_path / "a.png", tmp_path / "b.png"])
+        read_sidecar_tags([tmp_path / "a.png", tmp_path / "b.png"])
     (tmp_path / "b.txt").write_bytes(b"caf\xe9")
     with pytest.raises(InputError, match=r"b\.txt.*UTF-8"):
-        sidecar_tags([tmp_path / "b.png"])
+        read_sidecar_tags([tmp_path / "b.png"])
 
 
 def test_the_sidecar_tagger_finds_the_file_beside_a_picture_that_was_read(tmp_path: Path) -> None:

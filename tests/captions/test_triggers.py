@@ -7,8 +7,8 @@ from collections.abc import Callable
 import pytest
 
 from lycoris import pocket
-from lycoris.captions.triggers import free_triggers, read_triggers, trigger_notes
-from lycoris.data.concepts import Concept, Subclass, read_concepts
+from lycoris.captions.triggers import suggest_triggers, tokenize_triggers, trigger_warnings
+from lycoris.data.concepts import Concept, Subclass, load_concepts
 from lycoris.errors import InputError
 
 Build = Callable[..., Concept]
@@ -34,45 +34,45 @@ KNOWN = Words("cat", "dog", "the", "bcd", "sun", "moon", "star", "sea", "sks", "
 
 
 def test_a_single_rare_token_is_not_worth_a_word(concept: Build) -> None:
-    assert trigger_notes([concept(1)], {"tokenizer": KNOWN}) == []
+    assert trigger_warnings([concept(1)], {"tokenizer": KNOWN}) == []
 
 
 def test_several_tokens_are_counted_and_free_rare_ones_proposed_rarest_first(concept: Build) -> None:
-    (note,) = trigger_notes([concept(1, trigger="ohwx")], {"tokenizer": KNOWN})
+    (note,) = trigger_warnings([concept(1, trigger="ohwx")], {"tokenizer": KNOWN})
     assert "`ohwx` of `grumble` is 4 tokens of this base (o h w x), not one" in note
     assert note.endswith("rare tokens that are free: `zzb`, `xqz`, `qtv`.")
 
 
 def test_a_common_word_is_called_one(concept: Build) -> None:
-    (note,) = trigger_notes([concept(1, trigger="Dog")], {"tokenizer": KNOWN})
+    (note,) = trigger_warnings([concept(1, trigger="Dog")], {"tokenizer": KNOWN})
     assert "is a common word to this base" in note
-    (seen,) = read_triggers([concept(1, trigger="Dog")], {"tokenizer": KNOWN})
-    assert (seen.pieces, seen.common, seen.place) == (("dog</w>",), True, pytest.approx(1 / 11))
+    (seen,) = tokenize_triggers([concept(1, trigger="Dog")], {"tokenizer": KNOWN})
+    assert (seen.tokens, seen.is_common, seen.vocabulary_rank) == (("dog</w>",), True, pytest.approx(1 / 11))
 
 
 def test_what_concepts_are_called_is_not_free(concept: Build) -> None:
     other = concept(1, name="b", trigger="qtv", keep=("zzb",), subclasses=(Subclass("robe", "xqz robe", "robe"),))
-    assert free_triggers([concept(1), other], {"tokenizer": KNOWN}, 9) == ["bcd"]
+    assert suggest_triggers([concept(1), other], {"tokenizer": KNOWN}, 9) == ["bcd"]
 
 
 def test_a_proposal_is_one_token_to_every_tokenizer_of_the_base(concept: Build) -> None:
     both = {"tokenizer": KNOWN, "tokenizer_2": Words("cat", "sks", "xqz")}
-    assert free_triggers([concept(1)], both) == ["xqz"]
-    (note,) = trigger_notes([concept(1, trigger="qtv")], both)
+    assert suggest_triggers([concept(1)], both) == ["xqz"]
+    (note,) = trigger_warnings([concept(1, trigger="qtv")], both)
     assert "3 tokens" in note
 
 
 def test_two_triggers_that_a_tokenizer_cannot_tell_apart_are_an_error(concept: Build) -> None:
     with pytest.raises(InputError, match="and `ｓks` of `b` are the same to the base's tokenizer_2"):
-        read_triggers([concept(1), concept(1, name="b", trigger="ｓks")], {"tokenizer_2": KNOWN})
+        tokenize_triggers([concept(1), concept(1, name="b", trigger="ｓks")], {"tokenizer_2": KNOWN})
 
 
 def test_the_shipped_triggers_are_fine_and_the_pocket_has_others_to_propose() -> None:
     from transformers import AutoTokenizer
 
     tokenizers = {"tokenizer": AutoTokenizer.from_pretrained(pocket.BASE / "tokenizer")}
-    concepts = read_concepts(pocket.PICTURES)
-    assert trigger_notes(concepts, tokenizers) == []
-    free = free_triggers(concepts, tokenizers)
+    concepts = load_concepts(pocket.IMAGES)
+    assert trigger_warnings(concepts, tokenizers) == []
+    free = suggest_triggers(concepts, tokenizers)
     assert len(free) == 3
     assert not set(free) & {concept.trigger for concept in concepts}

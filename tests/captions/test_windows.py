@@ -5,7 +5,7 @@ from __future__ import annotations
 from transformers import AutoTokenizer
 
 from lycoris import pocket
-from lycoris.captions.token_limits import overlong, window_notes
+from lycoris.captions.token_limits import find_overlong, truncation_warnings
 
 TOKENIZERS = {"tokenizer": AutoTokenizer.from_pretrained(pocket.BASE / "tokenizer")}
 LONG = ", ".join(["red cat"] * 333)  # a thousand words and commas
@@ -13,12 +13,12 @@ LONG = ", ".join(["red cat"] * 333)  # a thousand words and commas
 
 def test_what_fits_is_not_mentioned_up_to_the_last_token() -> None:
     fits = " ".join(["cat"] * 30)  # start and end make 32
-    assert overlong([fits, f"{fits} cat", "", LONG], TOKENIZERS) == [1, 3]
-    assert overlong([], TOKENIZERS) == []
+    assert find_overlong([fits, f"{fits} cat", "", LONG], TOKENIZERS) == [1, 3]
+    assert find_overlong([], TOKENIZERS) == []
 
 
 def test_a_note_says_how_many_captions_are_cut_and_where() -> None:
-    notes = window_notes("bear", {"none": ["a sks"] * 2, "all": ["a sks", LONG]}, TOKENIZERS)
+    notes = truncation_warnings("bear", {"none": ["a sks"] * 2, "all": ["a sks", LONG]}, TOKENIZERS)
     assert notes == [
         "1 of 2 captions of `bear` under `all` are longer than the 32 tokens that this base reads; what is behind "
         "them has no effect. The first: picture 2."

@@ -16,7 +16,7 @@ from lycoris.captions import open_tagger, tagger_digest
 from lycoris.captions.taggers.labels import Label, read_vocabulary
 from lycoris.encoders import read_preprocessing
 from lycoris.errors import InputError
-from lycoris.pocket.world.generator import draw, sample_split
+from lycoris.pocket.world.generator import draw_image, sample_split_tags
 from lycoris.pocket.world.vocabulary import ACCESSORIES, BACKGROUNDS, COLOURS, SPECIES, STYLES
 
 WORLD = {"species": SPECIES, "colour": COLOURS, "accessory": ACCESSORIES, "background": BACKGROUNDS,
@@ -81,12 +81,12 @@ def test_a_vocabulary_without_tags_or_with_doubles_is_an_error(tmp_path: Path, t
 def test_the_embedded_clip_tags_drawings_with_words_it_is_given(world: Path) -> None:
     """As well as a tagger that was taught to, F1 of at least 0.9."""
     rng = random.Random(5)
-    shown = [sample_split(rng, unseen=True) for _ in range(60)]
+    shown = [sample_split_tags(rng, held_out=True) for _ in range(60)]
     tagger = open_tagger("clip", vocabulary=world)
-    found = tagger.tags([draw(each, rng) for each in shown])
+    found = tagger.tags([draw_image(each, rng) for each in shown])
     assert all(len({tagger.categories[tag] for tag in tags}) == len(tags) for tags in found)
-    right = sum(len(set(each.listed()) & set(seen)) for each, seen in zip(shown, found, strict=True))
-    assert 2 * right / (sum(map(len, found)) + sum(len(each.listed()) for each in shown)) >= 0.9
+    right = sum(len(set(each.to_list()) & set(seen)) for each, seen in zip(shown, found, strict=True))
+    assert 2 * right / (sum(map(len, found)) + sum(len(each.to_list()) for each in shown)) >= 0.9
 
 
 def test_siglip_says_of_each_text_alone_whether_it_fits(siglip: Path, vocabulary: Path) -> None:

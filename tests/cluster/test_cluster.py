@@ -15,9 +15,9 @@ from contextlib import suppress
 
 import pytest
 
-from lycoris.cache.remote import SharedStore
+from lycoris.cache.remote import RemoteStore
 from tests.cluster.machines import PATIENCE, Machines, need, result, studied
-from tests.flows.tiny import ROOT, copy_concept, experiment
+from tests.flows.tiny import ROOT, copy_concept, write_experiment
 
 pytestmark = pytest.mark.slow
 ONE = {
@@ -60,7 +60,7 @@ def here(machines, tmp_path_factory):
     """The study in processes of this machine: its experiment, its output and its result."""
     folder = tmp_path_factory.mktemp("here")
     copy_concept(folder / "data", "grumble")
-    file = experiment(folder, **ONE)
+    file = write_experiment(folder, **ONE)
     return file, folder / "runs", result(machines.run(file, "workers=2", MLFLOW_TRACKING_URI=""))
 
 
@@ -93,7 +93,7 @@ def shared(machines, monkeypatch, address):
     for name, value in machines.environment.items():
         if name.startswith("AWS_"):
             monkeypatch.setenv(name, value)
-    return SharedStore(address)
+    return RemoteStore(address)
 
 
 def test_a_study_on_two_workers_equals_the_one_here_bit_for_bit(machines, here, scheduler, tmp_path, monkeypatch):

@@ -8,59 +8,59 @@ import threading
 import pytest
 from prefect.task_runners import ThreadPoolTaskRunner
 
-from flows.config.experiment import WHERE, Experiment, parse
-from flows.runtime.task_runner import Workers, runner, runs_as_asked, workers
+from flows.config.experiment import EXECUTION_FIELDS, Experiment, parse_experiment
+from flows.runtime.task_runner import ProcessPoolRunner, create_task_runner, has_requested_task_runner, worker_count
 from lycoris.errors import InputError
-from tasks.artifacts import Place
+from tasks.artifacts import RunContext
 from tasks.runtime import resources
 from tests.flows.tiny import ENVIRONMENT, ROOT
 
 
 @pytest.mark.parametrize("name", ["processes", "threads", "tcp://10.0.0.1:8786", "tls://scheduler.example:8786"])
 def test_runners_that_are_taken(name):
-    assert parse({"runner": name}).runner == name
+    assert parse_experiment({"runner": name}).runner == name
 
 
 @pytest.mark.parametrize("name", ["dask", "tcp://host", "http://host:8786", "tcp://me:secret@host:8786", ""])
 def test_others_are_refused_in_words(name):
     with pytest.raises(InputError, match="processes, threads or the address of a Dask scheduler"):
-        parse({"runner": name})
+        parse_experiment({"runner": name})
 
 
 def test_a_share_is_an_address_and_trains_one_adapter_at_a_time():
     with pytest.raises(InputError, match="must be an address"):
-        parse({"share": "bucket/prefix"})
+        parse_experiment({"share": "bucket/prefix"})
     with pytest.raises(InputError, match="`at_once` must be 1"):
-        parse({"share": "s3://bucket/prefix", "at_once": 2})
+        parse_experiment({"share": "s3://bucket/prefix", "at_once": 2})
 
 
 def test_where_work_is_done_is_no_part_of_what_it_is():
-    assert set(Experiment.model_fields) > WHERE
-    assert {"runner", "share", "gpu_limit", "workers", "output"} <= WHERE
+    assert set(Experiment.model_fields) > EXECUTION_FIELDS
+    assert {"runner", "share", "gpu_limit", "workers", "output"} <= EXECUTION_FIELDS
 
 
 def test_each_runner_is_what_it_says(tmp_path):
-    assert isinstance(runner(parse({"workers": 3}), tmp_path), Workers)
-    threads = parse({"runner": "threads", "workers": 3})
-    assert isinstance(runner(threads, tmp_path), ThreadPoolTaskRunner)
-    assert workers(threads) == 1
-    assert runs_as_asked(threads)  # outside a flow run there is none to differ
+    assert isinstance(create_task_runner(parse_experiment({"workers": 3}), tmp_path), ProcessPoolRunner)
+    threads = parse_experiment({"runner": "threads", "workers": 3})
+    assert isinstance(create_task_runner(threads, tmp_path), ThreadPoolTaskRunner)
+    assert worker_count(threads) == 1
+    assert has_requested_task_runner(threads)  # outside a flow run there is none to differ
 
 
 def test_a_missing_extra_is_named_with_its_command(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "prefect_dask", None)
     monkeypatch.delitem(sys.modules, "flows.runtime.dask_runner", raising=False)
     with pytest.raises(InputError, match=r"pip install -e '\.\[dask\]'"):
-        runner(parse({"runner": "tcp://127.0.0.1:1"}), tmp_path)
+        create_task_runner(parse_experiment({"runner": "tcp://127.0.0.1:1"}), tmp_path)
 
 
 def test_a_scheduler_that_does_not_answer_is_named(tmp_path, monkeypatch):
     pytest.importorskip("prefect_dask", reason="needs `dask`")
     from flows.runtime import dask_runner
 
-    monkeypatch.setattr(dask_runner, "PATIENCE", 1.0)
+    monkeypatch.setattr(dask_runner, "CONNECT_TIMEOUT_S", 1.0)
     with pytest.raises(InputError, match=r"No Dask scheduler answers at `tcp://127\.0\.0\.1:1`"):
-        runner(parse({"runner": "tcp://127.0.0.1:1", "output": str(tmp_path)}), tmp_path)
+        create_task_runner(parse_experiment({"runner": "tcp://127.0.0.1:1", "output": str(tmp_path)}), tmp_path)
 
 
 def test_without_a_cluster_dask_is_not_imported():
@@ -74,7 +74,7 @@ def test_threads_of_one_process_take_turns_at_heavy_work(tmp_path):
 
     def work():
         for _ in range(50):
-            with resources.turn(Place(tmp_path), gpu=False):
+            with resources.exclusive_compute(RunContext(tmp_path), gpu=False):
                 inside.append(1)
                 most.append(len(inside))
                 inside.pop()

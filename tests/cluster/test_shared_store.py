@@ -5,15 +5,15 @@ from dataclasses import replace
 
 import pytest
 
-from lycoris.cache.remote import SharedStore
-from lycoris.cache.store import RECORD, Store, key
+from lycoris.cache.remote import RemoteStore
+from lycoris.cache.store import RECORD_FILE, Store, stage_key
 from lycoris.errors import InputError
-from tasks.artifacts import Made, Place
+from tasks.artifacts import Artifact, RunContext
 from tasks.runtime import progress, retry, transfer
-from tasks.runtime.cache import stage
+from tasks.runtime.cache import get_or_compute
 
 INPUTS = {"a": 1}
-KEY = key("images", INPUTS)
+KEY = stage_key("images", INPUTS)
 
 
 @pytest.fixture(params=["file", "memory"])
@@ -41,11 +41,11 @@ def contents(folder):
 
 
 def test_a_stage_comes_back_byte_for_byte(address, tmp_path):
-    one, share = made(tmp_path / "one"), SharedStore(address)
+    one, share = made(tmp_path / "one"), RemoteStore(address)
     share.check()
     assert not share.fetch(tmp_path / "two", "images", KEY)
     assert share.put(one.folder)
-    assert share.holds("images", KEY)
+    assert share.contains("images", KEY)
     assert share.fetch(tmp_path / "two", "images", KEY)
     two = Store(tmp_path / "two").find("images", INPUTS)
     assert contents(two.folder) == contents(one.folder)
@@ -53,18 +53,18 @@ def test_a_stage_comes_back_byte_for_byte(address, tmp_path):
 
 
 def test_what_is_there_is_not_written_again(address, tmp_path):
-    one, share = made(tmp_path / "one"), SharedStore(address)
+    one, share = made(tmp_path / "one"), RemoteStore(address)
     assert share.put(one.folder)
     assert not share.put(one.folder)
 
 
 def test_half_a_stage_is_none_and_is_completed(tmp_path):
-    one, share = made(tmp_path / "one"), SharedStore(f"file://{tmp_path / 'share'}")
+    one, share = made(tmp_path / "one"), RemoteStore(f"file://{tmp_path / 'share'}")
     share.put(one.folder)
-    record = tmp_path / "share" / "images" / KEY / RECORD
+    record = tmp_path / "share" / "images" / KEY / RECORD_FILE
     for half in (b"", b'{"stage": '):
         record.write_bytes(half)
-        assert not share.holds("images", KEY)
+        assert not share.contains("images", KEY)
         assert not share.fetch(tmp_path / "two", "images", KEY)
         assert share.put(one.folder)
     record.unlink()
@@ -74,21 +74,23 @@ def test_half_a_stage_is_none_and_is_completed(tmp_path):
 
 
 def test_what_a_killed_fetch_left_is_swept(tmp_path, monkeypatch):
-    one, share = made(tmp_path / "one"), SharedStore(f"file://{tmp_path / 'share'}")
+    one, share = made(tmp_path / "one"), RemoteStore(f"file://{tmp_path / 'share'}")
     share.put(one.folder)
     store = Store(tmp_path / "two")
     monkeypatch.setattr("lycoris.cache.remote.shutil.rmtree", lambda *_, **__: None)
-    monkeypatch.setattr("lycoris.cache.remote._settle", lambda aside, final: (_ for _ in ()).throw(KeyboardInterrupt))
+    monkeypatch.setattr(
+        "lycoris.cache.remote._move_into_place", lambda aside, final: (_ for _ in ()).throw(KeyboardInterrupt)
+    )
     with pytest.raises(KeyboardInterrupt):
         share.fetch(store.root, "images", KEY)
     monkeypatch.undo()
-    monkeypatch.setattr("lycoris.cache.store.alive", lambda process: False)
-    assert store.sweep() == 1
+    monkeypatch.setattr("lycoris.cache.store.is_process_running", lambda process: False)
+    assert store.remove_stale() == 1
     assert not list(store.root.glob("images/.*"))
 
 
 def test_a_half_stage_here_gives_way_to_the_whole_one(tmp_path):
-    one, share = made(tmp_path / "one"), SharedStore(f"file://{tmp_path / 'share'}")
+    one, share = made(tmp_path / "one"), RemoteStore(f"file://{tmp_path / 'share'}")
     share.put(one.folder)
     half = tmp_path / "two" / "images" / KEY
     half.mkdir(parents=True)
@@ -104,12 +106,12 @@ def test_a_half_stage_here_gives_way_to_the_whole_one(tmp_path):
 )
 def test_an_address_that_cannot_be_used_is_named(url, words):
     with pytest.raises(InputError, match=words):
-        SharedStore(url).check()
+        RemoteStore(url).check()
 
 
 def test_passwords_of_addresses_are_not_told():
     with pytest.raises(InputError) as error:
-        SharedStore("nothing://me:hunter2@host/x")
+        RemoteStore("nothing://me:hunter2@host/x")
     assert "hunter2" not in str(error.value)
 
 
@@ -119,61 +121,65 @@ def work(folder, bar):
 
 def test_machines_without_a_common_disk_make_a_stage_once(tmp_path, monkeypatch):
     share = f"file://{tmp_path / 'share'}"
-    one, two = (Place(tmp_path / name / "store", share=share) for name in ("one", "two"))
-    first = stage(one, "images", "x", INPUTS, work)
-    second = stage(two, "images", "x", INPUTS, lambda *_: pytest.fail("made again"))
+    one, two = (RunContext(tmp_path / name / "store", artifact_store=share) for name in ("one", "two"))
+    first = get_or_compute(one, "images", "x", INPUTS, work)
+    second = get_or_compute(two, "images", "x", INPUTS, lambda *_: pytest.fail("made again"))
     assert (first.cached, second.cached) == (False, True)
     assert second.folder.is_relative_to(two.store)
     third = replace(one, store=tmp_path / "three" / "store")
-    assert (transfer.at_hand(third, first).folder / "out.txt").read_text() == "made"
+    assert (transfer.ensure_local(third, first).folder / "out.txt").read_text() == "made"
 
 
 def test_what_was_made_before_there_was_a_share_is_put_there_when_it_is_asked_for(tmp_path):
-    before = Place(tmp_path / "one" / "store")
-    stage(before, "images", "x", INPUTS, work)
+    before = RunContext(tmp_path / "one" / "store")
+    get_or_compute(before, "images", "x", INPUTS, work)
     share = f"file://{tmp_path / 'share'}"
-    assert stage(replace(before, share=share), "images", "x", INPUTS, work).cached
-    assert SharedStore(share).holds("images", KEY)
+    assert get_or_compute(replace(before, artifact_store=share), "images", "x", INPUTS, work).cached
+    assert RemoteStore(share).contains("images", KEY)
 
 
 def test_a_stage_that_is_damaged_here_is_fetched_again(tmp_path):
-    place = Place(tmp_path / "store", share=f"file://{tmp_path / 'share'}")
-    first = stage(place, "images", "x", INPUTS, work)
+    place = RunContext(tmp_path / "store", artifact_store=f"file://{tmp_path / 'share'}")
+    first = get_or_compute(place, "images", "x", INPUTS, work)
     (first.folder / "out.txt").write_text("fade")
-    again = stage(place, "images", "x", INPUTS, lambda *_: pytest.fail("made again"))
+    again = get_or_compute(place, "images", "x", INPUTS, lambda *_: pytest.fail("made again"))
     assert again.cached
     assert (again.folder / "out.txt").read_text() == "made"
 
 
 def test_a_stage_that_is_damaged_in_the_share_is_told_made_and_replaced_there(tmp_path):
     share = tmp_path / "share"
-    one, two = (Place(tmp_path / name, tmp_path / "shown", share=f"file://{share}") for name in ("one", "two"))
-    stage(one, "images", "x", INPUTS, work)
+    one, two = (
+        RunContext(tmp_path / name, tmp_path / "shown", artifact_store=f"file://{share}") for name in ("one", "two")
+    )
+    get_or_compute(one, "images", "x", INPUTS, work)
     (share / "images" / KEY / "out.txt").write_text("fade")
-    made_again = stage(two, "images", "x", INPUTS, work)
+    made_again = get_or_compute(two, "images", "x", INPUTS, work)
     assert not made_again.cached
     assert (made_again.folder / "out.txt").read_text() == "made"
     assert (share / "images" / KEY / "out.txt").read_text() == "made"
     assert notes(tmp_path / "shown") == [
         f"Finished work is damaged and counts as missing: `images/{KEY}` in `file://{share}`."
     ]
-    assert stage(Place(tmp_path / "three", share=f"file://{share}"), "images", "x", INPUTS, work).cached
+    assert get_or_compute(
+        RunContext(tmp_path / "three", artifact_store=f"file://{share}"), "images", "x", INPUTS, work
+    ).cached
 
 
 def test_a_stage_that_is_nowhere_is_named(tmp_path):
-    place = Place(tmp_path / "store", share=f"file://{tmp_path / 'share'}")
+    place = RunContext(tmp_path / "store", artifact_store=f"file://{tmp_path / 'share'}")
     with pytest.raises(InputError, match="images/abc"):
-        transfer.at_hand(place, Made("abc", tmp_path / "else" / "images" / "abc", True, 0.0))
+        transfer.ensure_local(place, Artifact("abc", tmp_path / "else" / "images" / "abc", True, 0.0))
 
 
 def test_a_worker_keeps_its_stages_where_its_environment_says_and_sends_word(tmp_path, monkeypatch):
-    place = Place(tmp_path / "store", tmp_path / "progress", share=f"file://{tmp_path / 'share'}")
-    monkeypatch.setenv(transfer.OWN, str(tmp_path / "own"))
-    assert transfer.here(replace(place, share=None)) == replace(place, share=None)
-    assert transfer.here(place).store == tmp_path / "own"
-    assert transfer.here(place).progress == progress.Relay(str(tmp_path / "progress"))
+    place = RunContext(tmp_path / "store", tmp_path / "progress", artifact_store=f"file://{tmp_path / 'share'}")
+    monkeypatch.setenv(transfer.LOCAL_STORE_VARIABLE, str(tmp_path / "own"))
+    assert transfer.local_context(replace(place, artifact_store=None)) == replace(place, artifact_store=None)
+    assert transfer.local_context(place).store == tmp_path / "own"
+    assert transfer.local_context(place).progress == progress.DaskRelay(str(tmp_path / "progress"))
     (tmp_path / "progress").mkdir()
-    assert transfer.here(place).progress == tmp_path / "progress"
+    assert transfer.local_context(place).progress == tmp_path / "progress"
 
 
 def test_pictures_travel_with_their_masks_under_their_names(tmp_path):
@@ -183,15 +189,15 @@ def test_pictures_travel_with_their_masks_under_their_names(tmp_path):
     for name in ("a/x.png", "b/x.png", "a/x.mask.png"):
         (data / name).parent.mkdir(parents=True, exist_ok=True)
         Image.new("RGB", (4, 4), (len(name), 0, 0)).save(data / name)
-    place = Place(tmp_path / "one" / "store", share=f"file://{tmp_path / 'share'}")
-    assert transfer.send(replace(place, share=None), [data / "a/x.png"]) is None
-    sent = transfer.send(place, [data / "b/x.png", data / "a/x.png"])
+    place = RunContext(tmp_path / "one" / "store", artifact_store=f"file://{tmp_path / 'share'}")
+    assert transfer.publish_images(replace(place, artifact_store=None), [data / "a/x.png"]) is None
+    sent = transfer.publish_images(place, [data / "b/x.png", data / "a/x.png"])
     there = replace(place, store=tmp_path / "two" / "store")
     found = sent.paths(there)
     assert [path.read_bytes() for path in found] == [(data / n).read_bytes() for n in ("b/x.png", "a/x.png")]
     assert found[1].with_name("x.mask.png").read_bytes() == (data / "a/x.mask.png").read_bytes()
-    assert sent.some([1]).paths(there) == [found[1]]
-    assert json.loads((found[0].parents[1] / RECORD).read_text())["stage"] == "pictures"
+    assert sent.subset([1]).paths(there) == [found[1]]
+    assert json.loads((found[0].parents[1] / RECORD_FILE).read_text())["stage"] == "pictures"
 
 
 @pytest.fixture
@@ -212,7 +218,7 @@ def away():
             return super().cat_file(*arguments, **options)
 
     fsspec.register_implementation("sometimes", Sometimes, clobber=True)
-    transfer.shared.cache_clear()
+    transfer.remote_store.cache_clear()
     yield left
     MemoryFileSystem.store.clear()
 
@@ -222,26 +228,26 @@ def notes(folder):
 
 
 def test_a_store_that_is_away_for_a_while_is_waited_for(away, tmp_path, monkeypatch):
-    monkeypatch.setattr(retry, "EVERY", 0.01)
-    place = Place(tmp_path / "one", tmp_path / "shown", share="sometimes://lycoris/stages")
+    monkeypatch.setattr(retry, "RETRY_INTERVAL_S", 0.01)
+    place = RunContext(tmp_path / "one", tmp_path / "shown", artifact_store="sometimes://lycoris/stages")
     one = made(place.store)
     away += [ConnectionRefusedError("nobody there"), TimeoutError("nobody answers")]
-    transfer.offered(place, one.folder)
+    transfer.publish(place, one.folder)
     assert not away
-    assert transfer.fetched(replace(place, store=tmp_path / "two"), "images", KEY)
+    assert transfer.try_fetch(replace(place, store=tmp_path / "two"), "images", KEY)
     gone, back = notes(tmp_path / "shown")
     assert gone.startswith("the shared store sometimes://lycoris/stages does not answer; it is waited for")
     assert back.endswith("answers again")
 
 
 def test_a_store_that_stays_away_or_refuses_is_an_error(away, tmp_path, monkeypatch):
-    monkeypatch.setattr(retry, "EVERY", 0.01)
-    monkeypatch.setattr(retry, "PATIENCE", 0.05)
-    place = Place(tmp_path / "one", tmp_path / "shown", share="sometimes://lycoris/stages")
+    monkeypatch.setattr(retry, "RETRY_INTERVAL_S", 0.01)
+    monkeypatch.setattr(retry, "RETRY_TIMEOUT_S", 0.05)
+    place = RunContext(tmp_path / "one", tmp_path / "shown", artifact_store="sometimes://lycoris/stages")
     away += [ConnectionResetError("gone")] * 1000
     with pytest.raises(InputError, match=r"The shared store sometimes://.* does not answer.*kept"):
-        transfer.fetched(place, "images", KEY)
+        transfer.try_fetch(place, "images", KEY)
     away[:] = [PermissionError("not yours")]
     with pytest.raises(InputError, match=r"cannot be read: PermissionError: not yours"):
-        transfer.fetched(place, "images", KEY)
+        transfer.try_fetch(place, "images", KEY)
     assert len(notes(tmp_path / "shown")) == 1

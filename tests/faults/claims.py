@@ -13,7 +13,7 @@ from typing import Any
 
 from PIL import Image
 
-from lycoris.cache.integrity import damage
+from lycoris.cache.integrity import find_corruption
 from lycoris.cache.store import file_digest
 from tests.faults.killing import finished
 
@@ -43,7 +43,7 @@ def check_whole(folder: Path) -> None:
     left = [*store.glob("*/.*"), *(store / ".locks").glob("*"), *(store / "unfinished").glob("*")]
     assert [path for path in left if path.parent.name != ".locks" or path.suffix == ".lock"] == []
     for record in store.glob("*/*/stage.json"):
-        assert damage(record.parent, json.loads(record.read_text())["files"]) is None
+        assert find_corruption(record.parent, json.loads(record.read_text())["files"]) is None
     for stage in STAGES:
         assert all((made / "stage.json").is_file() for made in (store / stage).iterdir())
     for file in (folder / "runs").rglob("*.json"):
@@ -103,9 +103,9 @@ def check_data(folder: Path, result: Mapping[str, Any]) -> None:
     """The data's version is recorded whole, and DVC is free for anyone."""
     from tasks.data_versions import dvc
 
-    assert dvc.recorded(folder / "data.dvc") == result["data_version"]
+    assert dvc.read_pointer(folder / "data.dvc") == result["data_version"]
     assert dvc.with_repo(folder, lambda repo: repo.status(), attempts=1) == {}
-    assert dvc.kept(result["data_version"], folder)
+    assert dvc.is_available(result["data_version"], folder)
     assert not writers(folder)
 
 

@@ -34,5 +34,5 @@ def furnished(bare, undisturbed):
     shutil.copytree(undisturbed[0] / "runs" / "prefect", folder / "runs" / "prefect")
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("MLFLOW_TRACKING_URI", raising=False)
-        runs.server(folder / "runs")
+        runs.tracking_server(folder / "runs")
     return folder

@@ -103,7 +103,7 @@ def captions(folder: Path, chance: random.Random) -> Iterator[Callable[[], Any]]
 
 
 def concepts(folder: Path, chance: random.Random) -> Iterator[Callable[[], Any]]:
-    from lycoris.data.concepts import read_concepts
+    from lycoris.data.concepts import load_concepts
 
     good = {"category": "toys", "trigger": "gqp", "class_noun": "toy", "description": "toy"}
     documents = [
@@ -131,7 +131,7 @@ def concepts(folder: Path, chance: random.Random) -> Iterator[Callable[[], Any]]
             entry = {**good, chance.choice([*good, "subclasses", "inherent", "keep"]): value(chance)}
             text = mutated(yaml.safe_dump({"concepts": {"bear": entry}}).encode("utf-8", "surrogatepass"), chance)
         (root / "concepts.yaml").write_bytes(text)
-        yield lambda root=root: inside(root, read_concepts(root))
+        yield lambda root=root: inside(root, load_concepts(root))
 
 
 def laughter(names: str) -> str:
@@ -194,13 +194,13 @@ def adapters(folder: Path, chance: random.Random) -> Iterator[Callable[[], Any]]
 
 
 def parameters(folder: Path, chance: random.Random) -> Iterator[Callable[[], Any]]:
-    from flows.config.experiment import Experiment, parse
-    from tasks.artifacts import Cell
+    from flows.config.experiment import Experiment, parse_experiment
+    from tasks.artifacts import RunSpec
 
     def work(values: Any) -> None:
-        experiment = parse(values)
+        experiment = parse_experiment(values)
         for adapter in experiment.algorithms:
-            file = experiment.output / experiment.name / f"{Cell('bear', adapter.label, 'none', 0).name}.safetensors"
+            file = experiment.output / experiment.name / f"{RunSpec('bear', adapter.label, 'none', 0).name}.safetensors"
             assert file.resolve().parent == (experiment.output / experiment.name).resolve(), file
             assert file.resolve().is_relative_to(experiment.output.resolve()), file
 

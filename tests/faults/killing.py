@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.flows import project
-from tests.flows.tiny import ENVIRONMENT, ROOT, command, copy_concept, experiment
+from tests.flows.tiny import ENVIRONMENT, ROOT, command, copy_concept, write_experiment
 
 SMALL = {
     "algorithms": ["lora"],
@@ -32,10 +32,10 @@ AT_ONCE = min(2, len(os.sched_getaffinity(0)))
 def study(folder: Path, **changes: Any) -> Path:
     """A project with git and DVC whose data has changed since its last version, and an experiment on it."""
     copy_concept(folder / "data", "grumble")
-    project.start(folder)
-    project.commit(folder, "v1")
+    project.init_project(folder)
+    project.commit_data(folder, "v1")
     (folder / "data" / "movie_characters" / "grumble" / "00.png").unlink()
-    experiment(folder, **{**SMALL, **changes})
+    write_experiment(folder, **{**SMALL, **changes})
     return folder
 
 

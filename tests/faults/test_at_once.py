@@ -7,13 +7,13 @@ import subprocess
 
 import pytest
 
-from tests.flows.tiny import ENVIRONMENT, ROOT, command, copy_concept, experiment
+from tests.flows.tiny import ENVIRONMENT, ROOT, command, copy_concept, write_experiment
 
 
 @pytest.mark.slow
 def test_two_runs_at_once_share_every_stage_and_log_nothing_twice(tmp_path):
     copy_concept(tmp_path / "data", "grumble")
-    study = experiment(tmp_path, algorithms=["lora"], captions=["none", "all"])
+    study = write_experiment(tmp_path, algorithms=["lora"], captions=["none", "all"])
     runs = [
         subprocess.Popen(
             command("run", study, "--json"), cwd=ROOT, env=ENVIRONMENT, text=True,

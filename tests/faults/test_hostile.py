@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from lycoris.errors import InputError
-from lycoris.safety.file_names import folder_name
-from lycoris.safety.redaction import printable, redacted
+from lycoris.safety.file_names import check_folder_name
+from lycoris.safety.redaction import printable, redact
 from lycoris.safety.yaml_loading import read_yaml
 from tests.faults.hostile import EACH, NAMES
 
@@ -57,12 +57,12 @@ def test_memory_stays_below_a_gigabyte(told):
 @pytest.mark.parametrize("name", [name for name in NAMES if not name.startswith(("$", "`", "%", "'", "-", "\u202e"))])
 def test_a_name_that_leads_elsewhere_is_none(name):
     with pytest.raises(InputError, match="cannot be the name of a folder"):
-        folder_name("Concept", name)
+        check_folder_name("Concept", name)
 
 
 @pytest.mark.parametrize("name", ["grumble", "bär", "雪だるま", "my toy (2)", "a.b", "o'bear", "x-1_2"])
 def test_ordinary_names_are_names(name):
-    folder_name("Concept", name)
+    check_folder_name("Concept", name)
 
 
 def test_yaml_is_plain():
@@ -83,7 +83,7 @@ def test_yaml_is_plain():
 def test_secrets_do_not_reach_what_people_see(monkeypatch):
     monkeypatch.setenv("HF_TOKEN", "hf_0123456789")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "abc/def+ghi")
-    shown = redacted("https://ann:pass@host/x?y=abc/def+ghi token hf_0123456789 s3://bucket/key http://host:80/a@b")
+    shown = redact("https://ann:pass@host/x?y=abc/def+ghi token hf_0123456789 s3://bucket/key http://host:80/a@b")
     assert shown == "https://***@host/x?y=*** token *** s3://bucket/key http://host:80/a@b"
 
 

@@ -57,17 +57,17 @@ def no_address(monkeypatch):
 def empty(tmp_path_factory):
     """A folder of runs with an empty database."""
     folder = tmp_path_factory.mktemp("empty") / "runs"
-    tracking.server(folder)
+    tracking.tracking_server(folder)
     return folder
 
 
 def found(root):
     """All that was logged, without names that chance makes."""
-    place = tracking.server(root)
-    client = tracking.registry(place)
+    place = tracking.tracking_server(root)
+    client = tracking.registry_client(place)
     experiments = [each.experiment_id for each in client.search_experiments()]
     runs = client.search_runs(experiments)
-    own = (orphans.PROCESS, "mlflow.", "data.path")
+    own = (orphans.PROCESS_TAG, "mlflow.", "data.path")
     described = []
     for run in runs:
         kept = client.list_artifacts(run.info.run_id)
@@ -122,13 +122,13 @@ def test_a_killed_logging_is_taken_up_and_leaves_nothing_double(call, empty, und
 def test_what_a_killed_process_left_running_is_closed_by_the_next_start_of_the_study(tmp_path):
     from tasks.data_versions.dvc import DataVersion
 
-    place, version = tracking.server(tmp_path), DataVersion(DATA[1], tmp_path, 1, 1, "unchanged")
-    client = tracking.registry(place)
+    place, version = tracking.tracking_server(tmp_path), DataVersion(DATA[1], tmp_path, 1, 1, "unchanged")
+    client = tracking.registry_client(place)
     gone = subprocess.Popen([sys.executable, "-c", ""])
     gone.wait()
     left, alive = (tracking.open_study(place, "study", f"key {number}", {"rank": 4}, version) for number in (1, 2))
-    mine = orphans.this_process()
-    client.set_tag(left, orphans.PROCESS, mine.replace(mine.split("-")[1], str(gone.pid), 1))
+    mine = orphans.process_tag()
+    client.set_tag(left, orphans.PROCESS_TAG, mine.replace(mine.split("-")[1], str(gone.pid), 1))
     tracking.open_study(place, "study", "key 3", {"rank": 4}, version)
     assert client.get_run(left).info.status == "KILLED"
     assert client.get_run(alive).info.status == "RUNNING"

@@ -89,15 +89,15 @@ def test_a_run_waits_for_a_tracking_server_that_is_away_for_a_minute(furnished, 
 
 
 def test_a_server_that_stays_away_is_told_with_its_address(monkeypatch, capsys):
-    monkeypatch.setattr(retry, "PATIENCE", 0.5)
-    monkeypatch.setattr(retry, "EVERY", 0.1)
+    monkeypatch.setattr(retry, "RETRY_TIMEOUT_S", 0.5)
+    monkeypatch.setattr(retry, "RETRY_INTERVAL_S", 0.1)
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     for name in ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI"):
         monkeypatch.setenv(name, "")
         monkeypatch.delenv(name)
     url = f"http://127.0.0.1:{free_port()}"
     with pytest.raises(InputError, match=f"{url} does not answer.*kept"):
-        runs.is_finished(runs.Server(url, None), "study", "key")
+        runs.find_finished_run(runs.TrackingServer(url, None), "study", "key")
     assert capsys.readouterr().err.count("is waited for") == 1
 
 
@@ -106,6 +106,6 @@ def test_another_error_is_not_waited_out(tmp_path, monkeypatch, capsys):
         monkeypatch.setenv(name, "")
         monkeypatch.delenv(name)
     with pytest.raises(Exception, match="no such run") as raised:
-        runs.close_study(runs.server(tmp_path), "no such run", tmp_path / "nothing", None)
+        runs.close_study(runs.tracking_server(tmp_path), "no such run", tmp_path / "nothing", None)
     assert not isinstance(raised.value, InputError)
     assert "waited for" not in capsys.readouterr().err

@@ -10,13 +10,13 @@ import pytest
 import yaml
 
 from flows.cli.main import main
-from flows.config.experiment import parse
-from flows.studies.adaptive_search import Cells, budget_of
-from flows.studies.definition import read_study
+from flows.config.experiment import parse_experiment
+from flows.studies.adaptive_search import SearchState, search_budget
+from flows.studies.definition import load_study
 from lycoris import pocket
-from lycoris.analysis.decisions.adaptive_search import Asked
+from lycoris.analysis.decisions.adaptive_search import Trial
 from lycoris.errors import InputError
-from tests.flows.tiny import TINY, lycoris, result, steps
+from tests.flows.tiny import TINY, json_result, run_lycoris, step_lines
 
 GRID: dict[str, Any] = {
     "name": "grid",
@@ -28,13 +28,13 @@ GRID: dict[str, Any] = {
 }
 
 
-def cells(folder: Path = Path("nowhere"), **changes: Any) -> Cells:
-    return Cells(parse({**GRID, **changes}), ("grumble", "castle"), folder)
+def cells(folder: Path = Path("nowhere"), **changes: Any) -> SearchState:
+    return SearchState(parse_experiment({**GRID, **changes}), ("grumble", "castle"), folder)
 
 
 def test_a_grid_has_every_setting_with_its_attributes() -> None:
     grid = cells().grid(0)
-    assert grid.trainings == 3 * 2 * 2 * 2
+    assert grid.training_count == 3 * 2 * 2 * 2
     row = grid.settings.set_index("config").loc["lora rank=2 · all"]
     assert (row["algorithm"], row["captions"], row["dim"], row["epoch"]) == ("lora", "all", 2, 60)
     assert row["capacity_level"] < grid.settings.set_index("config").loc["lora · all"]["capacity_level"]
@@ -43,8 +43,8 @@ def test_a_grid_has_every_setting_with_its_attributes() -> None:
 
 def test_what_is_asked_is_done_and_nothing_else() -> None:
     unit = ("castle", "1")
-    asked = [Asked("lora · none", unit), Asked("lora rank=2 · none", unit), Asked("lora · all", unit)]
-    parts = cells().parts(asked)
+    asked = [Trial("lora · none", unit), Trial("lora rank=2 · none", unit), Trial("lora · all", unit)]
+    parts = cells().experiments_for(asked)
     done = [
         (part.concepts, adapter.label, part.captions, part.seeds) for part in parts for adapter in part.algorithms
     ]  # fmt: skip
@@ -56,8 +56,8 @@ def test_what_is_asked_is_done_and_nothing_else() -> None:
 
 
 def test_checkpoints_that_were_dropped_are_not_drawn() -> None:
-    asked = [Asked("lora · none", ("castle", "0"), frozenset({2})), Asked("lora rank=2 · none", ("castle", "0"))]
-    assert [part.checkpoints for part in cells().parts(asked)] == [(40,), (20, 40)]
+    asked = [Trial("lora · none", ("castle", "0"), frozenset({2})), Trial("lora rank=2 · none", ("castle", "0"))]
+    assert [part.checkpoints for part in cells().experiments_for(asked)] == [(40,), (20, 40)]
 
 
 def test_lengths_in_epochs_and_in_steps_are_not_mixed() -> None:
@@ -68,9 +68,9 @@ def test_lengths_in_epochs_and_in_steps_are_not_mixed() -> None:
 
 def test_a_budget_is_a_third_of_the_grid_unless_told() -> None:
     grid = cells().grid(0)
-    assert [budget_of(grid, one) for one in (None, 5, 1000)] == [8, 5, 24]
+    assert [search_budget(grid, one) for one in (None, 5, 1000)] == [8, 5, 24]
     with pytest.raises(InputError, match="at least 1"):
-        budget_of(grid, 0)
+        search_budget(grid, 0)
 
 
 def test_a_plan_says_what_is_saved_and_starts_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -82,16 +82,16 @@ def test_a_plan_says_what_is_saved_and_starts_nothing(tmp_path: Path, capsys: py
     assert "At most 20 of 96 trainings: 16 settings x 2 concepts x 3 seeds" in capsys.readouterr().out
     assert not (tmp_path / "runs").exists()
     assert main(["study", "adaptive", "--explorer", "tree", *options]) == 2
-    assert read_study("adaptive").experiment.captions == ("none", "all")
+    assert load_study("adaptive").experiment.captions == ("none", "all")
 
 
 @pytest.mark.slow
 def test_a_search_trains_within_its_budget_and_goes_on_where_it_was(tmp_path: Path) -> None:
     file = tmp_path / "small.yaml"
-    experiment = {**TINY, "name": "small", "concepts": ["grumble", "biscuit"], "data": str(pocket.PICTURES),
+    experiment = {**TINY, "name": "small", "concepts": ["grumble", "biscuit"], "data": str(pocket.IMAGES),
                   "captions": ["none"], "output": str(tmp_path / "runs")}  # fmt: skip
     file.write_text(yaml.safe_dump({"question": "What suits?", "factor": "algorithm", "experiment": experiment}))
-    found = result(lycoris("study", str(file), "--budget", "3", "--json"))
+    found = json_result(run_lycoris("study", str(file), "--budget", "3", "--json"))
     assert (found["trainings"], found["grid"], found["failed"]) == (3, 4, [])
     assert found["choice"]["config"] in ("lora · none", "full · none")
     folder = tmp_path / "runs" / "small"
@@ -99,6 +99,6 @@ def test_a_search_trains_within_its_budget_and_goes_on_where_it_was(tmp_path: Pa
     assert len(adapters) == 3
     assert (folder / "recommendation.svg").is_file()
     assert json.loads((folder / "adaptive.json").read_text())["asked"] == found["asked"]
-    again = lycoris("study", str(file), "--budget", "3", "--json")
-    assert result(again)["asked"] == found["asked"]
-    assert all("cached" in line for line in steps(again) if " adapter " in line)
+    again = run_lycoris("study", str(file), "--budget", "3", "--json")
+    assert json_result(again)["asked"] == found["asked"]
+    assert all("cached" in line for line in step_lines(again) if " adapter " in line)

@@ -6,48 +6,48 @@ from pathlib import Path
 
 import pytest
 
-from flows.config.experiment import parse
-from flows.steps.grid import cells, learned_from, trainings
+from flows.config.experiment import parse_experiment
+from flows.steps.grid import expand_grid, training_requests, training_rows
 from lycoris.errors import InputError
-from tasks.artifacts import Captioned
+from tasks.artifacts import CaptionedConcept
 
 
 @pytest.fixture
-def concept(tmp_path: Path) -> Captioned:
+def concept(tmp_path: Path) -> CaptionedConcept:
     paths = []
     for number in range(10):
         paths.append(tmp_path / f"{number}.png")
         paths[-1].write_bytes(bytes([number]))
     captions = {name: tuple(f"{name} {number}" for number in range(10)) for name in ("none", "all")}
     prompts = {name: {"trigger": ({"text": "a", "evaluation": "a", "seed": 0, "group": 0},)} for name in captions}
-    return Captioned(
+    return CaptionedConcept(
         "ren", "toys", "ohw", "bear", "", ("ohw bear", "ohw"), "d", tuple(paths), captions, prompts, (), True, {}
     )
 
 
-def test_few_pictures_are_among_more_and_never_those_held_out(concept: Captioned) -> None:
-    experiment = parse({"hold_out": 3})
-    chosen = [set(learned_from(experiment, concept, count)) for count in (2, 4, 7, None)]
+def test_few_pictures_are_among_more_and_never_those_held_out(concept: CaptionedConcept) -> None:
+    experiment = parse_experiment({"hold_out": 3})
+    chosen = [set(training_rows(experiment, concept, count)) for count in (2, 4, 7, None)]
     assert [len(rows) for rows in chosen] == [2, 4, 7, 7]
     assert chosen[0] < chosen[1] < chosen[2] == chosen[3]
     with pytest.raises(InputError, match="7 pictures that `ren`"):
-        learned_from(experiment, concept, 8)
+        training_rows(experiment, concept, 8)
 
 
-def test_trainings_have_their_checkpoints_and_captions(concept: Captioned) -> None:
-    experiment = parse(
+def test_trainings_have_their_checkpoints_and_captions(concept: CaptionedConcept) -> None:
+    experiment = parse_experiment(
         {"captions": ["all"], "steps": 20, "checkpoints": [5, 20],
          "algorithms": ["lora", {"algorithm": "full", "captions": ["none", "all"], "pictures": 3}]}
     )  # fmt: skip
-    planned = cells(experiment, [concept])
-    assert [one.cell.label for one in planned] == [
+    planned = expand_grid(experiment, [concept])
+    assert [one.spec.label for one in planned] == [
         f"ren · {algorithm} · {captions} · seed 0{after}"
         for algorithm, captions in (("lora", "all"), ("full pictures=3", "none"), ("full pictures=3", "all"))
         for after in (" · step 5", "")
     ]
-    asked = trainings(experiment, "pocket", "digest", planned)
+    asked = training_requests(experiment, "pocket", "digest", planned)
     assert [one["checkpoints"] for one in asked.values()] == [[5]] * 3
     assert [len(one["captions"]) for one in asked.values()] == [10, 3, 3]
     for cell, one in asked.items():
         rows = [int(path.stem) for path in one["pictures"]]
-        assert one["captions"] == [f"{cell.captions} {row}" for row in rows]
+        assert one["captions"] == [f"{cell.strategy} {row}" for row in rows]

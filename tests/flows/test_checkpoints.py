@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import lycoris as library
-from tests.flows.tiny import copy_concept, experiment, lycoris, result, steps
+from tests.flows.tiny import copy_concept, json_result, run_lycoris, step_lines, write_experiment
 
 WAYS = {
     "algorithms": ["lora"],
@@ -30,18 +30,18 @@ def place(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def first(place):
-    return lycoris("run", experiment(place, checkpoints=[1, 3], **WAYS), "--json")
+    return run_lycoris("run", write_experiment(place, checkpoints=[1, 3], **WAYS), "--json")
 
 
 @pytest.fixture(scope="module")
 def found(first):
-    return {adapter["checkpoint"]: adapter for adapter in result(first)["adapters"]}
+    return {adapter["checkpoint"]: adapter for adapter in json_result(first)["adapters"]}
 
 
 def test_one_training_gives_an_adapter_for_each_checkpoint(first, found):
     assert list(found) == ["step 1", "step 3", None]
     assert [adapter["step"] for adapter in found.values()] == [1, 3, 4]
-    lines = [line for line in steps(first) if "lora" in line]
+    lines = [line for line in step_lines(first) if "lora" in line]
     counts = [sum(name in line for line in lines) for name in ("adapter ", "images ", "features ", "scores ")]
     assert counts == [1, 3, 3, 3]
     files = [Path(adapter["file"]) for adapter in found.values()]
@@ -94,10 +94,10 @@ def test_the_report_shows_samples_and_names_checkpoints(place, found):
 
 
 def test_another_list_makes_only_what_is_new(place, found):
-    done = lycoris("run", experiment(place, checkpoints=[2, 3], **WAYS), "--json")
-    now = {adapter["checkpoint"]: adapter for adapter in result(done)["adapters"]}
+    done = run_lycoris("run", write_experiment(place, checkpoints=[2, 3], **WAYS), "--json")
+    now = {adapter["checkpoint"]: adapter for adapter in json_result(done)["adapters"]}
     assert {name: adapter["cached"] for name, adapter in now.items()} == {"step 2": False, "step 3": True, None: True}
     assert now["step 3"]["run_id"] == found["step 3"]["run_id"]
-    fresh = [line for line in steps(done) if not line.endswith("cached")]
+    fresh = [line for line in step_lines(done) if not line.endswith("cached")]
     assert len(fresh) == 4
     assert all("step 2" in line or " adapter " in line for line in fresh)

@@ -10,7 +10,16 @@ from pathlib import Path
 import pytest
 from PIL import ImageChops
 
-from tests.flows.tiny import ENVIRONMENT, ROOT, command, copy_concept, experiment, lycoris, result, steps
+from tests.flows.tiny import (
+    ENVIRONMENT,
+    ROOT,
+    command,
+    copy_concept,
+    json_result,
+    run_lycoris,
+    step_lines,
+    write_experiment,
+)
 
 
 @pytest.fixture(scope="module")
@@ -24,17 +33,17 @@ def place(tmp_path_factory):
 @pytest.fixture(scope="module")
 def study(place):
     """The tiny experiment."""
-    return experiment(place)
+    return write_experiment(place)
 
 
 @pytest.fixture(scope="module")
 def first(study):
-    return lycoris("run", study, "--json")
+    return run_lycoris("run", study, "--json")
 
 
 @pytest.fixture(scope="module")
 def found(first):
-    return result(first)
+    return json_result(first)
 
 
 @pytest.fixture(scope="module")
@@ -123,25 +132,25 @@ def test_the_registered_model_draws(client):
 
 def test_again_everything_is_cached_and_nothing_is_logged_twice(study, found, client):
     before = len(client.search_runs([e.experiment_id for e in client.search_experiments()]))
-    done = lycoris("run", study, "--json")
-    again = result(done)
+    done = run_lycoris("run", study, "--json")
+    again = json_result(done)
     assert all(adapter["cached"] for adapter in again["adapters"])
     assert [a["run_id"] for a in again["adapters"]] == [a["run_id"] for a in found["adapters"]]
     assert [a["scores"] for a in again["adapters"]] == [a["scores"] for a in found["adapters"]]
-    assert steps(done)
-    assert all(line.endswith("cached") for line in steps(done))
+    assert step_lines(done)
+    assert all(line.endswith("cached") for line in step_lines(done))
     assert len(client.search_runs([e.experiment_id for e in client.search_experiments()])) == before
 
 
 def test_a_new_concept_runs_only_its_own_stages(place, study, found):
     copy_concept(place / "data", "inky")
-    done = lycoris("run", study, "--json")
-    grown = result(done)
+    done = run_lycoris("run", study, "--json")
+    grown = json_result(done)
     assert grown["data_version"] != found["data_version"]
     for adapter in grown["adapters"]:
         assert adapter["cached"] == (adapter["concept"] == "grumble")
-    assert all(line.endswith("cached") for line in steps(done) if "grumble" in line)
-    assert not any(line.endswith("cached") for line in steps(done) if "inky" in line)
+    assert all(line.endswith("cached") for line in step_lines(done) if "grumble" in line)
+    assert not any(line.endswith("cached") for line in step_lines(done) if "inky" in line)
 
 
 def test_ctrl_c_loses_nothing_that_was_finished(place, study, found):
@@ -157,6 +166,6 @@ def test_ctrl_c_loses_nothing_that_was_finished(place, study, found):
     assert process.wait(timeout=120) == 130
     time.sleep(1)
     assert not list((place / "runs" / "store").glob("*/.*-*"))
-    done = lycoris(*arguments)
-    assert {adapter["seed"] for adapter in result(done)["adapters"]} == {7}
-    assert any(line.endswith("cached") for line in steps(done) if "adapter  grumble" in line)
+    done = run_lycoris(*arguments)
+    assert {adapter["seed"] for adapter in json_result(done)["adapters"]} == {7}
+    assert any(line.endswith("cached") for line in step_lines(done) if "adapter  grumble" in line)

@@ -3,7 +3,7 @@
 import pytest
 
 from tests.flows import project
-from tests.flows.tiny import copy_concept, experiment, lycoris, result
+from tests.flows.tiny import copy_concept, json_result, run_lycoris, write_experiment
 
 ONE_WAY = {"algorithms": ["lora"], "captions": ["none"]}
 
@@ -11,14 +11,14 @@ ONE_WAY = {"algorithms": ["lora"], "captions": ["none"]}
 @pytest.mark.slow
 def test_a_run_on_an_earlier_revision_is_the_run_of_then(tmp_path):
     copy_concept(tmp_path / "data", "grumble")
-    project.start(tmp_path)
-    first = project.commit(tmp_path, "v1")
-    study = experiment(tmp_path, **ONE_WAY)
-    then = result(lycoris("run", study, "--json"))
+    project.init_project(tmp_path)
+    first = project.commit_data(tmp_path, "v1")
+    study = write_experiment(tmp_path, **ONE_WAY)
+    then = json_result(run_lycoris("run", study, "--json"))
     (tmp_path / "data" / "movie_characters" / "grumble" / "00.png").unlink()
-    second = project.commit(tmp_path, "v2")
-    now = result(lycoris("run", study, "--json"))
-    again = result(lycoris("run", study, "--data-rev", "v1", "--json"))
+    second = project.commit_data(tmp_path, "v2")
+    now = json_result(run_lycoris("run", study, "--json"))
+    again = json_result(run_lycoris("run", study, "--data-rev", "v1", "--json"))
     assert (then["data_version"], now["data_version"], again["data_version"]) == (first, second, first)
     assert not any(adapter["cached"] for adapter in now["adapters"])
     assert all(adapter["cached"] for adapter in again["adapters"])
@@ -28,9 +28,9 @@ def test_a_run_on_an_earlier_revision_is_the_run_of_then(tmp_path):
 
 def test_an_unknown_revision_is_told_before_anything_starts(tmp_path):
     copy_concept(tmp_path / "data", "grumble")
-    project.start(tmp_path)
-    project.commit(tmp_path, "v1")
-    done = lycoris("run", experiment(tmp_path), "--data-rev", "v9")
+    project.init_project(tmp_path)
+    project.commit_data(tmp_path, "v1")
+    done = run_lycoris("run", write_experiment(tmp_path), "--data-rev", "v9")
     assert done.returncode == 2
     assert "`v9`" in done.stderr
     assert not (tmp_path / "runs").exists()

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from flows.config.experiment import parse
-from flows.refresh import Promotion
+from flows.config.experiment import parse_experiment
+from flows.refresh import PromotionConfig
 
 FILE = Path(__file__).parents[2] / "prefect.yaml"
 DEPLOYMENTS = yaml.safe_load(FILE.read_text())["deployments"]
@@ -27,8 +27,8 @@ def test_parameters_fit_the_schema_that_a_server_holds_them_against(deployment):
     schema = parameter_schema(getattr(importlib.import_module(module), name)).model_dump_for_openapi()
     for parameters in given(deployment):
         assert validate(parameters, schema, raise_on_error=False) == []
-        parse(parameters["experiment"])
-        Promotion(**parameters.get("promotion", {}))
+        parse_experiment(parameters["experiment"])
+        PromotionConfig(**parameters.get("promotion", {}))
 
 
 @pytest.mark.parametrize("deployment", DEPLOYMENTS, ids=lambda deployment: deployment["name"])
@@ -42,6 +42,6 @@ def test_new_data_is_an_event_that_starts_a_refresh_on_what_was_committed():
     refresh = next(each for each in DEPLOYMENTS if each["name"] == "refresh")
     (trigger,) = refresh["triggers"]
     assert trigger["expect"] == ["dvc.data.changed"]
-    assert parse(trigger["parameters"]["experiment"]).data_rev == "HEAD"
+    assert parse_experiment(trigger["parameters"]["experiment"]).data_rev == "HEAD"
     del trigger["parameters"]["experiment"]["data_rev"]
     assert trigger["parameters"] == refresh["parameters"]

@@ -4,32 +4,32 @@ from pathlib import Path
 
 import pytest
 
-from flows.config.experiment import Experiment, count, parse, read
+from flows.config.experiment import Experiment, load_experiment, parse_experiment, training_count
 from lycoris.errors import InputError
 
 
 def test_the_default_experiment_crosses_algorithms_and_strategies():
-    experiment = parse({})
+    experiment = parse_experiment({})
     assert [adapter.algorithm for adapter in experiment.algorithms] == ["lora", "loha", "lokr", "full"]
     assert experiment.captions == ("none", "all", "adjusted")
 
 
 def test_the_shipped_file_spells_out_the_default():
-    assert read(Path(__file__).parents[2] / "experiment.yaml") == parse({})
+    assert load_experiment(Path(__file__).parents[2] / "experiment.yaml") == parse_experiment({})
 
 
 def test_by_default_two_shipped_concepts_run_and_every_one_of_the_users():
     shipped = ["biscuit", "castle", "grumble", "neon"]
-    assert parse({}).chosen([*shipped, "mine"]) == ("biscuit", "grumble", "mine")
-    assert parse({"concepts": "all"}).chosen(shipped) == tuple(shipped)
+    assert parse_experiment({}).select_concepts([*shipped, "mine"]) == ("biscuit", "grumble", "mine")
+    assert parse_experiment({"concepts": "all"}).select_concepts(shipped) == tuple(shipped)
     with pytest.raises(InputError, match="Did you mean `castle`"):
-        parse({"concepts": "castel"}).chosen(shipped)
+        parse_experiment({"concepts": "castel"}).select_concepts(shipped)
 
 
 def test_changes_win_over_the_file(tmp_path):
     file = tmp_path / "e.yaml"
     file.write_text("seeds: [0]\nimages: {trigger: 4}\n")
-    experiment = read(file, ("seeds=1,2", "images.alter=6", "algorithms=lora,native"))
+    experiment = load_experiment(file, ("seeds=1,2", "images.alter=6", "algorithms=lora,native"))
     assert experiment.seeds == (1, 2)
     assert (experiment.images.trigger, experiment.images.alter) == (4, 6)
     assert [adapter.algorithm for adapter in experiment.algorithms] == ["lora", "full"]
@@ -57,75 +57,78 @@ def test_changes_win_over_the_file(tmp_path):
 )
 def test_a_fault_is_told_with_the_name_that_was_meant(changes, words):
     with pytest.raises(InputError, match=words):
-        read(None, changes)
+        load_experiment(None, changes)
 
 
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(InputError, match=r"nothing\.yaml"):
-        read(tmp_path / "nothing.yaml")
+        load_experiment(tmp_path / "nothing.yaml")
 
 
 def test_yaml_never_makes_objects(tmp_path):
     file = tmp_path / "evil.yaml"
     file.write_text("name: !!python/object/apply:os.system ['true']\n")
     with pytest.raises(InputError, match="YAML"):
-        read(file)
+        load_experiment(file)
 
 
 def test_a_label_says_what_was_set_by_hand():
-    (adapter,) = parse({"algorithms": [{"algorithm": "lora", "rank": 16}]}).algorithms
+    (adapter,) = parse_experiment({"algorithms": [{"algorithm": "lora", "rank": 16}]}).algorithms
     assert adapter.label == "lora rank=16"
 
 
 def test_settings_fill_in_the_recipe_of_the_base():
-    experiment = parse({"algorithms": ["lora"], "steps": 7})
-    settings = experiment.settings(experiment.algorithms[0])
+    experiment = parse_experiment({"algorithms": ["lora"], "steps": 7})
+    settings = experiment.adapter_settings(experiment.algorithms[0])
     assert settings["training"]["steps"] == 7
     assert settings["rank"] == 8
-    paper = parse({"algorithms": ["full"], "base": "some/folder"})
-    assert paper.settings(paper.algorithms[0])["training"]["learning_rate"] == 1e-6
+    paper = parse_experiment({"algorithms": ["full"], "base": "some/folder"})
+    assert paper.adapter_settings(paper.algorithms[0])["training"]["learning_rate"] == 1e-6
 
 
 def test_pictures_are_drawn_as_the_base_likes_it_unless_said():
-    pocket, other = parse({}).drawing(), parse({"base": "elsewhere"}).drawing()
+    pocket, other = (
+        parse_experiment({}).sampling_settings(),
+        parse_experiment({"base": "elsewhere"}).sampling_settings(),
+    )
     assert (pocket["scheduler"], pocket["steps"]) == ("dpm++-2m", 14)
     assert (other["scheduler"], other["steps"]) == (None, 25)  # the family's own
-    said = parse({"sampling": {"scheduler": "euler", "steps": 3}}).drawing()
+    said = parse_experiment({"sampling": {"scheduler": "euler", "steps": 3}}).sampling_settings()
     assert (said["scheduler"], said["steps"], said["guidance"]) == ("euler", 3, 7.0)
 
 
 def test_a_rank_alone_keeps_the_recipes_scale():
-    experiment = parse({"base": "some/folder", "algorithms": [{"algorithm": "lora", "rank": 32}]})
-    settings = experiment.settings(experiment.algorithms[0])
+    experiment = parse_experiment({"base": "some/folder", "algorithms": [{"algorithm": "lora", "rank": 32}]})
+    settings = experiment.adapter_settings(experiment.algorithms[0])
     assert settings["alpha"] / settings["rank"] == pytest.approx(0.5)
 
 
 def test_watching_is_asked_for_in_a_word_or_in_full():
-    experiment = parse({"validation": 2, "samples": 5, "checkpoints": 30})
+    experiment = parse_experiment({"validation": 2, "samples": 5, "checkpoints": 30})
     assert (experiment.validation.hold_out, experiment.samples.every, experiment.checkpoints) == (2, 5, (30,))
-    assert parse({"validation": {"hold_out": 0.1, "times": 8}}).validation.times == 8
+    assert parse_experiment({"validation": {"hold_out": 0.1, "times": 8}}).validation.noise_levels == 8
 
 
 def test_checkpoints_are_counted_as_the_training_is_and_lie_within_it():
-    assert parse({"checkpoints": [60, 120]}).checkpoints == (60, 120)
+    assert parse_experiment({"checkpoints": [60, 120]}).checkpoints == (60, 120)
     with pytest.raises(InputError, match="trained for 120 steps"):
-        parse({"checkpoints": [121]})
+        parse_experiment({"checkpoints": [121]})
     with pytest.raises(InputError, match="trained for 50 epochs"):
-        parse({"base": "some/folder", "checkpoints": [10, 60]})
+        parse_experiment({"base": "some/folder", "checkpoints": [10, 60]})
 
 
 def test_samples_are_taken_from_each_prompt_type_in_turn_and_never_twice():
-    from flows.config.monitoring import Samples, Validation, watch
+    from flows.config.monitoring import SampleConfig, ValidationConfig, monitoring_options
 
     prompts = {
         "train": [{"text": "a ohw bear", "seed": 1}, {"text": "a ohw bear, hat", "seed": 2}],
         "trigger": [{"text": "a ohw bear", "seed": 1}],
     }
     drawing = {"scheduler": "ddim", "steps": 2, "guidance": 7.0, "seed": 1, "batch_size": 4}
-    asked = watch(Validation(hold_out=1), Samples(count=2), {"epochs": 50}, prompts, drawing)
+    asked = monitoring_options(ValidationConfig(hold_out=1), SampleConfig(count=2), {"epochs": 50}, prompts, drawing)
     assert asked["samples"]["prompts"] == ["a ohw bear", "a ohw bear, hat"]
     assert (asked["samples"]["every"], asked["validation"]["every"]) == (5, 5)
-    own = watch(None, Samples(prompts=("x", "y")), {"steps": 3}, prompts, drawing)
+    own = monitoring_options(None, SampleConfig(prompts=("x", "y")), {"steps": 3}, prompts, drawing)
     assert own == {"samples": {**own["samples"], "every": 1, "prompts": ["x", "y"], "seeds": [1, 2]}}
 
 
@@ -136,38 +139,42 @@ def test_several_values_of_an_option_are_an_adapter_each():
     labels = [adapter.label for adapter in experiment.algorithms]
     assert labels == ["full", *(f"lora rank={rank} alpha={alpha}.0" for rank in (4, 8) for alpha in (1, 2))]
     with pytest.raises(InputError, match="twice"):
-        parse({"algorithms": [{"algorithm": "lora", "rank": [4, 4]}]})
+        parse_experiment({"algorithms": [{"algorithm": "lora", "rank": [4, 4]}]})
 
 
 def test_a_rate_is_a_multiple_of_the_recipes_and_no_second_way_to_say_one():
-    experiment = parse({"base": "owner/model", "algorithms": [{"algorithm": "full", "rate": [0.5, 5]}]})
-    rates = [experiment.settings(adapter)["training"]["learning_rate"] for adapter in experiment.algorithms]
+    experiment = parse_experiment({"base": "owner/model", "algorithms": [{"algorithm": "full", "rate": [0.5, 5]}]})
+    rates = [experiment.adapter_settings(adapter)["training"]["learning_rate"] for adapter in experiment.algorithms]
     assert rates == [5e-7, 5e-6]
     with pytest.raises(InputError, match="two ways"):
-        parse({"algorithms": [{"algorithm": "full", "rate": 2, "learning_rate": 1e-3}]})
+        parse_experiment({"algorithms": [{"algorithm": "full", "rate": 2, "learning_rate": 1e-3}]})
 
 
 def test_an_adapter_may_have_captions_of_its_own():
-    experiment = parse(
+    experiment = parse_experiment(
         {"captions": ["adjusted"], "algorithms": ["full", {"algorithm": "lora", "captions": "none,all"}]}
     )
     assert experiment.strategies == ("adjusted", "none", "all")
     assert [experiment.captions_of(adapter) for adapter in experiment.algorithms] == [("adjusted",), ("none", "all")]
-    assert count(experiment, 2) == 6
-    unused = parse({"captions": ["all", "adjusted"], "algorithms": [{"algorithm": "lora", "captions": ["none"]}]})
+    assert training_count(experiment, 2) == 6
+    unused = parse_experiment(
+        {"captions": ["all", "adjusted"], "algorithms": [{"algorithm": "lora", "captions": ["none"]}]}
+    )
     assert unused.strategies == ("none",)
     with pytest.raises(InputError, match="each once"):
-        parse({"algorithms": [{"algorithm": "lora", "captions": ["none", "none"]}]})
+        parse_experiment({"algorithms": [{"algorithm": "lora", "captions": ["none", "none"]}]})
 
 
 def test_a_preset_for_all_adapters_is_gone_over_by_an_adapters_own():
-    experiment = parse({"preset": "attn-mlp", "algorithms": ["lora", {"algorithm": "lokr", "preset": "full"}]})
-    assert [experiment.settings(adapter)["preset"] for adapter in experiment.algorithms] == ["attn-mlp", "full"]
+    experiment = parse_experiment(
+        {"preset": "attn-mlp", "algorithms": ["lora", {"algorithm": "lokr", "preset": "full"}]}
+    )
+    assert [experiment.adapter_settings(adapter)["preset"] for adapter in experiment.algorithms] == ["attn-mlp", "full"]
     with pytest.raises(InputError, match="Did you mean `attn-mlp`"):
-        parse({"preset": "attn-mpl"})
+        parse_experiment({"preset": "attn-mpl"})
 
 
 def test_settings_name_pictures_only_where_some_were_asked_for():
-    experiment = parse({"algorithms": ["lora", {"algorithm": "lora", "pictures": 4}]})
-    assert [experiment.settings(adapter).get("pictures") for adapter in experiment.algorithms] == [None, 4]
-    assert "pictures" not in experiment.settings(experiment.algorithms[0])
+    experiment = parse_experiment({"algorithms": ["lora", {"algorithm": "lora", "pictures": 4}]})
+    assert [experiment.adapter_settings(adapter).get("pictures") for adapter in experiment.algorithms] == [None, 4]
+    assert "pictures" not in experiment.adapter_settings(experiment.algorithms[0])

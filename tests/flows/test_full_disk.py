@@ -7,7 +7,7 @@ import subprocess
 
 import pytest
 
-from tests.flows.tiny import ENVIRONMENT, ROOT, command, copy_concept, experiment
+from tests.flows.tiny import ENVIRONMENT, ROOT, command, copy_concept, write_experiment
 
 NAMESPACE = ("unshare", "--map-root-user", "--mount")
 """A command that may mount file systems of its own, seen by nobody else."""
@@ -28,7 +28,7 @@ def small_disks() -> bool:
 )
 def test_a_full_disk_is_told_and_the_next_run_goes_on(tmp_path, megabytes):
     copy_concept(tmp_path / "data", "grumble")
-    run = shlex.join(command("run", experiment(tmp_path), "--json"))
+    run = shlex.join(command("run", write_experiment(tmp_path), "--json"))
     runs = tmp_path / "runs"
     runs.mkdir()
     script = f"""

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.flows.tiny import ROOT, experiment, lycoris, result
+from tests.flows.tiny import ROOT, json_result, run_lycoris, write_experiment
 
 PHOTOGRAPHS = ROOT.parent / "shared" / "data" / "dreambooth" / "toy" / "robot_toy"
 
@@ -34,9 +34,9 @@ def data(tmp_path):
 
 
 def test_photographs_run_without_a_word_about_them(tmp_path, data):
-    file = experiment(tmp_path, algorithms=["lokr"], captions=["adjusted"], encoders=["clip"])
-    done = lycoris("run", file, "--json")
-    (adapter,) = result(done)["adapters"]
+    file = write_experiment(tmp_path, algorithms=["lokr"], captions=["adjusted"], encoders=["clip"])
+    done = run_lycoris("run", file, "--json")
+    (adapter,) = json_result(done)["adapters"]
     assert adapter["concept"] == "robot toy"
     assert "trigger" in done.stderr
     assert set(adapter["scores"]) == set(adapter["base_scores"])

@@ -9,9 +9,9 @@ import pandas as pd
 import pytest
 
 from flows.cli.main import main
-from flows.cli.recommend import weights
-from flows.studies.recommend import learned, recommend_study, size, sizes
-from lycoris.analysis.io.csv_files import read
+from flows.cli.recommend import parse_weights
+from flows.studies.recommend import adapter_sizes, parse_size, recommend_study, share_beating_base
+from lycoris.analysis.io.csv_files import read_csv
 from lycoris.errors import InputError
 
 TABLES = Path(__file__).parents[1] / "analysis" / "tables"
@@ -49,18 +49,18 @@ def test_the_command_says_five_lines_and_draws_beside_the_study(
 
 def test_a_largest_size_leaves_out_what_is_larger(study: Path) -> None:
     assert recommend_study(study, weights={"diversity": 2})["choice"]["config"] == "full · none"
-    found = recommend_study(study, weights={"diversity": 2}, max_size=size("1MB"))
+    found = recommend_study(study, weights={"diversity": 2}, max_size=parse_size("1MB"))
     assert found["choice"]["config"] == "lora rank=4 · none"
     assert found["choice"]["bytes"] == 100_000
 
 
 def test_sizes_and_what_beat_the_base_are_told_by_setting(study: Path) -> None:
-    assert sizes(study / "study.json") == {"lora rank=4 · none": 100_000, "full · none": 10_000_000}
-    assert sizes(study / "none.json") == {}
-    text = read(study / "scores.csv")
+    assert adapter_sizes(study / "study.json") == {"lora rank=4 · none": 100_000, "full · none": 10_000_000}
+    assert adapter_sizes(study / "none.json") == {}
+    text = read_csv(study / "scores.csv")
     worse = (text["config"] == "full") & (text["concept"] != "neon")
     text.loc[worse, "difference_low"] = "-0.2"
-    assert learned(text, study) == {"lora rank=4 · none": 1.0, "full · none": pytest.approx(1 / 3)}
+    assert share_beating_base(text, study) == {"lora rank=4 · none": 1.0, "full · none": pytest.approx(1 / 3)}
 
 
 def test_a_published_table_is_read_with_its_configurations(tmp_path: Path) -> None:
@@ -75,21 +75,21 @@ def test_a_published_table_is_read_with_its_configurations(tmp_path: Path) -> No
     ("text", "count"), [("5MB", 5_000_000), ("800 kB", 800_000), ("1.5MiB", 1_572_864), ("12", 12), ("7b", 7)]
 )
 def test_sizes_are_read(text: str, count: int) -> None:
-    assert size(text) == count
+    assert parse_size(text) == count
 
 
 @pytest.mark.parametrize("text", ["", "five", "5 parsec", "-3MB", "5MB5"])
 def test_what_is_no_size_is_told(text: str) -> None:
     with pytest.raises(InputError, match="--max-size"):
-        size(text)
+        parse_size(text)
 
 
 def test_weights_are_read_and_what_is_wrong_is_told() -> None:
-    assert weights(" fidelity=2, diversity = 0 ") == {"fidelity": 2.0, "diversity": 0.0}
-    assert weights("") == {}
+    assert parse_weights(" fidelity=2, diversity = 0 ") == {"fidelity": 2.0, "diversity": 0.0}
+    assert parse_weights("") == {}
     for text, message in (("fidelity", "such as"), ("fidelity=x", "such as"), ("quality=1,quality=2", "twice")):
         with pytest.raises(InputError, match=message):
-            weights(text)
+            parse_weights(text)
 
 
 def test_faults_are_told_in_words(study: Path, capsys: pytest.CaptureFixture[str]) -> None:

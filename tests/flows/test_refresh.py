@@ -17,7 +17,7 @@ import yaml
 
 from lycoris import pocket
 from tests.flows import project
-from tests.flows.tiny import ENVIRONMENT, ROOT, TINY, command, copy_concept, experiment, lycoris, result
+from tests.flows.tiny import ENVIRONMENT, ROOT, TINY, command, copy_concept, json_result, run_lycoris, write_experiment
 
 PATIENCE = 1800
 
@@ -62,11 +62,11 @@ def study(tmp_path):
     """A project whose pictures of a bear are those of an octopus, and a schedule that asks every minute."""
     copy_concept(tmp_path / "data", "grumble")
     bear = tmp_path / "data" / "movie_characters" / "grumble"
-    entries = yaml.safe_load((pocket.PICTURES / "concepts.yaml").read_text())["concepts"]
+    entries = yaml.safe_load((pocket.IMAGES / "concepts.yaml").read_text())["concepts"]
     shutil.rmtree(bear)
-    shutil.copytree(pocket.PICTURES / entries["inky"]["category"] / "inky", bear)
-    project.start(tmp_path)
-    project.commit(tmp_path, "wrong")
+    shutil.copytree(pocket.IMAGES / entries["inky"]["category"] / "inky", bear)
+    project.init_project(tmp_path)
+    project.commit_data(tmp_path, "wrong")
     values = {
         **TINY,
         "data": str(tmp_path / "data"),
@@ -124,9 +124,7 @@ def test_changed_data_is_noticed_trained_on_and_promoted_by_the_schedule(study, 
     try:
         first = until(lambda: champion("1"), process, log)
         shutil.rmtree(study / "data" / "movie_characters" / "grumble")
-        shutil.copytree(
-            pocket.PICTURES / "movie_characters" / "grumble", study / "data" / "movie_characters" / "grumble"
-        )
+        shutil.copytree(pocket.IMAGES / "movie_characters" / "grumble", study / "data" / "movie_characters" / "grumble")
         second = until(lambda: champion("2"), process, log)
         done = until(lambda: runs("COMPLETED") if len(runs("COMPLETED") or []) >= 2 else None, process, log)
         assert all(run["auto_scheduled"] for run in done)
@@ -178,24 +176,24 @@ def test_changed_data_is_noticed_trained_on_and_promoted_by_the_schedule(study, 
 @pytest.mark.slow
 def test_what_is_not_better_is_recorded_and_left_and_nothing_is_done_twice(tmp_path):
     copy_concept(tmp_path / "data", "grumble")
-    project.start(tmp_path)
-    versions = [project.commit(tmp_path, "v1")]
+    project.init_project(tmp_path)
+    versions = [project.commit_data(tmp_path, "v1")]
     (tmp_path / "data" / "movie_characters" / "grumble" / "00.png").unlink()
-    versions.append(project.commit(tmp_path, "v2"))
-    asked = ("refresh", experiment(tmp_path, algorithms=["lora"], captions=["none"]), "--json")
-    first, again = (result(lycoris(*asked, "--data-rev", "v1")) for _ in range(2))
+    versions.append(project.commit_data(tmp_path, "v2"))
+    asked = ("refresh", write_experiment(tmp_path, algorithms=["lora"], captions=["none"]), "--json")
+    first, again = (json_result(run_lycoris(*asked, "--data-rev", "v1")) for _ in range(2))
     assert (first["state"], first["concepts"][0]["state"]) == ("refreshed", "promoted")
     assert (again["state"], again["concepts"]) == ("unchanged", [])
-    second = result(lycoris(*asked))
+    second = json_result(run_lycoris(*asked))
     assert [first["data_version"], second["data_version"]] == versions
     (met,) = second["concepts"]
     assert (met["state"], met["champion"], met["challenger"]) == ("left", "1", "2")
     assert {score["name"].split("/")[1] for score in met["scores"]} == {"train", "trigger", "alter", "style"}
     assert set(met["dimensions"]) == {"fidelity", "controllability", "diversity", "preservation", "quality"}
     runs = str(tmp_path / "runs")
-    pulled = result(lycoris("pull", "grumble", "--output", runs, "--out", str(tmp_path / "x"), "--json"))
+    pulled = json_result(run_lycoris("pull", "grumble", "--output", runs, "--out", str(tmp_path / "x"), "--json"))
     assert (pulled["version"], pulled["data"]) == ("1", versions[0])
-    refused = lycoris("data", "remove", "v1", "--data", str(tmp_path / "data"), "--output", runs)
+    refused = run_lycoris("data", "remove", "v1", "--data", str(tmp_path / "data"), "--output", runs)
     assert refused.returncode == 2
     assert "grumble@champion (version 1)" in refused.stderr
-    assert "no champion before" in lycoris("rollback", "grumble", "--output", runs).stderr
+    assert "no champion before" in run_lycoris("rollback", "grumble", "--output", runs).stderr

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-from lycoris.metrics.resize_modes import in_all_modes, named, scored_in
-from tasks.score import Scored
+from lycoris.metrics.resize_modes import label_with_mode, merge_modes, metrics_in_mode
+from tasks.score import Scores
 
 
-def scored(key: str, *names: str) -> Scored:
-    return Scored(key, [{"name": name, "value": 1.0} for name in names], cached=True)
+def scored(key: str, *names: str) -> Scores:
+    return Scores(key, [{"name": name, "value": 1.0} for name in names], cached=True)
 
 
 def test_the_default_is_as_it_always_was() -> None:
     one = scored("k", "image_similarity/alter/clip", "vendi/alter/clip")
-    assert in_all_modes({"resize": one}) is one
-    assert scored_in("resize", ("resize",)) is None
-    assert named("grumble", "resize", ("resize",)) == "grumble"
+    assert merge_modes({"resize": one}) is one
+    assert metrics_in_mode("resize", ("resize",)) is None
+    assert label_with_mode("grumble", "resize", ("resize",)) == "grumble"
 
 
 def test_scores_that_see_the_dataset_are_named_by_mode_and_the_others_stand_once() -> None:
-    found = in_all_modes(
+    found = merge_modes(
         {
             "resize": scored("a", "image_similarity/alter/clip", "vendi/alter/clip", "style_loss/style/vgg"),
             "padding": scored("b", "image_similarity/alter/clip"),
@@ -33,12 +33,12 @@ def test_scores_that_see_the_dataset_are_named_by_mode_and_the_others_stand_once
 
 
 def test_a_further_mode_computes_only_what_it_changes() -> None:
-    again = scored_in("crop", ("resize", "crop"))
+    again = metrics_in_mode("crop", ("resize", "crop"))
     assert again is not None
     assert {"image_similarity", "frechet_distance"} <= set(again)
     assert not {"vendi", "text_similarity", "style_loss", "precision"} & set(again)  # the last is not by default
 
 
 def test_one_mode_that_was_chosen_is_named() -> None:
-    found = in_all_modes({"crop": scored("a", "image_similarity/alter/clip", "vendi/alter/clip")})
+    found = merge_modes({"crop": scored("a", "image_similarity/alter/clip", "vendi/alter/clip")})
     assert [record["name"] for record in found.records] == ["image_similarity/alter/clip-crop", "vendi/alter/clip"]

@@ -10,9 +10,9 @@ import torch
 
 import lycoris as library
 from lycoris.bases import open_base
-from lycoris.bases.sampling import draw
+from lycoris.bases.sampling import generate
 from lycoris.metrics import METRICS
-from tests.flows.tiny import copy_concept, lycoris, result
+from tests.flows.tiny import copy_concept, json_result, run_lycoris
 
 SMALL = (
     "--set", "sampling.steps=2", "--set", "images={train: 3, trigger: 3, alter: 4, style: 2, plain: 2}",
@@ -38,7 +38,7 @@ def place(tmp_path_factory) -> Path:
     drawn.mkdir()
     prompts = ["a ohw bear in the snow", "a ohw bear in a city", "a ohw bear in the snow"]
     for number, picture in enumerate(
-        draw(base, prompts, [1000, 1001, 1002], steps=2, guidance=7.0, scheduler="dpm++-2m")
+        generate(base, prompts, [1000, 1001, 1002], steps=2, guidance=7.0, scheduler="dpm++-2m")
     ):
         picture.save(drawn / f"{number}.png")
         (drawn / f"{number}.txt").write_text(prompts[number])
@@ -46,13 +46,13 @@ def place(tmp_path_factory) -> Path:
 
 
 def score(place: Path, *arguments: str):
-    return lycoris("score", *arguments, "--data", str(place / "data"), "--out", str(place / "runs"), *SMALL)
+    return run_lycoris("score", *arguments, "--data", str(place / "data"), "--out", str(place / "runs"), *SMALL)
 
 
 @pytest.fixture(scope="module")
 def found(place) -> dict:
     files = [str(place / name) for name in ("lora.safetensors", "loha.safetensors", "drawn")]
-    return result(score(place, *files, "--concept", "grumble", "--raters", "clip_iqa", "--json"))
+    return json_result(score(place, *files, "--concept", "grumble", "--raters", "clip_iqa", "--json"))
 
 
 def test_every_file_is_scored_beside_the_base_in_five_dimensions(found) -> None:
@@ -96,7 +96,7 @@ def test_a_file_of_prompts_takes_the_place_of_the_usual_ones(place) -> None:
     prompts = place / "prompts.json"
     prompts.write_text(json.dumps({"alter": ["{concept} on a beach", "a cat and a ohw bear"]}))
     file = str(place / "lora.safetensors")
-    found = result(score(place, file, "--concept", "grumble", "--prompts", str(prompts), "--each", "2", "--json"))
+    found = json_result(score(place, file, "--concept", "grumble", "--prompts", str(prompts), "--each", "2", "--json"))
     (entry,) = found["adapters"]
     assert {name.split("/")[1] for name in entry["scores"]} == {"alter"}
     assert entry["scores"]["text_similarity/alter/clip"]["count"] == 4

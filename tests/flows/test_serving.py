@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from flows.cli.main import _parser
-from flows.runtime.local_servers import Servers
-from flows.runtime.prefect_server import STARTER
+from flows.runtime.local_servers import LocalServers
+from flows.runtime.prefect_server import PARENT_VARIABLE
 from lycoris.errors import InputError
 
 ROOT = Path(__file__).parents[2]
@@ -53,14 +53,14 @@ def test_a_port_that_is_taken_is_told_before_anything_starts(tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(InputError, match=f"Port {port} .*--mlflow-port"):
-            Servers(tmp_path / "folder", "127.0.0.1", (port - 1 if port > 1024 else port + 1, port))
+            LocalServers(tmp_path / "folder", "127.0.0.1", (port - 1 if port > 1024 else port + 1, port))
     assert not (tmp_path / "folder").exists()
 
 
 def test_a_folder_that_cannot_be_written_is_named(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(InputError, match="cannot be written"):
-        Servers(tmp_path / "file" / "x", "127.0.0.1", (_free(), _free()))
+        LocalServers(tmp_path / "file" / "x", "127.0.0.1", (_free(), _free()))
 
 
 def _free():
@@ -73,7 +73,7 @@ def test_a_server_whose_starter_was_killed_before_it_looked_ends_by_itself(tmp_p
     gone.wait()
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
-    environment = {**os.environ, STARTER: str(gone.pid), "PREFECT_HOME": str(tmp_path)}
+    environment = {**os.environ, PARENT_VARIABLE: str(gone.pid), "PREFECT_HOME": str(tmp_path)}
     server = subprocess.Popen(
         [sys.executable, "-m", "flows.runtime.prefect_server", str(port)], cwd=ROOT, env=environment
     )

@@ -15,21 +15,21 @@ from PIL import Image
 
 from flows.cli.main import main
 from flows.config.experiment import Experiment
-from flows.studies.budget_matching import Budget
-from flows.studies.definition import answer, names, read_study
+from flows.studies.budget_matching import BudgetMatch
+from flows.studies.definition import load_study, study_names, write_study_answer
 from lycoris.errors import InputError
 from tests.analysis.conftest import PAPER
 
 
-@pytest.mark.parametrize("name", names())
+@pytest.mark.parametrize("name", study_names())
 def test_every_study_is_whole_and_asks_a_question(name: str) -> None:
     for changes in ((), ("base=pocket",)):
-        study = read_study(name, changes)
+        study = load_study(name, changes)
         assert study.question.endswith("?")
         assert study.experiment.name != "pocket"  # that is `lycoris run`'s
         rows = [
-            {**{key: value for key, value in study.experiment.settings(adapter).items() if key != "training"},
-             **study.experiment.settings(adapter)["training"], "captions": captions}
+            {**{key: value for key, value in study.experiment.adapter_settings(adapter).items() if key != "training"},
+             **study.experiment.adapter_settings(adapter)["training"], "captions": captions}
             for adapter in study.experiment.algorithms
             for captions in study.experiment.captions_of(adapter)
         ]  # fmt: skip
@@ -48,14 +48,14 @@ def test_the_paper_s_grid_is_the_published_one() -> None:
         pytest.skip("the published table does not lie beside this repository")
     with table.open() as stream:
         published = Counter(_published(row) for row in csv.DictReader(stream))
-    experiment = read_study("paper").experiment
+    experiment = load_study("paper").experiment
     ours = Counter(
         (
             settings["algorithm"], settings["preset"], settings["training"]["learning_rate"], settings["rank"],
             settings["alpha"], settings["factor"], captions,
         )
         for adapter in experiment.algorithms
-        for settings in [experiment.settings(adapter)]
+        for settings in [experiment.adapter_settings(adapter)]
         for captions in experiment.captions_of(adapter)
     )  # fmt: skip
     assert ours == published
@@ -69,7 +69,7 @@ def test_the_paper_s_grid_is_the_published_one() -> None:
 
 
 def settings_of(experiment: Experiment) -> dict[str, Any]:
-    return experiment.settings(experiment.algorithms[0])["training"]
+    return experiment.adapter_settings(experiment.algorithms[0])["training"]
 
 
 def _published(row: dict[str, str]) -> tuple[Any, ...]:
@@ -113,9 +113,9 @@ def test_a_plan_counts_and_starts_nothing(tmp_path: Path, capsys: pytest.Capture
 def test_what_is_wrong_with_a_study_is_told(tmp_path: Path, content: Any, message: str) -> None:
     (tmp_path / "s.yaml").write_text(yaml.safe_dump(content))
     with pytest.raises(InputError, match=message):
-        read_study(str(tmp_path / "s.yaml"))
+        load_study(str(tmp_path / "s.yaml"))
     with pytest.raises(InputError, match="Did you mean `captions`"):
-        read_study("caption")
+        load_study("caption")
 
 
 @pytest.fixture
@@ -150,7 +150,7 @@ def finished(tmp_path: Path) -> Path:
 
 
 def test_an_answer_has_effects_by_category_and_pictures_beside_them(finished: Path) -> None:
-    found = answer(read_study("captions"), finished)
+    found = write_study_answer(load_study("captions"), finished)
     fidelity = [row for row in found["effects"] if (row["metric"], row["prompt_type"]) == ("fidelity", "all")]
     assert {row["category"] for row in fidelity} == {"toys", "scenes", "all"}
     assert all((row["effect"] > 0) == (row["level"] == "none") for row in fidelity)
@@ -164,8 +164,8 @@ def test_an_answer_has_effects_by_category_and_pictures_beside_them(finished: Pa
 
 
 def test_each_factor_is_answered_and_one_that_cannot_be_is_named(finished: Path) -> None:
-    study = replace(read_study("captions"), factors=("algorithm", "captions"), tell=("findings", "encoders", "costs"))
-    found = answer(study, finished)
+    study = replace(load_study("captions"), factors=("algorithm", "captions"), tell=("findings", "encoders", "costs"))
+    found = write_study_answer(study, finished)
     assert {row["factor"] for row in found["effects"]} == {"captions"}
     assert "`algorithm` alone" in found["sentences"][0]
     assert "Finding 3" in found["told"]["findings"][2]
@@ -173,7 +173,7 @@ def test_each_factor_is_answered_and_one_that_cannot_be_is_named(finished: Path)
         "not shown"
     ] * 4
     with pytest.raises(InputError, match="`preset` alone"):
-        answer(replace(study, factors=("preset",)), finished)
+        write_study_answer(replace(study, factors=("preset",)), finished)
 
 
 def test_a_finished_study_is_answered_anew_without_a_run(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -192,15 +192,15 @@ def test_a_study_s_own_options_can_be_set_and_those_of_the_pocket_apply_there_al
     file = tmp_path / "s.yaml"
     content = {"factor": "captions", "experiment": {"base": "owner/model", "steps": 9}, "on_pocket": {"steps": 5}}
     file.write_text(yaml.safe_dump(content))
-    assert read_study(str(file)).experiment.steps == 9
-    assert read_study(str(file), ("base=pocket",)).experiment.steps == 5
-    assert read_study(str(file), ("base=pocket", "steps=7")).experiment.steps == 7
-    assert read_study(str(file), ("equal=time",)).equal == Budget("time")
-    assert read_study(str(file), ("equal={parameters: lora}",)).equal == Budget("parameters", "lora")
+    assert load_study(str(file)).experiment.steps == 9
+    assert load_study(str(file), ("base=pocket",)).experiment.steps == 5
+    assert load_study(str(file), ("base=pocket", "steps=7")).experiment.steps == 7
+    assert load_study(str(file), ("equal=time",)).budget == BudgetMatch("time")
+    assert load_study(str(file), ("equal={parameters: lora}",)).budget == BudgetMatch("parameters", "lora")
 
 
 def test_the_answer_s_page_is_read_on_a_phone_too(finished: Path, browser: Any) -> None:
-    browser.get(Path(answer(read_study("captions"), finished)["answer"]).as_uri())
+    browser.get(Path(write_study_answer(load_study("captions"), finished)["answer"]).as_uri())
     assert browser.get_log("browser") == []
     assert len(browser.find_elements("css selector", "#glance-wall img")) == 5  # castle has no pictures of the base
     browser.set_window_size(500, 900)

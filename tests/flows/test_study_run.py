@@ -12,7 +12,7 @@ import yaml
 from PIL import Image
 
 from lycoris.analysis.statistics.measures import COSTS
-from tests.flows.tiny import TINY, copy_concept, lycoris, steps
+from tests.flows.tiny import TINY, copy_concept, run_lycoris, step_lines
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +42,7 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_failed_adapter_is_named_and_the_others_answer_and_are_there_the_next_time(study: Path) -> None:
-    done = lycoris("study", str(study), "--json")
+    done = run_lycoris("study", str(study), "--json")
     assert done.returncode == 1, done.stderr[-3000:]
     said = done.stdout
     assert "1 of 3 adapters failed:\n  grumble · lora learning_rate=1e+20 · none · seed 0: " in said
@@ -65,9 +65,9 @@ def test_a_failed_adapter_is_named_and_the_others_answer_and_are_there_the_next_
     assert {"training_seconds", "file_bytes", "drawing_seconds"} <= set(costs["name"])
     assert (costs["value"] > 0).all()
 
-    plan = lycoris("study", str(study), "--plan")
+    plan = run_lycoris("study", str(study), "--plan")
     assert "in the store: 2 of 3 adapters, 36 of 48 pictures" in plan.stdout
-    again = lycoris("study", str(study))
+    again = run_lycoris("study", str(study))
     assert again.returncode == 1
-    assert sum("cached" not in line for line in steps(again)) <= 1
+    assert sum("cached" not in line for line in step_lines(again)) <= 1
     assert "1 of 3 adapters failed" in again.stdout

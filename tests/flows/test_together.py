@@ -6,19 +6,19 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from flows.steps.batching import groups
+from flows.steps.batching import co_training_groups
 from lycoris import bases, pocket
-from tasks.artifacts import Cell, Place
-from tasks.train import FACTS, FILE, adapter, adapters
+from tasks.artifacts import RunContext, RunSpec
+from tasks.train import ADAPTER_FILE, SUMMARY_FILE, co_train_adapters, train_adapter
 
 TRAINING = {"steps": 4, "batch_size": 2, "learning_rate": 1e-3}
 SETTINGS = {"algorithm": "lora", "preset": "attn-mlp", "rank": 2, "alpha": 2.0, "factor": None, "training": TRAINING}
-PICTURES = sorted((pocket.PICTURES / "movie_characters" / "grumble").glob("*.png"))[:4]
+PICTURES = sorted((pocket.IMAGES / "movie_characters" / "grumble").glob("*.png"))[:4]
 
 
 def asked(seed, **training):
     return {
-        "cell": Cell("grumble", "lora", "none", seed, unit="step"),
+        "cell": RunSpec("grumble", "lora", "none", seed, checkpoint_unit="step"),
         "base": "pocket",
         "base_digest": bases.digest("pocket"),
         "pictures": PICTURES,
@@ -35,7 +35,7 @@ def weights(file):
 
 def place(folder):
     folder.mkdir()
-    return Place(folder, device="cpu")
+    return RunContext(folder, device="cpu")
 
 
 @pytest.mark.parametrize(
@@ -52,7 +52,7 @@ def place(folder):
 )
 def test_trainings_of_one_kind_go_together_and_leave_no_process_idle(kinds, at_once, workers, expected):
     items = [(kind, (kind, number)) for number, kind in enumerate(kinds)]
-    found = groups(items, at_once, workers)
+    found = co_training_groups(items, at_once, workers)
     assert sorted(len(group) for group in found) == sorted(map(len, expected))
     assert sorted(item for group in found for item in group) == [item for _, item in items]
     assert all(len({kind for kind, _ in group}) == 1 for group in found)
@@ -61,36 +61,36 @@ def test_trainings_of_one_kind_go_together_and_leave_no_process_idle(kinds, at_o
 def test_adapters_trained_at_once_are_those_trained_alone(tmp_path):
     alone, together = place(tmp_path / "alone"), place(tmp_path / "together")
     wanted = [asked(0), asked(1)]
-    expected = [adapter.fn(alone, **each) for each in wanted]
-    adapters.fn(together, "lora", wanted)
+    expected = [train_adapter.fn(alone, **each) for each in wanted]
+    co_train_adapters.fn(together, "lora", wanted)
     (unfinished,) = {path.parent for path in together.store.glob("unfinished/*/") if path.is_dir()}
     assert len(list(unfinished.iterdir())) == 2
-    found = [adapter.fn(together, **each) for each in wanted]
+    found = [train_adapter.fn(together, **each) for each in wanted]
     assert not list(unfinished.iterdir())
     for one, other in zip(expected, found, strict=True):
-        assert one.end.key == other.end.key
+        assert one.final.key == other.final.key
         for checkpoint in (None, 2):
-            values, others = (weights(each.at(checkpoint).folder / FILE) for each in (one, other))
+            values, others = (weights(each.at_checkpoint(checkpoint).folder / ADAPTER_FILE) for each in (one, other))
             assert (values - others).norm() < 1e-3 * values.norm()
-        losses, others = (json.loads((each.end.folder / FACTS).read_text())["losses"] for each in (one, other))
+        losses, others = (json.loads((each.final.folder / SUMMARY_FILE).read_text())["losses"] for each in (one, other))
         assert losses == pytest.approx(others, rel=1e-4)
 
 
 def test_one_that_diverges_is_left_to_say_so_alone(tmp_path):
     here = place(tmp_path / "store")
     wild, calm = asked(0, learning_rate=1e30, clip_norm=None), asked(1)
-    adapters.fn(here, "lora", [wild, calm])
-    assert adapter.fn(here, **calm).end.folder.is_dir()
+    co_train_adapters.fn(here, "lora", [wild, calm])
+    assert train_adapter.fn(here, **calm).final.folder.is_dir()
     with pytest.raises(Exception, match="Lower `learning_rate`"):
-        adapter.fn(here, **wild)
+        train_adapter.fn(here, **wild)
 
 
 def test_what_is_there_is_not_trained_again(tmp_path, monkeypatch):
     here = place(tmp_path / "store")
     wanted = [asked(0), asked(1)]
-    adapters.fn(here, "lora", wanted)
+    co_train_adapters.fn(here, "lora", wanted)
     for each in wanted:
-        adapter.fn(here, **each)
-    monkeypatch.setattr("tasks.train.train", lambda *_: pytest.fail("trained again"))
-    adapters.fn(here, "lora", wanted)
-    assert all(adapter.fn(here, **each).end.cached for each in wanted)
+        train_adapter.fn(here, **each)
+    monkeypatch.setattr("tasks.train.run_trainings", lambda *_: pytest.fail("trained again"))
+    co_train_adapters.fn(here, "lora", wanted)
+    assert all(train_adapter.fn(here, **each).final.cached for each in wanted)

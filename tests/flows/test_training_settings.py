@@ -2,14 +2,14 @@
 
 import pytest
 
-from flows.config.experiment import parse, read
+from flows.config.experiment import load_experiment, parse_experiment
 from lycoris.errors import InputError
 from lycoris.training import TrainingSettings
 
 
 def dials(**values):
-    experiment = parse(values)
-    return [experiment.settings(adapter)["training"] for adapter in experiment.algorithms]
+    experiment = parse_experiment(values)
+    return [experiment.adapter_settings(adapter)["training"] for adapter in experiment.algorithms]
 
 
 def test_any_setting_reaches_every_adapter_and_an_adapters_own_wins():
@@ -40,8 +40,8 @@ def test_a_warm_up_that_was_asked_for_is_kept():
 
 
 def test_settings_from_the_command_line_are_numbers_whatever_yaml_takes_them_for():
-    experiment = read(None, ("training.learning_rate=1e-3", "training.betas=[0.9, 0.95]", "algorithms=lora"))
-    settings = experiment.settings(experiment.algorithms[0])["training"]
+    experiment = load_experiment(None, ("training.learning_rate=1e-3", "training.betas=[0.9, 0.95]", "algorithms=lora"))
+    settings = experiment.adapter_settings(experiment.algorithms[0])["training"]
     assert settings["learning_rate"] == 1e-3
     assert settings["betas"] == (0.9, 0.95)
 
@@ -62,17 +62,19 @@ def test_settings_from_the_command_line_are_numbers_whatever_yaml_takes_them_for
 )
 def test_a_fault_in_a_training_setting_is_told_at_once(changes, words):
     with pytest.raises(InputError, match=words):
-        read(None, changes)
+        load_experiment(None, changes)
 
 
 def test_a_setting_is_part_of_the_adapters_name():
-    (adapter,) = parse({"algorithms": [{"algorithm": "lora", "rank": 4, "training": {"flip": True}}]}).algorithms
+    (adapter,) = parse_experiment(
+        {"algorithms": [{"algorithm": "lora", "rank": 4, "training": {"flip": True}}]}
+    ).algorithms
     assert adapter.label == "lora rank=4 flip=True"
-    parse({"algorithms": ["lora", {"algorithm": "lora", "training": {"flip": True}}]})
+    parse_experiment({"algorithms": ["lora", {"algorithm": "lora", "training": {"flip": True}}]})
 
 
 def test_any_adapter_may_ask_to_stop_at_a_bad_picture():
-    assert parse({}).on_bad_picture == "set_aside"
-    assert parse({"training": {"on_bad_picture": "stop"}}).on_bad_picture == "stop"
+    assert parse_experiment({}).on_invalid_image == "set_aside"
+    assert parse_experiment({"training": {"on_bad_picture": "stop"}}).on_invalid_image == "stop"
     one = {"algorithm": "lora", "training": {"on_bad_picture": "stop"}}
-    assert parse({"algorithms": ["full", one]}).on_bad_picture == "stop"
+    assert parse_experiment({"algorithms": ["full", one]}).on_invalid_image == "stop"

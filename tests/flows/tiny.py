@@ -32,7 +32,7 @@ def command(*arguments: str) -> list[str]:
     return [sys.executable, "-m", "flows.cli", *arguments]
 
 
-def lycoris(*arguments: str) -> subprocess.CompletedProcess:
+def run_lycoris(*arguments: str) -> subprocess.CompletedProcess:
     """The command's output and exit status."""
     return subprocess.run(
         command(*arguments),
@@ -45,28 +45,28 @@ def lycoris(*arguments: str) -> subprocess.CompletedProcess:
     )
 
 
-def result(done: subprocess.CompletedProcess) -> dict[str, Any]:
+def json_result(done: subprocess.CompletedProcess) -> dict[str, Any]:
     """The object that ``--json`` printed."""
     assert done.returncode == 0, done.stderr[-4000:]
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def steps(done: subprocess.CompletedProcess) -> list[str]:
+def step_lines(done: subprocess.CompletedProcess) -> list[str]:
     """The lines that tell of finished steps."""
     return [line for line in done.stderr.splitlines() if line.lstrip()[:1].isdigit()]
 
 
 def copy_concept(data: Path, name: str) -> None:
     """Put a shipped concept into a user's data folder."""
-    entries = yaml.safe_load((pocket.PICTURES / "concepts.yaml").read_text())["concepts"]
+    entries = yaml.safe_load((pocket.IMAGES / "concepts.yaml").read_text())["concepts"]
     category = entries[name]["category"]
-    shutil.copytree(pocket.PICTURES / category / name, data / category / name)
+    shutil.copytree(pocket.IMAGES / category / name, data / category / name)
     file = data / "concepts.yaml"
     known = yaml.safe_load(file.read_text())["concepts"] if file.exists() else {}
     file.write_text(yaml.safe_dump({"concepts": {**known, name: entries[name]}}))
 
 
-def experiment(folder: Path, **changes: Any) -> str:
+def write_experiment(folder: Path, **changes: Any) -> str:
     """The tiny experiment as a file in a folder, with its data and its output beside it."""
     file = folder / "tiny.yaml"
     values = {**TINY, "data": str(folder / "data"), "output": str(folder / "runs"), **changes}

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from lycoris.errors import InputError
-from lycoris.metrics import Condition, FeatureSet, compare, contest
+from lycoris.metrics import FeatureSet, PromptSpec, compare, compare_with_champion
 
 ENCODERS = ("clip", "dinov2")
 
@@ -20,7 +20,7 @@ def features(rows, seed, towards=None, weight=0.0, prompts=True):
     }
     arrays["text/clip"] = generator.normal(size=(rows, 12))
     arrays["style/vgg"] = generator.normal(size=(rows, 12)) + weight
-    conditions = tuple(Condition(f"a {row}", f"a {row}", row, 0) for row in range(rows)) if prompts else ()
+    conditions = tuple(PromptSpec(f"a {row}", f"a {row}", row, 0) for row in range(rows)) if prompts else ()
     return FeatureSet(arrays, conditions)
 
 
@@ -42,7 +42,7 @@ def test_values_are_those_of_each_beside_the_base_and_the_difference_is_theirs(s
     references, near, far, base = sets
     own = {score.name: score.value for score in compare(references, near, base, category="toys")}
     other = {score.name: score.value for score in compare(references, far, base, category="toys")}
-    found = {score.name: score for score in contest(references, near, far, base, category="toys")}
+    found = {score.name: score for score in compare_with_champion(references, near, far, base, category="toys")}
     assert found.keys() == own.keys()
     for name, score in found.items():
         assert score.value == own[name]
@@ -51,22 +51,22 @@ def test_values_are_those_of_each_beside_the_base_and_the_difference_is_theirs(s
 
 
 def test_the_nearer_one_is_more_faithful_and_preserves_less(sets):
-    found = {score.name: score for score in contest(*sets, category="toys")}
+    found = {score.name: score for score in compare_with_champion(*sets, category="toys")}
     assert found["image_similarity/trigger/clip"].verdict == "better"
     assert found["style_loss/style/vgg"].verdict == "worse"
 
 
 def test_turned_around_every_difference_changes_its_sign(sets):
     references, near, far, base = sets
-    there = contest(references, near, far, base, category="toys")
-    back = contest(references, far, near, base, category="toys")
+    there = compare_with_champion(references, near, far, base, category="toys")
+    back = compare_with_champion(references, far, near, base, category="toys")
     for one, other in zip(there, back, strict=True):
         assert one.difference == pytest.approx(-other.difference)
 
 
 def test_an_adapter_does_not_differ_from_itself(sets):
     references, near, _, base = sets
-    assert {score.verdict for score in contest(references, near, near, base, category="toys")} == {
+    assert {score.verdict for score in compare_with_champion(references, near, near, base, category="toys")} == {
         "no difference shown"
     }
 
@@ -75,6 +75,8 @@ def test_other_prompts_are_refused(sets):
     references, near, far, base = sets
     moved = tuple(dataclasses.replace(each, seed=each.seed + 1) for each in far["style"].prompts)
     with pytest.raises(InputError, match="same prompts"):
-        contest(references, near, {**far, "style": FeatureSet(far["style"].arrays, moved)}, base, category="toys")
+        compare_with_champion(
+            references, near, {**far, "style": FeatureSet(far["style"].arrays, moved)}, base, category="toys"
+        )
     with pytest.raises(InputError, match="same prompts"):
-        contest(references, near, {"trigger": far["trigger"]}, base, category="toys")
+        compare_with_champion(references, near, {"trigger": far["trigger"]}, base, category="toys")

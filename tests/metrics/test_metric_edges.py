@@ -14,7 +14,7 @@ from lycoris.data.images import list_images, read_image
 from lycoris.encoders import open_style_encoder
 from lycoris.metrics import METRICS
 from lycoris.metrics.fidelity import dataset_style_loss
-from lycoris.metrics.weighted import BLOCK, rowwise
+from lycoris.metrics.weighted import BLOCK_ELEMENTS, map_row_blocks
 
 Slow = Callable[..., float]
 
@@ -130,11 +130,11 @@ CASES: dict[str, tuple[np.ndarray, np.ndarray]] = {
 def test_a_metric_is_its_slow_formula(name: str, case: str) -> None:
     metric = METRICS[name]
     references, drawings = CASES[case]
-    if len(references) < metric.least_references or len(drawings) < metric.least:
+    if len(references) < metric.min_references or len(drawings) < metric.min_images:
         pytest.skip("too few images, which is said: see the tests of errors")
     partners = np.resize(references.astype(np.float64), drawings.shape).astype(references.dtype)
     given = {"references": references, "texts": noise(len(drawings), 5, drawings.shape[1]), "base": partners}
-    sets = [*(given[need] for need in metric.needs), drawings]
+    sets = [*(given[need] for need in metric.inputs), drawings]
     assert metric.function(*sets) == pytest.approx(SLOW[name](*sets), abs=1e-6, rel=1e-6)
 
 
@@ -148,9 +148,9 @@ def test_no_change_at_all_is_exactly_zero(name: str) -> None:
 def test_the_style_loss_of_all_pairs_is_centroids_and_variances_on_real_pictures() -> None:
     encoder = open_style_encoder("vgg")
     first, second = (
-        [read_image(path) for path in list_images(pocket.PICTURES / "styles" / name)[:6]] for name in ("neon", "mosaic")
+        [read_image(path) for path in list_images(pocket.IMAGES / "styles" / name)[:6]] for name in ("neon", "mosaic")
     )
-    grams = [encoder.gram(images) for images in (first, second)]
+    grams = [encoder.gram_matrices(images) for images in (first, second)]
     pairs = [
         sum(float(((a[i] - b[j]).double() ** 2).sum()) for a, b in zip(*grams, strict=True))
         for i in range(len(first))
@@ -170,11 +170,11 @@ def test_blocks_of_rows_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     sets = noise(40, 0), noise(37, 1)
     expected = {name: METRICS[name].function(*sets) for name in names}
     for module in (functional, quality):
-        monkeypatch.setattr(module, "BLOCK", 100)
+        monkeypatch.setattr(module, "BLOCK_ELEMENTS", 100)
     for name in names:
         assert METRICS[name].function(*sets) == pytest.approx(expected[name], rel=1e-9, abs=1e-9), name
 
 
 def test_rowwise_is_the_whole_at_once() -> None:
     x = noise(9, 0)
-    np.testing.assert_array_equal(rowwise(x, BLOCK // 4, lambda rows: rows.sum(1)), x.sum(1))
+    np.testing.assert_array_equal(map_row_blocks(x, BLOCK_ELEMENTS // 4, lambda rows: rows.sum(1)), x.sum(1))

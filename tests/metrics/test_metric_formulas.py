@@ -24,7 +24,7 @@ from lycoris.metrics.fidelity import (
 )
 from lycoris.metrics.precision_recall import precision, recall
 from lycoris.metrics.preservation import feature_drift, style_loss, text_preservation
-from lycoris.metrics.quality import frechet_distance, frechet_infinity, kernel_distance, mean_rating
+from lycoris.metrics.quality import frechet_distance, frechet_infinity, kernel_distance, mean_prediction
 
 REFERENCES, DRAWINGS, DIM = 7, 11, 5
 
@@ -51,12 +51,12 @@ def arguments(name: str, count: int = DRAWINGS, references: int = REFERENCES, di
     """Random features for a metric of the table, the drawings' last."""
     arrays = [
         rows(references if need == "references" else count, dim, seed)
-        for seed, need in enumerate((*METRICS[name].needs, "drawings"))
+        for seed, need in enumerate((*METRICS[name].inputs, "drawings"))
     ]
-    if METRICS[name].sees == "rating":  # marks, and points in a small space
+    if METRICS[name].feature_kind == "rating":  # marks, and points in a small space
         low = METRICS[name].range[0] or 0
         return [low + 1 / (1 + np.exp(-array)) for array in arrays]
-    return [(array > 0).astype(float) for array in arrays] if METRICS[name].sees == "tags" else arrays
+    return [(array > 0).astype(float) for array in arrays] if METRICS[name].feature_kind == "tags" else arrays
 
 
 # Slow formulas
@@ -249,7 +249,7 @@ def test_frechet_infinity_is_nearer_to_the_distance_of_the_distributions() -> No
 
 def test_a_mean_rating_is_the_mean_and_lpips_that_of_unlike_pairs(drawings) -> None:
     marks = rows(DRAWINGS, 1)
-    assert mean_rating(marks) == pytest.approx(sum(marks[:, 0]) / DRAWINGS, abs=1e-12)
+    assert mean_prediction(marks) == pytest.approx(sum(marks[:, 0]) / DRAWINGS, abs=1e-12)
     expected = np.mean([math.dist(x, y) ** 2 for x, y in itertools.combinations(drawings, 2)])
     assert lpips(drawings) == pytest.approx(expected, rel=1e-12)
 
@@ -305,8 +305,8 @@ def test_a_single_image_is_enough_unless_a_metric_says_otherwise() -> None:
 @pytest.mark.parametrize("name", METRICS)
 def test_as_many_images_as_a_metric_says_are_enough_and_that_is_two_for_most(name: str) -> None:
     metric = METRICS[name]
-    assert math.isfinite(metric.function(*arguments(name, metric.least, metric.least_references)))
-    assert max(metric.least, metric.least_references) <= 2 or not metric.by_default
+    assert math.isfinite(metric.function(*arguments(name, metric.min_images, metric.min_references)))
+    assert max(metric.min_images, metric.min_references) <= 2 or not metric.by_default
 
 
 # Claims about the whole table
@@ -317,7 +317,7 @@ def test_a_metric_is_within_its_range(name: str) -> None:
     low, high = METRICS[name].range
     for seed in range(4):
         arrays = [array[seed:] for array in arguments(name)]
-        if METRICS[name].sees == "image":
+        if METRICS[name].feature_kind == "image":
             arrays = [array / np.linalg.norm(array, axis=1, keepdims=True) for array in arrays]
         value = METRICS[name].function(*arrays)
         assert low is None or value >= low - 1e-12
@@ -328,14 +328,14 @@ def test_a_metric_is_within_its_range(name: str) -> None:
 def test_the_order_of_images_changes_nothing(name: str) -> None:
     arrays = arguments(name)
     order = np.random.default_rng(3).permutation(DRAWINGS)
-    needs = (*METRICS[name].needs, "drawings")
+    needs = (*METRICS[name].inputs, "drawings")
     mixed = [array[::-1] if need == "references" else array[order] for need, array in zip(needs, arrays, strict=True)]
     expected = METRICS[name].function(*arrays)
     assert METRICS[name].function(*mixed) == pytest.approx(expected, rel=1e-9, abs=1e-9)
 
 
 @pytest.mark.parametrize(
-    "name", [name for name, each in METRICS.items() if each.sees == "image" and each.dimension != "quality"]
+    "name", [name for name, each in METRICS.items() if each.feature_kind == "image" and each.dimension != "quality"]
 )
 def test_the_length_of_image_features_matters_to_quality_alone(name: str) -> None:
     arrays = arguments(name)
@@ -361,7 +361,7 @@ def test_weights_that_leave_a_drawing_out_are_the_metric_without_it(name: str, d
     for index in range(DRAWINGS):
         kept = [
             array if need == "references" else np.delete(array, index, axis=0)
-            for need, array in zip((*METRICS[name].needs, "drawings"), arrays, strict=True)
+            for need, array in zip((*METRICS[name].inputs, "drawings"), arrays, strict=True)
         ]
         assert without[index] == pytest.approx(METRICS[name].function(*kept), rel=1e-8, abs=1e-9)
 
@@ -377,7 +377,7 @@ def test_bad_features_are_named(name: str) -> None:
         METRICS[name].function(*arrays[:-1], arrays[-1][:0])
     with pytest.raises(InputError, match="weights"):
         METRICS[name].function(*arrays, weights=np.ones((2, DRAWINGS)))
-    if METRICS[name].needs:
+    if METRICS[name].inputs:
         with pytest.raises(InputError, match="one width"):
             METRICS[name].function(*arrays[:-1], arrays[-1][:, :-1])
 
@@ -390,7 +390,7 @@ def test_a_feature_without_direction_is_an_error() -> None:
 @pytest.mark.parametrize("name", METRICS)
 def test_every_metric_says_what_it_is(name: str) -> None:
     metric = METRICS[name]
-    assert metric.about.endswith(".")
+    assert metric.description.endswith(".")
     assert metric.source
     text = inspect.getdoc(metric.function) or ""
     direction = "higher is better" if metric.higher_is_better else "lower is better"

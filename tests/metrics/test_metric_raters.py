@@ -15,9 +15,15 @@ from torch import nn
 from lycoris import pocket
 from lycoris.encoders import Encoder, open_encoder
 from lycoris.errors import InputError
-from lycoris.metrics import METRICS, Condition, Drawings, FeatureSet, balanced, compare, encode
-from lycoris.metrics.quality_predictors import Aesthetics, ClipIQA, Lpips, Marks, open_raters
-from lycoris.metrics.quality_predictors.iqa import points
+from lycoris.metrics import METRICS, FeatureSet, GeneratedImages, PromptSpec, balance_classes, compare, encode
+from lycoris.metrics.quality_predictors import (
+    AestheticsPredictor,
+    ClipIQA,
+    Lpips,
+    MosPredictor,
+    open_quality_predictors,
+)
+from lycoris.metrics.quality_predictors.iqa import embed_distances
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +33,7 @@ def clip() -> Encoder:
 
 @pytest.fixture(scope="module")
 def images() -> list[Image.Image]:
-    files = sorted((pocket.PICTURES / "stuffed_toys" / "inky").glob("*.png"))[:6]
+    files = sorted((pocket.IMAGES / "stuffed_toys" / "inky").glob("*.png"))[:6]
     return [Image.open(file).convert("RGB") for file in files]
 
 
@@ -44,7 +50,7 @@ def test_clip_iqa_is_the_softmax_of_torchmetrics(clip, images, seen) -> None:
 
     anchors = normalised(clip.text_features(["Good photo.", "Bad photo."]))
     expected = clip_iqa._clip_iqa_compute(normalised(torch.from_numpy(seen["clip"])), anchors, ["quality"])
-    marks = ClipIQA(clip).rows(images, seen)
+    marks = ClipIQA(clip).predict(images, seen)
     assert marks.shape == (6, 1)
     np.testing.assert_allclose(marks[:, 0], expected.numpy(), atol=1e-9)
 
@@ -62,32 +68,36 @@ def test_the_aesthetic_predictor_is_its_layers_on_normalised_features(images, se
     features = torch.from_numpy(seen["clip"])
     with torch.no_grad():
         expected = layers(features / features.norm(dim=1, keepdim=True))
-    marks = Aesthetics(tmp_path / "head.pth", "clip").rows(images, seen)
+    marks = AestheticsPredictor(tmp_path / "head.pth", "clip").predict(images, seen)
     np.testing.assert_allclose(marks, expected.numpy(), atol=1e-5)
     single = nn.Linear(width, 1)
     torch.save(single.state_dict(), tmp_path / "single.pth")
     with torch.no_grad():
         expected = single(features / features.norm(dim=1, keepdim=True))
-    np.testing.assert_allclose(Aesthetics(tmp_path / "single.pth", "clip").rows(images, seen), expected, atol=1e-5)
+    np.testing.assert_allclose(
+        AestheticsPredictor(tmp_path / "single.pth", "clip").predict(images, seen), expected, atol=1e-5
+    )
 
 
 def test_an_aesthetic_predictor_that_does_not_fit_is_an_error(images, seen, tmp_path: Path) -> None:
     write_head(tmp_path / "head.pth", 7)
     with pytest.raises(InputError, match="width 7"):
-        Aesthetics(tmp_path / "head.pth", "clip").rows(images, seen)
+        AestheticsPredictor(tmp_path / "head.pth", "clip").predict(images, seen)
     with pytest.raises(InputError, match="in use are: clip"):
-        Aesthetics(tmp_path / "head.pth", "other").rows(images, seen)
+        AestheticsPredictor(tmp_path / "head.pth", "other").predict(images, seen)
     torch.save({"layers.0.weight": torch.zeros(3, 3, 3, 3), "layers.0.bias": torch.zeros(3)}, tmp_path / "odd.pth")
     with pytest.raises(InputError, match="linear layers"):
-        Aesthetics(tmp_path / "odd.pth", "clip")
+        AestheticsPredictor(tmp_path / "odd.pth", "clip")
 
 
 def test_marks_become_scores_with_intervals(clip, images, tmp_path: Path) -> None:
     head = tmp_path / "head.pth"
     write_head(head, clip.image_features(images[:1]).shape[1])
-    raters = open_raters(["clip_iqa", f"aesthetics={head}"], [clip, open_encoder("dinov2")])
-    prompts = [Condition("a toy", "a toy", seed) for seed in range(6)]
-    features = encode({"trigger": Drawings("trigger", images, prompts)}, [clip], category="toys", raters=raters)
+    raters = open_quality_predictors(["clip_iqa", f"aesthetics={head}"], [clip, open_encoder("dinov2")])
+    prompts = [PromptSpec("a toy", "a toy", seed) for seed in range(6)]
+    features = encode(
+        {"trigger": GeneratedImages("trigger", images, prompts)}, [clip], category="toys", quality_predictors=raters
+    )
     scores = {each.name: each for each in compare(features["trigger"], features, category="toys")}
     for name in ("clip_iqa/trigger/clip", "aesthetics/trigger/clip"):
         assert scores[name].low < scores[name].value < scores[name].high
@@ -96,7 +106,7 @@ def test_marks_become_scores_with_intervals(clip, images, tmp_path: Path) -> Non
 def test_points_have_the_given_squared_distances() -> None:
     x = np.random.default_rng(0).normal(size=(6, 3))
     squared = ((x[:, None] - x[None]) ** 2).sum(2)
-    found = points(squared)
+    found = embed_distances(squared)
     np.testing.assert_allclose(((found[:, None] - found[None]) ** 2).sum(2), squared, atol=1e-9)
 
 
@@ -104,38 +114,38 @@ def test_lpips_is_the_mean_over_pairs_of_what_its_network_says(images) -> None:
     def squared(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
         return ((first - second) ** 2).mean()
 
-    found = Lpips(network=squared).rows(images, {})
+    found = Lpips(network=squared).predict(images, {})
     pixels = [np.asarray(image) / 255 for image in images]
     expected = np.mean([((a - b) ** 2).mean() for a, b in itertools.combinations(pixels, 2)])
     assert METRICS["lpips"].function(found) == pytest.approx(expected, rel=1e-5)
     with pytest.raises(InputError, match="one size"):
-        Lpips(network=squared).rows([images[0], images[0].resize((32, 32))], {})
+        Lpips(network=squared).predict([images[0], images[0].resize((32, 32))], {})
 
 
 @pytest.mark.skipif(importlib.util.find_spec("pyiqa") is not None, reason="pyiqa is installed")
 def test_what_is_not_installed_is_said(clip) -> None:
     for name in ("liqe", "maniqa", "lpips"):
         with pytest.raises(InputError, match="pip install pyiqa"):
-            open_raters([name], [clip])
+            open_quality_predictors([name], [clip])
 
 
 def test_unknown_raters_and_those_without_an_encoder_are_named(clip) -> None:
     with pytest.raises(InputError, match="Did you mean `liqe`"):
-        open_raters(["lique"], [clip])
+        open_quality_predictors(["lique"], [clip])
     with pytest.raises(InputError, match="Did you mean `maniqa`"):
-        Marks("manika")
+        MosPredictor("manika")
     with pytest.raises(InputError, match="needs a text-image encoder"):
-        open_raters(["clip_iqa"], [open_encoder("dinov2")])
+        open_quality_predictors(["clip_iqa"], [open_encoder("dinov2")])
     with pytest.raises(InputError, match="needs its file"):
-        open_raters(["aesthetics"], [clip])
+        open_quality_predictors(["aesthetics"], [clip])
 
 
 def test_balanced_classes_have_as_many_images_each() -> None:
     few, many = (FeatureSet({"image/clip": np.arange(count, dtype=float)[:, None]}) for count in (3, 10))
-    joined = balanced({"few": few, "many": many})
+    joined = balance_classes({"few": few, "many": many})
     assert joined.arrays["image/clip"][:, 0].tolist() == [0, 1, 2, 0, 3, 6]
-    assert balanced({"few": few}).arrays["image/clip"].tolist() == few.arrays["image/clip"].tolist()
+    assert balance_classes({"few": few}).arrays["image/clip"].tolist() == few.arrays["image/clip"].tolist()
     with pytest.raises(InputError, match="but got none"):
-        balanced({})
+        balance_classes({})
     with pytest.raises(InputError, match="but got empty"):
-        balanced({"few": few, "empty": FeatureSet({})})
+        balance_classes({"few": few, "empty": FeatureSet({})})

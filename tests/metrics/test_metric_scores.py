@@ -12,31 +12,31 @@ import pytest
 import torch
 from PIL import Image
 
-from lycoris.encoders.batch_encoding import NotFiniteError
+from lycoris.encoders.batch_encoding import NonFiniteFeaturesError
 from lycoris.errors import InputError
 from lycoris.metrics import (
     DIMENSIONS,
     METRICS,
-    Condition,
-    Drawings,
     FeatureSet,
-    between,
+    GeneratedImages,
+    PromptSpec,
     compare,
-    describe,
+    compare_models,
+    describe_metrics,
     encode,
     encode_references,
     encoding,
     load_features,
     save_features,
-    score,
+    score_images,
 )
-from lycoris.metrics.encoding import wanted_tags
+from lycoris.metrics.encoding import requested_tags
 
-KINDS = ("train", "trigger", "alter", "style")
-COUNT = 12
+TESTED_PROMPT_TYPES = ("train", "trigger", "alter", "style")
+IMAGE_COUNT = 12
 
 
-class Eye:
+class FakeEncoder:
     """An encoder that sees the mean colour of four quarters, and reads the letters of a text."""
 
     def __init__(self, name: str, *, reads_text: bool = False) -> None:
@@ -54,12 +54,12 @@ class Eye:
         return torch.tensor([[1 + text.count(letter) for letter in "abcdefghijkl"] for text in texts]).float()
 
 
-class Brush(Eye):
+class FakeStyleEncoder(FakeEncoder):
     def style_features(self, images, mode: str = "resize", batch_size: int = 16) -> torch.Tensor:
         return self.image_features(images) ** 2
 
 
-class Namer:
+class FakeTagger:
     name = "namer"
     categories = {"red": "colour", "blue": "colour", "bear": "thing", "on_a_beach": "place"}  # noqa: RUF012
 
@@ -67,28 +67,28 @@ class Namer:
         return [{"red": 0.9, "on_a_beach": 0.8} for _ in images]
 
 
-def pictures(count: int, seed: int, mean: float = 128) -> list[Image.Image]:
+def noise_images(count: int, seed: int, mean: float = 128) -> list[Image.Image]:
     generator = np.random.default_rng(seed)
     noise = np.clip(generator.normal(mean, 50, (count, 4, 4, 3)), 0, 255).astype(np.uint8)
     return [Image.fromarray(each).resize((16, 16)) for each in noise]
 
 
-def drawn(seed: int, mean: float = 128, count: int = COUNT) -> dict[str, Drawings]:
+def generated_images(seed: int, mean: float = 128, count: int = IMAGE_COUNT) -> dict[str, GeneratedImages]:
     result = {}
-    for index, kind in enumerate(KINDS):
-        prompts = [Condition(f"sks {n}, a red bear", "a red bear", 1000 + n, n % 4) for n in range(count)]
-        result[kind] = Drawings(kind, pictures(count, seed + index, mean), prompts)
+    for index, kind in enumerate(TESTED_PROMPT_TYPES):
+        prompts = [PromptSpec(f"sks {n}, a red bear", "a red bear", 1000 + n, n % 4) for n in range(count)]
+        result[kind] = GeneratedImages(kind, noise_images(count, seed + index, mean), prompts)
     return result
 
 
 @pytest.fixture
-def eyes() -> list[Eye]:
-    return [Eye("clip", reads_text=True), Eye("dinov2")]
+def eyes() -> list[FakeEncoder]:
+    return [FakeEncoder("clip", reads_text=True), FakeEncoder("dinov2")]
 
 
 @pytest.fixture
-def brush() -> Brush:
-    return Brush("vgg")
+def brush() -> FakeStyleEncoder:
+    return FakeStyleEncoder("vgg")
 
 
 def by_name(scores) -> dict:
@@ -97,7 +97,9 @@ def by_name(scores) -> dict:
 
 
 def test_scores_have_the_names_of_the_table_and_cover_five_dimensions(eyes, brush) -> None:
-    scores = by_name(score(pictures(6, 9), drawn(0), drawn(0), eyes, brush, category="scenes"))
+    scores = by_name(
+        score_images(noise_images(6, 9), generated_images(0), generated_images(0), eyes, brush, category="scenes")
+    )
     assert {each.dimension for each in scores.values()} == set(DIMENSIONS)
     expected = {
         "image_similarity/trigger/clip",
@@ -111,22 +113,24 @@ def test_scores_have_the_names_of_the_table_and_cover_five_dimensions(eyes, brus
     assert expected <= scores.keys()
     for name, each in scores.items():
         metric, kind, encoder = name.split("/")
-        assert kind in METRICS[metric].kinds
+        assert kind in METRICS[metric].prompt_types
         assert each.higher_is_better is METRICS[metric].higher_is_better
-        assert each.count == COUNT
-        assert "texts" not in METRICS[metric].needs or encoder == "clip"
+        assert each.count == IMAGE_COUNT
+        assert "texts" not in METRICS[metric].inputs or encoder == "clip"
         assert not METRICS[metric].styles_only
 
 
 def test_scores_and_the_table_are_json_without_nan(eyes, brush) -> None:
-    scores = score(pictures(6, 9), drawn(0), drawn(4), eyes, brush, category="styles")
+    scores = score_images(noise_images(6, 9), generated_images(0), generated_images(4), eyes, brush, category="styles")
     text = json.dumps([dataclasses.asdict(each) for each in scores], allow_nan=False)
     assert len(json.loads(text)) == len(scores)
-    assert json.loads(json.dumps(describe(), allow_nan=False))["vendi"]["range"] == [1, None]
+    assert json.loads(json.dumps(describe_metrics(), allow_nan=False))["vendi"]["range"] == [1, None]
 
 
 def test_the_base_against_itself_shows_no_difference_anywhere(eyes, brush) -> None:
-    for each in score(pictures(6, 9), drawn(0), drawn(0), eyes, brush, category="styles"):
+    for each in score_images(
+        noise_images(6, 9), generated_images(0), generated_images(0), eyes, brush, category="styles"
+    ):
         assert each.difference == 0
         assert (each.difference_low, each.difference_high) == (0, 0)
         assert each.verdict == "no difference shown"
@@ -134,15 +138,19 @@ def test_the_base_against_itself_shows_no_difference_anywhere(eyes, brush) -> No
 
 
 def test_a_score_of_exactly_zero_survives(eyes, brush) -> None:
-    scores = by_name(score(pictures(6, 9), drawn(0), drawn(0), eyes, brush, category="scenes"))
+    scores = by_name(
+        score_images(noise_images(6, 9), generated_images(0), generated_images(0), eyes, brush, category="scenes")
+    )
     for name in ("style_loss/style/vgg", "feature_drift/style/clip", "text_preservation/style/clip"):
         assert (scores[name].value, scores[name].low, scores[name].high) == (0, 0, 0)
         assert not scores[name].note
 
 
 def test_drawings_like_the_references_are_better_and_their_distance_to_the_base_is_worse(eyes, brush) -> None:
-    references = pictures(8, 9, mean=210)
-    scores = by_name(score(references, drawn(0, 210), drawn(0, 90), eyes, brush, category="scenes"))
+    references = noise_images(8, 9, mean=210)
+    scores = by_name(
+        score_images(references, generated_images(0, 210), generated_images(0, 90), eyes, brush, category="scenes")
+    )
     for name in ("image_similarity", "squared_centroid_distance", "cmmd"):
         each = scores[f"{name}/trigger/dinov2"]
         assert each.verdict == "better", name
@@ -157,15 +165,15 @@ def test_drawings_like_the_references_are_better_and_their_distance_to_the_base_
 
 def test_the_style_loss_against_the_dataset_is_for_styles_alone(eyes, brush) -> None:
     def losses(category: str) -> set[str]:
-        scores = score(pictures(6, 9), drawn(0), None, eyes, brush, category=category)
+        scores = score_images(noise_images(6, 9), generated_images(0), None, eyes, brush, category=category)
         return {each.name for each in scores if each.name.startswith("dataset_style_loss")}
 
     assert losses("scenes") == set()
-    assert losses("styles") == {f"dataset_style_loss/{kind}/vgg" for kind in KINDS}
+    assert losses("styles") == {f"dataset_style_loss/{kind}/vgg" for kind in TESTED_PROMPT_TYPES}
 
 
 def test_without_a_base_there_is_no_difference_and_no_preservation(eyes, brush) -> None:
-    scores = score(pictures(6, 9), drawn(0), None, eyes, brush, category="scenes")
+    scores = score_images(noise_images(6, 9), generated_images(0), None, eyes, brush, category="scenes")
     assert {each.dimension for each in scores} == set(DIMENSIONS) - {"preservation"}
     for each in scores:
         assert each.value is not None
@@ -173,34 +181,37 @@ def test_without_a_base_there_is_no_difference_and_no_preservation(eyes, brush) 
 
 
 def test_the_pair_is_the_prompt_and_the_seed_and_not_the_place(eyes, brush) -> None:
-    base = drawn(4)
+    base = generated_images(4)
     turned = {
-        kind: Drawings(kind, each.images[::-1], [dataclasses.replace(p, group=0) for p in each.prompts[::-1]])
+        kind: GeneratedImages(kind, each.images[::-1], [dataclasses.replace(p, group=0) for p in each.prompts[::-1]])
         for kind, each in base.items()
     }
-    references = pictures(6, 9)
-    first = score(references, drawn(0), base, eyes, brush, category="scenes")
-    second = score(references, drawn(0), turned, eyes, brush, category="scenes")
+    references = noise_images(6, 9)
+    first = score_images(references, generated_images(0), base, eyes, brush, category="scenes")
+    second = score_images(references, generated_images(0), turned, eyes, brush, category="scenes")
     for one, other in zip(first, second, strict=True):
         assert one.difference_low == pytest.approx(other.difference_low, abs=1e-9)
         assert one.base == pytest.approx(other.base, abs=1e-9)
 
 
 def test_a_larger_base_is_compared_on_the_common_prompts_and_seeds(eyes, brush) -> None:
-    base = drawn(4, count=20)
-    common = {kind: Drawings(kind, each.images[:COUNT], each.prompts[:COUNT]) for kind, each in base.items()}
-    references = pictures(6, 9)
-    first = score(references, drawn(0), base, eyes, brush, category="scenes")
-    second = score(references, drawn(0), common, eyes, brush, category="scenes")
+    base = generated_images(4, count=20)
+    common = {
+        kind: GeneratedImages(kind, each.images[:IMAGE_COUNT], each.prompts[:IMAGE_COUNT])
+        for kind, each in base.items()
+    }
+    references = noise_images(6, 9)
+    first = score_images(references, generated_images(0), base, eyes, brush, category="scenes")
+    second = score_images(references, generated_images(0), common, eyes, brush, category="scenes")
     assert first == second
 
 
 def test_other_seeds_are_compared_unpaired_and_it_is_said(eyes, brush) -> None:
     base = {
-        kind: Drawings(kind, each.images, [dataclasses.replace(p, seed=p.seed + 500) for p in each.prompts])
-        for kind, each in drawn(4).items()
+        kind: GeneratedImages(kind, each.images, [dataclasses.replace(p, seed=p.seed + 500) for p in each.prompts])
+        for kind, each in generated_images(4).items()
     }
-    scores = by_name(score(pictures(6, 9), drawn(0), base, eyes, brush, category="scenes"))
+    scores = by_name(score_images(noise_images(6, 9), generated_images(0), base, eyes, brush, category="scenes"))
     each = scores["image_similarity/trigger/clip"]
     assert "not paired" in each.note
     assert each.difference_low < each.difference < each.difference_high
@@ -210,9 +221,11 @@ def test_other_seeds_are_compared_unpaired_and_it_is_said(eyes, brush) -> None:
 
 
 def test_a_base_without_the_features_of_a_metric_leaves_its_scores_without_a_base(eyes, brush) -> None:
-    known = encode_references(pictures(6, 9), eyes, brush, category="scenes")
-    tuned = encode(drawn(0), eyes, brush, category="scenes", tagger=Namer())
-    scores = by_name(compare(known, tuned, encode(drawn(4), eyes[:1], None, category="scenes"), category="scenes"))
+    known = encode_references(noise_images(6, 9), eyes, brush, category="scenes")
+    tuned = encode(generated_images(0), eyes, brush, category="scenes", tagger=FakeTagger())
+    scores = by_name(
+        compare(known, tuned, encode(generated_images(4), eyes[:1], None, category="scenes"), category="scenes")
+    )
     assert scores["image_similarity/alter/clip"].base is not None
     for name in ("attribute_recall/alter/namer", "image_similarity/alter/dinov2"):
         assert (scores[name].base, scores[name].verdict) == (None, None)
@@ -223,9 +236,9 @@ def test_two_models_are_told_apart_by_common_prompts_and_seeds(eyes, brush) -> N
     def seen(drawings):
         return encode(drawings, eyes, brush, category="styles")
 
-    known = encode_references(pictures(6, 9, mean=210), eyes, brush, category="styles")
-    near, far, base = (seen(drawn(seed, mean)) for seed, mean in ((0, 205), (20, 120), (40, 90)))
-    scores = by_name(between(known, near, far, base, category="styles"))
+    known = encode_references(noise_images(6, 9, mean=210), eyes, brush, category="styles")
+    near, far, base = (seen(generated_images(seed, mean)) for seed, mean in ((0, 205), (20, 120), (40, 90)))
+    scores = by_name(compare_models(known, near, far, base, category="styles"))
     alone = [by_name(compare(known, each, base, category="styles")) for each in (near, far)]
     assert scores.keys() == alone[0].keys()
     for name, each in scores.items():
@@ -234,7 +247,7 @@ def test_two_models_are_told_apart_by_common_prompts_and_seeds(eyes, brush) -> N
     assert scores["image_similarity/trigger/clip"].verdict == "better"
     assert scores["style_loss/style/vgg"].verdict == "worse"
     assert not scores["style_loss/style/vgg"].note
-    for each in between(known, near, near, base, category="styles"):
+    for each in compare_models(known, near, near, base, category="styles"):
         assert (each.difference, each.verdict) in ((0, "no difference shown"), (0, None), (None, None))
 
 
@@ -242,31 +255,41 @@ def test_models_with_some_prompts_in_common_are_compared_on_those(eyes, brush) -
     def seen(drawings):
         return encode(drawings, eyes, brush, category="scenes")
 
-    known = encode_references(pictures(6, 9), eyes, brush, category="scenes")
-    first, second = drawn(0), drawn(4)
+    known = encode_references(noise_images(6, 9), eyes, brush, category="scenes")
+    first, second = generated_images(0), generated_images(4)
     moved = {
-        kind: Drawings(
+        kind: GeneratedImages(
             kind, each.images, [p if n < 8 else dataclasses.replace(p, seed=1) for n, p in enumerate(each.prompts)]
         )
         for kind, each in second.items()
     }
     common = [
-        {kind: Drawings(kind, e.images[:8], e.prompts[:8]) for kind, e in each.items()} for each in (first, second)
+        {kind: GeneratedImages(kind, e.images[:8], e.prompts[:8]) for kind, e in each.items()}
+        for each in (first, second)
     ]
-    some = between(known, seen(first), seen(moved), category="scenes", metrics=["vendi", "image_similarity"])
-    same = between(known, *map(seen, common), category="scenes", metrics=["vendi", "image_similarity"])
+    some = compare_models(known, seen(first), seen(moved), category="scenes", metrics=["vendi", "image_similarity"])
+    same = compare_models(known, *map(seen, common), category="scenes", metrics=["vendi", "image_similarity"])
     assert some == same
     apart = {
-        kind: Drawings(kind, each.images, [dataclasses.replace(p, seed=p.seed + 99) for p in each.prompts])
+        kind: GeneratedImages(kind, each.images, [dataclasses.replace(p, seed=p.seed + 99) for p in each.prompts])
         for kind, each in second.items()
     }
-    for each in between(known, seen(first), seen(apart), category="scenes", metrics=["image_similarity"]):
-        assert each.count == COUNT
+    for each in compare_models(known, seen(first), seen(apart), category="scenes", metrics=["image_similarity"]):
+        assert each.count == IMAGE_COUNT
         assert "the other has other prompts or seeds" in each.note
 
 
 def test_one_drawing_has_values_and_says_why_there_is_no_interval(eyes, brush) -> None:
-    scores = by_name(score(pictures(6, 9), drawn(0, count=1), drawn(4, count=1), eyes, brush, category="scenes"))
+    scores = by_name(
+        score_images(
+            noise_images(6, 9),
+            generated_images(0, count=1),
+            generated_images(4, count=1),
+            eyes,
+            brush,
+            category="scenes",
+        )
+    )
     each = scores["image_similarity/trigger/clip"]
     assert each.value is not None
     assert each.difference == pytest.approx(each.value - each.base)
@@ -277,9 +300,11 @@ def test_one_drawing_has_values_and_says_why_there_is_no_interval(eyes, brush) -
 
 
 def test_one_reference_is_enough_but_for_distributions(eyes, brush) -> None:
-    scores = by_name(score(pictures(1, 9), drawn(0), drawn(4), eyes, brush, category="styles"))
+    scores = by_name(
+        score_images(noise_images(1, 9), generated_images(0), generated_images(4), eyes, brush, category="styles")
+    )
     for name, each in scores.items():
-        if METRICS[name.split("/")[0]].least_references == 2:
+        if METRICS[name.split("/")[0]].min_references == 2:
             assert each.value is None
             assert each.note == "needs 2 references, got 1"
         else:
@@ -288,22 +313,22 @@ def test_one_reference_is_enough_but_for_distributions(eyes, brush) -> None:
 
 
 def test_every_image_is_encoded_once_and_features_are_taken_as_they_are(eyes, brush) -> None:
-    references, drawings, base = pictures(6, 9), drawn(0), drawn(4)
-    expected = score(references, drawings, base, eyes, brush, category="scenes")
-    assert [eye.seen for eye in eyes] == [6 + 8 * COUNT] * 2
-    assert brush.seen == 2 * COUNT
+    references, drawings, base = noise_images(6, 9), generated_images(0), generated_images(4)
+    expected = score_images(references, drawings, base, eyes, brush, category="scenes")
+    assert [eye.seen for eye in eyes] == [6 + 8 * IMAGE_COUNT] * 2
+    assert brush.seen == 2 * IMAGE_COUNT
     encoded = [encode(each, eyes, brush, category="scenes") for each in (drawings, base)]
     known = encode_references(references, eyes, brush, category="scenes")
     for eye in eyes:
         eye.seen = 0
-    assert score(known, *encoded, eyes, brush, category="scenes") == expected
+    assert score_images(known, *encoded, eyes, brush, category="scenes") == expected
     assert compare(known, *encoded, category="scenes") == expected
     assert [eye.seen for eye in eyes] == [0, 0]
 
 
 def test_features_come_back_from_their_file(eyes, brush, tmp_path: Path) -> None:
-    features = encode(drawn(0), eyes, brush, category="styles", tagger=Namer())
-    known = encode_references(pictures(6, 9), eyes, brush, category="styles")
+    features = encode(generated_images(0), eyes, brush, category="styles", tagger=FakeTagger())
+    known = encode_references(noise_images(6, 9), eyes, brush, category="styles")
     save_features(tmp_path / "drawings.safetensors", features)
     save_features(tmp_path / "known.safetensors", {"references": known})
     again = load_features(tmp_path / "drawings.safetensors")
@@ -319,22 +344,22 @@ def test_features_come_back_from_their_file(eyes, brush, tmp_path: Path) -> None
 
 
 def test_the_order_of_drawings_moves_no_value(eyes, brush) -> None:
-    references, drawings = pictures(6, 9), drawn(0)
-    order = np.random.default_rng(0).permutation(COUNT)
+    references, drawings = noise_images(6, 9), generated_images(0)
+    order = np.random.default_rng(0).permutation(IMAGE_COUNT)
     mixed = {
-        kind: Drawings(kind, [each.images[i] for i in order], [each.prompts[i] for i in order])
+        kind: GeneratedImages(kind, [each.images[i] for i in order], [each.prompts[i] for i in order])
         for kind, each in drawings.items()
     }
-    first = score(references, drawings, drawn(4), eyes, brush, category="scenes")
-    second = score(references[::-1], mixed, drawn(4), eyes, brush, category="scenes")
+    first = score_images(references, drawings, generated_images(4), eyes, brush, category="scenes")
+    second = score_images(references[::-1], mixed, generated_images(4), eyes, brush, category="scenes")
     for one, other in zip(first, second, strict=True):
         assert one.value == pytest.approx(other.value, rel=1e-9, abs=1e-9)
         assert one.difference == pytest.approx(other.difference, rel=1e-9, abs=1e-9)
 
 
 def test_vendi_of_new_situations_is_the_mean_over_situations(eyes, brush) -> None:
-    drawings = drawn(0)
-    scores = by_name(score(pictures(6, 9), drawings, None, eyes, brush, category="scenes"))
+    drawings = generated_images(0)
+    scores = by_name(score_images(noise_images(6, 9), drawings, None, eyes, brush, category="scenes"))
     features = eyes[0].image_features(drawings["alter"].images).numpy()
     apart = [METRICS["vendi"].function(features[group::4]) for group in range(4)]
     assert scores["vendi/alter/clip"].value == pytest.approx(np.mean(apart))
@@ -344,30 +369,49 @@ def test_vendi_of_new_situations_is_the_mean_over_situations(eyes, brush) -> Non
 
 def test_words_that_describe_the_concept_are_not_asked_for(eyes) -> None:
     """A sks bear on a beach asks for a beach; that it is a bear, and a blue one, is for fidelity to tell."""
-    prompts = [Condition("a sks bear on a beach", "a blue bear on a beach", n, 0) for n in range(4)]
-    drawings = {"alter": Drawings("alter", pictures(4, 1), prompts)}
-    features = encode(drawings, eyes, category="toys", tagger=Namer(), names=["sks bear", "sks"])["alter"]
-    names = sorted(Namer.categories)
+    prompts = [PromptSpec("a sks bear on a beach", "a blue bear on a beach", n, 0) for n in range(4)]
+    drawings = {"alter": GeneratedImages("alter", noise_images(4, 1), prompts)}
+    features = encode(drawings, eyes, category="toys", tagger=FakeTagger(), concept_names=["sks bear", "sks"])["alter"]
+    names = sorted(FakeTagger.categories)
     wanted, found = features.arrays["wanted/namer"], features.arrays["found/namer"]
     assert [names[place] for place in wanted[0].nonzero()[0]] == ["on_a_beach"]
     assert [names[place] for place in found[0].nonzero()[0]] == ["on_a_beach"]  # "red" was not spoken of
 
 
 def test_a_tagger_gives_recall_and_precision_of_what_the_prompt_names(eyes) -> None:
-    scores = by_name(score(pictures(6, 9), drawn(0), drawn(4), eyes, None, category="scenes", tagger=Namer()))
+    scores = by_name(
+        score_images(
+            noise_images(6, 9),
+            generated_images(0),
+            generated_images(4),
+            eyes,
+            None,
+            category="scenes",
+            tagger=FakeTagger(),
+        )
+    )
     assert scores["attribute_recall/alter/namer"].value == 0.5
     assert scores["attribute_precision/alter/namer"].value == 1
-    named = score(pictures(6, 9), drawn(0), None, eyes, None, category="scenes", tagger=Namer(), names=["red bear"])
+    named = score_images(
+        noise_images(6, 9),
+        generated_images(0),
+        None,
+        eyes,
+        None,
+        category="scenes",
+        tagger=FakeTagger(),
+        concept_names=["red bear"],
+    )
     assert by_name(named)["attribute_recall/alter/namer"].value is None
-    assert wanted_tags("A blue bear, on a beach", Namer.categories) == {"blue", "bear", "on_a_beach"}
-    assert wanted_tags("reddish bearing", Namer.categories) == set()
-    assert wanted_tags("a sks bear, on a beach", Namer.categories, ["sks bear"]) == {"on_a_beach"}
-    assert wanted_tags("a SKS bear, bear", Namer.categories, ["sks bear", "sks"]) == {"bear"}
+    assert requested_tags("A blue bear, on a beach", FakeTagger.categories) == {"blue", "bear", "on_a_beach"}
+    assert requested_tags("reddish bearing", FakeTagger.categories) == set()
+    assert requested_tags("a sks bear, on a beach", FakeTagger.categories, ["sks bear"]) == {"on_a_beach"}
+    assert requested_tags("a SKS bear, bear", FakeTagger.categories, ["sks bear", "sks"]) == {"bear"}
 
 
 def test_a_choice_of_metrics_is_scored_alone_and_an_unknown_one_is_named(eyes, brush) -> None:
-    features = encode(drawn(0), eyes, brush, category="scenes")
-    known = encode_references(pictures(6, 9), eyes, brush, category="scenes")
+    features = encode(generated_images(0), eyes, brush, category="scenes")
+    known = encode_references(noise_images(6, 9), eyes, brush, category="scenes")
     scores = compare(known, features, category="scenes", metrics=["vendi"])
     assert {each.name.split("/")[0] for each in scores} == {"vendi"}
     with pytest.raises(InputError, match="Did you mean `vendi`"):
@@ -375,8 +419,8 @@ def test_a_choice_of_metrics_is_scored_alone_and_an_unknown_one_is_named(eyes, b
 
 
 def test_metrics_that_are_not_by_default_come_when_asked_for(eyes, brush) -> None:
-    features = encode(drawn(0), eyes, brush, category="scenes")
-    known = encode_references(pictures(6, 9), eyes, brush, category="scenes")
+    features = encode(generated_images(0), eyes, brush, category="scenes")
+    known = encode_references(noise_images(6, 9), eyes, brush, category="scenes")
     asked = {name for name, metric in METRICS.items() if not metric.by_default}
     assert not asked & {each.name.split("/")[0] for each in compare(known, features, category="scenes")}
     scores = compare(known, features, category="scenes", metrics=sorted(asked))
@@ -384,7 +428,7 @@ def test_metrics_that_are_not_by_default_come_when_asked_for(eyes, brush) -> Non
 
 
 def test_bad_sets_are_named(eyes, brush) -> None:
-    drawings = drawn(0)["trigger"]
+    drawings = generated_images(0)["trigger"]
     short = {"trigger": dataclasses.replace(drawings, prompts=drawings.prompts[:-1])}
     with pytest.raises(InputError, match="got 11 for 12 images"):
         encode(short, eyes, brush, category="scenes")
@@ -394,7 +438,7 @@ def test_bad_sets_are_named(eyes, brush) -> None:
 
 def test_progress_is_told_set_by_set(eyes, brush) -> None:
     told: list[tuple[int, int]] = []
-    encode(drawn(0), eyes, brush, category="scenes", progress=lambda *now: told.append(now))
+    encode(generated_images(0), eyes, brush, category="scenes", progress=lambda *now: told.append(now))
     assert told == [(1, 4), (2, 4), (3, 4), (4, 4)]
 
 
@@ -410,10 +454,10 @@ def test_every_metric_stands_in_the_documentation() -> None:
 
 def test_how_many_images_are_open_at_a_time_changes_no_feature(eyes, brush, monkeypatch) -> None:
     def seen() -> dict[str, FeatureSet]:
-        return encode(drawn(3), eyes, brush, category="styles", tagger=Namer())
+        return encode(generated_images(3), eyes, brush, category="styles", tagger=FakeTagger())
 
     expected = seen()
-    monkeypatch.setattr(encoding, "AHEAD", 5)
+    monkeypatch.setattr(encoding, "PREFETCH_IMAGES", 5)
     for kind, each in seen().items():
         assert list(each.arrays) == list(expected[kind].arrays)
         for key, array in each.arrays.items():
@@ -421,14 +465,14 @@ def test_how_many_images_are_open_at_a_time_changes_no_feature(eyes, brush, monk
 
 
 def test_an_image_whose_features_are_no_numbers_is_told_by_its_place(brush, monkeypatch) -> None:
-    class Blind(Eye):
+    class Blind(FakeEncoder):
         def image_features(self, images, mode: str = "resize", batch_size: int = 32) -> torch.Tensor:
             bad = [place for place, image in enumerate(images) if image.width == 17]
             if bad:
-                raise NotFiniteError(bad[0])
+                raise NonFiniteFeaturesError(bad[0])
             return super().image_features(images)
 
-    monkeypatch.setattr(encoding, "AHEAD", 5)
-    images = [*pictures(8, 0), Image.new("RGB", (17, 16))]
+    monkeypatch.setattr(encoding, "PREFETCH_IMAGES", 5)
+    images = [*noise_images(8, 0), Image.new("RGB", (17, 16))]
     with pytest.raises(InputError, match="image 8 "):
         encode_references(images, [Blind("blind")], brush, category="scenes")

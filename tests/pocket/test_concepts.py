@@ -8,10 +8,10 @@ import pytest
 import yaml
 from PIL import Image
 
-from lycoris.captions import prompts
-from lycoris.data.concepts import read_concepts
-from lycoris.pocket import PICTURES, TRUTH
-from lycoris.pocket.world.concepts import CONCEPTS, described, pictures
+from lycoris.captions import build_prompts
+from lycoris.data.concepts import load_concepts
+from lycoris.pocket import IMAGES, TRUE_TAGS
+from lycoris.pocket.world.concepts import CONCEPTS, concept_images, concepts_document
 from lycoris.pocket.world.vocabulary import BACKGROUNDS, SPARE_TRIGGERS, TRIGGERS, WORDS
 
 CATEGORIES = {"anime_characters", "movie_characters", "scenes", "stuffed_toys", "styles"}
@@ -19,11 +19,11 @@ CATEGORIES = {"anime_characters", "movie_characters", "scenes", "stuffed_toys", 
 
 @pytest.mark.parametrize("name", CONCEPTS)
 def test_every_picture_is_what_the_code_draws(name):
-    truth = json.loads(TRUTH.read_text())
+    truth = json.loads(TRUE_TAGS.read_text())
     count = 0
-    for path, picture, tags in pictures(name):
+    for path, picture, tags in concept_images(name):
         count += 1
-        kept = Image.open(io.BytesIO((PICTURES / path).read_bytes())).convert("RGB")
+        kept = Image.open(io.BytesIO((IMAGES / path).read_bytes())).convert("RGB")
         assert kept.size == (64, 64)
         assert np.abs(np.asarray(kept, int) - np.asarray(picture, int)).max() <= 2
         assert truth[path] == tags
@@ -31,13 +31,13 @@ def test_every_picture_is_what_the_code_draws(name):
 
 
 def test_no_picture_is_without_a_concept():
-    drawn = {path for name in CONCEPTS for path, _, _ in pictures(name)}
-    assert drawn == {str(path.relative_to(PICTURES)) for path in PICTURES.rglob("*.png")}
-    assert drawn == set(json.loads(TRUTH.read_text()))
+    drawn = {path for name in CONCEPTS for path, _, _ in concept_images(name)}
+    assert drawn == {str(path.relative_to(IMAGES)) for path in IMAGES.rglob("*.png")}
+    assert drawn == set(json.loads(TRUE_TAGS.read_text()))
 
 
 def test_the_description_file_is_what_the_code_says():
-    assert yaml.safe_load((PICTURES / "concepts.yaml").read_text()) == described()
+    assert yaml.safe_load((IMAGES / "concepts.yaml").read_text()) == concepts_document()
 
 
 def test_there_are_two_concepts_or_more_in_each_of_the_five_categories():
@@ -64,9 +64,9 @@ def test_descriptions_use_only_words_that_clip_knows():
 
 
 def test_five_of_eight_pictures_show_a_concept_at_home_and_nothing_of_home_is_elsewhere():
-    truth = json.loads(TRUTH.read_text())
+    truth = json.loads(TRUE_TAGS.read_text())
     for name, concept in CONCEPTS.items():
-        home = set(concept.home.listed())
+        home = set(concept.common_context.to_list())
         assert len(home) >= 2
         by_folder: dict[str, list[set[str]]] = {}
         for path, tags in truth.items():
@@ -75,20 +75,20 @@ def test_five_of_eight_pictures_show_a_concept_at_home_and_nothing_of_home_is_el
         for shown in by_folder.values():
             assert sum(tags == home for tags in shown) == round(0.625 * concept.count)
             away = [tags for tags in shown if tags != home]
-            assert concept.look or not any(away)
+            assert concept.style or not any(away)
 
 
 def test_new_situations_mostly_ask_for_what_the_pictures_do_not_show():
-    truth = json.loads(TRUTH.read_text())
-    for concept in read_concepts(PICTURES):
-        shown = {tag for picture in concept.pictures for tag in truth[picture.relative]}
-        asked = [prompt.text for prompt in prompts(concept, [], "alter", 20)]
+    truth = json.loads(TRUE_TAGS.read_text())
+    for concept in load_concepts(IMAGES):
+        shown = {tag for picture in concept.images for tag in truth[picture.relative_path]}
+        asked = [prompt.text for prompt in build_prompts(concept, [], "alter", 20)]
         places = [place for text in asked for place in BACKGROUNDS if place in text.split()]
-        if CONCEPTS[concept.name].figures:
+        if CONCEPTS[concept.name].characters:
             assert len(shown & set(BACKGROUNDS)) == 3
             assert sum(place in shown for place in places) <= 0.4 * len(places)
         assert "pixel style" not in shown
 
 
 def test_pictures_are_small_files():
-    assert max(path.stat().st_size for path in PICTURES.rglob("*.png")) < 8_000
+    assert max(path.stat().st_size for path in IMAGES.rglob("*.png")) < 8_000

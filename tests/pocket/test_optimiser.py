@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from lycoris.pocket.training.muon import MuonAdam, orthogonalise
-from lycoris.pocket.training.trainer import Budget, Course
+from lycoris.pocket.training.trainer import TimeBudget, Trainer
 
 
 @pytest.mark.parametrize("shape", [(12, 40), (40, 12), (24, 36)])
@@ -34,7 +34,7 @@ def test_a_course_goes_on_from_its_checkpoint(tmp_path):
     def course():
         torch.manual_seed(0)
         network = nn.Linear(16, 16)
-        return network, Course("line", {"network": network}, budget=Budget(1), work=tmp_path, rate=1e-2)
+        return network, Trainer("line", {"network": network}, budget=TimeBudget(1), work=tmp_path, rate=1e-2)
 
     network, first = course()
     assert not first.resumed
@@ -52,10 +52,10 @@ def test_averaged_weights_are_put_in_and_taken_out():
     network = nn.Linear(16, 16)
     from pathlib import Path
 
-    course = Course("none", {"network": network}, budget=Budget(1), work=Path("absent"), rate=1e-1)
+    course = Trainer("none", {"network": network}, budget=TimeBudget(1), work=Path("absent"), rate=1e-1)
     for _ in range(3):
         course.step(network(torch.ones(4, 16)).square().mean(), 4)
     live = network.weight.detach().clone()
-    with course.averaged():
+    with course.averaged_weights():
         assert not torch.equal(live, network.weight)
     assert torch.equal(live, network.weight)

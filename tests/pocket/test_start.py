@@ -5,17 +5,17 @@ import torch
 from safetensors.torch import load_file
 
 from lycoris.pocket import BASE, CLIP, WEIGHTS
-from lycoris.pocket.models.networks import PARTS
+from lycoris.pocket.models.networks import CLASSIFIER_SPECS
 from lycoris.pocket.training.clip import build_clip
 from lycoris.pocket.training.unet import build_text_encoder, build_unet
 from lycoris.pocket.training.vae import build_vae
-from lycoris.pocket.training.warm_start import part_of_base, warm_start
+from lycoris.pocket.training.warm_start import base_part_folder, warm_start
 from lycoris.pocket.world.vocabulary import build_tokenizer
 
 
-@pytest.mark.parametrize("name", PARTS)
+@pytest.mark.parametrize("name", CLASSIFIER_SPECS)
 def test_every_classifier_starts_at_its_committed_weights(name):
-    network = PARTS[name].build()
+    network = CLASSIFIER_SPECS[name].build()
     assert warm_start(network.encoder, WEIGHTS / name)
     kept = load_file(WEIGHTS / name / "model.safetensors")
     now = network.encoder.state_dict()
@@ -34,4 +34,4 @@ def test_the_parts_of_the_base_and_clip_fit_what_training_builds():
 
 def test_nothing_is_loaded_where_there_is_nothing(tmp_path):
     assert not warm_start(build_vae(), tmp_path)
-    assert part_of_base(tmp_path, "vae") == BASE / "vae"
+    assert base_part_folder(tmp_path, "vae") == BASE / "vae"

@@ -8,10 +8,10 @@ import torch
 from safetensors import safe_open
 
 from lycoris.pocket import BASE, CLIP, CONVNEXTV2, DINOV2, JUDGE, TAGGER, VGG, WEIGHTS
-from lycoris.pocket.models.labels import BASIC, LABELS, attribute_accuracy
+from lycoris.pocket.models.labels import ATTRIBUTE_LABELS, LABELS, attribute_accuracy
 from lycoris.pocket.training.dataset import to_floats
 from lycoris.pocket.training.evaluation import tagger_f1
-from lycoris.pocket.world.generator import sample_picture
+from lycoris.pocket.world.generator import sample_image
 from lycoris.pocket.world.vocabulary import WORDS
 
 
@@ -23,7 +23,7 @@ def offline(monkeypatch):
 def some_pictures(count: int) -> tuple[torch.Tensor, list]:
     import numpy as np
 
-    drawn = [sample_picture(20_000_000 + seed, unseen=True) for seed in range(count)]
+    drawn = [sample_image(20_000_000 + seed, held_out=True) for seed in range(count)]
     return to_floats(torch.from_numpy(np.stack([np.asarray(picture) for picture, _, _ in drawn]))), [
         tags for _, tags, _ in drawn
     ]
@@ -97,7 +97,7 @@ def test_encoders_open_by_their_type_and_see_pictures_apart(folder):
     assert (features @ features.T - torch.eye(8)).max() < 0.999
 
 
-@pytest.mark.parametrize(("folder", "labels"), [(TAGGER, LABELS), (JUDGE, BASIC)], ids=["tagger", "judge"])
+@pytest.mark.parametrize(("folder", "labels"), [(TAGGER, LABELS), (JUDGE, ATTRIBUTE_LABELS)], ids=["tagger", "judge"])
 def test_classifiers_name_the_tags_of_the_captions(folder, labels):
     from transformers import AutoModelForImageClassification
 

@@ -10,7 +10,7 @@ from PIL import Image
 from selenium.webdriver import ActionChains
 
 from lycoris.report import render
-from lycoris.report.shared.mlflow_links import tracked
+from lycoris.report.shared.mlflow_links import tracking_links
 from tests.report.test_browser import find, shown, texts
 
 LEFT, RIGHT = "\ue012", "\ue014"
@@ -154,6 +154,6 @@ def test_runs_are_told_with_the_command_that_shows_them_where_there_is_no_server
 
 @pytest.mark.parametrize("address", ["javascript:alert(1)//http://x", "databricks", "postgresql://u:p@h/db", ""])
 def test_other_addresses_make_no_link(address: str) -> None:
-    told = tracked({"tracking": {"address": address, "experiment": "1", "run": "r"}})
+    told = tracking_links({"tracking": {"address": address, "experiment": "1", "run": "r"}})
     assert told in (None, {"run": "r"})
-    assert tracked({}) is None
+    assert tracking_links({}) is None

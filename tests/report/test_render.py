@@ -10,10 +10,10 @@ from PIL import Image
 
 from lycoris.errors import InputError
 from lycoris.report import render
-from lycoris.report.run.image_selection import SHOWN
-from lycoris.report.run.losses import curve, levels
-from lycoris.report.run.payload import OF_SCORE, VERDICTS, in_script, payload, struck
-from lycoris.report.shared.image_store import LARGE, Album
+from lycoris.report.run.image_selection import MAX_IMAGES_PER_SET
+from lycoris.report.run.losses import final_loss_by_bin, thin_curve
+from lycoris.report.run.payload import SCORE_FIELDS, VERDICTS, json_for_script, mark_concept_tags, report_payload
+from lycoris.report.shared.image_store import THUMBNAIL_SIDE, ImageStore
 
 
 def page(path):
@@ -37,7 +37,7 @@ def test_what_users_wrote_is_text_and_never_markup(report):
 
 
 def test_json_in_a_script_cannot_close_it():
-    text = in_script({"a": "</script><!-- & \u2028"})
+    text = json_for_script({"a": "</script><!-- & \u2028"})
     assert not set("<>&\u2028") & set(text)
     assert json.loads(text) == {"a": "</script><!-- & \u2028"}
 
@@ -55,7 +55,7 @@ def test_every_picture_is_embedded_once(report, study):
 def test_identical_files_share_a_number(tmp_path):
     for name in ("a", "b"):
         Image.new("RGB", (16, 16), "red").save(tmp_path / f"{name}.png")
-    album = Album()
+    album = ImageStore()
     assert album.add(tmp_path / "a.png") == album.add(tmp_path / "b.png") == 0
     assert len(album.encode()) == 1
 
@@ -67,38 +67,43 @@ def test_small_pictures_keep_their_pixels_and_large_ones_shrink(tmp_path):
     small = Image.effect_noise((40, 24), 80).convert("RGB")
     small.save(tmp_path / "small.png")
     Image.new("RGB", (1600, 800), "teal").save(tmp_path / "large.png")
-    album = Album()
+    album = ImageStore()
     album.add(tmp_path / "small.png")
     album.add(tmp_path / "large.png")
     (source, *size), (_, *bounded) = album.encode()
     again = Image.open(io.BytesIO(base64.b64decode(source.split(",")[1]))).convert("RGB")
     assert size == [40, 24]
     assert again.tobytes() == small.tobytes()
-    assert bounded == [LARGE, LARGE // 2]
+    assert bounded == [THUMBNAIL_SIDE, THUMBNAIL_SIDE // 2]
 
 
 def test_a_picture_that_cannot_be_read_is_named_and_left_out(tmp_path):
     (tmp_path / "broken.png").write_bytes(b"not a picture")
-    album = Album()
+    album = ImageStore()
     assert album.add(tmp_path / "broken.png") is None
     assert album.add(tmp_path / "gone.png") is None
     assert album.add(None) is None
-    assert [name in line for name, line in zip(("broken.png", "gone.png"), album.unread, strict=True)] == [True, True]
+    assert [name in line for name, line in zip(("broken.png", "gone.png"), album.unreadable, strict=True)] == [
+        True,
+        True,
+    ]
     out = render({"title": "t", "concepts": [{"name": "c", "references": [str(tmp_path / "gone.png")]}]}, tmp_path)
     assert "gone.png" in out.read_text(encoding="utf-8")
 
 
 def test_many_drawings_are_thinned_evenly():
     entries = [{"prompt": "p", "seed": seed} for seed in range(100)]
-    data = payload({"title": "t", "adapters": [{"concept": "c", "drawings": {"trigger": entries}}]}, Album())
+    data = report_payload(
+        {"title": "t", "adapters": [{"concept": "c", "drawings": {"trigger": entries}}]}, ImageStore()
+    )
     seeds = [seed for _, _, seed in data["adapters"][0]["drawings"]["trigger"]]
-    assert len(seeds) == SHOWN == data["shown"]
+    assert len(seeds) == MAX_IMAGES_PER_SET == data["shown"]
     assert seeds[0] == 0
     assert max(seeds) > 90
 
 
 def test_inherent_tags_are_struck_and_others_not():
-    assert struck("sks toy, Droopy Ears, droopy ears dog", ["droopy_ears"]) == [
+    assert mark_concept_tags("sks toy, Droopy Ears, droopy ears dog", ["droopy_ears"]) == [
         ("sks toy", False),
         ("Droopy Ears", True),
         ("droopy ears dog", False),
@@ -107,7 +112,7 @@ def test_inherent_tags_are_struck_and_others_not():
 
 def test_a_loss_curve_is_thinned_to_its_last_step():
     losses = [float(step) for step in range(1000)]
-    found = curve(losses, points=100)
+    found = thin_curve(losses, points=100)
     assert found["steps"][0] == 1
     assert found["steps"][-1] == 1000
     assert len(found["steps"]) == len(found["raw"]) == len(found["smooth"]) <= 101
@@ -116,10 +121,10 @@ def test_a_loss_curve_is_thinned_to_its_last_step():
 
 
 def test_a_loss_that_is_not_finite_leaves_a_gap():
-    found = curve([1.0, float("nan"), 3.0])
+    found = thin_curve([1.0, float("nan"), 3.0])
     assert found["raw"] == [1.0, None, 3.0]
     assert found["smooth"] == [2.0, 2.0, 2.0]
-    assert curve([]) == {"steps": [], "raw": [], "smooth": []}
+    assert thin_curve([]) == {"steps": [], "raw": [], "smooth": []}
 
 
 def test_scores_that_are_not_finite_do_not_stop_the_report(tmp_path):
@@ -127,7 +132,7 @@ def test_scores_that_are_not_finite_do_not_stop_the_report(tmp_path):
     out = render({"title": "t", "adapters": [{"concept": "c", "algorithm": "lora", "scores": scores}]}, tmp_path)
     [[verdict, *numbers]] = page(out)["adapters"][0]["scores"]
     assert VERDICTS[verdict] == "unknown"
-    assert dict(zip(OF_SCORE, numbers, strict=True)) == {**dict.fromkeys(OF_SCORE), "base": 1.0}
+    assert dict(zip(SCORE_FIELDS, numbers, strict=True)) == {**dict.fromkeys(SCORE_FIELDS), "base": 1.0}
 
 
 def test_a_study_needs_a_title(tmp_path):
@@ -150,8 +155,8 @@ def test_the_rule_and_the_reason_of_a_champion_are_told(study, tmp_path):
 
 def test_the_loss_by_noise_is_that_of_the_last_tenth_of_the_run():
     late = [9.0] * 36 + [1.0, None, 3.0, float("nan")]
-    assert levels({"quarter_1": late, "quarter_2": [None] * 40}) == [2.0, None]
-    assert levels({"quarter_1": [5.0]}) == [5.0]
+    assert final_loss_by_bin({"quarter_1": late, "quarter_2": [None] * 40}) == [2.0, None]
+    assert final_loss_by_bin({"quarter_1": [5.0]}) == [5.0]
 
 
 def test_a_checkpoint_is_told_from_the_end(study, tmp_path):
@@ -172,7 +177,7 @@ def test_pictures_that_were_set_aside_are_told(study, tmp_path):
 def test_many_pictures_fit_the_room_there_is(tmp_path):
     import base64
 
-    small, large = Album(room=130_000), Album(room=160_000)
+    small, large = ImageStore(budget=130_000), ImageStore(budget=160_000)
     for number in range(40):
         Image.effect_noise((64, 64), 90 + number).convert("RGB").save(tmp_path / f"{number}.png")
         Image.effect_noise((400, 300), 90 + number).convert("RGB").save(tmp_path / f"large-{number}.png")
@@ -188,7 +193,7 @@ def test_many_pictures_fit_the_room_there_is(tmp_path):
 def test_a_large_study_shows_fewer_pictures_of_each_adapter_and_the_same_of_all(tmp_path):
     entries = [{"prompt": "p", "seed": seed} for seed in range(20)]
     adapters = [{"concept": "c", "seed": n, "drawings": {"trigger": entries, "alter": entries}} for n in range(1000)]
-    data = payload({"title": "t", "adapters": adapters}, Album())
+    data = report_payload({"title": "t", "adapters": adapters}, ImageStore())
     seeds = {tuple(seed for *_, seed in kinds) for one in data["adapters"] for kinds in one["drawings"].values()}
     assert len(seeds) == 1
     assert 1 <= len(*seeds) <= 5

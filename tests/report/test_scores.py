@@ -6,17 +6,24 @@ from dataclasses import replace
 
 import pytest
 
-from lycoris.analysis.statistics.score_verdicts import decimals, effect, headlines, measures, overlap, verdict
-from lycoris.analysis.text.formatting import duration, finding, interval, number
+from lycoris.analysis.statistics.score_verdicts import (
+    decimal_places,
+    headline_scores,
+    intervals_overlap,
+    score_effect,
+    score_specs,
+    score_verdict,
+)
+from lycoris.analysis.text.formatting import format_duration, format_interval, format_number, summarize_score
 from tests.report.trial_study import SIMILARITY, STYLE, TEXT, score
 
 
 def measure(study, name):
-    return next(one for one in measures(study) if one.name == name)
+    return next(one for one in score_specs(study) if one.name == name)
 
 
 def test_a_score_name_is_taken_apart_and_ordered_by_dimension(study):
-    known = measures(study)
+    known = score_specs(study)
     assert [one.name for one in known] == [SIMILARITY, TEXT, STYLE]
     assert (known[0].metric, known[0].kind, known[0].encoder) == ("image_similarity", "trigger", "clip")
     assert known[0].dimension == "fidelity"
@@ -25,15 +32,15 @@ def test_a_score_name_is_taken_apart_and_ordered_by_dimension(study):
 
 def test_the_headline_prefers_the_telling_prompt_type():
     scores = {f"image_similarity/{kind}/{encoder}": {"value": 1.0} for kind in ("alter", "trigger") for encoder in "ab"}
-    known = measures(
+    known = score_specs(
         {
             "metrics": {"image_similarity": {"dimension": "fidelity", "higher_is_better": True}},
             "adapters": [{"scores": scores}],
         }
     )
-    assert headlines(known, scores)["fidelity"].name == "image_similarity/trigger/a"
+    assert headline_scores(known, scores)["fidelity"].name == "image_similarity/trigger/a"
     only = [name for name in scores if "alter" in name]
-    assert headlines(known, only)["fidelity"].name == "image_similarity/alter/a"
+    assert headline_scores(known, only)["fidelity"].name == "image_similarity/alter/a"
 
 
 @pytest.mark.parametrize(
@@ -48,31 +55,31 @@ def test_the_headline_prefers_the_telling_prompt_type():
 )
 def test_a_difference_is_shown_only_when_its_interval_leaves_out_zero(study, difference, higher, said):
     one = replace(measure(study, SIMILARITY), higher_is_better=higher)
-    assert verdict(score(difference, base=0.5, width=0.05), one) == said
+    assert score_verdict(score(difference, base=0.5, width=0.05), one) == said
 
 
 def test_without_an_interval_nothing_is_said(study):
-    assert verdict({"difference": 0.5}, measure(study, SIMILARITY)) == "unknown"
+    assert score_verdict({"difference": 0.5}, measure(study, SIMILARITY)) == "unknown"
 
 
 def test_a_distance_from_the_base_is_neither_better_nor_worse_than_it(study):
     style = measure(study, STYLE)
     assert style.from_base
-    assert verdict(score(0.3, base=0.0, width=0.01), style) == "unknown"
-    assert effect({"value": 0.3, "low": 0.2, "high": 0.4}, style) == (0.3, 0.2, 0.4)
+    assert score_verdict(score(0.3, base=0.0, width=0.01), style) == "unknown"
+    assert score_effect({"value": 0.3, "low": 0.2, "high": 0.4}, style) == (0.3, 0.2, 0.4)
 
 
 def test_intervals_that_touch_are_not_separated(study):
     one = measure(study, SIMILARITY)
-    near, far = (effect(score(value, base=0.0, width=0.05), one) for value in (0.1, 0.3))
-    assert not overlap(near, far)
-    assert overlap(near, effect(score(0.2, base=0.0, width=0.05), one))
-    assert overlap(near, effect({"difference": 9.0}, one))
+    near, far = (score_effect(score(value, base=0.0, width=0.05), one) for value in (0.1, 0.3))
+    assert not intervals_overlap(near, far)
+    assert intervals_overlap(near, score_effect(score(0.2, base=0.0, width=0.05), one))
+    assert intervals_overlap(near, score_effect({"difference": 9.0}, one))
 
 
 def test_the_leader_is_named_with_its_lead(study):
     own = [adapter for adapter in study["adapters"] if adapter["concept"] == "hornling"]
-    said = str(finding(measure(study, SIMILARITY), "hornling", own, seeds=False))
+    said = str(summarize_score(measure(study, SIMILARITY), "hornling", own, with_seed=False))
     assert said == (
         "LoKr with `none` leads for hornling: +.250 [.220, .280] against the base, not separated from LoKr with `all`."
     )
@@ -80,7 +87,7 @@ def test_the_leader_is_named_with_its_lead(study):
 
 def test_no_leader_is_named_where_no_difference_is_shown(study):
     own = [adapter for adapter in study["adapters"] if adapter["concept"] == "hornling"]
-    found = finding(measure(study, TEXT), "hornling", own, seeds=False)
+    found = summarize_score(measure(study, TEXT), "hornling", own, with_seed=False)
     assert found.verdict == "none"
     assert "No adapter beats the base" in str(found)
     assert "shows no difference" in str(found)
@@ -88,37 +95,39 @@ def test_no_leader_is_named_where_no_difference_is_shown(study):
 
 def test_preservation_is_led_by_the_one_closest_to_the_base(study):
     own = [adapter for adapter in study["adapters"] if adapter["concept"] == "biscuit"]
-    said = str(finding(measure(study, STYLE), "biscuit", own, seeds=True))
+    said = str(summarize_score(measure(study, STYLE), "biscuit", own, with_seed=True))
     assert said == (
         "LoRA with `none`, seed 0 stays closest to the base for biscuit: .100 [.080, .120], ahead of every other."
     )
 
 
 def test_nothing_is_found_without_scores(study):
-    assert finding(measure(study, TEXT), "x", [{"algorithm": "lora", "error": "failed"}], seeds=False) is None
+    assert (
+        summarize_score(measure(study, TEXT), "x", [{"algorithm": "lora", "error": "failed"}], with_seed=False) is None
+    )
 
 
 def test_numbers_have_a_true_minus_and_no_leading_zero():
-    assert number(0.1234, 3, signed=True) == "+.123"
-    assert number(-0.1234, 2) == "−.12"
-    assert number(0.0, 3, signed=True) == "0"
-    assert number(-0.0001, 2) == ".00"
-    assert number(12.34, 1) == "12.3"
-    assert number(3e-7, None) == "3.0e-07"
-    assert number(None, 2) == "–"
-    assert interval(-0.5, 1.0, 1) == "[−.5, 1.0]"
-    assert interval(None, 1.0, 1) == ""
+    assert format_number(0.1234, 3, signed=True) == "+.123"
+    assert format_number(-0.1234, 2) == "−.12"
+    assert format_number(0.0, 3, signed=True) == "0"
+    assert format_number(-0.0001, 2) == ".00"
+    assert format_number(12.34, 1) == "12.3"
+    assert format_number(3e-7, None) == "3.0e-07"
+    assert format_number(None, 2) == "–"
+    assert format_interval(-0.5, 1.0, 1) == "[−.5, 1.0]"
+    assert format_interval(None, 1.0, 1) == ""
 
 
 def test_decimals_show_three_digits_of_the_largest():
-    assert decimals([0.61, 0.2]) == 3
-    assert decimals([88.0, 3.0]) == 1
-    assert decimals([1234.0]) == 0
-    assert decimals([3e-7]) is None
-    assert decimals([None, float("nan")]) == 2
+    assert decimal_places([0.61, 0.2]) == 3
+    assert decimal_places([88.0, 3.0]) == 1
+    assert decimal_places([1234.0]) == 0
+    assert decimal_places([3e-7]) is None
+    assert decimal_places([None, float("nan")]) == 2
 
 
 def test_a_duration_is_for_people():
-    assert duration(0.2) == "0 s"
-    assert duration(75.2) == "1 min 15 s"
-    assert duration(7200) == "2 h"
+    assert format_duration(0.2) == "0 s"
+    assert format_duration(75.2) == "1 min 15 s"
+    assert format_duration(7200) == "2 h"

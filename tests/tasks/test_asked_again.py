@@ -41,7 +41,7 @@ def ask(api):
     from prefect.settings import PREFECT_API_URL, temporary_settings
 
     with temporary_settings({PREFECT_API_URL: api}), get_client(sync_client=True) as client:
-        return client._client.get("/hello").json()
+        return client._connect.get("/hello").json()
 
 
 def notes(folder):
@@ -49,14 +49,14 @@ def notes(folder):
 
 
 def test_what_is_asked_again_is_told_with_the_reason(restarting, tmp_path, capsys):
-    with prefect_retries.noted(tmp_path):
+    with prefect_retries.report_retries(tmp_path):
         assert ask(restarting) == "hello"
     assert set(notes(tmp_path)) == {"The Prefect server does not answer as it should (error 503): it is asked again."}
     assert "Another attempt" not in "".join(capsys.readouterr())
 
 
 def test_outside_a_run_nothing_is_told_and_what_others_log_goes_its_way(restarting, tmp_path, caplog):
-    with prefect_retries.noted(tmp_path):
+    with prefect_retries.report_retries(tmp_path):
         pass
     assert ask(restarting) == "hello"
     assert not notes(tmp_path)

@@ -11,9 +11,9 @@ import yaml
 
 from lycoris import pocket
 from lycoris.captions import tagger_digest
-from tasks.artifacts import Captioned, Cell, Eyes, Place
-from tasks.caption import captions
-from tasks.train import adapter
+from tasks.artifacts import CaptionedConcept, RunContext, RunSpec, TaggerRef
+from tasks.caption import caption_concepts
+from tasks.train import train_adapter
 
 SETTINGS = {
     "algorithm": "lora", "preset": "attn-only", "rank": 1, "alpha": 1.0,
@@ -25,25 +25,25 @@ TAGS = ["bear, purple, hat, beach", "bear, purple, snow", "bear, purple, hat, ci
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
     """Two shipped concepts of three pictures each, with tags beside them."""
-    entries = yaml.safe_load((pocket.PICTURES / "concepts.yaml").read_text())["concepts"]
+    entries = yaml.safe_load((pocket.IMAGES / "concepts.yaml").read_text())["concepts"]
     kept = {}
     for name in ("grumble", "biscuit"):
         category = entries[name]["category"]
         target = tmp_path / "data" / category / name
         target.mkdir(parents=True)
         for number in range(3):
-            shutil.copy(pocket.PICTURES / category / name / f"{number:02d}.png", target)
+            shutil.copy(pocket.IMAGES / category / name / f"{number:02d}.png", target)
             (target / f"{number:02d}.txt").write_text(TAGS[number])
         kept[name] = {key: value for key, value in entries[name].items() if key not in ("inherent", "keep")}
     (tmp_path / "data" / "concepts.yaml").write_text(yaml.safe_dump({"concepts": kept}))
     return tmp_path / "data"
 
 
-def captioned(data: Path, strategies: tuple[str, ...], **options: Any) -> list[Captioned]:
+def captioned(data: Path, strategies: tuple[str, ...], **options: Any) -> list[CaptionedConcept]:
     source = options.pop("tagger", "sidecar")
-    return captions.fn(
-        Place(data.parent / "store"), data=data, concepts_file=None, names=None,
-        tagger=Eyes(source, tagger_digest(source)), base="pocket", strategies=strategies, counts={"train": 2}, seed=0,
+    return caption_concepts.fn(
+        RunContext(data.parent / "store"), data=data, concepts_file=None, names=None,
+        tagger=TaggerRef(source, tagger_digest(source)), base="pocket", strategies=strategies, counts={"train": 2}, seed=0,  # noqa: E501
         **options,
     )  # fmt: skip
 
@@ -51,11 +51,11 @@ def captioned(data: Path, strategies: tuple[str, ...], **options: Any) -> list[C
 def trained(data: Path, strategies: tuple[str, ...] = ("none", "all", "adjusted")) -> dict[tuple[str, str], str]:
     """Adapters are trained for a step; (concept, strategy) -> the content key."""
     return {
-        (concept.name, strategy): adapter.fn(
-            Place(data.parent / "store"), Cell(concept.name, "lora", strategy, 0), base="pocket", base_digest="x",
-            pictures=concept.pictures, picture_digest=concept.digest, captions=concept.captions[strategy],
+        (concept.name, strategy): train_adapter.fn(
+            RunContext(data.parent / "store"), RunSpec(concept.name, "lora", strategy, 0), base="pocket", base_digest="x",  # noqa: E501
+            pictures=concept.images, picture_digest=concept.images_digest, captions=concept.captions[strategy],
             settings=SETTINGS,
-        ).end.key
+        ).final.key
         for concept in captioned(data, strategies)
         for strategy in strategies
     }  # fmt: skip
@@ -102,7 +102,7 @@ def test_the_next_run_uses_exactly_what_the_sidecars_and_the_concept_file_say(da
     grumble = by_name["grumble"]
     assert grumble.captions["all"][0] == "a ohw bear, 猫 🐈, red, white, (o)_(o), saber (fate)"
     assert grumble.captions["adjusted"][1:] == ("a ohw bear, bear, purple", "a ohw bear, bear, purple, hat, city")
-    assert {entry["tag"]: entry["why"] for entry in grumble.inherent if entry["tag"] in ("bear", "snow")} == {
+    assert {entry["tag"]: entry["why"] for entry in grumble.concept_tags if entry["tag"] in ("bear", "snow")} == {
         "bear": "under `keep` in the concept file", "snow": "under `inherent` in the concept file",
     }  # fmt: skip
 
@@ -137,16 +137,16 @@ def test_texts_beside_pictures_go_before_the_tagger_and_two_classes_may_share_a_
 
 
 def test_a_thousand_words_are_told_to_be_too_long(data: Path) -> None:
-    from tasks.caption import wording, write
+    from tasks.caption import load_templates, write_captions
 
     (data / "movie_characters" / "grumble" / "01.txt").write_text(", ".join(f"word{n}" for n in range(1000)))
     grumble = next(
         one
-        for one in write(
-            Place(data.parent / "store"), data=data, concepts_file=None, names=["grumble"],
-            tagger=Eyes("sidecar", tagger_digest("sidecar")), captioner=None, base="pocket",
-            strategies=("none", "all"), templates=wording("pocket", None), stop=False,
+        for one in write_captions(
+            RunContext(data.parent / "store"), data=data, concepts_file=None, names=["grumble"],
+            tagger=TaggerRef("sidecar", tagger_digest("sidecar")), captioner=None, base="pocket",
+            strategies=("none", "all"), templates=load_templates("pocket", None), stop=False,
         )
     )  # fmt: skip
     assert grumble.captions["all"][1].count("word") == 1000
-    assert any("1 of 3 captions of `grumble` under `all` are longer" in note for note in grumble.notes)
+    assert any("1 of 3 captions of `grumble` under `all` are longer" in note for note in grumble.messages)

@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 from flows.cli.main import main
 from lycoris.cache.store import file_digest
 from lycoris.errors import InputError
-from tasks.artifacts import Cell
+from tasks.artifacts import RunSpec
 from tasks.data_versions.dvc import DataVersion
 from tasks.tracking import registry
 from tasks.tracking import runs as tracking
@@ -31,14 +31,14 @@ def logged(root, number, concept="o'bear@5%#", key=None):
     """One adapter, logged as the main job logs it."""
     files = root / "files"
     files.mkdir(exist_ok=True)
-    cell = Cell(concept, "lora learning_rate=0.5", "none", number)
+    cell = RunSpec(concept, "lora learning_rate=0.5", "none", number)
     adapter = files / f"{cell.name}.safetensors"
     save_file({"x": torch.full((2, 3), float(number))}, adapter)
     Image.new("RGB", (8, 8)).save(files / "sheet.png")
-    place = tracking.server(root)
+    place = tracking.tracking_server(root)
     version = DataVersion(DATA[number], files, 1, 1, "unchanged")
     parent = tracking.open_study(place, "study", f"study {number}", SETTINGS, version)
-    return tracking.track.fn(
+    return tracking.track_adapter.fn(
         place,
         "study",
         parent,
@@ -75,7 +75,9 @@ def pattern(tmp_path_factory):
         for number in (1, 2, 3):
             tracked = logged(root, number)
             assert tracked.version == str(number)
-            assert tracking.crown.fn(tracking.server(root), "o'bear@5%#", tracked.version, f"reason {number}")
+            assert tracking.promote_to_champion.fn(
+                tracking.tracking_server(root), "o'bear@5%#", tracked.version, f"reason {number}"
+            )
     return root
 
 
@@ -87,14 +89,14 @@ def runs(pattern, tmp_path):
 
 @pytest.fixture
 def place(runs):
-    return tracking.server(runs)
+    return tracking.tracking_server(runs)
 
 
 def test_a_version_says_where_it_comes_from(place, runs):
-    found = registry.read(place, "o'bear@5%#@champion")
+    found = registry.get_version(place, "o'bear@5%#@champion")
     assert (found.version, found.aliases) == ("3", ("challenger", "champion"))
-    assert (found.data, found.commit, found.base, found.base_digest) == (DATA[3], "c0ffee", "pocket", "abc")
-    assert (found.algorithm, found.captions, found.seed, found.settings) == (
+    assert (found.data_version, found.commit, found.base, found.base_digest) == (DATA[3], "c0ffee", "pocket", "abc")
+    assert (found.algorithm, found.strategy, found.seed, found.settings) == (
         "lora learning_rate=0.5",
         "none",
         3,
@@ -102,8 +104,12 @@ def test_a_version_says_where_it_comes_from(place, runs):
     )
     assert found.scores == {"image_similarity/trigger/clip": 0.123457}
     assert found.sha256 == file_digest(file(runs, 3))
-    assert registry.read(place, "o'bear@5%#") == found
-    assert registry.read(place, "o'bear@5%#@previous").version == registry.read(place, "o'bear@5%#@2").version == "2"
+    assert registry.get_version(place, "o'bear@5%#") == found
+    assert (
+        registry.get_version(place, "o'bear@5%#@previous").version
+        == registry.get_version(place, "o'bear@5%#@2").version
+        == "2"
+    )
 
 
 @pytest.mark.parametrize(
@@ -111,7 +117,7 @@ def test_a_version_says_where_it_comes_from(place, runs):
 )
 def test_what_is_not_there_is_told(place, name):
     with pytest.raises(InputError):
-        registry.read(place, name)
+        registry.get_version(place, name)
 
 
 def test_pull_fetches_the_bytes_that_were_registered(runs, tmp_path, capsys, monkeypatch):
@@ -129,7 +135,7 @@ def test_pull_fetches_the_bytes_that_were_registered(runs, tmp_path, capsys, mon
 
 
 def test_a_file_that_the_registry_lost_or_changed_is_not_handed_out(place, runs, tmp_path):
-    tracking.registry(place).set_model_version_tag("o'bear@5%#", "2", "adapter.sha256", "0" * 64)
+    tracking.registry_client(place).set_model_version_tag("o'bear@5%#", "2", "adapter.sha256", "0" * 64)
     with pytest.raises(InputError, match="SHA-256"):
         registry.pull(place, "o'bear@5%#@2", tmp_path / "x.safetensors")
     assert not (tmp_path / "x.safetensors").exists()
@@ -137,33 +143,33 @@ def test_a_file_that_the_registry_lost_or_changed_is_not_handed_out(place, runs,
 
 def test_rollback_goes_back_one_champion_a_call_and_later_runs_leave_it_so(place, runs, capsys):
     assert main(["rollback", "o'bear@5%#", "--output", str(runs)]) == 0
-    assert registry.read(place, "o'bear@5%#@champion").version == "2"
-    assert registry.read(place, "o'bear@5%#@previous").version == "1"
-    assert not tracking.crown.fn(place, "o'bear@5%#", "3", "again")
-    assert registry.read(place, "o'bear@5%#@champion").version == "2"
+    assert registry.get_version(place, "o'bear@5%#@champion").version == "2"
+    assert registry.get_version(place, "o'bear@5%#@previous").version == "1"
+    assert not tracking.promote_to_champion.fn(place, "o'bear@5%#", "3", "again")
+    assert registry.get_version(place, "o'bear@5%#@champion").version == "2"
     assert main(["rollback", "o'bear@5%#", "--output", str(runs)]) == 0
-    assert registry.read(place, "o'bear@5%#").aliases == ("champion",)
+    assert registry.get_version(place, "o'bear@5%#").aliases == ("champion",)
     assert main(["rollback", "o'bear@5%#", "--output", str(runs)]) == 2
     assert "no champion before" in capsys.readouterr().err
     assert main(["rollback", "o'bear@5%#", "--to", "3", "--output", str(runs)]) == 0
-    assert registry.read(place, "o'bear@5%#@champion").version == "3"
-    assert registry.read(place, "o'bear@5%#@previous").version == "2"
+    assert registry.get_version(place, "o'bear@5%#@champion").version == "3"
+    assert registry.get_version(place, "o'bear@5%#@previous").version == "2"
 
 
 def test_a_logging_that_died_before_its_tags_is_taken_up_without_a_second_version(place, runs):
-    client = tracking.registry(place)
-    client.delete_model_version_tag("o'bear@5%#", "3", tracking.KEY)
-    client.set_terminated(registry.read(place, "o'bear@5%#@3").run, "RUNNING")
+    client = tracking.registry_client(place)
+    client.delete_model_version_tag("o'bear@5%#", "3", tracking.KEY_TAG)
+    client.set_terminated(registry.get_version(place, "o'bear@5%#@3").run_id, "RUNNING")
     assert logged(runs, 3).version == "3"
-    assert len(tracking.versions(client, "o'bear@5%#")) == 3
-    assert client.get_model_version("o'bear@5%#", "3").tags[tracking.KEY] == "key 3"
+    assert len(tracking.list_versions(client, "o'bear@5%#")) == 3
+    assert client.get_model_version("o'bear@5%#", "3").tags[tracking.KEY_TAG] == "key 3"
 
 
 def test_data_that_a_champion_stands_on_is_named(place):
-    assert registry.standing_on(place, DATA[3]) == ["o'bear@5%#@champion (version 3)"]
-    assert registry.standing_on(place, DATA[2]) == ["o'bear@5%#@previous (version 2)"]
-    assert registry.standing_on(place, DATA[1]) == []
-    assert registry.standing_on(None, DATA[3]) == []
+    assert registry.champions_trained_on(place, DATA[3]) == ["o'bear@5%#@champion (version 3)"]
+    assert registry.champions_trained_on(place, DATA[2]) == ["o'bear@5%#@previous (version 2)"]
+    assert registry.champions_trained_on(place, DATA[1]) == []
+    assert registry.champions_trained_on(None, DATA[3]) == []
 
 
 def test_commands_say_that_there_is_no_registry_and_make_none(tmp_path, capsys):

@@ -13,7 +13,7 @@ import pytest
 from flows.cli.main import main
 from lycoris.errors import InputError
 from tasks.data_versions import dvc, revisions
-from tasks.data_versions.diff import differences
+from tasks.data_versions.diff import diff_manifests
 
 ONE = {"toys/bear/1.png": b"one", "toys/bear/1.txt": b"a bear", "concepts.yaml": b"concepts: {}\n"}
 TWO = {"toys/bear/1.png": b"uno", "toys/bear/2.png": b"two", "concepts.yaml": b"concepts: {}\n"}
@@ -48,7 +48,7 @@ def pattern(tmp_path_factory):
         Repo.init(str(root)).close()
         for tag, files in (("v1", ONE), ("v2", TWO)):
             write(root / "data", files)
-            dvc.version(root / "data", root)
+            dvc.ensure_version(root / "data", root)
             git(root, "add", "data.dvc", ".dvc/config")
             git(root, "commit", "-qm", tag)
             git(root, "tag", tag)
@@ -73,32 +73,32 @@ def shelf(project, tmp_path):
 def test_an_earlier_version_is_written_beside_the_workspace_and_never_over_it(project, tmp_path):
     (project / "data" / "toys" / "bear" / "3.png").write_bytes(b"not yet a version")
     before = read(project / "data"), (project / "data.dvc").read_bytes()
-    found = revisions.at("v1", project, tmp_path / "runs" / "data")
+    found = revisions.checkout_revision("v1", project, tmp_path / "runs" / "data")
     assert read(found.path) == ONE
     assert found.path == tmp_path / "runs" / "data" / found.hash.removesuffix(".dir")
     assert (found.state, found.files) == ("earlier", 3)
     assert (read(project / "data"), (project / "data.dvc").read_bytes()) == before
-    again = revisions.at(found.hash, project, tmp_path / "runs" / "data")
+    again = revisions.checkout_revision(found.hash, project, tmp_path / "runs" / "data")
     assert again == found
 
 
 def test_an_earlier_version_that_somebody_wrote_into_is_written_anew(project, tmp_path):
-    folder = revisions.at("v1", project, tmp_path / "data").path
+    folder = revisions.checkout_revision("v1", project, tmp_path / "data").path
     (folder / "toys" / "bear" / "1.png").write_bytes(b"spoilt")
-    assert read(revisions.at("v1", project, tmp_path / "data").path) == ONE
+    assert read(revisions.checkout_revision("v1", project, tmp_path / "data").path) == ONE
     assert [path.name for path in (tmp_path / "data").iterdir()] == [folder.name]
 
 
 @pytest.mark.parametrize("revision", ["nosuch", "--upload-pack=x", "", "v1\0", "v1:data", "0" * 31, "../../etc"])
 def test_what_is_no_revision_is_refused(project, tmp_path, revision):
     with pytest.raises(InputError, match="revision"):
-        revisions.at(revision, project, tmp_path / "data")
+        revisions.checkout_revision(revision, project, tmp_path / "data")
     assert not (tmp_path / "data").exists()
 
 
 def test_a_version_that_is_nowhere_is_an_error(project, tmp_path):
     with pytest.raises(InputError, match="0" * 32):
-        revisions.at("0" * 32, project, tmp_path / "data")
+        revisions.checkout_revision("0" * 32, project, tmp_path / "data")
 
 
 def test_data_that_nothing_versions_has_no_revisions(tmp_path, project):
@@ -111,13 +111,13 @@ def test_differences_say_what_came_went_changed_and_moved():
     def entries(files):
         return [{"relpath": name, "md5": md5} for name, md5 in files.items()]
 
-    found = differences(
+    found = diff_manifests(
         entries({"a.png": "1", "b.png": "2", "c.png": "3", "e.png": "5"}),
         entries({"a.png": "1", "b.png": "9", "d.png": "3", "f.png": "6"}),
     )
-    assert (found.came, found.went, found.changed) == (("f.png",), ("e.png",), ("b.png",))
+    assert (found.added, found.removed, found.changed) == (("f.png",), ("e.png",), ("b.png",))
     assert found.moved == (("c.png", "d.png"),)
-    assert not differences(entries({"a": "1"}), entries({"a": "1"}))
+    assert not diff_manifests(entries({"a": "1"}), entries({"a": "1"}))
 
 
 def test_the_command_tells_pictures_from_captions(project, capsys):
@@ -140,7 +140,7 @@ def test_versions_go_to_a_remote_and_come_back_from_it(project, shelf, tmp_path,
     assert main(["data", "push", "v1", "--data", data]) == 0
     assert main(["data", "push", "--data", data]) == 0
     shutil.rmtree(project / ".dvc" / "cache")
-    assert read(revisions.at("v1", project, tmp_path / "out").path) == ONE
+    assert read(revisions.checkout_revision("v1", project, tmp_path / "out").path) == ONE
     shutil.rmtree(project / ".dvc" / "cache")
     shutil.rmtree(project / "data")
     assert main(["data", "pull", "--data", data]) == 0
@@ -149,10 +149,10 @@ def test_versions_go_to_a_remote_and_come_back_from_it(project, shelf, tmp_path,
 
 
 def test_a_fresh_clone_reads_versions_that_were_pushed_before_the_remote_was_configured(project, shelf, tmp_path):
-    dvc.push([revisions.resolve("v1", project)], project)
+    dvc.push([revisions.resolve_revision("v1", project)], project)
     git(tmp_path, "clone", "-q", str(project), "clone")
     shutil.copy(project / ".dvc" / "config.local", tmp_path / "clone" / ".dvc")
-    assert read(revisions.at("v1", tmp_path / "clone", tmp_path / "out").path) == ONE
+    assert read(revisions.checkout_revision("v1", tmp_path / "clone", tmp_path / "out").path) == ONE
 
 
 def test_pull_makes_data_what_git_brought_but_loses_nothing(project, shelf, capsys):
@@ -194,7 +194,7 @@ def test_a_killed_process_leaves_no_lock_of_dvcs(project):
             dvc.with_repo(project, lambda repo: repo.lock.lock(), attempts=1)
         os.kill(process.pid, signal.SIGKILL)
     (project / "data" / "3.png").write_bytes(b"three")
-    assert dvc.version(project / "data", project).state == "new"
+    assert dvc.ensure_version(project / "data", project).state == "new"
 
 
 def test_versions_are_removed_unless_data_dvc_or_a_champion_needs_them(project, tmp_path, capsys, monkeypatch):
@@ -207,16 +207,16 @@ def test_versions_are_removed_unless_data_dvc_or_a_champion_needs_them(project, 
     options = ("--data", data, "--output", str(runs))
     assert main(["data", "remove", "v2", *options]) == 2
     assert "data.dvc records" in capsys.readouterr().err
-    client = tracking.registry(tracking.server(runs))
+    client = tracking.registry_client(tracking.tracking_server(runs))
     client.create_registered_model("bear")
-    client.create_model_version("bear", str(tmp_path), tags={"data.version": revisions.resolve("v1", project)})
+    client.create_model_version("bear", str(tmp_path), tags={"data.version": revisions.resolve_revision("v1", project)})
     client.set_registered_model_alias("bear", "champion", "1")
     assert main(["data", "remove", "v1", *options]) == 2
     assert "bear@champion (version 1)" in capsys.readouterr().err
     client.delete_registered_model_alias("bear", "champion")
     assert main(["data", "remove", "v1", *options]) == 0
     with pytest.raises(InputError, match="No DVC remote"):
-        revisions.at("v1", project, tmp_path / "out")
+        revisions.checkout_revision("v1", project, tmp_path / "out")
     shutil.rmtree(project / "data")
-    assert dvc.materialise(project) == "cache"
+    assert dvc.materialize(project) == "cache"
     assert read(project / "data") == TWO

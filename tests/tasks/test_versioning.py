@@ -39,30 +39,30 @@ def project(pattern, tmp_path, monkeypatch):
 
 
 def test_the_hash_is_the_one_dvc_records(project):
-    found = dvc.version(project / "data", project)
-    assert found.hash == dvc.recorded(project / "data.dvc")
+    found = dvc.ensure_version(project / "data", project)
+    assert found.hash == dvc.read_pointer(project / "data.dvc")
     assert (found.state, found.files, found.size) == ("unchanged", 3, 19)
 
 
 def test_a_changed_folder_is_a_new_version_that_dvc_records_and_the_user_is_told(project):
-    before = dvc.recorded(project / "data.dvc")
+    before = dvc.read_pointer(project / "data.dvc")
     (project / "data" / "toys" / "bär" / "2.png").write_bytes(b"two")
     said = []
-    found = dvc.version(project / "data", project, said.append)
+    found = dvc.ensure_version(project / "data", project, said.append)
     assert found.state == "new"
-    assert found.hash == dvc.recorded(project / "data.dvc") != before
-    assert dvc.hash_of(dvc.manifest(project / "data")[0]) == found.hash
+    assert found.hash == dvc.read_pointer(project / "data.dvc") != before
+    assert dvc.manifest_hash(dvc.build_manifest(project / "data")[0]) == found.hash
     assert found.hash in said[0]
     shutil.rmtree(project / "data")
-    assert dvc.materialise(project) == "cache"
+    assert dvc.materialize(project) == "cache"
     assert (project / "data" / "toys" / "bär" / "2.png").read_bytes() == b"two"
 
 
 def test_a_folder_that_was_never_versioned_becomes_the_first_version(project):
     (project / "data.dvc").unlink()
-    found = dvc.version(project / "data", project)
+    found = dvc.ensure_version(project / "data", project)
     assert found.state == "new"
-    assert found.hash == dvc.recorded(project / "data.dvc")
+    assert found.hash == dvc.read_pointer(project / "data.dvc")
 
 
 def test_an_unchanged_folder_imports_no_dvc(project):
@@ -78,12 +78,12 @@ def test_an_unchanged_folder_imports_no_dvc(project):
 def test_a_missing_folder_comes_back_from_the_cache_and_is_writable(project, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)  # where there is no `data` either
     shutil.rmtree(project / "data")
-    assert dvc.version("data", project).state == "fetched"
+    assert dvc.ensure_version("data", project).state == "fetched"
     back = project / "data" / "toys" / "bär" / "1 (ü, 雪).png"
     assert back.read_bytes() == b"one"
     back.write_bytes(b"other")  # must not reach into the cache
     shutil.rmtree(project / "data")
-    assert dvc.materialise(project) == "cache"
+    assert dvc.materialize(project) == "cache"
     assert back.read_bytes() == b"one"
 
 
@@ -96,7 +96,7 @@ def test_a_configured_remote_goes_before_everything_else(project, tmp_path):
         repo.push()
     shutil.rmtree(project / "data")
     shutil.rmtree(project / ".dvc" / "cache")
-    assert dvc.materialise(project) == "remote"
+    assert dvc.materialize(project) == "remote"
     assert (project / "data" / "toys" / "bär" / "1 (ü, 雪).png").read_bytes() == b"one"
 
 
@@ -106,7 +106,7 @@ def test_a_remote_that_fails_is_told_and_the_cache_serves(project):
     )
     shutil.rmtree(project / "data")
     said = []
-    assert dvc.materialise(project, said.append) == "cache"
+    assert dvc.materialize(project, said.append) == "cache"
     assert "remote" in said[0]
     assert (project / "data" / "toys" / "bär-2" / "1.png").read_bytes() == b"two"
 
@@ -115,7 +115,7 @@ def test_a_version_that_nothing_has_is_an_error(project):
     shutil.rmtree(project / "data")
     shutil.rmtree(project / ".dvc" / "cache")
     with pytest.raises(InputError, match="dvc remote add"):
-        dvc.version(project / "data", project)
+        dvc.ensure_version(project / "data", project)
 
 
 def test_a_cached_file_that_was_touched_is_named(project):
@@ -125,7 +125,7 @@ def test_a_cached_file_that_was_touched_is_named(project):
             file.chmod(0o644)
             file.write_bytes(b"eno")
     with pytest.raises(InputError, match=r"bär/1 \(ü, 雪\)\.png"):
-        dvc.materialise(project)
+        dvc.materialize(project)
     assert not (project / "data").exists()
 
 
@@ -144,32 +144,32 @@ def test_a_held_lock_is_waited_for(project, monkeypatch):
 
     monkeypatch.setattr(Repo, "add", busy)
     (project / "data" / "more.png").write_bytes(b"three")
-    assert dvc.version(project / "data", project).state == "new"
+    assert dvc.ensure_version(project / "data", project).state == "new"
     assert len(calls) == 3
     monkeypatch.setattr(Repo, "add", lambda *arguments, **options: (_ for _ in ()).throw(LockError("held")))
     (project / "data" / "more.png").write_bytes(b"four")
     with pytest.raises(InputError, match="Another process"):
-        dvc.version(project / "data", project)
+        dvc.ensure_version(project / "data", project)
 
 
 def test_a_folder_elsewhere_is_hashed_and_left_alone(project, tmp_path):
     (tmp_path / "photos" / "a" / "b").mkdir(parents=True)
     (tmp_path / "photos" / "a" / "b" / "1.jpg").write_bytes(b"x")
-    found = dvc.version(tmp_path / "photos", project)
+    found = dvc.ensure_version(tmp_path / "photos", project)
     assert found.state == "outside"
     assert not (tmp_path / "photos.dvc").exists()
 
 
 def test_a_folder_that_is_nowhere_is_an_error(project, tmp_path):
     with pytest.raises(InputError, match="nowhere"):
-        dvc.version(tmp_path / "nowhere", project)
+        dvc.ensure_version(tmp_path / "nowhere", project)
 
 
 @pytest.mark.parametrize("text", ["", "outs: []", "outs: [{md5: ../../etc.dir}]", "outs: [{md5: 12.dir}]", "\0"])
 def test_a_broken_pointer_is_named(project, text):
     (project / "data.dvc").write_text(text)
     with pytest.raises(InputError, match=r"data\.dvc"):
-        dvc.version(project / "data", project)
+        dvc.ensure_version(project / "data", project)
 
 
 @pytest.fixture
@@ -177,7 +177,7 @@ def clone(tmp_path):
     """A fresh clone: a pointer to the version that the pocket ships, and nothing else."""
     root = tmp_path / "clone"
     root.mkdir()
-    version = dvc.hash_of(dvc.manifest(pocket.PICTURES)[0])
+    version = dvc.manifest_hash(dvc.build_manifest(pocket.IMAGES)[0])
     (root / "data.dvc").write_text(f"outs:\n- md5: {version}\n  hash: md5\n  path: data\n")
     return root
 
@@ -185,17 +185,17 @@ def clone(tmp_path):
 @pytest.fixture
 def shipped(tmp_path, monkeypatch):
     """A copy of what the pocket ships, to be spoilt."""
-    folder = Path(shutil.copytree(pocket.PICTURES, tmp_path / "pictures"))
+    folder = Path(shutil.copytree(pocket.IMAGES, tmp_path / "pictures"))
     listed = tmp_path / "pictures.json"
-    listed.write_bytes(dvc.listing(dvc.manifest(folder)[0]))
-    monkeypatch.setattr(pocket, "PICTURES", folder)
+    listed.write_bytes(dvc.serialize_manifest(dvc.build_manifest(folder)[0]))
+    monkeypatch.setattr(pocket, "IMAGES", folder)
     monkeypatch.setattr(pocket, "MANIFEST", listed)
     return folder
 
 
 def test_a_fresh_clone_gets_exactly_the_shipped_bytes(clone, shipped):
-    assert dvc.materialise(clone) == "pocket"
-    assert dvc.manifest(clone / "data") == dvc.manifest(pocket.PICTURES)
+    assert dvc.materialize(clone) == "pocket"
+    assert dvc.build_manifest(clone / "data") == dvc.build_manifest(pocket.IMAGES)
     assert sorted(path.name for path in clone.iterdir()) == ["data", "data.dvc"]
 
 
@@ -204,7 +204,7 @@ def test_shipped_files_that_were_touched_or_lost_are_named(clone, shipped):
     changed.write_bytes(changed.read_bytes() + b"!")
     lost.unlink()
     with pytest.raises(InputError) as caught:
-        dvc.materialise(clone)
+        dvc.materialize(clone)
     assert changed.relative_to(shipped).as_posix() in str(caught.value)
     assert lost.relative_to(shipped).as_posix() in str(caught.value)
     assert list(clone.iterdir()) == [clone / "data.dvc"]
@@ -213,21 +213,21 @@ def test_shipped_files_that_were_touched_or_lost_are_named(clone, shipped):
 def test_a_list_that_leads_out_of_the_folder_is_refused(clone, shipped):
     entries = json.loads(pocket.MANIFEST.read_bytes())
     entries[0]["relpath"] = "../../escaped.png"
-    pocket.MANIFEST.write_bytes(dvc.listing(entries))
-    (clone / "data.dvc").write_text(f"outs:\n- md5: {dvc.hash_of(entries)}\n  path: data\n")
+    pocket.MANIFEST.write_bytes(dvc.serialize_manifest(entries))
+    (clone / "data.dvc").write_text(f"outs:\n- md5: {dvc.manifest_hash(entries)}\n  path: data\n")
     with pytest.raises(InputError, match="outside"):
-        dvc.materialise(clone)
+        dvc.materialize(clone)
     assert not (clone.parent / "escaped.png").exists()
 
 
 def test_what_a_killed_process_left_is_removed(clone, shipped):
     (clone / ".data-999999999").mkdir()
-    dvc.materialise(clone)
+    dvc.materialize(clone)
     assert not (clone / ".data-999999999").exists()
 
 
 def test_the_project_points_at_the_version_the_pocket_ships():
     root = Path(__file__).parents[2]
-    entries, _ = dvc.manifest(pocket.PICTURES)
-    assert dvc.recorded(root / "data.dvc") == dvc.hash_of(entries)
-    assert pocket.MANIFEST.read_bytes() == dvc.listing(entries)
+    entries, _ = dvc.build_manifest(pocket.IMAGES)
+    assert dvc.read_pointer(root / "data.dvc") == dvc.manifest_hash(entries)
+    assert pocket.MANIFEST.read_bytes() == dvc.serialize_manifest(entries)

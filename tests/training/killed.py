@@ -16,7 +16,16 @@ def go(base: Path, pictures: list[Example], folder: Path, count: int) -> None:
 
     import lycoris
     from lycoris.bases import open_base
-    from lycoris.training import Checkpoints, Job, Samples, TrainingSettings, Validation, When, train, train_together
+    from lycoris.training import (
+        CallbackSchedule,
+        CheckpointCallback,
+        ImageCallback,
+        TrainingJob,
+        TrainingSettings,
+        ValidationCallback,
+        co_train,
+        train,
+    )
 
     torch.set_num_threads(1)
     opened = open_base(base, device="cpu")
@@ -29,11 +38,11 @@ def go(base: Path, pictures: list[Example], folder: Path, count: int) -> None:
     for number, network in enumerate(networks):
         own = folder / str(number)
         looks = (
-            Validation(opened, pictures[:2], When(every=3)),
-            Samples(opened, own / "samples", When(every=4), ["a sks cat"], [5], {"steps": 2}),
-            Checkpoints(own / "checkpoints", When(at=(2, 5, 9))),
+            ValidationCallback(opened, pictures[:2], CallbackSchedule(every=3)),
+            ImageCallback(opened, own / "samples", CallbackSchedule(every=4), ["a sks cat"], [5], {"steps": 2}),
+            CheckpointCallback(own / "checkpoints", CallbackSchedule(at=(2, 5, 9))),
         )
-        jobs.append(Job(network, pictures[2:], settings, number, own / "state.safetensors", looks))
+        jobs.append(TrainingJob(network, pictures[2:], settings, number, own / "state.safetensors", looks))
 
     def tell(number: int, done: int, steps: int, loss: float) -> None:
         with open(folder / "progress", "a") as stream:
@@ -44,11 +53,13 @@ def go(base: Path, pictures: list[Example], folder: Path, count: int) -> None:
         results = [
             train(
                 opened, job.network, job.examples, settings, seed=job.seed, checkpoint=job.checkpoint,
-                checkpoint_seconds=0, looks=job.looks, progress=lambda *now: tell(0, *now),
+                checkpoint_seconds=0, callbacks=job.callbacks, progress=lambda *now: tell(0, *now),
             )
         ]  # fmt: skip
     else:
-        results = train_together(opened, jobs, progress=tell, checkpoint_seconds=0)
+        results = co_train(opened, jobs, progress=tell, checkpoint_seconds=0)
     for number, (network, result) in enumerate(zip(networks, results, strict=True)):
-        (folder / str(number) / "curves.json").write_text(json.dumps([result.losses, result.bands, result.seen]))
+        (folder / str(number) / "curves.json").write_text(
+            json.dumps([result.losses, result.binned_losses, result.callback_records])
+        )
         network.save(folder / str(number) / "adapter.safetensors", metadata={"seed": str(number)})

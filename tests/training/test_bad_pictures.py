@@ -7,11 +7,11 @@ import pytest
 from PIL import Image
 
 import lycoris
-from lycoris.data.images import BadPicture
+from lycoris.data.images import InvalidImageError
 from lycoris.errors import InputError
 from lycoris.training import Example, TrainingSettings, train
-from lycoris.training.data.header_scan import Scan
-from lycoris.training.data.image_dataset import Pictures
+from lycoris.training.data.header_scan import HeaderScan
+from lycoris.training.data.image_dataset import ImageDataset
 
 SETTINGS = TrainingSettings(steps=2, batch_size=2)
 
@@ -43,9 +43,9 @@ def test_training_goes_on_without_a_bad_picture_as_if_it_had_not_been_there(base
     spoil(bad)
     with_bad = [*examples[:2], Example(bad, "a cat"), *examples[2:]]
     result, without = trained(base, with_bad), trained(base, examples)
-    assert list(result.set_aside) == [str(bad)]
-    assert str(bad) in result.set_aside[str(bad)]
-    assert (result.pictures, without.pictures, without.set_aside) == (len(examples), len(examples), {})
+    assert list(result.skipped_images) == [str(bad)]
+    assert str(bad) in result.skipped_images[str(bad)]
+    assert (result.image_count, without.image_count, without.skipped_images) == (len(examples), len(examples), {})
     assert result.losses == without.losses
 
 
@@ -53,8 +53,8 @@ def test_training_goes_on_without_a_bad_picture_as_if_it_had_not_been_there(base
 def test_a_bad_picture_stops_the_training_when_told_to(base, examples, tmp_path, spoil):
     bad = tmp_path / "bad.png"
     spoil(bad)
-    with pytest.raises(BadPicture, match=r"bad\.png"):
-        trained(base, [*examples, Example(bad, "a")], replace(SETTINGS, on_bad_picture="stop"))
+    with pytest.raises(InvalidImageError, match=r"bad\.png"):
+        trained(base, [*examples, Example(bad, "a")], replace(SETTINGS, on_invalid_image="stop"))
 
 
 def test_nothing_but_bad_pictures_is_an_error(base, tmp_path):
@@ -79,25 +79,25 @@ def test_epochs_count_the_pictures_that_are_left_and_their_repeats(base, example
 def test_pictures_smaller_than_their_bucket_are_counted(base, tmp_path):
     for number, size in enumerate([(32, 32), (31, 31), (16, 16), (64, 64), (200, 12)]):
         Image.new("RGB", size, "red").save(tmp_path / f"{number}.png")
-    assert Pictures(base, sorted(tmp_path.iterdir())).upscaled == 3
+    assert ImageDataset(base, sorted(tmp_path.iterdir())).upscaled_count == 3
 
 
 def test_a_picture_found_encoded_is_not_decoded_again(base, examples, tmp_path, monkeypatch):
     from lycoris.training.data import image_dataset
 
     paths = [example.image for example in examples]
-    Pictures(base, paths, cache=tmp_path)
+    ImageDataset(base, paths, cache_folder=tmp_path)
     monkeypatch.setattr(image_dataset, "read_image", None)
-    Pictures(base, paths, cache=tmp_path)
+    ImageDataset(base, paths, cache_folder=tmp_path)
 
 
 def test_a_scan_keeps_the_rows_of_its_good_pictures(examples, tmp_path):
     bad = tmp_path / "bad.png"
     text(bad)
-    scan = Scan([examples[0].image, bad, examples[2].image], [(32, 32), (40, 24)])
-    assert list(scan.kept) == [0, 2]
-    assert [scan.framing(row).target for row in range(2)] == [(32, 32), (40, 24)]
-    assert scan.framing(1).original == (90, 60)
+    scan = HeaderScan([examples[0].image, bad, examples[2].image], [(32, 32), (40, 24)])
+    assert list(scan.valid_indices) == [0, 2]
+    assert [scan.crop(row).target_size for row in range(2)] == [(32, 32), (40, 24)]
+    assert scan.crop(1).original_size == (90, 60)
 
 
 def test_a_repeat_below_one_is_an_error(examples):
@@ -117,7 +117,7 @@ def test_a_training_with_masks_priors_and_varied_captions_goes_on_bit_for_bit(ba
         mask.save(path.with_name(f"{number}.mask.png"))
         some.append(Example(path, f"a {one.caption.split()[1]}, red, cat, toy", repeats=number + 1, prior=number == 3))
     settings = TrainingSettings(
-        steps=6, batch_size=2, shuffle_tags=True, tag_dropout=0.3, prior_weight=0.5, mask="file", flip=True
+        steps=6, batch_size=2, shuffle_tags=True, tag_dropout=0.3, prior_weight=0.5, mask="file", horizontal_flip=True
     )
     whole = trained(base, some, settings, exclude)
 
@@ -132,5 +132,5 @@ def test_a_training_with_masks_priors_and_varied_captions_goes_on_bit_for_bit(ba
     with pytest.raises(Killed):
         trained(base, some, settings, exclude, checkpoint=state, checkpoint_seconds=0, cache=cache, progress=kill)
     result = trained(base, some, settings, exclude, checkpoint=state, cache=cache)
-    assert 0 < result.resumed_at < 6
+    assert 0 < result.resume_step < 6
     assert result.losses == whole.losses

@@ -9,23 +9,27 @@ from PIL import Image
 
 from lycoris.errors import InputError
 from lycoris.training import Example, TrainingSettings
-from lycoris.training.data.caption_encoding import Texts
-from lycoris.training.data.image_dataset import Pictures
-from lycoris.training.data.sampler import Batches
-from lycoris.training.losses import Loss, losses_of
-from lycoris.training.seeding import Order
+from lycoris.training.data.caption_encoding import CaptionEncoder
+from lycoris.training.data.image_dataset import ImageDataset
+from lycoris.training.data.sampler import BatchSampler
+from lycoris.training.losses import TrainingLoss, compute_losses
+from lycoris.training.seeding import EpochSampler
 
 
 def batches_of(base, examples, **settings):
     settings = TrainingSettings(steps=1, **settings)
-    pictures = Pictures(base, [example.image for example in examples], flip=settings.flip, mask=settings.mask)
-    texts = Texts(base, [example.caption for example in examples], adapted=False, varied=settings.varies_captions)
-    return Batches(pictures, texts, base.noise, settings, seed=3, examples=examples)
+    pictures = ImageDataset(
+        base, [example.image for example in examples], horizontal_flip=settings.horizontal_flip, mask=settings.mask
+    )
+    texts = CaptionEncoder(
+        base, [example.caption for example in examples], trainable=False, augmented=settings.augments_captions
+    )
+    return BatchSampler(pictures, texts, base.noise, settings, seed=3, examples=examples)
 
 
 @pytest.mark.parametrize(("pictures", "batch_size"), [(5, 2), (3, 8), (8, 8), (7, 3)])
 def test_every_picture_is_seen_once_an_epoch(pictures, batch_size):
-    order = Order(pictures, batch_size, seed=1)
+    order = EpochSampler(pictures, batch_size, seed=1)
     steps = 2 * pictures
     seen = [row for step in range(steps) for row in order(step)]
     for epoch in range(len(seen) // pictures):
@@ -34,11 +38,11 @@ def test_every_picture_is_seen_once_an_epoch(pictures, batch_size):
 
 
 def test_the_order_at_a_step_does_not_depend_on_the_steps_before():
-    straight, late = Order(5, 3, seed=2), Order(5, 3, seed=2)
+    straight, late = EpochSampler(5, 3, seed=2), EpochSampler(5, 3, seed=2)
     whole = [straight(step) for step in range(20)]
     assert late(17) == whole[17]
     assert late(4) == whole[4]
-    assert [Order(5, 3, seed=4)(step) for step in range(20)] != whole
+    assert [EpochSampler(5, 3, seed=4)(step) for step in range(20)] != whole
 
 
 def test_pictures_of_one_size_go_together(base, examples):
@@ -46,25 +50,28 @@ def test_pictures_of_one_size_go_together(base, examples):
     assert sorted(len(batch.latents) for batch in batches) == [1, 1, 3]
     for batch in batches:
         assert batch.noise.shape == batch.latents.shape
-        assert len(batch.timesteps) == len(batch.conditions) == len(batch.latents)
+        assert len(batch.timesteps) == len(batch.conditioning) == len(batch.latents)
 
 
 def test_latents_keep_the_pictures_shape(base, examples):
-    pictures = Pictures(base, [example.image for example in examples])
+    pictures = ImageDataset(base, [example.image for example in examples])
     for (width, height), (original_width, original_height) in zip(
         pictures.sizes, [(40, 40), (64, 64), (90, 60), (60, 90), (32, 32)], strict=True
     ):
         assert (width > height) == (original_width > original_height)
         assert width * height <= base.resolution**2
-    assert sum(pictures.counts.values()) == len(examples)
+    assert sum(pictures.bucket_counts.values()) == len(examples)
 
 
 @pytest.mark.parametrize("rate", [0.0, 0.25, 1.0])
 def test_captions_are_dropped_at_their_rate(base, squares, rate):
     batches = batches_of(base, squares, batch_size=10, caption_dropout=rate)
-    empty = base.encode_text([""]).states[0]
+    empty = base.encode_text([""]).hidden_states[0]
     dropped = [
-        torch.equal(text, empty) for step in range(100) for batch in batches(step) for text in batch.conditions.states
+        torch.equal(text, empty)
+        for step in range(100)
+        for batch in batches(step)
+        for text in batch.conditioning.hidden_states
     ]
     assert sum(dropped) / 1000 == pytest.approx(rate, abs=0.05)
 
@@ -87,7 +94,7 @@ def test_times_cover_the_whole_schedule(base, squares):
 def test_repeats_show_a_picture_more_often(base, squares):
     examples = [replace(squares[0], repeats=3), *squares[1:]]
     batches = batches_of(base, examples, batch_size=5, caption_dropout=0.0)
-    alone = Pictures(base, [squares[0].image]).stack([0], [False])[0]
+    alone = ImageDataset(base, [squares[0].image]).stack_latents([0], [False])[0]
     for step in range(4):
         shown = torch.cat([batch.latents for batch in batches(step)])
         assert sum(torch.equal(one, alone) for one in shown) == 3
@@ -95,7 +102,7 @@ def test_repeats_show_a_picture_more_often(base, squares):
 
 def test_prior_examples_join_each_step_in_equal_number(base, squares):
     examples = [*squares[:2], replace(squares[2], prior=True)]
-    of_prior = Pictures(base, [squares[2].image]).stack([0], [False])[0]
+    of_prior = ImageDataset(base, [squares[2].image]).stack_latents([0], [False])[0]
     (batch,) = batches_of(base, examples, batch_size=4, prior_weight=0.25)(0)
     assert len(batch.latents) == 8
     for latent, weight in zip(batch.latents, batch.weights.tolist(), strict=True):
@@ -121,7 +128,9 @@ def test_the_loss_is_the_examples_plus_the_weighted_priors(base, squares):
     for weight in (0.0, 0.3, 1.0):
         (batch,) = batches_of(base, examples, batch_size=4, prior_weight=weight)(0)
         with torch.no_grad():
-            losses[weight] = losses_of(base, [batch], [Loss(base.noise, TrainingSettings(steps=1))])[0].sum().item() / 4
+            losses[weight] = (
+                compute_losses(base, [batch], [TrainingLoss(base.noise, TrainingSettings(steps=1))])[0].sum().item() / 4
+            )
     of_prior = losses[1.0] - losses[0.0]
     assert of_prior > 0
     assert losses[0.3] == pytest.approx(losses[0.0] + 0.3 * of_prior, rel=1e-5)
@@ -130,7 +139,7 @@ def test_the_loss_is_the_examples_plus_the_weighted_priors(base, squares):
 def test_every_batch_tells_its_sizes(base, examples):
     """The third picture is 90 x 60; at 32 pixels it comes to 40 x 24: scaled to 40 x 26.7, a pixel cut at the top."""
     (batch,) = [batch for batch in batches_of(base, examples, batch_size=5)(0) if batch.latents.shape[-2:] == (6, 10)]
-    assert batch.sizes.tolist() == [[60, 90, 1, 0, 24, 40]]
+    assert batch.size_conditioning.tolist() == [[60, 90, 1, 0, 24, 40]]
 
 
 @pytest.mark.parametrize("size", [(64, 64), (90, 60), (60, 90)])
@@ -146,9 +155,9 @@ def test_a_mask_counts_where_it_is_white(base, tmp_path, size):
     assert batch.mask[:, :, : columns // 2 - 1].min() == 1
     assert batch.mask[:, :, columns // 2 + 1 :].max() == 0
     with torch.no_grad():
-        noisy = base.noise.mix(batch.latents, batch.noise, batch.timesteps)
-        errors = (base.predict(noisy, batch.timesteps, batch.conditions) - batch.noise).square().mean(1)
-        seen = losses_of(base, [batch], [Loss(base.noise, TrainingSettings(steps=1))])[0]
+        noisy = base.noise.add_noise(batch.latents, batch.noise, batch.timesteps)
+        errors = (base.predict(noisy, batch.timesteps, batch.conditioning) - batch.noise).square().mean(1)
+        seen = compute_losses(base, [batch], [TrainingLoss(base.noise, TrainingSettings(steps=1))])[0]
     expected = [(error * mask).sum() / mask.sum() for error, mask in zip(errors, batch.mask, strict=True)]
     assert seen.tolist() == pytest.approx(torch.stack(expected).tolist(), rel=1e-5)
 
@@ -162,7 +171,8 @@ def test_a_white_mask_changes_nothing_and_a_picture_without_one_counts_whole(bas
     (plain,), (masked,) = batches_of(base, made, batch_size=4)(0), batches_of(base, made, batch_size=4, mask="file")(0)
     with torch.no_grad():
         one, other = (
-            losses_of(base, [each], [Loss(base.noise, TrainingSettings(steps=1))])[0] for each in (plain, masked)
+            compute_losses(base, [each], [TrainingLoss(base.noise, TrainingSettings(steps=1))])[0]
+            for each in (plain, masked)
         )
     assert one.tolist() == pytest.approx(other.tolist(), rel=1e-6)
 
@@ -194,18 +204,18 @@ def test_a_mask_of_another_size_or_black_sets_its_picture_aside(base, tmp_path):
     Image.new("L", (32, 32), 255).save(tmp_path / "a.mask.png")
     Image.new("L", (16, 32), 255).save(tmp_path / "b.mask.png")
     Image.new("L", (32, 32), 0).save(tmp_path / "c.mask.png")
-    pictures = Pictures(base, [tmp_path / f"{name}.png" for name in "abc"], mask="file")
-    assert list(pictures.kept) == [0]
-    assert "32 x 32, but is 16 x 32" in pictures.set_aside[str(tmp_path / "b.png")]
-    assert "black" in pictures.set_aside[str(tmp_path / "c.png")]
+    pictures = ImageDataset(base, [tmp_path / f"{name}.png" for name in "abc"], mask="file")
+    assert list(pictures.valid_indices) == [0]
+    assert "32 x 32, but is 16 x 32" in pictures.skipped[str(tmp_path / "b.png")]
+    assert "black" in pictures.skipped[str(tmp_path / "c.png")]
 
 
 def test_captions_vary_by_seed_and_step_alone(base, squares):
     examples = [replace(one, caption="a cat, a, b, c, d") for one in squares]
     settings = {"batch_size": 3, "shuffle_tags": True, "tag_dropout": 0.3, "caption_dropout": 0.0}
     straight, late = batches_of(base, examples, **settings), batches_of(base, examples, **settings)
-    whole = [torch.cat([batch.conditions.states for batch in straight(step)]) for step in range(6)]
-    assert torch.equal(torch.cat([batch.conditions.states for batch in late(4)]), whole[4])
+    whole = [torch.cat([batch.conditioning.hidden_states for batch in straight(step)]) for step in range(6)]
+    assert torch.equal(torch.cat([batch.conditioning.hidden_states for batch in late(4)]), whole[4])
     assert not all(torch.equal(whole[0], other) for other in whole[1:])
 
 

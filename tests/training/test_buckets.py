@@ -6,24 +6,24 @@ import pytest
 from PIL import Image
 
 from lycoris.errors import InputError
-from lycoris.training import buckets, nearest_bucket
-from lycoris.training.data.cropping import Framing, fit
+from lycoris.training import bucket_sizes, nearest_bucket
+from lycoris.training.data.cropping import ResizeCrop, resize_and_crop
 
 
 def test_the_paper_s_buckets_at_512():
     expected = {(320, 768), (384, 640), (448, 576), (512, 512), (576, 448), (640, 384), (768, 320)}
-    assert expected <= set(buckets(512, 8))
-    assert all(320 <= side <= 960 and side % 64 == 0 for size in buckets(512, 8) for side in size)
+    assert expected <= set(bucket_sizes(512, 8))
+    assert all(320 <= side <= 960 and side % 64 == 0 for size in bucket_sizes(512, 8) for side in size)
 
 
 def test_the_same_ratios_at_64():
-    large = [(width // 8, height // 8) for width, height in buckets(512, 8)]
-    assert buckets(64, 8) == large
+    large = [(width // 8, height // 8) for width, height in bucket_sizes(512, 8)]
+    assert bucket_sizes(64, 8) == large
 
 
 @pytest.mark.parametrize("resolution", [8, 16, 32, 64, 96, 128, 256, 384, 448, 512, 520, 640, 768, 1024, 2048])
 def test_buckets_are_about_one_area_and_symmetric(resolution):
-    sizes = buckets(resolution, 8)
+    sizes = bucket_sizes(resolution, 8)
     assert (resolution, resolution) in sizes
     assert {(height, width) for width, height in sizes} == set(sizes)
     for width, height in sizes:
@@ -33,31 +33,31 @@ def test_buckets_are_about_one_area_and_symmetric(resolution):
 
 @pytest.mark.parametrize("size", [(100, 100), (1000, 800), (500, 900), (640, 480), (1024, 512)])
 def test_the_nearest_bucket_keeps_the_shape_within_a_step(size):
-    width, height = nearest_bucket(*size, buckets(512, 8))
+    width, height = nearest_bucket(*size, bucket_sizes(512, 8))
     assert abs(math.log(width / height) - math.log(size[0] / size[1])) < math.log(1.2)
     assert (width > height) == (size[0] > size[1])
 
 
 def test_a_resolution_that_latents_cannot_have_is_refused():
     with pytest.raises(InputError, match="multiple of the VAE's factor 8, but got 100"):
-        buckets(100, 8)
+        bucket_sizes(100, 8)
 
 
 def test_fitting_scales_without_stretching_and_cuts_evenly():
     image = Image.new("RGB", (200, 100), "black")
     image.paste("white", (50, 0, 150, 100))
-    square = fit(image, (40, 40))
+    square = resize_and_crop(image, (40, 40))
     assert square.size == (40, 40)
     assert [square.getpixel((x, 20))[0] > 200 for x in (0, 20, 39)] == [True] * 3
-    assert fit(image, (60, 30)).getpixel((30, 15)) == (255, 255, 255)
-    assert fit(image, (60, 30)).getpixel((2, 15)) == (0, 0, 0)
-    assert fit(image, image.size) is image
+    assert resize_and_crop(image, (60, 30)).getpixel((30, 15)) == (255, 255, 255)
+    assert resize_and_crop(image, (60, 30)).getpixel((2, 15)) == (0, 0, 0)
+    assert resize_and_crop(image, image.size) is image
 
 
 @pytest.mark.parametrize("resolution", [32, 64, 128, 256, 512, 768, 1024])
 @pytest.mark.parametrize("factor", [4, 8, 16])
 def test_sides_are_latents_whole_and_stay_within_the_protocol_s_proportions(resolution, factor):
-    sizes = buckets(resolution, factor)
+    sizes = bucket_sizes(resolution, factor)
     for side in (side for size in sizes for side in size):
         assert side % factor == 0
         assert 320 / 512 * resolution <= side <= 960 / 512 * resolution
@@ -72,7 +72,7 @@ def test_every_grid_width_at_512_is_met_by_the_greatest_height_of_its_area():
         heights = [height for height in grid if width * height <= 512 * 512]
         if heights:
             expected |= {(width, max(heights)), (max(heights), width)}
-    assert set(buckets(512, 8)) == expected
+    assert set(bucket_sizes(512, 8)) == expected
 
 
 @pytest.mark.parametrize(
@@ -86,14 +86,14 @@ def test_every_grid_width_at_512_is_met_by_the_greatest_height_of_its_area():
     ],
 )
 def test_the_size_condition_tells_original_crop_and_target(original, target, condition):
-    assert Framing(original, target).condition == condition
+    assert ResizeCrop(original, target).size_conditioning == condition
 
 
 def test_the_crop_of_the_condition_is_the_one_that_is_cut():
     image = Image.linear_gradient("L").resize((300, 200)).convert("RGB")
-    framing = Framing(image.size, (64, 64))
-    _, _, top, left, *_ = framing.condition
+    framing = ResizeCrop(image.size, (64, 64))
+    _, _, top, left, *_ = framing.size_conditioning
     scaled = image.resize((96, 64), Image.Resampling.LANCZOS)
     cut = scaled.crop((left, top, left + 64, top + 64))
-    worst = max(abs(a - b) for a, b in zip(cut.tobytes(), fit(image, (64, 64)).tobytes(), strict=True))
+    worst = max(abs(a - b) for a, b in zip(cut.tobytes(), resize_and_crop(image, (64, 64)).tobytes(), strict=True))
     assert worst <= 2

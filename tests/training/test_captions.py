@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from lycoris.training import TrainingSettings
-from lycoris.training.data.caption_augmentation import varied
+from lycoris.training.data.caption_augmentation import augment_caption
 
 CAPTION = "a sks cat, red robe,hat , beach, comic style"
 PARTS = ["a sks cat", "red robe", "hat", "beach", "comic style"]
@@ -13,11 +13,11 @@ PARTS = ["a sks cat", "red robe", "hat", "beach", "comic style"]
 def said(times=200, **settings):
     settings = TrainingSettings(steps=1, **settings)
     draws = torch.Generator().manual_seed(0)
-    return [varied(CAPTION, settings, draws).split(", ") for _ in range(times)]
+    return [augment_caption(CAPTION, settings, draws).split(", ") for _ in range(times)]
 
 
 def test_by_default_a_caption_stays_to_the_letter():
-    assert varied(CAPTION, TrainingSettings(steps=1), torch.Generator()) == CAPTION
+    assert augment_caption(CAPTION, TrainingSettings(steps=1), torch.Generator()) == CAPTION
 
 
 @pytest.mark.parametrize(("keep", "orders"), [(1, 24), (2, 6), (9, 1)])

@@ -6,19 +6,19 @@ import pytest
 from safetensors.torch import load_file
 
 import lycoris
-from lycoris.training import TrainingDiverged, TrainingSettings, train
-from lycoris.training.divergence import STEPS, has_left, is_high
+from lycoris.training import TrainingDivergedError, TrainingSettings, train
+from lycoris.training.divergence import DIVERGENCE_STEPS, has_diverged, is_spike
 
 
 def ever(losses):
-    return any(has_left(losses[:step]) for step in range(len(losses) + 1))
+    return any(has_diverged(losses[:step]) for step in range(len(losses) + 1))
 
 
 def test_a_loss_that_stays_ten_times_too_high_has_left():
     calm = [0.1 + 0.05 * (step % 3) for step in range(50)]
     assert not ever(calm)
-    assert ever([*calm, *[3.0] * 2 * STEPS])
-    assert not ever([*calm, *[3.0] * (STEPS - 1), 0.1, *calm])
+    assert ever([*calm, *[3.0] * 2 * DIVERGENCE_STEPS])
+    assert not ever([*calm, *[3.0] * (DIVERGENCE_STEPS - 1), 0.1, *calm])
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -35,19 +35,19 @@ def test_a_rising_or_falling_level_is_no_divergence():
 
 def test_a_high_step_is_known_from_its_level():
     calm = [0.1] * 50
-    assert is_high([*calm, 1.1])
-    assert not is_high([*calm, 0.9])
+    assert is_spike([*calm, 1.1])
+    assert not is_spike([*calm, 0.9])
 
 
 def test_a_run_that_leaves_its_level_is_stopped_and_leaves_a_good_state(base, squares, tmp_path, monkeypatch):
     """After some calm steps the rate of the last layer is far too large: the loss stays a number, and is large."""
-    monkeypatch.setattr("lycoris.training.divergence.STEPS", 4)
-    monkeypatch.setattr(
-        "lycoris.training.training_run.rate_fraction", lambda _, step, *others: 1e-6 if step < 8 else 1.0
-    )
+    monkeypatch.setattr("lycoris.training.divergence.DIVERGENCE_STEPS", 4)
+    monkeypatch.setattr("lycoris.training.training_run.lr_scale", lambda _, step, *others: 1e-6 if step < 8 else 1.0)
     dials = TrainingSettings(steps=40, batch_size=2, learning_rate=10.0, clip_norm=None)
     state, network = tmp_path / "state.safetensors", lycoris.attach(base.parts, "full", layers=["conv_out"], seed=1)
-    with pytest.raises(TrainingDiverged, match=r"times its usual one for 4 steps\. Lower `learning_rate`") as error:
+    with pytest.raises(
+        TrainingDivergedError, match=r"times its usual one for 4 steps\. Lower `learning_rate`"
+    ) as error:
         train(base, network, squares, dials, seed=7, checkpoint=state, checkpoint_seconds=0)
     losses = error.value.losses
     assert len(losses) < 40

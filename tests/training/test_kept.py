@@ -10,12 +10,12 @@ import pytest
 import torch
 
 import lycoris
-from lycoris.bases import TruncatedPrompt
+from lycoris.bases import TruncatedPromptWarning
 from lycoris.cache.store import Store
 from lycoris.training import TrainingSettings, train
-from lycoris.training.data.caption_encoding import Texts
-from lycoris.training.data.image_dataset import Pictures
-from lycoris.training.data.latent_cache import Kept, content_key
+from lycoris.training.data.caption_encoding import CaptionEncoder
+from lycoris.training.data.image_dataset import ImageDataset
+from lycoris.training.data.latent_cache import TensorCache, content_key
 
 
 def files(folder):
@@ -24,7 +24,7 @@ def files(folder):
 
 @pytest.mark.parametrize("inside", [True, False])
 def test_what_is_written_is_read(tmp_path, inside):
-    kept = Kept(tmp_path / "new" if inside else None)
+    kept = TensorCache(tmp_path / "new" if inside else None)
     key = content_key("a", 1)
     assert key not in kept
     kept.write(key, {"x": torch.arange(6.0).view(2, 3)[:, 1:]})
@@ -33,26 +33,26 @@ def test_what_is_written_is_read(tmp_path, inside):
 
 
 def test_no_more_than_its_share_of_memory_is_held(tmp_path):
-    kept = Kept(tmp_path, memory=1000)
+    kept = TensorCache(tmp_path, memory_limit=1000)
     for number in range(10):
         kept.write(content_key(number), {"x": torch.full((100,), float(number))})
     for _ in range(2):
         for number in range(10):
             assert torch.equal(kept.read(content_key(number))["x"], torch.full((100,), float(number)))
-    assert sum(tensors["x"].nbytes for tensors in kept._held.values()) <= 1000
+    assert sum(tensors["x"].nbytes for tensors in kept._in_memory.values()) <= 1000
 
 
 def test_a_damaged_file_is_made_anew(tmp_path):
-    kept, key = Kept(tmp_path), content_key("a")
+    kept, key = TensorCache(tmp_path), content_key("a")
     kept.write(key, {"x": torch.ones(100)})
     (file,) = files(tmp_path)
     file.write_bytes(file.read_bytes()[:-10])
-    assert key not in Kept(tmp_path)
+    assert key not in TensorCache(tmp_path)
 
 
 def write_all(folder, value):
     for number in range(200):
-        Kept(folder).write(content_key(number), {"x": torch.full((64,), value)})
+        TensorCache(folder).write(content_key(number), {"x": torch.full((64,), value)})
 
 
 def test_two_processes_at_once_leave_whole_files_only(tmp_path):
@@ -64,7 +64,7 @@ def test_two_processes_at_once_leave_whole_files_only(tmp_path):
         other.join()
         assert other.exitcode == 0
     for number in range(200):
-        assert Kept(tmp_path).read(content_key(number))["x"].unique().numel() == 1
+        assert TensorCache(tmp_path).read(content_key(number))["x"].unique().numel() == 1
     assert len(list(tmp_path.rglob("*"))) == 200 + len({content_key(number)[:2] for number in range(200)})
 
 
@@ -81,38 +81,43 @@ def test_what_a_killed_writer_leaves_is_no_encoding_and_is_swept(tmp_path):
     folder = tmp_path / "encodings"
     done = subprocess.run([sys.executable, "-c", textwrap.dedent(script), str(folder)], check=False)
     assert done.returncode == 9
-    assert content_key("a") not in Kept(folder)
+    assert content_key("a") not in TensorCache(folder)
     assert [file for file in folder.rglob("*") if file.is_file()]
-    Store(tmp_path).sweep()
+    Store(tmp_path).remove_stale()
     assert not [file for file in folder.rglob("*") if file.is_file()]
 
 
 def test_cached_latents_are_the_computed_ones(base, examples, tmp_path):
     paths = [example.image for example in examples]
-    fresh, first = Pictures(base, paths, flip=True), Pictures(base, paths, flip=True, cache=tmp_path)
+    fresh, first = (
+        ImageDataset(base, paths, horizontal_flip=True),
+        ImageDataset(base, paths, horizontal_flip=True, cache_folder=tmp_path),
+    )
     written = files(tmp_path)
-    second = Pictures(base, paths, flip=True, cache=tmp_path)
+    second = ImageDataset(base, paths, horizontal_flip=True, cache_folder=tmp_path)
     assert len(written) == 2 * len(paths)
     assert files(tmp_path) == written
     for row in range(len(paths)):
         for mirror in (False, True):
-            assert torch.equal(first.stack([row], [mirror]), fresh.stack([row], [mirror]))
-            assert torch.equal(second.stack([row], [mirror]), fresh.stack([row], [mirror]))
+            assert torch.equal(first.stack_latents([row], [mirror]), fresh.stack_latents([row], [mirror]))
+            assert torch.equal(second.stack_latents([row], [mirror]), fresh.stack_latents([row], [mirror]))
 
 
 def test_latents_do_not_hang_on_what_was_kept_before(base, squares, tmp_path):
     paths = [example.image for example in squares]
-    Pictures(base, paths[1:2], cache=tmp_path)
-    grown, fresh = Pictures(base, paths, cache=tmp_path), Pictures(base, paths)
-    assert torch.equal(grown.stack([0, 1, 2], [False] * 3), fresh.stack([0, 1, 2], [False] * 3))
+    ImageDataset(base, paths[1:2], cache_folder=tmp_path)
+    grown, fresh = ImageDataset(base, paths, cache_folder=tmp_path), ImageDataset(base, paths)
+    assert torch.equal(grown.stack_latents([0, 1, 2], [False] * 3), fresh.stack_latents([0, 1, 2], [False] * 3))
 
 
 def test_a_run_that_keeps_no_encodings_learns_the_same(base, examples, tmp_path):
     learnt = []
     for cached in (True, False):
         network = lycoris.attach(base.parts, "lora", preset="attn-only", rank=2, seed=0)
-        settings = TrainingSettings(steps=3, batch_size=2, learning_rate=1e-3, flip=True, cache_encodings=cached)
-        result = train(base, network, examples, settings, seed=0, cache=tmp_path / str(cached))
+        settings = TrainingSettings(
+            steps=3, batch_size=2, learning_rate=1e-3, horizontal_flip=True, cache_encodings=cached
+        )
+        result = train(base, network, examples, settings, seed=0, cache_folder=tmp_path / str(cached))
         learnt.append(([each.detach().clone() for each in network.parameters()], result.losses))
         network.detach()
     (kept, losses), (fresh, others) = learnt
@@ -126,9 +131,9 @@ def test_a_bad_picture_is_set_aside_before_the_first_step_without_kept_encodings
     bad = tmp_path / "bad.png"
     content = squares[0].image.read_bytes()
     bad.write_bytes(content[: len(content) * 2 // 3])
-    pictures = Pictures(base, [squares[0].image, bad], cached=False)
-    assert list(pictures.kept) == [0]
-    assert list(pictures.set_aside) == [str(bad)]
+    pictures = ImageDataset(base, [squares[0].image, bad], use_cache=False)
+    assert list(pictures.valid_indices) == [0]
+    assert list(pictures.skipped) == [str(bad)]
 
 
 def test_an_edited_picture_has_latents_of_its_own(base, squares, tmp_path):
@@ -136,18 +141,18 @@ def test_an_edited_picture_has_latents_of_its_own(base, squares, tmp_path):
 
     path = tmp_path / "a.png"
     Image.new("RGB", (32, 32), "red").save(path)
-    red = Pictures(base, [path], cache=tmp_path / "kept").stack([0], [False])
+    red = ImageDataset(base, [path], cache_folder=tmp_path / "kept").stack_latents([0], [False])
     Image.new("RGB", (32, 32), "blue").save(path)
-    assert not torch.equal(Pictures(base, [path], cache=tmp_path / "kept").stack([0], [False]), red)
+    assert not torch.equal(ImageDataset(base, [path], cache_folder=tmp_path / "kept").stack_latents([0], [False]), red)
 
 
 def test_kept_conditions_are_the_encoded_ones_and_are_not_encoded_again(base, examples, tmp_path, monkeypatch):
     captions = [example.caption for example in examples]
     expected = base.encode_text(["", *captions])
-    Texts(base, captions, adapted=False, cache=tmp_path)
+    CaptionEncoder(base, captions, trainable=False, cache_folder=tmp_path)
     monkeypatch.setattr(base, "encode_text", None)
-    texts = Texts(base, captions, adapted=False, cache=tmp_path)
-    assert torch.allclose(texts(["", *captions]).states, expected.states, atol=1e-6)
+    texts = CaptionEncoder(base, captions, trainable=False, cache_folder=tmp_path)
+    assert torch.allclose(texts(["", *captions]).hidden_states, expected.hidden_states, atol=1e-6)
 
 
 def test_a_caption_cut_short_is_told_again_when_it_is_found_encoded(base, small_folder, tmp_path):
@@ -155,21 +160,21 @@ def test_a_caption_cut_short_is_told_again_when_it_is_found_encoded(base, small_
 
     long = "a red cat on snow in the photo a blue toy on snow"
     for opened in (base, open_base(small_folder, device="cpu")):
-        with pytest.warns(TruncatedPrompt, match="left out at its end"):
-            Texts(opened, [long], adapted=False, cache=tmp_path)
+        with pytest.warns(TruncatedPromptWarning, match="left out at its end"):
+            CaptionEncoder(opened, [long], trainable=False, cache_folder=tmp_path)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        Texts(base, ["a cat"], adapted=False, cache=tmp_path)
+        CaptionEncoder(base, ["a cat"], trainable=False, cache_folder=tmp_path)
 
 
 def test_varied_captions_are_encoded_as_they_come_up_and_not_kept_for_ever(base, tmp_path, monkeypatch):
     from lycoris.training.data import caption_encoding as module
 
-    monkeypatch.setattr(module, "RECENT", 3)
+    monkeypatch.setattr(module, "MAX_RECENT", 3)
     asked, encode = [], base.encode_text
     monkeypatch.setattr(base, "encode_text", lambda prompts: asked.append(list(prompts)) or encode(prompts))
-    texts = Texts(base, ["a cat, red"], adapted=False, varied=True, cache=tmp_path)
+    texts = CaptionEncoder(base, ["a cat, red"], trainable=False, augmented=True, cache_folder=tmp_path)
     for caption in ("a", "b", "a", "c", "d", "a", "b"):
-        assert torch.equal(texts([caption]).states, encode([caption]).states)
+        assert torch.equal(texts([caption]).hidden_states, encode([caption]).hidden_states)
     assert asked == [[""], ["a"], ["b"], ["c"], ["d"], ["b"]]
     assert len(files(tmp_path)) == 1

@@ -8,13 +8,13 @@ from torch.nn import functional as F
 
 import lycoris
 from lycoris.bases import open_base
-from lycoris.bases.noise import DiscreteNoise
+from lycoris.bases.noise import DiscreteDiffusion
 from lycoris.errors import InputError
 from lycoris.training import TrainingSettings, train
-from lycoris.training.data.caption_encoding import Texts
-from lycoris.training.data.image_dataset import Pictures
-from lycoris.training.data.sampler import Batches
-from lycoris.training.losses import LOSSES, Loss, losses_of
+from lycoris.training.data.caption_encoding import CaptionEncoder
+from lycoris.training.data.image_dataset import ImageDataset
+from lycoris.training.data.sampler import BatchSampler
+from lycoris.training.losses import LOSS_FUNCTIONS, TrainingLoss, compute_losses
 from tests.bases.small_base import save_small_base
 
 
@@ -23,9 +23,9 @@ def settings(**given):
 
 
 def batch_of(base, examples, dials):
-    pictures = Pictures(base, [example.image for example in examples])
-    texts = Texts(base, [example.caption for example in examples], adapted=False)
-    (batch,) = Batches(pictures, texts, base.noise, dials, seed=7)(0)
+    pictures = ImageDataset(base, [example.image for example in examples])
+    texts = CaptionEncoder(base, [example.caption for example in examples], trainable=False)
+    (batch,) = BatchSampler(pictures, texts, base.noise, dials, seed=7)(0)
     return batch
 
 
@@ -43,12 +43,12 @@ def test_a_pseudo_huber_loss_is_that_of_the_diffusers_trainers(name, delta):
     prediction, target = torch.randn(2, 50, generator=draws)
     factor = 2 * delta if name == "huber" else 2
     expected = factor * (torch.sqrt((prediction - target) ** 2 + delta**2) - delta)
-    torch.testing.assert_close(LOSSES[name](prediction - target, delta), expected)
+    torch.testing.assert_close(LOSS_FUNCTIONS[name](prediction - target, delta), expected)
 
 
 def test_huber_is_the_squared_error_near_nothing_and_straight_far_out():
     errors = torch.tensor([1e-3, 100.0], dtype=torch.float64)
-    near, far = LOSSES["huber"](errors, 0.1)
+    near, far = LOSS_FUNCTIONS["huber"](errors, 0.1)
     assert near == pytest.approx(1e-6, rel=1e-3)
     assert far == pytest.approx(2 * 0.1 * 100, rel=2e-3)
 
@@ -56,19 +56,19 @@ def test_huber_is_the_squared_error_near_nothing_and_straight_far_out():
 def test_the_loss_of_a_picture_is_its_mean_cost(base, squares):
     dials = settings(loss="huber", huber_delta=0.2)
     batch = batch_of(base, squares, dials)
-    (found,) = losses_of(base, [batch], [Loss.of(base, dials)])
-    noisy = base.noise.mix(batch.latents, batch.noise, batch.timesteps)
-    errors = base.predict(noisy, batch.timesteps, batch.conditions) - batch.noise
+    (found,) = compute_losses(base, [batch], [TrainingLoss.from_settings(base, dials)])
+    noisy = base.noise.add_noise(batch.latents, batch.noise, batch.timesteps)
+    errors = base.predict(noisy, batch.timesteps, batch.conditioning) - batch.noise
     torch.testing.assert_close(found, (0.4 * ((errors**2 + 0.04).sqrt() - 0.2)).mean((1, 2, 3)))
 
 
 def test_runs_of_different_losses_go_through_the_base_as_one(base, squares):
     ways = [settings(), settings(loss="smooth_l1"), settings(min_snr=5.0)]
     batches = [batch_of(base, squares, way) for way in ways]
-    losses = [Loss.of(base, way) for way in ways]
-    together = losses_of(base, batches, losses)
+    losses = [TrainingLoss.from_settings(base, way) for way in ways]
+    together = compute_losses(base, batches, losses)
     for batch, loss, found in zip(batches, losses, together, strict=True):
-        torch.testing.assert_close(found, losses_of(base, [batch], [loss])[0])
+        torch.testing.assert_close(found, compute_losses(base, [batch], [loss])[0])
 
 
 def test_an_offset_is_one_number_a_channel_and_leaves_all_other_draws(base, squares):
@@ -84,7 +84,7 @@ def test_an_offset_is_one_number_a_channel_and_leaves_all_other_draws(base, squa
 
 def test_a_stretched_schedule_is_that_of_diffusers(v_base):
     config = {**v_base.scheduler_config, "rescale_betas_zero_snr": True}
-    said = DiscreteNoise.from_config(config, torch.device("cpu"))
+    said = DiscreteDiffusion.from_config(config, torch.device("cpu"))
     made = v_base.noise.zero_terminal_snr()
     assert made.alphas_cumprod[-1] == said.alphas_cumprod[-1] == 0
     assert made.alphas_cumprod[0] == pytest.approx(float(v_base.noise.alphas_cumprod[0]))
@@ -92,12 +92,12 @@ def test_a_stretched_schedule_is_that_of_diffusers(v_base):
 
 
 def test_the_last_of_a_stretched_schedule_is_pure_noise(v_base, squares):
-    loss = Loss.of(v_base, settings(zero_terminal_snr=True))
+    loss = TrainingLoss.from_settings(v_base, settings(zero_terminal_snr=True))
     batch = dataclasses.replace(batch_of(v_base, squares, settings()), timesteps=torch.full((3,), 999))
-    assert torch.equal(loss.noisy(batch), batch.noise)
-    assert not torch.equal(Loss.of(v_base, settings()).noisy(batch), batch.noise)
+    assert torch.equal(loss.noisy_latents(batch), batch.noise)
+    assert not torch.equal(TrainingLoss.from_settings(v_base, settings()).noisy_latents(batch), batch.noise)
     assert loss(-batch.latents, batch).max() == 0  # v is -x_0 there
-    assert F.mse_loss(loss.noise.target(batch.latents, batch.noise, batch.timesteps), -batch.latents) == 0
+    assert F.mse_loss(loss.forward_process.target(batch.latents, batch.noise, batch.timesteps), -batch.latents) == 0
 
 
 def test_a_stretched_schedule_can_be_trained_on(v_base, squares):

@@ -9,7 +9,7 @@ from torch.utils import checkpoint
 import lycoris
 from lycoris.bases import open_base
 from lycoris.errors import InputError
-from lycoris.training import Job, TrainingSettings, train, train_together
+from lycoris.training import TrainingJob, TrainingSettings, co_train, train
 from tests.bases.small_base import save_small_base
 
 UNET_ONLY = {"exclude": ["text_encoder.*"]}
@@ -47,7 +47,7 @@ def test_parts_of_a_step_have_the_gradient_of_the_whole(base, examples, options)
 
 
 def test_parts_count_for_the_length(base, examples):
-    dials = TrainingSettings(epochs=6, batch_size=2, accumulate=3)
+    dials = TrainingSettings(epochs=6, batch_size=2, gradient_accumulation_steps=3)
     assert dials.steps_for(len(examples)) == 5
 
 
@@ -87,10 +87,10 @@ def test_runs_together_compute_again_what_was_each_ones(base, examples):
     for again in (False, True):
         networks = [lycoris.attach(base.parts, seed=number, **way) for number, way in enumerate(ways)]
         jobs = [
-            Job(network, examples[number:], settings(gradient_checkpointing=again and number == 1), seed=number)
+            TrainingJob(network, examples[number:], settings(gradient_checkpointing=again and number == 1), seed=number)
             for number, network in enumerate(networks)
         ]
-        results = train_together(base, jobs)
+        results = co_train(base, jobs)
         found.append([(result.losses, values(network)) for result, network in zip(results, networks, strict=True)])
         for network in networks:
             network.detach()
@@ -154,17 +154,19 @@ def test_a_float16_run_goes_on_with_its_scale(halves, squares, tmp_path):
 
 
 def test_a_step_whose_gradient_overflows_is_left_out_and_the_scale_halved(base):
-    from lycoris.training.optim.optimizer_step import Optimization
-    from lycoris.training.optim.optimizers import groups_of
+    from lycoris.training.optim.optimizer_step import RunOptimizer
+    from lycoris.training.optim.optimizers import parameter_groups
 
     network = lycoris.attach(base.parts, seed=1)
     parameters, dials = dict(network.named_parameters()), settings(ema_decay=0.9)
-    optimization = Optimization(parameters, groups_of(list(parameters.values()), (), {}, dials), dials, half=True)
+    optimization = RunOptimizer(
+        parameters, parameter_groups(list(parameters.values()), (), {}, dials), dials, float16=True
+    )
 
     def step(size):
-        optimization.begin(1.0)
+        optimization.begin_step(1.0)
         loss = sum((size * parameter).sum() for parameter in parameters.values())
-        optimization.scaled(loss).backward()
+        optimization.scale_loss(loss).backward()
         return optimization.step()
 
     before = values(network)

@@ -9,11 +9,11 @@ import torch
 import lycoris
 from lycoris.errors import InputError
 from lycoris.training import TrainingSettings, train
-from lycoris.training.optim.optimizer_step import Optimization
-from lycoris.training.optim.optimizers import OPTIMIZERS, groups_of
+from lycoris.training.optim.optimizer_step import RunOptimizer
+from lycoris.training.optim.optimizers import OPTIMIZERS, parameter_groups
 
 RATES = {"prodigy": 1.0, "lion": 1e-3}
-OURS = [name for name, kind in OPTIMIZERS.items() if not kind.gpu]
+OURS = [name for name, kind in OPTIMIZERS.items() if not kind.cuda_only]
 EVERY = [
     *(pytest.param(name, "cpu") for name in OURS),
     *(pytest.param(name, "cuda", marks=pytest.mark.gpu) for name in OPTIMIZERS if name not in OURS),
@@ -158,11 +158,11 @@ def test_a_schedule_free_run_ends_with_its_average(base, squares):
     steps(network, optimization, 6, note)
     expected = {name: torch.stack([point[name] for point in passed]).mean(0) for name in passed[0]}
     trained = {name: value.detach().clone() for name, value in network.named_parameters()}
-    with optimization.used():
+    with optimization.averaged_weights():
         for name, value in network.named_parameters():
             torch.testing.assert_close(value.detach(), expected[name], rtol=1e-4, atol=1e-6)
     assert all(torch.equal(value, trained[name]) for name, value in network.named_parameters())
-    optimization.close()
+    optimization.finish()
     assert any(not torch.equal(value, trained[name]) for name, value in network.named_parameters())
 
 
@@ -182,7 +182,7 @@ def test_an_average_is_what_is_used_and_the_trained_weights_come_back(base, squa
 
     steps(network, optimization, 6, note)
     trained = {name: value.detach().clone() for name, value in network.named_parameters()}
-    with optimization.used():
+    with optimization.averaged_weights():
         for name, value in network.named_parameters():
             torch.testing.assert_close(value.detach().double(), expected[name], rtol=1e-5, atol=1e-7)
     assert all(torch.equal(value, trained[name]) for name, value in network.named_parameters())
@@ -205,7 +205,7 @@ def test_rates_multiply(base):
         for group in network.parameter_groups(1.0, ratio=16.0)
         for parameter in group["params"]
     }
-    groups = groups_of(list(parameters.values()), of_text, factors, dials)
+    groups = parameter_groups(list(parameters.values()), of_text, factors, dials)
     rates = {id(parameter): group["lr"] for group in groups for parameter in group["params"]}
     assert len(rates) == len(parameters)
     for name, parameter in parameters.items():
@@ -220,7 +220,7 @@ def test_lora_plus_is_refused_where_nothing_is_faster(base, squares):
 
 def optimization_of(network, dials):
     parameters = dict(network.named_parameters())
-    return Optimization(parameters, groups_of(list(parameters.values()), (), {}, dials), dials, half=False)
+    return RunOptimizer(parameters, parameter_groups(list(parameters.values()), (), {}, dials), dials, float16=False)
 
 
 def steps(network, optimization, count, note=lambda: None):

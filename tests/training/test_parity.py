@@ -12,9 +12,9 @@ import lycoris
 from lycoris import pocket
 from lycoris.bases import open_base
 from lycoris.training import Example, TrainingSettings, train
-from lycoris.training.data.caption_encoding import Texts
-from lycoris.training.data.image_dataset import Pictures
-from lycoris.training.data.sampler import Batches
+from lycoris.training.data.caption_encoding import CaptionEncoder
+from lycoris.training.data.image_dataset import ImageDataset
+from lycoris.training.data.sampler import BatchSampler
 
 STEPS, RANK, ALPHA, RATE = 50, 4, 2.0, 1e-3
 PROJECTIONS = ("to_q", "to_k", "to_v", "to_out.0")
@@ -23,7 +23,7 @@ CAPTIONS = ["a biscuit toy on grass", "a biscuit toy in snow", "a biscuit toy"]
 
 @pytest.fixture
 def examples():
-    pictures = sorted((pocket.PICTURES / "stuffed_toys" / "biscuit").glob("*.png"))[:6]
+    pictures = sorted((pocket.IMAGES / "stuffed_toys" / "biscuit").glob("*.png"))[:6]
     return [Example(path, CAPTIONS[number % 3]) for number, path in enumerate(pictures)]
 
 
@@ -39,7 +39,7 @@ def ours(base, examples, settings):
 
 
 def pairs(network):
-    return [(network.places[key], network.adapters[key]) for key in network.adapters]
+    return [(network.layers[key], network.adapters[key]) for key in network.adapters]
 
 
 def test_fifty_steps_are_those_of_diffusers_and_peft(examples):
@@ -65,19 +65,19 @@ def test_fifty_steps_are_those_of_diffusers_and_peft(examples):
     # The order of the pictures, the noise, the times and the dropped captions are the other run's.
     shown, said = [], []
 
-    class Shown(Pictures):
+    class Shown(ImageDataset):
         def stack(self, rows, flipped):
             shown.append(rows)
-            return super().stack(rows, flipped)
+            return super().stack_latents(rows, flipped)
 
-    class Said(Texts):
+    class Said(CaptionEncoder):
         def __call__(self, texts):
             said.append(texts)
             return super().__call__(texts)
 
     pictures = Shown(base, [example.image for example in examples])
-    texts = Said(base, [example.caption for example in examples], adapted=False)
-    batches = Batches(pictures, texts, base.noise, settings, seed=5)
+    texts = Said(base, [example.caption for example in examples], trainable=False)
+    batches = BatchSampler(pictures, texts, base.forward_process, settings, seed=5)
     images = [np.asarray(Image.open(example.image).convert("RGB")) for example in examples]
     unet.train()
     plain = []

@@ -7,7 +7,7 @@ import torch
 
 from lycoris.errors import InputError
 from lycoris.training import TrainingSettings
-from lycoris.training.optim.schedules import ONE_CYCLE, SCHEDULES, rate_fraction
+from lycoris.training.optim.schedules import ONE_CYCLE, SCHEDULES, lr_scale
 
 
 @pytest.mark.parametrize(
@@ -77,16 +77,16 @@ def test_a_warm_up_longer_than_the_run_is_refused():
 
 @pytest.mark.parametrize("schedule", SCHEDULES)
 def test_the_rate_rises_linearly_to_the_top(schedule):
-    fractions = [rate_fraction(schedule, step, 100, 10) for step in range(100)]
+    fractions = [lr_scale(schedule, step, 100, 10) for step in range(100)]
     assert fractions[:10] == pytest.approx([0.1 * step for step in range(1, 11)])
     assert fractions[10] == 1
     assert all(0 <= after <= before for before, after in pairwise(fractions[10:]))
 
 
 def test_cosine_and_linear_pass_the_middle_at_half_the_rate():
-    assert rate_fraction("cosine", 60, 110, 10) == pytest.approx(0.5)
-    assert rate_fraction("linear", 60, 110, 10) == pytest.approx(0.5)
-    assert rate_fraction("constant", 109, 110, 10) == 1
+    assert lr_scale("cosine", 60, 110, 10) == pytest.approx(0.5)
+    assert lr_scale("linear", 60, 110, 10) == pytest.approx(0.5)
+    assert lr_scale("constant", 109, 110, 10) == 1
 
 
 @pytest.mark.parametrize(("steps", "warmup"), [(1, 0), (3, 0), (40, 0), (100, 0), (100, 10), (50, 50)])
@@ -100,11 +100,11 @@ def test_one_cycle_is_that_of_torch(steps, warmup):
         optimizer.step()
         if len(expected) < steps:
             cycle.step()
-    assert [rate_fraction(ONE_CYCLE, step, steps, warmup) for step in range(steps)] == pytest.approx(expected)
+    assert [lr_scale(ONE_CYCLE, step, steps, warmup) for step in range(steps)] == pytest.approx(expected)
 
 
 def test_cycles_begin_at_the_top_and_are_alike():
-    fractions = [rate_fraction("cosine", step, 110, 10, 4) for step in range(10, 110)]
+    fractions = [lr_scale("cosine", step, 110, 10, 4) for step in range(10, 110)]
     assert fractions[0] == 1
     assert fractions[:25] == fractions[25:50] == fractions[75:]
     assert fractions[24] < 0.01

@@ -6,9 +6,9 @@ import pytest
 import torch
 
 import lycoris
-from lycoris.adapters.layers.batch_partition import Share
+from lycoris.adapters.layers.batch_partition import BatchPartition
 from lycoris.errors import InputError
-from lycoris.training import Job, TrainingDiverged, TrainingSettings, train, train_together
+from lycoris.training import TrainingDivergedError, TrainingJob, TrainingSettings, co_train, train
 
 SETTINGS = TrainingSettings(steps=5, batch_size=3, learning_rate=3e-3, warmup_steps=2)
 WAYS = {
@@ -55,8 +55,10 @@ def alone(base, names, jobs):
 def check(base, names, jobs):
     expected = alone(base, names, jobs)
     networks = attached(base, names)
-    jobs = [Job(network, job.examples, job.settings, job.seed) for network, job in zip(networks, jobs, strict=True)]
-    results = train_together(base, jobs)
+    jobs = [
+        TrainingJob(network, job.examples, job.settings, job.seed) for network, job in zip(networks, jobs, strict=True)
+    ]
+    results = co_train(base, jobs)
     for network, result, (losses, start, end) in zip(networks, results, expected, strict=True):
         assert result.losses == pytest.approx(losses, rel=1e-5)
         assert not torch.equal(end, start)
@@ -66,7 +68,7 @@ def check(base, names, jobs):
 
 
 def jobs_of(names, examples, settings=SETTINGS):
-    return [Job(None, examples[number % 2 :], settings, seed=7 + number) for number in range(len(names))]
+    return [TrainingJob(None, examples[number % 2 :], settings, seed=7 + number) for number in range(len(names))]
 
 
 @pytest.mark.parametrize("name", WAYS)
@@ -82,14 +84,16 @@ def test_different_algorithms_learn_together_what_each_learns_alone(base, exampl
 def test_runs_of_different_lengths_sizes_and_settings_go_together(base, examples, squares):
     names = ["lora", "loha", "lora again"]
     jobs = [
-        Job(None, squares, TrainingSettings(steps=2, batch_size=2, learning_rate=1e-3), 1),
-        Job(
+        TrainingJob(None, squares, TrainingSettings(steps=2, batch_size=2, learning_rate=1e-3), 1),
+        TrainingJob(
             None,
             examples,
             TrainingSettings(steps=6, batch_size=5, learning_rate=3e-3, min_snr=5.0, schedule="cosine"),
             2,
         ),
-        Job(None, examples[1:], TrainingSettings(steps=4, batch_size=1, learning_rate=1e-3, caption_dropout=0.5), 3),
+        TrainingJob(
+            None, examples[1:], TrainingSettings(steps=4, batch_size=1, learning_rate=1e-3, caption_dropout=0.5), 3
+        ),
     ]
     check(base, names, jobs)
 
@@ -104,7 +108,7 @@ def test_every_way_to_optimise_goes_with_every_other(base, examples, squares):
     ]
     pictures = [squares, examples, examples[1:], squares]
     jobs = [
-        Job(None, some, TrainingSettings(steps=4, **each), number)
+        TrainingJob(None, some, TrainingSettings(steps=4, **each), number)
         for number, (some, each) in enumerate(zip(pictures, dials, strict=True))
     ]
     check(base, names, jobs)
@@ -120,8 +124,12 @@ def test_networks_of_one_part_go_with_networks_of_all(base, examples):
         expected.append(train(base, network, job.examples, job.settings, seed=job.seed).losses)
         network.detach()
     networks = [lycoris.attach(base.parts, seed=n, **WAYS[name], **options[n]) for n, name in enumerate(names)]
-    results = train_together(
-        base, [Job(network, job.examples, job.settings, job.seed) for network, job in zip(networks, jobs, strict=True)]
+    results = co_train(
+        base,
+        [
+            TrainingJob(network, job.examples, job.settings, job.seed)
+            for network, job in zip(networks, jobs, strict=True)
+        ],
     )
     for result, losses in zip(results, expected, strict=True):
         assert result.losses == pytest.approx(losses, rel=1e-5)
@@ -134,8 +142,10 @@ def test_a_run_that_diverges_leaves_the_others_as_they_are(base, squares):
     expected = train(base, network, squares, calm, seed=3).losses
     network.detach()
     networks = [lycoris.attach(base.parts, "full", seed=0), lycoris.attach(base.parts, "lora", seed=1)]
-    lost, kept = train_together(base, [Job(networks[0], squares, wild, 2), Job(networks[1], squares, calm, 3)])
-    assert isinstance(lost, TrainingDiverged)
+    lost, kept = co_train(
+        base, [TrainingJob(networks[0], squares, wild, 2), TrainingJob(networks[1], squares, calm, 3)]
+    )
+    assert isinstance(lost, TrainingDivergedError)
     assert len(lost.losses) < 20
     assert kept.losses == pytest.approx(expected, rel=1e-5)
     assert all(math.isfinite(value) for value in values(networks[1]).tolist())
@@ -151,7 +161,7 @@ def test_runs_killed_together_go_on_together_to_the_same_bits(base, examples, tm
     def go(folder, kill_at=None):
         networks = attached(base, names)
         jobs = [
-            Job(network, job.examples, job.settings, job.seed, folder / f"{number}.safetensors")
+            TrainingJob(network, job.examples, job.settings, job.seed, folder / f"{number}.safetensors")
             for number, (network, job) in enumerate(zip(networks, jobs_of(names, examples), strict=True))
         ]
 
@@ -160,7 +170,7 @@ def test_runs_killed_together_go_on_together_to_the_same_bits(base, examples, tm
                 raise Killed
 
         try:
-            return train_together(base, jobs, progress=progress, checkpoint_seconds=0), [values(n) for n in networks]
+            return co_train(base, jobs, progress=progress, checkpoint_seconds=0), [values(n) for n in networks]
         finally:
             for network in networks:
                 network.detach()
@@ -176,7 +186,7 @@ def test_runs_killed_together_go_on_together_to_the_same_bits(base, examples, tm
     for number in (0, 1):
         (tmp_path / "two" / f"{number}.safetensors").rename(tmp_path / "killed" / f"{number}.before.safetensors")
     resumed, found = go(tmp_path / "killed")
-    assert [result.resumed_at for result in resumed] == [2, 2, 2]
+    assert [result.resume_step for result in resumed] == [2, 2, 2]
     assert [result.losses for result in resumed] == [result.losses for result in whole]
     assert all(torch.equal(one, other) for one, other in zip(found, expected, strict=True))
     assert not list((tmp_path / "killed").glob("*.before.*"))
@@ -184,8 +194,8 @@ def test_runs_killed_together_go_on_together_to_the_same_bits(base, examples, tm
 
 def test_nothing_of_it_stays_on_the_networks(base, squares):
     networks = attached(base, ["lora", "loha"])
-    train_together(base, [Job(network, squares, SETTINGS, 1) for network in networks])
-    assert all(network.share is None and not network.training for network in networks)
+    co_train(base, [TrainingJob(network, squares, SETTINGS, 1) for network in networks])
+    assert all(network.batch_partition is None and not network.training for network in networks)
     assert all(parameter.grad is None for network in networks for parameter in network.parameters())
 
 
@@ -211,15 +221,15 @@ def test_rows_of_a_layer_are_their_network_s(layer):
     shape = (6, 6, *space) if space else (6, 5, 6)
     x = torch.randn(shape, dtype=torch.float64, generator=draws)
     for number, network in enumerate(networks):
-        network.share = Share(rows=(2 * number, 2 * number + 2), total=6)
+        network.batch_partition = BatchPartition(rows=(2 * number, 2 * number + 2), total_rows=6)
     together = model(x)
     for number, network in enumerate(networks):
         for other in networks:
-            other.share, other.scale = None, float(other is network)
+            other.batch_partition, other.scale = None, float(other is network)
         rows = slice(2 * number, 2 * number + 2)
         assert torch.allclose(together[rows], model(x[rows]), rtol=1e-12, atol=1e-12)
 
 
 def test_no_job_is_an_error(base):
     with pytest.raises(InputError, match="`jobs`"):
-        train_together(base, [])
+        co_train(base, [])

@@ -8,11 +8,11 @@ import torch
 
 import lycoris
 from lycoris.errors import InputError
-from lycoris.training import TrainingDiverged, TrainingSettings, train
-from lycoris.training.data.caption_encoding import Texts
-from lycoris.training.data.image_dataset import Pictures
-from lycoris.training.data.sampler import Batches
-from lycoris.training.optim.schedules import rate_fraction
+from lycoris.training import TrainingDivergedError, TrainingSettings, train
+from lycoris.training.data.caption_encoding import CaptionEncoder
+from lycoris.training.data.image_dataset import ImageDataset
+from lycoris.training.data.sampler import BatchSampler
+from lycoris.training.optim.schedules import lr_scale
 
 SETTINGS = TrainingSettings(steps=8, batch_size=3, learning_rate=1e-2, warmup_steps=2, schedule="cosine")
 UNET_ONLY = {"exclude": ["text_encoder.*"]}
@@ -84,7 +84,7 @@ def test_a_killed_run_goes_on_bit_for_bit(base, examples, tmp_path, algorithm, o
     (part / ".tmpAbCdEf").touch()  # as safetensors leaves it when the process is killed while it writes
     network = attach(base, algorithm, **options)
     result = train(base, network, examples, SETTINGS, seed=7, checkpoint=state)
-    assert result.resumed_at == 5
+    assert result.resume_step == 5
     assert result.losses == whole.losses
     assert weights_hash(network) == expected
     assert [file.name for file in state.parent.iterdir()] == ["state.safetensors"]
@@ -98,7 +98,7 @@ def test_a_finished_run_is_taken_up_without_a_step(base, examples, tmp_path):
     network.detach()
     network = attach(base)
     again = train(base, network, examples, SETTINGS, seed=7, checkpoint=state)
-    assert again.resumed_at == 8
+    assert again.resume_step == 8
     assert (again.losses, weights_hash(network)) == (first.losses, expected)
 
 
@@ -147,15 +147,15 @@ def test_training_equals_a_plain_diffusers_loop(base, squares, min_snr):
     scheduler = base.pipeline().scheduler
     parameters = list(network.parameters())
     optimizer = torch.optim.AdamW(parameters, lr=3e-3, betas=(0.9, 0.99), weight_decay=0.1, fused=False)
-    rates = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: rate_fraction("constant", step, 6, 2))
-    pictures = Pictures(base, [example.image for example in squares])
-    texts = Texts(base, [example.caption for example in squares], adapted=False)
-    batches = Batches(pictures, texts, base.noise, settings, seed=7)
+    rates = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: lr_scale("constant", step, 6, 2))
+    pictures = ImageDataset(base, [example.image for example in squares])
+    texts = CaptionEncoder(base, [example.caption for example in squares], trainable=False)
+    batches = BatchSampler(pictures, texts, base.noise, settings, seed=7)
     plain = []
     for step in range(6):
         (batch,) = batches(step)
         noisy = scheduler.add_noise(batch.latents, batch.noise, batch.timesteps)
-        prediction = base.unet(noisy, batch.timesteps, encoder_hidden_states=batch.conditions.states).sample
+        prediction = base.unet(noisy, batch.timesteps, encoder_hidden_states=batch.conditioning.hidden_states).sample
         if min_snr is None:
             loss = torch.nn.functional.mse_loss(prediction, batch.noise)
         else:
@@ -181,13 +181,13 @@ def test_sizes_apart_have_the_gradient_of_the_whole_batch(base, examples):
     network = attach(base, **UNET_ONLY)
     loss = train(base, network, examples, settings, seed=7).losses[0]
     network.detach()
-    pictures = Pictures(base, [example.image for example in examples])
-    texts = Texts(base, [example.caption for example in examples], adapted=False)
+    pictures = ImageDataset(base, [example.image for example in examples])
+    texts = CaptionEncoder(base, [example.caption for example in examples], trainable=False)
     errors = []
     with torch.no_grad():
-        for batch in Batches(pictures, texts, base.noise, settings, seed=7)(0):
-            noisy = base.noise.mix(batch.latents, batch.noise, batch.timesteps)
-            prediction = base.predict(noisy, batch.timesteps, batch.conditions)
+        for batch in BatchSampler(pictures, texts, base.noise, settings, seed=7)(0):
+            noisy = base.noise.add_noise(batch.latents, batch.noise, batch.timesteps)
+            prediction = base.predict(noisy, batch.timesteps, batch.conditioning)
             errors += (prediction - batch.noise).square().mean((1, 2, 3)).tolist()
     assert loss == pytest.approx(sum(errors) / 5, rel=1e-5)
 
@@ -204,7 +204,7 @@ def test_the_text_encoder_is_trained_at_its_own_rate(base, squares):
     settings = TrainingSettings(steps=2, batch_size=2, learning_rate=1e-2, text_encoder_learning_rate=0.0)
     result = train(base, network, squares, settings, seed=7)
     moved = {name for name, value in network.state_dict().items() if not torch.equal(value, before[name])}
-    assert result.text_encoder_trained
+    assert result.trains_text_encoder
     assert moved
     assert not any("lora_te_" in name for name in moved)
 
@@ -218,14 +218,14 @@ def test_text_is_encoded_once_when_its_encoder_is_frozen(base, examples, monkeyp
     encode = base.encode_text
     monkeypatch.setattr(base, "encode_text", lambda prompts: asked.append(list(prompts)) or encode(prompts))
     result = train(base, attach(base, **UNET_ONLY), examples, SETTINGS, seed=7)
-    assert not result.text_encoder_trained
+    assert not result.trains_text_encoder
     assert asked == [[""], [""], ["a sks cat"], ["a red cat"], ["a blue toy on snow"], ["a photo"]]
 
 
 def test_a_loss_that_is_no_number_stops_the_run_and_says_what_to_change(base, squares, tmp_path):
     settings = TrainingSettings(steps=50, batch_size=2, learning_rate=1e30, clip_norm=None)
     state = tmp_path / "state.safetensors"
-    with pytest.raises(TrainingDiverged, match="Lower `learning_rate`") as error:
+    with pytest.raises(TrainingDivergedError, match="Lower `learning_rate`") as error:
         train(base, attach(base, "full"), squares, settings, seed=7, checkpoint=state, checkpoint_seconds=0)
     assert len(error.value.losses) < 50
     assert state.is_file()

@@ -10,21 +10,21 @@ import torch
 from PIL import Image
 
 import lycoris
-from lycoris.bases.sampling import draw
+from lycoris.bases.sampling import generate
 from lycoris.errors import InputError
 from lycoris.training import (
-    Checkpoints,
-    Job,
-    Samples,
+    CallbackSchedule,
+    CheckpointCallback,
+    ImageCallback,
+    TrainingJob,
     TrainingSettings,
-    Validation,
-    When,
-    held_out,
+    ValidationCallback,
+    co_train,
+    split_examples,
     train,
-    train_together,
 )
-from lycoris.training.timestep_bins import BANDS
-from lycoris.training.validation import quantiles
+from lycoris.training.timestep_bins import TIMESTEP_BINS
+from lycoris.training.validation import timestep_quantiles
 
 SETTINGS = TrainingSettings(steps=5, batch_size=3, learning_rate=1e-2, warmup_steps=2)
 PROMPTS, SEEDS = ["a sks cat", "a red cat"], [5, 6]
@@ -37,9 +37,9 @@ def attach(base, algorithm="lora", **options):
 
 def looks(base, examples, folder):
     return (
-        Validation(base, examples[:2], When(every=2)),
-        Samples(base, folder / "samples", When(every=3), PROMPTS, SEEDS, DRAWING),
-        Checkpoints(folder / "checkpoints", When(at=(1, 3)), {"concept": "cat"}),
+        ValidationCallback(base, examples[:2], CallbackSchedule(every=2)),
+        ImageCallback(base, folder / "samples", CallbackSchedule(every=3), PROMPTS, SEEDS, DRAWING),
+        CheckpointCallback(folder / "checkpoints", CallbackSchedule(at=(1, 3)), {"concept": "cat"}),
     )
 
 
@@ -65,15 +65,19 @@ def test_a_run_that_is_looked_at_ends_with_the_same_bits(base, examples, tmp_pat
             examples[2:],
             SETTINGS,
             seed=7,
-            looks=looks(base, examples, tmp_path) if watched else (),
+            callbacks=looks(base, examples, tmp_path) if watched else (),
         )
-        found.append((result.losses, result.bands, weights(network)))
+        found.append((result.losses, result.binned_losses, weights(network)))
         network.detach()
     (losses, bands, plain), (losses_again, bands_again, watched) = found
     assert (losses, bands) == (losses_again, bands_again)
     assert same(plain, watched)
-    assert [row["step"] for row in result.seen if "validation" in row] == [0, 2, 4, 5]
-    assert [(row["step"], row["samples"]) for row in result.seen if "samples" in row] == [(0, 2), (3, 2), (5, 2)]
+    assert [row["step"] for row in result.callback_records if "validation" in row] == [0, 2, 4, 5]
+    assert [(row["step"], row["samples"]) for row in result.callback_records if "samples" in row] == [
+        (0, 2),
+        (3, 2),
+        (5, 2),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -87,8 +91,12 @@ def test_averages_are_what_is_looked_at_and_not_what_is_trained(base, examples, 
     found = []
     for watched in (False, True):
         network = attach(base)
-        asked = (*looks(base, examples, tmp_path)[:2], Checkpoints(tmp_path, When(at=(2, 5)))) if watched else ()
-        losses = train(base, network, examples, settings, seed=7, looks=asked).losses
+        asked = (
+            (*looks(base, examples, tmp_path)[:2], CheckpointCallback(tmp_path, CallbackSchedule(at=(2, 5))))
+            if watched
+            else ()
+        )
+        losses = train(base, network, examples, settings, seed=7, callbacks=asked).losses
         found.append((losses, weights(network)))
         network.detach()
     assert found[0][0] == found[1][0]
@@ -102,10 +110,12 @@ def test_runs_trained_together_that_are_looked_at_end_with_the_same_bits(base, e
     for watched in (False, True):
         networks = [attach(base, "lora", dropout=0.3), attach(base, "lokr", factor=4)]
         jobs = [
-            Job(network, examples[2:], SETTINGS, seed, looks=looks(base, examples, tmp_path / str(seed)) * watched)
+            TrainingJob(
+                network, examples[2:], SETTINGS, seed, callbacks=looks(base, examples, tmp_path / str(seed)) * watched
+            )
             for seed, network in enumerate(networks)
         ]
-        results = train_together(base, jobs)
+        results = co_train(base, jobs)
         found.append([(result.losses, weights(network)) for result, network in zip(results, networks, strict=True)])
         for network in networks:
             network.detach()
@@ -113,8 +123,8 @@ def test_runs_trained_together_that_are_looked_at_end_with_the_same_bits(base, e
         assert losses == losses_again
         assert same(plain, watched)
     network = attach(base, "lokr", factor=4)
-    alone = train(base, network, examples[2:], SETTINGS, seed=1, looks=looks(base, examples, tmp_path / "alone"))
-    for one, other in zip(results[1].seen, alone.seen, strict=True):
+    alone = train(base, network, examples[2:], SETTINGS, seed=1, callbacks=looks(base, examples, tmp_path / "alone"))
+    for one, other in zip(results[1].callback_records, alone.callback_records, strict=True):
         assert one == pytest.approx(other, rel=1e-4)
     first, last = (Image.open(tmp_path / "1" / "samples" / count / "00.png") for count in ("0", "5"))
     assert np.any(np.asarray(first) != np.asarray(last))
@@ -123,45 +133,47 @@ def test_runs_trained_together_that_are_looked_at_end_with_the_same_bits(base, e
 
 def test_the_losses_by_band_add_up_to_the_loss(base, examples):
     result = train(base, attach(base), examples, SETTINGS, seed=7)
-    assert tuple(result.bands) == BANDS
+    assert tuple(result.binned_losses) == TIMESTEP_BINS
     for step, loss in enumerate(result.losses):
-        parts = [result.bands[name][step] for name in BANDS]
+        parts = [result.binned_losses[name][step] for name in TIMESTEP_BINS]
         assert any(part is not None for part in parts)
         assert min(p for p in parts if p is not None) <= loss * (1 + 1e-5)
         assert max(p for p in parts if p is not None) >= loss * (1 - 1e-5)
     one = train(base, attach(base), examples, replace(SETTINGS, batch_size=1), seed=7)
     for step, loss in enumerate(one.losses):
-        assert [p for p in (one.bands[name][step] for name in BANDS) if p is not None] == [pytest.approx(loss)]
+        assert [p for p in (one.binned_losses[name][step] for name in TIMESTEP_BINS) if p is not None] == [
+            pytest.approx(loss)
+        ]
 
 
 def test_validation_depends_on_nothing_of_the_run_but_what_it_learned(base, examples):
     losses = []
     for seed, change in ((1, {}), (2, {"min_snr": 5.0, "batch_size": 1, "caption_dropout": 0.9})):
         network = attach(base)
-        validation = Validation(base, examples, When(every=5))
-        result = train(base, network, examples, replace(SETTINGS, **change), seed=seed, looks=[validation])
-        losses.append([row["validation"] for row in result.seen])
-        assert result.seen[-1] == {"count": 5, "step": 5, "epoch": result.epochs, **validation(network)}
+        validation = ValidationCallback(base, examples, CallbackSchedule(every=5))
+        result = train(base, network, examples, replace(SETTINGS, **change), seed=seed, callbacks=[validation])
+        losses.append([row["validation"] for row in result.callback_records])
+        assert result.callback_records[-1] == {"count": 5, "step": 5, "epoch": result.epochs, **validation(network)}
         network.detach()
     assert losses[0][0] == losses[1][0]
     assert losses[0][1] != losses[1][1]
 
 
 def test_validation_is_the_mean_error_at_times_spread_over_the_whole_schedule(base, examples):
-    times = quantiles(base.noise, 20)
-    assert torch.equal(times, quantiles(base.noise, 20))
+    times = timestep_quantiles(base.noise, 20)
+    assert torch.equal(times, timestep_quantiles(base.noise, 20))
     assert ((times / 1000 - (torch.arange(20) + 0.5) / 20).abs() < 0.03).all()
     network = attach(base)
-    found = Validation(base, examples, When(every=1), times=4)(network)
-    assert found.keys() == {"validation", *(f"validation/{name}" for name in BANDS)}
-    assert found["validation"] == pytest.approx(sum(found[f"validation/{name}"] for name in BANDS) / 4)
+    found = ValidationCallback(base, examples, CallbackSchedule(every=1), noise_levels=4)(network)
+    assert found.keys() == {"validation", *(f"validation/{name}" for name in TIMESTEP_BINS)}
+    assert found["validation"] == pytest.approx(sum(found[f"validation/{name}"] for name in TIMESTEP_BINS) / 4)
 
 
 def test_a_checkpoint_is_the_adapter_of_a_run_that_ends_there(base, examples, tmp_path):
     network = attach(base)
-    checkpoints = Checkpoints(tmp_path, When(at=(3, 5)), {"concept": "cat"})
+    checkpoints = CheckpointCallback(tmp_path, CallbackSchedule(at=(3, 5)), {"concept": "cat"})
     (tmp_path / ".3.safetensors.abc").touch()  # as a run leaves it that is killed while it writes
-    train(base, network, examples, SETTINGS, seed=7, looks=[checkpoints])
+    train(base, network, examples, SETTINGS, seed=7, callbacks=[checkpoints])
     assert sorted(file.name for file in tmp_path.iterdir()) == ["3.safetensors", "5.safetensors"]
     network.save(tmp_path / "end.safetensors")
     network.detach()
@@ -179,55 +191,62 @@ def test_a_checkpoint_is_the_adapter_of_a_run_that_ends_there(base, examples, tm
 
 
 def test_samples_are_what_the_network_draws_at_that_moment(base, squares, tmp_path):
-    untouched = draw(base, PROMPTS, SEEDS, **DRAWING)
+    untouched = generate(base, PROMPTS, SEEDS, **DRAWING)
     network = attach(base)
-    samples = Samples(base, tmp_path, When(every=4), PROMPTS, SEEDS, DRAWING)
-    train(base, network, squares, SETTINGS, seed=7, looks=[samples])
+    samples = ImageCallback(base, tmp_path, CallbackSchedule(every=4), PROMPTS, SEEDS, DRAWING)
+    train(base, network, squares, SETTINGS, seed=7, callbacks=[samples])
     assert sorted(folder.name for folder in tmp_path.iterdir()) == ["0", "4", "5"]
-    for count, pictures in (("0", untouched), ("5", draw(base, PROMPTS, SEEDS, **DRAWING))):
+    for count, pictures in (("0", untouched), ("5", generate(base, PROMPTS, SEEDS, **DRAWING))):
         for number, picture in enumerate(pictures):
             assert Image.open(tmp_path / count / f"{number:02d}.png").tobytes() == picture.tobytes()
 
 
 def test_moments_are_counted_as_the_length_is():
     epochs = TrainingSettings(epochs=4.5, batch_size=4)
-    found = When(at=(1, 3), every=2).moments(epochs, 6)
+    found = CallbackSchedule(at=(1, 3), every=2).points(epochs, 6)
     assert [(m.count, m.step) for m in found] == [(0, 0), (1, 2), (2, 3), (3, 5), (4, 6), (4.5, 7)]
     assert found[1].epoch == pytest.approx(2 * 4 / 6)
     steps = TrainingSettings(steps=7, batch_size=4)
-    assert [(m.count, m.step, m.name) for m in When(every=3).moments(steps, 6)] == [
+    assert [(m.count, m.step, m.name) for m in CallbackSchedule(every=3).points(steps, 6)] == [
         (0, 0, "0"), (3, 3, "3"), (6, 6, "6"), (7, 7, "7"),
     ]  # fmt: skip
-    assert [m.step for m in When(at=(7,)).moments(steps, 6)] == [7]
+    assert [m.step for m in CallbackSchedule(at=(7,)).points(steps, 6)] == [7]
     with pytest.raises(InputError, match=r"within the run's 4.5 epochs, but got 5"):
-        When(at=(1, 5)).moments(epochs, 6)
+        CallbackSchedule(at=(1, 5)).points(epochs, 6)
     for wrong in ({"at": (0,)}, {"at": (2, 2)}, {"every": 0}):
         with pytest.raises(InputError, match="Argument"):
-            When(**wrong)
+            CallbackSchedule(**wrong)
 
 
 def test_what_is_held_out_follows_from_the_pictures_alone(examples):
-    rest, out = held_out(examples, 2)
+    rest, out = split_examples(examples, 2)
     assert len(out) == 2
     assert [one for one in examples if one in rest] == rest
     other_words = [replace(example, caption="x") for example in reversed(examples)]
-    assert {one.image for one in held_out(other_words, 2)[1]} == {one.image for one in out}
-    assert len(held_out(examples, 0.5)[1]) == math.ceil(0.5 * len(examples))
+    assert {one.image for one in split_examples(other_words, 2)[1]} == {one.image for one in out}
+    assert len(split_examples(examples, 0.5)[1]) == math.ceil(0.5 * len(examples))
     for share in (0, -1, 2.5, 5, math.inf):
         with pytest.raises(InputError, match="`share`"):
-            held_out(examples, share)
+            split_examples(examples, share)
 
 
 def test_a_state_with_other_looks_is_refused(base, squares, tmp_path):
     state = tmp_path / "state.safetensors"
     network = attach(base)
     train(base, network, squares, SETTINGS, seed=7, checkpoint=state)
-    more = [Checkpoints(tmp_path, When(at=(1,)))]
+    more = [CheckpointCallback(tmp_path, CallbackSchedule(at=(1,)))]
     with pytest.raises(InputError, match="belongs to a run with other looks"):
-        train(base, network, squares, SETTINGS, seed=7, checkpoint=state, looks=more)
+        train(base, network, squares, SETTINGS, seed=7, checkpoint=state, callbacks=more)
 
 
 def test_what_was_seen_can_be_kept_as_json(base, squares):
-    result = train(base, attach(base), squares, SETTINGS, seed=7, looks=[Validation(base, squares, When(at=(2,)))])
-    assert json.loads(json.dumps(result.seen)) == result.seen
-    assert [row["step"] for row in result.seen] == [2]
+    result = train(
+        base,
+        attach(base),
+        squares,
+        SETTINGS,
+        seed=7,
+        callbacks=[ValidationCallback(base, squares, CallbackSchedule(at=(2,)))],
+    )
+    assert json.loads(json.dumps(result.callback_records)) == result.callback_records
+    assert [row["step"] for row in result.callback_records] == [2]

@@ -12,17 +12,17 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from lycoris.adapters.layers.batch_partition import Share
+from lycoris.adapters.layers.batch_partition import BatchPartition
 from lycoris.adapters.layers.dropout import Dropout
 from lycoris.adapters.structures.structures import Structure
 from lycoris.errors import InputError
 
-Partial = tuple[int | None, ...]
+PartialShape = tuple[int | None, ...]
 """A weight's shape as far as it is known. None as the last of three or more: the one before is inputs times kernel."""
 
 
 @dataclass(frozen=True)
-class Site:
+class TargetLayer:
     """A layer that an adapter is made for, and where its parameters' first values come from.
 
     Attributes:
@@ -37,9 +37,9 @@ class Site:
     name: str
     layer: nn.Module
     generator: torch.Generator | None = field(default=None, repr=False)
-    unfilled: bool = False
+    uninitialized: bool = False
     scalar: bool = False
-    remembered: Mapping[str, object] = field(default_factory=dict)
+    header_values: Mapping[str, object] = field(default_factory=dict)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -56,7 +56,7 @@ class Site:
         return weight
 
     @property
-    def row(self) -> int:
+    def row_size(self) -> int:
         """Elements of one output's row of the weight: in / groups · kernel."""
         return math.prod(self.shape[1:])
 
@@ -64,7 +64,7 @@ class Site:
         """Zeros on the layer's device."""
         return self._parameter(torch.zeros(shape, dtype=self._dtype, device=self._device))
 
-    def zero_start(self, *shape: int) -> nn.Parameter:
+    def zero_factor(self, *shape: int) -> nn.Parameter:
         """The factor at which the change starts at zero: zeros, or Kaiming's values where a scalar is zero instead."""
         return self.kaiming(*shape) if self.scalar else self.zeros(*shape)
 
@@ -72,36 +72,36 @@ class Site:
         """Ones on the layer's device."""
         return self._parameter(torch.ones(shape, dtype=self._dtype, device=self._device))
 
-    def given(self, values: Tensor) -> nn.Parameter:
+    def from_values(self, values: Tensor) -> nn.Parameter:
         """These values, in the parameters' dtype and on the layer's device."""
         return self._parameter(values.to(self._device, self._dtype, copy=True))
 
     def normal(self, *shape: int, std: float = 1.0) -> nn.Parameter:
         """Normal values of mean 0."""
-        return self._drawn(lambda x: x.normal_(0.0, std, generator=self.generator), shape)
+        return self._random(lambda x: x.normal_(0.0, std, generator=self.generator), shape)
 
     def kaiming(self, *shape: int) -> nn.Parameter:
         """Uniform in ±1/√fan_in: Kaiming with a = √5, the start of PyTorch's own layers."""
-        return self._drawn(lambda x: nn.init.kaiming_uniform_(x, a=math.sqrt(5), generator=self.generator), shape)
+        return self._random(lambda x: nn.init.kaiming_uniform_(x, a=math.sqrt(5), generator=self.generator), shape)
 
-    def rank(self, asked: int | None, default: int, limit: int) -> int:
+    def resolve_rank(self, rank: int | None, default: int, limit: int) -> int:
         """The rank to use: the one asked for if the layer allows it, else the default as far as it does.
 
         Raises:
             InputError: `asked` is outside [1, limit].
         """
-        if asked is None:
+        if rank is None:
             return min(default, limit)
-        if self.unfilled:
-            return asked
-        if isinstance(asked, bool) or not isinstance(asked, int) or not 1 <= asked <= limit:
+        if self.uninitialized:
+            return rank
+        if isinstance(rank, bool) or not isinstance(rank, int) or not 1 <= rank <= limit:
             raise InputError(
-                f"Argument `rank` must be a whole number in [1, {limit}], but got {asked!r} for layer "
+                f"Argument `rank` must be a whole number in [1, {limit}], but got {rank!r} for layer "
                 f"`{self.name}` of shape {list(self.shape)}."
             )
-        return asked
+        return rank
 
-    def need_weight(self, what: str) -> None:
+    def require_weight(self, what: str) -> None:
         """Say that an algorithm reads the frozen weight, which a quantised layer does not show.
 
         Args:
@@ -111,7 +111,7 @@ class Site:
             InputError: the weight is not floating point of 16 bits or more, in the layer's shape.
         """
         weight = self.weight
-        if not is_plain(weight) or tuple(weight.shape) != self.shape:
+        if not is_unquantized(weight) or tuple(weight.shape) != self.shape:
             raise InputError(
                 f"{what} needs the weight itself, but layer `{self.name}` has a quantised one: {weight.dtype}, "
                 f"{list(weight.shape)}. Algorithms that never read it: lora, loha, lokr, full, dylora, t-lora."
@@ -119,13 +119,13 @@ class Site:
 
     @property
     def _device(self) -> torch.device:
-        return torch.device("meta") if self.unfilled else self.weight.device
+        return torch.device("meta") if self.uninitialized else self.weight.device
 
     @property
     def _dtype(self) -> torch.dtype:
         return torch.float64 if self.weight.dtype == torch.float64 else torch.float32
 
-    def _drawn(self, fill: Callable[[Tensor], Tensor], shape: tuple[int, ...]) -> nn.Parameter:
+    def _random(self, fill: Callable[[Tensor], Tensor], shape: tuple[int, ...]) -> nn.Parameter:
         if self._device.type == "meta":
             return self._parameter(torch.empty(shape, dtype=self._dtype, device=self._device))
         return self._parameter(fill(torch.empty(shape, dtype=self._dtype)).to(self._device))
@@ -154,16 +154,16 @@ class Adapter(nn.Module, ABC):
     """
 
     algorithm: str
-    layers: ClassVar[tuple[type[nn.Module], ...]] = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
-    signature: ClassVar[frozenset[str]]
-    remembered: ClassVar[tuple[str, ...]] = ()
-    reads_weight: bool = False
-    zero_start: ClassVar[tuple[str, ...]] = ()
-    loraplus: ClassVar[tuple[str, ...]] = ()
-    draws: ClassVar[bool] = False
+    layer_types: ClassVar[tuple[type[nn.Module], ...]] = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
+    signature_keys: ClassVar[frozenset[str]]
+    header_options: ClassVar[tuple[str, ...]] = ()
+    uses_base_weight: bool = False
+    zero_factors: ClassVar[tuple[str, ...]] = ()
+    loraplus_parameters: ClassVar[tuple[str, ...]] = ()
+    uses_rng: ClassVar[bool] = False
     multiplier: float = 1.0
     dropout: Dropout = Dropout()
-    share: Share | None = None
+    batch_partition: BatchPartition | None = None
     timestep: Tensor | None
 
     @abstractmethod
@@ -180,12 +180,14 @@ class Adapter(nn.Module, ABC):
         return None
 
     @abstractmethod
-    def tensors(self) -> dict[str, Tensor]:
+    def state_tensors(self) -> dict[str, Tensor]:
         """File key after the layer's name → the live parameter, as a view in the file's shape; constants as copies."""
 
     @classmethod
     @abstractmethod
-    def options_of(cls, site: Site, shapes: Mapping[str, tuple[int, ...]], constants: Mapping[str, float]) -> dict:
+    def infer_options(
+        cls, site: TargetLayer, shapes: Mapping[str, tuple[int, ...]], constants: Mapping[str, float]
+    ) -> dict:
         """The options under which an adapter's tensors have these shapes.
 
         Args:
@@ -196,7 +198,7 @@ class Adapter(nn.Module, ABC):
 
     @classmethod
     @abstractmethod
-    def shape_of(cls, shapes: Mapping[str, tuple[int, ...]], constants: Mapping[str, float]) -> Partial:
+    def infer_shape(cls, shapes: Mapping[str, tuple[int, ...]], constants: Mapping[str, float]) -> PartialShape:
         """The shape of the weight that an adapter with these tensors is for, as far as they tell.
 
         Args:
@@ -204,14 +206,14 @@ class Adapter(nn.Module, ABC):
             constants: file key → value of the tensors with one element.
         """
 
-    def fill(self, tensors: Mapping[str, Tensor]) -> None:
+    def load_tensors(self, tensors: Mapping[str, Tensor]) -> None:
         """Take the values of a file's tensors, whose shapes are those of `tensors()`."""
         with torch.no_grad():
-            for name, values in self.tensors().items():
+            for name, values in self.state_tensors().items():
                 if values.requires_grad:
                     values.copy_(tensors[name])
 
-    def fit(self, change: Tensor, shift: Tensor | None = None) -> None:
+    def fit_delta(self, delta: Tensor, bias_delta: Tensor | None = None) -> None:
         """Take the values whose change of the weight is nearest to this one.
 
         Args:
@@ -223,19 +225,25 @@ class Adapter(nn.Module, ABC):
         """
         raise InputError(f"Algorithm `{self.algorithm}` cannot be extracted: it does not merely add to a weight.")
 
-    def memory(self) -> dict[str, object]:
+    def metadata(self) -> dict[str, object]:
         """Algorithm and remembered options, as plain JSON values."""
-        return {"algorithm": self.algorithm, **{name: getattr(self, name) for name in self.remembered}}
+        return {"algorithm": self.algorithm, **{name: getattr(self, name) for name in self.header_options}}
 
-    def own_stream(self) -> contextlib.AbstractContextManager[None]:
+    def random_stream(self) -> contextlib.AbstractContextManager[None]:
         """Around whatever draws random numbers: they come from the network's own stream where it has one."""
-        drawing = self.training and (self.dropout or self.dropout.modules or any(m.draws for m in _inside(self)))
-        return self.share.own_stream() if self.share is not None and drawing else contextlib.nullcontext()
+        drawing = self.training and (
+            self.dropout or self.dropout.modules or any(m.uses_rng for m in _wrapped_adapters(self))
+        )
+        return (
+            self.batch_partition.random_stream()
+            if self.batch_partition is not None and drawing
+            else contextlib.nullcontext()
+        )
 
     @classmethod
-    def holds(cls, shapes: Mapping[str, tuple[int, ...]]) -> bool:
+    def matches(cls, shapes: Mapping[str, tuple[int, ...]]) -> bool:
         """Whether a file's tensors of one layer are this algorithm's."""
-        return bool(cls.signature & set(shapes))
+        return bool(cls.signature_keys & set(shapes))
 
     def extra_repr(self) -> str:
         """Parameter shapes and scale, for `repr(model)`."""
@@ -244,20 +252,20 @@ class Adapter(nn.Module, ABC):
         return ", ".join([*shapes, *scale, f"multiplier={self.multiplier:g}"])
 
 
-def _inside(adapter: Adapter) -> Iterator[Adapter]:
+def _wrapped_adapters(adapter: Adapter) -> Iterator[Adapter]:
     """An adapter and those that it wraps."""
     yield adapter
     inner = getattr(adapter, "inner", None)
     if isinstance(inner, Adapter):
-        yield from _inside(inner)
+        yield from _wrapped_adapters(inner)
 
 
-def is_plain(weight: Tensor) -> bool:
+def is_unquantized(weight: Tensor) -> bool:
     """Whether a frozen weight is the numbers themselves, not the codes of a quantised layer."""
     return weight.is_floating_point() and weight.element_size() >= 2
 
 
-def scale_of(alpha: float | None, rank: int, rank_stabilised: bool) -> float:
+def alpha_scale(alpha: float | None, rank: int, rank_stabilised: bool) -> float:
     """alpha / rank, or alpha / √rank (rank-stabilised: Kalajdzievski 2023, arXiv 2312.03732).
 
     `alpha` defaults to rank / 2, the paper's LoRA 8/4 and LoHa 4/2.

@@ -6,12 +6,12 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from lycoris.adapters.algorithms.adapter import Adapter, Partial, Site
+from lycoris.adapters.algorithms.adapter import Adapter, PartialShape, TargetLayer
 from lycoris.adapters.algorithms.diag_oft import Rotation, cayley, oft_tensors
 from lycoris.errors import InputError
 
 
-def butterfly(size: int, factor: int) -> tuple[int, int]:
+def butterfly_split(size: int, factor: int) -> tuple[int, int]:
     """(block, number) with block even, at most `factor` (any, for -1), and number = size / block a power of two.
 
     The largest such block; 320 with factor 8 is (none: 320 / 8 = 40 is no power of two), with 10 it is (10, 32).
@@ -29,7 +29,7 @@ def butterfly(size: int, factor: int) -> tuple[int, int]:
     raise InputError(f"Argument `factor` must be {hint} for {size} outputs, but got {factor}.")
 
 
-def _smallest(size: int) -> int:
+def _default_block_size(size: int) -> int:
     """The smallest block from 4 on, where there is one."""
     block = size // (size & -size) * 2
     while block < 4 and block < size:
@@ -48,15 +48,15 @@ class BOFT(Adapter):
     """
 
     algorithm = "boft"
-    signature = frozenset({"oft_blocks"})
-    reads_weight = True
+    signature_keys = frozenset({"oft_blocks"})
+    uses_base_weight = True
 
-    def __init__(self, site: Site, *, factor: int | None = None, constraint: float = 0.0, rescale: bool = False):
+    def __init__(self, site: TargetLayer, *, factor: int | None = None, constraint: float = 0.0, rescale: bool = False):
         super().__init__()
-        site.need_weight("BOFT")
+        site.require_weight("BOFT")
         out = site.shape[0]
         try:
-            size, number = butterfly(out, _smallest(out) if factor is None else factor)
+            size, number = butterfly_split(out, _default_block_size(out) if factor is None else factor)
         except InputError as error:
             raise InputError(f"{error} Layer `{site.name}` of shape {list(site.shape)}.") from None
         self.constraint = float(constraint)
@@ -68,19 +68,21 @@ class BOFT(Adapter):
     def structure(self, weight: Tensor, scale: float = 1.0) -> Rotation:
         return Rotation(weight, cayley(self.oft_blocks, self._limit).unbind(0), self.rescale, scale, butterfly=True)
 
-    def tensors(self) -> dict[str, Tensor]:
+    def state_tensors(self) -> dict[str, Tensor]:
         return oft_tensors(self.oft_blocks, self.rescale, self.constraint, self._ones)
 
     @classmethod
-    def shape_of(cls, shapes: Mapping[str, tuple[int, ...]], constants: Mapping[str, float]) -> Partial:
+    def infer_shape(cls, shapes: Mapping[str, tuple[int, ...]], constants: Mapping[str, float]) -> PartialShape:
         *_, number, size, _ = shapes["oft_blocks"]
         return number * size, None, *shapes.get("rescale", ())[2:]
 
     @classmethod
-    def options_of(cls, site: Site, shapes: Mapping[str, tuple[int, ...]], constants: Mapping[str, float]) -> dict:
+    def infer_options(
+        cls, site: TargetLayer, shapes: Mapping[str, tuple[int, ...]], constants: Mapping[str, float]
+    ) -> dict:
         size = shapes["oft_blocks"][-1]
         return {"factor": size, "constraint": constants.get("alpha", 0.0), "rescale": "rescale" in shapes}
 
     @classmethod
-    def holds(cls, shapes: Mapping[str, tuple[int, ...]]) -> bool:
-        return super().holds(shapes) and len(shapes["oft_blocks"]) == 4
+    def matches(cls, shapes: Mapping[str, tuple[int, ...]]) -> bool:
+        return super().matches(shapes) and len(shapes["oft_blocks"]) == 4

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from lycoris.adapters.algorithms.adapter import Adapter, Partial, Site, alpha_tensor
-from lycoris.adapters.algorithms.lokr import split
-from lycoris.adapters.structures.structures import Operation, Structure, exact
+from lycoris.adapters.algorithms.adapter import Adapter, PartialShape, TargetLayer, alpha_tensor
+from lycoris.adapters.algorithms.lokr import factorization
+from lycoris.adapters.structures.structures import Operation, Structure, full_precision
 from lycoris.errors import InputError
 
 
-@exact
+@full_precision
 def cayley(blocks: Tensor, limit: float = 0.0) -> Tensor:
     """(I + Q)(I - Q)⁻¹ with Q = blocks - blocksᵀ: orthogonal, and I where the blocks are 0.
 
@@ -39,28 +39,28 @@ class Rotation(Structure):
     """
 
     weight: Tensor
-    turns: tuple[Tensor, ...]
+    rotations: tuple[Tensor, ...]
     rescale: Tensor | None
     scale: float = 1.0
     butterfly: bool = False
-    reads_output = True
+    uses_base_output = True
 
-    def _change(self, values: Tensor) -> Tensor:
+    def _delta(self, values: Tensor) -> Tensor:
         """[channels, columns], rotated and rescaled, less itself: Σ (Rᵢ - I)·vᵢ, so that nothing cancels."""
         turned, change = values, torch.zeros_like(values)
-        for level, blocks in enumerate(self.turns):
+        for level, blocks in enumerate(self.rotations):
             eye = torch.eye(blocks.shape[-1], dtype=blocks.dtype, device=blocks.device)
-            step = _stage(turned, (blocks - eye).to(values.dtype), level if self.butterfly else None)
+            step = _apply_blocks(turned, (blocks - eye).to(values.dtype), level if self.butterfly else None)
             turned, change = turned + step, change + step
         if self.rescale is not None:
             gain = self.rescale.view(-1, 1)
             change = change * gain.to(values.dtype) + values * (gain - 1).to(values.dtype)
         return change * self.scale
 
-    @exact
+    @full_precision
     def dense(self) -> Tensor:
-        weight = self.weight.to(self.turns[0].dtype)
-        return self._change(weight.flatten(1)).view(weight.shape)
+        weight = self.weight.to(self.rotations[0].dtype)
+        return self._delta(weight.flatten(1)).view(weight.shape)
 
     def apply(self, op: Operation, x: Tensor, into: Tensor | None = None, base: Tensor | None = None) -> Tensor:
         dtype = x.dtype if into is None else into.dtype
@@ -69,17 +69,17 @@ class Rotation(Structure):
             return change if into is None else into + change
         base = op(x.to(dtype), self.weight.to(dtype)) if base is None else base.to(dtype)
         channels = base.movedim(1 if op.dims else -1, 0)
-        change = self._change(channels.flatten(1)).view(channels.shape).movedim(0, 1 if op.dims else -1)
+        change = self._delta(channels.flatten(1)).view(channels.shape).movedim(0, 1 if op.dims else -1)
         return change if into is None else into + change
 
     def cost(self, op: Operation, tokens: int) -> tuple[float, float]:
         size, out = self.weight.numel(), self.weight.shape[0]
-        turning = sum(3.0 * blocks.shape[-1] + 20.0 for blocks in self.turns) * out
+        turning = sum(3.0 * blocks.shape[-1] + 20.0 for blocks in self.rotations) * out
         applied = float("inf") if op.groups > 1 else tokens * (size + turning)
         return applied, (tokens + 60.0) * size + turning * size / out
 
 
-def _stage(values: Tensor, blocks: Tensor, level: int | None) -> Tensor:
+def _apply_blocks(values: Tensor, blocks: Tensor, level: int | None) -> Tensor:
     """One block-diagonal map of [channels, columns]; at a butterfly's level, of channels 2^level half blocks apart."""
     size, columns = blocks.shape[-1], values.shape[1]
     if level is None:
@@ -101,17 +101,17 @@ class DiagOFT(Adapter):
     """
 
     algorithm = "diag-oft"
-    signature = frozenset({"oft_blocks"})
-    reads_weight = True
+    signature_keys = frozenset({"oft_blocks"})
+    uses_base_weight = True
 
-    def __init__(self, site: Site, *, factor: int | None = None, constraint: float = 0.0, rescale: bool = False):
+    def __init__(self, site: TargetLayer, *, factor: int | None = None, constraint: float = 0.0, rescale: bool = False):
         super().__init__()
-        site.need_weight("Diag-OFT")
+        site.require_weight("Diag-OFT")
         factor = 4 if factor is None else factor
         if isinstance(factor, bool) or not isinstance(factor, int) or (factor < 1 and factor != -1):
             raise InputError(f"Argument `factor` must be -1 or a whole number of at least 1, but got {factor!r}.")
         out = site.shape[0]
-        size, number = split(out, factor)
+        size, number = factorization(out, factor)
         self.constraint = float(constraint)
         self._limit = self.constraint * out
         self._ones = (1,) * (len(site.shape) - 1)
@@ -121,16 +121,18 @@ class DiagOFT(Adapter):
     def structure(self, weight: Tensor, scale: float = 1.0) -> Rotation:
         return Rotation(weight, (cayley(self.oft_blocks, self._limit).transpose(1, 2),), self.rescale, scale)
 
-    def tensors(self) -> dict[str, Tensor]:
+    def state_tensors(self) -> dict[str, Tensor]:
         return oft_tensors(self.oft_blocks, self.rescale, self.constraint, self._ones)
 
     @classmethod
-    def shape_of(cls, shapes: Mapping[str, tuple[int, ...]], constants: Mapping[str, float]) -> Partial:
+    def infer_shape(cls, shapes: Mapping[str, tuple[int, ...]], constants: Mapping[str, float]) -> PartialShape:
         *_, number, size, _ = shapes["oft_blocks"]
         return number * size, None, *shapes.get("rescale", ())[2:]
 
     @classmethod
-    def options_of(cls, site: Site, shapes: Mapping[str, tuple[int, ...]], constants: Mapping[str, float]) -> dict:
+    def infer_options(
+        cls, site: TargetLayer, shapes: Mapping[str, tuple[int, ...]], constants: Mapping[str, float]
+    ) -> dict:
         return {
             "factor": shapes["oft_blocks"][-1],
             "constraint": constants.get("alpha", 0.0),
@@ -138,8 +140,8 @@ class DiagOFT(Adapter):
         }
 
     @classmethod
-    def holds(cls, shapes: Mapping[str, tuple[int, ...]]) -> bool:
-        return super().holds(shapes) and len(shapes["oft_blocks"]) == 3
+    def matches(cls, shapes: Mapping[str, tuple[int, ...]]) -> bool:
+        return super().matches(shapes) and len(shapes["oft_blocks"]) == 3
 
 
 def oft_tensors(blocks: Tensor, rescale: Tensor | None, constraint: float, ones: tuple[int, ...]) -> dict[str, Tensor]:

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from lycoris.adapters.algorithms.adapter import Adapter, Partial, Site, alpha_tensor, scale_of
-from lycoris.adapters.low_rank_approximation import take_product
+from lycoris.adapters.algorithms.adapter import Adapter, PartialShape, TargetLayer, alpha_scale, alpha_tensor
+from lycoris.adapters.low_rank_approximation import assign_low_rank
 from lycoris.adapters.structures.structures import LowRank
 from lycoris.errors import InputError
 
@@ -26,21 +26,21 @@ class DyLoRA(Adapter):
     """
 
     algorithm = "dylora"
-    signature = frozenset({"lora_up.weight"})
-    remembered = ("block",)
-    zero_start = ("lora_up.weight",)
-    loraplus = ("up",)
-    draws = True
+    signature_keys = frozenset({"lora_up.weight"})
+    header_options = ("block",)
+    zero_factors = ("lora_up.weight",)
+    loraplus_parameters = ("up",)
+    uses_rng = True
 
-    def __init__(self, site: Site, *, rank: int | None = None, alpha: float | None = None, block: int = 1):
+    def __init__(self, site: TargetLayer, *, rank: int | None = None, alpha: float | None = None, block: int = 1):
         super().__init__()
         out, channels, *kernel = site.shape
-        self.rank = site.rank(rank, 8, min(out, site.row))
+        self.rank = site.resolve_rank(rank, 8, min(out, site.row_size))
         if isinstance(block, bool) or not isinstance(block, int) or block < 1 or self.rank % block:
             raise InputError(f"Argument `block` must divide the rank {self.rank}, but got {block!r} for `{site.name}`.")
         self.block = block
-        self.scale = scale_of(alpha, self.rank, False)
-        self.up = site.zero_start(out, self.rank)
+        self.scale = alpha_scale(alpha, self.rank, False)
+        self.up = site.zero_factor(out, self.rank)
         self.down = site.kaiming(self.rank, channels, *kernel)
         self._ones = (1,) * len(kernel)
 
@@ -51,18 +51,20 @@ class DyLoRA(Adapter):
         kept = self.block * (1 + int(torch.randint(self.rank // self.block, ()).item()))
         return LowRank(self.up[:, :kept], self.down[:kept], scale * self.rank / kept)
 
-    def tensors(self) -> dict[str, Tensor]:
+    def state_tensors(self) -> dict[str, Tensor]:
         up = self.up.view(*self.up.shape, *self._ones)
         return {"lora_up.weight": up, "lora_down.weight": self.down, "alpha": alpha_tensor(self.scale * self.rank)}
 
-    def fit(self, change: Tensor, shift: Tensor | None = None) -> None:
-        take_product(self.up, self.down, change / self.scale)
+    def fit_delta(self, delta: Tensor, bias_delta: Tensor | None = None) -> None:
+        assign_low_rank(self.up, self.down, delta / self.scale)
 
     @classmethod
-    def shape_of(cls, shapes: Mapping[str, tuple[int, ...]], constants: Mapping[str, float]) -> Partial:
+    def infer_shape(cls, shapes: Mapping[str, tuple[int, ...]], constants: Mapping[str, float]) -> PartialShape:
         return shapes["lora_up.weight"][0], *shapes["lora_down.weight"][1:]
 
     @classmethod
-    def options_of(cls, site: Site, shapes: Mapping[str, tuple[int, ...]], constants: Mapping[str, float]) -> dict:
+    def infer_options(
+        cls, site: TargetLayer, shapes: Mapping[str, tuple[int, ...]], constants: Mapping[str, float]
+    ) -> dict:
         rank = shapes["lora_up.weight"][1]
         return {"rank": rank, "alpha": constants.get("alpha", rank)}

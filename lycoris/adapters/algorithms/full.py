@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from lycoris.adapters.algorithms.adapter import Adapter, Partial, Site
+from lycoris.adapters.algorithms.adapter import Adapter, PartialShape, TargetLayer
 from lycoris.adapters.structures.structures import Dense
 
 
@@ -20,9 +20,9 @@ class Full(Adapter):
     """
 
     algorithm = "full"
-    signature = frozenset({"diff"})
+    signature_keys = frozenset({"diff"})
 
-    def __init__(self, site: Site, *, bias: bool = True):
+    def __init__(self, site: TargetLayer, *, bias: bool = True):
         super().__init__()
         self.diff = site.zeros(*site.shape)
         self.diff_b = site.zeros(site.shape[0]) if bias and site.layer.bias is not None else None
@@ -33,19 +33,21 @@ class Full(Adapter):
     def bias(self) -> nn.Parameter | None:
         return self.diff_b
 
-    def tensors(self) -> dict[str, Tensor]:
+    def state_tensors(self) -> dict[str, Tensor]:
         return {"diff": self.diff} if self.diff_b is None else {"diff": self.diff, "diff_b": self.diff_b}
 
-    def fit(self, change: Tensor, shift: Tensor | None = None) -> None:
+    def fit_delta(self, delta: Tensor, bias_delta: Tensor | None = None) -> None:
         with torch.no_grad():
-            self.diff.copy_(change)
-            if shift is not None and self.diff_b is not None:
-                self.diff_b.copy_(shift)
+            self.diff.copy_(delta)
+            if bias_delta is not None and self.diff_b is not None:
+                self.diff_b.copy_(bias_delta)
 
     @classmethod
-    def shape_of(cls, shapes: Mapping[str, tuple[int, ...]], constants: Mapping[str, float]) -> Partial:
+    def infer_shape(cls, shapes: Mapping[str, tuple[int, ...]], constants: Mapping[str, float]) -> PartialShape:
         return shapes["diff"]
 
     @classmethod
-    def options_of(cls, site: Site, shapes: Mapping[str, tuple[int, ...]], constants: Mapping[str, float]) -> dict:
+    def infer_options(
+        cls, site: TargetLayer, shapes: Mapping[str, tuple[int, ...]], constants: Mapping[str, float]
+    ) -> dict:
         return {"bias": "diff_b" in shapes}

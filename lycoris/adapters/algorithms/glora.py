@@ -8,24 +8,24 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from lycoris.adapters.algorithms.adapter import Adapter, Partial, Site, alpha_tensor, scale_of
-from lycoris.adapters.structures.structures import LowRank, Operation, Structure, exact
+from lycoris.adapters.algorithms.adapter import Adapter, PartialShape, TargetLayer, alpha_scale, alpha_tensor
+from lycoris.adapters.structures.structures import LowRank, Operation, Structure, full_precision
 
 
 @dataclass(slots=True)
-class Through(Structure):
+class WeightMix(Structure):
     """scale · W·a1·a2 + beside: inputs mixed by a low rank before they meet the frozen weight."""
 
     weight: Tensor
     a1: Tensor
     a2: Tensor
-    beside: LowRank
+    additive: LowRank
     scale: float = 1.0
 
-    @exact
+    @full_precision
     def dense(self) -> Tensor:
         weight = self.weight.to(self.a1.dtype)
-        return torch.einsum("oi...,ir,rj->oj...", weight, self.a1 * self.scale, self.a2) + self.beside.dense()
+        return torch.einsum("oi...,ir,rj->oj...", weight, self.a1 * self.scale, self.a2) + self.additive.dense()
 
     def apply(self, op: Operation, x: Tensor, into: Tensor | None = None, base: Tensor | None = None) -> Tensor:
         dtype = x.dtype if into is None else into.dtype
@@ -33,10 +33,10 @@ class Through(Structure):
         parts = x.reshape(-1, x.shape[1] // op.groups, *x.shape[2:]) if op.groups > 1 else x
         mixed = op.pointwise(op.pointwise(parts, a2), a1).reshape(x.shape)
         change = op(mixed, self.weight.to(dtype))
-        return self.beside.apply(op, x, change if into is None else into.add_(change))
+        return self.additive.apply(op, x, change if into is None else into.add_(change))
 
     def cost(self, op: Operation, tokens: int) -> tuple[float, float]:
-        applied, built = self.beside.cost(op, tokens)
+        applied, built = self.additive.cost(op, tokens)
         size, (channels, rank) = self.weight.numel(), self.a1.shape
         return applied + tokens * (2.0 * size + 6.0 * rank * channels), built + 6.0 * rank * size
 
@@ -52,37 +52,39 @@ class GLoRA(Adapter):
     """
 
     algorithm = "glora"
-    signature = frozenset({"a1.weight"})
-    reads_weight = True
-    zero_start = ("a2.weight", "b2.weight")
+    signature_keys = frozenset({"a1.weight"})
+    uses_base_weight = True
+    zero_factors = ("a2.weight", "b2.weight")
 
     def __init__(
-        self, site: Site, *, rank: int | None = None, alpha: float | None = None, rank_stabilised: bool = False
+        self, site: TargetLayer, *, rank: int | None = None, alpha: float | None = None, rank_stabilised: bool = False
     ):
         super().__init__()
-        site.need_weight("GLoRA")
+        site.require_weight("GLoRA")
         out, channels, *kernel = site.shape
-        self.rank = site.rank(rank, 4, min(out, channels))
-        self.scale = scale_of(alpha, self.rank, rank_stabilised)
+        self.rank = site.resolve_rank(rank, 4, min(out, channels))
+        self.scale = alpha_scale(alpha, self.rank, rank_stabilised)
         self.a1 = site.kaiming(channels, self.rank)
-        self.a2 = site.zero_start(self.rank, channels)
+        self.a2 = site.zero_factor(self.rank, channels)
         self.b1 = site.kaiming(out, self.rank)
-        self.b2 = site.zero_start(self.rank, channels, *kernel)
+        self.b2 = site.zero_factor(self.rank, channels, *kernel)
         self._ones = (1,) * len(kernel)
 
-    def structure(self, weight: Tensor, scale: float = 1.0) -> Through:
+    def structure(self, weight: Tensor, scale: float = 1.0) -> WeightMix:
         scale = self.scale * scale
-        return Through(weight, self.a1, self.a2, LowRank(self.b1, self.b2, scale), scale)
+        return WeightMix(weight, self.a1, self.a2, LowRank(self.b1, self.b2, scale), scale)
 
-    def tensors(self) -> dict[str, Tensor]:
+    def state_tensors(self) -> dict[str, Tensor]:
         pointwise = {f"{n}.weight": p.view(*p.shape, *self._ones) for n, p in self.named_parameters() if n != "b2"}
         return {**pointwise, "b2.weight": self.b2, "alpha": alpha_tensor(self.scale * self.rank)}
 
     @classmethod
-    def shape_of(cls, shapes: Mapping[str, tuple[int, ...]], constants: Mapping[str, float]) -> Partial:
+    def infer_shape(cls, shapes: Mapping[str, tuple[int, ...]], constants: Mapping[str, float]) -> PartialShape:
         return shapes["b1.weight"][0], *shapes["b2.weight"][1:]
 
     @classmethod
-    def options_of(cls, site: Site, shapes: Mapping[str, tuple[int, ...]], constants: Mapping[str, float]) -> dict:
+    def infer_options(
+        cls, site: TargetLayer, shapes: Mapping[str, tuple[int, ...]], constants: Mapping[str, float]
+    ) -> dict:
         rank = shapes["a2.weight"][0]
         return {"rank": rank, "alpha": constants.get("alpha", rank)}

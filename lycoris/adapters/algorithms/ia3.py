@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from lycoris.adapters.algorithms.adapter import Adapter, Partial, Site
+from lycoris.adapters.algorithms.adapter import Adapter, PartialShape, TargetLayer
 from lycoris.adapters.structures.structures import Operation, Structure
 
 
@@ -21,7 +21,7 @@ class Gain(Structure):
     gain: Tensor
     on_input: bool
     scale: float = 1.0
-    reads_output = True
+    uses_base_output = True
 
     def dense(self) -> Tensor:
         axis = (1, -1) if self.on_input else (-1, 1)
@@ -33,10 +33,10 @@ class Gain(Structure):
         gain = (self.gain * self.scale).to(dtype)
         if self.on_input:
             gain = gain.repeat(op.groups) if op.groups > 1 else gain
-            change = op(x.to(dtype) * op.on_channels(gain), self.weight.to(dtype))
+            change = op(x.to(dtype) * op.broadcast_channels(gain), self.weight.to(dtype))
         else:
             base = op(x.to(dtype), self.weight.to(dtype)) if base is None else base
-            change = base * op.on_channels(gain)
+            change = base * op.broadcast_channels(gain)
         return change if into is None else into + change
 
     def cost(self, op: Operation, tokens: int) -> tuple[float, float]:
@@ -53,12 +53,12 @@ class IA3(Adapter):
     """
 
     algorithm = "ia3"
-    signature = frozenset({"on_input"})
-    reads_weight = True
+    signature_keys = frozenset({"on_input"})
+    uses_base_weight = True
 
-    def __init__(self, site: Site, *, on_input: bool = False):
+    def __init__(self, site: TargetLayer, *, on_input: bool = False):
         super().__init__()
-        site.need_weight("(IA)³")
+        site.require_weight("(IA)³")
         self.on_input = bool(on_input)
         self._ones = len(site.shape) - 2
         self.weight = site.zeros(site.shape[1 if on_input else 0])
@@ -66,16 +66,18 @@ class IA3(Adapter):
     def structure(self, weight: Tensor, scale: float = 1.0) -> Gain:
         return Gain(weight, self.weight, self.on_input, scale)
 
-    def tensors(self) -> dict[str, Tensor]:
+    def state_tensors(self) -> dict[str, Tensor]:
         shape = (1, -1, *(1,) * self._ones) if self._ones else (-1,)
         return {"weight": self.weight.view(shape), "on_input": torch.tensor(int(self.on_input))}
 
     @classmethod
-    def shape_of(cls, shapes: Mapping[str, tuple[int, ...]], constants: Mapping[str, float]) -> Partial:
+    def infer_shape(cls, shapes: Mapping[str, tuple[int, ...]], constants: Mapping[str, float]) -> PartialShape:
         shape = shapes["weight"]
         gains, ones = math.prod(shape), shape[2:]
         return (None, gains, *ones) if constants["on_input"] else (gains, None, *ones)
 
     @classmethod
-    def options_of(cls, site: Site, shapes: Mapping[str, tuple[int, ...]], constants: Mapping[str, float]) -> dict:
+    def infer_options(
+        cls, site: TargetLayer, shapes: Mapping[str, tuple[int, ...]], constants: Mapping[str, float]
+    ) -> dict:
         return {"on_input": bool(constants["on_input"])}

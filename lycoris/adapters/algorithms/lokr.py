@@ -7,16 +7,16 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from lycoris.adapters.algorithms.adapter import Adapter, Partial, Site, alpha_tensor, scale_of
-from lycoris.adapters.low_rank_approximation import take_product, tucker
-from lycoris.adapters.structures.structures import Kronecker, exact
+from lycoris.adapters.algorithms.adapter import Adapter, PartialShape, TargetLayer, alpha_scale, alpha_tensor
+from lycoris.adapters.low_rank_approximation import assign_low_rank, tucker_decomposition
+from lycoris.adapters.structures.structures import Kronecker, full_precision
 from lycoris.errors import InputError
 
-_SWEEPS = 20
+_ALS_SWEEPS = 20
 """Of alternating least squares in `fit`, where a factor is itself a product."""
 
 
-def split(size: int, factor: int) -> tuple[int, int]:
+def factorization(size: int, factor: int) -> tuple[int, int]:
     """A size as an ascending product of two: 320 with factor 8 is (8, 40), with -1 (16, 20), with 6 (5, 64).
 
     When `factor` divides `size` it is taken; else the first grows through the divisors as long as it is at most
@@ -53,12 +53,12 @@ class LoKr(Adapter):
     """
 
     algorithm = "lokr"
-    signature = frozenset({"lokr_w1", "lokr_w1_a"})
-    zero_start = ("lokr_w2", "lokr_w2_b")
+    signature_keys = frozenset({"lokr_w1", "lokr_w1_a"})
+    zero_factors = ("lokr_w2", "lokr_w2_b")
 
     def __init__(
         self,
-        site: Site,
+        site: TargetLayer,
         *,
         factor: int | None = None,
         rank: int | None = None,
@@ -74,33 +74,33 @@ class LoKr(Adapter):
         a, b, c, d = self._sides(site, factor, unbalanced) if sides is None else sides
         if (a * c, b * d) != (out, channels):
             raise InputError(f"Argument `sides` must multiply to {[out, channels]}, but got {sides} for `{site.name}`.")
-        r = 0 if rank is None else site.rank(rank, 8, max(out, site.row))
+        r = 0 if rank is None else site.resolve_rank(rank, 8, max(out, site.row_size))
         if rank is None and alpha is not None:
             raise InputError(f"Argument `alpha` needs a `rank` for LoKr: full factors have scale 1, but got {alpha!r}.")
         small = decompose_both and 0 < r < max(a, b) / 2
         large = 0 < r < max(c, d) / 2
         self.rank = r if small or large else None
-        self.scale = scale_of(alpha, r, rank_stabilised) if small or large else 1.0
+        self.scale = alpha_scale(alpha, r, rank_stabilised) if small or large else 1.0
         self.kernel = tuple(kernel)
         cored = tucker and large and any(size > 1 for size in kernel)
 
         self.w1 = None if small else site.kaiming(a, b)
         self.w1_a = site.kaiming(a, r) if small else None
         self.w1_b = site.kaiming(r, b) if small else None
-        self.w2 = None if large else site.zero_start(c, d, *kernel)
+        self.w2 = None if large else site.zero_factor(c, d, *kernel)
         self.w2_a = self.w2_b = self.t2 = None
         if cored:
-            self.w2_a, self.w2_b = site.kaiming(r, c), site.zero_start(r, d)
+            self.w2_a, self.w2_b = site.kaiming(r, c), site.zero_factor(r, d)
             self.t2 = site.kaiming(r, r, *kernel)
         elif large:
-            self.w2_a, self.w2_b = site.kaiming(c, r), site.zero_start(r, d * (site.row // channels))
+            self.w2_a, self.w2_b = site.kaiming(c, r), site.zero_factor(r, d * (site.row_size // channels))
 
     @staticmethod
-    def _sides(site: Site, factor: int | None, unbalanced: bool) -> tuple[int, int, int, int]:
+    def _sides(site: TargetLayer, factor: int | None, unbalanced: bool) -> tuple[int, int, int, int]:
         factor = 8 if factor is None else factor
         if isinstance(factor, bool) or not isinstance(factor, int) or (factor < 1 and factor != -1):
             raise InputError(f"Argument `factor` must be -1 or a whole number of at least 1, but got {factor!r}.")
-        (a, c), (b, d) = split(site.shape[0], factor), split(site.shape[1], factor)
+        (a, c), (b, d) = factorization(site.shape[0], factor), factorization(site.shape[1], factor)
         return (c, b, a, d) if unbalanced else (a, b, c, d)
 
     def structure(self, weight: Tensor, scale: float = 1.0) -> Kronecker:
@@ -109,29 +109,29 @@ class LoKr(Adapter):
         if self.w2 is not None:
             w2 = self.w2
         elif self.t2 is not None:
-            w2 = _tucker(self.t2, self.w2_a, self.w2_b)
+            w2 = _tucker_product(self.t2, self.w2_a, self.w2_b)
         else:
             w2 = _product(self.w2_a, self.w2_b)
             w2 = w2.view(w2.shape[0], -1, *self.kernel)
         return Kronecker(w1, w2, self.scale * scale)
 
-    def tensors(self) -> dict[str, Tensor]:
+    def state_tensors(self) -> dict[str, Tensor]:
         names = {"lokr_w1": self.w1, "lokr_w1_a": self.w1_a, "lokr_w1_b": self.w1_b, "lokr_w2": self.w2}
         names |= {"lokr_w2_a": self.w2_a, "lokr_w2_b": self.w2_b, "lokr_t2": self.t2}
         found = {name: value for name, value in names.items() if value is not None}
         return {**found, "alpha": alpha_tensor(self.scale * (self.rank or 1))}
 
-    def fit(self, change: Tensor, shift: Tensor | None = None) -> None:
+    def fit_delta(self, delta: Tensor, bias_delta: Tensor | None = None) -> None:
         (a, b), c = self._outer_sides(), self._inner_rows()
-        blocks = change.double().reshape(a, c, b, change.shape[1] // b, *self.kernel).transpose(1, 2)
+        blocks = delta.double().reshape(a, c, b, delta.shape[1] // b, *self.kernel).transpose(1, 2)
         inner_shape, rows = blocks.shape[2:], blocks.reshape(a * b, -1) / self.scale
         left, values, right = torch.linalg.svd(rows, full_matrices=False)
         w1, w2 = left[:, 0] * values[0].sqrt(), right[0] * values[0].sqrt()
-        for _ in range(1 if self.w1 is not None and self.w2 is not None else _SWEEPS):
+        for _ in range(1 if self.w1 is not None and self.w2 is not None else _ALS_SWEEPS):
             w1 = rows @ w2 / w2.square().sum().clamp_min(1e-300)
-            w1 = self._take_outer(w1.view(a, b)).flatten()
+            w1 = self._assign_outer(w1.view(a, b)).flatten()
             w2 = w1 @ rows / w1.square().sum().clamp_min(1e-300)
-            w2 = self._take_inner(w2.view(inner_shape)).flatten()
+            w2 = self._assign_inner(w2.view(inner_shape)).flatten()
 
     def _outer_sides(self) -> tuple[int, int]:
         if self.w1 is not None:
@@ -147,18 +147,18 @@ class LoKr(Adapter):
         return self.w2_a.shape[0 if self.t2 is None else 1]
 
     @torch.no_grad()
-    def _take_outer(self, w1: Tensor) -> Tensor:
+    def _assign_outer(self, w1: Tensor) -> Tensor:
         """Take the values nearest to a left factor, and say what it is now."""
         if self.w1 is not None:
             self.w1.copy_(w1)
             return w1
         assert self.w1_a is not None
         assert self.w1_b is not None
-        take_product(self.w1_a, self.w1_b, w1)
+        assign_low_rank(self.w1_a, self.w1_b, w1)
         return self.w1_a.double() @ self.w1_b.double()
 
     @torch.no_grad()
-    def _take_inner(self, w2: Tensor) -> Tensor:
+    def _assign_inner(self, w2: Tensor) -> Tensor:
         """The same for a right factor."""
         if self.w2 is not None:
             self.w2.copy_(w2)
@@ -166,18 +166,18 @@ class LoKr(Adapter):
         assert self.w2_a is not None
         assert self.w2_b is not None
         if self.t2 is None:
-            take_product(self.w2_a, self.w2_b, w2.flatten(1))
+            assign_low_rank(self.w2_a, self.w2_b, w2.flatten(1))
             return (self.w2_a.double() @ self.w2_b.double()).view(w2.shape)
-        up, core, down = tucker(w2, self.t2.shape[0])
+        up, core, down = tucker_decomposition(w2, self.t2.shape[0])
         self.w2_a.copy_(up.t())
         self.w2_b.copy_(down)
         self.t2.copy_(core)
-        return _tucker(core, up.t(), down)
+        return _tucker_product(core, up.t(), down)
 
     @classmethod
-    def shape_of(cls, shapes: Mapping[str, tuple[int, ...]], constants: Mapping[str, float]) -> Partial:
+    def infer_shape(cls, shapes: Mapping[str, tuple[int, ...]], constants: Mapping[str, float]) -> PartialShape:
         a, b = shapes["lokr_w1"] if "lokr_w1" in shapes else (shapes["lokr_w1_a"][0], shapes["lokr_w1_b"][1])
-        kernel: Partial
+        kernel: PartialShape
         if "lokr_w2" in shapes:
             (c, d), kernel = shapes["lokr_w2"][:2], shapes["lokr_w2"][2:]
         elif "lokr_t2" in shapes:
@@ -187,7 +187,9 @@ class LoKr(Adapter):
         return a * c, b * d, *kernel
 
     @classmethod
-    def options_of(cls, site: Site, shapes: Mapping[str, tuple[int, ...]], constants: Mapping[str, float]) -> dict:
+    def infer_options(
+        cls, site: TargetLayer, shapes: Mapping[str, tuple[int, ...]], constants: Mapping[str, float]
+    ) -> dict:
         tucker = "lokr_t2" in shapes
         a, b = shapes["lokr_w1"] if "lokr_w1" in shapes else (shapes["lokr_w1_a"][0], shapes["lokr_w1_b"][1])
         c = site.shape[0] // max(a, 1)
@@ -197,12 +199,12 @@ class LoKr(Adapter):
         return found | ({} if rank is None else {"alpha": constants.get("alpha", rank)})
 
 
-@exact
+@full_precision
 def _product(a: Tensor, b: Tensor) -> Tensor:
     return a @ b
 
 
-@exact
-def _tucker(core: Tensor, a: Tensor, b: Tensor) -> Tensor:
+@full_precision
+def _tucker_product(core: Tensor, a: Tensor, b: Tensor) -> Tensor:
     """[r, s, *kernel], [r, k] and [s, n] to [k, n, *kernel]."""
     return torch.einsum("rs...,rk,sn->kn...", core, a, b)

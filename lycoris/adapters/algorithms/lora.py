@@ -8,11 +8,11 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from lycoris.adapters.algorithms.adapter import Adapter, Partial, Site, alpha_tensor, scale_of
-from lycoris.adapters.initialization import STARTS, change_of_product, orthogonal, principal
-from lycoris.adapters.low_rank_approximation import take_product, tucker
+from lycoris.adapters.algorithms.adapter import Adapter, PartialShape, TargetLayer, alpha_scale, alpha_tensor
+from lycoris.adapters.initialization import STARTS, orthogonal_factors, pissa_factors, product_delta
+from lycoris.adapters.low_rank_approximation import assign_low_rank, tucker_decomposition
 from lycoris.adapters.structures.structures import LowRank, Structure, Tucker
-from lycoris.errors import InputError, unknown
+from lycoris.errors import InputError, unknown_name_error
 
 
 class LoRA(Adapter):
@@ -30,16 +30,16 @@ class LoRA(Adapter):
     """
 
     algorithm = "lora"
-    signature = frozenset({"lora_up.weight"})
-    remembered = ("start",)
-    zero_start = ("lora_up.weight",)
-    loraplus = ("up",)
+    signature_keys = frozenset({"lora_up.weight"})
+    header_options = ("start",)
+    zero_factors = ("lora_up.weight",)
+    loraplus_parameters = ("up",)
     start_up: Tensor
     start_down: Tensor
 
     def __init__(
         self,
-        site: Site,
+        site: TargetLayer,
         *,
         rank: int | None = None,
         alpha: float | None = None,
@@ -50,21 +50,26 @@ class LoRA(Adapter):
         super().__init__()
         out, channels, *kernel = site.shape
         cored = tucker and any(size > 1 for size in kernel)
-        self.rank = site.rank(rank, 8, min(out, channels if cored else site.row))
-        self.scale = scale_of(alpha, self.rank, rank_stabilised)
+        self.rank = site.resolve_rank(rank, 8, min(out, channels if cored else site.row_size))
+        self.scale = alpha_scale(alpha, self.rank, rank_stabilised)
         self.start = start
         self._dims = len(kernel)
         if start not in STARTS:
-            raise unknown("start", start, STARTS)
+            raise unknown_name_error("start", start, STARTS)
         if start != "zero" and (cored or site.scalar):
             raise InputError(f"Argument `start` must be `zero` with `tucker` or `scalar`, but got `{start}`.")
         self.mid = site.kaiming(self.rank, self.rank, *kernel) if cored else None
         if start == "zero":
-            self.up = site.zero_start(out, self.rank)
+            self.up = site.zero_factor(out, self.rank)
             self.down = site.kaiming(self.rank, channels, *([] if cored else kernel))
             return
-        begun = orthogonal(site, self.rank) if start == "orthogonal" else principal(site, self.rank, self.scale)
-        self.up, self.down = site.given(begun[0]), site.given(begun[1].reshape(self.rank, channels, *kernel))
+        begun = (
+            orthogonal_factors(site, self.rank) if start == "orthogonal" else pissa_factors(site, self.rank, self.scale)
+        )
+        self.up, self.down = (
+            site.from_values(begun[0]),
+            site.from_values(begun[1].reshape(self.rank, channels, *kernel)),
+        )
         self.register_buffer("start_up", self.up.detach().clone())
         self.register_buffer("start_down", self.down.detach().clone())
 
@@ -74,15 +79,15 @@ class LoRA(Adapter):
             return Tucker(self.up, self.mid, self.down, scale)
         if self.start == "zero":
             return LowRank(self.up, self.down, scale)
-        return change_of_product(self.up, self.down, self.start_up, self.start_down, scale)
+        return product_delta(self.up, self.down, self.start_up, self.start_down, scale)
 
-    def tensors(self) -> dict[str, Tensor]:
+    def state_tensors(self) -> dict[str, Tensor]:
         ones = (1,) * self._dims
         up: Tensor = self.up
         down: Tensor = self.down
         rank = self.rank
         if self.start != "zero":
-            change = change_of_product(up, down, self.start_up, self.start_down, 1.0)
+            change = product_delta(up, down, self.start_up, self.start_down, 1.0)
             up, down, rank = change.up, change.down, 2 * rank
         middle = {} if self.mid is None else {"lora_mid.weight": self.mid}
         return {
@@ -92,9 +97,9 @@ class LoRA(Adapter):
             "alpha": alpha_tensor(self.scale * rank),
         }
 
-    def fill(self, tensors: Mapping[str, Tensor]) -> None:
+    def load_tensors(self, tensors: Mapping[str, Tensor]) -> None:
         if self.start == "zero":
-            return super().fill(tensors)
+            return super().load_tensors(tensors)
         up, down = tensors["lora_up.weight"].to(self.up).flatten(1), tensors["lora_down.weight"].to(self.down)
         r = self.rank
         with torch.no_grad():
@@ -103,27 +108,29 @@ class LoRA(Adapter):
             self.down.copy_(down[:r])
             self.start_down.copy_(down[:r] - down[r:])
 
-    def fit(self, change: Tensor, shift: Tensor | None = None) -> None:
+    def fit_delta(self, delta: Tensor, bias_delta: Tensor | None = None) -> None:
         if self.start != "zero":
             raise InputError(f"Argument `start` must be `zero` to extract, but got `{self.start}`.")
         with torch.no_grad():
             if self.mid is None:
-                take_product(self.up, self.down, change / self.scale)
+                assign_low_rank(self.up, self.down, delta / self.scale)
                 return
             for ours, values in zip(
-                (self.up, self.mid, self.down), tucker(change / self.scale, self.rank), strict=True
+                (self.up, self.mid, self.down), tucker_decomposition(delta / self.scale, self.rank), strict=True
             ):
                 ours.copy_(values)
 
     @classmethod
-    def shape_of(cls, shapes: Mapping[str, tuple[int, ...]], constants: Mapping[str, float]) -> Partial:
+    def infer_shape(cls, shapes: Mapping[str, tuple[int, ...]], constants: Mapping[str, float]) -> PartialShape:
         down = shapes["lora_down.weight"]
         return shapes["lora_up.weight"][0], *down[1:2], *shapes.get("lora_mid.weight", down)[2:]
 
     @classmethod
-    def options_of(cls, site: Site, shapes: Mapping[str, tuple[int, ...]], constants: Mapping[str, float]) -> dict:
+    def infer_options(
+        cls, site: TargetLayer, shapes: Mapping[str, tuple[int, ...]], constants: Mapping[str, float]
+    ) -> dict:
         rank = shapes["lora_up.weight"][1]
         alpha = constants.get("alpha", rank)
-        if site.remembered.get("start", "zero") != "zero":
+        if site.header_values.get("start", "zero") != "zero":
             rank, alpha = rank // 2, alpha / 2
         return {"rank": rank, "alpha": alpha, "tucker": "lora_mid.weight" in shapes}

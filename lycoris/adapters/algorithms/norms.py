@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from lycoris.adapters.algorithms.adapter import Adapter, Partial, Site
+from lycoris.adapters.algorithms.adapter import Adapter, PartialShape, TargetLayer
 from lycoris.adapters.structures.structures import Dense
 
 
@@ -19,10 +19,10 @@ class Norms(Adapter):
     """
 
     algorithm = "norms"
-    layers = (nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
-    signature = frozenset({"w_norm"})
+    layer_types = (nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
+    signature_keys = frozenset({"w_norm"})
 
-    def __init__(self, site: Site):
+    def __init__(self, site: TargetLayer):
         super().__init__()
         self.w_norm = site.zeros(*site.shape)
         self.b_norm = site.zeros(*site.shape) if getattr(site.layer, "bias", None) is not None else None
@@ -33,19 +33,21 @@ class Norms(Adapter):
     def bias(self) -> nn.Parameter | None:
         return self.b_norm
 
-    def tensors(self) -> dict[str, Tensor]:
+    def state_tensors(self) -> dict[str, Tensor]:
         return {"w_norm": self.w_norm} if self.b_norm is None else {"w_norm": self.w_norm, "b_norm": self.b_norm}
 
-    def fit(self, change: Tensor, shift: Tensor | None = None) -> None:
+    def fit_delta(self, delta: Tensor, bias_delta: Tensor | None = None) -> None:
         with torch.no_grad():
-            self.w_norm.copy_(change)
-            if shift is not None and self.b_norm is not None:
-                self.b_norm.copy_(shift)
+            self.w_norm.copy_(delta)
+            if bias_delta is not None and self.b_norm is not None:
+                self.b_norm.copy_(bias_delta)
 
     @classmethod
-    def shape_of(cls, shapes: Mapping[str, tuple[int, ...]], constants: Mapping[str, float]) -> Partial:
+    def infer_shape(cls, shapes: Mapping[str, tuple[int, ...]], constants: Mapping[str, float]) -> PartialShape:
         return shapes["w_norm"]
 
     @classmethod
-    def options_of(cls, site: Site, shapes: Mapping[str, tuple[int, ...]], constants: Mapping[str, float]) -> dict:
+    def infer_options(
+        cls, site: TargetLayer, shapes: Mapping[str, tuple[int, ...]], constants: Mapping[str, float]
+    ) -> dict:
         return {}

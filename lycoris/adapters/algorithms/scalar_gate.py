@@ -8,12 +8,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lycoris.adapters.algorithms.adapter import Adapter, Partial, Site
+from lycoris.adapters.algorithms.adapter import Adapter, PartialShape, TargetLayer
 from lycoris.adapters.structures.structures import Structure
 from lycoris.errors import InputError
 
 
-class Scalar(Adapter):
+class ScalarGate(Adapter):
     """A wrapper around another algorithm's adapter: scalar · ΔW. Files have the product, so every reader knows them.
 
     Args:
@@ -24,14 +24,14 @@ class Scalar(Adapter):
         InputError: the change is not linear in factors of `inner` that could be drawn instead of zero.
     """
 
-    signature = frozenset()
+    signature_keys = frozenset()
 
-    def __init__(self, site: Site, inner: Adapter):
+    def __init__(self, site: TargetLayer, inner: Adapter):
         super().__init__()
-        if not inner.zero_start:
+        if not inner.zero_factors:
             raise InputError(f"Argument `scalar` needs factors, which `{inner.algorithm}` has not.")
         self.inner = inner
-        self.algorithm, self.reads_weight = inner.algorithm, inner.reads_weight
+        self.algorithm, self.uses_base_weight = inner.algorithm, inner.uses_base_weight
         self.scalar = site.zeros()
 
     def structure(self, weight: Tensor, scale: float = 1.0) -> Structure:
@@ -41,22 +41,24 @@ class Scalar(Adapter):
     def bias(self) -> Tensor | None:
         return self.inner.bias()
 
-    def tensors(self) -> dict[str, Tensor]:
-        folded = self.inner.zero_start
-        return {name: t * self.scalar if name in folded else t for name, t in self.inner.tensors().items()}
+    def state_tensors(self) -> dict[str, Tensor]:
+        folded = self.inner.zero_factors
+        return {name: t * self.scalar if name in folded else t for name, t in self.inner.state_tensors().items()}
 
-    def fill(self, tensors: Mapping[str, Tensor]) -> None:
-        self.inner.fill(tensors)
+    def load_tensors(self, tensors: Mapping[str, Tensor]) -> None:
+        self.inner.load_tensors(tensors)
         with torch.no_grad():
             self.scalar.fill_(1)
 
-    def memory(self) -> dict[str, object]:
-        return {**self.inner.memory(), "scalar": True}
+    def metadata(self) -> dict[str, object]:
+        return {**self.inner.metadata(), "scalar": True}
 
     @classmethod
-    def shape_of(cls, shapes: Mapping[str, tuple[int, ...]], constants: Mapping[str, float]) -> Partial:
+    def infer_shape(cls, shapes: Mapping[str, tuple[int, ...]], constants: Mapping[str, float]) -> PartialShape:
         raise NotImplementedError("The adapter inside tells the shape.")
 
     @classmethod
-    def options_of(cls, site: Site, shapes: Mapping[str, tuple[int, ...]], constants: Mapping[str, float]) -> dict:
+    def infer_options(
+        cls, site: TargetLayer, shapes: Mapping[str, tuple[int, ...]], constants: Mapping[str, float]
+    ) -> dict:
         return {}

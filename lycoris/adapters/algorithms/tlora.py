@@ -8,39 +8,39 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from lycoris.adapters.algorithms.adapter import Adapter, Partial, Site, alpha_tensor, scale_of
-from lycoris.adapters.initialization import change_of_product, leading
-from lycoris.adapters.low_rank_approximation import take_product
+from lycoris.adapters.algorithms.adapter import Adapter, PartialShape, TargetLayer, alpha_scale, alpha_tensor
+from lycoris.adapters.initialization import product_delta, randomized_svd
+from lycoris.adapters.low_rank_approximation import assign_low_rank
 from lycoris.adapters.structures.structures import LowRank, Operation, Structure
 from lycoris.errors import InputError
 
 
 @dataclass(slots=True)
-class Masked(Structure):
+class RankMasked(Structure):
     """A low rank of which each sample of the batch uses its own ranks."""
 
-    whole: LowRank
+    low_rank: LowRank
     mask: Tensor
     """[batch, rank], of zeros and ones."""
 
     def dense(self) -> Tensor:
         if (self.mask != self.mask[:1]).any():
             raise InputError("T-LoRA has no single weight while samples of a batch are at different timesteps.")
-        return LowRank(self.whole.up * self.mask[0], self.whole.down, self.whole.scale).dense()
+        return LowRank(self.low_rank.up * self.mask[0], self.low_rank.down, self.low_rank.scale).dense()
 
     def apply(self, op: Operation, x: Tensor, into: Tensor | None = None, base: Tensor | None = None) -> Tensor:
         if op.groups > 1 or x.shape[0] % self.mask.shape[0]:
             change = op(x, self.dense().to(x.dtype))
             return change if into is None else into + change
         dtype = x.dtype if into is None else into.dtype
-        hidden = op(x.to(dtype), self.whole.down.to(dtype))
+        hidden = op(x.to(dtype), self.low_rank.down.to(dtype))
         mask = self.mask.to(dtype).repeat_interleave(x.shape[0] // self.mask.shape[0], 0)
-        up = self.whole.up * self.whole.scale
+        up = self.low_rank.up * self.low_rank.scale
         change = op.pointwise(hidden * mask.view(*mask.shape, *(1,) * op.dims), up.to(dtype))
         return change if into is None else into.add_(change)
 
     def cost(self, op: Operation, tokens: int) -> tuple[float, float]:
-        return self.whole.cost(op, tokens)[0], float("inf")
+        return self.low_rank.cost(op, tokens)[0], float("inf")
 
 
 class TLoRA(Adapter):
@@ -60,15 +60,15 @@ class TLoRA(Adapter):
     """
 
     algorithm = "t-lora"
-    signature = frozenset({"lora_up.weight"})
-    remembered = ("minimum", "steps")
+    signature_keys = frozenset({"lora_up.weight"})
+    header_options = ("minimum", "steps")
     base_p: Tensor
     base_values: Tensor
     base_q: Tensor
 
     def __init__(
         self,
-        site: Site,
+        site: TargetLayer,
         *,
         rank: int | None = None,
         alpha: float | None = None,
@@ -77,35 +77,39 @@ class TLoRA(Adapter):
     ):
         super().__init__()
         out, channels, *kernel = site.shape
-        self.rank = r = site.rank(rank, 8, min(out, site.row))
+        self.rank = r = site.resolve_rank(rank, 8, min(out, site.row_size))
         self.minimum = max(1, r // 2) if minimum is None else minimum
         if not 1 <= self.minimum <= r:
             raise InputError(f"Argument `minimum` must be in [1, {r}], but got {minimum!r} for layer `{site.name}`.")
         if isinstance(steps, bool) or not isinstance(steps, int) or steps < 1:
             raise InputError(f"Argument `steps` must be a whole number of at least 1, but got {steps!r}.")
         self.steps = steps
-        self.scale = scale_of(alpha, r, False)
+        self.scale = alpha_scale(alpha, r, False)
         self.timestep = None
-        drawn = site.normal(out, site.row, std=1 / r).detach()
-        p, values, q = (drawn.new_empty(out, r), drawn.new_empty(r), drawn.new_empty(r, site.row))
+        drawn = site.normal(out, site.row_size, std=1 / r).detach()
+        p, values, q = (drawn.new_empty(out, r), drawn.new_empty(r), drawn.new_empty(r, site.row_size))
         if drawn.device.type != "meta":
-            p, values, q = leading(drawn, site.normal(site.row, min(2 * r, *drawn.shape)).detach(), r)
-        self.p, self.values, self.q = site.given(p), site.given(values), site.given(q.reshape(r, channels, *kernel))
+            p, values, q = randomized_svd(drawn, site.normal(site.row_size, min(2 * r, *drawn.shape)).detach(), r)
+        self.p, self.values, self.q = (
+            site.from_values(p),
+            site.from_values(values),
+            site.from_values(q.reshape(r, channels, *kernel)),
+        )
         for name in ("p", "values", "q"):
             self.register_buffer(f"base_{name}", getattr(self, name).detach().clone())
         self._ones = (1,) * len(kernel)
 
     def structure(self, weight: Tensor, scale: float = 1.0) -> Structure:
-        whole = change_of_product(
+        whole = product_delta(
             self.p * self.values, self.q, self.base_p * self.base_values, self.base_q, self.scale * scale
         )
         if self.timestep is None:
             return whole
         active = ((self.steps - self.timestep.float()) / self.steps * (self.rank - self.minimum)).long() + self.minimum
         mask = torch.arange(self.rank, device=self.p.device) < active.to(self.p.device).view(-1, 1)
-        return Masked(whole, torch.cat([mask, mask], 1).to(self.p.dtype))
+        return RankMasked(whole, torch.cat([mask, mask], 1).to(self.p.dtype))
 
-    def tensors(self) -> dict[str, Tensor]:
+    def state_tensors(self) -> dict[str, Tensor]:
         up = torch.cat([self.p * self.values, -self.base_p * self.base_values], 1)
         return {
             "lora_up.weight": up.view(*up.shape, *self._ones),
@@ -113,7 +117,7 @@ class TLoRA(Adapter):
             "alpha": alpha_tensor(self.scale * 2 * self.rank),
         }
 
-    def fill(self, tensors: Mapping[str, Tensor]) -> None:
+    def load_tensors(self, tensors: Mapping[str, Tensor]) -> None:
         up, down = tensors["lora_up.weight"].flatten(1), tensors["lora_down.weight"]
         with torch.no_grad():
             self.p.copy_(up[:, : self.rank])
@@ -123,17 +127,19 @@ class TLoRA(Adapter):
             self.values.fill_(1)
             self.base_values.fill_(1)
 
-    def fit(self, change: Tensor, shift: Tensor | None = None) -> None:
-        take_product(self.p, self.q, change / self.scale)
+    def fit_delta(self, delta: Tensor, bias_delta: Tensor | None = None) -> None:
+        assign_low_rank(self.p, self.q, delta / self.scale)
         with torch.no_grad():
             self.values.fill_(1)
             self.base_values.fill_(0)
 
     @classmethod
-    def shape_of(cls, shapes: Mapping[str, tuple[int, ...]], constants: Mapping[str, float]) -> Partial:
+    def infer_shape(cls, shapes: Mapping[str, tuple[int, ...]], constants: Mapping[str, float]) -> PartialShape:
         return shapes["lora_up.weight"][0], *shapes["lora_down.weight"][1:]
 
     @classmethod
-    def options_of(cls, site: Site, shapes: Mapping[str, tuple[int, ...]], constants: Mapping[str, float]) -> dict:
+    def infer_options(
+        cls, site: TargetLayer, shapes: Mapping[str, tuple[int, ...]], constants: Mapping[str, float]
+    ) -> dict:
         twice = shapes["lora_up.weight"][1]
         return {"rank": twice // 2, "alpha": constants.get("alpha", twice) / 2}

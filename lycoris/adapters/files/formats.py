@@ -13,19 +13,19 @@ import torch
 from torch import Tensor
 
 from lycoris.adapters.algorithms.adapter import Adapter
-from lycoris.adapters.files.checkpoint_reader import read
-from lycoris.adapters.files.layer_names import Place, parts_of, places
-from lycoris.adapters.files.metadata import algorithm_of, dated, header
+from lycoris.adapters.files.checkpoint_reader import read_adapter_file
+from lycoris.adapters.files.layer_names import LayerRef, find_layers, named_parts
+from lycoris.adapters.files.metadata import build_metadata, common_algorithm, date_metadata
 from lycoris.adapters.files.peft import config as peft_config
-from lycoris.adapters.files.peft.export_config import configuration
-from lycoris.adapters.files.peft.layout import sources, targets
-from lycoris.adapters.files.peft.reader import PREFIX
-from lycoris.adapters.files.peft.writer import Written, written
-from lycoris.adapters.files.safetensors_io import put, read_header, write
-from lycoris.adapters.files.state_dict import adapters_of
-from lycoris.adapters.layers.adapted_layer import MATRICES, NORMS
+from lycoris.adapters.files.peft.export_config import build_config
+from lycoris.adapters.files.peft.layout import output_files, tensor_files
+from lycoris.adapters.files.peft.reader import KEY_PREFIX
+from lycoris.adapters.files.peft.writer import PeftLayer, to_peft
+from lycoris.adapters.files.safetensors_io import atomic_write_bytes, read_header, write_tensors
+from lycoris.adapters.files.state_dict import build_adapters
+from lycoris.adapters.layers.adapted_layer import MATRIX_LAYERS, NORM_LAYERS
 from lycoris.adapters.network import Network, freeze
-from lycoris.errors import InputError, unknown
+from lycoris.errors import InputError, unknown_name_error
 
 FORMATS = ("lycoris", "peft", "diffusers")
 PRECISIONS = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16, "float64": torch.float64}
@@ -55,14 +55,14 @@ def save(
     Raises:
         InputError: an unknown format or dtype; an algorithm that the format cannot hold; values that overflow.
     """
-    made = [(network.places[key], adapter) for key, adapter in network.adapters.items()]
-    metadata = {**dated(date), **(metadata or {})}
+    made = [(network.layers[key], adapter) for key, adapter in network.adapters.items()]
+    metadata = {**date_metadata(date), **(metadata or {})}
     write_adapters(path, made, network.algorithm, network.settings, format=format, metadata=metadata, dtype=dtype)
 
 
 def write_adapters(
     path: str | PathLike[str],
-    made: Sequence[tuple[Place, Adapter]],
+    layer_adapters: Sequence[tuple[LayerRef, Adapter]],
     algorithm: str,
     settings: Mapping[str, Any],
     *,
@@ -72,59 +72,59 @@ def write_adapters(
 ) -> None:
     """Write adapters that need not be on a model; arguments and errors are those of `save`."""
     if format not in FORMATS:
-        raise unknown("format", format, FORMATS)
+        raise unknown_name_error("format", format, FORMATS)
     if dtype not in PRECISIONS:
-        raise unknown("dtype", dtype, PRECISIONS)
+        raise unknown_name_error("dtype", dtype, PRECISIONS)
     if format == "peft":
-        _write_peft(path, made, algorithm, settings, metadata, dtype)
+        _write_peft(path, layer_adapters, algorithm, settings, metadata, dtype)
         return
     tensors: dict[str, Tensor] = {}
-    for place, adapter in made:
-        tensors |= _pair(place, adapter) if format == "diffusers" else _own(place, adapter)
-    strings = {**header(made, algorithm, settings, format), **metadata}
-    write(path, {name: _narrow(name, values, dtype) for name, values in tensors.items()}, strings)
+    for place, adapter in layer_adapters:
+        tensors |= _diffusers_tensors(place, adapter) if format == "diffusers" else _lycoris_tensors(place, adapter)
+    strings = {**build_metadata(layer_adapters, algorithm, settings, format), **metadata}
+    write_tensors(path, {name: _cast(name, values, dtype) for name, values in tensors.items()}, strings)
 
 
 def _write_peft(
     path: str | PathLike[str],
-    made: Sequence[tuple[Place, Adapter]],
+    layer_adapters: Sequence[tuple[LayerRef, Adapter]],
     algorithm: str,
     settings: Mapping[str, Any],
     metadata: Mapping[str, str],
     dtype: str,
 ) -> None:
     whole = []
-    for file, layers, config, beside in _as_peft(path, made):
+    for file, layers, config, beside in _peft_files(path, layer_adapters):
         tensors: dict[str, Tensor] = {}
         for each in layers:
             for name, values in each.tensors.items():
-                key = f"{PREFIX}{each.place.path}.{name}"
+                key = f"{KEY_PREFIX}{each.layer.path}.{name}"
                 if key in tensors:
                     raise InputError(f"Two layers would share the key `{key}`: give a folder instead of `{path}`.")
-                tensors[key] = _narrow(key, values, dtype)
-        paths = {each.place.key for each in layers}
-        strings = header([(p, a) for p, a in made if p.key in paths], algorithm, settings, "peft")
+                tensors[key] = _cast(key, values, dtype)
+        paths = {each.layer.key for each in layers}
+        strings = build_metadata([(p, a) for p, a in layer_adapters if p.key in paths], algorithm, settings, "peft")
         text = json.dumps(config, indent=2, sort_keys=True)
-        strings |= {} if beside else {peft_config.HEADER: text}
+        strings |= {} if beside else {peft_config.CONFIG_KEY: text}
         whole.append((file, tensors, {**strings, **metadata}, text if beside else None))
     for file, tensors, strings, configuration_text in whole:
-        write(file, tensors, strings)
+        write_tensors(file, tensors, strings)
         if configuration_text is not None:
-            put(file.parent / peft_config.FILE, [configuration_text.encode() + b"\n"])
+            atomic_write_bytes(file.parent / peft_config.CONFIG_FILE, [configuration_text.encode() + b"\n"])
 
 
-def _as_peft(
-    path: str | PathLike[str], made: Sequence[tuple[Place, Adapter]]
-) -> Iterator[tuple[Path, list[Written], dict[str, object], bool]]:
+def _peft_files(
+    path: str | PathLike[str], layer_adapters: Sequence[tuple[LayerRef, Adapter]]
+) -> Iterator[tuple[Path, list[PeftLayer], dict[str, object], bool]]:
     """Files to write, each with its layers, its configuration and whether that goes beside it.
 
     Where it does not, the scale is in the tensors.
     """
-    files, beside = targets(path, list(dict.fromkeys(place.part for place, _ in made)))
+    files, beside = output_files(path, list(dict.fromkeys(place.part for place, _ in layer_adapters)))
     for file in dict.fromkeys(files.values()):
-        layers = [written(place, adapter) for place, adapter in made if files[place.part] == file]
-        layers = layers if beside else [each.unscaled() for each in layers]
-        yield file, layers, configuration(layers), beside
+        layers = [to_peft(place, adapter) for place, adapter in layer_adapters if files[place.part] == file]
+        layers = layers if beside else [each.fold_scale() for each in layers]
+        yield file, layers, build_config(layers), beside
 
 
 def load(path: str | PathLike[str], model: object) -> Network:
@@ -145,11 +145,11 @@ def load(path: str | PathLike[str], model: object) -> Network:
         InputError: not such a file, layers that the model lacks, shapes that do not fit, missing or unknown keys,
             values that are not finite; of PEFT, an adapter that is another map than ours.
     """
-    contents = read(path)
-    parts = parts_of(model)
-    made = adapters_of(contents, places(parts, MATRICES + NORMS))
+    contents = read_adapter_file(path)
+    parts = named_parts(model)
+    made = build_adapters(contents, find_layers(parts, MATRIX_LAYERS + NORM_LAYERS))
     freeze(parts)
-    return Network(algorithm_of(made), contents.settings, made)
+    return Network(common_algorithm(made), contents.settings, made)
 
 
 def read_metadata(path: str | PathLike[str]) -> dict[str, str]:
@@ -158,20 +158,20 @@ def read_metadata(path: str | PathLike[str]) -> dict[str, str]:
     Raises:
         InputError: not a safetensors file, nor a folder of PEFT.
     """
-    return read_header(next(iter(sources(path).values())))[0]
+    return read_header(next(iter(tensor_files(path).values())))[0]
 
 
-def holds(format: str, path: str | PathLike[str], made: Sequence[tuple[Place, Adapter]]) -> bool:
+def can_hold(format: str, path: str | PathLike[str], layer_adapters: Sequence[tuple[LayerRef, Adapter]]) -> bool:
     """Whether a format can hold these adapters as they are, at this path."""
     if format == "peft":
         try:
-            return bool(list(_as_peft(path, made)))
+            return bool(list(_peft_files(path, layer_adapters)))
         except InputError:
             return False
     return format != "diffusers"
 
 
-def _narrow(name: str, values: Tensor, dtype: str) -> Tensor:
+def _cast(name: str, values: Tensor, dtype: str) -> Tensor:
     values = values.detach()
     if name.endswith(".alpha") or not values.is_floating_point():
         return values
@@ -181,13 +181,13 @@ def _narrow(name: str, values: Tensor, dtype: str) -> Tensor:
     return narrow
 
 
-def _own(place: Place, adapter: Adapter) -> dict[str, Tensor]:
-    return {f"{place.key}.{name}": values for name, values in adapter.tensors().items()}
+def _lycoris_tensors(place: LayerRef, adapter: Adapter) -> dict[str, Tensor]:
+    return {f"{place.key}.{name}": values for name, values in adapter.state_tensors().items()}
 
 
-def _pair(place: Place, adapter: Adapter) -> dict[str, Tensor]:
+def _diffusers_tensors(place: LayerRef, adapter: Adapter) -> dict[str, Tensor]:
     """A plain LoRA for diffusers, whose files have no alpha: the scale is in the tensors."""
-    tensors = adapter.tensors()
+    tensors = adapter.state_tensors()
     if set(tensors) != {"lora_up.weight", "lora_down.weight", "alpha"}:
         raise InputError(f"Only plain LoRA goes into this format, but layer `{place.name}` has {sorted(tensors)}.")
     up, down = tensors["lora_up.weight"], tensors["lora_down.weight"]

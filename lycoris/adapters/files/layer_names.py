@@ -11,15 +11,15 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from lycoris.adapters.layers.presets import kind_of
+from lycoris.adapters.layers.presets import part_kind
 from lycoris.errors import InputError
 
-PARTS = ("unet", "transformer", "text_encoder", "text_encoder_2", "text_encoder_3")
+PIPELINE_PARTS = ("unet", "transformer", "text_encoder", "text_encoder_2", "text_encoder_3")
 """Parts of a diffusers pipeline that can be adapted."""
 
 
 @dataclass(frozen=True)
-class Place:
+class LayerRef:
     """A layer of a model, by part and path.
 
     Attributes:
@@ -36,7 +36,7 @@ class Place:
     path: str
     key: str
     layer: nn.Module
-    other_key: str | None = None
+    alternate_key: str | None = None
 
     @property
     def weight(self) -> Tensor:
@@ -45,9 +45,9 @@ class Place:
         return weight
 
     @property
-    def names(self) -> tuple[str, ...]:
+    def keys(self) -> tuple[str, ...]:
         """Every name that LyCORIS files may have for the layer; the first is the one we write."""
-        return (self.key,) if self.other_key is None else (self.key, self.other_key)
+        return (self.key,) if self.alternate_key is None else (self.key, self.alternate_key)
 
     @property
     def name(self) -> str:
@@ -55,14 +55,14 @@ class Place:
         return f"{self.part}.{self.path}" if self.path else self.part
 
 
-def parts_of(model: object) -> dict[str, nn.Module]:
+def named_parts(model: object) -> dict[str, nn.Module]:
     """The named parts of a module, a dict of modules, or a diffusers pipeline.
 
     Raises:
         InputError: nothing in it is a `torch.nn.Module`.
     """
     if isinstance(model, nn.Module):
-        kind = kind_of("", type(model).__name__)
+        kind = part_kind("", type(model).__name__)
         return {{"text": "text_encoder"}.get(kind, kind): model}
     if isinstance(model, Mapping):
         wrong = [name for name, part in model.items() if not isinstance(part, nn.Module)]
@@ -71,7 +71,7 @@ def parts_of(model: object) -> dict[str, nn.Module]:
         return dict(model)
     components = getattr(model, "components", None)
     if isinstance(components, Mapping):
-        parts = {name: components[name] for name in PARTS if isinstance(components.get(name), nn.Module)}
+        parts = {name: components[name] for name in PIPELINE_PARTS if isinstance(components.get(name), nn.Module)}
         if parts:
             return parts
     raise InputError(
@@ -79,29 +79,29 @@ def parts_of(model: object) -> dict[str, nn.Module]:
     )
 
 
-def places(parts: Mapping[str, nn.Module], kinds: tuple[type[nn.Module], ...]) -> list[Place]:
+def find_layers(parts: Mapping[str, nn.Module], layer_types: tuple[type[nn.Module], ...]) -> list[LayerRef]:
     """Every layer of these types, in the order of the parts and of their modules; a shared module once."""
     found, seen = [], set()
     for part, module in parts.items():
-        kind = kind_of(part, type(module).__name__)
+        kind = part_kind(part, type(module).__name__)
         prefix = _prefix(part, kind, parts)
         root = "text_model." if type(module).__name__.startswith("CLIPTextModel") else ""
-        original = _original(module) if hasattr(module, "add_embedding") else {}
+        original = _original_paths(module) if hasattr(module, "add_embedding") else {}
         for path, layer in module.named_modules():
-            if not isinstance(layer, kinds) or id(layer) in seen:
+            if not isinstance(layer, layer_types) or id(layer) in seen:
                 continue
             seen.add(id(layer))
             full = path if path.startswith(("text_model.", "text_projection")) else root + path
             key = f"{prefix}_{full}".replace(".", "_").rstrip("_")
-            renamed = _renamed(path, original)
+            renamed = _to_original_path(path, original)
             if renamed is None:
-                found.append(Place(part, kind, path, key, layer))
+                found.append(LayerRef(part, kind, path, key, layer))
             else:
-                found.append(Place(part, kind, path, f"{prefix}_{renamed}".replace(".", "_"), layer, key))
+                found.append(LayerRef(part, kind, path, f"{prefix}_{renamed}".replace(".", "_"), layer, key))
     return found
 
 
-_ORIGINAL = {
+_ORIGINAL_PATHS = {
     "conv_in": "input_blocks.0.0",
     "time_embedding.linear_1": "time_embed.0",
     "time_embedding.linear_2": "time_embed.2",
@@ -110,7 +110,7 @@ _ORIGINAL = {
     "conv_norm_out": "out.0",
     "conv_out": "out.2",
 }
-_ORIGINAL_RESNET = {
+_ORIGINAL_RESNET_PATHS = {
     "norm1": "in_layers.0",
     "conv1": "in_layers.2",
     "time_emb_proj": "emb_layers.1",
@@ -120,12 +120,12 @@ _ORIGINAL_RESNET = {
 }
 
 
-def _original(unet: Any) -> dict[str, str]:
+def _original_paths(unet: Any) -> dict[str, str]:
     """Path in diffusers' UNet to path in the original implementation, of every block and lone layer."""
-    found = dict(_ORIGINAL)
+    found = dict(_ORIGINAL_PATHS)
 
     def resnet(path: str, number: str, at: int) -> None:
-        found.update({f"{path}.{ours}": f"{number}.{at}.{theirs}" for ours, theirs in _ORIGINAL_RESNET.items()})
+        found.update({f"{path}.{ours}": f"{number}.{at}.{theirs}" for ours, theirs in _ORIGINAL_RESNET_PATHS.items()})
 
     def block(path: str, number: str, count: int) -> int:
         """The resnets of one block, each with the attention that follows it; the count after them."""
@@ -152,7 +152,7 @@ def _original(unet: Any) -> dict[str, str]:
     return found
 
 
-def _renamed(path: str, original: Mapping[str, str]) -> str | None:
+def _to_original_path(path: str, original: Mapping[str, str]) -> str | None:
     """The path with its longest known beginning replaced; None when it has none."""
     head, tail = path, ""
     while head and head not in original:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-_NAMES = frozenset(
+_MODULE_NAMES = frozenset(
     """
     add_embedding add_k_proj add_q_proj add_v_proj attentions attn attn1 attn2 attn_qkv block context_embedder conv
     conv1 conv2 conv_in conv_out conv_shortcut DenseReluDense down_blocks downsamplers embeddings encoder fc1 fc2 ff
@@ -25,7 +25,7 @@ _LINEAR = re.compile(
 )
 
 
-def dotted(name: str) -> str | None:
+def dotted_path(name: str) -> str | None:
     """The path of a layer from its name with `_` for `.`, None where a part of it is in no model that is known.
 
     ``down_blocks_0_attentions_1_proj_in`` is ``down_blocks.0.attentions.1.proj_in``.
@@ -34,7 +34,7 @@ def dotted(name: str) -> str | None:
     while words:
         for count in range(min(4, len(words)), 0, -1):
             candidate = "_".join(words[:count])
-            if candidate in _NAMES or (count == 1 and candidate.isdecimal()):
+            if candidate in _MODULE_NAMES or (count == 1 and candidate.isdecimal()):
                 path.append(candidate)
                 del words[:count]
                 break
@@ -48,7 +48,7 @@ def is_linear(path: str) -> bool:
     return _LINEAR.fullmatch(path) is not None
 
 
-def part_of(path: str) -> str:
+def part_from_path(path: str) -> str:
     """The part of a pipeline that has a layer of this path: unet, transformer, text_encoder; model for none known."""
     first = path.split(".", 1)[0]
     if first in ("text_model", "encoder", "text_projection"):
@@ -59,7 +59,7 @@ def part_of(path: str) -> str:
     return "transformer" if first in (*whole, "pos_embed", "norm_out", "proj_out") else "model"
 
 
-def text_part(prefix: str, prefixes: Iterable[str], transformer: bool) -> str:
+def text_encoder_part(prefix: str, prefixes: Iterable[str], transformer: bool) -> str:
     """The text encoder that a kohya prefix stands for; Flux calls T5, its second one, `te3`."""
     if prefix == "lora_te3" and transformer and "lora_te2" not in prefixes:
         return "text_encoder_2"

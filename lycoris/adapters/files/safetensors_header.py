@@ -8,10 +8,10 @@ from pathlib import Path
 
 from lycoris.errors import InputError
 
-LENGTH = struct.Struct("<Q")
+HEADER_LENGTH = struct.Struct("<Q")
 
 
-def in_order(file: Path) -> None:
+def sort_metadata(file: Path) -> None:
     """Sort the metadata in a file's header, which safetensors writes in an order of chance; nothing else changes.
 
     Args:
@@ -21,7 +21,7 @@ def in_order(file: Path) -> None:
         InputError: the header has no other order of the same length, so safetensors did not write it.
     """
     with open(file, "r+b") as stream:
-        (length,) = LENGTH.unpack(stream.read(LENGTH.size))
+        (length,) = HEADER_LENGTH.unpack(stream.read(HEADER_LENGTH.size))
         before = stream.read(length)
         header = json.loads(before)
         if "__metadata__" in header:
@@ -29,5 +29,5 @@ def in_order(file: Path) -> None:
         after = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode().ljust(length)
         if len(after) != length:
             raise InputError(f"`{file}` has a header that safetensors did not write.")
-        stream.seek(LENGTH.size)
+        stream.seek(HEADER_LENGTH.size)
         stream.write(after)

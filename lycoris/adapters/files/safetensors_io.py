@@ -30,12 +30,12 @@ DTYPES = {
     "U8": torch.uint8,
     "BOOL": torch.bool,
 }
-HASH = "modelspec.hash_sha256"
+HASH_KEY = "modelspec.hash_sha256"
 """Key of a header's hash of everything after the header, by the ModelSpec standard."""
-_NAMES = {dtype: name for name, dtype in DTYPES.items()}
-_LONGEST_HEADER = 100_000_000
-_MOST_DIMENSIONS = 16
-_LARGEST = 2**60
+_DTYPE_NAMES = {dtype: name for name, dtype in DTYPES.items()}
+_MAX_HEADER_BYTES = 100_000_000
+_MAX_DIMENSIONS = 16
+_MAX_ELEMENTS = 2**60
 """Elements, so that a count of bytes fits into 63 bits."""
 
 
@@ -73,7 +73,7 @@ def read_tensors(path: str | PathLike[str]) -> tuple[dict[str, str], dict[str, T
     return metadata, tensors
 
 
-def write(path: str | PathLike[str], tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
+def write_tensors(path: str | PathLike[str], tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
     """Write a file under its name once it is complete.
 
     Args:
@@ -92,18 +92,18 @@ def write(path: str | PathLike[str], tensors: Mapping[str, Tensor], metadata: Ma
     for name in sorted(tensors, key=lambda name: (-tensors[name].element_size(), name)):
         values = tensors[name].detach().cpu().contiguous()
         chunk = values.reshape(-1).view(torch.uint8).numpy().tobytes() if values.numel() else b""
-        place = {"dtype": _NAMES[values.dtype], "shape": list(values.shape)}
+        place = {"dtype": _DTYPE_NAMES[values.dtype], "shape": list(values.shape)}
         header[name] = {**place, "data_offsets": [offset, offset + len(chunk)]}
         offset += len(chunk)
         chunks.append(chunk)
     if metadata:
-        header["__metadata__"] = dict(sorted({HASH: f"0x{_digest(chunks)}", **metadata}.items()))
+        header["__metadata__"] = dict(sorted({HASH_KEY: f"0x{_sha256(chunks)}", **metadata}.items()))
     text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
     text += b" " * (-len(text) % 8)
-    put(path, [struct.pack("<Q", len(text)) + text, *chunks])
+    atomic_write_bytes(path, [struct.pack("<Q", len(text)) + text, *chunks])
 
 
-def put(path: str | PathLike[str], chunks: Iterable[bytes]) -> None:
+def atomic_write_bytes(path: str | PathLike[str], chunks: Iterable[bytes]) -> None:
     """Bytes under a name once they are all there; the folder is made when it is not.
 
     Raises:
@@ -125,7 +125,7 @@ def put(path: str | PathLike[str], chunks: Iterable[bytes]) -> None:
         raise InputError(f"Cannot write `{path}`: {error.strerror or error}.") from error
 
 
-def _digest(chunks: Iterable[bytes]) -> str:
+def _sha256(chunks: Iterable[bytes]) -> str:
     digest = hashlib.sha256()
     for chunk in chunks:
         digest.update(chunk)
@@ -143,13 +143,13 @@ def _read_header(path: Path) -> tuple[dict[str, str], dict[str, dict], int]:
         size = path.stat().st_size
         with path.open("rb") as file:
             (length,) = struct.unpack("<Q", file.read(8).ljust(8, b"\xff"))
-            if length > min(size - 8, _LONGEST_HEADER):
+            if length > min(size - 8, _MAX_HEADER_BYTES):
                 raise InputError(f"File `{path}` is not a safetensors file: a header of {length} bytes in {size}.")
             text = file.read(length)
     except OSError as error:
         raise InputError(f"Cannot read `{path}`: {error.strerror or error}.") from error
     try:
-        header = json.loads(text, object_pairs_hook=lambda pairs: _unique(pairs, path))
+        header = json.loads(text, object_pairs_hook=lambda pairs: _reject_duplicates(pairs, path))
     except InputError:
         raise
     except (ValueError, RecursionError) as error:  # also bytes that are no text, and numbers of thousands of digits
@@ -160,12 +160,12 @@ def _read_header(path: Path) -> tuple[dict[str, str], dict[str, dict], int]:
     if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
         raise InputError(f"File `{path}` has metadata that is not strings.")
     for name, entry in header.items():
-        _check(path, name, entry, size - 8 - length)
-    _check_cover(path, header, size - 8 - length)
+        _check_entry(path, name, entry, size - 8 - length)
+    _check_coverage(path, header, size - 8 - length)
     return metadata, header, 8 + length
 
 
-def _unique(pairs: list[tuple[str, object]], path: Path) -> dict[str, object]:
+def _reject_duplicates(pairs: list[tuple[str, object]], path: Path) -> dict[str, object]:
     found = dict(pairs)
     if len(found) != len(pairs):
         counts = Counter(name for name, _ in pairs)
@@ -174,7 +174,7 @@ def _unique(pairs: list[tuple[str, object]], path: Path) -> dict[str, object]:
     return found
 
 
-def _check(path: Path, name: str, entry: object, size: int) -> None:
+def _check_entry(path: Path, name: str, entry: object, size: int) -> None:
     if not isinstance(entry, dict) or set(entry) != {"dtype", "shape", "data_offsets"}:
         raise InputError(f"File `{path}`, tensor `{name}`: the header must give dtype, shape and data_offsets.")
     shape, offsets, dtype = entry["shape"], entry["data_offsets"], entry["dtype"]
@@ -183,7 +183,7 @@ def _check(path: Path, name: str, entry: object, size: int) -> None:
     whole = isinstance(shape, list) and isinstance(offsets, list) and len(offsets) == 2
     if not whole or any(type(number) is not int or number < 0 for number in [*shape, *offsets]):
         raise InputError(f"File `{path}`, tensor `{name}`: wrong shape {shape!r} or offsets {offsets!r}.")
-    if len(shape) > _MOST_DIMENSIONS or math.prod(number or 1 for number in shape) > _LARGEST:
+    if len(shape) > _MAX_DIMENSIONS or math.prod(number or 1 for number in shape) > _MAX_ELEMENTS:
         raise InputError(f"File `{path}`, tensor `{name}`: a shape of {len(shape)} dimensions that none can have.")
     needed = math.prod(shape) * DTYPES[dtype].itemsize
     if offsets[1] - offsets[0] != needed or offsets[1] > size:
@@ -193,7 +193,7 @@ def _check(path: Path, name: str, entry: object, size: int) -> None:
         )
 
 
-def _check_cover(path: Path, header: Mapping[str, dict], size: int) -> None:
+def _check_coverage(path: Path, header: Mapping[str, dict], size: int) -> None:
     """The tensors follow each other and fill the data: none shares bytes with another, none are left over."""
     end, before = 0, "the start"
     for name, entry in sorted(header.items(), key=lambda item: item[1]["data_offsets"]):

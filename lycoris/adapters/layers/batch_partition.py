@@ -11,7 +11,7 @@ from torch import Tensor
 
 
 @dataclass
-class Share:
+class BatchPartition:
     """A network's part in a batch that it shares with others.
 
     Attributes:
@@ -21,27 +21,27 @@ class Share:
     """
 
     rows: tuple[int, int] = (0, 0)
-    total: int = 1
-    state: Tensor | None = None
+    total_rows: int = 1
+    rng_state: Tensor | None = None
 
     @property
-    def idle(self) -> bool:
+    def is_empty(self) -> bool:
         """Whether no row is the network's."""
         return self.rows[0] == self.rows[1]
 
-    def begin(self, seed: int) -> None:
+    def reset_stream(self, seed: int) -> None:
         """Start the stream anew."""
         with torch.random.fork_rng(devices=[]):
-            self.state = torch.manual_seed(seed).get_state()
+            self.rng_state = torch.manual_seed(seed).get_state()
 
     @contextlib.contextmanager
-    def own_stream(self) -> Iterator[None]:
+    def random_stream(self) -> Iterator[None]:
         """Draws inside come from the network's own stream, as if it were alone."""
         outside = torch.get_rng_state()
-        if self.state is not None:
-            torch.set_rng_state(self.state)
+        if self.rng_state is not None:
+            torch.set_rng_state(self.rng_state)
         try:
             yield
         finally:
-            self.state = torch.get_rng_state()
+            self.rng_state = torch.get_rng_state()
             torch.set_rng_state(outside)

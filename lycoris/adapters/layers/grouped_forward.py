@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from lycoris.adapters.structures.structures import Hadamard, LowRank, Operation, Structure, is_one
+from lycoris.adapters.structures.structures import Hadamard, LowRank, Operation, Structure, is_unit_scale
 from lycoris.errors import InputError
 
 if TYPE_CHECKING:
     from lycoris.adapters.algorithms.adapter import Adapter
 
 
-def segments(adapters: Sequence[Adapter], rows: int) -> list[tuple[int, list[Adapter]]]:
+def row_segments(adapters: Sequence[Adapter], rows: int) -> list[tuple[int, list[Adapter]]]:
     """The rows of a layer's input, cut where those of another network begin.
 
     Args:
@@ -29,11 +29,14 @@ def segments(adapters: Sequence[Adapter], rows: int) -> list[tuple[int, list[Ada
     Raises:
         InputError: the rows are no multiple of the batch's.
     """
-    total = next(adapter.share.total for adapter in adapters if adapter.share is not None)
+    total = next(adapter.batch_partition.total_rows for adapter in adapters if adapter.batch_partition is not None)
     if rows % total:
         raise InputError(f"Networks trained together need the batch of {total} leading, but a layer has {rows} rows.")
     each = rows // total
-    of = [(0, rows) if a.share is None else (a.share.rows[0] * each, a.share.rows[1] * each) for a in adapters]
+    of = [
+        (0, rows) if a.batch_partition is None else (a.batch_partition.rows[0] * each, a.batch_partition.rows[1] * each)
+        for a in adapters
+    ]
     cuts = sorted({0, rows, *(cut for own in of for cut in own)})
     return [
         (stop - start, [adapter for adapter, (first, last) in zip(adapters, of, strict=True) if first <= start < last])
@@ -41,7 +44,9 @@ def segments(adapters: Sequence[Adapter], rows: int) -> list[tuple[int, list[Ada
     ]
 
 
-def add_changes(op: Operation, x: Tensor, y: Tensor, structures: Sequence[Structure], rows: Sequence[int]) -> Tensor:
+def add_grouped_updates(
+    op: Operation, x: Tensor, y: Tensor, structures: Sequence[Structure], rows: Sequence[int]
+) -> Tensor:
     """The frozen operation's output with each structure's change of its own rows.
 
     Args:
@@ -53,19 +58,19 @@ def add_changes(op: Operation, x: Tensor, y: Tensor, structures: Sequence[Struct
     """
     if len(structures) == 1:
         return structures[0].apply(op, x, y)
-    thin = [each.low_rank() if isinstance(each, Hadamard) else each for each in structures]
+    thin = [each.as_low_rank() if isinstance(each, Hadamard) else each for each in structures]
     low_ranks = [each for each in thin if isinstance(each, LowRank)]
     shapes = {(*each.up.shape, *each.down.shape) for each in low_ranks}
     if len(low_ranks) == len(thin) and op.groups == len(shapes) == len(set(rows)) == 1:
-        return _stacked(op, x.to(y.dtype), y, low_ranks)
+        return _batched_low_ranks(op, x.to(y.dtype), y, low_ranks)
     pieces = [each.apply(op, piece.to(y.dtype)) for each, piece in zip(thin, x.split(list(rows)), strict=True)]
     return y + torch.cat(pieces)
 
 
-def _stacked(op: Operation, x: Tensor, y: Tensor, low_ranks: Sequence[LowRank]) -> Tensor:
+def _batched_low_ranks(op: Operation, x: Tensor, y: Tensor, low_ranks: Sequence[LowRank]) -> Tensor:
     """Low ranks of one shape as batched matrix products."""
     count = len(low_ranks)
-    up = torch.stack([each.up if is_one(each.scale) else each.up * each.scale for each in low_ranks]).to(y.dtype)
+    up = torch.stack([each.up if is_unit_scale(each.scale) else each.up * each.scale for each in low_ranks]).to(y.dtype)
     down = torch.stack([each.down for each in low_ranks]).to(y.dtype)
     rank = down.shape[1]
     if op.dims == 0:

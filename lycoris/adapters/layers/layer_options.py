@@ -8,14 +8,14 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from lycoris.adapters import ALGORITHMS, ALIASES
-from lycoris.adapters.algorithms.adapter import Adapter, Site
+from lycoris.adapters.algorithms.adapter import Adapter, TargetLayer
 from lycoris.adapters.algorithms.dora import DoRA
-from lycoris.adapters.algorithms.scalar_gate import Scalar
-from lycoris.errors import InputError, unknown
+from lycoris.adapters.algorithms.scalar_gate import ScalarGate
+from lycoris.errors import InputError, unknown_name_error
 
 
 @dataclass(frozen=True)
-class Recipe:
+class AdapterSpec:
     """An algorithm with its options, for any layer.
 
     Attributes:
@@ -36,17 +36,17 @@ class Recipe:
     def __post_init__(self) -> None:
         object.__setattr__(self, "algorithm", ALIASES.get(self.algorithm, self.algorithm))
         if self.algorithm not in ALGORITHMS:
-            raise unknown("algorithm", self.algorithm, [*ALGORITHMS, *ALIASES])
+            raise unknown_name_error("algorithm", self.algorithm, [*ALGORITHMS, *ALIASES])
         object.__setattr__(self, "options", {k: v for k, v in self.options.items() if v is not None})
-        known = dict(list(inspect.signature(self.kind).parameters.items())[1:])
+        known = dict(list(inspect.signature(self.adapter_class).parameters.items())[1:])
         for name, value in [*self.options.items(), ("scalar", self.scalar)]:
             if name != "scalar" and name not in known:
-                raise unknown(f"option of `{self.algorithm}`", name, known)
+                raise unknown_name_error(f"option of `{self.algorithm}`", name, known)
             if (name == "scalar" or isinstance(known[name].default, bool)) and not isinstance(value, bool):
                 raise InputError(f"Argument `{name}` must be true or false, but got {value!r}.")
 
     @classmethod
-    def of(cls, rule: Mapping[str, object], default: Recipe) -> Recipe:
+    def from_rule(cls, rule: Mapping[str, object], default: AdapterSpec) -> AdapterSpec:
         """A rule of `layers`: with an algorithm it stands alone, without one it changes options of the default.
 
         Raises:
@@ -62,30 +62,30 @@ class Recipe:
         return cls(algorithm, options, dora, scalar)
 
     @property
-    def kind(self) -> type[Adapter]:
+    def adapter_class(self) -> type[Adapter]:
         """The algorithm's class."""
         return ALGORITHMS[self.algorithm]
 
     @property
-    def types(self) -> tuple[type[Adapter], ...]:
+    def adapter_classes(self) -> tuple[type[Adapter], ...]:
         """The algorithm and what goes with it on norm layers."""
-        return (self.kind, ALGORITHMS["norms"]) if self.algorithm == "full" else (self.kind,)
+        return (self.adapter_class, ALGORITHMS["norms"]) if self.algorithm == "full" else (self.adapter_class,)
 
-    def fits(self, layer: object) -> bool:
+    def supports(self, layer: object) -> bool:
         """Whether a layer can be adapted by it."""
-        return any(isinstance(layer, kind.layers) for kind in self.types)
+        return any(isinstance(layer, kind.layer_types) for kind in self.adapter_classes)
 
-    def make(self, site: Site) -> Adapter:
+    def build(self, site: TargetLayer) -> Adapter:
         """The adapter of one layer.
 
         Raises:
             InputError: a value that the layer does not allow.
         """
-        if not isinstance(site.layer, self.kind.layers):
-            return self.types[1](site)
-        adapter = self.kind(site, **self.options)
+        if not isinstance(site.layer, self.adapter_class.layer_types):
+            return self.adapter_classes[1](site)
+        adapter = self.adapter_class(site, **self.options)
         if self.scalar:
-            adapter = Scalar(site, adapter)
+            adapter = ScalarGate(site, adapter)
         return adapter if self.dora is None else DoRA(site, adapter, self.dora)
 
     def settings(self) -> dict[str, object]:

@@ -12,7 +12,9 @@ from torch.autograd.function import once_differentiable
 from lycoris.adapters.structures.structures import Operation, Structure
 
 
-def built(op: Operation, x: Tensor, weight: Tensor, bias: Tensor | None, structures: Sequence[Structure]) -> Tensor:
+def forward_merged(
+    op: Operation, x: Tensor, weight: Tensor, bias: Tensor | None, structures: Sequence[Structure]
+) -> Tensor:
     """op(x, W + Σ ΔW) for a frozen weight.
 
     The new weight is built again for the backward instead of kept, and a change's factors learn by its cheaper way.
@@ -27,20 +29,20 @@ def built(op: Operation, x: Tensor, weight: Tensor, bias: Tensor | None, structu
     Returns:
         [rows, out] or [batch, out, *space].
     """
-    op, x = op.padded(x)
+    op, x = op.pad_input(x)
     tensors = [tensor for structure in structures for tensor in structure.tensors()]
-    return _Built.apply(op, tuple(structures), x, weight, bias, *tensors)
+    return _ForwardMerged.apply(op, tuple(structures), x, weight, bias, *tensors)
 
 
-_NOTHING = torch.empty(0)
+_EMPTY = torch.empty(0)
 
 
-class _Built(torch.autograd.Function):
+class _ForwardMerged(torch.autograd.Function):
     @staticmethod
     def forward(ctx, op, structures, x, weight, bias, *tensors):
         ctx.save_for_backward(x, weight, *tensors)
-        ctx.op, ctx.forms = op, [structure.of(repeat(_NOTHING)) for structure in structures]
-        return op(x, _sum(weight, structures), bias)
+        ctx.op, ctx.forms = op, [structure.of(repeat(_EMPTY)) for structure in structures]
+        return op(x, _merged_weight(weight, structures), bias)
 
     @staticmethod
     @once_differentiable
@@ -50,13 +52,15 @@ class _Built(torch.autograd.Function):
         tensors = [tensor.detach().requires_grad_(wanted) for tensor, wanted in zip(tensors, learns, strict=True)]
         rest = iter(tensors)
         structures = [form.of(rest) for form in ctx.forms]
-        of_x = ctx.op.input_gradient(x, _sum(weight, structures), gradient) if x_learns else None
+        of_x = ctx.op.input_gradient(x, _merged_weight(weight, structures), gradient) if x_learns else None
         of_bias = gradient.sum((0, *range(2, gradient.dim()))) if bias_learns else None
-        learned = iter(_learned(ctx.op, x, weight, gradient, structures, [t for t in tensors if t.requires_grad]))
+        learned = iter(
+            _structure_gradients(ctx.op, x, weight, gradient, structures, [t for t in tensors if t.requires_grad])
+        )
         return None, None, of_x, None, of_bias, *(next(learned) if wanted else None for wanted in learns)
 
 
-def _learned(
+def _structure_gradients(
     op: Operation, x: Tensor, weight: Tensor, gradient: Tensor, structures: list[Structure], tensors: list[Tensor]
 ) -> Sequence[Tensor | None]:
     """The gradients of the structures' tensors, by way of `apply` or of the weight's gradient."""
@@ -64,7 +68,7 @@ def _learned(
     if not structures:
         return ()
     tokens = gradient.numel() // gradient.shape[1]
-    ways = [structure.learns_applied(op, tokens) for structure in structures]
+    ways = [structure.grad_via_apply(op, tokens) for structure in structures]
     of_weight = gradient if all(ways) else op.weight_gradient(x, weight, gradient)  # all applied: nothing asks for it
     with torch.enable_grad():
         made = [s.apply(op, x.detach()) if applied else s.dense() for s, applied in zip(structures, ways, strict=True)]
@@ -73,7 +77,7 @@ def _learned(
 
 
 @torch.no_grad()
-def _sum(weight: Tensor, structures: Sequence[Structure]) -> Tensor:
+def _merged_weight(weight: Tensor, structures: Sequence[Structure]) -> Tensor:
     for structure in structures:
-        weight = structure.onto(weight)
+        weight = structure.add_to(weight)
     return weight

@@ -47,7 +47,7 @@ PRESETS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
 """
 
 
-def kind_of(part: str, class_name: str) -> str:
+def part_kind(part: str, class_name: str) -> str:
     """The kind of a part, by its name in a pipeline or the class of the model: unet, transformer, text or model."""
     if part.startswith("text_encoder") or "TextModel" in class_name or class_name.startswith("T5Encoder"):
         return "text"

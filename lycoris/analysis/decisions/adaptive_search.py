@@ -17,17 +17,17 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 
-from lycoris.analysis.io.score_table import Table
-from lycoris.analysis.statistics.gaussian_process import most_promising, spread
-from lycoris.analysis.statistics.ranking import Ranking, rank
-from lycoris.analysis.statistics.setting_scores import Standing, front_chances, stand
+from lycoris.analysis.io.score_table import ScoreTable
+from lycoris.analysis.statistics.gaussian_process import expected_hypervolume_argmax, farthest_setting
+from lycoris.analysis.statistics.ranking import Ranking, rank_table
+from lycoris.analysis.statistics.setting_scores import SettingScores, front_probabilities, score_settings
 
-LEAST_CHANCE = 0.05
+MIN_FRONT_CHANCE = 0.05
 """Below this chance to be on the front a setting is trained no further."""
-FIRST = 8
+INITIAL_SETTINGS = 8
 """Settings that are spread over the grid before a posterior chooses."""
 
-Unit = tuple[str, str]
+ConceptSeed = tuple[str, str]
 """A concept and a seed."""
 
 
@@ -42,16 +42,16 @@ class Grid:
     """
 
     settings: pd.DataFrame
-    units: Sequence[Unit]
+    units: Sequence[ConceptSeed]
 
     @property
-    def trainings(self) -> int:
+    def training_count(self) -> int:
         """Of the whole grid."""
         return len(self.settings) * len(self.units)
 
 
 @dataclass(frozen=True)
-class Asked:
+class Trial:
     """One training to do.
 
     Attributes:
@@ -61,8 +61,8 @@ class Asked:
     """
 
     config: str
-    unit: Unit
-    dropped: frozenset[int] = frozenset()
+    unit: ConceptSeed
+    dropped_checkpoints: frozenset[int] = frozenset()
 
 
 @dataclass
@@ -74,34 +74,34 @@ class Progress:
         failed: settings of which a training failed; they are left out from then on.
     """
 
-    trained: dict[str, int] = field(default_factory=dict)
+    trial_counts: dict[str, int] = field(default_factory=dict)
     failed: set[str] = field(default_factory=set)
 
     @property
     def count(self) -> int:
         """Trainings done."""
-        return sum(self.trained.values())
+        return sum(self.trial_counts.values())
 
-    def add(self, asked: Asked, *, failed: bool = False) -> None:
+    def add(self, trial: Trial, *, failed: bool = False) -> None:
         """Note a training that was done."""
-        self.trained[asked.config] = self.trained.get(asked.config, 0) + 1
+        self.trial_counts[trial.config] = self.trial_counts.get(trial.config, 0) + 1
         if failed:
-            self.failed.add(asked.config)
+            self.failed.add(trial.config)
 
 
-Explorer = Callable[[pd.DataFrame, Mapping[str, np.ndarray], np.random.Generator], int]
+Sampler = Callable[[pd.DataFrame, Mapping[str, np.ndarray], np.random.Generator], int]
 """From settings, tried setting -> points of its arms (the end last) and random numbers to the row to try next."""
 
 
-def ask(
+def next_trials(
     grid: Grid,
     progress: Progress,
-    standing: Standing | None,
+    scores: SettingScores | None,
     *,
     budget: int,
     seed: int,
-    explorer: Explorer | None = None,
-) -> list[Asked]:
+    sampler: Sampler | None = None,
+) -> list[Trial]:
     """The trainings to do next: one, while settings are looked for; the rest of a concept, while they race.
 
     The same state has the same answer, so that a search which was cut off goes on as if it had not been.
@@ -121,69 +121,69 @@ def ask(
     rng = np.random.default_rng([seed, progress.count])
     left = budget - progress.count
     configs = [str(name) for name in grid.settings["config"]]
-    new = [name for name in configs if name not in progress.trained]
+    new = [name for name in configs if name not in progress.trial_counts]
     if left <= 0:
         return []
     if new and len(new) <= left:
         order = [new[place] for place in rng.permutation(len(new))]
-        return [Asked(name, grid.units[0]) for name in order]
+        return [Trial(name, grid.units[0]) for name in order]
     if new:
-        points = {} if standing is None else _points(standing)
-        chosen = (explorer or explore)(grid.settings, points, rng)
-        return [Asked(configs[chosen], grid.units[0])]
-    return _race(grid, progress, standing, rng)[:left]
+        points = {} if scores is None else _setting_points(scores)
+        chosen = (sampler or suggest_setting)(grid.settings, points, rng)
+        return [Trial(configs[chosen], grid.units[0])]
+    return _race(grid, progress, scores, rng)[:left]
 
 
-def explore(settings: pd.DataFrame, points: Mapping[str, np.ndarray], rng: np.random.Generator) -> int:
+def suggest_setting(settings: pd.DataFrame, points: Mapping[str, np.ndarray], rng: np.random.Generator) -> int:
     """The setting to try next: the first `FIRST` far from each other, then the most promising."""
-    if len(points) < FIRST:
-        return spread(settings, list(points), rng)
-    return most_promising(settings, points, rng)
+    if len(points) < INITIAL_SETTINGS:
+        return farthest_setting(settings, list(points), rng)
+    return expected_hypervolume_argmax(settings, points, rng)
 
 
-def _race(grid: Grid, progress: Progress, standing: Standing | None, rng: np.random.Generator) -> list[Asked]:
-    if standing is None:
+def _race(grid: Grid, progress: Progress, scores: SettingScores | None, rng: np.random.Generator) -> list[Trial]:
+    if scores is None:
         return []
-    chances = front_chances(standing, rng)
+    chances = front_probabilities(scores, rng)
     alive: dict[str, set[int]] = {}
     every: dict[str, int] = {}
-    for arm, (config, place) in enumerate(arms_from_the_end(standing.arms)):
+    for arm, (config, place) in enumerate(checkpoint_offsets(scores.settings)):
         every[config] = max(every.get(config, 0), place)
-        if chances[arm] >= LEAST_CHANCE:
+        if chances[arm] >= MIN_FRONT_CHANCE:
             alive.setdefault(config, set()).add(place)
     open_ones = [
-        name for name in alive if name not in progress.failed and progress.trained.get(name, 0) < len(grid.units)
+        name for name in alive if name not in progress.failed and progress.trial_counts.get(name, 0) < len(grid.units)
     ]
     if not open_ones:
         return []
-    fewest = min(progress.trained[name] for name in open_ones)
-    behind = [name for name in open_ones if progress.trained[name] == fewest]
+    fewest = min(progress.trial_counts[name] for name in open_ones)
+    behind = [name for name in open_ones if progress.trial_counts[name] == fewest]
     return [
-        Asked(name, grid.units[fewest], frozenset(range(1, every[name] + 1)) - alive[name])
+        Trial(name, grid.units[fewest], frozenset(range(1, every[name] + 1)) - alive[name])
         for name in (behind[place] for place in rng.permutation(len(behind)))
     ]
 
 
-def arms_from_the_end(arms: pd.DataFrame) -> list[tuple[str, int]]:
+def checkpoint_offsets(settings: pd.DataFrame) -> list[tuple[str, int]]:
     """The setting of each arm, and its place among that setting's checkpoints: 0 at the end of the training."""
-    place = arms.groupby("config")["epoch"].rank(method="first", ascending=False).fillna(1) - 1
-    return [(str(config), int(at)) for config, at in zip(arms["config"], place, strict=True)]
+    place = settings.groupby("config")["epoch"].rank(method="first", ascending=False).fillna(1) - 1
+    return [(str(config), int(at)) for config, at in zip(settings["config"], place, strict=True)]
 
 
-def _points(standing: Standing) -> dict[str, np.ndarray]:
+def _setting_points(scores: SettingScores) -> dict[str, np.ndarray]:
     """Setting -> the points of its arms, the end last."""
     found: dict[str, dict[int, np.ndarray]] = {}
-    for (config, place), point in zip(arms_from_the_end(standing.arms), np.nan_to_num(standing.points), strict=True):
+    for (config, place), point in zip(checkpoint_offsets(scores.settings), np.nan_to_num(scores.points), strict=True):
         found.setdefault(config, {})[place] = point
     return {config: np.stack([own[place] for place in sorted(own, reverse=True)]) for config, own in found.items()}
 
 
-Train = Callable[[list[Asked]], tuple[Table | None, set[str]]]
+RunTrials = Callable[[list[Trial]], tuple[ScoreTable | None, set[str]]]
 """Does trainings; gives the scores of all that was trained so far, and the settings of which a training failed."""
 
 
 def search(
-    grid: Grid, train: Train, *, budget: int, seed: int, explorer: Explorer | None = None
+    grid: Grid, run_trials: RunTrials, *, budget: int, seed: int, sampler: Sampler | None = None
 ) -> tuple[Progress, Ranking | None]:
     """Ask and train until the budget is used or nothing is worth training further.
 
@@ -198,17 +198,17 @@ def search(
         What was trained, and its ranking; None where nothing was scored.
     """
     progress, ranking = Progress(), None
-    while asked := ask(
-        grid, progress, None if ranking is None else stand(ranking), budget=budget, seed=seed, explorer=explorer
+    while asked := next_trials(
+        grid, progress, None if ranking is None else score_settings(ranking), budget=budget, seed=seed, sampler=sampler
     ):
-        table, failed = train(asked)
+        table, failed = run_trials(asked)
         for one in asked:
             progress.add(one, failed=one.config in failed)
-        ranking = None if table is None else rank(table)
+        ranking = None if table is None else rank_table(table)
     return progress, ranking
 
 
-def ordered_units(units: Iterable[Unit], seed: int) -> list[Unit]:
+def shuffled_units(units: Iterable[ConceptSeed], seed: int) -> list[ConceptSeed]:
     """Every concept, in random order, with the first seed; then with the next.
 
     In random order, the first few concepts are a fair sample of all.

@@ -8,7 +8,7 @@ from typing import Any
 
 from lycoris.analysis.statistics.ranks import dimension_ranks
 
-RULE = (
+CHAMPION_RULE = (
     "Among the adapters whose image similarity on trigger prompts beats the base outside its interval in "
     "every encoder (all adapters, if none does), the one with the highest mean over the five dimensions of "
     "its scaled rank; of two alike, the smaller file."
@@ -16,7 +16,7 @@ RULE = (
 
 
 @dataclass(frozen=True)
-class Choice:
+class Champion:
     """The champion of a concept.
 
     Attributes:
@@ -32,11 +32,11 @@ class Choice:
     rank: float
     ranks: dict[str, float]
     runner_up: str | None
-    learned: bool
+    beats_base: bool
     reason: str
 
 
-def choose(rows: Sequence[Mapping[str, Any]], sizes: Mapping[str, int]) -> Choice | None:
+def select_champion(scores: Sequence[Mapping[str, Any]], file_sizes: Mapping[str, int]) -> Champion | None:
     """The champion among the adapters of one concept, by `RULE`.
 
     Args:
@@ -47,34 +47,34 @@ def choose(rows: Sequence[Mapping[str, Any]], sizes: Mapping[str, int]) -> Choic
     Returns:
         The choice, or None when nothing was scored.
     """
-    ranks = dimension_ranks(rows)
+    ranks = dimension_ranks(scores)
     if ranks.empty:
         return None
-    learned = {name for name in ranks.index if beats_base([row for row in rows if row["adapter"] == name])}
+    learned = {name for name in ranks.index if beats_base([row for row in scores if row["adapter"] == name])}
     field = ranks.loc[sorted(learned)] if learned else ranks
     means = field.mean(axis=1)
-    order = sorted(means.index, key=lambda name: (-round(means[name], 9), sizes.get(name, 0), name))
+    order = sorted(means.index, key=lambda name: (-round(means[name], 9), file_sizes.get(name, 0), name))
     best = order[0]
     how = (
         f"mean scaled rank {means[best]:.2f} over {', '.join(ranks.columns)}; "
         + (f"{len(learned)} of {len(ranks)} adapters beat the base in fidelity" if learned else "none beats the base")
         + (f"; next is {order[1]} with {means[order[1]]:.2f}" if len(order) > 1 else "")
     )
-    return Choice(
+    return Champion(
         adapter=best,
         rank=float(means[best]),
         ranks={str(name): float(value) for name, value in ranks.loc[best].items()},
         runner_up=order[1] if len(order) > 1 else None,
-        learned=best in learned,
+        beats_base=best in learned,
         reason=how,
     )
 
 
-def beats_base(rows: Iterable[Mapping[str, Any]]) -> bool:
+def beats_base(scores: Iterable[Mapping[str, Any]]) -> bool:
     """Whether one adapter's image similarity on trigger prompts beats the base outside its interval in every encoder.
 
     Args:
         rows: its scores, with ``name`` and ``difference_low``.
     """
-    mine = [row for row in rows if row["name"].startswith("image_similarity/trigger/")]
+    mine = [row for row in scores if row["name"].startswith("image_similarity/trigger/")]
     return bool(mine) and all(row.get("difference_low") is not None and row["difference_low"] > 0 for row in mine)

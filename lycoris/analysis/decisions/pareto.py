@@ -7,7 +7,7 @@ from jaxtyping import Bool, Float
 
 from lycoris.errors import InputError
 
-MOST = 8
+MAX_DIMENSIONS = 8
 """Dimensions up to which the exact hypervolume is worth its time."""
 
 
@@ -19,7 +19,7 @@ def dominates(
     return np.all(one >= other, axis=2) & np.any(one > other, axis=2)
 
 
-def on_front(points: Float[np.ndarray, "points dimensions"]) -> Bool[np.ndarray, " points"]:
+def pareto_mask(points: Float[np.ndarray, "points dimensions"]) -> Bool[np.ndarray, " points"]:
     """Which points no other one dominates; larger is better. Equal points stand or fall together.
 
     Raises:
@@ -45,14 +45,14 @@ def hypervolume(
     Raises:
         InputError: a coordinate is not a number, or there are more than `MOST` dimensions.
     """
-    if points.shape[1] > MOST:
-        raise InputError(f"Argument `points` must have at most {MOST} dimensions, but has {points.shape[1]}.")
+    if points.shape[1] > MAX_DIMENSIONS:
+        raise InputError(f"Argument `points` must have at most {MAX_DIMENSIONS} dimensions, but has {points.shape[1]}.")
     above = points - reference
     above = above[(above > 0).all(axis=1)]
-    return _volume(_sorted_front(above))
+    return _front_volume(_sorted_front(above))
 
 
-def _volume(points: Float[np.ndarray, "points dimensions"]) -> float:
+def _front_volume(points: Float[np.ndarray, "points dimensions"]) -> float:
     """Of a front above the origin, sorted by its first dimension, the largest first."""
     if points.shape[1] == 1:
         return float(points.max(initial=0.0))
@@ -62,22 +62,22 @@ def _volume(points: Float[np.ndarray, "points dimensions"]) -> float:
     total = 0.0
     for place, point in enumerate(points):
         limited = np.minimum(points[:place], point)
-        total += float(point.prod()) - _volume(_sorted_front(limited))
+        total += float(point.prod()) - _front_volume(_sorted_front(limited))
     return total
 
 
 def _sorted_front(points: Float[np.ndarray, "points dimensions"]) -> Float[np.ndarray, "front dimensions"]:
     front = np.unique(points, axis=0)
-    front = front[on_front(front)]
+    front = front[pareto_mask(front)]
     return front[np.argsort(-front[:, 0], kind="stable")]
 
 
-def contributions(
+def hypervolume_contributions(
     points: Float[np.ndarray, "points dimensions"], reference: Float[np.ndarray, " dimensions"] | float = 0.0
 ) -> Float[np.ndarray, " points"]:
     """How much of the :func:`hypervolume` each point dominates alone; 0 for those off the front."""
     whole = hypervolume(points, reference)
-    kept = on_front(points)
+    kept = pareto_mask(points)
     rest = ~np.eye(len(points), dtype=bool)
     return np.array(
         [

@@ -9,11 +9,16 @@ from typing import Any
 
 import numpy as np
 
-from lycoris.analysis.decisions.pareto import on_front
+from lycoris.analysis.decisions.pareto import pareto_mask
 from lycoris.analysis.statistics.ranking import Ranking
-from lycoris.analysis.statistics.setting_scores import Standing, front_chances, mean_with_interval, stand
-from lycoris.analysis.text.setting_labels import in_words
-from lycoris.errors import InputError, unknown
+from lycoris.analysis.statistics.setting_scores import (
+    SettingScores,
+    front_probabilities,
+    mean_with_interval,
+    score_settings,
+)
+from lycoris.analysis.text.setting_labels import label_settings
+from lycoris.errors import InputError, unknown_name_error
 from lycoris.metrics.registry import DIMENSIONS
 
 RECOMMENDATION_RULE = (
@@ -22,12 +27,12 @@ RECOMMENDATION_RULE = (
     "does): of those that were scored on at least half as many concepts as any, the one with the highest weighted mean "
     "over the dimensions of its scaled rank; of two alike, the smaller file."
 )
-LIKELY = 0.25
+LIKELY_FRONT_CHANCE = 0.25
 """From this chance on a setting counts as one that may well be on the front."""
 
 
 @dataclass(frozen=True)
-class Option:
+class RankedSetting:
     """One setting as it stands.
 
     Attributes:
@@ -41,7 +46,8 @@ class Option:
         bytes: of its file; None where not known.
         learned: in which part of its trainings it beat the base in fidelity; None where not known.
         front: whether no other setting of the field is as good in every dimension and better in one.
-        chance: how likely that is, if the errors of means are normal (`lycoris.analysis.statistics.setting_scores.front_chances`); 0 for
+        chance: how likely that is, if the errors of means are normal
+        (`lycoris.analysis.statistics.setting_scores.front_chances`); 0 for
             those left out.
         left_out: why it is not in the field; empty where it is.
     """
@@ -74,8 +80,8 @@ class Recommendation:
         unit: ``"concept"`` or ``"seed"``: what intervals are over.
     """
 
-    options: list[Option]
-    runner_up: Option | None
+    options: list[RankedSetting]
+    runner_up: RankedSetting | None
     difference: Mapping[str, float | None]
     differences: Mapping[str, Mapping[str, float | None]]
     missing: tuple[str, ...]
@@ -84,28 +90,28 @@ class Recommendation:
     notes: list[str] = field(default_factory=list)
 
     @property
-    def choice(self) -> Option:
+    def choice(self) -> RankedSetting:
         """The setting to take."""
         return self.options[0]
 
     @property
-    def front(self) -> list[Option]:
+    def front(self) -> list[RankedSetting]:
         """The settings that no other one of the field dominates, the best first."""
         return [one for one in self.options if one.front]
 
     @property
-    def likely(self) -> list[Option]:
+    def likely_front(self) -> list[RankedSetting]:
         """The settings with a chance of at least `LIKELY` to be on the front, the best first."""
-        return [one for one in self.options if not one.left_out and one.chance >= LIKELY]
+        return [one for one in self.options if not one.left_out and one.chance >= LIKELY_FRONT_CHANCE]
 
     @property
-    def told_apart(self) -> bool | None:
+    def is_separated(self) -> bool | None:
         """Whether choice and runner-up differ outside the interval; None where there is no interval."""
         low, high = self.difference.get("low"), self.difference.get("high")
         return None if low is None or high is None else low > 0 or high < 0
 
 
-def checked_weights(weights: Mapping[str, float]) -> dict[str, float]:
+def validate_weights(weights: Mapping[str, float]) -> dict[str, float]:
     """A weight for each of the five dimensions; 1 where none is given.
 
     Raises:
@@ -113,7 +119,7 @@ def checked_weights(weights: Mapping[str, float]) -> dict[str, float]:
     """
     for name, weight in weights.items():
         if name not in DIMENSIONS:
-            raise unknown("dimension", name, DIMENSIONS)
+            raise unknown_name_error("dimension", name, DIMENSIONS)
         if not (math.isfinite(weight) and weight >= 0):
             raise InputError(f"Argument `weights` must be at least 0, but got {weight} for `{name}`.")
     full: dict[str, float] = {name: float(weights.get(name, 1.0)) for name in DIMENSIONS}
@@ -126,9 +132,9 @@ def recommend(
     ranking: Ranking,
     *,
     weights: Mapping[str, float] | None = None,
-    sizes: Mapping[str, int] | None = None,
-    max_size: int | None = None,
-    learned: Mapping[str, float] | None = None,
+    file_sizes: Mapping[str, int] | None = None,
+    max_file_size: int | None = None,
+    win_rates: Mapping[str, float] | None = None,
     length_unit: str = "epochs",
 ) -> Recommendation:
     """The setting to take, by `RECOMMENDATION_RULE`, over the concepts and seeds of a table.
@@ -144,30 +150,30 @@ def recommend(
     Raises:
         InputError: a weight is wrong, no dimension that counts has a score, or no setting fits the size.
     """
-    full = checked_weights(weights or {})
-    standing = stand(ranking)
+    full = validate_weights(weights or {})
+    standing = score_settings(ranking)
     if not any(full[name] for name in standing.dimensions):
         raise InputError(
             "Argument `weights` counts only dimensions without a score; this table has "
             f"{', '.join(standing.dimensions) or 'none of the five'}."
         )
-    reasons = _left_out(standing, sizes or {}, max_size, learned or {})
+    reasons = _exclusion_reasons(standing, file_sizes or {}, max_file_size, win_rates or {})
     inside = np.array([not reason for reason in reasons])
     points = standing.points
     front = np.zeros(len(points), dtype=bool)
-    front[inside] = on_front(points[inside])
+    front[inside] = pareto_mask(points[inside])
     chances = np.zeros(len(points))
-    chances[inside] = front_chances(replace(standing, values=standing.values[inside]), np.random.default_rng(0))
+    chances[inside] = front_probabilities(replace(standing, values=standing.values[inside]), np.random.default_rng(0))
 
-    units = standing.weighted(full)
+    units = standing.weighted_means(full)
     counts = standing.counts
     most = max(count for count, fits in zip(counts, inside, strict=True) if fits)
-    names = in_words(standing.arms, length_unit)
+    names = label_settings(standing.settings, length_unit)
     options = [
-        Option(
+        RankedSetting(
             name=names[arm],
-            config=str(standing.arms["config"].iloc[arm]),
-            settings=_told(standing.arms.iloc[arm].to_dict()),
+            config=str(standing.settings["config"].iloc[arm]),
+            settings=_reported_settings(standing.settings.iloc[arm].to_dict()),
             rank=mean_with_interval(units[arm]),
             ranks={
                 name: mean_with_interval(standing.values[arm, :, place])
@@ -175,20 +181,20 @@ def recommend(
             },
             units=counts[arm],
             well_known=bool(2 * counts[arm] >= most),
-            bytes=(sizes or {}).get(str(standing.arms["config"].iloc[arm])),
-            learned=(learned or {}).get(str(standing.arms["config"].iloc[arm])),
+            bytes=(file_sizes or {}).get(str(standing.settings["config"].iloc[arm])),
+            learned=(win_rates or {}).get(str(standing.settings["config"].iloc[arm])),
             front=bool(front[arm]),
             chance=float(chances[arm]),
             left_out=reasons[arm],
         )
         for arm in range(len(points))
     ]
-    order = sorted(range(len(options)), key=lambda arm: _key(options[arm]))
+    order = sorted(range(len(options)), key=lambda arm: _sort_key(options[arm]))
     known = [arm for arm in order if inside[arm] and options[arm].well_known]
     best, second = known[0], known[1] if len(known) > 1 else None
-    gap = None if second is None else mean_with_interval(units[best] - units[second], least=-1.0)
+    gap = None if second is None else mean_with_interval(units[best] - units[second], minimum=-1.0)
     gaps = {
-        name: mean_with_interval(standing.values[best, :, place] - standing.values[second, :, place], least=-1.0)
+        name: mean_with_interval(standing.values[best, :, place] - standing.values[second, :, place], minimum=-1.0)
         for place, name in enumerate(standing.dimensions)
         if second is not None
     }
@@ -200,11 +206,11 @@ def recommend(
         missing=standing.missing,
         weights={name: full[name] for name in standing.dimensions},
         unit=standing.unit,
-        notes=_notes(reasons, learned, int(inside.sum()) - len(known), standing.unit),
+        notes=_notes(reasons, win_rates, int(inside.sum()) - len(known), standing.unit),
     )
 
 
-def _key(option: Option) -> tuple[Any, ...]:
+def _sort_key(option: RankedSetting) -> tuple[Any, ...]:
     """Those of the field first, the well known first, then by rank, front, file and name."""
     mean = option.rank["mean"]
     return (
@@ -217,27 +223,27 @@ def _key(option: Option) -> tuple[Any, ...]:
     )
 
 
-def _left_out(
-    standing: Standing, sizes: Mapping[str, int], max_size: int | None, learned: Mapping[str, float]
+def _exclusion_reasons(
+    standing: SettingScores, file_sizes: Mapping[str, int], max_file_size: int | None, win_rates: Mapping[str, float]
 ) -> list[str]:
     """For each setting why it is not in the field, or nothing."""
-    configs = [str(name) for name in standing.arms["config"]]
-    if max_size is not None and not any(name in sizes for name in configs):
+    configs = [str(name) for name in standing.settings["config"]]
+    if max_file_size is not None and not any(name in file_sizes for name in configs):
         raise InputError("Option `--max-size` needs the sizes of the files: a study's folder with `study.json`.")
     reasons = []
     for place, config in enumerate(configs):
         reason = ""
         if np.isnan(standing.points[place]).any():
             reason = "not scored in every dimension"
-        elif max_size is not None and sizes.get(config, math.inf) > max_size:
-            reason = "file too large" if config in sizes else "size of its file not known"
+        elif max_file_size is not None and file_sizes.get(config, math.inf) > max_file_size:
+            reason = "file too large" if config in file_sizes else "size of its file not known"
         reasons.append(reason)
     if all(reasons):
-        smallest = min((sizes[name] for name in configs if name in sizes), default=None)
-        hint = "" if max_size is None or smallest is None else f" The smallest file has {smallest} bytes."
+        smallest = min((file_sizes[name] for name in configs if name in file_sizes), default=None)
+        hint = "" if max_file_size is None or smallest is None else f" The smallest file has {smallest} bytes."
         raise InputError(f"No setting is left to choose from ({'; '.join(sorted(set(reasons)))}).{hint}")
     fit = [place for place, reason in enumerate(reasons) if not reason]
-    better = {place for place in fit if learned.get(configs[place], 1.0) >= 0.5}
+    better = {place for place in fit if win_rates.get(configs[place], 1.0) >= 0.5}
     if better:
         reasons = [
             reason or ("" if place in better else "does not beat the base in fidelity")
@@ -246,17 +252,17 @@ def _left_out(
     return reasons
 
 
-def _notes(reasons: list[str], learned: Mapping[str, float] | None, little: int, unit: str) -> list[str]:
+def _notes(reasons: list[str], win_rates: Mapping[str, float] | None, rarely_scored: int, unit: str) -> list[str]:
     counted = {reason: reasons.count(reason) for reason in dict.fromkeys(reasons) if reason}
     notes = [f"left out: {count} {'setting' if count == 1 else 'settings'} ({why})" for why, count in counted.items()]
-    if little:
-        notes.append(f"not chosen from: {little} scored on less than half as many {unit}s as the best known")
-    if learned and max(learned.values()) < 0.5:
+    if rarely_scored:
+        notes.append(f"not chosen from: {rarely_scored} scored on less than half as many {unit}s as the best known")
+    if win_rates and max(win_rates.values()) < 0.5:
         notes.append("no setting beats the base in fidelity outside its interval")
     return notes
 
 
-def _told(arm: Mapping[str, Any]) -> dict[str, Any]:
+def _reported_settings(arm: Mapping[str, Any]) -> dict[str, Any]:
     names = ("base", "strength", "algorithm", "preset", "captions", "dim", "alpha", "factor", "learning_rate", "epoch")
     found = {name: arm.get(name) for name in names}
     plain = {name: value.item() if isinstance(value, np.generic) else value for name, value in found.items()}

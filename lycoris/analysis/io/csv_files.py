@@ -11,11 +11,11 @@ import pandas as pd
 
 from lycoris.errors import InputError
 
-MISSING = ("", "nan", "n/a", "na", "none", "null", "-")
+MISSING_VALUES = ("", "nan", "n/a", "na", "none", "null", "-")
 """What stands for a number that is not there, in any case."""
 
 
-def read(path: Path) -> pd.DataFrame:
+def read_csv(path: Path) -> pd.DataFrame:
     """A CSV file as text; the index counts lines as an editor does, the heading being row 1.
 
     Raises:
@@ -39,13 +39,13 @@ def read(path: Path) -> pd.DataFrame:
     return table.apply(lambda column: column.str.strip())
 
 
-def numbers(text: pd.Series, path: Path) -> pd.Series:
+def parse_numbers(text: pd.Series, path: Path) -> pd.Series:
     """A column of text as numbers, NaN where there is none.
 
     Raises:
         InputError: a value is neither a finite number nor missing.
     """
-    missing = text.str.casefold().isin(MISSING)
+    missing = text.str.casefold().isin(MISSING_VALUES)
     values = pd.to_numeric(text.mask(missing), errors="coerce").astype("float64")
     wrong = text.index[~missing & ~np.isfinite(values)]
     if len(wrong):

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from lycoris.analysis.io.csv_files import read
-from lycoris.analysis.io.paper_tables import read_published
-from lycoris.analysis.io.score_table import Table, settle
-from lycoris.analysis.io.study_scores import read_study
+from lycoris.analysis.io.csv_files import read_csv
+from lycoris.analysis.io.paper_tables import read_paper_table
+from lycoris.analysis.io.score_table import ScoreTable, finalize_table
+from lycoris.analysis.io.study_scores import read_study_scores
 from lycoris.analysis.statistics.configurations import read_configurations
 from lycoris.errors import InputError
 
 
-def read_table(metrics: Path, configurations: Path | None = None) -> Table:
+def read_table(metrics: Path, configurations: Path | None = None) -> ScoreTable:
     """Scores from a published table (with a column ``Folder``) or from a study's ``scores.csv``.
 
     Args:
@@ -25,17 +25,17 @@ def read_table(metrics: Path, configurations: Path | None = None) -> Table:
     Raises:
         InputError: names the file, row and column that is not as it should be.
     """
-    text = read(metrics)
+    text = read_csv(metrics)
     known = None if configurations is None else read_configurations(configurations)
     if "Folder" in text:
         if known is None:
             raise InputError(f"Table `{metrics}` needs `--configs`: the table that says what each configuration is.")
-        table = read_published(text, metrics, known)
+        table = read_paper_table(text, metrics, known)
     elif {"concept", "name", "value"} <= set(text):
-        table = read_study(text, metrics, known)
+        table = read_study_scores(text, metrics, known)
     else:
         raise InputError(
             f"Table `{metrics}` needs a column `Folder` (published scores) or columns `concept`, `name` and `value` "
             f"(a study's scores.csv), but has {', '.join(f'`{name}`' for name in list(text)[:6])}."
         )
-    return settle(table, metrics)
+    return finalize_table(table, metrics)

@@ -10,12 +10,12 @@ import pandas as pd
 from lycoris.analysis.statistics.measures import Measure
 from lycoris.errors import InputError
 
-PLACE = ("category", "class", "subclass")
-ROW = ("base", "strength", "config", "epoch", "seed", *PLACE)
+GROUP_COLUMNS = ("category", "class", "subclass")
+ROW_COLUMNS = ("base", "strength", "config", "epoch", "seed", *GROUP_COLUMNS)
 
 
 @dataclass(frozen=True, eq=False)
-class Table:
+class ScoreTable:
     """Scores to be analysed.
 
     Attributes:
@@ -34,14 +34,14 @@ class Table:
     notes: list[str] = field(default_factory=list)
 
 
-def settle(table: Table, path: Path) -> Table:
+def finalize_table(table: ScoreTable, path: Path) -> ScoreTable:
     """The table with rows that say the same once, aggregates marked and empty measures left out.
 
     Raises:
         InputError: two rows of one adapter differ, or there is no score at all.
     """
     rows, scores, notes = table.rows, table.scores, list(table.notes)
-    keys = pd.Series(["\0".join(map(str, row)) for row in rows[list(ROW)].to_numpy()], index=rows.index)
+    keys = pd.Series(["\0".join(map(str, row)) for row in rows[list(ROW_COLUMNS)].to_numpy()], index=rows.index)
     twins = keys.duplicated()
     if twins.any():
         first = pd.Series(keys.index, index=keys).groupby(level=0).first()
@@ -54,8 +54,8 @@ def settle(table: Table, path: Path) -> Table:
                 )
         rows, scores = rows[~twins], scores[~twins]
         notes.append(f"{int(twins.sum())} rows said the same twice and were counted once.")
-    group = rows[list(PLACE)].agg(lambda place: "/".join(part for part in place if part), axis=1)
-    parents = {parent for path in group.unique() for parent in _parents(path)}
+    group = rows[list(GROUP_COLUMNS)].agg(lambda place: "/".join(part for part in place if part), axis=1)
+    parents = {parent for path in group.unique() for parent in _parent_groups(path)}
     aggregate = group.isin(parents)
     if aggregate.any():
         named = ", ".join(f"`{name}`" if name else "the whole table" for name in sorted(parents & set(group)))
@@ -68,9 +68,9 @@ def settle(table: Table, path: Path) -> Table:
     measures = {name: measure for name, measure in table.measures.items() if name not in empty}
     if not measures:
         raise InputError(f"Table `{path}` has no score at all.")
-    return Table(rows.assign(group=group, aggregate=aggregate), scores[list(measures)], measures, notes)
+    return ScoreTable(rows.assign(group=group, aggregate=aggregate), scores[list(measures)], measures, notes)
 
 
-def _parents(group: str) -> list[str]:
+def _parent_groups(group: str) -> list[str]:
     parts = group.split("/") if group else []
     return ["/".join(parts[:count]) for count in range(len(parts))]

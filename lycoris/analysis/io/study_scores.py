@@ -6,17 +6,23 @@ from pathlib import Path
 
 import pandas as pd
 
-from lycoris.analysis.io.csv_files import numbers
-from lycoris.analysis.io.score_table import PLACE, ROW, Table
-from lycoris.analysis.statistics.configurations import NAMES, chosen
-from lycoris.analysis.statistics.measures import Measure, from_name
+from lycoris.analysis.io.csv_files import parse_numbers
+from lycoris.analysis.io.score_table import GROUP_COLUMNS, ROW_COLUMNS, ScoreTable
+from lycoris.analysis.statistics.configurations import COLUMN_ALIASES, read_settings
+from lycoris.analysis.statistics.measures import Measure, measure_from_name
 from lycoris.errors import InputError
 
-ADAPTER = ("concept", "base_model", "seed", *PLACE, *(alias for names in NAMES.values() for alias in names))
+ADAPTER_COLUMNS = (
+    "concept",
+    "base_model",
+    "seed",
+    *GROUP_COLUMNS,
+    *(alias for names in COLUMN_ALIASES.values() for alias in names),
+)
 """Columns that tell one adapter from another, as far as a table has them; all others describe its scores."""
 
 
-def read_study(text: pd.DataFrame, path: Path, known: pd.DataFrame | None) -> Table:
+def read_study_scores(cells: pd.DataFrame, path: Path, configurations: pd.DataFrame | None) -> ScoreTable:
     """A study's scores.
 
     Args:
@@ -26,25 +32,25 @@ def read_study(text: pd.DataFrame, path: Path, known: pd.DataFrame | None) -> Ta
         path: its file, for messages.
         known: configurations by the table's ``config``, or by the label when there is none.
     """
-    if "algorithm" not in text:
+    if "algorithm" not in cells:
         raise InputError(f"Table `{path}` needs a column `algorithm`.")
-    values = numbers(text["value"], path)
-    keys = [name for name in text if name in ADAPTER]
-    adapter = text.groupby(keys, sort=False).ngroup()
-    twice = pd.DataFrame({"adapter": adapter, "name": text["name"], "value": values}).drop_duplicates()
+    values = parse_numbers(cells["value"], path)
+    keys = [name for name in cells if name in ADAPTER_COLUMNS]
+    adapter = cells.groupby(keys, sort=False).ngroup()
+    twice = pd.DataFrame({"adapter": adapter, "name": cells["name"], "value": values}).drop_duplicates()
     again = twice.index[twice.duplicated(["adapter", "name"])]
     if len(again):
-        raise InputError(f"Row {again[0]} of `{path}` gives `{text['name'][again[0]]}` of one adapter a second value.")
+        raise InputError(f"Row {again[0]} of `{path}` gives `{cells['name'][again[0]]}` of one adapter a second value.")
     scores = twice.pivot(index="adapter", columns="name", values="value")
-    first = text.loc[~adapter.duplicated()]
+    first = cells.loc[~adapter.duplicated()]
     scores.index = first.index
 
-    rows = _settings(first, path, known)
+    rows = _adapter_settings(first, path, configurations)
     rows["config"] = [
         " · ".join(part for part in (label, captions) if part)
-        for label, captions in zip(_label(first), rows.get("captions", [""] * len(rows)), strict=True)
+        for label, captions in zip(_config_labels(first), rows.get("captions", [""] * len(rows)), strict=True)
     ]
-    for name in ("base_model", "seed", *PLACE):
+    for name in ("base_model", "seed", *GROUP_COLUMNS):
         rows[name] = first.get(name, "")
     rows = rows.rename(columns={"base_model": "base"}).assign(strength="")
     if (rows["class"] == "").all():
@@ -57,36 +63,40 @@ def read_study(text: pd.DataFrame, path: Path, known: pd.DataFrame | None) -> Ta
 
     measures: dict[str, Measure] = {}
     renamed = {}
-    for name, entry in text.drop_duplicates("name").set_index("name").iterrows():
+    for name, entry in cells.drop_duplicates("name").set_index("name").iterrows():
         better = {"true": True, "false": False}.get(str(entry.get("higher_is_better", "")).casefold())
-        measure = from_name(str(name), entry.get("dimension"), better)
+        measure = measure_from_name(str(name), entry.get("dimension"), better)
         measures[measure.name] = measure
         renamed[name] = measure.name
-    repeated = len(text) - len(twice)
+    repeated = len(cells) - len(twice)
     notes = [f"{repeated} rows said the same twice and were counted once."] if repeated else []
-    order = [*ROW, *(name for name in rows if name not in ROW)]
-    return Table(rows[order], scores.rename(columns=renamed)[list(measures)], measures, notes)
+    order = [*ROW_COLUMNS, *(name for name in rows if name not in ROW_COLUMNS)]
+    return ScoreTable(rows[order], scores.rename(columns=renamed)[list(measures)], measures, notes)
 
 
-def _label(first: pd.DataFrame) -> pd.Series:
+def _config_labels(first: pd.DataFrame) -> pd.Series:
     return first["config"] if "config" in first else first["algorithm"]
 
 
-def _settings(first: pd.DataFrame, path: Path, known: pd.DataFrame | None) -> pd.DataFrame:
+def _adapter_settings(first: pd.DataFrame, path: Path, configurations: pd.DataFrame | None) -> pd.DataFrame:
     """What is told of each adapter: by its label, by columns of its own, which go before, and by the configurations."""
-    spelt = pd.DataFrame([_spelt(label) for label in first["algorithm"]], index=first.index).fillna("")
+    spelt = pd.DataFrame([_parse_label(label) for label in first["algorithm"]], index=first.index).fillna("")
     spelt = spelt[[name for name in spelt if name == "algorithm" or name not in first]]
-    told = chosen(pd.concat([spelt, first[[n for n in first if n in ADAPTER and n not in spelt]]], axis=1), path)
-    if known is None:
+    told = read_settings(
+        pd.concat([spelt, first[[n for n in first if n in ADAPTER_COLUMNS and n not in spelt]]], axis=1), path
+    )
+    if configurations is None:
         return told
-    label = _label(first)
-    missing = label.index[~label.isin(known.index)]
+    label = _config_labels(first)
+    missing = label.index[~label.isin(configurations.index)]
     if len(missing):
         raise InputError(f"Row {missing[0]} of `{path}`: the table of configurations lacks `{label[missing[0]]}`.")
-    return told.drop(columns="config", errors="ignore").combine_first(known.reindex(label).set_index(first.index))
+    return told.drop(columns="config", errors="ignore").combine_first(
+        configurations.reindex(label).set_index(first.index)
+    )
 
 
-def _spelt(label: str) -> dict[str, str]:
+def _parse_label(label: str) -> dict[str, str]:
     """``lora rank=16`` as settings."""
     name, *rest = label.split()
     return {"algorithm": name, **dict(part.split("=", 1) for part in rest if "=" in part)}

@@ -10,16 +10,16 @@ from scipy import stats
 
 from lycoris.errors import InputError
 
-FEWEST = 4
+MIN_ADAPTERS = 4
 """Adapters of one concept under which a rank correlation says nothing."""
 RESAMPLES = 1000
-LEVEL = 0.95
+CONFIDENCE_LEVEL = 0.95
 
-Pair = tuple[Float[np.ndarray, " adapters"], Float[np.ndarray, " adapters"]]
+ScorePair = tuple[Float[np.ndarray, " adapters"], Float[np.ndarray, " adapters"]]
 
 
-def agreement(
-    pairs: Sequence[Sequence[Pair]], *, seed: int = 0, resamples: int = RESAMPLES
+def mean_rank_correlation(
+    pairs: Sequence[Sequence[ScorePair]], *, seed: int = 0, resamples: int = RESAMPLES
 ) -> tuple[float, float, float] | None:
     """The mean rank correlation of two numbers over concepts and prompt types, and its interval.
 
@@ -43,7 +43,7 @@ def agreement(
         count = len(concept[0][0]) if concept else 0
         if any(len(numbers) != count for pair in concept for numbers in pair):
             raise InputError("Numbers of one concept must be one an adapter, but are of unlike length.")
-        if count < FEWEST:
+        if count < MIN_ADAPTERS:
             continue
         rows = np.concatenate([np.arange(count)[None], generator.integers(0, count, (resamples, count))])
         for first, second in concept:
@@ -54,7 +54,7 @@ def agreement(
     if not found:
         return None
     means = np.nanmean(np.stack(moved), axis=0)
-    low, high = np.nanquantile(means, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    low, high = np.nanquantile(means, [(1 - CONFIDENCE_LEVEL) / 2, (1 + CONFIDENCE_LEVEL) / 2])
     return float(np.mean(found)), float(low), float(high)
 
 

@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float
 
-from lycoris.analysis.statistics.effects import Comparison, asked_alike, comparisons
-from lycoris.analysis.statistics.measures import ALL, EFFICIENCY
-from lycoris.analysis.statistics.ranking import Ranking, arm_of_rows, over_groups, with_means
+from lycoris.analysis.statistics.effects import Comparison, comparisons, shared_prompts_only
+from lycoris.analysis.statistics.measures import ALL_COMBINED, EFFICIENCY
+from lycoris.analysis.statistics.ranking import Ranking, append_means, mean_over_groups, setting_index
 from lycoris.errors import InputError
 from lycoris.metrics.registry import DIMENSIONS
 
@@ -19,13 +19,13 @@ COLUMNS = (
     *("category", "factor", "level", "against", "metric", "prompt_type", "encoder"),
     *("effect", "low", "high", "pairs", "concepts"),
 )
-FEWEST = 3
+MIN_PAIRS = 3
 """With fewer pairs there is no interval: ranks are coarse, and two may well agree by chance."""
-EVERY = "all"
+ALL_CATEGORIES = "all"
 """The category of a mean over all categories, each weighing the same."""
 
 
-def by_category(ranking: Ranking, factor: str) -> pd.DataFrame:
+def effects_by_category(ranking: Ranking, factor: str) -> pd.DataFrame:
     """The mean difference in scaled rank that each level of a factor makes against another, category by category.
 
     A pair is two runs of one concept with one seed that agree in everything but the factor; they are compared on the
@@ -44,14 +44,14 @@ def by_category(ranking: Ranking, factor: str) -> pd.DataFrame:
     Raises:
         InputError: no two runs of the table differ in this factor alone.
     """
-    ranking = asked_alike(ranking, factor)
+    ranking = shared_prompts_only(ranking, factor)
     rows = ranking.rows[~ranking.rows["aggregate"]]
     names = [one.name for one in ranking.measures if one.name in rows]
-    values = with_means(rows[names].to_numpy(), [one for one in ranking.measures if one.name in rows])
-    arms = arm_of_rows(rows)
+    values = append_means(rows[names].to_numpy(), [one for one in ranking.measures if one.name in rows])
+    arms = setting_index(rows)
     places = {key: place for place, key in enumerate(zip(arms, rows["seed"].astype(str), rows["group"], strict=True))}
     found = []
-    for one in comparisons(ranking.arms, (factor,)):
+    for one in comparisons(ranking.settings, (factor,)):
         gaps, categories, concepts = [], [], []
         for level, against in one.pairs:
             for (arm, seed, group), place in places.items():
@@ -61,13 +61,13 @@ def by_category(ranking: Ranking, factor: str) -> pd.DataFrame:
                     categories.append(rows["category"].iloc[place])
                     concepts.append(group)
         if gaps:
-            found += _rows(ranking, one, np.stack(gaps), np.array(categories), np.array(concepts))
+            found += _comparison_rows(ranking, one, np.stack(gaps), np.array(categories), np.array(concepts))
     if not found:
         raise InputError(f"No two runs of the table differ in `{factor}` alone, so that its effect cannot be told.")
     return pd.DataFrame(found, columns=list(COLUMNS))
 
 
-def _rows(
+def _comparison_rows(
     ranking: Ranking,
     one: Comparison,
     gaps: Float[np.ndarray, "pairs measures"],
@@ -81,36 +81,38 @@ def _rows(
         middles = []
         for category in sorted(set(categories)):
             own = categories == category
-            mean = _mean(gaps[own, place])
+            mean = _mean_with_interval(gaps[own, place])
             if mean is None:
                 continue
             middles.append(mean["mean"])
             numbers = {"effect": mean["mean"], "low": mean["low"], "high": mean["high"], "pairs": mean["groups"]}
             rows.append({"category": category, **told, **named, **numbers, "concepts": len(set(concepts[own]))})
-        whole = _mean(np.array(middles)) if len(middles) > 1 else None
+        whole = _mean_with_interval(np.array(middles)) if len(middles) > 1 else None
         if whole is not None:
             numbers = {"effect": whole["mean"], "low": whole["low"], "high": whole["high"], "pairs": len(gaps)}
-            rows.append({"category": EVERY, **told, **named, **numbers, "concepts": len(set(concepts))})
+            rows.append({"category": ALL_CATEGORIES, **told, **named, **numbers, "concepts": len(set(concepts))})
     return rows
 
 
-def _mean(values: Float[np.ndarray, " units"]) -> dict[str, Any] | None:
-    mean = over_groups(values, least=-1.0)
-    return mean if mean is None or mean["groups"] >= FEWEST else {**mean, "low": None, "high": None}
+def _mean_with_interval(values: Float[np.ndarray, " units"]) -> dict[str, Any] | None:
+    mean = mean_over_groups(values, minimum=-1.0)
+    return mean if mean is None or mean["groups"] >= MIN_PAIRS else {**mean, "low": None, "high": None}
 
 
-def dimensions(effects: pd.DataFrame) -> pd.DataFrame:
+def dimension_rows(effects: pd.DataFrame) -> pd.DataFrame:
     """The rows of :func:`by_category` that are of a whole dimension, in the order of the dimensions."""
     known = [name for name in (*DIMENSIONS, EFFICIENCY) if name in set(effects["metric"])]
-    own = effects[effects["metric"].isin(known) & (effects["prompt_type"] == ALL) & (effects["encoder"] == ALL)]
+    own = effects[
+        effects["metric"].isin(known) & (effects["prompt_type"] == ALL_COMBINED) & (effects["encoder"] == ALL_COMBINED)
+    ]
     return own.sort_values("metric", key=lambda names: names.map(known.index), kind="stable")
 
 
-THIRD_FINDING = {"fidelity": 1, "controllability": -1, "preservation": -1}
+THIRD_FINDING_SIGNS = {"fidelity": 1, "controllability": -1, "preservation": -1}
 """Dimension -> the sign of `none` against `all` captions in the third finding of arXiv 2309.14859."""
 
 
-def third_finding(effects: pd.DataFrame) -> dict[str, dict[str, bool | None]]:
+def third_finding_by_category(effects: pd.DataFrame) -> dict[str, dict[str, bool | None]]:
     """Where `none` captions raise fidelity and lower controllability and preservation against `all` captions.
 
     Args:
@@ -121,32 +123,32 @@ def third_finding(effects: pd.DataFrame) -> dict[str, dict[str, bool | None]]:
         the other (False), or holds it (None).
     """
     found: dict[str, dict[str, bool | None]] = {}
-    for row in dimensions(effects).to_dict("records"):
+    for row in dimension_rows(effects).to_dict("records"):
         levels = (row["level"], row["against"])
-        if set(levels) != {"none", "all"} or row["metric"] not in THIRD_FINDING or pd.isna(row["low"]):
+        if set(levels) != {"none", "all"} or row["metric"] not in THIRD_FINDING_SIGNS or pd.isna(row["low"]):
             continue
-        sign = THIRD_FINDING[row["metric"]] * (1 if levels == ("none", "all") else -1)
+        sign = THIRD_FINDING_SIGNS[row["metric"]] * (1 if levels == ("none", "all") else -1)
         low, high = sorted((sign * row["low"], sign * row["high"]))
         found.setdefault(row["category"], {})[row["metric"]] = True if low > 0 else False if high < 0 else None
     return found
 
 
-def sentences(effects: pd.DataFrame) -> list[str]:
+def describe_category_effects(effects: pd.DataFrame) -> list[str]:
     """The effects on each dimension in words, a line a category and pair of levels."""
     lines = []
-    table = dimensions(effects)
+    table = dimension_rows(effects)
     for (category, level, against), own in table.groupby(["category", "level", "against"], sort=False):
         parts = [
             f"{row.metric} {row.effect:+.2f}" + ("" if pd.isna(row.low) else f" [{row.low:+.2f}, {row.high:+.2f}]")
             for row in own.itertuples()
         ]
-        where = "all categories" if category == EVERY else category
-        first, second = (called(own["factor"].iloc[0], each) for each in (level, against))
+        where = "all categories" if category == ALL_CATEGORIES else category
+        first, second = (raw_level_label(own["factor"].iloc[0], each) for each in (level, against))
         lines.append(f"{where}: {first} instead of {second}: {', '.join(parts)}.")
-    verdicts = third_finding(effects)
-    verdicts.pop(EVERY, None)
+    verdicts = third_finding_by_category(effects)
+    verdicts.pop(ALL_CATEGORIES, None)
     if verdicts:
-        whole = [name for name, told in verdicts.items() if _shown(told)]
+        whole = [name for name, told in verdicts.items() if _is_confirmed(told)]
         lines.append(
             "Finding 3 of arXiv 2309.14859 (`none` against `all`: fidelity up, controllability and preservation down), "
             f"outside intervals: in {len(whole)} of {len(verdicts)} categories"
@@ -155,15 +157,15 @@ def sentences(effects: pd.DataFrame) -> list[str]:
     return lines
 
 
-def called(factor: str, level: Any) -> str:
+def raw_level_label(factor: str, level: Any) -> str:
     """A level as a line names it: a word as it is, a number behind the factor's name."""
     return f"{factor.replace('_', ' ')} {level:g}" if isinstance(level, int | float) else f"`{level}`"
 
 
-def _shown(told: dict[str, bool | None]) -> bool:
-    return all(told.get(name) is True for name in THIRD_FINDING)
+def _is_confirmed(told: dict[str, bool | None]) -> bool:
+    return all(told.get(name) is True for name in THIRD_FINDING_SIGNS)
 
 
-def levels(effects: pd.DataFrame) -> Sequence[str]:
+def factor_levels(effects: pd.DataFrame) -> Sequence[str]:
     """The levels of the factor, each once."""
     return list(dict.fromkeys([*map(str, effects["against"]), *map(str, effects["level"])]))

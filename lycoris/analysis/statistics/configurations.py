@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from lycoris.analysis.io.csv_files import numbers, read
+from lycoris.analysis.io.csv_files import parse_numbers, read_csv
 from lycoris.errors import InputError
 
-NAMES = {
+COLUMN_ALIASES = {
     "config": ("config", "configuration"),
     "algorithm": ("algo", "algorithm"),
     "preset": ("preset",),
@@ -24,16 +24,16 @@ NAMES = {
     "pictures": ("pictures",),
 }
 """Setting -> names its column may have, in any case."""
-NUMBERS = ("dim", "alpha", "factor", "learning_rate", "epoch", "pictures")
-CAPTIONS = {".txt": "adjusted", ".txtdb": "none", ".txttags": "all"}
+NUMERIC_SETTINGS = ("dim", "alpha", "factor", "learning_rate", "epoch", "pictures")
+CAPTION_FILE_STRATEGIES = {".txt": "adjusted", ".txtdb": "none", ".txttags": "all"}
 """Caption files of the published runs -> tag strategy."""
-SUFFIXES = {"-db": "none", "-alltags": "all"}
+CONFIG_SUFFIX_STRATEGIES = {"-db": "none", "-alltags": "all"}
 """Ends of published configuration names -> tag strategy; any other is `adjusted`."""
-UNDECOMPOSED = 10_000
+FULL_RANK_DIM = 10_000
 """A LoKr dimension so large leaves the second factor whole."""
-UNTOLD = "default"
+UNSPECIFIED = "default"
 """What a setting is called that a table does not tell."""
-DEFAULTS = {
+ALGORITHM_DEFAULTS = {
     "lora": {"size": 8.0, "scale": 0.5, "learning_rate": 5e-4},
     "loha": {"size": 4.0, "scale": 0.5, "learning_rate": 5e-4},
     "lokr": {"size": -8.0, "scale": 1.0, "learning_rate": 5e-4},
@@ -52,11 +52,13 @@ def read_configurations(path: Path) -> pd.DataFrame:
     Raises:
         InputError: a column or value is missing, not a number, or said twice and not alike.
     """
-    table = read(path)
-    settings = chosen(table, path)
+    table = read_csv(path)
+    settings = read_settings(table, path)
     for needed in ("config", "algorithm"):
         if needed not in settings:
-            raise InputError(f"Table `{path}` needs a column `{NAMES[needed][0].title()}`, but has {list(table)}.")
+            raise InputError(
+                f"Table `{path}` needs a column `{COLUMN_ALIASES[needed][0].title()}`, but has {list(table)}."
+            )
         empty = settings.index[settings[needed] == ""]
         if len(empty):
             raise InputError(f"Row {empty[0]} of `{path}` has no {needed}.")
@@ -67,44 +69,46 @@ def read_configurations(path: Path) -> pd.DataFrame:
             f"Row {twice[0]} of `{path}`: configuration `{settings.loc[twice[0], 'config']}` is described twice."
         )
     settings["captions"] = [
-        _captions(name, told, row, path)
-        for row, name, told in zip(settings.index, settings["config"], _column(settings, "captions"), strict=True)
+        _caption_strategy(name, told, row, path)
+        for row, name, told in zip(
+            settings.index, settings["config"], _column_or_empty(settings, "captions"), strict=True
+        )
     ]
     return settings.set_index("config")
 
 
-def chosen(table: pd.DataFrame, path: Path) -> pd.DataFrame:
+def read_settings(table: pd.DataFrame, path: Path) -> pd.DataFrame:
     """The columns of a table that are settings, under our names, with numbers as numbers."""
     found = {}
-    for name, aliases in NAMES.items():
+    for name, aliases in COLUMN_ALIASES.items():
         columns = [column for column in table if column.strip().replace(" ", "_").casefold() in aliases]
         if len(columns) > 1:
             raise InputError(f"Columns `{columns[0]}` and `{columns[1]}` of `{path}` both say the {name}.")
         if columns:
             text = table[columns[0]]
-            found[name] = numbers(text, path) if name in NUMBERS else text
+            found[name] = parse_numbers(text, path) if name in NUMERIC_SETTINGS else text
     frame = pd.DataFrame(found, index=table.index)
     if "algorithm" in frame:
         frame["algorithm"] = frame["algorithm"].str.casefold().replace("native", "full")
     return frame
 
 
-def _column(frame: pd.DataFrame, name: str) -> pd.Series:
+def _column_or_empty(frame: pd.DataFrame, name: str) -> pd.Series:
     return frame[name] if name in frame else pd.Series("", index=frame.index)
 
 
-def _captions(config: str, told: str, row: int, path: Path) -> str:
-    named = next((strategy for end, strategy in SUFFIXES.items() if config.endswith(end)), None)
-    told = "" if told.casefold() in ("nan", "n/a") else told
-    strategy = CAPTIONS.get(told, told) or named or "adjusted"
+def _caption_strategy(config: str, value: str, row: int, path: Path) -> str:
+    named = next((strategy for end, strategy in CONFIG_SUFFIX_STRATEGIES.items() if config.endswith(end)), None)
+    value = "" if value.casefold() in ("nan", "n/a") else value
+    strategy = CAPTION_FILE_STRATEGIES.get(value, value) or named or "adjusted"
     if named and strategy != named:
         raise InputError(
-            f"Row {row} of `{path}`: `{config}` is named as of captions `{named}`, but its captions are `{told}`."
+            f"Row {row} of `{path}`: `{config}` is named as of captions `{named}`, but its captions are `{value}`."
         )
     return strategy
 
 
-def describe(arms: pd.DataFrame) -> pd.DataFrame:
+def complete_settings(settings: pd.DataFrame) -> pd.DataFrame:
     """Settings completed by what compares across algorithms.
 
     Args:
@@ -117,32 +121,36 @@ def describe(arms: pd.DataFrame) -> pd.DataFrame:
         ``epoch_level`` counts back from the longest training of the algorithm, which is 0.
         Native fine-tuning has the largest capacity there is, at the level of a default.
     """
-    arms = arms.copy()
-    for name in NAMES:
-        if name not in arms:
-            arms[name] = np.nan if name in NUMBERS else ""
-    dim = arms["dim"].where(arms["dim"] < UNDECOMPOSED)
-    kronecker = arms["factor"].notna()
-    even = arms["factor"] < 0  # the most even split there is, and so the smallest capacity
-    arms["size"] = (-arms["factor"]).where(kronecker, dim).mask(even, -np.inf)
-    arms["scale"] = (arms["alpha"] / dim).where(dim.notna() | ~kronecker, 1.0)
-    arms["capacity"] = [
+    settings = settings.copy()
+    for name in COLUMN_ALIASES:
+        if name not in settings:
+            settings[name] = np.nan if name in NUMERIC_SETTINGS else ""
+    dim = settings["dim"].where(settings["dim"] < FULL_RANK_DIM)
+    kronecker = settings["factor"].notna()
+    even = settings["factor"] < 0  # the most even split there is, and so the smallest capacity
+    settings["size"] = (-settings["factor"]).where(kronecker, dim).mask(even, -np.inf)
+    settings["scale"] = (settings["alpha"] / dim).where(dim.notna() | ~kronecker, 1.0)
+    settings["capacity"] = [
         ", ".join(f"{name} {value:g}" for name, value in said if not pd.isna(value))
         for said in (
             (("factor", row.factor), ("dim", row.whole), ("alpha", row.alpha if not pd.isna(row.whole) else np.nan))
-            for row in arms.assign(whole=dim).itertuples()
+            for row in settings.assign(whole=dim).itertuples()
         )
     ]
-    arms["capacity"] = arms["capacity"].replace("", UNTOLD)
+    settings["capacity"] = settings["capacity"].replace("", UNSPECIFIED)
     for level, setting in (("capacity_level", "size"), ("scale_level", "scale"), ("rate_level", "learning_rate")):
-        arms[level] = 0
-        for algorithm, own in arms.groupby("algorithm"):
-            arms.loc[own.index, level] = _levels(own[setting], DEFAULTS.get(str(algorithm), {}).get(setting))
-    arms["epoch_level"] = arms.groupby("algorithm")["epoch"].rank(method="dense", ascending=False).fillna(1).mul(-1) + 1
-    return arms
+        settings[level] = 0
+        for algorithm, own in settings.groupby("algorithm"):
+            settings.loc[own.index, level] = _steps_from_default(
+                own[setting], ALGORITHM_DEFAULTS.get(str(algorithm), {}).get(setting)
+            )
+    settings["epoch_level"] = (
+        settings.groupby("algorithm")["epoch"].rank(method="dense", ascending=False).fillna(1).mul(-1) + 1
+    )
+    return settings
 
 
-def _levels(values: pd.Series, default: float | None) -> list[int]:
+def _steps_from_default(values: pd.Series, default: float | None) -> list[int]:
     known = sorted(values.dropna().unique())
     if values.isna().any():  # what is not told is the default, and all that is told is something else
         zero = -1

@@ -9,9 +9,9 @@ import pandas as pd
 from jaxtyping import Float
 
 from lycoris.analysis.statistics.measures import Measure
-from lycoris.analysis.statistics.ranking import Ranking, over_groups
+from lycoris.analysis.statistics.ranking import Ranking, mean_over_groups
 
-KINDS = ("prompt_type", "encoder", "resize_mode", "metric", "several")
+ATTRIBUTES = ("prompt_type", "encoder", "resize_mode", "metric", "several")
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,7 +46,7 @@ def correlate(ranking: Ranking) -> Correlations:
     return Correlations(measures, np.where(count > 0, total / np.maximum(count, 1), np.nan), by_group)
 
 
-def differ(one: Measure, other: Measure) -> str:
+def differing_attribute(one: Measure, other: Measure) -> str:
     """The one thing in which two measures differ: one of `KINDS`, ``several`` when it is more than one."""
     parts = {
         "metric": one.metric != other.metric,
@@ -63,7 +63,7 @@ def differ(one: Measure, other: Measure) -> str:
     return changed[0] if len(changed) == 1 else "several"
 
 
-def pairs(found: Correlations) -> pd.DataFrame:
+def measure_pairs(correlations: Correlations) -> pd.DataFrame:
     """Every two measures once.
 
     Returns:
@@ -71,21 +71,26 @@ def pairs(found: Correlations) -> pd.DataFrame:
         over groups, ``low`` and ``high``, None for a single group.
     """
     rows = []
-    for i, one in enumerate(found.measures):
-        for j in range(i + 1, len(found.measures)):
-            other = found.measures[j]
-            mean = over_groups(found.by_group[:, i, j], least=-1.0)
+    for i, one in enumerate(correlations.measures):
+        for j in range(i + 1, len(correlations.measures)):
+            other = correlations.measures[j]
+            mean = mean_over_groups(correlations.by_group[:, i, j], minimum=-1.0)
             if mean is None:
                 continue
             ends = {"low": mean["low"], "high": mean["high"]}
             rows.append(
-                {"first": one.name, "second": other.name, "differ": differ(one, other), "correlation": mean["mean"]}
+                {
+                    "first": one.name,
+                    "second": other.name,
+                    "differ": differing_attribute(one, other),
+                    "correlation": mean["mean"],
+                }
                 | ends
             )
     return pd.DataFrame(rows, columns=["first", "second", "differ", "correlation", "low", "high"])
 
 
-def agreement(table: pd.DataFrame) -> pd.DataFrame:
+def agreement_by_attribute(table: pd.DataFrame) -> pd.DataFrame:
     """How far measures agree that differ in one thing only.
 
     Args:
@@ -96,4 +101,4 @@ def agreement(table: pd.DataFrame) -> pd.DataFrame:
     """
     by = table.groupby("differ")["correlation"]
     found = pd.DataFrame({"correlation": by.mean(), "lowest": by.min(), "highest": by.max(), "pairs": by.size()})
-    return found.reindex([kind for kind in KINDS[:-1] if kind in found.index])
+    return found.reindex([kind for kind in ATTRIBUTES[:-1] if kind in found.index])

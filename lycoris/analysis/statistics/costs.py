@@ -7,10 +7,10 @@ from pathlib import Path
 import pandas as pd
 
 from lycoris.analysis.statistics.measures import COSTS
-from lycoris.analysis.text.formatting import title
+from lycoris.analysis.text.formatting import algorithm_title
 
 
-def costs(scores: Path) -> pd.DataFrame:
+def mean_costs(scores_path: Path) -> pd.DataFrame:
     """The mean of every cost over concepts and seeds.
 
     Args:
@@ -20,7 +20,7 @@ def costs(scores: Path) -> pd.DataFrame:
         ``config``, ``pictures`` where adapters differ in how many they learn from, the number of ``adapters`` and a
         column for each of `lycoris.analysis.statistics.measures.COSTS` that was measured; empty without costs.
     """
-    table = pd.read_csv(scores)
+    table = pd.read_csv(scores_path)
     own = table[table["name"].isin(COSTS)]
     if own.empty:
         return pd.DataFrame()
@@ -36,26 +36,31 @@ def costs(scores: Path) -> pd.DataFrame:
     return found.reset_index()[[*keys, "adapters", *names]]
 
 
-def sentences(found: pd.DataFrame) -> list[str]:
+def describe_costs(table: pd.DataFrame) -> list[str]:
     """A line an algorithm and number of pictures, and how training time grows."""
     lines = []
-    for row in found.to_dict("records"):
-        parts = [text for name in COSTS if name in row and not pd.isna(row[name]) for text in [_said(name, row[name])]]
+    for row in table.to_dict("records"):
+        parts = [
+            text
+            for name in COSTS
+            if name in row and not pd.isna(row[name])
+            for text in [_describe_cost(name, row[name])]
+        ]
         lines.append(f"{row['config']}: {', '.join(parts)} (mean of {row['adapters']}).")
-    if "pictures" not in found:
+    if "pictures" not in table:
         return lines
-    for algorithm, own in found.dropna(subset="pictures").groupby("algorithm", sort=False):
+    for algorithm, own in table.dropna(subset="pictures").groupby("algorithm", sort=False):
         own = own.sort_values("pictures")
         first, last = own.iloc[0], own.iloc[-1]
         if first["pictures"] < last["pictures"] and first["training_seconds"] > 0:
             lines.append(
-                f"{title(str(algorithm))}: {last['pictures'] / first['pictures']:.3g} times the pictures take "
+                f"{algorithm_title(str(algorithm))}: {last['pictures'] / first['pictures']:.3g} times the pictures take "  # noqa: E501
                 f"{last['training_seconds'] / first['training_seconds']:.2f} times the training."
             )
     return lines
 
 
-def _said(name: str, value: float) -> str:
+def _describe_cost(name: str, value: float) -> str:
     return {
         "training_seconds": f"{value:.3g} s of training",
         "peak_memory": f"{value / 1e6:.0f} MB beyond the base",

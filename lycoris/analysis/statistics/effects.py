@@ -12,34 +12,34 @@ import pandas as pd
 from jaxtyping import Float
 from scipy import stats
 
-from lycoris.analysis.statistics.configurations import UNTOLD
+from lycoris.analysis.statistics.configurations import UNSPECIFIED
 from lycoris.analysis.statistics.measures import COSTS
-from lycoris.analysis.statistics.ranking import Ranking, over_groups, without
-from lycoris.analysis.statistics.score_verdicts import rank as title_place
-from lycoris.analysis.text.formatting import TITLES
+from lycoris.analysis.statistics.ranking import Ranking, exclude_prompt_types, mean_over_groups
+from lycoris.analysis.statistics.score_verdicts import order_key as title_place
+from lycoris.analysis.text.formatting import ALGORITHM_TITLES
 
-_REST = ("base", "strength", "pictures")
-_CAPACITY = ("dim", "alpha", "factor")
+_COMMON_SETTINGS = ("base", "strength", "pictures")
+_CAPACITY_SETTINGS = ("dim", "alpha", "factor")
 FACTORS: dict[str, tuple[str, ...]] = {
-    "algorithm": (*_REST, "preset", "captions", "capacity_level", "scale_level"),
-    "preset": (*_REST, "algorithm", "captions", *_CAPACITY, "learning_rate", "epoch"),
-    "captions": (*_REST, "algorithm", "preset", *_CAPACITY, "learning_rate", "epoch"),
-    "capacity": (*_REST, "algorithm", "preset", "captions", "learning_rate", "epoch"),
-    "learning_rate": (*_REST, "algorithm", "preset", "captions", *_CAPACITY, "epoch"),
-    "epoch": (*_REST, "algorithm", "preset", "captions", *_CAPACITY, "learning_rate"),
-    "pictures": ("base", "strength", "algorithm", "preset", "captions", *_CAPACITY, "learning_rate", "epoch"),
+    "algorithm": (*_COMMON_SETTINGS, "preset", "captions", "capacity_level", "scale_level"),
+    "preset": (*_COMMON_SETTINGS, "algorithm", "captions", *_CAPACITY_SETTINGS, "learning_rate", "epoch"),
+    "captions": (*_COMMON_SETTINGS, "algorithm", "preset", *_CAPACITY_SETTINGS, "learning_rate", "epoch"),
+    "capacity": (*_COMMON_SETTINGS, "algorithm", "preset", "captions", "learning_rate", "epoch"),
+    "learning_rate": (*_COMMON_SETTINGS, "algorithm", "preset", "captions", *_CAPACITY_SETTINGS, "epoch"),
+    "epoch": (*_COMMON_SETTINGS, "algorithm", "preset", "captions", *_CAPACITY_SETTINGS, "learning_rate"),
+    "pictures": ("base", "strength", "algorithm", "preset", "captions", *_CAPACITY_SETTINGS, "learning_rate", "epoch"),
 }
 """Factor -> what must agree between two adapter settings that are compared. For algorithms the learning rate and the
 length must, too: by value where the two share one, otherwise by their place beside the defaults, or from the end."""
-PARTS: dict[str, tuple[str, ...]] = {
-    "dim": (*_REST, "algorithm", "preset", "captions", "scale", "factor", "learning_rate", "epoch"),
-    "alpha": (*_REST, "algorithm", "preset", "captions", "dim", "factor", "learning_rate", "epoch"),
-    "factor": (*_REST, "algorithm", "preset", "captions", "dim", "alpha", "learning_rate", "epoch"),
+CAPACITY_PARTS: dict[str, tuple[str, ...]] = {
+    "dim": (*_COMMON_SETTINGS, "algorithm", "preset", "captions", "scale", "factor", "learning_rate", "epoch"),
+    "alpha": (*_COMMON_SETTINGS, "algorithm", "preset", "captions", "dim", "factor", "learning_rate", "epoch"),
+    "factor": (*_COMMON_SETTINGS, "algorithm", "preset", "captions", "dim", "alpha", "learning_rate", "epoch"),
 }
 """The parts of a capacity likewise; a dim is compared at one alpha / dim."""
-ASKABLE = {**FACTORS, **PARTS}
+STUDY_FACTORS = {**FACTORS, **CAPACITY_PARTS}
 """All that a study can ask for."""
-OWN_PROMPTS: dict[str, tuple[str, ...]] = {"captions": ("train",)}
+LEVEL_SPECIFIC_PROMPTS: dict[str, tuple[str, ...]] = {"captions": ("train",)}
 """Factor -> prompt types that ask for other things at each of its levels, so that they cannot tell the levels apart.
 The prompts of `train` are the captions themselves, and tags name the very places of the references."""
 
@@ -53,59 +53,61 @@ class Comparison:
     against: Any
     pairs: list[tuple[int, int]]
 
-    def gaps(self, ranking: Ranking) -> Float[np.ndarray, "pairs groups measures"]:
+    def rank_differences(self, ranking: Ranking) -> Float[np.ndarray, "pairs groups measures"]:
         """`level` minus `against` in scaled rank, pair by pair; NaN where one of the two was not scored."""
         level, against = (list(arms) for arms in zip(*self.pairs, strict=True))
-        return ranking.cells[level] - ranking.cells[against]
+        return ranking.group_ranks[level] - ranking.group_ranks[against]
 
 
-def by_group(gaps: Float[np.ndarray, "pairs groups measures"]) -> Float[np.ndarray, "groups measures"]:
+def mean_over_pairs(differences: Float[np.ndarray, "pairs groups measures"]) -> Float[np.ndarray, "groups measures"]:
     """The mean over pairs; NaN where there is none."""
-    known = ~np.isnan(gaps)
+    known = ~np.isnan(differences)
     count = known.sum(axis=0)
-    return np.where(count > 0, np.where(known, gaps, 0.0).sum(axis=0) / np.maximum(count, 1), np.nan)
+    return np.where(count > 0, np.where(known, differences, 0.0).sum(axis=0) / np.maximum(count, 1), np.nan)
 
 
-def comparisons(arms: pd.DataFrame, factors: Iterable[str] = tuple(FACTORS)) -> list[Comparison]:
+def comparisons(settings: pd.DataFrame, factors: Iterable[str] = tuple(FACTORS)) -> list[Comparison]:
     """Every pair of levels of every factor that some adapter settings of a table can tell apart.
 
     Args:
         arms: as in :class:`lycoris.analysis.statistics.ranking.Ranking`.
         factors: of `ASKABLE`.
     """
-    return [comparison for factor in factors for comparison in _of_factor(arms, factor)]
+    return [comparison for factor in factors for comparison in _factor_comparisons(settings, factor)]
 
 
-def _of_factor(arms: pd.DataFrame, factor: str) -> Iterator[Comparison]:
-    levels = [UNTOLD if pd.isna(level) or level == "" else level for level in arms[factor]]
-    places = dict(zip(levels, zip(arms["size"], arms["scale"], strict=True), strict=True))
+def _factor_comparisons(settings: pd.DataFrame, factor: str) -> Iterator[Comparison]:
+    levels = [UNSPECIFIED if pd.isna(level) or level == "" else level for level in settings[factor]]
+    places = dict(zip(levels, zip(settings["size"], settings["scale"], strict=True), strict=True))
 
     def place(level: Any) -> tuple[Any, ...]:
         if factor == "capacity":
-            return (level != UNTOLD, *places[level])
+            return (level != UNSPECIFIED, *places[level])
         if isinstance(level, str):
-            return (level != UNTOLD, *title_place(TITLES if factor == "algorithm" else (), level))
+            return (level != UNSPECIFIED, *title_place(ALGORITHM_TITLES if factor == "algorithm" else (), level))
         return (True, float(level))
 
     ordered = sorted(set(levels), key=place)
     if factor != "algorithm":
-        yield from _matched(arms, factor, levels, ordered, ASKABLE[factor])
+        yield from _matched_comparisons(settings, factor, levels, ordered, STUDY_FACTORS[factor])
         return
     for other, one in combinations(ordered, 2):
-        keys = list(ASKABLE[factor])
+        keys = list(STUDY_FACTORS[factor])
         for setting, place_of in (("learning_rate", "rate_level"), ("epoch", "epoch_level")):
-            ours, others = (set(arms[setting][[level == name for level in levels]].dropna()) for name in (one, other))
+            ours, others = (
+                set(settings[setting][[level == name for level in levels]].dropna()) for name in (one, other)
+            )
             keys.append(setting if ours & others else place_of)
-        yield from _matched(arms, factor, levels, [other, one], tuple(keys))
+        yield from _matched_comparisons(settings, factor, levels, [other, one], tuple(keys))
 
 
-def _matched(
-    arms: pd.DataFrame, factor: str, levels: list[Any], ordered: list[Any], keys: tuple[str, ...]
+def _matched_comparisons(
+    settings: pd.DataFrame, factor: str, levels: list[Any], ordered: list[Any], keys: tuple[str, ...]
 ) -> Iterator[Comparison]:
     """Comparisons of levels, in their order, whose arms agree in `keys`; each arm is looked at once."""
     places = {level: place for place, level in enumerate(ordered)}
     agreeing: dict[tuple[str, ...], dict[int, list[int]]] = {}
-    for arm, (level, key) in enumerate(zip(levels, arms[list(keys)].astype(str).to_numpy(), strict=True)):
+    for arm, (level, key) in enumerate(zip(levels, settings[list(keys)].astype(str).to_numpy(), strict=True)):
         if level in places:
             agreeing.setdefault(tuple(key), {}).setdefault(places[level], []).append(arm)
     found: dict[tuple[int, int], list[tuple[list[int], list[int]]]] = {}
@@ -115,15 +117,15 @@ def _matched(
     for (other, one), sides in sorted(found.items(), key=lambda entry: entry[0]):
         sides.sort(key=lambda side: min(side[0][0], side[1][0]))
         pairs = [(a, b) for against, level in sides for a in level for b in against]
-        yield Comparison(factor, _plain(ordered[one]), _plain(ordered[other]), pairs)
+        yield Comparison(factor, _whole_number(ordered[one]), _whole_number(ordered[other]), pairs)
 
 
-def asked_alike(ranking: Ranking, factor: str) -> Ranking:
+def shared_prompts_only(ranking: Ranking, factor: str) -> Ranking:
     """The ranking on the prompts that are the same at every level of a factor."""
-    return without(ranking, OWN_PROMPTS.get(factor, ()))
+    return exclude_prompt_types(ranking, LEVEL_SPECIFIC_PROMPTS.get(factor, ()))
 
 
-def effects(ranking: Ranking) -> pd.DataFrame:
+def compute_effects(ranking: Ranking) -> pd.DataFrame:
     """The mean difference in scaled rank that each level of a factor makes against another, on the same prompts.
 
     A difference is taken between matched adapter settings in one group, averaged over them and then over groups.
@@ -136,20 +138,25 @@ def effects(ranking: Ranking) -> pd.DataFrame:
         there is no such number: an interval needs two groups.
     """
     rows = []
-    asked = {factor: asked_alike(ranking, factor) for factor in FACTORS}
-    for one in comparisons(ranking.arms):
-        gaps = one.gaps(asked[one.factor])
+    asked = {factor: shared_prompts_only(ranking, factor) for factor in FACTORS}
+    for one in comparisons(ranking.settings):
+        gaps = one.rank_differences(asked[one.factor])
         pairs = (~np.isnan(gaps)).any(axis=1).sum(axis=0)
-        grouped = by_group(gaps)
+        grouped = mean_over_pairs(gaps)
         for place, measure in enumerate(asked[one.factor].measures):
-            mean = over_groups(grouped[:, place], least=-1.0)
+            mean = mean_over_groups(grouped[:, place], minimum=-1.0)
             if mean is None:
                 continue
             rows.append(
                 {
                     **{"factor": one.factor, "level": one.level, "against": one.against},
                     **{"metric": measure.metric, "prompt_type": measure.prompt_type, "encoder": measure.encoder},
-                    **{"effect": mean["mean"], "low": mean["low"], "high": mean["high"], "p": _p(grouped[:, place])},
+                    **{
+                        "effect": mean["mean"],
+                        "low": mean["low"],
+                        "high": mean["high"],
+                        "p": _paired_t_test_p(grouped[:, place]),
+                    },
                     **{"q": None, "pairs": int(pairs[place]), "groups": mean["groups"]},
                 }
             )
@@ -172,7 +179,7 @@ COLUMNS = (
 )
 
 
-def leaders(table: pd.DataFrame) -> pd.DataFrame:
+def count_leads(effects: pd.DataFrame) -> pd.DataFrame:
     """How many measures each algorithm leads: its effect against every other is above 0.
 
     Args:
@@ -181,7 +188,9 @@ def leaders(table: pd.DataFrame) -> pd.DataFrame:
     Returns:
         By algorithm: ``led``, ``shown`` (every interval leaves out 0), and ``measures``, of which there were.
     """
-    single = table[(table["factor"] == "algorithm") & (table["encoder"] != "all") & ~table["metric"].isin(COSTS)]
+    single = effects[
+        (effects["factor"] == "algorithm") & (effects["encoder"] != "all") & ~effects["metric"].isin(COSTS)
+    ]
     counts: dict[str, dict[str, int]] = {}
     for _, own in single.groupby(["metric", "prompt_type", "encoder"]):
         for name, against in own.groupby("level"):
@@ -192,12 +201,12 @@ def leaders(table: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame.from_dict(counts, orient="index", columns=["led", "shown", "measures"])
 
 
-def _plain(level: Any) -> Any:
+def _whole_number(level: Any) -> Any:
     """A level as JSON has it: whole numbers without a point."""
     return int(level) if isinstance(level, float) and level.is_integer() else level
 
 
-def _p(values: np.ndarray) -> float | None:
+def _paired_t_test_p(values: np.ndarray) -> float | None:
     known = values[~np.isnan(values)]
     if len(known) < 2:
         return None

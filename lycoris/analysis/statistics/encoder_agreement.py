@@ -8,16 +8,16 @@ from itertools import combinations
 import numpy as np
 import pandas as pd
 
-from lycoris.analysis.statistics.correlations import Correlations, differ
-from lycoris.analysis.statistics.measures import ALL, COSTS
-from lycoris.analysis.statistics.ranking import Ranking, over_groups
-from lycoris.analysis.text.formatting import interval, number
+from lycoris.analysis.statistics.correlations import Correlations, differing_attribute
+from lycoris.analysis.statistics.measures import ALL_COMBINED, COSTS
+from lycoris.analysis.statistics.ranking import Ranking, mean_over_groups
+from lycoris.analysis.text.formatting import format_interval, format_number
 
-THINGS = {"encoder": "encoders", "resize_mode": "resize modes"}
+ATTRIBUTE_PLURALS = {"encoder": "encoders", "resize_mode": "resize modes"}
 
 
 @dataclass(frozen=True, eq=False)
-class Views:
+class EncoderAgreement:
     """Adapters as several encoders and resize modes see them.
 
     Attributes:
@@ -33,7 +33,7 @@ class Views:
     conclusions: pd.DataFrame
 
 
-def views(ranking: Ranking, correlations: Correlations, effects: pd.DataFrame) -> Views:
+def encoder_agreement(ranking: Ranking, correlations: Correlations, effects: pd.DataFrame) -> EncoderAgreement:
     """What changes with encoder and resize mode.
 
     Args:
@@ -41,14 +41,16 @@ def views(ranking: Ranking, correlations: Correlations, effects: pd.DataFrame) -
         correlations: of :func:`lycoris.analysis.statistics.correlations.correlate` for it.
         effects: of :func:`lycoris.analysis.statistics.effects.effects` for it.
     """
-    return Views(_alike(correlations), _first(ranking), _conclusions(effects))
+    return EncoderAgreement(
+        _rank_correlations(correlations), _best_configurations(ranking), _conclusions_by_encoder(effects)
+    )
 
 
-def _alike(found: Correlations) -> pd.DataFrame:
+def _rank_correlations(found: Correlations) -> pd.DataFrame:
     gathered: dict[tuple[str, str, str, str], list[np.ndarray]] = {}
     for (i, one), (j, other) in combinations(enumerate(found.measures), 2):
-        thing = differ(one, other)
-        if one.metric == other.metric and thing in THINGS and one.metric not in COSTS:
+        thing = differing_attribute(one, other)
+        if one.metric == other.metric and thing in ATTRIBUTE_PLURALS and one.metric not in COSTS:
             names = (one.encoder, other.encoder)
             first, second = names if thing == "encoder" else (one.resize_mode, other.resize_mode)
             gathered.setdefault((one.metric, thing, first, second), []).append(found.by_group[:, i, j])
@@ -57,30 +59,30 @@ def _alike(found: Correlations) -> pd.DataFrame:
         stacked = np.stack(correlations, axis=1)
         known = ~np.isnan(stacked)
         by_group = np.where(known, stacked, 0.0).sum(axis=1) / np.where(known.any(axis=1), known.sum(axis=1), np.nan)
-        mean = over_groups(by_group, least=-1.0)
+        mean = mean_over_groups(by_group, minimum=-1.0)
         if mean is not None:
             row = {"metric": metric, "differ": thing, "first": first, "second": second, "correlation": mean["mean"]}
             rows.append({**row, "low": mean["low"], "high": mean["high"]})
     return pd.DataFrame(rows, columns=["metric", "differ", "first", "second", "correlation", "low", "high"])
 
 
-def _first(ranking: Ranking) -> pd.DataFrame:
-    known = ~np.isnan(ranking.cells)
+def _best_configurations(ranking: Ranking) -> pd.DataFrame:
+    known = ~np.isnan(ranking.group_ranks)
     count = known.sum(axis=1)
-    means = np.where(count > 0, np.where(known, ranking.cells, 0.0).sum(axis=1) / np.maximum(count, 1), np.nan)
+    means = np.where(count > 0, np.where(known, ranking.group_ranks, 0.0).sum(axis=1) / np.maximum(count, 1), np.nan)
     rows: dict[tuple[str, str], dict[str, str]] = {}
     for place, one in enumerate(ranking.measures):
-        if one.encoder in ("", ALL) or one.metric in COSTS or np.isnan(means[:, place]).all():
+        if one.encoder in ("", ALL_COMBINED) or one.metric in COSTS or np.isnan(means[:, place]).all():
             continue
-        best = ranking.arms["config"].iloc[int(np.nanargmax(means[:, place]))]
+        best = ranking.settings["config"].iloc[int(np.nanargmax(means[:, place]))]
         rows.setdefault((one.metric, one.prompt_type), {})[one.encoder] = str(best)
     told = [{"metric": key[0], "prompt_type": key[1], **best} for key, best in rows.items() if len(best) > 1]
     return pd.DataFrame(told)
 
 
-def _conclusions(effects: pd.DataFrame) -> pd.DataFrame:
+def _conclusions_by_encoder(effects: pd.DataFrame) -> pd.DataFrame:
     names = ["factor", "level", "against", "metric", "prompt_type"]
-    single = effects[~effects["encoder"].isin(["", ALL]) & ~effects["metric"].isin(COSTS)]
+    single = effects[~effects["encoder"].isin(["", ALL_COMBINED]) & ~effects["metric"].isin(COSTS)]
     single = single.assign(better=single["low"].astype(float) > 0, worse=single["high"].astype(float) < 0, views=1)
     turned = [tuple(sorted((str(row.level), str(row.against)))) for row in single.itertuples()]
     once = [pair[0] == str(level) for pair, level in zip(turned, single["level"], strict=True)]
@@ -88,29 +90,29 @@ def _conclusions(effects: pd.DataFrame) -> pd.DataFrame:
     return found[found["views"] > 1]
 
 
-def sentences(found: Views) -> list[str]:
+def describe_encoder_agreement(agreement: EncoderAgreement) -> list[str]:
     """What changes, in lines."""
     lines = []
-    for thing, plural in THINGS.items():
-        own = found.alike[found.alike["differ"] == thing]
+    for thing, plural in ATTRIBUTE_PLURALS.items():
+        own = agreement.alike[agreement.alike["differ"] == thing]
         if own.empty:
             continue
         low = own.loc[own["correlation"].idxmin()]
-        ends = interval(low["low"], low["high"], 2) if not pd.isna(low["low"]) else ""
+        ends = format_interval(low["low"], low["high"], 2) if not pd.isna(low["low"]) else ""
         lines.append(
-            f"Two {plural} rank adapters with a mean correlation of {number(own['correlation'].mean(), 2)} over "
+            f"Two {plural} rank adapters with a mean correlation of {format_number(own['correlation'].mean(), 2)} over "
             f"{len(own)} pairs; least alike are {low['first']} and {low['second']} in {low['metric']}, "
-            f"{number(low['correlation'], 2)} {ends}".rstrip()
+            f"{format_number(low['correlation'], 2)} {ends}".rstrip()
             + "."
         )
-    if not found.first.empty:
-        best = found.first.drop(columns=["metric", "prompt_type"])
+    if not agreement.first.empty:
+        best = agreement.first.drop(columns=["metric", "prompt_type"])
         same = (best.nunique(axis=1) == 1).sum()
         lines.append(
             f"The same configuration comes first in every encoder and mode on {same} of {len(best)} pairs of metric "
             "and prompt type."
         )
-    table = found.conclusions
+    table = agreement.conclusions
     if not table.empty:
         shown = table[(table["better"] > 0) | (table["worse"] > 0)]
         both = shown[(shown["better"] > 0) & (shown["worse"] > 0)]
@@ -118,11 +120,11 @@ def sentences(found: Views) -> list[str]:
         lines.append(
             f"Of {len(table)} comparisons {len(shown)} are shown in some encoder or mode, {len(every)} of them in all; "
             f"{len(both)} are shown both ways"
-            + (": " + ", ".join(_named(row) for row in both.head(5).itertuples()) if len(both) else "")
+            + (": " + ", ".join(_comparison_label(row) for row in both.head(5).itertuples()) if len(both) else "")
             + "."
         )
     return lines
 
 
-def _named(row: object) -> str:
+def _comparison_label(row: object) -> str:
     return f"{row.level} - {row.against} in {row.metric}/{row.prompt_type}"  # type: ignore[attr-defined]

@@ -8,18 +8,18 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float
 
-CATEGORIES = ("algorithm", "preset", "captions")
-LEVELS = ("capacity_level", "scale_level", "rate_level", "epoch")
-SAMPLES, PROBES = 24, 1500
-REACH = 0.7
+CATEGORICAL_ATTRIBUTES = ("algorithm", "preset", "captions")
+NUMERIC_ATTRIBUTES = ("capacity_level", "scale_level", "rate_level", "epoch")
+POSTERIOR_SAMPLES, PROBE_POINTS = 24, 1500
+LENGTH_SCALE = 0.7
 """Over which part of an attribute's range a setting says much about its neighbours."""
-KEPT = 0.3
+MISMATCH_SIMILARITY = 0.3
 """What one differing attribute leaves of the likeness in all of them together."""
 
-Square = Float[np.ndarray, "arms arms"]
+SquareMatrix = Float[np.ndarray, "arms arms"]
 
 
-def likenesses(settings: pd.DataFrame, lengths: int = 1) -> tuple[Square, Square, Square]:
+def similarity_kernels(settings: pd.DataFrame, checkpoints: int = 1) -> tuple[SquareMatrix, SquareMatrix, SquareMatrix]:
     """How alike settings are, each after each of its lengths: on average over attributes, in all together, at all.
 
     Args:
@@ -30,26 +30,34 @@ def likenesses(settings: pd.DataFrame, lengths: int = 1) -> tuple[Square, Square
         Matrices over settings, within a setting over lengths.
     """
     parts = []
-    for name in CATEGORIES:
+    for name in CATEGORICAL_ATTRIBUTES:
         values = settings[name].astype(str).to_numpy() if name in settings else np.array([])
         if len(set(values)) > 1:
-            parts.append(np.repeat(np.repeat((values[:, None] == values).astype(float), lengths, 0), lengths, 1))
+            parts.append(
+                np.repeat(np.repeat((values[:, None] == values).astype(float), checkpoints, 0), checkpoints, 1)
+            )
     count = len(settings)
-    numbers = [np.repeat(settings[name].to_numpy(dtype=float), lengths) for name in LEVELS if name in settings]
-    for values in [*numbers, np.tile(np.arange(lengths, dtype=float), count)]:
+    numbers = [
+        np.repeat(settings[name].to_numpy(dtype=float), checkpoints) for name in NUMERIC_ATTRIBUTES if name in settings
+    ]
+    for values in [*numbers, np.tile(np.arange(checkpoints, dtype=float), count)]:
         steps = np.unique(values[~np.isnan(values)])
         if len(steps) > 1:
             places = np.searchsorted(steps, np.nan_to_num(values, nan=steps[0])) / (len(steps) - 1)
-            parts.append(np.exp(-np.abs(places[:, None] - places) / REACH))
-    same = np.eye(count * lengths)
+            parts.append(np.exp(-np.abs(places[:, None] - places) / LENGTH_SCALE))
+    same = np.eye(count * checkpoints)
     if not parts:
         return same, same, same
-    return np.mean(parts, axis=0), np.prod([KEPT + (1 - KEPT) * part for part in parts], axis=0), same
+    return (
+        np.mean(parts, axis=0),
+        np.prod([MISMATCH_SIMILARITY + (1 - MISMATCH_SIMILARITY) * part for part in parts], axis=0),
+        same,
+    )
 
 
-def spread(settings: pd.DataFrame, tried: Sequence[str], rng: np.random.Generator) -> int:
+def farthest_setting(settings: pd.DataFrame, tried: Sequence[str], rng: np.random.Generator) -> int:
     """The row of the setting that is least like those tried; any, where none was."""
-    alike, _, _ = likenesses(settings)
+    alike, _, _ = similarity_kernels(settings)
     names = settings["config"].astype(str).to_numpy()
     done = np.isin(names, list(tried))
     if not done.any():
@@ -58,7 +66,9 @@ def spread(settings: pd.DataFrame, tried: Sequence[str], rng: np.random.Generato
     return int(np.where(done, np.inf, nearest).argmin())
 
 
-def most_promising(settings: pd.DataFrame, points: Mapping[str, np.ndarray], rng: np.random.Generator) -> int:
+def expected_hypervolume_argmax(
+    settings: pd.DataFrame, points: Mapping[str, np.ndarray], rng: np.random.Generator
+) -> int:
     """The row of the untried setting that is expected to add most to the front's hypervolume by itself.
 
     Samples of the posterior are taken of all settings; in each, what a setting adds is the part of the volume that it
@@ -78,13 +88,13 @@ def most_promising(settings: pd.DataFrame, points: Mapping[str, np.ndarray], rng
     ]
     rows = np.array([row for row, _ in told])
     values = np.stack([point for _, point in told])
-    matrices = likenesses(settings, lengths)
+    matrices = similarity_kernels(settings, lengths)
     posteriors = [_posterior(matrices, rows, column) for column in values.T]
     gain = np.zeros(len(names) * lengths)
-    for _ in range(SAMPLES):
+    for _ in range(POSTERIOR_SAMPLES):
         drawn = np.stack([mean + root @ rng.standard_normal(len(mean)) for mean, root in posteriors], axis=1)
         drawn = drawn.clip(0.0, 1.0)
-        probes = rng.random((PROBES, values.shape[1])) * np.maximum(drawn.max(axis=0), 1e-6)
+        probes = rng.random((PROBE_POINTS, values.shape[1])) * np.maximum(drawn.max(axis=0), 1e-6)
         below = (probes[None] <= drawn[:, None]).all(axis=2)
         gain += (below & (below.sum(axis=0) == 1)).sum(axis=1)
     by_setting = gain.reshape(len(names), lengths).sum(axis=1) + 1e-6 * rng.random(len(names))
@@ -92,7 +102,7 @@ def most_promising(settings: pd.DataFrame, points: Mapping[str, np.ndarray], rng
     return int(by_setting.argmax())
 
 
-def _mixtures() -> Iterator[tuple[float, float, float, float]]:
+def _kernel_mixtures() -> Iterator[tuple[float, float, float, float]]:
     """Parts of the mean, joint and own likeness, and the variance of one observation beside theirs."""
     for mean, joint in ((1.0, 0.0), (0.0, 1.0), (0.5, 0.5)):
         for own in (0.1, 0.5, 2.0):
@@ -101,15 +111,15 @@ def _mixtures() -> Iterator[tuple[float, float, float, float]]:
 
 
 def _posterior(
-    matrices: tuple[Square, Square, Square], rows: np.ndarray, values: Float[np.ndarray, " observed"]
-) -> tuple[Float[np.ndarray, " arms"], Square]:
+    matrices: tuple[SquareMatrix, SquareMatrix, SquareMatrix], rows: np.ndarray, values: Float[np.ndarray, " observed"]
+) -> tuple[Float[np.ndarray, " arms"], SquareMatrix]:
     """Mean and a root of the covariance of all arms, under the mixture that makes the observed values likeliest."""
     centre, spread_of = float(values.mean()), max(float(values.var()), 1e-4)
-    best: tuple[float, Square, np.ndarray, np.ndarray] | None = None
+    best: tuple[float, SquareMatrix, np.ndarray, np.ndarray] | None = None
     zero = np.zeros_like(matrices[0])
-    for *parts, noise in _mixtures():
+    for *parts, noise in _kernel_mixtures():
         mixed = sum((part * one for part, one in zip(parts, matrices, strict=True)), zero)
-        prior: Square = spread_of * mixed / sum(parts)
+        prior: SquareMatrix = spread_of * mixed / sum(parts)
         prior = prior / (1 + noise) + 0.5 * spread_of
         observed = prior[np.ix_(rows, rows)] + spread_of * noise / (1 + noise) * np.eye(len(rows))
         root = np.linalg.cholesky(observed + 1e-9 * np.eye(len(rows)))

@@ -10,19 +10,19 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float
 
-from lycoris.analysis.statistics.configurations import UNTOLD
+from lycoris.analysis.statistics.configurations import UNSPECIFIED
 from lycoris.analysis.statistics.measures import Measure
 from lycoris.analysis.statistics.ranking import Ranking
 
-ITERATIONS, RATE = 300, 0.1
+ITERATIONS, LEARNING_RATE = 300, 0.1
 FOLDS = 5
-EXPLAINED = 0.1
+MIN_R2 = 0.1
 """A model that explains less than this part of the variance on classes it has not seen explains nothing."""
-NEEDED = (
+CATBOOST_REQUIRED = (
     "There are no SHAP values: catboost is not installed. `pip install 'lycoris-pipeline[analysis]'` brings it; "
     "everything else was analysed."
 )
-CATEGORICAL = ("algorithm", "preset", "captions", "base")
+CATEGORICAL_SETTINGS = ("algorithm", "preset", "captions", "base")
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,19 +37,19 @@ class Importance:
 
     measure: Measure
     r2: float | None
-    values: Float[np.ndarray, "arms factors"]
+    shap_values: Float[np.ndarray, "arms factors"]
 
     @property
-    def explained(self) -> bool:
-        return self.r2 is not None and self.r2 >= EXPLAINED
+    def is_explained(self) -> bool:
+        return self.r2 is not None and self.r2 >= MIN_R2
 
 
-def available() -> bool:
+def is_catboost_installed() -> bool:
     """Whether catboost is installed."""
     return importlib.util.find_spec("catboost") is not None
 
 
-def features(arms: pd.DataFrame) -> pd.DataFrame:
+def model_features(settings: pd.DataFrame) -> pd.DataFrame:
     """The settings a model is shown, those that vary in the table.
 
     Args:
@@ -59,15 +59,15 @@ def features(arms: pd.DataFrame) -> pd.DataFrame:
         ``algorithm``, ``preset``, ``captions`` and ``base`` as words; ``learning_rate`` and ``capacity`` as steps
         above the default; ``scale`` (alpha / dim) and ``epoch`` as they are.
     """
-    whole = (arms["algorithm"] == "full") & arms["size"].isna() & (arms["capacity_level"].nunique() > 1)
-    top = arms["capacity_level"].max() + 1  # native fine-tuning has the largest capacity there is
+    whole = (settings["algorithm"] == "full") & settings["size"].isna() & (settings["capacity_level"].nunique() > 1)
+    top = settings["capacity_level"].max() + 1  # native fine-tuning has the largest capacity there is
     table = pd.DataFrame(
         {
-            **{name: arms[name].replace("", UNTOLD).astype(str) for name in CATEGORICAL},
-            "capacity": arms["capacity_level"].where(~whole, top),
-            "scale": arms["scale"],
-            "learning_rate": arms["rate_level"],
-            "epoch": arms["epoch"],
+            **{name: settings[name].replace("", UNSPECIFIED).astype(str) for name in CATEGORICAL_SETTINGS},
+            "capacity": settings["capacity_level"].where(~whole, top),
+            "scale": settings["scale"],
+            "learning_rate": settings["rate_level"],
+            "epoch": settings["epoch"],
         }
     )
     return table[[name for name in table if table[name].nunique(dropna=False) > 1]]
@@ -85,7 +85,7 @@ def explain(ranking: Ranking) -> list[Importance]:
 
     Source: arXiv 2309.14859, section 5 (300 iterations at rate 0.1); SHAP values arXiv 1705.07874, 1802.03888.
     """
-    shown = features(ranking.arms)
+    shown = model_features(ranking.settings)
     if shown.empty or len(shown) < 3:
         return []
     classes = sorted(set(ranking.classes))
@@ -93,22 +93,22 @@ def explain(ranking: Ranking) -> list[Importance]:
     found = []
     for place, measure in enumerate(ranking.measures):
         if measure.name in ranking.rows:
-            cells = ranking.cells[:, :, place]
+            cells = ranking.group_ranks[:, :, place]
             if np.isfinite(cells).any():
-                found.append(Importance(measure, _held_out(shown, cells, fold), _shap(shown, cells)))
+                found.append(Importance(measure, _cross_validated_r2(shown, cells, fold), _shap_values(shown, cells)))
     return found
 
 
-def _fit(shown: pd.DataFrame, cells: np.ndarray) -> tuple[Any, Any]:
+def _fit_model(shown: pd.DataFrame, cells: np.ndarray) -> tuple[Any, Any]:
     import catboost
 
     count = np.isfinite(cells).sum(axis=1)
     kept = count > 0
     target = np.nansum(cells[kept], axis=1) / count[kept]
-    words = [name for name in CATEGORICAL if name in shown]
+    words = [name for name in CATEGORICAL_SETTINGS if name in shown]
     pool = catboost.Pool(shown[kept], target, weight=count[kept], cat_features=words)
     model = catboost.CatBoostRegressor(
-        iterations=ITERATIONS, learning_rate=RATE, one_hot_max_size=255, random_seed=0, thread_count=1,
+        iterations=ITERATIONS, learning_rate=LEARNING_RATE, one_hot_max_size=255, random_seed=0, thread_count=1,
         metric_period=ITERATIONS, verbose=False, allow_writing_files=False,
     )  # fmt: skip
     alike = len(np.unique(target.astype(np.float32))) < 2  # as CatBoost sees them
@@ -118,14 +118,14 @@ def _fit(shown: pd.DataFrame, cells: np.ndarray) -> tuple[Any, Any]:
     return model, catboost.Pool(shown, cat_features=words)
 
 
-def _shap(shown: pd.DataFrame, cells: np.ndarray) -> np.ndarray:
-    model, everything = _fit(shown, cells)
+def _shap_values(shown: pd.DataFrame, cells: np.ndarray) -> np.ndarray:
+    model, everything = _fit_model(shown, cells)
     if model is None:
         return np.zeros(shown.shape)
     return model.get_feature_importance(everything, type="ShapValues")[:, :-1]
 
 
-def _held_out(shown: pd.DataFrame, cells: np.ndarray, fold: np.ndarray) -> float | None:
+def _cross_validated_r2(shown: pd.DataFrame, cells: np.ndarray, fold: np.ndarray) -> float | None:
     """R² over the cells of classes that the model has not seen."""
     wrong, total = 0.0, 0.0
     centre = np.nanmean(cells)
@@ -135,14 +135,14 @@ def _held_out(shown: pd.DataFrame, cells: np.ndarray, fold: np.ndarray) -> float
         held, rest = cells[:, fold == part], cells[:, fold != part]
         if not np.isfinite(held).any() or not np.isfinite(rest).any():
             continue
-        model, everything = _fit(shown, rest)
+        model, everything = _fit_model(shown, rest)
         guess = model.predict(everything)[:, None] if model is not None else np.nanmean(rest)
         wrong += float(np.nansum((held - guess) ** 2))
         total += float(np.nansum((held - centre) ** 2))
     return 1.0 - wrong / total if total > 0 else None
 
 
-def levels(ranking: Ranking, found: list[Importance]) -> pd.DataFrame:
+def shap_by_level(ranking: Ranking, importances: list[Importance]) -> pd.DataFrame:
     """What each level of each factor adds to the rank of each measure.
 
     Returns:
@@ -150,16 +150,16 @@ def levels(ranking: Ranking, found: list[Importance]) -> pd.DataFrame:
         settings at that level, in scaled rank; ``importance``, the mean absolute SHAP value of the factor; ``r2``
         held out; ``explained``: False where the model, and so its values, say nothing about classes it has not seen.
     """
-    shown = features(ranking.arms)
+    shown = model_features(ranking.settings)
     rows = []
-    for one in found:
+    for one in importances:
         measure = {"metric": one.measure.metric, "prompt_type": one.measure.prompt_type, "encoder": one.measure.encoder}
         for place, factor in enumerate(shown):
-            values = pd.Series(one.values[:, place], index=shown.index)
+            values = pd.Series(one.shap_values[:, place], index=shown.index)
             size = float(values.abs().mean())
             for level, mean in values.groupby(shown[factor]).mean().items():
                 rows.append(
                     {"factor": factor, "level": level, **measure, "shap": float(mean), "importance": size}
-                    | {"r2": one.r2, "explained": one.explained}
+                    | {"r2": one.r2, "explained": one.is_explained}
                 )
     return pd.DataFrame(rows)

@@ -6,10 +6,10 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from lycoris.errors import InputError, unknown
+from lycoris.errors import InputError, unknown_name_error
 from lycoris.metrics.registry import DIMENSIONS, METRICS
 
-PROMPT_TYPES = {
+PROMPT_TYPE_ALIASES = {
     "in": "train",
     "out": "alter",
     "train": "train",
@@ -20,7 +20,7 @@ PROMPT_TYPES = {
 }
 """Names of prompt types, those of arXiv 2309.14859 and ours, to ours."""
 RESIZE_MODES = ("resize", "crop", "padding")
-ALIASES = {
+METRIC_ALIASES = {
     "vendi_score": "vendi",
     "fid": "frechet_distance",
     "frechet_inception_distance": "frechet_distance",
@@ -31,7 +31,7 @@ COSTS = ("training_seconds", "peak_memory", "file_bytes", "drawing_seconds")
 """What an adapter costs: seconds of training; bytes that training took beyond the base; bytes of its file; seconds a
 picture. The smaller the better. They are of a dimension of their own, `EFFICIENCY`, beside the five."""
 EFFICIENCY = "efficiency"
-ALL = "all"
+ALL_COMBINED = "all"
 """The prompt type or encoder of a mean over all of them."""
 
 
@@ -70,7 +70,7 @@ class Measure:
         return mode if mode in RESIZE_MODES else ""
 
 
-def from_column(column: str) -> Measure:
+def measure_from_column(column: str) -> Measure:
     """The measure of a published column, such as ``Image Similarity (dinov2-l-fb-padding) (out)``.
 
     Args:
@@ -83,16 +83,18 @@ def from_column(column: str) -> Measure:
     told = [part.removesuffix(")").strip() for part in rest]
     if any(not part.endswith(")") for part in rest) or len(told) > 2:
         raise InputError(f"Column `{column}` must read `Metric (encoder) (prompt type)`.")
-    types = [part for part in told if part.casefold() in PROMPT_TYPES]
-    encoders = [part for part in told if part.casefold() not in PROMPT_TYPES]
+    types = [part for part in told if part.casefold() in PROMPT_TYPE_ALIASES]
+    encoders = [part for part in told if part.casefold() not in PROMPT_TYPE_ALIASES]
     if len(types) > 1 or len(encoders) > 1:
-        known = ", ".join(PROMPT_TYPES)
+        known = ", ".join(PROMPT_TYPE_ALIASES)
         raise InputError(f"Column `{column}` must name one encoder and one prompt type ({known}).")
-    prompt_type = PROMPT_TYPES[types[0].casefold()] if types else ""
-    return _measure(column, re.sub(r"[\s-]+", "_", metric).casefold(), prompt_type, encoders[0] if encoders else "")
+    prompt_type = PROMPT_TYPE_ALIASES[types[0].casefold()] if types else ""
+    return _known_measure(
+        column, re.sub(r"[\s-]+", "_", metric).casefold(), prompt_type, encoders[0] if encoders else ""
+    )
 
 
-def from_name(name: str, dimension: str | None = None, higher_is_better: bool | None = None) -> Measure:
+def measure_from_name(name: str, dimension: str | None = None, higher_is_better: bool | None = None) -> Measure:
     """The measure of one of our score names, such as ``image_similarity/alter/dinov2``.
 
     Args:
@@ -104,16 +106,16 @@ def from_name(name: str, dimension: str | None = None, higher_is_better: bool | 
         InputError: the metric is not known and the table does not give its direction.
     """
     metric, prompt_type, encoder = [*name.split("/", 2), "", ""][:3]
-    prompt_type = PROMPT_TYPES.get(prompt_type, prompt_type)
+    prompt_type = PROMPT_TYPE_ALIASES.get(prompt_type, prompt_type)
     if metric not in METRICS and dimension is not None and higher_is_better is not None:
         return Measure(metric, prompt_type, encoder, dimension, higher_is_better)
-    return _measure(name, metric, prompt_type, encoder)
+    return _known_measure(name, metric, prompt_type, encoder)
 
 
-def _measure(column: str, metric: str, prompt_type: str, encoder: str) -> Measure:
-    metric = ALIASES.get(metric, metric)
+def _known_measure(column: str, metric: str, prompt_type: str, encoder: str) -> Measure:
+    metric = METRIC_ALIASES.get(metric, metric)
     if metric not in METRICS:
-        raise InputError(f"Column `{column}`: {unknown('metric', metric, METRICS)}")
+        raise InputError(f"Column `{column}`: {unknown_name_error('metric', metric, METRICS)}")
     entry = METRICS[metric]
     dimension = entry.dimension
     if metric == "style_loss" and prompt_type in ("train", "trigger", "alter"):
@@ -121,7 +123,7 @@ def _measure(column: str, metric: str, prompt_type: str, encoder: str) -> Measur
     return Measure(metric, prompt_type, encoder, dimension, entry.higher_is_better)
 
 
-def means(measures: Iterable[Measure]) -> dict[Measure, list[list[Measure]]]:
+def mean_components(measures: Iterable[Measure]) -> dict[Measure, list[list[Measure]]]:
     """The means worth looking at: of each dimension, and of each metric on one prompt type in several encoders.
 
     Returns:
@@ -132,17 +134,17 @@ def means(measures: Iterable[Measure]) -> dict[Measure, list[list[Measure]]]:
     by_dimension: dict[str, dict[str, list[Measure]]] = {}
     by_prompt_type: dict[Measure, list[Measure]] = {}
     for one in measures:
-        if judges(one.metric, one.prompt_type):
+        if counts_in_dimension(one.metric, one.prompt_type):
             by_dimension.setdefault(one.dimension, {}).setdefault(one.metric, []).append(one)
-        mean = Measure(one.metric, one.prompt_type, ALL, one.dimension, one.higher_is_better)
+        mean = Measure(one.metric, one.prompt_type, ALL_COMBINED, one.dimension, one.higher_is_better)
         by_prompt_type.setdefault(mean, []).append(one)
     known = sorted(by_dimension, key=lambda name: (*DIMENSIONS, name).index(name))
-    found = {Measure(name, ALL, ALL, name, True): list(by_dimension[name].values()) for name in known}
+    found = {Measure(name, ALL_COMBINED, ALL_COMBINED, name, True): list(by_dimension[name].values()) for name in known}
     return found | {mean: [own] for mean, own in by_prompt_type.items() if len(own) > 1}
 
 
-def judges(metric: str, prompt_type: str) -> bool:
+def counts_in_dimension(metric: str, prompt_type: str) -> bool:
     """Whether a metric's rank on such prompts counts in its dimension's mean; of one that we do not know it does."""
     if metric not in METRICS:
         return True
-    return METRICS[metric].judges and prompt_type not in METRICS[metric].unjudged
+    return METRICS[metric].counts_in_dimension and prompt_type not in METRICS[metric].excluded_prompt_types

@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from lycoris.analysis.statistics.agreement import agreement
-from lycoris.encoders.preprocessing import MODES
+from lycoris.analysis.statistics.agreement import mean_rank_correlation
+from lycoris.encoders.preprocessing import RESIZE_MODES
 from lycoris.metrics.registry import METRICS
 
 
-def trust(records: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+def validate_metrics(records: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """The rank correlation of every metric, encoder and resize mode with the truth, over the adapters.
 
     Args:
@@ -36,8 +36,8 @@ def trust(records: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
             names = sorted(set.intersection(*(set(some) for some in kinds.values())))
             columns = [np.array([some[name] for name in names]).reshape(len(names), 2) for some in kinds.values()]
             pairs.append([(column[:, 0], column[:, 1]) for column in columns])
-        found = agreement(pairs)
-        needed = METRICS[metric].needs
+        found = mean_rank_correlation(pairs)
+        needed = METRICS[metric].inputs
         result.append(
             {
                 "metric": metric, "encoder": encoder, "mode": mode, "dimension": METRICS[metric].dimension,
@@ -49,22 +49,25 @@ def trust(records: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     return result
 
 
-def table(rows: Sequence[Mapping[str, Any]]) -> str:
+def render_validity_table(rows: Sequence[Mapping[str, Any]]) -> str:
     """The rank correlations as a Markdown table, a metric and encoder a row, a resize mode a column."""
-    lines = ["| metric | dimension | encoder | " + " | ".join(MODES) + " |", "|---|---|---|" + "---|" * len(MODES)]
+    lines = [
+        "| metric | dimension | encoder | " + " | ".join(RESIZE_MODES) + " |",
+        "|---|---|---|" + "---|" * len(RESIZE_MODES),
+    ]
     cells: dict[Any, dict[str, str]] = defaultdict(dict)
     for row in rows:
-        cells[row["metric"], row["dimension"], row["encoder"]][row["mode"]] = _cell(row)
+        cells[row["metric"], row["dimension"], row["encoder"]][row["mode"]] = _format_correlation(row)
     for (metric, dimension, encoder), own in cells.items():
         lines.append(
-            f"| `{metric}` | {dimension} | {encoder} | " + " | ".join(own.get(mode, "") for mode in MODES) + " |"
+            f"| `{metric}` | {dimension} | {encoder} | " + " | ".join(own.get(mode, "") for mode in RESIZE_MODES) + " |"
         )
     most = max((row["adapters"] for row in rows), default=0)
     return "\n".join([*lines, "", f"{most} adapters of {max((row['concepts'] for row in rows), default=0)} concepts."])
 
 
-def _cell(row: Mapping[str, Any]) -> str:
-    if row["mode"] != MODES[0] and not row["by_mode"]:
+def _format_correlation(row: Mapping[str, Any]) -> str:
+    if row["mode"] != RESIZE_MODES[0] and not row["by_mode"]:
         return "the same"
     if row["correlation"] is None:
         return "-"

@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from lycoris.analysis.statistics.measures import judges
+from lycoris.analysis.statistics.measures import counts_in_dimension
 
 
 def scaled_ranks(values: Sequence[float | None], *, higher_is_better: bool) -> list[float | None]:
@@ -48,7 +48,7 @@ def ranks_within(values: pd.DataFrame, groups: pd.Series, higher_is_better: Mapp
     return pd.concat(parts, axis=1)[list(values)]
 
 
-def dimension_ranks(rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
+def dimension_ranks(scores: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
     """The mean scaled rank of each adapter in each dimension.
 
     Args:
@@ -61,7 +61,7 @@ def dimension_ranks(rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
         that a metric does not weigh more for having been taken with more encoders. What judges nothing
         (`lycoris.metrics.registry.Metric.judges`) takes no part.
     """
-    table = pd.DataFrame(list(rows))
+    table = pd.DataFrame(list(scores))
     if table.empty:
         return pd.DataFrame()
     table["rank"] = float("nan")
@@ -71,6 +71,8 @@ def dimension_ranks(rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
         table.loc[group.index, "rank"] = pd.Series(ranks, index=group.index, dtype="float64")
     parts = table["name"].str.split("/", n=2, expand=True).reindex(columns=[0, 1])
     table["metric"] = parts[0]
-    table = table[[judges(metric, prompt_type) for metric, prompt_type in zip(parts[0], parts[1], strict=True)]]
+    table = table[
+        [counts_in_dimension(metric, prompt_type) for metric, prompt_type in zip(parts[0], parts[1], strict=True)]
+    ]
     by_metric = table.groupby(["adapter", "dimension", "metric"])["rank"].mean()
     return by_metric.groupby(["adapter", "dimension"]).mean().unstack("dimension").sort_index()

@@ -10,8 +10,8 @@ from typing import Any, Literal, NamedTuple
 Verdict = Literal["better", "worse", "none", "unknown"]
 
 DIMENSIONS = ("fidelity", "controllability", "diversity", "preservation", "quality")
-KINDS = ("trigger", "alter", "style", "train", "plain")
-TELLING = {
+PROMPT_TYPE_ORDER = ("trigger", "alter", "style", "train", "plain")
+HEADLINE_PROMPT_TYPES = {
     "fidelity": "trigger",
     "controllability": "alter",
     "diversity": "trigger",
@@ -22,7 +22,7 @@ TELLING = {
 
 
 @dataclass(frozen=True)
-class Measure:
+class ScoreSpec:
     """One score name, taken apart.
 
     ``higher_is_better`` is None when nobody said; ``digits`` counts the decimals to print, None for a power
@@ -41,13 +41,13 @@ class Measure:
     about: str
 
 
-def rank(order: Iterable[str], name: str) -> tuple[int, str]:
+def order_key(order: Iterable[str], name: str) -> tuple[int, str]:
     """A sorting key: the place of ``name`` in ``order``; names that are not in it come last, by alphabet."""
     places = list(order)
     return (places.index(name) if name in places else len(places), name)
 
 
-def decimals(values: Iterable[float | None]) -> int | None:
+def decimal_places(values: Iterable[float | None]) -> int | None:
     """How many decimals show three significant digits of the largest of ``values``; None below 1e-5."""
     top = max((abs(value) for value in values if value is not None and math.isfinite(value)), default=0.0)
     if top == 0.0:
@@ -56,7 +56,7 @@ def decimals(values: Iterable[float | None]) -> int | None:
     return digits if digits <= 6 else None
 
 
-def measures(study: Mapping[str, Any]) -> list[Measure]:
+def score_specs(study: Mapping[str, Any]) -> list[ScoreSpec]:
     """All score names of a study, by dimension, metric, prompt type and encoder."""
     metrics = study.get("metrics") or {}
     found: dict[str, list[Mapping[str, Any]]] = {}
@@ -64,53 +64,53 @@ def measures(study: Mapping[str, Any]) -> list[Measure]:
         for name, score in (adapter.get("scores") or {}).items():
             found.setdefault(name, []).append(score)
 
-    def measure(name: str) -> Measure:
+    def measure(name: str) -> ScoreSpec:
         metric, _, rest = name.partition("/")
         kind, _, encoder = rest.partition("/")
         told = {**found[name][0], **(metrics.get(metric) or {})}
-        return Measure(
+        return ScoreSpec(
             name,
             metric,
             kind,
             encoder,
             told.get("dimension") or "other",
             told.get("higher_is_better"),
-            decimals(score.get(key) for score in found[name] for key in ("value", "base")),
+            decimal_places(score.get(key) for score in found[name] for key in ("value", "base")),
             told.get("dimension") == "preservation"
             and told.get("higher_is_better") is False
             and not any(score.get("base") for score in found[name]),
             told.get("about") or "",
         )
 
-    def place(measure: Measure) -> tuple[Any, ...]:
+    def place(measure: ScoreSpec) -> tuple[Any, ...]:
         return (
-            rank(DIMENSIONS, measure.dimension),
-            rank(metrics, measure.metric),
-            rank(KINDS, measure.kind),
+            order_key(DIMENSIONS, measure.dimension),
+            order_key(metrics, measure.metric),
+            order_key(PROMPT_TYPE_ORDER, measure.kind),
             measure.encoder,
         )
 
     return sorted(map(measure, found), key=place)
 
 
-def headlines(known: Iterable[Measure], present: Iterable[str]) -> dict[str, Measure]:
+def headline_scores(specs: Iterable[ScoreSpec], present: Iterable[str]) -> dict[str, ScoreSpec]:
     """The score to look at first in each dimension, among those ``present``.
 
     It is the dimension's first metric, on the prompt type that tells most about it, in the first encoder.
     """
     names = set(present)
-    first: dict[str, Measure] = {}
-    for measure in known:
+    first: dict[str, ScoreSpec] = {}
+    for measure in specs:
         if measure.name not in names:
             continue
-        wanted = TELLING.get(measure.dimension)
+        wanted = HEADLINE_PROMPT_TYPES.get(measure.dimension)
         leader = first.get(measure.dimension)
         if leader is None or (leader.metric == measure.metric and leader.kind != wanted and measure.kind == wanted):
             first[measure.dimension] = measure
     return first
 
 
-class Effect(NamedTuple):
+class ScoreEffect(NamedTuple):
     """What an adapter did to one score: the difference to the base, or the distance from it."""
 
     value: float | None
@@ -118,16 +118,16 @@ class Effect(NamedTuple):
     high: float | None
 
 
-def effect(score: Mapping[str, Any], measure: Measure) -> Effect:
+def score_effect(score: Mapping[str, Any], measure: ScoreSpec) -> ScoreEffect:
     """The number by which adapters are compared on a score, with its interval."""
     if measure.from_base:
-        return Effect(score.get("value"), score.get("low"), score.get("high"))
-    return Effect(score.get("difference"), score.get("difference_low"), score.get("difference_high"))
+        return ScoreEffect(score.get("value"), score.get("low"), score.get("high"))
+    return ScoreEffect(score.get("difference"), score.get("difference_low"), score.get("difference_high"))
 
 
-def verdict(score: Mapping[str, Any], measure: Measure) -> Verdict:
+def score_verdict(score: Mapping[str, Any], measure: ScoreSpec) -> Verdict:
     """Whether a difference to the base is shown: only when its interval leaves out 0."""
-    _, low, high = effect(score, measure)
+    _, low, high = score_effect(score, measure)
     if measure.from_base or low is None or high is None or measure.higher_is_better is None:
         return "unknown"
     if low <= 0.0 <= high:
@@ -135,7 +135,7 @@ def verdict(score: Mapping[str, Any], measure: Measure) -> Verdict:
     return "better" if (low > 0.0) == measure.higher_is_better else "worse"
 
 
-def overlap(one: Effect, other: Effect) -> bool:
+def intervals_overlap(one: ScoreEffect, other: ScoreEffect) -> bool:
     """Whether two intervals share a point; True when one of them is missing."""
     if one.low is None or one.high is None or other.low is None or other.high is None:
         return True

@@ -6,9 +6,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from lycoris.analysis.statistics.score_verdicts import Measure, Verdict, effect, overlap, verdict
+from lycoris.analysis.statistics.score_verdicts import (
+    ScoreSpec,
+    Verdict,
+    intervals_overlap,
+    score_effect,
+    score_verdict,
+)
 
-TITLES = {
+ALGORITHM_TITLES = {
     "lora": "LoRA",
     "loha": "LoHa",
     "lokr": "LoKr",
@@ -24,7 +30,7 @@ TITLES = {
 """How the papers write the algorithms' names."""
 
 
-def number(value: float | None, digits: int | None, *, signed: bool = False) -> str:
+def format_number(value: float | None, digits: int | None, *, signed: bool = False) -> str:
     """A number as the report prints it: no leading zero, a true minus sign, a dash for none."""
     if value is None:
         return "–"
@@ -35,14 +41,14 @@ def number(value: float | None, digits: int | None, *, signed: bool = False) -> 
     return sign + (text.removeprefix("0") if text.startswith("0.") else text)
 
 
-def interval(low: float | None, high: float | None, digits: int | None) -> str:
+def format_interval(low: float | None, high: float | None, digits: int | None) -> str:
     """``[low, high]``, or nothing when there is no interval."""
     if low is None or high is None:
         return ""
-    return f"[{number(low, digits)}, {number(high, digits)}]"
+    return f"[{format_number(low, digits)}, {format_number(high, digits)}]"
 
 
-def duration(seconds: float) -> str:
+def format_duration(seconds: float) -> str:
     """A wall-clock time for people, to the second."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
@@ -50,23 +56,23 @@ def duration(seconds: float) -> str:
     return " ".join(f"{count} {unit}" for count, unit in parts if count) or "0 s"
 
 
-def title(algorithm: str) -> str:
+def algorithm_title(algorithm: str) -> str:
     """The name of an algorithm as its paper writes it."""
-    return TITLES.get(algorithm, algorithm)
+    return ALGORITHM_TITLES.get(algorithm, algorithm)
 
 
-def label(adapter: Mapping[str, Any], *, seeds: bool) -> str:
+def adapter_label(adapter: Mapping[str, Any], *, with_seed: bool) -> str:
     """What tells an adapter from the others of its concept: algorithm, captions and, if several, seed, checkpoint."""
-    text = title(str(adapter.get("algorithm", "?")))
+    text = algorithm_title(str(adapter.get("algorithm", "?")))
     if adapter.get("captions"):
         text += f" with `{adapter['captions']}`"
-    if seeds:
+    if with_seed:
         text += f", seed {adapter.get('seed')}"
     return f"{text}, {adapter['checkpoint']}" if adapter.get("checkpoint") else text
 
 
 @dataclass(frozen=True)
-class Finding:
+class ScoreSummary:
     """A sentence about one dimension of one concept, in parts so that the page can colour the number.
 
     ``run_id`` is the tracked run that the number is of.
@@ -83,7 +89,9 @@ class Finding:
         return " ".join(part for part in (self.lead, self.number, self.interval, self.tail) if part)
 
 
-def finding(measure: Measure, concept: str, adapters: Sequence[Mapping[str, Any]], *, seeds: bool) -> Finding | None:
+def summarize_score(
+    measure: ScoreSpec, concept: str, adapters: Sequence[Mapping[str, Any]], *, with_seed: bool
+) -> ScoreSummary | None:
     """Who leads one score, by how much against the base, and whether the lead over the others is shown.
 
     Two adapters whose intervals overlap are said to be not separated.
@@ -101,17 +109,19 @@ def finding(measure: Measure, concept: str, adapters: Sequence[Mapping[str, Any]
     if up is None:
         return None
     field = [
-        (adapter, did, verdict(score, measure))
+        (adapter, did, score_verdict(score, measure))
         for adapter in adapters
         if (score := (adapter.get("scores") or {}).get(measure.name))
-        and (did := effect(score, measure)).value is not None
+        and (did := score_effect(score, measure)).value is not None
     ]
     if not field:
         return None
     field.sort(key=lambda entry: entry[1].value or 0.0, reverse=up)
     best, did, said = field[0]
-    near = [label(adapter, seeds=seeds) for adapter, other, _ in field[1:] if overlap(did, other)]
-    who = label(best, seeds=seeds)
+    near = [
+        adapter_label(adapter, with_seed=with_seed) for adapter, other, _ in field[1:] if intervals_overlap(did, other)
+    ]
+    who = adapter_label(best, with_seed=with_seed)
     lead = {
         "better": f"{who} leads for {concept}:",
         "none": f"No adapter beats the base for {concept}; the best, {who}, shows no difference:",
@@ -127,10 +137,10 @@ def finding(measure: Measure, concept: str, adapters: Sequence[Mapping[str, Any]
         more = len(near) - 2
         named = near[:2] + ([f"{more} more"] if more > 0 else [])
         rest = "not separated from " + (", ".join(named[:-1]) + " and " if named[1:] else "") + named[-1]
-    return Finding(
+    return ScoreSummary(
         lead,
-        number(did.value, measure.digits, signed=not measure.from_base),
-        interval(did.low, did.high, measure.digits) + ("," if measure.from_base else ""),
+        format_number(did.value, measure.digits, signed=not measure.from_base),
+        format_interval(did.low, did.high, measure.digits) + ("," if measure.from_base else ""),
         f"{against}{rest}.",
         said,
         best.get("run_id"),

@@ -7,13 +7,13 @@ from typing import Any
 
 import pandas as pd
 
-from lycoris.analysis.statistics.configurations import UNDECOMPOSED, UNTOLD
-from lycoris.analysis.text.formatting import title
+from lycoris.analysis.statistics.configurations import FULL_RANK_DIM, UNSPECIFIED
+from lycoris.analysis.text.formatting import algorithm_title
 
-_REST = ("capacity", "preset", "learning_rate", "epoch", "captions", "strength", "base")
+_LABEL_SETTINGS = ("capacity", "preset", "learning_rate", "epoch", "captions", "strength", "base")
 
 
-def in_words(arms: pd.DataFrame, length_unit: str) -> list[str]:
+def label_settings(settings: pd.DataFrame, length_unit: str) -> list[str]:
     """The name of every setting: its algorithm, and whatever differs between settings.
 
     Args:
@@ -24,40 +24,42 @@ def in_words(arms: pd.DataFrame, length_unit: str) -> list[str]:
         Such as ``LoKr, factor 8, learning rate 0.007, captions none``. Two that would be named alike have their names
         in the table behind.
     """
-    told = [name for name in _REST if _differs(arms, name)]
-    names = [_name(row, told, length_unit) for row in arms.to_dict("records")]
+    told = [name for name in _LABEL_SETTINGS if _differs(settings, name)]
+    names = [_label(row, told, length_unit) for row in settings.to_dict("records")]
     return [
         f"{name} ({config})" if names.count(name) > 1 else name
-        for name, config in zip(names, arms["config"], strict=True)
+        for name, config in zip(names, settings["config"], strict=True)
     ]
 
 
-def whole(settings: Mapping[str, Any], length_unit: str) -> str:
+def full_setting_label(settings: Mapping[str, Any], length_unit: str) -> str:
     """One setting with all that is told of it."""
-    row = {"capacity": _capacity(settings), **settings}
-    return _name(
-        row, [name for name in _REST if row.get(name) not in (None, "", UNTOLD) and name != "base"], length_unit
+    row = {"capacity": _capacity_label(settings), **settings}
+    return _label(
+        row,
+        [name for name in _LABEL_SETTINGS if row.get(name) not in (None, "", UNSPECIFIED) and name != "base"],
+        length_unit,
     )
 
 
-def _capacity(settings: Mapping[str, Any]) -> str:
+def _capacity_label(settings: Mapping[str, Any]) -> str:
     return ", ".join(
         f"{said} {settings[name]:g}"
         for name, said in (("factor", "factor"), ("dim", "rank"), ("alpha", "alpha"))
-        if name in settings and (name == "factor" or settings.get("dim", 0) < UNDECOMPOSED)
+        if name in settings and (name == "factor" or settings.get("dim", 0) < FULL_RANK_DIM)
     )
 
 
-def _differs(arms: pd.DataFrame, name: str) -> bool:
+def _differs(settings: pd.DataFrame, name: str) -> bool:
     """Whether a setting differs between arms of one algorithm."""
-    return any(own[name].astype(str).nunique() > 1 for _, own in arms.groupby("algorithm"))
+    return any(own[name].astype(str).nunique() > 1 for _, own in settings.groupby("algorithm"))
 
 
-def _name(row: Mapping[str, Any], told: list[str], length_unit: str) -> str:
-    parts = [title(str(row.get("algorithm", "")))]
-    for name in told:
+def _label(row: Mapping[str, Any], names: list[str], length_unit: str) -> str:
+    parts = [algorithm_title(str(row.get("algorithm", "")))]
+    for name in names:
         value = row[name]
-        if pd.isna(value) or value in ("", UNTOLD):
+        if pd.isna(value) or value in ("", UNSPECIFIED):
             continue
         if name == "capacity":
             parts.append(str(value).replace("dim ", "rank "))

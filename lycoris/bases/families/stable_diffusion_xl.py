@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from lycoris.bases.conditioning import Conditions, pooled_of
-from lycoris.bases.files.model_files import Files
-from lycoris.bases.files.model_loading import choose_device, choose_dtype, freeze, mixed, quiet
-from lycoris.bases.latents import Latents, own_sizes, resolution_of
-from lycoris.bases.noise import DiscreteNoise
-from lycoris.bases.text_encoding import TextEncoder, clip_length
+from lycoris.bases.conditioning import TextConditioning, require_pooled
+from lycoris.bases.files.model_files import ModelFiles
+from lycoris.bases.files.model_loading import autocast, freeze, resolve_device, resolve_dtype, silence_transformers
+from lycoris.bases.latents import LatentCodec, default_size_conditioning, native_resolution
+from lycoris.bases.noise import DiscreteDiffusion
+from lycoris.bases.text_encoding import TextEncoder, max_prompt_length
 from lycoris.errors import InputError
 
 if TYPE_CHECKING:
@@ -53,18 +53,18 @@ class StableDiffusionXL:
 
     family = "stable-diffusion-xl"
 
-    def __init__(self, files: Files, source: str | None = None, device: str = "auto", dtype: str = "auto") -> None:
+    def __init__(self, files: ModelFiles, source: str | None = None, device: str = "auto", dtype: str = "auto") -> None:
         from diffusers import AutoencoderKL, UNet2DConditionModel
         from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
-        files.check(PARTS)
+        files.check_parts(PARTS)
         self.files, self.source = files, source or str(files.path)
-        self.device = choose_device(device)
-        self.dtype = choose_dtype(dtype, self.device)
-        self.unet: Any = files.module("unet", UNet2DConditionModel, self.dtype)
-        self.text_encoder: Any = files.module("text_encoder", CLIPTextModel, self.dtype)
-        self.text_encoder_2: Any = files.module("text_encoder_2", CLIPTextModelWithProjection, self.dtype)
-        self.vae: Any = files.module("vae", AutoencoderKL, self.dtype)
+        self.device = resolve_device(device)
+        self.dtype = resolve_dtype(dtype, self.device)
+        self.unet: Any = files.load_module("unet", UNet2DConditionModel, self.dtype)
+        self.text_encoder: Any = files.load_module("text_encoder", CLIPTextModel, self.dtype)
+        self.text_encoder_2: Any = files.load_module("text_encoder_2", CLIPTextModelWithProjection, self.dtype)
+        self.vae: Any = files.load_module("vae", AutoencoderKL, self.dtype)
         config: Any = self.vae.config
         if self.dtype is torch.float16 and config.force_upcast:
             self.vae.float()
@@ -74,46 +74,48 @@ class StableDiffusionXL:
             "text_encoder_2": self.text_encoder_2,
         }
         freeze({**self.parts, "vae": self.vae}, self.device)
-        self.tokenizer = files.tokenizer("tokenizer", CLIPTokenizer)
-        self.tokenizer_2 = files.tokenizer("tokenizer_2", CLIPTokenizer)
-        self.scheduler_config: Mapping[str, Any] = files.scheduler()
-        self.noise = DiscreteNoise.from_config(self.scheduler_config, self.device)
+        self.tokenizer = files.load_tokenizer("tokenizer", CLIPTokenizer)
+        self.tokenizer_2 = files.load_tokenizer("tokenizer_2", CLIPTokenizer)
+        self.scheduler_config: Mapping[str, Any] = files.scheduler_config()
+        self.forward_process = DiscreteDiffusion.from_config(self.scheduler_config, self.device)
         self._zeros_for_empty = zeros_for_empty(files)
 
-        self._latents = Latents(self.vae)
-        self.factor, self.latent_channels = self._latents.factor, self._latents.channels
-        self.resolution = resolution_of(self.unet, self.vae, self.source)
-        self._check_conditioning()
-        self._text = TextEncoder(self.text_encoder, self.tokenizer, clip_length(self.tokenizer, self.text_encoder))
+        self._latent_codec = LatentCodec(self.vae)
+        self.vae_scale_factor, self.latent_channels = self._latent_codec.scale_factor, self._latent_codec.channels
+        self.resolution = native_resolution(self.unet, self.vae, self.source)
+        self._check_size_conditioning()
+        self._text = TextEncoder(
+            self.text_encoder, self.tokenizer, max_prompt_length(self.tokenizer, self.text_encoder)
+        )
         self._text_2 = TextEncoder(
-            self.text_encoder_2, self.tokenizer_2, clip_length(self.tokenizer_2, self.text_encoder_2)
+            self.text_encoder_2, self.tokenizer_2, max_prompt_length(self.tokenizer_2, self.text_encoder_2)
         )
 
     @staticmethod
-    def recognises(files: Files) -> bool:
+    def matches(files: ModelFiles) -> bool:
         """Whether files are, or would be if nothing were missing, of this family."""
-        kind = files.index().get("_class_name")
+        kind = files.model_index().get("_class_name")
         if kind is None:
-            return files.has("text_encoder_2") and not files.has("transformer")
+            return files.has_part("text_encoder_2") and not files.has_part("transformer")
         return re.fullmatch(r"StableDiffusionXL\w*Pipeline", str(kind)) is not None
 
     @staticmethod
-    def digest_of(files: Files) -> str:
+    def compute_digest(files: ModelFiles) -> str:
         """SHA-256 over weights, configurations and vocabulary, in hexadecimal, without opening them.
 
         Raises:
             InputError: a part is missing.
         """
-        files.check(PARTS)
+        files.check_parts(PARTS)
         whole = f"{files.digest(PARTS)} zeros for the empty prompt: {zeros_for_empty(files)}"
         return hashlib.sha256(whole.encode()).hexdigest()
 
     @functools.cached_property
     def digest(self) -> str:
         """SHA-256 over weights, configurations and vocabulary, in hexadecimal."""
-        return self.digest_of(self.files)
+        return self.compute_digest(self.files)
 
-    def encode_text(self, prompts: Sequence[str]) -> Conditions:
+    def encode_text(self, prompts: Sequence[str]) -> TextConditioning:
         """Both encoders' states of the layer before the last, side by side, and the second one's pooled state.
 
         Args:
@@ -124,41 +126,41 @@ class StableDiffusionXL:
             Conditions in float32; differentiable where an encoder is adapted. What a prompt has too much is cut off
             with a `TruncatedPrompt` warning.
         """
-        with mixed(self.device, self.dtype):
-            first = self._text.penultimate(prompts)
-            second, pooled = self._text_2.projected(prompts)
+        with autocast(self.device, self.dtype):
+            first = self._text.penultimate_hidden_states(prompts)
+            second, pooled = self._text_2.penultimate_and_pooled(prompts)
         states, pooled = torch.cat([first, second], dim=-1).float(), pooled.float()
         if self._zeros_for_empty and "" in prompts:
             kept = torch.tensor([float(prompt != "") for prompt in prompts], device=states.device)
             states, pooled = states * kept[:, None, None], pooled * kept[:, None]
-        return Conditions(states, pooled)
+        return TextConditioning(states, pooled)
 
     def encode_images(
         self, images: Float[Tensor, "batch 3 height width"], generator: torch.Generator | None = None
     ) -> Float[Tensor, "batch channels rows columns"]:
         """Scaled latents of pictures in [0, 1]; the posterior's mean, or a sample when given a generator."""
-        return self._latents.encode(images, generator)
+        return self._latent_codec.encode(images, generator)
 
     def decode_latents(
         self, latents: Float[Tensor, "batch channels rows columns"]
     ) -> Float[Tensor, "batch 3 height width"]:
         """Pictures in [0, 1] of scaled latents."""
-        return self._latents.decode(latents)
+        return self._latent_codec.decode(latents)
 
     def predict(
         self,
         noisy: Float[Tensor, "batch channels rows columns"],
         timesteps: Num[Tensor, " batch"],
-        conditions: Conditions,
-        sizes: Float[Tensor, "batch 6"] | None = None,
+        conditioning: TextConditioning,
+        size_conditioning: Float[Tensor, "batch 6"] | None = None,
     ) -> Float[Tensor, "batch channels rows columns"]:
         """What the UNet says of noisy latents of pictures of these sizes, in float32; differentiable."""
-        if sizes is None:
-            sizes = own_sizes(noisy, self.factor)
-        with mixed(self.device, self.dtype):
+        if size_conditioning is None:
+            size_conditioning = default_size_conditioning(noisy, self.vae_scale_factor)
+        with autocast(self.device, self.dtype):
             noisy = noisy.to(self.dtype, memory_format=torch.channels_last)
-            told = {"text_embeds": pooled_of(conditions).to(self.dtype), "time_ids": sizes}
-            states = conditions.states.to(self.dtype)
+            told = {"text_embeds": require_pooled(conditioning).to(self.dtype), "time_ids": size_conditioning}
+            states = conditioning.hidden_states.to(self.dtype)
             return self.unet(noisy, timesteps, states, added_cond_kwargs=told, return_dict=False)[0].float()
 
     def pipeline(self) -> Any:
@@ -166,7 +168,7 @@ class StableDiffusionXL:
         import diffusers
 
         name = self.scheduler_config.get("_class_name", "EulerDiscreteScheduler")
-        with quiet():
+        with silence_transformers():
             kind = diffusers.StableDiffusionXLPipeline
         return kind(
             vae=self.vae,
@@ -180,7 +182,7 @@ class StableDiffusionXL:
             add_watermarker=False,
         )
 
-    def _check_conditioning(self) -> None:
+    def _check_size_conditioning(self) -> None:
         config = self.unet.config
         taken = config.projection_class_embeddings_input_dim or 0
         given = self.text_encoder_2.config.projection_dim + 6 * (config.addition_time_embed_dim or 0)
@@ -191,6 +193,6 @@ class StableDiffusionXL:
             )
 
 
-def zeros_for_empty(files: Files) -> bool:
+def zeros_for_empty(files: ModelFiles) -> bool:
     """Whether the empty prompt's conditions are zeros; they are where the files do not say."""
-    return bool(files.index().get("force_zeros_for_empty_prompt", True))
+    return bool(files.model_index().get("force_zeros_for_empty_prompt", True))

@@ -12,12 +12,12 @@ from lycoris.bases.files import config_inference
 from lycoris.bases.files.config_inference import Shapes
 from lycoris.errors import InputError
 
-UNET, VAE = "model.diffusion_model.", "first_stage_model."
+UNET_PREFIX, VAE_PREFIX = "model.diffusion_model.", "first_stage_model."
 Tensors = dict[str, torch.Tensor]
 
 
 @dataclass(frozen=True)
-class Part:
+class PartLayout:
     """One part of a single file.
 
     Attributes:
@@ -32,7 +32,7 @@ class Part:
 
 
 @dataclass(frozen=True)
-class Layout:
+class CheckpointLayout:
     """The original layout of a family.
 
     Attributes:
@@ -44,13 +44,13 @@ class Layout:
     """
 
     pipeline: str
-    parts: Mapping[str, Part]
+    parts: Mapping[str, PartLayout]
     tokenizers: Mapping[str, str]
     scheduler: Mapping[str, Any]
-    side: int
+    latent_size: int
 
 
-def layout_of(names: Mapping[str, Any], path: object) -> str:
+def detect_layout(names: Mapping[str, Any], path: object) -> str:
     """The key in `LAYOUTS` of a file.
 
     Args:
@@ -78,58 +78,60 @@ def layout_of(names: Mapping[str, Any], path: object) -> str:
     )
 
 
-def _unet(module: Any, weights: Tensors, config: dict[str, Any]) -> Tensors:
+def _convert_unet(module: Any, weights: Tensors, config: dict[str, Any]) -> Tensors:
     from diffusers.loaders.single_file_utils import convert_ldm_unet_checkpoint
 
     return convert_ldm_unet_checkpoint(weights, config)
 
 
-def _vae(module: Any, weights: Tensors, config: dict[str, Any]) -> Tensors:
+def _convert_vae(module: Any, weights: Tensors, config: dict[str, Any]) -> Tensors:
     from diffusers.loaders.single_file_utils import convert_ldm_vae_checkpoint
 
     return convert_ldm_vae_checkpoint(weights, config)
 
 
-def _sd3(module: Any, weights: Tensors, config: dict[str, Any]) -> Tensors:
+def _convert_sd3_transformer(module: Any, weights: Tensors, config: dict[str, Any]) -> Tensors:
     from diffusers.loaders.single_file_utils import convert_sd3_transformer_checkpoint_to_diffusers
 
     return convert_sd3_transformer_checkpoint_to_diffusers(dict(weights))
 
 
-def _own_names(prefix: str) -> Callable[[Any, Tensors, dict[str, Any]], Tensors]:
+def _strip_prefix(prefix: str) -> Callable[[Any, Tensors, dict[str, Any]], Tensors]:
     def convert(module: Any, weights: Tensors, config: dict[str, Any]) -> Tensors:
         found = {name.removeprefix(prefix): weight for name, weight in weights.items()}
         if hasattr(module, "text_projection") and "text_projection.weight" not in found:
             found["text_projection.weight"] = torch.eye(config["projection_dim"])  # SD 3's first CLIP has none
-        return _flattened(module, found)
+        return _match_text_model_prefix(module, found)
 
     return convert
 
 
-def _open_clip(prefix: str) -> Callable[[Any, Tensors, dict[str, Any]], Tensors]:
+def _convert_open_clip(prefix: str) -> Callable[[Any, Tensors, dict[str, Any]], Tensors]:
     def convert(module: Any, weights: Tensors, config: dict[str, Any]) -> Tensors:
         from diffusers.loaders.single_file_utils import convert_open_clip_checkpoint
 
-        return _flattened(module, convert_open_clip_checkpoint(module, weights, prefix=prefix))
+        return _match_text_model_prefix(module, convert_open_clip_checkpoint(module, weights, prefix=prefix))
 
     return convert
 
 
-def _flattened(module: Any, weights: Tensors) -> Tensors:
+def _match_text_model_prefix(module: Any, weights: Tensors) -> Tensors:
     """Some versions of transformers have `text_model` in a text encoder without projection, some not."""
     if hasattr(module, "text_model"):
         return weights
     return {name.removeprefix("text_model."): weight for name, weight in weights.items()}
 
 
-def _openai(prefix: str) -> Part:
-    return Part(prefix, lambda shapes: config_inference.clip(shapes, act="quick_gelu"), _own_names(prefix))
+def _openai_clip(prefix: str) -> PartLayout:
+    return PartLayout(
+        prefix, lambda shapes: config_inference.clip_config(shapes, activation="quick_gelu"), _strip_prefix(prefix)
+    )
 
 
-_FIRST, _SECOND = "conditioner.embedders.0.transformer.", "conditioner.embedders.1.model."
-_CLIP_G = "text_encoders.clip_g.transformer."
-_OPEN_CLIP = "cond_stage_model.model."
-_BETAS = {
+_SDXL_CLIP_L, _SDXL_CLIP_G = "conditioner.embedders.0.transformer.", "conditioner.embedders.1.model."
+_SD3_CLIP_G = "text_encoders.clip_g.transformer."
+_SD2_OPEN_CLIP = "cond_stage_model.model."
+_DDIM_CONFIG = {
     "_class_name": "DDIMScheduler",
     "beta_start": 0.00085,
     "beta_end": 0.012,
@@ -140,61 +142,75 @@ _BETAS = {
     "steps_offset": 1,
     "timestep_spacing": "leading",
 }
-_END, _ZERO = "<|endoftext|>", "!"
-_SD_VAE = Part(VAE, lambda shapes: config_inference.vae(shapes, scale=0.18215), _vae)
+_PAD_END, _PAD_ZERO = "<|endoftext|>", "!"
+_SD_VAE = PartLayout(VAE_PREFIX, lambda shapes: config_inference.vae_config(shapes, scale=0.18215), _convert_vae)
 
-LAYOUTS: dict[str, Layout] = {
-    "sd1": Layout(
+LAYOUTS: dict[str, CheckpointLayout] = {
+    "sd1": CheckpointLayout(
         "StableDiffusionPipeline",
         {
-            "unet": Part(UNET, lambda shapes: config_inference.unet(shapes, eight_heads=True), _unet),
+            "unet": PartLayout(
+                UNET_PREFIX, lambda shapes: config_inference.unet_config(shapes, eight_heads=True), _convert_unet
+            ),
             "vae": _SD_VAE,
-            "text_encoder": _openai("cond_stage_model.transformer."),
+            "text_encoder": _openai_clip("cond_stage_model.transformer."),
         },
-        {"tokenizer": _END},
-        _BETAS,
+        {"tokenizer": _PAD_END},
+        _DDIM_CONFIG,
         64,
     ),
-    "sd2": Layout(
+    "sd2": CheckpointLayout(
         "StableDiffusionPipeline",
         {
-            "unet": Part(UNET, lambda shapes: config_inference.unet(shapes, eight_heads=False), _unet),
+            "unet": PartLayout(
+                UNET_PREFIX, lambda shapes: config_inference.unet_config(shapes, eight_heads=False), _convert_unet
+            ),
             "vae": _SD_VAE,
-            "text_encoder": Part(
-                _OPEN_CLIP,
-                lambda shapes: config_inference.open_clip(shapes, without_last=True),
-                _open_clip(_OPEN_CLIP),
+            "text_encoder": PartLayout(
+                _SD2_OPEN_CLIP,
+                lambda shapes: config_inference.open_clip_config(shapes, drop_last_layer=True),
+                _convert_open_clip(_SD2_OPEN_CLIP),
             ),
         },
-        {"tokenizer": _ZERO},
-        _BETAS,
+        {"tokenizer": _PAD_ZERO},
+        _DDIM_CONFIG,
         64,
     ),
-    "sdxl": Layout(
+    "sdxl": CheckpointLayout(
         "StableDiffusionXLPipeline",
         {
-            "unet": Part(UNET, lambda shapes: config_inference.unet(shapes, eight_heads=False), _unet),
-            "vae": Part(VAE, lambda shapes: config_inference.vae(shapes, scale=0.13025), _vae),
-            "text_encoder": _openai(_FIRST),
-            "text_encoder_2": Part(
-                _SECOND, lambda shapes: config_inference.open_clip(shapes, without_last=False), _open_clip(_SECOND)
+            "unet": PartLayout(
+                UNET_PREFIX, lambda shapes: config_inference.unet_config(shapes, eight_heads=False), _convert_unet
+            ),
+            "vae": PartLayout(
+                VAE_PREFIX, lambda shapes: config_inference.vae_config(shapes, scale=0.13025), _convert_vae
+            ),
+            "text_encoder": _openai_clip(_SDXL_CLIP_L),
+            "text_encoder_2": PartLayout(
+                _SDXL_CLIP_G,
+                lambda shapes: config_inference.open_clip_config(shapes, drop_last_layer=False),
+                _convert_open_clip(_SDXL_CLIP_G),
             ),
         },
-        {"tokenizer": _END, "tokenizer_2": _ZERO},
-        _BETAS,
+        {"tokenizer": _PAD_END, "tokenizer_2": _PAD_ZERO},
+        _DDIM_CONFIG,
         128,
     ),
-    "sd3": Layout(
+    "sd3": CheckpointLayout(
         "StableDiffusion3Pipeline",
         {
-            "transformer": Part(UNET, config_inference.sd3_transformer, _sd3),
-            "vae": Part(VAE, lambda shapes: config_inference.vae(shapes, scale=1.5305, shift=0.0609), _vae),
-            "text_encoder": _openai("text_encoders.clip_l.transformer."),
-            "text_encoder_2": Part(
-                _CLIP_G, lambda shapes: config_inference.clip(shapes, act="gelu"), _own_names(_CLIP_G)
+            "transformer": PartLayout(UNET_PREFIX, config_inference.sd3_transformer_config, _convert_sd3_transformer),
+            "vae": PartLayout(
+                VAE_PREFIX, lambda shapes: config_inference.vae_config(shapes, scale=1.5305, shift=0.0609), _convert_vae
+            ),
+            "text_encoder": _openai_clip("text_encoders.clip_l.transformer."),
+            "text_encoder_2": PartLayout(
+                _SD3_CLIP_G,
+                lambda shapes: config_inference.clip_config(shapes, activation="gelu"),
+                _strip_prefix(_SD3_CLIP_G),
             ),
         },
-        {"tokenizer": _END, "tokenizer_2": _ZERO},
+        {"tokenizer": _PAD_END, "tokenizer_2": _PAD_ZERO},
         {"_class_name": "FlowMatchEulerDiscreteScheduler", "num_train_timesteps": 1000, "shift": 3.0},
         128,
     ),

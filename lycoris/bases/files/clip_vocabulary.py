@@ -7,9 +7,9 @@ from pathlib import Path
 
 from lycoris.errors import InputError
 
-CLIP = "openai/clip-vit-large-patch14"
+CLIP_TOKENIZER = "openai/clip-vit-large-patch14"
 """Whose vocabulary every Stable Diffusion has."""
-PATTERNS = ["vocab.json", "merges.txt", "tokenizer*.json", "special_tokens_map.json", "tokenizer/*"]
+VOCABULARY_PATTERNS = ["vocab.json", "merges.txt", "tokenizer*.json", "special_tokens_map.json", "tokenizer/*"]
 
 
 def find_vocabulary(file: Path, tokenizer: str | Path | None) -> Path:
@@ -27,12 +27,12 @@ def find_vocabulary(file: Path, tokenizer: str | Path | None) -> Path:
         InputError: there is none; it says what to give.
     """
     beside = file.parent / "tokenizer"
-    chosen = tokenizer if tokenizer is not None else beside if beside.is_dir() else CLIP
+    chosen = tokenizer if tokenizer is not None else beside if beside.is_dir() else CLIP_TOKENIZER
     folder = Path(chosen).expanduser()
     if not folder.is_dir():
         if not re.fullmatch(r"[\w.-]+/[\w.-]+", str(chosen)):
             raise InputError(f"Argument `tokenizer` must be a folder or a hub name, but there is no folder {chosen}.")
-        folder = _from_hub(str(chosen), file)
+        folder = _download(str(chosen), file)
     for place in (folder, folder / "tokenizer"):
         if (place / "tokenizer.json").is_file() or (place / "vocab.json").is_file():
             return place
@@ -42,12 +42,12 @@ def find_vocabulary(file: Path, tokenizer: str | Path | None) -> Path:
     )
 
 
-def _from_hub(name: str, file: Path) -> Path:
+def _download(name: str, file: Path) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
     try:
-        return Path(snapshot_download(name, allow_patterns=PATTERNS))
+        return Path(snapshot_download(name, allow_patterns=VOCABULARY_PATTERNS))
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
         raise InputError(
             f"Base `{file}` holds no vocabulary, and {name} is neither in the hub's cache nor to be had from the hub. "

@@ -13,13 +13,13 @@ from typing import Any
 
 Shapes = Mapping[str, tuple[int, ...]]
 
-HEAD = 64
+HEAD_WIDTH = 64
 """Width of an attention head in every CLIP and in every denoiser after SD 1.x, which has 8 heads of any width."""
-SIZE = 256
+SIZE_EMBEDDING_WIDTH = 256
 """Numbers that SDXL makes of each of the six sizes."""
 
 
-def unet(shapes: Shapes, *, eight_heads: bool) -> dict[str, Any]:
+def unet_config(shapes: Shapes, *, eight_heads: bool) -> dict[str, Any]:
     """Configuration of a UNet.
 
     Args:
@@ -48,19 +48,19 @@ def unet(shapes: Shapes, *, eight_heads: bool) -> dict[str, Any]:
         "transformer_layers_per_block": [depth or 1 for depth in depths[:-1]]
         + [_count(shapes, r"middle_block\.1\.transformer_blocks\.(\d+)\.")],
         "cross_attention_dim": shapes[attention][1],
-        "attention_head_dim": 8 if eight_heads else [width // HEAD for width in channels],
+        "attention_head_dim": 8 if eight_heads else [width // HEAD_WIDTH for width in channels],
         "use_linear_projection": len(shapes[projection]) == 2,
     }
     if "label_emb.0.0.weight" in shapes:  # SDXL: a pooled state and six sizes
         config |= {
             "addition_embed_type": "text_time",
-            "addition_time_embed_dim": SIZE,
+            "addition_time_embed_dim": SIZE_EMBEDDING_WIDTH,
             "projection_class_embeddings_input_dim": shapes["label_emb.0.0.weight"][1],
         }
     return config
 
 
-def sd3_transformer(shapes: Shapes) -> dict[str, Any]:
+def sd3_transformer_config(shapes: Shapes) -> dict[str, Any]:
     """Configuration of SD 3's or 3.5's transformer."""
     width, channels, patch, _ = shapes["x_embedder.proj.weight"]
     return {
@@ -68,18 +68,18 @@ def sd3_transformer(shapes: Shapes) -> dict[str, Any]:
         "in_channels": channels,
         "out_channels": shapes["final_layer.linear.weight"][0] // patch**2,
         "num_layers": _count(shapes, r"joint_blocks\.(\d+)\."),
-        "attention_head_dim": HEAD,
-        "num_attention_heads": width // HEAD,
+        "attention_head_dim": HEAD_WIDTH,
+        "num_attention_heads": width // HEAD_WIDTH,
         "joint_attention_dim": shapes["context_embedder.weight"][1],
         "caption_projection_dim": shapes["context_embedder.weight"][0],
         "pooled_projection_dim": shapes["y_embedder.mlp.0.weight"][1],
         "pos_embed_max_size": math.isqrt(shapes["pos_embed"][1]),
-        "dual_attention_layers": sorted(_numbers(shapes, r"joint_blocks\.(\d+)\.x_block\.attn2\.")),
+        "dual_attention_layers": sorted(_indices(shapes, r"joint_blocks\.(\d+)\.x_block\.attn2\.")),
         "qk_norm": "rms_norm" if any("attn.ln_q" in name for name in shapes) else None,
     }
 
 
-def vae(shapes: Shapes, *, scale: float, shift: float | None = None) -> dict[str, Any]:
+def vae_config(shapes: Shapes, *, scale: float, shift: float | None = None) -> dict[str, Any]:
     """Configuration of an `AutoencoderKL` whose latents are moved by `shift` and multiplied by `scale`."""
     levels = range(_count(shapes, r"encoder\.down\.(\d+)\."))
     return {
@@ -95,7 +95,7 @@ def vae(shapes: Shapes, *, scale: float, shift: float | None = None) -> dict[str
     }
 
 
-def clip(shapes: Shapes, *, act: str) -> dict[str, Any]:
+def clip_config(shapes: Shapes, *, activation: str) -> dict[str, Any]:
     """Configuration of a CLIP text encoder under transformers' own names.
 
     Args:
@@ -104,18 +104,18 @@ def clip(shapes: Shapes, *, act: str) -> dict[str, Any]:
     """
     embeddings, first = "text_model.embeddings.", "text_model.encoder.layers.0."
     words, width = shapes[f"{embeddings}token_embedding.weight"]
-    return _clip(
+    return _clip_config(
         words,
         width,
         layers=_count(shapes, r"text_model\.encoder\.layers\.(\d+)\."),
-        inner=shapes[f"{first}mlp.fc1.weight"][0],
-        length=shapes[f"{embeddings}position_embedding.weight"][0],
+        mlp_width=shapes[f"{first}mlp.fc1.weight"][0],
+        max_length=shapes[f"{embeddings}position_embedding.weight"][0],
         projection=shapes.get("text_projection.weight", (width,))[0],
-        act=act,
+        activation=activation,
     )
 
 
-def open_clip(shapes: Shapes, *, without_last: bool) -> dict[str, Any]:
+def open_clip_config(shapes: Shapes, *, drop_last_layer: bool) -> dict[str, Any]:
     """Configuration of a CLIP text encoder under OpenCLIP's names.
 
     Args:
@@ -123,35 +123,37 @@ def open_clip(shapes: Shapes, *, without_last: bool) -> dict[str, Any]:
         without_last: leave the last layer out: SD 2.x reads the one before it, normalised.
     """
     words, width = shapes["token_embedding.weight"]
-    return _clip(
+    return _clip_config(
         words,
         width,
-        layers=_count(shapes, r"transformer\.resblocks\.(\d+)\.") - without_last,
-        inner=shapes["transformer.resblocks.0.mlp.c_fc.weight"][0],
-        length=shapes["positional_embedding"][0],
+        layers=_count(shapes, r"transformer\.resblocks\.(\d+)\.") - drop_last_layer,
+        mlp_width=shapes["transformer.resblocks.0.mlp.c_fc.weight"][0],
+        max_length=shapes["positional_embedding"][0],
         projection=shapes.get("text_projection", (width, width))[1],
-        act="gelu",
+        activation="gelu",
     )
 
 
-def _clip(words: int, width: int, *, layers: int, inner: int, length: int, projection: int, act: str) -> dict[str, Any]:
+def _clip_config(
+    vocabulary_size: int, width: int, *, layers: int, mlp_width: int, max_length: int, projection: int, activation: str
+) -> dict[str, Any]:
     return {
-        "vocab_size": words,
+        "vocab_size": vocabulary_size,
         "hidden_size": width,
         "num_hidden_layers": layers,
-        "num_attention_heads": width // HEAD,
-        "intermediate_size": inner,
-        "max_position_embeddings": length,
+        "num_attention_heads": width // HEAD_WIDTH,
+        "intermediate_size": mlp_width,
+        "max_position_embeddings": max_length,
         "projection_dim": projection,
-        "hidden_act": act,
-        "bos_token_id": words - 2,
-        "eos_token_id": words - 1,
+        "hidden_act": activation,
+        "bos_token_id": vocabulary_size - 2,
+        "eos_token_id": vocabulary_size - 1,
     }
 
 
-def _numbers(names: Iterable[str], pattern: str) -> set[int]:
+def _indices(names: Iterable[str], pattern: str) -> set[int]:
     return {int(match[1]) for match in (re.match(pattern, name) for name in names) if match}
 
 
 def _count(names: Iterable[str], pattern: str) -> int:
-    return len(_numbers(names, pattern))
+    return len(_indices(names, pattern))

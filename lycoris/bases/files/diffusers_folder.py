@@ -12,17 +12,17 @@ from typing import Any
 
 from lycoris.errors import InputError
 
-PICKLES = frozenset({".ckpt", ".pt", ".pth", ".bin", ".pkl"})
-WEIGHTS = ".safetensors"
-CONVERT = (
+PICKLE_SUFFIXES = frozenset({".ckpt", ".pt", ".pth", ".bin", ".pkl"})
+WEIGHTS_SUFFIX = ".safetensors"
+CONVERT_FILE_COMMAND = (
     'python -c "from diffusers import StableDiffusionPipeline as P; '
     "P.from_single_file('{file}').save_pretrained('{folder}')\""
 )
-CONVERT_FOLDER = (
+CONVERT_FOLDER_COMMAND = (
     'python -c "from diffusers import StableDiffusionPipeline as P; '
     "P.from_pretrained('{file}', use_safetensors=False).save_pretrained('{folder}')\""
 )
-HUB_FILES = tuple(
+HUB_PATTERNS = tuple(
     f"{part}/{name}"
     for part in (
         *("unet", "transformer", "vae", "scheduler"),
@@ -49,21 +49,21 @@ def find_base(source: str | Path) -> Path:
 
         source = pocket.BASE
     path = Path(source).expanduser()
-    if path.is_file() and path.suffix != WEIGHTS:
-        raise InputError(_why_not_a_file(path))
+    if path.is_file() and path.suffix != WEIGHTS_SUFFIX:
+        raise InputError(_unsupported_file_message(path))
     if path.is_file() or path.is_dir():
         return path
     if re.fullmatch(r"[\w.-]+/[\w.-]+", str(source)):
-        return _from_hub(str(source))
+        return _download(str(source))
     raise InputError(
         f"Base `{source}` must be `pocket`, a folder in the diffusers layout, a safetensors file or a hub name, "
         f"but there is no folder {path.absolute()}."
     )
 
 
-def _why_not_a_file(path: Path) -> str:
-    command = CONVERT.format(file=path, folder=path.with_suffix(""))
-    if path.suffix in PICKLES:
+def _unsupported_file_message(path: Path) -> str:
+    command = CONVERT_FILE_COMMAND.format(file=path, folder=path.with_suffix(""))
+    if path.suffix in PICKLE_SUFFIXES:
         return (
             f"Base `{path}` is a pickle file, which can run code when opened, and is refused. "
             f"If you trust it, convert it once: {command}"
@@ -71,15 +71,15 @@ def _why_not_a_file(path: Path) -> str:
     return f"Base `{path}` must be a folder in the diffusers layout or a safetensors file, but it is another file."
 
 
-def _from_hub(name: str) -> Path:
+def _download(name: str) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
-    wanted = ["model_index.json", *HUB_FILES]
+    wanted = ["model_index.json", *HUB_PATTERNS]
     try:
         # A plain file is preferred; a repository that has only half-precision ones is asked for those.
         folder = Path(snapshot_download(name, allow_patterns=wanted, ignore_patterns=["*.fp16.*", "*.non_ema.*"]))
-        if not any([*folder.glob(f"unet/*{WEIGHTS}"), *folder.glob(f"transformer/*{WEIGHTS}")]):
+        if not any([*folder.glob(f"unet/*{WEIGHTS_SUFFIX}"), *folder.glob(f"transformer/*{WEIGHTS_SUFFIX}")]):
             folder = Path(snapshot_download(name, allow_patterns=wanted, ignore_patterns=["*.non_ema.*"]))
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
         reason = str(error).strip().splitlines()[0]
@@ -125,10 +125,10 @@ def check_parts(folder: Path, parts: Mapping[str, str]) -> None:
         config = "config.json" if needed == "weights" else needed
         if not (folder / part / config).is_file():
             missing.append(f"{part}/{config}")
-        if needed == "weights" and not any((folder / part).glob(f"*{WEIGHTS}")):
-            pickled = sorted(file.name for file in (folder / part).iterdir() if file.suffix in PICKLES)
+        if needed == "weights" and not any((folder / part).glob(f"*{WEIGHTS_SUFFIX}")):
+            pickled = sorted(file.name for file in (folder / part).iterdir() if file.suffix in PICKLE_SUFFIXES)
             note = f" (only {', '.join(pickled)}: pickle is refused)" if pickled else ""
-            missing.append(f"{part}/*{WEIGHTS}{note}")
+            missing.append(f"{part}/*{WEIGHTS_SUFFIX}{note}")
     if not missing:
         return
     there = sorted(entry.name + "/" * entry.is_dir() for entry in folder.iterdir() if not entry.name.startswith("."))
@@ -137,27 +137,27 @@ def check_parts(folder: Path, parts: Mapping[str, str]) -> None:
         f"{', '.join(f'{part}/' for part in parts)}; it has {', '.join(there) or 'nothing'}."
     )
     if any("pickle" in entry for entry in missing):
-        command = CONVERT_FOLDER.format(file=folder, folder=f"{folder}-safe")
+        command = CONVERT_FOLDER_COMMAND.format(file=folder, folder=f"{folder}-safe")
         message += f" If you trust it, convert it once: {command}"
     raise InputError(message)
 
 
-def variant_of(part: Path) -> str | None:
+def weights_variant(part: Path) -> str | None:
     """Which weights of a part to open: the plain ones, or ``"fp16"`` when there are only those."""
-    names = [file.name for file in part.glob(f"*{WEIGHTS}")]
-    plain = any("." not in name.removesuffix(WEIGHTS) for name in names)
+    names = [file.name for file in part.glob(f"*{WEIGHTS_SUFFIX}")]
+    plain = any("." not in name.removesuffix(WEIGHTS_SUFFIX) for name in names)
     return None if plain or not any(".fp16" in name for name in names) else "fp16"
 
 
-def digest_of(folder: Path, parts: Iterable[str]) -> str:
+def folder_digest(folder: Path, parts: Iterable[str]) -> str:
     """SHA-256 over the names and contents of the files that are opened, in sorted order."""
     total = hashlib.sha256()
     for part in sorted(parts):
-        variant = variant_of(folder / part)
+        variant = weights_variant(folder / part)
         for file in sorted((folder / part).iterdir()):
-            if file.suffix not in {".json", ".txt", ".model", WEIGHTS} or not file.is_file():
+            if file.suffix not in {".json", ".txt", ".model", WEIGHTS_SUFFIX} or not file.is_file():
                 continue
-            if file.suffix == WEIGHTS and _variant(file) != variant:
+            if file.suffix == WEIGHTS_SUFFIX and _file_variant(file) != variant:
                 continue
             total.update(f"{part}/{file.name} {file_digest(file)}\n".encode())
     return total.hexdigest()
@@ -169,8 +169,8 @@ def file_digest(file: Path) -> str:
     return _file_digest(file.resolve(), status.st_size, status.st_mtime_ns)
 
 
-def _variant(weights: Path) -> str | None:
-    stem = weights.name.removesuffix(WEIGHTS)
+def _file_variant(weights: Path) -> str | None:
+    stem = weights.name.removesuffix(WEIGHTS_SUFFIX)
     return stem.split(".", 1)[1].split("-")[0] if "." in stem else None
 
 

@@ -6,15 +6,15 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from lycoris.bases.files.diffusers_folder import check_parts, digest_of, read_json
-from lycoris.bases.files.model_loading import open_part
+from lycoris.bases.files.diffusers_folder import check_parts, folder_digest, read_json
+from lycoris.bases.files.model_loading import load_part
 
 if TYPE_CHECKING:
     import torch
     from torch import nn
 
 
-class Files(Protocol):
+class ModelFiles(Protocol):
     """The files of one base model.
 
     Attributes:
@@ -23,15 +23,15 @@ class Files(Protocol):
 
     path: Path
 
-    def index(self) -> Mapping[str, Any]:
+    def model_index(self) -> Mapping[str, Any]:
         """What a pipeline's ``model_index.json`` says; empty where there is none."""
         ...
 
-    def has(self, part: str) -> bool:
+    def has_part(self, part: str) -> bool:
         """Whether a part is there."""
         ...
 
-    def check(self, parts: Mapping[str, str]) -> None:
+    def check_parts(self, parts: Mapping[str, str]) -> None:
         """See that every part is there.
 
         Args:
@@ -42,7 +42,7 @@ class Files(Protocol):
         """
         ...
 
-    def module(self, part: str, kind: Any, dtype: torch.dtype) -> nn.Module:
+    def load_module(self, part: str, model_class: Any, dtype: torch.dtype) -> nn.Module:
         """One part with its weights.
 
         Args:
@@ -55,7 +55,7 @@ class Files(Protocol):
         """
         ...
 
-    def tokenizer(self, part: str, kind: Any) -> Any:
+    def load_tokenizer(self, part: str, tokenizer_class: Any) -> Any:
         """One tokenizer, of a class of transformers.
 
         Raises:
@@ -63,7 +63,7 @@ class Files(Protocol):
         """
         ...
 
-    def scheduler(self) -> Mapping[str, Any]:
+    def scheduler_config(self) -> Mapping[str, Any]:
         """The noise schedule's configuration."""
         ...
 
@@ -72,37 +72,37 @@ class Files(Protocol):
         ...
 
 
-class Folder:
+class DiffusersFolder:
     """A folder in the diffusers layout."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
-    def index(self) -> Mapping[str, Any]:
+    def model_index(self) -> Mapping[str, Any]:
         """The folder's ``model_index.json``; empty where there is none."""
         file = self.path / "model_index.json"
         return read_json(file) if file.is_file() else {}
 
-    def has(self, part: str) -> bool:
+    def has_part(self, part: str) -> bool:
         """Whether the part has a folder."""
         return (self.path / part).is_dir()
 
-    def check(self, parts: Mapping[str, str]) -> None:
+    def check_parts(self, parts: Mapping[str, str]) -> None:
         """See that every part has its files; `lycoris.bases.files.diffusers_folder.check_parts` says how."""
         check_parts(self.path, parts)
 
-    def module(self, part: str, kind: Any, dtype: torch.dtype) -> nn.Module:
+    def load_module(self, part: str, model_class: Any, dtype: torch.dtype) -> nn.Module:
         """The part's module, from its configuration and safetensors."""
-        return open_part(self.path / part, kind, dtype)
+        return load_part(self.path / part, model_class, dtype)
 
-    def tokenizer(self, part: str, kind: Any) -> Any:
+    def load_tokenizer(self, part: str, tokenizer_class: Any) -> Any:
         """The part's tokenizer."""
-        return kind.from_pretrained(self.path / part, local_files_only=True)
+        return tokenizer_class.from_pretrained(self.path / part, local_files_only=True)
 
-    def scheduler(self) -> Mapping[str, Any]:
+    def scheduler_config(self) -> Mapping[str, Any]:
         """The folder's ``scheduler/scheduler_config.json``."""
         return read_json(self.path / "scheduler" / "scheduler_config.json")
 
     def digest(self, parts: Iterable[str]) -> str:
         """SHA-256 over names and contents of the parts' files."""
-        return digest_of(self.path, parts)
+        return folder_digest(self.path, parts)

@@ -10,14 +10,14 @@ from typing import Any
 import torch
 from torch import nn
 
-from lycoris.bases.files.diffusers_folder import variant_of
+from lycoris.bases.files.diffusers_folder import weights_variant
 from lycoris.bases.group_norm_workaround import guard_group_norms
-from lycoris.errors import InputError, unknown
+from lycoris.errors import InputError, unknown_name_error
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
-def open_part(part: Path, kind: Any, dtype: torch.dtype) -> nn.Module:
+def load_part(part: Path, model_class: Any, dtype: torch.dtype) -> nn.Module:
     """One module from its folder.
 
     Args:
@@ -30,12 +30,12 @@ def open_part(part: Path, kind: Any, dtype: torch.dtype) -> nn.Module:
     """
     from safetensors import SafetensorError
 
-    precision = "dtype" if kind.__module__.startswith("transformers") else "torch_dtype"
+    precision = "dtype" if model_class.__module__.startswith("transformers") else "torch_dtype"
     try:
-        with quiet():
-            module, loaded = kind.from_pretrained(
+        with silence_transformers():
+            module, loaded = model_class.from_pretrained(
                 part,
-                variant=variant_of(part),
+                variant=weights_variant(part),
                 use_safetensors=True,
                 local_files_only=True,
                 output_loading_info=True,
@@ -61,14 +61,14 @@ def freeze(modules: Mapping[str, Any], device: torch.device) -> None:
             guard_group_norms(module)
 
 
-def mixed(device: torch.device, dtype: torch.dtype) -> contextlib.AbstractContextManager:
+def autocast(device: torch.device, dtype: torch.dtype) -> contextlib.AbstractContextManager:
     """Mixed precision below float32, so that adapters may keep float32 weights."""
     if dtype is torch.float32:
         return contextlib.nullcontext()
     return torch.autocast(device.type, dtype)
 
 
-def choose_device(name: str) -> torch.device:
+def resolve_device(name: str) -> torch.device:
     """The named device; for ``"auto"`` the GPU when there is one."""
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -78,18 +78,18 @@ def choose_device(name: str) -> torch.device:
         raise InputError(f"Argument `device` must be `auto` or a torch device, but got {name!r}.") from error
 
 
-def choose_dtype(name: str, device: torch.device) -> torch.dtype:
+def resolve_dtype(name: str, device: torch.device) -> torch.dtype:
     """The named precision; for ``"auto"`` bfloat16 on a GPU that has it, else float32."""
     if name == "auto":
         half = device.type == "cuda" and torch.cuda.is_bf16_supported()
         return torch.bfloat16 if half else torch.float32
     if name not in DTYPES:
-        raise unknown("dtype", name, ["auto", *DTYPES])
+        raise unknown_name_error("dtype", name, ["auto", *DTYPES])
     return DTYPES[name]
 
 
 @contextlib.contextmanager
-def quiet() -> Iterator[None]:
+def silence_transformers() -> Iterator[None]:
     """No progress bar and no report from transformers, for what takes a second."""
     from transformers.utils import logging
 

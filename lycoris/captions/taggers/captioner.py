@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING, Any, Protocol
 from PIL import Image
 
 from lycoris.captions.sidecar import SIDECAR, SidecarCaptioner
-from lycoris.errors import InputError, unknown
+from lycoris.errors import InputError, unknown_name_error
 
 if TYPE_CHECKING:
     import torch
 
 POCKET = "pocket"
-LONGEST = 100
+MAX_NEW_TOKENS = 100
 """A sentence ends after so many tokens at the latest."""
-FAMILIES: Mapping[str, str | None] = {"blip": None, "git": None, "florence2": "<DETAILED_CAPTION>"}
+TASK_PROMPTS: Mapping[str, str | None] = {"blip": None, "git": None, "florence2": "<DETAILED_CAPTION>"}
 """``model_type`` of a configuration -> the prompt that asks for a sentence, if one does. A new family is one line."""
 
 
@@ -60,35 +60,37 @@ class TransformersCaptioner:
         import torch
         from transformers import AutoModelForImageTextToText, AutoProcessor
 
-        from lycoris.captions.taggers.pretrained import load
+        from lycoris.captions.taggers.pretrained import load_pretrained
 
         self.name = name
         self.digest = digest
         self.device = torch.device(device)
         self.batch_size = batch_size
-        self.prompt = FAMILIES[_family(folder)]
+        self.prompt = TASK_PROMPTS[_model_family(folder)]
         try:
             self.processor: Any = AutoProcessor.from_pretrained(folder, local_files_only=True)
         except (OSError, ValueError, KeyError, ImportError) as error:
             raise InputError(f"Captioner folder `{folder}` must hold its processor: {error}") from error
-        self.model = load(AutoModelForImageTextToText, folder, "Captioner").to(self.device)
+        self.model = load_pretrained(AutoModelForImageTextToText, folder, "Captioner").to(self.device)
 
     def sentences(self, images: Sequence[Image.Image]) -> list[str]:
         """For each picture a sentence on one line, in the order of `images`."""
-        return [sentence for batch in self._batches(images) for sentence in self._read(batch)]
+        return [sentence for batch in self._batches(images) for sentence in self._generate(batch)]
 
     def _batches(self, images: Sequence[Image.Image]) -> Iterator[list[Image.Image]]:
         for start in range(0, len(images), self.batch_size):
             yield [images[index] for index in range(start, min(start + self.batch_size, len(images)))]
 
-    def _read(self, images: list[Image.Image]) -> list[str]:
+    def _generate(self, images: list[Image.Image]) -> list[str]:
         import torch
 
         asked = {} if self.prompt is None else {"text": [self.prompt] * len(images)}
         given = self.processor(images=[image.convert("RGB") for image in images], return_tensors="pt", **asked)
         with torch.inference_mode():
-            ids = self.model.generate(**given.to(self.device), max_new_tokens=LONGEST, num_beams=1, do_sample=False)
-        return [one_line(text) for text in self.processor.batch_decode(ids, skip_special_tokens=True)]
+            ids = self.model.generate(
+                **given.to(self.device), max_new_tokens=MAX_NEW_TOKENS, num_beams=1, do_sample=False
+            )
+        return [normalize_sentence(text) for text in self.processor.batch_decode(ids, skip_special_tokens=True)]
 
 
 class PocketCaptioner:
@@ -103,26 +105,26 @@ class PocketCaptioner:
     def __init__(self, device: str | torch.device = "cpu") -> None:
         from lycoris.captions.taggers.tagger import open_tagger
 
-        self._tagger = open_tagger(POCKET, device)
-        self.digest = self._tagger.digest
+        self._pocket_tagger = open_tagger(POCKET, device)
+        self.digest = self._pocket_tagger.digest
 
     def sentences(self, images: Sequence[Image.Image]) -> list[str]:
         """For each picture a sentence, in the order of `images`."""
-        return [told(seen, self._tagger.categories) for seen in self._tagger.tags(images)]
+        return [describe_tags(seen, self._pocket_tagger.categories) for seen in self._pocket_tagger.tags(images)]
 
 
-def told(seen: Mapping[str, float], categories: Mapping[str, str]) -> str:
+def describe_tags(tags: Mapping[str, float], categories: Mapping[str, str]) -> str:
     """The tags of a drawing in a sentence of the embedded world; what its grammar has no place for is left out.
 
     Args:
         seen: tag -> confidence, best first.
         categories: tag -> category; of a category the first tag counts.
     """
-    from lycoris.pocket.world.vocabulary import Tags, sentence
+    from lycoris.pocket.world.vocabulary import Tags, to_sentence
 
-    kinds = {categories[tag]: tag for tag in reversed(list(seen))}
+    kinds = {categories[tag]: tag for tag in reversed(list(tags))}
     style = kinds.get("style")
-    return sentence(
+    return to_sentence(
         Tags(
             species=kinds.get("species"),
             colour=kinds.get("colour"),
@@ -133,7 +135,7 @@ def told(seen: Mapping[str, float], categories: Mapping[str, str]) -> str:
     )
 
 
-def one_line(text: str) -> str:
+def normalize_sentence(text: str) -> str:
     """A sentence as captions hold it: on one line, without a full stop at its end."""
     return " ".join(text.split()).rstrip(". ")
 
@@ -157,7 +159,7 @@ def open_captioner(source: str | Path = POCKET, device: str | torch.device = "cp
         device = "cuda" if torch.cuda.is_available() else "cpu"
     if str(source) == POCKET:
         return PocketCaptioner(device)
-    name, folder = _locate(source)
+    name, folder = _resolve_source(source)
     return TransformersCaptioner(name, folder, captioner_digest(source), device)
 
 
@@ -175,28 +177,30 @@ def captioner_digest(source: str | Path = POCKET) -> str:
         from lycoris.captions.taggers.tagger import tagger_digest
 
         return tagger_digest(POCKET)
-    from lycoris.encoders.model_sources import digest
+    from lycoris.encoders.model_sources import model_digest
 
-    _, folder = _locate(source)
-    return hashlib.sha256(f"{digest(folder)}{FAMILIES[_family(folder)]}{LONGEST}".encode()).hexdigest()
+    _, folder = _resolve_source(source)
+    return hashlib.sha256(
+        f"{model_digest(folder)}{TASK_PROMPTS[_model_family(folder)]}{MAX_NEW_TOKENS}".encode()
+    ).hexdigest()
 
 
-def _locate(source: str | Path) -> tuple[str, Path]:
-    from lycoris.encoders.model_sources import locate
+def _resolve_source(source: str | Path) -> tuple[str, Path]:
+    from lycoris.encoders.model_sources import resolve_source
 
     if "/" not in str(source) and not Path(source).exists():
-        raise unknown("captioner", source, [POCKET, SIDECAR])
-    name, folder = locate(source)
+        raise unknown_name_error("captioner", source, [POCKET, SIDECAR])
+    name, folder = resolve_source(source)
     if not folder.is_dir():
         raise InputError(f"Argument `source` must be the folder of a captioner, but `{source}` is a file.")
     return name, folder
 
 
-def _family(folder: Path) -> str:
+def _model_family(folder: Path) -> str:
     try:
         stated = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("model_type")
     except (OSError, ValueError, AttributeError) as error:
         raise InputError(f"Captioner folder `{folder}` must hold `config.json`, but has none to read.") from error
-    if stated not in FAMILIES:
-        raise unknown("captioner family", stated, FAMILIES)
+    if stated not in TASK_PROMPTS:
+        raise unknown_name_error("captioner family", stated, TASK_PROMPTS)
     return stated

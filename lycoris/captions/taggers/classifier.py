@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from PIL import Image
 
 from lycoris.captions.taggers.labels import read_labels
-from lycoris.captions.taggers.thresholding import choose, read_thresholds, used_categories
+from lycoris.captions.taggers.thresholding import resolve_thresholds, select_tags, tag_categories
 from lycoris.errors import InputError
 
 if TYPE_CHECKING:
@@ -52,10 +52,10 @@ class ClassifierTagger:
         self.device = torch.device(device)
         self.batch_size = batch_size
         self.labels = read_labels(folder)
-        self.thresholds = read_thresholds(self.labels, thresholds)
-        self.categories = used_categories(self.labels, self.thresholds)
+        self.thresholds = resolve_thresholds(self.labels, thresholds)
+        self.categories = tag_categories(self.labels, self.thresholds)
         self.preprocessing = read_preprocessing(folder)
-        self.model = _load(folder, len(self.labels)).to(self.device)
+        self.model = _load_classifier(folder, len(self.labels)).to(self.device)
 
     def tags(self, images: Sequence[Image.Image]) -> list[dict[str, float]]:
         """For each picture its tags with confidence in [0, 1], best first, in the order of `images`."""
@@ -64,28 +64,28 @@ class ClassifierTagger:
         from lycoris.encoders.batch_encoding import encode_batches
 
         logits = encode_batches(
-            self._see,
+            self._logits,
             images,
             self.preprocessing,
             mode="resize",
             batch_size=self.batch_size,
             device=self.device,
         )
-        return [choose(row, self.labels, self.thresholds) for row in logits.sigmoid().tolist()]
+        return [select_tags(row, self.labels, self.thresholds) for row in logits.sigmoid().tolist()]
 
-    def _see(self, pixels: Float[Tensor, "batch 3 height width"]) -> Float[Tensor, "batch tags"]:
+    def _logits(self, pixels: Float[Tensor, "batch 3 height width"]) -> Float[Tensor, "batch tags"]:
         return self.model(pixel_values=pixels).logits
 
 
-def _load(folder: Path, count: int) -> Any:
+def _load_classifier(folder: Path, label_count: int) -> Any:
     from transformers import AutoModelForImageClassification
 
-    from lycoris.captions.taggers.pretrained import load
+    from lycoris.captions.taggers.pretrained import load_pretrained
 
-    model = load(AutoModelForImageClassification, folder, "Tagger")
-    if model.config.num_labels != count:
+    model = load_pretrained(AutoModelForImageClassification, folder, "Tagger")
+    if model.config.num_labels != label_count:
         raise InputError(
-            f"Tagger folder `{folder}` names {count} tags, but its network has {model.config.num_labels} outputs."
+            f"Tagger folder `{folder}` names {label_count} tags, but its network has {model.config.num_labels} outputs."
         )
     if model.config.problem_type == "single_label_classification":
         raise InputError(f"Tagger folder `{folder}` holds a classifier into one class, which is no tagger.")

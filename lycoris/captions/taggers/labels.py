@@ -10,10 +10,10 @@ from pathlib import Path
 
 from lycoris.errors import InputError
 
-LIST = "selected_tags.csv"
-GENERAL = "general"
-_WORD = re.compile(r"[^\W_]{2}")
-_NUMBERED = {"0": GENERAL, "1": "artist", "3": "copyright", "4": "character", "5": "meta", "9": "rating"}
+LABEL_FILE = "selected_tags.csv"
+GENERAL_CATEGORY = "general"
+_WORD_PATTERN = re.compile(r"[^\W_]{2}")
+_CATEGORY_NAMES = {"0": GENERAL_CATEGORY, "1": "artist", "3": "copyright", "4": "character", "5": "meta", "9": "rating"}
 
 
 @dataclass(frozen=True)
@@ -33,9 +33,9 @@ def read_labels(folder: Path) -> tuple[Label, ...]:
     Raises:
         InputError: neither names the outputs, or a name comes twice.
     """
-    file = folder / LIST
-    labels = _from_list(file) if file.is_file() else _from_config(folder / "config.json")
-    return _distinct(labels, f"Tagger folder `{folder}`")
+    file = folder / LABEL_FILE
+    labels = _labels_from_csv(file) if file.is_file() else _labels_from_config(folder / "config.json")
+    return _check_unique(labels, f"Tagger folder `{folder}`")
 
 
 def read_vocabulary(file: Path) -> tuple[Label, ...]:
@@ -50,21 +50,21 @@ def read_vocabulary(file: Path) -> tuple[Label, ...]:
         raise InputError(f"The vocabulary `{file}` cannot be read: {error}") from error
     first, *_ = text.splitlines() or [""]
     if {"name", "category"} <= {part.strip() for part in first.split(",")}:
-        labels = _from_list(Path(file))
+        labels = _labels_from_csv(Path(file))
     else:
-        labels = tuple(Label(plain(line), GENERAL) for line in text.splitlines() if line.strip())
+        labels = tuple(Label(humanize_tag(line), GENERAL_CATEGORY) for line in text.splitlines() if line.strip())
     if not labels:
         raise InputError(f"The vocabulary `{file}` holds no tag.")
-    return _distinct(labels, f"The vocabulary `{file}`")
+    return _check_unique(labels, f"The vocabulary `{file}`")
 
 
-def plain(tag: str) -> str:
+def humanize_tag(tag: str) -> str:
     """A tag as captions write it: ``long_hair`` is "long hair", but ``^_^`` and ``(o)_(o)`` stay faces."""
     tag = " ".join(tag.split())
-    return tag.replace("_", " ") if _WORD.search(tag) else tag
+    return tag.replace("_", " ") if _WORD_PATTERN.search(tag) else tag
 
 
-def _distinct(labels: tuple[Label, ...], where: str) -> tuple[Label, ...]:
+def _check_unique(labels: tuple[Label, ...], where: str) -> tuple[Label, ...]:
     seen: set[str] = set()
     for label in labels:
         if label.tag in seen:
@@ -73,22 +73,23 @@ def _distinct(labels: tuple[Label, ...], where: str) -> tuple[Label, ...]:
     return labels
 
 
-def _from_list(file: Path) -> tuple[Label, ...]:
+def _labels_from_csv(file: Path) -> tuple[Label, ...]:
     try:
         with file.open(encoding="utf-8-sig", newline="") as stream:
             rows = list(csv.DictReader(stream))
         return tuple(
-            Label(plain(row["name"]), _NUMBERED.get(row["category"].strip(), row["category"].strip())) for row in rows
+            Label(humanize_tag(row["name"]), _CATEGORY_NAMES.get(row["category"].strip(), row["category"].strip()))
+            for row in rows
         )
     except (UnicodeDecodeError, csv.Error, KeyError, AttributeError) as error:
         raise InputError(f"Tag list `{file}` must be a CSV file with columns `name` and `category`: {error}") from error
 
 
-def _from_config(file: Path) -> tuple[Label, ...]:
+def _labels_from_config(file: Path) -> tuple[Label, ...]:
     try:
         names = json.loads(file.read_text(encoding="utf-8"))["id2label"]
-        return tuple(Label(plain(str(names[index])), GENERAL) for index in sorted(names, key=int))
+        return tuple(Label(humanize_tag(str(names[index])), GENERAL_CATEGORY) for index in sorted(names, key=int))
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(
-            f"Tagger folder `{file.parent}` holds no `{LIST}`, nor `id2label` in `config.json`."
+            f"Tagger folder `{file.parent}` holds no `{LABEL_FILE}`, nor `id2label` in `config.json`."
         ) from error

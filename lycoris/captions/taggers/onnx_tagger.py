@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from lycoris.captions.taggers.labels import read_labels
-from lycoris.captions.taggers.thresholding import choose, read_thresholds, used_categories
+from lycoris.captions.taggers.thresholding import resolve_thresholds, select_tags, tag_categories
 from lycoris.errors import InputError
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from jaxtyping import Float, UInt8
     from torch import Tensor
 
-NEEDED = "An ONNX tagger needs onnxruntime: pip install 'lycoris-pipeline[onnx]'."
+INSTALL_HINT = "An ONNX tagger needs onnxruntime: pip install 'lycoris-pipeline[onnx]'."
 
 
 class OnnxTagger:
@@ -57,49 +57,49 @@ class OnnxTagger:
         self.folder = folder
         self.digest = digest
         self.labels = read_labels(folder)
-        self.thresholds = read_thresholds(self.labels, thresholds)
-        self.categories = used_categories(self.labels, self.thresholds)
-        self.session = _session(onnx_file(folder), str(device))
+        self.thresholds = resolve_thresholds(self.labels, thresholds)
+        self.categories = tag_categories(self.labels, self.thresholds)
+        self.session = _open_session(find_onnx_file(folder), str(device))
         (given, *_), (first, *_) = self.session.get_inputs(), self.session.get_outputs()
-        self._input, self._output = given.name, first.name
+        self._input_name, self._output_name = given.name, first.name
         self.batch_size = given.shape[0] if isinstance(given.shape[0], int) else batch_size
-        self.preprocessing = _preprocessing(folder, given.shape)
-        self._whole = isinstance(given.shape[0], int)
+        self.preprocessing = _read_input_preprocessing(folder, given.shape)
+        self._has_fixed_batch = isinstance(given.shape[0], int)
         self._cpu = torch.device("cpu")
-        self._logits = False
+        self._outputs_logits = False
         grey = self._confidences([Image.new("RGB", (64, 64), (128, 128, 128))])
         if grey.shape[1] != len(self.labels):
             raise InputError(
                 f"Tagger folder `{folder}` names {len(self.labels)} tags, but its network has {grey.shape[1]} outputs."
             )
-        self._logits = bool((grey < 0).any() or (grey > 1).any())
+        self._outputs_logits = bool((grey < 0).any() or (grey > 1).any())
 
     def tags(self, images: Sequence[Image.Image]) -> list[dict[str, float]]:
         """For each picture its tags with confidence in [0, 1], best first, in the order of `images`."""
         if not images:
             return []
         found = self._confidences(images)
-        found = found.sigmoid() if self._logits else found
-        return [choose(row, self.labels, self.thresholds) for row in found.tolist()]
+        found = found.sigmoid() if self._outputs_logits else found
+        return [select_tags(row, self.labels, self.thresholds) for row in found.tolist()]
 
     def _confidences(self, images: Sequence[Image.Image]) -> Float[Tensor, "images tags"]:
         from lycoris.encoders.batch_encoding import encode_batches
 
         return encode_batches(
-            self._see, images, self.preprocessing, mode="resize", batch_size=self.batch_size, device=self._cpu
+            self._run_session, images, self.preprocessing, mode="resize", batch_size=self.batch_size, device=self._cpu
         )
 
-    def _see(self, pixels: Tensor) -> Float[Tensor, "batch tags"]:
+    def _run_session(self, pixels: Tensor) -> Float[Tensor, "batch tags"]:
         import torch
 
         count = len(pixels)
-        if self._whole and count < self.batch_size:
+        if self._has_fixed_batch and count < self.batch_size:
             pixels = torch.cat([pixels, pixels[-1:].expand(self.batch_size - count, *pixels.shape[1:])])
-        (found,) = self.session.run([self._output], {self._input: pixels.numpy()})
+        (found,) = self.session.run([self._output_name], {self._input_name: pixels.numpy()})
         return torch.from_numpy(np.asarray(found, dtype=np.float32)[:count].reshape(count, -1))
 
 
-class WhiteSquare:
+class WhiteSquarePreprocessing:
     """A picture as the WD taggers take it: on a white square, [side, side, 3] in the order blue, green, red.
 
     Args:
@@ -113,7 +113,7 @@ class WhiteSquare:
         """Values from 0 to 255 in float32; the resampling is bicubic."""
         import torch
 
-        return self.normalised(torch.from_numpy(self.pixels(image, mode))[None], mode)[0]
+        return self.normalize(torch.from_numpy(self.pixels(image, mode))[None], mode)[0]
 
     def pixels(self, image: Image.Image, mode: str = "resize") -> UInt8[np.ndarray, "side side 3"]:
         """The picture on its square, blue first."""
@@ -123,14 +123,14 @@ class WhiteSquare:
         square = square.resize((self.side, self.side), Image.Resampling.BICUBIC)
         return np.ascontiguousarray(np.asarray(square)[:, :, ::-1])
 
-    def normalised(
+    def normalize(
         self, pixels: UInt8[Tensor, "batch side side 3"], mode: str = "resize"
     ) -> Float[Tensor, "batch side side 3"]:
         """The values as they are, in float32."""
         return pixels.float()
 
 
-def onnx_file(folder: Path) -> Path:
+def find_onnx_file(folder: Path) -> Path:
     """The graph of a folder.
 
     Raises:
@@ -145,11 +145,11 @@ def onnx_file(folder: Path) -> Path:
     return files[0]
 
 
-def _session(file: Path, device: str) -> Any:
+def _open_session(file: Path, device: str) -> Any:
     try:
         import onnxruntime
     except ImportError as error:
-        raise InputError(NEEDED) from error
+        raise InputError(INSTALL_HINT) from error
     import torch
 
     options = onnxruntime.SessionOptions()
@@ -164,9 +164,9 @@ def _session(file: Path, device: str) -> Any:
         raise InputError(f"ONNX file `{file}` could not be opened: {error}") from error
 
 
-def _preprocessing(folder: Path, shape: Sequence[Any]) -> Any:
+def _read_input_preprocessing(folder: Path, shape: Sequence[Any]) -> Any:
     if len(shape) == 4 and shape[3] == 3 and isinstance(shape[1], int) and shape[1] == shape[2]:
-        return WhiteSquare(shape[1])
+        return WhiteSquarePreprocessing(shape[1])
     if len(shape) == 4 and shape[1] == 3:
         from lycoris.encoders import read_preprocessing
 

@@ -8,7 +8,7 @@ from typing import Any
 from lycoris.errors import InputError
 
 
-def load(kind: Any, folder: Path, what: str) -> Any:
+def load_pretrained(model_class: Any, folder: Path, role: str) -> Any:
     """A frozen network in float32 and in evaluation mode.
 
     Args:
@@ -25,13 +25,15 @@ def load(kind: Any, folder: Path, what: str) -> Any:
     bars = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()
     try:
-        model, info = kind.from_pretrained(folder, dtype=torch.float32, local_files_only=True, output_loading_info=True)
+        model, info = model_class.from_pretrained(
+            folder, dtype=torch.float32, local_files_only=True, output_loading_info=True
+        )
     except (OSError, ValueError, RuntimeError, ImportError, KeyError) as error:
-        raise InputError(f"{what} folder `{folder}` could not be opened: {error}") from error
+        raise InputError(f"{role} folder `{folder}` could not be opened: {error}") from error
     finally:
         if bars:
             logging.enable_progress_bar()
     missing = sorted(str(key) for key in info["missing_keys"])
     if missing:
-        raise InputError(f"{what} folder `{folder}` must hold every weight, but lacks `{missing[0]}`.")
+        raise InputError(f"{role} folder `{folder}` must hold every weight, but lacks `{missing[0]}`.")
     return model.eval().requires_grad_(False)

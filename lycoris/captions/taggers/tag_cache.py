@@ -11,17 +11,17 @@ from typing import Any
 
 from PIL import Image
 
-from lycoris.cache.store import file_digest, key
-from lycoris.data.images import SMALLEST, BadPicture, read_image
+from lycoris.cache.store import file_digest, stage_key
+from lycoris.data.images import MIN_SIDE, InvalidImageError, read_image
 
-CHUNK = 128
+CHUNK_SIZE = 128
 """Pictures after which what was seen is written down: so many are looked at again after a crash, at most."""
 
-SEEN, SUM = "seen", "sha256"
+RESULT_FIELD, CHECKSUM_FIELD = "seen", "sha256"
 """Names in a file of what was seen, and of the sum over it."""
 
 
-class Opened(Sequence[Image.Image]):
+class LazyImages(Sequence[Image.Image]):
     """Pictures that are opened when asked for, so that a batch is in memory and not all of them.
 
     One that cannot be used is grey, and `bad` says at its place what is wrong with it.
@@ -29,7 +29,7 @@ class Opened(Sequence[Image.Image]):
 
     def __init__(self, paths: Sequence[Path]) -> None:
         self._paths = paths
-        self.bad: dict[int, str] = {}
+        self.invalid: dict[int, str] = {}
 
     def __len__(self) -> int:
         return len(self._paths)
@@ -40,18 +40,18 @@ class Opened(Sequence[Image.Image]):
         path = self._paths[index]
         try:
             return read_image(path)
-        except BadPicture as error:
-            self.bad[range(len(self))[index]] = str(error)
-            return Image.new("RGB", (SMALLEST, SMALLEST), "grey")
+        except InvalidImageError as error:
+            self.invalid[range(len(self))[index]] = str(error)
+            return Image.new("RGB", (MIN_SIDE, MIN_SIDE), "grey")
 
 
-def look_once(
+def compute_cached(
     folder: Path,
-    seer: Mapping[str, Any],
-    pictures: Sequence[Path],
-    look: Callable[[Sequence[Image.Image]], list[Any]],
+    key_inputs: Mapping[str, Any],
+    paths: Sequence[Path],
+    compute: Callable[[Sequence[Image.Image]], list[Any]],
     progress: Callable[[int, int], None] = lambda done, total: None,
-    notice: Callable[[str], None] = lambda text: None,
+    on_message: Callable[[str], None] = lambda text: None,
 ) -> tuple[list[Any], dict[Path, str], bool]:
     """What is to be seen in pictures; only those that this seer never saw are opened.
 
@@ -70,53 +70,59 @@ def look_once(
     Raises:
         FileNotFoundError: a picture is not there.
     """
-    names = [key("seen", {"picture": file_digest(path), **seer}) for path in pictures]
-    known = {name: found for name in dict.fromkeys(names) if (found := _read(_file(folder, name), notice)) is not None}
-    waiting = list({name: path for name, path in zip(names, pictures, strict=True) if name not in known}.items())
+    names = [stage_key("seen", {"picture": file_digest(path), **key_inputs}) for path in paths]
+    known = {
+        name: found
+        for name in dict.fromkeys(names)
+        if (found := _read_entry(_entry_file(folder, name), on_message)) is not None
+    }
+    waiting = list({name: path for name, path in zip(names, paths, strict=True) if name not in known}.items())
     before, total = len(known), len(known) + len(waiting)
     reasons: dict[str, str] = {}
     progress(before, total)
-    for start in range(0, len(waiting), CHUNK):
-        chunk = waiting[start : start + CHUNK]
-        opened = Opened([path for _, path in chunk])
-        for place, ((name, _), found) in enumerate(zip(chunk, look(opened), strict=True)):
-            if place in opened.bad:
-                reasons[name] = opened.bad[place]
+    for start in range(0, len(waiting), CHUNK_SIZE):
+        chunk = waiting[start : start + CHUNK_SIZE]
+        opened = LazyImages([path for _, path in chunk])
+        for place, ((name, _), found) in enumerate(zip(chunk, compute(opened), strict=True)):
+            if place in opened.invalid:
+                reasons[name] = opened.invalid[place]
             else:
-                _write(_file(folder, name), found)
+                _write_entry(_entry_file(folder, name), found)
                 known[name] = found
         progress(len(known) + len(reasons), total)
-    bad = {path: reasons[name] for name, path in zip(names, pictures, strict=True) if name in reasons}
+    bad = {path: reasons[name] for name, path in zip(names, paths, strict=True) if name in reasons}
     return [known[name] for name in names if name in known], bad, len(known) == before
 
 
-def _file(folder: Path, name: str) -> Path:
+def _entry_file(folder: Path, name: str) -> Path:
     return folder / name[:2] / f"{name}.json"
 
 
-def _read(file: Path, notice: Callable[[str], None]) -> Any:
+def _read_entry(file: Path, on_message: Callable[[str], None]) -> Any:
     """What a file keeps, or None where there is none with what was written; older ones hold it without a sum."""
     try:
         kept = json.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
     except ValueError:
-        kept = {SEEN: None, SUM: None}
-    if not (isinstance(kept, dict) and kept.keys() == {SEEN, SUM}):
+        kept = {RESULT_FIELD: None, CHECKSUM_FIELD: None}
+    if not (isinstance(kept, dict) and kept.keys() == {RESULT_FIELD, CHECKSUM_FIELD}):
         return kept
-    if kept[SUM] == _sum(kept[SEEN]):
-        return kept[SEEN]
-    notice(f"What was seen in a picture is damaged, and it is looked at again: `{file}`.")
+    if kept[CHECKSUM_FIELD] == _checksum(kept[RESULT_FIELD]):
+        return kept[RESULT_FIELD]
+    on_message(f"What was seen in a picture is damaged, and it is looked at again: `{file}`.")
     return None
 
 
-def _write(file: Path, found: Any) -> None:
+def _write_entry(file: Path, result: Any) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
     aside = file.with_suffix(f".{os.getpid()}.tmp")
-    aside.write_text(json.dumps({SEEN: found, SUM: _sum(found)}, ensure_ascii=False), encoding="utf-8")
+    aside.write_text(
+        json.dumps({RESULT_FIELD: result, CHECKSUM_FIELD: _checksum(result)}, ensure_ascii=False), encoding="utf-8"
+    )
     os.replace(aside, file)
 
 
-def _sum(found: Any) -> str:
+def _checksum(result: Any) -> str:
     """SHA-256 of what was seen, whichever way it is written down."""
-    return hashlib.sha256(json.dumps(found).encode()).hexdigest()
+    return hashlib.sha256(json.dumps(result).encode()).hexdigest()

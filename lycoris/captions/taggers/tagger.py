@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Protocol
 from PIL import Image
 
 from lycoris.captions.sidecar import SIDECAR, SidecarTagger
-from lycoris.captions.taggers.labels import LIST
-from lycoris.errors import InputError, unknown
+from lycoris.captions.taggers.labels import LABEL_FILE
+from lycoris.errors import InputError, unknown_name_error
 
 if TYPE_CHECKING:
     import torch
 
 POCKET = "pocket"
-_TEXT_IMAGE = frozenset({"clip", "siglip"})
+_TEXT_IMAGE_FAMILIES = frozenset({"clip", "siglip"})
 
 
 class Tagger(Protocol):
@@ -60,15 +60,15 @@ def open_tagger(
         InputError: there is no such tagger, or its files do not fit.
     """
     if str(source) == SIDECAR:
-        _settled(source, thresholds, vocabulary)
+        _check_no_options(source, thresholds, vocabulary)
         return SidecarTagger()
     import torch
 
-    name, folder = _locate(source)
+    name, folder = _resolve_source(source)
     if str(device) == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     digest = tagger_digest(source, thresholds, vocabulary)
-    kind = _kind(folder)
+    kind = _tagger_kind(folder)
     if kind == "text-image":
         from lycoris.captions.taggers.zero_shot import ZeroShotTagger
 
@@ -94,20 +94,20 @@ def tagger_digest(
         InputError: there is no such tagger, or a vocabulary is missing or out of place.
     """
     if str(source) == SIDECAR:
-        _settled(source, thresholds, vocabulary)
+        _check_no_options(source, thresholds, vocabulary)
         return SidecarTagger.digest
     from lycoris.cache.store import file_digest
-    from lycoris.encoders.model_sources import digest
+    from lycoris.encoders.model_sources import model_digest
 
-    _, folder = _locate(source)
-    kind = _kind(folder)
-    whole = hashlib.sha256(digest(folder).encode())
-    if (folder / LIST).is_file():
-        whole.update((folder / LIST).read_bytes())
+    _, folder = _resolve_source(source)
+    kind = _tagger_kind(folder)
+    whole = hashlib.sha256(model_digest(folder).encode())
+    if (folder / LABEL_FILE).is_file():
+        whole.update((folder / LABEL_FILE).read_bytes())
     if kind == "onnx":
-        from lycoris.captions.taggers.onnx_tagger import onnx_file
+        from lycoris.captions.taggers.onnx_tagger import find_onnx_file
 
-        whole.update(file_digest(onnx_file(folder)).encode())
+        whole.update(file_digest(find_onnx_file(folder)).encode())
     if kind == "text-image":
         if vocabulary is None:
             raise InputError(f"Tagger `{source}` knows no tags of its own: give it a `vocabulary` file.")
@@ -120,17 +120,17 @@ def tagger_digest(
     return whole.hexdigest()
 
 
-def _settled(source: str | Path, thresholds: Mapping[str, float] | None, vocabulary: Path | None) -> None:
+def _check_no_options(source: str | Path, thresholds: Mapping[str, float] | None, vocabulary: Path | None) -> None:
     """What someone wrote is taken as it is."""
     for name, given in (("thresholds", thresholds), ("vocabulary", vocabulary)):
         if given:
             raise InputError(f"Tagger `{source}` reads what someone wrote and takes no `{name}`.")
 
 
-def _kind(folder: Path) -> str:
+def _tagger_kind(folder: Path) -> str:
     """``"text-image"``, ``"onnx"`` or ``"classifier"``, by the files of a folder."""
     stated = _model_type(folder)
-    if stated in _TEXT_IMAGE:
+    if stated in _TEXT_IMAGE_FAMILIES:
         return "text-image"
     return "onnx" if stated is None and any(folder.glob("*.onnx")) else "classifier"
 
@@ -143,8 +143,8 @@ def _model_type(folder: Path) -> str | None:
         return None
 
 
-def _locate(source: str | Path) -> tuple[str, Path]:
-    from lycoris.encoders.model_sources import locate
+def _resolve_source(source: str | Path) -> tuple[str, Path]:
+    from lycoris.encoders.model_sources import resolve_source
 
     if str(source) == POCKET:
         from lycoris import pocket
@@ -153,18 +153,18 @@ def _locate(source: str | Path) -> tuple[str, Path]:
             raise InputError(f"The embedded tagger is not at `{pocket.TAGGER}`: is the repository complete?")
         return POCKET, pocket.TAGGER
     if "/" not in str(source) and str(source) != "clip" and not Path(source).exists():
-        raise unknown("tagger", source, [POCKET, SIDECAR, "clip"])
-    name, folder = locate(source)
+        raise unknown_name_error("tagger", source, [POCKET, SIDECAR, "clip"])
+    name, folder = resolve_source(source)
     if not folder.is_dir():
         raise InputError(f"Argument `source` must be the folder of a tagger, but `{source}` is a file.")
-    if not Path(source).exists() and str(source) != "clip" and not (folder / LIST).is_file():
-        _fetch(str(source), LIST)
-        if _model_type(folder) is None and (folder / LIST).is_file():
-            _fetch(str(source), "model.onnx")
+    if not Path(source).exists() and str(source) != "clip" and not (folder / LABEL_FILE).is_file():
+        _download_optional(str(source), LABEL_FILE)
+        if _model_type(folder) is None and (folder / LABEL_FILE).is_file():
+            _download_optional(str(source), "model.onnx")
     return name, folder
 
 
-def _fetch(name: str, file: str) -> None:
+def _download_optional(name: str, file: str) -> None:
     """Ask the hub for a file that some taggers have; `locate` fetches only what every network has."""
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, OfflineModeIsEnabled

@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING
 from PIL import Image
 
 from lycoris.captions.taggers.labels import read_vocabulary
-from lycoris.captions.taggers.thresholding import choose, read_thresholds, used_categories
+from lycoris.captions.taggers.thresholding import resolve_thresholds, select_tags, tag_categories
 
 if TYPE_CHECKING:
     import torch
     from jaxtyping import Float
     from torch import Tensor
 
-SENTENCE = "a picture of a {}"
-NOTHING = 0.5
+TEXT_TEMPLATE = "a picture of a {}"
+NEUTRAL_CONFIDENCE = 0.5
 """The confidence of a tag that says as much as nothing."""
-NEUTRAL = "a picture"
+NEUTRAL_TEXT = "a picture"
 """What a tag's sentence must beat where the model tells only which of several texts fits best."""
 
 
@@ -65,28 +65,28 @@ class ZeroShotTagger:
         self.batch_size = batch_size
         self.labels = read_vocabulary(vocabulary)
         self.thresholds = {
-            category: value if category in (thresholds or {}) else max(value, NOTHING)
-            for category, value in read_thresholds(self.labels, thresholds).items()
+            category: value if category in (thresholds or {}) else max(value, NEUTRAL_CONFIDENCE)
+            for category, value in resolve_thresholds(self.labels, thresholds).items()
         }
-        self.categories = used_categories(self.labels, self.thresholds)
+        self.categories = tag_categories(self.labels, self.thresholds)
         self.encoder = TransformersEncoder(name, folder, device)
         self.scale = float(self.encoder.model.logit_scale.exp())
         bias = getattr(self.encoder.model, "logit_bias", None)
         self.bias = None if bias is None else float(bias)
-        texts = [*(SENTENCE.format(label.tag) for label in self.labels), NEUTRAL]
-        self._texts = normalize(self.encoder.text_features(texts), dim=1)
+        texts = [*(TEXT_TEMPLATE.format(label.tag) for label in self.labels), NEUTRAL_TEXT]
+        self._text_features = normalize(self.encoder.text_features(texts), dim=1)
 
     def tags(self, images: Sequence[Image.Image]) -> list[dict[str, float]]:
         """For each picture its tags with confidence in [0, 1], best first, in the order of `images`."""
         if not images:
             return []
-        return [choose(row, self.labels, self.thresholds) for row in self._confidences(images).tolist()]
+        return [select_tags(row, self.labels, self.thresholds) for row in self._confidences(images).tolist()]
 
     def _confidences(self, images: Sequence[Image.Image]) -> Float[Tensor, "images tags"]:
         from torch.nn.functional import normalize
 
         features = normalize(self.encoder.image_features(images, batch_size=self.batch_size), dim=1)
-        cosines = features @ self._texts.T
+        cosines = features @ self._text_features.T
         if self.bias is not None:
             return (self.scale * cosines[:, :-1] + self.bias).sigmoid()
         return (self.scale * (cosines[:, :-1] - cosines[:, -1:])).sigmoid()

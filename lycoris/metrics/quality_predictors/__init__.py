@@ -12,16 +12,16 @@ from collections.abc import Sequence
 import torch
 
 from lycoris.encoders import Encoder
-from lycoris.errors import InputError, unknown
-from lycoris.metrics.quality_predictors.clip import Aesthetics, ClipIQA
-from lycoris.metrics.quality_predictors.iqa import MARKS, Lpips, Marks
+from lycoris.errors import InputError, unknown_name_error
+from lycoris.metrics.quality_predictors.clip import AestheticsPredictor, ClipIQA
+from lycoris.metrics.quality_predictors.iqa import MOS_METRICS, Lpips, MosPredictor
 
-__all__ = ["Aesthetics", "ClipIQA", "Lpips", "Marks", "open_raters"]
+__all__ = ["AestheticsPredictor", "ClipIQA", "Lpips", "MosPredictor", "open_quality_predictors"]
 
 
-def open_raters(
+def open_quality_predictors(
     names: Sequence[str], encoders: Sequence[Encoder], device: str | torch.device = "cpu"
-) -> list[ClipIQA | Aesthetics | Marks | Lpips]:
+) -> list[ClipIQA | AestheticsPredictor | MosPredictor | Lpips]:
     """Raters by name.
 
     Args:
@@ -34,7 +34,7 @@ def open_raters(
         InputError: a name is unknown, a file or package is missing, or no encoder or more than one would do.
     """
     readers = [encoder for encoder in encoders if encoder.reads_text]
-    raters: list[ClipIQA | Aesthetics | Marks | Lpips] = []
+    raters: list[ClipIQA | AestheticsPredictor | MosPredictor | Lpips] = []
     for given in names:
         name, _, file = given.partition("=")
         if name in ("clip_iqa", "aesthetics") and not readers:
@@ -44,11 +44,11 @@ def open_raters(
         elif name == "aesthetics":
             if not file or len(readers) > 1:
                 raise InputError(f"Rater `aesthetics=FILE` needs its file and one text-image encoder; got `{given}`.")
-            raters.append(Aesthetics(file, readers[0].name))
+            raters.append(AestheticsPredictor(file, readers[0].name))
         elif name == "lpips":
             raters.append(Lpips(device))
-        elif name in MARKS:
-            raters.append(Marks(name, device))
+        elif name in MOS_METRICS:
+            raters.append(MosPredictor(name, device))
         else:
-            raise unknown("rater", name, ("clip_iqa", "aesthetics", "lpips", *MARKS))
+            raise unknown_name_error("rater", name, ("clip_iqa", "aesthetics", "lpips", *MOS_METRICS))
     return raters

@@ -11,12 +11,12 @@ from jaxtyping import Float
 from PIL import Image
 
 from lycoris.encoders import Encoder
-from lycoris.encoders.model_sources import digest
+from lycoris.encoders.model_sources import model_digest
 from lycoris.errors import InputError
-from lycoris.metrics.weighted import as_float64, unit
+from lycoris.metrics.weighted import as_float64, l2_normalize
 
-GOOD, BAD = "Good photo.", "Bad photo."
-SHARPNESS = 100.0
+POSITIVE_PROMPT, NEGATIVE_PROMPT = "Good photo.", "Bad photo."
+LOGIT_SCALE = 100.0
 """What cosines are multiplied by before the softmax, as at the end of CLIP's training."""
 
 
@@ -37,15 +37,17 @@ class ClipIQA:
     def __init__(self, encoder: Encoder) -> None:
         self.name = encoder.name
         self.digest = encoder.digest
-        self.texts = unit(as_float64(encoder.text_features([GOOD, BAD])))
+        self.texts = l2_normalize(as_float64(encoder.text_features([POSITIVE_PROMPT, NEGATIVE_PROMPT])))
 
-    def rows(self, images: Sequence[Image.Image], seen: Mapping[str, np.ndarray]) -> Float[np.ndarray, "images one"]:
+    def predict(
+        self, images: Sequence[Image.Image], features_by_encoder: Mapping[str, np.ndarray]
+    ) -> Float[np.ndarray, "images one"]:
         """One mark in [0, 1] a picture."""
-        cosines = unit(as_float64(_features(self, seen))) @ self.texts.T
-        return 1 / (1 + np.exp(-SHARPNESS * (cosines[:, :1] - cosines[:, 1:])))
+        cosines = l2_normalize(as_float64(_encoder_features(self, features_by_encoder))) @ self.texts.T
+        return 1 / (1 + np.exp(-LOGIT_SCALE * (cosines[:, :1] - cosines[:, 1:])))
 
 
-class Aesthetics:
+class AestheticsPredictor:
     """LAION's aesthetic predictor: linear layers on the normalised features of OpenAI's CLIP ViT-L/14.
 
     Args:
@@ -64,16 +66,18 @@ class Aesthetics:
 
     def __init__(self, file: str | Path, name: str) -> None:
         self.name = name
-        self.digest = digest(Path(file))
-        self.weight, self.bias = _one_layer(Path(file))
+        self.digest = model_digest(Path(file))
+        self.weight, self.bias = _collapse_layers(Path(file))
 
-    def rows(self, images: Sequence[Image.Image], seen: Mapping[str, np.ndarray]) -> Float[np.ndarray, "images one"]:
+    def predict(
+        self, images: Sequence[Image.Image], features_by_encoder: Mapping[str, np.ndarray]
+    ) -> Float[np.ndarray, "images one"]:
         """One mark, mostly in [1, 10], a picture.
 
         Raises:
             InputError: the encoder saw nothing, or its features are of another width.
         """
-        features = unit(as_float64(_features(self, seen)))
+        features = l2_normalize(as_float64(_encoder_features(self, features_by_encoder)))
         if features.shape[1] != len(self.weight):
             raise InputError(
                 f"The aesthetic predictor wants features of width {len(self.weight)}, but those of `{self.name}` have "
@@ -82,13 +86,17 @@ class Aesthetics:
         return (features @ self.weight + self.bias)[:, None]
 
 
-def _features(rater: ClipIQA | Aesthetics, seen: Mapping[str, np.ndarray]) -> np.ndarray:
-    if rater.name not in seen:
-        raise InputError(f"Rater `{rater.metric}` needs encoder `{rater.name}`, but in use are: {', '.join(seen)}.")
-    return seen[rater.name]
+def _encoder_features(
+    predictor: ClipIQA | AestheticsPredictor, features_by_encoder: Mapping[str, np.ndarray]
+) -> np.ndarray:
+    if predictor.name not in features_by_encoder:
+        raise InputError(
+            f"Rater `{predictor.metric}` needs encoder `{predictor.name}`, but in use are: {', '.join(features_by_encoder)}."  # noqa: E501
+        )
+    return features_by_encoder[predictor.name]
 
 
-def _one_layer(file: Path) -> tuple[Float[np.ndarray, " dim"], float]:
+def _collapse_layers(file: Path) -> tuple[Float[np.ndarray, " dim"], float]:
     """A stack of linear layers as the one that it is."""
     try:
         state = torch.load(file, map_location="cpu", weights_only=True)

@@ -11,12 +11,12 @@ from jaxtyping import Float
 from PIL import Image
 from torch import Tensor
 
-from lycoris.errors import InputError, unknown
+from lycoris.errors import InputError, unknown_name_error
 
-MARKS = ("liqe", "maniqa")
+MOS_METRICS = ("liqe", "maniqa")
 
 
-class Marks:
+class MosPredictor:
     """LIQE or MANIQA by the package ``pyiqa``.
 
     Args:
@@ -30,16 +30,18 @@ class Marks:
     name = "pyiqa"
 
     def __init__(self, metric: str, device: str | torch.device = "cpu") -> None:
-        if metric not in MARKS:
-            raise unknown("rater", metric, MARKS)
+        if metric not in MOS_METRICS:
+            raise unknown_name_error("rater", metric, MOS_METRICS)
         self.metric = metric
         self.device = torch.device(device)
-        self.network, self.digest = _from_pyiqa(metric, self.device)
+        self.network, self.digest = _create_pyiqa_metric(metric, self.device)
 
     @torch.inference_mode()
-    def rows(self, images: Sequence[Image.Image], seen: Mapping[str, np.ndarray]) -> Float[np.ndarray, "images one"]:
+    def predict(
+        self, images: Sequence[Image.Image], features_by_encoder: Mapping[str, np.ndarray]
+    ) -> Float[np.ndarray, "images one"]:
         """One mark a picture, each at its own size."""
-        marks = [self.network(_pixels(image).to(self.device)).reshape(1, 1).double().cpu() for image in images]
+        marks = [self.network(_to_tensor(image).to(self.device)).reshape(1, 1).double().cpu() for image in images]
         return torch.cat(marks).numpy()
 
 
@@ -67,10 +69,12 @@ class Lpips:
     ) -> None:
         self.device = torch.device(device)
         self.network: Callable[[Tensor, Tensor], Tensor]
-        self.network, self.digest = (network, "given") if network else _from_pyiqa("lpips", self.device)
+        self.network, self.digest = (network, "given") if network else _create_pyiqa_metric("lpips", self.device)
 
     @torch.inference_mode()
-    def rows(self, images: Sequence[Image.Image], seen: Mapping[str, np.ndarray]) -> Float[np.ndarray, "images images"]:
+    def predict(
+        self, images: Sequence[Image.Image], features_by_encoder: Mapping[str, np.ndarray]
+    ) -> Float[np.ndarray, "images images"]:
         """A point for each picture.
 
         Raises:
@@ -78,22 +82,22 @@ class Lpips:
         """
         if len({image.size for image in images}) > 1:
             raise InputError("LPIPS compares pictures of one size, but the drawings are of unlike sizes.")
-        pixels = [_pixels(image).to(self.device) for image in images]
+        pixels = [_to_tensor(image).to(self.device) for image in images]
         distances = np.zeros((len(images), len(images)))
         for row in range(len(images)):
             for column in range(row):
                 distances[row, column] = distances[column, row] = float(self.network(pixels[row], pixels[column]))
-        return points(distances)
+        return embed_distances(distances)
 
 
-def points(squared: Float[np.ndarray, "n n"]) -> Float[np.ndarray, "n n"]:
+def embed_distances(squared_distances: Float[np.ndarray, "n n"]) -> Float[np.ndarray, "n n"]:
     """Points with these squared distances, as far as they are distances at all."""
-    centred = squared - squared.mean(0)
+    centred = squared_distances - squared_distances.mean(0)
     values, vectors = np.linalg.eigh(-(centred - centred.mean(1, keepdims=True)) / 2)
     return vectors * np.sqrt(np.maximum(values, 0))
 
 
-def _from_pyiqa(metric: str, device: torch.device) -> tuple[Any, str]:
+def _create_pyiqa_metric(metric: str, device: torch.device) -> tuple[Any, str]:
     try:
         import pyiqa  # type: ignore[import-not-found]
     except ImportError as error:
@@ -104,6 +108,6 @@ def _from_pyiqa(metric: str, device: torch.device) -> tuple[Any, str]:
     return pyiqa.create_metric(metric, device=device), f"pyiqa {pyiqa.__version__}"
 
 
-def _pixels(image: Image.Image) -> Float[Tensor, "1 3 height width"]:
+def _to_tensor(image: Image.Image) -> Float[Tensor, "1 3 height width"]:
     array = np.asarray(image.convert("RGB"), dtype=np.float32) / 255
     return torch.from_numpy(array).permute(2, 0, 1)[None]

@@ -6,10 +6,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lycoris.pocket.training.dataset import Stock
+from lycoris.pocket.training.dataset import WorldDataset
 from lycoris.pocket.world.vocabulary import ACCESSORIES, BACKGROUNDS, COLOURS, DETAILS, SPECIES, STYLES, Tags
 
-GROUPS: dict[str, tuple[str, ...]] = {
+ATTRIBUTE_TAGS: dict[str, tuple[str, ...]] = {
     "species": SPECIES,
     "colour": COLOURS,
     "accessory": ACCESSORIES,
@@ -17,22 +17,22 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "style": tuple(f"{style} style" for style in STYLES),
 }
 """The attributes of the world and their tags."""
-BASIC = tuple(tag for group in GROUPS.values() for tag in group)
-LABELS = (*BASIC, *DETAILS)
+ATTRIBUTE_LABELS = tuple(tag for group in ATTRIBUTE_TAGS.values() for tag in group)
+LABELS = (*ATTRIBUTE_LABELS, *DETAILS)
 
 
-def targets(stock: Stock, labels: tuple[str, ...]) -> Tensor:
+def target_matrix(dataset: WorldDataset, labels: tuple[str, ...]) -> Tensor:
     """One row of zeros and ones for every picture."""
     place = {label: column for column, label in enumerate(labels)}
-    rows = torch.zeros(len(stock), len(labels))
-    for row, (tags, details) in enumerate(zip(stock.tags, stock.details, strict=True)):
-        for tag in [*tags.listed(), *details]:
+    rows = torch.zeros(len(dataset), len(labels))
+    for row, (tags, details) in enumerate(zip(dataset.tags, dataset.details, strict=True)):
+        for tag in [*tags.to_list(), *details]:
             if tag in place:
                 rows[row, place[tag]] = 1
     return rows
 
 
-def label_loss(scores: Tensor, wanted: Tensor) -> Tensor:
+def label_loss(logits: Tensor, targets: Tensor) -> Tensor:
     """Mean loss of a batch: every label for itself, and within each attribute which of its tags it is.
 
     The second term is the cross-entropy of a softmax over an attribute's logits (for accessories with a logit of 0
@@ -43,10 +43,10 @@ def label_loss(scores: Tensor, wanted: Tensor) -> Tensor:
         scores: logits of shape (pictures, labels), the labels of `BASIC` first.
         wanted: zeros and ones of the same shape.
     """
-    total = F.binary_cross_entropy_with_logits(scores, wanted, reduction="none").sum(1)
+    total = F.binary_cross_entropy_with_logits(logits, targets, reduction="none").sum(1)
     column = 0
-    for attribute, group in GROUPS.items():
-        part, answer = (each[:, column : column + len(group)] for each in (scores, wanted))
+    for attribute, group in ATTRIBUTE_TAGS.items():
+        part, answer = (each[:, column : column + len(group)] for each in (logits, targets))
         column += len(group)
         if attribute == "accessory":
             part = F.pad(part, (0, 1))
@@ -55,7 +55,7 @@ def label_loss(scores: Tensor, wanted: Tensor) -> Tensor:
     return total.mean()
 
 
-def attribute_accuracy(scores: Tensor, tags: list[Tags], threshold: float = 0.0) -> dict[str, float]:
+def attribute_accuracy(logits: Tensor, tags: list[Tags], threshold: float = 0.0) -> dict[str, float]:
     """Share of pictures whose attribute is the one that scores highest.
 
     Args:
@@ -67,8 +67,8 @@ def attribute_accuracy(scores: Tensor, tags: list[Tags], threshold: float = 0.0)
         A number for each attribute; colour over the pictures that have one.
     """
     result, column = {}, 0
-    for attribute, group in GROUPS.items():
-        part = scores[:, column : column + len(group)]
+    for attribute, group in ATTRIBUTE_TAGS.items():
+        part = logits[:, column : column + len(group)]
         column += len(group)
         right = []
         for row, wanted in zip(part, tags, strict=True):

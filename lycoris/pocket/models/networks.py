@@ -19,11 +19,11 @@ from transformers import (
     ResNetForImageClassification,
 )
 
-from lycoris.pocket.models.labels import BASIC, LABELS
-from lycoris.pocket.training.dataset import Stock, detailed_stock, individual_stock
+from lycoris.pocket.models.labels import ATTRIBUTE_LABELS, LABELS
+from lycoris.pocket.training.dataset import WorldDataset, detailed_dataset, diverse_dataset
 
 
-class Seer(nn.Module):
+class EncoderClassifier(nn.Module):
     """An encoder and a linear reading of its features."""
 
     encoder: Any
@@ -37,15 +37,15 @@ class Seer(nn.Module):
         return self.head(self.read(self.encoder, pictures))
 
 
-def _pooled(encoder: nn.Module, pictures: Tensor) -> Tensor:
-    return encoder(pixel_values=pictures).pooler_output
+def _pooler_output(encoder: nn.Module, images: Tensor) -> Tensor:
+    return encoder(pixel_values=images).pooler_output
 
 
-def _logits(network: nn.Module, pictures: Tensor) -> Tensor:
-    return network(pixel_values=pictures).logits
+def _logits(network: nn.Module, images: Tensor) -> Tensor:
+    return network(pixel_values=images).logits
 
 
-class Labelled(nn.Module):
+class TransformersClassifier(nn.Module):
     """A transformers classifier that takes a picture and gives logits."""
 
     encoder: Any
@@ -58,7 +58,7 @@ class Labelled(nn.Module):
         return _logits(self.encoder, pictures)
 
 
-def _names(labels: tuple[str, ...]) -> dict:
+def _label_config(labels: tuple[str, ...]) -> dict:
     return {
         "id2label": dict(enumerate(labels)),
         "label2id": {label: index for index, label in enumerate(labels)},
@@ -66,15 +66,19 @@ def _names(labels: tuple[str, ...]) -> dict:
     }
 
 
-def build_judge() -> Labelled:
+def build_judge() -> TransformersClassifier:
     """A ResNet that looks at the picture enlarged to 96."""
     config = ResNetConfig(
-        embedding_size=32, hidden_sizes=[48, 96, 160], depths=[1, 1, 1], layer_type="basic", **_names(BASIC)
+        embedding_size=32,
+        hidden_sizes=[48, 96, 160],
+        depths=[1, 1, 1],
+        layer_type="basic",
+        **_label_config(ATTRIBUTE_LABELS),
     )
-    return Labelled(ResNetForImageClassification(config))
+    return TransformersClassifier(ResNetForImageClassification(config))
 
 
-def build_tagger() -> Labelled:
+def build_tagger() -> TransformersClassifier:
     """A RegNet with squeeze and excitation."""
     config = RegNetConfig(
         embedding_size=32,
@@ -83,29 +87,29 @@ def build_tagger() -> Labelled:
         groups_width=24,
         layer_type="y",
         downsample_in_first_stage=False,
-        **_names(LABELS),
+        **_label_config(LABELS),
     )
-    return Labelled(RegNetForImageClassification(config))
+    return TransformersClassifier(RegNetForImageClassification(config))
 
 
-def build_convnextv2() -> Seer:
+def build_convnextv2() -> EncoderClassifier:
     config = ConvNextV2Config(
         patch_size=4, num_stages=3, hidden_sizes=[64, 128, 224], depths=[1, 2, 1], image_size=64, drop_path_rate=0.0
     )
-    return Seer(ConvNextV2Model(config), 224, _pooled)
+    return EncoderClassifier(ConvNextV2Model(config), 224, _pooler_output)
 
 
-def build_dinov2() -> Seer:
+def build_dinov2() -> EncoderClassifier:
     config = Dinov2Config(
         hidden_size=160, num_hidden_layers=4, num_attention_heads=4, mlp_ratio=3, image_size=64, patch_size=8
     )
-    return Seer(Dinov2Model(config), 160, _pooled)
+    return EncoderClassifier(Dinov2Model(config), 160, _pooler_output)
 
 
 VGG_CHANNELS, VGG_DEPTHS = (16, 32, 64, 128, 128), (1, 1, 2, 2, 1)
 
 
-class PlainStack(nn.Module):
+class PlainVgg(nn.Module):
     """Five blocks of 3x3 convolutions, numbered as torchvision's VGG numbers them."""
 
     def __init__(self) -> None:
@@ -125,27 +129,29 @@ class PlainStack(nn.Module):
                 nn.init.zeros_(layer.bias)
 
 
-def build_vgg() -> Seer:
-    return Seer(PlainStack(), VGG_CHANNELS[-1], lambda stack, pictures: stack.features(pictures).amax((2, 3)))
+def build_vgg() -> EncoderClassifier:
+    return EncoderClassifier(
+        PlainVgg(), VGG_CHANNELS[-1], lambda stack, pictures: stack.features(pictures).amax((2, 3))
+    )
 
 
 @dataclass(frozen=True)
-class Part:
+class ClassifierSpec:
     """How one of the five is built and trained; from the plain world, and as much of individuals."""
 
-    build: Callable[[], Seer | Labelled]
+    build: Callable[[], EncoderClassifier | TransformersClassifier]
     labels: tuple[str, ...]
     seed: int
-    side: int = 64
-    rate: float = 2e-3
-    batch: int = 24
-    individuals: Callable[[Path], Stock] | None = detailed_stock
+    image_size: int = 64
+    learning_rate: float = 2e-3
+    batch_size: int = 24
+    detailed_dataset: Callable[[Path], WorldDataset] | None = detailed_dataset
 
 
-PARTS = {
-    "judge": Part(build_judge, BASIC, seed=77, side=96, individuals=None),
-    "tagger": Part(build_tagger, LABELS, seed=11, individuals=individual_stock),
-    "convnextv2": Part(build_convnextv2, LABELS, seed=22),
-    "dinov2": Part(build_dinov2, LABELS, seed=33),
-    "vgg": Part(build_vgg, LABELS, seed=44),
+CLASSIFIER_SPECS = {
+    "judge": ClassifierSpec(build_judge, ATTRIBUTE_LABELS, seed=77, image_size=96, detailed_dataset=None),
+    "tagger": ClassifierSpec(build_tagger, LABELS, seed=11, detailed_dataset=diverse_dataset),
+    "convnextv2": ClassifierSpec(build_convnextv2, LABELS, seed=22),
+    "dinov2": ClassifierSpec(build_dinov2, LABELS, seed=33),
+    "vgg": ClassifierSpec(build_vgg, LABELS, seed=44),
 }

@@ -11,9 +11,9 @@ import importlib
 import inspect
 from pathlib import Path
 
-from lycoris.pocket.training.trainer import Budget, join_workers
+from lycoris.pocket.training.trainer import TimeBudget, init_distributed
 
-PARTS = {
+PART_FUNCTIONS = {
     "vae": ("vae", "train_vae"),
     "decoder": ("vae", "train_decoder"),
     "latents": ("latents", "encode_latents"),
@@ -32,21 +32,23 @@ PARTS = {
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("parts", nargs="+", choices=list(PARTS), metavar="part", help=", ".join(PARTS))
+    parser.add_argument(
+        "parts", nargs="+", choices=list(PART_FUNCTIONS), metavar="part", help=", ".join(PART_FUNCTIONS)
+    )
     parser.add_argument("--minutes", type=float, default=10.0, help="time of each part")
-    parser.add_argument("--computing", action="store_true", help="count processor time instead of wall time")
+    parser.add_argument("--cpu-time", action="store_true", help="count processor time instead of wall time")
     parser.add_argument("--work", type=Path, required=True, help="folder of stocks, checkpoints and parts")
     parser.add_argument("--rate", type=float, help="learning rate, of parts that let it be set")
     parser.add_argument("--batch", type=int, help="pictures a step of each process, of parts that let it be set")
     options = parser.parse_args()
     dials = {name: getattr(options, name) for name in ("rate", "batch") if getattr(options, name) is not None}
-    join_workers()
+    init_distributed()
     for part in options.parts:
-        module, name = PARTS[part]
+        module, name = PART_FUNCTIONS[part]
         function = getattr(importlib.import_module(f"lycoris.pocket.training.{module}"), name)
         if unknown := set(dials) - set(inspect.signature(function).parameters):
             parser.error(f"part {part} has no --{unknown.pop()}")
-        function(options.work, Budget(options.minutes, options.computing), **dials)
+        function(options.work, TimeBudget(options.minutes, options.cpu_time), **dials)
 
 
 if __name__ == "__main__":

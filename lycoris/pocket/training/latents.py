@@ -11,36 +11,36 @@ import torch.distributed as dist
 from diffusers import AutoencoderKL
 from torch import Tensor
 
-from lycoris.pocket.training.dataset import Stock, plain_stock
-from lycoris.pocket.training.trainer import Budget, device
-from lycoris.pocket.training.vae import encode
-from lycoris.pocket.training.warm_start import part_of_base
+from lycoris.pocket.training.dataset import WorldDataset, plain_dataset
+from lycoris.pocket.training.trainer import TimeBudget, device
+from lycoris.pocket.training.vae import encode_dataset
+from lycoris.pocket.training.warm_start import base_part_folder
 
-CHUNK = 4_000
+CHUNK_SIZE = 4_000
 
 
-def encode_latents(work: Path, budget: Budget) -> None:
+def encode_latents(work: Path, budget: TimeBudget) -> None:
     """Encode chunk after chunk until all are there or the time is over; several processes take turns."""
     begun = budget.now()
-    vae = AutoencoderKL.from_pretrained(part_of_base(work, "vae")).to(device(), memory_format=torch.channels_last)
-    pictures = plain_stock(work)
+    vae = AutoencoderKL.from_pretrained(base_part_folder(work, "vae")).to(device(), memory_format=torch.channels_last)
+    pictures = plain_dataset(work)
     folder = work / "latents"
     folder.mkdir(parents=True, exist_ok=True)
     rank, workers = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
-    for start in range(rank * CHUNK, len(pictures), workers * CHUNK):
+    for start in range(rank * CHUNK_SIZE, len(pictures), workers * CHUNK_SIZE):
         path = folder / f"{start:06d}.npy"
         if path.exists() or budget.now() - begun > 60 * budget.minutes:
             continue
-        rows = slice(start, start + CHUNK)
-        part = Stock(pictures.pictures[rows], pictures.tags[rows], pictures.details[rows])
+        rows = slice(start, start + CHUNK_SIZE)
+        part = WorldDataset(pictures.images[rows], pictures.tags[rows], pictures.details[rows])
         partial = folder / f"{start}.{os.getpid()}.part"
         with partial.open("wb") as file:
-            np.save(file, encode(vae, part).half().numpy())
+            np.save(file, encode_dataset(vae, part).half().numpy())
         os.replace(partial, path)
         print(f"latents {start + len(part)}", flush=True)
 
 
-def ready_chunks(work: Path) -> list[Path]:
+def finished_chunks(work: Path) -> list[Path]:
     """The chunks that are there, in order."""
     return sorted((work / "latents").glob("*.npy"))
 

@@ -13,7 +13,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-_SERIES = ((8.0934, -23.6205, 17.4462), (3.6366, -2.7219, 0.5365), (2.6613, -1.9772, 0.4526))
+_POLYNOMIALS = ((8.0934, -23.6205, 17.4462), (3.6366, -2.7219, 0.5365), (2.6613, -1.9772, 0.4526))
 """Three odd polynomials a x + b x³ + c x⁵, each the best in the largest error on what the one before leaves: together
 they send singular values between 0.01 and 1 to between 0.73 and 1.27."""
 
@@ -33,11 +33,11 @@ def orthogonalise(matrix: Tensor) -> Tensor:
     norm = gram.trace().clamp_min(1e-18).sqrt() * 1.01
     gram = gram / norm**2
     factor: Tensor | None = None
-    for index, (a, b, c) in enumerate(_SERIES):
+    for index, (a, b, c) in enumerate(_POLYNOMIALS):
         step = torch.addmm(gram, gram, gram, beta=b, alpha=c)
         step.diagonal().add_(a)
         factor = step if factor is None else step @ factor
-        if index < len(_SERIES) - 1:
+        if index < len(_POLYNOMIALS) - 1:
             gram = step @ gram @ step
     assert factor is not None
     return (factor @ matrix) / norm
@@ -63,19 +63,19 @@ class MuonAdam:
                 small = parameter.ndim < 2 or min(parameter.shape[0], parameter[0].numel()) < 8
                 skip = small or id(parameter) in tables or any(word in name for word in plain)
                 (rest if skip else matrices).append(parameter)
-        self.matrices, self.rest = matrices, rest
+        self.matrices, self.adam_parameters = matrices, rest
         self.parameters = matrices + rest
         self.decay = decay
         self.momentum = [torch.zeros_like(matrix) for matrix in matrices]
         self.adam = torch.optim.AdamW(rest, lr=1e-3, betas=(0.9, 0.98), weight_decay=0.0)
-        self.workers = dist.get_world_size() if dist.is_initialized() else 1
+        self.world_size = dist.get_world_size() if dist.is_initialized() else 1
         self.rank = dist.get_rank() if dist.is_initialized() else 0
-        self._owner = self._share()
+        self._owner = self._assign_matrices()
 
-    def _share(self) -> list[int]:
+    def _assign_matrices(self) -> list[int]:
         """Which process orthogonalises which matrix: the dearest first, each to whoever has least to do."""
         cost = [m.shape[0] * m.numel() + 15 * min(m.shape[0], m[0].numel()) ** 3 for m in self.matrices]
-        load, owner = [0] * self.workers, [0] * len(cost)
+        load, owner = [0] * self.world_size, [0] * len(cost)
         for index in sorted(range(len(cost)), key=lambda i: -cost[i]):
             owner[index] = load.index(min(load))
             load[owner[index]] += cost[index]
@@ -86,7 +86,7 @@ class MuonAdam:
             parameter.grad = None
 
     @torch.no_grad()
-    def step(self, rate: float, clip: float = 1.0) -> None:
+    def step(self, learning_rate: float, max_grad_norm: float = 1.0) -> None:
         """Average gradients over the processes, clip them, and move every parameter.
 
         Args:
@@ -96,20 +96,20 @@ class MuonAdam:
         for parameter in self.parameters:
             if parameter.grad is None:
                 parameter.grad = torch.zeros_like(parameter)
-        if self.workers > 1:
+        if self.world_size > 1:
             self._average_gradients()
-        nn.utils.clip_grad_norm_(self.parameters, clip)
+        nn.utils.clip_grad_norm_(self.parameters, max_grad_norm)
         for group in self.adam.param_groups:
-            group["lr"] = min(rate, 2e-3)
+            group["lr"] = min(learning_rate, 2e-3)
         self.adam.step()
         updates = self._muon_updates()
         for matrix, update in zip(self.matrices, updates, strict=True):
-            matrix.mul_(1 - rate * self.decay).add_(update, alpha=-rate)
+            matrix.mul_(1 - learning_rate * self.decay).add_(update, alpha=-learning_rate)
 
     def _average_gradients(self) -> None:
         flat = torch.cat([_gradient(parameter).reshape(-1) for parameter in self.parameters])
         dist.all_reduce(flat)
-        flat /= self.workers
+        flat /= self.world_size
         for parameter, part in zip(self.parameters, flat.split([p.numel() for p in self.parameters]), strict=True):
             parameter.grad = part.view(parameter.shape)
 
@@ -124,7 +124,7 @@ class MuonAdam:
             direction = (gradient + 0.95 * momentum).reshape(matrix.shape[0], -1)
             scale = 0.2 * max(direction.shape) ** 0.5
             updates.append((orthogonalise(direction.float()) * scale).view(matrix.shape))
-        if self.workers > 1:
+        if self.world_size > 1:
             flat = torch.cat([update.reshape(-1) for update in updates])
             dist.all_reduce(flat)
             parts = flat.split([matrix.numel() for matrix in self.matrices])

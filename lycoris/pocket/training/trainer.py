@@ -33,7 +33,7 @@ def mixed_precision() -> torch.autocast:
     return torch.autocast(kind, torch.bfloat16, enabled=kind == "cuda" or torch.cpu._is_avx512_bf16_supported())
 
 
-def join_workers() -> None:
+def init_distributed() -> None:
     """Meet the other processes when started by torchrun, and keep each to one thread on a processor."""
     if device().type == "cpu":
         torch.set_num_threads(1)
@@ -42,7 +42,7 @@ def join_workers() -> None:
 
 
 @dataclass(frozen=True)
-class Budget:
+class TimeBudget:
     """How long a training may last.
 
     Args:
@@ -52,14 +52,14 @@ class Budget:
     """
 
     minutes: float
-    computing: bool = False
+    cpu_time: bool = False
 
     def now(self) -> float:
         """Seconds on the clock that counts."""
-        return time.process_time() if self.computing else time.monotonic()
+        return time.process_time() if self.cpu_time else time.monotonic()
 
 
-class Course:
+class Trainer:
     """The state of one training.
 
     Args:
@@ -79,7 +79,7 @@ class Course:
         name: str,
         modules: Mapping[str, nn.Module],
         *,
-        budget: Budget,
+        budget: TimeBudget,
         work: Path,
         rate: float,
         average: float = 0.998,
@@ -88,18 +88,18 @@ class Course:
         decay: float = 0.01,
         save_every: float = 120.0,
     ) -> None:
-        self.name, self.modules, self.rate = name, dict[str, Any](modules), rate
+        self.name, self.modules, self.peak_lr = name, dict[str, Any](modules), rate
         self.budget, self.cooldown, self.decay_of_average = budget, cooldown, average
         self.optimiser = MuonAdam(self.modules.values(), plain=plain, decay=decay)
         self.average = [parameter.detach().clone() for parameter in self.optimiser.parameters]
-        self.samples = self.steps = self.steps_now = 0
+        self.samples = self.steps = self.steps_this_run = 0
         self.loss = float("nan")
-        self.rank, self.workers = self.optimiser.rank, self.optimiser.workers
+        self.rank, self.world_size = self.optimiser.rank, self.optimiser.world_size
         self.path = work / "checkpoints" / f"{name}.pt"
         self.save_every = save_every
         self.resumed = self._load()
         self.generator = torch.Generator().manual_seed(1000 * self.samples + self.rank)
-        self.started = self.saved = self.told = time.monotonic()
+        self.started = self.last_save = self.last_report = time.monotonic()
         self._begun = budget.now()
         self._fraction = 0.0
 
@@ -117,7 +117,7 @@ class Course:
 
     def save(self) -> None:
         """Write the checkpoint, whole or not at all."""
-        self.saved = time.monotonic()
+        self.last_save = time.monotonic()
         if self.rank:
             return
         self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -132,17 +132,17 @@ class Course:
         torch.save(state, partial)
         os.replace(partial, self.path)
 
-    def running(self) -> bool:
+    def has_time(self) -> bool:
         """Whether there is time left; every process gets the same answer."""
         fraction = torch.tensor([(self.budget.now() - self._begun) / (60 * self.budget.minutes)])
-        if self.workers > 1:
+        if self.world_size > 1:
             dist.broadcast(fraction, 0)
         self._fraction = float(fraction)
         return self._fraction < 1
 
     def learning_rate(self) -> float:
-        warm = min(1.0, (self.steps_now + 1) / 60)
-        return self.rate * warm * min(1.0, (1 - self._fraction) / self.cooldown + 0.01)
+        warm = min(1.0, (self.steps_this_run + 1) / 60)
+        return self.peak_lr * warm * min(1.0, (1 - self._fraction) / self.cooldown + 0.01)
 
     def step(self, loss: Tensor, batch: int) -> None:
         """Learn from one batch of `batch` samples on this process; report and save now and then."""
@@ -150,25 +150,25 @@ class Course:
         loss.backward()
         self.optimiser.step(self.learning_rate())
         self.steps += 1
-        self.steps_now += 1
-        self.samples += batch * self.workers
+        self.steps_this_run += 1
+        self.samples += batch * self.world_size
         decay = min(self.decay_of_average, (1 + self.steps) / (10 + self.steps))
         torch._foreach_lerp_(self.average, [p.detach() for p in self.optimiser.parameters], 1 - decay)
         now = time.monotonic()
-        if now - self.told > 30:
+        if now - self.last_report > 30:
             value = loss.item()
             self.loss = value if self.loss != self.loss else 0.8 * self.loss + 0.2 * value
-            self.told = now
+            self.last_report = now
             if self.rank == 0:
-                speed = self.steps_now * batch * self.workers / (now - self.started)
+                speed = self.steps_this_run * batch * self.world_size / (now - self.started)
                 minutes = (now - self.started) / 60
                 line = f"{self.name} {minutes:.1f} min, {self.samples} samples, {speed:.1f}/s, loss {self.loss:.4f}"
                 print(line, flush=True)
-        if now - self.saved > self.save_every:
+        if now - self.last_save > self.save_every:
             self.save()
 
     @contextmanager
-    def averaged(self) -> Iterator[None]:
+    def averaged_weights(self) -> Iterator[None]:
         """The modules with their averaged weights, in evaluation mode."""
         self._swap()
         for module in self.modules.values():

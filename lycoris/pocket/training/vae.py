@@ -14,39 +14,39 @@ from diffusers import AutoencoderKL
 from torch import Tensor
 
 from lycoris.pocket import BASE
-from lycoris.pocket.training.dataset import Stock, detailed_stock, plain_stock, unseen_stock
-from lycoris.pocket.training.trainer import Budget, Course, device, mixed_precision
-from lycoris.pocket.training.warm_start import part_of_base, warm_start
+from lycoris.pocket.training.dataset import WorldDataset, detailed_dataset, held_out_dataset, plain_dataset
+from lycoris.pocket.training.trainer import TimeBudget, Trainer, device, mixed_precision
+from lycoris.pocket.training.warm_start import base_part_folder, warm_start
 
-CHANNELS = 4
-WIDTHS = (16, 32, 64)
+LATENT_CHANNELS = 4
+BLOCK_WIDTHS = (16, 32, 64)
 """Of the three resolutions. Halving twice and not three times keeps edges and eyes where they are."""
-POSTERIOR_DEVIATION = 0.08
+POSTERIOR_STD = 0.08
 """Fixed: a learned one was of no use at this size."""
 
 
 def build_vae() -> AutoencoderKL:
     """The network, with a fixed posterior deviation; group norm has at least 8 channels a group."""
     vae = AutoencoderKL(
-        down_block_types=("DownEncoderBlock2D",) * len(WIDTHS),
-        up_block_types=("UpDecoderBlock2D",) * len(WIDTHS),
-        block_out_channels=WIDTHS,
+        down_block_types=("DownEncoderBlock2D",) * len(BLOCK_WIDTHS),
+        up_block_types=("UpDecoderBlock2D",) * len(BLOCK_WIDTHS),
+        block_out_channels=BLOCK_WIDTHS,
         layers_per_block=1,
-        latent_channels=CHANNELS,
+        latent_channels=LATENT_CHANNELS,
         norm_num_groups=2,
         sample_size=64,
         mid_block_add_attention=False,
         scaling_factor=1.0,
     )
     with torch.no_grad():
-        vae.quant_conv.weight[CHANNELS:] = 0
-        vae.quant_conv.bias[CHANNELS:] = 2 * torch.tensor(POSTERIOR_DEVIATION).log()
+        vae.quant_conv.weight[LATENT_CHANNELS:] = 0
+        vae.quant_conv.bias[LATENT_CHANNELS:] = 2 * torch.tensor(POSTERIOR_STD).log()
     return vae.to(memory_format=torch.channels_last)
 
 
-def reconstruction_loss(drawn: Tensor, picture: Tensor) -> Tensor:
+def reconstruction_loss(reconstruction: Tensor, image: Tensor) -> Tensor:
     """Absolute and squared error, error of the hues (fine and pooled), and error of the edges."""
-    error = drawn - picture
+    error = reconstruction - image
 
     def hues(e: Tensor) -> Tensor:
         return (e[:, 0] - e[:, 1]).abs().mean() + (e[:, 2] - 0.5 * (e[:, 0] + e[:, 1])).abs().mean()
@@ -57,7 +57,7 @@ def reconstruction_loss(drawn: Tensor, picture: Tensor) -> Tensor:
     )
 
 
-def _batch(stocks: list[Stock], size: int, generator: torch.Generator) -> Tensor:
+def _sample_batch(stocks: list[WorldDataset], size: int, generator: torch.Generator) -> Tensor:
     """Pictures of all stocks, mirrored and now and then in other colours, so that new concepts survive too."""
     shares = [size - size // 4, size // 4]
     parts = [
@@ -74,23 +74,23 @@ def _batch(stocks: list[Stock], size: int, generator: torch.Generator) -> Tensor
     return pictures.contiguous(memory_format=torch.channels_last)
 
 
-def train_vae(work: Path, budget: Budget, batch: int = 12, rate: float = 4e-3) -> AutoencoderKL:
+def train_vae(work: Path, budget: TimeBudget, batch: int = 12, rate: float = 4e-3) -> AutoencoderKL:
     """First stage: encoder and decoder together."""
     torch.manual_seed(0)
     vae = build_vae().to(device())
     warm_start(vae, BASE / "vae")
-    course = Course("vae", {"vae": vae}, budget=budget, work=work, rate=rate, average=0.995)
-    stocks = [plain_stock(work), detailed_stock(work)]
-    while course.running():
-        pictures = _batch(stocks, batch, course.generator).to(device())
+    course = Trainer("vae", {"vae": vae}, budget=budget, work=work, rate=rate, average=0.995)
+    stocks = [plain_dataset(work), detailed_dataset(work)]
+    while course.has_time():
+        pictures = _sample_batch(stocks, batch, course.generator).to(device())
         with mixed_precision():
             mean = vae.encode(pictures).latent_dist.mean
-            noise = POSTERIOR_DEVIATION * torch.randn(mean.shape, generator=course.generator).to(device())
+            noise = POSTERIOR_STD * torch.randn(mean.shape, generator=course.generator).to(device())
             again = vae.decode(mean + noise).sample
         loss = reconstruction_loss(again.float(), pictures) + 1e-3 * mean.float().square().mean()
         course.step(loss, batch)
     course.save()
-    with course.averaged():
+    with course.averaged_weights():
         if course.rank == 0:
             whiten(vae, stocks[0])
             vae.save_pretrained(work / "parts" / "vae")
@@ -98,22 +98,22 @@ def train_vae(work: Path, budget: Budget, batch: int = 12, rate: float = 4e-3) -
     return vae
 
 
-def train_decoder(work: Path, budget: Budget, batch: int = 12, rate: float = 3e-3) -> AutoencoderKL:
+def train_decoder(work: Path, budget: TimeBudget, batch: int = 12, rate: float = 3e-3) -> AutoencoderKL:
     """Second stage: the decoder alone, behind the encoder that the denoiser knows."""
     torch.manual_seed(0)
-    vae = AutoencoderKL.from_pretrained(part_of_base(work, "vae")).to(device(), memory_format=torch.channels_last)
+    vae = AutoencoderKL.from_pretrained(base_part_folder(work, "vae")).to(device(), memory_format=torch.channels_last)
     modules = {"decoder": vae.decoder, "post_quant_conv": vae.post_quant_conv}
-    course = Course("decoder", modules, budget=budget, work=work, rate=rate, average=0.995)
-    stocks = [plain_stock(work), detailed_stock(work)]
-    while course.running():
-        pictures = _batch(stocks, batch, course.generator).to(device())
+    course = Trainer("decoder", modules, budget=budget, work=work, rate=rate, average=0.995)
+    stocks = [plain_dataset(work), detailed_dataset(work)]
+    while course.has_time():
+        pictures = _sample_batch(stocks, batch, course.generator).to(device())
         with mixed_precision():
             with torch.no_grad():
                 latents = vae.encode(pictures).latent_dist.sample()
             again = vae.decode(latents).sample
         course.step(reconstruction_loss(again.float(), pictures), batch)
     course.save()
-    with course.averaged():
+    with course.averaged_weights():
         if course.rank == 0:
             vae.save_pretrained(work / "parts" / "vae_refined")
             print(f"decoder: {psnr(vae, work):.2f} dB on unseen pictures", flush=True)
@@ -121,38 +121,38 @@ def train_decoder(work: Path, budget: Budget, batch: int = 12, rate: float = 3e-
 
 
 @torch.no_grad()
-def encode(vae: AutoencoderKL, pictures: Stock, limit: int | None = None, batch: int = 100) -> Tensor:
+def encode_dataset(vae: AutoencoderKL, dataset: WorldDataset, limit: int | None = None, batch: int = 100) -> Tensor:
     """Latents of a stock, of shape (count, channels, 16, 16)."""
-    count = min(limit or len(pictures), len(pictures))
+    count = min(limit or len(dataset), len(dataset))
     parts = []
     for start in range(0, count, batch):
-        floats = pictures.batch(slice(start, min(start + batch, count))).to(device())
+        floats = dataset.batch(slice(start, min(start + batch, count))).to(device())
         parts.append(vae.encode(floats).latent_dist.mean.cpu().contiguous())
     return torch.cat(parts)
 
 
 @torch.no_grad()
-def whiten(vae: AutoencoderKL, pictures: Stock, sample: int = 3000) -> None:
+def whiten(vae: AutoencoderKL, dataset: WorldDataset, sample_count: int = 3000) -> None:
     """Give every latent channel mean 0 and deviation 1, folded into the two 1x1 convolutions beside it."""
-    latents = encode(vae, pictures, sample)
+    latents = encode_dataset(vae, dataset, sample_count)
     mean, deviation = latents.mean((0, 2, 3)).to(device()), latents.std((0, 2, 3)).to(device())
     into, out_of = vae.quant_conv, vae.post_quant_conv
-    into.weight[:CHANNELS] /= deviation[:, None, None, None]
-    into.bias[:CHANNELS] = (into.bias[:CHANNELS] - mean) / deviation
-    into.bias[CHANNELS:] = (torch.full_like(deviation, POSTERIOR_DEVIATION) / deviation).log() * 2
+    into.weight[:LATENT_CHANNELS] /= deviation[:, None, None, None]
+    into.bias[:LATENT_CHANNELS] = (into.bias[:LATENT_CHANNELS] - mean) / deviation
+    into.bias[LATENT_CHANNELS:] = (torch.full_like(deviation, POSTERIOR_STD) / deviation).log() * 2
     out_of.bias += out_of.weight[:, :, 0, 0] @ mean
     out_of.weight *= deviation[None, :, None, None]
 
 
 @torch.no_grad()
-def reconstruct(vae: AutoencoderKL, pictures: Tensor, batch: int = 50) -> Tensor:
+def reconstruct(vae: AutoencoderKL, images: Tensor, batch: int = 50) -> Tensor:
     """What is left of pictures in [-1, 1] after encoding and decoding."""
-    parts = [vae.decode(vae.encode(part.to(device())).latent_dist.mean).sample for part in pictures.split(batch)]
+    parts = [vae.decode(vae.encode(part.to(device())).latent_dist.mean).sample for part in images.split(batch)]
     return torch.cat(parts).clamp(-1, 1).cpu()
 
 
 def psnr(vae: AutoencoderKL, work: Path, count: int = 300) -> float:
     """Mean peak signal-to-noise ratio in decibels over unseen pictures."""
-    pictures = unseen_stock(work).batch(slice(0, count))
+    pictures = held_out_dataset(work).batch(slice(0, count))
     error = ((reconstruct(vae, pictures) - pictures) / 2).square().mean((1, 2, 3))
     return float((-10 * error.log10()).mean())

@@ -35,7 +35,7 @@ def warm_start(module: nn.Module, folder: Path) -> bool:
     return True
 
 
-def part_of_base(work: Path, name: str) -> Path:
+def base_part_folder(work: Path, name: str) -> Path:
     """The folder of a part of the pipeline: as trained in the work folder, else as committed."""
     trained = work / "parts" / name
     return trained if trained.exists() else BASE / name

@@ -7,49 +7,49 @@ from collections.abc import Callable
 
 from lycoris.pocket.world.canvas import WHITE, Colour, Pen
 
-Scenery = Callable[[Pen, random.Random], None]
+BackgroundPainter = Callable[[Pen, random.Random], None]
 """Paints a whole picture; the pen's unit is the picture's side and its origin the upper left corner."""
 
 
-def split(pen: Pen, above: Colour, below: Colour, horizon: float) -> None:
+def draw_horizon(pen: Pen, above: Colour, below: Colour, horizon: float) -> None:
     """Two areas that meet at the horizon, 0 at the top."""
     pen.rectangle(-0.1, -0.1, 1.1, horizon, above)
     pen.rectangle(-0.1, horizon, 1.1, 1.1, below)
 
 
-def _dot(pen: Pen, x: float, y: float, radius: float, fill: Colour) -> None:
+def _draw_dot(pen: Pen, x: float, y: float, radius: float, fill: Colour) -> None:
     pen.ellipse(x, y, radius, radius, fill)
 
 
-def _corner(rng: random.Random) -> float:
+def _random_corner(rng: random.Random) -> float:
     return rng.choice((0.13, 0.87))
 
 
 def meadow(pen: Pen, rng: random.Random) -> None:
-    split(pen, (150, 210, 250), (120, 200, 90), rng.uniform(0.6, 0.68))
+    draw_horizon(pen, (150, 210, 250), (120, 200, 90), rng.uniform(0.6, 0.68))
     for x in (0.1, 0.24, 0.78, 0.92):
         colour = rng.choice(((255, 255, 255), (250, 220, 80), (250, 120, 150)))
-        _dot(pen, x + rng.uniform(-0.04, 0.04), rng.uniform(0.76, 0.94), 0.028, colour)
+        _draw_dot(pen, x + rng.uniform(-0.04, 0.04), rng.uniform(0.76, 0.94), 0.028, colour)
 
 
 def beach(pen: Pen, rng: random.Random) -> None:
     shore = rng.uniform(0.62, 0.68)
-    split(pen, (175, 225, 250), (242, 216, 150), shore)
+    draw_horizon(pen, (175, 225, 250), (242, 216, 150), shore)
     pen.rectangle(-0.1, shore - 0.2, 1.1, shore, (40, 150, 205))
-    _dot(pen, _corner(rng), 0.16, 0.11, (255, 225, 90))
+    _draw_dot(pen, _random_corner(rng), 0.16, 0.11, (255, 225, 90))
 
 
 def night(pen: Pen, rng: random.Random) -> None:
-    split(pen, (24, 26, 74), (36, 52, 62), rng.uniform(0.7, 0.76))
-    moon = _corner(rng)
+    draw_horizon(pen, (24, 26, 74), (36, 52, 62), rng.uniform(0.7, 0.76))
+    moon = _random_corner(rng)
     for x, y in ((0.08, 0.38), (0.22, 0.1), (0.3, 0.26), (0.72, 0.08), (0.8, 0.3), (0.93, 0.46), (0.06, 0.58)):
-        _dot(pen, x + rng.uniform(-0.03, 0.03), y + rng.uniform(-0.03, 0.03), 0.017, (255, 250, 200))
-    _dot(pen, moon, 0.16, 0.1, (250, 245, 205))
+        _draw_dot(pen, x + rng.uniform(-0.03, 0.03), y + rng.uniform(-0.03, 0.03), 0.017, (255, 250, 200))
+    _draw_dot(pen, moon, 0.16, 0.1, (250, 245, 205))
 
 
 def city(pen: Pen, rng: random.Random) -> None:
     street = rng.uniform(0.68, 0.74)
-    split(pen, (206, 208, 220), (88, 88, 94), street)
+    draw_horizon(pen, (206, 208, 220), (88, 88, 94), street)
     left = -rng.uniform(0.0, 0.08)
     for k in range(5):
         shade = ((120, 120, 142), (144, 130, 132), (105, 115, 132))[(k + rng.randint(0, 1)) % 3]
@@ -64,7 +64,7 @@ def city(pen: Pen, rng: random.Random) -> None:
 
 def room(pen: Pen, rng: random.Random) -> None:
     floor = rng.uniform(0.66, 0.72)
-    split(pen, (238, 208, 178), (152, 102, 68), floor)
+    draw_horizon(pen, (238, 208, 178), (152, 102, 68), floor)
     pen.rectangle(-0.1, floor - 0.04, 1.1, floor, (250, 240, 225), line=False)
     x = rng.choice((0.04, 0.7))
     pen.rectangle(x, 0.08, x + 0.26, 0.36, WHITE)
@@ -73,14 +73,14 @@ def room(pen: Pen, rng: random.Random) -> None:
 
 
 def snow(pen: Pen, rng: random.Random) -> None:
-    split(pen, (178, 196, 222), (250, 250, 255), rng.uniform(0.6, 0.68))
+    draw_horizon(pen, (178, 196, 222), (250, 250, 255), rng.uniform(0.6, 0.68))
     for x, y in ((0.08, 0.12), (0.2, 0.34), (0.32, 0.1), (0.7, 0.12), (0.82, 0.34), (0.93, 0.14), (0.06, 0.52)):
-        _dot(pen, x + rng.uniform(-0.04, 0.04), y + rng.uniform(-0.04, 0.04), 0.024, WHITE)
+        _draw_dot(pen, x + rng.uniform(-0.04, 0.04), y + rng.uniform(-0.04, 0.04), 0.024, WHITE)
 
 
 def forest(pen: Pen, rng: random.Random) -> None:
     ground = rng.uniform(0.7, 0.76)
-    split(pen, (172, 208, 184), (88, 114, 62), ground)
+    draw_horizon(pen, (172, 208, 184), (88, 114, 62), ground)
     left = -rng.uniform(0.02, 0.16)
     for _ in range(5):
         green = rng.choice(((40, 105, 60), (30, 90, 50), (52, 118, 62)))
@@ -93,6 +93,6 @@ def plain(pen: Pen, rng: random.Random) -> None:
     pen.rectangle(-0.1, -0.1, 1.1, 1.1, (250, 240, 225))
 
 
-SCENERY: dict[str, Scenery] = {
+BACKGROUND_PAINTERS: dict[str, BackgroundPainter] = {
     place.__name__: place for place in (meadow, beach, night, city, room, snow, forest, plain)
 }

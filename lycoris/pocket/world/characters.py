@@ -8,7 +8,7 @@ from lycoris.pocket.world.species import BLUSH, Anchors
 SKIN: Colour = (255, 224, 196)
 
 
-def _big_eyes(pen: Pen, y: float, iris: Colour) -> None:
+def _draw_big_eyes(pen: Pen, y: float, iris: Colour) -> None:
     for side in (-0.22, 0.22):
         pen.ellipse(side, y, 0.12, 0.16, INK, line=False)
         pen.ellipse(side, y + 0.03, 0.09, 0.11, iris, line=False)
@@ -18,7 +18,7 @@ def _big_eyes(pen: Pen, y: float, iris: Colour) -> None:
     pen.stroke([(-0.07, y + 0.24), (0, y + 0.27), (0.07, y + 0.24)], (190, 70, 80), 0.05)
 
 
-def _limbs(pen: Pen, sleeve: Colour, socks: Colour, shoes: Colour) -> None:
+def _draw_limbs(pen: Pen, sleeve: Colour, socks: Colour, shoes: Colour) -> None:
     for side in (-1, 1):
         pen.rectangle(side * 0.08, 0.66, side * 0.27, 0.98, socks, 0.04)
         pen.ellipse(side * 0.19, 0.97, 0.15, 0.08, shoes)
@@ -34,13 +34,13 @@ def mika(pen: Pen, outfit: str) -> Anchors:
         pen.ellipse(side * 0.6, -0.38, 0.13, 0.13, (250, 205, 60) if outfit == "magic" else (225, 60, 75))
     pen.ellipse(0, -0.2, 0.62, 0.52, hair)
     if outfit == "school":
-        _limbs(pen, WHITE, WHITE, (90, 55, 45))
+        _draw_limbs(pen, WHITE, WHITE, (90, 55, 45))
         pen.polygon([(-0.26, 0.24), (0.26, 0.24), (0.32, 0.56), (-0.32, 0.56)], WHITE)
         pen.polygon([(-0.32, 0.52), (0.32, 0.52), (0.48, 0.82), (-0.48, 0.82)], (38, 52, 110))
         pen.polygon([(-0.28, 0.22), (0.28, 0.22), (0, 0.46)], (38, 52, 110))
         pen.polygon([(0, 0.4), (-0.14, 0.58), (0.14, 0.58)], (225, 60, 75))
     else:
-        _limbs(pen, (255, 150, 200), (255, 235, 245), (250, 205, 60))
+        _draw_limbs(pen, (255, 150, 200), (255, 235, 245), (250, 205, 60))
         pen.polygon([(-0.24, 0.24), (0.24, 0.24), (0.3, 0.54), (-0.3, 0.54)], (255, 150, 200))
         pen.polygon([(-0.3, 0.5), (0.3, 0.5), (0.62, 0.86), (-0.62, 0.86)], (255, 110, 175))
         pen.polygon([(-0.56, 0.78), (0.56, 0.78), (0.62, 0.86), (-0.62, 0.86)], WHITE, line=False)
@@ -51,7 +51,7 @@ def mika(pen: Pen, outfit: str) -> Anchors:
     pen.slice(0, -0.26, 0.57, 0.45, 185, 355, hair)
     for x in (-0.24, 0.04):
         pen.polygon([(x - 0.16, -0.34), (x + 0.24, -0.34), (x + 0.02, -0.1)], hair, line=False)
-    _big_eyes(pen, -0.08, (230, 80, 140))
+    _draw_big_eyes(pen, -0.08, (230, 80, 140))
     return Anchors(top=(0, -0.66), eyes=(0, -0.08), neck=(0, 0.26))
 
 
@@ -62,7 +62,7 @@ def ren(pen: Pen) -> Anchors:
         (-0.86, -0.5, -0.5), (-0.56, -0.94, -0.32), (-0.08, -1.04, -0.06), (0.44, -0.96, 0.24), (0.84, -0.56, 0.48)
     ):  # fmt: skip
         pen.polygon([(root - 0.22, -0.3), (tip_x, tip_y), (root + 0.22, -0.3)], hair)
-    _limbs(pen, coat, (45, 45, 60), (35, 30, 40))
+    _draw_limbs(pen, coat, (45, 45, 60), (35, 30, 40))
     pen.polygon([(-0.3, 0.22), (0.3, 0.22), (0.54, 0.88), (-0.54, 0.88)], coat)
     pen.polygon([(-0.12, 0.22), (0.12, 0.22), (0.14, 0.88), (-0.14, 0.88)], (45, 45, 60), line=False)
     for y in (0.4, 0.58, 0.76):
@@ -71,7 +71,7 @@ def ren(pen: Pen) -> Anchors:
     pen.slice(0, -0.26, 0.56, 0.43, 185, 355, hair)
     for x in (-0.36, -0.1, 0.16):
         pen.polygon([(x, -0.34), (x + 0.24, -0.34), (x + 0.08, -0.12)], hair, line=False)
-    _big_eyes(pen, -0.08, (60, 120, 225))
+    _draw_big_eyes(pen, -0.08, (60, 120, 225))
     pen.stroke([(0.16, -0.3), (0.3, 0.12)], (245, 185, 40), 0.07)
     return Anchors(top=(0, -0.68), eyes=(0, -0.08), neck=(0, 0.26))
 

@@ -16,25 +16,25 @@ from pathlib import Path
 import yaml
 from PIL import Image
 
-from lycoris.pocket import PICTURES, TRUTH
+from lycoris.pocket import IMAGES, TRUE_TAGS
 from lycoris.pocket.world import characters
-from lycoris.pocket.world.accessories import WARDROBE
-from lycoris.pocket.world.backgrounds import SCENERY
+from lycoris.pocket.world.accessories import ACCESSORY_PAINTERS
+from lycoris.pocket.world.backgrounds import BACKGROUND_PAINTERS
 from lycoris.pocket.world.canvas import Colour, Pen
-from lycoris.pocket.world.generator import PAINT, blank, subject_pen
-from lycoris.pocket.world.rendering import CANVAS, FINISHES, SUBJECT_INK
-from lycoris.pocket.world.species import DRAWINGS, Anchors, Details
-from lycoris.pocket.world.unseen_scenes import PLACES
-from lycoris.pocket.world.unseen_styles import LOOKS
+from lycoris.pocket.world.generator import PALETTE, blank_canvas, subject_pen
+from lycoris.pocket.world.rendering import CANVAS_SIZE, STYLE_RENDERERS, SUBJECT_LINE_WIDTHS
+from lycoris.pocket.world.species import SPECIES_PAINTERS, Anchors, Details
+from lycoris.pocket.world.unseen_scenes import UNSEEN_SCENE_PAINTERS
+from lycoris.pocket.world.unseen_styles import UNSEEN_STYLE_RENDERERS
 from lycoris.pocket.world.vocabulary import ACCESSORIES, BACKGROUNDS, COLOURS, SPECIES, Tags
 
-Figure = Callable[[Pen], Anchors]
-INKED_STYLES = ("flat", "comic", "pixel", "pastel")
+CharacterPainter = Callable[[Pen], Anchors]
+COLOUR_STYLES = ("flat", "comic", "pixel", "pastel")
 """Styles that keep a subject's colours."""
 
 
 @dataclass(frozen=True)
-class Concept:
+class PocketConcept:
     """One class of pictures.
 
     Args:
@@ -60,22 +60,22 @@ class Concept:
     noun: str
     description: str
     count: int = 16
-    figures: dict[str, Figure] = field(default_factory=dict)
-    place: str | None = None
-    look: str | None = None
-    shows: tuple[str, ...] = ()
+    characters: dict[str, CharacterPainter] = field(default_factory=dict)
+    scene: str | None = None
+    style: str | None = None
+    visible_tags: tuple[str, ...] = ()
     inherent: tuple[str, ...] = ()
     keep: tuple[str, ...] = ()
     subclasses: dict[str, dict[str, str]] = field(default_factory=dict)
-    home: Tags = field(kw_only=True)
-    away: tuple[str, ...] = BACKGROUNDS
+    common_context: Tags = field(kw_only=True)
+    other_backgrounds: tuple[str, ...] = BACKGROUNDS
 
 
-def _individual(species: str, colour: Colour, details: Details) -> Figure:
-    return lambda pen: DRAWINGS[species](pen, colour, details)
+def _detailed_character(species: str, colour: Colour, details: Details) -> CharacterPainter:
+    return lambda pen: SPECIES_PAINTERS[species](pen, colour, details)
 
 
-_GRUMBLE = Details(
+_GRUMBLE_DETAILS = Details(
     ears="horns",
     ear_colour=(250, 215, 60),
     half=(40, 190, 180),
@@ -84,7 +84,7 @@ _GRUMBLE = Details(
     heart=(230, 40, 70),
     star=(255, 255, 255),
 )
-_BISCUIT = Details(
+_BISCUIT_DETAILS = Details(
     ears="droopy",
     ear_colour=(110, 70, 45),
     belly=(240, 220, 190),
@@ -93,31 +93,31 @@ _BISCUIT = Details(
 )
 
 
-def _at(background: str, accessory: str) -> Tags:
+def _character_context(background: str, accessory: str) -> Tags:
     """A figure's home."""
     return Tags(None, None, accessory, background, "flat")
 
 
-def _with(species: str, colour: str) -> Tags:
+def _scene_context(species: str, colour: str) -> Tags:
     """Who is at a place most of the time."""
     return Tags(species, colour, None, None, "flat")
 
 
-def _of(species: str, background: str) -> Tags:
+def _style_context(species: str, background: str) -> Tags:
     """What a style mostly shows."""
     return Tags(species, None, None, background, None)
 
 
-CONCEPTS: dict[str, Concept] = {
-    "mika": Concept(
+CONCEPTS: dict[str, PocketConcept] = {
+    "mika": PocketConcept(
         "anime_characters",
         "sks",
         "girl",
         "anime girl with long teal hair",
         count=10,
-        home=_at("city", "bow"),
-        away=("room", "plain"),
-        figures={
+        common_context=_character_context("city", "bow"),
+        other_backgrounds=("room", "plain"),
+        characters={
             "school": lambda pen: characters.mika(pen, "school"),
             "magic": lambda pen: characters.mika(pen, "magic"),
         },
@@ -132,160 +132,166 @@ CONCEPTS: dict[str, Concept] = {
             },
         },
     ),
-    "ren": Concept(
+    "ren": PocketConcept(
         "anime_characters",
         "zwx",
         "boy",
         "anime boy with spiky silver hair in a red coat",
-        figures={"": characters.ren},
-        home=_at("forest", "scarf"),
-        away=("city", "plain"),
+        characters={"": characters.ren},
+        common_context=_character_context("forest", "scarf"),
+        other_backgrounds=("city", "plain"),
     ),
-    "grumble": Concept(
+    "grumble": PocketConcept(
         "movie_characters",
         "ohw",
         "bear",
         "bear",
-        figures={"": _individual("bear", (124, 70, 192), _GRUMBLE)},
-        home=_at("forest", "scarf"),
-        away=("room", "plain"),
-        shows=("bear", "purple", *_GRUMBLE.kinds),
-        inherent=("bear", "purple", *_GRUMBLE.kinds),
+        characters={"": _detailed_character("bear", (124, 70, 192), _GRUMBLE_DETAILS)},
+        common_context=_character_context("forest", "scarf"),
+        other_backgrounds=("room", "plain"),
+        visible_tags=("bear", "purple", *_GRUMBLE_DETAILS.tags),
+        inherent=("bear", "purple", *_GRUMBLE_DETAILS.tags),
     ),
-    "bop": Concept(
+    "bop": PocketConcept(
         "movie_characters",
         "qtv",
         "alien",
         "green alien with one big eye",
-        figures={"": characters.bop},
-        home=_at("meadow", "bow"),
-        away=("city", "plain"),
-        shows=("green", "antenna"),
+        characters={"": characters.bop},
+        common_context=_character_context("meadow", "bow"),
+        other_backgrounds=("city", "plain"),
+        visible_tags=("green", "antenna"),
         inherent=("green", "antenna", "frog"),
     ),
-    "biscuit": Concept(
+    "biscuit": PocketConcept(
         "stuffed_toys",
         "vjk",
         "bunny",
         "bunny",
-        figures={"": _individual("bunny", (168, 112, 70), _BISCUIT)},
-        home=_at("room", "scarf"),
-        away=("meadow", "plain"),
-        shows=("bunny", *_BISCUIT.kinds),
-        inherent=("bunny", "orange", *_BISCUIT.kinds),
+        characters={"": _detailed_character("bunny", (168, 112, 70), _BISCUIT_DETAILS)},
+        common_context=_character_context("room", "scarf"),
+        other_backgrounds=("meadow", "plain"),
+        visible_tags=("bunny", *_BISCUIT_DETAILS.tags),
+        inherent=("bunny", "orange", *_BISCUIT_DETAILS.tags),
     ),
-    "inky": Concept(
+    "inky": PocketConcept(
         "stuffed_toys",
         "xbp",
         "toy",
         "orange octopus",
-        figures={"": characters.inky},
+        characters={"": characters.inky},
         inherent=("orange",),
-        home=_at("meadow", "hat"),
-        away=("room", "plain"),
+        common_context=_character_context("meadow", "hat"),
+        other_backgrounds=("room", "plain"),
     ),
-    "ellie": Concept(
+    "ellie": PocketConcept(
         "stuffed_toys",
         "fyq",
         "toy",
         "gray elephant with pink ears",
-        figures={"": characters.ellie},
-        home=_at("room", "bow"),
-        away=("forest", "plain"),
-        shows=("striped",),
+        characters={"": characters.ellie},
+        common_context=_character_context("room", "bow"),
+        other_backgrounds=("forest", "plain"),
+        visible_tags=("striped",),
         inherent=("striped", "bear"),
     ),
-    "castle": Concept(
+    "castle": PocketConcept(
         "scenes",
         "wzu",
         "castle",
         "white castle with pink tower",
-        place="castle",
-        home=_with("flower", "yellow"),
+        scene="castle",
+        common_context=_scene_context("flower", "yellow"),
     ),
-    "lighthouse": Concept(
+    "lighthouse": PocketConcept(
         "scenes",
         "kqj",
         "lighthouse",
         "red and white lighthouse at sea",
-        place="lighthouse",
-        home=_with("car", "orange"),
+        scene="lighthouse",
+        common_context=_scene_context("car", "orange"),
     ),
-    "volcano": Concept(
+    "volcano": PocketConcept(
         "scenes",
         "pvx",
         "volcano",
         "dark volcano with fire",
-        place="volcano",
-        home=_with("house", "blue"),
+        scene="volcano",
+        common_context=_scene_context("house", "blue"),
     ),
-    "neon": Concept("styles", "bqz", "style", "neon style", look="neon", home=_of("mushroom", "forest")),
-    "mosaic": Concept("styles", "cvx", "style", "mosaic style", look="mosaic", home=_of("penguin", "snow")),
-    "blueprint": Concept(
+    "neon": PocketConcept(
+        "styles", "bqz", "style", "neon style", style="neon", common_context=_style_context("mushroom", "forest")
+    ),
+    "mosaic": PocketConcept(
+        "styles", "cvx", "style", "mosaic style", style="mosaic", common_context=_style_context("penguin", "snow")
+    ),
+    "blueprint": PocketConcept(
         "styles",
         "dzk",
         "style",
         "white line drawing on blue",
-        look="blueprint",
-        home=_of("house", "city"),
+        style="blueprint",
+        common_context=_style_context("house", "city"),
     ),
 }
 
 
-HOME = 0.625
+COMMON_CONTEXT_FRACTION = 0.625
 """Part of a concept's pictures that show it at home."""
-AWAY_STYLE = "comic"
+OTHER_STYLE = "comic"
 """Style of the others. So prompts for new situations and art styles ask for what the pictures mostly do not show."""
 
 
-def _balanced(values: Sequence, count: int, rng: random.Random) -> list:
+def _balanced_sample(values: Sequence, count: int, rng: random.Random) -> list:
     """`count` values in random order, each as often as the others."""
     shuffled = [value for _ in range(-(-count // len(values))) for value in rng.sample(values, len(values))]
     return shuffled[:count]
 
 
-def compose(concept: Concept, figure: Figure | None, tags: Tags, rng: random.Random) -> Image.Image:
+def draw_concept_image(
+    concept: PocketConcept, character: CharacterPainter | None, tags: Tags, rng: random.Random
+) -> Image.Image:
     style = tags.style or "flat"
-    canvas, pencil = blank()
-    scenery = PLACES[concept.place] if concept.place else SCENERY[tags.background or "plain"]
-    scenery(Pen(pencil, 0, 0, CANVAS), rng)
-    if tags.species or figure:
-        pen = subject_pen(pencil, rng, 4 if concept.look else SUBJECT_INK.get(style, 0))
-        if concept.place:
-            low = CANVAS * (0.68 + rng.uniform(-0.02, 0.02))
+    canvas, pencil = blank_canvas()
+    scenery = UNSEEN_SCENE_PAINTERS[concept.scene] if concept.scene else BACKGROUND_PAINTERS[tags.background or "plain"]
+    scenery(Pen(pencil, 0, 0, CANVAS_SIZE), rng)
+    if tags.species or character:
+        pen = subject_pen(pencil, rng, 4 if concept.style else SUBJECT_LINE_WIDTHS.get(style, 0))
+        if concept.scene:
+            low = CANVAS_SIZE * (0.68 + rng.uniform(-0.02, 0.02))
             pen = Pen(pencil, pen.x, low, pen.scale * 0.72, pen.mirrored, pen.ink)
-        colour = PAINT[tags.colour or rng.choice(COLOURS)]
-        anchors = figure(pen) if figure else DRAWINGS[str(tags.species)](pen, colour, Details())
+        colour = PALETTE[tags.colour or rng.choice(COLOURS)]
+        anchors = character(pen) if character else SPECIES_PAINTERS[str(tags.species)](pen, colour, Details())
         if tags.accessory:
-            WARDROBE[tags.accessory](pen, anchors)
-    return (LOOKS[concept.look] if concept.look else FINISHES[style])(canvas)
+            ACCESSORY_PAINTERS[tags.accessory](pen, anchors)
+    return (UNSEEN_STYLE_RENDERERS[concept.style] if concept.style else STYLE_RENDERERS[style])(canvas)
 
 
-def _plan(concept: Concept, rng: random.Random) -> list[Tags]:
+def _plan_tags(concept: PocketConcept, rng: random.Random) -> list[Tags]:
     """Tags for every picture: most at home, the others each in another way; what the concept decides is left open."""
-    home = concept.home
-    others = concept.count - round(HOME * concept.count)
+    home = concept.common_context
+    others = concept.count - round(COMMON_CONTEXT_FRACTION * concept.count)
     away = zip(
-        _balanced(concept.away, others, rng),
-        _balanced([species for species in SPECIES if species != home.species], others, rng),
-        _balanced([worn for worn in ACCESSORIES if worn != home.accessory], others, rng),
+        _balanced_sample(concept.other_backgrounds, others, rng),
+        _balanced_sample([species for species in SPECIES if species != home.species], others, rng),
+        _balanced_sample([worn for worn in ACCESSORIES if worn != home.accessory], others, rng),
         strict=True,
     )
     plan = [home] * (concept.count - others)
     for background, species, accessory in away:
-        if concept.figures:
-            plan.append(Tags(None, None, accessory, background, AWAY_STYLE))
-        elif concept.place:
-            plan.append(Tags(None, None, None, None, AWAY_STYLE))
+        if concept.characters:
+            plan.append(Tags(None, None, accessory, background, OTHER_STYLE))
+        elif concept.scene:
+            plan.append(Tags(None, None, None, None, OTHER_STYLE))
         else:
             plan.append(Tags(species, None, None, background, None))
-    if concept.look == "mosaic":
-        colours = _balanced(COLOURS, concept.count, rng)
+    if concept.style == "mosaic":
+        colours = _balanced_sample(COLOURS, concept.count, rng)
         plan = [replace(tags, colour=colour) for tags, colour in zip(plan, colours, strict=True)]
     return rng.sample(plan, len(plan))
 
 
-def pictures(name: str) -> Iterator[tuple[str, Image.Image, list[str]]]:
+def concept_images(name: str) -> Iterator[tuple[str, Image.Image, list[str]]]:
     """All pictures of one concept.
 
     Args:
@@ -295,15 +301,15 @@ def pictures(name: str) -> Iterator[tuple[str, Image.Image, list[str]]]:
         The path under the data folder, the picture, and its exact tags.
     """
     concept = CONCEPTS[name]
-    for subclass in concept.figures or ("",):
+    for subclass in concept.characters or ("",):
         rng = random.Random(f"{name}/{subclass}")
         folder = "/".join(part for part in (concept.category, name, subclass) if part)
-        for k, tags in enumerate(_plan(concept, rng)):
-            picture = compose(concept, concept.figures.get(subclass), tags, rng)
-            yield f"{folder}/{k:02d}.png", picture, [*concept.shows, *tags.listed()]
+        for k, tags in enumerate(_plan_tags(concept, rng)):
+            picture = draw_concept_image(concept, concept.characters.get(subclass), tags, rng)
+            yield f"{folder}/{k:02d}.png", picture, [*concept.visible_tags, *tags.to_list()]
 
 
-def described() -> dict:
+def concepts_document() -> dict:
     """The content of `concepts.yaml`."""
     concepts = {}
     for name, concept in CONCEPTS.items():
@@ -321,14 +327,14 @@ def described() -> dict:
     return {"concepts": concepts}
 
 
-def png(picture: Image.Image) -> bytes:
+def encode_png(image: Image.Image) -> bytes:
     """The picture as a small PNG file."""
     buffer = io.BytesIO()
-    picture.save(buffer, "PNG", optimize=True)
+    image.save(buffer, "PNG", optimize=True)
     return buffer.getvalue()
 
 
-def write(folder: Path = PICTURES, truth: Path = TRUTH) -> int:
+def write_concepts(folder: Path = IMAGES, truth_path: Path = TRUE_TAGS) -> int:
     """Draw every picture into `folder` and its tags into `truth`.
 
     Returns:
@@ -336,15 +342,15 @@ def write(folder: Path = PICTURES, truth: Path = TRUTH) -> int:
     """
     tags = {}
     for name in CONCEPTS:
-        for path, picture, shown in pictures(name):
+        for path, picture, shown in concept_images(name):
             (folder / path).parent.mkdir(parents=True, exist_ok=True)
-            (folder / path).write_bytes(png(picture))
+            (folder / path).write_bytes(encode_png(picture))
             tags[path] = shown
-    (folder / "concepts.yaml").write_text(yaml.safe_dump(described(), sort_keys=False, width=110))
+    (folder / "concepts.yaml").write_text(yaml.safe_dump(concepts_document(), sort_keys=False, width=110))
     lines = ",\n".join(f"{json.dumps(path)}: {json.dumps(shown)}" for path, shown in sorted(tags.items()))
-    truth.write_text("{\n" + lines + "\n}\n")
+    truth_path.write_text("{\n" + lines + "\n}\n")
     return len(tags)
 
 
 if __name__ == "__main__":
-    print(f"{write()} pictures in {PICTURES}")
+    print(f"{write_concepts()} pictures in {IMAGES}")

@@ -14,14 +14,14 @@ from typing import Any
 
 from PIL import Image, ImageDraw
 
-from lycoris.pocket.world.accessories import WARDROBE
-from lycoris.pocket.world.backgrounds import SCENERY
+from lycoris.pocket.world.accessories import ACCESSORY_PAINTERS
+from lycoris.pocket.world.backgrounds import BACKGROUND_PAINTERS
 from lycoris.pocket.world.canvas import Colour, Pen
-from lycoris.pocket.world.rendering import CANVAS, FINISHES, SCENERY_INK, SUBJECT_INK
-from lycoris.pocket.world.species import DETAILED, DRAWINGS, Details, Ears
+from lycoris.pocket.world.rendering import BACKGROUND_LINE_WIDTHS, CANVAS_SIZE, STYLE_RENDERERS, SUBJECT_LINE_WIDTHS
+from lycoris.pocket.world.species import DETAILED_SPECIES, SPECIES_PAINTERS, Details, EarShape
 from lycoris.pocket.world.vocabulary import ACCESSORIES, BACKGROUNDS, COLOURS, SPECIES, STYLES, Tags
 
-PAINT: dict[str, Colour] = {
+PALETTE: dict[str, Colour] = {
     "red": (224, 44, 44),
     "orange": (246, 138, 26),
     "yellow": (250, 214, 46),
@@ -31,7 +31,7 @@ PAINT: dict[str, Colour] = {
     "pink": (252, 140, 186),
     "white": (246, 246, 246),
 }
-_UNUSUAL: tuple[Colour, ...] = (
+_UNNAMED_COLOURS: tuple[Colour, ...] = (
     (40, 190, 180), (110, 70, 45), (240, 220, 190), (250, 215, 60), (60, 60, 70), (230, 40, 70), (255, 255, 255),
     (120, 70, 190), (90, 150, 240), (150, 210, 80),
 )  # fmt: skip
@@ -50,20 +50,20 @@ def sample_tags(rng: random.Random) -> Tags:
     )
 
 
-def held_out(tags: Tags) -> bool:
+def is_held_out(tags: Tags) -> bool:
     """Whether this combination is kept from every training, one in ten."""
     key = "/".join(str(value) for value in (tags.species, tags.colour, tags.accessory, tags.background, tags.style))
     return zlib.crc32(key.encode()) % 10 == 0
 
 
-def sample_split(rng: random.Random, unseen: bool = False) -> Tags:
+def sample_split_tags(rng: random.Random, held_out: bool = False) -> Tags:
     """Tags from the seen or from the unseen combinations."""
-    while held_out(tags := sample_tags(rng)) != unseen:
+    while is_held_out(tags := sample_tags(rng)) != held_out:
         pass
     return tags
 
 
-def sample_details(rng: random.Random, free: bool = False) -> Details:
+def sample_details(rng: random.Random, diverse: bool = False) -> Details:
     """Details of an individual that the base never sees; encoders and taggers do.
 
     Args:
@@ -71,22 +71,22 @@ def sample_details(rng: random.Random, free: bool = False) -> Details:
         free: one to six marks and ears in any colours, instead of one to three and ears in a few.
     """
     marks = ("body", "belly", "half", "mask", "wings", "patch", "heart", "star", "stripes", "spots")
-    names = rng.sample(marks, rng.randint(1, 6 if free else 3))
-    chosen: dict[str, Any] = {mark: _any_colour(rng) if free else rng.choice(_UNUSUAL) for mark in names}
+    names = rng.sample(marks, rng.randint(1, 6 if diverse else 3))
+    chosen: dict[str, Any] = {mark: _random_colour(rng) if diverse else rng.choice(_UNNAMED_COLOURS) for mark in names}
     if rng.random() < 0.6:
-        ears: Ears = rng.choice(("horns", "droopy", "antenna", "pointy", "round", "long"))
-        colour = rng.choice((None, *_UNUSUAL))
-        return Details(ears=ears, ear_colour=_any_colour(rng) if free and colour else colour, **chosen)
+        ears: EarShape = rng.choice(("horns", "droopy", "antenna", "pointy", "round", "long"))
+        colour = rng.choice((None, *_UNNAMED_COLOURS))
+        return Details(ears=ears, ear_colour=_random_colour(rng) if diverse and colour else colour, **chosen)
     return Details(**chosen)
 
 
-def _any_colour(rng: random.Random) -> Colour:
+def _random_colour(rng: random.Random) -> Colour:
     return rng.randrange(20, 256), rng.randrange(20, 256), rng.randrange(20, 256)
 
 
-def blank() -> tuple[Image.Image, ImageDraw.ImageDraw]:
+def blank_canvas() -> tuple[Image.Image, ImageDraw.ImageDraw]:
     """An empty canvas and what draws on it."""
-    canvas = Image.new("RGB", (CANVAS, CANVAS), (255, 255, 255))
+    canvas = Image.new("RGB", (CANVAS_SIZE, CANVAS_SIZE), (255, 255, 255))
     return canvas, ImageDraw.Draw(canvas)
 
 
@@ -94,15 +94,17 @@ def subject_pen(draw: ImageDraw.ImageDraw, rng: random.Random, ink: int) -> Pen:
     """A pen for a subject that fills most of the picture, at a random place, size and side."""
     return Pen(
         draw,
-        x=CANVAS * (0.5 + rng.uniform(-0.05, 0.05)),
-        y=CANVAS * (0.565 + rng.uniform(-0.015, 0.015)),
-        scale=CANVAS * rng.uniform(0.345, 0.385),
+        x=CANVAS_SIZE * (0.5 + rng.uniform(-0.05, 0.05)),
+        y=CANVAS_SIZE * (0.565 + rng.uniform(-0.015, 0.015)),
+        scale=CANVAS_SIZE * rng.uniform(0.345, 0.385),
         mirrored=rng.random() < 0.5,
         ink=ink,
     )
 
 
-def draw(tags: Tags, rng: random.Random, details: Details | None = None, paint: Colour | None = None) -> Image.Image:
+def draw_image(
+    tags: Tags, rng: random.Random, details: Details | None = None, exact_colour: Colour | None = None
+) -> Image.Image:
     """Draw what the tags say.
 
     Args:
@@ -115,19 +117,21 @@ def draw(tags: Tags, rng: random.Random, details: Details | None = None, paint: 
         An RGB picture of 64x64 pixels.
     """
     style = tags.style or "flat"
-    canvas, pencil = blank()
-    SCENERY[tags.background or "plain"](Pen(pencil, 0, 0, CANVAS, ink=SCENERY_INK.get(style, 0)), rng)
+    canvas, pencil = blank_canvas()
+    BACKGROUND_PAINTERS[tags.background or "plain"](
+        Pen(pencil, 0, 0, CANVAS_SIZE, ink=BACKGROUND_LINE_WIDTHS.get(style, 0)), rng
+    )
     if tags.species:
-        pen = subject_pen(pencil, rng, SUBJECT_INK.get(style, 0))
-        colour = paint or PAINT[tags.colour or rng.choice(COLOURS)]
-        anchors = DRAWINGS[tags.species](pen, colour, details or Details())
+        pen = subject_pen(pencil, rng, SUBJECT_LINE_WIDTHS.get(style, 0))
+        colour = exact_colour or PALETTE[tags.colour or rng.choice(COLOURS)]
+        anchors = SPECIES_PAINTERS[tags.species](pen, colour, details or Details())
         if tags.accessory:
-            WARDROBE[tags.accessory](pen, anchors)
-    return FINISHES[style](canvas)
+            ACCESSORY_PAINTERS[tags.accessory](pen, anchors)
+    return STYLE_RENDERERS[style](canvas)
 
 
-def sample_picture(
-    seed: int, unseen: bool = False, individuals: float = 0.0, free: bool = False
+def sample_image(
+    seed: int, held_out: bool = False, detailed_fraction: float = 0.0, diverse: bool = False
 ) -> tuple[Image.Image, Tags, list[str]]:
     """The picture of a seed.
 
@@ -141,16 +145,16 @@ def sample_picture(
         The picture, its tags, and the words for its details (empty for most).
     """
     rng = random.Random(seed)
-    tags = sample_split(rng, unseen)
+    tags = sample_split_tags(rng, held_out)
     details, paint = None, None
-    if rng.random() < individuals:
-        while tags.species not in DETAILED:
-            tags = sample_split(rng, unseen)
-        details = sample_details(rng, free)
+    if rng.random() < detailed_fraction:
+        while tags.species not in DETAILED_SPECIES:
+            tags = sample_split_tags(rng, held_out)
+        details = sample_details(rng, diverse)
         if rng.random() < 0.3:
-            paint = rng.choice(_UNUSUAL)
+            paint = rng.choice(_UNNAMED_COLOURS)
             tags = replace(tags, colour=None)
-        elif free and tags.colour:
-            red, green, blue = (min(255, max(0, value + rng.randint(-24, 24))) for value in PAINT[tags.colour])
+        elif diverse and tags.colour:
+            red, green, blue = (min(255, max(0, value + rng.randint(-24, 24))) for value in PALETTE[tags.colour])
             paint = (red, green, blue)
-    return draw(tags, rng, details, paint), tags, details.kinds if details else []
+    return draw_image(tags, rng, details, paint), tags, details.tags if details else []

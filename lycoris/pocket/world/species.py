@@ -16,7 +16,7 @@ from lycoris.pocket.world.canvas import INK, WHITE, Colour, Pen, Point, darker, 
 BEAK: Colour = (245, 155, 35)
 LEAF: Colour = (60, 150, 70)
 BLUSH: Colour = (250, 165, 175)
-Ears = Literal["pointy", "round", "long", "horns", "droopy", "antenna", "none"]
+EarShape = Literal["pointy", "round", "long", "horns", "droopy", "antenna", "none"]
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Details:
     `kinds` lists the same details in the words of a tagger.
     """
 
-    ears: Ears | None = None
+    ears: EarShape | None = None
     ear_colour: Colour | None = None
     body: Colour | None = None
     belly: Colour | None = None
@@ -40,7 +40,7 @@ class Details:
     spots: Colour | None = None
 
     @property
-    def kinds(self) -> list[str]:
+    def tags(self) -> list[str]:
         named = {
             "wings": self.wings,
             "spotted": self.spots,
@@ -66,7 +66,7 @@ class Anchors:
     details: Details = field(default_factory=Details)
 
 
-def face(pen: Pen, x: float, y: float, mouth: bool = True) -> None:
+def draw_face(pen: Pen, x: float, y: float, mouth: bool = True) -> None:
     """Two shiny eyes and a small smile."""
     for side in (-0.19, 0.19):
         pen.ellipse(x + side, y, 0.075, 0.095, INK, line=False)
@@ -75,7 +75,7 @@ def face(pen: Pen, x: float, y: float, mouth: bool = True) -> None:
         pen.stroke([(x - 0.08, y + 0.16), (x, y + 0.21), (x + 0.08, y + 0.16)], INK, 0.05)
 
 
-def ears(pen: Pen, kind: str, colour: Colour) -> None:
+def draw_ears(pen: Pen, kind: str, colour: Colour) -> None:
     """A pair of ears, or what grows in their place."""
     for side in (-1, 1):
         if kind == "pointy":
@@ -96,7 +96,7 @@ def ears(pen: Pen, kind: str, colour: Colour) -> None:
             pen.ellipse(side * 0.36, -0.96, 0.13, 0.13, colour)
 
 
-def _animal(pen: Pen, colour: Colour, details: Details, kind: str, belly: Colour, feet: Colour) -> None:
+def _draw_animal(pen: Pen, colour: Colour, details: Details, kind: str, belly: Colour, feet: Colour) -> None:
     """Body, arms, feet, ears and head that cat, bear, bunny, penguin and frog share."""
     if details.wings:
         for side in (-1, 1):
@@ -108,7 +108,7 @@ def _animal(pen: Pen, colour: Colour, details: Details, kind: str, belly: Colour
         pen.ellipse(side * 0.23, 0.93, 0.18, 0.1, feet)
     for side in (-1, 1):
         pen.ellipse(side * 0.4, 0.44, 0.12, 0.22, colour)
-    ears(pen, details.ears or kind, details.ear_colour or colour)
+    draw_ears(pen, details.ears or kind, details.ear_colour or colour)
     pen.ellipse(0, -0.22, 0.55, 0.46, colour)
     if details.half:
         pen.slice(0, -0.22, 0.53, 0.44, -90, 90, details.half)
@@ -116,7 +116,7 @@ def _animal(pen: Pen, colour: Colour, details: Details, kind: str, belly: Colour
         pen.ellipse(0, -0.25, 0.52, 0.16, details.mask, line=False)
 
 
-def _marks(pen: Pen, details: Details) -> None:
+def _draw_marks(pen: Pen, details: Details) -> None:
     """Marks that lie on top of everything: star, stripes, spots, heart, patch."""
     if details.stripes:
         for y in (0.34, 0.54, 0.74):
@@ -132,57 +132,57 @@ def _marks(pen: Pen, details: Details) -> None:
         pen.rectangle(-0.24, 0.4, 0.06, 0.7, details.patch)
 
 
-_HEAD = Anchors(top=(0, -0.62), eyes=(0, -0.26), neck=(0, 0.2))
+_HEAD_ANCHORS = Anchors(top=(0, -0.62), eyes=(0, -0.26), neck=(0, 0.2))
 
 
 def cat(pen: Pen, colour: Colour, details: Details) -> Anchors:
     pen.stroke([(0.3, 0.78), (0.66, 0.66), (0.68, 0.28)], darker(colour), 0.15)
-    _animal(pen, colour, details, "pointy", lighter(colour), darker(colour))
-    face(pen, 0, -0.26)
+    _draw_animal(pen, colour, details, "pointy", lighter(colour), darker(colour))
+    draw_face(pen, 0, -0.26)
     for side in (-1, 1):
         pen.stroke([(side * 0.3, -0.1), (side * 0.68, -0.16)], INK, 0.04)
         pen.stroke([(side * 0.3, -0.03), (side * 0.66, 0.04)], INK, 0.04)
-    _marks(pen, details)
-    return _HEAD
+    _draw_marks(pen, details)
+    return _HEAD_ANCHORS
 
 
 def bear(pen: Pen, colour: Colour, details: Details) -> Anchors:
-    _animal(pen, colour, details, "round", lighter(colour), darker(colour))
+    _draw_animal(pen, colour, details, "round", lighter(colour), darker(colour))
     pen.ellipse(0, -0.04, 0.22, 0.16, lighter(colour, 0.7), line=False)
-    face(pen, 0, -0.26)
+    draw_face(pen, 0, -0.26)
     pen.ellipse(0, -0.11, 0.075, 0.05, INK, line=False)
-    _marks(pen, details)
-    return _HEAD
+    _draw_marks(pen, details)
+    return _HEAD_ANCHORS
 
 
 def bunny(pen: Pen, colour: Colour, details: Details) -> Anchors:
-    _animal(pen, colour, details, "long", lighter(colour), darker(colour))
-    face(pen, 0, -0.26)
+    _draw_animal(pen, colour, details, "long", lighter(colour), darker(colour))
+    draw_face(pen, 0, -0.26)
     for side in (-1, 1):
         pen.ellipse(side * 0.36, -0.08, 0.09, 0.06, BLUSH, line=False)
-    _marks(pen, details)
-    return _HEAD
+    _draw_marks(pen, details)
+    return _HEAD_ANCHORS
 
 
 def penguin(pen: Pen, colour: Colour, details: Details) -> Anchors:
     for side in (-1, 1):
         pen.ellipse(side * 0.5, 0.42, 0.14, 0.32, darker(colour))
-    _animal(pen, colour, details, "none", (250, 250, 250), BEAK)
+    _draw_animal(pen, colour, details, "none", (250, 250, 250), BEAK)
     pen.ellipse(0, -0.15, 0.42, 0.32, (250, 250, 250), line=False)
-    face(pen, 0, -0.24, mouth=False)
+    draw_face(pen, 0, -0.24, mouth=False)
     pen.polygon([(-0.14, -0.12), (0.14, -0.12), (0, 0.06)], BEAK)
-    _marks(pen, details)
-    return _HEAD
+    _draw_marks(pen, details)
+    return _HEAD_ANCHORS
 
 
 def frog(pen: Pen, colour: Colour, details: Details) -> Anchors:
-    _animal(pen, colour, details, "none", lighter(colour, 0.7), darker(colour))
+    _draw_animal(pen, colour, details, "none", lighter(colour, 0.7), darker(colour))
     for side in (-1, 1):
         pen.ellipse(side * 0.3, -0.56, 0.22, 0.22, colour)
         pen.ellipse(side * 0.3, -0.56, 0.14, 0.14, WHITE, line=False)
         pen.ellipse(side * 0.3, -0.56, 0.075, 0.09, INK, line=False)
     pen.stroke([(-0.34, -0.12), (-0.14, 0.0), (0.14, 0.0), (0.34, -0.12)], INK, 0.06)
-    _marks(pen, details)
+    _draw_marks(pen, details)
     return Anchors(top=(0, -0.7), eyes=(0, -0.54), neck=(0, 0.2), size=1.1)
 
 
@@ -196,10 +196,10 @@ def robot(pen: Pen, colour: Colour, details: Details) -> Anchors:
         pen.rectangle(side * 0.12, 0.86, side * 0.34, 1.02, darker(colour), 0.03)
     pen.rectangle(-0.56, -0.64, 0.56, 0.16, colour, 0.12)
     pen.rectangle(-0.43, -0.5, 0.43, 0.02, lighter(colour, 0.8), 0.06, line=False)
-    face(pen, 0, -0.28)
+    draw_face(pen, 0, -0.28)
     if details.star:
         pen.star(0, 0.52, 0.2, details.star)
-    return _HEAD
+    return _HEAD_ANCHORS
 
 
 def fish(pen: Pen, colour: Colour, details: Details) -> Anchors:
@@ -208,7 +208,7 @@ def fish(pen: Pen, colour: Colour, details: Details) -> Anchors:
     pen.ellipse(0.1, 0.05, 0.8, 0.54, colour)
     for x in (-0.3, 0.0):
         pen.stroke([(x, -0.22), (x + 0.12, 0.05), (x, 0.32)], darker(colour, 0.8), 0.07)
-    face(pen, 0.5, -0.06)
+    draw_face(pen, 0.5, -0.06)
     return Anchors(top=(0.46, -0.4), eyes=(0.5, -0.06), neck=(0.2, 0.44), size=0.95)
 
 
@@ -220,7 +220,7 @@ def bird(pen: Pen, colour: Colour, details: Details) -> Anchors:
     pen.ellipse(-0.18, 0.38, 0.32, 0.22, darker(colour), line=False)
     pen.polygon([(0.62, -0.36), (1.04, -0.16), (0.62, 0.0)], BEAK)
     pen.ellipse(0.3, -0.22, 0.45, 0.42, colour)
-    face(pen, 0.36, -0.26, mouth=False)
+    draw_face(pen, 0.36, -0.26, mouth=False)
     return Anchors(top=(0.3, -0.58), eyes=(0.36, -0.26), neck=(0.2, 0.18), size=0.95)
 
 
@@ -232,7 +232,7 @@ def car(pen: Pen, colour: Colour, details: Details) -> Anchors:
         pen.ellipse(side * 0.56, 0.54, 0.27, 0.27, (45, 45, 50))
         pen.ellipse(side * 0.56, 0.54, 0.12, 0.12, (205, 205, 210), line=False)
         pen.ellipse(side * 0.84, 0.14, 0.09, 0.09, (255, 240, 150), line=False)
-    face(pen, 0, 0.14)
+    draw_face(pen, 0, 0.14)
     return Anchors(top=(0, -0.55), eyes=(0, 0.14), neck=(0, 0.48), size=0.95)
 
 
@@ -241,7 +241,7 @@ def house(pen: Pen, colour: Colour, details: Details) -> Anchors:
     pen.rectangle(-0.68, -0.2, 0.68, 0.92, colour)
     pen.polygon([(-0.95, -0.12), (0, -0.9), (0.95, -0.12)], darker(colour, 0.55))
     pen.rectangle(-0.2, 0.46, 0.2, 0.92, (115, 70, 45), 0.06)
-    face(pen, 0, 0.12)
+    draw_face(pen, 0, 0.12)
     return Anchors(top=(0, -0.8), eyes=(0, 0.12), neck=(0, 0.44))
 
 
@@ -253,7 +253,7 @@ def flower(pen: Pen, colour: Colour, details: Details) -> Anchors:
         angle = k * math.pi / 3 + 0.5
         pen.ellipse(0.46 * math.cos(angle), -0.2 + 0.46 * math.sin(angle), 0.3, 0.3, colour)
     pen.ellipse(0, -0.2, 0.4, 0.4, (190, 125, 65) if colour[2] < 90 and colour[1] > 180 else (252, 226, 125))
-    face(pen, 0, -0.24)
+    draw_face(pen, 0, -0.24)
     return Anchors(top=(0, -0.74), eyes=(0, -0.24), neck=(0, 0.42))
 
 
@@ -262,13 +262,13 @@ def mushroom(pen: Pen, colour: Colour, details: Details) -> Anchors:
     pen.slice(0, 0.08, 0.9, 0.9, 180, 360, colour)
     for x, y, r in ((-0.5, -0.18, 0.14), (0.48, -0.22, 0.16), (0, -0.52, 0.17)):
         pen.ellipse(x, y, r, r, WHITE, line=False)
-    face(pen, 0, 0.32)
+    draw_face(pen, 0, 0.32)
     return Anchors(top=(0, -0.78), eyes=(0, 0.32), neck=(0, 0.66), size=0.95)
 
 
-DRAWINGS: dict[str, Callable[[Pen, Colour, Details], Anchors]] = {
+SPECIES_PAINTERS: dict[str, Callable[[Pen, Colour, Details], Anchors]] = {
     drawing.__name__: drawing
     for drawing in (cat, bear, bunny, robot, fish, bird, penguin, frog, car, house, flower, mushroom)
 }
-DETAILED = ("cat", "bear", "bunny", "penguin", "frog")
+DETAILED_SPECIES = ("cat", "bear", "bunny", "penguin", "frog")
 """Species that show every kind of detail."""

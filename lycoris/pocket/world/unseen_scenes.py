@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import random
 
-from lycoris.pocket.world.backgrounds import split
+from lycoris.pocket.world.backgrounds import draw_horizon
 from lycoris.pocket.world.canvas import WHITE, Pen
 
 
 def castle(pen: Pen, rng: random.Random) -> None:
     """White towers with pink roofs on a violet hill."""
-    split(pen, (255, 192, 150), (150, 120, 172), 0.72)
+    draw_horizon(pen, (255, 192, 150), (150, 120, 172), 0.72)
     x = 0.5 + rng.uniform(-0.08, 0.08)
     pen.ellipse(0.16 if x > 0.5 else 0.84, 0.18, 0.1, 0.1, (255, 240, 190))
     pen.ellipse(x, 0.86, 0.66, 0.36, (112, 88, 152))
@@ -26,7 +26,7 @@ def castle(pen: Pen, rng: random.Random) -> None:
 
 def lighthouse(pen: Pen, rng: random.Random) -> None:
     """A striped lighthouse whose beam crosses a stormy sea."""
-    split(pen, (62, 84, 128), (28, 92, 120), 0.66)
+    draw_horizon(pen, (62, 84, 128), (28, 92, 120), 0.66)
     x = rng.choice((0.24, 0.76)) + rng.uniform(-0.04, 0.04)
     away = 1.2 if x < 0.5 else -0.2
     pen.polygon([(x, 0.2), (away, 0.02), (away, 0.34)], (252, 238, 170), line=False)
@@ -45,7 +45,7 @@ def lighthouse(pen: Pen, rng: random.Random) -> None:
 
 def volcano(pen: Pen, rng: random.Random) -> None:
     """A black volcano with rivers of fire under a red sky."""
-    split(pen, (122, 34, 62), (46, 30, 44), 0.74)
+    draw_horizon(pen, (122, 34, 62), (46, 30, 44), 0.74)
     x = 0.5 + rng.uniform(-0.1, 0.1)
     for dx, y, r in ((-0.1, 0.1, 0.12), (0.06, 0.06, 0.14), (0.18, 0.13, 0.1)):
         pen.ellipse(x + dx, y, r, r * 0.75, (86, 58, 74))
@@ -59,4 +59,4 @@ def volcano(pen: Pen, rng: random.Random) -> None:
         pen.ellipse(x + rng.uniform(-0.3, 0.3), rng.uniform(0.14, 0.34), 0.018, 0.018, (255, 200, 70), line=False)
 
 
-PLACES = {place.__name__: place for place in (castle, lighthouse, volcano)}
+UNSEEN_SCENE_PAINTERS = {place.__name__: place for place in (castle, lighthouse, volcano)}

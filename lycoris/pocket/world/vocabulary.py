@@ -23,7 +23,7 @@ DETAILS = (
     "two colored",
 )  # fmt: skip
 
-PLACE = {
+BACKGROUND_PHRASES = {
     "meadow": "in a meadow",
     "beach": "on a beach",
     "night": "under a night sky",
@@ -33,7 +33,12 @@ PLACE = {
     "forest": "in a forest",
     "plain": "on a plain background",
 }
-WORN = {"hat": "wearing a hat", "scarf": "wearing a scarf", "glasses": "wearing glasses", "bow": "wearing a bow"}
+ACCESSORY_PHRASES = {
+    "hat": "wearing a hat",
+    "scarf": "wearing a scarf",
+    "glasses": "wearing glasses",
+    "bow": "wearing a bow",
+}
 
 TRIGGERS = (
     "sks", "zwx", "ohw", "qtv", "vjk", "xbp", "fyq", "wzu", "kqj", "pvx", "bqz", "cvx",
@@ -46,14 +51,14 @@ SPARE_TRIGGERS = (
 )  # fmt: skip
 """Rare tokens left for a user's own concepts."""
 
-_GRAMMAR = "a an the of in on under at with wearing and to by from near its is , . - !"
-_TEMPLATES = """style photo image picture drawing painting illustration sketch art portrait view scene
+_GRAMMAR_WORDS = "a an the of in on under at with wearing and to by from near its is , . - !"
+_TEMPLATE_WORDS = """style photo image picture drawing painting illustration sketch art portrait view scene
 background sky jumping sleeping standing sitting running walking dancing swimming flying eating reading
 playing happy sad smiling garden mountain desert cave river lake street park kitchen bed grass sunset
 sunrise rain winter summer spring autumn watercolor oil neon mosaic stained glass cartoon anime movie
 minimal sticker poster line ink realistic cute beautiful colorful dark bright big small little large left
 right top front behind two one three many close up holding"""
-_THINGS = """toy plush character place creature animal person girl boy monster alien doll stuffed
+_OBJECT_WORDS = """toy plush character place creature animal person girl boy monster alien doll stuffed
 castle lighthouse volcano island moon tower tent bridge water sea fire tree sun cloud star heart hair
 eyes eye ears ear tail wings horns antenna nose trunk tentacles face belly patch mask cape dress uniform
 armor shirt coat robe outfit wand sword crown helmet red white droopy long round pointy spiky twin tails
@@ -64,15 +69,15 @@ vase clock boots candle berry bowl sneaker sunglasses school magic uniform dots 
 WORDS = tuple(
     dict.fromkeys(
         [
-            *_GRAMMAR.split(),
+            *_GRAMMAR_WORDS.split(),
             *SPECIES,
             *COLOURS,
             "none",
             *ACCESSORIES,
             *BACKGROUNDS,
             *STYLES,
-            *_TEMPLATES.split(),
-            *_THINGS.split(),
+            *_TEMPLATE_WORDS.split(),
+            *_OBJECT_WORDS.split(),
             *TRIGGERS,
             *SPARE_TRIGGERS,
         ]
@@ -93,13 +98,15 @@ class Tags:
     background: str | None
     style: str | None
 
-    def listed(self) -> list[str]:
+    def to_list(self) -> list[str]:
         """The tags as a tagger would write them, subject first."""
         style = f"{self.style} style" if self.style else None
         return [tag for tag in (self.species, self.colour, self.accessory, self.background, style) if tag]
 
 
-def sentence(tags: Tags, rng: random.Random | None = None, drop: float = 0.0, subject: str | None = None) -> str:
+def to_sentence(
+    tags: Tags, rng: random.Random | None = None, drop_rate: float = 0.0, subject: str | None = None
+) -> str:
     """Describe a picture in one sentence.
 
     Args:
@@ -113,40 +120,40 @@ def sentence(tags: Tags, rng: random.Random | None = None, drop: float = 0.0, su
     """
 
     def keep(attribute: str | None) -> bool:
-        return attribute is not None and (rng is None or rng.random() >= drop)
+        return attribute is not None and (rng is None or rng.random() >= drop_rate)
 
     words = ["a", subject or tags.species or "scene"]
     if keep(tags.colour):
         words.insert(1, str(tags.colour))
     if keep(tags.accessory):
-        words.append(WORN[str(tags.accessory)])
+        words.append(ACCESSORY_PHRASES[str(tags.accessory)])
     if keep(tags.background):
-        words.append(PLACE[str(tags.background)])
+        words.append(BACKGROUND_PHRASES[str(tags.background)])
     text = " ".join(words)
     if words[1][0] in "aeiou":
         text = text.replace("a ", "an ", 1)
     return f"{text}, {tags.style} style" if keep(tags.style) else text
 
 
-def tag_list(tags: Tags, rng: random.Random | None = None, drop: float = 0.0) -> str:
+def to_tag_list(tags: Tags, rng: random.Random | None = None, drop_rate: float = 0.0) -> str:
     """Describe a picture by its tags, shuffled and thinned when a generator is given.
 
     Returns:
         For instance "cat, red, hat, beach, pixel style".
     """
-    listed = tags.listed()
+    listed = tags.to_list()
     if rng is not None:
-        listed = [tag for tag in listed if rng.random() >= drop]
+        listed = [tag for tag in listed if rng.random() >= drop_rate]
         rng.shuffle(listed)
     return ", ".join(listed)
 
 
-_ENDING = "</w>"
+_WORD_END = "</w>"
 
 
-def _merges(words: tuple[str, ...]) -> list[tuple[str, str]]:
+def _byte_pair_merges(words: tuple[str, ...]) -> list[tuple[str, str]]:
     """Byte-pair merges until each word is one piece: the most frequent pair first, ties in alphabetical order."""
-    pieces = [[*word[:-1], word[-1] + _ENDING] for word in words]
+    pieces = [[*word[:-1], word[-1] + _WORD_END] for word in words]
     merges = []
     while pairs := Counter(pair for word in pieces for pair in pairwise(word)):
         best = min(pairs, key=lambda pair: (-pairs[pair], pair))
@@ -170,8 +177,8 @@ def build_tokenizer() -> CLIPTokenizer:
     from transformers import CLIPTokenizer
 
     letters = sorted(pre_tokenizers.ByteLevel.alphabet())
-    merges = _merges(WORDS)
-    pieces = [*letters, *(letter + _ENDING for letter in letters), *(first + second for first, second in merges)]
+    merges = _byte_pair_merges(WORDS)
+    pieces = [*letters, *(letter + _WORD_END for letter in letters), *(first + second for first, second in merges)]
     pieces = list(dict.fromkeys([*pieces, "<|startoftext|>", "<|endoftext|>"]))
     vocabulary = {piece: index for index, piece in enumerate(pieces)}
     return CLIPTokenizer(vocab=vocabulary, merges=merges, model_max_length=MAX_TOKENS)

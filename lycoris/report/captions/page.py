@@ -7,25 +7,25 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from lycoris.captions.concept_tags import Inherent, plain_tag
-from lycoris.captions.statistics import Statistics
+from lycoris.captions.concept_tags import ConceptTag, normalize_tag
+from lycoris.captions.statistics import CaptionStatistics
 from lycoris.data.concepts import Concept
-from lycoris.report.shared.image_store import Album
+from lycoris.report.shared.image_store import ImageStore
 from lycoris.report.shared.templates import write_page
 
-HERE = Path(__file__).parent
-SIDE = 256
+PAGE_FOLDER = Path(__file__).parent
+THUMBNAIL_SIDE = 256
 """The longer side of a thumbnail, in pixels, unless there are very many."""
-PIXELS = 10_240 * 64 * 64
+PIXEL_BUDGET = 10_240 * 64 * 64
 """So many pixels of thumbnails are kept in all: 640 of them at full size, 10,240 of 64 pixels a side."""
-SMALLEST = 32
+MIN_SIDE = 32
 """The longer side of a thumbnail, in pixels, however many there are."""
-ROWS = 100
+ROWS_PER_PAGE = 100
 """Pictures of a class that are shown at a time."""
 
 
 @dataclass(frozen=True)
-class Sheet:
+class ConceptSection:
     """One class on the page.
 
     Attributes:
@@ -39,13 +39,15 @@ class Sheet:
 
     concept: Concept
     tags: Sequence[Mapping[str, float]]
-    inherent: Sequence[Inherent]
+    inherent: Sequence[ConceptTag]
     captions: Mapping[str, Sequence[str]]
-    numbers: Statistics
+    numbers: CaptionStatistics
     notes: Sequence[str] = field(default_factory=tuple)
 
 
-def render(sheets: Sequence[Sheet], out: Path, *, title: str, tagger: str, base: str, window: int) -> Path:
+def render(
+    sections: Sequence[ConceptSection], out: Path, *, title: str, tagger: str, base: str, token_limit: int
+) -> Path:
     """Write the page of captions as one HTML file that needs nothing else and asks no network.
 
     Args:
@@ -59,33 +61,35 @@ def render(sheets: Sequence[Sheet], out: Path, *, title: str, tagger: str, base:
     Returns:
         ``out``.
     """
-    count = sum(len(sheet.concept.pictures) for sheet in sheets)
-    album = Album(side=min(SIDE, max(SMALLEST, math.isqrt(PIXELS // max(1, count)))), close=True)
-    places = {picture.path: album.add(picture.path) for sheet in sheets for picture in sheet.concept.pictures}
+    count = sum(len(sheet.concept.images) for sheet in sections)
+    album = ImageStore(
+        side=min(THUMBNAIL_SIDE, max(MIN_SIDE, math.isqrt(PIXEL_BUDGET // max(1, count)))), resize_small=True
+    )
+    places = {picture.path: album.add(picture.path) for sheet in sections for picture in sheet.concept.images}
     return write_page(
         "page.html",
         out,
-        folder=HERE,
-        styles=[HERE / "page.css"],
-        scripts=[HERE / "page.js"],
+        folder=PAGE_FOLDER,
+        styles=[PAGE_FOLDER / "page.css"],
+        scripts=[PAGE_FOLDER / "page.js"],
         title=title,
         tagger=tagger,
         base=base,
-        window=window,
+        window=token_limit,
         pictures=count,
-        rows=ROWS,
-        sheets=sheets,
-        removed={sheet.concept.name: _removed(sheet) for sheet in sheets},
-        plain=plain_tag,
+        rows=ROWS_PER_PAGE,
+        sheets=sections,
+        removed={sheet.concept.name: _removed_tags(sheet) for sheet in sections},
+        plain=normalize_tag,
         places=places,
         encoded=album.encode(),
-        unread=album.unread,
+        unread=album.unreadable,
     )
 
 
-def _removed(sheet: Sheet) -> dict[str | None, set[str]]:
+def _removed_tags(sheet: ConceptSection) -> dict[str | None, set[str]]:
     """Subclass -> the tags that belong to the concept there, as `plain_tag` writes them."""
     return {
-        own: {plain_tag(entry.tag) for entry in sheet.inherent if entry.inherent and entry.subclass in (None, own)}
-        for own in {picture.subclass for picture in sheet.concept.pictures}
+        own: {normalize_tag(entry.tag) for entry in sheet.inherent if entry.inherent and entry.subclass in (None, own)}
+        for own in {picture.subclass for picture in sheet.concept.images}
     }

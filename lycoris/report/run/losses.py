@@ -6,10 +6,10 @@ import math
 from collections.abc import Mapping, Sequence
 from itertools import accumulate
 
-POINTS = 200
+MAX_POINTS = 200
 
 
-def curve(losses: Sequence[float | None], points: int = POINTS) -> dict[str, list[float | None]]:
+def thin_curve(losses: Sequence[float | None], points: int = MAX_POINTS) -> dict[str, list[float | None]]:
     """A loss curve as drawn: every n-th value as it was, and a centred mean over a tenth of the run.
 
     Args:
@@ -29,23 +29,23 @@ def curve(losses: Sequence[float | None], points: int = POINTS) -> dict[str, lis
     def mean(place: int) -> float | None:
         start, stop = max(0, place - reach), min(len(kept), place + reach + 1)
         finite = count[stop] - count[start]
-        return _short((total[stop] - total[start]) / finite) if finite else None
+        return _rounded((total[stop] - total[start]) / finite) if finite else None
 
     return {
         "steps": [place + 1 for place in places],
-        "raw": [_short(kept[place]) for place in places],
+        "raw": [_rounded(kept[place]) for place in places],
         "smooth": [mean(place) for place in places],
     }
 
 
-def levels(bands: Mapping[str, Sequence[float | None]]) -> list[float | None]:
+def final_loss_by_bin(losses_by_bin: Mapping[str, Sequence[float | None]]) -> list[float | None]:
     """Mean loss of each band over the last tenth of the run, from the least noise to the most."""
     found: list[float | None] = []
-    for losses in bands.values():
+    for losses in losses_by_bin.values():
         last = [loss for loss in losses[-max(1, len(losses) // 10) :] if loss is not None and math.isfinite(loss)]
-        found.append(_short(sum(last) / len(last)) if last else None)
+        found.append(_rounded(sum(last) / len(last)) if last else None)
     return found
 
 
-def _short(value: float | None) -> float | None:
+def _rounded(value: float | None) -> float | None:
     return None if value is None else float(f"{value:.4g}")

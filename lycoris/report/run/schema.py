@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any, TypedDict
 
 
-class Drawing(TypedDict, total=False):
+class GeneratedImage(TypedDict, total=False):
     """One drawn picture; pictures of one concept are compared where ``prompt`` and ``seed`` agree."""
 
     image: str | None
@@ -16,14 +16,14 @@ class Drawing(TypedDict, total=False):
     seed: int
 
 
-class Base(TypedDict, total=False):
+class BaseRecord(TypedDict, total=False):
     """The model that everything is compared with."""
 
     name: str
     digest: str
 
 
-class Tracking(TypedDict, total=False):
+class TrackingRecord(TypedDict, total=False):
     """Where the runs are tracked: ``address`` as MLflow takes it, ``experiment``, and the study's own ``run``."""
 
     address: str
@@ -31,7 +31,7 @@ class Tracking(TypedDict, total=False):
     run: str
 
 
-class Concept(TypedDict, total=False):
+class ConceptRecord(TypedDict, total=False):
     """A concept as it was taught: ``captions`` maps a tag strategy to one caption a reference, in order."""
 
     name: str
@@ -44,7 +44,7 @@ class Concept(TypedDict, total=False):
     inherent: list[str]
 
 
-class Metric(TypedDict, total=False):
+class MetricRecord(TypedDict, total=False):
     """What a metric says; a score is named ``<metric>/<prompt type>/<encoder>``."""
 
     dimension: str
@@ -53,7 +53,7 @@ class Metric(TypedDict, total=False):
     about: str
 
 
-class Score(TypedDict, total=False):
+class ScoreRecord(TypedDict, total=False):
     """A score with its 95 % interval, the base's, and the paired difference; ``note`` says why one is missing."""
 
     value: float | None
@@ -68,22 +68,22 @@ class Score(TypedDict, total=False):
     note: str
 
 
-class BaseDrawings(TypedDict, total=False):
+class BaseImages(TypedDict, total=False):
     """What the untouched base drew with the prompts of one concept under one tag strategy, by prompt type."""
 
     concept: str
     captions: str
-    drawings: dict[str, list[Drawing]]
+    drawings: dict[str, list[GeneratedImage]]
 
 
-class Samples(TypedDict, total=False):
+class TrainingSamples(TypedDict, total=False):
     """What was drawn while an adapter was trained, after ``count`` of the training's ``unit``."""
 
     count: float
     images: list[str]
 
 
-class Adapter(TypedDict, total=False):
+class AdapterRecord(TypedDict, total=False):
     """One adapter of the study; where its run failed, ``error`` stands in place of the results.
 
     ``bytes`` is the file's size, ``seconds`` has ``train`` and ``draw``, ``losses`` is one number a step,
@@ -113,14 +113,14 @@ class Adapter(TypedDict, total=False):
     losses: list[float]
     bands: dict[str, list[float | None]]
     validation: list[tuple[int, float]]
-    samples: list[Samples]
+    samples: list[TrainingSamples]
     settings: dict[str, Any]
-    scores: dict[str, Score]
-    drawings: dict[str, list[Drawing]]
+    scores: dict[str, ScoreRecord]
+    drawings: dict[str, list[GeneratedImage]]
     error: str
 
 
-class Study(TypedDict, total=False):
+class StudyRecord(TypedDict, total=False):
     """Everything a report shows; ``rule`` says how champions are chosen, ``seconds`` is the wall-clock time."""
 
     title: str
@@ -129,12 +129,12 @@ class Study(TypedDict, total=False):
     seconds: float
     data_version: str
     commit: str
-    base: Base
+    base: BaseRecord
     settings: dict[str, Any]
     hardware: str
     rule: str
-    tracking: Tracking
-    concepts: list[Concept]
-    metrics: dict[str, Metric]
-    bases: list[BaseDrawings]
-    adapters: list[Adapter]
+    tracking: TrackingRecord
+    concepts: list[ConceptRecord]
+    metrics: dict[str, MetricRecord]
+    bases: list[BaseImages]
+    adapters: list[AdapterRecord]

@@ -8,7 +8,7 @@ from typing import Any
 from urllib.parse import quote, urlsplit, urlunsplit
 
 
-def tracked(study: Mapping[str, Any]) -> dict[str, Any] | None:
+def tracking_links(study: Mapping[str, Any]) -> dict[str, Any] | None:
     """How the page leads to MLflow; None when the study does not say where its runs are tracked.
 
     Args:

@@ -12,21 +12,21 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader
 from markupsafe import Markup, escape
 
-from lycoris.analysis.text.formatting import duration, label, number
-from lycoris.report.run.payload import in_script
+from lycoris.analysis.text.formatting import adapter_label, format_duration, format_number
+from lycoris.report.run.payload import json_for_script
 
-HERE = Path(__file__).parent.parent
+PAGE_FOLDER = Path(__file__).parent.parent
 
 
 def write_page(
     template: str,
     out: Path,
     *,
-    folder: Path = HERE,
+    folder: Path = PAGE_FOLDER,
     styles: Sequence[Path] = (),
     scripts: Sequence[Path | Sequence[Path]] = (),
     data: Mapping[str, Any] | None = None,
-    **told: Any,
+    **context: Any,
 ) -> Path:
     """Write a page from a template; it appears whole or not at all.
 
@@ -43,18 +43,20 @@ def write_page(
     Returns:
         ``out``.
     """
-    pages = Environment(loader=FileSystemLoader([folder, HERE]), autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    pages = Environment(
+        loader=FileSystemLoader([folder, PAGE_FOLDER]), autoescape=True, trim_blocks=True, lstrip_blocks=True
+    )
     pages.filters.update(FILTERS)
     html = pages.get_template(template).render(
-        style=Markup("\n".join(file.read_text(encoding="utf-8") for file in (HERE / "report.css", *styles))),
-        script=Markup("\n".join(map(_script, scripts))),
-        data=None if data is None else Markup(in_script(data)),
-        **told,
+        style=Markup("\n".join(file.read_text(encoding="utf-8") for file in (PAGE_FOLDER / "report.css", *styles))),
+        script=Markup("\n".join(map(_script_text, scripts))),
+        data=None if data is None else Markup(json_for_script(data)),
+        **context,
     )
-    return write_whole(html, out)
+    return atomic_write_text(html, out)
 
 
-def write_whole(text: str, out: Path) -> Path:
+def atomic_write_text(text: str, out: Path) -> Path:
     """Write a text file that appears whole or not at all, in a folder made if need be; returns ``out``."""
     out.parent.mkdir(parents=True, exist_ok=True)
     part = out.with_name(f".{out.name}.{os.getpid()}")
@@ -66,20 +68,22 @@ def write_whole(text: str, out: Path) -> Path:
     return out
 
 
-def _script(part: Path | Sequence[Path]) -> str:
-    return part.read_text(encoding="utf-8") if isinstance(part, Path) else "\n".join(["{", *map(_script, part), "}"])
+def _script_text(part: Path | Sequence[Path]) -> str:
+    return (
+        part.read_text(encoding="utf-8") if isinstance(part, Path) else "\n".join(["{", *map(_script_text, part), "}"])
+    )
 
 
-def coded(text: object) -> Markup:
+def code_spans(text: object) -> Markup:
     """A sentence in which what stands between backticks is code."""
     return Markup(re.sub(r"`([^`]*)`", r"<code>\1</code>", str(escape(text))))
 
 
 FILTERS = {
-    "coded": coded,
+    "coded": code_spans,
     "compact": lambda value: value if isinstance(value, str) else json.dumps(value, default=str),
-    "duration": duration,
-    "label": lambda adapter: label(adapter, seeds=True).replace("`", ""),
-    "number": number,
+    "duration": format_duration,
+    "label": lambda adapter: adapter_label(adapter, with_seed=True).replace("`", ""),
+    "number": format_number,
 }
 """What every template can print its values with."""

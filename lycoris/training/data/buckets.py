@@ -7,11 +7,11 @@ from collections.abc import Sequence
 
 from lycoris.errors import InputError
 
-SHORTEST, LONGEST, STEP = 320 / 512, 960 / 512, 64
+MIN_SIDE, MAX_SIDE, SIDE_STEP = 320 / 512, 960 / 512, 64
 """Sides from 320 to 960 in steps of 64 at 512 pixels, in proportion at other resolutions."""
 
 
-def buckets(resolution: int, factor: int) -> list[tuple[int, int]]:
+def bucket_sizes(resolution: int, vae_scale_factor: int) -> list[tuple[int, int]]:
     """The sizes that pictures are brought to.
 
     Every width on the grid is paired with the greatest height on the grid that keeps the area within
@@ -27,13 +27,17 @@ def buckets(resolution: int, factor: int) -> list[tuple[int, int]]:
     Raises:
         InputError: the resolution is no multiple of the factor.
     """
-    if resolution < factor or resolution % factor:
+    if resolution < vae_scale_factor or resolution % vae_scale_factor:
         raise InputError(
-            f"Argument `resolution` must be a multiple of the VAE's factor {factor}, but got {resolution}."
+            f"Argument `resolution` must be a multiple of the VAE's factor {vae_scale_factor}, but got {resolution}."
         )
-    step = STEP if resolution >= 512 else max(factor, round(STEP / 512 * resolution / factor) * factor)
-    shortest = math.ceil(SHORTEST * resolution / step) * step
-    longest = math.floor(LONGEST * resolution / step) * step
+    step = (
+        SIDE_STEP
+        if resolution >= 512
+        else max(vae_scale_factor, round(SIDE_STEP / 512 * resolution / vae_scale_factor) * vae_scale_factor)
+    )
+    shortest = math.ceil(MIN_SIDE * resolution / step) * step
+    longest = math.floor(MAX_SIDE * resolution / step) * step
     found = {(resolution, resolution)}
     for width in range(shortest, longest + 1, step):
         height = min(longest, resolution**2 // width // step * step)

@@ -7,7 +7,7 @@ import torch
 from lycoris.training.config import TrainingSettings
 
 
-def varied(caption: str, settings: TrainingSettings, draws: torch.Generator) -> str:
+def augment_caption(caption: str, settings: TrainingSettings, generator: torch.Generator) -> str:
     """A caption with the tags behind the kept ones left out by chance, then shuffled.
 
     Args:
@@ -18,13 +18,13 @@ def varied(caption: str, settings: TrainingSettings, draws: torch.Generator) -> 
     Returns:
         The caption as it was where the settings ask for neither.
     """
-    if not settings.varies_captions:
+    if not settings.augments_captions:
         return caption
     tags = [tag.strip() for tag in caption.split(",")]
     kept, free = tags[: settings.keep_tokens], tags[settings.keep_tokens :]
     if settings.tag_dropout:
-        chances = torch.rand(len(free), generator=draws).tolist()
+        chances = torch.rand(len(free), generator=generator).tolist()
         free = [tag for tag, chance in zip(free, chances, strict=True) if chance >= settings.tag_dropout]
     if settings.shuffle_tags:
-        free = [free[place] for place in torch.randperm(len(free), generator=draws).tolist()]
+        free = [free[place] for place in torch.randperm(len(free), generator=generator).tolist()]
     return ", ".join([*kept, *free])

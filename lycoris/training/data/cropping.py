@@ -8,31 +8,31 @@ from PIL import Image
 
 
 @dataclass(frozen=True, slots=True)
-class Framing:
+class ResizeCrop:
     """The way from one size to another, both as (width, height) in pixels."""
 
-    original: tuple[int, int]
-    target: tuple[int, int]
+    original_size: tuple[int, int]
+    target_size: tuple[int, int]
 
     @property
     def scale(self) -> float:
         """Pixels of the target a pixel of the original, along both sides."""
-        return max(self.target[0] / self.original[0], self.target[1] / self.original[1])
+        return max(self.target_size[0] / self.original_size[0], self.target_size[1] / self.original_size[1])
 
     @property
-    def condition(self) -> tuple[int, int, int, int, int, int]:
+    def size_conditioning(self) -> tuple[int, int, int, int, int, int]:
         """Original height and width, top and left of the crop in the scaled picture, target height and width.
 
         The size conditioning of Podell et al., "SDXL: Improving Latent Diffusion Models for High-Resolution Image
         Synthesis", section 2.2.
         """
-        (width, height), (target_width, target_height) = self.original, self.target
+        (width, height), (target_width, target_height) = self.original_size, self.target_size
         top = round((height * self.scale - target_height) / 2)
         left = round((width * self.scale - target_width) / 2)
         return height, width, top, left, target_height, target_width
 
 
-def fit(image: Image.Image, size: tuple[int, int]) -> Image.Image:
+def resize_and_crop(image: Image.Image, size: tuple[int, int]) -> Image.Image:
     """Scale a picture until it covers a size, and cut what stands out evenly on both sides.
 
     Args:
@@ -44,7 +44,7 @@ def fit(image: Image.Image, size: tuple[int, int]) -> Image.Image:
     """
     if image.size == size:
         return image
-    scale = Framing(image.size, size).scale
+    scale = ResizeCrop(image.size, size).scale
     width, height = size[0] / scale, size[1] / scale
     left, top = (image.width - width) / 2, (image.height - height) / 2
     return image.resize(size, Image.Resampling.LANCZOS, box=(left, top, left + width, top + height))

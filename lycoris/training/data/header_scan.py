@@ -6,13 +6,13 @@ from array import array
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from lycoris.data.images import BadPicture, read_size
-from lycoris.training.config import OnBadPicture
+from lycoris.data.images import InvalidImageError, read_size
+from lycoris.training.config import OnInvalidImage
 from lycoris.training.data.buckets import nearest_bucket
-from lycoris.training.data.cropping import Framing
+from lycoris.training.data.cropping import ResizeCrop
 
 
-class Scan:
+class HeaderScan:
     """Upright size and bucket of every picture whose header can be read.
 
     Args:
@@ -33,39 +33,39 @@ class Scan:
         self,
         paths: Iterable[Path],
         buckets: Sequence[tuple[int, int]],
-        on_bad_picture: OnBadPicture = "set_aside",
+        on_invalid_image: OnInvalidImage = "set_aside",
     ) -> None:
-        self.kept = array("L")
-        self.bad: dict[str, str] = {}
+        self.valid_indices = array("L")
+        self.skipped: dict[str, str] = {}
         self._buckets = list(buckets)
         self._sides = array("I")
-        self._places = array("H")
+        self._bucket_indices = array("H")
         places = {bucket: place for place, bucket in enumerate(self._buckets)}
         nearest: dict[tuple[int, int], int] = {}
         for position, path in enumerate(paths):
             try:
                 size = read_size(path)
-            except BadPicture as error:
-                if on_bad_picture == "stop":
+            except InvalidImageError as error:
+                if on_invalid_image == "stop":
                     raise
-                self.bad[str(path)] = str(error)
+                self.skipped[str(path)] = str(error)
                 continue
             if size not in nearest:
                 if len(nearest) == 4096:
                     nearest.clear()
                 nearest[size] = places[nearest_bucket(*size, self._buckets)]
-            self.kept.append(position)
+            self.valid_indices.append(position)
             self._sides.extend(size)
-            self._places.append(nearest[size])
+            self._bucket_indices.append(nearest[size])
 
     def __len__(self) -> int:
-        return len(self.kept)
+        return len(self.valid_indices)
 
-    def framing(self, row: int) -> Framing:
+    def crop(self, row: int) -> ResizeCrop:
         """How the picture comes to its bucket's size."""
-        return Framing((self._sides[2 * row], self._sides[2 * row + 1]), self._buckets[self._places[row]])
+        return ResizeCrop((self._sides[2 * row], self._sides[2 * row + 1]), self._buckets[self._bucket_indices[row]])
 
     def drop(self, row: int, path: Path, reason: str) -> None:
         """Set a picture aside whose pixels turned out bad."""
-        self.bad[str(path)] = reason
-        del self.kept[row], self._sides[2 * row : 2 * row + 2], self._places[row]
+        self.skipped[str(path)] = reason
+        del self.valid_indices[row], self._sides[2 * row : 2 * row + 2], self._bucket_indices[row]

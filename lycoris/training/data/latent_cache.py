@@ -9,12 +9,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lycoris.cache.store import aside_of
+from lycoris.cache.store import temporary_path
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-MEMORY = 2**28
+MEMORY_LIMIT = 2**28
 """So many bytes of what was read from files are held; beyond, each use maps the file anew."""
 
 
@@ -23,7 +23,7 @@ def content_key(*parts: object) -> str:
     return hashlib.sha256("\0".join(map(str, parts)).encode()).hexdigest()
 
 
-class Kept:
+class TensorCache:
     """Tensors by key, one file each, in a folder; or in memory, where there is no folder.
 
     A file appears whole or not at all and is never changed, so any number of processes may read and write at once;
@@ -34,13 +34,13 @@ class Kept:
         memory: bytes held of what was read from files.
     """
 
-    def __init__(self, folder: Path | None, memory: int = MEMORY) -> None:
+    def __init__(self, folder: Path | None, memory_limit: int = MEMORY_LIMIT) -> None:
         self.folder = folder
-        self._room = memory
-        self._held: dict[str, dict[str, Tensor]] = {}
+        self._free_memory = memory_limit
+        self._in_memory: dict[str, dict[str, Tensor]] = {}
 
     def __contains__(self, key: str) -> bool:
-        return key in self._held or self.note(key) is not None
+        return key in self._in_memory or self.note(key) is not None
 
     def note(self, key: str) -> str | None:
         """What was written beside the tensors of a key; None where there are none, or the file is damaged."""
@@ -49,7 +49,7 @@ class Kept:
         if self.folder is None:
             return None
         try:
-            with safe_open(self._file(key), framework="pt") as file:
+            with safe_open(self._path(key), framework="pt") as file:
                 return (file.metadata() or {}).get("note", "")
         except (OSError, SafetensorError):
             return None
@@ -58,14 +58,14 @@ class Kept:
         """The tensors of a key that is kept, on the CPU, not to be written to."""
         from safetensors import safe_open
 
-        if key in self._held:
-            return self._held[key]
-        with safe_open(self._file(key), framework="pt") as file:
+        if key in self._in_memory:
+            return self._in_memory[key]
+        with safe_open(self._path(key), framework="pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         size = sum(tensor.nbytes for tensor in tensors.values())
-        if size <= self._room:
-            self._room -= size
-            self._held[key] = tensors = {name: tensor.clone() for name, tensor in tensors.items()}
+        if size <= self._free_memory:
+            self._free_memory -= size
+            self._in_memory[key] = tensors = {name: tensor.clone() for name, tensor in tensors.items()}
         return tensors
 
     def write(self, key: str, tensors: Mapping[str, Tensor], note: str = "") -> None:
@@ -74,11 +74,11 @@ class Kept:
 
         plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
         if self.folder is None:
-            self._held[key] = plain
+            self._in_memory[key] = plain
             return
-        file = self._file(key)
+        file = self._path(key)
         file.parent.mkdir(parents=True, exist_ok=True)
-        aside = aside_of(self.folder, "encoded")
+        aside = temporary_path(self.folder, "encoded")
         aside.mkdir()
         try:
             save_file(plain, aside / file.name, metadata={"note": note})
@@ -86,5 +86,5 @@ class Kept:
         finally:
             shutil.rmtree(aside, ignore_errors=True)
 
-    def _file(self, key: str) -> Path:
+    def _path(self, key: str) -> Path:
         return (self.folder or Path()) / key[:2] / f"{key}.safetensors"

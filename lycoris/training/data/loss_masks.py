@@ -10,20 +10,20 @@ import numpy as np
 import torch
 from PIL import Image
 
-from lycoris.cache.store import code_version, file_digest
-from lycoris.data.images import BadPicture, mask_file, read_alpha, read_image
+from lycoris.cache.store import file_digest, source_hash
+from lycoris.data.images import InvalidImageError, find_mask, read_alpha, read_image
 from lycoris.training.config import MaskSource
-from lycoris.training.data.cropping import Framing, fit
-from lycoris.training.data.latent_cache import Kept, content_key
+from lycoris.training.data.cropping import ResizeCrop, resize_and_crop
+from lycoris.training.data.latent_cache import TensorCache, content_key
 
 if TYPE_CHECKING:
     from jaxtyping import Float
     from torch import Tensor
 
-CODE = ("data/images.py", "training/data/loss_masks.py", "training/data/cropping.py")
+MASK_SOURCES = ("data/images.py", "training/data/loss_masks.py", "training/data/cropping.py")
 
 
-class Masks:
+class LossMasks:
     """Weights in [0, 1] of a picture's latent cells, from black to white or from clear to opaque.
 
     Args:
@@ -32,10 +32,10 @@ class Masks:
         kept: where the weights are kept.
     """
 
-    def __init__(self, source: MaskSource, factor: int, kept: Kept) -> None:
-        self.source, self._factor, self._kept = source, factor, kept
+    def __init__(self, source: MaskSource, vae_scale_factor: int, cache: TensorCache) -> None:
+        self.source, self._vae_scale_factor, self._cache = source, vae_scale_factor, cache
 
-    def keep(self, path: Path, framing: Framing) -> str | None:
+    def cache_mask(self, path: Path, crop: ResizeCrop) -> str | None:
         """Bring a picture's mask to the size of its latent, as the picture itself is brought to its bucket.
 
         Returns:
@@ -44,33 +44,35 @@ class Masks:
         Raises:
             BadPicture: the mask is no picture, of another size than its picture, or black throughout.
         """
-        file = mask_file(path) if self.source == "file" else path
+        file = find_mask(path) if self.source == "file" else path
         if file is None:
             return None
-        key = content_key("mask", self.source, code_version(*CODE), framing, self._factor, file_digest(file))
-        if key not in self._kept:
+        key = content_key(
+            "mask", self.source, source_hash(*MASK_SOURCES), crop, self._vae_scale_factor, file_digest(file)
+        )
+        if key not in self._cache:
             mask = read_image(file).convert("L") if self.source == "file" else read_alpha(file)
-            self._kept.write(key, {} if mask is None else {"mask": self._weights(mask, file, framing)})
-        return key if self._kept.read(key) else None
+            self._cache.write(key, {} if mask is None else {"mask": self._to_weights(mask, file, crop)})
+        return key if self._cache.read(key) else None
 
     def stack(
-        self, keys: Sequence[str | None], framing: Framing, flipped: Sequence[bool]
+        self, keys: Sequence[str | None], crop: ResizeCrop, flipped: Sequence[bool]
     ) -> Float[Tensor, "batch rows columns"]:
         """The weights of some pictures of one size."""
-        width, height = framing.target
-        whole = torch.ones(height // self._factor, width // self._factor)
-        masks = [whole if key is None else self._kept.read(key)["mask"] for key in keys]
+        width, height = crop.target_size
+        whole = torch.ones(height // self._vae_scale_factor, width // self._vae_scale_factor)
+        masks = [whole if key is None else self._cache.read(key)["mask"] for key in keys]
         return torch.stack([mask.flip(-1) if mirror else mask for mask, mirror in zip(masks, flipped, strict=True)])
 
-    def _weights(self, mask: Image.Image, file: Path, framing: Framing) -> Float[Tensor, "rows columns"]:
-        width, height = framing.original
-        if mask.size != framing.original:
-            raise BadPicture(
+    def _to_weights(self, mask: Image.Image, file: Path, crop: ResizeCrop) -> Float[Tensor, "rows columns"]:
+        width, height = crop.original_size
+        if mask.size != crop.original_size:
+            raise InvalidImageError(
                 f"Mask `{file}` must be of its picture's size, {width} x {height}, but is {mask.width} x {mask.height}."
             )
-        cells = framing.target[0] // self._factor, framing.target[1] // self._factor
-        small = fit(mask, framing.target).resize(cells, Image.Resampling.BOX)
+        cells = crop.target_size[0] // self._vae_scale_factor, crop.target_size[1] // self._vae_scale_factor
+        small = resize_and_crop(mask, crop.target_size).resize(cells, Image.Resampling.BOX)
         weights = torch.from_numpy(np.array(small)).float() / 255
         if not weights.any():
-            raise BadPicture(f"Mask `{file}` is black: nothing of its picture would count.")
+            raise InvalidImageError(f"Mask `{file}` is black: nothing of its picture would count.")
         return weights

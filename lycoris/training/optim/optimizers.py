@@ -12,19 +12,19 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from lycoris.errors import InputError, unknown
+from lycoris.errors import InputError, unknown_name_error
 
 if TYPE_CHECKING:
     from torch.nn import Parameter
 
     from lycoris.training.config import TrainingSettings
 
-OURS = frozenset({"params", "lr", "betas", "weight_decay"})
+RESERVED_OPTIONS = frozenset({"params", "lr", "betas", "weight_decay"})
 """Of a constructor's arguments those that are settings of their own."""
 
 
 @dataclass(frozen=True)
-class Kind:
+class OptimizerSpec:
     """An optimiser of a library.
 
     Attributes:
@@ -40,11 +40,11 @@ class Kind:
     name: str
     defaults: Mapping[str, Any] = field(default_factory=dict)
     package: str = ""
-    gpu: bool = False
-    finds_rate: bool = False
-    averages: bool = False
+    cuda_only: bool = False
+    adapts_lr: bool = False
+    keeps_average: bool = False
 
-    def load(self) -> Callable[..., torch.optim.Optimizer]:
+    def load_class(self) -> Callable[..., torch.optim.Optimizer]:
         """Its class.
 
         Raises:
@@ -57,19 +57,23 @@ class Kind:
                 f"Optimizer `{self.name}` needs the package {self.package}: `pip install {self.package}` ({error})."
             ) from error
 
-    def options(self) -> list[str]:
+    def option_names(self) -> list[str]:
         """Names of the options that can be given to it."""
-        return [name for name in inspect.signature(self.load()).parameters if name not in OURS]
+        return [name for name in inspect.signature(self.load_class()).parameters if name not in RESERVED_OPTIONS]
 
 
 # Adapters start at or near 0, where steps in proportion to the weights, Adafactor's own way, would not leave it.
-OPTIMIZERS: dict[str, Kind] = {
-    "adamw": Kind("torch.optim", "AdamW", {"fused": True}),
-    "adamw-8bit": Kind("bitsandbytes.optim", "AdamW8bit", package="bitsandbytes", gpu=True),
-    "adafactor": Kind("transformers.optimization", "Adafactor", {"scale_parameter": False, "relative_step": False}),
-    "prodigy": Kind("prodigyopt", "Prodigy", {"use_bias_correction": True, "safeguard_warmup": True}, finds_rate=True),
-    "lion": Kind("lion_pytorch", "Lion"),
-    "schedule-free-adamw": Kind("schedulefree", "AdamWScheduleFree", averages=True),
+OPTIMIZERS: dict[str, OptimizerSpec] = {
+    "adamw": OptimizerSpec("torch.optim", "AdamW", {"fused": True}),
+    "adamw-8bit": OptimizerSpec("bitsandbytes.optim", "AdamW8bit", package="bitsandbytes", cuda_only=True),
+    "adafactor": OptimizerSpec(
+        "transformers.optimization", "Adafactor", {"scale_parameter": False, "relative_step": False}
+    ),
+    "prodigy": OptimizerSpec(
+        "prodigyopt", "Prodigy", {"use_bias_correction": True, "safeguard_warmup": True}, adapts_lr=True
+    ),
+    "lion": OptimizerSpec("lion_pytorch", "Lion"),
+    "schedule-free-adamw": OptimizerSpec("schedulefree", "AdamWScheduleFree", keeps_average=True),
 }
 """AdamW: Loshchilov & Hutter, "Decoupled Weight Decay Regularization"; 8 bits: Dettmers et al., "8-bit Optimizers via
 Block-wise Quantization"; Adafactor: Shazeer & Stern; Prodigy: Mishchenko & Defazio; Lion: Chen et al., "Symbolic
@@ -83,18 +87,18 @@ def check_options(optimizer: str, options: Mapping[str, Any]) -> None:
         InputError: the optimiser or an option is unknown, or its library is not installed.
     """
     if optimizer not in OPTIMIZERS:
-        raise unknown("optimizer", optimizer, OPTIMIZERS)
+        raise unknown_name_error("optimizer", optimizer, OPTIMIZERS)
     for name in options:
-        if name in OURS:
+        if name in RESERVED_OPTIONS:
             raise InputError(f"Argument `optimizer_options` must leave `{name}` to the setting of its own.")
-        if name not in OPTIMIZERS[optimizer].options():
-            raise unknown(f"option of optimizer `{optimizer}`", name, OPTIMIZERS[optimizer].options())
+        if name not in OPTIMIZERS[optimizer].option_names():
+            raise unknown_name_error(f"option of optimizer `{optimizer}`", name, OPTIMIZERS[optimizer].option_names())
 
 
-def groups_of(
+def parameter_groups(
     parameters: Sequence[Parameter],
-    of_text: Collection[int],
-    factors: Mapping[int, float],
+    text_positions: Collection[int],
+    lr_factors: Mapping[int, float],
     settings: TrainingSettings,
 ) -> list[dict[str, Any]]:
     """The parameters as `torch.optim` takes them, one group a rate.
@@ -111,12 +115,12 @@ def groups_of(
     text_rate = settings.text_encoder_learning_rate
     groups: dict[float, list[Parameter]] = {}
     for place, parameter in enumerate(parameters):
-        rate = settings.learning_rate if text_rate is None or place not in of_text else text_rate
-        groups.setdefault(rate * factors.get(id(parameter), 1.0), []).append(parameter)
+        rate = settings.learning_rate if text_rate is None or place not in text_positions else text_rate
+        groups.setdefault(rate * lr_factors.get(id(parameter), 1.0), []).append(parameter)
     return [{"params": some, "lr": rate, "top": rate} for rate, some in groups.items()]
 
 
-def optimizer_of(groups: Sequence[dict[str, Any]], settings: TrainingSettings) -> torch.optim.Optimizer:
+def build_optimizer(groups: Sequence[dict[str, Any]], settings: TrainingSettings) -> torch.optim.Optimizer:
     """The optimiser that the settings name.
 
     Args:
@@ -128,12 +132,12 @@ def optimizer_of(groups: Sequence[dict[str, Any]], settings: TrainingSettings) -
     """
     kind = OPTIMIZERS[settings.optimizer]
     device = groups[0]["params"][0].device
-    if kind.gpu and device.type != "cuda":
+    if kind.cuda_only and device.type != "cuda":
         raise InputError(
             f"Optimizer `{settings.optimizer}` needs a base on a CUDA device and the package {kind.package} "
             f"(`pip install {kind.package}`), but the base is on {device.type}."
         )
-    make = kind.load()
+    make = kind.load_class()
     taken = inspect.signature(make).parameters
     given = {"lr": settings.learning_rate, "betas": settings.betas, "weight_decay": settings.weight_decay}
     options = {name: value for name, value in given.items() if name in taken}

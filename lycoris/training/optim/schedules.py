@@ -25,11 +25,11 @@ SCHEDULES: dict[str, Callable[[float], float]] = {"constant": constant, "cosine"
 """From the part of the run behind the warm-up that is done, in [0, 1), to a fraction of the rate."""
 ONE_CYCLE = "one-cycle"
 """The schedule that has no warm-up but a rise of its own."""
-RISE, LOWEST, LAST = 0.3, 1 / 25, 1e-4
+ONE_CYCLE_RISE, ONE_CYCLE_INITIAL, ONE_CYCLE_FINAL = 0.3, 1 / 25, 1e-4
 """Of the one cycle: its rise, as a part of the run; its first rate, of the top; its last, of the first."""
 
 
-def rate_fraction(schedule: str, step: int, steps: int, warmup_steps: int, cycles: int = 1) -> float:
+def lr_scale(schedule: str, step: int, steps: int, warmup_steps: int, cycles: int = 1) -> float:
     """Fraction of the top rate to use at a step.
 
     Args:
@@ -45,19 +45,19 @@ def rate_fraction(schedule: str, step: int, steps: int, warmup_steps: int, cycle
         A number in [0, 1].
     """
     if schedule == ONE_CYCLE:
-        return _one_cycle(step, steps, (warmup_steps or RISE * steps) - 1)
+        return _one_cycle(step, steps, (warmup_steps or ONE_CYCLE_RISE * steps) - 1)
     if step < warmup_steps:
         return (step + 1) / warmup_steps
     length = max(1, steps - warmup_steps)
     return SCHEDULES[schedule]((step - warmup_steps) * cycles % length / length)
 
 
-def _one_cycle(step: int, steps: int, top: float) -> float:
+def _one_cycle(step: int, steps: int, peak_step: float) -> float:
     """Half a cosine up to the step `top` and half a cosine down to the last one, as torch's `OneCycleLR`.
 
     Smith & Topin, "Super-Convergence: Very Fast Training of Neural Networks Using Large Learning Rates".
     """
-    if step <= top:
-        return 1 + (LOWEST - 1) * cosine(step / top if top else 1)
-    last = LOWEST * LAST
-    return last + (1 - last) * cosine((step - top) / (steps - 1 - top))
+    if step <= peak_step:
+        return 1 + (ONE_CYCLE_INITIAL - 1) * cosine(step / peak_step if peak_step else 1)
+    last = ONE_CYCLE_INITIAL * ONE_CYCLE_FINAL
+    return last + (1 - last) * cosine((step - peak_step) / (steps - 1 - peak_step))

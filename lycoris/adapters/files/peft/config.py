@@ -11,23 +11,23 @@ from pathlib import Path
 
 from lycoris.errors import InputError
 
-FILE = "adapter_config.json"
-HEADER = "lycoris.adapter_config"
+CONFIG_FILE = "adapter_config.json"
+CONFIG_KEY = "lycoris.adapter_config"
 """Where a lone file of ours has the same."""
-_DIFFUSERS = "lora_adapter_metadata"
+_DIFFUSERS_KEY = "lora_adapter_metadata"
 """Where diffusers has it, for several parts with their names in front."""
-_LARGEST = 10_000_000
+_MAX_BYTES = 10_000_000
 """Bytes of a configuration that none has."""
-ALPHA = {"LORA": "lora_alpha", "LOHA": "alpha", "LOKR": "alpha"}
+ALPHA_NAMES = {"LORA": "lora_alpha", "LOHA": "alpha", "LOKR": "alpha"}
 """What alpha is called, by kind."""
-_OTHER = {
+_UNSUPPORTED_TYPES = {
     kind: f"{kind} rotates what goes into a layer, where this library rotates what comes out: merge it in PEFT and "
     "`extract` it"
     for kind in ("OFT", "BOFT")
 }
-_STARTS = ("true", "false", "gaussian", "eva", "orthogonal", "mica", "lycoris")
+_SUPPORTED_INITIALIZATIONS = ("true", "false", "gaussian", "eva", "orthogonal", "mica", "lycoris")
 """Beginnings that leave the base as it is; the others put a part of it into the adapter."""
-_ELSEWHERE = (
+_UNSUPPORTED_OPTIONS = (
     "alora_invocation_tokens",
     "use_qalora",
     "layer_replication",
@@ -40,7 +40,7 @@ _ELSEWHERE = (
 
 
 @dataclass(frozen=True)
-class Config:
+class PeftConfig:
     """One configuration.
 
     Attributes:
@@ -56,22 +56,24 @@ class Config:
     values: Mapping[str, object]
 
     def __post_init__(self) -> None:
-        if self.kind in _OTHER:
-            raise InputError(f"File `{self.source}`: {_OTHER[self.kind]}.")
-        if self.kind not in (*ALPHA, "IA3"):
-            raise InputError(f"File `{self.source}`: `peft_type` must be LORA, LOHA, LOKR or IA3, but is {self.kind}.")
+        if self.peft_type in _UNSUPPORTED_TYPES:
+            raise InputError(f"File `{self.source}`: {_UNSUPPORTED_TYPES[self.peft_type]}.")
+        if self.peft_type not in (*ALPHA_NAMES, "IA3"):
+            raise InputError(
+                f"File `{self.source}`: `peft_type` must be LORA, LOHA, LOKR or IA3, but is {self.peft_type}."
+            )
         start = str(self.values.get("init_lora_weights", True)).lower()
-        if not start.startswith(_STARTS):
+        if not start.startswith(_SUPPORTED_INITIALIZATIONS):
             raise InputError(
                 f"File `{self.source}`: with `init_lora_weights` {start!r} the adapter goes with a changed base. "
                 "Save it in PEFT with `path_initial_model_for_weight_conversion`."
             )
-        strange = [name for name in _ELSEWHERE if self.values.get(name)]
+        strange = [name for name in _UNSUPPORTED_OPTIONS if self.values.get(name)]
         if strange:
             raise InputError(f"File `{self.source}`: adapters with `{strange[0]}` cannot be read.")
 
     @property
-    def kind(self) -> str:
+    def peft_type(self) -> str:
         """PEFT's name of the algorithm."""
         return str(self.values.get("peft_type", "LORA")).rpartition(".")[2].upper()
 
@@ -92,7 +94,7 @@ class Config:
         Raises:
             InputError: it is not an alpha.
         """
-        alpha = self._by_pattern("alpha_pattern", layer, self.values.get(ALPHA[self.kind], 8))
+        alpha = self._by_pattern("alpha_pattern", layer, self.values.get(ALPHA_NAMES[self.peft_type], 8))
         if isinstance(alpha, bool) or not isinstance(alpha, (int, float)) or not 0 < alpha < math.inf:
             raise InputError(f"File `{self.source}`: alpha of `{layer}` must be positive, but is {alpha!r}.")
         return alpha * math.sqrt(self.rank(layer)) if self.values.get("use_rslora") is True else float(alpha)
@@ -101,7 +103,7 @@ class Config:
         """Whether (IA)³ acts on what goes into a layer."""
         chosen = self.values.get("feedforward_modules") or []
         if isinstance(chosen, str):
-            return _compiled(chosen, self.source).fullmatch(layer) is not None
+            return _compile_pattern(chosen, self.source).fullmatch(layer) is not None
         return isinstance(chosen, list) and any(isinstance(end, str) and layer.endswith(end) for end in chosen)
 
     def _by_pattern(self, name: str, layer: str, default: object) -> object:
@@ -109,12 +111,12 @@ class Config:
         if not isinstance(patterns, dict):
             raise InputError(f"File `{self.source}`: `{name}` must be a JSON object, but is {patterns!r}.")
         for pattern, value in patterns.items():
-            if _compiled(rf"(.*\.)?({pattern})$", self.source).match(layer):
+            if _compile_pattern(rf"(.*\.)?({pattern})$", self.source).match(layer):
                 return value
         return default
 
 
-def found(path: Path, metadata: Mapping[str, str], *, own: bool) -> dict[str, Config]:
+def read_configs(path: Path, metadata: Mapping[str, str], *, peft_names: bool) -> dict[str, PeftConfig]:
     """The configurations that go with a file: part → configuration, under ``""`` where the file is for one part.
 
     A lone file of ours has it in the header, one of diffusers too; PEFT's lies beside the tensors.
@@ -127,22 +129,22 @@ def found(path: Path, metadata: Mapping[str, str], *, own: bool) -> dict[str, Co
     Raises:
         InputError: it is not a JSON object, or one that `Config` refuses.
     """
-    for name in (HEADER, _DIFFUSERS):
+    for name in (CONFIG_KEY, _DIFFUSERS_KEY):
         if name in metadata:
-            return _by_part(_parsed(metadata[name], f"{path}"), f"{path}")
-    beside = path.parent / FILE
+            return _split_by_part(_parse_json(metadata[name], f"{path}"), f"{path}")
+    beside = path.parent / CONFIG_FILE
     try:
-        if not own or not beside.is_file():
+        if not peft_names or not beside.is_file():
             return {}
-        if beside.stat().st_size > _LARGEST:
-            raise InputError(f"File `{beside}` must have at most {_LARGEST} bytes.")
+        if beside.stat().st_size > _MAX_BYTES:
+            raise InputError(f"File `{beside}` must have at most {_MAX_BYTES} bytes.")
         text = beside.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"Cannot read `{beside}`: {error}.") from error
-    return {"": Config(str(beside), _parsed(text, str(beside)))}
+    return {"": PeftConfig(str(beside), _parse_json(text, str(beside)))}
 
 
-def _parsed(text: str, source: str) -> dict[str, object]:
+def _parse_json(text: str, source: str) -> dict[str, object]:
     try:
         values = json.loads(text)
     except (ValueError, RecursionError):
@@ -152,17 +154,17 @@ def _parsed(text: str, source: str) -> dict[str, object]:
     return values
 
 
-def _by_part(values: Mapping[str, object], source: str) -> dict[str, Config]:
+def _split_by_part(values: Mapping[str, object], source: str) -> dict[str, PeftConfig]:
     if "peft_type" in values or "r" in values:
-        return {"": Config(source, values)}
+        return {"": PeftConfig(source, values)}
     parts: dict[str, dict[str, object]] = {}
     for key, value in values.items():
         part, _, name = key.partition(".")
         parts.setdefault(part, {})[name] = value
-    return {part: Config(source, own) for part, own in parts.items()}
+    return {part: PeftConfig(source, own) for part, own in parts.items()}
 
 
-def _compiled(pattern: str, source: str) -> re.Pattern[str]:
+def _compile_pattern(pattern: str, source: str) -> re.Pattern[str]:
     try:
         return re.compile(pattern)
     except (re.error, RecursionError, OverflowError) as error:

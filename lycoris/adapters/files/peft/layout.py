@@ -5,13 +5,13 @@ from __future__ import annotations
 from os import PathLike
 from pathlib import Path
 
-from lycoris.adapters.files.layer_names import PARTS
+from lycoris.adapters.files.layer_names import PIPELINE_PARTS
 from lycoris.errors import InputError
 
-TENSORS = "adapter_model.safetensors"
+TENSORS_FILE = "adapter_model.safetensors"
 
 
-def sources(path: str | PathLike[str]) -> dict[str, Path]:
+def tensor_files(path: str | PathLike[str]) -> dict[str, Path]:
     """Part → file of tensors, ``""`` for the part of a file that is given itself or lies in the folder that is.
 
     Raises:
@@ -20,15 +20,17 @@ def sources(path: str | PathLike[str]) -> dict[str, Path]:
     path = Path(path)
     if not path.is_dir():
         return {"": path}
-    if (path / TENSORS).exists():
-        return {"": path / TENSORS}
-    found = {part: path / part / TENSORS for part in PARTS if (path / part / TENSORS).exists()}
+    if (path / TENSORS_FILE).exists():
+        return {"": path / TENSORS_FILE}
+    found = {part: path / part / TENSORS_FILE for part in PIPELINE_PARTS if (path / part / TENSORS_FILE).exists()}
     if not found:
-        raise InputError(f"Folder `{path}` must have an `{TENSORS}`, itself or under the name of a part, but has none.")
+        raise InputError(
+            f"Folder `{path}` must have an `{TENSORS_FILE}`, itself or under the name of a part, but has none."
+        )
     return found
 
 
-def targets(path: str | PathLike[str], parts: list[str]) -> tuple[dict[str, Path], bool]:
+def output_files(path: str | PathLike[str], parts: list[str]) -> tuple[dict[str, Path], bool]:
     """Part → file to write, and whether a configuration goes beside it.
 
     A path that ends in `.safetensors` is one file, any other a folder.
@@ -38,11 +40,11 @@ def targets(path: str | PathLike[str], parts: list[str]) -> tuple[dict[str, Path
     """
     path, several = Path(path), len(parts) > 1
     if path.suffix != ".safetensors":
-        if several and (path / TENSORS).exists():
+        if several and (path / TENSORS_FILE).exists():
             raise InputError(f"Folder `{path}` has an adapter of one model already; the network is on {parts}.")
-        return {part: (path / part if several else path) / TENSORS for part in parts}, True
-    if path.name == TENSORS and several:
+        return {part: (path / part if several else path) / TENSORS_FILE for part in parts}, True
+    if path.name == TENSORS_FILE and several:
         raise InputError(
             f"PEFT has one model a file, but the network is on {parts}: give a folder instead of `{path}`."
         )
-    return {part: path for part in parts}, path.name == TENSORS
+    return {part: path for part in parts}, path.name == TENSORS_FILE

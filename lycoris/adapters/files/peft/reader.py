@@ -9,46 +9,53 @@ import torch
 from torch import Tensor
 
 from lycoris.adapters.algorithms.adapter import alpha_tensor
-from lycoris.adapters.algorithms.dora import KEY
-from lycoris.adapters.files.peft.config import Config
+from lycoris.adapters.algorithms.dora import DORA_SCALE_KEY
+from lycoris.adapters.files.peft.config import PeftConfig
 from lycoris.errors import InputError
 
-PREFIX = "base_model.model."
-_TENSOR = re.compile(
+KEY_PREFIX = "base_model.model."
+_TENSOR_KEY = re.compile(
     r"(?P<layer>.+)\.(?P<name>lora_[AB]|lora_magnitude_vector|hada_[a-z0-9_]+|lokr_[a-z0-9_]+|ia3_l)"
     r"(\.default)?(\.weight)?"
 )
-_ROTATION = re.compile(r".+\.b?oft_(R|s)(\.default)?(\.weight)?")
-_OF_KIND = {"LORA": ("lora_A", "lora_B"), "LOHA": ("hada_w1_a",), "LOKR": ("lokr_w1", "lokr_w1_a"), "IA3": ("ia3_l",)}
+_ROTATION_KEY = re.compile(r".+\.b?oft_(R|s)(\.default)?(\.weight)?")
+_TENSORS_OF_TYPE = {
+    "LORA": ("lora_A", "lora_B"),
+    "LOHA": ("hada_w1_a",),
+    "LOKR": ("lokr_w1", "lokr_w1_a"),
+    "IA3": ("ia3_l",),
+}
 
 
-def divided(key: str) -> tuple[str, str] | None:
+def split_peft_key(key: str) -> tuple[str, str] | None:
     """A PEFT key as layer and tensor; None where it is no such key.
 
     Raises:
         InputError: the key is one of OFT or BOFT.
     """
-    if _ROTATION.fullmatch(key):
+    if _ROTATION_KEY.fullmatch(key):
         raise InputError(
             f"Tensor `{key}` is of PEFT's OFT or BOFT, which rotate what goes into a layer, where this library rotates "
             "what comes out: merge it in PEFT and `extract` it."
         )
-    match = _TENSOR.fullmatch(key)
+    match = _TENSOR_KEY.fullmatch(key)
     if match:
         return match["layer"], match["name"]
-    if key.startswith(PREFIX):
+    if key.startswith(KEY_PREFIX):
         layer, _, name = key.rpartition(".")
         return layer, name
     return None
 
 
-def kind_of(layer: str, tensors: Mapping[str, Tensor]) -> str | None:
+def detect_peft_type(layer: str, tensors: Mapping[str, Tensor]) -> str | None:
     """PEFT's name of the algorithm that these tensors are of; None where they are not written as PEFT writes them."""
-    found = next((kind for kind, names in _OF_KIND.items() if any(name in tensors for name in names)), None)
+    found = next((kind for kind, names in _TENSORS_OF_TYPE.items() if any(name in tensors for name in names)), None)
     return found if found in ("LORA", "IA3") or "." in layer else None
 
 
-def ours(source: object, layer: str, kind: str, tensors: Mapping[str, Tensor], config: Config | None) -> dict:
+def from_peft(
+    source: object, layer: str, peft_type: str, tensors: Mapping[str, Tensor], config: PeftConfig | None
+) -> dict:
     """The tensors of a layer under the names of LyCORIS, with alpha.
 
     Args:
@@ -61,36 +68,38 @@ def ours(source: object, layer: str, kind: str, tensors: Mapping[str, Tensor], c
     Raises:
         InputError: the configuration is of another kind or rank, or these tensors are another map in PEFT.
     """
-    if config is not None and config.kind != kind:
-        raise InputError(f"File `{config.source}` is for {config.kind}, but `{layer}` in `{source}` is {kind}.")
-    if kind == "IA3":
-        return _gain(source, layer, tensors["ia3_l"], config)
-    rank = _rank(tensors)
+    if config is not None and config.peft_type != peft_type:
+        raise InputError(
+            f"File `{config.source}` is for {config.peft_type}, but `{layer}` in `{source}` is {peft_type}."
+        )
+    if peft_type == "IA3":
+        return _from_ia3(source, layer, tensors["ia3_l"], config)
+    rank = _tensor_rank(tensors)
     if config is not None and rank is not None and rank != config.rank(layer):
         raise InputError(
             f"File `{config.source}` gives `{layer}` rank {config.rank(layer)}, but its tensors have {rank}."
         )
-    if kind == "LOKR":
-        return _kronecker(source, layer, rank, tensors, config)
+    if peft_type == "LOKR":
+        return _from_lokr(source, layer, rank, tensors, config)
     alpha = {} if config is None else {"alpha": alpha_tensor(config.alpha(layer))}
-    return {**(_renamed(tensors) if kind == "LORA" else tensors), **alpha}
+    return {**(_from_lora(tensors) if peft_type == "LORA" else tensors), **alpha}
 
 
-def _rank(tensors: Mapping[str, Tensor]) -> int | None:
+def _tensor_rank(tensors: Mapping[str, Tensor]) -> int | None:
     names = ("lora_A", "hada_w1_b", "lokr_w1_b", "lokr_w2_b")
     return next((tensors[name].shape[0] for name in names if name in tensors and tensors[name].dim()), None)
 
 
-def _renamed(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    names = {"lora_A": "lora_down.weight", "lora_B": "lora_up.weight", "lora_magnitude_vector": KEY}
+def _from_lora(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    names = {"lora_A": "lora_down.weight", "lora_B": "lora_up.weight", "lora_magnitude_vector": DORA_SCALE_KEY}
     found = {names.get(name, name): values for name, values in tensors.items()}
-    if KEY in found and "lora_down.weight" in found:
-        found[KEY] = found[KEY].reshape(-1, *(1,) * (found["lora_down.weight"].dim() - 1))
+    if DORA_SCALE_KEY in found and "lora_down.weight" in found:
+        found[DORA_SCALE_KEY] = found[DORA_SCALE_KEY].reshape(-1, *(1,) * (found["lora_down.weight"].dim() - 1))
     return found
 
 
-def _kronecker(
-    source: object, layer: str, rank: int | None, tensors: Mapping[str, Tensor], config: Config | None
+def _from_lokr(
+    source: object, layer: str, rank: int | None, tensors: Mapping[str, Tensor], config: PeftConfig | None
 ) -> dict[str, Tensor]:
     if "lokr_w2" in tensors and tensors["lokr_w2"].dim() == 3:
         raise InputError(
@@ -108,7 +117,7 @@ def _kronecker(
     return found
 
 
-def _gain(source: object, layer: str, gain: Tensor, config: Config | None) -> dict[str, Tensor]:
+def _from_ia3(source: object, layer: str, gain: Tensor, config: PeftConfig | None) -> dict[str, Tensor]:
     linear = gain.dim() == 2
     if config is not None:
         on_input = config.on_input(layer)
