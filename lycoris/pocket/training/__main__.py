@@ -25,7 +25,7 @@ PART_FUNCTIONS = {
     "dinov2": ("classifiers", "train_dinov2"),
     "vgg": ("classifiers", "train_vgg"),
     "export": ("export", "export"),
-    "report": ("evaluation", "report"),
+    "report": ("evaluation", "evaluate_weights"),
 }
 """Part: module and function, called with the work folder and a time budget."""
 

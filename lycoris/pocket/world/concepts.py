@@ -1,6 +1,6 @@
 """The embedded concepts: what a user customizes the base with. All lie outside what the base has seen.
 
-`python -m lycoris.pocket.world.concepts` draws every picture again, byte for byte: `pictures/` is the example data set
+`python -m lycoris.pocket.world.concepts` draws every picture again, byte for byte: `images/` is the example data set
 (category/class/[subclass/]NN.png, described by `concepts.yaml`), `truth.json` the exact tags, for tests only.
 """
 
