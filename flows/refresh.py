@@ -81,7 +81,7 @@ def refresh(
     run = runs.open_study(server, experiment.name, mark, asked, version, kind="refresh")
     status, concepts = "FAILED", []
     try:
-        trained = customize_flow(experiment)(experiment, crowned=False)
+        trained = customize_flow(experiment)(experiment, promote=False)
         concepts = _evaluate_challengers(experiment, promotion, server, version, trained["adapters"])
         status = "FAILED" if any(one["state"] == "failed" for one in concepts) else "FINISHED"
     finally:

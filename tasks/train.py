@@ -64,8 +64,8 @@ def train_adapter(
         settings: ``{"algorithm", "preset", "rank", "alpha", "factor", "training": {...}}``.
         set_aside: path to what is wrong with it, of the dataset's files that are not among `pictures`.
         checkpoints: epochs, or steps if the training's length is in steps, after which the adapter is kept too.
-        watch: ``{"validation": {"hold_out", "every", "times"}, "samples": {"every", "prompts", "seeds", "drawing"}}``;
-            either may be absent.
+        watch: ``{"validation": {"hold_out", "every", "noise_levels"}, "samples": {"every", "prompts", "seeds",
+            "drawing"}}``; either may be absent.
         sent: the pictures, for machines that do not see those files.
 
     Returns:

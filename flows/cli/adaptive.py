@@ -61,7 +61,7 @@ def run(arguments: argparse.Namespace) -> int:
         customize = customize_flow(experiment)
         return run_search(
             cells(version.path),
-            lambda part: customize(part, crowned=False),
+            lambda part: customize(part, promote=False),
             budget=arguments.budget,
             seed=arguments.search_seed,
             sampler=arguments.explorer,

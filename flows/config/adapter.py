@@ -87,7 +87,7 @@ class AdapterConfig(ConfigRecord):
         if self.learning_rate_multiplier is not None and (
             self.learning_rate is not None or "learning_rate" in self.training
         ):
-            raise ValueError("`rate` and `learning_rate` are two ways to say one thing: give one of them")
+            raise ValueError("`learning_rate_multiplier` and `learning_rate` exclude each other: set one of them")
         return self
 
     @property

@@ -32,7 +32,9 @@ MAX_IMAGES = 10_000
 MAX_SEED = 2**62
 LOCAL_RUNNERS = ("processes", "threads")
 """Of this machine; any other is the address of a cluster."""
-EXECUTION_FIELDS = frozenset({"data", "data_rev", "output", "workers", "at_once", "runner", "share", "gpu_limit"})
+EXECUTION_FIELDS = frozenset(
+    {"data", "data_rev", "output", "workers", "co_train", "runner", "artifact_store", "gpu_limit"}
+)
 """Options that say where and how work is done, which what comes out does not depend on."""
 
 ResizeMode = Literal["resize", "crop", "padding"]
@@ -84,8 +86,8 @@ class Experiment(ConfigRecord):
     base: str = Field("pocket", description="pocket, a diffusers folder, a .safetensors file, or a hub name")
     algorithms: tuple[AdapterConfig, ...] = Field(
         tuple(AdapterConfig.model_construct(algorithm=name) for name in ("lora", "loha", "lokr", "full")),
-        description="names, or mappings with rank, alpha, factor, preset, learning_rate, rate, steps, pictures, "
-        "captions, training; several values of one are an adapter each",
+        description="names, or mappings with rank, alpha, factor, preset, learning_rate, learning_rate_multiplier, "
+        "steps, pictures, captions, training; several values of one are an adapter each",
     )
     preset: Preset | None = Field(None, description="which layers, of every adapter; default: the base's recipe")
     captions: tuple[CaptionStrategy, ...] = Field(
@@ -110,7 +112,9 @@ class Experiment(ConfigRecord):
     hold_out: float = Field(
         0, ge=0, description="pictures of each concept never trained on: a number, or a part below 1"
     )
-    training: TrainingOverrides = Field({}, description="any setting of docs/training.md, such as {flip: true}")
+    training: TrainingOverrides = Field(
+        {}, description="any setting of docs/training.md, such as {horizontal_flip: true}"
+    )
     checkpoints: tuple[Annotated[int, Field(ge=1)], ...] = Field(
         (), description="epochs (steps, where the length is in steps) after which the adapter is drawn and scored too"
     )
@@ -170,9 +174,11 @@ class Experiment(ConfigRecord):
     @model_validator(mode="after")
     def _check_artifact_store(self) -> Experiment:
         if self.artifact_store is not None and "://" not in self.artifact_store:
-            raise ValueError("`share` must be an address, such as s3://bucket/prefix or file:///mnt/share")
+            raise ValueError("`artifact_store` must be an address, such as s3://bucket/prefix or file:///mnt/share")
         if self.artifact_store is not None and (self.co_train or 1) > 1:
-            raise ValueError("`at_once` must be 1 where `share` is set: what is trained at once is kept on one disk")
+            raise ValueError(
+                "`co_train` must be 1 where `artifact_store` is set: adapters trained together use one disk"
+            )
         return self
 
     @field_validator("hold_out")
@@ -281,7 +287,7 @@ class Experiment(ConfigRecord):
     @property
     def on_invalid_image(self) -> str:
         """``"stop"`` where any adapter is to be trained so; all of a concept's see the same pictures."""
-        wanted = {self.adapter_settings(adapter)["training"].get("on_bad_picture") for adapter in self.algorithms}
+        wanted = {self.adapter_settings(adapter)["training"].get("on_invalid_image") for adapter in self.algorithms}
         return "stop" if "stop" in wanted else "set_aside"
 
     def sampling_settings(self) -> dict[str, Any]:

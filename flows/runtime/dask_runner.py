@@ -176,7 +176,7 @@ def _check_worker(worker: str, probe: Any, local: Mapping[str, Any], experiment:
     if experiment.artifact_store is None and not probe["sees"]:
         raise InputError(
             f"The worker {worker} does not see the output folder `{experiment.output.resolve()}`: put it on a file "
-            f"system that all machines have at the same path, or name a shared store, `--set share=s3://bucket/prefix`."
+            f"system that all machines have at the same path, or name a shared store, `--set artifact_store=s3://bucket/prefix`."
         )
     if probe["api"] is not None:
         raise InputError(

@@ -226,7 +226,12 @@ def _step_count(experiment: Experiment, adapter: AdapterConfig) -> int:
         return training["steps"]
     counts = [len(concept.images) for concept in selected_concepts(experiment)]
     pictures = adapter.pictures or sum(counts) / len(counts)
-    return max(1, round(training["epochs"] * pictures / (training["batch_size"] * training.get("accumulate", 1))))
+    return max(
+        1,
+        round(
+            training["epochs"] * pictures / (training["batch_size"] * training.get("gradient_accumulation_steps", 1))
+        ),
+    )
 
 
 def _format_duration(seconds: float) -> str:

@@ -105,7 +105,7 @@ def _cache_entries(store: Path, name: str) -> Iterator[tuple[Path, Mapping[str, 
 def _speed_key(settings: Mapping[str, Any]) -> str:
     """What decides how long a step takes."""
     training = settings["training"]
-    names = ("batch_size", "accumulate", "gradient_checkpointing", "compile", "optimizer")
+    names = ("batch_size", "gradient_accumulation_steps", "gradient_checkpointing", "compile", "optimizer")
     return json.dumps([[settings.get(name) for name in NETWORK_SETTINGS], [training.get(name) for name in names]])
 
 

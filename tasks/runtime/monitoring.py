@@ -36,7 +36,11 @@ def build_callbacks(
     if asked := watch.get("validation"):
         found.append(
             ValidationCallback(
-                base, held_out, CallbackSchedule(every=asked["every"]), noise_levels=asked["times"], cache_folder=cache
+                base,
+                held_out,
+                CallbackSchedule(every=asked["every"]),
+                noise_levels=asked["noise_levels"],
+                cache_folder=cache,
             )
         )
     if asked := watch.get("samples"):

@@ -99,7 +99,7 @@ def shared(machines, monkeypatch, address):
 def test_a_study_on_two_workers_equals_the_one_here_bit_for_bit(machines, here, scheduler, tmp_path, monkeypatch):
     file, output, expected = here
     share = "s3://lycoris/equal"
-    done = machines.run(file, f"output={tmp_path / 'runs'}", f"runner={scheduler}", f"share={share}")
+    done = machines.run(file, f"output={tmp_path / 'runs'}", f"runner={scheduler}", f"artifact_store={share}")
     assert studied(result(done)) == studied(expected)
     assert "13/13" in done.stderr  # steps of workers without the disk are shown too
     store, compared = shared(machines, monkeypatch, share), 0
@@ -118,7 +118,9 @@ def test_a_study_on_two_workers_equals_the_one_here_bit_for_bit(machines, here, 
 
 def test_mlflow_knows_the_study_and_nobody_reads_it_without_a_password(machines, here, scheduler, tmp_path):
     file, _, _ = here
-    found = result(machines.run(file, f"output={tmp_path / 'runs'}", f"runner={scheduler}", "share=s3://lycoris/equal"))
+    found = result(
+        machines.run(file, f"output={tmp_path / 'runs'}", f"runner={scheduler}", "artifact_store=s3://lycoris/equal")
+    )
     asked = f"{machines.environment['MLFLOW_TRACKING_URI']}/api/2.0/mlflow/experiments/search?max_results=1"
     with pytest.raises(urllib.error.HTTPError, match="401"):
         urllib.request.urlopen(asked, timeout=PATIENCE)
@@ -156,7 +158,7 @@ def test_threads_do_the_same_and_a_flow_started_as_a_deployment_is_goes_to_the_r
 
 def test_a_worker_that_is_killed_is_told_of_and_its_work_is_done_by_the_other(machines, here, scheduler, tmp_path):
     file, _, expected = here
-    share = "share=s3://lycoris/killed"
+    share = "artifact_store=s3://lycoris/killed"
     with machines.begin(file, f"output={tmp_path / 'runs'}", f"runner={scheduler}", share, "seeds=0") as run:
         assert training(machines, "worker-one")
         os.killpg(machines.running["worker-one"].pid, signal.SIGKILL)
@@ -182,7 +184,7 @@ def test_a_database_that_is_away_is_told_of_and_the_same_command_goes_on(machine
 
 def test_a_database_that_restarts_in_the_middle_loses_nothing(machines, here, scheduler, tmp_path):
     file, _, expected = here
-    name, share = "name=restarted", "share=s3://lycoris/restarted"
+    name, share = "name=restarted", "artifact_store=s3://lycoris/restarted"
     with machines.begin(file, name, f"output={tmp_path / 'runs'}", f"runner={scheduler}", share) as run:
         assert training(machines, "worker-one")
         machines.postgres.stop()
@@ -199,7 +201,13 @@ def test_a_database_that_restarts_in_the_middle_loses_nothing(machines, here, sc
 
 def test_a_shared_store_that_is_away_in_the_middle_is_waited_for(machines, here, scheduler, tmp_path):
     file, _, expected = here
-    asked = (file, "name=apart", f"output={tmp_path / 'runs'}", f"runner={scheduler}", "share=s3://lycoris/apart")
+    asked = (
+        file,
+        "name=apart",
+        f"output={tmp_path / 'runs'}",
+        f"runner={scheduler}",
+        "artifact_store=s3://lycoris/apart",
+    )
     with machines.begin(*asked) as run:
         assert training(machines, "worker-one")
         machines.s3.shut()
@@ -216,7 +224,7 @@ def test_a_scheduler_that_is_lost_ends_the_run_in_words_and_the_same_command_goe
     machines, here, scheduler, tmp_path
 ):
     file, _, expected = here
-    asked = (file, "name=lost", f"output={tmp_path / 'runs'}", "share=s3://lycoris/lost")
+    asked = (file, "name=lost", f"output={tmp_path / 'runs'}", "artifact_store=s3://lycoris/lost")
     with machines.begin(*asked, f"runner={scheduler}") as run:
         assert training(machines, "worker-one")
         os.killpg(machines.running["scheduler"].pid, signal.SIGKILL)

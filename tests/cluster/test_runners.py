@@ -29,14 +29,14 @@ def test_others_are_refused_in_words(name):
 
 def test_a_share_is_an_address_and_trains_one_adapter_at_a_time():
     with pytest.raises(InputError, match="must be an address"):
-        parse_experiment({"share": "bucket/prefix"})
-    with pytest.raises(InputError, match="`at_once` must be 1"):
-        parse_experiment({"share": "s3://bucket/prefix", "at_once": 2})
+        parse_experiment({"artifact_store": "bucket/prefix"})
+    with pytest.raises(InputError, match="`co_train` must be 1"):
+        parse_experiment({"artifact_store": "s3://bucket/prefix", "co_train": 2})
 
 
 def test_where_work_is_done_is_no_part_of_what_it_is():
     assert set(Experiment.model_fields) > EXECUTION_FIELDS
-    assert {"runner", "share", "gpu_limit", "workers", "output"} <= EXECUTION_FIELDS
+    assert {"runner", "artifact_store", "gpu_limit", "workers", "output"} <= EXECUTION_FIELDS
 
 
 def test_each_runner_is_what_it_says(tmp_path):

@@ -211,7 +211,7 @@ def parameters(folder: Path, chance: random.Random) -> Iterator[Callable[[], Any
         *({"algorithms": [name], "concepts": [name], "data_rev": name} for name in NAMES[:12]),
         {"images": {"trigger": 10**12}}, {"seeds": [2**70]}, {"seeds": [-1]}, {"sampling": {"guidance": float("nan")}},
         {"sampling": {"guidance": float("inf")}}, {"steps": 10**400}, {"steps": True}, {"workers": 10**9},
-        {"algorithms": [{"algorithm": "lora", "training": {"flip": "__import__('os')"}}]},
+        {"algorithms": [{"algorithm": "lora", "training": {"horizontal_flip": "__import__('os')"}}]},
         None, [], "x", 3, {"__class__": "x"}, {1: 2}, {"": 0},
         {"algorithms": []}, {"algorithms": [[[["lora"]]]]}, {"hold_out": -1}, {"hold_out": 1.5}, {"hold_out": "all"},
     ]  # fmt: skip

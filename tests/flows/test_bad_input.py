@@ -124,7 +124,7 @@ def test_a_bad_picture_is_named_and_set_aside_by_every_step(data, tmp_path, faul
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("change", [{"training.on_bad_picture": "stop"}, {}])
+@pytest.mark.parametrize("change", [{"training.on_invalid_image": "stop"}, {}])
 def test_a_bad_picture_stops_the_run_when_told_to_or_when_nothing_is_left(data, tmp_path, change):
     victim = spoil(data / "toys" / "bear", "text")
     if not change:
@@ -140,7 +140,11 @@ def test_a_bad_picture_stops_the_run_when_told_to_or_when_nothing_is_left(data, 
 
 @pytest.mark.parametrize(
     ("option", "hint"),
-    [("training.flop=true", "`flip`"), ("training.tag_dropout=2", "[0, 1]"), ("training.steps=0", "at least 1")],
+    [
+        ("training.horizontal_flop=true", "`horizontal_flip`"),
+        ("training.tag_dropout=2", "[0, 1]"),
+        ("training.steps=0", "at least 1"),
+    ],
 )
 def test_a_wrong_training_setting_is_told_before_anything_is_started(capsys, data, tmp_path, option, hint):
     assert hint in told(capsys, *settings(data, tmp_path), "--set", option)

@@ -106,7 +106,7 @@ def test_a_rank_alone_keeps_the_recipes_scale():
 def test_watching_is_asked_for_in_a_word_or_in_full():
     experiment = parse_experiment({"validation": 2, "samples": 5, "checkpoints": 30})
     assert (experiment.validation.hold_out, experiment.samples.every, experiment.checkpoints) == (2, 5, (30,))
-    assert parse_experiment({"validation": {"hold_out": 0.1, "times": 8}}).validation.noise_levels == 8
+    assert parse_experiment({"validation": {"hold_out": 0.1, "noise_levels": 8}}).validation.noise_levels == 8
 
 
 def test_checkpoints_are_counted_as_the_training_is_and_lie_within_it():
@@ -143,11 +143,13 @@ def test_several_values_of_an_option_are_an_adapter_each():
 
 
 def test_a_rate_is_a_multiple_of_the_recipes_and_no_second_way_to_say_one():
-    experiment = parse_experiment({"base": "owner/model", "algorithms": [{"algorithm": "full", "rate": [0.5, 5]}]})
+    experiment = parse_experiment(
+        {"base": "owner/model", "algorithms": [{"algorithm": "full", "learning_rate_multiplier": [0.5, 5]}]}
+    )
     rates = [experiment.adapter_settings(adapter)["training"]["learning_rate"] for adapter in experiment.algorithms]
     assert rates == [5e-7, 5e-6]
-    with pytest.raises(InputError, match="two ways"):
-        parse_experiment({"algorithms": [{"algorithm": "full", "rate": 2, "learning_rate": 1e-3}]})
+    with pytest.raises(InputError, match="exclude each other"):
+        parse_experiment({"algorithms": [{"algorithm": "full", "learning_rate_multiplier": 2, "learning_rate": 1e-3}]})
 
 
 def test_an_adapter_may_have_captions_of_its_own():

@@ -77,7 +77,7 @@ def study(tmp_path):
         "images": {"train": 4, "trigger": 8, "alter": 4, "style": 2},
         "sampling": {"steps": 8},
     }
-    parameters = {"experiment": values, "promotion": {"allowed": dict.fromkeys(ALLOWED, 1e9)}}
+    parameters = {"experiment": values, "promotion": {"tolerances": dict.fromkeys(ALLOWED, 1e9)}}
     deployment = {
         "name": "tiny",
         "entrypoint": "flows.refresh:refresh",

@@ -164,7 +164,9 @@ def test_an_answer_has_effects_by_category_and_pictures_beside_them(finished: Pa
 
 
 def test_each_factor_is_answered_and_one_that_cannot_be_is_named(finished: Path) -> None:
-    study = replace(load_study("captions"), factors=("algorithm", "captions"), tell=("findings", "encoders", "costs"))
+    study = replace(
+        load_study("captions"), factors=("algorithm", "captions"), reports=("findings", "encoders", "costs")
+    )
     found = write_study_answer(study, finished)
     assert {row["factor"] for row in found["effects"]} == {"captions"}
     assert "`algorithm` alone" in found["sentences"][0]

@@ -31,7 +31,7 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "training": {"clip_norm": None, "warmup_steps": 0},
         "captions": ["none"],
         "resize_modes": ["resize", "padding"],
-        "efficiency": True,
+        "score_costs": True,
     }
     content = {
         "question": "Does all of it work together?", "factors": ["pictures", "algorithm"],

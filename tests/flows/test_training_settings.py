@@ -13,12 +13,12 @@ def dials(**values):
 
 
 def test_any_setting_reaches_every_adapter_and_an_adapters_own_wins():
-    given = {"flip": True, "clip_norm": None, "min_snr": 2}
+    given = {"horizontal_flip": True, "clip_norm": None, "min_snr": 2}
     one, other = dials(
         algorithms=["lora", {"algorithm": "lokr", "training": {"min_snr": None, "tag_dropout": 0.1}}], training=given
     )
-    assert (one["flip"], one["clip_norm"], one["min_snr"]) == (True, None, 2)
-    assert (other["flip"], other["min_snr"], other["tag_dropout"]) == (True, None, 0.1)
+    assert (one["horizontal_flip"], one["clip_norm"], one["min_snr"]) == (True, None, 2)
+    assert (other["horizontal_flip"], other["min_snr"], other["tag_dropout"]) == (True, None, 0.1)
     for settings in (one, other):
         TrainingSettings(**settings)
 
@@ -50,7 +50,7 @@ def test_settings_from_the_command_line_are_numbers_whatever_yaml_takes_them_for
     ("changes", "words"),
     [
         (("training.tag_dropot=0.1",), "Did you mean `tag_dropout`"),
-        (("algorithms=[{algorithm: lora, training: {flop: true}}]",), "Did you mean `flip`"),
+        (("algorithms=[{algorithm: lora, training: {horizontal_flop: true}}]",), "Did you mean `horizontal_flip`"),
         (("training.tag_dropout=1.5",), r"`tag_dropout` must be in \[0, 1\], but got 1.5"),
         (("training.batch_size=many",), "training.batch_size"),
         (("training.mask=files",), "training.mask"),
@@ -67,14 +67,14 @@ def test_a_fault_in_a_training_setting_is_told_at_once(changes, words):
 
 def test_a_setting_is_part_of_the_adapters_name():
     (adapter,) = parse_experiment(
-        {"algorithms": [{"algorithm": "lora", "rank": 4, "training": {"flip": True}}]}
+        {"algorithms": [{"algorithm": "lora", "rank": 4, "training": {"horizontal_flip": True}}]}
     ).algorithms
-    assert adapter.label == "lora rank=4 flip=True"
-    parse_experiment({"algorithms": ["lora", {"algorithm": "lora", "training": {"flip": True}}]})
+    assert adapter.label == "lora rank=4 horizontal_flip=True"
+    parse_experiment({"algorithms": ["lora", {"algorithm": "lora", "training": {"horizontal_flip": True}}]})
 
 
 def test_any_adapter_may_ask_to_stop_at_a_bad_picture():
     assert parse_experiment({}).on_invalid_image == "set_aside"
-    assert parse_experiment({"training": {"on_bad_picture": "stop"}}).on_invalid_image == "stop"
-    one = {"algorithm": "lora", "training": {"on_bad_picture": "stop"}}
+    assert parse_experiment({"training": {"on_invalid_image": "stop"}}).on_invalid_image == "stop"
+    one = {"algorithm": "lora", "training": {"on_invalid_image": "stop"}}
     assert parse_experiment({"algorithms": ["full", one]}).on_invalid_image == "stop"

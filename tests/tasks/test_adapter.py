@@ -13,7 +13,7 @@ from tasks.train import ADAPTER_FILE, SUMMARY_FILE, train_adapter
 TRAINING = {"steps": 4, "batch_size": 2, "learning_rate": 1e-3}
 SETTINGS = {"algorithm": "lora", "preset": "attn-mlp", "rank": 2, "alpha": 2.0, "factor": None, "training": TRAINING}
 WATCH = {
-    "validation": {"hold_out": 1, "every": 2, "times": 2},
+    "validation": {"hold_out": 1, "every": 2, "noise_levels": 2},
     "samples": {
         "every": 4,
         "prompts": ["a ohw bear"],
