@@ -79,7 +79,7 @@ def benchmark_scoring(arguments: argparse.Namespace) -> dict[str, list[float]]:
         shown = [read_image(file) for file in files]
         known = encode_references(shown[:REFERENCE_COUNT], encoders, style, category=CATEGORY)
         base = encode(split_by_prompt_type(files[::-1]), encoders, style, category=CATEGORY)
-        every = [*((e._see, e.preprocessing, 32) for e in encoders), (style._forward, style.preprocessing, 16)]
+        every = [*((e._forward, e.preprocessing, 32) for e in encoders), (style._forward, style.preprocessing, 16)]
         for _ in range(arguments.turns):
             with timer(times, "decoding and encoding"):
                 seen = encode(split_by_prompt_type(files), encoders, style, category=CATEGORY)

@@ -288,7 +288,7 @@ def test_resize_squashes_for_a_square_encoder() -> None:
 def test_a_circle_stays_round_when_cropped_padded_or_kept_a_rectangle(shape: tuple[int, int]) -> None:
     sizes = {}
     for mode, rectangles in (("crop", False), ("padding", False), ("resize", True)):
-        pixels = plain(64, rectangles=rectangles, step=8)(circle(*shape), mode)[0].numpy()
+        pixels = plain(64, keep_aspect_ratio=rectangles, size_multiple=8)(circle(*shape), mode)[0].numpy()
         width, height = extent(pixels)
         assert width == pytest.approx(height, abs=1)
         sizes[mode] = width
@@ -316,7 +316,7 @@ def test_the_padding_is_zero_after_normalisation() -> None:
 
 
 def test_rectangles_keep_the_short_side_and_step_the_long_one() -> None:
-    keep = plain(32, rectangles=True, step=8)
+    keep = plain(32, keep_aspect_ratio=True, size_multiple=8)
     assert keep(picture(100, 50)).shape == (3, 32, 64)
     assert keep(picture(50, 80)).shape == (3, 48, 32)
     assert keep(picture(50, 51)).shape == (3, 32, 32)
