@@ -7,7 +7,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 export PYTHONUNBUFFERED = 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run server test check install clean
+.PHONY: help run server test check docs install clean
 
 help:  ## what there is
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -24,6 +24,17 @@ test: $(READY)  ## every test that needs neither a GPU nor minutes
 
 check: $(READY)  ## lint, format, types
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
+
+COMMANDS := run captions study recommend score analyze refresh data pull rollback server convert extract
+
+docs: $(VENV)/.installed-docs  ## the documentation site, in site/; broken links are errors
+	@mkdir -p build/cli
+	@for command in $(COMMANDS); do COLUMNS=100 $(BIN)/lycoris $$command --help > build/cli/$$command.txt || exit 1; done
+	@NO_COLOR=1 $(BIN)/zensical build --clean --strict
+
+$(VENV)/.installed-docs: $(READY)
+	$(BIN)/pip install --quiet -c constraints.txt -e '.[docs]'
+	@touch $@
 
 install: $(READY)  ## only the set-up
 
