@@ -1,0 +1,166 @@
+"""What the documents name exists: links, pages, paths, modules, imports, commands, options and settings."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import importlib.util
+import io
+import re
+from collections.abc import Iterator
+from dataclasses import fields, is_dataclass
+from functools import cache
+from pathlib import Path
+
+import pytest
+import yaml
+
+from flows.cli.main import main
+from lycoris.training import TrainingSettings
+
+ROOT = Path(__file__).parents[2]
+PAGES = sorted((ROOT / "docs").rglob("*.md"))
+DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", ROOT / "mlflow" / "README.md", *PAGES]
+PACKAGES = "flows|tasks|lycoris|tests|benchmarks|examples"
+FOLDERS = f"{PACKAGES}|docs|studies|deploy|mlflow"
+HEADER_KEYS = {"lycoris.algorithm", "lycoris.preset", "lycoris.settings", "lycoris.adapter_config", "lycoris.kernels"}
+"""Keys in the headers of adapter files, which look like modules."""
+
+
+def read(document: Path) -> str:
+    """A document with its snippets included and without the former names that the changelog gives."""
+    text = document.read_text()
+    text = re.sub(r'^--8<-- "(?!build/)(.+)"$', lambda found: (ROOT / found[1]).read_text(), text, flags=re.MULTILINE)
+    return re.sub(r"\((?:was|were) [^)]*\)", "", text)
+
+
+def anchors(document: Path) -> set[str]:
+    """The anchors of a document's headings, as Python-Markdown and GitHub both form them."""
+    headings = re.findall(
+        r"^#+ (.+)$", re.sub(r"^```.*?^```", "", read(document), flags=re.DOTALL | re.MULTILINE), re.MULTILINE
+    )
+    slugs = (re.sub(r"[^\w\s-]", "", heading.lower()).strip() for heading in headings)
+    return {re.sub(r"[\s-]+", "-", slug) for slug in slugs}
+
+
+def code(document: Path) -> Iterator[str]:
+    """Inline code, and the lines of code blocks."""
+    text = read(document)
+    blocks = re.findall(r"^```\w*\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+    rest = re.sub(r"^```.*?^```", "", text, flags=re.DOTALL | re.MULTILINE)
+    yield from re.findall(r"(?<!`)`([^`]+)`(?!`)", rest)
+    lines = [line.strip() for line in rest.splitlines() if line.startswith("    ")]
+    for line in [*lines, *"\n".join(blocks).splitlines()]:
+        yield line
+
+
+@pytest.fixture(scope="module")
+def help_texts() -> dict[str, str]:
+    """Command -> its help."""
+
+    def help_of(*command: str) -> str:
+        output = io.StringIO()
+        with contextlib.redirect_stdout(output), contextlib.suppress(SystemExit):
+            main([*command, "--help"])
+        return output.getvalue()
+
+    names = re.findall(r"^    ([a-z]+)(?:  |$)", help_of(), re.MULTILINE)
+    texts = {name: help_of(name) for name in names}
+    for action in re.findall(r"^    ([a-z]+)  ", texts["data"], re.MULTILINE):
+        texts["data"] += help_of("data", action)
+    return texts
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_links_lead_somewhere(document: Path) -> None:
+    for target in re.findall(r"\[[^\]]*\]\(([^)\s]+)\)", read(document)):
+        if re.match(r"\w+:", target):
+            continue
+        name, _, anchor = target.partition("#")
+        page = (document.parent / name).resolve() if name else document
+        assert page.is_file(), f"{target} in {document.name}"
+        assert not anchor or anchor in anchors(page), f"{target} in {document.name}"
+
+
+def test_every_page_is_in_the_navigation_once() -> None:
+    text = re.sub(r"!!python\S*", "", (ROOT / "mkdocs.yml").read_text())
+    listed = [page for section in yaml.safe_load(text)["nav"] for pages in section.values() for page in pages]
+    assert sorted(listed) == [str(page.relative_to(ROOT / "docs")) for page in PAGES]
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_paths_exist(document: Path) -> None:
+    for text in code(document):
+        for path in re.findall(rf"(?<![\w/.<-])(?:{FOLDERS})/[\w./-]*\w", text):
+            known = (ROOT / path).exists() or text.startswith(("git ", "open_base"))
+            assert known or "<" in text or "*" in text, f"{path} in {document.name}"
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_modules_and_their_symbols_exist(document: Path) -> None:
+    for text in code(document):
+        for name in re.findall(rf"(?:^|-m |: )((?:{PACKAGES})\.[\w.]*\w)(?=$|\s|[,(])", text):
+            if name not in HEADER_KEYS:
+                assert resolves(name), f"{name} in {document.name}"
+        for module, names in re.findall(r"^from ((?:flows|tasks|lycoris)[\w.]*) import ([\w, ]+)$", text):
+            for name in names.split(", "):
+                assert hasattr(importlib.import_module(module), name), f"{name} of {module} in {document.name}"
+
+
+@cache
+def resolves(name: str) -> bool:
+    """Whether a dotted name is a module, or a symbol of one."""
+    parts = name.split(".")
+    for end in range(len(parts), 0, -1):
+        module = ".".join(parts[:end])
+        if is_module(module):
+            if end == len(parts):
+                return True
+            value = importlib.import_module(module)
+            for part in parts[end:]:
+                if is_dataclass(value) and part in {each.name for each in fields(value)}:
+                    return True
+                if not hasattr(value, part):
+                    return False
+                value = getattr(value, part)
+            return True
+    return False
+
+
+def is_module(name: str) -> bool:
+    """Whether a module of this name can be imported."""
+    try:
+        return importlib.util.find_spec(name) is not None
+    except ModuleNotFoundError:
+        return False
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_commands_and_their_options_exist(document: Path, help_texts: dict[str, str]) -> None:
+    for text in code(document):
+        for command, rest in re.findall(r"^(?:\.venv/bin/)?lycoris ([a-z]\w*)\b([^`#]*)", text):
+            assert command in help_texts, f"lycoris {command} in {document.name}"
+            for option in re.findall(r"(?<!\w)--[a-z][\w-]*", rest):
+                assert re.search(rf"{option}\b(?!-)", help_texts[command]), f"{text} in {document.name}"
+            for key in re.findall(r"--set '?([\w.]+)=", rest):
+                assert is_option(key, help_texts["run"]) or command == "study", f"{text} in {document.name}"
+
+
+def is_option(key: str, help_text: str) -> bool:
+    """Whether a key that is given to ``--set`` is an option of an experiment."""
+    name = key if not key.startswith("training.") else "training"
+    return re.search(rf"^  {re.escape(name)}\s", help_text, re.MULTILINE) is not None
+
+
+def test_the_command_page_has_every_command(help_texts: dict[str, str]) -> None:
+    shown = re.findall(r'^--8<-- "build/cli/(\w+)\.txt"$', (ROOT / "docs" / "cli.md").read_text(), re.MULTILINE)
+    assert sorted(shown) == sorted(help_texts)
+    [built] = re.findall(r"^COMMANDS := (.+)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    assert sorted(built.split()) == sorted(help_texts)
+
+
+def test_every_training_setting_is_documented_and_no_other() -> None:
+    text = (ROOT / "docs" / "training.md").read_text()
+    cells = re.findall(r"^\| (`[^|]+`) \| [^|]+ \| [^|]+ \|$", text, re.MULTILINE)
+    documented = {name for cell in cells for name in re.findall(r"`(\w+)`", cell)}
+    assert documented == {each.name for each in fields(TrainingSettings)}
