@@ -16,7 +16,7 @@ from lycoris.bases.sampling import generate
 from lycoris.data.images import list_images
 from lycoris.training import Example, TrainingSettings, train
 
-GRUMBLE = Path(lycoris.__file__).parent / "pocket" / "pictures" / "movie_characters" / "grumble"
+GRUMBLE = Path(lycoris.__file__).parent / "pocket" / "images" / "movie_characters" / "grumble"
 
 
 def main() -> None:

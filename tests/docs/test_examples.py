@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 ROOT = Path(__file__).parents[2]
-REFERENCES = ROOT / "lycoris" / "pocket" / "pictures" / "movie_characters" / "grumble"
+REFERENCES = ROOT / "lycoris" / "pocket" / "images" / "movie_characters" / "grumble"
 MAX_LINES = 60
 
 

@@ -27,7 +27,7 @@ HEADER_KEYS = {"lycoris.algorithm", "lycoris.preset", "lycoris.settings", "lycor
 """Keys in the headers of adapter files, which look like modules."""
 CREATED = {"deploy/.env"}
 """Files that the reader creates."""
-OTHER_OPTIONS = ("--images --turns", "--computing --rate", "--resources")
+OTHER_OPTIONS = ("--images --seeds --turns", "--cpu-time --rate", "--resources")
 """Options of the benchmarks, of the pocket's training and of Dask that the documents name by themselves."""
 
 
