@@ -69,7 +69,7 @@ def test_without_catboost_the_command_says_so_and_does_the_rest(tmp_path):
         import sys
 
         sys.modules["catboost"] = None  # Python's own way to say that there is no such package
-        from flows.cli import main
+        from flows.cli.main import main
 
         sys.exit(main(sys.argv[1:]))
         """

@@ -76,7 +76,7 @@ def models(ranking):
     pytest.importorskip("catboost")
     few = [place for place, one in enumerate(ranking.measures) if one.name in ranking.rows][-3:]
     kept = type(ranking)(**{**vars(ranking), "measures": [ranking.measures[place] for place in few],
-                            "cells": ranking.group_ranks[:, :, few], "seeds": ranking.seeds[:, :, few]})  # fmt: skip
+                            "group_ranks": ranking.group_ranks[:, :, few], "seed_ranks": ranking.seed_ranks[:, :, few]})  # fmt: skip
     return kept, importance.explain(kept)
 
 
@@ -118,7 +118,7 @@ def test_held_out_r2_is_that_of_classes_not_seen(models):
 def test_noise_is_said_to_be_unexplained(ranking):
     pytest.importorskip("catboost")
     noise = np.random.default_rng(0).random((*ranking.group_ranks.shape[:2], 1))
-    blind = type(ranking)(**{**vars(ranking), "measures": ranking.measures[:1], "cells": noise})
+    blind = type(ranking)(**{**vars(ranking), "measures": ranking.measures[:1], "group_ranks": noise})
     [model] = importance.explain(blind)
     assert model.r2 < importance.MIN_R2
     table = importance.shap_by_level(blind, [model])

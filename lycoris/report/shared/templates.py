@@ -44,7 +44,10 @@ def write_page(
         ``out``.
     """
     pages = Environment(
-        loader=FileSystemLoader([folder, PAGE_FOLDER]), autoescape=True, trim_blocks=True, lstrip_blocks=True
+        loader=FileSystemLoader([folder, PAGE_FOLDER, PAGE_FOLDER / "analysis"]),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
     pages.filters.update(FILTERS)
     html = pages.get_template(template).render(

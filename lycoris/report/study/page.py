@@ -75,7 +75,7 @@ def render(
         "answer.html",
         out,
         folder=PAGE_FOLDER,
-        styles=[PAGE_FOLDER / "analysis.css", PAGE_FOLDER / "answer.css"],
+        styles=[analysis_page.PAGE_FOLDER / "analysis.css", PAGE_FOLDER / "answer.css"],
         scripts=[
             *REPORT_SCRIPTS[:-1],
             PAGE_FOLDER / "overview.js",
