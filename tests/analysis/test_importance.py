@@ -75,8 +75,12 @@ def test_what_two_measures_differ_in(one, other, said):
 def models(ranking):
     pytest.importorskip("catboost")
     few = [place for place, one in enumerate(ranking.measures) if one.name in ranking.rows][-3:]
-    kept = type(ranking)(**{**vars(ranking), "measures": [ranking.measures[place] for place in few],
-                            "group_ranks": ranking.group_ranks[:, :, few], "seed_ranks": ranking.seed_ranks[:, :, few]})  # fmt: skip
+    kept = replace(
+        ranking,
+        measures=[ranking.measures[place] for place in few],
+        group_ranks=ranking.group_ranks[:, :, few],
+        seed_ranks=ranking.seed_ranks[:, :, few],
+    )
     return kept, importance.explain(kept)
 
 
@@ -85,7 +89,7 @@ def test_shap_values_add_up_to_the_prediction(models):
     assert len(found) == 3
     for place, one in enumerate(found):
         mean = np.nanmean(ranking.group_ranks[:, :, place], axis=1)
-        guess = one.values.sum(axis=1) + mean.mean()
+        guess = one.shap_values.sum(axis=1) + mean.mean()
         assert np.corrcoef(guess, mean)[0, 1] > 0.95
         assert np.abs(guess - mean).mean() < np.abs(mean - mean.mean()).mean()
 
@@ -118,7 +122,7 @@ def test_held_out_r2_is_that_of_classes_not_seen(models):
 def test_noise_is_said_to_be_unexplained(ranking):
     pytest.importorskip("catboost")
     noise = np.random.default_rng(0).random((*ranking.group_ranks.shape[:2], 1))
-    blind = type(ranking)(**{**vars(ranking), "measures": ranking.measures[:1], "group_ranks": noise})
+    blind = replace(ranking, measures=ranking.measures[:1], group_ranks=noise)
     [model] = importance.explain(blind)
     assert model.r2 < importance.MIN_R2
     table = importance.shap_by_level(blind, [model])
@@ -127,9 +131,7 @@ def test_noise_is_said_to_be_unexplained(ranking):
 
 def test_one_class_cannot_be_held_out(ranking):
     pytest.importorskip("catboost")
-    alone = type(ranking)(
-        **{**vars(ranking), "measures": ranking.measures[:1], "classes": ["one"] * len(ranking.groups)}
-    )
+    alone = replace(ranking, measures=ranking.measures[:1], classes=["one"] * len(ranking.groups))
     [model] = importance.explain(alone)
     assert model.r2 is None
     assert not model.is_explained
@@ -153,6 +155,6 @@ def test_levels_are_means_over_their_settings(models):
                      table[["metric", "prompt_type", "encoder"]].to_numpy()]]  # fmt: skip
         assert set(own["level"]) == set(shown["algorithm"])
         for row in own.to_dict("records"):
-            values = one.values[(shown["algorithm"] == row["level"]).to_numpy(), place]
+            values = one.shap_values[(shown["algorithm"] == row["level"]).to_numpy(), place]
             assert row["shap"] == pytest.approx(values.mean())
-            assert row["importance"] == pytest.approx(np.abs(one.values[:, place]).mean())
+            assert row["importance"] == pytest.approx(np.abs(one.shap_values[:, place]).mean())
