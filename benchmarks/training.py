@@ -77,7 +77,7 @@ def adamw(parameters) -> torch.optim.Optimizer:
 
 def bare_step(base, batch: int) -> Callable[[], None]:
     """Forward, backward, optimiser: nothing else. The network is attached to the base."""
-    side = base.resolution // base.factor
+    side = base.resolution // base.vae_scale_factor
     latents = torch.randn(batch, base.latent_channels, side, side, device=base.device)
     target = torch.randn_like(latents)
     with torch.no_grad():

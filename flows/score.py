@@ -73,7 +73,7 @@ def score(request: ScoringConfig) -> dict[str, Any]:
                 counts=experiment.images.model_dump(),
                 seed=experiment.sampling.seed,
                 templates_file=experiment.templates,
-                on_bad_picture=experiment.on_invalid_image,
+                on_invalid_image=experiment.on_invalid_image,
             )
         }
         work = _submit(place, request, models, known, captioned, given)

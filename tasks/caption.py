@@ -59,7 +59,7 @@ def caption_concepts(
     counts: Mapping[str, int],
     seed: int,
     templates_file: Path | None = None,
-    on_bad_picture: str = "set_aside",
+    on_invalid_image: str = "skip",
 ) -> list[CaptionedConcept]:
     """Caption the chosen concepts under each strategy and write the prompts that follow.
 
@@ -75,7 +75,7 @@ def caption_concepts(
         counts: prompt type -> how many prompts.
         seed: of the first prompt of each type.
         templates_file: the user's sentences over the base's.
-        on_bad_picture: ``"set_aside"`` leaves a picture that cannot be read out of all that follows and tells of
+        on_invalid_image: ``"skip"`` leaves a picture that cannot be read out of all that follows and tells of
             it, ``"stop"`` is an error.
 
     Returns:
@@ -90,7 +90,7 @@ def caption_concepts(
     templates = load_templates(base, templates_file)
     written = write_captions(
         context, data=data, concepts_file=concepts_file, names=names, tagger=tagger, captioner=captioner, base=base,
-        strategies=strategies, templates=templates, stop=on_bad_picture == "stop",
+        strategies=strategies, templates=templates, stop=on_invalid_image == "stop",
     )  # fmt: skip
     records = []
     for one in written:

@@ -112,9 +112,7 @@ class Experiment(ConfigRecord):
     hold_out: float = Field(
         0, ge=0, description="pictures of each concept never trained on: a number, or a part below 1"
     )
-    training: TrainingOverrides = Field(
-        {}, description="any setting of docs/training.md, such as {horizontal_flip: true}"
-    )
+    training: TrainingOverrides = Field({}, description="settings of docs/training.md, such as {horizontal_flip: true}")
     checkpoints: tuple[Annotated[int, Field(ge=1)], ...] = Field(
         (), description="epochs (steps, where the length is in steps) after which the adapter is drawn and scored too"
     )
@@ -281,14 +279,14 @@ class Experiment(ConfigRecord):
             "counts": self.images.model_dump(),
             "seed": self.sampling.seed,
             "templates_file": self.templates,
-            "on_bad_picture": self.on_invalid_image,
+            "on_invalid_image": self.on_invalid_image,
         }
 
     @property
     def on_invalid_image(self) -> str:
         """``"stop"`` where any adapter is to be trained so; all of a concept's see the same pictures."""
         wanted = {self.adapter_settings(adapter)["training"].get("on_invalid_image") for adapter in self.algorithms}
-        return "stop" if "stop" in wanted else "set_aside"
+        return "stop" if "stop" in wanted else "skip"
 
     def sampling_settings(self) -> dict[str, Any]:
         """``{"scheduler", "steps", "guidance", "seed", "batch_size"}``, the base's recipe filled in."""

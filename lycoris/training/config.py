@@ -14,7 +14,7 @@ from lycoris.training.optim.schedules import ONE_CYCLE, SCHEDULES
 LossName = Literal["mse", "huber", "smooth_l1"]
 
 MaskSource = Literal["file", "alpha"]
-OnInvalidImage = Literal["set_aside", "stop"]
+OnInvalidImage = Literal["skip", "stop"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,9 +24,9 @@ class TrainingSettings:
     Attributes:
         steps: optimiser steps; exactly one of this and `epochs` is given.
         epochs: times that every picture is seen, those with `repeats` that much more often.
-        batch_size: pictures that go through the base at once; a step has `accumulate` times as many. Where there are
-            prior ones, as many of those join them.
-        accumulate: parts of a step, after the last of which the optimiser moves the parameters.
+        batch_size: images that go through the base at once; a step has `gradient_accumulation_steps` times as many.
+            Where there are prior examples, as many of those join them.
+        gradient_accumulation_steps: parts of a step, after the last of which the optimiser moves the parameters.
         optimizer: a key of `OPTIMIZERS`.
         optimizer_options: further arguments of the optimiser's class, by its own names.
         learning_rate: the optimiser's step size, at the top of the schedule; of `prodigy`, a factor on the one it
@@ -47,7 +47,7 @@ class TrainingSettings:
         min_snr: cap of the signal-to-noise ratio in the loss weight; `None` weighs all times alike.
         noise_offset: standard deviation of noise that a channel has in common over the picture, beside the other's 1.
         zero_terminal_snr: train on the base's schedule stretched to end at pure noise.
-        flip: mirror a picture left to right with chance 1/2.
+        horizontal_flip: mirror a picture left to right with chance 1/2.
         gradient_checkpointing: compute a block's inner values again in the backward pass instead of keeping them.
         compile: backend of `torch.compile` for the base's denoiser, such as ``"inductor"``; `None` does not compile.
         shuffle_tags: bring a caption's tags, the parts between commas, into another order at each step.
@@ -57,7 +57,7 @@ class TrainingSettings:
         mask: where the loss counts: ``"file"`` is the white of ``name.mask.png`` beside a picture, ``"alpha"``
             what is opaque; `None` is everywhere.
         cache_encodings: encode pictures and captions once and keep that; False encodes them at each step.
-        on_bad_picture: ``"set_aside"`` trains on the rest and tells which, ``"stop"`` is an error.
+        on_invalid_image: ``"skip"`` trains on the rest and tells which, ``"stop"`` is an error.
 
     Raises:
         InputError: a value is out of its range.
@@ -94,7 +94,7 @@ class TrainingSettings:
     prior_weight: float = 1.0
     mask: MaskSource | None = None
     cache_encodings: bool = True
-    on_invalid_image: OnInvalidImage = "set_aside"
+    on_invalid_image: OnInvalidImage = "skip"
 
     def __post_init__(self) -> None:
         if (self.steps is None) == (self.epochs is None):
@@ -110,7 +110,12 @@ class TrainingSettings:
         _require("steps", self.steps, self.steps is None or self.steps >= 1, "at least 1")
         _require("epochs", self.epochs, self.epochs is None or 0 < self.epochs < math.inf, "above 0 and finite")
         _require("batch_size", self.batch_size, self.batch_size >= 1, "at least 1")
-        _require("accumulate", self.gradient_accumulation_steps, self.gradient_accumulation_steps >= 1, "at least 1")
+        _require(
+            "gradient_accumulation_steps",
+            self.gradient_accumulation_steps,
+            self.gradient_accumulation_steps >= 1,
+            "at least 1",
+        )
         _require("weight_decay", self.weight_decay, 0 <= self.weight_decay < math.inf, "at least 0 and finite")
         _require("betas", self.betas, all(0 <= beta < 1 for beta in self.betas), "in [0, 1)")
         _require("clip_norm", self.clip_norm, self.clip_norm is None or self.clip_norm > 0, "above 0 or None")
@@ -128,7 +133,7 @@ class TrainingSettings:
         _require("prior_weight", self.prior_weight, 0 <= self.prior_weight < math.inf, "at least 0 and finite")
         _require("mask", self.mask, self.mask in (None, *get_args(MaskSource)), "file, alpha or None")
         bad = self.on_invalid_image
-        _require("on_bad_picture", bad, bad in get_args(OnInvalidImage), "set_aside or stop")
+        _require("on_invalid_image", bad, bad in get_args(OnInvalidImage), "skip or stop")
         if self.loss not in get_args(LossName):
             raise unknown_name_error("loss", self.loss, get_args(LossName))
         if self.schedule not in (*SCHEDULES, ONE_CYCLE):

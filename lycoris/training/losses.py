@@ -101,7 +101,8 @@ def compute_losses(
         losses: each run's.
     """
     noisy = torch.cat([loss.noisy_latents(batch) for loss, batch in zip(losses, batches, strict=True)])
-    timesteps, sizes = (torch.cat([getattr(batch, name) for batch in batches]) for name in ("timesteps", "sizes"))
+    timesteps = torch.cat([batch.timesteps for batch in batches])
+    sizes = torch.cat([batch.size_conditioning for batch in batches])
     conditions = type(batches[0].conditioning).cat([batch.conditioning for batch in batches])
     predictions = base.predict(noisy, timesteps, conditions, sizes)
     parts = predictions.split([len(batch.latents) for batch in batches])

@@ -84,7 +84,7 @@ def test_unets(name):
 
     with torch.device("meta"):
         unet = UNet2DConditionModel(**UNETS[name])
-    shapes = shapes_of(original._convert_unet(unet), "model.diffusion_model.")
+    shapes = shapes_of(original._unet(unet), "model.diffusion_model.")
     found = plain(config_inference.unet_config(shapes, eight_heads=name == "sd1"))
     expected = {"transformer_layers_per_block": [1] * len(unet.config.block_out_channels), **plain(UNETS[name])}
     assert found == expected
@@ -126,12 +126,10 @@ def test_text_encoders(width, layers, projection, act):
     with torch.device("meta"):
         text = CLIPTextModelWithProjection(CLIPTextConfig(**config))
     if act == "quick_gelu":
-        assert config_inference.clip_config(shapes_of(original._strip_prefix(text, ""), ""), activation=act) == config
+        assert config_inference.clip_config(shapes_of(original._own_names(text, ""), ""), activation=act) == config
     else:
         assert (
-            config_inference.open_clip_config(
-                shapes_of(original._convert_open_clip(text, ""), ""), drop_last_layer=False
-            )
+            config_inference.open_clip_config(shapes_of(original._open_clip(text, ""), ""), drop_last_layer=False)
             == config
         )
 

@@ -56,7 +56,7 @@ def test_every_family_has_a_case():
 
 def test_a_folder_is_opened_by_its_family_frozen(base, case):
     assert base.family == case.family
-    assert (base.resolution, base.factor) == (32, 4)
+    assert (base.resolution, base.vae_scale_factor) == (32, 4)
     for module in (*base.parts.values(), base.vae):
         assert not module.training
         assert not any(parameter.requires_grad for parameter in module.parameters())

@@ -24,7 +24,7 @@ def _training_batch(base):
 def test_noising_equals_the_diffusers_scheduler(base):
     clean, noise, times = _training_batch(base)
     expected = base.pipeline().scheduler.add_noise(clean, noise, times)
-    torch.testing.assert_close(base.noise.add_noise(clean, noise, times), expected)
+    torch.testing.assert_close(base.forward_process.add_noise(clean, noise, times), expected)
 
 
 def test_the_v_target_equals_get_velocity(small_v_folder):
@@ -37,7 +37,7 @@ def test_the_v_target_equals_get_velocity(small_v_folder):
 
 def test_the_epsilon_target_is_the_noise(base):
     clean, noise, times = _training_batch(base)
-    assert base.noise.target(clean, noise, times) is noise
+    assert base.forward_process.target(clean, noise, times) is noise
 
 
 def test_min_snr_weights_are_the_capped_ratio_in_terms_of_the_clean_latents():

@@ -74,7 +74,7 @@ def test_a_setting_is_part_of_the_adapters_name():
 
 
 def test_any_adapter_may_ask_to_stop_at_a_bad_picture():
-    assert parse_experiment({}).on_invalid_image == "set_aside"
+    assert parse_experiment({}).on_invalid_image == "skip"
     assert parse_experiment({"training": {"on_invalid_image": "stop"}}).on_invalid_image == "stop"
     one = {"algorithm": "lora", "training": {"on_invalid_image": "stop"}}
     assert parse_experiment({"algorithms": ["full", one]}).on_invalid_image == "stop"

@@ -24,7 +24,7 @@ def batches_of(base, examples, **settings):
     texts = CaptionEncoder(
         base, [example.caption for example in examples], trainable=False, augmented=settings.augments_captions
     )
-    return BatchSampler(pictures, texts, base.noise, settings, seed=3, examples=examples)
+    return BatchSampler(pictures, texts, base.forward_process, settings, seed=3, examples=examples)
 
 
 @pytest.mark.parametrize(("pictures", "batch_size"), [(5, 2), (3, 8), (8, 8), (7, 3)])
@@ -78,7 +78,7 @@ def test_captions_are_dropped_at_their_rate(base, squares, rate):
 
 def test_flipping_shows_both_ways_and_only_when_asked(base, squares):
     one = squares[:1]
-    both = batches_of(base, one, batch_size=20, flip=True)(0)
+    both = batches_of(base, one, batch_size=20, horizontal_flip=True)(0)
     assert len(torch.unique(next(iter(both)).latents, dim=0)) == 2
     assert len(torch.unique(next(iter(batches_of(base, one, batch_size=20)(0))).latents, dim=0)) == 1
 
@@ -129,7 +129,10 @@ def test_the_loss_is_the_examples_plus_the_weighted_priors(base, squares):
         (batch,) = batches_of(base, examples, batch_size=4, prior_weight=weight)(0)
         with torch.no_grad():
             losses[weight] = (
-                compute_losses(base, [batch], [TrainingLoss(base.noise, TrainingSettings(steps=1))])[0].sum().item() / 4
+                compute_losses(base, [batch], [TrainingLoss(base.forward_process, TrainingSettings(steps=1))])[0]
+                .sum()
+                .item()
+                / 4
             )
     of_prior = losses[1.0] - losses[0.0]
     assert of_prior > 0
@@ -155,9 +158,9 @@ def test_a_mask_counts_where_it_is_white(base, tmp_path, size):
     assert batch.mask[:, :, : columns // 2 - 1].min() == 1
     assert batch.mask[:, :, columns // 2 + 1 :].max() == 0
     with torch.no_grad():
-        noisy = base.noise.add_noise(batch.latents, batch.noise, batch.timesteps)
+        noisy = base.forward_process.add_noise(batch.latents, batch.noise, batch.timesteps)
         errors = (base.predict(noisy, batch.timesteps, batch.conditioning) - batch.noise).square().mean(1)
-        seen = compute_losses(base, [batch], [TrainingLoss(base.noise, TrainingSettings(steps=1))])[0]
+        seen = compute_losses(base, [batch], [TrainingLoss(base.forward_process, TrainingSettings(steps=1))])[0]
     expected = [(error * mask).sum() / mask.sum() for error, mask in zip(errors, batch.mask, strict=True)]
     assert seen.tolist() == pytest.approx(torch.stack(expected).tolist(), rel=1e-5)
 
@@ -171,7 +174,7 @@ def test_a_white_mask_changes_nothing_and_a_picture_without_one_counts_whole(bas
     (plain,), (masked,) = batches_of(base, made, batch_size=4)(0), batches_of(base, made, batch_size=4, mask="file")(0)
     with torch.no_grad():
         one, other = (
-            compute_losses(base, [each], [TrainingLoss(base.noise, TrainingSettings(steps=1))])[0]
+            compute_losses(base, [each], [TrainingLoss(base.forward_process, TrainingSettings(steps=1))])[0]
             for each in (plain, masked)
         )
     assert one.tolist() == pytest.approx(other.tolist(), rel=1e-6)
@@ -187,7 +190,7 @@ def test_transparency_is_a_mask_when_asked(base, tmp_path):
     (flipped,) = [
         batch
         for step in range(20)
-        for batch in batches_of(base, [Example(path, "a")], batch_size=1, mask="alpha", flip=True)(step)
+        for batch in batches_of(base, [Example(path, "a")], batch_size=1, mask="alpha", horizontal_flip=True)(step)
         if batch.mask[0, 0, 0] == 0
     ][:1]
     assert flipped.mask[0, 0].tolist() == [0, 0, 0, 0, 1, 1, 1, 1]
@@ -222,7 +225,8 @@ def test_captions_vary_by_seed_and_step_alone(base, squares):
 def test_varied_captions_leave_every_other_draw_as_it_was(base, squares):
     examples = [replace(one, caption="a sks cat, a, b, c") for one in squares]
     (plain,), (varied,) = (
-        batches_of(base, examples, batch_size=4, flip=True, **more)(2) for more in ({}, {"shuffle_tags": True})
+        batches_of(base, examples, batch_size=4, horizontal_flip=True, **more)(2)
+        for more in ({}, {"shuffle_tags": True})
     )
     for name in ("latents", "noise", "timesteps"):
         assert torch.equal(getattr(plain, name), getattr(varied, name))

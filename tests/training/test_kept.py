@@ -73,10 +73,10 @@ def test_what_a_killed_writer_leaves_is_no_encoding_and_is_swept(tmp_path):
         import os, sys, torch
         import safetensors.torch as files
         from pathlib import Path
-        from lycoris.training.kept import Kept, content_key
+        from lycoris.training.data.latent_cache import TensorCache, content_key
         write = files.save_file
         files.save_file = lambda *given, **more: (write(*given, **more), os._exit(9))
-        Kept(Path(sys.argv[1])).write(content_key("a"), {"x": torch.ones(3)})
+        TensorCache(Path(sys.argv[1])).write(content_key("a"), {"x": torch.ones(3)})
     """
     folder = tmp_path / "encodings"
     done = subprocess.run([sys.executable, "-c", textwrap.dedent(script), str(folder)], check=False)

@@ -25,7 +25,7 @@ def settings(**given):
 def batch_of(base, examples, dials):
     pictures = ImageDataset(base, [example.image for example in examples])
     texts = CaptionEncoder(base, [example.caption for example in examples], trainable=False)
-    (batch,) = BatchSampler(pictures, texts, base.noise, dials, seed=7)(0)
+    (batch,) = BatchSampler(pictures, texts, base.forward_process, dials, seed=7)(0)
     return batch
 
 
@@ -57,7 +57,7 @@ def test_the_loss_of_a_picture_is_its_mean_cost(base, squares):
     dials = settings(loss="huber", huber_delta=0.2)
     batch = batch_of(base, squares, dials)
     (found,) = compute_losses(base, [batch], [TrainingLoss.from_settings(base, dials)])
-    noisy = base.noise.add_noise(batch.latents, batch.noise, batch.timesteps)
+    noisy = base.forward_process.add_noise(batch.latents, batch.noise, batch.timesteps)
     errors = base.predict(noisy, batch.timesteps, batch.conditioning) - batch.noise
     torch.testing.assert_close(found, (0.4 * ((errors**2 + 0.04).sqrt() - 0.2)).mean((1, 2, 3)))
 

@@ -43,7 +43,10 @@ def check_alike(found, expected, tolerance=1e-4):
 def test_parts_of_a_step_have_the_gradient_of_the_whole(base, examples, options):
     whole = learnt(base, examples, settings(batch_size=6), **options)
     for batch_size, accumulate in ((3, 2), (1, 6)):
-        check_alike(learnt(base, examples, settings(batch_size=batch_size, accumulate=accumulate), **options), whole)
+        check_alike(
+            learnt(base, examples, settings(batch_size=batch_size, gradient_accumulation_steps=accumulate), **options),
+            whole,
+        )
 
 
 def test_parts_count_for_the_length(base, examples):

@@ -72,7 +72,7 @@ def test_a_killed_run_goes_on_bit_for_bit(small_folder, squares, tmp_path, name,
     "given",
     [
         {"ema_decay": 0.9},
-        {"accumulate": 2, "batch_size": 2},
+        {"gradient_accumulation_steps": 2, "batch_size": 2},
         {"loraplus_ratio": 4.0, "text_encoder_learning_rate": 1e-3},
         {"schedule": "one-cycle", "noise_offset": 0.1, "loss": "huber"},
         {"optimizer": "prodigy", "learning_rate": 1.0, "ema_decay": 0.8, "schedule": "cosine", "cycles": 2},
@@ -229,7 +229,7 @@ def steps(network, optimization, count, note=lambda: None):
     aims = [torch.randn(parameter.shape, generator=draws) for parameter in network.parameters()]
     losses = []
     for _ in range(count):
-        optimization.begin(1.0)
+        optimization.begin_step(1.0)
         loss = sum(((p - aim) ** 2).sum() for p, aim in zip(network.parameters(), aims, strict=True))
         loss.backward()
         losses.append(loss.item())

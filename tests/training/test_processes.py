@@ -16,7 +16,14 @@ from lycoris.training import Example, TrainingSettings, train
 
 SETTINGS = [
     {"steps": 3, "batch_size": 5, "learning_rate": 3e-3},
-    {"steps": 3, "batch_size": 1, "accumulate": 5, "optimizer": "prodigy", "learning_rate": 1.0, "ema_decay": 0.8},
+    {
+        "steps": 3,
+        "batch_size": 1,
+        "gradient_accumulation_steps": 5,
+        "optimizer": "prodigy",
+        "learning_rate": 1.0,
+        "ema_decay": 0.8,
+    },
     {"steps": 2, "batch_size": 1, "learning_rate": 3e-3, "optimizer": "lion"},
 ]
 """The last leaves one process without a picture."""

@@ -24,7 +24,7 @@ from lycoris.training.optim.schedules import ONE_CYCLE, SCHEDULES, lr_scale
         ("warmup_steps", -1),
         ("caption_dropout", 1.5),
         ("min_snr", 0.0),
-        ("accumulate", 0),
+        ("gradient_accumulation_steps", 0),
         ("loraplus_ratio", 0.0),
         ("cycles", 0),
         ("ema_decay", 1.0),
@@ -36,7 +36,7 @@ from lycoris.training.optim.schedules import ONE_CYCLE, SCHEDULES, lr_scale
         ("prior_weight", float("inf")),
         ("prior_weight", -1.0),
         ("mask", "files"),
-        ("on_bad_picture", "skip"),
+        ("on_invalid_image", "set_aside"),
     ],
 )
 def test_a_value_out_of_range_is_named(name, value):

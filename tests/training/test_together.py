@@ -103,7 +103,13 @@ def test_every_way_to_optimise_goes_with_every_other(base, examples, squares):
     dials = [
         {"batch_size": 2, "ema_decay": 0.8, "loraplus_ratio": 4.0, "learning_rate": 1e-3},
         {"batch_size": 2, "optimizer": "prodigy", "learning_rate": 1.0, "loss": "huber"},
-        {"batch_size": 1, "accumulate": 3, "learning_rate": 1e-3, "noise_offset": 0.1, "gradient_checkpointing": True},
+        {
+            "batch_size": 1,
+            "gradient_accumulation_steps": 3,
+            "learning_rate": 1e-3,
+            "noise_offset": 0.1,
+            "gradient_checkpointing": True,
+        },
         {"batch_size": 3, "optimizer": "schedule-free-adamw", "learning_rate": 1e-3, "min_snr": 5.0},
     ]
     pictures = [squares, examples, examples[1:], squares]

@@ -150,7 +150,7 @@ def test_training_equals_a_plain_diffusers_loop(base, squares, min_snr):
     rates = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: lr_scale("constant", step, 6, 2))
     pictures = ImageDataset(base, [example.image for example in squares])
     texts = CaptionEncoder(base, [example.caption for example in squares], trainable=False)
-    batches = BatchSampler(pictures, texts, base.noise, settings, seed=7)
+    batches = BatchSampler(pictures, texts, base.forward_process, settings, seed=7)
     plain = []
     for step in range(6):
         (batch,) = batches(step)
@@ -185,8 +185,8 @@ def test_sizes_apart_have_the_gradient_of_the_whole_batch(base, examples):
     texts = CaptionEncoder(base, [example.caption for example in examples], trainable=False)
     errors = []
     with torch.no_grad():
-        for batch in BatchSampler(pictures, texts, base.noise, settings, seed=7)(0):
-            noisy = base.noise.add_noise(batch.latents, batch.noise, batch.timesteps)
+        for batch in BatchSampler(pictures, texts, base.forward_process, settings, seed=7)(0):
+            noisy = base.forward_process.add_noise(batch.latents, batch.noise, batch.timesteps)
             prediction = base.predict(noisy, batch.timesteps, batch.conditioning)
             errors += (prediction - batch.noise).square().mean((1, 2, 3)).tolist()
     assert loss == pytest.approx(sum(errors) / 5, rel=1e-5)

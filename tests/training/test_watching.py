@@ -82,7 +82,11 @@ def test_a_run_that_is_looked_at_ends_with_the_same_bits(base, examples, tmp_pat
 
 @pytest.mark.parametrize(
     "change",
-    [{"ema_decay": 0.5}, {"optimizer": "schedule-free-adamw"}, {"accumulate": 2, "gradient_checkpointing": True}],
+    [
+        {"ema_decay": 0.5},
+        {"optimizer": "schedule-free-adamw"},
+        {"gradient_accumulation_steps": 2, "gradient_checkpointing": True},
+    ],
 )
 def test_averages_are_what_is_looked_at_and_not_what_is_trained(base, examples, tmp_path, change):
     if "optimizer" in change:
@@ -160,8 +164,8 @@ def test_validation_depends_on_nothing_of_the_run_but_what_it_learned(base, exam
 
 
 def test_validation_is_the_mean_error_at_times_spread_over_the_whole_schedule(base, examples):
-    times = timestep_quantiles(base.noise, 20)
-    assert torch.equal(times, timestep_quantiles(base.noise, 20))
+    times = timestep_quantiles(base.forward_process, 20)
+    assert torch.equal(times, timestep_quantiles(base.forward_process, 20))
     assert ((times / 1000 - (torch.arange(20) + 0.5) / 20).abs() < 0.03).all()
     network = attach(base)
     found = ValidationCallback(base, examples, CallbackSchedule(every=1), noise_levels=4)(network)

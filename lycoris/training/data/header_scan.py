@@ -18,7 +18,7 @@ class HeaderScan:
     Args:
         paths: of the pictures; gone through once.
         buckets: (width, height) of each bucket.
-        on_bad_picture: ``"set_aside"`` goes on without a bad picture, ``"stop"`` raises its error.
+        on_invalid_image: ``"skip"`` goes on without a bad picture, ``"stop"`` raises its error.
 
     Attributes:
         kept: positions of the pictures that can be used; those of all other attributes are the same as its own.
@@ -33,7 +33,7 @@ class HeaderScan:
         self,
         paths: Iterable[Path],
         buckets: Sequence[tuple[int, int]],
-        on_invalid_image: OnInvalidImage = "set_aside",
+        on_invalid_image: OnInvalidImage = "skip",
     ) -> None:
         self.valid_indices = array("L")
         self.skipped: dict[str, str] = {}

@@ -65,7 +65,7 @@ class ImageDataset:
         cached: whether latents are kept at all, else a picture is read and encoded whenever it is asked for.
         mask: where the loss's weights come from: ``"file"`` is ``name.mask.png`` beside a picture, ``"alpha"``
             its own transparency; a picture that has none counts whole.
-        on_bad_picture: ``"set_aside"`` goes on without a bad picture, ``"stop"`` raises its error.
+        on_invalid_image: ``"skip"`` goes on without a bad picture, ``"stop"`` raises its error.
 
     Attributes:
         kept: positions in `paths` of the pictures that are used; rows below count these.
@@ -87,7 +87,7 @@ class ImageDataset:
         cache_folder: Path | None = None,
         use_cache: bool = True,
         mask: MaskSource | None = None,
-        on_invalid_image: OnInvalidImage = "set_aside",
+        on_invalid_image: OnInvalidImage = "skip",
     ) -> None:
         self._base, self._flips, self._cache = (
             base,

@@ -100,7 +100,7 @@ def test_an_untrained_network_draws_the_bases_pictures(base):
 
 
 def test_latents_are_never_clipped(base, monkeypatch):
-    monkeypatch.setattr(base, "load_scheduler_config", {**base.scheduler_config, "clip_sample": True})
+    monkeypatch.setattr(base, "scheduler_config", {**base.scheduler_config, "clip_sample": True})
     assert all(not open_scheduler(name, base).config.get("clip_sample", False) for name in FITTING)
 
 
