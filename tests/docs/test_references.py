@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import importlib
 import importlib.util
@@ -105,9 +106,12 @@ def test_modules_and_their_symbols_exist(document: Path) -> None:
         for name in re.findall(rf"(?:^|-m |: )((?:{PACKAGES})\.[\w.]*\w)(?=$|\s|[,(])", text):
             if name not in HEADER_KEYS:
                 assert resolves(name), f"{name} in {document.name}"
-        for module, names in re.findall(r"^from ((?:flows|tasks|lycoris)[\w.]*) import ([\w, ]+)$", text):
-            for name in names.split(", "):
-                assert hasattr(importlib.import_module(module), name), f"{name} of {module} in {document.name}"
+    for block in re.findall(r"^```python\n(.*?)^```", read(document), re.DOTALL | re.MULTILINE):
+        for node in ast.walk(ast.parse(block)):
+            if isinstance(node, ast.ImportFrom) and str(node.module).split(".")[0] in PACKAGES.split("|"):
+                module = importlib.import_module(str(node.module))
+                for each in node.names:
+                    assert hasattr(module, each.name), f"{each.name} of {node.module} in {document.name}"
 
 
 @cache
