@@ -33,8 +33,8 @@ sys.path[:0] = [str(Path(__file__).resolve().parents[1])]
 from lycoris.data.images import ImageFiles, read_image  # noqa: E402
 from lycoris.encoders import open_encoder, open_style_encoder  # noqa: E402
 from lycoris.metrics import METRICS, GeneratedImages, PromptSpec, compare, encode, encode_references  # noqa: E402
+from lycoris.metrics.registry import TRIGGER_PROMPTS  # noqa: E402
 
-SCORED_PROMPT_TYPES = ("train", "trigger", "alter", "style")
 CATEGORY = "styles"
 """Styles are scored by every metric of the table."""
 REFERENCE_COUNT = 20
@@ -54,8 +54,8 @@ def write_noise_images(folder: Path, count: int, side: int) -> list[Path]:
 def split_by_prompt_type(files: list[Path]) -> dict[str, GeneratedImages]:
     """The files, a quarter to each prompt type."""
     result = {}
-    for place, kind in enumerate(SCORED_PROMPT_TYPES):
-        own = files[place :: len(SCORED_PROMPT_TYPES)]
+    for place, kind in enumerate(TRIGGER_PROMPTS):
+        own = files[place :: len(TRIGGER_PROMPTS)]
         prompts = [PromptSpec(f"a sks cat {n % 10}", f"a red cat {n % 10}", n, n % 10) for n in range(len(own))]
         result[kind] = GeneratedImages(kind, ImageFiles(own), prompts)
     return result

@@ -35,12 +35,13 @@ sys.path[:0] = [str(Path(__file__).resolve().parents[1])]
 from lycoris import pocket  # noqa: E402
 from lycoris.data.concepts import load_concepts  # noqa: E402
 from lycoris.metrics import METRICS, describe_metrics  # noqa: E402
+from lycoris.terms import CAPTION_STRATEGIES, PROMPT_TYPES  # noqa: E402
 
 ALGORITHM_EFFECTS = {"lora": 0.1, "loha": 0.0, "lokr": 0.15, "full": 0.2}
-STRATEGY_EFFECTS = {"none": 0.1, "all": 0.0, "adjusted": 0.05, "sentence": 0.02}
+STRATEGY_EFFECTS = dict(zip(CAPTION_STRATEGIES, (0.1, 0.0, 0.05, 0.02), strict=True))
 EPOCH_EFFECTS = {10: -0.1, 30: 0.0, 50: 0.02}
 ENCODERS = {"image": ("clip", "dinov2"), "style": ("vgg",), "tags": ("tagger",)}
-IMAGE_COUNTS = {"train": 8, "trigger": 10, "alter": 20, "style": 5}
+IMAGE_COUNTS = {name: entry.count for name, entry in PROMPT_TYPES.items() if entry.count}
 PROMPT_TEMPLATES = ("{name}", "{name} on a beach", "{name} in the snow", "{name} in space", "a painting of {name}")
 
 

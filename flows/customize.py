@@ -99,7 +99,9 @@ def customize(experiment: Experiment = Experiment(), promote: bool = True) -> di
         )
         captioned = asked.result() if experiment.artifact_store is None else asked
         planned = expand_grid(experiment, captioned)
-        own = 2 if experiment.images.train else 1  # the base's drawings of a strategy's captions, and their features
+        own = (
+            2 if experiment.images.of("train") else 1
+        )  # the base's drawings of a strategy's captions, and their features
         sentences = len(captioned) if models.captioner is not None and experiment.captioner != "sidecar" else 0
         trained = sum(one.spec.checkpoint is None for one in planned)
         modes = len(experiment.resize_modes)

@@ -7,7 +7,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-ROW_ORDER = ("references", "trigger", "train", "alter", "style", "plain")
+from lycoris.terms import PROMPT_TYPES
+
+ROW_ORDER = ("references", *sorted(PROMPT_TYPES, key=lambda name: name != "trigger"))
 
 
 def contact_sheet(

@@ -27,7 +27,7 @@ FEATURE_SOURCES = (
     "metrics/registry.py",
     "metrics/quality_predictors",
 )
-SCORE_SOURCES = ("metrics",)
+SCORE_SOURCES = ("metrics", "terms.py")
 
 
 @dataclass(frozen=True)

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import itertools
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from flows.config.training import validate_training
 from lycoris.errors import unknown_name_error
 from lycoris.safety.file_names import is_printable
-
-CaptionStrategy = Literal["none", "all", "adjusted", "sentence"]
+from lycoris.terms import CaptionStrategy
 
 
 class ConfigRecord(BaseModel):

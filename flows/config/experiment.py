@@ -6,15 +6,14 @@ import difflib
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Self
 
 import yaml
-from pydantic import BaseModel, Field, ValidationError, ValidationInfo, field_validator, model_validator
+from pydantic import BaseModel, Field, ValidationError, ValidationInfo, create_model, field_validator, model_validator
 
 from flows.config import defaults, monitoring
 from flows.config.adapter import (
     AdapterConfig,
-    CaptionStrategy,
     ConfigRecord,
     Preset,
     TrainingOverrides,
@@ -26,6 +25,15 @@ from lycoris import pocket
 from lycoris.errors import InputError, unknown_name_error
 from lycoris.safety.file_names import check_folder_name
 from lycoris.safety.yaml_loading import read_yaml
+from lycoris.terms import (
+    CAPTION_STRATEGIES,
+    PROMPT_TYPES,
+    RESIZE_MODES,
+    SENTENCE_STRATEGIES,
+    TAG_STRATEGIES,
+    CaptionStrategy,
+    ResizeMode,
+)
 
 MAX_IMAGES = 10_000
 """Pictures of one prompt type."""
@@ -37,29 +45,42 @@ EXECUTION_FIELDS = frozenset(
 )
 """Options that say where and how work is done, which what comes out does not depend on."""
 
-ResizeMode = Literal["resize", "crop", "padding"]
-PromptType = Literal["train", "trigger", "alter", "style", "plain"]
-
-
 DEFAULT_CONCEPTS = ("grumble", "biscuit")
 """Of the shipped concepts, those that run when none is named; a user's own always run. One is a character with
 marks that no tag knows, one a toy."""
 
 
-class ImageCounts(ConfigRecord):
-    """How many pictures are drawn of each prompt type, by the adapter and again by the untouched base."""
+class _ImageCounts(ConfigRecord):
+    """How many images are generated of each prompt type, by the adapter and again by the untouched base."""
 
-    train: int = Field(8, ge=0, le=MAX_IMAGES, description="prompts are the training captions")
-    trigger: int = Field(10, ge=0, le=MAX_IMAGES, description="the trigger alone")
-    alter: int = Field(20, ge=0, le=MAX_IMAGES, description="the concept in ten new situations")
-    style: int = Field(5, ge=0, le=MAX_IMAGES, description="the concept in five art styles")
-    plain: int = Field(0, ge=0, le=MAX_IMAGES, description="situations without the trigger: what is left of the base")
+    def of(self, prompt_type: str) -> int:
+        """The number of images of one prompt type."""
+        return getattr(self, prompt_type)
+
+    @property
+    def total(self) -> int:
+        """The number of images of all prompt types."""
+        return sum(self.of(name) for name in PROMPT_TYPES)
 
     @model_validator(mode="after")
-    def _check_total(self) -> ImageCounts:
-        if self.train + self.trigger + self.alter + self.style + self.plain == 0:
-            raise ValueError("at least one prompt type needs a picture")
+    def _check_total(self) -> Self:
+        if self.total == 0:
+            raise ValueError("at least one prompt type needs an image")
         return self
+
+
+if TYPE_CHECKING:
+    ImageCounts = _ImageCounts
+else:
+    ImageCounts = create_model(
+        "ImageCounts",
+        __base__=_ImageCounts,
+        **{
+            name: (int, Field(entry.count, ge=0, le=MAX_IMAGES, description=entry.about))
+            for name, entry in PROMPT_TYPES.items()
+        },
+    )
+    """The record with a field for each prompt type."""
 
 
 class SamplingConfig(ConfigRecord):
@@ -90,9 +111,7 @@ class Experiment(ConfigRecord):
         "steps, pictures, captions, training; several values of one are an adapter each",
     )
     preset: Preset | None = Field(None, description="which layers, of every adapter; default: the base's recipe")
-    captions: tuple[CaptionStrategy, ...] = Field(
-        ("none", "all", "adjusted"), description="of lycoris.captions.STRATEGIES"
-    )
+    captions: tuple[CaptionStrategy, ...] = Field(TAG_STRATEGIES, description=f"of {', '.join(CAPTION_STRATEGIES)}")
     seeds: tuple[Annotated[int, Field(ge=0, le=MAX_SEED)], ...] = Field(
         (0,), description="one adapter is trained for each"
     )
@@ -103,7 +122,7 @@ class Experiment(ConfigRecord):
     templates: Path | None = Field(None, description="YAML of prompts by category, over the base's (docs/data.md)")
     encoders: tuple[str, ...] = Field(("clip", "dinov2", "convnextv2"), description="for the scores")
     resize_modes: tuple[ResizeMode, ...] = Field(
-        ("resize",), description="how the dataset's pictures reach an encoder, of resize, crop and padding"
+        RESIZE_MODES[:1], description=f"how the dataset's images reach an encoder, of {', '.join(RESIZE_MODES)}"
     )
     score_costs: bool = Field(False, description="training time, memory, file size and drawing time as scores, too")
     style_encoder: str = Field("vgg", description="for the style losses")
@@ -268,7 +287,7 @@ class Experiment(ConfigRecord):
             "tagger": self.tagger,
             "thresholds": self.thresholds,
             "vocabulary": self.vocabulary,
-            "captioner": self.captioner if "sentence" in self.strategies else None,
+            "captioner": self.captioner if SENTENCE_STRATEGIES.intersection(self.strategies) else None,
         }
 
     def caption_options(self) -> dict[str, Any]:

@@ -9,12 +9,13 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from flows.config.experiment import CaptionStrategy, ConfigRecord, Experiment, load_experiment
+from flows.config.experiment import ConfigRecord, Experiment, load_experiment
 from lycoris.data.concepts import Concept, load_concepts
 from lycoris.errors import InputError, unknown_name_error
 from lycoris.safety.redaction import printable
+from lycoris.terms import RESIZE_MODES, TAG_STRATEGIES, CaptionStrategy, ResizeMode
 
 DESCRIPTION = """\
 Score adapter files that were made anywhere, or folders of drawn pictures, beside their base: five dimensions, every
@@ -43,7 +44,7 @@ class ScoringConfig(ConfigRecord):
     images_per_prompt: int = 4
     quality_predictors: tuple[str, ...] = ()
     metrics: tuple[str, ...] | None = None
-    resize_mode: Literal["resize", "crop", "padding"] = "resize"
+    resize_mode: ResizeMode = RESIZE_MODES[0]
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,12 +79,12 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:
     parser.add_argument("--base", default="pocket", help="pocket (default), a diffusers folder, or a hub name")
     parser.add_argument("--data", type=Path, required=True, help="the concept's pictures, as for `lycoris run`")
     parser.add_argument("--concept", help="which of the folder's; default: what the file says, or the only one")
-    parser.add_argument("--captions", choices=["none", "all", "adjusted"], help="of prompts of the type train")
+    parser.add_argument("--captions", choices=TAG_STRATEGIES, help="of prompts of the type train")
     parser.add_argument("--prompts", type=Path, help="a file of prompts, a line each, or JSON: prompt type -> prompts")
     parser.add_argument("--each", type=int, default=4, help="pictures of each of its prompts (4)")
     parser.add_argument("--raters", help="clip_iqa, aesthetics=FILE, liqe, maniqa, lpips; with commas between")
     parser.add_argument("--metrics", help="names with commas between; default: all that need not be asked for")
-    parser.add_argument("--mode", choices=["resize", "crop", "padding"], default="resize", help="of resizing")
+    parser.add_argument("--mode", choices=RESIZE_MODES, default=RESIZE_MODES[0], help="of resizing")
     parser.add_argument("--out", type=Path, default=Path("runs"), help="where everything is kept (runs)")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="an option of `lycoris run`")
     parser.add_argument("--json", action="store_true", help="print the result as one JSON object, last line of stdout")
@@ -142,7 +143,7 @@ def resolve_target(file: Path, request: ScoringConfig, concepts: Mapping[str, Co
     if name not in concepts:
         raise unknown_name_error("concept", name, concepts)
     told = header.get("captions")
-    strategy = request.captions or (told if told in ("none", "all", "adjusted") else "none")
+    strategy = request.captions or (told if told in TAG_STRATEGIES else "none")
     return ScoringTarget(file.stem or file.name, file, name, strategy, header)
 
 

@@ -25,8 +25,8 @@ from PIL import Image
 
 from flows.runtime.prefect_server import configure_environment
 from lycoris.analysis.statistics.metric_validity import render_validity_table, validate_metrics
-from lycoris.encoders.preprocessing import RESIZE_MODES
 from lycoris.errors import InputError
+from lycoris.terms import RESIZE_MODES
 
 if TYPE_CHECKING:
     from lycoris.metrics.features import FeatureSet

@@ -83,7 +83,7 @@ def selected_concepts(experiment: Experiment) -> list[Concept]:
 
 def images_per_adapter(experiment: Experiment) -> int:
     """Pictures that are drawn with one adapter."""
-    return sum(experiment.images.model_dump().values())
+    return experiment.images.total
 
 
 def count_work(experiment: Experiment, concepts: int) -> WorkCount:
@@ -92,7 +92,9 @@ def count_work(experiment: Experiment, concepts: int) -> WorkCount:
         one.label: concepts * len(experiment.captions_of(one)) * len(experiment.seeds) for one in experiment.algorithms
     }
     scored = sum(ways[one.label] * (1 + _checkpoint_count(experiment, one)) for one in experiment.algorithms)
-    base = concepts * (images_per_adapter(experiment) + experiment.images.train * (len(experiment.strategies) - 1))
+    base = concepts * (
+        images_per_adapter(experiment) + experiment.images.of("train") * (len(experiment.strategies) - 1)
+    )
     return WorkCount(
         training_count(experiment, concepts), scored, scored * images_per_adapter(experiment) + base, remaining=ways
     )

@@ -3,12 +3,13 @@
 from lycoris.captions.concept_tags import ConceptTag, find_concept_tags
 from lycoris.captions.default_templates import templates_for_base
 from lycoris.captions.prompt_file import read_captioned_images, read_prompts
-from lycoris.captions.prompts import PROMPT_TYPES, PromptSpec, build_prompts
+from lycoris.captions.prompts import PromptSpec, build_prompts
 from lycoris.captions.sidecar import read_sidecar_sentences, read_sidecar_tags
 from lycoris.captions.strategies import STRATEGY_FUNCTIONS, build_captions
 from lycoris.captions.taggers.captioner import Captioner, captioner_digest, open_captioner
 from lycoris.captions.taggers.tagger import Tagger, open_tagger, tagger_digest
 from lycoris.captions.templates import CategoryTemplates, Templates, read_templates
+from lycoris.terms import PROMPT_TYPES
 
 __all__ = [
     "PROMPT_TYPES",

@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from lycoris.captions.default_templates import templates_for_base
-from lycoris.captions.prompts import PROMPT_TYPES, PromptSpec
+from lycoris.captions.prompts import PromptSpec
 from lycoris.captions.templates import CategoryTemplates, Templates
 from lycoris.captions.trigger_text import describe_caption, with_description, with_trigger
 from lycoris.data.concepts import Concept
 from lycoris.data.images import list_images
 from lycoris.errors import InputError, unknown_name_error
 from lycoris.safety.yaml_loading import read_yaml
+from lycoris.terms import PROMPT_TYPES
 
 CONCEPT_PLACEHOLDER = "{concept}"
 PROMPTS_FILE = "prompts.json"

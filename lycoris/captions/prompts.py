@@ -49,7 +49,7 @@ def build_prompts(
     Args:
         concept: what is to be drawn.
         captions: its training captions, one a picture; only `train` uses them.
-        kind: of `PROMPT_TYPES`.
+        kind: of `lycoris.terms.PROMPT_TYPES`.
         count: how many, at least 0.
         seed: of the first; the n-th has ``seed + n``, so that the n-th pictures of any two models share theirs.
         templates: sentences by category; those of the pocket by default.
@@ -122,7 +122,6 @@ _PROMPT_BUILDERS: dict[str, Callable[[Concept, Sequence[str], int, CategoryTempl
     "style": _style_prompts,
     "plain": _plain_prompts,
 }
-PROMPT_TYPES = tuple(_PROMPT_BUILDERS)
 
 
 def _distribute(

@@ -16,6 +16,7 @@ from lycoris.captions.templates import Templates
 from lycoris.captions.trigger_text import with_trigger
 from lycoris.data.concepts import Concept
 from lycoris.errors import InputError, unknown_name_error
+from lycoris.terms import SENTENCE_STRATEGIES
 
 
 @dataclass(frozen=True)
@@ -63,8 +64,6 @@ STRATEGY_FUNCTIONS: dict[str, Strategy] = {
     "sentence": sentence_only,
 }
 """Name -> what the caption of a picture says behind the trigger. A new strategy is one line."""
-SENTENCE_STRATEGIES = frozenset({"sentence"})
-"""The strategies that need sentences."""
 
 
 def build_captions(

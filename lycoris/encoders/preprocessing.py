@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,9 +16,7 @@ from torch.nn.functional import pad
 
 from lycoris.encoders import open_clip
 from lycoris.errors import InputError, unknown_name_error
-
-ResizeMode = Literal["resize", "crop", "padding"]
-RESIZE_MODES: tuple[str, ...] = get_args(ResizeMode)
+from lycoris.terms import RESIZE_MODES
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)

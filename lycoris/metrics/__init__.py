@@ -10,8 +10,9 @@ from lycoris.metrics.compare import compare, compare_models, score_images
 from lycoris.metrics.encoding import encode, encode_references
 from lycoris.metrics.features import FeatureSet, GeneratedImages, PromptSpec, load_features, save_features
 from lycoris.metrics.paired_comparison import compare_with_champion
-from lycoris.metrics.registry import DIMENSIONS, METRICS, Metric, describe_metrics
+from lycoris.metrics.registry import METRICS, Metric, describe_metrics
 from lycoris.metrics.score import Score
+from lycoris.terms import DIMENSIONS
 
 __all__ = [
     "DIMENSIONS",

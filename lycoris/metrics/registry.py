@@ -7,17 +7,21 @@ from typing import Any, Literal
 
 from lycoris.metrics import controllability, diversity, fidelity, precision_recall, preservation, quality
 from lycoris.metrics.weighted import MetricFunction
+from lycoris.terms import PROMPT_TYPES, Dimension
 
-Dimension = Literal["fidelity", "controllability", "diversity", "preservation", "quality"]
-DIMENSIONS: tuple[Dimension, ...] = ("fidelity", "controllability", "diversity", "preservation", "quality")
 STYLE_CATEGORIES = frozenset({"style", "styles"})
 """Categories whose concept is itself a style, so that style losses against the dataset measure fidelity."""
 
-TRIGGER_PROMPTS = ("train", "trigger", "alter", "style")
-CONTENT_PROMPTS = ("train", "alter", "style")
+TRIGGER_PROMPTS = tuple(name for name, entry in PROMPT_TYPES.items() if entry.has_trigger)
+"""Prompt types that ask for the concept."""
+CONTENT_PROMPTS = tuple(name for name in TRIGGER_PROMPTS if PROMPT_TYPES[name].has_content)
 """Prompt types that ask for more than the concept itself."""
-BASE_PROMPTS = ("style", "plain")
+BASE_PROMPTS = tuple(name for name, entry in PROMPT_TYPES.items() if entry.base_knows_it)
 """Prompt types that ask for what the base knows: art styles, and the concept's description without its trigger."""
+DATA_PROMPTS = tuple(name for name, entry in PROMPT_TYPES.items() if entry.resembles_data)
+"""Prompt types whose images should be distributed like the training images."""
+REPEATED_PROMPTS = tuple(name for name, entry in PROMPT_TYPES.items() if entry.has_repeats)
+"""Prompt types with several images of one subject, so that their diversity can be measured."""
 
 
 @dataclass(frozen=True)
@@ -87,24 +91,24 @@ METRICS: dict[str, Metric] = {
         styles_only=True,
     ),
     "cmmd": Metric(
-        fidelity.cmmd, "fidelity", False, (0.0, 40.0), ("train", "trigger"), _REFERENCES, "image",
+        fidelity.cmmd, "fidelity", False, (0.0, 40.0), DATA_PROMPTS, _REFERENCES, "image",
         "arXiv 2401.09603",
         "Discrepancy between the feature distributions of references and drawings, Gaussian kernel.",
     ),
     "precision": Metric(
-        precision_recall.precision, "fidelity", True, (0.0, 1.0), ("train", "trigger"), _REFERENCES, "image",
+        precision_recall.precision, "fidelity", True, (0.0, 1.0), DATA_PROMPTS, _REFERENCES, "image",
         "arXiv 1904.06991",
         "The part of the drawings that lies among the references, by nearest neighbours.",
         min_references=4, by_default=False,
     ),
     "recall": Metric(
-        precision_recall.recall, "fidelity", True, (0.0, 1.0), ("train", "trigger"), _REFERENCES, "image",
+        precision_recall.recall, "fidelity", True, (0.0, 1.0), DATA_PROMPTS, _REFERENCES, "image",
         "arXiv 1904.06991",
         "The part of the references that lies among the drawings, by nearest neighbours.",
         min_images=4, by_default=False, counts_in_dimension=False,
     ),
     "copy_risk": Metric(
-        fidelity.copy_risk, "fidelity", False, (-1.0, 1.0), ("train", "trigger", "alter"), _REFERENCES, "image",
+        fidelity.copy_risk, "fidelity", False, (-1.0, 1.0), REPEATED_PROMPTS, _REFERENCES, "image",
         "arXiv 2212.03860",
         "How near the drawings come to single references: mean cosine with the most similar one.",
         counts_in_dimension=False,
@@ -126,31 +130,31 @@ METRICS: dict[str, Metric] = {
         "The part of the tags found in the drawings, of the kinds asked for, that their prompts named.",
     ),
     "vendi": Metric(
-        diversity.vendi, "diversity", True, (1.0, None), ("train", "trigger", "alter"), (), "image",
+        diversity.vendi, "diversity", True, (1.0, None), REPEATED_PROMPTS, (), "image",
         "arXiv 2210.02410",
         "The effective number of unlike drawings; for new situations within each, then averaged.",
         grouped_prompt_types=("alter",),
     ),
     "vendi_2": Metric(
-        diversity.vendi_of_order(2.0), "diversity", True, (1.0, None), ("train", "trigger", "alter"), (), "image",
+        diversity.vendi_of_order(2.0), "diversity", True, (1.0, None), REPEATED_PROMPTS, (), "image",
         "arXiv 2310.12952",
         "The Vendi score of order 2, which rare drawings move less than that of order 1.",
         grouped_prompt_types=("alter",), by_default=False,
     ),
     "vendi_inf": Metric(
-        diversity.vendi_of_order(float("inf")), "diversity", True, (1.0, None), ("train", "trigger", "alter"), (),
+        diversity.vendi_of_order(float("inf")), "diversity", True, (1.0, None), REPEATED_PROMPTS, (),
         "image", "arXiv 2310.12952",
         "The Vendi score of order infinity, which only the most common look of the drawings decides.",
         grouped_prompt_types=("alter",), by_default=False,
     ),
     "mean_pairwise_distance": Metric(
-        diversity.mean_pairwise_distance, "diversity", True, (0.0, 2.0), ("train", "trigger", "alter"), (),
+        diversity.mean_pairwise_distance, "diversity", True, (0.0, 2.0), REPEATED_PROMPTS, (),
         "image", "usual definition",
         "Mean cosine distance of two different drawings; for new situations within each, then averaged.",
         grouped_prompt_types=("alter",), min_images=2,
     ),
     "lpips": Metric(
-        diversity.lpips, "diversity", True, (0.0, None), ("train", "trigger", "alter"), (), "rating",
+        diversity.lpips, "diversity", True, (0.0, None), REPEATED_PROMPTS, (), "rating",
         "arXiv 1801.03924",
         "Mean perceptual distance (LPIPS) of two different drawings; for new situations within each, then averaged.",
         grouped_prompt_types=("alter",), min_images=2,

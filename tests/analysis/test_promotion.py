@@ -3,15 +3,15 @@
 import pytest
 
 from lycoris.analysis import PROMOTION_RULE, decide_promotion
-from lycoris.analysis.decisions.promotion import PROMOTION_SCORES
 from lycoris.errors import InputError
-from lycoris.metrics import DIMENSIONS, METRICS
+from lycoris.metrics import METRICS
+from lycoris.terms import DIMENSIONS, HEADLINE_SCORES
 
 
 def scores(**ends):
     """The telling score of each dimension in two encoders, given as the interval of its gain."""
     records = []
-    for dimension, name in PROMOTION_SCORES.items():
+    for dimension, name in HEADLINE_SCORES.items():
         metric = METRICS[name.split("/")[0]]
         low, high = ends.get(dimension, (-0.1, 0.1))
         if not metric.higher_is_better:
@@ -31,8 +31,8 @@ def scores(**ends):
 
 
 def test_every_dimension_has_its_score_and_the_rule_names_it():
-    assert set(PROMOTION_SCORES) == set(DIMENSIONS)
-    for dimension, name in PROMOTION_SCORES.items():
+    assert set(HEADLINE_SCORES) == set(DIMENSIONS)
+    for dimension, name in HEADLINE_SCORES.items():
         metric, kind = name.split("/")
         assert METRICS[metric].dimension == dimension
         assert kind in METRICS[metric].prompt_types
@@ -57,7 +57,7 @@ def test_every_encoder_must_agree():
     assert not decide_promotion(found).promoted
 
 
-@pytest.mark.parametrize("dimension", sorted(set(PROMOTION_SCORES) - {"fidelity"}))
+@pytest.mark.parametrize("dimension", sorted(set(HEADLINE_SCORES) - {"fidelity"}))
 def test_a_loss_elsewhere_keeps_the_champion_unless_it_is_allowed(dimension):
     found = scores(**{"fidelity": (0.01, 0.2), dimension: (-0.5, -0.3)})
     judged = decide_promotion(found)

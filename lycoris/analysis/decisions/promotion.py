@@ -7,20 +7,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from lycoris.errors import InputError, unknown_name_error
+from lycoris.terms import HEADLINE_SCORES
 
-PROMOTION_SCORES = {
-    "fidelity": "image_similarity/trigger",
-    "controllability": "text_similarity/alter",
-    "diversity": "vendi/trigger",
-    "preservation": "style_loss/style",
-    "quality": "frechet_distance/train",
-}
-"""The score by which a dimension is judged: its first metric, on the prompt type that tells most about it."""
 PROMOTION_RULE = (
     "On the same prompts and seeds, and against pictures that the challenger was not trained on, the challenger must "
     "be better than the champion in the goal, outside the 95 % interval of their difference in every encoder; and no "
     "other dimension may be worse, outside its interval in any encoder, by more than is allowed for it. Dimensions "
-    "are judged by " + ", ".join(f"{score} ({name})" for name, score in PROMOTION_SCORES.items()) + "."
+    "are judged by " + ", ".join(f"{score} ({name})" for name, score in HEADLINE_SCORES.items()) + "."
 )
 
 
@@ -53,14 +46,14 @@ def decide_promotion(
         InputError: a dimension is unknown or an allowance below 0.
     """
     for name in (target_dimension, *tolerances):
-        if name not in PROMOTION_SCORES:
-            raise unknown_name_error("dimension", name, PROMOTION_SCORES)
+        if name not in HEADLINE_SCORES:
+            raise unknown_name_error("dimension", name, HEADLINE_SCORES)
     for name, loss in tolerances.items():
         if not loss >= 0:
             raise InputError(f"Argument `allowed` must be at least 0, but got {loss} for `{name}`.")
     told = {
         name: [each for each in scores if each["name"].startswith(f"{score}/")]
-        for name, score in PROMOTION_SCORES.items()
+        for name, score in HEADLINE_SCORES.items()
     }
     found = {name: _dimension_outcome(some, tolerances.get(name, 0.0)) for name, some in told.items()}
     worse = [name for name, state in found.items() if state == "worse" and name != target_dimension]

@@ -19,7 +19,7 @@ from lycoris.analysis.statistics.setting_scores import (
 )
 from lycoris.analysis.text.setting_labels import label_settings
 from lycoris.errors import InputError, unknown_name_error
-from lycoris.metrics.registry import DIMENSIONS
+from lycoris.terms import DIMENSIONS
 
 RECOMMENDATION_RULE = (
     "Among the settings that fit the size asked for and, where the table tells it, beat the base in image similarity "

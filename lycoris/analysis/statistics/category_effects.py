@@ -13,7 +13,7 @@ from lycoris.analysis.statistics.effects import Comparison, comparisons, shared_
 from lycoris.analysis.statistics.measures import ALL_COMBINED, EFFICIENCY
 from lycoris.analysis.statistics.ranking import Ranking, append_means, mean_over_groups, setting_index
 from lycoris.errors import InputError
-from lycoris.metrics.registry import DIMENSIONS
+from lycoris.terms import DIMENSIONS
 
 COLUMNS = (
     *("category", "factor", "level", "against", "metric", "prompt_type", "encoder"),

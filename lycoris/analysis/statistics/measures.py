@@ -7,19 +7,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from lycoris.errors import InputError, unknown_name_error
-from lycoris.metrics.registry import DIMENSIONS, METRICS
+from lycoris.metrics.registry import METRICS, REPEATED_PROMPTS
+from lycoris.terms import DIMENSIONS, PROMPT_TYPES, RESIZE_MODES
 
-PROMPT_TYPE_ALIASES = {
-    "in": "train",
-    "out": "alter",
-    "train": "train",
-    "trigger": "trigger",
-    "alter": "alter",
-    "style": "style",
-    "plain": "plain",
-}
+PROMPT_TYPE_ALIASES = {"in": "train", "out": "alter", **{name: name for name in PROMPT_TYPES}}
 """Names of prompt types, those of arXiv 2309.14859 and ours, to ours."""
-RESIZE_MODES = ("resize", "crop", "padding")
 METRIC_ALIASES = {
     "vendi_score": "vendi",
     "fid": "frechet_distance",
@@ -118,7 +110,7 @@ def _known_measure(column: str, metric: str, prompt_type: str, encoder: str) -> 
         raise InputError(f"Column `{column}`: {unknown_name_error('metric', metric, METRICS)}")
     entry = METRICS[metric]
     dimension = entry.dimension
-    if metric == "style_loss" and prompt_type in ("train", "trigger", "alter"):
+    if metric == "style_loss" and prompt_type in REPEATED_PROMPTS:
         dimension = "fidelity"  # there the published tables compare with the dataset, not with the base
     return Measure(metric, prompt_type, encoder, dimension, entry.higher_is_better)
 

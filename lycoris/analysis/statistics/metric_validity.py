@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from lycoris.analysis.statistics.agreement import mean_rank_correlation
-from lycoris.encoders.preprocessing import RESIZE_MODES
 from lycoris.metrics.registry import METRICS
+from lycoris.terms import RESIZE_MODES
 
 
 def validate_metrics(records: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

@@ -5,19 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
-Verdict = Literal["better", "worse", "none", "unknown"]
+from lycoris.terms import DIMENSIONS, HEADLINE_SCORES, REPORTED_PROMPT_TYPES, Verdict
 
-DIMENSIONS = ("fidelity", "controllability", "diversity", "preservation", "quality")
-PROMPT_TYPE_ORDER = ("trigger", "alter", "style", "train", "plain")
-HEADLINE_PROMPT_TYPES = {
-    "fidelity": "trigger",
-    "controllability": "alter",
-    "diversity": "trigger",
-    "preservation": "style",
-    "quality": "train",
-}
+HEADLINE_PROMPT_TYPES = {name: score.rpartition("/")[2] for name, score in HEADLINE_SCORES.items()}
 """The prompt type on which a dimension is first looked at."""
 
 
@@ -86,7 +78,7 @@ def score_specs(study: Mapping[str, Any]) -> list[ScoreSpec]:
         return (
             order_key(DIMENSIONS, measure.dimension),
             order_key(metrics, measure.metric),
-            order_key(PROMPT_TYPE_ORDER, measure.kind),
+            order_key(REPORTED_PROMPT_TYPES, measure.kind),
             measure.encoder,
         )
 

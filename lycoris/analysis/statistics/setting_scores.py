@@ -12,7 +12,7 @@ from jaxtyping import Float
 from lycoris.analysis.decisions.pareto import pareto_mask
 from lycoris.analysis.statistics.measures import ALL_COMBINED
 from lycoris.analysis.statistics.ranking import Ranking, mean_over_groups
-from lycoris.metrics.registry import DIMENSIONS
+from lycoris.terms import DIMENSIONS
 
 ERROR_SAMPLES = 200
 """Of :func:`front_chances`."""

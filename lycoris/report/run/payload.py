@@ -9,7 +9,6 @@ from dataclasses import asdict
 from typing import Any
 
 from lycoris.analysis.statistics.score_verdicts import (
-    PROMPT_TYPE_ORDER,
     ScoreSpec,
     headline_scores,
     order_key,
@@ -21,6 +20,7 @@ from lycoris.report.run.image_selection import images_per_set, select_images, su
 from lycoris.report.run.losses import MAX_POINTS, final_loss_by_bin, thin_curve
 from lycoris.report.shared.image_store import ImageStore
 from lycoris.report.shared.mlflow_links import tracking_links
+from lycoris.terms import CAPTION_STRATEGIES, REPORTED_PROMPT_TYPES, VERDICTS, page_terms
 
 MAX_CURVE_POINTS = 30_000
 """At most about so many points of loss curves are shown."""
@@ -32,8 +32,6 @@ ADAPTER_FIELDS = (
 """What the page shows of an adapter as it is."""
 SCORE_FIELDS = ("value", "low", "high", "base", "difference", "difference_low", "difference_high")
 """What the page shows of a score, in this order, behind its verdict's place in `VERDICTS`."""
-VERDICTS = ("better", "none", "worse", "unknown")
-STRATEGIES = ("none", "all", "adjusted", "sentence")
 
 
 def report_payload(study: Mapping[str, Any], store: ImageStore) -> dict[str, Any]:
@@ -66,9 +64,11 @@ def report_payload(study: Mapping[str, Any], store: ImageStore) -> dict[str, Any
         ],
         "kinds": sorted(
             {kind for one in drawn for kind in one.get("drawings") or {}},
-            key=lambda kind: order_key(PROMPT_TYPE_ORDER, kind),
+            key=lambda kind: order_key(REPORTED_PROMPT_TYPES, kind),
         ),
-        "captions": sorted({one.get("captions") or "" for one in drawn}, key=lambda name: order_key(STRATEGIES, name)),
+        "captions": sorted(
+            {one.get("captions") or "" for one in drawn}, key=lambda name: order_key(CAPTION_STRATEGIES, name)
+        ),
         "algorithms": [
             [name, algorithm_title(name)]
             for name in sorted(
@@ -81,6 +81,7 @@ def report_payload(study: Mapping[str, Any], store: ImageStore) -> dict[str, Any
         "shown": room if max(counts, default=0) > room else None,
         "measures": [asdict(measure) for measure in known],
         "verdicts": VERDICTS,
+        "terms": page_terms(),
         "ofScore": SCORE_FIELDS,
         "tracking": tracking_links(study),
         "bases": [
@@ -139,7 +140,7 @@ def _concept_payload(
                 "dimension": dimension,
                 "measure": measure.name,
                 "sentence": asdict(said) if said else None,
-                "count": {kind: verdicts.count(kind) for kind in ("better", "none", "worse", "unknown")},
+                "count": {kind: verdicts.count(kind) for kind in VERDICTS},
             }
         )
     inherent = list(concept.get("inherent") or [])
@@ -150,7 +151,7 @@ def _concept_payload(
         "captions": {
             strategy: [mark_concept_tags(caption, inherent) for caption in captions]
             for strategy, captions in sorted(
-                (concept.get("captions") or {}).items(), key=lambda pair: order_key(STRATEGIES, pair[0])
+                (concept.get("captions") or {}).items(), key=lambda pair: order_key(CAPTION_STRATEGIES, pair[0])
             )
         },
         "inherent": inherent,

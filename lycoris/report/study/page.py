@@ -23,6 +23,7 @@ from lycoris.report.analysis.files import Analysis
 from lycoris.report.run.payload import replace_nonfinite, report_payload
 from lycoris.report.shared.image_store import ImageStore
 from lycoris.report.shared.templates import write_page
+from lycoris.terms import VERDICTS
 
 PAGE_FOLDER = Path(__file__).parent
 AXIS_HALF_WIDTH = 70
@@ -167,9 +168,8 @@ def _summary(whole: Sequence[Mapping[str, Any]], categories: Sequence[Mapping[st
 
 def _comparison_summary(row: Mapping[str, Any]) -> dict[str, Any]:
     """A comparison's dimensions by what is shown of them; those without a difference by name alone."""
-    by = {
-        verdict: [cell for cell in row["cells"].values() if cell["verdict"] == verdict]
-        for verdict in ("better", "worse", "none", "unknown")
+    by: dict[str, list[Any]] = {
+        verdict: [cell for cell in row["cells"].values() if cell["verdict"] == verdict] for verdict in VERDICTS
     }
     return {"level": row["level"], "against": row["against"], **by, "none": [cell["name"] for cell in by["none"]]}
 
