@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from lycoris.adapters import ALGORITHMS as ALGORITHMS
+    from lycoris.adapters.attaching import attach as attach
     from lycoris.adapters.conversion import convert as convert
     from lycoris.adapters.extraction import extract as extract
-    from lycoris.adapters.files.formats import load as load
-    from lycoris.adapters.files.formats import read_metadata as read_metadata
+    from lycoris.adapters.files.checkpoint_reader import read_metadata as read_metadata
     from lycoris.adapters.layers.presets import PRESETS as PRESETS
+    from lycoris.adapters.loading import load as load
     from lycoris.adapters.network import Network as Network
-    from lycoris.adapters.network import attach as attach
     from lycoris.errors import InputError as InputError
 
 __version__ = "0.1.0"
@@ -30,11 +30,11 @@ _HOMES = {
     "PRESETS": "lycoris.adapters.layers.presets",
     "InputError": "lycoris.errors",
     "Network": "lycoris.adapters.network",
-    "attach": "lycoris.adapters.network",
+    "attach": "lycoris.adapters.attaching",
     "convert": "lycoris.adapters.conversion",
     "extract": "lycoris.adapters.extraction",
-    "load": "lycoris.adapters.files.formats",
-    "read_metadata": "lycoris.adapters.files.formats",
+    "load": "lycoris.adapters.loading",
+    "read_metadata": "lycoris.adapters.files.checkpoint_reader",
 }
 
 __all__ = ["ALGORITHMS", "PRESETS", "InputError", "Network", "attach", "convert", "extract", "load", "read_metadata"]

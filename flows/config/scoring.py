@@ -130,7 +130,7 @@ def resolve_target(file: Path, request: ScoringConfig, concepts: Mapping[str, Co
     Raises:
         InputError: the file is not what it should be, or its concept is unknown.
     """
-    from lycoris.adapters.files.formats import read_metadata
+    from lycoris.adapters.files.checkpoint_reader import read_metadata
 
     header = {} if file.is_dir() else read_metadata(file)
     name = request.concept or header.get("concept")

@@ -40,7 +40,7 @@ def caption_effects(runs: Path, strategy: str, reference: str) -> list[dict[str,
     Raises:
         InputError: no two adapters of the study differ in these captions alone.
     """
-    from lycoris.adapters.files.formats import read_metadata
+    from lycoris.adapters.files.checkpoint_reader import read_metadata
     from lycoris.pocket.models.ground_truth import ConceptJudge
     from lycoris.pocket.world.concepts import CONCEPTS
     from tasks.train import ADAPTER_FILE

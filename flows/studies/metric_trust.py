@@ -52,7 +52,7 @@ def load_study_images(runs: Path) -> tuple[list[AdapterImages], dict[tuple[str, 
     Raises:
         InputError: the store holds no drawings of adapters.
     """
-    from lycoris.adapters.files.formats import read_metadata
+    from lycoris.adapters.files.checkpoint_reader import read_metadata
     from lycoris.pocket.world.concepts import CONCEPTS
     from tasks.generate import PROMPTS_FILE
     from tasks.train import ADAPTER_FILE

@@ -1,23 +1,24 @@
-"""One adapter file as another: in another format, and as a plain LoRA, with what that loses."""
+"""Conversion of an adapter file to another format or to a plain LoRA, with the resulting error."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from os import PathLike
-from typing import Literal
+from typing import Literal, NoReturn
 
 import torch
 from torch import nn
 
-from lycoris.adapters import ALGORITHMS
-from lycoris.adapters.algorithms import dora
-from lycoris.adapters.algorithms.adapter import Adapter, TargetLayer, alpha_tensor
+from lycoris.adapters.algorithms import ALGORITHMS, Adapter
+from lycoris.adapters.algorithms.adapter import alpha_tensor
+from lycoris.adapters.algorithms.dora import DORA_SCALE_KEY, DoRA
 from lycoris.adapters.algorithms.lora import LoRA
+from lycoris.adapters.algorithms.target_layer import TargetLayer
 from lycoris.adapters.files.checkpoint_reader import AdapterFile, read_adapter_file
-from lycoris.adapters.files.formats import FORMATS, PRECISIONS, can_hold, write_adapters
+from lycoris.adapters.files.formats import FORMATS, PRECISIONS, AdapterSet, can_hold, write_adapters
 from lycoris.adapters.files.layer_names import LayerRef, find_layers, named_parts
-from lycoris.adapters.files.metadata import DATE_KEY, common_algorithm, read_json_entry
+from lycoris.adapters.files.metadata import DATE_KEY, LayerAdapter, common_algorithm, read_json_entry
 from lycoris.adapters.files.state_dict import build_adapters, find_algorithm
 from lycoris.adapters.layers.adapted_layer import MATRIX_LAYERS, NORM_LAYERS
 from lycoris.adapters.low_rank_approximation import (
@@ -29,11 +30,13 @@ from lycoris.adapters.low_rank_approximation import (
     truncate,
 )
 from lycoris.adapters.meta_model import meta_layer, meta_modules, resolve_layer_paths
-from lycoris.adapters.structures.structures import LowRank
+from lycoris.adapters.structures import LowRank
 from lycoris.errors import InputError, unknown_name_error
 
 _GENERATED_METADATA = ("lycoris.", "modelspec.", "ss_network_", "format", "lora_adapter_metadata")
-"""Beginnings of the header's entries that are written anew."""
+"""Beginnings of the header's entries that are generated anew."""
+
+_MAX_NAMES_SHOWN = 3
 
 
 def convert(
@@ -47,173 +50,184 @@ def convert(
     energy: float | None = None,
     dtype: str | None = None,
 ) -> ApproximationReport:
-    """Write a file anew in another format, as a plain LoRA where the format cannot hold what it is.
+    """Rewrite a file in another format, as a plain LoRA where the format cannot hold the algorithm.
 
-    As a LoRA a change keeps the rank it has, and loses nothing, unless `rank` or `energy` cuts it: then what is kept
-    is the nearest there is, by its singular values (Eckart and Young 1936). DyLoRA and T-LoRA are LoRA as they are.
+    As a LoRA, ΔW keeps its rank and loses nothing, unless `rank` or `energy` limits it. The result is then the nearest
+    of its rank, by singular values (Eckart and Young 1936). DyLoRA and T-LoRA files are LoRA files already.
 
     Args:
-        source: a safetensors file of any format, or a folder of PEFT.
+        source: a safetensors file of any format, or a PEFT folder.
         target: the file to write; a folder where the format is ``"peft"`` and it does not end in `.safetensors`.
-        format: ``"lycoris"``, ``"peft"`` or ``"diffusers"``; the last is always a plain LoRA, the one before where PEFT
-            has no such adapter.
-        model: what the file was made for, where names and shapes do not tell: layers of unknown names, LoHa and
-            low-rank LoKr of convolutions. With its weights, for algorithms that change a weight by what it is: `ia3`,
-            `glora`, `diag-oft`, `boft`, DoRA. Else the meta device will do.
-        algorithm: ``"lora"`` to have a plain LoRA in every format.
+        format: ``"lycoris"``, ``"peft"`` or ``"diffusers"``. The last always holds a plain LoRA, ``"peft"`` one where
+            PEFT does not have the algorithm.
+        model: what the file was made for, where names and shapes do not identify the layers: unknown names, LoHa and
+            low-rank LoKr of convolutions. It must have its weights for algorithms whose ΔW depends on the weight
+            (`ia3`, `glora`, `diag-oft`, `boft`, DoRA); otherwise the meta device is enough.
+        algorithm: ``"lora"`` for a plain LoRA in every format.
         rank: at most this many for each layer.
-        energy: for each layer the smallest rank that keeps this share, in (0, 1], of the change's squared singular
-            values.
+        energy: for each layer, the smallest rank that keeps this share, in (0, 1], of the squared singular values.
         dtype: of the tensors, as for `save`; by default the widest in the file.
 
     Returns:
-        For every layer that became a LoRA its rank and the relative error as written, and what a LoRA cannot hold.
+        The rank and relative error, as written, of every layer that became a LoRA, and what a LoRA cannot hold.
 
     Raises:
-        InputError: as for `load`; a model is needed; a rank, energy, format, algorithm or dtype that is not one.
+        InputError: as for `load`; a model is needed; an invalid rank, energy, format, algorithm or dtype.
     """
     if format not in FORMATS:
         raise unknown_name_error("format", format, FORMATS)
     if algorithm not in (None, "lora"):
         raise unknown_name_error("algorithm to convert to", algorithm, ["lora"])
     check_rank_or_energy(rank, energy)
-    contents = read_adapter_file(source)
-    dtype = _widest_dtype(contents) if dtype is None else dtype
+    file = read_adapter_file(source)
+    dtype = _widest_dtype(file) if dtype is None else dtype
     if dtype not in PRECISIONS:
         raise unknown_name_error("dtype", dtype, PRECISIONS)
-    reduced = format == "diffusers" or algorithm == "lora" or rank is not None or energy is not None
-    found, vague = (
-        _infer_layers(contents) if model is None else (find_layers(named_parts(model), MATRIX_LAYERS + NORM_LAYERS), {})
-    )
-    if format != "lycoris" and "path" in vague.values():
-        _require_model(contents, [name for name, lacks in vague.items() if lacks == "path"], "the path of")
-    if (reduced or format == "peft") and "kernel" in vague.values():
-        _require_model(contents, [name for name, lacks in vague.items() if lacks == "kernel"], "the kernel of")
-    if model is None and contents.bias_scaled_layers:
-        _require_model(contents, sorted(contents.bias_scaled_layers), "whether there is a bias in")
-    made = build_adapters(contents, found, torch.device("cpu") if model is None else None)
-    if any(p.is_meta for _, adapter in made for p in adapter.parameters()):
-        made = build_adapters(contents, found, torch.device("cpu"))
-    reduced = reduced or not can_hold(format, target, made)
-    whole, settings, report = common_algorithm(made), contents.settings, ApproximationReport(())
-    kept = {
-        key: value
-        for key, value in contents.metadata.items()
-        if key == DATE_KEY or not key.startswith(_GENERATED_METADATA)
-    }
-    if reduced:
-        made, report = _convert_all_to_lora(contents, made, rank, energy, PRECISIONS[dtype])
-        origin = {"algorithm": whole, "relative_error": float(f"{report.error:.3g}"), "left_out": len(report.left_out)}
-        kept["lycoris.converted_from"] = json.dumps(origin, sort_keys=True)
-        whole, settings = "lora", {}
-    write_adapters(target, made, whole, settings, format=format, metadata=kept, dtype=dtype)
+    to_lora = format == "diffusers" or algorithm == "lora" or rank is not None or energy is not None
+    if model is None:
+        layers = _layers_without_model(file, needs_path=format != "lycoris", needs_kernel=to_lora or format == "peft")
+        layer_adapters = build_adapters(file, layers, torch.device("cpu"))
+    else:
+        layers = find_layers(named_parts(model), MATRIX_LAYERS + NORM_LAYERS)
+        layer_adapters = build_adapters(file, layers)
+        if any(p.is_meta for _, adapter in layer_adapters for p in adapter.parameters()):
+            layer_adapters = build_adapters(file, layers, torch.device("cpu"))
+    adapters = AdapterSet(layer_adapters, common_algorithm(layer_adapters), file.settings)
+    report = ApproximationReport(())
+    metadata = {k: v for k, v in file.metadata.items() if k == DATE_KEY or not k.startswith(_GENERATED_METADATA)}
+    if to_lora or not can_hold(format, target, layer_adapters):
+        loras, report = _convert_all_to_lora(file, layer_adapters, rank, energy, PRECISIONS[dtype])
+        origin = {"algorithm": adapters.algorithm, "relative_error": float(f"{report.error:.3g}")}
+        origin["left_out"] = len(report.left_out)
+        metadata["lycoris.converted_from"] = json.dumps(origin, sort_keys=True)
+        adapters = AdapterSet(loras, "lora", {})
+    write_adapters(target, adapters, format=format, metadata=metadata, dtype=dtype)
     return report
 
 
-def _widest_dtype(contents: AdapterFile) -> str:
-    named = {dtype: name for name, dtype in PRECISIONS.items()}
-    every = [v.dtype for layer in contents.layers.values() for name, v in layer.items() if name != "alpha"]
-    dtypes = {dtype for dtype in every if dtype in named}
+def _widest_dtype(file: AdapterFile) -> str:
+    names = {dtype: name for name, dtype in PRECISIONS.items()}
+    present = {v.dtype for tensors in file.layers.values() for name, v in tensors.items() if name != "alpha"}
+    dtypes = present & set(names)
     if {torch.float16, torch.bfloat16} <= dtypes:
         return "float32"
-    return named[max(dtypes, key=lambda dtype: dtype.itemsize)] if dtypes else "float32"
+    return names[max(dtypes, key=lambda dtype: dtype.itemsize)] if dtypes else "float32"
 
 
-def _infer_layers(contents: AdapterFile) -> tuple[list[LayerRef], dict[str, str]]:
-    """The places that a file's names and shapes tell, and for layers where they do not, what is lacking."""
-    kernels = read_json_entry(contents.path, contents.metadata, "lycoris.kernels")
-    layers, vague = {}, {}
-    for name, (part, path, certain) in resolve_layer_paths(list(contents.layers)).items():
-        tensors = contents.layers[name]
+def _layers_without_model(file: AdapterFile, *, needs_path: bool, needs_kernel: bool) -> list[LayerRef]:
+    """Infer the layers of a file, and check that what the target needs is certain."""
+    layers, missing = _infer_layers(file)
+    if needs_path and "path" in missing.values():
+        _require_model(file, [name for name, what in missing.items() if what == "path"], "the path of")
+    if needs_kernel and "kernel" in missing.values():
+        _require_model(file, [name for name, what in missing.items() if what == "kernel"], "the kernel of")
+    if file.bias_scaled_layers:
+        _require_model(file, sorted(file.bias_scaled_layers), "whether there is a bias in")
+    return layers
+
+
+def _infer_layers(file: AdapterFile) -> tuple[list[LayerRef], dict[str, Literal["path", "kernel"]]]:
+    """Infer the layers from a file's names and shapes, and which of their properties stay unknown."""
+    kernels = read_json_entry(file.path, file.metadata, "lycoris.kernels")
+    layers: dict[tuple[str, str], nn.Module] = {}
+    missing: dict[str, Literal["path", "kernel"]] = {}
+    for name, (part, path, path_certain) in resolve_layer_paths(list(file.layers)).items():
+        tensors = file.layers[name]
         shapes = {key: tuple(values.shape) for key, values in tensors.items()}
-        kind = find_algorithm(contents.path, name, shapes, contents.layer_metadata(name))
+        algorithm = find_algorithm(file.path, name, shapes, file.layer_metadata(name))
         try:
             constants = {key: values.item() for key, values in tensors.items() if values.numel() == 1}
-            shape = list(kind.infer_shape(shapes, constants))
-            scale = shapes.get(dora.DORA_SCALE_KEY, ())
-            if kind.uses_base_weight and scale:
-                shape[0 if scale[0] != 1 else 1] = max(scale)
-                shape += scale[len(shape) :]
+            shape = list(algorithm.infer_shape(shapes, constants))
+            magnitude = shapes.get(DORA_SCALE_KEY, ())
+            if algorithm.uses_base_weight and magnitude:
+                shape[0 if magnitude[0] != 1 else 1] = max(magnitude)
+                shape += magnitude[len(shape) :]
             bias = "diff_b" in shapes or "b_norm" in shapes
-            layer, known = meta_layer(name, kind, tuple(shape), path, kernels.get(name), bias)
+            layer, shape_certain = meta_layer(name, algorithm, tuple(shape), path, kernels.get(name), bias)
         except (KeyError, IndexError, TypeError, ValueError) as error:
             reason = f"the key {error} is missing." if isinstance(error, KeyError) else str(error)
-            raise InputError(f"File `{contents.path}`, layer `{name}`: {reason}") from None
+            raise InputError(f"File `{file.path}`, layer `{name}`: {reason}") from None
         layers[part, path] = layer
-        if not certain:
-            vague[name] = "path"
-        elif not known and not kind.uses_base_weight:
-            vague[name] = "kernel"
+        if not path_certain:
+            missing[name] = "path"
+        elif not shape_certain and not algorithm.uses_base_weight:
+            missing[name] = "kernel"
     parts = meta_modules(layers)
-    if any(name.startswith("lora_te1_") for name in contents.layers):
+    if any(name.startswith("lora_te1_") for name in file.layers):
         parts.setdefault("text_encoder_2", nn.Module())  # te1 is the first of several
-    return find_layers(parts, MATRIX_LAYERS + NORM_LAYERS), vague
+    return find_layers(parts, MATRIX_LAYERS + NORM_LAYERS), missing
 
 
-def _require_model(contents: AdapterFile, names: list[str], what: str) -> None:
-    listed = ", ".join(f"`{name}`" for name in names[:3]) + (" ..." if len(names) > 3 else "")
+def _require_model(file: AdapterFile, names: Sequence[str], what: str) -> NoReturn:
+    shown = ", ".join(f"`{name}`" for name in names[:_MAX_NAMES_SHOWN])
+    shown += " ..." if len(names) > _MAX_NAMES_SHOWN else ""
     raise InputError(
-        f"File `{contents.path}` does not tell {what} {len(names)} layers: {listed}. Give argument `model`, what the "
-        "file was made for; on the meta device it takes no memory."
+        f"File `{file.path}` does not tell {what} {len(names)} layers: {shown}. Give argument `model`, what the file "
+        "was made for; on the meta device it takes no memory."
     )
 
 
 def _convert_all_to_lora(
-    contents: AdapterFile,
-    made: list[tuple[LayerRef, Adapter]],
+    file: AdapterFile,
+    layer_adapters: Sequence[LayerAdapter],
     rank: int | None,
     energy: float | None,
     dtype: torch.dtype,
-) -> tuple[list[tuple[LayerRef, Adapter]], ApproximationReport]:
-    """The nearest plain LoRA of each adapter, and how near it is once written."""
-    pairs: list[tuple[LayerRef, Adapter]] = []
+) -> tuple[list[LayerAdapter], ApproximationReport]:
+    """Convert each adapter to the nearest plain LoRA, and measure the error as written."""
+    loras: list[LayerAdapter] = []
     fits, left_out = [], []
-    for place, adapter in made:
-        if isinstance(place.layer, NORM_LAYERS):
-            left_out.append(f"{place.name} (norm)")
+    for layer, adapter in layer_adapters:
+        if isinstance(layer.module, NORM_LAYERS):
+            left_out.append(f"{layer.name} (norm)")
             continue
-        if adapter.bias() is not None:
-            left_out.append(f"{place.name} (bias)")
-        if adapter.uses_base_weight and place.weight.is_meta:
-            kind = "DoRA" if isinstance(adapter, dora.DoRA) else ALGORITHMS[adapter.algorithm].__name__
+        if adapter.bias_delta() is not None:
+            left_out.append(f"{layer.name} (bias)")
+        if adapter.uses_base_weight and layer.weight.is_meta:
+            name = "DoRA" if isinstance(adapter, DoRA) else ALGORITHMS[adapter.algorithm].title
             raise InputError(
-                f"File `{contents.path}`, layer `{place.name}`: {kind} changes a weight by what it is, so that a LoRA "
-                "of it needs argument `model`, with its weights."
+                f"File `{file.path}`, layer `{layer.name}`: {name} changes a weight depending on its values, so that a "
+                "LoRA of it needs argument `model`, with its weights."
             )
         with torch.no_grad():
-            lora, fit = convert_to_lora(place, adapter, rank, energy, dtype)
-        pairs.append((place, lora))
+            lora, fit = convert_to_lora(layer, adapter, rank, energy, dtype)
+        loras.append((layer, lora))
         fits.append(fit)
-    if not pairs:
-        raise InputError(f"File `{contents.path}` has nothing that a LoRA can hold: {', '.join(left_out[:5])}.")
-    return pairs, ApproximationReport(tuple(fits), tuple(left_out))
+    if not loras:
+        raise InputError(f"File `{file.path}` has nothing that a LoRA can hold: {', '.join(left_out[:5])}.")
+    return loras, ApproximationReport(tuple(fits), tuple(left_out))
 
 
 def convert_to_lora(
-    place: LayerRef, adapter: Adapter, rank: int | None, energy: float | None, dtype: torch.dtype
+    layer: LayerRef, adapter: Adapter, rank: int | None, energy: float | None, dtype: torch.dtype
 ) -> tuple[LoRA, LayerFit]:
-    """One adapter as a LoRA of scale 1, and how near it is in a dtype.
+    """Convert one adapter to a LoRA of scale 1.
 
     Args:
-        place, adapter: the layer and what is on it.
+        layer: the adapter's layer.
+        adapter: it is left in float64 and in evaluation mode.
         rank, energy: as for `convert`.
         dtype: that the factors will be written in.
+
+    Returns:
+        The LoRA, and its error in `dtype`.
     """
-    structure = adapter.eval().double().structure(place.weight)
-    product = exact = to_low_rank(structure)
+    exact = to_low_rank(adapter.eval().double().structure(layer.weight))
+    product = exact
     if energy is not None or (rank is not None and rank < exact.up.shape[1]):
         product = truncate(exact, rank, energy)
     written = LowRank(product.up.to(dtype).double(), product.down.to(dtype).double())
-    kept = product.up.shape[1]
-    fit = LayerFit(place.name, kept, frobenius_distance(exact), frobenius_distance(exact, written))
-    site = TargetLayer(place.name, place.layer, uninitialized=True)
-    lora = LoRA(site, rank=kept, alpha=float(kept)).to_empty(device=product.up.device).to(product.up.dtype)
-    shaped = {name: values.shape for name, values in lora.state_tensors().items()}
+    lora_rank = product.up.shape[1]
+    fit = LayerFit(layer.name, lora_rank, frobenius_distance(exact), frobenius_distance(exact, written))
+    target = TargetLayer(layer.name, layer.module, uninitialized=True)
+    lora = LoRA(target, rank=lora_rank, alpha=float(lora_rank)).to_empty(device=product.up.device)
+    lora = lora.to(product.up.dtype)
+    shapes = {name: values.shape for name, values in lora.state_tensors().items()}
     lora.load_tensors(
         {
-            "lora_up.weight": product.up.reshape(shaped["lora_up.weight"]),
-            "lora_down.weight": product.down.reshape(shaped["lora_down.weight"]),
-            "alpha": alpha_tensor(float(kept)),
+            "lora_up.weight": product.up.reshape(shapes["lora_up.weight"]),
+            "lora_down.weight": product.down.reshape(shapes["lora_down.weight"]),
+            "alpha": alpha_tensor(float(lora_rank)),
         }
     )
     return lora, fit

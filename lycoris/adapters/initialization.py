@@ -1,37 +1,55 @@
-"""How the factors of a LoRA start when not at zero, and their change since then, which is what acts."""
+"""Nonzero initial factors of a LoRA, and ΔW as the product less its initial value."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
-from lycoris.adapters.algorithms.adapter import TargetLayer
-from lycoris.adapters.structures.structures import LowRank
+from lycoris.adapters.algorithms.target_layer import TargetLayer
+from lycoris.adapters.structures import LowRank
 
 STARTS = ("zero", "orthogonal", "svd")
 
 
-def orthogonal_factors(site: TargetLayer, rank: int) -> tuple[Tensor, Tensor]:
-    """Random factors with orthonormal columns and rows, [out, rank] and [rank, row].
+def orthogonal_factors(target: TargetLayer, rank: int) -> tuple[Tensor, Tensor]:
+    """Create random factors with orthonormal columns and rows, so that every rank has a direction of its own.
 
-    Every rank then has a direction of its own (as in T-LoRA, arXiv 2507.05964).
+    As in T-LoRA (Soboleva et al. 2025, arXiv 2507.05964).
+
+    Args:
+        target: the layer; its generator gives the random numbers.
+        rank: at most the shorter side of the weight.
+
+    Returns:
+        up [out, rank] and down [rank, row].
     """
-    up, down = site.normal(site.shape[0], rank).detach(), site.normal(site.row_size, rank).detach()
+    up, down = target.normal(target.shape[0], rank).detach(), target.normal(target.row_size, rank).detach()
     if up.device.type == "meta":
         return up, down.t()
     return torch.linalg.qr(up)[0], torch.linalg.qr(down)[0].t()
 
 
-def pissa_factors(site: TargetLayer, rank: int, scale: float) -> tuple[Tensor, Tensor]:
-    """Factors with scale · up · down = the weight's `rank` largest singular parts, [out, rank] and [rank, row].
+def pissa_factors(target: TargetLayer, rank: int, scale: float) -> tuple[Tensor, Tensor]:
+    """Create factors with scale · up · down = the weight's `rank` largest singular components.
 
-    PiSSA (Meng et al. 2024, arXiv 2404.02948), each singular value shared evenly between the two.
+    PiSSA (Meng et al. 2024, arXiv 2404.02948): up = U·√(S / scale) and down = √(S / scale)·Vᵀ.
+
+    Args:
+        target: the layer, whose weight is decomposed in float32, or in float64 where it is float64.
+        rank: at most the shorter side of the weight.
+        scale: of the product.
+
+    Returns:
+        up [out, rank] and down [rank, row].
+
+    Raises:
+        InputError: the weight is quantised.
     """
-    if site.uninitialized or site.weight.device.type == "meta":
-        weight = torch.empty(site.shape[0], site.row_size, device="meta")
+    if target.uninitialized or target.weight.device.type == "meta":
+        weight = torch.empty(target.shape[0], target.row_size, device="meta")
         return weight[:, :rank], weight[:rank]
-    site.require_weight("An SVD start")
-    weight = site.weight.detach().flatten(1)
+    target.require_weight("An SVD start")
+    weight = target.weight.detach().flatten(1)
     weight = weight if weight.dtype == torch.float64 else weight.float()
     left, values, right = torch.linalg.svd(weight, full_matrices=False)
     root = (values[:rank] / scale).sqrt()
@@ -39,14 +57,17 @@ def pissa_factors(site: TargetLayer, rank: int, scale: float) -> tuple[Tensor, T
 
 
 def randomized_svd(matrix: Tensor, test: Tensor, rank: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Nearly the largest singular parts of a matrix, [out, rank], [rank] and [rank, row].
+    """Approximate the largest singular components of a matrix by subspace iteration.
 
-    Subspace iteration (Halko, Martinsson and Tropp 2011, arXiv 0909.4061), which sees no global randomness.
+    Halko, Martinsson and Tropp 2011, arXiv 0909.4061. Uses no global randomness.
 
     Args:
         matrix: [out, row].
         test: random vectors, [row, at least rank].
-        rank: how many.
+        rank: number of components.
+
+    Returns:
+        Left vectors [out, rank], values [rank] and right vectors [rank, row].
     """
     basis = torch.linalg.qr(matrix @ test)[0]
     for _ in range(2):
@@ -56,7 +77,10 @@ def randomized_svd(matrix: Tensor, test: Tensor, rank: int) -> tuple[Tensor, Ten
 
 
 def product_delta(up: Tensor, down: Tensor, start_up: Tensor, start_down: Tensor, scale: float) -> LowRank:
-    """scale · (up · down - start_up · start_down), written so that nothing large cancels and the start is exactly 0.
+    """Return scale · (up · down - start_up · start_down) as one low rank of twice the rank.
+
+    It is written as (up - start_up) · down + start_up · (down - start_down): nothing large cancels, and the initial
+    value is exactly 0.
 
     Args:
         up, start_up: [out, rank].

@@ -1,4 +1,4 @@
-"""Any change of a weight as a product of two thin matrices: exact by its structure, else by its singular values."""
+"""Low-rank approximations of a weight update: exact by its structure, else by singular values."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from lycoris.adapters.structures.structures import Hadamard, Kronecker, LowRank, Structure, Tucker
+from lycoris.adapters.structures import Hadamard, Kronecker, LowRank, Structure, Tucker
 from lycoris.errors import InputError
 
 
 @dataclass(frozen=True)
 class LayerFit:
-    """How near one layer's new change comes to the one it stands for.
+    """Distance between a layer's new update and the one that it approximates.
 
     Attributes:
         layer: the layer's name.
-        rank: of the new change; None where it has none.
-        norm: Frobenius norm of the change that was asked for.
+        rank: rank of the new update; None where it has none.
+        norm: Frobenius norm of the original update.
         distance: Frobenius norm of the difference.
     """
 
@@ -30,16 +30,16 @@ class LayerFit:
 
     @property
     def error(self) -> float:
-        """distance / norm, 0 where both are."""
+        """Relative error distance / norm; 0 where both are 0."""
         return self.distance / self.norm if self.norm else (math.inf if self.distance else 0.0)
 
 
 @dataclass(frozen=True)
 class ApproximationReport:
-    """How near a new adapter comes to what it was made from.
+    """Distance between a new adapter and what it was made from.
 
     Attributes:
-        layers: of each layer.
+        layers: one fit per layer.
         left_out: what the new adapter cannot hold or was not asked to: norm layers, biases.
     """
 
@@ -53,14 +53,22 @@ class ApproximationReport:
         return LayerFit("", None, norm, distance).error
 
     def __str__(self) -> str:
-        """A line for each layer, with rank and relative error, and one for the whole."""
+        """One line per layer with rank and relative error, and one for all."""
         lines = [f"{fit.error:10.3e}  rank {fit.rank or '-':<5} {fit.layer}" for fit in self.layers]
         lines += [f" left out             {name}" for name in self.left_out]
         return "\n".join([*lines, f"{self.error:10.3e}  relative error of {len(self.layers)} layers"])
 
 
+def to_low_rank(structure: Structure) -> LowRank:
+    """Return a ΔW as one low rank of scale 1 in float64: by its structure where that is smaller, else by an SVD."""
+    product = exact_factors(structure)
+    if product is None or 2 * product.up.shape[1] > min(product.up.shape[0], product.down[0].numel()):
+        return truncated_svd(structure.dense())
+    return product
+
+
 def exact_factors(structure: Structure) -> LowRank | None:
-    """The same change as one low rank of scale 1, in float64, where the structure says how."""
+    """Return a ΔW as one low rank of scale 1 in float64 by its structure; None where the structure has none."""
     if isinstance(structure, Hadamard):
         structure = structure.as_low_rank()
     if isinstance(structure, LowRank):
@@ -78,13 +86,13 @@ def exact_factors(structure: Structure) -> LowRank | None:
 
 
 def truncated_svd(matrix: Tensor, rank: int | None = None, energy: float | None = None) -> LowRank:
-    """The nearest low rank of a weight [out, in, *kernel], in float64 (Eckart and Young 1936).
+    """Return the nearest low rank of a weight, in float64 (Eckart and Young 1936).
 
     Args:
-        matrix: the weight.
+        matrix: [out, in, *kernel].
         rank: at most this many.
-        energy: as few as keep this share, in (0, 1], of the squared singular values. With neither, all that are not
-            rounding.
+        energy: as few as keep this share, in (0, 1], of the squared singular values. With neither argument, every
+            singular value above rounding.
     """
     flat = matrix.double().flatten(1)
     left, values, right = torch.linalg.svd(flat, full_matrices=False)
@@ -92,51 +100,46 @@ def truncated_svd(matrix: Tensor, rank: int | None = None, energy: float | None 
 
 
 def truncate(product: LowRank, rank: int | None = None, energy: float | None = None) -> LowRank:
-    """The same of a product of two thin matrices, without ever building it."""
+    """Return `truncated_svd` of a product of two thin matrices, without building the product."""
     out_basis, out_core = torch.linalg.qr(product.up)
     row_basis, row_core = torch.linalg.qr(product.down.flatten(1).t())
     left, values, right = torch.linalg.svd(out_core @ row_core.t(), full_matrices=False)
     shape = (product.up.shape[0], *product.down.shape[1:])
-    kept = _rank_to_keep(values, max(out_basis.shape[0], row_basis.shape[0]), rank, energy)
-    return _balanced_factors(out_basis @ left, values, right @ row_basis.t(), shape, kept)
+    rank = _rank_to_keep(values, max(out_basis.shape[0], row_basis.shape[0]), rank, energy)
+    return _balanced_factors(out_basis @ left, values, right @ row_basis.t(), shape, rank)
 
 
-def to_low_rank(structure: Structure) -> LowRank:
-    """A change as one low rank of scale 1, in float64: by its structure, else by its singular values."""
-    product = exact_factors(structure)
-    if product is None or 2 * product.up.shape[1] > min(product.up.shape[0], product.down[0].numel()):
-        return truncated_svd(structure.dense())
-    return product
+def tucker_decomposition(delta: Tensor, rank: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Approximate a convolution's update [out, in, *kernel] by a Tucker form, in float64.
 
+    Higher-order orthogonal iteration (De Lathauwer, De Moor and Vandewalle 2000), started from the singular vectors of
+    the two unfoldings.
 
-def tucker_decomposition(change: Tensor, rank: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Up [out, rank], core [rank, rank, *kernel] and down [rank, in] near a convolution's change [out, in, *kernel].
-
-    Higher-order orthogonal iteration (De Lathauwer, De Moor and Vandewalle 2000), begun at the singular vectors of the
-    two unfoldings.
+    Returns:
+        up [out, rank], core [rank, rank, *kernel] and down [rank, in].
     """
 
     def directions(tensor: Tensor) -> Tensor:
         return torch.linalg.svd(tensor.flatten(1), full_matrices=False)[0][:, :rank]
 
-    change = change.double()
-    down = directions(change.transpose(0, 1))
+    delta = delta.double()
+    down = directions(delta.transpose(0, 1))
     for _ in range(10):
-        up = directions(torch.einsum("oi...,is->os...", change, down))
-        down = directions(torch.einsum("oi...,or->ir...", change, up))
-    return up, torch.einsum("oi...,or,is->rs...", change, up, down), down.t()
+        up = directions(torch.einsum("oi...,is->os...", delta, down))
+        down = directions(torch.einsum("oi...,or->ir...", delta, up))
+    return up, torch.einsum("oi...,or,is->rs...", delta, up, down), down.t()
 
 
 @torch.no_grad()
-def assign_low_rank(up: Tensor, down: Tensor, change: Tensor) -> None:
-    """Fill two factors with the nearest product to a change; ranks that it does not need act on nothing.
+def assign_low_rank(up: Tensor, down: Tensor, delta: Tensor) -> None:
+    """Set two factors to the nearest product to an update. Ranks that it does not need get a zero column in `up`.
 
     Args:
         up: [out, rank].
         down: [rank, in, *kernel], or flat.
-        change: [out, in, *kernel], or flat.
+        delta: [out, in, *kernel], or flat.
     """
-    product = truncated_svd(change, up.shape[1])
+    product = truncated_svd(delta, up.shape[1])
     rank = product.up.shape[1]
     up.zero_()
     up[:, :rank] = product.up
@@ -144,7 +147,7 @@ def assign_low_rank(up: Tensor, down: Tensor, change: Tensor) -> None:
 
 
 def frobenius_distance(first: LowRank, second: LowRank | None = None) -> float:
-    """Frobenius norm of a product, or of the difference of two, without building them."""
+    """Return the Frobenius norm of a product, or of the difference of two, without building large products."""
     up, down = first.up, first.down.flatten(1)
     if second is not None:
         up, down = torch.cat([up, -second.up], 1), torch.cat([down, second.down.flatten(1)])
@@ -155,7 +158,7 @@ def frobenius_distance(first: LowRank, second: LowRank | None = None) -> float:
 
 
 def check_rank_or_energy(rank: int | None, energy: float | None) -> None:
-    """Say what a rank or energy must be.
+    """Check the arguments `rank` and `energy`.
 
     Raises:
         InputError: both are given, or one is out of its range.
@@ -169,7 +172,7 @@ def check_rank_or_energy(rank: int | None, energy: float | None) -> None:
 
 
 def _rank_to_keep(values: Tensor, size: int, rank: int | None, energy: float | None) -> int:
-    """How many singular values to keep, at least one."""
+    """Return how many singular values to keep, at least one."""
     rounding = values[0] * size * torch.finfo(values.dtype).eps
     count = int((values > rounding).sum())
     if energy is not None and values[0] > 0:

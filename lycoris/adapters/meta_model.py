@@ -4,104 +4,130 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
 
-from lycoris.adapters.algorithms.adapter import Adapter, PartialShape
+from lycoris.adapters.algorithms.adapter import Algorithm, PartialShape
 from lycoris.adapters.algorithms.norms import Norms
 from lycoris.adapters.files.layer_names import PIPELINE_PARTS
 from lycoris.adapters.files.module_paths import dotted_path, is_linear, part_from_path, text_encoder_part
 from lycoris.errors import InputError
 
 _MAX_ELEMENTS = 2**31
-"""Elements of a weight that no model has."""
+"""Number of elements that no model's weight reaches."""
 _MAX_DEPTH = 40
 _CONVOLUTIONS = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
 
 
 class MetaPart(nn.Module):
-    """A part of a model of which only the layers that a file has are there."""
+    """A part of a model that has only the layers of a file."""
 
 
-def resolve_layer_paths(names: list[str]) -> dict[str, tuple[str, str, bool]]:
-    """For each layer's name in a file: part, path, and whether the path is certain.
+class LayerPath(NamedTuple):
+    """Where a layer of a file is in its model.
 
-    Where it is not, the path is the name as it is, with `_` for every dot.
+    Attributes:
+        part: name of the part.
+        path: dotted path in the part. Where it is not certain, the file's name as it is, with `_` for every dot.
+        is_certain: whether the path is known.
     """
-    prefixes = {name.split("_", 2)[0] + "_" + name.split("_", 2)[1] for name in names if name.startswith("lora_te")}
-    bodies = {name: name.removeprefix("lora_unet_") for name in names if name.startswith("lora_unet_")}
-    paths = {name: dotted_path(body) for name, body in bodies.items()}
-    transformer = any(path is not None and part_from_path(path) == "transformer" for path in paths.values())
-    found = {}
+
+    part: str
+    path: str
+    is_certain: bool
+
+
+def resolve_layer_paths(names: list[str]) -> dict[str, LayerPath]:
+    """Resolve the layers' names in a file to parts and paths."""
+    text_prefixes = {"_".join(name.split("_", 2)[:2]) for name in names if name.startswith("lora_te")}
+    unet_names = {name: name.removeprefix("lora_unet_") for name in names if name.startswith("lora_unet_")}
+    unet_paths = [dotted_path(rest) for rest in unet_names.values()]
+    transformer = any(path is not None and part_from_path(path) == "transformer" for path in unet_paths)
+    resolved = {}
     for name in names:
-        if name in bodies:
-            part, body = "transformer" if transformer else "unet", bodies[name]
+        if name in unet_names:
+            part, rest = "transformer" if transformer else "unet", unet_names[name]
         elif name.startswith("lora_te"):
-            prefix, _, body = name[len("lora_") :].partition("_")
-            part = text_encoder_part(f"lora_{prefix}", prefixes, transformer)
+            prefix, _, rest = name[len("lora_") :].partition("_")
+            part = text_encoder_part(f"lora_{prefix}", text_prefixes, transformer)
         elif name.startswith("lycoris_"):
-            part, body = "model", name.removeprefix("lycoris_")
+            part, rest = "model", name.removeprefix("lycoris_")
         else:
-            whole = name.removeprefix("base_model.model.")
-            part, _, rest = whole.partition(".")
-            part, whole = (part, rest) if part in PIPELINE_PARTS and rest else (part_from_path(whole), whole)
-            clip = part.startswith("text") and whole.startswith(("encoder.layers.", "final_layer_norm", "embeddings."))
-            found[name] = (part, f"text_model.{whole}" if clip else whole, True)
+            resolved[name] = _resolve_dotted_name(name.removeprefix("base_model.model."))
             continue
-        path = dotted_path(body)
-        found[name] = (part, body if path is None else path, path is not None)
-    return found
+        path = dotted_path(rest)
+        resolved[name] = LayerPath(part, rest if path is None else path, path is not None)
+    return resolved
+
+
+def _resolve_dotted_name(name: str) -> LayerPath:
+    part, _, rest = name.partition(".")
+    part, path = (part, rest) if part in PIPELINE_PARTS and rest else (part_from_path(name), name)
+    clip = part.startswith("text") and path.startswith(("encoder.layers.", "final_layer_norm", "embeddings."))
+    return LayerPath(part, f"text_model.{path}" if clip else path, True)
 
 
 def meta_layer(
-    name: str, kind: type[Adapter], shape: PartialShape, path: str, kernel: object, bias: bool
+    name: str, algorithm: type[Algorithm], shape: PartialShape, path: str, kernel: object, bias: bool
 ) -> tuple[nn.Module, bool]:
-    """A layer on the meta device, and whether its weight's shape is certain.
+    """Create a layer on the meta device.
 
     Args:
         name: in the file, for messages.
-        kind: the algorithm.
+        algorithm: of the layer's adapter.
         shape: of the weight, as far as the tensors tell.
-        path: of the module, which tells some Linear layers.
+        path: of the module, which identifies some Linear layers.
         kernel: of the layer, where the header has it; [] for a Linear.
         bias: whether the layer must have one.
 
+    Returns:
+        The layer, and whether its weight's shape is certain.
+
     Raises:
-        InputError: a weight that no model has.
+        InputError: no model has such a weight.
     """
     certain = None not in shape
     if shape[2:] == (None,):
-        out, row = shape[:2]
-        assert row is not None  # no more than the last of three is unknown
-        known = isinstance(kernel, list) and all(type(size) is int and size > 0 for size in kernel) and len(kernel) < 4
-        sizes = tuple(kernel) if known and isinstance(kernel, list) else ()
-        certain = known or is_linear(path)
-        if row % math.prod(sizes):
+        out, row_size = shape[:2]
+        assert row_size is not None  # only the last of three is unknown
+        sizes = _kernel_sizes(kernel)
+        certain = sizes is not None or is_linear(path)
+        sizes = sizes or ()
+        if row_size % math.prod(sizes):
             raise InputError(
-                f"Layer `{name}` has {row} inputs times kernel, which the kernel {kernel} does not divide."
+                f"Layer `{name}` has {row_size} inputs times kernel, which the kernel {kernel} does not divide."
             )
-        shape = (out, row // math.prod(sizes), *sizes)
-    whole = tuple(1 if size is None else size for size in shape)
-    if math.prod(whole) > _MAX_ELEMENTS or 0 in whole:
-        raise InputError(f"Layer `{name}` has a weight of shape {list(whole)}, which no model has.")
+        shape = (out, row_size // math.prod(sizes), *sizes)
+    full_shape = tuple(1 if size is None else size for size in shape)
+    if math.prod(full_shape) > _MAX_ELEMENTS or 0 in full_shape:
+        raise InputError(f"Layer `{name}` has a weight of shape {list(full_shape)}, which no model has.")
     with torch.device("meta"):
-        if issubclass(kind, Norms):
-            return nn.LayerNorm(whole, bias=bias, dtype=torch.float64), True
-        if len(whole) == 2:
-            return nn.Linear(whole[1], whole[0], bias=bias, dtype=torch.float64), certain
-        if len(whole) - 2 not in _CONVOLUTIONS:
-            raise InputError(f"Layer `{name}` has a weight of shape {list(whole)}, which no Linear or convolution has.")
-        make: Any = _CONVOLUTIONS[len(whole) - 2]
-        return make(whole[1], whole[0], whole[2:], bias=bias, dtype=torch.float64), certain
+        if issubclass(algorithm, Norms):
+            return nn.LayerNorm(full_shape, bias=bias, dtype=torch.float64), True
+        if len(full_shape) == 2:
+            return nn.Linear(full_shape[1], full_shape[0], bias=bias, dtype=torch.float64), certain
+        if len(full_shape) - 2 not in _CONVOLUTIONS:
+            raise InputError(
+                f"Layer `{name}` has a weight of shape {list(full_shape)}, which no Linear or convolution has."
+            )
+        convolution: Any = _CONVOLUTIONS[len(full_shape) - 2]
+        return convolution(full_shape[1], full_shape[0], full_shape[2:], bias=bias, dtype=torch.float64), certain
+
+
+def _kernel_sizes(kernel: object) -> tuple[int, ...] | None:
+    """Return a header's kernel, where it is one."""
+    if isinstance(kernel, list) and len(kernel) < 4 and all(type(size) is int and size > 0 for size in kernel):
+        return tuple(kernel)
+    return None
 
 
 def meta_modules(layers: Mapping[tuple[str, str], nn.Module]) -> dict[str, nn.Module]:
-    """Parts that have these layers: (part, path) → layer.
+    """Create parts with these layers: (part, path) → layer.
 
     Raises:
-        InputError: a path that no module can have.
+        InputError: no module can have such a path.
     """
     parts: dict[str, nn.Module] = {}
     for (part, path), layer in layers.items():

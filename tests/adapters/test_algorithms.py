@@ -8,8 +8,8 @@ import pytest
 import torch
 
 import lycoris
-from lycoris.adapters.structures.structures import Operation
-from tests.adapters.cases import cases, formula, forward_with, make_layer, randomize
+from lycoris.adapters.structures import Operation
+from tests.adapters.cases import cases, forward_with, make_layer, randomize, reference_weight
 
 EVERY = pytest.mark.parametrize(("algorithm", "options", "name"), cases())
 
@@ -55,10 +55,10 @@ def test_live_equals_the_paper_s_formula_and_merged_and_reattached_and_reloaded(
     base = outcome(make_layer(name)[0], x)
     live, gradient = outcome(model, x)
     layer, adapter = model[0], next(iter(network.adapters.values()))
-    shift = adapter.bias()
+    shift = adapter.bias_delta()
     bias = getattr(layer, "bias", None)
     bias = bias if shift is None else bias + shift
-    expected = formula(algorithm, adapter.state_tensors(), layer.weight.detach())
+    expected = reference_weight(algorithm, adapter.state_tensors(), layer.weight.detach())
     plain, _ = make_layer(name)
     close(live, forward_with(plain[0], expected, bias, x))
 
@@ -87,7 +87,7 @@ def test_gradients_flow_and_equal_those_of_the_dense_definition(algorithm, optio
     weights = torch.randn(out.shape, dtype=out.dtype, generator=torch.Generator().manual_seed(2))
     got = torch.autograd.grad((out * weights).sum(), [x, *parameters])
 
-    shift = adapter.bias()
+    shift = adapter.bias_delta()
     bias = getattr(layer, "bias", None)
     plain, _ = make_layer(name)
     changed = layer.weight + adapter.structure(layer.weight).dense()
@@ -134,7 +134,7 @@ def test_scale_multiplies_the_change_of_weight(algorithm, options, name):
     randomize(network)
     base = make_layer(name)[0][0]
     adapter = next(iter(network.adapters.values()))
-    delta, shift = adapter.structure(base.weight).dense(), adapter.bias()
+    delta, shift = adapter.structure(base.weight).dense(), adapter.bias_delta()
     network.scale = 0.6
     bias = getattr(base, "bias", None)
     changed = forward_with(base, base.weight + 0.6 * delta, bias if shift is None else bias + 0.6 * shift, x)

@@ -15,17 +15,16 @@ from benchmarks.peers.trees import tree
 from lycoris.adapters import ALGORITHMS
 from lycoris.adapters.files.module_paths import dotted_path
 from lycoris.adapters.low_rank_approximation import to_low_rank, truncate, truncated_svd
-from lycoris.adapters.structures.structures import LowRank
+from lycoris.adapters.structures import LowRank
 from lycoris.errors import InputError
-from tests.adapters.cases import FAST_LAYERS, LAYERS, OPTIONS, make_layer, randomize
+from tests.adapters.cases import FAST_LAYERS, LAYERS, READERS, make_layer, options_of, randomize
 
 OTHER_IN_PEFT = ("conv1d", "conv2d-groups", "conv2d-depthwise", "conv2d-circular", "conv2d-same")
-READERS = ("ia3", "glora", "diag-oft", "boft")
 
 
 def _every(fast: bool):
     for algorithm in ALGORITHMS:
-        for option, values in {"defaults": {}, **OPTIONS.get(algorithm, {})}.items():
+        for option, values in {"defaults": {}, **options_of(algorithm)}.items():
             if algorithm == "norms" or (option.startswith("dora") and algorithm not in ("lora", "lokr")):
                 continue
             every = FAST_LAYERS if option == "defaults" else ("conv2d-strided",)
@@ -40,7 +39,7 @@ def _converts(algorithm, options, name, tmp_path):
     randomize(network)
     network.save(tmp_path / "a.safetensors", dtype="float64", metadata={"data_version": "7"})
     adapter = network.adapters["lycoris_0"]
-    shift = None if adapter.bias() is None else adapter.bias().detach()
+    shift = None if adapter.bias_delta() is None else adapter.bias_delta().detach()
     if shift is not None:
         adapter.diff_b.data.zero_()
     live = model(x)
@@ -167,8 +166,8 @@ def test_a_file_converts_alike_with_and_without_its_model(algorithm, parts, draw
     network = lycoris.attach(parts, algorithm, preset="full")
     randomize(network)
     for adapter in network.adapters.values():
-        if adapter.bias() is not None:
-            adapter.bias().data.zero_()
+        if adapter.bias_delta() is not None:
+            adapter.bias_delta().data.zero_()
         if adapter.algorithm == "norms":
             adapter.w_norm.data.zero_()
     drawn = draw(parts)
@@ -281,8 +280,20 @@ def _file(tmp_path, algorithm, layer, name="lycoris_strange_thing", **options):
         ),
         ("loha", nn.Conv2d(8, 12, 3), "lora_unet_down_blocks_0_resnets_0_conv1", {}, "not tell the kernel of 1 layers"),
         ("loha", nn.Linear(8, 12), "lora_unet_mid_block_attentions_0_proj_in", {}, "not tell the kernel of"),
-        ("ia3", nn.Linear(8, 12), "lora_unet_conv_in", {}, "IA3 changes a weight by what it is.*`model`"),
-        ("lora", nn.Linear(8, 12), "lora_unet_conv_in", {"dora": "output"}, "DoRA changes a weight by what it is"),
+        (
+            "ia3",
+            nn.Linear(8, 12),
+            "lora_unet_conv_in",
+            {},
+            r"\(IA\)³ changes a weight depending on its values.*`model`",
+        ),
+        (
+            "lora",
+            nn.Linear(8, 12),
+            "lora_unet_conv_in",
+            {"dora": "output"},
+            "DoRA changes a weight depending on its values",
+        ),
         ("norms", nn.LayerNorm(8), "lora_unet_conv_in", {}, "nothing that a LoRA can hold"),
     ],
 )
@@ -348,7 +359,7 @@ def test_hostile_shapes_and_names_are_refused_without_a_model_too(tensors, tmp_p
 
 def test_headers_tell_others_what_the_file_is(parts, tmp_path):
     network = lycoris.attach(tree("sd15"), "lora", preset="attn-mlp", rank=4, alpha=2.0)
-    from lycoris.adapters.files.formats import build_metadata
+    from lycoris.adapters.files.metadata import build_metadata
 
     made = [(network.layers[key], adapter) for key, adapter in network.adapters.items()]
     found = build_metadata(made, network.algorithm, network.settings, "lycoris")

@@ -125,7 +125,7 @@ def _lora(**changes) -> dict[str, torch.Tensor]:
         (_lora(**{"lycoris_0.lora_up.weight": torch.zeros(6, 0)}), "not empty"),
         (_lora(**{"lycoris_0.alpha": torch.tensor(-1.0)}), "`alpha` must be a positive"),
         (_lora(**{"lycoris_0.lora_upp.weight": torch.zeros(1)}), "lora_upp.weight.*`lora_up.weight`"),
-        (_lora(**{"lycoris_7.alpha": torch.tensor(1.0)}), "1 layers that the model has not: `lycoris_7`"),
+        (_lora(**{"lycoris_7.alpha": torch.tensor(1.0)}), "1 layers that the model does not have: `lycoris_7`"),
         ({"lycoris_0.strange": torch.zeros(1)}, "no algorithm has the keys"),
         ({"lycoris_0.lokr_w1": torch.zeros(5, 2), "lycoris_0.lokr_w2": torch.zeros(3, 2)}, "`sides` must multiply"),
         ({}, "it has no layer at all"),

@@ -57,14 +57,14 @@ def test_sdxl_s_original_names_are_those_that_diffusers_turns_back():
     unet = tree("sdxl")["unet"]
     found = find_layers({"unet": unet}, MATRIX_LAYERS)
     ones = {"lora_down.weight": torch.ones(1, 1), "lora_up.weight": torch.ones(1, 1), "alpha": torch.ones(())}
-    file = {f"{place.key}.{name}": value for place in found for name, value in ones.items()}
+    file = {f"{layer.key}.{name}": value for layer in found for name, value in ones.items()}
     turned = StableDiffusionXLPipeline.lora_state_dict(file, unet_config=unet.config)
     turned = turned[0] if isinstance(turned, tuple) else turned
     paths = {re.split("[._]lora", key.removeprefix("unet.").replace(".processor", ""))[0] for key in turned}
     paths = {f"{path}.0" if path.endswith(".to_out") else path for path in paths}
-    assert paths == {place.path for place in found}
+    assert paths == {layer.path for layer in found}
     assert len(paths) == 794
-    assert all(place.alternate_key == "lora_unet_" + place.path.replace(".", "_") for place in found)
+    assert all(layer.alternate_key == "lora_unet_" + layer.path.replace(".", "_") for layer in found)
 
 
 @pytest.fixture
@@ -103,8 +103,8 @@ def test_sdxl_files_of_either_naming_are_read(named, small_sdxl, tmp_path):
     tensors = load_file(tmp_path / "a.safetensors")
     assert any(key.startswith("lora_unet_input_blocks_4_1_") for key in tensors)
     if named == "diffusers":
-        other = {place.key: place.alternate_key for place in network.layers.values()}
-        tensors = {f"{other[layer]}.{rest}": t for key, t in tensors.items() for layer, _, rest in [key.partition(".")]}
+        other = {layer.key: layer.alternate_key for layer in network.layers.values()}
+        tensors = {f"{other[name]}.{rest}": t for key, t in tensors.items() for name, _, rest in [key.partition(".")]}
     save_file(tensors, tmp_path / "b.safetensors")
     lycoris.load(tmp_path / "b.safetensors", small_sdxl)
     torch.testing.assert_close(_draw(small_sdxl), drawn)

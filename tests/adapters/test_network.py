@@ -12,7 +12,7 @@ from torch import nn
 import lycoris
 from benchmarks.peers.trees import tree
 from lycoris.adapters import ALGORITHMS
-from lycoris.adapters.structures.structures import Operation
+from lycoris.adapters.structures import Operation
 from lycoris.errors import InputError
 from tests.adapters.cases import randomize
 
@@ -63,10 +63,10 @@ def test_keys_are_the_standard_ones():
 def test_native_trains_every_parameter_of_the_chosen_layers_and_their_norms(parts):
     network = lycoris.attach(parts, "native", preset="full")
     assert network.algorithm == "full"
-    for place in network.layers.values():
-        own = sum(p.numel() for name, p in place.layer.named_parameters() if not name.startswith("adapters"))
-        assert own == sum(p.numel() for p in network.adapters[place.key].parameters())
-    kinds = {type(place.layer).__name__ for place in network.layers.values()}
+    for layer in network.layers.values():
+        own = sum(p.numel() for name, p in layer.module.named_parameters() if not name.startswith("adapters"))
+        assert own == sum(p.numel() for p in network.adapters[layer.key].parameters())
+    kinds = {type(layer.module).__name__ for layer in network.layers.values()}
     assert {"AdaptedLinear", "AdaptedConv2d", "AdaptedGroupNorm", "AdaptedLayerNorm"} == kinds
 
 
@@ -146,7 +146,7 @@ def test_patterns_choose_and_exclude_with_or_without_the_part(parts):
     def found(**choice):
         network = lycoris.attach(parts, "lora", **choice)
         network.detach()
-        return {place.name for place in network.layers.values()}
+        return {layer.name for layer in network.layers.values()}
 
     every = found(layers=[r".*attn\d\..*"])
     assert every == found(layers=[r"unet\..*attn\d\..*"])
@@ -343,12 +343,12 @@ def test_merging_in_training_folds_the_whole_change(parts):
     network = lycoris.attach(parts, "dylora", preset="full")
     randomize(network)
     network.train()
-    place = next(iter(network.layers.values()))
-    adapter = network.adapters[place.key]
-    whole = place.layer.weight.double() + adapter.eval().structure(place.layer.weight).dense().double()
+    layer = next(iter(network.layers.values()))
+    adapter = network.adapters[layer.key]
+    whole = layer.module.weight.double() + adapter.eval().structure(layer.module.weight).dense().double()
     network.train()
     network.merge()
-    torch.testing.assert_close(place.layer.weight, whole.float())
+    torch.testing.assert_close(layer.module.weight, whole.float())
     assert adapter.training
 
 

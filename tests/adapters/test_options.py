@@ -30,7 +30,7 @@ def test_each_pattern_has_its_own_algorithm_and_options_and_the_first_decides(pa
     expected = {"attn1": "lora", "attn2.to_k": "dylora", "attn2": "t-lora", ".ff.": "lokr", "fc1": "loha"}
     for key, adapter in network.adapters.items():
         name = network.layers[key].path
-        norm = isinstance(network.layers[key].layer, ALGORITHMS["norms"].layer_types)
+        norm = isinstance(network.layers[key].module, ALGORITHMS["norms"].layer_types)
         wanted = "norms" if norm else next((to for part, to in expected.items() if part in name), "lora")
         assert adapter.algorithm == wanted
         assert isinstance(adapter, DoRA) == (wanted == "lokr")
@@ -80,7 +80,7 @@ def test_rules_of_one_algorithm_make_a_network_of_it(parts):
         ({"layers": {r".*": {}}, "preset": "full"}, "either `preset` or `layers`"),
         ({"tucker": "False"}, "`tucker` must be true or false, but got 'False'"),
         ({"scalar": 1}, "`scalar` must be true or false"),
-        ({"scalar": True, "algorithm": "full"}, "`scalar` needs factors, which `full` has not"),
+        ({"scalar": True, "algorithm": "full"}, "`scalar` needs factors, which `full` does not have"),
         ({"scalar": True, "algorithm": "t-lora"}, "`scalar` needs factors"),
         ({"start": "orthogonl"}, "`orthogonl`.*`orthogonal`"),
         ({"start": "svd", "scalar": True}, "`start` must be `zero` with `tucker` or `scalar`"),
@@ -157,7 +157,7 @@ def test_a_scalar_carries_the_zero_learns_and_is_folded_into_the_file(algorithm,
     network.detach()
     written = load_file(tmp_path / "a.safetensors")
     assert not any("scalar" in key for key in written)
-    for key, values in adapter.inner.tensors().items():
+    for key, values in adapter.inner.state_tensors().items():
         factor = 0.3 if key in adapter.inner.zero_factors else 1.0
         torch.testing.assert_close(written[f"lycoris_0.{key}"], values.detach() * factor)
     again = lycoris.load(tmp_path / "a.safetensors", model)
@@ -225,7 +225,7 @@ def test_a_quantised_base_is_adapted_and_stays_bit_for_bit(algorithm, dtype):
     assert all(p.grad.dtype == torch.float32 and p.grad.abs().sum() > 0 for p in network.parameters())
     layer, adapter = model[0], network.adapters["lycoris_0"]
     delta = adapter.structure(layer.weight).dense()
-    shift = 0 if adapter.bias() is None else adapter.bias()
+    shift = 0 if adapter.bias_delta() is None else adapter.bias_delta()
     expected = Int8Linear.forward(_plain(layer), x.float()) + x.float() @ delta.T + shift
     tolerance = 1e-4 if dtype == torch.float32 else 0.03 * expected.abs().max().item()
     torch.testing.assert_close(layer(x).float(), expected, rtol=1e-4, atol=tolerance)

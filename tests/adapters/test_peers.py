@@ -49,11 +49,11 @@ def test_a_file_draws_the_same_with_the_peer(peer, case, direction, exchanged):
 def test_names_are_those_of_lycoris_lora(name):
     _needed("lycoris-lora")
     theirs = peer_layer_names("lycoris-lora", name)
-    ours = {place.name: place for place in find_layers(tree(name), MATRIX_LAYERS)}
+    ours = {layer.name: layer for layer in find_layers(tree(name), MATRIX_LAYERS)}
     assert len(theirs) >= len(lycoris.attach(tree(name), "lora", preset="attn-mlp", rank=1))
     for path, key in theirs.items():
-        place = ours[path]  # SDXL's original names are those of kohya's own UNet, which diffusers' tree has not
-        assert key == (place.alternate_key or place.key)
+        layer = ours[path]  # SDXL's original names are those of kohya's own UNet, which diffusers' tree has not
+        assert key == (layer.alternate_key or layer.key)
 
 
 @pytest.mark.parametrize("format", ["lycoris", "diffusers"])

@@ -178,7 +178,7 @@ def test_a_file_without_its_configuration_says_what_is_assumed(tmp_path):
         ({"lora_alpha": float("nan")}, "alpha of `0` must be positive, but is nan"),
         ({"lora_alpha": [3]}, "alpha of `0` must be positive"),
         ({"rank_pattern": [3]}, "`rank_pattern` must be a JSON object"),
-        ({"alpha_pattern": {"(": 3}}, r"pattern .* that is none"),
+        ({"alpha_pattern": {"(": 3}}, r"pattern .* that is not a regular expression"),
         ([], "not a JSON object"),
         (None, "not a JSON object"),
     ],

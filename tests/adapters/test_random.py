@@ -14,9 +14,9 @@ from torch import nn
 
 import lycoris
 from lycoris.adapters import ALGORITHMS
-from lycoris.adapters.structures.structures import Operation
+from lycoris.adapters.structures import Operation
 from lycoris.errors import InputError
-from tests.adapters.cases import formula, forward_with, randomize
+from tests.adapters.cases import forward_with, randomize, reference_weight
 from tests.adapters.test_algorithms import close, outcome
 
 _CONVOLUTIONS = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
@@ -106,9 +106,9 @@ def certify(data, algorithm: str) -> None:
     randomize(network)
     live, gradient = outcome(model, x)
     adapter = network.adapters["lycoris_0"]
-    bias, shift = plain.get("bias"), adapter.bias()
+    bias, shift = plain.get("bias"), adapter.bias_delta()
     bias = bias if shift is None else bias + shift
-    expected = formula(algorithm, adapter.state_tensors(), plain["weight"])
+    expected = reference_weight(algorithm, adapter.state_tensors(), plain["weight"])
     network.merge()
     close(outcome(model, x), (live, gradient))
     network.detach()

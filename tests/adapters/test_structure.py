@@ -8,7 +8,7 @@ from torch import nn
 
 import lycoris
 from lycoris.adapters.layers.merged_forward import forward_merged
-from lycoris.adapters.structures.structures import Dense, Hadamard, Kronecker, LowRank, Operation, Structure
+from lycoris.adapters.structures import Dense, Hadamard, Kronecker, LowRank, Operation, Structure
 
 LAYERS = {
     "linear": (nn.Linear(12, 24), (5, 12)),

@@ -1,28 +1,35 @@
-"""BOFT: a butterfly of block rotations, by which every output reaches every other (Liu et al. 2023, 2311.06243)."""
+"""BOFT: a butterfly of block rotations, through which every output reaches every other."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import ClassVar
 
+import torch
 from torch import Tensor
 
-from lycoris.adapters.algorithms.adapter import Adapter, PartialShape, TargetLayer
-from lycoris.adapters.algorithms.diag_oft import Rotation, cayley, oft_tensors
+from lycoris.adapters.algorithms.adapter import Algorithm, Constants, Examples, PartialShape, Shapes
+from lycoris.adapters.algorithms.diag_oft import Rotation, cayley, oft_tensors, reference_cayley
+from lycoris.adapters.algorithms.target_layer import TargetLayer
 from lycoris.errors import InputError
 
 
 def butterfly_split(size: int, factor: int) -> tuple[int, int]:
-    """(block, number) with block even, at most `factor` (any, for -1), and number = size / block a power of two.
+    """Split a size into the largest (block, number): block even, at most `factor`, and number a power of two.
 
-    The largest such block; 320 with factor 8 is (none: 320 / 8 = 40 is no power of two), with 10 it is (10, 32).
+    For example 320 with factor 10 is (10, 32); with factor 8 there is none, as 320 / 8 = 40 is not a power of two.
+
+    Args:
+        size: number of outputs.
+        factor: limit of the block; -1 for none.
 
     Raises:
-        InputError: there is none.
+        InputError: there is no such split.
     """
     limit = size if factor == -1 else factor
     for block in range(limit - limit % 2, 1, -2):
-        number, rest = divmod(size, block)
-        if rest == 0 and number & (number - 1) == 0:
+        number, remainder = divmod(size, block)
+        if remainder == 0 and number & (number - 1) == 0:
             return block, number
     smallest = size // (size & -size) * 2
     hint = f"at least {smallest}" if size % 2 == 0 else "impossible for an odd size"
@@ -30,40 +37,52 @@ def butterfly_split(size: int, factor: int) -> tuple[int, int]:
 
 
 def _default_block_size(size: int) -> int:
-    """The smallest block from 4 on, where there is one."""
+    """Return the smallest block of at least 4, where there is one."""
     block = size // (size & -size) * 2
     while block < 4 and block < size:
         block *= 2
     return block
 
 
-class BOFT(Adapter):
-    """W' = rescale · R_m···R_1·W, R_i block rotations of channels 2^i apart, starting at I.
+class BOFT(Algorithm):
+    """W' = rescale · R_m···R_1·W, with block rotations R_i of channels 2^i apart, which start at I.
+
+    Liu et al. 2023, arXiv 2311.06243.
 
     Args:
-        site: the layer.
-        factor: largest size of the blocks, -1 for any; by default the smallest there is from 4 on.
-        constraint: limit of Q's norm in units of the outputs; 0 is none.
-        rescale: a learned gain per output as well, starting at 1.
+        target: the layer.
+        factor: largest size of the blocks, -1 for any; by default the smallest one of at least 4.
+        constraint: limit of Q's norm, in units of the number of outputs; 0 for none.
+        rescale: train a gain per output as well, starting at 1.
     """
 
     algorithm = "boft"
+    title = "BOFT"
+    citation = "Liu et al. 2023, arXiv 2311.06243"
+    formula = "a butterfly of block rotations"
+    examples: ClassVar[Examples] = {
+        "rescaled": {"rescale": True},
+        "constrained": {"constraint": 0.01},
+        "whole": {"factor": -1},
+    }
     signature_keys = frozenset({"oft_blocks"})
     uses_base_weight = True
 
-    def __init__(self, site: TargetLayer, *, factor: int | None = None, constraint: float = 0.0, rescale: bool = False):
+    def __init__(
+        self, target: TargetLayer, *, factor: int | None = None, constraint: float = 0.0, rescale: bool = False
+    ):
         super().__init__()
-        site.require_weight("BOFT")
-        out = site.shape[0]
+        target.require_weight("BOFT")
+        out = target.shape[0]
         try:
             size, number = butterfly_split(out, _default_block_size(out) if factor is None else factor)
         except InputError as error:
-            raise InputError(f"{error} Layer `{site.name}` of shape {list(site.shape)}.") from None
+            raise InputError(f"{error} Layer `{target.name}` of shape {list(target.shape)}.") from None
         self.constraint = float(constraint)
         self._limit = self.constraint * out
-        self._ones = (1,) * (len(site.shape) - 1)
-        self.oft_blocks = site.zeros(number.bit_length(), number, size, size)
-        self.rescale = site.ones(out) if rescale else None
+        self._ones = (1,) * (len(target.shape) - 1)
+        self.oft_blocks = target.zeros(number.bit_length(), number, size, size)
+        self.rescale = target.ones(out) if rescale else None
 
     def structure(self, weight: Tensor, scale: float = 1.0) -> Rotation:
         return Rotation(weight, cayley(self.oft_blocks, self._limit).unbind(0), self.rescale, scale, butterfly=True)
@@ -72,17 +91,26 @@ class BOFT(Adapter):
         return oft_tensors(self.oft_blocks, self.rescale, self.constraint, self._ones)
 
     @classmethod
-    def infer_shape(cls, shapes: Mapping[str, tuple[int, ...]], constants: Mapping[str, float]) -> PartialShape:
+    def infer_shape(cls, shapes: Shapes, constants: Constants) -> PartialShape:
         *_, number, size, _ = shapes["oft_blocks"]
         return number * size, None, *shapes.get("rescale", ())[2:]
 
     @classmethod
-    def infer_options(
-        cls, site: TargetLayer, shapes: Mapping[str, tuple[int, ...]], constants: Mapping[str, float]
-    ) -> dict:
+    def infer_options(cls, target: TargetLayer, shapes: Shapes, constants: Constants) -> dict:
         size = shapes["oft_blocks"][-1]
         return {"factor": size, "constraint": constants.get("alpha", 0.0), "rescale": "rescale" in shapes}
 
     @classmethod
-    def matches(cls, shapes: Mapping[str, tuple[int, ...]]) -> bool:
+    def matches(cls, shapes: Shapes) -> bool:
         return super().matches(shapes) and len(shapes["oft_blocks"]) == 4
+
+    @staticmethod
+    def reference_delta(tensors: Mapping[str, Tensor], weight: Tensor) -> Tensor:
+        rotated, out = weight.flatten(1), weight.shape[0]
+        for level, blocks in enumerate(reference_cayley(tensors["oft_blocks"], tensors["alpha"] * out)):
+            stride = 2**level * (blocks.shape[-1] // 2)
+            order = torch.arange(out).view(-1, 2, stride).transpose(1, 2).flatten()
+            matrix = torch.zeros(out, out, dtype=weight.dtype)
+            matrix[order.view(-1, 1), order.view(1, -1)] = torch.block_diag(*blocks)
+            rotated = matrix @ rotated
+        return rotated.view(weight.shape) * tensors.get("rescale", torch.ones(1)) - weight

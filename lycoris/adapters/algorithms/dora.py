@@ -1,4 +1,4 @@
-"""DoRA: direction from any adapter, length learned apart (Liu et al. 2024, arXiv 2402.09353)."""
+"""DoRA: the direction from any adapter, the magnitude trained separately."""
 
 from __future__ import annotations
 
@@ -9,27 +9,31 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from lycoris.adapters.algorithms.adapter import Adapter, PartialShape, TargetLayer
-from lycoris.adapters.structures.structures import Operation, Structure, full_precision
+from lycoris.adapters.algorithms.adapter import Adapter, Shapes
+from lycoris.adapters.algorithms.target_layer import TargetLayer
+from lycoris.adapters.structures import Operation, Structure, full_precision
 from lycoris.errors import InputError
 
 DORA_SCALE_KEY = "dora_scale"
+"""Name of the magnitude in files."""
+
+Axis = Literal["output", "input"]
 
 
-def weight_norms(weight: Tensor, axis: Literal["output", "input"]) -> Tensor:
-    """Euclidean length of every output's or input's part of a weight, [out] or [in / groups]."""
+def weight_norms(weight: Tensor, axis: Axis) -> Tensor:
+    """Return the Euclidean norm of each output's or input's slice of a weight, [out] or [in / groups]."""
     flat = weight.flatten(1) if axis == "output" else weight.transpose(0, 1).flatten(1)
     return flat.norm(dim=1).clamp_min(torch.finfo(weight.dtype).tiny)
 
 
 @dataclass(slots=True)
 class Renormalized(Structure):
-    """scale · ((W + Δ) · m / ‖W + Δ‖ - W) for a change Δ of any structure."""
+    """scale · ((W + ΔW) · m / ‖W + ΔW‖ - W), for a ΔW of any structure."""
 
     weight: Tensor
     inner: Structure
     magnitude: Tensor
-    axis: Literal["output", "input"]
+    axis: Axis
     scale: float = 1.0
     uses_base_output = True
 
@@ -45,57 +49,62 @@ class Renormalized(Structure):
         gain = gain.view(*((-1, 1) if self.axis == "output" else (1, -1)), *(1,) * (weight.dim() - 2))
         return (changed * gain - weight) * self.scale
 
-    def apply(self, op: Operation, x: Tensor, into: Tensor | None = None, base: Tensor | None = None) -> Tensor:
+    def apply(self, op: Operation, x: Tensor, into: Tensor | None = None, base_output: Tensor | None = None) -> Tensor:
         dtype = x.dtype if into is None else into.dtype
         x, weight, gain = x.to(dtype), self.weight.to(dtype), self._gain()
-        less = op.broadcast_channels((gain - 1).to(dtype).repeat(op.groups if self.axis == "input" else 1))
-        gain = op.broadcast_channels(gain.to(dtype).repeat(op.groups if self.axis == "input" else 1))
+        groups = op.groups if self.axis == "input" else 1
+        excess_gain = op.broadcast_channels((gain - 1).to(dtype).repeat(groups))
+        gain = op.broadcast_channels(gain.to(dtype).repeat(groups))
         if self.axis == "output":
-            base = op(x, weight) if base is None else base
-            change = self.inner.apply(op, x) * gain + base * less
+            base_output = op(x, weight) if base_output is None else base_output
+            update = self.inner.apply(op, x) * gain + base_output * excess_gain
         else:
-            change = self.inner.apply(op, x * gain) + op(x * less, weight)
-        change = change * self.scale
-        return change if into is None else into + change
+            update = self.inner.apply(op, x * gain) + op(x * excess_gain, weight)
+        update = update * self.scale
+        return update if into is None else into + update
 
     def cost(self, op: Operation, tokens: int) -> tuple[float, float]:
-        applied, built = self.inner.cost(op, tokens)
+        applied, merged = self.inner.cost(op, tokens)
         size = self.weight.numel()
-        return applied + (200.0 + tokens) * size, built + 200.0 * size
+        return applied + (200.0 + tokens) * size, merged + 200.0 * size
 
 
 class DoRA(Adapter):
-    """A wrapper around another algorithm's adapter: W' = (W + ΔW) · m / ‖W + ΔW‖, m starting at ‖W‖.
+    """A wrapper around another algorithm's adapter: W' = (W + ΔW) · m / ‖W + ΔW‖, with m starting at ‖W‖.
+
+    Liu et al. 2024, arXiv 2402.09353.
 
     Args:
-        site: the layer.
+        target: the layer.
         inner: the adapter that gives ΔW.
-        by: lengths per output or per input.
+        axis: one norm per output or per input.
+
+    Raises:
+        InputError: `axis` is neither, or the weight is quantised.
     """
 
-    signature_keys = frozenset({DORA_SCALE_KEY})
     uses_base_weight = True
 
-    def __init__(self, site: TargetLayer, inner: Adapter, by: Literal["output", "input"] = "output"):
+    def __init__(self, target: TargetLayer, inner: Adapter, axis: Axis = "output"):
         super().__init__()
-        site.require_weight("DoRA")
-        if by not in ("output", "input"):
-            raise InputError(f'Argument `dora` must be "output" or "input", but got {by!r}.')
+        target.require_weight("DoRA")
+        if axis not in ("output", "input"):
+            raise InputError(f'Argument `dora` must be "output" or "input", but got {axis!r}.')
         self.inner = inner
-        self.axis = by
+        self.axis = axis
         self.algorithm = inner.algorithm
-        if site.uninitialized:
-            self.magnitude = site.zeros(site.shape[0 if by == "output" else 1])
+        if target.uninitialized:
+            self.magnitude = target.zeros(target.shape[0 if axis == "output" else 1])
         else:
-            self.magnitude = site.from_values(weight_norms(site.weight.detach().to(torch.float64), by))
-        dims = len(site.shape) - 2
-        self._shape = (-1, 1, *(1,) * dims) if by == "output" else (1, -1, *(1,) * dims)
+            self.magnitude = target.from_values(weight_norms(target.weight.detach().to(torch.float64), axis))
+        dims = len(target.shape) - 2
+        self._shape = (-1, 1, *(1,) * dims) if axis == "output" else (1, -1, *(1,) * dims)
 
     def structure(self, weight: Tensor, scale: float = 1.0) -> Renormalized:
         return Renormalized(weight, self.inner.structure(weight), self.magnitude, self.axis, scale)
 
-    def bias(self) -> Tensor | None:
-        return self.inner.bias()
+    def bias_delta(self) -> Tensor | None:
+        return self.inner.bias_delta()
 
     def state_tensors(self) -> dict[str, Tensor]:
         return {**self.inner.state_tensors(), DORA_SCALE_KEY: self.magnitude.view(self._shape)}
@@ -108,12 +117,7 @@ class DoRA(Adapter):
     def metadata(self) -> dict[str, object]:
         return self.inner.metadata()
 
-    @classmethod
-    def infer_shape(cls, shapes: Mapping[str, tuple[int, ...]], constants: Mapping[str, float]) -> PartialShape:
-        raise NotImplementedError("The adapter inside tells the shape.")
 
-    @classmethod
-    def infer_options(
-        cls, site: TargetLayer, shapes: Mapping[str, tuple[int, ...]], constants: Mapping[str, float]
-    ) -> dict:
-        return {"by": "output" if shapes[DORA_SCALE_KEY][:2] == (site.shape[0], 1) else "input"}
+def infer_dora_axis(target: TargetLayer, shapes: Shapes) -> Axis:
+    """Infer from the shape of a file's magnitude whether it is per output or per input."""
+    return "output" if shapes[DORA_SCALE_KEY][:2] == (target.shape[0], 1) else "input"

@@ -1,36 +1,43 @@
-"""Native fine-tuning: the whole change of weight and bias, starting at 0."""
+"""Native fine-tuning: the change of weight and bias themselves."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from lycoris.adapters.algorithms.adapter import Adapter, PartialShape, TargetLayer
-from lycoris.adapters.structures.structures import Dense
+from lycoris.adapters.algorithms.adapter import Algorithm, Constants, Examples, PartialShape, Shapes
+from lycoris.adapters.algorithms.target_layer import TargetLayer
+from lycoris.adapters.structures import Dense
 
 
-class Full(Adapter):
-    """ΔW and Δb as they are. Norm layers of the chosen part go to `norms`.
+class Full(Algorithm):
+    """ΔW and Δb themselves, starting at 0. Norm layers among the chosen ones are adapted by `norms`.
 
     Args:
-        site: the layer.
+        target: the layer.
         bias: train the bias as well, where the layer has one.
     """
 
     algorithm = "full"
+    title = "Full"
+    formula = "ΔW and Δb themselves; norm layers of the chosen parts too"
+    aliases = ("native",)
+    examples: ClassVar[Examples] = {"weights alone": {"bias": False}}
+    with_norms = True
     signature_keys = frozenset({"diff"})
 
-    def __init__(self, site: TargetLayer, *, bias: bool = True):
+    def __init__(self, target: TargetLayer, *, bias: bool = True):
         super().__init__()
-        self.diff = site.zeros(*site.shape)
-        self.diff_b = site.zeros(site.shape[0]) if bias and site.layer.bias is not None else None
+        self.diff = target.zeros(*target.shape)
+        self.diff_b = target.zeros(target.shape[0]) if bias and target.module.bias is not None else None
 
     def structure(self, weight: Tensor, scale: float = 1.0) -> Dense:
         return Dense(self.diff, scale)
 
-    def bias(self) -> nn.Parameter | None:
+    def bias_delta(self) -> nn.Parameter | None:
         return self.diff_b
 
     def state_tensors(self) -> dict[str, Tensor]:
@@ -43,11 +50,13 @@ class Full(Adapter):
                 self.diff_b.copy_(bias_delta)
 
     @classmethod
-    def infer_shape(cls, shapes: Mapping[str, tuple[int, ...]], constants: Mapping[str, float]) -> PartialShape:
+    def infer_shape(cls, shapes: Shapes, constants: Constants) -> PartialShape:
         return shapes["diff"]
 
     @classmethod
-    def infer_options(
-        cls, site: TargetLayer, shapes: Mapping[str, tuple[int, ...]], constants: Mapping[str, float]
-    ) -> dict:
+    def infer_options(cls, target: TargetLayer, shapes: Shapes, constants: Constants) -> dict:
         return {"bias": "diff_b" in shapes}
+
+    @staticmethod
+    def reference_delta(tensors: Mapping[str, Tensor], weight: Tensor) -> Tensor:
+        return tensors["diff"]

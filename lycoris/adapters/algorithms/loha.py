@@ -1,25 +1,37 @@
-"""LoHa: the Hadamard product of two low ranks (FedPara, Hyeon-Woo et al. 2021, arXiv 2108.06098)."""
+"""LoHa: the Hadamard product of two low ranks."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from lycoris.adapters.algorithms.adapter import Adapter, PartialShape, TargetLayer, alpha_scale, alpha_tensor
+from lycoris.adapters.algorithms.adapter import (
+    Algorithm,
+    Constants,
+    Examples,
+    PartialShape,
+    Shapes,
+    alpha_scale,
+    alpha_tensor,
+)
+from lycoris.adapters.algorithms.target_layer import TargetLayer
 from lycoris.adapters.low_rank_approximation import truncated_svd, tucker_decomposition
-from lycoris.adapters.structures.structures import Hadamard, LowRank, full_precision
+from lycoris.adapters.structures import Hadamard, LowRank, full_precision
 
 _ALS_SWEEPS = 20
-"""Of alternating least squares in `fit`."""
+"""Sweeps of alternating least squares in `fit_delta`."""
 
 
-class LoHa(Adapter):
+class LoHa(Algorithm):
     """ΔW = alpha/rank · (w1_a·w1_b) ∘ (w2_a·w2_b), of rank up to rank², with w2_a starting at 0.
 
+    FedPara, Hyeon-Woo et al. 2021, arXiv 2108.06098.
+
     Args:
-        site: the layer.
+        target: the layer.
         rank: of each of the two products, in [1, min(out, in·kernel)]; 4 by default.
         alpha: numerator of the scale; rank / 2 by default.
         tucker: for kernels larger than 1, each product is a core [rank, rank, *kernel] between a [rank, out] and
@@ -28,12 +40,25 @@ class LoHa(Adapter):
     """
 
     algorithm = "loha"
-    signature_keys = frozenset({"hada_w1_a"})
+    title = "LoHa"
+    citation = "Hyeon-Woo et al. 2021, arXiv 2108.06098"
+    formula = "s · (w1_a·w1_b) ∘ (w2_a·w2_b)"
+    examples: ClassVar[Examples] = {
+        "rank and alpha": {"rank": 3, "alpha": 2.0},
+        "rank 1": {"rank": 1},
+        "rank stabilised": {"rank": 3, "alpha": 2.0, "rank_stabilised": True},
+        "scalar": {"rank": 3, "alpha": 2.0, "scalar": True},
+        "tucker": {"rank": 2, "alpha": 3.0, "tucker": True},
+    }
+    default_rank = 4
+    random_start = True
     zero_factors = ("hada_w2_a",)
+    signature_keys = frozenset({"hada_w1_a"})
+    peft_type = "LOHA"
 
     def __init__(
         self,
-        site: TargetLayer,
+        target: TargetLayer,
         *,
         rank: int | None = None,
         alpha: float | None = None,
@@ -41,23 +66,23 @@ class LoHa(Adapter):
         rank_stabilised: bool = False,
     ):
         super().__init__()
-        out, channels, *kernel = site.shape
+        out, channels, *kernel = target.shape
         tucker = tucker and any(size > 1 for size in kernel)
-        self.rank = r = site.resolve_rank(rank, 4, min(out, channels if tucker else site.row_size))
+        limit = min(out, channels if tucker else target.row_size)
+        self.rank = r = target.resolve_rank(rank, self.default_rank, limit)
         self.scale = alpha_scale(alpha, r, rank_stabilised)
-        self.shape = site.shape
-        left, right = ((r, out), (r, channels)) if tucker else ((out, r), (r, site.row_size))
-        self.w1_a = site.normal(*left, std=0.1)
-        self.w1_b = site.normal(*right)
-        self.w2_a = site.zero_factor(*left)
-        self.w2_b = site.normal(*right)
-        self.t1 = site.normal(r, r, *kernel, std=0.1) if tucker else None
-        self.t2 = site.normal(r, r, *kernel, std=0.1) if tucker else None
+        self.shape = target.shape
+        left, right = ((r, out), (r, channels)) if tucker else ((out, r), (r, target.row_size))
+        self.w1_a = target.normal(*left, std=0.1)
+        self.w1_b = target.normal(*right)
+        self.w2_a = target.zero_factor(*left)
+        self.w2_b = target.normal(*right)
+        self.t1 = target.normal(r, r, *kernel, std=0.1) if tucker else None
+        self.t2 = target.normal(r, r, *kernel, std=0.1) if tucker else None
 
     def structure(self, weight: Tensor, scale: float = 1.0) -> Hadamard:
-        return Hadamard(
-            self._factor(self.w1_a, self.w1_b, self.t1), self._factor(self.w2_a, self.w2_b, self.t2), self.scale * scale
-        )
+        left, right = self._factor(self.w1_a, self.w1_b, self.t1), self._factor(self.w2_a, self.w2_b, self.t2)
+        return Hadamard(left, right, self.scale * scale)
 
     def _factor(self, a: Tensor, b: Tensor, core: Tensor | None) -> LowRank:
         if core is None:
@@ -69,29 +94,32 @@ class LoHa(Adapter):
         factors = {f"hada_{name}": getattr(self, name) for name in ("w1_a", "w1_b", "w2_a", "w2_b")}
         return {**factors, **cores, "alpha": alpha_tensor(self.scale * self.rank)}
 
+    @torch.no_grad()
     def fit_delta(self, delta: Tensor, bias_delta: Tensor | None = None) -> None:
-        if self.t1 is not None:
-            self._fit_tucker(delta.double() / self.scale)
-            return
-        target, r = delta.double().flatten(1) / self.scale, self.rank
-        product = truncated_svd(target, r)
+        target = delta.double() / self.scale
+        if self.t1 is None:
+            self._fit_factors(target.flatten(1))
+        else:
+            self._fit_tucker(target)
+
+    def _fit_factors(self, target: Tensor) -> None:
+        """Fit by alternating least squares, from ones ∘ the nearest low rank."""
+        product = truncated_svd(target, self.rank)
         a1, a2 = torch.zeros_like(self.w1_a, dtype=torch.float64), torch.zeros_like(self.w2_a, dtype=torch.float64)
         b1, b2 = self.w1_b.detach().to(torch.float64, copy=True), self.w2_b.detach().to(torch.float64, copy=True)
         a1[:, 0], b1[0] = 1, 1
         a2[:, : product.up.shape[1]], b2[: product.up.shape[1]] = product.up, product.down
-        # so far ones ∘ the nearest low rank; each step below comes nearer
         for _ in range(_ALS_SWEEPS):
             a1 = _solve_left_factor(target, b1, a2 @ b2)
             a2 = _solve_left_factor(target, b2, a1 @ b1)
             b1 = _solve_left_factor(target.t(), a1.t(), (a2 @ b2).t()).t()
             b2 = _solve_left_factor(target.t(), a2.t(), (a1 @ b1).t()).t()
-        with torch.no_grad():
-            for ours, values in zip((self.w1_a, self.w1_b, self.w2_a, self.w2_b), (a1, b1, a2, b2), strict=True):
-                ours.copy_(values)
+        parameters = (self.w1_a, self.w1_b, self.w2_a, self.w2_b)
+        for parameter, values in zip(parameters, (a1, b1, a2, b2), strict=True):
+            parameter.copy_(values)
 
-    @torch.no_grad()
     def _fit_tucker(self, target: Tensor) -> None:
-        """The same with cores: each of the six factors in turn, the others held."""
+        """Fit the six factors in turn by least squares, from ones ∘ the nearest Tucker form."""
         assert self.t1 is not None
         assert self.t2 is not None
         halves = [[p.to(torch.float64, copy=True) for p in (self.w1_a, self.t1, self.w1_b)]]
@@ -100,41 +128,54 @@ class LoHa(Adapter):
         a, t, b = halves[0]
         a.zero_()
         a[0], b[0], t[0] = 1, 1, 0
-        t[0, 0] = 1  # ones ∘ the nearest Tucker form; each step below comes nearer
-        wholes = [torch.einsum("rs...,ro,si->oi...", t, a, b) for a, t, b in halves]
+        t[0, 0] = 1
+        products = [torch.einsum("rs...,ro,si->oi...", t, a, b) for a, t, b in halves]
         for _ in range(_ALS_SWEEPS):
             for step in range(3):
                 for i, half in enumerate(halves):
-                    half[step] = _solve_tucker_factor(target, half, wholes[1 - i], step)
+                    half[step] = _solve_tucker_factor(target, half, products[1 - i], step)
                     a, t, b = half
-                    wholes[i] = torch.einsum("rs...,ro,si->oi...", t, a, b)
-        for ours, values in zip(
-            (self.w1_a, self.t1, self.w1_b, self.w2_a, self.t2, self.w2_b), (*halves[0], *halves[1]), strict=True
-        ):
-            ours.copy_(values)
+                    products[i] = torch.einsum("rs...,ro,si->oi...", t, a, b)
+        parameters = (self.w1_a, self.t1, self.w1_b, self.w2_a, self.t2, self.w2_b)
+        for parameter, values in zip(parameters, (*halves[0], *halves[1]), strict=True):
+            parameter.copy_(values)
 
     @classmethod
-    def infer_shape(cls, shapes: Mapping[str, tuple[int, ...]], constants: Mapping[str, float]) -> PartialShape:
+    def infer_shape(cls, shapes: Shapes, constants: Constants) -> PartialShape:
         if "hada_t1" in shapes:
             return shapes["hada_w1_a"][1], shapes["hada_w1_b"][1], *shapes["hada_t1"][2:]
         return shapes["hada_w1_a"][0], shapes["hada_w1_b"][1], None
 
     @classmethod
-    def infer_options(
-        cls, site: TargetLayer, shapes: Mapping[str, tuple[int, ...]], constants: Mapping[str, float]
-    ) -> dict:
+    def infer_options(cls, target: TargetLayer, shapes: Shapes, constants: Constants) -> dict:
         rank = shapes["hada_w1_b"][0]
         return {"rank": rank, "alpha": constants.get("alpha", rank), "tucker": "hada_t1" in shapes}
+
+    @staticmethod
+    def reference_delta(tensors: Mapping[str, Tensor], weight: Tensor) -> Tensor:
+        rank = tensors["hada_w1_b"].shape[0]
+        if "hada_t1" not in tensors:
+            products = [(tensors[f"hada_w{i}_a"] @ tensors[f"hada_w{i}_b"]).view(weight.shape) for i in (1, 2)]
+        else:
+            products = [torch.zeros_like(weight), torch.zeros_like(weight)]
+            for i, product in enumerate(products, start=1):
+                core, a, b = tensors[f"hada_t{i}"], tensors[f"hada_w{i}_a"], tensors[f"hada_w{i}_b"]
+                for o in range(weight.shape[0]):
+                    for c in range(weight.shape[1]):
+                        for r in range(rank):
+                            for s in range(rank):
+                                product[o, c] += a[r, o] * core[r, s] * b[s, c]
+        return tensors["alpha"] / rank * products[0] * products[1]
 
 
 @full_precision
 def _contract_core(core: Tensor, b: Tensor) -> Tensor:
-    """[r, s, *kernel] and [s, in] to [r, in, *kernel]."""
+    """Contract [r, s, *kernel] and [s, in] to [r, in, *kernel]."""
     return torch.einsum("rs...,si->ri...", core, b)
 
 
 def _solve_left_factor(target: Tensor, right: Tensor, other: Tensor) -> Tensor:
-    """The left factor with (left · right) ∘ other nearest to the target, row by row a least-squares problem.
+    """Find the left factor with (left · right) ∘ other nearest to the target; each row is a least-squares problem.
 
     Args:
         target, other: [out, row].
@@ -147,18 +188,18 @@ def _solve_left_factor(target: Tensor, right: Tensor, other: Tensor) -> Tensor:
 
 
 def _solve_normal_equations(normal: Tensor, sides: Tensor) -> Tensor:
-    """Solutions [rows, n] of normal equations [rows, n, n] with right sides [rows, n]."""
-    least = 1e-12 * normal.diagonal(dim1=1, dim2=2).amax().clamp_min(1e-30)  # where a row has several solutions
-    return torch.linalg.solve(normal + least * torch.eye(normal.shape[-1]).to(normal), sides)
+    """Solve normal equations [rows, n, n] with right-hand sides [rows, n], regularised where a row is singular."""
+    ridge = 1e-12 * normal.diagonal(dim1=1, dim2=2).amax().clamp_min(1e-30)
+    return torch.linalg.solve(normal + ridge * torch.eye(normal.shape[-1]).to(normal), sides)
 
 
 def _solve_tucker_factor(target: Tensor, half: list[Tensor], other: Tensor, step: int) -> Tensor:
-    """One of a [r, out], core [r, s, *kernel] and b [s, in], with (core through a and b) ∘ other nearest to the target.
+    """Find one of a, core and b with (core contracted with a and b) ∘ other nearest to the target.
 
     Args:
         target, other: [out, in, *kernel].
-        half: the three.
-        step: which of them.
+        half: a [r, out], core [r, s, *kernel] and b [s, in].
+        step: index of the factor in `half`.
     """
     a, core, b = half
     if step == 0:
@@ -167,8 +208,12 @@ def _solve_tucker_factor(target: Tensor, half: list[Tensor], other: Tensor, step
         left = torch.einsum("rs...,ro->so...", core, a).flatten(1)
         return _solve_left_factor(target.transpose(0, 1).flatten(1), left, other.transpose(0, 1).flatten(1)).t()
     rank, kernel = a.shape[0], core.shape[2:]
-    weights, wanted = (values.flatten(2).permute(2, 0, 1) for values in (other.square(), other * target))
-    ways = (torch.einsum("ro,qo->rqo", a, a).flatten(0, 1), torch.einsum("si,ti->sti", b, b).flatten(0, 1))
-    normal = (ways[0] @ weights @ ways[1].t()).view(-1, rank, rank, rank, rank).transpose(2, 3).flatten(3).flatten(1, 2)
-    sides = (a @ wanted @ b.t()).flatten(1)
+    weights, weighted_target = (
+        values.flatten(2).permute(2, 0, 1) for values in (other.square(), other * target)
+    )  # [kernel, out, in]
+    pairs_a = torch.einsum("ro,qo->rqo", a, a).flatten(0, 1)
+    pairs_b = torch.einsum("si,ti->sti", b, b).flatten(0, 1)
+    normal = (pairs_a @ weights @ pairs_b.t()).view(-1, rank, rank, rank, rank).transpose(2, 3)
+    normal = normal.flatten(3).flatten(1, 2)
+    sides = (a @ weighted_target @ b.t()).flatten(1)
     return _solve_normal_equations(normal, sides).t().reshape(rank, rank, *kernel)

@@ -1,26 +1,36 @@
-"""LoKr: the Kronecker product of a small and a large factor (KronA, Edalati et al. 2022, arXiv 2212.10650)."""
+"""LoKr: the Kronecker product of a small and a large factor."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from lycoris.adapters.algorithms.adapter import Adapter, PartialShape, TargetLayer, alpha_scale, alpha_tensor
+from lycoris.adapters.algorithms.adapter import (
+    Algorithm,
+    Constants,
+    Examples,
+    PartialShape,
+    Shapes,
+    alpha_scale,
+    alpha_tensor,
+)
+from lycoris.adapters.algorithms.target_layer import TargetLayer
 from lycoris.adapters.low_rank_approximation import assign_low_rank, tucker_decomposition
-from lycoris.adapters.structures.structures import Kronecker, full_precision
+from lycoris.adapters.structures import Kronecker, full_precision
 from lycoris.errors import InputError
 
 _ALS_SWEEPS = 20
-"""Of alternating least squares in `fit`, where a factor is itself a product."""
+"""Sweeps of alternating least squares in `fit_delta`, where a factor is itself a product."""
 
 
 def factorization(size: int, factor: int) -> tuple[int, int]:
-    """A size as an ascending product of two: 320 with factor 8 is (8, 40), with -1 (16, 20), with 6 (5, 64).
+    """Split a size into an ascending product of two: 320 with factor 8 is (8, 40), with -1 (16, 20), with 6 (5, 64).
 
-    When `factor` divides `size` it is taken; else the first grows through the divisors as long as it is at most
-    `factor` (any, for -1) and the sum of the two shrinks.
+    A `factor` that divides `size` is one of the two. Otherwise the first is the largest divisor up to `factor` (any,
+    for -1) for which the sum of the two still falls.
     """
     if factor > 0 and size % factor == 0:
         return min(factor, size // factor), max(factor, size // factor)
@@ -34,33 +44,59 @@ def factorization(size: int, factor: int) -> tuple[int, int]:
     return min(best), max(best)
 
 
-class LoKr(Adapter):
+def check_factor(factor: int) -> None:
+    """Check the option `factor`.
+
+    Raises:
+        InputError: it is neither -1 nor a whole number of at least 1.
+    """
+    if isinstance(factor, bool) or not isinstance(factor, int) or (factor < 1 and factor != -1):
+        raise InputError(f"Argument `factor` must be -1 or a whole number of at least 1, but got {factor!r}.")
+
+
+class LoKr(Algorithm):
     """ΔW = scale · (w1 ⊗ w2), w1 small, w2 large and full unless a rank is given; w2 (or w2_b) starts at 0.
 
-    With (a, c) = split(out) and (b, d) = split(in), w1 is [a, b] and w2 [c, d, *kernel]. The scale is 1 when both are
-    full, else alpha / rank.
+    KronA, Edalati et al. 2022, arXiv 2212.10650. With (a, c) = factorization(out) and (b, d) = factorization(in), w1 is
+    [a, b] and w2 is [c, d, *kernel]. The scale is 1 when both are full, else alpha / rank.
 
     Args:
-        site: the layer.
-        factor: size of w1's sides, where it divides the layer's; -1 for as square as it goes. 8 by default.
-        rank: decompose w2 into [c, rank] · [rank, d·kernel]; from max(c, d) / 2 on it stays full, as files define it.
+        target: the layer.
+        factor: size of w1's sides, where it divides the layer's; -1 for the most even split.
+        rank: decompose w2 into [c, rank] · [rank, d·kernel]. From max(c, d) / 2 on it stays full, as files define it.
         alpha: numerator of the scale; rank / 2 by default.
         decompose_both: decompose w1 too, when rank < max(a, b) / 2.
-        tucker: for kernels larger than 1, a [rank, rank, *kernel] core in w2.
-        unbalanced: w1 is tall: out is split (c, a) instead of (a, c).
+        tucker: for kernels larger than 1, put a [rank, rank, *kernel] core in w2.
+        unbalanced: split the outputs as (c, a) instead of (a, c), so that w1 is tall.
         rank_stabilised: divide alpha by √rank instead of rank.
         sides: (a, b, c, d) themselves, instead of `factor`.
     """
 
     algorithm = "lokr"
-    signature_keys = frozenset({"lokr_w1", "lokr_w1_a"})
+    title = "LoKr"
+    citation = "Edalati et al. 2022, arXiv 2212.10650"
+    formula = "w1 ⊗ w2; s · (w1 ⊗ w2_a·w2_b) with a rank"
+    examples: ClassVar[Examples] = {
+        "factor": {"factor": 4},
+        "square": {"factor": -1},
+        "rank stabilised": {"factor": 2, "rank": 2, "alpha": 3.0, "rank_stabilised": True},
+        "scalar": {"factor": 4, "scalar": True},
+        "scalar and low rank": {"factor": 2, "rank": 2, "alpha": 3.0, "scalar": True},
+        "low rank": {"factor": 2, "rank": 2, "alpha": 3.0},
+        "both low rank": {"factor": -1, "rank": 1, "alpha": 0.7, "decompose_both": True},
+        "tucker": {"factor": 2, "rank": 2, "alpha": 3.0, "tucker": True},
+        "unbalanced": {"factor": 2, "unbalanced": True},
+    }
+    random_start = True
     zero_factors = ("lokr_w2", "lokr_w2_b")
+    signature_keys = frozenset({"lokr_w1", "lokr_w1_a"})
+    peft_type = "LOKR"
 
     def __init__(
         self,
-        site: TargetLayer,
+        target: TargetLayer,
         *,
-        factor: int | None = None,
+        factor: int = 8,
         rank: int | None = None,
         alpha: float | None = None,
         decompose_both: bool = False,
@@ -70,37 +106,37 @@ class LoKr(Adapter):
         sides: tuple[int, int, int, int] | None = None,
     ):
         super().__init__()
-        out, channels, *kernel = site.shape
-        a, b, c, d = self._sides(site, factor, unbalanced) if sides is None else sides
+        out, channels, *kernel = target.shape
+        a, b, c, d = self._sides(target, factor, unbalanced) if sides is None else sides
         if (a * c, b * d) != (out, channels):
-            raise InputError(f"Argument `sides` must multiply to {[out, channels]}, but got {sides} for `{site.name}`.")
-        r = 0 if rank is None else site.resolve_rank(rank, 8, max(out, site.row_size))
+            raise InputError(
+                f"Argument `sides` must multiply to {[out, channels]}, but got {sides} for `{target.name}`."
+            )
+        r = 0 if rank is None else target.resolve_rank(rank, None, max(out, target.row_size))
         if rank is None and alpha is not None:
             raise InputError(f"Argument `alpha` needs a `rank` for LoKr: full factors have scale 1, but got {alpha!r}.")
-        small = decompose_both and 0 < r < max(a, b) / 2
-        large = 0 < r < max(c, d) / 2
-        self.rank = r if small or large else None
-        self.scale = alpha_scale(alpha, r, rank_stabilised) if small or large else 1.0
+        decompose_outer = decompose_both and 0 < r < max(a, b) / 2
+        decompose_inner = 0 < r < max(c, d) / 2
+        self.rank = r if decompose_outer or decompose_inner else None
+        self.scale = alpha_scale(alpha, r, rank_stabilised) if decompose_outer or decompose_inner else 1.0
         self.kernel = tuple(kernel)
-        cored = tucker and large and any(size > 1 for size in kernel)
+        with_core = tucker and decompose_inner and any(size > 1 for size in kernel)
 
-        self.w1 = None if small else site.kaiming(a, b)
-        self.w1_a = site.kaiming(a, r) if small else None
-        self.w1_b = site.kaiming(r, b) if small else None
-        self.w2 = None if large else site.zero_factor(c, d, *kernel)
+        self.w1 = None if decompose_outer else target.kaiming(a, b)
+        self.w1_a = target.kaiming(a, r) if decompose_outer else None
+        self.w1_b = target.kaiming(r, b) if decompose_outer else None
+        self.w2 = None if decompose_inner else target.zero_factor(c, d, *kernel)
         self.w2_a = self.w2_b = self.t2 = None
-        if cored:
-            self.w2_a, self.w2_b = site.kaiming(r, c), site.zero_factor(r, d)
-            self.t2 = site.kaiming(r, r, *kernel)
-        elif large:
-            self.w2_a, self.w2_b = site.kaiming(c, r), site.zero_factor(r, d * (site.row_size // channels))
+        if with_core:
+            self.w2_a, self.w2_b = target.kaiming(r, c), target.zero_factor(r, d)
+            self.t2 = target.kaiming(r, r, *kernel)
+        elif decompose_inner:
+            self.w2_a, self.w2_b = target.kaiming(c, r), target.zero_factor(r, d * (target.row_size // channels))
 
     @staticmethod
-    def _sides(site: TargetLayer, factor: int | None, unbalanced: bool) -> tuple[int, int, int, int]:
-        factor = 8 if factor is None else factor
-        if isinstance(factor, bool) or not isinstance(factor, int) or (factor < 1 and factor != -1):
-            raise InputError(f"Argument `factor` must be -1 or a whole number of at least 1, but got {factor!r}.")
-        (a, c), (b, d) = factorization(site.shape[0], factor), factorization(site.shape[1], factor)
+    def _sides(target: TargetLayer, factor: int, unbalanced: bool) -> tuple[int, int, int, int]:
+        check_factor(factor)
+        (a, c), (b, d) = factorization(target.shape[0], factor), factorization(target.shape[1], factor)
         return (c, b, a, d) if unbalanced else (a, b, c, d)
 
     def structure(self, weight: Tensor, scale: float = 1.0) -> Kronecker:
@@ -118,10 +154,11 @@ class LoKr(Adapter):
     def state_tensors(self) -> dict[str, Tensor]:
         names = {"lokr_w1": self.w1, "lokr_w1_a": self.w1_a, "lokr_w1_b": self.w1_b, "lokr_w2": self.w2}
         names |= {"lokr_w2_a": self.w2_a, "lokr_w2_b": self.w2_b, "lokr_t2": self.t2}
-        found = {name: value for name, value in names.items() if value is not None}
-        return {**found, "alpha": alpha_tensor(self.scale * (self.rank or 1))}
+        tensors = {name: value for name, value in names.items() if value is not None}
+        return {**tensors, "alpha": alpha_tensor(self.scale * (self.rank or 1))}
 
     def fit_delta(self, delta: Tensor, bias_delta: Tensor | None = None) -> None:
+        """Fit by the singular values of the rearranged weight (Van Loan and Pitsianis 1993), alternating if needed."""
         (a, b), c = self._outer_sides(), self._inner_rows()
         blocks = delta.double().reshape(a, c, b, delta.shape[1] // b, *self.kernel).transpose(1, 2)
         inner_shape, rows = blocks.shape[2:], blocks.reshape(a * b, -1) / self.scale
@@ -148,7 +185,7 @@ class LoKr(Adapter):
 
     @torch.no_grad()
     def _assign_outer(self, w1: Tensor) -> Tensor:
-        """Take the values nearest to a left factor, and say what it is now."""
+        """Set the outer factor to the nearest values, and return it."""
         if self.w1 is not None:
             self.w1.copy_(w1)
             return w1
@@ -159,7 +196,7 @@ class LoKr(Adapter):
 
     @torch.no_grad()
     def _assign_inner(self, w2: Tensor) -> Tensor:
-        """The same for a right factor."""
+        """Set the inner factor to the nearest values, and return it."""
         if self.w2 is not None:
             self.w2.copy_(w2)
             return w2
@@ -175,7 +212,7 @@ class LoKr(Adapter):
         return _tucker_product(core, up.t(), down)
 
     @classmethod
-    def infer_shape(cls, shapes: Mapping[str, tuple[int, ...]], constants: Mapping[str, float]) -> PartialShape:
+    def infer_shape(cls, shapes: Shapes, constants: Constants) -> PartialShape:
         a, b = shapes["lokr_w1"] if "lokr_w1" in shapes else (shapes["lokr_w1_a"][0], shapes["lokr_w1_b"][1])
         kernel: PartialShape
         if "lokr_w2" in shapes:
@@ -187,16 +224,40 @@ class LoKr(Adapter):
         return a * c, b * d, *kernel
 
     @classmethod
-    def infer_options(
-        cls, site: TargetLayer, shapes: Mapping[str, tuple[int, ...]], constants: Mapping[str, float]
-    ) -> dict:
+    def infer_options(cls, target: TargetLayer, shapes: Shapes, constants: Constants) -> dict:
         tucker = "lokr_t2" in shapes
         a, b = shapes["lokr_w1"] if "lokr_w1" in shapes else (shapes["lokr_w1_a"][0], shapes["lokr_w1_b"][1])
-        c = site.shape[0] // max(a, 1)
-        d = site.shape[1] // max(b, 1)
+        c = target.shape[0] // max(a, 1)
+        d = target.shape[1] // max(b, 1)
         rank = next((shapes[key][0] for key in ("lokr_w1_b", "lokr_w2_b") if key in shapes), None)
-        found: dict = {"sides": (a, b, c, d), "rank": rank, "decompose_both": "lokr_w1_a" in shapes, "tucker": tucker}
-        return found | ({} if rank is None else {"alpha": constants.get("alpha", rank)})
+        options: dict = {"sides": (a, b, c, d), "rank": rank, "decompose_both": "lokr_w1_a" in shapes, "tucker": tucker}
+        return options | ({} if rank is None else {"alpha": constants.get("alpha", rank)})
+
+    @staticmethod
+    def reference_delta(tensors: Mapping[str, Tensor], weight: Tensor) -> Tensor:
+        rank, kernel = None, weight.shape[2:]
+        if "lokr_w1" in tensors:
+            w1 = tensors["lokr_w1"]
+        else:
+            w1, rank = tensors["lokr_w1_a"] @ tensors["lokr_w1_b"], tensors["lokr_w1_b"].shape[0]
+        if "lokr_w2" in tensors:
+            w2 = tensors["lokr_w2"]
+        elif "lokr_t2" in tensors:
+            core, a, b = tensors["lokr_t2"], tensors["lokr_w2_a"], tensors["lokr_w2_b"]
+            rank = core.shape[0]
+            w2 = torch.zeros(a.shape[1], b.shape[1], *kernel, dtype=weight.dtype)
+            for r in range(rank):
+                for s in range(rank):
+                    w2 += core[r, s] * torch.outer(a[r], b[s]).reshape(*w2.shape[:2], *(1,) * len(kernel))
+        else:
+            w2, rank = tensors["lokr_w2_a"] @ tensors["lokr_w2_b"], tensors["lokr_w2_b"].shape[0]
+            w2 = w2.view(w2.shape[0], -1, *kernel)
+        delta = torch.zeros_like(weight)
+        k, n = w2.shape[:2]
+        for i in range(w1.shape[0]):
+            for j in range(w1.shape[1]):
+                delta[i * k : (i + 1) * k, j * n : (j + 1) * n] = w1[i, j] * w2
+        return delta if rank is None else tensors["alpha"] / rank * delta
 
 
 @full_precision
@@ -206,5 +267,5 @@ def _product(a: Tensor, b: Tensor) -> Tensor:
 
 @full_precision
 def _tucker_product(core: Tensor, a: Tensor, b: Tensor) -> Tensor:
-    """[r, s, *kernel], [r, k] and [s, n] to [k, n, *kernel]."""
+    """Contract [r, s, *kernel], [r, k] and [s, n] to [k, n, *kernel]."""
     return torch.einsum("rs...,rk,sn->kn...", core, a, b)

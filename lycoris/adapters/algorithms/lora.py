@@ -1,45 +1,77 @@
-"""LoRA: a product of two thin matrices (Hu et al. 2021, arXiv 2106.09685; convolutions and Tucker: LoCon)."""
+"""LoRA: a product of two thin matrices."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
 
-from lycoris.adapters.algorithms.adapter import Adapter, PartialShape, TargetLayer, alpha_scale, alpha_tensor
+from lycoris.adapters.algorithms.adapter import (
+    Algorithm,
+    Constants,
+    Examples,
+    PartialShape,
+    Shapes,
+    alpha_scale,
+    alpha_tensor,
+)
+from lycoris.adapters.algorithms.target_layer import TargetLayer
 from lycoris.adapters.initialization import STARTS, orthogonal_factors, pissa_factors, product_delta
 from lycoris.adapters.low_rank_approximation import assign_low_rank, tucker_decomposition
-from lycoris.adapters.structures.structures import LowRank, Structure, Tucker
+from lycoris.adapters.structures import LowRank, Structure, Tucker
 from lycoris.errors import InputError, unknown_name_error
 
 
-class LoRA(Adapter):
-    """ΔW = alpha/rank · up · down, with up starting at 0; with another start, less what the product was then.
+class LoRA(Algorithm):
+    """ΔW = alpha/rank · up · down, with `up` starting at 0 (Hu et al. 2021, arXiv 2106.09685).
 
-    With another start the base stays as it is, and files are LoRA's of twice the rank.
+    Convolutions and the Tucker form follow LoCon. With another start, ΔW is the product less its initial value: the
+    base stays as it is, and files are LoRA files of twice the rank.
 
     Args:
-        site: the layer.
+        target: the layer.
         rank: columns of `up`, in [1, min(out, in·kernel)]; 8 by default.
         alpha: numerator of the scale; rank / 2 by default.
-        tucker: for kernels larger than 1, a [rank, rank, *kernel] core between two pointwise maps.
+        tucker: for kernels larger than 1, put a [rank, rank, *kernel] core between two pointwise maps.
         rank_stabilised: divide alpha by √rank instead of rank.
-        start: of the factors; `orthogonal` ones, or by `svd` the weight's largest singular parts (PiSSA).
+        start: initial factors: ``"zero"``, ``"orthogonal"``, or with ``"svd"`` the weight's largest singular
+            components (PiSSA, Meng et al. 2024, arXiv 2404.02948).
     """
 
     algorithm = "lora"
-    signature_keys = frozenset({"lora_up.weight"})
-    header_options = ("start",)
+    title = "LoRA"
+    citation = "Hu et al. 2021, arXiv 2106.09685"
+    formula = "s · up·down; Tucker: s · up·mid·down; with a start, less its initial value"
+    aliases = ("locon",)
+    examples: ClassVar[Examples] = {
+        "rank and alpha": {"rank": 3, "alpha": 2.0},
+        "tucker": {"rank": 2, "alpha": 3.0, "tucker": True},
+        "dora": {"rank": 3, "alpha": 2.0, "dora": "output"},
+        "dora by input": {"rank": 3, "alpha": 2.0, "dora": "input"},
+        "rank stabilised": {"rank": 3, "alpha": 2.0, "rank_stabilised": True},
+        "scalar": {"rank": 3, "alpha": 2.0, "scalar": True},
+        "scalar and dora": {"rank": 3, "scalar": True, "dora": "output"},
+        "orthogonal start": {"rank": 3, "alpha": 2.0, "start": "orthogonal"},
+        "svd start": {"rank": 3, "alpha": 2.0, "start": "svd"},
+        "svd start and dora": {"rank": 2, "start": "svd", "dora": "output"},
+    }
+    default_rank = 8
+    has_exact_rank = True
+    random_start = True
     zero_factors = ("lora_up.weight",)
     loraplus_parameters = ("up",)
+    signature_keys = frozenset({"lora_up.weight"})
+    header_options = ("start",)
+    kohya_name = "locon"
+    peft_type = "LORA"
     start_up: Tensor
     start_down: Tensor
 
     def __init__(
         self,
-        site: TargetLayer,
+        target: TargetLayer,
         *,
         rank: int | None = None,
         alpha: float | None = None,
@@ -48,28 +80,28 @@ class LoRA(Adapter):
         start: Literal["zero", "orthogonal", "svd"] = "zero",
     ):
         super().__init__()
-        out, channels, *kernel = site.shape
-        cored = tucker and any(size > 1 for size in kernel)
-        self.rank = site.resolve_rank(rank, 8, min(out, channels if cored else site.row_size))
+        out, channels, *kernel = target.shape
+        with_core = tucker and any(size > 1 for size in kernel)
+        limit = min(out, channels if with_core else target.row_size)
+        self.rank = target.resolve_rank(rank, self.default_rank, limit)
         self.scale = alpha_scale(alpha, self.rank, rank_stabilised)
         self.start = start
         self._dims = len(kernel)
         if start not in STARTS:
             raise unknown_name_error("start", start, STARTS)
-        if start != "zero" and (cored or site.scalar):
+        if start != "zero" and (with_core or target.scalar):
             raise InputError(f"Argument `start` must be `zero` with `tucker` or `scalar`, but got `{start}`.")
-        self.mid = site.kaiming(self.rank, self.rank, *kernel) if cored else None
+        self.mid = target.kaiming(self.rank, self.rank, *kernel) if with_core else None
         if start == "zero":
-            self.up = site.zero_factor(out, self.rank)
-            self.down = site.kaiming(self.rank, channels, *([] if cored else kernel))
+            self.up = target.zero_factor(out, self.rank)
+            self.down = target.kaiming(self.rank, channels, *([] if with_core else kernel))
             return
-        begun = (
-            orthogonal_factors(site, self.rank) if start == "orthogonal" else pissa_factors(site, self.rank, self.scale)
-        )
-        self.up, self.down = (
-            site.from_values(begun[0]),
-            site.from_values(begun[1].reshape(self.rank, channels, *kernel)),
-        )
+        if start == "orthogonal":
+            up, down = orthogonal_factors(target, self.rank)
+        else:
+            up, down = pissa_factors(target, self.rank, self.scale)
+        self.up = target.from_values(up)
+        self.down = target.from_values(down.reshape(self.rank, channels, *kernel))
         self.register_buffer("start_up", self.up.detach().clone())
         self.register_buffer("start_down", self.down.detach().clone())
 
@@ -87,13 +119,13 @@ class LoRA(Adapter):
         down: Tensor = self.down
         rank = self.rank
         if self.start != "zero":
-            change = product_delta(up, down, self.start_up, self.start_down, 1.0)
-            up, down, rank = change.up, change.down, 2 * rank
-        middle = {} if self.mid is None else {"lora_mid.weight": self.mid}
+            delta = product_delta(up, down, self.start_up, self.start_down, 1.0)
+            up, down, rank = delta.up, delta.down, 2 * rank
+        core = {} if self.mid is None else {"lora_mid.weight": self.mid}
         return {
             "lora_up.weight": up.view(*up.shape, *ones),
             "lora_down.weight": down if self.mid is None else down.view(*down.shape, *ones),
-            **middle,
+            **core,
             "alpha": alpha_tensor(self.scale * rank),
         }
 
@@ -108,29 +140,45 @@ class LoRA(Adapter):
             self.down.copy_(down[:r])
             self.start_down.copy_(down[:r] - down[r:])
 
+    @torch.no_grad()
     def fit_delta(self, delta: Tensor, bias_delta: Tensor | None = None) -> None:
         if self.start != "zero":
             raise InputError(f"Argument `start` must be `zero` to extract, but got `{self.start}`.")
-        with torch.no_grad():
-            if self.mid is None:
-                assign_low_rank(self.up, self.down, delta / self.scale)
-                return
-            for ours, values in zip(
-                (self.up, self.mid, self.down), tucker_decomposition(delta / self.scale, self.rank), strict=True
-            ):
-                ours.copy_(values)
+        if self.mid is None:
+            assign_low_rank(self.up, self.down, delta / self.scale)
+            return
+        factors = tucker_decomposition(delta / self.scale, self.rank)
+        for parameter, values in zip((self.up, self.mid, self.down), factors, strict=True):
+            parameter.copy_(values)
 
     @classmethod
-    def infer_shape(cls, shapes: Mapping[str, tuple[int, ...]], constants: Mapping[str, float]) -> PartialShape:
+    def infer_shape(cls, shapes: Shapes, constants: Constants) -> PartialShape:
         down = shapes["lora_down.weight"]
         return shapes["lora_up.weight"][0], *down[1:2], *shapes.get("lora_mid.weight", down)[2:]
 
     @classmethod
-    def infer_options(
-        cls, site: TargetLayer, shapes: Mapping[str, tuple[int, ...]], constants: Mapping[str, float]
-    ) -> dict:
+    def infer_options(cls, target: TargetLayer, shapes: Shapes, constants: Constants) -> dict:
         rank = shapes["lora_up.weight"][1]
         alpha = constants.get("alpha", rank)
-        if site.header_values.get("start", "zero") != "zero":
+        if target.header_values.get("start", "zero") != "zero":
             rank, alpha = rank // 2, alpha / 2
         return {"rank": rank, "alpha": alpha, "tucker": "lora_mid.weight" in shapes}
+
+    @staticmethod
+    def reference_delta(tensors: Mapping[str, Tensor], weight: Tensor) -> Tensor:
+        return lora_reference(tensors, weight)
+
+
+def lora_reference(tensors: Mapping[str, Tensor], weight: Tensor) -> Tensor:
+    """Compute the ΔW of a LoRA file, one element of `up` at a time."""
+    up, down, core = tensors["lora_up.weight"].flatten(1), tensors["lora_down.weight"], tensors.get("lora_mid.weight")
+    rank = up.shape[1]
+    delta = torch.zeros_like(weight)
+    for r in range(rank):
+        row = down[r]
+        if core is not None:
+            ones = (1,) * (weight.dim() - 2)
+            row = torch.stack([core[r, s].unsqueeze(0) * down[s].reshape(-1, *ones) for s in range(rank)]).sum(0)
+        for o in range(weight.shape[0]):
+            delta[o] += up[o, r] * row
+    return tensors["alpha"] / rank * delta

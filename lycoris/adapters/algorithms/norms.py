@@ -1,4 +1,4 @@
-"""Norms: the change of a normalisation layer's gain and shift, starting at 0."""
+"""Norms: the change of a normalisation layer's gain and shift."""
 
 from __future__ import annotations
 
@@ -7,30 +7,33 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from lycoris.adapters.algorithms.adapter import Adapter, PartialShape, TargetLayer
-from lycoris.adapters.structures.structures import Dense
+from lycoris.adapters.algorithms.adapter import Algorithm, Constants, PartialShape, Shapes
+from lycoris.adapters.algorithms.target_layer import TargetLayer
+from lycoris.adapters.structures import Dense
 
 
-class Norms(Adapter):
-    """Additive changes of LayerNorm, GroupNorm and RMSNorm parameters.
+class Norms(Algorithm):
+    """Additive changes of the parameters of LayerNorm, GroupNorm and RMSNorm, starting at 0.
 
     Args:
-        site: the layer.
+        target: the layer.
     """
 
     algorithm = "norms"
+    title = "Norms"
+    formula = "change of a norm layer's gain and shift"
     layer_types = (nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
     signature_keys = frozenset({"w_norm"})
 
-    def __init__(self, site: TargetLayer):
+    def __init__(self, target: TargetLayer):
         super().__init__()
-        self.w_norm = site.zeros(*site.shape)
-        self.b_norm = site.zeros(*site.shape) if getattr(site.layer, "bias", None) is not None else None
+        self.w_norm = target.zeros(*target.shape)
+        self.b_norm = target.zeros(*target.shape) if getattr(target.module, "bias", None) is not None else None
 
     def structure(self, weight: Tensor, scale: float = 1.0) -> Dense:
         return Dense(self.w_norm, scale)
 
-    def bias(self) -> nn.Parameter | None:
+    def bias_delta(self) -> nn.Parameter | None:
         return self.b_norm
 
     def state_tensors(self) -> dict[str, Tensor]:
@@ -43,11 +46,13 @@ class Norms(Adapter):
                 self.b_norm.copy_(bias_delta)
 
     @classmethod
-    def infer_shape(cls, shapes: Mapping[str, tuple[int, ...]], constants: Mapping[str, float]) -> PartialShape:
+    def infer_shape(cls, shapes: Shapes, constants: Constants) -> PartialShape:
         return shapes["w_norm"]
 
     @classmethod
-    def infer_options(
-        cls, site: TargetLayer, shapes: Mapping[str, tuple[int, ...]], constants: Mapping[str, float]
-    ) -> dict:
+    def infer_options(cls, target: TargetLayer, shapes: Shapes, constants: Constants) -> dict:
         return {}
+
+    @staticmethod
+    def reference_delta(tensors: Mapping[str, Tensor], weight: Tensor) -> Tensor:
+        return tensors["w_norm"]

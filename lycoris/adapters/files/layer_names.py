@@ -1,4 +1,4 @@
-"""Names of layers in files: prefix of the part, then the path with `_` for `.`, as kohya and LyCORIS have them.
+"""Names of layers in files: the part's prefix, then the path with `_` for `.`, as kohya and LyCORIS write them.
 
 SDXL's UNet goes by the names of its original implementation (`input_blocks.4.1...`), which kohya's tools train.
 """
@@ -25,28 +25,28 @@ class LayerRef:
     Attributes:
         part: name of the part: ``"unet"``; ``"model"`` for a lone module of no known kind.
         kind: unet, transformer, text or model.
-        path: dotted path inside the part.
+        path: dotted path in the part.
         key: the layer's name in LyCORIS files: ``"lora_unet_mid_block_attentions_0_proj_in"``.
-        layer: the module.
-        other_key: the name after the path where the key is not, as other tools may write it.
+        module: the layer itself.
+        alternate_key: the name that follows the path, where `key` does not and other tools may write it.
     """
 
     part: str
     kind: str
     path: str
     key: str
-    layer: nn.Module
+    module: nn.Module
     alternate_key: str | None = None
 
     @property
     def weight(self) -> Tensor:
         """The layer's weight."""
-        weight: Any = self.layer.weight
+        weight: Any = self.module.weight
         return weight
 
     @property
     def keys(self) -> tuple[str, ...]:
-        """Every name that LyCORIS files may have for the layer; the first is the one we write."""
+        """Every name that LyCORIS files may have for the layer; the first is the one that we write."""
         return (self.key,) if self.alternate_key is None else (self.key, self.alternate_key)
 
     @property
@@ -56,10 +56,10 @@ class LayerRef:
 
 
 def named_parts(model: object) -> dict[str, nn.Module]:
-    """The named parts of a module, a dict of modules, or a diffusers pipeline.
+    """Return the named parts of a module, a dict of modules, or a diffusers pipeline.
 
     Raises:
-        InputError: nothing in it is a `torch.nn.Module`.
+        InputError: it has no `torch.nn.Module`.
     """
     if isinstance(model, nn.Module):
         kind = part_kind("", type(model).__name__)
@@ -80,25 +80,26 @@ def named_parts(model: object) -> dict[str, nn.Module]:
 
 
 def find_layers(parts: Mapping[str, nn.Module], layer_types: tuple[type[nn.Module], ...]) -> list[LayerRef]:
-    """Every layer of these types, in the order of the parts and of their modules; a shared module once."""
-    found, seen = [], set()
+    """Return every layer of these types, in the order of the parts and of their modules; a shared module once."""
+    layers, visited = [], set()
     for part, module in parts.items():
         kind = part_kind(part, type(module).__name__)
         prefix = _prefix(part, kind, parts)
         root = "text_model." if type(module).__name__.startswith("CLIPTextModel") else ""
-        original = _original_paths(module) if hasattr(module, "add_embedding") else {}
+        original_paths = _original_paths(module) if hasattr(module, "add_embedding") else {}
         for path, layer in module.named_modules():
-            if not isinstance(layer, layer_types) or id(layer) in seen:
+            if not isinstance(layer, layer_types) or id(layer) in visited:
                 continue
-            seen.add(id(layer))
-            full = path if path.startswith(("text_model.", "text_projection")) else root + path
-            key = f"{prefix}_{full}".replace(".", "_").rstrip("_")
-            renamed = _to_original_path(path, original)
-            if renamed is None:
-                found.append(LayerRef(part, kind, path, key, layer))
+            visited.add(id(layer))
+            full_path = path if path.startswith(("text_model.", "text_projection")) else root + path
+            key = f"{prefix}_{full_path}".replace(".", "_").rstrip("_")
+            original_path = _to_original_path(path, original_paths)
+            if original_path is None:
+                layers.append(LayerRef(part, kind, path, key, layer))
             else:
-                found.append(LayerRef(part, kind, path, f"{prefix}_{renamed}".replace(".", "_"), layer, key))
-    return found
+                original_key = f"{prefix}_{original_path}".replace(".", "_")
+                layers.append(LayerRef(part, kind, path, original_key, layer, key))
+    return layers
 
 
 _ORIGINAL_PATHS = {
@@ -121,44 +122,44 @@ _ORIGINAL_RESNET_PATHS = {
 
 
 def _original_paths(unet: Any) -> dict[str, str]:
-    """Path in diffusers' UNet to path in the original implementation, of every block and lone layer."""
-    found = dict(_ORIGINAL_PATHS)
+    """Map paths of blocks and lone layers in diffusers' UNet to paths in the original implementation."""
+    paths = dict(_ORIGINAL_PATHS)
 
-    def resnet(path: str, number: str, at: int) -> None:
-        found.update({f"{path}.{ours}": f"{number}.{at}.{theirs}" for ours, theirs in _ORIGINAL_RESNET_PATHS.items()})
+    def add_resnet(path: str, number: str, index: int) -> None:
+        paths.update({f"{path}.{old}": f"{number}.{index}.{new}" for old, new in _ORIGINAL_RESNET_PATHS.items()})
 
-    def block(path: str, number: str, count: int) -> int:
-        """The resnets of one block, each with the attention that follows it; the count after them."""
+    def add_block(path: str, number: str, count: int) -> int:
+        """Add the resnets of a block, each with the attention that follows it, and return the count after them."""
         for j in range(len(unet.get_submodule(path).resnets)):
-            resnet(f"{path}.resnets.{j}", f"{number}.{count}", 0)
-            found[f"{path}.attentions.{j}"] = f"{number}.{count}.1"
+            add_resnet(f"{path}.resnets.{j}", f"{number}.{count}", 0)
+            paths[f"{path}.attentions.{j}"] = f"{number}.{count}.1"
             count += 1
         return count
 
     count = 1
     for i, down in enumerate(unet.down_blocks):
-        count = block(f"down_blocks.{i}", "input_blocks", count)
+        count = add_block(f"down_blocks.{i}", "input_blocks", count)
         if down.downsamplers is not None:
-            found[f"down_blocks.{i}.downsamplers.0.conv"] = f"input_blocks.{count}.0.op"
+            paths[f"down_blocks.{i}.downsamplers.0.conv"] = f"input_blocks.{count}.0.op"
             count += 1
     for j in range(len(unet.mid_block.resnets)):
-        resnet(f"mid_block.resnets.{j}", "middle_block", 2 * j)
-        found[f"mid_block.attentions.{j}"] = f"middle_block.{2 * j + 1}"
+        add_resnet(f"mid_block.resnets.{j}", "middle_block", 2 * j)
+        paths[f"mid_block.attentions.{j}"] = f"middle_block.{2 * j + 1}"
     count = 0
     for i, up in enumerate(unet.up_blocks):
-        count = block(f"up_blocks.{i}", "output_blocks", count)
-        at = 2 if getattr(up, "attentions", None) else 1
-        found[f"up_blocks.{i}.upsamplers.0.conv"] = f"output_blocks.{count - 1}.{at}.conv"
-    return found
+        count = add_block(f"up_blocks.{i}", "output_blocks", count)
+        index = 2 if getattr(up, "attentions", None) else 1
+        paths[f"up_blocks.{i}.upsamplers.0.conv"] = f"output_blocks.{count - 1}.{index}.conv"
+    return paths
 
 
-def _to_original_path(path: str, original: Mapping[str, str]) -> str | None:
-    """The path with its longest known beginning replaced; None when it has none."""
+def _to_original_path(path: str, original_paths: Mapping[str, str]) -> str | None:
+    """Replace the longest known beginning of a path; None where it has none."""
     head, tail = path, ""
-    while head and head not in original:
+    while head and head not in original_paths:
         head, _, last = head.rpartition(".")
         tail = f".{last}{tail}"
-    return original[head] + tail if head else None
+    return original_paths[head] + tail if head else None
 
 
 def _prefix(part: str, kind: str, parts: Mapping[str, nn.Module]) -> str:
@@ -171,7 +172,6 @@ def _prefix(part: str, kind: str, parts: Mapping[str, nn.Module]) -> str:
             return "lora_te"
         if part == "text_encoder_2" and type(parts[part]).__name__.startswith("T5"):
             return "lora_te3"  # Flux: CLIP and T5
-        return {"text_encoder": "lora_te1", "text_encoder_2": "lora_te2", "text_encoder_3": "lora_te3"}.get(
-            part, "lora_te"
-        )
+        prefixes = {"text_encoder": "lora_te1", "text_encoder_2": "lora_te2", "text_encoder_3": "lora_te3"}
+        return prefixes.get(part, "lora_te")
     return "lycoris" if part == "model" or len(names) == 1 else f"lycoris_{part}"

@@ -1,4 +1,4 @@
-"""Several networks on one base at once: which rows of the batch are whose, and whose random numbers are drawn."""
+"""A network's part of a batch, and its random stream, where several networks are trained together on one base."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from torch import Tensor
 
 @dataclass
 class BatchPartition:
-    """A network's part in a batch that it shares with others.
+    """A network's part of a batch that it shares with others.
 
     Attributes:
-        rows: first, and one behind the last, of the batch's rows on which the network acts.
-        total: rows of the whole batch.
-        state: of the network's own stream of random numbers, as `torch.get_rng_state` gives it.
+        rows: first row, and one past the last, on which the network acts.
+        total_rows: number of rows of the whole batch.
+        rng_state: state of the network's own random stream, as `torch.get_rng_state` returns it.
     """
 
     rows: tuple[int, int] = (0, 0)
@@ -26,22 +26,22 @@ class BatchPartition:
 
     @property
     def is_empty(self) -> bool:
-        """Whether no row is the network's."""
+        """Whether the network has no row."""
         return self.rows[0] == self.rows[1]
 
     def reset_stream(self, seed: int) -> None:
-        """Start the stream anew."""
+        """Restart the random stream from a seed."""
         with torch.random.fork_rng(devices=[]):
             self.rng_state = torch.manual_seed(seed).get_state()
 
     @contextlib.contextmanager
     def random_stream(self) -> Iterator[None]:
-        """Draws inside come from the network's own stream, as if it were alone."""
-        outside = torch.get_rng_state()
+        """Return a context in which random numbers come from the network's own stream, as if it trained alone."""
+        outer_state = torch.get_rng_state()
         if self.rng_state is not None:
             torch.set_rng_state(self.rng_state)
         try:
             yield
         finally:
             self.rng_state = torch.get_rng_state()
-            torch.set_rng_state(outside)
+            torch.set_rng_state(outer_state)

@@ -1,4 +1,4 @@
-"""Dropout for adapters: on the delta's output, on rows of the delta, on whole adapters."""
+"""Dropout of adapters: elements of the update's output, its channels, or whole adapters."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from lycoris.errors import InputError
 
 @dataclass(frozen=True)
 class Dropout:
-    """Probabilities in [0, 1) of leaving something out while training.
+    """Dropout probabilities in training, in [0, 1).
 
     Attributes:
-        delta: elements of the delta's output; the rest is scaled by 1 / (1 - p).
-        rows: output channels of the delta, the same for the whole batch; the rest is scaled by 1 / (1 - p).
-        modules: the whole adapter of a layer, unscaled.
+        delta: of elements of the update's output; the rest is scaled by 1 / (1 - p).
+        rows: of output channels of the update, the same for the whole batch; the rest is scaled by 1 / (1 - p).
+        modules: of a layer's whole adapter, without scaling.
     """
 
     delta: float = 0.0
@@ -30,22 +30,22 @@ class Dropout:
                 raise InputError(f"Argument `{argument}` must be a probability in [0, 1), but got {value!r}.")
 
     def __bool__(self) -> bool:
-        """Whether the delta itself is changed."""
+        """Whether the update itself is changed."""
         return bool(self.delta or self.rows)
 
-    def __call__(self, change: Tensor, dims: int) -> Tensor:
-        """Leave out parts of a delta's output.
+    def __call__(self, update: Tensor, dims: int) -> Tensor:
+        """Apply dropout to an update's output.
 
         Args:
-            change: [..., out], or [batch, out, *space] with `dims` spatial dimensions.
+            update: [..., out], or [batch, out, *space] with `dims` spatial dimensions.
             dims: 0 for Linear.
         """
         if self.rows:
-            channels = change.shape[1] if dims else change.shape[-1]
-            keep = torch.rand(channels, device=change.device) >= self.rows
-            mask = keep.to(change.dtype) / (1 - self.rows)
-            change = change * (mask.view(-1, *(1,) * dims) if dims else mask)
-        if self.delta:  # drawn in the order of the axes, whatever the layout in memory
-            keep = torch.empty(change.shape, dtype=change.dtype, device=change.device).bernoulli_(1 - self.delta)
-            change = change * keep.div_(1 - self.delta)
-        return change
+            channels = update.shape[1] if dims else update.shape[-1]
+            keep = torch.rand(channels, device=update.device) >= self.rows
+            mask = keep.to(update.dtype) / (1 - self.rows)
+            update = update * (mask.view(-1, *(1,) * dims) if dims else mask)
+        if self.delta:  # generated in the order of the axes, whatever the layout in memory
+            keep = torch.empty(update.shape, dtype=update.dtype, device=update.device).bernoulli_(1 - self.delta)
+            update = update * keep.div_(1 - self.delta)
+        return update

@@ -1,4 +1,4 @@
-"""What one layer is given: an algorithm and its options, checked before any layer is touched."""
+"""An algorithm with its options, checked before any layer is touched."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from lycoris.adapters import ALGORITHMS, ALIASES
-from lycoris.adapters.algorithms.adapter import Adapter, TargetLayer
+from lycoris.adapters.algorithms import ALGORITHMS, ALIASES, Adapter, Algorithm
 from lycoris.adapters.algorithms.dora import DoRA
 from lycoris.adapters.algorithms.scalar_gate import ScalarGate
+from lycoris.adapters.algorithms.target_layer import TargetLayer
 from lycoris.errors import InputError, unknown_name_error
 
 
@@ -20,12 +20,12 @@ class AdapterSpec:
 
     Attributes:
         algorithm: a name of `ALGORITHMS` or `ALIASES`.
-        options: keyword arguments of the algorithm.
-        dora: lengths learned apart, per output or per input.
-        scalar: the change starts at zero by a trained scalar.
+        options: keyword arguments of the algorithm; those that are None take their default.
+        dora: train the weight's norms separately, per output or per input.
+        scalar: multiply ΔW by a trained scalar that starts at zero.
 
     Raises:
-        InputError: an unknown algorithm or option; one that is to be true or false and is neither.
+        InputError: an unknown algorithm or option, or a boolean option that is not true or false.
     """
 
     algorithm: str
@@ -47,48 +47,51 @@ class AdapterSpec:
 
     @classmethod
     def from_rule(cls, rule: Mapping[str, object], default: AdapterSpec) -> AdapterSpec:
-        """A rule of `layers`: with an algorithm it stands alone, without one it changes options of the default.
+        """Create the spec of a rule of `layers`.
+
+        Args:
+            rule: options. With an algorithm, the rule stands alone; without one it changes options of the default.
+            default: spec of the whole call.
 
         Raises:
-            InputError: as the class.
+            InputError: as for the class.
         """
         if not isinstance(rule, Mapping):
             raise InputError(f"Argument `layers` must map patterns to options, but got {rule!r}.")
         options: dict[str, Any] = dict(rule)
         if "algorithm" not in options:
-            given = {**default.options, "dora": default.dora, "scalar": default.scalar, **options}
-            options = {"algorithm": default.algorithm, **given}
+            inherited = {**default.options, "dora": default.dora, "scalar": default.scalar}
+            options = {"algorithm": default.algorithm, **inherited, **options}
         algorithm, dora, scalar = options.pop("algorithm"), options.pop("dora", None), options.pop("scalar", False)
         return cls(algorithm, options, dora, scalar)
 
     @property
-    def adapter_class(self) -> type[Adapter]:
+    def adapter_class(self) -> type[Algorithm]:
         """The algorithm's class."""
         return ALGORITHMS[self.algorithm]
 
     @property
-    def adapter_classes(self) -> tuple[type[Adapter], ...]:
-        """The algorithm and what goes with it on norm layers."""
-        return (self.adapter_class, ALGORITHMS["norms"]) if self.algorithm == "full" else (self.adapter_class,)
+    def adapter_classes(self) -> tuple[type[Algorithm], ...]:
+        """The algorithm, and the one that goes with it on norm layers."""
+        return (self.adapter_class, ALGORITHMS["norms"]) if self.adapter_class.with_norms else (self.adapter_class,)
 
     def supports(self, layer: object) -> bool:
-        """Whether a layer can be adapted by it."""
-        return any(isinstance(layer, kind.layer_types) for kind in self.adapter_classes)
+        """Tell whether a layer can be adapted."""
+        return any(isinstance(layer, each.layer_types) for each in self.adapter_classes)
 
-    def build(self, site: TargetLayer) -> Adapter:
-        """The adapter of one layer.
+    def build(self, target: TargetLayer) -> Adapter:
+        """Create the adapter of one layer.
 
         Raises:
-            InputError: a value that the layer does not allow.
+            InputError: the layer does not allow a value.
         """
-        if not isinstance(site.layer, self.adapter_class.layer_types):
-            return self.adapter_classes[1](site)
-        adapter = self.adapter_class(site, **self.options)
-        if self.scalar:
-            adapter = ScalarGate(site, adapter)
-        return adapter if self.dora is None else DoRA(site, adapter, self.dora)
+        if not isinstance(target.module, self.adapter_class.layer_types):
+            return self.adapter_classes[1](target)
+        algorithm = self.adapter_class(target, **self.options)
+        adapter = ScalarGate(target, algorithm) if self.scalar else algorithm
+        return adapter if self.dora is None else DoRA(target, adapter, self.dora)
 
     def settings(self) -> dict[str, object]:
-        """Options, and the wrappers that are used, as plain values."""
+        """Return the options and the wrappers in use, as plain values."""
         wrappers = {"dora": self.dora, "scalar": self.scalar or None}
         return {**self.options, **{name: value for name, value in wrappers.items() if value is not None}}

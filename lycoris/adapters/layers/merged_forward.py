@@ -1,4 +1,4 @@
-"""A layer's operation with changes built onto its weight, keeping for the backward what the frozen layer keeps."""
+"""A layer's operation with updates added to its weight, saving for backward no more than the frozen layer does."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from lycoris.adapters.structures.structures import Operation, Structure
+from lycoris.adapters.structures import Operation, Structure
 
 
 def forward_merged(
     op: Operation, x: Tensor, weight: Tensor, bias: Tensor | None, structures: Sequence[Structure]
 ) -> Tensor:
-    """op(x, W + Σ ΔW) for a frozen weight.
+    """Return op(x, W + Σ ΔW) for a frozen weight.
 
-    The new weight is built again for the backward instead of kept, and a change's factors learn by its cheaper way.
+    Backward builds the new weight again instead of saving it, and computes the factors' gradients in the cheaper way.
 
     Args:
         op: the layer's operation.
         x: [rows, in] for Linear, [batch, in, *space] for convolutions.
         weight: frozen, [out, in / groups, *kernel], in the dtype of `x`.
-        bias: [out] or None; it may train.
-        structures: the changes.
+        bias: [out] or None; it may be trained.
+        structures: the updates.
 
     Returns:
         [rows, out] or [batch, out, *space].
@@ -41,39 +41,45 @@ class _ForwardMerged(torch.autograd.Function):
     @staticmethod
     def forward(ctx, op, structures, x, weight, bias, *tensors):
         ctx.save_for_backward(x, weight, *tensors)
-        ctx.op, ctx.forms = op, [structure.of(repeat(_EMPTY)) for structure in structures]
+        ctx.op, ctx.templates = op, [structure.with_tensors(repeat(_EMPTY)) for structure in structures]
         return op(x, _merged_weight(weight, structures), bias)
 
     @staticmethod
     @once_differentiable
     def backward(ctx, gradient):
         x, weight, *tensors = ctx.saved_tensors
-        _, _, x_learns, _, bias_learns, *learns = ctx.needs_input_grad
-        tensors = [tensor.detach().requires_grad_(wanted) for tensor, wanted in zip(tensors, learns, strict=True)]
-        rest = iter(tensors)
-        structures = [form.of(rest) for form in ctx.forms]
-        of_x = ctx.op.input_gradient(x, _merged_weight(weight, structures), gradient) if x_learns else None
-        of_bias = gradient.sum((0, *range(2, gradient.dim()))) if bias_learns else None
-        learned = iter(
-            _structure_gradients(ctx.op, x, weight, gradient, structures, [t for t in tensors if t.requires_grad])
-        )
-        return None, None, of_x, None, of_bias, *(next(learned) if wanted else None for wanted in learns)
+        _, _, needs_x, _, needs_bias, *needs_tensors = ctx.needs_input_grad
+        tensors = [t.detach().requires_grad_(needed) for t, needed in zip(tensors, needs_tensors, strict=True)]
+        remaining = iter(tensors)
+        structures = [template.with_tensors(remaining) for template in ctx.templates]
+        x_gradient = ctx.op.input_gradient(x, _merged_weight(weight, structures), gradient) if needs_x else None
+        bias_gradient = gradient.sum((0, *range(2, gradient.dim()))) if needs_bias else None
+        trained = [tensor for tensor in tensors if tensor.requires_grad]
+        gradients = iter(_structure_gradients(ctx.op, x, weight, gradient, structures, trained))
+        tensor_gradients = (next(gradients) if needed else None for needed in needs_tensors)
+        return None, None, x_gradient, None, bias_gradient, *tensor_gradients
 
 
 def _structure_gradients(
     op: Operation, x: Tensor, weight: Tensor, gradient: Tensor, structures: list[Structure], tensors: list[Tensor]
 ) -> Sequence[Tensor | None]:
-    """The gradients of the structures' tensors, by way of `apply` or of the weight's gradient."""
+    """Return the gradients of the structures' tensors, through `apply` or through the weight's gradient."""
     structures = [each for each in structures if any(tensor.requires_grad for tensor in each.tensors())]
     if not structures:
         return ()
     tokens = gradient.numel() // gradient.shape[1]
-    ways = [structure.grad_via_apply(op, tokens) for structure in structures]
-    of_weight = gradient if all(ways) else op.weight_gradient(x, weight, gradient)  # all applied: nothing asks for it
+    via_apply = [structure.grad_via_apply(op, tokens) for structure in structures]
+    weight_gradient = gradient if all(via_apply) else op.weight_gradient(x, weight, gradient)
     with torch.enable_grad():
-        made = [s.apply(op, x.detach()) if applied else s.dense() for s, applied in zip(structures, ways, strict=True)]
-    given = [gradient if applied else of_weight.to(m.dtype) for m, applied in zip(made, ways, strict=True)]
-    return torch.autograd.grad(made, tensors, given, allow_unused=True)
+        outputs = [
+            structure.apply(op, x.detach()) if applied else structure.dense()
+            for structure, applied in zip(structures, via_apply, strict=True)
+        ]
+    output_gradients = [
+        gradient if applied else weight_gradient.to(output.dtype)
+        for output, applied in zip(outputs, via_apply, strict=True)
+    ]
+    return torch.autograd.grad(outputs, tensors, output_gradients, allow_unused=True)
 
 
 @torch.no_grad()

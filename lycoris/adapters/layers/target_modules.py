@@ -1,9 +1,9 @@
-"""Which layers of a model get an adapter: by a preset, or by patterns that may each have options of their own."""
+"""Selection of the layers to adapt, by a preset or by patterns with options of their own."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from torch import nn
 
@@ -12,6 +12,11 @@ from lycoris.adapters.layers.adapted_layer import MATRIX_LAYERS, NORM_LAYERS
 from lycoris.adapters.layers.layer_options import AdapterSpec
 from lycoris.adapters.layers.presets import PRESETS
 from lycoris.errors import InputError, unknown_name_error
+
+_MAX_SUGGESTIONS = 40
+
+_Rule = tuple[list[re.Pattern[str]], AdapterSpec]
+"""Patterns, and the spec of a layer that matches one of them."""
 
 
 def select_layers(
@@ -22,55 +27,67 @@ def select_layers(
     layers: Collection[str] | None,
     exclude: Sequence[str] = (),
 ) -> tuple[list[tuple[LayerRef, AdapterSpec]], str | None]:
-    """The layers that a preset or patterns choose, each with its recipe, and the preset's name (None with patterns).
+    """Select the layers to adapt.
 
     Args:
-        parts: the model's.
-        recipe: one for all, or pattern → recipe, of which the first that matches and fits a layer is the layer's.
+        parts: named parts of the model.
+        specs: one for all layers, or pattern → spec. A layer gets the first spec that supports it and whose pattern
+            matches.
         preset, layers, exclude: as for `attach`.
 
+    Returns:
+        The layers, each with its spec, and the name of the preset in use (None with patterns).
+
     Raises:
-        InputError: both or an unknown preset are given, a pattern is not one, or nothing matches.
+        InputError: `preset` and `layers` are both given, a preset is unknown, a pattern is not a regular expression,
+            or nothing matches.
     """
     if preset is not None and layers is not None:
         raise InputError(f"Give either `preset` or `layers`, but got {preset!r} and {layers!r}.")
     if isinstance(layers, str) or isinstance(exclude, str):
         raise InputError("Arguments `layers` and `exclude` must be lists of patterns, but got a string.")
-    rules = specs if isinstance(specs, Mapping) else {}
-    recipes = list(rules.values()) if isinstance(specs, Mapping) else [specs]
-    everything = find_layers(parts, MATRIX_LAYERS + NORM_LAYERS)
-    able = [place for place in everything if any(one.supports(place.layer) for one in recipes)]
+    by_pattern = specs if isinstance(specs, Mapping) else {}
+    all_specs = list(by_pattern.values()) if isinstance(specs, Mapping) else [specs]
+    every_layer = find_layers(parts, MATRIX_LAYERS + NORM_LAYERS)
+    supported = [layer for layer in every_layer if any(spec.supports(layer.module) for spec in all_specs)]
     if layers is None and preset is None:
-        preset = "attn-mlp" if any(place.kind != "model" for place in everything) else "everything"
+        preset = "attn-mlp" if any(layer.kind != "model" for layer in every_layer) else "everything"
     if preset is not None and preset not in PRESETS:
         raise unknown_name_error("preset", preset, PRESETS)
 
-    def ways(kind: str) -> list[tuple[list[re.Pattern[str]], AdapterSpec]]:
+    def rules(kind: str) -> list[_Rule]:
         if preset is not None:
-            return [(_compile_patterns("preset", PRESETS[preset].get(kind, ())), recipes[0])]
-        if rules:
-            return [(_compile_patterns("layers", [pattern]), one) for pattern, one in rules.items()]
-        return [(_compile_patterns("layers", layers), recipes[0])]
+            return [(_compile_patterns("preset", PRESETS[preset].get(kind, ())), all_specs[0])]
+        if by_pattern:
+            return [(_compile_patterns("layers", [pattern]), spec) for pattern, spec in by_pattern.items()]
+        return [(_compile_patterns("layers", layers), all_specs[0])]
 
-    wanted = {kind: ways(kind) for kind in ("unet", "transformer", "text", "model")}
-    unwanted = _compile_patterns("exclude", exclude)
-    found: list[tuple[LayerRef, AdapterSpec]] = []
-    for place in able:
-        fits = (own for patterns, own in wanted[place.kind] if own.supports(place.layer) and _matches(place, patterns))
-        own = next(fits, None)
-        if own is not None and not _matches(place, unwanted):
-            found.append((place, own))
-    idle = [pattern for pattern, one in rules.items() if all(own is not one for _, own in found)]
-    if not found or idle:
-        what = f"preset `{preset}`" if preset is not None else f"patterns {idle or list(layers or ())}"
-        names = "`, `".join(sorted({one.algorithm for one in recipes}))
-        raise InputError(f"No layer matches {what} with `{names}`. {_suggest_layers(able)}")
-    keys: dict[str, LayerRef] = {}
-    for place, _ in found:
-        other = keys.setdefault(place.key, place)
-        if other is not place:
-            raise InputError(f"Layers `{other.name}` and `{place.name}` would share the file name `{place.key}`.")
-    return found, preset
+    rules_by_kind = {kind: rules(kind) for kind in ("unet", "transformer", "text", "model")}
+    excluded = _compile_patterns("exclude", exclude)
+    selected: list[tuple[LayerRef, AdapterSpec]] = []
+    for layer in supported:
+        spec = _matching_spec(layer, rules_by_kind[layer.kind])
+        if spec is not None and not _matches(layer, excluded):
+            selected.append((layer, spec))
+    unused = [pattern for pattern, spec in by_pattern.items() if all(each is not spec for _, each in selected)]
+    if not selected or unused:
+        what = f"preset `{preset}`" if preset is not None else f"patterns {unused or list(layers or ())}"
+        names = "`, `".join(sorted({spec.algorithm for spec in all_specs}))
+        raise InputError(f"No layer matches {what} with `{names}`. {_suggest_layers(supported)}")
+    _check_unique_keys(layer for layer, _ in selected)
+    return selected, preset
+
+
+def _matching_spec(layer: LayerRef, rules: Sequence[_Rule]) -> AdapterSpec | None:
+    return next((spec for patterns, spec in rules if spec.supports(layer.module) and _matches(layer, patterns)), None)
+
+
+def _check_unique_keys(layers: Iterable[LayerRef]) -> None:
+    by_key: dict[str, LayerRef] = {}
+    for layer in layers:
+        other = by_key.setdefault(layer.key, layer)
+        if other is not layer:
+            raise InputError(f"Layers `{other.name}` and `{layer.name}` would share the file name `{layer.key}`.")
 
 
 def _compile_patterns(argument: str, patterns: Collection[str] | None) -> list[re.Pattern[str]]:
@@ -82,17 +99,17 @@ def _compile_patterns(argument: str, patterns: Collection[str] | None) -> list[r
         ) from None
 
 
-def _matches(place: LayerRef, patterns: Sequence[re.Pattern[str]]) -> bool:
-    return any(pattern.fullmatch(place.path) or pattern.fullmatch(place.name) for pattern in patterns)
+def _matches(layer: LayerRef, patterns: Sequence[re.Pattern[str]]) -> bool:
+    return any(pattern.fullmatch(layer.path) or pattern.fullmatch(layer.name) for pattern in patterns)
 
 
-def _suggest_layers(able: Sequence[LayerRef]) -> str:
-    if not able:
+def _suggest_layers(supported: Sequence[LayerRef]) -> str:
+    if not supported:
         return "The model has no layer that it can adapt."
-    shapes: dict[str, int] = {}
-    for place in able:
-        pattern = re.sub(r"\.\d+(?=\.|$)", ".*", place.name)
-        shapes[pattern] = shapes.get(pattern, 0) + 1
-    listed = [f"{pattern} ({count})" for pattern, count in shapes.items()]
-    rest = f", and {len(listed) - 40} more" if len(listed) > 40 else ""
-    return f"It could match: {', '.join(listed[:40])}{rest}."
+    counts: dict[str, int] = {}
+    for layer in supported:
+        pattern = re.sub(r"\.\d+(?=\.|$)", ".*", layer.name)
+        counts[pattern] = counts.get(pattern, 0) + 1
+    lines = [f"{pattern} ({count})" for pattern, count in counts.items()]
+    rest = f", and {len(lines) - _MAX_SUGGESTIONS} more" if len(lines) > _MAX_SUGGESTIONS else ""
+    return f"It could match: {', '.join(lines[:_MAX_SUGGESTIONS])}{rest}."

@@ -1,4 +1,4 @@
-"""PEFT's `adapter_config.json`, which has what its files lack: kind, ranks and alphas, by pattern too."""
+"""PEFT's `adapter_config.json`: type, ranks and alphas, also by pattern, which its tensor files lack."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from lycoris.errors import InputError
 
 CONFIG_FILE = "adapter_config.json"
 CONFIG_KEY = "lycoris.adapter_config"
-"""Where a lone file of ours has the same."""
+"""Where the header of a lone file of ours has the configuration."""
 _DIFFUSERS_KEY = "lora_adapter_metadata"
-"""Where diffusers has it, for several parts with their names in front."""
+"""Where diffusers writes it, for several parts with their names in front."""
 _MAX_BYTES = 10_000_000
-"""Bytes of a configuration that none has."""
+"""Size that no configuration reaches."""
 ALPHA_NAMES = {"LORA": "lora_alpha", "LOHA": "alpha", "LOKR": "alpha"}
-"""What alpha is called, by kind."""
+"""PEFT type → name of alpha."""
 _UNSUPPORTED_TYPES = {
-    kind: f"{kind} rotates what goes into a layer, where this library rotates what comes out: merge it in PEFT and "
-    "`extract` it"
-    for kind in ("OFT", "BOFT")
+    peft_type: f"{peft_type} rotates what goes into a layer, where this library rotates what comes out: merge it in "
+    "PEFT and `extract` it"
+    for peft_type in ("OFT", "BOFT")
 }
 _SUPPORTED_INITIALIZATIONS = ("true", "false", "gaussian", "eva", "orthogonal", "mica", "lycoris")
-"""Beginnings that leave the base as it is; the others put a part of it into the adapter."""
+"""Beginnings of initializations that leave the base as it is; the others move a part of it into the adapter."""
 _UNSUPPORTED_OPTIONS = (
     "alora_invocation_tokens",
     "use_qalora",
@@ -36,7 +36,7 @@ _UNSUPPORTED_OPTIONS = (
     "kasa_config",
     "monteclora_config",
 )
-"""Options with which A and B are not all there is, or stand for something else."""
+"""Options with which A and B are not the whole adapter, or mean something else."""
 
 
 @dataclass(frozen=True)
@@ -45,11 +45,10 @@ class PeftConfig:
 
     Attributes:
         source: the file, for messages.
-        values: what it says.
-        kind: ``"LORA"``, ``"LOHA"``, ``"LOKR"`` or ``"IA3"``.
+        values: its content.
 
     Raises:
-        InputError: another kind, or an option under which the tensors mean something else.
+        InputError: an unsupported type, or an option under which the tensors mean something else.
     """
 
     source: str
@@ -68,17 +67,17 @@ class PeftConfig:
                 f"File `{self.source}`: with `init_lora_weights` {start!r} the adapter goes with a changed base. "
                 "Save it in PEFT with `path_initial_model_for_weight_conversion`."
             )
-        strange = [name for name in _UNSUPPORTED_OPTIONS if self.values.get(name)]
-        if strange:
-            raise InputError(f"File `{self.source}`: adapters with `{strange[0]}` cannot be read.")
+        unsupported = [name for name in _UNSUPPORTED_OPTIONS if self.values.get(name)]
+        if unsupported:
+            raise InputError(f"File `{self.source}`: adapters with `{unsupported[0]}` cannot be read.")
 
     @property
     def peft_type(self) -> str:
-        """PEFT's name of the algorithm."""
+        """PEFT's name of the algorithm: ``"LORA"``, ``"LOHA"``, ``"LOKR"`` or ``"IA3"``."""
         return str(self.values.get("peft_type", "LORA")).rpartition(".")[2].upper()
 
     def rank(self, layer: str) -> int:
-        """Of a layer, by its path in the model.
+        """Return the rank of a layer, given by its path in the model.
 
         Raises:
             InputError: it is not a rank.
@@ -89,7 +88,7 @@ class PeftConfig:
         return rank
 
     def alpha(self, layer: str) -> float:
-        """Of a layer, for which the scale is alpha / rank.
+        """Return the alpha of a layer, with which its scale is alpha / rank.
 
         Raises:
             InputError: it is not an alpha.
@@ -100,11 +99,11 @@ class PeftConfig:
         return alpha * math.sqrt(self.rank(layer)) if self.values.get("use_rslora") is True else float(alpha)
 
     def on_input(self, layer: str) -> bool:
-        """Whether (IA)³ acts on what goes into a layer."""
-        chosen = self.values.get("feedforward_modules") or []
-        if isinstance(chosen, str):
-            return _compile_pattern(chosen, self.source).fullmatch(layer) is not None
-        return isinstance(chosen, list) and any(isinstance(end, str) and layer.endswith(end) for end in chosen)
+        """Tell whether (IA)³ scales the inputs of a layer."""
+        modules = self.values.get("feedforward_modules") or []
+        if isinstance(modules, str):
+            return _compile_pattern(modules, self.source).fullmatch(layer) is not None
+        return isinstance(modules, list) and any(isinstance(end, str) and layer.endswith(end) for end in modules)
 
     def _by_pattern(self, name: str, layer: str, default: object) -> object:
         patterns = self.values.get(name) or {}
@@ -117,17 +116,17 @@ class PeftConfig:
 
 
 def read_configs(path: Path, metadata: Mapping[str, str], *, peft_names: bool) -> dict[str, PeftConfig]:
-    """The configurations that go with a file: part → configuration, under ``""`` where the file is for one part.
+    """Read the configurations of a file: part → configuration, under ``""`` where the file is for one part.
 
-    A lone file of ours has it in the header, one of diffusers too; PEFT's lies beside the tensors.
+    A lone file of ours has it in the header, as has one of diffusers; PEFT's lies beside the tensors.
 
     Args:
         path: of the tensors.
         metadata: the header's strings.
-        own: whether the tensors have PEFT's own names, so that what lies beside them is theirs.
+        peft_names: whether the tensors have PEFT's own names, so that a configuration beside the file belongs to it.
 
     Raises:
-        InputError: it is not a JSON object, or one that `Config` refuses.
+        InputError: it is not a JSON object, or `PeftConfig` does not support it.
     """
     for name in (CONFIG_KEY, _DIFFUSERS_KEY):
         if name in metadata:
@@ -161,11 +160,13 @@ def _split_by_part(values: Mapping[str, object], source: str) -> dict[str, PeftC
     for key, value in values.items():
         part, _, name = key.partition(".")
         parts.setdefault(part, {})[name] = value
-    return {part: PeftConfig(source, own) for part, own in parts.items()}
+    return {part: PeftConfig(source, part_values) for part, part_values in parts.items()}
 
 
 def _compile_pattern(pattern: str, source: str) -> re.Pattern[str]:
     try:
         return re.compile(pattern)
     except (re.error, RecursionError, OverflowError) as error:
-        raise InputError(f"File `{source}` has a pattern {pattern!r} that is none: {error}.") from None
+        raise InputError(
+            f"File `{source}` has a pattern {pattern!r} that is not a regular expression: {error}."
+        ) from None

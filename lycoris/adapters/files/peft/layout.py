@@ -1,4 +1,4 @@
-"""Where a PEFT adapter lies: a folder with the tensors and their configuration, for several parts one folder each."""
+"""Paths of a PEFT adapter: a folder with the tensors and their configuration, or one such folder per part."""
 
 from __future__ import annotations
 
@@ -12,31 +12,31 @@ TENSORS_FILE = "adapter_model.safetensors"
 
 
 def tensor_files(path: str | PathLike[str]) -> dict[str, Path]:
-    """Part → file of tensors, ``""`` for the part of a file that is given itself or lies in the folder that is.
+    """Return part → file of tensors. The part is ``""`` for a file, and for a folder that has the tensors itself.
 
     Raises:
-        InputError: a folder without such a file.
+        InputError: a folder has no such file.
     """
     path = Path(path)
     if not path.is_dir():
         return {"": path}
     if (path / TENSORS_FILE).exists():
         return {"": path / TENSORS_FILE}
-    found = {part: path / part / TENSORS_FILE for part in PIPELINE_PARTS if (path / part / TENSORS_FILE).exists()}
-    if not found:
+    files = {part: path / part / TENSORS_FILE for part in PIPELINE_PARTS if (path / part / TENSORS_FILE).exists()}
+    if not files:
         raise InputError(
             f"Folder `{path}` must have an `{TENSORS_FILE}`, itself or under the name of a part, but has none."
         )
-    return found
+    return files
 
 
 def output_files(path: str | PathLike[str], parts: list[str]) -> tuple[dict[str, Path], bool]:
-    """Part → file to write, and whether a configuration goes beside it.
+    """Return part → file to write, and whether a configuration goes beside it.
 
     A path that ends in `.safetensors` is one file, any other a folder.
 
     Raises:
-        InputError: several parts, for which there is one file with a configuration, now or already.
+        InputError: there are several parts, but `path` can hold one.
     """
     path, several = Path(path), len(parts) > 1
     if path.suffix != ".safetensors":

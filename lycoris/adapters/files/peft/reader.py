@@ -1,4 +1,4 @@
-"""PEFT's tensors of a layer as ours: LoRA, DoRA, LoHa, LoKr and (IA)³, where they are the same map."""
+"""Conversion from PEFT's tensors: LoRA, DoRA, LoHa, LoKr and (IA)³, where they are the same map."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ _TENSORS_OF_TYPE = {
 
 
 def split_peft_key(key: str) -> tuple[str, str] | None:
-    """A PEFT key as layer and tensor; None where it is no such key.
+    """Split a PEFT key into layer and tensor; None where it is not a PEFT key.
 
     Raises:
-        InputError: the key is one of OFT or BOFT.
+        InputError: the key belongs to OFT or BOFT.
     """
     if _ROTATION_KEY.fullmatch(key):
         raise InputError(
@@ -48,25 +48,27 @@ def split_peft_key(key: str) -> tuple[str, str] | None:
 
 
 def detect_peft_type(layer: str, tensors: Mapping[str, Tensor]) -> str | None:
-    """PEFT's name of the algorithm that these tensors are of; None where they are not written as PEFT writes them."""
-    found = next((kind for kind, names in _TENSORS_OF_TYPE.items() if any(name in tensors for name in names)), None)
-    return found if found in ("LORA", "IA3") or "." in layer else None
+    """Return PEFT's name of the algorithm of a layer's tensors; None where PEFT did not write them."""
+    peft_type = next(
+        (peft_type for peft_type, names in _TENSORS_OF_TYPE.items() if any(name in tensors for name in names)), None
+    )
+    return peft_type if peft_type in ("LORA", "IA3") or "." in layer else None
 
 
 def from_peft(
     source: object, layer: str, peft_type: str, tensors: Mapping[str, Tensor], config: PeftConfig | None
-) -> dict:
-    """The tensors of a layer under the names of LyCORIS, with alpha.
+) -> Mapping[str, Tensor]:
+    """Convert the tensors of a layer to LyCORIS's, with alpha.
 
     Args:
         source: the file, for messages.
         layer: the layer's path in the model.
-        kind: as `kind_of` tells.
+        peft_type: as `detect_peft_type` returns it.
         tensors: PEFT's name → values.
-        config: what goes with them; without one alpha is the rank.
+        config: configuration of the file; without one alpha is the rank.
 
     Raises:
-        InputError: the configuration is of another kind or rank, or these tensors are another map in PEFT.
+        InputError: the configuration has another type or rank, or these tensors are another map in PEFT.
     """
     if config is not None and config.peft_type != peft_type:
         raise InputError(
@@ -92,10 +94,11 @@ def _tensor_rank(tensors: Mapping[str, Tensor]) -> int | None:
 
 def _from_lora(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     names = {"lora_A": "lora_down.weight", "lora_B": "lora_up.weight", "lora_magnitude_vector": DORA_SCALE_KEY}
-    found = {names.get(name, name): values for name, values in tensors.items()}
-    if DORA_SCALE_KEY in found and "lora_down.weight" in found:
-        found[DORA_SCALE_KEY] = found[DORA_SCALE_KEY].reshape(-1, *(1,) * (found["lora_down.weight"].dim() - 1))
-    return found
+    converted = {names.get(name, name): values for name, values in tensors.items()}
+    if DORA_SCALE_KEY in converted and "lora_down.weight" in converted:
+        ones = (1,) * (converted["lora_down.weight"].dim() - 1)
+        converted[DORA_SCALE_KEY] = converted[DORA_SCALE_KEY].reshape(-1, *ones)
+    return converted
 
 
 def _from_lokr(
@@ -110,11 +113,12 @@ def _from_lokr(
         return dict(tensors)
     if rank is not None:
         return {**tensors, "alpha": alpha_tensor(config.alpha(layer))}
-    scale = config.alpha(layer) / config.rank(layer)  # which LyCORIS has not where both factors are full
-    found = dict(tensors)
-    if scale != 1 and "lokr_w2" in found:
-        found["lokr_w2"] = found["lokr_w2"].to(torch.promote_types(found["lokr_w2"].dtype, torch.float32)) * scale
-    return found
+    scale = config.alpha(layer) / config.rank(layer)  # LyCORIS has no scale where both factors are full
+    converted = dict(tensors)
+    if scale != 1 and "lokr_w2" in converted:
+        w2 = converted["lokr_w2"]
+        converted["lokr_w2"] = w2.to(torch.promote_types(w2.dtype, torch.float32)) * scale
+    return converted
 
 
 def _from_ia3(source: object, layer: str, gain: Tensor, config: PeftConfig | None) -> dict[str, Tensor]:
