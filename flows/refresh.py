@@ -1,40 +1,50 @@
-"""Scheduled: when the data changed, customize again; the challenger meets the champion, and the better one stays.
+"""The scheduled flow: customize again if the data has changed, and promote a challenger that beats the champion.
 
-A refresh is told by its settings and the data version. One that was finished is not done again, so a schedule may
-ask as often as it likes; one that died is taken up where it was.
+A refresh is identified by its settings and the data version. A finished one is not repeated, so a schedule may start it
+as often as it likes; an interrupted one is resumed.
 """
 
 from __future__ import annotations
 
 import json
+import logging
 import time
-from pathlib import Path
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from prefect import flow
 from pydantic import BaseModel, ConfigDict, Field
 
 from flows.config.experiment import EXECUTION_FIELDS, Experiment
-from flows.customize import PROJECT_ROOT, customize_flow, log_line
+from flows.customize import PROJECT_ROOT, customize_flow
 from flows.runtime.task_runner import process_runner
+from flows.steps.evaluate import BasePart, Candidate, EvaluationSetup, evaluate
+from flows.steps.futures import submit
+from flows.steps.grid import base_prompts
+from flows.steps.requests import begin_run, caption_request, evaluation_setup
 from lycoris.analysis import PROMOTION_RULE, decide_promotion
-from lycoris.cache.store import Store, stage_key
+from lycoris.cache.integrity import file_digest
+from lycoris.cache.keys import stage_key
+from lycoris.data.concepts import load_concepts
 from lycoris.data.splits import split_held_out
-from tasks.artifacts import CaptionedConcept, RunContext, TrainedAdapter
+from tasks.artifacts import CaptionedConcept, ImageSet, TrainedAdapter
 from tasks.caption import caption_concepts
-from tasks.compare import compare_with_champion, images_digest, registered_adapter
-from tasks.data_versions.dvc import DataVersion
-from tasks.data_versions.revisions import data_version
-from tasks.generate import generate_images
-from tasks.runtime import progress
-from tasks.runtime.model_refs import ModelRefs, resolve_models
-from tasks.score import extract_features
-from tasks.tracking import registry, runs
+from tasks.compare import compare_with_champion
+from tasks.data import data_version
+from tasks.data_versions.manifest import DataVersion
+from tasks.ingest import import_registered
+from tasks.models import resolve_models
+from tasks.promote import promote
+from tasks.runtime import log_forwarding, progress
+from tasks.tracking import registry
+from tasks.tracking.client import TrackingServer, tracking_server
 from tasks.tracking.registry import ModelVersion
-from tasks.tracking.runs import TrackingServer
+from tasks.tracking.runs import close_refresh, find_finished_run, open_study
 
 DEFAULT_HOLD_OUT = 0.2
-"""Of each concept's pictures, kept from training where the experiment does not say how many."""
+"""Part of each concept's images that is not trained on, if the experiment does not set it."""
+
+logger = logging.getLogger("lycoris.flows.refresh")
 
 
 class PromotionConfig(BaseModel):
@@ -67,29 +77,30 @@ def refresh(
     started = time.monotonic()
     if not experiment.hold_out:
         experiment = experiment.model_copy(update={"hold_out": DEFAULT_HOLD_OUT})
-    decide_promotion(
-        [], promotion.target_dimension, promotion.tolerances
-    )  # says what is wrong with the rule, before anything is trained
+    decide_promotion([], promotion.target_dimension, promotion.tolerances)  # raises if the rule is invalid
     version = data_version(experiment.data, PROJECT_ROOT, experiment.data_rev, experiment.output / "data")
-    server = runs.tracking_server(experiment.output)
-    settings = experiment.model_dump(mode="json", exclude=set(EXECUTION_FIELDS))
-    asked = {"experiment": settings, "promotion": promotion.model_dump()}
-    mark = stage_key("refresh", {**asked, "data": version.hash})
-    if runs.find_finished_run(server, experiment.name, mark):
-        log_line(f"refresh   data is version {version.hash}, as it was: nothing to do")
+    server = tracking_server(experiment.output)
+    settings = {
+        "experiment": experiment.model_dump(mode="json", exclude=set(EXECUTION_FIELDS)),
+        "promotion": promotion.model_dump(),
+    }
+    key = stage_key("refresh", {**settings, "data": version.hash})
+    if find_finished_run(server, experiment.name, key):
+        logger.info("data is version %s, as before: nothing to do", version.hash, extra={"topic": "refresh"})
         return _refresh_summary("unchanged", version, started, [])
-    run = runs.open_study(server, experiment.name, mark, asked, version, kind="refresh")
+    run = open_study(server, experiment.name, key, settings, version, kind="refresh")
     status, concepts = "FAILED", []
     try:
-        trained = customize_flow(experiment)(experiment, promote=False)
-        concepts = _evaluate_challengers(experiment, promotion, server, version, trained["adapters"])
-        status = "FAILED" if any(one["state"] == "failed" for one in concepts) else "FINISHED"
+        adapters = customize_flow(experiment)(experiment, promote=False)["adapters"]
+        concepts = _evaluate_challengers(experiment, promotion, server, version, adapters)
+        status = "FAILED" if any(concept["state"] == "failed" for concept in concepts) else "FINISHED"
     finally:
-        outcome = _refresh_summary("refreshed", version, started, concepts)
-        runs.close_refresh(server, run, outcome, status)
-    for one in concepts:
-        log_line(f"refresh   {one['concept']}: {one['state']}, {one['reason']}")
-    return outcome
+        summary = _refresh_summary("refreshed", version, started, concepts)
+        close_refresh(run, summary, status)
+    for concept in concepts:
+        text = "%s: %s, %s"
+        logger.info(text, concept["concept"], concept["state"], concept["reason"], extra={"topic": "refresh"})
+    return summary
 
 
 def _refresh_summary(
@@ -104,6 +115,15 @@ def _refresh_summary(
     }
 
 
+@dataclass(frozen=True)
+class Contest:
+    """A concept's challenger and its champion, if it has one."""
+
+    concept: CaptionedConcept
+    challenger: ModelVersion
+    champion: ModelVersion | None
+
+
 def _evaluate_challengers(
     experiment: Experiment,
     promotion: PromotionConfig,
@@ -111,52 +131,35 @@ def _evaluate_challengers(
     version: DataVersion,
     adapters: list[dict[str, Any]],
 ) -> list[dict[str, Any]]:
-    """Let each concept's challenger meet its champion, and act on what came of it."""
-    root, shown = Store(experiment.output / "store").root.resolve(), progress.progress_dir(experiment.output)
-    place = RunContext(root, shown, gpu_limit=experiment.gpu_limit)
+    """Compare each concept's challenger with its champion, and promote it if it is better."""
+    context = begin_run(experiment)
     models = resolve_models(**experiment.model_sources())
-    found = []
-    with progress.display(shown):
-        for concept in _caption_concepts(place, experiment, version, models):
-            if all("error" in one for one in adapters if one["concept"] == concept.name):
-                found.append({"concept": concept.name, "state": "failed", "reason": "no adapter could be made"})
+    setup = evaluation_setup(context, experiment, models)
+    names = [concept.name for concept in load_concepts(version.path, experiment.concepts_file)]
+    request = caption_request(experiment, models, version.path, experiment.select_concepts(names))
+    records = []
+    with progress.display(progress.progress_dir(experiment.output)), log_forwarding.connected(context.progress):
+        concepts = caption_concepts(context, request, experiment.images.model_dump(), experiment.sampling.seed)
+        for concept in concepts:
+            if all("error" in adapter for adapter in adapters if adapter["concept"] == concept.name):
+                records.append({"concept": concept.name, "state": "failed", "reason": "no adapter could be made"})
                 continue
             challenger = registry.get_version(server, f"{concept.name}@challenger")
-            champion = registry.get_champion(server, concept.name)
-            found.append(_decide_promotion(place, experiment, promotion, server, models, concept, challenger, champion))
-    return found
+            contest = Contest(concept, challenger, registry.get_champion(server, concept.name))
+            records.append(_decide(setup, experiment, promotion, server, contest))
+    return records
 
 
-def _caption_concepts(
-    place: RunContext, experiment: Experiment, version: DataVersion, models: ModelRefs
-) -> list[CaptionedConcept]:
-    """The concepts as the customization saw them."""
-    from lycoris.data.concepts import load_concepts
-
-    known = load_concepts(version.path, experiment.concepts_file)
-    return caption_concepts(
-        place,
-        data=version.path,
-        concepts_file=experiment.concepts_file,
-        names=experiment.select_concepts([concept.name for concept in known]),
-        tagger=models.tagger,
-        captioner=models.captioner,
-        **experiment.caption_options(),
-    )
-
-
-def _decide_promotion(
-    place: RunContext,
+def _decide(
+    setup: EvaluationSetup,
     experiment: Experiment,
     promotion: PromotionConfig,
     server: TrackingServer,
-    models: ModelRefs,
-    concept: CaptionedConcept,
-    challenger: ModelVersion,
-    champion: ModelVersion | None,
+    contest: Contest,
 ) -> dict[str, Any]:
-    """Promote a challenger, or record why not and leave everything as it is."""
-    found: dict[str, Any] = {
+    """Promote a challenger, or record why it is not promoted and change nothing."""
+    concept, challenger, champion = contest.concept, contest.challenger, contest.champion
+    record: dict[str, Any] = {
         "concept": concept.name,
         "challenger": challenger.version,
         "champion": champion.version if champion else None,
@@ -166,71 +169,60 @@ def _decide_promotion(
     if champion is None:
         promoted, reason = True, "the first of its concept"
     elif champion.version == challenger.version:
-        return {**found, "state": "left", "reason": "the challenger is the champion"}
+        return {**record, "state": "left", "reason": "the challenger is the champion"}
     elif champion.base_digest != challenger.base_digest:
         promoted, reason = False, f"the champion belongs to another base, {champion.base}"
     else:
-        found["scores"] = _head_to_head(place, experiment, server, models, concept, challenger, champion)
-        judged = decide_promotion(found["scores"], promotion.target_dimension, promotion.tolerances)
-        promoted, reason, found["dimensions"] = judged.promoted, judged.reason, judged.dimensions
-    if promoted and not runs.promote_to_champion(server, concept.name, challenger.version, reason):
-        promoted, reason = False, f"{reason}; but a person took this version back before"
-    found |= {"state": "promoted" if promoted else "left", "reason": reason}
-    told = {name: found[name] for name in ("state", "reason", "champion", "dimensions")}
-    registry.set_version_tag(server, challenger, "contest", json.dumps(told))
-    return found
+        record["scores"] = _head_to_head(setup, experiment, server, concept, challenger, champion)
+        decision = decide_promotion(record["scores"], promotion.target_dimension, promotion.tolerances)
+        promoted, reason, record["dimensions"] = decision.promoted, decision.reason, decision.dimensions
+    if promoted and not promote(server, concept.name, challenger.version, reason):
+        promoted, reason = False, f"{reason}; but a person rejected this version before"
+    record |= {"state": "promoted" if promoted else "left", "reason": reason}
+    tag = {name: record[name] for name in ("state", "reason", "champion", "dimensions")}
+    registry.set_version_tag(server, challenger, "contest", json.dumps(tag))
+    return record
 
 
 def _head_to_head(
-    place: RunContext,
+    setup: EvaluationSetup,
     experiment: Experiment,
     server: TrackingServer,
-    models: ModelRefs,
     concept: CaptionedConcept,
     challenger: ModelVersion,
     champion: ModelVersion,
 ) -> list[dict[str, Any]]:
-    """Draw with both on the prompts and seeds of now, and hold them against pictures that were not trained on."""
-    draw: dict[str, Any] = {
-        "base": models.base[0],
-        "base_digest": models.base[1],
-        "sampling": experiment.sampling_settings(),
-    }
-    look: dict[str, Any] = {
-        "encoders": models.encoders,
-        "style_encoder": models.style_encoder,
-        "tagger": models.tagger,
-        "category": concept.category,
-    }
+    """Generate images with both on the same prompts and seeds, and score them against images not trained on."""
     strategy = challenger.strategy or experiment.captions[0]
+    _, rows = split_held_out(concept.images, experiment.hold_out, concept.name)
+    held_out = tuple(concept.images[row] for row in rows)
+    digest = stage_key("images", {"files": [file_digest(image) for image in held_out]})
     prompts = concept.prompts[strategy]
-    _, kept = split_held_out(concept.images, experiment.hold_out, concept.name)
-    unseen: list[Path] = [concept.images[row] for row in kept]
-    parts = [{kind: some for kind, some in prompts.items() if (kind == "train") == own} for own in (False, True)]
-    base = [
-        generate_images.submit(place, f"{concept.name} · base · {strategy}", adapter=None, prompts=part, **draw)
-        for part in parts
-        if part
-    ]
-    seen = {
-        "base": extract_features.submit(
-            place, f"{concept.name} · base · {strategy}", made=base, names=concept.names, **look
+    shared, own = base_prompts(prompts)
+    base_label = f"{concept.name} · base · {strategy}"
+    parts = (BasePart(f"{concept.name} · base", shared), BasePart(base_label, own))
+    candidates = [
+        Candidate(
+            label=f"{concept.name} · {role} {version.version}",
+            concept=concept,
+            references=(f"{concept.name} · held out", ImageSet(held_out, digest)),
+            prompts=prompts,
+            base_label=base_label,
+            base_parts=tuple(part for part in parts if part.prompts),
+            adapter=TrainedAdapter(import_registered(setup.context, server, version)),
+            is_scored=False,
         )
-    }
-    for name, version in (("challenger", challenger), ("champion", champion)):
-        label = f"{concept.name} · {name} {version.version}"
-        adapter = TrainedAdapter(registered_adapter(place, server, version))
-        drawn = generate_images.submit(place, label, adapter=adapter, prompts=prompts, **draw)
-        seen[name] = extract_features.submit(place, label, made=[drawn], names=concept.names, **look)
-    references = extract_features.submit(
-        place, f"{concept.name} · held out", pictures=unseen, digest=images_digest(unseen), **look
-    )
-    return compare_with_champion.submit(
-        place,
+        for role, version in (("challenger", challenger), ("champion", champion))
+    ]
+    first, second = evaluate(replace(setup, resize_modes=("resize",)), candidates)
+    scores = submit(
+        compare_with_champion,
+        setup.context,
         f"{concept.name} · {challenger.version} against {champion.version}",
-        references=references,
-        challenger=seen["challenger"],
-        champion=seen["champion"],
-        base=seen["base"],
+        references=first.references["resize"],
+        challenger=first.features,
+        champion=second.features,
+        base=first.base.features,
         category=concept.category,
-    ).result()
+    )
+    return [asdict(score) for score in scores.result().records]

@@ -1,87 +1,83 @@
-"""Scoring what others made: an adapter file or a folder of pictures, beside the base that it belongs to."""
+"""The score flow: score adapter files or folders of images made elsewhere, beside the base that they belong to."""
 
 from __future__ import annotations
 
 import json
+import logging
 import sys
 import time
-from collections.abc import Mapping
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from itertools import combinations
 from typing import Any
 
 from prefect import flow
-from prefect.exceptions import UpstreamTaskError
 
-from flows.config.scoring import ScoringConfig, ScoringTarget, concepts_by_name, log_line, resolve_target
+from flows.config.scoring import ScoringConfig, ScoringTarget, concepts_by_name, resolve_target
 from flows.runtime.task_runner import process_runner, worker_count
 from flows.steps import outcomes
-from lycoris.cache.store import Store, stage_key
+from flows.steps.evaluate import BasePart, Candidate, EvaluationSetup, evaluate
+from flows.steps.futures import EvaluationFutures, root_cause, submit
+from flows.steps.requests import begin_run, caption_request, evaluation_setup
+from lycoris.cache.keys import stage_key
 from lycoris.data.concepts import Concept
-from lycoris.errors import InputError
 from lycoris.safety.redaction import redact
-from tasks.artifacts import CaptionedConcept, RunContext, TrainedAdapter
+from tasks.artifacts import CaptionedConcept, ImageSet, Prompts, TrainedAdapter
 from tasks.caption import caption_concepts
-from tasks.generate import generate_images, image_records
+from tasks.compare import compare_adapters
+from tasks.generate import image_records
 from tasks.ingest import import_adapter, import_images
+from tasks.models import ModelRefs, resolve_models
 from tasks.report import write_report
-from tasks.runtime import progress
-from tasks.runtime.model_refs import ModelRefs, resolve_models
-from tasks.score import compare_adapters, compute_scores, extract_features
+from tasks.runtime import log_forwarding, progress
 
-Prompts = Mapping[str, Any]
+logger = logging.getLogger("lycoris.flows.score")
 
 
 def run_score(request: ScoringConfig) -> dict[str, Any]:
-    """The flow on as many worker processes as the machine has cores, or one beside a GPU."""
+    """Run the flow on as many worker processes as the machine has cores, or on one with a GPU."""
     experiment = request.experiment.model_copy(update={"runner": "processes"})
     return score.with_options(task_runner=process_runner(worker_count(experiment)))(request)
 
 
 @flow(name="score", task_runner=process_runner(2))
 def score(request: ScoringConfig) -> dict[str, Any]:
-    """Score adapter files and folders of pictures beside their base, and two of one concept beside each other.
+    """Score adapter files and folders of images beside their base, and any two of one concept against each other.
 
     Returns:
         ``{"report", "base", "seconds", "adapters": [...], "differences": [...]}``, as `lycoris score --json` prints it.
 
     Raises:
-        InputError: something that was given is wrong.
+        InputError: the request is invalid.
     """
     started = time.monotonic()
     experiment = request.experiment
-    store = Store(experiment.output / "store")
-    store.remove_stale()
-    seen = progress.progress_dir(experiment.output)
-    place = RunContext(store.root.resolve(), seen, gpu_limit=experiment.gpu_limit)
-    known = concepts_by_name(request, notice=lambda text: log_line(f"data      {text}"))
-    given = [resolve_target(file, request, known) for file in request.files]
+    context = begin_run(experiment)
+    known = concepts_by_name(request)
+    targets = [resolve_target(file, request, known) for file in request.files]
     models = resolve_models(**experiment.model_sources())
-    with progress.display(seen):
-        captioned = {
-            each.name: each
-            for each in caption_concepts(
-                place,
-                data=experiment.data,
-                concepts_file=experiment.concepts_file,
-                names=tuple(dict.fromkeys(each.concept for each in given)),
-                tagger=models.tagger,
-                captioner=models.captioner,
-                base=experiment.base,
-                strategies=tuple(dict.fromkeys(each.strategy for each in given)),
-                counts=experiment.images.model_dump(),
-                seed=experiment.sampling.seed,
-                templates_file=experiment.templates,
-                on_invalid_image=experiment.on_invalid_image,
-            )
-        }
-        work = _submit(place, request, models, known, captioned, given)
-        entries = [_adapter_record(each, work) for each in given]
-        pairs = _pairwise_differences(place, request, captioned, given, work)
-        study = _report_payload(request, models, captioned, given, entries, work, time.monotonic() - started)
+    with progress.display(progress.progress_dir(experiment.output)), log_forwarding.connected(context.progress):
+        names = tuple(dict.fromkeys(target.concept for target in targets))
+        strategies = tuple(dict.fromkeys(target.strategy for target in targets))
+        captions = caption_request(experiment, models, experiment.data, names, strategies)
+        counts, seed = experiment.images.model_dump(), experiment.sampling.seed
+        concepts = {concept.name: concept for concept in caption_concepts(context, captions, counts, seed)}
+        setup = replace(
+            evaluation_setup(context, experiment, models),
+            models=models.for_evaluation(request.quality_predictors, request.resize_mode),
+            resize_modes=(request.resize_mode,),
+            metrics=request.metrics,
+        )
+        candidates = [_candidate(setup, request, known, concepts, target) for target in targets]
+        evaluations = evaluate(setup, candidates)
+        entries = [_adapter_record(target, futures) for target, futures in zip(targets, evaluations, strict=True)]
+        differences = _pairwise_differences(setup, targets, candidates, evaluations)
+        payload = _report_payload(request, models, list(concepts.values()), entries, time.monotonic() - started)
+        payload["bases"] = _base_records(targets, entries, evaluations)
+        payload["title"] = "Scores of " + ", ".join(target.name for target in targets)
         name = f"score-{stage_key('score', {'files': [str(file) for file in request.files]})[:8]}"
-        page = write_report(place, study, experiment.output / name / "report.html")
+        page = write_report(context, payload, experiment.output / name / "report.html")
     return {
         "report": str(page.resolve()),
         "base": experiment.base,
@@ -89,77 +85,53 @@ def score(request: ScoringConfig) -> dict[str, Any]:
         "adapters": [
             {name: entry[name] for name in ("file", "concept", "scores", "error") if name in entry} for entry in entries
         ],
-        "differences": pairs,
+        "differences": differences,
     }
 
 
-def _submit(
-    place: RunContext,
+def _candidate(
+    setup: EvaluationSetup,
     request: ScoringConfig,
-    models: ModelRefs,
-    concepts: Mapping[str, Concept],
-    captioned: Mapping[str, CaptionedConcept],
-    targets: list[ScoringTarget],
-) -> dict[Any, Any]:
-    """Hand every step to the task runner; futures and stages by (what, file)."""
+    known: Mapping[str, Concept],
+    concepts: Mapping[str, CaptionedConcept],
+    target: ScoringTarget,
+) -> Candidate:
+    """Import a file or a folder, and find the prompts that the base is to generate as well."""
     from lycoris.captions import read_captioned_images, read_prompts, templates_for_base
 
-    experiment = request.experiment
-    base, base_digest = models.base
-    templates = templates_for_base(base)
-    seed = experiment.sampling.seed
-    draw: dict[str, Any] = {"base": base, "base_digest": base_digest, "sampling": experiment.sampling_settings()}
-    look: dict[str, Any] = {
-        "encoders": models.encoders, "style_encoder": models.style_encoder, "tagger": models.tagger,
-        "raters": request.quality_predictors, "mode": request.resize_mode,
-    }  # fmt: skip
-    work: dict[Any, Any] = {}
-    for each in targets:
-        concept = captioned[each.concept]
-        prompts: Prompts = concept.prompts[each.strategy]
-        if each.file.is_dir():
-            pictures, own = read_captioned_images(each.file, concepts[each.concept], seed=seed, templates=templates)
-            prompts = _prompt_records(own)
-            work["images", each] = import_images.submit(place, each.name, pictures=pictures, prompts=prompts)
-        else:
-            if request.prompts is not None:
-                asked = read_prompts(
-                    request.prompts,
-                    concepts[each.concept],
-                    images_per_prompt=request.images_per_prompt,
-                    seed=seed,
-                    templates=templates,
-                )
-                prompts = _prompt_records(asked)
-            adapter = import_adapter(place, each.file)
-            work["images", each] = generate_images.submit(
-                place, each.name, adapter=TrainedAdapter(adapter), prompts=prompts, **draw
+    templates, seed = templates_for_base(setup.base.source), setup.sampling.seed
+    concept = concepts[target.concept]
+    prompts: Prompts = concept.prompts[target.strategy]
+    adapter = images = None
+    if target.file.is_dir():
+        files, prompts = read_captioned_images(target.file, known[target.concept], seed=seed, templates=templates)
+        images = submit(import_images, setup.context, target.name, files, prompts)
+    else:
+        if request.prompts is not None:
+            prompts = read_prompts(
+                request.prompts,
+                known[target.concept],
+                images_per_prompt=request.images_per_prompt,
+                seed=seed,
+                templates=templates,
             )
-        beside = f"{each.name} · base"
-        work["base", each] = generate_images.submit(place, beside, adapter=None, prompts=prompts, **draw)
-        category = concept.category
-        about: dict[str, Any] = {"category": category, "names": concept.names}
-        work["references", each] = extract_features.submit(
-            place, f"{concept.name} · references", pictures=concept.images, digest=concept.images_digest,
-            category=category,
-            **{**look, "raters": ()},
-        )  # fmt: skip
-        work["seen", each] = extract_features.submit(place, each.name, made=[work["images", each]], **about, **look)
-        work["base seen", each] = extract_features.submit(place, beside, made=[work["base", each]], **about, **look)
-        work["scores", each] = compute_scores.submit(
-            place, each.name, references=work["references", each], drawings=work["seen", each],
-            base=work["base seen", each], category=category, metrics=request.metrics,
-        )  # fmt: skip
-    return work
+        adapter = TrainedAdapter(import_adapter(setup.context, target.file))
+    base_label = f"{target.name} · base"
+    return Candidate(
+        label=target.name,
+        concept=concept,
+        references=(f"{concept.name} · references", ImageSet(concept.images, concept.images_digest)),
+        prompts=prompts,
+        base_label=base_label,
+        base_parts=(BasePart(base_label, prompts),),
+        adapter=adapter,
+        images=images,
+    )
 
 
-def _prompt_records(prompts: Mapping[str, list[Any]]) -> dict[str, tuple[dict[str, Any], ...]]:
-    return {kind: tuple(asdict(prompt) for prompt in some) for kind, some in prompts.items()}
-
-
-def _adapter_record(target: ScoringTarget, work: Mapping[Any, Any]) -> dict[str, Any]:
-    """One file's part of the report; an error in place of the scores where there are none."""
-    entry: dict[str, Any] = {
+def _adapter_record(target: ScoringTarget, futures: EvaluationFutures) -> dict[str, Any]:
+    """The record of a file in the report; with an error instead of scores if a step has failed."""
+    record: dict[str, Any] = {
         "name": target.name,
         "concept": target.concept,
         "algorithm": target.header.get("lycoris.algorithm", "pictures" if target.file.is_dir() else "given"),
@@ -168,86 +140,81 @@ def _adapter_record(target: ScoringTarget, work: Mapping[Any, Any]) -> dict[str,
         "file": str(target.file),
     }
     if target.file.is_file():
-        entry["bytes"] = target.file.stat().st_size
+        record["bytes"] = target.file.stat().st_size
     try:
-        scored = work["scores", target].result()
-        entry["drawings"] = image_records(work["images", target].result())
+        (scores,) = (future.result() for future in futures.scores.values())
+        record["drawings"] = image_records(futures.images.result())
     except Exception as error:
-        return {
-            **entry,
-            "error": _root_cause(error, [work[what, target] for what in ("images", "base", "references", "seen")]),
-        }
-    return {**entry, "scores": {record["name"]: record for record in scored.records}}
-
-
-def _root_cause(error: Exception, needed: list[Any]) -> str:
-    """What went wrong first among the steps that a failed one needed."""
-    for future in needed:
-        found = future.result(raise_on_failure=False)
-        if isinstance(found, Exception) and not isinstance(found, UpstreamTaskError):
-            error = found
-            break
-    return str(error) if isinstance(error, InputError) else f"{type(error).__name__}: {error}"
+        return {**record, "error": root_cause(error, futures.upstream)}
+    return {**record, "scores": {score.name: asdict(score) for score in scores.records}}
 
 
 def _pairwise_differences(
-    place: RunContext,
-    request: ScoringConfig,
-    captioned: Mapping[str, CaptionedConcept],
-    targets: list[ScoringTarget],
-    work: Mapping[Any, Any],
+    setup: EvaluationSetup,
+    targets: Sequence[ScoringTarget],
+    candidates: Sequence[Candidate],
+    evaluations: Sequence[EvaluationFutures],
 ) -> list[dict[str, Any]]:
-    """What separates every two of one concept that could be scored."""
-    found = []
-    for first, second in combinations(targets, 2):
+    """Compare every two files of one concept that could be scored."""
+    differences = []
+    for (first, candidate, futures), (second, _, others) in combinations(
+        zip(targets, candidates, evaluations, strict=True), 2
+    ):
         if first.concept != second.concept:
             continue
+        (references,) = futures.references.values()
         try:
-            told = compare_adapters(
-                place, f"{first.name} · {second.name}", references=work["references", first].result(),
-                first=work["seen", first].result(), second=work["seen", second].result(),
-                base=work["base seen", first].result(), category=captioned[first.concept].category,
-            )  # fmt: skip
+            scores = compare_adapters(
+                setup.context,
+                f"{first.name} · {second.name}",
+                references=references.result(),
+                first=futures.features.result(),
+                second=others.features.result(),
+                base=futures.base.features.result(),
+                category=candidate.concept.category,
+            )
         except Exception as error:
-            log_line(f"failed    {first.name} beside {second.name}: {_root_cause(error, [])}")
+            text = "%s compared with %s: %s"
+            logger.error(text, first.name, second.name, root_cause(error), extra={"topic": "failed"})
             continue
-        by_name = {record["name"]: record for record in told.records}
-        found.append({"first": str(first.file), "second": str(second.file), "scores": by_name})
-    return found
+        by_name = {score.name: asdict(score) for score in scores.records}
+        differences.append({"first": str(first.file), "second": str(second.file), "scores": by_name})
+    return differences
+
+
+def _base_records(
+    targets: Sequence[ScoringTarget], entries: Sequence[Mapping[str, Any]], evaluations: Sequence[EvaluationFutures]
+) -> list[dict[str, Any]]:
+    """The base's images for each file that could be scored."""
+    return [
+        {
+            "concept": target.concept,
+            "captions": target.strategy,
+            "drawings": image_records(futures.base.images[0].result()),
+        }
+        for target, entry, futures in zip(targets, entries, evaluations, strict=True)
+        if "error" not in entry
+    ]
 
 
 def _report_payload(
     request: ScoringConfig,
     models: ModelRefs,
-    captioned: Mapping[str, CaptionedConcept],
-    targets: list[ScoringTarget],
+    concepts: Sequence[CaptionedConcept],
     entries: list[dict[str, Any]],
-    work: Mapping[Any, Any],
     seconds: float,
 ) -> dict[str, Any]:
-    """What `lycoris.report.render` takes."""
+    """The parts of `lycoris.report.render`'s input that do not depend on generated images."""
     from lycoris.metrics import describe_metrics
 
-    bases = []
-    for each, entry in zip(targets, entries, strict=True):
-        if "error" not in entry:
-            bases.append(
-                {
-                    "concept": each.concept,
-                    "captions": each.strategy,
-                    "drawings": image_records(work["base", each].result()),
-                }
-            )
     return {
-        "title": "Scores of " + ", ".join(each.name for each in targets),
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "command": redact(" ".join(["lycoris", *sys.argv[1:]])),
         "seconds": seconds,
-        "base": {"name": models.base[0], "digest": models.base[1]},
+        "base": {"name": models.base.source, "digest": models.base.digest},
         "settings": json.loads(request.model_dump_json()),
         "hardware": outcomes.describe_hardware(),
-        "concepts": [outcomes.concept_record(concept) for concept in captioned.values()],
+        "concepts": [outcomes.concept_record(concept) for concept in concepts],
         "metrics": describe_metrics(),
-        "bases": bases,
         "adapters": entries,
     }

@@ -1,53 +1,72 @@
-"""The small frozen records that tasks hand to each other: names, numbers and paths, never models."""
+"""The frozen records that tasks pass to each other: names, numbers and paths, never models."""
 
 from __future__ import annotations
 
 import hashlib
+import json
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from tasks.runtime.progress import DaskRelay
+    from lycoris.captions.prompts import PromptSpec
+    from tasks.runtime.progress import ProgressChannel
+
+Prompts = Mapping[str, Sequence["PromptSpec"]]
+"""Prompt type -> prompts."""
+
+SUMMARY_FILE = "training.json"
 
 
 @dataclass(frozen=True)
 class RunContext:
-    """Where work is kept and shown.
+    """Where a run keeps its work, and with which resources it does it.
 
     Attributes:
         store: root of the finished stages.
-        progress: through which steps are shown, or None to show nothing.
+        progress: channel through which steps are shown, or None to show nothing.
         device: ``"auto"``, ``"cpu"`` or ``"cuda"``.
         threads: CPU threads of each process.
-        share: address of the store through which machines without a common disk share finished stages.
-        slot: name of the Prefect limit that a step on a GPU takes a slot of, where the server has it.
+        artifact_store: URL of the store through which machines without a common disk share finished stages.
+        gpu_limit: name of the Prefect concurrency limit that a step on a GPU occupies, where the server has it.
     """
 
     store: Path
-    progress: Path | DaskRelay | None = None
+    progress: ProgressChannel = None
     device: str = "auto"
     threads: int = 1
     artifact_store: str | None = None
     gpu_limit: str | None = None
 
 
-def _safe_file_name(text: str) -> str:
-    """A text of letters, digits and few signs; one that loses others keeps a hash to be told from its like."""
-    plain = re.sub(r"[^\w .=+-]+", "-", text)
-    return plain if plain == text else f"{plain}-{hashlib.sha256(text.encode()).hexdigest()[:6]}"
+@dataclass(frozen=True)
+class Artifact:
+    """A finished stage: its key and folder, whether it existed before, and how many seconds it took."""
+
+    key: str
+    folder: Path
+    cached: bool
+    seconds: float
+
+
+@dataclass(frozen=True)
+class ModelRef:
+    """A model by its source, with the SHA-256 of its files."""
+
+    source: str
+    digest: str
 
 
 @dataclass(frozen=True)
 class TaggerRef:
-    """A tagger as it is opened, and the hash of all that its tags depend on.
+    """A tagger with the options it is opened with.
 
     Attributes:
         source: as `lycoris.captions.open_tagger` takes it.
-        digest: of its files, thresholds and vocabulary.
-        thresholds: pairs of category and least confidence, over the tagger's own.
+        digest: hash of its files, thresholds and vocabulary.
+        thresholds: pairs of category and minimum confidence that override the tagger's own.
         vocabulary: a file of tags, for a text-image model.
     """
 
@@ -58,13 +77,83 @@ class TaggerRef:
 
 
 @dataclass(frozen=True)
-class RunSpec:
-    """One adapter of a study: what it learns, how, from which captions, with which seed; and where its training stood.
+class EvaluationModels:
+    """The models that turn images into features, and how images reach them.
 
     Attributes:
-        algorithm: the label, such as ``"lora"`` or ``"lora rank=16"``.
-        checkpoint: epochs or steps after which it is taken; None at the end.
-        unit: ``"epoch"`` or ``"step"``, of the checkpoint.
+        encoders: source -> digest of each image encoder.
+        style_encoder: encoder of the style losses.
+        tagger: names the content of generated images.
+        quality_predictors: of single metrics, as `lycoris.metrics.quality_predictors` opens them.
+        resize_mode: how images are brought to an encoder's size: ``resize``, ``crop`` or ``padding``.
+    """
+
+    encoders: Mapping[str, str]
+    style_encoder: ModelRef
+    tagger: TaggerRef
+    quality_predictors: tuple[str, ...] = ()
+    resize_mode: str = "resize"
+
+
+@dataclass(frozen=True)
+class SamplingSettings:
+    """How images are generated; `seed` is that of the first image of each prompt type."""
+
+    scheduler: str
+    steps: int
+    guidance: float
+    seed: int
+    batch_size: int
+
+
+@dataclass(frozen=True)
+class ImageBundle:
+    """A concept's images as a finished stage, for machines that do not see the data folder.
+
+    Attributes:
+        artifact: the stage whose folder holds them.
+        file_names: relative paths in that folder, in order.
+    """
+
+    artifact: Artifact
+    file_names: tuple[str, ...]
+
+    def subset(self, indices: Sequence[int]) -> ImageBundle:
+        """A bundle of some of the images."""
+        return ImageBundle(self.artifact, tuple(self.file_names[index] for index in indices))
+
+
+@dataclass(frozen=True)
+class ImageSet:
+    """Images of a dataset.
+
+    Attributes:
+        files: their paths.
+        digest: hash of the bytes of the whole set that they were selected from.
+        bundle: the same images, where machines share no disk.
+    """
+
+    files: tuple[Path, ...]
+    digest: str
+    bundle: ImageBundle | None = None
+
+    def subset(self, indices: Sequence[int]) -> ImageSet:
+        """Some of the images."""
+        bundle = None if self.bundle is None else self.bundle.subset(indices)
+        return replace(self, files=tuple(self.files[index] for index in indices), bundle=bundle)
+
+
+@dataclass(frozen=True)
+class RunSpec:
+    """One adapter of a study.
+
+    Attributes:
+        concept: name of the concept.
+        algorithm: label, such as ``"lora"`` or ``"lora rank=16"``.
+        strategy: caption strategy.
+        seed: of its training.
+        checkpoint: epochs or steps of training after which it is saved; None for the end.
+        checkpoint_unit: ``"epoch"`` or ``"step"``.
     """
 
     concept: str
@@ -76,31 +165,43 @@ class RunSpec:
 
     @property
     def label(self) -> str:
+        """For people."""
         text = f"{self.concept} · {self.algorithm} · {self.strategy} · seed {self.seed}"
         return text if self.checkpoint is None else f"{text} · {self.checkpoint_unit} {self.checkpoint}"
 
     @property
     def name(self) -> str:
-        """For files and run names, of which not every character is taken everywhere."""
+        """For file and run names, in which not every character is allowed."""
         algorithm = self.algorithm.replace(" ", "-")
         text = f"{_safe_file_name(self.concept)}-{_safe_file_name(algorithm)}-{self.strategy}-{self.seed}"
         return text if self.checkpoint is None else f"{text}-{self.checkpoint_unit}-{self.checkpoint}"
 
+    @property
+    def training(self) -> RunSpec:
+        """The adapter at the end of the same training."""
+        return replace(self, checkpoint=None)
+
+
+def _safe_file_name(text: str) -> str:
+    """A text of letters, digits and a few signs; one that loses other characters ends in a hash to stay unique."""
+    safe = re.sub(r"[^\w .=+-]+", "-", text)
+    return safe if safe == text else f"{safe}-{hashlib.sha256(text.encode()).hexdigest()[:6]}"
+
 
 @dataclass(frozen=True)
 class CaptionedConcept:
-    """A concept with its captions under each strategy.
+    """A concept with its captions and prompts under each strategy.
 
     Attributes:
-        name: of the concept; category, trigger, class_noun and description are its entry's.
-        names: all that stands for the concept in prompts.
-        digest: of the concept's pictures.
-        pictures: file paths, in the order of the captions.
-        captions: strategy -> one caption a picture.
-        prompts: strategy -> prompt type -> prompts, each ``{"text", "evaluation", "seed", "group"}``.
-        inherent: tags that `adjusted` leaves to the trigger, with the counts that decided.
-        cached: whether tags and sentences were there already.
-        set_aside: path to what is wrong with it, of the concept's pictures that cannot be used.
+        name: of the concept; category, trigger, class_noun and description are those of its entry.
+        aliases: everything that stands for the concept in prompts.
+        images_digest: hash of the concept's images.
+        images: file paths, in the order of the captions.
+        captions: strategy -> one caption per image.
+        prompts: strategy -> prompt type -> prompts.
+        concept_tags: tags that the strategy `adjusted` leaves to the trigger, with the counts that decided.
+        cached: whether all tags and sentences were cached.
+        skipped_images: path -> reason, of the concept's images that cannot be used.
     """
 
     name: str
@@ -108,38 +209,162 @@ class CaptionedConcept:
     trigger: str
     class_noun: str
     description: str
-    names: tuple[str, ...]
+    aliases: tuple[str, ...]
     images_digest: str
     images: tuple[Path, ...]
     captions: dict[str, tuple[str, ...]]
-    prompts: dict[str, dict[str, tuple[dict[str, Any], ...]]]
+    prompts: dict[str, dict[str, tuple[PromptSpec, ...]]]
     concept_tags: tuple[dict[str, Any], ...]
     cached: bool
     skipped_images: dict[str, str]
 
 
 @dataclass(frozen=True)
-class Artifact:
-    """A finished stage as the next one sees it."""
+class AdapterSettings:
+    """What decides an adapter's training beside its data: network and training options, defaults filled in.
 
-    key: str
-    folder: Path
-    cached: bool
-    seconds: float
+    Attributes:
+        algorithm: name in `lycoris.adapters.ALGORITHMS`.
+        preset: which layers.
+        images: how many of the concept's images it is trained on; None for all.
+        training: options of `lycoris.training.TrainingSettings`.
+    """
+
+    algorithm: str
+    preset: str | None = None
+    rank: int | None = None
+    alpha: float | None = None
+    factor: int | None = None
+    images: int | None = None
+    training: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> AdapterSettings:
+        """The settings of `as_dict`."""
+        values = dict(values)
+        return cls(images=values.pop("pictures", None), **values)
+
+    def as_dict(self) -> dict[str, Any]:
+        """As written to file headers, MLflow and reports; `images` only where it is set."""
+        values = {**asdict(self), "training": dict(self.training)}
+        images = values.pop("images")
+        return values if images is None else {**values, "pictures": images}
+
+
+@dataclass(frozen=True)
+class ValidationOptions:
+    """A loss on images that are not trained on: how many, how often, and at how many noise levels."""
+
+    hold_out: float
+    every: int
+    noise_levels: int
+
+
+@dataclass(frozen=True)
+class SampleOptions:
+    """Images generated during training: how often, of which prompts and seeds, and how."""
+
+    every: int
+    prompts: tuple[str, ...]
+    seeds: tuple[int, ...]
+    sampling: SamplingSettings
+
+
+@dataclass(frozen=True)
+class TrainingRequest:
+    """An adapter to be trained.
+
+    Attributes:
+        spec: which adapter of the study.
+        base: model it is trained on.
+        images: files to train on.
+        captions: one per image.
+        settings: of the network and its training.
+        skipped_images: path -> reason, of the dataset's files that are not among `images`.
+        checkpoints: epochs, or steps if the training's length is in steps, after which the adapter is saved as well.
+        validation: of its training.
+        samples: of its training.
+    """
+
+    spec: RunSpec
+    base: ModelRef
+    images: ImageSet
+    captions: tuple[str, ...]
+    settings: AdapterSettings
+    skipped_images: Mapping[str, str] = field(default_factory=dict)
+    checkpoints: tuple[int, ...] = ()
+    validation: ValidationOptions | None = None
+    samples: SampleOptions | None = None
 
 
 @dataclass(frozen=True)
 class TrainedAdapter:
-    """A finished training as the next steps see it.
+    """A finished training.
 
     Attributes:
-        end: the stage of the adapter at the end.
-        checkpoints: count of epochs or steps to the stage of the adapter then.
+        final: the adapter at the end.
+        checkpoints: epochs or steps -> the adapter after them.
     """
 
     final: Artifact
     checkpoints: Mapping[int, Artifact] = field(default_factory=dict)
 
     def at_checkpoint(self, checkpoint: int | None) -> Artifact:
-        """The stage of a checkpoint, None for the end."""
+        """The adapter of a checkpoint; None for the end."""
         return self.final if checkpoint is None else self.checkpoints[checkpoint]
+
+
+@dataclass(frozen=True)
+class TrainingSummary:
+    """What is recorded of a training, beside the adapter's file.
+
+    Attributes:
+        step: optimizer steps taken.
+        epoch: passes over the images.
+        losses: of each step.
+        binned_losses: timestep bin -> mean loss of each step, None where no image of a step fell into the bin.
+        callback_records: results of validation and sampling, in order.
+        parameters: trained numbers.
+        layers: adapted layers.
+        seconds: this adapter's share of the training time.
+        co_trained: how many adapters were trained in the same process at the same time.
+        peak_memory: bytes beyond the loaded base; None where it was not measured.
+        image_count: images trained on.
+        upscaled_count: how many of them were enlarged.
+        skipped_images: path -> reason, of images that cannot be used.
+    """
+
+    step: int
+    epoch: float
+    losses: list[float]
+    binned_losses: dict[str, list[float | None]]
+    callback_records: list[dict[str, Any]]
+    parameters: int
+    layers: int
+    seconds: float
+    co_trained: int
+    peak_memory: int | None
+    image_count: int
+    upscaled_count: int
+    skipped_images: dict[str, str]
+
+    @classmethod
+    def read(cls, folder: Path) -> TrainingSummary:
+        """The summary in an adapter's folder."""
+        return cls(**json.loads((folder / SUMMARY_FILE).read_text()))
+
+    def to_json(self) -> str:
+        """The content of its file."""
+        return json.dumps(asdict(self))
+
+    def truncated(self, step: int, epoch: float) -> TrainingSummary:
+        """What was known after an earlier step."""
+        return replace(
+            self,
+            step=step,
+            epoch=epoch,
+            seconds=self.seconds * step / self.step,
+            losses=self.losses[:step],
+            binned_losses={name: losses[:step] for name, losses in self.binned_losses.items()},
+            callback_records=[record for record in self.callback_records if record["step"] <= step],
+        )

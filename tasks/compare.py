@@ -1,46 +1,59 @@
-"""A challenger and a champion out of the registry, drawn on the same prompts and seeds, and held against each other."""
+"""Compare the images of two adapters on the same prompts and seeds."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from prefect import task
 
-from lycoris.cache.store import file_digest, source_hash, stage_key
+from lycoris.cache.keys import source_hash
 from tasks.artifacts import Artifact, RunContext
 from tasks.runtime import progress
 from tasks.runtime.cache import get_or_compute
-from tasks.score import FEATURES_FILE
-from tasks.tracking import registry
-from tasks.tracking.registry import ModelVersion
-from tasks.tracking.runs import TrackingServer
-from tasks.train import ADAPTER_FILE
-
-COMPARISON_FILE = "contest.json"
-COMPARISON_SOURCES = ("metrics",)
+from tasks.runtime.transfer import local_context
+from tasks.score import SCORE_SOURCES, Scores, local_features, read_scores, write_scores
 
 
-def registered_adapter(context: RunContext, server: TrackingServer, version: ModelVersion) -> Artifact:
-    """A registered adapter as a stage that can be drawn with: the training's own if it is here, else its file."""
-    trained = context.store / "adapter" / str(version.artifact_key)
-    if version.artifact_key is not None and (trained / ADAPTER_FILE).is_file():
-        return Artifact(version.artifact_key, trained, True, 0.0)
+@task(name="differences", task_run_name="differences {label}")
+def compare_adapters(
+    context: RunContext,
+    label: str,
+    *,
+    references: Artifact,
+    first: Artifact,
+    second: Artifact,
+    base: Artifact,
+    category: str,
+) -> Scores:
+    """Score two adapters against each other, unless the scores are cached.
 
-    def work(folder: Path, _: progress.StepProgress) -> None:
-        registry.pull(server, f"{version.concept}@{version.version}", folder / ADAPTER_FILE)
+    Args:
+        context: of the run.
+        label: shown to the user.
+        references: features of the dataset's images.
+        first: features of one adapter's images.
+        second: of the other's, which take the place of the base in each score.
+        base: features of the base's images.
+        category: of the concept.
+    """
+    context = local_context(context)
+    inputs = {
+        "references": references.key,
+        "first": first.key,
+        "second": second.key,
+        "base": base.key,
+        "category": category,
+        "code": source_hash(*SCORE_SOURCES),
+    }
 
-    label = f"{version.concept} · version {version.version}"
-    made = get_or_compute(context, "pulled", label, {"sha256": version.sha256}, work)
-    return Artifact(version.artifact_key or made.key, made.folder, made.cached, made.seconds)
+    def compute(folder: Path, bar: progress.StepProgress) -> None:
+        from lycoris.metrics import compare_models
 
+        one, other, control = (local_features(context, each) for each in (first, second, base))
+        known = local_features(context, references)["references"]
+        write_scores(folder, compare_models(known, one, other, control, category=category))
 
-def images_digest(images: Sequence[Path]) -> str:
-    """A hash of some pictures' bytes, in their order."""
-    return stage_key("pictures", {"files": [file_digest(Path(picture)) for picture in images]})
+    return read_scores(get_or_compute(context, "differences", label, inputs, compute))
 
 
 @task(name="contest", task_run_name="contest {label}")
@@ -53,38 +66,32 @@ def compare_with_champion(
     champion: Artifact,
     base: Artifact,
     category: str,
-) -> list[dict[str, Any]]:
-    """Hold the features of two adapters' drawings against each other, unless the same was done before.
+) -> Scores:
+    """Score a challenger against the champion of its concept, unless the scores are cached.
 
     Args:
-        place: where to keep the scores.
-        label: what the user reads.
-        references: features of pictures that the challenger was not trained on.
-        challenger: features of its drawings.
-        champion: features of the other's, of the same prompts and seeds.
-        base: features of the untouched base's.
+        context: of the run.
+        label: shown to the user.
+        references: features of images that the challenger was not trained on.
+        challenger: features of its images.
+        champion: features of the champion's images, of the same prompts and seeds.
+        base: features of the base's images.
         category: of the concept.
-
-    Returns:
-        Records of `lycoris.metrics.paired_comparison`.
     """
+    context = local_context(context)
     inputs = {
         "references": references.key,
         "challenger": challenger.key,
         "champion": champion.key,
         "base": base.key,
         "category": category,
-        "code": source_hash(*COMPARISON_SOURCES),
+        "code": source_hash(*SCORE_SOURCES),
     }
 
-    def work(folder: Path, _: progress.StepProgress) -> None:
-        from lycoris.metrics import compare_with_champion, load_features
+    def compute(folder: Path, bar: progress.StepProgress) -> None:
+        from lycoris.metrics import compare_with_champion as compare
 
-        seen = [load_features(made.folder / FEATURES_FILE) for made in (challenger, champion, base)]
-        scores = compare_with_champion(
-            load_features(references.folder / FEATURES_FILE)["references"], *seen, category=category
-        )
-        (folder / COMPARISON_FILE).write_text(json.dumps([asdict(score) for score in scores], allow_nan=False))
+        features = [local_features(context, artifact) for artifact in (challenger, champion, base)]
+        write_scores(folder, compare(local_features(context, references)["references"], *features, category=category))
 
-    made = get_or_compute(context, "contest", label, inputs, work)
-    return json.loads((made.folder / COMPARISON_FILE).read_text())
+    return read_scores(get_or_compute(context, "contest", label, inputs, compute))

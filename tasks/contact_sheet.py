@@ -1,56 +1,54 @@
-"""A small picture of what an adapter drew, for lists of runs."""
+"""An overview of an adapter's images, for lists of runs."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from lycoris.cache.atomic import atomic_write
 from lycoris.terms import PROMPT_TYPES
 
 ROW_ORDER = ("references", *sorted(PROMPT_TYPES, key=lambda name: name != "trigger"))
+CELL_SIDE, GAP = 128, 4
+"""Pixels."""
 
 
 def contact_sheet(
     references: Sequence[Path],
-    drawings: Mapping[str, Sequence[Mapping[str, Any]]],
+    generated: Mapping[str, Sequence[Mapping[str, Any]]],
     out: Path,
     columns: int = 10,
 ) -> Path:
-    """One row of references, then one of each prompt type, as a PNG.
+    """Write a PNG with one row of references, then one of each prompt type.
 
     Args:
-        references: files of the dataset's pictures.
-        drawings: prompt type -> ``{"image": path}`` records.
+        references: files of the dataset's images.
+        generated: prompt type -> ``{"image": path}`` records.
         out: the file to write.
-        columns: pictures a row.
+        columns: images per row.
     """
     from PIL import Image
 
     from lycoris.data.images import read_image
 
-    rows = {
+    files = {
         "references": list(references),
-        **{kind: [d["image"] for d in some] for kind, some in drawings.items()},
+        **{kind: [record["image"] for record in records] for kind, records in generated.items()},
     }
-    shown = [rows[kind][:columns] for kind in ROW_ORDER if rows.get(kind)]
-    side, gap = 128, 4
-    sheet = Image.new("RGB", (columns * (side + gap) + gap, len(shown) * (side + gap) + gap), "white")
-    for row, files in enumerate(shown):
-        for column, file in enumerate(files):
-            picture = read_image(Path(file))
-            small = max(picture.size) < side
-            picture = picture.resize(
-                _fit_size(picture.size, side), Image.Resampling.NEAREST if small else Image.Resampling.LANCZOS
-            )
-            sheet.paste(picture, (gap + column * (side + gap), gap + row * (side + gap)))
-    aside = out.with_name(f".{os.getpid()}-{out.name}")
-    sheet.save(aside)
-    os.replace(aside, out)  # another run may be handing the same one on
+    rows = [files[kind][:columns] for kind in ROW_ORDER if files.get(kind)]
+    pitch = CELL_SIDE + GAP
+    sheet = Image.new("RGB", (columns * pitch + GAP, len(rows) * pitch + GAP), "white")
+    for row, paths in enumerate(rows):
+        for column, path in enumerate(paths):
+            image = read_image(Path(path))
+            filter = Image.Resampling.NEAREST if max(image.size) < CELL_SIDE else Image.Resampling.LANCZOS
+            sheet.paste(image.resize(_fit_size(image.size), filter), (GAP + column * pitch, GAP + row * pitch))
+    with atomic_write(out) as temporary:
+        sheet.save(temporary)
     return out
 
 
-def _fit_size(size: tuple[int, int], side: int) -> tuple[int, int]:
-    scale = side / max(size)
+def _fit_size(size: tuple[int, int]) -> tuple[int, int]:
+    scale = CELL_SIDE / max(size)
     return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))

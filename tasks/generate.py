@@ -1,25 +1,26 @@
-"""Draw pictures with an adapter, or with the untouched base, and keep them with their prompts."""
+"""Generate images with an adapter, or with the base alone."""
 
 from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from prefect import task
 
-from lycoris.cache.store import source_hash
-from tasks.artifacts import Artifact, RunContext, TrainedAdapter
+from lycoris.cache.keys import source_hash
+from tasks.artifacts import Artifact, ModelRef, Prompts, RunContext, SamplingSettings, TrainedAdapter
 from tasks.runtime import progress, resources
+from tasks.runtime.adapter_training import ADAPTER_FILE
 from tasks.runtime.cache import get_or_compute
 from tasks.runtime.transfer import ensure_local, local_context
-from tasks.train import ADAPTER_FILE
 
 PROMPTS_FILE = "prompts.json"
-TIMING_FILE = "drawing.json"
+TIMING_FILE = "generation.json"
 GENERATION_SOURCES = ("bases", "adapters")
+"""Library code that generated images depend on."""
 
 
 @task(name="images", task_run_name="images {label}")
@@ -27,69 +28,67 @@ def generate_images(
     context: RunContext,
     label: str,
     *,
-    base: str,
-    base_digest: str,
+    base: ModelRef,
     adapter: TrainedAdapter | None,
     checkpoint: int | None = None,
-    prompts: Mapping[str, Sequence[Mapping[str, Any]]],
-    sampling: Mapping[str, Any],
+    prompts: Prompts,
+    sampling: SamplingSettings,
 ) -> Artifact:
-    """Draw every prompt, unless the same was done before.
+    """Generate an image of every prompt, unless they are cached.
 
     Args:
-        place: where to keep them.
-        label: what the user reads.
-        base: the base's source.
-        base_digest: hash of its files.
-        adapter: a finished training, or None for the untouched base.
-        checkpoint: which of the training's; None is its end.
-        prompts: prompt type -> ``{"text", "evaluation", "seed", "group"}`` records.
-        sampling: ``{"scheduler", "steps", "guidance", "batch_size"}``.
+        context: of the run.
+        label: shown to the user.
+        base: model to generate with.
+        adapter: a finished training, or None for the base alone.
+        checkpoint: which of the training's checkpoints; None for its end.
+        prompts: prompt type -> prompts.
+        sampling: how to generate.
 
     Returns:
-        The stage; its folder holds ``<prompt type>/NNN.png``, ``prompts.json`` and ``drawing.json``: pictures, seconds.
+        The stage; its folder holds ``<prompt type>/NNN.png``, ``prompts.json``, and ``generation.json`` with the
+        number of images and the seconds they took.
     """
     context = local_context(context)
-    taken = adapter.at_checkpoint(checkpoint) if adapter else None
-    inputs = generation_inputs(base_digest, taken.key if taken else None, prompts, sampling)
+    file = None if adapter is None else adapter.at_checkpoint(checkpoint)
+    inputs = generation_inputs(base.digest, file.key if file else None, prompts, sampling)
 
-    def work(folder: Path, bar: progress.StepProgress) -> None:
-        _generate(context, base, taken, prompts, sampling, folder, bar)
+    def compute(folder: Path, bar: progress.StepProgress) -> None:
+        _generate(context, base.source, file, prompts, sampling, folder, bar)
 
-    return get_or_compute(context, "images", label, inputs, work)
+    return get_or_compute(context, "images", label, inputs, compute)
 
 
 def generation_inputs(
-    base_digest: str,
-    adapter_key: str | None,
-    prompts: Mapping[str, Sequence[Mapping[str, Any]]],
-    sampling: Mapping[str, Any],
+    base_digest: str, adapter_key: str | None, prompts: Prompts, sampling: SamplingSettings
 ) -> dict[str, Any]:
-    """All that a stage of drawings depends on; `adapter` is the key of its stage."""
+    """Everything that generated images depend on; `adapter_key` is the content key of the adapter."""
+    options = asdict(sampling)
+    del options["batch_size"]
     return {
         "base": base_digest,
         "adapter": adapter_key,
-        "prompts": {kind: [[p["text"], p["seed"]] for p in some] for kind, some in prompts.items()},
-        "sampling": {name: value for name, value in sampling.items() if name != "batch_size"},
+        "prompts": {kind: [[prompt.text, prompt.seed] for prompt in some] for kind, some in prompts.items()},
+        "sampling": options,
         "code": source_hash(*GENERATION_SOURCES),
     }
 
 
 def seconds_per_image(artifact: Artifact) -> float | None:
-    """How long one picture took, opening networks left out; None of a stage that does not say."""
+    """Seconds that one image took, without loading models; None if the stage does not record it."""
     file = artifact.folder / TIMING_FILE
     if not file.is_file():
         return None
-    facts = json.loads(file.read_text())
-    return facts["seconds"] / facts["pictures"] if facts["pictures"] else None
+    timing = json.loads(file.read_text())
+    return timing["seconds"] / timing["images"] if timing["images"] else None
 
 
 def _generate(
     context: RunContext,
     source: str,
     adapter: Artifact | None,
-    prompts: Mapping[str, Sequence[Mapping[str, Any]]],
-    sampling: Mapping[str, Any],
+    prompts: Prompts,
+    sampling: SamplingSettings,
     folder: Path,
     bar: progress.StepProgress,
 ) -> None:
@@ -100,34 +99,40 @@ def _generate(
     network = lycoris.load(ensure_local(context, adapter).folder / ADAPTER_FILE, base.parts) if adapter else None
     try:
         if network is not None:
-            network.merge()  # exact to undo, and every step is as quick as the base's
-        began = time.monotonic()
-        everything = [(kind, prompt) for kind, some in prompts.items() for prompt in some]
-        pictures = generate(
+            network.merge()  # exactly reversible, and each step is as fast as the base's
+        started = time.monotonic()
+        flat = [(kind, prompt) for kind, some in prompts.items() for prompt in some]
+        images = generate(
             base,
-            [prompt["text"] for _, prompt in everything],
-            [prompt["seed"] for _, prompt in everything],
-            steps=sampling["steps"],
-            guidance=sampling["guidance"],
-            scheduler=sampling["scheduler"],
-            batch_size=sampling["batch_size"],
+            [prompt.text for _, prompt in flat],
+            [prompt.seed for _, prompt in flat],
+            steps=sampling.steps,
+            guidance=sampling.guidance,
+            scheduler=sampling.scheduler,
+            batch_size=sampling.batch_size,
             progress=bar,
         )
         counts = dict.fromkeys(prompts, 0)
-        for (kind, _), picture in zip(everything, pictures, strict=True):
+        for (kind, _), image in zip(flat, images, strict=True):
             (folder / kind).mkdir(exist_ok=True)
-            picture.save(folder / kind / f"{counts[kind]:03d}.png", optimize=True)
+            image.save(folder / kind / f"{counts[kind]:03d}.png", optimize=True)
             counts[kind] += 1
-        facts = {"pictures": len(everything), "seconds": time.monotonic() - began}
-        (folder / TIMING_FILE).write_text(json.dumps(facts))
-        (folder / PROMPTS_FILE).write_text(json.dumps({kind: list(some) for kind, some in prompts.items()}))
+        timing = {"images": len(flat), "seconds": time.monotonic() - started}
+        (folder / TIMING_FILE).write_text(json.dumps(timing))
+        write_prompts(folder, prompts)
     finally:
         if network is not None:
             network.detach()
 
 
+def write_prompts(folder: Path, prompts: Prompts) -> None:
+    """Write the prompts of a stage of images beside them."""
+    records = {kind: [asdict(prompt) for prompt in some] for kind, some in prompts.items()}
+    (folder / PROMPTS_FILE).write_text(json.dumps(records))
+
+
 def image_records(artifact: Artifact) -> dict[str, list[dict[str, Any]]]:
-    """What a stage of this task drew: prompt type -> ``{"image": path, "prompt", "seed"}`` records."""
+    """The images of a stage: prompt type -> ``{"image": path, "prompt", "seed"}`` records."""
     prompts = json.loads((artifact.folder / PROMPTS_FILE).read_text())
     return {
         kind: [

@@ -1,61 +1,70 @@
-"""What others made, put where the steps of a run look for it: adapter files and drawn pictures."""
+"""Bring what was made elsewhere into the store: adapter files, images, and adapters of the registry."""
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from prefect import task
 
-from lycoris.cache.store import file_digest
-from tasks.artifacts import Artifact, RunContext
-from tasks.generate import PROMPTS_FILE
+from lycoris.cache.integrity import file_digest
+from tasks.artifacts import Artifact, Prompts, RunContext
+from tasks.generate import write_prompts
 from tasks.runtime import progress
+from tasks.runtime.adapter_training import ADAPTER_FILE
 from tasks.runtime.cache import get_or_compute
-from tasks.train import ADAPTER_FILE
+from tasks.tracking import registry
+from tasks.tracking.client import TrackingServer
+from tasks.tracking.registry import ModelVersion
 
 
 @task(name="given adapter")
 def import_adapter(context: RunContext, file: Path) -> Artifact:
-    """An adapter file as a finished stage."""
+    """Copy an adapter file into the store."""
 
-    def work(folder: Path, bar: progress.StepProgress) -> None:
+    def compute(folder: Path, bar: progress.StepProgress) -> None:
         shutil.copyfile(file, folder / ADAPTER_FILE)
 
-    return get_or_compute(context, "given", file.name, {"file": file_digest(file)}, work)
+    return get_or_compute(context, "imported", file.name, {"file": file_digest(file)}, compute)
 
 
 @task(name="given images")
-def import_images(
-    context: RunContext,
-    label: str,
-    *,
-    pictures: Mapping[str, Sequence[Path]],
-    prompts: Mapping[str, Sequence[Mapping[str, Any]]],
-) -> Artifact:
-    """Pictures that were drawn elsewhere as a finished stage of drawings.
+def import_images(context: RunContext, label: str, images: Mapping[str, Sequence[Path]], prompts: Prompts) -> Artifact:
+    """Copy images into the store, as a stage of generated images.
 
     Args:
-        place: where to keep them.
-        label: what the user reads.
-        pictures: prompt type -> files.
-        prompts: prompt type -> ``{"text", "evaluation", "seed", "group"}`` records, in the same order.
+        context: of the run.
+        label: shown to the user.
+        images: prompt type -> files.
+        prompts: prompt type -> the prompt of each file.
     """
     inputs = {
-        "pictures": {kind: [file_digest(file) for file in files] for kind, files in pictures.items()},
-        "prompts": {kind: [[p["text"], p["evaluation"], p["seed"]] for p in some] for kind, some in prompts.items()},
+        "images": {kind: [file_digest(file) for file in files] for kind, files in images.items()},
+        "prompts": {kind: [[p.text, p.evaluation, p.seed] for p in some] for kind, some in prompts.items()},
     }
 
-    def work(folder: Path, bar: progress.StepProgress) -> None:
+    def compute(folder: Path, bar: progress.StepProgress) -> None:
         from lycoris.data.images import read_image
 
-        for kind, files in pictures.items():
+        for kind, files in images.items():
             (folder / kind).mkdir()
             for number, file in enumerate(files):
                 read_image(file).save(folder / kind / f"{number:03d}.png")
-        (folder / PROMPTS_FILE).write_text(json.dumps({kind: list(some) for kind, some in prompts.items()}))
+        write_prompts(folder, prompts)
 
-    return get_or_compute(context, "given", label, inputs, work)
+    return get_or_compute(context, "imported", label, inputs, compute)
+
+
+def import_registered(context: RunContext, server: TrackingServer, version: ModelVersion) -> Artifact:
+    """The adapter of a registered version: the artifact of its training if that is here, else its file, downloaded."""
+    trained = context.store / "adapter" / str(version.artifact_key)
+    if version.artifact_key is not None and (trained / ADAPTER_FILE).is_file():
+        return Artifact(version.artifact_key, trained, cached=True, seconds=0.0)
+
+    def compute(folder: Path, bar: progress.StepProgress) -> None:
+        registry.pull(server, f"{version.concept}@{version.version}", folder / ADAPTER_FILE)
+
+    label = f"{version.concept} · version {version.version}"
+    artifact = get_or_compute(context, "pulled", label, {"sha256": version.sha256}, compute)
+    return Artifact(version.artifact_key or artifact.key, artifact.folder, artifact.cached, artifact.seconds)

@@ -1,28 +1,46 @@
-"""Who is champion of each concept, by the stated rule."""
+"""Choose the best adapter of a concept, and make it the champion in the registry."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from dataclasses import asdict
+from typing import TYPE_CHECKING
 
 from prefect import task
 
 from lycoris.analysis import Champion, select_champion
+from tasks.runtime.retry import retry_while_unavailable
+from tasks.tracking import registry
+from tasks.tracking.client import TrackingServer
+
+if TYPE_CHECKING:
+    from lycoris.metrics import Score
 
 
 @task(name="ranks", task_run_name="ranks {concept}")
 def choose_champion(
-    concept: str, scores: Mapping[str, Sequence[Mapping[str, Any]]], file_sizes: Mapping[str, int]
+    concept: str, scores: Mapping[str, Sequence[Score]], file_sizes: Mapping[str, int]
 ) -> Champion | None:
     """Choose among the adapters of one concept.
 
     Args:
         concept: its name.
-        scored: adapter name -> its score records.
-        sizes: adapter name -> bytes of its file.
+        scores: adapter name -> its scores.
+        file_sizes: adapter name -> bytes of its file.
 
     Returns:
-        The choice, or None when nothing was scored.
+        The choice, or None if nothing was scored.
     """
-    rows = [{**record, "adapter": name} for name, records in scores.items() for record in records]
+    rows = [{**asdict(score), "adapter": name} for name, some in scores.items() for score in some]
     return select_champion(rows, file_sizes)
+
+
+@task(name="registry", task_run_name="registry {concept}")
+@retry_while_unavailable
+def promote(server: TrackingServer, concept: str, version: str, reason: str) -> bool:
+    """Give a concept's version the alias `champion`, and the previous champion the alias `previous`.
+
+    Returns:
+        False, and nothing is changed, if a person has rejected this version before.
+    """
+    return registry.promote_to_champion(server, concept, version, reason)

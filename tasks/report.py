@@ -1,4 +1,4 @@
-"""Everything a study found, as one page."""
+"""Write the report of a study."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from typing import Any
 from prefect import task
 
 from tasks.artifacts import RunContext
-from tasks.runtime import progress
+from tasks.runtime import log_forwarding, progress
 
 
 @task(name="report")
 def write_report(context: RunContext, study: Mapping[str, Any], out: Path) -> Path:
-    """Write the report of a study.
+    """Write the report of a study as one page.
 
     Args:
-        place: of the run.
-        study: what `lycoris.report.render` takes.
+        context: of the run.
+        study: as `lycoris.report.render` takes it.
         out: the file to write.
 
     Returns:
@@ -26,5 +26,6 @@ def write_report(context: RunContext, study: Mapping[str, Any], out: Path) -> Pa
     """
     from lycoris.report import render
 
+    log_forwarding.connect(context.progress)
     with progress.track_step(context.progress, "report"):
         return render(dict(study), out)

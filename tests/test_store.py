@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 from safetensors import SafetensorError
 
-from lycoris.cache.store import Store, folder_digest, source_hash, stage_key
+from lycoris.cache.keys import folder_digest, source_hash, stage_key
+from lycoris.cache.store import Store
 from lycoris.errors import InputError
 
 

@@ -39,7 +39,7 @@ def run(arguments: argparse.Namespace) -> int:
     from flows.studies.definition import load_study
     from lycoris.analysis.decisions.samplers import get_sampler
     from lycoris.data.concepts import load_concepts
-    from tasks.data_versions.revisions import data_version
+    from tasks.data import data_version
 
     study = load_study(arguments.study, tuple(arguments.set))
     experiment = study.experiment

@@ -12,8 +12,8 @@ from lycoris.cache.store import Store
 from lycoris.captions.sidecar import write_sidecar_tags
 from lycoris.captions.statistics import caption_statistics
 from lycoris.report.captions.page import ConceptSection, render
-from tasks.artifacts import RunContext, TaggerRef
-from tasks.caption import CaptionResult, load_templates, write_captions
+from tasks.artifacts import ModelRef, RunContext, TaggerRef
+from tasks.caption import CaptionRequest, CaptionResult, load_templates, write_captions
 from tasks.runtime import resources
 
 
@@ -40,13 +40,18 @@ def caption_folder(
     thresholds = tuple(sorted((experiment.thresholds or {}).items()))
     digest = tagger_digest(experiment.tagger, experiment.thresholds, experiment.vocabulary)
     captioner = experiment.model_sources()["captioner"]
-    found = write_captions(
-        RunContext(store.root.resolve()), data=experiment.data, concepts_file=experiment.concepts_file, names=names,
+    request = CaptionRequest(
+        data=experiment.data,
+        base=experiment.base,
         tagger=TaggerRef(experiment.tagger, digest, thresholds, experiment.vocabulary),
-        captioner=None if captioner is None else (captioner, captioner_digest(captioner)),
-        base=experiment.base, strategies=experiment.captions,
-        templates=load_templates(experiment.base, experiment.templates), stop=experiment.on_invalid_image == "stop",
-    )  # fmt: skip
+        strategies=experiment.captions,
+        captioner=None if captioner is None else ModelRef(captioner, captioner_digest(captioner)),
+        concepts_file=experiment.concepts_file,
+        names=None if names is None else tuple(names),
+        on_invalid_image=experiment.on_invalid_image,
+    )
+    templates = load_templates(experiment.base, experiment.templates)
+    found = write_captions(RunContext(store.root.resolve()), request, templates)
     tokenizer = resources.cached_tokenizers(experiment.base)["tokenizer"]
     window = int(tokenizer.model_max_length)
     sheets = [

@@ -5,8 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
-import sys
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +49,7 @@ def add(commands: Any) -> None:
 
 def _locate_project(arguments: argparse.Namespace) -> tuple[Path, Path]:
     """The data folder and the project that versions it."""
-    from tasks.data_versions.dvc import find_project
+    from tasks.data_versions.checkout import find_project
 
     project = find_project(arguments.data, PROJECT_ROOT)
     own = project / "data"
@@ -73,29 +71,30 @@ def _diff(arguments: argparse.Namespace) -> int:
             print(printable(f"{mark} {file_kind(path):<9}{path}"))
     for source, target in found.moved:
         print(printable(f"> {file_kind(target):<9}{source} -> {target}"))
-    count = ", ".join(f"{len(paths)} {name}" for name, paths in asdict(found).items())
+    names = {"came": found.added, "went": found.removed, "changed": found.changed, "moved": found.moved}
+    count = ", ".join(f"{len(paths)} {name}" for name, paths in names.items())
     print(f"{first} -> {second}: {count}", flush=True)
     if arguments.json:
         kinds = {
             path: file_kind(path)
             for path in (*found.added, *found.removed, *found.changed, *(t for _, t in found.moved))
         }
-        print(json.dumps({"first": first, "second": second, **asdict(found), "kinds": kinds}))
+        print(json.dumps({"first": first, "second": second, **names, "kinds": kinds}))
     return 0
 
 
 def _push(arguments: argparse.Namespace) -> int:
     from tasks.data_versions import dvc
+    from tasks.data_versions.checkout import ensure_version
+    from tasks.data_versions.manifest import read_pointer
     from tasks.data_versions.revisions import resolve_revision
 
     data, project = _locate_project(arguments)
     if not arguments.revisions:
-        state = dvc.ensure_version(data, project, notice=_print_message)  # what lies there is what is meant
-        if state.state == "outside":
+        version = ensure_version(data, project)  # the folder as it is
+        if version.state == "outside":
             raise InputError(f"`{data}` is not versioned by `{project}`: name the revisions to push.")
-    names = [resolve_revision(name, project) for name in arguments.revisions] or [
-        dvc.read_pointer(project / "data.dvc")
-    ]
+    names = [resolve_revision(name, project) for name in arguments.revisions] or [read_pointer(project / "data.dvc")]
     count = dvc.push(names, project, arguments.remote)
     print(f"{count} files of data version {', '.join(names)} were pushed.")
     return 0
@@ -103,28 +102,28 @@ def _push(arguments: argparse.Namespace) -> int:
 
 def _pull(arguments: argparse.Namespace) -> int:
     from tasks.data_versions import dvc
+    from tasks.data_versions.manifest import read_pointer
     from tasks.data_versions.revisions import resolve_revision, sync_to_pointer
 
     _, project = _locate_project(arguments)
-    names = [resolve_revision(name, project) for name in arguments.revisions] or [
-        dvc.read_pointer(project / "data.dvc")
-    ]
+    names = [resolve_revision(name, project) for name in arguments.revisions] or [read_pointer(project / "data.dvc")]
     count = dvc.fetch(names, project, arguments.remote)
     print(f"{count} files of data version {', '.join(names)} were pulled.")
     if not arguments.revisions:
-        sync_to_pointer(project, notice=_print_message)
+        sync_to_pointer(project)
     return 0
 
 
 def _remove(arguments: argparse.Namespace) -> int:
     from tasks.data_versions import dvc
     from tasks.data_versions.revisions import resolve_revision
-    from tasks.tracking import registry, runs
+    from tasks.tracking import registry
+    from tasks.tracking.client import existing_server
 
     _, project = _locate_project(arguments)
     names = [resolve_revision(name, project) for name in arguments.revisions]
     for name in names:
-        needed = registry.champions_trained_on(runs.existing_server(arguments.output), name)
+        needed = registry.champions_trained_on(existing_server(arguments.output), name)
         if needed:
             raise InputError(f"Data version {name} cannot be removed: {', '.join(needed)} stand on it.")
     for name in names:
@@ -132,7 +131,3 @@ def _remove(arguments: argparse.Namespace) -> int:
         shutil.rmtree(arguments.output / "data" / name.removesuffix(".dir"), ignore_errors=True)
         print(f"Data version {name} was removed: {count} files that no other version has.")
     return 0
-
-
-def _print_message(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from flows.cli import captions, data, recommend, refresh, registry, study
 from flows.config import scoring
 from flows.runtime import local_servers
+from flows.runtime.logging import NORMAL, QUIET, VERBOSE, configure_logging
 from flows.runtime.prefect_server import configure_environment, describe_server_error, prefect_server
 from lycoris.errors import InputError, unknown_name_error
 from lycoris.safety.redaction import printable, redact
@@ -60,6 +61,7 @@ def main(argv: list[str] | None = None) -> int:
     """
     configure_environment()
     arguments = _parser().parse_args(argv)
+    configure_logging(QUIET if arguments.quiet else VERBOSE if arguments.verbose else NORMAL)
     try:
         return arguments.command(arguments)
     except InputError as error:
@@ -77,6 +79,9 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="lycoris", description="Customize text-to-image models, and know what the customization did."
     )
+    detail = parser.add_mutually_exclusive_group()
+    detail.add_argument("-v", "--verbose", action="store_true", help="show debug messages")
+    detail.add_argument("--quiet", action="store_true", help="show only warnings and errors")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     run = commands.add_parser(

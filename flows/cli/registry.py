@@ -38,9 +38,9 @@ def open_registry(output: Path) -> Any:
     Raises:
         InputError: nothing was registered there.
     """
-    from tasks.tracking import runs
+    from tasks.tracking.client import existing_server
 
-    found = runs.existing_server(output)
+    found = existing_server(output)
     if found is None:
         raise InputError(f"`{output}` has no registry: run something first, or name it by `--output FOLDER`.")
     return found

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
+
+from tasks.artifacts import Prompts, SampleOptions, SamplingSettings, ValidationOptions
 
 
 class ValidationConfig(BaseModel):
@@ -39,36 +42,44 @@ def training_length(training: Mapping[str, Any]) -> float:
     return training.get("steps") or training["epochs"]
 
 
-def monitoring_options(
+@dataclass(frozen=True)
+class MonitoringOptions:
+    """What is computed during the training of one adapter; None where it is not requested."""
+
+    validation: ValidationOptions | None
+    samples: SampleOptions | None
+
+
+def resolve_monitoring(
     validation: ValidationConfig | None,
     samples: SampleConfig | None,
     training: Mapping[str, Any],
-    prompts: Mapping[str, Sequence[Mapping[str, Any]]],
-    sampling: Mapping[str, Any],
-) -> dict[str, Any]:
-    """What `tasks.train.adapter` is told to look at.
+    prompts: Prompts,
+    sampling: SamplingSettings,
+) -> MonitoringOptions:
+    """Fill in the defaults of an experiment's options for one adapter.
 
     Args:
-        validation, samples: as the experiment has them.
+        validation: as in the experiment.
+        samples: as in the experiment.
         training: the adapter's training settings.
-        prompts: prompt type -> ``{"text", "seed"}`` records of the concept.
-        drawing: ``{"scheduler", "steps", "guidance", "seed", "batch_size"}``.
+        prompts: prompt type -> prompts of the concept.
+        sampling: how images are generated.
     """
     tenth = max(1, round(training_length(training) / 10))
-    found: dict[str, Any] = {}
-    if validation is not None:
-        found["validation"] = {**validation.model_dump(), "every": validation.every or tenth}
-    if samples is not None:
-        if samples.prompts is not None:
-            asked = [(text, sampling["seed"] + number) for number, text in enumerate(samples.prompts)]
-        else:
-            turns = itertools.zip_longest(*prompts.values())
-            distinct = dict.fromkeys((one["text"], one["seed"]) for turn in turns for one in turn if one is not None)
-            asked = list(distinct)[: samples.count]
-        found["samples"] = {
-            "every": samples.every or tenth,
-            "prompts": [text for text, _ in asked],
-            "seeds": [seed for _, seed in asked],
-            "drawing": {name: sampling[name] for name in ("scheduler", "steps", "guidance", "batch_size")},
-        }
-    return found
+    return MonitoringOptions(
+        None
+        if validation is None
+        else ValidationOptions(validation.hold_out, validation.every or tenth, validation.noise_levels),
+        None if samples is None else _sample_options(samples, samples.every or tenth, prompts, sampling),
+    )
+
+
+def _sample_options(samples: SampleConfig, every: int, prompts: Prompts, sampling: SamplingSettings) -> SampleOptions:
+    if samples.prompts is not None:
+        chosen = [(text, sampling.seed + number) for number, text in enumerate(samples.prompts)]
+    else:
+        rounds = itertools.zip_longest(*prompts.values())
+        distinct = dict.fromkeys((one.text, one.seed) for some in rounds for one in some if one is not None)
+        chosen = list(distinct)[: samples.count]
+    return SampleOptions(every, tuple(text for text, _ in chosen), tuple(seed for _, seed in chosen), sampling)

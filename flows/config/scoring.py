@@ -5,8 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -147,9 +146,9 @@ def resolve_target(file: Path, request: ScoringConfig, concepts: Mapping[str, Co
     return ScoringTarget(file.stem or file.name, file, name, strategy, header)
 
 
-def concepts_by_name(request: ScoringConfig, notice: Callable[[str], None] | None = None) -> dict[str, Concept]:
+def concepts_by_name(request: ScoringConfig) -> dict[str, Concept]:
     """The concepts of the data folder by name."""
-    found = load_concepts(request.experiment.data, request.experiment.concepts_file, on_message=notice)
+    found = load_concepts(request.experiment.data, request.experiment.concepts_file)
     return {concept.name: concept for concept in found}
 
 
@@ -196,8 +195,3 @@ def _format_number(value: float | None) -> str:
 def _format_interval(score: Mapping[str, Any], of: str) -> str:
     low, high = score[f"{of}low"], score[f"{of}high"]
     return "" if low is None else f"[{low:.4g}, {high:.4g}]"
-
-
-def log_line(text: str) -> None:
-    """One line to the person who started the flow."""
-    print(text, file=sys.stderr, flush=True)

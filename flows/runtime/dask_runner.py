@@ -25,6 +25,8 @@ from lycoris.safety.redaction import redact
 from tasks.runtime import progress, transfer
 from tasks.runtime.cache import GPU_STAGES
 
+logger = logging.getLogger("lycoris.flows.dask")
+
 CONNECT_TIMEOUT_S = 60.0  # seconds for a scheduler or a server to answer at first
 SCHEDULER_TIMEOUT_S = 300.0  # and for a scheduler meanwhile, on a machine that does much else
 GPU_RESOURCE = "GPU"
@@ -74,12 +76,10 @@ class DaskRunner(DaskTaskRunner):
         action, worker = about.get("action"), str(about.get("worker"))
         if action == "add-worker" and worker not in self._known_workers:
             self._known_workers.add(worker)
-            progress.message(self._progress_folder, f"The worker {worker} has come.")
+            logger.info("The worker %s has joined.", worker)
         elif action == "remove-worker" and worker in self._known_workers:
             self._known_workers.discard(worker)
-            progress.message(
-                self._progress_folder, _describe_lost_worker(about, len(self._known_workers), self.address)
-            )
+            logger.warning("%s", _describe_lost_worker(about, len(self._known_workers), self.address))
 
     def _on_progress_event(self, event: tuple[Any, Any]) -> None:
         progress.write_relayed(self._progress_folder, event[1]["name"], event[1]["record"])
@@ -146,7 +146,7 @@ def probe_worker(probe_file: str, artifact_store: str | None, api_url: str | Non
     """
     import torch
 
-    from lycoris.cache.store import source_hash
+    from lycoris.cache.keys import source_hash
 
     return {
         "code": source_hash(""),

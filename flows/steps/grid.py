@@ -1,135 +1,123 @@
-"""The adapters of an experiment, and what each training is asked for, before any is started."""
+"""Expand an experiment into the runs of its grid, and into what each training needs."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from types import MappingProxyType
-from typing import Any, NamedTuple
+from dataclasses import dataclass, replace
 
 from flows.config import monitoring
 from flows.config.experiment import Experiment
 from lycoris.data.splits import split_held_out
 from lycoris.errors import InputError
-from tasks.artifacts import CaptionedConcept, RunSpec
-from tasks.runtime.transfer import ImageBundle
+from tasks.artifacts import (
+    AdapterSettings,
+    CaptionedConcept,
+    ImageSet,
+    ModelRef,
+    Prompts,
+    RunSpec,
+    SamplingSettings,
+    TrainingRequest,
+)
 
 
-class PlannedRun(NamedTuple):
-    """One adapter to come."""
+@dataclass(frozen=True)
+class PlannedRun:
+    """An adapter of the grid, its concept, and the settings of its training."""
 
     spec: RunSpec
     concept: CaptionedConcept
-    settings: dict[str, Any]
+    settings: AdapterSettings
 
 
-def expand_grid(experiment: Experiment, captioned: Sequence[CaptionedConcept]) -> list[PlannedRun]:
-    """Every adapter of an experiment, checkpoints before the end of their training."""
+def expand_grid(experiment: Experiment, concepts: Sequence[CaptionedConcept]) -> list[PlannedRun]:
+    """Every adapter of an experiment; checkpoints come before the end of their training."""
     return [
-        PlannedRun(cell, concept, settings)
-        for concept in captioned
+        PlannedRun(spec, concept, settings)
+        for concept in concepts
         for adapter in experiment.algorithms
-        for settings in [experiment.adapter_settings(adapter)]
+        for settings in [AdapterSettings.from_dict(experiment.adapter_settings(adapter))]
         for strategy in experiment.captions_of(adapter)
         for seed in experiment.seeds
-        for cell in _training_specs(concept.name, adapter.label, strategy, seed, experiment.checkpoints, settings)
+        for spec in _checkpoint_specs(RunSpec(concept.name, adapter.label, strategy, seed), experiment, settings)
     ]
 
 
-def _training_specs(
-    concept: str, algorithm: str, captions: str, seed: int, checkpoints: Sequence[int], settings: Mapping[str, Any]
-) -> list[RunSpec]:
+def _checkpoint_specs(final: RunSpec, experiment: Experiment, settings: AdapterSettings) -> list[RunSpec]:
     """The adapters of one training: its checkpoints, and its end."""
-    training = settings["training"]
-    counts = [count for count in sorted(checkpoints) if count < monitoring.training_length(training)]
-    return [
-        RunSpec(concept, algorithm, captions, seed, count, monitoring.length_unit(training))
-        for count in [*counts, None]
-    ]
+    length, unit = monitoring.training_length(settings.training), monitoring.length_unit(settings.training)
+    counts = [count for count in sorted(experiment.checkpoints) if count < length]
+    return [replace(final, checkpoint=count, checkpoint_unit=unit) for count in [*counts, None]]
 
 
 def training_requests(
-    experiment: Experiment,
-    base: str,
-    base_digest: str,
-    planned_runs: Sequence[PlannedRun],
-    image_bundles: Mapping[str, ImageBundle | None] = MappingProxyType({}),
-) -> dict[RunSpec, dict[str, Any]]:
-    """What `tasks.train.adapter` is asked for, by the cell of each training's end.
+    experiment: Experiment, base: ModelRef, runs: Sequence[PlannedRun], image_sets: Mapping[str, ImageSet]
+) -> dict[RunSpec, TrainingRequest]:
+    """What each training needs, by the spec of its end.
 
     Args:
-        experiment: whose adapters they are.
-        base: the base's source.
-        base_digest: hash of its files.
-        planned: of `cells`.
-        sent: concept -> its pictures as workers without a common disk get them.
+        experiment: of the runs.
+        base: model to train on.
+        runs: as returned by `expand_grid`.
+        image_sets: concept -> its images.
 
     Raises:
-        InputError: a concept has too few pictures for what is asked.
+        InputError: a concept has fewer images than requested.
     """
     checkpoints: dict[RunSpec, list[int]] = {}
-    for one in planned_runs:
-        if one.spec.checkpoint:
-            checkpoints.setdefault(replace(one.spec, checkpoint=None), []).append(one.spec.checkpoint)
-    asked: dict[RunSpec, dict[str, Any]] = {}
-    for cell, concept, settings in planned_runs:
-        if cell.checkpoint is not None:
+    for run in runs:
+        if run.spec.checkpoint:
+            checkpoints.setdefault(run.spec.training, []).append(run.spec.checkpoint)
+    requests = {}
+    for run in runs:
+        spec, concept = run.spec, run.concept
+        if spec.checkpoint is not None:
             continue
-        seen = training_rows(experiment, concept, settings.get("pictures"))
-        asked[cell] = {
-            "cell": cell,
-            "base": base,
-            "base_digest": base_digest,
-            "pictures": [concept.images[row] for row in seen],
-            "picture_digest": concept.images_digest,
-            "captions": [concept.captions[cell.strategy][row] for row in seen],
-            "settings": settings,
-            "set_aside": concept.skipped_images,
-            "checkpoints": checkpoints.get(cell, []),
-            "watch": monitoring.monitoring_options(
-                experiment.validation,
-                experiment.samples,
-                settings["training"],
-                concept.prompts[cell.strategy],
-                experiment.sampling_settings(),
-            ),
-        }
-        if (some := image_bundles.get(concept.name)) is not None:
-            asked[cell]["sent"] = some.subset(seen)
-    return asked
+        rows = training_rows(experiment, concept, run.settings.images)
+        options = monitoring.resolve_monitoring(
+            experiment.validation,
+            experiment.samples,
+            run.settings.training,
+            concept.prompts[spec.strategy],
+            SamplingSettings(**experiment.sampling_settings()),
+        )
+        requests[spec] = TrainingRequest(
+            spec=spec,
+            base=base,
+            images=image_sets[concept.name].subset(rows),
+            captions=tuple(concept.captions[spec.strategy][row] for row in rows),
+            settings=run.settings,
+            skipped_images=concept.skipped_images,
+            checkpoints=tuple(checkpoints.get(spec, ())),
+            validation=options.validation,
+            samples=options.samples,
+        )
+    return requests
 
 
 def training_rows(experiment: Experiment, concept: CaptionedConcept, count: int | None) -> list[int]:
-    """Rows of the pictures that an adapter is trained on.
+    """Indices of the images that an adapter is trained on.
 
     Args:
-        experiment: may hold pictures out, which no adapter is trained on.
-        concept: whose pictures they are.
-        pictures: how many; None for all. A smaller number's are among those of a larger.
+        experiment: may hold images out, which no adapter is trained on.
+        concept: of the images.
+        count: how many; None for all. The images of a smaller number are among those of a larger one.
 
     Raises:
         InputError: there are fewer.
     """
-    seen, _ = split_held_out(concept.images, experiment.hold_out, concept.name)
+    rows, _ = split_held_out(concept.images, experiment.hold_out, concept.name)
     if count is None:
-        return seen
-    if count > len(seen):
+        return rows
+    if count > len(rows):
         raise InputError(
-            f"Option `pictures` must be at most the {len(seen)} pictures that `{concept.name}` is trained on, "
+            f"Option `pictures` must be at most the {len(rows)} images that `{concept.name}` is trained on, "
             f"but is {count}."
         )
     return split_held_out(concept.images, len(concept.images) - count, concept.name)[0]
 
 
-def base_prompts(
-    concept: CaptionedConcept, strategies: Sequence[str]
-) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
-    """What the untouched base draws of a concept.
-
-    Returns:
-        Prompt type -> prompts of what no caption strategy changes, to be drawn once; and the same of training captions,
-        by strategy.
-    """
-    shared = {kind: some for kind, some in concept.prompts[strategies[0]].items() if kind != "train"}
-    own = {name: {kind: some for kind, some in concept.prompts[name].items() if kind == "train"} for name in strategies}
-    return shared, own
+def base_prompts(prompts: Prompts) -> tuple[Prompts, Prompts]:
+    """The prompts of a caption strategy as those that no strategy changes, and those made of training captions."""
+    shared = {kind: some for kind, some in prompts.items() if kind != "train"}
+    return shared, {kind: some for kind, some in prompts.items() if kind == "train"}

@@ -1,4 +1,4 @@
-"""What a study found, in the shapes that people and programs read: the report's, the table's and the JSON's."""
+"""The outcome of a study, and what is made of it: the report's payload, the table of scores, and the JSON result."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import json
 import platform
 import subprocess
 import sys
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -15,79 +15,81 @@ from typing import Any
 from flows.config.experiment import Experiment
 from lycoris.analysis import CHAMPION_RULE, Champion
 from lycoris.analysis.statistics.measures import COSTS, EFFICIENCY
+from lycoris.cache.atomic import atomic_write_text
 from lycoris.safety.redaction import redact
-from tasks.artifacts import Artifact, CaptionedConcept, RunSpec
-from tasks.data_versions.dvc import DataVersion
+from tasks.artifacts import AdapterSettings, Artifact, CaptionedConcept, RunSpec, TrainingSummary
 from tasks.generate import image_records, seconds_per_image
-from tasks.runtime.model_refs import ModelRefs
+from tasks.models import ModelRefs
+from tasks.runtime.adapter_training import SAMPLES_DIR
 from tasks.score import Scores
-from tasks.tracking.runs import LoggedRun, TrackingServer, tracking_links
-from tasks.train import SAMPLES_DIR, SUMMARY_FILE
+from tasks.tracking.runs import LoggedRun, StudyRun, tracking_links
 
 SETTING_COLUMNS = ("algorithm", "preset", "rank", "alpha", "factor", "pictures")
-"""Of an adapter's settings those that stand in the table of scores; pictures where some adapter has few on purpose."""
+"""Columns of the table of scores that are an adapter's settings; ``pictures`` only where an experiment sets it."""
 
 
 @dataclass(frozen=True)
 class RunOutcome:
-    """All that came of one adapter."""
+    """The outcome of one adapter."""
 
     concept: CaptionedConcept
     adapter: Artifact
     images: Artifact
     scores: Scores
     file: Path
-    summary: Mapping[str, Any]
-    settings: Mapping[str, Any]
+    summary: TrainingSummary
+    settings: AdapterSettings
     logged_run: LoggedRun
 
     @property
     def cached(self) -> bool:
+        """Whether all its stages existed before."""
         return self.adapter.cached and self.images.cached and self.scores.cached
 
 
 @dataclass
 class StudyOutcome:
-    """All that came of a study, filled as it comes in."""
+    """The outcome of a study, filled as its adapters are evaluated.
 
-    server: TrackingServer
-    parent_run: str
+    Attributes:
+        study: its run in MLflow.
+        runs: outcomes of the adapters that could be evaluated.
+        failures: what went wrong with the others.
+        base_images: concept and caption strategy -> stages of the base's images.
+        choices: concept -> its best adapter.
+    """
+
+    study: StudyRun
     runs: dict[RunSpec, RunOutcome] = field(default_factory=dict)
     failures: dict[RunSpec, str] = field(default_factory=dict)
     base_images: dict[tuple[str, str], list[Artifact]] = field(default_factory=dict)
     choices: dict[str, Champion] = field(default_factory=dict)
 
 
-def read_training_summary(made: Artifact) -> dict[str, Any]:
-    """What is known of a training: ``step``, ``epoch``, ``losses``, ``bands``, ``seen``, ``parameters``, ``layers``,
-    ``seconds``, ``pictures``, ``upscaled``, ``set_aside``."""
-    return json.loads((made.folder / SUMMARY_FILE).read_text())
-
-
-def training_curves(summary: Mapping[str, Any]) -> dict[str, list[tuple[int, float]]]:
-    """Curve by name, as (step, value): ``loss``, the same by band of times, and what was seen on the way."""
-    found = {"loss": list(enumerate(summary["losses"], 1))}
-    for name, losses in summary["bands"].items():
-        found[f"loss/{name}"] = [(step, loss) for step, loss in enumerate(losses, 1) if loss is not None]
-    for row in summary["seen"]:
-        for name, value in row.items():
+def training_curves(summary: TrainingSummary) -> dict[str, list[tuple[int, float]]]:
+    """Curves by name, as (step, value): ``loss``, the loss of each timestep bin, and validation losses."""
+    curves = {"loss": list(enumerate(summary.losses, 1))}
+    for name, losses in summary.binned_losses.items():
+        curves[f"loss/{name}"] = [(step, loss) for step, loss in enumerate(losses, 1) if loss is not None]
+    for record in summary.callback_records:
+        for name, value in record.items():
             if name.startswith("validation"):
-                found.setdefault(name, []).append((row["step"], value))
-    return found
+                curves.setdefault(name, []).append((record["step"], value))
+    return curves
 
 
-def sample_images(made: Artifact, summary: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """What was drawn on the way: ``{"count", "step", "epoch", "images": [path, ...]}``, in order."""
+def sample_images(adapter: Artifact, summary: TrainingSummary) -> list[dict[str, Any]]:
+    """Images generated during training: ``{"count", "step", "epoch", "images": [path, ...]}`` records, in order."""
+    folder = adapter.folder / SAMPLES_DIR
     return [
         {
-            **{name: row[name] for name in ("count", "step", "epoch")},
+            **{name: record[name] for name in ("count", "step", "epoch")},
             "images": [
-                str(made.folder / SAMPLES_DIR / f"{row['count']:g}" / f"{number:02d}.png")
-                for number in range(row["samples"])
+                str(folder / f"{record['count']:g}" / f"{number:02d}.png") for number in range(record["samples"])
             ],
         }
-        for row in summary["seen"]
-        if "samples" in row and (made.folder / SAMPLES_DIR).is_dir()
+        for record in summary.callback_records
+        if "samples" in record and folder.is_dir()
     ]
 
 
@@ -110,15 +112,14 @@ def code_commit(project: Path) -> str:
 
 def report_payload(
     experiment: Experiment,
-    version: DataVersion,
     models: ModelRefs,
-    captioned: list[CaptionedConcept],
+    concepts: Sequence[CaptionedConcept],
     outcome: StudyOutcome,
-    seconds: float,
     *,
-    project: Path,
+    seconds: float,
+    commit: str,
 ) -> dict[str, Any]:
-    """What `lycoris.report.render` takes."""
+    """The study as `lycoris.report.render` takes it."""
     from lycoris.metrics import describe_metrics
 
     adapters = [_adapter_record(cell, one, outcome) for cell, one in outcome.runs.items()]
@@ -128,14 +129,14 @@ def report_payload(
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "command": redact(" ".join(["lycoris", *sys.argv[1:]])),
         "seconds": seconds,
-        "data_version": version.hash,
-        "commit": code_commit(project),
-        "base": {"name": models.base[0], "digest": models.base[1]},
+        "data_version": outcome.study.data_version.hash,
+        "commit": commit,
+        "base": {"name": models.base.source, "digest": models.base.digest},
         "settings": experiment.model_dump(mode="json"),
         "hardware": describe_hardware(),
         "rule": CHAMPION_RULE,
-        "tracking": tracking_links(outcome.server, outcome.parent_run),
-        "concepts": [concept_record(concept) for concept in captioned],
+        "tracking": tracking_links(outcome.study),
+        "concepts": [concept_record(concept) for concept in concepts],
         "metrics": describe_metrics(),
         "bases": [
             {"concept": concept, "captions": strategy, "drawings": _merge_images(made)}
@@ -192,18 +193,18 @@ def _adapter_record(cell: RunSpec, run: RunOutcome, outcome: StudyOutcome) -> di
         **_run_fields(cell),
         "file": str(run.file),
         "bytes": run.file.stat().st_size,
-        "parameters": run.summary["parameters"],
-        "pictures": run.summary["pictures"],
-        "set_aside": run.summary["set_aside"],
+        "parameters": run.summary.parameters,
+        "pictures": run.summary.image_count,
+        "set_aside": run.summary.skipped_images,
         "run_id": run.logged_run.run_id,
         "cached": run.cached,
         "champion": champion,
         "reason": choice.reason if choice is not None and champion else None,
-        "seconds": {"train": run.summary["seconds"], "draw": run.images.seconds},
+        "seconds": {"train": run.summary.seconds, "draw": run.images.seconds},
         "efficiency": run_costs(run),
         **_curve_fields(cell, run),
-        "settings": dict(run.settings),
-        "scores": {record["name"]: record for record in run.scores.records},
+        "settings": run.settings.as_dict(),
+        "scores": {score.name: asdict(score) for score in run.scores.records},
         "drawings": image_records(run.images),
     }
 
@@ -211,10 +212,10 @@ def _adapter_record(cell: RunSpec, run: RunOutcome, outcome: StudyOutcome) -> di
 def run_costs(run: RunOutcome) -> dict[str, float | None]:
     """What an adapter costs, by the names of `lycoris.analysis.statistics.measures.COSTS`; None where that was not
     measured."""
-    alone = run.summary.get("at_once") == 1
+    alone = run.summary.co_trained == 1
     found = (
-        run.summary["seconds"],
-        run.summary.get("peak_memory") if alone else None,
+        run.summary.seconds,
+        run.summary.peak_memory if alone else None,
         run.file.stat().st_size,
         seconds_per_image(run.images),
     )
@@ -236,8 +237,8 @@ def _curve_fields(cell: RunSpec, run: RunOutcome) -> dict[str, Any]:
         return {"losses": []}
     found = training_curves(run.summary)
     return {
-        "losses": run.summary["losses"],
-        "bands": run.summary["bands"],
+        "losses": run.summary.losses,
+        "bands": run.summary.binned_losses,
         "validation": found.get("validation", []),
         "samples": sample_images(run.adapter, run.summary),
         "unit": cell.checkpoint_unit,
@@ -252,59 +253,57 @@ def write_scores_table(outcome: StudyOutcome, out: Path, *, score_costs: bool = 
     """
     import pandas as pd
 
-    from lycoris.report.shared.templates import atomic_write_text
-
-    in_epochs = all(cell.checkpoint_unit == "epoch" for cell in outcome.runs)
+    in_epochs = all(spec.checkpoint_unit == "epoch" for spec in outcome.runs)
     rows = [
-        {
-            "concept": cell.concept,
-            "category": one.concept.category,
-            "config": cell.algorithm,
-            **{name: one.settings.get(name) for name in SETTING_COLUMNS if name in one.settings or name != "pictures"},
-            "learning_rate": one.settings["training"]["learning_rate"],
-            "captions": cell.strategy,
-            "seed": cell.seed,
-            **(
-                {"epoch": cell.checkpoint or one.settings["training"]["epochs"]}
-                if in_epochs
-                else {"steps": one.summary["step"]}
-            ),
-            "run_id": one.logged_run.run_id,
-            **record,
-        }
-        for cell, one in outcome.runs.items()
-        for record in [*one.scores.records, *(_cost_scores(one) if score_costs else [])]
+        {**_table_fields(spec, run, in_epochs), **record}
+        for spec, run in outcome.runs.items()
+        for record in [*map(asdict, run.scores.records), *(_cost_scores(run) if score_costs else [])]
     ]
-    return atomic_write_text(pd.DataFrame(rows).to_csv(index=False), out)
+    return atomic_write_text(out, pd.DataFrame(rows).to_csv(index=False))
+
+
+def _table_fields(spec: RunSpec, run: RunOutcome, in_epochs: bool) -> dict[str, Any]:
+    """The columns of an adapter that are the same in all its rows."""
+    settings = run.settings.as_dict()
+    length = {"epoch": spec.checkpoint or run.settings.training["epochs"]} if in_epochs else {"steps": run.summary.step}
+    return {
+        "concept": spec.concept,
+        "category": run.concept.category,
+        "config": spec.algorithm,
+        **{name: settings.get(name) for name in SETTING_COLUMNS if name in settings or name != "pictures"},
+        "learning_rate": run.settings.training["learning_rate"],
+        "captions": spec.strategy,
+        "seed": spec.seed,
+        **length,
+        "run_id": run.logged_run.run_id,
+    }
 
 
 def write_study(study: Mapping[str, Any], out: Path) -> Path:
     """What the report was made of, as a file of JSON; it appears whole or not at all."""
-    from lycoris.report.shared.templates import atomic_write_text
-
-    return atomic_write_text(json.dumps(study, ensure_ascii=False, default=str), out)
+    return atomic_write_text(out, json.dumps(study, ensure_ascii=False, default=str))
 
 
-def result_summary(outcome: StudyOutcome, page: Path, version: DataVersion, seconds: float) -> dict[str, Any]:
-    """What `lycoris run --json` prints."""
+def result_summary(outcome: StudyOutcome, page: Path, seconds: float) -> dict[str, Any]:
+    """The result of a study as `lycoris run --json` prints it."""
     adapters: list[dict[str, Any]] = [
         {
-            **_run_fields(cell),
-            "file": str(one.file.resolve()),
-            "run_id": one.logged_run.run_id,
-            "step": one.summary["step"],
-            "epoch": one.summary["epoch"],
-            "scores": {record["name"]: record["value"] for record in one.scores.records},
-            "base_scores": {record["name"]: record["base"] for record in one.scores.records},
-            "cached": one.cached,
-            "set_aside": one.summary["set_aside"],
+            **_run_fields(spec),
+            "file": str(run.file.resolve()),
+            "run_id": run.logged_run.run_id,
+            "step": run.summary.step,
+            "epoch": run.summary.epoch,
+            "scores": {score.name: score.value for score in run.scores.records},
+            "base_scores": {score.name: score.base for score in run.scores.records},
+            "cached": run.cached,
+            "set_aside": run.summary.skipped_images,
         }
-        for cell, one in outcome.runs.items()
+        for spec, run in outcome.runs.items()
     ]
-    adapters += [{**_run_fields(cell), "error": error} for cell, error in outcome.failures.items()]
+    adapters += [{**_run_fields(spec), "error": error} for spec, error in outcome.failures.items()]
     return {
         "report": str(page.resolve()),
-        "data_version": version.hash,
+        "data_version": outcome.study.data_version.hash,
         "seconds": round(seconds, 1),
         "adapters": adapters,
     }

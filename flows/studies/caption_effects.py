@@ -43,7 +43,7 @@ def caption_effects(runs: Path, strategy: str, reference: str) -> list[dict[str,
     from lycoris.adapters.files.checkpoint_reader import read_metadata
     from lycoris.pocket.models.ground_truth import ConceptJudge
     from lycoris.pocket.world.concepts import CONCEPTS
-    from tasks.train import ADAPTER_FILE
+    from tasks.runtime.adapter_training import ADAPTER_FILE
 
     drawn, base = load_study_images(runs)
     pairs: dict[Any, dict[str, Any]] = defaultdict(dict)

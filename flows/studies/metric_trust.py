@@ -55,7 +55,7 @@ def load_study_images(runs: Path) -> tuple[list[AdapterImages], dict[tuple[str, 
     from lycoris.adapters.files.checkpoint_reader import read_metadata
     from lycoris.pocket.world.concepts import CONCEPTS
     from tasks.generate import PROMPTS_FILE
-    from tasks.train import ADAPTER_FILE
+    from tasks.runtime.adapter_training import ADAPTER_FILE
 
     adapters: dict[str, AdapterImages] = {}
     base: dict[tuple[str, int], Path] = {}

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
 
 from flows.config import monitoring
 from flows.config.experiment import AdapterConfig, Experiment, training_count
 from flows.steps.grid import base_prompts, expand_grid, training_requests
 from flows.studies.timing import measure_timings
-from lycoris.cache.store import Store, stage_key
+from lycoris.cache.keys import stage_key
+from lycoris.cache.store import Store
 from lycoris.data.concepts import Concept, load_concepts
 from lycoris.errors import InputError
 
@@ -122,52 +122,47 @@ def subtract_cached(experiment: Experiment, work: WorkCount) -> WorkCount:
     Raises:
         InputError: the base or another network is not what it should be.
     """
-    from tasks.artifacts import RunContext
+    from flows.steps.requests import caption_request
+    from tasks.artifacts import ImageSet, Prompts, RunContext, SamplingSettings
     from tasks.caption import caption_concepts
     from tasks.generate import generation_inputs
-    from tasks.runtime.model_refs import resolve_models
-    from tasks.train import AdapterTraining
+    from tasks.models import resolve_models
+    from tasks.runtime.adapter_training import AdapterTraining
 
     store = Store(experiment.output / "store")
-    place = RunContext(store.root.resolve())
+    context = RunContext(store.root.resolve())
     models = resolve_models.fn(**experiment.model_sources())
-    captioned = caption_concepts.fn(
-        place,
-        data=experiment.data_folder(),
-        concepts_file=experiment.concepts_file,
-        names=[concept.name for concept in selected_concepts(experiment)],
-        tagger=models.tagger,
-        captioner=models.captioner,
-        **experiment.caption_options(),
-    )
-    planned = expand_grid(experiment, captioned)
-    stages = {
-        cell: AdapterTraining(place, **asked).stage_inputs
-        for cell, asked in training_requests(experiment, *models.base, planned).items()
+    names = [concept.name for concept in selected_concepts(experiment)]
+    request = caption_request(experiment, models, experiment.data_folder(), names)
+    concepts = caption_concepts.fn(context, request, experiment.images.model_dump(), experiment.sampling.seed)
+    runs = expand_grid(experiment, concepts)
+    images = {concept.name: ImageSet(concept.images, concept.images_digest) for concept in concepts}
+    inputs_of = {
+        spec: AdapterTraining(context, one).stage_inputs
+        for spec, one in training_requests(experiment, models.base, runs, images).items()
     }
-    left = Counter({adapter.label: 0 for adapter in experiment.algorithms})
-    for cell, ends in stages.items():
-        left[cell.algorithm] += any(store.find("adapter", inputs) is None for inputs in ends.values())
+    remaining = Counter({adapter.label: 0 for adapter in experiment.algorithms})
+    for spec, stages in inputs_of.items():
+        remaining[spec.algorithm] += any(store.find("adapter", inputs) is None for inputs in stages.values())
+    sampling = SamplingSettings(**experiment.sampling_settings())
 
-    def has(adapter: str | None, prompts: Mapping[str, Any]) -> bool:
-        return (
-            store.find("images", generation_inputs(models.base[1], adapter, prompts, experiment.sampling_settings()))
-            is not None
-        )
+    def has_images(adapter: str | None, prompts: Prompts) -> bool:
+        return store.find("images", generation_inputs(models.base.digest, adapter, prompts, sampling)) is not None
 
-    drawn = 0
-    for one in planned:
-        end = stages[replace(one.spec, checkpoint=None)]
-        drawn += has(stage_key("adapter", end[one.spec.checkpoint]), one.concept.prompts[one.spec.strategy])
-    of_base = 0
-    for concept in captioned:
-        shared, own = base_prompts(concept, experiment.strategies)
-        of_base += sum(sum(map(len, prompts.values())) for prompts in (shared, *own.values()) if has(None, prompts))
+    cached_evaluations = 0
+    for run in runs:
+        key = stage_key("adapter", inputs_of[run.spec.training][run.spec.checkpoint])
+        cached_evaluations += has_images(key, run.concept.prompts[run.spec.strategy])
+    base_images = 0
+    for concept in concepts:
+        shared, _ = base_prompts(concept.prompts[experiment.strategies[0]])
+        own = [base_prompts(concept.prompts[strategy])[1] for strategy in experiment.strategies]
+        base_images += sum(sum(map(len, prompts.values())) for prompts in (shared, *own) if has_images(None, prompts))
     return replace(
         work,
-        remaining=dict(left),
-        cached_evaluations=drawn,
-        cached_images=drawn * images_per_adapter(experiment) + of_base,
+        remaining=dict(remaining),
+        cached_evaluations=cached_evaluations,
+        cached_images=cached_evaluations * images_per_adapter(experiment) + base_images,
     )
 
 

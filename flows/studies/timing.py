@@ -84,7 +84,7 @@ def timings_from_cache(experiment: Experiment, base_digest: str) -> Timings:
     looks = [
         took / count
         for _, inputs, took in _cache_entries(store, "features")
-        if (count := sum(drawn.get(name, 0) for name in inputs["drawings"]))
+        if (count := sum(drawn.get(name, 0) for name in inputs["generated"]))
     ]
     scores = [took for _, _, took in _cache_entries(store, "scores")]
     found.image_seconds, found.image_bytes = _median(seconds), _median(sizes)

@@ -1,4 +1,4 @@
-"""Whether files are still what was written: sizes and SHA-256 sums, told in words where they are not."""
+"""Checksums of files: their sizes and SHA-256, and which of them no longer match."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 Checksums = Mapping[str, Sequence[int | str]]
-"""Path below a folder, with slashes, to the file's size in bytes and its SHA-256."""
+"""Path below a folder, with slashes -> size in bytes and SHA-256."""
 
 _verified_digests: dict[tuple[str, int, int, int], str] = {}
-"""What this process has read: path, size, time of change and inode to the SHA-256."""
+"""Path, size, modification time and inode -> SHA-256, of files that this process has read."""
 
 
 def file_digest(path: Path) -> str:
-    """SHA-256 of one file's bytes, as 64 hexadecimal digits."""
+    """SHA-256 of a file's bytes, as 64 hexadecimal digits."""
     with open(path, "rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
@@ -30,25 +30,25 @@ def checksums(folder: Path) -> dict[str, list[int | str]]:
 
 
 def find_corruption(folder: Path, expected: Checksums) -> str | None:
-    """What is wrong with the first file that is not as it was written; None where all are.
+    """Describe the first file that does not match its checksum; None if all match.
 
-    A file is read once a process, and again when its size, its time of change or its inode is another.
+    A process reads a file once, and again if its size, modification time or inode has changed.
 
     Args:
-        folder: where the files lie; those that are not expected are left out of account.
-        expected: as `sums` gave it.
+        folder: of the files; other files in it are ignored.
+        expected: as returned by `checksums`.
     """
     for name, (size, digest) in expected.items():
         path = folder / name
         try:
-            found = os.stat(path)
-            if found.st_size != size:
-                return f"`{name}` has {found.st_size} bytes in place of {size}"
-            seen = (str(path), found.st_size, found.st_mtime_ns, found.st_ino)
-            if seen not in _verified_digests:
-                _verified_digests[seen] = file_digest(path)
-            if _verified_digests[seen] != digest:
-                return f"`{name}` has other bytes than were written"
+            status = os.stat(path)
+            if status.st_size != size:
+                return f"`{name}` has {status.st_size} bytes instead of {size}"
+            identity = (str(path), status.st_size, status.st_mtime_ns, status.st_ino)
+            if identity not in _verified_digests:
+                _verified_digests[identity] = file_digest(path)
+            if _verified_digests[identity] != digest:
+                return f"`{name}` does not match its checksum"
         except OSError as error:
             return f"`{name}` cannot be read ({error.strerror})"
     return None

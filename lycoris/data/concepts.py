@@ -12,16 +12,19 @@ from __future__ import annotations
 
 import difflib
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+import logging
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lycoris.cache.store import file_digest
+from lycoris.cache.integrity import file_digest
 from lycoris.data.images import find_mask, list_images
 from lycoris.errors import InputError, unknown_name_error
 from lycoris.safety.file_names import check_folder_name, is_printable
 from lycoris.safety.yaml_loading import read_yaml
+
+logger = logging.getLogger(__name__)
 
 CONCEPTS_FILE = "concepts.yaml"
 _ENTRY_FIELDS = ("category", "trigger", "class_noun", "description", "inherent", "keep", "subclasses")
@@ -93,7 +96,6 @@ def load_concepts(
     root: Path,
     file: Path | None = None,
     names: Sequence[str] | None = None,
-    on_message: Callable[[str], None] | None = None,
 ) -> list[Concept]:
     """The concepts of a data folder.
 
@@ -101,9 +103,8 @@ def load_concepts(
         root: the data folder.
         file: what describes them; ``concepts.yaml`` in `root` by default. Where there is none at all, every
             class folder (or `root` itself, if the pictures lie there) is a concept with a spare trigger, which
-            `notice` is told.
+            is logged.
         names: which ones; None for all.
-        notice: called with what the user should know.
 
     Returns:
         Concepts sorted by category and name.
@@ -114,7 +115,6 @@ def load_concepts(
     root = Path(root)
     if not root.is_dir():
         raise InputError(f"There is no data folder `{root}`.")
-    tell = on_message or (lambda _: None)
     path = Path(file) if file is not None else root / CONCEPTS_FILE
     if file is not None and not path.is_file():
         raise InputError(f"There is no concepts file `{path}`.")
@@ -123,7 +123,7 @@ def load_concepts(
         folders = {name: root / entry["category"] / name for name, entry in entries.items()}
         _check_triggers(path, entries)
     else:
-        entries, folders = _infer_entries(root, tell)
+        entries, folders = _infer_entries(root)
     for name in names or ():
         if name not in entries:
             raise unknown_name_error("concept", name, entries)
@@ -174,7 +174,7 @@ def _read_entries(path: Path) -> dict[str, dict[str, Any]]:
     return entries
 
 
-def _infer_entries(root: Path, on_message: Callable[[str], None]) -> tuple[dict[str, dict[str, Any]], dict[str, Path]]:
+def _infer_entries(root: Path) -> tuple[dict[str, dict[str, Any]], dict[str, Path]]:
     """An entry and a folder for each class of a folder of photographs.
 
     Pictures lie in ``category/class/`` (and may lie in subclass folders), in ``class/``, or in the folder itself;
@@ -205,7 +205,7 @@ def _infer_entries(root: Path, on_message: Callable[[str], None]) -> tuple[dict[
             raise InputError(f"The class folder `{folder}` holds no pictures.")
     triggers = spare_triggers(sorted(folders))
     pairs = ", ".join(f"{name} is `{trigger}`" for name, trigger in triggers.items())
-    on_message(f"`{root}` has no {CONCEPTS_FILE}; triggers were chosen: {pairs}.")
+    logger.info("`%s` has no %s; triggers were chosen: %s.", root, CONCEPTS_FILE, pairs)
     entries = {
         name: {
             "category": folder.resolve().parent.name or "pictures",

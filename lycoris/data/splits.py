@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
-from lycoris.cache.store import file_digest
+from lycoris.cache.integrity import file_digest
 from lycoris.errors import InputError
 
 

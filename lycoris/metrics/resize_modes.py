@@ -1,61 +1,49 @@
-"""Scores under several resize modes: what is computed in each, and what it is called.
+"""Scores under several resize modes: which metrics are computed in each, and how their scores are named.
 
-Bases draw squares, which every mode brings to an encoder alike. So the modes differ in how the dataset's pictures are
-seen, and only metrics that look at those are computed once a mode.
+Bases generate squares, which every mode brings to an encoder unchanged. The modes therefore differ only in how the
+dataset's images are encoded, and only metrics that use those are computed in every mode.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
 
-from lycoris.cache.store import stage_key
-from tasks.score import Scores
+from lycoris.metrics.registry import METRICS
+from lycoris.metrics.score import Score
 
 
 def label_with_mode(label: str, mode: str, modes: Sequence[str]) -> str:
-    """What the user reads of a step in one mode; the label alone where the mode was not chosen."""
+    """The label of a step in one mode; unchanged where ``resize`` is the only mode."""
     return label if tuple(modes) == ("resize",) else f"{label} · {mode}"
 
 
 def metrics_in_mode(mode: str, modes: Sequence[str]) -> list[str] | None:
-    """The metrics that are computed in a mode: all by default in the first, those that see the dataset in the others.
+    """The metrics that are computed in a mode: all by default in the first, those that use the dataset in the others.
 
     Returns:
         Their names; None for all that are computed by default.
     """
-    from lycoris.metrics import METRICS
-
     if mode == modes[0]:
         return None
     return [name for name, metric in METRICS.items() if metric.by_default and "references" in metric.inputs]
 
 
-def merge_modes(scores: Mapping[str, Scores]) -> Scores:
+def merge_modes(scores: Mapping[str, Sequence[Score]]) -> list[Score]:
     """The scores of one adapter in all modes.
 
     Args:
-        scored: mode -> scores; in the order of the experiment.
+        scores: mode -> scores, in the order of the experiment.
 
     Returns:
-        The scores as they are where the mode is ``resize`` alone. Otherwise a score that sees the dataset names its
-        encoder with the mode, ``dinov2-padding``, as the tables of arXiv 2309.14859 do.
+        The scores unchanged if ``resize`` is the only mode. Otherwise the name of a score that uses the dataset ends in
+        the mode, ``dinov2-padding``, as in the tables of arXiv 2309.14859.
     """
-    from lycoris.metrics import METRICS
-
     if tuple(scores) == ("resize",):
-        return scores["resize"]
+        return list(scores["resize"])
 
-    def renamed(record: dict[str, Any], mode: str) -> dict[str, Any]:
-        sees_dataset = "references" in METRICS[record["name"].partition("/")[0]].inputs
-        return {**record, "name": f"{record['name']}-{mode}"} if sees_dataset else record
+    def rename(score: Score, mode: str) -> Score:
+        uses_dataset = "references" in METRICS[score.name.partition("/")[0]].inputs
+        return replace(score, name=f"{score.name}-{mode}") if uses_dataset else score
 
-    records = [renamed(record, mode) for mode, one in scores.items() for record in one.records]
-    first = next(iter(scores.values()))
-    return replace(
-        first,
-        key=stage_key("scores", {mode: one.key for mode, one in scores.items()}),
-        records=records,
-        cached=all(one.cached for one in scores.values()),
-    )
+    return [rename(score, mode) for mode, some in scores.items() for score in some]

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 
-from lycoris.cache.store import file_digest
+from lycoris.cache.integrity import file_digest
 from lycoris.data.images import find_mask
 from lycoris.errors import InputError
 from lycoris.training.callbacks import Callback, TrainingPoint

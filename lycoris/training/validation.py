@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from lycoris.cache.store import file_digest
+from lycoris.cache.integrity import file_digest
 from lycoris.data.splits import split_held_out as choose
 from lycoris.errors import InputError
 from lycoris.training.callbacks import CallbackSchedule, TrainingPoint

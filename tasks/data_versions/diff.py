@@ -1,4 +1,4 @@
-"""What came, went, moved or changed between two versions of the data."""
+"""Compare two versions of the data: which files were added, removed, changed or moved."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from pathlib import PurePosixPath
 
 from lycoris.data.concepts import CONCEPTS_FILE
 from lycoris.data.images import IMAGE_SUFFIXES
-from tasks.data_versions.dvc import ManifestEntry
+from tasks.data_versions.manifest import ManifestEntry
 
 
 @dataclass(frozen=True)
 class DataDiff:
-    """Paths in the data folder, sorted.
+    """Relative paths, sorted.
 
     Attributes:
-        came: only in the second version.
-        went: only in the first.
-        changed: in both, with other bytes.
-        moved: (from, to) of files whose bytes are the same under another path.
+        added: only in the second version.
+        removed: only in the first.
+        changed: in both, with different bytes.
+        moved: (from, to) of files with the same bytes under another path.
     """
 
     added: tuple[str, ...]
@@ -32,28 +32,28 @@ class DataDiff:
 
 
 def diff_manifests(first: Sequence[ManifestEntry], second: Sequence[ManifestEntry]) -> DataDiff:
-    """Compare two lists of files, ``{"md5", "relpath"}``."""
+    """Compare the manifests of two versions."""
     before = {entry["relpath"]: entry["md5"] for entry in first}
     after = {entry["relpath"]: entry["md5"] for entry in second}
-    came = sorted(after.keys() - before.keys())
-    left: dict[str, list[str]] = {}
+    added = sorted(after.keys() - before.keys())
+    removed_by_md5: dict[str, list[str]] = {}
     for path in sorted(before.keys() - after.keys()):
-        left.setdefault(before[path], []).append(path)
-    moved = [(left[after[path]].pop(0), path) for path in came if left.get(after[path])]
+        removed_by_md5.setdefault(before[path], []).append(path)
+    moved = [(removed_by_md5[after[path]].pop(0), path) for path in added if removed_by_md5.get(after[path])]
     targets = {path for _, path in moved}
     return DataDiff(
-        added=tuple(path for path in came if path not in targets),
-        removed=tuple(sorted(path for paths in left.values() for path in paths)),
+        added=tuple(path for path in added if path not in targets),
+        removed=tuple(sorted(path for paths in removed_by_md5.values() for path in paths)),
         changed=tuple(sorted(path for path in before.keys() & after.keys() if before[path] != after[path])),
         moved=tuple(moved),
     )
 
 
 def file_kind(path: str) -> str:
-    """What a file of a data folder is: ``"picture"``, ``"caption"``, ``"concepts"`` or ``"file"``."""
-    place = PurePosixPath(path)
+    """The kind of a file in a data folder: ``"picture"``, ``"caption"``, ``"concepts"`` or ``"file"``."""
+    suffix = PurePosixPath(path).suffix.lower()
     if path == CONCEPTS_FILE:
         return "concepts"
-    if place.suffix.lower() in IMAGE_SUFFIXES:
+    if suffix in IMAGE_SUFFIXES:
         return "picture"
-    return "caption" if place.suffix.lower() == ".txt" else "file"
+    return "caption" if suffix == ".txt" else "file"

@@ -1,158 +1,144 @@
-"""Data of an earlier version: found by a git revision or by its hash, and written beside the workspace."""
+"""Earlier versions of the data: named by a git revision or by their hash, and written beside the workspace."""
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
-from prefect import task
-
 from lycoris.errors import InputError
-from tasks.data_versions import dvc
-from tasks.data_versions.dvc import DataVersion, ManifestEntry, Notice
+from tasks.data_versions.checkout import find_project, is_available, locate_version, materialize, write_version
+from tasks.data_versions.manifest import (
+    DataVersion,
+    ManifestEntry,
+    build_manifest,
+    manifest_hash,
+    parse_pointer,
+    read_pointer,
+)
 
 HASH_PATTERN = re.compile(r"[0-9a-f]{32}(\.dir)?")
+GIT_TIMEOUT_S = 60
 
-
-@task(name="data")
-def data_version(data: Path, project: Path, revision: str | None = None, checkouts: Path | None = None) -> DataVersion:
-    """Make the data folder of a run present, and tell which version it is.
-
-    Args:
-        data: the folder; see `tasks.data_versions.dvc.version`.
-        project: of folders that lie in no project of their own.
-        revision: an earlier version instead; see `at`.
-        place: where earlier versions are written.
-    """
-    if revision is None:
-        return dvc.ensure_version(data, dvc.find_project(data, project), notice=_log)
-    if checkouts is None:
-        raise InputError("Argument `place` must be given with `revision`.")
-    return checkout_revision(revision, versioned_project(data, project), checkouts, notice=_log)
+logger = logging.getLogger("lycoris.data.versions")
 
 
 def versioned_project(data: Path, default: Path) -> Path | None:
-    """The project whose ``data.dvc`` versions a data folder, or None for a folder that none does."""
-    project = dvc.find_project(data, default)
-    ours = Path(data) == Path("data") or Path(data).expanduser().resolve() == (project / "data").resolve()
-    return project if ours and (project / "data.dvc").is_file() else None
+    """The project whose ``data.dvc`` versions a data folder, or None if none does."""
+    project = find_project(data, default)
+    is_own = Path(data) == Path("data") or Path(data).expanduser().resolve() == (project / "data").resolve()
+    return project if is_own and (project / "data.dvc").is_file() else None
 
 
 def resolve_revision(revision: str, project: Path | None) -> str:
-    """The hash of the data version that a name stands for.
+    """The hash of the data version that a revision names.
 
     Args:
-        revision: DVC's hash of a folder, or any git revision: the version that its ``data.dvc`` records.
-        project: the folder of ``data.dvc``; None, of data without one, is refused.
+        revision: DVC's hash of a folder, or any git revision, for the version that its ``data.dvc`` records.
+        project: the folder of ``data.dvc``; None is an error.
 
     Raises:
-        InputError: it is neither, or the revision has no such file.
+        InputError: the revision is unknown, or has no ``data.dvc``.
     """
     if project is None:
-        raise InputError(f"Data revision `{revision}` was asked for, but no data.dvc versions this data folder.")
+        raise InputError(f"Data revision `{revision}` was requested, but no data.dvc versions this data folder.")
     if HASH_PATTERN.fullmatch(revision):
         return revision.removesuffix(".dir") + ".dir"
     if not revision or revision.startswith("-") or any(ord(character) < 32 for character in revision):
         raise InputError(f"A data revision must be a git revision or a data version, but got `{revision!r}`.")
     commit = _git(project, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}")
     if commit is None:
-        raise InputError(f"`{revision}` is no data version (32 hexadecimal digits) and no git revision of `{project}`.")
+        raise InputError(
+            f"`{revision}` is neither a data version (32 hexadecimal digits) nor a git revision of `{project}`."
+        )
     content = _git(project, "show", f"{commit.decode().strip()}:./data.dvc")
     if content is None:
         raise InputError(f"Git revision `{revision}` of `{project}` has no data.dvc.")
-    return dvc.parse_pointer(content, f"data.dvc of {revision}")
+    return parse_pointer(content, f"data.dvc of {revision}")
 
 
-def checkout_revision(
-    revision: str, project: Path | None, checkouts: Path, notice: Notice = lambda _: None
-) -> DataVersion:
-    """The data of a revision as a folder of its own, written once and kept.
+def checkout_revision(revision: str, project: Path | None, checkouts: Path) -> DataVersion:
+    """Write the data of a revision to a folder of its own, unless it is there.
 
     Args:
-        revision: see `resolve`.
-        project: the folder of ``data.dvc``; nothing in it is changed but DVC's cache.
-        place: the folder that holds such folders, each named by its version.
-        notice: told what was done.
+        revision: see `resolve_revision`.
+        project: the folder of ``data.dvc``; nothing in it changes but DVC's cache.
+        checkouts: the folder that holds such folders, each named by its version.
 
     Raises:
-        InputError: the revision is unknown, or its bytes are nowhere.
+        InputError: the revision is unknown, or no origin has its files.
     """
-    wanted = resolve_revision(revision, project)
-    assert project is not None
-    target = (Path(checkouts) / wanted.removesuffix(".dir")).resolve()
-    entries, size = dvc.build_manifest(target)
-    if dvc.manifest_hash(entries) != wanted:
-        if target.exists():  # somebody wrote into it
-            spoilt = target.with_name(f".{target.name}-{os.getpid()}.spoilt")
-            target.rename(spoilt)
-            shutil.rmtree(spoilt, ignore_errors=True)
-        origin = dvc.write_version(wanted, project, target, notice)
-        notice(f"Data version {wanted} was written to {target}, from the {origin}.")
-        entries, size = dvc.build_manifest(target)
-    return DataVersion(wanted, target, len(entries), size, "earlier")
+    version = resolve_revision(revision, project)
+    target = (Path(checkouts) / version.removesuffix(".dir")).resolve()
+    entries, size = build_manifest(target)
+    if manifest_hash(entries) != version:
+        if target.exists():  # somebody has changed it
+            modified = target.with_name(f".{target.name}-{os.getpid()}.modified")
+            target.rename(modified)
+            shutil.rmtree(modified, ignore_errors=True)
+        origin = write_version(version, Path(project or ""), target)
+        logger.info("Data version %s was written to %s, from the %s.", version, target, origin)
+        entries, size = build_manifest(target)
+    return DataVersion(version, target, len(entries), size, "earlier")
 
 
 def list_version(revision: str | None, data: Path, project: Path) -> tuple[str, list[ManifestEntry]]:
-    """A version's hash and its list of files; None stands for the data folder as it lies.
+    """A version's hash and manifest; None stands for the data folder as it is.
 
     Raises:
-        InputError: the revision is unknown, its list is nowhere, or there is no folder.
+        InputError: the revision is unknown, no origin has its manifest, or there is no data folder.
     """
     if revision is not None:
-        wanted = resolve_revision(revision, project)
-        return wanted, dvc.locate_version(wanted, project)[1]
+        version = resolve_revision(revision, project)
+        return version, locate_version(version, project)[1]
     if not Path(data).is_dir():
         raise InputError(f"There is no data folder `{data}`.")
-    entries, _ = dvc.build_manifest(Path(data))
-    return dvc.manifest_hash(entries), entries
+    entries, _ = build_manifest(Path(data))
+    return manifest_hash(entries), entries
 
 
-def sync_to_pointer(project: Path, notice: Notice = lambda _: None) -> str:
-    """Make ``data/`` the version that ``data.dvc`` records; what no version keeps is never lost.
+def sync_to_pointer(project: Path) -> str:
+    """Make ``data/`` the version that ``data.dvc`` records; data that is in no version is never deleted.
 
     Returns:
         The version.
 
     Raises:
-        InputError: ``data/`` holds something that no version in the cache has, or the version is nowhere.
+        InputError: ``data/`` has changes that no version in the cache has, or no origin has the recorded version.
     """
     project = Path(project).resolve()
-    folder, wanted = project / "data", dvc.read_pointer(project / "data.dvc")
+    folder, version = project / "data", read_pointer(project / "data.dvc")
     if not folder.exists():
-        dvc.materialize(project, notice)
-        return wanted
-    present = dvc.manifest_hash(dvc.build_manifest(folder)[0])
-    if present == wanted:
-        return wanted
-    if not dvc.is_available(present, project):
+        materialize(project)
+        return version
+    present = manifest_hash(build_manifest(folder)[0])
+    if present == version:
+        return version
+    if not is_available(present, project):
         raise InputError(
-            f"`{folder}` was changed since its last version, and data.dvc records another one, {wanted}: keep the "
-            "change as a version (`git checkout -b NAME`, `lycoris run`, `git commit data.dvc`) or move it away."
+            f"`{folder}` was changed since its last version, and data.dvc records another one, {version}: record the "
+            "change as a version (`git checkout -b NAME`, `lycoris run`, `git commit data.dvc`) or move it elsewhere."
         )
     earlier = project / f".data-earlier-{os.getpid()}"
     folder.rename(earlier)
     try:
-        origin = dvc.write_version(wanted, project, folder, notice)
+        origin = write_version(version, project, folder)
     except BaseException:
         earlier.rename(folder)
         raise
     shutil.rmtree(earlier)
-    notice(f"data/ is version {wanted} now, from the {origin}; it was {present}.")
-    return wanted
+    logger.info("data/ is version %s now, from the %s; it was %s.", version, origin, present)
+    return version
 
 
 def _git(project: Path, *arguments: str) -> bytes | None:
-    """What git answers, or None where it refuses or there is none."""
+    """Git's output, or None if it reports an error or is not installed."""
+    command = ["git", "-C", str(project), *arguments]
     try:
-        done = subprocess.run(["git", "-C", str(project), *arguments], capture_output=True, check=False, timeout=60)
+        result = subprocess.run(command, capture_output=True, check=False, timeout=GIT_TIMEOUT_S)
     except (OSError, ValueError, subprocess.TimeoutExpired):
         return None
-    return done.stdout if done.returncode == 0 else None
-
-
-def _log(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
+    return result.stdout if result.returncode == 0 else None

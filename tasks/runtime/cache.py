@@ -1,19 +1,23 @@
-"""How every step is done: look for its finished output, else make it, show it, keep it."""
+"""Get a stage's output from the store, or compute it, show the step, and store the output."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, TypeVar
 
-from lycoris.cache.store import Store, stage_key
+from lycoris.cache.keys import stage_key
+from lycoris.cache.store import Store
 from tasks.artifacts import Artifact, RunContext
-from tasks.runtime import prefect_retries, progress, resources, transfer
+from tasks.runtime import log_forwarding, progress, resources, transfer
 
 ItemT = TypeVar("ItemT")
 GPU_STAGES = ("adapter", "images", "features")
-"""Stages that are made on a GPU where there is one."""
+"""Stages that are computed on a GPU where there is one."""
+
+logger = logging.getLogger("lycoris.tasks")
 
 
 def get_or_compute(
@@ -21,20 +25,20 @@ def get_or_compute(
     stage: str,
     label: str,
     inputs: Mapping[str, Any],
-    work: Callable[[Path, progress.StepProgress], None],
+    compute: Callable[[Path, progress.StepProgress], None],
 ) -> Artifact:
-    """A finished stage: found, or made just now; another process that makes the same is waited for.
+    """Return a finished stage from the store, or compute it; wait for another process that computes the same.
 
     Args:
-        place: where it is kept.
-        name: of the stage.
-        label: what the user reads behind the stage's name.
+        context: of the run.
+        stage: name of the stage.
+        label: shown behind the stage's name.
         inputs: everything the output depends on.
-        work: called with the folder to write into and the bar to move.
+        compute: called with the folder to write to and the step's progress.
     """
-    return get_or_compute_many(context, stage, label, {stage: inputs}, lambda folders, bar: work(folders[stage], bar))[
-        stage
-    ]
+    return get_or_compute_many(
+        context, stage, label, {stage: inputs}, lambda folders, bar: compute(folders[stage], bar)
+    )[stage]
 
 
 def get_or_compute_many(
@@ -42,50 +46,52 @@ def get_or_compute_many(
     stage: str,
     label: str,
     inputs: Mapping[ItemT, Mapping[str, Any]],
-    work: Callable[[dict[ItemT, Path], progress.StepProgress], None],
+    compute: Callable[[dict[ItemT, Path], progress.StepProgress], None],
 ) -> dict[ItemT, Artifact]:
-    """Finished stages that one piece of work makes: found, or, if any is missing, those missing made just now.
+    """Return finished stages that one computation makes, or compute those that are missing.
 
     Args:
-        place: where they are kept.
-        name: of the stages.
-        label: what the user reads behind the stages' name.
-        inputs: for each, everything its output depends on; another process that makes the first is waited for.
-        work: called with the folders to write into, of those that are missing, and the bar to move.
+        context: of the run.
+        stage: name of the stages.
+        label: shown behind the stages' name.
+        inputs: everything the output depends on, for each; another process that computes the first is waited for.
+        compute: called with the folders to write to, of those that are missing, and the step's progress.
     """
-    prefect_retries.install_retry_filter(context.progress)
-    store = Store(context.store, lambda text: progress.message(context.progress, text))
+    log_forwarding.connect(context.progress)
+    store = Store(context.store)
     text = f"{stage:<9}{label}"
-    made: set[ItemT] = set()
+    computed: set[ItemT] = set()
     if _missing_items(context, store, stage, inputs):
-        waits = f"{text} is being made by another run, which is waited for."
         first = next(iter(inputs.values()))
-        with store.lock(stage_key(stage, first), lambda: progress.message(context.progress, waits)):
-            made = _missing_items(context, store, stage, inputs)
-            if made:
+        with store.lock(stage_key(stage, first), lambda: _log_wait(text)):
+            computed = _missing_items(context, store, stage, inputs)
+            if computed:
                 with ExitStack() as stack:
                     stack.enter_context(resources.exclusive_compute(context, gpu=stage in GPU_STAGES))
                     bar = stack.enter_context(progress.track_step(context.progress, text))
-                    work({part: stack.enter_context(store.create(stage, inputs[part])) for part in made}, bar)
-    found = {
-        part: Artifact(one.key, one.folder, part not in made, one.seconds)
-        for part, one in ((part, store.find(stage, own)) for part, own in inputs.items())
-        if one is not None
-    }
-    assert found.keys() == inputs.keys()
-    for one in found.values():
-        transfer.publish(context, one.folder)
-    seconds = max(one.seconds for part, one in found.items() if not made or part in made)
-    progress.step_finished(context.progress, text, cached=not made, seconds=seconds)
-    return found
+                    compute({item: stack.enter_context(store.create(stage, inputs[item])) for item in computed}, bar)
+    artifacts: dict[ItemT, Artifact] = {}
+    for item, own in inputs.items():
+        stored = store.find(stage, own)
+        if stored is None:
+            raise FileNotFoundError(f"Stage `{stage}/{stage_key(stage, own)}` vanished from `{context.store}`.")
+        artifacts[item] = Artifact(stored.key, stored.folder, item not in computed, stored.seconds)
+        transfer.publish(context, stored.folder)
+    seconds = max(one.seconds for item, one in artifacts.items() if not computed or item in computed)
+    progress.step_finished(context.progress, text, cached=not computed, seconds=seconds)
+    return artifacts
+
+
+def _log_wait(text: str) -> None:
+    logger.info("%s is being computed by another run; waiting for it.", text)
 
 
 def _missing_items(
     context: RunContext, store: Store, stage: str, inputs: Mapping[ItemT, Mapping[str, Any]]
 ) -> set[ItemT]:
-    """Those that are neither here nor, if machines share finished stages, could be brought here."""
+    """Items that are neither in the local store nor, where machines share finished stages, in the remote one."""
     return {
-        part
-        for part, one in inputs.items()
-        if store.find(stage, one) is None and not transfer.try_fetch(context, stage, stage_key(stage, one))
+        item
+        for item, own in inputs.items()
+        if store.find(stage, own) is None and not transfer.try_fetch(context, stage, stage_key(stage, own))
     }

@@ -1,12 +1,14 @@
-"""What every process is doing, shown in one place.
+"""Progress of every process of a run, shown in one place.
 
-A task, in whichever process, writes how far it is into a small file; the process the user started shows all
-of them as bars on a terminal, or prints one line a finished step elsewhere.
+A task, in whichever process, writes its progress to a small file; the process that the user started shows all of them
+as bars on a terminal, or prints one line per finished step elsewhere. Log records of other processes take the same
+way (`tasks.runtime.log_forwarding`).
 """
 
 from __future__ import annotations
 
 import json
+import logging
 import os
 import shutil
 import sys
@@ -18,32 +20,46 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
-from lycoris.cache.store import is_process_running
+from lycoris.cache.atomic import atomic_write_text
+from lycoris.cache.processes import is_process_running
 
-REFRESH_S = 0.25  # seconds between two writes of one bar
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import Progress, TaskID
+
+REFRESH_S = 0.25
+"""Seconds between two writes of one bar, and between two updates of the display."""
+
+logger = logging.getLogger("lycoris.tasks")
+steps_logger = logging.getLogger("lycoris.steps")
+"""Gets one record per finished step; the command line shows these steps itself."""
 
 
 @dataclass(frozen=True)
 class DaskRelay:
-    """In place of the folder, for a Dask worker that does not see it: finished steps and notes as events, no bars.
+    """Takes the place of the folder on a Dask worker that does not see it: finished steps and log records, no bars.
 
     Attributes:
-        topic: of the events, to which the process that the user started listens.
+        topic: of the Dask events that the process the user started subscribes to.
     """
 
     topic: str
 
     def send(self, name: str, record: dict[str, Any]) -> None:
-        """Hand on what would have been a file, from any thread of a worker."""
-        worker = _worker()
+        """Send what would be a file, from any thread of a worker."""
+        worker = _current_worker()
         if worker is not None:
             worker.log_event(self.topic, {"name": name, "record": record})
 
 
-def _worker() -> Any:
-    """The Dask worker of this process; of several, this thread's, or else the first; None if there is none."""
+ProgressChannel = Path | DaskRelay | None
+"""How processes exchange progress: a folder that all of them see, a relay, or not at all."""
+
+
+def _current_worker() -> Any:
+    """The Dask worker of this thread, else the first of this process, else None."""
     from distributed import Worker, get_worker
 
     try:
@@ -54,15 +70,14 @@ def _worker() -> Any:
 
 @dataclass
 class StepProgress:
-    """How far one step is; call it with (done, total, loss) or less."""
+    """Progress of one step; call it with (done, total, loss) or less."""
 
     label: str
     file: Path | None
-    started: float = field(default_factory=time.time)
     last_write: float = 0.0
 
     def __call__(self, done: int, total: int, loss: float | None = None) -> None:
-        now = time.time()
+        now = time.monotonic()
         if self.file is None or (now - self.last_write < REFRESH_S and done < total):
             return
         self.last_write = now
@@ -71,67 +86,62 @@ class StepProgress:
 
 
 @contextmanager
-def track_step(folder: Path | DaskRelay | None, label: str) -> Iterator[StepProgress]:
-    """Show a step while the block runs; `finished` tells when its result is kept.
+def track_step(channel: ProgressChannel, label: str) -> Iterator[StepProgress]:
+    """Show a step while the block runs; `step_finished` reports it once its result is stored.
 
     Args:
-        folder: where bars are exchanged; None shows nothing.
-        label: what the user reads.
+        channel: how processes exchange progress.
+        label: shown to the user.
     """
     file = None
-    if isinstance(folder, Path):
-        folder.mkdir(parents=True, exist_ok=True)
-        file = folder / f"{os.getpid()}-{uuid.uuid4().hex[:8]}.bar"
+    if isinstance(channel, Path):
+        channel.mkdir(parents=True, exist_ok=True)
+        file = channel / f"{os.getpid()}-{uuid.uuid4().hex[:8]}.bar"
         _write(file, {"label": label, "done": 0, "total": 0, "note": ""})
     try:
-        with capture_warnings(folder):
+        with log_warnings():
             yield StepProgress(label, file)
     finally:
         if file is not None:
             file.unlink(missing_ok=True)
 
 
-def step_finished(folder: Path | DaskRelay | None, label: str, *, cached: bool, seconds: float) -> None:
-    """Tell that a step is done, or was done already."""
-    _publish(folder, "done", {"label": label, "cached": cached, "seconds": seconds})
-
-
-def message(folder: Path | DaskRelay | None, text: str) -> None:
-    """Tell the user something once, however many processes say it."""
-    _publish(folder, "note", {"text": text})
-
-
-def write_relayed(folder: Path, name: str, record: dict[str, Any]) -> None:
-    """Show what a `Relay` has handed on."""
-    if folder.is_dir():
-        _write(folder / Path(name).name, record)
+def step_finished(channel: ProgressChannel, label: str, *, cached: bool, seconds: float) -> None:
+    """Report a step that is done, or was done before."""
+    steps_logger.info("%s: %s", label, "cached" if cached else f"{seconds:.1f} s")
+    publish(channel, "done", {"label": label, "cached": cached, "seconds": seconds})
 
 
 @contextmanager
-def capture_warnings(folder: Path | DaskRelay | None) -> Iterator[None]:
-    """What a library warns of while the block runs becomes notes."""
+def log_warnings() -> Iterator[None]:
+    """Log the Python warnings that libraries issue while the block runs."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         warnings.filterwarnings("ignore", category=DeprecationWarning)
         warnings.filterwarnings("ignore", category=FutureWarning)
         yield
     for warning in caught:
-        message(folder, str(warning.message))
+        logger.warning("%s", warning.message)
 
 
-def _publish(folder: Path | DaskRelay | None, kind: str, record: dict[str, Any]) -> None:
+def publish(channel: ProgressChannel, kind: str, record: dict[str, Any]) -> None:
+    """Send a record to the process that shows the run; `kind` is ``"done"`` or ``"log"``."""
     name = f"{time.time_ns()}-{uuid.uuid4().hex[:8]}.{kind}"
-    if isinstance(folder, Path):
-        folder.mkdir(parents=True, exist_ok=True)
-        _write(folder / name, record)
-    elif folder is not None:
-        folder.send(name, record)
+    if isinstance(channel, Path):
+        channel.mkdir(parents=True, exist_ok=True)
+        _write(channel / name, record)
+    elif channel is not None:
+        channel.send(name, record)
+
+
+def write_relayed(folder: Path, name: str, record: dict[str, Any]) -> None:
+    """Write a record that a `DaskRelay` has sent to the folder of the display."""
+    if folder.is_dir():
+        _write(folder / Path(name).name, record)
 
 
 def _write(file: Path, record: dict[str, Any]) -> None:
-    aside = file.with_suffix(f".{os.getpid()}.tmp")
-    aside.write_text(json.dumps(record))
-    os.replace(aside, file)
+    atomic_write_text(file, json.dumps(record))
 
 
 def _read(file: Path) -> dict[str, Any] | None:
@@ -141,86 +151,105 @@ def _read(file: Path) -> dict[str, Any] | None:
         return None
 
 
-@dataclass
-class Display:
-    """The display of a run."""
-
-    total: int = 0
-
-    def set_total(self, total: int) -> None:
-        """Say how many steps there will be."""
-        self.total = total
-
-
 def progress_dir(output: Path) -> Path:
-    """Where the steps of this process's run are exchanged; what runs that died left there is removed."""
-    place = (Path(output) / ".progress").resolve()
-    for other in place.glob("*"):
+    """The folder through which the steps of this process's run are shown; those of dead processes are removed."""
+    root = (Path(output) / ".progress").resolve()
+    for other in root.glob("*"):
         if other.name.isdecimal() and not is_process_running(int(other.name)):
             shutil.rmtree(other, ignore_errors=True)
-    return place / str(os.getpid())
+    return root / str(os.getpid())
+
+
+@dataclass
+class Display:
+    """Shows the steps of a run as they are reported in a folder.
+
+    Attributes:
+        folder: through which steps are reported.
+        console: where they are shown: bars on a terminal, a line per finished step elsewhere.
+        total: how many steps there will be; 0 if not known yet.
+        finished: how many are done.
+    """
+
+    folder: Path
+    console: Console
+    total: int = 0
+    finished: int = 0
+    _bars: dict[Path, TaskID] = field(default_factory=dict)
+
+    def set_total(self, total: int) -> None:
+        """Set how many steps there will be."""
+        self.total = total
+
+    def run(self, stop: threading.Event) -> None:
+        """Show steps until the event is set."""
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+        columns = ("{task.description}", BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[note]}"))
+        disabled = not self.console.is_terminal
+        with Progress(*columns, TimeElapsedColumn(), console=self.console, disable=disabled) as bars:
+            overall = bars.add_task("all steps", total=None, note="")
+            stopped = False
+            while not stopped:
+                stopped = stop.wait(REFRESH_S)
+                self._show_finished()
+                self._handle_logs()
+                bars.update(overall, completed=self.finished, total=self.total or None)
+                self._show_bars(bars)
+
+    def _show_finished(self) -> None:
+        for record in self._take("*.done"):
+            self.finished += 1
+            state = "cached" if record["cached"] else f"{record['seconds']:.1f} s"
+            line = f"{self.finished:4d}/{self.total or '?'}  {record['label']:<66} {state:>8}"
+            self.console.print(line, markup=False)
+
+    def _handle_logs(self) -> None:
+        """Hand log records of other processes to this process's handlers, each text once per kind."""
+        for values in self._take("*.log"):
+            record = logging.makeLogRecord({**values, "forwarded": True})
+            logging.getLogger(record.name).handle(record)
+
+    def _take(self, pattern: str) -> Iterator[dict[str, Any]]:
+        """Read and remove the records of a kind, the oldest first."""
+        for file in sorted(self.folder.glob(pattern)):
+            if (record := _read(file)) is not None:
+                yield record
+            file.unlink(missing_ok=True)
+
+    def _show_bars(self, bars: Progress) -> None:
+        present = set(self.folder.glob("*.bar"))
+        for file in present:
+            record = _read(file)
+            if record is None:
+                continue
+            if file not in self._bars:
+                self._bars[file] = bars.add_task(record["label"], total=None, note="")
+            bars.update(self._bars[file], completed=record["done"], total=record["total"] or None, note=record["note"])
+        for file in set(self._bars) - present:
+            bars.remove_task(self._bars.pop(file))
 
 
 @contextmanager
 def display(folder: Path, out: TextIO | None = None) -> Iterator[Display]:
-    """Show every process's steps until the block ends.
+    """Show the steps of all processes until the block ends.
 
     Args:
-        folder: where bars are exchanged; emptied first.
-        out: a terminal gets bars, anything else a line a finished step; standard error by default.
+        folder: through which steps are reported; emptied first.
+        out: a terminal gets bars, anything else a line per finished step; default: standard error.
     """
+    from rich.console import Console
+
     out = out or sys.stderr
-    display = Display()
-    folder.mkdir(parents=True, exist_ok=True)
-    for old in folder.iterdir():
-        old.unlink(missing_ok=True)
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    shown = Display(folder, Console(file=out, width=None if out.isatty() else 110, highlight=False))
     stop = threading.Event()
-    thread = threading.Thread(target=_run_display, args=(folder, display, out, stop), daemon=True)
+    thread = threading.Thread(target=shown.run, args=(stop,), daemon=True)
     thread.start()
     try:
-        yield display
+        yield shown
     finally:
         stop.set()
         thread.join()
         shutil.rmtree(folder, ignore_errors=True)
-
-
-def _run_display(folder: Path, display: Display, out: TextIO, stop: threading.Event) -> None:
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-
-    console = Console(file=out, width=None if out.isatty() else 110, highlight=False)
-    columns = ("{task.description}", BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[note]}"))
-    with Progress(*columns, TimeElapsedColumn(), console=console, disable=not out.isatty()) as progress:
-        whole = progress.add_task("all steps", total=None, note="")
-        bars: dict[Path, Any] = {}
-        told: set[str] = set()
-        count = 0
-        last = False
-        while not last:
-            last = stop.wait(REFRESH_S)
-            progress.update(whole, total=display.total or None)
-            for file in sorted(folder.glob("*.done")):
-                if (record := _read(file)) is not None:
-                    count += 1
-                    progress.advance(whole)
-                    state = "cached" if record["cached"] else f"{record['seconds']:.1f} s"
-                    console.print(f"{count:4d}/{display.total or '?'}  {record['label']:<66} {state:>8}", markup=False)
-                file.unlink(missing_ok=True)
-            for file in sorted(folder.glob("*.note")):
-                if (record := _read(file)) is not None and record["text"] not in told:
-                    told.add(record["text"])
-                    console.print(f"note      {record['text']}", markup=False, soft_wrap=True)
-                file.unlink(missing_ok=True)
-            present = set(folder.glob("*.bar"))
-            for file in present:
-                record = _read(file)
-                if record is None:
-                    continue
-                if file not in bars:
-                    bars[file] = progress.add_task(record["label"], total=None, note="")
-                progress.update(
-                    bars[file], completed=record["done"], total=record["total"] or None, note=record["note"]
-                )
-            for file in set(bars) - present:
-                progress.remove_task(bars.pop(file))

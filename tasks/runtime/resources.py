@@ -1,29 +1,36 @@
-"""What a process does around a heavy step: its turn, threads, a GPU's slot, and the base it keeps open."""
+"""Compute resources of a process: its lock and threads, a GPU's concurrency limit, and models that stay loaded."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tasks.artifacts import RunContext, TaggerRef
 
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+    from lycoris.bases import Base
+    from lycoris.captions import Captioner, Tagger
+    from lycoris.encoders import Encoder, StyleEncoder
+
 LEASE_SECONDS = 60.0
-"""Seconds after which a slot of a process that died is free; one that lives renews its lease."""
+"""Seconds after which the GPU slot of a dead process is free; a running one renews its lease."""
 _compute_lock = threading.Lock()
 
 
 @contextmanager
 def exclusive_compute(context: RunContext, *, gpu: bool) -> Iterator[None]:
-    """Do heavy work in the block: one thread of a process at a time, on a GPU only with a slot of the limit.
+    """Allow one thread of this process at a time into the block, on a GPU only with a slot of the limit.
 
-    The threads of a process share the base, to which a training attaches its network, torch's own random numbers,
-    and what warnings are caught: none may see another's.
+    The threads of a process share the base, to which a training attaches its network, torch's global random numbers,
+    and Python's warning filters, so none may run while another does.
 
     Args:
-        place: of the run.
+        context: of the run.
         gpu: whether the work is done on a GPU where there is one.
     """
     import torch
@@ -34,8 +41,8 @@ def exclusive_compute(context: RunContext, *, gpu: bool) -> Iterator[None]:
         yield
 
 
-def _gpu_slot(context: RunContext) -> Any:
-    """A slot of the limit of GPUs: as many steps use one at a time, on all machines of one Prefect server."""
+def _gpu_slot(context: RunContext) -> AbstractContextManager[Any]:
+    """A slot of the concurrency limit, which all machines of a Prefect server share."""
     import torch
 
     on_gpu = context.device == "cuda" or (context.device == "auto" and torch.cuda.is_available())
@@ -47,54 +54,54 @@ def _gpu_slot(context: RunContext) -> Any:
 
 
 @lru_cache(maxsize=1)
-def cached_base(source: str, device: str) -> Any:
-    """The base of a study, opened once a process and untouched between tasks."""
+def cached_base(source: str, device: str) -> Base:
+    """The base of a study; every task leaves it as it was."""
     from lycoris.bases import open_base
 
     return open_base(source, device=device)
 
 
 @lru_cache(maxsize=8)
-def cached_encoder(source: str, device: str) -> Any:
-    """A metric's image encoder, opened once a process."""
+def cached_encoder(source: str, device: str) -> Encoder:
+    """An image encoder of the metrics."""
     from lycoris.encoders import open_encoder
 
     return open_encoder(source, device=device)
 
 
 @lru_cache(maxsize=1)
-def cached_style_encoder(source: str, device: str) -> Any:
-    """The style loss's encoder, opened once a process."""
+def cached_style_encoder(source: str, device: str) -> StyleEncoder:
+    """The encoder of the style losses."""
     from lycoris.encoders import open_style_encoder
 
     return open_style_encoder(source, device=device)
 
 
 @lru_cache(maxsize=1)
-def cached_tagger(reference: TaggerRef, device: str) -> Any:
-    """The tagger, opened once a process."""
+def cached_tagger(reference: TaggerRef, device: str) -> Tagger:
+    """The tagger."""
     from lycoris.captions import open_tagger
 
     return open_tagger(reference.source, device, dict(reference.thresholds), reference.vocabulary)
 
 
 @lru_cache(maxsize=1)
-def cached_captioner(source: str, device: str) -> Any:
-    """The captioner, opened once a process."""
+def cached_captioner(source: str, device: str) -> Captioner:
+    """The captioner."""
     from lycoris.captions import open_captioner
 
     return open_captioner(source, device)
 
 
 @lru_cache(maxsize=1)
-def cached_tokenizers(source: str) -> dict[str, Any]:
-    """The tokenizers of a base by name, without the base: the first, and any other that its folder has."""
+def cached_tokenizers(source: str) -> dict[str, PreTrainedTokenizerBase]:
+    """The tokenizers of a base by name, without its weights: the first, and any others that its folder has."""
     from transformers import AutoTokenizer
 
     from lycoris.bases import load_tokenizer
     from lycoris.bases.files.diffusers_folder import find_base
 
-    found = {"tokenizer": load_tokenizer(source)}
-    for folder in sorted(find_base(source).glob("tokenizer_*/")):  # of a single file there is none
-        found[folder.name] = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-    return found
+    tokenizers = {"tokenizer": load_tokenizer(source)}
+    for folder in sorted(find_base(source).glob("tokenizer_*/")):  # a single file has none
+        tokenizers[folder.name] = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    return tokenizers

@@ -1,9 +1,9 @@
-"""Waiting for a server that went away: what is asked of it is asked again until it answers."""
+"""Retry operations on a server while it does not answer."""
 
 from __future__ import annotations
 
 import functools
-import sys
+import logging
 import time
 from collections.abc import Callable
 from typing import Concatenate, ParamSpec, Protocol, TypeVar
@@ -12,17 +12,18 @@ from lycoris.errors import InputError
 from lycoris.safety.redaction import redact
 
 RETRY_TIMEOUT_S = 900.0
-"""Seconds after which a server that does not answer ends the run."""
+"""Seconds without an answer after which the run fails."""
 RETRY_INTERVAL_S = 5.0
-"""Seconds between two tries."""
+"""Seconds between two attempts."""
 MLFLOW_MAX_RETRIES = "2"
-"""How often MLflow itself asks again, unless the user says otherwise; with its own 7 it is mute for minutes."""
+"""Retries by MLflow's own client, unless the user sets them; with its default of 7 it is silent for minutes."""
+RESUME_HINT = "Finished work is kept; start the server and run again."
 
-RESUME_HINT = "Everything finished before is kept; start the server and run again."
+logger = logging.getLogger("lycoris.tasks.retry")
 
 
 class HasUri(Protocol):
-    """What has an address."""
+    """Anything with an address."""
 
     @property
     def uri(self) -> str: ...
@@ -36,69 +37,66 @@ ResultT = TypeVar("ResultT")
 def retry_while_unavailable(
     action: Callable[Concatenate[ServerT, ActionParams], ResultT],
 ) -> Callable[Concatenate[ServerT, ActionParams], ResultT]:
-    """Make an action on a server wait while the server is away, and say so.
+    """Decorate an operation on a tracking server: it is retried, and logged, while the server does not answer.
 
-    The action is done again from its start: it must find what it has done already. The wrapped action raises
-    `InputError` when the server has not answered for `PATIENCE` seconds.
+    Each retry starts from the beginning, so the operation must find what it has already done. The decorated operation
+    raises `InputError` if the server has not answered for `RETRY_TIMEOUT_S` seconds.
 
     Args:
-        action: its first argument is the server.
+        action: takes the server as its first argument.
     """
 
     @functools.wraps(action)
-    def waiting(place: ServerT, /, *arguments: ActionParams.args, **options: ActionParams.kwargs) -> ResultT:
+    def retrying(server: ServerT, /, *arguments: ActionParams.args, **options: ActionParams.kwargs) -> ResultT:
         return retry_until_available(
-            lambda: action(place, *arguments, **options),
-            f"the tracking server {place.uri}",
+            lambda: action(server, *arguments, **options),
+            f"the tracking server {redact(server.uri)}",
             is_unavailable,
-            _log,
             RESUME_HINT,
         )
 
-    return waiting
+    return retrying
 
 
 def retry_until_available(
     action: Callable[[], ResultT],
     service: str,
     should_retry: Callable[[Exception], bool],
-    on_message: Callable[[str], None],
-    hint: str = "Everything finished before is kept; run again once it is there.",
+    hint: str = "Finished work is kept; run again when it is available.",
 ) -> ResultT:
-    """Do something, again and again while what it needs is away, and say so.
+    """Call a function, and again while the service it needs does not answer.
 
     Args:
-        action: done from its start each time: it must find what it has done already.
-        name: of what is waited for, as it stands within a sentence.
-        away: whether an error says that it is away; any other is raised as it is.
-        tell: called with one line when it went away and one when it is there again.
-        then: what the user is to do where it stays away.
+        action: starts from the beginning each time, so it must find what it has already done.
+        service: name of the service, as it stands within a sentence.
+        should_retry: whether an error says that the service does not answer; any other error is raised.
+        hint: what the user can do if it never answers.
 
     Raises:
-        InputError: it has not answered for `PATIENCE` seconds.
+        InputError: the service has not answered for `RETRY_TIMEOUT_S` seconds.
     """
     since: float | None = None
     while True:
         try:
-            found = action()
+            result = action()
         except Exception as error:
             if not should_retry(error):
                 raise
             now = time.monotonic()
             if since is None:
                 since = now
-                on_message(f"{service} does not answer; it is waited for, {RETRY_TIMEOUT_S:.0f} s at most")
+                logger.warning("%s does not answer; retrying for at most %.0f s", service, RETRY_TIMEOUT_S)
             elif now - since > RETRY_TIMEOUT_S:
                 raise InputError(redact(f"{service[0].upper()}{service[1:]} does not answer. {hint}")) from error
             time.sleep(RETRY_INTERVAL_S)
         else:
             if since is not None:
-                on_message(f"{service} answers again")
-            return found
+                logger.info("%s answers again", service)
+            return result
 
 
 def is_unavailable(error: BaseException | None) -> bool:
-    """Whether an error, or one that it came from, says that a server could not be reached or answered for none."""
+    """Whether an error, or one of its causes, says that a server could not be reached or gave no answer."""
     from requests.exceptions import ConnectionError, RetryError, Timeout
 
     while error is not None:
@@ -106,7 +104,3 @@ def is_unavailable(error: BaseException | None) -> bool:
             return True
         error = error.__cause__ or error.__context__
     return False
-
-
-def _log(text: str) -> None:
-    print(redact(f"tracking  {text}"), file=sys.stderr, flush=True)

@@ -1,4 +1,4 @@
-"""The model that MLflow keeps for each adapter: prompts in, pictures out. MLflow loads this file as code."""
+"""The MLflow model of an adapter: prompts in, images out. MLflow loads this file as code."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from mlflow.pyfunc import PythonModel
 
 
 class AdapterModel(PythonModel):
-    """Draws with one adapter on its base."""
+    """Generates images with one adapter on its base."""
 
     def load_context(self, context: Any) -> None:
-        """Open the base named in the model's configuration and put the adapter on it."""
+        """Load the base named in the model's configuration and attach the adapter."""
         import lycoris
         from lycoris.bases import open_base
 
@@ -20,23 +20,23 @@ class AdapterModel(PythonModel):
         self.network = lycoris.load(context.artifacts["adapter"], self.base.parts)
 
     def predict(self, context: Any, model_input: list[str], params: dict[str, Any] | None = None) -> list[Any]:
-        """Draw one picture for each prompt.
+        """Generate one image per prompt.
 
         Args:
             context: unused.
-            model_input: prompts; MLflow also takes them as a one-column table.
-            params: ``seed`` of the first picture (the n-th adds n), ``steps``, ``guidance``, ``scale``.
+            model_input: prompts; MLflow also takes them as a table of one column.
+            params: ``seed`` of the first image (the n-th adds n), ``steps``, ``guidance``, ``scale``.
 
         Returns:
-            PIL pictures, in the prompts' order.
+            PIL images, in the order of the prompts.
         """
         from lycoris.bases.sampling import generate
 
-        chosen = {"seed": 1000, "steps": 25, "guidance": 7.0, "scale": 1.0, **(params or {})}
+        options = {"seed": 1000, "steps": 25, "guidance": 7.0, "scale": 1.0, **(params or {})}
         prompts = [str(prompt) for prompt in model_input]
-        self.network.scale = float(chosen["scale"])
-        seeds = [int(chosen["seed"]) + number for number in range(len(prompts))]
-        return generate(self.base, prompts, seeds, steps=int(chosen["steps"]), guidance=float(chosen["guidance"]))
+        self.network.scale = float(options["scale"])
+        seeds = [int(options["seed"]) + number for number in range(len(prompts))]
+        return generate(self.base, prompts, seeds, steps=int(options["steps"]), guidance=float(options["guidance"]))
 
 
 mlflow.models.set_model(AdapterModel())

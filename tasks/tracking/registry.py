@@ -1,44 +1,52 @@
-"""What is done with registered versions: told, fetched, taken back, and asked which data they stand on."""
+"""The model registry: read, download, promote and roll back versions, and find which data champions depend on."""
 
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from lycoris.cache.store import file_digest
+from lycoris.cache.atomic import atomic_write
+from lycoris.cache.integrity import file_digest
 from lycoris.errors import InputError, unknown_name_error
 from lycoris.safety.redaction import redact
 from tasks.runtime.retry import retry_while_unavailable
-from tasks.tracking import runs
-from tasks.tracking.runs import PREVIOUS_CHAMPION_TAG, REJECTED_TAG, TrackingServer
+from tasks.tracking.client import TrackingServer, connect
+from tasks.tracking.models import download_file, list_versions, version_by_alias
 
+if TYPE_CHECKING:
+    from mlflow.entities.model_registry import ModelVersion as MlflowVersion
+
+PREVIOUS_CHAMPION_TAG = "champion.before"
+"""Tag of a version: the champion that it replaced."""
+REJECTED_TAG = "champion.taken_back"
+"""Tag of a version: why a person rolled it back."""
 PROTECTED_ALIASES = ("champion", "previous")
-"""Aliases whose data must stay: what is in use, and what `rollback` goes to."""
+"""Aliases whose data must not be removed: the version in use, and the one that `rollback` returns to."""
+MAX_MODELS = 1000
 
 
 @dataclass(frozen=True)
 class ModelVersion:
-    """A registered version with where it comes from.
+    """A registered version with its lineage.
 
     Attributes:
-        concept: the model's name.
+        concept: name of the model.
         version: its number.
-        aliases: that it has now.
-        run: of its training in MLflow.
-        data: hash of the data version it was trained on.
+        aliases: its current aliases.
+        run_id: of its training in MLflow.
+        data_version: hash of the data version it was trained on.
         commit: of the code.
-        base: source, with the hash of its files in `base_digest`.
-        algorithm: its label; `captions` and `seed` are the others of its cell.
+        base: source of the base, with the hash of its files in `base_digest`.
+        algorithm: label of the adapter; `strategy` and `seed` are the rest of its `RunSpec`.
         settings: everything that decided the training.
         scores: name -> value.
-        key: of the training's stage.
-        file: name of the adapter file, with its SHA-256 in `sha256`.
-        reason: why it became champion, None if it never did.
+        artifact_key: content key of the adapter.
+        file_name: of the adapter file, with its SHA-256 in `sha256`.
+        reason: why it became champion; None if it never did.
     """
 
     concept: str
@@ -65,43 +73,41 @@ def get_version(server: TrackingServer, name: str) -> ModelVersion:
     """A version by ``CONCEPT``, ``CONCEPT@ALIAS`` or ``CONCEPT@NUMBER``; the champion if only the concept is named.
 
     Raises:
-        InputError: there is none.
+        InputError: there is no such version.
     """
-    client = runs.registry_client(server)
-    models = {model.name: model for model in client.search_registered_models(max_results=1000)}
-    concept, _, which = (name, "", "") if name in models or "@" not in name else name.rpartition("@")
-    which = which or "champion"
+    client = connect(server)
+    models = {model.name: model for model in client.search_registered_models(max_results=MAX_MODELS)}
+    concept, _, suffix = (name, "", "") if name in models or "@" not in name else name.rpartition("@")
+    suffix = suffix or "champion"
     if concept not in models:
-        raise (
-            unknown_name_error("concept", concept, models)
-            if models
-            else InputError(redact(f"`{server.uri}` has no concept at all."))
-        )
-    versions = {str(each.version) for each in runs.list_versions(client, concept)}
-    number = which if which.isdecimal() else models[concept].aliases.get(which)
+        if models:
+            raise unknown_name_error("concept", concept, models)
+        raise InputError(redact(f"`{server.uri}` has no registered concepts."))
+    versions = {str(version.version) for version in list_versions(client, concept)}
+    number = suffix if suffix.isdecimal() else models[concept].aliases.get(suffix)
     if number is None or str(number) not in versions:
         aliases = sorted(models[concept].aliases)
         raise InputError(
-            f"Concept `{concept}` has no version `{which}`; it has the aliases {', '.join(aliases) or '(none)'} "
+            f"Concept `{concept}` has no version `{suffix}`; it has the aliases {', '.join(aliases) or '(none)'} "
             f"and {len(versions)} versions."
         )
     return _from_mlflow(client.get_model_version(concept, str(number)))
 
 
 def get_champion(server: TrackingServer, concept: str) -> ModelVersion | None:
-    """A concept's champion, or None where it has none."""
-    client = runs.registry_client(server)
-    found = runs.version_by_alias(client, concept, "champion")
-    return None if found is None else _from_mlflow(client.get_model_version(concept, str(found.version)))
+    """A concept's champion, or None if it has none."""
+    client = connect(server)
+    champion = version_by_alias(client, concept, "champion")
+    return None if champion is None else _from_mlflow(client.get_model_version(concept, str(champion.version)))
 
 
-def _from_mlflow(found: Any) -> ModelVersion:
-    tags = found.tags
+def _from_mlflow(version: MlflowVersion) -> ModelVersion:
+    tags = version.tags
     seed = tags.get("seed")
     return ModelVersion(
-        concept=found.name,
-        version=str(found.version),
-        aliases=tuple(sorted(found.aliases)),
+        concept=version.name,
+        version=str(version.version),
+        aliases=tuple(sorted(version.aliases)),
         run_id=tags.get("run"),
         data_version=tags.get("data.version"),
         commit=tags.get("commit"),
@@ -120,20 +126,28 @@ def _from_mlflow(found: Any) -> ModelVersion:
 
 
 def lineage(version: ModelVersion) -> dict[str, Any]:
-    """All of it as JSON can hold it."""
-    return {**asdict(version), "aliases": list(version.aliases)}
+    """A version as JSON values, under the names that ``--json`` prints."""
+    values = {**asdict(version), "aliases": list(version.aliases)}
+    names = {
+        "run_id": "run",
+        "data_version": "data",
+        "strategy": "captions",
+        "artifact_key": "key",
+        "file_name": "file",
+    }
+    return {names.get(name, name): value for name, value in values.items()}
 
 
 def pull(server: TrackingServer, name: str, out: Path | None = None) -> tuple[ModelVersion, Path]:
-    """Fetch the adapter file of a version; it appears whole or not at all.
+    """Download the adapter file of a version; it appears complete or not at all.
 
     Args:
-        place: of the registry.
-        name: see `read`.
-        out: the file to write; by default ``<CONCEPT>.safetensors`` here, unless that holds something else.
+        server: of the registry.
+        name: see `get_version`.
+        out: the file to write; default: ``<CONCEPT>.safetensors`` here, unless another file has that name.
 
     Raises:
-        InputError: there is no such version, its file is not the one registered, or `out` cannot be written.
+        InputError: there is no such version, its file is not the registered one, or `out` cannot be written.
     """
     version = get_version(server, name)
     if version.file_name is None:
@@ -142,20 +156,17 @@ def pull(server: TrackingServer, name: str, out: Path | None = None) -> tuple[Mo
     if out is None and target.exists() and file_digest(target) != version.sha256:
         raise InputError(f"`{target}` exists and is another file: name one with `--out FILE`.")
     with tempfile.TemporaryDirectory() as folder:
-        fetched = runs.download_file(
-            server, version.concept, version.version, Path(version.file_name).name, Path(folder)
-        )
-        digest = file_digest(fetched) if fetched.is_file() else "that of no file"
+        name_in_registry = Path(version.file_name).name
+        downloaded = download_file(server, version.concept, version.version, name_in_registry, Path(folder))
+        digest = file_digest(downloaded) if downloaded.is_file() else "that of no file"
         if digest != version.sha256:
             raise InputError(
-                f"The registry's file of version {version.version} of `{version.concept}` is not the one registered: "
+                f"The registry's file of version {version.version} of `{version.concept}` is not the registered one: "
                 f"its SHA-256 must be {version.sha256}, but is {digest}."
             )
         try:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            aside = target.with_name(f".{os.getpid()}-{target.name}")
-            shutil.copyfile(fetched, aside)
-            os.replace(aside, target)
+            with atomic_write(target) as temporary:
+                shutil.copyfile(downloaded, temporary)
         except OSError as error:
             raise InputError(f"`{target}` cannot be written: {error.strerror or error}.") from error
     return version, target
@@ -164,61 +175,83 @@ def pull(server: TrackingServer, name: str, out: Path | None = None) -> tuple[Mo
 @retry_while_unavailable
 def set_challenger(server: TrackingServer, concept: str, version: str) -> None:
     """Give a concept's version the alias `challenger`."""
-    runs.registry_client(server).set_registered_model_alias(concept, "challenger", version)
+    connect(server).set_registered_model_alias(concept, "challenger", version)
 
 
 @retry_while_unavailable
 def set_version_tag(server: TrackingServer, version: ModelVersion, name: str, value: str) -> None:
-    """Put a tag on a version."""
-    runs.registry_client(server).set_model_version_tag(version.concept, version.version, name, value)
+    """Set a tag of a version."""
+    connect(server).set_model_version_tag(version.concept, version.version, name, value)
+
+
+def promote_to_champion(server: TrackingServer, concept: str, version: str, reason: str) -> bool:
+    """Give a concept's version the alias `champion`, and the previous champion the alias `previous`.
+
+    Returns:
+        False, and nothing is changed, if a person has rejected this version before.
+    """
+    client = connect(server)
+    champion = version_by_alias(client, concept, "champion")
+    if champion is not None and str(champion.version) == version:
+        return True
+    if REJECTED_TAG in client.get_model_version(concept, version).tags:
+        return False
+    client.set_model_version_tag(concept, version, "champion.reason", reason)
+    if champion is not None:
+        client.set_model_version_tag(concept, version, PREVIOUS_CHAMPION_TAG, champion.version)
+        client.set_registered_model_alias(concept, "previous", champion.version)
+    client.set_registered_model_alias(concept, "champion", version)
+    return True
 
 
 def rollback(
     server: TrackingServer, concept: str, to: str | None = None, reason: str = "rolled back"
 ) -> tuple[ModelVersion, ModelVersion]:
-    """Make an earlier version champion again; the one taken back is not crowned again by a later run.
+    """Make an earlier version champion again; later runs do not promote the rejected one.
 
     Args:
-        place: of the registry.
+        server: of the registry.
         concept: its name.
-        to: a version's number; by default the champion before this one, and so on back with each call.
-        reason: kept with the version that is taken back.
+        to: number of a version; default: the champion before this one, and so on back with each call.
+        reason: stored with the version that is rejected.
 
     Returns:
-        The champion that was, and the one that is now.
+        The champion before and after.
 
     Raises:
         InputError: there is no champion, no earlier one, or no such version.
     """
-    client = runs.registry_client(server)
-    now = get_version(server, concept)
-    if now.concept != concept:
-        raise InputError(f"Argument `concept` must be a concept's name, but got `{concept}`; name a version by `--to`.")
-    target = to or client.get_model_version(concept, now.version).tags.get(PREVIOUS_CHAMPION_TAG)
-    if target is None or target == now.version:
-        raise InputError(f"Concept `{concept}` has no champion before version {now.version}: name one with `--to`.")
-    then = get_version(server, f"{concept}@{target}")
-    if REJECTED_TAG in client.get_model_version(concept, then.version).tags:
-        client.delete_model_version_tag(concept, then.version, REJECTED_TAG)
-    client.set_model_version_tag(concept, now.version, REJECTED_TAG, reason)
-    client.set_registered_model_alias(concept, "champion", then.version)
-    earlier = client.get_model_version(concept, then.version).tags.get(PREVIOUS_CHAMPION_TAG)
-    if earlier is not None:
-        client.set_registered_model_alias(concept, "previous", earlier)
-    elif runs.version_by_alias(client, concept, "previous") is not None:
+    client = connect(server)
+    current = get_version(server, concept)
+    if current.concept != concept:
+        raise InputError(
+            f"Argument `concept` must be the name of a concept, but got `{concept}`; name a version with `--to`."
+        )
+    target = to or client.get_model_version(concept, current.version).tags.get(PREVIOUS_CHAMPION_TAG)
+    if target is None or target == current.version:
+        raise InputError(f"Concept `{concept}` has no champion before version {current.version}: name one with `--to`.")
+    earlier = get_version(server, f"{concept}@{target}")
+    if REJECTED_TAG in client.get_model_version(concept, earlier.version).tags:
+        client.delete_model_version_tag(concept, earlier.version, REJECTED_TAG)
+    client.set_model_version_tag(concept, current.version, REJECTED_TAG, reason)
+    client.set_registered_model_alias(concept, "champion", earlier.version)
+    previous = client.get_model_version(concept, earlier.version).tags.get(PREVIOUS_CHAMPION_TAG)
+    if previous is not None:
+        client.set_registered_model_alias(concept, "previous", previous)
+    elif version_by_alias(client, concept, "previous") is not None:
         client.delete_registered_model_alias(concept, "previous")
-    return now, get_version(server, f"{concept}@{then.version}")
+    return current, get_version(server, f"{concept}@{earlier.version}")
 
 
-def champions_trained_on(server: TrackingServer | None, data: str) -> list[str]:
-    """Which champions were trained on a data version, as ``CONCEPT@ALIAS (version N)``; previous ones count too."""
+def champions_trained_on(server: TrackingServer | None, data_version: str) -> list[str]:
+    """Champions and previous champions trained on a data version, as ``CONCEPT@ALIAS (version N)``."""
     if server is None:
         return []
-    client = runs.registry_client(server)
-    found = []
-    for model in client.search_registered_models(max_results=1000):
+    client = connect(server)
+    champions = []
+    for model in client.search_registered_models(max_results=MAX_MODELS):
         for alias in PROTECTED_ALIASES:
             number = model.aliases.get(alias)
-            if number and client.get_model_version(model.name, str(number)).tags.get("data.version") == data:
-                found.append(f"{model.name}@{alias} (version {number})")
-    return sorted(found)
+            if number and client.get_model_version(model.name, str(number)).tags.get("data.version") == data_version:
+                champions.append(f"{model.name}@{alias} (version {number})")
+    return sorted(champions)

@@ -5,8 +5,9 @@ from dataclasses import replace
 
 import pytest
 
+from lycoris.cache.keys import stage_key
 from lycoris.cache.remote import RemoteStore
-from lycoris.cache.store import RECORD_FILE, Store, stage_key
+from lycoris.cache.store import RECORD_FILE, Store
 from lycoris.errors import InputError
 from tasks.artifacts import Artifact, RunContext
 from tasks.runtime import progress, retry, transfer

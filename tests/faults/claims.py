@@ -13,8 +13,7 @@ from typing import Any
 
 from PIL import Image
 
-from lycoris.cache.integrity import find_corruption
-from lycoris.cache.store import file_digest
+from lycoris.cache.integrity import file_digest, find_corruption
 from tests.faults.killing import finished
 
 STAGES = ("adapter", "images", "features", "scores")

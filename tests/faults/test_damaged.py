@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from lycoris.cache.store import file_digest
+from lycoris.cache.integrity import file_digest
 from tests.faults.claims import check
 from tests.faults.killing import finish, finished
 

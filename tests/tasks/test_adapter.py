@@ -6,7 +6,7 @@ import pytest
 
 import lycoris
 from lycoris import bases, pocket
-from lycoris.cache.store import file_digest
+from lycoris.cache.integrity import file_digest
 from tasks.artifacts import RunContext, RunSpec
 from tasks.train import ADAPTER_FILE, SUMMARY_FILE, train_adapter
 

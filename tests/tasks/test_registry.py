@@ -9,7 +9,7 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from flows.cli.main import main
-from lycoris.cache.store import file_digest
+from lycoris.cache.integrity import file_digest
 from lycoris.errors import InputError
 from tasks.artifacts import RunSpec
 from tasks.data_versions.dvc import DataVersion

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from lycoris.cache.store import file_digest
+from lycoris.cache.integrity import file_digest
 from tests.training.killed import STEPS, go
 
 SLOW_TO_IMPORT = [

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
 
-from lycoris.cache.store import file_digest, stage_key
+from lycoris.cache.atomic import atomic_write_text
+from lycoris.cache.integrity import file_digest
+from lycoris.cache.keys import stage_key
 from lycoris.data.images import MIN_SIDE, InvalidImageError, read_image
+
+logger = logging.getLogger(__name__)
 
 CHUNK_SIZE = 128
 """Pictures after which what was seen is written down: so many are looked at again after a crash, at most."""
@@ -51,7 +55,6 @@ def compute_cached(
     paths: Sequence[Path],
     compute: Callable[[Sequence[Image.Image]], list[Any]],
     progress: Callable[[int, int], None] = lambda done, total: None,
-    on_message: Callable[[str], None] = lambda text: None,
 ) -> tuple[list[Any], dict[Path, str], bool]:
     """What is to be seen in pictures; only those that this seer never saw are opened.
 
@@ -61,7 +64,6 @@ def compute_cached(
         pictures: paths; two files of the same bytes are one picture.
         look: pictures -> what is seen in each, as JSON can hold it.
         progress: called with how many are done, and of how many.
-        notice: told of what is kept and not as it was written; its picture is looked at again.
 
     Returns:
         One entry a picture that can be used, in their order; path -> what is wrong with it, of the others, which are
@@ -72,9 +74,7 @@ def compute_cached(
     """
     names = [stage_key("seen", {"picture": file_digest(path), **key_inputs}) for path in paths]
     known = {
-        name: found
-        for name in dict.fromkeys(names)
-        if (found := _read_entry(_entry_file(folder, name), on_message)) is not None
+        name: found for name in dict.fromkeys(names) if (found := _read_entry(_entry_file(folder, name))) is not None
     }
     waiting = list({name: path for name, path in zip(names, paths, strict=True) if name not in known}.items())
     before, total = len(known), len(known) + len(waiting)
@@ -98,7 +98,7 @@ def _entry_file(folder: Path, name: str) -> Path:
     return folder / name[:2] / f"{name}.json"
 
 
-def _read_entry(file: Path, on_message: Callable[[str], None]) -> Any:
+def _read_entry(file: Path) -> Any:
     """What a file keeps, or None where there is none with what was written; older ones hold it without a sum."""
     try:
         kept = json.loads(file.read_text(encoding="utf-8"))
@@ -110,17 +110,12 @@ def _read_entry(file: Path, on_message: Callable[[str], None]) -> Any:
         return kept
     if kept[CHECKSUM_FIELD] == _checksum(kept[RESULT_FIELD]):
         return kept[RESULT_FIELD]
-    on_message(f"What was seen in a picture is damaged, and it is looked at again: `{file}`.")
+    logger.warning("A cached result is damaged and is computed again: `%s`.", file)
     return None
 
 
 def _write_entry(file: Path, result: Any) -> None:
-    file.parent.mkdir(parents=True, exist_ok=True)
-    aside = file.with_suffix(f".{os.getpid()}.tmp")
-    aside.write_text(
-        json.dumps({RESULT_FIELD: result, CHECKSUM_FIELD: _checksum(result)}, ensure_ascii=False), encoding="utf-8"
-    )
-    os.replace(aside, file)
+    atomic_write_text(file, json.dumps({RESULT_FIELD: result, CHECKSUM_FIELD: _checksum(result)}, ensure_ascii=False))
 
 
 def _checksum(result: Any) -> str:

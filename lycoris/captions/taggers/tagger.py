@@ -96,7 +96,7 @@ def tagger_digest(
     if str(source) == SIDECAR:
         _check_no_options(source, thresholds, vocabulary)
         return SidecarTagger.digest
-    from lycoris.cache.store import file_digest
+    from lycoris.cache.integrity import file_digest
     from lycoris.encoders.model_sources import model_digest
 
     _, folder = _resolve_source(source)

@@ -12,7 +12,8 @@ import numpy as np
 import torch
 from PIL import Image
 
-from lycoris.cache.store import file_digest, source_hash
+from lycoris.cache.integrity import file_digest
+from lycoris.cache.keys import source_hash
 from lycoris.data.images import InvalidImageError, read_image
 from lycoris.errors import InputError
 from lycoris.training.config import MaskSource, OnInvalidImage

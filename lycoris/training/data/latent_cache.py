@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lycoris.cache.store import temporary_path
+from lycoris.cache.atomic import temporary_path
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -10,7 +10,8 @@ import numpy as np
 import torch
 from PIL import Image
 
-from lycoris.cache.store import file_digest, source_hash
+from lycoris.cache.integrity import file_digest
+from lycoris.cache.keys import source_hash
 from lycoris.data.images import InvalidImageError, find_mask, read_alpha, read_image
 from lycoris.training.config import MaskSource
 from lycoris.training.data.cropping import ResizeCrop, resize_and_crop

@@ -1,0 +1,194 @@
+"""The evaluation graph of every flow: references, base, and adapter -> images -> features -> scores."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from prefect.futures import PrefectFuture
+
+from flows.steps.futures import BaseFutures, EvaluationFutures, TrainingFutures, submit
+from lycoris.metrics.resize_modes import label_with_mode, metrics_in_mode
+from tasks.artifacts import (
+    Artifact,
+    CaptionedConcept,
+    EvaluationModels,
+    ImageSet,
+    ModelRef,
+    Prompts,
+    RunContext,
+    SamplingSettings,
+    TrainedAdapter,
+)
+from tasks.encode import extract_features
+from tasks.generate import generate_images
+from tasks.score import compute_scores
+
+
+@dataclass(frozen=True)
+class EvaluationSetup:
+    """How candidates are evaluated.
+
+    Attributes:
+        context: of the run.
+        base: model that adapters belong to.
+        sampling: how images are generated.
+        models: that turn images into features.
+        resize_modes: how images of the dataset are brought to an encoder's size; scores are computed in each.
+        metrics: names; None for those that are computed by default.
+    """
+
+    context: RunContext
+    base: ModelRef
+    sampling: SamplingSettings
+    models: EvaluationModels
+    resize_modes: tuple[str, ...] = ("resize",)
+    metrics: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True)
+class BasePart:
+    """Prompts of the base that are generated as one stage, which candidates with the same label share."""
+
+    label: str
+    prompts: Prompts
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """An adapter, or images from elsewhere, to be evaluated beside the base.
+
+    Attributes:
+        label: shown to the user.
+        concept: of its images.
+        references: the dataset's images, with a label; candidates with the same label share their features.
+        prompts: of its images.
+        base_label: shown for the features of the base's images; candidates with the same label share them.
+        base_parts: what the base generates.
+        adapter: a training of this flow, or a finished adapter; None with `images`.
+        checkpoint: of the training; None for its end.
+        images: made elsewhere.
+        is_scored: whether scores are computed, beside features.
+    """
+
+    label: str
+    concept: CaptionedConcept
+    references: tuple[str, ImageSet]
+    prompts: Prompts
+    base_label: str
+    base_parts: tuple[BasePart, ...]
+    adapter: TrainingFutures | TrainedAdapter | None = None
+    checkpoint: int | None = None
+    images: PrefectFuture[Artifact] | None = None
+    is_scored: bool = True
+
+
+def evaluate(setup: EvaluationSetup, candidates: Sequence[Candidate]) -> list[EvaluationFutures]:
+    """Submit the steps that evaluate candidates; each step waits only for those it needs.
+
+    What candidates share, features of references and images and features of the base, is submitted once.
+    """
+    graph = _EvaluationGraph(setup)
+    shared = [(graph.references(candidate), graph.base(candidate)) for candidate in candidates]
+    return [
+        graph.evaluate(candidate, references, base)
+        for candidate, (references, base) in zip(candidates, shared, strict=True)
+    ]
+
+
+def count_steps(setup: EvaluationSetup, candidates: Sequence[Candidate]) -> int:
+    """How many steps `evaluate` submits."""
+    modes = len(setup.resize_modes)
+    references = {candidate.references[0] for candidate in candidates}
+    base_images = {part.label for candidate in candidates for part in candidate.base_parts}
+    base_features = {candidate.base_label for candidate in candidates}
+    own = sum((candidate.images is None) + 1 + modes * candidate.is_scored for candidate in candidates)
+    return len(references) * modes + len(base_images) + len(base_features) + own
+
+
+@dataclass(frozen=True)
+class _EvaluationGraph:
+    """The steps submitted so far."""
+
+    setup: EvaluationSetup
+    _references: dict[str, Mapping[str, PrefectFuture[Artifact]]] = field(default_factory=dict)
+    _base_images: dict[str, PrefectFuture[Artifact]] = field(default_factory=dict)
+    _base: dict[str, BaseFutures] = field(default_factory=dict)
+
+    def references(self, candidate: Candidate) -> Mapping[str, PrefectFuture[Artifact]]:
+        """Features of the dataset's images in every resize mode."""
+        label, images = candidate.references
+        if label not in self._references:
+            self._references[label] = {
+                mode: submit(
+                    extract_features,
+                    self.setup.context,
+                    label_with_mode(label, mode, self.setup.resize_modes),
+                    images,
+                    candidate.concept,
+                    replace(self.setup.models, resize_mode=mode, quality_predictors=()),
+                )
+                for mode in self.setup.resize_modes
+            }
+        return self._references[label]
+
+    def base(self, candidate: Candidate) -> BaseFutures:
+        """Images and features of the base."""
+        for part in candidate.base_parts:
+            if part.label not in self._base_images:
+                self._base_images[part.label] = self._generate(part.label, None, None, part.prompts)
+        if candidate.base_label not in self._base:
+            images = tuple(self._base_images[part.label] for part in candidate.base_parts)
+            self._base[candidate.base_label] = BaseFutures(
+                images, self._features(candidate.base_label, images, candidate.concept)
+            )
+        return self._base[candidate.base_label]
+
+    def evaluate(
+        self, candidate: Candidate, references: Mapping[str, PrefectFuture[Artifact]], base: BaseFutures
+    ) -> EvaluationFutures:
+        """Images, features and scores of a candidate."""
+        training = candidate.adapter if isinstance(candidate.adapter, TrainingFutures) else None
+        adapter = candidate.adapter.adapter if isinstance(candidate.adapter, TrainingFutures) else candidate.adapter
+        images = candidate.images
+        if images is None:
+            images = self._generate(candidate.label, adapter, candidate.checkpoint, candidate.prompts)
+        features = self._features(candidate.label, (images,), candidate.concept)
+        scores = {
+            mode: submit(
+                compute_scores,
+                self.setup.context,
+                label_with_mode(candidate.label, mode, self.setup.resize_modes),
+                references=references[mode],
+                generated=features,
+                base=base.features,
+                category=candidate.concept.category,
+                metrics=self.setup.metrics or metrics_in_mode(mode, self.setup.resize_modes),
+            )
+            for mode in (self.setup.resize_modes if candidate.is_scored else ())
+        }
+        return EvaluationFutures(references, base, training, images, features, scores)
+
+    def _generate(
+        self,
+        label: str,
+        adapter: PrefectFuture[TrainedAdapter] | TrainedAdapter | None,
+        checkpoint: int | None,
+        prompts: Prompts,
+    ) -> PrefectFuture[Artifact]:
+        setup = self.setup
+        return submit(
+            generate_images,
+            setup.context,
+            label,
+            base=setup.base,
+            adapter=adapter,
+            checkpoint=checkpoint,
+            prompts=prompts,
+            sampling=setup.sampling,
+        )
+
+    def _features(
+        self, label: str, images: Sequence[PrefectFuture[Artifact]], concept: CaptionedConcept
+    ) -> PrefectFuture[Artifact]:
+        return submit(extract_features, self.setup.context, label, list(images), concept, self.setup.models)

@@ -1,0 +1,151 @@
+"""Register the adapters of a study: export their files, log them, and promote the best of each concept."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from flows.steps.futures import EvaluationFutures, result_or_error, root_cause
+from flows.steps.grid import PlannedRun
+from flows.steps.outcomes import RunOutcome, StudyOutcome, caption_rows, sample_images, training_curves
+from lycoris.cache.keys import stage_key
+from lycoris.cache.store import Store
+from tasks.artifacts import Artifact, ModelRef, RunContext, RunSpec, TrainingSummary
+from tasks.contact_sheet import contact_sheet
+from tasks.export import export_adapter
+from tasks.generate import image_records
+from tasks.promote import choose_champion, promote
+from tasks.runtime.adapter_training import ADAPTER_FILE
+from tasks.runtime.transfer import ensure_local
+from tasks.score import Scores, combine_modes
+from tasks.track import track_adapter
+from tasks.tracking.registry import set_challenger
+from tasks.tracking.runs import AdapterRun, StudyRun
+
+logger = logging.getLogger("lycoris.flows.register")
+
+
+@dataclass(frozen=True)
+class Registration:
+    """Where and as what adapters are registered.
+
+    Attributes:
+        context: of the run.
+        study: its run in MLflow.
+        base: model that the adapters belong to.
+        folder: of adapter files and contact sheets.
+        commit: of the code.
+        promote: whether the best adapter of a concept becomes its champion; if not, only its challenger.
+    """
+
+    context: RunContext
+    study: StudyRun
+    base: ModelRef
+    folder: Path
+    commit: str
+    promote: bool
+
+
+def register_adapters(
+    registration: Registration, runs: Sequence[PlannedRun], evaluations: Sequence[EvaluationFutures]
+) -> StudyOutcome:
+    """Log each adapter as its scores come in, then promote the best adapter of each concept."""
+    outcome = StudyOutcome(registration.study)
+    for run, futures in zip(runs, evaluations, strict=True):
+        outcome.base_images[run.spec.concept, run.spec.strategy] = [
+            ensure_local(registration.context, image)
+            for image in map(result_or_error, futures.base.images)
+            if isinstance(image, Artifact)
+        ]
+        try:
+            outcome.runs[run.spec] = _register(registration, run, futures)
+        except _StepFailedError as error:
+            outcome.failures[run.spec] = str(error)
+            logger.error("%s: %s", run.spec.label, error, extra={"topic": "failed"})
+    for concept in dict.fromkeys(run.concept.name for run in runs):
+        _promote_best(registration, concept, outcome)
+    return outcome
+
+
+class _StepFailedError(Exception):
+    """A step of an adapter's evaluation has failed."""
+
+
+def _register(registration: Registration, run: PlannedRun, futures: EvaluationFutures) -> RunOutcome:
+    context, spec, concept = registration.context, run.spec, run.concept
+    adapter, images, scores = _results(context, spec, futures)
+    summary = TrainingSummary.read(adapter.folder)
+    file = registration.folder / "adapters" / f"{spec.name}.safetensors"
+    captions = json.dumps(concept.captions[spec.strategy], ensure_ascii=False)
+    data_version = registration.study.data_version.hash
+    lineage = {
+        "base_digest": registration.base.digest,
+        "data_version": data_version,
+        "commit": registration.commit,
+        "captions_list": captions,
+    }
+    export_adapter(adapter.folder / ADAPTER_FILE, file, scores=scores.records, lineage=lineage)
+    sheet = registration.folder / "sheets" / f"{spec.name}.png"
+    key = stage_key("tracking", {"adapter": adapter.key, "images": images.key, "scores": scores.key})
+    with Store(context.store).lock(key):
+        logged = track_adapter(
+            registration.study,
+            AdapterRun(
+                key=key,
+                spec=spec,
+                settings=run.settings,
+                summary=summary,
+                curves=training_curves(summary),
+                samples=sample_images(adapter, summary),
+                scores=scores.records,
+                captions=caption_rows(concept, spec.strategy),
+                file=file,
+                contact_sheet=contact_sheet(concept.images, image_records(images), sheet),
+                base=registration.base.source,
+                lineage={
+                    "base.digest": registration.base.digest,
+                    "commit": registration.commit,
+                    "adapter.key": adapter.key,
+                },
+            ),
+        )
+    return RunOutcome(concept, adapter, images, scores, file, summary, run.settings, logged)
+
+
+def _results(context: RunContext, spec: RunSpec, futures: EvaluationFutures) -> tuple[Artifact, Artifact, Scores]:
+    """Wait for an adapter, its images and its scores."""
+    try:
+        if futures.training is None:
+            raise ValueError(f"Adapter `{spec.label}` is not trained by this flow.")
+        adapter = ensure_local(context, futures.training.adapter.result().at_checkpoint(spec.checkpoint))
+        images = ensure_local(context, futures.images.result())
+        scores = combine_modes({mode: future.result() for mode, future in futures.scores.items()})
+    except Exception as error:
+        raise _StepFailedError(root_cause(error, futures.upstream)) from error
+    return adapter, images, scores
+
+
+def _promote_best(registration: Registration, concept: str, outcome: StudyOutcome) -> None:
+    """Choose the best adapter of a concept, and make it its challenger, or its champion."""
+    server = registration.study.server
+    runs = {spec.name: run for spec, run in outcome.runs.items() if spec.concept == concept}
+    champion = choose_champion(
+        concept,
+        {name: run.scores.records for name, run in runs.items()},
+        {name: run.file.stat().st_size for name, run in runs.items()},
+    )
+    if champion is None:
+        return
+    version = runs[champion.adapter].logged_run.version
+    set_challenger(server, concept, version)
+    if registration.promote and not promote(server, concept, version, champion.reason):
+        logger.warning(
+            "%s: version %s was rejected before and is not promoted again",
+            concept,
+            version,
+            extra={"topic": "registry"},
+        )
+    outcome.choices[concept] = champion

@@ -1,0 +1,67 @@
+"""Content keys: hashes of everything that the result of a stage depends on, its code included."""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import json
+from collections.abc import Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from lycoris.cache.integrity import file_digest
+
+PACKAGE_ROOT = Path(__file__).parent.parent
+_NODES_WITH_DOCSTRING = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+
+
+def stage_key(stage: str, inputs: Mapping[str, Any]) -> str:
+    """The content key of a stage.
+
+    Args:
+        stage: name of the stage.
+        inputs: everything the result depends on, as JSON values.
+
+    Returns:
+        64 hexadecimal digits.
+    """
+    text = json.dumps({"stage": stage, **inputs}, sort_keys=True, ensure_ascii=True, allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def folder_digest(folder: Path) -> str:
+    """SHA-256 over the names and bytes of every file below a folder, hidden files excluded."""
+    digest = hashlib.sha256()
+    for path in sorted(folder.rglob("*")):
+        relative = path.relative_to(folder)
+        if path.is_file() and not any(part.startswith(".") for part in relative.parts):
+            digest.update(f"{relative.as_posix()}\0{file_digest(path)}\n".encode())
+    return digest.hexdigest()
+
+
+@lru_cache
+def source_hash(*paths: str) -> str:
+    """Hash source files of the library; comments, docstrings and layout do not change it.
+
+    Args:
+        paths: files or folders below the ``lycoris`` package that a stage runs through, such as ``"training"``.
+
+    Returns:
+        16 hexadecimal digits.
+    """
+    digest = hashlib.sha256()
+    for path in sorted(paths):
+        root = PACKAGE_ROOT / path
+        files = sorted(root.rglob("*.py")) if root.is_dir() else [root]
+        for file in files:
+            tree = ast.parse(file.read_bytes())
+            for node in ast.walk(tree):
+                if isinstance(node, _NODES_WITH_DOCSTRING) and node.body and _is_docstring(node.body[0]):
+                    node.body = node.body[1:]
+            digest.update(f"{file.relative_to(PACKAGE_ROOT).as_posix()}\0{ast.dump(tree)}\n".encode())
+    return digest.hexdigest()[:16]
+
+
+def _is_docstring(node: ast.AST) -> bool:
+    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)

@@ -1,0 +1,174 @@
+"""Make data folders present: find which version a folder is, record changes, and write versions into folders."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from lycoris import pocket
+from lycoris.cache.atomic import atomic_dir, remove_leftovers
+from lycoris.errors import InputError
+from lycoris.safety.redaction import redact
+from tasks.data_versions import dvc
+from tasks.data_versions.dvc_cache import cache_dir, cached_file, has_remote
+from tasks.data_versions.manifest import (
+    DataVersion,
+    ManifestEntry,
+    build_manifest,
+    manifest_hash,
+    read_pointer,
+)
+
+MAX_LISTED_FILES = 5
+"""How many files an error names before it only counts them."""
+
+FileLocator = Callable[[ManifestEntry], Path]
+
+logger = logging.getLogger("lycoris.data.versions")
+
+
+def find_project(data: Path, default: Path) -> Path:
+    """The project that versions a data folder: its parent folder if that has a ``data.dvc``, else `default`."""
+    folder = Path(os.path.abspath(Path(data).expanduser()))
+    return folder.parent if folder.name == "data" and (folder.parent / "data.dvc").is_file() else Path(default)
+
+
+def ensure_version(data: Path, project: Path) -> DataVersion:
+    """Make a data folder present and return its version; the project's own ``data/`` is recorded if it has changed.
+
+    Args:
+        data: the folder, relative to the working folder or to the project.
+        project: the folder of ``data.dvc``.
+
+    Raises:
+        InputError: the folder is absent and nothing supplies it, a supplied file does not match its hash, or DVC
+            reports an error.
+    """
+    project = Path(project).resolve()
+    pointer, own = project / "data.dvc", project / "data"
+    folder = Path(data).expanduser()
+    if not folder.is_absolute() and not folder.exists() and project / folder == own:
+        folder = own
+    folder = folder.resolve()
+    is_own = folder == own.resolve()
+    state = "unchanged" if is_own and pointer.is_file() else "outside"
+    if state == "unchanged" and not folder.exists():
+        materialize(project)
+        state = "fetched"
+    if not folder.is_dir():
+        raise InputError(f"There is no data folder `{folder}`.")
+    entries, size = build_manifest(folder)
+    version = manifest_hash(entries)
+    is_first = is_own and not pointer.is_file() and (project / ".dvc").is_dir()
+    if is_first or (state == "unchanged" and version != read_pointer(pointer)):
+        dvc.add(own, project)
+        version, state = read_pointer(pointer), "new"
+        logger.info("data/ %s version %s now, recorded in data.dvc.", "is" if is_first else "changed: it is", version)
+    return DataVersion(version, folder, len(entries), size, state)
+
+
+def materialize(project: Path) -> str:
+    """Create ``data/`` as ``data.dvc`` records it; see `write_version`.
+
+    Returns:
+        The origin: ``"remote"``, ``"cache"`` or ``"pocket"``.
+    """
+    project = Path(project).resolve()
+    version = read_pointer(project / "data.dvc")
+    origin = write_version(version, project, project / "data")
+    logger.info("data/ was fetched from the %s: version %s.", origin, version)
+    return origin
+
+
+def write_version(version: str, project: Path, target: Path) -> str:
+    """Write a version's files into a new folder, from a DVC remote, the project's cache, or the pocket.
+
+    Every file is compared with its MD5; the folder appears complete or not at all.
+
+    Returns:
+        The origin: ``"remote"``, ``"cache"`` or ``"pocket"``.
+
+    Raises:
+        InputError: no origin has this version, files do not match it (and are named), or `target` cannot be written.
+    """
+    origin, entries, locate = locate_version(version, project)
+    _copy_files(entries, locate, target, version)
+    return origin
+
+
+def locate_version(version: str, project: Path) -> tuple[str, list[ManifestEntry], FileLocator]:
+    """Find a version's files.
+
+    Returns:
+        The origin, ``"remote"``, ``"cache"`` or ``"pocket"``; the manifest; and the path of each entry.
+
+    Raises:
+        InputError: neither a DVC remote, nor the cache, nor the pocket has this version.
+    """
+    project = Path(project).resolve()
+    cache, origin = cache_dir(project), "cache"
+    if has_remote(project):
+        try:
+            if dvc.fetch([version], project):
+                origin = "remote"
+        except Exception as error:  # remotes' plugins raise anything; another origin may have the version
+            logger.warning("The DVC remote did not supply data/: %s", redact(f"{type(error).__name__}: {error}"))
+    manifest = cached_file(cache, version)
+    locate: FileLocator
+    if manifest.is_file():
+        locate = lambda entry: cached_file(cache, entry["md5"])  # noqa: E731
+    else:
+        origin, manifest = "pocket", pocket.MANIFEST
+        locate = lambda entry: pocket.IMAGES / entry["relpath"]  # noqa: E731
+    content = manifest.read_bytes() if manifest.is_file() else b""
+    if hashlib.md5(content, usedforsecurity=False).hexdigest() + ".dir" != version:
+        raise InputError(
+            f"Neither a DVC remote, nor the cache, nor the pocket has data version {version}. Configure the remote "
+            "that has it (`dvc remote add -d NAME URL`) and run again."
+        )
+    return origin, json.loads(content), locate
+
+
+def is_available(version: str, project: Path) -> bool:
+    """Whether the project's cache or the pocket has every file of a version."""
+    cache = cache_dir(Path(project).resolve())
+    manifest = cached_file(cache, version)
+    if manifest.is_file():
+        return all(cached_file(cache, entry["md5"]).is_file() for entry in json.loads(manifest.read_bytes()))
+    return pocket.MANIFEST.is_file() and manifest_hash(json.loads(pocket.MANIFEST.read_bytes())) == version
+
+
+def _copy_files(entries: Sequence[ManifestEntry], locate: FileLocator, target: Path, version: str) -> None:
+    """Copy a version's files, each read once and compared with its MD5, into a new folder."""
+    remove_leftovers(target.parent, f".{target.name}")
+    mismatches = []
+    try:
+        with atomic_dir(
+            target, keep_existing=lambda folder: manifest_hash(build_manifest(folder)[0]) == version
+        ) as new:
+            for entry in entries:
+                source, copy = locate(entry), new / entry["relpath"]
+                if not copy.resolve().is_relative_to(new.resolve()):
+                    raise InputError(f"Data version {version} lists `{entry['relpath']}`, which is outside its folder.")
+                try:
+                    content = source.read_bytes()
+                except FileNotFoundError:
+                    mismatches.append(f"`{entry['relpath']}` (`{source}` is missing)")
+                    continue
+                if hashlib.md5(content, usedforsecurity=False).hexdigest() != entry["md5"]:
+                    mismatches.append(f"`{entry['relpath']}` (`{source}` has other bytes)")
+                    continue
+                copy.parent.mkdir(parents=True, exist_ok=True)
+                copy.write_bytes(content)
+            if mismatches:
+                more = f" and {len(mismatches) - MAX_LISTED_FILES} more" if len(mismatches) > MAX_LISTED_FILES else ""
+                raise InputError(
+                    f"These files do not match data version {version}: "
+                    f"{', '.join(mismatches[:MAX_LISTED_FILES])}{more}."
+                )
+    except OSError as error:
+        raise InputError(f"`{target}` cannot be written: {error.strerror or error}.") from error

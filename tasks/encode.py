@@ -1,0 +1,116 @@
+"""Encode images as the features that scores are computed from."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from prefect import task
+
+from lycoris.cache.keys import source_hash
+from tasks.artifacts import Artifact, CaptionedConcept, EvaluationModels, ImageSet, RunContext
+from tasks.generate import PROMPTS_FILE
+from tasks.runtime import progress, resources
+from tasks.runtime.cache import get_or_compute
+from tasks.runtime.tagging import TAGGING_SOURCES
+from tasks.runtime.transfer import ensure_local, local_context, local_images
+
+FEATURES_FILE = "features.safetensors"
+FEATURE_SOURCES = (
+    *TAGGING_SOURCES,
+    *("metrics/encoding.py", "metrics/features.py", "metrics/registry.py", "metrics/quality_predictors"),
+)
+"""Library code that features depend on."""
+
+
+@task(name="features", task_run_name="features {label}")
+def extract_features(
+    context: RunContext,
+    label: str,
+    images: ImageSet | Sequence[Artifact],
+    concept: CaptionedConcept,
+    models: EvaluationModels,
+) -> Artifact:
+    """Encode a dataset's images, or generated ones, unless their features are cached.
+
+    Args:
+        context: of the run.
+        label: shown to the user.
+        images: of the dataset; or stages of generated images, whose prompt types are combined.
+        concept: what they show.
+        models: that encode them.
+
+    Returns:
+        The stage; its folder holds ``features.safetensors``, by prompt type or under ``references``.
+    """
+    context = local_context(context)
+    is_dataset = isinstance(images, ImageSet)
+    inputs: dict[str, Any] = {
+        "images": images.digest if isinstance(images, ImageSet) else None,
+        "generated": [] if isinstance(images, ImageSet) else [artifact.key for artifact in images],
+        "category": concept.category,
+        "names": [] if is_dataset else list(concept.aliases),
+        "encoders": dict(sorted(models.encoders.items())),
+        "style_encoder": [models.style_encoder.source, models.style_encoder.digest],
+        "tagger": [models.tagger.source, models.tagger.digest],
+        "quality_predictors": list(models.quality_predictors),
+        "resize_mode": models.resize_mode,
+        "code": source_hash(*FEATURE_SOURCES),
+    }
+
+    def compute(folder: Path, bar: progress.StepProgress) -> None:
+        if isinstance(images, ImageSet):
+            _encode_references(context, images, concept, models, folder)
+        else:
+            _encode_generated(context, images, concept, models, folder, bar)
+
+    return get_or_compute(context, "features", label, inputs, compute)
+
+
+def _encode_references(
+    context: RunContext, images: ImageSet, concept: CaptionedConcept, models: EvaluationModels, folder: Path
+) -> None:
+    from lycoris.data.images import ImageFiles
+    from lycoris.metrics import encode_references, save_features
+
+    encoders = [resources.cached_encoder(source, context.device) for source in models.encoders]
+    style = resources.cached_style_encoder(models.style_encoder.source, context.device)
+    files = ImageFiles(local_images(context, images))
+    features = encode_references(files, encoders, style, category=concept.category, mode=models.resize_mode)
+    save_features(folder / FEATURES_FILE, {"references": features})
+
+
+def _encode_generated(
+    context: RunContext,
+    artifacts: Sequence[Artifact],
+    concept: CaptionedConcept,
+    models: EvaluationModels,
+    folder: Path,
+    bar: progress.StepProgress,
+) -> None:
+    from lycoris.data.images import ImageFiles
+    from lycoris.metrics import GeneratedImages, PromptSpec, encode, save_features
+    from lycoris.metrics.quality_predictors import open_quality_predictors
+
+    encoders = [resources.cached_encoder(source, context.device) for source in models.encoders]
+    style = resources.cached_style_encoder(models.style_encoder.source, context.device)
+    generated = {}
+    for artifact in (ensure_local(context, one) for one in artifacts):
+        for kind, prompts in json.loads((artifact.folder / PROMPTS_FILE).read_text()).items():
+            files = ImageFiles([artifact.folder / kind / f"{number:03d}.png" for number in range(len(prompts))])
+            generated[kind] = GeneratedImages(kind, files, [PromptSpec(**prompt) for prompt in prompts])
+    tagger = None if models.tagger.source == "sidecar" else resources.cached_tagger(models.tagger, context.device)
+    features = encode(
+        generated,
+        encoders,
+        style,
+        category=concept.category,
+        tagger=tagger,
+        concept_names=concept.aliases,
+        quality_predictors=open_quality_predictors(models.quality_predictors, encoders, context.device),
+        mode=models.resize_mode,
+        progress=bar,
+    )
+    save_features(folder / FEATURES_FILE, features)

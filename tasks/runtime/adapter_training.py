@@ -1,0 +1,224 @@
+"""Adapters in training: the work folder in which a training continues, and what is stored of it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lycoris.adapters.files.safetensors_header import sort_metadata
+from lycoris.cache.atomic import atomic_write_text
+from lycoris.cache.keys import source_hash, stage_key
+from lycoris.cache.store import Store
+from tasks.artifacts import SUMMARY_FILE, RunContext, TrainingRequest, TrainingSummary
+from tasks.runtime import progress, resources
+
+if TYPE_CHECKING:
+    from lycoris.adapters.network import Network
+    from lycoris.bases import Base
+    from lycoris.training import Callback, Example, TrainingJob, TrainingResult
+
+ADAPTER_FILE = "adapter.safetensors"
+SAMPLES_DIR = "samples"
+ENCODINGS_DIR = "encodings"
+TRAINING_SOURCES = ("training", "bases", "adapters", "data/images.py")
+"""Library code that a training's result depends on."""
+
+
+@dataclass(frozen=True)
+class AdapterTraining:
+    """A requested training, and the folder in which it continues until its stages are stored."""
+
+    context: RunContext
+    request: TrainingRequest
+
+    @property
+    def stage_inputs(self) -> dict[int | None, dict[str, Any]]:
+        """Everything that the adapter at the end (None), and that of each checkpoint, depends on."""
+        request = self.request
+        common = {
+            "base": request.base.digest,
+            "images": request.images.digest,
+            "captions": list(request.captions),
+            "settings": request.settings.as_dict(),
+            "seed": request.spec.seed,
+            "validation": None if request.validation is None else asdict(request.validation),
+            "samples": None if request.samples is None else asdict(request.samples),
+            "code": source_hash(*TRAINING_SOURCES),
+        }
+        return {None: common, **{count: {**common, "after": count} for count in request.checkpoints}}
+
+    @property
+    def key(self) -> str:
+        """Content key of the training with all its checkpoints."""
+        return stage_key("adapter", {**self.stage_inputs[None], "checkpoints": list(self.request.checkpoints)})
+
+    @property
+    def work_dir(self) -> Path:
+        """The folder in which the training continues until its stages are stored."""
+        return self.context.store / "unfinished" / self.key
+
+    @property
+    def is_trained(self) -> bool:
+        """Whether the work folder holds everything that the stages need."""
+        return (self.work_dir / SUMMARY_FILE).is_file()
+
+    def is_cached(self, store: Store) -> bool:
+        """Whether all its stages are in the store."""
+        return all(store.find("adapter", inputs) is not None for inputs in self.stage_inputs.values())
+
+    def attach(self, base: Base) -> Network:
+        """Attach the network to train."""
+        import lycoris
+
+        settings = self.request.settings
+        options = {name: getattr(settings, name) for name in ("preset", "rank", "alpha", "factor")}
+        given = {name: value for name, value in options.items() if value is not None}
+        return lycoris.attach(base.parts, algorithm=settings.algorithm, seed=self.request.spec.seed, **given)
+
+    @property
+    def metadata(self) -> dict[str, str]:
+        """Lineage for the header of the adapter's file."""
+        spec, base = self.request.spec, self.request.base
+        return {
+            "concept": spec.concept,
+            "captions": spec.strategy,
+            "seed": str(spec.seed),
+            "settings": json.dumps(self.request.settings.as_dict(), sort_keys=True),
+            "base": Path(base.source).name if Path(base.source).exists() else base.source,
+            "base_digest": base.digest,
+        }
+
+    def job(self, base: Base, network: Network) -> TrainingJob:
+        """The training and its callbacks."""
+        from lycoris.training import (
+            CallbackSchedule,
+            CheckpointCallback,
+            Example,
+            TrainingJob,
+            TrainingSettings,
+            split_examples,
+        )
+
+        request = self.request
+        self.work_dir.mkdir(parents=True, exist_ok=True)
+        pairs = zip(request.images.files, request.captions, strict=True)
+        examples = [Example(path, caption) for path, caption in pairs]
+        held_out: list[Example] = []
+        if request.validation is not None:
+            examples, held_out = split_examples(examples, request.validation.hold_out)
+        schedule = CallbackSchedule(at=request.checkpoints)
+        checkpoints = CheckpointCallback(self.work_dir / "checkpoints", schedule, self.metadata)
+        return TrainingJob(
+            network,
+            examples,
+            TrainingSettings(**request.settings.training),
+            request.spec.seed,
+            self.work_dir / "state.safetensors",
+            [checkpoints, *self._monitoring(base, held_out)],
+        )
+
+    def _monitoring(self, base: Base, held_out: Sequence[Example]) -> list[Callback]:
+        """The callbacks that compute a validation loss and generate sample images."""
+        from lycoris.training import CallbackSchedule, ImageCallback, ValidationCallback
+
+        callbacks: list[Callback] = []
+        if (validation := self.request.validation) is not None:
+            schedule, cache = CallbackSchedule(every=validation.every), self.context.store / ENCODINGS_DIR
+            callbacks.append(
+                ValidationCallback(base, held_out, schedule, noise_levels=validation.noise_levels, cache_folder=cache)
+            )
+        if (samples := self.request.samples) is not None:
+            schedule, folder = CallbackSchedule(every=samples.every), self.work_dir / SAMPLES_DIR
+            sampling = {
+                name: getattr(samples.sampling, name) for name in ("scheduler", "steps", "guidance", "batch_size")
+            }
+            callbacks.append(ImageCallback(base, folder, schedule, samples.prompts, samples.seeds, sampling))
+        return callbacks
+
+    def save_result(self, network: Network, result: TrainingResult, co_trained: int, peak_bytes: int | None) -> None:
+        """Write the adapter and the summary of its training to the work folder.
+
+        Args:
+            network: the trained network.
+            result: of its training.
+            co_trained: how many adapters were trained at the same time.
+            peak_bytes: memory that they took together beyond the loaded base; None where it was not measured.
+        """
+        from lycoris.training.callbacks import progress_metadata
+
+        position = progress_metadata(result.steps, result.epochs)
+        network.save(self.work_dir / ADAPTER_FILE, metadata={**self.metadata, **position})
+        summary = TrainingSummary(
+            step=result.steps,
+            epoch=float(position["epoch"]),
+            losses=[round(loss, 6) for loss in result.losses],
+            binned_losses={
+                name: [None if loss is None else round(loss, 6) for loss in losses]
+                for name, losses in result.binned_losses.items()
+            },
+            callback_records=result.callback_records,
+            parameters=sum(parameter.numel() for parameter in network.parameters()),
+            layers=len(network),
+            seconds=result.seconds / co_trained * result.steps / max(1, result.steps - result.resume_step),
+            co_trained=co_trained,
+            peak_memory=peak_bytes,
+            image_count=result.image_count,
+            upscaled_count=result.upscaled_count,
+            skipped_images={**self.request.skipped_images, **result.skipped_images},
+        )
+        atomic_write_text(self.work_dir / SUMMARY_FILE, summary.to_json())  # last: it says that everything is there
+
+    def write_artifact(self, checkpoint: int | None, folder: Path) -> None:
+        """Fill the folder of the end (None) or of a checkpoint, with what was known of the training by then."""
+        from lycoris import read_metadata
+
+        summary = TrainingSummary.read(self.work_dir)
+        if checkpoint is None:
+            shutil.copyfile(self.work_dir / ADAPTER_FILE, folder / ADAPTER_FILE)
+            if (self.work_dir / SAMPLES_DIR).is_dir():
+                shutil.copytree(self.work_dir / SAMPLES_DIR, folder / SAMPLES_DIR)
+        else:
+            shutil.copyfile(self.work_dir / "checkpoints" / f"{checkpoint}.safetensors", folder / ADAPTER_FILE)
+            header = read_metadata(folder / ADAPTER_FILE)
+            summary = summary.truncated(int(header["step"]), float(header["epoch"]))
+        sort_metadata(folder / ADAPTER_FILE)
+        (folder / SUMMARY_FILE).write_text(summary.to_json())
+
+
+def run_trainings(trainings: Sequence[AdapterTraining], bar: progress.StepProgress) -> None:
+    """Train one adapter, or several at the same time, each in its work folder, where a later call continues.
+
+    Raises:
+        InputError: something is wrong with the data or the settings; of a single training, also that it diverged.
+    """
+    from lycoris.training import TrainingDivergedError, co_train
+    from lycoris.training.memory_profiling import peak_memory
+
+    context = trainings[0].context
+    base = resources.cached_base(trainings[0].request.base.source, context.device)
+    networks: list[Network] = []
+    latest: dict[int, tuple[int, int, float]] = {}
+
+    def report(number: int, done: int, steps: int, loss: float) -> None:
+        latest[number] = (done, steps, loss)
+        all_done, all_steps, losses = (sum(values) for values in zip(*latest.values(), strict=True))
+        bar(int(all_done), int(all_steps), losses / len(latest))
+
+    try:
+        with peak_memory(base.device) as peak:
+            for training in trainings:
+                networks.append(training.attach(base))
+            jobs = [training.job(base, network) for training, network in zip(trainings, networks, strict=True)]
+            results = co_train(base, jobs, progress=report, cache_folder=context.store / ENCODINGS_DIR)
+        for training, network, result in zip(trainings, networks, results, strict=True):
+            if not isinstance(result, TrainingDivergedError):
+                training.save_result(network, result, len(trainings), peak.bytes)
+            elif len(trainings) == 1:
+                raise result
+    finally:
+        for network in networks:
+            network.detach()

@@ -1,0 +1,18 @@
+"""Log an adapter to MLflow."""
+
+from __future__ import annotations
+
+from prefect import task
+
+from tasks.tracking.runs import AdapterRun, LoggedRun, StudyRun, log_adapter
+
+
+@task(name="tracking", task_run_name="tracking {adapter.spec.name}")
+def track_adapter(study: StudyRun, adapter: AdapterRun) -> LoggedRun:
+    """Log an adapter as a child run of its study, as a logged model and as a version in the registry.
+
+    Args:
+        study: the parent run.
+        adapter: what to log; a finished run that carries its key is reused.
+    """
+    return log_adapter(study, adapter)

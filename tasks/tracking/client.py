@@ -1,0 +1,94 @@
+"""Connect to MLflow: the address of the tracking server or database, and a quiet client for it."""
+
+from __future__ import annotations
+
+import logging
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lycoris.cache.atomic import atomic_write, remove_leftovers
+from tasks.runtime.retry import MLFLOW_MAX_RETRIES
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+_own_environment: dict[str, str] = {}
+"""Addresses that MLflow has put into the environment for this process; not the user's choice."""
+
+
+@dataclass(frozen=True)
+class TrackingServer:
+    """A tracking server or database.
+
+    Attributes:
+        uri: as MLflow takes it.
+        artifact_location: where files of new experiments go; None leaves it to the server.
+    """
+
+    uri: str
+    artifact_location: str | None
+
+
+def tracking_server(output: Path) -> TrackingServer:
+    """`MLFLOW_TRACKING_URI` if the user has set it, else an SQLite database and a folder below `output`."""
+    uri = _user_environment("MLFLOW_TRACKING_URI")
+    if uri:
+        return TrackingServer(uri, None)
+    folder = (Path(output) / "mlflow").resolve()
+    database = folder / "mlflow.db"
+    if not database.exists():
+        _create_database(database)
+    return TrackingServer(_sqlite_uri(database), (folder / "artifacts").as_uri())
+
+
+def existing_server(output: Path) -> TrackingServer | None:
+    """The server that the runs of an output folder were logged to, or None if there is none yet."""
+    exists = (Path(output) / "mlflow" / "mlflow.db").is_file()
+    return tracking_server(output) if exists or _user_environment("MLFLOW_TRACKING_URI") else None
+
+
+def connect(server: TrackingServer) -> MlflowClient:
+    """A client of the server and its model registry, which are MLflow's defaults from now on."""
+    _configure_mlflow()
+    import mlflow
+
+    registry_uri = _user_environment("MLFLOW_REGISTRY_URI") or server.uri
+    addresses = {"MLFLOW_TRACKING_URI": server.uri, "MLFLOW_REGISTRY_URI": registry_uri}
+    _own_environment.update({name: uri for name, uri in addresses.items() if os.environ.get(name) != uri})
+    mlflow.set_tracking_uri(server.uri)
+    mlflow.set_registry_uri(registry_uri)
+    return mlflow.MlflowClient()
+
+
+def _create_database(database: Path) -> None:
+    """Create a database under a temporary name: MLflow cannot continue with one that is half made."""
+    _configure_mlflow()
+    from mlflow import MlflowClient
+
+    database.parent.mkdir(parents=True, exist_ok=True)
+    remove_leftovers(database.parent, f".{database.name}")
+    with atomic_write(database, overwrite=False) as temporary:  # another process may have made one, with runs in it
+        uri = _sqlite_uri(temporary)
+        MlflowClient(uri, uri).search_experiments(max_results=1)
+
+
+def _sqlite_uri(database: Path) -> str:
+    return f"sqlite:///{database.as_posix()}"
+
+
+def _user_environment(variable: str) -> str | None:
+    """The user's value of an environment variable that MLflow sets as well."""
+    value = os.environ.get(variable)
+    return None if value == _own_environment.get(variable) else value
+
+
+def _configure_mlflow() -> None:
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", MLFLOW_MAX_RETRIES)
+    os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
+    import mlflow  # noqa: F401 - it sets its log levels on import
+
+    for name in ("mlflow", "alembic", "urllib3.connectionpool"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)  # they raise what they log as errors

@@ -1,0 +1,138 @@
+"""Register adapters as models in MLflow: one registered model per concept, one version per adapter."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import re
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tasks.artifacts import RunSpec
+from tasks.runtime.retry import retry_while_unavailable
+from tasks.tracking.client import TrackingServer, connect
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities.model_registry import ModelVersion
+    from mlflow.models import ModelSignature
+
+KEY_TAG = "pipeline.key"
+"""Tag of a run or version: hash of everything it depends on."""
+PYFUNC_MODEL_FILE = Path(__file__).with_name("pyfunc_model.py")
+NOT_FOUND_CODES = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
+"""MLflow's error codes for a name that does not exist."""
+
+
+@dataclass(frozen=True)
+class AdapterModel:
+    """An adapter to be registered: which one, its file, and the source of its base."""
+
+    spec: RunSpec
+    file: Path
+    base: str
+
+
+def register(client: MlflowClient, model: AdapterModel, tags: Mapping[str, Any], run_id: str) -> str:
+    """Create a version with its tags, or complete one that a killed process created for the same run.
+
+    Returns:
+        The version's number.
+    """
+    number = _log_model(model, tags, run_id, versions_of_run(client, run_id))
+    for name, value in sorted(tags.items(), key=lambda tag: tag[0] == KEY_TAG):  # last: it says that all are there
+        client.set_model_version_tag(model.spec.concept, number, name, str(value))
+    return number
+
+
+def _log_model(model: AdapterModel, tags: Mapping[str, Any], run_id: str, existing: list[ModelVersion]) -> str:
+    begun = [version for version in existing if version.name == model.spec.concept]
+    if begun and begun[0].status == "READY":
+        return str(begun[0].version)
+    import mlflow
+
+    with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):
+        warnings.simplefilter("ignore")
+        logged = mlflow.pyfunc.log_model(
+            name=re.sub(r"[/:.%\"']", "_", model.spec.name),  # characters that MLflow does not allow in it
+            python_model=str(PYFUNC_MODEL_FILE),
+            artifacts={"adapter": str(model.file)},
+            model_config={"base": model.base},
+            signature=_signature(),
+            pip_requirements=["lycoris-pipeline"],
+            registered_model_name=model.spec.concept,
+            metadata=dict(tags),
+        )
+    return str(logged.registered_model_version)
+
+
+def _signature() -> ModelSignature:
+    """Prompts in; the sampling options of `tasks.tracking.pyfunc_model` as parameters."""
+    from mlflow.models import ModelSignature
+    from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
+
+    return ModelSignature(
+        inputs=Schema([ColSpec(DataType.string)]),
+        params=ParamSchema(
+            [
+                ParamSpec("seed", DataType.long, 1000),
+                ParamSpec("steps", DataType.long, 25),
+                ParamSpec("guidance", DataType.double, 7.0),
+                ParamSpec("scale", DataType.double, 1.0),
+            ]
+        ),
+    )
+
+
+def versions_of_run(client: MlflowClient, run_id: str) -> list[ModelVersion]:
+    """The versions that a run has registered."""
+    return list(client.search_model_versions(f"run_id = '{run_id}'"))
+
+
+def find_version(client: MlflowClient, concept: str, key: str) -> str | None:
+    """The number of the version of a concept's model that carries a key, or None."""
+    found = _search_versions(client, f'name = "{concept}" and tags.`{KEY_TAG}` = "{key}"')
+    return str(found[0].version) if found else None
+
+
+def list_versions(client: MlflowClient, concept: str) -> list[ModelVersion]:
+    """All versions of a concept's model."""
+    return _search_versions(client, f'name = "{concept}"')
+
+
+def _search_versions(client: MlflowClient, query: str) -> list[ModelVersion]:
+    """Search model versions; none where MLflow rejects the query, as for a name with a quotation mark."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return list(client.search_model_versions(query))
+    except MlflowException as error:
+        if error.error_code in NOT_FOUND_CODES:
+            return []
+        raise
+
+
+def version_by_alias(client: MlflowClient, concept: str, alias: str) -> ModelVersion | None:
+    """The version of a concept's model that has an alias, or None."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return client.get_model_version_by_alias(concept, alias)
+    except MlflowException as error:
+        if error.error_code in NOT_FOUND_CODES:
+            return None
+        raise
+
+
+@retry_while_unavailable
+def download_file(server: TrackingServer, concept: str, version: str, file: str, folder: Path) -> Path:
+    """Download a file of a version's model into a folder."""
+    client = connect(server)
+    import mlflow
+
+    uri = client.get_model_version_download_uri(concept, version)  # an id, whatever characters the name has
+    with contextlib.redirect_stderr(io.StringIO()):  # progress bars
+        return Path(mlflow.artifacts.download_artifacts(f"{uri}/artifacts", dst_path=str(folder))) / file
