@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,20 +15,13 @@ from lycoris.analysis.statistics.score_verdicts import (
     score_verdict,
 )
 
-ALGORITHM_TITLES = {
-    "lora": "LoRA",
-    "loha": "LoHa",
-    "lokr": "LoKr",
-    "full": "Full",
-    "norms": "Norms",
-    "ia3": "(IA)³",
-    "glora": "GLoRA",
-    "dylora": "DyLoRA",
-    "diag-oft": "Diag-OFT",
-    "boft": "BOFT",
-    "t-lora": "T-LoRA",
-}
-"""How the papers write the algorithms' names."""
+
+@functools.cache
+def algorithm_titles() -> dict[str, str]:
+    """Name → title as its paper writes it, in the order of `lycoris.adapters.ALGORITHMS`."""
+    from lycoris.adapters import ALGORITHMS
+
+    return {name: algorithm.title for name, algorithm in ALGORITHMS.items()}
 
 
 def format_number(value: float | None, digits: int | None, *, signed: bool = False) -> str:
@@ -58,7 +52,7 @@ def format_duration(seconds: float) -> str:
 
 def algorithm_title(algorithm: str) -> str:
     """The name of an algorithm as its paper writes it."""
-    return ALGORITHM_TITLES.get(algorithm, algorithm)
+    return algorithm_titles().get(algorithm, algorithm)
 
 
 def adapter_label(adapter: Mapping[str, Any], *, with_seed: bool) -> str:

@@ -16,7 +16,7 @@ from lycoris.analysis.statistics.importance import Importance, model_features
 from lycoris.analysis.statistics.ranking import DISPLAY_COLUMNS, Ranking, setting_index
 from lycoris.analysis.statistics.score_verdicts import order_key as place
 from lycoris.analysis.text.effect_text import describe_effects, describe_leads, level_label
-from lycoris.analysis.text.formatting import ALGORITHM_TITLES, algorithm_title
+from lycoris.analysis.text.formatting import algorithm_title, algorithm_titles
 from lycoris.metrics.registry import METRICS
 from lycoris.report.analysis.files import Analysis
 from lycoris.report.run.image_selection import subsample
@@ -127,7 +127,7 @@ def analysis_payload(analysis: Analysis, adapters: Sequence[Mapping[str, Any]] =
     shown = model_features(ranking.settings)
     swarm = subsample(range(len(arms)), MAX_SWARM_SETTINGS)
     known = sorted(
-        {str(name) for name in ranking.settings["algorithm"]}, key=lambda name: place(ALGORITHM_TITLES, name)
+        {str(name) for name in ranking.settings["algorithm"]}, key=lambda name: place(algorithm_titles(), name)
     )
     return {
         "measures": [

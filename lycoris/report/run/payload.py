@@ -15,7 +15,7 @@ from lycoris.analysis.statistics.score_verdicts import (
     score_specs,
     score_verdict,
 )
-from lycoris.analysis.text.formatting import ALGORITHM_TITLES, algorithm_title, summarize_score
+from lycoris.analysis.text.formatting import algorithm_title, algorithm_titles, summarize_score
 from lycoris.report.run.image_selection import images_per_set, select_images, subsample
 from lycoris.report.run.losses import MAX_POINTS, final_loss_by_bin, thin_curve
 from lycoris.report.shared.image_store import ImageStore
@@ -73,7 +73,7 @@ def report_payload(study: Mapping[str, Any], store: ImageStore) -> dict[str, Any
             [name, algorithm_title(name)]
             for name in sorted(
                 {adapter["algorithm"] for adapter in adapters if adapter.get("algorithm")},
-                key=lambda name: order_key(ALGORITHM_TITLES, name),
+                key=lambda name: order_key(algorithm_titles(), name),
             )
         ],
         "manySeeds": len(seeds) > 1,
