@@ -1,6 +1,6 @@
-"""The embedded default: a drawn world, its concepts, and the small models trained on it.
+"""Paths of the embedded default: a drawn world, its concepts, and small models trained on it.
 
-Only paths live here, so that asking for one loads nothing.
+Importing this package loads no library.
 """
 
 from pathlib import Path
@@ -8,17 +8,17 @@ from pathlib import Path
 _FOLDER = Path(__file__).parent
 WEIGHTS = _FOLDER / "weights"
 BASE = WEIGHTS / "base"
-"""The text-to-image base in the diffusers layout."""
+"""The text-to-image base model in the diffusers layout."""
 CLIP = WEIGHTS / "clip"
 DINOV2 = WEIGHTS / "dinov2"
 CONVNEXTV2 = WEIGHTS / "convnextv2"
 VGG = WEIGHTS / "vgg"
 TAGGER = WEIGHTS / "tagger"
 JUDGE = WEIGHTS / "judge"
-"""The classifier that judges the base and is used for nothing else."""
+"""The classifier that evaluates the base model; no metric, tagger or training uses it."""
 IMAGES = _FOLDER / "images"
-"""The concept pictures and `concepts.yaml`."""
+"""The concept images and `concepts.yaml`."""
 TRUE_TAGS = _FOLDER / "truth.json"
-"""The exact tags of every concept picture, for tests."""
+"""The exact tags of every concept image, for tests."""
 MANIFEST = _FOLDER / "manifest.json"
-"""The list of the concept pictures' files with their MD5 sums, as DVC keeps it for this version of ``data/``."""
+"""Files of the concept images with their MD5 checksums, in the format of DVC's manifest of this data version."""

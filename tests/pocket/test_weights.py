@@ -1,4 +1,4 @@
-"""The committed weights: small, in half precision, opened by the loading code of their full-size siblings."""
+"""The committed weights are small, in half precision and loadable by the code for their full-size counterparts."""
 
 import csv
 import json
@@ -8,9 +8,10 @@ import torch
 from safetensors import safe_open
 
 from lycoris.pocket import BASE, CLIP, CONVNEXTV2, DINOV2, JUDGE, TAGGER, VGG, WEIGHTS
-from lycoris.pocket.models.labels import ATTRIBUTE_LABELS, LABELS, attribute_accuracy
+from lycoris.pocket.models.labels import ATTRIBUTE_LABELS, LABELS
 from lycoris.pocket.training.dataset import to_floats
 from lycoris.pocket.training.evaluation import tagger_f1
+from lycoris.pocket.training.multilabel import attribute_accuracy
 from lycoris.pocket.world.generator import sample_image
 from lycoris.pocket.world.vocabulary import WORDS
 
@@ -20,12 +21,12 @@ def offline(monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
 
 
-def some_pictures(count: int) -> tuple[torch.Tensor, list]:
+def held_out_images(count: int) -> tuple[torch.Tensor, list]:
     import numpy as np
 
-    drawn = [sample_image(20_000_000 + seed, held_out=True) for seed in range(count)]
-    return to_floats(torch.from_numpy(np.stack([np.asarray(picture) for picture, _, _ in drawn]))), [
-        tags for _, tags, _ in drawn
+    samples = [sample_image(20_000_000 + seed, held_out=True) for seed in range(count)]
+    return to_floats(torch.from_numpy(np.stack([np.asarray(image) for image, _, _ in samples]))), [
+        tags for _, tags, _ in samples
     ]
 
 
@@ -43,23 +44,23 @@ def test_weights_are_finite_and_in_half_precision(path):
                 assert torch.isfinite(tensor).all()
 
 
-def test_the_base_draws_what_its_seed_says():
+def test_the_base_generates_the_same_image_for_the_same_seed():
     from diffusers import StableDiffusionPipeline
 
     pipeline = StableDiffusionPipeline.from_pretrained(BASE, torch_dtype=torch.float32)
     pipeline.set_progress_bar_config(disable=True)
 
-    def drawn(seed):
+    def generate(seed):
         generator = torch.Generator().manual_seed(seed)
         return pipeline("a red cat in a meadow, flat style", num_inference_steps=4, generator=generator).images[0]
 
-    picture = drawn(0)
-    assert picture.size == (64, 64)
-    assert picture.tobytes() == drawn(0).tobytes()
-    assert picture.tobytes() != drawn(1).tobytes()
+    image = generate(0)
+    assert image.size == (64, 64)
+    assert image.tobytes() == generate(0).tobytes()
+    assert image.tobytes() != generate(1).tobytes()
 
 
-def test_the_base_and_clip_read_every_word_as_one_token():
+def test_base_and_clip_tokenize_every_word_as_one_token():
     from transformers import AutoTokenizer
 
     for folder in (BASE / "tokenizer", CLIP):
@@ -72,9 +73,9 @@ def test_latents_are_white_so_that_the_scaling_factor_is_one():
     from diffusers import AutoencoderKL
 
     vae = AutoencoderKL.from_pretrained(BASE / "vae", torch_dtype=torch.float32)
-    pictures, _ = some_pictures(64)
+    images, _ = held_out_images(64)
     with torch.no_grad():
-        latents = vae.encode(pictures).latent_dist.mean
+        latents = vae.encode(images).latent_dist.mean
     assert vae.config.scaling_factor == 1
     assert latents.shape == (64, 4, 16, 16)
     assert latents.mean().abs() < 0.15
@@ -82,7 +83,7 @@ def test_latents_are_white_so_that_the_scaling_factor_is_one():
 
 
 @pytest.mark.parametrize("folder", [CLIP, DINOV2, CONVNEXTV2], ids=lambda folder: folder.name)
-def test_encoders_open_by_their_type_and_see_pictures_apart(folder):
+def test_encoders_load_by_their_type_and_give_images_different_features(folder):
     from transformers import AutoModel
 
     model = AutoModel.from_pretrained(folder, dtype=torch.float32).eval()
@@ -90,15 +91,15 @@ def test_encoders_open_by_their_type_and_see_pictures_apart(folder):
     preprocessing = json.loads((folder / "preprocessor_config.json").read_text())
     assert preprocessing["resample"] == 3
     assert preprocessing["image_mean"] == [0.5] * 3
-    pictures, _ = some_pictures(8)
+    images, _ = held_out_images(8)
     with torch.no_grad():
-        seen = model.vision_model(pictures) if folder == CLIP else model(pictures)
-    features = torch.nn.functional.normalize(seen.pooler_output, dim=-1)
+        output = model.vision_model(images) if folder == CLIP else model(images)
+    features = torch.nn.functional.normalize(output.pooler_output, dim=-1)
     assert (features @ features.T - torch.eye(8)).max() < 0.999
 
 
 @pytest.mark.parametrize(("folder", "labels"), [(TAGGER, LABELS), (JUDGE, ATTRIBUTE_LABELS)], ids=["tagger", "judge"])
-def test_classifiers_name_the_tags_of_the_captions(folder, labels):
+def test_classifiers_predict_the_tags_that_captions_use(folder, labels):
     from transformers import AutoModelForImageClassification
 
     model = AutoModelForImageClassification.from_pretrained(folder, dtype=torch.float32).eval()
@@ -110,37 +111,37 @@ def test_classifiers_name_the_tags_of_the_captions(folder, labels):
     assert {row["category"] for row in rows} >= {"species", "colour", "accessory", "background", "style"}
 
 
-def test_the_tagger_names_what_unseen_pictures_show():
+def test_the_tagger_is_accurate_on_held_out_images():
     from transformers import AutoModelForImageClassification
 
     tagger = AutoModelForImageClassification.from_pretrained(TAGGER, dtype=torch.float32).eval()
-    pictures, tags = some_pictures(100)
+    images, tags = held_out_images(100)
     with torch.no_grad():
-        found = attribute_accuracy(tagger(pictures).logits, tags)
-    assert min(found.values()) > 0.8
+        accuracy = attribute_accuracy(tagger(images).logits, tags)
+    assert min(accuracy.values()) > 0.8
 
 
-@pytest.mark.parametrize("individuals", [0.0, 1.0])
-def test_the_tagger_finds_the_tags_of_held_out_drawings(individuals):
-    """Also those of individuals, such as horns and a heart."""
-    assert tagger_f1(200, individuals) >= 0.95
+@pytest.mark.parametrize("detailed_fraction", [0.0, 1.0])
+def test_the_tagger_finds_the_tags_of_held_out_images(detailed_fraction):
+    """Details such as horns and a heart included."""
+    assert tagger_f1(200, detailed_fraction) >= 0.95
 
 
-def test_the_style_network_is_numbered_as_torchvision_numbers_it():
+def test_vgg_layers_are_numbered_as_in_torchvision():
     config = json.loads((VGG / "config.json").read_text())
     assert len(config["channels"]) == len(config["depths"]) == 5
-    place, expected, width = 0, {}, 3
+    index, expected, width = 0, {}, 3
     for channels, depth in zip(config["channels"], config["depths"], strict=True):
         for _ in range(depth):
-            expected[f"features.{place}.weight"] = [channels, width, 3, 3]
-            width, place = channels, place + 2
-        place += 1
+            expected[f"features.{index}.weight"] = [channels, width, 3, 3]
+            width, index = channels, index + 2
+        index += 1
     with safe_open(VGG / "model.safetensors", "pt") as file:
         names = [key for key in file.keys() if key.endswith("weight")]  # noqa: SIM118
-        found = {key: list(file.get_tensor(key).shape) for key in names}
-    assert found == expected
+        shapes = {key: list(file.get_tensor(key).shape) for key in names}
+    assert shapes == expected
 
 
-def test_no_file_names_the_machine_it_was_trained_on():
+def test_no_file_names_the_folder_it_was_trained_in():
     for file in WEIGHTS.rglob("*.json"):
         assert "_name_or_path" not in file.read_text(), file

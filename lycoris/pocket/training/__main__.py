@@ -1,6 +1,6 @@
 """Train the embedded models: `python -m lycoris.pocket.training vae --minutes 30 --work DIR`.
 
-Every part goes on from its checkpoint in DIR. Two processor cores share a part with
+Every part continues from its checkpoint in DIR. To train a part on two CPU cores, run
 `torchrun --nproc-per-node 2 -m lycoris.pocket.training ...`.
 """
 
@@ -27,28 +27,31 @@ PART_FUNCTIONS = {
     "export": ("export", "export"),
     "report": ("evaluation", "evaluate_weights"),
 }
-"""Part: module and function, called with the work folder and a time budget."""
+"""Module and function of each part; the function takes the work folder and a time budget."""
 
 
 def main() -> None:
+    """Run the parts named on the command line, one after another."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
         "parts", nargs="+", choices=list(PART_FUNCTIONS), metavar="part", help=", ".join(PART_FUNCTIONS)
     )
-    parser.add_argument("--minutes", type=float, default=10.0, help="time of each part")
-    parser.add_argument("--cpu-time", action="store_true", help="count processor time instead of wall time")
-    parser.add_argument("--work", type=Path, required=True, help="folder of stocks, checkpoints and parts")
-    parser.add_argument("--rate", type=float, help="learning rate, of parts that let it be set")
-    parser.add_argument("--batch", type=int, help="pictures a step of each process, of parts that let it be set")
+    parser.add_argument("--minutes", type=float, default=10.0, help="time limit of each part")
+    parser.add_argument("--cpu-time", action="store_true", help="limit CPU time instead of wall time")
+    parser.add_argument("--work", type=Path, required=True, help="folder of datasets, checkpoints and trained parts")
+    parser.add_argument("--learning-rate", type=float, help="peak learning rate, for parts that accept one")
+    parser.add_argument("--batch-size", type=int, help="images per step and process, for parts that accept it")
     options = parser.parse_args()
-    dials = {name: getattr(options, name) for name in ("rate", "batch") if getattr(options, name) is not None}
+    hyperparameters = {
+        name: getattr(options, name) for name in ("learning_rate", "batch_size") if getattr(options, name) is not None
+    }
     init_distributed()
     for part in options.parts:
         module, name = PART_FUNCTIONS[part]
         function = getattr(importlib.import_module(f"lycoris.pocket.training.{module}"), name)
-        if unknown := set(dials) - set(inspect.signature(function).parameters):
-            parser.error(f"part {part} has no --{unknown.pop()}")
-        function(options.work, TimeBudget(options.minutes, options.cpu_time), **dials)
+        if unknown := set(hyperparameters) - set(inspect.signature(function).parameters):
+            parser.error(f"part {part} does not accept --{unknown.pop().replace('_', '-')}")
+        function(options.work, TimeBudget(options.minutes, options.cpu_time), **hyperparameters)
 
 
 if __name__ == "__main__":

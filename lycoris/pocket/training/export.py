@@ -1,9 +1,11 @@
-"""From trained parts to the committed weights: half precision, each in the layout of its full-size sibling."""
+"""Export of trained models to the committed weights: half precision, in the layout of their full-size counterparts."""
 
 from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,11 +31,11 @@ _MODEL_CLASSES = {
     "judge": AutoModelForImageClassification,
 }
 MAX_WEIGHT_BYTES = 40_000_000
-"""Bytes that all weights may take together."""
+"""Limit of the total size of all weights in bytes."""
 
 
 def assemble_pipeline(work: Path) -> StableDiffusionPipeline:
-    """The pipeline of the parts as they are now, with the refined decoder where there is one."""
+    """Assemble the pipeline from its current parts, with the refined decoder if there is one."""
     refined = work / "parts" / "vae_refined"
     return StableDiffusionPipeline(
         vae=AutoencoderKL.from_pretrained(refined if refined.exists() else base_part_folder(work, "vae")),
@@ -48,10 +50,15 @@ def assemble_pipeline(work: Path) -> StableDiffusionPipeline:
 
 
 def export(work: Path, budget: TimeBudget | None = None, weights: Path = WEIGHTS) -> None:
-    """Write every part that is trained; `budget` is not used.
+    """Write every model found in the work folder.
+
+    Args:
+        work: work folder of all trainings.
+        budget: ignored; present because every part of `python -m lycoris.pocket.training` takes one.
+        weights: folder to write to.
 
     Raises:
-        ValueError: the weights take more than `LARGEST` bytes together.
+        ValueError: the weights exceed `MAX_WEIGHT_BYTES` in total.
     """
     del budget
     parts = work / "parts"
@@ -60,32 +67,32 @@ def export(work: Path, budget: TimeBudget | None = None, weights: Path = WEIGHTS
         for network in (pipeline.vae, pipeline.unet, pipeline.text_encoder):
             network.half()
         _replace_folder(weights / "base", pipeline.save_pretrained)
-        for file in (weights / "base").glob("*/config.json"):  # diffusers notes the folder it was opened from
-            settings = json.loads(file.read_text())
-            settings.pop("_name_or_path", None)
-            file.write_text(json.dumps(settings, indent=2, sort_keys=True) + "\n")
-    for name, opener in _MODEL_CLASSES.items():
+        for file in (weights / "base").glob("*/config.json"):  # diffusers records the folder it loaded from
+            config = json.loads(file.read_text())
+            config.pop("_name_or_path", None)
+            file.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
+    for name, model_class in _MODEL_CLASSES.items():
         if (parts / name).exists():
-            _replace_folder(weights / name, lambda folder, n=name, o=opener: _save_half_precision(parts / n, folder, o))
+            _replace_folder(weights / name, partial(_save_half_precision, parts / name, model_class))
     if (parts / "vgg").exists():
-        _replace_folder(weights / "vgg", lambda folder: shutil.copytree(parts / "vgg", folder))
+        _replace_folder(weights / "vgg", partial(shutil.copytree, parts / "vgg"))
     size = sum(file.stat().st_size for file in weights.rglob("*") if file.is_file())
     print(f"weights: {size / 1e6:.1f} MB", flush=True)
     if size > MAX_WEIGHT_BYTES:
-        raise ValueError(f"The weights must take at most {MAX_WEIGHT_BYTES} bytes together, but take {size}.")
+        raise ValueError(f"All weights together must take at most {MAX_WEIGHT_BYTES} bytes, but take {size}.")
 
 
-def _save_half_precision(part: Path, folder: Path, opener: Any) -> None:
-    """Copy a part and put its weights in half precision."""
+def _save_half_precision(part: Path, model_class: Any, folder: Path) -> None:
+    """Copy a model's folder with its weights in half precision."""
     shutil.copytree(part, folder)
-    opener.from_pretrained(part).half().save_pretrained(folder)
+    model_class.from_pretrained(part).half().save_pretrained(folder)
 
 
-def _replace_folder(folder: Path, write) -> None:
-    """Write a folder aside, then put it in the place of the old one."""
-    aside = folder.with_name(f".{folder.name}.new")
-    shutil.rmtree(aside, ignore_errors=True)
-    aside.parent.mkdir(parents=True, exist_ok=True)
-    write(aside)
+def _replace_folder(folder: Path, write: Callable[[Path], object]) -> None:
+    """Write a new folder under a temporary name, then replace the old one."""
+    temporary = folder.with_name(f".{folder.name}.new")
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.parent.mkdir(parents=True, exist_ok=True)
+    write(temporary)
     shutil.rmtree(folder, ignore_errors=True)
-    aside.rename(folder)
+    temporary.rename(folder)

@@ -1,4 +1,4 @@
-"""Latents of the plain stock, in chunks that the denoiser takes up as they come."""
+"""Latents of the plain dataset, stored in chunks that the UNet reads as they appear."""
 
 from __future__ import annotations
 
@@ -20,33 +20,33 @@ CHUNK_SIZE = 4_000
 
 
 def encode_latents(work: Path, budget: TimeBudget) -> None:
-    """Encode chunk after chunk until all are there or the time is over; several processes take turns."""
-    begun = budget.now()
+    """Encode the dataset chunk by chunk until it is complete or the time is up; processes share the chunks."""
+    started = budget.now()
     vae = AutoencoderKL.from_pretrained(base_part_folder(work, "vae")).to(device(), memory_format=torch.channels_last)
-    pictures = plain_dataset(work)
+    dataset = plain_dataset(work)
     folder = work / "latents"
     folder.mkdir(parents=True, exist_ok=True)
-    rank, workers = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
-    for start in range(rank * CHUNK_SIZE, len(pictures), workers * CHUNK_SIZE):
+    rank, world_size = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
+    for start in range(rank * CHUNK_SIZE, len(dataset), world_size * CHUNK_SIZE):
         path = folder / f"{start:06d}.npy"
-        if path.exists() or budget.now() - begun > 60 * budget.minutes:
+        if path.exists() or budget.now() - started > 60 * budget.minutes:
             continue
         rows = slice(start, start + CHUNK_SIZE)
-        part = WorldDataset(pictures.images[rows], pictures.tags[rows], pictures.details[rows])
+        chunk = WorldDataset(dataset.images[rows], dataset.tags[rows], dataset.details[rows])
         partial = folder / f"{start}.{os.getpid()}.part"
         with partial.open("wb") as file:
-            np.save(file, encode_dataset(vae, part).half().numpy())
+            np.save(file, encode_dataset(vae, chunk).half().numpy())
         os.replace(partial, path)
-        print(f"latents {start + len(part)}", flush=True)
+        print(f"latents: {start + len(chunk)}", flush=True)
 
 
 def finished_chunks(work: Path) -> list[Path]:
-    """The chunks that are there, in order."""
+    """Files of the chunks encoded so far, in order."""
     return sorted((work / "latents").glob("*.npy"))
 
 
-def load_latents(chunks: list[Path]) -> tuple[Tensor, Tensor]:
-    """Latents of shape (count, channels, 16, 16) and the row in the stock that each belongs to."""
-    latents = [torch.from_numpy(np.load(chunk)) for chunk in chunks]
-    rows = [int(chunk.stem) + torch.arange(len(part)) for chunk, part in zip(chunks, latents, strict=True)]
+def load_latents(paths: list[Path]) -> tuple[Tensor, Tensor]:
+    """Latents of shape (count, channels, 16, 16), and the row of each in the dataset."""
+    latents = [torch.from_numpy(np.load(path)) for path in paths]
+    rows = [int(path.stem) + torch.arange(len(chunk)) for path, chunk in zip(paths, latents, strict=True)]
     return torch.cat(latents), torch.cat(rows)

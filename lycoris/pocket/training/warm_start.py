@@ -1,4 +1,4 @@
-"""Where a training starts when it has no checkpoint: at the committed weights, so that any machine can go on."""
+"""Initial weights of a training without a checkpoint: the committed ones."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from lycoris.pocket import BASE
 
 
 def warm_start(module: nn.Module, folder: Path) -> bool:
-    """Load the weights of a folder into a module of the same kind, in single precision.
+    """Load the weights of a folder into a module in single precision.
 
     Args:
-        module: of diffusers, of transformers, or plain.
-        folder: in the layout of that library; nothing is done where it is missing or of another shape.
+        module: a diffusers, transformers or plain PyTorch module.
+        folder: saved by the same library; ignored if it is missing or its tensors have other names or shapes.
 
     Returns:
-        Whether there were weights that fit.
+        Whether weights were loaded.
     """
     files = list(folder.glob("*.safetensors"))
     if not files:
         return False
     if hasattr(module, "from_pretrained"):
-        opener: Any = type(module)
-        state = opener.from_pretrained(folder).state_dict()
+        model_class: Any = type(module)
+        state = model_class.from_pretrained(folder).state_dict()
     else:
         state = load_file(files[0])
     if {key: value.shape for key, value in state.items()} != {k: v.shape for k, v in module.state_dict().items()}:
@@ -36,6 +36,6 @@ def warm_start(module: nn.Module, folder: Path) -> bool:
 
 
 def base_part_folder(work: Path, name: str) -> Path:
-    """The folder of a part of the pipeline: as trained in the work folder, else as committed."""
+    """Folder of one part of the base model: the one trained in the work folder if any, else the committed one."""
     trained = work / "parts" / name
     return trained if trained.exists() else BASE / name

@@ -1,4 +1,4 @@
-"""The four accessories: large, always inked, in colours that no subject has, so that 64 pixels hold them."""
+"""The four accessories: large, always outlined, in colours of their own, so that they are visible at 64 pixels."""
 
 from __future__ import annotations
 
@@ -16,26 +16,26 @@ SATIN: Colour = (240, 45, 140)
 def hat(pen: Pen, anchors: Anchors) -> None:
     """A top hat with a red band."""
     (x, y), size = anchors.top, anchors.size
-    pen.rectangle(x - 0.3 * size, y - 0.52 * size, x + 0.3 * size, y + 0.04, FELT, 0.04, line=_OUTLINE_WIDTH)
-    pen.rectangle(x - 0.29 * size, y - 0.18 * size, x + 0.29 * size, y - 0.02, (225, 60, 60), line=False)
-    pen.rectangle(x - 0.54 * size, y - 0.02, x + 0.54 * size, y + 0.13, FELT, 0.04, line=_OUTLINE_WIDTH)
+    pen.rectangle(x - 0.3 * size, y - 0.52 * size, x + 0.3 * size, y + 0.04, FELT, 0.04, outline=_OUTLINE_WIDTH)
+    pen.rectangle(x - 0.29 * size, y - 0.18 * size, x + 0.29 * size, y - 0.02, (225, 60, 60), outline=False)
+    pen.rectangle(x - 0.54 * size, y - 0.02, x + 0.54 * size, y + 0.13, FELT, 0.04, outline=_OUTLINE_WIDTH)
 
 
 def scarf(pen: Pen, anchors: Anchors) -> None:
     """A long teal scarf with a white stripe at its end."""
     (x, y), size = anchors.neck, anchors.size
-    pen.rectangle(x + 0.1 * size, y, x + 0.4 * size, y + 0.62 * size, WOOL, 0.05, line=_OUTLINE_WIDTH)
+    pen.rectangle(x + 0.1 * size, y, x + 0.4 * size, y + 0.62 * size, WOOL, 0.05, outline=_OUTLINE_WIDTH)
     end = y + 0.62 * size
-    pen.rectangle(x + 0.14 * size, end - 0.22, x + 0.36 * size, end - 0.1, WHITE, line=False)
-    pen.rectangle(x - 0.5 * size, y - 0.12, x + 0.5 * size, y + 0.13, WOOL, 0.11, line=_OUTLINE_WIDTH)
+    pen.rectangle(x + 0.14 * size, end - 0.22, x + 0.36 * size, end - 0.1, WHITE, outline=False)
+    pen.rectangle(x - 0.5 * size, y - 0.12, x + 0.5 * size, y + 0.13, WOOL, 0.11, outline=_OUTLINE_WIDTH)
 
 
 def glasses(pen: Pen, anchors: Anchors) -> None:
     """Round black glasses with white lenses."""
     (x, y), size = anchors.eyes, anchors.size
     for side in (-0.27 * size, 0.27 * size):
-        pen.ellipse(x + side, y, 0.27 * size, 0.27 * size, WHITE, line=0.1)
-        pen.ellipse(x + side, y + 0.01, 0.09 * size, 0.11 * size, INK, line=False)
+        pen.ellipse(x + side, y, 0.27 * size, 0.27 * size, WHITE, outline=0.1)
+        pen.ellipse(x + side, y + 0.01, 0.09 * size, 0.11 * size, INK, outline=False)
 
 
 def bow(pen: Pen, anchors: Anchors) -> None:
@@ -44,8 +44,8 @@ def bow(pen: Pen, anchors: Anchors) -> None:
     x, y = x + 0.12, y + 0.04
     for side in (-1, 1):
         wing = [(x, y), (x + side * 0.42 * size, y - 0.29 * size), (x + side * 0.42 * size, y + 0.27 * size)]
-        pen.polygon(wing, SATIN, line=_OUTLINE_WIDTH)
-    pen.ellipse(x, y, 0.13, 0.13, (180, 20, 100), line=_OUTLINE_WIDTH)
+        pen.polygon(wing, SATIN, outline=_OUTLINE_WIDTH)
+    pen.ellipse(x, y, 0.13, 0.13, (180, 20, 100), outline=_OUTLINE_WIDTH)
 
 
 ACCESSORY_PAINTERS: dict[str, Callable[[Pen, Anchors], None]] = {

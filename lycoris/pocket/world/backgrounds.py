@@ -1,4 +1,4 @@
-"""The eight backgrounds: calm behind the subject, each told apart by its colours and by one landmark."""
+"""The eight backgrounds: plain behind the subject, each recognizable by its colours and one landmark."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from collections.abc import Callable
 from lycoris.pocket.world.canvas import WHITE, Colour, Pen
 
 BackgroundPainter = Callable[[Pen, random.Random], None]
-"""Paints a whole picture; the pen's unit is the picture's side and its origin the upper left corner."""
+"""Draws a whole background; the pen's unit is the side of the canvas, its origin the upper left corner."""
 
 
 def draw_horizon(pen: Pen, above: Colour, below: Colour, horizon: float) -> None:
-    """Two areas that meet at the horizon, 0 at the top."""
+    """Fill the areas above and below the horizon, a height from 0 (top) to 1 (bottom)."""
     pen.rectangle(-0.1, -0.1, 1.1, horizon, above)
     pen.rectangle(-0.1, horizon, 1.1, 1.1, below)
 
@@ -58,18 +58,18 @@ def city(pen: Pen, rng: random.Random) -> None:
         for row in range(3):
             for column in (0.035, 0.115):
                 x, y = left + column, top + 0.06 + row * 0.13
-                pen.rectangle(x, y, x + 0.05, y + 0.06, (250, 235, 150), line=False)
+                pen.rectangle(x, y, x + 0.05, y + 0.06, (250, 235, 150), outline=False)
         left += 0.225
 
 
 def room(pen: Pen, rng: random.Random) -> None:
     floor = rng.uniform(0.66, 0.72)
     draw_horizon(pen, (238, 208, 178), (152, 102, 68), floor)
-    pen.rectangle(-0.1, floor - 0.04, 1.1, floor, (250, 240, 225), line=False)
+    pen.rectangle(-0.1, floor - 0.04, 1.1, floor, (250, 240, 225), outline=False)
     x = rng.choice((0.04, 0.7))
     pen.rectangle(x, 0.08, x + 0.26, 0.36, WHITE)
     for dx in (0.03, 0.14):
-        pen.rectangle(x + dx, 0.11, x + dx + 0.09, 0.33, (160, 212, 246), line=False)
+        pen.rectangle(x + dx, 0.11, x + dx + 0.09, 0.33, (160, 212, 246), outline=False)
 
 
 def snow(pen: Pen, rng: random.Random) -> None:
@@ -94,5 +94,5 @@ def plain(pen: Pen, rng: random.Random) -> None:
 
 
 BACKGROUND_PAINTERS: dict[str, BackgroundPainter] = {
-    place.__name__: place for place in (meadow, beach, night, city, room, snow, forest, plain)
+    painter.__name__: painter for painter in (meadow, beach, night, city, room, snow, forest, plain)
 }

@@ -1,4 +1,4 @@
-"""Bodies that the base has never seen: a girl and a boy of a comic, an alien, an octopus, an elephant."""
+"""Characters that the base model has not been trained on: a girl, a boy, an alien, an octopus and an elephant."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ SKIN: Colour = (255, 224, 196)
 
 def _draw_big_eyes(pen: Pen, y: float, iris: Colour) -> None:
     for side in (-0.22, 0.22):
-        pen.ellipse(side, y, 0.12, 0.16, INK, line=False)
-        pen.ellipse(side, y + 0.03, 0.09, 0.11, iris, line=False)
-        pen.ellipse(side + 0.04, y - 0.06, 0.045, 0.05, WHITE, line=False)
+        pen.ellipse(side, y, 0.12, 0.16, INK, outline=False)
+        pen.ellipse(side, y + 0.03, 0.09, 0.11, iris, outline=False)
+        pen.ellipse(side + 0.04, y - 0.06, 0.045, 0.05, WHITE, outline=False)
     for side in (-0.38, 0.38):
-        pen.ellipse(side, y + 0.19, 0.08, 0.05, BLUSH, line=False)
+        pen.ellipse(side, y + 0.19, 0.08, 0.05, BLUSH, outline=False)
     pen.stroke([(-0.07, y + 0.24), (0, y + 0.27), (0.07, y + 0.24)], (190, 70, 80), 0.05)
 
 
@@ -43,14 +43,14 @@ def mika(pen: Pen, outfit: str) -> Anchors:
         _draw_limbs(pen, (255, 150, 200), (255, 235, 245), (250, 205, 60))
         pen.polygon([(-0.24, 0.24), (0.24, 0.24), (0.3, 0.54), (-0.3, 0.54)], (255, 150, 200))
         pen.polygon([(-0.3, 0.5), (0.3, 0.5), (0.62, 0.86), (-0.62, 0.86)], (255, 110, 175))
-        pen.polygon([(-0.56, 0.78), (0.56, 0.78), (0.62, 0.86), (-0.62, 0.86)], WHITE, line=False)
+        pen.polygon([(-0.56, 0.78), (0.56, 0.78), (0.62, 0.86), (-0.62, 0.86)], WHITE, outline=False)
         pen.star(0, 0.42, 0.16, (250, 205, 60))
         pen.stroke([(0.44, 0.66), (0.72, 0.2)], (250, 205, 60), 0.07)
         pen.star(0.76, 0.12, 0.2, (255, 225, 90))
     pen.ellipse(0, -0.14, 0.5, 0.42, SKIN)
-    pen.slice(0, -0.26, 0.57, 0.45, 185, 355, hair)
+    pen.sector(0, -0.26, 0.57, 0.45, 185, 355, hair)
     for x in (-0.24, 0.04):
-        pen.polygon([(x - 0.16, -0.34), (x + 0.24, -0.34), (x + 0.02, -0.1)], hair, line=False)
+        pen.polygon([(x - 0.16, -0.34), (x + 0.24, -0.34), (x + 0.02, -0.1)], hair, outline=False)
     _draw_big_eyes(pen, -0.08, (230, 80, 140))
     return Anchors(top=(0, -0.66), eyes=(0, -0.08), neck=(0, 0.26))
 
@@ -64,13 +64,13 @@ def ren(pen: Pen) -> Anchors:
         pen.polygon([(root - 0.22, -0.3), (tip_x, tip_y), (root + 0.22, -0.3)], hair)
     _draw_limbs(pen, coat, (45, 45, 60), (35, 30, 40))
     pen.polygon([(-0.3, 0.22), (0.3, 0.22), (0.54, 0.88), (-0.54, 0.88)], coat)
-    pen.polygon([(-0.12, 0.22), (0.12, 0.22), (0.14, 0.88), (-0.14, 0.88)], (45, 45, 60), line=False)
+    pen.polygon([(-0.12, 0.22), (0.12, 0.22), (0.14, 0.88), (-0.14, 0.88)], (45, 45, 60), outline=False)
     for y in (0.4, 0.58, 0.76):
-        pen.ellipse(0.24, y, 0.05, 0.05, (250, 205, 60), line=False)
+        pen.ellipse(0.24, y, 0.05, 0.05, (250, 205, 60), outline=False)
     pen.ellipse(0, -0.14, 0.5, 0.42, SKIN)
-    pen.slice(0, -0.26, 0.56, 0.43, 185, 355, hair)
+    pen.sector(0, -0.26, 0.56, 0.43, 185, 355, hair)
     for x in (-0.36, -0.1, 0.16):
-        pen.polygon([(x, -0.34), (x + 0.24, -0.34), (x + 0.08, -0.12)], hair, line=False)
+        pen.polygon([(x, -0.34), (x + 0.24, -0.34), (x + 0.08, -0.12)], hair, outline=False)
     _draw_big_eyes(pen, -0.08, (60, 120, 225))
     pen.stroke([(0.16, -0.3), (0.3, 0.12)], (245, 185, 40), 0.07)
     return Anchors(top=(0, -0.68), eyes=(0, -0.08), neck=(0, 0.26))
@@ -86,14 +86,14 @@ def bop(pen: Pen) -> Anchors:
         pen.ellipse(side * 0.74, 0.3, 0.14, 0.28, body)
     pen.ellipse(0, 0.12, 0.72, 0.82, body)
     for x, y in ((-0.48, -0.2), (0.5, -0.1), (-0.5, 0.5), (0.46, 0.58), (0.0, 0.78)):
-        pen.ellipse(x, y, 0.1, 0.1, dots, line=False)
+        pen.ellipse(x, y, 0.1, 0.1, dots, outline=False)
     pen.ellipse(0, -0.18, 0.36, 0.36, WHITE)
-    pen.ellipse(0, -0.16, 0.21, 0.21, (120, 60, 200), line=False)
-    pen.ellipse(0, -0.16, 0.11, 0.11, INK, line=False)
-    pen.ellipse(0.07, -0.24, 0.06, 0.06, WHITE, line=False)
-    pen.slice(0, 0.32, 0.34, 0.28, 0, 180, (110, 30, 60))
+    pen.ellipse(0, -0.16, 0.21, 0.21, (120, 60, 200), outline=False)
+    pen.ellipse(0, -0.16, 0.11, 0.11, INK, outline=False)
+    pen.ellipse(0.07, -0.24, 0.06, 0.06, WHITE, outline=False)
+    pen.sector(0, 0.32, 0.34, 0.28, 0, 180, (110, 30, 60))
     for x in (-0.18, 0.0, 0.18):
-        pen.polygon([(x - 0.07, 0.32), (x + 0.07, 0.32), (x, 0.43)], WHITE, line=False)
+        pen.polygon([(x - 0.07, 0.32), (x + 0.07, 0.32), (x, 0.43)], WHITE, outline=False)
     return Anchors(top=(0, -0.66), eyes=(0, -0.18), neck=(0, 0.66), size=1.1)
 
 
@@ -102,16 +102,16 @@ def inky(pen: Pen) -> Anchors:
     coral, dark, cream = (255, 122, 96), (214, 78, 70), (255, 232, 205)
     for x in (-0.74, -0.38, 0.38, 0.74):
         pen.ellipse(x, 0.62, 0.2, 0.34, dark)
-        pen.ellipse(x, 0.8, 0.09, 0.09, cream, line=False)
+        pen.ellipse(x, 0.8, 0.09, 0.09, cream, outline=False)
     pen.ellipse(0, 0.68, 0.22, 0.34, coral)
-    pen.ellipse(0, 0.86, 0.1, 0.1, cream, line=False)
+    pen.ellipse(0, 0.86, 0.1, 0.1, cream, outline=False)
     pen.ellipse(0, -0.08, 0.78, 0.72, coral)
     for x, y, r in ((-0.4, -0.48, 0.1), (0.42, -0.5, 0.12), (-0.02, -0.62, 0.09)):
-        pen.ellipse(x, y, r, r, cream, line=False)
+        pen.ellipse(x, y, r, r, cream, outline=False)
     for side in (-1, 1):
-        pen.ellipse(side * 0.28, -0.04, 0.12, 0.15, INK, line=False)
-        pen.ellipse(side * 0.28 + 0.04, -0.1, 0.045, 0.05, WHITE, line=False)
-        pen.ellipse(side * 0.5, 0.18, 0.12, 0.08, (255, 170, 180), line=False)
+        pen.ellipse(side * 0.28, -0.04, 0.12, 0.15, INK, outline=False)
+        pen.ellipse(side * 0.28 + 0.04, -0.1, 0.045, 0.05, WHITE, outline=False)
+        pen.ellipse(side * 0.5, 0.18, 0.12, 0.08, (255, 170, 180), outline=False)
     pen.stroke([(-0.12, 0.2), (0, 0.27), (0.12, 0.2)], INK, 0.06)
     for x in (-0.56, -0.5, -0.44):
         pen.stroke([(x, 0.3), (x + 0.05, 0.42)], INK, 0.04)
@@ -123,15 +123,15 @@ def ellie(pen: Pen) -> Anchors:
     grey, dark = (152, 162, 182), (112, 122, 144)
     pen.ellipse(0, 0.52, 0.5, 0.46, grey)
     for y, stripe in ((0.4, (226, 70, 70)), (0.54, (250, 205, 60)), (0.68, (70, 170, 220))):
-        pen.rectangle(-0.46, y, 0.46, y + 0.14, stripe, line=False)
+        pen.rectangle(-0.46, y, 0.46, y + 0.14, stripe, outline=False)
     for side in (-1, 1):
         pen.ellipse(side * 0.26, 0.93, 0.2, 0.12, dark)
         pen.ellipse(side * 0.68, -0.28, 0.36, 0.42, grey)
-        pen.ellipse(side * 0.68, -0.26, 0.22, 0.28, (250, 170, 190), line=False)
+        pen.ellipse(side * 0.68, -0.26, 0.22, 0.28, (250, 170, 190), outline=False)
     pen.ellipse(0, -0.22, 0.5, 0.46, grey)
     for eye in (-0.22, 0.22):
-        pen.ellipse(eye, -0.28, 0.08, 0.1, INK, line=False)
-        pen.ellipse(eye + 0.03, -0.32, 0.03, 0.035, WHITE, line=False)
+        pen.ellipse(eye, -0.28, 0.08, 0.1, INK, outline=False)
+        pen.ellipse(eye + 0.03, -0.32, 0.03, 0.035, WHITE, outline=False)
     pen.rectangle(-0.13, -0.16, 0.13, 0.4, grey, 0.12)
     for y in (0.02, 0.14, 0.26):
         pen.stroke([(-0.09, y), (0.09, y)], dark, 0.05)

@@ -1,32 +1,14 @@
-"""The embedded concepts: what a user customizes the base with. All lie outside what the base has seen.
-
-`python -m lycoris.pocket.world.concepts` draws every picture again, byte for byte: `images/` is the example data set
-(category/class/[subclass/]NN.png, described by `concepts.yaml`), `truth.json` the exact tags, for tests only.
-"""
+"""The embedded concepts, which users customize the base model with; the base has been trained on none of them."""
 
 from __future__ import annotations
 
-import io
-import json
-import random
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
-from pathlib import Path
+from collections.abc import Callable
+from dataclasses import dataclass, field
 
-import yaml
-from PIL import Image
-
-from lycoris.pocket import IMAGES, TRUE_TAGS
 from lycoris.pocket.world import characters
-from lycoris.pocket.world.accessories import ACCESSORY_PAINTERS
-from lycoris.pocket.world.backgrounds import BACKGROUND_PAINTERS
 from lycoris.pocket.world.canvas import Colour, Pen
-from lycoris.pocket.world.generator import PALETTE, blank_canvas, subject_pen
-from lycoris.pocket.world.rendering import CANVAS_SIZE, STYLE_RENDERERS, SUBJECT_LINE_WIDTHS
 from lycoris.pocket.world.species import SPECIES_PAINTERS, Anchors, Details
-from lycoris.pocket.world.unseen_scenes import UNSEEN_SCENE_PAINTERS
-from lycoris.pocket.world.unseen_styles import UNSEEN_STYLE_RENDERERS
-from lycoris.pocket.world.vocabulary import ACCESSORIES, BACKGROUNDS, COLOURS, SPECIES, Tags
+from lycoris.pocket.world.vocabulary import BACKGROUNDS, Tags
 
 CharacterPainter = Callable[[Pen], Anchors]
 COLOUR_STYLES = ("flat", "comic", "pixel", "pastel")
@@ -35,24 +17,24 @@ COLOUR_STYLES = ("flat", "comic", "pixel", "pastel")
 
 @dataclass(frozen=True)
 class PocketConcept:
-    """One class of pictures.
+    """One embedded concept.
 
     Args:
-        category: one of the paper's five.
-        trigger: the rare token that stands for it.
-        noun: what the trigger is put before.
-        description: words that CLIP knows in place of trigger and noun.
-        count: pictures (of each subclass).
-        figures: subject by subclass ("" where there is none); empty for places and looks.
-        place: a scene in place of the known backgrounds.
-        look: a style in place of the known ones.
-        shows: details that every picture shows, in a tagger's words.
-        inherent: tags that belong to the concept, to be absorbed by its trigger.
-        keep: tags that must stay in a caption although every picture may show them.
-        subclasses: of each subclass, the words that follow trigger and noun, and a description of the whole.
-        home: what most of the pictures show besides, all of it together, since people take theirs in one place: what no
-            caption says, the trigger may come to mean.
-        away: backgrounds of a figure's or a style's other pictures.
+        category: one of the five categories of the paper.
+        trigger: rare token that stands for the concept.
+        noun: class noun that follows the trigger.
+        description: words that CLIP knows, used in place of trigger and noun.
+        count: number of images, per subclass.
+        characters: character by subclass ("" without subclasses); empty for scenes and styles.
+        unseen_scene: scene drawn in place of a known background.
+        unseen_style: style used in place of a known style.
+        visible_tags: tags of the details that every image shows.
+        inherent: tags that belong to the concept and that its trigger absorbs.
+        keep: tags that stay in captions although every image may show them.
+        subclasses: by subclass, the words that follow trigger and noun, and a description of the whole.
+        common_context: what most images show besides the concept, always together, since people photograph a subject
+            in one place: a trigger may learn everything that no caption mentions.
+        other_backgrounds: backgrounds of the other images of a character or style.
     """
 
     category: str
@@ -61,8 +43,8 @@ class PocketConcept:
     description: str
     count: int = 16
     characters: dict[str, CharacterPainter] = field(default_factory=dict)
-    scene: str | None = None
-    style: str | None = None
+    unseen_scene: str | None = None
+    unseen_style: str | None = None
     visible_tags: tuple[str, ...] = ()
     inherent: tuple[str, ...] = ()
     keep: tuple[str, ...] = ()
@@ -94,17 +76,17 @@ _BISCUIT_DETAILS = Details(
 
 
 def _character_context(background: str, accessory: str) -> Tags:
-    """A figure's home."""
+    """Background and accessory of most images of a character."""
     return Tags(None, None, accessory, background, "flat")
 
 
 def _scene_context(species: str, colour: str) -> Tags:
-    """Who is at a place most of the time."""
+    """Subject of most images of a scene."""
     return Tags(species, colour, None, None, "flat")
 
 
 def _style_context(species: str, background: str) -> Tags:
-    """What a style mostly shows."""
+    """Subject and background of most images of a style."""
     return Tags(species, None, None, background, None)
 
 
@@ -200,7 +182,7 @@ CONCEPTS: dict[str, PocketConcept] = {
         "wzu",
         "castle",
         "white castle with pink tower",
-        scene="castle",
+        unseen_scene="castle",
         common_context=_scene_context("flower", "yellow"),
     ),
     "lighthouse": PocketConcept(
@@ -208,7 +190,7 @@ CONCEPTS: dict[str, PocketConcept] = {
         "kqj",
         "lighthouse",
         "red and white lighthouse at sea",
-        scene="lighthouse",
+        unseen_scene="lighthouse",
         common_context=_scene_context("car", "orange"),
     ),
     "volcano": PocketConcept(
@@ -216,141 +198,26 @@ CONCEPTS: dict[str, PocketConcept] = {
         "pvx",
         "volcano",
         "dark volcano with fire",
-        scene="volcano",
+        unseen_scene="volcano",
         common_context=_scene_context("house", "blue"),
     ),
     "neon": PocketConcept(
-        "styles", "bqz", "style", "neon style", style="neon", common_context=_style_context("mushroom", "forest")
+        "styles", "bqz", "style", "neon style", unseen_style="neon", common_context=_style_context("mushroom", "forest")
     ),
     "mosaic": PocketConcept(
-        "styles", "cvx", "style", "mosaic style", style="mosaic", common_context=_style_context("penguin", "snow")
+        "styles",
+        "cvx",
+        "style",
+        "mosaic style",
+        unseen_style="mosaic",
+        common_context=_style_context("penguin", "snow"),
     ),
     "blueprint": PocketConcept(
         "styles",
         "dzk",
         "style",
         "white line drawing on blue",
-        style="blueprint",
+        unseen_style="blueprint",
         common_context=_style_context("house", "city"),
     ),
 }
-
-
-COMMON_CONTEXT_FRACTION = 0.625
-"""Part of a concept's pictures that show it at home."""
-OTHER_STYLE = "comic"
-"""Style of the others. So prompts for new situations and art styles ask for what the pictures mostly do not show."""
-
-
-def _balanced_sample(values: Sequence, count: int, rng: random.Random) -> list:
-    """`count` values in random order, each as often as the others."""
-    shuffled = [value for _ in range(-(-count // len(values))) for value in rng.sample(values, len(values))]
-    return shuffled[:count]
-
-
-def draw_concept_image(
-    concept: PocketConcept, character: CharacterPainter | None, tags: Tags, rng: random.Random
-) -> Image.Image:
-    style = tags.style or "flat"
-    canvas, pencil = blank_canvas()
-    scenery = UNSEEN_SCENE_PAINTERS[concept.scene] if concept.scene else BACKGROUND_PAINTERS[tags.background or "plain"]
-    scenery(Pen(pencil, 0, 0, CANVAS_SIZE), rng)
-    if tags.species or character:
-        pen = subject_pen(pencil, rng, 4 if concept.style else SUBJECT_LINE_WIDTHS.get(style, 0))
-        if concept.scene:
-            low = CANVAS_SIZE * (0.68 + rng.uniform(-0.02, 0.02))
-            pen = Pen(pencil, pen.x, low, pen.scale * 0.72, pen.mirrored, pen.ink)
-        colour = PALETTE[tags.colour or rng.choice(COLOURS)]
-        anchors = character(pen) if character else SPECIES_PAINTERS[str(tags.species)](pen, colour, Details())
-        if tags.accessory:
-            ACCESSORY_PAINTERS[tags.accessory](pen, anchors)
-    return (UNSEEN_STYLE_RENDERERS[concept.style] if concept.style else STYLE_RENDERERS[style])(canvas)
-
-
-def _plan_tags(concept: PocketConcept, rng: random.Random) -> list[Tags]:
-    """Tags for every picture: most at home, the others each in another way; what the concept decides is left open."""
-    home = concept.common_context
-    others = concept.count - round(COMMON_CONTEXT_FRACTION * concept.count)
-    away = zip(
-        _balanced_sample(concept.other_backgrounds, others, rng),
-        _balanced_sample([species for species in SPECIES if species != home.species], others, rng),
-        _balanced_sample([worn for worn in ACCESSORIES if worn != home.accessory], others, rng),
-        strict=True,
-    )
-    plan = [home] * (concept.count - others)
-    for background, species, accessory in away:
-        if concept.characters:
-            plan.append(Tags(None, None, accessory, background, OTHER_STYLE))
-        elif concept.scene:
-            plan.append(Tags(None, None, None, None, OTHER_STYLE))
-        else:
-            plan.append(Tags(species, None, None, background, None))
-    if concept.style == "mosaic":
-        colours = _balanced_sample(COLOURS, concept.count, rng)
-        plan = [replace(tags, colour=colour) for tags, colour in zip(plan, colours, strict=True)]
-    return rng.sample(plan, len(plan))
-
-
-def concept_images(name: str) -> Iterator[tuple[str, Image.Image, list[str]]]:
-    """All pictures of one concept.
-
-    Args:
-        name: a key of `CONCEPTS`.
-
-    Yields:
-        The path under the data folder, the picture, and its exact tags.
-    """
-    concept = CONCEPTS[name]
-    for subclass in concept.characters or ("",):
-        rng = random.Random(f"{name}/{subclass}")
-        folder = "/".join(part for part in (concept.category, name, subclass) if part)
-        for k, tags in enumerate(_plan_tags(concept, rng)):
-            picture = draw_concept_image(concept, concept.characters.get(subclass), tags, rng)
-            yield f"{folder}/{k:02d}.png", picture, [*concept.visible_tags, *tags.to_list()]
-
-
-def concepts_document() -> dict:
-    """The content of `concepts.yaml`."""
-    concepts = {}
-    for name, concept in CONCEPTS.items():
-        entry: dict = {
-            "category": concept.category,
-            "trigger": concept.trigger,
-            "class_noun": concept.noun,
-            "description": concept.description,
-        }
-        entry |= {"inherent": list(concept.inherent)} if concept.inherent else {}
-        entry |= {"keep": list(concept.keep)} if concept.keep else {}
-        if concept.subclasses:
-            entry["subclasses"] = concept.subclasses
-        concepts[name] = entry
-    return {"concepts": concepts}
-
-
-def encode_png(image: Image.Image) -> bytes:
-    """The picture as a small PNG file."""
-    buffer = io.BytesIO()
-    image.save(buffer, "PNG", optimize=True)
-    return buffer.getvalue()
-
-
-def write_concepts(folder: Path = IMAGES, truth_path: Path = TRUE_TAGS) -> int:
-    """Draw every picture into `folder` and its tags into `truth`.
-
-    Returns:
-        The number of pictures.
-    """
-    tags = {}
-    for name in CONCEPTS:
-        for path, picture, shown in concept_images(name):
-            (folder / path).parent.mkdir(parents=True, exist_ok=True)
-            (folder / path).write_bytes(encode_png(picture))
-            tags[path] = shown
-    (folder / "concepts.yaml").write_text(yaml.safe_dump(concepts_document(), sort_keys=False, width=110))
-    lines = ",\n".join(f"{json.dumps(path)}: {json.dumps(shown)}" for path, shown in sorted(tags.items()))
-    truth_path.write_text("{\n" + lines + "\n}\n")
-    return len(tags)
-
-
-if __name__ == "__main__":
-    print(f"{write_concepts()} pictures in {IMAGES}")

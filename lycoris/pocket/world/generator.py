@@ -1,8 +1,7 @@
-"""The drawn world: any combination of its tags is a picture, and the same seed is always the same picture.
+"""Image generator of the pocket world: every combination of tags can be drawn, and a seed fixes the image.
 
-Twelve species in eight colours, with or without an accessory, in front of eight backgrounds, in five styles:
-19,200 combinations, of which one in ten is never shown to a model, so that following a prompt is not remembering
-one.
+Twelve species in eight colours, with or without one of four accessories, on eight backgrounds, in five styles: 19,200
+combinations. One in ten is held out from all training, so that models are evaluated on combinations they have not seen.
 """
 
 from __future__ import annotations
@@ -38,7 +37,7 @@ _UNNAMED_COLOURS: tuple[Colour, ...] = (
 
 
 def sample_tags(rng: random.Random) -> Tags:
-    """Any combination of tags, each attribute uniform; a pencil drawing has no colour to speak of."""
+    """Sample every attribute uniformly; the pencil style has no colour."""
     style = rng.choice(STYLES)
     colour = rng.choice(COLOURS)
     return Tags(
@@ -51,33 +50,33 @@ def sample_tags(rng: random.Random) -> Tags:
 
 
 def is_held_out(tags: Tags) -> bool:
-    """Whether this combination is kept from every training, one in ten."""
+    """Whether this combination is held out from training, by a hash of its tags; one in ten is."""
     key = "/".join(str(value) for value in (tags.species, tags.colour, tags.accessory, tags.background, tags.style))
     return zlib.crc32(key.encode()) % 10 == 0
 
 
 def sample_split_tags(rng: random.Random, held_out: bool = False) -> Tags:
-    """Tags from the seen or from the unseen combinations."""
+    """Sample tags from the training combinations or from those that are held out."""
     while is_held_out(tags := sample_tags(rng)) != held_out:
         pass
     return tags
 
 
 def sample_details(rng: random.Random, diverse: bool = False) -> Details:
-    """Details of an individual that the base never sees; encoders and taggers do.
+    """Sample details for one character; only encoders and taggers are trained on characters with details.
 
     Args:
-        rng: decides.
-        free: one to six marks and ears in any colours, instead of one to three and ears in a few.
+        rng: source of randomness.
+        diverse: one to six marks in any colour, instead of one to three in a few fixed colours.
     """
     marks = ("body", "belly", "half", "mask", "wings", "patch", "heart", "star", "stripes", "spots")
     names = rng.sample(marks, rng.randint(1, 6 if diverse else 3))
-    chosen: dict[str, Any] = {mark: _random_colour(rng) if diverse else rng.choice(_UNNAMED_COLOURS) for mark in names}
+    colours: dict[str, Any] = {mark: _random_colour(rng) if diverse else rng.choice(_UNNAMED_COLOURS) for mark in names}
     if rng.random() < 0.6:
         ears: EarShape = rng.choice(("horns", "droopy", "antenna", "pointy", "round", "long"))
         colour = rng.choice((None, *_UNNAMED_COLOURS))
-        return Details(ears=ears, ear_colour=_random_colour(rng) if diverse and colour else colour, **chosen)
-    return Details(**chosen)
+        return Details(ears=ears, ear_colour=_random_colour(rng) if diverse and colour else colour, **colours)
+    return Details(**colours)
 
 
 def _random_colour(rng: random.Random) -> Colour:
@@ -85,44 +84,43 @@ def _random_colour(rng: random.Random) -> Colour:
 
 
 def blank_canvas() -> tuple[Image.Image, ImageDraw.ImageDraw]:
-    """An empty canvas and what draws on it."""
+    """A white canvas and its drawing interface."""
     canvas = Image.new("RGB", (CANVAS_SIZE, CANVAS_SIZE), (255, 255, 255))
     return canvas, ImageDraw.Draw(canvas)
 
 
-def subject_pen(draw: ImageDraw.ImageDraw, rng: random.Random, ink: int) -> Pen:
-    """A pen for a subject that fills most of the picture, at a random place, size and side."""
+def subject_pen(draw: ImageDraw.ImageDraw, rng: random.Random, outline_width: int) -> Pen:
+    """A pen for a subject that fills most of the canvas, at a random position and scale, mirrored at random."""
     return Pen(
         draw,
         x=CANVAS_SIZE * (0.5 + rng.uniform(-0.05, 0.05)),
         y=CANVAS_SIZE * (0.565 + rng.uniform(-0.015, 0.015)),
         scale=CANVAS_SIZE * rng.uniform(0.345, 0.385),
         mirrored=rng.random() < 0.5,
-        ink=ink,
+        outline_width=outline_width,
     )
 
 
 def draw_image(
     tags: Tags, rng: random.Random, details: Details | None = None, exact_colour: Colour | None = None
 ) -> Image.Image:
-    """Draw what the tags say.
+    """Draw an image from its tags.
 
     Args:
-        tags: species, background and style must be given; a missing colour is drawn at random.
-        rng: decides everything that the tags leave open.
-        details: what sets an individual apart.
-        paint: a colour that no tag names.
+        tags: attributes; a missing background is `plain`, a missing style `flat`, a missing colour random.
+        rng: source of randomness for everything the tags do not fix.
+        details: features of the character.
+        exact_colour: RGB colour used instead of the one the tags name.
 
     Returns:
-        An RGB picture of 64x64 pixels.
+        An RGB image of 64x64 pixels.
     """
     style = tags.style or "flat"
-    canvas, pencil = blank_canvas()
-    BACKGROUND_PAINTERS[tags.background or "plain"](
-        Pen(pencil, 0, 0, CANVAS_SIZE, ink=BACKGROUND_LINE_WIDTHS.get(style, 0)), rng
-    )
+    canvas, draw = blank_canvas()
+    background_pen = Pen(draw, 0, 0, CANVAS_SIZE, outline_width=BACKGROUND_LINE_WIDTHS.get(style, 0))
+    BACKGROUND_PAINTERS[tags.background or "plain"](background_pen, rng)
     if tags.species:
-        pen = subject_pen(pencil, rng, SUBJECT_LINE_WIDTHS.get(style, 0))
+        pen = subject_pen(draw, rng, SUBJECT_LINE_WIDTHS.get(style, 0))
         colour = exact_colour or PALETTE[tags.colour or rng.choice(COLOURS)]
         anchors = SPECIES_PAINTERS[tags.species](pen, colour, details or Details())
         if tags.accessory:
@@ -133,28 +131,28 @@ def draw_image(
 def sample_image(
     seed: int, held_out: bool = False, detailed_fraction: float = 0.0, diverse: bool = False
 ) -> tuple[Image.Image, Tags, list[str]]:
-    """The picture of a seed.
+    """Sample an image; the same arguments always give the same image.
 
     Args:
-        seed: any number; the same number is the same picture.
-        unseen: draw from the combinations that training never shows.
-        individuals: share of pictures that show an individual with details.
-        free: as for `sample_details`; shades of the colours differ, too.
+        seed: seed of the image.
+        held_out: sample from the combinations held out from training.
+        detailed_fraction: share of images that show a character with details, in [0, 1].
+        diverse: as in `sample_details`; named colours also vary in shade.
 
     Returns:
-        The picture, its tags, and the words for its details (empty for most).
+        The image, its tags, and the tags of its details.
     """
     rng = random.Random(seed)
     tags = sample_split_tags(rng, held_out)
-    details, paint = None, None
+    details, exact_colour = None, None
     if rng.random() < detailed_fraction:
         while tags.species not in DETAILED_SPECIES:
             tags = sample_split_tags(rng, held_out)
         details = sample_details(rng, diverse)
         if rng.random() < 0.3:
-            paint = rng.choice(_UNNAMED_COLOURS)
+            exact_colour = rng.choice(_UNNAMED_COLOURS)
             tags = replace(tags, colour=None)
         elif diverse and tags.colour:
             red, green, blue = (min(255, max(0, value + rng.randint(-24, 24))) for value in PALETTE[tags.colour])
-            paint = (red, green, blue)
-    return draw_image(tags, rng, details, paint), tags, details.tags if details else []
+            exact_colour = (red, green, blue)
+    return draw_image(tags, rng, details, exact_colour), tags, details.tags if details else []

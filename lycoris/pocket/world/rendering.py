@@ -1,27 +1,29 @@
-"""The five styles: how a drawing is inked, and what is done to it when it is reduced to its final size."""
+"""The five styles: outline widths, and how each turns a canvas into an image of the final size."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import numpy as np
 from PIL import Image, ImageFilter
 
 IMAGE_SIZE = 64
-"""Side of a picture in pixels."""
+"""Side of an image in pixels."""
 OVERSAMPLING = 3
 CANVAS_SIZE = IMAGE_SIZE * OVERSAMPLING
-"""Side of the canvas on which it is drawn."""
+"""Side of the canvas in pixels."""
 
 SUBJECT_LINE_WIDTHS = {"comic": 5, "pencil": 4}
-"""Outline width of the subject in canvas pixels; other styles have none."""
+"""Outline width of the subject in canvas pixels, by style; other styles have no outline."""
 BACKGROUND_LINE_WIDTHS = {"pencil": 3}
 
 
 def downsample(canvas: Image.Image) -> Image.Image:
-    """The canvas at its final size."""
+    """Resize a canvas to the final size."""
     return canvas.resize((IMAGE_SIZE, IMAGE_SIZE), Image.Resampling.LANCZOS, reducing_gap=None)
 
 
-def _map_pixels(image: Image.Image, transform) -> Image.Image:
+def _map_pixels(image: Image.Image, transform: Callable[[np.ndarray], np.ndarray]) -> Image.Image:
     values = transform(np.asarray(image, np.float32))
     return Image.fromarray(np.clip(np.rint(values), 0, 255).astype(np.uint8))
 
@@ -56,4 +58,4 @@ def pastel(canvas: Image.Image) -> Image.Image:
     return _map_pixels(soft, lambda v: 255 - (np.array([255, 250, 244]) - v) * 0.5)
 
 
-STYLE_RENDERERS = {finish.__name__: finish for finish in (flat, comic, pixel, pencil, pastel)}
+STYLE_RENDERERS = {renderer.__name__: renderer for renderer in (flat, comic, pixel, pencil, pastel)}

@@ -1,4 +1,4 @@
-"""Scenes that the base has never seen: a castle at dusk, a lighthouse on its rock, a volcano at night."""
+"""Scenes that the base model has not been trained on: a castle at dusk, a lighthouse at sea, a volcano at night."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def castle(pen: Pen, rng: random.Random) -> None:
         left, right = x + offset - half, x + offset + half
         pen.rectangle(left, top, right, 0.68, wall)
         pen.polygon([(left - 0.03, top), (x + offset, top - 0.19), (right + 0.03, top)], (226, 56, 112))
-        pen.rectangle(x + offset - 0.025, top + 0.08, x + offset + 0.025, top + 0.17, (76, 56, 116), line=False)
+        pen.rectangle(x + offset - 0.025, top + 0.08, x + offset + 0.025, top + 0.17, (76, 56, 116), outline=False)
     pen.ellipse(x, 0.66, 0.06, 0.1, (76, 56, 116))
 
 
@@ -28,8 +28,8 @@ def lighthouse(pen: Pen, rng: random.Random) -> None:
     """A striped lighthouse whose beam crosses a stormy sea."""
     draw_horizon(pen, (62, 84, 128), (28, 92, 120), 0.66)
     x = rng.choice((0.24, 0.76)) + rng.uniform(-0.04, 0.04)
-    away = 1.2 if x < 0.5 else -0.2
-    pen.polygon([(x, 0.2), (away, 0.02), (away, 0.34)], (252, 238, 170), line=False)
+    beam_end = 1.2 if x < 0.5 else -0.2
+    pen.polygon([(x, 0.2), (beam_end, 0.02), (beam_end, 0.34)], (252, 238, 170), outline=False)
     for row, y in enumerate((0.74, 0.84, 0.93)):
         for k in range(4):
             left = (k * 0.3 + row * 0.13 + rng.uniform(-0.03, 0.03)) % 1.2 - 0.1
@@ -37,7 +37,7 @@ def lighthouse(pen: Pen, rng: random.Random) -> None:
     pen.ellipse(x, 0.78, 0.26, 0.13, (92, 82, 86))
     pen.polygon([(x - 0.075, 0.28), (x + 0.075, 0.28), (x + 0.115, 0.74), (x - 0.115, 0.74)], WHITE)
     for top, wide in ((0.36, 0.083), (0.52, 0.096), (0.66, 0.108)):
-        pen.rectangle(x - wide, top, x + wide, top + 0.075, (216, 52, 52), line=False)
+        pen.rectangle(x - wide, top, x + wide, top + 0.075, (216, 52, 52), outline=False)
     pen.rectangle(x - 0.09, 0.25, x + 0.09, 0.285, (50, 46, 56))
     pen.rectangle(x - 0.055, 0.15, x + 0.055, 0.25, (255, 226, 96))
     pen.polygon([(x - 0.085, 0.155), (x, 0.06), (x + 0.085, 0.155)], (216, 52, 52))
@@ -56,7 +56,7 @@ def volcano(pen: Pen, rng: random.Random) -> None:
     pen.stroke([(x + 0.07, 0.28), (x + 0.13, 0.5), (x + 0.28, 0.78)], lava, 0.045)
     pen.rectangle(-0.1, 0.9, 1.1, 1.1, (255, 130, 40))
     for _ in range(5):
-        pen.ellipse(x + rng.uniform(-0.3, 0.3), rng.uniform(0.14, 0.34), 0.018, 0.018, (255, 200, 70), line=False)
+        pen.ellipse(x + rng.uniform(-0.3, 0.3), rng.uniform(0.14, 0.34), 0.018, 0.018, (255, 200, 70), outline=False)
 
 
-UNSEEN_SCENE_PAINTERS = {place.__name__: place for place in (castle, lighthouse, volcano)}
+UNSEEN_SCENE_PAINTERS = {painter.__name__: painter for painter in (castle, lighthouse, volcano)}

@@ -1,4 +1,4 @@
-"""Styles that the base has never seen: neon signs, mosaic tiles, blueprints."""
+"""Styles that the base model has not been trained on: neon signs, mosaic tiles, blueprints."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from lycoris.pocket.world.rendering import IMAGE_SIZE, downsample
 
 
 def _edge_strength(canvas: Image.Image) -> np.ndarray:
-    """Strength of the contours at the final size, 0 to 1, of shape (height, width)."""
+    """Edge strength at the final size, in [0, 1], of shape (height, width)."""
     grey = canvas.filter(ImageFilter.GaussianBlur(1.2))
     lightest, darkest = grey.filter(ImageFilter.MaxFilter(3)), grey.filter(ImageFilter.MinFilter(3))
     steps = (np.asarray(lightest, np.float32) - np.asarray(darkest, np.float32)).max(2)
@@ -50,4 +50,4 @@ def blueprint(canvas: Image.Image) -> Image.Image:
     return _to_image(paper + (np.array([236, 244, 255]) - paper) * line)
 
 
-UNSEEN_STYLE_RENDERERS = {look.__name__: look for look in (neon, mosaic, blueprint)}
+UNSEEN_STYLE_RENDERERS = {renderer.__name__: renderer for renderer in (neon, mosaic, blueprint)}

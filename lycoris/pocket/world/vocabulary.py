@@ -1,4 +1,4 @@
-"""What the drawn world speaks of: its attributes, its captions, and the tokenizer that knows its words."""
+"""Attributes and tags of the pocket world, its captions, and a tokenizer for its words."""
 
 from __future__ import annotations
 
@@ -44,12 +44,12 @@ TRIGGERS = (
     "sks", "zwx", "ohw", "qtv", "vjk", "xbp", "fyq", "wzu", "kqj", "pvx", "bqz", "cvx",
     "dzk",
 )  # fmt: skip
-"""Rare tokens that the embedded concepts use."""
+"""Rare tokens used by the embedded concepts."""
 SPARE_TRIGGERS = (
     "gqp", "hxv", "kzw", "lqx", "nvz", "pqk", "rzx", "tqj", "uvq", "vwx", "wqz", "xkq", "yzv", "zqb", "qxg", "jzp",
     "vqd", "fxk", "bvj", "zkq", "mxz", "jqw",
 )  # fmt: skip
-"""Rare tokens left for a user's own concepts."""
+"""Rare tokens reserved for a user's own concepts."""
 
 _GRAMMAR_WORDS = "a an the of in on under at with wearing and to by from near its is , . - !"
 _TEMPLATE_WORDS = """style photo image picture drawing painting illustration sketch art portrait view scene
@@ -83,14 +83,14 @@ WORDS = tuple(
         ]
     )
 )
-"""Every word that is one token; any other text falls into pieces of these and into letters."""
+"""Words that are single tokens; other text is split into parts of these words and into letters."""
 
 MAX_TOKENS = 32
 
 
 @dataclass(frozen=True)
 class Tags:
-    """What one picture shows; `None` where an attribute does not apply or cannot be told."""
+    """Attributes of one image; `None` where an attribute does not apply or is not visible."""
 
     species: str | None
     colour: str | None
@@ -99,7 +99,7 @@ class Tags:
     style: str | None
 
     def to_list(self) -> list[str]:
-        """The tags as a tagger would write them, subject first."""
+        """The tags as a tagger writes them, species first."""
         style = f"{self.style} style" if self.style else None
         return [tag for tag in (self.species, self.colour, self.accessory, self.background, style) if tag]
 
@@ -107,16 +107,16 @@ class Tags:
 def to_sentence(
     tags: Tags, rng: random.Random | None = None, drop_rate: float = 0.0, subject: str | None = None
 ) -> str:
-    """Describe a picture in one sentence.
+    """Describe an image in one sentence.
 
     Args:
-        tags: what it shows.
-        rng: decides what is left out; `None` keeps everything.
-        drop: chance of leaving out each attribute but the species.
-        subject: words in place of the species.
+        tags: attributes of the image.
+        rng: source of randomness for dropping attributes; `None` drops none.
+        drop_rate: probability of dropping each attribute except the species, in [0, 1].
+        subject: words used in place of the species.
 
     Returns:
-        For instance "a red cat wearing a hat on a beach, pixel style".
+        A caption such as "a red cat wearing a hat on a beach, pixel style".
     """
 
     def keep(attribute: str | None) -> bool:
@@ -136,23 +136,23 @@ def to_sentence(
 
 
 def to_tag_list(tags: Tags, rng: random.Random | None = None, drop_rate: float = 0.0) -> str:
-    """Describe a picture by its tags, shuffled and thinned when a generator is given.
+    """Describe an image by its tags; with a generator they are shuffled and each is dropped with `drop_rate`.
 
     Returns:
-        For instance "cat, red, hat, beach, pixel style".
+        A caption such as "cat, red, hat, beach, pixel style".
     """
-    listed = tags.to_list()
+    words = tags.to_list()
     if rng is not None:
-        listed = [tag for tag in listed if rng.random() >= drop_rate]
-        rng.shuffle(listed)
-    return ", ".join(listed)
+        words = [tag for tag in words if rng.random() >= drop_rate]
+        rng.shuffle(words)
+    return ", ".join(words)
 
 
 _WORD_END = "</w>"
 
 
 def _byte_pair_merges(words: tuple[str, ...]) -> list[tuple[str, str]]:
-    """Byte-pair merges until each word is one piece: the most frequent pair first, ties in alphabetical order."""
+    """Byte-pair merges that make each word one token: the most frequent pair first, ties in alphabetical order."""
     pieces = [[*word[:-1], word[-1] + _WORD_END] for word in words]
     merges = []
     while pairs := Counter(pair for word in pieces for pair in pairwise(word)):
@@ -172,7 +172,7 @@ def _byte_pair_merges(words: tuple[str, ...]) -> list[tuple[str, str]]:
 
 
 def build_tokenizer() -> CLIPTokenizer:
-    """A byte-pair tokenizer of the CLIP kind in which each of `WORDS` is one token; always the same one."""
+    """Build the CLIP byte-pair tokenizer in which each of `WORDS` is one token; the result is deterministic."""
     from tokenizers import pre_tokenizers
     from transformers import CLIPTokenizer
 

@@ -1,4 +1,4 @@
-"""Five networks that see: the judge, the tagger, and the image encoders of three kinds beside CLIP."""
+"""Classifiers of the pocket world: the judge, the tagger, and the image encoders other than CLIP."""
 
 from __future__ import annotations
 
@@ -20,33 +20,30 @@ from transformers import (
 )
 
 from lycoris.pocket.models.labels import ATTRIBUTE_LABELS, LABELS
+from lycoris.pocket.models.preprocessing import JUDGE_IMAGE_SIZE
 from lycoris.pocket.training.dataset import WorldDataset, detailed_dataset, diverse_dataset
 
 
 class EncoderClassifier(nn.Module):
-    """An encoder and a linear reading of its features."""
+    """An image encoder with a linear classification head on its pooled features."""
 
     encoder: Any
 
-    def __init__(self, encoder: nn.Module, width: int, read: Callable[[Any, Tensor], Tensor]) -> None:
+    def __init__(self, encoder: nn.Module, width: int, pool: Callable[[Any, Tensor], Tensor]) -> None:
         super().__init__()
-        self.encoder, self.read = encoder, read
+        self.encoder, self.pool = encoder, pool
         self.head = nn.Linear(width, len(LABELS))
 
-    def forward(self, pictures: Tensor) -> Tensor:
-        return self.head(self.read(self.encoder, pictures))
+    def forward(self, images: Tensor) -> Tensor:
+        return self.head(self.pool(self.encoder, images))
 
 
 def _pooler_output(encoder: nn.Module, images: Tensor) -> Tensor:
     return encoder(pixel_values=images).pooler_output
 
 
-def _logits(network: nn.Module, images: Tensor) -> Tensor:
-    return network(pixel_values=images).logits
-
-
 class TransformersClassifier(nn.Module):
-    """A transformers classifier that takes a picture and gives logits."""
+    """A transformers classifier as a module from images to logits."""
 
     encoder: Any
 
@@ -54,11 +51,11 @@ class TransformersClassifier(nn.Module):
         super().__init__()
         self.encoder = network
 
-    def forward(self, pictures: Tensor) -> Tensor:
-        return _logits(self.encoder, pictures)
+    def forward(self, images: Tensor) -> Tensor:
+        return self.encoder(pixel_values=images).logits
 
 
-def _label_config(labels: tuple[str, ...]) -> dict:
+def _label_config(labels: tuple[str, ...]) -> dict[str, Any]:
     return {
         "id2label": dict(enumerate(labels)),
         "label2id": {label: index for index, label in enumerate(labels)},
@@ -67,7 +64,7 @@ def _label_config(labels: tuple[str, ...]) -> dict:
 
 
 def build_judge() -> TransformersClassifier:
-    """A ResNet that looks at the picture enlarged to 96."""
+    """Build a ResNet for images of 96x96 pixels."""
     config = ResNetConfig(
         embedding_size=32,
         hidden_sizes=[48, 96, 160],
@@ -79,7 +76,7 @@ def build_judge() -> TransformersClassifier:
 
 
 def build_tagger() -> TransformersClassifier:
-    """A RegNet with squeeze and excitation."""
+    """Build a RegNet with squeeze-and-excitation."""
     config = RegNetConfig(
         embedding_size=32,
         hidden_sizes=[48, 96, 192],
@@ -93,6 +90,7 @@ def build_tagger() -> TransformersClassifier:
 
 
 def build_convnextv2() -> EncoderClassifier:
+    """Build a ConvNeXt V2 of three stages."""
     config = ConvNextV2Config(
         patch_size=4, num_stages=3, hidden_sizes=[64, 128, 224], depths=[1, 2, 1], image_size=64, drop_path_rate=0.0
     )
@@ -100,6 +98,7 @@ def build_convnextv2() -> EncoderClassifier:
 
 
 def build_dinov2() -> EncoderClassifier:
+    """Build a DINOv2 of four layers."""
     config = Dinov2Config(
         hidden_size=160, num_hidden_layers=4, num_attention_heads=4, mlp_ratio=3, image_size=64, patch_size=8
     )
@@ -110,7 +109,7 @@ VGG_CHANNELS, VGG_DEPTHS = (16, 32, 64, 128, 128), (1, 1, 2, 2, 1)
 
 
 class PlainVgg(nn.Module):
-    """Five blocks of 3x3 convolutions, numbered as torchvision's VGG numbers them."""
+    """Five blocks of 3x3 convolutions, numbered as in torchvision's VGG."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -130,14 +129,23 @@ class PlainVgg(nn.Module):
 
 
 def build_vgg() -> EncoderClassifier:
-    return EncoderClassifier(
-        PlainVgg(), VGG_CHANNELS[-1], lambda stack, pictures: stack.features(pictures).amax((2, 3))
-    )
+    """Build a VGG with global max pooling."""
+    return EncoderClassifier(PlainVgg(), VGG_CHANNELS[-1], lambda vgg, images: vgg.features(images).amax((2, 3)))
 
 
 @dataclass(frozen=True)
 class ClassifierSpec:
-    """How one of the five is built and trained; from the plain world, and as much of individuals."""
+    """How a classifier is built and trained.
+
+    Args:
+        build: builds the untrained network.
+        labels: labels it predicts.
+        seed: seed of its weights and batches.
+        image_size: side in pixels of its input images.
+        learning_rate: peak learning rate.
+        batch_size: images per step on each process.
+        detailed_dataset: images of characters with details, half of every batch; `None` trains without them.
+    """
 
     build: Callable[[], EncoderClassifier | TransformersClassifier]
     labels: tuple[str, ...]
@@ -149,7 +157,7 @@ class ClassifierSpec:
 
 
 CLASSIFIER_SPECS = {
-    "judge": ClassifierSpec(build_judge, ATTRIBUTE_LABELS, seed=77, image_size=96, detailed_dataset=None),
+    "judge": ClassifierSpec(build_judge, ATTRIBUTE_LABELS, seed=77, image_size=JUDGE_IMAGE_SIZE, detailed_dataset=None),
     "tagger": ClassifierSpec(build_tagger, LABELS, seed=11, detailed_dataset=diverse_dataset),
     "convnextv2": ClassifierSpec(build_convnextv2, LABELS, seed=22),
     "dinov2": ClassifierSpec(build_dinov2, LABELS, seed=33),
