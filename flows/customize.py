@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -42,9 +42,10 @@ PROJECT_ROOT = Path(__file__).resolve().parent.parent
 logger = logging.getLogger("lycoris.flows.customize")
 
 
-def customize_flow(experiment: Experiment) -> Callable[..., dict[str, Any]]:
-    """The flow on the task runner that the experiment names."""
-    return customize.with_options(task_runner=create_task_runner(experiment, progress.progress_dir(experiment.output)))
+def run_customize(experiment: Experiment, promote: bool = True) -> dict[str, Any]:
+    """Run `customize` on the task runner that the experiment names."""
+    task_runner = create_task_runner(experiment, progress.progress_dir(experiment.output))
+    return customize.with_options(task_runner=task_runner)(experiment, promote)
 
 
 @flow(name="customize", task_runner=process_runner(2))
@@ -62,7 +63,7 @@ def customize(experiment: Experiment = Experiment(), promote: bool = True) -> di
         InputError: the experiment or the data is invalid.
     """
     if not has_requested_task_runner(experiment):  # a deployment starts the flow before its parameters are read
-        return customize_flow(experiment)(experiment, promote)
+        return run_customize(experiment, promote)
     started = time.monotonic()
     context = begin_run(experiment)
     version = data_version(experiment.data, PROJECT_ROOT, experiment.data_rev, experiment.output / "data")

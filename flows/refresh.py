@@ -13,10 +13,10 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from prefect import flow
-from pydantic import BaseModel, ConfigDict, Field
 
 from flows.config.experiment import EXECUTION_FIELDS, Experiment
-from flows.customize import PROJECT_ROOT, customize_flow
+from flows.config.promotion import PromotionConfig
+from flows.customize import PROJECT_ROOT, run_customize
 from flows.runtime.task_runner import process_runner
 from flows.steps.evaluate import BasePart, Candidate, EvaluationSetup, evaluate
 from flows.steps.futures import submit
@@ -45,15 +45,6 @@ DEFAULT_HOLD_OUT = 0.2
 """Part of each concept's images that is not trained on, if the experiment does not set it."""
 
 logger = logging.getLogger("lycoris.flows.refresh")
-
-
-class PromotionConfig(BaseModel):
-    """When a challenger takes the champion's place; `lycoris.analysis.PROMOTION_RULE` is the rule."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    target_dimension: str = Field("fidelity", description="the dimension that must be better")
-    tolerances: dict[str, float] = Field({}, description="dimension -> how much worse it may be; others not at all")
 
 
 @flow(name="refresh", task_runner=process_runner(2))
@@ -91,7 +82,7 @@ def refresh(
     run = open_study(server, experiment.name, key, settings, version, kind="refresh")
     status, concepts = "FAILED", []
     try:
-        adapters = customize_flow(experiment)(experiment, promote=False)["adapters"]
+        adapters = run_customize(experiment, promote=False)["adapters"]
         concepts = _evaluate_challengers(experiment, promotion, server, version, adapters)
         status = "FAILED" if any(concept["state"] == "failed" for concept in concepts) else "FINISHED"
     finally:

@@ -1,73 +1,86 @@
-"""`lycoris recommend`: which adapter to take from a finished study, and how sure that is."""
+"""`lycoris recommend`: choose a setting from a finished study."""
 
 from __future__ import annotations
 
 import argparse
-import json
+import re
 from pathlib import Path
-from typing import Any
 
+from flows.cli.options import add_json
+from flows.cli.output import print_json, print_lines
 from lycoris.errors import InputError
-from lycoris.safety.redaction import printable
+from lycoris.terms import DIMENSIONS
 
+HELP = "choose a setting from a finished study and state how certain the choice is"
 DESCRIPTION = """\
-Which setting to take from a finished study: algorithm, size, captions, learning rate, length. Settings are averaged
-over the study's concepts and seeds; said are the choice, where it stands in each dimension, its runner-up and whether
-the two can be told apart, and the Pareto front, drawn beside the study.
+Choose the setting (algorithm, size, captions, learning rate, length) to use after a finished study. Each setting is
+averaged over the concepts and seeds of the study. The answer names the choice, its rank in each dimension, the
+runner-up, whether the two are separated, and the Pareto front, which is plotted beside the study.
 
   lycoris recommend runs/pocket
   lycoris recommend runs/pocket --weights fidelity=2,diversity=0 --max-size 200kB
 """
+SIZE_UNITS = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "mib": 2**20, "gib": 2**30}
 
 
-def add(commands: Any) -> None:
-    """Add the command to the parser's."""
-    one = commands.add_parser(
-        "recommend",
-        help="which adapter to take from a finished study, and how sure that is",
-        description=DESCRIPTION,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
+    parser.add_argument("study", type=Path, help="the folder of a study (runs/NAME), or a table of scores")
+    parser.add_argument("--configs", type=Path, help="the table of configurations that belongs to a published table")
+    parser.add_argument(
+        "--weights",
+        default="",
+        metavar="DIMENSION=WEIGHT,...",
+        help=f"weight of each dimension (default: 1); dimensions: {', '.join(DIMENSIONS)}",
     )
-    one.add_argument("study", type=Path, help="a study's folder (runs/NAME), or a table of scores")
-    one.add_argument("--configs", type=Path, help="what each configuration is, for a published table")
-    one.add_argument("--weights", default="", metavar="DIMENSION=WEIGHT,...", help="how much each counts; default: 1")
-    one.add_argument("--max-size", metavar="5MB", help="the largest file that will do")
-    one.add_argument("--json", action="store_true", help="print the result as one JSON object, last line of stdout")
-    one.set_defaults(command=_recommend)
+    parser.add_argument("--max-size", metavar="5MB", help="the largest acceptable adapter file")
+    add_json(parser)
 
 
-def parse_weights(text: str) -> dict[str, float]:
-    """``fidelity=2,diversity=0`` as numbers.
+def run(arguments: argparse.Namespace) -> int:
+    """Print the recommendation."""
+    from flows.studies.recommend import recommend_study
 
-    Raises:
-        InputError: a part is no pair of a name and a number, or names a dimension twice.
-    """
-    found: dict[str, float] = {}
-    for part in filter(None, (part.strip() for part in text.split(","))):
-        name, _, number = (each.strip() for each in part.partition("="))
-        try:
-            value = float(number)
-        except ValueError:
-            raise InputError(
-                f"`--weights` must be DIMENSION=WEIGHT,..., such as fidelity=2, but got `{part}`."
-            ) from None
-        if name in found:
-            raise InputError(f"`--weights` names `{name}` twice.")
-        found[name] = value
-    return found
-
-
-def _recommend(arguments: argparse.Namespace) -> int:
-    from flows.studies.recommend import parse_size, recommend_study
-
-    found = recommend_study(
+    result = recommend_study(
         arguments.study,
         arguments.configs,
         weights=parse_weights(arguments.weights),
         max_size=None if arguments.max_size is None else parse_size(arguments.max_size),
     )
-    for line in [*found["lines"], found["picture"]]:
-        print(printable(line))
+    print_lines([*result["lines"], result["picture"]])
     if arguments.json:
-        print(json.dumps(found, allow_nan=False))
+        print_json(result)
     return 0
+
+
+def parse_weights(text: str) -> dict[str, float]:
+    """Parse ``fidelity=2,diversity=0``.
+
+    Raises:
+        InputError: A part is not a name and a number, or a dimension occurs twice.
+    """
+    weights: dict[str, float] = {}
+    for part in filter(None, (part.strip() for part in text.split(","))):
+        name, _, number = (token.strip() for token in part.partition("="))
+        try:
+            weight = float(number)
+        except ValueError:
+            raise InputError(
+                f"Option `--weights` must be DIMENSION=WEIGHT,..., such as fidelity=2, but got `{part}`."
+            ) from None
+        if name in weights:
+            raise InputError(f"Option `--weights` names `{name}` twice.")
+        weights[name] = weight
+    return weights
+
+
+def parse_size(text: str) -> int:
+    """Return the number of bytes of a size such as ``5MB``, ``800 kB`` or ``1.5MiB``.
+
+    Raises:
+        InputError: `text` is not a size.
+    """
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([a-z]*)\s*", text.casefold())
+    if not match or match[2] not in SIZE_UNITS:
+        raise InputError(f"Option `--max-size` must be a size such as 5MB, 800kB or 1.5MiB, but got `{text}`.")
+    return int(float(match[1]) * SIZE_UNITS[match[2]])

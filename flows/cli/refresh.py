@@ -1,65 +1,72 @@
-"""`lycoris refresh`: what the schedule does, by hand or from a hook or a line of CI."""
+"""`lycoris refresh`: run the scheduled refresh by hand, from a hook or from CI."""
 
 from __future__ import annotations
 
 import argparse
-import json
-import sys
-from pathlib import Path
 from typing import Any
 
+from flows.cli.options import add_experiment, experiment_overrides
+from flows.cli.output import print_json
 from lycoris.errors import InputError
+from lycoris.terms import DIMENSIONS
 
+HELP = "if the data changed, run again and compare the challenger with the champion"
 DESCRIPTION = """\
-Look which version the data is. If this experiment was refreshed on it before, do nothing. Otherwise customize again
-and let each concept's challenger meet its champion on the same prompts and seeds, against pictures held out from
-training.
-The challenger takes the champion's place only if it is better by the rule that the result states.
+Run an experiment again if the data changed since it was last refreshed; otherwise do nothing.
+
+The challenger and the champion of each concept then generate images for the same prompts and seeds, which are scored
+against images held out from training. The challenger is promoted only if it is better by the rule in the result.
 """
 
 
-def add(commands: Any) -> None:
-    """Add the command to the parser's."""
-    again = commands.add_parser(
-        "refresh",
-        help="when the data changed: run again; the challenger meets the champion",
-        description=DESCRIPTION,
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
+    add_experiment(parser)
+    parser.add_argument(
+        "--target",
+        default="fidelity",
+        metavar="DIMENSION",
+        help=f"the dimension in which the challenger must be better (default: fidelity): {', '.join(DIMENSIONS)}",
     )
-    again.add_argument("experiment", nargs="?", type=Path, help="a YAML file of options, as for `lycoris run`")
-    again.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change one option; repeatable")
-    again.add_argument("--data-rev", metavar="REV", help="on the data of a git revision, such as HEAD")
-    again.add_argument("--goal", default="fidelity", help="the dimension that must be better; default: fidelity")
-    again.add_argument(
-        "--allow", action="append", default=[], metavar="DIMENSION=LOSS", help="how much worse one may be"
+    parser.add_argument(
+        "--tolerance",
+        action="append",
+        default=[],
+        metavar="DIMENSION=LOSS",
+        help="how much worse another dimension may become (default: 0); repeatable",
     )
-    again.add_argument("--json", action="store_true", help="print the result as one JSON object, last line of stdout")
-    again.set_defaults(command=_refresh)
 
 
-def _refresh(arguments: argparse.Namespace) -> int:
-    from flows.cli.main import with_prefect_server
-    from flows.config.experiment import load_experiment
-
-    chosen = () if arguments.data_rev is None else (f"data_rev={json.dumps(arguments.data_rev)}",)
-    experiment = load_experiment(arguments.experiment, (*arguments.set, *chosen))
-    allowed = {}
-    for given in arguments.allow:
-        name, _, loss = given.partition("=")
-        try:
-            allowed[name] = float(loss)
-        except ValueError:
-            raise InputError(f"`--allow` must be DIMENSION=LOSS, such as `diversity=0.1`, but got `{given}`.") from None
-
-    def work() -> dict[str, Any]:
-        from flows.refresh import PromotionConfig, refresh
-
-        return refresh(experiment, PromotionConfig(target_dimension=arguments.goal, tolerances=allowed))
-
+def run(arguments: argparse.Namespace) -> int:
+    """Refresh; 1 if a concept failed."""
+    from flows.config.loading import load_experiment
+    from flows.config.promotion import PromotionConfig
+    from flows.runtime.session import with_prefect_server
     from lycoris.analysis import decide_promotion
 
-    decide_promotion([], arguments.goal, allowed)
-    result = with_prefect_server(experiment, work)
+    experiment = load_experiment(arguments.experiment, experiment_overrides(arguments))
+    promotion = PromotionConfig(target_dimension=arguments.target, tolerances=_parse_tolerances(arguments.tolerance))
+    decide_promotion([], promotion.target_dimension, promotion.tolerances)  # an invalid rule fails before any work
+
+    def refresh_experiment() -> dict[str, Any]:
+        from flows.refresh import refresh
+
+        return refresh(experiment, promotion)
+
+    result = with_prefect_server(experiment, refresh_experiment)
     if arguments.json:
-        sys.stdout.flush()
-        print(json.dumps(result, allow_nan=False))
+        print_json(result)
     return 1 if any(concept["state"] == "failed" for concept in result["concepts"]) else 0
+
+
+def _parse_tolerances(pairs: list[str]) -> dict[str, float]:
+    tolerances = {}
+    for pair in pairs:
+        dimension, _, loss = pair.partition("=")
+        try:
+            tolerances[dimension] = float(loss)
+        except ValueError:
+            raise InputError(
+                f"Option `--tolerance` must be DIMENSION=LOSS, such as `diversity=0.1`, but got `{pair}`."
+            ) from None
+    return tolerances

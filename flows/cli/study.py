@@ -1,116 +1,131 @@
-"""`lycoris study`: ask a question, run what answers it, and say what came out."""
+"""`lycoris study`: answer a question by an experiment."""
 
 from __future__ import annotations
 
 import argparse
-import json
-import os
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from flows.cli import adaptive
-from lycoris.errors import InputError
-from lycoris.safety.redaction import printable
+from flows.cli.options import add_json, add_overrides
+from flows.cli.output import print_json, print_lines
 
 if TYPE_CHECKING:
+    from flows.studies.adaptive_search import SearchConfig
     from flows.studies.definition import Study
 
+HELP = "answer a question by running the experiment that a study file describes"
 DESCRIPTION = """\
 Run a study by name and answer its question: the effect of each level of its factors on each dimension in each category,
-paired, with intervals, and the pictures beside the numbers. What is finished is kept: the same command goes on from
-there, and what could not be done is named while the rest goes on.
+paired, with confidence intervals, and the images beside the numbers. Finished work is cached, so the same command
+resumes. Adapters that fail are listed; the others are still evaluated.
 
-  lycoris study pocket --plan                       what it would do, how long it would take, what is there already
+  lycoris study pocket --plan                       what it would run, how long that takes, what is cached
   lycoris study captions --set concepts=grumble,biscuit --set algorithms=lora --set seeds=0
+  lycoris study pocket --budget 10                  search the grid with ten trainings instead of running all of it
 """
+ADAPTIVE_STUDY = "adaptive"
+"""The study that is always searched."""
 
 
-def add(commands: Any) -> None:
-    """Add the command to the parser's."""
-    study = commands.add_parser(
-        "study",
-        help="ask a question: run what answers it, and say what came out",
-        description=DESCRIPTION,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
+    parser.add_argument("study", help="a name (see the list below), or a YAML file in the same format")
+    add_overrides(parser, "set an option of `lycoris run`, or match_budget; repeatable")
+    parser.add_argument("--plan", action="store_true", help="print what would be run, and stop")
+    parser.add_argument("--from", dest="folder", type=Path, help="answer from the folder of a finished study")
+    add_json(parser)
+    search = parser.add_argument_group("adaptive search: fewer trainings")
+    search.add_argument(
+        "--budget", type=int, metavar="N", help=f"search the grid with N trainings ({ADAPTIVE_STUDY}: a third of it)"
     )
-    study.add_argument("study", help="a name in studies/, or a YAML file like those")
-    study.add_argument(
-        "--set", action="append", default=[], metavar="KEY=VALUE", help="an option of `lycoris run`, or equal=..."
-    )
-    study.add_argument("--plan", action="store_true", help="only say what would be done")
-    study.add_argument("--from", dest="folder", type=Path, help="only answer, from a finished study's folder")
-    study.add_argument("--json", action="store_true", help="print the result as one JSON object, last line of stdout")
-    adaptive.add_options(study)
-    study.set_defaults(command=_study)
+    search.add_argument("--search-seed", type=int, default=0, metavar="N", help="seed of the order of concepts")
+    search.add_argument("--sampler", default="posterior", help="posterior (default), random, tpe or nsga2")
 
 
-def _study(arguments: argparse.Namespace) -> int:
-    if adaptive.is_search(arguments):
-        return adaptive.run(arguments)
-    from flows.cli.main import with_prefect_server
-    from flows.studies.definition import apply_budget, load_study
+def epilog() -> str:
+    """Return the names and questions of the studies."""
+    from flows.studies.definition import load_study, study_names
 
-    study = load_study(arguments.study, tuple(arguments.set))
-    if arguments.folder is not None:
-        return _print_answer(study, arguments.folder, _load_results(arguments.folder), [], as_json=arguments.json)
-    study, budget = apply_budget(study)
-    experiment = study.experiment
+    return "studies:\n" + "\n".join(f"  {name:<12} {load_study(name).question}" for name in study_names())
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run the study, or print its plan or the answer of a finished one; 1 if an adapter failed."""
+    from flows.runtime.session import with_prefect_server
+    from flows.studies.definition import load_study
+
+    study = load_study(arguments.study, tuple(arguments.overrides))
+    search = _search_config(arguments)
     if arguments.plan:
-        from flows.studies.plan import describe_plan
+        return _print_plan(study, search)
+    if arguments.folder is not None:
+        return _answer_finished(study, arguments.folder, as_json=arguments.json)
 
-        print("\n".join([study.question, *budget, *describe_plan(experiment)]))
+    def run_study() -> dict[str, Any]:
+        from flows.study import study as study_flow
+
+        return study_flow(study, search)
+
+    result = with_prefect_server(study.experiment, run_study)
+    if search is not None:
+        print_lines([*result["lines"], result["picture"], result["report"]])
+        failures = result["failed"]
+    else:
+        failures = _print_answer(result)
+    if arguments.json:
+        print_json(result)
+    return 1 if failures else 0
+
+
+def _search_config(arguments: argparse.Namespace) -> SearchConfig | None:
+    """Return how the grid is searched; None where all of it is trained."""
+    if arguments.budget is None and arguments.study != ADAPTIVE_STUDY:
+        return None
+    from flows.studies.adaptive_search import SearchConfig
+    from lycoris.analysis.decisions.samplers import get_sampler
+
+    get_sampler(arguments.sampler)  # an unknown name fails before any work
+    return SearchConfig(budget=arguments.budget, seed=arguments.search_seed, sampler=arguments.sampler)
+
+
+def _print_plan(study: Study, search: SearchConfig | None) -> int:
+    if search is not None:
+        from flows.studies.adaptive_search import SearchState, describe_search, search_budget
+
+        grid = SearchState.of_experiment(study.experiment, study.experiment.data_folder()).grid(search.seed)
+        print_lines([study.question, *describe_search(grid, search_budget(grid, search.budget))])
         return 0
-    for line in budget:
-        print(printable(line), file=sys.stderr)
+    from flows.studies.budget_matching import match_budget
+    from flows.studies.plan import describe_plan
 
-    def work() -> dict[str, Any]:
-        from flows.customize import customize_flow
-
-        return customize_flow(experiment)(experiment)
-
-    result = with_prefect_server(experiment, work)
-    return _print_answer(study, experiment.output / experiment.name, result, budget, as_json=arguments.json)
+    experiment, budget = match_budget(study.experiment, study.match_budget)
+    print_lines([study.question, *budget, *describe_plan(experiment)])
+    return 0
 
 
-def _load_results(folder: Path) -> dict[str, Any]:
-    """What was run, from a study's folder.
+def _answer_finished(study: Study, folder: Path, *, as_json: bool) -> int:
+    from flows.studies.answer import answer_study, load_adapter_records
 
-    Raises:
-        InputError: it is none.
-    """
-    names = ("concept", "algorithm", "captions", "seed", "checkpoint", "file", "run_id", "error")
-    try:
-        ran = json.loads((folder / "study.json").read_text(encoding="utf-8"))
-        return {"adapters": [{name: one.get(name) for name in names} for one in ran["adapters"]]}
-    except (OSError, ValueError, KeyError) as error:
-        raise InputError(
-            f"`{folder}` must be the folder of a finished study, with its `study.json`: {error}"
-        ) from error
-
-
-def _print_answer(study: Study, folder: Path, ran: dict[str, Any], budget: list[str], *, as_json: bool) -> int:
-    """Say the answer, and what failed; 1 where something did."""
-    from flows.studies.definition import write_study_answer
-
-    failed = [adapter for adapter in ran["adapters"] if adapter.get("error")]
-    found: dict[str, Any] = {}
-    if len(failed) < len(ran["adapters"]):
-        found = write_study_answer(study, folder, command=" ".join(["lycoris", *sys.argv[1:]]))
-        told = [line for lines in found["told"].values() for line in lines]
-        for line in [*found["sentences"], *told, found["answer"]]:
-            print(printable(line))
-    if failed:
-        print(f"{len(failed)} of {len(ran['adapters'])} adapters failed:")
-    for adapter in failed:
-        print(printable(f"  {_run_label(adapter)}: {adapter['error']}"))
+    result = answer_study(study, folder, {"adapters": load_adapter_records(folder)})
+    failures = _print_answer(result)
     if as_json:
-        sys.stdout.flush()
-        print(json.dumps({**ran, **found, "budget": budget}, allow_nan=False, default=os.fspath))
-    return 1 if failed else 0
+        print_json(result)
+    return 1 if failures else 0
+
+
+def _print_answer(result: dict[str, Any]) -> list[dict[str, Any]]:
+    """Print the answer and the adapters that failed, and return these."""
+    if "answer" in result:
+        reports = [line for lines in result["told"].values() for line in lines]
+        print_lines([*result["sentences"], *reports, result["answer"]])
+    failures = [adapter for adapter in result["adapters"] if adapter.get("error")]
+    if failures:
+        print_lines([f"{len(failures)} of {len(result['adapters'])} adapters failed:"])
+        print_lines(f"  {_run_label(adapter)}: {adapter['error']}" for adapter in failures)
+    return failures
 
 
 def _run_label(adapter: dict[str, Any]) -> str:
-    """An adapter as the lines of a run name it."""
+    """Return the name of an adapter as in the progress lines of a run."""
     parts = [adapter["concept"], adapter["algorithm"], adapter["captions"], f"seed {adapter['seed']}"]
     return " · ".join([*parts, *([adapter["checkpoint"]] if adapter["checkpoint"] else [])])

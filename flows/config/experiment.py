@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Self
 
 import yaml
-from pydantic import BaseModel, Field, ValidationError, ValidationInfo, create_model, field_validator, model_validator
+from pydantic import BaseModel, Field, ValidationInfo, create_model, field_validator, model_validator
 
 from flows.config import defaults, monitoring
 from flows.config.adapter import (
@@ -24,7 +23,6 @@ from flows.config.training import combine_scopes, merge_training
 from lycoris import pocket
 from lycoris.errors import InputError, unknown_name_error
 from lycoris.safety.file_names import check_folder_name
-from lycoris.safety.yaml_loading import read_yaml
 from lycoris.terms import (
     CAPTION_STRATEGIES,
     PROMPT_TYPES,
@@ -349,96 +347,6 @@ NESTED_GROUPS: dict[str, type[BaseModel]] = {
     "sampling": SamplingConfig,
 }
 """Options of an experiment that hold options of their own."""
-
-
-def load_experiment(file: Path | None, overrides: tuple[str, ...] = ()) -> Experiment:
-    """An experiment from a YAML file and ``key=value`` changes to it.
-
-    Args:
-        file: None for the default experiment.
-        changes: such as ``"seeds=0,1"`` or ``"images.trigger=4"``; values are YAML.
-
-    Raises:
-        InputError: the file is missing or is no mapping, a name is unknown, a value breaks its rule.
-    """
-    values: dict[str, Any] = {}
-    if file is not None:
-        try:
-            values = read_yaml(Path(file).read_text(encoding="utf-8"), f"The experiment file `{file}`") or {}
-        except OSError as error:
-            raise InputError(f"The experiment file `{file}` cannot be read: {error.strerror}.") from error
-        except UnicodeDecodeError as error:
-            raise InputError(f"The experiment file `{file}` is not readable YAML: {error}") from error
-        if not isinstance(values, dict):
-            raise InputError(f"The experiment file `{file}` must hold `name: value` lines.")
-    return parse_experiment(apply_overrides(values, overrides))
-
-
-def apply_overrides(values: dict[str, Any], overrides: tuple[str, ...]) -> dict[str, Any]:
-    """Values with ``key=value`` changes made to them, such as ``"images.trigger=4"``; the values are YAML.
-
-    Raises:
-        InputError: a change is no pair, or its key or value cannot be read.
-    """
-    for change in overrides:
-        name, equals, text = change.partition("=")
-        if not equals:
-            raise InputError(f"`--set {change}`: expected `key=value`.")
-        target = values
-        *parents, last = name.strip().split(".")
-        for parent in parents:
-            target = target.setdefault(parent, {})
-            if not isinstance(target, dict):
-                raise InputError(f"`--set {change}`: `{parent}` is no group of options.")
-        target[last] = read_yaml(text, f"`--set {change}`: the value")
-    return values
-
-
-def parse_experiment(values: dict[str, Any]) -> Experiment:
-    """An experiment from plain values, every fault told in the user's words (`InputError`)."""
-    try:
-        return Experiment.model_validate(values)
-    except ValidationError as error:
-        raise InputError(_format_validation_error(error)) from error
-
-
-def _format_validation_error(error: ValidationError) -> str:
-    lines = []
-    for fault in error.errors():
-        where = ".".join(str(part) for part in fault["loc"])
-        if fault["type"] == "extra_forbidden":
-            fields = _field_names(fault["loc"][:-1])
-            lines.append(str(unknown_name_error("option", fault["loc"][-1], fields)))
-        elif fault["type"] == "literal_error":
-            allowed = [part.strip("' ") for part in fault["ctx"]["expected"].replace(" or ", ", ").split(",")]
-            near = difflib.get_close_matches(str(fault["input"]), allowed, n=1)
-            hint = f" Did you mean `{near[0]}`?" if near else ""
-            lines.append(
-                f"Option `{where}` must be one of {', '.join(allowed)}, but got `{_truncate(fault['input'])}`.{hint}"
-            )
-        elif isinstance(fault.get("ctx", {}).get("error"), InputError):
-            lines.append(str(fault["ctx"]["error"]))
-        else:
-            message = fault["msg"].removeprefix("Value error, ")
-            given = fault["input"]
-            shown = "" if isinstance(given, dict | Experiment | ImageCounts) else f", but got `{_truncate(given)}`"
-            lines.append(f"Option `{where}`: {message}{shown}.".replace("..", ".") if where else f"{message}.")
-    return "\n".join(dict.fromkeys(lines))
-
-
-def _truncate(value: Any) -> str:
-    try:
-        text = str(value)
-    except ValueError:  # Python writes no number of more than some thousand digits
-        return "a very large number"
-    return text if len(text) <= 200 else f"{text[:200]}..."
-
-
-def _field_names(location: tuple[Any, ...]) -> list[str]:
-    model: type[BaseModel] = Experiment
-    for part in location:
-        model = AdapterConfig if part == "algorithms" else NESTED_GROUPS.get(str(part), model)
-    return list(model.model_fields)
 
 
 def training_count(experiment: Experiment, concepts: int) -> int:

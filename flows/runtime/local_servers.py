@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 import signal
 import socket
@@ -14,29 +13,11 @@ import urllib.request
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 from lycoris.errors import InputError
 
 PROJECT_ROOT = Path(__file__).resolve().parent.parent.parent
 STARTUP_TIMEOUT_S = 300.0  # seconds for a server to answer; the first start of each makes a database
-DESCRIPTION = """\
-Start a Prefect server, an MLflow server and a worker, deploy what prefect.yaml describes, and run until Ctrl-C.
-Everything they keep lies under one folder, unless PREFECT_SERVER_DATABASE_CONNECTION_URL, MLFLOW_BACKEND_STORE_URI and
-MLFLOW_ARTIFACTS_DESTINATION name other places. They listen on loopback only: neither asks for a password.
-"""
-
-
-def add(commands: Any) -> None:
-    """Add the command to the parser's."""
-    server = commands.add_parser("server", help="Prefect, MLflow and a worker on this machine", description=DESCRIPTION)
-    server.add_argument("--folder", type=Path, default=Path("runs/server"), help="of their data; default: runs/server")
-    server.add_argument("--host", default="127.0.0.1", help="where to listen; default: 127.0.0.1, this machine only")
-    server.add_argument("--prefect-port", type=int, default=4200)
-    server.add_argument("--mlflow-port", type=int, default=5050)
-    server.add_argument("--deployments", type=Path, default=PROJECT_ROOT / "prefect.yaml", help="default: prefect.yaml")
-    server.add_argument("--gpus", type=int, default=1, help="how many trainings may use a GPU at a time; default: 1")
-    server.set_defaults(command=_server)
 
 
 class LocalServers:
@@ -177,36 +158,3 @@ def _check_port(host: str, port: int, option: str) -> None:
         raise InputError(
             f"Port {port} of `{host}` cannot be used ({error.strerror}): name another, `{option}`."
         ) from error
-
-
-def _server(arguments: argparse.Namespace) -> int:
-    from flows.runtime import provisioning
-
-    for name in ("PREFECT_LOGGING_LEVEL", "PREFECT_LOGGING_INTERNAL_LEVEL"):
-        if os.environ.get(name) == "CRITICAL":
-            del os.environ[name]
-    servers = LocalServers(arguments.folder, arguments.host, (arguments.prefect_port, arguments.mlflow_port))
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        servers.start_servers()
-        os.environ.update(servers.addresses)
-        from prefect.context import refresh_global_settings_context
-
-        refresh_global_settings_context()
-        provisioning.provision(gpus=arguments.gpus)
-        provisioning.deploy(arguments.deployments, PROJECT_ROOT, servers.addresses)
-        servers.start_worker()
-        if arguments.host not in ("127.0.0.1", "::1", "localhost"):
-            print(f"Listening on {arguments.host}: neither server asks for a password.", file=sys.stderr)
-        print(f"Prefect  {servers.prefect.removesuffix('/api')}\nMLflow   {servers.mlflow}")
-        print(
-            f"worker   of the pool `{provisioning.WORK_POOL}`\nlogs     {servers.folder / 'logs'}\nCtrl-C stops them.",
-            flush=True,
-        )
-        while (ended := servers.exited_process()) is None:
-            time.sleep(1)
-        raise InputError(f"`{ended}` has stopped: `{servers.folder / 'logs' / ended}.log` says why.")
-    except KeyboardInterrupt:
-        return 0
-    finally:
-        servers.stop()

@@ -1,4 +1,4 @@
-"""A study's answer for fewer trainings: which to do next is decided by what those before have scored."""
+"""Adaptive search of a study's grid: the scores so far decide what is trained next."""
 
 from __future__ import annotations
 
@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from pydantic import Field
 
 from flows.config import monitoring
-from flows.config.experiment import AdapterConfig, Experiment
+from flows.config.adapter import AdapterConfig, ConfigRecord
+from flows.config.experiment import Experiment
 from flows.steps import outcomes
 from flows.studies.recommend import SCORES_FILE, STUDY_FILE, recommend_study
 from lycoris.analysis.decisions.adaptive_search import Grid, Progress, Trial, search, shuffled_units
@@ -23,21 +25,34 @@ from lycoris.analysis.io.score_table import ScoreTable
 from lycoris.analysis.statistics.configurations import complete_settings
 from lycoris.analysis.statistics.ranking import Ranking
 from lycoris.analysis.statistics.setting_scores import score_settings
+from lycoris.data.concepts import load_concepts
 from lycoris.errors import InputError
 from lycoris.report.shared.templates import atomic_write_text
 
 RESULT_FILE = "adaptive.json"
 RunExperiment = Callable[[Experiment], dict[str, Any]]
+"""Runs an experiment and returns the result of `flows.customize.customize`; its tables are in the study's folder."""
+
+
+class SearchConfig(ConfigRecord):
+    """How the grid of a study is searched."""
+
+    budget: int | None = Field(None, description="number of trainings; default: a third of the grid")
+    seed: int = Field(0, ge=0, description="seed of the order of concepts, of ties and of random choices")
+    sampler: str = Field("posterior", description="how settings are suggested: posterior, random, tpe or nsga2")
 
 
 @dataclass
 class SearchState:
-    """The cells of an experiment's grid, and what its trainings left so far.
+    """The grid of an experiment and the results of its trainings so far.
 
     Attributes:
-        experiment: the whole grid.
-        concepts: those that it is about.
-        folder: where results are gathered.
+        experiment: The whole grid.
+        concepts: The concepts of the experiment.
+        folder: Where the results are collected.
+        score_tables: The table of scores of each run.
+        study_records: The content of ``study.json`` of each run.
+        failures: The records of adapters that failed.
     """
 
     experiment: Experiment
@@ -53,77 +68,83 @@ class SearchState:
             for adapter in self.experiment.algorithms
         }
         if len(units) > 1:
-            raise InputError("An adaptive study needs lengths of training that are all in epochs or all in steps.")
+            raise InputError("An adaptive study needs training lengths that are all in epochs or all in steps.")
+
+    @classmethod
+    def of_experiment(cls, experiment: Experiment, data: Path) -> SearchState:
+        """Return the grid of an experiment on the concepts of a data folder, without results."""
+        names = [concept.name for concept in load_concepts(data, experiment.concepts_file)]
+        return cls(experiment, experiment.select_concepts(names), experiment.output / experiment.name)
 
     @property
     def settings(self) -> dict[str, tuple[AdapterConfig, str]]:
-        """Setting, as tables of scores name it, to the adapter and its captions."""
+        """Setting, as named in tables of scores -> adapter and caption strategy."""
         return {
-            f"{adapter.label} · {captions}": (adapter, captions)
+            f"{adapter.label} · {strategy}": (adapter, strategy)
             for adapter in self.experiment.algorithms
-            for captions in self.experiment.captions_of(adapter)
+            for strategy in self.experiment.captions_of(adapter)
         }
 
     def grid(self, seed: int) -> Grid:
-        """All that could be trained, the concepts in an order drawn with a seed."""
+        """Return everything that can be trained, with the concepts in random order."""
         rows = []
-        for config, (adapter, captions) in self.settings.items():
-            chosen = self.experiment.adapter_settings(adapter)
-            training = chosen["training"]
+        for config, (adapter, strategy) in self.settings.items():
+            settings = self.experiment.adapter_settings(adapter)
+            training = settings["training"]
             rows.append(
                 {
-                    "config": config, "captions": captions, "algorithm": chosen["algorithm"],
-                    "preset": chosen["preset"] or "", "dim": chosen["rank"], "alpha": chosen["alpha"],
-                    "factor": chosen["factor"], "learning_rate": training["learning_rate"],
+                    "config": config, "captions": strategy, "algorithm": settings["algorithm"],
+                    "preset": settings["preset"] or "", "dim": settings["rank"], "alpha": settings["alpha"],
+                    "factor": settings["factor"], "learning_rate": training["learning_rate"],
                     "epoch": monitoring.training_length(training),
                 }
             )  # fmt: skip
-        frame = pd.DataFrame(rows)
-        numbers = ["dim", "alpha", "factor", "learning_rate", "epoch"]
-        frame[numbers] = frame[numbers].astype("float64")
-        units = [(concept, str(one)) for one in self.experiment.seeds for concept in self.concepts]
-        return Grid(complete_settings(frame), shuffled_units(units, seed))
+        table = pd.DataFrame(rows)
+        numeric = ["dim", "alpha", "factor", "learning_rate", "epoch"]
+        table[numeric] = table[numeric].astype("float64")
+        units = [(concept, str(train_seed)) for train_seed in self.experiment.seeds for concept in self.concepts]
+        return Grid(complete_settings(table), shuffled_units(units, seed))
 
     def experiments_for(self, trials: Iterable[Trial]) -> list[Experiment]:
-        """Experiments that do what is asked and nothing else: one for all that agree in all but the algorithm."""
+        """Return experiments that run these trials and nothing else, one for all that differ only in the adapter."""
         groups: dict[tuple[Any, ...], list[AdapterConfig]] = {}
-        for one in trials:
-            adapter, captions = self.settings[one.config]
-            own = adapter.model_copy(update={"captions": None})
-            groups.setdefault(
-                (one.unit, captions, self._remaining_checkpoints(adapter, one.dropped_checkpoints)), []
-            ).append(own)
+        for trial in trials:
+            adapter, strategy = self.settings[trial.config]
+            checkpoints = self._remaining_checkpoints(adapter, trial.dropped_checkpoints)
+            groups.setdefault((trial.unit, strategy, checkpoints), []).append(
+                adapter.model_copy(update={"captions": None})
+            )
         return [
             self.experiment.model_copy(
                 update={
-                    "concepts": (concept,), "seeds": (int(seed),), "captions": (captions,),
+                    "concepts": (concept,), "seeds": (int(seed),), "captions": (strategy,),
                     "algorithms": tuple(adapters), "checkpoints": checkpoints,
                 }
             )
-            for ((concept, seed), captions, checkpoints), adapters in groups.items()
+            for ((concept, seed), strategy, checkpoints), adapters in groups.items()
         ]  # fmt: skip
 
     def _remaining_checkpoints(self, adapter: AdapterConfig, dropped: frozenset[int]) -> tuple[int, ...]:
-        """The checkpoints that are still to be drawn."""
+        """Return the checkpoints that are still evaluated; `dropped` counts from the end of the training."""
         length = monitoring.training_length(self.experiment.adapter_settings(adapter)["training"])
         counts = [count for count in sorted(self.experiment.checkpoints) if count < length]
-        return tuple(count for place, count in enumerate(counts) if len(counts) - place not in dropped)
+        return tuple(count for index, count in enumerate(counts) if len(counts) - index not in dropped)
 
     def add_result(self, result: Mapping[str, Any]) -> set[str]:
-        """Take up what one run left in the folder.
+        """Add the tables that one run wrote.
 
         Returns:
-            The settings of which a training failed.
+            The settings for which a training failed.
         """
-        broken = [one for one in result["adapters"] if one.get("error")]
-        self.failures += broken
+        failures = [adapter for adapter in result["adapters"] if adapter.get("error")]
+        self.failures += failures
         self.study_records.append(json.loads((self.folder / STUDY_FILE).read_text(encoding="utf-8")))
-        if len(broken) < len(result["adapters"]):
+        if len(failures) < len(result["adapters"]):
             self.score_tables.append(pd.read_csv(self.folder / SCORES_FILE, dtype=str, keep_default_na=False))
-        return {f"{one['algorithm']} · {one['captions']}" for one in broken}
+        return {f"{adapter['algorithm']} · {adapter['captions']}" for adapter in failures}
 
     def combined_table(self) -> ScoreTable | None:
-        """Every score so far; None without one. The file takes the place of that of the last run."""
+        """Write and read the scores of all runs so far; None without any. Replaces the table of the last run."""
         if not self.score_tables:
             return None
         file = self.folder / SCORES_FILE
@@ -131,96 +152,88 @@ class SearchState:
         return read_table(file)
 
     def combined_study(self) -> dict[str, Any]:
-        """All runs as one study."""
-        first = self.study_records[0]
-        whole = {
-            "concepts": {one["name"]: one for study in self.study_records for one in study["concepts"]},
-            "bases": {(one["concept"], one["captions"]): one for study in self.study_records for one in study["bases"]},
-            "adapters": {one["name"]: one for study in self.study_records for one in study["adapters"]},
+        """Return the records of all runs as those of one study."""
+        records = self.study_records
+        combined = {
+            "concepts": {concept["name"]: concept for record in records for concept in record["concepts"]},
+            "bases": {(base["concept"], base["captions"]): base for record in records for base in record["bases"]},
+            "adapters": {adapter["name"]: adapter for record in records for adapter in record["adapters"]},
         }
         return {
-            **first,
-            **{name: list(each.values()) for name, each in whole.items()},
+            **records[0],
+            **{name: list(entries.values()) for name, entries in combined.items()},
             "settings": self.experiment.model_dump(mode="json"),
-            "seconds": sum(study["seconds"] for study in self.study_records),
+            "seconds": sum(record["seconds"] for record in records),
         }
 
 
-def run_search(
-    state: SearchState,
-    run_experiment: RunExperiment,
-    *,
-    budget: int | None = None,
-    seed: int = 0,
-    sampler: str = "posterior",
-) -> dict[str, Any]:
-    """Search an experiment's grid, and say what to take from it.
+def run_search(state: SearchState, run_experiment: RunExperiment, config: SearchConfig) -> dict[str, Any]:
+    """Search the grid of an experiment and recommend a setting.
 
-    Everything that was trained before, by this or by any study, is found and not trained again; so a search that was
-    cut off goes on by being started again.
+    Trainings that are cached, from this or any other study, are not repeated, so an interrupted search resumes when it
+    is started again.
 
     Args:
-        cells: of the grid.
-        run: customizes: `flows.customize.customize`, on its workers. Nothing is crowned.
-        budget: trainings in all; by default a third of the grid's.
-        seed: of the order of concepts, of ties and of draws.
-        explorer: of `lycoris.analysis.decisions.samplers.EXPLORERS`.
+        state: The grid, without results.
+        run_experiment: Runs an experiment; nothing is promoted.
+        config: Budget, seed and sampler.
 
     Returns:
-        What `flows.studies.recommend.recommend_study` says, and ``trainings``, ``grid``, ``budget``, ``front``
-        (settings that
-        are on the front with a chance of at least `lycoris.analysis.decisions.recommendation.LIKELY`),
-        ``hypervolume`` and
-        ``failed``; the same is in ``adaptive.json``.
+        The result of `flows.studies.recommend.recommend_study`, with ``trainings``, ``grid``, ``budget``, ``front``
+        (settings that are on the front with a probability of at least `LIKELY_FRONT_CHANCE`), ``hypervolume`` and
+        ``failed``; ``adaptive.json`` holds the same.
 
     Raises:
-        InputError: the budget is below 1, or nothing could be trained.
+        InputError: The budget is below 1, or no training succeeded.
     """
     from lycoris.report import render
 
-    grid = state.grid(seed)
-    budget = search_budget(grid, budget)
-    chosen = get_sampler(sampler)
-    asked: list[Trial] = []
+    grid = state.grid(config.seed)
+    budget = search_budget(grid, config.budget)
+    trials: list[Trial] = []
 
-    def train(wanted: list[Trial]) -> tuple[ScoreTable | None, set[str]]:
-        asked.extend(wanted)
-        failed = {name for part in state.experiments_for(wanted) for name in state.add_result(run_experiment(part))}
+    def run_trials(batch: list[Trial]) -> tuple[ScoreTable | None, set[str]]:
+        trials.extend(batch)
+        failed = {
+            setting for part in state.experiments_for(batch) for setting in state.add_result(run_experiment(part))
+        }
         return state.combined_table(), failed
 
-    progress, ranking = search(grid, train, budget=budget, seed=seed, sampler=chosen)
+    progress, ranking = search(grid, run_trials, budget=budget, seed=config.seed, sampler=get_sampler(config.sampler))
     if ranking is None:
         raise InputError(f"No training of the study succeeded: {state.failures[0]['error'] if state.failures else ''}")
-    whole = state.combined_study()
-    outcomes.write_study(whole, state.folder / STUDY_FILE)
-    page = render(whole, state.folder / "report.html")
-    found = recommend_study(state.folder)
+    study = state.combined_study()
+    outcomes.write_study(study, state.folder / STUDY_FILE)
+    page = render(study, state.folder / "report.html")
+    recommendation = recommend_study(state.folder)
     likely = [
-        one["config"] for one in found["settings"] if not one["left_out"] and one["chance"] >= LIKELY_FRONT_CHANCE
+        setting["config"]
+        for setting in recommendation["settings"]
+        if not setting["left_out"] and setting["chance"] >= LIKELY_FRONT_CHANCE
     ]
     result = {
-        **found,
+        **recommendation,
         "report": str(page.resolve()),
         "trainings": progress.count,
         "grid": grid.training_count,
         "budget": budget,
-        "seed": seed,
-        "explorer": sampler,
+        "seed": config.seed,
+        "explorer": config.sampler,
         "front": list(dict.fromkeys(likely)),
         "hypervolume": _hypervolume(ranking),
-        "asked": [{"setting": one.config, "concept": one.unit[0], "seed": int(one.unit[1])} for one in asked],
+        "asked": [{"setting": trial.config, "concept": trial.unit[0], "seed": int(trial.unit[1])} for trial in trials],
         "failed": state.failures,
     }
-    result["lines"] = [*found["lines"], budget_summary(progress, grid)]
+    result["lines"] = [*recommendation["lines"], budget_summary(progress, grid)]
     atomic_write_text(json.dumps(result, ensure_ascii=False, indent=1), state.folder / RESULT_FILE)
     return result
 
 
 def search_budget(grid: Grid, budget: int | None) -> int:
-    """Trainings in all: as asked, at most the whole grid's; by default a third of them.
+    """Return the number of trainings: as requested, at most the whole grid; by default a third of it.
 
     Raises:
-        InputError: fewer than one is asked for.
+        InputError: Fewer than one is requested.
     """
     if budget is None:
         return max(1, grid.training_count // 3)
@@ -230,19 +243,19 @@ def search_budget(grid: Grid, budget: int | None) -> int:
 
 
 def describe_search(grid: Grid, budget: int) -> list[str]:
-    """What a search may do, before it starts."""
+    """Describe what a search will do, in lines."""
     concepts = len({concept for concept, _ in grid.units})
     return [
         f"At most {budget} of {grid.training_count} trainings: {len(grid.settings)} settings x {concepts} concepts x "
         f"{len(grid.units) // concepts} seeds",
-        "every setting meets one concept first; those that may be on the Pareto front go on to the next"
+        "every setting is trained on one concept first; those that may be on the Pareto front continue to the next"
         if budget >= len(grid.settings)
-        else f"{budget} settings, chosen one after another, meet one concept",
+        else f"{budget} settings, chosen one after another, are trained on one concept",
     ]
 
 
 def budget_summary(progress: Progress, grid: Grid) -> str:
-    """How much of the grid was trained, in a sentence."""
+    """State how much of the grid was trained."""
     tried = len(progress.trial_counts)
     most = max(progress.trial_counts.values(), default=0)
     return (

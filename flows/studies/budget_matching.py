@@ -1,172 +1,217 @@
-"""Comparisons on equal terms: ranks that give adapters the same size, or lengths that take the same time."""
+"""Fair comparisons: capacities that give adapters the same size, or training lengths that take the same time."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 from flows.config import monitoring
-from flows.config.experiment import AdapterConfig, Experiment
+from flows.config.adapter import AdapterConfig, ConfigRecord
+from flows.config.experiment import Experiment
 from lycoris.errors import InputError, unknown_name_error
 
-BUDGET_KINDS = ("parameters", "time")
+BudgetKind = Literal["parameters", "time"]
+BUDGET_KINDS: tuple[BudgetKind, ...] = get_args(BudgetKind)
 BUDGET_FILE = "budget.json"
 MAX_CAPACITY = 1024
-"""The largest rank or factor that is tried."""
+"""The largest rank or factor that is considered."""
 
 
-@dataclass(frozen=True)
-class BudgetMatch:
-    """What all adapters of a study are to have in common.
+class BudgetMatch(ConfigRecord):
+    """What all adapters of a study have in common.
 
     Attributes:
         kind: ``"parameters"`` or ``"time"``.
-        of: the label of the adapter that sets it; None for the first.
+        reference: The label of the adapter that sets the budget; None for the first.
     """
 
-    kind: str
+    kind: BudgetKind
     reference: str | None = None
 
 
 def parse_budget(value: Any) -> BudgetMatch | None:
-    """What a study's ``equal`` says: a word, or the word with the adapter that sets the budget.
+    """Read the field ``match_budget`` of a study: a kind, or ``{kind: label of the reference adapter}``.
 
     Raises:
-        InputError: it is neither.
+        InputError: The kind is unknown.
     """
     if value is None:
         return None
-    pair = next(iter(value.items())) if isinstance(value, dict) and len(value) == 1 else (value, None)
-    if pair[0] not in BUDGET_KINDS:
-        raise unknown_name_error("budget", pair[0], BUDGET_KINDS)
-    return BudgetMatch(pair[0], None if pair[1] is None else str(pair[1]))
+    kind, label = next(iter(value.items())) if isinstance(value, dict) and len(value) == 1 else (value, None)
+    if kind not in BUDGET_KINDS:
+        raise unknown_name_error("budget", kind, BUDGET_KINDS)
+    return BudgetMatch(kind=kind, reference=None if label is None else str(label))
+
+
+def match_budget(experiment: Experiment, match: BudgetMatch | None) -> tuple[Experiment, list[str]]:
+    """Give the adapters of an experiment the same budget.
+
+    Returns:
+        The experiment, and lines that describe the change; none where nothing is to be matched.
+
+    Raises:
+        InputError: The base model is not available, or no adapter has the label of the reference.
+    """
+    if match is None:
+        return experiment, []
+    if match.kind == "parameters":
+        from lycoris.bases import parameter_count
+
+        parts = parameter_count.meta_parts(experiment.base)
+        return match_parameters(
+            experiment, match.reference, lambda settings: parameter_count.count_parameters(parts, settings)
+        )
+    from flows.studies.timing import measure_timings
+    from lycoris import bases
+
+    return match_time(
+        experiment,
+        match.reference,
+        lambda: measure_timings(experiment, bases.digest(experiment.base)).step_seconds,
+        experiment.output / experiment.name / BUDGET_FILE,
+    )
 
 
 def reference_adapter(experiment: Experiment, label: str | None) -> AdapterConfig:
-    """The adapter that sets a budget."""
-    found = [adapter for adapter in experiment.algorithms if label in (None, adapter.label)]
-    if not found:
-        raise unknown_name_error("adapter", label, [adapter.label for adapter in experiment.algorithms])
-    return found[0]
+    """Return the adapter that sets a budget."""
+    for adapter in experiment.algorithms:
+        if label in (None, adapter.label):
+            return adapter
+    raise unknown_name_error("adapter", label, [adapter.label for adapter in experiment.algorithms])
 
 
 def match_parameters(
     experiment: Experiment, reference: str | None, count_parameters: Callable[[Mapping[str, Any]], int]
 ) -> tuple[Experiment, list[str]]:
-    """The experiment with ranks and factors that bring every adapter nearest to the size of one of them.
+    """Choose the ranks and factors that bring the size of each adapter nearest to that of the reference.
 
-    An algorithm with a factor is fitted by it, any other by its rank, alpha in step; what has neither stays.
+    An algorithm with a factor is matched by its factor, any other by its rank, with alpha in proportion. An algorithm
+    with neither is left unchanged.
 
     Args:
-        experiment: whose adapters are fitted.
-        of: the label of the adapter that sets the size; None for the first.
-        count: settings of an adapter -> numbers that it trains; an `InputError` where they are not possible.
+        experiment: The experiment.
+        reference: The label of the adapter that sets the size; None for the first.
+        count_parameters: Settings of an adapter -> number of trained parameters; raises `InputError` for settings that
+            are not possible.
 
     Returns:
-        The experiment, and a line an adapter.
+        The experiment, and one line for each adapter.
     """
-    model = reference_adapter(experiment, reference)
-    target = count_parameters(experiment.adapter_settings(model))
-    fitted, lines = [], [f"equal parameters: {target:,} numbers, as `{model.label}` has"]
+    target_adapter = reference_adapter(experiment, reference)
+    target = count_parameters(experiment.adapter_settings(target_adapter))
+    matched, lines = [], [f"equal parameters: {target:,} numbers, as `{target_adapter.label}` has"]
     for adapter in experiment.algorithms:
-        chosen = adapter if adapter is model else _nearest_in_size(experiment, adapter, target, count_parameters)
-        own = count_parameters(experiment.adapter_settings(chosen))
-        note = "" if own == target or chosen is not adapter else "; nothing nearer, left as it is"
-        lines.append(f"  {chosen.label:<24}{own:>12,} numbers, {own / target:.2f} times{note}")
-        fitted.append(chosen)
-    return _with_adapters(experiment, fitted), lines
+        chosen = (
+            adapter if adapter is target_adapter else _nearest_in_size(experiment, adapter, target, count_parameters)
+        )
+        size = count_parameters(experiment.adapter_settings(chosen))
+        note = "" if size == target or chosen is not adapter else "; nothing is nearer, left unchanged"
+        lines.append(f"  {chosen.label:<24}{size:>12,} numbers, {size / target:.2f} times{note}")
+        matched.append(chosen)
+    return _with_adapters(experiment, matched), lines
 
 
 def _nearest_in_size(
-    experiment: Experiment, adapter: AdapterConfig, target: int, count_parameters: Callable[[Mapping[str, Any]], int]
+    experiment: Experiment,
+    adapter: AdapterConfig,
+    target: int,
+    count_parameters: Callable[[Mapping[str, Any]], int],
 ) -> AdapterConfig:
     settings = experiment.adapter_settings(adapter)
-    dial = "factor" if settings["factor"] is not None or adapter.algorithm == "lokr" else "rank"
-    known: dict[int, int | None] = {}
+    name = "factor" if settings["factor"] is not None or adapter.algorithm == "lokr" else "rank"
+    sizes: dict[int, int | None] = {}
 
-    def tried(value: int) -> int | None:
-        if value not in known:
+    def size_at(value: int) -> int | None:
+        if value not in sizes:
             try:
-                known[value] = count_parameters(
-                    experiment.adapter_settings(_with_capacity(adapter, settings, dial, value))
+                sizes[value] = count_parameters(
+                    experiment.adapter_settings(_with_capacity(adapter, settings, name, value))
                 )
             except InputError:
-                known[value] = None
-        return known[value]
+                sizes[value] = None
+        return sizes[value]
 
-    least = 2 if dial == "factor" else 1
-    if tried(least) is None or tried(least) == tried(least + 1):
-        return adapter  # it has no such dial
-    low, high = least, MAX_CAPACITY
-    while high - low > 1:  # a larger rank is a larger adapter, a larger factor a smaller one
+    smallest = 2 if name == "factor" else 1
+    if size_at(smallest) is None or size_at(smallest) == size_at(smallest + 1):
+        return adapter  # its size does not depend on this setting
+    low, high = smallest, MAX_CAPACITY
+    while high - low > 1:  # a larger rank gives a larger adapter, a larger factor a smaller one
         middle = (low + high) // 2
-        size = tried(middle)
-        enough = size is None or (size >= target if dial == "rank" else size <= target)
-        low, high = (low, middle) if enough else (middle, high)
-    for value in range(max(least, low - 2), low + 4):  # factors that do not divide a layer make small waves
-        tried(value)
-    sizes = {value: size for value, size in known.items() if size is not None}
-    best = min(sizes, key=lambda value: (abs(sizes[value] - target), value))
-    return adapter if best == settings[dial] else _with_capacity(adapter, settings, dial, best)
+        size = size_at(middle)
+        is_enough = size is None or (size >= target if name == "rank" else size <= target)
+        low, high = (low, middle) if is_enough else (middle, high)
+    for value in range(max(smallest, low - 2), low + 4):  # not monotonic where a factor does not divide a layer
+        size_at(value)
+    possible = {value: size for value, size in sizes.items() if size is not None}
+    best = min(possible, key=lambda value: (abs(possible[value] - target), value))
+    return adapter if best == settings[name] else _with_capacity(adapter, settings, name, best)
 
 
 def _with_capacity(adapter: AdapterConfig, settings: Mapping[str, Any], name: str, value: int) -> AdapterConfig:
-    change: dict[str, Any] = {name: value}
+    update: dict[str, Any] = {name: value}
     if name == "rank" and adapter.alpha is not None and settings["rank"]:
-        change["alpha"] = adapter.alpha * value / settings["rank"]
-    return adapter.model_copy(update=change)
+        update["alpha"] = adapter.alpha * value / settings["rank"]
+    return adapter.model_copy(update=update)
 
 
 def match_time(
-    experiment: Experiment, reference: str | None, measure_step_seconds: Callable[[], Mapping[str, float]], file: Path
+    experiment: Experiment,
+    reference: str | None,
+    measure_step_seconds: Callable[[], Mapping[str, float]],
+    file: Path,
 ) -> tuple[Experiment, list[str]]:
-    """The experiment with lengths that let every adapter be trained as long, by the clock, as one of them.
+    """Choose the training lengths that take as much wall-clock time as the training of the reference.
 
     Args:
-        experiment: whose adapters are fitted.
-        of: the label of the adapter that sets the time; None for the first.
-        step: called for the label of each adapter -> seconds of a training step.
-        kept: the file where these seconds stand once they were measured, so that a study taken up again is the same.
+        experiment: The experiment.
+        reference: The label of the adapter that sets the time; None for the first.
+        measure_step_seconds: Returns the label of each adapter -> seconds of a training step.
+        file: Where these seconds are saved once they were measured, so that a resumed study has the same lengths.
 
     Returns:
-        The experiment, and a line an adapter.
+        The experiment, and one line for each adapter.
 
     Raises:
-        InputError: one adapter's length is in epochs, another's in steps.
+        InputError: The length of one adapter is in epochs, that of another in steps.
     """
-    labels = [adapter.label for adapter in experiment.algorithms]
-    known = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
-    seconds: Mapping[str, float] = known.get("seconds_a_step", {})
-    if not set(labels) <= seconds.keys():
-        seconds = {label: float(f"{value:.3g}") for label, value in measure_step_seconds().items()}
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(json.dumps({"equal": "time", "seconds_a_step": seconds}, indent=1), encoding="utf-8")
-    model = reference_adapter(experiment, reference)
+    seconds = _load_step_seconds(experiment, measure_step_seconds, file)
+    target = reference_adapter(experiment, reference)
     trainings = {adapter.label: experiment.adapter_settings(adapter)["training"] for adapter in experiment.algorithms}
     if len({monitoring.length_unit(training) for training in trainings.values()}) > 1:
         raise InputError("Equal time needs lengths in one unit, but some adapters count epochs and some steps.")
-    unit, length = monitoring.length_unit(trainings[model.label]), monitoring.training_length(trainings[model.label])
-    lines = [f"equal time: {length:g} {unit}s of `{model.label}`, {seconds[model.label]:g} s a step ({file.name})"]
-    fitted = []
+    unit, length = monitoring.length_unit(trainings[target.label]), monitoring.training_length(trainings[target.label])
+    lines = [f"equal time: {length:g} {unit}s of `{target.label}`, {seconds[target.label]:g} s a step ({file.name})"]
+    matched = []
     for adapter in experiment.algorithms:
-        own = length * seconds[model.label] / seconds[adapter.label]
-        chosen = adapter if adapter is model else _with_length(adapter, unit, own)
-        lines.append(f"  {adapter.label:<24}{seconds[adapter.label]:>8g} s a step, {own:.4g} {unit}s")
-        fitted.append(chosen)
-    return _with_adapters(experiment, fitted), lines
+        matched_length = length * seconds[target.label] / seconds[adapter.label]
+        matched.append(adapter if adapter is target else _with_length(adapter, unit, matched_length))
+        lines.append(f"  {adapter.label:<24}{seconds[adapter.label]:>8g} s a step, {matched_length:.4g} {unit}s")
+    return _with_adapters(experiment, matched), lines
+
+
+def _load_step_seconds(
+    experiment: Experiment, measure_step_seconds: Callable[[], Mapping[str, float]], file: Path
+) -> Mapping[str, float]:
+    """Return the seconds saved in a file; measure and save them if an adapter is not in it."""
+    saved = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    seconds: dict[str, float] = saved.get("step_seconds", {})
+    if not {adapter.label for adapter in experiment.algorithms} <= seconds.keys():
+        seconds = {label: float(f"{value:.3g}") for label, value in measure_step_seconds().items()}
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(json.dumps({"match_budget": "time", "step_seconds": seconds}, indent=1), encoding="utf-8")
+    return seconds
 
 
 def _with_length(adapter: AdapterConfig, unit: str, length: float) -> AdapterConfig:
-    others = {name: value for name, value in adapter.training.items() if name not in ("steps", "epochs")}
+    training = {name: value for name, value in adapter.training.items() if name not in ("steps", "epochs")}
     if unit == "step":
-        return adapter.model_copy(update={"steps": max(1, round(length)), "training": others})
-    return adapter.model_copy(update={"steps": None, "training": {**others, "epochs": float(f"{length:.4g}")}})
+        return adapter.model_copy(update={"steps": max(1, round(length)), "training": training})
+    return adapter.model_copy(update={"steps": None, "training": {**training, "epochs": float(f"{length:.4g}")}})
 
 
 def _with_adapters(experiment: Experiment, adapters: Sequence[AdapterConfig]) -> Experiment:
-    """The experiment with other adapters, every rule checked again."""
+    """Return the experiment with other adapters, validated again."""
     values = {**experiment.model_dump(exclude_unset=True), "algorithms": [each.model_dump() for each in adapters]}
     return Experiment.model_validate(values)

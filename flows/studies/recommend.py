@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,6 @@ from lycoris.errors import InputError
 from lycoris.report.recommendation_svg import render_svg
 
 SCORES_FILE, STUDY_FILE, PLOT_FILE = "scores.csv", "study.json", "recommendation.svg"
-_SIZE_UNITS = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "mib": 2**20, "gib": 2**30}
 _RUN_COLUMNS = ["config", "captions", "concept", "seed"]
 
 
@@ -128,18 +126,6 @@ def share_beating_base(table: pd.DataFrame, path: Path) -> dict[str, float]:
             beats_base(own.to_dict("records"))
         )
     return {name: sum(every) / len(every) for name, every in found.items()}
-
-
-def parse_size(text: str) -> int:
-    """Bytes of a size such as ``5MB``, ``800 kB`` or ``1.5MiB``.
-
-    Raises:
-        InputError: it is none.
-    """
-    parts = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([a-z]*)\s*", text.casefold())
-    if not parts or parts[2] not in _SIZE_UNITS:
-        raise InputError(f"Option `--max-size` must be a size such as 5MB, 800kB or 1.5MiB, but got `{text}`.")
-    return int(float(parts[1]) * _SIZE_UNITS[parts[2]])
 
 
 def _setting_label(label: str, captions: str) -> str:

@@ -31,12 +31,12 @@ TIMES = ("stage.json", "training.json", "drawing.json")
 DEPLOYED = """
 import json, sys
 from pathlib import Path
-from flows.server import quieten
-quieten()
+from flows.runtime.prefect_server import configure_environment
+configure_environment()
 if __name__ == "__main__":
     from flows.customize import customize
-    from flows.experiment import read
-    found = customize(read(Path(sys.argv[1]), (f"output={sys.argv[2]}", "runner=threads")))
+    from flows.config.loading import load_experiment
+    found = customize(load_experiment(Path(sys.argv[1]), (f"output={sys.argv[2]}", "runner=threads")))
     print(json.dumps(found, default=str))
 """
 

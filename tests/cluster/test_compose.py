@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from flows.cli.main import _parser
-from flows.config.experiment import parse_experiment
+from flows.cli.main import build_parser
+from flows.config.loading import parse_experiment
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 TEXT = (DEPLOY / "compose.yaml").read_text()
@@ -109,7 +109,7 @@ def test_dask_takes_these_options():
 
 def test_a_study_runs_on_the_workers_and_takes_more_options():
     _, *entry = SERVICES["study"]["entrypoint"]
-    given = _parser().parse_args([*entry, "--set", "concepts=grumble"])
-    experiment = parse_experiment(dict(change.split("=", 1) for change in given.set))
+    given = build_parser().parse_args([*entry, "--set", "concepts=grumble"])
+    experiment = parse_experiment(dict(change.split("=", 1) for change in given.overrides))
     assert experiment.runner == f"tcp://scheduler:{SERVICES['scheduler']['command'][5]}"
     assert experiment.artifact_store == "s3://lycoris/stages"

@@ -8,7 +8,8 @@ import threading
 import pytest
 from prefect.task_runners import ThreadPoolTaskRunner
 
-from flows.config.experiment import EXECUTION_FIELDS, Experiment, parse_experiment
+from flows.config.experiment import EXECUTION_FIELDS, Experiment
+from flows.config.loading import parse_experiment
 from flows.runtime.task_runner import ProcessPoolRunner, create_task_runner, has_requested_task_runner, worker_count
 from lycoris.errors import InputError
 from tasks.artifacts import RunContext
@@ -90,9 +91,9 @@ def test_threads_of_one_process_take_turns_at_heavy_work(tmp_path):
 LIMITED = """
 import os, subprocess, sys, time
 from pathlib import Path
-from flows.server import prefect_server, quieten
+from flows.runtime.prefect_server import configure_environment, prefect_server
 
-quieten()
+configure_environment()
 folder = Path(sys.argv[1])
 if len(sys.argv) > 2:
     from tasks import compute

@@ -194,7 +194,8 @@ def adapters(folder: Path, chance: random.Random) -> Iterator[Callable[[], Any]]
 
 
 def parameters(folder: Path, chance: random.Random) -> Iterator[Callable[[], Any]]:
-    from flows.config.experiment import Experiment, parse_experiment
+    from flows.config.experiment import Experiment
+    from flows.config.loading import parse_experiment
     from tasks.artifacts import RunSpec
 
     def work(values: Any) -> None:

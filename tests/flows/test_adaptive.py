@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from flows.cli.main import main
-from flows.config.experiment import parse_experiment
+from flows.config.loading import parse_experiment
 from flows.studies.adaptive_search import SearchState, search_budget
 from flows.studies.definition import load_study
 from lycoris import pocket
@@ -81,7 +81,7 @@ def test_a_plan_says_what_is_saved_and_starts_nothing(tmp_path: Path, capsys: py
     assert main(["study", "captions", "--budget", "20", *options]) == 0
     assert "At most 20 of 96 trainings: 16 settings x 2 concepts x 3 seeds" in capsys.readouterr().out
     assert not (tmp_path / "runs").exists()
-    assert main(["study", "adaptive", "--explorer", "tree", *options]) == 2
+    assert main(["study", "adaptive", "--sampler", "tree", *options]) == 2
     assert load_study("adaptive").experiment.captions == ("none", "all")
 
 

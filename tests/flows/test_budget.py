@@ -32,7 +32,7 @@ def test_every_adapter_comes_nearest_to_the_size_of_the_first() -> None:
     assert [adapter.label for adapter in fitted.algorithms] == ["lora", "loha", "lokr factor=3", "full"]
     assert len(lines) == 5
     assert "800 numbers" in lines[0]
-    assert "left as it is" in lines[-1]
+    assert "left unchanged" in lines[-1]
     assert fitted.adapter_settings(fitted.algorithms[1])["rank"] == 4
 
 
@@ -67,7 +67,7 @@ def test_equal_time_is_kept_so_that_a_study_taken_up_again_is_the_same(tmp_path:
     file = tmp_path / "study" / "budget.json"
     fitted, lines = match_time(experiment, None, lambda: seconds, file)
     assert [fitted.adapter_settings(adapter)["training"]["steps"] for adapter in fitted.algorithms] == [120, 60, 240]
-    assert json.loads(file.read_text())["seconds_a_step"] == seconds
+    assert json.loads(file.read_text())["step_seconds"] == seconds
     again, _ = match_time(experiment, None, lambda: pytest.fail("measured anew"), file)
     assert again == fitted
     assert "120 steps of `lora`" in lines[0]
@@ -86,8 +86,8 @@ def test_epochs_become_fewer_too_and_units_are_not_mixed(tmp_path: Path) -> None
 
 def test_the_word_in_a_study_s_file() -> None:
     assert parse_budget(None) is None
-    assert parse_budget("time") == BudgetMatch("time")
-    assert parse_budget({"parameters": "lokr"}) == BudgetMatch("parameters", "lokr")
+    assert parse_budget("time") == BudgetMatch(kind="time")
+    assert parse_budget({"parameters": "lokr"}) == BudgetMatch(kind="parameters", reference="lokr")
     with pytest.raises(InputError, match="Did you mean `parameters`"):
         parse_budget("parameter")
     with pytest.raises(InputError, match="lokr"):

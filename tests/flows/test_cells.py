@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from flows.config.experiment import parse_experiment
+from flows.config.loading import parse_experiment
 from flows.steps.grid import expand_grid, training_requests, training_rows
 from lycoris.errors import InputError
 from tasks.artifacts import CaptionedConcept

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from flows.config.experiment import parse_experiment
+from flows.config.loading import parse_experiment
 from flows.refresh import PromotionConfig
 
 FILE = Path(__file__).parents[2] / "prefect.yaml"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from flows.config.experiment import parse_experiment
+from flows.config.loading import parse_experiment
 from flows.studies.plan import count_work, describe_plan, selected_concepts
 from flows.studies.timing import timings_from_cache
 from lycoris.cache.store import Store

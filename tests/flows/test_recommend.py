@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 
 from flows.cli.main import main
-from flows.cli.recommend import parse_weights
-from flows.studies.recommend import adapter_sizes, parse_size, recommend_study, share_beating_base
+from flows.cli.recommend import parse_size, parse_weights
+from flows.studies.recommend import adapter_sizes, recommend_study, share_beating_base
 from lycoris.analysis.io.csv_files import read_csv
 from lycoris.errors import InputError
 

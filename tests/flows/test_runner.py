@@ -15,14 +15,14 @@ from tests.flows.tiny import ENVIRONMENT, ROOT
 SCRIPT = """
 import os, sys, time
 from pathlib import Path
-from flows.server import prefect_server, quieten
+from flows.runtime.prefect_server import configure_environment, prefect_server
 
-quieten()
+configure_environment()
 
 if __name__ == "__main__":
     with prefect_server(Path(sys.argv[1])):
         from prefect import flow, task
-        from flows.runner import Workers
+        from flows.runtime.task_runner import ProcessPoolRunner
 
         @task
         def slow():
@@ -37,7 +37,7 @@ if __name__ == "__main__":
         def ready():
             return time.time()
 
-        @flow(task_runner=Workers(max_workers=2))
+        @flow(task_runner=ProcessPoolRunner(max_workers=2))
         def work():
             first = slow.submit()
             waiting = [after.submit(first) for _ in range(3)]
@@ -69,21 +69,21 @@ def test_waiting_steps_leave_the_processes_to_those_that_are_ready(tmp_path):
 ALONE = """
 import os, sys, time
 from pathlib import Path
-from flows.server import prefect_server, quieten
+from flows.runtime.prefect_server import configure_environment, prefect_server
 
-quieten()
+configure_environment()
 
 if __name__ == "__main__":
     with prefect_server(Path(sys.argv[1])):
         from prefect import flow, task
-        from flows.runner import Workers
+        from flows.runtime.task_runner import ProcessPoolRunner
 
         @task
         def who():
             print(os.getpid(), flush=True)
             time.sleep(600)
 
-        @flow(task_runner=Workers(max_workers=1))
+        @flow(task_runner=ProcessPoolRunner(max_workers=1))
         def work():
             who.submit().result()
 

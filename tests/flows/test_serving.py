@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from flows.cli.main import _parser
+from flows.cli.main import build_parser
 from flows.runtime.local_servers import LocalServers
 from flows.runtime.prefect_server import PARENT_VARIABLE
 from lycoris.errors import InputError
@@ -45,7 +45,7 @@ def test_what_was_started_ends_with_the_command_however_that_dies(number):
 
 
 def test_they_listen_on_loopback_unless_told_otherwise():
-    arguments = _parser().parse_args(["server"])
+    arguments = build_parser().parse_args(["server"])
     assert arguments.host == "127.0.0.1"
 
 

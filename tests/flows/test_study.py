@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import json
 from collections import Counter
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +14,9 @@ from PIL import Image
 
 from flows.cli.main import main
 from flows.config.experiment import Experiment
+from flows.studies.answer import write_study_answer
 from flows.studies.budget_matching import BudgetMatch
-from flows.studies.definition import load_study, study_names, write_study_answer
+from flows.studies.definition import load_study, study_names
 from lycoris.errors import InputError
 from tests.analysis.conftest import PAPER
 
@@ -106,8 +106,8 @@ def test_a_plan_counts_and_starts_nothing(tmp_path: Path, capsys: pytest.Capture
      ([], "must hold"), ({"factor": "captions", "experiment": 3}, "`experiment`"),
      ({"factor": "captions", "experiment": {"captoins": ["none"]}}, "Did you mean `captions`"),
      ({"factors": ["captions", "algoritm"]}, "Did you mean `algorithm`"), ({"factors": []}, "factor"),
-     ({"factor": "captions", "tell": "finding"}, "Did you mean `findings`"),
-     ({"factor": "captions", "equal": "times"}, "Did you mean `time`"),
+     ({"factor": "captions", "reports": "finding"}, "Did you mean `findings`"),
+     ({"factor": "captions", "match_budget": "times"}, "Did you mean `time`"),
      ({"factor": "captions", "on_pocket": 3}, "`on_pocket`")],
 )  # fmt: skip
 def test_what_is_wrong_with_a_study_is_told(tmp_path: Path, content: Any, message: str) -> None:
@@ -164,8 +164,8 @@ def test_an_answer_has_effects_by_category_and_pictures_beside_them(finished: Pa
 
 
 def test_each_factor_is_answered_and_one_that_cannot_be_is_named(finished: Path) -> None:
-    study = replace(
-        load_study("captions"), factors=("algorithm", "captions"), reports=("findings", "encoders", "costs")
+    study = load_study("captions").model_copy(
+        update={"factors": ("algorithm", "captions"), "reports": ("findings", "encoders", "costs")}
     )
     found = write_study_answer(study, finished)
     assert {row["factor"] for row in found["effects"]} == {"captions"}
@@ -175,7 +175,7 @@ def test_each_factor_is_answered_and_one_that_cannot_be_is_named(finished: Path)
         "not shown"
     ] * 4
     with pytest.raises(InputError, match="`preset` alone"):
-        write_study_answer(replace(study, factors=("preset",)), finished)
+        write_study_answer(study.model_copy(update={"factors": ("preset",)}), finished)
 
 
 def test_a_finished_study_is_answered_anew_without_a_run(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -197,8 +197,10 @@ def test_a_study_s_own_options_can_be_set_and_those_of_the_pocket_apply_there_al
     assert load_study(str(file)).experiment.steps == 9
     assert load_study(str(file), ("base=pocket",)).experiment.steps == 5
     assert load_study(str(file), ("base=pocket", "steps=7")).experiment.steps == 7
-    assert load_study(str(file), ("equal=time",)).budget == BudgetMatch("time")
-    assert load_study(str(file), ("equal={parameters: lora}",)).budget == BudgetMatch("parameters", "lora")
+    assert load_study(str(file), ("match_budget=time",)).match_budget == BudgetMatch(kind="time")
+    assert load_study(str(file), ("match_budget={parameters: lora}",)).match_budget == BudgetMatch(
+        kind="parameters", reference="lora"
+    )
 
 
 def test_the_answer_s_page_is_read_on_a_phone_too(finished: Path, browser: Any) -> None:

@@ -35,7 +35,7 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
     }
     content = {
         "question": "Does all of it work together?", "factors": ["pictures", "algorithm"],
-        "tell": ["encoders", "costs", "findings"], "experiment": experiment,
+        "reports": ["encoders", "costs", "findings"], "experiment": experiment,
     }  # fmt: skip
     (folder / "small.yaml").write_text(yaml.safe_dump(content))
     return folder / "small.yaml"

@@ -2,7 +2,7 @@
 
 import pytest
 
-from flows.config.experiment import load_experiment, parse_experiment
+from flows.config.loading import load_experiment, parse_experiment
 from lycoris.errors import InputError
 from lycoris.training import TrainingSettings
 

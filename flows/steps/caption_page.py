@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -17,15 +17,12 @@ from tasks.caption import CaptionRequest, CaptionResult, load_templates, write_c
 from tasks.runtime import resources
 
 
-def caption_folder(
-    experiment: Experiment, out: Path, *, names: Sequence[str] | None = None, write_tags: bool = False
-) -> dict[str, Any]:
+def write_caption_page(experiment: Experiment, out: Path, *, write_tags: bool = False) -> dict[str, Any]:
     """Caption every picture of a folder under each strategy and write a page to look at.
 
     Args:
         experiment: its data, tagger, captioner, base, templates and strategies count.
         out: the page.
-        names: classes to show; None for all.
         write_tags: write the tags beside the pictures that have none there, to be edited.
 
     Returns:
@@ -37,6 +34,7 @@ def caption_folder(
     from lycoris.captions import captioner_digest, tagger_digest
 
     store = Store(experiment.output / "store")
+    names = None if experiment.concepts == ("all",) else experiment.concepts
     thresholds = tuple(sorted((experiment.thresholds or {}).items()))
     digest = tagger_digest(experiment.tagger, experiment.thresholds, experiment.vocabulary)
     captioner = experiment.model_sources()["captioner"]

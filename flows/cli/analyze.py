@@ -1,0 +1,52 @@
+"""`lycoris analyze`: analyse a table of scores."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from flows.cli.options import add_json
+from flows.cli.output import print_lines
+from lycoris.safety.redaction import redact
+
+HELP = "analyse which choices affect the scores in a table"
+DESCRIPTION = """\
+Rank the adapters in a table of scores and measure how each choice (algorithm, preset, captions, capacity, learning
+rate, epoch) affects each metric: effects with confidence intervals, trade-offs, correlations and SHAP values, written
+as CSV files and one page.
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
+    parser.add_argument("metrics", type=Path, help="scores.csv of a study, or a published table with a column Folder")
+    parser.add_argument("--configs", type=Path, help="the table of configurations that belongs to a published table")
+    parser.add_argument("--out", type=Path, required=True, help="folder for the tables and analysis.html")
+    add_json(parser)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Analyse the table and print the findings."""
+    from flows.studies.analysis import analyze_file
+    from lycoris.analysis.statistics.paper_findings import evaluate_findings
+    from lycoris.analysis.text.effect_text import describe_effects, describe_leads
+    from lycoris.report.analysis.files import json_line
+
+    command = redact(" ".join(["lycoris", *sys.argv[1:]]))
+    analysis = analyze_file(arguments.metrics, arguments.configs, arguments.out, command=command)
+    findings = [
+        finding.sentence for finding in evaluate_findings(analysis.ranking, analysis.effects) if finding.evidence
+    ]
+    print_lines(
+        [
+            *analysis.notes,
+            *describe_effects(analysis.effects),
+            describe_leads(analysis.leaders),
+            *findings,
+            arguments.out / "analysis.html",
+        ]
+    )
+    if arguments.json:
+        print(json_line(analysis))
+    return 0

@@ -1,0 +1,82 @@
+"""`lycoris run`: run one experiment."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING, Any
+
+from flows.cli.options import add_experiment, experiment_overrides
+from flows.cli.output import print_json
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+HELP = "train adapters on your images, score them against the base model, write a report"
+DESCRIPTION = """\
+Customize a text-to-image model to a set of images in several ways and measure what each way did.
+
+Without arguments it runs the default experiment, which experiment.yaml spells out: it takes images from data/,
+captions them under three strategies, trains four kinds of adapters on the small embedded model, generates images
+with each adapter and with the base model, scores five dimensions and writes one report.html. Finished work is
+cached and never repeated.
+"""
+EXAMPLES = """\
+examples:
+  lycoris run                                       the default experiment, about ten minutes on two cores
+  lycoris run --set concepts=hornling --set algorithms=lora,lokr --set captions=none
+  lycoris run --set data=my-photos                  your images, as my-photos/<category>/<class>/*.jpg
+  lycoris run --set base=stable-diffusion-v1-5/stable-diffusion-v1-5 --set steps=800
+  lycoris run my.yaml --set seeds=0,1,2 --json      one JSON object on the last line, for programs
+  lycoris run --set 'algorithms=[lora, {algorithm: lokr, factor: 4}]'
+
+options of an experiment (name, default, meaning):
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
+    add_experiment(parser)
+
+
+def epilog() -> str:
+    """Return the examples, followed by one line for each option of an experiment."""
+    from flows.config.experiment import Experiment
+
+    return EXAMPLES + "\n".join(_option_lines("", Experiment))
+
+
+def _option_lines(prefix: str, model: type[BaseModel]) -> list[str]:
+    from flows.config.experiment import NESTED_GROUPS
+
+    lines = []
+    for name, field in model.model_fields.items():
+        if name in NESTED_GROUPS:
+            lines += _option_lines(f"{name}.", NESTED_GROUPS[name])
+        else:
+            default = "-" if field.is_required() or field.default is None else _format_default(field.default)
+            lines.append(f"  {prefix + name:<20} {default:<26} {field.description or ''}")
+    return lines
+
+
+def _format_default(value: Any) -> str:
+    if isinstance(value, tuple | list):
+        return ",".join(getattr(item, "algorithm", str(item)) for item in value)
+    return str(value)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run the experiment; 1 if an adapter failed."""
+    from flows.config.loading import load_experiment
+    from flows.runtime.session import with_prefect_server
+
+    experiment = load_experiment(arguments.experiment, experiment_overrides(arguments))
+
+    def customize() -> dict[str, Any]:
+        from flows.customize import run_customize
+
+        return run_customize(experiment)
+
+    result = with_prefect_server(experiment, customize)
+    if arguments.json:
+        print_json(result)
+    return 1 if any(adapter.get("error") for adapter in result["adapters"]) else 0

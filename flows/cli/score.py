@@ -1,0 +1,148 @@
+"""`lycoris score`: score adapter files and folders of images that were made elsewhere."""
+
+from __future__ import annotations
+
+import argparse
+import textwrap
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from flows.cli.options import add_json, add_overrides, override
+from flows.cli.output import print_json, print_lines
+from lycoris.errors import InputError, unknown_name_error
+from lycoris.terms import RESIZE_MODES, TAG_STRATEGIES
+
+if TYPE_CHECKING:
+    from flows.config.scoring import ScoringConfig
+
+HELP = "score adapter files or folders of images against their base model"
+DESCRIPTION = """\
+Score adapter files from any trainer, or folders of generated images, against their base model: five dimensions, a
+confidence interval for every number, and one report.html.
+
+An adapter file may have any format that `lycoris convert` reads. In a folder of images, each image has a text file with
+its prompt beside it; subfolders named train, trigger, alter, style or plain set the prompt type. The base model
+generates images for the same prompts and seeds.
+"""
+EXAMPLES = """\
+examples:
+  lycoris score horned.safetensors --base pocket --data data --concept grumble
+  lycoris score one.safetensors two.safetensors --data my-photos --prompts prompts.txt --json
+  lycoris score generated/ --data my-photos --quality-predictors clip_iqa --set images.alter=100
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
+    parser.add_argument("files", nargs="+", type=Path, metavar="FILE", help="adapter files or folders of images")
+    parser.add_argument("--base", default="pocket", help="pocket (default), a diffusers folder, or a hub name")
+    parser.add_argument("--data", type=Path, required=True, help="the images of the concept, as for `lycoris run`")
+    parser.add_argument("--concept", help="concept of the files; default: what the file says, or the only concept")
+    parser.add_argument("--captions", choices=TAG_STRATEGIES, help="strategy of the prompt type train")
+    parser.add_argument("--prompts", type=Path, help="a text file, one prompt a line, or JSON: prompt type -> prompts")
+    parser.add_argument(
+        "--images-per-prompt", type=int, default=4, metavar="N", help="images for each prompt of --prompts (4)"
+    )
+    parser.add_argument(
+        "--quality-predictors",
+        metavar="NAME,...",
+        help="clip_iqa, aesthetics=FILE, liqe, maniqa, lpips",
+    )
+    parser.add_argument("--metrics", metavar="NAME,...", help="see the list below; default: all marked with *")
+    parser.add_argument("--resize-mode", choices=RESIZE_MODES, default="resize", help="resizing of reference images")
+    parser.add_argument("--out", type=Path, default=Path("runs"), help="output folder (runs)")
+    add_overrides(parser)
+    add_json(parser)
+
+
+def epilog() -> str:
+    """Return the examples and the names of the metrics."""
+    from lycoris.metrics import METRICS
+
+    names = ", ".join(f"{name}{'*' if metric.by_default else ''}" for name, metric in METRICS.items())
+    listing = textwrap.fill(names, 110, initial_indent="  ", subsequent_indent="  ")
+    return f"{EXAMPLES}\nmetrics (* by default):\n{listing}"
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Score the files and print every score; 1 if a file failed."""
+    from flows.config.scoring import concepts_by_name, resolve_target
+    from flows.runtime.prefect_server import prefect_server
+
+    request = parse_request(arguments)
+    concepts = concepts_by_name(request)
+    for file in request.files:
+        resolve_target(file, request, concepts)
+    with prefect_server(request.experiment.output / "prefect"):
+        from flows.score import run_score
+
+        result = run_score(request)
+    for entry in result["adapters"]:
+        print_lines(["", f"{entry['file']}: {entry.get('error') or entry['concept']}"])
+        print_lines(score_lines(entry.get("scores", {}).values()))
+    for pair in result["differences"]:
+        confirmed = [score for score in pair["scores"].values() if score["verdict"] in ("better", "worse")]
+        count = f"{len(confirmed) or 'no'} difference{'s' * (len(confirmed) > 1)}"
+        print_lines(["", f"{pair['first']} beside {pair['second']}: {count} shown", *score_lines(confirmed)])
+    print_lines(["", result["report"]])
+    if arguments.json:
+        print_json(result)
+    return 1 if any("error" in entry for entry in result["adapters"]) else 0
+
+
+def parse_request(arguments: argparse.Namespace) -> ScoringConfig:
+    """Return the request of a command line.
+
+    Raises:
+        InputError: A file does not exist, a number is out of range, or a name is unknown.
+    """
+    from flows.config.loading import load_experiment
+    from flows.config.scoring import ScoringConfig
+    from lycoris.metrics import METRICS
+
+    for file in arguments.files:
+        if not file.exists():
+            raise InputError(f"There is no adapter file or folder of images `{file}`.")
+    if arguments.images_per_prompt < 1:
+        raise InputError(f"Option `--images-per-prompt` must be at least 1, but got {arguments.images_per_prompt}.")
+    if not arguments.data.is_dir():
+        raise InputError(f"There is no data folder `{arguments.data}`.")
+    metrics = None if arguments.metrics is None else tuple(arguments.metrics.split(","))
+    for name in metrics or ():
+        if name not in METRICS:
+            raise unknown_name_error("metric", name, METRICS)
+    options = (
+        override("base", arguments.base),
+        override("data", arguments.data),
+        override("name", "score"),
+        override("output", arguments.out),
+    )
+    return ScoringConfig(
+        files=tuple(arguments.files),
+        experiment=load_experiment(None, (*options, *arguments.overrides)),
+        concept=arguments.concept,
+        captions=arguments.captions,
+        prompts=arguments.prompts,
+        images_per_prompt=arguments.images_per_prompt,
+        quality_predictors=tuple(arguments.quality_predictors.split(",")) if arguments.quality_predictors else (),
+        metrics=metrics,
+        resize_mode=arguments.resize_mode,
+    )
+
+
+def score_lines(scores: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Format scores as a table, one line each: name, value, interval, value of the base, verdict."""
+    return [
+        f"  {score['name']:<46}{_format_number(score['value'])} {_format_interval(score):<20} "
+        f"base {_format_number(score['base'])}  {score['verdict'] or score['note']}"
+        for score in scores
+    ]
+
+
+def _format_number(value: float | None) -> str:
+    return "       -" if value is None else f"{value:8.4g}"
+
+
+def _format_interval(score: Mapping[str, Any]) -> str:
+    return "" if score["low"] is None else f"[{score['low']:.4g}, {score['high']:.4g}]"

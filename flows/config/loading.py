@@ -1,0 +1,110 @@
+"""Experiments from YAML files and ``key=value`` overrides, with readable validation errors."""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from flows.config.adapter import AdapterConfig
+from flows.config.experiment import NESTED_GROUPS, Experiment, ImageCounts
+from lycoris.errors import InputError, unknown_name_error
+from lycoris.safety.yaml_loading import read_yaml
+
+MAX_VALUE_LENGTH = 200
+"""Characters of a value that an error message quotes."""
+
+
+def load_experiment(file: Path | None, overrides: tuple[str, ...] = ()) -> Experiment:
+    """Read an experiment from a YAML file and apply overrides.
+
+    Args:
+        file: The file; None for the default experiment.
+        overrides: Such as ``"seeds=0,1"`` or ``"images.trigger=4"``; the values are YAML.
+
+    Raises:
+        InputError: The file cannot be read or is not a mapping, a name is unknown, or a value is invalid.
+    """
+    values: dict[str, Any] = {}
+    if file is not None:
+        try:
+            values = read_yaml(Path(file).read_text(encoding="utf-8"), f"The experiment file `{file}`") or {}
+        except OSError as error:
+            raise InputError(f"The experiment file `{file}` cannot be read: {error.strerror}.") from error
+        except UnicodeDecodeError as error:
+            raise InputError(f"The experiment file `{file}` is not readable YAML: {error}") from error
+        if not isinstance(values, dict):
+            raise InputError(f"The experiment file `{file}` must hold `name: value` lines.")
+    return parse_experiment(apply_overrides(values, overrides))
+
+
+def apply_overrides(values: dict[str, Any], overrides: tuple[str, ...]) -> dict[str, Any]:
+    """Set ``key=value`` overrides, such as ``"images.trigger=4"``, in nested values; the values are YAML.
+
+    Raises:
+        InputError: An override is not a pair, or its key or value cannot be read.
+    """
+    for override in overrides:
+        name, equals, text = override.partition("=")
+        if not equals:
+            raise InputError(f"`--set {override}`: expected `key=value`.")
+        target = values
+        *parents, last = name.strip().split(".")
+        for parent in parents:
+            target = target.setdefault(parent, {})
+            if not isinstance(target, dict):
+                raise InputError(f"`--set {override}`: `{parent}` is not a group of options.")
+        target[last] = read_yaml(text, f"`--set {override}`: the value")
+    return values
+
+
+def parse_experiment(values: dict[str, Any]) -> Experiment:
+    """Validate the values of an experiment.
+
+    Raises:
+        InputError: A name is unknown or a value is invalid; the message names every problem.
+    """
+    try:
+        return Experiment.model_validate(values)
+    except ValidationError as error:
+        raise InputError(_format_validation_error(error)) from error
+
+
+def _format_validation_error(error: ValidationError) -> str:
+    return "\n".join(dict.fromkeys(_format_problem(problem) for problem in error.errors()))
+
+
+def _format_problem(problem: Any) -> str:
+    option = ".".join(str(part) for part in problem["loc"])
+    value = problem["input"]
+    if problem["type"] == "extra_forbidden":
+        return str(unknown_name_error("option", problem["loc"][-1], _field_names(problem["loc"][:-1])))
+    if problem["type"] == "literal_error":
+        allowed = [part.strip("' ") for part in problem["ctx"]["expected"].replace(" or ", ", ").split(",")]
+        near = difflib.get_close_matches(str(value), allowed, n=1)
+        hint = f" Did you mean `{near[0]}`?" if near else ""
+        return f"Option `{option}` must be one of {', '.join(allowed)}, but got `{_truncate(value)}`.{hint}"
+    if isinstance(problem.get("ctx", {}).get("error"), InputError):
+        return str(problem["ctx"]["error"])
+    message = problem["msg"].removeprefix("Value error, ")
+    if not option:
+        return f"{message}."
+    got = "" if isinstance(value, dict | Experiment | ImageCounts) else f", but got `{_truncate(value)}`"
+    return f"Option `{option}`: {message}{got}.".replace("..", ".")
+
+
+def _truncate(value: Any) -> str:
+    try:
+        text = str(value)
+    except ValueError:  # Python does not format integers of more than a few thousand digits
+        return "a very large number"
+    return text if len(text) <= MAX_VALUE_LENGTH else f"{text[:MAX_VALUE_LENGTH]}..."
+
+
+def _field_names(location: tuple[Any, ...]) -> list[str]:
+    model: type[BaseModel] = Experiment
+    for part in location:
+        model = AdapterConfig if part == "algorithms" else NESTED_GROUPS.get(str(part), model)
+    return list(model.model_fields)
