@@ -17,6 +17,11 @@ import pytest
 import yaml
 
 from flows.cli.main import main
+from flows.config.adapter import AdapterConfig
+from flows.config.experiment import Experiment
+from flows.config.loading import parse_experiment
+from flows.studies.definition import load_study
+from lycoris.errors import InputError
 from lycoris.training import TrainingSettings
 
 ROOT = Path(__file__).parents[2]
@@ -174,3 +179,30 @@ def test_every_training_setting_is_documented_and_no_other() -> None:
     cells = re.findall(r"^\| (`[^|]+`) \| [^|]+ \| [^|]+ \|$", text, re.MULTILINE)
     documented = {name for cell in cells for name in re.findall(r"`(\w+)`", cell)}
     assert documented == {each.name for each in fields(TrainingSettings)}
+
+
+def test_the_study_file_in_the_documents_is_valid(tmp_path: Path) -> None:
+    [block] = re.findall(r"^```yaml\n(.*?)^```", (ROOT / "docs" / "studies.md").read_text(), re.DOTALL | re.MULTILINE)
+    file = tmp_path / "capacity.yaml"
+    file.write_text(block)
+    study = load_study(str(file))
+    assert study.reports
+    assert study.match_budget is not None
+
+
+def test_options_of_adapters_and_experiments_in_tables_exist() -> None:
+    text = (ROOT / "docs" / "studies.md").read_text()
+    for kind, record in (("an adapter", AdapterConfig), ("an experiment", Experiment)):
+        [rows] = re.findall(rf"^\| option of {kind} \| \|\n((?:\|.*\n)+)", text, re.MULTILINE)
+        assert set(re.findall(r"^\| `(\w+)` \|", rows, re.MULTILINE)) <= set(record.model_fields)
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_lines_of_an_experiment_are_valid(document: Path) -> None:
+    for text in code(document):
+        if re.match(rf"({'|'.join(Experiment.model_fields)}): ?[\[{{]", text):
+            values = yaml.safe_load(text)
+            try:
+                parse_experiment(values)
+            except InputError as error:
+                assert "docs" in str(error) or "beyond" in str(error), f"{text} in {document.name}: {error}"
