@@ -21,7 +21,6 @@ from flows.config.adapter import AdapterConfig
 from flows.config.experiment import Experiment
 from flows.config.loading import parse_experiment
 from flows.studies.definition import load_study
-from lycoris.errors import InputError
 from lycoris.training import TrainingSettings
 
 ROOT = Path(__file__).parents[2]
@@ -33,7 +32,7 @@ HEADER_KEYS = {"lycoris.algorithm", "lycoris.preset", "lycoris.settings", "lycor
 """Keys in the headers of adapter files, which look like modules."""
 CREATED = {"deploy/.env"}
 """Files that the reader creates."""
-OTHER_OPTIONS = ("--images --seeds --turns", "--cpu-time --rate", "--resources")
+OTHER_OPTIONS = ("--images --seeds --turns", "--cpu-time --learning-rate", "--resources")
 """Options of the benchmarks, of the pocket's training and of Dask that the documents name by themselves."""
 
 
@@ -201,8 +200,4 @@ def test_options_of_adapters_and_experiments_in_tables_exist() -> None:
 def test_lines_of_an_experiment_are_valid(document: Path) -> None:
     for text in code(document):
         if re.match(rf"({'|'.join(Experiment.model_fields)}): ?[\[{{]", text):
-            values = yaml.safe_load(text)
-            try:
-                parse_experiment(values)
-            except InputError as error:
-                assert "docs" in str(error) or "beyond" in str(error), f"{text} in {document.name}: {error}"
+            parse_experiment(yaml.safe_load(text))
