@@ -1,4 +1,4 @@
-"""The one kind of error that is the user's to mend, and the hint that goes with a misspelt name."""
+"""The error for wrong user input, and the hint for a misspelt name."""
 
 from __future__ import annotations
 
@@ -7,21 +7,21 @@ from collections.abc import Iterable
 
 
 class InputError(ValueError):
-    """Something that was given is wrong; the message names what, the rule, and the value."""
+    """An input is wrong; the message names the argument, the rule and the value."""
 
 
 def unknown_name_error(kind: str, name: object, known: Iterable[str]) -> InputError:
-    """An error for a name that is not in a table, offering the nearest one that is.
+    """Build the error for a name that is not in a table, with the nearest known name as a hint.
 
     Args:
-        kind: what the name should have been, in the singular: ``"algorithm"``, ``"option"``.
-        name: what was given.
-        known: the names of the table.
+        kind: what the name stands for, in the singular: ``"algorithm"``, ``"option"``.
+        name: the unknown name.
+        known: the names in the table.
 
     Returns:
-        The error, to be raised by the caller.
+        The error, for the caller to raise.
     """
     names = sorted(str(entry) for entry in known)
-    near = difflib.get_close_matches(str(name), names, n=1, cutoff=0.5)
-    hint = f" Did you mean `{near[0]}`?" if near else ""
+    nearest = difflib.get_close_matches(str(name), names, n=1, cutoff=0.5)
+    hint = f" Did you mean `{nearest[0]}`?" if nearest else ""
     return InputError(f"Unknown {kind} `{name}`.{hint} Known: {', '.join(names)}.")

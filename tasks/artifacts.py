@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from lycoris.captions.prompts import PromptSpec
+    from lycoris.data.prompt_spec import PromptSpec
     from tasks.runtime.progress import ProgressChannel
 
 Prompts = Mapping[str, Sequence["PromptSpec"]]

@@ -16,7 +16,6 @@ from safetensors.torch import save_file
 from lycoris import pocket
 from lycoris.encoders import (
     EMBEDDED_ENCODERS,
-    RESIZE_MODES,
     VGG,
     Preprocessing,
     open_encoder,
@@ -24,6 +23,7 @@ from lycoris.encoders import (
     read_preprocessing,
 )
 from lycoris.errors import InputError
+from lycoris.terms import RESIZE_MODES
 
 SIZE = 32
 IMAGE_KINDS = ("clip", "siglip", "dinov2", "dinov3_vit", "convnextv2")
@@ -247,7 +247,7 @@ def test_bad_arguments_are_named(clip: Path) -> None:
     encoder = open_encoder(clip)
     with pytest.raises(InputError, match="Did you mean `padding`"):
         encoder.image_features([picture(40, 40)], mode="paddin")
-    with pytest.raises(InputError, match="at least one picture"):
+    with pytest.raises(InputError, match="at least one image"):
         encoder.image_features([])
     with pytest.raises(InputError, match="`batch_size`"):
         encoder.image_features([picture(40, 40)], batch_size=0)

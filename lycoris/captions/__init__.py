@@ -1,18 +1,17 @@
-"""From pictures to texts: tags, what of them belongs to the concept, captions, and prompts that follow."""
+"""Captions and prompts: tags of images, the tags that define a concept, training captions, and prompts to generate."""
 
 from lycoris.captions.concept_tags import ConceptTag, find_concept_tags
 from lycoris.captions.default_templates import templates_for_base
 from lycoris.captions.prompt_file import read_captioned_images, read_prompts
-from lycoris.captions.prompts import PromptSpec, build_prompts
+from lycoris.captions.prompts import build_prompts
 from lycoris.captions.sidecar import read_sidecar_sentences, read_sidecar_tags
 from lycoris.captions.strategies import STRATEGY_FUNCTIONS, build_captions
 from lycoris.captions.taggers.captioner import Captioner, captioner_digest, open_captioner
 from lycoris.captions.taggers.tagger import Tagger, open_tagger, tagger_digest
 from lycoris.captions.templates import CategoryTemplates, Templates, read_templates
-from lycoris.terms import PROMPT_TYPES
+from lycoris.data.prompt_spec import PromptSpec
 
 __all__ = [
-    "PROMPT_TYPES",
     "STRATEGY_FUNCTIONS",
     "Captioner",
     "CategoryTemplates",

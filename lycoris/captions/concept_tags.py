@@ -1,4 +1,4 @@
-"""Which tags belong to a concept itself, so that its trigger should stand for them."""
+"""The tags that define a concept, which `adjusted` captions leave to its trigger."""
 
 from __future__ import annotations
 
@@ -12,34 +12,35 @@ from lycoris.data.concepts import Concept
 from lycoris.errors import InputError
 
 INHERENT_FRACTION = 0.8
-"""Least part of a concept's pictures that show a tag which belongs to it."""
+"""A tag in at least this fraction of a concept's images is inherent, unless it is common elsewhere."""
 LIKELY_INHERENT_FRACTION = 0.7
-"""From this part on a tag belongs to a concept, too, unless all pictures without it show something in its place."""
+"""From this fraction on a tag is inherent too, unless every image without it shows a substitute."""
 FREQUENT_FRACTION = 0.5
-"""Least part of the pictures that show a tag which is worth reporting."""
+"""Tags in at least this fraction of a concept's images are reported."""
 COMMON_FRACTION = 0.5
-"""From this part of the pictures elsewhere on a tag is common, each other concept weighing the same."""
+"""A tag is common when other concepts show it in this fraction of their images, averaged over concepts."""
 MIN_IMAGES = 3
-"""With fewer pictures nothing can be told from counts."""
+"""With fewer images no tag is inherent by its counts."""
 MIN_OTHER_CONCEPTS = 3
-"""With fewer other concepts nothing is called common: two bears and a cat do not make bears common."""
+"""With fewer other concepts no tag is common: two bears and a cat do not make `bear` common."""
 
 ImageTags = Sequence[Mapping[str, float]]
+"""Tag -> confidence for each image."""
 
 
 @dataclass(frozen=True)
 class ConceptTag:
-    """A tag that a concept shows often, with the counts that say whether it belongs to the concept.
+    """A frequent tag of a concept, with the counts that decide whether it is inherent.
 
     Attributes:
         tag: as the tagger writes it.
-        inside: how many of the concept's (or of the subclass's) pictures show it.
-        of: how many pictures these are.
-        outside: how many pictures elsewhere show it.
-        outside_of: how many pictures these are.
-        inherent: whether it belongs to the concept, so that `adjusted` captions go without it.
-        why: what decided, in words.
-        subclass: whose pictures these are; None for the whole concept.
+        inside: number of the concept's (or subclass's) images with the tag.
+        of: number of the concept's (or subclass's) images.
+        outside: number of other images with the tag.
+        outside_of: number of other images.
+        inherent: whether the tag defines the concept, so that `adjusted` captions omit it.
+        why: the reason, in words.
+        subclass: the subclass that was counted; None for the whole concept.
     """
 
     tag: str
@@ -53,28 +54,28 @@ class ConceptTag:
 
 
 def find_concept_tags(concept: Concept, tags: ImageTags, others: Sequence[ImageTags] = ()) -> list[ConceptTag]:
-    """The tags in half of a concept's pictures or more, and which of them belong to it.
+    """Find the tags in at least half of a concept's images, and decide which are inherent.
 
-    A tag belongs to a concept when at least 80 % of its pictures show it and it is not common elsewhere. Taggers
-    miss some, so that 70 % will do unless each of the pictures without it shows another tag that is never seen together
-    with it: "blue" in place of "red". What the concept file has under ``inherent`` belongs to it in any case, what it
-    has under ``keep`` in none. To a style belongs whatever style the tagger takes it for. Subclasses are counted for
-    themselves, each against its siblings and all other concepts.
+    A tag is inherent when at least 80 % of the images show it and it is not common elsewhere. Taggers miss some, so
+    70 % suffices unless every image without the tag shows another tag that never occurs together with it: "blue" in
+    place of "red". Tags under ``inherent`` in the concept file are always inherent, those under ``keep`` never. Every
+    style tag is inherent to a style. Subclasses are counted separately, each against its siblings and all other
+    concepts.
 
     Args:
-        concept: whose tags these are.
-        tags: one mapping a picture, in the order of ``concept.pictures``.
-        others: the same of every other concept of the data.
+        concept: the concept.
+        tags: tag -> confidence for each image, in the order of ``concept.images``.
+        others: the same for every other concept in the data.
 
     Returns:
-        The whole concept's first, then those that only a subclass has; the most frequent first.
+        The tags of the whole concept, then those of subclasses alone; the most frequent first.
 
     Raises:
-        InputError: there is not one mapping for each picture.
+        InputError: `tags` does not have one entry per image.
     """
     if len(tags) != len(concept.images):
         raise InputError(
-            f"Argument `tags` must have one entry a picture of `{concept.name}`, which are {len(concept.images)}, "
+            f"Argument `tags` must have one entry per image of `{concept.name}`, which has {len(concept.images)}, "
             f"but got {len(tags)}."
         )
     result = list(_group_tags(concept, tags, others, None))
@@ -84,19 +85,19 @@ def find_concept_tags(concept: Concept, tags: ImageTags, others: Sequence[ImageT
         if entry.inherent or normalize_tag(entry.tag) in _by_normalized_tag(concept.keep)
     }
     groups = {
-        each.name: [seen for seen, picture in zip(tags, concept.images, strict=True) if picture.subclass == each.name]
-        for each in concept.subclasses
+        subclass.name: [own for own, image in zip(tags, concept.images, strict=True) if image.subclass == subclass.name]
+        for subclass in concept.subclasses
     }
     for name, group in groups.items() if len(groups) > 1 else ():
         siblings = [other for sibling, other in groups.items() if sibling != name]
-        found = _group_tags(concept, group, [*siblings, *others], name, siblings)
-        result += [entry for entry in found if entry.inherent and normalize_tag(entry.tag) not in decided]
+        entries = _group_tags(concept, group, [*siblings, *others], name, siblings)
+        result += [entry for entry in entries if entry.inherent and normalize_tag(entry.tag) not in decided]
     return result
 
 
 @lru_cache(maxsize=2**16)
 def normalize_tag(tag: str) -> str:
-    """A tag for comparing: case, underscores and surplus spaces do not count."""
+    """Normalize a tag for comparison: case, underscores and surplus spaces are ignored."""
     return " ".join(tag.replace("_", " ").casefold().split())
 
 
@@ -108,53 +109,49 @@ def _group_tags(
     siblings: Sequence[ImageTags] = (),
 ) -> Iterator[ConceptTag]:
     listed = _by_normalized_tag(concept.inherent or ()) if subclass is None else {}
-    kept = _by_normalized_tag(concept.keep)
-    counts, names = _count_tags(tags)
+    excluded = _by_normalized_tag(concept.keep)
+    counts, spellings = _count_tags(tags)
     elsewhere = [(_count_tags(other)[0], len(other)) for other in others if len(other)]
     beside = [(_count_tags(other)[0], len(other)) for other in siblings if len(other)]
-    absent = [name for name in {**listed, **kept} if name not in counts]
+    absent = [name for name in {**listed, **excluded} if name not in counts]
     for name in [*sorted(counts, key=lambda name: (-counts[name], name)), *absent]:
         inside, of = counts[name], len(tags)
-        outside = sum(found[name] for found, _ in elsewhere)
-        rate = sum(found[name] / size for found, size in elsewhere) / max(1, len(elsewhere))
-        shared = any(found[name] >= COMMON_FRACTION * size for found, size in beside)
-        tag = names.get(name) or {**kept, **listed}[name]
+        outside = sum(other[name] for other, _ in elsewhere)
+        rate = sum(other[name] / size for other, size in elsewhere) / max(1, len(elsewhere))
+        shared = any(other[name] >= COMMON_FRACTION * size for other, size in beside)
+        tag = spellings.get(name) or {**excluded, **listed}[name]
         inherent, why = False, ""
-        if name in kept:
+        if name in excluded:
             why = "under `keep` in the concept file"
         elif name in listed:
             inherent, why = True, "under `inherent` in the concept file"
-            why += "" if inside else ", though in none of the pictures"
+            why += "" if inside else ", though in none of the images"
         elif is_style(concept) and _is_style_tag(name):
             inherent, why = True, "a style's name, and the concept is a style"
         elif inside < FREQUENT_FRACTION * of or (of < MIN_IMAGES and inside < of):
             continue
         elif of < MIN_IMAGES:
-            why = f"only {of} {'picture' if of == 1 else 'pictures'} to tell from"
+            why = f"only {of} {'image' if of == 1 else 'images'} to decide from"
         elif inside < LIKELY_INHERENT_FRACTION * of or (
             inside < INHERENT_FRACTION * of and _has_substitute(name, tags)
         ):
-            why = "not in nearly all of the pictures"
+            why = "not in nearly all of the images"
         elif shared:
             why = "in other subclasses too"
         elif len(elsewhere) >= MIN_OTHER_CONCEPTS and rate >= COMMON_FRACTION:
             why = "common elsewhere too"
         else:
             inherent = True
-            why = (
-                "in nearly all of the pictures"
-                if inside >= INHERENT_FRACTION * of
-                else "in most, with nothing in its place"
-            )
+            why = "in nearly all of the images" if inside >= INHERENT_FRACTION * of else "in most, without a substitute"
             why += " and rare elsewhere"
         yield ConceptTag(tag, inside, of, outside, sum(size for _, size in elsewhere), inherent, why, subclass)
 
 
 def _has_substitute(name: str, tags: ImageTags) -> bool:
-    """Whether each picture without a tag shows another that no picture shows together with it."""
-    pictures = [{normalize_tag(tag) for tag in seen} for seen in tags]
-    beside = {tag for seen in pictures if name in seen for tag in seen}
-    return all(seen - beside for seen in pictures if name not in seen)
+    """Whether every image without a tag shows another tag that never occurs together with it."""
+    images = [{normalize_tag(tag) for tag in own} for own in tags]
+    together = {tag for own in images if name in own for tag in own}
+    return all(own - together for own in images if name not in own)
 
 
 def _is_style_tag(tag: str) -> bool:
@@ -166,11 +163,11 @@ def _by_normalized_tag(tags: Sequence[str]) -> dict[str, str]:
 
 
 def _count_tags(tags: ImageTags) -> tuple[Counter[str], dict[str, str]]:
-    """How many pictures show each tag, and how the tagger writes it; each picture counts a tag once."""
+    """Count the images with each tag; each image counts a tag once. Also return the tagger's spelling."""
     counts: Counter[str] = Counter()
-    names: dict[str, str] = {}
-    for seen in tags:
-        own = {normalize_tag(tag): tag for tag in seen}
-        names.update(own)
+    spellings: dict[str, str] = {}
+    for image in tags:
+        own = _by_normalized_tag(list(image))
+        spellings.update(own)
         counts.update(own.keys())
-    return counts, names
+    return counts, spellings

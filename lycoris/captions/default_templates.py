@@ -1,6 +1,6 @@
-"""The sentences of the two kinds of base: the pocket's in the few words of its world, and a full-size base's.
+"""The default sentences of captions and prompts: for the pocket's small vocabulary, and for full-size bases.
 
-They belong to the five categories of arXiv 2309.14859; any other category gets those for things.
+They cover the five categories of arXiv 2309.14859; any other category uses the sentences for objects.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ from lycoris.captions.templates import STYLE_CATEGORY, CategoryTemplates, Templa
 _FIGURE_CATEGORIES = ("anime_characters", "movie_characters", "stuffed_toys")
 
 
-def _concept_first(*places: str) -> tuple[str, ...]:
-    return tuple(f"{{concept}} {place}" for place in places)
+def _concept_first(*settings: str) -> tuple[str, ...]:
+    return tuple(f"{{concept}} {setting}" for setting in settings)
 
 
 def _templates(
@@ -21,10 +21,10 @@ def _templates(
     content: tuple[str, ...],
     styles: tuple[str, ...],
 ) -> Templates:
-    """The wording of every category; each of `styles` has ``{}`` for what is drawn in it."""
-    drawn = tuple(style.format("{concept}") for style in styles)
-    as_figure = CategoryTemplates(situations=figure, styles=drawn)
-    as_style = CategoryTemplates(
+    """Build the templates of every category; ``{}`` in `styles` stands for the subject."""
+    in_styles = tuple(style.format("{concept}") for style in styles)
+    figures = CategoryTemplates(situations=figure, styles=in_styles)
+    style_concepts = CategoryTemplates(
         subject="{name}",
         description="{description}",
         opening="a picture in {concept}",
@@ -32,11 +32,11 @@ def _templates(
         styles=tuple(f"{style.format(subject)}, {{concept}}" for style, subject in zip(styles, content, strict=False)),
     )
     return Templates(
-        default=CategoryTemplates(situations=thing, styles=drawn),
+        default=CategoryTemplates(situations=thing, styles=in_styles),
         categories={
-            **dict.fromkeys(_FIGURE_CATEGORIES, as_figure),
-            "scenes": CategoryTemplates(situations=place, styles=drawn),
-            STYLE_CATEGORY: as_style,
+            **dict.fromkeys(_FIGURE_CATEGORIES, figures),
+            "scenes": CategoryTemplates(situations=place, styles=in_styles),
+            STYLE_CATEGORY: style_concepts,
         },
     )
 
@@ -153,5 +153,5 @@ FULL_SIZE_TEMPLATES = _templates(
 
 
 def templates_for_base(base: str = "pocket") -> Templates:
-    """The templates that a base understands: the pocket's few words, or those for a full-size base."""
+    """Return the templates that a base understands: the pocket's small vocabulary, or those for a full-size base."""
     return POCKET_TEMPLATES if str(base) == "pocket" else FULL_SIZE_TEMPLATES

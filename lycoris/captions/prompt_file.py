@@ -1,4 +1,4 @@
-"""Prompts and captions that the user wrote: in one file, or beside pictures that were drawn elsewhere."""
+"""Prompts and captions that the user wrote: in one file, or next to images that were generated elsewhere."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from lycoris.captions.default_templates import templates_for_base
-from lycoris.captions.prompts import PromptSpec
 from lycoris.captions.templates import CategoryTemplates, Templates
 from lycoris.captions.trigger_text import describe_caption, with_description, with_trigger
 from lycoris.data.concepts import Concept
 from lycoris.data.images import list_images
+from lycoris.data.prompt_spec import PromptSpec
 from lycoris.errors import InputError, unknown_name_error
 from lycoris.safety.yaml_loading import read_yaml
 from lycoris.terms import PROMPT_TYPES
@@ -22,68 +22,77 @@ PROMPTS_FILE = "prompts.json"
 
 
 def read_prompts(
-    file: Path, concept: Concept, *, images_per_prompt: int = 1, seed: int = 1000, templates: Templates | None = None
+    file: Path,
+    concept: Concept,
+    *,
+    images_per_prompt: int = 1,
+    seed: int = 1000,
+    templates: Templates | None = None,
 ) -> dict[str, list[PromptSpec]]:
-    """The prompts of a file.
+    """Read the prompts in a file.
 
     Args:
-        file: text, a prompt a line, of the type `alter`; or JSON or YAML: prompt type -> prompts. ``{concept}`` in a
-            prompt stands for the concept's trigger; where there is none the prompt is taken as it is.
-        concept: what is drawn.
-        each: how many pictures of each prompt, at least 1.
-        seed: of the first of each type; the n-th has ``seed + n``.
-        templates: sentences by category; those of the pocket by default.
+        file: a text file with one prompt of the type `alter` per line; or JSON or YAML: prompt type -> prompts.
+            ``{concept}`` in a prompt stands for the trigger; a prompt without it is used unchanged.
+        concept: the concept to generate.
+        images_per_prompt: at least 1.
+        seed: seed of the first image of each type; the n-th has ``seed + n``.
+        templates: sentences by category; the pocket's by default.
+
+    Returns:
+        Prompt type -> one prompt per image.
 
     Raises:
-        InputError: the file cannot be read, is empty, or has an unknown prompt type.
+        InputError: the file cannot be read, is empty, or names an unknown prompt type.
     """
     if images_per_prompt < 1:
-        raise InputError(f"Argument `each` must be at least 1, but got {images_per_prompt}.")
-    wording = (templates or templates_for_base()).for_concept(concept)
+        raise InputError(f"Argument `images_per_prompt` must be at least 1, but got {images_per_prompt}.")
+    own = (templates or templates_for_base()).for_concept(concept)
     result = {}
-    for kind, texts in _read_prompt_texts(file).items():
-        pairs = [_prompt_texts(concept, text, wording) for text in texts]
+    for prompt_type, texts in _read_prompt_texts(file).items():
+        pairs = [_fill_placeholder(concept, text, own) for text in texts]
         rows = [(*pair, group) for group, pair in enumerate(pairs) for _ in range(images_per_prompt)]
-        result[kind] = [PromptSpec(text, told, seed + n, group) for n, (text, told, group) in enumerate(rows)]
+        result[prompt_type] = [
+            PromptSpec(text, evaluation, seed + n, group) for n, (text, evaluation, group) in enumerate(rows)
+        ]
     return result
 
 
 def read_captioned_images(
     folder: Path, concept: Concept, *, seed: int = 1000, templates: Templates | None = None
 ) -> tuple[dict[str, list[Path]], dict[str, list[PromptSpec]]]:
-    """Pictures that someone drew, with their captions.
+    """Find the images in a folder with the prompts they were generated from.
 
     Args:
-        folder: pictures with a text file beside each (``01.txt`` for ``01.png``), which are taken for drawings of the
-            type `train`; or folders of such named as prompt types; or what a run of this project drew, with its
-            ``prompts.json``.
-        concept: what they are to show.
-        seed: what the first of each type was drawn from, unless ``prompts.json`` says; the n-th from ``seed + n``.
-        templates: sentences by category; those of the pocket by default.
+        folder: images with a text file next to each (``01.txt`` for ``01.png``), which count as the type `train`; or
+            subfolders of such images named after prompt types; or the images of a run, with its ``prompts.json``.
+        concept: the concept that the images show.
+        seed: seed of the first image of each type, the n-th having ``seed + n``; ``prompts.json`` takes precedence.
+        templates: sentences by category; the pocket's by default.
 
     Returns:
         Prompt type -> files, and prompt type -> prompts in the same order.
 
     Raises:
-        InputError: there are no pictures, or one has no caption.
+        InputError: there are no images, or one has no caption.
     """
     if not folder.is_dir():
-        raise InputError(f"There is no folder `{folder}` of pictures.")
-    wording = (templates or templates_for_base()).for_concept(concept)
-    folders = {kind: folder / kind for kind in PROMPT_TYPES if (folder / kind).is_dir()} or {"train": folder}
-    files = {kind: found for kind, each in folders.items() if (found := list_images(each))}
+        raise InputError(f"There is no image folder `{folder}`.")
+    own = (templates or templates_for_base()).for_concept(concept)
+    folders = {name: folder / name for name in PROMPT_TYPES if (folder / name).is_dir()} or {"train": folder}
+    files = {name: images for name, subfolder in folders.items() if (images := list_images(subfolder))}
     if not files:
-        raise InputError(f"The folder `{folder}` holds no pictures.")
+        raise InputError(f"The folder `{folder}` holds no images.")
     if (folder / PROMPTS_FILE).is_file():
-        told = json.loads((folder / PROMPTS_FILE).read_text(encoding="utf-8"))
-        return files, {kind: [PromptSpec(**entry) for entry in told[kind]] for kind in files}
+        entries = json.loads((folder / PROMPTS_FILE).read_text(encoding="utf-8"))
+        return files, {name: [PromptSpec(**entry) for entry in entries[name]] for name in files}
     prompts = {}
-    for kind, pictures in files.items():
-        texts = [_read_caption(picture) for picture in pictures]
-        groups = {text: group for group, text in enumerate(dict.fromkeys(texts))}
-        prompts[kind] = [
-            PromptSpec(text, describe_caption(concept, text, None, wording), seed + n, groups[text])
-            for n, text in enumerate(texts)
+    for name, images in files.items():
+        captions = [_read_caption(image) for image in images]
+        groups = {caption: group for group, caption in enumerate(dict.fromkeys(captions))}
+        prompts[name] = [
+            PromptSpec(caption, describe_caption(concept, caption, None, own), seed + n, groups[caption])
+            for n, caption in enumerate(captions)
         ]
     return files, prompts
 
@@ -93,12 +102,14 @@ def _read_caption(image_file: Path) -> str:
     try:
         return " ".join(file.read_text(encoding="utf-8-sig").split())
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"Picture `{image_file}` needs its caption in `{file.name}` beside it: {error}") from error
+        raise InputError(f"Image `{image_file}` must have its caption in `{file.name}` next to it: {error}") from error
 
 
-def _prompt_texts(concept: Concept, text: str, templates: CategoryTemplates) -> tuple[str, str]:
+def _fill_placeholder(concept: Concept, text: str, templates: CategoryTemplates) -> tuple[str, str]:
+    """The prompt with the trigger, and the prompt for evaluation with the description."""
     if CONCEPT_PLACEHOLDER in text:
-        return ", ".join(with_trigger(concept, None, text, templates)), with_description(concept, None, text, templates)
+        prompt = ", ".join(with_trigger(concept, None, text, templates))
+        return prompt, with_description(concept, None, text, templates)
     return text, describe_caption(concept, text, None, templates)
 
 
@@ -107,18 +118,18 @@ def _read_prompt_texts(file: Path) -> dict[str, Sequence[str]]:
         text = file.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"The prompt file `{file}` cannot be read: {error}") from error
-    given: Any = {"alter": [line for line in text.splitlines() if line.strip()]}
+    content: Any = {"alter": [line for line in text.splitlines() if line.strip()]}
     if file.suffix.lower() in (".json", ".yaml", ".yml"):
-        given = read_yaml(text, f"The prompt file `{file}`")
-    if not isinstance(given, Mapping) or not given:
+        content = read_yaml(text, f"The prompt file `{file}`")
+    if not isinstance(content, Mapping) or not content:
         raise InputError(f"The prompt file `{file}` must map prompt types to lists of prompts.")
-    for kind, texts in given.items():
-        if kind not in PROMPT_TYPES:
-            raise unknown_name_error("prompt type", kind, PROMPT_TYPES)
+    for name, prompts in content.items():
+        if name not in PROMPT_TYPES:
+            raise unknown_name_error("prompt type", name, PROMPT_TYPES)
         if (
-            not isinstance(texts, list)
-            or not texts
-            or not all(isinstance(each, str) and each.strip() for each in texts)
+            not isinstance(prompts, list)
+            or not prompts
+            or not all(isinstance(prompt, str) and prompt.strip() for prompt in prompts)
         ):
-            raise InputError(f"The prompt file `{file}` must hold texts under `{kind}`.")
-    return {kind: [each.strip() for each in texts] for kind, texts in given.items()}
+            raise InputError(f"The prompt file `{file}` must hold a list of texts under `{name}`.")
+    return {name: [prompt.strip() for prompt in prompts] for name, prompts in content.items()}

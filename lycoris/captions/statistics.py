@@ -1,4 +1,4 @@
-"""What the captions of a class are like, in numbers."""
+"""Counts of the tags of a concept and token lengths of its captions."""
 
 from __future__ import annotations
 
@@ -8,36 +8,37 @@ from dataclasses import dataclass
 from typing import Any
 
 from lycoris.captions.concept_tags import normalize_tag
+from lycoris.captions.token_limits import token_lengths
 
 
 @dataclass(frozen=True)
 class CaptionLengths:
-    """Tokens of the captions of one tag strategy, start and end included.
+    """Token counts of the captions of one strategy, start and end token included.
 
     Attributes:
-        mean: over captions.
-        most: of the longest.
-        cut: how many captions are longer than the base reads.
+        mean: mean over captions.
+        longest: the maximum.
+        truncated: number of captions that exceed the base's token limit.
     """
 
     mean: float
-    most: int
-    cut: int
+    longest: int
+    truncated: int
 
 
 @dataclass(frozen=True)
 class CaptionStatistics:
-    """Numbers about the tags and captions of one class.
+    """Statistics of the tags and captions of one concept.
 
     Attributes:
-        pictures: how many there are.
-        tags: tag -> how many pictures show it, the most frequent first; the spelling met first stands for others.
-        mean: tags a picture.
-        untagged: how many pictures have no tag.
-        lengths: strategy -> the lengths of its captions.
+        images: number of images.
+        tags: tag -> number of images with it, the most frequent first, under its first spelling.
+        mean: mean number of tags per image.
+        untagged: number of images without tags.
+        lengths: strategy -> lengths of its captions.
     """
 
-    pictures: int
+    images: int
     tags: dict[str, int]
     mean: float
     untagged: int
@@ -47,35 +48,32 @@ class CaptionStatistics:
 def caption_statistics(
     tags: Sequence[Mapping[str, float]], captions: Mapping[str, Sequence[str]], tokenizer: Any, max_tokens: int
 ) -> CaptionStatistics:
-    """The numbers of one class.
+    """Compute the statistics of one concept.
 
     Args:
-        tags: one mapping a picture.
-        captions: strategy -> one caption a picture.
-        tokenizer: of the base.
-        window: tokens that the base reads.
+        tags: tag -> confidence for each image.
+        captions: strategy -> one caption per image.
+        tokenizer: the base's tokenizer.
+        max_tokens: the base's token limit.
     """
-    names: dict[str, str] = {}
+    spellings: dict[str, str] = {}
     counts: Counter[str] = Counter()
-    for seen in tags:
-        counts.update({normalize_tag(tag): None for tag in seen if names.setdefault(normalize_tag(tag), tag)}.keys())
+    for own in tags:
+        counts.update({normalize_tag(tag): None for tag in own if spellings.setdefault(normalize_tag(tag), tag)}.keys())
     ordered = sorted(counts, key=lambda tag: (-counts[tag], tag))
     return CaptionStatistics(
-        pictures=len(tags),
-        tags={names[tag]: counts[tag] for tag in ordered},
+        images=len(tags),
+        tags={spellings[tag]: counts[tag] for tag in ordered},
         mean=sum(map(len, tags)) / max(1, len(tags)),
-        untagged=sum(not seen for seen in tags),
+        untagged=sum(not own for own in tags),
         lengths={name: _caption_lengths(texts, tokenizer, max_tokens) for name, texts in captions.items()},
     )
 
 
 def _caption_lengths(captions: Sequence[str], tokenizer: Any, max_tokens: int) -> CaptionLengths:
-    distinct = list(dict.fromkeys(captions))
-    ids = tokenizer(distinct, verbose=False).input_ids if distinct else []
-    known = {text: len(tokens) for text, tokens in zip(distinct, ids, strict=True)}
-    lengths = [known[text] for text in captions]
+    lengths = token_lengths(captions, tokenizer)
     return CaptionLengths(
         mean=sum(lengths) / max(1, len(lengths)),
-        most=max(lengths, default=0),
-        cut=sum(length > max_tokens for length in lengths),
+        longest=max(lengths, default=0),
+        truncated=sum(length > max_tokens for length in lengths),
     )

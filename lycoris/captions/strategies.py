@@ -1,7 +1,7 @@
-"""Tag strategies: what a training caption says besides the trigger (arXiv 2309.14859, section 4.1).
+"""Caption strategies: what a training caption says besides the trigger (arXiv 2309.14859, section 4.1).
 
-``none`` says nothing more, as in DreamBooth; ``all`` adds every tag; ``adjusted`` adds the tags that do not belong
-to the concept itself, so that the trigger comes to stand for those that do; ``sentence`` adds a captioner's sentence.
+``none`` adds nothing, as in DreamBooth; ``all`` adds every tag; ``adjusted`` adds the tags that do not define the
+concept, so that the trigger stands for those that do; ``sentence`` adds a captioner's sentence.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from lycoris.terms import SENTENCE_STRATEGIES
 
 @dataclass(frozen=True)
 class TaggedImage:
-    """What is known of one picture.
+    """The tags and the sentence of one image.
 
     Attributes:
-        tags: tag -> confidence, best first.
-        inherent: the tags that belong to the concept, or to the picture's subclass, as `plain_tag` writes them.
-        sentence: a captioner's.
+        tags: tag -> confidence, highest first.
+        inherent: the tags that define the concept or the image's subclass, as `normalize_tag` writes them.
+        sentence: a captioner's sentence; empty if there is none.
     """
 
     tags: Mapping[str, float]
@@ -38,22 +38,22 @@ Strategy = Callable[[TaggedImage], list[str]]
 
 
 def no_tags(image: TaggedImage) -> list[str]:
-    """No tags: the trigger has to stand for everything in the pictures."""
+    """Add nothing: the trigger stands for everything in the images."""
     return []
 
 
 def all_tags(image: TaggedImage) -> list[str]:
-    """Every tag that was found, best first."""
+    """Add every tag, the most confident first."""
     return list(image.tags)
 
 
 def adjusted_tags(image: TaggedImage) -> list[str]:
-    """Every tag but those that belong to the concept."""
+    """Add every tag that does not define the concept."""
     return [tag for tag in image.tags if normalize_tag(tag) not in image.inherent]
 
 
 def sentence_only(image: TaggedImage) -> list[str]:
-    """The sentence, if there is one."""
+    """Add the sentence, if there is one."""
     return [image.sentence] if image.sentence else []
 
 
@@ -63,7 +63,7 @@ STRATEGY_FUNCTIONS: dict[str, Strategy] = {
     "adjusted": adjusted_tags,
     "sentence": sentence_only,
 }
-"""Name -> what the caption of a picture says behind the trigger. A new strategy is one line."""
+"""What each of `lycoris.terms.CAPTION_STRATEGIES` adds to the trigger."""
 
 
 def build_captions(
@@ -74,59 +74,61 @@ def build_captions(
     templates: Templates | None = None,
     sentences: Sequence[str] | None = None,
 ) -> list[str]:
-    """The training captions of a concept's pictures, in their order: "a sks creature, hat, beach".
+    """Build the training captions of a concept's images, in their order: "a sks creature, hat, beach".
 
-    Nothing is said twice, and a sentence that speaks of the trigger itself stands alone.
+    Repeated parts are dropped. A sentence that contains the trigger is a caption by itself.
 
     Args:
-        concept: what the pictures show.
-        tags: tag -> confidence for each picture, best first.
-        inherent: from `inherent_tags`.
-        strategy: of `STRATEGIES`.
-        templates: how a concept is named in a sentence; those of the pocket by default.
-        sentences: one a picture, for the strategies of `SENTENCES`.
+        concept: the concept.
+        tags: tag -> confidence for each image, highest first.
+        concept_tags: from `lycoris.captions.find_concept_tags`.
+        strategy: one of `lycoris.terms.CAPTION_STRATEGIES`.
+        templates: sentences by category; the pocket's by default.
+        sentences: one per image, for `lycoris.terms.SENTENCE_STRATEGIES`.
 
     Raises:
-        InputError: the strategy is unknown, there is not one entry for each picture, or no sentences where the
-            strategy needs them.
+        InputError: the strategy is unknown, an argument does not have one entry per image, or the strategy needs
+            sentences and there are none.
     """
     if strategy not in STRATEGY_FUNCTIONS:
-        raise unknown_name_error("tag strategy", strategy, STRATEGY_FUNCTIONS)
+        raise unknown_name_error("caption strategy", strategy, STRATEGY_FUNCTIONS)
     if sentences is None and strategy in SENTENCE_STRATEGIES:
         raise InputError(f"Strategy `{strategy}` needs `sentences`, but got none.")
-    told = [""] * len(concept.images) if sentences is None else sentences
-    for name, given in (("tags", tags), ("sentences", told)):
-        if len(given) != len(concept.images):
+    known_sentences = [""] * len(concept.images) if sentences is None else sentences
+    for name, values in (("tags", tags), ("sentences", known_sentences)):
+        if len(values) != len(concept.images):
             raise InputError(
-                f"Argument `{name}` must have one entry a picture of `{concept.name}`, which are "
-                f"{len(concept.images)}, but got {len(given)}."
+                f"Argument `{name}` must have one entry per image of `{concept.name}`, which has "
+                f"{len(concept.images)}, but got {len(values)}."
             )
-    wording = (templates or templates_for_base()).for_concept(concept)
+    own = (templates or templates_for_base()).for_concept(concept)
     trigger = re.compile(rf"(?<!\w){re.escape(concept.trigger)}(?!\w)", re.IGNORECASE)
     openings: dict[str | None, list[str]] = {}
-    removed: dict[str | None, frozenset[str]] = {}
+    inherent: dict[str | None, frozenset[str]] = {}
     captions = []
-    for picture, seen, words in zip(concept.images, tags, told, strict=True):
-        own = picture.subclass
-        if own not in openings:
-            openings[own] = with_trigger(concept, own, wording.opening, wording)
-            removed[own] = frozenset(
-                normalize_tag(entry.tag) for entry in concept_tags if entry.inherent and entry.subclass in (None, own)
+    for image, image_tags, sentence in zip(concept.images, tags, known_sentences, strict=True):
+        subclass = image.subclass
+        if subclass not in openings:
+            openings[subclass] = with_trigger(concept, subclass, own.opening, own)
+            inherent[subclass] = frozenset(
+                normalize_tag(entry.tag)
+                for entry in concept_tags
+                if entry.inherent and entry.subclass in (None, subclass)
             )
-        said = STRATEGY_FUNCTIONS[strategy](TaggedImage(seen, removed[own], words))
-        if words and said == [words] and trigger.search(words):
-            captions.append(words)
+        parts = STRATEGY_FUNCTIONS[strategy](TaggedImage(image_tags, inherent[subclass], sentence))
+        if sentence and parts == [sentence] and trigger.search(sentence):
+            captions.append(sentence)
         else:
-            captions.append(", ".join(_deduplicate([*openings[own], *said], concept)))
+            captions.append(", ".join(_deduplicate([*openings[subclass], *parts], concept)))
     return captions
 
 
 def _deduplicate(parts: Sequence[str], concept: Concept) -> list[str]:
-    """The parts without doubles, and without the trigger as a tag of its own."""
-    said = {normalize_tag(concept.trigger), normalize_tag(concept.full_name)}
-    kept: list[str] = []
+    """Drop repeated parts, and the trigger as a tag of its own."""
+    used = {normalize_tag(concept.trigger), normalize_tag(concept.full_name)}
+    distinct: list[str] = []
     for part in parts:
-        if normalize_tag(part) not in said or not kept:
-            said.add(normalize_tag(part))
-            kept.append(part)
-    return kept
+        if normalize_tag(part) not in used or not distinct:
+            used.add(normalize_tag(part))
+            distinct.append(part)
+    return distinct

@@ -1,4 +1,4 @@
-"""Captions beside the number of tokens that a base reads at a time."""
+"""Token lengths of captions, and the captions that exceed a base's token limit."""
 
 from __future__ import annotations
 
@@ -6,46 +6,53 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 
+def token_lengths(captions: Sequence[str], tokenizer: Any) -> list[int]:
+    """Count the tokens of each caption, start and end token included."""
+    distinct = list(dict.fromkeys(captions))
+    ids = tokenizer(distinct, verbose=False).input_ids if distinct else []
+    lengths = dict(zip(distinct, map(len, ids), strict=True))
+    return [lengths[caption] for caption in captions]
+
+
 def find_overlong(captions: Sequence[str], tokenizers: Mapping[str, Any], max_tokens: int | None = None) -> list[int]:
-    """The places of captions that are longer than a base reads, start and end token included.
+    """Find the captions that exceed a base's token limit, start and end token included.
 
     Args:
-        captions: of any length.
-        tokenizers: of the base, by name; the strictest counts.
-        window: tokens that the base reads; by default what the tokenizers say of themselves.
+        captions: captions of any length.
+        tokenizers: name -> tokenizer of the base; the strictest counts.
+        max_tokens: the token limit; by default that of each tokenizer.
 
     Returns:
-        Places in `captions`, ascending.
+        Indices into `captions`, ascending.
     """
-    found: set[int] = set()
+    overlong: set[int] = set()
     for tokenizer in tokenizers.values():
-        most = max_tokens or tokenizer.model_max_length
-        distinct = list(dict.fromkeys(captions))
-        lengths = dict(
-            zip(distinct, map(len, tokenizer(distinct, verbose=False).input_ids) if distinct else (), strict=True)
-        )
-        found |= {place for place, caption in enumerate(captions) if lengths[caption] > most}
-    return sorted(found)
+        limit = max_tokens or tokenizer.model_max_length
+        overlong |= {index for index, length in enumerate(token_lengths(captions, tokenizer)) if length > limit}
+    return sorted(overlong)
 
 
 def truncation_warnings(
-    concept: str, captions: Mapping[str, Sequence[str]], tokenizers: Mapping[str, Any], max_tokens: int | None = None
+    concept: str,
+    captions: Mapping[str, Sequence[str]],
+    tokenizers: Mapping[str, Any],
+    max_tokens: int | None = None,
 ) -> list[str]:
-    """A sentence for each tag strategy under which some captions of a concept are cut.
+    """Write a warning for each strategy under which captions of a concept are truncated.
 
     Args:
-        concept: its name.
-        captions: strategy -> one caption a picture.
-        tokenizers: of the base, by name.
-        window: as for `overlong`.
+        concept: the concept's name.
+        captions: strategy -> one caption per image.
+        tokenizers: name -> tokenizer of the base.
+        max_tokens: as for `find_overlong`.
     """
-    notes = []
+    warnings = []
     for strategy, texts in captions.items():
-        cut = find_overlong(texts, tokenizers, max_tokens)
-        if cut:
-            most = max_tokens or min(tokenizer.model_max_length for tokenizer in tokenizers.values())
-            notes.append(
-                f"{len(cut)} of {len(texts)} captions of `{concept}` under `{strategy}` are longer than the {most} "
-                f"tokens that this base reads; what is behind them has no effect. The first: picture {cut[0] + 1}."
+        overlong = find_overlong(texts, tokenizers, max_tokens)
+        if overlong:
+            limit = max_tokens or min(tokenizer.model_max_length for tokenizer in tokenizers.values())
+            warnings.append(
+                f"{len(overlong)} of {len(texts)} captions of `{concept}` under `{strategy}` are longer than the "
+                f"{limit} tokens that this base reads; the rest has no effect. The first: image {overlong[0] + 1}."
             )
-    return notes
+    return warnings

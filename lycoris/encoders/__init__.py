@@ -1,15 +1,14 @@
-"""Networks that look at pictures: images of any size in, features out, behind one contract."""
+"""Networks that turn images of any size, and texts, into feature vectors."""
 
 from lycoris.encoders.encoder import ENCODER_FAMILIES, Encoder, TransformersEncoder, open_encoder
 from lycoris.encoders.model_sources import EMBEDDED_ENCODERS
-from lycoris.encoders.preprocessing import RESIZE_MODES, Preprocessing, read_preprocessing
+from lycoris.encoders.preprocessing import Preprocessing, read_preprocessing
 from lycoris.encoders.style import StyleEncoder, VGGStyleEncoder, open_style_encoder
 from lycoris.encoders.vgg import VGG
 
 __all__ = [
     "EMBEDDED_ENCODERS",
     "ENCODER_FAMILIES",
-    "RESIZE_MODES",
     "VGG",
     "Encoder",
     "Preprocessing",

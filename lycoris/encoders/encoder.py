@@ -1,4 +1,4 @@
-"""Image encoders and text-image encoders: the family is told by ``config.json``, the contract is one."""
+"""Image encoders and text-image encoders with one interface; ``config.json`` states the family."""
 
 from __future__ import annotations
 
@@ -13,46 +13,47 @@ from jaxtyping import Float
 from PIL import Image
 from torch import Tensor
 
+from lycoris.encoders import open_clip
 from lycoris.encoders.batch_encoding import encode_batches
 from lycoris.encoders.model_sources import model_digest, resolve_source
 from lycoris.encoders.preprocessing import read_preprocessing
-from lycoris.encoders.pretrained import load_encoder, read_model_type
 from lycoris.errors import InputError
+from lycoris.pretrained import check_model_type, load_pretrained, resolve_device
 
 
 @runtime_checkable
 class Encoder(Protocol):
-    """Pictures, and for some encoders texts, to feature vectors."""
+    """A network that turns images, and for some encoders texts, into feature vectors."""
 
     @property
     def name(self) -> str:
-        """What stands for the encoder in the name of a score; holds no slash."""
+        """Short name in the names of scores; holds no slash."""
 
     @property
     def digest(self) -> str:
-        """The sha256 over weights and configuration."""
+        """SHA-256 of weights and configuration."""
 
     @property
     def reads_text(self) -> bool:
-        """Whether texts can be encoded into the same space as images."""
+        """Whether the encoder maps texts into the same space as images."""
 
     def image_features(
         self, images: Sequence[Image.Image], mode: str = "resize", batch_size: int = 32
     ) -> Float[Tensor, "images dim"]:
-        """Features of pictures, float32 and not normalised, in the order given."""
+        """Encode images, float32 and not normalized, in the given order."""
 
     def text_features(self, texts: Sequence[str], batch_size: int = 128) -> Float[Tensor, "texts dim"]:
-        """Features of texts, float32 and not normalised, in the order given."""
+        """Encode texts, float32 and not normalized, in the given order."""
 
 
 @dataclass(frozen=True)
 class EncoderFamily:
-    """How the models of one ``model_type`` are read.
+    """How the models of one ``model_type`` are used.
 
     Attributes:
-        reads_text: whether the model has a text tower in the same space.
-        step: the multiple that the sides of a rectangle must have, from the configuration; ``None`` for a
-            network that takes squares only.
+        reads_text: whether the model has a text tower with the same output space.
+        size_multiple: configuration -> the number of pixels that divides the sides of a rectangle; None if the network
+            takes squares only.
     """
 
     reads_text: bool = False
@@ -78,37 +79,39 @@ ENCODER_FAMILIES: dict[str, EncoderFamily] = {
     "convnext": EncoderFamily(size_multiple=_total_stride),
     "convnextv2": EncoderFamily(size_multiple=_total_stride),
 }
-"""``model_type`` of a configuration -> how such a model is read. A new family is one line."""
+"""``model_type`` of a configuration -> family. A new family is one line."""
 
 
 class TransformersEncoder:
-    """An encoder in the layout of the transformers library, in float32.
+    """An encoder in the transformers layout, in float32.
 
-    Image features are the pooled ones: the projected embedding of a text-image model, the normalised class
-    token of a DINO, the normalised mean of a ConvNeXt.
+    Image features are the pooled ones: the projected embedding of a text-image model, the normalized class token of a
+    DINO, the normalized mean of a ConvNeXt.
 
     Args:
-        name: what stands for the encoder in the name of a score.
-        folder: ``config.json``, weights and ``preprocessor_config.json``; a tokenizer, where texts are read. Or the
-            files of open_clip, see `lycoris.encoders.open_clip`.
-        device: where it runs.
+        name: short name in the names of scores.
+        folder: ``config.json``, weights and ``preprocessor_config.json``, and a tokenizer for texts; or the files of
+            open_clip, see `lycoris.encoders.open_clip`.
+        device: torch device.
 
     Raises:
-        InputError: a file is missing, the family is unknown, or weights of the network are not in the file.
+        InputError: a file is missing, the family is not supported, or the weights are incomplete.
     """
 
     def __init__(self, name: str, folder: Path, device: str | torch.device = "cpu") -> None:
-        family = ENCODER_FAMILIES[read_model_type(folder, ENCODER_FAMILIES)]
+        is_open_clip = not (folder / "config.json").is_file() and open_clip.read_config(folder) is not None
+        model_type = "clip" if is_open_clip else check_model_type(folder, ENCODER_FAMILIES, "encoder")
+        family = ENCODER_FAMILIES[model_type]
         self.name = name
         self.folder = folder
         self.device = torch.device(device)
         self.reads_text = family.reads_text
-        self.model = load_encoder(folder).to(self.device)
-        config = self.model.config
+        self.model = (open_clip.load_clip(folder) if is_open_clip else _load(folder)).to(self.device)
+        multiple = family.size_multiple
         self.preprocessing = read_preprocessing(
             folder,
-            keep_aspect_ratio=family.size_multiple is not None,
-            size_multiple=family.size_multiple(config) if family.size_multiple else 1,
+            keep_aspect_ratio=multiple is not None,
+            size_multiple=multiple(self.model.config) if multiple else 1,
         )
 
     def __repr__(self) -> str:
@@ -116,21 +119,21 @@ class TransformersEncoder:
 
     @cached_property
     def digest(self) -> str:
-        """The sha256 over weights, configuration and vocabulary."""
+        """SHA-256 of weights, configuration and vocabulary."""
         return model_digest(self.folder)
 
     def image_features(
         self, images: Sequence[Image.Image], mode: str = "resize", batch_size: int = 32
     ) -> Float[Tensor, "images dim"]:
-        """Features of pictures, float32 and not normalised, in the order given.
+        """Encode images, float32 and not normalized, in the given order.
 
         Args:
-            images: pictures of any size; read by index, batch by batch.
-            mode: ``resize``, ``crop`` or ``padding``.
-            batch_size: pictures at a time; changes nothing but speed and memory.
+            images: images of any size, read by index, batch by batch.
+            mode: one of `lycoris.terms.RESIZE_MODES`.
+            batch_size: images per batch; affects speed and memory only.
 
         Raises:
-            InputError: there are no pictures, the mode is unknown, or a feature is not finite.
+            InputError: there are no images, the mode is unknown, or a feature is not finite.
         """
         return encode_batches(
             self._forward, images, self.preprocessing, mode=mode, batch_size=batch_size, device=self.device
@@ -138,13 +141,12 @@ class TransformersEncoder:
 
     @torch.inference_mode()
     def text_features(self, texts: Sequence[str], batch_size: int = 128) -> Float[Tensor, "texts dim"]:
-        """Features of texts, float32 and not normalised, in the order given.
+        """Encode texts, float32 and not normalized, in the given order.
 
-        Equal texts are encoded once. A text longer than the model's window is cut at it, as in the model's
-        training.
+        Equal texts are encoded once. A text longer than the model's context is truncated, as in the model's training.
 
         Raises:
-            InputError: the encoder reads no text, or there are no texts.
+            InputError: the encoder does not read text, or there are no texts.
         """
         if not self.reads_text:
             raise InputError(f"Encoder `{self.name}` reads no text; use a text-image encoder such as `clip`.")
@@ -181,27 +183,31 @@ class TransformersEncoder:
         end = getattr(self.model.config.text_config, "eos_token_id", None)
         if self.model.config.model_type == "clip" and end != 2 and end != tokenizer.eos_token_id:
             raise InputError(
-                f"Encoder `{self.name}` pools its text at token {end} (`text_config.eos_token_id`), but its "
-                f"tokenizer ends a text with token {tokenizer.eos_token_id}."
+                f"Encoder `{self.name}` must pool its text at the tokenizer's end token {tokenizer.eos_token_id}, but "
+                f"`text_config.eos_token_id` is {end}."
             )
         return tokenizer
 
 
 def open_encoder(source: str | Path, device: str | torch.device = "cpu") -> Encoder:
-    """An encoder by short name, folder or hub name.
+    """Open an encoder by short name, folder or hub name.
 
     Args:
-        source: ``clip``, ``dinov2`` or ``convnextv2`` for the embedded ones; a folder in the transformers
-            layout or in open_clip's; or a hub name such as ``facebook/dinov2-large``.
-        device: where it runs; ``auto`` takes a GPU where there is one.
+        source: ``clip``, ``dinov2`` or ``convnextv2`` for the embedded encoders; a folder in the layout of transformers
+            or open_clip; or a hub name such as ``facebook/dinov2-large``.
+        device: torch device; ``auto`` takes a GPU if there is one.
 
     Raises:
-        InputError: there is no such encoder, its family is unknown, or its files are incomplete.
+        InputError: the encoder does not exist, its family is not supported, or its files are incomplete.
     """
     name, folder = resolve_source(source)
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    return TransformersEncoder(name, folder, device)
+    return TransformersEncoder(name, folder, resolve_device(device))
+
+
+def _load(folder: Path) -> Any:
+    from transformers import AutoModel
+
+    return load_pretrained(AutoModel, folder, "encoder")
 
 
 def _pooled_features(output: Any) -> Float[Tensor, "batch dim"]:

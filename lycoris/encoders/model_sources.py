@@ -1,4 +1,4 @@
-"""Where an encoder's files are: a short name, a folder or a hub name becomes one folder with one digest."""
+"""The files of a model: a short name, a path or a hub name resolves to one folder with one digest."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ _DIGESTED_SUFFIXES = _WEIGHT_SUFFIXES | {".json", ".txt", ".model"}
 
 
 def resolve_source(source: str | Path) -> tuple[str, Path]:
-    """The name that stands in scores, and the folder (or weight file) of an encoder.
+    """Resolve a model to its short name in scores and its folder (or weight file).
 
     Args:
-        source: a short name (see ``SHORT_NAMES``), a local path, or a hub name ``owner/model``. A folder that
-            exists goes before a hub name; a hub model is downloaded to the hub's own cache.
+        source: a short name in `EMBEDDED_ENCODERS`, a local path, or a hub name ``owner/model``. An existing path takes
+            precedence over a hub name; a hub model is downloaded to the hub's cache.
 
     Raises:
         InputError: the source is none of the three, or the hub does not have it or cannot be reached.
@@ -49,7 +49,7 @@ def resolve_source(source: str | Path) -> tuple[str, Path]:
 
 
 def model_digest(path: Path) -> str:
-    """The sha256 over names and bytes of an encoder's weights, configuration and vocabulary."""
+    """Compute the SHA-256 of the names and bytes of a model's weights, configuration and vocabulary."""
     files = [path] if path.is_file() else sorted(p for p in path.iterdir() if p.suffix in _DIGESTED_SUFFIXES)
     total = hashlib.sha256()
     for file in files:
@@ -59,7 +59,7 @@ def model_digest(path: Path) -> str:
 
 
 def find_weight_file(path: Path) -> Path:
-    """The single weight file at ``path``, which is that file or the folder that holds it.
+    """Find the only weight file at ``path``, which is that file or the folder that holds it.
 
     Raises:
         InputError: there is no weight file, or more than one.
@@ -68,8 +68,8 @@ def find_weight_file(path: Path) -> Path:
         return path
     files = sorted(p for p in path.iterdir() if p.suffix in _WEIGHT_SUFFIXES)
     if len(files) != 1:
-        found = ", ".join(p.name for p in files) or "none"
-        raise InputError(f"Encoder folder `{path}` must hold exactly one weight file, but has {found}.")
+        names = ", ".join(p.name for p in files) or "none"
+        raise InputError(f"Encoder folder `{path}` must hold exactly one weight file, but has {names}.")
     return files[0]
 
 
@@ -83,9 +83,11 @@ def _download(name: str) -> Path:
         except LocalEntryNotFoundError:
             files = [Path(file) for file in list_repo_files(name)]
             weights = next(
-                (each for each in _WEIGHT_FILE_PATTERNS if any(file.match(each) for file in files)),
+                (pattern for pattern in _WEIGHT_FILE_PATTERNS if any(file.match(pattern) for file in files)),
                 _WEIGHT_FILE_PATTERNS[0],
             )
             return Path(snapshot_download(name, allow_patterns=[*_SMALL_FILE_PATTERNS, weights]))
     except (HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled, OSError) as error:
-        raise InputError(f"Encoder `{name}` is no folder here and the hub did not give it: {error}") from error
+        raise InputError(
+            f"Encoder `{name}` is no local folder and could not be downloaded from the hub: {error}"
+        ) from error

@@ -1,4 +1,4 @@
-"""From a picture of any size to what an encoder was trained to see, by one of three resize modes."""
+"""The preprocessing of encoders: images of any size to the input size, by one of three resize modes."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ from lycoris.terms import RESIZE_MODES
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 MAX_ASPECT_RATIO = 8
-"""The largest ratio of sides that is kept when an encoder takes rectangles; beyond it memory runs away."""
+"""The largest ratio of sides that mode ``resize`` keeps; more extreme images would need too much memory."""
 
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """What an encoder expects of its input.
+    """How an encoder expects its input.
 
     Attributes:
-        size: side of the square input in pixels; the short side, where rectangles keep their aspect.
+        size: side of the square input in pixels; the short side if the aspect ratio is kept.
         mean: per channel, of values in [0, 1].
         std: per channel, of values in [0, 1].
-        rectangles: whether mode ``resize`` keeps the aspect (the encoder takes any rectangle) or squashes.
-        step: sides of a rectangle are multiples of this, the patch or the total stride, in pixels.
+        keep_aspect_ratio: whether mode ``resize`` keeps the aspect ratio (the encoder takes any rectangle) or squashes.
+        size_multiple: sides of a rectangle are multiples of this, the patch size or the total stride, in pixels.
     """
 
     size: int
@@ -43,27 +43,27 @@ class Preprocessing:
     size_multiple: int = 1
 
     def __call__(self, image: Image.Image, mode: str = "resize") -> Float[Tensor, "3 height width"]:
-        """The encoder's input for one picture; the resampling is bicubic with anti-aliasing.
+        """Prepare one image; the resampling is bicubic with anti-aliasing.
 
         Args:
-            image: any size; modes other than RGB are converted.
-            mode: ``resize`` squashes to the square (or keeps the aspect, see ``rectangles``); ``crop``
-                brings the short side to ``size`` and cuts the centre; ``padding`` brings the long side to
-                ``size`` and fills up with the encoder's mean colour, which is 0 after normalisation.
+            image: an image of any size and colour mode.
+            mode: ``resize`` squashes to the square (or keeps the aspect ratio, see `keep_aspect_ratio`); ``crop``
+                scales the short side to ``size`` and crops the centre; ``padding`` scales the long side to ``size`` and
+                pads with the encoder's mean colour, which is 0 after normalization.
 
         Raises:
-            InputError: the mode is unknown, or a rectangle is longer than eight times its width.
+            InputError: the mode is unknown, or the aspect ratio is kept and above 8:1.
         """
         return self.normalize(torch.from_numpy(self.pixels(image, mode))[None], mode)[0]
 
     def pixels(self, image: Image.Image, mode: str = "resize") -> UInt8[np.ndarray, "height width 3"]:
-        """What `fit` gives, as numbers from 0 to 255."""
+        """Resize an image and return its pixels, from 0 to 255."""
         return np.array(self.resize(image, mode))
 
     def normalize(
         self, pixels: UInt8[Tensor, "batch height width 3"], mode: str = "resize"
-    ) -> Float[Tensor, "batch 3 side width"]:
-        """The encoder's input for pictures at its size, on the device of the pixels; ``padding`` adds the border."""
+    ) -> Float[Tensor, "batch 3 padded_height padded_width"]:
+        """Normalize resized images, on the device of the pixels; mode ``padding`` adds the border."""
         mean, std = (torch.tensor(values, device=pixels.device)[:, None, None] for values in (self.mean, self.std))
         inputs = pixels.permute(0, 3, 1, 2).contiguous().float().div_(255).sub_(mean).div_(std)
         if mode != "padding":
@@ -73,7 +73,7 @@ class Preprocessing:
         return pad(inputs, (left, self.size - width - left, top, self.size - height - top))
 
     def resize(self, image: Image.Image, mode: str = "resize") -> Image.Image:
-        """The picture at the encoder's size, before normalisation and, for ``padding``, before the border."""
+        """Resize an image, before normalization and, in mode ``padding``, before the border is added."""
         image = image if image.mode == "RGB" else image.convert("RGB")
         if mode == "resize":
             return _resize(image, *self._target_size(image))
@@ -90,7 +90,7 @@ class Preprocessing:
             return self.size, self.size
         if max(image.size) > MAX_ASPECT_RATIO * min(image.size):
             raise InputError(
-                f"Mode `resize` keeps the aspect for this encoder, so sides must be at most {MAX_ASPECT_RATIO}:1, "
+                f"Mode `resize` keeps the aspect ratio for this encoder, so it must be at most {MAX_ASPECT_RATIO}:1, "
                 f"but got {image.width}x{image.height}; use mode `crop` or `padding`."
             )
         scale = self.size / min(image.size)
@@ -104,33 +104,33 @@ class Preprocessing:
 
 
 def read_preprocessing(folder: Path, *, keep_aspect_ratio: bool = False, size_multiple: int = 1) -> Preprocessing:
-    """The preprocessing that a model folder states in ``preprocessor_config.json``.
+    """Read the preprocessing in a model folder.
 
-    ``crop_size``, where the picture is cropped, goes before ``size``: it is what the network sees.
+    If images are cropped, ``crop_size`` takes precedence over ``size``: it is the input size of the network.
 
     Args:
-        folder: holds ``preprocessor_config.json``, or ``processor_config.json`` with ``image_processor``
-            inside, or ``open_clip_config.json``.
-        rectangles: passed on.
-        step: passed on.
+        folder: holds ``preprocessor_config.json``, or ``processor_config.json`` with an ``image_processor``, or
+            ``open_clip_config.json``.
+        keep_aspect_ratio: see `Preprocessing`.
+        size_multiple: see `Preprocessing`.
 
     Raises:
-        InputError: neither file is there, or the input is not one square.
+        InputError: no such file exists, or the input is not square.
     """
-    stated = _read_config(folder)
-    crop = stated.get("do_center_crop", "crop_size" in stated) and stated.get("crop_size")
-    size = crop or stated.get("size")
+    config = _read_config(folder)
+    crop = config.get("do_center_crop", "crop_size" in config) and config.get("crop_size")
+    size = crop or config.get("size")
     if isinstance(size, dict):
         sides = {size[side] for side in ("height", "width", "shortest_edge") if size.get(side) is not None}
     else:
         sides = {size}
     if len(sides) != 1 or not all(isinstance(side, int) and side > 0 for side in sides):
         raise InputError(f"Preprocessing of `{folder}` must have one square input size, but got {size}.")
-    normalised = stated.get("do_normalize", True)
+    normalizes = config.get("do_normalize", True)
     return Preprocessing(
         size=sides.pop(),
-        mean=tuple(stated.get("image_mean", IMAGENET_MEAN)) if normalised else (0.0, 0.0, 0.0),
-        std=tuple(stated.get("image_std", IMAGENET_STD)) if normalised else (1.0, 1.0, 1.0),
+        mean=tuple(config.get("image_mean", IMAGENET_MEAN)) if normalizes else (0.0, 0.0, 0.0),
+        std=tuple(config.get("image_std", IMAGENET_STD)) if normalizes else (1.0, 1.0, 1.0),
         keep_aspect_ratio=keep_aspect_ratio,
         size_multiple=size_multiple,
     )
@@ -142,12 +142,12 @@ def _read_config(folder: Path) -> dict[str, Any]:
         return json.loads(file.read_text(encoding="utf-8"))
     file = folder / "processor_config.json"
     if file.is_file():
-        stated = json.loads(file.read_text(encoding="utf-8")).get("image_processor")
-        if stated:
-            return stated
-    from_open_clip = open_clip.read_preprocessing_config(folder)
-    if from_open_clip is not None:
-        return from_open_clip
+        config = json.loads(file.read_text(encoding="utf-8")).get("image_processor")
+        if config:
+            return config
+    config = open_clip.read_preprocessing_config(folder)
+    if config is not None:
+        return config
     raise InputError(f"Encoder folder `{folder}` must hold `preprocessor_config.json`, but has none.")
 
 

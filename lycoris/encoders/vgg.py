@@ -1,4 +1,4 @@
-"""The plain stack of 3x3 convolutions whose feature correlations describe style."""
+"""VGG: a stack of 3x3 convolutions whose feature correlations describe style."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ VGG19_DEPTHS = (2, 2, 4, 4, 4)
 
 
 class VGG(nn.Module):
-    """Blocks of 3x3 convolutions with ReLU, halved between blocks by max pooling.
+    """Blocks of 3x3 convolutions with ReLU; max pooling halves the resolution between blocks.
 
     Keys are numbered as torchvision numbers them (``features.0.weight``, ``features.2.weight``, ...), so the
-    convolutions of its VGG-19 load as they are. There is no classifier: train one on
+    convolutions of its VGG-19 load unchanged. There is no classifier: train one on
     ``network.features(images)``.
 
     Args:
-        channels: width of every block.
-        depths: convolutions of every block.
+        channels: channels of each block.
+        depths: number of convolutions in each block.
 
     Raises:
-        InputError: the two are of unlike length, or a number is below 1.
+        InputError: the arguments differ in length, or a number is below 1.
 
     Source: Simonyan and Zisserman, arXiv 1409.1556.
     """
@@ -52,7 +52,7 @@ class VGG(nn.Module):
         self.first_indices = tuple(firsts)
 
     def forward(self, images: Float[Tensor, "batch 3 height width"]) -> list[Tensor]:
-        """What the first convolution of every block gives, before its ReLU: conv1_1, conv2_1, ... conv5_1."""
+        """Return the output of the first convolution of each block, before its ReLU: conv1_1, conv2_1, ... conv5_1."""
         maps: list[Tensor] = []
         x = images
         for index in range(self.first_indices[-1] + 1):
@@ -63,7 +63,7 @@ class VGG(nn.Module):
 
     @classmethod
     def from_state_dict(cls, state_dict: Mapping[str, Tensor]) -> VGG:
-        """The network that a state dict describes, in float32; classifier weights are left aside.
+        """Build the network of a state dict in float32; classifier weights are ignored.
 
         Raises:
             InputError: the keys are not those of a VGG without batch normalisation.
@@ -89,7 +89,7 @@ class VGG(nn.Module):
                 depths.append(1)
             expected = index + 2
         if not channels:
-            raise InputError("A VGG's weights must have keys such as `features.0.weight`, but none is there.")
+            raise InputError("A VGG's weights must have keys such as `features.0.weight`, but have none.")
         network = cls(channels, depths)
         network.load_state_dict(
             {key: tensor.float() for key, tensor in state_dict.items() if key.startswith("features.")}
@@ -98,7 +98,7 @@ class VGG(nn.Module):
 
 
 def gram_matrix(features: Float[Tensor, "batch channels height width"]) -> Float[Tensor, "batch channels channels"]:
-    """The Gram matrix of feature maps: G = F Fᵀ with F of shape [c, h·w], divided by sqrt(c·h·w) first.
+    """Compute the Gram matrix of feature maps: G = F Fᵀ with F of shape [c, h·w], divided by sqrt(c·h·w) first.
 
     Source: Gatys et al., arXiv 1508.06576; the scaling is that of arXiv 2309.14859.
     """

@@ -5,10 +5,11 @@ diversity, preservation, quality.
 two tuned models apart, `contest` two that must have drawn the same.
 """
 
+from lycoris.data.prompt_spec import PromptSpec
 from lycoris.metrics.class_balancing import balance_classes
 from lycoris.metrics.compare import compare, compare_models, score_images
 from lycoris.metrics.encoding import encode, encode_references
-from lycoris.metrics.features import FeatureSet, GeneratedImages, PromptSpec, load_features, save_features
+from lycoris.metrics.features import FeatureSet, GeneratedImages, load_features, save_features
 from lycoris.metrics.paired_comparison import compare_with_champion
 from lycoris.metrics.registry import METRICS, Metric, describe_metrics
 from lycoris.metrics.score import Score

@@ -11,10 +11,11 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from PIL import Image
 
+from lycoris.data.prompt_spec import PromptSpec
 from lycoris.encoders import Encoder, StyleEncoder
 from lycoris.encoders.batch_encoding import MAX_THREADS, NonFiniteFeaturesError
 from lycoris.errors import InputError
-from lycoris.metrics.features import FeatureSet, GeneratedImages, PromptLike, PromptSpec
+from lycoris.metrics.features import FeatureSet, GeneratedImages
 from lycoris.metrics.registry import needs_style_features
 
 PREFETCH_IMAGES = 128
@@ -119,7 +120,7 @@ def _encode_images(
     images: Sequence[Image.Image],
     encoders: Sequence[Encoder],
     style_encoder: StyleEncoder | None,
-    prompts: Sequence[PromptLike],
+    prompts: Sequence[PromptSpec],
     tagger: TaggerLike | None,
     concept_names: Sequence[str],
     quality_predictors: Sequence[QualityPredictorLike],
@@ -150,8 +151,7 @@ def _encode_images(
     arrays = {key: np.concatenate(each) if len(each) > 1 else each[0] for key, each in parts.items()}
     seen_by = {encoder.name: arrays[f"image/{encoder.name}"] for encoder in encoders}
     arrays |= {f"{rater.metric}/{rater.name}": rater.predict(images, seen_by) for rater in quality_predictors}
-    conditions = tuple(PromptSpec(p.text, p.evaluation, int(p.seed), int(p.group)) for p in prompts)
-    return FeatureSet(arrays, conditions)
+    return FeatureSet(arrays, tuple(prompts))
 
 
 def _prefetch(images: Sequence[Image.Image]) -> Iterator[tuple[int, list[Image.Image]]]:
@@ -173,7 +173,7 @@ def _prefetch(images: Sequence[Image.Image]) -> Iterator[tuple[int, list[Image.I
 
 
 def _tag_matrices(
-    images: Sequence[Image.Image], prompts: Sequence[PromptLike], tagger: TaggerLike, concept_names: Sequence[str]
+    images: Sequence[Image.Image], prompts: Sequence[PromptSpec], tagger: TaggerLike, concept_names: Sequence[str]
 ) -> tuple[np.ndarray, np.ndarray]:
     """What prompts name and what images show, as 0 and 1; of the latter only tags of a category asked for.
 

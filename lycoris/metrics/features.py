@@ -6,43 +6,13 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
+from lycoris.data.prompt_spec import PromptSpec
 from lycoris.errors import InputError
-
-
-@runtime_checkable
-class PromptLike(Protocol):
-    """What is asked of a prompt; see `Condition`."""
-
-    @property
-    def text(self) -> str: ...
-    @property
-    def evaluation(self) -> str: ...
-    @property
-    def seed(self) -> int: ...
-    @property
-    def group(self) -> int: ...
-
-
-@dataclass(frozen=True)
-class PromptSpec:
-    """What an image was drawn from.
-
-    Attributes:
-        text: the prompt.
-        evaluation: the prompt with trigger and noun replaced by words that describe the concept.
-        seed: of the initial noise.
-        group: which situation or caption it belongs to.
-    """
-
-    text: str
-    evaluation: str
-    seed: int
-    group: int = 0
 
 
 @dataclass(frozen=True)
@@ -51,7 +21,7 @@ class GeneratedImages:
 
     prompt_type: str
     images: Sequence[Image.Image]
-    prompts: Sequence[PromptLike]
+    prompts: Sequence[PromptSpec]
 
 
 @dataclass(frozen=True, eq=False)

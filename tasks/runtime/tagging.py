@@ -16,7 +16,7 @@ from tasks.runtime import log_forwarding, progress, resources
 
 ResultT = TypeVar("ResultT")
 TAGS_DIR = "tags"
-TAGGING_SOURCES = ("captions/taggers", "encoders", "data/images.py")
+TAGGING_SOURCES = ("captions/taggers", "encoders", "pretrained.py", "data/images.py")
 """Library code that tags and sentences depend on."""
 
 

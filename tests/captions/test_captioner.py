@@ -71,9 +71,9 @@ def test_a_sidecar_s_sentence_is_that_of_the_caption_file_or_else_of_the_text_fi
     images = [read_image(tmp_path / f"{name}.png") for name in ("a", "b")]
     assert captioner.sentences(images) == ["A cat that sleeps — 猫 🐈.", "a cat, asleep"]
     (tmp_path / "b.txt").unlink()
-    with pytest.raises(InputError, match=r"1 of 2 pictures have no sentence .*b\.txt.*captioner other than"):
+    with pytest.raises(InputError, match=r"1 of 2 images have no sentence .*b\.txt.*captioner other than"):
         captioner.sentences(images)
-    with pytest.raises(InputError, match="picture without a file"):
+    with pytest.raises(InputError, match="image without a file"):
         captioner.sentences([noise(0)])
 
 

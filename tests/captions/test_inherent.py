@@ -85,7 +85,7 @@ def test_the_concept_file_adds_and_holds_back(concept: Build) -> None:
     found = {entry.tag: entry for entry in find_concept_tags(given, BEAR, CATS)}
     assert {tag for tag, entry in found.items() if entry.inherent} == {"Red_Nose", "hat"}
     assert found["Red_Nose"].inside == 0
-    assert "none of the pictures" in found["Red_Nose"].why
+    assert "none of the images" in found["Red_Nose"].why
     assert "keep" in found["bear"].why
 
 
@@ -96,7 +96,7 @@ def test_keep_goes_before_inherent(concept: Build) -> None:
 def test_two_pictures_are_too_few_to_tell(concept: Build) -> None:
     found = find_concept_tags(concept(2), seen("bear hat", "bear hat"), CATS)
     assert names(found) == set()
-    assert {entry.why for entry in found} == {"only 2 pictures to tell from"}
+    assert {entry.why for entry in found} == {"only 2 images to decide from"}
 
 
 def test_what_only_one_subclass_shows_belongs_to_that_subclass(dressed: Concept) -> None:

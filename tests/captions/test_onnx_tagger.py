@@ -123,7 +123,7 @@ def test_the_digest_follows_the_graph(wd: Build) -> None:
 def test_a_graph_that_is_no_tagger_of_these_tags_is_an_error(wd: Build) -> None:
     folder = wd()
     (folder / "selected_tags.csv").write_text("\n".join(LIST.splitlines()[:-1]))
-    with pytest.raises(InputError, match="names 5 tags, but its network has 6 outputs"):
+    with pytest.raises(InputError, match="names 5 tags for 6 outputs"):
         open_tagger(folder)
     (folder / "model.onnx").write_bytes(b"no graph")
     with pytest.raises(InputError, match=r"model\.onnx"):

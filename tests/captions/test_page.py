@@ -53,7 +53,7 @@ def test_the_last_line_tells_everything_as_json(data: Path, tmp_path: Path, caps
     assert [one["path"].rpartition("/")[2] for one in grumble["pictures"]] == ["00.png", "01.png", "02.png"]
     assert list(grumble["pictures"][0]["tags"])[:3] == ["猫 🐈", "<script>alert(1)</script>", "red, white"]
     assert set(grumble["pictures"][0]["captions"]) == {"none", "all", "adjusted"}
-    assert "1 of 3 pictures of `grumble` have tags in a text file beside them" in err
+    assert "1 of 3 images of `grumble` have tags in a text file beside them" in err
     assert "Set aside" in err
     assert "03.png" in err
 

@@ -83,5 +83,5 @@ def test_pictures_without_captions_are_named(concept: Build, tmp_path: Path) -> 
     with pytest.raises(InputError, match=r"0\.txt"):
         read_captioned_images(tmp_path / "one", concept(3))
     (tmp_path / "none").mkdir()
-    with pytest.raises(InputError, match="holds no pictures"):
+    with pytest.raises(InputError, match="holds no images"):
         read_captioned_images(tmp_path / "none", concept(3))

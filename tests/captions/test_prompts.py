@@ -13,7 +13,6 @@ import pytest
 
 from lycoris import pocket
 from lycoris.captions import (
-    PROMPT_TYPES,
     STRATEGY_FUNCTIONS,
     PromptSpec,
     build_captions,
@@ -27,6 +26,7 @@ from lycoris.captions.taggers.labels import read_labels
 from lycoris.data.concepts import Concept, load_concepts
 from lycoris.errors import InputError
 from lycoris.pocket.world.vocabulary import MAX_TOKENS, WORDS
+from lycoris.terms import PROMPT_TYPES
 
 Build = Callable[..., Concept]
 SHIPPED = {concept.name: concept for concept in load_concepts(pocket.IMAGES)}
@@ -194,7 +194,7 @@ def test_a_prompt_type_a_count_and_captions_are_checked(concept: Build) -> None:
 def test_templates_of_the_user_go_over_the_defaults(concept: Build, tmp_path: Path) -> None:
     file = tmp_path / "templates.yaml"
     file.write_text(
-        "mugs: {situations: ['{concept} on the moon'], subject: 'one {name}'}\notherwise: {styles: ['x {concept}']}"
+        "mugs: {situations: ['{concept} on the moon'], subject: 'one {name}'}\ndefault: {styles: ['x {concept}']}"
     )
     templates = read_templates(file, templates_for_base())
     mug = concept(3, category="mugs", class_noun="mug", description="blue mug")

@@ -120,7 +120,7 @@ def test_the_digest_follows_files_and_thresholds_and_not_the_folder_s_name(tagge
 def test_a_tag_list_of_another_length_is_an_error(tagger_folder: Path) -> None:
     file = tagger_folder / "selected_tags.csv"
     file.write_text("\n".join(file.read_text().splitlines()[:-1]))
-    with pytest.raises(InputError, match="names 5 tags, but its network has 6 outputs"):
+    with pytest.raises(InputError, match="names 5 tags for 6 outputs"):
         open_tagger(tagger_folder)
 
 
@@ -188,7 +188,7 @@ def test_two_pictures_with_one_text_file_are_an_error(tmp_path: Path) -> None:
 
 def test_a_missing_or_unreadable_sidecar_is_named(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("x")
-    with pytest.raises(InputError, match=r"1 of 2 pictures.*b\.txt"):
+    with pytest.raises(InputError, match=r"1 of 2 images.*b\.txt"):
         read_sidecar_tags([tmp_path / "a.png", tmp_path / "b.png"])
     (tmp_path / "b.txt").write_bytes(b"caf\xe9")
     with pytest.raises(InputError, match=r"b\.txt.*UTF-8"):
@@ -201,5 +201,5 @@ def test_the_sidecar_tagger_finds_the_file_beside_a_picture_that_was_read(tmp_pa
     tagger = open_tagger("sidecar")
     assert tagger.tags([read_image(tmp_path / "a.png")]) == [{"mug": 1.0, "blue": 1.0}]
     assert tagger.digest == tagger_digest("sidecar")
-    with pytest.raises(InputError, match="picture without a file"):
+    with pytest.raises(InputError, match="image without a file"):
         tagger.tags([noise(0)])

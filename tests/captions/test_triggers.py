@@ -40,7 +40,7 @@ def test_a_single_rare_token_is_not_worth_a_word(concept: Build) -> None:
 def test_several_tokens_are_counted_and_free_rare_ones_proposed_rarest_first(concept: Build) -> None:
     (note,) = trigger_warnings([concept(1, trigger="ohwx")], {"tokenizer": KNOWN})
     assert "`ohwx` of `grumble` is 4 tokens of this base (o h w x), not one" in note
-    assert note.endswith("rare tokens that are free: `zzb`, `xqz`, `qtv`.")
+    assert note.endswith("free rare tokens: `zzb`, `xqz`, `qtv`.")
 
 
 def test_a_common_word_is_called_one(concept: Build) -> None:

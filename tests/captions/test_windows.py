@@ -20,6 +20,6 @@ def test_what_fits_is_not_mentioned_up_to_the_last_token() -> None:
 def test_a_note_says_how_many_captions_are_cut_and_where() -> None:
     notes = truncation_warnings("bear", {"none": ["a sks"] * 2, "all": ["a sks", LONG]}, TOKENIZERS)
     assert notes == [
-        "1 of 2 captions of `bear` under `all` are longer than the 32 tokens that this base reads; what is behind "
-        "them has no effect. The first: picture 2."
+        "1 of 2 captions of `bear` under `all` are longer than the 32 tokens that this base reads; the rest has "
+        "no effect. The first: image 2."
     ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,8 @@ from torch import nn
 from lycoris.bases.files.diffusers_folder import weights_variant
 from lycoris.bases.group_norm_workaround import guard_group_norms
 from lycoris.errors import InputError, unknown_name_error
+from lycoris.pretrained import resolve_device as resolve_device
+from lycoris.pretrained import silence_transformers as silence_transformers
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -68,16 +70,6 @@ def autocast(device: torch.device, dtype: torch.dtype) -> contextlib.AbstractCon
     return torch.autocast(device.type, dtype)
 
 
-def resolve_device(name: str) -> torch.device:
-    """The named device; for ``"auto"`` the GPU when there is one."""
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        return torch.device(name)
-    except RuntimeError as error:
-        raise InputError(f"Argument `device` must be `auto` or a torch device, but got {name!r}.") from error
-
-
 def resolve_dtype(name: str, device: torch.device) -> torch.dtype:
     """The named precision; for ``"auto"`` bfloat16 on a GPU that has it, else float32."""
     if name == "auto":
@@ -86,19 +78,3 @@ def resolve_dtype(name: str, device: torch.device) -> torch.dtype:
     if name not in DTYPES:
         raise unknown_name_error("dtype", name, ["auto", *DTYPES])
     return DTYPES[name]
-
-
-@contextlib.contextmanager
-def silence_transformers() -> Iterator[None]:
-    """No progress bar and no report from transformers, for what takes a second."""
-    from transformers.utils import logging
-
-    shown, verbosity = logging.is_progress_bar_enabled(), logging.get_verbosity()
-    logging.disable_progress_bar()
-    logging.set_verbosity_error()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(verbosity)
-        if shown:
-            logging.enable_progress_bar()

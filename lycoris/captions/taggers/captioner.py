@@ -1,12 +1,11 @@
-"""Captioners: pictures in, for each a sentence out."""
+"""Captioners: one sentence for each image."""
 
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from PIL import Image
 
@@ -18,40 +17,40 @@ if TYPE_CHECKING:
 
 POCKET = "pocket"
 MAX_NEW_TOKENS = 100
-"""A sentence ends after so many tokens at the latest."""
 TASK_PROMPTS: Mapping[str, str | None] = {"blip": None, "git": None, "florence2": "<DETAILED_CAPTION>"}
-"""``model_type`` of a configuration -> the prompt that asks for a sentence, if one does. A new family is one line."""
+"""``model_type`` of a configuration -> the prompt that requests a sentence, if any. A new family is one line."""
 
 
+@runtime_checkable
 class Captioner(Protocol):
-    """Pictures to sentences."""
+    """A model that describes images in sentences."""
 
     @property
     def name(self) -> str:
-        """What stands for the captioner where several are compared."""
+        """Short name in comparisons."""
 
     @property
     def digest(self) -> str:
-        """The sha256 over everything its sentences depend on besides the pictures."""
+        """SHA-256 of everything the sentences depend on besides the images."""
 
     def sentences(self, images: Sequence[Image.Image]) -> list[str]:
-        """For each picture a sentence on one line, in the order of `images`; it may be empty."""
+        """Describe each image in one line, in the order of `images`; a line may be empty."""
 
 
 class TransformersCaptioner:
-    """A captioning network in the layout of the transformers library: BLIP, GIT or Florence-2.
+    """A captioning network in the transformers layout: BLIP, GIT or Florence-2.
 
-    Words are chosen greedily, so that a picture has the same sentence every time.
+    Decoding is greedy, so that an image always gets the same sentence.
 
     Args:
-        name: what stands for the captioner.
-        folder: ``config.json``, weights, the processor's files and the tokenizer's.
-        digest: the sha256 over these files.
-        device: where it runs.
-        batch_size: pictures at a time.
+        name: short name in comparisons.
+        folder: ``config.json``, weights, and the files of the processor and the tokenizer.
+        digest: SHA-256 of these files.
+        device: torch device.
+        batch_size: images per batch.
 
     Raises:
-        InputError: a file is missing or does not fit the others, or the family is unknown.
+        InputError: a file is missing or does not match the others, or the family is not supported.
     """
 
     def __init__(
@@ -60,7 +59,7 @@ class TransformersCaptioner:
         import torch
         from transformers import AutoModelForImageTextToText, AutoProcessor
 
-        from lycoris.captions.taggers.pretrained import load_pretrained
+        from lycoris.pretrained import load_pretrained
 
         self.name = name
         self.digest = digest
@@ -71,10 +70,10 @@ class TransformersCaptioner:
             self.processor: Any = AutoProcessor.from_pretrained(folder, local_files_only=True)
         except (OSError, ValueError, KeyError, ImportError) as error:
             raise InputError(f"Captioner folder `{folder}` must hold its processor: {error}") from error
-        self.model = load_pretrained(AutoModelForImageTextToText, folder, "Captioner").to(self.device)
+        self.model = load_pretrained(AutoModelForImageTextToText, folder, "captioner").to(self.device)
 
     def sentences(self, images: Sequence[Image.Image]) -> list[str]:
-        """For each picture a sentence on one line, in the order of `images`."""
+        """Describe each image in one line, in the order of `images`."""
         return [sentence for batch in self._batches(images) for sentence in self._generate(batch)]
 
     def _batches(self, images: Sequence[Image.Image]) -> Iterator[list[Image.Image]]:
@@ -84,20 +83,20 @@ class TransformersCaptioner:
     def _generate(self, images: list[Image.Image]) -> list[str]:
         import torch
 
-        asked = {} if self.prompt is None else {"text": [self.prompt] * len(images)}
-        given = self.processor(images=[image.convert("RGB") for image in images], return_tensors="pt", **asked)
+        text = {} if self.prompt is None else {"text": [self.prompt] * len(images)}
+        inputs = self.processor(images=[image.convert("RGB") for image in images], return_tensors="pt", **text)
         with torch.inference_mode():
             ids = self.model.generate(
-                **given.to(self.device), max_new_tokens=MAX_NEW_TOKENS, num_beams=1, do_sample=False
+                **inputs.to(self.device), max_new_tokens=MAX_NEW_TOKENS, num_beams=1, do_sample=False
             )
         return [normalize_sentence(text) for text in self.processor.batch_decode(ids, skip_special_tokens=True)]
 
 
 class PocketCaptioner:
-    """What the embedded tagger sees, in a sentence of the embedded world: "a purple bear wearing a hat in the snow".
+    """The tags of the embedded tagger as a sentence of the embedded world: "a purple bear wearing a hat in the snow".
 
     Args:
-        device: where the tagger runs.
+        device: torch device of the tagger.
     """
 
     name = POCKET
@@ -105,58 +104,57 @@ class PocketCaptioner:
     def __init__(self, device: str | torch.device = "cpu") -> None:
         from lycoris.captions.taggers.tagger import open_tagger
 
-        self._pocket_tagger = open_tagger(POCKET, device)
-        self.digest = self._pocket_tagger.digest
+        self._tagger = open_tagger(POCKET, device)
+        self.digest = self._tagger.digest
 
     def sentences(self, images: Sequence[Image.Image]) -> list[str]:
-        """For each picture a sentence, in the order of `images`."""
-        return [describe_tags(seen, self._pocket_tagger.categories) for seen in self._pocket_tagger.tags(images)]
+        """Describe each image, in the order of `images`."""
+        return [describe_tags(tags, self._tagger.categories) for tags in self._tagger.tags(images)]
 
 
 def describe_tags(tags: Mapping[str, float], categories: Mapping[str, str]) -> str:
-    """The tags of a drawing in a sentence of the embedded world; what its grammar has no place for is left out.
+    """Write the tags of an image as a sentence of the embedded world; tags outside its grammar are dropped.
 
     Args:
-        seen: tag -> confidence, best first.
-        categories: tag -> category; of a category the first tag counts.
+        tags: tag -> confidence, highest first.
+        categories: tag -> category; the first tag of each category counts.
     """
     from lycoris.pocket.world.vocabulary import Tags, to_sentence
 
-    kinds = {categories[tag]: tag for tag in reversed(list(tags))}
-    style = kinds.get("style")
+    by_category = {categories[tag]: tag for tag in reversed(list(tags))}
+    style = by_category.get("style")
     return to_sentence(
         Tags(
-            species=kinds.get("species"),
-            colour=kinds.get("colour"),
-            accessory=kinds.get("accessory"),
-            background=kinds.get("background"),
+            species=by_category.get("species"),
+            colour=by_category.get("colour"),
+            accessory=by_category.get("accessory"),
+            background=by_category.get("background"),
             style=style and style.removesuffix(" style"),
         )
     )
 
 
 def normalize_sentence(text: str) -> str:
-    """A sentence as captions hold it: on one line, without a full stop at its end."""
+    """Join a sentence into one line without a final full stop, as captions hold it."""
     return " ".join(text.split()).rstrip(". ")
 
 
 def open_captioner(source: str | Path = POCKET, device: str | torch.device = "cpu") -> Captioner:
-    """A captioner by name.
+    """Open a captioner by name.
 
     Args:
-        source: ``"pocket"`` for the embedded one; ``"sidecar"`` for the text files beside the pictures; a folder
+        source: ``"pocket"`` for the embedded captioner; ``"sidecar"`` for the text files next to the images; a folder
             or a hub name of a BLIP, GIT or Florence-2.
-        device: where it runs; ``"auto"`` takes a GPU where there is one.
+        device: torch device; ``"auto"`` takes a GPU if there is one.
 
     Raises:
-        InputError: there is no such captioner, or its files do not fit.
+        InputError: the captioner does not exist, or its files do not match.
     """
     if str(source) == SIDECAR:
         return SidecarCaptioner()
-    import torch
+    from lycoris.pretrained import resolve_device
 
-    if str(device) == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
+    device = resolve_device(device)
     if str(source) == POCKET:
         return PocketCaptioner(device)
     name, folder = _resolve_source(source)
@@ -164,12 +162,12 @@ def open_captioner(source: str | Path = POCKET, device: str | torch.device = "cp
 
 
 def captioner_digest(source: str | Path = POCKET) -> str:
-    """The sha256 over a captioner's files, in hexadecimal, without opening it.
+    """Compute the SHA-256 of a captioner's files in hexadecimal, without opening it.
 
-    Of ``"sidecar"`` it is that of its name: what the files beside the pictures hold is read anew each time.
+    For ``"sidecar"`` it is the hash of the name: the text files are read anew each time.
 
     Raises:
-        InputError: there is no such captioner.
+        InputError: the captioner does not exist.
     """
     if str(source) == SIDECAR:
         return SidecarCaptioner.digest
@@ -180,9 +178,8 @@ def captioner_digest(source: str | Path = POCKET) -> str:
     from lycoris.encoders.model_sources import model_digest
 
     _, folder = _resolve_source(source)
-    return hashlib.sha256(
-        f"{model_digest(folder)}{TASK_PROMPTS[_model_family(folder)]}{MAX_NEW_TOKENS}".encode()
-    ).hexdigest()
+    text = f"{model_digest(folder)}{TASK_PROMPTS[_model_family(folder)]}{MAX_NEW_TOKENS}"
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _resolve_source(source: str | Path) -> tuple[str, Path]:
@@ -197,10 +194,6 @@ def _resolve_source(source: str | Path) -> tuple[str, Path]:
 
 
 def _model_family(folder: Path) -> str:
-    try:
-        stated = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("model_type")
-    except (OSError, ValueError, AttributeError) as error:
-        raise InputError(f"Captioner folder `{folder}` must hold `config.json`, but has none to read.") from error
-    if stated not in TASK_PROMPTS:
-        raise unknown_name_error("captioner family", stated, TASK_PROMPTS)
-    return stated
+    from lycoris.pretrained import check_model_type
+
+    return check_model_type(folder, TASK_PROMPTS, "captioner")

@@ -19,18 +19,18 @@ if TYPE_CHECKING:
 
 
 class ClassifierTagger:
-    """A multi-label image classifier in the layout of the transformers library: one sigmoid a tag.
+    """A multi-label image classifier in the transformers layout: one sigmoid per tag.
 
     Args:
-        name: what stands for the tagger in names of scores.
+        name: short name in the names of scores.
         folder: ``config.json``, weights, ``preprocessor_config.json``, and ``selected_tags.csv`` or ``id2label``.
-        digest: the sha256 over all that its tags depend on.
-        device: where it runs.
-        thresholds: category -> least confidence in (0, 1), over `lycoris.captions.taggers.thresholding.THRESHOLDS`.
-        batch_size: pictures at a time.
+        digest: SHA-256 of everything the tags depend on.
+        device: torch device.
+        thresholds: category -> minimum confidence in (0, 1), in place of `thresholding.DEFAULT_THRESHOLDS`.
+        batch_size: images per batch.
 
     Raises:
-        InputError: a file is missing or does not fit the others, or a threshold has no such category.
+        InputError: a file is missing or does not match the others, or no label has the category of a threshold.
     """
 
     def __init__(
@@ -58,18 +58,13 @@ class ClassifierTagger:
         self.model = _load_classifier(folder, len(self.labels)).to(self.device)
 
     def tags(self, images: Sequence[Image.Image]) -> list[dict[str, float]]:
-        """For each picture its tags with confidence in [0, 1], best first, in the order of `images`."""
+        """Tag each image, with confidences in [0, 1], highest first, in the order of `images`."""
         if not images:
             return []
         from lycoris.encoders.batch_encoding import encode_batches
 
         logits = encode_batches(
-            self._logits,
-            images,
-            self.preprocessing,
-            mode="resize",
-            batch_size=self.batch_size,
-            device=self.device,
+            self._logits, images, self.preprocessing, mode="resize", batch_size=self.batch_size, device=self.device
         )
         return [select_tags(row, self.labels, self.thresholds) for row in logits.sigmoid().tolist()]
 
@@ -80,13 +75,14 @@ class ClassifierTagger:
 def _load_classifier(folder: Path, label_count: int) -> Any:
     from transformers import AutoModelForImageClassification
 
-    from lycoris.captions.taggers.pretrained import load_pretrained
+    from lycoris.pretrained import load_pretrained
 
-    model = load_pretrained(AutoModelForImageClassification, folder, "Tagger")
+    model = load_pretrained(AutoModelForImageClassification, folder, "tagger")
     if model.config.num_labels != label_count:
         raise InputError(
-            f"Tagger folder `{folder}` names {label_count} tags, but its network has {model.config.num_labels} outputs."
+            f"Tagger folder `{folder}` must name one tag per output, but names {label_count} tags for "
+            f"{model.config.num_labels} outputs."
         )
     if model.config.problem_type == "single_label_classification":
-        raise InputError(f"Tagger folder `{folder}` holds a classifier into one class, which is no tagger.")
+        raise InputError(f"Tagger folder `{folder}` must hold a multi-label classifier, but its labels are exclusive.")
     return model

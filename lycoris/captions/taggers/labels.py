@@ -1,4 +1,4 @@
-"""What the outputs of a tagging network mean: a tag and its category each, from the files beside the weights."""
+"""The labels of a tagger's outputs: a tag and a category each, from the files next to the weights."""
 
 from __future__ import annotations
 
@@ -13,7 +13,15 @@ from lycoris.errors import InputError
 LABEL_FILE = "selected_tags.csv"
 GENERAL_CATEGORY = "general"
 _WORD_PATTERN = re.compile(r"[^\W_]{2}")
-_CATEGORY_NAMES = {"0": GENERAL_CATEGORY, "1": "artist", "3": "copyright", "4": "character", "5": "meta", "9": "rating"}
+_CATEGORY_NAMES = {
+    "0": GENERAL_CATEGORY,
+    "1": "artist",
+    "3": "copyright",
+    "4": "character",
+    "5": "meta",
+    "9": "rating",
+}
+"""The numbers that WD taggers use for categories."""
 
 
 @dataclass(frozen=True)
@@ -25,13 +33,13 @@ class Label:
 
 
 def read_labels(folder: Path) -> tuple[Label, ...]:
-    """The labels of a tagger's outputs, in the order of the outputs.
+    """Read the labels of a tagger in the order of its outputs.
 
-    They are the rows of ``selected_tags.csv``, columns ``name`` and ``category`` (a word, or the number that
-    taggers of the WD kind use); without that file the ``id2label`` of ``config.json``, all of them general.
+    They are the rows of ``selected_tags.csv`` with columns ``name`` and ``category`` (a word, or the number that WD
+    taggers use); without that file the ``id2label`` of ``config.json``, all in the category ``general``.
 
     Raises:
-        InputError: neither names the outputs, or a name comes twice.
+        InputError: neither file names the outputs, or a name occurs twice.
     """
     file = folder / LABEL_FILE
     labels = _labels_from_csv(file) if file.is_file() else _labels_from_config(folder / "config.json")
@@ -39,17 +47,17 @@ def read_labels(folder: Path) -> tuple[Label, ...]:
 
 
 def read_vocabulary(file: Path) -> tuple[Label, ...]:
-    """The tags of a vocabulary file: one a line, all of them general, or a CSV file like ``selected_tags.csv``.
+    """Read a vocabulary file: one general tag per line, or a CSV file like ``selected_tags.csv``.
 
     Raises:
-        InputError: the file cannot be read, holds no tag, or a tag comes twice.
+        InputError: the file cannot be read, holds no tag, or a tag occurs twice.
     """
     try:
         text = Path(file).read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"The vocabulary `{file}` cannot be read: {error}") from error
     first, *_ = text.splitlines() or [""]
-    if {"name", "category"} <= {part.strip() for part in first.split(",")}:
+    if {"name", "category"} <= {column.strip() for column in first.split(",")}:
         labels = _labels_from_csv(Path(file))
     else:
         labels = tuple(Label(humanize_tag(line), GENERAL_CATEGORY) for line in text.splitlines() if line.strip())
@@ -59,17 +67,17 @@ def read_vocabulary(file: Path) -> tuple[Label, ...]:
 
 
 def humanize_tag(tag: str) -> str:
-    """A tag as captions write it: ``long_hair`` is "long hair", but ``^_^`` and ``(o)_(o)`` stay faces."""
+    """Write a tag as captions do: ``long_hair`` becomes "long hair", but ``^_^`` and ``(o)_(o)`` stay emoticons."""
     tag = " ".join(tag.split())
     return tag.replace("_", " ") if _WORD_PATTERN.search(tag) else tag
 
 
-def _check_unique(labels: tuple[Label, ...], where: str) -> tuple[Label, ...]:
-    seen: set[str] = set()
+def _check_unique(labels: tuple[Label, ...], source: str) -> tuple[Label, ...]:
+    tags: set[str] = set()
     for label in labels:
-        if label.tag in seen:
-            raise InputError(f"{where} names the tag `{label.tag}` twice.")
-        seen.add(label.tag)
+        if label.tag in tags:
+            raise InputError(f"{source} names the tag `{label.tag}` twice.")
+        tags.add(label.tag)
     return labels
 
 
@@ -91,5 +99,5 @@ def _labels_from_config(file: Path) -> tuple[Label, ...]:
         return tuple(Label(humanize_tag(str(names[index])), GENERAL_CATEGORY) for index in sorted(names, key=int))
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(
-            f"Tagger folder `{file.parent}` holds no `{LABEL_FILE}`, nor `id2label` in `config.json`."
+            f"Tagger folder `{file.parent}` must hold `{LABEL_FILE}` or `id2label` in `config.json`, but has neither."
         ) from error

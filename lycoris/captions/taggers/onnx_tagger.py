@@ -1,4 +1,4 @@
-"""Taggers as an ONNX graph, such as the published ones of the WD kind, through onnxruntime."""
+"""Taggers as an ONNX graph, such as the published WD taggers, through onnxruntime."""
 
 from __future__ import annotations
 
@@ -22,24 +22,24 @@ INSTALL_HINT = "An ONNX tagger needs onnxruntime: pip install 'lycoris-pipeline[
 
 
 class OnnxTagger:
-    """A multi-label tagger in ONNX: pictures in one input, one confidence or logit a tag in the first output.
+    """A multi-label tagger in ONNX: one image input, and one confidence or logit per tag in the first output.
 
-    An input whose last axis has three channels is fed as the WD taggers were trained: padded to a square with white,
-    blue before green before red, values from 0 to 255. One whose second axis has three channels is fed as
-    ``preprocessor_config.json`` says. Whether the output is logits is tried once, on a grey picture: a confidence
-    is never outside of [0, 1].
+    An input with three channels in its last axis gets the preprocessing of the WD taggers: padded to a white square,
+    channels in the order blue, green, red, values from 0 to 255. An input with three channels in its second axis gets
+    the preprocessing in ``preprocessor_config.json``. Whether the output holds logits is determined once, on a grey
+    image: a confidence is always in [0, 1].
 
     Args:
-        name: what stands for the tagger in names of scores.
+        name: short name in the names of scores.
         folder: ``model.onnx`` (or one other ``.onnx`` file) and ``selected_tags.csv`` or ``id2label``.
-        digest: the sha256 over all that its tags depend on.
-        device: where it runs, if onnxruntime was built for it; else on the CPU.
-        thresholds: category -> least confidence in (0, 1), over `lycoris.captions.taggers.thresholding.THRESHOLDS`.
-        batch_size: pictures at a time, where the graph leaves it open.
+        digest: SHA-256 of everything the tags depend on.
+        device: torch device, if onnxruntime was built for it; otherwise the CPU.
+        thresholds: category -> minimum confidence in (0, 1), in place of `thresholding.DEFAULT_THRESHOLDS`.
+        batch_size: images per batch, if the graph does not fix it.
 
     Raises:
-        InputError: onnxruntime is not installed, the graph cannot be read or is no tagger of these tags, or a
-            threshold has no such category.
+        InputError: onnxruntime is not installed, the graph cannot be read or does not fit the tags, or no label has
+            the category of a threshold.
     """
 
     def __init__(
@@ -60,27 +60,28 @@ class OnnxTagger:
         self.thresholds = resolve_thresholds(self.labels, thresholds)
         self.categories = tag_categories(self.labels, self.thresholds)
         self.session = _open_session(find_onnx_file(folder), str(device))
-        (given, *_), (first, *_) = self.session.get_inputs(), self.session.get_outputs()
-        self._input_name, self._output_name = given.name, first.name
-        self.batch_size = given.shape[0] if isinstance(given.shape[0], int) else batch_size
-        self.preprocessing = _read_input_preprocessing(folder, given.shape)
-        self._has_fixed_batch = isinstance(given.shape[0], int)
+        (graph_input, *_), (graph_output, *_) = self.session.get_inputs(), self.session.get_outputs()
+        self._input_name, self._output_name = graph_input.name, graph_output.name
+        self._has_fixed_batch = isinstance(graph_input.shape[0], int)
+        self.batch_size = graph_input.shape[0] if self._has_fixed_batch else batch_size
+        self.preprocessing = _read_input_preprocessing(folder, graph_input.shape)
         self._cpu = torch.device("cpu")
         self._outputs_logits = False
         grey = self._confidences([Image.new("RGB", (64, 64), (128, 128, 128))])
         if grey.shape[1] != len(self.labels):
             raise InputError(
-                f"Tagger folder `{folder}` names {len(self.labels)} tags, but its network has {grey.shape[1]} outputs."
+                f"Tagger folder `{folder}` must name one tag per output, but names {len(self.labels)} tags for "
+                f"{grey.shape[1]} outputs."
             )
         self._outputs_logits = bool((grey < 0).any() or (grey > 1).any())
 
     def tags(self, images: Sequence[Image.Image]) -> list[dict[str, float]]:
-        """For each picture its tags with confidence in [0, 1], best first, in the order of `images`."""
+        """Tag each image, with confidences in [0, 1], highest first, in the order of `images`."""
         if not images:
             return []
-        found = self._confidences(images)
-        found = found.sigmoid() if self._outputs_logits else found
-        return [select_tags(row, self.labels, self.thresholds) for row in found.tolist()]
+        confidences = self._confidences(images)
+        confidences = confidences.sigmoid() if self._outputs_logits else confidences
+        return [select_tags(row, self.labels, self.thresholds) for row in confidences.tolist()]
 
     def _confidences(self, images: Sequence[Image.Image]) -> Float[Tensor, "images tags"]:
         from lycoris.encoders.batch_encoding import encode_batches
@@ -95,28 +96,28 @@ class OnnxTagger:
         count = len(pixels)
         if self._has_fixed_batch and count < self.batch_size:
             pixels = torch.cat([pixels, pixels[-1:].expand(self.batch_size - count, *pixels.shape[1:])])
-        (found,) = self.session.run([self._output_name], {self._input_name: pixels.numpy()})
-        return torch.from_numpy(np.asarray(found, dtype=np.float32)[:count].reshape(count, -1))
+        (output,) = self.session.run([self._output_name], {self._input_name: pixels.numpy()})
+        return torch.from_numpy(np.asarray(output, dtype=np.float32)[:count].reshape(count, -1))
 
 
 class WhiteSquarePreprocessing:
-    """A picture as the WD taggers take it: on a white square, [side, side, 3] in the order blue, green, red.
+    """The preprocessing of the WD taggers: the image on a white square, [side, side, 3], blue channel first.
 
     Args:
-        side: of the square, in pixels.
+        side: side of the square in pixels.
     """
 
     def __init__(self, side: int) -> None:
         self.side = side
 
     def __call__(self, image: Image.Image, mode: str = "resize") -> Float[Tensor, "side side 3"]:
-        """Values from 0 to 255 in float32; the resampling is bicubic."""
+        """Prepare one image: values from 0 to 255 in float32, bicubic resampling."""
         import torch
 
         return self.normalize(torch.from_numpy(self.pixels(image, mode))[None], mode)[0]
 
     def pixels(self, image: Image.Image, mode: str = "resize") -> UInt8[np.ndarray, "side side 3"]:
-        """The picture on its square, blue first."""
+        """Place the image on its square, blue channel first."""
         longer = max(image.size)
         square = Image.new("RGB", (longer, longer), "white")
         square.paste(image.convert("RGB"), ((longer - image.width) // 2, (longer - image.height) // 2))
@@ -126,22 +127,22 @@ class WhiteSquarePreprocessing:
     def normalize(
         self, pixels: UInt8[Tensor, "batch side side 3"], mode: str = "resize"
     ) -> Float[Tensor, "batch side side 3"]:
-        """The values as they are, in float32."""
+        """Convert to float32; the values stay the same."""
         return pixels.float()
 
 
 def find_onnx_file(folder: Path) -> Path:
-    """The graph of a folder.
+    """Find the graph in a folder.
 
     Raises:
-        InputError: there is none, or there are several and none is ``model.onnx``.
+        InputError: there is no ONNX file, or there are several and none is ``model.onnx``.
     """
     files = sorted(folder.glob("*.onnx"))
     if folder / "model.onnx" in files:
         return folder / "model.onnx"
     if len(files) != 1:
-        found = ", ".join(file.name for file in files) or "none"
-        raise InputError(f"Tagger folder `{folder}` must hold one ONNX file, but has {found}.")
+        names = ", ".join(file.name for file in files) or "none"
+        raise InputError(f"Tagger folder `{folder}` must hold one ONNX file, but has {names}.")
     return files[0]
 
 
@@ -155,13 +156,13 @@ def _open_session(file: Path, device: str) -> Any:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
     options.log_severity_level = 3
-    wanted = ["CUDAExecutionProvider"] if device.startswith("cuda") else []
-    known = onnxruntime.get_available_providers()
-    providers = [*(name for name in wanted if name in known), "CPUExecutionProvider"]
+    preferred = ["CUDAExecutionProvider"] if device.startswith("cuda") else []
+    available = onnxruntime.get_available_providers()
+    providers = [*(name for name in preferred if name in available), "CPUExecutionProvider"]
     try:
         return onnxruntime.InferenceSession(str(file), options, providers=providers)
-    except Exception as error:  # onnxruntime's errors have no common class of their own
-        raise InputError(f"ONNX file `{file}` could not be opened: {error}") from error
+    except Exception as error:  # the errors of onnxruntime have no common base class
+        raise InputError(f"ONNX file `{file}` could not be loaded: {error}") from error
 
 
 def _read_input_preprocessing(folder: Path, shape: Sequence[Any]) -> Any:
@@ -172,6 +173,6 @@ def _read_input_preprocessing(folder: Path, shape: Sequence[Any]) -> Any:
 
         return read_preprocessing(folder)
     raise InputError(
-        f"The ONNX tagger in `{folder}` must take [batch, side, side, 3] or [batch, 3, height, width], "
-        f"but takes {list(shape)}."
+        f"The ONNX tagger in `{folder}` must have an input of shape [batch, side, side, 3] or "
+        f"[batch, 3, height, width], but got {list(shape)}."
     )

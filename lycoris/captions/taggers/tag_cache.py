@@ -1,4 +1,4 @@
-"""What was seen in a picture, kept under the content key of picture and seer, so that none is looked at twice."""
+"""A cache of tags and sentences per image, keyed by the image's bytes and the model, so that none is computed twice."""
 
 from __future__ import annotations
 
@@ -19,16 +19,18 @@ from lycoris.data.images import MIN_SIDE, InvalidImageError, read_image
 logger = logging.getLogger(__name__)
 
 CHUNK_SIZE = 128
-"""Pictures after which what was seen is written down: so many are looked at again after a crash, at most."""
+"""Images between two writes: at most so many are computed again after a crash."""
 
-RESULT_FIELD, CHECKSUM_FIELD = "seen", "sha256"
-"""Names in a file of what was seen, and of the sum over it."""
+RESULT_FIELD, CHECKSUM_FIELD = "result", "sha256"
 
 
 class LazyImages(Sequence[Image.Image]):
-    """Pictures that are opened when asked for, so that a batch is in memory and not all of them.
+    """Images that are opened on access, so that only one batch is in memory.
 
-    One that cannot be used is grey, and `bad` says at its place what is wrong with it.
+    An invalid image becomes a grey one, and `invalid` holds its error by index.
+
+    Args:
+        paths: the image files.
     """
 
     def __init__(self, paths: Sequence[Path]) -> None:
@@ -40,7 +42,7 @@ class LazyImages(Sequence[Image.Image]):
 
     def __getitem__(self, index: Any) -> Any:
         if isinstance(index, slice):
-            return [self[place] for place in range(*index.indices(len(self)))]
+            return [self[position] for position in range(*index.indices(len(self)))]
         path = self._paths[index]
         try:
             return read_image(path)
@@ -56,68 +58,70 @@ def compute_cached(
     compute: Callable[[Sequence[Image.Image]], list[Any]],
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> tuple[list[Any], dict[Path, str], bool]:
-    """What is to be seen in pictures; only those that this seer never saw are opened.
+    """Compute a result for each image; only images that are not in the cache are opened.
 
     Args:
-        folder: where it is kept, a small file a picture; made if need be.
-        seer: everything the outcome depends on besides the bytes of the picture, as values that JSON can hold.
-        pictures: paths; two files of the same bytes are one picture.
-        look: pictures -> what is seen in each, as JSON can hold it.
-        progress: called with how many are done, and of how many.
+        folder: the cache, one small file per image; created if needed.
+        key_inputs: everything the results depend on besides the image's bytes, as JSON values.
+        paths: the image files; two files with the same bytes are one image.
+        compute: images -> one JSON value each.
+        progress: called with the number of finished images and the total.
 
     Returns:
-        One entry a picture that can be used, in their order; path -> what is wrong with it, of the others, which are
-        not kept; and whether all that could be seen was known.
+        The results of the valid images in order; path -> error of the invalid images, which are not cached; and
+        whether every valid result came from the cache.
 
     Raises:
-        FileNotFoundError: a picture is not there.
+        FileNotFoundError: an image file does not exist.
     """
-    names = [stage_key("seen", {"picture": file_digest(path), **key_inputs}) for path in paths]
-    known = {
-        name: found for name in dict.fromkeys(names) if (found := _read_entry(_entry_file(folder, name))) is not None
-    }
-    waiting = list({name: path for name, path in zip(names, paths, strict=True) if name not in known}.items())
-    before, total = len(known), len(known) + len(waiting)
-    reasons: dict[str, str] = {}
+    keys = [stage_key("image", {"image": file_digest(path), **key_inputs}) for path in paths]
+    entries = {key: _read_entry(_entry_file(folder, key)) for key in dict.fromkeys(keys)}
+    results = {key: result for key, result in entries.items() if result is not None}
+    missing = list({key: path for key, path in zip(keys, paths, strict=True) if key not in results}.items())
+    before, total = len(results), len(results) + len(missing)
+    errors: dict[str, str] = {}
     progress(before, total)
-    for start in range(0, len(waiting), CHUNK_SIZE):
-        chunk = waiting[start : start + CHUNK_SIZE]
-        opened = LazyImages([path for _, path in chunk])
-        for place, ((name, _), found) in enumerate(zip(chunk, compute(opened), strict=True)):
-            if place in opened.invalid:
-                reasons[name] = opened.invalid[place]
+    for start in range(0, len(missing), CHUNK_SIZE):
+        chunk = missing[start : start + CHUNK_SIZE]
+        images = LazyImages([path for _, path in chunk])
+        for index, ((key, _), result) in enumerate(zip(chunk, compute(images), strict=True)):
+            if index in images.invalid:
+                errors[key] = images.invalid[index]
             else:
-                _write_entry(_entry_file(folder, name), found)
-                known[name] = found
-        progress(len(known) + len(reasons), total)
-    bad = {path: reasons[name] for name, path in zip(names, paths, strict=True) if name in reasons}
-    return [known[name] for name in names if name in known], bad, len(known) == before
+                _write_entry(_entry_file(folder, key), result)
+                results[key] = result
+        progress(len(results) + len(errors), total)
+    invalid = {path: errors[key] for key, path in zip(keys, paths, strict=True) if key in errors}
+    return [results[key] for key in keys if key in results], invalid, len(results) == before
 
 
-def _entry_file(folder: Path, name: str) -> Path:
-    return folder / name[:2] / f"{name}.json"
+def _entry_file(folder: Path, key: str) -> Path:
+    return folder / key[:2] / f"{key}.json"
 
 
 def _read_entry(file: Path) -> Any:
-    """What a file keeps, or None where there is none with what was written; older ones hold it without a sum."""
+    """The result in a cache file, or None if the file is missing or damaged."""
     try:
-        kept = json.loads(file.read_text(encoding="utf-8"))
+        entry = json.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
     except ValueError:
-        kept = {RESULT_FIELD: None, CHECKSUM_FIELD: None}
-    if not (isinstance(kept, dict) and kept.keys() == {RESULT_FIELD, CHECKSUM_FIELD}):
-        return kept
-    if kept[CHECKSUM_FIELD] == _checksum(kept[RESULT_FIELD]):
-        return kept[RESULT_FIELD]
+        entry = None
+    if (
+        isinstance(entry, dict)
+        and entry.keys() == {RESULT_FIELD, CHECKSUM_FIELD}
+        and entry[CHECKSUM_FIELD] == _checksum(entry[RESULT_FIELD])
+    ):
+        return entry[RESULT_FIELD]
     logger.warning("A cached result is damaged and is computed again: `%s`.", file)
     return None
 
 
 def _write_entry(file: Path, result: Any) -> None:
-    atomic_write_text(file, json.dumps({RESULT_FIELD: result, CHECKSUM_FIELD: _checksum(result)}, ensure_ascii=False))
+    text = json.dumps({RESULT_FIELD: result, CHECKSUM_FIELD: _checksum(result)}, ensure_ascii=False)
+    atomic_write_text(file, text)
 
 
 def _checksum(result: Any) -> str:
-    """SHA-256 of what was seen, whichever way it is written down."""
+    """SHA-256 of a result's JSON form."""
     return hashlib.sha256(json.dumps(result).encode()).hexdigest()

@@ -1,4 +1,4 @@
-"""Which of a tagger's confidences become tags: a threshold a category, and one tag at most of some."""
+"""The tags that a tagger's confidences give: one threshold per category, and one tag at most for some categories."""
 
 from __future__ import annotations
 
@@ -8,23 +8,23 @@ from lycoris.captions.taggers.labels import GENERAL_CATEGORY, Label
 from lycoris.errors import InputError, unknown_name_error
 
 DEFAULT_THRESHOLDS: Mapping[str, float] = {GENERAL_CATEGORY: 0.35, "character": 0.85}
-"""Least confidence by category; 0.5 for any other."""
+"""Category -> minimum confidence; 0.5 for any other category."""
 _FALLBACK_THRESHOLD = 0.5
 EXCLUSIVE_CATEGORIES = frozenset({"species", "colour", "accessory", "background", "style", "rating"})
-"""Categories of which a picture has one tag or none."""
+"""Categories that give an image one tag at most."""
 IGNORED_CATEGORIES = frozenset({"rating", "meta"})
-"""Categories that say nothing of what is to be seen; they give tags only where a threshold is given for them."""
+"""Categories that do not describe the content of an image; they give tags only with an explicit threshold."""
 
 
 def resolve_thresholds(labels: Sequence[Label], overrides: Mapping[str, float] | None = None) -> dict[str, float]:
-    """Category -> least confidence, for every category that gives tags.
+    """Resolve the minimum confidence of every category that gives tags.
 
     Args:
-        labels: of the tagger.
-        given: over `THRESHOLDS`; each in (0, 1).
+        labels: the labels of the tagger.
+        overrides: category -> threshold in (0, 1), in place of `DEFAULT_THRESHOLDS`.
 
     Raises:
-        InputError: no label has such a category, or a threshold is outside of (0, 1).
+        InputError: no label has the category, or a threshold is outside (0, 1).
     """
     overrides = overrides or {}
     known = {label.category for label in labels}
@@ -40,31 +40,34 @@ def resolve_thresholds(labels: Sequence[Label], overrides: Mapping[str, float] |
 
 
 def tag_categories(labels: Sequence[Label], thresholds: Mapping[str, float]) -> dict[str, str]:
-    """Every tag that may be given -> its category."""
+    """Map every tag that the thresholds allow to its category."""
     return {label.tag: label.category for label in labels if label.category in thresholds}
 
 
 def select_tags(
     confidences: Sequence[float], labels: Sequence[Label], thresholds: Mapping[str, float]
 ) -> dict[str, float]:
-    """The tags of one picture, best first: those above their category's threshold, of `ONE_AT_MOST` the best.
+    """Select the tags of one image: those that reach their threshold, and the best of each `EXCLUSIVE_CATEGORIES`.
 
     Args:
-        confidences: in [0, 1], one a label.
+        confidences: one value in [0, 1] per label.
         labels: in the same order.
-        thresholds: category -> least confidence; a category that is not there gives no tags.
+        thresholds: category -> minimum confidence; other categories give no tags.
+
+    Returns:
+        Tag -> confidence, highest first.
     """
-    found = [
+    candidates = [
         (confidence, label)
         for confidence, label in zip(confidences, labels, strict=True)
         if confidence >= thresholds.get(label.category, 2.0)
     ]
-    kept: dict[str, float] = {}
-    taken: set[str] = set()
-    for confidence, label in sorted(found, key=lambda pair: (-pair[0], pair[1].tag)):
+    selected: dict[str, float] = {}
+    filled: set[str] = set()
+    for confidence, label in sorted(candidates, key=lambda pair: (-pair[0], pair[1].tag)):
         if label.category in EXCLUSIVE_CATEGORIES:
-            if label.category in taken:
+            if label.category in filled:
                 continue
-            taken.add(label.category)
-        kept[label.tag] = round(confidence, 4)
-    return kept
+            filled.add(label.category)
+        selected[label.tag] = round(confidence, 4)
+    return selected

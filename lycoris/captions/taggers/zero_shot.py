@@ -1,4 +1,4 @@
-"""Tags of a vocabulary of one's own, by a text-image model that was never taught them (CLIP, SigLIP)."""
+"""Zero-shot tagging with a user's vocabulary by a text-image model (CLIP, SigLIP)."""
 
 from __future__ import annotations
 
@@ -18,30 +18,30 @@ if TYPE_CHECKING:
 
 TEXT_TEMPLATE = "a picture of a {}"
 NEUTRAL_CONFIDENCE = 0.5
-"""The confidence of a tag that says as much as nothing."""
+"""The confidence of a tag that fits no better than the neutral text."""
 NEUTRAL_TEXT = "a picture"
-"""What a tag's sentence must beat where the model tells only which of several texts fits best."""
+"""The text that a tag's text must beat if the model only compares texts."""
 
 
 class ZeroShotTagger:
-    r"""A CLIP or SigLIP as a tagger: how well does "a picture of a <tag>" fit?
+    r"""A CLIP or SigLIP as a tagger: how well does "a picture of a <tag>" fit the image?
 
-    SigLIP was trained to say for each text alone whether it fits, $\sigma(s\cos + b)$. CLIP tells texts apart, so that
-    each tag is held against "a picture": $\sigma(s(\cos_\mathrm{tag} - \cos_\mathrm{neutral}))$; 1/2 means that
-    the tag says as much as nothing. Categories of which a picture has one at most take the best.
+    SigLIP is trained to rate each text independently: $\sigma(s\cos + b)$. CLIP only compares texts, so each tag is
+    compared with "a picture": $\sigma(s(\cos_\mathrm{tag} - \cos_\mathrm{neutral}))$; 1/2 means no preference.
+    Exclusive categories give the best tag only.
 
     Args:
-        name: what stands for the tagger in names of scores.
-        folder: of a text-image model, as `lycoris.encoders.open_encoder` takes it.
-        digest: the sha256 over all that its tags depend on.
-        vocabulary: the tags, as `lycoris.captions.taggers.labels.read_vocabulary` takes them.
-        device: where it runs.
-        thresholds: category -> least confidence in (0, 1); by default the one of `choosing.THRESHOLDS` or 0.5,
-            whichever is higher.
-        batch_size: pictures at a time.
+        name: short name in the names of scores.
+        folder: a text-image model, as `lycoris.encoders.open_encoder` takes it.
+        digest: SHA-256 of everything the tags depend on.
+        vocabulary: the tags, as `labels.read_vocabulary` takes them.
+        device: torch device.
+        thresholds: category -> minimum confidence in (0, 1); by default the maximum of 0.5 and
+            `thresholding.DEFAULT_THRESHOLDS`.
+        batch_size: images per batch.
 
     Raises:
-        InputError: the model or the vocabulary cannot be read, or a threshold has no such category.
+        InputError: the model or the vocabulary cannot be read, or no label has the category of a threshold.
 
     Source: Radford et al., arXiv 2103.00020, section 3.1; Zhai et al., arXiv 2303.15343.
     """
@@ -77,7 +77,7 @@ class ZeroShotTagger:
         self._text_features = normalize(self.encoder.text_features(texts), dim=1)
 
     def tags(self, images: Sequence[Image.Image]) -> list[dict[str, float]]:
-        """For each picture its tags with confidence in [0, 1], best first, in the order of `images`."""
+        """Tag each image, with confidences in [0, 1], highest first, in the order of `images`."""
         if not images:
             return []
         return [select_tags(row, self.labels, self.thresholds) for row in self._confidences(images).tolist()]
