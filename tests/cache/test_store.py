@@ -1,4 +1,4 @@
-"""Claims about the store of finished stages."""
+"""The store of finished stages."""
 
 import errno
 import json
@@ -18,17 +18,16 @@ from lycoris.cache.store import Store
 from lycoris.errors import InputError
 
 
-def test_what_is_finished_is_found_again(tmp_path):
+def test_a_finished_stage_is_found_again(tmp_path):
     store = Store(tmp_path / "store")
     with store.create("train", {"seed": 1}) as folder:
         (folder / "out").write_text("x")
     found = store.find("train", {"seed": 1})
-    assert found.cached
     assert (found.folder / "out").read_text() == "x"
     assert json.loads((found.folder / "stage.json").read_text())["inputs"] == {"seed": 1}
 
 
-def test_other_inputs_are_other_work(tmp_path):
+def test_other_inputs_have_another_key(tmp_path):
     store = Store(tmp_path)
     with store.create("train", {"seed": 1}):
         pass
@@ -37,7 +36,7 @@ def test_other_inputs_are_other_work(tmp_path):
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError])
-def test_work_that_broke_off_leaves_nothing(tmp_path, error):
+def test_an_interrupted_stage_leaves_nothing(tmp_path, error):
     store = Store(tmp_path)
     with pytest.raises(error), store.create("train", {"seed": 1}) as folder:
         (folder / "half").write_text("x")
@@ -46,12 +45,12 @@ def test_work_that_broke_off_leaves_nothing(tmp_path, error):
     assert list((tmp_path / "train").iterdir()) == []
 
 
-def test_a_killed_process_leaves_nothing_that_counts(tmp_path):
+def test_a_killed_process_leaves_no_finished_stage(tmp_path):
     script = textwrap.dedent(
         """
         import os, signal, sys
         from pathlib import Path
-        from lycoris.store import Store
+        from lycoris.cache.store import Store
         with Store(Path(sys.argv[1])).create("train", {"seed": 1}) as folder:
             (folder / "half").write_text("x")
             os.kill(os.getpid(), signal.SIGKILL)
@@ -64,14 +63,14 @@ def test_a_killed_process_leaves_nothing_that_counts(tmp_path):
     assert list((tmp_path / "train").iterdir()) == []
 
 
-def test_a_sweep_leaves_work_that_goes_on(tmp_path):
+def test_removing_stale_work_leaves_running_work(tmp_path):
     store = Store(tmp_path)
     with store.create("train", {"seed": 1}) as folder:
         assert store.remove_stale() == 0
         assert folder.is_dir()
 
 
-def test_two_who_finish_the_same_work_agree(tmp_path):
+def test_two_processes_may_finish_the_same_stage(tmp_path):
     store = Store(tmp_path)
     with store.create("train", {"seed": 1}) as first, store.create("train", {"seed": 1}) as second:
         (first / "out").write_text("a")
@@ -89,23 +88,23 @@ def test_two_who_finish_the_same_work_agree(tmp_path):
     ],
     ids=lambda error: type(error).__name__,
 )
-def test_a_full_disk_is_said_in_words(tmp_path, error):
+def test_a_full_disk_is_an_input_error(tmp_path, error):
     with pytest.raises(InputError, match="full"), Store(tmp_path).create("train", {}):
         raise error
 
 
-def test_a_folder_that_cannot_be_written_is_said_in_words(tmp_path):
+def test_a_folder_that_cannot_be_written_is_an_input_error(tmp_path):
     blocked = tmp_path / "file"
     blocked.write_text("")
     with pytest.raises(InputError, match="cannot be written"):
         Store(blocked / "store")
 
 
-def test_keys_do_not_depend_on_the_order_of_names():
+def test_keys_do_not_depend_on_the_order_of_inputs():
     assert stage_key("s", {"a": 1, "b": 2}) == stage_key("s", {"b": 2, "a": 1})
 
 
-def test_a_folder_digest_sees_names_and_bytes(tmp_path):
+def test_a_folder_digest_depends_on_names_and_bytes(tmp_path):
     (tmp_path / "a").write_text("1")
     first = folder_digest(tmp_path)
     os.rename(tmp_path / "a", tmp_path / "b")
@@ -114,8 +113,8 @@ def test_a_folder_digest_sees_names_and_bytes(tmp_path):
     assert len({first, second, folder_digest(tmp_path)}) == 3
 
 
-def test_the_code_version_ignores_comments_and_docstrings(tmp_path, monkeypatch):
-    monkeypatch.setattr("lycoris.cache.store.PACKAGE_ROOT", tmp_path)
+def test_the_source_hash_ignores_comments_and_docstrings(tmp_path, monkeypatch):
+    monkeypatch.setattr("lycoris.cache.keys.PACKAGE_ROOT", tmp_path)
     file = tmp_path / "stage.py"
     versions = []
     for text in ('"""Doc."""\nx = 1\n', "# note\n\nx = 1\n", "x = 2\n"):
@@ -129,17 +128,17 @@ def test_the_code_version_ignores_comments_and_docstrings(tmp_path, monkeypatch)
 HOLD = """
 import sys, time
 from pathlib import Path
-from lycoris.store import Store
+from lycoris.cache.store import Store
 
-with Store(Path(sys.argv[1])).alone("0" * 64):
+with Store(Path(sys.argv[1])).lock("0" * 64):
     print("held", flush=True)
     time.sleep(600)
 """
 
 
-def test_a_lock_keeps_others_out_and_is_free_once_its_holder_is_killed(tmp_path):
+def test_a_lock_excludes_others_and_is_free_once_its_holder_is_killed(tmp_path):
     store = Store(tmp_path)
-    root = Path(__file__).parents[1]
+    root = Path(__file__).parents[2]
     command = [sys.executable, "-c", HOLD, str(tmp_path)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=root) as holder:
         assert holder.stdout.readline() == "held\n"
@@ -159,7 +158,7 @@ def test_a_lock_keeps_others_out_and_is_free_once_its_holder_is_killed(tmp_path)
     assert not list((tmp_path / ".locks").iterdir())
 
 
-def test_the_file_of_a_killed_holder_is_swept_and_that_of_a_living_one_is_not(tmp_path):
+def test_the_lock_file_of_a_killed_holder_is_removed_and_that_of_a_running_one_is_not(tmp_path):
     store = Store(tmp_path)
     (tmp_path / ".locks").mkdir()
     (tmp_path / ".locks" / f"{'1' * 64}.lock").touch()
@@ -183,7 +182,7 @@ def damaged(file, how):
 
 @pytest.mark.parametrize("how", ["a flipped bit", "cut off", "gone"])
 @pytest.mark.parametrize("name", ["a/000.png", "stage.json"])
-def test_a_damaged_stage_counts_as_missing_and_is_told(tmp_path, how, name):
+def test_a_damaged_stage_counts_as_missing_and_is_logged(tmp_path, how, name, caplog):
     store = Store(tmp_path)
     with store.create("draw", {"seed": 1}) as folder:
         (folder / "a").mkdir()
@@ -193,15 +192,15 @@ def test_a_damaged_stage_counts_as_missing_and_is_told(tmp_path, how, name):
         (kept / name).write_bytes((kept / name).read_bytes().replace(b'"', b"\xff", 1))
     else:
         damaged(kept / name, how)
-    told = []
-    assert Store(tmp_path, told.append).find("draw", {"seed": 1}) is None
-    assert told == [] if (name, how) == ("stage.json", "gone") else name in told[0]
+    assert store.find("draw", {"seed": 1}) is None
+    assert bool(caplog.messages) == ((name, how) != ("stage.json", "gone"))
+    assert all(name in message for message in caplog.messages)
     with store.create("draw", {"seed": 1}) as folder:
         (folder / "new").write_text("x")
     assert (store.find("draw", {"seed": 1}).folder / "new").read_text() == "x"
 
 
-def test_a_stage_of_before_files_were_summed_is_found(tmp_path):
+def test_a_stage_without_checksums_is_found(tmp_path):
     store = Store(tmp_path)
     with store.create("draw", {"seed": 1}) as folder:
         (folder / "out").write_text("x")

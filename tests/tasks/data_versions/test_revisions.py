@@ -1,4 +1,4 @@
-"""Claims about earlier data: written beside the workspace, compared, moved to and from a DVC remote."""
+"""Earlier data versions: written beside the workspace, compared, pushed to and pulled from a DVC remote."""
 
 import json
 import os
@@ -12,7 +12,8 @@ import pytest
 
 from flows.cli.main import main
 from lycoris.errors import InputError
-from tasks.data_versions import dvc, revisions
+from tasks.data import data_version
+from tasks.data_versions import checkout, dvc, revisions
 from tasks.data_versions.diff import diff_manifests
 
 ONE = {"toys/bear/1.png": b"one", "toys/bear/1.txt": b"a bear", "concepts.yaml": b"concepts: {}\n"}
@@ -48,7 +49,7 @@ def pattern(tmp_path_factory):
         Repo.init(str(root)).close()
         for tag, files in (("v1", ONE), ("v2", TWO)):
             write(root / "data", files)
-            dvc.ensure_version(root / "data", root)
+            checkout.ensure_version(root / "data", root)
             git(root, "add", "data.dvc", ".dvc/config")
             git(root, "commit", "-qm", tag)
             git(root, "tag", tag)
@@ -82,32 +83,32 @@ def test_an_earlier_version_is_written_beside_the_workspace_and_never_over_it(pr
     assert again == found
 
 
-def test_an_earlier_version_that_somebody_wrote_into_is_written_anew(project, tmp_path):
+def test_a_modified_earlier_version_is_written_again(project, tmp_path):
     folder = revisions.checkout_revision("v1", project, tmp_path / "data").path
-    (folder / "toys" / "bear" / "1.png").write_bytes(b"spoilt")
+    (folder / "toys" / "bear" / "1.png").write_bytes(b"modified")
     assert read(revisions.checkout_revision("v1", project, tmp_path / "data").path) == ONE
     assert [path.name for path in (tmp_path / "data").iterdir()] == [folder.name]
 
 
 @pytest.mark.parametrize("revision", ["nosuch", "--upload-pack=x", "", "v1\0", "v1:data", "0" * 31, "../../etc"])
-def test_what_is_no_revision_is_refused(project, tmp_path, revision):
+def test_an_invalid_revision_is_an_error(project, tmp_path, revision):
     with pytest.raises(InputError, match="revision"):
         revisions.checkout_revision(revision, project, tmp_path / "data")
     assert not (tmp_path / "data").exists()
 
 
-def test_a_version_that_is_nowhere_is_an_error(project, tmp_path):
+def test_a_version_without_origin_is_an_error(project, tmp_path):
     with pytest.raises(InputError, match="0" * 32):
         revisions.checkout_revision("0" * 32, project, tmp_path / "data")
 
 
-def test_data_that_nothing_versions_has_no_revisions(tmp_path, project):
+def test_unversioned_data_has_no_revisions(tmp_path, project):
     (tmp_path / "photos").mkdir()
     with pytest.raises(InputError, match="versions this data folder"):
-        revisions.data_version.fn(tmp_path / "photos", project, "v1", tmp_path / "data")
+        data_version.fn(tmp_path / "photos", project, "v1", tmp_path / "data")
 
 
-def test_differences_say_what_came_went_changed_and_moved():
+def test_a_diff_lists_added_removed_changed_and_moved_files():
     def entries(files):
         return [{"relpath": name, "md5": md5} for name, md5 in files.items()]
 
@@ -120,7 +121,7 @@ def test_differences_say_what_came_went_changed_and_moved():
     assert not diff_manifests(entries({"a": "1"}), entries({"a": "1"}))
 
 
-def test_the_command_tells_pictures_from_captions(project, capsys):
+def test_the_command_distinguishes_images_from_captions(project, capsys):
     data = str(project / "data")
     assert main(["data", "diff", "v1", "v2", "--data", data, "--json"]) == 0
     said = capsys.readouterr().out.splitlines()
@@ -135,7 +136,7 @@ def test_the_command_tells_pictures_from_captions(project, capsys):
     assert "+ caption  new.txt" in capsys.readouterr().out
 
 
-def test_versions_go_to_a_remote_and_come_back_from_it(project, shelf, tmp_path, capsys):
+def test_versions_are_pushed_to_a_remote_and_pulled_from_it(project, shelf, tmp_path, capsys):
     data = str(project / "data")
     assert main(["data", "push", "v1", "--data", data]) == 0
     assert main(["data", "push", "--data", data]) == 0
@@ -155,7 +156,7 @@ def test_a_fresh_clone_reads_versions_that_were_pushed_before_the_remote_was_con
     assert read(revisions.checkout_revision("v1", tmp_path / "clone", tmp_path / "out").path) == ONE
 
 
-def test_pull_makes_data_what_git_brought_but_loses_nothing(project, shelf, capsys):
+def test_pull_syncs_data_to_the_pointer_and_deletes_nothing_unversioned(project, shelf, capsys):
     data = str(project / "data")
     assert main(["data", "push", "v1", "v2", "--data", data]) == 0
     git(project, "checkout", "-q", "v1")
@@ -168,23 +169,23 @@ def test_pull_makes_data_what_git_brought_but_loses_nothing(project, shelf, caps
     assert read(project / "data") == {**ONE, "mine.png": b"mine"}
 
 
-def test_no_remote_is_told_as_such(project, capsys):
+def test_a_missing_remote_is_an_error(project, capsys):
     assert main(["data", "push", "--data", str(project / "data")]) == 2
     said = capsys.readouterr().err
     assert "remote" in said
     assert "Traceback" not in said
 
 
-def test_a_killed_process_leaves_no_lock_of_dvcs(project):
+def test_a_killed_process_leaves_no_dvc_lock(project):
     script = (
-        "import os, sys, time\nfrom pathlib import Path\nfrom tasks import versioning\n"
+        "import os, sys, time\nfrom pathlib import Path\nfrom tasks.data_versions import dvc\n"
         "def hold(repo):\n"
         "    from dvc.rwlock import rwlock\n"
         "    with repo.lock, rwlock(repo.tmp_dir, repo.fs, 'x', [], [str(Path(repo.root_dir) / 'data')], False):\n"
         "        print('held', flush=True)\n        time.sleep(600)\n"
-        "versioning.with_repo(Path(sys.argv[1]), hold)\n"
+        "dvc.with_repo(Path(sys.argv[1]), hold)\n"
     )
-    root = Path(__file__).parents[2]
+    root = Path(__file__).parents[3]
     with subprocess.Popen(
         [sys.executable, "-c", script, str(project)], stdout=subprocess.PIPE, text=True, cwd=root,
         env={**os.environ, "PYTHONPATH": str(root)},
@@ -194,11 +195,11 @@ def test_a_killed_process_leaves_no_lock_of_dvcs(project):
             dvc.with_repo(project, lambda repo: repo.lock.lock(), attempts=1)
         os.kill(process.pid, signal.SIGKILL)
     (project / "data" / "3.png").write_bytes(b"three")
-    assert dvc.ensure_version(project / "data", project).state == "new"
+    assert checkout.ensure_version(project / "data", project).state == "new"
 
 
 def test_versions_are_removed_unless_data_dvc_or_a_champion_needs_them(project, tmp_path, capsys, monkeypatch):
-    from tasks.tracking import runs as tracking
+    from tasks.tracking.client import connect, tracking_server
 
     for name in ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI"):
         monkeypatch.setenv(name, "")
@@ -207,7 +208,7 @@ def test_versions_are_removed_unless_data_dvc_or_a_champion_needs_them(project, 
     options = ("--data", data, "--output", str(runs))
     assert main(["data", "remove", "v2", *options]) == 2
     assert "data.dvc records" in capsys.readouterr().err
-    client = tracking.registry_client(tracking.tracking_server(runs))
+    client = connect(tracking_server(runs))
     client.create_registered_model("bear")
     client.create_model_version("bear", str(tmp_path), tags={"data.version": revisions.resolve_revision("v1", project)})
     client.set_registered_model_alias("bear", "champion", "1")
@@ -215,8 +216,8 @@ def test_versions_are_removed_unless_data_dvc_or_a_champion_needs_them(project, 
     assert "bear@champion (version 1)" in capsys.readouterr().err
     client.delete_registered_model_alias("bear", "champion")
     assert main(["data", "remove", "v1", *options]) == 0
-    with pytest.raises(InputError, match="No DVC remote"):
+    with pytest.raises(InputError, match="Neither a DVC remote"):
         revisions.checkout_revision("v1", project, tmp_path / "out")
     shutil.rmtree(project / "data")
-    assert dvc.materialize(project) == "cache"
+    assert checkout.materialize(project) == "cache"
     assert read(project / "data") == TWO

@@ -1,15 +1,17 @@
-"""Where runs and models are logged, without any flow."""
+"""The tracking server of an output folder."""
 
 import os
 
 import pytest
 
-from tasks.tracking import runs
+from tasks.data_versions.manifest import DataVersion
+from tasks.tracking.client import connect, tracking_server
+from tasks.tracking.runs import StudyRun, tracking_links
 
 
 @pytest.fixture(autouse=True)
 def no_address(monkeypatch):
-    """The user names no server; what MLflow writes into the environment goes away again."""
+    """The user names no server; what MLflow writes to the environment is removed again."""
     for name in ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI"):
         monkeypatch.setenv(name, "")
         monkeypatch.delenv(name)
@@ -27,7 +29,7 @@ def test_each_output_folder_has_runs_and_models_of_its_own(tmp_path):
         assert [file.name for file in (tmp_path / name / "mlflow").iterdir() if file.is_file()] == ["mlflow.db"]
 
 
-def test_an_address_that_the_user_gave_wins(tmp_path, monkeypatch):
+def test_the_user_s_address_has_priority(tmp_path, monkeypatch):
     runs._connect(runs.tracking_server(tmp_path / "before"))
     theirs = f"sqlite:///{tmp_path}/theirs.db"
     monkeypatch.setenv("MLFLOW_TRACKING_URI", theirs)
@@ -37,13 +39,13 @@ def test_an_address_that_the_user_gave_wins(tmp_path, monkeypatch):
     assert not (tmp_path / "after").exists()
 
 
-def test_a_page_is_told_where_a_run_is_tracked(tmp_path):
-    place = runs.tracking_server(tmp_path)
-    client = runs._connect(place)
+def test_a_report_links_to_its_tracked_run(tmp_path):
+    server = tracking_server(tmp_path)
+    client = connect(server)
     run = client.create_run(client.create_experiment("mine")).info.run_id
-    told = runs.tracking_links(place, run)
-    assert told == {
-        "address": place.uri,
+    version = DataVersion("0" * 32 + ".dir", tmp_path, 0, 0, "outside")
+    assert tracking_links(StudyRun(server, "mine", run, version)) == {
+        "address": server.uri,
         "experiment": client.get_experiment_by_name("mine").experiment_id,
         "run": run,
     }
