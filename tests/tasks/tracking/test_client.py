@@ -5,7 +5,7 @@ import os
 import pytest
 
 from tasks.data_versions.manifest import DataVersion
-from tasks.tracking.client import connect, tracking_server
+from tasks.tracking.client import TrackingServer, connect, tracking_server
 from tasks.tracking.runs import StudyRun, tracking_links
 
 
@@ -19,22 +19,22 @@ def no_address(monkeypatch):
 
 def test_each_output_folder_has_runs_and_models_of_its_own(tmp_path):
     for name in ("one", "two"):
-        client = runs._connect(runs.tracking_server(tmp_path / name))
+        client = connect(tracking_server(tmp_path / name))
         client.create_experiment(name)
         client.create_registered_model(name)
     for name in ("one", "two"):
-        client = runs._connect(runs.tracking_server(tmp_path / name))
+        client = connect(tracking_server(tmp_path / name))
         assert [model.name for model in client.search_registered_models()] == [name]
         assert {found.name for found in client.search_experiments()} == {"Default", name}
         assert [file.name for file in (tmp_path / name / "mlflow").iterdir() if file.is_file()] == ["mlflow.db"]
 
 
 def test_the_user_s_address_has_priority(tmp_path, monkeypatch):
-    runs._connect(runs.tracking_server(tmp_path / "before"))
+    connect(tracking_server(tmp_path / "before"))
     theirs = f"sqlite:///{tmp_path}/theirs.db"
     monkeypatch.setenv("MLFLOW_TRACKING_URI", theirs)
-    assert runs.tracking_server(tmp_path / "after") == runs.TrackingServer(theirs, None)
-    runs._connect(runs.tracking_server(tmp_path / "after")).create_registered_model("x")
+    assert tracking_server(tmp_path / "after") == TrackingServer(theirs, None)
+    connect(tracking_server(tmp_path / "after")).create_registered_model("x")
     assert os.environ["MLFLOW_REGISTRY_URI"] == theirs
     assert not (tmp_path / "after").exists()
 
