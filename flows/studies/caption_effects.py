@@ -1,16 +1,17 @@
-"""What a choice of captions truly changed: a finished study on the pocket world, in the eyes of its judge.
+"""Measure the true effect of a caption strategy in a finished study on the pocket world.
 
-    python -m flows.studies.caption_effects runs                              `none` against `all`
+    python -m flows.studies.caption_effects runs                             `none` against `all`
     python -m flows.studies.caption_effects runs --level adjusted --against all --json
 
-Scores mix what was asked for with what the concept is called; the judge tells them apart, attribute by attribute. Pairs
-are adapters of one concept that differ in their captions alone.
+Scores do not separate what a prompt asks for from what the concept brings along; the judge does, attribute by
+attribute. Adapters of one concept that differ only in their captions are compared in pairs.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import logging
 import sys
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -19,79 +20,83 @@ from typing import Any
 
 import numpy as np
 
+from flows.runtime.logging import configure_logging
 from flows.runtime.prefect_server import configure_environment
-from flows.studies.metric_trust import ground_truth, load_study_images, log_line
+from flows.studies.generated_images import StudyAdapter, load_study_images
 from lycoris.errors import InputError
+
+logger = logging.getLogger("lycoris.studies.caption_effects")
 
 REPORTED_ATTRIBUTES = ("accessory", "background", "style", "fidelity", "preservation")
 
 
 def caption_effects(runs: Path, strategy: str, reference: str) -> list[dict[str, Any]]:
-    """What one caption strategy changed beside another, pair by pair.
+    """Differences of the true scores between two caption strategies, pair by pair.
 
     Args:
-        runs: the output folder of a study on the pocket's concepts.
-        level, against: tag strategies.
+        runs: output folder of a study on the pocket's concepts.
+        strategy: caption strategy.
+        reference: caption strategy whose scores are subtracted.
 
     Returns:
-        ``{"concept", "category", "kind", "what", "gap"}`` records; ``what`` is an attribute that prompts name, or a
-        dimension, as `lycoris.pocket.models.ground_truth.truths` tells it, and ``gap`` lies in [-1, 1].
+        Records ``{"concept", "category", "kind", "what", "gap"}``: ``kind`` is the prompt type, ``what`` an attribute
+        or dimension of `lycoris.pocket.models.ground_truth.true_scores`, and ``gap`` lies in [-1, 1].
 
     Raises:
-        InputError: no two adapters of the study differ in these captions alone.
+        InputError: no two adapters of the study differ only in these captions.
     """
-    from lycoris.adapters.files.checkpoint_reader import read_metadata
     from lycoris.pocket.models.ground_truth import ConceptJudge
     from lycoris.pocket.world.concepts import CONCEPTS
-    from tasks.runtime.adapter_training import ADAPTER_FILE
 
-    drawn, base = load_study_images(runs)
-    pairs: dict[Any, dict[str, Any]] = defaultdict(dict)
-    for each in drawn:
-        header = read_metadata(runs / "store" / "adapter" / each.name / ADAPTER_FILE)
-        pairs[each.concept, header["settings"], header["seed"]][header["captions"]] = each
-    both = {key: pair for key, pair in pairs.items() if {strategy, reference} <= pair.keys()}
-    if not both:
-        raise InputError(
-            f"The study in `{runs}` has no adapters with `{strategy}` and `{reference}` captions to compare."
-        )
-    found = []
-    for concept in sorted({key[0] for key in both}):
-        oracle = ConceptJudge(concept)
-        for key, pair in both.items():
-            if key[0] != concept:
-                continue
-            one, other = (ground_truth(pair[name], base, oracle) for name in (strategy, reference))
-            found += [
+    study = load_study_images(runs)
+    groups: dict[tuple[str, str, str], dict[str, StudyAdapter]] = defaultdict(dict)
+    for adapter in study.adapters:
+        header = adapter.header
+        groups[adapter.concept, header["settings"], header["seed"]][header["captions"]] = adapter
+    pairs: dict[str, list[tuple[StudyAdapter, StudyAdapter]]] = defaultdict(list)
+    for (concept, _, _), group in groups.items():
+        if strategy in group and reference in group:
+            pairs[concept].append((group[strategy], group[reference]))
+    if not pairs:
+        raise InputError(f"The study in `{runs}` has no adapters with `{strategy}` and `{reference}` captions.")
+    effects = []
+    for concept in sorted(pairs):
+        judge = ConceptJudge(concept)
+        for pair in pairs[concept]:
+            scores, reference_scores = (study.true_scores(adapter, judge) for adapter in pair)
+            effects += [
                 {
-                    "concept": concept, "category": CONCEPTS[concept].category, "kind": kind, "what": what,
-                    "gap": one[kind][what] - other[kind][what],
+                    "concept": concept,
+                    "category": CONCEPTS[concept].category,
+                    "kind": prompt_type,
+                    "what": name,
+                    "gap": scores[prompt_type][name] - reference_scores[prompt_type][name],
                 }
-                for kind in one
-                for what in REPORTED_ATTRIBUTES
-                if what in one[kind] and what in other.get(kind, {})
-            ]  # fmt: skip
-        log_line(f"{concept}: {sum(key[0] == concept for key in both)} pairs")
-    return found
+                for prompt_type in scores
+                for name in REPORTED_ATTRIBUTES
+                if name in scores[prompt_type] and name in reference_scores.get(prompt_type, {})
+            ]
+        logger.info(f"{concept}: {len(pairs[concept])} pairs")
+    return effects
 
 
-def effects_table(effects: Sequence[Mapping[str, Any]], kinds: Sequence[str] = ("alter", "style")) -> str:
-    """Mean gaps with 95 % intervals over pairs as a Markdown table, an attribute and prompt type a row."""
+def effects_table(effects: Sequence[Mapping[str, Any]], prompt_types: Sequence[str] = ("alter", "style")) -> str:
+    """Mean differences with 95 % intervals over pairs as a Markdown table, one row per attribute and prompt type."""
     from lycoris.analysis.statistics.ranking import mean_over_groups
 
-    categories = sorted({one["category"] for one in effects})
+    categories = sorted({effect["category"] for effect in effects})
     lines = ["| what | prompts | " + " | ".join(categories) + " |", "|---|---|" + "---|" * len(categories)]
-    for what in REPORTED_ATTRIBUTES:
-        for kind in kinds:
-            own = [one for one in effects if one["what"] == what and one["kind"] == kind]
-            if own:
-                cells = [_format_mean(mean_over_groups(_category_gaps(own, name), minimum=-1.0)) for name in categories]
-                lines.append(f"| {what} | {kind} | " + " | ".join(cells) + " |")
+    for name in REPORTED_ATTRIBUTES:
+        for prompt_type in prompt_types:
+            rows = [effect for effect in effects if effect["what"] == name and effect["kind"] == prompt_type]
+            if rows:
+                means = [mean_over_groups(_category_gaps(rows, category), minimum=-1.0) for category in categories]
+                lines.append(f"| {name} | {prompt_type} | " + " | ".join(map(_format_mean, means)) + " |")
     return "\n".join(lines)
 
 
-def _category_gaps(found: Sequence[Mapping[str, Any]], category: str) -> np.ndarray:
-    return np.array([one["gap"] for one in found if one["category"] == category], dtype=float)
+def _category_gaps(effects: Sequence[Mapping[str, Any]], category: str) -> np.ndarray:
+    return np.array([effect["gap"] for effect in effects if effect["category"] == category], dtype=float)
 
 
 def _format_mean(mean: Mapping[str, Any] | None) -> str:
@@ -102,22 +107,23 @@ def _format_mean(mean: Mapping[str, Any] | None) -> str:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run the command line; 2 when something that was given is wrong."""
+    """Run the command line; 2 for invalid input."""
     configure_environment()
+    configure_logging()
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("runs", type=Path, help="the output folder of a study on the pocket's concepts")
-    parser.add_argument("--level", default="none")
-    parser.add_argument("--against", default="all")
-    parser.add_argument("--json", action="store_true", help="print one JSON object, last line of stdout")
+    parser.add_argument("runs", type=Path, help="output folder of a study on the pocket's concepts")
+    parser.add_argument("--level", default="none", help="caption strategy (default: none)")
+    parser.add_argument("--against", default="all", help="caption strategy to compare with (default: all)")
+    parser.add_argument("--json", action="store_true", help="print one JSON object on the last line")
     arguments = parser.parse_args(argv)
     try:
-        found = caption_effects(arguments.runs, arguments.level, arguments.against)
+        effects = caption_effects(arguments.runs, arguments.level, arguments.against)
     except InputError as error:
         print(f"lycoris: {error}", file=sys.stderr)
         return 2
-    print(effects_table(found), flush=True)
+    print(effects_table(effects), flush=True)
     if arguments.json:
-        print(json.dumps({"gaps": found}, allow_nan=False))
+        print(json.dumps({"gaps": effects}, allow_nan=False))
     return 0
 
 
