@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from lycoris.adapters.network import Network as Network
     from lycoris.errors import InputError as InputError
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _HOMES = {
     "ALGORITHMS": "lycoris.adapters",
