@@ -1,13 +1,13 @@
-"""What Prefect costs: a flow of trivial tasks through the runner and server of `lycoris run`, beside plain calls.
+"""Overhead of Prefect: flows of trivial tasks with the runner and server of `lycoris run`, compared with direct calls.
 
     python benchmarks/orchestration.py
-    python benchmarks/orchestration.py --tasks 100 --turns 7 --json
+    python benchmarks/orchestration.py --tasks 100 --repeats 7 --json
 
-Flows of no, of one and of many tasks take turns on one temporary server, each with two worker processes of its own, as
-in `lycoris run`. A flow run's cost is that of the flow without a task. The first task costs more than the others: its
-worker process starts for it. A task's cost is the slope between one task and many. Told are the median of the turns,
-and the least and the greatest; the start of the server, once a command, stands apart. The processor time of the flow,
-its workers and the server, which a busy machine stretches less, is told too (on Linux).
+Flows of no, one and many tasks run in turn on one temporary server, each with two worker processes of its own, as in
+`lycoris run`. The cost of a flow run is that of the flow without tasks. The first task costs more than the others,
+because its worker process has to start. The cost of a task is the slope between one task and many. It prints the
+median, minimum and maximum over all repeats, and separately the start of the server, which happens once per command. On
+Linux it also prints the CPU time of the flow, its workers and the server, which depends less on other load.
 """
 
 from __future__ import annotations
@@ -31,17 +31,17 @@ WORKER_COUNT = 2
 
 
 def trivial(number: int) -> str:
-    """Work of microseconds."""
+    """A task that takes microseconds."""
     return hashlib.sha256(str(number).encode()).hexdigest()
 
 
 def direct_calls(count: int) -> list[str]:
-    """The calls without any orchestration."""
+    """Results of the same calls without orchestration."""
     return [trivial(number) for number in range(count)]
 
 
 def cpu_seconds() -> float:
-    """Seconds of processor time that this process, what it started and what of that has ended have used."""
+    """CPU time in seconds used by this process and its child processes, running and finished."""
     ticks = 0
     for file in Path("/proc").glob("[0-9]*/stat"):
         try:
@@ -54,58 +54,58 @@ def cpu_seconds() -> float:
 
 
 def measure(tasks: int, repeats: int) -> dict[str, Any]:
-    """Times of flows on one server.
+    """Time flows on one server.
 
     Args:
-        tasks: of the long flow, at least 2.
-        turns: how often each flow is run; one more, before, is not counted.
+        tasks: number of tasks of the longest flow, at least 2.
+        repeats: number of measured runs of each flow, after one warm-up run.
 
     Returns:
-        ``{"server_s", "flow_s", "first_task_s", "task_ms", "plain_us"}``, each ``[median, least, greatest]``, and
-        the middle three as ``{"processor": ...}`` too.
+        ``{"server_s", "flow_s", "first_task_s", "task_ms", "direct_us"}``, each ``[median, minimum, maximum]``, and
+        ``"cpu"`` with the CPU time of the middle three.
     """
     from flows.runtime.prefect_server import configure_environment, prefect_server
 
     configure_environment()
     with tempfile.TemporaryDirectory() as folder:
-        began = time.monotonic()
+        started = time.monotonic()
         with prefect_server(Path(folder)):
-            server = time.monotonic() - began
+            server_seconds = time.monotonic() - started
             from prefect import flow, task
 
             from flows.runtime.task_runner import ProcessPoolRunner
 
-            one = task(trivial)
+            trivial_task = task(trivial)
 
             @flow
             def orchestrated(count: int) -> list[str]:
-                futures = [one.submit(number) for number in range(count)]
+                futures = [trivial_task.submit(number) for number in range(count)]
                 return [future.result() for future in futures]
 
-            times: dict[int, list[float]] = {0: [], 1: [], tasks: []}
-            used: dict[int, list[float]] = {0: [], 1: [], tasks: []}
-            for turn in range(repeats + 1):
-                for count, taken in times.items():
-                    began, before = time.monotonic(), cpu_seconds()
-                    found = orchestrated.with_options(task_runner=ProcessPoolRunner(max_workers=WORKER_COUNT))(count)
-                    seconds = time.monotonic() - began
-                    assert found == direct_calls(count)
-                    if turn:
-                        taken.append(seconds)
-                        used[count].append(cpu_seconds() - before)
-    began = time.monotonic()
+            wall_times: dict[int, list[float]] = {0: [], 1: [], tasks: []}
+            cpu_times: dict[int, list[float]] = {0: [], 1: [], tasks: []}
+            for repeat in range(repeats + 1):
+                for count in wall_times:
+                    started, cpu_started = time.monotonic(), cpu_seconds()
+                    result = orchestrated.with_options(task_runner=ProcessPoolRunner(max_workers=WORKER_COUNT))(count)
+                    seconds = time.monotonic() - started
+                    assert result == direct_calls(count)
+                    if repeat:
+                        wall_times[count].append(seconds)
+                        cpu_times[count].append(cpu_seconds() - cpu_started)
+    started = time.monotonic()
     direct_calls(tasks)
-    calls = time.monotonic() - began
+    direct_seconds = time.monotonic() - started
     return {
-        "server_s": _median_min_max([server]),
-        **_costs(times),
-        "plain_us": _median_min_max([calls / tasks * 1e6]),
-        "processor": _costs(used),
+        "server_s": _median_min_max([server_seconds]),
+        **_costs(wall_times),
+        "direct_us": _median_min_max([direct_seconds / tasks * 1e6]),
+        "cpu": _costs(cpu_times),
     }
 
 
 def _costs(seconds: dict[int, list[float]]) -> dict[str, list[float]]:
-    """What a flow run, its first task and each further task cost, from flows of none, of one and of many tasks."""
+    """Cost of a flow run, its first task and each further task, from flows of no, one and many tasks."""
     none, one, many = (seconds[count] for count in sorted(seconds))
     further = max(seconds) - 1
     return {
@@ -120,26 +120,27 @@ def _median_min_max(values: list[float]) -> list[float]:
 
 
 def main() -> None:
+    """Run the benchmark and print its results."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--tasks", type=int, default=100)
-    parser.add_argument("--turns", type=int, default=5)
+    parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--json", action="store_true")
-    asked = parser.parse_args()
-    if asked.tasks < 2 or asked.turns < 1:
-        parser.error("--tasks must be at least 2 and --turns at least 1")
-    before = os.getloadavg()[0]
-    found = measure(asked.tasks, asked.turns)
-    found |= {
-        "tasks": asked.tasks,
-        "turns": asked.turns,
-        "load_before": round(before, 2),
+    options = parser.parse_args()
+    if options.tasks < 2 or options.repeats < 1:
+        parser.error("--tasks must be at least 2 and --repeats at least 1")
+    load = os.getloadavg()[0]
+    result = measure(options.tasks, options.repeats)
+    result |= {
+        "tasks": options.tasks,
+        "repeats": options.repeats,
+        "load_before": round(load, 2),
         "machine": f"{len(os.sched_getaffinity(0))} cores, {platform.machine()}, Python {platform.python_version()}",
     }
-    if asked.json:
-        print(json.dumps(found))
+    if options.json:
+        print(json.dumps(result))
         return
-    used = {f"{name}, processor": value for name, value in found.pop("processor").items()}
-    for name, value in {**found, **used}.items():
+    cpu = {f"{name}, CPU": value for name, value in result.pop("cpu").items()}
+    for name, value in {**result, **cpu}.items():
         print(f"{name:<26}{value if not isinstance(value, list) else '{} ({} to {})'.format(*value)}")
 
 

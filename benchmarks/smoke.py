@@ -1,9 +1,9 @@
-"""Two training steps and one short drawing on a base of SD-1.5's or SDXL's full shape with random weights.
+"""Smoke test at full size: two training steps and one image on an SD 1.5 or SDXL base of random weights.
 
     python benchmarks/smoke.py sd15|sdxl [--size 256] [--algorithm lora] [--batch 1] [--threads 2] [--dtype auto]
 
-Nothing is read or written: modules are built in the precision asked for, SDXL in 7 GB of bfloat16. It draws noise; what
-is shown is that everything fits together at full size, how long it takes and how much memory.
+No model files are read. Modules are built directly in the given precision; SDXL takes 7 GB in bfloat16. The image is
+noise: the script shows that all parts fit together at full size, and how much time and memory they take.
 """
 
 from __future__ import annotations
@@ -69,41 +69,41 @@ NOISE_SCHEDULE = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "sc
 
 
 class RandomModelFiles:
-    """Files of a base that are never written: modules are built without storage and filled with noise."""
+    """Stand-in for the files of a base model: modules are built on the meta device and filled with noise."""
 
     path = Path("random")
 
-    def __init__(self, shapes: dict[str, dict[str, Any]]) -> None:
-        self._shapes = shapes
+    def __init__(self, configs: dict[str, dict[str, Any]]) -> None:
+        self._configs = configs
 
     def model_index(self) -> dict[str, Any]:
         return {}
 
     def has_part(self, part: str) -> bool:
-        return part in self._shapes
+        return part in self._configs
 
     def check_parts(self, parts: Any) -> None:
-        """All is there."""
+        """Accept everything: all parts exist."""
 
     def load_module(self, part: str, kind: Any, dtype: torch.dtype) -> torch.nn.Module:
         from accelerate import init_empty_weights
 
-        shape, words = self._shapes[part], alphabet_tokenizer()
+        config, tokenizer = self._configs[part], alphabet_tokenizer()
         with init_empty_weights():
             if part.startswith("text"):
-                ends = {"bos_token_id": words.bos_token_id, "eos_token_id": words.eos_token_id}
-                module = kind(kind.config_class(**shape, **ends))
+                ends = {"bos_token_id": tokenizer.bos_token_id, "eos_token_id": tokenizer.eos_token_id}
+                module = kind(kind.config_class(**config, **ends))
             else:
-                module = kind(**shape)
-        draws = torch.Generator().manual_seed(0)
+                module = kind(**config)
+        generator = torch.Generator().manual_seed(0)
         for owner in module.modules():
             for name, weight in list(owner.named_parameters(recurse=False)):
                 filled = torch.empty(weight.shape, dtype=dtype)
-                # Activations keep their size through many layers; norms and biases start as they always do.
+                # Preserves the scale of activations through many layers; norms and biases keep their usual values.
                 if weight.ndim < 2:
                     filled.fill_(float(name == "weight"))
                 else:
-                    filled.normal_(std=weight[0].numel() ** -0.5, generator=draws)
+                    filled.normal_(std=weight[0].numel() ** -0.5, generator=generator)
                 setattr(owner, name, torch.nn.Parameter(filled, requires_grad=False))
         return module
 
@@ -118,7 +118,7 @@ class RandomModelFiles:
 
 
 def alphabet_tokenizer():
-    """A CLIP tokenizer that knows letters only: SD's own vocabulary is not ours to ship."""
+    """Build a CLIP tokenizer of single characters, as the vocabulary of Stable Diffusion is not shipped."""
     from transformers import CLIPTokenizer
 
     letters = [chr(code) for code in range(33, 127)]
@@ -128,37 +128,37 @@ def alphabet_tokenizer():
 
 
 def peak_memory_gib() -> float:
-    """The process's largest resident memory so far, in GiB; the GPU's where there is one."""
+    """Peak memory in GiB: of the GPU if there is one, else resident memory of the process."""
     if torch.cuda.is_available():
         return torch.cuda.max_memory_allocated() / 2**30
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
 
 
 def main() -> None:
-    """Run the smoke test and print one line a stage."""
+    """Run the smoke test and print one line per stage."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("shape", choices=MODEL_CONFIGS, help="whose full shape")
-    parser.add_argument("--size", type=int, default=256, help="side of the pictures in pixels, a multiple of 64")
+    parser.add_argument("shape", choices=MODEL_CONFIGS, help="base model whose full size to use")
+    parser.add_argument("--size", type=int, default=256, help="side of the images in pixels, a multiple of 64")
     parser.add_argument("--algorithm", default="lora")
     parser.add_argument("--preset", default="attn-mlp")
     parser.add_argument("--dtype", default="auto")
-    parser.add_argument("--batch", type=int, default=1, help="pictures a step")
+    parser.add_argument("--batch", type=int, default=1, help="images per step")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    began = time.perf_counter()
+    started = time.perf_counter()
 
-    def tell(stage: str) -> None:
-        nonlocal began
-        print(f"{stage:40s} {time.perf_counter() - began:8.1f} s   peak {peak_memory_gib():5.1f} GiB", flush=True)
-        began = time.perf_counter()
+    def report(stage: str) -> None:
+        nonlocal started
+        print(f"{stage:40s} {time.perf_counter() - started:8.1f} s   peak {peak_memory_gib():5.1f} GiB", flush=True)
+        started = time.perf_counter()
 
     family = StableDiffusionXL if arguments.shape == "sdxl" else StableDiffusion
     base = family(RandomModelFiles(MODEL_CONFIGS[arguments.shape]), dtype=arguments.dtype)
     base.resolution = arguments.size
-    tell(f"built on {base.device} in {base.dtype}")
+    report(f"built on {base.device} in {base.dtype}")
     network = lycoris.attach(base.parts, algorithm=arguments.algorithm, preset=arguments.preset, seed=0)
-    tell(f"attached {arguments.algorithm} to {len(network)} layers")
+    report(f"attached {arguments.algorithm} to {len(network)} layers")
     with tempfile.TemporaryDirectory() as folder:
         examples = []
         for number, size in enumerate([(300, 200), (200, 300)]):
@@ -168,10 +168,10 @@ def main() -> None:
             examples.append(Example(path, "a sks creature"))
         settings = TrainingSettings(steps=2, batch_size=arguments.batch)
         result = train(base, network, examples, settings, seed=0)
-    tell(f"2 steps, losses {', '.join(f'{loss:.3f}' for loss in result.losses)}")
-    print(f"{'':40s} {result.seconds / 2:8.1f} s a step of {arguments.batch}, buckets {result.bucket_counts}")
+    report(f"2 steps, losses {', '.join(f'{loss:.3f}' for loss in result.losses)}")
+    print(f"{'':40s} {result.seconds / 2:8.1f} s per step of {arguments.batch}, buckets {result.bucket_counts}")
     image = generate(base, ["a sks creature"], [1000], steps=2, height=arguments.size, width=arguments.size)[0]
-    tell(f"2-step drawing of {image.width}x{image.height}")
+    report(f"2-step image of {image.width}x{image.height}")
 
 
 if __name__ == "__main__":
