@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 import lycoris
-from lycoris.adapters import ALGORITHMS
+from lycoris.adapters import ALGORITHMS, Algorithm
 from lycoris.errors import InputError
 
 torch.set_num_threads(1)
@@ -36,7 +36,10 @@ FAST_LAYERS = ("linear", "conv2d-strided", "conv2d-groups")
 others are marked slow."""
 
 ADDITIVE = [name for name, algorithm in ALGORITHMS.items() if name != "norms" and not algorithm.uses_base_weight]
-"""Algorithms that do not read the frozen weight."""
+"""Algorithms that do not read the frozen weight, of layers other than norms."""
+
+EXTRACTABLE = [name for name in ADDITIVE if ALGORITHMS[name].fit_delta is not Algorithm.fit_delta]
+"""Algorithms that `extract` can fit."""
 
 READERS = [name for name, algorithm in ALGORITHMS.items() if algorithm.uses_base_weight]
 """Algorithms that read it."""

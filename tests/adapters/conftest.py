@@ -30,7 +30,7 @@ def parts(_small):
 
 
 @pytest.fixture
-def draw():
+def forward():
     """Text ids through the text encoder and a latent through the UNet, as one training step does."""
 
     def run(parts, batch: int = 2):

@@ -1,4 +1,4 @@
-"""Every algorithm, option and layer kind in float64: all ways to compute an adapter's effect agree."""
+"""Every algorithm, option and layer type in float64: all ways to compute an adapter's effect agree."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import pytest
 import torch
 
 import lycoris
+from lycoris.adapters import ALGORITHMS
 from lycoris.adapters.structures import Operation
 from tests.adapters.cases import cases, forward_with, make_layer, randomize, reference_weight
 
@@ -49,15 +50,15 @@ def outcome(model, x):
 
 
 @EVERY
-def test_live_equals_the_paper_s_formula_and_merged_and_reattached_and_reloaded(algorithm, options, name, tmp_path):
+def test_live_equals_the_papers_formula_and_merged_reattached_and_reloaded(algorithm, options, name, tmp_path):
     model, x, network = attached(algorithm, options, name)
     randomize(network)
     base = outcome(make_layer(name)[0], x)
     live, gradient = outcome(model, x)
     layer, adapter = model[0], next(iter(network.adapters.values()))
-    shift = adapter.bias_delta()
+    bias_delta = adapter.bias_delta()
     bias = getattr(layer, "bias", None)
-    bias = bias if shift is None else bias + shift
+    bias = bias if bias_delta is None else bias + bias_delta
     expected = reference_weight(algorithm, adapter.state_tensors(), layer.weight.detach())
     plain, _ = make_layer(name)
     close(live, forward_with(plain[0], expected, bias, x))
@@ -77,7 +78,7 @@ def test_live_equals_the_paper_s_formula_and_merged_and_reattached_and_reloaded(
 
 
 @EVERY
-def test_gradients_flow_and_equal_those_of_the_dense_definition(algorithm, options, name):
+def test_gradients_equal_those_of_the_dense_definition(algorithm, options, name):
     model, x, network = attached(algorithm, options, name)
     randomize(network)
     x.requires_grad_()
@@ -87,11 +88,11 @@ def test_gradients_flow_and_equal_those_of_the_dense_definition(algorithm, optio
     weights = torch.randn(out.shape, dtype=out.dtype, generator=torch.Generator().manual_seed(2))
     got = torch.autograd.grad((out * weights).sum(), [x, *parameters])
 
-    shift = adapter.bias_delta()
+    bias_delta = adapter.bias_delta()
     bias = getattr(layer, "bias", None)
     plain, _ = make_layer(name)
     changed = layer.weight + adapter.structure(layer.weight).dense()
-    out = forward_with(plain[0], changed, bias if shift is None else bias + shift, x)
+    out = forward_with(plain[0], changed, bias if bias_delta is None else bias + bias_delta, x)
     wanted = torch.autograd.grad((out * weights).sum(), [x, *parameters])
     for one, other in zip(got, wanted, strict=True):
         close(one, other)
@@ -99,7 +100,7 @@ def test_gradients_flow_and_equal_those_of_the_dense_definition(algorithm, optio
 
 
 @pytest.mark.parametrize(("algorithm", "options", "name"), cases(norms=False))
-def test_applied_equals_dense_whichever_is_cheaper(algorithm, options, name):
+def test_apply_equals_dense(algorithm, options, name):
     model, x, network = attached(algorithm, options, name)
     randomize(network)
     layer, adapter = model[0], next(iter(network.adapters.values()))
@@ -115,7 +116,7 @@ def test_applied_equals_dense_whichever_is_cheaper(algorithm, options, name):
 
 
 @EVERY
-def test_same_seed_same_values_and_another_seed_others(algorithm, options, name):
+def test_initial_values_depend_on_the_seed_alone(algorithm, options, name):
     networks = []
     for seed, elsewhere in ((3, 0), (3, 1), (4, 0)):
         model, _ = make_layer(name)
@@ -123,28 +124,28 @@ def test_same_seed_same_values_and_another_seed_others(algorithm, options, name)
         networks.append(lycoris.attach(model, algorithm, preset="everything", seed=seed, **options))
     first, again, other = networks
     assert all(torch.equal(a, b) for a, b in zip(first.parameters(), again.parameters(), strict=True))
-    drawn = algorithm in ("lora", "loha", "lokr", "glora", "dylora", "t-lora") and options.get("start") != "svd"
+    random_start = ALGORITHMS[algorithm].random_start and options.get("start") != "svd"
     differ = any(not torch.equal(a, b) for a, b in zip(first.parameters(), other.parameters(), strict=True))
-    assert differ == drawn
+    assert differ == random_start
 
 
 @EVERY
-def test_scale_multiplies_the_change_of_weight(algorithm, options, name):
+def test_scale_multiplies_the_weight_update(algorithm, options, name):
     model, x, network = attached(algorithm, options, name)
     randomize(network)
     base = make_layer(name)[0][0]
     adapter = next(iter(network.adapters.values()))
-    delta, shift = adapter.structure(base.weight).dense(), adapter.bias_delta()
+    delta, bias_delta = adapter.structure(base.weight).dense(), adapter.bias_delta()
     network.scale = 0.6
     bias = getattr(base, "bias", None)
-    changed = forward_with(base, base.weight + 0.6 * delta, bias if shift is None else bias + 0.6 * shift, x)
+    changed = forward_with(base, base.weight + 0.6 * delta, bias if bias_delta is None else bias + 0.6 * bias_delta, x)
     close(model(x), changed)
     network.scale = 0
     assert torch.equal(model(x), base(x))
 
 
 @EVERY
-def test_copies_train_apart(algorithm, options, name):
+def test_copies_train_independently(algorithm, options, name):
     model, x, network = attached(algorithm, options, name)
     randomize(network)
     before = model(x)
@@ -158,7 +159,7 @@ def test_copies_train_apart(algorithm, options, name):
 
 
 @EVERY
-def test_unbatched_and_float32_and_autocast_inputs(algorithm, options, name):
+def test_unbatched_float32_and_autocast_inputs(algorithm, options, name):
     model, x, network = attached(algorithm, options, name)
     randomize(network)
     expected = model(x)

@@ -26,10 +26,10 @@ def test_convert_needs_no_model_and_prints_each_error(base, tmp_path, capsys):
     network.save(tmp_path / "a.safetensors")
     source, target = str(tmp_path / "a.safetensors"), str(tmp_path / "b.safetensors")
     assert main(["convert", source, target, "--format", "diffusers", "--rank", "3", "--dtype", "float16"]) == 0
-    said = capsys.readouterr().out.splitlines()
-    assert said[-1] == target
-    assert f"relative error of {len(network)} layers" in said[-2]
-    assert len(said) == len(network) + 2
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[-1] == target
+    assert f"relative error of {len(network)} layers" in lines[-2]
+    assert len(lines) == len(network) + 2
     tensors = load_file(target)
     assert {value.dtype for value in tensors.values()} == {torch.float16}
     assert {value.shape[0] for key, value in tensors.items() if "lora_A" in key} <= {1, 2, 3}
@@ -38,7 +38,7 @@ def test_convert_needs_no_model_and_prints_each_error(base, tmp_path, capsys):
     assert set(network.adapters) == {key.split(".")[0] for key in load_file(tmp_path / "c.safetensors")}
 
 
-def test_convert_takes_the_base_where_weights_are_needed(base, tmp_path, capsys):
+def test_convert_uses_the_base_where_weights_are_needed(base, tmp_path, capsys):
     network = lycoris.attach(open_base(base, device="cpu").parts, "boft", preset="full")
     randomize(network)
     network.save(tmp_path / "a.safetensors")
@@ -62,9 +62,9 @@ def test_extract_writes_what_tuning_changed(base, tmp_path, capsys):
     tuned.pipeline().save_pretrained(tmp_path / "tuned")
     target = str(tmp_path / "x.safetensors")
     assert main(["extract", str(base), str(tmp_path / "tuned"), target, "--rank", "2"]) == 0
-    said = capsys.readouterr().out.splitlines()
-    assert said[-1] == target
-    assert float(said[-2].split()[0]) < 1e-5
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[-1] == target
+    assert float(lines[-2].split()[0]) < 1e-5
     assert {key.split(".")[0] for key in load_file(target)} == set(network.adapters)
     assert main(["extract", str(base), str(base), target]) == 2
     assert "do not differ" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""Converting: other formats, and anything as a plain LoRA with what it loses."""
+"""Conversion to other formats, and of every algorithm to a plain LoRA, with the error."""
 
 from __future__ import annotations
 
@@ -13,11 +13,12 @@ from torch import nn
 import lycoris
 from benchmarks.peers.trees import tree
 from lycoris.adapters import ALGORITHMS
+from lycoris.adapters.files.metadata import build_metadata
 from lycoris.adapters.files.module_paths import dotted_path
 from lycoris.adapters.low_rank_approximation import to_low_rank, truncate, truncated_svd
 from lycoris.adapters.structures import LowRank
 from lycoris.errors import InputError
-from tests.adapters.cases import FAST_LAYERS, LAYERS, READERS, make_layer, options_of, randomize
+from tests.adapters.cases import EXTRACTABLE, FAST_LAYERS, LAYERS, READERS, make_layer, options_of, randomize
 
 OTHER_IN_PEFT = ("conv1d", "conv2d-groups", "conv2d-depthwise", "conv2d-circular", "conv2d-same")
 
@@ -39,21 +40,21 @@ def _converts(algorithm, options, name, tmp_path):
     randomize(network)
     network.save(tmp_path / "a.safetensors", dtype="float64", metadata={"data_version": "7"})
     adapter = network.adapters["lycoris_0"]
-    shift = None if adapter.bias_delta() is None else adapter.bias_delta().detach()
-    if shift is not None:
+    has_bias_delta = adapter.bias_delta() is not None
+    if has_bias_delta:
         adapter.diff_b.data.zero_()
     live = model(x)
     network.detach()
-    given = model if algorithm in READERS or "dora" in options else None
+    base = model if algorithm in READERS or "dora" in options else None
     for format in ("diffusers", "peft", "lycoris"):
         target = tmp_path / f"{format}.safetensors"
-        if format == "peft" and given is not None and name in OTHER_IN_PEFT:
+        if format == "peft" and base is not None and name in OTHER_IN_PEFT:
             with pytest.raises(InputError, match="grouped, dilated or otherwise padded"):
-                lycoris.convert(tmp_path / "a.safetensors", target, format=format, algorithm="lora", model=given)
+                lycoris.convert(tmp_path / "a.safetensors", target, format=format, algorithm="lora", model=base)
             continue
-        report = lycoris.convert(tmp_path / "a.safetensors", target, format=format, algorithm="lora", model=given)
+        report = lycoris.convert(tmp_path / "a.safetensors", target, format=format, algorithm="lora", model=base)
         assert report.error < 1e-13
-        assert report.left_out == (() if shift is None else ("model.0 (bias)",))
+        assert report.left_out == (("model.0 (bias)",) if has_bias_delta else ())
         again = lycoris.load(target, model)
         torch.testing.assert_close(model(x), live, rtol=1e-10, atol=1e-10)
         assert again.algorithm == "lora"
@@ -63,13 +64,13 @@ def _converts(algorithm, options, name, tmp_path):
 
 
 @pytest.mark.parametrize(("algorithm", "options", "name"), _every(fast=True))
-def test_everything_becomes_a_plain_lora_that_loses_nothing(algorithm, options, name, tmp_path):
+def test_every_algorithm_converts_to_a_plain_lora_without_loss(algorithm, options, name, tmp_path):
     _converts(algorithm, options, name, tmp_path)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("algorithm", "options", "name"), _every(fast=False))
-def test_everything_on_every_layer_becomes_a_plain_lora_that_loses_nothing(algorithm, options, name, tmp_path):
+def test_every_algorithm_on_every_layer_converts_to_a_plain_lora_without_loss(algorithm, options, name, tmp_path):
     _converts(algorithm, options, name, tmp_path)
 
 
@@ -86,7 +87,7 @@ def test_everything_on_every_layer_becomes_a_plain_lora_that_loses_nothing(algor
         ("t-lora", {"rank": 2}, 4),
     ],
 )
-def test_an_exact_lora_has_the_rank_that_the_structure_has(algorithm, options, rank, tmp_path):
+def test_an_exact_lora_has_the_rank_of_the_structure(algorithm, options, rank, tmp_path):
     model = nn.Sequential(nn.Conv2d(24, 20, 3))
     network = lycoris.attach(model, algorithm, **options)
     randomize(network)
@@ -100,7 +101,7 @@ def test_an_exact_lora_has_the_rank_that_the_structure_has(algorithm, options, r
 
 @pytest.mark.parametrize("name", FAST_LAYERS)
 @pytest.mark.parametrize("cut", [{"rank": 2}, {"energy": 0.7}, {"energy": 1.0}, {"rank": 500}])
-def test_a_cut_lora_is_the_nearest_and_the_error_reported_is_the_file_s(name, cut, tmp_path):
+def test_a_truncated_lora_is_the_nearest_and_the_reported_error_is_the_files(name, cut, tmp_path):
     model, _ = make_layer(name)
     weight = model[0].weight
     network = lycoris.attach(model, "full", bias=False)
@@ -109,27 +110,27 @@ def test_a_cut_lora_is_the_nearest_and_the_error_reported_is_the_file_s(name, cu
     delta = network.adapters["lycoris_0"].diff.detach()
     network.detach()
     values = torch.linalg.svdvals(delta.flatten(1))
-    kept = cut.get("rank", len(values))
+    rank = cut.get("rank", len(values))
     if "energy" in cut:
-        kept = next(
+        rank = next(
             r
             for r in range(1, len(values) + 1)
             if values[:r].square().sum() >= cut["energy"] * (1 - 1e-15) * values.square().sum()
         )
-    kept = min(kept, len(values))
-    best = (values[kept:].square().sum() / values.square().sum()).sqrt().item()
+    rank = min(rank, len(values))
+    best = (values[rank:].square().sum() / values.square().sum()).sqrt().item()
     for dtype in ("float64", "float16"):
         report = lycoris.convert(tmp_path / "a.safetensors", tmp_path / "b", format="diffusers", dtype=dtype, **cut)
         t = {key.split(".", 2)[2]: value.double() for key, value in load_file(tmp_path / "b").items()}
         written = (t["lora_B.weight"].flatten(1) @ t["lora_A.weight"].flatten(1)).view(weight.shape)
         error = ((written - delta).norm() / delta.norm()).item()
-        assert report.layers[0].rank == kept
+        assert report.layers[0].rank == rank
         assert report.error == report.layers[0].error == pytest.approx(error, rel=1e-6, abs=1e-13)
         assert report.error == pytest.approx(best, rel=1e-2, abs=1e-13 if dtype == "float64" else 2e-3)
-    assert f"rank {kept}" in str(report)
+    assert f"rank {rank}" in str(report)
 
 
-def test_the_error_in_all_weighs_layers_by_their_change(tmp_path):
+def test_the_total_error_weights_layers_by_the_norm_of_their_update(tmp_path):
     model = nn.Sequential(nn.Linear(12, 20), nn.Linear(20, 16), nn.LayerNorm(16))
     network = lycoris.attach(model, "full")
     randomize(network)
@@ -145,24 +146,24 @@ def test_the_error_in_all_weighs_layers_by_their_change(tmp_path):
     assert "left out" in str(report)
 
 
-def test_low_rank_pieces_agree_with_dense_ones():
+def test_low_rank_operations_equal_dense_ones():
     torch.manual_seed(0)
     product = LowRank(torch.randn(20, 5).double(), torch.randn(5, 4, 3).double())
     dense = product.dense()
-    for way in (lambda **cut: truncate(product, **cut), lambda **cut: truncated_svd(dense, **cut)):
-        torch.testing.assert_close(way().dense(), dense)
-        assert way().up.shape[1] == 5
+    for approximate in (lambda **cut: truncate(product, **cut), lambda **cut: truncated_svd(dense, **cut)):
+        torch.testing.assert_close(approximate().dense(), dense)
+        assert approximate().up.shape[1] == 5
         left, values, right = torch.linalg.svd(dense.flatten(1))
-        torch.testing.assert_close(way(rank=2).dense().flatten(1), left[:, :2] * values[:2] @ right[:2])
+        torch.testing.assert_close(approximate(rank=2).dense().flatten(1), left[:, :2] * values[:2] @ right[:2])
     assert truncated_svd(torch.zeros(4, 6)).up.shape == (4, 1)
     torch.testing.assert_close(to_low_rank(product).dense(), dense)
 
 
 @pytest.mark.parametrize(
     "algorithm",
-    ["lora", "lokr", *(pytest.param(name, marks=pytest.mark.slow) for name in ("loha", "full", "dylora", "t-lora"))],
+    [pytest.param(name, marks=[] if name in ("lora", "lokr") else [pytest.mark.slow]) for name in EXTRACTABLE],
 )
-def test_a_file_converts_alike_with_and_without_its_model(algorithm, parts, draw, tmp_path):
+def test_a_file_converts_equally_with_and_without_its_model(algorithm, parts, forward, tmp_path):
     network = lycoris.attach(parts, algorithm, preset="full")
     randomize(network)
     for adapter in network.adapters.values():
@@ -170,7 +171,7 @@ def test_a_file_converts_alike_with_and_without_its_model(algorithm, parts, draw
             adapter.bias_delta().data.zero_()
         if adapter.algorithm == "norms":
             adapter.w_norm.data.zero_()
-    drawn = draw(parts)
+    output = forward(parts)
     network.save(tmp_path / "a.safetensors", dtype="float64")
     network.detach()
     meta = {name: copy.deepcopy(part).to("meta") for name, part in parts.items()}
@@ -182,7 +183,7 @@ def test_a_file_converts_alike_with_and_without_its_model(algorithm, parts, draw
         ranks = {fit.layer.replace("text_model.", ""): fit.rank for fit in without.layers}
         assert ranks == {fit.layer: fit.rank for fit in with_model.layers}
         again = lycoris.load(tmp_path / "c.safetensors", parts)
-        torch.testing.assert_close(draw(parts), drawn, rtol=1e-3, atol=1e-3)
+        torch.testing.assert_close(forward(parts), output, rtol=1e-3, atol=1e-3)
         again.detach()
 
 
@@ -202,10 +203,10 @@ def test_a_file_of_any_algorithm_is_rewritten_without_its_model(algorithm, parts
     }
 
 
-def test_peft_and_diffusers_files_become_lycoris_ones_without_a_model(parts, draw, tmp_path):
+def test_peft_and_diffusers_files_convert_to_lycoris_without_a_model(parts, forward, tmp_path):
     network = lycoris.attach(parts, "lora", preset="full", rank=4, alpha=3.0)
     randomize(network)
-    drawn = draw(parts)
+    output = forward(parts)
     for format in ("peft", "diffusers"):
         network.save(tmp_path / "a.safetensors", format=format)
         lycoris.convert(tmp_path / "a.safetensors", tmp_path / "b.safetensors", format="lycoris")
@@ -215,12 +216,12 @@ def test_peft_and_diffusers_files_become_lycoris_ones_without_a_model(parts, dra
         }
         network.detach()
         again = lycoris.load(tmp_path / "b.safetensors", parts)
-        torch.testing.assert_close(draw(parts), drawn)
+        torch.testing.assert_close(forward(parts), output)
         again.detach()
         network.reattach()
 
 
-def test_paths_of_the_models_that_diffusers_has_are_known_from_their_names():
+def test_paths_in_diffusers_models_are_inferred_from_their_names():
     from diffusers import FluxTransformer2DModel, SD3Transformer2DModel
     from transformers import T5Config, T5EncoderModel
 
@@ -235,7 +236,7 @@ def test_paths_of_the_models_that_diffusers_has_are_known_from_their_names():
 
 
 @pytest.mark.parametrize("algorithm", ["lokr", "loha"])
-def test_diffusers_draws_the_same_with_what_was_converted(algorithm, parts, draw, tmp_path):
+def test_diffusers_computes_the_same_with_a_converted_file(algorithm, parts, forward, tmp_path):
     from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline
 
     pipeline = StableDiffusionPipeline(
@@ -249,13 +250,13 @@ def test_diffusers_draws_the_same_with_what_was_converted(algorithm, parts, draw
     )
     network = lycoris.attach(pipeline, algorithm, preset="full")
     randomize(network)
-    drawn = draw(parts)
+    output = forward(parts)
     network.save(tmp_path / "a.safetensors")
     network.detach()
     lycoris.convert(tmp_path / "a.safetensors", tmp_path / "b.safetensors", format="diffusers")
     pipeline.load_lora_weights(tmp_path, weight_name="b.safetensors")
     both = {"unet": pipeline.unet, "text_encoder": pipeline.text_encoder}
-    torch.testing.assert_close(draw(both), drawn, rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(forward(both), output, rtol=1e-3, atol=1e-3)
 
 
 def _file(tmp_path, algorithm, layer, name="lycoris_strange_thing", **options):
@@ -297,14 +298,14 @@ def _file(tmp_path, algorithm, layer, name="lycoris_strange_thing", **options):
         ("norms", nn.LayerNorm(8), "lora_unet_conv_in", {}, "nothing that a LoRA can hold"),
     ],
 )
-def test_what_a_file_does_not_tell_is_asked_for(algorithm, layer, name, more, match, tmp_path):
+def test_convert_requires_a_model_where_the_layers_are_not_identified(algorithm, layer, name, more, match, tmp_path):
     path = _file(tmp_path, algorithm, layer, name, **more)
     with pytest.raises(InputError, match=match):
         lycoris.convert(path, tmp_path / "b.safetensors", format="diffusers")
     assert not (tmp_path / "b.safetensors").exists()
 
 
-def test_a_name_that_tells_a_linear_is_enough(tmp_path):
+def test_a_name_that_identifies_a_linear_layer_is_enough(tmp_path):
     path = _file(tmp_path, "loha", nn.Linear(8, 12), "lora_unet_mid_block_attentions_0_transformer_blocks_0_attn1_to_q")
     report = lycoris.convert(path, tmp_path / "b.safetensors", format="diffusers")
     assert [fit.layer for fit in report.layers] == ["unet.mid_block.attentions.0.transformer_blocks.0.attn1.to_q"]
@@ -322,7 +323,7 @@ def test_a_name_that_tells_a_linear_is_enough(tmp_path):
         ({"dtype": "float8"}, "`float8`"),
     ],
 )
-def test_arguments_that_cannot_be_are_named(options, match, tmp_path):
+def test_invalid_arguments_are_errors(options, match, tmp_path):
     path = _file(tmp_path, "lora", nn.Linear(8, 12), "lora_unet_conv_in")
     with pytest.raises(InputError, match=match):
         lycoris.convert(path, tmp_path / "b.safetensors", **{"format": "peft", **options})
@@ -350,23 +351,21 @@ def _pair(name: str, up, down) -> dict[str, torch.Tensor]:
     ],
     ids=range(12),
 )
-def test_hostile_shapes_and_names_are_refused_without_a_model_too(tensors, tmp_path):
+def test_hostile_shapes_and_names_are_errors_without_a_model_too(tensors, tmp_path):
     save_file(tensors, tmp_path / "a.safetensors")
     with pytest.raises(InputError, match=r"no model has|no module can have|a\.safetensors|no Linear or convolution"):
         lycoris.convert(tmp_path / "a.safetensors", tmp_path / "b.safetensors", format="peft")
     assert not (tmp_path / "b.safetensors").exists()
 
 
-def test_headers_tell_others_what_the_file_is(parts, tmp_path):
+def test_metadata_identifies_the_file_to_other_tools(parts, tmp_path):
     network = lycoris.attach(tree("sd15"), "lora", preset="attn-mlp", rank=4, alpha=2.0)
-    from lycoris.adapters.files.metadata import build_metadata
-
-    made = [(network.layers[key], adapter) for key, adapter in network.adapters.items()]
-    found = build_metadata(made, network.algorithm, network.settings, "lycoris")
-    assert found["modelspec.architecture"] == "stable-diffusion-v1/lora"
-    assert found["modelspec.sai_model_spec"] == "1.0.1"
-    assert (found["ss_network_dim"], found["ss_network_alpha"]) == ("4", "2.0")
-    assert json.loads(found["ss_network_args"])["algo"] == "locon"
+    layer_adapters = [(network.layers[key], adapter) for key, adapter in network.adapters.items()]
+    metadata = build_metadata(layer_adapters, network.algorithm, network.settings, "lycoris")
+    assert metadata["modelspec.architecture"] == "stable-diffusion-v1/lora"
+    assert metadata["modelspec.sai_model_spec"] == "1.0.1"
+    assert (metadata["ss_network_dim"], metadata["ss_network_alpha"]) == ("4", "2.0")
+    assert json.loads(metadata["ss_network_args"])["algo"] == "locon"
     xl = lycoris.attach(tree("sdxl"), "lokr", preset="attn-only")
     made = [(xl.layers[key], adapter) for key, adapter in xl.adapters.items()]
     assert build_metadata(made, "lokr", {}, "lycoris")["modelspec.architecture"] == "stable-diffusion-xl-v1-base/lora"

@@ -1,4 +1,4 @@
-"""DistributedDataParallel: two processes with half a batch each learn what one does with the whole."""
+"""DistributedDataParallel: two processes with half a batch each learn what one learns from the whole batch."""
 
 from __future__ import annotations
 
@@ -69,10 +69,10 @@ def test_two_processes_learn_what_one_does(tmp_path):
         for rank in range(2)
     ]
     try:
-        said = [process.communicate(timeout=400) for process in running]
+        outputs = [process.communicate(timeout=400) for process in running]
     except subprocess.TimeoutExpired:
-        pytest.fail("the two processes did not come to an end in time")
+        pytest.fail("the two processes did not end in time")
     finally:
         for process in running:
             process.kill()
-    assert [out.strip() for out, _ in said] == ["same", "same"], said
+    assert [out.strip() for out, _ in outputs] == ["same", "same"], outputs

@@ -1,4 +1,4 @@
-"""Extracting an adapter from two checkpoints: exact where it can be, the nearest where not, the error as it is."""
+"""Extraction of an adapter from two checkpoints: exact where possible, else the nearest, with its error."""
 
 from __future__ import annotations
 
@@ -10,21 +10,29 @@ from torch import nn
 
 import lycoris
 from lycoris.errors import InputError
-from tests.adapters.cases import LAYERS, make_layer, randomize
+from tests.adapters.cases import EXTRACTABLE, LAYERS, make_layer, randomize
 
-ADDITIVE = {
-    "lora": {"rank": 3, "alpha": 2.0},
-    "lora-tucker": {"rank": 2, "alpha": 3.0, "tucker": True},
-    "loha": {"rank": 2, "alpha": 3.0},
-    "loha-tucker": {"rank": 2, "alpha": 3.0, "tucker": True},
-    "lokr": {"factor": 4},
-    "lokr-low rank": {"factor": 2, "rank": 2, "alpha": 3.0},
-    "lokr-both": {"factor": -1, "rank": 1, "decompose_both": True},
-    "lokr-tucker": {"factor": 2, "rank": 2, "tucker": True},
-    "full": {},
-    "dylora": {"rank": 4, "block": 2},
-    "t-lora": {"rank": 3},
+EXACT = {
+    "lora": ("lora", {"rank": 3, "alpha": 2.0}),
+    "lora tucker": ("lora", {"rank": 2, "alpha": 3.0, "tucker": True}),
+    "lokr": ("lokr", {"factor": 4}),
+    "lokr low rank": ("lokr", {"factor": 2, "rank": 2, "alpha": 3.0}),
+    "lokr both low rank": ("lokr", {"factor": -1, "rank": 1, "decompose_both": True}),
+    "lokr tucker": ("lokr", {"factor": 2, "rank": 2, "tucker": True}),
+    "full": ("full", {}),
+    "dylora": ("dylora", {"rank": 4, "block": 2}),
+    "t-lora": ("t-lora", {"rank": 3}),
 }
+"""Algorithms and options that extract their own update exactly."""
+
+CASES = {
+    **EXACT,
+    "loha": ("loha", {"rank": 2, "alpha": 3.0}),
+    "loha tucker": ("loha", {"rank": 2, "alpha": 3.0, "tucker": True}),
+    **{name: (name, {}) for name in EXTRACTABLE if name not in ("loha", *EXACT)},
+}
+"""At least one case of every algorithm that can be extracted."""
+
 SHAPES = [name for name in LAYERS if "depthwise" not in name and "norm" not in name]
 
 
@@ -47,10 +55,10 @@ def _tuned(name, algorithm, options):
     return model, merged, x
 
 
-@pytest.mark.parametrize("case", [case for case in ADDITIVE if "loha" not in case])
+@pytest.mark.parametrize("case", list(EXACT))
 @pytest.mark.parametrize("name", SHAPES)
-def test_what_an_algorithm_made_it_extracts_again(case, name):
-    algorithm, options = case.split("-")[0] if case != "t-lora" else case, ADDITIVE[case]
+def test_an_algorithm_extracts_its_own_update_exactly(case, name):
+    algorithm, options = EXACT[case]
     model, tuned, x = _tuned(name, algorithm, options)
     expected, before = tuned(x), model(x)
     network, report = lycoris.extract(model, tuned, algorithm, **options)
@@ -63,9 +71,9 @@ def test_what_an_algorithm_made_it_extracts_again(case, name):
 
 
 @pytest.mark.parametrize("name", ["linear", "conv2d-strided", "conv2d-groups"])
-@pytest.mark.parametrize("case", list(ADDITIVE))
-def test_a_change_of_any_kind_is_approached_and_the_error_is_the_true_one(case, name):
-    algorithm, options = case.split("-")[0] if case != "t-lora" else case, ADDITIVE[case]
+@pytest.mark.parametrize("case", list(CASES))
+def test_any_update_is_approximated_and_the_reported_error_is_correct(case, name):
+    algorithm, options = CASES[case]
     model, _ = make_layer(name)
     tuned = copy.deepcopy(model)
     torch.manual_seed(5)
@@ -81,7 +89,7 @@ def test_a_change_of_any_kind_is_approached_and_the_error_is_the_true_one(case, 
         assert error < 1e-14
     else:
         assert 0 < error < 1
-    if case in ("lora", "dylora", "t-lora"):
+    if case in ("lora", "dylora", "t-lora"):  # the truncated singular values are optimal
         values = torch.linalg.svdvals(delta.flatten(1))
         best = (values[options["rank"] :].square().sum() / values.square().sum()).sqrt().item()
         assert error == pytest.approx(best, rel=1e-9)
@@ -100,7 +108,7 @@ def test_a_change_of_any_kind_is_approached_and_the_error_is_the_true_one(case, 
 
 
 @pytest.mark.parametrize("rank", [1, 2, 4])
-def test_loha_of_a_loha_is_much_nearer_than_a_lora_of_its_rank(rank):
+def test_loha_approximates_a_loha_better_than_a_lora_of_its_rank(rank):
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(24, 40)).double()
     tuned = copy.deepcopy(model)
@@ -114,7 +122,7 @@ def test_loha_of_a_loha_is_much_nearer_than_a_lora_of_its_rank(rank):
 
 @pytest.mark.parametrize("layer", [nn.Conv2d(9, 14, 3), nn.Conv1d(14, 9, 5)], ids=str)
 @pytest.mark.parametrize("rank", [1, 2, 3])
-def test_tucker_loha_of_a_tucker_loha_is_nearer_than_a_tucker_lora_of_its_rank(layer, rank):
+def test_tucker_loha_approximates_a_tucker_loha_better_than_a_tucker_lora_of_its_rank(layer, rank):
     model = nn.Sequential(copy.deepcopy(layer)).double()
     tuned = copy.deepcopy(model)
     network = lycoris.attach(tuned, "loha", rank=rank, tucker=True)
@@ -129,14 +137,14 @@ def test_tucker_loha_of_a_tucker_loha_is_nearer_than_a_tucker_lora_of_its_rank(l
     assert report.error < 0.8 * lora or (rank == 1 and report.error < 1e-6)
 
 
-def test_a_whole_model_with_what_is_left_out_and_saved(parts, draw, tmp_path):
+def test_a_model_is_extracted_and_saved_with_a_list_of_what_is_left_out(parts, forward, tmp_path):
     tuned = copy.deepcopy(parts)
     torch.manual_seed(1)
     with torch.no_grad():
         for name, p in tuned["unet"].named_parameters():
             if "attn" in name or "norm1" in name:
                 p += 0.05 * torch.randn_like(p)
-    base, expected = draw(parts), draw(tuned)
+    base, expected = forward(parts), forward(tuned)
     network, report = lycoris.extract(parts, tuned, "lora", rank=64)
     changed = [n for n, p in parts["unet"].named_parameters() if "adapters" not in n and ("attn" in n or "norm1" in n)]
     assert len(network) == len([n for n in changed if n.endswith("weight") and "norm" not in n])
@@ -148,12 +156,12 @@ def test_a_whole_model_with_what_is_left_out_and_saved(parts, draw, tmp_path):
     whole, report = lycoris.extract(parts, tuned, "full")
     assert report.left_out == ()
     assert report.error < 1e-6
-    torch.testing.assert_close(draw(parts), expected, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(forward(parts), expected, rtol=1e-4, atol=1e-4)
     whole.save(tmp_path / "a.safetensors")
     whole.detach()
-    assert torch.equal(draw(parts), base)
+    assert torch.equal(forward(parts), base)
     lycoris.load(tmp_path / "a.safetensors", parts)
-    torch.testing.assert_close(draw(parts), expected, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(forward(parts), expected, rtol=1e-4, atol=1e-4)
 
 
 def test_an_energy_gives_each_layer_the_rank_it_needs():
@@ -173,7 +181,7 @@ def test_an_energy_gives_each_layer_the_rank_it_needs():
     assert all(fit.error < 0.2**0.5 for fit in report.layers)
 
 
-def test_a_rank_is_at_most_what_a_layer_allows():
+def test_a_rank_is_clipped_to_what_a_layer_allows():
     model = nn.Sequential(nn.Conv2d(2, 3, 1), nn.Linear(24, 40)).double()
     tuned = copy.deepcopy(model)
     for layer in tuned:
@@ -199,7 +207,7 @@ def test_a_rank_is_at_most_what_a_layer_allows():
         (lambda m: m[1].weight.data.fill_(torch.nan), {}, "weight of layer `model.1` must be finite"),
     ],
 )
-def test_what_cannot_be_extracted_is_said_and_nothing_is_attached(change, options, match):
+def test_extraction_errors_leave_the_model_unchanged(change, options, match):
     model = nn.Sequential(nn.Linear(8, 12), nn.Linear(12, 8))
     tuned = copy.deepcopy(model)
     if change is None:

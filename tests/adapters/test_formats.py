@@ -1,4 +1,4 @@
-"""Files: what is written, what is read again, and what is refused."""
+"""Files: writing, reading, and errors for files that do not fit or are hostile."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from tests.adapters.cases import randomize
 
 
 @pytest.mark.parametrize("algorithm", list(ALGORITHMS))
-def test_a_file_gives_back_the_same_drawing_and_the_same_bytes(algorithm, parts, draw, tmp_path):
+def test_a_file_restores_the_same_output_and_the_same_bytes(algorithm, parts, forward, tmp_path):
     network = lycoris.attach(parts, algorithm, preset="full")
     randomize(network)
-    drawn = draw(parts)
+    output = forward(parts)
     network.save(tmp_path / "a.safetensors", metadata={"data_version": "abc"})
     network.detach()
     again = lycoris.load(tmp_path / "a.safetensors", parts)
-    assert torch.equal(draw(parts), drawn)
+    assert torch.equal(forward(parts), output)
     again.save(tmp_path / "b.safetensors", metadata={"data_version": "abc"})
     assert (tmp_path / "a.safetensors").read_bytes() == (tmp_path / "b.safetensors").read_bytes()
     metadata = lycoris.read_metadata(tmp_path / "a.safetensors")
@@ -38,7 +38,7 @@ def test_a_file_gives_back_the_same_drawing_and_the_same_bytes(algorithm, parts,
 
 
 @pytest.mark.parametrize("layer", [nn.Conv2d(8, 12, 3), nn.Conv1d(8, 12, 3), nn.Linear(8, 12)], ids=str)
-def test_ones_at_the_end_of_a_shape_may_be_missing_as_in_dylora_files_of_lycoris(layer, tmp_path):
+def test_trailing_ones_of_a_shape_may_be_missing_as_in_dylora_files_of_lycoris(layer, tmp_path):
     model = nn.Sequential(layer)
     up, down = torch.randn(12, 2), torch.randn(2, *layer.weight.shape[1:])
     tensors = {"lycoris_0.lora_up.weight": up, "lycoris_0.lora_down.weight": down}
@@ -48,18 +48,18 @@ def test_ones_at_the_end_of_a_shape_may_be_missing_as_in_dylora_files_of_lycoris
     torch.testing.assert_close(adapter.structure(layer.weight).dense(), expected)
 
 
-def test_a_header_has_the_hash_of_what_follows_it_and_a_date_where_one_is_given(parts, tmp_path):
+def test_a_header_has_the_hash_of_the_tensors_and_an_optional_date(parts, tmp_path):
     network = lycoris.attach(parts, "lora", preset="full", rank=2)
     moment = datetime.datetime(2026, 11, 25, 9, 30, tzinfo=datetime.UTC)
     dates = {"a": None, "b": datetime.date(2026, 11, 25), "c": moment}
-    found = {}
+    metadata = {}
     for name, date in dates.items():
         network.save(tmp_path / name, date=date)
         data = (tmp_path / name).read_bytes()
         (length,) = struct.unpack("<Q", data[:8])
-        found[name] = lycoris.read_metadata(tmp_path / name)
-        assert found[name]["modelspec.hash_sha256"] == f"0x{hashlib.sha256(data[8 + length :]).hexdigest()}"
-    assert [found[name].get("modelspec.date") for name in "abc"] == [None, "2026-11-25", "2026-11-25T09:30:00+00:00"]
+        metadata[name] = lycoris.read_metadata(tmp_path / name)
+        assert metadata[name]["modelspec.hash_sha256"] == f"0x{hashlib.sha256(data[8 + length :]).hexdigest()}"
+    assert [metadata[name].get("modelspec.date") for name in "abc"] == [None, "2026-11-25", "2026-11-25T09:30:00+00:00"]
     lycoris.convert(tmp_path / "b", tmp_path / "d", format="diffusers")
     assert lycoris.read_metadata(tmp_path / "d")["modelspec.date"] == "2026-11-25"
     with pytest.raises(InputError, match="`date` must be a date or a datetime, but got '2026'"):
@@ -79,19 +79,19 @@ def test_half_precision_files_keep_alpha(parts, tmp_path):
 
 
 @pytest.mark.parametrize("format", ["peft", "diffusers"])
-def test_other_formats_draw_the_same(format, parts, draw, tmp_path):
+def test_other_formats_restore_the_same_output(format, parts, forward, tmp_path):
     network = lycoris.attach(parts, "lora", preset="full", rank=4, alpha=3.0)
     randomize(network)
     if format == "peft":
         parts = {"unet": parts["unet"], "text_encoder": parts["text_encoder"]}
-    drawn = draw(parts)
+    output = forward(parts)
     network.save(tmp_path / "a.safetensors", format=format)
     network.detach()
     lycoris.load(tmp_path / "a.safetensors", parts)
-    torch.testing.assert_close(draw(parts), drawn)
+    torch.testing.assert_close(forward(parts), output)
 
 
-def test_what_a_format_or_file_cannot_hold_is_said(parts, tmp_path):
+def test_what_a_format_or_dtype_cannot_hold_is_an_error(parts, tmp_path):
     network = lycoris.attach(parts, "lokr", preset="full")
     with pytest.raises(InputError, match="Only plain LoRA"):
         network.save(tmp_path / "a.safetensors", format="diffusers")
@@ -135,7 +135,7 @@ def _lora(**changes) -> dict[str, torch.Tensor]:
         (_lora(**{"lycoris_0.dora_scale": torch.zeros(7)}), "dora_scale.* must have shape"),
     ],
 )
-def test_files_that_do_not_fit_are_refused_and_nothing_is_attached(tensors, match, tmp_path):
+def test_files_that_do_not_fit_are_errors_and_leave_the_model_unchanged(tensors, match, tmp_path):
     save_file(tensors, tmp_path / "a.safetensors")
     model = nn.Sequential(nn.Linear(4, 6))
     with pytest.raises(InputError, match=match):
@@ -197,7 +197,7 @@ def _two(first: list[int], second: list[int]) -> bytes:
     ],
     ids=lambda value: str(value)[:60],
 )
-def test_a_hostile_header_is_an_error_before_memory_is_taken(header, length, match, tmp_path):
+def test_a_hostile_header_is_an_error_before_memory_is_allocated(header, length, match, tmp_path):
     _raw(tmp_path / "a.safetensors", header, b"\0" * 4, length)
     with pytest.raises(InputError, match=match):
         lycoris.read_metadata(tmp_path / "a.safetensors")
@@ -205,7 +205,7 @@ def test_a_hostile_header_is_an_error_before_memory_is_taken(header, length, mat
         lycoris.load(tmp_path / "a.safetensors", nn.Linear(2, 2))
 
 
-def test_files_that_are_not_there_or_not_safetensors_are_named(tmp_path):
+def test_missing_files_and_other_formats_are_errors(tmp_path):
     with pytest.raises(InputError, match=r"Cannot read .*none\.safetensors"):
         lycoris.read_metadata(tmp_path / "none.safetensors")
     (tmp_path / "short").write_bytes(b"abc")
@@ -213,7 +213,7 @@ def test_files_that_are_not_there_or_not_safetensors_are_named(tmp_path):
         lycoris.read_metadata(tmp_path / "short")
 
 
-def test_a_factor_that_a_shape_invites_but_the_data_lacks_takes_no_memory(tmp_path):
+def test_a_huge_factor_of_an_empty_tensor_allocates_no_memory(tmp_path):
     save_file(
         {"lycoris_0.lokr_w1_a": torch.zeros(2, 1), "lycoris_0.lokr_w1_b": torch.zeros(0, 1 << 40)}, tmp_path / "a"
     )
@@ -221,20 +221,20 @@ def test_a_factor_that_a_shape_invites_but_the_data_lacks_takes_no_memory(tmp_pa
         lycoris.load(tmp_path / "a", nn.Sequential(nn.Linear(4, 6)))
 
 
-def test_converting_between_formats_keeps_the_drawing(parts, draw, tmp_path):
+def test_converting_between_formats_keeps_the_output(parts, forward, tmp_path):
     network = lycoris.attach(parts, "lora", preset="full", rank=4, alpha=3.0)
     randomize(network)
-    drawn = draw(parts)
+    output = forward(parts)
     network.save(tmp_path / "a.safetensors")
     network.detach()
     lycoris.convert(tmp_path / "a.safetensors", tmp_path / "b.safetensors", format="diffusers", model=parts)
     assert not any("Adapted" in repr(part) for part in parts.values())
     lycoris.load(tmp_path / "b.safetensors", parts)
-    torch.testing.assert_close(draw(parts), drawn)
+    torch.testing.assert_close(forward(parts), output)
 
 
 @pytest.mark.parametrize("format", ["lycoris", "diffusers"])
-def test_diffusers_own_loader_draws_the_same_with_a_lora_of_ours(format, parts, draw, tmp_path):
+def test_the_loader_of_diffusers_computes_the_same_with_our_lora(format, parts, forward, tmp_path):
     from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline
 
     pipeline = StableDiffusionPipeline(
@@ -248,23 +248,23 @@ def test_diffusers_own_loader_draws_the_same_with_a_lora_of_ours(format, parts, 
     )
     network = lycoris.attach(pipeline, "lora", preset="full", rank=4, alpha=3.0)
     randomize(network)
-    drawn = draw(parts)
+    output = forward(parts)
     network.save(tmp_path / "a.safetensors", format=format)
     network.detach()
     pipeline.load_lora_weights(tmp_path, weight_name="a.safetensors")
-    torch.testing.assert_close(draw({"unet": pipeline.unet, "text_encoder": pipeline.text_encoder}), drawn)
+    torch.testing.assert_close(forward({"unet": pipeline.unet, "text_encoder": pipeline.text_encoder}), output)
 
 
-@pytest.mark.parametrize("kept", [0, 4, 8, 40, 100, -3, -1])
-def test_a_truncated_file_is_refused(kept, tmp_path):
+@pytest.mark.parametrize("length", [0, 4, 8, 40, 100, -3, -1])
+def test_a_truncated_file_is_an_error(length, tmp_path):
     save_file(_lora(), tmp_path / "a.safetensors")
-    whole = (tmp_path / "a.safetensors").read_bytes()
-    (tmp_path / "a.safetensors").write_bytes(whole[:kept])
+    complete = (tmp_path / "a.safetensors").read_bytes()
+    (tmp_path / "a.safetensors").write_bytes(complete[:length])
     with pytest.raises(InputError, match=r"not a safetensors file|takes .* bytes"):
         lycoris.load(tmp_path / "a.safetensors", nn.Sequential(nn.Linear(4, 6)))
 
 
-def test_a_hostile_header_costs_no_more_memory_than_the_file(tmp_path):
+def test_a_hostile_header_takes_no_more_memory_than_the_file(tmp_path):
     import tracemalloc
 
     entry = {"dtype": "F64", "shape": [1 << 40], "data_offsets": [0, 8 << 40]}
@@ -290,7 +290,7 @@ def test_a_hostile_header_costs_no_more_memory_than_the_file(tmp_path):
     ],
     ids=str,
 )
-def test_hostile_metadata_is_refused(metadata, tmp_path):
+def test_hostile_metadata_is_an_error(metadata, tmp_path):
     save_file(_lora(), tmp_path / "a.safetensors", metadata=metadata)
     model = nn.Sequential(nn.Linear(4, 6))
     with pytest.raises(InputError, match=r"a\.safetensors"):

@@ -1,4 +1,4 @@
-"""Options beyond a rank: patterns with options of their own, other starts, LoRA+, bases that are not float32."""
+"""Options beyond a rank: patterns with their own options, other starts, LoRA+, bases that are not float32."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import lycoris
 from lycoris.adapters import ALGORITHMS
 from lycoris.adapters.algorithms.dora import DoRA
 from lycoris.errors import InputError
-from tests.adapters.cases import randomize
+from tests.adapters.cases import ADDITIVE, READERS, randomize
 
 RULES = {
     r".*attn1.*": {"algorithm": "lora", "rank": 3, "start": "svd"},
@@ -24,7 +24,7 @@ RULES = {
 }
 
 
-def test_each_pattern_has_its_own_algorithm_and_options_and_the_first_decides(parts):
+def test_each_pattern_has_its_own_options_and_the_first_match_decides(parts):
     network = lycoris.attach(parts, alpha=3.0, layers=RULES)
     assert network.algorithm == "mixed"
     expected = {"attn1": "lora", "attn2.to_k": "dylora", "attn2": "t-lora", ".ff.": "lokr", "fc1": "loha"}
@@ -39,17 +39,17 @@ def test_each_pattern_has_its_own_algorithm_and_options_and_the_first_decides(pa
     assert {a.rank for k, a in network.adapters.items() if "attn1" in k} == {3}
 
 
-def test_a_mixed_network_is_saved_and_continues_as_what_it_was(parts, draw, tmp_path):
-    base = draw(parts)
+def test_a_mixed_network_is_restored_from_its_file(parts, forward, tmp_path):
+    base = forward(parts)
     network = lycoris.attach(parts, layers=RULES)
-    torch.testing.assert_close(draw(parts), base)
+    torch.testing.assert_close(forward(parts), base)
     randomize(network)
-    drawn = draw(parts)
+    output = forward(parts)
     network.save(tmp_path / "a.safetensors")
     network.detach()
-    assert torch.equal(draw(parts), base)
+    assert torch.equal(forward(parts), base)
     again = lycoris.load(tmp_path / "a.safetensors", parts)
-    torch.testing.assert_close(draw(parts), drawn)
+    torch.testing.assert_close(forward(parts), output)
     assert (again.algorithm, again.settings) == (network.algorithm, network.settings)
     assert {k: a.metadata() for k, a in again.adapters.items()} == {
         k: a.metadata() for k, a in network.adapters.items()
@@ -58,7 +58,7 @@ def test_a_mixed_network_is_saved_and_continues_as_what_it_was(parts, draw, tmp_
     assert shapes[0] == shapes[1]
 
 
-def test_rules_of_one_algorithm_make_a_network_of_it(parts):
+def test_rules_of_one_algorithm_make_a_network_of_that_algorithm(parts):
     network = lycoris.attach(parts, "lokr", factor=4, layers={r".*attn.*": {"factor": 2}, r".*": {}})
     assert network.algorithm == "lokr"
     sides = {("attn" in key, max(adapter.w1.shape)) for key, adapter in network.adapters.items()}
@@ -88,14 +88,14 @@ def test_rules_of_one_algorithm_make_a_network_of_it(parts):
         ({"algorithm": "t-lora", "steps": "many"}, "`steps` must be a whole number"),
     ],
 )
-def test_options_that_cannot_be_are_said_and_nothing_is_attached(parts, options, match):
-    shown = repr(parts["unet"])
+def test_invalid_options_are_errors_and_leave_the_model_unchanged(parts, options, match):
+    representation = repr(parts["unet"])
     with pytest.raises(InputError, match=match):
         lycoris.attach(parts, **options)
-    assert repr(parts["unet"]) == shown
+    assert repr(parts["unet"]) == representation
 
 
-def test_svd_start_trains_the_principal_part_and_leaves_the_base_alone():
+def test_svd_start_trains_the_principal_components_and_leaves_the_base_unchanged():
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(24, 40), nn.Unflatten(1, (4, 10, 1)), nn.Conv2d(4, 6, (3, 1)))
     before = [p.clone() for p in model.parameters()]
@@ -114,34 +114,34 @@ def test_svd_start_trains_the_principal_part_and_leaves_the_base_alone():
     assert all(torch.equal(a, b) for a, b in zip(before, model.parameters(), strict=True))
 
 
-def test_orthogonal_start_gives_every_rank_a_direction_of_its_own():
+def test_orthogonal_start_gives_every_rank_its_own_direction():
     network = lycoris.attach(nn.Sequential(nn.Linear(24, 40), nn.Conv1d(3, 9, 5)), rank=4, start="orthogonal")
     for adapter in network.adapters.values():
         torch.testing.assert_close(adapter.up.T @ adapter.up, torch.eye(4))
         torch.testing.assert_close(adapter.down.flatten(1) @ adapter.down.flatten(1).T, torch.eye(4))
 
 
-def test_a_started_lora_is_plain_lora_to_others_and_continues_with_us(tmp_path):
+def test_a_lora_with_a_start_is_a_plain_lora_to_other_tools_and_is_restored_here(tmp_path):
     model = nn.Sequential(nn.Linear(24, 40))
     x = torch.randn(5, 24)
     network = lycoris.attach(model, rank=3, start="svd")
     for p in network.parameters():
         p.data += 0.01 * torch.randn_like(p)
-    drawn = model(x)
+    output = model(x)
     network.save(tmp_path / "a.safetensors")
     network.detach()
     t = load_file(tmp_path / "a.safetensors")
     t = {key.split(".", 1)[1]: value for key, value in t.items()}
     assert t["lora_up.weight"].shape == (40, 6)
     plain = model(x) + t["alpha"] / 6 * (x @ t["lora_down.weight"].T @ t["lora_up.weight"].T)
-    torch.testing.assert_close(plain, drawn)
+    torch.testing.assert_close(plain, output)
     again = lycoris.load(tmp_path / "a.safetensors", model)
     assert again.adapters["lycoris_0"].rank == 3
-    torch.testing.assert_close(model(x), drawn)
+    torch.testing.assert_close(model(x), output)
 
 
-@pytest.mark.parametrize("algorithm", ["lora", "loha", "lokr", "glora", "dylora"])
-def test_a_scalar_carries_the_zero_learns_and_is_folded_into_the_file(algorithm, tmp_path):
+@pytest.mark.parametrize("algorithm", [name for name, algorithm in ALGORITHMS.items() if algorithm.zero_factors])
+def test_a_scalar_starts_at_zero_learns_and_is_folded_into_the_file(algorithm, tmp_path):
     model = nn.Sequential(nn.Linear(24, 40)).eval()
     x = torch.randn(5, 24)
     base = model(x)
@@ -152,7 +152,7 @@ def test_a_scalar_carries_the_zero_learns_and_is_folded_into_the_file(algorithm,
     model(x).square().sum().backward()
     assert adapter.scalar.grad.abs() > 0
     adapter.scalar.data.fill_(0.3)
-    drawn = model(x)
+    output = model(x)
     network.save(tmp_path / "a.safetensors")
     network.detach()
     written = load_file(tmp_path / "a.safetensors")
@@ -162,10 +162,10 @@ def test_a_scalar_carries_the_zero_learns_and_is_folded_into_the_file(algorithm,
         torch.testing.assert_close(written[f"lycoris_0.{key}"], values.detach() * factor)
     again = lycoris.load(tmp_path / "a.safetensors", model)
     assert again.adapters["lycoris_0"].scalar.item() == 1
-    torch.testing.assert_close(model(x), drawn)
+    torch.testing.assert_close(model(x), output)
 
 
-def test_lora_plus_groups_hold_every_parameter_once_and_up_learns_faster(parts):
+def test_lora_plus_groups_have_every_parameter_once_and_up_learns_faster(parts):
     network = lycoris.attach(parts, "lora", preset="full", dora="output")
     slow, fast = network.parameter_groups(1e-4, ratio=16)
     assert (slow["lr"], fast["lr"]) == (1e-4, pytest.approx(1.6e-3))
@@ -182,7 +182,7 @@ def test_lora_plus_groups_hold_every_parameter_once_and_up_learns_faster(parts):
         torch.testing.assert_close(p.detach(), before[name] - rate)
 
 
-def test_lora_plus_says_where_it_cannot_be():
+def test_lora_plus_is_an_error_for_other_algorithms():
     network = lycoris.attach(nn.Sequential(nn.Linear(24, 40)), "loha")
     with pytest.raises(InputError, match=r"`ratio` needs `lora` or `dylora`.*`loha`"):
         network.parameter_groups(1e-3)
@@ -193,7 +193,7 @@ def test_lora_plus_says_where_it_cannot_be():
 
 
 class Int8Linear(nn.Linear):
-    """A Linear whose weight is kept as int8 codes and a scale per output, as quantisation libraries have it."""
+    """A Linear whose weight is stored as int8 codes and a scale per output, as quantisation libraries do."""
 
     def __init__(self, layer: nn.Linear):
         super().__init__(layer.in_features, layer.out_features, device="meta")
@@ -206,13 +206,9 @@ class Int8Linear(nn.Linear):
         return nn.functional.linear(x, self.weight.to(x.dtype) * self.scale.to(x.dtype), self.bias.to(x.dtype))
 
 
-READERS = ("ia3", "glora", "diag-oft", "boft")
-"""Algorithms that read the frozen weight."""
-
-
-@pytest.mark.parametrize("algorithm", [name for name in ALGORITHMS if name not in (*READERS, "norms")])
+@pytest.mark.parametrize("algorithm", ADDITIVE)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_a_quantised_base_is_adapted_and_stays_bit_for_bit(algorithm, dtype):
+def test_a_quantised_base_is_adapted_and_keeps_its_bits(algorithm, dtype):
     torch.manual_seed(0)
     model = nn.Sequential(Int8Linear(nn.Linear(24, 40)), nn.GELU(), Int8Linear(nn.Linear(40, 16))).eval()
     x = torch.randn(7, 24, dtype=dtype)
@@ -225,8 +221,8 @@ def test_a_quantised_base_is_adapted_and_stays_bit_for_bit(algorithm, dtype):
     assert all(p.grad.dtype == torch.float32 and p.grad.abs().sum() > 0 for p in network.parameters())
     layer, adapter = model[0], network.adapters["lycoris_0"]
     delta = adapter.structure(layer.weight).dense()
-    shift = 0 if adapter.bias_delta() is None else adapter.bias_delta()
-    expected = Int8Linear.forward(_plain(layer), x.float()) + x.float() @ delta.T + shift
+    bias_delta = 0 if adapter.bias_delta() is None else adapter.bias_delta()
+    expected = Int8Linear.forward(_plain(layer), x.float()) + x.float() @ delta.T + bias_delta
     tolerance = 1e-4 if dtype == torch.float32 else 0.03 * expected.abs().max().item()
     torch.testing.assert_close(layer(x).float(), expected, rtol=1e-4, atol=tolerance)
     with pytest.raises(InputError, match="int8 cannot be merged"):
@@ -246,7 +242,7 @@ def _plain(layer):
      {"start": "svd"}],
     ids=str,
 )  # fmt: skip
-def test_what_reads_the_weight_says_that_a_quantised_one_cannot_be_read(options):
+def test_reading_a_quantised_weight_is_an_error(options):
     model = nn.Sequential(Int8Linear(nn.Linear(24, 40)))
     with pytest.raises(InputError, match=r"needs the weight itself, but layer `model\.0` has a quantised one: .*int8"):
         lycoris.attach(model, **options)
@@ -255,7 +251,7 @@ def test_what_reads_the_weight_says_that_a_quantised_one_cannot_be_read(options)
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 @pytest.mark.parametrize("algorithm", list(ALGORITHMS))
-def test_half_precision_bases_are_adapted_and_stay_bit_for_bit(algorithm, dtype):
+def test_half_precision_bases_are_adapted_and_keep_their_bits(algorithm, dtype):
     torch.manual_seed(0)
     model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.GroupNorm(2, 8), nn.Flatten(2), nn.Linear(16, 24)).eval()
     x = torch.randn(2, 3, 6, 6)

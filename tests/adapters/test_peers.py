@@ -23,13 +23,13 @@ def _needed(peer: str) -> None:
 @pytest.fixture(scope="module")
 def exchanged():
     """Peer → its rows, exchanged once."""
-    found: dict[str, list[dict]] = {}
+    rows_by_peer: dict[str, list[dict]] = {}
 
     def rows(peer: str) -> list[dict]:
         _needed(peer)
-        if peer not in found:
-            found[peer] = exchange(peer)
-        return found[peer]
+        if peer not in rows_by_peer:
+            rows_by_peer[peer] = exchange(peer)
+        return rows_by_peer[peer]
 
     return rows
 
@@ -37,7 +37,7 @@ def exchanged():
 @pytest.mark.slow
 @pytest.mark.parametrize("direction", DIRECTIONS)
 @pytest.mark.parametrize(("peer", "case"), [(peer, case) for peer, cases in PEERS.items() for case in cases])
-def test_a_file_draws_the_same_with_the_peer(peer, case, direction, exchanged):
+def test_a_file_gives_the_same_output_with_the_peer(peer, case, direction, exchanged):
     row = next(row for row in exchanged(peer) if row["case"] == case and row["direction"] == direction)
     if not is_equal(row) and row["known"]:
         pytest.xfail(row["known"])
@@ -46,7 +46,7 @@ def test_a_file_draws_the_same_with_the_peer(peer, case, direction, exchanged):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", list(TREES))
-def test_names_are_those_of_lycoris_lora(name):
+def test_names_equal_those_of_lycoris_lora(name):
     _needed("lycoris-lora")
     theirs = peer_layer_names("lycoris-lora", name)
     ours = {layer.name: layer for layer in find_layers(tree(name), MATRIX_LAYERS)}
@@ -57,7 +57,7 @@ def test_names_are_those_of_lycoris_lora(name):
 
 
 @pytest.mark.parametrize("format", ["lycoris", "diffusers"])
-def test_diffusers_draws_the_same_pictures_on_the_pocket_with_a_lora_of_ours(format, tmp_path):
+def test_diffusers_generates_the_same_images_on_the_pocket_with_our_lora(format, tmp_path):
     pytest.importorskip("peft")
     from diffusers import StableDiffusionPipeline
 

@@ -1,4 +1,4 @@
-"""PEFT's files, against PEFT itself: what it saves is read, what is written it opens, and what differs is refused."""
+"""PEFT's files, against PEFT itself: reading its files, writing files that it opens, and errors where it differs."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 import lycoris
+from lycoris.adapters import ALGORITHMS
 from lycoris.errors import InputError
 from tests.adapters.cases import randomize
 
@@ -58,7 +59,7 @@ OURS = {
 }
 
 
-def _draw(unet):
+def _forward(unet):
     generator = torch.Generator().manual_seed(3)
     latent, text = torch.randn(2, 4, 8, 8, generator=generator), torch.randn(2, 5, 32, generator=generator)
     with torch.no_grad():
@@ -77,25 +78,25 @@ def _peft(model, config):
 
 
 @pytest.mark.parametrize("case", list(CONFIGS))
-def test_what_peft_saved_draws_the_same(case, parts, tmp_path):
+def test_a_file_of_peft_gives_the_same_output(case, parts, tmp_path):
     unet = parts["unet"]
     adapted = _peft(unet, CONFIGS[case])
     adapted.save_pretrained(tmp_path / "a")
-    expected, plain = _draw(adapted), _draw(unet)
+    expected, plain = _forward(adapted), _forward(unet)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         network = lycoris.load(tmp_path / "a", unet)
-        assert (_draw(unet) - plain).abs().max() > 0.01
-        torch.testing.assert_close(_draw(unet), expected, rtol=1e-4, atol=1e-4)
+        assert (_forward(unet) - plain).abs().max() > 0.01
+        torch.testing.assert_close(_forward(unet), expected, rtol=1e-4, atol=1e-4)
         network.detach()
         lycoris.load(tmp_path / "a" / "adapter_model.safetensors", {"unet": unet}).detach()
     lycoris.convert(tmp_path / "a", tmp_path / "b.safetensors", format="lycoris", model=unet)
     lycoris.load(tmp_path / "b.safetensors", unet)
-    torch.testing.assert_close(_draw(unet), expected, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(_forward(unet), expected, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("case", list(OURS))
-def test_what_is_saved_as_peft_opens_and_draws_the_same_there(case, parts, tmp_path):
+def test_peft_opens_our_files_and_computes_the_same(case, parts, tmp_path):
     unet = parts["unet"]
     bare = copy.deepcopy(unet)
     algorithm, options = OURS[case]
@@ -103,27 +104,27 @@ def test_what_is_saved_as_peft_opens_and_draws_the_same_there(case, parts, tmp_p
         {"unet": unet}, algorithm, **({} if "layers" in options else {"preset": "full"}), **options
     )
     randomize(network)
-    expected = _draw(unet)
+    expected = _forward(unet)
     network.save(tmp_path / "a", format="peft", metadata={"data_version": "7"})
     assert {file.name for file in (tmp_path / "a").iterdir()} == {"adapter_config.json", "adapter_model.safetensors"}
     opened = peft.PeftModel.from_pretrained(copy.deepcopy(bare), tmp_path / "a").eval()
     assert set(peft.get_peft_model_state_dict(opened)) == set(load_file(tmp_path / "a" / "adapter_model.safetensors"))
-    assert (_draw(bare) - expected).abs().max() > 0.01
-    torch.testing.assert_close(_draw(opened), expected, rtol=1e-4, atol=1e-4)
+    assert (_forward(bare) - expected).abs().max() > 0.01
+    torch.testing.assert_close(_forward(opened), expected, rtol=1e-4, atol=1e-4)
     network.detach()
     for target in ("a", "lone.safetensors"):
         network.save(tmp_path / target, format="peft", metadata={"data_version": "7"})
         again = lycoris.load(tmp_path / target, {"unet": unet})
         assert again.algorithm == network.algorithm
-        torch.testing.assert_close(_draw(unet), expected, rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(_forward(unet), expected, rtol=1e-4, atol=1e-4)
         again.detach()
         assert lycoris.read_metadata(tmp_path / target)["data_version"] == "7"
 
 
-def test_a_folder_of_several_parts_has_one_for_each(parts, draw, tmp_path):
+def test_several_parts_are_saved_as_one_folder_each(parts, forward, tmp_path):
     network = lycoris.attach(parts, "lokr", preset="full", factor=4)
     randomize(network)
-    drawn = draw(parts)
+    output = forward(parts)
     network.save(tmp_path / "a", format="peft")
     assert sorted(folder.name for folder in (tmp_path / "a").iterdir()) == ["text_encoder", "unet"]
     with pytest.raises(InputError, match="give a folder instead"):
@@ -131,22 +132,22 @@ def test_a_folder_of_several_parts_has_one_for_each(parts, draw, tmp_path):
     network.detach()
     again = lycoris.load(tmp_path / "a", parts)
     assert len(again) == len(network)
-    torch.testing.assert_close(draw(parts), drawn)
+    torch.testing.assert_close(forward(parts), output)
     again.detach()
     lycoris.attach(parts["unet"], "loha", preset="full").save(tmp_path / "c", format="peft")
     with pytest.raises(InputError, match="has an adapter of one model already"):
         network.save(tmp_path / "c", format="peft")
 
 
-def test_the_same_network_gives_the_same_folder(tmp_path):
-    found = []
+def test_equal_networks_give_equal_folders(tmp_path):
+    contents = []
     for name in "ab":
         network = lycoris.attach(nn.Sequential(nn.Linear(8, 12), nn.Linear(12, 8)), "loha", rank=2, seed=3)
         network.save(tmp_path / name, format="peft")
-        found.append(
+        contents.append(
             [(tmp_path / name / file).read_bytes() for file in ("adapter_config.json", "adapter_model.safetensors")]
         )
-    assert found[0] == found[1]
+    assert contents[0] == contents[1]
 
 
 def _saved(folder, config, model=None):
@@ -155,7 +156,7 @@ def _saved(folder, config, model=None):
     return model
 
 
-def test_a_file_without_its_configuration_says_what_is_assumed(tmp_path):
+def test_a_file_without_its_configuration_warns_of_the_assumed_alpha(tmp_path):
     model = _saved(tmp_path, CONFIGS["lora"])
     (tmp_path / "adapter_config.json").unlink()
     with pytest.warns(
@@ -184,7 +185,7 @@ def test_a_file_without_its_configuration_says_what_is_assumed(tmp_path):
     ],
     ids=str,
 )
-def test_a_configuration_under_which_the_tensors_mean_something_else_is_refused(change, match, tmp_path):
+def test_an_unsupported_configuration_is_an_error(change, match, tmp_path):
     model = _saved(tmp_path, CONFIGS["lora"])
     path = tmp_path / "adapter_config.json"
     values = json.loads(path.read_text())
@@ -215,7 +216,7 @@ def test_a_configuration_under_which_the_tensors_mean_something_else_is_refused(
     ],
 )
 @pytest.mark.filterwarnings("ignore:File .* is PEFT's, without the")
-def test_what_is_another_map_in_peft_is_refused(config, model, match, tmp_path):
+def test_adapters_that_are_another_map_in_peft_are_errors(config, model, match, tmp_path):
     model = _saved(tmp_path, config, model and model())
     with pytest.raises(InputError, match=match):
         lycoris.load(tmp_path, model)
@@ -225,7 +226,7 @@ def test_what_is_another_map_in_peft_is_refused(config, model, match, tmp_path):
 
 
 @pytest.mark.parametrize("case", ["loha", "loha-tucker", "lokr-rank", "lokr-tucker"])
-def test_conv1d_of_peft_is_read_and_written(case, tmp_path):
+def test_conv1d_adapters_of_peft_load_and_save(case, tmp_path):
     model = nn.Sequential(nn.Conv1d(8, 12, 3, padding=1), nn.Conv1d(12, 8, 1))
     x = torch.randn(2, 8, 9)
     adapted = _peft(model, CONFIGS[case])
@@ -239,7 +240,7 @@ def test_conv1d_of_peft_is_read_and_written(case, tmp_path):
 
 
 @pytest.mark.parametrize("on_input", [False, True])
-def test_gains_of_square_convolutions_are_told_apart_by_the_configuration(on_input, tmp_path):
+def test_the_configuration_distinguishes_gains_of_square_convolutions(on_input, tmp_path):
     model = nn.Sequential(nn.Conv2d(6, 6, 3, bias=False), nn.Linear(5, 5, bias=False))
     x = torch.randn(2, 6, 7, 4)
     adapted = _peft(
@@ -259,16 +260,16 @@ def test_gains_of_square_convolutions_are_told_apart_by_the_configuration(on_inp
         lycoris.load(tmp_path / "a", model)
 
 
-def test_a_configuration_is_of_the_peft_file_that_it_lies_beside_alone(parts, draw, tmp_path):
+def test_a_configuration_applies_only_to_a_peft_file_beside_it(parts, forward, tmp_path):
     network = lycoris.attach(parts, "lora", preset="full", rank=4, alpha=3.0)
     randomize(network)
-    drawn = draw(parts)
+    output = forward(parts)
     (tmp_path / "adapter_config.json").write_text('{"peft_type": "LORA", "r": 4, "lora_alpha": 400}')
     for format in ("lycoris", "peft", "diffusers"):
         network.save(tmp_path / "a.safetensors", format=format)
         network.detach()
         again = lycoris.load(tmp_path / "a.safetensors", parts)
-        torch.testing.assert_close(draw(parts), drawn)
+        torch.testing.assert_close(forward(parts), output)
         again.detach()
         network.reattach()
 
@@ -289,7 +290,7 @@ def test_a_configuration_is_of_the_peft_file_that_it_lies_beside_alone(parts, dr
         (nn.Linear(8, 16), "lokr", {"factor": 8}, "one `decompose_factor`, but none splits"),
     ],
 )
-def test_what_peft_has_not_is_said_and_becomes_a_lora_on_conversion(layer, algorithm, options, match, tmp_path):
+def test_what_peft_does_not_have_is_an_error_and_converts_to_a_lora(layer, algorithm, options, match, tmp_path):
     model = nn.Sequential(layer)
     network = lycoris.attach(model, algorithm, **options)
     randomize(network)
@@ -308,7 +309,19 @@ def test_what_peft_has_not_is_said_and_becomes_a_lora_on_conversion(layer, algor
         torch.testing.assert_close(model(x), live, rtol=1e-4, atol=1e-4)
 
 
-def test_layers_of_two_kinds_do_not_go_into_one_file(tmp_path):
+@pytest.mark.parametrize("algorithm", [name for name in ALGORITHMS if name != "norms"])
+def test_the_defaults_of_an_algorithm_are_saved_as_its_peft_type(algorithm, tmp_path):
+    network = lycoris.attach(nn.Sequential(nn.Linear(16, 24, bias=False)), algorithm)
+    if ALGORITHMS[algorithm].peft_type is None:
+        with pytest.raises(InputError, match="cannot hold"):
+            network.save(tmp_path, format="peft")
+        return
+    network.save(tmp_path, format="peft")
+    config = json.loads((tmp_path / "adapter_config.json").read_text())
+    assert config["peft_type"] == ALGORITHMS[algorithm].peft_type
+
+
+def test_two_algorithms_in_one_peft_file_are_an_error(tmp_path):
     model = nn.Sequential(nn.Linear(8, 12), nn.Linear(12, 8))
     network = lycoris.attach(model, layers={r"0": {"algorithm": "lora"}, r"1": {"algorithm": "loha"}})
     with pytest.raises(InputError, match="one algorithm a file, but the network has LOHA and LORA"):
@@ -318,22 +331,22 @@ def test_layers_of_two_kinds_do_not_go_into_one_file(tmp_path):
         network.save(tmp_path / "a", format="peft")
 
 
-def test_alpha_in_a_header_of_diffusers_counts(parts, tmp_path):
+def test_alpha_in_a_header_of_diffusers_is_used(parts, tmp_path):
     from diffusers import StableDiffusionPipeline
 
     unet = parts["unet"]
     adapted = _peft(unet, CONFIGS["lora-patterns"])
-    expected, tensors = _draw(adapted), peft.get_peft_model_state_dict(adapted)
+    expected, tensors = _forward(adapted), peft.get_peft_model_state_dict(adapted)
     StableDiffusionPipeline.save_lora_weights(
         tmp_path,
         unet_lora_layers={key.removeprefix("base_model.model."): value for key, value in tensors.items()},
         unet_lora_adapter_metadata=adapted.peft_config["default"].to_dict(),
     )
     lycoris.load(tmp_path / "pytorch_lora_weights.safetensors", parts)
-    torch.testing.assert_close(_draw(unet), expected, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(_forward(unet), expected, rtol=1e-4, atol=1e-4)
 
 
-def test_a_folder_with_nothing_of_peft_in_it_is_an_error(tmp_path):
+def test_a_folder_without_a_peft_adapter_is_an_error(tmp_path):
     with pytest.raises(InputError, match=r"must have an `adapter_model\.safetensors`"):
         lycoris.load(tmp_path, nn.Linear(2, 2))
     save_file({"base_model.model.0.bias": torch.zeros(12)}, tmp_path / "adapter_model.safetensors")
@@ -341,7 +354,7 @@ def test_a_folder_with_nothing_of_peft_in_it_is_an_error(tmp_path):
         lycoris.load(tmp_path, nn.Sequential(nn.Linear(8, 12)))
 
 
-def test_boft_is_refused_by_its_tensors(tmp_path):
+def test_boft_tensors_of_peft_are_an_error(tmp_path):
     tensors = {"base_model.model.0.boft_R": torch.zeros(1, 2, 4, 4), "base_model.model.0.boft_s": torch.ones(12, 1)}
     save_file(tensors, tmp_path / "a.safetensors")
     with pytest.raises(InputError, match="rotate what goes into a layer"):

@@ -1,9 +1,11 @@
-"""Random shapes, ranks, alphas and factors in float64: the ways to compute an adapter's effect agree on all of them."""
+"""Random layers and options in float64: all ways to compute an adapter's effect agree."""
 
 from __future__ import annotations
 
+import inspect
 import math
 import tempfile
+import typing
 from pathlib import Path
 
 import pytest
@@ -52,42 +54,57 @@ def layers(draw) -> tuple[nn.Module, tuple[int, ...]]:
 
 @st.composite
 def options(draw, algorithm: str, layer: nn.Module) -> dict:
-    """Options that the layer allows, or nearly: what it does not is refused when attaching."""
-    shape = tuple(layer.weight.shape)
-    limit = min(shape[0], math.prod(shape[1:]))
-    found: dict = {}
+    """Options that the layer allows, or nearly; attaching rejects what it does not allow."""
+    cls, shape = ALGORITHMS[algorithm], tuple(layer.weight.shape)
+    values: dict = {}
     if draw(st.integers(0, 3)) == 0:
-        found["dora"] = draw(st.sampled_from(["output", "input"]))
-    if algorithm in ("lora", "loha", "glora", "dylora", "t-lora", "lokr"):
-        found["rank"] = draw(st.integers(1, min(limit, shape[1]) if algorithm == "glora" else limit))
-        found["alpha"] = draw(st.floats(0.01, 50))
-    if algorithm in ("lora", "loha", "lokr") and found["rank"] <= min(shape[:2]):
-        found["tucker"] = draw(st.booleans())
-    if algorithm in ("lora", "loha", "lokr", "glora"):
-        found["rank_stabilised"] = draw(st.booleans())
-    if algorithm in ("lora", "loha", "lokr", "glora", "dylora"):
-        found["scalar"] = draw(st.booleans())
-    if algorithm == "lora" and not found["scalar"] and not found.get("tucker"):
-        found["start"] = draw(st.sampled_from(["zero", "orthogonal", "svd"]))
-    if algorithm == "dylora":
-        found["block"] = draw(st.sampled_from([n for n in range(1, found["rank"] + 1) if found["rank"] % n == 0]))
-    if algorithm == "lokr":
-        found["factor"] = draw(st.sampled_from([-1, *range(1, 13)]))
-        found |= {name: draw(st.booleans()) for name in ("decompose_both", "unbalanced")}
-        if draw(st.booleans()):
-            found = {name: value for name, value in found.items() if name not in ("rank", "alpha")}
-    if algorithm == "diag-oft":
-        found["factor"] = draw(st.integers(1, 8))
-    if algorithm in ("diag-oft", "boft"):
-        found |= {"rescale": draw(st.booleans()), "constraint": draw(st.sampled_from([0.0, 0.02]))}
-    if algorithm == "full":
-        found["bias"] = draw(st.booleans())
-    if algorithm == "ia3":
-        found["on_input"] = draw(st.booleans())
-    return found
+        values["dora"] = draw(st.sampled_from(["output", "input"]))
+    if cls.zero_factors:
+        values["scalar"] = draw(st.booleans())
+    without_rank = cls.default_rank is None and draw(st.booleans())
+    annotations = typing.get_type_hints(cls.__init__)
+    for parameter in list(inspect.signature(cls).parameters.values())[1:]:
+        if parameter.name in ("rank", "alpha") and without_rank:
+            continue
+        strategy = option_strategy(parameter, annotations[parameter.name], shape, values)
+        if strategy is not None:
+            values[parameter.name] = draw(strategy)
+    return values
 
 
-def certify(data, algorithm: str) -> None:
+def option_strategy(
+    parameter: inspect.Parameter, annotation: object, shape: tuple[int, ...], values: dict
+) -> st.SearchStrategy | None:
+    """Values of an option by its name, else by its type; None for its default.
+
+    Args:
+        parameter: of the algorithm's constructor.
+        annotation: the option's type.
+        shape: of the layer's weight.
+        values: of the options before it.
+    """
+    if parameter.name == "rank":
+        return st.integers(1, min(shape[0], math.prod(shape[1:])))
+    if parameter.name == "alpha":
+        return st.floats(0.01, 50)
+    if parameter.name == "factor" and parameter.default is not None:
+        return st.sampled_from([-1, *range(1, 13)])
+    if parameter.name == "block":
+        return st.sampled_from([n for n in range(1, values["rank"] + 1) if values["rank"] % n == 0])
+    if parameter.name == "constraint":
+        return st.sampled_from([0.0, 0.02])
+    if parameter.name == "tucker" and values.get("rank", 1) > min(shape[:2]):
+        return None
+    if parameter.name == "start" and (values.get("scalar") or values.get("tucker")):
+        return None
+    if annotation is bool:
+        return st.booleans()
+    if typing.get_origin(annotation) is typing.Literal:
+        return st.sampled_from(typing.get_args(annotation))
+    return None
+
+
+def check(data, algorithm: str) -> None:
     """Draw a layer and options, and compare every way to compute the effect."""
     torch.manual_seed(0)
     layer, shape = data.draw(layers())
@@ -106,8 +123,8 @@ def certify(data, algorithm: str) -> None:
     randomize(network)
     live, gradient = outcome(model, x)
     adapter = network.adapters["lycoris_0"]
-    bias, shift = plain.get("bias"), adapter.bias_delta()
-    bias = bias if shift is None else bias + shift
+    bias, bias_delta = plain.get("bias"), adapter.bias_delta()
+    bias = bias if bias_delta is None else bias + bias_delta
     expected = reference_weight(algorithm, adapter.state_tensors(), plain["weight"])
     network.merge()
     close(outcome(model, x), (live, gradient))
@@ -137,13 +154,13 @@ ALL = pytest.mark.parametrize("algorithm", [name for name in ALGORITHMS if name 
 @ALL
 @settings(max_examples=25, derandomize=True, deadline=None, database=None, suppress_health_check=CHECKS)
 @given(data=st.data())
-def test_every_way_agrees_on_random_layers_and_options(algorithm, data):
-    certify(data, algorithm)
+def test_all_computations_agree_on_random_layers_and_options(algorithm, data):
+    check(data, algorithm)
 
 
 @pytest.mark.slow
 @ALL
 @settings(max_examples=400, derandomize=True, deadline=None, database=None, suppress_health_check=CHECKS)
 @given(data=st.data())
-def test_every_way_agrees_on_many_random_layers_and_options(algorithm, data):
-    certify(data, algorithm)
+def test_all_computations_agree_on_many_random_layers_and_options(algorithm, data):
+    check(data, algorithm)

@@ -1,4 +1,4 @@
-"""The claim that a file written twice with the same content is the same bytes, whatever is in its header."""
+"""Files with equal content are equal bytes, whatever their headers contain."""
 
 import pytest
 import torch
@@ -12,7 +12,7 @@ METADATA = {
 }
 
 
-def test_the_same_content_is_the_same_bytes_and_nothing_else_changes(tmp_path):
+def test_equal_content_gives_equal_bytes_and_nothing_else_changes(tmp_path):
     tensors = {"b": torch.randn(3, 5), "a": torch.ones(2, dtype=torch.bfloat16)}
     files = [tmp_path / f"{number}.safetensors" for number in range(8)]
     for file in files:
@@ -27,7 +27,7 @@ def test_the_same_content_is_the_same_bytes_and_nothing_else_changes(tmp_path):
 
 
 @pytest.mark.parametrize("metadata", [None, {}, {"one": "x"}])
-def test_a_header_with_little_in_it_stays(tmp_path, metadata):
+def test_a_header_without_metadata_to_sort_is_unchanged(tmp_path, metadata):
     file = tmp_path / "x.safetensors"
     save_file({"a": torch.ones(2)}, file, metadata=metadata)
     before = file.read_bytes()

@@ -119,7 +119,7 @@ class Algorithm(Adapter):
         aliases: other names in use.
         examples: name → options of `attach`, beyond the defaults, that the tests run with.
         layer_types: the layer types that it can adapt.
-        with_norms: whether `norms` adapts the norm layers among the chosen layers.
+        with_norms: whether `norms` adapts the norm layers among the selected layers.
         default_rank: default of the option `rank`, which the layer's shape limits; None without such an option.
         has_exact_rank: whether ΔW is a LoRA of rank `rank`, so that singular values choose the rank.
         random_start: whether initial values are random.

@@ -14,7 +14,7 @@ from lycoris.adapters.structures import Dense
 
 
 class Full(Algorithm):
-    """ΔW and Δb themselves, starting at 0. Norm layers among the chosen ones are adapted by `norms`.
+    """ΔW and Δb themselves, starting at 0. Norm layers among the selected ones are adapted by `norms`.
 
     Args:
         target: the layer.
@@ -23,7 +23,7 @@ class Full(Algorithm):
 
     algorithm = "full"
     title = "Full"
-    formula = "ΔW and Δb themselves; norm layers of the chosen parts too"
+    formula = "ΔW and Δb themselves; norm layers of the selected parts too"
     aliases = ("native",)
     examples: ClassVar[Examples] = {"weights alone": {"bias": False}}
     with_norms = True

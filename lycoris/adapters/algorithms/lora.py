@@ -27,7 +27,7 @@ from lycoris.errors import InputError, unknown_name_error
 class LoRA(Algorithm):
     """ΔW = alpha/rank · up · down, with `up` starting at 0 (Hu et al. 2021, arXiv 2106.09685).
 
-    Convolutions and the Tucker form follow LoCon. With another start, ΔW is the product less its initial value: the
+    Convolutions and the Tucker form follow LoCon. With another start, ΔW is the product minus its initial value: the
     base stays as it is, and files are LoRA files of twice the rank.
 
     Args:
@@ -43,7 +43,7 @@ class LoRA(Algorithm):
     algorithm = "lora"
     title = "LoRA"
     citation = "Hu et al. 2021, arXiv 2106.09685"
-    formula = "s · up·down; Tucker: s · up·mid·down; with a start, less its initial value"
+    formula = "s · up·down; Tucker: s · up·mid·down; with a start, minus its initial value"
     aliases = ("locon",)
     examples: ClassVar[Examples] = {
         "rank and alpha": {"rank": 3, "alpha": 2.0},

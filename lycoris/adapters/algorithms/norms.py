@@ -1,4 +1,4 @@
-"""Norms: the change of a normalisation layer's gain and shift."""
+"""Norms: the update of a normalization layer's scale and bias."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from lycoris.adapters.structures import Dense
 
 
 class Norms(Algorithm):
-    """Additive changes of the parameters of LayerNorm, GroupNorm and RMSNorm, starting at 0.
+    """Additive updates of the parameters of LayerNorm, GroupNorm and RMSNorm, starting at 0.
 
     Args:
         target: the layer.
@@ -21,7 +21,7 @@ class Norms(Algorithm):
 
     algorithm = "norms"
     title = "Norms"
-    formula = "change of a norm layer's gain and shift"
+    formula = "update of a norm layer's scale and bias"
     layer_types = (nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
     signature_keys = frozenset({"w_norm"})
 

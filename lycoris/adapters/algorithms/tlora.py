@@ -73,7 +73,7 @@ class TLoRA(Algorithm):
     algorithm = "t-lora"
     title = "T-LoRA"
     citation = "Soboleva et al. 2025, arXiv 2507.05964"
-    formula = "LoRA less its initial value, with fewer ranks at noisier steps; set `network.timestep` before a step"
+    formula = "LoRA minus its initial value, with fewer ranks at noisier steps; set `network.timestep` before a step"
     aliases = ("tlora",)
     examples: ClassVar[Examples] = {"rank and alpha": {"rank": 3, "alpha": 2.0}}
     default_rank = 8

@@ -51,20 +51,20 @@ def test_the_full_preset_has_the_known_names(name):
     assert hashlib.sha256("\n".join(keys).encode()).hexdigest()[:16] == digest
 
 
-def test_sdxl_s_original_names_are_those_that_diffusers_turns_back():
+def test_the_original_names_of_sdxl_are_those_that_diffusers_converts_back():
     from diffusers import StableDiffusionXLPipeline
 
     unet = tree("sdxl")["unet"]
-    found = find_layers({"unet": unet}, MATRIX_LAYERS)
+    layers = find_layers({"unet": unet}, MATRIX_LAYERS)
     ones = {"lora_down.weight": torch.ones(1, 1), "lora_up.weight": torch.ones(1, 1), "alpha": torch.ones(())}
-    file = {f"{layer.key}.{name}": value for layer in found for name, value in ones.items()}
+    file = {f"{layer.key}.{name}": value for layer in layers for name, value in ones.items()}
     turned = StableDiffusionXLPipeline.lora_state_dict(file, unet_config=unet.config)
     turned = turned[0] if isinstance(turned, tuple) else turned
     paths = {re.split("[._]lora", key.removeprefix("unet.").replace(".processor", ""))[0] for key in turned}
     paths = {f"{path}.0" if path.endswith(".to_out") else path for path in paths}
-    assert paths == {layer.path for layer in found}
+    assert paths == {layer.path for layer in layers}
     assert len(paths) == 794
-    assert all(layer.alternate_key == "lora_unet_" + layer.path.replace(".", "_") for layer in found)
+    assert all(layer.alternate_key == "lora_unet_" + layer.path.replace(".", "_") for layer in layers)
 
 
 @pytest.fixture
@@ -85,7 +85,7 @@ def small_sdxl():
     ).eval()
 
 
-def _draw(unet):
+def _forward(unet):
     generator = torch.Generator().manual_seed(3)
     latent, text = torch.randn(1, 4, 8, 8, generator=generator), torch.randn(1, 5, 16, generator=generator)
     more = {"text_embeds": torch.ones(1, 16), "time_ids": torch.ones(1, 6)}
@@ -94,10 +94,10 @@ def _draw(unet):
 
 
 @pytest.mark.parametrize("named", ["original", "diffusers"])
-def test_sdxl_files_of_either_naming_are_read(named, small_sdxl, tmp_path):
+def test_sdxl_files_with_either_names_load(named, small_sdxl, tmp_path):
     network = lycoris.attach(small_sdxl, "lora", preset="everything", rank=2)
     randomize(network)
-    drawn = _draw(small_sdxl)
+    output = _forward(small_sdxl)
     network.save(tmp_path / "a.safetensors")
     network.detach()
     tensors = load_file(tmp_path / "a.safetensors")
@@ -107,4 +107,4 @@ def test_sdxl_files_of_either_naming_are_read(named, small_sdxl, tmp_path):
         tensors = {f"{other[name]}.{rest}": t for key, t in tensors.items() for name, _, rest in [key.partition(".")]}
     save_file(tensors, tmp_path / "b.safetensors")
     lycoris.load(tmp_path / "b.safetensors", small_sdxl)
-    torch.testing.assert_close(_draw(small_sdxl), drawn)
+    torch.testing.assert_close(_forward(small_sdxl), output)

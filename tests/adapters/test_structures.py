@@ -1,4 +1,4 @@
-"""Structures in training: gradients by every way, and what is kept for the backward."""
+"""Structures in training: gradients by every way, tensors saved for backward, and costs."""
 
 from __future__ import annotations
 
@@ -21,25 +21,25 @@ LAYERS = {
 def _structures(shape: torch.Size) -> dict[str, Structure]:
     generator = torch.Generator().manual_seed(0)
 
-    def drawn(*size: int) -> torch.Tensor:
+    def random(*size: int) -> torch.Tensor:
         return torch.randn(*size, generator=generator, dtype=torch.float64).requires_grad_()
 
     def low(rank: int) -> LowRank:
-        return LowRank(drawn(shape[0], rank), drawn(rank, *shape[1:]), 0.7)
+        return LowRank(random(shape[0], rank), random(rank, *shape[1:]), 0.7)
 
     return {
-        "dense": Dense(drawn(*shape), 0.5),
+        "dense": Dense(random(*shape), 0.5),
         "low rank": low(2),
         "hadamard": Hadamard(low(2), low(3), 0.3),
-        "kronecker tall": Kronecker(drawn(12, 2), drawn(2, 6, *shape[2:]), 0.6),
-        "kronecker wide": Kronecker(drawn(2, 6), drawn(12, 2, *shape[2:]), 0.6),
+        "kronecker tall": Kronecker(random(12, 2), random(2, 6, *shape[2:]), 0.6),
+        "kronecker wide": Kronecker(random(2, 6), random(12, 2, *shape[2:]), 0.6),
     }
 
 
 @pytest.mark.parametrize("name", list(LAYERS))
 @pytest.mark.parametrize("kind", ["dense", "low rank", "hadamard", "kronecker tall", "kronecker wide"])
 @pytest.mark.parametrize("way", ["applied", "built, learning applied", "built, learning dense"])
-def test_gradients_are_those_of_the_dense_definition(name, kind, way, monkeypatch):
+def test_gradients_equal_those_of_the_dense_definition(name, kind, way, monkeypatch):
     layer, shape = LAYERS[name]
     torch.manual_seed(0)
     x = torch.randn(*shape, dtype=torch.float64, requires_grad=True)
@@ -61,7 +61,7 @@ def test_gradients_are_those_of_the_dense_definition(name, kind, way, monkeypatc
 
 @pytest.mark.parametrize("rows", [40, 4000])
 @pytest.mark.parametrize("algorithm", ["lokr", "full"])
-def test_a_training_step_keeps_the_input_and_the_factors_alone(algorithm, rows):
+def test_a_training_step_saves_only_the_input_and_the_factors(algorithm, rows):
     model = nn.Sequential(nn.Linear(320, 640))
     network = lycoris.attach(model, algorithm)
     x = torch.randn(rows, 320, requires_grad=True)
@@ -77,7 +77,7 @@ def test_a_training_step_keeps_the_input_and_the_factors_alone(algorithm, rows):
     assert set(kept) <= own
 
 
-def test_a_weight_in_training_still_gets_its_gradient():
+def test_a_trainable_weight_still_gets_its_gradient():
     model = nn.Sequential(nn.Linear(64, 64))
     lycoris.attach(model, "full")
     model[0].weight.requires_grad_()

@@ -1,0 +1,91 @@
+"""The generated tables in docs/adapters.md: the algorithms, and the combinations that the tests cover.
+
+python -m tests.adapters.docs_tables
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+from pathlib import Path
+from typing import get_args, get_type_hints
+
+from lycoris.adapters import ALGORITHMS, Algorithm
+from tests.adapters import test_algorithms
+from tests.adapters.cases import LAYERS, cases
+
+DOCUMENT = Path(__file__).parents[2] / "docs" / "adapters.md"
+
+
+def algorithm_table() -> str:
+    """Algorithms with formula, options and source, as Markdown."""
+    lines = ["| name | weight update | options (default) | PEFT | `extract` | source |", "|---|---|---|---|---|---|"]
+    for name, algorithm in ALGORITHMS.items():
+        aliases = ", ".join(f"`{alias}`" for alias in algorithm.aliases)
+        names = f"`{name}`, also {aliases}" if aliases else f"`{name}`"
+        extractable = "yes" if algorithm.fit_delta is not Algorithm.fit_delta else ""
+        source = re.sub(r"(.*), arXiv ([\d.]+)", r"[\1](https://arxiv.org/abs/\2)", algorithm.citation or "")
+        cells = [names, algorithm.formula, option_list(algorithm), algorithm.peft_type or "", extractable, source]
+        lines.append(f"| {' | '.join(cells)} |".replace("  ", " "))
+    return "\n".join(lines)
+
+
+def option_list(algorithm: type[Algorithm]) -> str:
+    """Options of an algorithm's constructor with their defaults, as Markdown."""
+    options, annotations = [], get_type_hints(algorithm.__init__)
+    for parameter in list(inspect.signature(algorithm).parameters.values())[1:]:
+        default = algorithm.default_rank if parameter.name == "rank" else parameter.default
+        choices = get_args(annotations[parameter.name]) if isinstance(default, str) else ()
+        text = ", ".join(f'`"{choice}"`' for choice in choices) or str(default).lower()
+        options.append(f"`{parameter.name}`" + ("" if default is None or default is False else f" ({text})"))
+    return ", ".join(options)
+
+
+def certified_tests() -> dict[str, bool]:
+    """Tests that run over every combination, in their order, and whether they cover norm layers."""
+    tests = {}
+    for name, function in vars(test_algorithms).items():
+        marks = getattr(function, "pytestmark", []) if inspect.isfunction(function) else []
+        for mark in marks:
+            if mark.name == "parametrize" and mark.args[0] == ("algorithm", "options", "name"):
+                tests[name] = len(mark.args[1]) == len(cases())
+    return tests
+
+
+def coverage_table() -> str:
+    """Tests and combinations, as Markdown."""
+    rows: dict[tuple[str, str], dict[str, str]] = {}
+    for case in cases():
+        algorithm, _, layer = case.values
+        option = case.id.removeprefix(f"{algorithm}-").removesuffix(f"-{layer}")
+        slow = any(mark.name == "slow" for mark in case.marks)
+        rows.setdefault((algorithm, option), {})[layer] = "○" if slow else "●"
+    lines = ["Each of these tests of `tests/adapters/test_algorithms.py` runs on every combination marked below:", ""]
+    lines += [f"- `{name}`" + ("" if norms else ", `norms` aside") for name, norms in certified_tests().items()]
+    lines += [
+        "",
+        "● in every run, ○ with those marked slow, · nothing to adapt or a rank that the layer does not allow.",
+        "",
+    ]
+    lines += [f"| algorithm | options | {' | '.join(LAYERS)} |", f"|---|---|{'---|' * len(LAYERS)}"]
+    for (algorithm, option), cells in rows.items():
+        lines.append(f"| `{algorithm}` | {option} | {' | '.join(cells.get(layer, '·') for layer in LAYERS)} |")
+    return "\n".join(lines)
+
+
+TABLES = {"algorithms": algorithm_table, "certified": coverage_table}
+"""Name of a block in the document → function that generates it."""
+
+
+def updated_document(text: str) -> str:
+    """The document with its tables generated anew."""
+    for name, table in TABLES.items():
+        begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
+        before, _, rest = text.partition(begin)
+        _, _, after = rest.partition(end)
+        text = f"{before}{begin}\n{table()}\n{end}{after}"
+    return text
+
+
+if __name__ == "__main__":
+    DOCUMENT.write_text(updated_document(DOCUMENT.read_text()))
