@@ -17,7 +17,7 @@ import pytest
 
 from lycoris.cache.remote import RemoteStore
 from tests.cluster.machines import PATIENCE, Machines, need, result, studied
-from tests.flows.tiny import ROOT, copy_concept, write_experiment
+from tests.e2e.tiny import ROOT, copy_concept, write_experiment
 
 pytestmark = pytest.mark.slow
 ONE = {

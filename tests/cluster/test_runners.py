@@ -14,7 +14,7 @@ from flows.runtime.task_runner import ProcessPoolRunner, create_task_runner, has
 from lycoris.errors import InputError
 from tasks.artifacts import RunContext
 from tasks.runtime import resources
-from tests.flows.tiny import ENVIRONMENT, ROOT
+from tests.e2e.tiny import ENVIRONMENT, ROOT
 
 
 @pytest.mark.parametrize("name", ["processes", "threads", "tcp://10.0.0.1:8786", "tls://scheduler.example:8786"])

@@ -13,8 +13,8 @@ from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
-from tests.flows import project
-from tests.flows.tiny import ENVIRONMENT, ROOT, command, copy_concept, write_experiment
+from tests.e2e import project
+from tests.e2e.tiny import ENVIRONMENT, ROOT, command, copy_concept, write_experiment
 
 SMALL = {
     "algorithms": ["lora"],

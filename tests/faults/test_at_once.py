@@ -7,7 +7,7 @@ import subprocess
 
 import pytest
 
-from tests.flows.tiny import ENVIRONMENT, ROOT, command, copy_concept, write_experiment
+from tests.e2e.tiny import ENVIRONMENT, ROOT, command, copy_concept, write_experiment
 
 
 @pytest.mark.slow

@@ -9,8 +9,8 @@ import pytest
 
 from tasks.tracking import orphans
 from tasks.tracking import runs as tracking
-from tests.flows.tiny import ENVIRONMENT, ROOT
-from tests.tasks.test_registry import DATA, logged
+from tests.e2e.tiny import ENVIRONMENT, ROOT
+from tests.tasks.tracking.test_registry import DATA, logged
 
 CONCEPT = "o'bear@5%#"
 SCRIPT = """
@@ -19,7 +19,7 @@ from pathlib import Path
 import mlflow, mlflow.pyfunc
 from mlflow.store.model_registry.sqlalchemy_store import SqlAlchemyStore as Registry
 from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
-from tests.tasks.test_registry import logged
+from tests.tasks.tracking.test_registry import logged
 
 call = sys.argv[2]
 stores = {"create_run": SqlAlchemyStore, "create_logged_model": SqlAlchemyStore, "create_model_version": Registry}

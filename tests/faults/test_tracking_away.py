@@ -17,9 +17,9 @@ import pytest
 from lycoris.errors import InputError
 from tasks.runtime import retry
 from tasks.tracking import runs
+from tests.e2e.tiny import ENVIRONMENT
 from tests.faults.claims import adapter_digests, check_data, check_tracking, check_whole
 from tests.faults.killing import copy, new_moment, start
-from tests.flows.tiny import ENVIRONMENT
 
 AWAY = 60.0
 

@@ -15,7 +15,7 @@ from flows.runtime.local_servers import LocalServers
 from flows.runtime.prefect_server import PARENT_VARIABLE
 from lycoris.errors import InputError
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 CHAIN = """
 import subprocess, sys, time
 subprocess.Popen([sys.executable, "-m", "flows.runtime.supervisor", sys.executable, "-c",

@@ -1,4 +1,4 @@
-"""Which adapters an experiment has, and which pictures each learns from."""
+"""The adapters of an experiment, and the images that each is trained on."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ import pytest
 
 from flows.config.loading import parse_experiment
 from flows.steps.grid import expand_grid, training_requests, training_rows
+from lycoris.captions import PromptSpec
 from lycoris.errors import InputError
-from tasks.artifacts import CaptionedConcept
+from tasks.artifacts import CaptionedConcept, ImageSet, ModelRef
 
 
 @pytest.fixture
@@ -19,18 +20,18 @@ def concept(tmp_path: Path) -> CaptionedConcept:
         paths.append(tmp_path / f"{number}.png")
         paths[-1].write_bytes(bytes([number]))
     captions = {name: tuple(f"{name} {number}" for number in range(10)) for name in ("none", "all")}
-    prompts = {name: {"trigger": ({"text": "a", "evaluation": "a", "seed": 0, "group": 0},)} for name in captions}
+    prompts = {name: {"trigger": (PromptSpec("a", "a", 0, 0),)} for name in captions}
     return CaptionedConcept(
         "ren", "toys", "ohw", "bear", "", ("ohw bear", "ohw"), "d", tuple(paths), captions, prompts, (), True, {}
     )
 
 
-def test_few_pictures_are_among_more_and_never_those_held_out(concept: CaptionedConcept) -> None:
+def test_a_small_subset_is_part_of_a_larger_one_and_never_held_out(concept: CaptionedConcept) -> None:
     experiment = parse_experiment({"hold_out": 3})
     chosen = [set(training_rows(experiment, concept, count)) for count in (2, 4, 7, None)]
     assert [len(rows) for rows in chosen] == [2, 4, 7, 7]
     assert chosen[0] < chosen[1] < chosen[2] == chosen[3]
-    with pytest.raises(InputError, match="7 pictures that `ren`"):
+    with pytest.raises(InputError, match="7 images that `ren`"):
         training_rows(experiment, concept, 8)
 
 
@@ -45,9 +46,11 @@ def test_trainings_have_their_checkpoints_and_captions(concept: CaptionedConcept
         for algorithm, captions in (("lora", "all"), ("full pictures=3", "none"), ("full pictures=3", "all"))
         for after in (" · step 5", "")
     ]
-    asked = training_requests(experiment, "pocket", "digest", planned)
-    assert [one["checkpoints"] for one in asked.values()] == [[5]] * 3
-    assert [len(one["captions"]) for one in asked.values()] == [10, 3, 3]
-    for cell, one in asked.items():
-        rows = [int(path.stem) for path in one["pictures"]]
-        assert one["captions"] == [f"{cell.strategy} {row}" for row in rows]
+    requests = training_requests(
+        experiment, ModelRef("pocket", "digest"), planned, {"ren": ImageSet(concept.images, concept.images_digest)}
+    )
+    assert [request.checkpoints for request in requests.values()] == [(5,)] * 3
+    assert [len(request.captions) for request in requests.values()] == [10, 3, 3]
+    for spec, request in requests.items():
+        rows = [int(path.stem) for path in request.images.files]
+        assert request.captions == tuple(f"{spec.strategy} {row}" for row in rows)

@@ -1,11 +1,11 @@
-"""A user's own project: git, DVC and a data folder whose versions are commits."""
+"""A project of a user: git, DVC, and a data folder whose versions are commits."""
 
 from __future__ import annotations
 
 import subprocess
 from pathlib import Path
 
-from tasks.data_versions import dvc
+from tasks.data_versions.checkout import ensure_version
 
 
 def run_git(project: Path, *arguments: str) -> None:
@@ -14,7 +14,7 @@ def run_git(project: Path, *arguments: str) -> None:
 
 
 def init_project(project: Path) -> None:
-    """Make a folder that holds ``data/`` a project."""
+    """Turn a folder that contains ``data/`` into a project."""
     from dvc.repo import Repo
 
     run_git(project, "init", "-q")
@@ -22,9 +22,9 @@ def init_project(project: Path) -> None:
 
 
 def commit_data(project: Path, tag: str) -> str:
-    """Record ``data/`` as a version, commit it under a tag, and tell its hash."""
-    found = dvc.ensure_version(project / "data", project)
+    """Version ``data/``, commit and tag it, and return its hash."""
+    version = ensure_version(project / "data", project)
     run_git(project, "add", "data.dvc", ".dvc/config")
     run_git(project, "commit", "-qm", tag)
     run_git(project, "tag", tag)
-    return found.hash
+    return version.hash

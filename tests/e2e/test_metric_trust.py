@@ -14,7 +14,7 @@ from flows.studies.generated_images import load_study_images
 from lycoris.errors import InputError
 from lycoris.metrics import METRICS
 from lycoris.terms import RESIZE_MODES
-from tests.flows.tiny import ENVIRONMENT, ROOT, copy_concept, json_result, run_lycoris, write_experiment
+from tests.e2e.tiny import ENVIRONMENT, ROOT, copy_concept, json_result, run_lycoris, write_experiment
 
 
 def run_study(folder: Path, **experiment) -> Path:

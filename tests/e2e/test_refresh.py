@@ -16,8 +16,8 @@ import pytest
 import yaml
 
 from lycoris import pocket
-from tests.flows import project
-from tests.flows.tiny import ENVIRONMENT, ROOT, TINY, command, copy_concept, json_result, run_lycoris, write_experiment
+from tests.e2e import project
+from tests.e2e.tiny import ENVIRONMENT, ROOT, TINY, command, copy_concept, json_result, run_lycoris, write_experiment
 
 PATIENCE = 1800
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from tests.flows import project
-from tests.flows.tiny import copy_concept, json_result, run_lycoris, write_experiment
+from tests.e2e import project
+from tests.e2e.tiny import copy_concept, json_result, run_lycoris, write_experiment
 
 ONE_WAY = {"algorithms": ["lora"], "captions": ["none"]}
 

@@ -16,7 +16,7 @@ from flows.studies.definition import load_study
 from lycoris import pocket
 from lycoris.analysis.decisions.adaptive_search import Trial
 from lycoris.errors import InputError
-from tests.flows.tiny import TINY, json_result, run_lycoris, step_lines
+from tests.e2e.tiny import TINY, json_result, run_lycoris, step_lines
 
 GRID: dict[str, Any] = {
     "name": "grid",

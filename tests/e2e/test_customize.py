@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from PIL import ImageChops
 
-from tests.flows.tiny import (
+from tests.e2e.tiny import (
     ENVIRONMENT,
     ROOT,
     command,

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import lycoris as library
-from tests.flows.tiny import copy_concept, json_result, run_lycoris, step_lines, write_experiment
+from tests.e2e.tiny import copy_concept, json_result, run_lycoris, step_lines, write_experiment
 
 WAYS = {
     "algorithms": ["lora"],

@@ -16,7 +16,7 @@ def test_the_default_experiment_crosses_algorithms_and_strategies():
 
 
 def test_the_shipped_file_spells_out_the_default():
-    assert load_experiment(Path(__file__).parents[2] / "experiment.yaml") == parse_experiment({})
+    assert load_experiment(Path(__file__).parents[3] / "experiment.yaml") == parse_experiment({})
 
 
 def test_by_default_two_shipped_concepts_run_and_every_one_of_the_users():
@@ -116,21 +116,6 @@ def test_checkpoints_are_counted_as_the_training_is_and_lie_within_it():
         parse_experiment({"checkpoints": [121]})
     with pytest.raises(InputError, match="trained for 50 epochs"):
         parse_experiment({"base": "some/folder", "checkpoints": [10, 60]})
-
-
-def test_samples_are_taken_from_each_prompt_type_in_turn_and_never_twice():
-    from flows.config.monitoring import SampleConfig, ValidationConfig, monitoring_options
-
-    prompts = {
-        "train": [{"text": "a ohw bear", "seed": 1}, {"text": "a ohw bear, hat", "seed": 2}],
-        "trigger": [{"text": "a ohw bear", "seed": 1}],
-    }
-    drawing = {"scheduler": "ddim", "steps": 2, "guidance": 7.0, "seed": 1, "batch_size": 4}
-    asked = monitoring_options(ValidationConfig(hold_out=1), SampleConfig(count=2), {"epochs": 50}, prompts, drawing)
-    assert asked["samples"]["prompts"] == ["a ohw bear", "a ohw bear, hat"]
-    assert (asked["samples"]["every"], asked["validation"]["every"]) == (5, 5)
-    own = monitoring_options(None, SampleConfig(prompts=("x", "y")), {"steps": 3}, prompts, drawing)
-    assert own == {"samples": {**own["samples"], "every": 1, "prompts": ["x", "y"], "seeds": [1, 2]}}
 
 
 def test_several_values_of_an_option_are_an_adapter_each():

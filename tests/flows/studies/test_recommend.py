@@ -14,7 +14,7 @@ from flows.studies.recommend import adapter_sizes, recommend_study, share_beatin
 from lycoris.analysis.io.csv_files import read_csv
 from lycoris.errors import InputError
 
-TABLES = Path(__file__).parents[1] / "analysis" / "tables"
+TABLES = Path(__file__).parents[2] / "analysis" / "tables"
 
 
 @pytest.fixture

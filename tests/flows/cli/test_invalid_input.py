@@ -14,7 +14,7 @@ from PIL import Image
 from flows.cli.main import main
 from lycoris import pocket
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ import yaml
 from PIL import Image
 
 from lycoris.analysis.statistics.measures import COSTS
-from tests.flows.tiny import TINY, copy_concept, run_lycoris, step_lines
+from tests.e2e.tiny import TINY, copy_concept, run_lycoris, step_lines
 
 
 @pytest.fixture(scope="module")

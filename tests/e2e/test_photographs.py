@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.flows.tiny import ROOT, json_result, run_lycoris, write_experiment
+from tests.e2e.tiny import ROOT, json_result, run_lycoris, write_experiment
 
 PHOTOGRAPHS = ROOT.parent / "shared" / "data" / "dreambooth" / "toy" / "robot_toy"
 

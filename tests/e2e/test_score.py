@@ -12,7 +12,7 @@ import lycoris as library
 from lycoris.bases import open_base
 from lycoris.bases.sampling import generate
 from lycoris.metrics import METRICS
-from tests.flows.tiny import copy_concept, json_result, run_lycoris
+from tests.e2e.tiny import copy_concept, json_result, run_lycoris
 
 SMALL = (
     "--set", "sampling.steps=2", "--set", "images={train: 3, trigger: 3, alter: 4, style: 2, plain: 2}",

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.flows.tiny import ENVIRONMENT, ROOT
+from tests.e2e.tiny import ENVIRONMENT, ROOT
 
 SCRIPT = """
 import os, sys, time
