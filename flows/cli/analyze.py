@@ -30,8 +30,8 @@ def run(arguments: argparse.Namespace) -> int:
     """Analyse the table and print the findings."""
     from flows.studies.analysis import analyze_file
     from lycoris.analysis.statistics.paper_findings import evaluate_findings
+    from lycoris.analysis.table_analysis import json_line
     from lycoris.analysis.text.effect_text import describe_effects, describe_leads
-    from lycoris.report.analysis.files import json_line
 
     command = redact(" ".join(["lycoris", *sys.argv[1:]]))
     analysis = analyze_file(arguments.metrics, arguments.configs, arguments.out, command=command)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from lycoris.analysis.io.reading import read_table
+from lycoris.analysis.table_analysis import Analysis, analyze, save_tables
 from lycoris.errors import InputError
-from lycoris.report.analysis.files import Analysis, analyze, save_tables
 from lycoris.report.analysis.page import render
 
 

@@ -13,7 +13,7 @@ from lycoris.errors import InputError
 
 if TYPE_CHECKING:
     from flows.studies.definition import Study
-    from lycoris.report.analysis.files import Analysis
+    from lycoris.analysis.table_analysis import Analysis
 
 
 def answer_study(study: Study, folder: Path, result: Mapping[str, Any], budget: Sequence[str] = ()) -> dict[str, Any]:
@@ -52,7 +52,8 @@ def write_study_answer(study: Study, folder: Path, *, command: str = "") -> dict
     import pandas as pd
 
     from flows.studies.analysis import analyze_file
-    from lycoris.analysis.statistics.category_effects import describe_category_effects, effects_by_category
+    from lycoris.analysis.statistics.category_effects import effects_by_category
+    from lycoris.analysis.text.category_text import describe_category_effects
     from lycoris.report.study.page import render
 
     analysis = analyze_file(folder / "scores.csv", None, folder / "analysis", command=command)

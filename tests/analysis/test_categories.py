@@ -11,14 +11,13 @@ import pytest
 
 from lycoris.analysis.io.reading import read_table
 from lycoris.analysis.statistics.category_effects import (
-    describe_category_effects,
     dimension_rows,
     effects_by_category,
-    raw_level_label,
     third_finding_by_category,
 )
 from lycoris.analysis.statistics.effects import compute_effects, shared_prompts_only
 from lycoris.analysis.statistics.ranking import Ranking, rank_table
+from lycoris.analysis.text.category_text import describe_category_effects, raw_level_label
 from lycoris.errors import InputError
 
 METRICS = ("image_similarity/alter/clip", "text_similarity/alter/clip", "vendi/alter/clip", "style_loss/style/vgg")

@@ -12,7 +12,7 @@ from lycoris.analysis.io.reading import read_table
 from lycoris.analysis.statistics.costs import describe_costs as cost_sentences
 from lycoris.analysis.statistics.costs import mean_costs
 from lycoris.analysis.statistics.encoder_agreement import describe_encoder_agreement, encoder_agreement
-from lycoris.report.analysis.files import Analysis, analyze
+from lycoris.analysis.table_analysis import Analysis, analyze
 
 ENCODERS = ("clip-resize", "clip-padding", "dinov2-resize", "dinov2-padding")
 

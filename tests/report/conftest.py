@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from lycoris.report import render
-from tests.report.trial_study import trial_study
+from tests.report.run_record import trial_study
 
 
 @pytest.fixture(scope="session")

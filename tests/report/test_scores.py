@@ -1,4 +1,4 @@
-"""What the report says about scores follows from their intervals alone."""
+"""Verdicts and summaries of scores follow from their intervals alone."""
 
 from __future__ import annotations
 
@@ -6,41 +6,42 @@ from dataclasses import replace
 
 import pytest
 
-from lycoris.analysis.statistics.score_verdicts import (
+from lycoris.analysis.text.formatting import format_duration, format_interval, format_number
+from lycoris.report.run.scores import (
     decimal_places,
-    headline_scores,
+    headline_measures,
     intervals_overlap,
+    reported_measures,
     score_effect,
-    score_specs,
     score_verdict,
 )
-from lycoris.analysis.text.formatting import format_duration, format_interval, format_number, summarize_score
-from tests.report.trial_study import SIMILARITY, STYLE, TEXT, score
+from lycoris.report.run.summaries import summarize_scores
+from tests.report.run_record import SIMILARITY, STYLE, TEXT, score
 
 
 def measure(study, name):
-    return next(one for one in score_specs(study) if one.name == name)
+    return next(one for one in reported_measures(study) if one.name == name)
 
 
 def test_a_score_name_is_taken_apart_and_ordered_by_dimension(study):
-    known = score_specs(study)
+    known = reported_measures(study)
     assert [one.name for one in known] == [SIMILARITY, TEXT, STYLE]
-    assert (known[0].metric, known[0].kind, known[0].encoder) == ("image_similarity", "trigger", "clip")
+    assert (known[0].metric, known[0].prompt_type, known[0].encoder) == ("image_similarity", "trigger", "clip")
     assert known[0].dimension == "fidelity"
     assert known[2].higher_is_better is False
 
 
-def test_the_headline_prefers_the_telling_prompt_type():
+def test_the_headline_prefers_the_prompt_type_of_its_dimension():
     scores = {f"image_similarity/{kind}/{encoder}": {"value": 1.0} for kind in ("alter", "trigger") for encoder in "ab"}
-    known = score_specs(
+    known = reported_measures(
         {
             "metrics": {"image_similarity": {"dimension": "fidelity", "higher_is_better": True}},
             "adapters": [{"scores": scores}],
         }
     )
-    assert headline_scores(known, scores)["fidelity"].name == "image_similarity/trigger/a"
+    assert headline_measures(known, scores)["fidelity"].name == "image_similarity/trigger/a"
     only = [name for name in scores if "alter" in name]
-    assert headline_scores(known, only)["fidelity"].name == "image_similarity/alter/a"
+    assert headline_measures(known, only)["fidelity"].name == "image_similarity/alter/a"
 
 
 @pytest.mark.parametrize(
@@ -58,7 +59,7 @@ def test_a_difference_is_shown_only_when_its_interval_leaves_out_zero(study, dif
     assert score_verdict(score(difference, base=0.5, width=0.05), one) == said
 
 
-def test_without_an_interval_nothing_is_said(study):
+def test_without_an_interval_the_verdict_is_unknown(study):
     assert score_verdict({"difference": 0.5}, measure(study, SIMILARITY)) == "unknown"
 
 
@@ -79,7 +80,7 @@ def test_intervals_that_touch_are_not_separated(study):
 
 def test_the_leader_is_named_with_its_lead(study):
     own = [adapter for adapter in study["adapters"] if adapter["concept"] == "hornling"]
-    said = str(summarize_score(measure(study, SIMILARITY), "hornling", own, with_seed=False))
+    said = str(summarize_scores(measure(study, SIMILARITY), "hornling", own, with_seed=False))
     assert said == (
         "LoKr with `none` leads for hornling: +.250 [.220, .280] against the base, not separated from LoKr with `all`."
     )
@@ -87,7 +88,7 @@ def test_the_leader_is_named_with_its_lead(study):
 
 def test_no_leader_is_named_where_no_difference_is_shown(study):
     own = [adapter for adapter in study["adapters"] if adapter["concept"] == "hornling"]
-    found = summarize_score(measure(study, TEXT), "hornling", own, with_seed=False)
+    found = summarize_scores(measure(study, TEXT), "hornling", own, with_seed=False)
     assert found.verdict == "none"
     assert "No adapter beats the base" in str(found)
     assert "shows no difference" in str(found)
@@ -95,15 +96,15 @@ def test_no_leader_is_named_where_no_difference_is_shown(study):
 
 def test_preservation_is_led_by_the_one_closest_to_the_base(study):
     own = [adapter for adapter in study["adapters"] if adapter["concept"] == "biscuit"]
-    said = str(summarize_score(measure(study, STYLE), "biscuit", own, with_seed=True))
+    said = str(summarize_scores(measure(study, STYLE), "biscuit", own, with_seed=True))
     assert said == (
         "LoRA with `none`, seed 0 stays closest to the base for biscuit: .100 [.080, .120], ahead of every other."
     )
 
 
-def test_nothing_is_found_without_scores(study):
+def test_without_scores_there_is_no_summary(study):
     assert (
-        summarize_score(measure(study, TEXT), "x", [{"algorithm": "lora", "error": "failed"}], with_seed=False) is None
+        summarize_scores(measure(study, TEXT), "x", [{"algorithm": "lora", "error": "failed"}], with_seed=False) is None
     )
 
 
@@ -127,7 +128,7 @@ def test_decimals_show_three_digits_of_the_largest():
     assert decimal_places([None, float("nan")]) == 2
 
 
-def test_a_duration_is_for_people():
+def test_durations_are_readable():
     assert format_duration(0.2) == "0 s"
     assert format_duration(75.2) == "1 min 15 s"
     assert format_duration(7200) == "2 h"

@@ -133,39 +133,6 @@ def third_finding_by_category(effects: pd.DataFrame) -> dict[str, dict[str, bool
     return found
 
 
-def describe_category_effects(effects: pd.DataFrame) -> list[str]:
-    """The effects on each dimension in words, a line a category and pair of levels."""
-    lines = []
-    table = dimension_rows(effects)
-    for (category, level, against), own in table.groupby(["category", "level", "against"], sort=False):
-        parts = [
-            f"{row.metric} {row.effect:+.2f}" + ("" if pd.isna(row.low) else f" [{row.low:+.2f}, {row.high:+.2f}]")
-            for row in own.itertuples()
-        ]
-        where = "all categories" if category == ALL_CATEGORIES else category
-        first, second = (raw_level_label(own["factor"].iloc[0], each) for each in (level, against))
-        lines.append(f"{where}: {first} instead of {second}: {', '.join(parts)}.")
-    verdicts = third_finding_by_category(effects)
-    verdicts.pop(ALL_CATEGORIES, None)
-    if verdicts:
-        whole = [name for name, told in verdicts.items() if _is_confirmed(told)]
-        lines.append(
-            "Finding 3 of arXiv 2309.14859 (`none` against `all`: fidelity up, controllability and preservation down), "
-            f"outside intervals: in {len(whole)} of {len(verdicts)} categories"
-            + (f" ({', '.join(whole)})." if whole else ".")
-        )
-    return lines
-
-
-def raw_level_label(factor: str, level: Any) -> str:
-    """A level as a line names it: a word as it is, a number behind the factor's name."""
-    return f"{factor.replace('_', ' ')} {level:g}" if isinstance(level, int | float) else f"`{level}`"
-
-
-def _is_confirmed(told: dict[str, bool | None]) -> bool:
-    return all(told.get(name) is True for name in THIRD_FINDING_SIGNS)
-
-
 def factor_levels(effects: pd.DataFrame) -> Sequence[str]:
     """The levels of the factor, each once."""
     return list(dict.fromkeys([*map(str, effects["against"]), *map(str, effects["level"])]))

@@ -15,8 +15,7 @@ from scipy import stats
 from lycoris.analysis.statistics.configurations import UNSPECIFIED
 from lycoris.analysis.statistics.measures import COSTS
 from lycoris.analysis.statistics.ranking import Ranking, exclude_prompt_types, mean_over_groups
-from lycoris.analysis.statistics.score_verdicts import order_key as title_place
-from lycoris.analysis.text.formatting import algorithm_titles
+from lycoris.analysis.text.formatting import algorithm_titles, order_key
 
 _COMMON_SETTINGS = ("base", "strength", "pictures")
 _CAPACITY_SETTINGS = ("dim", "alpha", "factor")
@@ -84,7 +83,7 @@ def _factor_comparisons(settings: pd.DataFrame, factor: str) -> Iterator[Compari
         if factor == "capacity":
             return (level != UNSPECIFIED, *places[level])
         if isinstance(level, str):
-            return (level != UNSPECIFIED, *title_place(algorithm_titles() if factor == "algorithm" else (), level))
+            return (level != UNSPECIFIED, *order_key(algorithm_titles() if factor == "algorithm" else (), level))
         return (True, float(level))
 
     ordered = sorted(set(levels), key=place)

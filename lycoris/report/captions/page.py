@@ -1,4 +1,4 @@
-"""The page of captions: every picture with its tags and its caption under each strategy, and the numbers of a class."""
+"""The page of captions: every image with its tags and its caption under each strategy, and statistics of each class."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from lycoris.data.concepts import Concept
 from lycoris.report.shared.image_store import ImageStore
 from lycoris.report.shared.templates import write_page
 
-PAGE_FOLDER = Path(__file__).parent
+FOLDER = Path(__file__).parent
 THUMBNAIL_SIDE = 256
-"""The longer side of a thumbnail, in pixels, unless there are very many."""
+"""The longer side of a thumbnail in pixels, unless there are very many."""
 PIXEL_BUDGET = 10_240 * 64 * 64
-"""So many pixels of thumbnails are kept in all: 640 of them at full size, 10,240 of 64 pixels a side."""
+"""The pixels of all thumbnails together: 640 of them at full size, or 10,240 of 64 pixels a side."""
 MIN_SIDE = 32
-"""The longer side of a thumbnail, in pixels, however many there are."""
+"""The longer side of a thumbnail in pixels, however many there are."""
 ROWS_PER_PAGE = 100
-"""Pictures of a class that are shown at a time."""
+"""Images of a class that are shown at a time."""
 
 
 @dataclass(frozen=True)
@@ -29,12 +29,12 @@ class ConceptSection:
     """One class on the page.
 
     Attributes:
-        concept: with its pictures.
-        tags: tag -> confidence for each picture.
-        inherent: from `lycoris.captions.inherent_tags`.
-        captions: strategy -> one caption a picture.
-        numbers: of its tags and captions.
-        notes: what the user should know, in sentences; words between backticks are code.
+        concept: the concept with its images.
+        tags: tag -> confidence for each image.
+        inherent: the tags that may belong to the concept, from `lycoris.captions.inherent_tags`.
+        captions: strategy -> one caption per image.
+        numbers: statistics of its tags and captions.
+        notes: remarks for the user, in sentences; words between backticks are code.
     """
 
     concept: Concept
@@ -48,48 +48,48 @@ class ConceptSection:
 def render(
     sections: Sequence[ConceptSection], out: Path, *, title: str, tagger: str, base: str, token_limit: int
 ) -> Path:
-    """Write the page of captions as one HTML file that needs nothing else and asks no network.
+    """Write the page of captions as one HTML file that loads nothing over the network.
 
     Args:
-        sheets: one a class.
-        out: the file, which appears whole or not at all.
+        sections: one per class.
+        out: the file. An interrupted write leaves no partial file.
         title: its heading.
-        tagger: what the tags come from.
-        base: whose tokenizer the captions are held against.
-        window: tokens that this base reads.
+        tagger: the source of the tags.
+        base: the base model whose tokenizer counts the tokens.
+        token_limit: the tokens that this base reads.
 
     Returns:
         ``out``.
     """
-    count = sum(len(sheet.concept.images) for sheet in sections)
-    album = ImageStore(
-        side=min(THUMBNAIL_SIDE, max(MIN_SIDE, math.isqrt(PIXEL_BUDGET // max(1, count)))), resize_small=True
-    )
-    places = {picture.path: album.add(picture.path) for sheet in sections for picture in sheet.concept.images}
+    images = [image for section in sections for image in section.concept.images]
+    side = min(THUMBNAIL_SIDE, max(MIN_SIDE, math.isqrt(PIXEL_BUDGET // max(1, len(images)))))
+    store = ImageStore(side=side, resize_small=True)
+    image_numbers = {image.path: store.add(image.path) for image in images}
     return write_page(
-        "page.html",
+        "captions/captions.html",
         out,
-        folder=PAGE_FOLDER,
-        styles=[PAGE_FOLDER / "page.css"],
-        scripts=[PAGE_FOLDER / "page.js"],
+        styles=[FOLDER / "captions.css"],
+        scripts=[FOLDER / "captions.js"],
         title=title,
         tagger=tagger,
         base=base,
-        window=token_limit,
-        pictures=count,
-        rows=ROWS_PER_PAGE,
-        sheets=sections,
-        removed={sheet.concept.name: _removed_tags(sheet) for sheet in sections},
-        plain=normalize_tag,
-        places=places,
-        encoded=album.encode(),
-        unread=album.unreadable,
+        token_limit=token_limit,
+        image_count=len(images),
+        rows_per_page=ROWS_PER_PAGE,
+        concepts=sections,
+        removed_tags={section.concept.name: _removed_tags(section) for section in sections},
+        plain_tag=normalize_tag,
+        image_numbers=image_numbers,
+        images=store.encode(),
+        unreadable=store.unreadable,
     )
 
 
-def _removed_tags(sheet: ConceptSection) -> dict[str | None, set[str]]:
-    """Subclass -> the tags that belong to the concept there, as `plain_tag` writes them."""
+def _removed_tags(section: ConceptSection) -> dict[str | None, set[str]]:
+    """Subclass -> the normalized tags that belong to the concept there."""
     return {
-        own: {normalize_tag(entry.tag) for entry in sheet.inherent if entry.inherent and entry.subclass in (None, own)}
-        for own in {picture.subclass for picture in sheet.concept.images}
+        subclass: {
+            normalize_tag(tag.tag) for tag in section.inherent if tag.inherent and tag.subclass in (None, subclass)
+        }
+        for subclass in {image.subclass for image in section.concept.images}
     }

@@ -1,77 +1,80 @@
-"""Which of the drawn pictures a page shows: of a large study fewer of each adapter, the same ones of all."""
+"""Which generated images a page shows: in a large study fewer per adapter, and the same ones for all."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
+from typing import TypeVar
 
 from PIL import Image
 
+from lycoris.report.run.schema import AdapterRecord, BaseImages, GeneratedImage
 from lycoris.report.shared.image_store import MAX_EXACT_SIDE, ImageStore
 
 MAX_IMAGES_PER_SET = 24
-"""At most so many pictures of one adapter and prompt type are embedded, evenly chosen."""
+"""The most images of one adapter and prompt type that are embedded."""
 MAX_SMALL_IMAGES = 9_000
-"""At most about so many small pictures of all adapters are embedded."""
+"""The most small images of all adapters that are embedded, roughly."""
 MAX_THUMBNAILS = 3_000
-"""At most about so many large ones, as thumbnails."""
+"""The most thumbnails of large images, roughly."""
 MAX_PIXELS = 2_000_000_000
-"""At most about so many pixels of them are read: a minute's work."""
+"""The most pixels of large images that are read, roughly: a minute's work."""
+
+Model = AdapterRecord | BaseImages
+ImageEntry = tuple[int | None, int, int | None]
+"""The number of an image in the store, the number of its prompt, and its seed."""
+Entry = TypeVar("Entry")
 
 
-def images_per_set(models: Sequence[Mapping[str, Any]]) -> int:
-    """How many pictures of each adapter and prompt type a page has room for.
+def images_per_set(models: Sequence[Model]) -> int:
+    """How many images of each adapter and prompt type fit on a page.
 
     Args:
-        drawn: adapters and bases with their ``drawings``.
+        models: adapters and bases.
     """
-    sets = [pictures for one in models for pictures in (one.get("drawings") or {}).values() if pictures]
+    sets = [images for one in models for images in (one.get("drawings") or {}).values() if images]
     area = _image_area(sets)
-    most = min(MAX_SMALL_IMAGES if area <= MAX_EXACT_SIDE**2 else MAX_THUMBNAILS, MAX_PIXELS // area)
-    fits = (count for count in range(MAX_IMAGES_PER_SET, 1, -1) if sum(min(len(own), count) for own in sets) <= most)
-    return next(fits, 1)
+    limit = min(MAX_SMALL_IMAGES if area <= MAX_EXACT_SIDE**2 else MAX_THUMBNAILS, MAX_PIXELS // area)
+    fitting = (
+        count for count in range(MAX_IMAGES_PER_SET, 1, -1) if sum(min(len(images), count) for images in sets) <= limit
+    )
+    return next(fitting, 1)
 
 
-def _image_area(sets: Sequence[Sequence[Mapping[str, Any]]]) -> int:
-    """The pixels of the first picture that says how many it has."""
-    for pictures in sets[:8]:
+def _image_area(sets: Sequence[Sequence[GeneratedImage]]) -> int:
+    """The pixels of the first image that can be opened."""
+    for images in sets[:8]:
         try:
-            with Image.open(pictures[0]["image"]) as image:
+            with Image.open(images[0]["image"] or "") as image:
                 return max(1, image.width * image.height)
         except (KeyError, OSError, ValueError, TypeError, AttributeError, Image.DecompressionBombError):
             continue
     return 1
 
 
-def subsample(entries: Sequence[Any], count: int = MAX_IMAGES_PER_SET) -> list[Any]:
-    """At most so many entries, evenly chosen, the first among them."""
+def subsample(entries: Sequence[Entry], count: int = MAX_IMAGES_PER_SET) -> list[Entry]:
+    """At most `count` entries, evenly spaced, beginning with the first."""
     if len(entries) <= count:
         return list(entries)
-    return [entries[place * len(entries) // count] for place in range(count)]
+    return [entries[index * len(entries) // count] for index in range(count)]
 
 
-ImageEntry = tuple[int | None, int, Any]
-
-
-def select_images(
-    model: Mapping[str, Any], store: ImageStore, prompts: dict[str, int], count: int
-) -> dict[str, list[ImageEntry]]:
-    """An adapter's pictures by prompt type, as (number in the album, number of the prompt, seed).
+def select_images(model: Model, store: ImageStore, prompts: dict[str, int], count: int) -> dict[str, list[ImageEntry]]:
+    """The images of an adapter or base that the page shows, by prompt type.
 
     Args:
-        one: an adapter or base.
-        album: takes the pictures.
-        prompts: prompt -> number, and takes new ones.
-        count: of each prompt type, at most.
+        model: the adapter or base.
+        store: receives the images.
+        prompts: prompt -> number; receives new prompts.
+        count: the most images of each prompt type.
     """
     return {
-        kind: [
+        prompt_type: [
             (
                 store.add(entry.get("image")),
                 prompts.setdefault(entry.get("prompt", ""), len(prompts)),
                 entry.get("seed"),
             )
-            for entry in subsample(pictures or [], count)
+            for entry in subsample(images or [], count)
         ]
-        for kind, pictures in (model.get("drawings") or {}).items()
+        for prompt_type, images in (model.get("drawings") or {}).items()
     }

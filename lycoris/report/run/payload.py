@@ -1,185 +1,190 @@
-"""From the study to what the page draws: pictures by number, prompts once, numbers that JSON can hold."""
+"""From the study record to the data of a page: images and prompts by number, and values that JSON can hold."""
 
 from __future__ import annotations
 
 import json
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from lycoris.analysis.statistics.score_verdicts import (
-    ScoreSpec,
-    headline_scores,
-    order_key,
-    score_specs,
-    score_verdict,
-)
-from lycoris.analysis.text.formatting import algorithm_title, algorithm_titles, summarize_score
+from lycoris.analysis.text.formatting import order_key, titled_algorithms
 from lycoris.report.run.image_selection import images_per_set, select_images, subsample
 from lycoris.report.run.losses import MAX_POINTS, final_loss_by_bin, thin_curve
+from lycoris.report.run.mlflow_links import tracking_links
+from lycoris.report.run.schema import AdapterRecord, BaseImages, ConceptRecord, ScoreRecord, StudyRecord
+from lycoris.report.run.scores import ReportedMeasure, headline_measures, reported_measures, score_verdict
+from lycoris.report.run.summaries import summarize_scores
 from lycoris.report.shared.image_store import ImageStore
-from lycoris.report.shared.mlflow_links import tracking_links
+from lycoris.report.shared.json_data import shorten
 from lycoris.terms import CAPTION_STRATEGIES, REPORTED_PROMPT_TYPES, VERDICTS, page_terms
 
 MAX_CURVE_POINTS = 30_000
-"""At most about so many points of loss curves are shown."""
-ADAPTER_FIELDS = (
-    *("name", "concept", "algorithm", "seed", "file", "bytes", "parameters"),
-    *("run_id", "cached", "champion", "reason", "seconds", "error", "pictures", "set_aside"),
-    *("checkpoint", "unit"),
-)
-"""What the page shows of an adapter as it is."""
+"""The most points of loss curves on a page, roughly."""
+ADAPTER_FIELDS = {
+    **{
+        name: name
+        for name in (
+            *("name", "concept", "algorithm", "seed", "file", "bytes", "parameters", "run_id", "cached", "champion"),
+            *("reason", "seconds", "error", "checkpoint", "unit"),
+        )
+    },
+    "pictures": "trainingImages",
+    "set_aside": "skippedImages",
+}
+"""Key of an adapter's record -> its name in the page."""
 SCORE_FIELDS = ("value", "low", "high", "base", "difference", "difference_low", "difference_high")
-"""What the page shows of a score, in this order, behind its verdict's place in `VERDICTS`."""
+"""The numbers of a score in a page, in order; its verdict stands before them and its note behind."""
 
 
-def report_payload(study: Mapping[str, Any], store: ImageStore) -> dict[str, Any]:
-    """Everything the page's scripts need, except the pictures themselves, which ``album`` collects.
+def report_payload(study: StudyRecord, store: ImageStore) -> dict[str, Any]:
+    """The data of a run report, except the images, which the store collects.
 
     Args:
         study: the study as :func:`lycoris.report.render` takes it.
-        album: takes the pictures and gives their numbers.
+        store: receives the images and numbers them.
 
     Returns:
-        A dict that :func:`in_script` can write.
+        A dict for `lycoris.report.shared.json_data.json_for_script`.
     """
-    adapters = list(study.get("adapters") or [])
-    known = score_specs(study)
+    adapters, bases = list(study.get("adapters") or []), list(study.get("bases") or [])
+    models: list[AdapterRecord | BaseImages] = [*bases, *adapters]
+    measures = reported_measures(study)
+    many_seeds = len({adapter.get("seed") for adapter in adapters}) > 1
+    set_sizes = [len(images or []) for one in models for images in (one.get("drawings") or {}).values()]
+    max_images = images_per_set(models)
+    trained = sum(bool(adapter.get("losses")) for adapter in adapters)
+    max_points = min(MAX_POINTS, max(20, MAX_CURVE_POINTS // max(1, trained)))
     prompts: dict[str, int] = {}
     settings: dict[str, int] = {}
-    seeds = {adapter.get("seed") for adapter in adapters}
-    drawn = [*(study.get("bases") or []), *adapters]
-    concepts = list(study.get("concepts") or [])
-    told = {concept.get("name") for concept in concepts}
-    concepts += [{"name": name} for name in dict.fromkeys(one.get("concept") for one in drawn) if name not in told]
-    counts = [len(pictures or []) for one in drawn for pictures in (one.get("drawings") or {}).values()]
-    room = images_per_set(drawn)
-    trained = sum(bool(adapter.get("losses")) for adapter in adapters)
-    points = min(MAX_POINTS, max(20, MAX_CURVE_POINTS // max(1, trained)))
-
     page: dict[str, Any] = {
-        "concepts": [
-            _concept_payload(concept, adapters, known, store, with_seeds=len(seeds) > 1) for concept in concepts
-        ],
-        "kinds": sorted(
-            {kind for one in drawn for kind in one.get("drawings") or {}},
-            key=lambda kind: order_key(REPORTED_PROMPT_TYPES, kind),
-        ),
-        "captions": sorted(
-            {one.get("captions") or "" for one in drawn}, key=lambda name: order_key(CAPTION_STRATEGIES, name)
-        ),
-        "algorithms": [
-            [name, algorithm_title(name)]
-            for name in sorted(
-                {adapter["algorithm"] for adapter in adapters if adapter.get("algorithm")},
-                key=lambda name: order_key(algorithm_titles(), name),
-            )
-        ],
-        "manySeeds": len(seeds) > 1,
-        "checkpoints": any(adapter.get("checkpoint") for adapter in adapters),
-        "shown": room if max(counts, default=0) > room else None,
-        "measures": [asdict(measure) for measure in known],
-        "verdicts": VERDICTS,
         "terms": page_terms(),
-        "ofScore": SCORE_FIELDS,
+        "concepts": [
+            _concept_payload(concept, adapters, measures, store, with_seeds=many_seeds)
+            for concept in _all_concepts(study, models)
+        ],
+        "promptTypes": _ordered({name for one in models for name in one.get("drawings") or {}}, REPORTED_PROMPT_TYPES),
+        "captions": _ordered({one.get("captions") or "" for one in models}, CAPTION_STRATEGIES),
+        "algorithms": titled_algorithms(adapter["algorithm"] for adapter in adapters if adapter.get("algorithm")),
+        "manySeeds": many_seeds,
+        "checkpoints": any(adapter.get("checkpoint") for adapter in adapters),
+        "imagesPerSet": max_images if max(set_sizes, default=0) > max_images else None,
+        "measures": [asdict(measure) for measure in measures],
+        "scoreFields": SCORE_FIELDS,
         "tracking": tracking_links(study),
+        "hardware": study.get("hardware"),
         "bases": [
             {
                 "concept": base.get("concept"),
                 "captions": base.get("captions") or "",
-                "drawings": select_images(base, store, prompts, room),
+                "images": select_images(base, store, prompts, max_images),
             }
-            for base in study.get("bases") or []
-        ],
-        "adapters": [
-            {
-                **{key: adapter.get(key) for key in ADAPTER_FIELDS if adapter.get(key) is not None},
-                "captions": adapter.get("captions") or "",
-                "settings": settings.setdefault(json.dumps(adapter.get("settings") or {}, default=str), len(settings)),
-                "scores": _score_rows(adapter, known),
-                "curve": thin_curve(adapter.get("losses") or [], points),
-                "levels": final_loss_by_bin(adapter.get("bands") or {}),
-                "validation": [list(point) for point in adapter.get("validation") or []],
-                "samples": [
-                    {"count": moment.get("count"), "pictures": [store.add(path) for path in moment.get("images") or []]}
-                    for moment in subsample(adapter.get("samples") or [], room)
-                ],
-                "drawn": sum(len(pictures or []) for pictures in (adapter.get("drawings") or {}).values()),
-                "drawings": select_images(adapter, store, prompts, room),
-            }
-            for adapter in adapters
+            for base in bases
         ],
     }
+    page["adapters"] = []
+    for adapter in adapters:
+        text = json.dumps(adapter.get("settings") or {}, default=str)
+        page["adapters"].append(
+            {
+                **{name: adapter.get(key) for key, name in ADAPTER_FIELDS.items() if adapter.get(key) is not None},
+                "captions": adapter.get("captions") or "",
+                "settings": settings.setdefault(text, len(settings)),
+                "scores": _score_rows(adapter, measures),
+                **_training_payload(adapter, store, max_images, max_points),
+                "imageCount": sum(len(images or []) for images in (adapter.get("drawings") or {}).values()),
+                "images": select_images(adapter, store, prompts, max_images),
+            }
+        )
     page["settings"] = [json.loads(text) for text in settings]
     page["prompts"] = list(prompts)
     return page
 
 
+def _ordered(names: Iterable[str], order: Sequence[str]) -> list[str]:
+    return sorted(names, key=lambda name: order_key(order, name))
+
+
+def _all_concepts(study: StudyRecord, models: Sequence[AdapterRecord | BaseImages]) -> list[ConceptRecord]:
+    """The concepts of the study, then those that only an adapter or base names."""
+    concepts = list(study.get("concepts") or [])
+    known = {concept.get("name") for concept in concepts}
+    others = dict.fromkeys(one["concept"] for one in models if one.get("concept") and one["concept"] not in known)
+    return [*concepts, *(ConceptRecord(name=name) for name in others)]
+
+
+def _training_payload(adapter: AdapterRecord, store: ImageStore, max_images: int, max_points: int) -> dict[str, Any]:
+    return {
+        "curve": thin_curve(adapter.get("losses") or [], max_points),
+        "lossByNoise": final_loss_by_bin(adapter.get("bands") or {}),
+        "validation": [list(point) for point in adapter.get("validation") or []],
+        "samples": [
+            {"count": sample.get("count"), "images": [store.add(path) for path in sample.get("images") or []]}
+            for sample in subsample(adapter.get("samples") or [], max_images)
+        ],
+    }
+
+
 def _concept_payload(
-    concept: Mapping[str, Any],
-    adapters: Sequence[Mapping[str, Any]],
-    specs: Sequence[ScoreSpec],
+    concept: ConceptRecord,
+    adapters: Sequence[AdapterRecord],
+    measures: Sequence[ReportedMeasure],
     store: ImageStore,
     *,
     with_seeds: bool,
 ) -> dict[str, Any]:
     name = concept.get("name")
     own = [adapter for adapter in adapters if adapter.get("concept") == name]
-    first = headline_scores(specs, {score for adapter in own for score in adapter.get("scores") or {}})
-    findings = []
-    for dimension, measure in first.items():
-        said = summarize_score(measure, str(name), own, with_seed=with_seeds)
-        verdicts = [
-            score_verdict(adapter["scores"][measure.name], measure)
-            for adapter in own
-            if measure.name in (adapter.get("scores") or {})
-        ]
-        findings.append(
-            {
-                "dimension": dimension,
-                "measure": measure.name,
-                "sentence": asdict(said) if said else None,
-                "count": {kind: verdicts.count(kind) for kind in VERDICTS},
-            }
-        )
-    inherent = list(concept.get("inherent") or [])
+    headlines = headline_measures(measures, {score for adapter in own for score in adapter.get("scores") or {}})
+    concept_tags = list(concept.get("inherent") or [])
+    captions = concept.get("captions") or {}
     return {
         **{key: concept.get(key) for key in ("category", "trigger", "class_noun", "description")},
         "name": name,
         "references": [store.add(path) for path in concept.get("references") or []],
         "captions": {
-            strategy: [mark_concept_tags(caption, inherent) for caption in captions]
-            for strategy, captions in sorted(
-                (concept.get("captions") or {}).items(), key=lambda pair: order_key(CAPTION_STRATEGIES, pair[0])
-            )
+            strategy: [mark_concept_tags(caption, concept_tags) for caption in captions[strategy]]
+            for strategy in _ordered(captions, CAPTION_STRATEGIES)
         },
-        "inherent": inherent,
-        "headlines": {dimension: measure.name for dimension, measure in first.items()},
-        "findings": findings,
+        "conceptTags": concept_tags,
+        "headlines": {dimension: measure.name for dimension, measure in headlines.items()},
+        "summaries": [
+            _summary_payload(dimension, measure, str(name), own, with_seeds=with_seeds)
+            for dimension, measure in headlines.items()
+        ],
     }
 
 
-def _score_rows(adapter: Mapping[str, Any], specs: Sequence[ScoreSpec]) -> list[list[Any] | None]:
-    """For each measure the verdict's place, the numbers of `OF_SCORE`, and the note if there is one."""
-    own = adapter.get("scores") or {}
-    return [_score_row(own[measure.name], measure) if measure.name in own else None for measure in specs]
+def _summary_payload(
+    dimension: str, measure: ReportedMeasure, concept: str, adapters: Sequence[AdapterRecord], *, with_seeds: bool
+) -> dict[str, Any]:
+    """Who leads a dimension, and how many adapters have each verdict."""
+    summary = summarize_scores(measure, concept, adapters, with_seed=with_seeds)
+    scores = [scores[measure.name] for adapter in adapters if measure.name in (scores := adapter.get("scores") or {})]
+    verdicts = [score_verdict(score, measure) for score in scores]
+    return {
+        "dimension": dimension,
+        "measure": measure.name,
+        "sentence": asdict(summary) if summary else None,
+        "counts": {verdict: verdicts.count(verdict) for verdict in VERDICTS},
+    }
 
 
-def _score_row(score: Mapping[str, Any], measure: ScoreSpec) -> list[Any]:
-    numbers = [_rounded(score.get(name)) for name in SCORE_FIELDS]
+def _score_rows(adapter: AdapterRecord, measures: Sequence[ReportedMeasure]) -> list[list[Any] | None]:
+    """One row per measure; None where the adapter lacks the score."""
+    scores = adapter.get("scores") or {}
+    return [_score_row(scores[measure.name], measure) if measure.name in scores else None for measure in measures]
+
+
+def _score_row(score: ScoreRecord, measure: ReportedMeasure) -> list[Any]:
+    """The index of the verdict, the numbers of `SCORE_FIELDS`, and the note if there is one."""
+    numbers = [shorten(score.get(name)) for name in SCORE_FIELDS]
     note = score.get("note")
     return [VERDICTS.index(score_verdict(score, measure)), *numbers, *([note] if note else [])]
 
 
-def _rounded(value: Any) -> Any:
-    """A number to five significant digits, which is more than the page prints."""
-    return float(f"{value:.5g}") if isinstance(value, float) else value
-
-
-def mark_concept_tags(caption: str, inherent: Sequence[str]) -> list[tuple[str, bool]]:
-    """A caption's parts between commas, each with whether it is one of the ``inherent`` tags."""
-    own = {_normalize_tag(tag) for tag in inherent}
+def mark_concept_tags(caption: str, concept_tags: Iterable[str]) -> list[tuple[str, bool]]:
+    """The comma-separated parts of a caption, each with whether it is one of the concept's own tags."""
+    own = {_normalize_tag(tag) for tag in concept_tags}
     return [(part, _normalize_tag(part) in own) for part in caption.split(", ")]
 
 
@@ -187,20 +192,7 @@ def _normalize_tag(tag: str) -> str:
     return tag.strip().replace("_", " ").casefold()
 
 
-def json_for_script(value: Any) -> str:
-    """JSON that may stand inside an HTML ``<script>``, because nothing in it can close one."""
-    text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=str)
-    for sign in "<>&\u2028\u2029":
-        text = text.replace(sign, f"\\u{ord(sign):04x}")
-    return text
-
-
-def replace_nonfinite(value: Any) -> Any:
-    """The same data with None for every number that is not finite, as JSON has none of those."""
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, Mapping):
-        return {str(key): replace_nonfinite(entry) for key, entry in value.items()}
-    if isinstance(value, list | tuple):
-        return [replace_nonfinite(entry) for entry in value]
-    return value
+EMPTY_PAYLOAD: Mapping[str, Any] = {
+    name: [] for name in ("concepts", "promptTypes", "captions", "adapters", "bases", "images", "prompts", "measures")
+} | {"terms": page_terms(), "settings": [], "scoreFields": SCORE_FIELDS}
+"""The payload of a page without a run, which the shared scripts read all the same."""

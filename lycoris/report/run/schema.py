@@ -1,15 +1,17 @@
-"""What a report is made of: the keys of the study that :func:`lycoris.report.render` takes.
+"""The record of a study: the keys of ``study.json``, which :func:`lycoris.report.render` takes.
 
-A plain dict read from JSON does as well. Every part may be missing or empty, except the study's title.
+Every part may be missing or empty, except the study's title.
 """
 
 from __future__ import annotations
 
-from typing import Any, TypedDict
+import json
+from pathlib import Path
+from typing import Any, TypedDict, cast
 
 
 class GeneratedImage(TypedDict, total=False):
-    """One drawn picture; pictures of one concept are compared where ``prompt`` and ``seed`` agree."""
+    """One generated image. Images of one concept are compared where ``prompt`` and ``seed`` agree."""
 
     image: str | None
     prompt: str
@@ -17,14 +19,14 @@ class GeneratedImage(TypedDict, total=False):
 
 
 class BaseRecord(TypedDict, total=False):
-    """The model that everything is compared with."""
+    """The base model."""
 
     name: str
     digest: str
 
 
 class TrackingRecord(TypedDict, total=False):
-    """Where the runs are tracked: ``address`` as MLflow takes it, ``experiment``, and the study's own ``run``."""
+    """Where the runs are tracked: ``address`` as MLflow takes it, the ``experiment``, and the study's own ``run``."""
 
     address: str
     experiment: str
@@ -32,7 +34,7 @@ class TrackingRecord(TypedDict, total=False):
 
 
 class ConceptRecord(TypedDict, total=False):
-    """A concept as it was taught: ``captions`` maps a tag strategy to one caption a reference, in order."""
+    """A concept and its training data: ``captions`` maps a strategy to one caption per reference, in order."""
 
     name: str
     category: str
@@ -45,7 +47,7 @@ class ConceptRecord(TypedDict, total=False):
 
 
 class MetricRecord(TypedDict, total=False):
-    """What a metric says; a score is named ``<metric>/<prompt type>/<encoder>``."""
+    """What a metric measures. A score is named ``<metric>/<prompt type>/<encoder>``."""
 
     dimension: str
     higher_is_better: bool
@@ -56,6 +58,7 @@ class MetricRecord(TypedDict, total=False):
 class ScoreRecord(TypedDict, total=False):
     """A score with its 95 % interval, the base's, and the paired difference; ``note`` says why one is missing."""
 
+    name: str
     value: float | None
     low: float | None
     high: float | None
@@ -65,11 +68,13 @@ class ScoreRecord(TypedDict, total=False):
     difference: float | None
     difference_low: float | None
     difference_high: float | None
+    dimension: str
+    higher_is_better: bool
     note: str
 
 
 class BaseImages(TypedDict, total=False):
-    """What the untouched base drew with the prompts of one concept under one tag strategy, by prompt type."""
+    """Images of the base without an adapter for one concept and caption strategy, by prompt type."""
 
     concept: str
     captions: str
@@ -77,7 +82,7 @@ class BaseImages(TypedDict, total=False):
 
 
 class TrainingSamples(TypedDict, total=False):
-    """What was drawn while an adapter was trained, after ``count`` of the training's ``unit``."""
+    """Images generated during training, after ``count`` epochs or steps."""
 
     count: float
     images: list[str]
@@ -86,11 +91,11 @@ class TrainingSamples(TypedDict, total=False):
 class AdapterRecord(TypedDict, total=False):
     """One adapter of the study; where its run failed, ``error`` stands in place of the results.
 
-    ``bytes`` is the file's size, ``seconds`` has ``train`` and ``draw``, ``losses`` is one number a step,
-    ``reason`` why a champion is one, ``pictures`` how many it was trained on; ``set_aside`` maps the paths of those
-    that could not be used to what is wrong with them. ``checkpoint``, such as "epoch 10", tells where in its training
-    it was taken, if not at the end; curves and samples stand at the end's. ``bands`` has the losses by band of noise,
-    ``validation`` (step, loss) pairs, ``unit`` is "epoch" or "step".
+    ``bytes`` is the size of its file; ``seconds`` has ``train`` and ``draw`` (generation); ``losses`` has one number
+    per step, ``bands`` the losses by timestep bin, ``validation`` (step, loss) pairs. ``pictures`` is the number of its
+    training images, ``set_aside`` maps the paths of skipped ones to the reason. ``checkpoint``, such as "epoch 10",
+    names a checkpoint before the end of training; curves and samples belong to the record of the end. ``reason`` says
+    why a champion is one. ``unit`` is "epoch" or "step".
     """
 
     name: str
@@ -110,6 +115,7 @@ class AdapterRecord(TypedDict, total=False):
     champion: bool
     reason: str | None
     seconds: dict[str, float]
+    efficiency: dict[str, float | None]
     losses: list[float]
     bands: dict[str, list[float | None]]
     validation: list[tuple[int, float]]
@@ -133,8 +139,17 @@ class StudyRecord(TypedDict, total=False):
     settings: dict[str, Any]
     hardware: str
     rule: str
-    tracking: TrackingRecord
+    tracking: TrackingRecord | None
     concepts: list[ConceptRecord]
     metrics: dict[str, MetricRecord]
     bases: list[BaseImages]
     adapters: list[AdapterRecord]
+
+
+def read_study_record(path: Path) -> StudyRecord:
+    """The study record of a ``study.json``.
+
+    Args:
+        path: the file, as `flows.steps.outcomes` writes it.
+    """
+    return cast(StudyRecord, json.loads(path.read_text(encoding="utf-8")))

@@ -1,4 +1,4 @@
-"""Pages: HTML files that need nothing else and ask no network, from templates that share head, style and scripts."""
+"""HTML pages from templates: self-contained files that load nothing over the network and share style and scripts."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 import os
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,50 +14,91 @@ from jinja2 import Environment, FileSystemLoader
 from markupsafe import Markup, escape
 
 from lycoris.analysis.text.formatting import adapter_label, format_duration, format_number
-from lycoris.report.run.payload import json_for_script
+from lycoris.report.shared.json_data import json_for_script
 
-PAGE_FOLDER = Path(__file__).parent.parent
+FOLDER = Path(__file__).parent
+REPORT_FOLDER = FOLDER.parent
+SHARED_SCRIPTS = tuple(
+    FOLDER / f"{name}.js" for name in ("state", "elements", "format", "images", "plot", "sortable", "print")
+)
+"""The scripts of every page with data; their names are visible to all others."""
+
+
+@dataclass(frozen=True)
+class Section:
+    """A section of a page: drawn by the script `<name>.js` of its folder, or printed from the template `<name>.html`.
+
+    Attributes:
+        folder: where its script or template lies.
+        name: its id in the page, and the name of its file.
+        link: its text in the navigation bar.
+        heading: its heading.
+        lead: how to read it, in a few sentences; may hold markup.
+        per_concept: whether it shows the selected concept, which is then named in its heading.
+    """
+
+    folder: Path
+    name: str
+    link: str
+    heading: str
+    lead: str = ""
+    per_concept: bool = False
+
+    @property
+    def script(self) -> Path | None:
+        """Its script, if there is one."""
+        path = self.folder / f"{self.name}.js"
+        return path if path.is_file() else None
+
+    @property
+    def template(self) -> str | None:
+        """Its template as a name for the environment, if there is one."""
+        path = self.folder / f"{self.name}.html"
+        return path.relative_to(REPORT_FOLDER).as_posix() if path.is_file() else None
 
 
 def write_page(
     template: str,
     out: Path,
     *,
-    folder: Path = PAGE_FOLDER,
+    sections: Sequence[Section] = (),
+    scripts: Sequence[Path] = (),
     styles: Sequence[Path] = (),
-    scripts: Sequence[Path | Sequence[Path]] = (),
     data: Mapping[str, Any] | None = None,
     **context: Any,
 ) -> Path:
-    """Write a page from a template; it appears whole or not at all.
+    """Write a page from a template; an interrupted write leaves no partial file.
 
     Args:
-        template: a file name; it extends ``base.html`` of this folder.
-        out: the file, in a folder made if need be.
-        folder: where the template lies; templates of this folder are found as well.
-        styles: files of CSS behind the report's own.
-        scripts: files of JavaScript, which run as one function; a list of files among them is a block in it, with names
-            of its own.
-        data: what the scripts read, as JSON in the page.
-        told: what the template prints.
+        template: a template of this room, such as ``run/report.html``; it extends ``shared/base.html``.
+        out: the file; its folder is created if necessary.
+        sections: those of the page, in order. Each script runs in a block of its own.
+        scripts: further JavaScript files, whose names the sections share.
+        styles: further CSS files.
+        data: what the scripts read, embedded as JSON. Pages with data get `SHARED_SCRIPTS`.
+        context: what the templates print.
 
     Returns:
         ``out``.
     """
-    pages = Environment(
-        loader=FileSystemLoader([folder, PAGE_FOLDER, PAGE_FOLDER / "analysis"]),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
+    environment = Environment(
+        loader=FileSystemLoader(REPORT_FOLDER), autoescape=True, trim_blocks=True, lstrip_blocks=True
     )
-    pages.filters.update(FILTERS)
-    html = pages.get_template(template).render(
-        style=Markup("\n".join(file.read_text(encoding="utf-8") for file in (PAGE_FOLDER / "report.css", *styles))),
-        script=Markup("\n".join(map(_script_text, scripts))),
+    environment.filters.update(FILTERS)
+    shared = [] if data is None else SHARED_SCRIPTS
+    blocks = ["{\n" + _read(section.script) + "}" for section in sections if section.script is not None]
+    html = environment.get_template(template).render(
+        style=Markup("\n".join(map(_read, (FOLDER / "style.css", *styles)))),
+        script=Markup("\n".join([*map(_read, (*shared, *scripts)), *blocks])),
         data=None if data is None else Markup(json_for_script(data)),
+        sections=sections,
         **context,
     )
     return atomic_write_text(html, out)
+
+
+def _read(file: Path) -> str:
+    return file.read_text(encoding="utf-8")
 
 
 def atomic_write_text(text: str, out: Path) -> Path:
@@ -71,19 +113,13 @@ def atomic_write_text(text: str, out: Path) -> Path:
     return out
 
 
-def _script_text(part: Path | Sequence[Path]) -> str:
-    return (
-        part.read_text(encoding="utf-8") if isinstance(part, Path) else "\n".join(["{", *map(_script_text, part), "}"])
-    )
-
-
 def code_spans(text: object) -> Markup:
     """A sentence in which what stands between backticks is code."""
     return Markup(re.sub(r"`([^`]*)`", r"<code>\1</code>", str(escape(text))))
 
 
 FILTERS = {
-    "coded": code_spans,
+    "code_spans": code_spans,
     "compact": lambda value: value if isinstance(value, str) else json.dumps(value, default=str),
     "duration": format_duration,
     "label": lambda adapter: adapter_label(adapter, with_seed=True).replace("`", ""),

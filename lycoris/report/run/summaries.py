@@ -1,0 +1,98 @@
+"""Scores in words: who leads a measure for a concept, and whether the lead is shown."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from lycoris.analysis.text.formatting import adapter_label, format_interval, format_number
+from lycoris.report.run.schema import AdapterRecord
+from lycoris.report.run.scores import ReportedMeasure, intervals_overlap, score_effect, score_verdict
+from lycoris.terms import Verdict
+
+
+@dataclass(frozen=True)
+class ScoreSummary:
+    """A sentence about one measure of one concept, in parts so that a page can color the number.
+
+    Attributes:
+        lead: who leads.
+        number: by how much.
+        interval: of the number.
+        tail: which adapters it is not separated from.
+        verdict: what the number shows against the base.
+        run_id: the tracked run of the number.
+    """
+
+    lead: str
+    number: str
+    interval: str
+    tail: str
+    verdict: Verdict
+    run_id: str | None = None
+
+    def __str__(self) -> str:
+        return " ".join(part for part in (self.lead, self.number, self.interval, self.tail) if part)
+
+
+def summarize_scores(
+    measure: ReportedMeasure, concept: str, adapters: Sequence[AdapterRecord], *, with_seed: bool
+) -> ScoreSummary | None:
+    """Who leads a measure, by how much against the base, and whether the lead over the others is shown.
+
+    Adapters whose intervals overlap are called not separated.
+
+    Args:
+        measure: the measure.
+        concept: the concept's name.
+        adapters: the concept's adapters; those without this score are left out.
+        with_seed: whether an adapter's seed is part of its name.
+
+    Returns:
+        The sentence; None when no adapter has the score with a difference, or its direction is not known.
+    """
+    if measure.higher_is_better is None:
+        return None
+    scored = [
+        (adapter, effect, score_verdict(score, measure))
+        for adapter in adapters
+        if (score := (adapter.get("scores") or {}).get(measure.name))
+        and (effect := score_effect(score, measure)).value is not None
+    ]
+    if not scored:
+        return None
+    scored.sort(key=lambda entry: entry[1].value or 0.0, reverse=measure.higher_is_better)
+    best, effect, verdict = scored[0]
+    overlapping = [
+        adapter_label(adapter, with_seed=with_seed)
+        for adapter, other, _ in scored[1:]
+        if intervals_overlap(effect, other)
+    ]
+    against = "" if measure.from_base else "against the base, "
+    return ScoreSummary(
+        _lead(adapter_label(best, with_seed=with_seed), concept, verdict, from_base=measure.from_base),
+        format_number(effect.value, measure.digits, signed=not measure.from_base),
+        format_interval(effect.low, effect.high, measure.digits) + ("," if measure.from_base else ""),
+        f"{against}{_separation(overlapping, len(scored))}.",
+        verdict,
+        best.get("run_id"),
+    )
+
+
+def _lead(name: str, concept: str, verdict: Verdict, *, from_base: bool) -> str:
+    if verdict == "better":
+        return f"{name} leads for {concept}:"
+    if verdict == "none":
+        return f"No adapter beats the base for {concept}; the best, {name}, shows no difference:"
+    if verdict == "worse":
+        return f"Every adapter is worse than the base for {concept}; {name} loses least:"
+    return (
+        f"{name} stays closest to the base for {concept}:" if from_base else f"{name} has the best value for {concept}:"
+    )
+
+
+def _separation(overlapping: Sequence[str], count: int) -> str:
+    if not overlapping:
+        return "ahead of every other" if count > 1 else "the only one scored"
+    named = list(overlapping[:2]) + ([f"{len(overlapping) - 2} more"] if len(overlapping) > 2 else [])
+    return "not separated from " + (", ".join(named[:-1]) + " and " if named[1:] else "") + named[-1]

@@ -1,0 +1,71 @@
+// The table of all scores, with filters.
+const verdictText = (row) => (row.measure.from_base ? "distance from the base" : VERDICT_TEXTS[row.score.verdict]);
+const columns = [
+  { label: "Concept", value: (row) => row.adapter.concept },
+  { label: "Algorithm", value: (row) => algorithmTitle(row.adapter), cell: (row) => nameCell(row.adapter) },
+  { label: "Captions", value: (row) => row.adapter.captions },
+  data.manySeeds && { label: "Seed", numeric: true, value: (row) => row.adapter.seed },
+  data.checkpoints && { label: "Checkpoint", value: (row) => checkpointOf(row.adapter) },
+  { label: "Dimension", value: (row) => row.measure.dimension },
+  { label: "Score", value: (row) => row.measure.name,
+    cell: (row) => element("span", { title: [direction(row.measure), row.measure.about].join("\n") },
+      row.measure.name, " ", element("b", {}, arrow(row.measure))) },
+  { label: "Value", numeric: true, value: (row) => row.score.value,
+    cell: (row) => number(row.score.value, row.measure.digits) },
+  { label: "Interval", numeric: true, title: "sorts by width",
+    value: (row) => (row.score.low === undefined ? null : row.score.high - row.score.low),
+    cell: (row) => interval(row.score.low, row.score.high, row.measure.digits) || row.score.note || "–" },
+  { label: "Base", numeric: true, value: (row) => row.score.base,
+    cell: (row) => number(row.score.base, row.measure.digits) },
+  { label: "Difference", numeric: true, value: (row) => row.score.difference,
+    cell: (row) => element("span", { class: row.score.verdict }, number(row.score.difference, row.measure.digits, true)) },
+  { label: "Its interval", numeric: true, title: "sorts by width",
+    value: (row) => (row.score.difference_low === undefined
+      ? null : row.score.difference_high - row.score.difference_low),
+    cell: (row) => interval(row.score.difference_low, row.score.difference_high, row.measure.digits) || "–" },
+  { label: "Verdict", title: "against the base", value: (row) => ["better", "none", "worse", "unknown"].indexOf(row.score.verdict),
+    cell: (row) => element("span", { class: row.score.verdict }, verdictText(row)) },
+  { label: "Run", value: (row) => row.adapter.run_id, cell: (row) => runLink(row.adapter) },
+].filter(Boolean);
+
+const headlineNames = new Set(concepts.flatMap((concept) => Object.values(concept.headlines)));
+const MAX_ROWS = 1000;
+const filters = { concept: "", algorithm: "", captions: "", dimension: "", score: "headline", verdict: "" };
+const sort = unsorted();
+const passes = {
+  concept: (row, value) => row.adapter.concept === value,
+  algorithm: (row, value) => row.adapter.algorithm === value,
+  captions: (row, value) => row.adapter.captions === value,
+  dimension: (row, value) => row.measure.dimension === value,
+  score: (row, value) => (value === "headline" ? headlineNames.has(row.measure.name)
+    : row.measure.metric === value || row.measure.name === value),
+  verdict: (row, value) => row.score.verdict === value,
+};
+
+function draw() {
+  const all = data.adapters.flatMap((adapter) => data.measures
+    .filter((measure) => adapter.scores[measure.name])
+    .map((measure) => ({ adapter, measure, score: adapter.scores[measure.name] })));
+  if (!all.length) return into("table-body", empty("No scores were computed."));
+  const rows = all.filter((row) =>
+    Object.entries(filters).every(([name, value]) => !value || passes[name](row, value)));
+  const filter = (label, name, options) => menu(label, [["", "all"], ...options], filters[name],
+    (value) => keepFocus(() => {
+      filters[name] = value;
+      draw();
+    }), `filter ${name}`);
+  const options = (names) => [...new Set(names)].map((name) => [name, spaced(name)]);
+  into("table-tools",
+    filter("Concept", "concept", concepts.map((concept) => [concept.name, concept.name])),
+    filter("Algorithm", "algorithm", data.algorithms),
+    filter("Captions", "captions", options(data.captions.filter(Boolean))),
+    filter("Dimension", "dimension", options(data.measures.map((measure) => measure.dimension))),
+    filter("Score", "score", [["headline", "one per dimension"], ...options(data.measures.map((measure) => measure.metric)),
+      ...data.measures.map((measure) => [measure.name, measure.name])]),
+    filter("Verdict", "verdict", verdictOptions),
+    element("span", { class: "count", role: "status" }, rows.length > MAX_ROWS
+      ? `${MAX_ROWS} of ${rows.length} rows; scores.csv has all` : `${rows.length} of ${all.length} rows`));
+  into("table-body", rows.length
+    ? region("All scores", { class: "tall" }, sortable(columns, rows, sort, MAX_ROWS)) : empty("No score fits these filters."));
+}
+draw();

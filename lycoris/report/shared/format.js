@@ -1,0 +1,49 @@
+// Numbers, names and links as the page writes them.
+function number(value, digits, signed = false) {
+  if (value === null || value === undefined) return "–";
+  if (value === 0) return "0";
+  const text = digits === null ? Math.abs(value).toExponential(1) : Math.abs(value).toFixed(digits);
+  const sign = Number(text) === 0 ? "" : value < 0 ? "−" : signed ? "+" : "";
+  return sign + text.replace(/^0\./, ".");
+}
+function interval(low, high, digits) {
+  return low === undefined || low === null || high === undefined || high === null
+    ? "" : `[${number(low, digits)}, ${number(high, digits)}]`;
+}
+function bytes(count) {
+  for (const unit of ["B", "kB", "MB"]) {
+    if (count < 1000) return `${unit === "B" ? count : Number(count.toPrecision(3))} ${unit}`;
+    count /= 1000;
+  }
+  return `${Number(count.toPrecision(3))} GB`;
+}
+const spaced = (name) => name.replaceAll("_", " ");
+// `text` between backticks becomes code.
+const codeSpans = (text) => text.split("`").map((part, index) => (index % 2 ? element("code", {}, part) : part));
+const promptTypeTitle = (name) => terms.prompt_types[name]?.title ?? name;
+
+const arrow = (measure) =>
+  measure?.higher_is_better === true ? "↑" : measure?.higher_is_better === false ? "↓" : "";
+const direction = (measure) =>
+  measure?.higher_is_better === true ? "↑ higher is better"
+    : measure?.higher_is_better === false ? "↓ lower is better" : "";
+const VERDICT_TEXTS = { better: "better", none: "no difference shown", worse: "worse", unknown: "" };
+const verdictOptions = ["better", "none", "worse"].map((name) => [name, VERDICT_TEXTS[name]]);
+
+// What adapters are compared by: the difference to the base, or the distance from it.
+const effectOf = (score, measure) => (measure.from_base
+  ? { value: score.value, low: score.low, high: score.high }
+  : { value: score.difference, low: score.difference_low, high: score.difference_high });
+const algorithmTitle = (adapter) => algorithmTitles.get(adapter.algorithm) ?? adapter.algorithm ?? adapter.name ?? "?";
+const adapterTitle = (adapter) => [
+  algorithmTitle(adapter), adapter.captions, data.manySeeds ? `seed ${adapter.seed}` : null, adapter.checkpoint,
+].filter(Boolean).join(" · ");
+
+// The run behind a number: a link where MLflow has an address, else its id with the command that opens MLflow.
+function runLink(adapter, text) {
+  const id = adapter?.run_id;
+  if (!id) return text ?? "–";
+  const { runs, command } = data.tracking ?? {};
+  return runs ? element("a", { href: runs + encodeURIComponent(id), rel: "noopener", title: `run ${id} in MLflow` }, text ?? id.slice(0, 8))
+    : element("code", { class: "run", title: `MLflow run ${id}${command ? `\nopen it with: ${command}` : ""}` }, text ?? id.slice(0, 8));
+}
