@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from itertools import combinations
-from typing import Any
+from typing import Any, cast
 
 from prefect import flow
 
@@ -22,6 +22,7 @@ from flows.steps.futures import EvaluationFutures, root_cause, submit
 from flows.steps.requests import begin_run, caption_request, evaluation_setup
 from lycoris.cache.keys import stage_key
 from lycoris.data.concepts import Concept
+from lycoris.report.run.schema import BaseImages, StudyRecord
 from lycoris.safety.redaction import redact
 from tasks.artifacts import CaptionedConcept, ImageSet, Prompts, TrainedAdapter
 from tasks.caption import caption_concepts
@@ -184,7 +185,7 @@ def _pairwise_differences(
 
 def _base_records(
     targets: Sequence[ScoringTarget], entries: Sequence[Mapping[str, Any]], evaluations: Sequence[EvaluationFutures]
-) -> list[dict[str, Any]]:
+) -> list[BaseImages]:
     """The base's images for each file that could be scored."""
     return [
         {
@@ -203,11 +204,11 @@ def _report_payload(
     concepts: Sequence[CaptionedConcept],
     entries: list[dict[str, Any]],
     seconds: float,
-) -> dict[str, Any]:
+) -> StudyRecord:
     """The parts of `lycoris.report.render`'s input that do not depend on generated images."""
     from lycoris.metrics import describe_metrics
 
-    return {
+    record = {
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "command": redact(" ".join(["lycoris", *sys.argv[1:]])),
         "seconds": seconds,
@@ -218,3 +219,4 @@ def _report_payload(
         "metrics": describe_metrics(),
         "adapters": entries,
     }
+    return cast(StudyRecord, record)

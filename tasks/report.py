@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from prefect import task
 
 from tasks.artifacts import RunContext
 from tasks.runtime import log_forwarding, progress
 
+if TYPE_CHECKING:
+    from lycoris.report.run.schema import StudyRecord
+
 
 @task(name="report")
-def write_report(context: RunContext, study: Mapping[str, Any], out: Path) -> Path:
+def write_report(context: RunContext, study: StudyRecord, out: Path) -> Path:
     """Write the report of a study as one page.
 
     Args:
@@ -28,4 +30,4 @@ def write_report(context: RunContext, study: Mapping[str, Any], out: Path) -> Pa
 
     log_forwarding.connect(context.progress)
     with progress.track_step(context.progress, "report"):
-        return render(dict(study), out)
+        return render(study, out)

@@ -10,12 +10,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from flows.config.experiment import Experiment
 from lycoris.analysis import CHAMPION_RULE, Champion
 from lycoris.analysis.statistics.measures import COSTS, EFFICIENCY
 from lycoris.cache.atomic import atomic_write_text
+from lycoris.report.run.schema import StudyRecord
 from lycoris.safety.redaction import redact
 from tasks.artifacts import AdapterSettings, Artifact, CaptionedConcept, RunSpec, TrainingSummary
 from tasks.generate import image_records, seconds_per_image
@@ -118,13 +119,13 @@ def report_payload(
     *,
     seconds: float,
     commit: str,
-) -> dict[str, Any]:
+) -> StudyRecord:
     """The study as `lycoris.report.render` takes it."""
     from lycoris.metrics import describe_metrics
 
     adapters = [_adapter_record(cell, one, outcome) for cell, one in outcome.runs.items()]
     adapters += [{"name": cell.name, **_run_fields(cell), "error": error} for cell, error in outcome.failures.items()]
-    return {
+    record = {
         "title": f"Study {experiment.name}",
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "command": redact(" ".join(["lycoris", *sys.argv[1:]])),
@@ -144,6 +145,7 @@ def report_payload(
         ],
         "adapters": adapters,
     }
+    return cast(StudyRecord, record)
 
 
 def describe_hardware() -> str:

@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pandas as pd
 from pydantic import Field
@@ -25,9 +25,10 @@ from lycoris.analysis.io.score_table import ScoreTable
 from lycoris.analysis.statistics.configurations import complete_settings
 from lycoris.analysis.statistics.ranking import Ranking
 from lycoris.analysis.statistics.setting_scores import score_settings
+from lycoris.cache.atomic import atomic_write_text
 from lycoris.data.concepts import load_concepts
 from lycoris.errors import InputError
-from lycoris.report.shared.templates import atomic_write_text
+from lycoris.report.run.schema import StudyRecord, read_study_record
 
 RESULT_FILE = "adaptive.json"
 RunExperiment = Callable[[Experiment], dict[str, Any]]
@@ -59,7 +60,7 @@ class SearchState:
     concepts: tuple[str, ...]
     folder: Path
     score_tables: list[pd.DataFrame] = field(default_factory=list)
-    study_records: list[dict[str, Any]] = field(default_factory=list)
+    study_records: list[StudyRecord] = field(default_factory=list)
     failures: list[dict[str, Any]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -138,7 +139,7 @@ class SearchState:
         """
         failures = [adapter for adapter in result["adapters"] if adapter.get("error")]
         self.failures += failures
-        self.study_records.append(json.loads((self.folder / STUDY_FILE).read_text(encoding="utf-8")))
+        self.study_records.append(read_study_record(self.folder / STUDY_FILE))
         if len(failures) < len(result["adapters"]):
             self.score_tables.append(pd.read_csv(self.folder / SCORES_FILE, dtype=str, keep_default_na=False))
         return {f"{adapter['algorithm']} · {adapter['captions']}" for adapter in failures}
@@ -148,23 +149,24 @@ class SearchState:
         if not self.score_tables:
             return None
         file = self.folder / SCORES_FILE
-        atomic_write_text(pd.concat(self.score_tables, ignore_index=True).to_csv(index=False), file)
+        atomic_write_text(file, pd.concat(self.score_tables, ignore_index=True).to_csv(index=False))
         return read_table(file)
 
-    def combined_study(self) -> dict[str, Any]:
+    def combined_study(self) -> StudyRecord:
         """Return the records of all runs as those of one study."""
         records = self.study_records
-        combined = {
+        combined: dict[str, dict[Any, Any]] = {
             "concepts": {concept["name"]: concept for record in records for concept in record["concepts"]},
             "bases": {(base["concept"], base["captions"]): base for record in records for base in record["bases"]},
             "adapters": {adapter["name"]: adapter for record in records for adapter in record["adapters"]},
         }
-        return {
+        study = {
             **records[0],
             **{name: list(entries.values()) for name, entries in combined.items()},
             "settings": self.experiment.model_dump(mode="json"),
             "seconds": sum(record["seconds"] for record in records),
         }
+        return cast(StudyRecord, study)
 
 
 def run_search(state: SearchState, run_experiment: RunExperiment, config: SearchConfig) -> dict[str, Any]:
@@ -225,7 +227,7 @@ def run_search(state: SearchState, run_experiment: RunExperiment, config: Search
         "failed": state.failures,
     }
     result["lines"] = [*recommendation["lines"], budget_summary(progress, grid)]
-    atomic_write_text(json.dumps(result, ensure_ascii=False, indent=1), state.folder / RESULT_FILE)
+    atomic_write_text(state.folder / RESULT_FILE, json.dumps(result, ensure_ascii=False, indent=1))
     return result
 
 

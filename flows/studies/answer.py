@@ -54,10 +54,11 @@ def write_study_answer(study: Study, folder: Path, *, command: str = "") -> dict
     from flows.studies.analysis import analyze_file
     from lycoris.analysis.statistics.category_effects import effects_by_category
     from lycoris.analysis.text.category_text import describe_category_effects
+    from lycoris.report.run.schema import read_study_record
     from lycoris.report.study.page import render
 
     analysis = analyze_file(folder / "scores.csv", None, folder / "analysis", command=command)
-    record: Mapping[str, Any] = json.loads((folder / "study.json").read_text(encoding="utf-8"))
+    record = read_study_record(folder / "study.json")
     effects, sentences, errors = [], [], []
     for factor in study.factors:
         try:

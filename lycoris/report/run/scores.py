@@ -75,8 +75,8 @@ def reported_measures(study: StudyRecord) -> list[ReportedMeasure]:
 def _measure(name: str, scores: list[ScoreRecord], metric: MetricRecord) -> ReportedMeasure:
     """A measure, described by its metric or, where the study does not describe that, by the first score."""
     parts = [*name.split("/", 2), "", ""]
-    described = {**scores[0], **metric}
-    dimension, higher_is_better = described.get("dimension"), described.get("higher_is_better")
+    dimension = metric.get("dimension", scores[0].get("dimension"))
+    higher_is_better = metric.get("higher_is_better", scores[0].get("higher_is_better"))
     return ReportedMeasure(
         name,
         metric=parts[0],
@@ -88,7 +88,7 @@ def _measure(name: str, scores: list[ScoreRecord], metric: MetricRecord) -> Repo
         from_base=dimension == "preservation"
         and higher_is_better is False
         and not any(score.get("base") for score in scores),
-        about=described.get("about") or "",
+        about=metric.get("about") or "",
     )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from jinja2 import Environment, FileSystemLoader
 from markupsafe import Markup, escape
 
 from lycoris.analysis.text.formatting import adapter_label, format_duration, format_number
+from lycoris.cache.atomic import atomic_write_text
 from lycoris.report.shared.json_data import json_for_script
 
 FOLDER = Path(__file__).parent
@@ -94,23 +94,11 @@ def write_page(
         sections=sections,
         **context,
     )
-    return atomic_write_text(html, out)
+    return atomic_write_text(out, html)
 
 
 def _read(file: Path) -> str:
     return file.read_text(encoding="utf-8")
-
-
-def atomic_write_text(text: str, out: Path) -> Path:
-    """Write a text file that appears whole or not at all, in a folder made if need be; returns ``out``."""
-    out.parent.mkdir(parents=True, exist_ok=True)
-    part = out.with_name(f".{out.name}.{os.getpid()}")
-    try:
-        part.write_text(text, encoding="utf-8")
-        part.replace(out)
-    finally:
-        part.unlink(missing_ok=True)
-    return out
 
 
 def code_spans(text: object) -> Markup:
