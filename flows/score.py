@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from itertools import combinations
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from prefect import flow
 
@@ -22,7 +22,6 @@ from flows.steps.futures import EvaluationFutures, root_cause, submit
 from flows.steps.requests import begin_run, caption_request, evaluation_setup
 from lycoris.cache.keys import stage_key
 from lycoris.data.concepts import Concept
-from lycoris.report.run.schema import BaseImages, StudyRecord
 from lycoris.safety.redaction import redact
 from tasks.artifacts import CaptionedConcept, ImageSet, Prompts, TrainedAdapter
 from tasks.caption import caption_concepts
@@ -32,6 +31,9 @@ from tasks.ingest import import_adapter, import_images
 from tasks.models import ModelRefs, resolve_models
 from tasks.report import write_report
 from tasks.runtime import log_forwarding, progress
+
+if TYPE_CHECKING:
+    from lycoris.report.run.schema import BaseImages, StudyRecord
 
 logger = logging.getLogger("lycoris.flows.score")
 
@@ -219,4 +221,4 @@ def _report_payload(
         "metrics": describe_metrics(),
         "adapters": entries,
     }
-    return cast(StudyRecord, record)
+    return cast("StudyRecord", record)

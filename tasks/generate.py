@@ -6,7 +6,7 @@ import json
 import time
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from prefect import task
 
@@ -16,6 +16,9 @@ from tasks.runtime import progress, resources
 from tasks.runtime.adapter_training import ADAPTER_FILE
 from tasks.runtime.cache import get_or_compute
 from tasks.runtime.transfer import ensure_local, local_context
+
+if TYPE_CHECKING:
+    from lycoris.report.run.schema import GeneratedImage
 
 PROMPTS_FILE = "prompts.json"
 TIMING_FILE = "generation.json"
@@ -131,7 +134,7 @@ def write_prompts(folder: Path, prompts: Prompts) -> None:
     (folder / PROMPTS_FILE).write_text(json.dumps(records))
 
 
-def image_records(artifact: Artifact) -> dict[str, list[dict[str, Any]]]:
+def image_records(artifact: Artifact) -> dict[str, list[GeneratedImage]]:
     """The images of a stage: prompt type -> ``{"image": path, "prompt", "seed"}`` records."""
     prompts = json.loads((artifact.folder / PROMPTS_FILE).read_text())
     return {

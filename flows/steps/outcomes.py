@@ -10,13 +10,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from flows.config.experiment import Experiment
 from lycoris.analysis import CHAMPION_RULE, Champion
 from lycoris.analysis.statistics.measures import COSTS, EFFICIENCY
 from lycoris.cache.atomic import atomic_write_text
-from lycoris.report.run.schema import StudyRecord
 from lycoris.safety.redaction import redact
 from tasks.artifacts import AdapterSettings, Artifact, CaptionedConcept, RunSpec, TrainingSummary
 from tasks.generate import image_records, seconds_per_image
@@ -24,6 +23,9 @@ from tasks.models import ModelRefs
 from tasks.runtime.adapter_training import SAMPLES_DIR
 from tasks.score import Scores
 from tasks.tracking.runs import LoggedRun, StudyRun, tracking_links
+
+if TYPE_CHECKING:
+    from lycoris.report.run.schema import StudyRecord
 
 SETTING_COLUMNS = ("algorithm", "preset", "rank", "alpha", "factor", "pictures")
 """Columns of the table of scores that are an adapter's settings; ``pictures`` only where an experiment sets it."""
@@ -145,7 +147,7 @@ def report_payload(
         ],
         "adapters": adapters,
     }
-    return cast(StudyRecord, record)
+    return cast("StudyRecord", record)
 
 
 def describe_hardware() -> str:
