@@ -25,7 +25,7 @@ ONE = {
     "images": {"train": 2, "trigger": 2, "alter": 2, "style": 1}, "sampling": {"steps": 3},
 }  # fmt: skip
 STAGES = ("adapter", "images", "features", "scores")
-TIMES = ("stage.json", "training.json", "drawing.json")
+TIMES = ("stage.json", "training.json", "generation.json")
 """Files that also tell how long it took."""
 
 DEPLOYED = """

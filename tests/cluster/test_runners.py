@@ -96,9 +96,9 @@ from flows.runtime.prefect_server import configure_environment, prefect_server
 configure_environment()
 folder = Path(sys.argv[1])
 if len(sys.argv) > 2:
-    from tasks import compute
-    from tasks.records import Place
-    with compute.turn(Place(folder, device="cuda", slot=sys.argv[2]), gpu=True):
+    from tasks.artifacts import RunContext
+    from tasks.runtime.resources import exclusive_compute
+    with exclusive_compute(RunContext(folder, device="cuda", gpu_limit=sys.argv[2]), gpu=True):
         started = time.time()
         time.sleep(4)
         print(started, time.time())

@@ -1,4 +1,4 @@
-"""Claims about the shared store: what it gives back is what was put, whole or not at all, on any fsspec file system."""
+"""The remote store returns what was put, complete or not at all, on any fsspec file system."""
 
 import json
 from dataclasses import replace
@@ -9,7 +9,7 @@ from lycoris.cache.keys import stage_key
 from lycoris.cache.remote import RemoteStore
 from lycoris.cache.store import RECORD_FILE, Store
 from lycoris.errors import InputError
-from tasks.artifacts import Artifact, RunContext
+from tasks.artifacts import Artifact, ImageSet, RunContext
 from tasks.runtime import progress, retry, transfer
 from tasks.runtime.cache import get_or_compute
 
@@ -32,7 +32,7 @@ def made(root):
     store = Store(root)
     with store.create("images", INPUTS) as folder:
         (folder / "trigger").mkdir()
-        (folder / "trigger" / "000.png").write_bytes(b"picture")
+        (folder / "trigger" / "000.png").write_bytes(b"image")
         (folder / "prompts.json").write_text("{}")
     return store.find("images", INPUTS)
 
@@ -53,13 +53,13 @@ def test_a_stage_comes_back_byte_for_byte(address, tmp_path):
     assert not list((tmp_path / "two" / "images").glob(".*"))
 
 
-def test_what_is_there_is_not_written_again(address, tmp_path):
+def test_an_existing_stage_is_not_written_again(address, tmp_path):
     one, share = made(tmp_path / "one"), RemoteStore(address)
     assert share.put(one.folder)
     assert not share.put(one.folder)
 
 
-def test_half_a_stage_is_none_and_is_completed(tmp_path):
+def test_a_partial_stage_is_missing_and_is_completed(tmp_path):
     one, share = made(tmp_path / "one"), RemoteStore(f"file://{tmp_path / 'share'}")
     share.put(one.folder)
     record = tmp_path / "share" / "images" / KEY / RECORD_FILE
@@ -74,23 +74,21 @@ def test_half_a_stage_is_none_and_is_completed(tmp_path):
     assert share.fetch(tmp_path / "two", "images", KEY)
 
 
-def test_what_a_killed_fetch_left_is_swept(tmp_path, monkeypatch):
+def test_leftovers_of_a_killed_fetch_are_removed(tmp_path, monkeypatch):
     one, share = made(tmp_path / "one"), RemoteStore(f"file://{tmp_path / 'share'}")
     share.put(one.folder)
     store = Store(tmp_path / "two")
-    monkeypatch.setattr("lycoris.cache.remote.shutil.rmtree", lambda *_, **__: None)
-    monkeypatch.setattr(
-        "lycoris.cache.remote._move_into_place", lambda aside, final: (_ for _ in ()).throw(KeyboardInterrupt)
-    )
+    monkeypatch.setattr("lycoris.cache.atomic.shutil.rmtree", lambda *_, **__: None)
+    monkeypatch.setattr("lycoris.cache.atomic.os.replace", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
         share.fetch(store.root, "images", KEY)
     monkeypatch.undo()
-    monkeypatch.setattr("lycoris.cache.store.is_process_running", lambda process: False)
+    monkeypatch.setattr("lycoris.cache.atomic.is_process_running", lambda pid: False)
     assert store.remove_stale() == 1
     assert not list(store.root.glob("images/.*"))
 
 
-def test_a_half_stage_here_gives_way_to_the_whole_one(tmp_path):
+def test_a_partial_local_stage_is_replaced(tmp_path):
     one, share = made(tmp_path / "one"), RemoteStore(f"file://{tmp_path / 'share'}")
     share.put(one.folder)
     half = tmp_path / "two" / "images" / KEY
@@ -103,14 +101,14 @@ def test_a_half_stage_here_gives_way_to_the_whole_one(tmp_path):
 
 @pytest.mark.parametrize(
     ("url", "words"),
-    [("nothing://x/y", "no address of a shared store"), ("file:///proc/1/nothing", "cannot be written")],
+    [("nothing://x/y", "not the URL of a remote store"), ("file:///proc/1/nothing", "cannot be written")],
 )
-def test_an_address_that_cannot_be_used_is_named(url, words):
+def test_an_unusable_url_is_named(url, words):
     with pytest.raises(InputError, match=words):
         RemoteStore(url).check()
 
 
-def test_passwords_of_addresses_are_not_told():
+def test_passwords_in_urls_are_not_shown():
     with pytest.raises(InputError) as error:
         RemoteStore("nothing://me:hunter2@host/x")
     assert "hunter2" not in str(error.value)
@@ -120,18 +118,18 @@ def work(folder, bar):
     (folder / "out.txt").write_text("made")
 
 
-def test_machines_without_a_common_disk_make_a_stage_once(tmp_path, monkeypatch):
+def test_machines_without_a_common_disk_compute_a_stage_once(tmp_path, monkeypatch):
     share = f"file://{tmp_path / 'share'}"
     one, two = (RunContext(tmp_path / name / "store", artifact_store=share) for name in ("one", "two"))
     first = get_or_compute(one, "images", "x", INPUTS, work)
-    second = get_or_compute(two, "images", "x", INPUTS, lambda *_: pytest.fail("made again"))
+    second = get_or_compute(two, "images", "x", INPUTS, lambda *_: pytest.fail("computed again"))
     assert (first.cached, second.cached) == (False, True)
     assert second.folder.is_relative_to(two.store)
     third = replace(one, store=tmp_path / "three" / "store")
     assert (transfer.ensure_local(third, first).folder / "out.txt").read_text() == "made"
 
 
-def test_what_was_made_before_there_was_a_share_is_put_there_when_it_is_asked_for(tmp_path):
+def test_a_stage_from_before_the_share_is_uploaded_on_request(tmp_path):
     before = RunContext(tmp_path / "one" / "store")
     get_or_compute(before, "images", "x", INPUTS, work)
     share = f"file://{tmp_path / 'share'}"
@@ -139,41 +137,38 @@ def test_what_was_made_before_there_was_a_share_is_put_there_when_it_is_asked_fo
     assert RemoteStore(share).contains("images", KEY)
 
 
-def test_a_stage_that_is_damaged_here_is_fetched_again(tmp_path):
+def test_a_damaged_local_stage_is_fetched_again(tmp_path):
     place = RunContext(tmp_path / "store", artifact_store=f"file://{tmp_path / 'share'}")
     first = get_or_compute(place, "images", "x", INPUTS, work)
     (first.folder / "out.txt").write_text("fade")
-    again = get_or_compute(place, "images", "x", INPUTS, lambda *_: pytest.fail("made again"))
+    again = get_or_compute(place, "images", "x", INPUTS, lambda *_: pytest.fail("computed again"))
     assert again.cached
     assert (again.folder / "out.txt").read_text() == "made"
 
 
-def test_a_stage_that_is_damaged_in_the_share_is_told_made_and_replaced_there(tmp_path):
+def test_a_stage_that_is_damaged_in_the_share_is_logged_computed_and_replaced_there(tmp_path, caplog):
     share = tmp_path / "share"
-    one, two = (
-        RunContext(tmp_path / name, tmp_path / "shown", artifact_store=f"file://{share}") for name in ("one", "two")
+    one, two, three = (
+        RunContext(tmp_path / name, artifact_store=f"file://{share}") for name in ("one", "two", "three")
     )
     get_or_compute(one, "images", "x", INPUTS, work)
     (share / "images" / KEY / "out.txt").write_text("fade")
-    made_again = get_or_compute(two, "images", "x", INPUTS, work)
-    assert not made_again.cached
-    assert (made_again.folder / "out.txt").read_text() == "made"
+    again = get_or_compute(two, "images", "x", INPUTS, work)
+    assert not again.cached
+    assert (again.folder / "out.txt").read_text() == "made"
     assert (share / "images" / KEY / "out.txt").read_text() == "made"
-    assert notes(tmp_path / "shown") == [
-        f"Finished work is damaged and counts as missing: `images/{KEY}` in `file://{share}`."
-    ]
-    assert get_or_compute(
-        RunContext(tmp_path / "three", artifact_store=f"file://{share}"), "images", "x", INPUTS, work
-    ).cached
+    warnings = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert warnings == [f"Finished work is damaged and counts as missing: `images/{KEY}` in `file://{share}`."]
+    assert get_or_compute(three, "images", "x", INPUTS, work).cached
 
 
-def test_a_stage_that_is_nowhere_is_named(tmp_path):
+def test_a_missing_stage_is_named(tmp_path):
     place = RunContext(tmp_path / "store", artifact_store=f"file://{tmp_path / 'share'}")
     with pytest.raises(InputError, match="images/abc"):
         transfer.ensure_local(place, Artifact("abc", tmp_path / "else" / "images" / "abc", True, 0.0))
 
 
-def test_a_worker_keeps_its_stages_where_its_environment_says_and_sends_word(tmp_path, monkeypatch):
+def test_a_worker_uses_the_store_of_its_environment_and_relays_progress(tmp_path, monkeypatch):
     place = RunContext(tmp_path / "store", tmp_path / "progress", artifact_store=f"file://{tmp_path / 'share'}")
     monkeypatch.setenv(transfer.LOCAL_STORE_VARIABLE, str(tmp_path / "own"))
     assert transfer.local_context(replace(place, artifact_store=None)) == replace(place, artifact_store=None)
@@ -183,7 +178,7 @@ def test_a_worker_keeps_its_stages_where_its_environment_says_and_sends_word(tmp
     assert transfer.local_context(place).progress == tmp_path / "progress"
 
 
-def test_pictures_travel_with_their_masks_under_their_names(tmp_path):
+def test_images_are_uploaded_with_their_masks_under_their_names(tmp_path):
     from PIL import Image
 
     data = tmp_path / "data"
@@ -194,15 +189,16 @@ def test_pictures_travel_with_their_masks_under_their_names(tmp_path):
     assert transfer.publish_images(replace(place, artifact_store=None), [data / "a/x.png"]) is None
     sent = transfer.publish_images(place, [data / "b/x.png", data / "a/x.png"])
     there = replace(place, store=tmp_path / "two" / "store")
-    found = sent.paths(there)
+    images = ImageSet((data / "b/x.png", data / "a/x.png"), "digest", sent)
+    found = transfer.local_images(there, images)
     assert [path.read_bytes() for path in found] == [(data / n).read_bytes() for n in ("b/x.png", "a/x.png")]
     assert found[1].with_name("x.mask.png").read_bytes() == (data / "a/x.mask.png").read_bytes()
-    assert sent.subset([1]).paths(there) == [found[1]]
-    assert json.loads((found[0].parents[1] / RECORD_FILE).read_text())["stage"] == "pictures"
+    assert transfer.local_images(there, images.subset([1])) == [found[1]]
+    assert json.loads((found[0].parents[1] / RECORD_FILE).read_text())["stage"] == "input_images"
 
 
 @pytest.fixture
-def away():
+def failures():
     """A file system whose server refuses to answer as often as the list has entries."""
     import fsspec
     from fsspec.implementations.memory import MemoryFileSystem
@@ -224,31 +220,28 @@ def away():
     MemoryFileSystem.store.clear()
 
 
-def notes(folder):
-    return [json.loads(file.read_text())["text"] for file in sorted(folder.glob("*.note"))]
-
-
-def test_a_store_that_is_away_for_a_while_is_waited_for(away, tmp_path, monkeypatch):
+def test_a_store_that_does_not_answer_for_a_while_is_retried(failures, tmp_path, monkeypatch, caplog):
+    caplog.set_level("INFO", "lycoris")
     monkeypatch.setattr(retry, "RETRY_INTERVAL_S", 0.01)
     place = RunContext(tmp_path / "one", tmp_path / "shown", artifact_store="sometimes://lycoris/stages")
     one = made(place.store)
-    away += [ConnectionRefusedError("nobody there"), TimeoutError("nobody answers")]
+    failures += [ConnectionRefusedError("nobody there"), TimeoutError("nobody answers")]
     transfer.publish(place, one.folder)
-    assert not away
+    assert not failures
     assert transfer.try_fetch(replace(place, store=tmp_path / "two"), "images", KEY)
-    gone, back = notes(tmp_path / "shown")
-    assert gone.startswith("the shared store sometimes://lycoris/stages does not answer; it is waited for")
+    gone, back = caplog.messages
+    assert gone.startswith("the shared store sometimes://lycoris/stages does not answer; retrying")
     assert back.endswith("answers again")
 
 
-def test_a_store_that_stays_away_or_refuses_is_an_error(away, tmp_path, monkeypatch):
+def test_a_store_that_never_answers_or_refuses_is_an_error(failures, tmp_path, monkeypatch, caplog):
     monkeypatch.setattr(retry, "RETRY_INTERVAL_S", 0.01)
     monkeypatch.setattr(retry, "RETRY_TIMEOUT_S", 0.05)
     place = RunContext(tmp_path / "one", tmp_path / "shown", artifact_store="sometimes://lycoris/stages")
-    away += [ConnectionResetError("gone")] * 1000
+    failures += [ConnectionResetError("gone")] * 1000
     with pytest.raises(InputError, match=r"The shared store sometimes://.* does not answer.*kept"):
         transfer.try_fetch(place, "images", KEY)
-    away[:] = [PermissionError("not yours")]
+    failures[:] = [PermissionError("not yours")]
     with pytest.raises(InputError, match=r"cannot be read: PermissionError: not yours"):
         transfer.try_fetch(place, "images", KEY)
-    assert len(notes(tmp_path / "shown")) == 1
+    assert len(caplog.messages) == 1

@@ -1,4 +1,4 @@
-"""What must be true of a study's folder once the command has ended well, whatever happened before."""
+"""What must be true of a study's folder once the command has succeeded, whatever happened before."""
 
 from __future__ import annotations
 
@@ -100,11 +100,11 @@ def writers(folder: Path) -> list[Any]:
 
 def check_data(folder: Path, result: Mapping[str, Any]) -> None:
     """The data's version is recorded whole, and DVC is free for anyone."""
-    from tasks.data_versions import dvc
+    from tasks.data_versions import checkout, dvc, manifest
 
-    assert dvc.read_pointer(folder / "data.dvc") == result["data_version"]
+    assert manifest.read_pointer(folder / "data.dvc") == result["data_version"]
     assert dvc.with_repo(folder, lambda repo: repo.status(), attempts=1) == {}
-    assert dvc.is_available(result["data_version"], folder)
+    assert checkout.is_available(result["data_version"], folder)
     assert not writers(folder)
 
 

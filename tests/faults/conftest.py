@@ -28,11 +28,11 @@ def undisturbed(bare):
 @pytest.fixture(scope="session")
 def furnished(bare, undisturbed):
     """A project with databases in place, which take longer to make than the rest of a small run."""
-    from tasks.tracking import runs
+    from tasks.tracking.client import tracking_server
 
     folder = copy(bare, bare.with_name("furnished"))
     shutil.copytree(undisturbed[0] / "runs" / "prefect", folder / "runs" / "prefect")
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("MLFLOW_TRACKING_URI", raising=False)
-        runs.tracking_server(folder / "runs")
+        tracking_server(folder / "runs")
     return folder

@@ -123,10 +123,10 @@ def moments(folder: Path) -> set[str]:
     store = runs / "store"
     found = {f"kept {name}" for name in finished(folder)}
     found |= {f"begun {path.parent.name}" for path in store.glob("*/.*-*-*-*")}
-    found |= {"captions" for _ in store.glob("seen/*/*.json")}
+    found |= {"captions" for _ in store.glob("tags/*/*.json")}
     found |= {"training" for _ in store.glob("unfinished/*/state.safetensors")}
-    made = [*(runs / "tiny").glob("*.*"), *(runs / "tiny").glob("*/*.*")]
-    found |= {f"made {path.name}" for path in made if not path.name.startswith(".") and path.suffix != ".tmp"}
+    made = [*(runs / "tiny").glob("[!.]*.*"), *(runs / "tiny").glob("[!.]*/[!.]*.*")]
+    found |= {f"made {path.name}" for path in made}
     return found | logged(folder)
 
 

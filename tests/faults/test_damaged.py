@@ -1,4 +1,4 @@
-"""The claim that finished work whose bytes have changed on the disk is noticed, told, and made again as it was."""
+"""Finished work whose bytes have changed on the disk is noticed, logged, and computed again as it was."""
 
 import os
 
@@ -8,17 +8,17 @@ from lycoris.cache.integrity import file_digest
 from tests.faults.claims import check
 from tests.faults.killing import finish, finished
 
-KEPT = {
+STORED = {
     "adapter": "adapter/*/adapter.safetensors",
     "images": "images/*/alter/000.png",
     "features": "features/*/features.safetensors",
     "scores": "scores/*/scores.json",
-    "captions": "seen/*/*.json",
+    "captions": "tags/*/*.json",
 }
 
 
 def flip(file):
-    """Change one bit in the middle, and no time: as a disk does that rots."""
+    """Change one bit in the middle, and no time: as a failing disk does."""
     content, before = bytearray(file.read_bytes()), file.stat()
     content[len(content) // 2] ^= 1
     file.write_bytes(content)
@@ -26,19 +26,19 @@ def flip(file):
 
 
 @pytest.mark.slow
-def test_a_flipped_bit_in_each_kind_of_kept_file_is_told_and_mended(undisturbed):
+def test_a_flipped_bit_in_each_kind_of_stored_file_is_logged_and_fixed(undisturbed):
     folder, expected = undisturbed
     store = folder / "runs" / "store"
-    files = {kind: sorted(store.glob(pattern))[0] for kind, pattern in KEPT.items()}
+    files = {kind: sorted(store.glob(pattern))[0] for kind, pattern in STORED.items()}
     digests = {kind: file_digest(file) for kind, file in files.items()}
     before = finished(folder)
     for file in files.values():
         flip(file)
-    result, told = finish(folder)
+    result, lines = finish(folder)
     for kind, file in files.items():
         name = file.name if kind == "captions" else file.parent.name if file.parent.parent.name == kind else "alter"
-        assert any("damaged" in line for line in told)
-        assert name in "".join(told), kind
+        assert any("damaged" in line for line in lines)
+        assert name in "".join(lines), kind
         assert file_digest(file) == digests[kind], kind
     damaged = {name for kind, file in files.items() for name in before if name in str(file)}
     again = {name for name, entry in finished(folder).items() if entry != before[name]}

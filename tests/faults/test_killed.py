@@ -132,7 +132,7 @@ def test_killed_at_every_boundary_of_a_stage_a_run_comes_to_its_end(furnished, s
 
 MAKING = {
     "Prefect's database": lambda folder: (folder / "runs" / "prefect" / "prefect.db").exists(),
-    "MLflow's database": lambda folder: any((folder / "runs" / "mlflow").glob(".*-mlflow.db")),
+    "MLflow's database": lambda folder: any((folder / "runs" / "mlflow").glob(".mlflow.db-*")),
     "a version of the data": lambda folder: bool(writers(folder)),
 }
 

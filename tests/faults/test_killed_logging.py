@@ -1,4 +1,4 @@
-"""The claim that a logging which was killed is taken up again and leaves what an undisturbed one leaves."""
+"""Logging that was killed is resumed and leaves what undisturbed logging leaves."""
 
 import shutil
 import signal
@@ -7,8 +7,10 @@ import sys
 
 import pytest
 
+from tasks.data_versions.manifest import DataVersion
 from tasks.tracking import orphans
-from tasks.tracking import runs as tracking
+from tasks.tracking.client import connect, tracking_server
+from tasks.tracking.runs import open_study
 from tests.e2e.tiny import ENVIRONMENT, ROOT
 from tests.tasks.tracking.test_registry import DATA, logged
 
@@ -57,14 +59,14 @@ def no_address(monkeypatch):
 def empty(tmp_path_factory):
     """A folder of runs with an empty database."""
     folder = tmp_path_factory.mktemp("empty") / "runs"
-    tracking.tracking_server(folder)
+    tracking_server(folder)
     return folder
 
 
 def found(root):
     """All that was logged, without names that chance makes."""
-    place = tracking.tracking_server(root)
-    client = tracking.registry_client(place)
+    server = tracking_server(root)
+    client = connect(server)
     experiments = [each.experiment_id for each in client.search_experiments()]
     runs = client.search_runs(experiments)
     own = (orphans.PROCESS_TAG, "mlflow.", "data.path")
@@ -108,7 +110,7 @@ def undisturbed(empty, tmp_path_factory):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("call", CALLS)
-def test_a_killed_logging_is_taken_up_and_leaves_nothing_double(call, empty, undisturbed, tmp_path):
+def test_killed_logging_is_resumed_and_leaves_no_duplicates(call, empty, undisturbed, tmp_path):
     root = shutil.copytree(empty, tmp_path / "runs")
     done = subprocess.run(
         [sys.executable, "-c", SCRIPT, str(root), call], cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True
@@ -119,19 +121,17 @@ def test_a_killed_logging_is_taken_up_and_leaves_nothing_double(call, empty, und
     assert found(root) == undisturbed
 
 
-def test_what_a_killed_process_left_running_is_closed_by_the_next_start_of_the_study(tmp_path):
-    from tasks.data_versions.dvc import DataVersion
-
-    place, version = tracking.tracking_server(tmp_path), DataVersion(DATA[1], tmp_path, 1, 1, "unchanged")
-    client = tracking.registry_client(place)
+def test_runs_of_a_killed_process_are_closed_by_the_next_start_of_the_study(tmp_path):
+    server, version = tracking_server(tmp_path), DataVersion(DATA[1], tmp_path, 1, 1, "unchanged")
+    client = connect(server)
     gone = subprocess.Popen([sys.executable, "-c", ""])
     gone.wait()
-    left, alive = (tracking.open_study(place, "study", f"key {number}", {"rank": 4}, version) for number in (1, 2))
+    left, alive = (open_study(server, "study", f"key {number}", {"rank": 4}, version).run_id for number in (1, 2))
     mine = orphans.process_tag()
     client.set_tag(left, orphans.PROCESS_TAG, mine.replace(mine.split("-")[1], str(gone.pid), 1))
-    tracking.open_study(place, "study", "key 3", {"rank": 4}, version)
+    open_study(server, "study", "key 3", {"rank": 4}, version)
     assert client.get_run(left).info.status == "KILLED"
     assert client.get_run(alive).info.status == "RUNNING"
-    assert tracking.open_study(place, "study", "key 1", {"rank": 4}, version) == left
+    assert open_study(server, "study", "key 1", {"rank": 4}, version).run_id == left
     assert client.get_run(left).info.status == "RUNNING"
     assert client.get_run(left).data.params == {"rank": "4"}
