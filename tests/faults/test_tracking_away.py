@@ -19,9 +19,9 @@ from tasks.data_versions.manifest import DataVersion
 from tasks.runtime import retry
 from tasks.tracking.client import TrackingServer, tracking_server
 from tasks.tracking.runs import StudyRun, close_study, find_finished_run
+from tests.e2e.tiny import ENVIRONMENT
 from tests.faults.claims import adapter_digests, check_data, check_tracking, check_whole
 from tests.faults.killing import copy, new_moment, start
-from tests.e2e.tiny import ENVIRONMENT
 
 DOWNTIME_S = 60.0
 
