@@ -26,8 +26,7 @@ from lycoris.training.distributed import ProcessGroup
 from lycoris.training.divergence import TrainingDivergedError, has_diverged, is_spike
 from lycoris.training.history import History
 from lycoris.training.losses import TrainingLoss
-from lycoris.training.optim.optimizer_step import RunOptimizer
-from lycoris.training.optim.optimizers import parameter_groups
+from lycoris.training.optim.optimizer_step import RunOptimizer, parameter_groups
 from lycoris.training.optim.schedules import lr_scale
 from lycoris.training.seeding import derive_seed
 

@@ -9,8 +9,8 @@ import torch
 import lycoris
 from lycoris.errors import InputError
 from lycoris.training import TrainingSettings, train
-from lycoris.training.optim.optimizer_step import RunOptimizer
-from lycoris.training.optim.optimizers import OPTIMIZERS, parameter_groups
+from lycoris.training.optim.optimizer_step import RunOptimizer, parameter_groups
+from lycoris.training.optim.optimizers import OPTIMIZERS
 
 RATES = {"prodigy": 1.0, "lion": 1e-3}
 OURS = [name for name, kind in OPTIMIZERS.items() if not kind.cuda_only]
@@ -99,7 +99,7 @@ def test_an_unknown_option_offers_the_nearest(name):
 
 @pytest.mark.parametrize("option", ["lr", "betas", "weight_decay"])
 def test_what_is_a_setting_is_no_option(option):
-    with pytest.raises(InputError, match=f"must leave `{option}` to the setting"):
+    with pytest.raises(InputError, match=f"must leave `{option}` to its own setting"):
         settings("adamw", optimizer_options={option: 1})
 
 
@@ -109,7 +109,7 @@ def test_an_option_reaches_the_optimiser(base, squares):
 
 
 def test_a_value_that_an_optimiser_refuses_is_told(base, squares):
-    with pytest.raises(InputError, match="`adamw` does not take its settings: Invalid epsilon value: -1"):
+    with pytest.raises(InputError, match="`adamw` rejects its settings: Invalid epsilon value: -1"):
         run(base, squares, settings("adamw", optimizer_options={"eps": -1.0}))
 
 

@@ -157,8 +157,7 @@ def test_a_float16_run_goes_on_with_its_scale(halves, squares, tmp_path):
 
 
 def test_a_step_whose_gradient_overflows_is_left_out_and_the_scale_halved(base):
-    from lycoris.training.optim.optimizer_step import RunOptimizer
-    from lycoris.training.optim.optimizers import parameter_groups
+    from lycoris.training.optim.optimizer_step import RunOptimizer, parameter_groups
 
     network = lycoris.attach(base.parts, seed=1)
     parameters, dials = dict(network.named_parameters()), settings(ema_decay=0.9)

@@ -9,7 +9,7 @@ import time
 import pytest
 
 from lycoris.cache.integrity import file_digest
-from tests.training.killed import STEPS, go
+from tests.training.interrupted_training import STEPS, go
 
 SLOW_TO_IMPORT = [
     "torch",
