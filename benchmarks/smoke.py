@@ -20,7 +20,7 @@ import torch
 from PIL import Image
 
 import lycoris
-from lycoris.bases import StableDiffusion, StableDiffusionXL
+from lycoris.bases import BASES, Base
 from lycoris.bases.sampling import generate
 from lycoris.training import Example, TrainingSettings, train
 
@@ -153,8 +153,8 @@ def main() -> None:
         print(f"{stage:40s} {time.perf_counter() - started:8.1f} s   peak {peak_memory_gib():5.1f} GiB", flush=True)
         started = time.perf_counter()
 
-    family = StableDiffusionXL if arguments.shape == "sdxl" else StableDiffusion
-    base = family(RandomModelFiles(MODEL_CONFIGS[arguments.shape]), dtype=arguments.dtype)
+    family = BASES["stable-diffusion-xl" if arguments.shape == "sdxl" else "stable-diffusion"]
+    base = Base(family, RandomModelFiles(MODEL_CONFIGS[arguments.shape]), dtype=arguments.dtype)
     base.resolution = arguments.size
     report(f"built on {base.device} in {base.dtype}")
     network = lycoris.attach(base.parts, algorithm=arguments.algorithm, preset=arguments.preset, seed=0)

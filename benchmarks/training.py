@@ -34,7 +34,7 @@ from PIL import Image
 sys.path[:0] = [str(Path(__file__).resolve().parents[1]), str(Path(__file__).resolve().parent)]
 
 import lycoris  # noqa: E402
-from lycoris.bases import StableDiffusion, open_base  # noqa: E402
+from lycoris.bases import BASES, Base, open_base  # noqa: E402
 from lycoris.training import Example, TrainingJob, TrainingSettings, co_train, train  # noqa: E402
 
 RANK, ALPHA = 8, 4.0
@@ -50,7 +50,7 @@ def load_base(source: str):
         return open_base(source, dtype=dtype)
     from smoke import MODEL_CONFIGS, RandomModelFiles
 
-    return StableDiffusion(RandomModelFiles(MODEL_CONFIGS["sd15"]), dtype=dtype)
+    return Base(BASES["stable-diffusion"], RandomModelFiles(MODEL_CONFIGS["sd15"]), dtype=dtype)
 
 
 def make_examples(folder: Path, count: int, side: int) -> list[Example]:
@@ -68,7 +68,7 @@ def training_settings(steps: int, batch: int, use_cache: bool = True) -> Trainin
 
 
 def attach_lora(base):
-    return lycoris.attach({"unet": base.unet}, "lora", layers=LAYERS, rank=RANK, alpha=ALPHA)
+    return lycoris.attach({"unet": base.parts["unet"]}, "lora", layers=LAYERS, rank=RANK, alpha=ALPHA)
 
 
 def adamw(parameters) -> torch.optim.Optimizer:
@@ -83,7 +83,7 @@ def bare_step(base, batch: int) -> Callable[[], None]:
     with torch.no_grad():
         conditions = base.encode_text([f"a sks cat in place {number % 3}" for number in range(batch)])
     times = torch.randint(1000, (batch,), device=base.device)
-    parameters = [p for p in base.unet.parameters() if p.requires_grad]
+    parameters = [p for p in base.parts["unet"].parameters() if p.requires_grad]
     optimizer = adamw(parameters)
 
     def step() -> None:
@@ -101,7 +101,7 @@ def diffusers_step(
     from diffusers import DDPMScheduler
     from peft import LoraConfig, inject_adapter_in_model
 
-    unet = base.unet if alone else copy.deepcopy(base.unet)
+    unet = base.parts["unet"] if alone else copy.deepcopy(base.parts["unet"])
     names = ["to_q", "to_k", "to_v", "to_out.0"]
     inject_adapter_in_model(LoraConfig(r=RANK, lora_alpha=ALPHA, target_modules=names), unet)
     unet.train()
@@ -112,14 +112,14 @@ def diffusers_step(
     tokenizer = base.tokenizer
     ids = tokenizer(
         [one.caption for one in examples], padding="max_length", truncation=True,
-        max_length=min(tokenizer.model_max_length, base.text_encoder.config.max_position_embeddings),
+        max_length=min(tokenizer.model_max_length, base.parts["text_encoder"].config.max_position_embeddings),
         return_tensors="pt",
     ).input_ids.to(base.device)  # fmt: skip
 
     @torch.no_grad()
     def encoded(rows: list[int]) -> tuple[torch.Tensor, torch.Tensor]:
         latents = base.vae.encode(pixels[rows]).latent_dist.sample() * base.vae.config.scaling_factor
-        return latents, base.text_encoder(ids[rows])[0]
+        return latents, base.parts["text_encoder"](ids[rows])[0]
 
     ready = [encoded([row]) for row in range(len(examples))] if use_cache else []
     position = 0

@@ -1,4 +1,4 @@
-"""What a denoiser is told of a prompt, whatever the family: training and sampling pass it on unseen."""
+"""Encoded prompts, in the form in which training and sampling pass them to the denoiser of any family."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class TextConditioning:
-    """The conditions of some prompts.
+    """The text conditioning of a batch of prompts.
 
     Attributes:
-        states: a sequence of states a prompt, that the denoiser attends to.
-        pooled: one vector a prompt, of families that have it (SDXL, SD 3); else None.
+        hidden_states: a sequence of states per prompt, which the denoiser attends to.
+        pooled: one vector per prompt in families that use it (SDXL, SD 3), else None.
     """
 
     hidden_states: Float[Tensor, "batch tokens width"]
@@ -32,7 +32,7 @@ class TextConditioning:
         return len(self.hidden_states)
 
     def __getitem__(self, rows: slice | Sequence[int] | Int[Tensor, " rows"]) -> TextConditioning:
-        """The conditions of some prompts, in the order of the indices; one index may come more than once."""
+        """Select prompts, in the order of the indices; an index may occur more than once."""
         if not isinstance(rows, slice):
             rows = torch.as_tensor(rows, dtype=torch.long, device=self.hidden_states.device)
         return TextConditioning(
@@ -41,24 +41,29 @@ class TextConditioning:
 
     @property
     def tensors(self) -> list[Tensor]:
-        """All there is: the states, and the pooled vectors where the family has them."""
+        """The hidden states, and the pooled vectors if there are any."""
         return [self.hidden_states] if self.pooled is None else [self.hidden_states, self.pooled]
+
+    def to(self, target: torch.dtype | torch.device | str) -> TextConditioning:
+        """Convert every tensor to a precision, or move it to a device."""
+        return TextConditioning(*(tensor.to(target) for tensor in self.tensors))
 
     @staticmethod
     def cat(parts: Sequence[TextConditioning]) -> TextConditioning:
-        """The conditions of several groups of prompts of one family, one after another."""
-        pooled = [one.pooled for one in parts if one.pooled is not None]
-        return TextConditioning(torch.cat([one.hidden_states for one in parts]), torch.cat(pooled) if pooled else None)
+        """Concatenate batches of prompts of one family."""
+        pooled = [part.pooled for part in parts if part.pooled is not None]
+        hidden_states = torch.cat([part.hidden_states for part in parts])
+        return TextConditioning(hidden_states, torch.cat(pooled) if pooled else None)
 
 
 def require_pooled(conditioning: TextConditioning) -> Float[Tensor, "batch pooled_width"]:
-    """The pooled vectors, for a family that cannot do without.
+    """Return the pooled vectors, for a family that needs them.
 
     Raises:
-        InputError: there are none: the conditions are of another family.
+        InputError: there are none, since the conditioning comes from another family.
     """
     if conditioning.pooled is None:
-        raise InputError("Argument `conditions` must have a pooled state, but is of a family that has none.")
+        raise InputError("Argument `conditioning` must have pooled vectors, but its family has none.")
     return conditioning.pooled
 
 

@@ -1,4 +1,4 @@
-"""Flow matching: latents on the straight line to noise, and the line's direction as what is to be predicted."""
+"""Flow matching: latents on the straight line to noise, with the line's direction as the target."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ if TYPE_CHECKING:
 
 
 class FlowMatching:
-    """The forward process x_s = (1 - s) x_0 + s e, of which the denoiser predicts the velocity e - x_0.
+    """The forward process x_s = (1 - s) x_0 + s e; the denoiser predicts the velocity e - x_0.
 
     Esser et al., "Scaling Rectified Flow Transformers for High-Resolution Image Synthesis", eq. 2 and section 3.1.
-    A time is s in units of 1 / times.
+    A timestep is s in units of 1 / num_timesteps.
 
     Args:
-        times: what s = 1 is called: 1000.
-        shift: how far the times are moved towards noise, s' = shift s / (1 + (shift - 1) s); section 5.3.2.
+        num_timesteps: the timestep at which s = 1.
+        shift: shifts the sampled times towards noise, s' = shift s / (1 + (shift - 1) s); section 5.3.2.
 
     Raises:
-        InputError: times or shift are not positive.
+        InputError: `num_timesteps` or `shift` is not positive.
     """
 
     prediction_type = "flow"
@@ -38,11 +38,15 @@ class FlowMatching:
         self.num_timesteps, self.shift = num_timesteps, shift
 
     @classmethod
-    def from_config(cls, config: Mapping[str, Any]) -> FlowMatching:
-        """The process that a diffusers scheduler configuration states.
+    def from_config(cls, config: Mapping[str, Any], device: torch.device | None = None) -> FlowMatching:
+        """Read the process off a diffusers scheduler configuration.
+
+        Args:
+            config: the scheduler's configuration.
+            device: unused, since the process has no tables; taken for the sake of `ForwardProcess`.
 
         Raises:
-            InputError: it is none of flow matching, or its shift depends on the picture's size.
+            InputError: it is not a flow-matching scheduler, or its shift depends on the image size.
         """
         if not is_flow_matching(config):
             raise InputError(
@@ -53,24 +57,24 @@ class FlowMatching:
         return cls(config.get("num_train_timesteps", 1000), config.get("shift", 1.0))
 
     def sample_timesteps(self, count: int, generator: torch.Generator) -> Float[Tensor, " count"]:
-        """Times to train at, on the CPU: the logistic function of normal numbers, shifted; eq. 19 and 23."""
-        at = torch.randn(count, generator=generator).sigmoid()
-        return self.num_timesteps * self.shift * at / (1 + (self.shift - 1) * at)
+        """Sample training timesteps, on the CPU: the logistic function of normal numbers, shifted; eq. 19 and 23."""
+        fraction = torch.randn(count, generator=generator).sigmoid()
+        return self.num_timesteps * self.shift * fraction / (1 + (self.shift - 1) * fraction)
 
     def add_noise(
         self, clean: Float[Tensor, "b c h w"], noise: Float[Tensor, "b c h w"], timesteps: Float[Tensor, " b"]
     ) -> Float[Tensor, "b c h w"]:
-        """Noisy latents at the given times."""
+        """Noise latents to these timesteps."""
         return torch.lerp(clean, noise, self.noise_level(timesteps)[:, None, None, None])
 
     def target(
         self, clean: Float[Tensor, "b c h w"], noise: Float[Tensor, "b c h w"], timesteps: Float[Tensor, " b"]
     ) -> Float[Tensor, "b c h w"]:
-        """What the denoiser should have said, the same at all times."""
+        """The velocity, the same at every timestep."""
         return noise - clean
 
     def min_snr_weight(self, timesteps: Float[Tensor, " b"], gamma: float) -> Float[Tensor, " b"]:
-        """There is none.
+        """Flow matching has no such weight.
 
         Raises:
             InputError: always.
@@ -80,5 +84,5 @@ class FlowMatching:
         )
 
     def noise_level(self, timesteps: Float[Tensor, " b"]) -> Float[Tensor, " b"]:
-        """How far towards pure noise a time is: s."""
+        """The fraction s of noise, in [0, 1]."""
         return timesteps / self.num_timesteps

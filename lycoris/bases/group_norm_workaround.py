@@ -1,8 +1,8 @@
-"""A guard around a crash of PyTorch's group norm.
+"""A workaround for a crash in PyTorch's group norm.
 
-On a CPU, the backward pass of `group_norm` on a channels-last input writes the input's gradient even when none was
-asked for, through a null pointer. It happens where a gain or shift is trained and nothing before it is. Seen in
-PyTorch 2.13; the guard asks for the gradient and drops it, which costs one group norm's backward.
+On a CPU, the backward pass of `group_norm` on a channels-last input writes the input's gradient even if none is
+required, through a null pointer. It happens if a gain or shift is trained and nothing before it is. Observed in
+PyTorch 2.13. The workaround requires the gradient and discards it, at the cost of one group norm's backward pass.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 
 def guard_group_norms(module: nn.Module) -> None:
-    """Make training the group norms of a channels-last module safe on a CPU."""
+    """Make it safe to train the group norms of a channels-last module on a CPU."""
     for layer in module.modules():
         if isinstance(layer, nn.GroupNorm):
             layer.register_forward_pre_hook(_require_input_gradient)

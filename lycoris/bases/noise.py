@@ -1,9 +1,9 @@
-"""How a latent is noised and what the denoiser is asked for: the face, and discrete-time diffusion."""
+"""Forward processes: the interface, and discrete-time diffusion."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 import torch
 
@@ -18,32 +18,41 @@ PREDICTION_TYPES = ("epsilon", "v_prediction", "sample")
 
 
 class ForwardProcess(Protocol):
-    """What training asks of a base's forward process.
+    """How a base's latents are noised, and what its denoiser predicts.
 
     Attributes:
-        prediction_type: what the denoiser predicts, in diffusers' words.
+        prediction_type: what the denoiser predicts, as diffusers names it.
     """
 
     prediction_type: str
 
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any], device: torch.device) -> Self:
+        """Read the process off a diffusers scheduler configuration.
+
+        Raises:
+            InputError: the configuration is of another kind of process.
+        """
+        ...
+
     def sample_timesteps(self, count: int, generator: torch.Generator) -> Num[Tensor, " count"]:
-        """Times to train at, on the CPU, as the family's denoiser was trained."""
+        """Sample training timesteps, on the CPU, from the distribution that the family's denoiser was trained on."""
         ...
 
     def add_noise(
         self, clean: Float[Tensor, "b c h w"], noise: Float[Tensor, "b c h w"], timesteps: Num[Tensor, " b"]
     ) -> Float[Tensor, "b c h w"]:
-        """Noisy latents at the given times."""
+        """Noise latents to these timesteps."""
         ...
 
     def target(
         self, clean: Float[Tensor, "b c h w"], noise: Float[Tensor, "b c h w"], timesteps: Num[Tensor, " b"]
     ) -> Float[Tensor, "b c h w"]:
-        """What the denoiser should have said."""
+        """The prediction that training aims for."""
         ...
 
     def min_snr_weight(self, timesteps: Num[Tensor, " b"], gamma: float) -> Float[Tensor, " b"]:
-        """Loss weight that caps the signal-to-noise ratio at gamma.
+        """Loss weight that caps the signal-to-noise ratio at `gamma`.
 
         Raises:
             InputError: the process has no such weight.
@@ -51,27 +60,27 @@ class ForwardProcess(Protocol):
         ...
 
     def noise_level(self, timesteps: Num[Tensor, " b"]) -> Float[Tensor, " b"]:
-        """How far towards pure noise a time is, from 0 to 1."""
+        """How near to pure noise a timestep is, in [0, 1]."""
         ...
 
 
 class DiscreteDiffusion:
-    """The forward process x_t = sqrt(a_t) x_0 + sqrt(1 - a_t) e, with a_t the product of (1 - beta).
+    """The forward process x_t = sqrt(a_t) x_0 + sqrt(1 - a_t) e, with a_t the cumulative product of (1 - beta).
 
     Ho et al., "Denoising Diffusion Probabilistic Models", eq. 4; v-prediction after Salimans & Ho,
     "Progressive Distillation for Fast Sampling of Diffusion Models", appendix D.
 
     Args:
-        alphas_cumprod: a_t for each of the discrete times, falling.
+        alphas_cumprod: a_t for each discrete timestep, decreasing.
         prediction_type: what the denoiser predicts: ``epsilon`` (e), ``v_prediction``
             (sqrt(a) e - sqrt(1 - a) x_0) or ``sample`` (x_0).
 
     Raises:
-        InputError: the prediction type is none of these, or is the noise where the last time is pure noise
+        InputError: the prediction type is unknown, or is ``epsilon`` although the last timestep is pure noise
             (Lin et al., "Common Diffusion Noise Schedules and Sample Steps are Flawed", section 3.2).
     """
 
-    def __init__(self, alphas_cumprod: Float[Tensor, " num_timesteps"], prediction_type: str) -> None:
+    def __init__(self, alphas_cumprod: Float[Tensor, " times"], prediction_type: str) -> None:
         if prediction_type not in PREDICTION_TYPES:
             raise InputError(
                 f"Setting `prediction_type` of the scheduler must be one of {', '.join(PREDICTION_TYPES)}, "
@@ -80,7 +89,7 @@ class DiscreteDiffusion:
         if prediction_type == "epsilon" and alphas_cumprod[-1] <= 0:
             raise InputError(
                 "Setting `rescale_betas_zero_snr` of the scheduler needs `v_prediction` or `sample`: at pure noise "
-                "the noise says nothing of the picture; but `prediction_type` is 'epsilon'."
+                "the noise contains no information about the image; but `prediction_type` is 'epsilon'."
             )
         self.alphas_cumprod = alphas_cumprod.float()
         self.prediction_type = prediction_type
@@ -89,26 +98,29 @@ class DiscreteDiffusion:
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any], device: torch.device) -> DiscreteDiffusion:
-        """The schedule that a diffusers scheduler configuration states.
+        """Read the schedule off a diffusers scheduler configuration.
 
         Raises:
-            InputError: it is of flow matching, or asks for an unknown prediction.
+            InputError: it is a flow-matching scheduler, or has an unknown prediction type.
         """
         from diffusers import DDIMScheduler
 
         if is_flow_matching(config):
-            raise InputError(f"The scheduler of this base must be one of betas, but is {config['_class_name']}.")
+            raise InputError(
+                f"The scheduler of this base must have a schedule of betas, but is {config['_class_name']}."
+            )
         schedule = DDIMScheduler.from_config(dict(config))
         return cls(schedule.alphas_cumprod.to(device), schedule.config.prediction_type)
 
     def zero_terminal_snr(self) -> DiscreteDiffusion:
-        """The same process with its schedule stretched so that the last time is pure noise.
+        """Rescale the schedule so that the last timestep is pure noise.
 
-        sqrt(a_t) is shifted to end at 0 and scaled to begin as before. Lin et al., "Common Diffusion Noise Schedules
+        sqrt(a_t) is shifted to end at 0 and scaled to start where it did. Lin et al., "Common Diffusion Noise Schedules
         and Sample Steps are Flawed", algorithm 1.
 
         Raises:
-            InputError: the noise is predicted, which at pure noise says nothing of the picture (section 3.2).
+            InputError: the denoiser predicts the noise, which at pure noise contains no information about the image
+                (section 3.2).
         """
         if self.prediction_type == "epsilon":
             raise InputError(
@@ -121,23 +133,23 @@ class DiscreteDiffusion:
 
     @property
     def num_timesteps(self) -> int:
-        """Number of discrete times."""
+        """Number of discrete timesteps."""
         return len(self.alphas_cumprod)
 
     def sample_timesteps(self, count: int, generator: torch.Generator) -> Int[Tensor, " count"]:
-        """Times to train at, all alike in chance; on the CPU."""
+        """Sample training timesteps uniformly, on the CPU."""
         return torch.randint(self.num_timesteps, (count,), generator=generator)
 
     def add_noise(
         self, clean: Float[Tensor, "b c h w"], noise: Float[Tensor, "b c h w"], timesteps: Int[Tensor, " b"]
     ) -> Float[Tensor, "b c h w"]:
-        """Noisy latents at the given times."""
+        """Noise latents to these timesteps."""
         return self._signal[timesteps] * clean + self._noise[timesteps] * noise
 
     def target(
         self, clean: Float[Tensor, "b c h w"], noise: Float[Tensor, "b c h w"], timesteps: Int[Tensor, " b"]
     ) -> Float[Tensor, "b c h w"]:
-        """What the denoiser should have said."""
+        """The noise, the velocity or the clean latents, by prediction type."""
         if self.prediction_type == "epsilon":
             return noise
         if self.prediction_type == "sample":
@@ -145,7 +157,7 @@ class DiscreteDiffusion:
         return self._signal[timesteps] * noise - self._noise[timesteps] * clean
 
     def min_snr_weight(self, timesteps: Int[Tensor, " b"], gamma: float) -> Float[Tensor, " b"]:
-        """Loss weight that caps the signal-to-noise ratio at gamma.
+        """Loss weight that caps the signal-to-noise ratio at `gamma`.
 
         In terms of x_0 the weight is min(snr, gamma); it is divided by snr for epsilon and by snr + 1 for v.
         Hang et al., "Efficient Diffusion Training via Min-SNR Weighting Strategy", section 3.4.
@@ -158,5 +170,5 @@ class DiscreteDiffusion:
         return capped / (snr + 1) if self.prediction_type == "v_prediction" else capped
 
     def noise_level(self, timesteps: Int[Tensor, " b"]) -> Float[Tensor, " b"]:
-        """How far towards pure noise a time is: 0 for the first, 1 for the last."""
+        """The timestep divided by the last one, in [0, 1]."""
         return timesteps / max(1, self.num_timesteps - 1)

@@ -1,4 +1,4 @@
-"""Samplers of diffusers by name, on a base's noise schedule; one that does not fit the schedule is refused."""
+"""Samplers of diffusers by name, set up with a base's noise schedule."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SCHEDULERS: dict[str, tuple[str, dict[str, Any]]] = {
     "flow-euler": ("FlowMatchEulerDiscreteScheduler", {}),
     "flow-heun": ("FlowMatchHeunDiscreteScheduler", {}),
 }
-"""Samplers by name: the diffusers class and what it is told beside the base's own configuration."""
+"""Samplers by name: the diffusers class, and its settings in addition to the base's own configuration."""
 
 
 def is_flow_matching(config: Mapping[str, Any]) -> bool:
@@ -33,49 +33,49 @@ def is_flow_matching(config: Mapping[str, Any]) -> bool:
 
 
 def build_scheduler(config: Mapping[str, Any], name: str | None = None) -> Any:
-    """A diffusers scheduler on a base's noise schedule.
+    """Build a diffusers scheduler with a base's noise schedule.
 
     Args:
         config: the schedule as the base's files state it.
-        name: a key of `SCHEDULERS` or the name of a scheduler class of diffusers; when left out ``"ddim"``, or
+        name: a key of `SCHEDULERS` or the name of a scheduler class of diffusers; defaults to ``"ddim"``, or to
             ``"flow-euler"`` for a flow-matching base.
 
     Raises:
-        InputError: there is no such scheduler, or it does not fit the base: a flow-matching one and only such a one
-            fits a flow-matching base, and one that cannot follow a schedule to pure noise does not fit a base that
-            was trained so.
+        InputError: there is no such scheduler, or it does not fit the base. A flow-matching base needs a flow-matching
+            scheduler, other bases need one of the other kind, and a base that was trained to start at pure noise
+            needs one that can.
     """
     flow = is_flow_matching(config)
     name = name or ("flow-euler" if flow else "ddim")
-    kind, settings = _resolve_scheduler(name)
-    if flow != kind.__name__.startswith("FlowMatch"):
+    scheduler_class, settings = _resolve_scheduler(name)
+    if flow != scheduler_class.__name__.startswith("FlowMatch"):
         wanted = "a flow-matching one, such as `flow-euler`," if flow else "one for noise prediction, such as `ddim`,"
         raise InputError(f"Argument `scheduler` must be {wanted} to fit the base, but got `{name}`.")
     if flow:
-        return kind.from_config(dict(config), **settings)
-    known = inspect.signature(kind.__init__).parameters
-    if not {"beta_schedule", "prediction_type"} <= set(known) or "Inverse" in kind.__name__:
-        raise InputError(f"Argument `scheduler` must be one that draws on a schedule of betas, but got `{name}`.")
-    if config.get("rescale_betas_zero_snr") and "rescale_betas_zero_snr" not in known:
+        return scheduler_class.from_config(dict(config), **settings)
+    accepted = inspect.signature(scheduler_class.__init__).parameters
+    if not {"beta_schedule", "prediction_type"} <= set(accepted) or "Inverse" in scheduler_class.__name__:
+        raise InputError(f"Argument `scheduler` must be one that samples with a schedule of betas, but got `{name}`.")
+    if config.get("rescale_betas_zero_snr") and "rescale_betas_zero_snr" not in accepted:
         raise InputError(
             "Argument `scheduler` must be one that starts at pure noise, such as `ddim`, since the base was trained "
             f"with `rescale_betas_zero_snr`, but got `{name}`."
         )
     # Latents have no fixed range: clipping them, the default of some schedulers, is for pixel models.
-    return kind.from_config({**config, "clip_sample": False}, **settings)
+    return scheduler_class.from_config({**config, "clip_sample": False}, **settings)
 
 
 def _resolve_scheduler(name: str) -> tuple[Any, dict[str, Any]]:
-    """The diffusers class of a scheduler, and what it is told beside the base's configuration."""
+    """Find the diffusers class of a scheduler, and its settings in addition to the base's configuration."""
     import diffusers
 
-    kind, settings = SCHEDULERS.get(name, (name, {}))
-    found = getattr(diffusers, kind, None) if kind.endswith("Scheduler") else None
-    if found is None:
+    class_name, settings = SCHEDULERS.get(name, (name, {}))
+    scheduler_class = getattr(diffusers, class_name, None) if class_name.endswith("Scheduler") else None
+    if scheduler_class is None:
         raise unknown_name_error("scheduler", name, SCHEDULERS)
-    if not issubclass(found, diffusers.SchedulerMixin):
-        raise InputError(f"Scheduler `{name}` cannot be used here: {_unusable_reason(found)}")
-    return found, settings
+    if not issubclass(scheduler_class, diffusers.SchedulerMixin):
+        raise InputError(f"Scheduler `{name}` cannot be used here: {_unusable_reason(scheduler_class)}")
+    return scheduler_class, settings
 
 
 def _unusable_reason(scheduler_class: Any) -> str:
@@ -83,4 +83,4 @@ def _unusable_reason(scheduler_class: Any) -> str:
         scheduler_class()
     except ImportError as error:
         return " ".join(str(error).split())
-    return "it is no PyTorch scheduler of diffusers."
+    return "it is not a PyTorch scheduler of diffusers."

@@ -1,4 +1,4 @@
-"""Prompts to the states of one text encoder."""
+"""Prompts to the hidden states of one text encoder."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ PROMPT_BATCH_SIZE = 64
 class TextEncoder:
     """A text encoder with its tokenizer; differentiable where the encoder is adapted.
 
-    What a prompt has too much is cut off with a `TruncatedPrompt` warning.
+    Longer prompts are truncated with a `TruncatedPromptWarning`.
 
     Args:
         module: a text model of transformers.
-        tokenizer: of the same family.
-        length: tokens that are read, start and end included.
+        tokenizer: the tokenizer that goes with it.
+        length: tokens to read, start and end included.
     """
 
     def __init__(self, module: nn.Module, tokenizer: Any, length: int) -> None:
@@ -33,19 +33,19 @@ class TextEncoder:
         self._tokens = PromptTokenizer(tokenizer, length)
 
     def last_hidden_states(self, prompts: Sequence[str]) -> Float[Tensor, "batch tokens width"]:
-        """The states of the last layer, normalised as the encoder does it."""
-        return torch.cat([self.module(some).last_hidden_state for some in self._token_batches(prompts)])
+        """The last layer's states, normalized as the encoder does it."""
+        return torch.cat([self.module(ids).last_hidden_state for ids in self._token_batches(prompts)])
 
     def penultimate_hidden_states(self, prompts: Sequence[str]) -> Float[Tensor, "batch tokens width"]:
-        """The states of the layer before the last, as they are."""
-        outputs = [self.module(some, output_hidden_states=True) for some in self._token_batches(prompts)]
+        """The penultimate layer's states, not normalized."""
+        outputs = [self.module(ids, output_hidden_states=True) for ids in self._token_batches(prompts)]
         return torch.cat([output.hidden_states[-2] for output in outputs])
 
     def penultimate_and_pooled(
         self, prompts: Sequence[str]
     ) -> tuple[Float[Tensor, "batch tokens width"], Float[Tensor, "batch pooled"]]:
-        """The states of the layer before the last, and the projection of the last one's at the prompt's end."""
-        outputs = [self.module(some, output_hidden_states=True) for some in self._token_batches(prompts)]
+        """The penultimate layer's states, and the projection of the last layer's state at the end of the prompt."""
+        outputs = [self.module(ids, output_hidden_states=True) for ids in self._token_batches(prompts)]
         states = torch.cat([output.hidden_states[-2] for output in outputs])
         return states, torch.cat([output.text_embeds for output in outputs])
 
@@ -54,5 +54,5 @@ class TextEncoder:
 
 
 def max_prompt_length(tokenizer: Any, module: Any) -> int:
-    """Tokens that a CLIP text encoder reads: as many as tokenizer and encoder both allow."""
+    """Tokens that a CLIP text encoder reads: the most that both tokenizer and encoder allow."""
     return min(tokenizer.model_max_length, module.config.max_position_embeddings)

@@ -1,4 +1,4 @@
-"""Prompts to token ids of one length; what does not fit is said aloud."""
+"""Prompts to token ids of one length, with a warning for each prompt that is truncated."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ class TruncatedPromptWarning(UserWarning):
 
 
 class PromptTokenizer:
-    """Token ids of prompts, padded to the encoder's length and remembered.
+    """Token ids of prompts, padded to the encoder's length; each prompt is tokenized once.
 
     Args:
-        tokenizer: of the CLIP kind.
+        tokenizer: a tokenizer of the CLIP kind.
         length: tokens that the encoder reads, start and end included.
     """
 
@@ -31,7 +31,7 @@ class PromptTokenizer:
         self._cache: dict[str, list[int]] = {}
 
     def __call__(self, prompts: Sequence[str]) -> Int[Tensor, "batch tokens"]:
-        """Ids of the prompts; warns once a prompt when its end is left out."""
+        """Tokenize prompts; warns once for each prompt that is truncated."""
         for prompt in prompts:
             if prompt not in self._cache:
                 self._cache[prompt] = self._tokenize(prompt)
@@ -39,14 +39,14 @@ class PromptTokenizer:
 
     def _tokenize(self, prompt: str) -> list[int]:
         settings = {"padding": "max_length", "truncation": True, "max_length": self.length}
-        kept = self.tokenizer(prompt, **settings).input_ids
-        whole = self.tokenizer(prompt, verbose=False).input_ids
-        if len(whole) > self.length:
-            lost = self.tokenizer.decode(whole[self.length - 1 : -1]).strip()
+        ids = self.tokenizer(prompt, **settings).input_ids
+        untruncated = self.tokenizer(prompt, verbose=False).input_ids
+        if len(untruncated) > self.length:
+            lost = self.tokenizer.decode(untruncated[self.length - 1 : -1]).strip()
             warnings.warn(
-                f"The prompt has {len(whole)} tokens and the text encoder reads {self.length}; "
-                f"left out at its end: {lost!r}. The prompt: {prompt!r}.",
+                f"The prompt has {len(untruncated)} tokens and the text encoder reads {self.length}; "
+                f"truncated at its end: {lost!r}. The prompt: {prompt!r}.",
                 TruncatedPromptWarning,
                 stacklevel=4,
             )
-        return kept
+        return ids

@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from lycoris.training.config import TrainingSettings
     from lycoris.training.training_run import Trainable
 
-DENOISERS = ("unet", "transformer")
-
 
 @contextlib.contextmanager
 def compute_modes(base: Base, networks: Sequence[Trainable], settings: Sequence[TrainingSettings]) -> Iterator[None]:
@@ -37,7 +35,7 @@ def compute_modes(base: Base, networks: Sequence[Trainable], settings: Sequence[
         for name, part in base.parts.items():
             if any(each.gradient_checkpointing for each in settings):
                 stack.enter_context(_checkpoint_part(part, networks))
-            if backends and name in DENOISERS:
+            if backends and name == base.denoiser:
                 stack.enter_context(_compile_part(part, backends[0]))
         yield
 

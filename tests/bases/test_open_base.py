@@ -118,7 +118,7 @@ def test_half_precision_files_are_opened_in_float32(copied, name):
         renamed = file.with_name(file.name.replace(".safetensors", name.removeprefix("model")))
         save_file(halves, renamed, metadata={"format": "pt"})
     base = open_base(copied, device="cpu")
-    assert base.unet.dtype is base.vae.dtype is base.text_encoder.dtype is torch.float32
+    assert base.parts["unet"].dtype is base.vae.dtype is base.parts["text_encoder"].dtype is torch.float32
 
 
 def test_the_digest_is_of_the_content_and_not_of_the_place(small_folder, copied):

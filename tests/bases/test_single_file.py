@@ -74,11 +74,11 @@ def test_half_precision_files_are_opened_in_the_asked_precision(saved, tmp_path)
 
 def test_sd_2_must_be_told_what_it_predicts(saved, tmp_path):
     folder, file = saved["sd2"]
-    with pytest.raises(InputError, match=r"exists in both kinds: give `prediction_type=`.*save_pretrained"):
+    with pytest.raises(InputError, match=r"exists in both kinds: pass `prediction_type=`.*save_pretrained"):
         open_base(file, tokenizer=folder)
     told = rewritten(file, tmp_path / "told.safetensors", {"modelspec.prediction_type": "epsilon"})
     assert open_base(told, device="cpu", tokenizer=folder).forward_process.prediction_type == "epsilon"
-    with pytest.raises(InputError, match=r"is 'v_prediction', but base .* says 'epsilon'"):
+    with pytest.raises(InputError, match=r"is 'v_prediction', but base .* states 'epsilon'"):
         open_base(told, tokenizer=folder, prediction_type="v_prediction")
 
 
@@ -92,7 +92,7 @@ def test_the_configuration_beside_a_file_tells_what_it_predicts(saved, tmp_path,
     beside.write_text("model:\n  target: ldm.models.diffusion.ddpm.LatentDiffusion\n  params:\n" + said)
     assert open_base(copy, device="cpu", tokenizer=folder).forward_process.prediction_type == kind
     beside.write_text("model: {params: {parameterization: w}}\n")
-    with pytest.raises(InputError, match=r"one of eps, v, x0, but says 'w'"):
+    with pytest.raises(InputError, match=r"one of eps, v, x0, but has 'w'"):
         open_base(copy, device="cpu", tokenizer=folder)
 
 
@@ -126,7 +126,7 @@ def test_without_a_vocabulary_the_message_says_what_to_give(saved, monkeypatch):
     import huggingface_hub.constants
 
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
-    with pytest.raises(InputError, match=r"Give `tokenizer=` a folder with CLIP's vocab.json and merges.txt"):
+    with pytest.raises(InputError, match=r"Pass `tokenizer=` a folder with CLIP's vocab.json and merges.txt"):
         open_base(saved["sd1"][1], device="cpu")
 
 
@@ -135,7 +135,7 @@ def test_another_vocabulary_is_refused(saved, tmp_path):
     tokenizer = load_tokenizer(folder)
     tokenizer.add_tokens(["quux"])
     tokenizer.save_pretrained(tmp_path)
-    with pytest.raises(InputError, match=r"must have the .* words of the text encoder"):
+    with pytest.raises(InputError, match=r"must have the .* tokens of the text encoder"):
         open_base(file, device="cpu", tokenizer=tmp_path)
     with pytest.raises(InputError, match="but there is no folder nowhere"):
         open_base(file, device="cpu", tokenizer="nowhere")

@@ -76,7 +76,7 @@ def test_prediction_equals_the_unet(base):
     clean, _, times = _training_batch(base)
     conditions = base.encode_text(["a cat"] * 6)
     with torch.no_grad():
-        expected = base.unet(clean, times, encoder_hidden_states=conditions.hidden_states).sample
+        expected = base.parts["unet"](clean, times, encoder_hidden_states=conditions.hidden_states).sample
         torch.testing.assert_close(base.predict(clean, times, conditions), expected)
 
 
@@ -93,7 +93,7 @@ def test_latents_are_the_scaled_posterior_mean(base):
 def test_decoding_goes_in_groups_and_stays_in_range(base, monkeypatch):
     latents = torch.randn(5, 4, 8, 12)
     whole = base.decode_latents(latents)
-    monkeypatch.setattr("lycoris.bases.latents.MAX_BATCH_PIXELS", 1)
+    monkeypatch.setattr("lycoris.bases.latent_codec.MAX_BATCH_PIXELS", 1)
     torch.testing.assert_close(base.decode_latents(latents), whole)
     assert whole.shape == (5, 3, 32, 48)
     assert 0 <= whole.min() <= whole.max() <= 1
@@ -109,7 +109,7 @@ def test_bfloat16_keeps_the_face_in_float32(small_folder):
     base = open_base(small_folder, device="cpu", dtype="bfloat16")
     conditions = base.encode_text(["a cat"])
     prediction = base.predict(torch.randn(1, 4, 8, 8), torch.tensor([10]), conditions)
-    assert base.unet.dtype is torch.bfloat16
+    assert base.parts["unet"].dtype is torch.bfloat16
     assert (
         conditions.hidden_states.dtype
         is prediction.dtype
@@ -120,7 +120,7 @@ def test_bfloat16_keeps_the_face_in_float32(small_folder):
 
 def test_training_a_group_norm_behind_frozen_layers_does_not_crash(base):
     """PyTorch's channels-last kernel writes through a null pointer when the input needs no gradient."""
-    norm = base.unet.mid_block.attentions[0].norm
+    norm = base.parts["unet"].mid_block.attentions[0].norm
     norm.requires_grad_(True)
     try:
         clean, _, times = _training_batch(base)

@@ -77,8 +77,8 @@ def test_inner_values_are_forgotten_in_both_parts_and_never_afterwards(base, squ
     learnt(base, squares, settings(steps=1, gradient_checkpointing=True))
     assert {"ResnetBlock2D", "CLIPEncoderLayer"} <= blocks
     assert not any(module.training for part in base.parts.values() for module in part.modules())
-    assert not base.unet.is_gradient_checkpointing
-    assert not base.text_encoder.is_gradient_checkpointing
+    assert not base.parts["unet"].is_gradient_checkpointing
+    assert not base.parts["text_encoder"].is_gradient_checkpointing
     blocks.clear()
     learnt(base, squares, settings(steps=1))
     assert not blocks
@@ -103,10 +103,10 @@ def test_runs_together_compute_again_what_was_each_ones(base, examples):
 
 @pytest.mark.parametrize("options", [{}, UNET_ONLY], ids=["with text encoder", "without"])
 def test_a_compiled_denoiser_learns_the_same(base, squares, options):
-    forward = base.unet.forward
+    forward = base.parts["unet"].forward
     plain = learnt(base, squares, settings(steps=2), **options)
     check_alike(learnt(base, squares, settings(steps=2, compile="aot_eager"), **options), plain, 1e-3)
-    assert base.unet.forward == forward
+    assert base.parts["unet"].forward == forward
 
 
 def test_an_unknown_compiler_offers_the_nearest(base, squares):

@@ -29,7 +29,11 @@ def examples():
 
 def ours(base, examples, settings):
     network = lycoris.attach(
-        {"unet": base.unet}, "lora", layers=[rf".*\.attn[12]\.{name}" for name in PROJECTIONS], rank=RANK, alpha=ALPHA
+        {"unet": base.parts["unet"]},
+        "lora",
+        layers=[rf".*\.attn[12]\.{name}" for name in PROJECTIONS],
+        rank=RANK,
+        alpha=ALPHA,
     )
     start = {place.path: adapter.down.detach().clone() for place, adapter in pairs(network)}
     losses = train(base, network, examples, settings, seed=5).losses

@@ -155,7 +155,9 @@ def test_training_equals_a_plain_diffusers_loop(base, squares, min_snr):
     for step in range(6):
         (batch,) = batches(step)
         noisy = scheduler.add_noise(batch.latents, batch.noise, batch.timesteps)
-        prediction = base.unet(noisy, batch.timesteps, encoder_hidden_states=batch.conditioning.hidden_states).sample
+        prediction = base.parts["unet"](
+            noisy, batch.timesteps, encoder_hidden_states=batch.conditioning.hidden_states
+        ).sample
         if min_snr is None:
             loss = torch.nn.functional.mse_loss(prediction, batch.noise)
         else:
@@ -233,14 +235,14 @@ def test_a_loss_that_is_no_number_stops_the_run_and_says_what_to_change(base, sq
 
 def test_training_leaves_the_base_and_the_process_as_they_were(base, squares):
     network = attach(base)
-    before = {name: value.clone() for name, value in base.unet.state_dict().items() if "adapters" not in name}
+    before = {name: value.clone() for name, value in base.parts["unet"].state_dict().items() if "adapters" not in name}
     randomness = torch.get_rng_state()
     train(base, network, squares, SETTINGS, seed=7)
     assert torch.equal(torch.get_rng_state(), randomness)
     assert not network.training
     assert all(parameter.grad is None for parameter in network.parameters())
     network.detach()
-    after = base.unet.state_dict()
+    after = base.parts["unet"].state_dict()
     assert all(torch.equal(after[name], value) for name, value in before.items() if name in after)
 
 

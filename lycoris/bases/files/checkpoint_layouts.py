@@ -1,4 +1,4 @@
-"""What a single file in the original layout holds: its family, and where and in which form each part stands."""
+"""The original single-file layouts: how to tell them apart, and how to read and convert each part."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ class PartLayout:
     """One part of a single file.
 
     Attributes:
-        prefix: of its weights' names.
-        config: what the module is built from, read off the shapes of its weights without the prefix.
+        prefix: prefix of its weights' names.
+        config: infers the module's configuration from the shapes of its weights, named without the prefix.
         convert: (module, weights with their prefix, configuration) -> weights under the module's own names.
     """
 
@@ -36,11 +36,11 @@ class CheckpointLayout:
     """The original layout of a family.
 
     Attributes:
-        pipeline: the class that diffusers opens it with.
-        parts: by their names in that pipeline.
-        tokenizers: what each pads with.
-        scheduler: the noise schedule, but for what is predicted.
-        side: of the latents that it was trained on, in cells.
+        pipeline: class of the diffusers pipeline.
+        parts: its parts, by their names in that pipeline.
+        tokenizers: each tokenizer's padding token.
+        scheduler: the noise schedule, without the prediction type.
+        latent_size: side of the latents that it was trained on, in cells.
     """
 
     pipeline: str
@@ -51,29 +51,29 @@ class CheckpointLayout:
 
 
 def detect_layout(names: Mapping[str, Any], path: object) -> str:
-    """The key in `LAYOUTS` of a file.
+    """Find the key in `LAYOUTS` of a file.
 
     Args:
-        names: of its weights.
-        path: of the file, for the message.
+        names: names of its weights.
+        path: the file, for the error message.
 
     Raises:
-        InputError: it is of none of the families, lacks its text encoders, or is an adapter.
+        InputError: the file has no known layout, lacks a part, or is an adapter.
     """
     if "edm_mean" in names:
-        raise InputError(f"Base `{path}` is of EDM's noise schedule (Playground), which no family opens.")
+        raise InputError(f"Base `{path}` has EDM's noise schedule (Playground), which no family supports.")
     for name, layout in LAYOUTS.items():
         prefixes = [part.prefix for part in layout.parts.values()]
         if all(any(key.startswith(prefix) for key in names) for prefix in prefixes):
             return name
     if any(key.startswith("lora_") for key in names):
-        raise InputError(f"Base `{path}` is an adapter and not a base; `lycoris.load` opens it on one.")
+        raise InputError(f"Base `{path}` is an adapter and not a base; `lycoris.load` loads it onto one.")
     needed = "; ".join(
         f"{name}: {', '.join(part.prefix + '*' for part in layout.parts.values())}" for name, layout in LAYOUTS.items()
     )
     roots = sorted({".".join(key.split(".")[:2]) for key in names})
     raise InputError(
-        f"Base `{path}` is no whole model that a family opens: text encoders, VAE and denoiser must all be in it. "
+        f"Base `{path}` is not a complete model of a known family: text encoders, VAE and denoiser must all be in it. "
         f"Known are {needed}. It has {', '.join(roots[:8]) or 'nothing'}."
     )
 
@@ -98,10 +98,10 @@ def _convert_sd3_transformer(module: Any, weights: Tensors, config: dict[str, An
 
 def _strip_prefix(prefix: str) -> Callable[[Any, Tensors, dict[str, Any]], Tensors]:
     def convert(module: Any, weights: Tensors, config: dict[str, Any]) -> Tensors:
-        found = {name.removeprefix(prefix): weight for name, weight in weights.items()}
-        if hasattr(module, "text_projection") and "text_projection.weight" not in found:
-            found["text_projection.weight"] = torch.eye(config["projection_dim"])  # SD 3's first CLIP has none
-        return _match_text_model_prefix(module, found)
+        stripped = {name.removeprefix(prefix): weight for name, weight in weights.items()}
+        if hasattr(module, "text_projection") and "text_projection.weight" not in stripped:
+            stripped["text_projection.weight"] = torch.eye(config["projection_dim"])  # SD 3's first CLIP has none
+        return _match_text_model_prefix(module, stripped)
 
     return convert
 
@@ -116,7 +116,7 @@ def _convert_open_clip(prefix: str) -> Callable[[Any, Tensors, dict[str, Any]], 
 
 
 def _match_text_model_prefix(module: Any, weights: Tensors) -> Tensors:
-    """Some versions of transformers have `text_model` in a text encoder without projection, some not."""
+    """Text encoders without projection have a `text_model` in some versions of transformers and none in others."""
     if hasattr(module, "text_model"):
         return weights
     return {name.removeprefix("text_model."): weight for name, weight in weights.items()}
@@ -215,4 +215,4 @@ LAYOUTS: dict[str, CheckpointLayout] = {
         128,
     ),
 }
-"""The original layouts, told apart by the prefixes of their parts."""
+"""The original layouts, distinguished by the prefixes of their parts."""

@@ -1,7 +1,7 @@
-"""Configurations of a model's parts, read off the shapes of its weights in the original single-file layout.
+"""Configurations of a model's parts, inferred from the shapes of its weights in the original single-file layout.
 
-What shapes cannot tell is a constant of the family: the number of heads, the groups of a norm, the scale of latents.
-Names are those of the weights without the part's prefix; configurations are in the words of diffusers and transformers.
+What shapes do not determine is a constant of the family: the number of heads, the groups of a norm, the scale of
+latents. Weights are named without the part's prefix; configurations use the keys of diffusers and transformers.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ from typing import Any
 Shapes = Mapping[str, tuple[int, ...]]
 
 HEAD_WIDTH = 64
-"""Width of an attention head in every CLIP and in every denoiser after SD 1.x, which has 8 heads of any width."""
+"""Width of an attention head in every CLIP, and in every denoiser except SD 1.x, which has 8 heads of any width."""
 SIZE_EMBEDDING_WIDTH = 256
-"""Numbers that SDXL makes of each of the six sizes."""
+"""Width of SDXL's embedding of each of the six sizes."""
 
 
 def unet_config(shapes: Shapes, *, eight_heads: bool) -> dict[str, Any]:
-    """Configuration of a UNet.
+    """Infer the configuration of a UNet.
 
     Args:
-        shapes: of its weights.
+        shapes: shapes of its weights.
         eight_heads: whether attention has 8 heads at every width (SD 1.x).
     """
     widths: list[list[int]] = [[]]
@@ -61,7 +61,7 @@ def unet_config(shapes: Shapes, *, eight_heads: bool) -> dict[str, Any]:
 
 
 def sd3_transformer_config(shapes: Shapes) -> dict[str, Any]:
-    """Configuration of SD 3's or 3.5's transformer."""
+    """Infer the configuration of the transformer of SD 3 or 3.5."""
     width, channels, patch, _ = shapes["x_embedder.proj.weight"]
     return {
         "patch_size": patch,
@@ -80,7 +80,7 @@ def sd3_transformer_config(shapes: Shapes) -> dict[str, Any]:
 
 
 def vae_config(shapes: Shapes, *, scale: float, shift: float | None = None) -> dict[str, Any]:
-    """Configuration of an `AutoencoderKL` whose latents are moved by `shift` and multiplied by `scale`."""
+    """Infer the configuration of an `AutoencoderKL` whose latents are shifted by `shift` and scaled by `scale`."""
     levels = range(_count(shapes, r"encoder\.down\.(\d+)\."))
     return {
         "block_out_channels": [shapes[f"encoder.down.{level}.block.0.conv1.weight"][0] for level in levels],
@@ -96,16 +96,16 @@ def vae_config(shapes: Shapes, *, scale: float, shift: float | None = None) -> d
 
 
 def clip_config(shapes: Shapes, *, activation: str) -> dict[str, Any]:
-    """Configuration of a CLIP text encoder under transformers' own names.
+    """Infer the configuration of a CLIP text encoder with the weight names of transformers.
 
     Args:
-        shapes: of its weights.
-        act: ``quick_gelu`` for OpenAI's, ``gelu`` for OpenCLIP's.
+        shapes: shapes of its weights.
+        activation: ``quick_gelu`` for OpenAI's, ``gelu`` for OpenCLIP's.
     """
     embeddings, first = "text_model.embeddings.", "text_model.encoder.layers.0."
-    words, width = shapes[f"{embeddings}token_embedding.weight"]
+    vocabulary_size, width = shapes[f"{embeddings}token_embedding.weight"]
     return _clip_config(
-        words,
+        vocabulary_size,
         width,
         layers=_count(shapes, r"text_model\.encoder\.layers\.(\d+)\."),
         mlp_width=shapes[f"{first}mlp.fc1.weight"][0],
@@ -116,15 +116,15 @@ def clip_config(shapes: Shapes, *, activation: str) -> dict[str, Any]:
 
 
 def open_clip_config(shapes: Shapes, *, drop_last_layer: bool) -> dict[str, Any]:
-    """Configuration of a CLIP text encoder under OpenCLIP's names.
+    """Infer the configuration of a CLIP text encoder with the weight names of OpenCLIP.
 
     Args:
-        shapes: of its weights.
-        without_last: leave the last layer out: SD 2.x reads the one before it, normalised.
+        shapes: shapes of its weights.
+        drop_last_layer: omit the last layer: SD 2.x reads the penultimate one, normalized.
     """
-    words, width = shapes["token_embedding.weight"]
+    vocabulary_size, width = shapes["token_embedding.weight"]
     return _clip_config(
-        words,
+        vocabulary_size,
         width,
         layers=_count(shapes, r"transformer\.resblocks\.(\d+)\.") - drop_last_layer,
         mlp_width=shapes["transformer.resblocks.0.mlp.c_fc.weight"][0],

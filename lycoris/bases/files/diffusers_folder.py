@@ -1,15 +1,16 @@
-"""A base model on disk, in the diffusers layout: finding it, checking it, naming its content."""
+"""A base model on disk in the diffusers layout: locate it, check its parts, hash its content."""
 
 from __future__ import annotations
 
 import functools
 import hashlib
 import json
-import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from lycoris.bases.files.hub import download_snapshot, is_hub_name
+from lycoris.cache.integrity import file_digest
 from lycoris.errors import InputError
 
 PICKLE_SUFFIXES = frozenset({".ckpt", ".pt", ".pth", ".bin", ".pkl"})
@@ -24,25 +25,22 @@ CONVERT_FOLDER_COMMAND = (
 )
 HUB_PATTERNS = tuple(
     f"{part}/{name}"
-    for part in (
-        *("unet", "transformer", "vae", "scheduler"),
-        *(f"{kind}{number}" for kind in ("text_encoder", "tokenizer") for number in ("", "_2", "_3")),
-    )
+    for part in ("unet", "transformer", "vae", "scheduler", "text_encoder*", "tokenizer*")
     for name in ("*.json", "*.txt", "*.model", "*.safetensors")
 )
 
 
 def find_base(source: str | Path) -> Path:
-    """Where a base model is.
+    """Locate a base model.
 
     Args:
         source: ``"pocket"``, a folder, a file, or a hub name ``owner/model`` (its cached copy when offline).
 
     Returns:
-        A folder that exists, or a safetensors file.
+        An existing folder or safetensors file.
 
     Raises:
-        InputError: there is no such folder or file and no such model on the hub, or it is a file of another kind.
+        InputError: there is no such folder, file or model on the hub, or the file has another format.
     """
     if str(source) == "pocket":
         from lycoris import pocket
@@ -53,7 +51,7 @@ def find_base(source: str | Path) -> Path:
         raise InputError(_unsupported_file_message(path))
     if path.is_file() or path.is_dir():
         return path
-    if re.fullmatch(r"[\w.-]+/[\w.-]+", str(source)):
+    if is_hub_name(str(source)):
         return _download(str(source))
     raise InputError(
         f"Base `{source}` must be `pocket`, a folder in the diffusers layout, a safetensors file or a hub name, "
@@ -72,28 +70,20 @@ def _unsupported_file_message(path: Path) -> str:
 
 
 def _download(name: str) -> Path:
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
-
-    wanted = ["model_index.json", *HUB_PATTERNS]
-    try:
-        # A plain file is preferred; a repository that has only half-precision ones is asked for those.
-        folder = Path(snapshot_download(name, allow_patterns=wanted, ignore_patterns=["*.fp16.*", "*.non_ema.*"]))
-        if not any([*folder.glob(f"unet/*{WEIGHTS_SUFFIX}"), *folder.glob(f"transformer/*{WEIGHTS_SUFFIX}")]):
-            folder = Path(snapshot_download(name, allow_patterns=wanted, ignore_patterns=["*.non_ema.*"]))
-    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise InputError(
-            f"Base `{name}` is no folder here, and the hub did not give a model of that name: {reason}"
-        ) from error
+    patterns = ["model_index.json", *HUB_PATTERNS]
+    failure = f"Base `{name}` is not a folder, and there is no model of that name on the hub."
+    # Plain weights are preferred; a repository with half-precision ones only is asked for those.
+    folder = download_snapshot(name, patterns, failure, ignore=["*.fp16.*", "*.non_ema.*"])
+    if not any([*folder.glob(f"unet/*{WEIGHTS_SUFFIX}"), *folder.glob(f"transformer/*{WEIGHTS_SUFFIX}")]):
+        folder = download_snapshot(name, patterns, failure, ignore=["*.non_ema.*"])
     return folder
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """A configuration file.
+    """Read a configuration file.
 
     Raises:
-        InputError: it is absent or not JSON.
+        InputError: it is absent or not a JSON object.
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
@@ -107,34 +97,34 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def check_parts(folder: Path, parts: Mapping[str, str]) -> None:
-    """See that every part of a model is there, with weights where it has some.
+    """Check that every part of a model is present, with weights where it needs them.
 
     Args:
-        folder: in the diffusers layout.
-        parts: for each part the file that must stand in its folder, or ``"weights"`` for a ``config.json``
-            and safetensors.
+        folder: a folder in the diffusers layout.
+        parts: part to the file that its folder must hold, or to ``"weights"`` for a ``config.json`` and
+            safetensors files.
 
     Raises:
-        InputError: with all that is missing, and what is there.
+        InputError: parts are missing; the message lists them all, and what the folder has.
     """
     missing = []
-    for part, needed in parts.items():
+    for part, required in parts.items():
         if not (folder / part).is_dir():
             missing.append(f"{part}/")
             continue
-        config = "config.json" if needed == "weights" else needed
+        config = "config.json" if required == "weights" else required
         if not (folder / part / config).is_file():
             missing.append(f"{part}/{config}")
-        if needed == "weights" and not any((folder / part).glob(f"*{WEIGHTS_SUFFIX}")):
+        if required == "weights" and not any((folder / part).glob(f"*{WEIGHTS_SUFFIX}")):
             pickled = sorted(file.name for file in (folder / part).iterdir() if file.suffix in PICKLE_SUFFIXES)
             note = f" (only {', '.join(pickled)}: pickle is refused)" if pickled else ""
             missing.append(f"{part}/*{WEIGHTS_SUFFIX}{note}")
     if not missing:
         return
-    there = sorted(entry.name + "/" * entry.is_dir() for entry in folder.iterdir() if not entry.name.startswith("."))
+    entries = sorted(path.name + "/" * path.is_dir() for path in folder.iterdir() if not path.name.startswith("."))
     message = (
         f"Base folder `{folder}` lacks {', '.join(missing)}. It needs "
-        f"{', '.join(f'{part}/' for part in parts)}; it has {', '.join(there) or 'nothing'}."
+        f"{', '.join(f'{part}/' for part in parts)}; it has {', '.join(entries) or 'nothing'}."
     )
     if any("pickle" in entry for entry in missing):
         command = CONVERT_FOLDER_COMMAND.format(file=folder, folder=f"{folder}-safe")
@@ -143,14 +133,14 @@ def check_parts(folder: Path, parts: Mapping[str, str]) -> None:
 
 
 def weights_variant(part: Path) -> str | None:
-    """Which weights of a part to open: the plain ones, or ``"fp16"`` when there are only those."""
+    """Which weights of a part to open: None for the plain ones, ``"fp16"`` if there are only those."""
     names = [file.name for file in part.glob(f"*{WEIGHTS_SUFFIX}")]
     plain = any("." not in name.removesuffix(WEIGHTS_SUFFIX) for name in names)
     return None if plain or not any(".fp16" in name for name in names) else "fp16"
 
 
 def folder_digest(folder: Path, parts: Iterable[str]) -> str:
-    """SHA-256 over the names and contents of the files that are opened, in sorted order."""
+    """SHA-256 over names and contents of the files that are opened, in sorted order."""
     total = hashlib.sha256()
     for part in sorted(parts):
         variant = weights_variant(folder / part)
@@ -159,22 +149,21 @@ def folder_digest(folder: Path, parts: Iterable[str]) -> str:
                 continue
             if file.suffix == WEIGHTS_SUFFIX and _file_variant(file) != variant:
                 continue
-            total.update(f"{part}/{file.name} {file_digest(file)}\n".encode())
+            total.update(f"{part}/{file.name} {cached_file_digest(file)}\n".encode())
     return total.hexdigest()
 
 
-def file_digest(file: Path) -> str:
-    """SHA-256 of a file's content, in hexadecimal, remembered while the file keeps its size and time."""
+def cached_file_digest(file: Path) -> str:
+    """SHA-256 of a file's content, computed again only if its size or modification time changes."""
     status = file.stat()
-    return _file_digest(file.resolve(), status.st_size, status.st_mtime_ns)
+    return _cached_file_digest(file.resolve(), status.st_size, status.st_mtime_ns)
+
+
+@functools.lru_cache(maxsize=1024)
+def _cached_file_digest(path: Path, size: int, modified: int) -> str:
+    return file_digest(path)
 
 
 def _file_variant(weights: Path) -> str | None:
     stem = weights.name.removesuffix(WEIGHTS_SUFFIX)
     return stem.split(".", 1)[1].split("-")[0] if "." in stem else None
-
-
-@functools.lru_cache(maxsize=1024)
-def _file_digest(path: Path, size: int, modified: int) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()

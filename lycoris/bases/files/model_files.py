@@ -1,4 +1,4 @@
-"""Where a family finds its parts: the face of a base's files, and a folder in the diffusers layout."""
+"""The files of a base model: the interface that families load their parts through, and diffusers folders."""
 
 from __future__ import annotations
 
@@ -18,36 +18,36 @@ class ModelFiles(Protocol):
     """The files of one base model.
 
     Attributes:
-        path: of the folder or file.
+        path: the folder or file.
     """
 
     path: Path
 
     def model_index(self) -> Mapping[str, Any]:
-        """What a pipeline's ``model_index.json`` says; empty where there is none."""
+        """The pipeline's ``model_index.json``; empty if there is none."""
         ...
 
     def has_part(self, part: str) -> bool:
-        """Whether a part is there."""
+        """Whether a part is present."""
         ...
 
     def check_parts(self, parts: Mapping[str, str]) -> None:
-        """See that every part is there.
+        """Check that every part is present.
 
         Args:
-            parts: for each part the file that stands in its folder, or ``"weights"``.
+            parts: part to the file that its folder must hold, or to ``"weights"``.
 
         Raises:
-            InputError: with all that is missing.
+            InputError: parts are missing; the message lists them all.
         """
         ...
 
     def load_module(self, part: str, model_class: Any, dtype: torch.dtype) -> nn.Module:
-        """One part with its weights.
+        """Load one part with its weights.
 
         Args:
             part: its name in a diffusers pipeline.
-            kind: a model class of diffusers or transformers.
+            model_class: a model class of diffusers or transformers.
             dtype: to convert the weights to.
 
         Raises:
@@ -56,7 +56,7 @@ class ModelFiles(Protocol):
         ...
 
     def load_tokenizer(self, part: str, tokenizer_class: Any) -> Any:
-        """One tokenizer, of a class of transformers.
+        """Load one tokenizer, of a class of transformers.
 
         Raises:
             InputError: there is none.
@@ -68,7 +68,7 @@ class ModelFiles(Protocol):
         ...
 
     def digest(self, parts: Iterable[str]) -> str:
-        """SHA-256 over all that the parts are opened from, in hexadecimal."""
+        """SHA-256 over everything the parts are loaded from, in hexadecimal."""
         ...
 
 
@@ -79,7 +79,7 @@ class DiffusersFolder:
         self.path = path
 
     def model_index(self) -> Mapping[str, Any]:
-        """The folder's ``model_index.json``; empty where there is none."""
+        """The folder's ``model_index.json``; empty if there is none."""
         file = self.path / "model_index.json"
         return read_json(file) if file.is_file() else {}
 
@@ -92,11 +92,11 @@ class DiffusersFolder:
         check_parts(self.path, parts)
 
     def load_module(self, part: str, model_class: Any, dtype: torch.dtype) -> nn.Module:
-        """The part's module, from its configuration and safetensors."""
+        """Load the part's module from its configuration and safetensors files."""
         return load_part(self.path / part, model_class, dtype)
 
     def load_tokenizer(self, part: str, tokenizer_class: Any) -> Any:
-        """The part's tokenizer."""
+        """Load the part's tokenizer."""
         return tokenizer_class.from_pretrained(self.path / part, local_files_only=True)
 
     def scheduler_config(self) -> Mapping[str, Any]:

@@ -1,8 +1,9 @@
-"""Opening the parts of a base model, on the right device in the right precision."""
+"""The parts of a base model: loading, freezing, device and precision."""
 
 from __future__ import annotations
 
 import contextlib
+import importlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,22 +14,21 @@ from torch import nn
 from lycoris.bases.files.diffusers_folder import weights_variant
 from lycoris.bases.group_norm_workaround import guard_group_norms
 from lycoris.errors import InputError, unknown_name_error
-from lycoris.pretrained import resolve_device as resolve_device
-from lycoris.pretrained import silence_transformers as silence_transformers
+from lycoris.pretrained import silence_transformers
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 def load_part(part: Path, model_class: Any, dtype: torch.dtype) -> nn.Module:
-    """One module from its folder.
+    """Load one module from its folder.
 
     Args:
-        part: folder with ``config.json`` and safetensors.
-        kind: a model class of diffusers or transformers.
+        part: folder with ``config.json`` and safetensors files.
+        model_class: a model class of diffusers or transformers.
         dtype: to convert the weights to.
 
     Raises:
-        InputError: the folder cannot be opened, or its weights are not all that the configuration asks for.
+        InputError: the folder cannot be opened, or weights that the configuration requires are missing.
     """
     from safetensors import SafetensorError
 
@@ -48,14 +48,20 @@ def load_part(part: Path, model_class: Any, dtype: torch.dtype) -> nn.Module:
     missing = sorted(str(name) for name in loaded["missing_keys"])
     if missing:
         raise InputError(
-            f"The weights of `{part}` lack {len(missing)} of the tensors its config.json asks for, "
+            f"The weights of `{part}` lack {len(missing)} of the tensors that its config.json requires, "
             f"among them {', '.join(missing[:3])}."
         )
     return module
 
 
+def import_class(path: str) -> Any:
+    """Import a class by ``library.Class``."""
+    library, _, name = path.rpartition(".")
+    return getattr(importlib.import_module(library), name)
+
+
 def freeze(modules: Mapping[str, Any], device: torch.device) -> None:
-    """Make modules ready to be adapted: frozen, in evaluation mode, on the device, convolutions channels-last."""
+    """Freeze modules, in evaluation mode, on a device, and those with convolutions in channels-last order."""
     for part, module in modules.items():
         module.requires_grad_(False).eval().to(device)
         if part in ("unet", "vae"):
@@ -64,14 +70,14 @@ def freeze(modules: Mapping[str, Any], device: torch.device) -> None:
 
 
 def autocast(device: torch.device, dtype: torch.dtype) -> contextlib.AbstractContextManager:
-    """Mixed precision below float32, so that adapters may keep float32 weights."""
+    """Compute in mixed precision below float32, so that adapters can keep float32 weights."""
     if dtype is torch.float32:
         return contextlib.nullcontext()
     return torch.autocast(device.type, dtype)
 
 
 def resolve_dtype(name: str, device: torch.device) -> torch.dtype:
-    """The named precision; for ``"auto"`` bfloat16 on a GPU that has it, else float32."""
+    """Resolve a precision's name; ``"auto"`` is bfloat16 on a GPU that supports it, else float32."""
     if name == "auto":
         half = device.type == "cuda" and torch.cuda.is_bf16_supported()
         return torch.bfloat16 if half else torch.float32

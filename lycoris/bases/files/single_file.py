@@ -1,4 +1,4 @@
-"""One safetensors file in the original layout, opened as if it were a folder: nothing is asked of the network."""
+"""One safetensors file in the original layout, opened as if it were a folder, without network access."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ import torch
 
 from lycoris.bases.files.checkpoint_layouts import LAYOUTS, detect_layout
 from lycoris.bases.files.clip_vocabulary import find_vocabulary
-from lycoris.bases.files.diffusers_folder import file_digest
-from lycoris.bases.files.model_loading import silence_transformers
+from lycoris.bases.files.diffusers_folder import cached_file_digest
 from lycoris.bases.noise import PREDICTION_TYPES
 from lycoris.errors import InputError, unknown_name_error
+from lycoris.pretrained import silence_transformers
 from lycoris.safety.yaml_loading import read_yaml
 
 if TYPE_CHECKING:
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 
 T5_PREFIX = "text_encoders.t5xxl."
 V_PREDICTION_KEYS = ("v_pred", "ztsnr")
-"""Empty weights by which files say that they predict v, and that their schedule ends in pure noise."""
+"""Empty tensors that mark a file as predicting v, and its schedule as ending in pure noise."""
 PARAMETERIZATIONS = {"eps": "epsilon", "v": "v_prediction", "x0": "sample"}
-"""What is predicted, in the words of the original configurations."""
+"""Prediction types by their names in the original configurations."""
 CONVERT_COMMAND = (
     "python -c \"from lycoris.bases import open_base as o; o('{file}', prediction_type='v_prediction')"
     ".pipeline().save_pretrained('{folder}')\""
@@ -36,13 +36,13 @@ class SingleFile:
     """A Stable Diffusion 1.x, 2.x, XL or 3 in one file.
 
     Args:
-        path: of the file.
+        path: the file.
         tokenizer: where CLIP's vocabulary is; see `lycoris.bases.files.clip_vocabulary.find_vocabulary`.
-        prediction_type: `epsilon`, `v_prediction` or `sample`, where the file does not tell. SD 1.x and SDXL predict
-            `epsilon` when nothing is told; SD 2.x exists in both kinds and must be told.
+        prediction_type: `epsilon`, `v_prediction` or `sample`, if the file does not state it. The default of SD 1.x
+            and SDXL is `epsilon`; SD 2.x exists in both kinds and has no default.
 
     Raises:
-        InputError: it is damaged, of no family, not told what it predicts, or told otherwise than it says.
+        InputError: the file is damaged or of no known family, or its prediction type is unknown or contradicted.
     """
 
     def __init__(self, path: Path, *, tokenizer: str | Path | None = None, prediction_type: str | None = None) -> None:
@@ -59,10 +59,10 @@ class SingleFile:
         self._layout = LAYOUTS[self._layout_name]
         self._prediction_type = self._resolve_prediction_type(prediction_type)
         if any(name.startswith(T5_PREFIX) for name in self._shapes):
-            warnings.warn(f"T5 is in {path} and is left out: its states are zeros.", stacklevel=4)
+            warnings.warn(f"T5 in {path} is not read: its states are zeros.", stacklevel=4)
 
     def model_index(self) -> Mapping[str, Any]:
-        """The pipeline that it would be."""
+        """The index of the pipeline that the file would be."""
         return {"_class_name": self._layout.pipeline}
 
     def has_part(self, part: str) -> bool:
@@ -70,41 +70,40 @@ class SingleFile:
         return part in self._layout.parts
 
     def check_parts(self, parts: Mapping[str, str]) -> None:
-        """See that there is a vocabulary; every part is there, or the file would not have been recognised.
+        """Check that there is a vocabulary; the file would not have matched without the other parts.
 
         Raises:
-            InputError: there is none.
+            InputError: there is no vocabulary.
         """
         find_vocabulary(self.path, self._tokenizer_source)
 
     def load_module(self, part: str, model_class: Any, dtype: torch.dtype) -> nn.Module:
-        """The part's module, built from what its weights' shapes tell.
+        """Build a part's module from the shapes of its weights, and load them.
 
         Raises:
-            InputError: a weight is missing or of the wrong shape.
+            InputError: a weight is missing or has the wrong shape.
         """
         from accelerate import init_empty_weights
         from safetensors import safe_open
 
-        place = self._layout.parts[part]
+        layout = self._layout.parts[part]
         shapes = {
-            name.removeprefix(place.prefix): shape
+            name.removeprefix(layout.prefix): shape
             for name, shape in self._shapes.items()
-            if name.startswith(place.prefix)
+            if name.startswith(layout.prefix)
         }
         try:
-            config = place.config(shapes)
+            config = layout.config(shapes)
             if part in ("unet", "transformer"):
                 config["sample_size"] = self._latent_size()
             with silence_transformers(), init_empty_weights():
-                module = (
-                    model_class.from_config(config)
-                    if hasattr(model_class, "from_config")
-                    else model_class(model_class.config_class(**config))
-                )
+                if hasattr(model_class, "from_config"):
+                    module = model_class.from_config(config)
+                else:
+                    module = model_class(model_class.config_class(**config))
             with safe_open(self.path, framework="pt") as file:
-                weights = {place.prefix + name: file.get_tensor(place.prefix + name) for name in shapes}
-            converted = place.convert(module, weights, config)
+                weights = {layout.prefix + name: file.get_tensor(layout.prefix + name) for name in shapes}
+            converted = layout.convert(module, weights, config)
             converted = {name: weight.to(dtype) for name, weight in converted.items()}
             loaded = module.load_state_dict(converted, strict=False, assign=True)
         except (KeyError, IndexError, StopIteration, RuntimeError, ValueError) as error:
@@ -117,27 +116,27 @@ class SingleFile:
         return module
 
     def load_tokenizer(self, part: str, tokenizer_class: Any) -> Any:
-        """CLIP's tokenizer, padding as the part's encoder was trained with.
+        """Load CLIP's tokenizer, with the padding that the part's encoder was trained with.
 
         Raises:
-            InputError: no vocabulary is found, or it has another number of words than the text encoder.
+            InputError: there is no vocabulary, or its size is not the text encoder's.
         """
         pad = self._layout.tokenizers[part]
-        found = tokenizer_class.from_pretrained(
+        tokenizer = tokenizer_class.from_pretrained(
             find_vocabulary(self.path, self._tokenizer_source), pad_token=pad, local_files_only=True
         )
         encoder = self._layout.parts[part.replace("tokenizer", "text_encoder")]
         names = ("text_model.embeddings.token_embedding.weight", "token_embedding.weight")
-        words = next(self._shapes[encoder.prefix + name][0] for name in names if encoder.prefix + name in self._shapes)
-        if len(found) != words:
+        size = next(self._shapes[encoder.prefix + name][0] for name in names if encoder.prefix + name in self._shapes)
+        if len(tokenizer) != size:
             raise InputError(
-                f"Argument `tokenizer` must have the {words} words of the text encoder in `{self.path}`, "
-                f"but has {len(found)}."
+                f"Argument `tokenizer` must have the {size} tokens of the text encoder in `{self.path}`, "
+                f"but has {len(tokenizer)}."
             )
-        return found
+        return tokenizer
 
     def scheduler_config(self) -> Mapping[str, Any]:
-        """The family's noise schedule, with what the file or the caller says of its prediction."""
+        """The family's noise schedule, with the prediction type that the file or the caller states."""
         config = dict(self._layout.scheduler)
         if self._prediction_type is not None:
             config["prediction_type"] = self._prediction_type
@@ -146,70 +145,73 @@ class SingleFile:
         return config
 
     def digest(self, parts: Iterable[str]) -> str:
-        """SHA-256 over the file, the vocabulary and what is predicted."""
+        """SHA-256 over the file, the vocabulary and the prediction type."""
         vocabulary = sorted(
             file for file in find_vocabulary(self.path, self._tokenizer_source).iterdir() if file.is_file()
         )
-        told = [file_digest(self.path), str(self._prediction_type), *(f"{f.name} {file_digest(f)}" for f in vocabulary)]
-        return hashlib.sha256("\n".join(told).encode()).hexdigest()
+        content = [cached_file_digest(self.path), str(self._prediction_type)]
+        content += [f"{file.name} {cached_file_digest(file)}" for file in vocabulary]
+        return hashlib.sha256("\n".join(content).encode()).hexdigest()
 
     def _latent_size(self) -> int:
-        """Side of the latents that the model was trained on, in cells: what it says, else the family's."""
-        said = self._metadata.get("modelspec.resolution", "").split("x")[0]
+        """Side of the latents that the model was trained on, in cells: as the file states it, else the family's."""
+        resolution = self._metadata.get("modelspec.resolution", "").split("x")[0]
         cell = 2 ** sum(name.endswith(".downsample.conv.weight") for name in self._shapes)
-        if said.isdigit() and int(said) % cell == 0:
-            return int(said) // cell
-        return (
-            96 if self._layout_name == "sd2" and self._prediction_type == "v_prediction" else self._layout.latent_size
-        )
+        if resolution.isdigit() and int(resolution) % cell == 0:
+            return int(resolution) // cell
+        if self._layout_name == "sd2" and self._prediction_type == "v_prediction":
+            return 96
+        return self._layout.latent_size
 
     def _resolve_prediction_type(self, requested: str | None) -> str | None:
         if requested is not None and requested not in PREDICTION_TYPES:
             raise unknown_name_error("prediction_type", requested, PREDICTION_TYPES)
-        told = self._stated_prediction_type()
+        stated = self._stated_prediction_type()
         if self._layout_name == "sd3":
             if requested is not None:
                 raise InputError(f"Argument `prediction_type` must be left out for SD 3, but got {requested!r}.")
             return None
-        if requested is not None and told is not None and requested != told:
-            raise InputError(f"Argument `prediction_type` is {requested!r}, but base `{self.path}` says {told!r}.")
-        if requested is None and told is None and self._layout_name == "sd2":
+        if requested is not None and stated is not None and requested != stated:
+            raise InputError(f"Argument `prediction_type` is {requested!r}, but base `{self.path}` states {stated!r}.")
+        if requested is None and stated is None and self._layout_name == "sd2":
             raise InputError(
-                f"Base `{self.path}` does not tell what it predicts, and SD 2.x exists in both kinds: give "
+                f"Base `{self.path}` does not state its prediction type, and SD 2.x exists in both kinds: pass "
                 f"`prediction_type=` 'epsilon' (512 pixels) or 'v_prediction' (768 pixels), or put its original "
                 f"configuration beside it as `{self.path.with_suffix('.yaml').name}`, or write a folder once: "
                 f"{CONVERT_COMMAND.format(file=self.path, folder=self.path.with_suffix(''))}"
             )
-        return requested or told or "epsilon"
+        return requested or stated or "epsilon"
 
     def _stated_prediction_type(self) -> str | None:
-        said = self._metadata.get("modelspec.prediction_type", "").lower()
-        kind = self._metadata.get("modelspec.architecture", "").lower()
-        if any(mark in self._shapes for mark in V_PREDICTION_KEYS):
+        stated = self._metadata.get("modelspec.prediction_type", "").lower()
+        architecture = self._metadata.get("modelspec.architecture", "").lower()
+        if any(key in self._shapes for key in V_PREDICTION_KEYS):
             return "v_prediction"
-        if said in ("v", "v_prediction", "v-prediction") or "768-v" in kind:
+        if stated in ("v", "v_prediction", "v-prediction") or "768-v" in architecture:
             return "v_prediction"
-        return "epsilon" if said == "epsilon" or "v2-512" in kind else self._prediction_type_from_yaml()
+        if stated == "epsilon" or "v2-512" in architecture:
+            return "epsilon"
+        return self._prediction_type_from_yaml()
 
     def _prediction_type_from_yaml(self) -> str | None:
-        """What the original configuration says that stands beside the file, as web interfaces keep it.
+        """Read the original configuration beside the file, where web interfaces keep it.
 
         Raises:
-            InputError: it is there and cannot be read.
+            InputError: it exists and cannot be read.
         """
-        beside = self.path.with_suffix(".yaml")
-        if not beside.is_file():
+        file = self.path.with_suffix(".yaml")
+        if not file.is_file():
             return None
         try:
-            place = read_yaml(beside.read_text(encoding="utf-8"), f"The configuration `{beside}`")
+            entry = read_yaml(file.read_text(encoding="utf-8"), f"The configuration `{file}`")
         except (OSError, UnicodeDecodeError) as error:
-            raise InputError(f"The configuration `{beside}` could not be read: {error}.") from error
+            raise InputError(f"The configuration `{file}` could not be read: {error}.") from error
         for name in ("model", "params"):
-            place = place.get(name) if isinstance(place, Mapping) else None
-        said = place.get("parameterization", "eps") if isinstance(place, Mapping) else None
-        if said not in PARAMETERIZATIONS:
+            entry = entry.get(name) if isinstance(entry, Mapping) else None
+        stated = entry.get("parameterization", "eps") if isinstance(entry, Mapping) else None
+        if stated not in PARAMETERIZATIONS:
             raise InputError(
-                f"The configuration `{beside}` must say under `model`, `params`, `parameterization` one of "
-                f"{', '.join(PARAMETERIZATIONS)}, but says {said!r}."
+                f"The configuration `{file}` must have under `model`, `params`, `parameterization` one of "
+                f"{', '.join(PARAMETERIZATIONS)}, but has {stated!r}."
             )
-        return PARAMETERIZATIONS[said]
+        return PARAMETERIZATIONS[stated]

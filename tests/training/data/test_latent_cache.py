@@ -160,7 +160,7 @@ def test_a_caption_cut_short_is_told_again_when_it_is_found_encoded(base, small_
 
     long = "a red cat on snow in the photo a blue toy on snow"
     for opened in (base, open_base(small_folder, device="cpu")):
-        with pytest.warns(TruncatedPromptWarning, match="left out at its end"):
+        with pytest.warns(TruncatedPromptWarning, match="truncated at its end"):
             CaptionEncoder(opened, [long], trainable=False, cache_folder=tmp_path)
     with warnings.catch_warnings():
         warnings.simplefilter("error")

@@ -1,4 +1,4 @@
-"""Pictures to latents and back, with the VAE of any family."""
+"""Images to latents and back, with the autoencoder of any family."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 MAX_BATCH_PIXELS = 2**19
-"""The VAE takes pictures in groups of about this many pixels: two of 512x512."""
+"""Pixels that the autoencoder takes at a time: two images of 512x512."""
 
 
 class LatentCodec:
-    """A variational autoencoder of diffusers, in whatever precision it is.
+    """An autoencoder of diffusers, in any precision.
 
     Attributes:
-        factor: pixels a latent cell, along each side.
-        channels: of a latent.
+        scale_factor: pixels per latent cell along each side.
+        channels: channels of a latent.
 
     Args:
         vae: an `AutoencoderKL`.
@@ -37,30 +37,30 @@ class LatentCodec:
     def encode(
         self, images: Float[Tensor, "batch 3 height width"], generator: torch.Generator | None = None
     ) -> Float[Tensor, "batch channels rows columns"]:
-        """Scaled latents of pictures in [0, 1]; the posterior's mean, or a sample when given a generator."""
+        """Encode images in [0, 1] as scaled latents: the posterior's mean, or a sample if a generator is given."""
         pixels = images.to(self._vae.device, self._vae.dtype) * 2 - 1
         pixels = pixels.contiguous(memory_format=torch.channels_last)
         latents = []
-        for some in pixels.split(_images_per_batch(*images.shape[-2:])):
-            posterior = self._vae.encode(some).latent_dist
+        for batch in pixels.split(_images_per_batch(*images.shape[-2:])):
+            posterior = self._vae.encode(batch).latent_dist
             latents.append(posterior.mode() if generator is None else posterior.sample(generator))
         return (torch.cat(latents).float() - self._shift) * self._scale
 
     @torch.no_grad()
     def decode(self, latents: Float[Tensor, "batch channels rows columns"]) -> Float[Tensor, "batch 3 height width"]:
-        """Pictures in [0, 1] of scaled latents."""
-        scaled = (latents / self._scale + self._shift).to(self._vae.device, self._vae.dtype)
+        """Decode scaled latents to images in [0, 1]."""
+        unscaled = (latents / self._scale + self._shift).to(self._vae.device, self._vae.dtype)
         rows, columns = latents.shape[-2:]
         count = _images_per_batch(rows * self.scale_factor, columns * self.scale_factor)
-        pixels = torch.cat([self._vae.decode(some, return_dict=False)[0] for some in scaled.split(count)])
+        pixels = torch.cat([self._vae.decode(batch, return_dict=False)[0] for batch in unscaled.split(count)])
         return (pixels.float() / 2 + 0.5).clamp(0, 1)
 
 
 def native_resolution(denoiser: Any, vae: Any, source: str) -> int:
-    """Side of the square picture that a denoiser was trained for, in pixels.
+    """Side of the square images that a denoiser was trained on, in pixels.
 
     Raises:
-        InputError: it takes other channels than the VAE gives.
+        InputError: the denoiser's input channels are not the autoencoder's.
     """
     if denoiser.config.in_channels != vae.config.latent_channels:
         raise InputError(
@@ -74,11 +74,11 @@ def native_resolution(denoiser: Any, vae: Any, source: str) -> int:
 def default_size_conditioning(
     latents: Float[Tensor, "batch channels rows columns"], scale_factor: int
 ) -> Float[Tensor, "batch 6"]:
-    """The numbers that SDXL is conditioned on, for pictures that were never scaled nor cut.
+    """SDXL's size conditioning for images that were neither resized nor cropped.
 
     Args:
-        latents: of the pictures.
-        factor: pixels a latent cell, along each side.
+        latents: latents of the images.
+        scale_factor: pixels per latent cell along each side.
 
     Returns:
         Original (height, width), crop (0, 0) and target (height, width), in pixels.

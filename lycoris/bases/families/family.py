@@ -1,0 +1,104 @@
+"""What a family of base models defines, and the opened parts it works on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+from lycoris.bases.text_encoding import TextEncoder, max_prompt_length
+
+if TYPE_CHECKING:
+    from jaxtyping import Float, Num
+    from torch import Tensor
+
+    from lycoris.bases.conditioning import TextConditioning
+    from lycoris.bases.files.model_files import ModelFiles
+    from lycoris.bases.noise import ForwardProcess
+
+
+@dataclass(frozen=True, eq=False)
+class Components:
+    """The opened parts of a base model.
+
+    Attributes:
+        source: name of the base, for messages.
+        modules: frozen modules, by their names in a diffusers pipeline.
+        tokenizers: likewise.
+        vae_scale_factor: pixels per latent cell along each side.
+        model_index: the pipeline's ``model_index.json``; empty where there is none.
+    """
+
+    source: str
+    modules: Mapping[str, Any]
+    tokenizers: Mapping[str, Any]
+    vae_scale_factor: int
+    model_index: Mapping[str, Any]
+
+    def text_encoder(self, suffix: str = "", max_length: int | None = None) -> TextEncoder:
+        """Pair ``text_encoder<suffix>`` with its tokenizer.
+
+        Args:
+            suffix: ``""``, ``"_2"`` or ``"_3"``.
+            max_length: tokens to read, start and end included; defaults to what tokenizer and encoder both allow.
+        """
+        module, tokenizer = self.modules[f"text_encoder{suffix}"], self.tokenizers[f"tokenizer{suffix}"]
+        return TextEncoder(module, tokenizer, max_length or max_prompt_length(tokenizer, module))
+
+
+class Family(Protocol):
+    """A family of base models: its parts, how it encodes text, and how it calls its denoiser.
+
+    `lycoris.bases.Base` does the rest: it opens the parts, runs the autoencoder and sets device and precision, so
+    `encode_text` and `predict` are called under autocast, with inputs already in the base's precision.
+
+    Attributes:
+        name: its key in `lycoris.bases.BASES`.
+        denoiser: name of the denoiser part: ``"unet"`` or ``"transformer"``.
+        text_encoders: names of the text encoders that can be adapted.
+        forward_process: how latents are noised.
+        upcasts_vae: whether the VAE overflows in float16 and stays in float32 where its configuration says so.
+        pipeline_class: class of the diffusers pipeline.
+        default_scheduler: class of its scheduler where the configuration names none.
+        pipeline_options: further arguments of `pipeline_class`.
+    """
+
+    name: str
+    denoiser: str
+    text_encoders: tuple[str, ...]
+    forward_process: type[ForwardProcess]
+    upcasts_vae: bool
+    pipeline_class: str
+    default_scheduler: str
+    pipeline_options: Mapping[str, Any]
+
+    def __init__(self, components: Components) -> None: ...
+
+    @staticmethod
+    def matches(files: ModelFiles) -> bool:
+        """Whether files are of this family, even if some are missing."""
+        ...
+
+    @staticmethod
+    def part_classes(files: ModelFiles) -> Mapping[str, str]:
+        """Each part's class as ``library.Class``: denoiser, VAE, text encoders and tokenizers."""
+        ...
+
+    @staticmethod
+    def digest_options(files: ModelFiles) -> str:
+        """Options of the model index that change its output, for the digest; ``""`` if there are none."""
+        ...
+
+    def encode_text(self, prompts: Sequence[str]) -> TextConditioning:
+        """See `lycoris.bases.Base.encode_text`."""
+        ...
+
+    def predict(
+        self,
+        noisy: Float[Tensor, "batch channels rows columns"],
+        timesteps: Num[Tensor, " batch"],
+        conditioning: TextConditioning,
+        size_conditioning: Float[Tensor, "batch 6"] | None,
+    ) -> Float[Tensor, "batch channels rows columns"]:
+        """See `lycoris.bases.Base.predict`."""
+        ...
