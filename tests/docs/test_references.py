@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+import argparse
 import ast
-import contextlib
 import importlib
 import importlib.util
-import io
 import re
 from collections.abc import Iterator
 from dataclasses import fields, is_dataclass
@@ -16,7 +15,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from flows.cli.main import main
+from flows.cli.main import build_parser
 from flows.config.adapter import AdapterConfig
 from flows.config.experiment import Experiment
 from flows.config.loading import parse_experiment
@@ -66,17 +65,17 @@ def code(document: Path) -> Iterator[str]:
 def help_texts() -> dict[str, str]:
     """Command -> its help."""
 
-    def help_of(*command: str) -> str:
-        output = io.StringIO()
-        with contextlib.redirect_stdout(output), contextlib.suppress(SystemExit):
-            main([*command, "--help"])
-        return output.getvalue()
+    commands = subparsers(build_parser())
+    return {
+        name: "\n".join(each.format_help() for each in (parser, *subparsers(parser).values()))
+        for name, parser in commands.items()
+    }
 
-    names = re.findall(r"^    ([a-z]+)(?:  |$)", help_of(), re.MULTILINE)
-    texts = {name: help_of(name) for name in names}
-    for action in re.findall(r"^    ([a-z]+)  ", texts["data"], re.MULTILINE):
-        texts["data"] += help_of("data", action)
-    return texts
+
+def subparsers(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:
+    """The parsers of a parser's subcommands."""
+    groups = [action.choices for action in parser._actions if isinstance(action, argparse._SubParsersAction)]
+    return dict(groups[0]) if groups else {}
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
@@ -199,3 +198,9 @@ def test_lines_of_an_experiment_are_valid(document: Path) -> None:
     for text in code(document):
         if re.match(rf"({'|'.join(Experiment.model_fields)}): ?[\[{{]", text):
             parse_experiment(yaml.safe_load(text))
+
+
+def test_the_glossary_has_each_term_once_in_alphabetical_order() -> None:
+    terms = re.findall(r"^\| ([^|]+) \| [^|]+ \|$", (ROOT / "docs" / "glossary.md").read_text(), re.MULTILINE)[1:]
+    assert len(terms) > 50
+    assert terms == sorted(set(terms), key=str.lower)
