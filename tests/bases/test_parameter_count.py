@@ -1,4 +1,4 @@
-"""Parameters counted on shapes alone are those of an adapter on the opened base."""
+"""Parameters counted on shapes alone equal those of an adapter on the loaded base."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from lycoris.errors import InputError
         {"algorithm": "full", "preset": "attn-only"},
     ],
 )
-def test_as_many_as_on_the_base(settings: dict) -> None:
+def test_the_count_equals_that_on_the_loaded_base(settings: dict) -> None:
     parts = meta_parts("pocket")
     base = open_base("pocket", device="cpu", dtype="float32")
     network = lycoris.attach(base.parts, **settings)
@@ -29,6 +29,6 @@ def test_as_many_as_on_the_base(settings: dict) -> None:
     assert count_parameters(parts, settings) == expected  # nothing is left on the parts
 
 
-def test_a_rank_that_no_layer_has_is_told() -> None:
+def test_a_rank_that_no_layer_allows_is_an_error() -> None:
     with pytest.raises(InputError, match="rank"):
         count_parameters(meta_parts("pocket"), {"algorithm": "lora", "rank": 10_000, "preset": "full"})

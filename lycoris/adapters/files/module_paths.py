@@ -1,4 +1,4 @@
-"""Module paths from the names in files, where there is no model to ask: `mid_block_attentions_0` has two dots."""
+"""Module paths inferred from the names in files without a model: `mid_block_attentions_0` has two dots."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _MODULE_NAMES = frozenset(
     transformer_blocks up_blocks upsamplers v v_proj wi wi_0 wi_1 wo x_embedder
     """.split()  # noqa: SIM905
 )
-"""What the modules of diffusers' UNets and transformers and of the text encoders of transformers are called."""
+"""Names of modules in the UNets and transformers of diffusers and in the text encoders of transformers."""
 
 _LINEAR = re.compile(
     r"(.*\.)?(to_q|to_k|to_v|to_out\.0|add_[qkv]_proj|to_add_out|[qkvo]|[qkv]_proj|out_proj|fc1|fc2|wi|wi_0|wi_1|wo"
@@ -26,7 +26,7 @@ _LINEAR = re.compile(
 
 
 def dotted_path(name: str) -> str | None:
-    """The path of a layer from its name with `_` for `.`, None where a part of it is in no model that is known.
+    """Return the path of a layer from its name with `_` for `.`; None where a module's name is not known.
 
     ``down_blocks_0_attentions_1_proj_in`` is ``down_blocks.0.attentions.1.proj_in``.
     """
@@ -44,23 +44,23 @@ def dotted_path(name: str) -> str | None:
 
 
 def is_linear(path: str) -> bool:
-    """Whether a layer of this name is a Linear in every model that has one."""
+    """Tell whether a layer with this path is a Linear in every known model."""
     return _LINEAR.fullmatch(path) is not None
 
 
 def part_from_path(path: str) -> str:
-    """The part of a pipeline that has a layer of this path: unet, transformer, text_encoder; model for none known."""
+    """Return the pipeline part that has such a path: unet, transformer or text_encoder; model where none is known."""
     first = path.split(".", 1)[0]
     if first in ("text_model", "encoder", "text_projection"):
         return "text_encoder"
     if first in ("down_blocks", "mid_block", "up_blocks", "conv_in", "conv_out", "time_embedding", "add_embedding"):
         return "unet"
-    whole = ("transformer_blocks", "single_transformer_blocks", "x_embedder", "context_embedder", "time_text_embed")
-    return "transformer" if first in (*whole, "pos_embed", "norm_out", "proj_out") else "model"
+    blocks = ("transformer_blocks", "single_transformer_blocks", "x_embedder", "context_embedder", "time_text_embed")
+    return "transformer" if first in (*blocks, "pos_embed", "norm_out", "proj_out") else "model"
 
 
 def text_encoder_part(prefix: str, prefixes: Iterable[str], transformer: bool) -> str:
-    """The text encoder that a kohya prefix stands for; Flux calls T5, its second one, `te3`."""
+    """Return the text encoder of a kohya prefix. In Flux, `te3` is T5, its second text encoder."""
     if prefix == "lora_te3" and transformer and "lora_te2" not in prefixes:
         return "text_encoder_2"
     return {"lora_te2": "text_encoder_2", "lora_te3": "text_encoder_3"}.get(prefix, "text_encoder")

@@ -1,4 +1,4 @@
-"""The header of a safetensors file, in one order, so that the same content is the same bytes."""
+"""Headers of safetensors files in a fixed order, so that equal content gives equal bytes."""
 
 from __future__ import annotations
 
@@ -12,22 +12,21 @@ HEADER_LENGTH = struct.Struct("<Q")
 
 
 def sort_metadata(file: Path) -> None:
-    """Sort the metadata in a file's header, which safetensors writes in an order of chance; nothing else changes.
+    """Sort the metadata in a file's header, which safetensors writes in random order; nothing else changes.
 
     Args:
-        file: written in place: one that nobody else sees yet.
+        file: written in place, so no other process may read it yet.
 
     Raises:
-        InputError: the header has no other order of the same length, so safetensors did not write it.
+        InputError: the sorted header has another length, so safetensors did not write it.
     """
     with open(file, "r+b") as stream:
         (length,) = HEADER_LENGTH.unpack(stream.read(HEADER_LENGTH.size))
-        before = stream.read(length)
-        header = json.loads(before)
+        header = json.loads(stream.read(length))
         if "__metadata__" in header:
             header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
-        after = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode().ljust(length)
-        if len(after) != length:
-            raise InputError(f"`{file}` has a header that safetensors did not write.")
+        text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode().ljust(length)
+        if len(text) != length:
+            raise InputError(f"File `{file}` has a header that safetensors did not write.")
         stream.seek(HEADER_LENGTH.size)
-        stream.write(after)
+        stream.write(text)

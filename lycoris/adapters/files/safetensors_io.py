@@ -1,13 +1,11 @@
-"""Safetensors files: read with the header checked first, written whole or not at all, always the same bytes."""
+"""Safetensors files: the header is checked before memory is allocated, and equal content gives equal bytes."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import math
-import os
 import struct
-import tempfile
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from os import PathLike
@@ -16,6 +14,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from lycoris.cache.atomic import atomic_write
 from lycoris.errors import InputError
 
 DTYPES = {
@@ -31,26 +30,26 @@ DTYPES = {
     "BOOL": torch.bool,
 }
 HASH_KEY = "modelspec.hash_sha256"
-"""Key of a header's hash of everything after the header, by the ModelSpec standard."""
+"""Name of the SHA-256 of everything after the header, by the ModelSpec standard."""
 _DTYPE_NAMES = {dtype: name for name, dtype in DTYPES.items()}
 _MAX_HEADER_BYTES = 100_000_000
 _MAX_DIMENSIONS = 16
 _MAX_ELEMENTS = 2**60
-"""Elements, so that a count of bytes fits into 63 bits."""
+"""Number of elements with which the number of bytes fits in 63 bits."""
 
 
 def read_header(path: str | PathLike[str]) -> tuple[dict[str, str], dict[str, tuple[str, tuple[int, ...]]]]:
-    """A file's metadata, and dtype and shape of each tensor, without reading a tensor.
+    """Return a file's metadata, and the dtype and shape of each tensor, without reading a tensor.
 
     Raises:
-        InputError: there is no such file, or its header is not true to the file.
+        InputError: the file is missing, or its header does not match its content.
     """
     metadata, entries, _ = _read_header(Path(path))
     return metadata, {name: (entry["dtype"], tuple(entry["shape"])) for name, entry in entries.items()}
 
 
 def read_tensors(path: str | PathLike[str]) -> tuple[dict[str, str], dict[str, Tensor]]:
-    """A file's metadata and tensors.
+    """Return a file's metadata and tensors.
 
     Raises:
         InputError: as for `read_header`.
@@ -65,24 +64,24 @@ def read_tensors(path: str | PathLike[str]) -> tuple[dict[str, str], dict[str, T
             if begin == end:
                 tensors[name] = torch.empty(entry["shape"], dtype=dtype)
                 continue
-            part = bytearray(end - begin)  # a buffer for each, so that the values are aligned
+            part = bytearray(end - begin)  # one buffer per tensor, so that the values are aligned
             file.seek(start + begin)
             if file.readinto(part) != len(part):
-                raise InputError(f"File `{path}` became shorter while it was read.")
+                raise InputError(f"File `{path}` was truncated while it was read.")
             tensors[name] = torch.frombuffer(part, dtype=dtype).view(entry["shape"])
     return metadata, tensors
 
 
 def write_tensors(path: str | PathLike[str], tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
-    """Write a file under its name once it is complete.
+    """Write a file, which appears once it is complete.
 
     Args:
-        path: where to; the folder is made when it is not there.
+        path: of the file; its folder is created.
         tensors: name → values of any dtype in `DTYPES`.
-        metadata: strings alone; where there are any, the SHA-256 of all tensors' bytes is one more (`HASH`).
+        metadata: strings. Where there are any, the SHA-256 of all tensors' bytes is added (`HASH_KEY`).
 
     Raises:
-        InputError: metadata that is not a string, or a folder that cannot be written.
+        InputError: metadata is not a string, or the file cannot be written.
     """
     for key, value in metadata.items():
         if not isinstance(key, str) or not isinstance(value, str):
@@ -92,8 +91,8 @@ def write_tensors(path: str | PathLike[str], tensors: Mapping[str, Tensor], meta
     for name in sorted(tensors, key=lambda name: (-tensors[name].element_size(), name)):
         values = tensors[name].detach().cpu().contiguous()
         chunk = values.reshape(-1).view(torch.uint8).numpy().tobytes() if values.numel() else b""
-        place = {"dtype": _DTYPE_NAMES[values.dtype], "shape": list(values.shape)}
-        header[name] = {**place, "data_offsets": [offset, offset + len(chunk)]}
+        entry = {"dtype": _DTYPE_NAMES[values.dtype], "shape": list(values.shape)}
+        header[name] = {**entry, "data_offsets": [offset, offset + len(chunk)]}
         offset += len(chunk)
         chunks.append(chunk)
     if metadata:
@@ -104,23 +103,14 @@ def write_tensors(path: str | PathLike[str], tensors: Mapping[str, Tensor], meta
 
 
 def atomic_write_bytes(path: str | PathLike[str], chunks: Iterable[bytes]) -> None:
-    """Bytes under a name once they are all there; the folder is made when it is not.
+    """Write a file, which appears once it is complete; its folder is created.
 
     Raises:
         InputError: it cannot be written.
     """
-    path = Path(path)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.writelines(chunks)
-            os.chmod(temporary, 0o666 & ~_umask())
-            os.replace(temporary, path)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
+        with atomic_write(Path(path)) as temporary, temporary.open("wb") as file:
+            file.writelines(chunks)
     except OSError as error:
         raise InputError(f"Cannot write `{path}`: {error.strerror or error}.") from error
 
@@ -130,12 +120,6 @@ def _sha256(chunks: Iterable[bytes]) -> str:
     for chunk in chunks:
         digest.update(chunk)
     return digest.hexdigest()
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
 
 
 def _read_header(path: Path) -> tuple[dict[str, str], dict[str, dict], int]:
@@ -152,7 +136,7 @@ def _read_header(path: Path) -> tuple[dict[str, str], dict[str, dict], int]:
         header = json.loads(text, object_pairs_hook=lambda pairs: _reject_duplicates(pairs, path))
     except InputError:
         raise
-    except (ValueError, RecursionError) as error:  # also bytes that are no text, and numbers of thousands of digits
+    except (ValueError, RecursionError) as error:  # also bytes that are not text, and numbers of thousands of digits
         raise InputError(f"File `{path}` has a header that is not JSON: {error}.") from None
     if not isinstance(header, dict):
         raise InputError(f"File `{path}` has a header that is not a JSON object.")
@@ -166,12 +150,12 @@ def _read_header(path: Path) -> tuple[dict[str, str], dict[str, dict], int]:
 
 
 def _reject_duplicates(pairs: list[tuple[str, object]], path: Path) -> dict[str, object]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
+    values = dict(pairs)
+    if len(values) != len(pairs):
         counts = Counter(name for name, _ in pairs)
-        twice = next(name for name, count in counts.items() if count > 1)
-        raise InputError(f"File `{path}` has the key `{twice}` twice.")
-    return found
+        duplicate = next(name for name, count in counts.items() if count > 1)
+        raise InputError(f"File `{path}` has the key `{duplicate}` twice.")
+    return values
 
 
 def _check_entry(path: Path, name: str, entry: object, size: int) -> None:
@@ -180,11 +164,11 @@ def _check_entry(path: Path, name: str, entry: object, size: int) -> None:
     shape, offsets, dtype = entry["shape"], entry["data_offsets"], entry["dtype"]
     if not isinstance(dtype, str) or dtype not in DTYPES:
         raise InputError(f"File `{path}`, tensor `{name}`: dtype must be one of {list(DTYPES)}, but got {dtype!r}.")
-    whole = isinstance(shape, list) and isinstance(offsets, list) and len(offsets) == 2
-    if not whole or any(type(number) is not int or number < 0 for number in [*shape, *offsets]):
+    are_lists = isinstance(shape, list) and isinstance(offsets, list) and len(offsets) == 2
+    if not are_lists or any(type(number) is not int or number < 0 for number in [*shape, *offsets]):
         raise InputError(f"File `{path}`, tensor `{name}`: wrong shape {shape!r} or offsets {offsets!r}.")
     if len(shape) > _MAX_DIMENSIONS or math.prod(number or 1 for number in shape) > _MAX_ELEMENTS:
-        raise InputError(f"File `{path}`, tensor `{name}`: a shape of {len(shape)} dimensions that none can have.")
+        raise InputError(f"File `{path}`, tensor `{name}`: a shape of {len(shape)} dimensions that no tensor can have.")
     needed = math.prod(shape) * DTYPES[dtype].itemsize
     if offsets[1] - offsets[0] != needed or offsets[1] > size:
         raise InputError(
@@ -194,13 +178,13 @@ def _check_entry(path: Path, name: str, entry: object, size: int) -> None:
 
 
 def _check_coverage(path: Path, header: Mapping[str, dict], size: int) -> None:
-    """The tensors follow each other and fill the data: none shares bytes with another, none are left over."""
-    end, before = 0, "the start"
+    """Check that the tensors follow each other and fill the data, without overlaps and gaps."""
+    end, previous = 0, "the start"
     for name, entry in sorted(header.items(), key=lambda item: item[1]["data_offsets"]):
         begin = entry["data_offsets"][0]
         if begin != end:
             what = "overlaps" if begin < end else "leaves a gap after"
-            raise InputError(f"File `{path}`, tensor `{name}` {what} `{before}`: it begins at {begin}, not at {end}.")
-        end, before = entry["data_offsets"][1], name
+            raise InputError(f"File `{path}`, tensor `{name}` {what} `{previous}`: it begins at {begin}, not at {end}.")
+        end, previous = entry["data_offsets"][1], name
     if end != size:
         raise InputError(f"File `{path}` has {size} bytes of data, but its tensors end at {end}.")

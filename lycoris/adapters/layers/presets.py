@@ -1,4 +1,4 @@
-"""Presets: which layers of a known kind of model to adapt, as patterns on their names."""
+"""Presets of the layers to adapt, as patterns of their names in known kinds of models."""
 
 from __future__ import annotations
 
@@ -40,15 +40,16 @@ PRESETS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     "text-encoder": {"text": _TEXT_FULL},
     "convolutions": {"unet": (_UNET_CONVOLUTIONS,), "model": (_UNET_CONVOLUTIONS,)},
 }
-"""Preset → kind of part → patterns, each matched against the whole name of a layer.
+"""Preset → kind of part → patterns, each matched against a layer's whole name.
 
-`full` is LyCORIS's: everything but conv_in, conv_out and the time and size embeddings, which `everything` has too.
-`model` stands for parts of no known kind.
+`full` is that of LyCORIS: everything but conv_in, conv_out and the time and size embeddings, which `everything` has
+too.
+`model` is for parts of no known kind.
 """
 
 
 def part_kind(part: str, class_name: str) -> str:
-    """The kind of a part, by its name in a pipeline or the class of the model: unet, transformer, text or model."""
+    """Return the kind of a part by its name or its class: unet, transformer, text or model."""
     if part.startswith("text_encoder") or "TextModel" in class_name or class_name.startswith("T5Encoder"):
         return "text"
     if part == "unet" or class_name.startswith("UNet"):
