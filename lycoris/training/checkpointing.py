@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lycoris.cache.atomic import atomic_write, remove_leftovers
 from lycoris.errors import InputError
 from lycoris.training.history import History
 
@@ -55,14 +55,11 @@ class CheckpointFile:
         from safetensors.torch import save_file
 
         kept = {**history.tensors(), **tensors}
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = self.path.with_name(f"{self.path.name}.part")
-        shutil.rmtree(unfinished, ignore_errors=True)  # a killed run's, under names that safetensors draws
-        unfinished.mkdir()
-        try:
+        remove_leftovers(self.path.parent, f".{self.path.name}")
+        with atomic_write(self.path) as temporary:
             save_file(
                 {name: tensor.cpu().contiguous() for name, tensor in kept.items()},
-                unfinished / self.path.name,
+                temporary,
                 metadata={
                     "run": json.dumps(dict(self.identity), sort_keys=True),
                     "plain": json.dumps(numbers),
@@ -71,9 +68,6 @@ class CheckpointFile:
             )
             if self.path.is_file():
                 os.replace(self.path, _previous(self.path))
-            os.replace(unfinished / self.path.name, self.path)
-        finally:
-            shutil.rmtree(unfinished, ignore_errors=True)
 
     def commit(self) -> None:
         """Drop the state before the last: the runs trained together have all written theirs."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import astuple, dataclass
@@ -13,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lycoris.cache.atomic import atomic_write
 from lycoris.pocket.world.generator import sample_image
 from lycoris.pocket.world.rendering import IMAGE_SIZE
 from lycoris.pocket.world.vocabulary import Tags
@@ -95,9 +95,8 @@ def load_or_draw(
         ]
         with ProcessPoolExecutor(workers) as pool:
             chunks = list(pool.map(_draw_chunk, parts))
-        partial = images_path.with_suffix(f".{os.getpid()}.npy")
-        np.save(partial, np.concatenate([images for images, _ in chunks]))
-        os.replace(partial, images_path)
+        with atomic_write(images_path) as temporary:
+            np.save(temporary, np.concatenate([images for images, _ in chunks]))
         labels_path.write_text(json.dumps([label for _, labels in chunks for label in labels]))
     labels = json.loads(labels_path.read_text())
     return WorldDataset(

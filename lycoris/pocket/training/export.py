@@ -18,6 +18,7 @@ from transformers import (
     CLIPTokenizer,
 )
 
+from lycoris.cache.atomic import atomic_dir
 from lycoris.pocket import WEIGHTS
 from lycoris.pocket.training.trainer import TimeBudget
 from lycoris.pocket.training.unet import build_scheduler
@@ -75,7 +76,7 @@ def export(work: Path, budget: TimeBudget | None = None, weights: Path = WEIGHTS
         if (parts / name).exists():
             _replace_folder(weights / name, partial(_save_half_precision, parts / name, model_class))
     if (parts / "vgg").exists():
-        _replace_folder(weights / "vgg", partial(shutil.copytree, parts / "vgg"))
+        _replace_folder(weights / "vgg", partial(shutil.copytree, parts / "vgg", dirs_exist_ok=True))
     size = sum(file.stat().st_size for file in weights.rglob("*") if file.is_file())
     print(f"weights: {size / 1e6:.1f} MB", flush=True)
     if size > MAX_WEIGHT_BYTES:
@@ -84,15 +85,12 @@ def export(work: Path, budget: TimeBudget | None = None, weights: Path = WEIGHTS
 
 def _save_half_precision(part: Path, model_class: Any, folder: Path) -> None:
     """Copy a model's folder with its weights in half precision."""
-    shutil.copytree(part, folder)
+    shutil.copytree(part, folder, dirs_exist_ok=True)
     model_class.from_pretrained(part).half().save_pretrained(folder)
 
 
 def _replace_folder(folder: Path, write: Callable[[Path], object]) -> None:
     """Write a new folder under a temporary name, then replace the old one."""
-    temporary = folder.with_name(f".{folder.name}.new")
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.parent.mkdir(parents=True, exist_ok=True)
-    write(temporary)
-    shutil.rmtree(folder, ignore_errors=True)
-    temporary.rename(folder)
+    with atomic_dir(folder) as temporary:
+        write(temporary)
+        shutil.rmtree(folder, ignore_errors=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +10,7 @@ import torch.distributed as dist
 from diffusers import AutoencoderKL
 from torch import Tensor
 
+from lycoris.cache.atomic import atomic_write
 from lycoris.pocket.training.dataset import WorldDataset, plain_dataset
 from lycoris.pocket.training.trainer import TimeBudget, device
 from lycoris.pocket.training.vae import encode_dataset
@@ -33,10 +33,8 @@ def encode_latents(work: Path, budget: TimeBudget) -> None:
             continue
         rows = slice(start, start + CHUNK_SIZE)
         chunk = WorldDataset(dataset.images[rows], dataset.tags[rows], dataset.details[rows])
-        partial = folder / f"{start}.{os.getpid()}.part"
-        with partial.open("wb") as file:
-            np.save(file, encode_dataset(vae, chunk).half().numpy())
-        os.replace(partial, path)
+        with atomic_write(path) as temporary:
+            np.save(temporary, encode_dataset(vae, chunk).half().numpy())
         print(f"latents: {start + len(chunk)}", flush=True)
 
 

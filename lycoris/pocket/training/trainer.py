@@ -19,6 +19,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from lycoris.cache.atomic import atomic_write
 from lycoris.pocket.training.muon import MuonAdam
 
 WARMUP_STEPS = 60
@@ -127,7 +128,6 @@ class Trainer:
         self.last_save = time.monotonic()
         if self.rank:
             return
-        self.path.parent.mkdir(parents=True, exist_ok=True)
         state = {
             "modules": {name: module.state_dict() for name, module in self.modules.items()},
             "average": self.average,
@@ -135,9 +135,8 @@ class Trainer:
             "samples": self.samples,
             "steps": self.steps,
         }
-        partial = self.path.with_suffix(".partial")
-        torch.save(state, partial)
-        os.replace(partial, self.path)
+        with atomic_write(self.path) as temporary:
+            torch.save(state, temporary)
 
     def has_time(self) -> bool:
         """Whether time is left; all processes get the same answer."""

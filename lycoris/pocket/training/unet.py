@@ -5,7 +5,6 @@ v-prediction on the noise schedule of Stable Diffusion. One caption in ten is em
 
 from __future__ import annotations
 
-import os
 import random
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from diffusers import DDIMScheduler, DDPMScheduler, UNet2DConditionModel
 from torch import Tensor
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
+from lycoris.cache.atomic import atomic_write
 from lycoris.pocket import BASE
 from lycoris.pocket.training.dataset import plain_dataset
 from lycoris.pocket.training.latents import finished_chunks, load_latents
@@ -104,9 +104,8 @@ def caption_ids(tokenizer: CLIPTokenizer, work: Path) -> Tensor:
     path = work / "datasets" / "captions.npy"
     if not path.exists():
         ids = token_ids(tokenizer, sample_captions(plain_dataset(work).tags, CAPTIONS_PER_IMAGE, seed=1))
-        partial = path.with_suffix(f".{os.getpid()}.npy")
-        np.save(partial, ids.numpy().astype(np.int16))
-        os.replace(partial, path)
+        with atomic_write(path) as temporary:
+            np.save(temporary, ids.numpy().astype(np.int16))
     return torch.from_numpy(np.load(path)).long().view(-1, CAPTIONS_PER_IMAGE, MAX_TOKENS)
 
 

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-import os
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lycoris.cache.atomic import temporary_path
+from lycoris.cache.atomic import atomic_write
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -77,14 +75,8 @@ class TensorCache:
             self._in_memory[key] = plain
             return
         file = self._path(key)
-        file.parent.mkdir(parents=True, exist_ok=True)
-        aside = temporary_path(self.folder, "encoded")
-        aside.mkdir()
-        try:
-            save_file(plain, aside / file.name, metadata={"note": note})
-            os.replace(aside / file.name, file)
-        finally:
-            shutil.rmtree(aside, ignore_errors=True)
+        with atomic_write(file, staging=self.folder) as temporary:
+            save_file(plain, temporary, metadata={"note": note})
 
     def _path(self, key: str) -> Path:
         return (self.folder or Path()) / key[:2] / f"{key}.safetensors"
