@@ -22,8 +22,8 @@ test: $(INSTALLED)  ## run all tests that need neither a GPU nor minutes
 	@OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile \
 	    -m "not slow and not gpu" $(ARGS)
 
-check: $(INSTALLED)  ## check lint, format and types
-	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
+check: $(INSTALLED)  ## check lint, format, types and import layers
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports --no-logo
 
 docs: $(VENV)/.installed-docs  ## build the documentation in site/; broken links are errors
 	@mkdir -p build/cli
