@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -137,7 +138,7 @@ def _candidate(run: PlannedRun, images: dict[str, ImageSet], trainings: dict[Run
 def _open_study(context: RunContext, experiment: Experiment, version: DataVersion) -> StudyRun:
     """Create or reopen the study's run in MLflow."""
     settings = experiment.model_dump(mode="json", exclude={"concepts", *EXECUTION_FIELDS})
-    settings["sampling"] = experiment.sampling_settings()
+    settings["sampling"] = asdict(experiment.sampling_settings())
     with Store(context.store).lock(stage_key("registry", {})):  # experiments are looked up before they are created
         server = tracking_server(experiment.output)
         return open_study(server, experiment.name, stage_key("study", settings), settings, version)

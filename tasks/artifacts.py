@@ -99,7 +99,7 @@ class EvaluationModels:
 class SamplingSettings:
     """How images are generated; `seed` is that of the first image of each prompt type."""
 
-    scheduler: str
+    scheduler: str | None
     steps: int
     guidance: float
     seed: int

@@ -28,8 +28,6 @@ examples:
   lycoris run --set base=stable-diffusion-v1-5/stable-diffusion-v1-5 --set steps=800
   lycoris run my.yaml --set seeds=0,1,2 --json      one JSON object on the last line, for programs
   lycoris run --set 'algorithms=[lora, {algorithm: lokr, factor: 4}]'
-
-options of an experiment (name, default, meaning):
 """
 
 
@@ -39,10 +37,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def epilog() -> str:
-    """Return the examples, followed by one line for each option of an experiment."""
+    """Return the examples, the options of an experiment and of an adapter, and the names that they take."""
+    from flows.config.adapter import AdapterConfig
     from flows.config.experiment import Experiment
+    from lycoris.adapters import ALGORITHMS
+    from lycoris.adapters.layers.presets import PRESETS
+    from lycoris.bases.schedulers import SCHEDULERS
 
-    return EXAMPLES + "\n".join(_option_lines("", Experiment))
+    names = {"algorithms": ALGORITHMS, "presets": PRESETS, "schedulers": SCHEDULERS}
+    return "\n".join(
+        [
+            EXAMPLES,
+            "options of an experiment (name, default, meaning):",
+            *_option_lines("", Experiment),
+            "",
+            "options of an adapter (a list of values is one adapter for each):",
+            *_option_lines("", AdapterConfig),
+            "",
+            *(f"{kind}: {', '.join(table)}" for kind, table in names.items()),
+        ]
+    )
 
 
 def _option_lines(prefix: str, model: type[BaseModel]) -> list[str]:
@@ -50,11 +64,11 @@ def _option_lines(prefix: str, model: type[BaseModel]) -> list[str]:
 
     lines = []
     for name, field in model.model_fields.items():
-        if name in NESTED_GROUPS:
+        if not prefix and name in NESTED_GROUPS:
             lines += _option_lines(f"{name}.", NESTED_GROUPS[name])
         else:
             default = "-" if field.is_required() or field.default is None else _format_default(field.default)
-            lines.append(f"  {prefix + name:<20} {default:<26} {field.description or ''}")
+            lines.append(f"  {prefix + name:<25} {default:<22} {field.description or ''}")
     return lines
 
 

@@ -1,35 +1,19 @@
-"""One way of adapting a base, as an experiment's file says it."""
+"""One adapter of an experiment: an algorithm and what is set for it."""
 
 from __future__ import annotations
 
 import itertools
-from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
+from flows.config.record import ConfigRecord
 from flows.config.training import validate_training
 from lycoris.errors import unknown_name_error
-from lycoris.safety.file_names import is_printable
 from lycoris.terms import CaptionStrategy
 
 
-class ConfigRecord(BaseModel):
-    """A frozen record that refuses names it does not know, texts that cannot be shown, and numbers that are none."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=(), allow_inf_nan=False)
-
-    @field_validator("*", mode="after")
-    @classmethod
-    def _check_text(cls, value: Any) -> Any:
-        for each in value if isinstance(value, tuple) else (value,):
-            if isinstance(each, str | Path) and not is_printable(str(each)):
-                raise ValueError("must be text without control characters")
-        return value
-
-
 def _check_preset(name: str) -> str:
-    """A preset's name as it is, or an `InputError`."""
     from lycoris.adapters.layers.presets import PRESETS
 
     if name not in PRESETS:
@@ -38,26 +22,27 @@ def _check_preset(name: str) -> str:
 
 
 Preset = Annotated[str, AfterValidator(_check_preset)]
+"""A name in `lycoris.adapters.layers.presets.PRESETS`."""
 TrainingOverrides = Annotated[dict[str, Any], AfterValidator(validate_training)]
-"""Settings of docs/training.md."""
+"""Some of the settings in docs/training.md."""
 
 
 class AdapterConfig(ConfigRecord):
-    """One way of adapting the base. What is left out comes from the base's recipe for the algorithm."""
+    """An algorithm and its settings; those not set are the defaults of the base model (`flows.config.defaults`)."""
 
-    algorithm: str = Field(description="lora, loha, lokr, full (native) or any other in lycoris.ALGORITHMS")
-    preset: Preset | None = Field(None, description="which layers: attn-only, attn-mlp, full, ...")
-    rank: int | None = Field(None, ge=1)
-    alpha: float | None = Field(None, gt=0)
-    factor: int | None = Field(None, description="how LoKr splits dimensions; -1 is the most even split")
-    learning_rate: float | None = Field(None, gt=0)
-    learning_rate_multiplier: float | None = Field(
-        None, gt=0, description="learning rate as a multiple of the recipe's"
+    algorithm: str = Field(description="name of the algorithm; native is another name of full")
+    preset: Preset | None = Field(None, description="which layers are adapted")
+    rank: int | None = Field(None, ge=1, description="rank of the update; LoKr takes a factor instead")
+    alpha: float | None = Field(None, gt=0, description="the update is scaled by alpha / rank")
+    factor: int | None = Field(None, description="LoKr: how dimensions are split; -1 is the most even split")
+    learning_rate: float | None = Field(None, gt=0, description="peak learning rate")
+    learning_rate_multiplier: float | None = Field(None, gt=0, description="multiple of the default learning rate")
+    steps: int | None = Field(None, ge=1, description="training steps")
+    pictures: int | None = Field(None, ge=1, description="number of images of a concept to train on; default: all")
+    captions: tuple[CaptionStrategy, ...] | None = Field(
+        None, description="caption strategies of this adapter; default: those of the experiment"
     )
-    steps: int | None = Field(None, ge=1)
-    pictures: int | None = Field(None, ge=1, description="how many of a concept's it learns from; default: all")
-    captions: tuple[CaptionStrategy, ...] | None = Field(None, description="in place of the experiment's")
-    training: TrainingOverrides = Field({}, description="any setting of docs/training.md, for this adapter alone")
+    training: TrainingOverrides = Field({}, description="settings of docs/training.md for this adapter")
 
     @field_validator("algorithm")
     @classmethod
@@ -91,9 +76,10 @@ class AdapterConfig(ConfigRecord):
 
     @property
     def label(self) -> str:
-        """The algorithm's name, followed by whatever was set by hand: ``"lora rank=16"``."""
-        extra = {**self.model_dump(exclude={"algorithm", "captions", "training"}, exclude_none=True), **self.training}
-        return " ".join([self.algorithm, *(f"{name}={_format_value(value)}" for name, value in extra.items())])
+        """The name of the algorithm, followed by every setting that is set: ``"lora rank=16"``."""
+        options = self.model_dump(exclude={"algorithm", "captions", "training"}, exclude_none=True)
+        settings = {**options, **self.training}
+        return " ".join([self.algorithm, *(f"{name}={_format_value(value)}" for name, value in settings.items())])
 
 
 def _format_value(value: Any) -> str:
@@ -101,15 +87,15 @@ def _format_value(value: Any) -> str:
 
 
 def as_list(value: Any) -> Any:
-    """`--set seeds=1` and `--set algorithms=lora,lokr` mean lists."""
+    """Return a value as a list; text is split at commas, as in ``--set seeds=1`` and ``--set algorithms=lora,lokr``."""
     if isinstance(value, str):
         return [part.strip() for part in value.split(",") if part.strip()]
     return value if isinstance(value, list | tuple) else [value]
 
 
 def expand_sweep(entry: Any) -> list[Any]:
-    """A mapping of an adapter's options of which some have several values, as one mapping for each combination."""
+    """Return one mapping for each combination of values, where options of an adapter have several values."""
     if not isinstance(entry, dict):
         return [entry]
-    several = {name: value for name, value in entry.items() if isinstance(value, list | tuple) and name != "captions"}
-    return [{**entry, **dict(zip(several, chosen, strict=True))} for chosen in itertools.product(*several.values())]
+    swept = {name: value for name, value in entry.items() if isinstance(value, list | tuple) and name != "captions"}
+    return [{**entry, **dict(zip(swept, values, strict=True))} for values in itertools.product(*swept.values())]

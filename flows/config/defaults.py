@@ -1,14 +1,15 @@
-"""How each algorithm is trained when the user says nothing: one recipe a base and algorithm.
+"""Default hyperparameters, by base model and algorithm.
 
-The pocket's were found by trying (`docs/pocket.md` says how); those of full-size bases are the defaults of
-arXiv 2309.14859, table of hyperparameters, whatever the family: SDXL and SD 3 have no recipe of their own.
+Those of the pocket base were found by experiment (docs/pocket.md). Those of full-size bases are the defaults of
+arXiv 2309.14859, table of hyperparameters, for every family: SDXL and SD 3 have none of their own.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-# Learning rate, rank, alpha, factor.
+from tasks.artifacts import AdapterSettings
+
 _NETWORK_DEFAULTS: dict[str, dict[str, dict[str, Any]]] = {
     "pocket": {
         "lora": {"rank": 8, "alpha": 8.0, "learning_rate": 5e-3},
@@ -40,30 +41,24 @@ _SAMPLING_DEFAULTS: dict[str, dict[str, Any]] = {
     "pocket": {"scheduler": "dpm++-2m", "steps": 14},
     "paper": {"scheduler": None, "steps": 25},
 }
-
 _CO_TRAIN = {"pocket": 4, "paper": 1}
 
 
-def default_settings(base: str, algorithm: str) -> dict[str, dict[str, Any]]:
-    """The default settings of an algorithm on a base.
-
-    Returns:
-        ``{"network": {"preset", "rank", "alpha", "factor"}, "training": {...}}``; what an algorithm has no use
-        for is absent.
-    """
-    kind = _defaults_name(base)
-    network = {"preset": _DEFAULT_PRESET[kind], **_NETWORK_DEFAULTS[kind].get(algorithm, _OTHER_ALGORITHMS)}
-    rate = network.pop("learning_rate")
-    return {"network": network, "training": {**_TRAINING_DEFAULTS[kind], "learning_rate": rate}}
+def default_settings(base: str, algorithm: str) -> AdapterSettings:
+    """Return the default settings of an algorithm on a base model; None for those that it does not use."""
+    name = _defaults_name(base)
+    network = dict(_NETWORK_DEFAULTS[name].get(algorithm, _OTHER_ALGORITHMS))
+    training = {**_TRAINING_DEFAULTS[name], "learning_rate": network.pop("learning_rate")}
+    return AdapterSettings(algorithm, _DEFAULT_PRESET[name], training=training, **network)
 
 
 def default_sampling(base: str) -> dict[str, Any]:
-    """The default ``{"scheduler", "steps"}`` that pictures of a base are drawn with; None is the family's own."""
+    """Return the default ``{"scheduler", "steps"}`` of a base model; a scheduler of None is that of its family."""
     return dict(_SAMPLING_DEFAULTS[_defaults_name(base)])
 
 
 def default_co_train(base: str) -> int:
-    """How many adapters are trained at once where nothing is said: where one's batch leaves the base work to do."""
+    """Return how many adapters one process trains together: several where one batch does not occupy the machine."""
     return _CO_TRAIN[_defaults_name(base)]
 
 

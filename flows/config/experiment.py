@@ -1,162 +1,124 @@
-"""What a run does, as one typed record: the flow's parameter, the YAML file's shape, and `--set`'s names."""
+"""The experiment: the parameter of the flows, the format of YAML files, and the names that ``--set`` takes."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Self
+from typing import Annotated, Any
 
 import yaml
-from pydantic import BaseModel, Field, ValidationInfo, create_model, field_validator, model_validator
+from pydantic import BaseModel, Field, ValidationInfo, field_validator, model_validator
 
 from flows.config import defaults, monitoring
-from flows.config.adapter import (
-    AdapterConfig,
-    ConfigRecord,
-    Preset,
-    TrainingOverrides,
-    as_list,
-    expand_sweep,
-)
+from flows.config.adapter import AdapterConfig, Preset, TrainingOverrides, as_list, expand_sweep
+from flows.config.generation import MAX_SEED, ImageCounts, SamplingConfig
+from flows.config.record import ConfigRecord
 from flows.config.training import combine_scopes, merge_training
 from lycoris import pocket
 from lycoris.errors import InputError, unknown_name_error
 from lycoris.safety.file_names import check_folder_name
 from lycoris.terms import (
     CAPTION_STRATEGIES,
-    PROMPT_TYPES,
     RESIZE_MODES,
     SENTENCE_STRATEGIES,
     TAG_STRATEGIES,
     CaptionStrategy,
     ResizeMode,
 )
+from tasks.artifacts import AdapterSettings, SamplingSettings
 
-MAX_IMAGES = 10_000
-"""Pictures of one prompt type."""
-MAX_SEED = 2**62
 LOCAL_RUNNERS = ("processes", "threads")
-"""Of this machine; any other is the address of a cluster."""
+"""Task runners of this machine; any other runner is the address of a Dask scheduler."""
 EXECUTION_FIELDS = frozenset(
     {"data", "data_rev", "output", "workers", "co_train", "runner", "artifact_store", "gpu_limit"}
 )
-"""Options that say where and how work is done, which what comes out does not depend on."""
-
+"""Options that say where and how work is done; results do not depend on them."""
 DEFAULT_CONCEPTS = ("grumble", "biscuit")
-"""Of the shipped concepts, those that run when none is named; a user's own always run. One is a character with
-marks that no tag knows, one a toy."""
-
-
-class _ImageCounts(ConfigRecord):
-    """How many images are generated of each prompt type, by the adapter and again by the untouched base."""
-
-    def of(self, prompt_type: str) -> int:
-        """The number of images of one prompt type."""
-        return getattr(self, prompt_type)
-
-    @property
-    def total(self) -> int:
-        """The number of images of all prompt types."""
-        return sum(self.of(name) for name in PROMPT_TYPES)
-
-    @model_validator(mode="after")
-    def _check_total(self) -> Self:
-        if self.total == 0:
-            raise ValueError("at least one prompt type needs an image")
-        return self
-
-
-if TYPE_CHECKING:
-    ImageCounts = _ImageCounts
-else:
-    ImageCounts = create_model(
-        "ImageCounts",
-        __base__=_ImageCounts,
-        **{
-            name: (int, Field(entry.count, ge=0, le=MAX_IMAGES, description=entry.about))
-            for name, entry in PROMPT_TYPES.items()
-        },
-    )
-    """The record with a field for each prompt type."""
-
-
-class SamplingConfig(ConfigRecord):
-    """How pictures are drawn."""
-
-    scheduler: str | None = Field(
-        None,
-        description="one of lycoris.bases.sampling.SCHEDULERS or a diffusers class; default: the family's own",
-    )
-    steps: int | None = Field(None, ge=1, description="default: 25, on the pocket 14")
-    guidance: float = Field(7.0, ge=1)
-    seed: int = Field(1000, ge=0, le=MAX_SEED, description="of the first picture of each prompt type; the n-th adds n")
-    batch_size: int = Field(16, ge=1)
+"""The shipped concepts that run by default: a character with marks that no tag describes, and a toy."""
 
 
 class Experiment(ConfigRecord):
-    """One study: every chosen concept x adapter x caption strategy x seed, scored beside the base."""
+    """Every selected concept x adapter x caption strategy x seed, scored beside the base model."""
 
-    name: str = Field("pocket", min_length=1, max_length=80, description="the study's name in MLflow")
-    data: Path = Field(Path("data"), description="folder <category>/<class>/[<subclass>/]image")
-    data_rev: str | None = Field(None, description="an earlier data version: a git revision or its hash")
+    name: str = Field("pocket", min_length=1, max_length=80, description="name in MLflow and of the result folder")
+    data: Path = Field(Path("data"), description="folder of images: <category>/<class>/[<subclass>/]image")
+    data_rev: str | None = Field(None, description="git revision or hash of an earlier data version")
     concepts_file: Path | None = Field(None, description="default: concepts.yaml in the data folder")
-    concepts: tuple[str, ...] | None = Field(None, description="class names, or all; default: see `DEFAULT_CONCEPTS`")
+    concepts: tuple[str, ...] | None = Field(
+        None,
+        description=f"names of classes, or all; default: {', '.join(DEFAULT_CONCEPTS)} and every class of your own",
+    )
     base: str = Field("pocket", description="pocket, a diffusers folder, a .safetensors file, or a hub name")
     algorithms: tuple[AdapterConfig, ...] = Field(
         tuple(AdapterConfig.model_construct(algorithm=name) for name in ("lora", "loha", "lokr", "full")),
-        description="names, or mappings with rank, alpha, factor, preset, learning_rate, learning_rate_multiplier, "
-        "steps, pictures, captions, training; several values of one are an adapter each",
+        description="names, or mappings with the options of an adapter listed below; a list of values is one adapter "
+        "for each",
     )
-    preset: Preset | None = Field(None, description="which layers, of every adapter; default: the base's recipe")
-    captions: tuple[CaptionStrategy, ...] = Field(TAG_STRATEGIES, description=f"of {', '.join(CAPTION_STRATEGIES)}")
+    preset: Preset | None = Field(None, description="which layers are adapted; default: depends on the base model")
+    captions: tuple[CaptionStrategy, ...] = Field(
+        TAG_STRATEGIES, description=f"caption strategies: {', '.join(CAPTION_STRATEGIES)}"
+    )
     seeds: tuple[Annotated[int, Field(ge=0, le=MAX_SEED)], ...] = Field(
-        (0,), description="one adapter is trained for each"
+        (0,), description="training seeds; one adapter for each"
     )
-    tagger: str = Field("pocket", description="pocket, sidecar, a folder, or a hub name")
-    thresholds: dict[str, float] | None = Field(None, description="tag category: least confidence; default: .35, .85")
-    vocabulary: Path | None = Field(None, description="file of tags, for a CLIP or SigLIP as tagger")
-    captioner: str = Field("pocket", description="for the strategy sentence: pocket, sidecar, a folder, or a hub name")
-    templates: Path | None = Field(None, description="YAML of prompts by category, over the base's (docs/data.md)")
-    encoders: tuple[str, ...] = Field(("clip", "dinov2", "convnextv2"), description="for the scores")
+    tagger: str = Field("pocket", description="pocket, sidecar (text files), a folder, or a hub name")
+    thresholds: dict[str, float] | None = Field(
+        None, description="minimum confidence by tag category; default: 0.35, characters 0.85"
+    )
+    vocabulary: Path | None = Field(None, description="file of tags, if the tagger is a CLIP or SigLIP model")
+    captioner: str = Field(
+        "pocket", description="for the strategy sentence: pocket, sidecar (text files), a folder, or a hub name"
+    )
+    templates: Path | None = Field(None, description="YAML file of prompts by category (docs/data.md)")
+    encoders: tuple[str, ...] = Field(
+        ("clip", "dinov2", "convnextv2"), description="image encoders of the scores: clip, dinov2, ... or hub names"
+    )
     resize_modes: tuple[ResizeMode, ...] = Field(
-        RESIZE_MODES[:1], description=f"how the dataset's images reach an encoder, of {', '.join(RESIZE_MODES)}"
+        RESIZE_MODES[:1], description=f"how reference images are resized for an encoder: {', '.join(RESIZE_MODES)}"
     )
-    score_costs: bool = Field(False, description="training time, memory, file size and drawing time as scores, too")
-    style_encoder: str = Field("vgg", description="for the style losses")
-    steps: int | None = Field(None, ge=1, description="training steps; default: the base's recipe")
-    batch_size: int | None = Field(None, ge=1, description="pictures a training step; default: the recipe")
+    score_costs: bool = Field(False, description="also score training time, memory, file size and generation time")
+    style_encoder: str = Field("vgg", description="encoder of the style losses")
+    steps: int | None = Field(None, ge=1, description="training steps; default: depends on the base model")
+    batch_size: int | None = Field(
+        None, ge=1, description="images per training step; default: depends on the base model"
+    )
     hold_out: float = Field(
-        0, ge=0, description="pictures of each concept never trained on: a number, or a part below 1"
+        0, ge=0, description="images of each concept excluded from training: a number, or a fraction below 1"
     )
-    training: TrainingOverrides = Field({}, description="settings of docs/training.md, such as {horizontal_flip: true}")
+    training: TrainingOverrides = Field({}, description="settings of docs/training.md, as {horizontal_flip: true}")
     checkpoints: tuple[Annotated[int, Field(ge=1)], ...] = Field(
-        (), description="epochs (steps, where the length is in steps) after which the adapter is drawn and scored too"
+        (), description="also score the adapter after these epochs, or steps if the training length is in steps"
     )
     validation: monitoring.ValidationConfig | None = None
     samples: monitoring.SampleConfig | None = None
     images: ImageCounts = ImageCounts()
     sampling: SamplingConfig = SamplingConfig()
-    output: Path = Field(Path("runs"), description="where everything is kept")
+    output: Path = Field(Path("runs"), description="folder of all results")
     co_train: int | None = Field(
         None,
         ge=1,
-        description="adapters trained at once on one base; default: 4 on the pocket in one process, else 1",
+        description="adapters trained together in one process; default: 4 on the pocket base with one worker, else 1",
     )
-    workers: int | None = Field(None, ge=1, le=1024, description="processes; default: one a core, one on a GPU")
-    runner: str = Field("processes", description="processes, threads, or a Dask scheduler as tcp://host:port")
+    workers: int | None = Field(
+        None, ge=1, le=1024, description="worker processes; default: one for each core, one if there is a GPU"
+    )
+    runner: str = Field("processes", description="processes, threads, or a Dask scheduler: tcp://host:port")
     artifact_store: str | None = Field(
-        None, description="where workers without a common disk share stages: s3://bucket/prefix"
+        None, description="URL where workers without a common disk share artifacts: s3://bucket/prefix"
     )
-    gpu_limit: str | None = Field("gpu", description="the Prefect limit that a step on a GPU takes a slot of, if there")
+    gpu_limit: str | None = Field(
+        "gpu", description="Prefect concurrency limit that a step on a GPU occupies, if the server has it"
+    )
 
     @field_validator("algorithms", mode="before", json_schema_input_type=str | tuple[str | AdapterConfig, ...])
     @classmethod
     def _expand_algorithms(cls, value: Any) -> Any:
         return [
-            each
+            adapter
             for entry in as_list(value)
-            for each in ([{"algorithm": entry}] if isinstance(entry, str) else expand_sweep(entry))
+            for adapter in ([{"algorithm": entry}] if isinstance(entry, str) else expand_sweep(entry))
         ]
 
     @field_validator("captions", "concepts", "seeds", "encoders", "resize_modes", "checkpoints", mode="before")
@@ -167,7 +129,7 @@ class Experiment(ConfigRecord):
     @field_validator("validation", "samples", mode="before")
     @classmethod
     def _expand_shorthand(cls, value: Any, field: ValidationInfo) -> Any:
-        """`validation=2` holds out two pictures, `samples=5` draws every five epochs."""
+        """Accept `validation=2` for holding out two images, and `samples=5` for images every five epochs."""
         name = "hold_out" if field.field_name == "validation" else "every"
         return {name: value} if isinstance(value, int | float) and not isinstance(value, bool) else value
 
@@ -189,7 +151,7 @@ class Experiment(ConfigRecord):
     @model_validator(mode="after")
     def _check_artifact_store(self) -> Experiment:
         if self.artifact_store is not None and "://" not in self.artifact_store:
-            raise ValueError("`artifact_store` must be an address, such as s3://bucket/prefix or file:///mnt/share")
+            raise ValueError("`artifact_store` must be a URL, such as s3://bucket/prefix or file:///mnt/share")
         if self.artifact_store is not None and (self.co_train or 1) > 1:
             raise ValueError(
                 "`co_train` must be 1 where `artifact_store` is set: adapters trained together use one disk"
@@ -200,7 +162,7 @@ class Experiment(ConfigRecord):
     @classmethod
     def _check_hold_out(cls, value: float) -> float:
         if value >= 1 and value != int(value):
-            raise ValueError("must be a part below 1 or a whole number")
+            raise ValueError("must be a fraction below 1 or a whole number")
         return value
 
     @model_validator(mode="after")
@@ -209,7 +171,7 @@ class Experiment(ConfigRecord):
             from lycoris.training import TrainingSettings
 
             for adapter in self.algorithms:
-                TrainingSettings(**self.adapter_settings(adapter)["training"])
+                TrainingSettings(**self.adapter_settings(adapter).training)
         return self
 
     @model_validator(mode="after")
@@ -217,15 +179,15 @@ class Experiment(ConfigRecord):
         for name in ("algorithms", "captions", "seeds", "encoders", "resize_modes", "checkpoints"):
             values = getattr(self, name)
             if not values and name != "checkpoints":
-                raise ValueError(f"`{name}` is empty: name at least one")
+                raise ValueError(f"`{name}` is empty: it needs at least one value")
             if len({value.label if isinstance(value, AdapterConfig) else str(value) for value in values}) < len(values):
-                raise ValueError(f"`{name}` names something twice")
+                raise ValueError(f"`{name}` contains a value twice")
         return self
 
     @model_validator(mode="after")
     def _check_checkpoints(self) -> Experiment:
         for adapter in self.algorithms if self.checkpoints else ():
-            training = self.adapter_settings(adapter)["training"]
+            training = self.adapter_settings(adapter).training
             length, last = monitoring.training_length(training), max(self.checkpoints)
             if last > length:
                 unit = monitoring.length_unit(training)
@@ -234,19 +196,19 @@ class Experiment(ConfigRecord):
 
     @property
     def strategies(self) -> tuple[str, ...]:
-        """Every caption strategy that some adapter is trained with, the experiment's first."""
+        """Every caption strategy of some adapter, in the order of the experiment."""
         own = [strategy for adapter in self.algorithms for strategy in self.captions_of(adapter)]
-        return tuple(dict.fromkeys([*(each for each in self.captions if each in own), *own]))
+        return tuple(dict.fromkeys([*(strategy for strategy in self.captions if strategy in own), *own]))
 
     def captions_of(self, adapter: AdapterConfig) -> tuple[str, ...]:
-        """The caption strategies of one adapter."""
+        """Return the caption strategies of one adapter."""
         return self.captions if adapter.captions is None else adapter.captions
 
     def data_folder(self) -> Path:
-        """The folder of pictures; before the shipped one is checked out, what it will hold.
+        """Return the folder of images; the shipped images if the default folder is not checked out yet.
 
         Raises:
-            InputError: it is another, and is not there.
+            InputError: The folder does not exist and is not the default one.
         """
         if self.data.is_dir():
             return self.data
@@ -255,16 +217,17 @@ class Experiment(ConfigRecord):
         return pocket.IMAGES
 
     def select_concepts(self, names: Sequence[str]) -> tuple[str, ...]:
-        """Which of the concepts of the data folder this experiment is about.
+        """Return the concepts of this experiment.
 
         Args:
-            names: of all concepts there.
+            names: The names of all concepts in the data folder.
 
         Returns:
-            Those named; all for ``all``; by default `DEFAULT_CONCEPTS` and whatever the project does not ship.
+            The concepts that the experiment names; all for ``all``; by default `DEFAULT_CONCEPTS` and every concept
+            that is not shipped with the project.
 
         Raises:
-            InputError: a name is unknown.
+            InputError: A name is unknown.
         """
         if self.concepts == ("all",):
             return tuple(names)
@@ -277,7 +240,7 @@ class Experiment(ConfigRecord):
         return tuple(name for name in names if name in DEFAULT_CONCEPTS or name not in shipped) or tuple(names)
 
     def model_sources(self) -> dict[str, Any]:
-        """What `tasks.runtime.model_refs.sources` is asked for."""
+        """Return the arguments of `tasks.models.resolve_models`."""
         return {
             "base": self.base,
             "encoders": self.encoders,
@@ -288,56 +251,41 @@ class Experiment(ConfigRecord):
             "captioner": self.captioner if SENTENCE_STRATEGIES.intersection(self.strategies) else None,
         }
 
-    def caption_options(self) -> dict[str, Any]:
-        """What `tasks.caption.captions` is asked for beside the data, the concepts and the networks."""
-        return {
-            "base": self.base,
-            "strategies": self.strategies,
-            "counts": self.images.model_dump(),
-            "seed": self.sampling.seed,
-            "templates_file": self.templates,
-            "on_invalid_image": self.on_invalid_image,
-        }
-
     @property
     def on_invalid_image(self) -> str:
-        """``"stop"`` where any adapter is to be trained so; all of a concept's see the same pictures."""
-        wanted = {self.adapter_settings(adapter)["training"].get("on_invalid_image") for adapter in self.algorithms}
-        return "stop" if "stop" in wanted else "skip"
+        """``"stop"`` if any adapter is trained so, since all adapters of a concept share its images."""
+        requested = {self.adapter_settings(adapter).training.get("on_invalid_image") for adapter in self.algorithms}
+        return "stop" if "stop" in requested else "skip"
 
-    def sampling_settings(self) -> dict[str, Any]:
-        """``{"scheduler", "steps", "guidance", "seed", "batch_size"}``, the base's recipe filled in."""
-        chosen = self.sampling.model_dump()
-        return {
-            **chosen,
-            **{name: chosen[name] or value for name, value in defaults.default_sampling(self.base).items()},
-        }
+    def sampling_settings(self) -> SamplingSettings:
+        """Return how images are generated, with the defaults of the base model filled in."""
+        options = self.sampling.model_dump()
+        fallbacks = defaults.default_sampling(self.base)
+        return SamplingSettings(**{**options, **{name: options[name] or value for name, value in fallbacks.items()}})
 
-    def adapter_settings(self, adapter: AdapterConfig) -> dict[str, Any]:
-        """Everything that decides one adapter's training, the base's recipe filled in.
-
-        Returns:
-            ``{"algorithm", "preset", "rank", "alpha", "factor", "training": {...}}``, and ``"pictures"`` where the
-            adapter learns from some alone.
-        """
-        chosen = defaults.default_settings(self.base, adapter.algorithm)
-        if self.preset is not None:
-            chosen["network"]["preset"] = self.preset
-        network = {
-            name: getattr(adapter, name) if getattr(adapter, name) is not None else chosen["network"].get(name)
-            for name in ("preset", "rank", "alpha", "factor")
-        }
-        if adapter.rank is not None and adapter.alpha is None:  # keep the recipe's scale when only rank is given
-            alpha, rank = chosen["network"].get("alpha"), chosen["network"].get("rank")
-            network["alpha"] = adapter.rank * alpha / rank if alpha and rank else float(adapter.rank)
+    def adapter_settings(self, adapter: AdapterConfig) -> AdapterSettings:
+        """Return everything that determines the training of an adapter, with defaults filled in."""
+        fallback = defaults.default_settings(self.base, adapter.algorithm)
+        alpha = adapter.alpha if adapter.alpha is not None else fallback.alpha
+        if adapter.rank is not None and adapter.alpha is None:  # keep the default scale if only the rank is set
+            if fallback.alpha and fallback.rank:
+                alpha = adapter.rank * fallback.alpha / fallback.rank
+            else:
+                alpha = float(adapter.rank)
+        learning_rate = adapter.learning_rate
+        if adapter.learning_rate_multiplier is not None:  # rounded to the shortest number: 1e-6 x 5 is 5e-06
+            learning_rate = float(f"{adapter.learning_rate_multiplier * fallback.training['learning_rate']:.12g}")
         for_all = combine_scopes({"steps": self.steps, "batch_size": self.batch_size}, self.training)
-        rate = adapter.learning_rate
-        if adapter.learning_rate_multiplier is not None:  # the shortest number that says it: 1e-6 x 5 is 5e-06
-            rate = float(f"{adapter.learning_rate_multiplier * chosen['training']['learning_rate']:.12g}")
-        own = combine_scopes({"steps": adapter.steps, "learning_rate": rate}, adapter.training)
-        dials = merge_training(chosen["training"], for_all, own)
-        some = {} if adapter.pictures is None else {"pictures": adapter.pictures}
-        return {"algorithm": adapter.algorithm, **network, **some, "training": dials}
+        own = combine_scopes({"steps": adapter.steps, "learning_rate": learning_rate}, adapter.training)
+        return replace(
+            fallback,
+            preset=next(name for name in (adapter.preset, self.preset, fallback.preset) if name is not None),
+            rank=adapter.rank if adapter.rank is not None else fallback.rank,
+            alpha=alpha,
+            factor=adapter.factor if adapter.factor is not None else fallback.factor,
+            images=adapter.pictures,
+            training=merge_training(fallback.training, for_all, own),
+        )
 
 
 NESTED_GROUPS: dict[str, type[BaseModel]] = {
@@ -346,10 +294,10 @@ NESTED_GROUPS: dict[str, type[BaseModel]] = {
     "images": ImageCounts,
     "sampling": SamplingConfig,
 }
-"""Options of an experiment that hold options of their own."""
+"""Options of an experiment that are groups of options."""
 
 
 def training_count(experiment: Experiment, concepts: int) -> int:
-    """How many adapters the experiment trains."""
-    ways = sum(len(experiment.captions_of(adapter)) for adapter in experiment.algorithms)
-    return concepts * ways * len(experiment.seeds)
+    """Return how many adapters an experiment trains on a number of concepts."""
+    combinations = sum(len(experiment.captions_of(adapter)) for adapter in experiment.algorithms)
+    return concepts * combinations * len(experiment.seeds)

@@ -9,7 +9,8 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from flows.config.adapter import AdapterConfig
-from flows.config.experiment import NESTED_GROUPS, Experiment, ImageCounts
+from flows.config.experiment import NESTED_GROUPS, Experiment
+from flows.config.generation import ImageCounts
 from lycoris.errors import InputError, unknown_name_error
 from lycoris.safety.yaml_loading import read_yaml
 

@@ -1,4 +1,4 @@
-"""What is watched of a training: the experiment's options, and what they mean for one adapter."""
+"""Validation and samples during training: the options of an experiment, and their values for one adapter."""
 
 from __future__ import annotations
 
@@ -7,38 +7,37 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from flows.config.record import ConfigRecord
 from tasks.artifacts import Prompts, SampleOptions, SamplingSettings, ValidationOptions
 
-
-class ValidationConfig(BaseModel):
-    """The loss on pictures that training never sees."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    hold_out: float = Field(gt=0, description="pictures of each concept to keep from training: a number, or a part")
-    every: int | None = Field(None, ge=1, description="epochs, or steps (see checkpoints); default: a tenth of the run")
-    noise_levels: int = Field(4, ge=1, description="noise levels at which each of them is looked at")
+_EVERY = "how often, in epochs or steps (see checkpoints); default: a tenth of the training"
 
 
-class SampleConfig(BaseModel):
-    """Pictures drawn on the way, always of the same prompts and seeds."""
+class ValidationConfig(ConfigRecord):
+    """The loss on images that are not trained on."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    hold_out: float = Field(gt=0, description="images of each concept for the loss: a number, or a fraction below 1")
+    every: int | None = Field(None, ge=1, description=_EVERY)
+    noise_levels: int = Field(4, ge=1, description="noise levels at which the loss is computed")
 
-    every: int | None = Field(None, ge=1, description="epochs, or steps (see checkpoints); default: a tenth of the run")
-    count: int = Field(4, ge=1, description="pictures each time, the first of each prompt type in turn")
-    prompts: tuple[str, ...] | None = Field(None, description="instead of these: your own")
+
+class SampleConfig(ConfigRecord):
+    """Images generated during training, always for the same prompts and seeds."""
+
+    every: int | None = Field(None, ge=1, description=_EVERY)
+    count: int = Field(4, ge=1, description="images each time, taken from each prompt type in turn")
+    prompts: tuple[str, ...] | None = Field(None, description="prompts to use instead")
 
 
 def length_unit(training: Mapping[str, Any]) -> str:
-    """What a training's length is counted in, and so its checkpoints: ``"epoch"`` or ``"step"``."""
+    """Return the unit of a training's length, and so of its checkpoints: ``"epoch"`` or ``"step"``."""
     return "step" if training.get("steps") else "epoch"
 
 
 def training_length(training: Mapping[str, Any]) -> float:
-    """Of a training, in its unit."""
+    """Return the length of a training in its unit."""
     return training.get("steps") or training["epochs"]
 
 
@@ -57,14 +56,14 @@ def resolve_monitoring(
     prompts: Prompts,
     sampling: SamplingSettings,
 ) -> MonitoringOptions:
-    """Fill in the defaults of an experiment's options for one adapter.
+    """Return the options of an experiment for one adapter, with defaults filled in.
 
     Args:
-        validation: as in the experiment.
-        samples: as in the experiment.
-        training: the adapter's training settings.
-        prompts: prompt type -> prompts of the concept.
-        sampling: how images are generated.
+        validation: The option of the experiment.
+        samples: The option of the experiment.
+        training: The training settings of the adapter.
+        prompts: Prompt type -> prompts of the concept.
+        sampling: How images are generated.
     """
     tenth = max(1, round(training_length(training) / 10))
     return MonitoringOptions(

@@ -31,9 +31,9 @@ def validate_experiment(experiment: Experiment) -> None:
         read_templates(experiment.templates, templates_for_base(experiment.base))
     for name in (*experiment.encoders, experiment.style_encoder):
         resolve_source(name)
-    build_scheduler(bases.load_scheduler_config(experiment.base), experiment.sampling_settings()["scheduler"])
+    build_scheduler(bases.load_scheduler_config(experiment.base), experiment.sampling_settings().scheduler)
     for adapter in experiment.algorithms:
-        preset = experiment.adapter_settings(adapter)["preset"]
+        preset = experiment.adapter_settings(adapter).preset
         if preset not in PRESETS:
             raise unknown_name_error("preset", preset, PRESETS)
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from pydantic import Field
 
-from flows.config.adapter import ConfigRecord
 from flows.config.experiment import Experiment
+from flows.config.record import ConfigRecord
 from lycoris.data.concepts import Concept, load_concepts
 from lycoris.errors import InputError, unknown_name_error
 from lycoris.terms import TAG_STRATEGIES, CaptionStrategy, ResizeMode

@@ -1,4 +1,4 @@
-"""The training settings that a user gave: whether there are such, and how they replace the recipe's."""
+"""Training settings in an experiment: validation, and how they override the defaults."""
 
 from __future__ import annotations
 
@@ -9,12 +9,14 @@ from pydantic import TypeAdapter, ValidationError
 
 from lycoris.errors import InputError, unknown_name_error
 
+LENGTH_SETTINGS = ("steps", "epochs")
+
 
 def validate_training(overrides: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings as given, every name and every value by itself found good; ``"1e-3"``, text to YAML, is a number.
+    """Check each name and each value by itself; text such as ``"1e-3"``, which YAML reads as text, becomes a number.
 
     Raises:
-        InputError: a name is unknown, or a value is of the wrong type or out of its range.
+        InputError: A name is unknown, or a value has the wrong type or is out of range.
     """
     if not overrides:
         return {}
@@ -24,44 +26,45 @@ def validate_training(overrides: Mapping[str, Any]) -> dict[str, Any]:
     for name in overrides:
         if name not in names:
             raise unknown_name_error("training setting", name, names)
-    length = {} if overrides.keys() & {"steps", "epochs"} else {"steps": 1}
+    length = {} if overrides.keys() & set(LENGTH_SETTINGS) else {"steps": 1}
     try:
-        made = TypeAdapter(TrainingSettings).validate_python({**overrides, **length})
+        settings = TypeAdapter(TrainingSettings).validate_python({**overrides, **length})
     except ValidationError as error:
-        raise InputError("\n".join(_format_error(fault) for fault in error.errors())) from error
-    return {name: getattr(made, name) for name in overrides}
+        raise InputError("\n".join(_format_problem(problem) for problem in error.errors())) from error
+    return {name: getattr(settings, name) for name in overrides}
 
 
 def merge_training(defaults: Mapping[str, Any], *overrides: Mapping[str, Any]) -> dict[str, Any]:
-    """The recipe's settings with those in their place that were given, the later over the earlier.
+    """Return the defaults with overrides applied in order.
 
-    A length, `steps` or `epochs`, replaces the other; the recipe's warm-up becomes at most a tenth of the steps.
+    A length, `steps` or `epochs`, replaces the other. If only the number of steps is overridden, the warm-up of the
+    defaults becomes at most a tenth of it.
     """
-    found: dict[str, Any] = {}
+    merged: dict[str, Any] = {}
     for settings in (defaults, *overrides):
-        if settings.keys() & {"steps", "epochs"}:
-            found = {name: value for name, value in found.items() if name not in ("steps", "epochs")}
-        found |= settings
-    names = {name for settings in overrides for name in settings}
-    if "steps" in names and found.get("steps") and "warmup_steps" not in names:
-        found["warmup_steps"] = min(found["warmup_steps"], found["steps"] // 10)
-    return found
+        if settings.keys() & set(LENGTH_SETTINGS):
+            merged = {name: value for name, value in merged.items() if name not in LENGTH_SETTINGS}
+        merged |= settings
+    overridden = {name for settings in overrides for name in settings}
+    if "steps" in overridden and merged.get("steps") and "warmup_steps" not in overridden:
+        merged["warmup_steps"] = min(merged["warmup_steps"], merged["steps"] // 10)
+    return merged
 
 
 def combine_scopes(options: Mapping[str, Any], training: Mapping[str, Any]) -> dict[str, Any]:
-    """What was given at one place of an experiment: its own options that are also training settings, and `training`.
+    """Combine the options that are also training settings, such as ``steps``, with the field ``training`` beside them.
 
     Raises:
-        InputError: something was given both ways.
+        InputError: A setting occurs in both.
     """
     own = {name: value for name, value in options.items() if value is not None}
     for name in own.keys() & training.keys():
-        raise InputError(f"Option `{name}` is given twice, by itself and in `training`.")
+        raise InputError(f"Option `{name}` is set twice, by itself and in `training`.")
     return {**own, **training}
 
 
-def _format_error(error: Any) -> str:
-    if isinstance(error.get("ctx", {}).get("error"), InputError):
-        return str(error["ctx"]["error"])
-    where = ".".join(str(part) for part in error["loc"])
-    return f"Option `training.{where}`: {error['msg']}, but got `{error['input']}`."
+def _format_problem(problem: Any) -> str:
+    if isinstance(problem.get("ctx", {}).get("error"), InputError):
+        return str(problem["ctx"]["error"])
+    option = ".".join(str(part) for part in problem["loc"])
+    return f"Option `training.{option}`: {problem['msg']}, but got `{problem['input']}`."

@@ -16,7 +16,6 @@ from tasks.artifacts import (
     ModelRef,
     Prompts,
     RunSpec,
-    SamplingSettings,
     TrainingRequest,
 )
 
@@ -36,7 +35,7 @@ def expand_grid(experiment: Experiment, concepts: Sequence[CaptionedConcept]) ->
         PlannedRun(spec, concept, settings)
         for concept in concepts
         for adapter in experiment.algorithms
-        for settings in [AdapterSettings.from_dict(experiment.adapter_settings(adapter))]
+        for settings in [experiment.adapter_settings(adapter)]
         for strategy in experiment.captions_of(adapter)
         for seed in experiment.seeds
         for spec in _checkpoint_specs(RunSpec(concept.name, adapter.label, strategy, seed), experiment, settings)
@@ -79,7 +78,7 @@ def training_requests(
             experiment.samples,
             run.settings.training,
             concept.prompts[spec.strategy],
-            SamplingSettings(**experiment.sampling_settings()),
+            experiment.sampling_settings(),
         )
         requests[spec] = TrainingRequest(
             spec=spec,

@@ -9,7 +9,7 @@ from flows.config.experiment import Experiment
 from flows.runtime.logging import configure_logging
 from flows.steps.evaluate import EvaluationSetup
 from lycoris.cache.store import Store
-from tasks.artifacts import CaptionedConcept, ImageSet, RunContext, SamplingSettings
+from tasks.artifacts import CaptionedConcept, ImageSet, RunContext
 from tasks.caption import CaptionRequest
 from tasks.models import ModelRefs
 from tasks.runtime import log_forwarding
@@ -66,7 +66,7 @@ def evaluation_setup(context: RunContext, experiment: Experiment, models: ModelR
     return EvaluationSetup(
         context,
         models.base,
-        SamplingSettings(**experiment.sampling_settings()),
+        experiment.sampling_settings(),
         models.for_evaluation(),
         resize_modes=experiment.resize_modes,
     )

@@ -12,8 +12,9 @@ import pandas as pd
 from pydantic import Field
 
 from flows.config import monitoring
-from flows.config.adapter import AdapterConfig, ConfigRecord
+from flows.config.adapter import AdapterConfig
 from flows.config.experiment import Experiment
+from flows.config.record import ConfigRecord
 from flows.steps import outcomes
 from flows.studies.recommend import SCORES_FILE, STUDY_FILE, recommend_study
 from lycoris.analysis.decisions.adaptive_search import Grid, Progress, Trial, search, shuffled_units
@@ -65,7 +66,7 @@ class SearchState:
 
     def __post_init__(self) -> None:
         units = {
-            monitoring.length_unit(self.experiment.adapter_settings(adapter)["training"])
+            monitoring.length_unit(self.experiment.adapter_settings(adapter).training)
             for adapter in self.experiment.algorithms
         }
         if len(units) > 1:
@@ -91,12 +92,12 @@ class SearchState:
         rows = []
         for config, (adapter, strategy) in self.settings.items():
             settings = self.experiment.adapter_settings(adapter)
-            training = settings["training"]
+            training = settings.training
             rows.append(
                 {
-                    "config": config, "captions": strategy, "algorithm": settings["algorithm"],
-                    "preset": settings["preset"] or "", "dim": settings["rank"], "alpha": settings["alpha"],
-                    "factor": settings["factor"], "learning_rate": training["learning_rate"],
+                    "config": config, "captions": strategy, "algorithm": settings.algorithm,
+                    "preset": settings.preset or "", "dim": settings.rank, "alpha": settings.alpha,
+                    "factor": settings.factor, "learning_rate": training["learning_rate"],
                     "epoch": monitoring.training_length(training),
                 }
             )  # fmt: skip
@@ -127,7 +128,7 @@ class SearchState:
 
     def _remaining_checkpoints(self, adapter: AdapterConfig, dropped: frozenset[int]) -> tuple[int, ...]:
         """Return the checkpoints that are still evaluated; `dropped` counts from the end of the training."""
-        length = monitoring.training_length(self.experiment.adapter_settings(adapter)["training"])
+        length = monitoring.training_length(self.experiment.adapter_settings(adapter).training)
         counts = [count for count in sorted(self.experiment.checkpoints) if count < length]
         return tuple(count for index, count in enumerate(counts) if len(counts) - index not in dropped)
 

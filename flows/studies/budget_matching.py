@@ -8,13 +8,17 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from flows.config import monitoring
-from flows.config.adapter import AdapterConfig, ConfigRecord
+from flows.config.adapter import AdapterConfig
 from flows.config.experiment import Experiment
+from flows.config.record import ConfigRecord
 from lycoris.errors import InputError, unknown_name_error
+from tasks.artifacts import AdapterSettings
 
 BudgetKind = Literal["parameters", "time"]
 BUDGET_KINDS: tuple[BudgetKind, ...] = get_args(BudgetKind)
 BUDGET_FILE = "budget.json"
+CountParameters = Callable[[AdapterSettings], int]
+"""Counts the trained parameters of an adapter; raises `InputError` for settings that are not possible."""
 MAX_CAPACITY = 1024
 """The largest rank or factor that is considered."""
 
@@ -61,7 +65,7 @@ def match_budget(experiment: Experiment, match: BudgetMatch | None) -> tuple[Exp
 
         parts = parameter_count.meta_parts(experiment.base)
         return match_parameters(
-            experiment, match.reference, lambda settings: parameter_count.count_parameters(parts, settings)
+            experiment, match.reference, lambda settings: parameter_count.count_parameters(parts, settings.as_dict())
         )
     from flows.studies.timing import measure_timings
     from lycoris import bases
@@ -83,7 +87,7 @@ def reference_adapter(experiment: Experiment, label: str | None) -> AdapterConfi
 
 
 def match_parameters(
-    experiment: Experiment, reference: str | None, count_parameters: Callable[[Mapping[str, Any]], int]
+    experiment: Experiment, reference: str | None, count_parameters: CountParameters
 ) -> tuple[Experiment, list[str]]:
     """Choose the ranks and factors that bring the size of each adapter nearest to that of the reference.
 
@@ -93,8 +97,7 @@ def match_parameters(
     Args:
         experiment: The experiment.
         reference: The label of the adapter that sets the size; None for the first.
-        count_parameters: Settings of an adapter -> number of trained parameters; raises `InputError` for settings that
-            are not possible.
+        count_parameters: Counts the trained parameters of an adapter.
 
     Returns:
         The experiment, and one line for each adapter.
@@ -117,10 +120,10 @@ def _nearest_in_size(
     experiment: Experiment,
     adapter: AdapterConfig,
     target: int,
-    count_parameters: Callable[[Mapping[str, Any]], int],
+    count_parameters: CountParameters,
 ) -> AdapterConfig:
     settings = experiment.adapter_settings(adapter)
-    name = "factor" if settings["factor"] is not None or adapter.algorithm == "lokr" else "rank"
+    name = "factor" if settings.factor is not None or adapter.algorithm == "lokr" else "rank"
     sizes: dict[int, int | None] = {}
 
     def size_at(value: int) -> int | None:
@@ -146,13 +149,13 @@ def _nearest_in_size(
         size_at(value)
     possible = {value: size for value, size in sizes.items() if size is not None}
     best = min(possible, key=lambda value: (abs(possible[value] - target), value))
-    return adapter if best == settings[name] else _with_capacity(adapter, settings, name, best)
+    return adapter if best == getattr(settings, name) else _with_capacity(adapter, settings, name, best)
 
 
-def _with_capacity(adapter: AdapterConfig, settings: Mapping[str, Any], name: str, value: int) -> AdapterConfig:
+def _with_capacity(adapter: AdapterConfig, settings: AdapterSettings, name: str, value: int) -> AdapterConfig:
     update: dict[str, Any] = {name: value}
-    if name == "rank" and adapter.alpha is not None and settings["rank"]:
-        update["alpha"] = adapter.alpha * value / settings["rank"]
+    if name == "rank" and adapter.alpha is not None and settings.rank:
+        update["alpha"] = adapter.alpha * value / settings.rank
     return adapter.model_copy(update=update)
 
 
@@ -178,7 +181,7 @@ def match_time(
     """
     seconds = _load_step_seconds(experiment, measure_step_seconds, file)
     target = reference_adapter(experiment, reference)
-    trainings = {adapter.label: experiment.adapter_settings(adapter)["training"] for adapter in experiment.algorithms}
+    trainings = {adapter.label: experiment.adapter_settings(adapter).training for adapter in experiment.algorithms}
     if len({monitoring.length_unit(training) for training in trainings.values()}) > 1:
         raise InputError("Equal time needs lengths in one unit, but some adapters count epochs and some steps.")
     unit, length = monitoring.length_unit(trainings[target.label]), monitoring.training_length(trainings[target.label])

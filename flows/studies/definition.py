@@ -8,9 +8,9 @@ from typing import Any
 
 from pydantic import Field
 
-from flows.config.adapter import ConfigRecord
 from flows.config.experiment import Experiment
 from flows.config.loading import apply_overrides, parse_experiment
+from flows.config.record import ConfigRecord
 from flows.studies.answer import REPORTERS
 from flows.studies.budget_matching import BudgetMatch, parse_budget
 from lycoris.analysis.statistics.effects import STUDY_FACTORS

@@ -1,37 +1,42 @@
-"""What a study will take, before anything starts: adapters, pictures, time and storage, and what is there already."""
+"""The plan of an experiment before it starts: trainings, images, time, storage, and what is cached."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from flows.config import monitoring
-from flows.config.experiment import AdapterConfig, Experiment, training_count
+from flows.config.adapter import AdapterConfig
+from flows.config.experiment import Experiment, training_count
 from flows.steps.grid import base_prompts, expand_grid, training_requests
-from flows.studies.timing import measure_timings
+from flows.studies.timing import Timings, measure_timings
 from lycoris.cache.keys import stage_key
 from lycoris.cache.store import Store
 from lycoris.data.concepts import Concept, load_concepts
 from lycoris.errors import InputError
 
+if TYPE_CHECKING:
+    from tasks.artifacts import Prompts
+
 BYTES_PER_PARAMETER = 4
-"""Bytes of a number in an adapter's file, which is float32."""
+"""Adapter files are float32."""
 FILE_COPIES = 2
-"""Each adapter is kept in the store and, with its scores, under its name."""
+"""Each adapter is in the store and, with its scores, in the result folder."""
 
 
 @dataclass(frozen=True)
 class WorkCount:
-    """What is to do and what is done.
+    """The work of an experiment.
 
     Attributes:
-        adapters: to be trained; checkpoints are no trainings of their own.
-        scored: adapters to be drawn with and scored, checkpoints included.
-        pictures: by all of these, and by the base.
-        left: trainings that the store does not have, by the adapter's label.
-        drawn: of the scored those whose drawings it has.
-        kept: of the pictures those that it has.
+        adapters: Trainings; checkpoints do not count.
+        evaluations: Adapters that generate images and are scored, checkpoints included.
+        images: Images of all evaluations and of the base model.
+        remaining: Label of an adapter -> trainings that are not cached.
+        cached_evaluations: Evaluations whose images are cached.
+        cached_images: Images that are cached.
     """
 
     adapters: int
@@ -43,31 +48,32 @@ class WorkCount:
 
     @property
     def cached_adapters(self) -> int:
-        """Of the adapters those that the store has."""
+        """Trainings that are cached."""
         return self.adapters - sum(self.remaining.values())
 
 
 def describe_plan(experiment: Experiment) -> list[str]:
-    """What an experiment will do, in lines; nothing is started, a short trial apart where nothing was measured.
+    """Describe what an experiment will do, in lines.
 
-    Args:
-        experiment: as it will be run.
+    Nothing is started, except for a short benchmark where no times were recorded before.
 
     Raises:
-        InputError: there is no such data folder or concept.
+        InputError: The data folder or a concept does not exist.
     """
     concepts = selected_concepts(experiment)
     work = count_work(experiment, len(concepts))
-    own = work.evaluations * images_per_adapter(experiment)
+    per_adapter = experiment.images.total
+    of_base = work.images - work.evaluations * per_adapter
     lines = [
         f"{work.adapters} adapters: {_describe_grid(experiment, len(concepts))}",
-        f"{work.images} pictures: {images_per_adapter(experiment)} by each adapter, {work.images - own} by the untouched base",  # noqa: E501
+        f"{work.images} images: {per_adapter} by each adapter, {of_base} by the base model",
     ]
     try:
         if (experiment.output / "store" / "adapter").is_dir():
             work = subtract_cached(experiment, work)
             lines.append(
-                f"in the store: {work.cached_adapters} of {work.adapters} adapters, {work.cached_images} of {work.images} pictures"  # noqa: E501
+                f"in the store: {work.cached_adapters} of {work.adapters} adapters, "
+                f"{work.cached_images} of {work.images} images"
             )
         return [*lines, *estimate_cost(experiment, work)]
     except InputError as error:
@@ -75,55 +81,52 @@ def describe_plan(experiment: Experiment) -> list[str]:
 
 
 def selected_concepts(experiment: Experiment) -> list[Concept]:
-    """The concepts of an experiment."""
-    everything = load_concepts(experiment.data_folder(), experiment.concepts_file)
-    names = experiment.select_concepts([concept.name for concept in everything])
-    return [concept for concept in everything if concept.name in names]
-
-
-def images_per_adapter(experiment: Experiment) -> int:
-    """Pictures that are drawn with one adapter."""
-    return experiment.images.total
+    """Return the concepts of an experiment."""
+    concepts = load_concepts(experiment.data_folder(), experiment.concepts_file)
+    names = experiment.select_concepts([concept.name for concept in concepts])
+    return [concept for concept in concepts if concept.name in names]
 
 
 def count_work(experiment: Experiment, concepts: int) -> WorkCount:
-    """How much there is to do for so many concepts."""
-    ways = {
-        one.label: concepts * len(experiment.captions_of(one)) * len(experiment.seeds) for one in experiment.algorithms
+    """Count the work for a number of concepts, as if nothing was cached."""
+    trainings = {
+        adapter.label: concepts * len(experiment.captions_of(adapter)) * len(experiment.seeds)
+        for adapter in experiment.algorithms
     }
-    scored = sum(ways[one.label] * (1 + _checkpoint_count(experiment, one)) for one in experiment.algorithms)
-    base = concepts * (
-        images_per_adapter(experiment) + experiment.images.of("train") * (len(experiment.strategies) - 1)
+    evaluations = sum(
+        trainings[adapter.label] * (1 + _checkpoint_count(experiment, adapter)) for adapter in experiment.algorithms
     )
+    per_adapter, train_images = experiment.images.total, experiment.images.of("train")
+    of_base = concepts * (per_adapter + train_images * (len(experiment.strategies) - 1))
     return WorkCount(
-        training_count(experiment, concepts), scored, scored * images_per_adapter(experiment) + base, remaining=ways
+        training_count(experiment, concepts), evaluations, evaluations * per_adapter + of_base, remaining=trainings
     )
 
 
 def _checkpoint_count(experiment: Experiment, adapter: AdapterConfig) -> int:
-    length = monitoring.training_length(experiment.adapter_settings(adapter)["training"])
-    return sum(each < length for each in experiment.checkpoints)
+    length = monitoring.training_length(experiment.adapter_settings(adapter).training)
+    return sum(count < length for count in experiment.checkpoints)
 
 
 def _describe_grid(experiment: Experiment, concepts: int) -> str:
-    own = {experiment.captions_of(adapter) for adapter in experiment.algorithms}
-    if len(own) == 1:
-        ways = f"{len(experiment.algorithms)} algorithms x {len(own.pop())} captions"
+    strategies = {experiment.captions_of(adapter) for adapter in experiment.algorithms}
+    if len(strategies) == 1:
+        settings = f"{len(experiment.algorithms)} algorithms x {len(strategies.pop())} captions"
     else:
-        ways = f"{training_count(experiment, 1) // len(experiment.seeds)} pairs of algorithm and captions"
-    parts = f"{concepts} concepts x {ways} x {len(experiment.seeds)} seeds"
-    after = ", ".join(map(str, experiment.checkpoints))
-    return f"{parts}, taken after {after} of their training" if after else parts
+        settings = f"{training_count(experiment, 1) // len(experiment.seeds)} pairs of algorithm and captions"
+    grid = f"{concepts} concepts x {settings} x {len(experiment.seeds)} seeds"
+    checkpoints = ", ".join(map(str, experiment.checkpoints))
+    return f"{grid}, also scored after {checkpoints}" if checkpoints else grid
 
 
 def subtract_cached(experiment: Experiment, work: WorkCount) -> WorkCount:
-    """The work with what of it the store has; pictures that no run has looked at are captioned for it.
+    """Return the work with what is cached; images without cached tags are captioned to find out.
 
     Raises:
-        InputError: the base or another network is not what it should be.
+        InputError: The base or another model is missing or invalid.
     """
     from flows.steps.requests import caption_request
-    from tasks.artifacts import ImageSet, Prompts, RunContext, SamplingSettings
+    from tasks.artifacts import ImageSet, RunContext
     from tasks.caption import caption_concepts
     from tasks.generate import generation_inputs
     from tasks.models import resolve_models
@@ -137,98 +140,96 @@ def subtract_cached(experiment: Experiment, work: WorkCount) -> WorkCount:
     concepts = caption_concepts.fn(context, request, experiment.images.model_dump(), experiment.sampling.seed)
     runs = expand_grid(experiment, concepts)
     images = {concept.name: ImageSet(concept.images, concept.images_digest) for concept in concepts}
-    inputs_of = {
-        spec: AdapterTraining(context, one).stage_inputs
-        for spec, one in training_requests(experiment, models.base, runs, images).items()
+    stage_inputs = {
+        spec: AdapterTraining(context, training).stage_inputs
+        for spec, training in training_requests(experiment, models.base, runs, images).items()
     }
     remaining = Counter({adapter.label: 0 for adapter in experiment.algorithms})
-    for spec, stages in inputs_of.items():
+    for spec, stages in stage_inputs.items():
         remaining[spec.algorithm] += any(store.find("adapter", inputs) is None for inputs in stages.values())
-    sampling = SamplingSettings(**experiment.sampling_settings())
+    sampling = experiment.sampling_settings()
 
     def has_images(adapter: str | None, prompts: Prompts) -> bool:
         return store.find("images", generation_inputs(models.base.digest, adapter, prompts, sampling)) is not None
 
     cached_evaluations = 0
     for run in runs:
-        key = stage_key("adapter", inputs_of[run.spec.training][run.spec.checkpoint])
+        key = stage_key("adapter", stage_inputs[run.spec.training][run.spec.checkpoint])
         cached_evaluations += has_images(key, run.concept.prompts[run.spec.strategy])
-    base_images = 0
+    of_base = 0
     for concept in concepts:
         shared, _ = base_prompts(concept.prompts[experiment.strategies[0]])
         own = [base_prompts(concept.prompts[strategy])[1] for strategy in experiment.strategies]
-        base_images += sum(sum(map(len, prompts.values())) for prompts in (shared, *own) if has_images(None, prompts))
+        of_base += sum(sum(map(len, prompts.values())) for prompts in (shared, *own) if has_images(None, prompts))
     return replace(
         work,
         remaining=dict(remaining),
         cached_evaluations=cached_evaluations,
-        cached_images=cached_evaluations * images_per_adapter(experiment) + base_images,
+        cached_images=cached_evaluations * experiment.images.total + of_base,
     )
 
 
 def estimate_cost(experiment: Experiment, work: WorkCount) -> list[str]:
-    """Time and storage of what is not there yet, and what they were reckoned from.
+    """Estimate the time and storage of the work that is not cached, in lines, with the sources of the estimate.
 
     Raises:
-        InputError: the base or another network is not on this machine.
+        InputError: The base or another model is not available on this machine.
     """
     from flows.runtime.task_runner import worker_count
     from lycoris import bases
     from lycoris.bases import parameter_count
 
     parts = parameter_count.meta_parts(experiment.base)
-    sizes = {
-        one.label: parameter_count.count_parameters(parts, experiment.adapter_settings(one))
-        for one in experiment.algorithms
+    parameters = {
+        adapter.label: parameter_count.count_parameters(parts, experiment.adapter_settings(adapter).as_dict())
+        for adapter in experiment.algorithms
     }
-    adapters = sum(
-        BYTES_PER_PARAMETER
-        * FILE_COPIES
-        * sizes[one.label]
-        * work.remaining[one.label]
-        * (1 + _checkpoint_count(experiment, one))
-        for one in experiment.algorithms
-    )
-    found = measure_timings(experiment, bases.digest(experiment.base))
-    train = sum(
-        found.step_seconds[one.label] * _step_count(experiment, one) * work.remaining[one.label]
-        for one in experiment.algorithms
-    )
-    undrawn = work.images - work.cached_images
-    drawings = undrawn * (found.image_bytes or 0)
-    seconds = {
-        "training": train,
-        "drawing": undrawn * (found.image_seconds or 0),
-        "looking and scoring": undrawn * (found.feature_seconds or 0)
-        + (work.evaluations - work.cached_evaluations) * (found.score_seconds or 0),
+    files = {
+        adapter.label: work.remaining[adapter.label] * (1 + _checkpoint_count(experiment, adapter))
+        for adapter in experiment.algorithms
     }
-    processes = worker_count(experiment)
+    adapter_bytes = BYTES_PER_PARAMETER * FILE_COPIES * sum(parameters[label] * files[label] for label in files)
+    timings = measure_timings(experiment, bases.digest(experiment.base))
+    image_bytes = (work.images - work.cached_images) * (timings.image_bytes or 0)
+    workers = worker_count(experiment)
+    seconds = {name: value / workers for name, value in _step_seconds(experiment, work, timings).items()}
     return [
-        f"about {_format_duration(sum(seconds.values()) / processes)} on {processes} process{'es' * (processes > 1)}: "
-        + ", ".join(f"{name} {_format_duration(value / processes)}" for name, value in seconds.items()),
-        f"about {_format_bytes(adapters + drawings)} of storage: adapters {_format_bytes(adapters)}, drawings {_format_bytes(drawings)}",  # noqa: E501
+        f"about {_format_duration(sum(seconds.values()))} on {workers} process{'es' * (workers > 1)}: "
+        + ", ".join(f"{name} {_format_duration(value)}" for name, value in seconds.items()),
+        f"about {_format_bytes(adapter_bytes + image_bytes)} of storage: "
+        f"adapters {_format_bytes(adapter_bytes)}, images {_format_bytes(image_bytes)}",
         *(
-            f"  {one.label:<32}{sizes[one.label]:>12,} numbers, {_step_count(experiment, one)} steps of "
-            f"{found.step_seconds[one.label]:.3g} s"
-            for one in experiment.algorithms
+            f"  {adapter.label:<32}{parameters[adapter.label]:>12,} numbers, "
+            f"{_step_count(experiment, adapter)} steps of {timings.step_seconds[adapter.label]:.3g} s"
+            for adapter in experiment.algorithms
         ),
-        f"an estimate, from {' and from '.join(found.sources)}; numbers are counted, not estimated",
+        f"an estimate, from {' and from '.join(timings.sources)}; numbers are counted, not estimated",
     ]
 
 
+def _step_seconds(experiment: Experiment, work: WorkCount, timings: Timings) -> dict[str, float]:
+    """Return the seconds of each kind of step that is not cached, on one process."""
+    images = work.images - work.cached_images
+    evaluations = work.evaluations - work.cached_evaluations
+    return {
+        "training": sum(
+            timings.step_seconds[adapter.label] * _step_count(experiment, adapter) * work.remaining[adapter.label]
+            for adapter in experiment.algorithms
+        ),
+        "generation": images * (timings.image_seconds or 0),
+        "evaluation": images * (timings.feature_seconds or 0) + evaluations * (timings.score_seconds or 0),
+    }
+
+
 def _step_count(experiment: Experiment, adapter: AdapterConfig) -> int:
-    """Of one training; where its length is in epochs, of the experiment's mean concept."""
-    training = experiment.adapter_settings(adapter)["training"]
+    """Return the steps of one training; for a length in epochs, those for a concept of average size."""
+    training = experiment.adapter_settings(adapter).training
     if training.get("steps"):
         return training["steps"]
     counts = [len(concept.images) for concept in selected_concepts(experiment)]
-    pictures = adapter.pictures or sum(counts) / len(counts)
-    return max(
-        1,
-        round(
-            training["epochs"] * pictures / (training["batch_size"] * training.get("gradient_accumulation_steps", 1))
-        ),
-    )
+    images = adapter.pictures or sum(counts) / len(counts)
+    images_per_step = training["batch_size"] * training.get("gradient_accumulation_steps", 1)
+    return max(1, round(training["epochs"] * images / images_per_step))
 
 
 def _format_duration(seconds: float) -> str:

@@ -1,4 +1,4 @@
-"""Claims about experiments: what is understood, and how a fault is told."""
+"""Experiments: which values are accepted, what they mean, and how errors read."""
 
 from pathlib import Path
 
@@ -19,7 +19,7 @@ def test_the_shipped_file_spells_out_the_default():
     assert load_experiment(Path(__file__).parents[3] / "experiment.yaml") == parse_experiment({})
 
 
-def test_by_default_two_shipped_concepts_run_and_every_one_of_the_users():
+def test_by_default_two_shipped_concepts_run_and_all_of_the_user():
     shipped = ["biscuit", "castle", "grumble", "neon"]
     assert parse_experiment({}).select_concepts([*shipped, "mine"]) == ("biscuit", "grumble", "mine")
     assert parse_experiment({"concepts": "all"}).select_concepts(shipped) == tuple(shipped)
@@ -27,7 +27,7 @@ def test_by_default_two_shipped_concepts_run_and_every_one_of_the_users():
         parse_experiment({"concepts": "castel"}).select_concepts(shipped)
 
 
-def test_changes_win_over_the_file(tmp_path):
+def test_overrides_take_precedence_over_the_file(tmp_path):
     file = tmp_path / "e.yaml"
     file.write_text("seeds: [0]\nimages: {trigger: 4}\n")
     experiment = load_experiment(file, ("seeds=1,2", "images.alter=6", "algorithms=lora,native"))
@@ -56,7 +56,7 @@ def test_changes_win_over_the_file(tmp_path):
         (("steps",), "key=value"),
     ],
 )
-def test_a_fault_is_told_with_the_name_that_was_meant(changes, words):
+def test_an_error_names_the_option_and_suggests_the_nearest_name(changes, words):
     with pytest.raises(InputError, match=words):
         load_experiment(None, changes)
 
@@ -73,44 +73,44 @@ def test_yaml_never_makes_objects(tmp_path):
         load_experiment(file)
 
 
-def test_a_label_says_what_was_set_by_hand():
+def test_a_label_lists_the_settings_that_are_set():
     (adapter,) = parse_experiment({"algorithms": [{"algorithm": "lora", "rank": 16}]}).algorithms
     assert adapter.label == "lora rank=16"
 
 
-def test_settings_fill_in_the_recipe_of_the_base():
+def test_settings_are_completed_by_the_defaults_of_the_base():
     experiment = parse_experiment({"algorithms": ["lora"], "steps": 7})
     settings = experiment.adapter_settings(experiment.algorithms[0])
-    assert settings["training"]["steps"] == 7
-    assert settings["rank"] == 8
+    assert settings.training["steps"] == 7
+    assert settings.rank == 8
     paper = parse_experiment({"algorithms": ["full"], "base": "some/folder"})
-    assert paper.adapter_settings(paper.algorithms[0])["training"]["learning_rate"] == 1e-6
+    assert paper.adapter_settings(paper.algorithms[0]).training["learning_rate"] == 1e-6
 
 
-def test_pictures_are_drawn_as_the_base_likes_it_unless_said():
+def test_sampling_defaults_depend_on_the_base():
     pocket, other = (
         parse_experiment({}).sampling_settings(),
         parse_experiment({"base": "elsewhere"}).sampling_settings(),
     )
-    assert (pocket["scheduler"], pocket["steps"]) == ("dpm++-2m", 14)
-    assert (other["scheduler"], other["steps"]) == (None, 25)  # the family's own
-    said = parse_experiment({"sampling": {"scheduler": "euler", "steps": 3}}).sampling_settings()
-    assert (said["scheduler"], said["steps"], said["guidance"]) == ("euler", 3, 7.0)
+    assert (pocket.scheduler, pocket.steps) == ("dpm++-2m", 14)
+    assert (other.scheduler, other.steps) == (None, 25)  # the default of the family
+    chosen = parse_experiment({"sampling": {"scheduler": "euler", "steps": 3}}).sampling_settings()
+    assert (chosen.scheduler, chosen.steps, chosen.guidance) == ("euler", 3, 7.0)
 
 
-def test_a_rank_alone_keeps_the_recipes_scale():
+def test_a_rank_alone_keeps_the_default_scale():
     experiment = parse_experiment({"base": "some/folder", "algorithms": [{"algorithm": "lora", "rank": 32}]})
     settings = experiment.adapter_settings(experiment.algorithms[0])
-    assert settings["alpha"] / settings["rank"] == pytest.approx(0.5)
+    assert settings.alpha / settings.rank == pytest.approx(0.5)
 
 
-def test_watching_is_asked_for_in_a_word_or_in_full():
+def test_validation_and_samples_have_a_short_form():
     experiment = parse_experiment({"validation": 2, "samples": 5, "checkpoints": 30})
     assert (experiment.validation.hold_out, experiment.samples.every, experiment.checkpoints) == (2, 5, (30,))
     assert parse_experiment({"validation": {"hold_out": 0.1, "noise_levels": 8}}).validation.noise_levels == 8
 
 
-def test_checkpoints_are_counted_as_the_training_is_and_lie_within_it():
+def test_checkpoints_use_the_unit_of_the_training_and_lie_within_it():
     assert parse_experiment({"checkpoints": [60, 120]}).checkpoints == (60, 120)
     with pytest.raises(InputError, match="trained for 120 steps"):
         parse_experiment({"checkpoints": [121]})
@@ -118,7 +118,7 @@ def test_checkpoints_are_counted_as_the_training_is_and_lie_within_it():
         parse_experiment({"base": "some/folder", "checkpoints": [10, 60]})
 
 
-def test_several_values_of_an_option_are_an_adapter_each():
+def test_each_value_of_an_option_is_one_adapter():
     experiment = Experiment.model_validate(
         {"algorithms": ["full", {"algorithm": "lora", "rank": [4, 8], "alpha": [1, 2], "captions": ["none", "all"]}]}
     )
@@ -128,17 +128,17 @@ def test_several_values_of_an_option_are_an_adapter_each():
         parse_experiment({"algorithms": [{"algorithm": "lora", "rank": [4, 4]}]})
 
 
-def test_a_rate_is_a_multiple_of_the_recipes_and_no_second_way_to_say_one():
+def test_a_multiplier_scales_the_default_learning_rate_and_excludes_a_learning_rate():
     experiment = parse_experiment(
         {"base": "owner/model", "algorithms": [{"algorithm": "full", "learning_rate_multiplier": [0.5, 5]}]}
     )
-    rates = [experiment.adapter_settings(adapter)["training"]["learning_rate"] for adapter in experiment.algorithms]
+    rates = [experiment.adapter_settings(adapter).training["learning_rate"] for adapter in experiment.algorithms]
     assert rates == [5e-7, 5e-6]
     with pytest.raises(InputError, match="exclude each other"):
         parse_experiment({"algorithms": [{"algorithm": "full", "learning_rate_multiplier": 2, "learning_rate": 1e-3}]})
 
 
-def test_an_adapter_may_have_captions_of_its_own():
+def test_an_adapter_may_have_its_own_captions():
     experiment = parse_experiment(
         {"captions": ["adjusted"], "algorithms": ["full", {"algorithm": "lora", "captions": "none,all"}]}
     )
@@ -153,16 +153,16 @@ def test_an_adapter_may_have_captions_of_its_own():
         parse_experiment({"algorithms": [{"algorithm": "lora", "captions": ["none", "none"]}]})
 
 
-def test_a_preset_for_all_adapters_is_gone_over_by_an_adapters_own():
+def test_the_preset_of_an_adapter_overrides_that_of_the_experiment():
     experiment = parse_experiment(
         {"preset": "attn-mlp", "algorithms": ["lora", {"algorithm": "lokr", "preset": "full"}]}
     )
-    assert [experiment.adapter_settings(adapter)["preset"] for adapter in experiment.algorithms] == ["attn-mlp", "full"]
+    assert [experiment.adapter_settings(adapter).preset for adapter in experiment.algorithms] == ["attn-mlp", "full"]
     with pytest.raises(InputError, match="Did you mean `attn-mlp`"):
         parse_experiment({"preset": "attn-mpl"})
 
 
-def test_settings_name_pictures_only_where_some_were_asked_for():
+def test_settings_contain_a_number_of_images_only_if_it_is_set():
     experiment = parse_experiment({"algorithms": ["lora", {"algorithm": "lora", "pictures": 4}]})
-    assert [experiment.adapter_settings(adapter).get("pictures") for adapter in experiment.algorithms] == [None, 4]
-    assert "pictures" not in experiment.adapter_settings(experiment.algorithms[0])
+    assert [experiment.adapter_settings(adapter).images for adapter in experiment.algorithms] == [None, 4]
+    assert "pictures" not in experiment.adapter_settings(experiment.algorithms[0]).as_dict()

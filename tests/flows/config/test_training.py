@@ -1,4 +1,4 @@
-"""Claims about the training settings of an experiment: any can be given, for all adapters or for one."""
+"""Training settings of an experiment: for all adapters, or for one of them."""
 
 import pytest
 
@@ -7,14 +7,14 @@ from lycoris.errors import InputError
 from lycoris.training import TrainingSettings
 
 
-def dials(**values):
+def training_of(**values):
     experiment = parse_experiment(values)
-    return [experiment.adapter_settings(adapter)["training"] for adapter in experiment.algorithms]
+    return [experiment.adapter_settings(adapter).training for adapter in experiment.algorithms]
 
 
-def test_any_setting_reaches_every_adapter_and_an_adapters_own_wins():
+def test_a_setting_applies_to_every_adapter_and_that_of_an_adapter_wins():
     given = {"horizontal_flip": True, "clip_norm": None, "min_snr": 2}
-    one, other = dials(
+    one, other = training_of(
         algorithms=["lora", {"algorithm": "lokr", "training": {"min_snr": None, "tag_dropout": 0.1}}], training=given
     )
     assert (one["horizontal_flip"], one["clip_norm"], one["min_snr"]) == (True, None, 2)
@@ -23,25 +23,25 @@ def test_any_setting_reaches_every_adapter_and_an_adapters_own_wins():
         TrainingSettings(**settings)
 
 
-def test_a_length_replaces_the_recipes_and_the_later_wins():
-    assert dials(algorithms=["lora"], training={"epochs": 3})[0].keys() & {"steps", "epochs"} == {"epochs"}
-    (settings,) = dials(base="some/folder", algorithms=["lora"], training={"steps": 50})
+def test_a_length_replaces_the_default_and_the_more_specific_wins():
+    assert training_of(algorithms=["lora"], training={"epochs": 3})[0].keys() & {"steps", "epochs"} == {"epochs"}
+    (settings,) = training_of(base="some/folder", algorithms=["lora"], training={"steps": 50})
     assert settings["steps"] == 50
     assert settings["warmup_steps"] == 5
     assert "epochs" not in settings
-    (own,) = dials(algorithms=[{"algorithm": "lora", "training": {"epochs": 2}}], steps=50)
+    (own,) = training_of(algorithms=[{"algorithm": "lora", "training": {"epochs": 2}}], steps=50)
     assert (own.get("steps"), own["epochs"]) == (None, 2)
-    (short,) = dials(algorithms=[{"algorithm": "lora", "steps": 100}], steps=7)
+    (short,) = training_of(algorithms=[{"algorithm": "lora", "steps": 100}], steps=7)
     assert (short["steps"], short["warmup_steps"]) == (100, 10)
 
 
-def test_a_warm_up_that_was_asked_for_is_kept():
-    assert dials(algorithms=["lora"], steps=20, training={"warmup_steps": 20})[0]["warmup_steps"] == 20
+def test_an_explicit_warm_up_is_unchanged():
+    assert training_of(algorithms=["lora"], steps=20, training={"warmup_steps": 20})[0]["warmup_steps"] == 20
 
 
-def test_settings_from_the_command_line_are_numbers_whatever_yaml_takes_them_for():
+def test_settings_from_the_command_line_are_numbers_even_if_yaml_reads_text():
     experiment = load_experiment(None, ("training.learning_rate=1e-3", "training.betas=[0.9, 0.95]", "algorithms=lora"))
-    settings = experiment.adapter_settings(experiment.algorithms[0])["training"]
+    settings = experiment.adapter_settings(experiment.algorithms[0]).training
     assert settings["learning_rate"] == 1e-3
     assert settings["betas"] == (0.9, 0.95)
 
@@ -56,16 +56,16 @@ def test_settings_from_the_command_line_are_numbers_whatever_yaml_takes_them_for
         (("training.mask=files",), "training.mask"),
         (("training.schedule=cosin",), "Did you mean `cosine`"),
         (("training={steps: 5, epochs: 5}",), "Exactly one of `steps` and `epochs`"),
-        (("training.steps=5", "steps=6"), "`steps` is given twice"),
+        (("training.steps=5", "steps=6"), "`steps` is set twice"),
         (("training=many",), "training"),
     ],
 )
-def test_a_fault_in_a_training_setting_is_told_at_once(changes, words):
+def test_an_invalid_setting_is_an_error(changes, words):
     with pytest.raises(InputError, match=words):
         load_experiment(None, changes)
 
 
-def test_a_setting_is_part_of_the_adapters_name():
+def test_a_setting_is_part_of_the_label():
     (adapter,) = parse_experiment(
         {"algorithms": [{"algorithm": "lora", "rank": 4, "training": {"horizontal_flip": True}}]}
     ).algorithms
@@ -73,7 +73,7 @@ def test_a_setting_is_part_of_the_adapters_name():
     parse_experiment({"algorithms": ["lora", {"algorithm": "lora", "training": {"horizontal_flip": True}}]})
 
 
-def test_any_adapter_may_ask_to_stop_at_a_bad_picture():
+def test_one_adapter_can_make_invalid_images_an_error():
     assert parse_experiment({}).on_invalid_image == "skip"
     assert parse_experiment({"training": {"on_invalid_image": "stop"}}).on_invalid_image == "stop"
     one = {"algorithm": "lora", "training": {"on_invalid_image": "stop"}}

@@ -1,8 +1,8 @@
-"""What a plan says: counts, what is there already, and an estimate with its source."""
+"""Plans: counts, cached work, and an estimate with its source."""
 
 from __future__ import annotations
 
-import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,9 +12,15 @@ from flows.studies.plan import count_work, describe_plan, selected_concepts
 from flows.studies.timing import timings_from_cache
 from lycoris.cache.store import Store
 from lycoris.errors import InputError
+from tasks.artifacts import SUMMARY_FILE, TrainingSummary
+
+SUMMARY = TrainingSummary(
+    step=120, epoch=1.0, losses=[], binned_losses={}, callback_records=[], parameters=0, layers=0, seconds=0.0,
+    co_trained=1, peak_memory=None, image_count=0, upscaled_count=0, skipped_images={},
+)  # fmt: skip
 
 
-def test_counts_follow_captions_checkpoints_and_the_bases_share(tmp_path: Path) -> None:
+def test_counts_include_captions_checkpoints_and_images_of_the_base(tmp_path: Path) -> None:
     experiment = parse_experiment(
         {"algorithms": ["lora", {"algorithm": "full", "captions": ["none", "all"]}], "captions": ["all"],
          "seeds": [0, 1], "checkpoints": [10, 120], "images": {"train": 2, "trigger": 3, "alter": 0, "style": 0}}
@@ -26,37 +32,43 @@ def test_counts_follow_captions_checkpoints_and_the_bases_share(tmp_path: Path) 
     assert work.cached_adapters == 0
 
 
-def test_a_base_that_is_not_here_leaves_counts(tmp_path: Path) -> None:
+def test_without_the_base_a_plan_has_counts_only(tmp_path: Path) -> None:
     lines = describe_plan(parse_experiment({"base": str(tmp_path / "nothing"), "output": str(tmp_path / "runs")}))
     assert lines[0].startswith("24 adapters: 2 concepts x 4 algorithms x 3 captions x 1 seeds")
     assert "not known" in lines[-1]
     assert not (tmp_path / "runs").exists()
 
 
-def test_what_was_measured_is_taken_from_the_store_and_only_of_the_same_base(tmp_path: Path) -> None:
+def test_times_are_taken_from_the_store_for_the_same_base_only(tmp_path: Path) -> None:
     experiment = parse_experiment({"algorithms": ["lora", "lokr"], "output": str(tmp_path)})
-    store = Store(tmp_path / "store")
+    store, settings = Store(tmp_path / "store"), experiment.adapter_settings(experiment.algorithms[0])
     for base, seconds in (("here", 6.0), ("here", 12.0), ("here", 24.0), ("elsewhere", 600.0)):
-        inputs = {"base": base, "settings": experiment.adapter_settings(experiment.algorithms[0]), "seed": seconds}
+        inputs = {"base": base, "settings": settings.as_dict(), "seed": seconds}
         with store.create("adapter", inputs) as folder:
-            (folder / "training.json").write_text(json.dumps({"step": 120, "seconds": seconds}))
-    found = timings_from_cache(experiment, "here")
-    assert found.step_seconds == {"lora": 0.1}
-    assert found.image_seconds is None
-    assert not found.is_complete(experiment.algorithms)
+            (folder / SUMMARY_FILE).write_text(replace(SUMMARY, seconds=seconds).to_json())
+    timings = timings_from_cache(experiment, "here")
+    assert timings.step_seconds == {"lora": 0.1}
+    assert timings.image_seconds is None
+    assert not timings.is_complete(experiment.algorithms)
 
 
-def test_a_trial_stands_in_where_nothing_was_measured(tmp_path: Path) -> None:
+def test_a_benchmark_replaces_missing_times(tmp_path: Path) -> None:
     values = {"algorithms": ["lora"], "captions": ["none"], "concepts": ["grumble"], "sampling": {"steps": 2}}
     experiment = parse_experiment({**values, "output": str(tmp_path / "runs"), "encoders": ["clip"]})
     lines = describe_plan(experiment)
     text = "\n".join(lines)
-    for part in ("1 adapters", "86 pictures", "about", "613,376 numbers", "an estimate, from a trial here of lora"):
+    for part in (
+        "1 adapters",
+        "86 images",
+        "about",
+        "613,376 numbers",
+        "from a benchmark on this machine of lora",
+    ):
         assert part in text
     assert not (tmp_path / "runs").exists()
     assert [concept.name for concept in selected_concepts(experiment)] == ["grumble"]
 
 
-def test_a_data_folder_that_is_not_there_is_told(tmp_path: Path) -> None:
+def test_a_missing_data_folder_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no data folder"):
         describe_plan(parse_experiment({"data": str(tmp_path / "photos")}))

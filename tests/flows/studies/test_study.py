@@ -1,10 +1,11 @@
-"""Studies by name: what is asked, what it would take, and the answer from runs."""
+"""Studies by name: their definition, their plan, and the answer from finished runs."""
 
 from __future__ import annotations
 
 import csv
 import json
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,14 +23,14 @@ from tests.analysis.conftest import PAPER
 
 
 @pytest.mark.parametrize("name", study_names())
-def test_every_study_is_whole_and_asks_a_question(name: str) -> None:
+def test_every_study_asks_a_question_and_varies_its_factors(name: str) -> None:
     for changes in ((), ("base=pocket",)):
         study = load_study(name, changes)
         assert study.question.endswith("?")
         assert study.experiment.name != "pocket"  # that is `lycoris run`'s
         rows = [
-            {**{key: value for key, value in study.experiment.adapter_settings(adapter).items() if key != "training"},
-             **study.experiment.adapter_settings(adapter)["training"], "captions": captions}
+            {**study.experiment.adapter_settings(adapter).as_dict(),
+             **study.experiment.adapter_settings(adapter).training, "captions": captions}
             for adapter in study.experiment.algorithms
             for captions in study.experiment.captions_of(adapter)
         ]  # fmt: skip
@@ -41,18 +42,18 @@ def test_every_study_is_whole_and_asks_a_question(name: str) -> None:
             assert len({tuple(row.get(part) for part in parts) for row in rows}) > 1, factor
 
 
-def test_the_paper_s_grid_is_the_published_one() -> None:
-    """Every line of the published table of configurations, once, and nothing else."""
+def test_the_grid_of_the_paper_is_the_published_one() -> None:
+    """The grid is every row of the published table of configurations, once, and nothing else."""
     table = PAPER / "config_mapping.csv"
     if not table.is_file():
-        pytest.skip("the published table does not lie beside this repository")
+        pytest.skip("the published table is not beside this repository")
     with table.open() as stream:
         published = Counter(_published(row) for row in csv.DictReader(stream))
     experiment = load_study("paper").experiment
     ours = Counter(
         (
-            settings["algorithm"], settings["preset"], settings["training"]["learning_rate"], settings["rank"],
-            settings["alpha"], settings["factor"], captions,
+            settings.algorithm, settings.preset, settings.training["learning_rate"], settings.rank,
+            settings.alpha, settings.factor, captions,
         )
         for adapter in experiment.algorithms
         for settings in [experiment.adapter_settings(adapter)]
@@ -68,8 +69,8 @@ def test_the_paper_s_grid_is_the_published_one() -> None:
     }  # fmt: skip
 
 
-def settings_of(experiment: Experiment) -> dict[str, Any]:
-    return experiment.adapter_settings(experiment.algorithms[0])["training"]
+def settings_of(experiment: Experiment) -> Mapping[str, Any]:
+    return experiment.adapter_settings(experiment.algorithms[0]).training
 
 
 def _published(row: dict[str, str]) -> tuple[Any, ...]:
@@ -82,8 +83,8 @@ def _published(row: dict[str, str]) -> tuple[Any, ...]:
     return row["Algo"], row["Preset"], float(row["Lr"]), dim, alpha, number(row["Factor"]), captions
 
 
-def test_a_plan_counts_and_starts_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """The base is not there, so that nothing is tried."""
+def test_a_plan_counts_without_starting_anything(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The base does not exist, so no benchmark runs."""
     options = [
         "--set",
         f"base={tmp_path}",
@@ -110,7 +111,7 @@ def test_a_plan_counts_and_starts_nothing(tmp_path: Path, capsys: pytest.Capture
      ({"factor": "captions", "match_budget": "times"}, "Did you mean `time`"),
      ({"factor": "captions", "on_pocket": 3}, "`on_pocket`")],
 )  # fmt: skip
-def test_what_is_wrong_with_a_study_is_told(tmp_path: Path, content: Any, message: str) -> None:
+def test_an_invalid_study_file_is_an_error_that_names_the_fault(tmp_path: Path, content: Any, message: str) -> None:
     (tmp_path / "s.yaml").write_text(yaml.safe_dump(content))
     with pytest.raises(InputError, match=message):
         load_study(str(tmp_path / "s.yaml"))
@@ -120,7 +121,7 @@ def test_what_is_wrong_with_a_study_is_told(tmp_path: Path, content: Any, messag
 
 @pytest.fixture
 def finished(tmp_path: Path) -> Path:
-    """A study's folder as runs leave it: two concepts of two categories, two seeds."""
+    """The result folder of a finished study: two concepts of two categories, two seeds."""
     Image.new("RGB", (64, 64), "red").save(tmp_path / "a.png")
     shown = {"image": str(tmp_path / "a.png")}
     drawings = {
@@ -149,7 +150,7 @@ def finished(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_an_answer_has_effects_by_category_and_pictures_beside_them(finished: Path) -> None:
+def test_an_answer_has_effects_by_category_and_images(finished: Path) -> None:
     found = write_study_answer(load_study("captions"), finished)
     fidelity = [row for row in found["effects"] if (row["metric"], row["prompt_type"]) == ("fidelity", "all")]
     assert {row["category"] for row in fidelity} == {"toys", "scenes", "all"}
@@ -163,7 +164,7 @@ def test_an_answer_has_effects_by_category_and_pictures_beside_them(finished: Pa
     json.dumps(found, allow_nan=False)
 
 
-def test_each_factor_is_answered_and_one_that_cannot_be_is_named(finished: Path) -> None:
+def test_each_factor_is_answered_and_one_without_comparisons_is_named(finished: Path) -> None:
     study = load_study("captions").model_copy(
         update={"factors": ("algorithm", "captions"), "reports": ("findings", "encoders", "costs")}
     )
@@ -178,7 +179,7 @@ def test_each_factor_is_answered_and_one_that_cannot_be_is_named(finished: Path)
         write_study_answer(study.model_copy(update={"factors": ("preset",)}), finished)
 
 
-def test_a_finished_study_is_answered_anew_without_a_run(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_finished_study_is_answered_again_without_a_run(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
     ran = json.loads((finished / "study.json").read_text())
     lost = {"concept": "castle", "algorithm": "lokr", "captions": "none", "seed": 0, "error": "The training diverged."}
     (finished / "study.json").write_text(json.dumps({**ran, "adapters": [*ran["adapters"], lost]}))
@@ -190,7 +191,7 @@ def test_a_finished_study_is_answered_anew_without_a_run(finished: Path, capsys:
     assert main(["study", "captions", "--from", str(finished / "nowhere")]) == 2
 
 
-def test_a_study_s_own_options_can_be_set_and_those_of_the_pocket_apply_there_alone(tmp_path: Path) -> None:
+def test_options_of_a_study_can_be_set_and_on_pocket_applies_to_the_pocket_base_only(tmp_path: Path) -> None:
     file = tmp_path / "s.yaml"
     content = {"factor": "captions", "experiment": {"base": "owner/model", "steps": 9}, "on_pocket": {"steps": 5}}
     file.write_text(yaml.safe_dump(content))
@@ -203,10 +204,10 @@ def test_a_study_s_own_options_can_be_set_and_those_of_the_pocket_apply_there_al
     )
 
 
-def test_the_answer_s_page_is_read_on_a_phone_too(finished: Path, browser: Any) -> None:
+def test_the_answer_page_fits_a_phone(finished: Path, browser: Any) -> None:
     browser.get(Path(write_study_answer(load_study("captions"), finished)["answer"]).as_uri())
     assert browser.get_log("browser") == []
-    assert len(browser.find_elements("css selector", "#glance-wall img")) == 5  # castle has no pictures of the base
+    assert len(browser.find_elements("css selector", "#glance-wall img")) == 5  # castle has no images of the base
     browser.set_window_size(500, 900)
     wide = browser.execute_script("return document.documentElement.scrollWidth <= document.documentElement.clientWidth")
     browser.set_window_size(1400, 1000)

@@ -1,0 +1,24 @@
+"""The base class of configuration records."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, field_validator
+
+from lycoris.safety.file_names import is_printable
+
+
+class ConfigRecord(BaseModel):
+    """A frozen record that rejects unknown names, control characters in text, and numbers that are not finite."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=(), allow_inf_nan=False)
+
+    @field_validator("*", mode="after")
+    @classmethod
+    def _check_text(cls, value: Any) -> Any:
+        for item in value if isinstance(value, tuple) else (value,):
+            if isinstance(item, str | Path) and not is_printable(str(item)):
+                raise ValueError("must be text without control characters")
+        return value
