@@ -204,3 +204,21 @@ def test_the_glossary_has_each_term_once_in_alphabetical_order() -> None:
     terms = re.findall(r"^\| ([^|]+) \| [^|]+ \|$", (ROOT / "docs" / "glossary.md").read_text(), re.MULTILINE)[1:]
     assert len(terms) > 50
     assert terms == sorted(set(terms), key=str.lower)
+
+
+def test_the_layout_in_the_readme_is_that_of_the_repository() -> None:
+    text = (ROOT / "README.md").read_text()
+    tree = text[text.index("## Layout") :]
+    parent = ROOT
+    shown: dict[Path, set[str]] = {}
+    for indent, names in re.findall(r"^    (  )?((?:[\w.]+/? )+) {2,}\S", tree, re.MULTILINE):
+        parent = parent if indent else ROOT / names.split()[0]
+        for name in names.split():
+            path = (parent if indent else ROOT) / name
+            assert path.exists() or name == "data/", f"{path.relative_to(ROOT)} in the layout"
+            shown.setdefault(path.parent, set()).add(name.rstrip("/"))
+    for package in ("flows", "tasks"):
+        files = {path.name for path in (ROOT / package).iterdir() if not path.name.startswith("__")}
+        assert shown[ROOT / package] == files, f"`{package}/` in the layout"
+    rooms = {path.name for path in (ROOT / "lycoris").iterdir() if path.is_dir() and not path.name.startswith("__")}
+    assert shown[ROOT / "lycoris"] >= rooms
