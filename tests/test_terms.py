@@ -38,9 +38,6 @@ ALLOWED = {
     ("lycoris/captions/prompts.py", "prompt types"): "the function of each",
     ("lycoris/captions/strategies.py", "caption strategies"): "the function of each",
     ("lycoris/analysis/statistics/category_effects.py", "dimensions"): "what the paper's third finding says of three",
-    ("lycoris/report/page.js", "prompt types"): "not yet from the payload",
-    ("lycoris/report/page.js", "caption strategies"): "not yet from the payload",
-    ("lycoris/report/pictures.js", "prompt types"): "not yet from the payload",
 }
 """(file, vocabulary, or None for all) -> why it may name three or more members in one collection."""
 FEWEST = 3

@@ -56,7 +56,7 @@ def test_the_last_line_is_a_json_object_with_all_captions(
     assert list(grumble["pictures"][0]["tags"])[:3] == ["猫 🐈", "<script>alert(1)</script>", "red, white"]
     assert set(grumble["pictures"][0]["captions"]) == {"none", "all", "adjusted"}
     assert "1 of 3 images of `grumble` have tags in a text file beside them" in err
-    assert "Set aside" in err
+    assert "Skipped" in err
     assert "03.png" in err
 
 
