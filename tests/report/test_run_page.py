@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from lycoris.report import render
+from lycoris.report.run.sections import SECTIONS
 
 
 @pytest.fixture
@@ -60,7 +61,7 @@ def test_the_controls_change_the_images(opened):
     assert len(shown(opened)) == 9  # the base, lora and lokr
     find(opened, "[data-name='card biscuit']")[0].click()
     assert shown(opened) != second
-    assert texts(opened, "h2 .of") == ["biscuit"] * 8
+    assert texts(opened, "h2 .of") == ["biscuit"] * sum(section.per_concept for section in SECTIONS)
 
 
 def test_a_failed_adapter_is_named_with_its_error(opened):
