@@ -1,0 +1,77 @@
+"""Costs of structures are the multiply-adds that PyTorch counts, and a layer takes the cheaper way."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+import lycoris
+from lycoris.adapters.structures import ELEMENT_COST, Dense, Hadamard, Kronecker, LowRank, Operation, Structure, Tucker
+
+LAYERS = {
+    "linear": (nn.Linear(12, 20), (7, 12), 7),
+    "conv2d": (nn.Conv2d(12, 20, 3, padding=1), (2, 12, 6, 5), 60),
+}
+"""Layer, shape of an input, and number of output positions."""
+
+
+def counted(function) -> float:
+    """Multiply-adds of the matrix products and convolutions in a function."""
+    with FlopCounterMode(display=False) as counter:
+        function()
+    return counter.get_total_flops() / 2
+
+
+def structures(shape: torch.Size) -> dict[str, Structure]:
+    def random(*size: int) -> Tensor:
+        return torch.randn(*size).requires_grad_()
+
+    out, channels, *kernel = shape
+    low_rank = LowRank(random(out, 3), random(3, channels, *kernel))
+    by_name = {
+        "dense": Dense(random(*shape)),
+        "low rank": low_rank,
+        "kronecker, inner first": Kronecker(random(10, 2), random(out // 10, channels // 2, *kernel)),
+    }
+    if kernel:
+        return {**by_name, "tucker": Tucker(random(out, 3), random(3, 3, *kernel), random(3, channels))}
+    outer_first = Kronecker(random(2, 3), random(out // 2, channels // 3))  # of a convolution an upper bound
+    hadamard = Hadamard(low_rank, LowRank(random(out, 2), random(2, channels)))
+    return {**by_name, "kronecker, outer first": outer_first, "hadamard": hadamard}
+
+
+CASES = [(layer, name) for layer, (module, *_) in LAYERS.items() for name in structures(module.weight.shape)]
+
+
+@pytest.mark.parametrize(("layer", "name"), CASES)
+def test_the_cost_of_applying_is_that_of_a_training_step(layer, name):
+    module, shape, tokens = LAYERS[layer]
+    structure, op = structures(module.weight.shape)[name], Operation.from_layer(module)
+    x = torch.randn(*shape, requires_grad=True)
+    elementwise = ELEMENT_COST * 6 * (20 + 12) if name == "hadamard" else 0  # the face-splitting products
+    assert structure.cost(op, tokens)[0] == counted(lambda: structure.apply(op, x).sum().backward()) + elementwise
+
+
+@pytest.mark.parametrize(("layer", "name"), [case for case in CASES if case[1] in ("low rank", "tucker")])
+def test_the_cost_of_merging_is_that_of_the_weight_and_its_gradient(layer, name):
+    module, shape, tokens = LAYERS[layer]
+    structure, op = structures(module.weight.shape)[name], Operation.from_layer(module)
+    size, x = module.weight.numel(), torch.randn(*shape)
+    y = op(x, module.weight)
+    gradient = counted(lambda: op.weight_gradient(x, module.weight, y))
+    building = 3.0 * 3 * size  # up · down, forward and twice backward
+    if name == "low rank":
+        assert building == counted(lambda: structure.dense().sum().backward())
+    assert structure.cost(op, tokens)[1] == gradient + building + ELEMENT_COST * size
+
+
+@pytest.mark.parametrize(("rank", "way"), [(4, "applied"), (320, "merged")])
+def test_a_layer_takes_the_cheaper_way(rank, way):
+    model = nn.Sequential(nn.Linear(320, 640))
+    adapter = lycoris.attach(model, "lora", rank=rank).adapters["lycoris_0"]
+    plan = model[0]._plan(4000, torch.float32, [adapter])
+    applied, merged = adapter.structure(model[0].weight).cost(model[0]._operation, 4000)
+    assert (applied < merged) == (way == "applied")
+    assert [len(plan.applied), len(plan.merged)] == ([1, 0] if way == "applied" else [0, 1])
