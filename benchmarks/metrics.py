@@ -101,7 +101,7 @@ def measure_peak_memory(name: str, rows: int, width: int) -> dict[str, float]:
     """One metric of float32 noise, in this process: seconds and the peak of its memory in GB, libraries included."""
     generator = np.random.default_rng(0)
     metric = METRICS[name]
-    sets = [generator.normal(size=(rows, width)).astype(np.float32) for _ in (*metric.inputs, "drawings")]
+    sets = [generator.normal(size=(rows, width)).astype(np.float32) for _ in (*metric.inputs, "generated")]
     began = time.perf_counter()
     value = metric.function(*sets)
     seconds = time.perf_counter() - began

@@ -76,7 +76,7 @@ def randomized_svd(matrix: Tensor, test: Tensor, rank: int) -> tuple[Tensor, Ten
     return (basis @ left)[:, :rank], values[:rank], right[:rank]
 
 
-def product_delta(up: Tensor, down: Tensor, start_up: Tensor, start_down: Tensor, scale: float) -> LowRank:
+def product_delta(up: Tensor, down: Tensor, start_up: Tensor, start_down: Tensor, scale: float | Tensor) -> LowRank:
     """Return scale · (up · down - start_up · start_down) as one low rank of twice the rank.
 
     It is written as (up - start_up) · down + start_up · (down - start_down): nothing large cancels, and the initial

@@ -1,8 +1,7 @@
-"""Five questions about a tuned model, each answered in numbers beside its base: fidelity, controllability,
-diversity, preservation, quality.
+"""Metrics of a tuned model next to its base: fidelity, controllability, diversity, preservation, quality.
 
-`encode` turns pictures into features, once; `compare` turns features into scores; `score` does both; `between` tells
-two tuned models apart, `contest` two that must have drawn the same.
+`encode` turns images into features; `compare` turns features into scores; `score_images` does both. `compare_models`
+compares two tuned models, `compare_with_champion` two that generated the same prompts and seeds.
 """
 
 from lycoris.data.prompt_spec import PromptSpec
@@ -13,10 +12,8 @@ from lycoris.metrics.features import FeatureSet, GeneratedImages, load_features,
 from lycoris.metrics.paired_comparison import compare_with_champion
 from lycoris.metrics.registry import METRICS, Metric, describe_metrics
 from lycoris.metrics.score import Score
-from lycoris.terms import DIMENSIONS
 
 __all__ = [
-    "DIMENSIONS",
     "METRICS",
     "FeatureSet",
     "GeneratedImages",

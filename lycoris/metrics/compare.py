@@ -1,4 +1,4 @@
-"""Scores of a tuned model beside its base, and of two tuned models beside each other, from features."""
+"""Scores from features: a tuned model next to its base, and two tuned models next to each other."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from PIL import Image
 
 from lycoris.encoders import Encoder, StyleEncoder
 from lycoris.errors import unknown_name_error
-from lycoris.metrics.encoding import QualityPredictorLike, TaggerLike, encode, encode_references
+from lycoris.metrics.encoding import encode, encode_references
 from lycoris.metrics.features import FeatureSet, GeneratedImages
 from lycoris.metrics.registry import METRICS
 from lycoris.metrics.score import FeatureSets, Score, compute_score, usable_encoders
@@ -24,40 +24,42 @@ def compare(
     resamples: int = 1000,
     metrics: Iterable[str] | None = None,
 ) -> list[Score]:
-    """Every metric of the table on every prompt type and encoder that it is for, from features alone.
+    """Compute every applicable metric on every prompt type and encoder, for a tuned model and its base.
 
-    For the difference between two tuned models see `between`.
+    For the difference between two tuned models see `compare_models`.
 
     Args:
-        references: features of the dataset's pictures.
-        drawings: prompt type -> features of the tuned model's drawings.
-        base: prompt type -> features of the base's drawings; metrics that need it are left out without.
-        category: of the concept.
-        seed: of the resampling.
-        resamples: their number.
-        metrics: names of the metrics wanted; those of the table that are ``by_default`` otherwise.
+        references: features of the dataset's images.
+        generated: prompt type -> features of the tuned model's images.
+        base: prompt type -> features of the base's images; without it the metrics that need it are left out.
+        category: the concept's category.
+        seed: seed of the resampling.
+        resamples: number of resamples.
+        metrics: names of metrics; by default those that are ``by_default``.
 
     Returns:
-        Scores in the order of the table, then of prompt types and encoders.
+        Scores in the order of `METRICS`, then of prompt types and encoders.
 
     Raises:
-        InputError: a metric is unknown, or features of one encoder are of unlike width.
+        InputError: a metric is unknown, or features of one encoder differ in width.
     """
     sets = {}
-    for kind, drawn in generated.items():
-        own = FeatureSets(references, drawn, base.get(kind) if base else None)
-        control = None if own.base is None else FeatureSets(references, own.paired_base or own.base, own.paired_base)
-        sets[kind] = own, control
-    result = []
+    for prompt_type, features in generated.items():
+        own = FeatureSets(references, features, base.get(prompt_type) if base else None)
+        control = None
+        if own.base is not None:
+            control = FeatureSets(references, own.paired_base or own.base, own.paired_base)
+        sets[prompt_type] = own, control
+    scores = []
     for name in _selected_metrics(metrics):
-        for kind, (own, control) in sets.items():
-            if not METRICS[name].applies_to(kind, category):
+        for prompt_type, (own, control) in sets.items():
+            if not METRICS[name].applies_to(prompt_type, category):
                 continue
             for encoder in usable_encoders(name, own):
-                known = control if control is not None and encoder in usable_encoders(name, control) else None
-                full, paired = f"{name}/{kind}/{encoder}", own.paired_base is not None
-                result.append(compute_score(full, own, known, paired=paired, seed=seed, resamples=resamples))
-    return result
+                usable = control if control is not None and encoder in usable_encoders(name, control) else None
+                full_name, paired = f"{name}/{prompt_type}/{encoder}", own.paired_base is not None
+                scores.append(compute_score(full_name, own, usable, paired=paired, seed=seed, resamples=resamples))
+    return scores
 
 
 def compare_models(
@@ -71,78 +73,75 @@ def compare_models(
     resamples: int = 1000,
     metrics: Iterable[str] | None = None,
 ) -> list[Score]:
-    """What separates two tuned models of one concept, metric by metric.
+    """Compute every applicable metric for two tuned models of one concept, and their differences.
 
-    Of each prompt type the drawings of the common prompts and seeds are compared, paired; where there are none, all
-    are compared unpaired and the score's note says so. What is left of the base is measured for both from ``base``.
+    For each prompt type the images with common prompts and seeds are compared, paired; if there are none, all images
+    are compared unpaired and the score's note says so. Preservation is measured against ``base`` for both.
 
     Args:
-        references: features of the dataset's pictures.
-        first: prompt type -> features of one model's drawings.
-        second: of the other's; prompt types that only one has are left out.
-        base: of the base's drawings; metrics that need it are left out without.
-        category: of the concept.
-        seed: of the resampling.
-        resamples: their number.
-        metrics: names of the metrics wanted; those of the table that are ``by_default`` otherwise.
+        references: features of the dataset's images.
+        first: prompt type -> features of the first model's images.
+        second: the same of the second model; only common prompt types are compared.
+        base: the same of the base; without it the metrics that need it are left out.
+        category: the concept's category.
+        seed: seed of the resampling.
+        resamples: number of resamples.
+        metrics: names of metrics; by default those that are ``by_default``.
 
     Returns:
-        Scores of the first; where one of `compare` says "base", these say what holds of the second.
+        Scores of the first model; their ``base`` fields hold the second model's.
 
     Raises:
-        InputError: a metric is unknown, or features of one encoder are of unlike width.
+        InputError: a metric is unknown, or features of one encoder differ in width.
     """
     sets = {}
-    for kind in (each for each in first if each in second):
-        pair = first[kind].intersect(second[kind])
+    for prompt_type in (name for name in first if name in second):
+        pair = first[prompt_type].intersect(second[prompt_type])
         own, other = (
-            FeatureSets(references, each, base.get(kind) if base else None)
-            for each in pair or (first[kind], second[kind])
+            FeatureSets(references, features, base.get(prompt_type) if base else None)
+            for features in pair or (first[prompt_type], second[prompt_type])
         )
-        sets[kind] = own, other, pair is not None
-    result = []
+        sets[prompt_type] = own, other, pair is not None
+    scores = []
     for name in _selected_metrics(metrics):
-        for kind, (own, other, paired) in sets.items():
-            if not METRICS[name].applies_to(kind, category):
+        for prompt_type, (own, other, paired) in sets.items():
+            if not METRICS[name].applies_to(prompt_type, category):
                 continue
-            for encoder in (each for each in usable_encoders(name, own) if each in usable_encoders(name, other)):
-                full = f"{name}/{kind}/{encoder}"
-                result.append(
-                    compute_score(full, own, other, paired=paired, control_name="other", seed=seed, resamples=resamples)
+            common = set(usable_encoders(name, other))
+            for encoder in (encoder for encoder in usable_encoders(name, own) if encoder in common):
+                full_name = f"{name}/{prompt_type}/{encoder}"
+                scores.append(
+                    compute_score(
+                        full_name, own, other, paired=paired, control_name="other", seed=seed, resamples=resamples
+                    )
                 )
-    return result
+    return scores
 
 
 def _selected_metrics(metrics: Iterable[str] | None) -> list[str]:
-    chosen = [name for name in METRICS if METRICS[name].by_default] if metrics is None else list(metrics)
-    for name in chosen:
+    names = [name for name in METRICS if METRICS[name].by_default] if metrics is None else list(metrics)
+    for name in names:
         if name not in METRICS:
             raise unknown_name_error("metric", name, METRICS)
-    return chosen
+    return names
 
 
 def score_images(
     references: Sequence[Image.Image] | FeatureSet,
     generated: Mapping[str, GeneratedImages | FeatureSet],
-    base_generated: Mapping[str, GeneratedImages | FeatureSet] | None,
+    base: Mapping[str, GeneratedImages | FeatureSet] | None,
     encoders: Sequence[Encoder],
-    style_encoder: StyleEncoder | None,
+    style_encoder: StyleEncoder | None = None,
     *,
     category: str,
-    tagger: TaggerLike | None = None,
-    concept_names: Sequence[str] = (),
-    quality_predictors: Sequence[QualityPredictorLike] = (),
     seed: int = 0,
     mode: str = "resize",
 ) -> list[Score]:
-    """`encode`, then `compare`: pictures in, scores out. What is encoded already is taken as it is."""
+    """Encode and compare: images in, scores out; feature sets are used unchanged.
 
-    def seen(drawings: Mapping[str, GeneratedImages | FeatureSet]) -> dict[str, FeatureSet]:
-        return encode(
-            drawings, encoders, style_encoder,
-            category=category, tagger=tagger, concept_names=concept_names, quality_predictors=quality_predictors, mode=mode,  # noqa: E501
-        )  # fmt: skip
-
-    known = encode_references(references, encoders, style_encoder, category=category, mode=mode)
-    base = None if base_generated is None else seen(base_generated)
-    return compare(known, seen(generated), base, category=category, seed=seed)
+    For attribute metrics and quality predictors call `encode` and `compare`.
+    """
+    reference_features = encode_references(references, encoders, style_encoder, category=category, mode=mode)
+    features = encode(generated, encoders, style_encoder, category=category, mode=mode)
+    base_features = None if base is None else encode(base, encoders, style_encoder, category=category, mode=mode)
+    return compare(reference_features, features, base_features, category=category, seed=seed)

@@ -1,4 +1,4 @@
-"""Does it follow the prompt? Drawings against the text they were drawn from."""
+"""Controllability: how well generated images follow their prompts."""
 
 from __future__ import annotations
 
@@ -9,10 +9,9 @@ from lycoris.metrics.weighted import Array, check_paired, l2_normalize, weighted
 
 @weighted_metric
 def text_similarity(texts: Array, generated: Array, weights: Array) -> Array:
-    """Mean cosine of every drawing with its own prompt, in [-1, 1]; higher is better.
+    """Compute the mean cosine of each generated image with its own prompt, in [-1, 1]; higher is better.
 
-    Row i of ``texts`` is the prompt of row i of ``drawings``, its trigger replaced by words that describe
-    the concept.
+    Row i of ``texts`` is the prompt of row i of ``generated``, with a description in place of the trigger.
 
     Source: Hessel et al., arXiv 2104.08718; arXiv 2309.14859.
     """
@@ -22,30 +21,31 @@ def text_similarity(texts: Array, generated: Array, weights: Array) -> Array:
 
 @weighted_metric
 def attribute_recall(requested: Array, detected: Array, weights: Array) -> Array:
-    """The part of the prompts' tags that a tagger finds in the drawings, in [0, 1]; higher is better.
+    """Compute the fraction of the prompts' tags that a tagger detects in the images, in [0, 1]; higher is better.
+
+    The sums run over all images (micro average); without any requested tag the result is NaN.
 
     Args:
-        wanted: 1 where the prompt of a drawing names a tag, shape [drawings, tags].
-        found: 1 where the tagger finds a tag, same shape.
-
-    The sums run over all drawings (micro average); without any wanted tag the result is NaN.
+        requested: 1 where the prompt of an image names a tag, shape [images, tags].
+        detected: 1 where the tagger detects a tag, same shape.
+        weights: see `lycoris.metrics.weighted`.
 
     Source: the usual definition; see e.g. Manning et al., Introduction to Information Retrieval, section 8.3.
     """
-    check_paired(requested, detected, "row of wanted tags")
+    check_paired(requested, detected, "row of requested tags")
     return _ratio(weights @ (requested * detected).sum(1), weights @ requested.sum(1))
 
 
 @weighted_metric
 def attribute_precision(requested: Array, detected: Array, weights: Array) -> Array:
-    """The part of the tags found in the drawings that their prompts named, in [0, 1]; higher is better.
+    """Compute the fraction of the tags detected in the images that their prompts name, in [0, 1]; higher is better.
 
-    ``found`` holds only tags of a kind that the prompt speaks of: a background is not wrong when none was
-    asked for. The sums run over all drawings; where nothing is found the result is NaN.
+    ``detected`` holds only tags of categories that the prompt names: a background is not wrong if none was requested.
+    The sums run over all images; without any detected tag the result is NaN.
 
     Source: as for `attribute_recall`.
     """
-    check_paired(requested, detected, "row of wanted tags")
+    check_paired(requested, detected, "row of requested tags")
     return _ratio(weights @ (requested * detected).sum(1), weights @ detected.sum(1))
 
 

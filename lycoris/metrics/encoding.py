@@ -1,4 +1,4 @@
-"""What the encoders see in images, computed once per (encoder, set of images), a few images in memory at a time."""
+"""Encoding of image sets: features are computed once per encoder and set, with few images in memory at a time."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ IMAGES_PER_JOB = 8
 
 @runtime_checkable
 class TaggerLike(Protocol):
-    """What is asked of a tagger: its tags with their categories, and the tags of images with confidence."""
+    """The part of a tagger that is used here."""
 
     @property
     def name(self) -> str: ...
@@ -37,8 +37,7 @@ class TaggerLike(Protocol):
 
 @runtime_checkable
 class QualityPredictorLike(Protocol):
-    """What is asked of a rater: the metric it serves, and rows of numbers for images; see
-    `lycoris.metrics.quality_predictors`."""
+    """A network that serves one metric: one row of numbers per image; see `lycoris.metrics.quality_predictors`."""
 
     @property
     def metric(self) -> str: ...
@@ -59,30 +58,30 @@ def encode(
     mode: str = "resize",
     progress: Callable[[int, int], None] | None = None,
 ) -> dict[str, FeatureSet]:
-    """The features of every prompt type's drawings, as `compare` wants them.
+    """Encode the generated images of every prompt type, for `compare`.
 
     Args:
-        drawings: prompt type -> drawings; what is encoded already passes through.
-        encoders: image and text-image encoders, of unlike names.
-        style_encoder: used where a metric needs it: for ``style`` prompts and for concepts that are styles.
-        category: of the concept.
-        tagger: gives attribute recall and precision; without one there are none.
-        names: what stands for the concept in its prompts, such as "sks bear": no tag in it is asked for.
-        raters: networks of single metrics, such as those of image quality.
-        mode: ``resize``, ``crop`` or ``padding``.
-        progress: called with (sets done, sets in all).
+        generated: prompt type -> images; feature sets are returned unchanged.
+        encoders: image and text-image encoders with distinct names.
+        style_encoder: used if a metric needs it: for ``style`` prompts and for concepts that are styles.
+        category: the concept's category.
+        tagger: for attribute recall and precision; without it they are not computed.
+        concept_names: the concept's names in its prompts, such as "sks bear"; tags in them are not requested.
+        quality_predictors: networks of single metrics.
+        mode: one of `lycoris.terms.RESIZE_MODES`.
+        progress: called with the number of finished sets and the total.
 
     Raises:
-        InputError: images and prompts are of unlike number, or two encoders share a name.
+        InputError: the numbers of images and prompts differ, or two encoders share a name.
     """
     result: dict[str, FeatureSet] = {}
-    for done, (kind, given) in enumerate(generated.items(), start=1):
-        if isinstance(given, FeatureSet):
-            result[kind] = given
+    for done, (prompt_type, images) in enumerate(generated.items(), start=1):
+        if isinstance(images, FeatureSet):
+            result[prompt_type] = images
         else:
-            style = style_encoder if needs_style_features(kind, category) else None
-            result[kind] = _encode_images(
-                given.images, encoders, style, given.prompts, tagger, concept_names, quality_predictors, mode
+            style = style_encoder if needs_style_features(prompt_type, category) else None
+            result[prompt_type] = _encode_images(
+                images.images, encoders, style, images.prompts, tagger, concept_names, quality_predictors, mode
             )
         if progress:
             progress(done, len(generated))
@@ -97,7 +96,7 @@ def encode_references(
     category: str,
     mode: str = "resize",
 ) -> FeatureSet:
-    """The features of the dataset's pictures; arguments as for `encode`."""
+    """Encode the dataset's images; the arguments are those of `encode`."""
     if isinstance(references, FeatureSet):
         return references
     style = style_encoder if needs_style_features("references", category) else None
@@ -105,7 +104,7 @@ def encode_references(
 
 
 def requested_tags(text: str, categories: Mapping[str, str], concept_names: Sequence[str] = ()) -> set[str]:
-    """The tags that a text names beside the concept: those whose words stand in it, as whole words and in order."""
+    """Find the tags that a prompt names besides the concept: their words occur in it, whole and in order."""
     words = f" {_words(text)} "
     for name in concept_names:
         words = words.replace(f" {_words(name)} ", " . ")
@@ -127,66 +126,69 @@ def _encode_images(
     mode: str,
 ) -> FeatureSet:
     if prompts and len(prompts) != len(images):
-        raise InputError(f"There must be one prompt an image, but got {len(prompts)} for {len(images)} images.")
-    eyes = [encoder.name for encoder in encoders]
-    if len(set(eyes)) != len(eyes):
-        raise InputError(f"Argument `encoders` must have unlike names, but got {', '.join(eyes)}.")
+        raise InputError(f"There must be one prompt per image, but got {len(prompts)} for {len(images)} images.")
+    names = [encoder.name for encoder in encoders]
+    if len(set(names)) != len(names):
+        raise InputError(f"Argument `encoders` must have distinct names, but got {', '.join(names)}.")
     parts: dict[str, list[np.ndarray]] = {}
     texts = [prompt.evaluation for prompt in prompts]
-    for start, shown in _prefetch(images):
+    for start, opened in _prefetch(images):
         try:
             for encoder in encoders:
-                parts.setdefault(f"image/{encoder.name}", []).append(encoder.image_features(shown, mode).numpy())
+                parts.setdefault(f"image/{encoder.name}", []).append(encoder.image_features(opened, mode).numpy())
                 if prompts and encoder.reads_text and start == 0:
                     parts[f"text/{encoder.name}"] = [encoder.text_features(texts).numpy()]
             if style_encoder is not None:
-                seen = style_encoder.style_features(shown, mode).numpy()
-                parts.setdefault(f"style/{style_encoder.name}", []).append(seen)
+                style = style_encoder.style_features(opened, mode).numpy()
+                parts.setdefault(f"style/{style_encoder.name}", []).append(style)
         except NonFiniteFeaturesError as error:
             raise NonFiniteFeaturesError(start + error.index) from error
         if tagger is not None and prompts:
-            wanted, found = _tag_matrices(shown, prompts[start : start + len(shown)], tagger, concept_names)
-            parts.setdefault(f"wanted/{tagger.name}", []).append(wanted)
-            parts.setdefault(f"found/{tagger.name}", []).append(found)
-    arrays = {key: np.concatenate(each) if len(each) > 1 else each[0] for key, each in parts.items()}
-    seen_by = {encoder.name: arrays[f"image/{encoder.name}"] for encoder in encoders}
-    arrays |= {f"{rater.metric}/{rater.name}": rater.predict(images, seen_by) for rater in quality_predictors}
+            requested, detected = _tag_matrices(opened, prompts[start : start + len(opened)], tagger, concept_names)
+            parts.setdefault(f"requested/{tagger.name}", []).append(requested)
+            parts.setdefault(f"detected/{tagger.name}", []).append(detected)
+    arrays = {key: np.concatenate(part) if len(part) > 1 else part[0] for key, part in parts.items()}
+    by_encoder = {encoder.name: arrays[f"image/{encoder.name}"] for encoder in encoders}
+    arrays |= {
+        f"{predictor.metric}/{predictor.name}": predictor.predict(images, by_encoder)
+        for predictor in quality_predictors
+    }
     return FeatureSet(arrays, tuple(prompts))
 
 
 def _prefetch(images: Sequence[Image.Image]) -> Iterator[tuple[int, list[Image.Image]]]:
-    """The images, `AHEAD` at a time, with the place of the first; the next are opened while these are looked at."""
+    """Yield `PREFETCH_IMAGES` images at a time with the index of the first, while the next ones are being opened."""
     if len(images) == 0:
-        raise InputError("Argument `images` must hold at least one picture, but got none.")
+        raise InputError("Argument `images` must hold at least one image, but got none.")
     with ThreadPoolExecutor(min(MAX_THREADS, os.cpu_count() or 1)) as pool:
 
-        def ahead(start: int) -> Iterator[list[Image.Image]]:
+        def submit(start: int) -> Iterator[list[Image.Image]]:
             stop = min(start + PREFETCH_IMAGES, len(images))
             parts = [range(first, min(first + IMAGES_PER_JOB, stop)) for first in range(start, stop, IMAGES_PER_JOB)]
-            return pool.map(lambda part: [images[place] for place in part], parts)
+            return pool.map(lambda part: [images[index] for index in part], parts)
 
-        coming = ahead(0)
+        upcoming = submit(0)
         for start in range(0, len(images), PREFETCH_IMAGES):
-            shown = [image for part in coming for image in part]
-            coming = ahead(start + PREFETCH_IMAGES)
-            yield start, shown
+            opened = [image for part in upcoming for image in part]
+            upcoming = submit(start + PREFETCH_IMAGES)
+            yield start, opened
 
 
 def _tag_matrices(
     images: Sequence[Image.Image], prompts: Sequence[PromptSpec], tagger: TaggerLike, concept_names: Sequence[str]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """What prompts name and what images show, as 0 and 1; of the latter only tags of a category asked for.
+    """Return the requested and the detected tags as 0 and 1, the latter only in categories that the prompt names.
 
-    The words that stand for the concept, by name or in `evaluation`, are not asked for: whether a drawing shows them is
+    Words that stand for the concept, its names or its description, are not requested: whether an image shows them is
     fidelity.
     """
     categories = tagger.categories
     column = {tag: index for index, tag in enumerate(sorted(categories))}
-    wanted = np.zeros((len(images), len(column)), dtype=np.uint8)
-    found = np.zeros_like(wanted)
-    for row, (prompt, seen) in enumerate(zip(prompts, tagger.tags(images), strict=True)):
+    requested = np.zeros((len(images), len(column)), dtype=np.uint8)
+    detected = np.zeros_like(requested)
+    for row, (prompt, tags) in enumerate(zip(prompts, tagger.tags(images), strict=True)):
         named = requested_tags(prompt.text, categories, concept_names)
-        kinds = {categories[tag] for tag in named}
-        wanted[row, [column[tag] for tag in named]] = 1
-        found[row, [column[tag] for tag in seen if tag in column and categories[tag] in kinds]] = 1
-    return wanted, found
+        named_categories = {categories[tag] for tag in named}
+        requested[row, [column[tag] for tag in named]] = 1
+        detected[row, [column[tag] for tag in tags if tag in column and categories[tag] in named_categories]] = 1
+    return requested, detected

@@ -1,4 +1,4 @@
-"""Features of a set of images, and the file that keeps them."""
+"""Features of image sets, and their file format."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from lycoris.errors import InputError
 
 @dataclass(frozen=True)
 class GeneratedImages:
-    """Images of one prompt type and the prompts they were drawn from, in the same order."""
+    """Images of one prompt type and the prompts they were generated from, in the same order."""
 
     prompt_type: str
     images: Sequence[Image.Image]
@@ -29,10 +29,10 @@ class FeatureSet:
     """The features of one set of images.
 
     Attributes:
-        arrays: ``<what>/<encoder>`` -> one row an image; what is ``image``, ``text`` (of the prompts),
-            ``style``, ``wanted`` or ``found`` (0 and 1, tags named by the prompt and found in the image), or the
-            name of a metric whose rater saw the images.
-        prompts: what each image was drawn from; empty for a dataset.
+        arrays: ``<kind>/<encoder>`` -> one row per image. The kind is ``image``, ``text`` (of the prompts), ``style``,
+            ``requested`` or ``detected`` (0 or 1: tags that the prompt names, tags that the tagger detects), or the
+            name of a metric with a network of its own.
+        prompts: the prompt of each image; empty for a dataset.
     """
 
     arrays: Mapping[str, np.ndarray]
@@ -42,31 +42,31 @@ class FeatureSet:
         return len(next(iter(self.arrays.values()))) if self.arrays else 0
 
     def encoder_names(self, feature_kind: str) -> list[str]:
-        """Names of the encoders that have features of this sort."""
+        """Return the names of the encoders with features of this kind."""
         return [key.partition("/")[2] for key in self.arrays if key.startswith(f"{feature_kind}/")]
 
     def aligned_with(self, other: FeatureSet) -> FeatureSet | None:
-        """These features in the order of the other's prompts and seeds; ``None`` where one has no partner."""
-        own = {(prompt.text, prompt.seed): index for index, prompt in enumerate(self.prompts)}
-        wanted = [(prompt.text, prompt.seed) for prompt in other.prompts]
-        if not wanted or len(own) != len(self.prompts) or not own.keys() >= set(wanted):
+        """Select the images with the prompts and seeds of another set, in its order; None if any is missing."""
+        rows = {(prompt.text, prompt.seed): index for index, prompt in enumerate(self.prompts)}
+        targets = [(prompt.text, prompt.seed) for prompt in other.prompts]
+        if not targets or len(rows) != len(self.prompts) or not rows.keys() >= set(targets):
             return None
-        paired = self.select([own[condition] for condition in wanted])
+        aligned = self.select([rows[target] for target in targets])
         prompts = (
-            prompt if prompt.group == each.group else replace(prompt, group=each.group)
-            for prompt, each in zip(paired.prompts, other.prompts, strict=True)
+            own if own.group == theirs.group else replace(own, group=theirs.group)
+            for own, theirs in zip(aligned.prompts, other.prompts, strict=True)
         )
-        return FeatureSet(paired.arrays, tuple(prompts))
+        return FeatureSet(aligned.arrays, tuple(prompts))
 
     def intersect(self, other: FeatureSet) -> tuple[FeatureSet, FeatureSet] | None:
-        """The images of common prompts and seeds of both, in the same order; ``None`` where there is none."""
-        known = {(prompt.text, prompt.seed) for prompt in other.prompts}
-        own = self.select([row for row, prompt in enumerate(self.prompts) if (prompt.text, prompt.seed) in known])
-        partner = other.aligned_with(own)
-        return None if partner is None else (own, partner)
+        """Select the images of both sets with common prompts and seeds, in the same order; None if there are none."""
+        theirs = {(prompt.text, prompt.seed) for prompt in other.prompts}
+        own = self.select([row for row, prompt in enumerate(self.prompts) if (prompt.text, prompt.seed) in theirs])
+        aligned = other.aligned_with(own)
+        return None if aligned is None else (own, aligned)
 
     def select(self, rows: Sequence[int]) -> FeatureSet:
-        """These rows, in this order."""
+        """Select rows, in the given order."""
         if list(rows) == list(range(len(self))):
             return self
         return FeatureSet(
@@ -76,23 +76,23 @@ class FeatureSet:
 
 
 def save_features(path: Path, features: Mapping[str, FeatureSet]) -> None:
-    """Write sets of features, by prompt type, as one .safetensors file."""
+    """Write the feature sets of several prompt types to one .safetensors file."""
     from safetensors.numpy import save_file
 
     arrays = {
-        f"{kind}/{key}": np.ascontiguousarray(array)
-        for kind, each in features.items()
-        for key, array in each.arrays.items()
+        f"{name}/{key}": np.ascontiguousarray(array)
+        for name, feature_set in features.items()
+        for key, array in feature_set.arrays.items()
     }
-    prompts = {kind: [asdict(prompt) for prompt in each.prompts] for kind, each in features.items()}
+    prompts = {name: [asdict(prompt) for prompt in feature_set.prompts] for name, feature_set in features.items()}
     save_file(arrays, path, metadata={"prompts": json.dumps(prompts)})
 
 
 def load_features(path: Path) -> dict[str, FeatureSet]:
-    """What `save_features` wrote.
+    """Read a file that `save_features` wrote.
 
     Raises:
-        InputError: the file is none of its files.
+        InputError: the file cannot be read, or is not such a file.
     """
     from safetensors import SafetensorError, safe_open
 
@@ -103,9 +103,9 @@ def load_features(path: Path) -> dict[str, FeatureSet]:
     except (OSError, SafetensorError, KeyError, json.JSONDecodeError) as error:
         raise InputError(f"File `{path}` must hold features, but could not be read as such: {error}") from error
     return {
-        kind: FeatureSet(
-            {key.partition("/")[2]: array for key, array in arrays.items() if key.startswith(f"{kind}/")},
+        name: FeatureSet(
+            {key.partition("/")[2]: array for key, array in arrays.items() if key.startswith(f"{name}/")},
             tuple(PromptSpec(**prompt) for prompt in own),
         )
-        for kind, own in prompts.items()
+        for name, own in prompts.items()
     }

@@ -1,6 +1,6 @@
-"""Is it the concept? Drawings against the dataset's pictures.
+"""Fidelity: how close generated images are to the dataset's images.
 
-Every function takes features [images, dim] and gives a float; `weights` is explained in `functional`.
+The metrics take features [images, dim] and return a float; `lycoris.metrics.weighted` explains ``weights``.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from lycoris.metrics.weighted import (
     l2_normalize,
     map_row_blocks,
     pairwise_kernel_sum,
+    squared_distance_matrix,
     squared_distances,
     weighted_metric,
 )
@@ -24,7 +25,7 @@ CMMD_SCALE = 1000.0
 
 @weighted_metric
 def image_similarity(references: Array, generated: Array, weights: Array) -> Array:
-    """Mean cosine over all pairs of a reference and a drawing, in [-1, 1]; higher is better.
+    """Compute the mean cosine over all pairs of a reference and a generated image, in [-1, 1]; higher is better.
 
     Source: Ruiz et al., arXiv 2208.12242 (CLIP-I, DINO); arXiv 2309.14859.
     """
@@ -33,7 +34,7 @@ def image_similarity(references: Array, generated: Array, weights: Array) -> Arr
 
 @weighted_metric
 def squared_centroid_distance(references: Array, generated: Array, weights: Array) -> Array:
-    """Squared distance between the centroids of the normalised features, in [0, 4]; lower is better.
+    """Compute the squared distance between the centroids of the normalized features, in [0, 4]; lower is better.
 
     Source: arXiv 2309.14859.
     """
@@ -42,11 +43,10 @@ def squared_centroid_distance(references: Array, generated: Array, weights: Arra
 
 @partial(weighted_metric, to_float64=False)
 def dataset_style_loss(references: Array, generated: Array, weights: Array) -> Array:
-    """Mean style loss over all pairs of a reference and a drawing, at least 0; lower is better.
+    """Compute the mean style loss over all pairs of a reference and a generated image, at least 0; lower is better.
 
-    Features are style features, whose squared distance is the sum of squared Gram differences. The mean
-    over all pairs is the squared distance of the centroids plus the two total variances, so no pair is ever
-    formed.
+    Features are style features, whose squared distance is the sum of squared differences of Gram matrices. The mean
+    over all pairs is the squared distance of the centroids plus both total variances, so no pair is ever formed.
 
     Source: arXiv 2309.14859; Gatys et al., arXiv 1508.06576.
     """
@@ -57,9 +57,9 @@ def dataset_style_loss(references: Array, generated: Array, weights: Array) -> A
 
 @weighted_metric
 def cmmd(references: Array, generated: Array, weights: Array) -> Array:
-    """1000 times the squared maximum mean discrepancy of normalised features; lower is better.
+    """Compute 1000 times the squared maximum mean discrepancy of the normalized features; lower is better.
 
-    The kernel is Gaussian, exp(-|x - y|² / (2·10²)); every pair counts, an image with itself too, so it is
+    The kernel is Gaussian, exp(-|x - y|² / (2·10²)). Every pair counts, including an image with itself, so the value is
     in [0, 40) and exactly 0 for two equal sets.
 
     Source: Jayasumana et al., arXiv 2401.09603 (there with CLIP features).
@@ -72,16 +72,15 @@ def cmmd(references: Array, generated: Array, weights: Array) -> Array:
 
 @weighted_metric
 def copy_risk(references: Array, generated: Array, weights: Array) -> Array:
-    """Mean over the drawings of the cosine with the most similar reference, in [-1, 1]; lower is better.
+    """Compute the mean cosine of each generated image with its nearest reference, in [-1, 1]; lower is better.
 
-    High where drawings repeat single training pictures instead of showing their subject anew.
+    It is high if generated images repeat single training images instead of showing their subject anew.
 
     Source: the top-1 similarity of Somepalli et al., arXiv 2212.03860.
     """
-    known = l2_normalize(references)
-    return weights @ map_row_blocks(l2_normalize(generated), len(known), lambda rows: (rows @ known.T).max(1))
+    normalized = l2_normalize(references)
+    return weights @ map_row_blocks(l2_normalize(generated), len(normalized), lambda rows: (rows @ normalized.T).max(1))
 
 
 def _gaussian_kernel(x: Array, y: Array) -> Array:
-    squared = np.maximum((x**2).sum(1)[:, None] + (y**2).sum(1) - 2 * x @ y.T, 0)
-    return np.exp(-squared / (2 * CMMD_SIGMA**2))
+    return np.exp(-squared_distance_matrix(x, y) / (2 * CMMD_SIGMA**2))

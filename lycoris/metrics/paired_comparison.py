@@ -1,4 +1,4 @@
-"""Two adapters on the same prompts and seeds: every metric of both, and the interval of their difference."""
+"""The comparison of a challenger with the champion on the same prompts and seeds."""
 
 from __future__ import annotations
 
@@ -21,31 +21,33 @@ def compare_with_champion(
     resamples: int = 1000,
     metrics: Iterable[str] | None = None,
 ) -> list[Score]:
-    """Every metric of a challenger beside that of the champion, paired by prompt and seed.
+    """Compute every applicable metric for challenger and champion, paired by prompt and seed.
 
-    Unlike `lycoris.metrics.compare` with the champion in the base's place, preservation is measured against the
-    true base for both.
+    Unlike `lycoris.metrics.compare` with the champion in place of the base, preservation is measured against the true
+    base for both.
 
     Args:
-        references: features of pictures that neither was trained on.
-        challenger: prompt type -> features of its drawings.
-        champion: the same of the other's, of the same prompts and seeds.
-        base: the same of the untouched base's.
-        category: of the concept.
-        seed: of the resampling.
-        resamples: their number.
-        metrics: names; those that are ``by_default`` otherwise.
+        references: features of images that neither was trained on.
+        challenger: prompt type -> features of its images.
+        champion: the same of the champion, with the same prompts and seeds.
+        base: the same of the untouched base.
+        category: the concept's category.
+        seed: seed of the resampling.
+        resamples: number of resamples.
+        metrics: names of metrics; by default those that are ``by_default``.
 
     Returns:
-        Scores whose ``value`` is the challenger's and whose ``base`` is the champion's.
+        Scores of the challenger; their ``base`` fields hold the champion's.
 
     Raises:
-        InputError: the prompts and seeds of the two are not the same.
+        InputError: the prompts and seeds of the two differ.
     """
-    for kind, own in challenger.items():
-        other = champion[kind].aligned_with(own) if kind in champion else None
-        if other is None or len(other) != len(champion[kind]):
-            raise InputError(f"Challenger and champion must have drawn the same prompts and seeds, unlike in `{kind}`.")
+    for prompt_type, own in challenger.items():
+        aligned = champion[prompt_type].aligned_with(own) if prompt_type in champion else None
+        if aligned is None or len(aligned) != len(champion[prompt_type]):
+            raise InputError(
+                f"Challenger and champion must have the same prompts and seeds, but those of `{prompt_type}` differ."
+            )
     return compare_models(
         references, challenger, champion, base, category=category, seed=seed, resamples=resamples, metrics=metrics
     )

@@ -1,18 +1,18 @@
-"""Two sets as two clouds: how much of each lies within the other, by balls around nearest neighbours."""
+"""Precision and recall of two image sets, by balls around nearest neighbours."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from lycoris.metrics.weighted import Array, check_min_count, map_row_blocks, weighted_metric
+from lycoris.metrics.weighted import Array, check_min_count, map_row_blocks, squared_distance_matrix, weighted_metric
 
 NEIGHBOUR_COUNT = 3
-"""The ball around an image reaches to its third nearest of the same set."""
+"""The ball around an image reaches to its third nearest neighbour in the same set."""
 
 
 @weighted_metric
 def precision(references: Array, generated: Array, weights: Array) -> Array:
-    """The part of the drawings that lies in the ball of any reference, in [0, 1]; higher is better.
+    """Compute the fraction of the generated images in the ball of any reference, in [0, 1]; higher is better.
 
     Raises:
         InputError: there are fewer than four references.
@@ -25,36 +25,34 @@ def precision(references: Array, generated: Array, weights: Array) -> Array:
 
 @weighted_metric
 def recall(references: Array, generated: Array, weights: Array) -> Array:
-    """The part of the references that lies in the ball of any drawing, in [0, 1]; higher is better.
+    """Compute the fraction of the references in the ball of any generated image, in [0, 1]; higher is better.
 
-    Drawings of weight 0 are left out; otherwise weights do not matter, as a ball is there or not.
+    Images of weight 0 are left out; other differences in weight have no effect, because a ball exists or does not.
 
     Raises:
-        InputError: there are fewer than four drawings.
+        InputError: there are fewer than four generated images.
 
     Source: Kynkäänniemi et al., arXiv 1904.06991.
     """
-    check_min_count(NEIGHBOUR_COUNT + 1, generated, "drawings")
+    check_min_count(NEIGHBOUR_COUNT + 1, generated, "generated images")
     result = np.full(len(weights), np.nan)
     for index, row in enumerate(weights):
-        kept = np.flatnonzero(row > 0)
-        if len(kept) > NEIGHBOUR_COUNT:
-            result[index] = _is_covered(references, generated[kept]).mean()
+        used = np.flatnonzero(row > 0)
+        if len(used) > NEIGHBOUR_COUNT:
+            result[index] = _is_covered(references, generated[used]).mean()
     return result
 
 
 def _is_covered(points: Array, centres: Array) -> Array:
-    """Whether each point lies in the ball of any centre, as 0 or 1; a centre is the nearest of all to itself."""
+    """Return 1 for each point in the ball of any centre, otherwise 0; each centre is its own nearest neighbour."""
     count = len(centres)
-    reach = map_row_blocks(
-        centres,
-        count,
-        lambda rows: np.partition(_squared_distances(rows, centres), NEIGHBOUR_COUNT)[:, NEIGHBOUR_COUNT],
-    )
-    return map_row_blocks(
-        points, count, lambda rows: np.any(_squared_distances(rows, centres) <= reach, axis=1)
-    ).astype(np.float64)
 
+    def radii(rows: Array) -> Array:
+        return np.partition(squared_distance_matrix(rows, centres), NEIGHBOUR_COUNT)[:, NEIGHBOUR_COUNT]
 
-def _squared_distances(x: Array, y: Array) -> Array:
-    return np.maximum((x**2).sum(1)[:, None] + (y**2).sum(1) - 2 * x @ y.T, 0)
+    radius = map_row_blocks(centres, count, radii)
+
+    def inside(rows: Array) -> Array:
+        return np.any(squared_distance_matrix(rows, centres) <= radius, axis=1)
+
+    return map_row_blocks(points, count, inside).astype(np.float64)

@@ -1,4 +1,4 @@
-"""One number about one model beside the same number of another, with intervals: how every score is made."""
+"""Scores: one number about a model next to the same number about another, with confidence intervals."""
 
 from __future__ import annotations
 
@@ -18,22 +18,21 @@ Verdict = Literal["better", "worse", "no difference shown"]
 
 @dataclass(frozen=True)
 class Score:
-    """One number about one model, beside the same number of its base.
+    """One number about a model, next to the same number about its base.
 
     Attributes:
         name: ``<metric>/<prompt type>/<encoder>``.
-        value: the score; ``None`` where it is undefined, and ``note`` says why.
-        low: lower end of its 95 % interval over prompts and seeds, within the range of the metric; ``None``
-            where there is none.
+        value: the score; None if it is undefined, and ``note`` says why.
+        low: lower end of its 95 % interval over prompts and seeds, within the metric's range; None if there is none.
         high: upper end.
-        base: the base's score, with ``base_low`` and ``base_high``; ``None`` where no base was given.
+        base: the base's score, with ``base_low`` and ``base_high``; None without a base.
         difference: value - base, with ``difference_low`` and ``difference_high`` of the paired interval.
-        dimension: which of the five questions it answers.
-        higher_is_better: its direction.
-        verdict: ``better`` or ``worse`` than the base where the interval of the difference leaves out 0,
-            otherwise ``no difference shown``; ``None`` without such an interval.
-        count: drawings.
-        note: why something is ``None`` or unpaired; empty otherwise.
+        dimension: one of `lycoris.terms.DIMENSIONS`.
+        higher_is_better: the metric's direction.
+        verdict: ``better`` or ``worse`` than the base if the interval of the difference excludes 0, otherwise
+            ``no difference shown``; None without such an interval.
+        count: number of generated images.
+        note: why something is None or unpaired; otherwise empty.
     """
 
     name: str
@@ -55,7 +54,7 @@ class Score:
 
 @dataclass(frozen=True, eq=False)
 class FeatureSets:
-    """What the drawings of one prompt type are held against."""
+    """The generated images of one prompt type, and the sets they are compared with."""
 
     references: FeatureSet
     generated: FeatureSet
@@ -63,28 +62,30 @@ class FeatureSets:
 
     @cached_property
     def paired_base(self) -> FeatureSet | None:
-        """The base's drawings of the same prompts and seeds, in the same order."""
+        """The base's images of the same prompts and seeds, in the same order."""
         return self.base.aligned_with(self.generated) if self.base is not None else None
 
 
 def _feature_kind(name: str) -> str:
-    """The sort of features of the drawings that a metric sees."""
-    return {"tags": "found", "rating": name}.get(METRICS[name].feature_kind, METRICS[name].feature_kind)
+    """The kind of features of the generated images that a metric uses, as `FeatureSet.arrays` names it."""
+    kind = METRICS[name].feature_kind
+    return {"tags": "detected", "prediction": name}.get(kind, kind)
 
 
 def usable_encoders(name: str, sets: FeatureSets) -> list[str]:
-    """The encoders whose features have all that a metric needs."""
+    """Return the encoders with all the features that a metric needs."""
     metric = METRICS[name]
-    names = sets.generated.encoder_names(_feature_kind(name))
+    encoders = sets.generated.encoder_names(_feature_kind(name))
     if "base" in metric.inputs:
-        names = [
-            name for name in names if sets.base is not None and name in sets.base.encoder_names(metric.feature_kind)
-        ]
+        available = sets.base.encoder_names(metric.feature_kind) if sets.base is not None else []
+        encoders = [encoder for encoder in encoders if encoder in available]
     if "references" in metric.inputs:
-        names = [name for name in names if name in sets.references.encoder_names(metric.feature_kind)]
+        available = sets.references.encoder_names(metric.feature_kind)
+        encoders = [encoder for encoder in encoders if encoder in available]
     if "texts" in metric.inputs:
-        names = [name for name in names if name in sets.generated.encoder_names("text")]
-    return names
+        available = sets.generated.encoder_names("text")
+        encoders = [encoder for encoder in encoders if encoder in available]
+    return encoders
 
 
 def compute_score(
@@ -97,72 +98,71 @@ def compute_score(
     seed: int = 0,
     resamples: int = 1000,
 ) -> Score:
-    """A score of ``own`` beside that of ``control``.
+    """Compute a score of a model next to that of a control.
 
     Args:
         name: ``<metric>/<prompt type>/<encoder>``.
-        own: the drawings and what they are held against.
-        control: the same of the base, or of another adapter; ``None`` where there is none.
-        paired: whether drawing i of both is of one prompt and seed.
-        other: what the control is called in notes.
-        seed: of the resampling.
-        resamples: their number.
+        sets: the model's images and the sets they are compared with.
+        control_sets: the same of the base or of another adapter; None without one.
+        paired: whether the i-th images of both share prompt and seed.
+        control_name: the control's name in notes.
+        seed: seed of the resampling.
+        resamples: number of resamples.
     """
     metric = METRICS[name.split("/")[0]]
-    value = _estimate_score(name, metric, sets)
-    beside = Estimate(None) if control_sets is None else _estimate_score(name, metric, control_sets)
-    notes = [value.note]
-    difference = ends = None
-    if value.value is not None and beside.value is not None:
-        difference = value.value - beside.value
-        ends = difference_interval(value, beside, paired=paired, seed=seed, resamples=resamples)
+    own = _estimate_score(name, metric, sets)
+    control = Estimate(None) if control_sets is None else _estimate_score(name, metric, control_sets)
+    notes = [own.note]
+    difference = interval = None
+    if own.value is not None and control.value is not None:
+        difference = own.value - control.value
+        interval = difference_interval(own, control, paired=paired, seed=seed, resamples=resamples)
         if not paired:
             notes.append(f"the {control_name} has other prompts or seeds: the difference is not paired")
-    if beside.note and beside.note != value.note:
-        notes.append(f"{control_name}: {beside.note}")
-    low, high = _clip_interval(confidence_interval(value, seed=seed, resamples=resamples), metric)
-    base_low, base_high = _clip_interval(confidence_interval(beside, seed=seed, resamples=resamples), metric)
+    if control.note and control.note != own.note:
+        notes.append(f"{control_name}: {control.note}")
+    low, high = _clip_interval(confidence_interval(own, seed=seed, resamples=resamples), metric)
+    base_low, base_high = _clip_interval(confidence_interval(control, seed=seed, resamples=resamples), metric)
     return Score(
         name=name,
-        value=value.value,
+        value=own.value,
         low=low,
         high=high,
-        base=beside.value,
+        base=control.value,
         base_low=base_low,
         base_high=base_high,
         difference=difference,
-        difference_low=ends[0] if ends else None,
-        difference_high=ends[1] if ends else None,
+        difference_low=interval[0] if interval else None,
+        difference_high=interval[1] if interval else None,
         dimension=metric.dimension,
         higher_is_better=metric.higher_is_better,
-        verdict=_verdict(ends, metric.higher_is_better),
+        verdict=_verdict(interval, metric.higher_is_better),
         count=len(sets.generated),
         note="; ".join(note for note in notes if note),
     )
 
 
 def _estimate_score(name: str, metric: Metric, sets: FeatureSets) -> Estimate:
-    """One metric of the drawings."""
-    own_name, kind, encoder = name.split("/")
+    metric_name, prompt_type, encoder = name.split("/")
     if "references" in metric.inputs and len(sets.references) < metric.min_references:
         return Estimate(None, note=f"needs {metric.min_references} references, got {len(sets.references)}")
     if "base" in metric.inputs and sets.paired_base is None:
-        return Estimate(None, note="the base has no drawings of the same prompts and seeds")
+        return Estimate(None, note="the base has no images of the same prompts and seeds")
     arrays: list[np.ndarray] = []
-    for need in (*metric.inputs, "drawings"):
-        source = {"references": sets.references, "base": sets.paired_base}.get(need, sets.generated)
+    for role in (*metric.inputs, "generated"):
+        source = {"references": sets.references, "base": sets.paired_base}.get(role, sets.generated)
         assert source is not None
-        what = {"texts": "text", "wanted": "wanted"}.get(need, _feature_kind(own_name))
-        array = as_features(source.arrays[f"{what}/{encoder}"], f"{need}: {what}/{encoder}")
+        kind = {"texts": "text", "requested": "requested"}.get(role, _feature_kind(metric_name))
+        array = as_features(source.arrays[f"{kind}/{encoder}"], f"{role}: {kind}/{encoder}")
         arrays.append(l2_normalize(array.astype(np.float64)) if metric.feature_kind == "image" else array)
     groups = None
-    if kind in metric.grouped_prompt_types and sets.generated.prompts:
+    if prompt_type in metric.grouped_prompt_types and sets.generated.prompts:
         groups = np.array([prompt.group for prompt in sets.generated.prompts])
     return estimate_metric(metric.function, arrays, min_images=metric.min_images, groups=groups)
 
 
 def _clip_interval(interval: tuple[float, float] | None, metric: Metric) -> tuple[float, float] | tuple[None, None]:
-    """An interval cut to the values that the metric can have at all."""
+    """Clip an interval to the metric's range."""
     if interval is None:
         return None, None
     lowest, highest = metric.range

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from lycoris.errors import InputError
 from lycoris.training.config import TrainingSettings
@@ -74,6 +74,7 @@ class CallbackSchedule:
         return [TrainingPoint(count, step, settings.epochs_after(step, image_count)) for count, step in steps.items()]
 
 
+@runtime_checkable
 class Callback(Protocol):
     """Something that is looked at while a network is trained.
 

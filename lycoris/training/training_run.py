@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import torch
 
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from lycoris.bases import Base
 
 
+@runtime_checkable
 class Trainable(Protocol):
     """What training asks of an attached network.
 

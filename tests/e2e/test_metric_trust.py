@@ -43,7 +43,7 @@ def test_a_study_gives_a_correlation_for_every_metric_and_mode(runs: Path, tmp_p
     done = run_module("metric_trust", runs, "--encoders", "clip", "--write", page)
     rows = json.loads(done.stdout.splitlines()[-1])["trust"]
     assert {row["mode"] for row in rows} == set(RESIZE_MODES)
-    default = {name for name, metric in METRICS.items() if metric.by_default and metric.feature_kind != "rating"}
+    default = {name for name, metric in METRICS.items() if metric.by_default and metric.feature_kind != "prediction"}
     assert {row["metric"] for row in rows} >= {name for name in default if not METRICS[name].styles_only}
     for row in rows:
         assert row["adapters"] == 4

@@ -51,9 +51,9 @@ def arguments(name: str, count: int = DRAWINGS, references: int = REFERENCES, di
     """Random features for a metric of the table, the drawings' last."""
     arrays = [
         rows(references if need == "references" else count, dim, seed)
-        for seed, need in enumerate((*METRICS[name].inputs, "drawings"))
+        for seed, need in enumerate((*METRICS[name].inputs, "generated"))
     ]
-    if METRICS[name].feature_kind == "rating":  # marks, and points in a small space
+    if METRICS[name].feature_kind == "prediction":  # marks, and points in a small space
         low = METRICS[name].range[0] or 0
         return [low + 1 / (1 + np.exp(-array)) for array in arrays]
     return [(array > 0).astype(float) for array in arrays] if METRICS[name].feature_kind == "tags" else arrays
@@ -119,7 +119,7 @@ def test_text_similarity_is_paired(drawings) -> None:
     texts = rows(DRAWINGS, seed=2)
     expected = np.mean([cosine(x, y) for x, y in zip(texts, drawings, strict=True)])
     assert text_similarity(texts, drawings) == pytest.approx(expected, abs=1e-12)
-    with pytest.raises(InputError, match="one text a drawing, but got 10 for 11"):
+    with pytest.raises(InputError, match="one text per image, but got 10 for 11"):
         text_similarity(texts[:-1], drawings)
 
 
@@ -193,7 +193,7 @@ def test_preservation_metrics_are_paired(drawings) -> None:
     expected = np.mean([cosine(t, x) - cosine(t, b) for t, b, x in trio])
     assert text_preservation(texts, base, drawings) == pytest.approx(expected, abs=1e-12)
     for metric in (style_loss, feature_drift):
-        with pytest.raises(InputError, match="one drawing of the base a drawing"):
+        with pytest.raises(InputError, match="one image of the base per image"):
             metric(base[1:], drawings)
 
 
@@ -234,7 +234,7 @@ def test_frechet_infinity_is_the_intercept_over_the_inverse_size(references) -> 
     slope, intercept = linalg.lstsq(np.array([[1 / size, 1] for size in (2, 3, 4, 5)]), np.array(values))[0]
     assert slope > 0
     assert frechet_infinity(x, y) == pytest.approx(intercept, rel=1e-9)
-    with pytest.raises(InputError, match="at least 4 drawings, but got 3"):
+    with pytest.raises(InputError, match="at least 4 generated images, but got 3"):
         frechet_infinity(references, y[:3])
 
 
@@ -296,9 +296,9 @@ def test_a_single_image_is_enough_unless_a_metric_says_otherwise() -> None:
     for metric in (frechet_distance, kernel_distance):
         with pytest.raises(InputError, match="at least 2 references, but got 1"):
             metric(x, rows(3, 2))
-        with pytest.raises(InputError, match="at least 2 drawings, but got 1"):
+        with pytest.raises(InputError, match="at least 2 generated images, but got 1"):
             metric(rows(3, 2), x)
-    with pytest.raises(InputError, match="at least 2 drawings, but got 1"):
+    with pytest.raises(InputError, match="at least 2 generated images, but got 1"):
         mean_pairwise_distance(x)
 
 
@@ -328,7 +328,7 @@ def test_a_metric_is_within_its_range(name: str) -> None:
 def test_the_order_of_images_changes_nothing(name: str) -> None:
     arrays = arguments(name)
     order = np.random.default_rng(3).permutation(DRAWINGS)
-    needs = (*METRICS[name].inputs, "drawings")
+    needs = (*METRICS[name].inputs, "generated")
     mixed = [array[::-1] if need == "references" else array[order] for need, array in zip(needs, arrays, strict=True)]
     expected = METRICS[name].function(*arrays)
     assert METRICS[name].function(*mixed) == pytest.approx(expected, rel=1e-9, abs=1e-9)
@@ -361,7 +361,7 @@ def test_weights_that_leave_a_drawing_out_are_the_metric_without_it(name: str, d
     for index in range(DRAWINGS):
         kept = [
             array if need == "references" else np.delete(array, index, axis=0)
-            for need, array in zip((*METRICS[name].inputs, "drawings"), arrays, strict=True)
+            for need, array in zip((*METRICS[name].inputs, "generated"), arrays, strict=True)
         ]
         assert without[index] == pytest.approx(METRICS[name].function(*kept), rel=1e-8, abs=1e-9)
 

@@ -155,7 +155,7 @@ def test_a_single_drawing_has_a_value_and_a_reason_for_no_interval() -> None:
     result = estimate_metric(mean, [column([3.0])])
     assert result.value == 3
     assert result.influence is None
-    assert "2 drawings" in result.note
+    assert "2 images" in result.note
     assert confidence_interval(result) is None
     assert difference_interval(result, result, paired=True) is None
 
@@ -165,9 +165,9 @@ def test_a_single_drawing_has_a_value_and_a_reason_for_no_interval() -> None:
 def test_nothing_is_ever_nan_for_few_drawings(name: str, count: int) -> None:
     metric = METRICS[name]
     generator = np.random.default_rng(count)
-    sizes = [5 if need == "references" else count for need in (*metric.inputs, "drawings")]
+    sizes = [5 if need == "references" else count for need in (*metric.inputs, "generated")]
     arrays = [generator.normal(size=(size, 6)) for size in sizes]
-    if metric.feature_kind in ("tags", "rating"):
+    if metric.feature_kind in ("tags", "prediction"):
         arrays = [(array > 0).astype(float) for array in arrays]
     result = estimate_metric(metric.function, arrays, min_images=metric.min_images)
     ends = confidence_interval(result)
@@ -183,7 +183,7 @@ def test_a_score_that_every_drawing_moves_alike_has_no_interval() -> None:
     result = estimate_metric(vendi, [np.eye(3)])
     assert result.value == pytest.approx(3)
     assert confidence_interval(result) is None
-    assert "alike" in result.note
+    assert "same influence" in result.note
     repeated = estimate_metric(vendi, [np.ones((3, 4))])
     assert confidence_interval(repeated) == pytest.approx((1, 1))
 
@@ -214,7 +214,7 @@ def test_nothing_to_count_is_a_reason_and_not_a_number() -> None:
     found[0, 0] = 1
     result = estimate_metric(METRICS["attribute_precision"].function, [np.ones((4, 3)), found])
     assert result.value == 1
-    assert "single drawing" in result.note
+    assert "single image" in result.note
 
 
 def test_many_drawings_are_left_out_in_blocks_with_the_same_interval() -> None:

@@ -15,7 +15,6 @@ from PIL import Image
 from lycoris.encoders.batch_encoding import NonFiniteFeaturesError
 from lycoris.errors import InputError
 from lycoris.metrics import (
-    DIMENSIONS,
     METRICS,
     FeatureSet,
     GeneratedImages,
@@ -31,6 +30,7 @@ from lycoris.metrics import (
     score_images,
 )
 from lycoris.metrics.encoding import requested_tags
+from lycoris.terms import DIMENSIONS
 
 TESTED_PROMPT_TYPES = ("train", "trigger", "alter", "style")
 IMAGE_COUNT = 12
@@ -294,9 +294,9 @@ def test_one_drawing_has_values_and_says_why_there_is_no_interval(eyes, brush) -
     assert each.value is not None
     assert each.difference == pytest.approx(each.value - each.base)
     assert (each.low, each.difference_low, each.verdict) == (None, None, None)
-    assert "needs 2 drawings, got 1" in each.note
+    assert "needs 2 images, got 1" in each.note
     assert scores["frechet_distance/train/clip"].value is None
-    assert scores["frechet_distance/train/clip"].note == "needs 2 drawings, got 1"
+    assert scores["frechet_distance/train/clip"].note == "needs 2 images, got 1"
 
 
 def test_one_reference_is_enough_but_for_distributions(eyes, brush) -> None:
@@ -373,36 +373,22 @@ def test_words_that_describe_the_concept_are_not_asked_for(eyes) -> None:
     drawings = {"alter": GeneratedImages("alter", noise_images(4, 1), prompts)}
     features = encode(drawings, eyes, category="toys", tagger=FakeTagger(), concept_names=["sks bear", "sks"])["alter"]
     names = sorted(FakeTagger.categories)
-    wanted, found = features.arrays["wanted/namer"], features.arrays["found/namer"]
+    wanted, found = features.arrays["requested/namer"], features.arrays["detected/namer"]
     assert [names[place] for place in wanted[0].nonzero()[0]] == ["on_a_beach"]
     assert [names[place] for place in found[0].nonzero()[0]] == ["on_a_beach"]  # "red" was not spoken of
 
 
 def test_a_tagger_gives_recall_and_precision_of_what_the_prompt_names(eyes) -> None:
-    scores = by_name(
-        score_images(
-            noise_images(6, 9),
-            generated_images(0),
-            generated_images(4),
-            eyes,
-            None,
-            category="scenes",
-            tagger=FakeTagger(),
+    def scores(**names) -> dict:
+        own, base = (
+            encode(generated_images(seed), eyes, category="scenes", tagger=FakeTagger(), **names) for seed in (0, 4)
         )
-    )
-    assert scores["attribute_recall/alter/namer"].value == 0.5
-    assert scores["attribute_precision/alter/namer"].value == 1
-    named = score_images(
-        noise_images(6, 9),
-        generated_images(0),
-        None,
-        eyes,
-        None,
-        category="scenes",
-        tagger=FakeTagger(),
-        concept_names=["red bear"],
-    )
-    assert by_name(named)["attribute_recall/alter/namer"].value is None
+        references = encode_references(noise_images(6, 9), eyes, category="scenes")
+        return by_name(compare(references, own, base, category="scenes"))
+
+    assert scores()["attribute_recall/alter/namer"].value == 0.5
+    assert scores()["attribute_precision/alter/namer"].value == 1
+    assert scores(concept_names=["red bear"])["attribute_recall/alter/namer"].value is None
     assert requested_tags("A blue bear, on a beach", FakeTagger.categories) == {"blue", "bear", "on_a_beach"}
     assert requested_tags("reddish bearing", FakeTagger.categories) == set()
     assert requested_tags("a sks bear, on a beach", FakeTagger.categories, ["sks bear"]) == {"on_a_beach"}
@@ -432,7 +418,7 @@ def test_bad_sets_are_named(eyes, brush) -> None:
     short = {"trigger": dataclasses.replace(drawings, prompts=drawings.prompts[:-1])}
     with pytest.raises(InputError, match="got 11 for 12 images"):
         encode(short, eyes, brush, category="scenes")
-    with pytest.raises(InputError, match="unlike names, but got clip, clip"):
+    with pytest.raises(InputError, match="distinct names, but got clip, clip"):
         encode({"trigger": drawings}, [eyes[0], eyes[0]], brush, category="scenes")
 
 

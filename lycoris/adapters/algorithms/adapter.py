@@ -54,7 +54,7 @@ class Adapter(nn.Module, ABC):
     timestep: Tensor | None
 
     @abstractmethod
-    def structure(self, weight: Tensor, scale: float = 1.0) -> Structure:
+    def structure(self, weight: Tensor, scale: float | Tensor = 1.0) -> Structure:
         """Return scale · ΔW.
 
         Args:

@@ -84,7 +84,7 @@ class BOFT(Algorithm):
         self.oft_blocks = target.zeros(number.bit_length(), number, size, size)
         self.rescale = target.ones(out) if rescale else None
 
-    def structure(self, weight: Tensor, scale: float = 1.0) -> Rotation:
+    def structure(self, weight: Tensor, scale: float | Tensor = 1.0) -> Rotation:
         return Rotation(weight, cayley(self.oft_blocks, self._limit).unbind(0), self.rescale, scale, butterfly=True)
 
     def state_tensors(self) -> dict[str, Tensor]:

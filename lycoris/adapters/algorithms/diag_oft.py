@@ -42,7 +42,7 @@ class Rotation(Structure):
     weight: Tensor
     rotations: tuple[Tensor, ...]
     rescale: Tensor | None
-    scale: float = 1.0
+    scale: float | Tensor = 1.0
     butterfly: bool = False
     uses_base_output = True
 
@@ -124,7 +124,7 @@ class DiagOFT(Algorithm):
         self.oft_blocks = target.zeros(number, size, size)
         self.rescale = target.ones(out) if rescale else None
 
-    def structure(self, weight: Tensor, scale: float = 1.0) -> Rotation:
+    def structure(self, weight: Tensor, scale: float | Tensor = 1.0) -> Rotation:
         return Rotation(weight, (cayley(self.oft_blocks, self._limit).transpose(1, 2),), self.rescale, scale)
 
     def state_tensors(self) -> dict[str, Tensor]:

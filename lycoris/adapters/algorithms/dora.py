@@ -34,7 +34,7 @@ class Renormalized(Structure):
     inner: Structure
     magnitude: Tensor
     axis: Axis
-    scale: float = 1.0
+    scale: float | Tensor = 1.0
     uses_base_output = True
 
     @full_precision
@@ -100,7 +100,7 @@ class DoRA(Adapter):
         dims = len(target.shape) - 2
         self._shape = (-1, 1, *(1,) * dims) if axis == "output" else (1, -1, *(1,) * dims)
 
-    def structure(self, weight: Tensor, scale: float = 1.0) -> Renormalized:
+    def structure(self, weight: Tensor, scale: float | Tensor = 1.0) -> Renormalized:
         return Renormalized(weight, self.inner.structure(weight), self.magnitude, self.axis, scale)
 
     def bias_delta(self) -> Tensor | None:

@@ -68,7 +68,7 @@ class DyLoRA(Algorithm):
         self.down = target.kaiming(self.rank, channels, *kernel)
         self._ones = (1,) * len(kernel)
 
-    def structure(self, weight: Tensor, scale: float = 1.0) -> LowRank:
+    def structure(self, weight: Tensor, scale: float | Tensor = 1.0) -> LowRank:
         scale = self.scale * scale
         if not self.training:
             return LowRank(self.up, self.down, scale)

@@ -34,7 +34,7 @@ class Full(Algorithm):
         self.diff = target.zeros(*target.shape)
         self.diff_b = target.zeros(target.shape[0]) if bias and target.module.bias is not None else None
 
-    def structure(self, weight: Tensor, scale: float = 1.0) -> Dense:
+    def structure(self, weight: Tensor, scale: float | Tensor = 1.0) -> Dense:
         return Dense(self.diff, scale)
 
     def bias_delta(self) -> nn.Parameter | None:

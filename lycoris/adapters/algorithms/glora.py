@@ -30,7 +30,7 @@ class WeightMix(Structure):
     a1: Tensor
     a2: Tensor
     additive: LowRank
-    scale: float = 1.0
+    scale: float | Tensor = 1.0
 
     @full_precision
     def dense(self) -> Tensor:
@@ -90,7 +90,7 @@ class GLoRA(Algorithm):
         self.b2 = target.zero_factor(self.rank, channels, *kernel)
         self._ones = (1,) * len(kernel)
 
-    def structure(self, weight: Tensor, scale: float = 1.0) -> WeightMix:
+    def structure(self, weight: Tensor, scale: float | Tensor = 1.0) -> WeightMix:
         scale = self.scale * scale
         return WeightMix(weight, self.a1, self.a2, LowRank(self.b1, self.b2, scale), scale)
 

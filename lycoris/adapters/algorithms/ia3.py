@@ -22,7 +22,7 @@ class Gain(Structure):
     weight: Tensor
     gain: Tensor
     on_input: bool
-    scale: float = 1.0
+    scale: float | Tensor = 1.0
     uses_base_output = True
 
     def dense(self) -> Tensor:
@@ -70,7 +70,7 @@ class IA3(Algorithm):
         self._spatial_dims = len(target.shape) - 2
         self.weight = target.zeros(target.shape[1 if on_input else 0])
 
-    def structure(self, weight: Tensor, scale: float = 1.0) -> Gain:
+    def structure(self, weight: Tensor, scale: float | Tensor = 1.0) -> Gain:
         return Gain(weight, self.weight, self.on_input, scale)
 
     def state_tensors(self) -> dict[str, Tensor]:

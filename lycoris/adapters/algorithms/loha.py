@@ -80,7 +80,7 @@ class LoHa(Algorithm):
         self.t1 = target.normal(r, r, *kernel, std=0.1) if tucker else None
         self.t2 = target.normal(r, r, *kernel, std=0.1) if tucker else None
 
-    def structure(self, weight: Tensor, scale: float = 1.0) -> Hadamard:
+    def structure(self, weight: Tensor, scale: float | Tensor = 1.0) -> Hadamard:
         left, right = self._factor(self.w1_a, self.w1_b, self.t1), self._factor(self.w2_a, self.w2_b, self.t2)
         return Hadamard(left, right, self.scale * scale)
 

@@ -139,7 +139,7 @@ class LoKr(Algorithm):
         (a, c), (b, d) = factorization(target.shape[0], factor), factorization(target.shape[1], factor)
         return (c, b, a, d) if unbalanced else (a, b, c, d)
 
-    def structure(self, weight: Tensor, scale: float = 1.0) -> Kronecker:
+    def structure(self, weight: Tensor, scale: float | Tensor = 1.0) -> Kronecker:
         w1 = self.w1 if self.w1 is not None else _product(self.w1_a, self.w1_b)
         w2: Tensor
         if self.w2 is not None:

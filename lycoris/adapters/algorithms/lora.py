@@ -105,7 +105,7 @@ class LoRA(Algorithm):
         self.register_buffer("start_up", self.up.detach().clone())
         self.register_buffer("start_down", self.down.detach().clone())
 
-    def structure(self, weight: Tensor, scale: float = 1.0) -> Structure:
+    def structure(self, weight: Tensor, scale: float | Tensor = 1.0) -> Structure:
         scale = self.scale * scale
         if self.mid is not None:
             return Tucker(self.up, self.mid, self.down, scale)

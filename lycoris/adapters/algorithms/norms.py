@@ -30,7 +30,7 @@ class Norms(Algorithm):
         self.w_norm = target.zeros(*target.shape)
         self.b_norm = target.zeros(*target.shape) if getattr(target.module, "bias", None) is not None else None
 
-    def structure(self, weight: Tensor, scale: float = 1.0) -> Dense:
+    def structure(self, weight: Tensor, scale: float | Tensor = 1.0) -> Dense:
         return Dense(self.w_norm, scale)
 
     def bias_delta(self) -> nn.Parameter | None:

@@ -33,7 +33,7 @@ class ScalarGate(Adapter):
         self.algorithm, self.uses_base_weight = inner.algorithm, inner.uses_base_weight
         self.scalar = target.zeros()
 
-    def structure(self, weight: Tensor, scale: float = 1.0) -> Structure:
+    def structure(self, weight: Tensor, scale: float | Tensor = 1.0) -> Structure:
         scalar: Any = self.scalar * scale  # a tensor, as it is trained; every structure can be scaled by one
         return self.inner.structure(weight, scalar)
 

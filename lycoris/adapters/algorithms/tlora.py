@@ -118,7 +118,7 @@ class TLoRA(Algorithm):
             self.register_buffer(f"base_{name}", getattr(self, name).detach().clone())
         self._ones = (1,) * len(kernel)
 
-    def structure(self, weight: Tensor, scale: float = 1.0) -> Structure:
+    def structure(self, weight: Tensor, scale: float | Tensor = 1.0) -> Structure:
         delta = product_delta(
             self.p * self.values, self.q, self.base_p * self.base_values, self.base_q, self.scale * scale
         )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import repeat
 
 import torch
 from torch import Tensor
@@ -34,14 +33,14 @@ def forward_merged(
     return _ForwardMerged.apply(op, tuple(structures), x, weight, bias, *tensors)
 
 
-_EMPTY = torch.empty(0)
+_PLACEHOLDER = torch.zeros(())
 
 
 class _ForwardMerged(torch.autograd.Function):
     @staticmethod
     def forward(ctx, op, structures, x, weight, bias, *tensors):
         ctx.save_for_backward(x, weight, *tensors)
-        ctx.op, ctx.templates = op, [structure.with_tensors(repeat(_EMPTY)) for structure in structures]
+        ctx.op, ctx.templates = op, [_without_tensors(structure) for structure in structures]
         return op(x, _merged_weight(weight, structures), bias)
 
     @staticmethod
@@ -80,6 +79,11 @@ def _structure_gradients(
         for output, applied in zip(outputs, via_apply, strict=True)
     ]
     return torch.autograd.grad(outputs, tensors, output_gradients, allow_unused=True)
+
+
+def _without_tensors(structure: Structure) -> Structure:
+    """Return a structure of the same shapes that holds no memory."""
+    return structure.with_tensors(_PLACEHOLDER.expand(tensor.shape) for tensor in structure.tensors())
 
 
 @torch.no_grad()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from lycoris.bases.text_encoding import TextEncoder, max_prompt_length
 
@@ -46,6 +46,7 @@ class Components:
         return TextEncoder(module, tokenizer, max_length or max_prompt_length(tokenizer, module))
 
 
+@runtime_checkable
 class Family(Protocol):
     """A family of base models: its parts, how it encodes text, and how it calls its denoiser.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from lycoris.bases.files.diffusers_folder import check_parts, folder_digest, read_json
 from lycoris.bases.files.model_loading import load_part
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 
+@runtime_checkable
 class ModelFiles(Protocol):
     """The files of one base model.
 

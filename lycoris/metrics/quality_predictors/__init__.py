@@ -1,8 +1,8 @@
-"""Networks that serve one metric alone: marks for single pictures, and LPIPS between them.
+"""Networks that serve a single metric: quality predictions for images, and LPIPS between images.
 
-None is embedded. CLIP-IQA works on any text-image encoder; LAION's predictor is a small file for the features of
-one; LIQE, MANIQA and LPIPS come from the package ``pyiqa``, which the user installs, as its licence and those of
-its weights are not free for every use.
+None is embedded. CLIP-IQA works with any text-image encoder; LAION's predictor is a small file for the features of one;
+LIQE, MANIQA and LPIPS come from the package ``pyiqa``, which users install themselves, because its license and those of
+its weights do not permit every use.
 """
 
 from __future__ import annotations
@@ -18,37 +18,43 @@ from lycoris.metrics.quality_predictors.iqa import MOS_METRICS, Lpips, MosPredic
 
 __all__ = ["AestheticsPredictor", "ClipIQA", "Lpips", "MosPredictor", "open_quality_predictors"]
 
+QualityPredictor = ClipIQA | AestheticsPredictor | MosPredictor | Lpips
+
 
 def open_quality_predictors(
     names: Sequence[str], encoders: Sequence[Encoder], device: str | torch.device = "cpu"
-) -> list[ClipIQA | AestheticsPredictor | MosPredictor | Lpips]:
-    """Raters by name.
+) -> list[QualityPredictor]:
+    """Open quality predictors by name.
 
     Args:
-        names: ``clip_iqa`` (one for every encoder that reads text), ``aesthetics=FILE`` (for the only such encoder),
+        names: ``clip_iqa`` (one for each encoder that reads text), ``aesthetics=FILE`` (for the only such encoder),
             ``liqe``, ``maniqa``, ``lpips``.
-        encoders: those in use.
-        device: where networks of their own run.
+        encoders: the encoders in use.
+        device: torch device of networks of their own.
 
     Raises:
-        InputError: a name is unknown, a file or package is missing, or no encoder or more than one would do.
+        InputError: a name is unknown, a file or package is missing, or there is no or more than one suitable encoder.
     """
-    readers = [encoder for encoder in encoders if encoder.reads_text]
-    raters: list[ClipIQA | AestheticsPredictor | MosPredictor | Lpips] = []
-    for given in names:
-        name, _, file = given.partition("=")
-        if name in ("clip_iqa", "aesthetics") and not readers:
-            raise InputError(f"Rater `{name}` needs a text-image encoder such as `clip`, but none is in use.")
+    text_encoders = [encoder for encoder in encoders if encoder.reads_text]
+    predictors: list[QualityPredictor] = []
+    for entry in names:
+        name, _, file = entry.partition("=")
+        if name in ("clip_iqa", "aesthetics") and not text_encoders:
+            raise InputError(
+                f"Quality predictor `{name}` needs a text-image encoder such as `clip`, but none is in use."
+            )
         if name == "clip_iqa":
-            raters += [ClipIQA(encoder) for encoder in readers]
+            predictors += [ClipIQA(encoder) for encoder in text_encoders]
         elif name == "aesthetics":
-            if not file or len(readers) > 1:
-                raise InputError(f"Rater `aesthetics=FILE` needs its file and one text-image encoder; got `{given}`.")
-            raters.append(AestheticsPredictor(file, readers[0].name))
+            if not file or len(text_encoders) > 1:
+                raise InputError(
+                    f"Quality predictor `aesthetics=FILE` needs its file and one text-image encoder, but got `{entry}`."
+                )
+            predictors.append(AestheticsPredictor(file, text_encoders[0].name))
         elif name == "lpips":
-            raters.append(Lpips(device))
+            predictors.append(Lpips(device))
         elif name in MOS_METRICS:
-            raters.append(MosPredictor(name, device))
+            predictors.append(MosPredictor(name, device))
         else:
-            raise unknown_name_error("rater", name, ("clip_iqa", "aesthetics", "lpips", *MOS_METRICS))
-    return raters
+            raise unknown_name_error("quality predictor", name, ("clip_iqa", "aesthetics", "lpips", *MOS_METRICS))
+    return predictors

@@ -1,4 +1,4 @@
-"""Marks from a text-image encoder's features: CLIP-IQA and LAION's aesthetic predictor."""
+"""Quality predictions from the features of a text-image encoder: CLIP-IQA and LAION's aesthetic predictor."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-import torch
 from jaxtyping import Float
 from PIL import Image
 
@@ -14,20 +13,21 @@ from lycoris.encoders import Encoder
 from lycoris.encoders.model_sources import model_digest
 from lycoris.errors import InputError
 from lycoris.metrics.weighted import as_float64, l2_normalize
+from lycoris.pretrained import read_weights
 
 POSITIVE_PROMPT, NEGATIVE_PROMPT = "Good photo.", "Bad photo."
 LOGIT_SCALE = 100.0
-"""What cosines are multiplied by before the softmax, as at the end of CLIP's training."""
+"""The factor of the cosines before the softmax, as at the end of CLIP's training."""
 
 
 class ClipIQA:
-    """The softmax of a picture's cosines with "Good photo." and "Bad photo.", its first part.
+    """CLIP-IQA: the probability of "Good photo." against "Bad photo." in a softmax of an image's cosines.
 
     Args:
-        encoder: a text-image encoder; its image features are taken from those that were seen already.
+        encoder: a text-image encoder; its image features are reused.
 
     Raises:
-        InputError: the encoder reads no text.
+        InputError: the encoder does not read text.
 
     Source: Wang et al., arXiv 2207.12396; here with position embeddings, at the encoder's own size.
     """
@@ -42,22 +42,21 @@ class ClipIQA:
     def predict(
         self, images: Sequence[Image.Image], features_by_encoder: Mapping[str, np.ndarray]
     ) -> Float[np.ndarray, "images one"]:
-        """One mark in [0, 1] a picture."""
+        """Return one value in [0, 1] per image."""
         cosines = l2_normalize(as_float64(_encoder_features(self, features_by_encoder))) @ self.texts.T
         return 1 / (1 + np.exp(-LOGIT_SCALE * (cosines[:, :1] - cosines[:, 1:])))
 
 
 class AestheticsPredictor:
-    """LAION's aesthetic predictor: linear layers on the normalised features of OpenAI's CLIP ViT-L/14.
+    """LAION's aesthetic predictor: linear layers on the normalized features of OpenAI's CLIP ViT-L/14.
 
     Args:
-        file: its weights: one linear layer (``sa_0_4_vit_l_14_linear.pth``) or several without anything between them
-            (``sac+logos+ava1-l14-linearMSE.pth``).
-        name: of the encoder whose features it was made for. Another encoder of the same width gives numbers too,
-            but they mean nothing.
+        file: its weights: one linear layer (``sa_0_4_vit_l_14_linear.pth``), or several without activations between
+            them (``sac+logos+ava1-l14-linearMSE.pth``).
+        name: the encoder for which it was trained. Another encoder of the same width gives meaningless numbers.
 
     Raises:
-        InputError: the file holds no such layers.
+        InputError: the file does not hold such layers.
 
     Source: Schuhmann et al., arXiv 2210.08402, section 3 and appendix; Schuhmann, improved-aesthetic-predictor.
     """
@@ -72,15 +71,15 @@ class AestheticsPredictor:
     def predict(
         self, images: Sequence[Image.Image], features_by_encoder: Mapping[str, np.ndarray]
     ) -> Float[np.ndarray, "images one"]:
-        """One mark, mostly in [1, 10], a picture.
+        """Return one value per image, mostly in [1, 10].
 
         Raises:
-            InputError: the encoder saw nothing, or its features are of another width.
+            InputError: there are no features of the encoder, or they differ in width.
         """
         features = l2_normalize(as_float64(_encoder_features(self, features_by_encoder)))
         if features.shape[1] != len(self.weight):
             raise InputError(
-                f"The aesthetic predictor wants features of width {len(self.weight)}, but those of `{self.name}` have "
+                f"The aesthetic predictor needs features of width {len(self.weight)}, but those of `{self.name}` have "
                 f"{features.shape[1]}."
             )
         return (features @ self.weight + self.bias)[:, None]
@@ -91,17 +90,15 @@ def _encoder_features(
 ) -> np.ndarray:
     if predictor.name not in features_by_encoder:
         raise InputError(
-            f"Rater `{predictor.metric}` needs encoder `{predictor.name}`, but in use are: {', '.join(features_by_encoder)}."  # noqa: E501
+            f"Quality predictor `{predictor.metric}` needs encoder `{predictor.name}`, but in use are: "
+            f"{', '.join(features_by_encoder)}."
         )
     return features_by_encoder[predictor.name]
 
 
 def _collapse_layers(file: Path) -> tuple[Float[np.ndarray, " dim"], float]:
-    """A stack of linear layers as the one that it is."""
-    try:
-        state = torch.load(file, map_location="cpu", weights_only=True)
-    except Exception as error:
-        raise InputError(f"Weight file `{file}` could not be read: {error}") from error
+    """Multiply a stack of linear layers into one."""
+    state = read_weights(file)
     prefixes = sorted(
         (key.removesuffix("weight") for key in state if key.endswith("weight")),
         key=lambda prefix: [int(part) for part in prefix.split(".") if part.isdigit()],
@@ -111,9 +108,11 @@ def _collapse_layers(file: Path) -> tuple[Float[np.ndarray, " dim"], float]:
     for prefix in prefixes:
         weight, bias = (state[prefix + part].double().numpy() for part in ("weight", "bias"))
         if weight.ndim != 2 or (matrix is not None and weight.shape[1] != len(matrix)):
-            raise InputError(f"Weight file `{file}` must hold linear layers in a row, but `{prefix}weight` fits none.")
+            raise InputError(
+                f"Weight file `{file}` must hold consecutive linear layers, but `{prefix}weight` does not fit."
+            )
         offset = bias if matrix is None else weight @ offset + bias
         matrix = weight if matrix is None else weight @ matrix
     if matrix is None or len(matrix) != 1:
-        raise InputError(f"Weight file `{file}` must hold linear layers down to one number, but does not.")
+        raise InputError(f"Weight file `{file}` must hold linear layers with a single output, but does not.")
     return matrix[0], float(offset[0])

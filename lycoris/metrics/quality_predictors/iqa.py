@@ -1,4 +1,4 @@
-"""What the package ``pyiqa`` gives: LIQE and MANIQA for single pictures, and LPIPS between them."""
+"""Metrics from the package ``pyiqa``: LIQE and MANIQA for single images, and LPIPS between images."""
 
 from __future__ import annotations
 
@@ -14,14 +14,15 @@ from torch import Tensor
 from lycoris.errors import InputError, unknown_name_error
 
 MOS_METRICS = ("liqe", "maniqa")
+"""Networks that predict a mean opinion score."""
 
 
 class MosPredictor:
-    """LIQE or MANIQA by the package ``pyiqa``.
+    """LIQE or MANIQA from the package ``pyiqa``.
 
     Args:
         metric: ``liqe`` or ``maniqa``.
-        device: where it runs.
+        device: torch device.
 
     Raises:
         InputError: the metric is unknown, or ``pyiqa`` is not installed.
@@ -31,7 +32,7 @@ class MosPredictor:
 
     def __init__(self, metric: str, device: str | torch.device = "cpu") -> None:
         if metric not in MOS_METRICS:
-            raise unknown_name_error("rater", metric, MOS_METRICS)
+            raise unknown_name_error("quality predictor", metric, MOS_METRICS)
         self.metric = metric
         self.device = torch.device(device)
         self.network, self.digest = _create_pyiqa_metric(metric, self.device)
@@ -40,20 +41,20 @@ class MosPredictor:
     def predict(
         self, images: Sequence[Image.Image], features_by_encoder: Mapping[str, np.ndarray]
     ) -> Float[np.ndarray, "images one"]:
-        """One mark a picture, each at its own size."""
-        marks = [self.network(_to_tensor(image).to(self.device)).reshape(1, 1).double().cpu() for image in images]
-        return torch.cat(marks).numpy()
+        """Return one value per image, each at its own size."""
+        values = [self.network(_to_tensor(image).to(self.device)).reshape(1, 1).double().cpu() for image in images]
+        return torch.cat(values).numpy()
 
 
 class Lpips:
-    """LPIPS by the package ``pyiqa``, as points whose squared distances it is.
+    """LPIPS from the package ``pyiqa``, as points whose squared distances it is.
 
-    LPIPS is a squared distance of weighted, normalised feature maps, so such points exist; classical scaling finds
-    them from all pairs, which must be of one size. Pairs cost n²/2 passes.
+    LPIPS is a squared distance of weighted, normalized feature maps, so such points exist; classical scaling finds them
+    from all pairs, which must have one size. Pairs cost n²/2 passes.
 
     Args:
-        device: where it runs.
-        network: pairs of pictures [1, 3, height, width] in [0, 1] to LPIPS; that of ``pyiqa`` by default.
+        device: torch device.
+        network: pairs of images [1, 3, height, width] in [0, 1] -> LPIPS; that of ``pyiqa`` by default.
 
     Raises:
         InputError: ``pyiqa`` is not installed and no network is given.
@@ -69,19 +70,19 @@ class Lpips:
     ) -> None:
         self.device = torch.device(device)
         self.network: Callable[[Tensor, Tensor], Tensor]
-        self.network, self.digest = (network, "given") if network else _create_pyiqa_metric("lpips", self.device)
+        self.network, self.digest = (network, "custom") if network else _create_pyiqa_metric("lpips", self.device)
 
     @torch.inference_mode()
     def predict(
         self, images: Sequence[Image.Image], features_by_encoder: Mapping[str, np.ndarray]
     ) -> Float[np.ndarray, "images images"]:
-        """A point for each picture.
+        """Return one point per image.
 
         Raises:
-            InputError: the pictures are of unlike size.
+            InputError: the images differ in size.
         """
         if len({image.size for image in images}) > 1:
-            raise InputError("LPIPS compares pictures of one size, but the drawings are of unlike sizes.")
+            raise InputError("LPIPS compares images of one size, but the generated images differ in size.")
         pixels = [_to_tensor(image).to(self.device) for image in images]
         distances = np.zeros((len(images), len(images)))
         for row in range(len(images)):
@@ -91,7 +92,7 @@ class Lpips:
 
 
 def embed_distances(squared_distances: Float[np.ndarray, "n n"]) -> Float[np.ndarray, "n n"]:
-    """Points with these squared distances, as far as they are distances at all."""
+    """Find points with these squared distances, by classical scaling; negative eigenvalues are set to 0."""
     centred = squared_distances - squared_distances.mean(0)
     values, vectors = np.linalg.eigh(-(centred - centred.mean(1, keepdims=True)) / 2)
     return vectors * np.sqrt(np.maximum(values, 0))
@@ -102,8 +103,8 @@ def _create_pyiqa_metric(metric: str, device: torch.device) -> tuple[Any, str]:
         import pyiqa  # type: ignore[import-not-found]
     except ImportError as error:
         raise InputError(
-            f"Rater `{metric}` needs the package pyiqa, which is not installed and whose licence is not free for "
-            "every use: `pip install pyiqa`."
+            f"Quality predictor `{metric}` needs the package pyiqa, which is not installed and whose license does not "
+            "permit every use: `pip install pyiqa`."
         ) from error
     return pyiqa.create_metric(metric, device=device), f"pyiqa {pyiqa.__version__}"
 
