@@ -89,6 +89,19 @@ def test_links_lead_somewhere(document: Path) -> None:
         assert not anchor or anchor in anchors(page), f"{target} in {document.name}"
 
 
+def test_pages_that_the_code_names_exist() -> None:
+    files = [
+        path
+        for package in ("flows", "tasks", "lycoris", "studies", "benchmarks")
+        for path in (ROOT / package).rglob("*")
+    ]
+    for file in [*files, *ROOT.glob("*.yaml")]:
+        if file.suffix in (".py", ".yaml", ".html", ".js"):
+            for page, heading in re.findall(r'docs/(\w+\.md)(?:[`,] \(?"([^"]+)")?', file.read_text()):
+                assert (ROOT / "docs" / page).is_file(), f"docs/{page} in {file.relative_to(ROOT)}"
+                assert not heading or re.search(rf"^#+ {re.escape(heading)}$", read(ROOT / "docs" / page), re.MULTILINE)
+
+
 def test_every_page_is_in_the_navigation_once() -> None:
     text = re.sub(r"!!python\S*", "", (ROOT / "mkdocs.yml").read_text())
     listed = [page for section in yaml.safe_load(text)["nav"] for pages in section.values() for page in pages]
@@ -157,6 +170,16 @@ def test_commands_and_their_options_exist(document: Path, help_texts: dict[str, 
                 assert re.search(rf"{option}\b(?!-)", help_texts[command]), f"{text} in {document.name}"
             for key in re.findall(r"--set '?([\w.]+)=", rest):
                 assert is_option(key, help_texts["run"]) or command == "study", f"{text} in {document.name}"
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_options_of_scripts_exist(document: Path) -> None:
+    for text in code(document):
+        for script, rest in re.findall(rf"python (?:-m )?((?:{PACKAGES})[./][\w./]+)([^`#]*)", text):
+            file = ROOT / (script if script.endswith(".py") else f"{script.replace('.', '/')}.py")
+            file = file if file.is_file() else file.with_suffix("") / "__main__.py"
+            for option in re.findall(r"(?<!\w)--[a-z][\w-]*", rest):
+                assert f'"{option}"' in file.read_text(), f"{text} in {document.name}"
 
 
 def is_option(key: str, help_text: str) -> bool:
