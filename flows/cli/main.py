@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable
 
 from flows.runtime.logging import NORMAL, QUIET, VERBOSE, configure_logging
-from flows.runtime.prefect_server import RESUME_HINT, configure_environment
+from flows.runtime.prefect_server import RESUME_HINT, configure_environment, show_prefect_logs
 from lycoris.errors import InputError
 from lycoris.safety.redaction import printable, redact
 
@@ -56,6 +56,8 @@ def main(argv: list[str] | None = None) -> int:
     """
     configure_environment()
     arguments = build_parser().parse_args(argv)
+    if arguments.verbose:
+        show_prefect_logs()
     configure_logging(QUIET if arguments.quiet else VERBOSE if arguments.verbose else NORMAL)
     try:
         return arguments.run(arguments)

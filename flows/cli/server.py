@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 from flows.cli.output import print_lines, print_message
+from flows.runtime.prefect_server import show_prefect_logs
 from lycoris.errors import InputError
 
 PROJECT_ROOT = Path(__file__).resolve().parents[2]
@@ -39,9 +40,7 @@ def run(arguments: argparse.Namespace) -> int:
     from flows.runtime import provisioning
     from flows.runtime.local_servers import LocalServers
 
-    for name in ("PREFECT_LOGGING_LEVEL", "PREFECT_LOGGING_INTERNAL_LEVEL"):
-        if os.environ.get(name) == "CRITICAL":
-            del os.environ[name]
+    show_prefect_logs()
     servers = LocalServers(arguments.folder, arguments.host, (arguments.prefect_port, arguments.mlflow_port))
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:

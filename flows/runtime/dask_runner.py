@@ -24,6 +24,7 @@ from lycoris.errors import InputError
 from lycoris.safety.redaction import redact
 from tasks.runtime import progress, transfer
 from tasks.runtime.cache import GPU_STAGES
+from tasks.runtime.library_logging import quiet_library
 
 logger = logging.getLogger("lycoris.flows.dask")
 
@@ -44,8 +45,7 @@ class DaskRunner(DaskTaskRunner):
 
     def __init__(self, address: str, progress_folder: Path, has_gpu_workers: bool) -> None:
         super().__init__(address=address, client_kwargs={"timeout": SCHEDULER_TIMEOUT_S})
-        for name in ("distributed", "distributed.client"):  # what a person must know, this runner says itself
-            logging.getLogger(name).setLevel(logging.CRITICAL)
+        quiet_library("distributed")  # this runner logs what matters
         self._progress_folder, self._has_gpu_workers = progress_folder, has_gpu_workers
         self._known_workers: set[str] = set()
         self._is_subscribed = False

@@ -22,10 +22,6 @@ class ConsoleHandler(logging.StreamHandler[TextIO]):
         super().__init__(sys.stderr)
         self._printed: set[str] = set()
 
-    def setStream(self, stream: TextIO) -> TextIO | None:
-        """Standard error is looked up at every record, as progress bars replace it."""
-        raise NotImplementedError("Records go to standard error.")
-
     def emit(self, record: logging.LogRecord) -> None:
         """Print a record; finished steps are shown by `tasks.runtime.progress`."""
         if record.name == "lycoris.steps":
@@ -35,7 +31,7 @@ class ConsoleHandler(logging.StreamHandler[TextIO]):
             if line in self._printed:
                 return
             self._printed.add(line)
-        self.stream = sys.stderr
+        self.stream = sys.stderr  # which progress bars replace
         super().emit(record)
 
     def format(self, record: logging.LogRecord) -> str:
@@ -65,4 +61,5 @@ def configure_logging(verbosity: int | None = None) -> None:
         handler = ConsoleHandler()
         logger.addHandler(handler)
     handler.setLevel(_LEVELS[verbosity])
+    logging.getLogger("lycoris.steps").setLevel(_LEVELS[verbosity])
     logger.setLevel(min(_LEVELS[verbosity], logging.INFO))

@@ -20,8 +20,7 @@ ENVIRONMENT_DEFAULTS = {
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
     "PREFECT_CLIENT_RETRY_EXTRA_CODES": "500",  # what a server answers whose database restarts
-    "PREFECT_LOGGING_LEVEL": "CRITICAL",  # what a person must know, the flow says itself
-    "PREFECT_LOGGING_INTERNAL_LEVEL": "CRITICAL",
+    "PREFECT_LOGGING_SETTINGS_PATH": str(Path(__file__).with_name("prefect_logging.yml")),
     "PYTHONWARNINGS": "ignore:resource_tracker:UserWarning",  # after Ctrl-C; the system has freed them by then
     "DO_NOT_TRACK": "1",
     "DVC_NO_ANALYTICS": "1",
@@ -42,6 +41,13 @@ def configure_environment() -> None:
     """Settings that must stand in the environment before Prefect and MLflow are imported; the user's win."""
     for name, value in ENVIRONMENT_DEFAULTS.items():
         os.environ.setdefault(name, value)
+
+
+def show_prefect_logs() -> None:
+    """Let Prefect log to the terminal as it does by default; before Prefect is imported."""
+    name = "PREFECT_LOGGING_SETTINGS_PATH"
+    if os.environ.get(name) == ENVIRONMENT_DEFAULTS[name]:
+        del os.environ[name]
 
 
 @contextmanager

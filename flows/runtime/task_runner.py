@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import multiprocessing
 import os
 import threading
@@ -16,6 +15,7 @@ from prefect.task_runners import ProcessPoolTaskRunner, TaskRunner, ThreadPoolTa
 
 from flows.config.experiment import LOCAL_RUNNERS, Experiment
 from lycoris.errors import InputError
+from tasks.runtime.library_logging import quiet_library
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -126,7 +126,7 @@ class ProcessPoolRunner(ProcessPoolTaskRunner):
 
     def __exit__(self, *exception: Any) -> None:
         if exception[0] is not None and self._executor is not None:
-            logging.getLogger("concurrent.futures").setLevel(logging.CRITICAL)  # callbacks that come too late
+            quiet_library("concurrent")  # callbacks that come too late
             processes = list((self._executor._processes or {}).values())
             if (queue := getattr(self._executor, "_call_queue", None)) is not None:
                 queue.cancel_join_thread()  # what is on its way to them will never be read: wait for no pipe at exit

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import os
 import time
 from collections.abc import Callable, Sequence
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Literal, TypeVar
 from lycoris.errors import InputError
 from tasks.data_versions.dvc_cache import cache_dir, cached_file
 from tasks.data_versions.manifest import read_pointer
+from tasks.runtime.library_logging import quiet_library
 
 if TYPE_CHECKING:
     from dvc.repo import Repo
@@ -135,7 +135,7 @@ def with_repo(project: Path, action: Callable[[Repo], ResultT], attempts: int = 
     from dvc.lock import LockError
     from dvc.repo import Repo
 
-    logging.getLogger("dvc").setLevel(logging.WARNING)  # callers log what was done
+    quiet_library("dvc")  # callers log what was done
     for attempt in range(1, attempts + 1):
         try:
             with Repo(str(project)) as repo:

@@ -34,7 +34,7 @@ REFRESH_S = 0.25
 
 logger = logging.getLogger("lycoris.tasks")
 steps_logger = logging.getLogger("lycoris.steps")
-"""Gets one record per finished step; the command line shows these steps itself."""
+"""Gets one record per finished step. `display` shows these steps, unless the level is above INFO."""
 
 
 @dataclass(frozen=True)
@@ -186,7 +186,7 @@ class Display:
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
         columns = ("{task.description}", BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[note]}"))
-        disabled = not self.console.is_terminal
+        disabled = not (self.console.is_terminal and steps_logger.isEnabledFor(logging.INFO))
         with Progress(*columns, TimeElapsedColumn(), console=self.console, disable=disabled) as bars:
             overall = bars.add_task("all steps", total=None, note="")
             stopped = False
@@ -200,6 +200,8 @@ class Display:
     def _show_finished(self) -> None:
         for record in self._take("*.done"):
             self.finished += 1
+            if not steps_logger.isEnabledFor(logging.INFO):
+                continue
             state = "cached" if record["cached"] else f"{record['seconds']:.1f} s"
             line = f"{self.finished:4d}/{self.total or '?'}  {record['label']:<66} {state:>8}"
             self.console.print(line, markup=False)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lycoris.cache.atomic import atomic_write, remove_leftovers
+from tasks.runtime.library_logging import quiet_library
 from tasks.runtime.retry import MLFLOW_MAX_RETRIES
 
 if TYPE_CHECKING:
@@ -90,5 +90,4 @@ def _configure_mlflow() -> None:
     os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
     import mlflow  # noqa: F401 - it sets its log levels on import
 
-    for name in ("mlflow", "alembic", "urllib3.connectionpool"):
-        logging.getLogger(name).setLevel(logging.CRITICAL)  # they raise what they log as errors
+    quiet_library("mlflow")

@@ -128,6 +128,9 @@ def test_changed_data_is_noticed_trained_on_and_promoted_by_the_schedule(study, 
         second = until(lambda: champion("2"), process, log)
         done = until(lambda: runs("COMPLETED") if len(runs("COMPLETED") or []) >= 2 else None, process, log)
         assert all(run["auto_scheduled"] for run in done)
+        logs = ask(f"{prefect}/logs/filter", {"limit": 200, "sort": "TIMESTAMP_ASC"})
+        messages = {log["task_run_id"] is None: log["message"] for log in logs if log["name"].startswith("lycoris.")}
+        assert set(messages) == {True, False}  # of the flow, and of tasks in processes of their own
         tags = {tag["key"]: tag["value"] for tag in second["tags"]}
         before = {tag["key"]: tag["value"] for tag in first["tags"]}
         assert tags["data.version"] != before["data.version"]
