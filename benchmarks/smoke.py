@@ -21,7 +21,7 @@ from PIL import Image
 
 import lycoris
 from lycoris.bases import BASES, Base
-from lycoris.bases.sampling import generate
+from lycoris.bases.sampling import GenerationSettings, generate
 from lycoris.training import Example, TrainingSettings, train
 
 CLIP = {"hidden_size": 768, "intermediate_size": 3072, "num_hidden_layers": 12, "num_attention_heads": 12}
@@ -170,7 +170,9 @@ def main() -> None:
         result = train(base, network, examples, settings, seed=0)
     report(f"2 steps, losses {', '.join(f'{loss:.3f}' for loss in result.losses)}")
     print(f"{'':40s} {result.seconds / 2:8.1f} s per step of {arguments.batch}, buckets {result.bucket_counts}")
-    image = generate(base, ["a sks creature"], [1000], steps=2, height=arguments.size, width=arguments.size)[0]
+    image = generate(
+        base, ["a sks creature"], [1000], GenerationSettings(steps=2, height=arguments.size, width=arguments.size)
+    )[0]
     report(f"2-step image of {image.width}x{image.height}")
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import lycoris
 from lycoris.bases import open_base
-from lycoris.bases.sampling import generate
+from lycoris.bases.sampling import GenerationSettings, generate
 from lycoris.data.images import list_images
 from lycoris.training import Example, TrainingSettings, train
 
@@ -36,7 +36,9 @@ def main() -> None:
     print(f"{arguments.steps} steps, last loss {result.losses[-1]:.3f}")
 
     network.save(arguments.out, metadata={"caption": arguments.caption})
-    [image] = generate(base, [f"{arguments.caption} on a beach"], seeds=[1000], steps=14, scheduler="dpm++-2m")
+    [image] = generate(
+        base, [f"{arguments.caption} on a beach"], [1000], GenerationSettings(steps=14, scheduler="dpm++-2m")
+    )
     image.save(arguments.out.with_suffix(".png"))
     print(f"wrote {arguments.out} and {arguments.out.with_suffix('.png')}")
 

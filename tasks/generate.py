@@ -96,7 +96,7 @@ def _generate(
     bar: progress.StepProgress,
 ) -> None:
     import lycoris
-    from lycoris.bases.sampling import generate
+    from lycoris.bases.sampling import GenerationSettings, generate
 
     base = resources.cached_base(source, context.device)
     network = lycoris.load(ensure_local(context, adapter).folder / ADAPTER_FILE, base.parts) if adapter else None
@@ -109,10 +109,12 @@ def _generate(
             base,
             [prompt.text for _, prompt in flat],
             [prompt.seed for _, prompt in flat],
-            steps=sampling.steps,
-            guidance=sampling.guidance,
-            scheduler=sampling.scheduler,
-            batch_size=sampling.batch_size,
+            GenerationSettings(
+                steps=sampling.steps,
+                guidance=sampling.guidance,
+                scheduler=sampling.scheduler,
+                batch_size=sampling.batch_size,
+            ),
             progress=bar,
         )
         counts = dict.fromkeys(prompts, 0)

@@ -105,13 +105,14 @@ def _training_step_seconds(trial: _Trial, settings: AdapterSettings) -> float:
 
 def _measure_generation(trial: _Trial, timings: Timings) -> list[Image.Image]:
     """Generate images, and measure their time and the size of their files."""
-    from lycoris.bases.sampling import generate
+    from lycoris.bases.sampling import GenerationSettings, generate
 
     count = trial.image_count
     sampling = asdict(trial.experiment.sampling_settings())
     del sampling["seed"]
     started = trial.clock()
-    images = generate(trial.base, [f"a {trial.concept.trigger}"] * count, list(range(count)), **sampling)
+    prompts = [f"a {trial.concept.trigger}"] * count
+    images = generate(trial.base, prompts, list(range(count)), GenerationSettings(**sampling))
     timings.image_seconds = timings.image_seconds or (trial.clock() - started) / count
     with tempfile.TemporaryDirectory() as folder:
         for number, image in enumerate(images):

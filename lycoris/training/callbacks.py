@@ -1,13 +1,14 @@
-"""Looking at a training under way: when, at what, and what is kept. What is trained stays the same to the last bit."""
+"""Callbacks during training: when they run, and the ones that exist. None of them changes what is trained."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol
 
+from lycoris.bases.sampling import GenerationSettings
 from lycoris.errors import InputError
 from lycoris.training.config import TrainingSettings
 
@@ -21,9 +22,9 @@ class TrainingPoint:
     """A point of a run.
 
     Attributes:
-        count: of steps or epochs, whichever the run's length is given in.
-        step: optimiser steps done.
-        epoch: how often each picture was seen, on average.
+        count: steps or epochs, whichever unit the run's length has.
+        step: optimizer steps completed.
+        epoch: times that each image was seen, on average.
     """
 
     count: float
@@ -32,20 +33,20 @@ class TrainingPoint:
 
     @property
     def name(self) -> str:
-        """The count, for files."""
+        """The count as text, for file names."""
         return f"{self.count:g}"
 
 
 @dataclass(frozen=True)
 class CallbackSchedule:
-    """At which points of a run something is looked at, counted as the run's length is: in steps or in epochs.
+    """At which points of a run a callback runs, in the unit of the run's length: steps or epochs.
 
     Attributes:
         at: after each of these counts.
-        every: after every so many, and before the first step and after the last; None does not.
+        every: at this interval, and before the first step and after the last; None for no interval.
 
     Raises:
-        InputError: a count is under 1, or stands there twice.
+        InputError: a count is below 1 or occurs twice.
     """
 
     at: Sequence[int] = ()
@@ -58,10 +59,10 @@ class CallbackSchedule:
             raise InputError(f"Argument `every` must be at least 1 or None, but got {self.every}.")
 
     def points(self, settings: TrainingSettings, image_count: int) -> list[TrainingPoint]:
-        """The points of a run on a number of pictures, in order.
+        """The points of a run on a number of images, in order.
 
         Raises:
-            InputError: a count is beyond the run's length.
+            InputError: a count exceeds the run's length.
         """
         length = settings.length
         late = [count for count in self.at if count > length]
@@ -74,38 +75,36 @@ class CallbackSchedule:
         return [TrainingPoint(count, step, settings.epochs_after(step, image_count)) for count, step in steps.items()]
 
 
-@runtime_checkable
 class Callback(Protocol):
-    """Something that is looked at while a network is trained.
+    """Something that runs at points of a training.
 
-    Called with the network in evaluation mode, without gradients and with randomness apart from the run's. What it
-    writes must be whole before it returns; after a crash it may be asked for the same moment again.
-
+    It is called with the network in evaluation mode, without gradients, and with a random state of its own. What it
+    writes must be complete before it returns; after a crash it may be called for the same point again.
     """
 
     @property
     def schedule(self) -> CallbackSchedule:
-        """The moments."""
+        """When it runs."""
         ...
 
     @property
     def identity(self) -> str:
-        """All that its outcome depends on beside the run; a state with other looks is not taken up."""
+        """Everything its outcome depends on besides the run; a run with other callbacks cannot resume."""
         ...
 
     def __call__(self, network: Any, point: TrainingPoint) -> Mapping[str, float]:
-        """Look, and give numbers to be kept with the run, by name."""
+        """Run, and return numbers by name to record with the run."""
         ...
 
 
 @dataclass(frozen=True)
 class CheckpointCallback:
-    """The adapter as it is at some moments, each a complete file ``<count>.safetensors``.
+    """Saves the adapter as ``<count>.safetensors``, a complete adapter file.
 
     Attributes:
-        folder: for the files.
-        when: the moments.
-        header: entries of each file's header, which also says ``step`` and ``epoch``.
+        folder: folder for the files.
+        schedule: when to save.
+        metadata: entries of each file's header, in addition to ``step`` and ``epoch``.
     """
 
     folder: Path
@@ -117,28 +116,26 @@ class CheckpointCallback:
         return json.dumps(["checkpoints", list(self.schedule.at), self.schedule.every])
 
     def __call__(self, network: Network, point: TrainingPoint) -> dict[str, float]:
-        """Write the file of a moment."""
+        """Save the adapter."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        for left in self.folder.glob(".*.safetensors.*"):  # half written by a run that was killed
-            left.unlink(missing_ok=True)
-        network.save(
-            self.folder / f"{point.name}.safetensors",
-            metadata={**self.metadata, **progress_metadata(point.step, point.epoch)},
-        )
+        for partial in self.folder.glob(".*.safetensors.*"):  # written by a run that was killed
+            partial.unlink(missing_ok=True)
+        metadata = {**self.metadata, **progress_metadata(point.step, point.epoch)}
+        network.save(self.folder / f"{point.name}.safetensors", metadata=metadata)
         return {}
 
 
 @dataclass(frozen=True)
 class ImageCallback:
-    """The same prompts drawn from the same seeds at some moments, as ``<count>/<number>.png``.
+    """Generates images from the same prompts and seeds, as ``<count>/<number>.png``.
 
     Attributes:
-        base: draws, with the network attached.
-        folder: for the pictures.
-        when: the moments.
-        prompts: one a picture.
-        seeds: one a picture.
-        drawing: further arguments of `lycoris.bases.sampling.draw`.
+        base: the base, with the network attached.
+        folder: folder for the images.
+        schedule: when to generate.
+        prompts: one per image.
+        seeds: one per image.
+        sampling: sampler, guidance and sizes.
     """
 
     base: Base
@@ -146,21 +143,21 @@ class ImageCallback:
     schedule: CallbackSchedule
     prompts: Sequence[str]
     seeds: Sequence[int]
-    sampling: Mapping[str, Any] = field(default_factory=dict)
+    sampling: GenerationSettings = field(default_factory=GenerationSettings)
 
     @property
     def identity(self) -> str:
-        asked = [list(self.prompts), list(self.seeds), dict(self.sampling)]
-        return json.dumps(["samples", list(self.schedule.at), self.schedule.every, asked], sort_keys=True)
+        request = [list(self.prompts), list(self.seeds), asdict(self.sampling)]
+        return json.dumps(["samples", list(self.schedule.at), self.schedule.every, request], sort_keys=True)
 
     def __call__(self, network: Network, point: TrainingPoint) -> dict[str, float]:
-        """Draw the pictures of a moment; ``"samples"`` is how many."""
+        """Generate the images; ``"samples"`` is their number."""
         from lycoris.bases.sampling import generate
 
         folder = self.folder / point.name
         folder.mkdir(parents=True, exist_ok=True)
-        for number, picture in enumerate(generate(self.base, self.prompts, self.seeds, **self.sampling)):
-            picture.save(folder / f"{number:02d}.png", optimize=True)
+        for number, image in enumerate(generate(self.base, self.prompts, self.seeds, self.sampling)):
+            image.save(folder / f"{number:02d}.png", optimize=True)
         return {"samples": len(self.prompts)}
 
 

@@ -123,6 +123,7 @@ class AdapterTraining:
 
     def _monitoring(self, base: Base, held_out: Sequence[Example]) -> list[Callback]:
         """The callbacks that compute a validation loss and generate sample images."""
+        from lycoris.bases.sampling import GenerationSettings
         from lycoris.training import CallbackSchedule, ImageCallback, ValidationCallback
 
         callbacks: list[Callback] = []
@@ -133,9 +134,12 @@ class AdapterTraining:
             )
         if (samples := self.request.samples) is not None:
             schedule, folder = CallbackSchedule(every=samples.every), self.work_dir / SAMPLES_DIR
-            sampling = {
-                name: getattr(samples.sampling, name) for name in ("scheduler", "steps", "guidance", "batch_size")
-            }
+            sampling = GenerationSettings(
+                scheduler=samples.sampling.scheduler,
+                steps=samples.sampling.steps,
+                guidance=samples.sampling.guidance,
+                batch_size=samples.sampling.batch_size,
+            )
             callbacks.append(ImageCallback(base, folder, schedule, samples.prompts, samples.seeds, sampling))
         return callbacks
 

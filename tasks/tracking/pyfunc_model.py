@@ -30,13 +30,18 @@ class AdapterModel(PythonModel):
         Returns:
             PIL images, in the order of the prompts.
         """
-        from lycoris.bases.sampling import generate
+        from lycoris.bases.sampling import GenerationSettings, generate
 
         options = {"seed": 1000, "steps": 25, "guidance": 7.0, "scale": 1.0, **(params or {})}
         prompts = [str(prompt) for prompt in model_input]
         self.network.scale = float(options["scale"])
         seeds = [int(options["seed"]) + number for number in range(len(prompts))]
-        return generate(self.base, prompts, seeds, steps=int(options["steps"]), guidance=float(options["guidance"]))
+        return generate(
+            self.base,
+            prompts,
+            seeds,
+            GenerationSettings(steps=int(options["steps"]), guidance=float(options["guidance"])),
+        )
 
 
 mlflow.models.set_model(AdapterModel())

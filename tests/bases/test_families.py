@@ -7,7 +7,7 @@ from PIL import Image
 
 import lycoris
 from lycoris.bases import BASES, TextConditioning, open_base
-from lycoris.bases.sampling import generate, open_scheduler
+from lycoris.bases.sampling import GenerationSettings, generate, open_scheduler
 from lycoris.bases.schedulers import SCHEDULERS, is_flow_matching
 from lycoris.errors import InputError
 from lycoris.training import Example, TrainingSettings, train
@@ -81,7 +81,12 @@ def test_a_drawing_equals_the_pipelines_own(base, size):
     settings = {"num_inference_steps": 4, "guidance_scale": 5.0, "height": height, "width": width}
     generators = [torch.Generator().manual_seed(seed) for seed in SEEDS]
     expected = pipeline(PROMPTS, **settings, negative_prompt=["snow"] * 3, generator=generators).images
-    ours = generate(base, PROMPTS, SEEDS, steps=4, guidance=5.0, negative_prompt="snow", height=height, width=width)
+    ours = generate(
+        base,
+        PROMPTS,
+        SEEDS,
+        GenerationSettings(steps=4, guidance=5.0, negative_prompt="snow", height=height, width=width),
+    )
     assert difference(ours, expected) <= 1
 
 
@@ -92,7 +97,7 @@ def test_without_a_negative_prompt_the_drawing_equals_the_pipelines_own(base, ca
     pipeline.set_progress_bar_config(disable=True)
     generators = [torch.Generator().manual_seed(seed) for seed in SEEDS]
     expected = pipeline(PROMPTS, num_inference_steps=3, guidance_scale=7.0, generator=generators).images
-    assert difference(generate(base, PROMPTS, SEEDS, steps=3), expected) <= 1
+    assert difference(generate(base, PROMPTS, SEEDS, GenerationSettings(steps=3)), expected) <= 1
 
 
 def test_latents_go_to_pictures_and_back_with_the_pipelines_scale(base):
@@ -107,19 +112,19 @@ def test_latents_go_to_pictures_and_back_with_the_pipelines_scale(base):
 
 
 def test_a_network_is_trained_saved_and_loaded(base, examples, tmp_path):
-    before = generate(base, PROMPTS, SEEDS, steps=2)
+    before = generate(base, PROMPTS, SEEDS, GenerationSettings(steps=2))
     network = lycoris.attach(base.parts, "lora", rank=2, seed=0)
     settings = TrainingSettings(steps=3, batch_size=3, learning_rate=3e-2)
     result = train(base, network, examples, settings, seed=0)
     assert result.trains_text_encoder
     assert all(0 < loss < 100 for loss in result.losses)
-    trained = generate(base, PROMPTS, SEEDS, steps=2)
+    trained = generate(base, PROMPTS, SEEDS, GenerationSettings(steps=2))
     network.save(tmp_path / "adapter.safetensors")
     network.detach()
     assert difference(trained, before) > 1
-    assert difference(generate(base, PROMPTS, SEEDS, steps=2), before) == 0
+    assert difference(generate(base, PROMPTS, SEEDS, GenerationSettings(steps=2)), before) == 0
     loaded = lycoris.load(tmp_path / "adapter.safetensors", base.parts)
-    assert difference(generate(base, PROMPTS, SEEDS, steps=2), trained) <= 1
+    assert difference(generate(base, PROMPTS, SEEDS, GenerationSettings(steps=2)), trained) <= 1
     loaded.detach()
 
 
@@ -145,7 +150,7 @@ def test_what_pictures_the_base_draws_does_not_depend_on_the_adapters_before(bas
     def drawn(file):
         network = lycoris.load(file, base.parts).merge()
         try:
-            return generate(base, PROMPTS, SEEDS, steps=2)
+            return generate(base, PROMPTS, SEEDS, GenerationSettings(steps=2))
         finally:
             network.detach()
 
@@ -160,13 +165,13 @@ def test_a_scheduler_fits_or_says_what_would(base, scheduler):
     zero_snr = base.scheduler_config.get("rescale_betas_zero_snr")
     if flow != scheduler.startswith("flow"):
         with pytest.raises(InputError, match="flow-euler" if flow else "ddim"):
-            generate(base, PROMPTS, SEEDS, steps=3, scheduler=scheduler)
+            generate(base, PROMPTS, SEEDS, GenerationSettings(steps=3, scheduler=scheduler))
     elif zero_snr and scheduler in ("pndm", "heun"):
         with pytest.raises(InputError, match="pure noise"):
-            generate(base, PROMPTS, SEEDS, steps=3, scheduler=scheduler)
+            generate(base, PROMPTS, SEEDS, GenerationSettings(steps=3, scheduler=scheduler))
     else:
-        alone = generate(base, PROMPTS, SEEDS, steps=3, batch_size=1, scheduler=scheduler)
-        together = generate(base, PROMPTS, SEEDS, steps=3, batch_size=16, scheduler=scheduler)
+        alone = generate(base, PROMPTS, SEEDS, GenerationSettings(steps=3, batch_size=1, scheduler=scheduler))
+        together = generate(base, PROMPTS, SEEDS, GenerationSettings(steps=3, batch_size=16, scheduler=scheduler))
         assert difference(alone, together) <= 1
 
 

@@ -71,7 +71,7 @@ def test_other_schedules_are_refused(wrong):
 
 
 def test_betas_and_flow_are_not_mixed_up():
-    with pytest.raises(InputError, match="one of betas, but is FlowMatchEuler"):
+    with pytest.raises(InputError, match="have a schedule of betas, but is FlowMatchEuler"):
         DiscreteDiffusion.from_config(CONFIG, torch.device("cpu"))
 
 

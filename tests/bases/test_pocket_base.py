@@ -5,7 +5,7 @@ import pytest
 import lycoris
 from lycoris import pocket
 from lycoris.bases import open_base
-from lycoris.bases.sampling import generate
+from lycoris.bases.sampling import GenerationSettings, generate
 from lycoris.training import Example, TrainingSettings, train
 
 pytestmark = pytest.mark.skipif(not (pocket.BASE / "unet").is_dir(), reason="the weights are not in this tree")
@@ -14,7 +14,7 @@ pytestmark = pytest.mark.skipif(not (pocket.BASE / "unet").is_dir(), reason="the
 def test_the_pocket_base_draws_and_is_trained(tmp_path):
     base = open_base("pocket", device="cpu")
     assert (base.family, base.resolution, base.source) == ("stable-diffusion", 64, "pocket")
-    image = generate(base, ["a red cat in the snow"], [1000], steps=2)[0]
+    image = generate(base, ["a red cat in the snow"], [1000], GenerationSettings(steps=2))[0]
     assert image.size == (64, 64)
     image.resize((96, 64)).save(tmp_path / "wide.png")
 

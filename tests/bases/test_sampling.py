@@ -5,7 +5,7 @@ import pytest
 
 import lycoris
 from lycoris.bases import open_base
-from lycoris.bases.sampling import SCHEDULERS, generate, open_scheduler
+from lycoris.bases.sampling import SCHEDULERS, GenerationSettings, generate, open_scheduler
 from lycoris.errors import InputError
 from tests.bases.small_base import save_small_base
 
@@ -29,9 +29,11 @@ def difference(first, second):
 
 @pytest.mark.parametrize("scheduler", [*FITTING, "DEISMultistepScheduler", "KDPM2DiscreteScheduler"])
 def test_a_picture_is_the_same_in_any_batch(base, scheduler):
-    alone = generate(base, PROMPTS, SEEDS, steps=4, batch_size=1, scheduler=scheduler)
-    together = generate(base, PROMPTS, SEEDS, steps=4, batch_size=16, scheduler=scheduler)
-    split = generate(base, PROMPTS[::-1], SEEDS[::-1], steps=4, batch_size=4, scheduler=scheduler)[::-1]
+    alone = generate(base, PROMPTS, SEEDS, GenerationSettings(steps=4, batch_size=1, scheduler=scheduler))
+    together = generate(base, PROMPTS, SEEDS, GenerationSettings(steps=4, batch_size=16, scheduler=scheduler))
+    split = generate(base, PROMPTS[::-1], SEEDS[::-1], GenerationSettings(steps=4, batch_size=4, scheduler=scheduler))[
+        ::-1
+    ]
     assert difference(alone, together) <= 1
     assert difference(alone, split) <= 1
 
@@ -50,17 +52,24 @@ def test_a_picture_equals_the_diffusers_pipelines(base):
         negative_prompt=["snow"] * len(PROMPTS),
         generator=[torch.Generator().manual_seed(seed) for seed in SEEDS],
     ).images
-    assert difference(generate(base, PROMPTS, SEEDS, steps=5, negative_prompt="snow"), expected) <= 1
+    assert (
+        difference(generate(base, PROMPTS, SEEDS, GenerationSettings(steps=5, negative_prompt="snow")), expected) <= 1
+    )
 
 
 def test_a_scheduler_of_diffusers_goes_by_its_class_name_too(base):
-    named = generate(base, PROMPTS, SEEDS, steps=3, scheduler="euler")
-    assert difference(generate(base, PROMPTS, SEEDS, steps=3, scheduler="EulerDiscreteScheduler"), named) == 0
+    named = generate(base, PROMPTS, SEEDS, GenerationSettings(steps=3, scheduler="euler"))
+    assert (
+        difference(
+            generate(base, PROMPTS, SEEDS, GenerationSettings(steps=3, scheduler="EulerDiscreteScheduler")), named
+        )
+        == 0
+    )
 
 
 def test_seed_and_prompt_decide(base):
     one, same, other_seed, other_prompt = generate(
-        base, ["a cat", "a cat", "a cat", "a red toy"], [1, 1, 2, 1], steps=3, batch_size=4
+        base, ["a cat", "a cat", "a cat", "a red toy"], [1, 1, 2, 1], GenerationSettings(steps=3, batch_size=4)
     )
     assert difference([one], [same]) <= 1
     assert difference([one], [other_seed]) > 10
@@ -68,14 +77,18 @@ def test_seed_and_prompt_decide(base):
 
 
 def test_guidance_of_one_is_the_prompts_own_prediction(base):
-    slightly = generate(base, PROMPTS, SEEDS, steps=3, guidance=1.0000001)
-    assert difference(generate(base, PROMPTS, SEEDS, steps=3, guidance=1.0), slightly) <= 1
+    slightly = generate(base, PROMPTS, SEEDS, GenerationSettings(steps=3, guidance=1.0000001))
+    assert difference(generate(base, PROMPTS, SEEDS, GenerationSettings(steps=3, guidance=1.0)), slightly) <= 1
 
 
 def test_sizes_order_and_progress(base):
     told = []
     images = generate(
-        base, PROMPTS, SEEDS, steps=3, height=48, width=24, batch_size=4, progress=lambda *now: told.append(now)
+        base,
+        PROMPTS,
+        SEEDS,
+        GenerationSettings(steps=3, height=48, width=24, batch_size=4),
+        progress=lambda *now: told.append(now),
     )
     assert [image.size for image in images] == [(24, 48)] * 6
     assert told == [(step, 6) for step in range(1, 7)]
@@ -86,15 +99,15 @@ def test_each_distinct_prompt_is_encoded_once(base, monkeypatch):
     asked = []
     encode = base.encode_text
     monkeypatch.setattr(base, "encode_text", lambda prompts: asked.append(list(prompts)) or encode(prompts))
-    generate(base, PROMPTS, SEEDS, steps=1, batch_size=2)
+    generate(base, PROMPTS, SEEDS, GenerationSettings(steps=1, batch_size=2))
     assert asked == [["", "a red cat", "a blue toy", "a sks creature", "a photo"]]
 
 
 def test_an_untrained_network_draws_the_bases_pictures(base):
-    expected = generate(base, PROMPTS, SEEDS, steps=3)
+    expected = generate(base, PROMPTS, SEEDS, GenerationSettings(steps=3))
     network = lycoris.attach(base.parts, algorithm="lora", seed=0)
     try:
-        assert difference(generate(base, PROMPTS, SEEDS, steps=3), expected) <= 1
+        assert difference(generate(base, PROMPTS, SEEDS, GenerationSettings(steps=3)), expected) <= 1
     finally:
         network.detach()
 
@@ -115,12 +128,14 @@ def test_latents_are_never_clipped(base, monkeypatch):
         ({"scheduler": "NoSuchScheduler"}, "Unknown scheduler"),
         ({"scheduler": "SchedulerMixin"}, "Unknown scheduler"),
         ({"scheduler": "flow-euler"}, "for noise prediction, such as `ddim`"),
-        ({"scheduler": "EDMEulerScheduler"}, "on a schedule of betas, but got `EDMEulerScheduler`"),
-        ({"scheduler": "DDIMInverseScheduler"}, "on a schedule of betas"),
+        ({"scheduler": "EDMEulerScheduler"}, "with a schedule of betas, but got `EDMEulerScheduler`"),
+        ({"scheduler": "DDIMInverseScheduler"}, "with a schedule of betas"),
         ({"scheduler": "FlaxDDIMScheduler"}, "cannot be used here|Unknown"),
         ({"height": 30}, "`height` must be a multiple of 4 pixels, but got 30"),
     ],
 )
 def test_wrong_arguments_are_named(base, wrong, message):
     with pytest.raises(InputError, match=message):
-        generate(**{"base": base, "prompts": ["a", "b"], "seeds": [1, 2], **wrong})
+        arguments = {"prompts": ["a", "b"], "seeds": [1, 2], **wrong}
+        prompts, seeds = arguments.pop("prompts"), arguments.pop("seeds")
+        generate(base, prompts, seeds, GenerationSettings(**arguments))

@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 
 import lycoris
 from lycoris.bases import digest, load_scheduler_config, load_tokenizer, open_base
-from lycoris.bases.sampling import generate
+from lycoris.bases.sampling import GenerationSettings, generate
 from lycoris.errors import InputError
 from tests.bases.original_layout import ORIGINALS, save_both
 
@@ -49,7 +49,9 @@ def test_a_file_draws_what_its_folder_draws(saved, name, no_network):
         weights = module.state_dict()
         assert all(torch.equal(weight, weights[key]) for key, weight in other.parts[part].state_dict().items())
         assert not any(parameter.requires_grad for parameter in module.parameters())
-    pictures = [generate(base, PROMPTS, SEEDS, steps=2, height=24, width=32) for base in (one, other)]
+    pictures = [
+        generate(base, PROMPTS, SEEDS, GenerationSettings(steps=2, height=24, width=32)) for base in (one, other)
+    ]
     assert all(np.array_equal(*pair) for pair in zip(*pictures, strict=True))
 
 
@@ -104,7 +106,8 @@ def test_marks_of_v_prediction_and_of_pure_noise_are_believed(saved, tmp_path):
     assert base.forward_process.alphas_cumprod[-1] == 0
     assert base.scheduler_config["timestep_spacing"] == "trailing"
     assert all(
-        np.isfinite(np.asarray(image)).all() for image in generate(base, PROMPTS, SEEDS, steps=3, height=32, width=32)
+        np.isfinite(np.asarray(image)).all()
+        for image in generate(base, PROMPTS, SEEDS, GenerationSettings(steps=3, height=32, width=32))
     )
 
 

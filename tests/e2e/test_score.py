@@ -10,7 +10,7 @@ import torch
 
 import lycoris as library
 from lycoris.bases import open_base
-from lycoris.bases.sampling import generate
+from lycoris.bases.sampling import GenerationSettings, generate
 from lycoris.metrics import METRICS
 from tests.e2e.tiny import copy_concept, json_result, run_lycoris
 
@@ -38,7 +38,7 @@ def place(tmp_path_factory) -> Path:
     drawn.mkdir()
     prompts = ["a ohw bear in the snow", "a ohw bear in a city", "a ohw bear in the snow"]
     for number, picture in enumerate(
-        generate(base, prompts, [1000, 1001, 1002], steps=2, guidance=7.0, scheduler="dpm++-2m")
+        generate(base, prompts, [1000, 1001, 1002], GenerationSettings(steps=2, guidance=7.0, scheduler="dpm++-2m"))
     ):
         picture.save(drawn / f"{number}.png")
         (drawn / f"{number}.txt").write_text(prompts[number])

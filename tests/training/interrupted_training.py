@@ -16,6 +16,7 @@ def go(base: Path, pictures: list[Example], folder: Path, count: int) -> None:
 
     import lycoris
     from lycoris.bases import open_base
+    from lycoris.bases.sampling import GenerationSettings
     from lycoris.training import (
         CallbackSchedule,
         CheckpointCallback,
@@ -39,7 +40,9 @@ def go(base: Path, pictures: list[Example], folder: Path, count: int) -> None:
         own = folder / str(number)
         looks = (
             ValidationCallback(opened, pictures[:2], CallbackSchedule(every=3)),
-            ImageCallback(opened, own / "samples", CallbackSchedule(every=4), ["a sks cat"], [5], {"steps": 2}),
+            ImageCallback(
+                opened, own / "samples", CallbackSchedule(every=4), ["a sks cat"], [5], GenerationSettings(steps=2)
+            ),
             CheckpointCallback(own / "checkpoints", CallbackSchedule(at=(2, 5, 9))),
         )
         jobs.append(TrainingJob(network, pictures[2:], settings, number, own / "state.safetensors", looks))

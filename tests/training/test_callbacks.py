@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 import lycoris
-from lycoris.bases.sampling import generate
+from lycoris.bases.sampling import GenerationSettings, generate
 from lycoris.errors import InputError
 from lycoris.training import (
     CallbackSchedule,
@@ -28,7 +28,7 @@ from lycoris.training.validation import timestep_quantiles
 
 SETTINGS = TrainingSettings(steps=5, batch_size=3, learning_rate=1e-2, warmup_steps=2)
 PROMPTS, SEEDS = ["a sks cat", "a red cat"], [5, 6]
-DRAWING = {"steps": 2, "guidance": 3.0}
+SAMPLING = GenerationSettings(steps=2, guidance=3.0)
 
 
 def attach(base, algorithm="lora", **options):
@@ -38,7 +38,7 @@ def attach(base, algorithm="lora", **options):
 def looks(base, examples, folder):
     return (
         ValidationCallback(base, examples[:2], CallbackSchedule(every=2)),
-        ImageCallback(base, folder / "samples", CallbackSchedule(every=3), PROMPTS, SEEDS, DRAWING),
+        ImageCallback(base, folder / "samples", CallbackSchedule(every=3), PROMPTS, SEEDS, SAMPLING),
         CheckpointCallback(folder / "checkpoints", CallbackSchedule(at=(1, 3)), {"concept": "cat"}),
     )
 
@@ -195,12 +195,12 @@ def test_a_checkpoint_is_the_adapter_of_a_run_that_ends_there(base, examples, tm
 
 
 def test_samples_are_what_the_network_draws_at_that_moment(base, squares, tmp_path):
-    untouched = generate(base, PROMPTS, SEEDS, **DRAWING)
+    untouched = generate(base, PROMPTS, SEEDS, SAMPLING)
     network = attach(base)
-    samples = ImageCallback(base, tmp_path, CallbackSchedule(every=4), PROMPTS, SEEDS, DRAWING)
+    samples = ImageCallback(base, tmp_path, CallbackSchedule(every=4), PROMPTS, SEEDS, SAMPLING)
     train(base, network, squares, SETTINGS, seed=7, callbacks=[samples])
     assert sorted(folder.name for folder in tmp_path.iterdir()) == ["0", "4", "5"]
-    for count, pictures in (("0", untouched), ("5", generate(base, PROMPTS, SEEDS, **DRAWING))):
+    for count, pictures in (("0", untouched), ("5", generate(base, PROMPTS, SEEDS, SAMPLING))):
         for number, picture in enumerate(pictures):
             assert Image.open(tmp_path / count / f"{number:02d}.png").tobytes() == picture.tobytes()
 

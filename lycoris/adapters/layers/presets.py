@@ -7,7 +7,7 @@ from collections.abc import Mapping
 _UNET_ATTENTION = r".*\b(to_q|to_k|to_v|to_out\.0|add_q_proj|add_k_proj|add_v_proj|to_add_out)"
 _UNET_BLOCKS = r".*\battentions\..*"
 _UNET_CONVOLUTIONS = r".*\b(resnets|downsamplers|upsamplers)\..*"
-_TRANSFORMER_BLOCKS = r"(.*\.)?(single_)?transformer_blocks\.\d+\.(?!norm).*"
+_TRANSFORMER_BLOCKS = r"(.*\.)?(\w+_)?transformer_blocks\.\d+\.(?!norm).*"
 _CLIP_ATTENTION = r".*\bself_attn\.(q|k|v|out)_proj"
 _CLIP_MLP = r".*\bmlp\.(fc1|fc2)"
 _CLIP_NORM = r".*\b(layer_norm1|layer_norm2|final_layer_norm)"
