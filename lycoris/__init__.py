@@ -1,10 +1,19 @@
-"""Adapters for text-to-image models, and what is needed to know what they did.
+"""Customization of text-to-image models: train adapters, generate images with them, and measure what they changed.
 
-    network = lycoris.attach(model, algorithm="lokr", preset="attn-mlp", factor=8, seed=0)
+    base = lycoris.open_base("pocket")
+    network = lycoris.attach(base.parts, algorithm="lokr", preset="attn-mlp", factor=8, seed=0)
+    examples = [lycoris.Example(file, "a ohw bear") for file in files]
+    lycoris.train(base, network, examples, lycoris.TrainingSettings(steps=120), seed=0)
     network.save("x.safetensors")
-    network = lycoris.load("x.safetensors", model)
 
-Names are imported when they are first used.
+    network = lycoris.load("x.safetensors", base.parts)
+    images = lycoris.generate(base, ["a ohw bear on a beach"], seeds=[1000])
+
+Adapters: `attach`, `load`, `convert`, `extract`, `read_metadata`. Base models: `open_base`, `generate`. Captions:
+`open_tagger`, `build_captions`. Training: `train`. Scores: `open_encoder`, `encode`, `encode_references`, `compare`,
+`compare_models`. Tables of the available names: `ALGORITHMS`, `PRESETS`, `BASES`, `METRICS`.
+
+A name is imported when it is first used, so that importing `lycoris` does not import torch.
 """
 
 from __future__ import annotations
@@ -21,32 +30,79 @@ if TYPE_CHECKING:
     from lycoris.adapters.layers.presets import PRESETS as PRESETS
     from lycoris.adapters.loading import load as load
     from lycoris.adapters.network import Network as Network
+    from lycoris.bases import BASES as BASES
+    from lycoris.bases import open_base as open_base
+    from lycoris.bases.sampling import generate as generate
+    from lycoris.captions import build_captions as build_captions
+    from lycoris.captions import open_tagger as open_tagger
+    from lycoris.encoders import open_encoder as open_encoder
     from lycoris.errors import InputError as InputError
+    from lycoris.metrics.compare import compare as compare
+    from lycoris.metrics.compare import compare_models as compare_models
+    from lycoris.metrics.encoding import encode as encode
+    from lycoris.metrics.encoding import encode_references as encode_references
+    from lycoris.metrics.registry import METRICS as METRICS
+    from lycoris.training import Example as Example
+    from lycoris.training import TrainingSettings as TrainingSettings
+    from lycoris.training import train as train
 
 __version__ = "0.2.0"
 
-_HOMES = {
-    "ALGORITHMS": "lycoris.adapters",
-    "PRESETS": "lycoris.adapters.layers.presets",
-    "InputError": "lycoris.errors",
-    "Network": "lycoris.adapters.network",
-    "attach": "lycoris.adapters.attaching",
-    "convert": "lycoris.adapters.conversion",
-    "extract": "lycoris.adapters.extraction",
-    "load": "lycoris.adapters.loading",
-    "read_metadata": "lycoris.adapters.files.checkpoint_reader",
+_EXPORTS = {
+    "lycoris.adapters": ("ALGORITHMS",),
+    "lycoris.adapters.attaching": ("attach",),
+    "lycoris.adapters.conversion": ("convert",),
+    "lycoris.adapters.extraction": ("extract",),
+    "lycoris.adapters.files.checkpoint_reader": ("read_metadata",),
+    "lycoris.adapters.layers.presets": ("PRESETS",),
+    "lycoris.adapters.loading": ("load",),
+    "lycoris.adapters.network": ("Network",),
+    "lycoris.bases": ("BASES", "open_base"),
+    "lycoris.bases.sampling": ("generate",),
+    "lycoris.captions": ("build_captions", "open_tagger"),
+    "lycoris.encoders": ("open_encoder",),
+    "lycoris.errors": ("InputError",),
+    "lycoris.metrics.compare": ("compare", "compare_models"),
+    "lycoris.metrics.encoding": ("encode", "encode_references"),
+    "lycoris.metrics.registry": ("METRICS",),
+    "lycoris.training": ("Example", "TrainingSettings", "train"),
 }
+_MODULES = {name: module for module, names in _EXPORTS.items() for name in names}
 
-__all__ = ["ALGORITHMS", "PRESETS", "InputError", "Network", "attach", "convert", "extract", "load", "read_metadata"]
+__all__ = [
+    "ALGORITHMS",
+    "BASES",
+    "METRICS",
+    "PRESETS",
+    "Example",
+    "InputError",
+    "Network",
+    "TrainingSettings",
+    "attach",
+    "build_captions",
+    "compare",
+    "compare_models",
+    "convert",
+    "encode",
+    "encode_references",
+    "extract",
+    "generate",
+    "load",
+    "open_base",
+    "open_encoder",
+    "open_tagger",
+    "read_metadata",
+    "train",
+]
 
 
 def __getattr__(name: str) -> object:
-    if name not in _HOMES:
+    if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(importlib.import_module(_HOMES[name]), name)
+    value = getattr(importlib.import_module(_MODULES[name]), name)
     globals()[name] = value
     return value
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_HOMES})
+    return sorted({*globals(), *_MODULES})
