@@ -17,13 +17,14 @@ from typing import Any
 from prefect import flow
 
 from flows.config.experiment import EXECUTION_FIELDS, Experiment
+from flows.runtime.environment import code_commit
 from flows.runtime.task_runner import create_task_runner, has_requested_task_runner, process_runner
-from flows.steps import outcomes
 from flows.steps.evaluate import BasePart, Candidate, count_steps, evaluate
 from flows.steps.futures import TrainingFutures
 from flows.steps.grid import PlannedRun, base_prompts, expand_grid, training_requests
 from flows.steps.register import Registration, register_adapters
 from flows.steps.requests import begin_run, caption_request, evaluation_setup, image_sets
+from flows.steps.serializers import ReportHeader, report_payload, result_summary, write_scores_table, write_study
 from flows.steps.train import group_trainings, submit_trainings
 from lycoris.cache.keys import stage_key
 from lycoris.cache.store import Store
@@ -84,20 +85,21 @@ def customize(experiment: Experiment = Experiment(), promote: bool = True) -> di
         training_steps = len(trainings) + sum(len(group) > 1 for group in groups)
         steps.set_total(caption_steps + training_steps + count_steps(setup, candidates))
         evaluations = evaluate(setup, candidates)
-        commit = outcomes.code_commit(PROJECT_ROOT)
+        commit = code_commit(PROJECT_ROOT)
         study = _open_study(context, experiment, version)
         registration = Registration(context, study, models.base, experiment.output / experiment.name, commit, promote)
         outcome = register_adapters(registration, runs, evaluations)
-        payload = outcomes.report_payload(
-            experiment, models, concepts, outcome, seconds=time.monotonic() - started, commit=commit
-        )
+        settings = experiment.model_dump(mode="json")
+        seconds = time.monotonic() - started
+        header = ReportHeader(f"Study {experiment.name}", settings, models, concepts, seconds)
+        payload = report_payload(header, outcome, commit=commit)
         page = write_report(context, payload, registration.folder / "report.html")
-    outcomes.write_study(payload, page.parent / "study.json")
-    table = outcomes.write_scores_table(outcome, page.parent / "scores.csv", score_costs=experiment.score_costs)
+    write_study(payload, page.parent / "study.json")
+    table = write_scores_table(outcome, page.parent / "scores.csv", score_costs=experiment.score_costs)
     close_study(study, page, table)
     seconds = time.monotonic() - started
     logger.info("%s   (%.0f s)", page, seconds, extra={"topic": "report"})
-    return outcomes.result_summary(outcome, page, seconds)
+    return result_summary(outcome, page, seconds)
 
 
 def _caption(

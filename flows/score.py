@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import logging
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
-from datetime import UTC, datetime
 from itertools import combinations
 from typing import TYPE_CHECKING, Any, cast
 
@@ -16,19 +13,18 @@ from prefect import flow
 
 from flows.config.scoring import ScoringConfig, ScoringTarget, concepts_by_name, resolve_target
 from flows.runtime.task_runner import process_runner, worker_count
-from flows.steps import outcomes
 from flows.steps.evaluate import BasePart, Candidate, EvaluationSetup, evaluate
 from flows.steps.futures import EvaluationFutures, root_cause, submit
 from flows.steps.requests import begin_run, caption_request, evaluation_setup
+from flows.steps.serializers import ReportHeader
 from lycoris.cache.keys import stage_key
 from lycoris.data.concepts import Concept
-from lycoris.safety.redaction import redact
 from tasks.artifacts import CaptionedConcept, ImageSet, Prompts, TrainedAdapter
 from tasks.caption import caption_concepts
 from tasks.compare import compare_adapters
 from tasks.generate import image_records
 from tasks.ingest import import_adapter, import_images
-from tasks.models import ModelRefs, resolve_models
+from tasks.models import resolve_models
 from tasks.report import write_report
 from tasks.runtime import log_forwarding, progress
 
@@ -76,9 +72,15 @@ def score(request: ScoringConfig) -> dict[str, Any]:
         evaluations = evaluate(setup, candidates)
         entries = [_adapter_record(target, futures) for target, futures in zip(targets, evaluations, strict=True)]
         differences = _pairwise_differences(setup, targets, candidates, evaluations)
-        payload = _report_payload(request, models, list(concepts.values()), entries, time.monotonic() - started)
-        payload["bases"] = _base_records(targets, entries, evaluations)
-        payload["title"] = "Scores of " + ", ".join(target.name for target in targets)
+        header = ReportHeader(
+            "Scores of " + ", ".join(target.name for target in targets),
+            request.model_dump(mode="json"),
+            models,
+            list(concepts.values()),
+            time.monotonic() - started,
+        )
+        bases = _base_records(targets, entries, evaluations)
+        payload = cast("StudyRecord", {**header.as_dict(), "bases": bases, "adapters": entries})
         name = f"score-{stage_key('score', {'files': [str(file) for file in request.files]})[:8]}"
         page = write_report(context, payload, experiment.output / name / "report.html")
     return {
@@ -198,27 +200,3 @@ def _base_records(
         for target, entry, futures in zip(targets, entries, evaluations, strict=True)
         if "error" not in entry
     ]
-
-
-def _report_payload(
-    request: ScoringConfig,
-    models: ModelRefs,
-    concepts: Sequence[CaptionedConcept],
-    entries: list[dict[str, Any]],
-    seconds: float,
-) -> StudyRecord:
-    """The parts of `lycoris.report.render`'s input that do not depend on generated images."""
-    from lycoris.metrics import describe_metrics
-
-    record = {
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "command": redact(" ".join(["lycoris", *sys.argv[1:]])),
-        "seconds": seconds,
-        "base": {"name": models.base.source, "digest": models.base.digest},
-        "settings": json.loads(request.model_dump_json()),
-        "hardware": outcomes.describe_hardware(),
-        "concepts": [outcomes.concept_record(concept) for concept in concepts],
-        "metrics": describe_metrics(),
-        "adapters": entries,
-    }
-    return cast("StudyRecord", record)

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 
 from flows.cli.options import add_json
 from flows.cli.output import print_lines
-from lycoris.safety.redaction import redact
+from flows.runtime.environment import command_line
 
 HELP = "analyse which choices affect the scores in a table"
 DESCRIPTION = """\
@@ -33,8 +32,7 @@ def run(arguments: argparse.Namespace) -> int:
     from lycoris.analysis.table_analysis import json_line
     from lycoris.analysis.text.effect_text import describe_effects, describe_leads
 
-    command = redact(" ".join(["lycoris", *sys.argv[1:]]))
-    analysis = analyze_file(arguments.metrics, arguments.configs, arguments.out, command=command)
+    analysis = analyze_file(arguments.metrics, arguments.configs, arguments.out, command=command_line())
     findings = [
         finding.sentence for finding in evaluate_findings(analysis.ranking, analysis.effects) if finding.evidence
     ]

@@ -15,7 +15,7 @@ from flows.config import monitoring
 from flows.config.adapter import AdapterConfig
 from flows.config.experiment import Experiment
 from flows.config.record import ConfigRecord
-from flows.steps import outcomes
+from flows.steps.serializers import write_study
 from flows.studies.recommend import SCORES_FILE, STUDY_FILE, recommend_study
 from lycoris.analysis.decisions.adaptive_search import Grid, Progress, Trial, search, shuffled_units
 from lycoris.analysis.decisions.pareto import hypervolume
@@ -206,7 +206,7 @@ def run_search(state: SearchState, run_experiment: RunExperiment, config: Search
     if ranking is None:
         raise InputError(f"No training of the study succeeded: {state.failures[0]['error'] if state.failures else ''}")
     study = state.combined_study()
-    outcomes.write_study(study, state.folder / STUDY_FILE)
+    write_study(study, state.folder / STUDY_FILE)
     page = render(study, state.folder / "report.html")
     recommendation = recommend_study(state.folder)
     likely = [

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from flows.runtime.environment import command_line
 from lycoris.errors import InputError
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ def answer_study(study: Study, folder: Path, result: Mapping[str, Any], budget: 
     """
     answer: dict[str, Any] = {}
     if not all(adapter.get("error") for adapter in result["adapters"]):
-        answer = write_study_answer(study, folder, command=" ".join(["lycoris", *sys.argv[1:]]))
+        answer = write_study_answer(study, folder, command=command_line())
     return {**result, **answer, "budget": list(budget)}
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flows.config.experiment import Experiment
-from flows.studies.timing import NETWORK_SETTINGS, Timings
+from flows.studies.timing import NETWORK_SETTINGS, Timings, timings_from_cache
 from lycoris.data.concepts import Concept, load_concepts
 from tasks.artifacts import AdapterSettings
 
@@ -47,6 +47,18 @@ class _Trial:
     def image_count(self) -> int:
         """How many images are generated."""
         return 1 if self.is_small else TRIAL_STEPS
+
+
+def measure_timings(experiment: Experiment, base_digest: str) -> Timings:
+    """Return the times of all steps of an experiment; run a benchmark for those that no cached stage holds.
+
+    Raises:
+        InputError: The base or another model cannot be loaded.
+    """
+    timings = timings_from_cache(experiment, base_digest)
+    if not timings.is_complete(experiment.algorithms):
+        run_benchmark(experiment, timings)
+    return timings
 
 
 def run_benchmark(experiment: Experiment, timings: Timings) -> None:

@@ -67,7 +67,7 @@ def match_budget(experiment: Experiment, match: BudgetMatch | None) -> tuple[Exp
         return match_parameters(
             experiment, match.reference, lambda settings: parameter_count.count_parameters(parts, settings.as_dict())
         )
-    from flows.studies.timing import measure_timings
+    from flows.studies.benchmark import measure_timings
     from lycoris import bases
 
     return match_time(

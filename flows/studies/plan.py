@@ -11,7 +11,8 @@ from flows.config import monitoring
 from flows.config.adapter import AdapterConfig
 from flows.config.experiment import Experiment, training_count
 from flows.steps.grid import base_prompts, expand_grid, training_requests
-from flows.studies.timing import Timings, measure_timings
+from flows.studies.benchmark import measure_timings
+from flows.studies.timing import Timings
 from lycoris.cache.keys import stage_key
 from lycoris.cache.store import Store
 from lycoris.data.concepts import Concept, load_concepts

@@ -1,4 +1,4 @@
-"""How long the steps of an experiment take on this machine, from cached stages or from a short benchmark."""
+"""How long the steps of an experiment take on this machine, as recorded in its store."""
 
 from __future__ import annotations
 
@@ -44,20 +44,6 @@ class Timings:
         """Whether everything was measured for these adapters."""
         others = (self.image_seconds, self.feature_seconds, self.score_seconds, self.image_bytes)
         return None not in others and all(adapter.label in self.step_seconds for adapter in adapters)
-
-
-def measure_timings(experiment: Experiment, base_digest: str) -> Timings:
-    """Return the times of all steps of an experiment; run a benchmark for those that no cached stage holds.
-
-    Raises:
-        InputError: The base or another model cannot be loaded.
-    """
-    timings = timings_from_cache(experiment, base_digest)
-    if not timings.is_complete(experiment.algorithms):
-        from flows.studies.benchmark import run_benchmark
-
-        run_benchmark(experiment, timings)
-    return timings
 
 
 def timings_from_cache(experiment: Experiment, base_digest: str) -> Timings:
