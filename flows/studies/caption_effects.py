@@ -9,8 +9,6 @@ attribute. Adapters of one concept that differ only in their captions are compar
 
 from __future__ import annotations
 
-import argparse
-import json
 import logging
 import sys
 from collections import defaultdict
@@ -20,9 +18,8 @@ from typing import Any
 
 import numpy as np
 
-from flows.runtime.logging import configure_logging
-from flows.runtime.prefect_server import configure_environment
 from flows.studies.generated_images import StudyAdapter, load_study_images
+from flows.studies.script import run_script, study_parser
 from lycoris.errors import InputError
 
 logger = logging.getLogger("lycoris.studies.caption_effects")
@@ -108,23 +105,16 @@ def _format_mean(mean: Mapping[str, Any] | None) -> str:
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command line; 2 for invalid input."""
-    configure_environment()
-    configure_logging()
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("runs", type=Path, help="output folder of a study on the pocket's concepts")
+    parser = study_parser(__doc__)
     parser.add_argument("--level", default="none", help="caption strategy (default: none)")
     parser.add_argument("--against", default="all", help="caption strategy to compare with (default: all)")
-    parser.add_argument("--json", action="store_true", help="print one JSON object on the last line")
     arguments = parser.parse_args(argv)
-    try:
+
+    def measure() -> tuple[str, dict[str, Any]]:
         effects = caption_effects(arguments.runs, arguments.level, arguments.against)
-    except InputError as error:
-        print(f"lycoris: {error}", file=sys.stderr)
-        return 2
-    print(effects_table(effects), flush=True)
-    if arguments.json:
-        print(json.dumps({"gaps": effects}, allow_nan=False))
-    return 0
+        return effects_table(effects), {"gaps": effects}
+
+    return run_script(arguments, measure)
 
 
 if __name__ == "__main__":

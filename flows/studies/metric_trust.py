@@ -11,8 +11,6 @@ and vertically, as photographs have various shapes.
 
 from __future__ import annotations
 
-import argparse
-import json
 import logging
 import sys
 from collections.abc import Iterator, Sequence
@@ -23,9 +21,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
-from flows.runtime.logging import configure_logging
-from flows.runtime.prefect_server import configure_environment
 from flows.studies.generated_images import StudyAdapter, StudyImages, load_study_images
+from flows.studies.script import run_script, study_parser
 from lycoris.analysis.statistics.metric_validity import render_validity_table, validate_metrics
 from lycoris.errors import InputError
 from lycoris.terms import RESIZE_MODES
@@ -165,30 +162,22 @@ def insert_table(table: str, page: Path) -> None:
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command line; 2 for invalid input."""
-    configure_environment()
-    configure_logging()
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("runs", type=Path, help="output folder of a study on the pocket's concepts")
+    parser = study_parser(__doc__)
     parser.add_argument("--encoders", default="clip,dinov2,convnextv2", help="image encoders, separated by commas")
     parser.add_argument("--style", default="vgg", help="style encoder")
     parser.add_argument("--tagger", default="pocket", help="tagger")
     parser.add_argument("--write", type=Path, metavar="PAGE", help="insert the table into this page")
-    parser.add_argument("--json", action="store_true", help="print one JSON object on the last line")
     arguments = parser.parse_args(argv)
-    try:
-        rows = validate_metrics(
-            collect_scores(arguments.runs, arguments.encoders.split(","), arguments.style, arguments.tagger)
-        )
+
+    def measure() -> tuple[str, dict[str, Any]]:
+        encoders = arguments.encoders.split(",")
+        rows = validate_metrics(collect_scores(arguments.runs, encoders, arguments.style, arguments.tagger))
         table = render_validity_table(rows)
-        print(table, flush=True)
         if arguments.write:
             insert_table(table, arguments.write)
-    except InputError as error:
-        print(f"lycoris: {error}", file=sys.stderr)
-        return 2
-    if arguments.json:
-        print(json.dumps({"trust": rows}, allow_nan=False))
-    return 0
+        return table, {"trust": rows}
+
+    return run_script(arguments, measure)
 
 
 if __name__ == "__main__":

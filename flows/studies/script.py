@@ -1,0 +1,45 @@
+"""Command line shared by the scripts that validate a finished study on the pocket world."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from flows.runtime.logging import configure_logging
+from flows.runtime.prefect_server import configure_environment
+from lycoris.errors import InputError
+
+
+def study_parser(description: str | None) -> argparse.ArgumentParser:
+    """A parser with the output folder of a study and the option ``--json``."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("runs", type=Path, help="output folder of a study on the pocket's concepts")
+    parser.add_argument("--json", action="store_true", help="print one JSON object on the last line")
+    return parser
+
+
+def run_script(arguments: argparse.Namespace, measure: Callable[[], tuple[str, Mapping[str, Any]]]) -> int:
+    """Print a table, and the records behind it with ``--json``.
+
+    Args:
+        arguments: arguments parsed by `study_parser`.
+        measure: returns the table and the JSON object.
+
+    Returns:
+        The exit code: 0, or 2 for invalid input.
+    """
+    configure_environment()
+    configure_logging()
+    try:
+        table, result = measure()
+    except InputError as error:
+        print(f"lycoris: {error}", file=sys.stderr)
+        return 2
+    print(table, flush=True)
+    if arguments.json:
+        print(json.dumps(result, allow_nan=False))
+    return 0
