@@ -52,18 +52,18 @@ def refresh(
     experiment: Experiment = Experiment(),  # noqa: B008 - frozen
     promotion: PromotionConfig = PromotionConfig(),  # noqa: B008 - frozen
 ) -> dict[str, Any]:
-    """Customize again if the data changed, and promote what is better than the champion.
+    """Customize again if the data has changed, and promote each challenger that beats its champion.
 
     Args:
-        experiment: as for `customize`; a fifth of the pictures is held out if it does not say how many.
-        promotion: when the challenger takes the champion's place.
+        experiment: as for `customize`; by default a fifth of the images is held out.
+        promotion: when a challenger becomes champion.
 
     Returns:
-        ``{"state", "data_version", "seconds", "concepts": [...]}``: ``"unchanged"``, or ``"refreshed"`` with what
-        became of each concept.
+        ``{"state", "data_version", "seconds", "concepts": [...]}``: ``"unchanged"``, or ``"refreshed"`` with the
+        result of each concept.
 
     Raises:
-        InputError: something in the experiment or in the data is wrong.
+        InputError: the experiment or the data is invalid.
     """
     started = time.monotonic()
     if not experiment.hold_out:

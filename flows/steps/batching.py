@@ -1,4 +1,4 @@
-"""Which adapters are trained at once on one base."""
+"""Divide trainings into groups that one process trains at the same time."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ Item = TypeVar("Item")
 
 
 def co_training_groups(items: Sequence[tuple[Hashable, Item]], max_size: int, workers: int) -> list[list[Item]]:
-    """Divide trainings among groups that each go on at once.
+    """Divide trainings into groups that are trained at the same time on one base.
 
-    Those of one kind go together, since their changes of the weights are of one shape; no process is left idle for it.
+    A group has one kind of training, since its weight updates must have the same shapes, and no worker is left idle.
 
     Args:
         items: kind and training.
-        at_once: at most so many in a group.
-        workers: processes that take a group each.
+        max_size: of a group.
+        workers: processes, each of which trains one group at a time.
 
     Returns:
         Groups of nearly equal size, in the order of the trainings.
     """
-    most = max(1, min(max_size, len(items) // workers))
-    kinds: dict[Hashable, list[Item]] = {}
+    limit = max(1, min(max_size, len(items) // workers))
+    by_kind: dict[Hashable, list[Item]] = {}
     for kind, item in items:
-        kinds.setdefault(kind, []).append(item)
-    found = []
-    for some in kinds.values():
-        count = math.ceil(len(some) / most)
-        cuts = [round(len(some) * place / count) for place in range(count + 1)]
-        found += [some[start:stop] for start, stop in itertools.pairwise(cuts)]
-    return found
+        by_kind.setdefault(kind, []).append(item)
+    groups = []
+    for members in by_kind.values():
+        count = math.ceil(len(members) / limit)
+        cuts = [round(len(members) * index / count) for index in range(count + 1)]
+        groups += [members[start:stop] for start, stop in itertools.pairwise(cuts)]
+    return groups

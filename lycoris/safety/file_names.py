@@ -1,4 +1,4 @@
-"""Names that become files and folders: they must stay names, on every system."""
+"""Names that become files and folders, which must be plain names on every operating system."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from pathlib import PureWindowsPath
 from lycoris.errors import InputError
 
 MAX_NAME_BYTES = 100
-"""Bytes of a name; file names are made of several, and file systems end at 255."""
+"""Bytes of a name; file names combine several, and file systems allow 255."""
 
 
 def check_folder_name(label: str, name: object) -> None:
-    """Check that a name can be that of a folder, and of nothing outside of it.
+    """Check that a name can be the name of a folder, and is not a path.
 
     Args:
-        where: what the error begins with.
-        name: such as a class, a category or a study.
+        label: start of the error message.
+        name: for example of a class, a category or a study.
 
     Raises:
-        InputError: it is empty or too long, leads elsewhere, is hidden, or some system has no such names.
+        InputError: the name is empty, too long, a path, hidden, or not allowed on some operating system.
     """
     text = str(name)
     if (
@@ -30,10 +30,10 @@ def check_folder_name(label: str, name: object) -> None:
         or len(text.encode()) > MAX_NAME_BYTES
         or PureWindowsPath(text).is_reserved()
     ):
-        shown = text if len(text) <= MAX_NAME_BYTES else f"{text[:MAX_NAME_BYTES]}..."
-        raise InputError(f"{label}: `{shown!r}` cannot be the name of a folder.")
+        shortened = text if len(text) <= MAX_NAME_BYTES else f"{text[:MAX_NAME_BYTES]}..."
+        raise InputError(f"{label}: `{shortened!r}` cannot be the name of a folder.")
 
 
 def is_printable(text: str) -> bool:
-    """Whether a text can be written and shown: no control characters, no half of a character."""
+    """Whether a text has no control characters and no lone surrogates."""
     return not any(ord(each) < 32 or ord(each) == 127 or 0xD800 <= ord(each) <= 0xDFFF for each in text)

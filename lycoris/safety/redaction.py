@@ -1,4 +1,4 @@
-"""Secrets out of texts that people and logs will see."""
+"""Remove secrets and control characters from texts for people and logs."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ import re
 
 from lycoris.safety.file_names import is_printable
 
-_URL_PASSWORD = re.compile(r"(:/{1,2})[^/\s@]*:[^/\s@]*@")  # a path of one has a single stroke
+_URL_PASSWORD = re.compile(r"(:/{1,2})[^/\s@]*:[^/\s@]*@")  # `Path` turns the two slashes of a URL into one
 _SECRET_NAME = re.compile(r"TOKEN|PASSWORD|PASSWD|SECRET|API_KEY|ACCESS_KEY|CREDENTIAL", re.IGNORECASE)
 MIN_SECRET_LENGTH = 6
-"""Characters; shorter values are words that stand everywhere."""
+"""Characters; shorter values are words that occur everywhere."""
 
 
 def redact(text: str) -> str:
-    """A text without the passwords of addresses and without the values of secret environment variables."""
+    """Replace user names and passwords of URLs, and the values of secret environment variables, by ``***``."""
     text = _URL_PASSWORD.sub(r"\1***@", text)
     for name, value in os.environ.items():
         if _SECRET_NAME.search(name) and len(value) >= MIN_SECRET_LENGTH:
@@ -23,9 +23,9 @@ def redact(text: str) -> str:
 
 
 def printable(text: str) -> str:
-    """A text in which what a terminal would obey, or could not show, stands as its code."""
+    """Replace characters that control a terminal, or cannot be shown, by their escape codes; line breaks stay."""
     return "".join(each if each == "\n" or is_printable(each) else _escape(ord(each)) for each in text)
 
 
-def _escape(number: int) -> str:
-    return f"\\x{number:02x}" if number < 256 else f"\\u{number:04x}"
+def _escape(code_point: int) -> str:
+    return f"\\x{code_point:02x}" if code_point < 256 else f"\\u{code_point:04x}"

@@ -1,4 +1,4 @@
-"""YAML as people write it for settings: plain values, every name once, nothing that unfolds into more than it says."""
+"""Load YAML settings safely: plain values, no duplicate keys, and no aliases, which could expand without limit."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ MAX_NUMBER_LENGTH = 100
 
 
 class _PlainLoader(yaml.SafeLoader):
-    """Safe YAML without aliases, in which a name may stand only once, for the second would replace the first."""
+    """`yaml.SafeLoader` without aliases and duplicate keys."""
 
     def compose_node(self, parent: Any, index: Any) -> Any:
         if self.check_event(yaml.events.AliasEvent):
@@ -24,13 +24,14 @@ class _PlainLoader(yaml.SafeLoader):
         return super().compose_node(parent, index)
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen: set[str] = set()
+        keys: set[str] = set()
         for key, _ in node.value:
             if not isinstance(key, yaml.ScalarNode):
-                raise yaml.constructor.ConstructorError(None, None, "a name must be a text", key.start_mark)
-            if key.value in seen:
-                raise yaml.constructor.ConstructorError(None, None, f"`{key.value}` stands twice", key.start_mark)
-            seen.add(key.value)
+                raise yaml.constructor.ConstructorError(None, None, "a key must be a text", key.start_mark)
+            if key.value in keys:
+                problem = f"the key `{key.value}` occurs twice"
+                raise yaml.constructor.ConstructorError(None, None, problem, key.start_mark)
+            keys.add(key.value)
         return super().construct_mapping(node, deep)
 
     def construct_scalar(self, node: Any) -> Any:
@@ -40,14 +41,14 @@ class _PlainLoader(yaml.SafeLoader):
 
 
 def read_yaml(text: str, label: str) -> Any:
-    """The value of a YAML document.
+    """Parse a YAML document.
 
     Args:
         text: the document.
-        what: what the error begins with.
+        label: start of the error message.
 
     Raises:
-        InputError: it is not readable, or not plain.
+        InputError: the document is too long, cannot be parsed, or uses an alias or a duplicate key.
     """
     if len(text) > MAX_CHARACTERS:
         raise InputError(f"{label} must be YAML of at most {MAX_CHARACTERS:,} characters, but has {len(text):,}.")

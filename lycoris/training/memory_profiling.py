@@ -1,4 +1,4 @@
-"""The most memory that a piece of work held beyond what was there before it."""
+"""Peak memory of a block of code, beyond what was in use before it."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ _PROC_SELF = Path("/proc/self")
 
 @dataclass
 class PeakMemory:
-    """What `peak_memory` found.
+    """Result of `peak_memory`.
 
     Attributes:
-        bytes: filled when the block ends; None where the system does not say.
+        bytes: set when the block ends; None where the system does not report it.
     """
 
     bytes: int | None = None
@@ -27,42 +27,42 @@ class PeakMemory:
 
 @contextmanager
 def peak_memory(device: torch.device) -> Iterator[PeakMemory]:
-    """Watch a block's memory.
+    """Measure the peak memory of the block.
 
-    On a GPU it is what its allocator handed out. On a CPU it is the process's resident memory, whose highest value
-    Linux counts and forgets when asked to; what earlier work freed is given back to the system first, so that it
-    does not hide what is taken again.
+    On a GPU it is the memory that torch's allocator has allocated. On a CPU it is the resident memory of the process,
+    whose peak Linux records and can reset; memory that earlier work has freed is returned to the system first, so that
+    it does not hide what the block allocates.
 
     Args:
         device: where the work is done.
 
     Yields:
-        A record whose ``bytes`` is known after the block.
+        A record whose ``bytes`` is set after the block.
     """
-    found = PeakMemory()
+    peak = PeakMemory()
     gc.collect()
     if device.type == "cuda":
         torch.cuda.synchronize(device)
         torch.cuda.reset_peak_memory_stats(device)
         before = torch.cuda.memory_allocated(device)
         try:
-            yield found
+            yield peak
         finally:
-            found.bytes = torch.cuda.max_memory_allocated(device) - before
+            peak.bytes = torch.cuda.max_memory_allocated(device) - before
         return
-    with suppress(OSError, AttributeError):  # other C libraries have no such call
+    with suppress(OSError, AttributeError):  # only glibc has it
         ctypes.CDLL(None).malloc_trim(0)
     resident = _read_status("VmRSS") if _reset_peak() else None
     try:
-        yield found
+        yield peak
     finally:
         highest = _read_status("VmHWM")
         if resident is not None and highest is not None:
-            found.bytes = max(0, highest - resident)
+            peak.bytes = max(0, highest - resident)
 
 
 def _reset_peak() -> bool:
-    """Let the highest resident memory be counted anew from now on; whether that was possible."""
+    """Reset the recorded peak of resident memory; return whether the system allows it."""
     try:
         (_PROC_SELF / "clear_refs").write_text("5")
     except OSError:
@@ -71,7 +71,7 @@ def _reset_peak() -> bool:
 
 
 def _read_status(name: str) -> int | None:
-    """A line of the process's status, in bytes; None where there is none."""
+    """A field of ``/proc/self/status``, in bytes; None if there is none."""
     try:
         lines = (_PROC_SELF / "status").read_text().splitlines()
     except OSError:

@@ -1,4 +1,4 @@
-"""A door before a server that can be shut: connections are cut and refused, and the server itself lives on."""
+"""A proxy in front of a server that can be shut: connections are cut and refused while the server keeps running."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from contextlib import suppress
 
 
 class Gate:
-    """Hands every connection on its own port of loopback to another one.
+    """Forwards every connection on its own loopback port to another port.
 
     Args:
         target: the port of the server behind it.
@@ -23,56 +23,57 @@ class Gate:
         self.unlock()
 
     def unlock(self) -> None:
-        """Take connections."""
+        """Accept connections."""
         self._server = socket.create_server(("127.0.0.1", self.port), backlog=128)
         self.port = self._server.getsockname()[1]
-        threading.Thread(target=self._take, args=(self._server,), daemon=True).start()
+        threading.Thread(target=self._accept, args=(self._server,), daemon=True).start()
 
     def shut(self) -> None:
-        """Cut those that are there, and refuse others."""
+        """Cut open connections and refuse new ones."""
         if self._server is not None:
             with suppress(OSError):
-                self._server.shutdown(socket.SHUT_RDWR)  # else the thread that waits for one keeps the port
+                self._server.shutdown(socket.SHUT_RDWR)  # or the accepting thread keeps the port
             self._server.close()
             self._server = None
         with self._lock:
-            for one in self._open:
+            for connection in self._open:
                 with suppress(OSError):
-                    one.shutdown(socket.SHUT_RDWR)
+                    connection.shutdown(socket.SHUT_RDWR)
 
-    def _take(self, server: socket.socket) -> None:
+    def _accept(self, server: socket.socket) -> None:
         while True:
             try:
-                near, _ = server.accept()
+                client, _ = server.accept()
             except OSError:
                 return
             try:
-                far = socket.create_connection(("127.0.0.1", self._target))
+                upstream = socket.create_connection(("127.0.0.1", self._target))
             except OSError:
-                near.close()
+                client.close()
                 continue
             with self._lock:
-                self._open |= {near, far}
+                self._open |= {client, upstream}
             ends = [
-                threading.Thread(target=self._hand_on, args=pair, daemon=True) for pair in ((near, far), (far, near))
+                threading.Thread(target=self._forward, args=pair, daemon=True)
+                for pair in ((client, upstream), (upstream, client))
             ]
             for end in ends:
                 end.start()
-            threading.Thread(target=self._tidy, args=(ends, (near, far)), daemon=True).start()
+            threading.Thread(target=self._close, args=(ends, (client, upstream)), daemon=True).start()
 
-    def _tidy(self, ends: list[threading.Thread], pair: tuple[socket.socket, socket.socket]) -> None:
+    def _close(self, ends: list[threading.Thread], pair: tuple[socket.socket, socket.socket]) -> None:
         for end in ends:
             end.join()
         with self._lock:
             self._open -= set(pair)
-        for one in pair:
-            one.close()
+        for connection in pair:
+            connection.close()
 
     @staticmethod
-    def _hand_on(source: socket.socket, target: socket.socket) -> None:
+    def _forward(source: socket.socket, target: socket.socket) -> None:
         with suppress(OSError):
-            while piece := source.recv(1 << 16):
-                target.sendall(piece)
-        for one in (source, target):
+            while chunk := source.recv(1 << 16):
+                target.sendall(chunk)
+        for connection in (source, target):
             with suppress(OSError):
-                one.shutdown(socket.SHUT_RDWR)
+                connection.shutdown(socket.SHUT_RDWR)

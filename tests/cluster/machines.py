@@ -1,4 +1,4 @@
-"""The services of deploy/compose.yaml without containers: processes on loopback, each with its log."""
+"""The services of deploy/compose.yaml without containers: processes on loopback, each with a log file."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ import yaml
 from tests.cluster.gate import Gate
 
 ROOT = Path(__file__).parents[2]
-PATIENCE = 900  # seconds, on a machine that does much else
+TIMEOUT_S = 900  # generous, for a busy machine
 EXTRAS = {
     "prefect_dask": "dask", "s3fs": "s3", "boto3": "s3", "psycopg2": "postgres", "flask_wtf": "auth",
     "moto": "moto[server]",
@@ -40,7 +40,7 @@ KEYS = {
 
 
 def need(*packages: str, postgres: bool = False) -> None:
-    """Skip, with the reason, where something is not installed."""
+    """Skip the test, with the reason, if something is not installed."""
     for name in packages:
         if importlib.util.find_spec(name) is None:
             pytest.skip(f"needs `{EXTRAS.get(name, name)}`")
@@ -49,9 +49,9 @@ def need(*packages: str, postgres: bool = False) -> None:
 
 
 def _binary(name: str) -> Path | None:
-    places = sorted(Path("/usr/lib/postgresql").glob(f"*/bin/{name}"))
-    found = places[-1] if places else shutil.which(name)
-    return Path(found) if found else None
+    binaries = sorted(Path("/usr/lib/postgresql").glob(f"*/bin/{name}"))
+    binary = binaries[-1] if binaries else shutil.which(name)
+    return Path(binary) if binary else None
 
 
 def port() -> int:
@@ -60,7 +60,7 @@ def port() -> int:
 
 
 class Machines:
-    """What is started through this object, until `stop`."""
+    """Services that run until `stop` is called."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -72,7 +72,7 @@ class Machines:
             **{"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "DO_NOT_TRACK": "1"},
             **{"MLFLOW_DISABLE_TELEMETRY": "true", "PREFECT_SERVER_ANALYTICS_ENABLED": "false"},
             **{"PREFECT_HOME": str(folder / "prefect"), "MLFLOW_HTTP_REQUEST_TIMEOUT": "600"},
-            **{f"DASK_DISTRIBUTED__COMM__TIMEOUTS__{name}": f"{PATIENCE}s" for name in ("CONNECT", "TCP")},
+            **{f"DASK_DISTRIBUTED__COMM__TIMEOUTS__{name}": f"{TIMEOUT_S}s" for name in ("CONNECT", "TCP")},
         }
 
     def start(self, name: str, *command: str, **environment: str) -> subprocess.Popen[bytes]:
@@ -88,8 +88,8 @@ class Machines:
         return (self.folder / f"{name}.log").read_text(errors="replace")
 
     def wait(self, name: str, address: str) -> None:
-        """Until a server answers, whatever it says."""
-        deadline = time.monotonic() + PATIENCE
+        """Wait until a server answers, be it with an error."""
+        deadline = time.monotonic() + TIMEOUT_S
         while time.monotonic() < deadline and self.running[name].poll() is None:
             try:
                 urllib.request.urlopen(address, timeout=30).close()
@@ -105,7 +105,7 @@ class Machines:
         return self.postgres
 
     def start_s3(self) -> None:
-        """An S3 server behind a gate; everything started afterwards finds it."""
+        """Start an S3 server behind a gate, for everything that is started afterwards."""
         behind = port()
         self.start("s3", sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(behind))
         self.wait("s3", f"http://127.0.0.1:{behind}")
@@ -113,7 +113,7 @@ class Machines:
         self.environment |= {**KEYS, "AWS_ENDPOINT_URL": f"http://127.0.0.1:{self.s3.port}"}
 
     def start_prefect(self, database: str) -> str:
-        """A Prefect server on a database; everything started afterwards works with it."""
+        """Start a Prefect server on a database, for everything that is started afterwards."""
         number = port()
         address = f"http://127.0.0.1:{number}/api"
         self.start(
@@ -125,12 +125,14 @@ class Machines:
         return address
 
     def start_mlflow(self, database: str, artifacts: str, users: str) -> str:
-        """An MLflow server that asks for a password; everything started afterwards works with it and knows it."""
+        """Start an MLflow server with a password, for everything that is started afterwards."""
         number, password = port(), secrets.token_urlsafe()
         address = f"http://127.0.0.1:{number}"
         settings = self.folder / "auth.ini"
-        given = yaml.safe_load((ROOT / "deploy" / "compose.yaml").read_text())["configs"]["permissions"]["content"]
-        settings.write_text(re.sub(r"database_uri = .*", f"database_uri = {users}", given))
+        permissions = yaml.safe_load((ROOT / "deploy" / "compose.yaml").read_text())["configs"]["permissions"][
+            "content"
+        ]
+        settings.write_text(re.sub(r"database_uri = .*", f"database_uri = {users}", permissions))
         self.start(
             "mlflow",
             *(sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(number), "--workers", "1"),
@@ -155,7 +157,7 @@ class Machines:
             "scheduler", sys.executable, "-m", "distributed.cli.dask_scheduler", "--host", "127.0.0.1",
             "--port", str(number), "--no-dashboard",
         )  # fmt: skip
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + TIMEOUT_S
         while time.monotonic() < deadline:
             with suppress(OSError), socket.create_connection(("127.0.0.1", number), timeout=5):
                 return f"tcp://127.0.0.1:{number}"
@@ -163,7 +165,7 @@ class Machines:
         raise AssertionError(self.log("scheduler")[-3000:])
 
     def start_worker(self, scheduler: str, name: str, *options: str, **environment: str) -> subprocess.Popen[bytes]:
-        """A Dask worker that shares no disk with anybody: its finished stages lie in a folder of its own."""
+        """Start a Dask worker that shares no disk: its finished stages are in a folder of its own."""
         folder = self.folder / name
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir()
@@ -177,19 +179,19 @@ class Machines:
     def wait_for_workers(self, scheduler: str, count: int) -> None:
         from distributed import Client
 
-        with Client(scheduler, set_as_default=False, timeout=PATIENCE) as client:
-            client.wait_for_workers(count, timeout=PATIENCE)
+        with Client(scheduler, set_as_default=False, timeout=TIMEOUT_S) as client:
+            client.wait_for_workers(count, timeout=TIMEOUT_S)
 
     def run(self, experiment: str | Path, *changes: str, **environment: str) -> subprocess.CompletedProcess[str]:
-        """`lycoris run EXPERIMENT --json` with ``--set`` changes."""
+        """Run `lycoris run EXPERIMENT --json` with ``--set`` options."""
         with self.begin(experiment, *changes, **environment) as run:
-            out, err = run.communicate(timeout=3 * PATIENCE)
+            out, err = run.communicate(timeout=3 * TIMEOUT_S)
         return subprocess.CompletedProcess(run.args, run.returncode, out, err)
 
     def begin(self, experiment: str | Path, *changes: str, **environment: str) -> subprocess.Popen[str]:
-        given = [part for change in changes for part in ("--set", change)]
+        options = [part for change in changes for part in ("--set", change)]
         return subprocess.Popen(
-            [sys.executable, "-m", "flows.cli", "run", str(experiment), *given, "--json"],
+            [sys.executable, "-m", "flows.cli", "run", str(experiment), *options, "--json"],
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT,
             env={**self.environment, **environment},
         )  # fmt: skip
@@ -209,7 +211,7 @@ class Machines:
 
 
 class Postgres:
-    """A PostgreSQL server on loopback that asks for a password, with its databases."""
+    """A PostgreSQL server on loopback with a password and some databases."""
 
     def __init__(self, databases: tuple[str, ...]) -> None:
         self.port, self.password = port(), secrets.token_hex()
@@ -238,10 +240,10 @@ class Postgres:
 
     def start(self) -> None:
         options = f"-p {self.port} -k {self.folder} -c listen_addresses=127.0.0.1 -c fsync=off"
-        self._call("pg_ctl", "-D", "data", "-w", "-t", str(PATIENCE), "-l", "log", "-o", options, "start")
+        self._call("pg_ctl", "-D", "data", "-w", "-t", str(TIMEOUT_S), "-l", "log", "-o", options, "start")
 
     def stop(self) -> None:
-        """End it as a crash does: connections are cut, nothing is said to clients."""
+        """Stop it as a crash does: connections are cut without notice."""
         self._call("pg_ctl", "-D", "data", "-w", "-m", "immediate", "stop")
 
     def remove(self) -> None:
@@ -259,11 +261,11 @@ class Postgres:
 
 
 def result(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
-    """The object that ``--json`` printed."""
+    """The JSON object that the command printed."""
     assert done.returncode == 0, done.stderr[-5000:]
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def studied(found: Mapping[str, Any]) -> dict[str, Any]:
-    """What must not depend on where a study was done: scores by adapter."""
-    return {f"{one['concept']} {one['algorithm']} {one['captions']}": one["scores"] for one in found["adapters"]}
+def scores_by_adapter(study: Mapping[str, Any]) -> dict[str, Any]:
+    """The scores of a study, which must not depend on where it was run."""
+    return {f"{one['concept']} {one['algorithm']} {one['captions']}": one["scores"] for one in study["adapters"]}

@@ -1,4 +1,4 @@
-"""Claims about many machines: a study is the same bit for bit, and a lost worker or database loses nothing.
+"""Many machines: a study gives the same bits, and losing a worker or a database loses nothing.
 
 The services of deploy/compose.yaml are processes here; the workers share the S3 store with the command, and no folder.
 """
@@ -16,7 +16,7 @@ from contextlib import suppress
 import pytest
 
 from lycoris.cache.remote import RemoteStore
-from tests.cluster.machines import PATIENCE, Machines, need, result, studied
+from tests.cluster.machines import TIMEOUT_S, Machines, need, result, scores_by_adapter
 from tests.e2e.tiny import ROOT, copy_concept, write_experiment
 
 pytestmark = pytest.mark.slow
@@ -26,7 +26,7 @@ ONE = {
 }  # fmt: skip
 STAGES = ("adapter", "images", "features", "scores")
 TIMES = ("stage.json", "training.json", "generation.json")
-"""Files that also tell how long it took."""
+"""Files that record durations."""
 
 DEPLOYED = """
 import json, sys
@@ -44,20 +44,20 @@ if __name__ == "__main__":
 @pytest.fixture(scope="module")
 def machines(tmp_path_factory):
     need("prefect_dask", "s3fs", "boto3", "psycopg2", "flask_wtf", "moto", postgres=True)
-    found = Machines(tmp_path_factory.mktemp("machines"))
+    services = Machines(tmp_path_factory.mktemp("machines"))
     try:
-        database = found.start_postgres("prefect", "mlflow", "users")
-        found.start_s3()
-        found.start_prefect(database.address("prefect"))
-        found.start_mlflow(database.address("mlflow"), "s3://lycoris/mlflow", database.address("users"))
-        yield found
+        database = services.start_postgres("prefect", "mlflow", "users")
+        services.start_s3()
+        services.start_prefect(database.address("prefect"))
+        services.start_mlflow(database.address("mlflow"), "s3://lycoris/mlflow", database.address("users"))
+        yield services
     finally:
-        found.stop()
+        services.stop()
 
 
 @pytest.fixture(scope="module")
 def here(machines, tmp_path_factory):
-    """The study in processes of this machine: its experiment, its output and its result."""
+    """The study run by processes of this machine: its experiment file, output folder and result."""
     folder = tmp_path_factory.mktemp("here")
     copy_concept(folder / "data", "grumble")
     file = write_experiment(folder, **ONE)
@@ -79,8 +79,8 @@ def scheduler(machines):
 
 
 def training(machines, name):
-    """Wait until a worker trains; then whether it does."""
-    deadline = time.monotonic() + PATIENCE
+    """Wait until a worker trains, and return whether it does."""
+    deadline = time.monotonic() + TIMEOUT_S
     unfinished = machines.folder / name / "store" / "unfinished"
     while time.monotonic() < deadline:
         if unfinished.is_dir() and any(unfinished.iterdir()):
@@ -96,11 +96,11 @@ def shared(machines, monkeypatch, address):
     return RemoteStore(address)
 
 
-def test_a_study_on_two_workers_equals_the_one_here_bit_for_bit(machines, here, scheduler, tmp_path, monkeypatch):
+def test_a_study_on_two_workers_equals_the_local_one_bit_for_bit(machines, here, scheduler, tmp_path, monkeypatch):
     file, output, expected = here
     share = "s3://lycoris/equal"
     done = machines.run(file, f"output={tmp_path / 'runs'}", f"runner={scheduler}", f"artifact_store={share}")
-    assert studied(result(done)) == studied(expected)
+    assert scores_by_adapter(result(done)) == scores_by_adapter(expected)
     assert "13/13" in done.stderr  # steps of workers without the disk are shown too
     store, compared = shared(machines, monkeypatch, share), 0
     for stage in STAGES:
@@ -116,14 +116,14 @@ def test_a_study_on_two_workers_equals_the_one_here_bit_for_bit(machines, here, 
         assert list((machines.folder / name / "store").glob("*/*/stage.json")), name
 
 
-def test_mlflow_knows_the_study_and_nobody_reads_it_without_a_password(machines, here, scheduler, tmp_path):
+def test_mlflow_has_the_study_and_requires_a_password(machines, here, scheduler, tmp_path):
     file, _, _ = here
     found = result(
         machines.run(file, f"output={tmp_path / 'runs'}", f"runner={scheduler}", "artifact_store=s3://lycoris/equal")
     )
     asked = f"{machines.environment['MLFLOW_TRACKING_URI']}/api/2.0/mlflow/experiments/search?max_results=1"
     with pytest.raises(urllib.error.HTTPError, match="401"):
-        urllib.request.urlopen(asked, timeout=PATIENCE)
+        urllib.request.urlopen(asked, timeout=TIMEOUT_S)
     import boto3
 
     for one in found["adapters"]:
@@ -138,17 +138,15 @@ def test_mlflow_knows_the_study_and_nobody_reads_it_without_a_password(machines,
     assert listed["KeyCount"] > 10
 
 
-def test_threads_do_the_same_and_a_flow_started_as_a_deployment_is_goes_to_the_runner_that_it_names(
-    machines, here, tmp_path
-):
+def test_threads_give_the_same_and_a_deployed_flow_uses_the_runner_of_its_experiment(machines, here, tmp_path):
     file, output, expected = here
     script = tmp_path / "deployed.py"
     script.write_text(DEPLOYED)
     done = subprocess.run(
         [sys.executable, str(script), str(file), str(tmp_path / "runs")], capture_output=True, text=True, cwd=ROOT,
-        env={**machines.environment, "MLFLOW_TRACKING_URI": ""}, timeout=3 * PATIENCE, check=False,
+        env={**machines.environment, "MLFLOW_TRACKING_URI": ""}, timeout=3 * TIMEOUT_S, check=False,
     )  # fmt: skip
-    assert studied(result(done)) == studied(expected)
+    assert scores_by_adapter(result(done)) == scores_by_adapter(expected)
     for stage in STAGES:
         ours, theirs = (
             {each.name for each in (folder / "store" / stage).iterdir()} for folder in (output, tmp_path / "runs")
@@ -156,21 +154,21 @@ def test_threads_do_the_same_and_a_flow_started_as_a_deployment_is_goes_to_the_r
         assert ours == theirs, stage
 
 
-def test_a_worker_that_is_killed_is_told_of_and_its_work_is_done_by_the_other(machines, here, scheduler, tmp_path):
+def test_a_killed_worker_is_logged_and_its_work_is_done_by_the_other(machines, here, scheduler, tmp_path):
     file, _, expected = here
     share = "artifact_store=s3://lycoris/killed"
     with machines.begin(file, f"output={tmp_path / 'runs'}", f"runner={scheduler}", share, "seeds=0") as run:
         assert training(machines, "worker-one")
         os.killpg(machines.running["worker-one"].pid, signal.SIGKILL)
-        out, err = run.communicate(timeout=3 * PATIENCE)
+        out, err = run.communicate(timeout=3 * TIMEOUT_S)
     assert run.returncode == 0, err[-5000:]
-    assert studied(json.loads(out.splitlines()[-1])) == studied(expected)
+    assert scores_by_adapter(json.loads(out.splitlines()[-1])) == scores_by_adapter(expected)
     assert " is gone: of its steps, " in err
 
 
-def test_a_database_that_is_away_is_told_of_and_the_same_command_goes_on(machines, here, tmp_path):
+def test_an_unavailable_database_is_an_error_and_the_same_command_resumes(machines, here, tmp_path):
     file, _, expected = here
-    asked = (file, "name=away", f"output={tmp_path / 'runs'}", "workers=2")
+    asked = (file, "name=unavailable", f"output={tmp_path / 'runs'}", "workers=2")
     machines.postgres.stop()
     try:
         done = machines.run(*asked)
@@ -179,10 +177,10 @@ def test_a_database_that_is_away_is_told_of_and_the_same_command_goes_on(machine
     assert done.returncode == 2, done.stderr[-5000:]
     assert "The Prefect server at " in done.stderr
     assert "the same command goes on from there" in done.stderr
-    assert studied(result(machines.run(*asked))) == studied(expected)
+    assert scores_by_adapter(result(machines.run(*asked))) == scores_by_adapter(expected)
 
 
-def test_a_database_that_restarts_in_the_middle_loses_nothing(machines, here, scheduler, tmp_path):
+def test_a_database_restart_during_a_run_loses_nothing(machines, here, scheduler, tmp_path):
     file, _, expected = here
     name, share = "name=restarted", "artifact_store=s3://lycoris/restarted"
     with machines.begin(file, name, f"output={tmp_path / 'runs'}", f"runner={scheduler}", share) as run:
@@ -190,16 +188,16 @@ def test_a_database_that_restarts_in_the_middle_loses_nothing(machines, here, sc
         machines.postgres.stop()
         time.sleep(15)
         machines.postgres.start()
-        out, err = run.communicate(timeout=3 * PATIENCE)
+        out, err = run.communicate(timeout=3 * TIMEOUT_S)
     assert run.returncode == 0, err[-5000:]
     found = json.loads(out.splitlines()[-1])
-    assert studied(found) == studied(expected)
+    assert scores_by_adapter(found) == scores_by_adapter(expected)
     assert "does not answer" in err
     again = result(machines.run(file, name, f"output={tmp_path / 'runs'}", f"runner={scheduler}", share))
     assert [one["run_id"] for one in again["adapters"]] == [one["run_id"] for one in found["adapters"]]
 
 
-def test_a_shared_store_that_is_away_in_the_middle_is_waited_for(machines, here, scheduler, tmp_path):
+def test_a_shared_store_that_is_unavailable_during_a_run_is_retried(machines, here, scheduler, tmp_path):
     file, _, expected = here
     asked = (
         file,
@@ -213,22 +211,20 @@ def test_a_shared_store_that_is_away_in_the_middle_is_waited_for(machines, here,
         machines.s3.shut()
         time.sleep(30)
         machines.s3.unlock()
-        out, err = run.communicate(timeout=3 * PATIENCE)
+        out, err = run.communicate(timeout=3 * TIMEOUT_S)
     assert run.returncode == 0, err[-5000:]
-    assert studied(json.loads(out.splitlines()[-1])) == studied(expected)
-    assert "the shared store s3://lycoris/apart does not answer; it is waited for" in err
+    assert scores_by_adapter(json.loads(out.splitlines()[-1])) == scores_by_adapter(expected)
+    assert "the shared store s3://lycoris/apart does not answer; retrying" in err
     assert "the shared store s3://lycoris/apart answers again" in err
 
 
-def test_a_scheduler_that_is_lost_ends_the_run_in_words_and_the_same_command_goes_on(
-    machines, here, scheduler, tmp_path
-):
+def test_a_lost_scheduler_ends_the_run_with_an_error_and_the_same_command_resumes(machines, here, scheduler, tmp_path):
     file, _, expected = here
     asked = (file, "name=lost", f"output={tmp_path / 'runs'}", "artifact_store=s3://lycoris/lost")
     with machines.begin(*asked, f"runner={scheduler}") as run:
         assert training(machines, "worker-one")
         os.killpg(machines.running["scheduler"].pid, signal.SIGKILL)
-        _, err = run.communicate(timeout=3 * PATIENCE)
+        _, err = run.communicate(timeout=3 * TIMEOUT_S)
     assert run.returncode == 1, err[-5000:]
     assert "Traceback" not in err
     assert "The connection to the Dask scheduler was lost. What is finished is kept" in err
@@ -237,7 +233,7 @@ def test_a_scheduler_that_is_lost_ends_the_run_in_words_and_the_same_command_goe
         machines.start_worker(address, name)
     machines.wait_for_workers(address, 2)
     try:
-        assert studied(result(machines.run(*asked, f"runner={address}"))) == studied(expected)
+        assert scores_by_adapter(result(machines.run(*asked, f"runner={address}"))) == scores_by_adapter(expected)
     finally:
         for name in ("worker-three", "worker-four"):
             os.killpg(machines.running.pop(name).pid, signal.SIGKILL)

@@ -1,4 +1,4 @@
-"""Claims about deploy/compose.yaml, as far as they can be held without containers."""
+"""deploy/compose.yaml, as far as it can be checked without containers."""
 
 import re
 from pathlib import Path
@@ -25,12 +25,12 @@ def options(command):
     return {option for parameter in command.params for option in parameter.opts}
 
 
-def test_the_whole_is_there():
+def test_all_services_are_defined():
     assert {"postgres", "store", "prefect", "mlflow", "scheduler", "worker", "study"} == SERVICES.keys()
     assert SERVICES["worker"]["deploy"]["replicas"] == 2
 
 
-def test_no_secret_has_a_default_and_none_may_be_empty():
+def test_no_secret_has_a_default_or_may_be_empty():
     for name, key, value in environments():
         if SECRET.search(key) and (name, key) != ("postgres", "POSTGRES_USER"):
             assert VARIABLE.match(value), (name, key)
@@ -43,7 +43,7 @@ def test_no_secret_has_a_default_and_none_may_be_empty():
     assert not re.search(r"^\w+=.", example, re.MULTILINE)
 
 
-def test_ports_are_published_on_loopback_unless_told_otherwise():
+def test_ports_are_published_on_loopback_by_default():
     published = {name: one["ports"] for name, one in SERVICES.items() if "ports" in one}
     assert published == {"prefect": ["${BIND:-127.0.0.1}:4200:4200"], "mlflow": ["${BIND:-127.0.0.1}:5050:5050"]}
 
@@ -55,7 +55,7 @@ def test_images_have_versions():
         assert re.search(r":v?\d+\.\d+", image), image
 
 
-def test_the_image_is_given_what_it_copies_and_no_secret():
+def test_the_build_context_has_what_the_image_copies_and_no_secret():
     given = [line.removeprefix("!") for line in (DEPLOY / "Dockerfile.dockerignore").read_text().splitlines()]
     copied = re.findall(r"^COPY (.+) \S+$", (DEPLOY / "Dockerfile").read_text(), re.MULTILINE)
     files = {name for line in copied for name in line.split()}
@@ -65,7 +65,7 @@ def test_the_image_is_given_what_it_copies_and_no_secret():
     assert "/deploy/.env" in (DEPLOY.parent / ".gitignore").read_text().splitlines()
 
 
-def test_every_service_that_stays_is_watched_and_waits_for_what_it_needs():
+def test_every_permanent_service_has_a_health_check_and_waits_for_its_dependencies():
     for name, one in SERVICES.items():
         assert "healthcheck" in one or name == "study", name
         for needed, how in one.get("depends_on", {}).items():
@@ -75,7 +75,7 @@ def test_every_service_that_stays_is_watched_and_waits_for_what_it_needs():
     assert {config["source"] for config in mounted} == COMPOSE["configs"].keys()
 
 
-def test_mlflow_asks_for_a_password_and_takes_these_options():
+def test_mlflow_requires_a_password_and_accepts_these_options():
     from mlflow import environment_variables
     from mlflow.cli import cli
 
@@ -88,7 +88,7 @@ def test_mlflow_asks_for_a_password_and_takes_these_options():
             assert known or any(key == getattr(p, "envvar", None) for p in cli.commands["server"].params), key
 
 
-def test_prefect_knows_these_settings():
+def test_prefect_accepts_these_settings():
     from prefect import settings
 
     for _, key, _ in environments():
@@ -96,7 +96,7 @@ def test_prefect_knows_these_settings():
             assert hasattr(settings, key), key
 
 
-def test_dask_takes_these_options():
+def test_dask_accepts_these_options():
     scheduler = pytest.importorskip("distributed.cli.dask_scheduler", reason="needs `dask`")
     worker = pytest.importorskip("distributed.cli.dask_worker", reason="needs `dask`")
     for name, main in (("scheduler", scheduler.main), ("worker", worker.main)):
@@ -107,7 +107,7 @@ def test_dask_takes_these_options():
         assert {part for part in command if part.startswith("--")} <= flags
 
 
-def test_a_study_runs_on_the_workers_and_takes_more_options():
+def test_a_study_runs_on_the_workers_and_accepts_more_options():
     _, *entry = SERVICES["study"]["entrypoint"]
     given = build_parser().parse_args([*entry, "--set", "concepts=grumble"])
     experiment = parse_experiment(dict(change.split("=", 1) for change in given.overrides))

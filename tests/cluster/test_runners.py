@@ -1,4 +1,4 @@
-"""Claims about task runners: what is taken, what is refused and how, and that a process does one thing at a time."""
+"""Task runners: which names are accepted, how others are rejected, and one computation at a time per process."""
 
 import subprocess
 import sys
@@ -18,29 +18,29 @@ from tests.e2e.tiny import ENVIRONMENT, ROOT
 
 
 @pytest.mark.parametrize("name", ["processes", "threads", "tcp://10.0.0.1:8786", "tls://scheduler.example:8786"])
-def test_runners_that_are_taken(name):
+def test_these_runners_are_accepted(name):
     assert parse_experiment({"runner": name}).runner == name
 
 
 @pytest.mark.parametrize("name", ["dask", "tcp://host", "http://host:8786", "tcp://me:secret@host:8786", ""])
-def test_others_are_refused_in_words(name):
+def test_other_runners_are_errors(name):
     with pytest.raises(InputError, match="processes, threads or the address of a Dask scheduler"):
         parse_experiment({"runner": name})
 
 
-def test_a_share_is_an_address_and_trains_one_adapter_at_a_time():
+def test_an_artifact_store_is_a_url_and_excludes_co_training():
     with pytest.raises(InputError, match="must be an address"):
         parse_experiment({"artifact_store": "bucket/prefix"})
     with pytest.raises(InputError, match="`co_train` must be 1"):
         parse_experiment({"artifact_store": "s3://bucket/prefix", "co_train": 2})
 
 
-def test_where_work_is_done_is_no_part_of_what_it_is():
+def test_where_a_run_is_executed_does_not_change_its_key():
     assert set(Experiment.model_fields) > EXECUTION_FIELDS
     assert {"runner", "artifact_store", "gpu_limit", "workers", "output"} <= EXECUTION_FIELDS
 
 
-def test_each_runner_is_what_it_says(tmp_path):
+def test_each_name_gives_its_runner(tmp_path):
     assert isinstance(create_task_runner(parse_experiment({"workers": 3}), tmp_path), ProcessPoolRunner)
     threads = parse_experiment({"runner": "threads", "workers": 3})
     assert isinstance(create_task_runner(threads, tmp_path), ThreadPoolTaskRunner)
@@ -48,14 +48,14 @@ def test_each_runner_is_what_it_says(tmp_path):
     assert has_requested_task_runner(threads)  # outside a flow run there is none to differ
 
 
-def test_a_missing_extra_is_named_with_its_command(tmp_path, monkeypatch):
+def test_a_missing_extra_is_named_with_its_install_command(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "prefect_dask", None)
     monkeypatch.delitem(sys.modules, "flows.runtime.dask_runner", raising=False)
     with pytest.raises(InputError, match=r"pip install -e '\.\[dask\]'"):
         create_task_runner(parse_experiment({"runner": "tcp://127.0.0.1:1"}), tmp_path)
 
 
-def test_a_scheduler_that_does_not_answer_is_named(tmp_path, monkeypatch):
+def test_an_unreachable_scheduler_is_named(tmp_path, monkeypatch):
     pytest.importorskip("prefect_dask", reason="needs `dask`")
     from flows.runtime import dask_runner
 
@@ -70,7 +70,7 @@ def test_without_a_cluster_dask_is_not_imported():
     assert done.stdout.strip() == "[]"
 
 
-def test_threads_of_one_process_take_turns_at_heavy_work(tmp_path):
+def test_threads_of_a_process_compute_one_at_a_time(tmp_path):
     inside, most = [], []
 
     def work():
@@ -115,7 +115,7 @@ with prefect_server(folder / "prefect"):
 
 
 @pytest.mark.slow
-def test_steps_on_a_gpu_wait_for_a_slot_of_the_limit_and_need_none_where_there_is_no_limit(tmp_path):
+def test_gpu_steps_wait_for_a_slot_of_the_limit_and_need_none_without_a_limit(tmp_path):
     (tmp_path / "script.py").write_text(textwrap.dedent(LIMITED))
     done = subprocess.run(
         [sys.executable, str(tmp_path / "script.py"), str(tmp_path)],

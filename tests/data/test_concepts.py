@@ -161,7 +161,7 @@ def test_a_file_that_is_no_list_of_concepts_is_named(root, text):
 
 def test_a_name_that_stands_twice_is_not_silently_the_last_one(root):
     (root / "concepts.yaml").write_text("concepts:\n  a: {trigger: x}\n  a: {trigger: y}\n")
-    with pytest.raises(InputError, match="`a` stands twice"):
+    with pytest.raises(InputError, match="the key `a` occurs twice"):
         load_concepts(root)
 
 

@@ -20,24 +20,24 @@ STAGES = ("adapter", "images", "features", "scores")
 
 
 def adapter_digests(folder: Path) -> dict[str, str]:
-    """SHA-256 of each adapter file: those that leave the pipeline, and those in the store."""
+    """SHA-256 of each adapter file, exported and in the store."""
     runs = folder / "runs"
     files = [*(runs / "tiny" / "adapters").glob("*"), *(runs / "store" / "adapter").glob("*/*.safetensors")]
     return {"/".join(file.parts[-2:]): file_digest(file) for file in files}
 
 
-def check_nothing_twice(before: Mapping[str, Any], folder: Path, told: list[str]) -> None:
-    """Stages that were finished are the same folders, and the steps that were not cached are the others."""
+def check_nothing_twice(before: Mapping[str, Any], folder: Path, lines: list[str]) -> None:
+    """Finished stages are unchanged, and exactly the other steps were not cached."""
     after = finished(folder)
     assert {name: after.get(name) for name in before} == dict(before)
-    steps = [line for line in told if re.match(r" *\d+/[\d?]+ ", line)]
+    steps = [line for line in lines if re.match(r" *\d+/[\d?]+ ", line)]
     stages = [line for line in steps if "  captions" not in line]
-    assert len(stages) == len(after), told
-    assert sum(line.endswith("cached") for line in stages) == len(before), (told, sorted(before))
+    assert len(stages) == len(after), lines
+    assert sum(line.endswith("cached") for line in stages) == len(before), (lines, sorted(before))
 
 
 def check_whole(folder: Path) -> None:
-    """No file under a final name is half, and nothing half is left where work is made."""
+    """Every file is complete, and no unfinished work is left."""
     store = folder / "runs" / "store"
     left = [*store.glob("*/.*"), *(store / ".locks").glob("*"), *(store / "unfinished").glob("*")]
     assert [path for path in left if path.parent.name != ".locks" or path.suffix == ".lock"] == []
@@ -59,7 +59,7 @@ def check_whole(folder: Path) -> None:
 
 
 def check_tracking(folder: Path, result: Mapping[str, Any], uri: str | None = None) -> None:
-    """Every run is finished, every adapter has one run, one model and one version with all its tags."""
+    """Every run is finished, and every adapter has one run, one model and one version with all its tags."""
     import mlflow
 
     database = folder / "runs" / "mlflow" / "mlflow.db"
@@ -90,7 +90,7 @@ def check_tracking(folder: Path, result: Mapping[str, Any], uri: str | None = No
 
 
 def writers(folder: Path) -> list[Any]:
-    """Who holds which path in DVC's list of readers and writers."""
+    """The entries of DVC's list of readers and writers."""
     held = folder / ".dvc" / "tmp" / "rwlock"
     try:
         return [each for each in json.loads(held.read_text()).values() if each]
@@ -99,7 +99,7 @@ def writers(folder: Path) -> list[Any]:
 
 
 def check_data(folder: Path, result: Mapping[str, Any]) -> None:
-    """The data's version is recorded whole, and DVC is free for anyone."""
+    """The data version is recorded completely, and no DVC lock is held."""
     from tasks.data_versions import checkout, dvc, manifest
 
     assert manifest.read_pointer(folder / "data.dvc") == result["data_version"]
@@ -109,7 +109,7 @@ def check_data(folder: Path, result: Mapping[str, Any]) -> None:
 
 
 def check(folder: Path, result: Mapping[str, Any], expected: Mapping[str, str]) -> None:
-    """All of it; the adapter files are those of an undisturbed run."""
+    """All of the above; the adapter files equal those of an undisturbed run."""
     assert not any("error" in adapter for adapter in result["adapters"])
     check_whole(folder)
     check_tracking(folder, result)

@@ -16,18 +16,18 @@ def bare(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def undisturbed(bare):
-    """A run from nothing: its folder, and what its adapter files are."""
+    """An undisturbed run: its folder, and the digests of its adapter files."""
     folder = copy(bare, bare.with_name("undisturbed"))
-    result, told = finish(folder)
+    result, lines = finish(folder)
     expected = adapter_digests(folder)
-    check_nothing_twice({}, folder, told)
+    check_nothing_twice({}, folder, lines)
     check(folder, result, expected)
     return folder, expected
 
 
 @pytest.fixture(scope="session")
 def furnished(bare, undisturbed):
-    """A project with databases in place, which take longer to make than the rest of a small run."""
+    """A project with existing databases, which take longer to create than the rest of a small run."""
     from tasks.tracking.client import tracking_server
 
     folder = copy(bare, bare.with_name("furnished"))

@@ -1,4 +1,4 @@
-"""A small real study that is killed with all its processes, and what must be true of the folder once it has ended."""
+"""A small study that can be killed with all its processes, and the state of its folder."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ SMALL = {
     "images": {"train": 2, "trigger": 2, "alter": 2, "style": 2},
     "workers": 1,
 }
-"""One adapter: captions, a training, three sets of drawings, three of features, scores."""
-AT_ONCE = min(2, len(os.sched_getaffinity(0)))
-"""Runs side by side."""
+"""One adapter: captions, a training, three sets of images, three of features, scores."""
+MAX_CONCURRENT = min(2, len(os.sched_getaffinity(0)))
+"""Concurrent runs."""
 
 
 def study(folder: Path, **changes: Any) -> Path:
-    """A project with git and DVC whose data has changed since its last version, and an experiment on it."""
+    """Create a project with git and DVC whose data has changed since its last version, and an experiment on it."""
     copy_concept(folder / "data", "grumble")
     project.init_project(folder)
     project.commit_data(folder, "v1")
@@ -40,14 +40,14 @@ def study(folder: Path, **changes: Any) -> Path:
 
 
 def copy(pattern: Path, folder: Path) -> Path:
-    """A project of its own, in the state of another."""
+    """Copy a project with its state."""
     shutil.copytree(pattern, folder, symlinks=True)
     (folder / "tiny.yaml").write_text((pattern / "tiny.yaml").read_text().replace(str(pattern), str(folder)))
     return folder
 
 
 def start(folder: Path, **environment: str) -> subprocess.Popen[str]:
-    """The command, as the leader of a group of processes."""
+    """Start the command as the leader of a process group."""
     out, err = (open(folder / name, "w") for name in ("out", "err"))  # noqa: SIM115
     with out, err:
         return subprocess.Popen(
@@ -57,18 +57,18 @@ def start(folder: Path, **environment: str) -> subprocess.Popen[str]:
 
 
 def spent(process: subprocess.Popen[str]) -> float:
-    """Seconds of processor time that the group has used: a clock which a busy machine does not change."""
+    """Seconds of processor time of the group, which do not depend on how busy the machine is."""
     ticks = 0
     for file in Path("/proc").glob("[0-9]*/stat"):
         with suppress(OSError):
             fields = file.read_text().rpartition(")")[2].split()
             if int(fields[2]) == process.pid:
-                ticks += sum(map(int, fields[11:15]))  # its own, and of children that have ended
+                ticks += sum(map(int, fields[11:15]))  # of the process, and of children that have ended
     return ticks / os.sysconf("SC_CLK_TCK")
 
 
 def kill(process: subprocess.Popen[str]) -> bool:
-    """Kill the whole group; whether the command was still running."""
+    """Kill the whole group; return whether the command was still running."""
     running = process.poll() is None
     with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
@@ -79,20 +79,20 @@ def finish(folder: Path, **environment: str) -> tuple[dict[str, Any], list[str]]
     """Run the command to its end.
 
     Returns:
-        What ``--json`` printed, and the lines of standard error.
+        The JSON object that it printed, and the lines of standard error.
     """
     process = start(folder, **environment)
     try:
         status = process.wait(timeout=1500)
     finally:
         kill(process)
-    told = (folder / "err").read_text()
-    assert status == 0, told[-4000:]
-    return json.loads((folder / "out").read_text().splitlines()[-1]), told.splitlines()
+    errors = (folder / "err").read_text()
+    assert status == 0, errors[-4000:]
+    return json.loads((folder / "out").read_text().splitlines()[-1]), errors.splitlines()
 
 
 def finished(folder: Path) -> dict[str, tuple[int, int, int]]:
-    """Finished stages, as ``<stage>/<key>``, to what would be another if the stage were made again."""
+    """Finished stages, as ``<stage>/<key>`` -> values that change if the stage is computed again."""
     found = {}
     for record in (folder / "runs" / "store").glob("*/*/stage.json"):
         if not record.parent.name.startswith("."):
@@ -102,26 +102,29 @@ def finished(folder: Path) -> dict[str, tuple[int, int, int]]:
 
 
 def logged(folder: Path) -> set[str]:
-    """What the tracking database holds, in short words; nothing while it cannot be asked."""
+    """A summary of the tracking database; empty while it cannot be read."""
     database = folder / "runs" / "mlflow" / "mlflow.db"
     found: set[str] = set()
-    with suppress(sqlite3.Error), closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True, timeout=1)) as asked:
-        for question in (
+    with (
+        suppress(sqlite3.Error),
+        closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True, timeout=1)) as connection,
+    ):
+        for query in (
             "select 'run ' || run_uuid from runs where status != 'FINISHED'",
             "select 'finished ' || run_uuid from runs where status = 'FINISHED'",
             "select 'model ' || name from logged_models",
             "select 'version ' || name || version from model_versions",
             "select 'alias ' || alias from registered_model_aliases",
         ):
-            found.update(row[0] for row in asked.execute(question))
+            found.update(row[0] for row in connection.execute(query))
     return found
 
 
 def moments(folder: Path) -> set[str]:
-    """What has begun or is done by now: each new entry is the boundary of a stage."""
+    """What has begun or is done: each new entry marks the boundary of a stage."""
     runs = folder / "runs"
     store = runs / "store"
-    found = {f"kept {name}" for name in finished(folder)}
+    found = {f"stored {name}" for name in finished(folder)}
     found |= {f"begun {path.parent.name}" for path in store.glob("*/.*-*-*-*")}
     found |= {"captions" for _ in store.glob("tags/*/*.json")}
     found |= {"training" for _ in store.glob("unfinished/*/state.safetensors")}
@@ -131,7 +134,7 @@ def moments(folder: Path) -> set[str]:
 
 
 def new_moment(folder: Path, process: subprocess.Popen[str], known: set[str]) -> set[str]:
-    """Wait for what is not known yet; nothing where the process ends before."""
+    """Wait for a new entry; return an empty set if the process ends first."""
     while process.poll() is None:
         with suppress(FileNotFoundError):
             if new := moments(folder) - known:

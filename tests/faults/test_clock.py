@@ -1,4 +1,4 @@
-"""The claim that a clock set back in the middle of a run, and left so, changes nothing that is made or found."""
+"""A clock that is set back during a run changes no result and no cached stage."""
 
 import shutil
 import subprocess
@@ -42,28 +42,28 @@ time_t time(time_t *found) {
     return now.tv_sec;
 }
 """
-"""A library that shows every process it is loaded into a clock three days slow, from when a file is there."""
+"""A preloaded library whose clock is three days slow once a file exists."""
 
 COMPILER = shutil.which("cc") or shutil.which("gcc")
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(COMPILER is None, reason="needs a C compiler, to make a clock that can be set")
-def test_a_clock_set_back_in_the_middle_of_a_run_changes_nothing(furnished, undisturbed, tmp_path):
+def test_a_clock_set_back_during_a_run_changes_nothing(furnished, undisturbed, tmp_path):
     source, library, is_back = tmp_path / "clock.c", tmp_path / "clock.so", tmp_path / "is back"
     source.write_text(SHIM)
     subprocess.run([COMPILER, "-shared", "-fPIC", "-o", library, source, "-ldl"], check=True)
     clock = {"LD_PRELOAD": str(library), "CLOCK_IS_BACK": str(is_back)}
     folder = copy(furnished, furnished.with_name("clock"))
     process = start(folder, **clock)
-    seen = set()
-    while not any(text.startswith("kept adapter") for text in seen):
-        new = new_moment(folder, process, seen)
+    covered = set()
+    while not any(text.startswith("stored adapter") for text in covered):
+        new = new_moment(folder, process, covered)
         assert new, (folder / "err").read_text()[-3000:]
-        seen |= new
+        covered |= new
     is_back.touch()
     assert process.wait(timeout=1500) == 0, (folder / "err").read_text()[-3000:]
     made = finished(folder)
-    result, told = finish(folder, **clock)
-    check_nothing_twice(made, folder, told)
+    result, lines = finish(folder, **clock)
+    check_nothing_twice(made, folder, lines)
     check(folder, result, undisturbed[1])

@@ -1,8 +1,8 @@
-"""The claim that `kill -9` of a run, whenever it comes, costs what was half done and nothing else.
+"""`kill -9` of a run, at any time, loses unfinished work and nothing else.
 
-The command is killed with all its processes: at twenty moments drawn by chance, one in each twentieth of the processor
-time of an undisturbed run, each in a folder of its own; at each boundary of a stage, as it is seen in the folder and in
-the tracking database, one after another in one folder; and while databases and the data's version are made.
+The command is killed with all its processes: at twenty random times, one in each twentieth of the processor time of an
+undisturbed run, each in its own folder; at each boundary of a stage, as it appears in the folder and in the tracking
+database, one after another in one folder; and while databases and the data version are created.
 """
 
 import itertools
@@ -15,26 +15,26 @@ from pathlib import Path
 import pytest
 
 from tests.faults.claims import STAGES, check, check_nothing_twice, writers
-from tests.faults.killing import AT_ONCE, copy, finish, finished, kill, moments, new_moment, spent, start
+from tests.faults.killing import MAX_CONCURRENT, copy, finish, finished, kill, moments, new_moment, spent, start
 
-LINUX = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs Linux, to tell processor time")
+LINUX = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs Linux, to measure processor time")
 MOMENTS = 20
 CHANCE = random.Random(20)
 SHARES = [(number + CHANCE.random()) / MOMENTS for number in range(MOMENTS)]
-"""One moment in each twentieth of a run, as a share of its length."""
+"""One time in each twentieth of a run, as a fraction of its length."""
 
 BOUNDARIES = {"captions", "run", "finished", "model", "version", "alias", "made"} | {
-    *(f"kept {stage}" for stage in STAGES),
+    *(f"stored {stage}" for stage in STAGES),
     *("begun adapter", "begun images", "begun features"),
 }
-"""What a run in pieces must have been killed at, at least."""
+"""Boundaries that must have been covered."""
 
 pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
 def server(furnished):
-    """The environment of runs that share a Prefect server, to save its start each time."""
+    """The environment of runs that share a Prefect server, to save its start."""
     from flows.runtime.prefect_server import prefect_server
 
     home = shutil.copytree(furnished / "runs" / "prefect", furnished.with_name("server"))
@@ -60,10 +60,7 @@ def length(furnished, server):
 
 @pytest.fixture(scope="module")
 def killed(furnished, server, length, undisturbed):
-    """The twenty runs, as many at once as there are cores, two at most.
-
-    For each, how many stages were finished at the kill, and in the end.
-    """
+    """The twenty runs: for each, how many stages were finished when it was killed, and in the end."""
 
     def killed_after(share):
         folder = furnished.with_name(f"after-{share:.3f}")
@@ -72,30 +69,30 @@ def killed(furnished, server, length, undisturbed):
             process = start(copy(furnished, folder), **server)
             while process.poll() is None and spent(process) < share * length * 0.9**attempt:
                 time.sleep(0.05)
-            if kill(process):  # else it had ended before, and is killed earlier
+            if kill(process):  # or it had ended, and is killed earlier next time
                 break
         before = finished(folder)
-        result, told = finish(folder, **server)
-        check_nothing_twice(before, folder, told)
+        result, lines = finish(folder, **server)
+        check_nothing_twice(before, folder, lines)
         check(folder, result, undisturbed[1])
         counts = len(before), len(finished(folder))
         shutil.rmtree(folder)
         return counts
 
-    with ThreadPoolExecutor(AT_ONCE) as pool:
+    with ThreadPoolExecutor(MAX_CONCURRENT) as pool:
         yield {share: pool.submit(killed_after, share) for share in SHARES}
         pool.shutdown(cancel_futures=True)
 
 
 @LINUX
 @pytest.mark.parametrize("share", SHARES, ids=lambda share: f"after {share:.0%}")
-def test_killed_at_a_random_moment_the_next_start_finishes(killed, share):
+def test_after_a_kill_at_a_random_time_the_next_start_finishes(killed, share):
     at_the_kill, in_the_end = killed[share].result()
     assert at_the_kill <= in_the_end
 
 
 @LINUX
-def test_the_random_moments_lie_before_between_and_after_the_stages(killed):
+def test_the_random_times_are_before_between_and_after_the_stages(killed):
     counts = [outcome.result() for outcome in killed.values()]
     assert any(at_the_kill == 0 for at_the_kill, _ in counts)
     assert any(0 < at_the_kill < in_the_end for at_the_kill, in_the_end in counts)
@@ -103,14 +100,14 @@ def test_the_random_moments_lie_before_between_and_after_the_stages(killed):
 
 
 def boundary(moment):
-    """What a moment is one of."""
+    """The kind of boundary."""
     kind, _, rest = moment.partition(" ")
-    return f"{kind} {rest.split('/')[0]}" if kind in ("begun", "kept") else kind
+    return f"{kind} {rest.split('/')[0]}" if kind in ("begun", "stored") else kind
 
 
-def test_killed_at_every_boundary_of_a_stage_a_run_comes_to_its_end(furnished, server, undisturbed):
+def test_a_run_that_is_killed_at_every_boundary_finishes(furnished, server, undisturbed):
     folder = copy(furnished, furnished.with_name("boundaries"))
-    seen: set[str] = set()
+    covered: set[str] = set()
     known = moments(folder)
     while True:
         before = finished(folder)
@@ -119,14 +116,14 @@ def test_killed_at_every_boundary_of_a_stage_a_run_comes_to_its_end(furnished, s
         if not new:
             break
         kill(process)
-        seen |= new
+        covered |= new
         known |= moments(folder) | new
         assert before.items() <= finished(folder).items()
-    assert {boundary(text) for text in seen} >= BOUNDARIES
+    assert {boundary(text) for text in covered} >= BOUNDARIES
     process.wait(timeout=1500)
     before = finished(folder)
-    result, told = finish(folder, **server)
-    check_nothing_twice(before, folder, told)
+    result, lines = finish(folder, **server)
+    check_nothing_twice(before, folder, lines)
     check(folder, result, undisturbed[1])
 
 
@@ -138,13 +135,13 @@ MAKING = {
 
 
 @pytest.mark.parametrize("what", MAKING)
-def test_killed_while_something_is_made_for_good_the_next_start_makes_it(bare, undisturbed, what):
+def test_after_a_kill_while_something_permanent_is_created_the_next_start_creates_it(bare, undisturbed, what):
     folder = copy(bare, bare.with_name(what.replace(" ", "-")))
     process = start(folder)
     while process.poll() is None and not MAKING[what](folder):
         time.sleep(0.005)
     assert kill(process)
     before = finished(folder)
-    result, told = finish(folder)
-    check_nothing_twice(before, folder, told)
+    result, lines = finish(folder)
+    check_nothing_twice(before, folder, lines)
     check(folder, result, undisturbed[1])

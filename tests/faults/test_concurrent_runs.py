@@ -1,4 +1,4 @@
-"""The claim that two runs at once on the same data and store are both right, and do what they share once."""
+"""Two concurrent runs on the same data and store are both right, and compute shared stages once."""
 
 import collections
 import json
@@ -11,7 +11,7 @@ from tests.e2e.tiny import ENVIRONMENT, ROOT, command, copy_concept, write_exper
 
 
 @pytest.mark.slow
-def test_two_runs_at_once_share_every_stage_and_log_nothing_twice(tmp_path):
+def test_two_concurrent_runs_share_every_stage_and_log_nothing_twice(tmp_path):
     copy_concept(tmp_path / "data", "grumble")
     study = write_experiment(tmp_path, algorithms=["lora"], captions=["none", "all"])
     runs = [
@@ -21,19 +21,19 @@ def test_two_runs_at_once_share_every_stage_and_log_nothing_twice(tmp_path):
         )
         for _ in range(2)
     ]  # fmt: skip
-    told = [run.communicate(timeout=1500) for run in runs]
-    assert [run.returncode for run in runs] == [0, 0], [err[-3000:] for _, err in told]
-    found = [json.loads(out.splitlines()[-1])["adapters"] for out, _ in told]
+    outputs = [run.communicate(timeout=1500) for run in runs]
+    assert [run.returncode for run in runs] == [0, 0], [err[-3000:] for _, err in outputs]
+    found = [json.loads(out.splitlines()[-1])["adapters"] for out, _ in outputs]
     assert [one["scores"] for one in found[0]] == [one["scores"] for one in found[1]]
     assert [one["run_id"] for one in found[0]] == [one["run_id"] for one in found[1]]
-    made = collections.Counter()
-    for _, err in told:
+    computed = collections.Counter()
+    for _, err in outputs:
         for line in err.splitlines():
             if re.match(r" *\d+/\d+ ", line) and not line.endswith("cached"):
-                made[re.split(r" {3,}", line.split(" ", 1)[1].strip())[0].partition("  ")[2] or line] += 1
+                computed[re.split(r" {3,}", line.split(" ", 1)[1].strip())[0].partition("  ")[2] or line] += 1
     stages = list((tmp_path / "runs" / "store").glob("*/*/stage.json"))
-    assert made.pop("captions grumble") == 1  # kept picture by picture, not as a stage
-    assert sum(made.values()) == len(stages)
+    assert computed.pop("captions grumble") == 1  # cached per image, not as a stage
+    assert sum(computed.values()) == len(stages)
     assert not list((tmp_path / "runs" / "store" / ".locks").iterdir())
     assert not list((tmp_path / "runs" / "store").glob("*/.*-*"))
     import mlflow
