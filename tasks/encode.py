@@ -20,7 +20,7 @@ from tasks.runtime.transfer import ensure_local, local_context, local_images
 FEATURES_FILE = "features.safetensors"
 FEATURE_SOURCES = (
     *TAGGING_SOURCES,
-    *("metrics/encoding.py", "metrics/features.py", "metrics/registry.py", "metrics/quality_predictors"),
+    *("metrics/encoding.py", "metrics/features.py", "metrics/registry.py", "metrics/quality_predictors", "terms.py"),
 )
 """Library code that features depend on."""
 
