@@ -1,13 +1,13 @@
-"""Adapters of ours, of `lycoris-lora` and of `peft` on a UNet of SD-1.5's shape with random weights, side by side.
+"""Compare our adapters with `lycoris-lora` and `peft` on a UNet of SD-1.5's shape with random weights.
 
     python benchmarks/peers/setup.py                 # once: the peers' environments
-    python benchmarks/adapters.py                    # counts: FLOPs, bytes for backward, peak; times of files
-    python benchmarks/adapters.py --steps 5          # step times too, the libraries taking turns step by step
+    python benchmarks/adapters.py                    # FLOPs, bytes for backward, peak, file times
+    python benchmarks/adapters.py --steps 5          # also step times, interleaved
     python benchmarks/adapters.py --device cuda --dtype bfloat16 --batch 8 --steps 20
 
-Each library works in a process of its own; in the timed steps they take turns, so that whatever else the machine does
-meets all alike. FLOPs are of one training step, attention included; bytes are of the tensors kept for the backward
-beyond the model's own weights; the peak is of allocated memory with the weights.
+Each library runs in its own process. The timed steps are interleaved, so that other load of the machine affects all
+alike. FLOPs are those of one training step, attention included; bytes are those of the tensors saved for backward
+beyond the model's own weights; the peak is that of allocated memory with the weights.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class Worker:
 
 
 def preset_layers(preset: str, width: int) -> list[str]:
-    """The paths that a preset chooses in the UNet."""
+    """Paths that a preset selects in the UNet."""
     import torch
     from diffusers import UNet2DConditionModel
 
@@ -77,29 +77,29 @@ def preset_layers(preset: str, width: int) -> list[str]:
 
 
 def measure(algorithm: str, layers: list[str], model: dict, libraries: list[str], steps: int) -> dict[str, dict]:
-    """Library, and ``"frozen"``, to what was measured."""
-    found: dict[str, dict] = {}
+    """Measurements by library; ``"frozen"`` is the model without adapters."""
+    measured: dict[str, dict] = {}
     for library in libraries:
         attach = {"library": library, "algorithm": algorithm, "layers": layers, "options": ALGORITHMS[algorithm]}
         with Worker(library, model | {"device": "cpu"}, fake=True) as worker:
             if library == "ours":
-                found["frozen"] = worker("count")
+                measured["frozen"] = worker("count")
             worker("attach", **attach)
-            found[library] = worker("count")
+            measured[library] = worker("count")
         with Worker(library, model) as worker:
-            found[library] |= {**worker("attach", **attach), **worker("files")}
-            found[library] |= worker("peak") if model["device"] == "cuda" else {}
+            measured[library] |= {**worker("attach", **attach), **worker("files")}
+            measured[library] |= worker("peak") if model["device"] == "cuda" else {}
     if steps:
         times = time_steps(algorithm, layers, model, libraries, steps)
         for name, values in times.items():
-            found[name] |= {"step_s": statistics.median(values), "steps_s": values}
-    return found
+            measured[name] |= {"step_s": statistics.median(values), "steps_s": values}
+    return measured
 
 
 def time_steps(
     algorithm: str, layers: list[str], model: dict, libraries: list[str], steps: int
 ) -> dict[str, list[float]]:
-    """Step times of each library and of the frozen model, taken in turns, after one turn that is not counted."""
+    """Interleaved step times of each library and of the frozen model, after one warm-up round."""
     workers = [Worker(library, model) for library in libraries]
     try:
         for worker in workers:
@@ -120,12 +120,12 @@ def time_steps(
             worker.__exit__()
 
 
-def format_table(algorithm: str, found: dict[str, dict]) -> str:
-    """One row a library."""
-    frozen = found["frozen"]
+def format_table(algorithm: str, measured: dict[str, dict]) -> str:
+    """One row per library."""
+    frozen = measured["frozen"]
     head = f"{algorithm:14s}{'FLOPs':>8s}{'saved MB':>10s}{'peak MB':>10s}{'step s':>9s}{'step':>7s}"
     rows = [head + f"{'attach s':>10s}{'save s':>8s}{'load s':>8s}{'file MB':>9s}"]
-    for name, values in found.items():
+    for name, values in measured.items():
         row = f"{name:14s}{values['flops'] / frozen['flops']:8.3f}{values['saved_bytes'] / 1e6:10.0f}"
         row += f"{values['peak_bytes'] / 1e6:10.0f}"
         row += f"{values['step_s']:9.3f}{values['step_s'] / frozen['step_s']:7.2f}" if "step_s" in values else " " * 16
@@ -139,14 +139,16 @@ def format_table(algorithm: str, found: dict[str, dict]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--preset", default="attn-mlp", help="which layers are adapted")
-    parser.add_argument("--algorithms", default=",".join(ALGORITHMS), help="of %(default)s")
-    parser.add_argument("--libraries", default=",".join(LIBRARIES), help="of %(default)s; `ours` is always there")
-    parser.add_argument("--steps", type=int, default=0, help="timed steps of each; 0 times none")
+    parser.add_argument("--algorithms", default=",".join(ALGORITHMS), help="comma-separated, of %(default)s")
+    parser.add_argument(
+        "--libraries", default=",".join(LIBRARIES), help="comma-separated, of %(default)s; always with ours"
+    )
+    parser.add_argument("--steps", type=int, default=0, help="number of timed steps of each; 0 for none")
     parser.add_argument("--latent", type=int, default=64, help="side of the latents")
     parser.add_argument("--width", type=int, default=320, help="channels of the first block; SD-1.5 has 320")
     parser.add_argument("--batch", type=int, default=1)
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
-    parser.add_argument("--dtype", default="float32", help="of the frozen weights and the activations")
+    parser.add_argument("--dtype", default="float32", help="dtype of the frozen weights and the activations")
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of tables")
     arguments = parser.parse_args()

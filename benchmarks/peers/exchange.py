@@ -1,10 +1,10 @@
-"""Adapter files between this library, `lycoris-lora` and `peft`: written by one, opened by the other, outputs compared.
+"""Exchange adapter files with `lycoris-lora` and `peft`: one writes, the other opens, and the outputs are compared.
 
     python benchmarks/peers/setup.py       # once
-    python benchmarks/peers/exchange.py    # a table, one row an algorithm, option and direction; --json for programs
+    python benchmarks/peers/exchange.py    # a table; --json for programs
 
-The model is a small `UNet2DConditionModel`. Each library draws the same batch with the adapter on; the difference is
-the largest one over the largest change that the adapter makes. What a peer is known to do wrong is listed with its row.
+The model is a small `UNet2DConditionModel`. Each library computes the same batch with the adapter; the difference is
+the largest one over the largest change that the adapter makes. Known faults of a peer are listed with their rows.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ import worker  # noqa: E402
 from setup import interpreter  # noqa: E402
 
 TOLERANCE = 1e-4
-"""Largest difference over largest change that still counts as float32 rounding through a whole UNet."""
+"""Relative difference up to which outputs of a UNet in float32 count as equal."""
 
 CASES: dict[str, tuple[str, dict]] = {
     "lora": ("lora", {"rank": 4, "alpha": 3.0}),
@@ -46,13 +46,13 @@ CASES: dict[str, tuple[str, dict]] = {
     "boft": ("boft", {"factor": 8}),
     "t-lora": ("t-lora", {"rank": 4, "alpha": 3.0}),
 }
-"""Name → algorithm and options of ours."""
+"""Name → algorithm and options of this library."""
 
 PEERS = {
     "lycoris-lora": [case for case in CASES if case != "lora stabilised"],
     "peft": [case for case in CASES if case.split()[0] in ("lora", "loha", "lokr") and case != "lora tucker"],
 }
-"""Peer → the cases that it has too."""
+"""Peer → the cases that it supports."""
 
 DIRECTIONS = ("ours to peer", "peer to ours")
 
@@ -61,11 +61,11 @@ KNOWN_DIFFERENCES: dict[tuple[str, str, str], str] = {
     ("lycoris-lora", "ia3", "ours to peer"): "peer: cannot open an (IA)³ file, its own neither",
     ("lycoris-lora", "t-lora", "peer to ours"): "peer: its T-LoRA fails on padded convolutions",
 }
-"""(peer, case, direction) → why it is refused or differs, and on whose side that is."""
+"""(peer, case, direction) → reason of an error or a difference, and the library that causes it."""
 
 
 def exchange(peer: str) -> list[dict]:
-    """Every case in both directions: peer, case, direction, difference or error, and what is known of it."""
+    """Exchange every case in both directions: rows of peer, case, direction, difference or error, and known reason."""
     from safetensors.torch import load_file
 
     import lycoris
@@ -75,7 +75,7 @@ def exchange(peer: str) -> list[dict]:
         folder = Path(name)
         unet = _save_base(folder)
         base = worker.unet_output(unet, folder)
-        drawings, commands, rows = {}, [], []
+        outputs, commands, rows = {}, [], []
         ending = ".safetensors" if peer == "lycoris-lora" else ""  # PEFT's are folders
         for case in PEERS[peer]:
             algorithm, options = CASES[case]
@@ -83,7 +83,7 @@ def exchange(peer: str) -> list[dict]:
             commands.append({"do": "make", **common, **_paths(folder, case, f"theirs{ending}")})
             network = lycoris.attach({"unet": unet}, algorithm, preset="full", **options)
             worker.randomize_parameters(list(network.parameters()))
-            drawings[case] = worker.unet_output(unet, folder)
+            outputs[case] = worker.unet_output(unet, folder)
             try:
                 network.save(folder / f"{case}.ours{ending}", format="lycoris" if ending else "peft")
                 commands.append({"do": "open", **common, **_paths(folder, case, f"ours{ending}")})
@@ -99,7 +99,7 @@ def exchange(peer: str) -> list[dict]:
                 continue
             theirs = load_file(out)["sample"]
             try:
-                ours = drawings[case]
+                ours = outputs[case]
                 if direction == "peer to ours":
                     network = lycoris.load(command["file"], {"unet": unet})
                     ours = worker.unet_output(unet, folder)
@@ -112,7 +112,7 @@ def exchange(peer: str) -> list[dict]:
 
 
 def peer_layer_names(peer: str, tree: str) -> dict[str, str]:
-    """Part and path of every layer that a peer would adapt in a tree of `trees.py`, to the peer's name of it."""
+    """Map part and path of every layer that a peer would adapt in a tree of `trees.py` to the peer's name of it."""
     answer = run_worker(peer, Path(), [{"do": "names", "tree": tree}])[0]
     if "error" in answer:
         raise RuntimeError(answer["trace"])
@@ -120,7 +120,7 @@ def peer_layer_names(peer: str, tree: str) -> dict[str, str]:
 
 
 def run_worker(peer: str, folder: Path, commands: list[dict]) -> list[dict]:
-    """Run `worker.py` in a peer's environment on commands; one answer each."""
+    """Run commands with `worker.py` in a peer's environment; one answer each."""
     done = subprocess.run(
         [interpreter(peer), Path(worker.__file__), peer],
         input=json.dumps({"folder": str(folder), "commands": commands}),
@@ -134,26 +134,26 @@ def run_worker(peer: str, folder: Path, commands: list[dict]) -> list[dict]:
 
 
 def _paths(folder: Path, case: str, side: str) -> dict[str, str]:
-    return {"file": str(folder / f"{case}.{side}"), "out": str(folder / f"{case}.{side}.drawn")}
+    return {"file": str(folder / f"{case}.{side}"), "out": str(folder / f"{case}.{side}.output")}
 
 
-def _row(peer: str, case: str, direction: str, **found: object) -> dict:
+def _row(peer: str, case: str, direction: str, **result: object) -> dict:
     return {
         "peer": peer,
         "case": case,
         "direction": direction,
-        **found,
+        **result,
         "known": KNOWN_DIFFERENCES.get((peer, case, direction)),
     }
 
 
 def is_equal(row: dict) -> bool:
-    """Whether both drew the same within rounding."""
+    """Whether both outputs are equal within rounding."""
     return row.get("difference", float("inf")) <= TOLERANCE
 
 
 def _save_base(folder: Path):
-    """A small UNet of the real class, and an input, both saved where the peers find them."""
+    """Save a small UNet of the real class and an input for the peers, and return the UNet."""
     import torch
     from safetensors.torch import save_file
     from trees import small_unet
@@ -177,9 +177,9 @@ def main() -> None:
     if arguments.json:
         print(json.dumps(rows, indent=1))
     for row in rows if not arguments.json else ():
-        found = f"{row['difference']:10.1e}" if "difference" in row else "   refused"
+        difference = f"{row['difference']:10.1e}" if "difference" in row else "     error"
         note = row["known"] or ("" if is_equal(row) else row.get("error", "DIFFERENT"))
-        print(f"{row['peer']:14s}{row['case']:16s}{row['direction']:14s}{found}  {note}")
+        print(f"{row['peer']:14s}{row['case']:16s}{row['direction']:14s}{difference}  {note}")
     raise SystemExit(any(not is_equal(row) and row["known"] is None for row in rows))
 
 

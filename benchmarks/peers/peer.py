@@ -1,4 +1,4 @@
-"""What `worker.py` and `measure.py` share in a peer's environment: PEFT's configuration, and where answers go."""
+"""Helpers of `worker.py` and `measure.py` in a peer's environment: PEFT's configuration and the stream of answers."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from typing import TextIO
 
 
 def answer_stream() -> TextIO:
-    """Standard output for answers alone: whatever a library prints goes to standard error from now on."""
+    """Reserve standard output for answers; what libraries print goes to standard error from now on."""
     output = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     return output
 
 
 def peft_config(algorithm: str, options: dict, layers: list[str]):
-    """PEFT's configuration for an algorithm with the options that this library has for it."""
+    """Return PEFT's configuration of an algorithm with this library's options."""
     import peft
 
     rank = options.get("rank", 10000)

@@ -1,9 +1,9 @@
-"""Environments of their own for the peers: `lycoris-lora` installs a module that is called `lycoris` as well.
+"""Create a virtual environment for each peer, as `lycoris-lora` also installs a module named `lycoris`.
 
     python benchmarks/peers/setup.py            # a minute
-    python benchmarks/peers/setup.py --whole    # several GB where pip's torch is the CUDA one
+    python benchmarks/peers/setup.py --standalone    # several GB where pip's torch is the CUDA one
 
-The first shares torch, diffusers and what they need with the interpreter that runs it; the second installs all anew.
+The first shares torch, diffusers and their dependencies with the running interpreter; the second installs everything.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ PEERS = {"lycoris-lora": "lycoris-lora==4.1.3", "peft": "peft==0.21.2"}
 
 
 def interpreter(peer: str) -> Path:
-    """The Python of a peer's environment, whether it is there or not."""
+    """Return the path of a peer's Python, whether it exists or not."""
     return ENVIRONMENTS / peer / "bin" / "python"
 
 
 def build(peer: str, standalone: bool) -> None:
-    """Make one environment anew, with the pinned peer in it."""
+    """Create an environment from scratch, with the pinned peer."""
     folder = ENVIRONMENTS / peer
     subprocess.run([sys.executable, "-m", "venv", "--clear", folder], check=True)
     if not standalone:
@@ -46,9 +46,9 @@ def build(peer: str, standalone: bool) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--whole", action="store_true", help="share nothing with the interpreter that runs this")
+    parser.add_argument("--standalone", action="store_true", help="share no packages with the running interpreter")
     for peer in PEERS:
-        build(peer, parser.parse_args().whole)
+        build(peer, parser.parse_args().standalone)
         print(f"{PEERS[peer]}: {interpreter(peer)}")
 
 

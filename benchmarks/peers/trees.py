@@ -1,4 +1,4 @@
-"""The module trees of SD 1.5, SDXL, SD 3 and Flux on the meta device: names and shapes, no memory. And a small one."""
+"""Module trees of SD 1.5, SDXL, SD 3 and Flux on the meta device, and a small UNet with values."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def sd15() -> dict[str, nn.Module]:
 
 
 def small_unet() -> UNet2DConditionModel:
-    """A UNet of the real class that draws in milliseconds, with values, in 8x8 latents and texts 32 wide."""
+    """A UNet of the real class that runs in milliseconds, for 8x8 latents and texts of width 32."""
     return UNet2DConditionModel(
         sample_size=8,
         block_out_channels=(16, 24),
@@ -72,7 +72,7 @@ TREES: dict[str, Callable[[], dict[str, nn.Module]]] = {"sd15": sd15, "sdxl": sd
 
 
 def tree(name: str) -> dict[str, nn.Module]:
-    """The named parts of a model of `TREES`, on the meta device."""
+    """Return the named parts of a model of `TREES`, on the meta device."""
     with torch.device("meta"):
         return TREES[name]()
 

@@ -1,8 +1,8 @@
-"""What `exchange.py` asks of a peer, in that peer's environment: JSON commands on standard input, answers on output.
+"""Run the commands of `exchange.py` in a peer's environment: JSON on standard input, answers on standard output.
 
-make   put the peer's adapter on the UNet, give it values, save a file, draw
-open   put a file on the UNet, draw
-names  the peer's name of every layer it would adapt in a tree of `trees.py`
+make   attach the peer's adapter to the UNet, randomize it, save a file, compute the output
+open   load a file onto the UNet, compute the output
+names  return the peer's name of every layer that it would adapt in a tree of `trees.py`
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from torch import nn
 
 
 def randomize_parameters(parameters: list[nn.Parameter]) -> None:
-    """Values as after some training, so that nothing is at its start."""
+    """Move the parameters away from their initial values, as training does."""
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
         for parameter in parameters:
@@ -37,7 +37,7 @@ def unet_output(unet: nn.Module, folder: Path) -> torch.Tensor:
 
 
 class LycorisLora:
-    """`lycoris-lora`, by way of the module that kohya's trainer calls."""
+    """`lycoris-lora`, through the module that kohya's trainer calls."""
 
     def make(self, unet: nn.Module, algorithm: str, options: dict, file: Path) -> nn.Module:
         from lycoris import kohya
@@ -64,17 +64,17 @@ class LycorisLora:
         return self._open_reshaped(bare, file) if algorithm == "dylora" else unet
 
     def _open_reshaped(self, unet: nn.Module, file: Path) -> nn.Module:
-        """A DyLoRA file as its reader takes it, a LoRA, with the ones that it misses in `lora_up` of convolutions.
+        """Open a DyLoRA file as a LoRA, with the trailing ones that `lora_up` of convolutions lacks.
 
-        DyLoRA's own forward draws a random rank each time, in evaluation too.
+        DyLoRA's own forward uses a random rank each time, in evaluation too.
         """
         tensors = load_file(file)
         for name in [name for name in tensors if name.endswith("lora_up.weight")]:
             kernel = tensors[name.replace("lora_up", "lora_down")].shape[2:]
             tensors[name] = tensors[name].view(*tensors[name].shape, *(1 for _ in kernel))
-        mended = file.with_suffix(".mended.safetensors")
-        save_file(tensors, mended)
-        return self.open(unet, mended)
+        reshaped = file.with_suffix(".reshaped.safetensors")
+        save_file(tensors, reshaped)
+        return self.open(unet, reshaped)
 
     def open(self, unet: nn.Module, file: Path, **_: object) -> nn.Module:
         from lycoris import kohya
@@ -100,9 +100,9 @@ class LycorisLora:
             encoders.insert(1, nn.Module())  # kohya's trainer counts T5 as the third, in Flux as in SD 3
         encoders = [Clip(part) if "CLIP" in type(part).__name__ else part for part in encoders]
         main = parts.get("unet", parts.get("transformer"))
-        made = network(encoders if len(encoders) > 1 else encoders[0], main, lora_dim=1, conv_lora_dim=1)
+        adapters = network(encoders if len(encoders) > 1 else encoders[0], main, lora_dim=1, conv_lora_dim=1)
         paths = {id(module): f"{name}.{path}" for name, part in parts.items() for path, module in part.named_modules()}
-        return {paths[id(lora.org_module[0])]: lora.lora_name for lora in made.loras}
+        return {paths[id(lora.org_module[0])]: lora.lora_name for lora in adapters.loras}
 
 
 PRESET = """
@@ -116,7 +116,7 @@ text_encoder_target_name = []
 
 
 class Clip(nn.Module):
-    """A CLIP text model as transformers had it when the names of files were settled, one level deeper."""
+    """A CLIP text model with the extra level that transformers had when the names in files were defined."""
 
     def __init__(self, model: nn.Module):
         super().__init__()
@@ -140,9 +140,9 @@ class Peft:
 
         model = peft.PeftModel.from_pretrained(unet, file).eval()
         read, tensors = peft.get_peft_model_state_dict(model), load_file(file / "adapter_model.safetensors")
-        lost = {name for name in tensors if name not in read or not torch.equal(read[name], tensors[name])}
-        if lost or set(read) - set(tensors):
-            raise RuntimeError(f"not read or not there: {sorted(lost | set(read) - set(tensors))[:3]}")
+        wrong = {name for name in tensors if name not in read or not torch.equal(read[name], tensors[name])}
+        if wrong or set(read) - set(tensors):
+            raise RuntimeError(f"not read or not there: {sorted(wrong | set(read) - set(tensors))[:3]}")
         return unet
 
 
@@ -150,7 +150,7 @@ PEERS = {"lycoris-lora": LycorisLora, "peft": Peft}
 
 
 def run_command(peer: str, folder: Path, command: dict) -> dict:
-    """One command's answer; an exception is one too."""
+    """Return the answer of one command; an exception is an answer too."""
     library = PEERS[peer]()
     try:
         if command["do"] == "names":
@@ -170,8 +170,8 @@ def main() -> None:
     output = answer_stream()
     logging.disable(logging.WARNING)
     request = json.load(sys.stdin)
-    found = [run_command(sys.argv[1], Path(request["folder"]), command) for command in request["commands"]]
-    json.dump(found, output)
+    answers = [run_command(sys.argv[1], Path(request["folder"]), command) for command in request["commands"]]
+    json.dump(answers, output)
 
 
 if __name__ == "__main__":
