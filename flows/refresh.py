@@ -27,7 +27,7 @@ from lycoris.cache.integrity import file_digest
 from lycoris.cache.keys import stage_key
 from lycoris.data.concepts import load_concepts
 from lycoris.data.splits import split_held_out
-from tasks.artifacts import CaptionedConcept, ImageSet, TrainedAdapter
+from tasks.artifacts import CaptionedConcept, ImageSet
 from tasks.caption import caption_concepts
 from tasks.compare import compare_with_champion
 from tasks.data import data_version
@@ -40,6 +40,7 @@ from tasks.tracking import registry
 from tasks.tracking.client import TrackingServer, tracking_server
 from tasks.tracking.registry import ModelVersion
 from tasks.tracking.runs import close_refresh, find_finished_run, open_study
+from tasks.trainings import TrainedAdapter
 
 DEFAULT_HOLD_OUT = 0.2
 """Part of each concept's images that is not trained on, if the experiment does not set it."""

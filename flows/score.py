@@ -19,7 +19,7 @@ from flows.steps.requests import begin_run, caption_request, evaluation_setup
 from flows.steps.serializers import ReportHeader
 from lycoris.cache.keys import stage_key
 from lycoris.data.concepts import Concept
-from tasks.artifacts import CaptionedConcept, ImageSet, Prompts, TrainedAdapter
+from tasks.artifacts import CaptionedConcept, ImageSet, Prompts
 from tasks.caption import caption_concepts
 from tasks.compare import compare_adapters
 from tasks.generate import image_records
@@ -27,6 +27,7 @@ from tasks.ingest import import_adapter, import_images
 from tasks.models import resolve_models
 from tasks.report import write_report
 from tasks.runtime import log_forwarding, progress
+from tasks.trainings import TrainedAdapter
 
 if TYPE_CHECKING:
     from lycoris.report.run.schema import BaseImages, StudyRecord

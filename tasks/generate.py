@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any
 from prefect import task
 
 from lycoris.cache.keys import source_hash
-from tasks.artifacts import Artifact, ModelRef, Prompts, RunContext, SamplingSettings, TrainedAdapter
+from tasks.artifacts import Artifact, ModelRef, Prompts, RunContext, SamplingSettings
 from tasks.runtime import progress, resources
 from tasks.runtime.adapter_training import ADAPTER_FILE
 from tasks.runtime.cache import get_or_compute
 from tasks.runtime.transfer import ensure_local, local_context
+from tasks.trainings import TrainedAdapter
 
 if TYPE_CHECKING:
     from lycoris.report.run.schema import GeneratedImage

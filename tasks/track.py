@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from prefect import task
 
-from tasks.tracking.runs import AdapterRun, LoggedRun, StudyRun, log_adapter
+from tasks.tracking.adapter_runs import AdapterRun, LoggedRun, log_adapter
+from tasks.tracking.runs import StudyRun
 
 
 @task(name="tracking", task_run_name="tracking {adapter.spec.name}")

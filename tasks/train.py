@@ -12,11 +12,12 @@ from pathlib import Path
 from prefect import task
 
 from lycoris.cache.store import Store
-from tasks.artifacts import RunContext, TrainedAdapter, TrainingRequest
+from tasks.artifacts import RunContext
 from tasks.runtime import log_forwarding, progress, resources
 from tasks.runtime.adapter_training import AdapterTraining, run_trainings
 from tasks.runtime.cache import get_or_compute_many
 from tasks.runtime.transfer import local_context, local_images
+from tasks.trainings import TrainedAdapter, TrainingRequest
 
 
 @task(name="adapter", task_run_name="adapter {request.spec.name}")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tasks.artifacts import AdapterSettings
+from tasks.trainings import AdapterSettings
 
 _NETWORK_DEFAULTS: dict[str, dict[str, dict[str, Any]]] = {
     "pocket": {

@@ -27,7 +27,8 @@ from lycoris.terms import (
     CaptionStrategy,
     ResizeMode,
 )
-from tasks.artifacts import AdapterSettings, SamplingSettings
+from tasks.artifacts import SamplingSettings
+from tasks.trainings import AdapterSettings
 
 LOCAL_RUNNERS = ("processes", "threads")
 """Task runners of this machine; any other runner is the address of a Dask scheduler."""

@@ -10,7 +10,8 @@ from typing import Any
 from pydantic import Field
 
 from flows.config.record import ConfigRecord
-from tasks.artifacts import Prompts, SampleOptions, SamplingSettings, ValidationOptions
+from tasks.artifacts import Prompts, SamplingSettings
+from tasks.trainings import SampleOptions, ValidationOptions
 
 _EVERY = "how often, in epochs or steps (see checkpoints); default: a tenth of the training"
 

@@ -18,11 +18,11 @@ from tasks.artifacts import (
     Prompts,
     RunContext,
     SamplingSettings,
-    TrainedAdapter,
 )
 from tasks.encode import extract_features
 from tasks.generate import generate_images
 from tasks.score import compute_scores
+from tasks.trainings import TrainedAdapter
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,9 @@ from prefect.futures import PrefectFuture
 
 from flows.runtime.prefect_server import RESUME_HINT
 from lycoris.errors import InputError
-from tasks.artifacts import Artifact, TrainedAdapter
+from tasks.artifacts import Artifact
 from tasks.score import Scores
+from tasks.trainings import TrainedAdapter
 
 ParamsT = ParamSpec("ParamsT")
 ResultT = TypeVar("ResultT")

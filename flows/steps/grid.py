@@ -9,15 +9,8 @@ from flows.config import monitoring
 from flows.config.experiment import Experiment
 from lycoris.data.splits import split_held_out
 from lycoris.errors import InputError
-from tasks.artifacts import (
-    AdapterSettings,
-    CaptionedConcept,
-    ImageSet,
-    ModelRef,
-    Prompts,
-    RunSpec,
-    TrainingRequest,
-)
+from tasks.artifacts import CaptionedConcept, ImageSet, ModelRef, Prompts, RunSpec
+from tasks.trainings import AdapterSettings, TrainingRequest
 
 
 @dataclass(frozen=True)

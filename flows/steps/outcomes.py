@@ -8,11 +8,13 @@ from typing import Any
 
 from lycoris.analysis import Champion
 from lycoris.analysis.statistics.measures import COSTS
-from tasks.artifacts import AdapterSettings, Artifact, CaptionedConcept, RunSpec, TrainingSummary
+from tasks.artifacts import Artifact, CaptionedConcept, RunSpec
 from tasks.generate import seconds_per_image
 from tasks.runtime.adapter_training import SAMPLES_DIR
 from tasks.score import Scores
-from tasks.tracking.runs import LoggedRun, StudyRun
+from tasks.tracking.adapter_runs import LoggedRun
+from tasks.tracking.runs import StudyRun
+from tasks.trainings import AdapterSettings, TrainingSummary
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from flows.steps.grid import PlannedRun
 from flows.steps.outcomes import RunOutcome, StudyOutcome, caption_rows, sample_images, training_curves
 from lycoris.cache.keys import stage_key
 from lycoris.cache.store import Store
-from tasks.artifacts import Artifact, ModelRef, RunContext, RunSpec, TrainingSummary
+from tasks.artifacts import Artifact, ModelRef, RunContext, RunSpec
 from tasks.contact_sheet import contact_sheet
 from tasks.export import export_adapter
 from tasks.generate import image_records
@@ -22,8 +22,10 @@ from tasks.runtime.adapter_training import ADAPTER_FILE
 from tasks.runtime.transfer import ensure_local
 from tasks.score import Scores, combine_modes
 from tasks.track import track_adapter
+from tasks.tracking.adapter_runs import AdapterRun
 from tasks.tracking.registry import set_challenger
-from tasks.tracking.runs import AdapterRun, StudyRun
+from tasks.tracking.runs import StudyRun
+from tasks.trainings import TrainingSummary
 
 logger = logging.getLogger("lycoris.flows.register")
 

@@ -9,8 +9,9 @@ from flows.config.experiment import Experiment
 from flows.runtime.task_runner import worker_count
 from flows.steps.batching import co_training_groups
 from flows.steps.futures import TrainingFutures, submit
-from tasks.artifacts import RunContext, RunSpec, TrainingRequest
+from tasks.artifacts import RunContext, RunSpec
 from tasks.train import co_train_adapters, train_adapter
+from tasks.trainings import TrainingRequest
 
 
 def group_trainings(experiment: Experiment, requests: Mapping[RunSpec, TrainingRequest]) -> list[list[TrainingRequest]]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from flows.config.experiment import Experiment
 from flows.studies.timing import NETWORK_SETTINGS, Timings, timings_from_cache
 from lycoris.data.concepts import Concept, load_concepts
-from tasks.artifacts import AdapterSettings
+from tasks.trainings import AdapterSettings
 
 if TYPE_CHECKING:
     from PIL import Image

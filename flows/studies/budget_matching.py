@@ -12,7 +12,7 @@ from flows.config.adapter import AdapterConfig
 from flows.config.experiment import Experiment
 from flows.config.record import ConfigRecord
 from lycoris.errors import InputError, unknown_name_error
-from tasks.artifacts import AdapterSettings
+from tasks.trainings import AdapterSettings
 
 BudgetKind = Literal["parameters", "time"]
 BUDGET_KINDS: tuple[BudgetKind, ...] = get_args(BudgetKind)

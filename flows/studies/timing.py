@@ -12,7 +12,7 @@ from typing import Any
 from flows.config.adapter import AdapterConfig
 from flows.config.experiment import Experiment
 from lycoris.cache.store import RECORD_FILE
-from tasks.artifacts import AdapterSettings, TrainingSummary
+from tasks.trainings import AdapterSettings, TrainingSummary
 
 MAX_CACHE_ENTRIES = 200
 """How many stages of a kind are read, newest first."""

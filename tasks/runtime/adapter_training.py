@@ -13,8 +13,9 @@ from lycoris.adapters.files.safetensors_header import sort_metadata
 from lycoris.cache.atomic import atomic_write_text
 from lycoris.cache.keys import source_hash, stage_key
 from lycoris.cache.store import Store
-from tasks.artifacts import SUMMARY_FILE, RunContext, TrainingRequest, TrainingSummary
+from tasks.artifacts import RunContext
 from tasks.runtime import progress, resources
+from tasks.trainings import SUMMARY_FILE, TrainingRequest, TrainingSummary
 
 if TYPE_CHECKING:
     from lycoris.adapters.network import Network

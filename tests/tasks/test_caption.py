@@ -11,18 +11,10 @@ import yaml
 
 from lycoris import pocket
 from lycoris.captions import tagger_digest
-from tasks.artifacts import (
-    AdapterSettings,
-    CaptionedConcept,
-    ImageSet,
-    ModelRef,
-    RunContext,
-    RunSpec,
-    TaggerRef,
-    TrainingRequest,
-)
+from tasks.artifacts import CaptionedConcept, ImageSet, ModelRef, RunContext, RunSpec, TaggerRef
 from tasks.caption import CaptionRequest, caption_concepts, load_templates, write_captions
 from tasks.train import train_adapter
+from tasks.trainings import AdapterSettings, TrainingRequest
 
 TRAINING = {"steps": 1, "batch_size": 1, "learning_rate": 1e-3}
 SETTINGS = AdapterSettings("lora", "attn-only", rank=1, alpha=1.0, training=TRAINING)

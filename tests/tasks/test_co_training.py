@@ -7,17 +7,10 @@ import torch
 from safetensors.torch import load_file
 
 from lycoris import bases, pocket
-from tasks.artifacts import (
-    SUMMARY_FILE,
-    AdapterSettings,
-    ImageSet,
-    ModelRef,
-    RunContext,
-    RunSpec,
-    TrainingRequest,
-)
+from tasks.artifacts import ImageSet, ModelRef, RunContext, RunSpec
 from tasks.runtime.adapter_training import ADAPTER_FILE
 from tasks.train import co_train_adapters, train_adapter
+from tasks.trainings import SUMMARY_FILE, AdapterSettings, TrainingRequest
 
 TRAINING = {"steps": 4, "batch_size": 2, "learning_rate": 1e-3}
 IMAGES = tuple(sorted((pocket.IMAGES / "movie_characters" / "grumble").glob("*.png"))[:4])

@@ -8,20 +8,10 @@ import pytest
 import lycoris
 from lycoris import bases, pocket
 from lycoris.cache.integrity import file_digest
-from tasks.artifacts import (
-    AdapterSettings,
-    ImageSet,
-    ModelRef,
-    RunContext,
-    RunSpec,
-    SampleOptions,
-    SamplingSettings,
-    TrainingRequest,
-    TrainingSummary,
-    ValidationOptions,
-)
+from tasks.artifacts import ImageSet, ModelRef, RunContext, RunSpec, SamplingSettings
 from tasks.runtime.adapter_training import ADAPTER_FILE
 from tasks.train import train_adapter
+from tasks.trainings import AdapterSettings, SampleOptions, TrainingRequest, TrainingSummary, ValidationOptions
 
 TRAINING = {"steps": 4, "batch_size": 2, "learning_rate": 1e-3}
 SETTINGS = AdapterSettings("lora", "attn-mlp", rank=2, alpha=2.0, training=TRAINING)

@@ -11,7 +11,7 @@ from flows.config.experiment import Experiment
 from flows.studies.budget_matching import BudgetMatch, match_parameters, match_time, parse_budget
 from lycoris.bases.parameter_count import count_parameters, meta_parts
 from lycoris.errors import InputError
-from tasks.artifacts import AdapterSettings
+from tasks.trainings import AdapterSettings
 
 
 def count_two_layers(settings: AdapterSettings) -> int:

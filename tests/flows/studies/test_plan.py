@@ -12,7 +12,7 @@ from flows.studies.plan import count_work, describe_plan, selected_concepts
 from flows.studies.timing import timings_from_cache
 from lycoris.cache.store import Store
 from lycoris.errors import InputError
-from tasks.artifacts import SUMMARY_FILE, TrainingSummary
+from tasks.trainings import SUMMARY_FILE, TrainingSummary
 
 SUMMARY = TrainingSummary(
     step=120, epoch=1.0, losses=[], binned_losses={}, callback_records=[], parameters=0, layers=0, seconds=0.0,

@@ -12,12 +12,14 @@ from flows.cli.main import main
 from lycoris.cache.integrity import file_digest
 from lycoris.errors import InputError
 from lycoris.metrics import Score
-from tasks.artifacts import AdapterSettings, RunSpec, TrainingSummary
+from tasks.artifacts import RunSpec
 from tasks.data_versions.manifest import DataVersion
 from tasks.tracking import registry
+from tasks.tracking.adapter_runs import AdapterRun, log_adapter
 from tasks.tracking.client import connect, tracking_server
 from tasks.tracking.models import KEY_TAG, list_versions
-from tasks.tracking.runs import AdapterRun, log_adapter, open_study
+from tasks.tracking.runs import open_study
+from tasks.trainings import AdapterSettings, TrainingSummary
 
 DATA = {number: f"{number:032x}.dir" for number in (1, 2, 3)}
 SETTINGS = {"algorithm": "lora", "preset": None, "rank": 4, "alpha": None, "factor": None, "training": {"steps": 2}}
