@@ -116,7 +116,8 @@ def _report_findings(analysis: Analysis, folder: Path) -> list[str]:
 
 def _report_encoders(analysis: Analysis, folder: Path) -> list[str]:
     """Return what encoder and resize mode change; the tables are ``encoders_*.csv``."""
-    from lycoris.analysis.statistics.encoder_agreement import describe_encoder_agreement, encoder_agreement
+    from lycoris.analysis.statistics.encoder_agreement import encoder_agreement
+    from lycoris.analysis.text.agreement_text import describe_encoder_agreement
 
     agreement = encoder_agreement(analysis.ranking, analysis.correlations, analysis.effects)
     for name in ("alike", "first", "conclusions"):
@@ -126,7 +127,8 @@ def _report_encoders(analysis: Analysis, folder: Path) -> list[str]:
 
 def _report_costs(_: Analysis, folder: Path) -> list[str]:
     """Return what each adapter costs; the table is ``costs.csv``."""
-    from lycoris.analysis.statistics.costs import describe_costs, mean_costs
+    from lycoris.analysis.statistics.costs import mean_costs
+    from lycoris.analysis.text.cost_text import describe_costs
 
     table = mean_costs(folder / "scores.csv")
     table.to_csv(folder / "costs.csv", index=False)

@@ -20,6 +20,7 @@ import numpy as np
 
 from flows.studies.generated_images import StudyAdapter, load_study_images
 from flows.studies.script import run_script, study_parser
+from lycoris.analysis.statistics.group_means import GroupMean, mean_over_groups
 from lycoris.errors import InputError
 
 logger = logging.getLogger("lycoris.studies.caption_effects")
@@ -79,8 +80,6 @@ def caption_effects(runs: Path, strategy: str, reference: str) -> list[dict[str,
 
 def effects_table(effects: Sequence[Mapping[str, Any]], prompt_types: Sequence[str] = ("alter", "style")) -> str:
     """Mean differences with 95 % intervals over pairs as a Markdown table, one row per attribute and prompt type."""
-    from lycoris.analysis.statistics.ranking import mean_over_groups
-
     categories = sorted({effect["category"] for effect in effects})
     lines = ["| what | prompts | " + " | ".join(categories) + " |", "|---|---|" + "---|" * len(categories)]
     for name in REPORTED_ATTRIBUTES:
@@ -96,11 +95,11 @@ def _category_gaps(effects: Sequence[Mapping[str, Any]], category: str) -> np.nd
     return np.array([effect["gap"] for effect in effects if effect["category"] == category], dtype=float)
 
 
-def _format_mean(mean: Mapping[str, Any] | None) -> str:
+def _format_mean(mean: GroupMean | None) -> str:
     if mean is None:
         return "-"
-    text = f"{mean['mean']:+.2f}"
-    return text if mean["low"] is None else f"{text} [{mean['low']:.2f}, {mean['high']:.2f}]"
+    text = f"{mean.mean:+.2f}"
+    return text if mean.low is None else f"{text} [{mean.low:.2f}, {mean.high:.2f}]"
 
 
 def main(argv: list[str] | None = None) -> int:

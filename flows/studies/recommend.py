@@ -75,7 +75,7 @@ def recommendation_record(recommendation: Recommendation) -> dict[str, Any]:
     return {
         "choice": vars(recommendation.choice),
         "runner_up": None if recommendation.runner_up is None else vars(recommendation.runner_up),
-        "difference": dict(recommendation.difference),
+        "difference": dict(recommendation.difference or {}),
         "differences": {name: dict(gap) for name, gap in recommendation.differences.items()},
         "told_apart": recommendation.is_separated,
         "front": [one.config for one in recommendation.front],

@@ -88,6 +88,13 @@ def test_strategies_are_compared_on_the_prompts_that_they_share(tmp_path: Path) 
     assert TRAIN not in {one.name for one in shared_prompts_only(with_train, "captions").measures}
 
 
+@pytest.mark.parametrize(("low", "high"), [(0.0, 0.3), (-0.3, 0.0)])
+def test_an_interval_that_touches_zero_confirms_no_finding(tmp_path: Path, low: float, high: float) -> None:
+    table = effects_by_category(scores(tmp_path), "captions")
+    touching = table.assign(low=[None if pd.isna(one) else low for one in table["low"]], high=high)
+    assert set(third_finding_by_category(touching)["characters"].values()) == {None}
+
+
 def test_without_an_effect_no_interval_leaves_out_zero_for_long(tmp_path: Path) -> None:
     table = dimension_rows(effects_by_category(scores(tmp_path, shift=0.0), "captions"))
     shown = [row for row in table[table["low"].notna()].itertuples() if row.low > 0 or row.high < 0]

@@ -12,7 +12,8 @@ import pytest
 from scipy import stats
 
 from lycoris.analysis.statistics.effects import comparisons, compute_effects, count_leads
-from lycoris.analysis.statistics.ranking import mean_over_groups, rank_table, summarize_ranks
+from lycoris.analysis.statistics.group_means import GroupMean, mean_over_groups
+from lycoris.analysis.statistics.ranking import rank_table, summarize_ranks
 
 NAMES = {"in": "train", "out": "alter"}
 
@@ -153,18 +154,42 @@ def test_intervals_are_about_as_wide_as_students():
     values = np.random.default_rng(1).normal(0.1, 0.2, size=40)
     found = mean_over_groups(values, minimum=-1.0)
     low, high = stats.t.interval(0.95, 39, values.mean(), stats.sem(values))
-    assert found["high"] - found["low"] == pytest.approx(high - low, rel=0.1)
-    assert found["mean"] == pytest.approx(values.mean())
+    assert found.high - found.low == pytest.approx(high - low, rel=0.1)
+    assert found.mean == pytest.approx(values.mean())
 
 
 def test_few_groups_get_students_interval_and_one_gets_none():
     values = np.array([0.1, 0.2, np.nan, 0.15])
     known = values[~np.isnan(values)]
     found = mean_over_groups(values, minimum=-1.0)
-    assert (found["low"], found["high"]) == pytest.approx(stats.t.interval(0.95, 2, known.mean(), stats.sem(known)))
-    assert found["groups"] == 3
-    assert mean_over_groups(np.array([0.3]), minimum=-1.0) == {"mean": 0.3, "low": None, "high": None, "groups": 1}
+    assert (found.low, found.high) == pytest.approx(stats.t.interval(0.95, 2, known.mean(), stats.sem(known)))
+    assert found.groups == 3
+    assert mean_over_groups(np.array([0.3]), minimum=-1.0) == GroupMean(0.3, None, None, 1)
     assert mean_over_groups(np.array([np.nan]), minimum=-1.0) is None
+
+
+@pytest.mark.parametrize(
+    ("values", "minimum", "clipped"),
+    [
+        ([0.90, 1.00, 0.98], -1.0, "high"),
+        ([-0.90, -1.00, -0.98], -1.0, "low"),
+        ([0.00, 0.10, 0.02], 0.0, "low"),
+        ([0.40, 0.60, 0.55], 0.0, ""),
+    ],
+)
+def test_intervals_are_clipped_to_the_range_of_ranks(values, minimum, clipped):
+    values = np.array(values)
+    ends = stats.t.interval(0.95, 2, values.mean(), stats.sem(values))
+    assert (ends[0] < minimum, ends[1] > 1.0) == (clipped == "low", clipped == "high")
+    found = mean_over_groups(values, minimum=minimum)
+    assert found.low == (minimum if clipped == "low" else pytest.approx(ends[0]))
+    assert found.high == (1.0 if clipped == "high" else pytest.approx(ends[1]))
+
+
+@pytest.mark.parametrize("ranks", [[1.0] * 9 + [0.9], [0.0] * 9 + [0.1]])
+def test_bootstrap_intervals_stay_in_the_range_of_ranks(ranks):
+    found = mean_over_groups(np.array(ranks), minimum=0.0)
+    assert 0.0 <= found.low <= found.mean <= found.high <= 1.0
 
 
 def test_correction_is_that_of_benjamini_and_hochberg(found):

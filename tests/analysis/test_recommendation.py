@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -70,7 +71,7 @@ def test_what_is_wrong_with_weights_is_told(weights: dict[str, float], message: 
 
 
 def test_weights_for_nothing_that_was_scored_are_refused(ranked) -> None:
-    with pytest.raises(InputError, match="without a score"):
+    with pytest.raises(InputError, match="with a score above 0"):
         recommend(ranked(CLEAR), weights={"fidelity": 0, "diversity": 0})
 
 
@@ -108,10 +109,18 @@ def test_a_steady_lead_is_told_apart_and_a_changing_one_is_not(ranked) -> None:
     changing = {"lora": {"fidelity": [2.0, 0.0, 2.0, 0.0, 2.0]}, "full": {"fidelity": [1.0] * 5}}
     found = recommend(ranked(changing))
     assert found.is_separated is False
-    assert "cannot be told apart" in recommendation_lines(found, length_unit="steps")[2]
+    assert "are not separated" in recommendation_lines(found, length_unit="steps")[2]
     alone = recommend(ranked({"lora": {"fidelity": [2.0]}, "full": {"fidelity": [1.0]}}))
     assert alone.is_separated is None
     assert "needs two" in recommendation_lines(alone, length_unit="steps")[2]
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "separated"), [(0.01, 0.2, True), (-0.2, -0.01, True), (0.0, 0.2, False), (-0.2, 0.0, False)]
+)
+def test_a_difference_whose_interval_touches_zero_is_not_separated(ranked, low: float, high: float, separated) -> None:
+    found = replace(recommend(ranked(CLEAR)), difference={"mean": 0.0, "low": low, "high": high})
+    assert found.is_separated is separated
 
 
 def test_five_lines_name_the_choice_and_what_was_not_scored(ranked) -> None:
@@ -165,7 +174,7 @@ def test_the_picture_is_one_svg_that_asks_no_network(ranked) -> None:
     text = render_svg(found, title="What <to> take")
     tree = ElementTree.fromstring(text)
     lines_drawn = [one for one in tree.iter("{http://www.w3.org/2000/svg}polyline")]
-    assert [one.attrib["class"] for one in lines_drawn] == ["line rest", "line second", "line choice"]
+    assert [one.attrib["class"] for one in lines_drawn] == ["line dominated", "line runner-up", "line choice"]
     assert "href" not in text
     assert "choice: LoHa" in text
 

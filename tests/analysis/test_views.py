@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 
 from lycoris.analysis.io.reading import read_table
-from lycoris.analysis.statistics.costs import describe_costs as cost_sentences
 from lycoris.analysis.statistics.costs import mean_costs
-from lycoris.analysis.statistics.encoder_agreement import describe_encoder_agreement, encoder_agreement
+from lycoris.analysis.statistics.encoder_agreement import encoder_agreement
 from lycoris.analysis.table_analysis import Analysis, analyze
+from lycoris.analysis.text.agreement_text import describe_encoder_agreement
+from lycoris.analysis.text.cost_text import describe_costs as cost_sentences
 
 ENCODERS = ("clip-resize", "clip-padding", "dinov2-resize", "dinov2-padding")
 
@@ -55,8 +56,8 @@ def test_modes_that_see_the_same_agree_and_encoders_that_do_not_contradict(seen:
     assert (found.conclusions["views"] == 4).all()
     assert len(found.conclusions) == 6  # pairs of four algorithms
     said = " ".join(describe_encoder_agreement(found))
-    assert "6 are shown both ways" in said
-    assert "on 0 of 1 pairs" in said
+    assert "6 are shown in both directions" in said
+    assert "for 0 of 1 pairs" in said
 
 
 def test_costs_are_means_by_algorithm_and_pictures_and_grow(tmp_path: Path) -> None:
@@ -80,8 +81,8 @@ def test_costs_are_means_by_algorithm_and_pictures_and_grow(tmp_path: Path) -> N
         ["lora pictures=16", 16, 2, 16.0], ["lora pictures=4", 4, 2, 4.0],
     ]  # fmt: skip
     said = cost_sentences(found)
-    assert "full pictures=16: 32 s of training, a file of 1.00 MB, 0.5 s a picture (mean of 2)." in said
-    assert "LoRA: 4 times the pictures take 4.00 times the training." in said
+    assert "full pictures=16: 32 s of training, a file of 1.00 MB, 0.5 s per image (mean of 2)." in said
+    assert "LoRA: 4 times the images take 4.00 times the training time." in said
 
 
 def test_costs_are_a_dimension_of_their_own_that_leads_no_one(tmp_path: Path) -> None:

@@ -59,6 +59,13 @@ def test_a_difference_is_shown_only_when_its_interval_leaves_out_zero(study, dif
     assert score_verdict(score(difference, base=0.5, width=0.05), one) == said
 
 
+@pytest.mark.parametrize("higher", [True, False])
+@pytest.mark.parametrize(("low", "high"), [(0.0, 0.2), (-0.2, 0.0), (0.0, 0.0)])
+def test_an_interval_that_touches_zero_shows_no_difference(study, low, high, higher):
+    one = replace(measure(study, SIMILARITY), higher_is_better=higher)
+    assert score_verdict({"difference": 0.1, "difference_low": low, "difference_high": high}, one) == "none"
+
+
 def test_without_an_interval_the_verdict_is_unknown(study):
     assert score_verdict({"difference": 0.5}, measure(study, SIMILARITY)) == "unknown"
 

@@ -1,4 +1,4 @@
-"""Adapter settings in words."""
+"""Names of adapter settings."""
 
 from __future__ import annotations
 
@@ -17,41 +17,38 @@ def label_settings(settings: pd.DataFrame, length_unit: str) -> list[str]:
     """The name of every setting: its algorithm, and whatever differs between settings.
 
     Args:
-        arms: as in :class:`lycoris.analysis.statistics.ranking.Ranking`.
-        length_unit: what ``epoch`` counts: ``"epochs"`` or ``"steps"``.
+        settings: as in :class:`lycoris.analysis.statistics.ranking.Ranking`.
+        length_unit: the unit of ``epoch``: ``"epochs"`` or ``"steps"``.
 
     Returns:
-        Such as ``LoKr, factor 8, learning rate 0.007, captions none``. Two that would be named alike have their names
-        in the table behind.
+        Names such as ``LoKr, factor 8, learning rate 0.007, captions none``. Where two would be equal, the
+        configuration follows in parentheses.
     """
-    told = [name for name in _LABEL_SETTINGS if _differs(settings, name)]
-    names = [_label(row, told, length_unit) for row in settings.to_dict("records")]
+    names = [name for name in _LABEL_SETTINGS if _differs(settings, name)]
+    labels = [_label(row, names, length_unit) for row in settings.to_dict("records")]
     return [
-        f"{name} ({config})" if names.count(name) > 1 else name
-        for name, config in zip(names, settings["config"], strict=True)
+        f"{label} ({config})" if labels.count(label) > 1 else label
+        for label, config in zip(labels, settings["config"], strict=True)
     ]
 
 
 def full_setting_label(settings: Mapping[str, Any], length_unit: str) -> str:
-    """One setting with all that is told of it."""
+    """One setting with everything that is known of it, except its base."""
     row = {"capacity": _capacity_label(settings), **settings}
-    return _label(
-        row,
-        [name for name in _LABEL_SETTINGS if row.get(name) not in (None, "", UNSPECIFIED) and name != "base"],
-        length_unit,
-    )
+    names = [name for name in _LABEL_SETTINGS if row.get(name) not in (None, "", UNSPECIFIED) and name != "base"]
+    return _label(row, names, length_unit)
 
 
 def _capacity_label(settings: Mapping[str, Any]) -> str:
     return ", ".join(
-        f"{said} {settings[name]:g}"
-        for name, said in (("factor", "factor"), ("dim", "rank"), ("alpha", "alpha"))
+        f"{label} {settings[name]:g}"
+        for name, label in (("factor", "factor"), ("dim", "rank"), ("alpha", "alpha"))
         if name in settings and (name == "factor" or settings.get("dim", 0) < FULL_RANK_DIM)
     )
 
 
 def _differs(settings: pd.DataFrame, name: str) -> bool:
-    """Whether a setting differs between arms of one algorithm."""
+    """Whether a setting differs between settings of one algorithm."""
     return any(own[name].astype(str).nunique() > 1 for _, own in settings.groupby("algorithm"))
 
 
