@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 PROMPTS_FILE = "prompts.json"
 TIMING_FILE = "generation.json"
-GENERATION_SOURCES = ("bases", "adapters")
+GENERATION_SOURCES = ("bases", "adapters", "pretrained.py")
 """Library code that generated images depend on."""
 
 

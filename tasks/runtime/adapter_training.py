@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 ADAPTER_FILE = "adapter.safetensors"
 SAMPLES_DIR = "samples"
 ENCODINGS_DIR = "encodings"
-TRAINING_SOURCES = ("training", "bases", "adapters", "data/images.py")
+TRAINING_SOURCES = ("training", "bases", "adapters", "pretrained.py", "data/images.py")
 """Library code that a training's result depends on."""
 
 
