@@ -22,7 +22,7 @@ from PIL import Image
 import lycoris
 from lycoris.bases import BASES, Base
 from lycoris.bases.sampling import GenerationSettings, generate
-from lycoris.training import Example, TrainingSettings, train
+from lycoris.training import Example, TrainingJob, TrainingSettings, train
 
 CLIP = {"hidden_size": 768, "intermediate_size": 3072, "num_hidden_layers": 12, "num_attention_heads": 12}
 CLIP_G = {
@@ -167,7 +167,7 @@ def main() -> None:
             Image.fromarray(pixels).save(path)
             examples.append(Example(path, "a sks creature"))
         settings = TrainingSettings(steps=2, batch_size=arguments.batch)
-        result = train(base, network, examples, settings, seed=0)
+        result = train(base, TrainingJob(network, examples, settings, seed=0))
     report(f"2 steps, losses {', '.join(f'{loss:.3f}' for loss in result.losses)}")
     print(f"{'':40s} {result.seconds / 2:8.1f} s per step of {arguments.batch}, buckets {result.bucket_counts}")
     image = generate(

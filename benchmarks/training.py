@@ -179,7 +179,11 @@ def compare_loops(source: str, batch: int, steps: int) -> dict[str, float]:
                     times[way].append(time.perf_counter() - began)
                 began = time.perf_counter()
 
-            train(base, network, examples, training_settings(steps + 1, batch, cached), seed=0, progress=between)
+            train(
+                base,
+                TrainingJob(network, examples, training_settings(steps + 1, batch, cached), seed=0),
+                progress=between,
+            )
     return {way: statistics.median(values[1:]) for way, values in times.items()}
 
 
@@ -189,7 +193,12 @@ def measure_peak(source: str, variant: str, batch: int) -> float:
     with tempfile.TemporaryDirectory() as folder:
         examples = make_examples(Path(folder), 2 * batch, base.resolution)
         if variant.startswith("ours"):
-            train(base, attach_lora(base), examples, training_settings(2, batch, use_cache=variant == "ours"), seed=0)
+            train(
+                base,
+                TrainingJob(
+                    attach_lora(base), examples, training_settings(2, batch, use_cache=variant == "ours"), seed=0
+                ),
+            )
         else:
             if variant == "bare":
                 attach_lora(base)
@@ -226,7 +235,7 @@ def train_several(names: list[str], steps: int, co_trained: bool) -> float:
     seconds = 0.0
     for number, network in enumerate(made):
         network.reattach()
-        seconds += train(base, network, examples, chosen, seed=number).seconds
+        seconds += train(base, TrainingJob(network, examples, chosen, seed=number)).seconds
         network.detach()
     return seconds
 

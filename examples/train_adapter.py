@@ -14,7 +14,7 @@ import lycoris
 from lycoris.bases import open_base
 from lycoris.bases.sampling import GenerationSettings, generate
 from lycoris.data.images import list_images
-from lycoris.training import Example, TrainingSettings, train
+from lycoris.training import Example, TrainingJob, TrainingSettings, train
 
 GRUMBLE = Path(lycoris.__file__).parent / "pocket" / "images" / "movie_characters" / "grumble"
 
@@ -32,7 +32,7 @@ def main() -> None:
     network = lycoris.attach(base.parts, algorithm="lora", preset="full", rank=8, seed=0)
     examples = [Example(file, arguments.caption) for file in list_images(arguments.images)[:8]]
     settings = TrainingSettings(steps=arguments.steps, batch_size=4, learning_rate=5e-3, schedule="cosine")
-    result = train(base, network, examples, settings, seed=0)
+    result = train(base, TrainingJob(network, examples, settings, seed=0))
     print(f"{arguments.steps} steps, last loss {result.losses[-1]:.3f}")
 
     network.save(arguments.out, metadata={"caption": arguments.caption})

@@ -93,7 +93,7 @@ def run_benchmark(experiment: Experiment, timings: Timings) -> None:
 
 def _training_step_seconds(trial: _Trial, settings: AdapterSettings) -> float:
     import lycoris
-    from lycoris.training import Example, TrainingSettings, train
+    from lycoris.training import Example, TrainingJob, TrainingSettings, train
 
     batch_size = settings.training.get("batch_size", 1)
     options = {
@@ -109,7 +109,7 @@ def _training_step_seconds(trial: _Trial, settings: AdapterSettings) -> float:
     examples = [Example(image.path, f"a {trial.concept.trigger}") for image in trial.concept.images]
     network = lycoris.attach(trial.base.parts, **network_options)
     started, clock_started = time.monotonic(), trial.clock()
-    result = train(trial.base, network, examples, TrainingSettings(**options), seed=0)
+    result = train(trial.base, TrainingJob(network, examples, TrainingSettings(**options), seed=0))
     own_share = min(1.0, (trial.clock() - clock_started) / (time.monotonic() - started))
     network.detach()
     return result.seconds * own_share / TRIAL_STEPS * (batch_size if trial.is_small else 1)

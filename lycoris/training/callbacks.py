@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from lycoris.bases.sampling import GenerationSettings
+from lycoris.cache.atomic import remove_leftovers
 from lycoris.errors import InputError
 from lycoris.training.config import TrainingSettings
 
@@ -118,8 +119,7 @@ class CheckpointCallback:
     def __call__(self, network: Network, point: TrainingPoint) -> dict[str, float]:
         """Save the adapter."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        for partial in self.folder.glob(".*.safetensors.*"):  # written by a run that was killed
-            partial.unlink(missing_ok=True)
+        remove_leftovers(self.folder)
         metadata = {**self.metadata, **progress_metadata(point.step, point.epoch)}
         network.save(self.folder / f"{point.name}.safetensors", metadata=metadata)
         return {}

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from lycoris.bases import Base
     from lycoris.training.config import TrainingSettings
-    from lycoris.training.training_run import Trainable
+    from lycoris.training.job import Trainable
 
 
 @contextlib.contextmanager

@@ -1,4 +1,4 @@
-"""The training loop, for one adapter or for several at once on one frozen base."""
+"""The training loop, for one adapter or for several on one frozen base."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import contextlib
 import itertools
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,82 +14,70 @@ import torch
 
 from lycoris.adapters.layers.batch_partition import BatchPartition
 from lycoris.errors import InputError
-from lycoris.training.callbacks import Callback
 from lycoris.training.compute_modes import compute_modes
-from lycoris.training.config import TrainingSettings
-from lycoris.training.data.image_dataset import Example
 from lycoris.training.data.sampler import Batch
 from lycoris.training.distributed import ProcessGroup
 from lycoris.training.divergence import TrainingDivergedError
+from lycoris.training.job import TrainingJob, TrainingResult
 from lycoris.training.losses import compute_losses
 from lycoris.training.timestep_bins import TIMESTEP_BINS, bin_sums
-from lycoris.training.training_run import Trainable, TrainingJob, TrainingResult, TrainingRun
+from lycoris.training.training_run import TrainingRun
 
 if TYPE_CHECKING:
     from lycoris.bases import Base
 
 GPU_READ_INTERVAL = 16
-"""On a GPU losses are read, and progress told, once in so many steps, so that it need not wait for us."""
+"""On a GPU, losses are read and progress is reported once in this many steps, so that it need not wait for the CPU."""
 
 
 def train(
     base: Base,
-    network: Trainable,
-    examples: Sequence[Example],
-    settings: TrainingSettings,
+    job: TrainingJob,
     *,
-    seed: int,
     progress: Callable[[int, int, float], object] | None = None,
     deadline: float | None = None,
-    checkpoint: Path | None = None,
     checkpoint_seconds: float = 30.0,
     cache_folder: Path | None = None,
-    callbacks: Sequence[Callback] = (),
 ) -> TrainingResult:
-    """Train a network's parameters to predict the base's targets on captioned pictures.
+    """Train a network's parameters to predict the base's targets on captioned images.
 
-    On a CPU the result is a function of the arguments to the last bit, however often it was interrupted. Where a
-    `torch.distributed` process group was begun, each process takes its part of every step's pictures, and all end
-    with the same weights.
+    On a CPU the result is a function of the job, bit for bit, however often the training was interrupted. In a
+    `torch.distributed` process group, each process takes its part of every step's images, and all end with the same
+    weights.
 
     Args:
-        base: with the network attached to its parts.
-        network: left in evaluation mode.
-        examples: pictures and their captions.
-        settings: the dials.
-        seed: of data order, times, noise and dropout.
-        progress: called as (steps done, steps in all, latest loss).
-        deadline: a reading of `time.monotonic` after which no step is begun.
-        checkpoint: file of the run's state, taken up when there and written every `checkpoint_seconds` and at
-            the end; remove it when the result is safe.
-        checkpoint_seconds: least time between two writings.
-        cache: folder for latents and for conditions of captions, shared between runs; without one they are held in
-            memory.
-        looks: what is to be looked at on the way, by the first of several processes; the result does not depend on it.
+        base: the base, with the job's network attached to its parts.
+        job: network, data, settings and seed.
+        progress: called as (steps done, steps in total, latest loss).
+        deadline: a reading of `time.monotonic` after which no step starts.
+        checkpoint_seconds: least time between two checkpoints; one is written at the end in any case.
+        cache_folder: folder for latents and text conditioning, shared between runs; None keeps them in memory.
 
     Returns:
-        Losses, what was seen, counts and times.
+        Losses, what callbacks returned, counts and times.
 
     Raises:
-        InputError: no pictures, or none that can be used; nothing to train; or a state of another run.
-        TrainingDiverged: the loss stopped being a number; the last good state stays in `checkpoint`.
+        InputError: there are no images, or no valid ones; there is nothing to train; or the checkpoint is of another
+            run.
+        TrainingDivergedError: the loss is no longer finite, or stays far above its earlier level. The last good state
+            stays in the checkpoint.
     """
 
-    def tell(_: int, *now: float) -> None:
+    def report(_: int, steps_done: int, steps: int, loss: float) -> None:
         if progress is not None:
-            progress(*now)  # type: ignore[arg-type]
+            progress(steps_done, steps, loss)
 
-    (done,) = co_train(
+    (result,) = co_train(
         base,
-        [TrainingJob(network, examples, settings, seed, checkpoint, callbacks)],
-        progress=tell,
+        [job],
+        progress=report,
         deadline=deadline,
         checkpoint_seconds=checkpoint_seconds,
         cache_folder=cache_folder,
     )
-    if isinstance(done, TrainingDivergedError):
-        raise done
-    return done
+    if isinstance(result, TrainingDivergedError):
+        raise result
+    return result
 
 
 def co_train(
@@ -101,21 +89,21 @@ def co_train(
     checkpoint_seconds: float = 30.0,
     cache_folder: Path | None = None,
 ) -> list[TrainingResult | TrainingDivergedError]:
-    """Train several networks on one frozen base, their batches going through it as one.
+    """Train several networks on one frozen base, which processes their batches as one.
 
-    Each learns what it would have learned alone, but for rounding: to some 1e-6 of its size, since matrix products
-    of other shapes round otherwise. A run that diverges leaves the others as they are.
+    Each network learns what it would learn alone, to about 1e-6 relative: matrix products of other shapes round
+    differently. A run that diverges does not affect the others.
 
     Args:
-        base: with every job's network attached to its parts, and no other.
-        jobs: what to train; their lengths, sizes and settings may differ.
-        progress: called as (number of the job, steps done, steps in all, latest loss).
-        deadline: a reading of `time.monotonic` after which no step is begun.
-        checkpoint_seconds: least time between two writings of a job's state.
-        cache: folder for latents and for conditions of captions, shared between runs.
+        base: the base, with every job's network attached to its parts, and no other.
+        jobs: what to train; lengths, image sizes and settings may differ.
+        progress: called as (index of the job, steps done, steps in total, latest loss).
+        deadline: as for `train`.
+        checkpoint_seconds: as for `train`.
+        cache_folder: as for `train`.
 
     Returns:
-        For each job its result, or why it has none.
+        For each job its result, or the error if it diverged.
 
     Raises:
         InputError: as for `train`.
@@ -124,54 +112,32 @@ def co_train(
         raise InputError("Argument `jobs` must hold at least one job, but is empty.")
     began = time.monotonic()
     runs = [TrainingRun(base, job, cache_folder) for job in jobs]
-    processes = ProcessGroup.current()
+    process_group = ProcessGroup.current()
     _resume(runs)
     started = saved = time.monotonic()
-    diverged: dict[int, TrainingDivergedError] = {}
-    looked = 0.0
-    shares = [BatchPartition() for _ in runs] if len(runs) > 1 else [None]
-    try:
-        for run, share in zip(runs, shares, strict=True):
-            run.network.train()
-            run.network.batch_partition = share
-        dials = [run.settings for run in runs]
-        with compute_modes(base, [run.network for run in runs], dials), _isolated_rng(base.device):
-            looked += _run_callbacks(
-                base, {number: run for number, run in enumerate(runs) if run.steps_done == 0}, shares
-            )
-            while waiting := {n: run for n, run in enumerate(runs) if not run.finished and n not in diverged}:
-                if deadline is not None and processes.any(time.monotonic() >= deadline, base.device):
-                    break
-                _step(base, waiting, shares)
-                read = {
-                    number: run
-                    for number, run in waiting.items()
-                    if base.device.type == "cpu"
-                    or run.steps_done % GPU_READ_INTERVAL == 0
-                    or run.finished
-                    or run.due_callbacks
-                }
-                diverged |= _read_losses(read)
-                looked += _run_callbacks(
-                    base, {number: run for number, run in read.items() if number not in diverged}, shares
-                )
-                if time.monotonic() - saved >= checkpoint_seconds or any(run.finished for run in waiting.values()):
-                    diverged |= _save({number: run for number, run in waiting.items() if number not in diverged})
-                    saved = time.monotonic()
-                for number, run in read.items():
-                    if progress is not None and number not in diverged:
-                        progress(number, run.steps_done, run.steps, run.losses[-1])
-            diverged |= _save({number: run for number, run in enumerate(runs) if number not in diverged})
-    finally:
-        for run in runs:
-            run.network.batch_partition = None
-            run.finish()
-    seconds, preparation = time.monotonic() - started - looked, started - began
-    return [diverged.get(number) or run.result(seconds, preparation) for number, run in enumerate(runs)]
+    group = _RunGroup(base, runs)
+    with group.attached():
+        group.run_callbacks(number for number, run in group.runs.items() if run.steps_done == 0)
+        while active := group.active():
+            if deadline is not None and process_group.any(time.monotonic() >= deadline, base.device):
+                break
+            group.step(active)
+            readable = [number for number in active if group.is_readable(number)]
+            group.read_losses(readable)
+            group.run_callbacks(readable)
+            if time.monotonic() - saved >= checkpoint_seconds or any(runs[number].finished for number in active):
+                group.save_checkpoints(active)
+                saved = time.monotonic()
+            for number in group.converging(readable):
+                if progress is not None:
+                    progress(number, runs[number].steps_done, runs[number].steps, runs[number].losses[-1])
+        group.save_checkpoints(group.runs)
+    seconds, preparation = time.monotonic() - started - group.callback_seconds, started - began
+    return [group.diverged.get(number) or run.result(seconds, preparation) for number, run in group.runs.items()]
 
 
 def _resume(runs: Sequence[TrainingRun]) -> None:
-    """Take runs up where all were at once, if there is such a step, so that they end as if never interrupted."""
+    """Resume runs from a step that all have reached, if there is one, so that they end as if never interrupted."""
     saved = [run.checkpoint_steps() for run in runs]
     newest = min(max(steps) for steps in saved)
     common = newest if all(newest in steps for steps in saved) else None
@@ -180,108 +146,149 @@ def _resume(runs: Sequence[TrainingRun]) -> None:
         run.resume(max(steps) if common is None or finished else common)
 
 
-def _read_losses(runs: dict[int, TrainingRun]) -> dict[int, TrainingDivergedError]:
-    """Fetch losses from the device; the runs of which one is no number."""
-    lost = {}
-    for number, run in runs.items():
+class _RunGroup:
+    """Runs on one base, by index; of several, each network acts on its own rows of a batch.
+
+    Attributes:
+        runs: all runs.
+        diverged: those that diverged.
+        callback_seconds: time spent in callbacks.
+    """
+
+    def __init__(self, base: Base, runs: Sequence[TrainingRun]) -> None:
+        self.runs = dict(enumerate(runs))
+        self.diverged: dict[int, TrainingDivergedError] = {}
+        self.callback_seconds = 0.0
+        self._base = base
+        self._partitions = [BatchPartition() if len(runs) > 1 else None for _ in runs]
+
+    @contextlib.contextmanager
+    def attached(self) -> Iterator[None]:
+        """Set networks and base up for training, and leave the networks ready for use."""
+        runs = list(self.runs.values())
         try:
-            run.read_losses()
-        except TrainingDivergedError as error:
-            lost[number] = error
-    return lost
+            for run, partition in zip(runs, self._partitions, strict=True):
+                run.network.train()
+                run.network.batch_partition = partition
+            settings = [run.settings for run in runs]
+            with compute_modes(self._base, [run.network for run in runs], settings), _isolated_rng(self._base.device):
+                yield
+        finally:
+            for run in runs:
+                run.network.batch_partition = None
+                run.finish()
 
+    def active(self) -> list[int]:
+        """Runs that still have steps to take."""
+        return [number for number in self.converging(self.runs) if not self.runs[number].finished]
 
-def _save(runs: dict[int, TrainingRun]) -> dict[int, TrainingDivergedError]:
-    """Write the runs' states, and when all are there drop those before; the runs that turn out to be lost."""
-    lost = _read_losses(runs)
-    for number, run in runs.items():
-        if number not in lost:
-            run.save_checkpoint()
-    for run in runs.values():
-        run.commit_checkpoint()
-    return lost
+    def converging(self, numbers: Iterable[int]) -> list[int]:
+        """Those of some runs that have not diverged."""
+        return [number for number in numbers if number not in self.diverged]
 
+    def is_readable(self, number: int) -> bool:
+        """Whether to read a run's losses from the device after this step."""
+        run = self.runs[number]
+        on_interval = self._base.device.type == "cpu" or run.steps_done % GPU_READ_INTERVAL == 0
+        return on_interval or run.finished or bool(run.due_callbacks)
 
-@torch.no_grad()
-def _run_callbacks(base: Base, runs: dict[int, TrainingRun], partitions: Sequence[BatchPartition | None]) -> float:
-    """Look at what is due in each run, its network acting alone; how long it took, in seconds."""
-    began = time.monotonic()
-    for number, run in runs.items():
-        if run.due_callbacks:
-            _assign_rows(partitions, {number: 1})  # of one: all of whatever batch a look makes
-            with _isolated_rng(base.device):
-                run.run_callbacks()
-    return time.monotonic() - began
+    def read_losses(self, numbers: Iterable[int]) -> None:
+        """Fetch losses from the device, and note which runs diverged."""
+        for number in numbers:
+            try:
+                self.runs[number].read_losses()
+            except TrainingDivergedError as error:
+                self.diverged[number] = error
 
+    def save_checkpoints(self, numbers: Iterable[int]) -> None:
+        """Write the states of runs, and once all are written drop the previous ones."""
+        candidates = self.converging(numbers)
+        self.read_losses(candidates)
+        for number in self.converging(candidates):
+            self.runs[number].save_checkpoint()
+        for number in candidates:
+            self.runs[number].commit_checkpoint()
 
-def _step(base: Base, runs: dict[int, TrainingRun], partitions: Sequence[BatchPartition | None]) -> None:
-    """One optimiser step of each run."""
-    totals = {number: torch.zeros((), device=base.device) for number in runs}
-    sums = {number: torch.zeros(2, len(TIMESTEP_BINS), device=base.device) for number in runs}
-    for part, group in _group_batches(runs, partitions):
-        _assign_rows(partitions, {number: len(batch.latents) for number, batch in group.items()})
-        for number, batch in group.items():
-            _seed_network(partitions[number], runs[number].step_seed("network", *batch.latents.shape[2:], part))
-            runs[number].network.timestep = batch.timesteps  # for adapters that act by it
-        errors = compute_losses(base, list(group.values()), [runs[number].loss for number in group])
-        losses = {
-            number: each.sum() / runs[number].settings.effective_batch_size
-            for number, each in zip(group, errors, strict=True)
-        }
-        for (number, batch), own in zip(group.items(), errors, strict=True):
-            totals[number] += losses[number].detach()
-            sums[number] += bin_sums(runs[number].loss.forward_process.noise_level(batch.timesteps), own)
-        torch.stack([runs[number].scale_loss(loss) for number, loss in losses.items()]).sum().backward()
-        for number in group:
-            runs[number].network.timestep = None
-    for number, run in runs.items():
-        run.end_step(totals[number], sums[number])
+    @torch.no_grad()
+    def run_callbacks(self, numbers: Iterable[int]) -> None:
+        """Run the due callbacks of runs, with each network acting alone."""
+        began = time.monotonic()
+        for number in self.converging(numbers):
+            if self.runs[number].due_callbacks:
+                self._assign_rows({number: 1})  # all rows of any batch
+                with _isolated_rng(self._base.device):
+                    self.runs[number].run_callbacks()
+        self.callback_seconds += time.monotonic() - began
 
+    def step(self, numbers: Sequence[int]) -> None:
+        """Take one optimizer step in each of some runs."""
+        device = self._base.device
+        totals = {number: torch.zeros((), device=device) for number in numbers}
+        sums = {number: torch.zeros(2, len(TIMESTEP_BINS), device=device) for number in numbers}
+        for part, batches in self._group_batches(numbers):
+            self._assign_rows({number: len(batch.latents) for number, batch in batches.items()})
+            for number, batch in batches.items():
+                run = self.runs[number]
+                self._seed_network(number, run.step_seed("network", *batch.latents.shape[2:], part))
+                run.network.timestep = batch.timesteps  # for adapters that depend on it
+            group = [self.runs[number] for number in batches]
+            image_losses = compute_losses(self._base, list(batches.values()), [run.loss for run in group])
+            losses = [
+                values.sum() / run.settings.effective_batch_size
+                for run, values in zip(group, image_losses, strict=True)
+            ]
+            for (number, batch), loss, values in zip(batches.items(), losses, image_losses, strict=True):
+                totals[number] += loss.detach()
+                levels = self.runs[number].loss.forward_process.noise_level(batch.timesteps)
+                sums[number] += bin_sums(levels, values)
+            scaled = [run.scale_loss(loss) for run, loss in zip(group, losses, strict=True)]
+            torch.stack(scaled).sum().backward()
+            for run in group:
+                run.network.timestep = None
+        for number in numbers:
+            self.runs[number].end_step(totals[number], sums[number])
 
-def _group_batches(
-    runs: dict[int, TrainingRun], partitions: Sequence[BatchPartition | None]
-) -> Iterator[tuple[int, dict[int, Batch]]]:
-    """What the runs are trained on in this step: run to batch, those of one size together, and which of its size."""
-    sizes: dict[tuple[torch.Size, int], dict[int, Batch]] = {}
-    for number, run in runs.items():
-        seen: Counter[torch.Size] = Counter()
-        _assign_rows(partitions, {number: 1})  # its texts are encoded by itself
-        batches = run.begin_step()
-        for place in itertools.count():
-            _seed_network(partitions[number], run.step_seed("text", place))
-            batch = next(batches, None)
-            if batch is None:
-                break
-            size = batch.latents.shape[1:]
-            part, seen[size] = seen[size], seen[size] + 1
-            if len(runs) == 1:
-                yield part, {number: batch}
-            else:
-                sizes.setdefault((size, part), {})[number] = batch
-    for (_, part), group in sizes.items():
-        yield part, group
+    def _group_batches(self, numbers: Sequence[int]) -> Iterator[tuple[int, dict[int, Batch]]]:
+        """Batches of one step by run, those of one size together, each with its index among those of its size."""
+        sizes: dict[tuple[torch.Size, int], dict[int, Batch]] = {}
+        for number in numbers:
+            counts: Counter[torch.Size] = Counter()
+            self._assign_rows({number: 1})  # its captions are encoded alone
+            batches = self.runs[number].begin_step()
+            for position in itertools.count():
+                self._seed_network(number, self.runs[number].step_seed("text", position))
+                batch = next(batches, None)
+                if batch is None:
+                    break
+                size = batch.latents.shape[1:]
+                part, counts[size] = counts[size], counts[size] + 1
+                if len(numbers) == 1:
+                    yield part, {number: batch}
+                else:
+                    sizes.setdefault((size, part), {})[number] = batch
+        for (_, part), group in sizes.items():
+            yield part, group
 
+    def _seed_network(self, number: int, seed: int) -> None:
+        """Seed the randomness of a network's next forward pass."""
+        partition = self._partitions[number]
+        if partition is None:
+            torch.manual_seed(seed)
+        else:
+            partition.reset_stream(seed)
 
-def _seed_network(partition: BatchPartition | None, seed: int) -> None:
-    """Let what a network draws next follow from a seed."""
-    if partition is None:
-        torch.manual_seed(seed)
-    else:
-        partition.reset_stream(seed)
-
-
-def _assign_rows(partitions: Sequence[BatchPartition | None], counts: dict[int, int]) -> None:
-    """Divide a batch's rows among the runs that have some; the others' networks do not act on it."""
-    total = sum(counts.values())
-    start = 0
-    for number, share in enumerate(partitions):
-        if share is not None:
-            stop = start + counts.get(number, 0)
-            share.rows, share.total_rows, start = (start, stop), total, stop
+    def _assign_rows(self, counts: Mapping[int, int]) -> None:
+        """Divide a batch's rows among the runs that have some; the other networks do not act on it."""
+        total = sum(counts.values())
+        start = 0
+        for number, partition in enumerate(self._partitions):
+            if partition is not None:
+                stop = start + counts.get(number, 0)
+                partition.rows, partition.total_rows, start = (start, stop), total, stop
 
 
 @contextlib.contextmanager
 def _isolated_rng(device: torch.device) -> Iterator[None]:
-    """Leave the process's random state as it was found."""
+    """Restore the process's random state on exit."""
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         yield

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from lycoris.bases import Base, ForwardProcess
-    from lycoris.training.training_run import Trainable
+    from lycoris.training.job import Trainable
 
 VALIDATION_SEED = 0
 """Of noises and times, whatever the seed of the run: losses of two runs differ by what they have learned."""

@@ -10,7 +10,7 @@ from lycoris.bases import BASES, TextConditioning, open_base
 from lycoris.bases.sampling import GenerationSettings, generate, open_scheduler
 from lycoris.bases.schedulers import SCHEDULERS, is_flow_matching
 from lycoris.errors import InputError
-from lycoris.training import Example, TrainingSettings, train
+from lycoris.training import Example, TrainingJob, TrainingSettings, train
 from tests.bases.small_families import CASES
 
 PROMPTS = ["a red cat", "a blue toy", "the sks creature"]
@@ -115,7 +115,7 @@ def test_a_network_is_trained_saved_and_loaded(base, examples, tmp_path):
     before = generate(base, PROMPTS, SEEDS, GenerationSettings(steps=2))
     network = lycoris.attach(base.parts, "lora", rank=2, seed=0)
     settings = TrainingSettings(steps=3, batch_size=3, learning_rate=3e-2)
-    result = train(base, network, examples, settings, seed=0)
+    result = train(base, TrainingJob(network, examples, settings, seed=0))
     assert result.trains_text_encoder
     assert all(0 < loss < 100 for loss in result.losses)
     trained = generate(base, PROMPTS, SEEDS, GenerationSettings(steps=2))

@@ -6,7 +6,7 @@ import lycoris
 from lycoris import pocket
 from lycoris.bases import open_base
 from lycoris.bases.sampling import GenerationSettings, generate
-from lycoris.training import Example, TrainingSettings, train
+from lycoris.training import Example, TrainingJob, TrainingSettings, train
 
 pytestmark = pytest.mark.skipif(not (pocket.BASE / "unet").is_dir(), reason="the weights are not in this tree")
 
@@ -20,7 +20,7 @@ def test_the_pocket_base_draws_and_is_trained(tmp_path):
 
     network = lycoris.attach(base.parts, algorithm="lokr", preset="full", seed=0)
     settings = TrainingSettings(steps=2, batch_size=2, learning_rate=1e-3)
-    result = train(base, network, [Example(tmp_path / "wide.png", "a sks cat")], settings, seed=0)
+    result = train(base, TrainingJob(network, [Example(tmp_path / "wide.png", "a sks cat")], settings, seed=0))
     assert result.trains_text_encoder
     assert result.bucket_counts == {"80x48": 1}
     assert all(0 < loss < 10 for loss in result.losses)

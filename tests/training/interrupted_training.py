@@ -52,13 +52,7 @@ def go(base: Path, pictures: list[Example], folder: Path, count: int) -> None:
             stream.write(f"{number} {done}\n")
 
     if count == 1:
-        job = jobs[0]
-        results = [
-            train(
-                opened, job.network, job.examples, settings, seed=job.seed, checkpoint=job.checkpoint,
-                checkpoint_seconds=0, callbacks=job.callbacks, progress=lambda *now: tell(0, *now),
-            )
-        ]  # fmt: skip
+        results = [train(opened, jobs[0], checkpoint_seconds=0, progress=lambda *now: tell(0, *now))]
     else:
         results = co_train(opened, jobs, progress=tell, checkpoint_seconds=0)
     for number, (network, result) in enumerate(zip(networks, results, strict=True)):

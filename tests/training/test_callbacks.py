@@ -2,6 +2,7 @@
 
 import json
 import math
+import subprocess
 from dataclasses import replace
 
 import numpy as np
@@ -11,6 +12,7 @@ from PIL import Image
 
 import lycoris
 from lycoris.bases.sampling import GenerationSettings, generate
+from lycoris.cache.processes import machine_id
 from lycoris.errors import InputError
 from lycoris.training import (
     CallbackSchedule,
@@ -61,11 +63,9 @@ def test_a_run_that_is_looked_at_ends_with_the_same_bits(base, examples, tmp_pat
         network = attach(base, algorithm, **WAYS[algorithm])
         result = train(
             base,
-            network,
-            examples[2:],
-            SETTINGS,
-            seed=7,
-            callbacks=looks(base, examples, tmp_path) if watched else (),
+            TrainingJob(
+                network, examples[2:], SETTINGS, seed=7, callbacks=looks(base, examples, tmp_path) if watched else ()
+            ),
         )
         found.append((result.losses, result.binned_losses, weights(network)))
         network.detach()
@@ -100,7 +100,7 @@ def test_averages_are_what_is_looked_at_and_not_what_is_trained(base, examples, 
             if watched
             else ()
         )
-        losses = train(base, network, examples, settings, seed=7, callbacks=asked).losses
+        losses = train(base, TrainingJob(network, examples, settings, seed=7, callbacks=asked)).losses
         found.append((losses, weights(network)))
         network.detach()
     assert found[0][0] == found[1][0]
@@ -127,7 +127,9 @@ def test_runs_trained_together_that_are_looked_at_end_with_the_same_bits(base, e
         assert losses == losses_again
         assert same(plain, watched)
     network = attach(base, "lokr", factor=4)
-    alone = train(base, network, examples[2:], SETTINGS, seed=1, callbacks=looks(base, examples, tmp_path / "alone"))
+    alone = train(
+        base, TrainingJob(network, examples[2:], SETTINGS, seed=1, callbacks=looks(base, examples, tmp_path / "alone"))
+    )
     for one, other in zip(results[1].callback_records, alone.callback_records, strict=True):
         assert one == pytest.approx(other, rel=1e-4)
     first, last = (Image.open(tmp_path / "1" / "samples" / count / "00.png") for count in ("0", "5"))
@@ -136,14 +138,14 @@ def test_runs_trained_together_that_are_looked_at_end_with_the_same_bits(base, e
 
 
 def test_the_losses_by_band_add_up_to_the_loss(base, examples):
-    result = train(base, attach(base), examples, SETTINGS, seed=7)
+    result = train(base, TrainingJob(attach(base), examples, SETTINGS, seed=7))
     assert tuple(result.binned_losses) == TIMESTEP_BINS
     for step, loss in enumerate(result.losses):
         parts = [result.binned_losses[name][step] for name in TIMESTEP_BINS]
         assert any(part is not None for part in parts)
         assert min(p for p in parts if p is not None) <= loss * (1 + 1e-5)
         assert max(p for p in parts if p is not None) >= loss * (1 - 1e-5)
-    one = train(base, attach(base), examples, replace(SETTINGS, batch_size=1), seed=7)
+    one = train(base, TrainingJob(attach(base), examples, replace(SETTINGS, batch_size=1), seed=7))
     for step, loss in enumerate(one.losses):
         assert [p for p in (one.binned_losses[name][step] for name in TIMESTEP_BINS) if p is not None] == [
             pytest.approx(loss)
@@ -155,7 +157,9 @@ def test_validation_depends_on_nothing_of_the_run_but_what_it_learned(base, exam
     for seed, change in ((1, {}), (2, {"min_snr": 5.0, "batch_size": 1, "caption_dropout": 0.9})):
         network = attach(base)
         validation = ValidationCallback(base, examples, CallbackSchedule(every=5))
-        result = train(base, network, examples, replace(SETTINGS, **change), seed=seed, callbacks=[validation])
+        result = train(
+            base, TrainingJob(network, examples, replace(SETTINGS, **change), seed=seed, callbacks=[validation])
+        )
         losses.append([row["validation"] for row in result.callback_records])
         assert result.callback_records[-1] == {"count": 5, "step": 5, "epoch": result.epochs, **validation(network)}
         network.detach()
@@ -176,13 +180,15 @@ def test_validation_is_the_mean_error_at_times_spread_over_the_whole_schedule(ba
 def test_a_checkpoint_is_the_adapter_of_a_run_that_ends_there(base, examples, tmp_path):
     network = attach(base)
     checkpoints = CheckpointCallback(tmp_path, CallbackSchedule(at=(3, 5)), {"concept": "cat"})
-    (tmp_path / ".3.safetensors.abc").touch()  # as a run leaves it that is killed while it writes
-    train(base, network, examples, SETTINGS, seed=7, callbacks=[checkpoints])
+    dead = subprocess.Popen(["true"])
+    dead.wait()
+    (tmp_path / f".3.safetensors-{machine_id()}-{dead.pid}-abc").mkdir()  # left by a run that was killed while writing
+    train(base, TrainingJob(network, examples, SETTINGS, seed=7, callbacks=[checkpoints]))
     assert sorted(file.name for file in tmp_path.iterdir()) == ["3.safetensors", "5.safetensors"]
     network.save(tmp_path / "end.safetensors")
     network.detach()
     short = attach(base)
-    train(base, short, examples, replace(SETTINGS, steps=3), seed=7)
+    train(base, TrainingJob(short, examples, replace(SETTINGS, steps=3), seed=7))
     expected = weights(short)
     short.detach()
     loaded = lycoris.load(tmp_path / "3.safetensors", base.parts)
@@ -198,7 +204,7 @@ def test_samples_are_what_the_network_draws_at_that_moment(base, squares, tmp_pa
     untouched = generate(base, PROMPTS, SEEDS, SAMPLING)
     network = attach(base)
     samples = ImageCallback(base, tmp_path, CallbackSchedule(every=4), PROMPTS, SEEDS, SAMPLING)
-    train(base, network, squares, SETTINGS, seed=7, callbacks=[samples])
+    train(base, TrainingJob(network, squares, SETTINGS, seed=7, callbacks=[samples]))
     assert sorted(folder.name for folder in tmp_path.iterdir()) == ["0", "4", "5"]
     for count, pictures in (("0", untouched), ("5", generate(base, PROMPTS, SEEDS, SAMPLING))):
         for number, picture in enumerate(pictures):
@@ -237,20 +243,22 @@ def test_what_is_held_out_follows_from_the_pictures_alone(examples):
 def test_a_state_with_other_looks_is_refused(base, squares, tmp_path):
     state = tmp_path / "state.safetensors"
     network = attach(base)
-    train(base, network, squares, SETTINGS, seed=7, checkpoint=state)
+    train(base, TrainingJob(network, squares, SETTINGS, seed=7, checkpoint=state))
     more = [CheckpointCallback(tmp_path, CallbackSchedule(at=(1,)))]
-    with pytest.raises(InputError, match="belongs to a run with other looks"):
-        train(base, network, squares, SETTINGS, seed=7, checkpoint=state, callbacks=more)
+    with pytest.raises(InputError, match="belongs to a run with other callbacks"):
+        train(base, TrainingJob(network, squares, SETTINGS, seed=7, checkpoint=state, callbacks=more))
 
 
 def test_what_was_seen_can_be_kept_as_json(base, squares):
     result = train(
         base,
-        attach(base),
-        squares,
-        SETTINGS,
-        seed=7,
-        callbacks=[ValidationCallback(base, squares, CallbackSchedule(at=(2,)))],
+        TrainingJob(
+            attach(base),
+            squares,
+            SETTINGS,
+            seed=7,
+            callbacks=[ValidationCallback(base, squares, CallbackSchedule(at=(2,)))],
+        ),
     )
     assert json.loads(json.dumps(result.callback_records)) == result.callback_records
     assert [row["step"] for row in result.callback_records] == [2]

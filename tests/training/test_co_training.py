@@ -46,7 +46,7 @@ def alone(base, names, jobs):
     for number, (name, job) in enumerate(zip(names, jobs, strict=True)):
         network = lycoris.attach(base.parts, seed=number, **WAYS[name])
         start = values(network)
-        result = train(base, network, job.examples, job.settings, seed=job.seed)
+        result = train(base, TrainingJob(network, job.examples, job.settings, seed=job.seed))
         found.append((result.losses, start, values(network)))
         network.detach()
     return found
@@ -127,7 +127,7 @@ def test_networks_of_one_part_go_with_networks_of_all(base, examples):
     options = [{"exclude": ["text_encoder.*"]}, {}, {"exclude": ["unet.*"]}]
     for number, (name, job, own) in enumerate(zip(names, jobs, options, strict=True)):
         network = lycoris.attach(base.parts, seed=number, **WAYS[name], **own)
-        expected.append(train(base, network, job.examples, job.settings, seed=job.seed).losses)
+        expected.append(train(base, TrainingJob(network, job.examples, job.settings, seed=job.seed)).losses)
         network.detach()
     networks = [lycoris.attach(base.parts, seed=n, **WAYS[name], **options[n]) for n, name in enumerate(names)]
     results = co_train(
@@ -145,7 +145,7 @@ def test_a_run_that_diverges_leaves_the_others_as_they_are(base, squares):
     wild = TrainingSettings(steps=20, batch_size=2, learning_rate=1e30, clip_norm=None)
     calm = TrainingSettings(steps=20, batch_size=2, learning_rate=1e-3)
     network = lycoris.attach(base.parts, "lora", seed=1)
-    expected = train(base, network, squares, calm, seed=3).losses
+    expected = train(base, TrainingJob(network, squares, calm, seed=3)).losses
     network.detach()
     networks = [lycoris.attach(base.parts, "full", seed=0), lycoris.attach(base.parts, "lora", seed=1)]
     lost, kept = co_train(

@@ -27,7 +27,7 @@ def learnt(base, examples, dials, **options):
     """Losses and what the parameters moved by."""
     network = lycoris.attach(base.parts, seed=1, **{"algorithm": "lora", **options})
     start = values(network)
-    losses = train(base, network, examples, dials, seed=7).losses
+    losses = train(base, TrainingJob(network, examples, dials, seed=7)).losses
     moved = values(network) - start
     network.detach()
     return losses, moved
@@ -142,7 +142,10 @@ def test_a_float16_run_goes_on_with_its_scale(halves, squares, tmp_path):
         network = lycoris.attach(base.parts, seed=1)
         try:
             result = train(
-                base, network, squares, dials, seed=7, progress=progress, checkpoint=state, checkpoint_seconds=0
+                base,
+                TrainingJob(network, squares, dials, seed=7, checkpoint=state),
+                progress=progress,
+                checkpoint_seconds=0,
             )
             return result.losses, values(network)
         finally:

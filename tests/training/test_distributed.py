@@ -12,7 +12,7 @@ import torch
 
 import lycoris
 from lycoris.bases import open_base
-from lycoris.training import Example, TrainingSettings, train
+from lycoris.training import Example, TrainingJob, TrainingSettings, train
 
 SETTINGS = [
     {"steps": 3, "batch_size": 5, "learning_rate": 3e-3},
@@ -31,7 +31,7 @@ SETTINGS = [
 RUN = """
 import json, sys
 import torch.distributed as dist
-from tests.training.test_processes import learnt
+from tests.training.test_distributed import learnt
 rank, folder = int(sys.argv[1]), sys.argv[2]
 dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=2)
 learnt(json.loads(sys.argv[3]), folder, f"{folder}/{rank}")
@@ -51,7 +51,9 @@ def learnt(given, folder, kept):
         start = values(network)
         state = Path(folder) / f"{number}.safetensors"
         losses = train(
-            base, network, examples, TrainingSettings(**dials), seed=7, checkpoint=state, deadline=float("inf")
+            base,
+            TrainingJob(network, examples, TrainingSettings(**dials), seed=7, checkpoint=state),
+            deadline=float("inf"),
         ).losses
         found.append((losses, start, values(network)))
         network.detach()

@@ -6,7 +6,7 @@ import pytest
 from safetensors.torch import load_file
 
 import lycoris
-from lycoris.training import TrainingDivergedError, TrainingSettings, train
+from lycoris.training import TrainingDivergedError, TrainingJob, TrainingSettings, train
 from lycoris.training.divergence import DIVERGENCE_STEPS, has_diverged, is_spike
 
 
@@ -48,7 +48,7 @@ def test_a_run_that_leaves_its_level_is_stopped_and_leaves_a_good_state(base, sq
     with pytest.raises(
         TrainingDivergedError, match=r"times its usual one for 4 steps\. Lower `learning_rate`"
     ) as error:
-        train(base, network, squares, dials, seed=7, checkpoint=state, checkpoint_seconds=0)
+        train(base, TrainingJob(network, squares, dials, seed=7, checkpoint=state), checkpoint_seconds=0)
     losses = error.value.losses
     assert len(losses) < 40
     kept = load_file(state)["losses"].tolist()

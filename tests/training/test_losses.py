@@ -10,7 +10,7 @@ import lycoris
 from lycoris.bases import open_base
 from lycoris.bases.noise import DiscreteDiffusion
 from lycoris.errors import InputError
-from lycoris.training import TrainingSettings, train
+from lycoris.training import TrainingJob, TrainingSettings, train
 from lycoris.training.data.caption_encoding import CaptionEncoder
 from lycoris.training.data.image_dataset import ImageDataset
 from lycoris.training.data.sampler import BatchSampler
@@ -105,7 +105,7 @@ def test_a_stretched_schedule_can_be_trained_on(v_base, squares):
     for zero in (False, True):
         network = lycoris.attach(v_base.parts, seed=1)
         dials = TrainingSettings(steps=3, batch_size=3, zero_terminal_snr=zero, min_snr=5.0)
-        found.append(train(v_base, network, squares, dials, seed=7).losses)
+        found.append(train(v_base, TrainingJob(network, squares, dials, seed=7)).losses)
         network.detach()
     assert found[0] != found[1]
 
@@ -113,4 +113,4 @@ def test_a_stretched_schedule_can_be_trained_on(v_base, squares):
 def test_a_base_that_predicts_noise_has_no_stretched_schedule(base, squares):
     network = lycoris.attach(base.parts, seed=1)
     with pytest.raises(InputError, match="`zero_terminal_snr` needs a base that predicts `v_prediction`"):
-        train(base, network, squares, settings(zero_terminal_snr=True), seed=7)
+        train(base, TrainingJob(network, squares, settings(zero_terminal_snr=True), seed=7))

@@ -11,7 +11,7 @@ from transformers import CLIPTextModel, CLIPTokenizer
 import lycoris
 from lycoris import pocket
 from lycoris.bases import open_base
-from lycoris.training import Example, TrainingSettings, train
+from lycoris.training import Example, TrainingJob, TrainingSettings, train
 from lycoris.training.data.caption_encoding import CaptionEncoder
 from lycoris.training.data.image_dataset import ImageDataset
 from lycoris.training.data.sampler import BatchSampler
@@ -36,7 +36,7 @@ def ours(base, examples, settings):
         alpha=ALPHA,
     )
     start = {place.path: adapter.down.detach().clone() for place, adapter in pairs(network)}
-    losses = train(base, network, examples, settings, seed=5).losses
+    losses = train(base, TrainingJob(network, examples, settings, seed=5)).losses
     end = {place.path: (adapter.up.detach(), adapter.down.detach()) for place, adapter in pairs(network)}
     network.detach()
     return losses, start, end

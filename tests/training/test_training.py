@@ -8,7 +8,7 @@ import torch
 
 import lycoris
 from lycoris.errors import InputError
-from lycoris.training import TrainingDivergedError, TrainingSettings, train
+from lycoris.training import TrainingDivergedError, TrainingJob, TrainingSettings, train
 from lycoris.training.data.caption_encoding import CaptionEncoder
 from lycoris.training.data.image_dataset import ImageDataset
 from lycoris.training.data.sampler import BatchSampler
@@ -47,7 +47,7 @@ def test_one_seed_gives_one_result(base, examples, algorithm):
     for noise in (0, 1):
         torch.manual_seed(noise)
         network = attach(base, algorithm)
-        result = train(base, network, examples, SETTINGS, seed=7)
+        result = train(base, TrainingJob(network, examples, SETTINGS, seed=7))
         results.append((result.losses, weights_hash(network)))
         network.detach()
     assert results[0] == results[1]
@@ -58,7 +58,7 @@ def test_another_seed_gives_another_result(base, examples):
     losses = []
     for seed in (7, 8):
         network = attach(base)
-        losses.append(train(base, network, examples, SETTINGS, seed=seed).losses)
+        losses.append(train(base, TrainingJob(network, examples, SETTINGS, seed=seed)).losses)
         network.detach()
     assert losses[0] != losses[1]
 
@@ -66,7 +66,7 @@ def test_another_seed_gives_another_result(base, examples):
 @pytest.mark.parametrize(("algorithm", "options"), [("lora", {"dropout": 0.2}), ("full", {})])
 def test_a_killed_run_goes_on_bit_for_bit(base, examples, tmp_path, algorithm, options):
     network = attach(base, algorithm, **options)
-    whole = train(base, network, examples, SETTINGS, seed=7)
+    whole = train(base, TrainingJob(network, examples, SETTINGS, seed=7))
     expected = weights_hash(network)
     network.detach()
 
@@ -74,16 +74,14 @@ def test_a_killed_run_goes_on_bit_for_bit(base, examples, tmp_path, algorithm, o
     for step in (2, 5):
         network = attach(base, algorithm, **options)
         with pytest.raises(Killed):
-            train(
-                base, network, examples, SETTINGS, seed=7, progress=killed_after(step), checkpoint=state,
-                checkpoint_seconds=0,
-            )  # fmt: skip
+            job = TrainingJob(network, examples, SETTINGS, seed=7, checkpoint=state)
+            train(base, job, progress=killed_after(step), checkpoint_seconds=0)
         network.detach()
     part = state.with_name(f"{state.name}.part")
     part.mkdir()
     (part / ".tmpAbCdEf").touch()  # as safetensors leaves it when the process is killed while it writes
     network = attach(base, algorithm, **options)
-    result = train(base, network, examples, SETTINGS, seed=7, checkpoint=state)
+    result = train(base, TrainingJob(network, examples, SETTINGS, seed=7, checkpoint=state))
     assert result.resume_step == 5
     assert result.losses == whole.losses
     assert weights_hash(network) == expected
@@ -93,11 +91,11 @@ def test_a_killed_run_goes_on_bit_for_bit(base, examples, tmp_path, algorithm, o
 def test_a_finished_run_is_taken_up_without_a_step(base, examples, tmp_path):
     state = tmp_path / "state.safetensors"
     network = attach(base)
-    first = train(base, network, examples, SETTINGS, seed=7, checkpoint=state)
+    first = train(base, TrainingJob(network, examples, SETTINGS, seed=7, checkpoint=state))
     expected = weights_hash(network)
     network.detach()
     network = attach(base)
-    again = train(base, network, examples, SETTINGS, seed=7, checkpoint=state)
+    again = train(base, TrainingJob(network, examples, SETTINGS, seed=7, checkpoint=state))
     assert again.resume_step == 8
     assert (again.losses, weights_hash(network)) == (first.losses, expected)
 
@@ -105,10 +103,10 @@ def test_a_finished_run_is_taken_up_without_a_step(base, examples, tmp_path):
 def test_a_state_of_another_run_is_refused_and_kept(base, examples, tmp_path):
     state = tmp_path / "state.safetensors"
     network = attach(base)
-    train(base, network, examples, SETTINGS, seed=7, checkpoint=state)
+    train(base, TrainingJob(network, examples, SETTINGS, seed=7, checkpoint=state))
     content = state.read_bytes()
     with pytest.raises(InputError, match="belongs to a run with other examples, seed"):
-        train(base, network, examples[1:], SETTINGS, seed=8, checkpoint=state)
+        train(base, TrainingJob(network, examples[1:], SETTINGS, seed=8, checkpoint=state))
     assert state.read_bytes() == content
 
 
@@ -116,18 +114,18 @@ def test_a_damaged_state_is_named(base, examples, tmp_path):
     state = tmp_path / "state.safetensors"
     state.write_bytes(b"not a state")
     with pytest.raises(InputError, match=r"state\.safetensors` could not be read"):
-        train(base, attach(base), examples, SETTINGS, seed=7, checkpoint=state)
+        train(base, TrainingJob(attach(base), examples, SETTINGS, seed=7, checkpoint=state))
 
 
 def test_a_deadline_stops_between_steps_and_the_run_goes_on_later(base, examples, tmp_path):
     network = attach(base)
-    whole = train(base, network, examples, SETTINGS, seed=7)
+    whole = train(base, TrainingJob(network, examples, SETTINGS, seed=7))
     network.detach()
     state = tmp_path / "state.safetensors"
     network = attach(base)
-    stopped = train(base, network, examples, SETTINGS, seed=7, deadline=time.monotonic(), checkpoint=state)
+    stopped = train(base, TrainingJob(network, examples, SETTINGS, seed=7, checkpoint=state), deadline=time.monotonic())
     assert (stopped.steps, stopped.finished) == (0, False)
-    result = train(base, network, examples, SETTINGS, seed=7, checkpoint=state)
+    result = train(base, TrainingJob(network, examples, SETTINGS, seed=7, checkpoint=state))
     assert result.finished
     assert result.losses == whole.losses
 
@@ -139,7 +137,7 @@ def test_training_equals_a_plain_diffusers_loop(base, squares, min_snr):
         steps=6, batch_size=3, learning_rate=3e-3, warmup_steps=2, min_snr=min_snr, caption_dropout=0.3
     )
     network = attach(base, **UNET_ONLY)
-    losses = train(base, network, squares, settings, seed=7).losses
+    losses = train(base, TrainingJob(network, squares, settings, seed=7)).losses
     network.detach()
 
     network = attach(base, **UNET_ONLY)
@@ -181,7 +179,7 @@ def test_sizes_apart_have_the_gradient_of_the_whole_batch(base, examples):
     """Accumulating over groups weighs every picture alike: without noise of rounding, the mean of the parts."""
     settings = TrainingSettings(steps=1, batch_size=5, learning_rate=1e-3, clip_norm=None)
     network = attach(base, **UNET_ONLY)
-    loss = train(base, network, examples, settings, seed=7).losses[0]
+    loss = train(base, TrainingJob(network, examples, settings, seed=7)).losses[0]
     network.detach()
     pictures = ImageDataset(base, [example.image for example in examples])
     texts = CaptionEncoder(base, [example.caption for example in examples], trainable=False)
@@ -196,7 +194,7 @@ def test_sizes_apart_have_the_gradient_of_the_whole_batch(base, examples):
 
 def test_learning_lowers_the_loss(base, squares):
     settings = TrainingSettings(steps=40, batch_size=4, learning_rate=1e-2)
-    losses = train(base, attach(base, "full", preset="full"), squares, settings, seed=7).losses
+    losses = train(base, TrainingJob(attach(base, "full", preset="full"), squares, settings, seed=7)).losses
     assert sum(losses[-10:]) < 0.8 * sum(losses[:10])
 
 
@@ -204,13 +202,13 @@ def test_the_text_encoder_is_trained_at_its_own_rate(base, squares):
     network = attach(base)
     before = {name: value.clone() for name, value in network.state_dict().items()}
     settings = TrainingSettings(steps=2, batch_size=2, learning_rate=1e-2, text_encoder_learning_rate=0.0)
-    result = train(base, network, squares, settings, seed=7)
+    result = train(base, TrainingJob(network, squares, settings, seed=7))
     moved = {name for name, value in network.state_dict().items() if not torch.equal(value, before[name])}
     assert result.trains_text_encoder
     assert moved
     assert not any("lora_te_" in name for name in moved)
 
-    train(base, network, squares, TrainingSettings(steps=2, batch_size=2, learning_rate=1e-2), seed=7)
+    train(base, TrainingJob(network, squares, TrainingSettings(steps=2, batch_size=2, learning_rate=1e-2), seed=7))
     now = network.state_dict()
     assert any("lora_te_" in name and not torch.equal(now[name], before[name]) for name in now)
 
@@ -219,7 +217,7 @@ def test_text_is_encoded_once_when_its_encoder_is_frozen(base, examples, monkeyp
     asked = []
     encode = base.encode_text
     monkeypatch.setattr(base, "encode_text", lambda prompts: asked.append(list(prompts)) or encode(prompts))
-    result = train(base, attach(base, **UNET_ONLY), examples, SETTINGS, seed=7)
+    result = train(base, TrainingJob(attach(base, **UNET_ONLY), examples, SETTINGS, seed=7))
     assert not result.trains_text_encoder
     assert asked == [[""], [""], ["a sks cat"], ["a red cat"], ["a blue toy on snow"], ["a photo"]]
 
@@ -228,7 +226,9 @@ def test_a_loss_that_is_no_number_stops_the_run_and_says_what_to_change(base, sq
     settings = TrainingSettings(steps=50, batch_size=2, learning_rate=1e30, clip_norm=None)
     state = tmp_path / "state.safetensors"
     with pytest.raises(TrainingDivergedError, match="Lower `learning_rate`") as error:
-        train(base, attach(base, "full"), squares, settings, seed=7, checkpoint=state, checkpoint_seconds=0)
+        train(
+            base, TrainingJob(attach(base, "full"), squares, settings, seed=7, checkpoint=state), checkpoint_seconds=0
+        )
     assert len(error.value.losses) < 50
     assert state.is_file()
 
@@ -237,7 +237,7 @@ def test_training_leaves_the_base_and_the_process_as_they_were(base, squares):
     network = attach(base)
     before = {name: value.clone() for name, value in base.parts["unet"].state_dict().items() if "adapters" not in name}
     randomness = torch.get_rng_state()
-    train(base, network, squares, SETTINGS, seed=7)
+    train(base, TrainingJob(network, squares, SETTINGS, seed=7))
     assert torch.equal(torch.get_rng_state(), randomness)
     assert not network.training
     assert all(parameter.grad is None for parameter in network.parameters())
@@ -248,14 +248,14 @@ def test_training_leaves_the_base_and_the_process_as_they_were(base, squares):
 
 def test_progress_is_told_every_step(base, squares):
     told = []
-    result = train(base, attach(base), squares, SETTINGS, seed=7, progress=lambda *now: told.append(now))
+    result = train(base, TrainingJob(attach(base), squares, SETTINGS, seed=7), progress=lambda *now: told.append(now))
     assert told == [(step, 8, loss) for step, loss in enumerate(result.losses, start=1)]
 
 
 def test_nothing_to_train_on_is_an_error(base, examples):
     network = attach(base)
     with pytest.raises(InputError, match="`examples`"):
-        train(base, network, [], SETTINGS, seed=7)
+        train(base, TrainingJob(network, [], SETTINGS, seed=7))
     network.requires_grad_(False)
     with pytest.raises(InputError, match="`network`"):
-        train(base, network, examples, SETTINGS, seed=7)
+        train(base, TrainingJob(network, examples, SETTINGS, seed=7))

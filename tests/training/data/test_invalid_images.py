@@ -9,7 +9,7 @@ from PIL import Image
 import lycoris
 from lycoris.data.images import InvalidImageError
 from lycoris.errors import InputError
-from lycoris.training import Example, TrainingSettings, train
+from lycoris.training import Example, TrainingJob, TrainingSettings, train
 from lycoris.training.data.header_scan import HeaderScan
 from lycoris.training.data.image_dataset import ImageDataset
 
@@ -29,10 +29,10 @@ def tiny(path):
     Image.new("RGB", (1, 1)).save(path)
 
 
-def trained(base, examples, settings=SETTINGS, exclude=(), **more):
+def trained(base, examples, settings=SETTINGS, exclude=(), checkpoint=None, **more):
     network = lycoris.attach(base.parts, algorithm="lora", seed=1, exclude=exclude)
     try:
-        return train(base, network, examples, settings, seed=7, **more)
+        return train(base, TrainingJob(network, examples, settings, seed=7, checkpoint=checkpoint), **more)
     finally:
         network.detach()
 
@@ -130,7 +130,9 @@ def test_a_training_with_masks_priors_and_varied_captions_goes_on_bit_for_bit(ba
 
     state, cache = tmp_path / "state.safetensors", tmp_path / "kept"
     with pytest.raises(Killed):
-        trained(base, some, settings, exclude, checkpoint=state, checkpoint_seconds=0, cache=cache, progress=kill)
-    result = trained(base, some, settings, exclude, checkpoint=state, cache=cache)
+        trained(
+            base, some, settings, exclude, checkpoint=state, checkpoint_seconds=0, cache_folder=cache, progress=kill
+        )
+    result = trained(base, some, settings, exclude, checkpoint=state, cache_folder=cache)
     assert 0 < result.resume_step < 6
     assert result.losses == whole.losses

@@ -12,7 +12,7 @@ import torch
 import lycoris
 from lycoris.bases import TruncatedPromptWarning
 from lycoris.cache.store import Store
-from lycoris.training import TrainingSettings, train
+from lycoris.training import TrainingJob, TrainingSettings, train
 from lycoris.training.data.caption_encoding import CaptionEncoder
 from lycoris.training.data.image_dataset import ImageDataset
 from lycoris.training.data.latent_cache import TensorCache, content_key
@@ -117,7 +117,7 @@ def test_a_run_that_keeps_no_encodings_learns_the_same(base, examples, tmp_path)
         settings = TrainingSettings(
             steps=3, batch_size=2, learning_rate=1e-3, horizontal_flip=True, cache_encodings=cached
         )
-        result = train(base, network, examples, settings, seed=0, cache_folder=tmp_path / str(cached))
+        result = train(base, TrainingJob(network, examples, settings, seed=0), cache_folder=tmp_path / str(cached))
         learnt.append(([each.detach().clone() for each in network.parameters()], result.losses))
         network.detach()
     (kept, losses), (fresh, others) = learnt

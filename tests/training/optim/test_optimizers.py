@@ -8,7 +8,7 @@ import torch
 
 import lycoris
 from lycoris.errors import InputError
-from lycoris.training import TrainingSettings, train
+from lycoris.training import TrainingJob, TrainingSettings, train
 from lycoris.training.optim.optimizer_step import RunOptimizer, parameter_groups
 from lycoris.training.optim.optimizers import OPTIMIZERS
 
@@ -46,7 +46,10 @@ def run(base, examples, dials, state=None, kill_at=None, **options):
     network = lycoris.attach(base.parts, seed=1, **options)
     try:
         result = train(
-            base, network, examples, dials, seed=7, progress=progress, checkpoint=state, checkpoint_seconds=0
+            base,
+            TrainingJob(network, examples, dials, seed=7, checkpoint=state),
+            progress=progress,
+            checkpoint_seconds=0,
         )
         return result.losses, weights_hash(network)
     finally:
