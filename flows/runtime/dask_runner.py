@@ -1,6 +1,6 @@
-"""The task runner of many machines: a Dask cluster, looked at before work is handed to it, and watched meanwhile.
+"""The task runner of a Dask cluster, which is checked before work is submitted and watched meanwhile.
 
-Needs the extra `dask`; imported only where an experiment names a scheduler's address.
+Needs the extra `dask`; imported only if an experiment names the address of a scheduler.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import urllib.request
 import uuid
 from collections.abc import Mapping
 from contextlib import nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,19 +29,21 @@ from tasks.runtime.library_logging import quiet_library
 
 logger = logging.getLogger("lycoris.flows.dask")
 
-CONNECT_TIMEOUT_S = 60.0  # seconds for a scheduler or a server to answer at first
-SCHEDULER_TIMEOUT_S = 300.0  # and for a scheduler meanwhile, on a machine that does much else
+CONNECT_TIMEOUT_S = 60.0
+"""How long a scheduler or a Prefect server may take to answer the first request."""
+SCHEDULER_TIMEOUT_S = 300.0
+"""How long a scheduler on a busy machine may take to answer later."""
 GPU_RESOURCE = "GPU"
 """The Dask resource of a worker with a GPU: ``dask worker --resources GPU=1``."""
 
 
 class DaskRunner(DaskTaskRunner):
-    """Prefect's Dask runner, which says when workers come and go, and hands GPU steps to workers that have one.
+    """Prefect's Dask runner, which also logs when workers join or leave, and submits GPU steps to workers with a GPU.
 
     Args:
-        address: of the scheduler.
-        shown: the folder through which steps are shown.
-        gpus: whether workers have the resource `GPU`.
+        address: The address of the scheduler.
+        progress_folder: The folder through which steps report their progress.
+        has_gpu_workers: Whether some worker has the resource `GPU_RESOURCE`.
     """
 
     def __init__(self, address: str, progress_folder: Path, has_gpu_workers: bool) -> None:
@@ -55,7 +58,7 @@ class DaskRunner(DaskTaskRunner):
         return type(self)(self.address, self._progress_folder, self._has_gpu_workers)
 
     def _subscribe(self) -> None:
-        """Hear of workers, and from them; not before something is handed out, since they enter this runner too."""
+        """Receive events of workers; only once a task is submitted, since workers enter this runner as well."""
         self._known_workers = set(_workers(self.client))
         self.client.subscribe_topic("all", self._on_worker_event)
         self.client.subscribe_topic(str(self._progress_folder), self._on_progress_event)
@@ -64,153 +67,169 @@ class DaskRunner(DaskTaskRunner):
     def submit(self, task: Any, *arguments: Any, **options: Any) -> Any:
         if not self._is_subscribed:
             self._subscribe()
-        pinned = self._has_gpu_workers and task.name in (*GPU_STAGES, "adapters", "captions")
-        with dask.annotate(resources={GPU_RESOURCE: 1}) if pinned else nullcontext():
+        needs_gpu = self._has_gpu_workers and task.name in (*GPU_STAGES, "adapters", "captions")
+        with dask.annotate(resources={GPU_RESOURCE: 1}) if needs_gpu else nullcontext():
             return super().submit(task, *arguments, **options)
 
     def _on_worker_event(self, event: tuple[Any, Any]) -> None:
-        """Tell of a worker that came or went."""
-        about = event[1]
-        if not isinstance(about, Mapping):
+        """Log that a worker joined or left."""
+        details = event[1]
+        if not isinstance(details, Mapping):
             return
-        action, worker = about.get("action"), str(about.get("worker"))
+        action, worker = details.get("action"), str(details.get("worker"))
         if action == "add-worker" and worker not in self._known_workers:
             self._known_workers.add(worker)
             logger.info("The worker %s has joined.", worker)
         elif action == "remove-worker" and worker in self._known_workers:
             self._known_workers.discard(worker)
-            logger.warning("%s", _describe_lost_worker(about, len(self._known_workers), self.address))
+            logger.warning("%s", _describe_lost_worker(details, len(self._known_workers), self.address))
 
     def _on_progress_event(self, event: tuple[Any, Any]) -> None:
         progress.write_relayed(self._progress_folder, event[1]["name"], event[1]["record"])
 
 
-def _describe_lost_worker(event: Mapping[str, Any], remaining: int, address: str | None) -> str:
-    doing, kept = len(event.get("processing-tasks") or ()), len(event.get("lost-computed-tasks") or ())
-    text = f"The worker {event['worker']} is gone: of its steps, {doing} under way or waiting are done by others"
-    text += f", and {kept} finished are looked up again." if kept else "."
+def _describe_lost_worker(details: Mapping[str, Any], remaining: int, address: str | None) -> str:
+    unfinished, lost = len(details.get("processing-tasks") or ()), len(details.get("lost-computed-tasks") or ())
+    text = f"The worker {details['worker']} is gone: its {unfinished} running or waiting steps are done by others"
+    text += f", and {lost} finished ones are looked up again." if lost else "."
     return text if remaining else f"{text} None is left: the run waits for one (`dask worker {address}`)."
 
 
 def create_dask_runner(experiment: Experiment, progress_folder: Path) -> DaskRunner:
-    """The runner for an experiment, on a cluster that can do its work.
+    """Return the task runner of an experiment on a cluster that can run it.
 
     Raises:
-        InputError: no scheduler answers, it has no workers, or one of them has other code, does not see the output
-            folder where nothing is shared otherwise, or does not reach the shared store or the Prefect server.
+        InputError: No scheduler answers, it has no workers, or one of them has other code, does not see the output
+            folder although there is no artifact store, or does not reach the artifact store or the Prefect server.
     """
     from prefect.settings import PREFECT_API_URL
 
     store = (experiment.output / "store").resolve()
     store.mkdir(parents=True, exist_ok=True)
-    probe = store / f".probe-{uuid.uuid4().hex}"
-    probe.touch()
+    file = store / f".probe-{uuid.uuid4().hex}"
+    file.touch()
     try:
         with _client(experiment.runner) as client:
-            present = _workers(client)
-            asked = (str(probe), experiment.artifact_store, PREFECT_API_URL.value())
-            mine = probe_worker(*asked)
-            for worker, found in client.run(probe_worker, *asked, on_error="return").items():
-                _check_worker(worker, found, mine, experiment)
+            workers = _workers(client)
+            arguments = (str(file), experiment.artifact_store, PREFECT_API_URL.value())
+            local = probe_worker(*arguments)
+            for worker, probe in client.run(probe_worker, *arguments, on_error="return").items():
+                _check_worker(worker, probe, local, experiment)
     finally:
-        probe.unlink(missing_ok=True)
-    if mine["share"] is not None:
-        raise InputError(mine["share"])
-    return DaskRunner(
-        experiment.runner, progress_folder, any(GPU_RESOURCE in one["resources"] for one in present.values())
-    )
+        file.unlink(missing_ok=True)
+    if local.store_error is not None:
+        raise InputError(local.store_error)
+    has_gpu_workers = any(GPU_RESOURCE in worker["resources"] for worker in workers.values())
+    return DaskRunner(experiment.runner, progress_folder, has_gpu_workers)
 
 
 def cluster_slots(address: str) -> int:
-    """How many steps a cluster does side by side.
+    """Return how many steps a cluster runs in parallel.
 
     Raises:
-        InputError: no scheduler answers, or it has no workers.
+        InputError: No scheduler answers, or it has no workers.
     """
     with _client(address) as client:
-        return sum(one["nthreads"] for one in _workers(client).values())
+        return sum(worker["nthreads"] for worker in _workers(client).values())
 
 
-def probe_worker(probe_file: str, artifact_store: str | None, api_url: str | None) -> dict[str, Any]:
-    """What a worker has and sees.
+@dataclass(frozen=True)
+class WorkerProbe:
+    """The environment of a worker.
+
+    Attributes:
+        code: Hash of the library's code.
+        versions: Versions of what results depend on.
+        folder: The working directory.
+        sees_output: Whether it sees the output folder.
+        store_error: Why it does not reach the artifact store, or None.
+        api_error: Why it does not reach the Prefect server, or None.
+    """
+
+    code: str
+    versions: str
+    folder: str
+    sees_output: bool
+    store_error: str | None
+    api_error: str | None
+
+
+def probe_worker(probe_file: str, artifact_store: str | None, api_url: str | None) -> WorkerProbe:
+    """Return the environment of the process that calls this.
 
     Args:
-        probe: a file in the output folder of whoever asks.
-        share: address of the shared store.
-        api: of the Prefect server.
-
-    Returns:
-        ``{"code", "versions", "folder", "sees", "share", "api"}``: hash of the library's code; versions of what numbers
-        depend on; where the process runs; whether the file is seen; what is wrong with the shared store, and with the
-        server, or None.
+        probe_file: A file in the output folder.
+        artifact_store: The URL of the artifact store.
+        api_url: The URL of the Prefect server.
     """
     import torch
 
     from lycoris.cache.keys import source_hash
 
-    return {
-        "code": source_hash(""),
-        "versions": f"Python {platform.python_version()}, torch {torch.__version__}",
-        "folder": str(Path.cwd()),
-        "sees": Path(probe_file).is_file(),
-        "share": None if artifact_store is None else _artifact_store_error(artifact_store),
-        "api": None if api_url is None else _api_error(f"{api_url}/health"),
-    }
+    return WorkerProbe(
+        code=source_hash(""),
+        versions=f"Python {platform.python_version()}, torch {torch.__version__}",
+        folder=str(Path.cwd()),
+        sees_output=Path(probe_file).is_file(),
+        store_error=None if artifact_store is None else _artifact_store_error(artifact_store),
+        api_error=None if api_url is None else _api_error(f"{api_url}/health"),
+    )
 
 
-def _check_worker(worker: str, probe: Any, local: Mapping[str, Any], experiment: Experiment) -> None:
+def _check_worker(worker: str, probe: object, local: WorkerProbe, experiment: Experiment) -> None:
     if isinstance(probe, Exception):
         text = redact(f"{type(probe).__name__}: {probe}")
         raise InputError(f"The worker {worker} cannot run this project: {text}. Install the same commit there.")
-    if probe["code"] != local["code"]:
+    if not isinstance(probe, WorkerProbe) or probe.code != local.code:
         raise InputError(f"The worker {worker} has other code than this machine: install the same commit on both.")
-    if probe["versions"] != local["versions"]:
-        raise InputError(f"The worker {worker} has {probe['versions']}, this machine {local['versions']}.")
-    if probe["folder"] != local["folder"] and (paths := _relative_paths(experiment)):
+    if probe.versions != local.versions:
+        raise InputError(f"The worker {worker} has {probe.versions}, this machine {local.versions}.")
+    if probe.folder != local.folder and (paths := _relative_paths(experiment)):
         raise InputError(
-            f"The worker {worker} runs in `{probe['folder']}`, this command in `{local['folder']}`: start both in the "
-            f"same folder, or name absolute paths instead of {', '.join(f'`{path}`' for path in paths)}."
+            f"The worker {worker} runs in `{probe.folder}`, this command in `{local.folder}`: start both in the "
+            f"same folder, or use absolute paths instead of {', '.join(f'`{path}`' for path in paths)}."
         )
-    if probe["share"] is not None:
-        raise InputError(f"The worker {worker}: {probe['share']}")
-    if experiment.artifact_store is None and not probe["sees"]:
+    if probe.store_error is not None:
+        raise InputError(f"The worker {worker}: {probe.store_error}")
+    if experiment.artifact_store is None and not probe.sees_output:
         raise InputError(
             f"The worker {worker} does not see the output folder `{experiment.output.resolve()}`: put it on a file "
-            f"system that all machines have at the same path, or name a shared store, `--set artifact_store=s3://bucket/prefix`."
+            "system that all machines mount at the same path, or set an artifact store, "
+            "`--set artifact_store=s3://bucket/prefix`."
         )
-    if probe["api"] is not None:
+    if probe.api_error is not None:
         raise InputError(
-            f"The worker {worker} does not reach the Prefect server: {probe['api']}. Start one that every machine "
+            f"The worker {worker} does not reach the Prefect server: {probe.api_error}. Start one that every machine "
             "reaches (`lycoris server --host`) and set PREFECT_API_URL."
         )
 
 
 def _relative_paths(experiment: Experiment) -> list[str]:
-    """The experiment's paths that mean another file in another folder."""
-    named = [experiment.base, experiment.style_encoder, experiment.tagger, experiment.captioner, *experiment.encoders]
+    """Return the paths of an experiment that name other files in another working directory."""
+    models = [experiment.base, experiment.style_encoder, experiment.tagger, experiment.captioner, *experiment.encoders]
     files = [experiment.vocabulary]
-    if experiment.artifact_store is None:  # else the machine that starts the run reads these
+    if experiment.artifact_store is None:  # with an artifact store, only the machine that starts the run reads these
         files += [experiment.data, experiment.concepts_file, experiment.templates]
-    given = [Path(one) for one in [*named, *files] if one is not None]
-    return [str(path) for path in given if path.exists() and not path.is_absolute()]
+    paths = [Path(path) for path in [*models, *files] if path is not None]
+    return [str(path) for path in paths if path.exists() and not path.is_absolute()]
 
 
-def _artifact_store_error(artifact_store: str) -> str | None:
+def _artifact_store_error(url: str) -> str | None:
     try:
-        transfer.remote_store(artifact_store).check()
+        transfer.remote_store(url).check()
     except InputError as error:
         return str(error)
     return None
 
 
-def _api_error(address: str) -> str | None:
+def _api_error(url: str) -> str | None:
     try:
-        with urllib.request.urlopen(address, timeout=CONNECT_TIMEOUT_S):
+        with urllib.request.urlopen(url, timeout=CONNECT_TIMEOUT_S):
             return None
     except urllib.error.HTTPError:
-        return None  # it answers
+        return None  # the server answers
     except (urllib.error.URLError, OSError) as error:
-        return redact(f"`{address}`: {error}")
+        return redact(f"`{url}`: {error}")
 
 
 def _client(address: str) -> Client:
@@ -223,10 +242,10 @@ def _client(address: str) -> Client:
 
 
 def _workers(client: Client) -> dict[str, Any]:
-    found = client.scheduler_info(n_workers=-1)["workers"]
-    if not found:
+    workers = client.scheduler_info(n_workers=-1)["workers"]
+    if not workers:
         raise InputError(
             f"The Dask scheduler at `{client.scheduler.address}` has no workers: start some with "
             f"`dask worker {client.scheduler.address} --nthreads 1`."
         )
-    return dict(found)
+    return dict(workers)

@@ -1,4 +1,4 @@
-"""`lycoris server`: a Prefect server, a worker and an MLflow server on this machine, their data under one folder."""
+"""A Prefect server, an MLflow server and a worker on this machine, with their data in one folder."""
 
 from __future__ import annotations
 
@@ -16,28 +16,29 @@ from pathlib import Path
 
 from lycoris.errors import InputError
 
-PROJECT_ROOT = Path(__file__).resolve().parent.parent.parent
-STARTUP_TIMEOUT_S = 300.0  # seconds for a server to answer; the first start of each makes a database
+PROJECT_ROOT = Path(__file__).resolve().parents[2]
+STARTUP_TIMEOUT_S = 300.0
+"""How long a server may take to answer; its first start creates a database."""
 
 
 class LocalServers:
-    """The processes of one place; `stop` ends them all, and they end with this process, however it dies.
+    """The processes of the servers; they end with this process, however it ends, or with `stop`.
 
     Args:
-        folder: of their data and logs.
-        host: where they listen.
-        ports: of Prefect and of MLflow.
+        folder: Where data and logs are stored.
+        host: The address to listen on.
+        ports: The ports of Prefect and MLflow.
 
     Raises:
-        InputError: a port is taken or `folder` cannot be written.
+        InputError: A port is in use, or `folder` cannot be written.
     """
 
     def __init__(self, folder: Path, host: str, ports: tuple[int, int]):
         self.folder = Path(folder).resolve()
         self.host, (self.prefect_port, self.mlflow_port) = host, ports
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
-        near = "127.0.0.1" if host in ("0.0.0.0", "::") else host
-        self.prefect, self.mlflow = f"http://{near}:{ports[0]}/api", f"http://{near}:{ports[1]}"
+        client_host = "127.0.0.1" if host in ("0.0.0.0", "::") else host
+        self.prefect, self.mlflow = f"http://{client_host}:{ports[0]}/api", f"http://{client_host}:{ports[1]}"
         for option, port in zip(("--prefect-port", "--mlflow-port"), ports, strict=True):
             _check_port(host, port, option)
         try:
@@ -48,16 +49,16 @@ class LocalServers:
 
     @property
     def addresses(self) -> dict[str, str]:
-        """The environment of whatever works with these servers."""
+        """Environment variables of a process that uses these servers."""
         return {"PREFECT_API_URL": self.prefect, "MLFLOW_TRACKING_URI": self.mlflow}
 
     def start_servers(self) -> None:
         """Start both servers and wait until they answer."""
         from flows.runtime.provisioning import HEARTBEAT_SECONDS
 
-        own = f"sqlite:///{(self.folder / 'mlflow.db').as_posix()}"
+        database = f"sqlite:///{(self.folder / 'mlflow.db').as_posix()}"
         if (self.folder / "mlflow.db").exists():
-            upgrade = [sys.executable, "-m", "mlflow", "db", "upgrade", own]
+            upgrade = [sys.executable, "-m", "mlflow", "db", "upgrade", database]
             subprocess.run(
                 upgrade, env={**os.environ, **_server_environment()}, capture_output=True, check=False, cwd=PROJECT_ROOT
             )
@@ -77,8 +78,8 @@ class LocalServers:
                 *(sys.executable, "-m", "mlflow", "server", "--host", self.host, "--port", str(self.mlflow_port)),
                 *("--serve-artifacts", "--workers", "1"),
             ],
-            {  # addresses may hold passwords, which a command line would show to everybody
-                "MLFLOW_BACKEND_STORE_URI": os.environ.get("MLFLOW_BACKEND_STORE_URI") or own,
+            {  # not options: URLs may contain passwords, and every user of the machine can see a command line
+                "MLFLOW_BACKEND_STORE_URI": os.environ.get("MLFLOW_BACKEND_STORE_URI") or database,
                 "MLFLOW_ARTIFACTS_DESTINATION": os.environ.get("MLFLOW_ARTIFACTS_DESTINATION")
                 or (self.folder / "artifacts").as_posix(),
                 "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
@@ -89,7 +90,7 @@ class LocalServers:
         self._wait("mlflow", f"{self.mlflow}/health")
 
     def start_worker(self) -> None:
-        """Start a worker of the pool; the runs it starts log to these servers."""
+        """Start a worker of the pool, whose runs use these servers."""
         from flows.runtime.provisioning import HEARTBEAT_SECONDS, WORK_POOL
 
         self._start(
@@ -119,19 +120,19 @@ class LocalServers:
         deadline = time.monotonic() + STARTUP_TIMEOUT_S
         while time.monotonic() < deadline and self.processes[name].poll() is None:
             try:
-                with urllib.request.urlopen(address, timeout=5) as answer:
-                    if answer.status == 200:
+                with urllib.request.urlopen(address, timeout=5) as response:
+                    if response.status == 200:
                         return
             except (urllib.error.URLError, OSError):
                 time.sleep(0.2)
-        raise InputError(f"The {name} server did not start: `{self.folder / 'logs' / name}.log` says why.")
+        raise InputError(f"The {name} server did not start; see `{self.folder / 'logs' / name}.log`.")
 
     def exited_process(self) -> str | None:
-        """The name of a process that is no more, or None."""
+        """Return the name of a process that has exited, or None."""
         return next((name for name, process in self.processes.items() if process.poll() is not None), None)
 
     def stop(self) -> None:
-        """End the worker, then the servers."""
+        """Stop the worker, then the servers."""
         for process in reversed(self.processes.values()):
             with suppress(ProcessLookupError):
                 process.send_signal(signal.SIGTERM)
@@ -142,7 +143,7 @@ class LocalServers:
 
 
 def _server_environment() -> dict[str, str]:
-    """What servers and workers are told; unlike the command's own runs, they log."""
+    """Return the environment of servers and workers; unlike runs of the command, they keep Prefect's logging."""
     from flows.runtime.prefect_server import ENVIRONMENT_DEFAULTS
 
     return {name: value for name, value in ENVIRONMENT_DEFAULTS.items() if not name.startswith("PREFECT_LOGGING")}
@@ -156,5 +157,5 @@ def _check_port(host: str, port: int, option: str) -> None:
             pass
     except OSError as error:
         raise InputError(
-            f"Port {port} of `{host}` cannot be used ({error.strerror}): name another, `{option}`."
+            f"Port {port} of `{host}` cannot be used ({error.strerror}): choose another with `{option}`."
         ) from error

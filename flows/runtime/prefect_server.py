@@ -1,4 +1,4 @@
-"""A Prefect server for as long as a run lasts, unless the user has one."""
+"""A temporary Prefect server for the duration of a run, unless the user has one."""
 
 from __future__ import annotations
 
@@ -30,15 +30,17 @@ ENVIRONMENT_DEFAULTS = {
     "TRANSFORMERS_VERBOSITY": "error",
     "DIFFUSERS_VERBOSITY": "error",
 }
-PARENT_VARIABLE = "LYCORIS_STARTER"
-"""The environment variable by which a server knows whose end is its own, even if that came before it looked."""
-PARENT_POLL_S = 2.0  # seconds that a server lives at most once its starter is gone
-RESUME_HINT = "What is finished is kept; the same command goes on from there."
-STARTUP_TIMEOUT_S = 180.0  # seconds for the server to answer; its first start migrates a database
+PARENT_VARIABLE = "LYCORIS_PARENT_PID"
+"""The environment variable that names the process with which a server exits, even if that is gone already."""
+PARENT_EXIT_S = 2.0
+"""How long a server outlives its parent at most."""
+RESUME_HINT = "Finished work is saved; the same command resumes."
+STARTUP_TIMEOUT_S = 180.0
+"""How long the server may take to answer; its first start migrates a database."""
 
 
 def configure_environment() -> None:
-    """Settings that must stand in the environment before Prefect and MLflow are imported; the user's win."""
+    """Set the environment variables that Prefect and MLflow read on import; those that the user set are unchanged."""
     for name, value in ENVIRONMENT_DEFAULTS.items():
         os.environ.setdefault(name, value)
 
@@ -52,16 +54,16 @@ def show_prefect_logs() -> None:
 
 @contextmanager
 def prefect_server(home: Path) -> Iterator[str]:
-    """The API of the user's Prefect server, or of one started on loopback for this block.
+    """Provide the API of the user's Prefect server, or start a server on loopback for the duration of the block.
 
-    The server is a process of its own session, so that Ctrl-C ends the run and not the server under it, and it
-    ends by itself when this process does, however that dies.
+    The server runs in a session of its own, so that Ctrl-C does not stop it before the run, and exits with this
+    process, however that ends.
 
     Args:
-        home: keeps the temporary server's database, when the user set no ``PREFECT_HOME``.
+        home: The folder of the temporary server's database, unless the user set ``PREFECT_HOME``.
 
     Yields:
-        The API's address; child processes find it in the environment.
+        The URL of the API; child processes find it in the environment.
 
     Raises:
         InputError: `home` cannot be written.
@@ -76,22 +78,28 @@ def prefect_server(home: Path) -> Iterator[str]:
             "Choose another with `--set output=FOLDER`."
         ) from error
     os.environ.setdefault("PREFECT_HOME", str(Path(home).resolve()))
-    from prefect.context import refresh_global_settings_context
     from prefect.settings import PREFECT_API_URL
 
-    given = PREFECT_API_URL.value()
-    if given:
-        yield given
+    user_url = PREFECT_API_URL.value()
+    if user_url:
+        yield user_url
         return
+    with _temporary_server(Path(home)) as url:
+        yield url
+
+
+@contextmanager
+def _temporary_server(home: Path) -> Iterator[str]:
     from filelock import FileLock
+    from prefect.context import refresh_global_settings_context
     from prefect.events.worker import EventsWorker
 
     port = _free_port()
     url = f"http://127.0.0.1:{port}/api"
-    log = Path(home) / "server.log"
-    starting = FileLock(Path(home) / "starting.lock", poll_interval=0.2)
-    starting.acquire()  # two servers that make one database at the same time spoil it
-    making = _prepare_database(Path(home))
+    log = home / "server.log"
+    starting = FileLock(home / "starting.lock", poll_interval=0.2)
+    starting.acquire()  # two servers that create one database at the same time corrupt it
+    unfinished = _prepare_database(home)
     with open(log, "wb") as stream:
         server = subprocess.Popen(
             [sys.executable, "-m", "flows.runtime.prefect_server", str(port)],
@@ -108,16 +116,16 @@ def prefect_server(home: Path) -> Iterator[str]:
             cwd=Path(__file__).parent.parent.parent,
         )
     added = {"PREFECT_API_URL": url, "PREFECT_LOGGING_TO_API_ENABLED": "false"}
-    os.environ.update(added)  # nobody will read the logs of a server that goes away
-    refresh_global_settings_context()  # for all threads: one that knows no server starts a second one
+    os.environ.update(added)  # nobody reads the logs of a temporary server
+    refresh_global_settings_context()  # for all threads: one without a server would start a second
     try:
         try:
             _wait_until_healthy(server, url, log)
-            making.unlink(missing_ok=True)
+            unfinished.unlink(missing_ok=True)
         finally:
             starting.release()
         yield url
-        EventsWorker.drain_all(timeout=10)  # else they are lost, loudly, when the server goes
+        EventsWorker.drain_all(timeout=10)  # events that are not sent yet would raise errors later
     finally:
         for name in added:
             os.environ.pop(name, None)
@@ -130,32 +138,32 @@ def prefect_server(home: Path) -> Iterator[str]:
 
 
 def _prepare_database(home: Path) -> Path:
-    """Remove a database whose making was killed, which keeps nothing yet, and mark one that is to be made now.
+    """Delete a database whose creation was interrupted, and mark one that is created now as unfinished.
 
     Returns:
-        The mark, to be removed once a server answers.
+        The marker file, to be deleted once the server answers.
     """
-    database, making = home / "prefect.db", home / "making"
-    if making.exists():
-        time.sleep(PARENT_POLL_S)
+    database, unfinished = home / "prefect.db", home / "unfinished"
+    if unfinished.exists():
+        time.sleep(PARENT_EXIT_S)
         for file in home.glob(f"{database.name}*"):
             file.unlink(missing_ok=True)
     if not database.exists():
-        making.touch()
-    return making
+        unfinished.touch()
+    return unfinished
 
 
 def describe_server_error(error: BaseException | None) -> str | None:
-    """What to tell of an error that came from a Prefect server which does not answer as it should, else None."""
+    """Return a message if an error was caused by a Prefect server that stopped answering, else None."""
     import httpx
     from prefect.settings import PREFECT_API_URL
 
     while error is not None:
         if isinstance(error, httpx.TransportError | httpx.HTTPStatusError):
-            said = str(error).splitlines()[0] if str(error) else type(error).__name__
+            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             return (
-                f"The Prefect server at `{PREFECT_API_URL.value()}` did not answer as it should, and went on so for a "
-                f"minute ({said}): look at it, and at its database. {RESUME_HINT}"
+                f"The Prefect server at `{PREFECT_API_URL.value()}` has not answered correctly for a minute "
+                f"({reason}): check the server and its database. {RESUME_HINT}"
             )
         error = error.__cause__ or error.__context__
     return None
@@ -168,23 +176,23 @@ def _free_port() -> int:
 
 
 def _wait_until_healthy(server: subprocess.Popen[bytes], url: str, log: Path) -> None:
-    """Until the server answers."""
+    """Wait until the server answers."""
     deadline = time.monotonic() + STARTUP_TIMEOUT_S
     while time.monotonic() < deadline:
         if server.poll() is not None:
             break
         try:
-            with urllib.request.urlopen(f"{url}/health", timeout=5) as answer:
-                if answer.status == 200:
+            with urllib.request.urlopen(f"{url}/health", timeout=5) as response:
+                if response.status == 200:
                     return
         except (urllib.error.URLError, OSError):
             time.sleep(0.1)
-    said = log.read_text(errors="replace").strip().splitlines()[-3:]
-    raise RuntimeError(f"The Prefect server did not start; `{log}` ends with: {' / '.join(said)}")
+    lines = log.read_text(errors="replace").strip().splitlines()[-3:]
+    raise RuntimeError(f"The Prefect server did not start; `{log}` ends with: {' / '.join(lines)}")
 
 
 def serve(port: int, host: str = "127.0.0.1") -> None:
-    """Be a Prefect server, on loopback unless told otherwise, until the parent process is gone."""
+    """Run a Prefect server until the parent process is gone."""
     parent = int(os.environ.get(PARENT_VARIABLE) or os.getppid())
 
     def watch() -> None:

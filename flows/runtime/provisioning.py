@@ -1,4 +1,4 @@
-"""What a Prefect server needs before it can work for this project; doing it again changes nothing."""
+"""Provisioning of a Prefect server: work pool, concurrency limit, automation and deployments; idempotent."""
 
 from __future__ import annotations
 
@@ -18,15 +18,16 @@ if TYPE_CHECKING:
 
 WORK_POOL = "local"
 GPU_LIMIT = "gpu"
-HEARTBEAT_SECONDS = 30  # seconds between two signs of life of a flow run
-CRASH_AUTOMATION_NAME = "Flow runs without a sign of life have crashed"
+HEARTBEAT_SECONDS = 30
+"""Seconds between two heartbeats of a flow run."""
+CRASH_AUTOMATION_NAME = "Mark flow runs without a heartbeat as crashed"
 
 
 def provision(*, gpus: int = 1) -> None:
-    """Make the work pool, the limit of GPUs and the automation that ends dead runs, where they are not there yet.
+    """Create the work pool, the GPU concurrency limit and the automation for dead runs, unless they exist.
 
     Args:
-        gpus: how many trainings may use a GPU at a time.
+        gpus: How many trainings may use a GPU at the same time.
     """
     from prefect.client.orchestration import get_client
     from prefect.client.schemas.actions import WorkPoolCreate
@@ -47,41 +48,41 @@ def _create_crash_automation(client: SyncPrefectClient) -> None:
 
     if client.read_automations_by_name(CRASH_AUTOMATION_NAME):
         return
-    beat = "prefect.flow-run.heartbeat"
+    heartbeat = "prefect.flow-run.heartbeat"
     ended = {f"prefect.flow-run.{state}" for state in ("Completed", "Failed", "Cancelled", "Crashed")}
     automation = AutomationCore(
         name=CRASH_AUTOMATION_NAME,
         trigger=EventTrigger(
-            after={beat},
-            expect={beat, *ended},
+            after={heartbeat},
+            expect={heartbeat, *ended},
             match=ResourceSpecification({"prefect.resource.id": ["prefect.flow-run.*"]}),
             for_each={"prefect.resource.id"},
             posture=Posture.Proactive,
             threshold=1,
             within=timedelta(seconds=3 * HEARTBEAT_SECONDS),
         ),
-        actions=[ChangeFlowRunState(state=StateType.CRASHED, message="No sign of life any more.")],
+        actions=[ChangeFlowRunState(state=StateType.CRASHED, message="The run sends no heartbeats any more.")],
     )
     client.create_automation(automation)
 
 
 def deploy(file: Path, project: Path, environment: Mapping[str, str]) -> None:
-    """Make or change the deployments that a file describes.
+    """Create or update the deployments in a file.
 
     Args:
-        file: in the shape of ``prefect.yaml``.
-        project: the folder that runs start in.
-        environment: of the command, with the server's address.
+        file: A file in the format of ``prefect.yaml``.
+        project: The folder in which runs start.
+        environment: Environment variables of the command, with the address of the server.
 
     Raises:
-        InputError: the file is not there, or Prefect refuses it.
+        InputError: The file does not exist, or Prefect rejects it.
     """
     if not Path(file).is_file():
-        raise InputError(f"There is no file of deployments `{file}`.")
+        raise InputError(f"There is no deployment file `{file}`.")
     command = [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all", "--prefect-file", str(file)]
     done = subprocess.run(
         command, cwd=project, env={**os.environ, **environment}, capture_output=True, text=True, check=False
     )
     if done.returncode:
-        said = (done.stderr or done.stdout).strip().splitlines()[-8:]
-        raise InputError(f"Prefect refuses the deployments of `{file}`: {' / '.join(said)}")
+        lines = (done.stderr or done.stdout).strip().splitlines()[-8:]
+        raise InputError(f"Prefect rejects the deployments in `{file}`: {' / '.join(lines)}")

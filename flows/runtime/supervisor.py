@@ -1,4 +1,4 @@
-"""A program that ends with the one that started it, however that dies, and takes what it started along."""
+"""A program that runs a command and ends with its parent process, however that ends."""
 
 from __future__ import annotations
 
@@ -11,35 +11,35 @@ from collections.abc import Sequence
 from contextlib import suppress
 
 TERMINATE_GRACE_S = 15.0
-"""Seconds between being asked to stop and being stopped."""
+"""Seconds between asking a process to stop and killing it."""
 
 
 def supervise(command: Sequence[str]) -> int:
-    """Run a command until it ends, or until the process that called this one is gone.
+    """Run a command until it ends, or until the parent of this process is gone.
 
     Args:
-        command: the program and its arguments; it gets a session of its own.
+        command: The program and its arguments, run in a session of its own.
 
     Returns:
-        Its exit status.
+        The exit status of the command.
     """
     parent = os.getppid()
-    stop: list[int] = []
+    signals: list[int] = []
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda number, _: stop.append(number))
+        signal.signal(number, lambda number, _: signals.append(number))
     child = subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True)
-    while child.poll() is None and not stop and os.getppid() == parent:
+    while child.poll() is None and not signals and os.getppid() == parent:
         time.sleep(0.2)
     _terminate(child)
     return child.wait()
 
 
 def _terminate(child: subprocess.Popen[bytes]) -> None:
-    """Stop a process and everything of its session, first asked, then not."""
-    for number, patience in ((signal.SIGTERM, TERMINATE_GRACE_S), (signal.SIGKILL, 0.0)):
+    """Stop a process and everything in its session: first ask, then kill."""
+    for number, grace_s in ((signal.SIGTERM, TERMINATE_GRACE_S), (signal.SIGKILL, 0.0)):
         with suppress(ProcessLookupError):
             os.killpg(child.pid, number)
-        deadline = time.monotonic() + patience
+        deadline = time.monotonic() + grace_s
         while time.monotonic() < deadline and child.poll() is None:
             time.sleep(0.1)
 

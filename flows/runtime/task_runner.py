@@ -1,14 +1,15 @@
-"""What does the steps of a flow: processes or threads of this machine, or the workers of a Dask cluster."""
+"""Task runners: processes or threads of this machine, or the workers of a Dask cluster."""
 
 from __future__ import annotations
 
 import multiprocessing
 import os
 import threading
+from collections.abc import Iterator
 from concurrent.futures import CancelledError, InvalidStateError, ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from prefect.context import FlowRunContext
 from prefect.task_runners import ProcessPoolTaskRunner, TaskRunner, ThreadPoolTaskRunner
@@ -17,74 +18,75 @@ from flows.config.experiment import LOCAL_RUNNERS, Experiment
 from lycoris.errors import InputError
 from tasks.runtime.library_logging import quiet_library
 
-if TYPE_CHECKING:
-    from types import ModuleType
-
 MAX_WAITING_STEPS = 4096
-"""Steps that may wait for others at the same time; each takes a thread, most of them asleep."""
+"""How many steps may wait for others at the same time; each occupies a thread, most of which sleep."""
 THREADS_PER_PROCESS = 4
-"""Of one process, which does one heavy step at a time (`tasks.runtime.resources.turn`); the others wait, read and
-write."""
+"""Threads of a process, which runs one heavy step at a time (`tasks.runtime.resources`); the others do input/output."""
 
 
 def worker_count(experiment: Experiment) -> int:
-    """How many steps go on side by side: one a core, one on a GPU, one in threads; unless the experiment says."""
+    """Return how many steps run in parallel: as the experiment says; by default one for each core, one on a GPU."""
     if experiment.runner == "threads":
         return 1
     if experiment.workers:
         return experiment.workers
     if experiment.runner not in LOCAL_RUNNERS:
-        return _import_dask_runner().size(experiment.runner)
+        with _dask_extra():
+            from flows.runtime.dask_runner import cluster_slots
+        return cluster_slots(experiment.runner)
     import torch
 
     return 1 if torch.cuda.is_available() else max(1, len(os.sched_getaffinity(0)))
 
 
 def create_task_runner(experiment: Experiment, progress_folder: Path) -> TaskRunner[Any]:
-    """The task runner that an experiment names; a cluster is looked at before anything is handed to it.
+    """Return the task runner that an experiment names; a cluster is checked first.
 
     Args:
-        experiment: of the flow.
-        shown: the folder through which steps are shown.
+        experiment: The experiment of the flow.
+        progress_folder: The folder through which steps report their progress.
 
     Raises:
-        InputError: the extra is not installed, or the cluster cannot do the experiment's work.
+        InputError: The extra `dask` is not installed, or the cluster cannot run the experiment.
     """
     if experiment.runner == "processes":
         return process_runner(worker_count(experiment))
     if experiment.runner == "threads":
         return ThreadPoolTaskRunner(max_workers=THREADS_PER_PROCESS)
-    return _import_dask_runner().cluster(experiment, progress_folder)
+    with _dask_extra():
+        from flows.runtime.dask_runner import create_dask_runner
+    return create_dask_runner(experiment, progress_folder)
 
 
 def process_runner(count: int) -> TaskRunner[Any]:
-    """So many processes of this machine."""
+    """Return a task runner with a number of processes on this machine."""
     return ProcessPoolRunner(max_workers=count)
 
 
 def has_requested_task_runner(experiment: Experiment) -> bool:
-    """Whether the flow run around this call has the task runner that the experiment names."""
+    """Whether the current flow run has the task runner that the experiment names."""
     context = FlowRunContext.get()
     if context is None:
         return True
-    now = context.task_runner
+    current = context.task_runner
     if experiment.runner == "processes":
-        return isinstance(now, ProcessPoolTaskRunner) and now._max_workers == worker_count(experiment)
+        return isinstance(current, ProcessPoolTaskRunner) and current._max_workers == worker_count(experiment)
     if experiment.runner == "threads":
-        return isinstance(now, ThreadPoolTaskRunner)
-    return getattr(now, "address", None) == experiment.runner
+        return isinstance(current, ThreadPoolTaskRunner)
+    return getattr(current, "address", None) == experiment.runner
 
 
-def _import_dask_runner() -> ModuleType:
+@contextmanager
+def _dask_extra() -> Iterator[None]:
+    """Name the extra that is missing if an import in the block fails."""
     try:
-        from flows.runtime import dask_runner
+        yield
     except ImportError as error:
         raise InputError(f"A Dask runner needs the extra `dask`: `pip install -e '.[dask]'` ({error}).") from error
-    return dask_runner
 
 
 def exit_with_parent() -> None:
-    """From now on, end this process when the one that started it is gone, however that died."""
+    """Exit this process as soon as its parent process has exited, for whatever reason."""
     parent = multiprocessing.parent_process()
     if parent is None:
         return
@@ -97,15 +99,13 @@ def exit_with_parent() -> None:
 
 
 class ProcessPoolRunner(ProcessPoolTaskRunner):
-    """Prefect's process pool, in which waiting costs no process, and which ends at once when the flow does.
+    """Prefect's process pool, changed in three ways.
 
-    Its processes end with the one that started them; Python's own go on waiting for work when that was killed.
-
-    Prefect gives as many threads to steps that wait for another's result as there are processes. When all of them
-    wait for one slow step, nothing else is handed to the processes that are free.
-
-    Prefect's own waits for every step in the queue, and steps that wait for the result of one that will never
-    come wait for ever. What was half done is made again by the next run, from its last checkpoint.
+    - Its processes exit with their parent; Python's own keep waiting for work after the parent was killed.
+    - Steps that wait for results of others do not block free processes: Prefect has as many threads for waiting steps
+      as processes, so that several steps waiting for a slow one would keep all other work from starting.
+    - If the flow fails, it stops at once; Prefect's runner waits for every queued step, and for ever for a step whose
+      input never arrives. The next run resumes interrupted trainings from their last checkpoint.
     """
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
@@ -126,10 +126,10 @@ class ProcessPoolRunner(ProcessPoolTaskRunner):
 
     def __exit__(self, *exception: Any) -> None:
         if exception[0] is not None and self._executor is not None:
-            quiet_library("concurrent")  # callbacks that come too late
+            quiet_library("concurrent")  # its callbacks fail after the shutdown
             processes = list((self._executor._processes or {}).values())
             if (queue := getattr(self._executor, "_call_queue", None)) is not None:
-                queue.cancel_join_thread()  # what is on its way to them will never be read: wait for no pipe at exit
+                queue.cancel_join_thread()  # nobody reads the pipe any more: do not wait for it at exit
             for process in processes:
                 process.kill()
             for process in processes:

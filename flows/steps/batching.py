@@ -1,4 +1,4 @@
-"""Divide trainings into groups that one process trains at the same time."""
+"""Groups of adapters that one process trains together on one base model."""
 
 from __future__ import annotations
 
@@ -7,29 +7,29 @@ import math
 from collections.abc import Hashable, Sequence
 from typing import TypeVar
 
-Item = TypeVar("Item")
+ItemT = TypeVar("ItemT")
 
 
-def co_training_groups(items: Sequence[tuple[Hashable, Item]], max_size: int, workers: int) -> list[list[Item]]:
-    """Divide trainings into groups that are trained at the same time on one base.
+def co_training_groups(items: Sequence[tuple[Hashable, ItemT]], max_size: int, workers: int) -> list[list[ItemT]]:
+    """Divide trainings into groups, each of which is trained together.
 
-    A group has one kind of training, since its weight updates must have the same shapes, and no worker is left idle.
+    A group holds trainings of one kind, since their updates have the same shapes. No worker is left idle.
 
     Args:
-        items: kind and training.
-        max_size: of a group.
-        workers: processes, each of which trains one group at a time.
+        items: Pairs of kind and training.
+        max_size: The largest number of trainings in a group.
+        workers: The number of processes, each of which takes a group.
 
     Returns:
         Groups of nearly equal size, in the order of the trainings.
     """
-    limit = max(1, min(max_size, len(items) // workers))
-    by_kind: dict[Hashable, list[Item]] = {}
+    size = max(1, min(max_size, len(items) // workers))
+    by_kind: dict[Hashable, list[ItemT]] = {}
     for kind, item in items:
         by_kind.setdefault(kind, []).append(item)
     groups = []
     for members in by_kind.values():
-        count = math.ceil(len(members) / limit)
+        count = math.ceil(len(members) / size)
         cuts = [round(len(members) * index / count) for index in range(count + 1)]
         groups += [members[start:stop] for start, stop in itertools.pairwise(cuts)]
     return groups

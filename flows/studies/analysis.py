@@ -1,4 +1,4 @@
-"""From a table of scores to its analysis: what `lycoris analyze` does."""
+"""Analysis of a table of scores, written to files."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ from lycoris.report.analysis.page import render
 
 
 def analyze_file(metrics: Path, configurations: Path | None, out: Path, *, command: str = "") -> Analysis:
-    """Analyse a table of scores and write what was found.
+    """Analyse a table of scores and write the results.
 
     Args:
-        metrics: a published table or a study's ``scores.csv``.
-        configurations: what each configuration is; a published table needs it.
-        out: the folder for ``effects.csv``, ``ranks.csv``, ``scaled_ranks.csv``, ``correlations.csv``, ``shap.csv`` and
+        metrics: A published table, or ``scores.csv`` of a study.
+        configurations: The table of configurations that belongs to a published table.
+        out: The folder for ``effects.csv``, ``ranks.csv``, ``scaled_ranks.csv``, ``correlations.csv``, ``shap.csv`` and
             ``analysis.html``.
-        command: the command line, for the page.
+        command: The command line, shown on the page.
 
     Raises:
-        InputError: something in the tables is not as it should be, or `out` is not a folder that can be written.
+        InputError: A table is invalid, or `out` cannot be written.
     """
     if out.exists() and not out.is_dir():
         raise InputError(f"Option `--out` must be a folder, but `{out}` is a file.")
-    found = analyze(read_table(metrics, configurations))
+    analysis = analyze(read_table(metrics, configurations))
     try:
-        save_tables(found, out)
-        render(found, out / "analysis.html", title=f"Analysis of {metrics.name}", command=command)
+        save_tables(analysis, out)
+        render(analysis, out / "analysis.html", title=f"Analysis of {metrics.name}", command=command)
     except OSError as error:
         raise InputError(f"Folder `{out}` cannot be written: {error}") from error
-    return found
+    return analysis

@@ -1,4 +1,4 @@
-"""From a finished study to the setting to take: what `lycoris recommend` does."""
+"""Recommendation of a setting from a finished study."""
 
 from __future__ import annotations
 
@@ -29,57 +29,59 @@ def recommend_study(
     weights: Mapping[str, float] | None = None,
     max_size: int | None = None,
 ) -> dict[str, Any]:
-    """Choose the setting to take from a finished study, and draw how it stands among the others.
+    """Choose a setting from a finished study, and plot its ranks beside those of the others.
 
     Args:
-        study: a study's folder (``scores.csv`` and, for sizes, ``study.json``), or a table of scores.
-        configurations: what each configuration is; a published table needs it.
-        weights: dimension -> how much it counts, at least 0; 1 where absent.
-        max_size: bytes that the adapter's file may have.
+        study: The folder of a study (``scores.csv`` and, for sizes, ``study.json``), or a table of scores.
+        configurations: The table of configurations that belongs to a published table.
+        weights: Dimension -> weight, at least 0; default: 1.
+        max_size: The largest acceptable adapter file, in bytes.
 
     Returns:
         ``{"choice", "runner_up", "difference", "differences", "told_apart", "front", "settings", "missing", "weights",
-        "unit", "rule", "notes", "lines", "picture"}``. The picture lies beside the table.
+        "unit", "rule", "notes", "lines", "picture"}``. The plot is beside the table.
 
     Raises:
-        InputError: there is no such study, or something in it or in the arguments is not as it should be.
+        InputError: There is no such study, or the study or an argument is invalid.
     """
     validate_weights(weights or {})
-    table = study / SCORES_FILE if study.is_dir() else study
-    if not table.is_file():
-        raise InputError(f"`{study}` must be a study's folder with `{SCORES_FILE}`, or a table of scores.")
-    text = read_csv(table)
-    unit = "steps" if "steps" in text else "epochs"
-    found = recommend(
-        rank_table(read_table(table, configurations)),
+    file = study / SCORES_FILE if study.is_dir() else study
+    if not file.is_file():
+        raise InputError(f"`{study}` must be the folder of a study with `{SCORES_FILE}`, or a table of scores.")
+    table = read_csv(file)
+    unit = "steps" if "steps" in table else "epochs"
+    recommendation = recommend(
+        rank_table(read_table(file, configurations)),
         weights=weights,
-        file_sizes=adapter_sizes(table.parent / STUDY_FILE),
+        file_sizes=adapter_sizes(file.parent / STUDY_FILE),
         max_file_size=max_size,
-        win_rates=share_beating_base(text, table),
+        win_rates=share_beating_base(table, file),
         length_unit=unit,
     )
-    said = recommendation_lines(found, length_unit=unit)
-    picture = table.parent / PLOT_FILE
+    plot = file.parent / PLOT_FILE
     try:
-        picture.write_text(
-            render_svg(found, title=f"What to take from {table.parent.resolve().name}"), encoding="utf-8"
+        plot.write_text(
+            render_svg(recommendation, title=f"Recommendation for {file.parent.resolve().name}"), encoding="utf-8"
         )
     except OSError as error:
-        raise InputError(f"`{picture}` cannot be written: {error.strerror}.") from error
-    return {**recommendation_record(found), "lines": said, "picture": str(picture.resolve())}
+        raise InputError(f"`{plot}` cannot be written: {error.strerror}.") from error
+    return {
+        **recommendation_record(recommendation),
+        "lines": recommendation_lines(recommendation, length_unit=unit),
+        "picture": str(plot.resolve()),
+    }
 
 
 def recommendation_record(recommendation: Recommendation) -> dict[str, Any]:
-    """A recommendation in values that JSON can hold."""
-    options = [vars(one) for one in recommendation.options]
+    """Return a recommendation as values that JSON can hold."""
     return {
         "choice": vars(recommendation.choice),
         "runner_up": None if recommendation.runner_up is None else vars(recommendation.runner_up),
         "difference": dict(recommendation.difference or {}),
-        "differences": {name: dict(gap) for name, gap in recommendation.differences.items()},
+        "differences": {name: dict(interval) for name, interval in recommendation.differences.items()},
         "told_apart": recommendation.is_separated,
-        "front": [one.config for one in recommendation.front],
-        "settings": options,
+        "front": [setting.config for setting in recommendation.front],
+        "settings": [vars(setting) for setting in recommendation.options],
         "missing": list(recommendation.missing),
         "weights": dict(recommendation.weights),
         "unit": recommendation.unit,
@@ -89,43 +91,41 @@ def recommendation_record(recommendation: Recommendation) -> dict[str, Any]:
 
 
 def adapter_sizes(study: Path) -> dict[str, int]:
-    """Configuration, as the table of scores names it, to the bytes of its largest adapter; empty without the file.
+    """Return setting, as named in the table of scores -> bytes of its largest adapter; empty without the file.
 
     Raises:
-        InputError: the file is no study.
+        InputError: The file cannot be read as a study.
     """
     if not study.is_file():
         return {}
+    sizes: dict[str, int] = {}
     try:
-        adapters = json.loads(study.read_text(encoding="utf-8"))["adapters"]
-        found: dict[str, int] = {}
-        for one in adapters:
-            if "bytes" in one:
-                name = _setting_label(one["algorithm"], one["captions"])
-                found[name] = max(found.get(name, 0), int(one["bytes"]))
+        for adapter in json.loads(study.read_text(encoding="utf-8"))["adapters"]:
+            if "bytes" in adapter:
+                setting = _setting_label(adapter["algorithm"], adapter["captions"])
+                sizes[setting] = max(sizes.get(setting, 0), int(adapter["bytes"]))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"`{study}` cannot be read as a study: {error!r}.") from error
-    return found
+    return sizes
 
 
-def share_beating_base(table: pd.DataFrame, path: Path) -> dict[str, float]:
-    """Configuration -> in which part of its trainings it beat the base; empty where the table does not tell.
+def share_beating_base(table: pd.DataFrame, file: Path) -> dict[str, float]:
+    """Return setting -> fraction of its trainings that beat the base; empty if the table lacks the columns.
 
     Args:
-        text: the cells of a study's table.
-        path: its file, for messages.
+        table: The cells of the table of scores.
+        file: The file of the table, for error messages.
     """
     if not {"name", "difference_low", "captions", "config", "concept"} <= set(table):
         return {}
-    rows = table.assign(difference_low=parse_numbers(table["difference_low"], path))
-    keys = [name for name in (*_RUN_COLUMNS, "epoch", "steps") if name in rows]
-    found: dict[str, list[bool]] = {}
-    for _, own in rows.groupby(keys, sort=False):
-        first = own.iloc[0]
-        found.setdefault(_setting_label(first["config"], first["captions"]), []).append(
-            beats_base(own.to_dict("records"))
-        )
-    return {name: sum(every) / len(every) for name, every in found.items()}
+    rows = table.assign(difference_low=parse_numbers(table["difference_low"], file))
+    columns = [name for name in (*_RUN_COLUMNS, "epoch", "steps") if name in rows]
+    wins: dict[str, list[bool]] = {}
+    for _, run in rows.groupby(columns, sort=False):
+        first = run.iloc[0]
+        setting = _setting_label(first["config"], first["captions"])
+        wins.setdefault(setting, []).append(beats_base(run.to_dict("records")))
+    return {setting: sum(results) / len(results) for setting, results in wins.items()}
 
 
 def _setting_label(label: str, captions: str) -> str:

@@ -163,7 +163,7 @@ def test_a_killed_worker_is_logged_and_its_work_is_done_by_the_other(machines, h
         out, err = run.communicate(timeout=3 * TIMEOUT_S)
     assert run.returncode == 0, err[-5000:]
     assert scores_by_adapter(json.loads(out.splitlines()[-1])) == scores_by_adapter(expected)
-    assert " is gone: of its steps, " in err
+    assert " is gone: its " in err
 
 
 def test_an_unavailable_database_is_an_error_and_the_same_command_resumes(machines, here, tmp_path):
@@ -176,7 +176,7 @@ def test_an_unavailable_database_is_an_error_and_the_same_command_resumes(machin
         machines.postgres.start()
     assert done.returncode == 2, done.stderr[-5000:]
     assert "The Prefect server at " in done.stderr
-    assert "the same command goes on from there" in done.stderr
+    assert "the same command resumes" in done.stderr
     assert scores_by_adapter(result(machines.run(*asked))) == scores_by_adapter(expected)
 
 
@@ -227,7 +227,7 @@ def test_a_lost_scheduler_ends_the_run_with_an_error_and_the_same_command_resume
         _, err = run.communicate(timeout=3 * TIMEOUT_S)
     assert run.returncode == 1, err[-5000:]
     assert "Traceback" not in err
-    assert "The connection to the Dask scheduler was lost. What is finished is kept" in err
+    assert "The connection to the Dask scheduler was lost. Finished work is saved" in err
     address = machines.start_scheduler()
     for name in ("worker-three", "worker-four"):
         machines.start_worker(address, name)

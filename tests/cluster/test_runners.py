@@ -29,7 +29,7 @@ def test_other_runners_are_errors(name):
 
 
 def test_an_artifact_store_is_a_url_and_excludes_co_training():
-    with pytest.raises(InputError, match="must be an address"):
+    with pytest.raises(InputError, match="must be a URL"):
         parse_experiment({"artifact_store": "bucket/prefix"})
     with pytest.raises(InputError, match="`co_train` must be 1"):
         parse_experiment({"artifact_store": "s3://bucket/prefix", "co_train": 2})

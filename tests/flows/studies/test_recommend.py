@@ -95,7 +95,7 @@ def test_weights_are_read_and_what_is_wrong_is_told() -> None:
 def test_faults_are_told_in_words(study: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for options, message in (
         ([str(study), "--weights", "fidelty=2"], "Did you mean `fidelity`"),
-        ([str(study / "nowhere")], "must be a study's folder"),
+        ([str(study / "nowhere")], "must be the folder of a study"),
         ([str(study), "--max-size", "1kB"], "smallest file has 100000 bytes"),
     ):
         assert main(["recommend", *options]) == 2

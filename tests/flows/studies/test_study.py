@@ -207,7 +207,7 @@ def test_options_of_a_study_can_be_set_and_on_pocket_applies_to_the_pocket_base_
 def test_the_answer_page_fits_a_phone(finished: Path, browser: Any) -> None:
     browser.get(Path(write_study_answer(load_study("captions"), finished)["answer"]).as_uri())
     assert browser.get_log("browser") == []
-    assert len(browser.find_elements("css selector", "#glance-wall img")) == 5  # castle has no images of the base
+    assert len(browser.find_elements("css selector", "#glance-body img")) == 5  # castle has no images of the base
     browser.set_window_size(500, 900)
     wide = browser.execute_script("return document.documentElement.scrollWidth <= document.documentElement.clientWidth")
     browser.set_window_size(1400, 1000)
