@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 import lycoris
+from lycoris.adapters.layers.merged_forward import forward_merged
 from lycoris.adapters.structures import ELEMENT_COST, Dense, Hadamard, Kronecker, LowRank, Operation, Structure, Tucker
 
 LAYERS = {
@@ -54,6 +55,12 @@ def test_the_cost_of_applying_is_that_of_a_training_step(layer, name):
     assert structure.cost(op, tokens)[0] == counted(lambda: structure.apply(op, x).sum().backward()) + elementwise
 
 
+def test_the_cost_of_a_low_rank_on_groups_is_three_times_the_forward_pass():
+    module = nn.Conv2d(12, 20, 3, padding=1, groups=2)  # in backward, PyTorch's count ignores groups
+    structure, op = structures(module.weight.shape)["low rank"], Operation.from_layer(module)
+    assert structure.cost(op, 60)[0] == 3 * counted(lambda: structure.apply(op, torch.randn(2, 12, 6, 5)))
+
+
 @pytest.mark.parametrize(("layer", "name"), [case for case in CASES if case[1] in ("low rank", "tucker")])
 def test_the_cost_of_merging_is_that_of_the_weight_and_its_gradient(layer, name):
     module, shape, tokens = LAYERS[layer]
@@ -75,3 +82,26 @@ def test_a_layer_takes_the_cheaper_way(rank, way):
     applied, merged = adapter.structure(model[0].weight).cost(model[0]._operation, 4000)
     assert (applied < merged) == (way == "applied")
     assert [len(plan.applied), len(plan.merged)] == ([1, 0] if way == "applied" else [0, 1])
+
+
+@pytest.mark.parametrize(
+    "structure",
+    [
+        Hadamard(LowRank(torch.ones(64, 1), torch.ones(1, 64)), LowRank(torch.ones(64, 1), torch.ones(1, 64))),
+        Hadamard(LowRank(torch.ones(64, 6), torch.ones(6, 64)), LowRank(torch.ones(64, 6), torch.ones(6, 64))),
+        Kronecker(torch.ones(8, 8), torch.ones(8, 8)),
+        Kronecker(torch.ones(64, 64), torch.ones(1, 1)),
+        Dense(torch.ones(64, 64)),
+    ],
+    ids=["hadamard of rank 1", "hadamard of rank 6", "even kronecker", "uneven kronecker", "dense"],
+)
+def test_gradients_take_the_cheaper_way_where_the_weight_is_merged(structure, monkeypatch):
+    op, x, weight = Operation(), torch.randn(200, 64), torch.randn(64, 64)
+    for tensor in structure.tensors():
+        tensor.requires_grad_()
+    via_apply, costs = structure.grad_via_apply(op, 200), {}
+    for way in (True, False):
+        monkeypatch.setattr(type(structure), "grad_via_apply", lambda *_, way=way: way)
+        output = forward_merged(op, x, weight, None, [structure])
+        costs[way] = counted(lambda output=output: output.sum().backward())
+    assert (costs[True] < costs[False]) == via_apply

@@ -66,6 +66,14 @@ def test_a_header_has_the_hash_of_the_tensors_and_an_optional_date(parts, tmp_pa
         network.save(tmp_path / "e", date="2026")
 
 
+def test_an_alpha_that_float32_does_not_hold_is_restored_exactly(tmp_path):
+    model = nn.Sequential(nn.Linear(8, 12))
+    network = lycoris.attach(model, "lora", rank=4, alpha=0.1)
+    network.save(tmp_path / "a.safetensors", dtype="float16")
+    network.detach()
+    assert lycoris.load(tmp_path / "a.safetensors", model).adapters["lycoris_0"].scale == 0.1 / 4
+
+
 def test_half_precision_files_keep_alpha(parts, tmp_path):
     network = lycoris.attach(parts, "lora", preset="full", rank=2, alpha=100000.0)
     network.save(tmp_path / "a.safetensors", dtype="float16")

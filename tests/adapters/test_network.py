@@ -113,6 +113,19 @@ def test_merging_several_networks_and_unmerging_in_any_order_is_exact(parts):
     assert _bits(parts) == bits
 
 
+def test_a_new_scale_of_a_merged_network_is_merged(parts, forward):
+    network = lycoris.attach(parts, "lokr", preset="full")
+    randomize(network)
+    network.merge()
+    network.scale = 0.3
+    assert network.merged
+    merged = forward(parts)
+    network.unmerge()
+    torch.testing.assert_close(forward(parts), merged, rtol=1e-3, atol=1e-3)
+    network.scale = 1
+    assert not torch.allclose(forward(parts), merged, rtol=1e-3, atol=1e-3)
+
+
 def test_a_detached_network_can_be_reattached(parts, forward):
     network = lycoris.attach(parts, "lokr", preset="full")
     randomize(network)
@@ -129,6 +142,9 @@ def test_initial_values_of_a_layer_depend_on_seed_and_name_alone(parts):
     many = lycoris.attach(parts, "lora", preset="full", seed=5)
     for key, adapter in few.adapters.items():
         assert torch.equal(adapter.down, many.adapters[key].down)
+    network = lycoris.attach(nn.Sequential(nn.Linear(8, 8), nn.Linear(8, 8)), "lora", seed=5)
+    first, second = (adapter.down for adapter in network.adapters.values())
+    assert not torch.equal(first, second)
 
 
 def test_patterns_select_and_exclude_with_or_without_the_part(parts):
@@ -339,6 +355,24 @@ def test_merging_in_training_uses_the_whole_update(parts):
     network.merge()
     torch.testing.assert_close(layer.module.weight, whole.float())
     assert adapter.training
+
+
+def test_dylora_scales_a_prefix_of_ranks_by_its_own_number():
+    model = nn.Sequential(nn.Linear(24, 40))
+    network = lycoris.attach(model, "dylora", rank=6, alpha=3.0, block=2)
+    network.train()
+    structures = [network.adapters["lycoris_0"].structure(model[0].weight) for _ in range(40)]
+    assert {structure.up.shape[1] for structure in structures} == {2, 4, 6}
+    assert all(structure.scale == pytest.approx(3.0 / structure.up.shape[1]) for structure in structures)
+
+
+@pytest.mark.parametrize(("timestep", "ranks"), [(1000, 3), (999, 3), (500, 4), (0, 6)])
+def test_t_lora_uses_at_least_its_minimum_of_ranks(timestep, ranks):
+    model = nn.Sequential(nn.Linear(24, 40))
+    network = lycoris.attach(model, "t-lora", rank=6, minimum=3)
+    network.timestep = timestep
+    mask = network.adapters["lycoris_0"].structure(model[0].weight).mask
+    assert mask.tolist() == [[1.0] * ranks + [0.0] * (6 - ranks) + [1.0] * ranks + [0.0] * (6 - ranks)]
 
 
 def test_t_lora_uses_fewer_ranks_at_noisier_steps_and_files_are_plain_lora(parts, forward, tmp_path):

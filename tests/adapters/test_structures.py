@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 import lycoris
+from lycoris.adapters import ALGORITHMS
 from lycoris.adapters.layers.merged_forward import forward_merged
 from lycoris.adapters.structures import Dense, Hadamard, Kronecker, LowRank, Operation, Structure
 
@@ -57,6 +58,22 @@ def test_gradients_equal_those_of_the_dense_definition(name, kind, way, monkeypa
     wanted = torch.autograd.grad(expected, inputs, factor)
     for one, other in zip(torch.autograd.grad(got, inputs, factor), wanted, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("algorithm", [name for name in ALGORITHMS if name != "norms"])
+def test_autocast_does_not_change_the_precision_of_an_update(algorithm):
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(24, 40))
+    network = lycoris.attach(model, algorithm)
+    network.eval()
+    for parameter in network.parameters():
+        parameter.data.normal_(std=0.3)
+    adapter = network.adapters["lycoris_0"]
+    expected = adapter.structure(model[0].weight).dense()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        delta = adapter.structure(model[0].weight).dense()
+    assert delta.dtype == torch.float32
+    assert torch.equal(delta, expected)
 
 
 @pytest.mark.parametrize("rows", [40, 4000])
