@@ -10,9 +10,9 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+import lycoris
 from lycoris.data.images import ImageFiles, list_images
-from lycoris.encoders import open_encoder
-from lycoris.metrics import GeneratedImages, PromptSpec, compare, encode, encode_references
+from lycoris.metrics import GeneratedImages, PromptSpec
 
 
 def main() -> None:
@@ -23,14 +23,14 @@ def main() -> None:
     parser.add_argument("--encoders", default="clip,dinov2", help="short names, folders or hub names")
     arguments = parser.parse_args()
 
-    encoders = [open_encoder(name) for name in arguments.encoders.split(",")]
+    encoders = [lycoris.open_encoder(name) for name in arguments.encoders.split(",")]
     files = list_images(arguments.generated)
     prompts = [PromptSpec(arguments.prompt, arguments.prompt, seed=1000 + index) for index in range(len(files))]
     images = {"trigger": GeneratedImages("trigger", ImageFiles(files), prompts)}
 
-    references = encode_references(ImageFiles(list_images(arguments.references)), encoders, category="objects")
-    features = encode(images, encoders, category="objects")
-    for score in compare(references, features, category="objects"):
+    references = lycoris.encode_references(ImageFiles(list_images(arguments.references)), encoders, category="objects")
+    features = lycoris.encode(images, encoders, category="objects")
+    for score in lycoris.compare(references, features, category="objects"):
         interval = "" if score.low is None else f" [{score.low:.3f}, {score.high:.3f}]"
         value = "none" if score.value is None else f"{score.value:.3f}"
         print(f"{score.name:45} {value}{interval}")

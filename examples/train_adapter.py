@@ -11,10 +11,7 @@ import argparse
 from pathlib import Path
 
 import lycoris
-from lycoris.bases import open_base
-from lycoris.bases.sampling import GenerationSettings, generate
 from lycoris.data.images import list_images
-from lycoris.training import Example, TrainingJob, TrainingSettings, train
 
 GRUMBLE = Path(lycoris.__file__).parent / "pocket" / "images" / "movie_characters" / "grumble"
 
@@ -28,17 +25,16 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("adapter.safetensors"), help="the adapter file")
     arguments = parser.parse_args()
 
-    base = open_base(arguments.base)
+    base = lycoris.open_base(arguments.base)
     network = lycoris.attach(base.parts, algorithm="lora", preset="full", rank=8, seed=0)
-    examples = [Example(file, arguments.caption) for file in list_images(arguments.images)[:8]]
-    settings = TrainingSettings(steps=arguments.steps, batch_size=4, learning_rate=5e-3, schedule="cosine")
-    result = train(base, TrainingJob(network, examples, settings, seed=0))
+    examples = [lycoris.Example(file, arguments.caption) for file in list_images(arguments.images)[:8]]
+    settings = lycoris.TrainingSettings(steps=arguments.steps, batch_size=4, learning_rate=5e-3, schedule="cosine")
+    result = lycoris.train(base, lycoris.TrainingJob(network, examples, settings, seed=0))
     print(f"{arguments.steps} steps, last loss {result.losses[-1]:.3f}")
 
     network.save(arguments.out, metadata={"caption": arguments.caption})
-    [image] = generate(
-        base, [f"{arguments.caption} on a beach"], [1000], GenerationSettings(steps=14, scheduler="dpm++-2m")
-    )
+    sampling = lycoris.GenerationSettings(steps=14, scheduler="dpm++-2m")
+    [image] = lycoris.generate(base, [f"{arguments.caption} on a beach"], [1000], sampling)
     image.save(arguments.out.with_suffix(".png"))
     print(f"wrote {arguments.out} and {arguments.out.with_suffix('.png')}")
 

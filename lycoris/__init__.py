@@ -3,7 +3,8 @@
     base = lycoris.open_base("pocket")
     network = lycoris.attach(base.parts, algorithm="lokr", preset="attn-mlp", factor=8, seed=0)
     examples = [lycoris.Example(file, "a ohw bear") for file in files]
-    lycoris.train(base, network, examples, lycoris.TrainingSettings(steps=120), seed=0)
+    job = lycoris.TrainingJob(network, examples, lycoris.TrainingSettings(steps=120), seed=0)
+    lycoris.train(base, job)
     network.save("x.safetensors")
 
     network = lycoris.load("x.safetensors", base.parts)
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from lycoris.adapters.network import Network as Network
     from lycoris.bases import BASES as BASES
     from lycoris.bases import open_base as open_base
+    from lycoris.bases.sampling import GenerationSettings as GenerationSettings
     from lycoris.bases.sampling import generate as generate
     from lycoris.captions import build_captions as build_captions
     from lycoris.captions import open_tagger as open_tagger
@@ -43,6 +45,7 @@ if TYPE_CHECKING:
     from lycoris.metrics.encoding import encode_references as encode_references
     from lycoris.metrics.registry import METRICS as METRICS
     from lycoris.training import Example as Example
+    from lycoris.training import TrainingJob as TrainingJob
     from lycoris.training import TrainingSettings as TrainingSettings
     from lycoris.training import train as train
 
@@ -58,14 +61,14 @@ _EXPORTS = {
     "lycoris.adapters.loading": ("load",),
     "lycoris.adapters.network": ("Network",),
     "lycoris.bases": ("BASES", "open_base"),
-    "lycoris.bases.sampling": ("generate",),
+    "lycoris.bases.sampling": ("GenerationSettings", "generate"),
     "lycoris.captions": ("build_captions", "open_tagger"),
     "lycoris.encoders": ("open_encoder",),
     "lycoris.errors": ("InputError",),
     "lycoris.metrics.compare": ("compare", "compare_models"),
     "lycoris.metrics.encoding": ("encode", "encode_references"),
     "lycoris.metrics.registry": ("METRICS",),
-    "lycoris.training": ("Example", "TrainingSettings", "train"),
+    "lycoris.training": ("Example", "TrainingJob", "TrainingSettings", "train"),
 }
 _MODULES = {name: module for module, names in _EXPORTS.items() for name in names}
 
@@ -75,8 +78,10 @@ __all__ = [
     "METRICS",
     "PRESETS",
     "Example",
+    "GenerationSettings",
     "InputError",
     "Network",
+    "TrainingJob",
     "TrainingSettings",
     "attach",
     "build_captions",
