@@ -13,7 +13,7 @@ from lycoris.data.concepts import Concept, ConceptImage, Subclass
 
 
 def build_concept(
-    pictures: int | Sequence[str | None] = 4,
+    images: int | Sequence[str | None] = 4,
     *,
     name: str = "grumble",
     category: str = "movie_characters",
@@ -24,8 +24,8 @@ def build_concept(
     keep: tuple[str, ...] = (),
     subclasses: tuple[Subclass, ...] = (),
 ) -> Concept:
-    """A concept whose pictures need not exist; `pictures` is their number or their subclasses."""
-    of = [None] * pictures if isinstance(pictures, int) else list(pictures)
+    """Build a concept whose images need not exist; `images` is their number or their subclasses."""
+    subclass_names = [None] * images if isinstance(images, int) else list(images)
     return Concept(
         name=name,
         category=category,
@@ -37,7 +37,7 @@ def build_concept(
         subclasses=subclasses,
         images=tuple(
             ConceptImage(Path(f"/nowhere/{number}.png"), f"{category}/{name}/{number}.png", subclass)
-            for number, subclass in enumerate(of)
+            for number, subclass in enumerate(subclass_names)
         ),
     )
 
@@ -53,7 +53,7 @@ COAT = Subclass("coat", "coat", "purple bear in a coat")
 
 @pytest.fixture
 def dressed() -> Concept:
-    """A concept of three pictures in each of two outfits."""
+    """A concept of three images in each of two outfits."""
     return build_concept(["coat"] * 3 + ["robe"] * 3, subclasses=(ROBE, COAT))
 
 
@@ -69,7 +69,7 @@ TAGS = [
 
 @pytest.fixture
 def tagger_folder(tmp_path: Path) -> Path:
-    """A random tagger in the transformers layout, with WD's kind of tag list."""
+    """A random tagger in the transformers layout, with a tag list like WD's."""
     from transformers import ResNetConfig, ResNetForImageClassification, ViTImageProcessor
 
     torch.manual_seed(3)

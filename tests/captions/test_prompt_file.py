@@ -16,10 +16,10 @@ from lycoris.errors import InputError
 Build = Callable[..., Concept]
 
 
-def test_a_line_is_a_prompt_and_the_concept_has_its_place(concept: Build, tmp_path: Path) -> None:
+def test_each_line_is_a_prompt_with_an_optional_placeholder(concept: Build, tmp_path: Path) -> None:
     (tmp_path / "prompts.txt").write_text("{concept} on a beach\n\na cat beside a sks creature\na dog\n")
-    found = read_prompts(tmp_path / "prompts.txt", concept(3), images_per_prompt=2)
-    assert found == {
+    result = read_prompts(tmp_path / "prompts.txt", concept(3), images_per_prompt=2)
+    assert result == {
         "alter": [
             PromptSpec("a sks creature on a beach", "a purple bear on a beach", 1000, 0),
             PromptSpec("a sks creature on a beach", "a purple bear on a beach", 1001, 0),
@@ -32,7 +32,7 @@ def test_a_line_is_a_prompt_and_the_concept_has_its_place(concept: Build, tmp_pa
 
 
 @pytest.mark.parametrize(
-    ("name", "text", "said"),
+    ("name", "text", "message"),
     [
         ("a.json", '{"altr": ["x"]}', "Did you mean `alter`"),
         ("a.json", '{"alter": []}', "texts under `alter`"),
@@ -40,11 +40,9 @@ def test_a_line_is_a_prompt_and_the_concept_has_its_place(concept: Build, tmp_pa
         ("a.txt", "\n", "texts under `alter`"),
     ],
 )
-def test_a_file_that_is_not_as_it_should_be_is_named(
-    concept: Build, tmp_path: Path, name: str, text: str, said: str
-) -> None:
+def test_errors_name_the_invalid_file(concept: Build, tmp_path: Path, name: str, text: str, message: str) -> None:
     (tmp_path / name).write_text(text)
-    with pytest.raises(InputError, match=said):
+    with pytest.raises(InputError, match=message):
         read_prompts(tmp_path / name, concept(3))
     with pytest.raises(InputError, match="cannot be read"):
         read_prompts(tmp_path / "nothing.txt", concept(3))
@@ -57,7 +55,7 @@ def write(folder: Path, captions: list[str]) -> None:
         (folder / f"{number}.txt").write_text(f"{caption}\n")
 
 
-def test_pictures_bring_their_captions(concept: Build, tmp_path: Path) -> None:
+def test_images_are_read_with_their_captions(concept: Build, tmp_path: Path) -> None:
     write(tmp_path / "flat", ["a sks creature, hat", "a cat", "a cat"])
     files, prompts = read_captioned_images(tmp_path / "flat", concept(3), seed=5)
     assert [file.name for file in files["train"]] == ["0.png", "1.png", "2.png"]
@@ -70,14 +68,14 @@ def test_pictures_bring_their_captions(concept: Build, tmp_path: Path) -> None:
     assert list(read_captioned_images(tmp_path / "kinds", concept(3))[1]) == ["alter", "style"]
 
 
-def test_what_a_run_drew_keeps_its_prompts_and_seeds(concept: Build, tmp_path: Path) -> None:
+def test_images_of_a_run_keep_their_prompts_and_seeds(concept: Build, tmp_path: Path) -> None:
     write(tmp_path / "run" / "alter", ["no"])
-    told = {"text": "a sks creature", "evaluation": "a bear", "seed": 77, "group": 3}
-    (tmp_path / "run" / "prompts.json").write_text(json.dumps({"alter": [told]}))
-    assert read_captioned_images(tmp_path / "run", concept(3))[1] == {"alter": [PromptSpec(**told)]}
+    entry = {"text": "a sks creature", "evaluation": "a bear", "seed": 77, "group": 3}
+    (tmp_path / "run" / "prompts.json").write_text(json.dumps({"alter": [entry]}))
+    assert read_captioned_images(tmp_path / "run", concept(3))[1] == {"alter": [PromptSpec(**entry)]}
 
 
-def test_pictures_without_captions_are_named(concept: Build, tmp_path: Path) -> None:
+def test_errors_name_images_without_captions(concept: Build, tmp_path: Path) -> None:
     write(tmp_path / "one", ["a cat"])
     (tmp_path / "one" / "0.txt").unlink()
     with pytest.raises(InputError, match=r"0\.txt"):

@@ -1,4 +1,4 @@
-"""Captions: the trigger, and of the tags those that the strategy leaves to the text."""
+"""Captions: the trigger, and what the strategy adds to it."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ TAGS = [{"bear": 0.9, "hat": 0.8, "snow": 0.7}, {"bear": 0.9}, {}, {"beach": 0.6
 OWN = [ConceptTag("bear", 3, 4, 0, 9, True, "found"), ConceptTag("snow", 1, 4, 0, 9, False, "kept")]
 
 
-def test_each_strategy_says_what_its_name_says(concept: Build) -> None:
-    told = ["a bear in the snow", "", "A cat, asleep", "my Sks creature on a beach"]
-    written = {name: build_captions(concept(4), TAGS, OWN, name, sentences=told) for name in STRATEGY_FUNCTIONS}
+def test_each_strategy_adds_its_own_parts(concept: Build) -> None:
+    sentences = ["a bear in the snow", "", "A cat, asleep", "my Sks creature on a beach"]
+    written = {name: build_captions(concept(4), TAGS, OWN, name, sentences=sentences) for name in STRATEGY_FUNCTIONS}
     assert written == {
         "none": ["a sks creature"] * 4,
         "all": ["a sks creature, bear, hat, snow", "a sks creature, bear", "a sks creature",
@@ -28,7 +28,7 @@ def test_each_strategy_says_what_its_name_says(concept: Build) -> None:
     }  # fmt: skip
 
 
-def test_sentences_are_asked_for_one_a_picture(concept: Build) -> None:
+def test_one_sentence_per_image_is_required(concept: Build) -> None:
     with pytest.raises(InputError, match="`sentence` needs `sentences`"):
         build_captions(concept(4), TAGS, OWN, "sentence")
     with pytest.raises(InputError, match=r"`sentences`.*4, but got 1"):
@@ -40,12 +40,12 @@ def test_adjusted_removes_a_tag_however_it_is_spelt(concept: Build) -> None:
     assert build_captions(concept(1), [{"Long Hair": 0.9, "hat": 0.8}], own, "adjusted") == ["a sks creature, hat"]
 
 
-def test_a_picture_of_a_subclass_has_the_subclass_s_trigger_too(dressed: Concept) -> None:
+def test_an_image_of_a_subclass_has_its_trigger_too(dressed: Concept) -> None:
     written = build_captions(dressed, [{"hat": 0.9}] * 6, [], "all")
     assert written == ["a sks creature, coat, hat"] * 3 + ["a sks creature, red robe, hat"] * 3
 
 
-def test_what_belongs_to_one_subclass_is_removed_from_its_pictures_only(dressed: Concept) -> None:
+def test_tags_of_a_subclass_are_removed_from_its_images_only(dressed: Concept) -> None:
     own = [ConceptTag("belt", 3, 3, 0, 9, True, "", subclass="robe")]
     written = build_captions(dressed, [{"belt": 0.9}] * 6, own, "adjusted")
     assert written == ["a sks creature, coat, belt"] * 3 + ["a sks creature, red robe"] * 3
@@ -58,13 +58,13 @@ def test_a_style_is_named_once(concept: Build) -> None:
         assert build_captions(style, [{"cat": 0.9}], [], "all") == ["a picture in bqz style, cat"]
 
 
-def test_nothing_is_said_twice(concept: Build, dressed: Concept) -> None:
+def test_no_part_is_repeated(concept: Build, dressed: Concept) -> None:
     tags = [{"sks": 0.9, "hat": 0.8, "Hat": 0.7, "a sks creature": 0.6, "sks creature": 0.5}]
     assert build_captions(concept(1), tags, [], "all") == ["a sks creature, hat"]
     assert build_captions(dressed, [{"Coat": 0.9}] * 6, [], "all")[0] == "a sks creature, coat"
 
 
-def test_any_script_brackets_and_a_thousand_tags_pass_unharmed(concept: Build) -> None:
+def test_any_script_brackets_and_a_thousand_tags_are_preserved(concept: Build) -> None:
     odd = {"猫 🐈": 0.9, "saber (fate)": 0.8, "{concept}": 0.7, "{name}": 0.6, "hello, world": 0.5}
     assert build_captions(concept(1), [odd], [], "all") == [
         "a sks creature, 猫 🐈, saber (fate), {concept}, {name}, hello, world"
@@ -73,10 +73,10 @@ def test_any_script_brackets_and_a_thousand_tags_pass_unharmed(concept: Build) -
     assert build_captions(concept(1), [many], [], "all")[0].count(", tag ") == 1000
 
 
-def test_what_inherent_tags_finds_adjusted_removes(concept: Build) -> None:
+def test_adjusted_removes_the_inherent_tags(concept: Build) -> None:
     tags = [{"bear": 0.9, place: 0.8} for place in ("snow", "beach", "city")]
-    found = find_concept_tags(concept(3), tags, [])
-    assert build_captions(concept(3), tags, found, "adjusted") == [
+    concept_tags = find_concept_tags(concept(3), tags, [])
+    assert build_captions(concept(3), tags, concept_tags, "adjusted") == [
         f"a sks creature, {p}" for p in ("snow", "beach", "city")
     ]
 
@@ -86,12 +86,12 @@ def test_an_unknown_strategy_offers_the_nearest(concept: Build) -> None:
         build_captions(concept(4), TAGS, OWN, "ajusted")
 
 
-def test_one_entry_a_picture_is_asked_for(concept: Build) -> None:
+def test_one_entry_per_image_is_required(concept: Build) -> None:
     with pytest.raises(InputError, match="3, but got 4"):
         build_captions(concept(3), TAGS, OWN, "all")
 
 
-def test_ten_thousand_pictures_have_ten_thousand_captions_in_their_order(concept: Build) -> None:
+def test_ten_thousand_images_have_ten_thousand_captions_in_order(concept: Build) -> None:
     many = concept(10_000)
     tags = [{"bear": 0.9, f"tag {number}": 0.8} for number in range(10_000)]
     written = build_captions(many, tags, find_concept_tags(many, tags), "adjusted")
@@ -99,6 +99,6 @@ def test_ten_thousand_pictures_have_ten_thousand_captions_in_their_order(concept
     assert len(set(written)) == 10_000
 
 
-def test_a_picture_without_tags_or_words_is_called_by_its_trigger(concept: Build) -> None:
+def test_an_image_without_tags_or_sentence_gets_the_trigger(concept: Build) -> None:
     for strategy in STRATEGY_FUNCTIONS:
         assert build_captions(concept(1), [{}], [], strategy, sentences=[""]) == ["a sks creature"]

@@ -1,4 +1,4 @@
-"""Triggers against a tokenizer: how many tokens, how common, what else is free."""
+"""Triggers as tokenizers read them: how many tokens, how common, and alternatives."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Build = Callable[..., Concept]
 
 
 class Words:
-    """A tokenizer that knows some words, the commonest first, and otherwise letters."""
+    """A tokenizer with some words, the most common first, and letters."""
 
     def __init__(self, *words: str) -> None:
         self.words = words
@@ -33,41 +33,41 @@ class Words:
 KNOWN = Words("cat", "dog", "the", "bcd", "sun", "moon", "star", "sea", "sks", "qtv", "xqz", "zzb")
 
 
-def test_a_single_rare_token_is_not_worth_a_word(concept: Build) -> None:
+def test_a_single_rare_token_gives_no_warning(concept: Build) -> None:
     assert trigger_warnings([concept(1)], {"tokenizer": KNOWN}) == []
 
 
-def test_several_tokens_are_counted_and_free_rare_ones_proposed_rarest_first(concept: Build) -> None:
-    (note,) = trigger_warnings([concept(1, trigger="ohwx")], {"tokenizer": KNOWN})
-    assert "`ohwx` of `grumble` is 4 tokens of this base (o h w x), not one" in note
-    assert note.endswith("free rare tokens: `zzb`, `xqz`, `qtv`.")
+def test_several_tokens_are_counted_and_rare_ones_suggested_rarest_first(concept: Build) -> None:
+    (warning,) = trigger_warnings([concept(1, trigger="ohwx")], {"tokenizer": KNOWN})
+    assert "`ohwx` of `grumble` is 4 tokens of this base (o h w x), not one" in warning
+    assert warning.endswith("free rare tokens: `zzb`, `xqz`, `qtv`.")
 
 
-def test_a_common_word_is_called_one(concept: Build) -> None:
-    (note,) = trigger_warnings([concept(1, trigger="Dog")], {"tokenizer": KNOWN})
-    assert "is a common word to this base" in note
-    (seen,) = tokenize_triggers([concept(1, trigger="Dog")], {"tokenizer": KNOWN})
-    assert (seen.tokens, seen.is_common, seen.vocabulary_rank) == (("dog</w>",), True, pytest.approx(1 / 11))
+def test_a_common_word_is_reported(concept: Build) -> None:
+    (warning,) = trigger_warnings([concept(1, trigger="Dog")], {"tokenizer": KNOWN})
+    assert "is a common word to this base" in warning
+    (trigger,) = tokenize_triggers([concept(1, trigger="Dog")], {"tokenizer": KNOWN})
+    assert (trigger.tokens, trigger.is_common, trigger.vocabulary_rank) == (("dog</w>",), True, pytest.approx(1 / 11))
 
 
-def test_what_concepts_are_called_is_not_free(concept: Build) -> None:
+def test_words_about_the_concepts_are_not_suggested(concept: Build) -> None:
     other = concept(1, name="b", trigger="qtv", keep=("zzb",), subclasses=(Subclass("robe", "xqz robe", "robe"),))
     assert suggest_triggers([concept(1), other], {"tokenizer": KNOWN}, 9) == ["bcd"]
 
 
-def test_a_proposal_is_one_token_to_every_tokenizer_of_the_base(concept: Build) -> None:
+def test_a_suggestion_is_one_token_for_every_tokenizer(concept: Build) -> None:
     both = {"tokenizer": KNOWN, "tokenizer_2": Words("cat", "sks", "xqz")}
     assert suggest_triggers([concept(1)], both) == ["xqz"]
-    (note,) = trigger_warnings([concept(1, trigger="qtv")], both)
-    assert "3 tokens" in note
+    (warning,) = trigger_warnings([concept(1, trigger="qtv")], both)
+    assert "3 tokens" in warning
 
 
-def test_two_triggers_that_a_tokenizer_cannot_tell_apart_are_an_error(concept: Build) -> None:
+def test_two_triggers_with_the_same_tokens_are_an_error(concept: Build) -> None:
     with pytest.raises(InputError, match="and `ｓks` of `b` are the same to the base's tokenizer_2"):
         tokenize_triggers([concept(1), concept(1, name="b", trigger="ｓks")], {"tokenizer_2": KNOWN})
 
 
-def test_the_shipped_triggers_are_fine_and_the_pocket_has_others_to_propose() -> None:
+def test_the_shipped_triggers_give_no_warning_and_the_pocket_has_others_to_suggest() -> None:
     from transformers import AutoTokenizer
 
     tokenizers = {"tokenizer": AutoTokenizer.from_pretrained(pocket.BASE / "tokenizer")}

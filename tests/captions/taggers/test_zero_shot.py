@@ -1,4 +1,4 @@
-"""Tags of one's own vocabulary by a CLIP or a SigLIP."""
+"""Zero-shot tags from a vocabulary by a CLIP or a SigLIP."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def vocabulary(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def world(tmp_path: Path) -> Path:
-    """The drawn world's words with their categories."""
+    """The words of the pocket world with their categories."""
     file = tmp_path / "world.csv"
     lines = [f"{word},{kind}" for kind, words in WORLD.items() for word in words]
     file.write_text("\n".join(["name,category", *lines]))
@@ -65,21 +65,21 @@ def noise(seed: int) -> Image.Image:
     return Image.fromarray(np.random.default_rng(seed).integers(0, 255, (24, 40, 3), dtype=np.uint8))
 
 
-def test_a_vocabulary_has_a_tag_a_line_in_any_script(vocabulary: Path) -> None:
+def test_a_vocabulary_has_one_tag_per_line_in_any_script(vocabulary: Path) -> None:
     assert read_vocabulary(vocabulary) == tuple(
         Label(tag, "general") for tag in ("long hair", "^_^", "猫 🐈", "red, white and blue")
     )
 
 
 @pytest.mark.parametrize("text", ["", "\n \n", "cat\ncat\n", "long_hair\nlong hair"])
-def test_a_vocabulary_without_tags_or_with_doubles_is_an_error(tmp_path: Path, text: str) -> None:
+def test_a_vocabulary_without_tags_or_with_duplicates_is_an_error(tmp_path: Path, text: str) -> None:
     (tmp_path / "v.txt").write_text(text)
     with pytest.raises(InputError, match=r"v\.txt"):
         read_vocabulary(tmp_path / "v.txt")
 
 
-def test_the_embedded_clip_tags_drawings_with_words_it_is_given(world: Path) -> None:
-    """As well as a tagger that was taught to, F1 of at least 0.9."""
+def test_the_embedded_clip_tags_images_with_a_vocabulary(world: Path) -> None:
+    """F1 is at least 0.9, as for a trained tagger."""
     rng = random.Random(5)
     shown = [sample_split_tags(rng, held_out=True) for _ in range(60)]
     tagger = open_tagger("clip", vocabulary=world)
@@ -89,7 +89,7 @@ def test_the_embedded_clip_tags_drawings_with_words_it_is_given(world: Path) -> 
     assert 2 * right / (sum(map(len, found)) + sum(len(each.to_list()) for each in shown)) >= 0.9
 
 
-def test_siglip_says_of_each_text_alone_whether_it_fits(siglip: Path, vocabulary: Path) -> None:
+def test_siglip_rates_each_text_independently(siglip: Path, vocabulary: Path) -> None:
     from transformers import AutoTokenizer, SiglipModel
 
     tagger = open_tagger(siglip, vocabulary=vocabulary, thresholds={"general": 0.01})
@@ -103,7 +103,7 @@ def test_siglip_says_of_each_text_alone_whether_it_fits(siglip: Path, vocabulary
     assert tagger.tags([noise(0)])[0]["long hair"] == pytest.approx(expected, abs=1e-3)
 
 
-def test_a_vocabulary_is_for_models_without_tags_of_their_own(siglip: Path, vocabulary: Path) -> None:
+def test_only_models_without_tags_take_a_vocabulary(siglip: Path, vocabulary: Path) -> None:
     with pytest.raises(InputError, match="`vocabulary` file"):
         open_tagger(siglip)
     for source in ("pocket", "sidecar"):
@@ -111,7 +111,7 @@ def test_a_vocabulary_is_for_models_without_tags_of_their_own(siglip: Path, voca
             tagger_digest(source, vocabulary=vocabulary)
 
 
-def test_the_digest_follows_the_words(siglip: Path, vocabulary: Path) -> None:
+def test_the_digest_depends_on_the_vocabulary(siglip: Path, vocabulary: Path) -> None:
     before = tagger_digest(siglip, vocabulary=vocabulary)
     assert open_tagger(siglip, vocabulary=vocabulary).digest == before
     vocabulary.write_text("dog")

@@ -1,4 +1,4 @@
-"""Taggers in ONNX: the WD layout is fed and read as its users expect."""
+"""Taggers in ONNX: inputs and outputs in the layout of the WD taggers."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ WEIGHTS = np.array([RED, BLUE, BLUE, GREEN, RED, RED]).T
 
 @pytest.fixture
 def wd(tmp_path: Path) -> Build:
-    """Makes a tagger folder in the layout of the WD taggers."""
+    """Write a tagger folder in the layout of the WD taggers."""
 
     def build(*, sigmoid: bool = True, batch: int | str = "batch", last: bool = True, **files: str) -> Path:
         folder = tmp_path / "wd"
@@ -80,17 +80,17 @@ def plain(colour: str, size: tuple[int, int] = (8, 8)) -> Image.Image:
 
 @pytest.mark.parametrize("sigmoid", [True, False])
 @pytest.mark.parametrize("batch", ["batch", 1, 4])
-def test_colours_arrive_as_blue_green_red_whatever_the_batch_and_the_output(
+def test_channels_are_blue_green_red_for_every_batch_size_and_output(
     wd: Build, sigmoid: bool, batch: int | str
 ) -> None:
     tagger = open_tagger(wd(sigmoid=sigmoid, batch=batch))
-    found = tagger.tags([plain(name) for name in ("blue", "lime", "red", "blue", "red")])
-    assert [set(tags) for tags in found] == [{"blue"}, {"green hair"}, {"^_^", "saber (fate)"}, {"blue"},
+    tags_of_images = tagger.tags([plain(name) for name in ("blue", "lime", "red", "blue", "red")])
+    assert [set(tags) for tags in tags_of_images] == [{"blue"}, {"green hair"}, {"^_^", "saber (fate)"}, {"blue"},
                                              {"^_^", "saber (fate)"}]  # fmt: skip
-    assert found[0]["blue"] == pytest.approx(1 / (1 + np.exp(-9)), abs=1e-3)
+    assert tags_of_images[0]["blue"] == pytest.approx(1 / (1 + np.exp(-9)), abs=1e-3)
 
 
-def test_characters_need_more_and_ratings_are_tags_only_when_asked_for(wd: Build) -> None:
+def test_characters_need_more_confidence_and_ratings_an_explicit_threshold(wd: Build) -> None:
     folder = wd()
     pale = [Image.new("RGB", (8, 8), (30, 0, 0))]  # confidence 0.74 of what is red
     assert set(open_tagger(folder).tags(pale)[0]) == {"^_^"}
@@ -101,26 +101,26 @@ def test_characters_need_more_and_ratings_are_tags_only_when_asked_for(wd: Build
     }  # fmt: skip
 
 
-def test_a_picture_that_is_no_square_lies_on_white() -> None:
+def test_an_image_that_is_not_square_is_padded_with_white() -> None:
     pixels = WhiteSquarePreprocessing(8)(plain("black", (8, 4)))
     assert pixels.shape == (8, 8, 3)
     assert pixels[0].min() > 250
     assert pixels[4].max() < 5
 
 
-def test_channels_first_are_fed_as_the_folder_says(wd: Build) -> None:
+def test_channels_first_input_uses_the_preprocessing_in_the_folder(wd: Build) -> None:
     stated = '{"size": {"height": 8, "width": 8}, "image_mean": [0, 0, 0], "image_std": [1, 1, 1]}'
     tagger = open_tagger(wd(last=False, preprocessor_config=stated))
     assert [set(tags) for tags in tagger.tags([plain("blue"), plain("lime")])] == [{"blue"}, {"green hair"}]
 
 
-def test_the_digest_follows_the_graph(wd: Build) -> None:
+def test_the_digest_depends_on_the_graph(wd: Build) -> None:
     before = tagger_digest(wd())
     assert tagger_digest(wd()) == before
     assert tagger_digest(wd(sigmoid=False)) != before
 
 
-def test_a_graph_that_is_no_tagger_of_these_tags_is_an_error(wd: Build) -> None:
+def test_a_graph_that_does_not_fit_its_tags_is_an_error(wd: Build) -> None:
     folder = wd()
     (folder / "selected_tags.csv").write_text("\n".join(LIST.splitlines()[:-1]))
     with pytest.raises(InputError, match="names 5 tags for 6 outputs"):

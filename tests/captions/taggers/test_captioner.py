@@ -1,4 +1,4 @@
-"""Captioners: a picture becomes one line of words, the same every time and in any batch."""
+"""Captioners: one line of words per image, the same in every run and any batch."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from lycoris.data.images import read_image
 from lycoris.errors import InputError
 from lycoris.pocket.world.generator import draw_image
 from lycoris.pocket.world.vocabulary import WORDS, Tags
-from tests.captions.small_captioners import MODELS
+from tests.captions.taggers.small_captioners import MODELS
 
 
 def noise(seed: int) -> Image.Image:
@@ -32,13 +32,13 @@ def captioner(folder: Path) -> Captioner:
     return open_captioner(folder)
 
 
-def test_a_sentence_is_one_line_of_words_and_the_same_every_time(captioner: Captioner) -> None:
+def test_a_sentence_is_one_line_of_words_and_deterministic(captioner: Captioner) -> None:
     images = [noise(seed) for seed in range(3)]
-    told = captioner.sentences(images)
-    assert len(told) == 3
-    assert all(text == " ".join(text.split()) and "<" not in text and "[" not in text for text in told)
-    assert any(told)
-    assert captioner.sentences(images) == told
+    sentences = captioner.sentences(images)
+    assert len(sentences) == 3
+    assert all(text == " ".join(text.split()) and "<" not in text and "[" not in text for text in sentences)
+    assert any(sentences)
+    assert captioner.sentences(images) == sentences
 
 
 def test_batches_change_no_sentence(captioner: Captioner) -> None:
@@ -47,22 +47,22 @@ def test_batches_change_no_sentence(captioner: Captioner) -> None:
     assert captioner.sentences([]) == []
 
 
-def test_the_digest_is_that_of_the_files(captioner: Captioner, folder: Path) -> None:
+def test_the_digest_depends_on_the_files(captioner: Captioner, folder: Path) -> None:
     assert captioner.digest == captioner_digest(folder)
     assert len(captioner.digest) == 64
     assert captioner.digest != captioner_digest("pocket")
 
 
-def test_the_pocket_s_sentences_say_what_a_drawing_shows_in_its_own_words() -> None:
+def test_the_pocket_captioner_describes_an_image_in_the_pocket_s_words() -> None:
     import random
 
     shown = Tags("bear", "purple", "hat", "snow", "pixel")
-    (told,) = open_captioner().sentences([draw_image(shown, random.Random(0))])
-    assert told == "a purple bear wearing a hat in the snow, pixel style"
-    assert set(told.replace(",", "").split()) <= set(WORDS)
+    (sentences,) = open_captioner().sentences([draw_image(shown, random.Random(0))])
+    assert sentences == "a purple bear wearing a hat in the snow, pixel style"
+    assert set(sentences.replace(",", "").split()) <= set(WORDS)
 
 
-def test_a_sidecar_s_sentence_is_that_of_the_caption_file_or_else_of_the_text_file(tmp_path: Path) -> None:
+def test_a_sidecar_sentence_comes_from_the_caption_file_or_the_text_file(tmp_path: Path) -> None:
     for name in ("a", "b"):
         noise(0).save(tmp_path / f"{name}.png")
         (tmp_path / f"{name}.txt").write_text("a cat,\nasleep")
@@ -77,7 +77,7 @@ def test_a_sidecar_s_sentence_is_that_of_the_caption_file_or_else_of_the_text_fi
         captioner.sentences([noise(0)])
 
 
-def test_what_is_no_captioner_is_said_in_one_sentence(tmp_path: Path) -> None:
+def test_invalid_captioners_are_errors_that_name_the_problem(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="Did you mean `pocket`"):
         open_captioner("poket")
     with pytest.raises(InputError, match=r"config\.json"):

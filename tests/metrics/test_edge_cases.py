@@ -1,4 +1,4 @@
-"""Every metric of features beside a slow formula of loops, in every odd case that a set of images can be in."""
+"""Every metric against a slow formula of loops, in the edge cases of image sets."""
 
 from __future__ import annotations
 
@@ -129,23 +129,23 @@ CASES: dict[str, tuple[np.ndarray, np.ndarray]] = {
 @pytest.mark.parametrize("name", SLOW)
 def test_a_metric_is_its_slow_formula(name: str, case: str) -> None:
     metric = METRICS[name]
-    references, drawings = CASES[case]
-    if len(references) < metric.min_references or len(drawings) < metric.min_images:
+    references, generated = CASES[case]
+    if len(references) < metric.min_references or len(generated) < metric.min_images:
         pytest.skip("too few images, which is said: see the tests of errors")
-    partners = np.resize(references.astype(np.float64), drawings.shape).astype(references.dtype)
-    given = {"references": references, "texts": noise(len(drawings), 5, drawings.shape[1]), "base": partners}
-    sets = [*(given[need] for need in metric.inputs), drawings]
+    partners = np.resize(references.astype(np.float64), generated.shape).astype(references.dtype)
+    arguments = {"references": references, "texts": noise(len(generated), 5, generated.shape[1]), "base": partners}
+    sets = [*(arguments[role] for role in metric.inputs), generated]
     assert metric.function(*sets) == pytest.approx(SLOW[name](*sets), abs=1e-6, rel=1e-6)
 
 
 @pytest.mark.parametrize("name", ["style_loss", "feature_drift", "squared_centroid_distance", "lpips"])
-def test_no_change_at_all_is_exactly_zero(name: str) -> None:
+def test_equal_images_are_at_distance_exactly_zero(name: str) -> None:
     x = np.repeat(noise(1, 0), 4, axis=0) if name == "lpips" else noise(4, 0)
     sets = [x] if name == "lpips" else [x, x]
     assert METRICS[name].function(*sets) == pytest.approx(0, abs=1e-30)
 
 
-def test_the_style_loss_of_all_pairs_is_centroids_and_variances_on_real_pictures() -> None:
+def test_the_style_loss_of_all_pairs_is_centroids_and_variances_on_real_images() -> None:
     encoder = open_style_encoder("vgg")
     first, second = (
         [read_image(path) for path in list_images(pocket.IMAGES / "styles" / name)[:6]] for name in ("neon", "mosaic")
@@ -162,7 +162,7 @@ def test_the_style_loss_of_all_pairs_is_centroids_and_variances_on_real_pictures
     assert dataset_style_loss(x, y) == pytest.approx(parts, rel=1e-9)
 
 
-def test_blocks_of_rows_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_block_size_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     import lycoris.metrics.quality as quality
     import lycoris.metrics.weighted as functional
 
@@ -175,6 +175,6 @@ def test_blocks_of_rows_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
         assert METRICS[name].function(*sets) == pytest.approx(expected[name], rel=1e-9, abs=1e-9), name
 
 
-def test_rowwise_is_the_whole_at_once() -> None:
+def test_blocks_of_rows_give_the_result_of_all_rows() -> None:
     x = noise(9, 0)
     np.testing.assert_array_equal(map_row_blocks(x, BLOCK_ELEMENTS // 4, lambda rows: rows.sum(1)), x.sum(1))

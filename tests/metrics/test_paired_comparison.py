@@ -1,4 +1,4 @@
-"""Claims about two adapters held against each other."""
+"""The comparison of a challenger with the champion."""
 
 import dataclasses
 
@@ -20,8 +20,8 @@ def features(rows, seed, towards=None, weight=0.0, prompts=True):
     }
     arrays["text/clip"] = generator.normal(size=(rows, 12))
     arrays["style/vgg"] = generator.normal(size=(rows, 12)) + weight
-    conditions = tuple(PromptSpec(f"a {row}", f"a {row}", row, 0) for row in range(rows)) if prompts else ()
-    return FeatureSet(arrays, conditions)
+    prompt_specs = tuple(PromptSpec(f"a {row}", f"a {row}", row, 0) for row in range(rows)) if prompts else ()
+    return FeatureSet(arrays, prompt_specs)
 
 
 @pytest.fixture
@@ -38,7 +38,7 @@ def sets(direction):
     return FeatureSet(features(6, 99, direction, 3.0).arrays, ()), near, far, base
 
 
-def test_values_are_those_of_each_beside_the_base_and_the_difference_is_theirs(sets):
+def test_values_are_those_of_each_model_and_the_difference_is_theirs(sets):
     references, near, far, base = sets
     own = {score.name: score.value for score in compare(references, near, base, category="toys")}
     other = {score.name: score.value for score in compare(references, far, base, category="toys")}
@@ -50,13 +50,13 @@ def test_values_are_those_of_each_beside_the_base_and_the_difference_is_theirs(s
         assert score.difference == pytest.approx(own[name] - other[name])
 
 
-def test_the_nearer_one_is_more_faithful_and_preserves_less(sets):
+def test_the_closer_model_has_more_fidelity_and_less_preservation(sets):
     found = {score.name: score for score in compare_with_champion(*sets, category="toys")}
     assert found["image_similarity/trigger/clip"].verdict == "better"
     assert found["style_loss/style/vgg"].verdict == "worse"
 
 
-def test_turned_around_every_difference_changes_its_sign(sets):
+def test_swapping_the_models_flips_every_difference(sets):
     references, near, far, base = sets
     there = compare_with_champion(references, near, far, base, category="toys")
     back = compare_with_champion(references, far, near, base, category="toys")
@@ -64,14 +64,14 @@ def test_turned_around_every_difference_changes_its_sign(sets):
         assert one.difference == pytest.approx(-other.difference)
 
 
-def test_an_adapter_does_not_differ_from_itself(sets):
+def test_a_model_does_not_differ_from_itself(sets):
     references, near, _, base = sets
     assert {score.verdict for score in compare_with_champion(references, near, near, base, category="toys")} == {
         "no difference shown"
     }
 
 
-def test_other_prompts_are_refused(sets):
+def test_different_prompts_are_an_error(sets):
     references, near, far, base = sets
     moved = tuple(dataclasses.replace(each, seed=each.seed + 1) for each in far["style"].prompts)
     with pytest.raises(InputError, match="same prompts"):

@@ -1,4 +1,4 @@
-"""Intervals: what they cover, and where there is none."""
+"""Confidence intervals: their coverage, and the scores without one."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from lycoris.metrics.weighted import weighted_metric
 
 
 @weighted_metric
-def mean(drawings: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    return weights @ drawings[:, 0]
+def mean(generated: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    return weights @ generated[:, 0]
 
 
 def column(values) -> np.ndarray:
     return np.asarray(values, dtype=float)[:, None]
 
 
-def test_the_influence_on_a_mean_is_the_drawings_own_deviation() -> None:
+def test_the_influence_on_a_mean_is_the_deviation_of_the_image() -> None:
     values = np.random.default_rng(0).normal(size=12)
     result = estimate_metric(mean, [column(values)])
     assert result.value == pytest.approx(values.mean())
@@ -40,11 +40,11 @@ def test_the_interval_of_a_large_mean_is_the_percentile_bootstrap() -> None:
 
 TRIALS = 1000
 COVERED = (0.93, 0.97)
-"""What 1,000 intervals of 95 % hold the truth in, three standard errors around it."""
+"""The coverage of 1,000 intervals of 95 %, within three standard errors."""
 
 
 def covered(ends, truth: float) -> float:
-    """How often intervals hold the truth; each call of `ends` draws one anew."""
+    """The fraction of intervals that hold the true value; each call of `ends` samples a new one."""
     inside = 0
     for _ in range(TRIALS):
         low, high = ends()
@@ -53,7 +53,7 @@ def covered(ends, truth: float) -> float:
 
 
 @pytest.mark.parametrize("count", [2, 3, 4, 5, 7])
-def test_the_interval_of_a_few_is_students(count: int) -> None:
+def test_the_interval_of_few_units_is_students(count: int) -> None:
     values = np.random.default_rng(count).normal(3, 2, count)
     expected = stats.ttest_1samp(values, 0).confidence_interval(0.95)
     assert confidence_interval(estimate_metric(mean, [column(values)])) == pytest.approx(tuple(expected))
@@ -64,14 +64,14 @@ def test_the_interval_of_a_few_is_students(count: int) -> None:
 
 
 @pytest.mark.parametrize("count", [2, 3, 4, 5, 7, 8, 10, 40])
-def test_the_interval_of_a_mean_covers_the_truth_as_often_as_it_says(count: int) -> None:
+def test_the_interval_of_a_mean_has_its_nominal_coverage(count: int) -> None:
     generator = np.random.default_rng(count)
     found = covered(lambda: confidence_interval(estimate_metric(mean, [column(generator.normal(size=count))])), 0)
     assert COVERED[0] <= found <= COVERED[1] + 0.01
 
 
 @pytest.mark.parametrize("count", [3, 5, 12])
-def test_the_interval_of_a_paired_difference_covers_the_truth_as_often_as_it_says(count: int) -> None:
+def test_the_interval_of_a_paired_difference_has_its_nominal_coverage(count: int) -> None:
     generator = np.random.default_rng(count)
 
     def ends():
@@ -83,7 +83,7 @@ def test_the_interval_of_a_paired_difference_covers_the_truth_as_often_as_it_say
 
 
 @pytest.mark.parametrize(("own", "other"), [(3, 3), (3, 9), (12, 12)])
-def test_the_interval_of_an_unpaired_difference_covers_the_truth_at_least_as_often(own: int, other: int) -> None:
+def test_the_interval_of_an_unpaired_difference_has_at_least_its_nominal_coverage(own: int, other: int) -> None:
     generator = np.random.default_rng(own)
 
     def ends():
@@ -93,28 +93,48 @@ def test_the_interval_of_an_unpaired_difference_covers_the_truth_at_least_as_oft
     assert COVERED[0] <= covered(ends, 0) <= 1
 
 
+@pytest.mark.parametrize(("own", "other"), [(3, 9), (9, 3), (7, 8), (30, 4)])
+def test_the_interval_of_an_unpaired_difference_is_welchs_if_either_has_few_units(own: int, other: int) -> None:
+    first, second = (np.random.default_rng(count).normal(count, 1, count) for count in (own, other))
+    ends = difference_interval(
+        estimate_metric(mean, [column(first)]), estimate_metric(mean, [column(second)]), paired=False
+    )
+    expected = stats.ttest_ind(first, second, equal_var=False).confidence_interval(0.95)
+    assert ends == pytest.approx(tuple(expected))
+
+
+@pytest.mark.parametrize(("own", "other"), [(8, 200), (200, 8)])
+def test_the_interval_of_an_unpaired_difference_is_expanded_for_the_smaller_set(own: int, other: int) -> None:
+    """The larger set is constant, so the interval has to be that of the smaller one."""
+    values = {8: np.random.default_rng(0).normal(size=8), 200: np.zeros(200)}
+    first, second = (Estimate(0.0, values[count] - values[count].mean()) for count in (own, other))
+    ends = np.array(difference_interval(first, second, paired=False))
+    alone = np.array(confidence_interval(Estimate(0.0, values[8] - values[8].mean())))
+    assert np.ptp(ends) == pytest.approx(np.ptp(alone), rel=0.12)
+
+
 @pytest.mark.parametrize("rule", [vendi, cmmd])
 @pytest.mark.parametrize("count", [4, 6, 12])
-def test_the_interval_of_a_bent_score_covers_its_mean_nearly_as_often(rule, count: int) -> None:
+def test_the_interval_of_a_nonlinear_score_has_nearly_its_nominal_coverage(rule, count: int) -> None:
     generator = np.random.default_rng(count)
     references = generator.normal(0.5, 1, (20, 10))
 
     def drawn():
-        drawings = generator.normal(0.5, 1, (count, 10))
-        return [drawings] if rule is vendi else [references, drawings]
+        generated = generator.normal(0.5, 1, (count, 10))
+        return [generated] if rule is vendi else [references, generated]
 
     truth = float(np.mean([rule(*drawn()) for _ in range(TRIALS)]))
     assert covered(lambda: confidence_interval(estimate_metric(rule, drawn())), truth) >= (0.9 if count > 4 else 0.85)
 
 
-def test_the_interval_of_a_vendi_score_is_not_shifted_by_repeated_drawings() -> None:
+def test_the_interval_of_a_vendi_score_is_not_shifted_by_repeated_images() -> None:
     generator = np.random.default_rng(0)
     for _ in range(5):
-        drawings = generator.normal(0.5, 1, (30, 20))
-        result = estimate_metric(vendi, [drawings])
+        generated = generator.normal(0.5, 1, (30, 20))
+        result = estimate_metric(vendi, [generated])
         low, high = confidence_interval(result)
         assert low < result.value < high
-        naive = [vendi(drawings[generator.integers(0, 30, 30)]) for _ in range(50)]
+        naive = [vendi(generated[generator.integers(0, 30, 30)]) for _ in range(50)]
         assert np.quantile(naive, 0.9) < result.value
 
 
@@ -130,7 +150,7 @@ def test_a_paired_difference_is_far_narrower_than_an_unpaired_one() -> None:
     assert paired[1] - paired[0] < 0.1 * (apart[1] - apart[0])
 
 
-def test_equal_scores_differ_by_exactly_nothing() -> None:
+def test_equal_scores_differ_by_exactly_zero() -> None:
     result = estimate_metric(mean, [column(np.arange(6))])
     assert difference_interval(result, result, paired=True) == (0, 0)
 
@@ -151,7 +171,7 @@ def test_the_interval_does_not_depend_on_the_order_of_calls() -> None:
     assert confidence_interval(result) == expected
 
 
-def test_a_single_drawing_has_a_value_and_a_reason_for_no_interval() -> None:
+def test_a_single_image_has_a_value_and_a_reason_for_no_interval() -> None:
     result = estimate_metric(mean, [column([3.0])])
     assert result.value == 3
     assert result.influence is None
@@ -162,10 +182,10 @@ def test_a_single_drawing_has_a_value_and_a_reason_for_no_interval() -> None:
 
 @pytest.mark.parametrize("name", METRICS)
 @pytest.mark.parametrize("count", [1, 2, 3, 4])
-def test_nothing_is_ever_nan_for_few_drawings(name: str, count: int) -> None:
+def test_nothing_is_nan_for_few_images(name: str, count: int) -> None:
     metric = METRICS[name]
     generator = np.random.default_rng(count)
-    sizes = [5 if need == "references" else count for need in (*metric.inputs, "generated")]
+    sizes = [5 if role == "references" else count for role in (*metric.inputs, "generated")]
     arrays = [generator.normal(size=(size, 6)) for size in sizes]
     if metric.feature_kind in ("tags", "prediction"):
         arrays = [(array > 0).astype(float) for array in arrays]
@@ -179,7 +199,7 @@ def test_nothing_is_ever_nan_for_few_drawings(name: str, count: int) -> None:
         assert ends[0] <= result.value <= ends[1]
 
 
-def test_a_score_that_every_drawing_moves_alike_has_no_interval() -> None:
+def test_a_score_with_equal_influences_has_no_interval() -> None:
     result = estimate_metric(vendi, [np.eye(3)])
     assert result.value == pytest.approx(3)
     assert confidence_interval(result) is None
@@ -188,24 +208,24 @@ def test_a_score_that_every_drawing_moves_alike_has_no_interval() -> None:
     assert confidence_interval(repeated) == pytest.approx((1, 1))
 
 
-def test_situations_are_scored_apart_and_resampled_whole() -> None:
-    drawings = np.concatenate([np.eye(4), np.tile(np.eye(4)[:1], (4, 1)), np.eye(4)[[0, 0, 1, 1]]])
+def test_situations_are_scored_separately_and_resampled_as_units() -> None:
+    generated = np.concatenate([np.eye(4), np.tile(np.eye(4)[:1], (4, 1)), np.eye(4)[[0, 0, 1, 1]]])
     groups = np.repeat([7, 3, 5], 4)
-    result = estimate_metric(vendi, [drawings], groups=groups)
+    result = estimate_metric(vendi, [generated], groups=groups)
     assert result.value == pytest.approx((4 + 1 + 2) / 3)
     assert sorted(result.influence + result.value) == pytest.approx([1, 2, 4])
     expected = stats.ttest_1samp([1, 2, 4], 0).confidence_interval(0.95)
     assert confidence_interval(result) == pytest.approx(tuple(expected))
 
 
-def test_a_situation_that_is_too_small_is_a_reason_and_not_a_number() -> None:
-    drawings = np.random.default_rng(0).normal(size=(5, 3))
-    result = estimate_metric(mean_pairwise_distance, [drawings], min_images=2, groups=np.array([0, 0, 1, 1, 2]))
+def test_a_situation_that_is_too_small_gives_a_reason_instead_of_a_number() -> None:
+    generated = np.random.default_rng(0).normal(size=(5, 3))
+    result = estimate_metric(mean_pairwise_distance, [generated], min_images=2, groups=np.array([0, 0, 1, 1, 2]))
     assert result.value is None
     assert "each situation" in result.note
 
 
-def test_nothing_to_count_is_a_reason_and_not_a_number() -> None:
+def test_nothing_to_count_gives_a_reason_instead_of_a_number() -> None:
     zeros = np.zeros((4, 3))
     result = estimate_metric(METRICS["attribute_precision"].function, [np.ones((4, 3)), zeros])
     assert result == Estimate(None, None, result.note) or result.value is None
@@ -217,13 +237,13 @@ def test_nothing_to_count_is_a_reason_and_not_a_number() -> None:
     assert "single image" in result.note
 
 
-def test_many_drawings_are_left_out_in_blocks_with_the_same_interval() -> None:
+def test_many_images_are_left_out_in_blocks_with_the_same_interval() -> None:
     generator = np.random.default_rng(0)
-    references, drawings = generator.normal(0.5, 1, (9, 8)), generator.normal(0.5, 1, (3000, 8))
-    result = estimate_metric(image_similarity, [references, drawings])
+    references, generated = generator.normal(0.5, 1, (9, 8)), generator.normal(0.5, 1, (3000, 8))
+    result = estimate_metric(image_similarity, [references, generated])
     assert len(result.influence) == BLOCK_COUNT
     low, high = confidence_interval(result)
-    unit = drawings / np.linalg.norm(drawings, axis=1, keepdims=True)
+    unit = generated / np.linalg.norm(generated, axis=1, keepdims=True)
     centre = (references / np.linalg.norm(references, axis=1, keepdims=True)).mean(0)
     error = (unit @ centre).std() / 3000**0.5
     assert high - low == pytest.approx(2 * 1.96 * error, rel=0.15)

@@ -1,4 +1,4 @@
-"""Metrics beside the libraries that have them."""
+"""Metrics against other libraries."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Flat(torch.nn.Module):
 
 @pytest.mark.parametrize("shape", [(9, 4), (4, 9)])
 @pytest.mark.parametrize("order", [1.0, 2.0, math.inf])
-def test_vendi_is_that_of_vendi_score(shape: tuple[int, int], order: float) -> None:
+def test_vendi_equals_vendi_score(shape: tuple[int, int], order: float) -> None:
     x = rows(*shape)
     named = {math.inf: "inf"}.get(order, order)
     expected = vendi_score.score_K(unit(x) @ unit(x).T, q=named)
@@ -46,7 +46,7 @@ def test_vendi_is_that_of_vendi_score(shape: tuple[int, int], order: float) -> N
     assert vendi_of_order(order)(x) == pytest.approx(vendi_score.score_dual(x, q=named), rel=1e-6)
 
 
-def test_kernel_distance_is_that_of_torchmetrics() -> None:
+def test_kernel_distance_equals_torchmetrics() -> None:
     from torchmetrics.image.kid import poly_mmd
 
     x, y = unit(rows(8, 6)), unit(rows(8, 6, 1))
@@ -54,7 +54,7 @@ def test_kernel_distance_is_that_of_torchmetrics() -> None:
     assert kernel_distance(x, y) == pytest.approx(float(expected), abs=1e-12)
 
 
-def test_frechet_distance_is_that_of_torchmetrics() -> None:
+def test_frechet_distance_equals_torchmetrics() -> None:
     from torchmetrics.image.fid import FrechetInceptionDistance
 
     x, y = rows(40, 6), rows(30, 6, 1) @ rows(6, 6, 2)
@@ -64,7 +64,7 @@ def test_frechet_distance_is_that_of_torchmetrics() -> None:
     assert frechet_distance(x, y) == pytest.approx(float(peer.compute()), rel=1e-6)
 
 
-def test_cosines_are_those_of_torchmetrics_and_scipy() -> None:
+def test_cosines_equal_torchmetrics_and_scipy() -> None:
     from torchmetrics.functional import pairwise_cosine_similarity
     from torchmetrics.functional.regression import cosine_similarity
 
@@ -77,14 +77,14 @@ def test_cosines_are_those_of_torchmetrics_and_scipy() -> None:
     assert mean_pairwise_distance(x) == pytest.approx(spatial.distance.pdist(x, "cosine").mean(), abs=1e-12)
 
 
-def test_attributes_are_the_micro_averages_of_scikit_learn() -> None:
+def test_attributes_equal_the_micro_averages_of_scikit_learn() -> None:
     generator = np.random.default_rng(0)
     wanted, found = (generator.integers(0, 2, (12, 5)) for _ in range(2))
     assert attribute_recall(wanted, found) == pytest.approx(recall_score(wanted, found, average="micro"))
     assert attribute_precision(wanted, found) == pytest.approx(precision_score(wanted, found, average="micro"))
 
 
-def test_cmmd_is_the_biased_estimate_with_scikit_learns_kernel() -> None:
+def test_cmmd_equals_the_biased_estimate_with_the_kernel_of_scikit_learn() -> None:
     from sklearn.metrics.pairwise import rbf_kernel
 
     x, y = unit(rows(7, 6)), unit(rows(5, 6, 1))

@@ -1,4 +1,4 @@
-"""Captioners of the published classes with few, random weights."""
+"""Small captioners of the published classes with random weights."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ WORDS = ["a", "the", "cat", "dog", "bear", "hat", "snow", "beach", "on", "in", "
 
 
 def blip(folder: Path) -> Path:
-    """A BLIP that says random words."""
+    """Write a BLIP that generates random words."""
     from transformers import (
         BertTokenizer,
         BlipConfig,
@@ -33,7 +33,7 @@ def blip(folder: Path) -> Path:
 
 
 def florence(folder: Path) -> Path:
-    """A Florence-2 that says random words."""
+    """Write a Florence-2 that generates random words."""
     from tokenizers import Tokenizer, models, pre_tokenizers, processors
     from transformers import (
         CLIPImageProcessorPil,

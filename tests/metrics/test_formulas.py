@@ -1,4 +1,4 @@
-"""Every metric against a closed form and against a slow formula written independently."""
+"""Every metric against a closed form and against an independent slow formula."""
 
 from __future__ import annotations
 
@@ -43,15 +43,15 @@ def references() -> np.ndarray:
 
 
 @pytest.fixture
-def drawings() -> np.ndarray:
+def generated() -> np.ndarray:
     return rows(DRAWINGS, seed=1)
 
 
 def arguments(name: str, count: int = DRAWINGS, references: int = REFERENCES, dim: int = DIM) -> list[np.ndarray]:
-    """Random features for a metric of the table, the drawings' last."""
+    """Random features for a metric, those of the generated images last."""
     arrays = [
-        rows(references if need == "references" else count, dim, seed)
-        for seed, need in enumerate((*METRICS[name].inputs, "generated"))
+        rows(references if role == "references" else count, dim, seed)
+        for seed, role in enumerate((*METRICS[name].inputs, "generated"))
     ]
     if METRICS[name].feature_kind == "prediction":  # marks, and points in a small space
         low = METRICS[name].range[0] or 0
@@ -62,41 +62,41 @@ def arguments(name: str, count: int = DRAWINGS, references: int = REFERENCES, di
 # Slow formulas
 
 
-def test_image_similarity_is_the_mean_cosine_of_all_pairs(references, drawings) -> None:
-    expected = np.mean([cosine(x, y) for x in references for y in drawings])
-    assert image_similarity(references, drawings) == pytest.approx(expected, abs=1e-12)
+def test_image_similarity_is_the_mean_cosine_of_all_pairs(references, generated) -> None:
+    expected = np.mean([cosine(x, y) for x in references for y in generated])
+    assert image_similarity(references, generated) == pytest.approx(expected, abs=1e-12)
 
 
-def test_squared_centroid_distance_is_that_of_normalised_features(references, drawings) -> None:
-    centres = [sum(x / math.hypot(*x) for x in each) / len(each) for each in (references, drawings)]
+def test_squared_centroid_distance_is_that_of_normalized_features(references, generated) -> None:
+    centres = [sum(x / math.hypot(*x) for x in each) / len(each) for each in (references, generated)]
     expected = sum((a - b) ** 2 for a, b in zip(*centres, strict=True))
-    assert squared_centroid_distance(references, drawings) == pytest.approx(expected, abs=1e-12)
+    assert squared_centroid_distance(references, generated) == pytest.approx(expected, abs=1e-12)
 
 
-def test_copy_risk_is_the_mean_of_the_nearest_references_cosine(references, drawings) -> None:
-    expected = np.mean([max(cosine(x, y) for x in references) for y in drawings])
-    assert copy_risk(references, drawings) == pytest.approx(expected, abs=1e-12)
+def test_copy_risk_is_the_mean_of_the_nearest_references_cosine(references, generated) -> None:
+    expected = np.mean([max(cosine(x, y) for x in references) for y in generated])
+    assert copy_risk(references, generated) == pytest.approx(expected, abs=1e-12)
 
 
-def test_style_loss_against_a_dataset_is_the_double_loop(references, drawings) -> None:
+def test_style_loss_against_a_dataset_is_the_double_loop(references, generated) -> None:
     for scale in (1.0, 1e-3, 30.0):
-        x, y = references * scale, drawings * scale + 3
+        x, y = references * scale, generated * scale + 3
         expected = np.mean([((a - b) ** 2).sum() for a in x for b in y])
         assert dataset_style_loss(x, y) == pytest.approx(expected, rel=1e-5)
         parts = ((x.mean(0) - y.mean(0)) ** 2).sum() + x.var(0).sum() + y.var(0).sum()
         assert dataset_style_loss(x, y) == pytest.approx(parts, rel=1e-10)
 
 
-def test_cmmd_is_the_mean_over_every_pair_with_itself(references, drawings) -> None:
+def test_cmmd_is_the_mean_over_every_pair_with_itself(references, generated) -> None:
     def mean(first: np.ndarray, second: np.ndarray) -> float:
         pairs = [(a / math.hypot(*a), b / math.hypot(*b)) for a in first for b in second]
         return float(np.mean([math.exp(-((a - b) ** 2).sum() / 200) for a, b in pairs]))
 
-    expected = mean(references, references) + mean(drawings, drawings) - 2 * mean(references, drawings)
-    assert cmmd(references, drawings) == pytest.approx(1000 * expected, abs=1e-9)
+    expected = mean(references, references) + mean(generated, generated) - 2 * mean(references, generated)
+    assert cmmd(references, generated) == pytest.approx(1000 * expected, abs=1e-9)
 
 
-def test_precision_and_recall_count_balls_around_third_neighbours(references, drawings) -> None:
+def test_precision_and_recall_count_balls_around_third_neighbours(references, generated) -> None:
     def covered(points: np.ndarray, balls: np.ndarray) -> float:
         hits = 0
         for point in points:
@@ -107,23 +107,23 @@ def test_precision_and_recall_count_balls_around_third_neighbours(references, dr
                     break
         return hits / len(points)
 
-    near = drawings * 0.7
+    near = generated * 0.7
     assert 0 < covered(near, references) < 1
     assert precision(references, near) == pytest.approx(covered(near, references))
     assert recall(near, references) == pytest.approx(covered(near, references))
     with pytest.raises(InputError, match="at least 4 references, but got 3"):
-        precision(references[:3], drawings)
+        precision(references[:3], generated)
 
 
-def test_text_similarity_is_paired(drawings) -> None:
+def test_text_similarity_is_paired(generated) -> None:
     texts = rows(DRAWINGS, seed=2)
-    expected = np.mean([cosine(x, y) for x, y in zip(texts, drawings, strict=True)])
-    assert text_similarity(texts, drawings) == pytest.approx(expected, abs=1e-12)
+    expected = np.mean([cosine(x, y) for x, y in zip(texts, generated, strict=True)])
+    assert text_similarity(texts, generated) == pytest.approx(expected, abs=1e-12)
     with pytest.raises(InputError, match="one text per image, but got 10 for 11"):
-        text_similarity(texts[:-1], drawings)
+        text_similarity(texts[:-1], generated)
 
 
-def test_attributes_are_counted_over_all_drawings() -> None:
+def test_attributes_are_counted_over_all_images() -> None:
     wanted = np.array([[1, 1, 0, 0], [0, 0, 1, 0], [1, 0, 0, 0]])
     found = np.array([[1, 0, 1, 0], [0, 0, 1, 0], [0, 1, 0, 0]])
     assert attribute_recall(wanted, found) == pytest.approx(2 / 4)
@@ -134,7 +134,7 @@ def test_attributes_are_counted_over_all_drawings() -> None:
 
 @pytest.mark.parametrize("shape", [(4, 9), (9, 4), (6, 6), (1, 3)])
 @pytest.mark.parametrize("order", [0.5, 1.0, 2.0, math.inf])
-def test_vendi_is_that_of_the_full_matrix_whatever_is_smaller(shape: tuple[int, int], order: float) -> None:
+def test_vendi_is_that_of_the_full_matrix_for_every_shape(shape: tuple[int, int], order: float) -> None:
     x = rows(*shape)
     kernel = np.array([[cosine(a, b) for a in x] for b in x]) / len(x)
     values = [value for value in np.linalg.eigvals(kernel).real if value > 1e-12]
@@ -159,7 +159,7 @@ SPECTRA = {
 
 @pytest.mark.parametrize("name", SPECTRA)
 @pytest.mark.parametrize("gone", [1, 3])
-def test_vendi_without_a_few_drawings_is_that_of_the_others(name: str, gone: int) -> None:
+def test_vendi_without_a_few_images_is_that_of_the_others(name: str, gone: int) -> None:
     x = SPECTRA[name]
     kept = (np.arange(len(x)) - np.arange(-1, 20)[:, None]) % len(x) >= gone
     kept[0] = True
@@ -178,23 +178,23 @@ def test_vendi_with_other_weights_is_that_of_the_weighted_matrix() -> None:
     assert vendi(x, weights=weights) == pytest.approx(np.exp(-(values * np.log(values)).sum(1)), rel=1e-9)
 
 
-def test_mean_pairwise_distance_is_over_unlike_pairs(drawings) -> None:
-    expected = np.mean([1 - cosine(x, y) for x, y in itertools.combinations(drawings, 2)])
-    assert mean_pairwise_distance(drawings) == pytest.approx(expected, abs=1e-12)
+def test_mean_pairwise_distance_is_over_pairs_of_different_images(generated) -> None:
+    expected = np.mean([1 - cosine(x, y) for x, y in itertools.combinations(generated, 2)])
+    assert mean_pairwise_distance(generated) == pytest.approx(expected, abs=1e-12)
 
 
-def test_preservation_metrics_are_paired(drawings) -> None:
+def test_preservation_metrics_are_paired(generated) -> None:
     base, texts = rows(DRAWINGS, seed=2), rows(DRAWINGS, seed=3)
-    trio = list(zip(texts, base, drawings, strict=True))
+    trio = list(zip(texts, base, generated, strict=True))
     expected = np.mean([((b - x) ** 2).sum() for _, b, x in trio])
-    assert style_loss(base, drawings) == pytest.approx(expected, rel=1e-12)
+    assert style_loss(base, generated) == pytest.approx(expected, rel=1e-12)
     expected = np.mean([1 - cosine(b, x) for _, b, x in trio])
-    assert feature_drift(base, drawings) == pytest.approx(expected, abs=1e-12)
+    assert feature_drift(base, generated) == pytest.approx(expected, abs=1e-12)
     expected = np.mean([cosine(t, x) - cosine(t, b) for t, b, x in trio])
-    assert text_preservation(texts, base, drawings) == pytest.approx(expected, abs=1e-12)
+    assert text_preservation(texts, base, generated) == pytest.approx(expected, abs=1e-12)
     for metric in (style_loss, feature_drift):
         with pytest.raises(InputError, match="one image of the base per image"):
-            metric(base[1:], drawings)
+            metric(base[1:], generated)
 
 
 @pytest.mark.parametrize(("n", "m", "dim"), [(40, 30, 6), (30, 40, 6), (7, 40, 6), (40, 7, 6), (5, 6, 20), (2, 3, 4)])
@@ -215,13 +215,13 @@ def test_frechet_distance_of_gaussians_in_one_dimension_has_a_closed_form() -> N
     assert frechet_distance(x, y) == pytest.approx(expected, rel=1e-12)
 
 
-def test_kernel_distance_is_the_u_statistic(references, drawings) -> None:
+def test_kernel_distance_is_the_u_statistic(references, generated) -> None:
     def mean(pairs) -> float:
         return float(np.mean([(float(a @ b) + 1) ** 3 for a, b in pairs]))
 
-    expected = mean(itertools.permutations(references, 2)) + mean(itertools.permutations(drawings, 2))
-    expected -= 2 * mean(itertools.product(references, drawings))
-    assert kernel_distance(references, drawings) == pytest.approx(expected, rel=1e-10)
+    expected = mean(itertools.permutations(references, 2)) + mean(itertools.permutations(generated, 2))
+    expected -= 2 * mean(itertools.product(references, generated))
+    assert kernel_distance(references, generated) == pytest.approx(expected, rel=1e-10)
 
 
 def test_frechet_infinity_is_the_intercept_over_the_inverse_size(references) -> None:
@@ -242,22 +242,22 @@ def test_frechet_infinity_is_nearer_to_the_distance_of_the_distributions() -> No
     generator = np.random.default_rng(0)
     for _ in range(5):
         references = generator.normal(size=(20_000, 12))
-        drawings = generator.normal(0.3, 1, (120, 12))
-        far, near = frechet_distance(references, drawings), frechet_infinity(references, drawings)
+        generated = generator.normal(0.3, 1, (120, 12))
+        far, near = frechet_distance(references, generated), frechet_infinity(references, generated)
         assert abs(near - 12 * 0.3**2) < abs(far - 12 * 0.3**2)
 
 
-def test_a_mean_rating_is_the_mean_and_lpips_that_of_unlike_pairs(drawings) -> None:
+def test_a_prediction_is_averaged_over_images_and_lpips_over_pairs(generated) -> None:
     marks = rows(DRAWINGS, 1)
     assert mean_prediction(marks) == pytest.approx(sum(marks[:, 0]) / DRAWINGS, abs=1e-12)
-    expected = np.mean([math.dist(x, y) ** 2 for x, y in itertools.combinations(drawings, 2)])
-    assert lpips(drawings) == pytest.approx(expected, rel=1e-12)
+    expected = np.mean([math.dist(x, y) ** 2 for x, y in itertools.combinations(generated, 2)])
+    assert lpips(generated) == pytest.approx(expected, rel=1e-12)
 
 
 # Closed forms
 
 
-def test_identical_sets_are_at_no_distance(references) -> None:
+def test_identical_sets_are_at_distance_zero(references) -> None:
     assert squared_centroid_distance(references, references) == pytest.approx(0, abs=1e-15)
     assert cmmd(references, references) == pytest.approx(0, abs=1e-9)
     assert frechet_distance(references, references) == pytest.approx(0, abs=1e-9)
@@ -267,7 +267,7 @@ def test_identical_sets_are_at_no_distance(references) -> None:
     assert text_preservation(references, references, references) == 0
 
 
-def test_orthogonal_features_have_nothing_in_common() -> None:
+def test_orthogonal_features_have_similarity_zero() -> None:
     x, y = np.eye(6)[:3], np.eye(6)[3:]
     assert image_similarity(x, y) == 0
     assert copy_risk(x, y) == 0
@@ -287,7 +287,7 @@ def test_repeated_images_count_once() -> None:
         assert vendi_of_order(order)(twice) == pytest.approx(4)
 
 
-def test_a_single_image_is_enough_unless_a_metric_says_otherwise() -> None:
+def test_a_single_image_suffices_unless_a_metric_needs_more() -> None:
     x, y = np.array([[3.0, 4.0]]), np.array([[4.0, 3.0]])
     assert image_similarity(x, y) == pytest.approx(0.96)
     assert squared_centroid_distance(x, y) == pytest.approx(0.08)
@@ -303,7 +303,7 @@ def test_a_single_image_is_enough_unless_a_metric_says_otherwise() -> None:
 
 
 @pytest.mark.parametrize("name", METRICS)
-def test_as_many_images_as_a_metric_says_are_enough_and_that_is_two_for_most(name: str) -> None:
+def test_min_images_suffice_and_are_at_most_two_for_most_metrics(name: str) -> None:
     metric = METRICS[name]
     assert math.isfinite(metric.function(*arguments(name, metric.min_images, metric.min_references)))
     assert max(metric.min_images, metric.min_references) <= 2 or not metric.by_default
@@ -328,8 +328,8 @@ def test_a_metric_is_within_its_range(name: str) -> None:
 def test_the_order_of_images_changes_nothing(name: str) -> None:
     arrays = arguments(name)
     order = np.random.default_rng(3).permutation(DRAWINGS)
-    needs = (*METRICS[name].inputs, "generated")
-    mixed = [array[::-1] if need == "references" else array[order] for need, array in zip(needs, arrays, strict=True)]
+    roles = (*METRICS[name].inputs, "generated")
+    mixed = [array[::-1] if role == "references" else array[order] for role, array in zip(roles, arrays, strict=True)]
     expected = METRICS[name].function(*arrays)
     assert METRICS[name].function(*mixed) == pytest.approx(expected, rel=1e-9, abs=1e-9)
 
@@ -353,21 +353,21 @@ def test_half_precision_and_tensors_are_computed_in_double(name: str) -> None:
 
 @pytest.mark.parametrize("name", METRICS)
 @pytest.mark.parametrize("dim", [3, 30])
-def test_weights_that_leave_a_drawing_out_are_the_metric_without_it(name: str, dim: int) -> None:
+def test_weights_that_leave_an_image_out_give_the_metric_without_it(name: str, dim: int) -> None:
     arrays = arguments(name, dim=dim)
     weights = (1 - np.eye(DRAWINGS)) / (DRAWINGS - 1)
     without = METRICS[name].function(*arrays, weights=weights)
     assert without.shape == (DRAWINGS,)
     for index in range(DRAWINGS):
         kept = [
-            array if need == "references" else np.delete(array, index, axis=0)
-            for need, array in zip((*METRICS[name].inputs, "generated"), arrays, strict=True)
+            array if role == "references" else np.delete(array, index, axis=0)
+            for role, array in zip((*METRICS[name].inputs, "generated"), arrays, strict=True)
         ]
         assert without[index] == pytest.approx(METRICS[name].function(*kept), rel=1e-8, abs=1e-9)
 
 
 @pytest.mark.parametrize("name", METRICS)
-def test_bad_features_are_named(name: str) -> None:
+def test_errors_name_invalid_features(name: str) -> None:
     arrays = arguments(name)
     broken = arrays[-1].copy()
     broken[4, 1] = np.nan
@@ -388,7 +388,7 @@ def test_a_feature_without_direction_is_an_error() -> None:
 
 
 @pytest.mark.parametrize("name", METRICS)
-def test_every_metric_says_what_it_is(name: str) -> None:
+def test_every_metric_is_described(name: str) -> None:
     metric = METRICS[name]
     assert metric.description.endswith(".")
     assert metric.source

@@ -1,4 +1,4 @@
-"""Taggers: any classifier folder becomes tags with confidence, best first, one of a kind where that is the rule."""
+"""Taggers: a classifier folder gives tags by confidence, and one tag at most in exclusive categories."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def noise(seed: int, size: tuple[int, int] = (40, 24)) -> Image.Image:
     return Image.fromarray(values)
 
 
-def test_a_folder_opens_as_a_tagger_that_knows_its_tags(tagger_folder: Path) -> None:
+def test_a_folder_opens_as_a_tagger_with_its_tags(tagger_folder: Path) -> None:
     tagger = open_tagger(tagger_folder)
     assert tagger.name == "tagger"
     assert tagger.categories == {
@@ -37,7 +37,7 @@ def test_a_folder_opens_as_a_tagger_that_knows_its_tags(tagger_folder: Path) -> 
     }  # fmt: skip
 
 
-def test_its_tags_are_those_of_the_plain_network_above_the_thresholds(tagger_folder: Path) -> None:
+def test_tags_are_those_of_the_bare_network_above_the_thresholds(tagger_folder: Path) -> None:
     from transformers import AutoImageProcessor, AutoModelForImageClassification
 
     images = [noise(seed) for seed in range(3)]
@@ -46,8 +46,8 @@ def test_its_tags_are_those_of_the_plain_network_above_the_thresholds(tagger_fol
     with torch.no_grad():
         expected = model(**processor(images, return_tensors="pt", resample=3)).logits.sigmoid()
     thresholds = {"species": 0.001, "general": 0.001, "character": 0.999}
-    found = open_tagger(tagger_folder, thresholds=thresholds).tags(images)
-    for tags, row in zip(found, expected.tolist(), strict=True):
+    tags_of_images = open_tagger(tagger_folder, thresholds=thresholds).tags(images)
+    for tags, row in zip(tags_of_images, expected.tolist(), strict=True):
         assert set(tags) == {"cat" if row[0] > row[1] else "bear", "long hair", "^_^"}
         assert tags["long hair"] == pytest.approx(row[2], abs=0.02)
         assert list(tags.values()) == sorted(tags.values(), reverse=True)
@@ -63,22 +63,22 @@ def test_batches_change_no_tag(tagger_folder: Path) -> None:
         assert all(alone[tag] == pytest.approx(tags[tag], abs=1e-3) for tag in tags)
 
 
-def test_no_pictures_have_no_tags(tagger_folder: Path) -> None:
+def test_no_images_give_no_tags(tagger_folder: Path) -> None:
     assert open_tagger(tagger_folder).tags([]) == []
 
 
-def test_of_an_exclusive_category_only_the_best_is_kept_and_of_others_all() -> None:
+def test_an_exclusive_category_gives_its_best_tag_and_others_give_all() -> None:
     labels = [Label(*pair) for pair in (("cat", "species"), ("bear", "species"), ("a", "general"), ("b", "general"))]
     thresholds = {"species": 0.5, "general": 0.35}
     assert select_tags([0.6, 0.9, 0.4, 0.7], labels, thresholds) == {"bear": 0.9, "b": 0.7, "a": 0.4}
     assert select_tags([0.4, 0.3, 0.3, 0.2], labels, thresholds) == {}
 
 
-def test_ratings_are_no_tags() -> None:
+def test_ratings_give_no_tags() -> None:
     assert select_tags([0.99], [Label("safe", "rating")], {"general": 0.1}) == {}
 
 
-def test_a_threshold_for_ratings_makes_the_likeliest_one_a_tag(tagger_folder: Path) -> None:
+def test_a_threshold_for_ratings_gives_the_likeliest_one(tagger_folder: Path) -> None:
     tagger = open_tagger(tagger_folder, thresholds={"rating": 0.01})
     assert tagger.categories["safe"] == "rating"
     assert all("safe" in tags for tags in tagger.tags([noise(0)]))
@@ -91,11 +91,11 @@ def test_a_threshold_for_ratings_makes_the_likeliest_one_a_tag(tagger_folder: Pa
     [("long_hair", "long hair"), ("^_^", "^_^"), ("o_o", "o_o"), ("(o)_(o)", "(o)_(o)"), ("||_||", "||_||"),
      ("saber_(fate)", "saber (fate)"), ("1girl", "1girl"), ("青い_髪", "青い 髪")],
 )  # fmt: skip
-def test_underscores_are_spaces_except_in_faces(written: str, read: str) -> None:
+def test_underscores_become_spaces_except_in_emoticons(written: str, read: str) -> None:
     assert humanize_tag(written) == read
 
 
-def test_without_a_tag_list_the_names_in_the_configuration_count(tagger_folder: Path) -> None:
+def test_without_a_tag_list_the_names_come_from_the_configuration(tagger_folder: Path) -> None:
     (tagger_folder / "selected_tags.csv").unlink()
     file = tagger_folder / "config.json"
     config = json.loads(file.read_text())
@@ -105,7 +105,7 @@ def test_without_a_tag_list_the_names_in_the_configuration_count(tagger_folder: 
     assert open_tagger(tagger_folder).categories == {f"tag {index}": "general" for index in range(6)}
 
 
-def test_the_digest_follows_files_and_thresholds_and_not_the_folder_s_name(tagger_folder: Path) -> None:
+def test_the_digest_depends_on_files_and_thresholds_but_not_on_the_folder_s_name(tagger_folder: Path) -> None:
     before = tagger_digest(tagger_folder)
     assert open_tagger(tagger_folder).digest == before
     moved = tagger_folder.parent / "moved"
@@ -125,7 +125,7 @@ def test_a_tag_list_of_another_length_is_an_error(tagger_folder: Path) -> None:
 
 
 @pytest.mark.parametrize("content", ["a,b\n1,2\n", "name,category\ncat\n", "name,category\ncat,0\ncat,0\n"])
-def test_a_broken_tag_list_is_an_error_that_names_it(tagger_folder: Path, content: str) -> None:
+def test_a_malformed_tag_list_is_an_error_that_names_it(tagger_folder: Path, content: str) -> None:
     (tagger_folder / "selected_tags.csv").write_text(content)
     with pytest.raises(InputError, match="tagger"):
         open_tagger(tagger_folder)
@@ -138,22 +138,24 @@ def test_an_unknown_source_offers_the_nearest() -> None:
         tagger_digest("no/such/folder")
 
 
-@pytest.mark.parametrize(("given", "message"), [({"genral": 0.5}, "Did you mean `general`"), ({"general": 1.5}, "1.5")])
-def test_thresholds_are_checked(tagger_folder: Path, given: dict[str, float], message: str) -> None:
+@pytest.mark.parametrize(
+    ("thresholds", "message"), [({"genral": 0.5}, "Did you mean `general`"), ({"general": 1.5}, "1.5")]
+)
+def test_thresholds_are_checked(tagger_folder: Path, thresholds: dict[str, float], message: str) -> None:
     with pytest.raises(InputError, match=message):
-        open_tagger(tagger_folder, thresholds=given)
+        open_tagger(tagger_folder, thresholds=thresholds)
 
 
 @pytest.mark.skipif(not pocket.TAGGER.is_dir(), reason="the embedded tagger is not built yet")
-def test_the_pocket_tagger_sees_what_drawings_it_never_saw_show() -> None:
+def test_the_pocket_tagger_generalizes_to_unseen_images() -> None:
     rng = random.Random(5)
     tags = [sample_split_tags(rng, held_out=True) for _ in range(60)]
-    found = open_tagger().tags([draw_image(each, rng) for each in tags])
-    right = sum(len(set(each.to_list()) & set(seen)) for each, seen in zip(tags, found, strict=True))
-    assert 2 * right / (sum(map(len, found)) + sum(len(each.to_list()) for each in tags)) >= 0.9
+    tags_of_images = open_tagger().tags([draw_image(each, rng) for each in tags])
+    right = sum(len(set(each.to_list()) & set(seen)) for each, seen in zip(tags, tags_of_images, strict=True))
+    assert 2 * right / (sum(map(len, tags_of_images)) + sum(len(each.to_list()) for each in tags)) >= 0.9
 
 
-def test_sidecars_are_read_in_the_order_of_the_pictures(tmp_path: Path) -> None:
+def test_sidecars_are_read_in_the_order_of_the_images(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("1girl, long hair,  red   hat ,1girl,,\nnight", encoding="utf-8-sig")
     (tmp_path / "b.txt").write_text("")
     assert read_sidecar_tags([tmp_path / "b.png", tmp_path / "a.jpg"]) == [
@@ -161,32 +163,32 @@ def test_sidecars_are_read_in_the_order_of_the_pictures(tmp_path: Path) -> None:
     ]  # fmt: skip
 
 
-def test_commas_brackets_and_any_script_can_stand_in_a_sidecar() -> None:
+def test_a_sidecar_may_hold_commas_brackets_and_any_script() -> None:
     assert parse_tags(r"saber \(fate\), hello\, world, 猫 🐈, [x]") == ["saber (fate)", "hello, world", "猫 🐈", "[x]"]
 
 
 @settings(deadline=None, max_examples=200)
 @given(st.lists(st.text("\\,()[]_a猫", min_size=1, max_size=6), unique=True, max_size=5))
 @example(["\\", "a,b", "\\,", "(o)_(o)", "[x]", "\\m/"])
-def test_tags_that_are_written_are_read_as_they_were(tags: list[str]) -> None:
+def test_written_tags_are_read_back_unchanged(tags: list[str]) -> None:
     assert parse_tags(format_tags(tags)) == tags
 
 
-def test_written_sidecars_replace_none_that_is_there(tmp_path: Path) -> None:
+def test_existing_sidecars_are_not_overwritten(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("mine")
     pictures = [tmp_path / "a.png", tmp_path / "b.png"]
     assert write_sidecar_tags(pictures, [{"x": 0.9}, {"red, white": 0.9, "猫": 0.8}]) == [tmp_path / "b.txt"]
     assert read_sidecar_tags(pictures) == [{"mine": 1.0}, {"red, white": 1.0, "猫": 1.0}]
 
 
-def test_two_pictures_with_one_text_file_are_an_error(tmp_path: Path) -> None:
+def test_two_images_with_one_text_file_are_an_error(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("x")
     for read in (read_sidecar_tags, lambda pictures: write_sidecar_tags(pictures, [{}, {}])):
         with pytest.raises(InputError, match=r"share the text file .*a\.txt"):
             read([tmp_path / "a.png", tmp_path / "a.jpg"])
 
 
-def test_a_missing_or_unreadable_sidecar_is_named(tmp_path: Path) -> None:
+def test_errors_name_a_missing_or_unreadable_sidecar(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("x")
     with pytest.raises(InputError, match=r"1 of 2 images.*b\.txt"):
         read_sidecar_tags([tmp_path / "a.png", tmp_path / "b.png"])
@@ -195,7 +197,7 @@ def test_a_missing_or_unreadable_sidecar_is_named(tmp_path: Path) -> None:
         read_sidecar_tags([tmp_path / "b.png"])
 
 
-def test_the_sidecar_tagger_finds_the_file_beside_a_picture_that_was_read(tmp_path: Path) -> None:
+def test_the_sidecar_tagger_finds_the_file_next_to_an_image(tmp_path: Path) -> None:
     noise(0).save(tmp_path / "a.png")
     (tmp_path / "a.txt").write_text("mug, blue")
     tagger = open_tagger("sidecar")

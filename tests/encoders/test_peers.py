@@ -1,4 +1,4 @@
-"""Encoders beside the transformers library's own processors, and open_clip's files beside its layout."""
+"""Encoders against the processors of transformers, and files of open_clip against its network."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 
 from lycoris.encoders import open_encoder, read_preprocessing
 from lycoris.errors import InputError
-from tests.test_encoders import SIZE, picture, tiny, write_encoder
+from tests.encoders.test_encoders import SIZE, noise_image, tiny, write_encoder
 
 PROCESSORS = {
     "clip": ("CLIPImageProcessorPil", {"crop_size": {"height": SIZE, "width": SIZE}}, "crop"),
@@ -22,19 +22,19 @@ PROCESSORS = {
     "dinov2": ("BitImageProcessorPil", {"crop_size": {"height": SIZE, "width": SIZE}}, "crop"),
     "convnextv2": ("ConvNextImageProcessorPil", {"crop_pct": 1.0}, "crop"),
 }
-"""Kind -> its processor that needs no torchvision, its settings, and our mode that does what it does."""
+"""Model type -> its processor without torchvision, its settings, and the equivalent resize mode."""
 
 
 @pytest.mark.parametrize("kind", PROCESSORS)
 @pytest.mark.parametrize("shape", [(96, 96), (64, 96), (96, 64)])
-def test_our_preprocessing_and_theirs_give_one_feature(kind: str, shape: tuple[int, int], tmp_path: Path) -> None:
+def test_preprocessing_equals_that_of_transformers(kind: str, shape: tuple[int, int], tmp_path: Path) -> None:
     name, settings, mode = PROCESSORS[kind]
     processor = getattr(transformers, name)(
         size={"height": SIZE, "width": SIZE} if kind == "siglip" else {"shortest_edge": SIZE}, **settings
     )
     folder = write_encoder(tmp_path / kind, kind)
     processor.save_pretrained(folder)
-    image = picture(*shape)
+    image = noise_image(*shape)
     theirs = processor(image, return_tensors="pt").pixel_values
     ours = read_preprocessing(folder)(image, mode)
     torch.testing.assert_close(ours, theirs[0], atol=1e-5, rtol=1e-5)
@@ -136,10 +136,10 @@ def write_open_clip(folder: Path, *, custom: bool = False) -> SmallCLIP:
 
 
 @pytest.mark.parametrize("custom", [False, True])
-def test_open_clips_files_give_open_clips_features(tmp_path: Path, custom: bool) -> None:
+def test_files_of_open_clip_give_the_features_of_open_clip(tmp_path: Path, custom: bool) -> None:
     model = write_open_clip(tmp_path / "datacomp", custom=custom)
     encoder = open_encoder(tmp_path / "datacomp")
-    image = picture(48, 48)
+    image = noise_image(48, 48)
     pixels = np.asarray(image.resize((SIZE, SIZE), Image.Resampling.BICUBIC)) / 255
     pixels = torch.from_numpy((pixels - [0.4, 0.5, 0.6]) / [0.2, 0.3, 0.4]).float().permute(2, 0, 1)[None]
     tokens = torch.tensor([[7, 0, 1, 2, 8, 0, 0, 0], [7, 6, 8, 0, 0, 0, 0, 0]])
@@ -151,14 +151,14 @@ def test_open_clips_files_give_open_clips_features(tmp_path: Path, custom: bool)
     assert encoder.reads_text
 
 
-def test_the_transformers_layout_goes_first_where_a_folder_has_both(tmp_path: Path) -> None:
+def test_the_transformers_layout_takes_precedence(tmp_path: Path) -> None:
     write_open_clip(tmp_path / "both")
     tiny("clip").save_pretrained(tmp_path / "both")
     features = open_encoder(tmp_path / "both").model.visual_projection.weight
     assert torch.equal(features, load_file(tmp_path / "both" / "model.safetensors")["visual_projection.weight"])
 
 
-def test_open_clip_models_of_other_kinds_are_named(tmp_path: Path) -> None:
+def test_errors_name_unsupported_open_clip_models(tmp_path: Path) -> None:
     write_open_clip(tmp_path / "odd")
     weights = load_file(tmp_path / "odd" / "open_clip_model.safetensors")
     save_file({**weights, "visual.trunk.x": torch.zeros(1)}, tmp_path / "odd" / "open_clip_model.safetensors")
@@ -178,13 +178,11 @@ def test_open_clip_models_of_other_kinds_are_named(tmp_path: Path) -> None:
         open_encoder(tmp_path / "odd")
 
 
-def test_the_number_of_threads_that_prepare_pictures_changes_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_number_of_preprocessing_threads_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from lycoris.encoders import batch_encoding
 
     encoder = open_encoder(write_encoder(tmp_path / "eye", "dinov2"))
-    images = [picture(40 + 5 * n, 60, n) for n in range(7)]
+    images = [noise_image(40 + 5 * n, 60, n) for n in range(7)]
     expected = encoder.image_features(images, batch_size=3)
     for workers in (1, 5):
         monkeypatch.setattr(batch_encoding, "MAX_THREADS", workers)
@@ -192,8 +190,8 @@ def test_the_number_of_threads_that_prepare_pictures_changes_nothing(
 
 
 @pytest.mark.gpu
-def test_a_gpu_gives_the_features_of_a_cpu(tmp_path: Path) -> None:
+def test_a_gpu_gives_the_features_of_the_cpu(tmp_path: Path) -> None:
     folder = write_encoder(tmp_path / "eye", "dinov2")
-    images = [picture(40, 40, n) for n in range(5)]
+    images = [noise_image(40, 40, n) for n in range(5)]
     near, far = (open_encoder(folder, device).image_features(images) for device in ("cpu", "cuda"))
     torch.testing.assert_close(near, far, atol=1e-4, rtol=1e-4)
