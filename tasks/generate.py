@@ -137,6 +137,14 @@ def write_prompts(folder: Path, prompts: Prompts) -> None:
     (folder / PROMPTS_FILE).write_text(json.dumps(records))
 
 
+def image_files(artifact: Artifact) -> dict[str, list[Path]]:
+    """The files of a stage of images, by prompt type."""
+    return {
+        prompt_type: [Path(record["image"]) for record in records]
+        for prompt_type, records in image_records(artifact).items()
+    }
+
+
 def image_records(artifact: Artifact) -> dict[str, list[GeneratedImage]]:
     """The images of a stage: prompt type -> ``{"image": path, "prompt", "seed"}`` records."""
     prompts = json.loads((artifact.folder / PROMPTS_FILE).read_text())

@@ -13,10 +13,10 @@ from flows.steps.grid import PlannedRun
 from flows.steps.outcomes import RunOutcome, StudyOutcome, caption_rows, sample_images, training_curves
 from lycoris.cache.keys import stage_key
 from lycoris.cache.store import Store
+from lycoris.report.contact_sheet import contact_sheet
 from tasks.artifacts import Artifact, ModelRef, RunContext, RunSpec
-from tasks.contact_sheet import contact_sheet
 from tasks.export import export_adapter
-from tasks.generate import image_records
+from tasks.generate import image_files
 from tasks.promote import choose_champion, promote
 from tasks.runtime.adapter_training import ADAPTER_FILE
 from tasks.runtime.transfer import ensure_local
@@ -105,7 +105,7 @@ def _register(registration: Registration, run: PlannedRun, futures: EvaluationFu
                 scores=scores.records,
                 captions=caption_rows(concept, spec.strategy),
                 file=file,
-                contact_sheet=contact_sheet(concept.images, image_records(images), sheet),
+                contact_sheet=contact_sheet(concept.images, image_files(images), sheet),
                 base=registration.base.source,
                 lineage={
                     "base.digest": registration.base.digest,

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+
+from PIL import Image
 
 from lycoris.cache.atomic import atomic_write
+from lycoris.data.images import read_image
 from lycoris.terms import PROMPT_TYPES
 
 ROW_ORDER = ("references", *sorted(PROMPT_TYPES, key=lambda name: name != "trigger"))
@@ -16,7 +18,7 @@ CELL_SIDE, GAP = 128, 4
 
 def contact_sheet(
     references: Sequence[Path],
-    generated: Mapping[str, Sequence[Mapping[str, Any]]],
+    generated: Mapping[str, Sequence[Path]],
     out: Path,
     columns: int = 10,
 ) -> Path:
@@ -24,26 +26,19 @@ def contact_sheet(
 
     Args:
         references: files of the dataset's images.
-        generated: prompt type -> ``{"image": path}`` records.
+        generated: prompt type -> files of generated images.
         out: the file to write.
         columns: images per row.
     """
-    from PIL import Image
-
-    from lycoris.data.images import read_image
-
-    files = {
-        "references": list(references),
-        **{kind: [record["image"] for record in records] for kind, records in generated.items()},
-    }
+    files = {"references": references, **generated}
     rows = [files[kind][:columns] for kind in ROW_ORDER if files.get(kind)]
     pitch = CELL_SIDE + GAP
     sheet = Image.new("RGB", (columns * pitch + GAP, len(rows) * pitch + GAP), "white")
     for row, paths in enumerate(rows):
         for column, path in enumerate(paths):
-            image = read_image(Path(path))
-            filter = Image.Resampling.NEAREST if max(image.size) < CELL_SIDE else Image.Resampling.LANCZOS
-            sheet.paste(image.resize(_fit_size(image.size), filter), (GAP + column * pitch, GAP + row * pitch))
+            image = read_image(path)
+            resampling = Image.Resampling.NEAREST if max(image.size) < CELL_SIDE else Image.Resampling.LANCZOS
+            sheet.paste(image.resize(_fit_size(image.size), resampling), (GAP + column * pitch, GAP + row * pitch))
     with atomic_write(out) as temporary:
         sheet.save(temporary)
     return out
