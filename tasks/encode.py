@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ from prefect import task
 
 from lycoris.cache.keys import source_hash
 from tasks.artifacts import Artifact, CaptionedConcept, EvaluationModels, ImageSet, RunContext
-from tasks.generate import PROMPTS_FILE
+from tasks.generate import image_files, read_prompts
 from tasks.runtime import progress, resources
 from tasks.runtime.cache import get_or_compute
 from tasks.runtime.tagging import TAGGING_SOURCES
@@ -91,16 +90,16 @@ def _encode_generated(
     bar: progress.StepProgress,
 ) -> None:
     from lycoris.data.images import ImageFiles
-    from lycoris.metrics import GeneratedImages, PromptSpec, encode, save_features
+    from lycoris.metrics import GeneratedImages, encode, save_features
     from lycoris.metrics.quality_predictors import open_quality_predictors
 
     encoders = [resources.cached_encoder(source, context.device) for source in models.encoders]
     style = resources.cached_style_encoder(models.style_encoder.source, context.device)
     generated = {}
     for artifact in (ensure_local(context, one) for one in artifacts):
-        for kind, prompts in json.loads((artifact.folder / PROMPTS_FILE).read_text()).items():
-            files = ImageFiles([artifact.folder / kind / f"{number:03d}.png" for number in range(len(prompts))])
-            generated[kind] = GeneratedImages(kind, files, [PromptSpec(**prompt) for prompt in prompts])
+        files = image_files(artifact)
+        for kind, prompts in read_prompts(artifact).items():
+            generated[kind] = GeneratedImages(kind, ImageFiles(files[kind]), prompts)
     tagger = None if models.tagger.source == "sidecar" else resources.cached_tagger(models.tagger, context.device)
     features = encode(
         generated,

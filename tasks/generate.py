@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from prefect import task
 
 from lycoris.cache.keys import source_hash
+from lycoris.data.prompt_spec import PromptSpec
 from tasks.artifacts import Artifact, ModelRef, Prompts, RunContext, SamplingSettings
 from tasks.runtime import progress, resources
 from tasks.runtime.adapter_training import ADAPTER_FILE
@@ -137,25 +138,27 @@ def write_prompts(folder: Path, prompts: Prompts) -> None:
     (folder / PROMPTS_FILE).write_text(json.dumps(records))
 
 
+def read_prompts(artifact: Artifact) -> dict[str, list[PromptSpec]]:
+    """The prompts of a stage of images, by prompt type."""
+    records = json.loads((artifact.folder / PROMPTS_FILE).read_text())
+    return {kind: [PromptSpec(**record) for record in some] for kind, some in records.items()}
+
+
 def image_files(artifact: Artifact) -> dict[str, list[Path]]:
-    """The files of a stage of images, by prompt type."""
+    """The files of a stage of images, by prompt type, in the order of the prompts."""
     return {
-        prompt_type: [Path(record["image"]) for record in records]
-        for prompt_type, records in image_records(artifact).items()
+        kind: [artifact.folder / kind / f"{number:03d}.png" for number in range(len(prompts))]
+        for kind, prompts in read_prompts(artifact).items()
     }
 
 
 def image_records(artifact: Artifact) -> dict[str, list[GeneratedImage]]:
     """The images of a stage: prompt type -> ``{"image": path, "prompt", "seed"}`` records."""
-    prompts = json.loads((artifact.folder / PROMPTS_FILE).read_text())
+    files = image_files(artifact)
     return {
         kind: [
-            {
-                "image": str(artifact.folder / kind / f"{number:03d}.png"),
-                "prompt": prompt["text"],
-                "seed": prompt["seed"],
-            }
-            for number, prompt in enumerate(some)
+            {"image": str(file), "prompt": prompt.text, "seed": prompt.seed}
+            for file, prompt in zip(files[kind], prompts, strict=True)
         ]
-        for kind, some in prompts.items()
+        for kind, prompts in read_prompts(artifact).items()
     }
