@@ -160,7 +160,7 @@ def test_missing_columns_and_missing_rows_leave_the_rest_right(changed):
 
 def test_the_same_row_twice_counts_once(changed):
     whole, twice = rank_table(changed()), changed(lambda lines: [*lines, lines[5], lines[9]])
-    assert any("2 rows said the same twice" in note for note in twice.notes)
+    assert any("2 duplicate rows" in note for note in twice.notes)
     np.testing.assert_array_equal(rank_table(twice).group_ranks, whole.group_ranks)
 
 
@@ -180,7 +180,7 @@ def test_the_base_model_is_left_out_and_named(changed):
         (edit(1, "Folder", "Directory"), None, "needs a column `Folder`"),
         (edit(1, "Text Similarity", "Txt Similarity"), None, "`Txt Similarity .out.`.*Did you mean `text_similarity`"),
         (edit(1, "-crop", "-padding"), None, "two columns `Image Similarity"),
-        (edit(1, "(dinov2-l-fb-crop) (out)", "(dinov2-l-fb-padding) (alter)"), None, "once more"),
+        (edit(1, "(dinov2-l-fb-crop) (out)", "(dinov2-l-fb-padding) (alter)"), None, "repeats the measure"),
         (edit(3, "/anime/abukuma/kai", "/anime/abukuma/kai/red"), None, "Row 3, column `Folder`"),
         (lambda lines: lines[:1], None, "no rows"),
         (lambda lines: [line.split(",")[0] for line in lines], None, "no column of scores"),
@@ -261,7 +261,7 @@ def test_a_second_value_for_one_score_is_named(tmp_path):
         read_table(study(tmp_path, one, one, other))
     table = read_table(study(tmp_path, one, one))
     assert len(table.rows) == 1
-    assert any("twice" in note for note in table.notes)
+    assert any("duplicate" in note for note in table.notes)
 
 
 def test_native_fine_tuning_is_matched_default_to_default(changed):

@@ -150,7 +150,7 @@ def test_with_fewer_trainings_than_settings_each_goes_to_another_setting(name: s
     assert progress.count == len(progress.trial_counts) == 11
 
 
-def test_an_unknown_explorer_is_told() -> None:
+def test_an_unknown_sampler_is_an_error() -> None:
     with pytest.raises(InputError, match="Did you mean `posterior`"):
         get_sampler("posteriour")
 

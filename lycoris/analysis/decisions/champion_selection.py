@@ -1,4 +1,4 @@
-"""The adapter to recommend for a concept, by a rule that is stated and can be checked by hand."""
+"""The champion of a concept: the adapter to use, by a rule that can be checked by hand."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from lycoris.analysis.statistics.ranks import dimension_ranks
 CHAMPION_RULE = (
     "Among the adapters whose image similarity on trigger prompts beats the base outside its interval in "
     "every encoder (all adapters, if none does), the one with the highest mean over the five dimensions of "
-    "its scaled rank; of two alike, the smaller file."
+    "its scaled rank; of two equal ones, the smaller file."
 )
 
 
@@ -21,11 +21,11 @@ class Champion:
 
     Attributes:
         adapter: its name.
-        rank: mean scaled rank over the dimensions, in [0, 1].
-        ranks: dimension -> scaled rank of the champion.
-        runner_up: the next best, or None.
-        learned: whether the champion beats the base in fidelity outside the interval.
-        reason: one sentence for people.
+        rank: its mean scaled rank over the dimensions, in [0, 1].
+        ranks: dimension -> its scaled rank.
+        runner_up: the next best adapter, or None.
+        winners: whether it beats the base in fidelity outside the interval.
+        reason: why it was selected, in one sentence.
     """
 
     adapter: str
@@ -37,27 +37,27 @@ class Champion:
 
 
 def select_champion(scores: Sequence[Mapping[str, Any]], file_sizes: Mapping[str, int]) -> Champion | None:
-    """The champion among the adapters of one concept, by `RULE`.
+    """The champion among the adapters of one concept, by `CHAMPION_RULE`.
 
     Args:
-        rows: scores with ``adapter``, ``name``, ``value``, ``difference_low``, ``dimension`` and
+        scores: records with ``adapter``, ``name``, ``value``, ``difference_low``, ``dimension`` and
             ``higher_is_better``.
-        sizes: adapter -> bytes of its file.
+        file_sizes: adapter -> bytes of its file.
 
     Returns:
-        The choice, or None when nothing was scored.
+        The champion, or None when nothing was scored.
     """
     ranks = dimension_ranks(scores)
     if ranks.empty:
         return None
-    learned = {name for name in ranks.index if beats_base([row for row in scores if row["adapter"] == name])}
-    field = ranks.loc[sorted(learned)] if learned else ranks
-    means = field.mean(axis=1)
+    winners = {name for name in ranks.index if beats_base([row for row in scores if row["adapter"] == name])}
+    candidates = ranks.loc[sorted(winners)] if winners else ranks
+    means = candidates.mean(axis=1)
     order = sorted(means.index, key=lambda name: (-round(means[name], 9), file_sizes.get(name, 0), name))
     best = order[0]
-    how = (
+    reason = (
         f"mean scaled rank {means[best]:.2f} over {', '.join(ranks.columns)}; "
-        + (f"{len(learned)} of {len(ranks)} adapters beat the base in fidelity" if learned else "none beats the base")
+        + (f"{len(winners)} of {len(ranks)} adapters beat the base in fidelity" if winners else "none beats the base")
         + (f"; next is {order[1]} with {means[order[1]]:.2f}" if len(order) > 1 else "")
     )
     return Champion(
@@ -65,8 +65,8 @@ def select_champion(scores: Sequence[Mapping[str, Any]], file_sizes: Mapping[str
         rank=float(means[best]),
         ranks={str(name): float(value) for name, value in ranks.loc[best].items()},
         runner_up=order[1] if len(order) > 1 else None,
-        beats_base=best in learned,
-        reason=how,
+        beats_base=best in winners,
+        reason=reason,
     )
 
 
@@ -74,7 +74,7 @@ def beats_base(scores: Iterable[Mapping[str, Any]]) -> bool:
     """Whether one adapter's image similarity on trigger prompts beats the base outside its interval in every encoder.
 
     Args:
-        rows: its scores, with ``name`` and ``difference_low``.
+        scores: its score records, with ``name`` and ``difference_low``.
     """
-    mine = [row for row in scores if row["name"].startswith("image_similarity/trigger/")]
-    return bool(mine) and all(row.get("difference_low") is not None and row["difference_low"] > 0 for row in mine)
+    own = [row for row in scores if row["name"].startswith("image_similarity/trigger/")]
+    return bool(own) and all(row.get("difference_low") is not None and row["difference_low"] > 0 for row in own)

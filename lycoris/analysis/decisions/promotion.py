@@ -1,4 +1,4 @@
-"""When a challenger takes the champion's place: a rule that is stated and can be checked by hand."""
+"""When a challenger replaces the champion, by a rule that can be checked by hand."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from lycoris.errors import InputError, unknown_name_error
 from lycoris.terms import HEADLINE_SCORES
 
 PROMOTION_RULE = (
-    "On the same prompts and seeds, and against pictures that the challenger was not trained on, the challenger must "
-    "be better than the champion in the goal, outside the 95 % interval of their difference in every encoder; and no "
-    "other dimension may be worse, outside its interval in any encoder, by more than is allowed for it. Dimensions "
-    "are judged by " + ", ".join(f"{score} ({name})" for name, score in HEADLINE_SCORES.items()) + "."
+    "On the same prompts and seeds, and against images that the challenger was not trained on, the challenger must be "
+    "better than the champion in the target dimension, outside the 95 % interval of their difference in every encoder; "
+    "and no other dimension may be worse, outside its interval in any encoder, by more than its tolerance. Dimensions "
+    "are compared by " + ", ".join(f"{score} ({name})" for name, score in HEADLINE_SCORES.items()) + "."
 )
 
 
 @dataclass(frozen=True)
 class PromotionDecision:
-    """What a contest came to.
+    """The outcome of comparing a challenger with the champion.
 
     Attributes:
-        promoted: whether the challenger takes the champion's place.
-        reason: one sentence for people.
+        promoted: whether the challenger replaces the champion.
+        reason: why, in one sentence.
         dimensions: dimension -> ``"better"``, ``"worse"``, ``"no difference shown"`` or ``"not measured"``.
     """
 
@@ -39,47 +39,48 @@ def decide_promotion(
 
     Args:
         scores: records of `lycoris.metrics.paired_comparison`.
-        goal: the dimension that must be better.
-        allowed: dimension -> how much worse it may be, in the unit of its score, at least 0; 0 where it is absent.
+        target_dimension: the dimension that must be better.
+        tolerances: dimension -> how much worse it may be, in the unit of its score, at least 0; 0 where absent.
 
     Raises:
-        InputError: a dimension is unknown or an allowance below 0.
+        InputError: A dimension is unknown, or a tolerance is below 0.
     """
     for name in (target_dimension, *tolerances):
         if name not in HEADLINE_SCORES:
             raise unknown_name_error("dimension", name, HEADLINE_SCORES)
-    for name, loss in tolerances.items():
-        if not loss >= 0:
-            raise InputError(f"Argument `allowed` must be at least 0, but got {loss} for `{name}`.")
-    told = {
-        name: [each for each in scores if each["name"].startswith(f"{score}/")]
-        for name, score in HEADLINE_SCORES.items()
+    for name, tolerance in tolerances.items():
+        if not tolerance >= 0:
+            raise InputError(f"Argument `tolerances` must be at least 0, but got {tolerance} for `{name}`.")
+    by_dimension = {
+        name: [one for one in scores if one["name"].startswith(f"{score}/")] for name, score in HEADLINE_SCORES.items()
     }
-    found = {name: _dimension_outcome(some, tolerances.get(name, 0.0)) for name, some in told.items()}
-    worse = [name for name, state in found.items() if state == "worse" and name != target_dimension]
-    promoted = found[target_dimension] == "better" and not worse
-    shown = "; ".join(_describe_scores(name, told[name]) for name in (target_dimension, *worse) if told[name])
+    outcomes = {name: _dimension_outcome(own, tolerances.get(name, 0.0)) for name, own in by_dimension.items()}
+    worse = [name for name, state in outcomes.items() if state == "worse" and name != target_dimension]
+    promoted = outcomes[target_dimension] == "better" and not worse
+    details = "; ".join(
+        _describe_scores(name, by_dimension[name]) for name in (target_dimension, *worse) if by_dimension[name]
+    )
     if promoted:
-        reason = f"better in {target_dimension}, and nothing worse than allowed ({shown})"
-    elif found[target_dimension] != "better":
-        reason = f"{target_dimension}: {found[target_dimension]}" + (f" ({shown})" if shown else "")
+        reason = f"better in {target_dimension}, and nothing worse than tolerated ({details})"
+    elif outcomes[target_dimension] != "better":
+        reason = f"{target_dimension}: {outcomes[target_dimension]}" + (f" ({details})" if details else "")
     else:
-        reason = f"better in {target_dimension}, but worse in {', '.join(worse)} ({shown})"
-    return PromotionDecision(promoted, reason, found)
+        reason = f"better in {target_dimension}, but worse in {', '.join(worse)} ({details})"
+    return PromotionDecision(promoted, reason, outcomes)
 
 
 def _dimension_outcome(scores: Sequence[Mapping[str, Any]], tolerance: float) -> str:
-    gains = [_oriented_interval(score) for score in scores]
-    if not gains or any(gain is None for gain in gains):
+    intervals = [_oriented_interval(score) for score in scores]
+    if not intervals or any(interval is None for interval in intervals):
         return "not measured"
-    ends = [gain for gain in gains if gain is not None]
+    ends = [interval for interval in intervals if interval is not None]
     if any(high < -tolerance for _, high in ends):
         return "worse"
     return "better" if all(low > 0 for low, _ in ends) else "no difference shown"
 
 
 def _oriented_interval(score: Mapping[str, Any]) -> tuple[float, float] | None:
-    """The interval of the difference, turned so that above 0 is better."""
+    """The interval of the difference, with the sign that makes a larger value better."""
     low, high = score["difference_low"], score["difference_high"]
     if low is None or high is None:
         return None

@@ -1,4 +1,4 @@
-"""Who chooses the settings to try where there are more of them than trainings: by name."""
+"""Samplers: they choose the settings to try where there are more settings than trainings."""
 
 from __future__ import annotations
 
@@ -13,22 +13,21 @@ from lycoris.analysis.statistics.gaussian_process import CATEGORICAL_ATTRIBUTES,
 from lycoris.errors import InputError, unknown_name_error
 
 SAMPLERS = ("posterior", "random", "tpe", "nsga2")
-"""``posterior`` is `lycoris.analysis.decisions.adaptive_search.explore`; ``tpe`` and ``nsga2`` are Optuna's
-samplers. Its Gaussian
-process takes tens of seconds a setting in five dimensions."""
+"""``posterior`` is `lycoris.analysis.decisions.adaptive_search.suggest_setting`; ``tpe`` and ``nsga2`` are Optuna's.
+Optuna's Gaussian process is left out: it takes tens of seconds per setting in five dimensions."""
 OPTUNA_REQUIRED = "Samplers of Optuna need the extra `adaptive`: pip install 'lycoris-pipeline[adaptive]'."
 MAX_PROPOSALS = 10
-"""How often a sampler may propose what is no setting of the grid, or tried, before the nearest one is taken."""
+"""How often a sampler may propose a setting that is not in the grid or already tried, before the nearest is taken."""
 
 
 def get_sampler(name: str) -> Sampler:
-    """An explorer by its name in `EXPLORERS`.
+    """The sampler of a name in `SAMPLERS`.
 
     Raises:
-        InputError: there is none of this name, or Optuna is not installed.
+        InputError: The name is unknown, or Optuna is not installed.
     """
     if name not in SAMPLERS:
-        raise unknown_name_error("explorer", name, SAMPLERS)
+        raise unknown_name_error("sampler", name, SAMPLERS)
     if name == "posterior":
         return suggest_setting
     if name == "random":
@@ -54,7 +53,7 @@ def _optuna_sampler(name: str, seed: int) -> Any:
 
 
 def _suggest_with_optuna(name: str) -> Sampler:
-    """An explorer that asks a sampler of Optuna, told all points anew, since ranks change with every training."""
+    """A sampler of Optuna. It gets all points anew each time, since ranks change with every training."""
 
     def choose(settings: pd.DataFrame, points: Mapping[str, np.ndarray], rng: np.random.Generator) -> int:
         import optuna
@@ -78,12 +77,12 @@ def _suggest_with_optuna(name: str) -> Sampler:
             study.add_trial(
                 optuna.trial.create_trial(params=params, distributions=space, values=[float(one) for one in own[-1]])
             )
-        left = np.flatnonzero(~np.isin(configs, list(points)))
+        untried = np.flatnonzero(~np.isin(configs, list(points)))
         for _ in range(MAX_PROPOSALS):
-            wanted = pd.Series(study.ask(space).params)[names]
-            agree = (values.iloc[left] == wanted).sum(axis=1).to_numpy()
-            if agree.max() == len(names):
+            proposed = pd.Series(study.ask(space).params)[names]
+            agreement = (values.iloc[untried] == proposed).sum(axis=1).to_numpy()
+            if agreement.max() == len(names):
                 break
-        return int(left[(agree + 0.1 * rng.random(len(left))).argmax()])
+        return int(untried[(agreement + 0.1 * rng.random(len(untried))).argmax()])
 
     return choose

@@ -1,4 +1,4 @@
-"""CSV files as text first, so that what is wrong in one can be named by row and column."""
+"""CSV files as text, so that errors can name row and column."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ import pandas as pd
 from lycoris.errors import InputError
 
 MISSING_VALUES = ("", "nan", "n/a", "na", "none", "null", "-")
-"""What stands for a number that is not there, in any case."""
+"""Texts that stand for a missing number, in any case."""
 
 
 def read_csv(path: Path) -> pd.DataFrame:
-    """A CSV file as text; the index counts lines as an editor does, the heading being row 1.
+    """A CSV file as text; the index counts lines as an editor does, with the heading as row 1.
 
     Raises:
-        InputError: the file cannot be read, is no table, has no rows, or two columns of one name.
+        InputError: The file cannot be read, is not a table, has no rows, or has two columns of one name.
     """
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
@@ -29,9 +29,9 @@ def read_csv(path: Path) -> pd.DataFrame:
         raise InputError(f"There is no file `{path}`.") from None
     except (OSError, UnicodeDecodeError, csv.Error, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
         raise InputError(f"File `{path}` cannot be read as a CSV table: {error}") from error
-    twice = [name for name, count in Counter(heading).items() if count > 1]
-    if twice:
-        raise InputError(f"Table `{path}` has two columns `{twice[0]}`.")
+    repeated = [name for name, count in Counter(heading).items() if count > 1]
+    if repeated:
+        raise InputError(f"Table `{path}` has two columns `{repeated[0]}`.")
     table.index = table.index + 2
     table = table[(table != "").any(axis=1)]
     if table.empty:
@@ -40,16 +40,16 @@ def read_csv(path: Path) -> pd.DataFrame:
 
 
 def parse_numbers(text: pd.Series, path: Path) -> pd.Series:
-    """A column of text as numbers, NaN where there is none.
+    """A column of text as numbers; NaN for missing ones.
 
     Raises:
-        InputError: a value is neither a finite number nor missing.
+        InputError: A value is neither a finite number nor missing.
     """
     missing = text.str.casefold().isin(MISSING_VALUES)
     values = pd.to_numeric(text.mask(missing), errors="coerce").astype("float64")
-    wrong = text.index[~missing & ~np.isfinite(values)]
-    if len(wrong):
+    invalid = text.index[~missing & ~np.isfinite(values)]
+    if len(invalid):
         raise InputError(
-            f"Row {wrong[0]}, column `{text.name}` of `{path}` must be a number, but is `{text[wrong[0]]}`."
+            f"Row {invalid[0]}, column `{text.name}` of `{path}` must be a number, but is `{text[invalid[0]]}`."
         )
     return values

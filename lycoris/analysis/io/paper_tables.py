@@ -1,4 +1,4 @@
-"""Tables as arXiv 2309.14859 published them, read by the names of folders and columns."""
+"""The tables of arXiv 2309.14859, parsed by the names of folders and columns."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from lycoris.analysis.statistics.measures import Measure, measure_from_column
 from lycoris.errors import InputError
 
 DEFAULT_EPOCH = 50
-"""The epoch of a folder without a number at its end."""
+"""The epoch of a folder name without a number at its end."""
 
 
 def read_paper_table(cells: pd.DataFrame, path: Path, configurations: pd.DataFrame) -> ScoreTable:
-    """A published table: a folder a row, a column a measure.
+    """A published table: a row per folder, a column per measure.
 
     Args:
-        text: its cells; ``Folder`` reads ``[strength/]base-configuration-seed[-epoch]/category/class/subclass``.
+        cells: its cells; ``Folder`` reads ``[strength/]base-configuration-seed[-epoch]/category/class/subclass``.
         path: its file, for messages.
-        known: the configurations.
+        configurations: the settings of each configuration.
     """
     columns = [name for name in cells if name != "Folder" and not name.startswith("Unnamed: ")]
     measures: dict[str, Measure] = {}
@@ -30,28 +30,28 @@ def read_paper_table(cells: pd.DataFrame, path: Path, configurations: pd.DataFra
     for column in columns:
         measure = measure_from_column(column)
         if measure.name in measures:
-            raise InputError(f"Column `{column}` of `{path}` is the measure `{measure.name}` once more.")
+            raise InputError(f"Column `{column}` of `{path}` repeats the measure `{measure.name}`.")
         measures[measure.name] = measure
         scores[measure.name] = parse_numbers(cells[column], path)
     if not measures:
-        raise InputError(f"Table `{path}` has no column of scores, such as `Text Similarity (out)`.")
+        raise InputError(f"Table `{path}` has no column of scores such as `Text Similarity (out)`.")
     parsed, bases = {}, set()
     runs: dict[str, tuple[str, str, int, str] | None] = {}
     for row, folder in cells["Folder"].items():
         run, place, strength = _parse_folder(folder, row, path)
         if run not in runs:
             runs[run] = _parse_run(run, row, path, configurations)
-        found = runs[run]
-        if found is None:
+        parts = runs[run]
+        if parts is None:
             bases.add(run)
             continue
-        base, config, epoch, seed = found
+        base, config, epoch, seed = parts
         parsed[row] = (base, strength, config, epoch, seed, *place)
     if not parsed:
-        raise InputError(f"Table `{path}` has no row of a configuration that `--configs` describes.")
+        raise InputError(f"Table `{path}` has no row of a configuration in `--configs`.")
     rows = pd.DataFrame.from_dict(parsed, orient="index", columns=list(ROW_COLUMNS))
     settings = configurations.reindex(rows["config"]).set_index(rows.index)
-    notes = [f"Left out: `{base}`, which is no configuration but a base model." for base in sorted(bases)]
+    notes = [f"Left out: `{base}`, a base model." for base in sorted(bases)]
     return ScoreTable(
         rows.join(settings.drop(columns="epoch", errors="ignore")),
         pd.DataFrame(scores).loc[rows.index],
@@ -74,7 +74,7 @@ def _parse_folder(folder: str, row: object, path: Path) -> tuple[str, tuple[str,
 
 
 def _parse_run(run: str, row: object, path: Path, configurations: pd.DataFrame) -> tuple[str, str, int, str] | None:
-    """Base, configuration, epoch and seed of ``<base>-<configuration>-<seed>[-<epoch>]``; None of a base model."""
+    """Base, configuration, epoch and seed of ``<base>-<configuration>-<seed>[-<epoch>]``; None for a base model."""
     words = run.split("-")
     readings = [(words[:-1], words[-1], DEFAULT_EPOCH), (words, "", DEFAULT_EPOCH)]
     if words[-1].isdigit():

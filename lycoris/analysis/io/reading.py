@@ -1,4 +1,4 @@
-"""Which kind of table a file holds, and the table."""
+"""Tables of scores in either format: published, or a study's ``scores.csv``."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ def read_table(metrics: Path, configurations: Path | None = None) -> ScoreTable:
 
     Args:
         metrics: the CSV file of scores.
-        configurations: the CSV file that says what each configuration is; a published table needs it.
+        configurations: the CSV file with the settings of each configuration; required for a published table.
 
     Returns:
-        The table; rows that say the same twice stand once, and the notes count them.
+        The table without duplicate rows; its notes count them.
 
     Raises:
-        InputError: names the file, row and column that is not as it should be.
+        InputError: A value is invalid; the message names file, row and column.
     """
     text = read_csv(metrics)
-    known = None if configurations is None else read_configurations(configurations)
+    settings = None if configurations is None else read_configurations(configurations)
     if "Folder" in text:
-        if known is None:
-            raise InputError(f"Table `{metrics}` needs `--configs`: the table that says what each configuration is.")
-        table = read_paper_table(text, metrics, known)
+        if settings is None:
+            raise InputError(f"Table `{metrics}` needs `--configs`: the table with the settings of each configuration.")
+        table = read_paper_table(text, metrics, settings)
     elif {"concept", "name", "value"} <= set(text):
-        table = read_study_scores(text, metrics, known)
+        table = read_study_scores(text, metrics, settings)
     else:
         raise InputError(
             f"Table `{metrics}` needs a column `Folder` (published scores) or columns `concept`, `name` and `value` "

@@ -1,4 +1,4 @@
-"""A study's own ``scores.csv``: a score of an adapter a row."""
+"""A study's ``scores.csv``, which has one score per row."""
 
 from __future__ import annotations
 
@@ -19,29 +19,30 @@ ADAPTER_COLUMNS = (
     *GROUP_COLUMNS,
     *(alias for names in COLUMN_ALIASES.values() for alias in names),
 )
-"""Columns that tell one adapter from another, as far as a table has them; all others describe its scores."""
+"""Columns that identify an adapter, as far as a table has them; all others describe its scores."""
 
 
 def read_study_scores(cells: pd.DataFrame, path: Path, configurations: pd.DataFrame | None) -> ScoreTable:
     """A study's scores.
 
     Args:
-        text: its cells: ``concept``, ``algorithm`` (or a label such as ``lora rank=16``), ``name``, ``value`` and
+        cells: its cells: ``concept``, ``algorithm`` (or a label such as ``lora rank=16``), ``name``, ``value`` and
             any of ``captions``, ``seed``, ``config``, ``category``, ``class``, ``subclass``, ``base_model``, ``epoch``
-            (or ``steps``), ``preset``, ``rank``, ``alpha``, ``factor``, ``learning_rate``; ``run_id`` is kept.
+            (or ``steps``), ``preset``, ``rank``, ``alpha``, ``factor``, ``learning_rate``, ``run_id``.
         path: its file, for messages.
-        known: configurations by the table's ``config``, or by the label when there is none.
+        configurations: settings by the table's ``config``, or by the label without one.
     """
     if "algorithm" not in cells:
         raise InputError(f"Table `{path}` needs a column `algorithm`.")
     values = parse_numbers(cells["value"], path)
     keys = [name for name in cells if name in ADAPTER_COLUMNS]
     adapter = cells.groupby(keys, sort=False).ngroup()
-    twice = pd.DataFrame({"adapter": adapter, "name": cells["name"], "value": values}).drop_duplicates()
-    again = twice.index[twice.duplicated(["adapter", "name"])]
-    if len(again):
-        raise InputError(f"Row {again[0]} of `{path}` gives `{cells['name'][again[0]]}` of one adapter a second value.")
-    scores = twice.pivot(index="adapter", columns="name", values="value")
+    unique = pd.DataFrame({"adapter": adapter, "name": cells["name"], "value": values}).drop_duplicates()
+    second = unique.index[unique.duplicated(["adapter", "name"])]
+    if len(second):
+        name = cells["name"][second[0]]
+        raise InputError(f"Row {second[0]} of `{path}` has a second value of `{name}` for one adapter.")
+    scores = unique.pivot(index="adapter", columns="name", values="value")
     first = cells.loc[~adapter.duplicated()]
     scores.index = first.index
 
@@ -61,17 +62,22 @@ def read_study_scores(cells: pd.DataFrame, path: Path, configurations: pd.DataFr
     if "epoch" not in rows:
         rows["epoch"] = float("nan")
 
-    measures: dict[str, Measure] = {}
-    renamed = {}
+    measures = _measures(cells)
+    renamed = {name: measure.name for name, measure in measures.items()}
+    duplicates = len(cells) - len(unique)
+    notes = [f"{duplicates} duplicate rows were counted once."] if duplicates else []
+    order = [*ROW_COLUMNS, *(name for name in rows if name not in ROW_COLUMNS)]
+    by_name = {measure.name: measure for measure in measures.values()}
+    return ScoreTable(rows[order], scores.rename(columns=renamed)[list(by_name)], by_name, notes)
+
+
+def _measures(cells: pd.DataFrame) -> dict[str, Measure]:
+    """Score name, as the table writes it -> its measure."""
+    measures = {}
     for name, entry in cells.drop_duplicates("name").set_index("name").iterrows():
         better = {"true": True, "false": False}.get(str(entry.get("higher_is_better", "")).casefold())
-        measure = measure_from_name(str(name), entry.get("dimension"), better)
-        measures[measure.name] = measure
-        renamed[name] = measure.name
-    repeated = len(cells) - len(twice)
-    notes = [f"{repeated} rows said the same twice and were counted once."] if repeated else []
-    order = [*ROW_COLUMNS, *(name for name in rows if name not in ROW_COLUMNS)]
-    return ScoreTable(rows[order], scores.rename(columns=renamed)[list(measures)], measures, notes)
+        measures[str(name)] = measure_from_name(str(name), entry.get("dimension"), better)
+    return measures
 
 
 def _config_labels(first: pd.DataFrame) -> pd.Series:
@@ -79,19 +85,19 @@ def _config_labels(first: pd.DataFrame) -> pd.Series:
 
 
 def _adapter_settings(first: pd.DataFrame, path: Path, configurations: pd.DataFrame | None) -> pd.DataFrame:
-    """What is told of each adapter: by its label, by columns of its own, which go before, and by the configurations."""
-    spelt = pd.DataFrame([_parse_label(label) for label in first["algorithm"]], index=first.index).fillna("")
-    spelt = spelt[[name for name in spelt if name == "algorithm" or name not in first]]
-    told = read_settings(
-        pd.concat([spelt, first[[n for n in first if n in ADAPTER_COLUMNS and n not in spelt]]], axis=1), path
+    """The settings of each adapter: from its columns, its label and the configurations, in this order."""
+    labelled = pd.DataFrame([_parse_label(label) for label in first["algorithm"]], index=first.index).fillna("")
+    labelled = labelled[[name for name in labelled if name == "algorithm" or name not in first]]
+    specified = read_settings(
+        pd.concat([labelled, first[[n for n in first if n in ADAPTER_COLUMNS and n not in labelled]]], axis=1), path
     )
     if configurations is None:
-        return told
+        return specified
     label = _config_labels(first)
     missing = label.index[~label.isin(configurations.index)]
     if len(missing):
         raise InputError(f"Row {missing[0]} of `{path}`: the table of configurations lacks `{label[missing[0]]}`.")
-    return told.drop(columns="config", errors="ignore").combine_first(
+    return specified.drop(columns="config", errors="ignore").combine_first(
         configurations.reindex(label).set_index(first.index)
     )
 

@@ -1,4 +1,4 @@
-"""How far one number ranks adapters as another does: Spearman's correlation within concepts, with intervals."""
+"""Rank agreement of two numbers over adapters: Spearman's correlation within concepts, with intervals."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from scipy import stats
 from lycoris.errors import InputError
 
 MIN_ADAPTERS = 4
-"""Adapters of one concept under which a rank correlation says nothing."""
+"""With fewer adapters of a concept a rank correlation means nothing."""
 RESAMPLES = 1000
 CONFIDENCE_LEVEL = 0.95
 
@@ -21,41 +21,43 @@ ScorePair = tuple[Float[np.ndarray, " adapters"], Float[np.ndarray, " adapters"]
 def mean_rank_correlation(
     pairs: Sequence[Sequence[ScorePair]], *, seed: int = 0, resamples: int = RESAMPLES
 ) -> tuple[float, float, float] | None:
-    """The mean rank correlation of two numbers over concepts and prompt types, and its interval.
+    """The mean rank correlation of two numbers over concepts and prompt types, with its interval.
 
     Args:
-        pairs: for each concept, for each prompt type, both numbers of every adapter, in one order of adapters.
-        seed: of the resampling of adapters, which is the same for all prompt types of a concept.
-        resamples: their number.
+        pairs: for each concept and prompt type both numbers of every adapter, adapters in one order per concept.
+        seed: of the resampling of adapters, which all prompt types of a concept share.
+        resamples: the number of resamples.
 
     Returns:
-        The mean and the ends of its 95 % percentile interval; ``None`` where no concept has four adapters that both
-        numbers tell apart.
+        The mean and the ends of its 95 % percentile interval; None where no concept has four adapters that differ in
+        both numbers.
 
     Raises:
-        InputError: the numbers of one concept are of unlike length.
+        InputError: The numbers of one concept differ in length.
 
     Source: Spearman, American Journal of Psychology 15, 1904; Efron, Annals of Statistics 7, 1979.
     """
     generator = np.random.default_rng(seed)
-    found, moved = [], []
+    values, resampled = [], []
     for concept in pairs:
         count = len(concept[0][0]) if concept else 0
         if any(len(numbers) != count for pair in concept for numbers in pair):
-            raise InputError("Numbers of one concept must be one an adapter, but are of unlike length.")
+            raise InputError(
+                "Argument `pairs` must have one number per adapter within a concept, but the lengths differ."
+            )
         if count < MIN_ADAPTERS:
             continue
         rows = np.concatenate([np.arange(count)[None], generator.integers(0, count, (resamples, count))])
         for first, second in concept:
-            both = spearman(first[rows], second[rows])
-            if np.isfinite(both[0]):
-                found.append(both[0])
-                moved.append(both[1:])
-    if not found:
+            correlations = spearman(first[rows], second[rows])
+            if np.isfinite(correlations[0]):
+                values.append(correlations[0])
+                resampled.append(correlations[1:])
+    if not values:
         return None
-    means = np.nanmean(np.stack(moved), axis=0)
+    means = np.nanmean(np.stack(resampled), axis=0)
     low, high = np.nanquantile(means, [(1 - CONFIDENCE_LEVEL) / 2, (1 + CONFIDENCE_LEVEL) / 2])
-    return float(np.mean(found)), float(low), float(high)
+    return float(np.mean(values)), float(low), float(high)
 
 
 def spearman(

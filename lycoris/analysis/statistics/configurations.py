@@ -1,4 +1,4 @@
-"""What each configuration is: its settings, and where they stand beside the default of its algorithm."""
+"""The settings of each configuration, and their distance from the defaults of its algorithm."""
 
 from __future__ import annotations
 
@@ -23,34 +23,34 @@ COLUMN_ALIASES = {
     "epoch": ("epoch", "steps"),
     "pictures": ("pictures",),
 }
-"""Setting -> names its column may have, in any case."""
+"""Setting -> the names that its column may have, in any case."""
 NUMERIC_SETTINGS = ("dim", "alpha", "factor", "learning_rate", "epoch", "pictures")
 CAPTION_FILE_STRATEGIES = {".txt": "adjusted", ".txtdb": "none", ".txttags": "all"}
-"""Caption files of the published runs -> tag strategy."""
+"""Caption file suffix of the published runs -> caption strategy."""
 CONFIG_SUFFIX_STRATEGIES = {"-db": "none", "-alltags": "all"}
-"""Ends of published configuration names -> tag strategy; any other is `adjusted`."""
+"""Suffix of published configuration names -> caption strategy; without one it is `adjusted`."""
 FULL_RANK_DIM = 10_000
-"""A LoKr dimension so large leaves the second factor whole."""
+"""From this LoKr dimension on the second factor has full rank."""
 UNSPECIFIED = "default"
-"""What a setting is called that a table does not tell."""
+"""The label of a setting that a table does not specify."""
 ALGORITHM_DEFAULTS = {
     "lora": {"size": 8.0, "scale": 0.5, "learning_rate": 5e-4},
     "loha": {"size": 4.0, "scale": 0.5, "learning_rate": 5e-4},
     "lokr": {"size": -8.0, "scale": 1.0, "learning_rate": 5e-4},
     "full": {"learning_rate": 1e-6},
 }
-"""The defaults of arXiv 2309.14859; where a table does not hold one, its own commonest setting stands in."""
+"""The defaults of arXiv 2309.14859; a table without one uses its own most frequent setting instead."""
 
 
 def read_configurations(path: Path) -> pd.DataFrame:
     """The settings of every configuration, one row each, by name.
 
     Args:
-        path: a CSV file with ``Config`` and ``Algo``; ``Preset``, ``Lr``, ``Dim``, ``Alpha``, ``Factor`` and
-            ``Caption`` as far as they are known.
+        path: a CSV file with ``Config`` and ``Algo``, and any of ``Preset``, ``Lr``, ``Dim``, ``Alpha``, ``Factor`` and
+            ``Caption``.
 
     Raises:
-        InputError: a column or value is missing, not a number, or said twice and not alike.
+        InputError: A column or value is missing or not a number, or two rows of a configuration differ.
     """
     table = read_csv(path)
     settings = read_settings(table, path)
@@ -68,33 +68,28 @@ def read_configurations(path: Path) -> pd.DataFrame:
         raise InputError(
             f"Row {twice[0]} of `{path}`: configuration `{settings.loc[twice[0], 'config']}` is described twice."
         )
+    captions = settings["captions"] if "captions" in settings else pd.Series("", index=settings.index)
     settings["captions"] = [
-        _caption_strategy(name, told, row, path)
-        for row, name, told in zip(
-            settings.index, settings["config"], _column_or_empty(settings, "captions"), strict=True
-        )
+        _caption_strategy(config, value, row, path)
+        for row, config, value in zip(settings.index, settings["config"], captions, strict=True)
     ]
     return settings.set_index("config")
 
 
 def read_settings(table: pd.DataFrame, path: Path) -> pd.DataFrame:
-    """The columns of a table that are settings, under our names, with numbers as numbers."""
-    found = {}
+    """The columns of a table that are settings, under their standard names, with numbers parsed."""
+    settings = {}
     for name, aliases in COLUMN_ALIASES.items():
         columns = [column for column in table if column.strip().replace(" ", "_").casefold() in aliases]
         if len(columns) > 1:
-            raise InputError(f"Columns `{columns[0]}` and `{columns[1]}` of `{path}` both say the {name}.")
+            raise InputError(f"Columns `{columns[0]}` and `{columns[1]}` of `{path}` both hold the setting `{name}`.")
         if columns:
             text = table[columns[0]]
-            found[name] = parse_numbers(text, path) if name in NUMERIC_SETTINGS else text
-    frame = pd.DataFrame(found, index=table.index)
+            settings[name] = parse_numbers(text, path) if name in NUMERIC_SETTINGS else text
+    frame = pd.DataFrame(settings, index=table.index)
     if "algorithm" in frame:
         frame["algorithm"] = frame["algorithm"].str.casefold().replace("native", "full")
     return frame
-
-
-def _column_or_empty(frame: pd.DataFrame, name: str) -> pd.Series:
-    return frame[name] if name in frame else pd.Series("", index=frame.index)
 
 
 def _caption_strategy(config: str, value: str, row: int, path: Path) -> str:
@@ -103,23 +98,22 @@ def _caption_strategy(config: str, value: str, row: int, path: Path) -> str:
     strategy = CAPTION_FILE_STRATEGIES.get(value, value) or named or "adjusted"
     if named and strategy != named:
         raise InputError(
-            f"Row {row} of `{path}`: `{config}` is named as of captions `{named}`, but its captions are `{value}`."
+            f"Row {row} of `{path}`: the name `{config}` means captions `{named}`, but column `Caption` has `{value}`."
         )
     return strategy
 
 
 def complete_settings(settings: pd.DataFrame) -> pd.DataFrame:
-    """Settings completed by what compares across algorithms.
+    """Settings with the columns that can be compared across algorithms.
 
     Args:
-        arms: a row an adapter setting, with ``algorithm`` and any of the other settings.
+        settings: one row per adapter setting, with ``algorithm`` and any of the other settings.
 
     Returns:
-        The same rows, every setting present, with ``capacity`` in words and the numbers ``capacity_level``,
-        ``scale_level`` and ``rate_level``: how many steps of its algorithm's grid a setting lies above
-        (or below) the default. A larger dim and a smaller factor are a larger capacity; scale is alpha / dim.
-        ``epoch_level`` counts back from the longest training of the algorithm, which is 0.
-        Native fine-tuning has the largest capacity there is, at the level of a default.
+        The same rows with every setting, ``capacity`` in words, and the numbers ``capacity_level``, ``scale_level`` and
+        ``rate_level``: how many steps of its algorithm's grid a setting lies above (or below) the default. A larger dim
+        and a smaller factor are a larger capacity; scale is alpha / dim. ``epoch_level`` counts back from the longest
+        training of the algorithm, which is 0. Native fine-tuning has the default level of capacity.
     """
     settings = settings.copy()
     for name in COLUMN_ALIASES:
@@ -127,17 +121,11 @@ def complete_settings(settings: pd.DataFrame) -> pd.DataFrame:
             settings[name] = np.nan if name in NUMERIC_SETTINGS else ""
     dim = settings["dim"].where(settings["dim"] < FULL_RANK_DIM)
     kronecker = settings["factor"].notna()
-    even = settings["factor"] < 0  # the most even split there is, and so the smallest capacity
+    even = settings["factor"] < 0  # the most even split, and so the smallest capacity
     settings["size"] = (-settings["factor"]).where(kronecker, dim).mask(even, -np.inf)
     settings["scale"] = (settings["alpha"] / dim).where(dim.notna() | ~kronecker, 1.0)
-    settings["capacity"] = [
-        ", ".join(f"{name} {value:g}" for name, value in said if not pd.isna(value))
-        for said in (
-            (("factor", row.factor), ("dim", row.whole), ("alpha", row.alpha if not pd.isna(row.whole) else np.nan))
-            for row in settings.assign(whole=dim).itertuples()
-        )
-    ]
-    settings["capacity"] = settings["capacity"].replace("", UNSPECIFIED)
+    alpha = settings["alpha"].where(dim.notna())
+    settings["capacity"] = [_capacity_label(*row) for row in zip(settings["factor"], dim, alpha, strict=True)]
     for level, setting in (("capacity_level", "size"), ("scale_level", "scale"), ("rate_level", "learning_rate")):
         settings[level] = 0
         for algorithm, own in settings.groupby("algorithm"):
@@ -150,13 +138,18 @@ def complete_settings(settings: pd.DataFrame) -> pd.DataFrame:
     return settings
 
 
+def _capacity_label(factor: float, dim: float, alpha: float) -> str:
+    parts = (("factor", factor), ("dim", dim), ("alpha", alpha))
+    return ", ".join(f"{name} {value:g}" for name, value in parts if not pd.isna(value)) or UNSPECIFIED
+
+
 def _steps_from_default(values: pd.Series, default: float | None) -> list[int]:
     known = sorted(values.dropna().unique())
-    if values.isna().any():  # what is not told is the default, and all that is told is something else
+    if values.isna().any():  # an unspecified value is the default, and every specified one differs from it
         zero = -1
     elif default in known:
         zero = known.index(default)
     else:
         zero = known.index(values.mode().iloc[0])
-    places: dict[Any, int] = {value: place - zero for place, value in enumerate(known)}
-    return [places.get(value, 0) for value in values]
+    steps: dict[Any, int] = {value: index - zero for index, value in enumerate(known)}
+    return [steps.get(value, 0) for value in values]

@@ -1,4 +1,4 @@
-"""What moves a measure: SHAP values of a CatBoost regressor from settings to ranks, and how far to believe it."""
+"""Which settings change a measure: SHAP values of a CatBoost regressor from settings to ranks, and its fit."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from lycoris.analysis.statistics.ranking import Ranking
 ITERATIONS, LEARNING_RATE = 300, 0.1
 FOLDS = 5
 MIN_R2 = 0.1
-"""A model that explains less than this part of the variance on classes it has not seen explains nothing."""
+"""A model with a lower R² on held-out classes explains nothing."""
 CATBOOST_REQUIRED = (
-    "There are no SHAP values: catboost is not installed. `pip install 'lycoris-pipeline[analysis]'` brings it; "
-    "everything else was analysed."
+    "There are no SHAP values because catboost is not installed; install it with `pip install "
+    "'lycoris-pipeline[analysis]'`. Everything else was analyzed."
 )
 CATEGORICAL_SETTINGS = ("algorithm", "preset", "captions", "base")
 
@@ -30,17 +30,18 @@ class Importance:
     """The model of one measure.
 
     Attributes:
-        measure: whose rank it predicts.
-        r2: the part of the variance of ranks explained in classes held out; None when there is one class.
-        values: SHAP values in scaled rank.
+        measure: the measure whose rank it predicts.
+        r2: the fraction of the variance of ranks that it explains in held-out classes; None when there is one class.
+        shap_values: SHAP values in scaled rank.
     """
 
     measure: Measure
     r2: float | None
-    shap_values: Float[np.ndarray, "arms factors"]
+    shap_values: Float[np.ndarray, "settings factors"]
 
     @property
     def is_explained(self) -> bool:
+        """Whether R² reaches `MIN_R2`."""
         return self.r2 is not None and self.r2 >= MIN_R2
 
 
@@ -50,17 +51,17 @@ def is_catboost_installed() -> bool:
 
 
 def model_features(settings: pd.DataFrame) -> pd.DataFrame:
-    """The settings a model is shown, those that vary in the table.
+    """The inputs of a model: the settings that vary in the table.
 
     Args:
-        arms: as in :class:`lycoris.analysis.statistics.ranking.Ranking`.
+        settings: as in :class:`lycoris.analysis.statistics.ranking.Ranking`.
 
     Returns:
-        ``algorithm``, ``preset``, ``captions`` and ``base`` as words; ``learning_rate`` and ``capacity`` as steps
+        ``algorithm``, ``preset``, ``captions`` and ``base`` as categories; ``learning_rate`` and ``capacity`` as steps
         above the default; ``scale`` (alpha / dim) and ``epoch`` as they are.
     """
     whole = (settings["algorithm"] == "full") & settings["size"].isna() & (settings["capacity_level"].nunique() > 1)
-    top = settings["capacity_level"].max() + 1  # native fine-tuning has the largest capacity there is
+    top = settings["capacity_level"].max() + 1  # native fine-tuning has the largest capacity
     table = pd.DataFrame(
         {
             **{name: settings[name].replace("", UNSPECIFIED).astype(str) for name in CATEGORICAL_SETTINGS},
@@ -76,66 +77,68 @@ def model_features(settings: pd.DataFrame) -> pd.DataFrame:
 def explain(ranking: Ranking) -> list[Importance]:
     """A CatBoost regressor for every measure of the table, from settings to mean rank, with its SHAP values.
 
-    Seeds and groups share their settings, so a model is fitted to the mean of each adapter setting, weighed by the
-    number of groups in it: the same squared error, up to a constant. Classes are dealt to five folds; R² is that of
-    predictions for single groups (means over seeds) of classes held out.
+    Seeds and groups share their settings, so a model is fitted to the mean of each adapter setting, weighted by its
+    number of groups: the same squared error, up to a constant. Classes are split into five folds; R² is that of
+    predictions for single groups (means over seeds) of held-out classes.
 
     Returns:
-        One entry a measure; none when no setting varies.
+        One entry per measure; none when no setting varies.
 
     Source: arXiv 2309.14859, section 5 (300 iterations at rate 0.1); SHAP values arXiv 1705.07874, 1802.03888.
     """
-    shown = model_features(ranking.settings)
-    if shown.empty or len(shown) < 3:
+    features = model_features(ranking.settings)
+    if features.empty or len(features) < 3:
         return []
     classes = sorted(set(ranking.classes))
     fold = np.array([classes.index(name) % FOLDS for name in ranking.classes])
-    found = []
-    for place, measure in enumerate(ranking.measures):
+    importances = []
+    for index, measure in enumerate(ranking.measures):
         if measure.name in ranking.rows:
-            cells = ranking.group_ranks[:, :, place]
-            if np.isfinite(cells).any():
-                found.append(Importance(measure, _cross_validated_r2(shown, cells, fold), _shap_values(shown, cells)))
-    return found
+            ranks = ranking.group_ranks[:, :, index]
+            if np.isfinite(ranks).any():
+                importances.append(
+                    Importance(measure, _cross_validated_r2(features, ranks, fold), _shap_values(features, ranks))
+                )
+    return importances
 
 
-def _fit_model(shown: pd.DataFrame, cells: np.ndarray) -> tuple[Any, Any]:
+def _fit_model(features: pd.DataFrame, ranks: np.ndarray) -> tuple[Any, Any]:
     import catboost
 
-    count = np.isfinite(cells).sum(axis=1)
-    kept = count > 0
-    target = np.nansum(cells[kept], axis=1) / count[kept]
-    words = [name for name in CATEGORICAL_SETTINGS if name in shown]
-    pool = catboost.Pool(shown[kept], target, weight=count[kept], cat_features=words)
+    count = np.isfinite(ranks).sum(axis=1)
+    scored = count > 0
+    target = np.nansum(ranks[scored], axis=1) / count[scored]
+    categorical = [name for name in CATEGORICAL_SETTINGS if name in features]
+    pool = catboost.Pool(features[scored], target, weight=count[scored], cat_features=categorical)
     model = catboost.CatBoostRegressor(
         iterations=ITERATIONS, learning_rate=LEARNING_RATE, one_hot_max_size=255, random_seed=0, thread_count=1,
         metric_period=ITERATIONS, verbose=False, allow_writing_files=False,
     )  # fmt: skip
-    alike = len(np.unique(target.astype(np.float32))) < 2  # as CatBoost sees them
-    if alike or shown[kept].nunique(dropna=False).max() < 2:
+    alike = len(np.unique(target.astype(np.float32))) < 2  # in the precision of CatBoost
+    if alike or features[scored].nunique(dropna=False).max() < 2:
         return None, None  # nothing to explain, or nothing to explain it by
     model.fit(pool)
-    return model, catboost.Pool(shown, cat_features=words)
+    return model, catboost.Pool(features, cat_features=categorical)
 
 
-def _shap_values(shown: pd.DataFrame, cells: np.ndarray) -> np.ndarray:
-    model, everything = _fit_model(shown, cells)
+def _shap_values(features: pd.DataFrame, ranks: np.ndarray) -> np.ndarray:
+    model, everything = _fit_model(features, ranks)
     if model is None:
-        return np.zeros(shown.shape)
+        return np.zeros(features.shape)
     return model.get_feature_importance(everything, type="ShapValues")[:, :-1]
 
 
-def _cross_validated_r2(shown: pd.DataFrame, cells: np.ndarray, fold: np.ndarray) -> float | None:
-    """R² over the cells of classes that the model has not seen."""
+def _cross_validated_r2(features: pd.DataFrame, ranks: np.ndarray, fold: np.ndarray) -> float | None:
+    """R² over the groups of held-out classes."""
     wrong, total = 0.0, 0.0
-    centre = np.nanmean(cells)
+    centre = np.nanmean(ranks)
     if len(set(fold)) < 2:
         return None
     for part in set(fold):
-        held, rest = cells[:, fold == part], cells[:, fold != part]
+        held, rest = ranks[:, fold == part], ranks[:, fold != part]
         if not np.isfinite(held).any() or not np.isfinite(rest).any():
             continue
-        model, everything = _fit_model(shown, rest)
+        model, everything = _fit_model(features, rest)
         guess = model.predict(everything)[:, None] if model is not None else np.nanmean(rest)
         wrong += float(np.nansum((held - guess) ** 2))
         total += float(np.nansum((held - centre) ** 2))
@@ -143,21 +146,21 @@ def _cross_validated_r2(shown: pd.DataFrame, cells: np.ndarray, fold: np.ndarray
 
 
 def shap_by_level(ranking: Ranking, importances: list[Importance]) -> pd.DataFrame:
-    """What each level of each factor adds to the rank of each measure.
+    """The mean SHAP value of each level of each factor for each measure.
 
     Returns:
         ``factor``, ``level``, ``metric``, ``prompt_type``, ``encoder``; ``shap``, the mean SHAP value of adapter
-        settings at that level, in scaled rank; ``importance``, the mean absolute SHAP value of the factor; ``r2``
-        held out; ``explained``: False where the model, and so its values, say nothing about classes it has not seen.
+        settings at that level, in scaled rank; ``importance``, the mean absolute SHAP value of the factor; ``r2`` on
+        held-out classes; ``explained``: False where the model explains nothing there.
     """
-    shown = model_features(ranking.settings)
+    features = model_features(ranking.settings)
     rows = []
     for one in importances:
         measure = {"metric": one.measure.metric, "prompt_type": one.measure.prompt_type, "encoder": one.measure.encoder}
-        for place, factor in enumerate(shown):
-            values = pd.Series(one.shap_values[:, place], index=shown.index)
+        for index, factor in enumerate(features):
+            values = pd.Series(one.shap_values[:, index], index=features.index)
             size = float(values.abs().mean())
-            for level, mean in values.groupby(shown[factor]).mean().items():
+            for level, mean in values.groupby(features[factor]).mean().items():
                 rows.append(
                     {"factor": factor, "level": level, **measure, "shap": float(mean), "importance": size}
                     | {"r2": one.r2, "explained": one.is_explained}

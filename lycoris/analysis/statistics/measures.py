@@ -1,4 +1,4 @@
-"""What a column of scores measures: metric, prompt type and encoder, told from its name."""
+"""Measures: metric, prompt type and encoder of a column of scores, parsed from its name."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from lycoris.metrics.registry import METRICS, REPEATED_PROMPTS
 from lycoris.terms import DIMENSIONS, PROMPT_TYPES, RESIZE_MODES
 
 PROMPT_TYPE_ALIASES = {"in": "train", "out": "alter", **{name: name for name in PROMPT_TYPES}}
-"""Names of prompt types, those of arXiv 2309.14859 and ours, to ours."""
+"""Name of a prompt type, here or in arXiv 2309.14859 -> its name here."""
 METRIC_ALIASES = {
     "vendi_score": "vendi",
     "fid": "frechet_distance",
@@ -20,11 +20,11 @@ METRIC_ALIASES = {
     "kernel_inception_distance": "kernel_distance",
 }
 COSTS = ("training_seconds", "peak_memory", "file_bytes", "drawing_seconds")
-"""What an adapter costs: seconds of training; bytes that training took beyond the base; bytes of its file; seconds a
-picture. The smaller the better. They are of a dimension of their own, `EFFICIENCY`, beside the five."""
+"""The costs of an adapter: seconds of training; bytes of memory beyond the base; bytes of its file; seconds per image.
+Lower is better. They form a dimension of their own, `EFFICIENCY`."""
 EFFICIENCY = "efficiency"
 ALL_COMBINED = "all"
-"""The prompt type or encoder of a mean over all of them."""
+"""The prompt type or encoder of a mean over all."""
 
 
 @dataclass(frozen=True)
@@ -32,10 +32,10 @@ class Measure:
     """One metric on one prompt type in one encoder, or a mean over several of them.
 
     Attributes:
-        metric: as in `lycoris.metrics.METRICS`; the dimension's name for a mean over its metrics.
-        prompt_type: ``train``, ``trigger``, ``alter``, ``style``, ``plain``; ``all``, or empty when not told.
-        encoder: as the table names it, with the resize mode at its end; ``all``, or empty likewise.
-        dimension: which of the five questions it answers.
+        metric: of `lycoris.metrics.METRICS`; the dimension's name for a mean over its metrics.
+        prompt_type: of `lycoris.terms.PROMPT_TYPES`; ``all`` for a mean; empty where the table does not specify it.
+        encoder: as the table names it, with the resize mode at its end; ``all`` or empty likewise.
+        dimension: what it measures, of `lycoris.terms.DIMENSIONS`, or `EFFICIENCY`.
         higher_is_better: its direction.
     """
 
@@ -47,7 +47,7 @@ class Measure:
 
     @property
     def name(self) -> str:
-        """``<metric>/<prompt type>/<encoder>``, without what the table does not say."""
+        """``<metric>/<prompt type>/<encoder>``, without empty parts."""
         return "/".join(part for part in (self.metric, self.prompt_type, self.encoder) if part)
 
     @property
@@ -69,14 +69,14 @@ def measure_from_column(column: str) -> Measure:
         column: a metric's name, then encoder and prompt type in parentheses, each of which may be missing.
 
     Raises:
-        InputError: the metric is not known, or the parentheses say something else.
+        InputError: The metric is unknown, or the parentheses hold something else.
     """
     metric, *rest = (part.strip() for part in column.split("("))
-    told = [part.removesuffix(")").strip() for part in rest]
-    if any(not part.endswith(")") for part in rest) or len(told) > 2:
+    parts = [part.removesuffix(")").strip() for part in rest]
+    if any(not part.endswith(")") for part in rest) or len(parts) > 2:
         raise InputError(f"Column `{column}` must read `Metric (encoder) (prompt type)`.")
-    types = [part for part in told if part.casefold() in PROMPT_TYPE_ALIASES]
-    encoders = [part for part in told if part.casefold() not in PROMPT_TYPE_ALIASES]
+    types = [part for part in parts if part.casefold() in PROMPT_TYPE_ALIASES]
+    encoders = [part for part in parts if part.casefold() not in PROMPT_TYPE_ALIASES]
     if len(types) > 1 or len(encoders) > 1:
         known = ", ".join(PROMPT_TYPE_ALIASES)
         raise InputError(f"Column `{column}` must name one encoder and one prompt type ({known}).")
@@ -87,15 +87,15 @@ def measure_from_column(column: str) -> Measure:
 
 
 def measure_from_name(name: str, dimension: str | None = None, higher_is_better: bool | None = None) -> Measure:
-    """The measure of one of our score names, such as ``image_similarity/alter/dinov2``.
+    """The measure of a score name, such as ``image_similarity/alter/dinov2``.
 
     Args:
         name: ``<metric>/<prompt type>/<encoder>``.
-        dimension: of a metric that is not in `METRICS`, as the table of scores gives it.
+        dimension: of a metric that is not in `METRICS`, as the table of scores has it.
         higher_is_better: its direction likewise.
 
     Raises:
-        InputError: the metric is not known and the table does not give its direction.
+        InputError: The metric is unknown, and the table does not specify its direction.
     """
     metric, prompt_type, encoder = [*name.split("/", 2), "", ""][:3]
     prompt_type = PROMPT_TYPE_ALIASES.get(prompt_type, prompt_type)
@@ -111,17 +111,16 @@ def _known_measure(column: str, metric: str, prompt_type: str, encoder: str) -> 
     entry = METRICS[metric]
     dimension = entry.dimension
     if metric == "style_loss" and prompt_type in REPEATED_PROMPTS:
-        dimension = "fidelity"  # there the published tables compare with the dataset, not with the base
+        dimension = "fidelity"  # on these the published tables compare with the dataset, not with the base
     return Measure(metric, prompt_type, encoder, dimension, entry.higher_is_better)
 
 
 def mean_components(measures: Iterable[Measure]) -> dict[Measure, list[list[Measure]]]:
-    """The means worth looking at: of each dimension, and of each metric on one prompt type in several encoders.
+    """The means of each dimension, and of each metric on one prompt type in several encoders, with their components.
 
     Returns:
-        Each mean with what it is taken over: first within the inner lists, then over the outer one, so that a
-        metric does not weigh more for having been taken with more encoders. What judges nothing
-        (`lycoris.metrics.registry.Metric.judges`) has no part in its dimension's.
+        Mean -> what it is taken over: first within the inner lists, then over the outer list, so that a metric does not
+        weigh more for having more encoders. A dimension leaves out what :func:`counts_in_dimension` excludes.
     """
     by_dimension: dict[str, dict[str, list[Measure]]] = {}
     by_prompt_type: dict[Measure, list[Measure]] = {}
@@ -130,13 +129,13 @@ def mean_components(measures: Iterable[Measure]) -> dict[Measure, list[list[Meas
             by_dimension.setdefault(one.dimension, {}).setdefault(one.metric, []).append(one)
         mean = Measure(one.metric, one.prompt_type, ALL_COMBINED, one.dimension, one.higher_is_better)
         by_prompt_type.setdefault(mean, []).append(one)
-    known = sorted(by_dimension, key=lambda name: (*DIMENSIONS, name).index(name))
-    found = {Measure(name, ALL_COMBINED, ALL_COMBINED, name, True): list(by_dimension[name].values()) for name in known}
-    return found | {mean: [own] for mean, own in by_prompt_type.items() if len(own) > 1}
+    names = sorted(by_dimension, key=lambda name: (*DIMENSIONS, name).index(name))
+    means = {Measure(name, ALL_COMBINED, ALL_COMBINED, name, True): list(by_dimension[name].values()) for name in names}
+    return means | {mean: [own] for mean, own in by_prompt_type.items() if len(own) > 1}
 
 
 def counts_in_dimension(metric: str, prompt_type: str) -> bool:
-    """Whether a metric's rank on such prompts counts in its dimension's mean; of one that we do not know it does."""
+    """Whether a metric's rank on a prompt type counts in the mean of its dimension; an unknown metric's does."""
     if metric not in METRICS:
         return True
     return METRICS[metric].counts_in_dimension and prompt_type not in METRICS[metric].excluded_prompt_types

@@ -1,4 +1,4 @@
-"""How far each metric can be trusted: its rank correlation with the truth over adapters, as records and as a table."""
+"""The validity of each metric: its rank correlation with the ground truth over adapters, as records and as a table."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from lycoris.terms import RESIZE_MODES
 
 
 def validate_metrics(records: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """The rank correlation of every metric, encoder and resize mode with the truth, over the adapters.
+    """The rank correlation of every metric, encoder and resize mode with the ground truth, over adapters.
 
     Args:
         records: ``{"concept", "adapter", "kind", "metric", "encoder", "mode", "value", "truth"}``, both numbers
-            turned so that higher is better.
+            oriented so that higher is better; ``kind`` is the prompt type.
 
     Returns:
         ``{"metric", "encoder", "mode", "dimension", "correlation", "low", "high", "adapters", "concepts"}`` records;
-        the correlation is ``None`` where nothing separates the adapters.
+        the correlation is None where all adapters are equal.
     """
     cells: dict[Any, Any] = defaultdict(lambda: defaultdict(lambda: defaultdict(dict)))
     for each in records:
@@ -32,17 +32,18 @@ def validate_metrics(records: Sequence[Mapping[str, Any]]) -> list[dict[str, Any
     for metric, encoder, mode in sorted(cells, key=lambda name: (list(METRICS).index(name[0]), name[1], name[2])):
         concepts = cells[metric, encoder, mode]
         pairs = []
-        for kinds in concepts.values():
-            names = sorted(set.intersection(*(set(some) for some in kinds.values())))
-            columns = [np.array([some[name] for name in names]).reshape(len(names), 2) for some in kinds.values()]
+        for by_prompt_type in concepts.values():
+            names = sorted(set.intersection(*(set(own) for own in by_prompt_type.values())))
+            columns = [
+                np.array([own[name] for name in names]).reshape(len(names), 2) for own in by_prompt_type.values()
+            ]
             pairs.append([(column[:, 0], column[:, 1]) for column in columns])
-        found = mean_rank_correlation(pairs)
-        needed = METRICS[metric].inputs
+        correlation = mean_rank_correlation(pairs)
         result.append(
             {
                 "metric": metric, "encoder": encoder, "mode": mode, "dimension": METRICS[metric].dimension,
-                "by_mode": "references" in needed,
-                "correlation": found and found[0], "low": found and found[1], "high": found and found[2],
+                "by_mode": "references" in METRICS[metric].inputs,
+                **dict(zip(("correlation", "low", "high"), correlation or (None, None, None), strict=True)),
                 "adapters": sum(len(pair[0][0]) for pair in pairs if pair), "concepts": len(pairs),
             }
         )  # fmt: skip
@@ -50,7 +51,7 @@ def validate_metrics(records: Sequence[Mapping[str, Any]]) -> list[dict[str, Any
 
 
 def render_validity_table(rows: Sequence[Mapping[str, Any]]) -> str:
-    """The rank correlations as a Markdown table, a metric and encoder a row, a resize mode a column."""
+    """The rank correlations as a Markdown table: a row per metric and encoder, a column per resize mode."""
     lines = [
         "| metric | dimension | encoder | " + " | ".join(RESIZE_MODES) + " |",
         "|---|---|---|" + "---|" * len(RESIZE_MODES),
@@ -62,8 +63,8 @@ def render_validity_table(rows: Sequence[Mapping[str, Any]]) -> str:
         lines.append(
             f"| `{metric}` | {dimension} | {encoder} | " + " | ".join(own.get(mode, "") for mode in RESIZE_MODES) + " |"
         )
-    most = max((row["adapters"] for row in rows), default=0)
-    return "\n".join([*lines, "", f"{most} adapters of {max((row['concepts'] for row in rows), default=0)} concepts."])
+    adapters, concepts = (max((row[name] for row in rows), default=0) for name in ("adapters", "concepts"))
+    return "\n".join([*lines, "", f"{adapters} adapters of {concepts} concepts."])
 
 
 def _format_correlation(row: Mapping[str, Any]) -> str:

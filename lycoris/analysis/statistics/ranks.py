@@ -1,4 +1,4 @@
-"""Scaled ranks: what makes scores of unlike units comparable within one concept."""
+"""Scaled ranks, which make scores of different units comparable within one concept."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from lycoris.analysis.statistics.measures import counts_in_dimension
 
 
 def scaled_ranks(values: Sequence[float | None], *, higher_is_better: bool) -> list[float | None]:
-    """Ranks scaled to [0, 1], 1 the best; equal values share their mean rank.
+    """Ranks scaled to [0, 1], where 1 is best; equal values share their mean rank.
 
     Args:
-        values: one score of each contestant; None takes no part.
+        values: one score per adapter; None is not ranked.
         higher_is_better: False for distances.
 
     Returns:
-        One rank each: None where there was no value, 0.5 for a contestant without a rival.
+        One rank each: None without a value, 0.5 for an adapter without a rival.
 
     Source: arXiv 2309.14859, section 5 (scaled rank within a category and class).
     """
@@ -31,7 +31,7 @@ def ranks_within(values: pd.DataFrame, groups: pd.Series, higher_is_better: Mapp
     """:func:`scaled_ranks` of every column, among the rows of one group.
 
     Args:
-        values: scores, contestants by columns; NaN takes no part.
+        values: scores, one row per adapter; NaN is not ranked.
         groups: the group of each row, with the index of ``values``.
         higher_is_better: the direction of each column.
 
@@ -52,14 +52,13 @@ def dimension_ranks(scores: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
     """The mean scaled rank of each adapter in each dimension.
 
     Args:
-        rows: the scores of the adapters of *one* concept, each with ``adapter``, ``name``, ``value``,
-            ``dimension`` and ``higher_is_better``.
+        scores: the scores of the adapters of *one* concept, each with ``adapter``, ``name``, ``value``, ``dimension``
+            and ``higher_is_better``.
 
     Returns:
-        A table of ranks in [0, 1], adapters by dimensions, both sorted by name. First the metrics of one
-        dimension are averaged within each metric (over prompt types and encoders), then over metrics, so
-        that a metric does not weigh more for having been taken with more encoders. What judges nothing
-        (`lycoris.metrics.registry.Metric.judges`) takes no part.
+        A table of ranks in [0, 1], adapters by dimensions, both sorted by name. Ranks are averaged within each metric
+        (over prompt types and encoders), then over the metrics of a dimension, so that a metric does not weigh more for
+        having more encoders. What `lycoris.analysis.statistics.measures.counts_in_dimension` excludes is left out.
     """
     table = pd.DataFrame(list(scores))
     if table.empty:

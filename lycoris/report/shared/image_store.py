@@ -1,4 +1,4 @@
-"""Pictures as data addresses: each once, small ones exact where there is room, large ones as thumbnails."""
+"""Images as data URLs: each once, small ones pixel by pixel where the budget allows, large ones as thumbnails."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from lycoris.data.images import read_image
 from lycoris.errors import InputError
 
 MAX_EXACT_SIDE = 128
-"""A picture of at most so many pixels a side is shown pixel by pixel, so it is never resized."""
+"""Images up to this side, in pixels, are shown pixel by pixel and never resized."""
 THUMBNAIL_SIDE = 512
-"""The longer side of a thumbnail, in pixels, unless there are very many."""
+"""The longer side of a thumbnail in pixels, unless there are very many."""
 SIZE_BUDGET = 11_500_000
-"""So many bytes of pictures are kept in all; written as text they are a third more."""
+"""The bytes of all images of a page together; as text they take a third more."""
 PROBE_IMAGES = 32
-"""So many pictures, evenly chosen, tell how large all would be."""
+"""Evenly chosen images from which the size of all is estimated."""
 
 
 @dataclass(frozen=True)
 class ImageEncoding:
-    """A way to write small pictures; the first that leaves room for all is taken."""
+    """A way to encode small images; the first whose images fit the budget is used."""
 
     format: str
     save: Callable[[Image.Image, io.BytesIO], None]
@@ -43,15 +43,15 @@ ENCODINGS = (
 
 
 class ImageStore:
-    """The pictures of one page, numbered in the order they came, identical ones once.
+    """The images of one page, numbered in the order they were added, identical ones once.
 
-    They are kept compressed until they are asked for, so that thousands take little memory. ``unread`` names the files
-    that could not be read, with the reason.
+    Images stay compressed until :meth:`encode`, so that thousands need little memory. ``unreadable`` has a message for
+    each file that could not be read.
 
     Args:
-        side: the longer side of a thumbnail, in pixels, at most.
-        room: bytes that all pictures may take together.
-        close: whether small pictures, too, are brought to `side`.
+        side: the longer side of a thumbnail in pixels, at most.
+        budget: the bytes of all images together.
+        resize_small: whether small images are also resized to `side`.
     """
 
     def __init__(self, side: int = THUMBNAIL_SIDE, budget: int = SIZE_BUDGET, *, resize_small: bool = False) -> None:
@@ -64,10 +64,10 @@ class ImageStore:
         self._large: dict[int, bytes] = {}
 
     def add(self, path: str | Path | None) -> int | None:
-        """The number of a picture, or None when there is none or it cannot be read.
+        """The number of an image, or None when there is none or it cannot be read.
 
         Args:
-            path: a picture file; None stands for a picture that was not drawn.
+            path: an image file; None for an image that was not generated.
         """
         if path is None:
             return None
@@ -95,30 +95,30 @@ class ImageStore:
         return self._by_digest[digest]
 
     def encode(self) -> list[tuple[str, int, int]]:
-        """Every picture as (data address, width, height), in the order of the numbers."""
-        # Small pictures are of a base that draws small ones; beside large ones they are few.
+        """Every image as (data URL, width, height), in the order of the numbers."""
+        # A base generates images of one size, so beside large images small ones are few.
         small = _encode_within(list(self._small.values()), self._budget // 4 if self._large else self._budget)
         large = _shrink_thumbnails(list(self._large.values()), self._budget - sum(len(code) for _, code, _ in small))
-        found = {**dict(zip(self._small, small, strict=True)), **dict(zip(self._large, large, strict=True))}
+        encoded = {**dict(zip(self._small, small, strict=True)), **dict(zip(self._large, large, strict=True))}
         return [
             (f"data:image/{kind};base64,{base64.b64encode(code).decode('ascii')}", *size)
-            for kind, code, size in (found[number] for number in range(len(found)))
+            for kind, code, size in (encoded[number] for number in range(len(encoded)))
         ]
 
 
 ImageData = tuple[str, bytes, tuple[int, int]]
 
 
-def _encode_within(pictures: list[bytes], budget: int) -> list[ImageData]:
-    """Small pictures on the first rung that leaves room for them, or on the last."""
-    probe = pictures[:: max(1, len(pictures) // PROBE_IMAGES)]
-    share = budget * len(probe) / max(1, len(pictures))
-    for rung in ENCODINGS[:-1]:
-        if sum(len(_encode_image(code, rung)[1]) for code in probe) <= share:
-            coded = [_encode_image(code, rung) for code in pictures]
-            if sum(len(code) for _, code, _ in coded) <= budget:
-                return coded
-    return [_encode_image(code, ENCODINGS[-1]) for code in pictures]
+def _encode_within(images: list[bytes], budget: int) -> list[ImageData]:
+    """Small images in the first encoding that fits the budget, or in the last."""
+    probe = images[:: max(1, len(images) // PROBE_IMAGES)]
+    share = budget * len(probe) / max(1, len(images))
+    for encoding in ENCODINGS[:-1]:
+        if sum(len(_encode_image(code, encoding)[1]) for code in probe) <= share:
+            encoded = [_encode_image(code, encoding) for code in images]
+            if sum(len(code) for _, code, _ in encoded) <= budget:
+                return encoded
+    return [_encode_image(code, ENCODINGS[-1]) for code in images]
 
 
 def _encode_image(code: bytes, encoding: ImageEncoding) -> ImageData:
@@ -133,17 +133,17 @@ def _encode_thumbnail(image: Image.Image, quality: int = 82) -> bytes:
     return file.getvalue()
 
 
-def _shrink_thumbnails(pictures: list[bytes], budget: int) -> list[ImageData]:
-    """Thumbnails, made smaller and then coarser until there is room for them."""
-    taken = sum(map(len, pictures))
-    if taken <= budget:
-        return [("webp", code, Image.open(io.BytesIO(code)).size) for code in pictures]
-    found: list[ImageData] = []
+def _shrink_thumbnails(images: list[bytes], budget: int) -> list[ImageData]:
+    """Thumbnails, made smaller and then coarser until they fit the budget."""
+    total = sum(map(len, images))
+    if total <= budget:
+        return [("webp", code, Image.open(io.BytesIO(code)).size) for code in images]
+    encoded: list[ImageData] = []
     for quality in (82, 50, 20):
-        found = [_shrink_thumbnail(code, math.sqrt(max(0, budget) / taken), quality) for code in pictures]
-        if sum(len(code) for _, code, _ in found) <= budget:
+        encoded = [_shrink_thumbnail(code, math.sqrt(max(0, budget) / total), quality) for code in images]
+        if sum(len(code) for _, code, _ in encoded) <= budget:
             break
-    return found
+    return encoded
 
 
 def _shrink_thumbnail(code: bytes, shrink: float, quality: int) -> ImageData:
