@@ -38,7 +38,7 @@ class AdapterConfig(ConfigRecord):
     learning_rate: float | None = Field(None, gt=0, description="peak learning rate")
     learning_rate_multiplier: float | None = Field(None, gt=0, description="multiple of the default learning rate")
     steps: int | None = Field(None, ge=1, description="training steps")
-    pictures: int | None = Field(None, ge=1, description="number of images of a concept to train on; default: all")
+    images: int | None = Field(None, ge=1, description="number of images of a concept to train on; default: all")
     captions: tuple[CaptionStrategy, ...] | None = Field(
         None, description="caption strategies of this adapter; default: those of the experiment"
     )

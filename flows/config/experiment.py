@@ -284,7 +284,7 @@ class Experiment(ConfigRecord):
             rank=adapter.rank if adapter.rank is not None else fallback.rank,
             alpha=alpha,
             factor=adapter.factor if adapter.factor is not None else fallback.factor,
-            images=adapter.pictures,
+            images=adapter.images,
             training=merge_training(fallback.training, for_all, own),
         )
 

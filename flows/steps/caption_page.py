@@ -1,14 +1,14 @@
-"""From a folder of pictures to a page of their captions: what `lycoris captions` does."""
+"""A page for reviewing the captions of a folder of images."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from flows.config.experiment import Experiment
 from lycoris.cache.store import Store
+from lycoris.captions import captioner_digest, tagger_digest
 from lycoris.captions.sidecar import write_sidecar_tags
 from lycoris.captions.statistics import caption_statistics
 from lycoris.report.captions.page import ConceptSection, render
@@ -18,74 +18,78 @@ from tasks.runtime import resources
 
 
 def write_caption_page(experiment: Experiment, out: Path, *, write_tags: bool = False) -> dict[str, Any]:
-    """Caption every picture of a folder under each strategy and write a page to look at.
+    """Caption every image of a folder under each strategy and write a page that shows the captions.
 
     Args:
-        experiment: its data, tagger, captioner, base, templates and strategies count.
-        out: the page.
-        write_tags: write the tags beside the pictures that have none there, to be edited.
+        experiment: Its data, concepts, tagger, captioner, base, templates and strategies apply.
+        out: The page.
+        write_tags: Write the tags of each image that has no tag file into one beside it, for editing.
 
     Returns:
         ``{"page", "notes", "written", "classes": [{"name", "inherent", "pictures": [{"path", "tags", "captions"}]}]}``.
 
     Raises:
-        InputError: something in the data or in the experiment is wrong.
+        InputError: The data or the experiment is invalid.
     """
-    from lycoris.captions import captioner_digest, tagger_digest
-
-    store = Store(experiment.output / "store")
-    names = None if experiment.concepts == ("all",) else experiment.concepts
-    thresholds = tuple(sorted((experiment.thresholds or {}).items()))
-    digest = tagger_digest(experiment.tagger, experiment.thresholds, experiment.vocabulary)
-    captioner = experiment.model_sources()["captioner"]
-    request = CaptionRequest(
-        data=experiment.data,
-        base=experiment.base,
-        tagger=TaggerRef(experiment.tagger, digest, thresholds, experiment.vocabulary),
-        strategies=experiment.captions,
-        captioner=None if captioner is None else ModelRef(captioner, captioner_digest(captioner)),
-        concepts_file=experiment.concepts_file,
-        names=None if names is None else tuple(names),
-        on_invalid_image=experiment.on_invalid_image,
-    )
     templates = load_templates(experiment.base, experiment.templates)
-    found = write_captions(RunContext(store.root.resolve()), request, templates)
+    context = RunContext(Store(experiment.output / "store").root.resolve())
+    results = write_captions(context, _caption_request(experiment), templates)
     tokenizer = resources.cached_tokenizers(experiment.base)["tokenizer"]
-    window = int(tokenizer.model_max_length)
-    sheets = [
+    token_limit = int(tokenizer.model_max_length)
+    sections = [
         ConceptSection(
-            one.concept, one.tags, one.concept_tags, one.captions,
-            caption_statistics(one.tags, one.captions, tokenizer, window), one.messages,
+            result.concept,
+            result.tags,
+            result.concept_tags,
+            result.captions,
+            caption_statistics(result.tags, result.captions, tokenizer, token_limit),
+            result.messages,
         )
-        for one in found
-    ]  # fmt: skip
+        for result in results
+    ]
     title = f"Captions of {experiment.data.resolve().name}"
-    render(sheets, out, title=title, tagger=experiment.tagger, base=experiment.base, token_limit=window)
+    render(sections, out, title=title, tagger=experiment.tagger, base=experiment.base, token_limit=token_limit)
     written = [
         file
-        for one in (found if write_tags else [])
-        for file in write_sidecar_tags([picture.path for picture in one.concept.images], one.tags)
+        for result in (results if write_tags else [])
+        for file in write_sidecar_tags([image.path for image in result.concept.images], result.tags)
     ]
     return {
         "page": str(out.resolve()),
-        "notes": [note for one in found for note in one.messages],
+        "notes": [message for result in results for message in result.messages],
         "written": [str(file) for file in written],
-        "classes": [_concept_record(one) for one in found],
+        "classes": [_concept_record(result) for result in results],
     }
 
 
-def _concept_record(one: CaptionResult) -> Mapping[str, Any]:
+def _caption_request(experiment: Experiment) -> CaptionRequest:
+    thresholds = tuple(sorted((experiment.thresholds or {}).items()))
+    tagger = tagger_digest(experiment.tagger, experiment.thresholds, experiment.vocabulary)
+    captioner = experiment.model_sources()["captioner"]
+    return CaptionRequest(
+        data=experiment.data,
+        base=experiment.base,
+        tagger=TaggerRef(experiment.tagger, tagger, thresholds, experiment.vocabulary),
+        strategies=experiment.captions,
+        captioner=None if captioner is None else ModelRef(captioner, captioner_digest(captioner)),
+        concepts_file=experiment.concepts_file,
+        names=None if experiment.concepts == ("all",) else experiment.concepts,
+        on_invalid_image=experiment.on_invalid_image,
+    )
+
+
+def _concept_record(result: CaptionResult) -> dict[str, Any]:
     return {
-        "name": one.concept.name,
-        "category": one.concept.category,
-        "trigger": one.concept.trigger,
-        "inherent": [asdict(entry) for entry in one.concept_tags],
+        "name": result.concept.name,
+        "category": result.concept.category,
+        "trigger": result.concept.trigger,
+        "inherent": [asdict(tag) for tag in result.concept_tags],
         "pictures": [
             {
-                "path": picture.relative_path,
-                "tags": one.tags[place],
-                "captions": {strategy: texts[place] for strategy, texts in one.captions.items()},
+                "path": image.relative_path,
+                "tags": result.tags[index],
+                "captions": {strategy: captions[index] for strategy, captions in result.captions.items()},
             }
-            for place, picture in enumerate(one.concept.images)
+            for index, image in enumerate(result.concept.images)
         ],
     }

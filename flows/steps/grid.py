@@ -103,7 +103,7 @@ def training_rows(experiment: Experiment, concept: CaptionedConcept, count: int 
         return rows
     if count > len(rows):
         raise InputError(
-            f"Option `pictures` must be at most the {len(rows)} images that `{concept.name}` is trained on, "
+            f"Option `images` must be at most the {len(rows)} images that `{concept.name}` is trained on, "
             f"but is {count}."
         )
     return split_held_out(concept.images, len(concept.images) - count, concept.name)[0]

@@ -18,6 +18,8 @@ from lycoris.errors import InputError, unknown_name_error
 from lycoris.safety.yaml_loading import read_yaml
 
 STUDIES_FOLDER = Path(__file__).resolve().parents[2] / "studies"
+FACTOR_COLUMNS = {"images": "pictures"}
+"""Factor -> column in the table of scores, where they differ."""
 _STUDY_FIELDS = ("question", "factor", "factors", "reports", "match_budget", "experiment", "on_pocket")
 
 
@@ -26,7 +28,7 @@ class Study(ConfigRecord):
 
     name: str = Field(description="name of the study file")
     question: str = Field(description="the question, one sentence")
-    factors: tuple[str, ...] = Field(min_length=1, description="settings whose levels are compared")
+    factors: tuple[str, ...] = Field(min_length=1, description="columns of scores.csv whose levels are compared")
     experiment: Experiment = Field(description="the runs")
     reports: tuple[str, ...] = Field((), description="further parts of the answer: findings, encoders, costs")
     match_budget: BudgetMatch | None = Field(None, description="what all adapters have in common: parameters or time")
@@ -68,7 +70,7 @@ def load_study(source: str, overrides: tuple[str, ...] = ()) -> Study:
     return Study(
         name=file.stem,
         question=str(fields.get("question") or "").strip(),
-        factors=_parse_names("factor", fields.get("factors", fields.get("factor")), STUDY_FACTORS),
+        factors=_parse_factors(fields.get("factors", fields.get("factor"))),
         experiment=parse_experiment(apply_overrides(values, rest)),
         reports=_parse_names("report", fields["reports"], REPORTERS) if fields.get("reports") else (),
         match_budget=parse_budget(fields.get("match_budget")),
@@ -93,6 +95,13 @@ def _options(fields: Mapping[str, Any], name: str, file: Path) -> dict[str, Any]
     if not isinstance(options, dict):
         raise InputError(f"The study file `{file}`: `{name}` must hold `name: value` lines.")
     return options
+
+
+def _parse_factors(value: Any) -> tuple[str, ...]:
+    """Return the columns of the factors that a field names."""
+    names = {column: name for name, column in FACTOR_COLUMNS.items()}
+    factors = _parse_names("factor", value, [names.get(column, column) for column in STUDY_FACTORS])
+    return tuple(FACTOR_COLUMNS.get(name, name) for name in factors)
 
 
 def _parse_names(kind: str, value: Any, known: Iterable[str]) -> tuple[str, ...]:

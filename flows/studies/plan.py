@@ -228,7 +228,7 @@ def _step_count(experiment: Experiment, adapter: AdapterConfig) -> int:
     if training.get("steps"):
         return training["steps"]
     counts = [len(concept.images) for concept in selected_concepts(experiment)]
-    images = adapter.pictures or sum(counts) / len(counts)
+    images = adapter.images or sum(counts) / len(counts)
     images_per_step = training["batch_size"] * training.get("gradient_accumulation_steps", 1)
     return max(1, round(training["epochs"] * images / images_per_step))
 

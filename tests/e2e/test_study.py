@@ -27,14 +27,14 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
         **TINY,
         "data": str(folder / "data"),
         "output": str(folder / "runs"),
-        "algorithms": [{"algorithm": "lora", "pictures": [4, 8]}, {"algorithm": "lora", "learning_rate": 1e20}],
+        "algorithms": [{"algorithm": "lora", "images": [4, 8]}, {"algorithm": "lora", "learning_rate": 1e20}],
         "training": {"clip_norm": None, "warmup_steps": 0},
         "captions": ["none"],
         "resize_modes": ["resize", "padding"],
         "score_costs": True,
     }
     content = {
-        "question": "Does all of it work together?", "factors": ["pictures", "algorithm"],
+        "question": "Does all of it work together?", "factors": ["images", "algorithm"],
         "reports": ["encoders", "costs", "findings"], "experiment": experiment,
     }  # fmt: skip
     (folder / "small.yaml").write_text(yaml.safe_dump(content))

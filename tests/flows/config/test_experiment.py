@@ -163,6 +163,6 @@ def test_the_preset_of_an_adapter_overrides_that_of_the_experiment():
 
 
 def test_settings_contain_a_number_of_images_only_if_it_is_set():
-    experiment = parse_experiment({"algorithms": ["lora", {"algorithm": "lora", "pictures": 4}]})
+    experiment = parse_experiment({"algorithms": ["lora", {"algorithm": "lora", "images": 4}]})
     assert [experiment.adapter_settings(adapter).images for adapter in experiment.algorithms] == [None, 4]
     assert "pictures" not in experiment.adapter_settings(experiment.algorithms[0]).as_dict()

@@ -38,12 +38,12 @@ def test_a_small_subset_is_part_of_a_larger_one_and_never_held_out(concept: Capt
 def test_trainings_have_their_checkpoints_and_captions(concept: CaptionedConcept) -> None:
     experiment = parse_experiment(
         {"captions": ["all"], "steps": 20, "checkpoints": [5, 20],
-         "algorithms": ["lora", {"algorithm": "full", "captions": ["none", "all"], "pictures": 3}]}
+         "algorithms": ["lora", {"algorithm": "full", "captions": ["none", "all"], "images": 3}]}
     )  # fmt: skip
     planned = expand_grid(experiment, [concept])
     assert [one.spec.label for one in planned] == [
         f"ren · {algorithm} · {captions} · seed 0{after}"
-        for algorithm, captions in (("lora", "all"), ("full pictures=3", "none"), ("full pictures=3", "all"))
+        for algorithm, captions in (("lora", "all"), ("full images=3", "none"), ("full images=3", "all"))
         for after in (" · step 5", "")
     ]
     requests = training_requests(
