@@ -7,7 +7,8 @@ import yaml
 from PIL import Image
 
 from lycoris import pocket
-from lycoris.data.concepts import images_digest, load_concepts, spare_triggers
+from lycoris.data.class_folders import spare_triggers
+from lycoris.data.concepts import images_digest, load_concepts
 from lycoris.errors import InputError
 from lycoris.pocket.world.vocabulary import SPARE_TRIGGERS
 
@@ -106,7 +107,7 @@ def test_the_file_may_lie_elsewhere(root, tmp_path):
         ({"trigger": "a\nb"}, "line breaks"),
         ({"trigger": "zwx"}, "`ana` and `bär`.* share the trigger `zwx`"),
         ({"trigger": "ZWX"}, "share the trigger"),
-        ({"trigger": "red robe"}, "stands in the subclass's trigger `red robe` of `ana`"),
+        ({"trigger": "red robe"}, "occurs in the subclass's trigger `red robe` of `ana`"),
         ({"class_noun": ...}, "has no class noun"),
         ({"category": ...}, "has no category"),
         ({"category": "../toys"}, "name of a folder"),
@@ -168,7 +169,7 @@ def test_a_name_that_stands_twice_is_not_silently_the_last_one(root):
 def test_an_empty_class_folder_is_named(root):
     for file in (root / "toys" / "bär").iterdir():
         file.unlink()
-    with pytest.raises(InputError, match="toys/bär` of concept `bär` holds no pictures"):
+    with pytest.raises(InputError, match="toys/bär` of concept `bär` holds no images"):
         load_concepts(root)
 
 
@@ -257,20 +258,20 @@ def test_class_folders_or_one_flat_folder_will_do(tmp_path, inner):
 
 
 def test_a_folder_of_photographs_that_is_no_such_thing_is_refused_by_name(tmp_path):
-    with pytest.raises(InputError, match="holds no pictures"):
+    with pytest.raises(InputError, match="holds no images"):
         load_concepts(tmp_path)
     with pytest.raises(InputError, match="no data folder"):
         load_concepts(tmp_path / "nowhere")
     picture(tmp_path / "a" / "cat" / "1.png")
     (tmp_path / "a" / "dog").mkdir()
-    with pytest.raises(InputError, match="a/dog` holds no pictures"):
+    with pytest.raises(InputError, match="a/dog` holds no images"):
         load_concepts(tmp_path)
     picture(tmp_path / "a" / "dog" / "1.png")
     picture(tmp_path / "b" / "cat" / "1.png")
     with pytest.raises(InputError, match=r"Two classes .* `cat`"):
         load_concepts(tmp_path)
     picture(tmp_path / "1.png")
-    with pytest.raises(InputError, match="all lie alike"):
+    with pytest.raises(InputError, match="at the same depth"):
         load_concepts(tmp_path)
 
 

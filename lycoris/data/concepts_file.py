@@ -1,0 +1,164 @@
+"""The file `concepts.yaml`: entries, and what each field of an entry must be."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lycoris.errors import InputError, unknown_name_error
+from lycoris.safety.file_names import check_folder_name, is_printable
+from lycoris.safety.yaml_loading import read_yaml
+
+CONCEPTS_FILE = "concepts.yaml"
+_ENTRY_FIELDS = ("category", "trigger", "class_noun", "description", "inherent", "keep", "subclasses")
+_SUBCLASS_FIELDS = ("trigger", "description")
+
+
+@dataclass(frozen=True)
+class Subclass:
+    """A variant of a concept, such as an outfit.
+
+    Attributes:
+        name: name of its folder.
+        trigger: words that follow the concept's trigger and class noun in captions, as in "a sks girl, red robe".
+        description: stands for all of that when texts are compared, "anime girl in a red robe".
+    """
+
+    name: str
+    trigger: str
+    description: str
+
+
+def read_entries(path: Path) -> dict[str, dict[str, Any]]:
+    """Read the entries of a concepts file, and check their required fields and triggers.
+
+    Raises:
+        InputError: the file is not readable, or an entry is wrong; the message says which and how.
+    """
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (UnicodeDecodeError, OSError) as error:
+        raise InputError(f"The concepts file `{path}` is not readable YAML: {error}") from error
+    content = read_yaml(text, f"The concepts file `{path}`")
+    entries = content.get("concepts") if isinstance(content, dict) else None
+    if not isinstance(entries, dict) or not entries:
+        raise InputError(f"The concepts file `{path}` must hold `concepts:` with an entry for each class.")
+    for name, entry in entries.items():
+        _check_entry(f"Concept `{name}` in `{path}`", name, entry)
+    _check_triggers(path, entries)
+    return entries
+
+
+def read_subclasses(where: str, folder: Path, entries: Any, description: str) -> tuple[Subclass, ...]:
+    """Read the subclasses of a concept.
+
+    Args:
+        where: the concept, for error messages.
+        folder: its folder.
+        entries: the value of `subclasses`.
+        description: the concept's.
+
+    Raises:
+        InputError: an entry is wrong, has no folder, or shares its trigger with another.
+    """
+    if not isinstance(entries, dict):
+        raise InputError(f"{where}: `subclasses` must be names, each with `trigger` and `description`.")
+    subclasses: dict[str, Subclass] = {}
+    for name, entry in entries.items():
+        check_folder_name(where, name)
+        subclass = f"{where}: subclass `{name}`"
+        if not isinstance(name, str) or not isinstance(entry, dict):
+            raise InputError(f"{subclass} must be a name followed by `trigger` and `description`.")
+        for field in entry:
+            if field not in _SUBCLASS_FIELDS:
+                raise InputError(f"{subclass}: {unknown_name_error('field', field, _SUBCLASS_FIELDS)}")
+        trigger = optional_text(subclass, "trigger", entry.get("trigger"))
+        if not trigger:
+            raise InputError(f"{subclass} has no trigger: add `trigger: ...`, the words for it in captions.")
+        _check_phrase(subclass, "trigger", trigger)
+        for other in subclasses.values():
+            if other.trigger.casefold() == trigger.casefold():
+                raise InputError(f"{where}: subclasses `{other.name}` and `{name}` share the trigger `{trigger}`.")
+        if not (folder / name).is_dir():
+            raise InputError(f"{subclass} has no folder `{folder / name}`.")
+        text = optional_text(subclass, "description", entry.get("description")) or f"{description}, {trigger}"
+        subclasses[name] = Subclass(name, trigger, text)
+    return tuple(subclasses.values())
+
+
+def optional_text(where: str, field: str, value: Any) -> str:
+    """Check that a field is a text or absent, and strip it.
+
+    Raises:
+        InputError: it is something else.
+    """
+    if value is not None and not isinstance(value, str):
+        raise InputError(f"{where}: `{field}` must be a text, but got `{value}`.")
+    return (value or "").strip()
+
+
+def tag_list(where: str, field: str, value: Any) -> tuple[str, ...]:
+    """Check that a field is a list of tags.
+
+    Raises:
+        InputError: it is something else.
+    """
+    if not isinstance(value, list) or not all(isinstance(tag, str) for tag in value):
+        raise InputError(f"{where}: `{field}` must be a list of tags.")
+    return tuple(value)
+
+
+def _check_entry(where: str, name: object, entry: object) -> None:
+    if not isinstance(name, str) or not isinstance(entry, dict):
+        raise InputError(f"{where} must be a name followed by `trigger`, `class_noun`, `category` ...")
+    for field in entry:
+        if field not in _ENTRY_FIELDS:
+            raise InputError(f"{where}: {unknown_name_error('field', field, _ENTRY_FIELDS)}")
+    for field in ("trigger", "class_noun", "category"):
+        value = entry.get(field)
+        if not isinstance(value, str) or not value.strip():
+            raise InputError(
+                f"{where} has no {field.replace('_', ' ')}: add `{field}: ...`."
+                + (" A trigger is a rare word, such as `sks`." if field == "trigger" else "")
+            )
+    check_folder_name(where, name)
+    check_folder_name(where, entry["category"])
+    _check_phrase(where, "trigger", entry["trigger"])
+    _check_phrase(where, "class_noun", entry["class_noun"])
+
+
+def _check_phrase(where: str, field: str, text: str) -> None:
+    """Names have no commas, which separate the tags of a caption, and no line breaks."""
+    if "," in text or not is_printable(text.strip()):
+        raise InputError(f"{where}: `{field}` must be words without commas or line breaks, but got `{text!r}`.")
+
+
+def _check_triggers(path: Path, entries: Mapping[str, Mapping[str, Any]]) -> None:
+    """Check that no trigger occurs in another concept's names; tokenizers ignore case."""
+    names_by_word: dict[str, list[tuple[str, str, str]]] = {}
+    for name, entry in entries.items():
+        names = [("trigger", entry["trigger"]), ("class noun", entry["class_noun"])]
+        subclasses = entry.get("subclasses")
+        for subclass in subclasses.values() if isinstance(subclasses, dict) else ():
+            trigger = str(subclass.get("trigger") or "") if isinstance(subclass, dict) else ""
+            names.append(("subclass's trigger", trigger))
+        for kind, words in names:
+            for word in words.casefold().split():
+                names_by_word.setdefault(word, []).append((name, kind, words.strip()))
+    for name, entry in entries.items():
+        words_of_trigger = entry["trigger"].casefold().split()
+        for other, kind, words in names_by_word.get(words_of_trigger[0], ()):
+            if other == name or not _contains(words.casefold().split(), words_of_trigger):
+                continue
+            if kind == "trigger" and words.casefold().split() == words_of_trigger:
+                raise InputError(f"Concepts `{name}` and `{other}` in `{path}` share the trigger `{words}`.")
+            raise InputError(
+                f"Trigger `{entry['trigger'].strip()}` of `{name}` in `{path}` occurs in the {kind} `{words}` of "
+                f"`{other}`: a caption of one would also name the other."
+            )
+
+
+def _contains(words: Sequence[str], part: Sequence[str]) -> bool:
+    return any(list(words[start : start + len(part)]) == list(part) for start in range(len(words) - len(part) + 1))
