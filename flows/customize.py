@@ -106,16 +106,16 @@ def _caption(
     context: RunContext, experiment: Experiment, models: ModelRefs, data: Path
 ) -> tuple[list[CaptionedConcept], int]:
     """Caption the selected concepts; also return how many steps that takes."""
-    all_names = [concept.name for concept in load_concepts(data, experiment.concepts_file)]
-    names = experiment.select_concepts(all_names)
-    request = caption_request(experiment, models, data, names)
+    known = load_concepts(data, experiment.concepts_file)
+    names = experiment.select_concepts([concept.name for concept in known])
+    request = caption_request(experiment, models, known, names)
     counts, seed = experiment.images.model_dump(), experiment.sampling.seed
     if context.artifact_store is None:
         concepts = caption_concepts.submit(context, request, counts, seed).result()
     else:  # only this machine sees the data folder
         concepts = caption_concepts(context, request, counts, seed)
     writes_sentences = models.captioner is not None and models.captioner.source != "sidecar"
-    return concepts, len(all_names) + len(names) * writes_sentences
+    return concepts, len(known) + len(names) * writes_sentences
 
 
 def _candidate(run: PlannedRun, images: dict[str, ImageSet], trainings: dict[RunSpec, TrainingFutures]) -> Candidate:

@@ -127,8 +127,9 @@ def _evaluate_challengers(
     context = begin_run(experiment)
     models = resolve_models(**experiment.model_sources())
     setup = evaluation_setup(context, experiment, models)
-    names = [concept.name for concept in load_concepts(version.path, experiment.concepts_file)]
-    request = caption_request(experiment, models, version.path, experiment.select_concepts(names))
+    known = load_concepts(version.path, experiment.concepts_file)
+    names = experiment.select_concepts([concept.name for concept in known])
+    request = caption_request(experiment, models, known, names)
     records = []
     with progress.display(progress.progress_dir(experiment.output)), log_forwarding.connected(context.progress):
         concepts = caption_concepts(context, request, experiment.images.model_dump(), experiment.sampling.seed)

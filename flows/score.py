@@ -60,7 +60,7 @@ def score(request: ScoringConfig) -> dict[str, Any]:
     with progress.display(progress.progress_dir(experiment.output)), log_forwarding.connected(context.progress):
         names = tuple(dict.fromkeys(target.concept for target in targets))
         strategies = tuple(dict.fromkeys(target.strategy for target in targets))
-        captions = caption_request(experiment, models, experiment.data, names, strategies)
+        captions = caption_request(experiment, models, list(known.values()), names, strategies)
         counts, seed = experiment.images.model_dump(), experiment.sampling.seed
         concepts = {concept.name: concept for concept in caption_concepts(context, captions, counts, seed)}
         setup = replace(

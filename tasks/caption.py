@@ -28,8 +28,7 @@ class CaptionRequest:
     """What to caption, and how.
 
     Attributes:
-        data: folder of images.
-        concepts_file: None for the one in the folder.
+        concepts: all concepts of the data folder.
         names: concepts to caption; None for all. The tags of the others show which tags are common.
         base: source of the base, whose tokenizers triggers and captions are checked with.
         tagger: of the images.
@@ -39,12 +38,11 @@ class CaptionRequest:
         on_invalid_image: ``"skip"`` leaves out an image that cannot be read and logs it, ``"stop"`` is an error.
     """
 
-    data: Path
+    concepts: tuple[Concept, ...]
     base: str
     tagger: TaggerRef
     strategies: tuple[str, ...]
     captioner: ModelRef | None = None
-    concepts_file: Path | None = None
     names: tuple[str, ...] | None = None
     templates_file: Path | None = None
     on_invalid_image: str = "skip"
@@ -138,9 +136,8 @@ def write_captions(context: RunContext, request: CaptionRequest, templates: Temp
     from lycoris.captions import build_captions, find_concept_tags
     from lycoris.captions.token_limits import truncation_warnings
     from lycoris.captions.triggers import trigger_warnings
-    from lycoris.data.concepts import load_concepts
 
-    concepts = load_concepts(request.data, request.concepts_file)
+    concepts = request.concepts
     for name in request.names or ():
         if name not in {concept.name for concept in concepts}:
             raise unknown_name_error("concept", name, [concept.name for concept in concepts])

@@ -11,6 +11,7 @@ from lycoris.cache.store import Store
 from lycoris.captions import captioner_digest, tagger_digest
 from lycoris.captions.sidecar import write_sidecar_tags
 from lycoris.captions.statistics import caption_statistics
+from lycoris.data.concepts import load_concepts
 from lycoris.report.captions.page import ConceptSection, render
 from tasks.artifacts import ModelRef, RunContext, TaggerRef
 from tasks.caption import CaptionRequest, CaptionResult, load_templates, write_captions
@@ -67,12 +68,11 @@ def _caption_request(experiment: Experiment) -> CaptionRequest:
     tagger = tagger_digest(experiment.tagger, experiment.thresholds, experiment.vocabulary)
     captioner = experiment.model_sources()["captioner"]
     return CaptionRequest(
-        data=experiment.data,
+        concepts=tuple(load_concepts(experiment.data, experiment.concepts_file)),
         base=experiment.base,
         tagger=TaggerRef(experiment.tagger, tagger, thresholds, experiment.vocabulary),
         strategies=experiment.captions,
         captioner=None if captioner is None else ModelRef(captioner, captioner_digest(captioner)),
-        concepts_file=experiment.concepts_file,
         names=None if experiment.concepts == ("all",) else experiment.concepts,
         on_invalid_image=experiment.on_invalid_image,
     )

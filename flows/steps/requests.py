@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from flows.config.experiment import Experiment
 from flows.runtime.logging import configure_logging
 from flows.steps.evaluate import EvaluationSetup
 from lycoris.cache.store import Store
+from lycoris.data.concepts import Concept
 from tasks.artifacts import CaptionedConcept, ImageSet, RunContext
 from tasks.caption import CaptionRequest
 from tasks.models import ModelRefs
@@ -35,7 +35,7 @@ def begin_run(experiment: Experiment) -> RunContext:
 def caption_request(
     experiment: Experiment,
     models: ModelRefs,
-    data: Path,
+    concepts: Sequence[Concept],
     names: Sequence[str] | None,
     strategies: Sequence[str] | None = None,
 ) -> CaptionRequest:
@@ -44,17 +44,16 @@ def caption_request(
     Args:
         experiment: of the run.
         models: of the run.
-        data: the folder.
+        concepts: all concepts of the data folder.
         names: of concepts; None for all.
         strategies: caption strategies; None for those of the experiment.
     """
     return CaptionRequest(
-        data=data,
+        concepts=tuple(concepts),
         base=experiment.base,
         tagger=models.tagger,
         strategies=tuple(experiment.strategies if strategies is None else strategies),
         captioner=models.captioner,
-        concepts_file=experiment.concepts_file,
         names=None if names is None else tuple(names),
         templates_file=experiment.templates,
         on_invalid_image=experiment.on_invalid_image,

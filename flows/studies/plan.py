@@ -136,8 +136,9 @@ def subtract_cached(experiment: Experiment, work: WorkCount) -> WorkCount:
     store = Store(experiment.output / "store")
     context = RunContext(store.root.resolve())
     models = resolve_models.fn(**experiment.model_sources())
-    names = [concept.name for concept in selected_concepts(experiment)]
-    request = caption_request(experiment, models, experiment.data_folder(), names)
+    known = load_concepts(experiment.data_folder(), experiment.concepts_file)
+    names = experiment.select_concepts([concept.name for concept in known])
+    request = caption_request(experiment, models, known, names)
     concepts = caption_concepts.fn(context, request, experiment.images.model_dump(), experiment.sampling.seed)
     runs = expand_grid(experiment, concepts)
     images = {concept.name: ImageSet(concept.images, concept.images_digest) for concept in concepts}

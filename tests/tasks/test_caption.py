@@ -11,6 +11,7 @@ import yaml
 
 from lycoris import pocket
 from lycoris.captions import tagger_digest
+from lycoris.data.concepts import load_concepts
 from tasks.artifacts import CaptionedConcept, ImageSet, ModelRef, RunContext, RunSpec, TaggerRef
 from tasks.caption import CaptionRequest, caption_concepts, load_templates, write_captions
 from tasks.train import train_adapter
@@ -39,7 +40,8 @@ def data(tmp_path: Path) -> Path:
 
 
 def request(data: Path, strategies: tuple[str, ...], tagger: str = "sidecar", **options: Any) -> CaptionRequest:
-    return CaptionRequest(data, "pocket", TaggerRef(tagger, tagger_digest(tagger)), strategies, **options)
+    concepts = tuple(load_concepts(data))
+    return CaptionRequest(concepts, "pocket", TaggerRef(tagger, tagger_digest(tagger)), strategies, **options)
 
 
 def captioned(data: Path, strategies: tuple[str, ...], **options: Any) -> list[CaptionedConcept]:
