@@ -1,4 +1,4 @@
-"""Five hundred hostile inputs, each given to what reads it; run as a program, it says what became of them.
+"""Read five hundred hostile inputs, and report what happened.
 
 ``python -m tests.faults.hostile FOLDER`` writes only into FOLDER/run and prints one JSON object.
 """
@@ -22,7 +22,7 @@ from PIL import Image
 
 from lycoris.errors import InputError
 
-EACH = {"picture": 120, "caption": 60, "concepts": 110, "adapter": 100, "parameters": 110}
+COUNTS = {"image": 120, "caption": 60, "concepts": 110, "adapter": 100, "parameters": 110}
 NAMES = (
     *(
         "..",
@@ -43,11 +43,11 @@ NAMES = (
     *("x.", "x ", ".hidden", "-rf", "<script>alert(1)</script>", "a\nb", "\x1b[31mred", "a" * 5000, "\ud800", "é" * 90),
     *("${HOME}", "$(reboot)", "`reboot`", "%s%s%n", "'; drop table runs; --", "x|y", "x*?", "\u202egnp", "\x7f"),
 )
-"""Names that lead elsewhere, that some system does not have, or that something takes for its own language."""
+"""Names that are paths, that some operating system does not allow, or that some interpreter would evaluate."""
 
 
 def mutated(content: bytes, chance: random.Random) -> bytes:
-    """Bytes cut short, overwritten, repeated, or with other numbers in them."""
+    """Truncate, overwrite or repeat bytes, or change numbers in the header."""
     data = bytearray(content)
     way = chance.randrange(5)
     if way == 0:
@@ -68,18 +68,18 @@ def mutated(content: bytes, chance: random.Random) -> bytes:
     return bytes(data)
 
 
-def pictures(folder: Path, chance: random.Random) -> Iterator[Callable[[], Any]]:
+def images(folder: Path, chance: random.Random) -> Iterator[Callable[[], Any]]:
     from lycoris.data.images import read_image
 
     kinds = {"png": {}, "jpg": {"quality": 80}, "webp": {}, "gif": {}, "tif": {}, "bmp": {}}
     whole = {}
     for suffix, options in kinds.items():
         stream = io.BytesIO()
-        picture = Image.effect_noise((60, 40), 60).convert("RGB")
-        picture.save(stream, {"jpg": "JPEG", "tif": "TIFF"}.get(suffix, suffix.upper()), **options)
+        image = Image.effect_noise((60, 40), 60).convert("RGB")
+        image.save(stream, {"jpg": "JPEG", "tif": "TIFF"}.get(suffix, suffix.upper()), **options)
         whole[suffix] = stream.getvalue()
     huge = b"\x89PNG\r\n\x1a\n" + struct.pack(">I4sIIBBBBBI", 13, b"IHDR", 2**31 - 1, 2**31 - 1, 8, 6, 0, 0, 0, 0)
-    for number in range(EACH["picture"]):
+    for number in range(COUNTS["image"]):
         suffix = chance.choice(list(whole))
         content = huge if number == 0 else b"" if number == 1 else mutated(whole[suffix], chance)
         file = folder / f"{number}.{'png' if number == 0 else suffix}"
@@ -94,12 +94,12 @@ def captions(folder: Path, chance: random.Random) -> Iterator[Callable[[], Any]]
     tagger = open_tagger("sidecar", device="cpu")
     texts = [name.encode("utf-8", "surrogatepass") for name in NAMES]
     texts += [b"\xff\xfe" + b"a\0" * 50, b"a," * 200_000, b"\\" * 999, b"(((((" * 999, b"\0" * 99]
-    for number in range(EACH["caption"]):
-        picture = folder / f"{number}.png"
-        Image.new("RGB", (16, 16)).save(picture)
+    for number in range(COUNTS["caption"]):
+        image = folder / f"{number}.png"
+        Image.new("RGB", (16, 16)).save(image)
         text = texts[number] if number < len(texts) else chance.randbytes(chance.randrange(400))
-        picture.with_suffix(".txt").write_bytes(text)
-        yield lambda picture=picture: tagger.tags([read_image(picture)])
+        image.with_suffix(".txt").write_bytes(text)
+        yield lambda image=image: tagger.tags([read_image(image)])
 
 
 def concepts(folder: Path, chance: random.Random) -> Iterator[Callable[[], Any]]:
@@ -109,13 +109,13 @@ def concepts(folder: Path, chance: random.Random) -> Iterator[Callable[[], Any]]
     documents = [
         "!!python/object/apply:os.system ['touch escaped']",
         "concepts: !!python/name:os.system",
-        laughter("abcdefghi"),
+        billion_laughs("abcdefghi"),
         "&a [*a]", "{<<: {a: b}, concepts: 1}", "[" * 100_000, "{a: " * 5000, "x: 1\nx: 2", "concepts: {bear: {}}", "",
         "concepts: " + "9" * 5000, "concepts: 2001-99-99", "concepts: " + ":".join(["59"] * 4000), "\0", "--- a\n--- b",
         "a" * 1_100_000, "concepts: .nan", "concepts: {? [a, b] : c}", "concepts: {1: {category: toys}}",
         "%YAML 9.9\n---\na", "concepts: !!binary x",
     ]  # fmt: skip
-    for number in range(EACH["concepts"]):
+    for number in range(COUNTS["concepts"]):
         root = folder / str(number)
         (root / "toys" / "bear").mkdir(parents=True)
         Image.new("RGB", (16, 16)).save(root / "toys" / "bear" / "1.png")
@@ -134,8 +134,8 @@ def concepts(folder: Path, chance: random.Random) -> Iterator[Callable[[], Any]]
         yield lambda root=root: inside(root, load_concepts(root))
 
 
-def laughter(names: str) -> str:
-    """A small document that unfolds into 9 ** len(names) values."""
+def billion_laughs(names: str) -> str:
+    """A small document that expands to 9 ** len(names) values."""
     lines = [f"{names[0]}: &{names[0]} [{','.join('x' * 9)}]"]
     for before, name in itertools.pairwise(names):
         lines.append(f"{name}: &{name} [{','.join([f'*{before}'] * 9)}]")
@@ -143,10 +143,10 @@ def laughter(names: str) -> str:
 
 
 def inside(root: Path, found: list[Any]) -> None:
-    """Every picture of what was accepted lies in the data folder."""
+    """Every image of accepted concepts is in the data folder."""
     for concept in found:
-        for picture in concept.pictures:
-            assert picture.path.resolve().is_relative_to(root.resolve()), picture.path
+        for image in concept.images:
+            assert image.path.resolve().is_relative_to(root.resolve()), image.path
 
 
 def adapters(folder: Path, chance: random.Random) -> Iterator[Callable[[], Any]]:
@@ -182,7 +182,7 @@ def adapters(folder: Path, chance: random.Random) -> Iterator[Callable[[], Any]]
         save({name: torch.ones(2, 2) for name in ("a\0b", "", "x" * 9000)}),
         save({first: torch.full((2, 2), float("nan"))}), save({first.replace("down", "up"): torch.ones(3, 3)}),
     ]  # fmt: skip
-    for number in range(EACH["adapter"]):
+    for number in range(COUNTS["adapter"]):
         file = folder / f"{number}.safetensors"
         file.write_bytes(made[number] if number < len(made) else mutated(whole, chance))
 
@@ -216,13 +216,13 @@ def parameters(folder: Path, chance: random.Random) -> Iterator[Callable[[], Any
         None, [], "x", 3, {"__class__": "x"}, {1: 2}, {"": 0},
         {"algorithms": []}, {"algorithms": [[[["lora"]]]]}, {"hold_out": -1}, {"hold_out": 1.5}, {"hold_out": "all"},
     ]  # fmt: skip
-    for number in range(EACH["parameters"]):
+    for number in range(COUNTS["parameters"]):
         values = shaped[number] if number < len(shaped) else {chance.choice(fields): value(chance) for _ in range(3)}
         yield lambda values=values: work(values)
 
 
 def value(chance: random.Random, depth: int = 0) -> Any:
-    """Anything that JSON can hold, and some that it should not."""
+    """Any JSON value, and some that JSON should not have."""
     if depth < 3 and chance.random() < 0.4:
         some = [value(chance, depth + 1) for _ in range(chance.randrange(4))]
         return some if chance.random() < 0.5 else {str(each)[:20]: each for each in some}
@@ -230,7 +230,7 @@ def value(chance: random.Random, depth: int = 0) -> Any:
 
 
 FAMILIES = {
-    "picture": pictures,
+    "image": images,
     "caption": captions,
     "concepts": concepts,
     "adapter": adapters,
@@ -239,30 +239,30 @@ FAMILIES = {
 
 
 def main(folder: Path) -> dict[str, Any]:
-    """Give every input to its reader.
+    """Read every input.
 
     Returns:
-        ``{"tried", "refused", "accepted", "wrong": [...], "mute": [...], "megabytes"}``.
+        ``{"tried", "rejected", "accepted", "wrong": [...], "unclear": [...], "megabytes"}``.
     """
     chance = random.Random(0)
-    told: dict[str, Any] = {"tried": 0, "refused": 0, "accepted": 0, "wrong": [], "mute": []}
+    report: dict[str, Any] = {"tried": 0, "rejected": 0, "accepted": 0, "wrong": [], "unclear": []}
     for family, make in FAMILIES.items():
-        place = folder / "run" / family
-        shutil.rmtree(place, ignore_errors=True)
-        place.mkdir(parents=True)
-        for number, attempt in enumerate(make(place, chance)):
-            told["tried"] += 1
+        work_dir = folder / "run" / family
+        shutil.rmtree(work_dir, ignore_errors=True)
+        work_dir.mkdir(parents=True)
+        for number, attempt in enumerate(make(work_dir, chance)):
+            report["tried"] += 1
             try:
                 attempt()
-                told["accepted"] += 1
+                report["accepted"] += 1
             except InputError as error:
-                told["refused"] += 1
+                report["rejected"] += 1
                 if len(str(error)) < 15 or len(str(error)) > 10_000:
-                    told["mute"].append([family, number, str(error)[:200], len(str(error))])
-            except BaseException as error:  # anything else is what the test looks for
-                told["wrong"].append([family, number, f"{type(error).__name__}: {str(error)[:300]}"])
-    told["megabytes"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    return told
+                    report["unclear"].append([family, number, str(error)[:200], len(str(error))])
+            except BaseException as error:  # any other error fails the test
+                report["wrong"].append([family, number, f"{type(error).__name__}: {str(error)[:300]}"])
+    report["megabytes"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return report
 
 
 if __name__ == "__main__":
