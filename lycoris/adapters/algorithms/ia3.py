@@ -43,7 +43,7 @@ class Gain(Structure):
 
     def cost(self, op: Operation, tokens: int) -> tuple[float, float]:
         size = self.weight.numel()
-        return tokens * (2.0 * size if self.on_input else size), tokens * size + ELEMENT_COST * size
+        return tokens * size * (2.0 if self.on_input else 1.0), (tokens + ELEMENT_COST) * size
 
 
 class IA3(Algorithm):

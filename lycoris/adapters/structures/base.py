@@ -6,7 +6,6 @@ import functools
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields, replace
-from typing import Self
 
 import torch
 from torch import Tensor
@@ -76,7 +75,7 @@ class Structure(ABC):
                 tensors += item.tensors() if isinstance(item, Structure) else [item] if isinstance(item, Tensor) else []
         return tensors
 
-    def with_tensors(self, tensors: Iterator[Tensor]) -> Self:
+    def with_tensors(self, tensors: Iterator[Tensor]) -> Structure:
         """Return the same structure with other tensors, taken in the order of `tensors()`."""
 
         def substitute(value: object) -> object:
