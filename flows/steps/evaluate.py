@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from prefect.futures import PrefectFuture
@@ -48,10 +48,15 @@ class EvaluationSetup:
 
 @dataclass(frozen=True)
 class BasePart:
-    """Prompts of the base that are generated as one stage, which candidates with the same label share."""
+    """Prompts of the base that are generated as one stage, which candidates with equal parts share."""
 
     label: str
     prompts: Prompts
+
+    @property
+    def key(self) -> Hashable:
+        """Equal for equal parts."""
+        return self.label, tuple((kind, tuple(prompts)) for kind, prompts in self.prompts.items())
 
 
 @dataclass(frozen=True)
@@ -61,9 +66,9 @@ class Candidate:
     Attributes:
         label: shown to the user.
         concept: of its images.
-        references: the dataset's images, with a label; candidates with the same label share their features.
+        references: the dataset's images, with a label; candidates with equal ones share their features.
         prompts: of its images.
-        base_label: shown for the features of the base's images; candidates with the same label share them.
+        base_label: shown for the features of the base's images; candidates with equal parts share them.
         base_parts: what the base generates.
         adapter: a training of this flow, or a finished adapter; None with `images`.
         checkpoint: of the training; None for its end.
@@ -82,6 +87,17 @@ class Candidate:
     images: PrefectFuture[Artifact] | None = None
     is_scored: bool = True
 
+    @property
+    def references_key(self) -> Hashable:
+        """Equal for candidates that share features of references."""
+        label, images = self.references
+        return self.concept.name, label, images.digest
+
+    @property
+    def base_key(self) -> Hashable:
+        """Equal for candidates that share features of the base's images."""
+        return self.concept.name, self.base_label, tuple(part.key for part in self.base_parts)
+
 
 def evaluate(setup: EvaluationSetup, candidates: Sequence[Candidate]) -> list[EvaluationFutures]:
     """Submit the steps that evaluate candidates; each step waits only for those it needs.
@@ -99,9 +115,9 @@ def evaluate(setup: EvaluationSetup, candidates: Sequence[Candidate]) -> list[Ev
 def count_steps(setup: EvaluationSetup, candidates: Sequence[Candidate]) -> int:
     """How many steps `evaluate` submits."""
     modes = len(setup.resize_modes)
-    references = {candidate.references[0] for candidate in candidates}
-    base_images = {part.label for candidate in candidates for part in candidate.base_parts}
-    base_features = {candidate.base_label for candidate in candidates}
+    references = {candidate.references_key for candidate in candidates}
+    base_images = {part.key for candidate in candidates for part in candidate.base_parts}
+    base_features = {candidate.base_key for candidate in candidates}
     own = sum((candidate.images is None) + 1 + modes * candidate.is_scored for candidate in candidates)
     return len(references) * modes + len(base_images) + len(base_features) + own
 
@@ -111,15 +127,15 @@ class _EvaluationGraph:
     """The steps submitted so far."""
 
     setup: EvaluationSetup
-    _references: dict[str, Mapping[str, PrefectFuture[Artifact]]] = field(default_factory=dict)
-    _base_images: dict[str, PrefectFuture[Artifact]] = field(default_factory=dict)
-    _base: dict[str, BaseFutures] = field(default_factory=dict)
+    _references: dict[Hashable, Mapping[str, PrefectFuture[Artifact]]] = field(default_factory=dict)
+    _base_images: dict[Hashable, PrefectFuture[Artifact]] = field(default_factory=dict)
+    _base: dict[Hashable, BaseFutures] = field(default_factory=dict)
 
     def references(self, candidate: Candidate) -> Mapping[str, PrefectFuture[Artifact]]:
         """Features of the dataset's images in every resize mode."""
-        label, images = candidate.references
-        if label not in self._references:
-            self._references[label] = {
+        key, (label, images) = candidate.references_key, candidate.references
+        if key not in self._references:
+            self._references[key] = {
                 mode: submit(
                     extract_features,
                     self.setup.context,
@@ -130,19 +146,19 @@ class _EvaluationGraph:
                 )
                 for mode in self.setup.resize_modes
             }
-        return self._references[label]
+        return self._references[key]
 
     def base(self, candidate: Candidate) -> BaseFutures:
         """Images and features of the base."""
         for part in candidate.base_parts:
-            if part.label not in self._base_images:
-                self._base_images[part.label] = self._generate(part.label, None, None, part.prompts)
-        if candidate.base_label not in self._base:
-            images = tuple(self._base_images[part.label] for part in candidate.base_parts)
-            self._base[candidate.base_label] = BaseFutures(
-                images, self._features(candidate.base_label, images, candidate.concept)
-            )
-        return self._base[candidate.base_label]
+            if part.key not in self._base_images:
+                self._base_images[part.key] = self._generate(part.label, None, None, part.prompts)
+        key = candidate.base_key
+        if key not in self._base:
+            images = tuple(self._base_images[part.key] for part in candidate.base_parts)
+            features = self._features(candidate.base_label, images, candidate.concept)
+            self._base[key] = BaseFutures(images, features)
+        return self._base[key]
 
     def evaluate(
         self, candidate: Candidate, references: Mapping[str, PrefectFuture[Artifact]], base: BaseFutures
