@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -34,6 +35,7 @@ def run_script(arguments: argparse.Namespace, measure: Callable[[], tuple[str, M
     """
     configure_environment()
     configure_logging()
+    logging.getLogger("lycoris").propagate = False  # Prefect's root handler would print each line again
     try:
         table, result = measure()
     except InputError as error:
