@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+import lycoris
 from flows.cli.main import build_parser
 from flows.config.adapter import AdapterConfig
 from flows.config.experiment import Experiment
@@ -128,6 +129,8 @@ def test_modules_and_their_symbols_exist(document: Path) -> None:
                 module = importlib.import_module(str(node.module))
                 for each in node.names:
                     assert hasattr(module, each.name), f"{each.name} of {node.module} in {document.name}"
+            if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "lycoris":
+                assert hasattr(lycoris, node.attr), f"lycoris.{node.attr} in {document.name}"
 
 
 @cache
