@@ -1,4 +1,4 @@
-"""A study as a user runs it: pictures of any shape, few of them, what it costs, and an adapter that fails."""
+"""A study on images of any shape, with few images, scored costs, and an adapter that fails."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.e2e.tiny import TINY, copy_concept, run_lycoris, step_lines
 
 @pytest.fixture(scope="module")
 def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A study's file whose concept has wide and high pictures; one of its adapters cannot be trained."""
+    """A study file whose concept has wide and tall images; one of its adapters cannot be trained."""
     folder = tmp_path_factory.mktemp("study")
     copy_concept(folder / "data", "grumble")
     for number, path in enumerate(sorted((folder / "data").rglob("*.png"))):
@@ -41,16 +41,16 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "small.yaml"
 
 
-def test_a_failed_adapter_is_named_and_the_others_answer_and_are_there_the_next_time(study: Path) -> None:
+def test_a_failed_adapter_is_named_and_the_others_are_answered_and_cached(study: Path) -> None:
     done = run_lycoris("study", str(study), "--json")
     assert done.returncode == 1, done.stderr[-3000:]
-    said = done.stdout
-    assert "1 of 3 adapters failed:\n  grumble · lora learning_rate=1e+20 · none · seed 0: " in said
-    found = json.loads(said.splitlines()[-1])
-    assert {row["factor"] for row in found["effects"]} == {"pictures"}
-    assert any("`algorithm` alone" in line for line in found["sentences"])
-    assert len(found["told"]["costs"]) == 3
-    assert len(found["told"]["findings"]) == 5
+    output = done.stdout
+    assert "1 of 3 adapters failed:\n  grumble · lora learning_rate=1e+20 · none · seed 0: " in output
+    result = json.loads(output.splitlines()[-1])
+    assert {row["factor"] for row in result["effects"]} == {"pictures"}
+    assert any("`algorithm` alone" in line for line in result["sentences"])
+    assert len(result["told"]["costs"]) == 3
+    assert len(result["told"]["findings"]) == 5
 
     table = pd.read_csv(study.parent / "runs" / "tiny" / "scores.csv")
     names = set(table["name"])
@@ -66,7 +66,7 @@ def test_a_failed_adapter_is_named_and_the_others_answer_and_are_there_the_next_
     assert (costs["value"] > 0).all()
 
     plan = run_lycoris("study", str(study), "--plan")
-    assert "in the store: 2 of 3 adapters, 36 of 48 pictures" in plan.stdout
+    assert "in the store: 2 of 3 adapters, 36 of 48 images" in plan.stdout
     again = run_lycoris("study", str(study))
     assert again.returncode == 1
     assert sum("cached" not in line for line in step_lines(again)) <= 1

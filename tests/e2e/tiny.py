@@ -1,4 +1,4 @@
-"""A tiny experiment on shipped concepts, and the command as a user runs it."""
+"""A tiny experiment on shipped concepts, and functions that run the command."""
 
 from __future__ import annotations
 
@@ -29,11 +29,12 @@ TINY: dict[str, Any] = {
 
 
 def command(*arguments: str) -> list[str]:
+    """Return the command line."""
     return [sys.executable, "-m", "flows.cli", *arguments]
 
 
 def run_lycoris(*arguments: str) -> subprocess.CompletedProcess:
-    """The command's output and exit status."""
+    """Run the command; return its output and exit status."""
     return subprocess.run(
         command(*arguments),
         capture_output=True,
@@ -46,28 +47,28 @@ def run_lycoris(*arguments: str) -> subprocess.CompletedProcess:
 
 
 def json_result(done: subprocess.CompletedProcess) -> dict[str, Any]:
-    """The object that ``--json`` printed."""
+    """Return the object that ``--json`` printed."""
     assert done.returncode == 0, done.stderr[-4000:]
     return json.loads(done.stdout.splitlines()[-1])
 
 
 def step_lines(done: subprocess.CompletedProcess) -> list[str]:
-    """The lines that tell of finished steps."""
+    """Return the lines that report finished steps."""
     return [line for line in done.stderr.splitlines() if line.lstrip()[:1].isdigit()]
 
 
 def copy_concept(data: Path, name: str) -> None:
-    """Put a shipped concept into a user's data folder."""
+    """Copy a shipped concept into a data folder."""
     entries = yaml.safe_load((pocket.IMAGES / "concepts.yaml").read_text())["concepts"]
     category = entries[name]["category"]
     shutil.copytree(pocket.IMAGES / category / name, data / category / name)
     file = data / "concepts.yaml"
-    known = yaml.safe_load(file.read_text())["concepts"] if file.exists() else {}
-    file.write_text(yaml.safe_dump({"concepts": {**known, name: entries[name]}}))
+    existing = yaml.safe_load(file.read_text())["concepts"] if file.exists() else {}
+    file.write_text(yaml.safe_dump({"concepts": {**existing, name: entries[name]}}))
 
 
 def write_experiment(folder: Path, **changes: Any) -> str:
-    """The tiny experiment as a file in a folder, with its data and its output beside it."""
+    """Write the tiny experiment into a folder that also holds its data and its output."""
     file = folder / "tiny.yaml"
     values = {**TINY, "data": str(folder / "data"), "output": str(folder / "runs"), **changes}
     file.write_text(yaml.safe_dump(values))
