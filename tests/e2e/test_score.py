@@ -1,4 +1,4 @@
-"""Scoring what others made, seen from outside: adapter files in several formats, and a folder of pictures."""
+"""`lycoris score` on adapter files in several formats and on a folder of images."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ SMALL = (
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory) -> Path:
-    """Data of two concepts, and files of three kinds that know nothing of this project's runs."""
+def folder(tmp_path_factory) -> Path:
+    """Data of two concepts, and files of three kinds that were not made by a run of this project."""
     folder = tmp_path_factory.mktemp("score")
     for name in ("grumble", "inky"):
         copy_concept(folder / "data", name)
@@ -34,48 +34,48 @@ def place(tmp_path_factory) -> Path:
                 parameter.add_(amount)
         network.save(folder / f"{name}.safetensors", format=format)
         network.detach()
-    drawn = folder / "drawn"
-    drawn.mkdir()
+    generated = folder / "generated"
+    generated.mkdir()
     prompts = ["a ohw bear in the snow", "a ohw bear in a city", "a ohw bear in the snow"]
-    for number, picture in enumerate(
+    for number, image in enumerate(
         generate(base, prompts, [1000, 1001, 1002], GenerationSettings(steps=2, guidance=7.0, scheduler="dpm++-2m"))
     ):
-        picture.save(drawn / f"{number}.png")
-        (drawn / f"{number}.txt").write_text(prompts[number])
+        image.save(generated / f"{number}.png")
+        (generated / f"{number}.txt").write_text(prompts[number])
     return folder
 
 
-def score(place: Path, *arguments: str):
-    return run_lycoris("score", *arguments, "--data", str(place / "data"), "--out", str(place / "runs"), *SMALL)
+def score(folder: Path, *arguments: str):
+    return run_lycoris("score", *arguments, "--data", str(folder / "data"), "--out", str(folder / "runs"), *SMALL)
 
 
 @pytest.fixture(scope="module")
-def found(place) -> dict:
-    files = [str(place / name) for name in ("lora.safetensors", "loha.safetensors", "drawn")]
-    return json_result(score(place, *files, "--concept", "grumble", "--raters", "clip_iqa", "--json"))
+def result(folder) -> dict:
+    files = [str(folder / name) for name in ("lora.safetensors", "loha.safetensors", "generated")]
+    return json_result(score(folder, *files, "--concept", "grumble", "--quality-predictors", "clip_iqa", "--json"))
 
 
-def test_every_file_is_scored_beside_the_base_in_five_dimensions(found) -> None:
-    names = [Path(entry["file"]).name for entry in found["adapters"]]
-    assert names == ["lora.safetensors", "loha.safetensors", "drawn"]
-    for entry in found["adapters"][:2]:
+def test_every_file_is_scored_against_the_base_in_five_dimensions(result) -> None:
+    names = [Path(entry["file"]).name for entry in result["adapters"]]
+    assert names == ["lora.safetensors", "loha.safetensors", "generated"]
+    for entry in result["adapters"][:2]:
         dimensions = {METRICS[name.split("/")[0]].dimension for name in entry["scores"]}
         assert dimensions == {"fidelity", "controllability", "diversity", "preservation", "quality"}
         each = entry["scores"]["image_similarity/trigger/clip"]
         assert each["difference"] == pytest.approx(each["value"] - each["base"])
         assert "clip_iqa/alter/clip" in entry["scores"]
         assert "text_preservation/plain/clip" in entry["scores"]
-    assert Path(found["report"]).read_text().count("loha") > 0
+    assert Path(result["report"]).read_text().count("loha") > 0
 
 
-def test_a_larger_change_drifts_further(found) -> None:
-    small, large = (entry["scores"]["style_loss/style/vgg"]["value"] for entry in found["adapters"][:2])
+def test_a_larger_change_drifts_further(result) -> None:
+    small, large = (entry["scores"]["style_loss/style/vgg"]["value"] for entry in result["adapters"][:2])
     assert small > 0
     assert small != large
 
 
-def test_pictures_of_the_base_differ_from_it_in_nothing(found) -> None:
-    scores = found["adapters"][2]["scores"]
+def test_images_of_the_base_do_not_differ_from_it(result) -> None:
+    scores = result["adapters"][2]["scores"]
     assert scores
     for each in scores.values():
         assert each["verdict"] in ("no difference shown", None)
@@ -83,32 +83,34 @@ def test_pictures_of_the_base_differ_from_it_in_nothing(found) -> None:
         assert scores[name]["difference"] == pytest.approx(0, abs=2e-3)
 
 
-def test_every_two_of_one_concept_stand_beside_each_other(found) -> None:
-    pairs = [(Path(pair["first"]).name, Path(pair["second"]).name) for pair in found["differences"]]
+def test_any_two_files_of_one_concept_are_compared(result) -> None:
+    pairs = [(Path(pair["first"]).name, Path(pair["second"]).name) for pair in result["differences"]]
     assert pairs[0] == ("lora.safetensors", "loha.safetensors")
     assert len(pairs) == 3
-    each = found["differences"][0]["scores"]["image_similarity/alter/clip"]
-    assert each["value"] == found["adapters"][0]["scores"]["image_similarity/alter/clip"]["value"]
-    assert each["base"] == found["adapters"][1]["scores"]["image_similarity/alter/clip"]["value"]
+    each = result["differences"][0]["scores"]["image_similarity/alter/clip"]
+    assert each["value"] == result["adapters"][0]["scores"]["image_similarity/alter/clip"]["value"]
+    assert each["base"] == result["adapters"][1]["scores"]["image_similarity/alter/clip"]["value"]
 
 
-def test_a_file_of_prompts_takes_the_place_of_the_usual_ones(place) -> None:
-    prompts = place / "prompts.json"
+def test_a_prompt_file_replaces_the_default_prompts(folder) -> None:
+    prompts = folder / "prompts.json"
     prompts.write_text(json.dumps({"alter": ["{concept} on a beach", "a cat and a ohw bear"]}))
-    file = str(place / "lora.safetensors")
-    found = json_result(score(place, file, "--concept", "grumble", "--prompts", str(prompts), "--each", "2", "--json"))
-    (entry,) = found["adapters"]
+    file = str(folder / "lora.safetensors")
+    result = json_result(
+        score(folder, file, "--concept", "grumble", "--prompts", str(prompts), "--images-per-prompt", "2", "--json")
+    )
+    (entry,) = result["adapters"]
     assert {name.split("/")[1] for name in entry["scores"]} == {"alter"}
     assert entry["scores"]["text_similarity/alter/clip"]["count"] == 4
 
 
-def test_what_is_wrong_is_said_in_the_users_words(place) -> None:
-    done = score(place, str(place / "lora.safetensors"))
+def test_invalid_requests_are_errors_that_name_the_option(folder) -> None:
+    done = score(folder, str(folder / "lora.safetensors"))
     assert done.returncode == 2
     assert "add `--concept`, one of grumble, inky" in done.stderr
-    done = score(place, str(place / "nothing.safetensors"), "--concept", "grumble")
+    done = score(folder, str(folder / "nothing.safetensors"), "--concept", "grumble")
     assert done.returncode == 2
-    assert "There is no adapter file or folder of pictures" in done.stderr
-    done = score(place, str(place / "lora.safetensors"), "--concept", "grumbel")
+    assert "There is no adapter file or folder of images" in done.stderr
+    done = score(folder, str(folder / "lora.safetensors"), "--concept", "grumbel")
     assert done.returncode == 2
     assert "Did you mean `grumble`" in done.stderr
