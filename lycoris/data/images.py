@@ -1,4 +1,4 @@
-"""Pictures from files: upright, in sRGB, without transparency, or an error that names the file."""
+"""Images from files: upright, in sRGB, without transparency, or an error that names the file."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 from lycoris.errors import InputError
 
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
-MIN_SIDE = 8  # pixels a side
-MAX_PIXELS = 100_000_000  # pixels in all, 300 MB in memory; more is taken for a decompression bomb
+MIN_SIDE = 8  # pixels per side
+MAX_PIXELS = 100_000_000  # in total, 300 MB in memory; more counts as a decompression bomb
 _MASK_SUFFIX = ".mask"
 _ORIENTATION_TAG, _ROTATED_ORIENTATIONS = (
     0x0112,
@@ -26,55 +26,56 @@ _METADATA_PREFIXES = (b"XML:com.adobe.xmp\0", b"Raw profile type exif\0")
 
 
 class InvalidImageError(InputError):
-    """A file that is there but is no picture that can be used; the others beside it may well be."""
+    """A file that exists but is not a usable image; other files may still be."""
 
 
 def list_images(folder: Path, *, recursive: bool = False) -> list[Path]:
-    """The picture files of a folder, by suffix, sorted by path; hidden ones and masks are left out.
+    """List the image files of a folder by suffix, sorted by path, without hidden files and masks.
 
     Args:
-        folder: where to look.
-        recursive: also in the folders below.
+        folder: the folder.
+        recursive: whether to include the folders below.
 
     Raises:
-        InputError: a mask, ``name.mask.png``, has no picture ``name`` beside it.
+        InputError: a mask, ``name.mask.png``, has no image ``name`` beside it.
     """
     paths = folder.rglob("*") if recursive else folder.iterdir()
-    found = sorted(
+    files = sorted(
         path
         for path in paths
         if path.suffix.lower() in IMAGE_SUFFIXES
         and path.is_file()
         and not any(part.startswith(".") for part in path.relative_to(folder).parts)
     )
-    pictures = [path for path in found if not path.stem.endswith(_MASK_SUFFIX)]
-    if len(pictures) < len(found):
-        owners = {path.with_suffix("") for path in pictures}
-        for mask in found:
+    images = [path for path in files if not path.stem.endswith(_MASK_SUFFIX)]
+    if len(images) < len(files):
+        owners = {path.with_suffix("") for path in images}
+        for mask in files:
             owner = mask.with_name(mask.stem.removesuffix(_MASK_SUFFIX))
             if mask.stem.endswith(_MASK_SUFFIX) and (mask.suffix != ".png" or owner not in owners):
-                raise InputError(f"Mask `{mask}` must be a PNG file, `name.mask.png` beside a picture `name`.")
-    return pictures
+                raise InputError(f"Mask `{mask}` must be a PNG file, `name.mask.png` beside an image `name`.")
+    return images
 
 
 def find_mask(path: Path) -> Path | None:
-    """The mask beside a picture, ``name.mask.png``, if there is one."""
+    """Find the mask beside an image, ``name.mask.png``, if there is one."""
     mask = path.with_name(f"{path.stem}{_MASK_SUFFIX}.png")
     return mask if mask.is_file() else None
 
 
 def read_image(path: Path) -> Image.Image:
-    """One picture as people see it: EXIF orientation applied, colours in sRGB, transparency over white.
+    """Read an image as people see it: EXIF orientation applied, colors in sRGB, transparency over white.
 
     Args:
-        path: a file in a format of `SUFFIXES`; of an animation the first frame.
+        path: a file with a suffix of `IMAGE_SUFFIXES`; of an animation the first frame.
 
     Returns:
-        A loaded picture of mode ``"RGB"``, with its path as ``info["file"]`` and nothing else in ``info``.
+        A loaded image of mode ``"RGB"``, with its path as ``info["file"]`` and nothing else in ``info``.
 
     Raises:
         InputError: the file is absent or cannot be opened.
-        BadPicture: it is no picture, truncated, smaller than 8 pixels a side, or larger than 100 million pixels.
+        InvalidImageError: it is not an image, truncated, smaller than 8 pixels per side, or larger than 100 million
+            pixels.
     """
     with _open_checked(Path(path)) as opened:
         opened.load()
@@ -84,10 +85,10 @@ def read_image(path: Path) -> Image.Image:
 
 
 class ImageFiles(Sequence[Image.Image]):
-    """Picture files that are opened when asked for, by `read_image`, and not kept.
+    """Image files that `read_image` reads on access, without keeping them in memory.
 
     Args:
-        paths: of the files.
+        paths: the files.
     """
 
     def __init__(self, paths: Sequence[Path]) -> None:
@@ -103,7 +104,7 @@ class ImageFiles(Sequence[Image.Image]):
 
 
 def read_alpha(path: Path) -> Image.Image | None:
-    """How opaque a picture is from place to place, upright, as mode ``"L"``; None where it is opaque throughout.
+    """Read the alpha channel of an image, upright, as mode ``"L"``; None if it is opaque throughout.
 
     Raises:
         InputError: as for `read_image`.
@@ -117,10 +118,10 @@ def read_alpha(path: Path) -> Image.Image | None:
 
 
 def read_size(path: Path) -> tuple[int, int]:
-    """Width and height of a picture as people see it, in pixels, from the file's header alone.
+    """Read width and height of an image as people see it, in pixels, from the file's header alone.
 
     Raises:
-        InputError: as for `read_image`, as far as a header can tell.
+        InputError: as for `read_image`, as far as a header shows it.
     """
     with _open_checked(Path(path)) as opened:
         width, height = opened.size
@@ -129,7 +130,7 @@ def read_size(path: Path) -> tuple[int, int]:
 
 @contextmanager
 def _open_checked(path: Path) -> Iterator[Image.Image]:
-    """A file whose header was read and found good; whatever fails meanwhile becomes an error that names it."""
+    """Open a file and check its header; any failure inside the block becomes an error that names the file."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -137,51 +138,51 @@ def _open_checked(path: Path) -> Iterator[Image.Image]:
                 width, height = opened.size
                 if width * height > MAX_PIXELS:
                     raise InvalidImageError(
-                        f"Picture `{path}` has {width} x {height} pixels; more than {MAX_PIXELS:,} in all are refused."
+                        f"Image `{path}` has {width} x {height} pixels; more than {MAX_PIXELS:,} in total are refused."
                     )
                 if min(width, height) < MIN_SIDE:
                     raise InvalidImageError(
-                        f"Picture `{path}` must be at least {MIN_SIDE} pixels a side, but is {width} x {height}."
+                        f"Image `{path}` must be at least {MIN_SIDE} pixels per side, but is {width} x {height}."
                     )
                 yield opened
     except InputError:
         raise
     except FileNotFoundError as error:
-        raise InputError(f"There is no picture `{path}`.") from error
+        raise InputError(f"There is no image `{path}`.") from error
     except UnidentifiedImageError as error:
-        raise InvalidImageError(f"File `{path}` is not a picture that can be read, whatever its name says.") from error
+        raise InvalidImageError(f"File `{path}` is not a readable image, despite its name.") from error
     except Image.DecompressionBombError as error:
         raise InvalidImageError(
-            f"Picture `{path}` is refused: more than {MAX_PIXELS:,} pixels in all. ({error})"
+            f"Image `{path}` is refused: more than {MAX_PIXELS:,} pixels in total. ({error})"
         ) from error
     except (PermissionError, IsADirectoryError) as error:
-        raise InputError(f"Picture `{path}` cannot be opened: {error.strerror}.") from error
-    except Exception as error:  # a decoder given hostile bytes fails in every way there is
-        raise InvalidImageError(f"Picture `{path}` cannot be read to its end; is it truncated? ({error})") from error
+        raise InputError(f"Image `{path}` cannot be opened: {error.strerror}.") from error
+    except Exception as error:  # hostile bytes make a decoder fail in any way
+        raise InvalidImageError(f"Image `{path}` cannot be read to its end; is it truncated? ({error})") from error
 
 
 def _is_rotated(opened: Image.Image, path: Path) -> bool:
-    """Whether a picture lies on its side; of TIFF files Pillow gives the upright size itself."""
+    """Whether an image is stored rotated by 90 degrees; Pillow rotates TIFF files itself."""
     if opened.format == "TIFF":
         return False
     if opened.format == "PNG" and _has_trailing_metadata(path):
         opened.load()
     return (
         Image.Image.getexif(opened).get(_ORIENTATION_TAG, 1) in _ROTATED_ORIENTATIONS
-    )  # a PNG's own method would decode it
+    )  # the method of PNG images would decode it
 
 
 def _has_trailing_metadata(path: Path) -> bool:
-    """Whether a PNG file says how it was held only after its pixels."""
+    """Whether a PNG file has orientation metadata after its pixels."""
     with open(path, "rb", buffering=0) as file:
         file.seek(8)
-        behind = False
+        is_after_pixels = False
         while len(head := file.read(8)) == 8 and head[4:] != b"IEND":
             length, kind = int.from_bytes(head[:4], "big"), head[4:]
-            behind = behind or kind == b"IDAT"
-            if behind and kind == b"eXIf":
+            is_after_pixels = is_after_pixels or kind == b"IDAT"
+            if is_after_pixels and kind == b"eXIf":
                 return True
-            if behind and kind in (b"iTXt", b"zTXt", b"tEXt"):
+            if is_after_pixels and kind in (b"iTXt", b"zTXt", b"tEXt"):
                 name = file.read(min(length, 24))
                 if name.startswith(_METADATA_PREFIXES):
                     return True
@@ -191,7 +192,7 @@ def _has_trailing_metadata(path: Path) -> bool:
 
 
 def _without_palette(image: Image.Image) -> Image.Image:
-    """A picture of the same colours without a palette."""
+    """Convert a palette image to direct colors."""
     if image.mode not in ("P", "PA"):
         return image
     direct = image.convert("RGBA" if image.mode == "PA" or "transparency" in image.info else "RGB")
@@ -200,7 +201,7 @@ def _without_palette(image: Image.Image) -> Image.Image:
 
 
 def _to_srgb(image: Image.Image) -> Image.Image:
-    """The picture with its embedded colour profile applied; as it is when the profile cannot be used."""
+    """Apply the embedded color profile; the image is unchanged if the profile is not usable."""
     profile = image.info.get("icc_profile")
     if not profile or image.mode not in ("RGB", "RGBA", "CMYK", "L"):
         return image
@@ -220,7 +221,7 @@ def _to_srgb(image: Image.Image) -> Image.Image:
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
-    """RGB; 16-bit greys scaled to 8 bits, transparency laid over white."""
+    """Convert to RGB: 16-bit gray is scaled to 8 bits, transparency is composited over white."""
     if image.mode in ("I;16", "I;16B", "I;16L", "I"):
         image = image.convert("I").point(lambda value: value / 257).convert("L")
         image.info.pop("transparency", None)

@@ -1,4 +1,4 @@
-"""Pictures that are kept from training, so that what was learned can be held against pictures never seen."""
+"""Held-out images: the split of images into those to train on and those to validate with."""
 
 from __future__ import annotations
 
@@ -11,26 +11,26 @@ from lycoris.errors import InputError
 
 
 def split_held_out(files: Sequence[Path], hold_out: float, name: str = "") -> tuple[list[int], list[int]]:
-    """Which pictures are trained on, and which are kept from it.
+    """Split images into those to train on and those to hold out.
 
-    It follows from the pictures' bytes alone, so that a picture stays on its side while others come and go; one
-    that is added moves one other at most.
+    The split depends on the images' bytes alone, so an image stays on its side while others are added or removed; an
+    added one moves at most one other.
 
     Args:
-        files: the pictures.
-        share: how many to keep, from 1 on; below 1 what part of them, rounded up; 0 for none.
-        name: of what they show, for the error.
+        files: the images.
+        hold_out: how many to hold out: a number from 1 on; below 1 a fraction of them, rounded up; 0 for none.
+        name: name of the concept, for the error message.
 
     Returns:
-        Rows of both, ascending.
+        Row numbers of both, ascending.
 
     Raises:
-        InputError: nothing would be left to train on.
+        InputError: no image would be left to train on.
     """
     count = math.ceil(hold_out * len(files)) if hold_out < 1 else int(hold_out)
     if count >= len(files):
         raise InputError(
-            f"Argument `share` must leave a picture to train on, but got {hold_out:g} for {len(files)} pictures"
+            f"Argument `hold_out` must leave an image to train on, but got {hold_out:g} for {len(files)} images"
             + (f" of `{name}`." if name else ".")
         )
     if count == 0:

@@ -1,4 +1,4 @@
-"""The state of a run on disk: what a killed run needs to go on as if nothing had happened."""
+"""Checkpoints of a run: what a killed run needs to resume as if nothing had happened."""
 
 from __future__ import annotations
 
@@ -23,87 +23,87 @@ def _previous(path: Path) -> Path:
 
 @dataclass(frozen=True)
 class CheckpointFile:
-    """A file that holds curves, weights and the optimiser's state; all else follows from seed and step.
+    """A file with curves, weights and the optimizer's state; everything else follows from seed and step.
 
-    The state before the last is kept beside it until `settle`, so that runs trained together can all go back to one
-    step, whenever they were killed.
+    The previous state stays beside it until `commit`, so that co-trained runs can all resume from one step, whenever
+    they were killed.
 
     Args:
-        path: of the file, which one process writes at a time; written to one side, in a folder beside it, and moved,
-            so it is whole or absent.
-        run: what the run depends on, by name; a state of another run is refused.
+        path: the file; one process writes it at a time, atomically.
+        identity: everything the run depends on, by name; a checkpoint of another run is refused.
     """
 
     path: Path
     identity: Mapping[str, str]
 
     def steps(self) -> set[int]:
-        """Steps after which a state is there.
+        """Steps that a state exists for.
 
         Raises:
-            InputError: a file is damaged, or belongs to a run that differs; it says in what.
+            InputError: a file is damaged, or is of another run; the message says what differs.
         """
         return set(self._files())
 
     def write(self, history: History, tensors: Mapping[str, Tensor], numbers: Mapping[str, Any]) -> None:
-        """Keep the state after as many steps as there are losses.
+        """Write the state after as many steps as there are losses.
 
         Args:
-            record: of all steps done.
-            tensors, plain: as `Optimization.state` gives them.
+            history: measurements of all steps.
+            tensors: from `RunOptimizer.state`.
+            numbers: likewise.
         """
         from safetensors.torch import save_file
 
-        kept = {**history.tensors(), **tensors}
+        state = {**history.tensors(), **tensors}
         remove_leftovers(self.path.parent, f".{self.path.name}")
         with atomic_write(self.path) as temporary:
             save_file(
-                {name: tensor.cpu().contiguous() for name, tensor in kept.items()},
+                {name: tensor.cpu().contiguous() for name, tensor in state.items()},
                 temporary,
                 metadata={
-                    "run": json.dumps(dict(self.identity), sort_keys=True),
-                    "plain": json.dumps(numbers),
-                    "seen": history.callback_json(),
+                    "identity": json.dumps(dict(self.identity), sort_keys=True),
+                    "numbers": json.dumps(numbers),
+                    "callback_records": history.callback_json(),
                 },
             )
             if self.path.is_file():
                 os.replace(self.path, _previous(self.path))
 
     def commit(self) -> None:
-        """Drop the state before the last: the runs trained together have all written theirs."""
+        """Delete the previous state, since all co-trained runs have written their last one."""
         _previous(self.path).unlink(missing_ok=True)
 
     def read(self, step: int) -> tuple[History, dict[str, Tensor], dict[str, Any]]:
-        """The state after a step, one of `steps()`, as it was given to `write`."""
+        """Read the state after a step, one of `steps()`, as passed to `write`."""
         tensors, metadata = self._open(self._files()[step])
-        record = History.from_tensors(tensors, metadata["seen"])
-        for name in record.tensors():
+        history = History.from_tensors(tensors, metadata["callback_records"])
+        for name in history.tensors():
             del tensors[name]
-        return record, tensors, json.loads(metadata["plain"])
+        return history, tensors, json.loads(metadata["numbers"])
 
     def _files(self) -> dict[int, Path]:
-        """Steps done to the file of the state after them."""
-        found = {}
+        """Step to the file with the state after it."""
+        files = {}
         for path in (_previous(self.path), self.path):
             if path.is_file():
                 steps, metadata = self._open(path, only="losses")
-                run = json.loads(metadata["run"])
-                differing = [name for name in self.identity if run.get(name) != self.identity[name]]
+                identity = json.loads(metadata["identity"])
+                differing = [name for name in self.identity if identity.get(name) != self.identity[name]]
                 if differing:
                     raise InputError(
-                        f"State `{path}` belongs to a run with other {', '.join(differing)}; "
-                        f"remove it to begin anew, or give the arguments it was begun with."
+                        f"Checkpoint `{path}` belongs to a run with other {', '.join(differing)}; "
+                        f"delete it to start again, or pass the arguments that the run was started with."
                     )
-                found[len(steps["losses"])] = path
-        return found
+                files[len(steps["losses"])] = path
+        return files
 
     def _open(self, path: Path, only: str | None = None) -> tuple[dict[str, Tensor], dict[str, str]]:
         from safetensors import SafetensorError, safe_open
 
         try:
             with safe_open(path, framework="pt") as file:
-                metadata = {"run": "{}", "plain": "{}", "seen": "[]", **(file.metadata() or {})}
+                metadata = {"identity": "{}", "numbers": "{}", "callback_records": "[]", **(file.metadata() or {})}
                 names = file.keys() if only is None else [only]
                 return {name: file.get_tensor(name) for name in names}, metadata
         except (SafetensorError, OSError, ValueError) as error:
-            raise InputError(f"State `{path}` could not be read: {error}. Remove it to begin anew.") from error
+            raise InputError(f"Checkpoint `{path}` could not be read: {error}. Delete it to start again.") from error

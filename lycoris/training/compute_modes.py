@@ -1,4 +1,4 @@
-"""How a base computes while it is trained on: inner values kept or computed again, layers as they are or compiled."""
+"""Compute modes of a base during training: gradient checkpointing and compilation."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ if TYPE_CHECKING:
 
 @contextlib.contextmanager
 def compute_modes(base: Base, networks: Sequence[Trainable], settings: Sequence[TrainingSettings]) -> Iterator[None]:
-    """Within it the base's parts compute as the runs' settings ask; afterwards as before.
+    """Set the base's parts up as the runs' settings require, and restore them on exit.
 
-    Runs that share a base share this: what one asks for, the others have too; it changes no result.
+    Co-trained runs share this: what one requires applies to all. It changes no result.
 
     Raises:
-        InputError: an unknown backend of `torch.compile`, or two different ones.
+        InputError: a backend of `torch.compile` is unknown, or the runs name two different ones.
     """
-    backends = sorted({each.compile for each in settings if each.compile is not None})
+    backends = sorted({config.compile for config in settings if config.compile is not None})
     if len(backends) > 1:
         raise InputError(f"Argument `compile` must be one for all jobs, but got {', '.join(backends)}.")
     with contextlib.ExitStack() as stack:
         for name, part in base.parts.items():
-            if any(each.gradient_checkpointing for each in settings):
+            if any(config.gradient_checkpointing for config in settings):
                 stack.enter_context(_checkpoint_part(part, networks))
             if backends and name == base.denoiser:
                 stack.enter_context(_compile_part(part, backends[0]))
@@ -42,9 +42,9 @@ def compute_modes(base: Base, networks: Sequence[Trainable], settings: Sequence[
 
 @contextlib.contextmanager
 def _compile_part(part: nn.Module, backend: str) -> Iterator[None]:
-    known = torch.compiler.list_backends(exclude_tags=())
-    if backend not in known:
-        raise unknown_name_error("backend of `compile`", backend, known)
+    backends = torch.compiler.list_backends(exclude_tags=())
+    if backend not in backends:
+        raise unknown_name_error("backend of `compile`", backend, backends)
     part.forward = torch.compile(part.forward, backend=backend)
     try:
         yield
@@ -54,28 +54,28 @@ def _compile_part(part: nn.Module, backend: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _checkpoint_part(part: Any, networks: Sequence[Trainable]) -> Iterator[None]:
-    """Chen et al., "Training Deep Nets with Sublinear Memory Cost", by the switch that the part's library has."""
+    """Turn on gradient checkpointing (Chen et al., "Training Deep Nets with Sublinear Memory Cost") in a part."""
     from diffusers.models.modeling_utils import ModelMixin
     from transformers.modeling_layers import GradientCheckpointingLayer
 
     def contexts() -> tuple[contextlib.AbstractContextManager, contextlib.AbstractContextManager]:
         return contextlib.nullcontext(), _replay_states(networks, [_network_state(network) for network in networks])
 
-    how: dict[str, Any] = {"use_reentrant": False, "context_fn": contexts}
+    options: dict[str, Any] = {"use_reentrant": False, "context_fn": contexts}
     if isinstance(part, ModelMixin):
-        part.enable_gradient_checkpointing(lambda block, *inputs: checkpoint(block, *inputs, **how))
+        part.enable_gradient_checkpointing(lambda block, *inputs: checkpoint(block, *inputs, **options))
         layers = []
     else:
-        part.activation_checkpointing_enable(how)
-        # They look whether they are in training mode, which their dropout must not be.
+        part.activation_checkpointing_enable(options)
+        # These layers checkpoint only in training mode, which would also turn their dropout on.
         layers = [layer for layer in part.modules() if isinstance(layer, GradientCheckpointingLayer)]
-    before = [layer.training for layer in layers]
+    modes = [layer.training for layer in layers]
     for layer in layers:
         layer.training = True
     try:
         yield
     finally:
-        for layer, mode in zip(layers, before, strict=True):
+        for layer, mode in zip(layers, modes, strict=True):
             layer.training = mode
         if isinstance(part, ModelMixin):
             part.disable_gradient_checkpointing()
@@ -84,14 +84,14 @@ def _checkpoint_part(part: Any, networks: Sequence[Trainable]) -> Iterator[None]
 
 
 def _network_state(network: Trainable) -> tuple[Any, ...]:
-    """What a network's output depends on besides its input and parameters."""
+    """State that a network's output depends on in addition to its input and parameters."""
     share = network.batch_partition
     return network.timestep, *((share.rows, share.total_rows, share.rng_state) if share is not None else ())
 
 
 @contextlib.contextmanager
 def _replay_states(networks: Sequence[Trainable], states: Sequence[tuple[Any, ...]]) -> Iterator[None]:
-    """The networks as they were in the forward pass, for the same values to come out."""
+    """Put the networks in the state of the forward pass, so that recomputation gives the same values."""
     now = [_network_state(network) for network in networks]
     _set_states(networks, states)
     try:

@@ -1,4 +1,4 @@
-"""The dials of a training run."""
+"""The settings of a training."""
 
 from __future__ import annotations
 
@@ -19,48 +19,49 @@ OnInvalidImage = Literal["skip", "stop"]
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingSettings:
-    """How to train; the defaults are the paper's, but for the rate, which is an algorithm's own.
+    """Hyperparameters; the defaults are the paper's, except for the learning rate, which depends on the algorithm.
 
     Attributes:
-        steps: optimiser steps; exactly one of this and `epochs` is given.
-        epochs: times that every picture is seen, those with `repeats` that much more often.
-        batch_size: images that go through the base at once; a step has `gradient_accumulation_steps` times as many.
-            Where there are prior examples, as many of those join them.
-        gradient_accumulation_steps: parts of a step, after the last of which the optimiser moves the parameters.
+        steps: optimizer steps; exactly one of `steps` and `epochs` must be given.
+        epochs: times that every image is seen, multiplied by its `repeats`.
+        batch_size: images per forward pass; a step has `gradient_accumulation_steps` times as many. Prior examples, if
+            any, are added in equal number.
+        gradient_accumulation_steps: forward and backward passes per optimizer step.
         optimizer: a key of `OPTIMIZERS`.
-        optimizer_options: further arguments of the optimiser's class, by its own names.
-        learning_rate: the optimiser's step size, at the top of the schedule; of `prodigy`, a factor on the one it
-            finds, 1 as a rule.
+        optimizer_options: further arguments of the optimizer's class.
+        learning_rate: the optimizer's step size, at the top of the schedule; for `prodigy` a factor on the one that it
+            estimates, usually 1.
         text_encoder_learning_rate: the same for adapters of the text encoder; `None` means `learning_rate`.
-        loraplus_ratio: how much faster `up` of LoRA and DyLoRA learns than `down`; `None` is one rate for both.
-        weight_decay: the optimiser's, relative to the rate.
-        betas: decay rates of the first and second moment, of optimisers that have them.
-        clip_norm: largest Euclidean norm of the whole gradient; `None` does not clip.
-        schedule: how the rate moves after the warm-up, a key of `SCHEDULES`; or ``"one-cycle"``.
-        warmup_steps: steps over which the rate rises linearly from 0; in one cycle its rise.
-        cycles: times that the schedule is run through, each from the top.
-        ema_decay: largest decay rate of the moving average of the parameters, which is then what the network holds
-            at the end; `None` keeps none.
-        caption_dropout: chance that a picture goes with the empty caption.
-        loss: a key of `lycoris.training.losses.LOSSES`.
-        huber_delta: error at which the losses other than ``"mse"`` turn from square to straight.
-        min_snr: cap of the signal-to-noise ratio in the loss weight; `None` weighs all times alike.
-        noise_offset: standard deviation of noise that a channel has in common over the picture, beside the other's 1.
-        zero_terminal_snr: train on the base's schedule stretched to end at pure noise.
-        horizontal_flip: mirror a picture left to right with chance 1/2.
-        gradient_checkpointing: compute a block's inner values again in the backward pass instead of keeping them.
+        loraplus_ratio: learning rate of `up` in LoRA and DyLoRA relative to that of `down`; `None` uses one for both.
+        weight_decay: the optimizer's, relative to the learning rate.
+        betas: decay rates of the first and second moment, for optimizers that have them.
+        clip_norm: maximum Euclidean norm of the whole gradient; `None` does not clip.
+        schedule: learning-rate schedule after the warm-up, a key of `SCHEDULES`; or ``"one-cycle"``.
+        warmup_steps: steps over which the learning rate rises linearly from 0; for one cycle the length of its rise.
+        cycles: times that the schedule repeats, each time from the top.
+        ema_decay: maximum decay rate of the moving average of the parameters, which the network then ends with; `None`
+            keeps no average.
+        caption_dropout: probability that an image gets the empty caption.
+        loss: a key of `lycoris.training.losses.LOSS_FUNCTIONS`.
+        huber_delta: error at which the losses other than ``"mse"`` turn from quadratic to linear.
+        min_snr: cap of the signal-to-noise ratio in the loss weight; `None` weights all timesteps equally.
+        noise_offset: standard deviation of noise that is constant over each channel, added to noise with standard
+            deviation 1.
+        zero_terminal_snr: rescale the base's noise schedule to end at pure noise.
+        horizontal_flip: mirror an image left to right with probability 1/2.
+        gradient_checkpointing: recompute a block's activations in the backward pass instead of storing them.
         compile: backend of `torch.compile` for the base's denoiser, such as ``"inductor"``; `None` does not compile.
-        shuffle_tags: bring a caption's tags, the parts between commas, into another order at each step.
-        tag_dropout: chance that a tag is left out of its caption at a step.
-        keep_tokens: tags at the caption's beginning that are neither moved nor left out.
-        prior_weight: of the loss of prior examples, beside the others' of 1.
-        mask: where the loss counts: ``"file"`` is the white of ``name.mask.png`` beside a picture, ``"alpha"``
-            what is opaque; `None` is everywhere.
-        cache_encodings: encode pictures and captions once and keep that; False encodes them at each step.
-        on_invalid_image: ``"skip"`` trains on the rest and tells which, ``"stop"`` is an error.
+        shuffle_tags: shuffle a caption's tags, the parts between commas, at each step.
+        tag_dropout: probability that a tag is dropped from its caption at a step.
+        keep_tokens: tags at the start of a caption that are neither shuffled nor dropped.
+        prior_weight: weight of the loss of prior examples; that of the others is 1.
+        mask: where the loss counts: ``"file"`` for the white area of ``name.mask.png`` beside an image, ``"alpha"`` for
+            what is opaque; `None` for everywhere.
+        cache_encodings: encode images and captions once and cache the result; False encodes them at each step.
+        on_invalid_image: ``"skip"`` trains on the others and reports it, ``"stop"`` is an error.
 
     Raises:
-        InputError: a value is out of its range.
+        InputError: a value is out of range.
     """
 
     steps: int | None = None
@@ -132,44 +133,44 @@ class TrainingSettings:
         _require("keep_tokens", self.keep_tokens, self.keep_tokens >= 0, "at least 0")
         _require("prior_weight", self.prior_weight, 0 <= self.prior_weight < math.inf, "at least 0 and finite")
         _require("mask", self.mask, self.mask in (None, *get_args(MaskSource)), "file, alpha or None")
-        bad = self.on_invalid_image
-        _require("on_invalid_image", bad, bad in get_args(OnInvalidImage), "skip or stop")
+        policy = self.on_invalid_image
+        _require("on_invalid_image", policy, policy in get_args(OnInvalidImage), "skip or stop")
         if self.loss not in get_args(LossName):
             raise unknown_name_error("loss", self.loss, get_args(LossName))
         if self.schedule not in (*SCHEDULES, ONE_CYCLE):
             raise unknown_name_error("schedule", self.schedule, (*SCHEDULES, ONE_CYCLE))
         _require("cycles", self.cycles, self.cycles == 1 or self.schedule != ONE_CYCLE, f"1 with `{ONE_CYCLE}`")
         check_options(self.optimizer, self.optimizer_options)
-        own = OPTIMIZERS[self.optimizer].keeps_average
-        _require("ema_decay", self.ema_decay, not own or self.ema_decay is None, f"None with `{self.optimizer}`")
+        is_valid = self.ema_decay is None or not OPTIMIZERS[self.optimizer].keeps_average
+        _require("ema_decay", self.ema_decay, is_valid, f"None with `{self.optimizer}`")
         if OPTIMIZERS[self.optimizer].adapts_lr:
             self._check_adaptive_rate()
 
     def _check_adaptive_rate(self) -> None:
-        """The optimiser finds its rate: what is given is a factor, and one for all parameters."""
+        """The optimizer estimates its learning rate: the setting is a factor, the same for all parameters."""
         text = self.text_encoder_learning_rate
-        rule = f"near 1 (0.1 to 10) with `{self.optimizer}`, which finds the rate itself and takes this as a factor"
+        rule = f"near 1 (0.1 to 10) with `{self.optimizer}`, which estimates the rate itself and takes this as a factor"
         _require("learning_rate", self.learning_rate, 0.1 <= self.learning_rate <= 10, rule)
-        alike = text in (None, 0, self.learning_rate)
-        _require("text_encoder_learning_rate", text, alike, f"None, 0 or `learning_rate` with `{self.optimizer}`")
+        is_uniform = text in (None, 0, self.learning_rate)
+        _require("text_encoder_learning_rate", text, is_uniform, f"None, 0 or `learning_rate` with `{self.optimizer}`")
         ratio = self.loraplus_ratio
         _require("loraplus_ratio", ratio, ratio in (None, 1), f"None with `{self.optimizer}`")
 
     @property
     def effective_batch_size(self) -> int:
-        """Pictures that one step of the optimiser is for."""
+        """Images per optimizer step."""
         return self.batch_size * self.gradient_accumulation_steps
 
     @property
     def augments_captions(self) -> bool:
-        """Whether a caption differs from step to step."""
+        """Whether captions are augmented at each step."""
         return self.shuffle_tags or self.tag_dropout > 0
 
     def steps_for(self, image_count: int) -> int:
-        """Optimiser steps for a number of pictures, repeats counted and prior ones not.
+        """Optimizer steps for a number of images, counting repeats but not prior ones.
 
         Raises:
-            InputError: the warm-up would outlast the run.
+            InputError: the warm-up is longer than the run.
         """
         steps = self.steps_after(self.length, image_count)
         _require("warmup_steps", self.warmup_steps, self.warmup_steps <= steps, f"at most the run's {steps} steps")
@@ -177,20 +178,20 @@ class TrainingSettings:
 
     @property
     def length(self) -> float:
-        """Of the run, in `unit`."""
+        """Length of the run, in `unit`."""
         return self.steps or self.epochs or 0
 
     @property
     def unit(self) -> str:
-        """What the run's length is counted in: ``"step"`` or ``"epoch"``."""
+        """Unit of the run's length: ``"step"`` or ``"epoch"``."""
         return "step" if self.epochs is None else "epoch"
 
     def steps_after(self, count: float, image_count: int) -> int:
-        """Optimiser steps in a part of the run, counted in `unit`; a begun step is a whole one."""
+        """Optimizer steps in a part of the run, given in `unit`; partial steps are rounded up."""
         return round(count) if self.epochs is None else math.ceil(count * image_count / self.effective_batch_size)
 
     def epochs_after(self, step: int, image_count: int) -> float:
-        """How often each picture was seen after a number of steps, on average."""
+        """Times that each image was seen after a number of steps, on average."""
         return step * self.effective_batch_size / image_count
 
 

@@ -1,4 +1,4 @@
-"""Several processes on one run: each takes its part of a step's pictures, and all take the same step."""
+"""Distributed training: each process computes a part of a step's images, and all take the same step."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ProcessGroup:
-    """The process group of `torch.distributed`, where one was begun; else this process alone.
+    """The process group of `torch.distributed` if it was initialized, else this process alone.
 
     Attributes:
-        rank: of this process.
-        count: of processes.
+        rank: rank of this process.
+        world_size: number of processes.
     """
 
     rank: int = 0
@@ -28,18 +28,18 @@ class ProcessGroup:
 
     @classmethod
     def current(cls) -> ProcessGroup:
-        """As `torchrun` or `accelerate launch` began them and `init_process_group` joined them."""
+        """The group that `init_process_group` joined, as under `torchrun` or `accelerate launch`."""
         if dist.is_available() and dist.is_initialized():
             return cls(dist.get_rank(), dist.get_world_size())
         return cls()
 
     def owns(self, position: int) -> bool:
-        """Whether a step's picture of that position is this process's."""
+        """Whether the image at a position of a step is this process's."""
         return position % self.world_size == self.rank
 
     @torch.no_grad()
     def sum_gradients(self, parameters: Sequence[Parameter], loss: Tensor) -> Tensor:
-        """Put the sum over all processes into each gradient; a parameter that none has a gradient of keeps none.
+        """Sum each gradient over all processes; a parameter without a gradient in any process stays without.
 
         Args:
             parameters: the same in every process.
@@ -50,28 +50,28 @@ class ProcessGroup:
         """
         if self.world_size == 1:
             return loss
-        there = torch.tensor([float(parameter.grad is not None) for parameter in parameters], device=loss.device)
+        present = torch.tensor([float(parameter.grad is not None) for parameter in parameters], device=loss.device)
         gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
         sizes = [gradient.numel() for gradient in gradients]
-        sums = torch.cat([*(gradient.flatten().float() for gradient in gradients), there, loss.float().reshape(1)])
+        sums = torch.cat([*(gradient.flatten().float() for gradient in gradients), present, loss.float().reshape(1)])
         dist.all_reduce(sums)
-        *parts, found, total = sums.split([*sizes, len(there), 1])
-        for parameter, part, has in zip(parameters, parts, found.tolist(), strict=True):
+        *parts, present_anywhere, total = sums.split([*sizes, len(present), 1])
+        for parameter, part, has in zip(parameters, parts, present_anywhere.tolist(), strict=True):
             if has:
                 gradient = torch.empty_like(parameter)
                 parameter.grad = gradient.copy_(part.view_as(parameter))
         return total.reshape(())
 
     def sum(self, local: Tensor) -> Tensor:
-        """The sum of a tensor over all processes."""
+        """Sum a tensor over all processes."""
         if self.world_size == 1:
             return local
-        whole = local.clone()
-        dist.all_reduce(whole)
-        return whole
+        total = local.clone()
+        dist.all_reduce(total)
+        return total
 
     def any(self, local: bool, device: torch.device) -> bool:
-        """Whether it is so in any process."""
+        """Whether a condition holds in any process."""
         if self.world_size == 1:
             return local
         flag = torch.tensor(float(local), device=device)

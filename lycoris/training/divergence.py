@@ -1,4 +1,4 @@
-"""When a run is given up: its loss is no number, or has left its own level for good."""
+"""Divergence: when a run stops because its loss is not finite, or stays far above its earlier level."""
 
 from __future__ import annotations
 
@@ -13,14 +13,15 @@ if TYPE_CHECKING:
     from lycoris.training.config import TrainingSettings
 
 DIVERGENCE_STEPS, DIVERGENCE_FACTOR = 20, 10.0
-"""A run has left its level when each of so many steps' losses is so many times the median of all before."""
+"""A run has diverged if each of the last 20 losses is over 10 times the median of those before."""
 
 
 class TrainingDivergedError(InputError):
-    """The loss or its gradient stopped being a number, or stays far above its own level.
+    """The loss or its gradient is not finite, or the loss stays far above its earlier level.
 
     Attributes:
-        losses: of the steps before, the last one included.
+        losses: loss of each step, the last one included.
+        settings: settings of the run.
     """
 
     def __init__(self, losses: list[float], settings: TrainingSettings) -> None:
@@ -28,23 +29,26 @@ class TrainingDivergedError(InputError):
         if settings.clip_norm is None:
             advice += ", set `clip_norm` to 1"
         if not settings.warmup_steps:
-            advice += ", give some `warmup_steps`"
-        what = f"its loss is {losses[-1]}"
+            advice += ", set `warmup_steps`"
+        reason = f"its loss is {losses[-1]}"
         if math.isfinite(losses[-1]):
-            what = f"its loss, {losses[-1]:.3g}, has been {DIVERGENCE_FACTOR:g} times its usual one for {DIVERGENCE_STEPS} steps"  # noqa: E501
-        super().__init__(f"The training diverged at step {len(losses)}: {what}. {advice}.")
+            reason = (
+                f"its loss, {losses[-1]:.3g}, has been over {DIVERGENCE_FACTOR:g} times its usual level for "
+                f"{DIVERGENCE_STEPS} steps"
+            )
+        super().__init__(f"The training diverged at step {len(losses)}: {reason}. {advice}.")
         self.losses, self.settings = losses, settings
 
     def __reduce__(self) -> tuple[type, tuple[list[float], TrainingSettings]]:
-        """Errors cross from worker processes to the one that reports them."""
+        """Make the error picklable, so that worker processes can return it."""
         return type(self), (self.losses, self.settings)
 
 
 def has_diverged(losses: Sequence[float]) -> bool:
-    """Whether the last steps, all of them, lie far above those before.
+    """Whether the losses of the last steps are all far above those before.
 
-    Looked at once in `STEPS` steps. A loss swings with the times it is drawn at, so that one high step, or several,
-    say nothing: of a run that learns, even a tenth of the steps so high would make 20 in a row once in 10^20.
+    Checked once in `DIVERGENCE_STEPS` steps. A loss varies with its timesteps, so a few high ones mean nothing: even if
+    a tenth of the steps of a converging run were so high, 20 in a row would occur once in 10^20.
     """
     if len(losses) < 2 * DIVERGENCE_STEPS or len(losses) % DIVERGENCE_STEPS:
         return False
@@ -52,5 +56,5 @@ def has_diverged(losses: Sequence[float]) -> bool:
 
 
 def is_spike(losses: Sequence[float]) -> bool:
-    """Whether the last loss lies far above those before: perhaps the first of those that `has_left` sees."""
+    """Whether the last loss is far above those before, perhaps the first of a divergence."""
     return len(losses) >= 2 * DIVERGENCE_STEPS and losses[-1] > DIVERGENCE_FACTOR * statistics.median(losses[:-1])

@@ -1,4 +1,4 @@
-"""What was measured of a run so far, kept with its state."""
+"""Measurements of a run so far, saved with its checkpoint."""
 
 from __future__ import annotations
 
@@ -23,29 +23,29 @@ class History:
 
     Attributes:
         losses: mean loss of each step's batch.
-        bands: each step's sums and counts, as `band_sums` gives them.
-        seen: what looks have found: ``"count"``, ``"step"``, ``"epoch"`` and the look's own numbers.
+        bin_sums: each step's losses by timestep bin, from `lycoris.training.timestep_bins.bin_sums`.
+        callback_records: what callbacks returned: ``"count"``, ``"step"``, ``"epoch"`` and their numbers.
     """
 
     losses: list[float] = field(default_factory=list)
-    bin_sums: list[Float[Tensor, "2 bands"]] = field(default_factory=list)
+    bin_sums: list[Float[Tensor, "2 bins"]] = field(default_factory=list)
     callback_records: list[dict[str, float]] = field(default_factory=list)
 
     def tensors(self) -> dict[str, Tensor]:
-        """The curves with a point a step, by name."""
+        """The curves with one point per step, by name."""
         sums = torch.stack(self.bin_sums) if self.bin_sums else torch.zeros(0, 2, len(TIMESTEP_BINS))
-        return {"losses": torch.tensor(self.losses, dtype=torch.float64), "bands": sums}
+        return {"losses": torch.tensor(self.losses, dtype=torch.float64), "bin_sums": sums}
 
     def callback_json(self) -> str:
-        """What was seen, as JSON."""
+        """The callbacks' records as JSON."""
         return json.dumps(self.callback_records)
 
     @classmethod
     def from_tensors(cls, tensors: Mapping[str, Tensor], text: str) -> History:
-        """The record that `tensors` and `text` were made of."""
-        return cls(tensors["losses"].tolist(), list(tensors["bands"]), json.loads(text))
+        """Restore a history from `tensors()` and `callback_json()`."""
+        return cls(tensors["losses"].tolist(), list(tensors["bin_sums"]), json.loads(text))
 
     def binned_losses(self) -> dict[str, list[float | None]]:
-        """Band to mean loss of each step; None where no picture of the step was in it."""
+        """Bin to mean loss of each step; None if the step had no image in the bin."""
         means = [bin_means(sums) for sums in self.bin_sums]
-        return {name: [each[place] for each in means] for place, name in enumerate(TIMESTEP_BINS)}
+        return {name: [values[position] for values in means] for position, name in enumerate(TIMESTEP_BINS)}

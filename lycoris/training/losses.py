@@ -1,4 +1,4 @@
-"""What a prediction's error costs: the loss of each picture, under the settings of the run that it belongs to."""
+"""Losses: from the errors of predictions to the loss of each image, under its run's settings."""
 
 from __future__ import annotations
 
@@ -26,30 +26,30 @@ def mse(errors: Tensor, delta: float) -> Tensor:
 
 
 def smooth_l1(errors: Tensor, delta: float) -> Tensor:
-    """2 (sqrt(e^2 + delta^2) - delta): twice the absolute error far out, e^2 / delta near 0.
+    """2 (sqrt(e^2 + delta^2) - delta): twice the absolute error for large e, e^2 / delta near 0.
 
-    The pseudo-Huber loss of Song & Dhariwal, "Improved Techniques for Training Consistency Models", section 3.3, in
-    the scale that diffusers and sd-scripts train with.
+    The pseudo-Huber loss of Song & Dhariwal, "Improved Techniques for Training Consistency Models", section 3.3, with
+    the scale that diffusers and sd-scripts use.
     """
     return 2 * ((errors.square() + delta**2).sqrt() - delta)
 
 
 def huber(errors: Tensor, delta: float) -> Tensor:
-    """The same times delta: e^2 near 0, as `mse` has it, and 2 delta |e| far out."""
+    """`smooth_l1` times delta: e^2 near 0, as in `mse`, and 2 delta |e| for large e."""
     return delta * smooth_l1(errors, delta)
 
 
 LOSS_FUNCTIONS: dict[str, Callable[[Tensor, float], Tensor]] = {"mse": mse, "huber": huber, "smooth_l1": smooth_l1}
-"""From the prediction's errors, and the error at which the last two turn from square to straight, to their cost."""
+"""Loss functions of the errors and of delta, the error at which the last two turn from quadratic to linear."""
 
 
 @dataclass(frozen=True)
 class TrainingLoss:
-    """How one run's pictures are noised and its predictions judged.
+    """The loss of one run: how its latents are noised and its predictions compared with the targets.
 
     Attributes:
-        noise: the base's forward process, or what the run makes of it.
-        settings: of the run.
+        forward_process: the base's, or the run's variant of it.
+        settings: settings of the run.
     """
 
     forward_process: ForwardProcess
@@ -57,10 +57,10 @@ class TrainingLoss:
 
     @classmethod
     def from_settings(cls, base: Base, settings: TrainingSettings) -> TrainingLoss:
-        """The loss that a run's settings ask for on a base.
+        """Build the loss of a run on a base.
 
         Raises:
-            InputError: the base's forward process does not go with the settings.
+            InputError: the settings do not fit the base's forward process.
         """
         noise = base.forward_process
         if settings.zero_terminal_snr:
@@ -70,21 +70,21 @@ class TrainingLoss:
                     "pure noise by itself and needs False, but got True."
                 )
             noise = noise.zero_terminal_snr()
-        if settings.min_snr is not None:  # so that it is refused now and not at the first step
+        if settings.min_snr is not None:  # refuse it now and not at the first step
             noise.min_snr_weight(torch.zeros(1, dtype=torch.long), settings.min_snr)
         return cls(noise, settings)
 
     def noisy_latents(self, batch: Batch) -> Float[Tensor, "batch channels rows columns"]:
-        """What the base is shown."""
+        """The noisy latents that the base gets."""
         return self.forward_process.add_noise(batch.latents, batch.noise, batch.timesteps)
 
     def __call__(
         self, prediction: Float[Tensor, "batch channels rows columns"], batch: Batch
     ) -> Float[Tensor, " batch"]:
-        """Cost of each picture, as `Batch.losses` averages it, weighted where the SNR is capped."""
+        """Loss of each image, averaged by `Batch.image_losses` and weighted if `min_snr` is set."""
         target = self.forward_process.target(batch.latents, batch.noise, batch.timesteps)
-        costs = LOSS_FUNCTIONS[self.settings.loss](prediction - target, self.settings.huber_delta)
-        losses = batch.image_losses(costs)
+        errors = LOSS_FUNCTIONS[self.settings.loss](prediction - target, self.settings.huber_delta)
+        losses = batch.image_losses(errors)
         if self.settings.min_snr is None:
             return losses
         return losses * self.forward_process.min_snr_weight(batch.timesteps, self.settings.min_snr)
@@ -93,17 +93,17 @@ class TrainingLoss:
 def compute_losses(
     base: Base, batches: Sequence[Batch], losses: Sequence[TrainingLoss]
 ) -> list[Float[Tensor, " batch"]]:
-    """The loss of each picture of several runs, whose batches go through the base as one.
+    """Compute the loss of each image of several runs, whose batches the base processes as one.
 
     Args:
-        base: predicts for all batches at once.
-        batches: of one size, one a run.
-        losses: each run's.
+        base: predicts for all batches.
+        batches: one per run, of one image size.
+        losses: one per run.
     """
     noisy = torch.cat([loss.noisy_latents(batch) for loss, batch in zip(losses, batches, strict=True)])
     timesteps = torch.cat([batch.timesteps for batch in batches])
     sizes = torch.cat([batch.size_conditioning for batch in batches])
-    conditions = type(batches[0].conditioning).cat([batch.conditioning for batch in batches])
-    predictions = base.predict(noisy, timesteps, conditions, sizes)
+    conditioning = type(batches[0].conditioning).cat([batch.conditioning for batch in batches])
+    predictions = base.predict(noisy, timesteps, conditioning, sizes)
     parts = predictions.split([len(batch.latents) for batch in batches])
     return [loss(part, batch) for loss, part, batch in zip(losses, parts, batches, strict=True)]

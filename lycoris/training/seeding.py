@@ -1,7 +1,7 @@
-"""Randomness as a function of the seed and of the place in the run.
+"""Random numbers as a function of the seed and of the position in the run.
 
-Nothing is carried from step to step: a run that goes on at step 500 draws what it would have drawn,
-and no draw depends on how many were made elsewhere.
+No state is carried from step to step: a run that resumes at step 500 gets the numbers that it would have had, and none
+depends on how many were drawn elsewhere.
 """
 
 from __future__ import annotations
@@ -12,24 +12,24 @@ import torch
 
 
 def derive_seed(seed: int, *scope: str | int) -> int:
-    """A 63-bit seed for one place of a run: SHA-256 of the run's seed and the place's names."""
+    """Derive a 63-bit seed for one scope of a run: SHA-256 of the run's seed and the scope's names."""
     text = "/".join(map(str, (seed, *scope)))
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
 
 
 def derive_generator(seed: int, *scope: str | int) -> torch.Generator:
-    """A CPU generator for one place of a run, so that every device sees the same draws."""
+    """Create a CPU generator for one scope of a run, so that every device gets the same numbers."""
     return torch.Generator().manual_seed(derive_seed(seed, *scope))
 
 
 class EpochSampler:
-    """Which pictures a step sees: shuffled epochs, one after another, cut into batches.
+    """Which images each step has: shuffled epochs, one after another, cut into batches.
 
     Args:
-        pictures: how many there are.
-        batch_size: pictures a step; a batch may reach into the next epoch.
-        seed: of the run.
-        name: sets the shuffles of one order apart from another's.
+        image_count: number of images.
+        batch_size: images per step; a batch may extend into the next epoch.
+        seed: seed of the run.
+        name: distinguishes the shuffles of two samplers.
     """
 
     def __init__(self, image_count: int, batch_size: int, seed: int, name: str = "epoch") -> None:
@@ -37,11 +37,11 @@ class EpochSampler:
         self._epochs: dict[int, list[int]] = {}
 
     def __call__(self, step: int) -> list[int]:
-        """Indices of the pictures of a step, counted from 0."""
-        places = range(step * self.batch_size, (step + 1) * self.batch_size)
-        epochs = {place // self.image_count for place in places}
+        """Indices of the images of a step; steps count from 0."""
+        positions = range(step * self.batch_size, (step + 1) * self.batch_size)
+        epochs = {position // self.image_count for position in positions}
         self._epochs = {epoch: self._epochs.get(epoch) or self._shuffle(epoch) for epoch in epochs}
-        return [self._epochs[place // self.image_count][place % self.image_count] for place in places]
+        return [self._epochs[position // self.image_count][position % self.image_count] for position in positions]
 
     def _shuffle(self, epoch: int) -> list[int]:
         return torch.randperm(self.image_count, generator=derive_generator(self.seed, self.name, epoch)).tolist()

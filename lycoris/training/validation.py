@@ -1,4 +1,4 @@
-"""The loss on pictures that training never sees, with noises and times that are always the same."""
+"""Validation: the loss on held-out images, with fixed noise and timesteps."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from lycoris.cache.integrity import file_digest
-from lycoris.data.splits import split_held_out as choose
+from lycoris.data.splits import split_held_out
 from lycoris.errors import InputError
 from lycoris.training.callbacks import CallbackSchedule, TrainingPoint
 from lycoris.training.config import TrainingSettings
@@ -33,51 +33,51 @@ if TYPE_CHECKING:
     from lycoris.training.job import Trainable
 
 VALIDATION_SEED = 0
-"""Of noises and times, whatever the seed of the run: losses of two runs differ by what they have learned."""
+"""Seed of noise and timesteps, the same for every run, so that the losses of two runs compare."""
 BATCH_SIZE = 8
 TIMESTEP_SAMPLES = 4096
 
 
 def split_examples(examples: Sequence[Example], hold_out: float) -> tuple[list[Example], list[Example]]:
-    """Examples to train on, and examples kept from training, as `lycoris.data.splits.held_out` chooses them.
+    """Split examples into those to train on and those to hold out, with `lycoris.data.splits.split_held_out`.
 
     Args:
-        examples: all there are; prior ones stay.
-        share: how many to hold out, from 1 on; below 1 what part of them, rounded up.
+        examples: all examples; prior ones are not held out.
+        hold_out: how many to hold out: a whole number from 1 on, or a fraction below 1, rounded up.
 
     Returns:
-        Both in their given order.
+        Both in their original order.
 
     Raises:
-        InputError: the share is no such number, or nothing would be left to train on.
+        InputError: `hold_out` is not such a number, or nothing would be left to train on.
     """
     if not 0 < hold_out < math.inf or (hold_out > 1 and hold_out != round(hold_out)):
-        raise InputError(f"Argument `share` must be a part below 1 or a whole number from 1 on, but got {hold_out!r}.")
-    own = [row for row, example in enumerate(examples) if not example.prior]
-    _, kept = choose([examples[row].image for row in own], hold_out)
-    chosen = {own[row] for row in kept}
+        raise InputError(f"Argument `hold_out` must be a fraction below 1 or a whole number, but got {hold_out!r}.")
+    candidates = [row for row, example in enumerate(examples) if not example.prior]
+    _, rows = split_held_out([examples[row].image for row in candidates], hold_out)
+    held_out = {candidates[row] for row in rows}
     return (
-        [example for row, example in enumerate(examples) if row not in chosen],
-        [examples[row] for row in sorted(chosen)],
+        [example for row, example in enumerate(examples) if row not in held_out],
+        [examples[row] for row in sorted(held_out)],
     )
 
 
 class ValidationCallback:
-    """A look that gives the mean squared error on held-out pictures, in all and by band of times.
+    """Computes the mean squared error on held-out images, overall and by timestep bin.
 
-    Each picture is seen at `times` times, one from each of as many parts of equal weight of the distribution that the
-    base trains on, and no two pictures at the same. Neither captions are dropped nor times weighed, whatever the run
-    does, so that runs of other settings compare.
+    Each image is noised to `noise_levels` timesteps, one from each of as many quantile ranges of the distribution that
+    the base trains on; no two images share one. Captions are not dropped and timesteps not weighted, regardless of the
+    run's settings, so that runs with different settings compare.
 
     Args:
-        base: with the network attached.
-        examples: the held-out pictures.
-        when: the moments.
-        times: of each picture.
-        cache: folder for latents, shared between runs.
+        base: the base, with the network attached.
+        examples: the held-out images.
+        schedule: when to validate.
+        noise_levels: timesteps per image.
+        cache_folder: folder for latents, shared between runs.
 
     Raises:
-        InputError: no pictures, no times, or an unreadable picture.
+        InputError: there are no images, `noise_levels` is below 1, or an image is invalid.
     """
 
     def __init__(
@@ -90,9 +90,9 @@ class ValidationCallback:
         cache_folder: Path | None = None,
     ) -> None:
         if not examples:
-            raise InputError("Argument `examples` must hold at least one picture, but is empty.")
+            raise InputError("Argument `examples` must hold at least one image, but is empty.")
         if noise_levels < 1:
-            raise InputError(f"Argument `times` must be at least 1, but got {noise_levels}.")
+            raise InputError(f"Argument `noise_levels` must be at least 1, but got {noise_levels}.")
         self.schedule = schedule
         self._base, self._examples, self._noise_levels = base, list(examples), noise_levels
         parts = [self._examples[start : start + BATCH_SIZE] for start in range(0, len(examples), BATCH_SIZE)]
@@ -102,52 +102,52 @@ class ValidationCallback:
 
     @property
     def identity(self) -> str:
-        """The pictures, their captions, and how often they are looked at."""
-        seen = [[file_digest(example.image), example.caption] for example in self._examples]
-        text = json.dumps(["validation", list(self.schedule.at), self.schedule.every, self._noise_levels, seen])
+        """Hash of the images, their captions and the schedule."""
+        images = [[file_digest(example.image), example.caption] for example in self._examples]
+        text = json.dumps(["validation", list(self.schedule.at), self.schedule.every, self._noise_levels, images])
         return hashlib.sha256(text.encode()).hexdigest()
 
     def __call__(self, network: Trainable, point: TrainingPoint | None = None) -> dict[str, float]:
-        """``"validation"``, and ``"validation/<band>"`` for each of `BANDS` that has a time."""
+        """Return ``"validation"``, and ``"validation/<bin>"`` for each of `TIMESTEP_BINS` that has a timestep."""
         sums = torch.zeros(2, len(TIMESTEP_BINS), dtype=torch.float64)
-        place = 0
-        for time in range(self._noise_levels):
-            for part in self._samplers:
-                for batch in part(time):
+        position = 0
+        for step in range(self._noise_levels):
+            for sampler in self._samplers:
+                for batch in sampler(step):
                     count = len(batch.timesteps)
-                    timesteps = self._quantiles[place : place + count].to(batch.timesteps.device)
-                    place += count
+                    timesteps = self._quantiles[position : position + count].to(batch.timesteps.device)
+                    position += count
                     network.timestep = timesteps
                     (losses,) = compute_losses(self._base, [replace(batch, timesteps=timesteps)], [self._loss])
                     network.timestep = None
                     sums += bin_sums(self._base.forward_process.noise_level(timesteps), losses.double()).cpu()
         means = zip(TIMESTEP_BINS, bin_means(sums), strict=True)
-        whole = {"validation": (sums[0].sum() / sums[1].sum()).item()}
-        return whole | {f"validation/{name}": mean for name, mean in means if mean is not None}
+        overall = {"validation": (sums[0].sum() / sums[1].sum()).item()}
+        return overall | {f"validation/{name}": mean for name, mean in means if mean is not None}
 
     def _build_sampler(self, examples: Sequence[Example], number: int, cache: Path | None) -> BatchSampler:
-        """Some pictures with their noises; a step shows each of them once."""
-        pictures = ImageDataset(self._base, [example.image for example in examples], cache_folder=cache)
-        texts = CaptionEncoder(self._base, [examples[row].caption for row in pictures.valid_indices], trainable=True)
+        """A sampler of some images with their noise; a step has each of them once."""
+        dataset = ImageDataset(self._base, [example.image for example in examples], cache_folder=cache)
+        captions = CaptionEncoder(self._base, [examples[row].caption for row in dataset.valid_indices], trainable=True)
         seed = derive_seed(VALIDATION_SEED, "validation", number)
         return BatchSampler(
-            pictures, texts, self._base.forward_process, _single_step_settings(len(pictures.valid_indices)), seed
+            dataset, captions, self._base.forward_process, _single_step_settings(len(dataset.valid_indices)), seed
         )
 
 
 def _single_step_settings(image_count: int) -> TrainingSettings:
-    """The settings of a step that shows every picture once, as it is."""
+    """Settings of a step that has every image once, unchanged."""
     return TrainingSettings(steps=1, batch_size=image_count, caption_dropout=0.0)
 
 
 def timestep_quantiles(forward_process: ForwardProcess, count: int) -> Num[Tensor, " count"]:
-    """Times at the middles of equal parts of the distribution that a base trains on, from nearly clean to nearly noise.
+    """Timesteps at evenly spaced quantiles of the distribution that a base trains on, from clean to noisy.
 
-    The distribution is known by its draws alone, so this holds for every family.
+    They are estimated from samples, so this works for every family.
     """
-    drawn = forward_process.sample_timesteps(
+    samples = forward_process.sample_timesteps(
         max(TIMESTEP_SAMPLES, 8 * count), derive_generator(VALIDATION_SEED, "times")
     )
-    ordered = drawn[forward_process.noise_level(drawn).argsort(stable=True)]
+    ordered = samples[forward_process.noise_level(samples).argsort(stable=True)]
     middles = (torch.arange(count, dtype=torch.float64) + 0.5) / count * len(ordered)
     return ordered[middles.long()]

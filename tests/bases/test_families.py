@@ -73,7 +73,7 @@ def test_conditions_have_the_familys_widths(base, case):
 
 
 @pytest.mark.parametrize("size", [(32, 32), (24, 48)])
-def test_a_drawing_equals_the_pipelines_own(base, size):
+def test_an_image_equals_the_pipelines_own(base, size):
     height, width = size
     pipeline = base.pipeline()
     pipeline.scheduler = open_scheduler(None, base)
@@ -90,7 +90,7 @@ def test_a_drawing_equals_the_pipelines_own(base, size):
     assert difference(ours, expected) <= 1
 
 
-def test_without_a_negative_prompt_the_drawing_equals_the_pipelines_own(base, case):
+def test_without_a_negative_prompt_the_image_equals_the_pipelines_own(base, case):
     assert type(open_scheduler(None, base)) is type(open_scheduler(case.scheduler, base))
     pipeline = base.pipeline()
     pipeline.scheduler = open_scheduler(None, base)
@@ -100,7 +100,7 @@ def test_without_a_negative_prompt_the_drawing_equals_the_pipelines_own(base, ca
     assert difference(generate(base, PROMPTS, SEEDS, GenerationSettings(steps=3)), expected) <= 1
 
 
-def test_latents_go_to_pictures_and_back_with_the_pipelines_scale(base):
+def test_latents_go_to_images_and_back_with_the_pipelines_scale(base):
     images = torch.rand(3, 3, 32, 48)
     config = base.vae.config
     with torch.no_grad():
@@ -137,7 +137,7 @@ def test_a_preset_chooses_the_layers_of_every_part(base, case):
     assert len(network) == sum(case.layers.values())
 
 
-def test_what_pictures_the_base_draws_does_not_depend_on_the_adapters_before(base, tmp_path):
+def test_what_images_the_base_generates_does_not_depend_on_the_adapters_before(base, tmp_path):
     files = []
     for seed in (0, 1):
         network = lycoris.attach(base.parts, "lora", rank=2, seed=seed)
@@ -175,7 +175,7 @@ def test_a_scheduler_fits_or_says_what_would(base, scheduler):
         assert difference(alone, together) <= 1
 
 
-def test_sizes_left_out_are_the_pictures_own(base):
+def test_sizes_left_out_are_the_images_own(base):
     latents = torch.randn(2, base.latent_channels, 6, 12)
     conditions = base.encode_text(PROMPTS[:2])
     times = torch.tensor([900, 100])

@@ -32,7 +32,7 @@ def test_the_target_is_the_direction_of_the_line(pair):
     torch.testing.assert_close(step * 1000, flow.target(clean, noise, early), rtol=1e-2, atol=1e-2)
 
 
-def test_a_step_of_the_scheduler_with_the_target_lands_on_the_picture(pair):
+def test_a_step_of_the_scheduler_with_the_target_lands_on_the_image(pair):
     from diffusers import FlowMatchEulerDiscreteScheduler
 
     clean, noise = pair

@@ -11,7 +11,7 @@ from lycoris.training import Example, TrainingJob, TrainingSettings, train
 pytestmark = pytest.mark.skipif(not (pocket.BASE / "unet").is_dir(), reason="the weights are not in this tree")
 
 
-def test_the_pocket_base_draws_and_is_trained(tmp_path):
+def test_the_pocket_base_generates_and_is_trained(tmp_path):
     base = open_base("pocket", device="cpu")
     assert (base.family, base.resolution, base.source) == ("stable-diffusion", 64, "pocket")
     image = generate(base, ["a red cat in the snow"], [1000], GenerationSettings(steps=2))[0]

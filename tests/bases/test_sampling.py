@@ -1,4 +1,4 @@
-"""Drawing: a picture depends on its prompt and seed alone, and equals what diffusers draws."""
+"""Drawing: an image depends on its prompt and seed alone, and equals what diffusers draws."""
 
 import numpy as np
 import pytest
@@ -28,7 +28,7 @@ def difference(first, second):
 
 
 @pytest.mark.parametrize("scheduler", [*FITTING, "DEISMultistepScheduler", "KDPM2DiscreteScheduler"])
-def test_a_picture_is_the_same_in_any_batch(base, scheduler):
+def test_an_image_is_the_same_in_any_batch(base, scheduler):
     alone = generate(base, PROMPTS, SEEDS, GenerationSettings(steps=4, batch_size=1, scheduler=scheduler))
     together = generate(base, PROMPTS, SEEDS, GenerationSettings(steps=4, batch_size=16, scheduler=scheduler))
     split = generate(base, PROMPTS[::-1], SEEDS[::-1], GenerationSettings(steps=4, batch_size=4, scheduler=scheduler))[
@@ -38,7 +38,7 @@ def test_a_picture_is_the_same_in_any_batch(base, scheduler):
     assert difference(alone, split) <= 1
 
 
-def test_a_picture_equals_the_diffusers_pipelines(base):
+def test_an_image_equals_the_diffusers_pipelines(base):
     import torch
     from diffusers import DDIMScheduler
 
@@ -103,7 +103,7 @@ def test_each_distinct_prompt_is_encoded_once(base, monkeypatch):
     assert asked == [["", "a red cat", "a blue toy", "a sks creature", "a photo"]]
 
 
-def test_an_untrained_network_draws_the_bases_pictures(base):
+def test_an_untrained_network_generates_the_bases_images(base):
     expected = generate(base, PROMPTS, SEEDS, GenerationSettings(steps=3))
     network = lycoris.attach(base.parts, algorithm="lora", seed=0)
     try:

@@ -39,7 +39,7 @@ def rewritten(file, target, metadata=None, **more):
 
 
 @pytest.mark.parametrize("name", ORIGINALS)
-def test_a_file_draws_what_its_folder_draws(saved, name, no_network):
+def test_a_file_generates_what_its_folder_generates(saved, name, no_network):
     folder, file = saved[name]
     one = open_base(file, device="cpu", tokenizer=folder, **TOLD.get(name, {}))
     other = open_base(folder, device="cpu")
@@ -49,10 +49,8 @@ def test_a_file_draws_what_its_folder_draws(saved, name, no_network):
         weights = module.state_dict()
         assert all(torch.equal(weight, weights[key]) for key, weight in other.parts[part].state_dict().items())
         assert not any(parameter.requires_grad for parameter in module.parameters())
-    pictures = [
-        generate(base, PROMPTS, SEEDS, GenerationSettings(steps=2, height=24, width=32)) for base in (one, other)
-    ]
-    assert all(np.array_equal(*pair) for pair in zip(*pictures, strict=True))
+    images = [generate(base, PROMPTS, SEEDS, GenerationSettings(steps=2, height=24, width=32)) for base in (one, other)]
+    assert all(np.array_equal(*pair) for pair in zip(*images, strict=True))
 
 
 @pytest.mark.parametrize(("name", "resolution"), [("sd1", 256), ("sd2", 384), ("sdxl", 512), ("sd3", 512)])

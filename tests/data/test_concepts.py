@@ -1,4 +1,4 @@
-"""Claims about concept files and folders of pictures: what is read, and what is refused by name."""
+"""Claims about concept files and folders of images: what is read, and what is refused by name."""
 
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from lycoris.pocket.world.vocabulary import SPARE_TRIGGERS
 ENTRY = {"category": "toys", "trigger": "sks", "class_noun": "toy", "description": "brown bear"}
 
 
-def picture(path, colour="red"):
+def write_image(path, colour="red"):
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.new("RGB", (8, 9), colour).save(path)
 
@@ -30,9 +30,9 @@ def root(tmp_path):
     """Two concepts, one of them with two subclasses, and names that are not ASCII."""
     data = tmp_path / "data"
     for number in (2, 1):
-        picture(data / "toys" / "bär" / f"雪 {number}.png")
+        write_image(data / "toys" / "bär" / f"雪 {number}.png")
     for outfit in ("robe", "coat"):
-        picture(data / "people" / "ana" / outfit / "1.png")
+        write_image(data / "people" / "ana" / outfit / "1.png")
     ana = {
         "category": "people",
         "trigger": "zwx",
@@ -51,7 +51,7 @@ def change(root, name="bär", **fields):
     write(root, content)
 
 
-def test_concepts_come_by_category_and_name_with_their_pictures_in_order(root):
+def test_concepts_come_by_category_and_name_with_their_images_in_order(root):
     ana, bear = load_concepts(root)
     assert (ana.name, bear.name) == ("ana", "bär")
     assert [each.relative_path for each in bear.images] == ["toys/bär/雪 1.png", "toys/bär/雪 2.png"]
@@ -182,15 +182,15 @@ def test_an_empty_subclass_folder_is_named(root):
 @pytest.mark.parametrize(
     "place", ["people/ana/hat/1.png", "toys/bär/deep/er/1.png", "toys/new/1.png", "toys/1.png", "1.png"]
 )
-def test_a_picture_that_no_entry_covers_is_named_and_not_left_out_in_silence(root, place):
-    picture(root / place)
+def test_an_image_that_no_entry_covers_is_named_and_not_left_out_in_silence(root, place):
+    write_image(root / place)
     with pytest.raises(InputError, match=Path(place).parts[-2] if "/" in place else "1.png"):
         load_concepts(root)
 
 
 def test_hidden_folders_are_left_alone(root):
-    picture(root / ".cache" / "x" / "1.png")
-    picture(root / "toys" / ".trash" / "1.png")
+    write_image(root / ".cache" / "x" / "1.png")
+    write_image(root / "toys" / ".trash" / "1.png")
     assert len(load_concepts(root)) == 2
 
 
@@ -207,13 +207,13 @@ def test_a_trigger_within_a_longer_word_is_no_collision(root):
     assert len(load_concepts(root)) == 2
 
 
-def test_the_digest_depends_on_the_bytes_of_its_own_pictures_only(root):
+def test_the_digest_depends_on_the_bytes_of_its_own_images_only(root):
     def digests():
         return {concept.name: images_digest(concept) for concept in load_concepts(root)}
 
     first = digests()
     assert digests() == first
-    picture(root / "toys" / "bär" / "雪 2.png", "blue")
+    write_image(root / "toys" / "bär" / "雪 2.png", "blue")
     second = digests()
     assert second["bär"] != first["bär"]
     assert second["ana"] == first["ana"]
@@ -229,7 +229,7 @@ def test_the_digest_does_not_depend_on_where_the_folder_lies(root, tmp_path):
 
 def test_photographs_without_a_file_get_spare_triggers_and_they_are_logged(tmp_path, caplog):
     for place in ("live/cat/00.jpg", "toy/bear_plushie/00.jpg", "toy/bear_plushie/robe/01.jpg"):
-        picture(tmp_path / place)
+        write_image(tmp_path / place)
     caplog.set_level("INFO")
     cat, bear = load_concepts(tmp_path)
     assert (bear.name, bear.category, bear.class_noun, bear.description) == (
@@ -244,14 +244,14 @@ def test_photographs_without_a_file_get_spare_triggers_and_they_are_logged(tmp_p
 
 
 def test_a_photographed_style_is_called_a_style(tmp_path):
-    picture(tmp_path / "styles" / "ink-wash" / "1.png")
+    write_image(tmp_path / "styles" / "ink-wash" / "1.png")
     (ink,) = load_concepts(tmp_path)
     assert (ink.class_noun, ink.description) == ("style", "ink wash style")
 
 
 @pytest.mark.parametrize("inner", ["live/cat", "live", ""])
 def test_class_folders_or_one_flat_folder_will_do(tmp_path, inner):
-    picture(tmp_path / "live" / "cat" / "00.jpg")
+    write_image(tmp_path / "live" / "cat" / "00.jpg")
     (cat,) = load_concepts(tmp_path / inner)
     assert (cat.name, cat.category, cat.class_noun) == ("cat", "live", "cat")
     assert cat.images[0].relative_path == (tmp_path / "live/cat/00.jpg").relative_to(tmp_path / inner).as_posix()
@@ -262,15 +262,15 @@ def test_a_folder_of_photographs_that_is_no_such_thing_is_refused_by_name(tmp_pa
         load_concepts(tmp_path)
     with pytest.raises(InputError, match="no data folder"):
         load_concepts(tmp_path / "nowhere")
-    picture(tmp_path / "a" / "cat" / "1.png")
+    write_image(tmp_path / "a" / "cat" / "1.png")
     (tmp_path / "a" / "dog").mkdir()
     with pytest.raises(InputError, match="a/dog` holds no images"):
         load_concepts(tmp_path)
-    picture(tmp_path / "a" / "dog" / "1.png")
-    picture(tmp_path / "b" / "cat" / "1.png")
+    write_image(tmp_path / "a" / "dog" / "1.png")
+    write_image(tmp_path / "b" / "cat" / "1.png")
     with pytest.raises(InputError, match=r"Two classes .* `cat`"):
         load_concepts(tmp_path)
-    picture(tmp_path / "1.png")
+    write_image(tmp_path / "1.png")
     with pytest.raises(InputError, match="at the same depth"):
         load_concepts(tmp_path)
 

@@ -1,4 +1,4 @@
-"""Pictures are read upright, opaque and in sRGB, or refused with an error that names the file."""
+"""Images are read upright, opaque and in sRGB, or refused with an error that names the file."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_every_format_is_read_as_rgb(tmp_path: Path, suffix: str) -> None:
 
 
 @pytest.mark.parametrize("suffix", ["png", "jpg", "webp", "bmp", "gif", "tiff"])
-def test_a_file_cut_anywhere_is_a_picture_or_an_input_error(tmp_path: Path, suffix: str) -> None:
+def test_a_file_cut_anywhere_is_an_image_or_an_input_error(tmp_path: Path, suffix: str) -> None:
     whole = io.BytesIO()
     two_halves(64, 48).save(whole, {"jpg": "JPEG"}.get(suffix, suffix.upper()))
     content = whole.getvalue()
@@ -58,15 +58,15 @@ def test_a_truncated_jpeg_is_an_error_that_names_it(tmp_path: Path) -> None:
         read_image(path)
 
 
-def test_text_under_a_picture_s_name_is_an_error_that_names_it(tmp_path: Path) -> None:
+def test_text_under_an_images_name_is_an_error_that_names_it(tmp_path: Path) -> None:
     path = tmp_path / "note.png"
     path.write_text("this is no picture")
-    with pytest.raises(InputError, match=r"note\.png.*not a picture"):
+    with pytest.raises(InputError, match=r"note\.png.*not a readable image"):
         read_image(path)
 
 
 @pytest.mark.parametrize("size", [(1, 1), (7, 300), (300, 7)])
-def test_a_picture_under_eight_pixels_a_side_is_refused(tmp_path: Path, size: tuple[int, int]) -> None:
+def test_an_image_under_eight_pixels_a_side_is_refused(tmp_path: Path, size: tuple[int, int]) -> None:
     path = tmp_path / "dot.png"
     Image.new("RGB", size).save(path)
     with pytest.raises(InputError, match=rf"dot\.png.*8 pixels.*{size[0]} x {size[1]}"):
@@ -74,7 +74,7 @@ def test_a_picture_under_eight_pixels_a_side_is_refused(tmp_path: Path, size: tu
 
 
 def test_an_absent_file_is_said_to_be_absent(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"no picture.*gone\.png"):
+    with pytest.raises(InputError, match=r"no image.*gone\.png"):
         read_image(tmp_path / "gone.png")
 
 
@@ -162,13 +162,13 @@ def test_the_profile_decides_the_colours(tmp_path: Path) -> None:
     assert near(read_image(path), (3, 3), (80, 200, 40), 6)
 
 
-def test_a_picture_knows_its_file_and_a_name_may_be_any(tmp_path: Path) -> None:
+def test_an_image_knows_its_file_and_a_name_may_be_any(tmp_path: Path) -> None:
     path = tmp_path / "ü 🐻 [1].png"
     two_halves().save(path)
     assert read_image(path).info == {"file": str(path)}
 
 
-def test_a_folder_under_a_picture_s_name_is_refused(tmp_path: Path) -> None:
+def test_a_folder_under_an_images_name_is_refused(tmp_path: Path) -> None:
     (tmp_path / "folder.png").mkdir()
     with pytest.raises(InputError, match=r"folder\.png.*cannot be opened"):
         read_image(tmp_path / "folder.png")
@@ -181,7 +181,7 @@ def test_of_an_animation_the_first_frame_is_read(tmp_path: Path) -> None:
     assert near(read_image(path), (8, 8), RED, 20)
 
 
-def test_pictures_are_listed_by_suffix_in_order_without_hidden_ones(tmp_path: Path) -> None:
+def test_images_are_listed_by_suffix_in_order_without_hidden_ones(tmp_path: Path) -> None:
     for name in ("b.PNG", "a.jpg", ".hidden.png", "note.txt", "below/c.webp", ".cache/d.png"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(b"")
@@ -195,7 +195,7 @@ ORIENTED = {"jpg": "JPEG", "png": "PNG", "webp": "WEBP", "tiff": "TIFF"}
 
 @pytest.mark.parametrize("suffix", ["png", "jpg", "webp", "bmp", "gif", "tiff"])
 @pytest.mark.parametrize("orientation", [None, *range(1, 9)])
-def test_the_header_tells_the_size_that_the_picture_has(tmp_path: Path, suffix: str, orientation: int | None) -> None:
+def test_the_header_tells_the_size_that_the_image_has(tmp_path: Path, suffix: str, orientation: int | None) -> None:
     path = tmp_path / f"a.{suffix}"
     exif = Image.Exif()
     if orientation is not None:
@@ -236,7 +236,7 @@ def test_a_size_is_told_without_decoding(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"text", b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff\xe0"])
-def test_a_bad_header_is_a_bad_picture_and_an_absent_file_is_not(tmp_path: Path, content: bytes) -> None:
+def test_a_bad_header_is_an_invalid_image_and_an_absent_file_is_not(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "bad.png"
     path.write_bytes(content)
     with pytest.raises(InvalidImageError, match=r"bad\.png"):
@@ -269,7 +269,7 @@ def test_sixteen_bit_colours_are_brought_to_eight(tmp_path: Path, mode: str) -> 
     assert read_size(path) == (16, 16)
 
 
-def test_a_profile_of_greys_and_of_transparent_pictures_is_applied(tmp_path: Path) -> None:
+def test_a_profile_of_greys_and_of_transparent_images_is_applied(tmp_path: Path) -> None:
     srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     swapped = srgb.replace(b"rXYZ", b"tmp!").replace(b"gXYZ", b"rXYZ").replace(b"tmp!", b"gXYZ")
     path = tmp_path / "clear.png"
@@ -280,7 +280,7 @@ def test_a_profile_of_greys_and_of_transparent_pictures_is_applied(tmp_path: Pat
 
 
 @pytest.mark.parametrize("mode", ["RGBA", "LA", "P"])
-def test_how_opaque_a_picture_is_can_be_asked(tmp_path: Path, mode: str) -> None:
+def test_how_opaque_an_image_is_can_be_asked(tmp_path: Path, mode: str) -> None:
     clear = Image.new("RGBA", (16, 8), (0, 0, 0, 0))
     clear.paste((0, 0, 0, 255), (8, 0, 16, 8))
     path = tmp_path / "clear.png"
@@ -292,7 +292,7 @@ def test_how_opaque_a_picture_is_can_be_asked(tmp_path: Path, mode: str) -> None
     assert read_alpha(path) is None
 
 
-def test_a_mask_is_no_picture_of_its_own(tmp_path: Path) -> None:
+def test_a_mask_is_no_image_of_its_own(tmp_path: Path) -> None:
     for name in ("a.jpg", "a.mask.png", "b.c.png", "b.c.mask.png", "mask.png"):
         two_halves().save(tmp_path / name)
     assert [path.name for path in list_images(tmp_path)] == ["a.jpg", "b.c.png", "mask.png"]
@@ -302,7 +302,7 @@ def test_a_mask_is_no_picture_of_its_own(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["b.mask.png", "a.mask.jpg"])
-def test_a_mask_without_its_picture_or_in_another_format_is_named(tmp_path: Path, name: str) -> None:
+def test_a_mask_without_its_image_or_in_another_format_is_named(tmp_path: Path, name: str) -> None:
     for file in ("a.png", name):
         two_halves().save(tmp_path / file)
     with pytest.raises(InputError, match=name):

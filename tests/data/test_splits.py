@@ -1,4 +1,4 @@
-"""Claims about which pictures are kept from training."""
+"""Claims about which images are kept from training."""
 
 import pytest
 
@@ -21,7 +21,7 @@ def test_as_many_are_kept_as_asked_for_and_none_is_on_both_sides(files, share, c
     assert sorted(seen + kept) == list(range(10))
 
 
-def test_a_picture_that_comes_or_goes_moves_one_other_at_most(files):
+def test_an_image_that_is_added_or_removed_moves_one_other_at_most(files):
     kept = {files[row] for row in split_held_out(files, 3)[1]}
     for gone in files:
         rest = [file for file in files if file != gone]
@@ -36,5 +36,5 @@ def test_names_and_order_do_not_matter(files, tmp_path):
 
 @pytest.mark.parametrize("share", [10, 0.95, 11])
 def test_something_must_be_left_to_train_on(files, share):
-    with pytest.raises(InputError, match="leave a picture"):
+    with pytest.raises(InputError, match="leave an image"):
         split_held_out(files, share)

@@ -21,7 +21,7 @@ def base(small_folder):
 
 @pytest.fixture(scope="session")
 def examples(tmp_path_factory):
-    """Five pictures of three shapes, two of them with one caption."""
+    """Five images of three shapes, two of them with one caption."""
     folder, draws = tmp_path_factory.mktemp("pictures"), np.random.default_rng(0)
     captions = ["a sks cat", "a red cat", "a sks cat", "a blue toy on snow", "a photo"]
     made = []
@@ -34,5 +34,5 @@ def examples(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def squares(examples):
-    """The pictures of one bucket."""
+    """The images of one bucket."""
     return [examples[0], examples[1], examples[4]]

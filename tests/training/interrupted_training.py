@@ -10,7 +10,7 @@ from lycoris.training import Example
 STEPS = 10
 
 
-def go(base: Path, pictures: list[Example], folder: Path, count: int) -> None:
+def go(base: Path, images: list[Example], folder: Path, count: int) -> None:
     """Train `count` adapters and write all that comes of it below a folder, steps done into ``progress``."""
     import torch
 
@@ -39,13 +39,13 @@ def go(base: Path, pictures: list[Example], folder: Path, count: int) -> None:
     for number, network in enumerate(networks):
         own = folder / str(number)
         looks = (
-            ValidationCallback(opened, pictures[:2], CallbackSchedule(every=3)),
+            ValidationCallback(opened, images[:2], CallbackSchedule(every=3)),
             ImageCallback(
                 opened, own / "samples", CallbackSchedule(every=4), ["a sks cat"], [5], GenerationSettings(steps=2)
             ),
             CheckpointCallback(own / "checkpoints", CallbackSchedule(at=(2, 5, 9))),
         )
-        jobs.append(TrainingJob(network, pictures[2:], settings, number, own / "state.safetensors", looks))
+        jobs.append(TrainingJob(network, images[2:], settings, number, own / "state.safetensors", looks))
 
     def tell(number: int, done: int, steps: int, loss: float) -> None:
         with open(folder / "progress", "a") as stream:

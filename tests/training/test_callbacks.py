@@ -200,15 +200,15 @@ def test_a_checkpoint_is_the_adapter_of_a_run_that_ends_there(base, examples, tm
     assert same(weights(end), weights(last))
 
 
-def test_samples_are_what_the_network_draws_at_that_moment(base, squares, tmp_path):
+def test_samples_are_what_the_network_generates_at_that_moment(base, squares, tmp_path):
     untouched = generate(base, PROMPTS, SEEDS, SAMPLING)
     network = attach(base)
     samples = ImageCallback(base, tmp_path, CallbackSchedule(every=4), PROMPTS, SEEDS, SAMPLING)
     train(base, TrainingJob(network, squares, SETTINGS, seed=7, callbacks=[samples]))
     assert sorted(folder.name for folder in tmp_path.iterdir()) == ["0", "4", "5"]
-    for count, pictures in (("0", untouched), ("5", generate(base, PROMPTS, SEEDS, SAMPLING))):
-        for number, picture in enumerate(pictures):
-            assert Image.open(tmp_path / count / f"{number:02d}.png").tobytes() == picture.tobytes()
+    for count, images in (("0", untouched), ("5", generate(base, PROMPTS, SEEDS, SAMPLING))):
+        for number, image in enumerate(images):
+            assert Image.open(tmp_path / count / f"{number:02d}.png").tobytes() == image.tobytes()
 
 
 def test_moments_are_counted_as_the_length_is():
@@ -228,7 +228,7 @@ def test_moments_are_counted_as_the_length_is():
             CallbackSchedule(**wrong)
 
 
-def test_what_is_held_out_follows_from_the_pictures_alone(examples):
+def test_what_is_held_out_follows_from_the_images_alone(examples):
     rest, out = split_examples(examples, 2)
     assert len(out) == 2
     assert [one for one in examples if one in rest] == rest
@@ -236,7 +236,7 @@ def test_what_is_held_out_follows_from_the_pictures_alone(examples):
     assert {one.image for one in split_examples(other_words, 2)[1]} == {one.image for one in out}
     assert len(split_examples(examples, 0.5)[1]) == math.ceil(0.5 * len(examples))
     for share in (0, -1, 2.5, 5, math.inf):
-        with pytest.raises(InputError, match="`share`"):
+        with pytest.raises(InputError, match="`hold_out`"):
             split_examples(examples, share)
 
 

@@ -112,10 +112,10 @@ def test_every_way_to_optimise_goes_with_every_other(base, examples, squares):
         },
         {"batch_size": 3, "optimizer": "schedule-free-adamw", "learning_rate": 1e-3, "min_snr": 5.0},
     ]
-    pictures = [squares, examples, examples[1:], squares]
+    images = [squares, examples, examples[1:], squares]
     jobs = [
         TrainingJob(None, some, TrainingSettings(steps=4, **each), number)
-        for number, (some, each) in enumerate(zip(pictures, dials, strict=True))
+        for number, (some, each) in enumerate(zip(images, dials, strict=True))
     ]
     check(base, names, jobs)
 

@@ -1,4 +1,4 @@
-"""Two processes with half of each step's pictures learn what one learns with all."""
+"""Two processes with half of each step's images learn what one learns with all."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ SETTINGS = [
     },
     {"steps": 2, "batch_size": 1, "learning_rate": 3e-3, "optimizer": "lion"},
 ]
-"""The last leaves one process without a picture."""
+"""The last leaves one process without an image."""
 
 RUN = """
 import json, sys

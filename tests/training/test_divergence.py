@@ -22,8 +22,8 @@ def test_a_loss_that_stays_ten_times_too_high_has_left():
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_the_swings_of_single_pictures_are_no_divergence(seed):
-    """Losses over three orders of magnitude, as one picture a step with random times has them."""
+def test_the_swings_of_single_images_are_no_divergence(seed):
+    """Losses over three orders of magnitude, as one image a step with random times has them."""
     draws = random.Random(seed)
     assert not ever([10 ** draws.uniform(-3, 0) for _ in range(2000)])
 
@@ -46,7 +46,7 @@ def test_a_run_that_leaves_its_level_is_stopped_and_leaves_a_good_state(base, sq
     dials = TrainingSettings(steps=40, batch_size=2, learning_rate=10.0, clip_norm=None)
     state, network = tmp_path / "state.safetensors", lycoris.attach(base.parts, "full", layers=["conv_out"], seed=1)
     with pytest.raises(
-        TrainingDivergedError, match=r"times its usual one for 4 steps\. Lower `learning_rate`"
+        TrainingDivergedError, match=r"times its usual level for 4 steps\. Lower `learning_rate`"
     ) as error:
         train(base, TrainingJob(network, squares, dials, seed=7, checkpoint=state), checkpoint_seconds=0)
     losses = error.value.losses

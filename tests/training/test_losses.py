@@ -23,9 +23,9 @@ def settings(**given):
 
 
 def batch_of(base, examples, dials):
-    pictures = ImageDataset(base, [example.image for example in examples])
+    images = ImageDataset(base, [example.image for example in examples])
     texts = CaptionEncoder(base, [example.caption for example in examples], trainable=False)
-    (batch,) = BatchSampler(pictures, texts, base.forward_process, dials, seed=7)(0)
+    (batch,) = BatchSampler(images, texts, base.forward_process, dials, seed=7)(0)
     return batch
 
 
@@ -53,7 +53,7 @@ def test_huber_is_the_squared_error_near_nothing_and_straight_far_out():
     assert far == pytest.approx(2 * 0.1 * 100, rel=2e-3)
 
 
-def test_the_loss_of_a_picture_is_its_mean_cost(base, squares):
+def test_the_loss_of_an_image_is_its_mean_cost(base, squares):
     dials = settings(loss="huber", huber_delta=0.2)
     batch = batch_of(base, squares, dials)
     (found,) = compute_losses(base, [batch], [TrainingLoss.from_settings(base, dials)])
@@ -71,7 +71,7 @@ def test_runs_of_different_losses_go_through_the_base_as_one(base, squares):
         torch.testing.assert_close(found, compute_losses(base, [batch], [loss])[0])
 
 
-def test_an_offset_is_one_number_a_channel_and_leaves_all_other_draws(base, squares):
+def test_an_offset_is_one_number_a_channel_and_leaves_all_other_random_numbers(base, squares):
     plain, shifted = (batch_of(base, squares, settings(noise_offset=offset)) for offset in (0.0, 0.1))
     difference = shifted.noise - plain.noise
     assert torch.equal(shifted.latents, plain.latents)

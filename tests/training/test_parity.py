@@ -23,8 +23,8 @@ CAPTIONS = ["a biscuit toy on grass", "a biscuit toy in snow", "a biscuit toy"]
 
 @pytest.fixture
 def examples():
-    pictures = sorted((pocket.IMAGES / "stuffed_toys" / "biscuit").glob("*.png"))[:6]
-    return [Example(path, CAPTIONS[number % 3]) for number, path in enumerate(pictures)]
+    images = sorted((pocket.IMAGES / "stuffed_toys" / "biscuit").glob("*.png"))[:6]
+    return [Example(path, CAPTIONS[number % 3]) for number, path in enumerate(images)]
 
 
 def ours(base, examples, settings):
@@ -66,7 +66,7 @@ def test_fifty_steps_are_those_of_diffusers_and_peft(examples):
     optimizer = torch.optim.AdamW(parameters, lr=RATE, betas=(0.9, 0.99), weight_decay=0.1)
     rates = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: min(1.0, (step + 1) / 5))
 
-    # The order of the pictures, the noise, the times and the dropped captions are the other run's.
+    # The order of the images, the noise, the times and the dropped captions are the other run's.
     shown, said = [], []
 
     class Shown(ImageDataset):
@@ -79,9 +79,9 @@ def test_fifty_steps_are_those_of_diffusers_and_peft(examples):
             said.append(texts)
             return super().__call__(texts)
 
-    pictures = Shown(base, [example.image for example in examples])
+    images = Shown(base, [example.image for example in examples])
     texts = Said(base, [example.caption for example in examples], trainable=False)
-    batches = BatchSampler(pictures, texts, base.forward_process, settings, seed=5)
+    batches = BatchSampler(images, texts, base.forward_process, settings, seed=5)
     images = [np.asarray(Image.open(example.image).convert("RGB")) for example in examples]
     unet.train()
     plain = []

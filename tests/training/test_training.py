@@ -146,9 +146,9 @@ def test_training_equals_a_plain_diffusers_loop(base, squares, min_snr):
     parameters = list(network.parameters())
     optimizer = torch.optim.AdamW(parameters, lr=3e-3, betas=(0.9, 0.99), weight_decay=0.1, fused=False)
     rates = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: lr_scale("constant", step, 6, 2))
-    pictures = ImageDataset(base, [example.image for example in squares])
+    images = ImageDataset(base, [example.image for example in squares])
     texts = CaptionEncoder(base, [example.caption for example in squares], trainable=False)
-    batches = BatchSampler(pictures, texts, base.forward_process, settings, seed=7)
+    batches = BatchSampler(images, texts, base.forward_process, settings, seed=7)
     plain = []
     for step in range(6):
         (batch,) = batches(step)
@@ -176,16 +176,16 @@ def test_training_equals_a_plain_diffusers_loop(base, squares, min_snr):
 
 
 def test_sizes_apart_have_the_gradient_of_the_whole_batch(base, examples):
-    """Accumulating over groups weighs every picture alike: without noise of rounding, the mean of the parts."""
+    """Accumulating over groups weighs every image alike: without noise of rounding, the mean of the parts."""
     settings = TrainingSettings(steps=1, batch_size=5, learning_rate=1e-3, clip_norm=None)
     network = attach(base, **UNET_ONLY)
     loss = train(base, TrainingJob(network, examples, settings, seed=7)).losses[0]
     network.detach()
-    pictures = ImageDataset(base, [example.image for example in examples])
+    images = ImageDataset(base, [example.image for example in examples])
     texts = CaptionEncoder(base, [example.caption for example in examples], trainable=False)
     errors = []
     with torch.no_grad():
-        for batch in BatchSampler(pictures, texts, base.forward_process, settings, seed=7)(0):
+        for batch in BatchSampler(images, texts, base.forward_process, settings, seed=7)(0):
             noisy = base.forward_process.add_noise(batch.latents, batch.noise, batch.timesteps)
             prediction = base.predict(noisy, batch.timesteps, batch.conditioning)
             errors += (prediction - batch.noise).square().mean((1, 2, 3)).tolist()

@@ -1,4 +1,4 @@
-"""Captions as conditions: encoded once when the text encoder is frozen, at every step when it is adapted."""
+"""Captions to text conditioning: encoded once if the text encoder is frozen, at every step if it is adapted."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ if TYPE_CHECKING:
     from lycoris.bases import Base
 
 MAX_RECENT = 512
-"""So many varied captions' conditions are held: about 120 MB for Stable Diffusion 1.x."""
+"""Augmented captions whose conditioning is held in memory: about 120 MB for Stable Diffusion 1.x."""
 TEXT_SOURCES = ("bases",)
 
 
 def text_parameter_positions(base: Base, parameters: Sequence[Parameter]) -> set[int]:
-    """Positions of the parameters that a text's encoding depends on.
+    """Positions of the parameters that the text conditioning depends on.
 
-    The graph is asked and not the parameters' names, so any algorithm is understood however it is attached.
+    They follow from the autograd graph and not from names, so this holds for any algorithm, however it is attached.
     """
     with torch.enable_grad():
         outputs = [tensor.sum() for tensor in base.encode_text([""]).tensors if tensor.requires_grad]
@@ -41,18 +41,18 @@ def text_parameter_positions(base: Base, parameters: Sequence[Parameter]) -> set
 
 
 class CaptionEncoder:
-    """Conditions of captions, and of the empty one.
+    """Text conditioning of captions, and of the empty one.
 
     Args:
-        base: encodes them.
-        captions: one a picture.
-        adapted: whether the text encoder is being trained; then every step encodes its captions.
-        varied: whether each step varies the captions; then they are encoded as they come up.
-        cached: whether conditions are kept at all, else each step encodes its captions.
-        cache: a folder for the captions' conditions, shared by all runs; without one they are held in memory.
+        base: encodes the captions.
+        captions: one per image.
+        trainable: whether the text encoder is trained; every step then encodes its captions.
+        augmented: whether captions are augmented at each step; they are then encoded as they occur.
+        use_cache: whether to cache the conditioning; otherwise each step encodes its captions.
+        cache_folder: folder for the conditioning, shared by all runs; None keeps it in memory.
 
     Attributes:
-        captions: as given.
+        captions: the captions.
     """
 
     def __init__(
@@ -77,16 +77,16 @@ class CaptionEncoder:
                 self._cache_text(text)
 
     def __call__(self, texts: Sequence[str]) -> TextConditioning:
-        """Conditions of some texts."""
+        """The conditioning of some texts."""
         if not self._trainable:
-            return _to_device(self._base.device, TextConditioning.cat([self._lookup(text) for text in texts]))
-        used = list(dict.fromkeys(texts))
-        return self._encode_now(used)[[used.index(text) for text in texts]]
+            return TextConditioning.cat([self._lookup(text) for text in texts]).to(self._base.device)
+        distinct = list(dict.fromkeys(texts))
+        return self._encode_now(distinct)[[distinct.index(text) for text in texts]]
 
     def _cache_text(self, text: str) -> None:
-        """Encode a text once for all runs, by itself, so that nothing hangs on which others were encoded with it.
+        """Encode a text once for all runs, alone, so that it does not depend on what is encoded with it.
 
-        A warning that it was cut short is kept with it, and told to each.
+        A truncation warning is cached with it, and issued in each run.
         """
         self._cached_texts.add(text)
         note = self._cache.note(self._cache_key(text))
@@ -95,50 +95,48 @@ class CaptionEncoder:
         if note is not None:
             return
         with torch.no_grad():
-            conditions, cut = self._encode([text])
-        for message in cut:
+            conditioning, truncations = self._encode([text])
+        for message in truncations:
             warnings.warn(message, stacklevel=2)
-        self._cache.write(self._cache_key(text), _tensor_fields(conditions), note=" ".join(map(str, cut)))
+        self._cache.write(self._cache_key(text), _tensor_fields(conditioning), note=" ".join(map(str, truncations)))
 
     def _lookup(self, text: str) -> TextConditioning:
         if text in self._cached_texts:
             return TextConditioning(**self._cache.read(self._cache_key(text)))
         if text not in self._recent:
             with torch.no_grad():
-                self._recent[text] = _to_device("cpu", self._encode_now([text]))
+                self._recent[text] = self._encode_now([text]).to("cpu")
         self._recent.move_to_end(text)
-        conditions = self._recent[text]
+        conditioning = self._recent[text]
         if len(self._recent) > self._max_recent:
             self._recent.popitem(last=False)
-        return conditions
+        return conditioning
 
     def _encode_now(self, texts: Sequence[str]) -> TextConditioning:
-        """Conditions of texts as they come up; of all the orders of captions that are cut short one is told."""
-        conditions, cut = self._encode(texts)
-        for message in cut[: 0 if self._warned else 1] if self._augmented else cut:
+        """Encode texts without the cache; of all truncated augmented captions, only one is warned about."""
+        conditioning, truncations = self._encode(texts)
+        limit = int(not self._warned) if self._augmented else len(truncations)
+        for message in truncations[:limit]:
             warnings.warn(message, stacklevel=2)
-        self._warned = self._warned or bool(cut)
-        return conditions
+        self._warned = self._warned or bool(truncations)
+        return conditioning
 
     def _encode(self, texts: Sequence[str]) -> tuple[TextConditioning, list[TruncatedPromptWarning]]:
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
-            conditions = self._base.encode_text(texts)
-        cut = []
+            conditioning = self._base.encode_text(texts)
+        truncations = []
         for warning in caught:
             if isinstance(warning.message, TruncatedPromptWarning):
-                cut.append(warning.message)
+                truncations.append(warning.message)
             else:
                 warnings.warn(warning.message, stacklevel=2)
-        return conditions, cut
+        return conditioning, truncations
 
     def _cache_key(self, text: str) -> str:
         return content_key("text", self._base.digest, self._base.dtype, source_hash(*TEXT_SOURCES), text)
 
 
-def _tensor_fields(conditions: TextConditioning) -> dict[str, Tensor]:
-    return {part.name: value for part in fields(conditions) if (value := getattr(conditions, part.name)) is not None}
-
-
-def _to_device(device: torch.device | str, conditions: TextConditioning) -> TextConditioning:
-    return TextConditioning(**{name: part.to(device) for name, part in _tensor_fields(conditions).items()})
+def _tensor_fields(conditioning: TextConditioning) -> dict[str, Tensor]:
+    values = {field.name: getattr(conditioning, field.name) for field in fields(conditioning)}
+    return {name: value for name, value in values.items() if value is not None}

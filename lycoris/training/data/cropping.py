@@ -1,4 +1,4 @@
-"""How a picture is brought to a bucket's size: scaled until it covers the size, what stands out cut evenly."""
+"""Resizing and cropping: an image is scaled to cover its bucket's size, and the excess is cropped evenly."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from PIL import Image
 
 @dataclass(frozen=True, slots=True)
 class ResizeCrop:
-    """The way from one size to another, both as (width, height) in pixels."""
+    """A resize and center crop from one size to another, both as (width, height) in pixels."""
 
     original_size: tuple[int, int]
     target_size: tuple[int, int]
 
     @property
     def scale(self) -> float:
-        """Pixels of the target a pixel of the original, along both sides."""
+        """Target pixels per original pixel, along both sides."""
         return max(self.target_size[0] / self.original_size[0], self.target_size[1] / self.original_size[1])
 
     @property
     def size_conditioning(self) -> tuple[int, int, int, int, int, int]:
-        """Original height and width, top and left of the crop in the scaled picture, target height and width.
+        """Original height and width, top and left of the crop in the resized image, target height and width.
 
         The size conditioning of Podell et al., "SDXL: Improving Latent Diffusion Models for High-Resolution Image
         Synthesis", section 2.2.
@@ -33,14 +33,14 @@ class ResizeCrop:
 
 
 def resize_and_crop(image: Image.Image, size: tuple[int, int]) -> Image.Image:
-    """Scale a picture until it covers a size, and cut what stands out evenly on both sides.
+    """Scale an image to cover a size, and crop the excess evenly on both sides.
 
     Args:
-        image: any size.
+        image: an image of any size.
         size: (width, height) in pixels.
 
     Returns:
-        A picture of exactly that size.
+        An image of exactly that size.
     """
     if image.size == size:
         return image

@@ -1,4 +1,4 @@
-"""What the headers of many pictures tell, at a few bytes a picture."""
+"""A scan of image headers: size and bucket of many images, at a few bytes each."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from lycoris.training.data.cropping import ResizeCrop
 
 
 class HeaderScan:
-    """Upright size and bucket of every picture whose header can be read.
+    """Upright size and bucket of every image whose header is readable.
 
     Args:
-        paths: of the pictures; gone through once.
+        paths: the images; iterated once.
         buckets: (width, height) of each bucket.
-        on_invalid_image: ``"skip"`` goes on without a bad picture, ``"stop"`` raises its error.
+        on_invalid_image: ``"skip"`` skips an invalid image, ``"stop"`` raises its error.
 
     Attributes:
-        kept: positions of the pictures that can be used; those of all other attributes are the same as its own.
-        bad: path to what is wrong with it, of those that cannot.
+        valid_indices: positions of the valid images; a row of the scan is a position in this array.
+        skipped: path to reason, of the other images.
 
     Raises:
         InputError: a file is absent or cannot be opened.
-        BadPicture: a picture is bad, and this is to stop.
+        InvalidImageError: an image is invalid, and `on_invalid_image` is ``"stop"``.
     """
 
     def __init__(
@@ -40,7 +40,7 @@ class HeaderScan:
         self._buckets = list(buckets)
         self._sides = array("I")
         self._bucket_indices = array("H")
-        places = {bucket: place for place, bucket in enumerate(self._buckets)}
+        indices = {bucket: index for index, bucket in enumerate(self._buckets)}
         nearest: dict[tuple[int, int], int] = {}
         for position, path in enumerate(paths):
             try:
@@ -53,7 +53,7 @@ class HeaderScan:
             if size not in nearest:
                 if len(nearest) == 4096:
                     nearest.clear()
-                nearest[size] = places[nearest_bucket(*size, self._buckets)]
+                nearest[size] = indices[nearest_bucket(*size, self._buckets)]
             self.valid_indices.append(position)
             self._sides.extend(size)
             self._bucket_indices.append(nearest[size])
@@ -62,10 +62,10 @@ class HeaderScan:
         return len(self.valid_indices)
 
     def crop(self, row: int) -> ResizeCrop:
-        """How the picture comes to its bucket's size."""
+        """How an image is brought to its bucket's size."""
         return ResizeCrop((self._sides[2 * row], self._sides[2 * row + 1]), self._buckets[self._bucket_indices[row]])
 
     def drop(self, row: int, path: Path, reason: str) -> None:
-        """Set a picture aside whose pixels turned out bad."""
+        """Skip an image whose pixels turn out to be invalid."""
         self.skipped[str(path)] = reason
         del self.valid_indices[row], self._sides[2 * row : 2 * row + 2], self._bucket_indices[row]

@@ -1,4 +1,4 @@
-"""Training pictures as latents, computed once and kept by what they depend on, or as they come up."""
+"""Training images as latents, computed once and cached by content, or computed on each access."""
 
 from __future__ import annotations
 
@@ -30,19 +30,20 @@ if TYPE_CHECKING:
     from lycoris.bases import Base
 
 MAX_BATCH_IMAGES, MAX_BATCH_PIXELS = 16, 2**20
-"""A GPU is given so many pictures, and about so many pixels, together; a CPU one, so that no result hangs on which."""
+"""Images, and pixels, that a GPU encodes at a time; a CPU encodes one, so that results do not depend on the others."""
 LATENT_SOURCES = ("data/images.py", "bases", "training/data/image_dataset.py", "training/data/cropping.py")
 
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """A picture and the words it goes with.
+    """An image with its caption.
 
     Attributes:
-        image: its file.
-        caption: tags between commas, or a sentence.
-        repeats: how often an epoch shows it.
-        prior: whether it is of the class at large, to keep what the base knows of it, and not of the concept.
+        image: the file.
+        caption: tags separated by commas, or a sentence.
+        repeats: times that it occurs in an epoch.
+        prior: whether it shows the class in general and not the concept, to preserve what the base knows of the class
+            (DreamBooth's prior preservation).
     """
 
     image: Path
@@ -56,27 +57,27 @@ class Example:
 
 
 class ImageDataset:
-    """Latents of the training pictures, each in the bucket nearest to its shape.
+    """Latents of the training images, each in the bucket nearest to its aspect ratio.
 
     Args:
-        base: encodes them and sets resolution and factor.
-        paths: of the pictures.
-        flip: keep the mirrored pictures' latents too.
-        cache: a folder for latents, shared by all runs; without one they are held in memory.
-        cached: whether latents are kept at all, else a picture is read and encoded whenever it is asked for.
-        mask: where the loss's weights come from: ``"file"`` is ``name.mask.png`` beside a picture, ``"alpha"``
-            its own transparency; a picture that has none counts whole.
-        on_invalid_image: ``"skip"`` goes on without a bad picture, ``"stop"`` raises its error.
+        base: encodes the images and determines the buckets.
+        paths: the images.
+        horizontal_flip: whether to cache the latents of the mirrored images too.
+        cache_folder: folder for latents, shared by all runs; None keeps them in memory.
+        use_cache: whether to cache latents; otherwise an image is read and encoded on each access.
+        mask: source of the loss masks: ``"file"`` for ``name.mask.png`` beside an image, ``"alpha"`` for its own
+            transparency; an image without one counts everywhere. None for no masks.
+        on_invalid_image: ``"skip"`` skips an invalid image, ``"stop"`` raises its error.
 
     Attributes:
-        kept: positions in `paths` of the pictures that are used; rows below count these.
-        set_aside: path to what is wrong with it, of the others.
+        valid_indices: positions in `paths` of the images that are used; a row is a position in this sequence.
+        skipped: path to reason, of the others.
         sizes: each row's bucket, as (width, height) in pixels.
-        upscaled: how many pictures are smaller than their bucket.
+        upscaled_count: number of images that are smaller than their bucket.
 
     Raises:
-        InputError: a file is absent, no picture can be used, or none has a mask that should.
-        BadPicture: a picture is bad, and this is to stop.
+        InputError: a file is absent, no image is valid, or `mask` is set and no image has a mask.
+        InvalidImageError: an image is invalid, and `on_invalid_image` is ``"stop"``.
     """
 
     def __init__(
@@ -90,85 +91,81 @@ class ImageDataset:
         mask: MaskSource | None = None,
         on_invalid_image: OnInvalidImage = "skip",
     ) -> None:
-        self._base, self._flips, self._cache = (
-            base,
-            (False, True) if horizontal_flip else (False,),
-            TensorCache(cache_folder),
-        )
-        self._use_cache, self._paths = use_cache, paths
+        self._base, self._paths, self._use_cache = base, paths, use_cache
+        self._flips = (False, True) if horizontal_flip else (False,)
+        self._cache = TensorCache(cache_folder)
         self._masks = None if mask is None else LossMasks(mask, base.vae_scale_factor, self._cache)
         self._scan = HeaderScan(paths, bucket_sizes(base.resolution, base.vae_scale_factor), on_invalid_image)
         self._file_digests: list[str] = []
         self._mask_keys: list[str | None] = []
-        bad = self._fill_cache(paths, stop=on_invalid_image == "stop")
-        for row in reversed(bad):
-            self._scan.drop(row, paths[self._scan.valid_indices[row]], bad[row])
+        invalid = self._fill_cache(paths, stop=on_invalid_image == "stop")
+        for row in reversed(invalid):
+            self._scan.drop(row, paths[self._scan.valid_indices[row]], invalid[row])
             del self._file_digests[row], self._mask_keys[row]
         self.valid_indices, self.skipped = self._scan.valid_indices, self._scan.skipped
         if not self.valid_indices:
             reason = next(iter(self.skipped.values()), "There are none.")
-            raise InputError(f"None of the {len(paths)} pictures can be used. {reason}")
+            raise InputError(f"None of the {len(paths)} images can be used. {reason}")
         if mask is not None and not any(self._mask_keys):
-            raise InputError(
-                f"Setting `mask` is `{mask}`, but none of the {len(self.valid_indices)} pictures has a mask."
-            )
+            count = len(self.valid_indices)
+            raise InputError(f"Setting `mask` is `{mask}`, but none of the {count} images has a mask.")
         self.sizes = [self._scan.crop(row).target_size for row in range(len(self.valid_indices))]
         self.upscaled_count = sum(self._scan.crop(row).scale > 1 for row in range(len(self.valid_indices)))
 
     @property
     def bucket_counts(self) -> dict[str, int]:
-        """Pictures in each bucket, by its size written as "64x48"."""
+        """Number of images in each bucket, by its size as ``"64x48"``."""
         return {f"{width}x{height}": count for (width, height), count in sorted(Counter(self.sizes).items())}
 
     def stack_latents(
         self, rows: Sequence[int], flipped: Sequence[bool]
     ) -> Float[Tensor, "batch channels rows columns"]:
-        """Latents of some pictures, all of one size, on the base's device."""
+        """Stack the latents of images of one size, on the base's device."""
         if not self._use_cache:
             return self._encode_images([self._load_image(row) for row in rows], flipped)
         keys = [self._cache_key(row, mirror) for row, mirror in zip(rows, flipped, strict=True)]
         return torch.stack([self._cache.read(key)["latent"] for key in keys]).to(self._base.device)
 
     def stack_masks(self, rows: Sequence[int], flipped: Sequence[bool]) -> Float[Tensor, "batch rows columns"] | None:
-        """Weights of the loss in [0, 1] from place to place; None when no masks are wanted."""
+        """Stack the loss masks of images of one size, in [0, 1] per latent cell; None without masks."""
         if self._masks is None:
             return None
         keys = [self._mask_keys[row] for row in rows]
         return self._masks.stack(keys, self._scan.crop(rows[0]), flipped).to(self._base.device)
 
     def size_conditioning(self, rows: Sequence[int]) -> Float[Tensor, "batch 6"]:
-        """What became of the pictures' sizes; see `Framing.condition`."""
-        frames = [self._scan.crop(row).size_conditioning for row in rows]
-        return torch.tensor(frames, dtype=torch.float32, device=self._base.device)
+        """Size conditioning of images; see `ResizeCrop.size_conditioning`."""
+        values = [self._scan.crop(row).size_conditioning for row in rows]
+        return torch.tensor(values, dtype=torch.float32, device=self._base.device)
 
     def _fill_cache(self, paths: Sequence[Path], *, stop: bool) -> dict[int, str]:
-        """Keep the latents, and the masks, of every picture of the scan; returns what is wrong with some, by row."""
-        bad: dict[int, str] = {}
+        """Cache latents and masks of every image of the scan; return the reasons of invalid ones by row."""
+        invalid: dict[int, str] = {}
         waiting: dict[tuple[int, int], list[tuple[int, Image.Image]]] = {}
         for row, position in enumerate(self._scan.valid_indices):
-            path, framing = paths[position], self._scan.crop(row)
+            path, crop = paths[position], self._scan.crop(row)
             self._file_digests.append(file_digest(path))
             self._mask_keys.append(None)
             try:
                 if self._masks is not None:
-                    self._mask_keys[row] = self._masks.cache_mask(path, framing)
+                    self._mask_keys[row] = self._masks.cache_mask(path, crop)
                 if self._use_cache and all(self._cache_key(row, mirror) in self._cache for mirror in self._flips):
                     continue
                 image = self._load_image(row)
             except InvalidImageError as error:
                 if stop:
                     raise
-                bad[row] = str(error)
+                invalid[row] = str(error)
                 continue
             if not self._use_cache:
                 continue
-            group = waiting.setdefault(framing.target_size, [])
+            group = waiting.setdefault(crop.target_size, [])
             group.append((row, image))
-            if len(group) == self._max_batch_size(framing.target_size):
-                self._encode_group(waiting.pop(framing.target_size))
+            if len(group) == self._max_batch_size(crop.target_size):
+                self._encode_group(waiting.pop(crop.target_size))
         for group in waiting.values():
             self._encode_group(group)
-        return bad
+        return invalid
 
     def _max_batch_size(self, size: tuple[int, int]) -> int:
         if self._base.device.type == "cpu":
@@ -182,26 +179,25 @@ class ImageDataset:
                 self._cache.write(self._cache_key(row, mirror), {"latent": latent})
 
     def _load_image(self, row: int) -> Image.Image:
-        """A picture of the scan as it fits its bucket.
+        """Read an image and fit it to its bucket.
 
         Raises:
-            BadPicture: it cannot be read, or its header told another size.
+            InvalidImageError: it cannot be read, or its size is not the one in its header.
         """
-        path, framing = self._paths[self._scan.valid_indices[row]], self._scan.crop(row)
+        path, crop = self._paths[self._scan.valid_indices[row]], self._scan.crop(row)
         image = read_image(path)
-        if image.size != framing.original_size:
-            raise InvalidImageError(f"Picture `{path}` is of another size than its header says.")
-        return resize_and_crop(image, framing.target_size)
+        if image.size != crop.original_size:
+            raise InvalidImageError(f"Image `{path}` does not have the size that its header states.")
+        return resize_and_crop(image, crop.target_size)
 
     def _encode_images(
         self, images: Sequence[Image.Image], mirrored: Sequence[bool]
     ) -> Float[Tensor, "batch channels rows columns"]:
-        """Latents of pictures of one size, on the base's device; no result depends on which were encoded together."""
-        most = self._max_batch_size(images[0].size)
-        pixels = torch.stack(
-            [each.flip(-1) if mirror else each for each, mirror in zip(map(_to_tensor, images), mirrored, strict=True)]
-        )
-        return torch.cat([self._base.encode_images(part) for part in pixels.split(most)])
+        """Encode images of one size, on the base's device; no result depends on which are encoded together."""
+        tensors = map(_to_tensor, images)
+        pixels = torch.stack([t.flip(-1) if mirror else t for t, mirror in zip(tensors, mirrored, strict=True)])
+        batches = pixels.split(self._max_batch_size(images[0].size))
+        return torch.cat([self._base.encode_images(batch) for batch in batches])
 
     def _cache_key(self, row: int, mirror: bool) -> str:
         size = self._scan.crop(row).target_size

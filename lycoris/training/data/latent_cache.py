@@ -1,4 +1,4 @@
-"""Encodings kept under what they depend on, so that all runs share them and none holds them all in memory."""
+"""A cache of encodings by content, shared by all runs without holding everything in memory."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 MEMORY_LIMIT = 2**28
-"""So many bytes of what was read from files are held; beyond, each use maps the file anew."""
+"""Bytes of file contents held in memory; beyond that, each access maps the file again."""
 
 
 def content_key(*parts: object) -> str:
-    """SHA-256 of what an encoding depends on, as 64 hexadecimal digits."""
+    """SHA-256 of everything an encoding depends on, as 64 hexadecimal digits."""
     return hashlib.sha256("\0".join(map(str, parts)).encode()).hexdigest()
 
 
 class TensorCache:
-    """Tensors by key, one file each, in a folder; or in memory, where there is no folder.
+    """Tensors by key, one file each, in a folder; or in memory without a folder.
 
-    A file appears whole or not at all and is never changed, so any number of processes may read and write at once;
-    two that make the same one make it alike. Files are mapped into memory, not read.
+    Files are written atomically and never change, so any number of processes may read and write concurrently; two that
+    write the same key write the same tensors. Files are mapped into memory, not read.
 
     Args:
-        folder: made when first needed; None keeps everything in memory.
-        memory: bytes held of what was read from files.
+        folder: created when first needed; None keeps everything in memory.
+        memory_limit: bytes of file contents held in memory.
     """
 
     def __init__(self, folder: Path | None, memory_limit: int = MEMORY_LIMIT) -> None:
@@ -41,7 +41,7 @@ class TensorCache:
         return key in self._in_memory or self.note(key) is not None
 
     def note(self, key: str) -> str | None:
-        """What was written beside the tensors of a key; None where there are none, or the file is damaged."""
+        """The note written with the tensors of a key; None if there are none, or the file is damaged."""
         from safetensors import SafetensorError, safe_open
 
         if self.folder is None:
@@ -53,7 +53,7 @@ class TensorCache:
             return None
 
     def read(self, key: str) -> dict[str, Tensor]:
-        """The tensors of a key that is kept, on the CPU, not to be written to."""
+        """Read the tensors of a cached key, on the CPU; they must not be modified."""
         from safetensors import safe_open
 
         if key in self._in_memory:
@@ -67,7 +67,7 @@ class TensorCache:
         return tensors
 
     def write(self, key: str, tensors: Mapping[str, Tensor], note: str = "") -> None:
-        """Keep tensors, and a note, under a key."""
+        """Write tensors, and a note, under a key."""
         from safetensors.torch import save_file
 
         plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}

@@ -1,4 +1,4 @@
-"""Masks: where in a picture the loss counts, and how much."""
+"""Loss masks: where in an image the loss counts, and how much."""
 
 from __future__ import annotations
 
@@ -25,25 +25,25 @@ MASK_SOURCES = ("data/images.py", "training/data/loss_masks.py", "training/data/
 
 
 class LossMasks:
-    """Weights in [0, 1] of a picture's latent cells, from black to white or from clear to opaque.
+    """Weights in [0, 1] of an image's latent cells, from black to white or from transparent to opaque.
 
     Args:
-        source: ``"file"`` for ``name.mask.png`` beside a picture, ``"alpha"`` for its own transparency.
-        factor: pixels a latent cell.
-        kept: where the weights are kept.
+        source: ``"file"`` for ``name.mask.png`` beside an image, ``"alpha"`` for its own transparency.
+        vae_scale_factor: pixels per latent cell.
+        cache: cache of the weights.
     """
 
     def __init__(self, source: MaskSource, vae_scale_factor: int, cache: TensorCache) -> None:
         self.source, self._vae_scale_factor, self._cache = source, vae_scale_factor, cache
 
     def cache_mask(self, path: Path, crop: ResizeCrop) -> str | None:
-        """Bring a picture's mask to the size of its latent, as the picture itself is brought to its bucket.
+        """Resize and crop an image's mask like the image itself, and cache its weights per latent cell.
 
         Returns:
-            The key that its weights are kept under; None where the picture has no mask and so counts whole.
+            The cache key of the weights; None if the image has no mask and so counts everywhere.
 
         Raises:
-            BadPicture: the mask is no picture, of another size than its picture, or black throughout.
+            InvalidImageError: the mask is not an image, differs from its image in size, or is entirely black.
         """
         file = find_mask(path) if self.source == "file" else path
         if file is None:
@@ -59,21 +59,21 @@ class LossMasks:
     def stack(
         self, keys: Sequence[str | None], crop: ResizeCrop, flipped: Sequence[bool]
     ) -> Float[Tensor, "batch rows columns"]:
-        """The weights of some pictures of one size."""
+        """Stack the weights of images of one size."""
         width, height = crop.target_size
-        whole = torch.ones(height // self._vae_scale_factor, width // self._vae_scale_factor)
-        masks = [whole if key is None else self._cache.read(key)["mask"] for key in keys]
+        unmasked = torch.ones(height // self._vae_scale_factor, width // self._vae_scale_factor)
+        masks = [unmasked if key is None else self._cache.read(key)["mask"] for key in keys]
         return torch.stack([mask.flip(-1) if mirror else mask for mask, mirror in zip(masks, flipped, strict=True)])
 
     def _to_weights(self, mask: Image.Image, file: Path, crop: ResizeCrop) -> Float[Tensor, "rows columns"]:
         width, height = crop.original_size
         if mask.size != crop.original_size:
             raise InvalidImageError(
-                f"Mask `{file}` must be of its picture's size, {width} x {height}, but is {mask.width} x {mask.height}."
+                f"Mask `{file}` must have its image's size, {width} x {height}, but is {mask.width} x {mask.height}."
             )
         cells = crop.target_size[0] // self._vae_scale_factor, crop.target_size[1] // self._vae_scale_factor
         small = resize_and_crop(mask, crop.target_size).resize(cells, Image.Resampling.BOX)
         weights = torch.from_numpy(np.array(small)).float() / 255
         if not weights.any():
-            raise InvalidImageError(f"Mask `{file}` is black: nothing of its picture would count.")
+            raise InvalidImageError(f"Mask `{file}` is entirely black: nothing of its image would count.")
         return weights

@@ -1,4 +1,4 @@
-"""Learning-rate schedules: the fraction of the top rate at each step, as a pure function of the step."""
+"""Learning-rate schedules: the scale of the base learning rate, as a pure function of the step."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 
 def constant(progress: float) -> float:
-    """The top rate throughout."""
+    """The base learning rate throughout."""
     return 1.0
 
 
@@ -22,27 +22,27 @@ def linear(progress: float) -> float:
 
 
 SCHEDULES: dict[str, Callable[[float], float]] = {"constant": constant, "cosine": cosine, "linear": linear}
-"""From the part of the run behind the warm-up that is done, in [0, 1), to a fraction of the rate."""
+"""Maps the completed fraction of the run after the warm-up, in [0, 1), to a scale of the learning rate."""
 ONE_CYCLE = "one-cycle"
-"""The schedule that has no warm-up but a rise of its own."""
+"""The schedule that has a rise of its own instead of a warm-up."""
 ONE_CYCLE_RISE, ONE_CYCLE_INITIAL, ONE_CYCLE_FINAL = 0.3, 1 / 25, 1e-4
-"""Of the one cycle: its rise, as a part of the run; its first rate, of the top; its last, of the first."""
+"""One cycle: the fraction of the run that rises, the initial scale, and the final scale relative to the initial."""
 
 
 def lr_scale(schedule: str, step: int, steps: int, warmup_steps: int, cycles: int = 1) -> float:
-    """Fraction of the top rate to use at a step.
+    """Compute the scale of the base learning rate at a step.
 
     Args:
         schedule: a key of `SCHEDULES`, or `ONE_CYCLE`.
         step: counted from 0.
-        steps: of the whole run.
-        warmup_steps: over which the fraction rises linearly; the last of them has 1. The one cycle rises as long,
-            and for 0 as long as by default.
-        cycles: times that the schedule behind the warm-up is run through, each from the top (Loshchilov & Hutter,
-            "SGDR", with cycles of one length).
+        steps: steps of the whole run.
+        warmup_steps: steps over which the scale rises linearly to 1. For one cycle the length of its rise, with 0 for
+            the default length.
+        cycles: times that the schedule after the warm-up repeats, each time from the top (Loshchilov & Hutter, "SGDR",
+            with cycles of equal length).
 
     Returns:
-        A number in [0, 1].
+        A scale in [0, 1].
     """
     if schedule == ONE_CYCLE:
         return _one_cycle(step, steps, (warmup_steps or ONE_CYCLE_RISE * steps) - 1)
@@ -53,7 +53,7 @@ def lr_scale(schedule: str, step: int, steps: int, warmup_steps: int, cycles: in
 
 
 def _one_cycle(step: int, steps: int, peak_step: float) -> float:
-    """Half a cosine up to the step `top` and half a cosine down to the last one, as torch's `OneCycleLR`.
+    """Half a cosine up to `peak_step` and half a cosine down to the last step, as torch's `OneCycleLR`.
 
     Smith & Topin, "Super-Convergence: Very Fast Training of Neural Networks Using Large Learning Rates".
     """

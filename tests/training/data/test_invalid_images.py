@@ -1,4 +1,4 @@
-"""A bad picture is named and set aside, and the training goes on with the rest; or stops when told to."""
+"""A bad image is named and set aside, and the training goes on with the rest; or stops when told to."""
 
 import shutil
 from dataclasses import replace
@@ -22,7 +22,7 @@ def truncated(path):
 
 
 def text(path):
-    path.write_text("not a picture")
+    path.write_text("not an image")
 
 
 def tiny(path):
@@ -38,7 +38,7 @@ def trained(base, examples, settings=SETTINGS, exclude=(), checkpoint=None, **mo
 
 
 @pytest.mark.parametrize("spoil", [truncated, text, tiny])
-def test_training_goes_on_without_a_bad_picture_as_if_it_had_not_been_there(base, examples, tmp_path, spoil):
+def test_training_goes_on_without_an_invalid_image_as_if_it_had_not_been_there(base, examples, tmp_path, spoil):
     bad = tmp_path / "bad.png"
     spoil(bad)
     with_bad = [*examples[:2], Example(bad, "a cat"), *examples[2:]]
@@ -50,39 +50,39 @@ def test_training_goes_on_without_a_bad_picture_as_if_it_had_not_been_there(base
 
 
 @pytest.mark.parametrize("spoil", [truncated, text, tiny])
-def test_a_bad_picture_stops_the_training_when_told_to(base, examples, tmp_path, spoil):
+def test_an_invalid_image_stops_the_training_when_told_to(base, examples, tmp_path, spoil):
     bad = tmp_path / "bad.png"
     spoil(bad)
     with pytest.raises(InvalidImageError, match=r"bad\.png"):
         trained(base, [*examples, Example(bad, "a")], replace(SETTINGS, on_invalid_image="stop"))
 
 
-def test_nothing_but_bad_pictures_is_an_error(base, tmp_path):
+def test_nothing_but_invalid_images_is_an_error(base, tmp_path):
     for number in range(2):
         text(tmp_path / f"{number}.png")
-    with pytest.raises(InputError, match=r"None of the 2 pictures can be used.*0\.png"):
+    with pytest.raises(InputError, match=r"None of the 2 images can be used.*0\.png"):
         trained(base, [Example(tmp_path / f"{number}.png", "a") for number in range(2)])
 
 
-def test_an_absent_file_is_an_error_and_not_a_bad_picture(base, examples, tmp_path):
-    with pytest.raises(InputError, match=r"no picture.*gone\.png"):
+def test_an_absent_file_is_an_error_and_not_an_invalid_image(base, examples, tmp_path):
+    with pytest.raises(InputError, match=r"no image.*gone\.png"):
         trained(base, [*examples, Example(tmp_path / "gone.png", "a")])
 
 
-def test_epochs_count_the_pictures_that_are_left_and_their_repeats(base, examples, tmp_path):
+def test_epochs_count_the_images_that_are_left_and_their_repeats(base, examples, tmp_path):
     bad = tmp_path / "bad.png"
     text(bad)
     some = [replace(examples[0], repeats=4), examples[1], Example(bad, "a"), replace(examples[2], prior=True)]
     assert trained(base, some, TrainingSettings(epochs=2, batch_size=5)).steps == 2
 
 
-def test_pictures_smaller_than_their_bucket_are_counted(base, tmp_path):
+def test_images_smaller_than_their_bucket_are_counted(base, tmp_path):
     for number, size in enumerate([(32, 32), (31, 31), (16, 16), (64, 64), (200, 12)]):
         Image.new("RGB", size, "red").save(tmp_path / f"{number}.png")
     assert ImageDataset(base, sorted(tmp_path.iterdir())).upscaled_count == 3
 
 
-def test_a_picture_found_encoded_is_not_decoded_again(base, examples, tmp_path, monkeypatch):
+def test_an_image_found_encoded_is_not_decoded_again(base, examples, tmp_path, monkeypatch):
     from lycoris.training.data import image_dataset
 
     paths = [example.image for example in examples]
@@ -91,7 +91,7 @@ def test_a_picture_found_encoded_is_not_decoded_again(base, examples, tmp_path, 
     ImageDataset(base, paths, cache_folder=tmp_path)
 
 
-def test_a_scan_keeps_the_rows_of_its_good_pictures(examples, tmp_path):
+def test_a_scan_keeps_the_rows_of_its_good_images(examples, tmp_path):
     bad = tmp_path / "bad.png"
     text(bad)
     scan = HeaderScan([examples[0].image, bad, examples[2].image], [(32, 32), (40, 24)])

@@ -127,16 +127,16 @@ def test_a_run_that_keeps_no_encodings_learns_the_same(base, examples, tmp_path)
     assert not (tmp_path / "False").exists()
 
 
-def test_a_bad_picture_is_set_aside_before_the_first_step_without_kept_encodings(base, squares, tmp_path):
+def test_an_invalid_image_is_skipped_before_the_first_step_without_kept_encodings(base, squares, tmp_path):
     bad = tmp_path / "bad.png"
     content = squares[0].image.read_bytes()
     bad.write_bytes(content[: len(content) * 2 // 3])
-    pictures = ImageDataset(base, [squares[0].image, bad], use_cache=False)
-    assert list(pictures.valid_indices) == [0]
-    assert list(pictures.skipped) == [str(bad)]
+    images = ImageDataset(base, [squares[0].image, bad], use_cache=False)
+    assert list(images.valid_indices) == [0]
+    assert list(images.skipped) == [str(bad)]
 
 
-def test_an_edited_picture_has_latents_of_its_own(base, squares, tmp_path):
+def test_an_edited_image_has_latents_of_its_own(base, squares, tmp_path):
     from PIL import Image
 
     path = tmp_path / "a.png"

@@ -18,23 +18,23 @@ from lycoris.training.seeding import EpochSampler
 
 def batches_of(base, examples, **settings):
     settings = TrainingSettings(steps=1, **settings)
-    pictures = ImageDataset(
+    images = ImageDataset(
         base, [example.image for example in examples], horizontal_flip=settings.horizontal_flip, mask=settings.mask
     )
     texts = CaptionEncoder(
         base, [example.caption for example in examples], trainable=False, augmented=settings.augments_captions
     )
-    return BatchSampler(pictures, texts, base.forward_process, settings, seed=3, examples=examples)
+    return BatchSampler(images, texts, base.forward_process, settings, seed=3, examples=examples)
 
 
-@pytest.mark.parametrize(("pictures", "batch_size"), [(5, 2), (3, 8), (8, 8), (7, 3)])
-def test_every_picture_is_seen_once_an_epoch(pictures, batch_size):
-    order = EpochSampler(pictures, batch_size, seed=1)
-    steps = 2 * pictures
+@pytest.mark.parametrize(("images", "batch_size"), [(5, 2), (3, 8), (8, 8), (7, 3)])
+def test_every_image_is_seen_once_an_epoch(images, batch_size):
+    order = EpochSampler(images, batch_size, seed=1)
+    steps = 2 * images
     seen = [row for step in range(steps) for row in order(step)]
-    for epoch in range(len(seen) // pictures):
-        assert sorted(seen[epoch * pictures : (epoch + 1) * pictures]) == list(range(pictures))
-    assert Counter(seen) == dict.fromkeys(range(pictures), 2 * batch_size)
+    for epoch in range(len(seen) // images):
+        assert sorted(seen[epoch * images : (epoch + 1) * images]) == list(range(images))
+    assert Counter(seen) == dict.fromkeys(range(images), 2 * batch_size)
 
 
 def test_the_order_at_a_step_does_not_depend_on_the_steps_before():
@@ -45,7 +45,7 @@ def test_the_order_at_a_step_does_not_depend_on_the_steps_before():
     assert [EpochSampler(5, 3, seed=4)(step) for step in range(20)] != whole
 
 
-def test_pictures_of_one_size_go_together(base, examples):
+def test_images_of_one_size_go_together(base, examples):
     batches = list(batches_of(base, examples, batch_size=5)(0))
     assert sorted(len(batch.latents) for batch in batches) == [1, 1, 3]
     for batch in batches:
@@ -53,14 +53,14 @@ def test_pictures_of_one_size_go_together(base, examples):
         assert len(batch.timesteps) == len(batch.conditioning) == len(batch.latents)
 
 
-def test_latents_keep_the_pictures_shape(base, examples):
-    pictures = ImageDataset(base, [example.image for example in examples])
+def test_latents_keep_the_images_shape(base, examples):
+    images = ImageDataset(base, [example.image for example in examples])
     for (width, height), (original_width, original_height) in zip(
-        pictures.sizes, [(40, 40), (64, 64), (90, 60), (60, 90), (32, 32)], strict=True
+        images.sizes, [(40, 40), (64, 64), (90, 60), (60, 90), (32, 32)], strict=True
     ):
         assert (width > height) == (original_width > original_height)
         assert width * height <= base.resolution**2
-    assert sum(pictures.bucket_counts.values()) == len(examples)
+    assert sum(images.bucket_counts.values()) == len(examples)
 
 
 @pytest.mark.parametrize("rate", [0.0, 0.25, 1.0])
@@ -91,7 +91,7 @@ def test_times_cover_the_whole_schedule(base, squares):
     assert times.float().mean() == pytest.approx(499.5, abs=30)
 
 
-def test_repeats_show_a_picture_more_often(base, squares):
+def test_repeats_show_an_image_more_often(base, squares):
     examples = [replace(squares[0], repeats=3), *squares[1:]]
     batches = batches_of(base, examples, batch_size=5, caption_dropout=0.0)
     alone = ImageDataset(base, [squares[0].image]).stack_latents([0], [False])[0]
@@ -140,7 +140,7 @@ def test_the_loss_is_the_examples_plus_the_weighted_priors(base, squares):
 
 
 def test_every_batch_tells_its_sizes(base, examples):
-    """The third picture is 90 x 60; at 32 pixels it comes to 40 x 24: scaled to 40 x 26.7, a pixel cut at the top."""
+    """The third image is 90 x 60; at 32 pixels it comes to 40 x 24: scaled to 40 x 26.7, a pixel cut at the top."""
     (batch,) = [batch for batch in batches_of(base, examples, batch_size=5)(0) if batch.latents.shape[-2:] == (6, 10)]
     assert batch.size_conditioning.tolist() == [[60, 90, 1, 0, 24, 40]]
 
@@ -165,7 +165,7 @@ def test_a_mask_counts_where_it_is_white(base, tmp_path, size):
     assert seen.tolist() == pytest.approx(torch.stack(expected).tolist(), rel=1e-5)
 
 
-def test_a_white_mask_changes_nothing_and_a_picture_without_one_counts_whole(base, tmp_path):
+def test_a_white_mask_changes_nothing_and_an_image_without_one_counts_whole(base, tmp_path):
     made = []
     for name in ("a", "b"):
         Image.effect_noise((32, 32), 80).convert("RGB").save(tmp_path / f"{name}.png")
@@ -197,20 +197,20 @@ def test_transparency_is_a_mask_when_asked(base, tmp_path):
 
 
 def test_masks_that_are_nowhere_are_an_error(base, squares):
-    with pytest.raises(InputError, match="none of the 3 pictures has a mask"):
+    with pytest.raises(InputError, match="none of the 3 images has a mask"):
         batches_of(base, squares, mask="file")
 
 
-def test_a_mask_of_another_size_or_black_sets_its_picture_aside(base, tmp_path):
+def test_a_mask_of_another_size_or_black_sets_its_image_aside(base, tmp_path):
     for name in ("a", "b", "c"):
         Image.effect_noise((32, 32), 80).convert("RGB").save(tmp_path / f"{name}.png")
     Image.new("L", (32, 32), 255).save(tmp_path / "a.mask.png")
     Image.new("L", (16, 32), 255).save(tmp_path / "b.mask.png")
     Image.new("L", (32, 32), 0).save(tmp_path / "c.mask.png")
-    pictures = ImageDataset(base, [tmp_path / f"{name}.png" for name in "abc"], mask="file")
-    assert list(pictures.valid_indices) == [0]
-    assert "32 x 32, but is 16 x 32" in pictures.skipped[str(tmp_path / "b.png")]
-    assert "black" in pictures.skipped[str(tmp_path / "c.png")]
+    images = ImageDataset(base, [tmp_path / f"{name}.png" for name in "abc"], mask="file")
+    assert list(images.valid_indices) == [0]
+    assert "32 x 32, but is 16 x 32" in images.skipped[str(tmp_path / "b.png")]
+    assert "black" in images.skipped[str(tmp_path / "c.png")]
 
 
 def test_captions_vary_by_seed_and_step_alone(base, squares):
@@ -222,7 +222,7 @@ def test_captions_vary_by_seed_and_step_alone(base, squares):
     assert not all(torch.equal(whole[0], other) for other in whole[1:])
 
 
-def test_varied_captions_leave_every_other_draw_as_it_was(base, squares):
+def test_varied_captions_leave_every_other_random_number_as_it_was(base, squares):
     examples = [replace(one, caption="a sks cat, a, b, c") for one in squares]
     (plain,), (varied,) = (
         batches_of(base, examples, batch_size=4, horizontal_flip=True, **more)(2)
