@@ -1,15 +1,15 @@
-"""Our training loop beside a bare step and the inner loop of diffusers' LoRA example, and many adapters at once.
+"""Compare the training loop with a bare step and diffusers' LoRA example, and co-training with separate training.
 
-    python benchmarks/training.py loop sd15              # SD-1.5's shape with random weights
+    python benchmarks/training.py loop sd15              # the size of SD 1.5, random weights
     python benchmarks/training.py loop pocket --batch 6
-    python benchmarks/training.py memory sd15            # peak of each way, a process each
-    python benchmarks/training.py together               # on the pocket, on two cores
+    python benchmarks/training.py memory sd15            # peak of each variant, one process each
+    python benchmarks/training.py co-train               # on the pocket model, on two cores
 
-`loop` takes turns step by step in one process: a bare forward, backward and optimiser step on tensors that are there;
-ours, which encodes pictures and captions once, and with `cache_encodings` off; and the example's, which encodes both at
-every step, and once with both encoded before.
-`together` trains the same adapters one after another with all threads, one after another in one process a core, and
-in one group a core; each way in fresh processes, the ways taking turns.
+`loop` interleaves steps in one process: a bare forward, backward and optimizer step on existing tensors; this
+project's, which encodes images and captions once, and with `cache_encodings` off; and the example's, which encodes both
+at every step, and with both encoded in advance.
+`co-train` trains the same adapters one after another with all threads, one after another in one process per core, and
+as one group per core. Each variant runs in new processes, and the variants alternate.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ CO_TRAINED = {"lora": {"rank": 8}, "loha": {"rank": 4}, "lokr": {"factor": 8}, "
 
 
 def load_base(source: str):
-    """A base, or ``"sd15"`` for SD-1.5's shape with random weights."""
+    """A base, or for ``"sd15"`` a model of the size of SD 1.5 with random weights."""
     dtype = "auto" if torch.cuda.is_available() else "float32"
     if source != "sd15":
         return open_base(source, dtype=dtype)
@@ -54,13 +54,13 @@ def load_base(source: str):
 
 
 def make_examples(folder: Path, count: int, side: int) -> list[Example]:
-    """Squares of noise with captions."""
-    made = []
+    """Square images of noise with captions."""
+    examples = []
     for number in range(count):
         pixels = np.random.default_rng(number).integers(0, 256, (side, side, 3), dtype=np.uint8)
         Image.fromarray(pixels).save(folder / f"{number}.png")
-        made.append(Example(folder / f"{number}.png", f"a sks cat in place {number % 3}"))
-    return made
+        examples.append(Example(folder / f"{number}.png", f"a sks cat in place {number % 3}"))
+    return examples
 
 
 def training_settings(steps: int, batch: int, use_cache: bool = True) -> TrainingSettings:
@@ -76,7 +76,7 @@ def adamw(parameters) -> torch.optim.Optimizer:
 
 
 def bare_step(base, batch: int) -> Callable[[], None]:
-    """Forward, backward, optimiser: nothing else. The network is attached to the base."""
+    """Only forward pass, backward pass and optimizer; a network is attached to the base."""
     side = base.resolution // base.vae_scale_factor
     latents = torch.randn(batch, base.latent_channels, side, side, device=base.device)
     target = torch.randn_like(latents)
@@ -97,7 +97,7 @@ def bare_step(base, batch: int) -> Callable[[], None]:
 def diffusers_step(
     base, examples: list[Example], batch: int, use_cache: bool, alone: bool = False
 ) -> Callable[[], None]:
-    """The inner loop of diffusers' text-to-image LoRA example, with PEFT, on a UNet of its own unless it is alone."""
+    """The inner loop of diffusers' text-to-image LoRA example, with PEFT, on a copy of the UNet unless `alone`."""
     from diffusers import DDPMScheduler
     from peft import LoraConfig, inject_adapter_in_model
 
@@ -107,11 +107,11 @@ def diffusers_step(
     unet.train()
     scheduler = DDPMScheduler.from_config(dict(base.scheduler_config))
     optimizer = adamw([p for p in unet.parameters() if p.requires_grad])
-    everything = [np.asarray(Image.open(one.image).convert("RGB")) for one in examples]
+    everything = [np.asarray(Image.open(example.image).convert("RGB")) for example in examples]
     pixels = (torch.from_numpy(np.stack(everything)).permute(0, 3, 1, 2) / 127.5 - 1).to(base.device, base.dtype)
     tokenizer = base.tokenizer
     ids = tokenizer(
-        [one.caption for one in examples], padding="max_length", truncation=True,
+        [example.caption for example in examples], padding="max_length", truncation=True,
         max_length=min(tokenizer.model_max_length, base.parts["text_encoder"].config.max_position_embeddings),
         return_tensors="pt",
     ).input_ids.to(base.device)  # fmt: skip
@@ -152,16 +152,16 @@ def synchronize() -> None:
 
 
 def compare_loops(source: str, batch: int, steps: int) -> dict[str, float]:
-    """Median seconds a step of each way, taken in turns: the others' steps are done between two of ours."""
+    """Median seconds per step of each variant; the others' steps run between two of ours."""
     base = load_base(source)
-    times: dict[str, list[float]] = {way: [] for way in VARIANTS}
+    times: dict[str, list[float]] = {variant: [] for variant in VARIANTS}
     with tempfile.TemporaryDirectory() as folder:
         examples = make_examples(Path(folder), 2 * batch, base.resolution)
         theirs = {cached: diffusers_step(base, examples, batch, cached) for cached in (True, False)}
         network = attach_lora(base)
-        with_kept = {"diffusers, cached": theirs[True], "bare": bare_step(base, batch)}
+        with_cache = {"diffusers, cached": theirs[True], "bare": bare_step(base, batch)}
         for ours, cached, others in (
-            ("ours", True, with_kept),
+            ("ours", True, with_cache),
             ("ours, not cached", False, {"diffusers": theirs[False]}),
         ):
             began = time.perf_counter()
@@ -172,11 +172,11 @@ def compare_loops(source: str, batch: int, steps: int) -> dict[str, float]:
                 nonlocal began
                 synchronize()
                 times[ours].append(time.perf_counter() - began)
-                for way, step in others.items():
+                for variant, step in others.items():
                     began = time.perf_counter()
                     step()
                     synchronize()
-                    times[way].append(time.perf_counter() - began)
+                    times[variant].append(time.perf_counter() - began)
                 began = time.perf_counter()
 
             train(
@@ -184,11 +184,11 @@ def compare_loops(source: str, batch: int, steps: int) -> dict[str, float]:
                 TrainingJob(network, examples, training_settings(steps + 1, batch, cached), seed=0),
                 progress=between,
             )
-    return {way: statistics.median(values[1:]) for way, values in times.items()}
+    return {variant: statistics.median(values[1:]) for variant, values in times.items()}
 
 
 def measure_peak(source: str, variant: str, batch: int) -> float:
-    """Peak memory of a process that does two steps one way, MiB; on a GPU, of its allocations."""
+    """Peak memory of a process that takes two steps of a variant, in MiB; on a GPU, of its allocations."""
     base = load_base(source)
     with tempfile.TemporaryDirectory() as folder:
         examples = make_examples(Path(folder), 2 * batch, base.resolution)
@@ -216,36 +216,36 @@ def measure_peak(source: str, variant: str, batch: int) -> float:
 
 
 def train_several(names: list[str], steps: int, co_trained: bool) -> float:
-    """Seconds in steps of adapters of the pocket, trained here one after another or at once."""
+    """Seconds in steps of adapters of the pocket model, trained in this process one after another or co-trained."""
     from lycoris import pocket
 
     base = open_base("pocket", device="cpu")
     paths = sorted((pocket.IMAGES / "stuffed_toys" / "biscuit").glob("*.png"))[:12]
     examples = [Example(path, f"a biscuit toy {number % 4}") for number, path in enumerate(paths)]
-    chosen = TrainingSettings(steps=steps, batch_size=6, learning_rate=1e-3)
-    made = [
+    settings = TrainingSettings(steps=steps, batch_size=6, learning_rate=1e-3)
+    networks = [
         lycoris.attach(base.parts, name, preset="full", seed=seed, **CO_TRAINED[name])
         for seed, name in enumerate(names)
     ]
     if co_trained:
-        results = co_train(base, [TrainingJob(network, examples, chosen, n) for n, network in enumerate(made)])
+        results = co_train(base, [TrainingJob(network, examples, settings, n) for n, network in enumerate(networks)])
         return results[0].seconds
-    for network in made:
+    for network in networks:
         network.detach()
     seconds = 0.0
-    for number, network in enumerate(made):
+    for number, network in enumerate(networks):
         network.reattach()
-        seconds += train(base, TrainingJob(network, examples, chosen, seed=number)).seconds
+        seconds += train(base, TrainingJob(network, examples, settings, seed=number)).seconds
         network.detach()
     return seconds
 
 
 def run_processes(parts: list[list[str]], steps: int, co_trained: bool, threads: int) -> float:
-    """Seconds until the last of some processes has done its adapters' steps."""
+    """Seconds in steps of the slowest of some processes, each with its adapters."""
     environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
     started = [
         subprocess.Popen(
-            [sys.executable, __file__, "several", ",".join(part), "--steps", str(steps), *["--at-once"] * co_trained],
+            [sys.executable, __file__, "several", ",".join(part), "--steps", str(steps), *["--co-train"] * co_trained],
             stdout=subprocess.PIPE, text=True, env=environment, stderr=subprocess.DEVNULL,
         )
         for part in parts
@@ -254,56 +254,56 @@ def run_processes(parts: list[list[str]], steps: int, co_trained: bool, threads:
 
 
 def compare_co_training(steps: int, rounds: int, cores: int) -> dict[str, dict[str, float]]:
-    """Seconds a step of eight adapters, trained in three ways: each algorithm eight times, and all mixed."""
-    found = {}
+    """Seconds per step of eight adapters in three variants: each algorithm eight times, and all mixed."""
+    medians = {}
     for label, names in {**{name: [name] * 8 for name in CO_TRAINED}, "mixed": list(CO_TRAINED) * 2}.items():
         ordered = sorted(names)
         parts = [ordered[core::cores] for core in range(cores)]
-        times: dict[str, list[float]] = {"one after another": [], "one a core": [], "together": []}
+        times: dict[str, list[float]] = {"sequential": [], "one per core": [], "co-trained": []}
         for _ in range(rounds):
-            times["one after another"].append(run_processes([ordered], steps, False, cores) / steps)
-            times["one a core"].append(run_processes(parts, steps, False, 1) / steps)
-            times["together"].append(run_processes(parts, steps, True, 1) / steps)
-        found[label] = {way: statistics.median(values) for way, values in times.items()}
-        row = "".join(f"{way} {seconds:6.3f} s   " for way, seconds in found[label].items())
-        gain = found[label]["one after another"] / found[label]["together"]
+            times["sequential"].append(run_processes([ordered], steps, False, cores) / steps)
+            times["one per core"].append(run_processes(parts, steps, False, 1) / steps)
+            times["co-trained"].append(run_processes(parts, steps, True, 1) / steps)
+        medians[label] = {variant: statistics.median(values) for variant, values in times.items()}
+        row = "".join(f"{variant} {seconds:6.3f} s   " for variant, seconds in medians[label].items())
+        gain = medians[label]["sequential"] / medians[label]["co-trained"]
         print(f"{label:8s}{row}{gain:.2f}x", file=sys.stderr, flush=True)
-    return found
+    return medians
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["loop", "memory", "together", "peak", "several"])
+    parser.add_argument("what", choices=["loop", "memory", "co-train", "peak", "several"])
     parser.add_argument("source", nargs="?", default="pocket", help="pocket, sd15, or a folder")
     parser.add_argument("--batch", type=int, default=1)
     parser.add_argument("--steps", type=int, default=5)
-    parser.add_argument("--turns", type=int, default=3, help="of `together`")
-    parser.add_argument("--way", choices=VARIANTS, default="ours", help="of `peak`")
-    parser.add_argument("--at-once", action="store_true", help="of `several`")
+    parser.add_argument("--rounds", type=int, default=3, help="of `co-train`")
+    parser.add_argument("--variant", choices=VARIANTS, default="ours", help="of `peak`")
+    parser.add_argument("--co-train", action="store_true", help="of `several`")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     arguments = parser.parse_args()
     if arguments.what == "several":
-        print(train_several(arguments.source.split(","), arguments.steps, arguments.at_once))
+        print(train_several(arguments.source.split(","), arguments.steps, arguments.co_train))
         return
     if arguments.what == "peak":
-        print(measure_peak(arguments.source, arguments.way, arguments.batch))
+        print(measure_peak(arguments.source, arguments.variant, arguments.batch))
         return
-    if arguments.what == "together":
-        result = compare_co_training(arguments.steps, arguments.turns, len(os.sched_getaffinity(0)))
+    if arguments.what == "co-train":
+        result = compare_co_training(arguments.steps, arguments.rounds, len(os.sched_getaffinity(0)))
     elif arguments.what == "memory":
-        command = [sys.executable, __file__, "peak", arguments.source, "--batch", str(arguments.batch), "--way"]
+        command = [sys.executable, __file__, "peak", arguments.source, "--batch", str(arguments.batch), "--variant"]
         result = {
-            way: float(subprocess.run([*command, way], check=True, capture_output=True, text=True).stdout)
-            for way in VARIANTS
+            variant: float(subprocess.run([*command, variant], check=True, capture_output=True, text=True).stdout)
+            for variant in VARIANTS
         }
     else:
         result = compare_loops(arguments.source, arguments.batch, arguments.steps)
     if arguments.json:
         print(json.dumps(result))
-    elif arguments.what != "together":
-        unit = "MiB" if arguments.what == "memory" else "s a step"
-        for way, value in result.items():
-            print(f"{way:20s}{value:10.3f} {unit}   {value / result['ours']:.3f} of ours")
+    elif arguments.what != "co-train":
+        unit = "MiB" if arguments.what == "memory" else "s per step"
+        for variant, value in result.items():
+            print(f"{variant:20s}{value:10.3f} {unit}   {value / result['ours']:.3f} of ours")
 
 
 if __name__ == "__main__":
