@@ -25,7 +25,7 @@ from lycoris.errors import InputError
 
 RECORD_FILE = "stage.json"
 LOCKS_DIR = ".locks"
-DISK_FULL_HINT = "Finished work is kept; free some space and run again."
+DISK_FULL_HINT = "Finished work is saved; free some space and run again."
 _DISK_FULL_MESSAGES = ("No space left on device", "Disk quota exceeded", "database or disk is full")
 
 logger = logging.getLogger(__name__)
@@ -118,7 +118,7 @@ class Store:
     def lock(self, key: str, on_wait: Callable[[], None] = lambda: None) -> Iterator[None]:
         """Hold a lock on a key, on this store, against other processes.
 
-        The operating system frees the lock when its process ends, for whatever reason; the lock file is removed on
+        The operating system frees the lock when its process ends, for any reason; the lock file is removed on
         leaving the block, or by `remove_stale`.
 
         Args:

@@ -17,7 +17,7 @@ RETRY_INTERVAL_S = 5.0
 """Seconds between two attempts."""
 MLFLOW_MAX_RETRIES = "2"
 """Retries by MLflow's own client, unless the user sets them; with its default of 7 it is silent for minutes."""
-RESUME_HINT = "Finished work is kept; start the server and run again."
+RESUME_HINT = "Finished work is saved; start the server and run again."
 
 logger = logging.getLogger("lycoris.tasks.retry")
 
@@ -62,7 +62,7 @@ def retry_until_available(
     action: Callable[[], ResultT],
     service: str,
     should_retry: Callable[[Exception], bool],
-    hint: str = "Finished work is kept; run again when it is available.",
+    hint: str = "Finished work is saved; run again when it is available.",
 ) -> ResultT:
     """Call a function, and again while the service it needs does not answer.
 

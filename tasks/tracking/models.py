@@ -133,6 +133,6 @@ def download_file(server: TrackingServer, concept: str, version: str, file: str,
     client = connect(server)
     import mlflow
 
-    uri = client.get_model_version_download_uri(concept, version)  # an id, whatever characters the name has
+    uri = client.get_model_version_download_uri(concept, version)  # an id; the name may have any characters
     with contextlib.redirect_stderr(io.StringIO()):  # progress bars
         return Path(mlflow.artifacts.download_artifacts(f"{uri}/artifacts", dst_path=str(folder))) / file

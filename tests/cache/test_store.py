@@ -32,7 +32,7 @@ def test_other_inputs_have_another_key(tmp_path):
     with store.create("train", {"seed": 1}):
         pass
     assert store.find("train", {"seed": 2}) is None
-    assert store.find("draw", {"seed": 1}) is None
+    assert store.find("images", {"seed": 1}) is None
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError])
@@ -184,28 +184,28 @@ def damaged(file, how):
 @pytest.mark.parametrize("name", ["a/000.png", "stage.json"])
 def test_a_damaged_stage_counts_as_missing_and_is_logged(tmp_path, how, name, caplog):
     store = Store(tmp_path)
-    with store.create("draw", {"seed": 1}) as folder:
+    with store.create("images", {"seed": 1}) as folder:
         (folder / "a").mkdir()
         (folder / "a" / "000.png").write_bytes(b"x" * 1000)
-    kept = tmp_path / "draw" / stage_key("draw", {"seed": 1})
+    folder_in_store = tmp_path / "images" / stage_key("images", {"seed": 1})
     if name == "stage.json" and how == "a flipped bit":
-        (kept / name).write_bytes((kept / name).read_bytes().replace(b'"', b"\xff", 1))
+        (folder_in_store / name).write_bytes((folder_in_store / name).read_bytes().replace(b'"', b"\xff", 1))
     else:
-        damaged(kept / name, how)
-    assert store.find("draw", {"seed": 1}) is None
+        damaged(folder_in_store / name, how)
+    assert store.find("images", {"seed": 1}) is None
     assert bool(caplog.messages) == ((name, how) != ("stage.json", "gone"))
     assert all(name in message for message in caplog.messages)
-    with store.create("draw", {"seed": 1}) as folder:
+    with store.create("images", {"seed": 1}) as folder:
         (folder / "new").write_text("x")
-    assert (store.find("draw", {"seed": 1}).folder / "new").read_text() == "x"
+    assert (store.find("images", {"seed": 1}).folder / "new").read_text() == "x"
 
 
 def test_a_stage_without_checksums_is_found(tmp_path):
     store = Store(tmp_path)
-    with store.create("draw", {"seed": 1}) as folder:
+    with store.create("images", {"seed": 1}) as folder:
         (folder / "out").write_text("x")
-    file = tmp_path / "draw" / stage_key("draw", {"seed": 1}) / "stage.json"
+    file = tmp_path / "images" / stage_key("images", {"seed": 1}) / "stage.json"
     record = json.loads(file.read_text())
     del record["files"]
     file.write_text(json.dumps(record))
-    assert store.find("draw", {"seed": 1}) is not None
+    assert store.find("images", {"seed": 1}) is not None

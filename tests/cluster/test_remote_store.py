@@ -239,7 +239,7 @@ def test_a_store_that_never_answers_or_refuses_is_an_error(failures, tmp_path, m
     monkeypatch.setattr(retry, "RETRY_TIMEOUT_S", 0.05)
     place = RunContext(tmp_path / "one", tmp_path / "shown", artifact_store="sometimes://lycoris/stages")
     failures += [ConnectionResetError("gone")] * 1000
-    with pytest.raises(InputError, match=r"The shared store sometimes://.* does not answer.*kept"):
+    with pytest.raises(InputError, match=r"The shared store sometimes://.* does not answer.*saved"):
         transfer.try_fetch(place, "images", KEY)
     failures[:] = [PermissionError("not yours")]
     with pytest.raises(InputError, match=r"cannot be read: PermissionError: not yours"):

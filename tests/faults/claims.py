@@ -1,4 +1,4 @@
-"""What must be true of a study's folder once the command has succeeded, whatever happened before."""
+"""What must be true of a study's folder once the command has succeeded, regardless of what happened before."""
 
 from __future__ import annotations
 

@@ -93,18 +93,18 @@ def finish(folder: Path, **environment: str) -> tuple[dict[str, Any], list[str]]
 
 def finished(folder: Path) -> dict[str, tuple[int, int, int]]:
     """Finished stages, as ``<stage>/<key>`` -> values that change if the stage is computed again."""
-    found = {}
+    entries = {}
     for record in (folder / "runs" / "store").glob("*/*/stage.json"):
         if not record.parent.name.startswith("."):
             own, inside = record.parent.stat(), record.stat()
-            found["/".join(record.parts[-3:-1])] = (own.st_ino, own.st_mtime_ns, inside.st_mtime_ns)
-    return found
+            entries["/".join(record.parts[-3:-1])] = (own.st_ino, own.st_mtime_ns, inside.st_mtime_ns)
+    return entries
 
 
 def logged(folder: Path) -> set[str]:
     """A summary of the tracking database; empty while it cannot be read."""
     database = folder / "runs" / "mlflow" / "mlflow.db"
-    found: set[str] = set()
+    entries: set[str] = set()
     with (
         suppress(sqlite3.Error),
         closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True, timeout=1)) as connection,
@@ -116,21 +116,21 @@ def logged(folder: Path) -> set[str]:
             "select 'version ' || name || version from model_versions",
             "select 'alias ' || alias from registered_model_aliases",
         ):
-            found.update(row[0] for row in connection.execute(query))
-    return found
+            entries.update(row[0] for row in connection.execute(query))
+    return entries
 
 
 def moments(folder: Path) -> set[str]:
     """What has begun or is done: each new entry marks the boundary of a stage."""
     runs = folder / "runs"
     store = runs / "store"
-    found = {f"stored {name}" for name in finished(folder)}
-    found |= {f"begun {path.parent.name}" for path in store.glob("*/.*-*-*-*")}
-    found |= {"captions" for _ in store.glob("tags/*/*.json")}
-    found |= {"training" for _ in store.glob("unfinished/*/state.safetensors")}
-    made = [*(runs / "tiny").glob("[!.]*.*"), *(runs / "tiny").glob("[!.]*/[!.]*.*")]
-    found |= {f"made {path.name}" for path in made}
-    return found | logged(folder)
+    entries = {f"stored {name}" for name in finished(folder)}
+    entries |= {f"begun {path.parent.name}" for path in store.glob("*/.*-*-*-*")}
+    entries |= {"captions" for _ in store.glob("tags/*/*.json")}
+    entries |= {"training" for _ in store.glob("unfinished/*/state.safetensors")}
+    outputs = [*(runs / "tiny").glob("[!.]*.*"), *(runs / "tiny").glob("[!.]*/[!.]*.*")]
+    entries |= {f"outputs {path.name}" for path in outputs}
+    return entries | logged(folder)
 
 
 def new_moment(folder: Path, process: subprocess.Popen[str], known: set[str]) -> set[str]:

@@ -72,17 +72,17 @@ def found(root):
     own = (orphans.PROCESS_TAG, "mlflow.", "data.path")
     described = []
     for run in runs:
-        kept = client.list_artifacts(run.info.run_id)
+        entries = client.list_artifacts(run.info.run_id)
         described.append(
             {
                 "status": run.info.status,
                 "tags": {name: text for name, text in run.data.tags.items() if not name.startswith(own)},
                 "params": run.data.params,
                 "loss": [(point.step, point.value) for point in client.get_metric_history(run.info.run_id, "loss")],
-                "artifacts": sorted(entry.path for entry in kept),
+                "artifacts": sorted(entry.path for entry in entries),
                 "tables": {
                     entry.path: client.load_table(run.info.experiment_id, entry.path, [run.info.run_id]).shape
-                    for entry in kept
+                    for entry in entries
                     if entry.path.endswith(".json")
                 },
                 "inputs": len(run.inputs.dataset_inputs),

@@ -69,11 +69,11 @@ def test_a_run_waits_for_a_tracking_server_that_is_unavailable_for_a_minute(furn
     server = serve(folder / "runs" / "mlflow", port)
     try:
         process = start(folder, MLFLOW_TRACKING_URI=url)
-        seen: set[str] = set()
-        while not any(text.startswith(moment) for text in seen):
-            new = new_moment(folder, process, seen)
+        known: set[str] = set()
+        while not any(text.startswith(moment) for text in known):
+            new = new_moment(folder, process, known)
             assert new, (folder / "err").read_text()[-3000:]
-            seen |= new
+            known |= new
         stop(server)
         time.sleep(DOWNTIME_S)
         server = serve(folder / "runs" / "mlflow", port)
@@ -98,7 +98,7 @@ def test_a_server_that_never_answers_is_an_error_with_its_address(monkeypatch, c
         monkeypatch.setenv(name, "")
         monkeypatch.delenv(name)
     url = f"http://127.0.0.1:{free_port()}"
-    with pytest.raises(InputError, match=f"{url} does not answer.*kept"):
+    with pytest.raises(InputError, match=f"{url} does not answer.*saved"):
         find_finished_run(TrackingServer(url, None), "study", "key")
     assert sum("retrying" in message for message in caplog.messages) == 1
 

@@ -26,7 +26,7 @@ TAGS = ["bear, purple, hat, beach", "bear, purple, snow", "bear, purple, hat, ci
 def data(tmp_path: Path) -> Path:
     """Two shipped concepts of three images each, with tags beside them."""
     entries = yaml.safe_load((pocket.IMAGES / "concepts.yaml").read_text())["concepts"]
-    kept = {}
+    concepts = {}
     for name in ("grumble", "biscuit"):
         category = entries[name]["category"]
         target = tmp_path / "data" / category / name
@@ -34,8 +34,8 @@ def data(tmp_path: Path) -> Path:
         for number in range(3):
             shutil.copy(pocket.IMAGES / category / name / f"{number:02d}.png", target)
             (target / f"{number:02d}.txt").write_text(TAGS[number])
-        kept[name] = {key: value for key, value in entries[name].items() if key not in ("inherent", "keep")}
-    (tmp_path / "data" / "concepts.yaml").write_text(yaml.safe_dump({"concepts": kept}))
+        concepts[name] = {key: value for key, value in entries[name].items() if key not in ("inherent", "keep")}
+    (tmp_path / "data" / "concepts.yaml").write_text(yaml.safe_dump({"concepts": concepts}))
     return tmp_path / "data"
 
 

@@ -72,8 +72,8 @@ def test_an_unchanged_folder_imports_no_dvc(project):
         "print(ensure_version(Path(sys.argv[1]) / 'data', Path(sys.argv[1])).state, 'dvc' in sys.modules)"
     )
     command = [sys.executable, "-c", code, str(project)]
-    told = subprocess.run(command, capture_output=True, text=True, check=True, cwd=Path(__file__).parents[3])
-    assert told.stdout.split() == ["unchanged", "False"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=Path(__file__).parents[3])
+    assert done.stdout.split() == ["unchanged", "False"]
 
 
 def test_a_missing_folder_comes_back_from_the_cache_and_is_writable(project, tmp_path, monkeypatch):

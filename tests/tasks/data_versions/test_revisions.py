@@ -124,13 +124,13 @@ def test_a_diff_lists_added_removed_changed_and_moved_files():
 def test_the_command_distinguishes_images_from_captions(project, capsys):
     data = str(project / "data")
     assert main(["data", "diff", "v1", "v2", "--data", data, "--json"]) == 0
-    said = capsys.readouterr().out.splitlines()
-    assert said[:3] == ["+ picture  toys/bear/2.png", "- caption  toys/bear/1.txt", "* picture  toys/bear/1.png"]
-    told = json.loads(said[-1])
-    assert (told["came"], told["went"], told["changed"]) == (
+    output = capsys.readouterr().out.splitlines()
+    assert output[:3] == ["+ picture  toys/bear/2.png", "- caption  toys/bear/1.txt", "* picture  toys/bear/1.png"]
+    record = json.loads(output[-1])
+    assert (record["came"], record["went"], record["changed"]) == (
         ["toys/bear/2.png"], ["toys/bear/1.txt"], ["toys/bear/1.png"],
     )  # fmt: skip
-    assert told["kinds"]["toys/bear/1.txt"] == "caption"
+    assert record["kinds"]["toys/bear/1.txt"] == "caption"
     (project / "data" / "new.txt").write_text("x")
     assert main(["data", "diff", "v2", "--data", data]) == 0
     assert "+ caption  new.txt" in capsys.readouterr().out
@@ -171,9 +171,9 @@ def test_pull_syncs_data_to_the_pointer_and_deletes_nothing_unversioned(project,
 
 def test_a_missing_remote_is_an_error(project, capsys):
     assert main(["data", "push", "--data", str(project / "data")]) == 2
-    said = capsys.readouterr().err
-    assert "remote" in said
-    assert "Traceback" not in said
+    output = capsys.readouterr().err
+    assert "remote" in output
+    assert "Traceback" not in output
 
 
 def test_a_killed_process_leaves_no_dvc_lock(project):

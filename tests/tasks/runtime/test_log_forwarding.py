@@ -14,11 +14,11 @@ from tasks.runtime import log_forwarding, progress
 @pytest.fixture
 def restarting():
     """The API of a server that answers with 503 twice before it answers as it should."""
-    left = [503, 503]
+    failures = [503, 503]
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self):
-            status = left.pop() if left and self.path.endswith("/hello") else 200
+            status = failures.pop() if failures and self.path.endswith("/hello") else 200
             body = b'"hello"' if self.path.endswith("/hello") else b'"3.8.8"'
             self.send_response(status)
             self.send_header("Content-Type", "application/json")
