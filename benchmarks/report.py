@@ -1,15 +1,16 @@
-"""What the analysis and the pages of a large study take: seconds, memory, and bytes of each page.
+"""Time, memory and page sizes of the analysis and the report of a large study.
 
-    python benchmarks/report.py                         1,056 runs, 43 pictures each
+    python benchmarks/report.py                         1,056 runs, 43 images each
     python benchmarks/report.py --seeds 1 --json        half of them
-    python benchmarks/report.py --keep FOLDER           leaves the study there, to be looked at
+    python benchmarks/report.py --keep FOLDER           keeps the study in a folder
 
-The study is made up: its scores, curves, seconds and sizes are random numbers around effects that are made up, too, and
-its pictures are those of the pocket, shifted and tinted so that no two files are alike. Nothing that its pages say is
-true of any adapter. What is measured is a process of its own: `analysis` reads scores.csv, ranks, compares,
-correlates, fits the SHAP models and writes its tables and page, `report` writes the page of the run, `answer` that of
-the study, with the analysis in it. `seconds` are by the clock, `processor` those of the processors; `GB` is the peak of
-the process when that part is done, `MB` the size of the page.
+The study is synthetic: scores, curves, seconds and sizes are random numbers around invented effects, and its images are
+those of the pocket, shifted and tinted so that all files differ. Its pages say nothing about any adapter.
+
+A process of its own is measured: `analysis` reads scores.csv, ranks, compares, correlates, fits the SHAP models and
+writes its tables and page; `report` writes the page of the run; `answer` that of the study, with the analysis in it.
+`seconds` is wall-clock time, `processor` CPU time; `GB` is the peak memory of the process when the part is done, `MB`
+the size of the page.
 """
 
 from __future__ import annotations
@@ -46,9 +47,9 @@ PROMPT_TEMPLATES = ("{name}", "{name} on a beach", "{name} in the snow", "{name}
 
 
 def write_study(folder: Path, concepts: int, seeds: int) -> int:
-    """Write scores.csv, study.json and pictures; the number of runs."""
+    """Write scores.csv, study.json and images, and return the number of runs."""
     rng = random.Random(0)
-    taught = load_concepts(pocket.IMAGES)[:concepts]
+    concepts_used = load_concepts(pocket.IMAGES)[:concepts]
     names = [
         (f"{name}/{kind}/{encoder}", metric)
         for name, metric in METRICS.items()
@@ -58,7 +59,7 @@ def write_study(folder: Path, concepts: int, seeds: int) -> int:
         if kind in IMAGE_COUNTS
     ]
     adapters, rows = [], []
-    for concept in taught:
+    for concept in concepts_used:
         shift = rng.gauss(0, 0.1)
         for algorithm, one in ALGORITHM_EFFECTS.items():
             for strategy, two in STRATEGY_EFFECTS.items():
@@ -68,12 +69,12 @@ def write_study(folder: Path, concepts: int, seeds: int) -> int:
                         gain = one + two + three + shift
                         adapter["scores"] = {name: _score(name, metric, gain, rng) for name, metric in names}
                         adapters.append(adapter)
-                        told = {
+                        row = {
                             "concept": concept.name, "category": concept.category, "config": algorithm,
                             "algorithm": algorithm, "preset": "attn-mlp", "learning_rate": 0.0005,
                             "captions": strategy, "seed": seed, "epoch": epoch, "run_id": adapter["run_id"],
                         }  # fmt: skip
-                        rows += [{**told, **score} for score in adapter["scores"].values()]
+                        rows += [{**row, **score} for score in adapter["scores"].values()]
     pd.DataFrame(rows).to_csv(folder / "scores.csv", index=False)
     study = {
         "title": "Study synthetic: every number is made up",
@@ -81,7 +82,7 @@ def write_study(folder: Path, concepts: int, seeds: int) -> int:
         "base": {"name": "pocket", "digest": "0"},
         "rule": "Made up.",
         "settings": {"epochs": 50},
-        "concepts": [_concept(each) for each in taught],
+        "concepts": [_concept(each) for each in concepts_used],
         "metrics": describe_metrics(),
         "bases": [
             {
@@ -89,7 +90,7 @@ def write_study(folder: Path, concepts: int, seeds: int) -> int:
                 "captions": strategy,
                 "drawings": _write_images(folder, each, f"{each.name}-base-{strategy}", rng),
             }
-            for each in taught
+            for each in concepts_used
             for strategy in STRATEGY_EFFECTS
         ],
         "adapters": adapters,
@@ -105,8 +106,8 @@ def _concept(concept: Any) -> dict[str, Any]:
         "trigger": concept.trigger,
         "class_noun": concept.class_noun,
         "description": concept.description,
-        "references": [str(picture.path) for picture in concept.pictures],
-        "captions": {name: [f"{concept.trigger}, in {name}"] * len(concept.pictures) for name in STRATEGY_EFFECTS},
+        "references": [str(image.path) for image in concept.images],
+        "captions": {name: [f"{concept.trigger}, in {name}"] * len(concept.images) for name in STRATEGY_EFFECTS},
     }
 
 
@@ -125,7 +126,7 @@ def _adapter(folder: Path, concept: Any, algorithm: str, strategy: str, seed: in
         "file": f"runs/synthetic/adapters/{name}.safetensors",
         "bytes": round(2e5 * (1 + 4 * ALGORITHM_EFFECTS[algorithm])),
         "parameters": round(5e4 * (1 + 4 * ALGORITHM_EFFECTS[algorithm])),
-        "pictures": len(concept.pictures),
+        "pictures": len(concept.images),
         "run_id": f"{rng.getrandbits(128):032x}",
         "cached": False,
         "champion": last and (algorithm, strategy, seed) == ("lokr", "none", 0),
@@ -151,59 +152,59 @@ def _score(name: str, metric: Any, gain: float, rng: Any) -> dict[str, Any]:
 
 
 def _write_images(folder: Path, concept: Any, name: str, rng: Any) -> dict[str, list[dict[str, Any]]]:
-    own = folder / "pictures" / name
+    own = folder / "images" / name
     own.mkdir(parents=True, exist_ok=True)
-    made: dict[str, list[dict[str, Any]]] = {}
-    for kind, count in IMAGE_COUNTS.items():
-        for place in range(count):
-            picture = Image.open(rng.choice(concept.pictures).path).convert("RGB")
-            shifted = ImageChops.offset(picture, rng.randrange(64), rng.randrange(64))
-            file = own / f"{kind}-{place:02d}.png"
+    records: dict[str, list[dict[str, Any]]] = {}
+    for prompt_type, count in IMAGE_COUNTS.items():
+        for index in range(count):
+            image = Image.open(rng.choice(concept.images).path).convert("RGB")
+            shifted = ImageChops.offset(image, rng.randrange(64), rng.randrange(64))
+            file = own / f"{prompt_type}-{index:02d}.png"
             tint = Image.new("RGB", shifted.size, rng.choice(["red", "navy"]))
             Image.blend(shifted, tint, rng.random() / 5).save(file)
-            prompt = PROMPT_TEMPLATES[place % len(PROMPT_TEMPLATES)].format(name=concept.trigger)
-            made.setdefault(kind, []).append({"image": str(file), "prompt": prompt, "seed": place})
-    return made
+            prompt = PROMPT_TEMPLATES[index % len(PROMPT_TEMPLATES)].format(name=concept.trigger)
+            records.setdefault(prompt_type, []).append({"image": str(file), "prompt": prompt, "seed": index})
+    return records
 
 
 def read_clocks() -> tuple[float, float]:
-    """Seconds by the clock, and of the processors."""
+    """Wall-clock and CPU seconds."""
     return time.perf_counter(), time.process_time()
 
 
 def measure(folder: Path) -> dict[str, dict[str, float]]:
-    """Analyse the study and write its pages, in this process."""
+    """Analyze the study and write its pages, in this process."""
     from flows.studies.analysis import analyze_file
     from lycoris.analysis.statistics.category_effects import effects_by_category
     from lycoris.report import render
-    from lycoris.report.study import page as answer
+    from lycoris.report.study import page as study_page
 
-    found: dict[str, dict[str, float]] = {}
+    figures: dict[str, dict[str, float]] = {}
 
-    def told(name: str, began: tuple[float, float], page: Path) -> None:
+    def record(name: str, began: tuple[float, float], page: Path) -> None:
         seconds, processor = (now - then for now, then in zip(read_clocks(), began, strict=True))
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
-        found[name] = {"seconds": seconds, "processor": processor, "GB": peak, "MB": page.stat().st_size / 1e6}
+        figures[name] = {"seconds": seconds, "processor": processor, "GB": peak, "MB": page.stat().st_size / 1e6}
 
     started = read_clocks()
     analysis = analyze_file(folder / "scores.csv", None, folder / "analysis")
-    told("analysis", started, folder / "analysis" / "analysis.html")
+    record("analysis", started, folder / "analysis" / "analysis.html")
     started = read_clocks()
     study = json.loads((folder / "study.json").read_text())
-    told("report", started, render(study, folder / "report.html"))
+    record("report", started, render(study, folder / "report.html"))
     started = read_clocks()
     effects = effects_by_category(analysis.ranking, "captions")
-    told("answer", started, answer.render(
+    record("answer", started, study_page.render(
         effects, study, folder / "answer.html", factor="captions", question="Is any of this true?", analysis=analysis
     ))  # fmt: skip
-    return found
+    return figures
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--concepts", type=int, default=11)
     parser.add_argument("--seeds", type=int, default=2)
-    parser.add_argument("--keep", type=Path, help="a folder for the study, which is used again where it is there")
+    parser.add_argument("--keep", type=Path, help="a folder for the study; a study in it is reused")
     parser.add_argument("--measure", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     arguments = parser.parse_args()
@@ -211,20 +212,20 @@ def main() -> None:
         print(json.dumps(measure(arguments.measure)))
         return
     with tempfile.TemporaryDirectory() as folder:
-        kept = arguments.keep or Path(folder)
-        if not (kept / "study.json").is_file():
-            write_study(kept, arguments.concepts, arguments.seeds)
-        runs = len(json.loads((kept / "study.json").read_text())["adapters"])
-        command = [sys.executable, __file__, "--measure", str(kept.resolve())]
+        folder_used = arguments.keep or Path(folder)
+        if not (folder_used / "study.json").is_file():
+            write_study(folder_used, arguments.concepts, arguments.seeds)
+        runs = len(json.loads((folder_used / "study.json").read_text())["adapters"])
+        command = [sys.executable, __file__, "--measure", str(folder_used.resolve())]
         done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
-    found: dict[str, Any] = json.loads(done.splitlines()[-1])
+    figures: dict[str, Any] = json.loads(done.splitlines()[-1])
     if arguments.json:
         cores = len(os.sched_getaffinity(0))
-        print(json.dumps({"runs": runs, **found, "machine": platform.machine(), "cores": cores}))
+        print(json.dumps({"runs": runs, **figures, "machine": platform.machine(), "cores": cores}))
         return
     print(f"{runs} runs")
-    for name, figures in found.items():
-        print(f"{name:12s}{'   '.join(f'{key} {value:.3g}' for key, value in figures.items())}")
+    for name, part in figures.items():
+        print(f"{name:12s}{'   '.join(f'{key} {value:.3g}' for key, value in part.items())}")
 
 
 if __name__ == "__main__":

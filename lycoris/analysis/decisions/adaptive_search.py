@@ -198,11 +198,11 @@ def search(
         The trainings done, and their ranking; None where nothing was scored.
     """
     progress, ranking = Progress(), None
-    while asked := next_trials(
+    while trials := next_trials(
         grid, progress, None if ranking is None else score_settings(ranking), budget=budget, seed=seed, sampler=sampler
     ):
-        table, failed = run_trials(asked)
-        for one in asked:
+        table, failed = run_trials(trials)
+        for one in trials:
             progress.add(one, failed=one.config in failed)
         ranking = None if table is None else rank_table(table)
     return progress, ranking
