@@ -136,7 +136,8 @@ def main() -> None:
     seeds = [int(seed) for seed in arguments.seeds.split(",")]
     print(
         f"grid: {len(grid.settings)} settings x {len(grid.units)} concepts and seeds = {grid.training_count} "
-        f"trainings, {len(lookup.points)} settings with checkpoints; budget {budget} ({budget / grid.training_count:.0%})"
+        f"trainings, {len(lookup.points)} settings with checkpoints; "
+        f"budget {budget} ({budget / grid.training_count:.0%})"
     )
     strategies: dict[str, Strategy] = {
         f"adaptive, {one}": adaptive_strategy(one) for one in arguments.samplers.split(",")

@@ -30,7 +30,7 @@ def test_the_mean_runs_over_concepts_and_prompt_types() -> None:
     assert low < value < high
 
 
-def test_agreement_is_one_for_any_increasing_change_and_its_interval_is_narrow() -> None:
+def test_agreement_is_one_for_any_increasing_transformation() -> None:
     truth = noise(20, 0)
     assert mean_rank_correlation([[(np.exp(truth), truth)]]) == pytest.approx((1, 1, 1))
     assert mean_rank_correlation([[(-truth, truth)]])[0] == pytest.approx(-1)
@@ -45,7 +45,7 @@ def test_more_adapters_make_the_interval_narrower() -> None:
     assert width(200) < 0.5 * width(20)
 
 
-def test_the_interval_holds_what_the_population_has() -> None:
+def test_the_interval_covers_the_population_value() -> None:
     population = spearman(*(np.atleast_2d(each) for each in _pair(100_000, 0)))[0]
     inside = 0
     for seed in range(200):
@@ -60,7 +60,7 @@ def _pair(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     return truth + generator.normal(size=count), truth
 
 
-def test_a_metric_that_ranks_as_the_truth_does_has_one_and_drawings_alone_know_no_mode() -> None:
+def test_a_perfect_metric_has_correlation_one_and_metrics_without_references_have_no_mode() -> None:
     records = [
         {"concept": "a", "adapter": str(n), "kind": kind, "metric": metric, "encoder": "clip", "mode": mode,
          "value": sign * n, "truth": n / 2}
@@ -77,7 +77,7 @@ def test_a_metric_that_ranks_as_the_truth_does_has_one_and_drawings_alone_know_n
     assert lines[-1] == "6 adapters of 1 concepts."
 
 
-def test_few_adapters_and_ties_say_nothing() -> None:
+def test_few_adapters_and_ties_give_no_agreement() -> None:
     assert mean_rank_correlation([[(noise(3, 0), noise(3, 1))]]) is None
     assert mean_rank_correlation([[(np.ones(9), noise(9, 1))]]) is None
     assert mean_rank_correlation([]) is None

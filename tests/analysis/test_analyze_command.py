@@ -42,7 +42,7 @@ def test_the_last_line_is_one_json_object(tmp_path, capsys):
     assert any(line.startswith("`none` instead of `all`: fidelity +") for line in lines[:-1])
 
 
-def test_files_hold_what_was_found(out):
+def test_the_files_hold_the_results(out):
     assert {path.name for path in out.iterdir()} == FILES
     with (out / "effects.csv").open() as file:
         effects = list(csv.DictReader(file))
@@ -53,7 +53,7 @@ def test_files_hold_what_was_found(out):
     assert len(ranks) == 6 * 2 * (5 + 4)  # configurations, epochs, measures and means
 
 
-def test_what_is_wrong_is_one_sentence_and_exit_code_2(tmp_path, capsys):
+def test_an_error_is_one_sentence_and_exit_code_2(tmp_path, capsys):
     assert main(["analyze", str(TABLES / "metrics.csv"), "--out", str(tmp_path)]) == 2
     said = capsys.readouterr().err
     assert said.startswith("lycoris: ")
@@ -63,7 +63,7 @@ def test_what_is_wrong_is_one_sentence_and_exit_code_2(tmp_path, capsys):
     assert "`--out` must be a folder" in capsys.readouterr().err
 
 
-def test_without_catboost_the_command_says_so_and_does_the_rest(tmp_path):
+def test_without_catboost_the_command_reports_it_and_does_the_rest(tmp_path):
     script = textwrap.dedent(
         """
         import sys
@@ -83,7 +83,7 @@ def test_without_catboost_the_command_says_so_and_does_the_rest(tmp_path):
     assert {path.name for path in tmp_path.iterdir()} == FILES
 
 
-def test_the_page_needs_nothing_else(out):
+def test_the_page_loads_nothing(out):
     page = (out / "analysis.html").read_text()
     assert "http://" not in page.replace("http://www.w3.org/2000/svg", "")
     assert "https://" not in page
@@ -100,7 +100,7 @@ def find(page, css):
     return page.find_elements("css selector", css)
 
 
-def test_every_part_is_drawn_without_complaint(page):
+def test_every_section_is_drawn_without_errors(page):
     assert page.get_log("browser") == []
     for part in (
         "choices-body",
@@ -133,7 +133,7 @@ def test_a_single_metric_has_its_prompt_types_as_columns(page):
     assert "alter" in find(page, "#choices-body thead")[0].text.lower()
 
 
-def test_trade_offs_hold_a_point_a_configuration(page):
+def test_trade_offs_have_one_point_per_configuration(page):
     points = find(page, "#rank-tradeoffs-plot .point")
     assert len(points) == 6
     titles = set()
@@ -146,7 +146,7 @@ def test_trade_offs_hold_a_point_a_configuration(page):
     assert len(titles) == 6
 
 
-def test_every_two_measures_stand_in_a_table_with_their_interval(page):
+def test_every_pair_of_measures_is_listed_with_its_interval(page):
     page.execute_script("document.getElementById('pairs').open = true")
     page.execute_async_script("setTimeout(arguments[0], 50)")
     cells = [row.text for row in find(page, "#pair-table tbody tr")]

@@ -39,7 +39,7 @@ def test_correlations_are_spearmans_within_groups(table, ranking):
     np.testing.assert_allclose(np.diag(found.matrix), 1.0)
 
 
-def test_every_two_measures_stand_once_with_an_interval(ranking):
+def test_every_pair_of_measures_is_listed_once_with_an_interval(ranking):
     found = correlate(ranking)
     table = measure_pairs(found)
     count = len(found.measures)
@@ -66,7 +66,7 @@ def test_resize_modes_agree_more_than_prompt_types(ranking):
         ("Image Similarity (a-crop) (in)", "Text Similarity (out)", "several"),
     ],
 )
-def test_what_two_measures_differ_in(one, other, said):
+def test_the_differing_attribute_of_two_measures(one, other, said):
     assert differing_attribute(measure_from_column(one), measure_from_column(other)) == said
     assert differing_attribute(measure_from_column(other), measure_from_column(one)) == said
 
@@ -94,7 +94,7 @@ def test_shap_values_add_up_to_the_prediction(models):
         assert np.abs(guess - mean).mean() < np.abs(mean - mean.mean()).mean()
 
 
-def test_held_out_r2_is_that_of_classes_not_seen(models):
+def test_r2_is_computed_on_held_out_classes(models):
     """The folds once more by hand: fit a model without a fold's classes, and predict their ranks."""
     import catboost
 
@@ -119,7 +119,7 @@ def test_held_out_r2_is_that_of_classes_not_seen(models):
         assert one.r2 == pytest.approx(1 - wrong / ((cells - cells.mean()) ** 2).sum(), abs=2e-3)
 
 
-def test_noise_is_said_to_be_unexplained(ranking):
+def test_noise_is_unexplained(ranking):
     pytest.importorskip("catboost")
     noise = np.random.default_rng(0).random((*ranking.group_ranks.shape[:2], 1))
     blind = replace(ranking, measures=ranking.measures[:1], group_ranks=noise)

@@ -52,7 +52,7 @@ def test_a_point_not_above_the_reference_adds_nothing() -> None:
     assert hypervolume(np.zeros((0, 3))) == 0.0
 
 
-def test_what_a_point_adds_is_lost_without_it() -> None:
+def test_a_contribution_is_the_volume_lost_without_the_point() -> None:
     points = np.random.default_rng(1).random((8, 4))
     for place, part in enumerate(hypervolume_contributions(points)):
         assert part == pytest.approx(hypervolume(points) - hypervolume(np.delete(points, place, axis=0)), abs=1e-12)
@@ -63,7 +63,7 @@ def test_dominance_needs_no_worse_and_one_better() -> None:
     assert dominates(points, points).tolist() == [[False, True, False], [False, False, False], [False, False, False]]
 
 
-def test_a_missing_coordinate_or_too_many_dimensions_are_refused() -> None:
+def test_a_missing_coordinate_or_too_many_dimensions_are_errors() -> None:
     with pytest.raises(InputError, match="missing"):
         pareto_mask(np.array([[0.1, np.nan]]))
     with pytest.raises(InputError, match="at most 8"):

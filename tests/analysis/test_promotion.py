@@ -39,7 +39,7 @@ def test_every_dimension_has_its_score_and_the_rule_names_it():
         assert name in PROMOTION_RULE
 
 
-def test_better_in_the_goal_and_nowhere_worse_is_promoted():
+def test_better_in_the_target_and_nowhere_worse_is_promoted():
     judged = decide_promotion(scores(fidelity=(0.01, 0.2)))
     assert judged.promoted
     assert judged.dimensions["fidelity"] == "better"
@@ -47,7 +47,7 @@ def test_better_in_the_goal_and_nowhere_worse_is_promoted():
 
 
 @pytest.mark.parametrize("ends", [(-0.01, 0.2), (0.0, 0.2), (-0.2, -0.1)])
-def test_what_is_not_outside_the_interval_is_no_reason(ends):
+def test_a_difference_within_the_interval_does_not_promote(ends):
     assert not decide_promotion(scores(fidelity=ends)).promoted
 
 
@@ -58,7 +58,7 @@ def test_every_encoder_must_agree():
 
 
 @pytest.mark.parametrize("dimension", sorted(set(HEADLINE_SCORES) - {"fidelity"}))
-def test_a_loss_elsewhere_keeps_the_champion_unless_it_is_allowed(dimension):
+def test_a_loss_elsewhere_keeps_the_champion_unless_tolerated(dimension):
     found = scores(**{"fidelity": (0.01, 0.2), dimension: (-0.5, -0.3)})
     judged = decide_promotion(found)
     assert not judged.promoted
@@ -67,12 +67,12 @@ def test_a_loss_elsewhere_keeps_the_champion_unless_it_is_allowed(dimension):
     assert not decide_promotion(found, tolerances={dimension: 0.29}).promoted
 
 
-def test_the_goal_may_be_another_dimension():
+def test_the_target_may_be_another_dimension():
     assert decide_promotion(scores(diversity=(0.1, 0.2)), "diversity").promoted
     assert not decide_promotion(scores(diversity=(0.1, 0.2), fidelity=(-0.2, -0.1)), "diversity").promoted
 
 
-def test_what_was_not_measured_is_no_reason():
+def test_a_dimension_without_scores_does_not_promote():
     assert decide_promotion([]).dimensions["fidelity"] == "not measured"
     assert not decide_promotion([]).promoted
     found = scores(fidelity=(0.01, 0.2))
@@ -83,6 +83,6 @@ def test_what_was_not_measured_is_no_reason():
 @pytest.mark.parametrize(
     ("goal", "allowed"), [("fidelty", {}), ("fidelity", {"x": 0.1}), ("fidelity", {"quality": -1})]
 )
-def test_a_rule_that_makes_no_sense_is_refused(goal, allowed):
+def test_invalid_targets_and_tolerances_are_errors(goal, allowed):
     with pytest.raises(InputError):
         decide_promotion([], goal, allowed)

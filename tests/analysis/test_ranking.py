@@ -66,7 +66,7 @@ def leaves(slow) -> list[str]:
     return sorted(path for path in paths if path and not any(other.startswith(f"{path}/") for other in paths))
 
 
-def test_every_rank_is_the_one_that_counting_gives(ranking, slow):
+def test_ranks_equal_those_by_counting(ranking, slow):
     seen = 0
     for row in ranking.rows.to_dict("records"):
         expected = slow[row["config"], row["seed"], int(row["epoch"])][row["group"]]
@@ -76,7 +76,7 @@ def test_every_rank_is_the_one_that_counting_gives(ranking, slow):
     assert seen == sum(len(entry) for own in slow.values() for entry in own.values())
 
 
-def test_means_leave_out_the_means_that_the_table_holds(ranking, slow):
+def test_means_leave_out_aggregates_of_the_table(ranking, slow):
     assert ranking.groups == leaves(slow)
     assert all(path.count("/") <= 1 for path in ranking.classes)
 
@@ -139,7 +139,7 @@ def seeds_of(slow, config):
     return {seed for name, seed, _ in slow if name == config}
 
 
-def test_an_effect_stands_both_ways_round(found):
+def test_an_effect_is_listed_in_both_directions(found):
     key = ["factor", "metric", "prompt_type", "encoder"]
     there = {
         (*row[:4], row[4], row[5]): row[6:]
@@ -218,7 +218,7 @@ def test_pairs_differ_in_nothing_but_their_factor(ranking):
                     assert arms["learning_rate"][a] == arms["learning_rate"][b]
 
 
-def test_who_leads_is_counted_from_the_effects(found):
+def test_leads_are_counted_from_the_effects(found):
     single = found[(found["factor"] == "algorithm") & (found["encoder"] != "all")]
     for name, row in count_leads(found).iterrows():
         led = 0

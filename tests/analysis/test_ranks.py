@@ -3,7 +3,7 @@
 from lycoris.analysis.statistics.ranks import dimension_ranks
 
 
-def test_a_warning_takes_no_part_in_its_dimension():
+def test_a_metric_that_does_not_count_is_left_out_of_its_dimension():
     def row(adapter, metric, value, up):
         return {
             "adapter": adapter, "name": f"{metric}/alter/clip", "value": value, "dimension": "fidelity",
@@ -16,7 +16,7 @@ def test_a_warning_takes_no_part_in_its_dimension():
     assert dimension_ranks(risks).empty
 
 
-def test_a_trigger_alone_asks_for_nothing_that_could_be_followed():
+def test_text_similarity_on_trigger_prompts_does_not_count():
     def row(adapter, prompt_type, value):
         return {
             "adapter": adapter, "name": f"text_similarity/{prompt_type}/clip", "value": value,

@@ -46,7 +46,7 @@ def edit(line, old, new):
         ("Vendi (clip-L-14)", "vendi/clip-L-14", "diversity", True),
     ],
 )  # fmt: skip
-def test_a_column_says_what_it_measures(column, name, dimension, up):
+def test_a_column_name_is_parsed_into_a_measure(column, name, dimension, up):
     measure = measure_from_column(column)
     assert (measure.name, measure.dimension, measure.higher_is_better) == (name, dimension, up)
 
@@ -60,17 +60,17 @@ def test_the_resize_mode_is_at_the_end_of_the_encoder():
 @pytest.mark.parametrize(
     "column", ["Image Similarty (clip) (in)", "Vendi (clip) (in) (out)", "Vendi (clip", "Vendi (in) (out)"]
 )
-def test_a_column_that_says_nothing_known_is_named(column):
+def test_an_unknown_column_is_named(column):
     with pytest.raises(InputError, match=re.escape(f"`{column}`")):
         measure_from_column(column)
 
 
-def test_a_misspelt_metric_gets_the_nearest_one():
+def test_a_misspelled_metric_gets_a_suggestion():
     with pytest.raises(InputError, match="Did you mean `image_similarity`"):
         measure_from_column("Image Similarty (clip) (in)")
 
 
-def test_a_metric_of_ones_own_needs_its_direction():
+def test_an_unknown_metric_needs_its_direction():
     assert measure_from_name("sparkle/train/clip", "quality", False).higher_is_better is False
     with pytest.raises(InputError, match="sparkle"):
         measure_from_name("sparkle/train/clip")
@@ -83,7 +83,7 @@ def test_a_dimension_weighs_metrics_not_encoders():
     assert [len(part) for part in similarity] == [2]
 
 
-def test_folders_and_configurations_say_everything(changed):
+def test_folders_and_configurations_give_all_settings(changed):
     rows = changed().rows
     row = rows[(rows["config"] == "exp-2001-sd15-lora8a4-db") & (rows["group"] == "anime/abukuma/none")].iloc[0]
     told = row[["base", "epoch", "seed", "category", "class", "subclass", "algorithm", "captions", "dim"]].to_list()
@@ -107,27 +107,27 @@ def test_other_bases_epochs_seeds_and_strengths_are_read(changed):
     assert set(rows["strength"]) == {"07"}
 
 
-def test_parts_count_and_their_means_do_not(changed):
+def test_aggregates_are_marked(changed):
     table = changed()
     kept = set(table.rows["group"][~table.rows["aggregate"]])
     assert kept == {"anime/abukuma/none", "anime/abukuma/kai", "people/Rose_Tico", "scene", "style"}
     assert any("Ranked but not averaged" in note for note in table.notes)
 
 
-def test_a_table_without_captions_tells_them_from_names(changed):
+def test_captions_are_inferred_from_names(changed):
     table = changed(configs=lambda lines: [line.rsplit(",", 1)[0] for line in lines])
     assert set(table.rows["captions"]) == {"adjusted", "none", "all"}
 
 
 @pytest.mark.parametrize("keep", [2, 3, 5])
-def test_settings_that_are_not_told_leave_their_factors_out(changed, keep):
+def test_unspecified_settings_leave_their_factors_out(changed, keep):
     table = changed(configs=lambda lines: [",".join(line.split(",")[:keep]) for line in lines])
     found = compute_effects(rank_table(table))
     assert "algorithm" in set(found["factor"])
     assert "learning_rate" not in set(found["factor"])
 
 
-def test_a_missing_score_takes_no_part(changed):
+def test_a_missing_score_is_not_ranked(changed):
     whole = rank_table(changed())
     holed = rank_table(changed(lambda lines: [lines[0], re.sub(r",[^,]*", ",nan", lines[1], count=1), *lines[2:]]))
     name = "image_similarity/alter/dinov2-l-fb-padding"
@@ -191,13 +191,13 @@ def test_the_base_model_is_left_out_and_named(changed):
         (None, lambda lines: [*lines, lines[1].replace("0.0005", "0.001")], "Row 9 .*described twice"),
     ],
 )  # fmt: skip
-def test_what_is_wrong_is_named_by_row_and_column(changed, metrics, configs, said):
+def test_errors_name_row_and_column(changed, metrics, configs, said):
     same = lambda lines: lines  # noqa: E731
     with pytest.raises(InputError, match=said):
         changed(metrics or same, configs or same)
 
 
-def test_files_that_are_no_tables_are_said_to_be_none(tmp_path):
+def test_files_that_are_not_tables_are_errors(tmp_path):
     with pytest.raises(InputError, match="There is no file"):
         read_table(tmp_path / "nowhere.csv", TABLES / "configs.csv")
     (tmp_path / "empty.csv").write_text("")
@@ -240,7 +240,7 @@ def test_a_study_needs_no_configurations(tmp_path):
     assert list(rank_table(table).groups) == ["cat", "dog"]
 
 
-def test_a_study_may_be_told_its_configurations(tmp_path):
+def test_a_study_can_have_a_table_of_configurations(tmp_path):
     configs = tmp_path / "configs.csv"
     configs.write_text("Config,Algo,Preset,Lr\nsmall,lora,attn-mlp,0.0005\nwide,lora,full,0.0005\n")
     head = HEAD.replace("concept", "concept,config")
@@ -270,7 +270,7 @@ def test_native_fine_tuning_is_matched_default_to_default(changed):
     assert set(own["pairs"]) == {2}  # the default LoRA, after both epochs
 
 
-def test_a_planted_order_of_tag_strategies_is_found(changed):
+def test_a_known_order_of_caption_strategies_is_found(changed):
     found = compute_effects(rank_table(changed()))
     own = found[(found["factor"] == "captions") & (found["level"] == "none") & (found["against"] == "all")]
     effect = own.set_index(["metric", "prompt_type", "encoder"])

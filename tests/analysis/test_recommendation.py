@@ -54,7 +54,7 @@ def test_the_choice_is_on_the_front_and_the_dominated_is_not(ranked) -> None:
     assert [one.settings["algorithm"] for one in found.options] == ["loha", "lora", "full"]
 
 
-def test_weights_turn_the_choice(ranked) -> None:
+def test_weights_change_the_choice(ranked) -> None:
     assert recommend(ranked(CLEAR), weights={"fidelity": 3}).choice.settings["algorithm"] == "lora"
     only = recommend(ranked(CLEAR), weights={"fidelity": 0})
     assert (only.choice.settings["algorithm"], only.choice.rank["mean"]) == ("loha", 1.0)
@@ -65,12 +65,12 @@ def test_weights_turn_the_choice(ranked) -> None:
     [({"fidelty": 1}, "Did you mean `fidelity`"), ({"quality": -1}, "at least 0"), ({"quality": np.nan}, "at least 0"),
      (dict.fromkeys(("fidelity", "controllability", "diversity", "preservation", "quality"), 0), "above 0")],
 )  # fmt: skip
-def test_what_is_wrong_with_weights_is_told(weights: dict[str, float], message: str) -> None:
+def test_invalid_weights_are_errors(weights: dict[str, float], message: str) -> None:
     with pytest.raises(InputError, match=message):
         validate_weights(weights)
 
 
-def test_weights_for_nothing_that_was_scored_are_refused(ranked) -> None:
+def test_weights_without_a_scored_dimension_are_an_error(ranked) -> None:
     with pytest.raises(InputError, match="with a score above 0"):
         recommend(ranked(CLEAR), weights={"fidelity": 0, "diversity": 0})
 
@@ -87,7 +87,7 @@ def test_a_file_too_large_is_left_out_and_the_smallest_is_named(ranked) -> None:
         recommend(ranked(CLEAR), max_file_size=500)
 
 
-def test_of_two_alike_the_smaller_file_is_taken(ranked) -> None:
+def test_of_two_equal_settings_the_smaller_file_is_chosen(ranked) -> None:
     same = {name: {"fidelity": [1.0, 2.0], "diversity": [1.0, 2.0]} for name in ("full", "lora")}
     found = recommend(ranked(same), file_sizes={"full · none": 9, "lora · none": 8})
     assert found.choice.settings["algorithm"] == "lora"
@@ -95,7 +95,7 @@ def test_of_two_alike_the_smaller_file_is_taken(ranked) -> None:
     assert found.is_separated is False
 
 
-def test_what_did_not_learn_is_not_chosen_unless_nothing_did(ranked) -> None:
+def test_a_setting_that_did_not_learn_is_chosen_only_if_none_did(ranked) -> None:
     learned = {"loha · none": 0.25, "lora · none": 0.5, "full · none": 1.0}
     assert recommend(ranked(CLEAR), win_rates=learned).choice.settings["algorithm"] == "lora"
     none = recommend(ranked(CLEAR), win_rates=dict.fromkeys(learned, 0.0))
@@ -103,7 +103,7 @@ def test_what_did_not_learn_is_not_chosen_unless_nothing_did(ranked) -> None:
     assert any("no setting beats the base" in note for note in none.notes)
 
 
-def test_a_steady_lead_is_told_apart_and_a_changing_one_is_not(ranked) -> None:
+def test_a_steady_lead_is_separated_and_a_changing_one_is_not(ranked) -> None:
     steady = {"lora": {"fidelity": [2.0] * 6}, "full": {"fidelity": [1.0] * 6}}
     assert recommend(ranked(steady)).is_separated is True
     changing = {"lora": {"fidelity": [2.0, 0.0, 2.0, 0.0, 2.0]}, "full": {"fidelity": [1.0] * 5}}
@@ -132,14 +132,14 @@ def test_five_lines_name_the_choice_and_what_was_not_scored(ranked) -> None:
     assert "No score in controllability, preservation, quality" in said[4]
 
 
-def test_a_setting_that_met_easier_concepts_gains_nothing_by_it() -> None:
+def test_easier_concepts_give_no_advantage() -> None:
     effects, concepts = np.array([0.3, 0.5, 0.1]), np.array([0.0, 0.2, 0.4])
     table = effects[:, None] + concepts
     table[0, 0] = table[1, 2] = np.nan
     assert np.nanmean(remove_column_effects(table), axis=1) - effects == pytest.approx(np.full(3, 0.2))
 
 
-def test_a_concept_with_a_single_setting_moves_no_mean() -> None:
+def test_a_concept_with_a_single_setting_changes_no_mean() -> None:
     table = np.array([[0.0, 0.5], [1.0, np.nan], [0.5, np.nan]])
     assert np.nanmean(remove_column_effects(table), axis=1) == pytest.approx([0.0, 1.0, 0.5])
 
@@ -169,7 +169,7 @@ def test_one_concept_with_several_seeds_has_intervals_over_seeds(tmp_path: Path)
     assert found.difference["low"] is not None
 
 
-def test_the_picture_is_one_svg_that_asks_no_network(ranked) -> None:
+def test_the_plot_is_a_self_contained_svg(ranked) -> None:
     found = recommend(ranked(CLEAR))
     text = render_svg(found, title="What <to> take")
     tree = ElementTree.fromstring(text)

@@ -79,7 +79,7 @@ def test_no_algorithm_leads_on_every_measure(whole):
     assert found["shown"].to_dict() == {"loha": 1, "lokr": 0, "lora": 0}
 
 
-def test_resize_modes_encoders_and_prompt_types_agree_as_said(ranking):
+def test_agreement_is_as_the_document_states(ranking):
     found = agreement_by_attribute(measure_pairs(correlate(ranking)))["correlation"]
     told = [format_number(found[name], 2) for name in ("resize_mode", "encoder", "prompt_type")]
     assert f"mean correlation {told[0]}" in DOCUMENT

@@ -12,7 +12,7 @@ import pytest
 from lycoris.analysis.decisions.promotion import decide_promotion
 from lycoris.analysis.decisions.recommendation import Recommendation
 from lycoris.analysis.statistics.category_effects import ALL_CATEGORIES, third_finding_by_category
-from lycoris.analysis.statistics.ranking import mean_over_groups
+from lycoris.analysis.statistics.group_means import mean_over_groups
 from lycoris.report.run.scores import ReportedMeasure, score_verdict
 from lycoris.report.study.answer import effect_verdict
 
@@ -34,15 +34,15 @@ def test_the_interval_of_a_mean_ends_at_the_smallest_value_there_can_be(values: 
     cut = mean_over_groups(np.array(values), minimum=0.3)
     assert wide is not None
     assert cut is not None
-    assert wide["low"] < 0.3
-    assert cut["low"] == 0.3
-    assert (cut["mean"], cut["high"]) == (wide["mean"], wide["high"])
+    assert wide.low < 0.3
+    assert cut.low == 0.3
+    assert (cut.mean, cut.high) == (wide.mean, wide.high)
 
 
 def test_the_interval_of_a_mean_ends_at_one() -> None:
     mean = mean_over_groups(np.array([0.99, 0.98, 0.1]), minimum=0.0)
     assert mean is not None
-    assert (mean["low"], mean["high"]) == (0.0, 1.0)
+    assert (mean.low, mean.high) == (0.0, 1.0)
 
 
 @pytest.mark.parametrize(("ends", "expected"), ENDS)

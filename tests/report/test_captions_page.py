@@ -96,7 +96,7 @@ def test_an_error_is_one_sentence_and_exit_code_2(data: Path, capsys: pytest.Cap
         assert message in said
 
 
-def test_the_page_needs_nothing_else(page: Path) -> None:
+def test_the_page_loads_nothing(page: Path) -> None:
     text = page.read_text()
     assert "http://" not in text
     assert "https://" not in text

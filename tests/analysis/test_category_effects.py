@@ -60,7 +60,7 @@ def test_each_category_has_its_own_effects_from_pairs_of_one_concept_and_seed(tm
         assert pd.isna(row.low) or row.low <= row.effect <= row.high
 
 
-def test_the_third_finding_is_told_where_every_interval_shows_it(tmp_path: Path) -> None:
+def test_the_third_finding_is_confirmed_where_every_interval_shows_it(tmp_path: Path) -> None:
     table = effects_by_category(scores(tmp_path), "captions")
     found = third_finding_by_category(table)
     assert found["characters"] == {"fidelity": True, "controllability": True, "preservation": True}
@@ -95,7 +95,7 @@ def test_an_interval_that_touches_zero_confirms_no_finding(tmp_path: Path, low: 
     assert set(third_finding_by_category(touching)["characters"].values()) == {None}
 
 
-def test_without_an_effect_no_interval_leaves_out_zero_for_long(tmp_path: Path) -> None:
+def test_without_an_effect_few_intervals_exclude_zero(tmp_path: Path) -> None:
     table = dimension_rows(effects_by_category(scores(tmp_path, shift=0.0), "captions"))
     shown = [row for row in table[table["low"].notna()].itertuples() if row.low > 0 or row.high < 0]
     assert len(shown) <= len(table) // 4
@@ -109,13 +109,13 @@ def test_every_pair_of_levels_is_compared_once_in_the_order_of_the_dimensions(tm
     assert len({frozenset(pair) for pair in zip(own["level"], own["against"], strict=True)}) == 3
 
 
-def test_a_line_names_numbers_with_their_factor() -> None:
+def test_numeric_levels_are_printed_with_their_factor() -> None:
     assert raw_level_label("captions", "none") == "`none`"
     assert raw_level_label("learning_rate", 0.005) == "learning rate 0.005"
     assert raw_level_label("dim", 8.0) == "dim 8"
 
 
-def test_another_factor_is_another_comparison_and_one_that_does_not_vary_an_error(tmp_path: Path) -> None:
+def test_a_factor_that_does_not_vary_is_an_error(tmp_path: Path) -> None:
     ranking = scores(tmp_path)
     assert set(effects_by_category(ranking, "algorithm")["factor"]) == {"algorithm"}
     with pytest.raises(InputError, match="`preset` alone"):

@@ -28,11 +28,11 @@ def test_equal_values_share_their_rank():
     assert scaled_ranks([1.0, 1.0, 0.0], higher_is_better=True) == [0.75, 0.75, 0.0]
 
 
-def test_a_missing_value_takes_no_part():
+def test_a_missing_value_is_not_ranked():
     assert scaled_ranks([None, 1.0, 0.0], higher_is_better=True) == [None, 1.0, 0.0]
 
 
-def test_a_lone_contestant_is_neither_best_nor_worst():
+def test_an_adapter_without_a_rival_is_neither_best_nor_worst():
     assert scaled_ranks([3.0], higher_is_better=True) == [0.5]
 
 
@@ -67,11 +67,11 @@ def test_an_adapter_that_did_not_learn_is_not_champion():
     assert choice.beats_base
 
 
-def test_of_two_alike_the_smaller_file_wins():
+def test_of_two_equal_adapters_the_smaller_file_wins():
     rows = [row(name, "image_similarity/trigger/clip", 0.5) for name in ("big", "small")]
     choice = select_champion(rows, {"big": 10, "small": 1})
     assert (choice.adapter, choice.runner_up) == ("small", "big")
 
 
-def test_nothing_scored_is_no_choice():
+def test_without_scores_there_is_no_champion():
     assert select_champion([], {}) is None

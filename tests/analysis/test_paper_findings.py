@@ -62,7 +62,7 @@ def test_none_holds_where_scores_are_the_other_way_round(tmp_path: Path) -> None
     assert verdicts(found) == ["does not hold", "holds", "does not hold", "does not hold"]
 
 
-def test_an_algorithm_that_leads_everywhere_denies_the_second(tmp_path: Path) -> None:
+def test_an_algorithm_that_leads_everywhere_contradicts_the_second(tmp_path: Path) -> None:
     found = told(tmp_path, lambda measure, algorithm, captions: 3.0 * (algorithm == "lora"))
     assert found[1].verdict == "does not hold"
 
@@ -71,7 +71,7 @@ def test_noise_shows_nothing(tmp_path: Path) -> None:
     assert verdicts(told(tmp_path, lambda *which: 0.0)) == ["not shown"] * 4
 
 
-def test_a_table_without_such_runs_says_so(tmp_path: Path) -> None:
+def test_a_table_without_such_runs_has_no_evidence(tmp_path: Path) -> None:
     found = told(tmp_path, as_in_the_paper, algorithms=("lora", "dylora"))
     assert (found[0].verdict, found[0].evidence) == ("not shown", ())
     assert (found[3].verdict, found[3].evidence) == ("not shown", ())

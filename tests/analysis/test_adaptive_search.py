@@ -83,7 +83,7 @@ def test_a_third_of_the_trainings_finds_nearly_the_whole_hypervolume() -> None:
         assert share >= 0.95
 
 
-def test_a_budget_is_kept_and_nothing_is_trained_twice() -> None:
+def test_the_budget_is_respected_and_nothing_is_trained_twice() -> None:
     grid, rows = synthetic_grid()
     for budget in (1, 5, 24, 30, 60):
         known = RecordedTrials(rows)
@@ -92,7 +92,7 @@ def test_a_budget_is_kept_and_nothing_is_trained_twice() -> None:
         assert len({(one.config, one.unit) for one in known.asked}) == len(known.asked)
 
 
-def test_every_setting_meets_the_first_concept_before_any_meets_the_second() -> None:
+def test_every_setting_is_trained_on_the_first_concept_before_any_on_the_second() -> None:
     grid, rows = synthetic_grid()
     known = RecordedTrials(rows)
     search(grid, known, budget=48, seed=0)
@@ -101,7 +101,7 @@ def test_every_setting_meets_the_first_concept_before_any_meets_the_second() -> 
     assert known.rounds[0] == 24
 
 
-def test_what_is_clearly_dominated_is_trained_no_further() -> None:
+def test_a_clearly_dominated_setting_is_dropped() -> None:
     grid, rows = synthetic_grid(noise=0.01)
     worse = rows["config"] == "lora 2 · none"
     rows.loc[worse, list(NAMES)] = -100.0
@@ -111,7 +111,7 @@ def test_what_is_clearly_dominated_is_trained_no_further() -> None:
     assert progress.count < grid.training_count
 
 
-def test_a_checkpoint_that_is_clearly_dominated_is_asked_for_no_more() -> None:
+def test_a_clearly_dominated_checkpoint_is_dropped() -> None:
     grid, rows = synthetic_grid(noise=0.01, checkpoints=1)
     known = RecordedTrials(rows)
     search(grid, known, budget=grid.training_count, seed=0)
@@ -131,7 +131,7 @@ def test_the_same_state_has_the_same_answer() -> None:
     assert other.asked != first.asked
 
 
-def test_a_setting_that_failed_is_left_out_and_counted() -> None:
+def test_a_failed_setting_is_left_out_and_counted() -> None:
     grid, rows = synthetic_grid()
     known = RecordedTrials(rows, broken="loha 4 · all")
     progress, ranking = search(grid, known, budget=72, seed=0)
@@ -155,7 +155,7 @@ def test_an_unknown_sampler_is_an_error() -> None:
         get_sampler("posteriour")
 
 
-def test_a_posterior_prefers_what_is_like_the_good() -> None:
+def test_the_posterior_prefers_settings_similar_to_good_ones() -> None:
     grid, _ = synthetic_grid()
     settings = grid.settings
     points = {
@@ -183,7 +183,7 @@ def test_every_concept_comes_before_the_second_seed() -> None:
     assert units != shuffled_units(itertools.product(CONCEPTS, "01"), seed=6)
 
 
-def test_nothing_is_left_to_ask_when_the_budget_is_used() -> None:
+def test_no_trials_are_left_when_the_budget_is_used() -> None:
     grid, rows = synthetic_grid()
     progress, ranking = search(grid, RecordedTrials(rows), budget=24, seed=0)
     assert next_trials(grid, progress, score_settings(ranking), budget=24, seed=0) == []

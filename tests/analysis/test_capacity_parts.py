@@ -40,11 +40,11 @@ def test_each_part_is_compared_where_the_others_agree(tmp_path: Path) -> None:
     assert all(len(one.pairs) == 1 for one in comparisons(found.settings, ("dim", "alpha", "factor")))
 
 
-def test_what_a_table_can_tell_by_itself_has_the_parts_as_one(tmp_path: Path) -> None:
+def test_by_default_capacity_is_compared_as_a_whole(tmp_path: Path) -> None:
     assert {one.factor for one in comparisons(ranking(tmp_path).settings)} <= FACTORS.keys()
 
 
-def test_algorithms_of_unlike_length_are_compared_at_their_ends(tmp_path: Path) -> None:
+def test_algorithms_of_different_length_are_compared_at_their_ends(tmp_path: Path) -> None:
     rows = [
         {"concept": "a", "config": name, "algorithm": name, "captions": "all", "seed": 0, "steps": steps,
          "name": "vendi/alter/clip", "value": steps}

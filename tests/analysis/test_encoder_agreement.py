@@ -42,7 +42,7 @@ def seen(tmp_path: Path) -> Analysis:
     return analyze(read_table(table(tmp_path / "scores.csv", rows)))
 
 
-def test_modes_that_see_the_same_agree_and_encoders_that_do_not_contradict(seen: Analysis) -> None:
+def test_modes_with_equal_scores_agree_and_opposed_encoders_contradict(seen: Analysis) -> None:
     found = encoder_agreement(seen.ranking, seen.correlations, seen.effects)
     modes = found.alike[found.alike["differ"] == "resize_mode"]
     encoders = found.alike[found.alike["differ"] == "encoder"]
@@ -60,7 +60,7 @@ def test_modes_that_see_the_same_agree_and_encoders_that_do_not_contradict(seen:
     assert "for 0 of 1 pairs" in said
 
 
-def test_costs_are_means_by_algorithm_and_pictures_and_grow(tmp_path: Path) -> None:
+def test_costs_are_means_by_algorithm_and_number_of_images(tmp_path: Path) -> None:
     rows = []
     for concept in ("a", "b"):
         for algorithm, slow in (("lora", 1.0), ("full", 2.0)):
@@ -85,7 +85,7 @@ def test_costs_are_means_by_algorithm_and_pictures_and_grow(tmp_path: Path) -> N
     assert "LoRA: 4 times the images take 4.00 times the training time." in said
 
 
-def test_costs_are_a_dimension_of_their_own_that_leads_no_one(tmp_path: Path) -> None:
+def test_costs_are_a_dimension_of_their_own_and_count_for_no_lead(tmp_path: Path) -> None:
     rows = [
         [f"c{concept}", name, name, "all", 0, f"{concept}{name}", measure, value, dimension, better]
         for concept in range(3)
@@ -101,7 +101,7 @@ def test_costs_are_a_dimension_of_their_own_that_leads_no_one(tmp_path: Path) ->
     assert gap.tolist() == [1.0]
 
 
-def test_of_a_training_s_checkpoints_the_end_is_what_it_costs(tmp_path: Path) -> None:
+def test_the_cost_of_a_training_is_that_of_its_last_checkpoint(tmp_path: Path) -> None:
     rows = [
         ["a", "lora", "lora", "all", 0, f"run{epoch}", "training_seconds", 1.0 * epoch, "efficiency", False, epoch]
         for epoch in (10, 30, 50)
@@ -109,6 +109,6 @@ def test_of_a_training_s_checkpoints_the_end_is_what_it_costs(tmp_path: Path) ->
     assert mean_costs(table(tmp_path / "scores.csv", rows, "epoch"))["training_seconds"].tolist() == [50.0]
 
 
-def test_without_costs_there_is_nothing_to_tell(tmp_path: Path) -> None:
+def test_without_costs_the_table_is_empty(tmp_path: Path) -> None:
     rows: list[list[object]] = [["a", "lora", "lora", "all", 0, "r", "vendi/alter/clip", 2, "diversity", True]]
     assert mean_costs(table(tmp_path / "scores.csv", rows)).empty
