@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from lycoris.bases.sampling import GenerationSettings
 from lycoris.cache.atomic import remove_leftovers
@@ -76,6 +76,7 @@ class CallbackSchedule:
         return [TrainingPoint(count, step, settings.epochs_after(step, image_count)) for count, step in steps.items()]
 
 
+@runtime_checkable
 class Callback(Protocol):
     """Something that runs at points of a training.
 

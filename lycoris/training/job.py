@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from lycoris.cache.integrity import file_digest
 from lycoris.data.images import find_mask
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from lycoris.bases import Base
 
 
+@runtime_checkable
 class Trainable(Protocol):
     """The interface of an attached network that training needs.
 
