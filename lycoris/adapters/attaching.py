@@ -44,37 +44,27 @@ def attach(
         algorithm: a name of `ALGORITHMS`; ``"native"`` is ``"full"``.
         preset: a name of `PRESETS`. With neither this nor `layers`: ``"attn-mlp"``, or ``"everything"`` for a lone
             module of no known kind.
-        layers: regular expressions instead of a preset. A layer is chosen when one matches its whole path, with or
-            without the part's name in front. A dict gives each pattern its own options, and the first match decides:
+        layers: regular expressions instead of a preset, each matched against a layer's whole path, with or without the
+            part's name in front. A dict gives each pattern its own options, and the first match decides:
             ``{r".*attn.*": {"rank": 16}, r".*ff.*": {"algorithm": "lokr", "factor": 8}}``. A rule with an algorithm
             starts from that algorithm's defaults, any other from the options of this call.
         exclude: regular expressions of layers to leave out.
         rank, alpha, factor: options of the algorithm; None is its default.
-        dora: train the norms of the weight's rows ("output") or columns ("input") separately (Liu et al. 2024,
-            arXiv 2402.09353), with any algorithm.
-        scalar: multiply ΔW by a trained number that starts at 0, instead of a factor that starts at 0 (`lora`, `loha`,
-            `lokr`, `glora`, `dylora`).
+        dora: train the norms of the weight's rows ("output") or columns ("input") separately (arXiv 2402.09353).
+        scalar: multiply ΔW by a trained number that starts at 0, so that no factor of the algorithm has to.
         dropout: probability in [0, 1) of dropping elements of ΔW's output in training.
         rank_dropout: the same for output channels of ΔW.
         module_dropout: the same for a layer's whole adapter.
         seed: of the initial values, at least 0. Those of a layer depend only on it and on the layer's name.
         options: further options of the algorithm, such as `tucker`.
 
-    Returns:
-        The network, attached.
-
     Raises:
         InputError: an unknown algorithm, preset, part or option, a value that a layer does not allow, or no match.
     """
-    call_options = {"rank": rank, "alpha": alpha, "factor": factor, **options}
-    spec = AdapterSpec(algorithm, call_options, dora, scalar)
+    spec = AdapterSpec(algorithm, {"rank": rank, "alpha": alpha, "factor": factor, **options}, dora, scalar)
     rules = layers if isinstance(layers, Mapping) else {}
-    specs = {pattern: AdapterSpec.from_rule(rule, spec) for pattern, rule in rules.items()}
-    unused = list(spec.settings())
-    if unused and specs and all("algorithm" in rule for rule in rules.values()):
-        raise InputError(f"Every rule of `layers` names its algorithm, so that none has the call's {unused}.")
+    specs = _specs_of_rules(rules, spec)
     layer_dropout = Dropout(dropout, rank_dropout, module_dropout)
-
     parts = named_parts(model)
     selected, preset = select_layers(parts, specs or spec, preset=preset, layers=layers, exclude=exclude)
     layer_adapters = []
@@ -87,9 +77,17 @@ def attach(
     algorithms = {layer_spec.algorithm for _, layer_spec in selected}
     plain_layers = {pattern: dict(rule) for pattern, rule in rules.items()} or list(layers or ())
     settings: dict[str, Any] = {"preset": preset, "layers": plain_layers, "exclude": list(exclude), "seed": seed}
-    settings |= {**spec.settings(), "dropout": dropout, "rank_dropout": rank_dropout}
-    settings["module_dropout"] = module_dropout
+    settings |= {**spec.settings(), **layer_dropout.settings()}
     return Network(algorithms.pop() if len(algorithms) == 1 else "mixed", settings, layer_adapters)
+
+
+def _specs_of_rules(rules: Mapping[str, Mapping[str, object]], spec: AdapterSpec) -> dict[str, AdapterSpec]:
+    """Return pattern → spec, checked to use the options of the call."""
+    specs = {pattern: AdapterSpec.from_rule(rule, spec) for pattern, rule in rules.items()}
+    unused = list(spec.settings())
+    if unused and specs and all("algorithm" in rule for rule in rules.values()):
+        raise InputError(f"Every rule of `layers` names its algorithm, so that none has the call's {unused}.")
+    return specs
 
 
 def freeze(parts: Mapping[str, nn.Module]) -> None:

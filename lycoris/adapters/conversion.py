@@ -69,7 +69,7 @@ def convert(
         dtype: of the tensors, as for `save`; by default the widest in the file.
 
     Returns:
-        The rank and relative error, as written, of every layer that became a LoRA, and what a LoRA cannot hold.
+        Rank and relative error, as written, of every layer that became a LoRA, and what a LoRA cannot hold.
 
     Raises:
         InputError: as for `load`; a model is needed; an invalid rank, energy, format, algorithm or dtype.
@@ -86,23 +86,35 @@ def convert(
     to_lora = format == "diffusers" or algorithm == "lora" or rank is not None or energy is not None
     if model is None:
         layers = _layers_without_model(file, needs_path=format != "lycoris", needs_kernel=to_lora or format == "peft")
-        layer_adapters = build_adapters(file, layers, torch.device("cpu"))
     else:
         layers = find_layers(named_parts(model), MATRIX_LAYERS + NORM_LAYERS)
-        layer_adapters = build_adapters(file, layers)
-        if any(p.is_meta for _, adapter in layer_adapters for p in adapter.parameters()):
-            layer_adapters = build_adapters(file, layers, torch.device("cpu"))
+    layer_adapters = _build_adapters_off_meta(file, layers, None if model is not None else torch.device("cpu"))
     adapters = AdapterSet(layer_adapters, common_algorithm(layer_adapters), file.settings)
     report = ApproximationReport(())
     metadata = {k: v for k, v in file.metadata.items() if k == DATE_KEY or not k.startswith(_GENERATED_METADATA)}
     if to_lora or not can_hold(format, target, layer_adapters):
         loras, report = _convert_all_to_lora(file, layer_adapters, rank, energy, PRECISIONS[dtype])
-        origin = {"algorithm": adapters.algorithm, "relative_error": float(f"{report.error:.3g}")}
-        origin["left_out"] = len(report.left_out)
-        metadata["lycoris.converted_from"] = json.dumps(origin, sort_keys=True)
+        metadata["lycoris.converted_from"] = _origin(adapters.algorithm, report)
         adapters = AdapterSet(loras, "lora", {})
     write_adapters(target, adapters, format=format, metadata=metadata, dtype=dtype)
     return report
+
+
+def _build_adapters_off_meta(
+    file: AdapterFile, layers: Sequence[LayerRef], device: torch.device | None
+) -> list[LayerAdapter]:
+    """Build the adapters on a device, by default on each layer's own, but on the CPU for layers on the meta device."""
+    layer_adapters = build_adapters(file, layers, device)
+    if any(p.is_meta for _, adapter in layer_adapters for p in adapter.parameters()):
+        return build_adapters(file, layers, torch.device("cpu"))
+    return layer_adapters
+
+
+def _origin(algorithm: str, report: ApproximationReport) -> str:
+    """Return the header's entry about a file that was converted to a LoRA."""
+    error = float(f"{report.error:.3g}")
+    origin = {"algorithm": algorithm, "relative_error": error, "left_out": len(report.left_out)}
+    return json.dumps(origin, sort_keys=True)
 
 
 def _widest_dtype(file: AdapterFile) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from lycoris.adapters.algorithms import Adapter
 from lycoris.adapters.algorithms.target_layer import TargetLayer, is_unquantized
 from lycoris.adapters.attaching import freeze, layer_generator
 from lycoris.adapters.files.layer_names import LayerRef, named_parts
@@ -55,8 +56,7 @@ def extract(
         alpha, factor, options: options of the algorithm.
 
     Returns:
-        The network, attached to `base`, on the layers whose weight differs, and the relative error of each layer and
-        of all. The report names what else differs.
+        The network, attached to `base`, on the layers that differ; and a report of errors and of other differences.
 
     Raises:
         InputError: the models have different layers or the same weights; arguments as for `attach`.
@@ -72,17 +72,12 @@ def extract(
     selected, preset = select_layers(parts, spec, preset=preset, layers=layers, exclude=exclude)
     layer_adapters, fits, covered = [], [], set()
     for layer, layer_spec in selected:
-        counterpart = _counterpart(layer, tuned_parts)
-        delta, bias_delta = _difference(layer, counterpart, "weight"), _difference(layer, counterpart, "bias")
-        if delta is None and (bias_delta is None or layer_spec.algorithm not in ("full", "norms")):
+        fitted = _fit_layer(layer, layer_spec, _counterpart(layer, tuned_parts), energy)
+        if fitted is None:
             continue
-        delta = torch.zeros_like(layer.weight, dtype=torch.float64) if delta is None else delta
-        target = TargetLayer(layer.name, layer.module, layer_generator(0, layer.key))
-        adapter = replace(layer_spec, options=_layer_options(layer_spec, target, delta, energy)).build(target).eval()
-        adapter.fit_delta(delta, bias_delta)
-        distance = (adapter.structure(layer.weight).dense().double() - delta).norm().item()
-        fits.append(LayerFit(layer.name, getattr(adapter, "rank", None), delta.norm().item(), distance))
+        adapter, fit = fitted
         layer_adapters.append((layer, adapter))
+        fits.append(fit)
         covered |= {f"{layer.name}.weight"} | ({f"{layer.name}.bias"} if adapter.bias_delta() is not None else set())
     if not layer_adapters:
         raise InputError(f"Arguments `base` and `tuned` do not differ in any of the {len(selected)} layers chosen.")
@@ -91,6 +86,22 @@ def extract(
     settings |= {} if energy is None else {"energy": energy}
     report = ApproximationReport(tuple(fits), _uncovered_parameters(parts, tuned_parts, covered))
     return Network(spec.algorithm, settings, layer_adapters), report
+
+
+def _fit_layer(
+    layer: LayerRef, spec: AdapterSpec, tuned: nn.Module, energy: float | None
+) -> tuple[Adapter, LayerFit] | None:
+    """Fit a layer's adapter to its difference from the tuned layer; None where there is none that it can hold."""
+    delta, bias_delta = _difference(layer, tuned, "weight"), _difference(layer, tuned, "bias")
+    adapts_bias = spec.adapter_class.bias_delta is not Adapter.bias_delta
+    if delta is None and (bias_delta is None or not adapts_bias):
+        return None
+    delta = torch.zeros_like(layer.weight, dtype=torch.float64) if delta is None else delta
+    target = TargetLayer(layer.name, layer.module, layer_generator(0, layer.key))
+    adapter = replace(spec, options=_layer_options(spec, target, delta, energy)).build(target).eval()
+    adapter.fit_delta(delta, bias_delta)
+    distance = (adapter.structure(layer.weight).dense().double() - delta).norm().item()
+    return adapter, LayerFit(layer.name, getattr(adapter, "rank", None), delta.norm().item(), distance)
 
 
 def _counterpart(layer: LayerRef, tuned_parts: Mapping[str, nn.Module]) -> nn.Module:

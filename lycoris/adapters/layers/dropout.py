@@ -25,9 +25,13 @@ class Dropout:
     modules: float = 0.0
 
     def __post_init__(self) -> None:
-        for argument, value in (("dropout", self.delta), ("rank_dropout", self.rows), ("module_dropout", self.modules)):
+        for argument, value in self.settings().items():
             if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < 1:
                 raise InputError(f"Argument `{argument}` must be a probability in [0, 1), but got {value!r}.")
+
+    def settings(self) -> dict[str, float]:
+        """Return the probabilities by the names of the arguments of `attach`."""
+        return {"dropout": self.delta, "rank_dropout": self.rows, "module_dropout": self.modules}
 
     def __bool__(self) -> bool:
         """Whether the update itself is changed."""
