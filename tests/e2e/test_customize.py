@@ -1,4 +1,4 @@
-"""Claims about the main job, seen from outside: the command is run as a user runs it, on a tiny experiment."""
+"""`lycoris run` on a tiny experiment, from outside."""
 
 import json
 import os
@@ -25,7 +25,7 @@ from tests.e2e.tiny import (
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
-    """A folder with one shipped concept as a user's data."""
+    """A folder with one shipped concept as data."""
     folder = tmp_path_factory.mktemp("study")
     copy_concept(folder / "data", "grumble")
     return folder
@@ -57,13 +57,13 @@ def client(place, found):
     return mlflow.MlflowClient()
 
 
-def test_every_cell_of_the_cross_is_there(found):
+def test_every_run_of_the_grid_is_in_the_result(found):
     cells = {(a["concept"], a["algorithm"], a["captions"], a["seed"]) for a in found["adapters"]}
     assert cells == {("grumble", x, c, 0) for x in ("lora", "full") for c in ("none", "all")}
     assert not any(adapter["cached"] for adapter in found["adapters"])
 
 
-def test_scores_stand_beside_those_of_the_base_in_five_dimensions(found):
+def test_scores_are_paired_with_those_of_the_base_in_five_dimensions(found):
     from lycoris.metrics import METRICS
 
     for adapter in found["adapters"]:
@@ -74,7 +74,7 @@ def test_scores_stand_beside_those_of_the_base_in_five_dimensions(found):
         assert {"image_similarity/trigger/clip", "image_similarity/trigger/dinov2"} <= adapter["scores"].keys()
 
 
-def test_the_adapter_file_says_where_it_comes_from(found):
+def test_the_adapter_file_contains_its_lineage(found):
     import lycoris as library
 
     for adapter in found["adapters"]:
@@ -127,7 +127,7 @@ def test_every_adapter_is_registered_and_one_is_champion(found, client):
     assert client.get_model_version_by_alias("grumble", "challenger").version in {v.version for v in versions}
 
 
-def test_the_registered_model_draws(client):
+def test_the_registered_model_generates_images(client):
     import mlflow
 
     model = mlflow.pyfunc.load_model("models:/grumble@champion")
@@ -138,7 +138,7 @@ def test_the_registered_model_draws(client):
     assert max(high for _, high in difference.getextrema()) <= 2
 
 
-def test_again_everything_is_cached_and_nothing_is_logged_twice(study, found, client):
+def test_a_second_run_is_cached_and_logs_nothing_twice(study, found, client):
     before = len(client.search_runs([e.experiment_id for e in client.search_experiments()]))
     done = run_lycoris("run", study, "--json")
     again = json_result(done)
@@ -150,7 +150,7 @@ def test_again_everything_is_cached_and_nothing_is_logged_twice(study, found, cl
     assert len(client.search_runs([e.experiment_id for e in client.search_experiments()])) == before
 
 
-def test_a_new_concept_runs_only_its_own_stages(place, study, found):
+def test_a_new_concept_computes_only_its_own_stages(place, study, found):
     copy_concept(place / "data", "inky")
     done = run_lycoris("run", study, "--json")
     grown = json_result(done)
@@ -161,7 +161,7 @@ def test_a_new_concept_runs_only_its_own_stages(place, study, found):
     assert not any(line.endswith("cached") for line in step_lines(done) if "inky" in line)
 
 
-def test_ctrl_c_loses_nothing_that_was_finished(place, study, found):
+def test_ctrl_c_loses_no_finished_work(place, study, found):
     arguments = ("run", study, "--set", "seeds=7", "--json")
     process = subprocess.Popen(
         command(*arguments), cwd=ROOT, env=ENVIRONMENT, stderr=subprocess.PIPE, text=True, start_new_session=True

@@ -1,19 +1,19 @@
-"""The claim that a run can be repeated on the data of an earlier commit, with nothing done twice or overwritten."""
+"""Runs on the data of an earlier commit repeat nothing and overwrite nothing."""
 
 import pytest
 
 from tests.e2e import project
 from tests.e2e.tiny import copy_concept, json_result, run_lycoris, write_experiment
 
-ONE_WAY = {"algorithms": ["lora"], "captions": ["none"]}
+ONE_ADAPTER = {"algorithms": ["lora"], "captions": ["none"]}
 
 
 @pytest.mark.slow
-def test_a_run_on_an_earlier_revision_is_the_run_of_then(tmp_path):
+def test_a_run_on_an_earlier_revision_equals_the_earlier_run(tmp_path):
     copy_concept(tmp_path / "data", "grumble")
     project.init_project(tmp_path)
     first = project.commit_data(tmp_path, "v1")
-    study = write_experiment(tmp_path, **ONE_WAY)
+    study = write_experiment(tmp_path, **ONE_ADAPTER)
     then = json_result(run_lycoris("run", study, "--json"))
     (tmp_path / "data" / "movie_characters" / "grumble" / "00.png").unlink()
     second = project.commit_data(tmp_path, "v2")
@@ -26,7 +26,7 @@ def test_a_run_on_an_earlier_revision_is_the_run_of_then(tmp_path):
     assert not (tmp_path / "data" / "movie_characters" / "grumble" / "00.png").exists()
 
 
-def test_an_unknown_revision_is_told_before_anything_starts(tmp_path):
+def test_an_unknown_revision_is_an_error_before_anything_starts(tmp_path):
     copy_concept(tmp_path / "data", "grumble")
     project.init_project(tmp_path)
     project.commit_data(tmp_path, "v1")

@@ -1,4 +1,4 @@
-"""The claim that a full disk is told as such, and that with room made the same command goes on."""
+"""A full disk is an error that says so; once there is space, the same command resumes."""
 
 import json
 import shlex
@@ -10,7 +10,7 @@ import pytest
 from tests.e2e.tiny import ENVIRONMENT, ROOT, command, copy_concept, write_experiment
 
 NAMESPACE = ("unshare", "--map-root-user", "--mount")
-"""A command that may mount file systems of its own, seen by nobody else."""
+"""A command that may mount its own file systems, in a private namespace."""
 
 
 def small_disks() -> bool:
@@ -26,7 +26,7 @@ def small_disks() -> bool:
     "megabytes",
     [pytest.param(6, id="in a training"), pytest.param(14, id="later")],
 )
-def test_a_full_disk_is_told_and_the_next_run_goes_on(tmp_path, megabytes):
+def test_a_full_disk_is_an_error_and_the_next_run_resumes(tmp_path, megabytes):
     copy_concept(tmp_path / "data", "grumble")
     run = shlex.join(command("run", write_experiment(tmp_path), "--json"))
     runs = tmp_path / "runs"
@@ -39,10 +39,10 @@ def test_a_full_disk_is_told_and_the_next_run_goes_on(tmp_path, megabytes):
         {run} > {tmp_path}/second.out 2> {tmp_path}/second.err
     """
     done = subprocess.run([*NAMESPACE, "sh", "-c", script], cwd=ROOT, env=ENVIRONMENT, check=False, timeout=900)
-    told = (tmp_path / "first.err").read_text()
-    assert (tmp_path / "first.status").read_text().strip() in ("1", "2"), told
-    assert "is full" in told
-    assert "Traceback" not in told
+    message = (tmp_path / "first.err").read_text()
+    assert (tmp_path / "first.status").read_text().strip() in ("1", "2"), message
+    assert "is full" in message
+    assert "Traceback" not in message
     assert done.returncode == 0, (tmp_path / "second.err").read_text()[-3000:]
     adapters = json.loads((tmp_path / "second.out").read_text().splitlines()[-1])["adapters"]
     assert len(adapters) == 4

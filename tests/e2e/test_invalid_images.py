@@ -58,7 +58,7 @@ def test_an_invalid_image_is_named_and_skipped_by_every_step(data, tmp_path, fau
     result = json.loads(done.stdout.splitlines()[-1])
     assert list(result["adapters"][0]["set_aside"]) == [str(file)]
     page = json.loads(re.search(r'id="data">(.*?)</script>', Path(result["report"]).read_text(), re.S)[1])
-    assert [page["adapters"][0]["pictures"], list(page["adapters"][0]["set_aside"])] == [3, [str(file)]]
+    assert [page["adapters"][0]["trainingImages"], list(page["adapters"][0]["skippedImages"])] == [3, [str(file)]]
     assert len(page["concepts"][0]["references"]) == 3
 
 

@@ -1,6 +1,6 @@
-"""The claim that a server left alone notices new data, trains on it, and promotes what is better, seen from outside.
+"""A server notices new data, trains on it and promotes the better adapter.
 
-A real Prefect server, a worker, a schedule and an MLflow server, all on loopback.
+Runs a Prefect server, a worker, a schedule and an MLflow server, all on loopback.
 """
 
 import json
@@ -19,11 +19,11 @@ from lycoris import pocket
 from tests.e2e import project
 from tests.e2e.tiny import ENVIRONMENT, ROOT, TINY, command, copy_concept, json_result, run_lycoris, write_experiment
 
-PATIENCE = 1800
+TIMEOUT_S = 1800
 
 
 def ask(address, body=None):
-    """What an API answers, or None where it says that there is nothing."""
+    """Return the answer of an API; None if there is nothing."""
     data = None if body is None else json.dumps(body).encode()
     request = urllib.request.Request(address, data, {"Content-Type": "application/json"})
     try:
@@ -35,18 +35,18 @@ def ask(address, body=None):
         raise
 
 
-def until(found, process, log):
-    """Wait for what a function finds."""
-    deadline = time.monotonic() + PATIENCE
+def until(poll, process, log):
+    """Wait until a function returns a value."""
+    deadline = time.monotonic() + TIMEOUT_S
     while time.monotonic() < deadline:
         assert process.poll() is None, log.read_text()[-3000:]
         try:
-            if (value := found()) is not None:
+            if (value := poll()) is not None:
                 return value
         except (urllib.error.URLError, ConnectionError, TimeoutError):
             pass
         time.sleep(2)
-    raise AssertionError(f"Nothing came in {PATIENCE} s: {log.read_text()[-3000:]}")
+    raise AssertionError(f"No result after {TIMEOUT_S} s: {log.read_text()[-3000:]}")
 
 
 @pytest.fixture
@@ -59,7 +59,7 @@ def ports():
 
 @pytest.fixture
 def study(tmp_path):
-    """A project whose pictures of a bear are those of an octopus, and a schedule that asks every minute."""
+    """A project whose images of a bear show an octopus, and a schedule that runs every minute."""
     copy_concept(tmp_path / "data", "grumble")
     bear = tmp_path / "data" / "movie_characters" / "grumble"
     entries = yaml.safe_load((pocket.IMAGES / "concepts.yaml").read_text())["concepts"]
@@ -77,7 +77,7 @@ def study(tmp_path):
         "images": {"train": 4, "trigger": 8, "alter": 4, "style": 2},
         "sampling": {"steps": 8},
     }
-    parameters = {"experiment": values, "promotion": {"tolerances": dict.fromkeys(ALLOWED, 1e9)}}
+    parameters = {"experiment": values, "promotion": {"tolerances": dict.fromkeys(TOLERATED, 1e9)}}
     deployment = {
         "name": "tiny",
         "entrypoint": "flows.refresh:refresh",
@@ -98,12 +98,12 @@ def study(tmp_path):
     return tmp_path
 
 
-ALLOWED = ("controllability", "diversity", "preservation", "quality")
-"""Dimensions in which a few steps of training may lose what they like: the claim is about the way, not the height."""
+TOLERATED = ("controllability", "diversity", "preservation", "quality")
+"""Dimensions that may become worse: after a few training steps only the process is tested, not the quality."""
 
 
 @pytest.mark.slow
-def test_changed_data_is_noticed_trained_on_and_promoted_by_the_schedule(study, ports):
+def test_the_schedule_notices_new_data_trains_on_it_and_promotes(study, ports):
     prefect, mlflow = f"http://127.0.0.1:{ports[0]}/api", f"http://127.0.0.1:{ports[1]}/api/2.0/mlflow"
     log = study / "log"
     options = ("--folder", study / "server", "--prefect-port", ports[0], "--mlflow-port", ports[1])
@@ -177,7 +177,7 @@ def test_changed_data_is_noticed_trained_on_and_promoted_by_the_schedule(study, 
 
 
 @pytest.mark.slow
-def test_what_is_not_better_is_recorded_and_left_and_nothing_is_done_twice(tmp_path):
+def test_a_challenger_that_is_not_better_is_recorded_and_nothing_runs_twice(tmp_path):
     copy_concept(tmp_path / "data", "grumble")
     project.init_project(tmp_path)
     versions = [project.commit_data(tmp_path, "v1")]

@@ -1,4 +1,4 @@
-"""The claim that what prefect.yaml describes is what a server takes: names, parameters, triggers."""
+"""prefect.yaml: a server accepts its names, parameters and triggers."""
 
 import importlib
 from pathlib import Path
@@ -13,32 +13,32 @@ FILE = Path(__file__).parents[2] / "prefect.yaml"
 DEPLOYMENTS = yaml.safe_load(FILE.read_text())["deployments"]
 
 
-def given(deployment):
-    """The parameters of a deployment and of each of its triggers."""
+def parameter_sets(deployment):
+    """Return the parameters of a deployment and of each of its triggers."""
     return [deployment["parameters"], *(trigger["parameters"] for trigger in deployment.get("triggers", []))]
 
 
 @pytest.mark.parametrize("deployment", DEPLOYMENTS, ids=lambda deployment: deployment["name"])
-def test_parameters_fit_the_schema_that_a_server_holds_them_against(deployment):
+def test_parameters_match_the_schema_of_the_flow(deployment):
     from prefect.utilities.callables import parameter_schema
     from prefect.utilities.schema_tools import validate
 
     module, _, name = deployment["entrypoint"].partition(":")
     schema = parameter_schema(getattr(importlib.import_module(module), name)).model_dump_for_openapi()
-    for parameters in given(deployment):
+    for parameters in parameter_sets(deployment):
         assert validate(parameters, schema, raise_on_error=False) == []
         parse_experiment(parameters["experiment"])
         PromotionConfig(**parameters.get("promotion", {}))
 
 
 @pytest.mark.parametrize("deployment", DEPLOYMENTS, ids=lambda deployment: deployment["name"])
-def test_one_run_at_a_time_and_missed_ones_are_not_made_up_for(deployment):
+def test_deployments_run_one_at_a_time_and_skip_missed_runs(deployment):
     assert deployment["concurrency_limit"] == {"limit": 1, "collision_strategy": "CANCEL_NEW"}
     assert deployment["work_pool"] == {"name": "local"}
     assert deployment["tags"]
 
 
-def test_new_data_is_an_event_that_starts_a_refresh_on_what_was_committed():
+def test_a_data_event_starts_a_refresh_on_the_committed_data():
     refresh = next(each for each in DEPLOYMENTS if each["name"] == "refresh")
     (trigger,) = refresh["triggers"]
     assert trigger["expect"] == ["dvc.data.changed"]

@@ -1,4 +1,4 @@
-"""Claims about the servers' processes: where they listen, and that nothing outlives the command."""
+"""Local servers: where they listen, and that no process outlives the command."""
 
 import os
 import signal
@@ -24,7 +24,7 @@ time.sleep(600)
 """
 
 
-def alive(group):
+def is_running(group):
     try:
         os.killpg(group, 0)
     except ProcessLookupError:
@@ -33,23 +33,23 @@ def alive(group):
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
-def test_what_was_started_ends_with_the_command_however_that_dies(number):
+def test_child_processes_end_with_the_command_however_it_ends(number):
     with subprocess.Popen([sys.executable, "-c", CHAIN], stdout=subprocess.PIPE, text=True, cwd=ROOT) as command:
         group = int(command.stdout.readline())
-        assert alive(group)
+        assert is_running(group)
         command.send_signal(number)
         deadline = time.monotonic() + 60
-        while alive(group) and time.monotonic() < deadline:
+        while is_running(group) and time.monotonic() < deadline:
             time.sleep(0.1)
-        assert not alive(group)
+        assert not is_running(group)
 
 
-def test_they_listen_on_loopback_unless_told_otherwise():
+def test_servers_listen_on_loopback_by_default():
     arguments = build_parser().parse_args(["server"])
     assert arguments.host == "127.0.0.1"
 
 
-def test_a_port_that_is_taken_is_told_before_anything_starts(tmp_path):
+def test_a_port_in_use_is_an_error_before_anything_starts(tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(InputError, match=f"Port {port} .*--mlflow-port"):
@@ -68,7 +68,7 @@ def _free():
         return probe.getsockname()[1]
 
 
-def test_a_server_whose_starter_was_killed_before_it_looked_ends_by_itself(tmp_path):
+def test_a_server_whose_parent_was_killed_before_it_started_exits(tmp_path):
     gone = subprocess.Popen([sys.executable, "-c", ""])
     gone.wait()
     with socket.create_server(("127.0.0.1", 0)) as probe:

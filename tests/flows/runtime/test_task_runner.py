@@ -1,4 +1,4 @@
-"""Claims about the processes of a run: waiting keeps none from work that is ready, and none outlives the command."""
+"""The process pool: waiting steps do not block free processes, and no process outlives the command."""
 
 import os
 import signal
@@ -50,7 +50,7 @@ if __name__ == "__main__":
 """
 
 
-def test_waiting_steps_leave_the_processes_to_those_that_are_ready(tmp_path):
+def test_waiting_steps_do_not_block_steps_that_are_ready(tmp_path):
     script = tmp_path / "script.py"
     script.write_text(textwrap.dedent(SCRIPT))
     done = subprocess.run(
@@ -92,7 +92,7 @@ if __name__ == "__main__":
 
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs Linux, to see a process that is nobody's child")
-def test_no_process_outlives_a_command_that_is_killed_alone(tmp_path):
+def test_worker_processes_exit_when_the_command_is_killed(tmp_path):
     script = tmp_path / "script.py"
     script.write_text(textwrap.dedent(ALONE))
     with subprocess.Popen(

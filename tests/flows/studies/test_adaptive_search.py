@@ -1,4 +1,4 @@
-"""`lycoris study NAME --budget N`: what a search asks of the flow, and one real search."""
+"""`lycoris study NAME --budget N`: the experiments of a search, and one real search."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ GRID: dict[str, Any] = {
 }
 
 
-def cells(folder: Path = Path("nowhere"), **changes: Any) -> SearchState:
+def state(folder: Path = Path("nowhere"), **changes: Any) -> SearchState:
     return SearchState(parse_experiment({**GRID, **changes}), ("grumble", "castle"), folder)
 
 
 def test_a_grid_has_every_setting_with_its_attributes() -> None:
-    grid = cells().grid(0)
+    grid = state().grid(0)
     assert grid.training_count == 3 * 2 * 2 * 2
     row = grid.settings.set_index("config").loc["lora rank=2 · all"]
     assert (row["algorithm"], row["captions"], row["dim"], row["epoch"]) == ("lora", "all", 2, 60)
@@ -41,10 +41,10 @@ def test_a_grid_has_every_setting_with_its_attributes() -> None:
     assert {seed for _, seed in grid.units[:2]} == {"0"}
 
 
-def test_what_is_asked_is_done_and_nothing_else() -> None:
+def test_exactly_the_requested_trials_are_run() -> None:
     unit = ("castle", "1")
     asked = [Trial("lora · none", unit), Trial("lora rank=2 · none", unit), Trial("lora · all", unit)]
-    parts = cells().experiments_for(asked)
+    parts = state().experiments_for(asked)
     done = [
         (part.concepts, adapter.label, part.captions, part.seeds) for part in parts for adapter in part.algorithms
     ]  # fmt: skip
@@ -55,29 +55,29 @@ def test_what_is_asked_is_done_and_nothing_else() -> None:
     assert all(part.checkpoints == (20, 40) for part in parts)
 
 
-def test_checkpoints_that_were_dropped_are_not_drawn() -> None:
+def test_dropped_checkpoints_are_not_evaluated() -> None:
     asked = [Trial("lora · none", ("castle", "0"), frozenset({2})), Trial("lora rank=2 · none", ("castle", "0"))]
-    assert [part.checkpoints for part in cells().experiments_for(asked)] == [(40,), (20, 40)]
+    assert [part.checkpoints for part in state().experiments_for(asked)] == [(40,), (20, 40)]
 
 
 def test_lengths_in_epochs_and_in_steps_are_not_mixed() -> None:
     mixed = [{"algorithm": "lora", "training": {"epochs": 3}}, {"algorithm": "lora", "steps": 10}]
     with pytest.raises(InputError, match="all in epochs or all in steps"):
-        cells(algorithms=mixed, steps=None, checkpoints=[])
+        state(algorithms=mixed, steps=None, checkpoints=[])
 
 
-def test_a_budget_is_a_third_of_the_grid_unless_told() -> None:
-    grid = cells().grid(0)
+def test_the_default_budget_is_a_third_of_the_grid() -> None:
+    grid = state().grid(0)
     assert [search_budget(grid, one) for one in (None, 5, 1000)] == [8, 5, 24]
     with pytest.raises(InputError, match="at least 1"):
         search_budget(grid, 0)
 
 
-def test_a_plan_says_what_is_saved_and_starts_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_plan_states_the_budget_without_starting_anything(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     options = ["--plan", "--set", f"output={tmp_path / 'runs'}", "--set", "concepts=grumble,castle"]
     assert main(["study", "adaptive", *options]) == 0
-    said = capsys.readouterr().out
-    assert "At most 16 of 48 trainings: 24 settings x 2 concepts x 1 seeds" in said
+    output = capsys.readouterr().out
+    assert "At most 16 of 48 trainings: 24 settings x 2 concepts x 1 seeds" in output
     assert main(["study", "captions", "--budget", "20", *options]) == 0
     assert "At most 20 of 96 trainings: 16 settings x 2 concepts x 3 seeds" in capsys.readouterr().out
     assert not (tmp_path / "runs").exists()
@@ -86,7 +86,7 @@ def test_a_plan_says_what_is_saved_and_starts_nothing(tmp_path: Path, capsys: py
 
 
 @pytest.mark.slow
-def test_a_search_trains_within_its_budget_and_goes_on_where_it_was(tmp_path: Path) -> None:
+def test_a_search_stays_within_its_budget_and_resumes(tmp_path: Path) -> None:
     file = tmp_path / "small.yaml"
     experiment = {**TINY, "name": "small", "concepts": ["grumble", "biscuit"], "data": str(pocket.IMAGES),
                   "captions": ["none"], "output": str(tmp_path / "runs")}  # fmt: skip

@@ -1,4 +1,4 @@
-"""`lycoris recommend`: the setting to take from a study's folder, by sizes and weights, and what is refused."""
+"""`lycoris recommend`: the setting chosen from a study, by sizes and weights, and invalid input."""
 
 from __future__ import annotations
 
@@ -33,28 +33,26 @@ def study(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_the_command_says_five_lines_and_draws_beside_the_study(
-    study: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_command_prints_five_lines_and_writes_a_plot(study: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["recommend", str(study), "--weights", "fidelity=2", "--json"]) == 0
-    *said, last = capsys.readouterr().out.splitlines()
+    *lines, last = capsys.readouterr().out.splitlines()
     found = json.loads(last)
-    assert len(said) == 6
-    assert said[:5] == found["lines"]
-    assert said[5] == found["picture"] == str((study / "recommendation.svg").resolve())
+    assert len(lines) == 6
+    assert lines[:5] == found["lines"]
+    assert lines[5] == found["picture"] == str((study / "recommendation.svg").resolve())
     assert found["choice"]["config"] == "lora rank=4 · none"
     assert found["missing"] == ["controllability", "preservation", "quality"]
     assert (study / "recommendation.svg").read_text().startswith("<svg")
 
 
-def test_a_largest_size_leaves_out_what_is_larger(study: Path) -> None:
+def test_a_maximum_size_excludes_larger_settings(study: Path) -> None:
     assert recommend_study(study, weights={"diversity": 2})["choice"]["config"] == "full · none"
     found = recommend_study(study, weights={"diversity": 2}, max_size=parse_size("1MB"))
     assert found["choice"]["config"] == "lora rank=4 · none"
     assert found["choice"]["bytes"] == 100_000
 
 
-def test_sizes_and_what_beat_the_base_are_told_by_setting(study: Path) -> None:
+def test_sizes_and_win_rates_are_by_setting(study: Path) -> None:
     assert adapter_sizes(study / "study.json") == {"lora rank=4 · none": 100_000, "full · none": 10_000_000}
     assert adapter_sizes(study / "none.json") == {}
     text = read_csv(study / "scores.csv")
@@ -74,17 +72,17 @@ def test_a_published_table_is_read_with_its_configurations(tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("text", "count"), [("5MB", 5_000_000), ("800 kB", 800_000), ("1.5MiB", 1_572_864), ("12", 12), ("7b", 7)]
 )
-def test_sizes_are_read(text: str, count: int) -> None:
+def test_sizes_are_parsed(text: str, count: int) -> None:
     assert parse_size(text) == count
 
 
 @pytest.mark.parametrize("text", ["", "five", "5 parsec", "-3MB", "5MB5"])
-def test_what_is_no_size_is_told(text: str) -> None:
+def test_an_invalid_size_is_an_error(text: str) -> None:
     with pytest.raises(InputError, match="--max-size"):
         parse_size(text)
 
 
-def test_weights_are_read_and_what_is_wrong_is_told() -> None:
+def test_weights_are_parsed_and_invalid_ones_are_errors() -> None:
     assert parse_weights(" fidelity=2, diversity = 0 ") == {"fidelity": 2.0, "diversity": 0.0}
     assert parse_weights("") == {}
     for text, message in (("fidelity", "such as"), ("fidelity=x", "such as"), ("quality=1,quality=2", "twice")):
@@ -92,7 +90,7 @@ def test_weights_are_read_and_what_is_wrong_is_told() -> None:
             parse_weights(text)
 
 
-def test_faults_are_told_in_words(study: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_invalid_input_is_an_error_that_names_the_fault(study: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for options, message in (
         ([str(study), "--weights", "fidelty=2"], "Did you mean `fidelity`"),
         ([str(study / "nowhere")], "must be the folder of a study"),
