@@ -24,7 +24,7 @@ class Champion:
         rank: its mean scaled rank over the dimensions, in [0, 1].
         ranks: dimension -> its scaled rank.
         runner_up: the next best adapter, or None.
-        winners: whether it beats the base in fidelity outside the interval.
+        beats_base: whether it beats the base in fidelity outside the interval.
         reason: why it was selected, in one sentence.
     """
 
