@@ -1,11 +1,13 @@
 """The embedded base is a base like any other."""
 
 import pytest
+import torch
 
 import lycoris
 from lycoris import pocket
-from lycoris.bases import open_base
+from lycoris.bases import load_scheduler_config, open_base
 from lycoris.bases.sampling import GenerationSettings, generate
+from lycoris.pocket.training.unet import NOISE_SCHEDULE
 from lycoris.training import Example, TrainingJob, TrainingSettings, train
 
 pytestmark = pytest.mark.skipif(not (pocket.BASE / "unet").is_dir(), reason="the weights are not in this tree")
@@ -24,3 +26,11 @@ def test_the_pocket_base_generates_and_is_trained(tmp_path):
     assert result.trains_text_encoder
     assert result.bucket_counts == {"80x48": 1}
     assert all(0 < loss < 10 for loss in result.losses)
+
+
+def test_the_pockets_noise_schedule_is_that_of_stable_diffusion_with_v_prediction():
+    betas = torch.linspace(0.00085**0.5, 0.012**0.5, 1000, dtype=torch.float64).square()
+    process = open_base("pocket", device="cpu").forward_process
+    assert process.prediction_type == "v_prediction"
+    torch.testing.assert_close(process.alphas_cumprod.double(), (1 - betas).cumprod(0), rtol=1e-4, atol=1e-6)
+    assert {name: load_scheduler_config("pocket")[name] for name in NOISE_SCHEDULE} == NOISE_SCHEDULE

@@ -10,12 +10,13 @@ import pytest
 import torch
 
 import lycoris
-from lycoris.bases import TruncatedPromptWarning
+from lycoris.bases import TruncatedPromptWarning, open_base
 from lycoris.cache.store import Store
 from lycoris.training import TrainingJob, TrainingSettings, train
 from lycoris.training.data.caption_encoding import CaptionEncoder
 from lycoris.training.data.image_dataset import ImageDataset
 from lycoris.training.data.latent_cache import TensorCache, content_key
+from tests.bases.small_base import save_small_base
 
 
 def files(folder):
@@ -74,6 +75,7 @@ def test_what_a_killed_writer_leaves_is_no_encoding_and_is_swept(tmp_path):
         import safetensors.torch as files
         from pathlib import Path
         from lycoris.training.data.latent_cache import TensorCache, content_key
+from tests.bases.small_base import save_small_base
         write = files.save_file
         files.save_file = lambda *given, **more: (write(*given, **more), os._exit(9))
         TensorCache(Path(sys.argv[1])).write(content_key("a"), {"x": torch.ones(3)})
@@ -101,6 +103,23 @@ def test_cached_latents_are_the_computed_ones(base, examples, tmp_path):
         for mirror in (False, True):
             assert torch.equal(first.stack_latents([row], [mirror]), fresh.stack_latents([row], [mirror]))
             assert torch.equal(second.stack_latents([row], [mirror]), fresh.stack_latents([row], [mirror]))
+
+
+def test_the_key_of_an_encoding_depends_on_all_that_changes_it(base, small_folder, squares, tmp_path):
+    paths, captions = [example.image for example in squares], ["a sks cat"]
+
+    def encode(base, horizontal_flip=False):
+        ImageDataset(base, paths, horizontal_flip=horizontal_flip, cache_folder=tmp_path)
+        CaptionEncoder(base, captions, trainable=False, cache_folder=tmp_path)
+        return len(files(tmp_path))
+
+    first = encode(base)
+    assert first == len(paths) + 2  # the caption and the empty one
+    assert encode(base) == first
+    assert encode(base, horizontal_flip=True) == first + len(paths)
+    assert encode(open_base(small_folder, device="cpu", dtype="bfloat16")) == 2 * first + len(paths)
+    other = save_small_base(tmp_path.parent / "other-base", seed=1)
+    assert encode(open_base(other, device="cpu")) == 3 * first + len(paths)
 
 
 def test_latents_do_not_hang_on_what_was_kept_before(base, squares, tmp_path):

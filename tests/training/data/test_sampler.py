@@ -81,6 +81,10 @@ def test_flipping_shows_both_ways_and_only_when_asked(base, squares):
     both = batches_of(base, one, batch_size=20, horizontal_flip=True)(0)
     assert len(torch.unique(next(iter(both)).latents, dim=0)) == 2
     assert len(torch.unique(next(iter(batches_of(base, one, batch_size=20)(0))).latents, dim=0)) == 1
+    (plain,) = batches_of(base, one, batch_size=1)(0)
+    (many,) = batches_of(base, one, batch_size=400, horizontal_flip=True)(0)
+    flipped = sum(not torch.equal(latent, plain.latents[0]) for latent in many.latents)
+    assert flipped / 400 == pytest.approx(0.5, abs=0.1)
 
 
 def test_times_cover_the_whole_schedule(base, squares):

@@ -1,0 +1,51 @@
+"""Default hyperparameters: a changed default changes every adapter that does not set it, so each is pinned."""
+
+import pytest
+
+from flows.config.defaults import default_co_train, default_sampling, default_settings
+
+POCKET = {
+    "steps": 120,
+    "batch_size": 6,
+    "schedule": "cosine",
+    "warmup_steps": 10,
+    "caption_dropout": 0.05,
+    "min_snr": 5.0,
+}
+PAPER = {"epochs": 50, "batch_size": 8, "warmup_steps": 100, "caption_dropout": 0.05}
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "rank", "alpha", "factor", "learning_rate"),
+    [
+        ("lora", 8, 8.0, None, 5e-3),
+        ("loha", 4, 4.0, None, 5e-3),
+        ("lokr", None, None, 8, 7e-3),
+        ("full", None, None, None, 1e-3),
+    ],
+)
+def test_the_pockets_settings_are_those_found_by_experiment(algorithm, rank, alpha, factor, learning_rate):
+    settings = default_settings("pocket", algorithm)
+    assert (settings.preset, settings.rank, settings.alpha, settings.factor) == ("full", rank, alpha, factor)
+    assert settings.training == {**POCKET, "learning_rate": learning_rate}
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "rank", "alpha", "factor", "learning_rate"),
+    [
+        ("lora", 8, 4.0, None, 5e-4),
+        ("loha", 4, 2.0, None, 5e-4),
+        ("lokr", None, None, 8, 5e-4),
+        ("full", None, None, None, 1e-6),
+    ],
+)
+def test_a_full_size_bases_settings_are_the_papers(algorithm, rank, alpha, factor, learning_rate):
+    settings = default_settings("some/base", algorithm)
+    assert (settings.preset, settings.rank, settings.alpha, settings.factor) == ("attn-mlp", rank, alpha, factor)
+    assert settings.training == {**PAPER, "learning_rate": learning_rate}
+
+
+def test_sampling_and_co_training_by_base():
+    assert default_sampling("pocket") == {"scheduler": "dpm++-2m", "steps": 14}
+    assert default_sampling("some/base") == {"scheduler": None, "steps": 25}
+    assert (default_co_train("pocket"), default_co_train("some/base")) == (4, 1)
