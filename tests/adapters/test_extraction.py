@@ -164,6 +164,14 @@ def test_a_model_is_extracted_and_saved_with_a_list_of_what_is_left_out(parts, f
     torch.testing.assert_close(forward(parts), expected, rtol=1e-4, atol=1e-4)
 
 
+def test_parameters_that_the_tuned_model_lacks_are_left_out():
+    model = nn.Sequential(nn.Linear(8, 12), nn.Linear(12, 8))
+    tuned = nn.Sequential(nn.Linear(8, 12), nn.Linear(12, 8, bias=False))
+    tuned[0].load_state_dict(model[0].state_dict())
+    _, report = lycoris.extract(model, tuned, "lora", rank=2)
+    assert report.left_out == ("model.1.bias",)
+
+
 def test_an_energy_gives_each_layer_the_rank_it_needs():
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(24, 40), nn.Linear(40, 16)).double()
