@@ -26,15 +26,21 @@ CONCEPTS = {"grumble": "characters", "bop": "characters", "castle": "scenes"}
 
 
 def scores(
-    tmp_path: Path, *, captions: tuple[str, ...] = ("none", "all"), shift: float = 1.0, train: bool = False
+    tmp_path: Path,
+    *,
+    captions: tuple[str, ...] = ("none", "all"),
+    shift: float = 1.0,
+    train: bool = False,
+    algorithms: tuple[str, ...] = ("lora", "lokr"),
+    seeds: tuple[int, ...] = (0, 1, 2),
 ) -> Ranking:
     """Characters follow the paper's third finding; scenes do the opposite; diversity is noise."""
     rng = random.Random(0)
     rows = []
     for concept, category in CONCEPTS.items():
-        for algorithm in ("lora", "lokr"):
+        for algorithm in algorithms:
             for strategy in captions:
-                for seed in (0, 1, 2):
+                for seed in seeds:
                     up = shift * (1 if strategy == "none" else 0) * (1 if category == "characters" else -1)
                     values = (up, -up, 0.0, up)  # a style loss is better when low
                     own = {TRAIN: -up} if train else {}
@@ -58,6 +64,14 @@ def test_each_category_has_its_own_effects_from_pairs_of_one_concept_and_seed(tm
     for row in table.itertuples():
         assert (row.category == "all") == pd.isna(row.low)  # of two categories there is no interval
         assert pd.isna(row.low) or row.low <= row.effect <= row.high
+
+
+@pytest.mark.parametrize(("seeds", "has_interval"), [((0, 1), False), ((0, 1, 2), True)])
+def test_an_interval_needs_three_pairs(tmp_path: Path, seeds: tuple[int, ...], has_interval: bool) -> None:
+    table = effects_by_category(scores(tmp_path, algorithms=("lora",), seeds=seeds), "captions")
+    scenes = table[table["category"] == "scenes"]
+    assert set(scenes["pairs"]) == {len(seeds)}
+    assert scenes["low"].notna().all() == scenes["high"].notna().all() == has_interval
 
 
 def test_the_third_finding_is_confirmed_where_every_interval_shows_it(tmp_path: Path) -> None:

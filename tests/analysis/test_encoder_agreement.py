@@ -6,6 +6,7 @@ import csv
 import random
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from lycoris.analysis.io.reading import read_table
@@ -58,6 +59,17 @@ def test_modes_with_equal_scores_agree_and_opposed_encoders_contradict(seen: Ana
     said = " ".join(describe_encoder_agreement(found))
     assert "6 are shown in both directions" in said
     assert "for 0 of 1 pairs" in said
+
+
+@pytest.mark.parametrize(("algorithms", "known"), [(("lora", "lokr"), False), (("lora", "lokr", "full"), True)])
+def test_a_correlation_within_a_concept_needs_three_adapters(tmp_path: Path, algorithms, known: bool) -> None:
+    rows: list[list[object]] = [
+        ["a", name, name, "all", 0, name, measure, value, "fidelity", True]
+        for value, name in enumerate(algorithms)
+        for measure in ("image_similarity/alter/clip", "image_similarity/alter/dinov2")
+    ]
+    analysis = analyze(read_table(table(tmp_path / "scores.csv", rows)))
+    assert np.isfinite(analysis.correlations.matrix).all() == known
 
 
 def test_costs_are_means_by_algorithm_and_number_of_images(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import pytest
 from scipy import stats
 
 from lycoris.analysis.statistics.effects import comparisons, compute_effects, count_leads
-from lycoris.analysis.statistics.group_means import GroupMean, mean_over_groups
+from lycoris.analysis.statistics.group_means import GroupMean, mean_of_known, mean_over_groups
 from lycoris.analysis.statistics.ranking import rank_table, summarize_ranks
 
 NAMES = {"in": "train", "out": "alter"}
@@ -184,6 +184,12 @@ def test_intervals_are_clipped_to_the_range_of_ranks(values, minimum, clipped):
     found = mean_over_groups(values, minimum=minimum)
     assert found.low == (minimum if clipped == "low" else pytest.approx(ends[0]))
     assert found.high == (1.0 if clipped == "high" else pytest.approx(ends[1]))
+
+
+def test_missing_values_do_not_count_in_a_mean():
+    values = np.array([[1.0, np.nan, 0.5], [np.nan, np.nan, np.nan]])
+    np.testing.assert_array_equal(mean_of_known(values, axis=1), [0.75, np.nan])
+    np.testing.assert_array_equal(mean_of_known(values, axis=0), [1.0, np.nan, 0.5])
 
 
 @pytest.mark.parametrize("ranks", [[1.0] * 9 + [0.9], [0.0] * 9 + [0.1]])

@@ -158,6 +158,14 @@ def test_a_setting_scored_on_few_concepts_is_not_chosen(ranked) -> None:
     assert any("1 scored on less than half" in note for note in found.notes)
 
 
+def test_a_setting_scored_on_half_of_the_concepts_can_be_chosen(ranked) -> None:
+    values = {name: {"fidelity": own["fidelity"]} for name, own in CLEAR.items()}
+    values["lokr"] = {"fidelity": [10.0, 10.0, None, None]}
+    found = recommend(ranked(values))
+    assert (found.choice.settings["algorithm"], found.choice.units) == ("lokr", 2)
+    assert not any("less than half" in note for note in found.notes)
+
+
 def test_one_concept_with_several_seeds_has_intervals_over_seeds(tmp_path: Path) -> None:
     rows = [
         {"concept": "c", "algorithm": name, "seed": seed, "value": value, "name": SCORES["fidelity"]}
