@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from lycoris.analysis.statistics.effects import comparisons, compute_effects, count_leads
+from lycoris.analysis.statistics.effects import _paired_t_test_p, comparisons, compute_effects, count_leads
 from lycoris.analysis.statistics.group_means import GroupMean, mean_of_known, mean_over_groups
 from lycoris.analysis.statistics.ranking import rank_table, summarize_ranks
 
@@ -184,6 +184,12 @@ def test_intervals_are_clipped_to_the_range_of_ranks(values, minimum, clipped):
     found = mean_over_groups(values, minimum=minimum)
     assert found.low == (minimum if clipped == "low" else pytest.approx(ends[0]))
     assert found.high == (1.0 if clipped == "high" else pytest.approx(ends[1]))
+
+
+@pytest.mark.parametrize(("difference", "p"), [(0.0, 1.0), (0.2, 0.0)])
+def test_equal_differences_are_certain(difference, p):
+    assert _paired_t_test_p(np.full(5, difference)) == p
+    assert _paired_t_test_p(np.array([difference, np.nan])) is None
 
 
 def test_missing_values_do_not_count_in_a_mean():

@@ -122,6 +122,12 @@ def test_a_loss_curve_is_thinned_to_its_last_step():
     assert found["smooth"][middle] == pytest.approx(found["raw"][middle], rel=1e-3)
 
 
+def test_a_loss_curve_is_smoothed_over_a_tenth_of_the_run():
+    found = thin_curve([0.0] * 100 + [1.0] * 100)
+    index = found["steps"].index(96)
+    assert found["smooth"][index] == pytest.approx(6 / 21, rel=1e-3)  # 10 steps to either side
+
+
 def test_a_loss_that_is_not_finite_leaves_a_gap():
     found = thin_curve([1.0, float("nan"), 3.0])
     assert found["raw"] == [1.0, None, 3.0]
