@@ -8,6 +8,10 @@ from typing import Any
 
 import pytest
 
+from tests import typechecking
+
+typechecking.install()
+
 FLAGS = [
     *("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"),
     *("--disable-background-networking", "--disable-component-update", "--window-size=1400,1000"),

@@ -40,7 +40,9 @@ def test_a_step_of_the_scheduler_with_the_target_lands_on_the_image(pair):
     scheduler.set_timesteps(4)
     latents, flow = noise, FlowMatching.from_config(CONFIG)
     for time in scheduler.timesteps:
-        latents = scheduler.step(flow.target(clean, noise, time), time, latents, return_dict=False)[0]
+        latents = scheduler.step(flow.target(clean, noise, time.expand(len(clean))), time, latents, return_dict=False)[
+            0
+        ]
     torch.testing.assert_close(latents, clean, rtol=1e-4, atol=1e-4)
 
 
