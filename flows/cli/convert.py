@@ -19,7 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="lycoris",
         help="lycoris (default), peft (a folder) or diffusers (a plain LoRA)",
     )
-    parser.add_argument("--algorithm", metavar="lora", help="lora: convert to a plain LoRA, whatever the format")
+    parser.add_argument("--algorithm", metavar="lora", help="lora: convert to a plain LoRA in any format")
     parser.add_argument("--base", help="the base model; needed where the file does not determine the layers")
     parser.add_argument("--rank", type=int, help="convert to a LoRA of at most this rank; default: the exact rank")
     parser.add_argument(

@@ -86,7 +86,7 @@ def _dask_extra() -> Iterator[None]:
 
 
 def exit_with_parent() -> None:
-    """Exit this process as soon as its parent process has exited, for whatever reason."""
+    """Exit this process as soon as its parent process is gone, however that ended."""
     parent = multiprocessing.parent_process()
     if parent is None:
         return

@@ -24,7 +24,7 @@ from tests.e2e.tiny import (
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory):
+def folder(tmp_path_factory):
     """A folder with one shipped concept as data."""
     folder = tmp_path_factory.mktemp("study")
     copy_concept(folder / "data", "grumble")
@@ -32,9 +32,9 @@ def place(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def study(place):
+def study(folder):
     """The tiny experiment."""
-    return write_experiment(place)
+    return write_experiment(folder)
 
 
 @pytest.fixture(scope="module")
@@ -43,30 +43,30 @@ def first(study):
 
 
 @pytest.fixture(scope="module")
-def found(first):
+def result(first):
     return json_result(first)
 
 
 @pytest.fixture(scope="module")
-def client(place, found):
+def client(folder, result):
     import mlflow
 
-    address = f"sqlite:///{place / 'runs' / 'mlflow' / 'mlflow.db'}"
+    address = f"sqlite:///{folder / 'runs' / 'mlflow' / 'mlflow.db'}"
     mlflow.set_tracking_uri(address)
     mlflow.set_registry_uri(address)  # which another test may have set in this process
     return mlflow.MlflowClient()
 
 
-def test_every_run_of_the_grid_is_in_the_result(found):
-    cells = {(a["concept"], a["algorithm"], a["captions"], a["seed"]) for a in found["adapters"]}
+def test_every_run_of_the_grid_is_in_the_result(result):
+    cells = {(a["concept"], a["algorithm"], a["captions"], a["seed"]) for a in result["adapters"]}
     assert cells == {("grumble", x, c, 0) for x in ("lora", "full") for c in ("none", "all")}
-    assert not any(adapter["cached"] for adapter in found["adapters"])
+    assert not any(adapter["cached"] for adapter in result["adapters"])
 
 
-def test_scores_are_paired_with_those_of_the_base_in_five_dimensions(found):
+def test_scores_are_paired_with_those_of_the_base_in_five_dimensions(result):
     from lycoris.metrics import METRICS
 
-    for adapter in found["adapters"]:
+    for adapter in result["adapters"]:
         assert adapter["scores"].keys() == adapter["base_scores"].keys()
         assert {METRICS[name.split("/")[0]].dimension for name in adapter["scores"]} == {
             "fidelity", "controllability", "diversity", "preservation", "quality",
@@ -74,22 +74,24 @@ def test_scores_are_paired_with_those_of_the_base_in_five_dimensions(found):
         assert {"image_similarity/trigger/clip", "image_similarity/trigger/dinov2"} <= adapter["scores"].keys()
 
 
-def test_the_adapter_file_contains_its_lineage(found):
+def test_the_adapter_file_contains_its_lineage(result):
     import lycoris as library
 
-    for adapter in found["adapters"]:
+    for adapter in result["adapters"]:
         header = library.read_metadata(adapter["file"])
         assert header["concept"] == "grumble"
-        assert header["data_version"] == found["data_version"]
+        assert header["data_version"] == result["data_version"]
         assert json.loads(header["scores"])["image_similarity/trigger/clip"]["value"] == pytest.approx(
             adapter["scores"]["image_similarity/trigger/clip"]
         )
 
 
-def test_adapters_of_different_algorithms_or_captions_have_different_weights(found):
+def test_adapters_of_different_algorithms_or_captions_have_different_weights(result):
     from safetensors.torch import load_file
 
-    weights = {(adapter["algorithm"], adapter["captions"]): load_file(adapter["file"]) for adapter in found["adapters"]}
+    weights = {
+        (adapter["algorithm"], adapter["captions"]): load_file(adapter["file"]) for adapter in result["adapters"]
+    }
     for algorithm in ("lora", "full"):
         first, second = (weights[algorithm, strategy] for strategy in ("none", "all"))
         assert first.keys() == second.keys()
@@ -97,15 +99,15 @@ def test_adapters_of_different_algorithms_or_captions_have_different_weights(fou
     assert weights["lora", "none"].keys() != weights["full", "none"].keys()
 
 
-def test_the_report_holds_everything_in_one_file(found):
-    page = Path(found["report"]).read_text()
+def test_the_report_holds_everything_in_one_file(result):
+    page = Path(result["report"]).read_text()
     assert "http://" not in page.replace("http://www.w3.org", "")
     assert "grumble" in page
     assert page.count("data:image/") > 20
 
 
-def test_each_adapter_is_a_child_run_with_curve_scores_and_files(found, client):
-    for adapter in found["adapters"]:
+def test_each_adapter_is_a_child_run_with_curve_scores_and_files(result, client):
+    for adapter in result["adapters"]:
         run = client.get_run(adapter["run_id"])
         parent = client.get_run(run.data.tags["mlflow.parentRunId"])
         assert parent.data.tags["pipeline.kind"] == "study"
@@ -117,12 +119,12 @@ def test_each_adapter_is_a_child_run_with_curve_scores_and_files(found, client):
         names = {artifact.path for artifact in client.list_artifacts(run.info.run_id)}
         assert {"captions.json", "scores.json", Path(adapter["file"]).name} <= names
         (used,) = run.inputs.dataset_inputs
-        assert used.dataset.digest == found["data_version"]
+        assert used.dataset.digest == result["data_version"]
 
 
-def test_every_adapter_is_registered_and_one_is_champion(found, client):
+def test_every_adapter_is_registered_and_one_is_champion(result, client):
     versions = client.search_model_versions("name = 'grumble'")
-    assert {version.tags["run"] for version in versions} == {adapter["run_id"] for adapter in found["adapters"]}
+    assert {version.tags["run"] for version in versions} == {adapter["run_id"] for adapter in result["adapters"]}
     assert client.get_model_version_by_alias("grumble", "champion").version in {v.version for v in versions}
     assert client.get_model_version_by_alias("grumble", "challenger").version in {v.version for v in versions}
 
@@ -138,30 +140,30 @@ def test_the_registered_model_generates_images(client):
     assert max(high for _, high in difference.getextrema()) <= 2
 
 
-def test_a_second_run_is_cached_and_logs_nothing_twice(study, found, client):
+def test_a_second_run_is_cached_and_logs_nothing_twice(study, result, client):
     before = len(client.search_runs([e.experiment_id for e in client.search_experiments()]))
     done = run_lycoris("run", study, "--json")
     again = json_result(done)
     assert all(adapter["cached"] for adapter in again["adapters"])
-    assert [a["run_id"] for a in again["adapters"]] == [a["run_id"] for a in found["adapters"]]
-    assert [a["scores"] for a in again["adapters"]] == [a["scores"] for a in found["adapters"]]
+    assert [a["run_id"] for a in again["adapters"]] == [a["run_id"] for a in result["adapters"]]
+    assert [a["scores"] for a in again["adapters"]] == [a["scores"] for a in result["adapters"]]
     assert step_lines(done)
     assert all(line.endswith("cached") for line in step_lines(done))
     assert len(client.search_runs([e.experiment_id for e in client.search_experiments()])) == before
 
 
-def test_a_new_concept_computes_only_its_own_stages(place, study, found):
-    copy_concept(place / "data", "inky")
+def test_a_new_concept_computes_only_its_own_stages(folder, study, result):
+    copy_concept(folder / "data", "inky")
     done = run_lycoris("run", study, "--json")
     grown = json_result(done)
-    assert grown["data_version"] != found["data_version"]
+    assert grown["data_version"] != result["data_version"]
     for adapter in grown["adapters"]:
         assert adapter["cached"] == (adapter["concept"] == "grumble")
     assert all(line.endswith("cached") for line in step_lines(done) if "grumble" in line)
     assert not any(line.endswith("cached") for line in step_lines(done) if "inky" in line)
 
 
-def test_ctrl_c_loses_no_finished_work(place, study, found):
+def test_ctrl_c_loses_no_finished_work(folder, study, result):
     arguments = ("run", study, "--set", "seeds=7", "--json")
     process = subprocess.Popen(
         command(*arguments), cwd=ROOT, env=ENVIRONMENT, stderr=subprocess.PIPE, text=True, start_new_session=True
@@ -173,7 +175,7 @@ def test_ctrl_c_loses_no_finished_work(place, study, found):
     process.stderr.read()
     assert process.wait(timeout=120) == 130
     time.sleep(1)
-    assert not list((place / "runs" / "store").glob("*/.*-*"))
+    assert not list((folder / "runs" / "store").glob("*/.*-*"))
     done = run_lycoris(*arguments)
     assert {adapter["seed"] for adapter in json_result(done)["adapters"]} == {7}
     assert any(line.endswith("cached") for line in step_lines(done) if "adapter  grumble" in line)

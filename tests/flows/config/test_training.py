@@ -13,9 +13,9 @@ def training_of(**values):
 
 
 def test_a_setting_applies_to_every_adapter_and_that_of_an_adapter_wins():
-    given = {"horizontal_flip": True, "clip_norm": None, "min_snr": 2}
+    settings = {"horizontal_flip": True, "clip_norm": None, "min_snr": 2}
     one, other = training_of(
-        algorithms=["lora", {"algorithm": "lokr", "training": {"min_snr": None, "tag_dropout": 0.1}}], training=given
+        algorithms=["lora", {"algorithm": "lokr", "training": {"min_snr": None, "tag_dropout": 0.1}}], training=settings
     )
     assert (one["horizontal_flip"], one["clip_norm"], one["min_snr"]) == (True, None, 2)
     assert (other["horizontal_flip"], other["min_snr"], other["tag_dropout"]) == (True, None, 0.1)

@@ -43,21 +43,21 @@ def test_a_grid_has_every_setting_with_its_attributes() -> None:
 
 def test_exactly_the_requested_trials_are_run() -> None:
     unit = ("castle", "1")
-    asked = [Trial("lora · none", unit), Trial("lora rank=2 · none", unit), Trial("lora · all", unit)]
-    parts = state().experiments_for(asked)
+    trials = [Trial("lora · none", unit), Trial("lora rank=2 · none", unit), Trial("lora · all", unit)]
+    parts = state().experiments_for(trials)
     done = [
         (part.concepts, adapter.label, part.captions, part.seeds) for part in parts for adapter in part.algorithms
     ]  # fmt: skip
     assert sorted(done) == sorted(
-        ((unit[0],), *one.config.rsplit(" · ", 1)[:1], (one.config.rsplit(" · ", 1)[1],), (1,)) for one in asked
+        ((unit[0],), *one.config.rsplit(" · ", 1)[:1], (one.config.rsplit(" · ", 1)[1],), (1,)) for one in trials
     )
     assert len(parts) == 2
     assert all(part.checkpoints == (20, 40) for part in parts)
 
 
 def test_dropped_checkpoints_are_not_evaluated() -> None:
-    asked = [Trial("lora · none", ("castle", "0"), frozenset({2})), Trial("lora rank=2 · none", ("castle", "0"))]
-    assert [part.checkpoints for part in state().experiments_for(asked)] == [(40,), (20, 40)]
+    trials = [Trial("lora · none", ("castle", "0"), frozenset({2})), Trial("lora rank=2 · none", ("castle", "0"))]
+    assert [part.checkpoints for part in state().experiments_for(trials)] == [(40,), (20, 40)]
 
 
 def test_lengths_in_epochs_and_in_steps_are_not_mixed() -> None:
@@ -91,14 +91,14 @@ def test_a_search_stays_within_its_budget_and_resumes(tmp_path: Path) -> None:
     experiment = {**TINY, "name": "small", "concepts": ["grumble", "biscuit"], "data": str(pocket.IMAGES),
                   "captions": ["none"], "output": str(tmp_path / "runs")}  # fmt: skip
     file.write_text(yaml.safe_dump({"question": "What suits?", "factor": "algorithm", "experiment": experiment}))
-    found = json_result(run_lycoris("study", str(file), "--budget", "3", "--json"))
-    assert (found["trainings"], found["grid"], found["failed"]) == (3, 4, [])
-    assert found["choice"]["config"] in ("lora · none", "full · none")
+    result = json_result(run_lycoris("study", str(file), "--budget", "3", "--json"))
+    assert (result["trainings"], result["grid"], result["failed"]) == (3, 4, [])
+    assert result["choice"]["config"] in ("lora · none", "full · none")
     folder = tmp_path / "runs" / "small"
     adapters = json.loads((folder / "study.json").read_text())["adapters"]
     assert len(adapters) == 3
     assert (folder / "recommendation.svg").is_file()
-    assert json.loads((folder / "adaptive.json").read_text())["asked"] == found["asked"]
+    assert json.loads((folder / "adaptive.json").read_text())["asked"] == result["asked"]
     again = run_lycoris("study", str(file), "--budget", "3", "--json")
-    assert json_result(again)["asked"] == found["asked"]
+    assert json_result(again)["asked"] == result["asked"]
     assert all("cached" in line for line in step_lines(again) if " adapter " in line)

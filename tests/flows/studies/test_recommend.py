@@ -19,14 +19,14 @@ TABLES = Path(__file__).parents[2] / "analysis" / "tables"
 
 @pytest.fixture
 def study(tmp_path: Path) -> Path:
-    """A study's folder as runs leave it: LoRA is true to its pictures, full tuning is more varied and a large file."""
+    """The folder of a finished study: LoRA is faithful, full tuning is more diverse and has a large file."""
     rows, adapters = [], []
     for concept in ("grumble", "castle", "neon"):
         for config, algorithm, truth, variety in (("lora rank=4", "lora", 0.9, 2.0), ("full", "full", 0.7, 3.0)):
-            told = {"concept": concept, "category": "toys", "config": config, "algorithm": algorithm,
+            columns = {"concept": concept, "category": "toys", "config": config, "algorithm": algorithm,
                     "captions": "none", "seed": 0, "steps": 120, "learning_rate": 0.005}  # fmt: skip
-            rows.append({**told, "name": "image_similarity/trigger/clip", "value": truth, "difference_low": 0.1})
-            rows.append({**told, "name": "vendi/trigger/clip", "value": variety, "difference_low": -0.1})
+            rows.append({**columns, "name": "image_similarity/trigger/clip", "value": truth, "difference_low": 0.1})
+            rows.append({**columns, "name": "vendi/trigger/clip", "value": variety, "difference_low": -0.1})
             adapters.append({"algorithm": config, "captions": "none", "bytes": 10**7 if algorithm == "full" else 10**5})
     pd.DataFrame(rows).to_csv(tmp_path / "scores.csv", index=False)
     (tmp_path / "study.json").write_text(json.dumps({"adapters": [*adapters, {"error": "broken"}]}))
@@ -36,20 +36,20 @@ def study(tmp_path: Path) -> Path:
 def test_the_command_prints_five_lines_and_writes_a_plot(study: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["recommend", str(study), "--weights", "fidelity=2", "--json"]) == 0
     *lines, last = capsys.readouterr().out.splitlines()
-    found = json.loads(last)
+    result = json.loads(last)
     assert len(lines) == 6
-    assert lines[:5] == found["lines"]
-    assert lines[5] == found["picture"] == str((study / "recommendation.svg").resolve())
-    assert found["choice"]["config"] == "lora rank=4 · none"
-    assert found["missing"] == ["controllability", "preservation", "quality"]
+    assert lines[:5] == result["lines"]
+    assert lines[5] == result["picture"] == str((study / "recommendation.svg").resolve())
+    assert result["choice"]["config"] == "lora rank=4 · none"
+    assert result["missing"] == ["controllability", "preservation", "quality"]
     assert (study / "recommendation.svg").read_text().startswith("<svg")
 
 
 def test_a_maximum_size_excludes_larger_settings(study: Path) -> None:
     assert recommend_study(study, weights={"diversity": 2})["choice"]["config"] == "full · none"
-    found = recommend_study(study, weights={"diversity": 2}, max_size=parse_size("1MB"))
-    assert found["choice"]["config"] == "lora rank=4 · none"
-    assert found["choice"]["bytes"] == 100_000
+    result = recommend_study(study, weights={"diversity": 2}, max_size=parse_size("1MB"))
+    assert result["choice"]["config"] == "lora rank=4 · none"
+    assert result["choice"]["bytes"] == 100_000
 
 
 def test_sizes_and_win_rates_are_by_setting(study: Path) -> None:
@@ -64,9 +64,9 @@ def test_sizes_and_win_rates_are_by_setting(study: Path) -> None:
 def test_a_published_table_is_read_with_its_configurations(tmp_path: Path) -> None:
     for name in ("metrics.csv", "configs.csv"):
         (tmp_path / name).write_text((TABLES / name).read_text())
-    found = recommend_study(tmp_path / "metrics.csv", tmp_path / "configs.csv")
-    assert found["choice"]["config"]
-    json.dumps(found, allow_nan=False)
+    result = recommend_study(tmp_path / "metrics.csv", tmp_path / "configs.csv")
+    assert result["choice"]["config"]
+    json.dumps(result, allow_nan=False)
 
 
 @pytest.mark.parametrize(

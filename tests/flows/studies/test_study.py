@@ -96,8 +96,8 @@ def test_a_plan_counts_without_starting_anything(tmp_path: Path, capsys: pytest.
         "seeds=0,1",
     ]
     assert main(["study", "captions", "--plan", "--set", f"output={tmp_path / 'runs'}", *options]) == 0
-    said = capsys.readouterr().out
-    assert "16 adapters: 2 concepts x 1 algorithms x 4 captions x 2 seeds" in said
+    output = capsys.readouterr().out
+    assert "16 adapters: 2 concepts x 1 algorithms x 4 captions x 2 seeds" in output
     assert not (tmp_path / "runs").exists()
 
 
@@ -124,7 +124,7 @@ def finished(tmp_path: Path) -> Path:
     """The result folder of a finished study: two concepts of two categories, two seeds."""
     Image.new("RGB", (64, 64), "red").save(tmp_path / "a.png")
     shown = {"image": str(tmp_path / "a.png")}
-    drawings = {
+    images = {
         kind: [{**shown, "prompt": f"a sks in {kind} {number}", "seed": number} for number in range(4)]
         for kind in ("trigger", "alter", "style")
     }
@@ -135,8 +135,8 @@ def finished(tmp_path: Path) -> Path:
     study = {
         "title": "Study small",
         "concepts": [{"name": "grumble", "category": "toys"}, {"name": "castle", "category": "scenes"}],
-        "bases": [{"concept": "grumble", "captions": "none", "drawings": drawings}],
-        "adapters": [{**cell, "drawings": drawings} for cell in cells],
+        "bases": [{"concept": "grumble", "captions": "none", "drawings": images}],
+        "adapters": [{**cell, "drawings": images} for cell in cells],
     }
     (tmp_path / "study.json").write_text(json.dumps(study))
     lines = ["category,concept,algorithm,captions,seed,name,value"]
@@ -151,27 +151,27 @@ def finished(tmp_path: Path) -> Path:
 
 
 def test_an_answer_has_effects_by_category_and_images(finished: Path) -> None:
-    found = write_study_answer(load_study("captions"), finished)
-    fidelity = [row for row in found["effects"] if (row["metric"], row["prompt_type"]) == ("fidelity", "all")]
+    result = write_study_answer(load_study("captions"), finished)
+    fidelity = [row for row in result["effects"] if (row["metric"], row["prompt_type"]) == ("fidelity", "all")]
     assert {row["category"] for row in fidelity} == {"toys", "scenes", "all"}
     assert all((row["effect"] > 0) == (row["level"] == "none") for row in fidelity)
-    page = Path(found["answer"]).read_text()
+    page = Path(result["answer"]).read_text()
     for part in ("toys", "scenes", "grumble", "lora", "a sks in alter 0", "data:image/webp", "base"):
         assert part in page
     assert "https://" not in page
     assert (finished / "effects_by_category.csv").is_file()
-    assert Path(found["analysis"]).is_file()
-    json.dumps(found, allow_nan=False)
+    assert Path(result["analysis"]).is_file()
+    json.dumps(result, allow_nan=False)
 
 
 def test_each_factor_is_answered_and_one_without_comparisons_is_named(finished: Path) -> None:
     study = load_study("captions").model_copy(
         update={"factors": ("algorithm", "captions"), "reports": ("findings", "encoders", "costs")}
     )
-    found = write_study_answer(study, finished)
-    assert {row["factor"] for row in found["effects"]} == {"captions"}
-    assert "`algorithm` alone" in found["sentences"][0]
-    assert "Finding 3" in found["told"]["findings"][2]
+    result = write_study_answer(study, finished)
+    assert {row["factor"] for row in result["effects"]} == {"captions"}
+    assert "`algorithm` alone" in result["sentences"][0]
+    assert "Finding 3" in result["told"]["findings"][2]
     assert [one["verdict"] for one in json.loads((finished / "findings.json").read_text())["findings"]] == [
         "not shown"
     ] * 4
@@ -184,10 +184,10 @@ def test_a_finished_study_is_answered_again_without_a_run(finished: Path, capsys
     lost = {"concept": "castle", "algorithm": "lokr", "captions": "none", "seed": 0, "error": "The training diverged."}
     (finished / "study.json").write_text(json.dumps({**ran, "adapters": [*ran["adapters"], lost]}))
     assert main(["study", "captions", "--from", str(finished), "--json"]) == 1
-    said = capsys.readouterr().out
-    assert "toys: `none` instead of `all`: fidelity +" in said
-    assert "1 of 9 adapters failed:\n  castle · lokr · none · seed 0: The training diverged." in said
-    assert len(json.loads(said.splitlines()[-1])["adapters"]) == 9
+    output = capsys.readouterr().out
+    assert "toys: `none` instead of `all`: fidelity +" in output
+    assert "1 of 9 adapters failed:\n  castle · lokr · none · seed 0: The training diverged." in output
+    assert len(json.loads(output.splitlines()[-1])["adapters"]) == 9
     assert main(["study", "captions", "--from", str(finished / "nowhere")]) == 2
 
 
