@@ -1,4 +1,4 @@
-"""A small random model of every family, saved in the diffusers layout: resolution 32, or 64 where said."""
+"""A small random model of every family, saved in the diffusers layout: resolution 32."""
 
 from __future__ import annotations
 
@@ -186,4 +186,4 @@ CASES = {
         lambda folder: save_small_3(folder, t5=True), "stable-diffusion-3", (72, 52), 268, SD3_LAYERS, "flow-euler"
     ),
 }
-"""Every family, by the name that tests show."""
+"""Every family, by the name in test ids."""

@@ -1,4 +1,4 @@
-"""The published architectures are read off the shapes of their weights, which here are never filled."""
+"""The published architectures are inferred from the shapes of their weights, on the meta device."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""Every family keeps the face's promises, and draws what the diffusers pipeline draws."""
+"""Every family fulfils the interface of a base, and generates the images of the diffusers pipeline."""
 
 import numpy as np
 import pytest
@@ -187,7 +187,7 @@ def test_sizes_left_out_are_the_images_own(base):
     assert torch.equal(cut, expected) == (base.family != "stable-diffusion-xl")
 
 
-def test_bfloat16_keeps_the_face_in_float32(folder):
+def test_bfloat16_keeps_inputs_and_outputs_in_float32(folder):
     base = open_base(folder, device="cpu", dtype="bfloat16")
     conditions = base.encode_text(["a cat"])
     latents = base.encode_images(torch.rand(1, 3, 32, 32))

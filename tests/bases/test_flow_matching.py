@@ -77,7 +77,7 @@ def test_betas_and_flow_are_not_mixed_up():
         DiscreteDiffusion.from_config(CONFIG, torch.device("cpu"))
 
 
-def test_discrete_times_are_drawn_as_ever_and_have_a_fraction():
+def test_discrete_timesteps_are_uniform_and_have_a_noise_level():
     noise = DiscreteDiffusion(torch.linspace(0.99, 0.01, 1000), "epsilon")
     draws = torch.Generator().manual_seed(3)
     expected = torch.randint(1000, (7,), generator=torch.Generator().manual_seed(3))

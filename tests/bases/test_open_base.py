@@ -1,4 +1,4 @@
-"""Opening a base: what is refused and how it is said, what is promised of a base that is open."""
+"""Opening a base: what is refused and with which message, and what holds for an opened base."""
 
 import os
 import shutil
@@ -43,7 +43,7 @@ def test_every_missing_part_is_named(copied, part):
         open_base(copied)
 
 
-def test_all_that_is_missing_is_told_at_once(tmp_path):
+def test_everything_missing_is_reported_together(tmp_path):
     with pytest.raises(InputError) as error:
         open_base(tmp_path)
     assert all(f"{part}/" in str(error.value) for part in PARTS)

@@ -1,4 +1,4 @@
-"""Drawing: an image depends on its prompt and seed alone, and equals what diffusers draws."""
+"""Generation: an image depends on its prompt and seed alone, and equals that of diffusers."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""One safetensors file in the original layout draws what the folder of the same model draws, without a network."""
+"""A single file in the original layout generates what the folder of the same model generates, offline."""
 
 import shutil
 import socket
@@ -72,7 +72,7 @@ def test_half_precision_files_are_opened_in_the_asked_precision(saved, tmp_path)
             assert {parameter.dtype for parameter in module.parameters()} == {getattr(torch, dtype)}
 
 
-def test_sd_2_must_be_told_what_it_predicts(saved, tmp_path):
+def test_sd_2_needs_a_prediction_type(saved, tmp_path):
     folder, file = saved["sd2"]
     with pytest.raises(InputError, match=r"exists in both kinds: pass `prediction_type=`.*save_pretrained"):
         open_base(file, tokenizer=folder)

@@ -1,4 +1,4 @@
-"""The Stable Diffusion face against diffusers and transformers themselves."""
+"""Stable Diffusion compared with diffusers and transformers."""
 
 import warnings
 
@@ -62,7 +62,7 @@ def test_text_equals_the_pipelines_own_encoding(base):
     assert base.encode_text(["", "a cat", "a red cat"]).hidden_states.shape == (3, 12, 24)
 
 
-def test_a_prompt_too_long_is_cut_aloud_and_once(base):
+def test_a_prompt_too_long_is_truncated_with_one_warning(base):
     prompt = "a red cat in the snow on a blue toy creature"
     with pytest.warns(TruncatedPromptWarning, match=r"has \d+ tokens and the text encoder reads 12.*'creature'"):
         states = base.encode_text([prompt]).hidden_states
@@ -105,7 +105,7 @@ def test_the_pipeline_shares_the_modules(base):
     assert pipeline.text_encoder is base.parts["text_encoder"]
 
 
-def test_bfloat16_keeps_the_face_in_float32(small_folder):
+def test_bfloat16_keeps_inputs_and_outputs_in_float32(small_folder):
     base = open_base(small_folder, device="cpu", dtype="bfloat16")
     conditions = base.encode_text(["a cat"])
     prediction = base.predict(torch.randn(1, 4, 8, 8), torch.tensor([10]), conditions)

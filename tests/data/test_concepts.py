@@ -1,4 +1,4 @@
-"""Claims about concept files and folders of images: what is read, and what is refused by name."""
+"""Concept files and folders of images: what is read, and what is refused by name."""
 
 from pathlib import Path
 

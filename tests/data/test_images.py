@@ -73,7 +73,7 @@ def test_an_image_under_eight_pixels_a_side_is_refused(tmp_path: Path, size: tup
         read_image(path)
 
 
-def test_an_absent_file_is_said_to_be_absent(tmp_path: Path) -> None:
+def test_an_absent_file_is_reported_as_absent(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"no image.*gone\.png"):
         read_image(tmp_path / "gone.png")
 
@@ -225,7 +225,7 @@ def test_an_orientation_in_xmp_is_understood_alike(tmp_path: Path) -> None:
     assert read_size(path) == read_image(path).size == (16, 40)
 
 
-def test_a_size_is_told_without_decoding(tmp_path: Path) -> None:
+def test_a_size_is_read_without_decoding(tmp_path: Path) -> None:
     path = tmp_path / "half.png"
     noise = np.random.default_rng(0).integers(0, 255, (64, 48, 3), dtype=np.uint8)
     Image.fromarray(noise).save(path)

@@ -1,4 +1,4 @@
-"""Claims about which images are kept from training."""
+"""Which images are held out from training."""
 
 import pytest
 
@@ -15,7 +15,7 @@ def files(tmp_path):
 
 
 @pytest.mark.parametrize(("share", "count"), [(0, 0), (0.2, 2), (0.25, 3), (3, 3), (9, 9)])
-def test_as_many_are_kept_as_asked_for_and_none_is_on_both_sides(files, share, count):
+def test_as_many_are_held_out_as_requested_and_none_is_on_both_sides(files, share, count):
     seen, kept = split_held_out(files, share)
     assert len(kept) == count
     assert sorted(seen + kept) == list(range(10))

@@ -1,4 +1,4 @@
-"""A training to be killed: one adapter, or two on one base, watched in every way, its state written at every step."""
+"""A training to kill: one adapter, or two on one base, with every callback and a checkpoint at every step."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Looking at a training changes nothing of it, and shows what it says it shows."""
+"""Callbacks do not change a training, and return what they promise."""
 
 import json
 import math
@@ -57,7 +57,7 @@ WAYS = {"lora": {"dropout": 0.3, "module_dropout": 0.2}, "full": {}, "dylora": {
 
 
 @pytest.mark.parametrize("algorithm", WAYS)
-def test_a_run_that_is_looked_at_ends_with_the_same_bits(base, examples, tmp_path, algorithm):
+def test_a_run_with_callbacks_ends_with_the_same_bits(base, examples, tmp_path, algorithm):
     found = []
     for watched in (False, True):
         network = attach(base, algorithm, **WAYS[algorithm])
@@ -88,7 +88,7 @@ def test_a_run_that_is_looked_at_ends_with_the_same_bits(base, examples, tmp_pat
         {"gradient_accumulation_steps": 2, "gradient_checkpointing": True},
     ],
 )
-def test_averages_are_what_is_looked_at_and_not_what_is_trained(base, examples, tmp_path, change):
+def test_callbacks_get_the_averages_and_not_the_trained_weights(base, examples, tmp_path, change):
     if "optimizer" in change:
         pytest.importorskip("schedulefree")
     settings = replace(SETTINGS, **change)
@@ -109,7 +109,7 @@ def test_averages_are_what_is_looked_at_and_not_what_is_trained(base, examples, 
     assert same(weights(last), found[0][1])
 
 
-def test_runs_trained_together_that_are_looked_at_end_with_the_same_bits(base, examples, tmp_path):
+def test_co_trained_runs_with_callbacks_end_with_the_same_bits(base, examples, tmp_path):
     found = []
     for watched in (False, True):
         networks = [attach(base, "lora", dropout=0.3), attach(base, "lokr", factor=4)]
@@ -240,7 +240,7 @@ def test_what_is_held_out_follows_from_the_images_alone(examples):
             split_examples(examples, share)
 
 
-def test_a_state_with_other_looks_is_refused(base, squares, tmp_path):
+def test_a_checkpoint_with_other_callbacks_is_refused(base, squares, tmp_path):
     state = tmp_path / "state.safetensors"
     network = attach(base)
     train(base, TrainingJob(network, squares, SETTINGS, seed=7, checkpoint=state))
@@ -249,7 +249,7 @@ def test_a_state_with_other_looks_is_refused(base, squares, tmp_path):
         train(base, TrainingJob(network, squares, SETTINGS, seed=7, checkpoint=state, callbacks=more))
 
 
-def test_what_was_seen_can_be_kept_as_json(base, squares):
+def test_callback_records_can_be_written_as_json(base, squares):
     result = train(
         base,
         TrainingJob(

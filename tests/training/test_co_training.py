@@ -1,4 +1,4 @@
-"""Several adapters trained at once on one base: each learns what it would have learned alone."""
+"""Co-training: each adapter learns what it would learn alone."""
 
 import math
 
@@ -98,9 +98,9 @@ def test_runs_of_different_lengths_sizes_and_settings_go_together(base, examples
     check(base, names, jobs)
 
 
-def test_every_way_to_optimise_goes_with_every_other(base, examples, squares):
+def test_every_way_to_optimize_goes_with_every_other(base, examples, squares):
     names = ["lora", "loha", "lora again", "full"]
-    dials = [
+    config = [
         {"batch_size": 2, "ema_decay": 0.8, "loraplus_ratio": 4.0, "learning_rate": 1e-3},
         {"batch_size": 2, "optimizer": "prodigy", "learning_rate": 1.0, "loss": "huber"},
         {
@@ -115,7 +115,7 @@ def test_every_way_to_optimise_goes_with_every_other(base, examples, squares):
     images = [squares, examples, examples[1:], squares]
     jobs = [
         TrainingJob(None, some, TrainingSettings(steps=4, **each), number)
-        for number, (some, each) in enumerate(zip(images, dials, strict=True))
+        for number, (some, each) in enumerate(zip(images, config, strict=True))
     ]
     check(base, names, jobs)
 

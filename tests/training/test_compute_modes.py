@@ -1,4 +1,4 @@
-"""How a step is computed changes what it costs and not what is learnt."""
+"""Compute modes change the cost of a step and not its result."""
 
 import math
 
@@ -23,11 +23,11 @@ def values(network):
     return torch.cat([parameter.detach().flatten() for parameter in network.parameters()])
 
 
-def learnt(base, examples, dials, **options):
+def learnt(base, examples, config, **options):
     """Losses and what the parameters moved by."""
     network = lycoris.attach(base.parts, seed=1, **{"algorithm": "lora", **options})
     start = values(network)
-    losses = train(base, TrainingJob(network, examples, dials, seed=7)).losses
+    losses = train(base, TrainingJob(network, examples, config, seed=7)).losses
     moved = values(network) - start
     network.detach()
     return losses, moved
@@ -50,8 +50,8 @@ def test_parts_of_a_step_have_the_gradient_of_the_whole(base, examples, options)
 
 
 def test_parts_count_for_the_length(base, examples):
-    dials = TrainingSettings(epochs=6, batch_size=2, gradient_accumulation_steps=3)
-    assert dials.steps_for(len(examples)) == 5
+    config = TrainingSettings(epochs=6, batch_size=2, gradient_accumulation_steps=3)
+    assert config.steps_for(len(examples)) == 5
 
 
 @pytest.mark.parametrize(
@@ -122,14 +122,14 @@ def halves(tmp_path_factory):
 
 @pytest.mark.parametrize("name", ["bfloat16", "float16"])
 def test_half_a_base_teaches_about_the_same(halves, squares, name):
-    dials = settings(steps=3, batch_size=1)
-    whole, half = (learnt(halves[dtype], squares, dials) for dtype in ("float32", name))
+    config = settings(steps=3, batch_size=1)
+    whole, half = (learnt(halves[dtype], squares, config) for dtype in ("float32", name))
     assert half[0] == pytest.approx(whole[0], rel=0.05)
     assert torch.cosine_similarity(half[1], whole[1], dim=0) > 0.8
 
 
 def test_a_float16_run_goes_on_with_its_scale(halves, squares, tmp_path):
-    base, dials = halves["float16"], settings(steps=3, batch_size=1)
+    base, config = halves["float16"], settings(steps=3, batch_size=1)
 
     class Killed(BaseException):
         """As Ctrl-C."""
@@ -143,7 +143,7 @@ def test_a_float16_run_goes_on_with_its_scale(halves, squares, tmp_path):
         try:
             result = train(
                 base,
-                TrainingJob(network, squares, dials, seed=7, checkpoint=state),
+                TrainingJob(network, squares, config, seed=7, checkpoint=state),
                 progress=progress,
                 checkpoint_seconds=0,
             )
@@ -163,9 +163,9 @@ def test_a_step_whose_gradient_overflows_is_left_out_and_the_scale_halved(base):
     from lycoris.training.optim.optimizer_step import RunOptimizer, parameter_groups
 
     network = lycoris.attach(base.parts, seed=1)
-    parameters, dials = dict(network.named_parameters()), settings(ema_decay=0.9)
+    parameters, config = dict(network.named_parameters()), settings(ema_decay=0.9)
     optimization = RunOptimizer(
-        parameters, parameter_groups(list(parameters.values()), (), {}, dials), dials, float16=True
+        parameters, parameter_groups(list(parameters.values()), (), {}, config), config, float16=True
     )
 
     def step(size):

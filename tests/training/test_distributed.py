@@ -1,4 +1,4 @@
-"""Two processes with half of each step's images learn what one learns with all."""
+"""Two processes with half of each step's images each learn what one learns with all."""
 
 from __future__ import annotations
 
@@ -46,13 +46,13 @@ def learnt(given, folder, kept):
     base = open_base(given["base"], device="cpu")
     examples = [Example(Path(image), caption) for image, caption in given["examples"]]
     found = []
-    for number, dials in enumerate(SETTINGS):
+    for number, config in enumerate(SETTINGS):
         network = lycoris.attach(base.parts, seed=1)
         start = values(network)
         state = Path(folder) / f"{number}.safetensors"
         losses = train(
             base,
-            TrainingJob(network, examples, TrainingSettings(**dials), seed=7, checkpoint=state),
+            TrainingJob(network, examples, TrainingSettings(**config), seed=7, checkpoint=state),
             deadline=float("inf"),
         ).losses
         found.append((losses, start, values(network)))

@@ -1,4 +1,4 @@
-"""When a run is given up for the size of its loss: when it has left its level, and not for a swing."""
+"""A run stops when its loss stays far above its earlier level, and not for fluctuations."""
 
 import random
 
@@ -43,12 +43,12 @@ def test_a_run_that_leaves_its_level_is_stopped_and_leaves_a_good_state(base, sq
     """After some calm steps the rate of the last layer is far too large: the loss stays a number, and is large."""
     monkeypatch.setattr("lycoris.training.divergence.DIVERGENCE_STEPS", 4)
     monkeypatch.setattr("lycoris.training.training_run.lr_scale", lambda _, step, *others: 1e-6 if step < 8 else 1.0)
-    dials = TrainingSettings(steps=40, batch_size=2, learning_rate=10.0, clip_norm=None)
+    config = TrainingSettings(steps=40, batch_size=2, learning_rate=10.0, clip_norm=None)
     state, network = tmp_path / "state.safetensors", lycoris.attach(base.parts, "full", layers=["conv_out"], seed=1)
     with pytest.raises(
         TrainingDivergedError, match=r"times its usual level for 4 steps\. Lower `learning_rate`"
     ) as error:
-        train(base, TrainingJob(network, squares, dials, seed=7, checkpoint=state), checkpoint_seconds=0)
+        train(base, TrainingJob(network, squares, config, seed=7, checkpoint=state), checkpoint_seconds=0)
     losses = error.value.losses
     assert len(losses) < 40
     kept = load_file(state)["losses"].tolist()

@@ -1,4 +1,4 @@
-"""A training that is killed where it stands, again and again, ends as if it never had been."""
+"""A training that is killed repeatedly ends as if it had never been."""
 
 import multiprocessing
 import os

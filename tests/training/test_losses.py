@@ -1,4 +1,4 @@
-"""Losses: what is noised, what is asked for, and what an error costs."""
+"""Losses: noised latents, targets, and the cost of errors."""
 
 import dataclasses
 

@@ -1,4 +1,4 @@
-"""The peak of a block counts what it held at once and gave back, not what was there before."""
+"""The peak of a block includes memory that it freed, and excludes what was in use before."""
 
 from __future__ import annotations
 

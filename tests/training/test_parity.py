@@ -1,4 +1,4 @@
-"""The pocket's training beside the same run written with diffusers and PEFT alone."""
+"""Training on the pocket model compared with the same run written with diffusers and PEFT."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""The loop: one seed one result, interrupted or not; and it does what a plain loop does."""
+"""The loop: one seed gives one result, interrupted or not, and that of a plain loop."""
 
 import hashlib
 import time
@@ -100,7 +100,7 @@ def test_a_finished_run_is_taken_up_without_a_step(base, examples, tmp_path):
     assert (again.losses, weights_hash(network)) == (first.losses, expected)
 
 
-def test_a_state_of_another_run_is_refused_and_kept(base, examples, tmp_path):
+def test_a_checkpoint_of_another_run_is_refused_and_not_deleted(base, examples, tmp_path):
     state = tmp_path / "state.safetensors"
     network = attach(base)
     train(base, TrainingJob(network, examples, SETTINGS, seed=7, checkpoint=state))
@@ -222,7 +222,7 @@ def test_text_is_encoded_once_when_its_encoder_is_frozen(base, examples, monkeyp
     assert asked == [[""], [""], ["a sks cat"], ["a red cat"], ["a blue toy on snow"], ["a photo"]]
 
 
-def test_a_loss_that_is_no_number_stops_the_run_and_says_what_to_change(base, squares, tmp_path):
+def test_a_loss_that_is_not_finite_stops_the_run_with_advice(base, squares, tmp_path):
     settings = TrainingSettings(steps=50, batch_size=2, learning_rate=1e30, clip_norm=None)
     state = tmp_path / "state.safetensors"
     with pytest.raises(TrainingDivergedError, match="Lower `learning_rate`") as error:
@@ -246,7 +246,7 @@ def test_training_leaves_the_base_and_the_process_as_they_were(base, squares):
     assert all(torch.equal(after[name], value) for name, value in before.items() if name in after)
 
 
-def test_progress_is_told_every_step(base, squares):
+def test_progress_is_reported_every_step(base, squares):
     told = []
     result = train(base, TrainingJob(attach(base), squares, SETTINGS, seed=7), progress=lambda *now: told.append(now))
     assert told == [(step, 8, loss) for step, loss in enumerate(result.losses, start=1)]

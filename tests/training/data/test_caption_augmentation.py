@@ -1,4 +1,4 @@
-"""What a caption says at a step: kept tags first, the others shuffled or left out at their rate."""
+"""Caption augmentation: fixed tags first, the others shuffled or dropped at their rate."""
 
 import pytest
 import torch
@@ -21,7 +21,7 @@ def test_by_default_a_caption_stays_to_the_letter():
 
 
 @pytest.mark.parametrize(("keep", "orders"), [(1, 24), (2, 6), (9, 1)])
-def test_shuffled_tags_are_the_same_tags_behind_the_kept_ones(keep, orders):
+def test_shuffled_tags_are_the_same_tags_after_the_fixed_ones(keep, orders):
     captions = said(400, shuffle_tags=True, keep_tokens=keep)
     assert all(sorted(parts) == sorted(PARTS) and parts[:keep] == PARTS[:keep] for parts in captions)
     assert len({tuple(parts) for parts in captions}) == orders
@@ -34,7 +34,7 @@ def test_every_order_is_as_likely():
 
 
 @pytest.mark.parametrize("rate", [0.25, 1.0])
-def test_tags_are_dropped_at_their_rate_and_kept_ones_never(rate):
+def test_tags_are_dropped_at_their_rate_and_fixed_ones_never(rate):
     captions = said(2000, tag_dropout=rate, keep_tokens=2)
     assert all(parts[:2] == PARTS[:2] for parts in captions)
     for tag in PARTS[2:]:

@@ -1,4 +1,4 @@
-"""A bad image is named and set aside, and the training goes on with the rest; or stops when told to."""
+"""An invalid image is named and skipped, and training continues with the rest; or it stops on request."""
 
 import shutil
 from dataclasses import replace
@@ -50,7 +50,7 @@ def test_training_goes_on_without_an_invalid_image_as_if_it_had_not_been_there(b
 
 
 @pytest.mark.parametrize("spoil", [truncated, text, tiny])
-def test_an_invalid_image_stops_the_training_when_told_to(base, examples, tmp_path, spoil):
+def test_an_invalid_image_stops_the_training_on_request(base, examples, tmp_path, spoil):
     bad = tmp_path / "bad.png"
     spoil(bad)
     with pytest.raises(InvalidImageError, match=r"bad\.png"):

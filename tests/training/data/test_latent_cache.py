@@ -1,4 +1,4 @@
-"""Encodings are made once, whole, shared by processes, and not all held in memory."""
+"""Encodings are computed once, written atomically, shared by processes, and not all held in memory."""
 
 import multiprocessing
 import subprocess
@@ -43,7 +43,7 @@ def test_no_more_than_its_share_of_memory_is_held(tmp_path):
     assert sum(tensors["x"].nbytes for tensors in kept._in_memory.values()) <= 1000
 
 
-def test_a_damaged_file_is_made_anew(tmp_path):
+def test_a_damaged_file_is_written_again(tmp_path):
     kept, key = TensorCache(tmp_path), content_key("a")
     kept.write(key, {"x": torch.ones(100)})
     (file,) = files(tmp_path)
@@ -122,7 +122,7 @@ def test_the_key_of_an_encoding_depends_on_all_that_changes_it(base, small_folde
     assert encode(open_base(other, device="cpu")) == 3 * first + len(paths)
 
 
-def test_latents_do_not_hang_on_what_was_kept_before(base, squares, tmp_path):
+def test_latents_do_not_depend_on_what_was_cached_before(base, squares, tmp_path):
     paths = [example.image for example in squares]
     ImageDataset(base, paths[1:2], cache_folder=tmp_path)
     grown, fresh = ImageDataset(base, paths, cache_folder=tmp_path), ImageDataset(base, paths)
@@ -146,7 +146,7 @@ def test_a_run_that_keeps_no_encodings_learns_the_same(base, examples, tmp_path)
     assert not (tmp_path / "False").exists()
 
 
-def test_an_invalid_image_is_skipped_before_the_first_step_without_kept_encodings(base, squares, tmp_path):
+def test_an_invalid_image_is_skipped_before_the_first_step_without_cached_encodings(base, squares, tmp_path):
     bad = tmp_path / "bad.png"
     content = squares[0].image.read_bytes()
     bad.write_bytes(content[: len(content) * 2 // 3])
@@ -165,7 +165,7 @@ def test_an_edited_image_has_latents_of_its_own(base, squares, tmp_path):
     assert not torch.equal(ImageDataset(base, [path], cache_folder=tmp_path / "kept").stack_latents([0], [False]), red)
 
 
-def test_kept_conditions_are_the_encoded_ones_and_are_not_encoded_again(base, examples, tmp_path, monkeypatch):
+def test_cached_conditioning_is_the_encoded_one_and_is_not_encoded_again(base, examples, tmp_path, monkeypatch):
     captions = [example.caption for example in examples]
     expected = base.encode_text(["", *captions])
     CaptionEncoder(base, captions, trainable=False, cache_folder=tmp_path)
@@ -174,7 +174,7 @@ def test_kept_conditions_are_the_encoded_ones_and_are_not_encoded_again(base, ex
     assert torch.allclose(texts(["", *captions]).hidden_states, expected.hidden_states, atol=1e-6)
 
 
-def test_a_caption_cut_short_is_told_again_when_it_is_found_encoded(base, small_folder, tmp_path):
+def test_a_truncated_caption_is_warned_about_again_when_it_is_cached(base, small_folder, tmp_path):
     from lycoris.bases import open_base
 
     long = "a red cat on snow in the photo a blue toy on snow"
@@ -186,7 +186,7 @@ def test_a_caption_cut_short_is_told_again_when_it_is_found_encoded(base, small_
         CaptionEncoder(base, ["a cat"], trainable=False, cache_folder=tmp_path)
 
 
-def test_varied_captions_are_encoded_as_they_come_up_and_not_kept_for_ever(base, tmp_path, monkeypatch):
+def test_augmented_captions_are_encoded_as_they_occur_and_held_for_a_while(base, tmp_path, monkeypatch):
     from lycoris.training.data import caption_encoding as module
 
     monkeypatch.setattr(module, "MAX_RECENT", 3)

@@ -1,4 +1,4 @@
-"""What a step sees: shuffled epochs, grouped by size, captions dropped at their rate."""
+"""The batches of a step: shuffled epochs, grouped by size, captions dropped at their rate."""
 
 from collections import Counter
 from dataclasses import replace
@@ -205,7 +205,7 @@ def test_masks_that_are_nowhere_are_an_error(base, squares):
         batches_of(base, squares, mask="file")
 
 
-def test_a_mask_of_another_size_or_black_sets_its_image_aside(base, tmp_path):
+def test_an_image_with_a_mask_of_another_size_or_black_is_skipped(base, tmp_path):
     for name in ("a", "b", "c"):
         Image.effect_noise((32, 32), 80).convert("RGB").save(tmp_path / f"{name}.png")
     Image.new("L", (32, 32), 255).save(tmp_path / "a.mask.png")

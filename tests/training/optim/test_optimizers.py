@@ -1,4 +1,4 @@
-"""Every optimiser of the table: it learns, it takes its own options, and a killed run ends as one that was not."""
+"""Every optimizer of the table learns, takes its own options, and resumes a killed run bit for bit."""
 
 import hashlib
 import math
@@ -21,8 +21,8 @@ EVERY = [
 
 
 def settings(name, **given):
-    dials = {"steps": 8, "batch_size": 3, "learning_rate": RATES.get(name, 5e-3), "warmup_steps": 2}
-    return TrainingSettings(optimizer=name, **{**dials, **given})
+    config = {"steps": 8, "batch_size": 3, "learning_rate": RATES.get(name, 5e-3), "warmup_steps": 2}
+    return TrainingSettings(optimizer=name, **{**config, **given})
 
 
 def weights_hash(network):
@@ -36,7 +36,7 @@ class Killed(BaseException):
     """As Ctrl-C: not an `Exception`."""
 
 
-def run(base, examples, dials, state=None, kill_at=None, **options):
+def run(base, examples, config, state=None, kill_at=None, **options):
     """Losses and weights of a run, or what it is killed with."""
 
     def progress(done, total, loss):
@@ -47,7 +47,7 @@ def run(base, examples, dials, state=None, kill_at=None, **options):
     try:
         result = train(
             base,
-            TrainingJob(network, examples, dials, seed=7, checkpoint=state),
+            TrainingJob(network, examples, config, seed=7, checkpoint=state),
             progress=progress,
             checkpoint_seconds=0,
         )
@@ -56,13 +56,13 @@ def run(base, examples, dials, state=None, kill_at=None, **options):
         network.detach()
 
 
-def check_killed(base, examples, dials, state, **options):
-    expected = run(base, examples, dials, **options)
+def check_killed(base, examples, config, state, **options):
+    expected = run(base, examples, config, **options)
     for step in (1, 3):
         with pytest.raises(Killed):
-            run(base, examples, dials, state, kill_at=step, **options)
-    assert run(base, examples, dials, state, **options) == expected
-    assert run(base, examples, dials, state, **options) == expected  # taken up where it had ended
+            run(base, examples, config, state, kill_at=step, **options)
+    assert run(base, examples, config, state, **options) == expected
+    assert run(base, examples, config, state, **options) == expected  # taken up where it had ended
 
 
 @pytest.mark.parametrize(("name", "device"), EVERY)
@@ -83,8 +83,8 @@ def test_a_killed_run_goes_on_bit_for_bit(small_folder, squares, tmp_path, name,
 )
 def test_so_it_does_with_every_setting(base, squares, tmp_path, given):
     rest = {name: value for name, value in given.items() if name != "optimizer"}
-    dials = settings(given.get("optimizer", "adamw"), steps=5, **rest)
-    check_killed(base, squares, dials, tmp_path / "state.safetensors")
+    config = settings(given.get("optimizer", "adamw"), steps=5, **rest)
+    check_killed(base, squares, config, tmp_path / "state.safetensors")
 
 
 @pytest.mark.parametrize("name", OURS)
@@ -111,7 +111,7 @@ def test_an_option_reaches_the_optimiser(base, squares):
     assert found[0] != found[1]
 
 
-def test_a_value_that_an_optimiser_refuses_is_told(base, squares):
+def test_a_value_that_an_optimizer_rejects_is_reported(base, squares):
     with pytest.raises(InputError, match="`adamw` rejects its settings: Invalid epsilon value: -1"):
         run(base, squares, settings("adamw", optimizer_options={"eps": -1.0}))
 
@@ -150,8 +150,8 @@ def test_prodigy_finds_a_rate(base, squares):
 def test_a_schedule_free_run_ends_with_its_average(base, squares):
     """The average of the points z that its steps lead through, all of one weight with one rate (eq. 3 to 5)."""
     network = lycoris.attach(base.parts, seed=1)
-    dials = settings("schedule-free-adamw", weight_decay=0.0)
-    optimization = optimization_of(network, dials)
+    config = settings("schedule-free-adamw", weight_decay=0.0)
+    optimization = optimization_of(network, config)
     passed = []
 
     def note():
@@ -202,13 +202,13 @@ def test_rates_multiply(base):
     network = lycoris.attach(base.parts, seed=1)
     parameters = dict(network.named_parameters())
     of_text = {place for place, name in enumerate(parameters) if "lora_te_" in name}
-    dials = settings("adamw", learning_rate=2.0, text_encoder_learning_rate=0.5, loraplus_ratio=16.0)
+    config = settings("adamw", learning_rate=2.0, text_encoder_learning_rate=0.5, loraplus_ratio=16.0)
     factors = {
         id(parameter): group["lr"]
         for group in network.parameter_groups(1.0, ratio=16.0)
         for parameter in group["params"]
     }
-    groups = parameter_groups(list(parameters.values()), of_text, factors, dials)
+    groups = parameter_groups(list(parameters.values()), of_text, factors, config)
     rates = {id(parameter): group["lr"] for group in groups for parameter in group["params"]}
     assert len(rates) == len(parameters)
     for name, parameter in parameters.items():
@@ -221,9 +221,9 @@ def test_lora_plus_is_refused_where_nothing_is_faster(base, squares):
         run(base, squares, settings("adamw", loraplus_ratio=4.0), algorithm="loha")
 
 
-def optimization_of(network, dials):
+def optimization_of(network, config):
     parameters = dict(network.named_parameters())
-    return RunOptimizer(parameters, parameter_groups(list(parameters.values()), (), {}, dials), dials, float16=False)
+    return RunOptimizer(parameters, parameter_groups(list(parameters.values()), (), {}, config), config, float16=False)
 
 
 def steps(network, optimization, count, note=lambda: None):
