@@ -55,6 +55,15 @@ def test_the_cost_of_applying_is_that_of_a_training_step(layer, name):
     assert structure.cost(op, tokens)[0] == counted(lambda: structure.apply(op, x).sum().backward()) + elementwise
 
 
+def test_the_cost_of_applying_glora_is_that_of_a_training_step():
+    module = nn.Linear(12, 20)
+    adapter = lycoris.attach(nn.Sequential(module), "glora", rank=3).adapters["lycoris_0"]
+    structure, x = adapter.structure(module.weight), torch.randn(7, 12, requires_grad=True)
+    in_place = 7 * 3 * 20  # `addmm_`, which PyTorch's counter does not know
+    step = counted(lambda: structure.apply(Operation(), x).sum().backward())
+    assert structure.cost(Operation(), 7)[0] == step + in_place
+
+
 def test_the_cost_of_a_low_rank_on_groups_is_three_times_the_forward_pass():
     module = nn.Conv2d(12, 20, 3, padding=1, groups=2)  # in backward, PyTorch's count ignores groups
     structure, op = structures(module.weight.shape)["low rank"], Operation.from_layer(module)
