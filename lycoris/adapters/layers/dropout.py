@@ -49,7 +49,7 @@ class Dropout:
             keep = torch.rand(channels, device=update.device) >= self.rows
             mask = keep.to(update.dtype) / (1 - self.rows)
             update = update * (mask.view(-1, *(1,) * dims) if dims else mask)
-        if self.delta:  # generated in the order of the axes, whatever the layout in memory
+        if self.delta:  # generated in the order of the axes, for any layout in memory
             keep = torch.empty(update.shape, dtype=update.dtype, device=update.device).bernoulli_(1 - self.delta)
             update = update * keep.div_(1 - self.delta)
         return update

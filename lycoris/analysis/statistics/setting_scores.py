@@ -96,7 +96,8 @@ def remove_column_effects(table: Float[np.ndarray, "settings units"]) -> Float[n
 
     Returns:
         The table less the least-squares effect of each column relative to that of the fullest columns. Means of its
-        rows can be compared whatever columns they were measured in, and are what they would be among the most rivals.
+        rows can be compared even if they were measured in different columns, and are what they would be among the most
+        rivals.
     """
     rows, columns = np.nonzero(~np.isnan(table))
     settings, units = table.shape

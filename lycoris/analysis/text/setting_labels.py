@@ -14,7 +14,7 @@ _LABEL_SETTINGS = ("capacity", "preset", "learning_rate", "epoch", "captions", "
 
 
 def label_settings(settings: pd.DataFrame, length_unit: str) -> list[str]:
-    """The name of every setting: its algorithm, and whatever differs between settings.
+    """The name of every setting: its algorithm, and everything that differs between settings.
 
     Args:
         settings: as in :class:`lycoris.analysis.statistics.ranking.Ranking`.

@@ -37,7 +37,7 @@ function body() {
   const algorithms = data.algorithms.filter(([name]) => finished.some((adapter) => adapter.algorithm === name));
   return [
     element("p", { class: "fine" }, `Measured on ${data.hardware ?? "hardware that was not recorded"}, `
-      + "with whatever else ran there at the time. Checkpoints are left out."),
+      + "with all other work that ran there at the time. Checkpoints are left out."),
     region("Costs", {}, element("table", { class: "forest costs" },
       element("thead", {}, element("tr", {}, element("th", { scope: "col" }, "Algorithm"), element("th", { scope: "col" }, "Adapters"),
         costs.map((cost, index) => element("th", { scope: "col" }, element("span", { class: "name" }, cost.name),
