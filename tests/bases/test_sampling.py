@@ -120,7 +120,7 @@ def test_latents_are_never_clipped(base, monkeypatch):
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"seeds": [1]}, "`prompts` and `seeds` must be of one length"),
+        ({"seeds": [1]}, "`prompts` and `seeds` must have the same length"),
         ({"prompts": "a cat"}, "one string"),
         ({"steps": 0}, "`steps`"),
         ({"batch_size": 0}, "`batch_size`"),
