@@ -165,7 +165,7 @@ def is_module(name: str) -> bool:
 def test_commands_and_their_options_exist(document: Path, help_texts: dict[str, str]) -> None:
     for text in code(document):
         if option := re.match(r"--[a-z][\w-]*", text):
-            known = [*help_texts.values(), *OTHER_OPTIONS]
+            known = [build_parser().format_help(), *help_texts.values(), *OTHER_OPTIONS]
             assert any(re.search(rf"{option[0]}\b(?!-)", each) for each in known), f"{text} in {document.name}"
         for command, rest in re.findall(r"^(?:\.venv/bin/)?lycoris ([a-z]\w*)\b([^`#]*)", text):
             assert command in help_texts, f"lycoris {command} in {document.name}"
