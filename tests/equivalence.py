@@ -22,7 +22,8 @@ from safetensors import safe_open
 
 TIMING_DIMENSION = "efficiency"
 """Dimension of the scores that are measured times and sizes."""
-VOLATILE_COLUMNS = {"run_id"}
+VOLATILE_COLUMNS = {"run_id", "note"}
+"""Columns that are not compared: an ID of the run, and prose that says why a score is undefined."""
 IDENTITY_COLUMNS = ("concept", "config", "algorithm", "rank", "alpha", "captions", "seed", "steps", "epoch", "name")
 
 
