@@ -16,17 +16,9 @@ from flows.config.adapter import AdapterConfig, Preset, TrainingOverrides, as_li
 from flows.config.generation import MAX_SEED, ImageCounts, SamplingConfig
 from flows.config.record import ConfigRecord
 from flows.config.training import combine_scopes, merge_training
-from lycoris import pocket
+from lycoris import pocket, terms
 from lycoris.errors import InputError, unknown_name_error
 from lycoris.safety.file_names import check_folder_name
-from lycoris.terms import (
-    CAPTION_STRATEGIES,
-    RESIZE_MODES,
-    SENTENCE_STRATEGIES,
-    TAG_STRATEGIES,
-    CaptionStrategy,
-    ResizeMode,
-)
 from tasks.artifacts import SamplingSettings
 from tasks.trainings import AdapterSettings
 
@@ -58,8 +50,8 @@ class Experiment(ConfigRecord):
         "for each",
     )
     preset: Preset | None = Field(None, description="which layers are adapted; default: depends on the base model")
-    captions: tuple[CaptionStrategy, ...] = Field(
-        TAG_STRATEGIES, description=f"caption strategies: {', '.join(CAPTION_STRATEGIES)}"
+    captions: tuple[terms.CaptionStrategy, ...] = Field(
+        terms.TAG_STRATEGIES, description=f"caption strategies: {', '.join(terms.CAPTION_STRATEGIES)}"
     )
     seeds: tuple[Annotated[int, Field(ge=0, le=MAX_SEED)], ...] = Field(
         (0,), description="training seeds; one adapter for each"
@@ -76,8 +68,9 @@ class Experiment(ConfigRecord):
     encoders: tuple[str, ...] = Field(
         ("clip", "dinov2", "convnextv2"), description="image encoders of the scores: clip, dinov2, ... or hub names"
     )
-    resize_modes: tuple[ResizeMode, ...] = Field(
-        RESIZE_MODES[:1], description=f"how reference images are resized for an encoder: {', '.join(RESIZE_MODES)}"
+    resize_modes: tuple[terms.ResizeMode, ...] = Field(
+        terms.RESIZE_MODES[:1],
+        description=f"how reference images are resized for an encoder: {', '.join(terms.RESIZE_MODES)}",
     )
     score_costs: bool = Field(False, description="also score training time, memory, file size and generation time")
     style_encoder: str = Field("vgg", description="encoder of the style losses")
@@ -249,7 +242,7 @@ class Experiment(ConfigRecord):
             "tagger": self.tagger,
             "thresholds": self.thresholds,
             "vocabulary": self.vocabulary,
-            "captioner": self.captioner if SENTENCE_STRATEGIES.intersection(self.strategies) else None,
+            "captioner": self.captioner if terms.SENTENCE_STRATEGIES.intersection(self.strategies) else None,
         }
 
     @property
