@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
@@ -16,6 +17,13 @@ FLAGS = [
     *("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"),
     *("--disable-background-networking", "--disable-component-update", "--window-size=1400,1000"),
 ]
+
+
+@pytest.fixture(autouse=True)
+def _wrong_types(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Pause the type checks in tests marked `wrong_types`."""
+    with typechecking.paused() if request.node.get_closest_marker("wrong_types") else nullcontext():
+        yield
 
 
 @pytest.fixture(scope="module")

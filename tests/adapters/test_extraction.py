@@ -215,6 +215,7 @@ def test_a_rank_is_clipped_to_what_a_layer_allows():
         (lambda m: m[1].weight.data.fill_(torch.nan), {}, "weight of layer `model.1` must be finite"),
     ],
 )
+@pytest.mark.wrong_types
 def test_extraction_errors_leave_the_model_unchanged(change, options, match):
     model = nn.Sequential(nn.Linear(8, 12), nn.Linear(12, 8))
     tuned = copy.deepcopy(model)

@@ -48,6 +48,7 @@ def test_trailing_ones_of_a_shape_may_be_missing_as_in_dylora_files_of_lycoris(l
     torch.testing.assert_close(adapter.structure(layer.weight).dense(), expected)
 
 
+@pytest.mark.wrong_types
 def test_a_header_has_the_hash_of_the_tensors_and_an_optional_date(parts, tmp_path):
     network = lycoris.attach(parts, "lora", preset="full", rank=2)
     moment = datetime.datetime(2026, 11, 25, 9, 30, tzinfo=datetime.UTC)
@@ -99,6 +100,7 @@ def test_other_formats_restore_the_same_output(format, parts, forward, tmp_path)
     torch.testing.assert_close(forward(parts), output)
 
 
+@pytest.mark.wrong_types
 def test_what_a_format_or_dtype_cannot_hold_is_an_error(parts, tmp_path):
     network = lycoris.attach(parts, "lokr", preset="full")
     with pytest.raises(InputError, match="Only plain LoRA"):

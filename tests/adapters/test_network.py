@@ -208,6 +208,7 @@ def _check_error_changes_nothing(parts, call, match):
         ({"seed": -1}, "`seed`"),
     ],
 )
+@pytest.mark.wrong_types
 def test_invalid_arguments_are_errors_and_change_nothing(parts, options, match):
     options = {"preset": "full", **options} if "layers" not in options or "preset" in options else options
     _check_error_changes_nothing(parts, lambda: lycoris.attach(parts, **options), match)

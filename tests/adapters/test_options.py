@@ -88,6 +88,7 @@ def test_rules_of_one_algorithm_make_a_network_of_that_algorithm(parts):
         ({"algorithm": "t-lora", "steps": "many"}, "`steps` must be a whole number"),
     ],
 )
+@pytest.mark.wrong_types
 def test_invalid_options_are_errors_and_leave_the_model_unchanged(parts, options, match):
     representation = repr(parts["unet"])
     with pytest.raises(InputError, match=match):

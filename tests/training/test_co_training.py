@@ -1,6 +1,8 @@
 """Co-training: each adapter learns what it would learn alone."""
 
 import math
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import pytest
 import torch
@@ -8,7 +10,7 @@ import torch
 import lycoris
 from lycoris.adapters.layers.batch_partition import BatchPartition
 from lycoris.errors import InputError
-from lycoris.training import TrainingDivergedError, TrainingJob, TrainingSettings, co_train, train
+from lycoris.training import Example, TrainingDivergedError, TrainingJob, TrainingSettings, co_train, train
 
 SETTINGS = TrainingSettings(steps=5, batch_size=3, learning_rate=3e-3, warmup_steps=2)
 WAYS = {
@@ -30,6 +32,14 @@ WAYS = {
     "dora": {"algorithm": "lora", "rank": 4, "dora": "output"},
     "scalar": {"algorithm": "loha", "rank": 2, "scalar": True},
 }
+
+
+class UnattachedJob(NamedTuple):
+    """What a training job consists of, before it has a network."""
+
+    examples: Sequence[Example]
+    settings: TrainingSettings
+    seed: int
 
 
 def attached(base, names):
@@ -68,7 +78,7 @@ def check(base, names, jobs):
 
 
 def jobs_of(names, examples, settings=SETTINGS):
-    return [TrainingJob(None, examples[number % 2 :], settings, seed=7 + number) for number in range(len(names))]
+    return [UnattachedJob(examples[number % 2 :], settings, seed=7 + number) for number in range(len(names))]
 
 
 @pytest.mark.parametrize("name", WAYS)
@@ -84,15 +94,14 @@ def test_different_algorithms_learn_together_what_each_learns_alone(base, exampl
 def test_runs_of_different_lengths_sizes_and_settings_go_together(base, examples, squares):
     names = ["lora", "loha", "lora again"]
     jobs = [
-        TrainingJob(None, squares, TrainingSettings(steps=2, batch_size=2, learning_rate=1e-3), 1),
-        TrainingJob(
-            None,
+        UnattachedJob(squares, TrainingSettings(steps=2, batch_size=2, learning_rate=1e-3), 1),
+        UnattachedJob(
             examples,
             TrainingSettings(steps=6, batch_size=5, learning_rate=3e-3, min_snr=5.0, schedule="cosine"),
             2,
         ),
-        TrainingJob(
-            None, examples[1:], TrainingSettings(steps=4, batch_size=1, learning_rate=1e-3, caption_dropout=0.5), 3
+        UnattachedJob(
+            examples[1:], TrainingSettings(steps=4, batch_size=1, learning_rate=1e-3, caption_dropout=0.5), 3
         ),
     ]
     check(base, names, jobs)
@@ -114,7 +123,7 @@ def test_every_way_to_optimize_goes_with_every_other(base, examples, squares):
     ]
     images = [squares, examples, examples[1:], squares]
     jobs = [
-        TrainingJob(None, some, TrainingSettings(steps=4, **each), number)
+        UnattachedJob(some, TrainingSettings(steps=4, **each), number)
         for number, (some, each) in enumerate(zip(images, config, strict=True))
     ]
     check(base, names, jobs)

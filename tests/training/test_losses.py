@@ -85,9 +85,9 @@ def test_an_offset_is_one_number_a_channel_and_leaves_all_other_random_numbers(b
 def test_a_stretched_schedule_is_that_of_diffusers(v_base):
     config = {**v_base.scheduler_config, "rescale_betas_zero_snr": True}
     said = DiscreteDiffusion.from_config(config, torch.device("cpu"))
-    made = v_base.noise.zero_terminal_snr()
+    made = v_base.forward_process.zero_terminal_snr()
     assert made.alphas_cumprod[-1] == said.alphas_cumprod[-1] == 0
-    assert made.alphas_cumprod[0] == pytest.approx(float(v_base.noise.alphas_cumprod[0]))
+    assert made.alphas_cumprod[0] == pytest.approx(float(v_base.forward_process.alphas_cumprod[0]))
     torch.testing.assert_close(made.alphas_cumprod, said.alphas_cumprod, rtol=1e-4, atol=1e-6)
 
 

@@ -70,7 +70,7 @@ def test_fifty_steps_are_those_of_diffusers_and_peft(examples):
     shown, said = [], []
 
     class Shown(ImageDataset):
-        def stack(self, rows, flipped):
+        def stack_latents(self, rows, flipped):
             shown.append(rows)
             return super().stack_latents(rows, flipped)
 

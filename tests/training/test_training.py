@@ -1,12 +1,14 @@
 """The loop: one seed gives one result, interrupted or not, and that of a plain loop."""
 
 import hashlib
+import os
 import time
 
 import pytest
 import torch
 
 import lycoris
+from lycoris.cache.atomic import temporary_path
 from lycoris.errors import InputError
 from lycoris.training import TrainingDivergedError, TrainingJob, TrainingSettings, train
 from lycoris.training.data.caption_encoding import CaptionEncoder
@@ -77,7 +79,8 @@ def test_a_killed_run_goes_on_bit_for_bit(base, examples, tmp_path, algorithm, o
             job = TrainingJob(network, examples, SETTINGS, seed=7, checkpoint=state)
             train(base, job, progress=killed_after(step), checkpoint_seconds=0)
         network.detach()
-    part = state.with_name(f"{state.name}.part")
+    part = temporary_path(state.parent, state.name)
+    part = part.with_name(part.name.replace(f"-{os.getpid()}-", "-999999999-"))  # of a process that is gone
     part.mkdir()
     (part / ".tmpAbCdEf").touch()  # as safetensors leaves it when the process is killed while it writes
     network = attach(base, algorithm, **options)

@@ -75,7 +75,6 @@ def test_what_a_killed_writer_leaves_is_no_encoding_and_is_swept(tmp_path):
         import safetensors.torch as files
         from pathlib import Path
         from lycoris.training.data.latent_cache import TensorCache, content_key
-from tests.bases.small_base import save_small_base
         write = files.save_file
         files.save_file = lambda *given, **more: (write(*given, **more), os._exit(9))
         TensorCache(Path(sys.argv[1])).write(content_key("a"), {"x": torch.ones(3)})
