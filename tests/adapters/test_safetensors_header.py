@@ -1,4 +1,4 @@
-"""Files with equal content are equal bytes, whatever their headers contain."""
+"""Files with equal content are equal bytes, regardless of what their headers contain."""
 
 import pytest
 import torch

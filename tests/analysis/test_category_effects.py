@@ -87,9 +87,9 @@ def test_the_third_finding_is_confirmed_where_every_interval_shows_it(tmp_path: 
 def test_strategies_are_compared_on_the_prompts_that_they_share(tmp_path: Path) -> None:
     """Prompts of `train` are the captions, so that what they give says nothing of the adapters."""
     with_train = scores(tmp_path, train=True)
-    told = effects_by_category(with_train, "captions")
-    assert set(told["prompt_type"]) == {"alter", "style", "all"}
-    assert third_finding_by_category(told)["characters"] == {
+    effects = effects_by_category(with_train, "captions")
+    assert set(effects["prompt_type"]) == {"alter", "style", "all"}
+    assert third_finding_by_category(effects)["characters"] == {
         "fidelity": True,
         "controllability": True,
         "preservation": True,
