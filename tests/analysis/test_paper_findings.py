@@ -11,7 +11,7 @@ import pytest
 
 from lycoris.analysis.io.reading import read_table
 from lycoris.analysis.statistics.effects import compute_effects
-from lycoris.analysis.statistics.paper_findings import Finding, evaluate_findings
+from lycoris.analysis.statistics.paper_findings import FALSE_DISCOVERY_RATE, Finding, evaluate_findings
 from lycoris.analysis.statistics.ranking import rank_table
 from tests.analysis.conftest import PAPER
 
@@ -19,21 +19,34 @@ MEASURES = ("image_similarity/alter/clip", "text_similarity/alter/clip", "vendi/
 Value = Callable[[str, str, str], float]
 
 
-def told(tmp_path: Path, value: Value, *, algorithms=("lora", "loha", "lokr", "full"), noise: float = 0.1, concepts=8):
-    """Findings of a table in which a score is `value(measure, algorithm, captions)`, high the better, and noise."""
+def rank(
+    tmp_path: Path,
+    value: Value,
+    *,
+    algorithms=("lora", "loha", "lokr", "full"),
+    noise: float = 0.1,
+    concepts=8,
+    measures=MEASURES,
+):
+    """Ranking of a table in which a score is `value(measure, algorithm, captions)`, high the better, and noise."""
     rng = random.Random(0)
     rows = []
     for concept in range(concepts):
         for algorithm in algorithms:
             for captions in ("none", "all"):
-                for name in MEASURES:
+                for name in measures:
                     score = value(name.split("/")[0], algorithm, captions) + rng.gauss(0, noise)
                     score = -score if name.startswith("style_loss") else score
                     rows.append([f"concept{concept}", algorithm, captions, 0, name, score])
     file = tmp_path / "scores.csv"
     with file.open("w", newline="") as stream:
         csv.writer(stream).writerows([["concept", "algorithm", "captions", "seed", "name", "value"], *rows])
-    ranking = rank_table(read_table(file))
+    return rank_table(read_table(file))
+
+
+def told(tmp_path: Path, value: Value, **options):
+    """Findings of such a table."""
+    ranking = rank(tmp_path, value, **options)
     return evaluate_findings(ranking, compute_effects(ranking))
 
 
@@ -65,6 +78,35 @@ def test_none_holds_where_scores_are_the_other_way_round(tmp_path: Path) -> None
 def test_an_algorithm_that_leads_everywhere_contradicts_the_second(tmp_path: Path) -> None:
     found = told(tmp_path, lambda measure, algorithm, captions: 3.0 * (algorithm == "lora"))
     assert found[1].verdict == "does not hold"
+
+
+@pytest.mark.parametrize(("q", "counts"), [(FALSE_DISCOVERY_RATE, True), (FALSE_DISCOVERY_RATE + 1e-6, False)])
+def test_a_measure_counts_only_up_to_the_false_discovery_rate(tmp_path: Path, q: float, counts: bool) -> None:
+    """With the same intervals, which leave out 0: worse measures in the first two findings, better ones in a leader."""
+    assert FALSE_DISCOVERY_RATE == 0.05
+    ranking = rank(tmp_path, as_in_the_paper)
+    found = evaluate_findings(ranking, compute_effects(ranking).assign(q=q))
+    assert verdicts(found) == [*(["holds"] * 2 if counts else ["not shown"] * 2), "holds", "holds"]
+    leading = rank(tmp_path, lambda measure, algorithm, captions: 3.0 * (algorithm == "lora"))
+    found = evaluate_findings(leading, compute_effects(leading).assign(q=q))
+    assert found[1].verdict == ("does not hold" if counts else "not shown")
+
+
+@pytest.mark.parametrize(
+    ("worse", "better", "verdict"),
+    [(1, 3, "holds"), (1, 4, "does not hold"), (2, 6, "holds"), (1, 2, "holds"), (0, 4, "does not hold")],
+)
+def test_often_worse_is_a_quarter_of_the_other_measures(tmp_path: Path, worse: int, better: int, verdict: str) -> None:
+    others = ["text_similarity", "vendi", "precision", "recall", "attribute_recall", "vendi_2", "clip_iqa", "liqe"]
+    others = others[: worse + better]
+
+    def value(measure: str, algorithm: str, captions: str) -> float:
+        return (-2.0 if measure in others[:worse] else 2.0) * (algorithm == "lokr")
+
+    measures = ["image_similarity/alter/clip", *(f"{name}/alter/clip" for name in others)]
+    found = told(tmp_path, value, measures=measures)
+    assert found[0].verdict == verdict
+    assert f"on {worse / (worse + better):.0%} of {worse + better} measures" in found[0].sentence
 
 
 def test_noise_shows_nothing(tmp_path: Path) -> None:

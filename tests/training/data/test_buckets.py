@@ -43,6 +43,18 @@ def test_a_resolution_that_latents_cannot_have_is_refused():
         bucket_sizes(100, 8)
 
 
+@pytest.mark.parametrize(
+    ("size", "sizes", "expected"),
+    [
+        ((100, 100), [(64, 64), (128, 128)], (128, 128)),  # of one ratio
+        ((100, 100), [(64, 32), (128, 256)], (128, 256)),  # twice as wide, twice as high
+        ((100, 200), [(32, 64), (64, 128)], (64, 128)),
+    ],
+)
+def test_the_larger_of_two_equally_near_buckets_is_taken_in_any_order(size, sizes, expected):
+    assert nearest_bucket(*size, sizes) == nearest_bucket(*size, sizes[::-1]) == expected
+
+
 def test_fitting_scales_without_stretching_and_cuts_evenly():
     image = Image.new("RGB", (200, 100), "black")
     image.paste("white", (50, 0, 150, 100))

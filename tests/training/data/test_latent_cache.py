@@ -121,6 +121,17 @@ def test_the_key_of_an_encoding_depends_on_all_that_changes_it(base, small_folde
     assert encode(open_base(other, device="cpu")) == 3 * first + len(paths)
 
 
+def test_one_image_in_buckets_of_two_sizes_has_latents_of_both(base, squares, tmp_path, monkeypatch):
+    paths = [squares[0].image]
+    for resolution, side in ((32, 8), (64, 16), (32, 8)):
+        monkeypatch.setattr(base, "resolution", resolution)
+        cached, fresh = ImageDataset(base, paths, cache_folder=tmp_path), ImageDataset(base, paths)
+        latents = cached.stack_latents([0], [False])
+        assert latents.shape == (1, 4, side, side)
+        assert torch.equal(latents, fresh.stack_latents([0], [False]))
+    assert len(files(tmp_path)) == 2
+
+
 def test_latents_do_not_depend_on_what_was_cached_before(base, squares, tmp_path):
     paths = [example.image for example in squares]
     ImageDataset(base, paths[1:2], cache_folder=tmp_path)
