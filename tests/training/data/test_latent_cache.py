@@ -8,11 +8,13 @@ import warnings
 
 import pytest
 import torch
+from PIL import Image
 
 import lycoris
 from lycoris.bases import TruncatedPromptWarning, open_base
 from lycoris.cache.store import Store
 from lycoris.training import TrainingJob, TrainingSettings, train
+from lycoris.training.data import caption_encoding, image_dataset, loss_masks
 from lycoris.training.data.caption_encoding import CaptionEncoder
 from lycoris.training.data.image_dataset import ImageDataset
 from lycoris.training.data.latent_cache import TensorCache, content_key
@@ -121,6 +123,23 @@ def test_the_key_of_an_encoding_depends_on_all_that_changes_it(base, small_folde
     assert encode(open_base(other, device="cpu")) == 3 * first + len(paths)
 
 
+def test_encodings_are_computed_anew_when_their_code_changes(base, tmp_path, monkeypatch):
+    path = tmp_path / "a.png"
+    image = Image.new("RGBA", (32, 32), "red")
+    image.paste((0, 0, 0, 0), (0, 0, 16, 32))
+    image.save(path)
+
+    def encode():
+        ImageDataset(base, [path], mask="alpha", cache_folder=tmp_path / "kept")
+        CaptionEncoder(base, ["a sks cat"], trainable=False, cache_folder=tmp_path / "kept")
+        return len(files(tmp_path / "kept"))
+
+    assert encode() == encode() == 4  # latents, mask, the caption and the empty one
+    for module, expected in ((image_dataset, 5), (loss_masks, 6), (caption_encoding, 8)):
+        monkeypatch.setattr(module, "source_hash", lambda *paths: "changed")
+        assert encode() == encode() == expected
+
+
 def test_one_image_in_buckets_of_two_sizes_has_latents_of_both(base, squares, tmp_path, monkeypatch):
     paths = [squares[0].image]
     for resolution, side in ((32, 8), (64, 16), (32, 8)):
@@ -166,8 +185,6 @@ def test_an_invalid_image_is_skipped_before_the_first_step_without_cached_encodi
 
 
 def test_an_edited_image_has_latents_of_its_own(base, squares, tmp_path):
-    from PIL import Image
-
     path = tmp_path / "a.png"
     Image.new("RGB", (32, 32), "red").save(path)
     red = ImageDataset(base, [path], cache_folder=tmp_path / "kept").stack_latents([0], [False])
@@ -197,9 +214,7 @@ def test_a_truncated_caption_is_warned_about_again_when_it_is_cached(base, small
 
 
 def test_augmented_captions_are_encoded_as_they_occur_and_held_for_a_while(base, tmp_path, monkeypatch):
-    from lycoris.training.data import caption_encoding as module
-
-    monkeypatch.setattr(module, "MAX_RECENT", 3)
+    monkeypatch.setattr(caption_encoding, "MAX_RECENT", 3)
     asked, encode = [], base.encode_text
     monkeypatch.setattr(base, "encode_text", lambda prompts: asked.append(list(prompts)) or encode(prompts))
     texts = CaptionEncoder(base, ["a cat, red"], trainable=False, augmented=True, cache_folder=tmp_path)
