@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 import lycoris
+from lycoris.adapters.algorithms.ia3 import Gain
 from lycoris.adapters.layers.merged_forward import forward_merged
 from lycoris.adapters.structures import ELEMENT_COST, Dense, Hadamard, Kronecker, LowRank, Operation, Structure, Tucker
 
@@ -35,6 +36,7 @@ def structures(shape: torch.Size) -> dict[str, Structure]:
         "dense": Dense(random(*shape)),
         "low rank": low_rank,
         "kronecker, inner first": Kronecker(random(10, 2), random(out // 10, channels // 2, *kernel)),
+        "gain by input": Gain(torch.randn(*shape), random(channels), on_input=True),
     }
     if kernel:
         return {**by_name, "tucker": Tucker(random(out, 3), random(3, 3, *kernel), random(3, channels))}
@@ -43,6 +45,8 @@ def structures(shape: torch.Size) -> dict[str, Structure]:
     return {**by_name, "kronecker, outer first": outer_first, "hadamard": hadamard}
 
 
+MERGED = {"low rank": 3, "tucker": 3, "gain by input": 0}
+"""Structures whose cost of merging is exact, with their rank."""
 CASES = [(layer, name) for layer, (module, *_) in LAYERS.items() for name in structures(module.weight.shape)]
 
 
@@ -70,14 +74,14 @@ def test_the_cost_of_a_low_rank_on_groups_is_three_times_the_forward_pass():
     assert structure.cost(op, 60)[0] == 3 * counted(lambda: structure.apply(op, torch.randn(2, 12, 6, 5)))
 
 
-@pytest.mark.parametrize(("layer", "name"), [case for case in CASES if case[1] in ("low rank", "tucker")])
+@pytest.mark.parametrize(("layer", "name"), [case for case in CASES if case[1] in MERGED])
 def test_the_cost_of_merging_is_that_of_the_weight_and_its_gradient(layer, name):
     module, shape, tokens = LAYERS[layer]
     structure, op = structures(module.weight.shape)[name], Operation.from_layer(module)
     size, x = module.weight.numel(), torch.randn(*shape)
     y = op(x, module.weight)
     gradient = counted(lambda: op.weight_gradient(x, module.weight, y))
-    building = 3.0 * 3 * size  # up · down, forward and twice backward
+    building = 3.0 * MERGED[name] * size  # up · down, forward and twice backward
     if name == "low rank":
         assert building == counted(lambda: structure.dense().sum().backward())
     assert structure.cost(op, tokens)[1] == gradient + building + ELEMENT_COST * size
@@ -91,6 +95,16 @@ def test_a_layer_takes_the_cheaper_way(rank, way):
     applied, merged = adapter.structure(model[0].weight).cost(model[0]._operation, 4000)
     assert (applied < merged) == (way == "applied")
     assert [len(plan.applied), len(plan.merged)] == ([1, 0] if way == "applied" else [0, 1])
+
+
+@pytest.mark.parametrize("on_input", [False, True])
+@pytest.mark.parametrize("tokens", [60, 61, 4000])
+def test_a_gain_on_outputs_is_applied_and_one_on_inputs_merged_beyond_60_positions(on_input, tokens):
+    model = nn.Sequential(nn.Linear(12, 20))
+    network = lycoris.attach(model, "ia3", on_input=on_input)
+    assert [parameter.shape for parameter in network.parameters()] == [(12,) if on_input else (20,)]
+    plan = model[0]._plan(tokens, torch.float32, list(network.adapters.values()))
+    assert [len(plan.applied), len(plan.merged)] == ([0, 1] if on_input and tokens > ELEMENT_COST else [1, 0])
 
 
 @pytest.mark.parametrize(
