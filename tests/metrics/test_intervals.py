@@ -9,7 +9,14 @@ from scipy import stats
 from lycoris.metrics import METRICS
 from lycoris.metrics.diversity import mean_pairwise_distance, vendi
 from lycoris.metrics.fidelity import cmmd, image_similarity
-from lycoris.metrics.intervals import BLOCK_COUNT, Estimate, confidence_interval, difference_interval, estimate_metric
+from lycoris.metrics.intervals import (
+    BLOCK_COUNT,
+    UNDEFINED_NOTE,
+    Estimate,
+    confidence_interval,
+    difference_interval,
+    estimate_metric,
+)
 from lycoris.metrics.weighted import weighted_metric
 
 
@@ -228,8 +235,7 @@ def test_a_situation_that_is_too_small_gives_a_reason_instead_of_a_number() -> N
 def test_nothing_to_count_gives_a_reason_instead_of_a_number() -> None:
     zeros = np.zeros((4, 3))
     result = estimate_metric(METRICS["attribute_precision"].function, [np.ones((4, 3)), zeros])
-    assert result == Estimate(None, None, result.note) or result.value is None
-    assert "nothing" in result.note
+    assert (result.value, result.influence, result.note) == (None, None, UNDEFINED_NOTE)
     found = zeros.copy()
     found[0, 0] = 1
     result = estimate_metric(METRICS["attribute_precision"].function, [np.ones((4, 3)), found])

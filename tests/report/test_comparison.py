@@ -152,8 +152,11 @@ def test_without_a_server_runs_are_shown_with_the_command_that_opens_them(
     assert not find(browser, "#tradeoff-card a")
 
 
-@pytest.mark.parametrize("address", ["javascript:alert(1)//http://x", "databricks", "postgresql://u:p@h/db", ""])
+@pytest.mark.parametrize("address", ["javascript:alert(1)//http://x", "databricks", "postgresql://u:p@h/db"])
 def test_other_addresses_are_not_linked(address: str) -> None:
-    told = tracking_links({"tracking": {"address": address, "experiment": "1", "run": "r"}})
-    assert told in (None, {"run": "r"})
+    assert tracking_links({"tracking": {"address": address, "experiment": "1", "run": "r"}}) == {"run": "r"}
+
+
+def test_a_study_without_an_address_has_no_links() -> None:
+    assert tracking_links({"tracking": {"address": "", "experiment": "1", "run": "r"}}) is None
     assert tracking_links({}) is None

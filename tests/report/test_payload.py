@@ -12,7 +12,7 @@ from lycoris.errors import InputError
 from lycoris.report import render
 from lycoris.report.run.image_selection import MAX_IMAGES_PER_SET
 from lycoris.report.run.losses import final_loss_by_bin, thin_curve
-from lycoris.report.run.payload import SCORE_FIELDS, mark_concept_tags, report_payload
+from lycoris.report.run.payload import ADAPTER_FIELDS, SCORE_FIELDS, mark_concept_tags, report_payload
 from lycoris.report.shared.image_store import THUMBNAIL_SIDE, ImageStore
 from lycoris.report.shared.json_data import json_for_script
 from lycoris.terms import VERDICTS
@@ -141,6 +141,64 @@ def test_scores_that_are_not_finite_do_not_stop_the_report(tmp_path):
     [[verdict, *numbers]] = page(out)["adapters"][0]["scores"]
     assert VERDICTS[verdict] == "unknown"
     assert dict(zip(SCORE_FIELDS, numbers, strict=True)) == {**dict.fromkeys(SCORE_FIELDS), "base": 1.0}
+
+
+def test_every_adapter_has_its_own_numbers_images_and_settings(study):
+    adapters = [
+        one if "error" in one else {
+            **one, "bytes": 1000 + n, "parameters": 10 + n, "seconds": {"train": 1.0 + n, "draw": 0.5 + n},
+            "losses": [float(n)] * 3, "settings": {"rank": n}, "validation": [(0, n)],
+        }
+        for n, one in enumerate(study["adapters"])
+    ]  # fmt: skip
+    store = ImageStore()
+    data = report_payload({**study, "adapters": adapters}, store)
+
+    def images(one):
+        return {
+            kind: [(store.add(each["image"]), data["prompts"].index(each["prompt"]), each["seed"]) for each in entries]
+            for kind, entries in one.get("drawings", {}).items()
+        }
+
+    for row, own in zip(data["adapters"], adapters, strict=True):
+        assert {name: row.get(name) for name in ADAPTER_FIELDS.values()} == {
+            name: own.get(key) for key, name in ADAPTER_FIELDS.items()
+        }
+        assert data["settings"][row["settings"]] == own.get("settings", {})
+        assert row["curve"]["raw"] == own.get("losses", [])
+        assert row["validation"] == [list(point) for point in own.get("validation", [])]
+        assert row["images"] == images(own)
+        assert row["imageCount"] == sum(map(len, own.get("drawings", {}).values()))
+        scores = own.get("scores", {})
+        for measure, entry in zip(data["measures"], row["scores"], strict=True):
+            if measure["name"] not in scores:
+                assert entry is None
+                continue
+            assert dict(zip(data["scoreFields"], entry[1:], strict=True)) == pytest.approx(scores[measure["name"]])
+    assert [(one["concept"], one["captions"], one["images"]) for one in data["bases"]] == [
+        (one["concept"], one["captions"], images(one)) for one in study["bases"]
+    ]
+
+
+def test_verdicts_of_scores_and_their_counts_are_those_of_the_record(study):
+    data = report_payload(study, ImageStore())
+    verdicts = {
+        (row["concept"], row["algorithm"], row["captions"]): [VERDICTS[entry[0]] for entry in row["scores"] if entry]
+        for row in data["adapters"]
+    }
+    for (concept, algorithm, captions), own in verdicts.items():
+        expected = ["better", "worse" if captions == "none" else "none", "unknown"]  # the last is a distance
+        assert own == ([] if (concept, algorithm, captions) == ("biscuit", "lora", "all") else expected)
+    counts = {
+        concept["name"]: [list(one["counts"].items()) for one in concept["summaries"]] for concept in data["concepts"]
+    }
+    names = [one["dimension"] for one in data["concepts"][0]["summaries"]]
+    assert names == ["fidelity", "controllability", "preservation"]
+    for concept, expected in (
+        ("hornling", ({"better": 4}, {"worse": 2, "none": 2}, {"unknown": 4})),
+        ("biscuit", ({"better": 3}, {"worse": 2, "none": 1}, {"unknown": 3})),
+    ):
+        assert [{name: count for name, count in own if count} for own in counts[concept]] == list(expected)
 
 
 def test_a_study_needs_a_title(tmp_path):

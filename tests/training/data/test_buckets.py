@@ -73,7 +73,7 @@ def test_sides_are_latents_whole_and_stay_within_the_protocol_s_proportions(reso
     for side in (side for size in sizes for side in size):
         assert side % factor == 0
         assert 320 / 512 * resolution <= side <= 960 / 512 * resolution
-    assert len(sizes) > 1 or resolution < 4 * factor
+    assert (len(sizes) > 1) == (resolution >= 4 * factor)
 
 
 def test_every_grid_width_at_512_is_met_by_the_greatest_height_of_its_area():

@@ -9,7 +9,7 @@ import torch
 import lycoris
 from lycoris.errors import InputError
 from lycoris.training import TrainingJob, TrainingSettings, train
-from lycoris.training.optim.optimizer_step import RunOptimizer, parameter_groups
+from lycoris.training.optim.optimizer_step import RunOptimizer, build_optimizer, parameter_groups
 from lycoris.training.optim.optimizers import OPTIMIZERS
 
 RATES = {"prodigy": 1.0, "lion": 1e-3}
@@ -107,8 +107,12 @@ def test_what_is_a_setting_is_no_option(option):
 
 
 def test_an_option_reaches_the_optimiser(base, squares):
-    found = [run(base, squares, settings("adamw", optimizer_options=given)) for given in ({}, {"eps": 1.0})]
-    assert found[0] != found[1]
+    network = lycoris.attach(base.parts, "lora", rank=2, seed=0)
+    for options, expected in (({}, 1e-8), ({"eps": 1.0}, 1.0)):
+        groups = parameter_groups(list(network.parameters()), (), {}, settings("adamw"))
+        (group,) = build_optimizer(groups, settings("adamw", optimizer_options=options)).param_groups
+        assert group["eps"] == expected
+    network.detach()
 
 
 def test_a_value_that_an_optimizer_rejects_is_reported(base, squares):
