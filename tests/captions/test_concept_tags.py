@@ -45,6 +45,25 @@ def test_a_frequent_tag_that_is_not_in_nearly_all_images_is_listed_but_not_inher
     assert (hat.tag, hat.inside, hat.inherent) == ("hat", 3, False)
 
 
+def test_a_tag_is_listed_from_half_of_the_images_on(concept: Build) -> None:
+    tags = image_tags("bear hat", "bear hat", "bear snow", "bear")
+    assert [entry.tag for entry in find_concept_tags(concept(4), tags, CATS)] == ["bear", "hat"]
+
+
+def test_a_tag_is_common_from_half_of_the_other_images_on(concept: Build) -> None:
+    half = [image_tags("bear"), image_tags("bear", "bear"), image_tags("cat"), image_tags("dog")]
+    assert names(find_concept_tags(concept(4), image_tags(*["bear"] * 4), half)) == set()
+    less = [*half, image_tags("car")]
+    assert names(find_concept_tags(concept(4), image_tags(*["bear"] * 4), less)) == {"bear"}
+
+
+def test_a_tag_of_half_of_another_subclass_is_not_inherent_to_one(concept: Build, dressed: Concept) -> None:
+    mixed = concept(["coat"] * 3 + ["robe"] * 4, subclasses=dressed.subclasses)
+    for shared, expected in ((2, set()), (1, {"belt"})):
+        tags = image_tags(*["belt"] * 3, *["belt"] * shared, *["robe"] * (4 - shared))
+        assert names(find_concept_tags(mixed, tags, []), "coat") == expected
+
+
 def test_four_images_of_five_are_nearly_all(concept: Build) -> None:
     assert names(find_concept_tags(concept(5), image_tags("a", "a", "a", "a", ""), CATS)) == {"a"}
 
