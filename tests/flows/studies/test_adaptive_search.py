@@ -96,7 +96,7 @@ def test_a_search_stays_within_its_budget_and_resumes(tmp_path: Path) -> None:
     assert (result["trainings"], result["grid"], result["failed"]) == (3, 4, [])
     folder = tmp_path / "runs" / "small"
     assert {one["setting"] for one in result["asked"]} == {"lora · none", "full · none"}
-    assert result["choice"] == recommend_study(folder)["choice"]
+    assert result["choice"]["config"] == recommend_study(folder)["choice"]["config"]
     adapters = json.loads((folder / "study.json").read_text())["adapters"]
     assert len(adapters) == 3
     assert (folder / "recommendation.svg").is_file()
