@@ -2,16 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from prefect import task
 
-from lycoris.cache.keys import source_hash
 from tasks.artifacts import Artifact, RunContext
-from tasks.runtime import progress
-from tasks.runtime.cache import get_or_compute
-from tasks.runtime.transfer import local_context
-from tasks.score import SCORE_SOURCES, Scores, local_features, read_scores, write_scores
+from tasks.score import Scores, score_features
 
 
 @task(name="differences", task_run_name="differences {label}")
@@ -36,24 +30,10 @@ def compare_adapters(
         base: features of the base's images.
         category: of the concept.
     """
-    context = local_context(context)
-    inputs = {
-        "references": references.key,
-        "first": first.key,
-        "second": second.key,
-        "base": base.key,
-        "category": category,
-        "code": source_hash(*SCORE_SOURCES),
-    }
+    from lycoris.metrics import compare_models
 
-    def compute(folder: Path, bar: progress.StepProgress) -> None:
-        from lycoris.metrics import compare_models
-
-        one, other, control = (local_features(context, each) for each in (first, second, base))
-        known = local_features(context, references)["references"]
-        write_scores(folder, compare_models(known, one, other, control, category=category))
-
-    return read_scores(get_or_compute(context, "differences", label, inputs, compute))
+    features = {"references": references, "first": first, "second": second, "base": base}
+    return score_features(context, "differences", label, features, {"category": category}, compare_models)
 
 
 @task(name="contest", task_run_name="contest {label}")
@@ -78,20 +58,7 @@ def compare_with_champion(
         base: features of the base's images.
         category: of the concept.
     """
-    context = local_context(context)
-    inputs = {
-        "references": references.key,
-        "challenger": challenger.key,
-        "champion": champion.key,
-        "base": base.key,
-        "category": category,
-        "code": source_hash(*SCORE_SOURCES),
-    }
+    from lycoris.metrics import compare_with_champion
 
-    def compute(folder: Path, bar: progress.StepProgress) -> None:
-        from lycoris.metrics import compare_with_champion as compare
-
-        features = [local_features(context, artifact) for artifact in (challenger, champion, base)]
-        write_scores(folder, compare(local_features(context, references)["references"], *features, category=category))
-
-    return read_scores(get_or_compute(context, "contest", label, inputs, compute))
+    features = {"references": references, "challenger": challenger, "champion": champion, "base": base}
+    return score_features(context, "contest", label, features, {"category": category}, compare_with_champion)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from prefect import task
 
@@ -18,7 +18,7 @@ from tasks.runtime.cache import get_or_compute
 from tasks.runtime.transfer import ensure_local, local_context
 
 if TYPE_CHECKING:
-    from lycoris.metrics import FeatureSet, Score
+    from lycoris.metrics import Score
 
 SCORES_FILE = "scores.json"
 SCORE_SOURCES = ("metrics", "terms.py")
@@ -56,41 +56,43 @@ def compute_scores(
         category: of the concept.
         metrics: names; None for those that are computed by default.
     """
-    context = local_context(context)
-    inputs = {
-        "references": references.key,
-        "generated": generated.key,
-        "base": base.key,
-        "category": category,
-        "metrics": None if metrics is None else list(metrics),
-        "code": source_hash(*SCORE_SOURCES),
-    }
+    from lycoris.metrics import compare
 
-    def compute(folder: Path, bar: progress.StepProgress) -> None:
-        from lycoris.metrics import compare
-
-        scores = compare(
-            local_features(context, references)["references"],
-            local_features(context, generated),
-            local_features(context, base),
-            category=category,
-            metrics=metrics,
-        )
-        write_scores(folder, scores)
-
-    return read_scores(get_or_compute(context, "scores", label, inputs, compute))
+    features = {"references": references, "generated": generated, "base": base}
+    options = {"category": category, "metrics": None if metrics is None else list(metrics)}
+    return score_features(context, "scores", label, features, options, compare)
 
 
-def local_features(context: RunContext, artifact: Artifact) -> dict[str, FeatureSet]:
-    """Load the features of a stage, fetched to this machine if need be."""
+def score_features(
+    context: RunContext,
+    stage: str,
+    label: str,
+    features: Mapping[str, Artifact],
+    options: Mapping[str, Any],
+    compare: Callable[..., Iterable[Score]],
+) -> Scores:
+    """Compute scores from features, unless they are cached.
+
+    Args:
+        context: of the run.
+        stage: name of the stage.
+        label: shown to the user.
+        features: by their names in the content key: ``references``, then those that `compare` takes, in its order.
+        options: further arguments of `compare`.
+        compare: a function of `lycoris.metrics`.
+    """
     from lycoris.metrics import load_features
 
-    return load_features(ensure_local(context, artifact).folder / FEATURES_FILE)
+    context = local_context(context)
+    keys = {name: artifact.key for name, artifact in features.items()}
 
+    def compute(folder: Path, bar: progress.StepProgress) -> None:
+        sets = [load_features(ensure_local(context, one).folder / FEATURES_FILE) for one in features.values()]
+        scores = compare(sets[0]["references"], *sets[1:], **options)
+        (folder / SCORES_FILE).write_text(json.dumps([asdict(score) for score in scores], allow_nan=False))
 
-def write_scores(folder: Path, scores: Iterable[Score]) -> None:
-    """Write the scores of a stage."""
-    (folder / SCORES_FILE).write_text(json.dumps([asdict(score) for score in scores], allow_nan=False))
+    inputs = {**keys, **options, "code": source_hash(*SCORE_SOURCES)}
+    return read_scores(get_or_compute(context, stage, label, inputs, compute))
 
 
 def read_scores(artifact: Artifact) -> Scores:

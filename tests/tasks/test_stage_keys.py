@@ -104,11 +104,10 @@ def inputs_of(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Mapping[str, Any
         requested.append({"stage": stage, **inputs})
         return Artifact("key", Path("folder"), True, 0.0)
 
-    for module in (compare, encode, generate, score):
+    for module in (encode, generate, score):
         monkeypatch.setattr(module, "get_or_compute", get_or_compute)
         monkeypatch.setattr(module, "local_context", lambda context: context)
     monkeypatch.setattr(score, "read_scores", lambda artifact: artifact)
-    monkeypatch.setattr(compare, "read_scores", lambda artifact: artifact)
 
     def call(task: Any, *args: Any, **options: Any) -> Mapping[str, Any]:
         task.fn(CONTEXT, "label", *args, **options)
@@ -224,6 +223,6 @@ def test_every_stage_depends_on_the_library_s_code(
         ]
 
     before = keys()
-    for module in (adapter_training, compare, encode, generate, score):
+    for module in (adapter_training, encode, generate, score):
         monkeypatch.setattr(module, "source_hash", lambda *paths: "changed")
     assert not set(before) & set(keys())
