@@ -9,27 +9,26 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from prefect import flow
 
+from flows.config.concepts import select_concepts
 from flows.config.experiment import EXECUTION_FIELDS, Experiment
 from flows.runtime.environment import code_commit
 from flows.runtime.task_runner import create_task_runner, has_requested_task_runner, process_runner
-from flows.steps.evaluate import BasePart, Candidate, count_steps, evaluate
-from flows.steps.futures import TrainingFutures
-from flows.steps.grid import PlannedRun, base_prompts, expand_grid, training_requests
+from flows.steps.evaluate import Candidate, count_steps, evaluate
+from flows.steps.futures import submit
+from flows.steps.grid import expand_grid, training_requests
 from flows.steps.register import Registration, register_adapters
 from flows.steps.requests import begin_run, caption_request, evaluation_setup, image_sets
 from flows.steps.serializers import ReportHeader, report_payload, result_summary, write_scores_table, write_study
 from flows.steps.train import group_trainings, submit_trainings
 from lycoris.cache.keys import stage_key
 from lycoris.cache.store import Store
-from lycoris.data.concepts import load_concepts
-from tasks.artifacts import CaptionedConcept, ImageSet, RunContext, RunSpec
+from tasks.artifacts import CaptionedConcept, RunContext
 from tasks.caption import caption_concepts
 from tasks.data import data_version
 from tasks.data_versions.manifest import DataVersion
@@ -81,7 +80,17 @@ def customize(experiment: Experiment = Experiment(), promote: bool = True) -> di
         groups = group_trainings(experiment, training_requests(experiment, models.base, runs, images))
         trainings = submit_trainings(context, groups)
         setup = evaluation_setup(context, experiment, models)
-        candidates = [_candidate(run, images, trainings) for run in runs]
+        candidates = [
+            Candidate.of_concept(
+                run.spec.label,
+                run.concept,
+                run.spec.strategy,
+                (f"{run.concept.name} · references", images[run.concept.name]),
+                trainings[run.spec.training],
+                checkpoint=run.spec.checkpoint,
+            )
+            for run in runs
+        ]
         training_steps = len(trainings) + sum(len(group) > 1 for group in groups)
         steps.set_total(caption_steps + training_steps + count_steps(setup, candidates))
         evaluations = evaluate(setup, candidates)
@@ -96,7 +105,7 @@ def customize(experiment: Experiment = Experiment(), promote: bool = True) -> di
         page = write_report(context, payload, registration.folder / "report.html")
     write_study(payload, page.parent / "study.json")
     table = write_scores_table(outcome, page.parent / "scores.csv", score_costs=experiment.score_costs)
-    close_study(study, page, table)
+    close_study(study, [page, table])
     seconds = time.monotonic() - started
     logger.info("%s   (%.0f s)", page, seconds, extra={"topic": "report"})
     return result_summary(outcome, page, seconds)
@@ -106,35 +115,14 @@ def _caption(
     context: RunContext, experiment: Experiment, models: ModelRefs, data: Path
 ) -> tuple[list[CaptionedConcept], int]:
     """Caption the selected concepts; also return how many steps that takes."""
-    known = load_concepts(data, experiment.concepts_file)
-    names = experiment.select_concepts([concept.name for concept in known])
-    request = caption_request(experiment, models, known, names)
-    counts, seed = experiment.images.model_dump(), experiment.sampling.seed
+    known = select_concepts(experiment, data)
+    request = caption_request(experiment, models, known)
     if context.artifact_store is None:
-        concepts = caption_concepts.submit(context, request, counts, seed).result()
+        concepts = submit(caption_concepts, context, request).result()
     else:  # only this machine sees the data folder
-        concepts = caption_concepts(context, request, counts, seed)
+        concepts = caption_concepts(context, request)
     writes_sentences = models.captioner is not None and models.captioner.source != "sidecar"
-    return concepts, len(known) + len(names) * writes_sentences
-
-
-def _candidate(run: PlannedRun, images: dict[str, ImageSet], trainings: dict[RunSpec, TrainingFutures]) -> Candidate:
-    """What an adapter is evaluated with."""
-    spec, concept = run.spec, run.concept
-    prompts = concept.prompts[spec.strategy]
-    shared, own = base_prompts(prompts)
-    base_label = f"{concept.name} · base · {spec.strategy}"
-    parts: Sequence[BasePart] = (BasePart(f"{concept.name} · base", shared), BasePart(base_label, own))
-    return Candidate(
-        label=spec.label,
-        concept=concept,
-        references=(f"{concept.name} · references", images[concept.name]),
-        prompts=prompts,
-        base_label=base_label,
-        base_parts=tuple(part for part in parts if part.prompts or part is parts[0]),
-        adapter=trainings[spec.training],
-        checkpoint=spec.checkpoint,
-    )
+    return concepts, len(known.known) + len(concepts) * writes_sentences
 
 
 def _open_study(context: RunContext, experiment: Experiment, version: DataVersion) -> StudyRun:

@@ -14,18 +14,17 @@ from typing import Any
 
 from prefect import flow
 
+from flows.config.concepts import select_concepts
 from flows.config.experiment import EXECUTION_FIELDS, Experiment
 from flows.config.promotion import PromotionConfig
 from flows.customize import PROJECT_ROOT, run_customize
 from flows.runtime.task_runner import process_runner
-from flows.steps.evaluate import BasePart, Candidate, EvaluationSetup, evaluate
+from flows.steps.evaluate import Candidate, EvaluationSetup, evaluate
 from flows.steps.futures import submit
-from flows.steps.grid import base_prompts
 from flows.steps.requests import begin_run, caption_request, evaluation_setup
 from lycoris.analysis import PROMOTION_RULE, decide_promotion
 from lycoris.cache.integrity import file_digest
 from lycoris.cache.keys import stage_key
-from lycoris.data.concepts import load_concepts
 from lycoris.data.splits import split_held_out
 from tasks.artifacts import CaptionedConcept, ImageSet
 from tasks.caption import caption_concepts
@@ -127,13 +126,10 @@ def _evaluate_challengers(
     context = begin_run(experiment)
     models = resolve_models(**experiment.model_sources())
     setup = evaluation_setup(context, experiment, models)
-    known = load_concepts(version.path, experiment.concepts_file)
-    names = experiment.select_concepts([concept.name for concept in known])
-    request = caption_request(experiment, models, known, names)
+    request = caption_request(experiment, models, select_concepts(experiment, version.path))
     records = []
     with progress.display(progress.progress_dir(experiment.output)), log_forwarding.connected(context.progress):
-        concepts = caption_concepts(context, request, experiment.images.model_dump(), experiment.sampling.seed)
-        for concept in concepts:
+        for concept in caption_concepts(context, request):
             if all("error" in adapter for adapter in adapters if adapter["concept"] == concept.name):
                 records.append({"concept": concept.name, "state": "failed", "reason": "no adapter could be made"})
                 continue
@@ -190,24 +186,18 @@ def _head_to_head(
     _, rows = split_held_out(concept.images, experiment.hold_out, concept.name)
     held_out = tuple(concept.images[row] for row in rows)
     digest = stage_key("images", {"files": [file_digest(image) for image in held_out]})
-    prompts = concept.prompts[strategy]
-    shared, own = base_prompts(prompts)
-    base_label = f"{concept.name} · base · {strategy}"
-    parts = (BasePart(f"{concept.name} · base", shared), BasePart(base_label, own))
     candidates = [
-        Candidate(
-            label=f"{concept.name} · {role} {version.version}",
-            concept=concept,
-            references=(f"{concept.name} · held out", ImageSet(held_out, digest)),
-            prompts=prompts,
-            base_label=base_label,
-            base_parts=tuple(part for part in parts if part.prompts),
-            adapter=TrainedAdapter(import_registered(setup.context, server, version)),
-            is_scored=False,
+        Candidate.of_concept(
+            f"{concept.name} · {role} {version.version}",
+            concept,
+            strategy,
+            (f"{concept.name} · held out", ImageSet(held_out, digest)),
+            TrainedAdapter(import_registered(setup.context, server, version)),
         )
         for role, version in (("challenger", challenger), ("champion", champion))
     ]
-    first, second = evaluate(replace(setup, resize_modes=("resize",)), candidates)
+    features_only = [replace(candidate, is_scored=False) for candidate in candidates]
+    first, second = evaluate(replace(setup, resize_modes=("resize",)), features_only)
     scores = submit(
         compare_with_champion,
         setup.context,

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from prefect import flow
 
+from flows.config.concepts import DataConcepts
 from flows.config.scoring import ScoringConfig, ScoringTarget, concepts_by_name, resolve_target
 from flows.runtime.task_runner import process_runner, worker_count
 from flows.steps.evaluate import BasePart, Candidate, EvaluationSetup, evaluate
@@ -60,9 +61,8 @@ def score(request: ScoringConfig) -> dict[str, Any]:
     with progress.display(progress.progress_dir(experiment.output)), log_forwarding.connected(context.progress):
         names = tuple(dict.fromkeys(target.concept for target in targets))
         strategies = tuple(dict.fromkeys(target.strategy for target in targets))
-        captions = caption_request(experiment, models, list(known.values()), names, strategies)
-        counts, seed = experiment.images.model_dump(), experiment.sampling.seed
-        concepts = {concept.name: concept for concept in caption_concepts(context, captions, counts, seed)}
+        captions = caption_request(experiment, models, DataConcepts(tuple(known.values()), names), strategies)
+        concepts = {concept.name: concept for concept in caption_concepts(context, captions)}
         setup = replace(
             evaluation_setup(context, experiment, models),
             models=models.for_evaluation(request.quality_predictors, request.resize_mode),

@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from lycoris.bases.sampling import GenerationSettings
     from lycoris.data.prompt_spec import PromptSpec
     from tasks.runtime.progress import ProgressChannel
 
@@ -101,6 +102,15 @@ class SamplingSettings:
     guidance: float
     seed: int
     batch_size: int
+
+    @property
+    def generation(self) -> GenerationSettings:
+        """Everything but the seed, as the library takes it."""
+        from lycoris.bases.sampling import GenerationSettings
+
+        options = asdict(self)
+        del options["seed"]
+        return GenerationSettings(**options)
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -34,6 +34,8 @@ class CaptionRequest:
         tagger: of the images.
         captioner: of the images; None where no strategy needs sentences.
         strategies: caption strategies.
+        counts: prompt type -> number of prompts.
+        seed: of the first prompt of each type.
         templates_file: the user's sentences, which override the base's.
         on_invalid_image: ``"skip"`` leaves out an image that cannot be read and logs it, ``"stop"`` is an error.
     """
@@ -44,6 +46,8 @@ class CaptionRequest:
     strategies: tuple[str, ...]
     captioner: ModelRef | None = None
     names: tuple[str, ...] | None = None
+    counts: Mapping[str, int] = field(default_factory=dict)
+    seed: int = 0
     templates_file: Path | None = None
     on_invalid_image: str = "skip"
 
@@ -72,16 +76,12 @@ class CaptionResult:
 
 
 @task(name="captions")
-def caption_concepts(
-    context: RunContext, request: CaptionRequest, counts: Mapping[str, int], seed: int
-) -> list[CaptionedConcept]:
+def caption_concepts(context: RunContext, request: CaptionRequest) -> list[CaptionedConcept]:
     """Caption the requested concepts under each strategy and build their prompts.
 
     Args:
         context: of the run.
         request: what to caption.
-        counts: prompt type -> number of prompts.
-        seed: of the first prompt of each type.
 
     Raises:
         InputError: an image of a requested concept is invalid and the request says to stop; or all its images are.
@@ -97,8 +97,8 @@ def caption_concepts(
         concept = result.concept
         prompts = {
             strategy: {
-                kind: tuple(build_prompts(concept, captions, kind, count, seed, templates))
-                for kind, count in counts.items()
+                kind: tuple(build_prompts(concept, captions, kind, count, request.seed, templates))
+                for kind, count in request.counts.items()
                 if count
             }
             for strategy, captions in result.captions.items()

@@ -98,7 +98,7 @@ def _generate(
     bar: progress.StepProgress,
 ) -> None:
     import lycoris
-    from lycoris.bases.sampling import GenerationSettings, generate
+    from lycoris.bases.sampling import generate
 
     base = resources.cached_base(source, context.device)
     network = lycoris.load(ensure_local(context, adapter).folder / ADAPTER_FILE, base.parts) if adapter else None
@@ -111,12 +111,7 @@ def _generate(
             base,
             [prompt.text for _, prompt in flat],
             [prompt.seed for _, prompt in flat],
-            GenerationSettings(
-                steps=sampling.steps,
-                guidance=sampling.guidance,
-                scheduler=sampling.scheduler,
-                batch_size=sampling.batch_size,
-            ),
+            sampling.generation,
             progress=bar,
         )
         counts = dict.fromkeys(prompts, 0)

@@ -38,6 +38,12 @@ class AdapterSettings:
         values = dict(values)
         return cls(images=values.pop("pictures", None), **values)
 
+    @property
+    def network_options(self) -> dict[str, Any]:
+        """The arguments of `lycoris.attach` that are set."""
+        options = {name: getattr(self, name) for name in ("algorithm", "preset", "rank", "alpha", "factor")}
+        return {name: value for name, value in options.items() if value is not None}
+
     def as_dict(self) -> dict[str, Any]:
         """As written to file headers, MLflow and reports; `images` only where it is set."""
         values = {**asdict(self), "training": dict(self.training)}

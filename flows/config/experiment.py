@@ -8,7 +8,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
-import yaml
 from pydantic import BaseModel, Field, ValidationInfo, field_validator, model_validator
 
 from flows.config import defaults, monitoring
@@ -17,6 +16,7 @@ from flows.config.generation import MAX_SEED, ImageCounts, SamplingConfig
 from flows.config.record import ConfigRecord
 from flows.config.training import combine_scopes, merge_training
 from lycoris import pocket, terms
+from lycoris.data.concepts_file import CONCEPTS_FILE, read_entries
 from lycoris.errors import InputError, unknown_name_error
 from lycoris.safety.file_names import check_folder_name
 from tasks.artifacts import SamplingSettings
@@ -230,7 +230,7 @@ class Experiment(ConfigRecord):
                 if name not in names:
                     raise unknown_name_error("concept", name, names)
             return self.concepts
-        shipped = yaml.safe_load((pocket.IMAGES / "concepts.yaml").read_text(encoding="utf-8"))["concepts"]
+        shipped = read_entries(pocket.IMAGES / CONCEPTS_FILE)
         return tuple(name for name in names if name in DEFAULT_CONCEPTS or name not in shipped) or tuple(names)
 
     def model_sources(self) -> dict[str, Any]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from pydantic import Field
@@ -42,22 +41,14 @@ def training_length(training: Mapping[str, Any]) -> float:
     return training.get("steps") or training["epochs"]
 
 
-@dataclass(frozen=True)
-class MonitoringOptions:
-    """What is computed during the training of one adapter; None where it is not requested."""
-
-    validation: ValidationOptions | None
-    samples: SampleOptions | None
-
-
 def resolve_monitoring(
     validation: ValidationConfig | None,
     samples: SampleConfig | None,
     training: Mapping[str, Any],
     prompts: Prompts,
     sampling: SamplingSettings,
-) -> MonitoringOptions:
-    """Return the options of an experiment for one adapter, with defaults filled in.
+) -> tuple[ValidationOptions | None, SampleOptions | None]:
+    """Return the options of an experiment for one adapter, with defaults filled in; None where not requested.
 
     Args:
         validation: The option of the experiment.
@@ -67,11 +58,9 @@ def resolve_monitoring(
         sampling: How images are generated.
     """
     tenth = max(1, round(training_length(training) / 10))
-    return MonitoringOptions(
-        None
-        if validation is None
-        else ValidationOptions(validation.hold_out, validation.every or tenth, validation.noise_levels),
-        None if samples is None else _sample_options(samples, samples.every or tenth, prompts, sampling),
+    return (
+        validation and ValidationOptions(validation.hold_out, validation.every or tenth, validation.noise_levels),
+        samples and _sample_options(samples, samples.every or tenth, prompts, sampling),
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from flows.config.concepts import select_concepts
 from flows.config.experiment import Experiment
 from lycoris.errors import InputError, unknown_name_error
 
@@ -39,7 +40,6 @@ def validate_experiment(experiment: Experiment) -> None:
 
 
 def _validate_data(experiment: Experiment) -> None:
-    from lycoris.data.concepts import load_concepts
     from tasks.data_versions.revisions import resolve_revision, versioned_project
 
     project = versioned_project(experiment.data, PROJECT_ROOT)
@@ -48,5 +48,4 @@ def _validate_data(experiment: Experiment) -> None:
     if experiment.data_rev is not None:
         resolve_revision(experiment.data_rev, project)
     elif experiment.data.is_dir():
-        concepts = load_concepts(experiment.data, experiment.concepts_file)
-        experiment.select_concepts([concept.name for concept in concepts])
+        select_concepts(experiment, experiment.data)

@@ -7,13 +7,12 @@ import signal
 import socket
 import subprocess
 import sys
-import time
-import urllib.error
-import urllib.request
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
+from flows.runtime.prefect_server import ENVIRONMENT_DEFAULTS, wait_until_healthy
+from flows.runtime.provisioning import HEARTBEAT_SECONDS, WORK_POOL
 from lycoris.errors import InputError
 
 PROJECT_ROOT = Path(__file__).resolve().parents[2]
@@ -54,8 +53,6 @@ class LocalServers:
 
     def start_servers(self) -> None:
         """Start both servers and wait until they answer."""
-        from flows.runtime.provisioning import HEARTBEAT_SECONDS
-
         database = f"sqlite:///{(self.folder / 'mlflow.db').as_posix()}"
         if (self.folder / "mlflow.db").exists():
             upgrade = [sys.executable, "-m", "mlflow", "db", "upgrade", database]
@@ -91,8 +88,6 @@ class LocalServers:
 
     def start_worker(self) -> None:
         """Start a worker of the pool, whose runs use these servers."""
-        from flows.runtime.provisioning import HEARTBEAT_SECONDS, WORK_POOL
-
         self._start(
             "worker",
             [sys.executable, "-m", "prefect", "worker", "start", "--pool", WORK_POOL],
@@ -117,15 +112,8 @@ class LocalServers:
             )
 
     def _wait(self, name: str, address: str) -> None:
-        deadline = time.monotonic() + STARTUP_TIMEOUT_S
-        while time.monotonic() < deadline and self.processes[name].poll() is None:
-            try:
-                with urllib.request.urlopen(address, timeout=5) as response:
-                    if response.status == 200:
-                        return
-            except (urllib.error.URLError, OSError):
-                time.sleep(0.2)
-        raise InputError(f"The {name} server did not start; see `{self.folder / 'logs' / name}.log`.")
+        if not wait_until_healthy(self.processes[name], address, STARTUP_TIMEOUT_S):
+            raise InputError(f"The {name} server did not start; see `{self.folder / 'logs' / name}.log`.")
 
     def exited_process(self) -> str | None:
         """Return the name of a process that has exited, or None."""
@@ -144,8 +132,6 @@ class LocalServers:
 
 def _server_environment() -> dict[str, str]:
     """Return the environment of servers and workers; unlike runs of the command, they keep Prefect's logging."""
-    from flows.runtime.prefect_server import ENVIRONMENT_DEFAULTS
-
     return {name: value for name, value in ENVIRONMENT_DEFAULTS.items() if not name.startswith("PREFECT_LOGGING")}
 
 

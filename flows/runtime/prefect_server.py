@@ -120,7 +120,9 @@ def _temporary_server(home: Path) -> Iterator[str]:
     refresh_global_settings_context()  # for all threads: one without a server would start a second
     try:
         try:
-            _wait_until_healthy(server, url, log)
+            if not wait_until_healthy(server, f"{url}/health", STARTUP_TIMEOUT_S):
+                lines = log.read_text(errors="replace").strip().splitlines()[-3:]
+                raise RuntimeError(f"The Prefect server did not start; `{log}` ends with: {' / '.join(lines)}")
             unfinished.unlink(missing_ok=True)
         finally:
             starting.release()
@@ -175,20 +177,17 @@ def _free_port() -> int:
         return probe.getsockname()[1]
 
 
-def _wait_until_healthy(server: subprocess.Popen[bytes], url: str, log: Path) -> None:
-    """Wait until the server answers."""
-    deadline = time.monotonic() + STARTUP_TIMEOUT_S
-    while time.monotonic() < deadline:
-        if server.poll() is not None:
-            break
+def wait_until_healthy(server: subprocess.Popen[bytes], url: str, timeout_s: float) -> bool:
+    """Wait until a server answers; return False if its process ends before, or it takes too long."""
+    deadline = time.monotonic() + timeout_s
+    while time.monotonic() < deadline and server.poll() is None:
         try:
-            with urllib.request.urlopen(f"{url}/health", timeout=5) as response:
+            with urllib.request.urlopen(url, timeout=5) as response:
                 if response.status == 200:
-                    return
+                    return True
         except (urllib.error.URLError, OSError):
             time.sleep(0.1)
-    lines = log.read_text(errors="replace").strip().splitlines()[-3:]
-    raise RuntimeError(f"The Prefect server did not start; `{log}` ends with: {' / '.join(lines)}")
+    return False
 
 
 def serve(port: int, host: str = "127.0.0.1") -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from prefect.futures import PrefectFuture
 
 from flows.steps.futures import BaseFutures, EvaluationFutures, TrainingFutures, submit
+from flows.steps.grid import base_prompts
 from lycoris.metrics.resize_modes import label_with_mode, metrics_in_mode
 from tasks.artifacts import (
     Artifact,
@@ -86,6 +87,27 @@ class Candidate:
     checkpoint: int | None = None
     images: PrefectFuture[Artifact] | None = None
     is_scored: bool = True
+
+    @classmethod
+    def of_concept(
+        cls,
+        label: str,
+        concept: CaptionedConcept,
+        strategy: str,
+        references: tuple[str, ImageSet],
+        adapter: TrainingFutures | TrainedAdapter,
+        checkpoint: int | None = None,
+    ) -> Candidate:
+        """An adapter with the prompts of its concept under a caption strategy.
+
+        The base generates images for the prompts that no strategy changes once, and for training captions once more for
+        each strategy.
+        """
+        prompts, base_label = concept.prompts[strategy], f"{concept.name} · base · {strategy}"
+        shared, own = base_prompts(prompts)
+        parts = (BasePart(f"{concept.name} · base", shared), BasePart(base_label, own))
+        used = tuple(part for part in parts if part.prompts)
+        return cls(label, concept, references, prompts, base_label, used, adapter, checkpoint)
 
     @property
     def references_key(self) -> Hashable:

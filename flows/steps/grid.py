@@ -66,7 +66,7 @@ def training_requests(
         if spec.checkpoint is not None:
             continue
         rows = training_rows(experiment, concept, run.settings.images)
-        options = monitoring.resolve_monitoring(
+        validation, samples = monitoring.resolve_monitoring(
             experiment.validation,
             experiment.samples,
             run.settings.training,
@@ -81,8 +81,8 @@ def training_requests(
             settings=run.settings,
             skipped_images=concept.skipped_images,
             checkpoints=tuple(checkpoints.get(spec, ())),
-            validation=options.validation,
-            samples=options.samples,
+            validation=validation,
+            samples=samples,
         )
     return requests
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from flows.config.concepts import DataConcepts
 from flows.config.experiment import Experiment
 from flows.runtime.logging import configure_logging
 from flows.steps.evaluate import EvaluationSetup
 from lycoris.cache.store import Store
-from lycoris.data.concepts import Concept
 from tasks.artifacts import CaptionedConcept, ImageSet, RunContext
 from tasks.caption import CaptionRequest
 from tasks.models import ModelRefs
@@ -35,8 +35,7 @@ def begin_run(experiment: Experiment) -> RunContext:
 def caption_request(
     experiment: Experiment,
     models: ModelRefs,
-    concepts: Sequence[Concept],
-    names: Sequence[str] | None,
+    concepts: DataConcepts,
     strategies: Sequence[str] | None = None,
 ) -> CaptionRequest:
     """What to caption of a data folder.
@@ -44,17 +43,18 @@ def caption_request(
     Args:
         experiment: of the run.
         models: of the run.
-        concepts: all concepts of the data folder.
-        names: of concepts; None for all.
+        concepts: of the data folder.
         strategies: caption strategies; None for those of the experiment.
     """
     return CaptionRequest(
-        concepts=tuple(concepts),
+        concepts=concepts.known,
         base=experiment.base,
         tagger=models.tagger,
         strategies=tuple(experiment.strategies if strategies is None else strategies),
         captioner=models.captioner,
-        names=None if names is None else tuple(names),
+        names=concepts.names,
+        counts=experiment.images.model_dump(),
+        seed=experiment.sampling.seed,
         templates_file=experiment.templates,
         on_invalid_image=experiment.on_invalid_image,
     )

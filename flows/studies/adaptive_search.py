@@ -13,6 +13,7 @@ from pydantic import Field
 
 from flows.config import monitoring
 from flows.config.adapter import AdapterConfig
+from flows.config.concepts import select_concepts
 from flows.config.experiment import Experiment
 from flows.config.record import ConfigRecord
 from flows.steps.serializers import write_study
@@ -27,7 +28,6 @@ from lycoris.analysis.statistics.configurations import complete_settings
 from lycoris.analysis.statistics.ranking import Ranking
 from lycoris.analysis.statistics.setting_scores import score_settings
 from lycoris.cache.atomic import atomic_write_text
-from lycoris.data.concepts import load_concepts
 from lycoris.errors import InputError
 from lycoris.report.run.schema import StudyRecord, read_study_record
 
@@ -75,8 +75,8 @@ class SearchState:
     @classmethod
     def of_experiment(cls, experiment: Experiment, data: Path) -> SearchState:
         """Return the grid of an experiment on the concepts of a data folder, without results."""
-        names = [concept.name for concept in load_concepts(data, experiment.concepts_file)]
-        return cls(experiment, experiment.select_concepts(names), experiment.output / experiment.name)
+        names = select_concepts(experiment, data).names or ()
+        return cls(experiment, names, experiment.output / experiment.name)
 
     @property
     def settings(self) -> dict[str, tuple[AdapterConfig, str]]:

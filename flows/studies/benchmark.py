@@ -6,12 +6,12 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flows.config.experiment import Experiment
-from flows.studies.timing import NETWORK_SETTINGS, Timings, timings_from_cache
+from flows.studies.timing import Timings, timings_from_cache
 from lycoris.data.concepts import Concept, load_concepts
 from tasks.trainings import AdapterSettings
 
@@ -103,11 +103,8 @@ def _training_step_seconds(trial: _Trial, settings: AdapterSettings) -> float:
         "steps": TRIAL_STEPS,
     }
     options.pop("epochs", None)
-    network_options = {
-        name: getattr(settings, name) for name in NETWORK_SETTINGS if getattr(settings, name) is not None
-    }
     examples = [Example(image.path, f"a {trial.concept.trigger}") for image in trial.concept.images]
-    network = lycoris.attach(trial.base.parts, **network_options)
+    network = lycoris.attach(trial.base.parts, **settings.network_options)
     started, clock_started = time.monotonic(), trial.clock()
     result = train(trial.base, TrainingJob(network, examples, TrainingSettings(**options), seed=0))
     own_share = min(1.0, (trial.clock() - clock_started) / (time.monotonic() - started))
@@ -117,14 +114,13 @@ def _training_step_seconds(trial: _Trial, settings: AdapterSettings) -> float:
 
 def _measure_generation(trial: _Trial, timings: Timings) -> list[Image.Image]:
     """Generate images, and measure their time and the size of their files."""
-    from lycoris.bases.sampling import GenerationSettings, generate
+    from lycoris.bases.sampling import generate
 
     count = trial.image_count
-    sampling = asdict(trial.experiment.sampling_settings())
-    del sampling["seed"]
+    sampling = trial.experiment.sampling_settings().generation
     started = trial.clock()
     prompts = [f"a {trial.concept.trigger}"] * count
-    images = generate(trial.base, prompts, list(range(count)), GenerationSettings(**sampling))
+    images = generate(trial.base, prompts, list(range(count)), sampling)
     timings.image_seconds = timings.image_seconds or (trial.clock() - started) / count
     with tempfile.TemporaryDirectory() as folder:
         for number, image in enumerate(images):

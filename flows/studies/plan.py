@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 
 from flows.config import monitoring
 from flows.config.adapter import AdapterConfig
+from flows.config.concepts import DataConcepts, select_concepts
 from flows.config.experiment import Experiment, training_count
 from flows.steps.grid import base_prompts, expand_grid, training_requests
 from flows.studies.benchmark import measure_timings
 from flows.studies.timing import Timings
 from lycoris.cache.keys import stage_key
 from lycoris.cache.store import Store
-from lycoris.data.concepts import Concept, load_concepts
 from lycoris.errors import InputError
 
 if TYPE_CHECKING:
@@ -61,31 +61,26 @@ def describe_plan(experiment: Experiment) -> list[str]:
     Raises:
         InputError: The data folder or a concept does not exist.
     """
-    concepts = selected_concepts(experiment)
-    work = count_work(experiment, len(concepts))
+    concepts = select_concepts(experiment, experiment.data_folder())
+    count = len(concepts.selected)
+    work = count_work(experiment, count)
     per_adapter = experiment.images.total
     of_base = work.images - work.evaluations * per_adapter
     lines = [
-        f"{work.adapters} adapters: {_describe_grid(experiment, len(concepts))}",
+        f"{work.adapters} adapters: {_describe_grid(experiment, count)}",
         f"{work.images} images: {per_adapter} by each adapter, {of_base} by the base model",
     ]
     try:
         if (experiment.output / "store" / "adapter").is_dir():
-            work = subtract_cached(experiment, work)
+            work = subtract_cached(experiment, work, concepts)
             lines.append(
                 f"in the store: {work.cached_adapters} of {work.adapters} adapters, "
                 f"{work.cached_images} of {work.images} images"
             )
-        return [*lines, *estimate_cost(experiment, work)]
+        mean_images = sum(len(concept.images) for concept in concepts.selected) / count
+        return [*lines, *estimate_cost(experiment, work, mean_images)]
     except InputError as error:
         return [*lines, f"time and storage are not known: {error}"]
-
-
-def selected_concepts(experiment: Experiment) -> list[Concept]:
-    """Return the concepts of an experiment."""
-    concepts = load_concepts(experiment.data_folder(), experiment.concepts_file)
-    names = experiment.select_concepts([concept.name for concept in concepts])
-    return [concept for concept in concepts if concept.name in names]
 
 
 def count_work(experiment: Experiment, concepts: int) -> WorkCount:
@@ -120,7 +115,7 @@ def _describe_grid(experiment: Experiment, concepts: int) -> str:
     return f"{grid}, also scored after {checkpoints}" if checkpoints else grid
 
 
-def subtract_cached(experiment: Experiment, work: WorkCount) -> WorkCount:
+def subtract_cached(experiment: Experiment, work: WorkCount, known: DataConcepts) -> WorkCount:
     """Return the work with what is cached; images without cached tags are captioned to find out.
 
     Raises:
@@ -136,10 +131,7 @@ def subtract_cached(experiment: Experiment, work: WorkCount) -> WorkCount:
     store = Store(experiment.output / "store")
     context = RunContext(store.root.resolve())
     models = resolve_models.fn(**experiment.model_sources())
-    known = load_concepts(experiment.data_folder(), experiment.concepts_file)
-    names = experiment.select_concepts([concept.name for concept in known])
-    request = caption_request(experiment, models, known, names)
-    concepts = caption_concepts.fn(context, request, experiment.images.model_dump(), experiment.sampling.seed)
+    concepts = caption_concepts.fn(context, caption_request(experiment, models, known))
     runs = expand_grid(experiment, concepts)
     images = {concept.name: ImageSet(concept.images, concept.images_digest) for concept in concepts}
     stage_inputs = {
@@ -171,8 +163,13 @@ def subtract_cached(experiment: Experiment, work: WorkCount) -> WorkCount:
     )
 
 
-def estimate_cost(experiment: Experiment, work: WorkCount) -> list[str]:
+def estimate_cost(experiment: Experiment, work: WorkCount, mean_images: float) -> list[str]:
     """Estimate the time and storage of the work that is not cached, in lines, with the sources of the estimate.
+
+    Args:
+        experiment: The experiment.
+        work: Its work.
+        mean_images: The mean number of images of a concept.
 
     Raises:
         InputError: The base or another model is not available on this machine.
@@ -194,7 +191,8 @@ def estimate_cost(experiment: Experiment, work: WorkCount) -> list[str]:
     timings = measure_timings(experiment, bases.digest(experiment.base))
     image_bytes = (work.images - work.cached_images) * (timings.image_bytes or 0)
     workers = worker_count(experiment)
-    seconds = {name: value / workers for name, value in _step_seconds(experiment, work, timings).items()}
+    step_counts = {adapter.label: _step_count(experiment, adapter, mean_images) for adapter in experiment.algorithms}
+    seconds = {name: value / workers for name, value in _step_seconds(step_counts, work, timings).items()}
     return [
         f"about {_format_duration(sum(seconds.values()))} on {workers} process{'es' * (workers > 1)}: "
         + ", ".join(f"{name} {_format_duration(value)}" for name, value in seconds.items()),
@@ -202,34 +200,32 @@ def estimate_cost(experiment: Experiment, work: WorkCount) -> list[str]:
         f"adapters {_format_bytes(adapter_bytes)}, images {_format_bytes(image_bytes)}",
         *(
             f"  {adapter.label:<32}{parameters[adapter.label]:>12,} numbers, "
-            f"{_step_count(experiment, adapter)} steps of {timings.step_seconds[adapter.label]:.3g} s"
+            f"{step_counts[adapter.label]} steps of {timings.step_seconds[adapter.label]:.3g} s"
             for adapter in experiment.algorithms
         ),
         f"an estimate, from {' and from '.join(timings.sources)}; numbers are counted, not estimated",
     ]
 
 
-def _step_seconds(experiment: Experiment, work: WorkCount, timings: Timings) -> dict[str, float]:
+def _step_seconds(step_counts: Mapping[str, int], work: WorkCount, timings: Timings) -> dict[str, float]:
     """Return the seconds of each kind of step that is not cached, on one process."""
     images = work.images - work.cached_images
     evaluations = work.evaluations - work.cached_evaluations
     return {
         "training": sum(
-            timings.step_seconds[adapter.label] * _step_count(experiment, adapter) * work.remaining[adapter.label]
-            for adapter in experiment.algorithms
+            timings.step_seconds[label] * count * work.remaining[label] for label, count in step_counts.items()
         ),
         "generation": images * (timings.image_seconds or 0),
         "evaluation": images * (timings.feature_seconds or 0) + evaluations * (timings.score_seconds or 0),
     }
 
 
-def _step_count(experiment: Experiment, adapter: AdapterConfig) -> int:
+def _step_count(experiment: Experiment, adapter: AdapterConfig, mean_images: float) -> int:
     """Return the steps of one training; for a length in epochs, those for a concept of average size."""
     training = experiment.adapter_settings(adapter).training
     if training.get("steps"):
         return training["steps"]
-    counts = [len(concept.images) for concept in selected_concepts(experiment)]
-    images = adapter.images or sum(counts) / len(counts)
+    images = adapter.images or mean_images
     images_per_step = training["batch_size"] * training.get("gradient_accumulation_steps", 1)
     return max(1, round(training["epochs"] * images / images_per_step))
 

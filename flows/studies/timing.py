@@ -16,7 +16,6 @@ from tasks.trainings import AdapterSettings, TrainingSummary
 
 MAX_CACHE_ENTRIES = 200
 """How many stages of a kind are read, newest first."""
-NETWORK_SETTINGS = ("algorithm", "preset", "rank", "alpha", "factor")
 SPEED_SETTINGS = ("batch_size", "gradient_accumulation_steps", "gradient_checkpointing", "compile", "optimizer")
 
 
@@ -93,12 +92,7 @@ def _cache_entries(store: Path, stage: str) -> Iterator[tuple[Path, Mapping[str,
 
 def _speed_key(settings: AdapterSettings) -> str:
     """Return a key of the settings that determine how long a training step takes."""
-    return json.dumps(
-        [
-            [getattr(settings, name) for name in NETWORK_SETTINGS],
-            [settings.training.get(name) for name in SPEED_SETTINGS],
-        ]
-    )
+    return json.dumps([settings.network_options, [settings.training.get(name) for name in SPEED_SETTINGS]])
 
 
 def _median(values: Sequence[float]) -> float | None:

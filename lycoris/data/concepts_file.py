@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -31,8 +32,10 @@ class Subclass:
     description: str
 
 
-def read_entries(path: Path) -> dict[str, dict[str, Any]]:
+def read_entries(path: Path) -> Mapping[str, Mapping[str, Any]]:
     """Read the entries of a concepts file, and check their required fields and triggers.
+
+    A process parses a file once as long as it is unchanged.
 
     Raises:
         InputError: the file is not readable, or an entry is wrong; the message says which and how.
@@ -41,6 +44,11 @@ def read_entries(path: Path) -> dict[str, dict[str, Any]]:
         text = path.read_text(encoding="utf-8-sig")
     except (UnicodeDecodeError, OSError) as error:
         raise InputError(f"The concepts file `{path}` is not readable YAML: {error}") from error
+    return _parse_entries(text, path)
+
+
+@lru_cache(maxsize=8)
+def _parse_entries(text: str, path: Path) -> Mapping[str, Mapping[str, Any]]:
     content = read_yaml(text, f"The concepts file `{path}`")
     entries = content.get("concepts") if isinstance(content, dict) else None
     if not isinstance(entries, dict) or not entries:

@@ -75,10 +75,7 @@ class AdapterTraining:
         """Attach the network to train."""
         import lycoris
 
-        settings = self.request.settings
-        options = {name: getattr(settings, name) for name in ("preset", "rank", "alpha", "factor")}
-        given = {name: value for name, value in options.items() if value is not None}
-        return lycoris.attach(base.parts, algorithm=settings.algorithm, seed=self.request.spec.seed, **given)
+        return lycoris.attach(base.parts, seed=self.request.spec.seed, **self.request.settings.network_options)
 
     @property
     def metadata(self) -> dict[str, str]:
@@ -124,7 +121,6 @@ class AdapterTraining:
 
     def _monitoring(self, base: Base, held_out: Sequence[Example]) -> list[Callback]:
         """The callbacks that compute a validation loss and generate sample images."""
-        from lycoris.bases.sampling import GenerationSettings
         from lycoris.training import CallbackSchedule, ImageCallback, ValidationCallback
 
         callbacks: list[Callback] = []
@@ -135,13 +131,8 @@ class AdapterTraining:
             )
         if (samples := self.request.samples) is not None:
             schedule, folder = CallbackSchedule(every=samples.every), self.work_dir / SAMPLES_DIR
-            sampling = GenerationSettings(
-                scheduler=samples.sampling.scheduler,
-                steps=samples.sampling.steps,
-                guidance=samples.sampling.guidance,
-                batch_size=samples.sampling.batch_size,
-            )
-            callbacks.append(ImageCallback(base, folder, schedule, samples.prompts, samples.seeds, sampling))
+            settings = samples.sampling.generation
+            callbacks.append(ImageCallback(base, folder, schedule, samples.prompts, samples.seeds, settings))
         return callbacks
 
     def save_result(self, network: Network, result: TrainingResult, co_trained: int, peak_bytes: int | None) -> None:

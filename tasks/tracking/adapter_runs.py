@@ -13,7 +13,7 @@ from lycoris.safety.redaction import redact
 from tasks.artifacts import RunSpec
 from tasks.runtime.retry import retry_while_unavailable
 from tasks.tracking import models
-from tasks.tracking.client import TrackingServer, connect
+from tasks.tracking.client import connect
 from tasks.tracking.dataset_source import log_dataset
 from tasks.tracking.models import KEY_TAG, find_version
 from tasks.tracking.orphans import PROCESS_TAG, process_tag
@@ -123,6 +123,7 @@ class AdapterRun:
         return metrics
 
 
+@retry_while_unavailable
 def log_adapter(study: StudyRun, adapter: AdapterRun) -> LoggedRun:
     """Log an adapter as a child run, as a logged model and as a version in the registry.
 
@@ -130,18 +131,13 @@ def log_adapter(study: StudyRun, adapter: AdapterRun) -> LoggedRun:
         study: its parent run.
         adapter: what to log; a finished run that carries its key is reused.
     """
-    return _log_adapter(study.server, study, adapter)
-
-
-@retry_while_unavailable
-def _log_adapter(server: TrackingServer, study: StudyRun, adapter: AdapterRun) -> LoggedRun:
     import mlflow
     import mlflow.pyfunc
     import pandas as pd
     from mlflow.entities import Param, RunTag
 
-    client, spec = connect(server), adapter.spec
-    experiment = get_or_create_experiment(client, server, study.name)
+    client, spec = connect(study.server), adapter.spec
+    experiment = get_or_create_experiment(client, study.server, study.name)
     existing = find_run(client, experiment, adapter.key)
     if existing is not None and existing.info.status == "FINISHED":
         version = find_version(client, spec.concept, adapter.key)

@@ -38,6 +38,11 @@ class StudyRun:
     run_id: str
     data_version: DataVersion
 
+    @property
+    def uri(self) -> str:
+        """Address of the server."""
+        return self.server.uri
+
 
 @retry_while_unavailable
 def open_study(
@@ -87,45 +92,30 @@ def open_study(
 
 
 @retry_while_unavailable
-def _close(server: TrackingServer, run_id: str, files: Sequence[Path], status: str) -> None:
-    client = connect(server)
+def close_study(study: StudyRun, files: Sequence[Path]) -> None:
+    """End a study's parent run, with files as artifacts."""
+    client = connect(study.server)
     for file in files:
-        client.log_artifact(run_id, str(file))
-    client.set_terminated(run_id, status)
+        client.log_artifact(study.run_id, str(file))
+    client.set_terminated(study.run_id, "FINISHED")
 
 
-def close_study(study: StudyRun, report: Path, scores: Path | None, status: str = "FINISHED") -> None:
-    """End a study's parent run, with its report and its table of scores as artifacts."""
-    _close(study.server, study.run_id, [report] if scores is None else [report, scores], status)
-
-
+@retry_while_unavailable
 def close_refresh(study: StudyRun, outcome: Mapping[str, Any], status: str) -> None:
     """End a refresh's run, with its result as tags and as an artifact."""
-    _log_refresh(study.server, study.run_id, outcome)
-    _close(study.server, study.run_id, [], status)
-
-
-@retry_while_unavailable
-def _log_refresh(server: TrackingServer, run_id: str, outcome: Mapping[str, Any]) -> None:
-    client = connect(server)
+    client = connect(study.server)
     for concept in outcome["concepts"]:
         text = f"{concept['state']}: {concept['reason']}"
-        client.set_tag(run_id, f"refresh.{concept['concept']}", text[:MAX_TAG_LENGTH])
-    client.log_dict(run_id, dict(outcome), "refresh.json")
-
-
-def tracking_links(study: StudyRun) -> dict[str, str]:
-    """Where a study is tracked, for its report: ``address`` without passwords, ``experiment`` and ``run``."""
-    return {
-        "address": redact(study.server.uri),
-        "experiment": _experiment_of(study.server, study.run_id),
-        "run": study.run_id,
-    }
+        client.set_tag(study.run_id, f"refresh.{concept['concept']}", text[:MAX_TAG_LENGTH])
+    client.log_dict(study.run_id, dict(outcome), "refresh.json")
+    client.set_terminated(study.run_id, status)
 
 
 @retry_while_unavailable
-def _experiment_of(server: TrackingServer, run_id: str) -> str:
-    return connect(server).get_run(run_id).info.experiment_id
+def tracking_links(study: StudyRun) -> dict[str, str]:
+    """Where a study is tracked, for its report: ``address`` without passwords, ``experiment`` and ``run``."""
+    experiment = connect(study.server).get_run(study.run_id).info.experiment_id
+    return {"address": redact(study.uri), "experiment": experiment, "run": study.run_id}
 
 
 @retry_while_unavailable

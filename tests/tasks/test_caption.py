@@ -45,7 +45,8 @@ def request(data: Path, strategies: tuple[str, ...], tagger: str = "sidecar", **
 
 
 def captioned(data: Path, strategies: tuple[str, ...], **options: Any) -> list[CaptionedConcept]:
-    return caption_concepts.fn(RunContext(data.parent / "store"), request(data, strategies, **options), {"train": 2}, 0)
+    context = RunContext(data.parent / "store")
+    return caption_concepts.fn(context, request(data, strategies, counts={"train": 2}, **options))
 
 
 def trained(data: Path, strategies: tuple[str, ...] = ("none", "all", "adjusted")) -> dict[tuple[str, str], str]:

@@ -14,16 +14,18 @@ PROMPTS = {
 
 
 def test_samples_take_each_prompt_type_in_turn_and_no_prompt_twice() -> None:
-    options = resolve_monitoring(ValidationConfig(hold_out=1), SampleConfig(count=2), {"epochs": 50}, PROMPTS, SAMPLING)
-    assert options.samples is not None
-    assert options.validation is not None
-    assert options.samples.prompts == ("a ohw bear", "a ohw bear, hat")
-    assert (options.samples.every, options.validation.every) == (5, 5)
+    validation, samples = resolve_monitoring(
+        ValidationConfig(hold_out=1), SampleConfig(count=2), {"epochs": 50}, PROMPTS, SAMPLING
+    )
+    assert samples is not None
+    assert validation is not None
+    assert samples.prompts == ("a ohw bear", "a ohw bear, hat")
+    assert (samples.every, validation.every) == (5, 5)
 
 
 def test_samples_use_the_prompts_of_the_experiment_with_consecutive_seeds() -> None:
-    options = resolve_monitoring(None, SampleConfig(prompts=("x", "y")), {"steps": 3}, PROMPTS, SAMPLING)
-    assert options.validation is None
-    assert options.samples is not None
-    assert (options.samples.every, options.samples.prompts, options.samples.seeds) == (1, ("x", "y"), (1, 2))
-    assert options.samples.sampling == SAMPLING
+    validation, samples = resolve_monitoring(None, SampleConfig(prompts=("x", "y")), {"steps": 3}, PROMPTS, SAMPLING)
+    assert validation is None
+    assert samples is not None
+    assert (samples.every, samples.prompts, samples.seeds) == (1, ("x", "y"), (1, 2))
+    assert samples.sampling == SAMPLING

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from flows.config.concepts import select_concepts
 from flows.config.loading import parse_experiment
-from flows.studies.plan import count_work, describe_plan, selected_concepts
+from flows.studies.plan import count_work, describe_plan
 from flows.studies.timing import timings_from_cache
 from lycoris.cache.store import Store
 from lycoris.errors import InputError
@@ -66,7 +67,8 @@ def test_a_benchmark_replaces_missing_times(tmp_path: Path) -> None:
     ):
         assert part in text
     assert not (tmp_path / "runs").exists()
-    assert [concept.name for concept in selected_concepts(experiment)] == ["grumble"]
+    concepts = select_concepts(experiment, experiment.data_folder())
+    assert [concept.name for concept in concepts.selected] == ["grumble"]
 
 
 def test_a_missing_data_folder_is_an_error(tmp_path: Path) -> None:
