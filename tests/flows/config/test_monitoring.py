@@ -14,9 +14,8 @@ PROMPTS = {
 
 
 def test_samples_take_each_prompt_type_in_turn_and_no_prompt_twice() -> None:
-    validation, samples = resolve_monitoring(
-        ValidationConfig(hold_out=1), SampleConfig(count=2), {"epochs": 50}, PROMPTS, SAMPLING
-    )
+    requested = ValidationConfig(hold_out=1), SampleConfig(count=2)
+    validation, samples = resolve_monitoring(*requested, {"epochs": 50}, PROMPTS, SAMPLING)
     assert samples is not None
     assert validation is not None
     assert samples.prompts == ("a ohw bear", "a ohw bear, hat")
