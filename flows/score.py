@@ -57,11 +57,12 @@ def score(request: ScoringConfig) -> dict[str, Any]:
     context = begin_run(experiment)
     known = concepts_by_name(request)
     targets = [resolve_target(file, request, known) for file in request.files]
-    models = resolve_models(**experiment.model_sources())
+    strategies = tuple(dict.fromkeys(target.strategy for target in targets))
+    captioning = experiment.with_captions(strategies)
+    models = resolve_models(**captioning.model_sources())
     with progress.display(progress.progress_dir(experiment.output)), log_forwarding.connected(context.progress):
         names = tuple(dict.fromkeys(target.concept for target in targets))
-        strategies = tuple(dict.fromkeys(target.strategy for target in targets))
-        captions = caption_request(experiment, models, DataConcepts(tuple(known.values()), names), strategies)
+        captions = caption_request(captioning, models, DataConcepts(tuple(known.values()), names))
         concepts = {concept.name: concept for concept in caption_concepts(context, captions)}
         setup = replace(
             evaluation_setup(context, experiment, models),

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from flows.cli.options import add_json, add_overrides, override
 from flows.cli.output import print_json, print_lines
 from lycoris.errors import InputError, unknown_name_error
-from lycoris.terms import RESIZE_MODES, TAG_STRATEGIES
+from lycoris.terms import CAPTION_STRATEGIES, RESIZE_MODES
 
 if TYPE_CHECKING:
     from flows.config.scoring import ScoringConfig
@@ -39,7 +39,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--base", default="pocket", help="pocket (default), a diffusers folder, or a hub name")
     parser.add_argument("--data", type=Path, required=True, help="the images of the concept, as for `lycoris run`")
     parser.add_argument("--concept", help="concept of the files; default: what the file says, or the only concept")
-    parser.add_argument("--captions", choices=TAG_STRATEGIES, help="strategy of the prompt type train")
+    parser.add_argument(
+        "--captions",
+        choices=CAPTION_STRATEGIES,
+        help="strategy of the prompt type train; sentence needs a captioner (--set captioner=...); default: what the "
+        "file says if that needs tags alone, else none",
+    )
     parser.add_argument("--prompts", type=Path, help="a text file, one prompt a line, or JSON: prompt type -> prompts")
     parser.add_argument(
         "--images-per-prompt", type=int, default=4, metavar="N", help="images for each prompt of --prompts (4)"

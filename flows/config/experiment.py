@@ -198,6 +198,11 @@ class Experiment(ConfigRecord):
         """Return the caption strategies of one adapter."""
         return self.captions if adapter.captions is None else adapter.captions
 
+    def with_captions(self, strategies: tuple[str, ...]) -> Experiment:
+        """Return the experiment with these caption strategies for every adapter."""
+        algorithms = tuple(adapter.model_copy(update={"captions": None}) for adapter in self.algorithms)
+        return self.model_copy(update={"captions": strategies, "algorithms": algorithms})
+
     def data_folder(self) -> Path:
         """Return the folder of images; the shipped images if the default folder is not checked out yet.
 

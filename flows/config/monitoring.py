@@ -59,8 +59,10 @@ def resolve_monitoring(
     """
     tenth = max(1, round(training_length(training) / 10))
     return (
-        validation and ValidationOptions(validation.hold_out, validation.every or tenth, validation.noise_levels),
-        samples and _sample_options(samples, samples.every or tenth, prompts, sampling),
+        None
+        if validation is None
+        else ValidationOptions(validation.hold_out, validation.every or tenth, validation.noise_levels),
+        None if samples is None else _sample_options(samples, samples.every or tenth, prompts, sampling),
     )
 
 

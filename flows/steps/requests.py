@@ -36,7 +36,6 @@ def caption_request(
     experiment: Experiment,
     models: ModelRefs,
     concepts: DataConcepts,
-    strategies: Sequence[str] | None = None,
 ) -> CaptionRequest:
     """What to caption of a data folder.
 
@@ -44,13 +43,12 @@ def caption_request(
         experiment: of the run.
         models: of the run.
         concepts: of the data folder.
-        strategies: caption strategies; None for those of the experiment.
     """
     return CaptionRequest(
         concepts=concepts.known,
         base=experiment.base,
         tagger=models.tagger,
-        strategies=tuple(experiment.strategies if strategies is None else strategies),
+        strategies=experiment.strategies,
         captioner=models.captioner,
         names=concepts.names,
         counts=experiment.images.model_dump(),

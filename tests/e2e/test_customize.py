@@ -166,8 +166,9 @@ def test_a_new_concept_computes_only_its_own_stages(folder, study, result):
 def test_ctrl_c_loses_no_finished_work(folder, study, result):
     arguments = ("run", study, "--set", "seeds=7", "--json")
     process = subprocess.Popen(
-        command(*arguments), cwd=ROOT, env=ENVIRONMENT, stderr=subprocess.PIPE, text=True, start_new_session=True
-    )
+        command(*arguments), cwd=ROOT, env=ENVIRONMENT, stderr=subprocess.PIPE, text=True, start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a test run in the background ignores it
+    )  # fmt: skip
     for line in process.stderr:
         if "adapter  grumble" in line:
             break

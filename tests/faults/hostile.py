@@ -113,7 +113,7 @@ def concepts(folder: Path, chance: random.Random) -> Iterator[Callable[[], Any]]
         "&a [*a]", "{<<: {a: b}, concepts: 1}", "[" * 100_000, "{a: " * 5000, "x: 1\nx: 2", "concepts: {bear: {}}", "",
         "concepts: " + "9" * 5000, "concepts: 2001-99-99", "concepts: " + ":".join(["59"] * 4000), "\0", "--- a\n--- b",
         "a" * 1_100_000, "concepts: .nan", "concepts: {? [a, b] : c}", "concepts: {1: {category: toys}}",
-        "%YAML 9.9\n---\na", "concepts: !!binary x",
+        "%YAML 9.9\n---\na", "concepts: !!binary x", yaml.safe_dump({"concepts": {"bear": good}}),
     ]  # fmt: skip
     for number in range(COUNTS["concepts"]):
         root = folder / str(number)
@@ -242,19 +242,20 @@ def main(folder: Path) -> dict[str, Any]:
     """Read every input.
 
     Returns:
-        ``{"tried", "rejected", "accepted", "wrong": [...], "unclear": [...], "megabytes"}``.
+        ``{"tried", "rejected", "accepted": {family: count}, "wrong": [...], "unclear": [...], "megabytes"}``.
     """
     chance = random.Random(0)
-    report: dict[str, Any] = {"tried": 0, "rejected": 0, "accepted": 0, "wrong": [], "unclear": []}
+    report: dict[str, Any] = {"tried": 0, "rejected": 0, "accepted": {}, "wrong": [], "unclear": []}
     for family, make in FAMILIES.items():
         work_dir = folder / "run" / family
         shutil.rmtree(work_dir, ignore_errors=True)
         work_dir.mkdir(parents=True)
+        report["accepted"][family] = 0
         for number, attempt in enumerate(make(work_dir, chance)):
             report["tried"] += 1
             try:
                 attempt()
-                report["accepted"] += 1
+                report["accepted"][family] += 1
             except InputError as error:
                 report["rejected"] += 1
                 if len(str(error)) < 15 or len(str(error)) > 10_000:

@@ -38,6 +38,7 @@ def test_five_hundred_hostile_inputs_are_rejected_clearly_or_harmless(report):
     assert counts["wrong"] == []
     assert counts["unclear"] == []
     assert counts["rejected"] > 300
+    assert all(counts["accepted"][family] > 0 for family in COUNTS), counts["accepted"]
 
 
 @pytest.mark.slow
