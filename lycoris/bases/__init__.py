@@ -120,10 +120,11 @@ def _resolve_family(
         for name, value in {"tokenizer": tokenizer, "prediction_type": prediction_type}.items():
             if value is not None:
                 raise InputError(f"Argument `{name}` is for single files; the folder `{path}` has its own.")
+    layouts = {name: layout for family in BASES.values() for name, layout in family.layouts.items()}
     files: ModelFiles = (
         DiffusersFolder(path)
         if path.is_dir()
-        else SingleFile(path, tokenizer=tokenizer, prediction_type=prediction_type)
+        else SingleFile(path, layouts, tokenizer=tokenizer, prediction_type=prediction_type)
     )
     for family in BASES.values():
         if family.matches(files):

@@ -13,6 +13,7 @@ from torch import nn
 import lycoris
 from benchmarks.peers.trees import tree
 from lycoris.adapters import ALGORITHMS
+from lycoris.adapters.files.layer_names import find_layers
 from lycoris.adapters.files.metadata import build_metadata
 from lycoris.adapters.files.module_paths import dotted_path
 from lycoris.adapters.low_rank_approximation import to_low_rank, truncate, truncated_svd
@@ -233,6 +234,25 @@ def test_paths_in_diffusers_models_are_inferred_from_their_names():
             for path, layer in module.named_modules():
                 if isinstance(layer, (nn.Linear, nn.Conv2d)):
                     assert dotted_path(path.replace(".", "_")) == path
+
+
+@pytest.mark.parametrize(
+    ("name", "architecture"),
+    [
+        ("FluxTransformer2DModel", "flux-1-dev/lora"),
+        ("SD3Transformer2DModel", "stable-diffusion-3/lora"),
+        ("AuraFlowTransformer2DModel", None),
+    ],
+)
+def test_a_header_names_the_architecture_of_a_known_transformer_only(name, architecture):
+    import diffusers
+
+    with torch.device("meta"):
+        transformer = getattr(diffusers, name)(num_attention_heads=2)
+    layer = find_layers({"transformer": transformer}, (nn.Linear,))[0]
+    network = lycoris.attach(nn.Sequential(nn.Linear(4, 4)), "lora", preset="full", rank=1)
+    adapters = [(layer, adapter) for adapter in network.adapters.values()]
+    assert build_metadata(adapters, "lora", {}, "lycoris").get("modelspec.architecture") == architecture
 
 
 @pytest.mark.parametrize("algorithm", ["lokr", "loha"])

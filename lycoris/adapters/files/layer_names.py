@@ -28,6 +28,7 @@ class LayerRef:
         path: dotted path in the part.
         key: the layer's name in LyCORIS files: ``"lora_unet_mid_block_attentions_0_proj_in"``.
         module: the layer itself.
+        model_class: class of the part.
         alternate_key: the name that follows the path, where `key` does not and other tools may write it.
     """
 
@@ -36,6 +37,7 @@ class LayerRef:
     path: str
     key: str
     module: nn.Module
+    model_class: str
     alternate_key: str | None = None
 
     @property
@@ -83,9 +85,10 @@ def find_layers(parts: Mapping[str, nn.Module], layer_types: tuple[type[nn.Modul
     """Return every layer of these types, in the order of the parts and of their modules; a shared module once."""
     layers, visited = [], set()
     for part, module in parts.items():
-        kind = part_kind(part, type(module).__name__)
+        model_class = type(module).__name__
+        kind = part_kind(part, model_class)
         prefix = _prefix(part, kind, parts)
-        root = "text_model." if type(module).__name__.startswith("CLIPTextModel") else ""
+        root = "text_model." if model_class.startswith("CLIPTextModel") else ""
         original_paths = _original_paths(module) if hasattr(module, "add_embedding") else {}
         for path, layer in module.named_modules():
             if not isinstance(layer, layer_types) or id(layer) in visited:
@@ -95,10 +98,10 @@ def find_layers(parts: Mapping[str, nn.Module], layer_types: tuple[type[nn.Modul
             key = f"{prefix}_{full_path}".replace(".", "_").rstrip("_")
             original_path = _to_original_path(path, original_paths)
             if original_path is None:
-                layers.append(LayerRef(part, kind, path, key, layer))
+                layers.append(LayerRef(part, kind, path, key, layer, model_class))
             else:
                 original_key = f"{prefix}_{original_path}".replace(".", "_")
-                layers.append(LayerRef(part, kind, path, original_key, layer, key))
+                layers.append(LayerRef(part, kind, path, original_key, layer, model_class, key))
     return layers
 
 

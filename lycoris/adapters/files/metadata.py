@@ -15,6 +15,9 @@ from lycoris.errors import InputError
 
 DATE_KEY = "modelspec.date"
 
+TRANSFORMER_ARCHITECTURES = {"FluxTransformer2DModel": "flux-1-dev", "SD3Transformer2DModel": "stable-diffusion-3"}
+"""Class of a denoiser -> its name in the ModelSpec standard; other transformers have none there."""
+
 LayerAdapter = tuple[LayerRef, Adapter]
 """A layer and its adapter."""
 
@@ -102,10 +105,10 @@ def _ambiguous_kernel(layer: LayerRef, adapter: Adapter) -> list[int] | None:
 
 
 def _architecture(layers: Sequence[LayerRef]) -> str | None:
-    """Return the base's name in the ModelSpec standard, where the layers identify it."""
-    if any(layer.kind == "transformer" for layer in layers):
-        single_stream = any(layer.path.startswith("single_") for layer in layers)
-        return "flux-1-dev" if single_stream else "stable-diffusion-3"
+    """Return the base's name in the ModelSpec standard, where its denoiser identifies it."""
+    for layer in layers:
+        if layer.kind == "transformer":
+            return TRANSFORMER_ARCHITECTURES.get(layer.model_class)
     keys = [layer.module for layer in layers if layer.kind == "unet" and layer.path.endswith("attn2.to_k")]
     widths: set[Any] = {module.in_features for module in keys}
     known = {768: "stable-diffusion-v1", 1024: "stable-diffusion-v2", 2048: "stable-diffusion-xl-v1-base"}

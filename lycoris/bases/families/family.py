@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from lycoris.bases.conditioning import TextConditioning
+    from lycoris.bases.files.checkpoint_layouts import CheckpointLayout
     from lycoris.bases.files.model_files import ModelFiles
     from lycoris.bases.noise import ForwardProcess
 
@@ -55,22 +56,26 @@ class Family(Protocol):
 
     Attributes:
         name: its key in `lycoris.bases.BASES`.
+        models: the published models that it opens, for the documents.
         denoiser: name of the denoiser part: ``"unet"`` or ``"transformer"``.
         text_encoders: names of the text encoders that can be adapted.
         forward_process: how latents are noised.
         upcasts_vae: whether the VAE overflows in float16 and stays in float32 where its configuration says so.
         pipeline_class: class of the diffusers pipeline.
         default_scheduler: class of its scheduler where the configuration names none.
+        layouts: the original layouts of its single files by name; empty if only folders are opened.
         pipeline_options: further arguments of `pipeline_class`.
     """
 
     name: str
+    models: str
     denoiser: str
     text_encoders: tuple[str, ...]
     forward_process: type[ForwardProcess]
     upcasts_vae: bool
     pipeline_class: str
     default_scheduler: str
+    layouts: Mapping[str, CheckpointLayout]
     pipeline_options: Mapping[str, Any]
 
     def __init__(self, components: Components) -> None: ...

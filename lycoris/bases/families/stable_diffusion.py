@@ -8,6 +8,20 @@ from typing import TYPE_CHECKING, Any
 
 from lycoris.bases.conditioning import TextConditioning
 from lycoris.bases.families.family import Components
+from lycoris.bases.files import config_inference
+from lycoris.bases.files.checkpoint_layouts import (
+    DDIM_CONFIG,
+    PAD_END,
+    PAD_ZERO,
+    UNET_PREFIX,
+    VAE_PREFIX,
+    CheckpointLayout,
+    PartLayout,
+    convert_open_clip,
+    convert_unet,
+    convert_vae,
+    openai_clip,
+)
 from lycoris.bases.noise import DiscreteDiffusion, ForwardProcess
 
 if TYPE_CHECKING:
@@ -15,6 +29,9 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from lycoris.bases.files.model_files import ModelFiles
+
+_OPEN_CLIP = "cond_stage_model.model."
+_VAE = PartLayout(VAE_PREFIX, lambda shapes: config_inference.vae_config(shapes, scale=0.18215), convert_vae)
 
 
 class StableDiffusion:
@@ -24,12 +41,45 @@ class StableDiffusion:
     """
 
     name = "stable-diffusion"
+    models = "the pocket, SD 1.x, SD 2.x"
     denoiser = "unet"
     text_encoders: tuple[str, ...] = ("text_encoder",)
     forward_process: type[ForwardProcess] = DiscreteDiffusion
     upcasts_vae = False
     pipeline_class = "StableDiffusionPipeline"
     default_scheduler = "DDIMScheduler"
+    layouts: Mapping[str, CheckpointLayout] = {
+        "sd1": CheckpointLayout(
+            "StableDiffusionPipeline",
+            {
+                "unet": PartLayout(
+                    UNET_PREFIX, lambda shapes: config_inference.unet_config(shapes, eight_heads=True), convert_unet
+                ),
+                "vae": _VAE,
+                "text_encoder": openai_clip("cond_stage_model.transformer."),
+            },
+            {"tokenizer": PAD_END},
+            DDIM_CONFIG,
+            64,
+        ),
+        "sd2": CheckpointLayout(
+            "StableDiffusionPipeline",
+            {
+                "unet": PartLayout(
+                    UNET_PREFIX, lambda shapes: config_inference.unet_config(shapes, eight_heads=False), convert_unet
+                ),
+                "vae": _VAE,
+                "text_encoder": PartLayout(
+                    _OPEN_CLIP,
+                    lambda shapes: config_inference.open_clip_config(shapes, drop_last_layer=True),
+                    convert_open_clip(_OPEN_CLIP),
+                ),
+            },
+            {"tokenizer": PAD_ZERO},
+            DDIM_CONFIG,
+            64,
+        ),
+    }
 
     def __init__(self, components: Components) -> None:
         self._unet = components.modules["unet"]

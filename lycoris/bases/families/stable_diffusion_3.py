@@ -11,6 +11,18 @@ from torch import nn
 
 from lycoris.bases.conditioning import TextConditioning, require_pooled
 from lycoris.bases.families.family import Components
+from lycoris.bases.files import config_inference
+from lycoris.bases.files.checkpoint_layouts import (
+    PAD_END,
+    PAD_ZERO,
+    UNET_PREFIX,
+    VAE_PREFIX,
+    CheckpointLayout,
+    PartLayout,
+    convert_vae,
+    openai_clip,
+    strip_prefix,
+)
 from lycoris.bases.flow_matching import FlowMatching
 from lycoris.bases.noise import ForwardProcess
 
@@ -22,6 +34,13 @@ if TYPE_CHECKING:
 
 T5_PARTS = {"text_encoder_3": "transformers.T5EncoderModel", "tokenizer_3": "transformers.AutoTokenizer"}
 T5_MAX_LENGTH = 256
+_CLIP_G = "text_encoders.clip_g.transformer."
+
+
+def _convert_transformer(module: Any, weights: dict[str, Tensor], config: dict[str, Any]) -> dict[str, Tensor]:
+    from diffusers.loaders.single_file_utils import convert_sd3_transformer_checkpoint_to_diffusers
+
+    return convert_sd3_transformer_checkpoint_to_diffusers(dict(weights))
 
 
 class StableDiffusion3:
@@ -32,12 +51,35 @@ class StableDiffusion3:
     """
 
     name = "stable-diffusion-3"
+    models = "SD 3, SD 3.5"
     denoiser = "transformer"
     text_encoders: tuple[str, ...] = ("text_encoder", "text_encoder_2")
     forward_process: type[ForwardProcess] = FlowMatching
     upcasts_vae = False
     pipeline_class = "StableDiffusion3Pipeline"
     default_scheduler = "FlowMatchEulerDiscreteScheduler"
+    layouts: Mapping[str, CheckpointLayout] = {
+        "sd3": CheckpointLayout(
+            "StableDiffusion3Pipeline",
+            {
+                "transformer": PartLayout(UNET_PREFIX, config_inference.sd3_transformer_config, _convert_transformer),
+                "vae": PartLayout(
+                    VAE_PREFIX,
+                    lambda shapes: config_inference.vae_config(shapes, scale=1.5305, shift=0.0609),
+                    convert_vae,
+                ),
+                "text_encoder": openai_clip("text_encoders.clip_l.transformer."),
+                "text_encoder_2": PartLayout(
+                    _CLIP_G,
+                    lambda shapes: config_inference.clip_config(shapes, activation="gelu"),
+                    strip_prefix(_CLIP_G),
+                ),
+            },
+            {"tokenizer": PAD_END, "tokenizer_2": PAD_ZERO},
+            {"_class_name": "FlowMatchEulerDiscreteScheduler", "num_train_timesteps": 1000, "shift": 3.0},
+            128,
+        ),
+    }
 
     def __init__(self, components: Components) -> None:
         self._transformer = components.modules["transformer"]

@@ -10,6 +10,20 @@ import torch
 
 from lycoris.bases.conditioning import TextConditioning, require_pooled
 from lycoris.bases.families.family import Components
+from lycoris.bases.files import config_inference
+from lycoris.bases.files.checkpoint_layouts import (
+    DDIM_CONFIG,
+    PAD_END,
+    PAD_ZERO,
+    UNET_PREFIX,
+    VAE_PREFIX,
+    CheckpointLayout,
+    PartLayout,
+    convert_open_clip,
+    convert_unet,
+    convert_vae,
+    openai_clip,
+)
 from lycoris.bases.latent_codec import default_size_conditioning
 from lycoris.bases.noise import DiscreteDiffusion, ForwardProcess
 from lycoris.errors import InputError
@@ -19,6 +33,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from lycoris.bases.files.model_files import ModelFiles
+
+_CLIP_L, _CLIP_G = "conditioner.embedders.0.transformer.", "conditioner.embedders.1.model."
 
 
 class StableDiffusionXL:
@@ -31,12 +47,35 @@ class StableDiffusionXL:
     """
 
     name = "stable-diffusion-xl"
+    models = "SDXL base and models tuned from it"
     denoiser = "unet"
     text_encoders: tuple[str, ...] = ("text_encoder", "text_encoder_2")
     forward_process: type[ForwardProcess] = DiscreteDiffusion
     upcasts_vae = True
     pipeline_class = "StableDiffusionXLPipeline"
     default_scheduler = "EulerDiscreteScheduler"
+    layouts: Mapping[str, CheckpointLayout] = {
+        "sdxl": CheckpointLayout(
+            "StableDiffusionXLPipeline",
+            {
+                "unet": PartLayout(
+                    UNET_PREFIX, lambda shapes: config_inference.unet_config(shapes, eight_heads=False), convert_unet
+                ),
+                "vae": PartLayout(
+                    VAE_PREFIX, lambda shapes: config_inference.vae_config(shapes, scale=0.13025), convert_vae
+                ),
+                "text_encoder": openai_clip(_CLIP_L),
+                "text_encoder_2": PartLayout(
+                    _CLIP_G,
+                    lambda shapes: config_inference.open_clip_config(shapes, drop_last_layer=False),
+                    convert_open_clip(_CLIP_G),
+                ),
+            },
+            {"tokenizer": PAD_END, "tokenizer_2": PAD_ZERO},
+            DDIM_CONFIG,
+            128,
+        ),
+    }
 
     def __init__(self, components: Components) -> None:
         self._unet = components.modules["unet"]

@@ -50,26 +50,30 @@ class CheckpointLayout:
     latent_size: int
 
 
-def detect_layout(names: Mapping[str, Any], path: object) -> str:
-    """Find the key in `LAYOUTS` of a file.
+def detect_layout(names: Mapping[str, Any], path: object, layouts: Mapping[str, CheckpointLayout]) -> str:
+    """Find a file's layout by the prefixes of its parts.
 
     Args:
         names: names of its weights.
         path: the file, for the error message.
+        layouts: name -> layout; the first that fits is the file's.
+
+    Returns:
+        The name of the layout.
 
     Raises:
         InputError: the file has no known layout, lacks a part, or is an adapter.
     """
     if "edm_mean" in names:
         raise InputError(f"Base `{path}` has EDM's noise schedule (Playground), which no family supports.")
-    for name, layout in LAYOUTS.items():
+    for name, layout in layouts.items():
         prefixes = [part.prefix for part in layout.parts.values()]
         if all(any(key.startswith(prefix) for key in names) for prefix in prefixes):
             return name
     if any(key.startswith("lora_") for key in names):
         raise InputError(f"Base `{path}` is an adapter and not a base; `lycoris.load` loads it onto one.")
     needed = "; ".join(
-        f"{name}: {', '.join(part.prefix + '*' for part in layout.parts.values())}" for name, layout in LAYOUTS.items()
+        f"{name}: {', '.join(part.prefix + '*' for part in layout.parts.values())}" for name, layout in layouts.items()
     )
     roots = sorted({".".join(key.split(".")[:2]) for key in names})
     raise InputError(
@@ -78,25 +82,23 @@ def detect_layout(names: Mapping[str, Any], path: object) -> str:
     )
 
 
-def _convert_unet(module: Any, weights: Tensors, config: dict[str, Any]) -> Tensors:
+def convert_unet(module: Any, weights: Tensors, config: dict[str, Any]) -> Tensors:
+    """Rename the weights of a UNet."""
     from diffusers.loaders.single_file_utils import convert_ldm_unet_checkpoint
 
     return convert_ldm_unet_checkpoint(weights, config)
 
 
-def _convert_vae(module: Any, weights: Tensors, config: dict[str, Any]) -> Tensors:
+def convert_vae(module: Any, weights: Tensors, config: dict[str, Any]) -> Tensors:
+    """Rename the weights of a VAE."""
     from diffusers.loaders.single_file_utils import convert_ldm_vae_checkpoint
 
     return convert_ldm_vae_checkpoint(weights, config)
 
 
-def _convert_sd3_transformer(module: Any, weights: Tensors, config: dict[str, Any]) -> Tensors:
-    from diffusers.loaders.single_file_utils import convert_sd3_transformer_checkpoint_to_diffusers
+def strip_prefix(prefix: str) -> Callable[[Any, Tensors, dict[str, Any]], Tensors]:
+    """Make a conversion that removes a prefix from the names of the weights, and nothing else."""
 
-    return convert_sd3_transformer_checkpoint_to_diffusers(dict(weights))
-
-
-def _strip_prefix(prefix: str) -> Callable[[Any, Tensors, dict[str, Any]], Tensors]:
     def convert(module: Any, weights: Tensors, config: dict[str, Any]) -> Tensors:
         stripped = {name.removeprefix(prefix): weight for name, weight in weights.items()}
         if hasattr(module, "text_projection") and "text_projection.weight" not in stripped:
@@ -106,7 +108,9 @@ def _strip_prefix(prefix: str) -> Callable[[Any, Tensors, dict[str, Any]], Tenso
     return convert
 
 
-def _convert_open_clip(prefix: str) -> Callable[[Any, Tensors, dict[str, Any]], Tensors]:
+def convert_open_clip(prefix: str) -> Callable[[Any, Tensors, dict[str, Any]], Tensors]:
+    """Make a conversion of the weights of an OpenCLIP text encoder with a prefix."""
+
     def convert(module: Any, weights: Tensors, config: dict[str, Any]) -> Tensors:
         from diffusers.loaders.single_file_utils import convert_open_clip_checkpoint
 
@@ -122,16 +126,14 @@ def _match_text_model_prefix(module: Any, weights: Tensors) -> Tensors:
     return {name.removeprefix("text_model."): weight for name, weight in weights.items()}
 
 
-def _openai_clip(prefix: str) -> PartLayout:
+def openai_clip(prefix: str) -> PartLayout:
+    """The layout of OpenAI's CLIP text encoder with a prefix."""
     return PartLayout(
-        prefix, lambda shapes: config_inference.clip_config(shapes, activation="quick_gelu"), _strip_prefix(prefix)
+        prefix, lambda shapes: config_inference.clip_config(shapes, activation="quick_gelu"), strip_prefix(prefix)
     )
 
 
-_SDXL_CLIP_L, _SDXL_CLIP_G = "conditioner.embedders.0.transformer.", "conditioner.embedders.1.model."
-_SD3_CLIP_G = "text_encoders.clip_g.transformer."
-_SD2_OPEN_CLIP = "cond_stage_model.model."
-_DDIM_CONFIG = {
+DDIM_CONFIG = {
     "_class_name": "DDIMScheduler",
     "beta_start": 0.00085,
     "beta_end": 0.012,
@@ -142,77 +144,4 @@ _DDIM_CONFIG = {
     "steps_offset": 1,
     "timestep_spacing": "leading",
 }
-_PAD_END, _PAD_ZERO = "<|endoftext|>", "!"
-_SD_VAE = PartLayout(VAE_PREFIX, lambda shapes: config_inference.vae_config(shapes, scale=0.18215), _convert_vae)
-
-LAYOUTS: dict[str, CheckpointLayout] = {
-    "sd1": CheckpointLayout(
-        "StableDiffusionPipeline",
-        {
-            "unet": PartLayout(
-                UNET_PREFIX, lambda shapes: config_inference.unet_config(shapes, eight_heads=True), _convert_unet
-            ),
-            "vae": _SD_VAE,
-            "text_encoder": _openai_clip("cond_stage_model.transformer."),
-        },
-        {"tokenizer": _PAD_END},
-        _DDIM_CONFIG,
-        64,
-    ),
-    "sd2": CheckpointLayout(
-        "StableDiffusionPipeline",
-        {
-            "unet": PartLayout(
-                UNET_PREFIX, lambda shapes: config_inference.unet_config(shapes, eight_heads=False), _convert_unet
-            ),
-            "vae": _SD_VAE,
-            "text_encoder": PartLayout(
-                _SD2_OPEN_CLIP,
-                lambda shapes: config_inference.open_clip_config(shapes, drop_last_layer=True),
-                _convert_open_clip(_SD2_OPEN_CLIP),
-            ),
-        },
-        {"tokenizer": _PAD_ZERO},
-        _DDIM_CONFIG,
-        64,
-    ),
-    "sdxl": CheckpointLayout(
-        "StableDiffusionXLPipeline",
-        {
-            "unet": PartLayout(
-                UNET_PREFIX, lambda shapes: config_inference.unet_config(shapes, eight_heads=False), _convert_unet
-            ),
-            "vae": PartLayout(
-                VAE_PREFIX, lambda shapes: config_inference.vae_config(shapes, scale=0.13025), _convert_vae
-            ),
-            "text_encoder": _openai_clip(_SDXL_CLIP_L),
-            "text_encoder_2": PartLayout(
-                _SDXL_CLIP_G,
-                lambda shapes: config_inference.open_clip_config(shapes, drop_last_layer=False),
-                _convert_open_clip(_SDXL_CLIP_G),
-            ),
-        },
-        {"tokenizer": _PAD_END, "tokenizer_2": _PAD_ZERO},
-        _DDIM_CONFIG,
-        128,
-    ),
-    "sd3": CheckpointLayout(
-        "StableDiffusion3Pipeline",
-        {
-            "transformer": PartLayout(UNET_PREFIX, config_inference.sd3_transformer_config, _convert_sd3_transformer),
-            "vae": PartLayout(
-                VAE_PREFIX, lambda shapes: config_inference.vae_config(shapes, scale=1.5305, shift=0.0609), _convert_vae
-            ),
-            "text_encoder": _openai_clip("text_encoders.clip_l.transformer."),
-            "text_encoder_2": PartLayout(
-                _SD3_CLIP_G,
-                lambda shapes: config_inference.clip_config(shapes, activation="gelu"),
-                _strip_prefix(_SD3_CLIP_G),
-            ),
-        },
-        {"tokenizer": _PAD_END, "tokenizer_2": _PAD_ZERO},
-        {"_class_name": "FlowMatchEulerDiscreteScheduler", "num_train_timesteps": 1000, "shift": 3.0},
-        128,
-    ),
-}
-"""The original layouts, distinguished by the prefixes of their parts."""
+PAD_END, PAD_ZERO = "<|endoftext|>", "!"

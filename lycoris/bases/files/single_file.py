@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from lycoris.bases.files.checkpoint_layouts import LAYOUTS, detect_layout
+from lycoris.bases.files.checkpoint_layouts import CheckpointLayout, detect_layout
 from lycoris.bases.files.clip_vocabulary import find_vocabulary
 from lycoris.bases.files.diffusers_folder import cached_file_digest
 from lycoris.bases.noise import PREDICTION_TYPES
@@ -33,10 +33,11 @@ CONVERT_COMMAND = (
 
 
 class SingleFile:
-    """A Stable Diffusion 1.x, 2.x, XL or 3 in one file.
+    """A base model in one file.
 
     Args:
         path: the file.
+        layouts: the known layouts by name.
         tokenizer: where CLIP's vocabulary is; see `lycoris.bases.files.clip_vocabulary.find_vocabulary`.
         prediction_type: `epsilon`, `v_prediction` or `sample`, if the file does not state it. The default of SD 1.x
             and SDXL is `epsilon`; SD 2.x exists in both kinds and has no default.
@@ -45,7 +46,14 @@ class SingleFile:
         InputError: the file is damaged or of no known family, or its prediction type is unknown or contradicted.
     """
 
-    def __init__(self, path: Path, *, tokenizer: str | Path | None = None, prediction_type: str | None = None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        layouts: Mapping[str, CheckpointLayout],
+        *,
+        tokenizer: str | Path | None = None,
+        prediction_type: str | None = None,
+    ) -> None:
         from safetensors import SafetensorError, safe_open
 
         self.path, self._tokenizer_source = path, tokenizer
@@ -55,8 +63,8 @@ class SingleFile:
                 self._shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
         except (SafetensorError, OSError) as error:
             raise InputError(f"Base `{path}` could not be read: {error}.") from error
-        self._layout_name = detect_layout(self._shapes, path)
-        self._layout = LAYOUTS[self._layout_name]
+        self._layout_name = detect_layout(self._shapes, path, layouts)
+        self._layout = layouts[self._layout_name]
         self._prediction_type = self._resolve_prediction_type(prediction_type)
         if any(name.startswith(T5_PREFIX) for name in self._shapes):
             warnings.warn(f"T5 in {path} is not read: its states are zeros.", stacklevel=4)
@@ -167,9 +175,12 @@ class SingleFile:
         if requested is not None and requested not in PREDICTION_TYPES:
             raise unknown_name_error("prediction_type", requested, PREDICTION_TYPES)
         stated = self._stated_prediction_type()
-        if self._layout_name == "sd3":
+        if "beta_schedule" not in self._layout.scheduler:
             if requested is not None:
-                raise InputError(f"Argument `prediction_type` must be left out for SD 3, but got {requested!r}.")
+                raise InputError(
+                    f"Argument `prediction_type` must be left out for a base trained by flow matching, such as SD 3, "
+                    f"but got {requested!r}."
+                )
             return None
         if requested is not None and stated is not None and requested != stated:
             raise InputError(f"Argument `prediction_type` is {requested!r}, but base `{self.path}` states {stated!r}.")
