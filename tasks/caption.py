@@ -31,7 +31,6 @@ class CaptionRequest:
         concepts: all concepts of the data folder.
         names: concepts to caption; None for all. The tags of the others show which tags are common.
         base: source of the base, whose tokenizers triggers and captions are checked with.
-        tagger: of the images.
         captioner: of the images; None where no strategy needs sentences.
         strategies: caption strategies.
         counts: prompt type -> number of prompts.
@@ -78,10 +77,6 @@ class CaptionResult:
 @task(name="captions")
 def caption_concepts(context: RunContext, request: CaptionRequest) -> list[CaptionedConcept]:
     """Caption the requested concepts under each strategy and build their prompts.
-
-    Args:
-        context: of the run.
-        request: what to caption.
 
     Raises:
         InputError: an image of a requested concept is invalid and the request says to stop; or all its images are.

@@ -22,13 +22,10 @@ def compare_adapters(
     """Score two adapters against each other, unless the scores are cached.
 
     Args:
-        context: of the run.
-        label: shown to the user.
         references: features of the dataset's images.
         first: features of one adapter's images.
         second: of the other's, which take the place of the base in each score.
         base: features of the base's images.
-        category: of the concept.
     """
     from lycoris.metrics import compare_models
 
@@ -50,13 +47,10 @@ def compare_with_champion(
     """Score a challenger against the champion of its concept, unless the scores are cached.
 
     Args:
-        context: of the run.
-        label: shown to the user.
         references: features of images that the challenger was not trained on.
         challenger: features of its images.
         champion: features of the champion's images, of the same prompts and seeds.
         base: features of the base's images.
-        category: of the concept.
     """
     from lycoris.metrics import compare_with_champion
 

@@ -35,8 +35,6 @@ def extract_features(
     """Encode a dataset's images, or generated ones, unless their features are cached.
 
     Args:
-        context: of the run.
-        label: shown to the user.
         images: of the dataset; or stages of generated images, whose prompt types are combined.
         concept: what they show.
         models: that encode them.

@@ -20,7 +20,6 @@ def export_adapter(file: Path, out: Path, *, scores: Sequence[Score], lineage: M
     Args:
         file: the adapter as trained.
         out: the file to write; it appears complete or not at all.
-        scores: of its images.
         lineage: further header entries.
     """
     from safetensors import safe_open

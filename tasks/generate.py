@@ -42,13 +42,8 @@ def generate_images(
     """Generate an image of every prompt, unless they are cached.
 
     Args:
-        context: of the run.
-        label: shown to the user.
-        base: model to generate with.
         adapter: a finished training, or None for the base alone.
         checkpoint: which of the training's checkpoints; None for its end.
-        prompts: prompt type -> prompts.
-        sampling: how to generate.
 
     Returns:
         The stage; its folder holds ``<prompt type>/NNN.png``, ``prompts.json``, and ``generation.json`` with the

@@ -34,8 +34,6 @@ def import_images(context: RunContext, label: str, images: Mapping[str, Sequence
     """Copy images into the store, as a stage of generated images.
 
     Args:
-        context: of the run.
-        label: shown to the user.
         images: prompt type -> files.
         prompts: prompt type -> the prompt of each file.
     """

@@ -24,7 +24,6 @@ def choose_champion(
     """Choose among the adapters of one concept.
 
     Args:
-        concept: its name.
         scores: adapter name -> its scores.
         file_sizes: adapter name -> bytes of its file.
 

@@ -19,9 +19,7 @@ def write_report(context: RunContext, study: StudyRecord, out: Path) -> Path:
     """Write the report of a study as one page.
 
     Args:
-        context: of the run.
         study: as `lycoris.report.render` takes it.
-        out: the file to write.
 
     Returns:
         The file.

@@ -48,12 +48,9 @@ def compute_scores(
     """Score an adapter's images beside the base's, unless the scores are cached.
 
     Args:
-        context: of the run.
-        label: shown to the user.
         references: features of the dataset's images.
         generated: features of the adapter's images.
         base: features of the base's images of the same prompts and seeds.
-        category: of the concept.
         metrics: names; None for those that are computed by default.
     """
     from lycoris.metrics import compare
@@ -74,9 +71,7 @@ def score_features(
     """Compute scores from features, unless they are cached.
 
     Args:
-        context: of the run.
         stage: name of the stage.
-        label: shown to the user.
         features: by their names in the content key: ``references``, then those that `compare` takes, in its order.
         options: further arguments of `compare`.
         compare: a function of `lycoris.metrics`.

@@ -13,7 +13,6 @@ def track_adapter(study: StudyRun, adapter: AdapterRun) -> LoggedRun:
     """Log an adapter as a child run of its study, as a logged model and as a version in the registry.
 
     Args:
-        study: the parent run.
         adapter: what to log; a finished run that carries its key is reused.
     """
     return log_adapter(study, adapter)

@@ -27,10 +27,6 @@ def train_adapter(context: RunContext, request: TrainingRequest) -> TrainedAdapt
     Each checkpoint is a stage of its own: a shorter list of checkpoints is found in the cache, and a missing one is
     made by training again.
 
-    Args:
-        context: of the run.
-        request: what to train on, and how.
-
     Returns:
         The adapters; each folder holds ``adapter.safetensors`` and ``training.json``, that of the end ``samples`` too.
     """
@@ -54,11 +50,6 @@ def co_train_adapters(context: RunContext, label: str, requests: Sequence[Traini
     """Train several adapters at the same time on one base, so that `train_adapter` only has to store them.
 
     If one cannot be trained, all are left to `train_adapter`, which says why.
-
-    Args:
-        context: of the run.
-        label: shown to the user.
-        requests: of the adapters.
     """
     from lycoris.errors import InputError
 

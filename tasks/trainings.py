@@ -82,8 +82,6 @@ class TrainingRequest:
         settings: of the network and its training.
         skipped_images: path -> reason, of the dataset's files that are not among `images`.
         checkpoints: epochs, or steps if the training's length is in steps, after which the adapter is saved as well.
-        validation: of its training.
-        samples: of its training.
     """
 
     spec: RunSpec

@@ -51,11 +51,7 @@ def resolve_monitoring(
     """Return the options of an experiment for one adapter, with defaults filled in; None where not requested.
 
     Args:
-        validation: The option of the experiment.
-        samples: The option of the experiment.
-        training: The training settings of the adapter.
         prompts: Prompt type -> prompts of the concept.
-        sampling: How images are generated.
     """
     tenth = max(1, round(training_length(training) / 10))
     return (

@@ -35,7 +35,6 @@ class ScoringTarget:
 
     Attributes:
         name: Its name in the report.
-        file: Its path.
         concept: The concept that it shows.
         strategy: The caption strategy of prompts of the type ``train``.
         header: The metadata of an adapter file; empty for a folder.

@@ -25,7 +25,6 @@ class LocalServers:
 
     Args:
         folder: Where data and logs are stored.
-        host: The address to listen on.
         ports: The ports of Prefect and MLflow.
 
     Raises:

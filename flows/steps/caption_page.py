@@ -23,7 +23,6 @@ def write_caption_page(experiment: Experiment, out: Path, *, write_tags: bool = 
 
     Args:
         experiment: Its data, concepts, tagger, captioner, base, templates and strategies apply.
-        out: The page.
         write_tags: Write the tags of each image that has no tag file into one beside it, for editing.
 
     Returns:

@@ -31,9 +31,7 @@ class EvaluationSetup:
     """How candidates are evaluated.
 
     Attributes:
-        context: of the run.
         base: model that adapters belong to.
-        sampling: how images are generated.
         models: that turn images into features.
         resize_modes: how images of the dataset are brought to an encoder's size; scores are computed in each.
         metrics: names; None for those that are computed by default.
@@ -65,10 +63,7 @@ class Candidate:
     """An adapter, or images from elsewhere, to be evaluated beside the base.
 
     Attributes:
-        label: shown to the user.
-        concept: of its images.
         references: the dataset's images, with a label; candidates with equal ones share their features.
-        prompts: of its images.
         base_label: shown for the features of the base's images; candidates with equal parts share them.
         base_parts: what the base generates.
         adapter: a training of this flow, or a finished adapter; None with `images`.

@@ -48,8 +48,6 @@ def training_requests(
     """What each training needs, by the spec of its end.
 
     Args:
-        experiment: of the runs.
-        base: model to train on.
         runs: as returned by `expand_grid`.
         image_sets: concept -> its images.
 

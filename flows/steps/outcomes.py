@@ -22,7 +22,6 @@ class RunOutcome:
     """The outcome of one adapter.
 
     Attributes:
-        concept: Its concept.
         adapter: The trained adapter.
         images: The images generated with it.
         scores: The scores of these images.

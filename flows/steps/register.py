@@ -35,11 +35,9 @@ class Registration:
     """Where and as what adapters are registered.
 
     Attributes:
-        context: of the run.
         study: its run in MLflow.
         base: model that the adapters belong to.
         folder: of adapter files and contact sheets.
-        commit: of the code.
         promote: whether the best adapter of a concept becomes its champion; if not, only its challenger.
     """
 

@@ -37,13 +37,7 @@ def caption_request(
     models: ModelRefs,
     concepts: DataConcepts,
 ) -> CaptionRequest:
-    """What to caption of a data folder.
-
-    Args:
-        experiment: of the run.
-        models: of the run.
-        concepts: of the data folder.
-    """
+    """What to caption of a data folder."""
     return CaptionRequest(
         concepts=concepts.known,
         base=experiment.base,

@@ -31,11 +31,7 @@ class ReportHeader:
     """What a report says of its run.
 
     Attributes:
-        title: The title of the page.
         settings: The experiment or request, as JSON values.
-        models: The models of the run.
-        concepts: The concepts of the run.
-        seconds: The duration of the run.
     """
 
     title: str

@@ -20,7 +20,6 @@ def answer_study(study: Study, folder: Path, result: Mapping[str, Any], budget: 
     """Complete the result of a study's runs.
 
     Args:
-        study: The study.
         folder: The folder of the results.
         result: ``{"adapters": [...]}`` and more; an adapter that failed has ``"error"``.
         budget: Lines on the matched budget.

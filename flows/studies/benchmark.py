@@ -30,7 +30,6 @@ class _Trial:
     """What the benchmark runs on.
 
     Attributes:
-        experiment: The experiment.
         base: The opened base model.
         concept: The first concept of the data.
         clock: Processor time on a CPU, so that other work on the machine does not count; else wall-clock time.

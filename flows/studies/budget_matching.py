@@ -95,7 +95,6 @@ def match_parameters(
     with neither is left unchanged.
 
     Args:
-        experiment: The experiment.
         reference: The label of the adapter that sets the size; None for the first.
         count_parameters: Counts the trained parameters of an adapter.
 
@@ -168,7 +167,6 @@ def match_time(
     """Choose the training lengths that take as much wall-clock time as the training of the reference.
 
     Args:
-        experiment: The experiment.
         reference: The label of the adapter that sets the time; None for the first.
         measure_step_seconds: Returns the label of each adapter -> seconds of a training step.
         file: Where these seconds are saved once they were measured, so that a resumed study has the same lengths.

@@ -167,8 +167,6 @@ def estimate_cost(experiment: Experiment, work: WorkCount, mean_images: float) -
     """Estimate the time and storage of the work that is not cached, in lines, with the sources of the estimate.
 
     Args:
-        experiment: The experiment.
-        work: Its work.
         mean_images: The mean number of images of a concept.
 
     Raises:

@@ -30,7 +30,6 @@ def get_or_compute(
     """Return a finished stage from the store, or compute it; wait for another process that computes the same.
 
     Args:
-        context: of the run.
         stage: name of the stage.
         label: shown behind the stage's name.
         inputs: everything the output depends on.
@@ -51,7 +50,6 @@ def get_or_compute_many(
     """Return finished stages that one computation makes, or compute those that are missing.
 
     Args:
-        context: of the run.
         stage: name of the stages.
         label: shown behind the stages' name.
         inputs: everything the output depends on, for each; another process that computes the first is waited for.

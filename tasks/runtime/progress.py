@@ -91,7 +91,6 @@ def track_step(channel: ProgressChannel, label: str) -> Iterator[StepProgress]:
 
     Args:
         channel: how processes exchange progress.
-        label: shown to the user.
     """
     file = None
     if isinstance(channel, Path):

@@ -30,7 +30,6 @@ def exclusive_compute(context: RunContext, *, gpu: bool) -> Iterator[None]:
     and Python's warning filters, so none may run while another does.
 
     Args:
-        context: of the run.
         gpu: whether the work is done on a GPU where there is one.
     """
     import torch

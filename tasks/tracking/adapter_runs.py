@@ -47,11 +47,8 @@ class AdapterRun:
     Attributes:
         key: hash of everything its scores depend on.
         spec: which adapter of the study.
-        settings: logged as parameters.
-        summary: of its training.
         curves: metric -> (step, value) in order.
         samples: ``{"step", "images"}`` records of images generated during training.
-        scores: of its images.
         captions: rows of the caption table.
         file: the safetensors file.
         contact_sheet: an overview of its images.
@@ -128,7 +125,6 @@ def log_adapter(study: StudyRun, adapter: AdapterRun) -> LoggedRun:
     """Log an adapter as a child run, as a logged model and as a version in the registry.
 
     Args:
-        study: its parent run.
         adapter: what to log; a finished run that carries its key is reused.
     """
     import mlflow

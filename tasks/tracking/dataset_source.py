@@ -11,7 +11,6 @@ def log_dataset(version: DataVersion, context: str) -> None:
     """Log a data version as an input of MLflow's active run.
 
     Args:
-        version: of the data.
         context: what the run does with it, such as ``"training"``.
     """
     import mlflow

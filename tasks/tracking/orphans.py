@@ -33,10 +33,6 @@ def is_orphaned(process: str) -> bool:
 def close_orphaned_runs(client: MlflowClient, experiment: str) -> list[str]:
     """End the runs of an experiment whose process was killed; work on the same content reopens them.
 
-    Args:
-        client: of MLflow.
-        experiment: its id.
-
     Returns:
         The ids of the runs, whose status is KILLED now.
     """

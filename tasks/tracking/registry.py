@@ -39,7 +39,6 @@ class ModelVersion:
         aliases: its current aliases.
         run_id: of its training in MLflow.
         data_version: hash of the data version it was trained on.
-        commit: of the code.
         base: source of the base, with the hash of its files in `base_digest`.
         algorithm: label of the adapter; `strategy` and `seed` are the rest of its `RunSpec`.
         settings: everything that decided the training.
@@ -142,7 +141,6 @@ def pull(server: TrackingServer, name: str, out: Path | None = None) -> tuple[Mo
     """Download the adapter file of a version; it appears complete or not at all.
 
     Args:
-        server: of the registry.
         name: see `get_version`.
         out: the file to write; default: ``<CONCEPT>.safetensors`` here, unless another file has that name.
 
@@ -210,8 +208,6 @@ def rollback(
     """Make an earlier version champion again; later runs do not promote the rejected one.
 
     Args:
-        server: of the registry.
-        concept: its name.
         to: number of a version; default: the champion before this one, and so on back with each call.
         reason: stored with the version that is rejected.
 

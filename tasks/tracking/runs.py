@@ -56,11 +56,9 @@ def open_study(
     """Create or reopen the parent run of a study, with the data version as its dataset input.
 
     Args:
-        server: to log to.
         name: of the study and of its experiment.
         key: hash of the study's settings; the same settings reopen the same run.
         settings: logged as parameters, nested names joined by dots.
-        version: of the data.
         kind: ``"study"`` or ``"refresh"``.
     """
     import mlflow
