@@ -24,7 +24,7 @@ from flows.steps.futures import submit
 from flows.steps.grid import expand_grid, training_requests
 from flows.steps.register import Registration, register_adapters
 from flows.steps.requests import begin_run, caption_request, evaluation_setup, image_sets
-from flows.steps.serializers import ReportHeader, report_payload, result_summary, write_scores_table, write_study
+from flows.steps.serializers import report_header, report_payload, result_summary, write_scores_table, write_study
 from flows.steps.train import group_trainings, submit_trainings
 from lycoris.cache.keys import stage_key
 from lycoris.cache.store import Store
@@ -100,7 +100,7 @@ def customize(experiment: Experiment = Experiment(), promote: bool = True) -> di
         outcome = register_adapters(registration, runs, evaluations)
         settings = experiment.model_dump(mode="json")
         seconds = time.monotonic() - started
-        header = ReportHeader(f"Study {experiment.name}", settings, models, concepts, seconds)
+        header = report_header(f"Study {experiment.name}", settings, models, concepts, seconds)
         payload = report_payload(header, outcome, commit=commit)
         page = write_report(context, payload, registration.folder / "report.html")
     write_study(payload, page.parent / "study.json")
@@ -116,7 +116,7 @@ def _caption(
 ) -> tuple[list[CaptionedConcept], int]:
     """Caption the selected concepts; also return how many steps that takes."""
     known = select_concepts(experiment, data)
-    request = caption_request(experiment, models, known)
+    request = caption_request(experiment, known, models.tagger, models.captioner)
     if context.artifact_store is None:
         concepts = submit(caption_concepts, context, request).result()
     else:  # only this machine sees the data folder

@@ -106,15 +106,6 @@ def _refresh_summary(
     }
 
 
-@dataclass(frozen=True)
-class Contest:
-    """A concept's challenger and its champion, if it has one."""
-
-    concept: CaptionedConcept
-    challenger: ModelVersion
-    champion: ModelVersion | None
-
-
 def _evaluate_challengers(
     experiment: Experiment,
     promotion: PromotionConfig,
@@ -125,87 +116,84 @@ def _evaluate_challengers(
     """Compare each concept's challenger with its champion, and promote it if it is better."""
     context = begin_run(experiment)
     models = resolve_models(**experiment.model_sources())
-    setup = evaluation_setup(context, experiment, models)
-    request = caption_request(experiment, models, select_concepts(experiment, version.path))
+    contests = _Contests(evaluation_setup(context, experiment, models), experiment, promotion, server)
+    request = caption_request(experiment, select_concepts(experiment, version.path), models.tagger, models.captioner)
     records = []
     with progress.display(progress.progress_dir(experiment.output)), log_forwarding.connected(context.progress):
         for concept in caption_concepts(context, request):
             if all("error" in adapter for adapter in adapters if adapter["concept"] == concept.name):
                 records.append({"concept": concept.name, "state": "failed", "reason": "no adapter could be made"})
                 continue
-            challenger = registry.get_version(server, f"{concept.name}@challenger")
-            contest = Contest(concept, challenger, registry.get_champion(server, concept.name))
-            records.append(_decide(setup, experiment, promotion, server, contest))
+            records.append(contests.decide(concept))
     return records
 
 
-def _decide(
-    setup: EvaluationSetup,
-    experiment: Experiment,
-    promotion: PromotionConfig,
-    server: TrackingServer,
-    contest: Contest,
-) -> dict[str, Any]:
-    """Promote a challenger, or record why it is not promoted and change nothing."""
-    concept, challenger, champion = contest.concept, contest.challenger, contest.champion
-    record: dict[str, Any] = {
-        "concept": concept.name,
-        "challenger": challenger.version,
-        "champion": champion.version if champion else None,
-        "scores": [],
-        "dimensions": {},
-    }
-    if champion is None:
-        promoted, reason = True, "the first of its concept"
-    elif champion.version == challenger.version:
-        return {**record, "state": "left", "reason": "the challenger is the champion"}
-    elif champion.base_digest != challenger.base_digest:
-        promoted, reason = False, f"the champion belongs to another base, {champion.base}"
-    else:
-        record["scores"] = _head_to_head(setup, experiment, server, concept, challenger, champion)
-        decision = decide_promotion(record["scores"], promotion.target_dimension, promotion.tolerances)
-        promoted, reason, record["dimensions"] = decision.promoted, decision.reason, decision.dimensions
-    if promoted and not promote(server, concept.name, challenger.version, reason):
-        promoted, reason = False, f"{reason}; but a person rejected this version before"
-    record |= {"state": "promoted" if promoted else "left", "reason": reason}
-    tag = {name: record[name] for name in ("state", "reason", "champion", "dimensions")}
-    registry.set_version_tag(server, challenger, "contest", json.dumps(tag))
-    return record
+@dataclass(frozen=True)
+class _Contests:
+    """What challengers and champions are compared with."""
 
+    setup: EvaluationSetup
+    experiment: Experiment
+    promotion: PromotionConfig
+    server: TrackingServer
 
-def _head_to_head(
-    setup: EvaluationSetup,
-    experiment: Experiment,
-    server: TrackingServer,
-    concept: CaptionedConcept,
-    challenger: ModelVersion,
-    champion: ModelVersion,
-) -> list[dict[str, Any]]:
-    """Generate images with both on the same prompts and seeds, and score them against images not trained on."""
-    strategy = challenger.strategy or experiment.captions[0]
-    _, rows = split_held_out(concept.images, experiment.hold_out, concept.name)
-    held_out = tuple(concept.images[row] for row in rows)
-    digest = stage_key("images", {"files": [file_digest(image) for image in held_out]})
-    candidates = [
-        Candidate.of_concept(
-            f"{concept.name} · {role} {version.version}",
-            concept,
-            strategy,
-            (f"{concept.name} · held out", ImageSet(held_out, digest)),
-            TrainedAdapter(import_registered(setup.context, server, version)),
+    def decide(self, concept: CaptionedConcept) -> dict[str, Any]:
+        """Promote the challenger of a concept, or record why it is not promoted and change nothing."""
+        challenger = registry.get_version(self.server, f"{concept.name}@challenger")
+        champion = registry.get_champion(self.server, concept.name)
+        record: dict[str, Any] = {
+            "concept": concept.name,
+            "challenger": challenger.version,
+            "champion": champion.version if champion else None,
+            "scores": [],
+            "dimensions": {},
+        }
+        if champion is None:
+            promoted, reason = True, "the first of its concept"
+        elif champion.version == challenger.version:
+            return {**record, "state": "left", "reason": "the challenger is the champion"}
+        elif champion.base_digest != challenger.base_digest:
+            promoted, reason = False, f"the champion belongs to another base, {champion.base}"
+        else:
+            record["scores"] = self._scores(concept, challenger, champion)
+            rule = self.promotion
+            decision = decide_promotion(record["scores"], rule.target_dimension, rule.tolerances)
+            promoted, reason, record["dimensions"] = decision.promoted, decision.reason, decision.dimensions
+        if promoted and not promote(self.server, concept.name, challenger.version, reason):
+            promoted, reason = False, f"{reason}; but a person rejected this version before"
+        record |= {"state": "promoted" if promoted else "left", "reason": reason}
+        tag = {name: record[name] for name in ("state", "reason", "champion", "dimensions")}
+        registry.set_version_tag(self.server, challenger, "contest", json.dumps(tag))
+        return record
+
+    def _scores(
+        self, concept: CaptionedConcept, challenger: ModelVersion, champion: ModelVersion
+    ) -> list[dict[str, Any]]:
+        """Generate images with both on the same prompts and seeds, and score them against images not trained on."""
+        context, strategy = self.setup.context, challenger.strategy or self.experiment.captions[0]
+        _, rows = split_held_out(concept.images, self.experiment.hold_out, concept.name)
+        held_out = tuple(concept.images[row] for row in rows)
+        digest = stage_key("images", {"files": [file_digest(image) for image in held_out]})
+        candidates = [
+            Candidate.of_concept(
+                f"{concept.name} · {role} {version.version}",
+                concept,
+                strategy,
+                (f"{concept.name} · held out", ImageSet(held_out, digest)),
+                TrainedAdapter(import_registered(context, self.server, version)),
+            )
+            for role, version in (("challenger", challenger), ("champion", champion))
+        ]
+        features_only = [replace(candidate, is_scored=False) for candidate in candidates]
+        first, second = evaluate(replace(self.setup, resize_modes=("resize",)), features_only)
+        scores = submit(
+            compare_with_champion,
+            context,
+            f"{concept.name} · {challenger.version} against {champion.version}",
+            references=first.references["resize"],
+            challenger=first.features,
+            champion=second.features,
+            base=first.base.features,
+            category=concept.category,
         )
-        for role, version in (("challenger", challenger), ("champion", champion))
-    ]
-    features_only = [replace(candidate, is_scored=False) for candidate in candidates]
-    first, second = evaluate(replace(setup, resize_modes=("resize",)), features_only)
-    scores = submit(
-        compare_with_champion,
-        setup.context,
-        f"{concept.name} · {challenger.version} against {champion.version}",
-        references=first.references["resize"],
-        challenger=first.features,
-        champion=second.features,
-        base=first.base.features,
-        category=concept.category,
-    )
-    return [asdict(score) for score in scores.result().records]
+        return [asdict(score) for score in scores.result().records]

@@ -17,7 +17,7 @@ from flows.runtime.task_runner import process_runner, worker_count
 from flows.steps.evaluate import BasePart, Candidate, EvaluationSetup, evaluate
 from flows.steps.futures import EvaluationFutures, root_cause, submit
 from flows.steps.requests import begin_run, caption_request, evaluation_setup
-from flows.steps.serializers import ReportHeader
+from flows.steps.serializers import report_header
 from lycoris.cache.keys import stage_key
 from lycoris.data.concepts import Concept
 from tasks.artifacts import CaptionedConcept, ImageSet, Prompts
@@ -62,7 +62,9 @@ def score(request: ScoringConfig) -> dict[str, Any]:
     models = resolve_models(**captioning.model_sources())
     with progress.display(progress.progress_dir(experiment.output)), log_forwarding.connected(context.progress):
         names = tuple(dict.fromkeys(target.concept for target in targets))
-        captions = caption_request(captioning, models, DataConcepts(tuple(known.values()), names))
+        captions = caption_request(
+            captioning, DataConcepts(tuple(known.values()), names), models.tagger, models.captioner
+        )
         concepts = {concept.name: concept for concept in caption_concepts(context, captions)}
         setup = replace(
             evaluation_setup(context, experiment, models),
@@ -74,15 +76,15 @@ def score(request: ScoringConfig) -> dict[str, Any]:
         evaluations = evaluate(setup, candidates)
         entries = [_adapter_record(target, futures) for target, futures in zip(targets, evaluations, strict=True)]
         differences = _pairwise_differences(setup, targets, candidates, evaluations)
-        header = ReportHeader(
+        header = report_header(
             "Scores of " + ", ".join(target.name for target in targets),
             request.model_dump(mode="json"),
             models,
-            list(concepts.values()),
+            concepts.values(),
             time.monotonic() - started,
         )
         bases = _base_records(targets, entries, evaluations)
-        payload = cast("StudyRecord", {**header.as_dict(), "bases": bases, "adapters": entries})
+        payload = cast("StudyRecord", {**header, "bases": bases, "adapters": entries})
         name = f"score-{stage_key('score', {'files': [str(file) for file in request.files]})[:8]}"
         page = write_report(context, payload, experiment.output / name / "report.html")
     return {

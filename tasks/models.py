@@ -43,7 +43,6 @@ def resolve_models(
         InputError: a model does not exist, or the base lacks a part.
     """
     from lycoris import bases
-    from lycoris.captions import captioner_digest, tagger_digest
     from lycoris.encoders.model_sources import model_digest, resolve_source
 
     def encoder_digest(source: str) -> str:
@@ -53,8 +52,21 @@ def resolve_models(
         base=ModelRef(base, bases.digest(base)),
         encoders={source: encoder_digest(source) for source in encoders},
         style_encoder=ModelRef(style_encoder, encoder_digest(style_encoder)),
-        tagger=TaggerRef(
-            tagger, tagger_digest(tagger, thresholds, vocabulary), tuple(sorted((thresholds or {}).items())), vocabulary
-        ),
-        captioner=None if captioner is None else ModelRef(captioner, captioner_digest(captioner)),
+        tagger=resolve_tagger(tagger, thresholds, vocabulary),
+        captioner=resolve_captioner(captioner),
     )
+
+
+def resolve_tagger(source: str, thresholds: Mapping[str, float] | None, vocabulary: Path | None) -> TaggerRef:
+    """Find a tagger and hash its files and options."""
+    from lycoris.captions import tagger_digest
+
+    digest = tagger_digest(source, thresholds, vocabulary)
+    return TaggerRef(source, digest, tuple(sorted((thresholds or {}).items())), vocabulary)
+
+
+def resolve_captioner(source: str | None) -> ModelRef | None:
+    """Find a captioner and hash its files; None for None."""
+    from lycoris.captions import captioner_digest
+
+    return None if source is None else ModelRef(source, captioner_digest(source))

@@ -6,15 +6,17 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from flows.config.concepts import DataConcepts
 from flows.config.experiment import Experiment
+from flows.steps.requests import caption_request
 from lycoris.cache.store import Store
-from lycoris.captions import captioner_digest, tagger_digest
 from lycoris.captions.sidecar import write_sidecar_tags
 from lycoris.captions.statistics import caption_statistics
 from lycoris.data.concepts import load_concepts
 from lycoris.report.captions.page import ConceptSection, render
-from tasks.artifacts import ModelRef, RunContext, TaggerRef
-from tasks.caption import CaptionRequest, CaptionResult, load_templates, write_captions
+from tasks.artifacts import RunContext
+from tasks.caption import CaptionResult, load_templates, write_captions
+from tasks.models import resolve_captioner, resolve_tagger
 from tasks.runtime import resources
 
 
@@ -33,7 +35,12 @@ def write_caption_page(experiment: Experiment, out: Path, *, write_tags: bool = 
     """
     templates = load_templates(experiment.base, experiment.templates)
     context = RunContext(Store(experiment.output / "store").root.resolve())
-    results = write_captions(context, _caption_request(experiment), templates)
+    tagger = resolve_tagger(experiment.tagger, experiment.thresholds, experiment.vocabulary)
+    captioner = resolve_captioner(experiment.model_sources()["captioner"])
+    names = None if experiment.concepts == ("all",) else experiment.concepts
+    concepts = DataConcepts(tuple(load_concepts(experiment.data, experiment.concepts_file)), names)
+    request = caption_request(experiment.with_captions(experiment.captions), concepts, tagger, captioner)
+    results = write_captions(context, request, templates)
     tokenizer = resources.cached_tokenizers(experiment.base)["tokenizer"]
     token_limit = int(tokenizer.model_max_length)
     sections = [
@@ -60,21 +67,6 @@ def write_caption_page(experiment: Experiment, out: Path, *, write_tags: bool = 
         "written": [str(file) for file in written],
         "classes": [_concept_record(result) for result in results],
     }
-
-
-def _caption_request(experiment: Experiment) -> CaptionRequest:
-    thresholds = tuple(sorted((experiment.thresholds or {}).items()))
-    tagger = tagger_digest(experiment.tagger, experiment.thresholds, experiment.vocabulary)
-    captioner = experiment.model_sources()["captioner"]
-    return CaptionRequest(
-        concepts=tuple(load_concepts(experiment.data, experiment.concepts_file)),
-        base=experiment.base,
-        tagger=TaggerRef(experiment.tagger, tagger, thresholds, experiment.vocabulary),
-        strategies=experiment.captions,
-        captioner=None if captioner is None else ModelRef(captioner, captioner_digest(captioner)),
-        names=None if experiment.concepts == ("all",) else experiment.concepts,
-        on_invalid_image=experiment.on_invalid_image,
-    )
 
 
 def _concept_record(result: CaptionResult) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from flows.config.experiment import Experiment
 from flows.runtime.logging import configure_logging
 from flows.steps.evaluate import EvaluationSetup
 from lycoris.cache.store import Store
-from tasks.artifacts import CaptionedConcept, ImageSet, RunContext
+from tasks.artifacts import CaptionedConcept, ImageSet, ModelRef, RunContext, TaggerRef
 from tasks.caption import CaptionRequest
 from tasks.models import ModelRefs
 from tasks.runtime import log_forwarding
@@ -33,17 +33,15 @@ def begin_run(experiment: Experiment) -> RunContext:
 
 
 def caption_request(
-    experiment: Experiment,
-    models: ModelRefs,
-    concepts: DataConcepts,
+    experiment: Experiment, concepts: DataConcepts, tagger: TaggerRef, captioner: ModelRef | None
 ) -> CaptionRequest:
     """What to caption of a data folder."""
     return CaptionRequest(
         concepts=concepts.known,
         base=experiment.base,
-        tagger=models.tagger,
+        tagger=tagger,
         strategies=experiment.strategies,
-        captioner=models.captioner,
+        captioner=captioner,
         names=concepts.names,
         counts=experiment.images.model_dump(),
         seed=experiment.sampling.seed,

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -26,43 +26,35 @@ SETTING_COLUMNS = ("algorithm", "preset", "rank", "alpha", "factor", "pictures")
 """The settings of an adapter in the table of scores; ``pictures`` only where an experiment sets it."""
 
 
-@dataclass(frozen=True)
-class ReportHeader:
-    """What a report says of its run.
+def report_header(
+    title: str, settings: Mapping[str, Any], models: ModelRefs, concepts: Iterable[CaptionedConcept], seconds: float
+) -> dict[str, Any]:
+    """Return the part of a report's payload that does not depend on adapters.
 
-    Attributes:
+    Args:
         settings: The experiment or request, as JSON values.
     """
+    from lycoris.metrics import describe_metrics
 
-    title: str
-    settings: Mapping[str, Any]
-    models: ModelRefs
-    concepts: Sequence[CaptionedConcept]
-    seconds: float
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return the part of the payload that does not depend on adapters."""
-        from lycoris.metrics import describe_metrics
-
-        return {
-            "title": self.title,
-            "created": datetime.now(UTC).isoformat(timespec="seconds"),
-            "command": command_line(),
-            "seconds": self.seconds,
-            "base": {"name": self.models.base.source, "digest": self.models.base.digest},
-            "settings": dict(self.settings),
-            "hardware": describe_hardware(),
-            "concepts": [_concept_record(concept) for concept in self.concepts],
-            "metrics": describe_metrics(),
-        }
+    return {
+        "title": title,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "command": command_line(),
+        "seconds": seconds,
+        "base": {"name": models.base.source, "digest": models.base.digest},
+        "settings": dict(settings),
+        "hardware": describe_hardware(),
+        "concepts": [_concept_record(concept) for concept in concepts],
+        "metrics": describe_metrics(),
+    }
 
 
-def report_payload(header: ReportHeader, outcome: StudyOutcome, *, commit: str) -> StudyRecord:
+def report_payload(header: Mapping[str, Any], outcome: StudyOutcome, *, commit: str) -> StudyRecord:
     """Return the outcome of a study as `lycoris.report.render` takes it."""
     adapters = [_adapter_record(spec, run, outcome) for spec, run in outcome.runs.items()]
     adapters += [{"name": spec.name, **_spec_fields(spec), "error": error} for spec, error in outcome.failures.items()]
     payload = {
-        **header.as_dict(),
+        **header,
         "data_version": outcome.study.data_version.hash,
         "commit": commit,
         "rule": CHAMPION_RULE,

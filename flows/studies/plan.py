@@ -131,7 +131,7 @@ def subtract_cached(experiment: Experiment, work: WorkCount, known: DataConcepts
     store = Store(experiment.output / "store")
     context = RunContext(store.root.resolve())
     models = resolve_models.fn(**experiment.model_sources())
-    concepts = caption_concepts.fn(context, caption_request(experiment, models, known))
+    concepts = caption_concepts.fn(context, caption_request(experiment, known, models.tagger, models.captioner))
     runs = expand_grid(experiment, concepts)
     images = {concept.name: ImageSet(concept.images, concept.images_digest) for concept in concepts}
     stage_inputs = {
