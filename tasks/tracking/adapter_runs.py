@@ -176,9 +176,7 @@ def log_adapter(study: StudyRun, adapter: AdapterRun) -> LoggedRun:
                 "adapter.file": adapter.file.name,
                 "adapter.sha256": file_digest(adapter.file),
             }
-            version = models.register(
-                client, models.AdapterModel(spec, adapter.file, adapter.base), version_tags, run_id
-            )
+            version = models.register(client, adapter, version_tags, run_id)
     client.set_registered_model_alias(spec.concept, "challenger", version)
     return LoggedRun(run_id, cached=False, version=version)
 

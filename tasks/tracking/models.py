@@ -7,11 +7,9 @@ import io
 import re
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tasks.artifacts import RunSpec
 from tasks.runtime.retry import retry_while_unavailable
 from tasks.tracking.client import TrackingServer, connect
 
@@ -20,6 +18,8 @@ if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
     from mlflow.models import ModelSignature
 
+    from tasks.tracking.adapter_runs import AdapterRun
+
 KEY_TAG = "pipeline.key"
 """Tag of a run or version: hash of everything it depends on."""
 PYFUNC_MODEL_FILE = Path(__file__).with_name("pyfunc_model.py")
@@ -27,29 +27,20 @@ NOT_FOUND_CODES = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
 """MLflow's error codes for a name that does not exist."""
 
 
-@dataclass(frozen=True)
-class AdapterModel:
-    """An adapter to be registered: which one, its file, and the source of its base."""
-
-    spec: RunSpec
-    file: Path
-    base: str
-
-
-def register(client: MlflowClient, model: AdapterModel, tags: Mapping[str, Any], run_id: str) -> str:
+def register(client: MlflowClient, adapter: AdapterRun, tags: Mapping[str, Any], run_id: str) -> str:
     """Create a version with its tags, or complete one that a killed process created for the same run.
 
     Returns:
         The version's number.
     """
-    number = _log_model(model, tags, run_id, versions_of_run(client, run_id))
+    number = _log_model(adapter, tags, run_id, versions_of_run(client, run_id))
     for name, value in sorted(tags.items(), key=lambda tag: tag[0] == KEY_TAG):  # last: it says that all are there
-        client.set_model_version_tag(model.spec.concept, number, name, str(value))
+        client.set_model_version_tag(adapter.spec.concept, number, name, str(value))
     return number
 
 
-def _log_model(model: AdapterModel, tags: Mapping[str, Any], run_id: str, existing: list[ModelVersion]) -> str:
-    begun = [version for version in existing if version.name == model.spec.concept]
+def _log_model(adapter: AdapterRun, tags: Mapping[str, Any], run_id: str, existing: list[ModelVersion]) -> str:
+    begun = [version for version in existing if version.name == adapter.spec.concept]
     if begun and begun[0].status == "READY":
         return str(begun[0].version)
     import mlflow
@@ -57,13 +48,13 @@ def _log_model(model: AdapterModel, tags: Mapping[str, Any], run_id: str, existi
     with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):
         warnings.simplefilter("ignore")
         logged = mlflow.pyfunc.log_model(
-            name=re.sub(r"[/:.%\"']", "_", model.spec.name),  # characters that MLflow does not allow in it
+            name=re.sub(r"[/:.%\"']", "_", adapter.spec.name),  # characters that MLflow does not allow in it
             python_model=str(PYFUNC_MODEL_FILE),
-            artifacts={"adapter": str(model.file)},
-            model_config={"base": model.base},
+            artifacts={"adapter": str(adapter.file)},
+            model_config={"base": adapter.base},
             signature=_signature(),
             pip_requirements=["lycoris-pipeline"],
-            registered_model_name=model.spec.concept,
+            registered_model_name=adapter.spec.concept,
             metadata=dict(tags),
         )
     return str(logged.registered_model_version)

@@ -27,6 +27,12 @@ REJECTED_TAG = "champion.taken_back"
 PROTECTED_ALIASES = ("champion", "previous")
 """Aliases whose data must not be removed: the version in use, and the one that `rollback` returns to."""
 MAX_MODELS = 1000
+_TEXT_TAGS = {
+    "run_id": "run", "data_version": "data.version", "commit": "commit", "base": "base", "base_digest": "base.digest",
+    "algorithm": "algorithm", "strategy": "captions", "artifact_key": "adapter.key", "file_name": "adapter.file",
+    "sha256": "adapter.sha256", "reason": "champion.reason",
+}  # fmt: skip
+"""Attribute of a version -> its tag, where that is text."""
 
 
 @dataclass(frozen=True)
@@ -102,25 +108,14 @@ def get_champion(server: TrackingServer, concept: str) -> ModelVersion | None:
 
 def _from_mlflow(version: MlflowVersion) -> ModelVersion:
     tags = version.tags
-    seed = tags.get("seed")
     return ModelVersion(
         concept=version.name,
         version=str(version.version),
         aliases=tuple(sorted(version.aliases)),
-        run_id=tags.get("run"),
-        data_version=tags.get("data.version"),
-        commit=tags.get("commit"),
-        base=tags.get("base"),
-        base_digest=tags.get("base.digest"),
-        algorithm=tags.get("algorithm"),
-        strategy=tags.get("captions"),
-        seed=None if seed is None else int(seed),
+        seed=int(tags["seed"]) if "seed" in tags else None,
         settings=json.loads(tags.get("settings", "{}")),
         scores=json.loads(tags.get("scores", "{}")),
-        artifact_key=tags.get("adapter.key"),
-        file_name=tags.get("adapter.file"),
-        sha256=tags.get("adapter.sha256"),
-        reason=tags.get("champion.reason"),
+        **{field: tags.get(tag) for field, tag in _TEXT_TAGS.items()},
     )
 
 
@@ -128,11 +123,11 @@ def lineage(version: ModelVersion) -> dict[str, Any]:
     """A version as JSON values, under the names that ``--json`` prints."""
     values = {**asdict(version), "aliases": list(version.aliases)}
     names = {
-        "run_id": "run",
         "data_version": "data",
-        "strategy": "captions",
         "artifact_key": "key",
         "file_name": "file",
+        "run_id": "run",
+        "strategy": "captions",
     }
     return {names.get(name, name): value for name, value in values.items()}
 
