@@ -103,6 +103,15 @@ def test_a_prompt_file_replaces_the_default_prompts(folder) -> None:
     assert entry["scores"]["text_similarity/alter/clip"]["count"] == 4
 
 
+def test_prompts_of_training_captions_may_be_sentences(folder) -> None:
+    file = str(folder / "lora.safetensors")
+    result = json_result(score(folder, file, "--concept", "grumble", "--captions", "sentence", "--json"))
+    assert "text_similarity/train/clip" in result["adapters"][0]["scores"]
+    files = (folder / "runs" / "store" / "images").glob("*/prompts.json")
+    texts = {prompt["text"] for file in files for prompt in json.loads(file.read_text()).get("train", [])}
+    assert any(" wearing " in text for text in texts), texts  # which no tag of the pocket's tagger says
+
+
 def test_invalid_requests_are_errors_that_name_the_option(folder) -> None:
     done = score(folder, str(folder / "lora.safetensors"))
     assert done.returncode == 2
