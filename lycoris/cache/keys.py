@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import hashlib
 import json
+import threading
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any
 from lycoris.cache.integrity import file_digest
 
 PACKAGE_ROOT = Path(__file__).parent.parent
+_PARSE_LOCK = threading.Lock()
 _NODES_WITH_DOCSTRING = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 
 
@@ -55,7 +57,8 @@ def source_hash(*paths: str) -> str:
         root = PACKAGE_ROOT / path
         files = sorted(root.rglob("*.py")) if root.is_dir() else [root]
         for file in files:
-            tree = ast.parse(file.read_bytes())
+            with _PARSE_LOCK:  # Python 3.11 may fail if several threads parse at the same time
+                tree = ast.parse(file.read_bytes())
             for node in ast.walk(tree):
                 if isinstance(node, _NODES_WITH_DOCSTRING) and node.body and _is_docstring(node.body[0]):
                     node.body = node.body[1:]
