@@ -7,12 +7,13 @@ import random
 from collections.abc import Callable
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from lycoris.analysis.io.reading import read_table
 from lycoris.analysis.statistics.effects import compute_effects
 from lycoris.analysis.statistics.paper_findings import FALSE_DISCOVERY_RATE, Finding, evaluate_findings
-from lycoris.analysis.statistics.ranking import rank_table
+from lycoris.analysis.statistics.ranking import Ranking, rank_table
 from tests.analysis.conftest import PAPER
 
 MEASURES = ("image_similarity/alter/clip", "text_similarity/alter/clip", "vendi/trigger/clip", "style_loss/style/vgg")
@@ -90,6 +91,21 @@ def test_a_measure_counts_only_up_to_the_false_discovery_rate(tmp_path: Path, q:
     leading = rank(tmp_path, lambda measure, algorithm, captions: 3.0 * (algorithm == "lora"))
     found = evaluate_findings(leading, compute_effects(leading).assign(q=q))
     assert found[1].verdict == ("does not hold" if counts else "not shown")
+
+
+@pytest.mark.parametrize(("end", "shown"), [(0.0, False), (1e-9, True)])
+def test_a_measure_counts_only_if_its_interval_leaves_out_zero(tmp_path: Path, end: float, shown: bool) -> None:
+    def effects_ending_at(ranking: Ranking) -> pd.DataFrame:
+        effects = compute_effects(ranking)
+        low, high = (effects[name].astype(float) for name in ("low", "high"))
+        return effects.assign(q=0.0, low=low.mask(low > 0, end), high=high.mask(high < 0, -end))
+
+    ranking = rank(tmp_path, as_in_the_paper)
+    found = evaluate_findings(ranking, effects_ending_at(ranking))
+    assert verdicts(found)[:2] == (["holds"] * 2 if shown else ["not shown"] * 2)
+    leading = rank(tmp_path, lambda measure, algorithm, captions: 3.0 * (algorithm == "lora"))
+    found = evaluate_findings(leading, effects_ending_at(leading))
+    assert found[1].verdict == ("does not hold" if shown else "not shown")
 
 
 @pytest.mark.parametrize(

@@ -68,3 +68,8 @@ def test_a_missing_coordinate_or_too_many_dimensions_are_errors() -> None:
         pareto_mask(np.array([[0.1, np.nan]]))
     with pytest.raises(InputError, match="at most 8"):
         hypervolume(np.ones((2, 9)))
+
+
+def test_contributions_are_measured_above_the_reference_point() -> None:
+    points, reference = np.array([[3.0, 1.0], [2.0, 2.0], [1.0, 1.5]]), np.array([0.5, 0.5])
+    np.testing.assert_allclose(hypervolume_contributions(points, reference), [0.5, 1.25, 0.0])

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from lycoris.analysis.decisions.champion_selection import beats_base
 from lycoris.analysis.decisions.promotion import decide_promotion
 from lycoris.analysis.decisions.recommendation import Recommendation
 from lycoris.analysis.statistics.category_effects import ALL_CATEGORIES, third_finding_by_category
@@ -86,6 +87,13 @@ def test_a_challenger_is_better_in_its_goal_beyond_zero_alone(ends: tuple[float,
     decision = decide_promotion([record("image_similarity/trigger/clip", *ends)])
     assert decision.promoted == (expected == "better")
     assert decision.dimensions["fidelity"] == {"none": "no difference shown"}.get(expected, expected)
+
+
+@pytest.mark.parametrize(("ends", "expected"), ENDS)
+def test_an_adapter_beats_the_base_beyond_zero_alone(ends: tuple[float, float], expected: str) -> None:
+    assert beats_base([record("image_similarity/trigger/clip", *ends)]) == (expected == "better")
+    both = [record("image_similarity/trigger/clip", *ends), record("image_similarity/trigger/dino", 0.1, 0.2)]
+    assert beats_base(both) == beats_base(both[::-1]) == (expected == "better")  # in every encoder
 
 
 @pytest.mark.parametrize(("high", "promoted"), [(-0.1, True), (-0.1 - EPSILON, False), (-0.05, True)])

@@ -66,6 +66,7 @@ def test_a_tag_of_half_of_another_subclass_is_not_inherent_to_one(concept: Build
 
 def test_four_images_of_five_are_nearly_all(concept: Build) -> None:
     assert names(find_concept_tags(concept(5), image_tags("a", "a", "a", "a", ""), CATS)) == {"a"}
+    assert names(find_concept_tags(concept(5), image_tags("a", "a", "a", "a", "substitute"), CATS)) == {"a"}
 
 
 def test_a_tag_that_the_tagger_missed_in_some_images_is_inherent_unless_it_has_a_substitute(
