@@ -7,10 +7,12 @@ import yaml
 from PIL import Image
 
 from lycoris import pocket
+from lycoris.data import concepts_file
 from lycoris.data.class_folders import spare_triggers
 from lycoris.data.concepts import images_digest, load_concepts
 from lycoris.errors import InputError
 from lycoris.pocket.world.vocabulary import SPARE_TRIGGERS
+from lycoris.safety.yaml_loading import read_yaml
 
 ENTRY = {"category": "toys", "trigger": "sks", "class_noun": "toy", "description": "brown bear"}
 
@@ -284,3 +286,19 @@ def test_a_spare_trigger_is_the_names_own_unless_two_names_meet():
     assert sorted(everyone.values()) == sorted(SPARE_TRIGGERS)
     with pytest.raises(InputError, match="spare triggers"):
         spare_triggers([str(number) for number in range(len(SPARE_TRIGGERS) + 1)])
+
+
+def test_an_unchanged_file_is_parsed_once(tmp_path, monkeypatch):
+    parsed = []
+
+    def read(text, label):
+        parsed.append(label)
+        return read_yaml(text, label)
+
+    monkeypatch.setattr(concepts_file, "read_yaml", read)
+    file = tmp_path / "concepts.yaml"
+    file.write_text("concepts: {bear: {category: toys, trigger: gqp, class_noun: toy}}")
+    assert concepts_file.read_entries(file) == concepts_file.read_entries(file)
+    assert len(parsed) == 1
+    file.write_text("concepts: {bear: {category: toys, trigger: ohw, class_noun: toy}}")
+    assert concepts_file.read_entries(file)["bear"]["trigger"] == "ohw"
