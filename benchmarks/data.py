@@ -82,7 +82,7 @@ def read_latents(folder: Path, count: int) -> dict[str, float]:
     from safetensors import safe_open
     from safetensors.torch import save_file
 
-    from lycoris.training.data.latent_cache import TensorCache, content_key
+    from lycoris.training.data.tensor_cache import TensorCache, content_key
 
     latent = torch.randn(LATENT)
     order = random.Random(0).sample(range(count), count)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from prefect import task
 
-from lycoris.analysis import Champion, select_champion
+from lycoris.analysis import AdapterScore, Champion, select_champion
 from tasks.runtime.retry import retry_while_unavailable
 from tasks.tracking import registry
 from tasks.tracking.client import TrackingServer
@@ -31,7 +31,7 @@ def choose_champion(
         The choice, or None if nothing was scored.
     """
     rows = [{**asdict(score), "adapter": name} for name, some in scores.items() for score in some]
-    return select_champion(rows, file_sizes)
+    return select_champion(cast(list[AdapterScore], rows), file_sizes)
 
 
 @task(name="registry", task_run_name="registry {concept}")

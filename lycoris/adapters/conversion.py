@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from lycoris.adapters.algorithms import ALGORITHMS, Adapter
-from lycoris.adapters.algorithms.adapter import alpha_tensor
+from lycoris.adapters.algorithms.alpha import alpha_tensor
 from lycoris.adapters.algorithms.dora import DORA_SCALE_KEY, DoRA
 from lycoris.adapters.algorithms.lora import LoRA
 from lycoris.adapters.algorithms.target_layer import TargetLayer

@@ -2,11 +2,12 @@
 
 from lycoris.analysis.decisions.champion_selection import CHAMPION_RULE, Champion, select_champion
 from lycoris.analysis.decisions.promotion import PROMOTION_RULE, PromotionDecision, decide_promotion
-from lycoris.analysis.statistics.ranks import dimension_ranks, scaled_ranks
+from lycoris.analysis.statistics.ranks import AdapterScore, dimension_ranks, scaled_ranks
 
 __all__ = [
     "CHAMPION_RULE",
     "PROMOTION_RULE",
+    "AdapterScore",
     "Champion",
     "PromotionDecision",
     "decide_promotion",

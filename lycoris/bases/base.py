@@ -12,11 +12,11 @@ import torch
 from lycoris.bases.families.family import Components, Family
 from lycoris.bases.files.model_loading import autocast, freeze, import_class, resolve_dtype
 from lycoris.bases.latent_codec import LatentCodec, native_resolution
+from lycoris.bases.shapes import Images, ImageSizes, Latents, Timesteps
 from lycoris.pretrained import resolve_device, silence_transformers
 
 if TYPE_CHECKING:
-    from jaxtyping import Float, Num
-    from torch import Tensor, nn
+    from torch import nn
 
     from lycoris.bases.conditioning import TextConditioning
     from lycoris.bases.files.model_files import ModelFiles
@@ -105,9 +105,7 @@ class Base:
         with autocast(self.device, self.dtype):
             return self._family.encode_text(prompts)
 
-    def encode_images(
-        self, images: Float[Tensor, "batch 3 height width"], generator: torch.Generator | None = None
-    ) -> Float[Tensor, "batch channels rows columns"]:
+    def encode_images(self, images: Images, generator: torch.Generator | None = None) -> Latents:
         """Encode images as scaled latents.
 
         Args:
@@ -116,19 +114,17 @@ class Base:
         """
         return self._codec.encode(images, generator)
 
-    def decode_latents(
-        self, latents: Float[Tensor, "batch channels rows columns"]
-    ) -> Float[Tensor, "batch 3 height width"]:
+    def decode_latents(self, latents: Latents) -> Images:
         """Decode scaled latents to images in [0, 1]."""
         return self._codec.decode(latents)
 
     def predict(
         self,
-        noisy: Float[Tensor, "batch channels rows columns"],
-        timesteps: Num[Tensor, " batch"],
+        noisy: Latents,
+        timesteps: Timesteps,
         conditioning: TextConditioning,
-        size_conditioning: Float[Tensor, "batch 6"] | None = None,
-    ) -> Float[Tensor, "batch channels rows columns"]:
+        size_conditioning: ImageSizes | None = None,
+    ) -> Latents:
         """Run the denoiser; differentiable.
 
         Args:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from lycoris.bases.schedulers import is_flow_matching
+from lycoris.bases.shapes import Latents
 from lycoris.errors import InputError
 
 if TYPE_CHECKING:
@@ -61,19 +62,15 @@ class FlowMatching:
         fraction = torch.randn(count, generator=generator).sigmoid()
         return self.num_timesteps * self.shift * fraction / (1 + (self.shift - 1) * fraction)
 
-    def add_noise(
-        self, clean: Float[Tensor, "b c h w"], noise: Float[Tensor, "b c h w"], timesteps: Float[Tensor, " b"]
-    ) -> Float[Tensor, "b c h w"]:
+    def add_noise(self, clean: Latents, noise: Latents, timesteps: Float[Tensor, " batch"]) -> Latents:
         """Noise latents to these timesteps."""
         return torch.lerp(clean, noise, self.noise_level(timesteps)[:, None, None, None])
 
-    def target(
-        self, clean: Float[Tensor, "b c h w"], noise: Float[Tensor, "b c h w"], timesteps: Float[Tensor, " b"]
-    ) -> Float[Tensor, "b c h w"]:
+    def target(self, clean: Latents, noise: Latents, timesteps: Float[Tensor, " batch"]) -> Latents:
         """The velocity, the same at every timestep."""
         return noise - clean
 
-    def min_snr_weight(self, timesteps: Float[Tensor, " b"], gamma: float) -> Float[Tensor, " b"]:
+    def min_snr_weight(self, timesteps: Float[Tensor, " batch"], gamma: float) -> Float[Tensor, " batch"]:
         """Flow matching has no such weight.
 
         Raises:
@@ -83,6 +80,6 @@ class FlowMatching:
             f"Argument `min_snr` is for bases that predict noise; a flow-matching base needs None, but got {gamma:g}."
         )
 
-    def noise_level(self, timesteps: Float[Tensor, " b"]) -> Float[Tensor, " b"]:
+    def noise_level(self, timesteps: Float[Tensor, " batch"]) -> Float[Tensor, " batch"]:
         """The fraction s of noise, in [0, 1]."""
         return timesteps / self.num_timesteps

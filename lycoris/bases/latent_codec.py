@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
+from lycoris.bases.shapes import Images, ImageSizes, Latents
 from lycoris.errors import InputError
-
-if TYPE_CHECKING:
-    from jaxtyping import Float
-    from torch import Tensor
 
 MAX_BATCH_PIXELS = 2**19
 """Pixels that the autoencoder takes at a time: two images of 512x512."""
@@ -34,9 +31,7 @@ class LatentCodec:
         self.channels = vae.config.latent_channels
 
     @torch.no_grad()
-    def encode(
-        self, images: Float[Tensor, "batch 3 height width"], generator: torch.Generator | None = None
-    ) -> Float[Tensor, "batch channels rows columns"]:
+    def encode(self, images: Images, generator: torch.Generator | None = None) -> Latents:
         """Encode images in [0, 1] as scaled latents: the posterior's mean, or a sample if a generator is given."""
         pixels = images.to(self._vae.device, self._vae.dtype) * 2 - 1
         pixels = pixels.contiguous(memory_format=torch.channels_last)
@@ -47,7 +42,7 @@ class LatentCodec:
         return (torch.cat(latents).float() - self._shift) * self._scale
 
     @torch.no_grad()
-    def decode(self, latents: Float[Tensor, "batch channels rows columns"]) -> Float[Tensor, "batch 3 height width"]:
+    def decode(self, latents: Latents) -> Images:
         """Decode scaled latents to images in [0, 1]."""
         unscaled = (latents / self._scale + self._shift).to(self._vae.device, self._vae.dtype)
         rows, columns = latents.shape[-2:]
@@ -71,9 +66,7 @@ def native_resolution(denoiser: Any, vae: Any, source: str) -> int:
     return (size if isinstance(size, int) else max(size)) * 2 ** (len(vae.config.block_out_channels) - 1)
 
 
-def default_size_conditioning(
-    latents: Float[Tensor, "batch channels rows columns"], scale_factor: int
-) -> Float[Tensor, "batch 6"]:
+def default_size_conditioning(latents: Latents, scale_factor: int) -> ImageSizes:
     """SDXL's size conditioning for images that were neither resized nor cropped.
 
     Args:

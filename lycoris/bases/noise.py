@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol, Self, runtime_checkable
 import torch
 
 from lycoris.bases.schedulers import is_flow_matching
+from lycoris.bases.shapes import Latents, Timesteps
 from lycoris.errors import InputError
 
 if TYPE_CHECKING:
@@ -40,19 +41,15 @@ class ForwardProcess(Protocol):
         """Sample training timesteps, on the CPU, from the distribution that the family's denoiser was trained on."""
         ...
 
-    def add_noise(
-        self, clean: Float[Tensor, "b c h w"], noise: Float[Tensor, "b c h w"], timesteps: Num[Tensor, " b"]
-    ) -> Float[Tensor, "b c h w"]:
+    def add_noise(self, clean: Latents, noise: Latents, timesteps: Timesteps) -> Latents:
         """Noise latents to these timesteps."""
         ...
 
-    def target(
-        self, clean: Float[Tensor, "b c h w"], noise: Float[Tensor, "b c h w"], timesteps: Num[Tensor, " b"]
-    ) -> Float[Tensor, "b c h w"]:
+    def target(self, clean: Latents, noise: Latents, timesteps: Timesteps) -> Latents:
         """The prediction that training aims for."""
         ...
 
-    def min_snr_weight(self, timesteps: Num[Tensor, " b"], gamma: float) -> Float[Tensor, " b"]:
+    def min_snr_weight(self, timesteps: Timesteps, gamma: float) -> Float[Tensor, " batch"]:
         """Loss weight that caps the signal-to-noise ratio at `gamma`.
 
         Raises:
@@ -60,7 +57,7 @@ class ForwardProcess(Protocol):
         """
         ...
 
-    def noise_level(self, timesteps: Num[Tensor, " b"]) -> Float[Tensor, " b"]:
+    def noise_level(self, timesteps: Timesteps) -> Float[Tensor, " batch"]:
         """How near to pure noise a timestep is, in [0, 1]."""
         ...
 
@@ -141,15 +138,11 @@ class DiscreteDiffusion:
         """Sample training timesteps uniformly, on the CPU."""
         return torch.randint(self.num_timesteps, (count,), generator=generator)
 
-    def add_noise(
-        self, clean: Float[Tensor, "b c h w"], noise: Float[Tensor, "b c h w"], timesteps: Int[Tensor, " b"]
-    ) -> Float[Tensor, "b c h w"]:
+    def add_noise(self, clean: Latents, noise: Latents, timesteps: Int[Tensor, " batch"]) -> Latents:
         """Noise latents to these timesteps."""
         return self._signal[timesteps] * clean + self._noise[timesteps] * noise
 
-    def target(
-        self, clean: Float[Tensor, "b c h w"], noise: Float[Tensor, "b c h w"], timesteps: Int[Tensor, " b"]
-    ) -> Float[Tensor, "b c h w"]:
+    def target(self, clean: Latents, noise: Latents, timesteps: Int[Tensor, " batch"]) -> Latents:
         """The noise, the velocity or the clean latents, by prediction type."""
         if self.prediction_type == "epsilon":
             return noise
@@ -157,7 +150,7 @@ class DiscreteDiffusion:
             return clean
         return self._signal[timesteps] * noise - self._noise[timesteps] * clean
 
-    def min_snr_weight(self, timesteps: Int[Tensor, " b"], gamma: float) -> Float[Tensor, " b"]:
+    def min_snr_weight(self, timesteps: Int[Tensor, " batch"], gamma: float) -> Float[Tensor, " batch"]:
         """Loss weight that caps the signal-to-noise ratio at `gamma`.
 
         In terms of x_0 the weight is min(snr, gamma); it is divided by snr for epsilon and by snr + 1 for v.
@@ -170,6 +163,6 @@ class DiscreteDiffusion:
             return torch.where(snr > 0, capped / snr, torch.ones_like(snr))
         return capped / (snr + 1) if self.prediction_type == "v_prediction" else capped
 
-    def noise_level(self, timesteps: Int[Tensor, " b"]) -> Float[Tensor, " b"]:
+    def noise_level(self, timesteps: Int[Tensor, " batch"]) -> Float[Tensor, " batch"]:
         """The timestep divided by the last one, in [0, 1]."""
         return timesteps / max(1, self.num_timesteps - 1)

@@ -12,12 +12,10 @@ import torch
 from PIL import Image
 
 from lycoris.bases.schedulers import SCHEDULERS, build_scheduler, is_flow_matching
+from lycoris.bases.shapes import Images, Latents
 from lycoris.errors import InputError
 
 if TYPE_CHECKING:
-    from jaxtyping import Float
-    from torch import Tensor
-
     from lycoris.bases import Base, TextConditioning
 
 __all__ = ["SCHEDULERS", "GenerationSettings", "generate", "open_scheduler"]
@@ -124,7 +122,7 @@ def open_scheduler(name: str | None, base: Base) -> Any:
 class _Noise:
     """Initial noise of a batch, and the generators that continue its streams."""
 
-    tensor: Float[Tensor, "batch channels rows columns"]
+    tensor: Latents
     generators: list[torch.Generator]
 
 
@@ -140,7 +138,7 @@ def _denoise(
     scheduler: Any,
     settings: GenerationSettings,
     on_step: Callable[[int], None],
-) -> Float[Tensor, "batch channels rows columns"]:
+) -> Latents:
     scheduler.set_timesteps(settings.steps, device=base.device)
     flow = is_flow_matching(base.scheduler_config)  # its schedulers scale neither the noise nor the input
     latents = noise.tensor.to(base.device) if flow else noise.tensor.to(base.device) * scheduler.init_noise_sigma
@@ -160,7 +158,7 @@ def _denoise(
     return latents
 
 
-def _to_images(images: Float[Tensor, "batch 3 height width"]) -> list[Image.Image]:
+def _to_images(images: Images) -> list[Image.Image]:
     pixels = (images * 255).round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
     return [Image.fromarray(image) for image in pixels]
 

@@ -11,7 +11,7 @@ from lycoris.metrics.encoding import encode, encode_references
 from lycoris.metrics.features import FeatureSet, GeneratedImages, load_features, save_features
 from lycoris.metrics.paired_comparison import compare_with_champion
 from lycoris.metrics.registry import METRICS, Metric, describe_metrics
-from lycoris.metrics.score import Score
+from lycoris.metrics.score import Score, ScoreRecord
 
 __all__ = [
     "METRICS",
@@ -20,6 +20,7 @@ __all__ = [
     "Metric",
     "PromptSpec",
     "Score",
+    "ScoreRecord",
     "balance_classes",
     "compare",
     "compare_models",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
+from typing import Literal, TypedDict
 
 import numpy as np
 
@@ -50,6 +50,24 @@ class Score:
     verdict: Verdict | None = None
     count: int = 0
     note: str = ""
+
+
+class ScoreRecord(TypedDict, total=False):
+    """A :class:`Score` as JSON has it; any part may be missing."""
+
+    name: str
+    value: float | None
+    low: float | None
+    high: float | None
+    base: float | None
+    base_low: float | None
+    base_high: float | None
+    difference: float | None
+    difference_low: float | None
+    difference_high: float | None
+    dimension: str
+    higher_is_better: bool
+    note: str
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from lycoris.bases.noise import DiscreteDiffusion
+from lycoris.bases.shapes import Latents
 from lycoris.errors import InputError
 from lycoris.training.data.sampler import Batch
 
@@ -74,13 +75,11 @@ class TrainingLoss:
             noise.min_snr_weight(torch.zeros(1, dtype=torch.long), settings.min_snr)
         return cls(noise, settings)
 
-    def noisy_latents(self, batch: Batch) -> Float[Tensor, "batch channels rows columns"]:
+    def noisy_latents(self, batch: Batch) -> Latents:
         """The noisy latents that the base gets."""
         return self.forward_process.add_noise(batch.latents, batch.noise, batch.timesteps)
 
-    def __call__(
-        self, prediction: Float[Tensor, "batch channels rows columns"], batch: Batch
-    ) -> Float[Tensor, " batch"]:
+    def __call__(self, prediction: Latents, batch: Batch) -> Float[Tensor, " batch"]:
         """Loss of each image, averaged by `Batch.image_losses` and weighted if `min_snr` is set."""
         target = self.forward_process.target(batch.latents, batch.noise, batch.timesteps)
         errors = LOSS_FUNCTIONS[self.settings.loss](prediction - target, self.settings.huber_delta)

@@ -8,8 +8,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from lycoris.adapters.algorithms.adapter import Algorithm, Constants, Examples, PartialShape, Shapes
-from lycoris.adapters.algorithms.diag_oft import Rotation, cayley, oft_tensors, reference_cayley
+from lycoris.adapters.algorithms.adapter import Algorithm, Examples, Shapes
+from lycoris.adapters.algorithms.diag_oft import DiagOFT, Rotation, cayley, oft_tensors, reference_cayley
 from lycoris.adapters.algorithms.target_layer import TargetLayer
 from lycoris.errors import InputError
 
@@ -90,15 +90,8 @@ class BOFT(Algorithm):
     def state_tensors(self) -> dict[str, Tensor]:
         return oft_tensors(self.oft_blocks, self.rescale, self.constraint, self._ones)
 
-    @classmethod
-    def infer_shape(cls, shapes: Shapes, constants: Constants) -> PartialShape:
-        *_, number, size, _ = shapes["oft_blocks"]
-        return number * size, None, *shapes.get("rescale", ())[2:]
-
-    @classmethod
-    def infer_options(cls, target: TargetLayer, shapes: Shapes, constants: Constants) -> dict:
-        size = shapes["oft_blocks"][-1]
-        return {"factor": size, "constraint": constants.get("alpha", 0.0), "rescale": "rescale" in shapes}
+    infer_shape = DiagOFT.infer_shape
+    infer_options = DiagOFT.infer_options
 
     @classmethod
     def matches(cls, shapes: Shapes) -> bool:

@@ -9,7 +9,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from lycoris.adapters.algorithms.adapter import Algorithm, Constants, Examples, PartialShape, Shapes, alpha_tensor
+from lycoris.adapters.algorithms.adapter import Algorithm, Constants, Examples, PartialShape, Shapes
+from lycoris.adapters.algorithms.alpha import alpha_tensor
 from lycoris.adapters.algorithms.lokr import check_factor, factorization
 from lycoris.adapters.algorithms.target_layer import TargetLayer
 from lycoris.adapters.structures import ELEMENT_COST, Operation, Structure, full_precision

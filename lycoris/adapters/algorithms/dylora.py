@@ -2,22 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from lycoris.adapters.algorithms.adapter import (
-    Algorithm,
-    Constants,
-    Examples,
-    PartialShape,
-    Shapes,
-    alpha_scale,
-    alpha_tensor,
-)
-from lycoris.adapters.algorithms.lora import lora_reference
+from lycoris.adapters.algorithms.adapter import Algorithm, Constants, Examples, Shapes
+from lycoris.adapters.algorithms.alpha import alpha_scale, alpha_tensor
+from lycoris.adapters.algorithms.lora import LoRA
 from lycoris.adapters.algorithms.target_layer import TargetLayer
 from lycoris.adapters.low_rank_approximation import assign_low_rank
 from lycoris.adapters.structures import LowRank
@@ -83,14 +75,9 @@ class DyLoRA(Algorithm):
         assign_low_rank(self.up, self.down, delta / self.scale)
 
     @classmethod
-    def infer_shape(cls, shapes: Shapes, constants: Constants) -> PartialShape:
-        return shapes["lora_up.weight"][0], *shapes["lora_down.weight"][1:]
-
-    @classmethod
     def infer_options(cls, target: TargetLayer, shapes: Shapes, constants: Constants) -> dict:
         rank = shapes["lora_up.weight"][1]
         return {"rank": rank, "alpha": constants.get("alpha", rank)}
 
-    @staticmethod
-    def reference_delta(tensors: Mapping[str, Tensor], weight: Tensor) -> Tensor:
-        return lora_reference(tensors, weight)
+    infer_shape = LoRA.infer_shape
+    reference_delta = staticmethod(LoRA.reference_delta)

@@ -8,15 +8,8 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from lycoris.adapters.algorithms.adapter import (
-    Algorithm,
-    Constants,
-    Examples,
-    PartialShape,
-    Shapes,
-    alpha_scale,
-    alpha_tensor,
-)
+from lycoris.adapters.algorithms.adapter import Algorithm, Constants, Examples, PartialShape, Shapes
+from lycoris.adapters.algorithms.alpha import alpha_scale, alpha_tensor
 from lycoris.adapters.algorithms.target_layer import TargetLayer
 from lycoris.adapters.initialization import STARTS, orthogonal_factors, pissa_factors, product_delta
 from lycoris.adapters.low_rank_approximation import assign_low_rank, tucker_decomposition
@@ -166,19 +159,15 @@ class LoRA(Algorithm):
 
     @staticmethod
     def reference_delta(tensors: Mapping[str, Tensor], weight: Tensor) -> Tensor:
-        return lora_reference(tensors, weight)
-
-
-def lora_reference(tensors: Mapping[str, Tensor], weight: Tensor) -> Tensor:
-    """Compute the ΔW of a LoRA file, one element of `up` at a time."""
-    up, down, core = tensors["lora_up.weight"].flatten(1), tensors["lora_down.weight"], tensors.get("lora_mid.weight")
-    rank = up.shape[1]
-    delta = torch.zeros_like(weight)
-    for r in range(rank):
-        row = down[r]
-        if core is not None:
-            ones = (1,) * (weight.dim() - 2)
-            row = torch.stack([core[r, s].unsqueeze(0) * down[s].reshape(-1, *ones) for s in range(rank)]).sum(0)
-        for o in range(weight.shape[0]):
-            delta[o] += up[o, r] * row
-    return tensors["alpha"] / rank * delta
+        up, down = tensors["lora_up.weight"].flatten(1), tensors["lora_down.weight"]
+        core = tensors.get("lora_mid.weight")
+        rank = up.shape[1]
+        delta = torch.zeros_like(weight)
+        for r in range(rank):
+            row = down[r]
+            if core is not None:
+                ones = (1,) * (weight.dim() - 2)
+                row = torch.stack([core[r, s].unsqueeze(0) * down[s].reshape(-1, *ones) for s in range(rank)]).sum(0)
+            for o in range(weight.shape[0]):
+                delta[o] += up[o, r] * row
+        return tensors["alpha"] / rank * delta

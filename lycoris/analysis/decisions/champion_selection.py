@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from lycoris.analysis.statistics.ranks import dimension_ranks
+from lycoris.analysis.statistics.ranks import AdapterScore, dimension_ranks
+from lycoris.metrics.score import ScoreRecord
 
 CHAMPION_RULE = (
     "Among the adapters whose image similarity on trigger prompts beats the base outside its interval in "
@@ -36,12 +36,11 @@ class Champion:
     reason: str
 
 
-def select_champion(scores: Sequence[Mapping[str, Any]], file_sizes: Mapping[str, int]) -> Champion | None:
+def select_champion(scores: Sequence[AdapterScore], file_sizes: Mapping[str, int]) -> Champion | None:
     """The champion among the adapters of one concept, by `CHAMPION_RULE`.
 
     Args:
-        scores: records with ``adapter``, ``name``, ``value``, ``difference_low``, ``dimension`` and
-            ``higher_is_better``.
+        scores: with ``adapter``, ``name``, ``value``, ``difference_low``, ``dimension`` and ``higher_is_better``.
         file_sizes: adapter -> bytes of its file.
 
     Returns:
@@ -70,11 +69,11 @@ def select_champion(scores: Sequence[Mapping[str, Any]], file_sizes: Mapping[str
     )
 
 
-def beats_base(scores: Iterable[Mapping[str, Any]]) -> bool:
+def beats_base(scores: Iterable[ScoreRecord]) -> bool:
     """Whether one adapter's image similarity on trigger prompts beats the base outside its interval in every encoder.
 
     Args:
-        scores: its score records, with ``name`` and ``difference_low``.
+        scores: its scores, with ``name`` and ``difference_low``.
     """
     own = [row for row in scores if row["name"].startswith("image_similarity/trigger/")]
-    return bool(own) and all(row.get("difference_low") is not None and row["difference_low"] > 0 for row in own)
+    return bool(own) and all((low := row.get("difference_low")) is not None and low > 0 for row in own)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from lycoris.errors import InputError, unknown_name_error
+from lycoris.metrics.score import ScoreRecord
 from lycoris.terms import HEADLINE_SCORES
 
 PROMOTION_RULE = (
@@ -33,12 +33,12 @@ class PromotionDecision:
 
 
 def decide_promotion(
-    scores: Sequence[Mapping[str, Any]], target_dimension: str = "fidelity", tolerances: Mapping[str, float] = {}
+    scores: Sequence[ScoreRecord], target_dimension: str = "fidelity", tolerances: Mapping[str, float] = {}
 ) -> PromotionDecision:
     """Whether a challenger is promoted, by `PROMOTION_RULE`.
 
     Args:
-        scores: records of `lycoris.metrics.paired_comparison`.
+        scores: of `lycoris.metrics.paired_comparison`.
         target_dimension: the dimension that must be better.
         tolerances: dimension -> how much worse it may be, in the unit of its score, at least 0; 0 where absent.
 
@@ -69,7 +69,7 @@ def decide_promotion(
     return PromotionDecision(promoted, reason, outcomes)
 
 
-def _dimension_outcome(scores: Sequence[Mapping[str, Any]], tolerance: float) -> str:
+def _dimension_outcome(scores: Sequence[ScoreRecord], tolerance: float) -> str:
     intervals = [_oriented_interval(score) for score in scores]
     if not intervals or any(interval is None for interval in intervals):
         return "not measured"
@@ -79,7 +79,7 @@ def _dimension_outcome(scores: Sequence[Mapping[str, Any]], tolerance: float) ->
     return "better" if all(low > 0 for low, _ in ends) else "no difference shown"
 
 
-def _oriented_interval(score: Mapping[str, Any]) -> tuple[float, float] | None:
+def _oriented_interval(score: ScoreRecord) -> tuple[float, float] | None:
     """The interval of the difference, with the sign that makes a larger value better."""
     low, high = score["difference_low"], score["difference_high"]
     if low is None or high is None:
@@ -87,8 +87,8 @@ def _oriented_interval(score: Mapping[str, Any]) -> tuple[float, float] | None:
     return (low, high) if score["higher_is_better"] else (-high, -low)
 
 
-def _describe_scores(dimension: str, scores: Sequence[Mapping[str, Any]]) -> str:
-    def one(score: Mapping[str, Any]) -> str:
+def _describe_scores(dimension: str, scores: Sequence[ScoreRecord]) -> str:
+    def one(score: ScoreRecord) -> str:
         if score["difference_low"] is None:
             return f"{score['name']} {score['note'] or 'has no interval'}"
         ends = f"[{score['difference_low']:+.4g}, {score['difference_high']:+.4g}]"

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float
 
 from lycoris.analysis.decisions.pareto import pareto_mask
 from lycoris.analysis.statistics.ranking import Ranking
@@ -164,33 +165,11 @@ def recommend(
             "Argument `weights` must have a dimension with a score above 0, but this table has scores in "
             f"{', '.join(scores.dimensions) or 'no dimension'}."
         )
-    configs = [str(name) for name in scores.settings["config"]]
-    reasons = _exclusion_reasons(scores, configs, file_sizes or {}, max_file_size, win_rates or {})
+    file_sizes, win_rates = file_sizes or {}, win_rates or {}
+    reasons = _exclusion_reasons(scores, file_sizes, max_file_size, win_rates)
     eligible = np.array([not reason for reason in reasons])
-    front, chances = _front(scores, eligible)
-    units, counts = scores.weighted_means(complete), scores.counts
-    most_units = max(count for count, fits in zip(counts, eligible, strict=True) if fits)
-    names = label_settings(scores.settings, length_unit)
-    options = [
-        RankedSetting(
-            name=names[index],
-            config=config,
-            settings=_reported_settings(scores.settings.iloc[index].to_dict()),
-            rank=mean_with_interval(units[index]),
-            ranks={
-                name: mean_with_interval(scores.values[index, :, column])
-                for column, name in enumerate(scores.dimensions)
-            },
-            units=counts[index],
-            well_known=bool(2 * counts[index] >= most_units),
-            bytes=(file_sizes or {}).get(config),
-            learned=(win_rates or {}).get(config),
-            front=bool(front[index]),
-            chance=float(chances[index]),
-            left_out=reasons[index],
-        )
-        for index, config in enumerate(configs)
-    ]
+    units = scores.weighted_means(complete)
+    options = _ranked_settings(scores, units, reasons, file_sizes, win_rates, length_unit)
     order = sorted(range(len(options)), key=lambda index: _sort_key(options[index]))
     candidates = [index for index in order if eligible[index] and options[index].well_known]
     best, second = candidates[0], candidates[1] if len(candidates) > 1 else None
@@ -204,6 +183,41 @@ def recommend(
         unit=scores.unit,
         notes=_notes(reasons, win_rates, int(eligible.sum()) - len(candidates), scores.unit),
     )
+
+
+def _ranked_settings(
+    scores: SettingScores,
+    units: Float[np.ndarray, "settings units"],
+    reasons: list[str],
+    file_sizes: Mapping[str, int],
+    win_rates: Mapping[str, float],
+    length_unit: str,
+) -> list[RankedSetting]:
+    """Every setting with its scores, in the order of the table."""
+    eligible = np.array([not reason for reason in reasons])
+    front, chances = _front(scores, eligible)
+    names, counts = label_settings(scores.settings, length_unit), scores.counts
+    most_units = max(count for count, fits in zip(counts, eligible, strict=True) if fits)
+    return [
+        RankedSetting(
+            name=names[index],
+            config=config,
+            settings=_reported_settings(scores.settings.iloc[index].to_dict()),
+            rank=mean_with_interval(units[index]),
+            ranks={
+                name: mean_with_interval(scores.values[index, :, column])
+                for column, name in enumerate(scores.dimensions)
+            },
+            units=counts[index],
+            well_known=bool(2 * counts[index] >= most_units),
+            bytes=file_sizes.get(config),
+            learned=win_rates.get(config),
+            front=bool(front[index]),
+            chance=float(chances[index]),
+            left_out=reasons[index],
+        )
+        for index, config in enumerate(scores.configs)
+    ]
 
 
 def _front(scores: SettingScores, eligible: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -238,13 +252,10 @@ def _sort_key(setting: RankedSetting) -> tuple[Any, ...]:
 
 
 def _exclusion_reasons(
-    scores: SettingScores,
-    configs: list[str],
-    file_sizes: Mapping[str, int],
-    max_file_size: int | None,
-    win_rates: Mapping[str, float],
+    scores: SettingScores, file_sizes: Mapping[str, int], max_file_size: int | None, win_rates: Mapping[str, float]
 ) -> list[str]:
     """For each setting why it is not eligible, or an empty string."""
+    configs = scores.configs
     if max_file_size is not None and not any(name in file_sizes for name in configs):
         raise InputError("Option `--max-size` needs the sizes of the files: a study's folder with `study.json`.")
     unscored = np.isnan(scores.points).any(axis=1)

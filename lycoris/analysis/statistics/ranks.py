@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
 
 import pandas as pd
 
 from lycoris.analysis.statistics.measures import counts_in_dimension
+from lycoris.metrics.score import ScoreRecord
+
+
+class AdapterScore(ScoreRecord):
+    """A score of one of several adapters."""
+
+    adapter: str
 
 
 def scaled_ranks(values: Sequence[float | None], *, higher_is_better: bool) -> list[float | None]:
@@ -48,7 +54,7 @@ def ranks_within(values: pd.DataFrame, groups: pd.Series, higher_is_better: Mapp
     return pd.concat(parts, axis=1)[list(values)]
 
 
-def dimension_ranks(scores: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
+def dimension_ranks(scores: Iterable[AdapterScore]) -> pd.DataFrame:
     """The mean scaled rank of each adapter in each dimension.
 
     Args:

@@ -46,6 +46,11 @@ class SettingScores:
     values: Float[np.ndarray, "settings units dimensions"]
 
     @property
+    def configs(self) -> list[str]:
+        """The name of each setting in the table."""
+        return [str(name) for name in self.settings["config"]]
+
+    @property
     def points(self) -> Float[np.ndarray, "settings dimensions"]:
         """The mean of every setting in each dimension; NaN where it was not scored at all."""
         return np.stack([[_known_mean(column) for column in setting.T] for setting in self.values])

@@ -6,12 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
+from lycoris.bases.shapes import ImageSizes, Latents, Timesteps
 from lycoris.bases.text_encoding import TextEncoder, max_prompt_length
 
 if TYPE_CHECKING:
-    from jaxtyping import Float, Num
-    from torch import Tensor
-
     from lycoris.bases.conditioning import TextConditioning
     from lycoris.bases.files.checkpoint_layouts import CheckpointLayout
     from lycoris.bases.files.model_files import ModelFiles
@@ -100,11 +98,7 @@ class Family(Protocol):
         ...
 
     def predict(
-        self,
-        noisy: Float[Tensor, "batch channels rows columns"],
-        timesteps: Num[Tensor, " batch"],
-        conditioning: TextConditioning,
-        size_conditioning: Float[Tensor, "batch 6"] | None,
-    ) -> Float[Tensor, "batch channels rows columns"]:
+        self, noisy: Latents, timesteps: Timesteps, conditioning: TextConditioning, size_conditioning: ImageSizes | None
+    ) -> Latents:
         """See `lycoris.bases.Base.predict`."""
         ...

@@ -23,11 +23,9 @@ from lycoris.bases.files.checkpoint_layouts import (
     openai_clip,
 )
 from lycoris.bases.noise import DiscreteDiffusion, ForwardProcess
+from lycoris.bases.shapes import ImageSizes, Latents, Timesteps
 
 if TYPE_CHECKING:
-    from jaxtyping import Float, Num
-    from torch import Tensor
-
     from lycoris.bases.files.model_files import ModelFiles
 
 _OPEN_CLIP = "cond_stage_model.model."
@@ -118,11 +116,7 @@ class StableDiffusion:
         return TextConditioning(self._text.last_hidden_states(prompts).float())
 
     def predict(
-        self,
-        noisy: Float[Tensor, "batch channels rows columns"],
-        timesteps: Num[Tensor, " batch"],
-        conditioning: TextConditioning,
-        size_conditioning: Float[Tensor, "batch 6"] | None,
-    ) -> Float[Tensor, "batch channels rows columns"]:
+        self, noisy: Latents, timesteps: Timesteps, conditioning: TextConditioning, size_conditioning: ImageSizes | None
+    ) -> Latents:
         """Run the UNet; it has no size conditioning."""
         return self._unet(noisy, timesteps, conditioning.hidden_states, return_dict=False)[0]

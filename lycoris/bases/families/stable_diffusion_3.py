@@ -25,11 +25,9 @@ from lycoris.bases.files.checkpoint_layouts import (
 )
 from lycoris.bases.flow_matching import FlowMatching
 from lycoris.bases.noise import ForwardProcess
+from lycoris.bases.shapes import ImageSizes, Latents, Timesteps
 
 if TYPE_CHECKING:
-    from jaxtyping import Float, Num
-    from torch import Tensor
-
     from lycoris.bases.files.model_files import ModelFiles
 
 T5_PARTS = {"text_encoder_3": "transformers.T5EncoderModel", "tokenizer_3": "transformers.AutoTokenizer"}
@@ -129,12 +127,8 @@ class StableDiffusion3:
         return TextConditioning(torch.cat([clip, t5], dim=1), torch.cat([pooled, pooled_2], dim=-1).float())
 
     def predict(
-        self,
-        noisy: Float[Tensor, "batch channels rows columns"],
-        timesteps: Num[Tensor, " batch"],
-        conditioning: TextConditioning,
-        size_conditioning: Float[Tensor, "batch 6"] | None,
-    ) -> Float[Tensor, "batch channels rows columns"]:
+        self, noisy: Latents, timesteps: Timesteps, conditioning: TextConditioning, size_conditioning: ImageSizes | None
+    ) -> Latents:
         """Run the transformer, which predicts a velocity; it has no size conditioning."""
         hidden_states, pooled = conditioning.hidden_states, require_pooled(conditioning)
         return self._transformer(noisy, hidden_states, pooled, timesteps, return_dict=False)[0]

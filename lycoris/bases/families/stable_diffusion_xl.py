@@ -26,12 +26,10 @@ from lycoris.bases.files.checkpoint_layouts import (
 )
 from lycoris.bases.latent_codec import default_size_conditioning
 from lycoris.bases.noise import DiscreteDiffusion, ForwardProcess
+from lycoris.bases.shapes import ImageSizes, Latents, Timesteps
 from lycoris.errors import InputError
 
 if TYPE_CHECKING:
-    from jaxtyping import Float, Num
-    from torch import Tensor
-
     from lycoris.bases.files.model_files import ModelFiles
 
 _CLIP_L, _CLIP_G = "conditioner.embedders.0.transformer.", "conditioner.embedders.1.model."
@@ -127,12 +125,8 @@ class StableDiffusionXL:
         return TextConditioning(hidden_states, pooled)
 
     def predict(
-        self,
-        noisy: Float[Tensor, "batch channels rows columns"],
-        timesteps: Num[Tensor, " batch"],
-        conditioning: TextConditioning,
-        size_conditioning: Float[Tensor, "batch 6"] | None,
-    ) -> Float[Tensor, "batch channels rows columns"]:
+        self, noisy: Latents, timesteps: Timesteps, conditioning: TextConditioning, size_conditioning: ImageSizes | None
+    ) -> Latents:
         """Run the UNet for images of these sizes."""
         if size_conditioning is None:
             size_conditioning = default_size_conditioning(noisy, self._vae_scale_factor)

@@ -1,8 +1,8 @@
-"""Taggers as an ONNX graph, such as the published WD taggers, through onnxruntime."""
+"""ONNX graphs as the networks of taggers, such as the published WD taggers, through onnxruntime."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +10,6 @@ import numpy as np
 from PIL import Image
 
 from lycoris.captions.taggers.labels import read_labels
-from lycoris.captions.taggers.thresholding import resolve_thresholds, select_tags, tag_categories
 from lycoris.errors import InputError
 
 if TYPE_CHECKING:
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
 INSTALL_HINT = "An ONNX tagger needs onnxruntime: pip install 'lycoris-pipeline[onnx]'."
 
 
-class OnnxTagger:
+class OnnxNetwork:
     """A multi-label tagger in ONNX: one image input, and one confidence or logit per tag in the first output.
 
     An input with three channels in its last axis gets the preprocessing of the WD taggers: padded to a white square,
@@ -30,35 +29,18 @@ class OnnxTagger:
     image: a confidence is always in [0, 1].
 
     Args:
-        name: short name in the names of scores.
         folder: ``model.onnx`` (or one other ``.onnx`` file) and ``selected_tags.csv`` or ``id2label``.
-        digest: SHA-256 of everything the tags depend on.
         device: torch device, if onnxruntime was built for it; otherwise the CPU.
-        thresholds: category -> minimum confidence in (0, 1), in place of `thresholding.DEFAULT_THRESHOLDS`.
         batch_size: images per batch, if the graph does not fix it.
 
     Raises:
-        InputError: onnxruntime is not installed, the graph cannot be read or does not fit the tags, or no label has
-            the category of a threshold.
+        InputError: onnxruntime is not installed, or the graph cannot be read or does not fit the tags.
     """
 
-    def __init__(
-        self,
-        name: str,
-        folder: Path,
-        digest: str,
-        device: str | torch.device = "cpu",
-        thresholds: Mapping[str, float] | None = None,
-        batch_size: int = 32,
-    ) -> None:
+    def __init__(self, folder: Path, device: str | torch.device = "cpu", batch_size: int = 32) -> None:
         import torch
 
-        self.name = name
-        self.folder = folder
-        self.digest = digest
         self.labels = read_labels(folder)
-        self.thresholds = resolve_thresholds(self.labels, thresholds)
-        self.categories = tag_categories(self.labels, self.thresholds)
         self.session = _open_session(find_onnx_file(folder), str(device))
         (graph_input, *_), (graph_output, *_) = self.session.get_inputs(), self.session.get_outputs()
         self._input_name, self._output_name = graph_input.name, graph_output.name
@@ -67,7 +49,7 @@ class OnnxTagger:
         self.preprocessing = _read_input_preprocessing(folder, graph_input.shape)
         self._cpu = torch.device("cpu")
         self._outputs_logits = False
-        grey = self._confidences([Image.new("RGB", (64, 64), (128, 128, 128))])
+        grey = self.confidences([Image.new("RGB", (64, 64), (128, 128, 128))])
         if grey.shape[1] != len(self.labels):
             raise InputError(
                 f"Tagger folder `{folder}` must name one tag per output, but names {len(self.labels)} tags for "
@@ -75,20 +57,14 @@ class OnnxTagger:
             )
         self._outputs_logits = bool((grey < 0).any() or (grey > 1).any())
 
-    def tags(self, images: Sequence[Image.Image]) -> list[dict[str, float]]:
-        """Tag each image, with confidences in [0, 1], highest first, in the order of `images`."""
-        if not images:
-            return []
-        confidences = self._confidences(images)
-        confidences = confidences.sigmoid() if self._outputs_logits else confidences
-        return [select_tags(row, self.labels, self.thresholds) for row in confidences.tolist()]
-
-    def _confidences(self, images: Sequence[Image.Image]) -> Float[Tensor, "images tags"]:
+    def confidences(self, images: Sequence[Image.Image]) -> Float[Tensor, "images tags"]:
+        """Rate every label for each image."""
         from lycoris.encoders.batch_encoding import encode_batches
 
-        return encode_batches(
+        outputs = encode_batches(
             self._run_session, images, self.preprocessing, mode="resize", batch_size=self.batch_size, device=self._cpu
         )
+        return outputs.sigmoid() if self._outputs_logits else outputs
 
     def _run_session(self, pixels: Tensor) -> Float[Tensor, "batch tags"]:
         import torch

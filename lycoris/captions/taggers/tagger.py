@@ -1,4 +1,4 @@
-"""Taggers: the tags of each image with their confidences."""
+"""Taggers: the tags of each image with their confidences; most are a network with a confidence for every label."""
 
 from __future__ import annotations
 
@@ -10,12 +10,15 @@ from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 from PIL import Image
 
 from lycoris.captions.sidecar import SIDECAR, SidecarTagger
-from lycoris.captions.taggers.labels import LABEL_FILE
+from lycoris.captions.taggers.labels import LABEL_FILE, Label
+from lycoris.captions.taggers.thresholding import resolve_thresholds, select_tags
 from lycoris.errors import InputError, unknown_name_error
 from lycoris.pretrained import read_model_type, resolve_device
 
 if TYPE_CHECKING:
     import torch
+    from jaxtyping import Float
+    from torch import Tensor
 
 POCKET = "pocket"
 _TEXT_IMAGE_FAMILIES = frozenset({"clip", "siglip"})
@@ -39,6 +42,48 @@ class Tagger(Protocol):
 
     def tags(self, images: Sequence[Image.Image]) -> list[dict[str, float]]:
         """Tag each image, with confidences in [0, 1], highest first, in the order of `images`."""
+
+
+class LabelNetwork(Protocol):
+    """A network that rates fixed labels."""
+
+    labels: tuple[Label, ...]
+
+    def confidences(self, images: Sequence[Image.Image]) -> Float[Tensor, "images tags"]:
+        """Rate every label for each image, in [0, 1]; there is at least one image."""
+        ...
+
+
+class LabelTagger:
+    """A network with a threshold for each category of its labels.
+
+    Args:
+        name: short name in the names of scores.
+        digest: SHA-256 of everything the tags depend on.
+        network: rates the labels.
+        thresholds: category -> minimum confidence in (0, 1), in place of `thresholding.DEFAULT_THRESHOLDS`.
+        lowest: the lowest default threshold.
+
+    Raises:
+        InputError: no label has the category of a threshold, or a threshold is outside (0, 1).
+    """
+
+    def __init__(
+        self,
+        name: str,
+        digest: str,
+        network: LabelNetwork,
+        thresholds: Mapping[str, float] | None = None,
+        lowest: float = 0.0,
+    ) -> None:
+        self.name, self.digest, self.network = name, digest, network
+        self.thresholds = resolve_thresholds(network.labels, thresholds, lowest)
+        self.categories = {each.tag: each.category for each in network.labels if each.category in self.thresholds}
+
+    def tags(self, images: Sequence[Image.Image]) -> list[dict[str, float]]:
+        """Tag each image, with confidences in [0, 1], highest first, in the order of `images`."""
+        rows = self.network.confidences(images).tolist() if images else []
+        return [select_tags(row, self.network.labels, self.thresholds) for row in rows]
 
 
 def open_tagger(
@@ -68,17 +113,18 @@ def open_tagger(
     digest = tagger_digest(source, thresholds, vocabulary)
     kind = _tagger_kind(folder)
     if kind == "text-image":
-        from lycoris.captions.taggers.zero_shot import ZeroShotTagger
+        from lycoris.captions.taggers.zero_shot import NEUTRAL_CONFIDENCE, ZeroShotNetwork
 
         assert vocabulary is not None  # `tagger_digest` requires it
-        return ZeroShotTagger(name, folder, digest, vocabulary, device, thresholds)
+        network = ZeroShotNetwork(folder, vocabulary, device)
+        return LabelTagger(name, digest, network, thresholds, lowest=NEUTRAL_CONFIDENCE)
     if kind == "onnx":
-        from lycoris.captions.taggers.onnx_tagger import OnnxTagger
+        from lycoris.captions.taggers.onnx_tagger import OnnxNetwork
 
-        return OnnxTagger(name, folder, digest, device, thresholds)
-    from lycoris.captions.taggers.classifier import ClassifierTagger
+        return LabelTagger(name, digest, OnnxNetwork(folder, device), thresholds)
+    from lycoris.captions.taggers.classifier import ClassifierNetwork
 
-    return ClassifierTagger(name, folder, digest, device, thresholds)
+    return LabelTagger(name, digest, ClassifierNetwork(folder, device), thresholds)
 
 
 def tagger_digest(

@@ -16,12 +16,15 @@ IGNORED_CATEGORIES = frozenset({"rating", "meta"})
 """Categories that do not describe the content of an image; they give tags only with an explicit threshold."""
 
 
-def resolve_thresholds(labels: Sequence[Label], overrides: Mapping[str, float] | None = None) -> dict[str, float]:
+def resolve_thresholds(
+    labels: Sequence[Label], overrides: Mapping[str, float] | None = None, lowest: float = 0.0
+) -> dict[str, float]:
     """Resolve the minimum confidence of every category that gives tags.
 
     Args:
         labels: the labels of the tagger.
         overrides: category -> threshold in (0, 1), in place of `DEFAULT_THRESHOLDS`.
+        lowest: the lowest default threshold.
 
     Raises:
         InputError: no label has the category, or a threshold is outside (0, 1).
@@ -34,14 +37,8 @@ def resolve_thresholds(labels: Sequence[Label], overrides: Mapping[str, float] |
         if not 0 < value < 1:
             raise InputError(f"The threshold of `{category}` must be in (0, 1), but got {value}.")
     used = [category for category in known if category not in IGNORED_CATEGORIES or category in overrides]
-    return {
-        category: overrides.get(category, DEFAULT_THRESHOLDS.get(category, _FALLBACK_THRESHOLD)) for category in used
-    }
-
-
-def tag_categories(labels: Sequence[Label], thresholds: Mapping[str, float]) -> dict[str, str]:
-    """Map every tag that the thresholds allow to its category."""
-    return {label.tag: label.category for label in labels if label.category in thresholds}
+    defaults = {category: max(lowest, DEFAULT_THRESHOLDS.get(category, _FALLBACK_THRESHOLD)) for category in used}
+    return {category: overrides.get(category, defaults[category]) for category in used}
 
 
 def select_tags(

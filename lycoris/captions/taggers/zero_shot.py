@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from PIL import Image
 
 from lycoris.captions.taggers.labels import read_vocabulary
-from lycoris.captions.taggers.thresholding import resolve_thresholds, select_tags, tag_categories
 
 if TYPE_CHECKING:
     import torch
@@ -23,66 +22,43 @@ NEUTRAL_TEXT = "a picture"
 """The text that a tag's text must beat if the model only compares texts."""
 
 
-class ZeroShotTagger:
-    r"""A CLIP or SigLIP as a tagger: how well does "a picture of a <tag>" fit the image?
+class ZeroShotNetwork:
+    r"""A CLIP or SigLIP as the network of a tagger: how well does "a picture of a <tag>" fit the image?
 
     SigLIP is trained to rate each text independently: $\sigma(s\cos + b)$. CLIP only compares texts, so each tag is
     compared with "a picture": $\sigma(s(\cos_\mathrm{tag} - \cos_\mathrm{neutral}))$; 1/2 means no preference.
     Exclusive categories give the best tag only.
 
     Args:
-        name: short name in the names of scores.
         folder: a text-image model, as `lycoris.encoders.open_encoder` takes it.
-        digest: SHA-256 of everything the tags depend on.
         vocabulary: the tags, as `labels.read_vocabulary` takes them.
         device: torch device.
-        thresholds: category -> minimum confidence in (0, 1); by default the maximum of 0.5 and
-            `thresholding.DEFAULT_THRESHOLDS`.
         batch_size: images per batch.
 
     Raises:
-        InputError: the model or the vocabulary cannot be read, or no label has the category of a threshold.
+        InputError: the model or the vocabulary cannot be read.
 
     Source: Radford et al., arXiv 2103.00020, section 3.1; Zhai et al., arXiv 2303.15343.
     """
 
     def __init__(
-        self,
-        name: str,
-        folder: Path,
-        digest: str,
-        vocabulary: Path,
-        device: str | torch.device = "cpu",
-        thresholds: Mapping[str, float] | None = None,
-        batch_size: int = 32,
+        self, folder: Path, vocabulary: Path, device: str | torch.device = "cpu", batch_size: int = 32
     ) -> None:
         from torch.nn.functional import normalize
 
         from lycoris.encoders import TransformersEncoder
 
-        self.name = name
-        self.digest = digest
         self.batch_size = batch_size
         self.labels = read_vocabulary(vocabulary)
-        self.thresholds = {
-            category: value if category in (thresholds or {}) else max(value, NEUTRAL_CONFIDENCE)
-            for category, value in resolve_thresholds(self.labels, thresholds).items()
-        }
-        self.categories = tag_categories(self.labels, self.thresholds)
-        self.encoder = TransformersEncoder(name, folder, device)
+        self.encoder = TransformersEncoder(folder.name, folder, device)
         self.scale = float(self.encoder.model.logit_scale.exp())
         bias = getattr(self.encoder.model, "logit_bias", None)
         self.bias = None if bias is None else float(bias)
         texts = [*(TEXT_TEMPLATE.format(label.tag) for label in self.labels), NEUTRAL_TEXT]
         self._text_features = normalize(self.encoder.text_features(texts), dim=1)
 
-    def tags(self, images: Sequence[Image.Image]) -> list[dict[str, float]]:
-        """Tag each image, with confidences in [0, 1], highest first, in the order of `images`."""
-        if not images:
-            return []
-        return [select_tags(row, self.labels, self.thresholds) for row in self._confidences(images).tolist()]
-
-    def _confidences(self, images: Sequence[Image.Image]) -> Float[Tensor, "images tags"]:
+    def confidences(self, images: Sequence[Image.Image]) -> Float[Tensor, "images tags"]:
+        """Rate every label for each image."""
         from torch.nn.functional import normalize
 
         features = normalize(self.encoder.image_features(images, batch_size=self.batch_size), dim=1)

@@ -31,17 +31,17 @@ class ConceptSection:
     Attributes:
         concept: the concept with its images.
         tags: tag -> confidence for each image.
-        inherent: the tags that may belong to the concept, from `lycoris.captions.inherent_tags`.
+        concept_tags: the tags that may belong to the concept, from `lycoris.captions.concept_tags`.
         captions: strategy -> one caption per image.
-        numbers: statistics of its tags and captions.
+        statistics: of its tags and captions.
         notes: remarks for the user, in sentences; words between backticks are code.
     """
 
     concept: Concept
     tags: Sequence[Mapping[str, float]]
-    inherent: Sequence[ConceptTag]
+    concept_tags: Sequence[ConceptTag]
     captions: Mapping[str, Sequence[str]]
-    numbers: CaptionStatistics
+    statistics: CaptionStatistics
     notes: Sequence[str] = field(default_factory=tuple)
 
 
@@ -89,7 +89,7 @@ def _removed_tags(section: ConceptSection) -> dict[str | None, set[str]]:
     """Subclass -> the normalized tags that belong to the concept there."""
     return {
         subclass: {
-            normalize_tag(tag.tag) for tag in section.inherent if tag.inherent and tag.subclass in (None, subclass)
+            normalize_tag(tag.tag) for tag in section.concept_tags if tag.inherent and tag.subclass in (None, subclass)
         }
         for subclass in {image.subclass for image in section.concept.images}
     }

@@ -8,10 +8,11 @@ from dataclasses import asdict
 from typing import Any
 
 from lycoris.analysis.text.formatting import order_key, titled_algorithms
+from lycoris.metrics.score import ScoreRecord
 from lycoris.report.run.image_selection import images_per_set, select_images, subsample
 from lycoris.report.run.losses import MAX_POINTS, final_loss_by_bin, thin_curve
 from lycoris.report.run.mlflow_links import tracking_links
-from lycoris.report.run.schema import AdapterRecord, BaseImages, ConceptRecord, ScoreRecord, StudyRecord
+from lycoris.report.run.schema import AdapterRecord, BaseImages, ConceptRecord, StudyRecord
 from lycoris.report.run.scores import ReportedMeasure, headline_measures, reported_measures, score_verdict
 from lycoris.report.run.summaries import summarize_scores
 from lycoris.report.shared.image_store import ImageStore
@@ -46,16 +47,14 @@ def report_payload(study: StudyRecord, store: ImageStore) -> dict[str, Any]:
     Returns:
         A dict for `lycoris.report.shared.json_data.json_for_script`.
     """
-    adapters, bases = list(study.get("adapters") or []), list(study.get("bases") or [])
+    adapters, bases = study.get("adapters") or [], study.get("bases") or []
     models: list[AdapterRecord | BaseImages] = [*bases, *adapters]
     measures = reported_measures(study)
     many_seeds = len({adapter.get("seed") for adapter in adapters}) > 1
     set_sizes = [len(images or []) for one in models for images in (one.get("drawings") or {}).values()]
     max_images = images_per_set(models)
-    trained = sum(bool(adapter.get("losses")) for adapter in adapters)
-    max_points = min(MAX_POINTS, max(20, MAX_CURVE_POINTS // max(1, trained)))
+    max_points = _points_per_curve(sum(bool(adapter.get("losses")) for adapter in adapters))
     prompts: dict[str, int] = {}
-    settings: dict[str, int] = {}
     page: dict[str, Any] = {
         "terms": page_terms(),
         "concepts": [
@@ -81,23 +80,27 @@ def report_payload(study: StudyRecord, store: ImageStore) -> dict[str, Any]:
             for base in bases
         ],
     }
-    page["adapters"] = []
-    for adapter in adapters:
-        text = json.dumps(adapter.get("settings") or {}, default=str)
-        page["adapters"].append(
-            {
-                **{name: adapter.get(key) for key, name in ADAPTER_FIELDS.items() if adapter.get(key) is not None},
-                "captions": adapter.get("captions") or "",
-                "settings": settings.setdefault(text, len(settings)),
-                "scores": _score_rows(adapter, measures),
-                **_training_payload(adapter, store, max_images, max_points),
-                "imageCount": sum(len(images or []) for images in (adapter.get("drawings") or {}).values()),
-                "images": select_images(adapter, store, prompts, max_images),
-            }
-        )
-    page["settings"] = [json.loads(text) for text in settings]
+    settings = [json.dumps(adapter.get("settings") or {}, default=str) for adapter in adapters]
+    numbers = {text: number for number, text in enumerate(dict.fromkeys(settings))}
+    page["adapters"] = [
+        {
+            **{name: adapter.get(key) for key, name in ADAPTER_FIELDS.items() if adapter.get(key) is not None},
+            "captions": adapter.get("captions") or "",
+            "settings": numbers[text],
+            "scores": _score_rows(adapter, measures),
+            **_training_payload(adapter, store, max_images, max_points),
+            "imageCount": sum(len(images or []) for images in (adapter.get("drawings") or {}).values()),
+            "images": select_images(adapter, store, prompts, max_images),
+        }
+        for adapter, text in zip(adapters, settings, strict=True)
+    ]
+    page["settings"] = [json.loads(text) for text in numbers]
     page["prompts"] = list(prompts)
     return page
+
+
+def _points_per_curve(curves: int) -> int:
+    return min(MAX_POINTS, max(20, MAX_CURVE_POINTS // max(1, curves)))
 
 
 def _ordered(names: Iterable[str], order: Sequence[str]) -> list[str]:

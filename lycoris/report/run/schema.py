@@ -9,6 +9,8 @@ import json
 from pathlib import Path
 from typing import Any, TypedDict, cast
 
+from lycoris.metrics.score import ScoreRecord
+
 
 class GeneratedImage(TypedDict, total=False):
     """One generated image. Images of one concept are compared where ``prompt`` and ``seed`` agree."""
@@ -53,24 +55,6 @@ class MetricRecord(TypedDict, total=False):
     higher_is_better: bool
     range: tuple[float | None, float | None]
     about: str
-
-
-class ScoreRecord(TypedDict, total=False):
-    """A score with its 95 % interval, the base's, and the paired difference; ``note`` says why one is missing."""
-
-    name: str
-    value: float | None
-    low: float | None
-    high: float | None
-    base: float | None
-    base_low: float | None
-    base_high: float | None
-    difference: float | None
-    difference_low: float | None
-    difference_high: float | None
-    dimension: str
-    higher_is_better: bool
-    note: str
 
 
 class BaseImages(TypedDict, total=False):

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from lycoris.analysis.text.formatting import order_key
-from lycoris.report.run.schema import MetricRecord, ScoreRecord, StudyRecord
+from lycoris.metrics.score import ScoreRecord
+from lycoris.report.run.schema import MetricRecord, StudyRecord
 from lycoris.terms import DIMENSIONS, HEADLINE_SCORES, REPORTED_PROMPT_TYPES, Verdict
 
 HEADLINE_PROMPT_TYPES = {dimension: score.split("/")[1] for dimension, score in HEADLINE_SCORES.items()}

@@ -33,11 +33,6 @@ def _replaced(value: Any) -> Any:
     return value
 
 
-def finite_or_none(value: float | None) -> float | None:
-    """A number that JSON can hold: None in place of one that is not finite."""
-    return value if value is not None and math.isfinite(value) else None
-
-
 def shorten(value: Any, digits: int = 5) -> Any:
     """A float rounded to some significant digits, more than the pages print; any other value as it is."""
     return float(f"{value:.{digits}g}") if isinstance(value, float) else value

@@ -14,7 +14,7 @@ import torch
 from lycoris.bases.conditioning import TextConditioning
 from lycoris.bases.tokenization import TruncatedPromptWarning
 from lycoris.cache.keys import source_hash
-from lycoris.training.data.latent_cache import TensorCache, content_key
+from lycoris.training.data.tensor_cache import TensorCache, content_key
 
 if TYPE_CHECKING:
     from torch import Tensor

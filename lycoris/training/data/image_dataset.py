@@ -20,8 +20,8 @@ from lycoris.training.config import MaskSource, OnInvalidImage
 from lycoris.training.data.buckets import bucket_sizes
 from lycoris.training.data.cropping import resize_and_crop
 from lycoris.training.data.header_scan import HeaderScan
-from lycoris.training.data.latent_cache import TensorCache, content_key
 from lycoris.training.data.loss_masks import LossMasks
+from lycoris.training.data.tensor_cache import TensorCache, content_key
 
 if TYPE_CHECKING:
     from jaxtyping import Float

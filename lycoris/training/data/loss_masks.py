@@ -15,7 +15,7 @@ from lycoris.cache.keys import source_hash
 from lycoris.data.images import InvalidImageError, find_mask, read_alpha, read_image
 from lycoris.training.config import MaskSource
 from lycoris.training.data.cropping import ResizeCrop, resize_and_crop
-from lycoris.training.data.latent_cache import TensorCache, content_key
+from lycoris.training.data.tensor_cache import TensorCache, content_key
 
 if TYPE_CHECKING:
     from jaxtyping import Float

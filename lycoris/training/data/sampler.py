@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from lycoris.bases.shapes import ImageSizes, Latents, Timesteps
 from lycoris.errors import InputError
 from lycoris.training.config import TrainingSettings
 from lycoris.training.data.caption_augmentation import augment_caption
@@ -17,7 +18,7 @@ from lycoris.training.distributed import SINGLE_PROCESS, ProcessGroup
 from lycoris.training.seeding import EpochSampler, derive_generator
 
 if TYPE_CHECKING:
-    from jaxtyping import Float, Num
+    from jaxtyping import Float
     from torch import Tensor
 
     from lycoris.bases import ForwardProcess, TextConditioning
@@ -37,15 +38,15 @@ class Batch:
         mask: weight of the loss in [0, 1] per latent cell; None weights all equally.
     """
 
-    latents: Float[Tensor, "batch channels rows columns"]
-    noise: Float[Tensor, "batch channels rows columns"]
-    timesteps: Num[Tensor, " batch"]
+    latents: Latents
+    noise: Latents
+    timesteps: Timesteps
     conditioning: TextConditioning
-    size_conditioning: Float[Tensor, "batch 6"]
+    size_conditioning: ImageSizes
     weights: Float[Tensor, " batch"]
     mask: Float[Tensor, "batch rows columns"] | None = None
 
-    def image_losses(self, errors: Float[Tensor, "batch channels rows columns"]) -> Float[Tensor, " batch"]:
+    def image_losses(self, errors: Latents) -> Float[Tensor, " batch"]:
         """Each image's loss w sum(m e) / sum(m): e are the errors averaged over channels, m the mask, w the weight."""
         if self.mask is None:
             return errors.mean(dim=(1, 2, 3)) * self.weights

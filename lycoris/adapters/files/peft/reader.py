@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from lycoris.adapters.algorithms.adapter import alpha_tensor
+from lycoris.adapters.algorithms.alpha import alpha_tensor
 from lycoris.adapters.algorithms.dora import DORA_SCALE_KEY
 from lycoris.adapters.files.peft.config import PeftConfig
 from lycoris.errors import InputError

@@ -17,7 +17,7 @@ from lycoris.training import TrainingJob, TrainingSettings, train
 from lycoris.training.data import caption_encoding, image_dataset, loss_masks
 from lycoris.training.data.caption_encoding import CaptionEncoder
 from lycoris.training.data.image_dataset import ImageDataset
-from lycoris.training.data.latent_cache import TensorCache, content_key
+from lycoris.training.data.tensor_cache import TensorCache, content_key
 from tests.bases.small_base import save_small_base
 
 
@@ -76,7 +76,7 @@ def test_what_a_killed_writer_leaves_is_no_encoding_and_is_swept(tmp_path):
         import os, sys, torch
         import safetensors.torch as files
         from pathlib import Path
-        from lycoris.training.data.latent_cache import TensorCache, content_key
+        from lycoris.training.data.tensor_cache import TensorCache, content_key
         write = files.save_file
         files.save_file = lambda *given, **more: (write(*given, **more), os._exit(9))
         TensorCache(Path(sys.argv[1])).write(content_key("a"), {"x": torch.ones(3)})
