@@ -48,15 +48,16 @@ def time_call(function: Callable[[], Any]) -> tuple[float, float]:
 def benchmark_tagging(source: str, count: int, side: int, rounds: int, device: str) -> dict[str, list[float]]:
     """Return the median wall-clock and processor seconds of each variant on the same images."""
     tagger: Any = open_tagger(source, device)
+    network = tagger.network
     rng = np.random.default_rng(0)
     images = [Image.fromarray(rng.integers(0, 256, (side, side, 3), dtype=np.uint8)) for _ in range(count)]
-    batch = tagger.batch_size
-    pixels = torch.stack([tagger.preprocessing(image) for image in images]).to(device)
+    batch = network.batch_size
+    pixels = torch.stack([network.preprocessing(image) for image in images]).to(device)
 
     @torch.inference_mode()
     def run_network() -> None:
         for start in range(0, count, batch):
-            tagger.model(pixel_values=pixels[start : start + batch]).logits.sigmoid().cpu()
+            network.model(pixel_values=pixels[start : start + batch]).logits.sigmoid().cpu()
 
     with tempfile.TemporaryDirectory() as folder:
         files = []

@@ -35,19 +35,15 @@ class ForwardProcess(Protocol):
         Raises:
             InputError: the configuration is of another kind of process.
         """
-        ...
 
     def sample_timesteps(self, count: int, generator: torch.Generator) -> Num[Tensor, " count"]:
         """Sample training timesteps, on the CPU, from the distribution that the family's denoiser was trained on."""
-        ...
 
     def add_noise(self, clean: Latents, noise: Latents, timesteps: Timesteps) -> Latents:
         """Noise latents to these timesteps."""
-        ...
 
     def target(self, clean: Latents, noise: Latents, timesteps: Timesteps) -> Latents:
         """The prediction that training aims for."""
-        ...
 
     def min_snr_weight(self, timesteps: Timesteps, gamma: float) -> Float[Tensor, " batch"]:
         """Loss weight that caps the signal-to-noise ratio at `gamma`.
@@ -55,11 +51,9 @@ class ForwardProcess(Protocol):
         Raises:
             InputError: the process has no such weight.
         """
-        ...
 
     def noise_level(self, timesteps: Timesteps) -> Float[Tensor, " batch"]:
         """How near to pure noise a timestep is, in [0, 1]."""
-        ...
 
 
 class DiscreteDiffusion:

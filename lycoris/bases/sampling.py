@@ -18,7 +18,7 @@ from lycoris.errors import InputError
 if TYPE_CHECKING:
     from lycoris.bases import Base, TextConditioning
 
-__all__ = ["SCHEDULERS", "GenerationSettings", "generate", "open_scheduler"]
+__all__ = ["SCHEDULERS", "GenerationSettings", "generate"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,7 +78,7 @@ def generate(
     settings = settings or GenerationSettings()
     height, width = settings.height or base.resolution, settings.width or base.resolution
     _check_arguments(base, prompts, seeds, settings, {"height": height, "width": width})
-    scheduler = open_scheduler(settings.scheduler, base)
+    scheduler = build_scheduler(base.scheduler_config, settings.scheduler)
     if not prompts:
         return []
     is_guided = settings.guidance != 1.0
@@ -103,19 +103,6 @@ def generate(
         latents = _denoise(base, conditioning, noise, copy.deepcopy(scheduler), settings, on_step)
         images += _to_images(base.decode_latents(latents))
     return images
-
-
-def open_scheduler(name: str | None, base: Base) -> Any:
-    """Build a diffusers scheduler with the base's noise schedule.
-
-    Args:
-        name: as in `GenerationSettings`.
-        base: the base to generate with.
-
-    Raises:
-        InputError: there is no such scheduler, or it does not fit the base; see `lycoris.bases.schedulers`.
-    """
-    return build_scheduler(base.scheduler_config, name)
 
 
 @dataclass(frozen=True)

@@ -79,23 +79,6 @@ class VGGStyleEncoder:
             self._forward, images, self.preprocessing, mode=mode, batch_size=batch_size, device=self.device
         )
 
-    def gram_matrices(
-        self, images: Sequence[Image.Image], mode: str = "resize", batch_size: int = 16
-    ) -> list[Float[Tensor, "images _ _"]]:
-        """Compute the Gram matrices of every image, one tensor per block; see `vgg.gram_matrix` for the scaling."""
-        features = self.style_features(images, mode, batch_size)
-        grams: list[Tensor] = []
-        start = 0
-        for channels in self.network.channels:
-            row, column = torch.triu_indices(channels, channels)
-            entries = features[:, start : start + len(row)] / _triangle_weights(row, column)
-            start += len(row)
-            full = torch.zeros(len(features), channels, channels)
-            full[:, row, column] = entries
-            full[:, column, row] = entries
-            grams.append(full)
-        return grams
-
     def _forward(self, pixels: Float[Tensor, "batch 3 height width"]) -> Float[Tensor, "batch dim"]:
         parts: list[Tensor] = []
         for maps in self.network(pixels):

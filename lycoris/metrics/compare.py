@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from PIL import Image
 
@@ -43,23 +43,17 @@ def compare(
     Raises:
         InputError: a metric is unknown, or features of one encoder differ in width.
     """
-    sets = {}
+    sets: dict[str, tuple[FeatureSets, FeatureSets | None, bool]] = {}
     for prompt_type, features in generated.items():
         own = FeatureSets(references, features, base.get(prompt_type) if base else None)
         control = None
         if own.base is not None:
             control = FeatureSets(references, own.paired_base or own.base, own.paired_base)
-        sets[prompt_type] = own, control
-    scores = []
-    for name in _selected_metrics(metrics):
-        for prompt_type, (own, control) in sets.items():
-            if not METRICS[name].applies_to(prompt_type, category):
-                continue
-            for encoder in usable_encoders(name, own):
-                usable = control if control is not None and encoder in usable_encoders(name, control) else None
-                full_name, paired = f"{name}/{prompt_type}/{encoder}", own.paired_base is not None
-                scores.append(compute_score(full_name, own, usable, paired=paired, seed=seed, resamples=resamples))
-    return scores
+        sets[prompt_type] = own, control, own.paired_base is not None
+    return [
+        compute_score(name, own, control, paired=paired, seed=seed, resamples=resamples)
+        for name, own, control, paired in _applicable_metrics(metrics, sets, category)
+    ]
 
 
 def compare_models(
@@ -94,7 +88,7 @@ def compare_models(
     Raises:
         InputError: a metric is unknown, or features of one encoder differ in width.
     """
-    sets = {}
+    sets: dict[str, tuple[FeatureSets, FeatureSets | None, bool]] = {}
     for prompt_type in (name for name in first if name in second):
         pair = first[prompt_type].intersect(second[prompt_type])
         own, other = (
@@ -102,28 +96,28 @@ def compare_models(
             for features in pair or (first[prompt_type], second[prompt_type])
         )
         sets[prompt_type] = own, other, pair is not None
-    scores = []
-    for name in _selected_metrics(metrics):
-        for prompt_type, (own, other, paired) in sets.items():
-            if not METRICS[name].applies_to(prompt_type, category):
-                continue
-            common = set(usable_encoders(name, other))
-            for encoder in (encoder for encoder in usable_encoders(name, own) if encoder in common):
-                full_name = f"{name}/{prompt_type}/{encoder}"
-                scores.append(
-                    compute_score(
-                        full_name, own, other, paired=paired, control_name="other", seed=seed, resamples=resamples
-                    )
-                )
-    return scores
+    return [
+        compute_score(name, own, other, paired=paired, control_name="other", seed=seed, resamples=resamples)
+        for name, own, other, paired in _applicable_metrics(metrics, sets, category)
+        if other is not None
+    ]
 
 
-def _selected_metrics(metrics: Iterable[str] | None) -> list[str]:
+def _applicable_metrics(
+    metrics: Iterable[str] | None, sets: Mapping[str, tuple[FeatureSets, FeatureSets | None, bool]], category: str
+) -> Iterator[tuple[str, FeatureSets, FeatureSets | None, bool]]:
+    """Yield the name of every score with its sets; the control is None where it lacks the features."""
     names = [name for name in METRICS if METRICS[name].by_default] if metrics is None else list(metrics)
     for name in names:
         if name not in METRICS:
             raise unknown_name_error("metric", name, METRICS)
-    return names
+    for name in names:
+        for prompt_type, (own, control, paired) in sets.items():
+            if METRICS[name].applies_to(prompt_type, category):
+                controlled = [] if control is None else usable_encoders(name, control)
+                for encoder in usable_encoders(name, own):
+                    usable = control if encoder in controlled else None
+                    yield f"{name}/{prompt_type}/{encoder}", own, usable, paired
 
 
 def score_images(

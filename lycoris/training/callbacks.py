@@ -87,16 +87,13 @@ class Callback(Protocol):
     @property
     def schedule(self) -> CallbackSchedule:
         """When it runs."""
-        ...
 
     @property
     def identity(self) -> str:
         """Everything its outcome depends on besides the run; a run with other callbacks cannot resume."""
-        ...
 
     def __call__(self, network: Any, point: TrainingPoint) -> Mapping[str, float]:
         """Run, and return numbers by name to record with the run."""
-        ...
 
 
 @dataclass(frozen=True)

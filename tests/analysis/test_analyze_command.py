@@ -27,18 +27,18 @@ def out(tmp_path_factory):
 def test_the_last_line_is_one_json_object(tmp_path, capsys):
     assert main([*ARGUMENTS, str(tmp_path / "new" / "out"), "--json"]) == 0
     lines = capsys.readouterr().out.strip().splitlines()
-    told = json.loads(lines[-1])
-    assert set(told) == {"effects", "ranks", "shap"}
+    output = json.loads(lines[-1])
+    assert set(output) == {"effects", "ranks", "shap"}
     wanted = {"factor", "level", "against", "metric", "prompt_type", "encoder", "effect", "low", "high"}
-    assert all(wanted <= set(row) for row in told["effects"])
+    assert all(wanted <= set(row) for row in output["effects"])
     [row] = [
-        row for row in told["effects"]
+        row for row in output["effects"]
         if (row["factor"], row["level"], row["against"]) == ("captions", "none", "all")
         and (row["metric"], row["prompt_type"], row["encoder"]) == ("text_similarity", "alter", "")
     ]  # fmt: skip
     assert row["low"] <= row["effect"] <= row["high"] < 0
-    assert {row["factor"] for row in told["effects"]} == {"algorithm", "captions", "capacity", "epoch"}
-    assert {row["level"] for row in told["effects"] if row["factor"] == "epoch"} == {10, 50}
+    assert {row["factor"] for row in output["effects"]} == {"algorithm", "captions", "capacity", "epoch"}
+    assert {row["level"] for row in output["effects"] if row["factor"] == "epoch"} == {10, 50}
     assert any(line.startswith("`none` instead of `all`: fidelity +") for line in lines[:-1])
 
 
@@ -55,9 +55,9 @@ def test_the_files_hold_the_results(out):
 
 def test_an_error_is_one_sentence_and_exit_code_2(tmp_path, capsys):
     assert main(["analyze", str(TABLES / "metrics.csv"), "--out", str(tmp_path)]) == 2
-    said = capsys.readouterr().err
-    assert said.startswith("lycoris: ")
-    assert "--configs" in said
+    message = capsys.readouterr().err
+    assert message.startswith("lycoris: ")
+    assert "--configs" in message
     (tmp_path / "file").write_text("")
     assert main([*ARGUMENTS, str(tmp_path / "file")]) == 2
     assert "`--out` must be a folder" in capsys.readouterr().err

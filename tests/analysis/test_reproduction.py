@@ -36,12 +36,12 @@ def categories(tmp_path_factory):
     return compute_effects(rank_table(read_table(path, PAPER / "config_mapping.csv")))
 
 
-def said(found, level, against, measure):
+def printed_effect(result, level, against, measure):
     """An effect as the document prints it."""
     metric, prompt_type, encoder = [*measure.split("/"), ""][:3]
-    [row] = found[
-        (found["factor"] == "algorithm") & (found["level"] == level) & (found["against"] == against)
-        & (found["metric"] == metric) & (found["prompt_type"] == prompt_type) & (found["encoder"] == encoder)
+    [row] = result[
+        (result["factor"] == "algorithm") & (result["level"] == level) & (result["against"] == against)
+        & (result["metric"] == metric) & (result["prompt_type"] == prompt_type) & (result["encoder"] == encoder)
     ].itertuples()  # fmt: skip
     return f"{format_number(row.effect, 2, signed=True)} {format_interval(row.low, row.high, 2)}"
 
@@ -50,8 +50,8 @@ def test_the_table_of_finding_1_is_what_the_scores_give(whole, categories):
     rows = re.findall(r"^\| (\w+) - (\w+) \| (\S+) \| (.+) \| (.+) \|$", DOCUMENT, re.MULTILINE)
     assert len(rows) == 6
     for level, against, measure, nine, five in rows:
-        assert said(whole, level, against, measure) == nine
-        assert said(categories, level, against, measure) == five
+        assert printed_effect(whole, level, against, measure) == nine
+        assert printed_effect(categories, level, against, measure) == five
 
 
 def test_lokr_beats_loha_with_every_encoder_and_lora_with_none(whole):
@@ -72,15 +72,15 @@ def test_worse_elsewhere_is_shown_once(whole):
 
 
 def test_no_algorithm_leads_on_every_measure(whole):
-    found = count_leads(whole)
-    told = re.search(r"Of 63 measures LoKr leads (\d+), LoRA (\d+) and LoHa (\d+)", DOCUMENT)
-    assert found.loc[["lokr", "lora", "loha"], "led"].tolist() == [int(count) for count in told.groups()]
-    assert set(found["measures"]) == {63}
-    assert found["shown"].to_dict() == {"loha": 1, "lokr": 0, "lora": 0}
+    result = count_leads(whole)
+    output = re.search(r"Of 63 measures LoKr leads (\d+), LoRA (\d+) and LoHa (\d+)", DOCUMENT)
+    assert result.loc[["lokr", "lora", "loha"], "led"].tolist() == [int(count) for count in output.groups()]
+    assert set(result["measures"]) == {63}
+    assert result["shown"].to_dict() == {"loha": 1, "lokr": 0, "lora": 0}
 
 
 def test_agreement_is_as_the_document_states(ranking):
-    found = agreement_by_attribute(measure_pairs(correlate(ranking)))["correlation"]
-    told = [format_number(found[name], 2) for name in ("resize_mode", "encoder", "prompt_type")]
-    assert f"mean correlation {told[0]}" in DOCUMENT
-    assert f"encoders mostly do ({told[1]}), prompt types less ({told[2]})" in DOCUMENT
+    result = agreement_by_attribute(measure_pairs(correlate(ranking)))["correlation"]
+    output = [format_number(result[name], 2) for name in ("resize_mode", "encoder", "prompt_type")]
+    assert f"mean correlation {output[0]}" in DOCUMENT
+    assert f"encoders mostly do ({output[1]}), prompt types less ({output[2]})" in DOCUMENT

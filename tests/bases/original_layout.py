@@ -270,13 +270,13 @@ def _open_clip(text: Any, prefix: str) -> dict[str, torch.Tensor]:
         (r"self_attn", "attn"),
         (r"^text_projection\.weight", "text_projection"),
     ]
-    found = _renamed(text, rules, prefix)
-    for name in [name for name in found if ".q_proj." in name]:
-        joined = [found.pop(name.replace(".q_proj.", f".{which}_proj.")) for which in "qkv"]
-        found[name.replace(".q_proj.", ".in_proj_")] = torch.cat(joined)
-    if f"{prefix}text_projection" in found:
-        found[f"{prefix}text_projection"] = found[f"{prefix}text_projection"].T
-    return found
+    result = _renamed(text, rules, prefix)
+    for name in [name for name in result if ".q_proj." in name]:
+        joined = [result.pop(name.replace(".q_proj.", f".{which}_proj.")) for which in "qkv"]
+        result[name.replace(".q_proj.", ".in_proj_")] = torch.cat(joined)
+    if f"{prefix}text_projection" in result:
+        result[f"{prefix}text_projection"] = result[f"{prefix}text_projection"].T
+    return result
 
 
 def _transformer(transformer: Any) -> dict[str, torch.Tensor]:
@@ -302,11 +302,11 @@ def _transformer(transformer: Any) -> dict[str, torch.Tensor]:
         (block + r"(attn2?)\.to_([qkv])", r"joint_blocks.\1.x_block.\2.\3"),
         (block + r"(attn2?)\.norm_([qk])", r"joint_blocks.\1.x_block.\2.ln_\3"),
     ]
-    found = _renamed(transformer, rules, "model.diffusion_model.")
-    for name in [name for name in found if re.search(r"attn2?\.q\.", name)]:
-        joined = [found.pop(re.sub(r"\.q\.", f".{which}.", name)) for which in "qkv"]
-        found[re.sub(r"\.q\.", ".qkv.", name)] = torch.cat(joined)
-    for name in [name for name in found if re.search(rf"final_layer\.adaLN|blocks\.{last}\.context.*adaLN", name)]:
-        shift_last = found[name].chunk(2)
-        found[name] = torch.cat(shift_last[::-1])
-    return found
+    result = _renamed(transformer, rules, "model.diffusion_model.")
+    for name in [name for name in result if re.search(r"attn2?\.q\.", name)]:
+        joined = [result.pop(re.sub(r"\.q\.", f".{which}.", name)) for which in "qkv"]
+        result[re.sub(r"\.q\.", ".qkv.", name)] = torch.cat(joined)
+    for name in [name for name in result if re.search(rf"final_layer\.adaLN|blocks\.{last}\.context.*adaLN", name)]:
+        shift_last = result[name].chunk(2)
+        result[name] = torch.cat(shift_last[::-1])
+    return result

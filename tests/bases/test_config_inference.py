@@ -85,9 +85,9 @@ def test_unets(name):
     with torch.device("meta"):
         unet = UNet2DConditionModel(**UNETS[name])
     shapes = shapes_of(original._unet(unet), "model.diffusion_model.")
-    found = plain(config_inference.unet_config(shapes, eight_heads=name == "sd1"))
+    result = plain(config_inference.unet_config(shapes, eight_heads=name == "sd1"))
     expected = {"transformer_layers_per_block": [1] * len(unet.config.block_out_channels), **plain(UNETS[name])}
-    assert found == expected
+    assert result == expected
 
 
 @pytest.mark.parametrize("name", TRANSFORMERS)

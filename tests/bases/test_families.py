@@ -7,8 +7,8 @@ from PIL import Image
 
 import lycoris
 from lycoris.bases import BASES, TextConditioning, open_base
-from lycoris.bases.sampling import GenerationSettings, generate, open_scheduler
-from lycoris.bases.schedulers import SCHEDULERS, is_flow_matching
+from lycoris.bases.sampling import GenerationSettings, generate
+from lycoris.bases.schedulers import SCHEDULERS, build_scheduler, is_flow_matching
 from lycoris.errors import InputError
 from lycoris.training import Example, TrainingJob, TrainingSettings, train
 from tests.bases.small_families import CASES
@@ -76,7 +76,7 @@ def test_conditions_have_the_familys_widths(base, case):
 def test_an_image_equals_the_pipelines_own(base, size):
     height, width = size
     pipeline = base.pipeline()
-    pipeline.scheduler = open_scheduler(None, base)
+    pipeline.scheduler = build_scheduler(base.scheduler_config, None)
     pipeline.set_progress_bar_config(disable=True)
     settings = {"num_inference_steps": 4, "guidance_scale": 5.0, "height": height, "width": width}
     generators = [torch.Generator().manual_seed(seed) for seed in SEEDS]
@@ -91,9 +91,10 @@ def test_an_image_equals_the_pipelines_own(base, size):
 
 
 def test_without_a_negative_prompt_the_image_equals_the_pipelines_own(base, case):
-    assert type(open_scheduler(None, base)) is type(open_scheduler(case.scheduler, base))
+    default, named = (build_scheduler(base.scheduler_config, name) for name in (None, case.scheduler))
+    assert type(default) is type(named)
     pipeline = base.pipeline()
-    pipeline.scheduler = open_scheduler(None, base)
+    pipeline.scheduler = build_scheduler(base.scheduler_config, None)
     pipeline.set_progress_bar_config(disable=True)
     generators = [torch.Generator().manual_seed(seed) for seed in SEEDS]
     expected = pipeline(PROMPTS, num_inference_steps=3, guidance_scale=7.0, generator=generators).images

@@ -5,7 +5,8 @@ import pytest
 
 import lycoris
 from lycoris.bases import open_base
-from lycoris.bases.sampling import SCHEDULERS, GenerationSettings, generate, open_scheduler
+from lycoris.bases.sampling import SCHEDULERS, GenerationSettings, generate
+from lycoris.bases.schedulers import build_scheduler
 from lycoris.errors import InputError
 from tests.bases.small_base import save_small_base
 
@@ -82,25 +83,25 @@ def test_guidance_of_one_is_the_prompts_own_prediction(base):
 
 
 def test_sizes_order_and_progress(base):
-    told = []
+    output = []
     images = generate(
         base,
         PROMPTS,
         SEEDS,
         GenerationSettings(steps=3, height=48, width=24, batch_size=4),
-        progress=lambda *now: told.append(now),
+        progress=lambda *now: output.append(now),
     )
     assert [image.size for image in images] == [(24, 48)] * 6
-    assert told == [(step, 6) for step in range(1, 7)]
+    assert output == [(step, 6) for step in range(1, 7)]
     assert generate(base, [], []) == []
 
 
 def test_each_distinct_prompt_is_encoded_once(base, monkeypatch):
-    asked = []
+    requested = []
     encode = base.encode_text
-    monkeypatch.setattr(base, "encode_text", lambda prompts: asked.append(list(prompts)) or encode(prompts))
+    monkeypatch.setattr(base, "encode_text", lambda prompts: requested.append(list(prompts)) or encode(prompts))
     generate(base, PROMPTS, SEEDS, GenerationSettings(steps=1, batch_size=2))
-    assert asked == [["", "a red cat", "a blue toy", "a sks creature", "a photo"]]
+    assert requested == [["", "a red cat", "a blue toy", "a sks creature", "a photo"]]
 
 
 def test_an_untrained_network_generates_the_bases_images(base):
@@ -114,7 +115,7 @@ def test_an_untrained_network_generates_the_bases_images(base):
 
 def test_latents_are_never_clipped(base, monkeypatch):
     monkeypatch.setattr(base, "scheduler_config", {**base.scheduler_config, "clip_sample": True})
-    assert all(not open_scheduler(name, base).config.get("clip_sample", False) for name in FITTING)
+    assert all(not build_scheduler(base.scheduler_config, name).config.get("clip_sample", False) for name in FITTING)
 
 
 @pytest.mark.parametrize(

@@ -76,20 +76,20 @@ def test_sd_2_needs_a_prediction_type(saved, tmp_path):
     folder, file = saved["sd2"]
     with pytest.raises(InputError, match=r"exists in both kinds: pass `prediction_type=`.*save_pretrained"):
         open_base(file, tokenizer=folder)
-    told = rewritten(file, tmp_path / "told.safetensors", {"modelspec.prediction_type": "epsilon"})
-    assert open_base(told, device="cpu", tokenizer=folder).forward_process.prediction_type == "epsilon"
+    output = rewritten(file, tmp_path / "rewritten.safetensors", {"modelspec.prediction_type": "epsilon"})
+    assert open_base(output, device="cpu", tokenizer=folder).forward_process.prediction_type == "epsilon"
     with pytest.raises(InputError, match=r"is 'v_prediction', but base .* states 'epsilon'"):
-        open_base(told, tokenizer=folder, prediction_type="v_prediction")
+        open_base(output, tokenizer=folder, prediction_type="v_prediction")
 
 
 @pytest.mark.parametrize(
-    ("said", "kind"), [("    parameterization: v\n", "v_prediction"), ("    linear_start: 0.00085\n", "epsilon")]
+    ("text", "kind"), [("    parameterization: v\n", "v_prediction"), ("    linear_start: 0.00085\n", "epsilon")]
 )
-def test_the_configuration_beside_a_file_tells_what_it_predicts(saved, tmp_path, said, kind):
+def test_the_configuration_beside_a_file_tells_what_it_predicts(saved, tmp_path, text, kind):
     folder, file = saved["sd2"]
     copy = shutil.copy(file, tmp_path / "some.safetensors")
     beside = tmp_path / "some.yaml"
-    beside.write_text("model:\n  target: ldm.models.diffusion.ddpm.LatentDiffusion\n  params:\n" + said)
+    beside.write_text("model:\n  target: ldm.models.diffusion.ddpm.LatentDiffusion\n  params:\n" + text)
     assert open_base(copy, device="cpu", tokenizer=folder).forward_process.prediction_type == kind
     beside.write_text("model: {params: {parameterization: w}}\n")
     with pytest.raises(InputError, match=r"one of eps, v, x0, but has 'w'"):
@@ -143,14 +143,14 @@ def test_another_vocabulary_is_refused(saved, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("kept", "message"),
+    ("prefix", "message"),
     [
         ("model.diffusion_model.", "text encoders, VAE and denoiser must all be in it"),
         ("lora_unet_", "is an adapter and not a base"),
     ],
 )
-def test_what_is_no_whole_model_is_refused(tmp_path, kept, message):
-    save_file({f"{kept}input_blocks.0.0.weight": torch.zeros(2)}, tmp_path / "part.safetensors")
+def test_what_is_no_whole_model_is_refused(tmp_path, prefix, message):
+    save_file({f"{prefix}input_blocks.0.0.weight": torch.zeros(2)}, tmp_path / "part.safetensors")
     with pytest.raises(InputError, match=message):
         open_base(tmp_path / "part.safetensors")
 

@@ -24,6 +24,7 @@ from lycoris.encoders import (
 )
 from lycoris.errors import InputError
 from lycoris.terms import RESIZE_MODES
+from tests.encoders.gram_matrices import gram_matrices
 
 SIZE = 32
 IMAGE_KINDS = ("clip", "siglip", "dinov2", "dinov3_vit", "convnextv2")
@@ -419,7 +420,7 @@ def test_vgg_maps_are_the_outputs_of_each_block_s_first_convolution_before_its_r
 def test_gram_matrices_match_a_double_loop_and_style_distance_is_their_squared_difference(tmp_path: Path) -> None:
     encoder = open_style_encoder(write_vgg(tmp_path / "vgg"))
     images = [noise_image(32, 32), noise_image(32, 32, 1)]
-    grams = encoder.gram_matrices(images)
+    grams = gram_matrices(encoder, images)
     pixels = torch.stack([encoder.preprocessing(image) for image in images])
     with torch.no_grad():
         maps = encoder.network(pixels)
@@ -443,7 +444,7 @@ def test_a_bare_weight_file_gets_the_preprocessing_of_torchvision(tmp_path: Path
     encoder = open_style_encoder(file)
     assert encoder.name == "vgg19-abc"
     assert encoder.preprocessing.size == 224
-    assert len(encoder.gram_matrices([noise_image(30, 30)])) == 2
+    assert len(gram_matrices(encoder, [noise_image(30, 30)])) == 2
     file.write_text("not weights")
     with pytest.raises(InputError, match="could not be read"):
         open_style_encoder(file)

@@ -1,4 +1,4 @@
-"""A finished study's folder, drawn for tests: its effects are known, its pictures are told apart by their pixels."""
+"""The folder of a finished study for tests: its effects are known, and its images differ in their pixels."""
 
 from __future__ import annotations
 
@@ -45,19 +45,25 @@ def write_study(folder: Path) -> Path:
             against = {"base": 0.2, "difference": value - 0.2, "difference_low": value - 0.4, "difference_high": value}
             scores[name] = {"name": name, **ends, **against, "dimension": dimension, "higher_is_better": higher}
         run = f"{concept}-{algorithm}-{strategy}-{seed}-{e}"
-        told = {"concept": concept, "algorithm": algorithm, "captions": strategy, "seed": seed}
-        shown = save_image(folder / "pictures", (50 * c + 10 * a, 100 * s + 40 * seed, 200 * e + 10))
+        options = {"concept": concept, "algorithm": algorithm, "captions": strategy, "seed": seed}
+        image = save_image(folder / "pictures", (50 * c + 10 * a, 100 * s + 40 * seed, 200 * e + 10))
         prompts = {"trigger": f"a {concept}", "alter": f"a {concept} on a beach", "style": f"a painting of a {concept}"}
         adapters.append(
             {
-                **told, "name": run, "run_id": run, "checkpoint": stage, "bytes": 1000 * (a + 1), "parameters": 10,
+                **options, "name": run, "run_id": run, "checkpoint": stage, "bytes": 1000 * (a + 1), "parameters": 10,
                 "champion": (algorithm, strategy, seed, stage) == ("lokr", "none", 0, None), "reason": "it is ahead",
                 "seconds": {"train": 10.0 * (a + 1), "draw": 3.0}, "losses": [] if stage else [1.0, 0.5],
                 "scores": scores,
-                "drawings": {kind: [{"image": shown, "prompt": said, "seed": 3}] for kind, said in prompts.items()},
+                "drawings": {kind: [{"image": image, "prompt": prompt, "seed": 3}] for kind, prompt in prompts.items()},
             }
         )  # fmt: skip
-        row = {"category": CONCEPTS[concept], **told, "config": algorithm, "epoch": 5 if stage else 10, "run_id": run}
+        row = {
+            "category": CONCEPTS[concept],
+            **options,
+            "config": algorithm,
+            "epoch": 5 if stage else 10,
+            "run_id": run,
+        }
         table += [{**row, **score} for score in scores.values()]
     base = save_image(folder / "pictures", (1, 2, 3))
     study = {

@@ -1,4 +1,4 @@
-"""A study drawn for the tests: gradients for pictures, scores whose verdicts are known."""
+"""The record of a study for tests: its images are gradients, and the verdicts of its scores are known."""
 
 from __future__ import annotations
 
@@ -29,18 +29,18 @@ def score(difference: float, *, base: float, width: float) -> dict[str, float]:
 def trial_study(folder: Path) -> dict[str, Any]:
     """Two concepts, two algorithms, two tag strategies; one adapter failed, one has no loss curve."""
 
-    def drawn(red: int, green: int, size: tuple[int, int] = (64, 48)) -> str:
+    def save_gradient(red: int, green: int, size: tuple[int, int] = (64, 48)) -> str:
         path = folder / f"{red}-{green}-{size[0]}.png"
         if not path.exists():
             bands = [Image.new("L", size, red), Image.linear_gradient("L").resize(size), Image.new("L", size, green)]
             Image.merge("RGB", bands).save(path)
         return str(path)
 
-    def drawings(red: int, concept: str) -> dict[str, list[dict[str, Any]]]:
+    def generated_images(red: int, concept: str) -> dict[str, list[dict[str, Any]]]:
         prompts = {"trigger": f"a {concept}", "alter": f"a {concept} on a beach"}
         return {
             kind: [
-                {"image": drawn(red, 40 * place + 9 * len(kind)), "prompt": prompt, "seed": 1000 + place}
+                {"image": save_gradient(red, 40 * place + 9 * len(kind)), "prompt": prompt, "seed": 1000 + place}
                 for place in range(3)
             ]
             for kind, prompt in prompts.items()
@@ -79,7 +79,7 @@ def trial_study(folder: Path) -> dict[str, Any]:
                             TEXT: score(0.01 - 2 * more, base=0.3, width=0.02),
                             STYLE: score(gain, base=0.0, width=0.02),
                         },
-                        "drawings": drawings(60 + 80 * far + 20 * near, concept),
+                        "drawings": generated_images(60 + 80 * far + 20 * near, concept),
                     }
                 )
     return {
@@ -100,7 +100,8 @@ def trial_study(folder: Path) -> dict[str, Any]:
                 "trigger": trigger,
                 "class_noun": "toy",
                 "description": "brown dog",
-                "references": [drawn(200, 30 * place) for place in range(3)] + [drawn(90, 90, (800, 400))],
+                "references": [save_gradient(200, 30 * place) for place in range(3)]
+                + [save_gradient(90, 90, (800, 400))],
                 "captions": {
                     "none": [f"a {trigger} toy"] * 4,
                     "all": [f"{trigger} toy, droopy_ears, beach"] * 4,
@@ -115,7 +116,7 @@ def trial_study(folder: Path) -> dict[str, Any]:
             "style_loss": {"dimension": "preservation", "higher_is_better": False, "about": "Gram."},
         },
         "bases": [
-            {"concept": concept, "captions": strategy, "drawings": drawings(5, concept)}
+            {"concept": concept, "captions": strategy, "drawings": generated_images(5, concept)}
             for concept in ("hornling", "biscuit")
             for strategy in STRATEGIES
         ],

@@ -49,9 +49,9 @@ def test_the_last_line_is_a_json_object_with_all_captions(
     options = ["--out", str(page), "--set", f"output={data.parent / 'runs'}", "--json"]
     assert main(["captions", str(data), *options]) == 0
     out, err = capsys.readouterr()
-    told = json.loads(out.splitlines()[-1])
-    assert told["page"] == str(page.resolve())
-    grumble = next(one for one in told["classes"] if one["name"] == "grumble")
+    output = json.loads(out.splitlines()[-1])
+    assert output["page"] == str(page.resolve())
+    grumble = next(one for one in output["classes"] if one["name"] == "grumble")
     assert [one["path"].rpartition("/")[2] for one in grumble["pictures"]] == ["00.png", "01.png", "02.png"]
     assert list(grumble["pictures"][0]["tags"])[:3] == ["猫 🐈", "<script>alert(1)</script>", "red, white"]
     assert set(grumble["pictures"][0]["captions"]) == {"none", "all", "adjusted"}
@@ -91,9 +91,9 @@ def test_an_error_is_one_sentence_and_exit_code_2(data: Path, capsys: pytest.Cap
         ([str(data), "--set", "concepts=grumbel"], "Did you mean `grumble`"),
     ):
         assert main(["captions", *arguments, "--set", f"output={data.parent / 'runs'}"]) == 2
-        said = capsys.readouterr().err
-        assert said.splitlines()[-1].startswith("lycoris: ")
-        assert message in said
+        printed = capsys.readouterr().err
+        assert printed.splitlines()[-1].startswith("lycoris: ")
+        assert message in printed
 
 
 def test_the_page_loads_nothing(page: Path) -> None:

@@ -114,24 +114,24 @@ def test_only_the_concept_s_own_tags_are_marked():
 
 def test_a_loss_curve_is_thinned_to_its_last_step():
     losses = [float(step) for step in range(1000)]
-    found = thin_curve(losses, points=100)
-    assert found["steps"][0] == 1
-    assert found["steps"][-1] == 1000
-    assert len(found["steps"]) == len(found["raw"]) == len(found["smooth"]) <= 101
-    middle = found["steps"].index(501)
-    assert found["smooth"][middle] == pytest.approx(found["raw"][middle], rel=1e-3)
+    result = thin_curve(losses, points=100)
+    assert result["steps"][0] == 1
+    assert result["steps"][-1] == 1000
+    assert len(result["steps"]) == len(result["raw"]) == len(result["smooth"]) <= 101
+    middle = result["steps"].index(501)
+    assert result["smooth"][middle] == pytest.approx(result["raw"][middle], rel=1e-3)
 
 
 def test_a_loss_curve_is_smoothed_over_a_tenth_of_the_run():
-    found = thin_curve([0.0] * 100 + [1.0] * 100)
-    index = found["steps"].index(96)
-    assert found["smooth"][index] == pytest.approx(6 / 21, rel=1e-3)  # 10 steps to either side
+    result = thin_curve([0.0] * 100 + [1.0] * 100)
+    index = result["steps"].index(96)
+    assert result["smooth"][index] == pytest.approx(6 / 21, rel=1e-3)  # 10 steps to either side
 
 
 def test_a_loss_that_is_not_finite_leaves_a_gap():
-    found = thin_curve([1.0, float("nan"), 3.0])
-    assert found["raw"] == [1.0, None, 3.0]
-    assert found["smooth"] == [2.0, 2.0, 2.0]
+    result = thin_curve([1.0, float("nan"), 3.0])
+    assert result["raw"] == [1.0, None, 3.0]
+    assert result["smooth"] == [2.0, 2.0, 2.0]
     assert thin_curve([]) == {"steps": [], "raw": [], "smooth": []}
 
 
@@ -252,10 +252,10 @@ def test_many_images_fit_the_size_budget(tmp_path):
         small.add(tmp_path / f"{number}.png")
         large.add(tmp_path / f"large-{number}.png")
     for store, budget, sides in ((small, 130_000, {64}), (large, 160_000, range(97, 400))):
-        found = store.encode()
-        assert len(found) == 40
-        assert all(side in sides for _, *size in found for side in size)
-        assert sum(len(base64.b64decode(source.split(",")[1])) for source, *_ in found) <= budget
+        result = store.encode()
+        assert len(result) == 40
+        assert all(side in sides for _, *size in result for side in size)
+        assert sum(len(base64.b64decode(source.split(",")[1])) for source, *_ in result) <= budget
 
 
 def test_a_large_study_shows_fewer_images_per_adapter_and_the_same_for_all(tmp_path):

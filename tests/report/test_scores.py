@@ -6,7 +6,6 @@ from dataclasses import replace
 
 import pytest
 
-from lycoris.analysis.text.formatting import format_duration, format_interval, format_number
 from lycoris.report.run.scores import (
     decimal_places,
     headline_measures,
@@ -45,7 +44,7 @@ def test_the_headline_prefers_the_prompt_type_of_its_dimension():
 
 
 @pytest.mark.parametrize(
-    ("difference", "higher", "said"),
+    ("difference", "higher", "expected"),
     [
         (0.1, True, "better"),
         (0.1, False, "worse"),
@@ -54,9 +53,9 @@ def test_the_headline_prefers_the_prompt_type_of_its_dimension():
         (0.01, True, "none"),
     ],
 )
-def test_a_difference_is_shown_only_when_its_interval_leaves_out_zero(study, difference, higher, said):
+def test_a_difference_is_shown_only_when_its_interval_leaves_out_zero(study, difference, higher, expected):
     one = replace(measure(study, SIMILARITY), higher_is_better=higher)
-    assert score_verdict(score(difference, base=0.5, width=0.05), one) == said
+    assert score_verdict(score(difference, base=0.5, width=0.05), one) == expected
 
 
 @pytest.mark.parametrize("higher", [True, False])
@@ -87,24 +86,24 @@ def test_intervals_that_touch_are_not_separated(study):
 
 def test_the_leader_is_named_with_its_lead(study):
     own = [adapter for adapter in study["adapters"] if adapter["concept"] == "hornling"]
-    said = str(summarize_scores(measure(study, SIMILARITY), "hornling", own, with_seed=False))
-    assert said == (
+    text = str(summarize_scores(measure(study, SIMILARITY), "hornling", own, with_seed=False))
+    assert text == (
         "LoKr with `none` leads for hornling: +.250 [.220, .280] against the base, not separated from LoKr with `all`."
     )
 
 
 def test_no_leader_is_named_where_no_difference_is_shown(study):
     own = [adapter for adapter in study["adapters"] if adapter["concept"] == "hornling"]
-    found = summarize_scores(measure(study, TEXT), "hornling", own, with_seed=False)
-    assert found.verdict == "none"
-    assert "No adapter beats the base" in str(found)
-    assert "shows no difference" in str(found)
+    result = summarize_scores(measure(study, TEXT), "hornling", own, with_seed=False)
+    assert result.verdict == "none"
+    assert "No adapter beats the base" in str(result)
+    assert "shows no difference" in str(result)
 
 
 def test_preservation_is_led_by_the_one_closest_to_the_base(study):
     own = [adapter for adapter in study["adapters"] if adapter["concept"] == "biscuit"]
-    said = str(summarize_scores(measure(study, STYLE), "biscuit", own, with_seed=True))
-    assert said == (
+    text = str(summarize_scores(measure(study, STYLE), "biscuit", own, with_seed=True))
+    assert text == (
         "LoRA with `none`, seed 0 stays closest to the base for biscuit: .100 [.080, .120], ahead of every other."
     )
 
@@ -115,27 +114,9 @@ def test_without_scores_there_is_no_summary(study):
     )
 
 
-def test_numbers_have_a_true_minus_and_no_leading_zero():
-    assert format_number(0.1234, 3, signed=True) == "+.123"
-    assert format_number(-0.1234, 2) == "−.12"
-    assert format_number(0.0, 3, signed=True) == "0"
-    assert format_number(-0.0001, 2) == ".00"
-    assert format_number(12.34, 1) == "12.3"
-    assert format_number(3e-7, None) == "3.0e-07"
-    assert format_number(None, 2) == "–"
-    assert format_interval(-0.5, 1.0, 1) == "[−.5, 1.0]"
-    assert format_interval(None, 1.0, 1) == ""
-
-
 def test_decimals_show_three_digits_of_the_largest():
     assert decimal_places([0.61, 0.2]) == 3
     assert decimal_places([88.0, 3.0]) == 1
     assert decimal_places([1234.0]) == 0
     assert decimal_places([3e-7]) is None
     assert decimal_places([None, float("nan")]) == 2
-
-
-def test_durations_are_readable():
-    assert format_duration(0.2) == "0 s"
-    assert format_duration(75.2) == "1 min 15 s"
-    assert format_duration(7200) == "2 h"

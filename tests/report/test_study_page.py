@@ -56,9 +56,9 @@ def texts(browser: Any, css: str) -> list[str]:
 def test_the_answer_comes_first_and_names_what_is_better_and_worse(opened: Any) -> None:
     assert find(opened, "main section")[0].get_attribute("id") == "answer"
     assert find(opened, "h1")[0].text == "What?"
-    said = texts(opened, ".summary li")
-    assert [one.partition(":")[0] for one in said] == ["characters", "scenes"]  # two categories are too few for all
-    for one in said:
+    message = texts(opened, ".summary li")
+    assert [one.partition(":")[0] for one in message] == ["characters", "scenes"]  # two categories are too few for all
+    for one in message:
         up, down = one.partition("worse in")[::2]
         better, worse = (up, down) if "none instead of all" in one else (down, up)
         assert "fidelity" in better

@@ -24,12 +24,12 @@ def examples(tmp_path_factory):
     """Five images of three shapes, two of them with one caption."""
     folder, draws = tmp_path_factory.mktemp("pictures"), np.random.default_rng(0)
     captions = ["a sks cat", "a red cat", "a sks cat", "a blue toy on snow", "a photo"]
-    made = []
+    created = []
     for number, (size, caption) in enumerate(zip(SIZES, captions, strict=True)):
         path = folder / f"{number}.png"
         Image.fromarray(draws.integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)).save(path)
-        made.append(Example(path, caption))
-    return made
+        created.append(Example(path, caption))
+    return created
 
 
 @pytest.fixture(scope="session")

@@ -58,7 +58,7 @@ WAYS = {"lora": {"dropout": 0.3, "module_dropout": 0.2}, "full": {}, "dylora": {
 
 @pytest.mark.parametrize("algorithm", WAYS)
 def test_a_run_with_callbacks_ends_with_the_same_bits(base, examples, tmp_path, algorithm):
-    found = []
+    outcome = []
     for watched in (False, True):
         network = attach(base, algorithm, **WAYS[algorithm])
         result = train(
@@ -67,9 +67,9 @@ def test_a_run_with_callbacks_ends_with_the_same_bits(base, examples, tmp_path, 
                 network, examples[2:], SETTINGS, seed=7, callbacks=looks(base, examples, tmp_path) if watched else ()
             ),
         )
-        found.append((result.losses, result.binned_losses, weights(network)))
+        outcome.append((result.losses, result.binned_losses, weights(network)))
         network.detach()
-    (losses, bands, plain), (losses_again, bands_again, watched) = found
+    (losses, bands, plain), (losses_again, bands_again, watched) = outcome
     assert (losses, bands) == (losses_again, bands_again)
     assert same(plain, watched)
     assert [row["step"] for row in result.callback_records if "validation" in row] == [0, 2, 4, 5]
@@ -92,25 +92,25 @@ def test_callbacks_get_the_averages_and_not_the_trained_weights(base, examples, 
     if "optimizer" in change:
         pytest.importorskip("schedulefree")
     settings = replace(SETTINGS, **change)
-    found = []
+    outcome = []
     for watched in (False, True):
         network = attach(base)
-        asked = (
+        requested = (
             (*looks(base, examples, tmp_path)[:2], CheckpointCallback(tmp_path, CallbackSchedule(at=(2, 5))))
             if watched
             else ()
         )
-        losses = train(base, TrainingJob(network, examples, settings, seed=7, callbacks=asked)).losses
-        found.append((losses, weights(network)))
+        losses = train(base, TrainingJob(network, examples, settings, seed=7, callbacks=requested)).losses
+        outcome.append((losses, weights(network)))
         network.detach()
-    assert found[0][0] == found[1][0]
-    assert same(found[0][1], found[1][1])
+    assert outcome[0][0] == outcome[1][0]
+    assert same(outcome[0][1], outcome[1][1])
     last = lycoris.load(tmp_path / "5.safetensors", base.parts)
-    assert same(weights(last), found[0][1])
+    assert same(weights(last), outcome[0][1])
 
 
 def test_co_trained_runs_with_callbacks_end_with_the_same_bits(base, examples, tmp_path):
-    found = []
+    outcome = []
     for watched in (False, True):
         networks = [attach(base, "lora", dropout=0.3), attach(base, "lokr", factor=4)]
         jobs = [
@@ -120,10 +120,10 @@ def test_co_trained_runs_with_callbacks_end_with_the_same_bits(base, examples, t
             for seed, network in enumerate(networks)
         ]
         results = co_train(base, jobs)
-        found.append([(result.losses, weights(network)) for result, network in zip(results, networks, strict=True)])
+        outcome.append([(result.losses, weights(network)) for result, network in zip(results, networks, strict=True)])
         for network in networks:
             network.detach()
-    for (losses, plain), (losses_again, watched) in zip(*found, strict=True):
+    for (losses, plain), (losses_again, watched) in zip(*outcome, strict=True):
         assert losses == losses_again
         assert same(plain, watched)
     network = attach(base, "lokr", factor=4)
@@ -172,9 +172,9 @@ def test_validation_is_the_mean_error_at_times_spread_over_the_whole_schedule(ba
     assert torch.equal(times, timestep_quantiles(base.forward_process, 20))
     assert ((times / 1000 - (torch.arange(20) + 0.5) / 20).abs() < 0.03).all()
     network = attach(base)
-    found = ValidationCallback(base, examples, CallbackSchedule(every=1), noise_levels=4)(network)
-    assert found.keys() == {"validation", *(f"validation/{name}" for name in TIMESTEP_BINS)}
-    assert found["validation"] == pytest.approx(sum(found[f"validation/{name}"] for name in TIMESTEP_BINS) / 4)
+    outcome = ValidationCallback(base, examples, CallbackSchedule(every=1), noise_levels=4)(network)
+    assert outcome.keys() == {"validation", *(f"validation/{name}" for name in TIMESTEP_BINS)}
+    assert outcome["validation"] == pytest.approx(sum(outcome[f"validation/{name}"] for name in TIMESTEP_BINS) / 4)
 
 
 def test_a_checkpoint_is_the_adapter_of_a_run_that_ends_there(base, examples, tmp_path):
@@ -213,9 +213,9 @@ def test_samples_are_what_the_network_generates_at_that_moment(base, squares, tm
 
 def test_moments_are_counted_as_the_length_is():
     epochs = TrainingSettings(epochs=4.5, batch_size=4)
-    found = CallbackSchedule(at=(1, 3), every=2).points(epochs, 6)
-    assert [(m.count, m.step) for m in found] == [(0, 0), (1, 2), (2, 3), (3, 5), (4, 6), (4.5, 7)]
-    assert found[1].epoch == pytest.approx(2 * 4 / 6)
+    outcome = CallbackSchedule(at=(1, 3), every=2).points(epochs, 6)
+    assert [(m.count, m.step) for m in outcome] == [(0, 0), (1, 2), (2, 3), (3, 5), (4, 6), (4.5, 7)]
+    assert outcome[1].epoch == pytest.approx(2 * 4 / 6)
     steps = TrainingSettings(steps=7, batch_size=4)
     assert [(m.count, m.step, m.name) for m in CallbackSchedule(every=3).points(steps, 6)] == [
         (0, 0, "0"), (3, 3, "3"), (6, 6, "6"), (7, 7, "7"),

@@ -52,14 +52,14 @@ def values(network):
 
 def alone(base, names, jobs):
     """Losses and parameters of each job trained by itself."""
-    found = []
+    outcome = []
     for number, (name, job) in enumerate(zip(names, jobs, strict=True)):
         network = lycoris.attach(base.parts, seed=number, **WAYS[name])
         start = values(network)
         result = train(base, TrainingJob(network, job.examples, job.settings, seed=job.seed))
-        found.append((result.losses, start, values(network)))
+        outcome.append((result.losses, start, values(network)))
         network.detach()
-    return found
+    return outcome
 
 
 def check(base, names, jobs):
@@ -157,12 +157,12 @@ def test_a_run_that_diverges_leaves_the_others_as_they_are(base, squares):
     expected = train(base, TrainingJob(network, squares, calm, seed=3)).losses
     network.detach()
     networks = [lycoris.attach(base.parts, "full", seed=0), lycoris.attach(base.parts, "lora", seed=1)]
-    lost, kept = co_train(
+    lost, remaining = co_train(
         base, [TrainingJob(networks[0], squares, wild, 2), TrainingJob(networks[1], squares, calm, 3)]
     )
     assert isinstance(lost, TrainingDivergedError)
     assert len(lost.losses) < 20
-    assert kept.losses == pytest.approx(expected, rel=1e-5)
+    assert remaining.losses == pytest.approx(expected, rel=1e-5)
     assert all(math.isfinite(value) for value in values(networks[1]).tolist())
 
 
@@ -200,10 +200,10 @@ def test_runs_killed_together_go_on_together_to_the_same_bits(base, examples, tm
     (tmp_path / "two" / "2.safetensors").rename(tmp_path / "killed" / "2.safetensors")
     for number in (0, 1):
         (tmp_path / "two" / f"{number}.safetensors").rename(tmp_path / "killed" / f"{number}.before.safetensors")
-    resumed, found = go(tmp_path / "killed")
+    resumed, outcome = go(tmp_path / "killed")
     assert [result.resume_step for result in resumed] == [2, 2, 2]
     assert [result.losses for result in resumed] == [result.losses for result in whole]
-    assert all(torch.equal(one, other) for one, other in zip(found, expected, strict=True))
+    assert all(torch.equal(one, other) for one, other in zip(outcome, expected, strict=True))
     assert not list((tmp_path / "killed").glob("*.before.*"))
 
 

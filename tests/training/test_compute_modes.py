@@ -16,8 +16,8 @@ from tests.bases.small_base import save_small_base
 UNET_ONLY = {"exclude": ["text_encoder.*"]}
 
 
-def settings(**given):
-    return TrainingSettings(**{"steps": 3, "batch_size": 3, "learning_rate": 3e-3, "caption_dropout": 0.0, **given})
+def settings(**overrides):
+    return TrainingSettings(**{"steps": 3, "batch_size": 3, "learning_rate": 3e-3, "caption_dropout": 0.0, **overrides})
 
 
 def values(network):
@@ -34,10 +34,10 @@ def learnt(base, examples, config, **options):
     return losses, moved
 
 
-def check_alike(found, expected, tolerance=1e-4):
-    assert found[0] == pytest.approx(expected[0], rel=1e-5)
+def check_alike(outcome, expected, tolerance=1e-4):
+    assert outcome[0] == pytest.approx(expected[0], rel=1e-5)
     assert expected[1].norm() > 0
-    assert (found[1] - expected[1]).norm() < tolerance * expected[1].norm()
+    assert (outcome[1] - expected[1]).norm() < tolerance * expected[1].norm()
 
 
 @pytest.mark.parametrize("options", [{}, UNET_ONLY], ids=["with text encoder", "without"])
@@ -87,7 +87,7 @@ def test_inner_values_are_forgotten_in_both_parts_and_never_afterwards(base, squ
 
 def test_runs_together_compute_again_what_was_each_ones(base, examples):
     ways = [{"algorithm": "lora", "dropout": 0.3}, {"algorithm": "t-lora"}, {"algorithm": "loha"}]
-    found = []
+    outcome = []
     for again in (False, True):
         networks = [lycoris.attach(base.parts, seed=number, **way) for number, way in enumerate(ways)]
         jobs = [
@@ -95,10 +95,10 @@ def test_runs_together_compute_again_what_was_each_ones(base, examples):
             for number, network in enumerate(networks)
         ]
         results = co_train(base, jobs)
-        found.append([(result.losses, values(network)) for result, network in zip(results, networks, strict=True)])
+        outcome.append([(result.losses, values(network)) for result, network in zip(results, networks, strict=True)])
         for network in networks:
             network.detach()
-    for again, plain in zip(found[1], found[0], strict=True):
+    for again, plain in zip(outcome[1], outcome[0], strict=True):
         check_alike(again, plain, 1e-5)
 
 
@@ -164,9 +164,9 @@ def test_a_float16_run_goes_on_with_its_scale(halves, squares, tmp_path):
     losses, expected = go()
     with pytest.raises(Killed):
         go(tmp_path / "state.safetensors", kill_at=2)
-    resumed, found = go(tmp_path / "state.safetensors")
+    resumed, outcome = go(tmp_path / "state.safetensors")
     assert resumed == losses
-    assert torch.equal(found, expected)
+    assert torch.equal(outcome, expected)
 
 
 def test_a_step_whose_gradient_overflows_is_left_out_and_the_scale_halved(base):

@@ -39,13 +39,13 @@ dist.destroy_process_group()
 """
 
 
-def learnt(given, folder, kept):
+def learnt(options, folder, remaining):
     """Losses and parameters of each setting, written to a file."""
     import torch
 
-    base = open_base(given["base"], device="cpu")
-    examples = [Example(Path(image), caption) for image, caption in given["examples"]]
-    found = []
+    base = open_base(options["base"], device="cpu")
+    examples = [Example(Path(image), caption) for image, caption in options["examples"]]
+    result = []
     for number, config in enumerate(SETTINGS):
         network = lycoris.attach(base.parts, seed=1)
         start = values(network)
@@ -55,9 +55,9 @@ def learnt(given, folder, kept):
             TrainingJob(network, examples, TrainingSettings(**config), seed=7, checkpoint=state),
             deadline=float("inf"),
         ).losses
-        found.append((losses, start, values(network)))
+        result.append((losses, start, values(network)))
         network.detach()
-    torch.save(found, kept)
+    torch.save(result, remaining)
 
 
 def values(network):
@@ -65,13 +65,13 @@ def values(network):
 
 
 def test_two_processes_learn_what_one_does(small_folder, examples, tmp_path):
-    given = {"base": str(small_folder), "examples": [(str(each.image), each.caption) for each in examples]}
+    options = {"base": str(small_folder), "examples": [(str(each.image), each.caption) for each in examples]}
     root = Path(__file__).parents[2]
     together = tmp_path / "together"
     together.mkdir()
     running = [
         subprocess.Popen(
-            [sys.executable, "-c", RUN, str(rank), str(together), json.dumps(given)],
+            [sys.executable, "-c", RUN, str(rank), str(together), json.dumps(options)],
             cwd=root,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -80,15 +80,15 @@ def test_two_processes_learn_what_one_does(small_folder, examples, tmp_path):
         for rank in range(2)
     ]
     (tmp_path / "alone").mkdir()
-    learnt(given, tmp_path / "alone", tmp_path / "expected")
+    learnt(options, tmp_path / "alone", tmp_path / "expected")
     try:
-        said = [process.communicate(timeout=400) for process in running]
+        text = [process.communicate(timeout=400) for process in running]
     except subprocess.TimeoutExpired:
         pytest.fail("the two processes did not come to an end in time")
     finally:
         for process in running:
             process.kill()
-    assert [process.returncode for process in running] == [0, 0], said
+    assert [process.returncode for process in running] == [0, 0], text
     first, second, expected = (torch.load(path) for path in (together / "0", together / "1", tmp_path / "expected"))
     for (losses, _, end), (other_losses, _, other_end), (wanted, start, wanted_end) in zip(
         first, second, expected, strict=True

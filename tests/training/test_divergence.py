@@ -51,7 +51,7 @@ def test_a_run_that_leaves_its_level_is_stopped_and_leaves_a_good_state(base, sq
         train(base, TrainingJob(network, squares, config, seed=7, checkpoint=state), checkpoint_seconds=0)
     losses = error.value.losses
     assert len(losses) < 40
-    kept = load_file(state)["losses"].tolist()
-    assert 8 <= len(kept) < len(losses)
-    assert max(kept) < 10 * min(kept)
-    assert min(losses[-4:]) > 10 * max(kept)
+    remaining = load_file(state)["losses"].tolist()
+    assert 8 <= len(remaining) < len(losses)
+    assert max(remaining) < 10 * min(remaining)
+    assert min(losses[-4:]) > 10 * max(remaining)

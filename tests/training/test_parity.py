@@ -67,16 +67,16 @@ def test_fifty_steps_are_those_of_diffusers_and_peft(examples):
     rates = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: min(1.0, (step + 1) / 5))
 
     # The order of the images, the noise, the times and the dropped captions are the other run's.
-    shown, said = [], []
+    displayed, text = [], []
 
     class Shown(ImageDataset):
         def stack_latents(self, rows, flipped):
-            shown.append(rows)
+            displayed.append(rows)
             return super().stack_latents(rows, flipped)
 
     class Said(CaptionEncoder):
         def __call__(self, texts):
-            said.append(texts)
+            text.append(texts)
             return super().__call__(texts)
 
     images = Shown(base, [example.image for example in examples])
@@ -87,9 +87,9 @@ def test_fifty_steps_are_those_of_diffusers_and_peft(examples):
     plain = []
     for step in range(STEPS):
         (batch,) = batches(step)
-        ((rows,), (captions,)) = shown, said
-        shown.clear()
-        said.clear()
+        ((rows,), (captions,)) = displayed, text
+        displayed.clear()
+        text.clear()
         pixels = torch.from_numpy(np.stack([images[row] for row in rows])).permute(0, 3, 1, 2) / 127.5 - 1
         latents = vae.encode(pixels).latent_dist.mode() * vae.config.scaling_factor
         ids = tokenizer(

@@ -217,12 +217,12 @@ def test_the_text_encoder_is_trained_at_its_own_rate(base, squares):
 
 
 def test_text_is_encoded_once_when_its_encoder_is_frozen(base, examples, monkeypatch):
-    asked = []
+    requested = []
     encode = base.encode_text
-    monkeypatch.setattr(base, "encode_text", lambda prompts: asked.append(list(prompts)) or encode(prompts))
+    monkeypatch.setattr(base, "encode_text", lambda prompts: requested.append(list(prompts)) or encode(prompts))
     result = train(base, TrainingJob(attach(base, **UNET_ONLY), examples, SETTINGS, seed=7))
     assert not result.trains_text_encoder
-    assert asked == [[""], [""], ["a sks cat"], ["a red cat"], ["a blue toy on snow"], ["a photo"]]
+    assert requested == [[""], [""], ["a sks cat"], ["a red cat"], ["a blue toy on snow"], ["a photo"]]
 
 
 def test_a_loss_that_is_not_finite_stops_the_run_with_advice(base, squares, tmp_path):
@@ -250,9 +250,9 @@ def test_training_leaves_the_base_and_the_process_as_they_were(base, squares):
 
 
 def test_progress_is_reported_every_step(base, squares):
-    told = []
-    result = train(base, TrainingJob(attach(base), squares, SETTINGS, seed=7), progress=lambda *now: told.append(now))
-    assert told == [(step, 8, loss) for step, loss in enumerate(result.losses, start=1)]
+    output = []
+    result = train(base, TrainingJob(attach(base), squares, SETTINGS, seed=7), progress=lambda *now: output.append(now))
+    assert output == [(step, 8, loss) for step, loss in enumerate(result.losses, start=1)]
 
 
 def test_nothing_to_train_on_is_an_error(base, examples):

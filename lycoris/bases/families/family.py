@@ -81,24 +81,19 @@ class Family(Protocol):
     @staticmethod
     def matches(files: ModelFiles) -> bool:
         """Whether files are of this family, even if some are missing."""
-        ...
 
     @staticmethod
     def part_classes(files: ModelFiles) -> Mapping[str, str]:
         """Each part's class as ``library.Class``: denoiser, VAE, text encoders and tokenizers."""
-        ...
 
     @staticmethod
     def digest_options(files: ModelFiles) -> str:
         """Options of the model index that change its output, for the digest; ``""`` if there are none."""
-        ...
 
     def encode_text(self, prompts: Sequence[str]) -> TextConditioning:
         """See `lycoris.bases.Base.encode_text`."""
-        ...
 
     def predict(
         self, noisy: Latents, timesteps: Timesteps, conditioning: TextConditioning, size_conditioning: ImageSizes | None
     ) -> Latents:
         """See `lycoris.bases.Base.predict`."""
-        ...

@@ -26,11 +26,9 @@ class ModelFiles(Protocol):
 
     def model_index(self) -> Mapping[str, Any]:
         """The pipeline's ``model_index.json``; empty if there is none."""
-        ...
 
     def has_part(self, part: str) -> bool:
         """Whether a part is present."""
-        ...
 
     def check_parts(self, parts: Mapping[str, str]) -> None:
         """Check that every part is present.
@@ -41,7 +39,6 @@ class ModelFiles(Protocol):
         Raises:
             InputError: parts are missing; the message lists them all.
         """
-        ...
 
     def load_module(self, part: str, model_class: Any, dtype: torch.dtype) -> nn.Module:
         """Load one part with its weights.
@@ -54,7 +51,6 @@ class ModelFiles(Protocol):
         Raises:
             InputError: it cannot be opened or is incomplete.
         """
-        ...
 
     def load_tokenizer(self, part: str, tokenizer_class: Any) -> Any:
         """Load one tokenizer, of a class of transformers.
@@ -62,15 +58,12 @@ class ModelFiles(Protocol):
         Raises:
             InputError: there is none.
         """
-        ...
 
     def scheduler_config(self) -> Mapping[str, Any]:
         """The noise schedule's configuration."""
-        ...
 
     def digest(self, parts: Iterable[str]) -> str:
         """SHA-256 over everything the parts are loaded from, in hexadecimal."""
-        ...
 
 
 class DiffusersFolder:

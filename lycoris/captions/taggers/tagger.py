@@ -51,7 +51,6 @@ class LabelNetwork(Protocol):
 
     def confidences(self, images: Sequence[Image.Image]) -> Float[Tensor, "images tags"]:
         """Rate every label for each image, in [0, 1]; there is at least one image."""
-        ...
 
 
 class LabelTagger:

@@ -31,10 +31,10 @@ def batches_of(base, examples, **settings):
 def test_every_image_is_seen_once_an_epoch(images, batch_size):
     order = EpochSampler(images, batch_size, seed=1)
     steps = 2 * images
-    seen = [row for step in range(steps) for row in order(step)]
-    for epoch in range(len(seen) // images):
-        assert sorted(seen[epoch * images : (epoch + 1) * images]) == list(range(images))
-    assert Counter(seen) == dict.fromkeys(range(images), 2 * batch_size)
+    recorded = [row for step in range(steps) for row in order(step)]
+    for epoch in range(len(recorded) // images):
+        assert sorted(recorded[epoch * images : (epoch + 1) * images]) == list(range(images))
+    assert Counter(recorded) == dict.fromkeys(range(images), 2 * batch_size)
 
 
 def test_the_order_at_a_step_does_not_depend_on_the_steps_before():
@@ -100,8 +100,8 @@ def test_repeats_show_an_image_more_often(base, squares):
     batches = batches_of(base, examples, batch_size=5, caption_dropout=0.0)
     alone = ImageDataset(base, [squares[0].image]).stack_latents([0], [False])[0]
     for step in range(4):
-        shown = torch.cat([batch.latents for batch in batches(step)])
-        assert sum(torch.equal(one, alone) for one in shown) == 3
+        displayed = torch.cat([batch.latents for batch in batches(step)])
+        assert sum(torch.equal(one, alone) for one in displayed) == 3
 
 
 def test_prior_examples_join_each_step_in_equal_number(base, squares):
@@ -164,18 +164,21 @@ def test_a_mask_counts_where_it_is_white(base, tmp_path, size):
     with torch.no_grad():
         noisy = base.forward_process.add_noise(batch.latents, batch.noise, batch.timesteps)
         errors = (base.predict(noisy, batch.timesteps, batch.conditioning) - batch.noise).square().mean(1)
-        seen = compute_losses(base, [batch], [TrainingLoss(base.forward_process, TrainingSettings(steps=1))])[0]
+        recorded = compute_losses(base, [batch], [TrainingLoss(base.forward_process, TrainingSettings(steps=1))])[0]
     expected = [(error * mask).sum() / mask.sum() for error, mask in zip(errors, batch.mask, strict=True)]
-    assert seen.tolist() == pytest.approx(torch.stack(expected).tolist(), rel=1e-5)
+    assert recorded.tolist() == pytest.approx(torch.stack(expected).tolist(), rel=1e-5)
 
 
 def test_a_white_mask_changes_nothing_and_an_image_without_one_counts_whole(base, tmp_path):
-    made = []
+    created = []
     for name in ("a", "b"):
         Image.effect_noise((32, 32), 80).convert("RGB").save(tmp_path / f"{name}.png")
-        made.append(Example(tmp_path / f"{name}.png", "a photo"))
+        created.append(Example(tmp_path / f"{name}.png", "a photo"))
     Image.new("L", (32, 32), 255).save(tmp_path / "a.mask.png")
-    (plain,), (masked,) = batches_of(base, made, batch_size=4)(0), batches_of(base, made, batch_size=4, mask="file")(0)
+    (plain,), (masked,) = (
+        batches_of(base, created, batch_size=4)(0),
+        batches_of(base, created, batch_size=4, mask="file")(0),
+    )
     with torch.no_grad():
         one, other = (
             compute_losses(base, [each], [TrainingLoss(base.forward_process, TrainingSettings(steps=1))])[0]

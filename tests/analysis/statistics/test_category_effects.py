@@ -17,7 +17,7 @@ from lycoris.analysis.statistics.category_effects import (
 )
 from lycoris.analysis.statistics.effects import compute_effects, shared_prompts_only
 from lycoris.analysis.statistics.ranking import Ranking, rank_table
-from lycoris.analysis.text.category_text import describe_category_effects, raw_level_label
+from lycoris.analysis.text.category_text import describe_category_effects
 from lycoris.errors import InputError
 
 METRICS = ("image_similarity/alter/clip", "text_similarity/alter/clip", "vendi/alter/clip", "style_loss/style/vgg")
@@ -76,10 +76,10 @@ def test_an_interval_needs_three_pairs(tmp_path: Path, seeds: tuple[int, ...], h
 
 def test_the_third_finding_is_confirmed_where_every_interval_shows_it(tmp_path: Path) -> None:
     table = effects_by_category(scores(tmp_path), "captions")
-    found = third_finding_by_category(table)
-    assert found["characters"] == {"fidelity": True, "controllability": True, "preservation": True}
-    assert found["scenes"] == {"fidelity": False, "controllability": False, "preservation": False}
-    assert set(found) == {"characters", "scenes"}
+    result = third_finding_by_category(table)
+    assert result["characters"] == {"fidelity": True, "controllability": True, "preservation": True}
+    assert result["scenes"] == {"fidelity": False, "controllability": False, "preservation": False}
+    assert set(result) == {"characters", "scenes"}
     assert describe_category_effects(table)[-1].endswith("in 1 of 2 categories (characters).")
     assert "nan" not in " ".join(describe_category_effects(table))
 
@@ -111,8 +111,8 @@ def test_an_interval_that_touches_zero_confirms_no_finding(tmp_path: Path, low: 
 
 def test_without_an_effect_few_intervals_exclude_zero(tmp_path: Path) -> None:
     table = dimension_rows(effects_by_category(scores(tmp_path, shift=0.0), "captions"))
-    shown = [row for row in table[table["low"].notna()].itertuples() if row.low > 0 or row.high < 0]
-    assert len(shown) <= len(table) // 4
+    displayed = [row for row in table[table["low"].notna()].itertuples() if row.low > 0 or row.high < 0]
+    assert len(displayed) <= len(table) // 4
 
 
 def test_every_pair_of_levels_is_compared_once_in_the_order_of_the_dimensions(tmp_path: Path) -> None:
@@ -121,12 +121,6 @@ def test_every_pair_of_levels_is_compared_once_in_the_order_of_the_dimensions(tm
     assert len(own) == 3 * 4
     assert list(dict.fromkeys(own["metric"])) == ["fidelity", "controllability", "diversity", "preservation"]
     assert len({frozenset(pair) for pair in zip(own["level"], own["against"], strict=True)}) == 3
-
-
-def test_numeric_levels_are_printed_with_their_factor() -> None:
-    assert raw_level_label("captions", "none") == "`none`"
-    assert raw_level_label("learning_rate", 0.005) == "learning rate 0.005"
-    assert raw_level_label("dim", 8.0) == "dim 8"
 
 
 def test_a_factor_that_does_not_vary_is_an_error(tmp_path: Path) -> None:

@@ -40,10 +40,10 @@ def test_every_dimension_has_its_score_and_the_rule_names_it():
 
 
 def test_better_in_the_target_and_nowhere_worse_is_promoted():
-    judged = decide_promotion(scores(fidelity=(0.01, 0.2)))
-    assert judged.promoted
-    assert judged.dimensions["fidelity"] == "better"
-    assert "image_similarity/trigger/clip" in judged.reason
+    decision = decide_promotion(scores(fidelity=(0.01, 0.2)))
+    assert decision.promoted
+    assert decision.dimensions["fidelity"] == "better"
+    assert "image_similarity/trigger/clip" in decision.reason
 
 
 @pytest.mark.parametrize("ends", [(-0.01, 0.2), (0.0, 0.2), (-0.2, -0.1)])
@@ -52,19 +52,19 @@ def test_a_difference_within_the_interval_does_not_promote(ends):
 
 
 def test_every_encoder_must_agree():
-    found = scores(fidelity=(0.01, 0.2))
-    found[0]["difference_low"] = -0.01
-    assert not decide_promotion(found).promoted
+    result = scores(fidelity=(0.01, 0.2))
+    result[0]["difference_low"] = -0.01
+    assert not decide_promotion(result).promoted
 
 
 @pytest.mark.parametrize("dimension", sorted(set(HEADLINE_SCORES) - {"fidelity"}))
 def test_a_loss_elsewhere_keeps_the_champion_unless_tolerated(dimension):
-    found = scores(**{"fidelity": (0.01, 0.2), dimension: (-0.5, -0.3)})
-    judged = decide_promotion(found)
-    assert not judged.promoted
-    assert dimension in judged.reason
-    assert decide_promotion(found, tolerances={dimension: 0.3}).promoted
-    assert not decide_promotion(found, tolerances={dimension: 0.29}).promoted
+    result = scores(**{"fidelity": (0.01, 0.2), dimension: (-0.5, -0.3)})
+    decision = decide_promotion(result)
+    assert not decision.promoted
+    assert dimension in decision.reason
+    assert decide_promotion(result, tolerances={dimension: 0.3}).promoted
+    assert not decide_promotion(result, tolerances={dimension: 0.29}).promoted
 
 
 def test_the_target_may_be_another_dimension():
@@ -75,9 +75,9 @@ def test_the_target_may_be_another_dimension():
 def test_a_dimension_without_scores_does_not_promote():
     assert decide_promotion([]).dimensions["fidelity"] == "not measured"
     assert not decide_promotion([]).promoted
-    found = scores(fidelity=(0.01, 0.2))
-    found[1] |= {"difference_low": None, "difference_high": None, "difference": None, "note": "needs 2 drawings"}
-    assert not decide_promotion(found).promoted
+    result = scores(fidelity=(0.01, 0.2))
+    result[1] |= {"difference_low": None, "difference_high": None, "difference": None, "note": "needs 2 drawings"}
+    assert not decide_promotion(result).promoted
 
 
 @pytest.mark.parametrize(

@@ -26,18 +26,18 @@ def ranking(tmp_path: Path, **more: object) -> Ranking:
     return rank_table(read_table(tmp_path / "scores.csv"))
 
 
-def pairs(found: Ranking, factor: str) -> set[tuple[float, float]]:
-    return {(one.level, one.against) for one in comparisons(found.settings, (factor,))}
+def pairs(result: Ranking, factor: str) -> set[tuple[float, float]]:
+    return {(one.level, one.against) for one in comparisons(result.settings, (factor,))}
 
 
 def test_each_part_is_compared_where_the_others_agree(tmp_path: Path) -> None:
-    found = ranking(tmp_path)
-    assert pairs(found, "dim") == {(8, 2), (32, 8), (32, 2)}
-    assert {frozenset(pair) for pair in pairs(found, "alpha")} == {
+    result = ranking(tmp_path)
+    assert pairs(result, "dim") == {(8, 2), (32, 8), (32, 2)}
+    assert {frozenset(pair) for pair in pairs(result, "alpha")} == {
         frozenset({1, 8}), frozenset({8, 32}), frozenset({1, 32}),
     }  # fmt: skip
-    assert {frozenset(pair) for pair in pairs(found, "factor")} == {frozenset({4, 8})}
-    assert all(len(one.pairs) == 1 for one in comparisons(found.settings, ("dim", "alpha", "factor")))
+    assert {frozenset(pair) for pair in pairs(result, "factor")} == {frozenset({4, 8})}
+    assert all(len(one.pairs) == 1 for one in comparisons(result.settings, ("dim", "alpha", "factor")))
 
 
 def test_by_default_capacity_is_compared_as_a_whole(tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ def test_text_similarity_on_trigger_prompts_does_not_count():
             "dimension": "controllability", "higher_is_better": True,
         }  # fmt: skip
 
-    asked = [row("follows", "alter", 0.9), row("does not", "alter", 0.1)]
+    requested = [row("follows", "alter", 0.9), row("does not", "alter", 0.1)]
     unasked = [row("follows", "trigger", 0.1), row("does not", "trigger", 0.9)]
-    assert dimension_ranks(asked + unasked)["controllability"].to_dict() == {"follows": 1.0, "does not": 0.0}
+    assert dimension_ranks(requested + unasked)["controllability"].to_dict() == {"follows": 1.0, "does not": 0.0}
     assert dimension_ranks(unasked).empty

@@ -61,8 +61,8 @@ class RecordedTrials:
         self.asked += wanted
         self.rounds.append(len(wanted))
         done = {(one.config, one.unit[0]) for one in self.asked if one.config != self.broken}
-        kept = [key in done for key in zip(self.rows["config"], self.rows["class"], strict=True)]
-        some = self.rows[kept]
+        remaining = [key in done for key in zip(self.rows["config"], self.rows["class"], strict=True)]
+        some = self.rows[remaining]
         return (table_of(some) if len(some) else None), {one.config for one in wanted if one.config == self.broken}
 
 

@@ -67,13 +67,13 @@ def leaves(slow) -> list[str]:
 
 
 def test_ranks_equal_those_by_counting(ranking, slow):
-    seen = 0
+    recorded = 0
     for row in ranking.rows.to_dict("records"):
         expected = slow[row["config"], row["seed"], int(row["epoch"])][row["group"]]
         for column, value in expected.items():
             assert row[measure(column)] == pytest.approx(value, abs=1e-12)
-            seen += 1
-    assert seen == sum(len(entry) for own in slow.values() for entry in own.values())
+            recorded += 1
+    assert recorded == sum(len(entry) for own in slow.values() for entry in own.values())
 
 
 def test_means_leave_out_aggregates_of_the_table(ranking, slow):

@@ -25,36 +25,36 @@ def ranking(table):
 
 
 def test_correlations_are_spearmans_within_groups(table, ranking):
-    found = correlate(ranking)
-    kept = ~table.rows["aggregate"]
-    names = [one.name for one in found.measures]
+    result = correlate(ranking)
+    remaining = ~table.rows["aggregate"]
+    names = [one.name for one in result.measures]
     for first, second in ((0, 1), (0, len(names) - 1), (1, len(names) // 2)):
         slow = []
         for group in ranking.groups:
-            own = table.scores[kept & (table.rows["group"] == group)]
-            turn = [1 if found.measures[place].higher_is_better else -1 for place in (first, second)]
+            own = table.scores[remaining & (table.rows["group"] == group)]
+            turn = [1 if result.measures[place].higher_is_better else -1 for place in (first, second)]
             slow.append(stats.spearmanr(turn[0] * own[names[first]], turn[1] * own[names[second]]).statistic)
-        assert found.matrix[first, second] == pytest.approx(np.mean(slow), abs=1e-9)
-    np.testing.assert_allclose(found.matrix, found.matrix.T)
-    np.testing.assert_allclose(np.diag(found.matrix), 1.0)
+        assert result.matrix[first, second] == pytest.approx(np.mean(slow), abs=1e-9)
+    np.testing.assert_allclose(result.matrix, result.matrix.T)
+    np.testing.assert_allclose(np.diag(result.matrix), 1.0)
 
 
 def test_every_pair_of_measures_is_listed_once_with_an_interval(ranking):
-    found = correlate(ranking)
-    table = measure_pairs(found)
-    count = len(found.measures)
+    result = correlate(ranking)
+    table = measure_pairs(result)
+    count = len(result.measures)
     assert len(table) == count * (count - 1) // 2
     assert ((table["low"] <= table["correlation"]) & (table["correlation"] <= table["high"])).all()
 
 
 def test_resize_modes_agree_more_than_prompt_types(ranking):
-    found = agreement_by_attribute(measure_pairs(correlate(ranking)))
-    assert found.loc["resize_mode", "correlation"] > 0.8
-    assert (found["lowest"] <= found["highest"]).all()
+    result = agreement_by_attribute(measure_pairs(correlate(ranking)))
+    assert result.loc["resize_mode", "correlation"] > 0.8
+    assert (result["lowest"] <= result["highest"]).all()
 
 
 @pytest.mark.parametrize(
-    ("one", "other", "said"),
+    ("one", "other", "attribute"),
     [
         ("Image Similarity (a-crop) (in)", "Image Similarity (a-padding) (in)", "resize_mode"),
         ("Image Similarity (a-crop) (in)", "Image Similarity (b-crop) (in)", "encoder"),
@@ -66,28 +66,28 @@ def test_resize_modes_agree_more_than_prompt_types(ranking):
         ("Image Similarity (a-crop) (in)", "Text Similarity (out)", "several"),
     ],
 )
-def test_the_differing_attribute_of_two_measures(one, other, said):
-    assert differing_attribute(measure_from_column(one), measure_from_column(other)) == said
-    assert differing_attribute(measure_from_column(other), measure_from_column(one)) == said
+def test_the_differing_attribute_of_two_measures(one, other, attribute):
+    assert differing_attribute(measure_from_column(one), measure_from_column(other)) == attribute
+    assert differing_attribute(measure_from_column(other), measure_from_column(one)) == attribute
 
 
 @pytest.fixture(scope="module")
 def models(ranking):
     pytest.importorskip("catboost")
     few = [place for place, one in enumerate(ranking.measures) if one.name in ranking.rows][-3:]
-    kept = replace(
+    remaining = replace(
         ranking,
         measures=[ranking.measures[place] for place in few],
         group_ranks=ranking.group_ranks[:, :, few],
         seed_ranks=ranking.seed_ranks[:, :, few],
     )
-    return kept, importance.explain(kept)
+    return remaining, importance.explain(remaining)
 
 
 def test_shap_values_add_up_to_the_prediction(models):
-    ranking, found = models
-    assert len(found) == 3
-    for place, one in enumerate(found):
+    ranking, result = models
+    assert len(result) == 3
+    for place, one in enumerate(result):
         mean = np.nanmean(ranking.group_ranks[:, :, place], axis=1)
         guess = one.shap_values.sum(axis=1) + mean.mean()
         assert np.corrcoef(guess, mean)[0, 1] > 0.95
@@ -98,22 +98,22 @@ def test_r2_is_computed_on_held_out_classes(models):
     """The folds once more by hand: fit a model without a fold's classes, and predict their ranks."""
     import catboost
 
-    ranking, found = models
-    shown = importance.model_features(ranking.settings)
-    words = [name for name in importance.CATEGORICAL_SETTINGS if name in shown]
+    ranking, result = models
+    displayed = importance.model_features(ranking.settings)
+    words = [name for name in importance.CATEGORICAL_SETTINGS if name in displayed]
     classes = sorted(set(ranking.classes))
-    for place, one in enumerate(found[:1]):
+    for place, one in enumerate(result[:1]):
         cells = ranking.group_ranks[:, :, place]
         wrong = 0.0
         for fold in range(min(5, len(classes))):
-            seen = [group for group, name in enumerate(ranking.classes) if classes.index(name) % 5 != fold]
-            held = sorted({*range(len(ranking.classes))} - {*seen})
+            recorded = [group for group, name in enumerate(ranking.classes) if classes.index(name) % 5 != fold]
+            held = sorted({*range(len(ranking.classes))} - {*recorded})
             model = catboost.CatBoostRegressor(
                 iterations=300, learning_rate=0.1, one_hot_max_size=255, random_seed=0, thread_count=1, verbose=False,
                 allow_writing_files=False,
             )  # fmt: skip
-            model.fit(catboost.Pool(shown, cells[:, seen].mean(axis=1), cat_features=words))
-            guess = model.predict(catboost.Pool(shown, cat_features=words))
+            model.fit(catboost.Pool(displayed, cells[:, recorded].mean(axis=1), cat_features=words))
+            guess = model.predict(catboost.Pool(displayed, cat_features=words))
             wrong += sum((cells[arm, group] - guess[arm]) ** 2 for arm in range(len(cells)) for group in held)
         # Splits that are as good as each other fall either way in the last digits.
         assert one.r2 == pytest.approx(1 - wrong / ((cells - cells.mean()) ** 2).sum(), abs=2e-3)
@@ -122,7 +122,8 @@ def test_r2_is_computed_on_held_out_classes(models):
 def test_noise_is_unexplained(ranking):
     pytest.importorskip("catboost")
     noise = np.random.default_rng(0).random((*ranking.group_ranks.shape[:2], 1))
-    blind = replace(ranking, measures=ranking.measures[:1], group_ranks=noise)
+    seeds = ranking.seed_ranks[:, :, :1]
+    blind = replace(ranking, measures=ranking.measures[:1], group_ranks=noise, seed_ranks=seeds)
     [model] = importance.explain(blind)
     assert model.r2 < importance.MIN_R2
     table = importance.shap_by_level(blind, [model])
@@ -141,20 +142,20 @@ def test_ranks_that_differ_by_rounding_alone_explain_nothing(ranking):
     cells = np.full_like(ranking.group_ranks, 0.5)
     cells[::2] = np.nextafter(0.5, 1)
     assert len(np.unique(cells)) == 2
-    for found in importance.explain(replace(ranking, group_ranks=cells)):
-        assert not found.shap_values.any()
+    for result in importance.explain(replace(ranking, group_ranks=cells)):
+        assert not result.shap_values.any()
 
 
 def test_levels_are_means_over_their_settings(models):
-    ranking, found = models
-    shown = importance.model_features(ranking.settings)
-    place = list(shown).index("algorithm")
-    table = importance.shap_by_level(ranking, found).query("factor == 'algorithm'")
-    for one in found:
+    ranking, result = models
+    displayed = importance.model_features(ranking.settings)
+    place = list(displayed).index("algorithm")
+    table = importance.shap_by_level(ranking, result).query("factor == 'algorithm'")
+    for one in result:
         own = table[[one.measure.name == "/".join(filter(None, row)) for row in
                      table[["metric", "prompt_type", "encoder"]].to_numpy()]]  # fmt: skip
-        assert set(own["level"]) == set(shown["algorithm"])
+        assert set(own["level"]) == set(displayed["algorithm"])
         for row in own.to_dict("records"):
-            values = one.shap_values[(shown["algorithm"] == row["level"]).to_numpy(), place]
+            values = one.shap_values[(displayed["algorithm"] == row["level"]).to_numpy(), place]
             assert row["shap"] == pytest.approx(values.mean())
             assert row["importance"] == pytest.approx(np.abs(one.shap_values[:, place]).mean())

@@ -47,11 +47,11 @@ CLEAR = {
 
 
 def test_the_choice_is_on_the_front_and_the_dominated_is_not(ranked) -> None:
-    found = recommend(ranked(CLEAR))
-    assert {one.settings["algorithm"] for one in found.front} == {"lora", "loha"}
-    assert found.choice.settings["algorithm"] == "loha"
-    assert found.choice.rank["mean"] == pytest.approx(0.75)
-    assert [one.settings["algorithm"] for one in found.options] == ["loha", "lora", "full"]
+    result = recommend(ranked(CLEAR))
+    assert {one.settings["algorithm"] for one in result.front} == {"lora", "loha"}
+    assert result.choice.settings["algorithm"] == "loha"
+    assert result.choice.rank["mean"] == pytest.approx(0.75)
+    assert [one.settings["algorithm"] for one in result.options] == ["loha", "lora", "full"]
 
 
 def test_weights_change_the_choice(ranked) -> None:
@@ -77,10 +77,10 @@ def test_weights_without_a_scored_dimension_are_an_error(ranked) -> None:
 
 def test_a_file_too_large_is_left_out_and_the_smallest_is_named(ranked) -> None:
     sizes = {"lora · none": 100, "loha · none": 900, "full · none": 5000}
-    found = recommend(ranked(CLEAR), file_sizes=sizes, max_file_size=500)
-    assert found.choice.settings["algorithm"] == "lora"
-    assert found.runner_up is None
-    assert [one.left_out for one in found.options] == ["", "file too large", "file too large"]
+    result = recommend(ranked(CLEAR), file_sizes=sizes, max_file_size=500)
+    assert result.choice.settings["algorithm"] == "lora"
+    assert result.runner_up is None
+    assert [one.left_out for one in result.options] == ["", "file too large", "file too large"]
     with pytest.raises(InputError, match="smallest file has 100"):
         recommend(ranked(CLEAR), file_sizes=sizes, max_file_size=50)
     with pytest.raises(InputError, match=r"study\.json"):
@@ -89,10 +89,10 @@ def test_a_file_too_large_is_left_out_and_the_smallest_is_named(ranked) -> None:
 
 def test_of_two_equal_settings_the_smaller_file_is_chosen(ranked) -> None:
     same = {name: {"fidelity": [1.0, 2.0], "diversity": [1.0, 2.0]} for name in ("full", "lora")}
-    found = recommend(ranked(same), file_sizes={"full · none": 9, "lora · none": 8})
-    assert found.choice.settings["algorithm"] == "lora"
-    assert found.difference["mean"] == 0
-    assert found.is_separated is False
+    result = recommend(ranked(same), file_sizes={"full · none": 9, "lora · none": 8})
+    assert result.choice.settings["algorithm"] == "lora"
+    assert result.difference["mean"] == 0
+    assert result.is_separated is False
 
 
 def test_a_setting_that_did_not_learn_is_chosen_only_if_none_did(ranked) -> None:
@@ -107,9 +107,9 @@ def test_a_steady_lead_is_separated_and_a_changing_one_is_not(ranked) -> None:
     steady = {"lora": {"fidelity": [2.0] * 6}, "full": {"fidelity": [1.0] * 6}}
     assert recommend(ranked(steady)).is_separated is True
     changing = {"lora": {"fidelity": [2.0, 0.0, 2.0, 0.0, 2.0]}, "full": {"fidelity": [1.0] * 5}}
-    found = recommend(ranked(changing))
-    assert found.is_separated is False
-    assert "are not separated" in recommendation_lines(found, length_unit="steps")[2]
+    result = recommend(ranked(changing))
+    assert result.is_separated is False
+    assert "are not separated" in recommendation_lines(result, length_unit="steps")[2]
     alone = recommend(ranked({"lora": {"fidelity": [2.0]}, "full": {"fidelity": [1.0]}}))
     assert alone.is_separated is None
     assert "needs two" in recommendation_lines(alone, length_unit="steps")[2]
@@ -119,17 +119,17 @@ def test_a_steady_lead_is_separated_and_a_changing_one_is_not(ranked) -> None:
     ("low", "high", "separated"), [(0.01, 0.2, True), (-0.2, -0.01, True), (0.0, 0.2, False), (-0.2, 0.0, False)]
 )
 def test_a_difference_whose_interval_touches_zero_is_not_separated(ranked, low: float, high: float, separated) -> None:
-    found = replace(recommend(ranked(CLEAR)), difference={"mean": 0.0, "low": low, "high": high})
-    assert found.is_separated is separated
+    result = replace(recommend(ranked(CLEAR)), difference={"mean": 0.0, "low": low, "high": high})
+    assert result.is_separated is separated
 
 
 def test_five_lines_name_the_choice_and_what_was_not_scored(ranked) -> None:
-    said = recommendation_lines(recommend(ranked(CLEAR), file_sizes={"loha · none": 123_456}), length_unit="steps")
-    assert len(said) == 5
-    assert said[0].startswith("Take LoHa, rank 8, alpha 8, learning rate 0.005, 120 steps, captions none (0.123 MB)")
-    assert "less fidelity −.50" in said[3]
-    assert "more diversity +.50" in said[3]
-    assert "No score in controllability, preservation, quality" in said[4]
+    line = recommendation_lines(recommend(ranked(CLEAR), file_sizes={"loha · none": 123_456}), length_unit="steps")
+    assert len(line) == 5
+    assert line[0].startswith("Take LoHa, rank 8, alpha 8, learning rate 0.005, 120 steps, captions none (0.123 MB)")
+    assert "less fidelity −.50" in line[3]
+    assert "more diversity +.50" in line[3]
+    assert "No score in controllability, preservation, quality" in line[4]
 
 
 def test_easier_concepts_give_no_advantage() -> None:
@@ -153,17 +153,17 @@ def test_complete_tables_keep_their_plain_means(ranked) -> None:
 def test_a_setting_scored_on_few_concepts_is_not_chosen(ranked) -> None:
     values = {name: {"fidelity": own["fidelity"]} for name, own in CLEAR.items()}
     values["lokr"] = {"fidelity": [10.0, None, None, None]}
-    found = recommend(ranked(values))
-    assert found.choice.settings["algorithm"] == "lora"
-    assert any("1 scored on less than half" in note for note in found.notes)
+    result = recommend(ranked(values))
+    assert result.choice.settings["algorithm"] == "lora"
+    assert any("1 scored on less than half" in note for note in result.notes)
 
 
 def test_a_setting_scored_on_half_of_the_concepts_can_be_chosen(ranked) -> None:
     values = {name: {"fidelity": own["fidelity"]} for name, own in CLEAR.items()}
     values["lokr"] = {"fidelity": [10.0, 10.0, None, None]}
-    found = recommend(ranked(values))
-    assert (found.choice.settings["algorithm"], found.choice.units) == ("lokr", 2)
-    assert not any("less than half" in note for note in found.notes)
+    result = recommend(ranked(values))
+    assert (result.choice.settings["algorithm"], result.choice.units) == ("lokr", 2)
+    assert not any("less than half" in note for note in result.notes)
 
 
 def test_one_concept_with_several_seeds_has_intervals_over_seeds(tmp_path: Path) -> None:
@@ -172,14 +172,14 @@ def test_one_concept_with_several_seeds_has_intervals_over_seeds(tmp_path: Path)
         for name, value in (("lora", 1.0), ("full", 2.0)) for seed in range(3)
     ]  # fmt: skip
     pd.DataFrame(rows).to_csv(tmp_path / "scores.csv", index=False)
-    found = recommend(rank_table(read_table(tmp_path / "scores.csv")))
-    assert (found.unit, found.choice.units) == ("seed", 3)
-    assert found.difference["low"] is not None
+    result = recommend(rank_table(read_table(tmp_path / "scores.csv")))
+    assert (result.unit, result.choice.units) == ("seed", 3)
+    assert result.difference["low"] is not None
 
 
 def test_the_plot_is_a_self_contained_svg(ranked) -> None:
-    found = recommend(ranked(CLEAR))
-    text = render_svg(found, title="What <to> take")
+    result = recommend(ranked(CLEAR))
+    text = render_svg(result, title="What <to> take")
     tree = ElementTree.fromstring(text)
     lines_drawn = [one for one in tree.iter("{http://www.w3.org/2000/svg}polyline")]
     assert [one.attrib["class"] for one in lines_drawn] == ["line dominated", "line runner-up", "line choice"]
@@ -188,8 +188,8 @@ def test_the_plot_is_a_self_contained_svg(ranked) -> None:
 
 
 def test_the_published_table_has_a_recommendation(table) -> None:
-    found = recommend(rank_table(table))
-    assert found.choice.front
-    assert found.missing
-    means = [one.rank["mean"] for one in found.options if not one.left_out]
+    result = recommend(rank_table(table))
+    assert result.choice.front
+    assert result.missing
+    means = [one.rank["mean"] for one in result.options if not one.left_out]
     assert means == sorted(means, reverse=True)

@@ -86,9 +86,9 @@ def test_a_dimension_weighs_metrics_not_encoders():
 def test_folders_and_configurations_give_all_settings(changed):
     rows = changed().rows
     row = rows[(rows["config"] == "exp-2001-sd15-lora8a4-db") & (rows["group"] == "anime/abukuma/none")].iloc[0]
-    told = row[["base", "epoch", "seed", "category", "class", "subclass", "algorithm", "captions", "dim"]].to_list()
+    output = row[["base", "epoch", "seed", "category", "class", "subclass", "algorithm", "captions", "dim"]].to_list()
     expected = ["ddim-v1-5-pruned-emaonly", 50, "a", "anime", "abukuma", "none", "lora", "none", 8.0]
-    assert told == expected
+    assert output == expected
     strategies = rows.drop_duplicates("config").set_index("config")["captions"]
     assert strategies["exp-3001-sd15-lora8a4-alltags"] == "all"
     assert strategies["exp-1021-sd15-lokrf8"] == "adjusted"
@@ -109,8 +109,8 @@ def test_other_bases_epochs_seeds_and_strengths_are_read(changed):
 
 def test_aggregates_are_marked(changed):
     table = changed()
-    kept = set(table.rows["group"][~table.rows["aggregate"]])
-    assert kept == {"anime/abukuma/none", "anime/abukuma/kai", "people/Rose_Tico", "scene", "style"}
+    remaining = set(table.rows["group"][~table.rows["aggregate"]])
+    assert remaining == {"anime/abukuma/none", "anime/abukuma/kai", "people/Rose_Tico", "scene", "style"}
     assert any("Ranked but not averaged" in note for note in table.notes)
 
 
@@ -122,9 +122,9 @@ def test_captions_are_inferred_from_names(changed):
 @pytest.mark.parametrize("keep", [2, 3, 5])
 def test_unspecified_settings_leave_their_factors_out(changed, keep):
     table = changed(configs=lambda lines: [",".join(line.split(",")[:keep]) for line in lines])
-    found = compute_effects(rank_table(table))
-    assert "algorithm" in set(found["factor"])
-    assert "learning_rate" not in set(found["factor"])
+    result = compute_effects(rank_table(table))
+    assert "algorithm" in set(result["factor"])
+    assert "learning_rate" not in set(result["factor"])
 
 
 def test_a_missing_score_is_not_ranked(changed):
@@ -171,7 +171,7 @@ def test_the_base_model_is_left_out_and_named(changed):
 
 
 @pytest.mark.parametrize(
-    ("metrics", "configs", "said"),
+    ("metrics", "configs", "message"),
     [
         (lambda lines: [*lines, lines[5].replace(",0.", ",0.9", 1)], None, r"Rows 6 and 170 .*image_similarity"),
         (edit(7, "exp-1001", "exp-1007"), None, r"Row 7, column `Folder`.*`exp-1007-sd15-lora8a4`.*nearest is `exp-10"),
@@ -191,9 +191,9 @@ def test_the_base_model_is_left_out_and_named(changed):
         (None, lambda lines: [*lines, lines[1].replace("0.0005", "0.001")], "Row 9 .*described twice"),
     ],
 )  # fmt: skip
-def test_errors_name_row_and_column(changed, metrics, configs, said):
+def test_errors_name_row_and_column(changed, metrics, configs, message):
     same = lambda lines: lines  # noqa: E731
-    with pytest.raises(InputError, match=said):
+    with pytest.raises(InputError, match=message):
         changed(metrics or same, configs or same)
 
 
@@ -232,8 +232,8 @@ def test_a_study_needs_no_configurations(tmp_path):
         )
     ]
     table = read_table(study(tmp_path, *lines))
-    found = compute_effects(rank_table(table))
-    single = found[found["encoder"] == "clip"].set_index(["factor", "level", "against"])["effect"]
+    result = compute_effects(rank_table(table))
+    single = result[result["encoder"] == "clip"].set_index(["factor", "level", "against"])["effect"]
     assert single["captions", "none", "all"] == pytest.approx(-1 / 3)
     assert single["capacity", "dim 16", "default"] == pytest.approx(2 / 3)
     assert single["algorithm", "lokr", "lora"] == pytest.approx(1.0)
@@ -265,14 +265,14 @@ def test_a_second_value_for_one_score_is_named(tmp_path):
 
 
 def test_native_fine_tuning_is_matched_default_to_default(changed):
-    found = compute_effects(rank_table(changed()))
-    own = found[(found["factor"] == "algorithm") & (found["level"] == "full") & (found["against"] == "lora")]
+    result = compute_effects(rank_table(changed()))
+    own = result[(result["factor"] == "algorithm") & (result["level"] == "full") & (result["against"] == "lora")]
     assert set(own["pairs"]) == {2}  # the default LoRA, after both epochs
 
 
 def test_a_known_order_of_caption_strategies_is_found(changed):
-    found = compute_effects(rank_table(changed()))
-    own = found[(found["factor"] == "captions") & (found["level"] == "none") & (found["against"] == "all")]
+    result = compute_effects(rank_table(changed()))
+    own = result[(result["factor"] == "captions") & (result["level"] == "none") & (result["against"] == "all")]
     effect = own.set_index(["metric", "prompt_type", "encoder"])
     assert effect.loc[("fidelity", "all", "all"), "low"] > 0
     assert effect.loc[("controllability", "all", "all"), "high"] < 0
@@ -287,8 +287,8 @@ def test_capacity_counts_steps_from_the_default():
             "factor": [np.nan, np.nan, 8, 4, 12, -1, np.nan],
         }
     )
-    told = complete_settings(arms)
-    assert told["capacity_level"].to_list() == [0, 1, 0, 1, -1, -2, 0]
-    assert told["scale_level"].to_list() == [0, -1, 0, 0, 0, 0, 0]
+    output = complete_settings(arms)
+    assert output["capacity_level"].to_list() == [0, 1, 0, 1, -1, -2, 0]
+    assert output["scale_level"].to_list() == [0, -1, 0, 0, 0, 0, 0]
     words = ["dim 8, alpha 4", "dim 32, alpha 1", "factor 8", "factor 4", "factor 12", "factor -1", "default"]
-    assert told["capacity"].to_list() == words
+    assert output["capacity"].to_list() == words

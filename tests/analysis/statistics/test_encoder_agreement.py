@@ -44,21 +44,21 @@ def seen(tmp_path: Path) -> Analysis:
 
 
 def test_modes_with_equal_scores_agree_and_opposed_encoders_contradict(seen: Analysis) -> None:
-    found = encoder_agreement(seen.ranking, seen.correlations, seen.effects)
-    modes = found.alike[found.alike["differ"] == "resize_mode"]
-    encoders = found.alike[found.alike["differ"] == "encoder"]
+    result = encoder_agreement(seen.ranking, seen.correlations, seen.effects)
+    modes = result.alike[result.alike["differ"] == "resize_mode"]
+    encoders = result.alike[result.alike["differ"] == "encoder"]
     assert modes["correlation"].tolist() == pytest.approx([1.0] * len(modes))
     assert encoders["correlation"].tolist() == pytest.approx([-1.0] * len(encoders))
     assert set(zip(modes["first"], modes["second"], strict=True)) == {("padding", "resize")}
-    [row] = found.first.to_dict("records")
+    [row] = result.first.to_dict("records")
     assert (row["clip-resize"], row["dinov2-padding"]) == ("full · all", "lora · all")
-    assert (found.conclusions["better"] == 2).all()
-    assert (found.conclusions["worse"] == 2).all()
-    assert (found.conclusions["views"] == 4).all()
-    assert len(found.conclusions) == 6  # pairs of four algorithms
-    said = " ".join(describe_encoder_agreement(found))
-    assert "6 are shown in both directions" in said
-    assert "for 0 of 1 pairs" in said
+    assert (result.conclusions["better"] == 2).all()
+    assert (result.conclusions["worse"] == 2).all()
+    assert (result.conclusions["views"] == 4).all()
+    assert len(result.conclusions) == 6  # pairs of four algorithms
+    text = " ".join(describe_encoder_agreement(result))
+    assert "6 are shown in both directions" in text
+    assert "for 0 of 1 pairs" in text
 
 
 @pytest.mark.parametrize(("algorithms", "known"), [(("lora", "lokr"), False), (("lora", "lokr", "full"), True)])
@@ -87,14 +87,14 @@ def test_costs_are_means_by_algorithm_and_number_of_images(tmp_path: Path) -> No
                     [concept, label, algorithm, "all", 0, run, "vendi/alter/clip", 2, "diversity", True, pictures]
                 )
     file = table(tmp_path / "scores.csv", rows, "pictures")
-    found = mean_costs(file)
-    assert found[["config", "pictures", "adapters", "training_seconds"]].to_numpy().tolist() == [
+    result = mean_costs(file)
+    assert result[["config", "pictures", "adapters", "training_seconds"]].to_numpy().tolist() == [
         ["full pictures=16", 16, 2, 32.0], ["full pictures=4", 4, 2, 8.0],
         ["lora pictures=16", 16, 2, 16.0], ["lora pictures=4", 4, 2, 4.0],
     ]  # fmt: skip
-    said = cost_sentences(found)
-    assert "full pictures=16: 32 s of training, a file of 1.00 MB, 0.5 s per image (mean of 2)." in said
-    assert "LoRA: 4 times the images take 4.00 times the training time." in said
+    text = cost_sentences(result)
+    assert "full pictures=16: 32 s of training, a file of 1.00 MB, 0.5 s per image (mean of 2)." in text
+    assert "LoRA: 4 times the images take 4.00 times the training time." in text
 
 
 def test_costs_are_a_dimension_of_their_own_and_count_for_no_lead(tmp_path: Path) -> None:
@@ -107,9 +107,9 @@ def test_costs_are_a_dimension_of_their_own_and_count_for_no_lead(tmp_path: Path
             ("vendi/alter/clip", 2.0 - place, "diversity", True),
         )
     ]
-    found = analyze(read_table(table(tmp_path / "scores.csv", rows)))
-    assert found.leaders.loc["lora"].to_dict() == {"led": 1, "shown": 1, "measures": 1}
-    gap = found.effects.query("metric == 'efficiency' and level == 'full'")["effect"]
+    result = analyze(read_table(table(tmp_path / "scores.csv", rows)))
+    assert result.leaders.loc["lora"].to_dict() == {"led": 1, "shown": 1, "measures": 1}
+    gap = result.effects.query("metric == 'efficiency' and level == 'full'")["effect"]
     assert gap.tolist() == [1.0]
 
 
