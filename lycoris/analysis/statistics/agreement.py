@@ -15,7 +15,8 @@ MIN_ADAPTERS = 4
 RESAMPLES = 1000
 CONFIDENCE_LEVEL = 0.95
 
-ScorePair = tuple[Float[np.ndarray, " adapters"], Float[np.ndarray, " adapters"]]
+ScorePair = tuple[Float[np.ndarray, " _"], Float[np.ndarray, " _"]]
+"""Two numbers of every adapter of a concept."""
 
 
 def mean_rank_correlation(
