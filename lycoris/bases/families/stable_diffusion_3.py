@@ -28,6 +28,8 @@ from lycoris.bases.noise import ForwardProcess
 from lycoris.bases.shapes import ImageSizes, Latents, Timesteps
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from lycoris.bases.files.model_files import ModelFiles
 
 T5_PARTS = {"text_encoder_3": "transformers.T5EncoderModel", "tokenizer_3": "transformers.AutoTokenizer"}
