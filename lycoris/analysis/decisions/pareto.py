@@ -70,3 +70,18 @@ def _sorted_front(points: Float[np.ndarray, "points dimensions"]) -> Float[np.nd
     front = np.unique(points, axis=0)
     front = front[pareto_mask(front)]
     return front[np.argsort(-front[:, 0], kind="stable")]
+
+
+def hypervolume_contributions(
+    points: Float[np.ndarray, "points dimensions"], reference: Float[np.ndarray, " dimensions"] | float = 0.0
+) -> Float[np.ndarray, " points"]:
+    """How much of the :func:`hypervolume` each point alone dominates; 0 for dominated points."""
+    total = hypervolume(points, reference)
+    front = pareto_mask(points)
+    rest = ~np.eye(len(points), dtype=bool)
+    return np.array(
+        [
+            max(total - hypervolume(points[rest[index]], reference), 0.0) if front[index] else 0.0
+            for index in range(len(points))
+        ]
+    )

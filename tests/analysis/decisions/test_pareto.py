@@ -7,7 +7,7 @@ from itertools import combinations
 import numpy as np
 import pytest
 
-from lycoris.analysis.decisions.pareto import dominates, hypervolume, pareto_mask
+from lycoris.analysis.decisions.pareto import dominates, hypervolume, hypervolume_contributions, pareto_mask
 from lycoris.errors import InputError
 
 
@@ -50,6 +50,12 @@ def test_ties_and_repeated_points_add_nothing() -> None:
 def test_a_point_not_above_the_reference_adds_nothing() -> None:
     assert hypervolume(np.array([[0.9, 0.1], [0.5, 0.5]]), 0.2) == pytest.approx(0.09)
     assert hypervolume(np.zeros((0, 3))) == 0.0
+
+
+def test_a_contribution_is_the_volume_lost_without_the_point() -> None:
+    points = np.random.default_rng(1).random((8, 4))
+    for place, part in enumerate(hypervolume_contributions(points)):
+        assert part == pytest.approx(hypervolume(points) - hypervolume(np.delete(points, place, axis=0)), abs=1e-12)
 
 
 def test_dominance_needs_no_worse_and_one_better() -> None:
