@@ -232,6 +232,15 @@ def test_a_situation_that_is_too_small_gives_a_reason_instead_of_a_number() -> N
     assert "each situation" in result.note
 
 
+@pytest.mark.parametrize(("units", "is_student"), [(7, True), (8, False)])
+def test_seven_units_get_students_interval_and_eight_a_bootstrap(units: int, is_student: bool) -> None:
+    influence = np.arange(units) - (units - 1) / 2
+    margin = stats.t.ppf(0.975, units - 1) * stats.sem(influence)
+    own, constant = Estimate(0.0, influence), Estimate(0.0, np.zeros(units))
+    for ends in (confidence_interval(own), difference_interval(own, constant, paired=True)):
+        assert (ends == pytest.approx((-margin, margin))) == is_student
+
+
 def test_nothing_to_count_gives_a_reason_instead_of_a_number() -> None:
     zeros = np.zeros((4, 3))
     result = estimate_metric(METRICS["attribute_precision"].function, [np.ones((4, 3)), zeros])

@@ -73,6 +73,15 @@ def test_equal_labels_with_other_prompts_share_nothing_of_the_base(submitted):
     assert first.base.features != second.base.features
 
 
+def test_references_of_other_images_are_not_shared(submitted):
+    other = replace(candidate("two"), references=("references", ImageSet((), "other images")))
+    candidates = [candidate("one"), other]
+    first, second = evaluate(SETUP, candidates)
+    assert len(submitted) == count_steps(SETUP, candidates)
+    for futures, digest in ((first, "images"), (second, "other images")):
+        assert submitted[futures.references["resize"]][2][0].digest == digest
+
+
 def test_scores_are_computed_in_each_resize_mode_from_references_of_that_mode(submitted):
     setup, candidates = replace(SETUP, resize_modes=("resize", "crop")), [candidate("one")]
     (futures,) = evaluate(setup, candidates)
