@@ -53,9 +53,7 @@ class Experiment(ConfigRecord):
     captions: tuple[terms.CaptionStrategy, ...] = Field(
         terms.TAG_STRATEGIES, description=f"caption strategies: {', '.join(terms.CAPTION_STRATEGIES)}"
     )
-    seeds: tuple[Annotated[int, Field(ge=0, le=MAX_SEED)], ...] = Field(
-        (0,), description="training seeds; one adapter for each"
-    )
+    seeds: tuple[Annotated[int, Field(ge=0, le=MAX_SEED)], ...] = Field((0,), description="one adapter for each")
     tagger: str = Field("pocket", description="pocket, sidecar (text files), a folder, or a hub name")
     thresholds: dict[str, float] | None = Field(
         None, description="minimum confidence by tag category; default: 0.35, characters 0.85"
@@ -75,9 +73,7 @@ class Experiment(ConfigRecord):
     score_costs: bool = Field(False, description="also score training time, memory, file size and generation time")
     style_encoder: str = Field("vgg", description="encoder of the style losses")
     steps: int | None = Field(None, ge=1, description="training steps; default: depends on the base model")
-    batch_size: int | None = Field(
-        None, ge=1, description="images per training step; default: depends on the base model"
-    )
+    batch_size: int | None = Field(None, ge=1, description="images per step; default: depends on the base model")
     hold_out: float = Field(
         0, ge=0, description="images of each concept excluded from training: a number, or a fraction below 1"
     )

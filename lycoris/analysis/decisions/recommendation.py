@@ -48,8 +48,7 @@ class RankedSetting:
         bytes: the size of its file; None where unknown.
         learned: the fraction of its trainings that beat the base in fidelity; None where unknown.
         front: whether no other eligible setting is as good in every dimension and better in one.
-        chance: the probability of that, see `lycoris.analysis.statistics.setting_scores.front_probabilities`; 0 for
-            settings that are not eligible.
+        chance: the probability of that (`front_probabilities`); 0 for settings that are not eligible.
         left_out: why it is not eligible; empty where it is.
     """
 
@@ -271,9 +270,7 @@ def _exclusion_reasons(
         smallest = min((file_sizes[name] for name in configs if name in file_sizes), default=None)
         hint = "" if max_file_size is None or smallest is None else f" The smallest file has {smallest} bytes."
         raise InputError(f"No setting is eligible ({'; '.join(sorted(set(reasons)))}).{hint}")
-    winners = {
-        index for index, reason in enumerate(reasons) if not reason and win_rates.get(configs[index], 1.0) >= 0.5
-    }
+    winners = {index for index, why in enumerate(reasons) if not why and win_rates.get(configs[index], 1.0) >= 0.5}
     if not winners:
         return reasons
     return [
