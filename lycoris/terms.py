@@ -20,6 +20,8 @@ SENTENCE_STRATEGIES: frozenset[CaptionStrategy] = frozenset({"sentence"})
 """The strategies that need a captioner."""
 TAG_STRATEGIES = tuple(name for name in CAPTION_STRATEGIES if name not in SENTENCE_STRATEGIES)
 """The strategies of arXiv 2309.14859, which need tags alone."""
+TAGGED_STRATEGIES: frozenset[CaptionStrategy] = frozenset({*TAG_STRATEGIES} - {"none"})
+"""The strategies whose captions hold tags, so that every image needs some."""
 
 ResizeMode = Literal["resize", "crop", "padding"]
 RESIZE_MODES: tuple[ResizeMode, ...] = get_args(ResizeMode)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from lycoris.captions.default_templates import templates_for_base
+from lycoris.captions.sidecar import Sidecars
 from lycoris.captions.templates import CategoryTemplates, Templates
 from lycoris.captions.trigger_text import describe_caption, with_description, with_trigger
 from lycoris.data.concepts import Concept
@@ -88,7 +89,7 @@ def read_captioned_images(
         return files, {name: [PromptSpec(**entry) for entry in entries[name]] for name in files}
     prompts = {}
     for name, images in files.items():
-        captions = [_read_caption(image) for image in images]
+        captions = _read_captions(images)
         groups = {caption: group for group, caption in enumerate(dict.fromkeys(captions))}
         prompts[name] = [
             PromptSpec(caption, describe_caption(concept, caption, None, own), seed + n, groups[caption])
@@ -97,12 +98,15 @@ def read_captioned_images(
     return files, prompts
 
 
-def _read_caption(image_file: Path) -> str:
-    file = image_file.with_suffix(".txt")
-    try:
-        return " ".join(file.read_text(encoding="utf-8-sig").split())
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"Image `{image_file}` must have its caption in `{file.name}` next to it: {error}") from error
+def _read_captions(images: Sequence[Path]) -> list[str]:
+    sidecars = Sidecars.read(images)
+    captions = []
+    for image in images:
+        if (sentences := sidecars.sentences(image)) is None:
+            name = image.with_suffix(".txt").name
+            raise InputError(f"Image `{image}` must have its caption in `{name}` next to it, or in another known form.")
+        captions.append(sentences[0])
+    return captions
 
 
 def _fill_placeholder(concept: Concept, text: str, templates: CategoryTemplates) -> tuple[str, str]:

@@ -205,3 +205,18 @@ def test_the_sidecar_tagger_finds_the_file_next_to_an_image(tmp_path: Path) -> N
     assert tagger.digest == tagger_digest("sidecar")
     with pytest.raises(InputError, match="image without a file"):
         tagger.tags([noise(0)])
+
+
+def test_nothing_is_written_where_a_linked_folder_leads_or_where_a_caption_of_another_form_is(tmp_path: Path) -> None:
+    (tmp_path / "store").mkdir()
+    data = tmp_path / "data"
+    data.mkdir()
+    (data / "linked").symlink_to(tmp_path / "store")
+    with pytest.raises(InputError, match=r"linked/a\.txt.*its folder is a link"):
+        write_sidecar_tags([data / "b.png", data / "linked" / "a.png"], [{"x": 1.0}, {"x": 1.0}], data)
+    (data / "c.caption").write_text("a cat")
+    (tmp_path / "store" / "blob").write_bytes(b"")
+    (data / "b.png").symlink_to(tmp_path / "store" / "blob")
+    written = write_sidecar_tags([data / "b.png", data / "c.png"], [{"x": 1.0}, {"x": 1.0}], data)
+    assert written == [data / "b.txt"]
+    assert [file.name for file in (tmp_path / "store").iterdir()] == ["blob"]
