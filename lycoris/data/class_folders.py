@@ -4,31 +4,37 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from lycoris.data.concepts_file import CONCEPTS_FILE
-from lycoris.data.images import list_images
+from lycoris.data.images import IMAGE_SUFFIXES, list_images
+from lycoris.data.kohya_folders import infer_kohya_entries
 from lycoris.errors import InputError
 from lycoris.safety.file_names import check_folder_name
 
 logger = logging.getLogger(__name__)
 
 
-def infer_entries(root: Path) -> tuple[dict[str, dict[str, Any]], dict[str, Path]]:
-    """Infer an entry and a folder for each class.
+def infer_entries(root: Path) -> dict[str, dict[str, Any]]:
+    """Infer an entry for each class.
 
     Images are in ``category/class/`` (and may be in subclass folders), in ``class/``, or in the folder itself; names
-    that the layout lacks are those of the folders above.
+    that the layout lacks are those of the folders above. Folders named as kohya's trainers expect are read as such, see
+    `lycoris.data.kohya_folders`.
 
     Raises:
         InputError: there are no images, they are at different depths, or two classes share a name.
     """
+    images = list_images(root, recursive=True)
+    if (entries := infer_kohya_entries(root, images)) is not None:
+        _log_kohya(root, entries)
+        return entries
     folders: dict[str, Path] = {}
     variants: dict[str, set[str]] = {}
     depths = set()
-    for file in list_images(root, recursive=True):
+    for file in images:
         parts = file.relative_to(root).parts[:-1]
         depths.add(min(len(parts), 2))
         if len(depths) > 1:
@@ -44,15 +50,16 @@ def infer_entries(root: Path) -> tuple[dict[str, dict[str, Any]], dict[str, Path
             check_folder_name(f"Folder `{folder}`", part)
         variants.setdefault(name, set()).update(parts[2:3])
     if not folders:
-        raise InputError(f"The data folder `{root}` holds no images (<category>/<class>/image).")
+        raise InputError(f"The data folder `{root}` holds no images (<category>/<class>/image){_other_files(root)}.")
     for folder in sorted(root.glob("*/*/") if depths == {2} else root.glob("*/") if depths == {1} else ()):
         if folder.name not in folders and not folder.name.startswith("."):
-            raise InputError(f"The class folder `{folder}` holds no images.")
+            raise InputError(f"The class folder `{folder}` holds no images{_other_files(folder)}.")
     triggers = spare_triggers(sorted(folders))
     pairs = ", ".join(f"{name} is `{trigger}`" for name, trigger in triggers.items())
     logger.info("`%s` has no %s; triggers were chosen: %s.", root, CONCEPTS_FILE, pairs)
-    entries = {
+    return {
         name: {
+            "folders": {folder.relative_to(root).as_posix(): 1},
             "category": folder.resolve().parent.name or "pictures",
             "trigger": triggers[name],
             **_infer_wording(name, folder.resolve().parent.name),
@@ -66,7 +73,30 @@ def infer_entries(root: Path) -> tuple[dict[str, dict[str, Any]], dict[str, Path
         }
         for name, folder in folders.items()
     }
-    return entries, folders
+
+
+def _log_kohya(root: Path, entries: Mapping[str, Mapping[str, Any]]) -> None:
+    """Say how kohya's folder names were read."""
+    for name, entry in entries.items():
+        folders = ", ".join(f"`{folder}` ({repeats} repeats)" for folder, repeats in entry["folders"].items())
+        prior = ", ".join(f"`{folder}`" for folder in entry["prior"])
+        logger.info(
+            "`%s` is named as for kohya's trainers: concept `%s` with trigger `%s` and class noun `%s` from %s; %s.",
+            root,
+            name,
+            entry["trigger"],
+            entry["class_noun"],
+            folders,
+            f"prior images from {prior}" if prior else "no prior images (reg/1_<class noun>)",
+        )
+
+
+def _other_files(folder: Path) -> str:
+    """The start of a list of the files that are no images."""
+    others = sorted(path.name for path in folder.rglob("*") if path.is_file())
+    if not others:
+        return ""
+    return f", but {len(others)} other files, such as `{others[0]}`: formats are {', '.join(sorted(IMAGE_SUFFIXES))}"
 
 
 def spare_triggers(names: Sequence[str]) -> dict[str, str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from lycoris.errors import InputError, unknown_name_error
@@ -13,7 +13,10 @@ from lycoris.safety.file_names import check_folder_name, is_printable
 from lycoris.safety.yaml_loading import read_yaml
 
 CONCEPTS_FILE = "concepts.yaml"
-_ENTRY_FIELDS = ("category", "trigger", "class_noun", "description", "inherent", "keep", "subclasses")
+_ENTRY_FIELDS = (
+    *("category", "trigger", "class_noun", "description", "inherent", "keep", "subclasses"),
+    *("folders", "repeats", "prior"),
+)
 _SUBCLASS_FIELDS = ("trigger", "description")
 
 
@@ -55,16 +58,61 @@ def _parse_entries(text: str, path: Path) -> Mapping[str, Mapping[str, Any]]:
         raise InputError(f"The concepts file `{path}` must hold `concepts:` with an entry for each class.")
     for name, entry in entries.items():
         _check_entry(f"Concept `{name}` in `{path}`", name, entry)
-    _check_triggers(path, entries)
+    check_triggers(path, entries)
     return entries
 
 
-def read_subclasses(where: str, folder: Path, entries: Any, description: str) -> tuple[Subclass, ...]:
+def read_folders(where: str, name: str, entry: Mapping[str, Any]) -> dict[str, int]:
+    """Read the folders of a concept's images, relative to the data folder -> how often an epoch shows each image.
+
+    ``folders`` is a path or maps paths to repeats; by default it is ``<category>/<name>`` with ``repeats``.
+
+    Raises:
+        InputError: a path leads out of the data folder, or a number is not at least 1.
+    """
+    default = entry.get("repeats", 1)
+    folders = entry.get("folders", f"{entry['category']}/{name}")
+    folders = {folders: default} if isinstance(folders, str) else folders
+    if not isinstance(folders, Mapping) or not folders:
+        raise InputError(f"{where}: `folders` must be a path, or paths with their repeats, but got `{folders!r}`.")
+    for folder, repeats in folders.items():
+        _check_inside(where, "folders", folder)
+        if not isinstance(repeats, int) or isinstance(repeats, bool) or repeats < 1:
+            raise InputError(f"{where}: `repeats` must be a whole number from 1, but got `{repeats!r}`.")
+    return dict(folders)
+
+
+def read_prior(where: str, entry: Mapping[str, Any]) -> dict[str, str]:
+    """Read the folders of a concept's prior images, relative to the data folder -> the words for what they show.
+
+    ``prior`` is a path or maps paths to words; by default these are the class noun.
+
+    Raises:
+        InputError: a path leads out of the data folder, or the words are not a text.
+    """
+    prior = entry.get("prior") or {}
+    prior = {prior: entry["class_noun"]} if isinstance(prior, str) else prior
+    if not isinstance(prior, Mapping):
+        raise InputError(f"{where}: `prior` must be a path, or paths with words for their images, but got `{prior!r}`.")
+    for folder, words in prior.items():
+        _check_inside(where, "prior", folder)
+        if not isinstance(words, str) or not words.strip():
+            raise InputError(f"{where}: `prior` must map `{folder}` to words for its images, but got `{words!r}`.")
+    return dict(prior)
+
+
+def _check_inside(where: str, field: str, folder: object) -> None:
+    parts = PurePosixPath(folder).parts if isinstance(folder, str) else ("..",)
+    if ".." in parts or PurePosixPath(str(folder)).is_absolute():
+        raise InputError(f"{where}: `{field}` must be folders inside the data folder, but got `{folder}`.")
+
+
+def read_subclasses(where: str, folders: Sequence[Path], entries: Any, description: str) -> tuple[Subclass, ...]:
     """Read the subclasses of a concept.
 
     Args:
         where: the concept, for error messages.
-        folder: its folder.
+        folders: its folders, the first of which errors name.
         entries: the value of `subclasses`.
         description: the concept's.
 
@@ -89,8 +137,8 @@ def read_subclasses(where: str, folder: Path, entries: Any, description: str) ->
         for other in subclasses.values():
             if other.trigger.casefold() == trigger.casefold():
                 raise InputError(f"{where}: subclasses `{other.name}` and `{name}` share the trigger `{trigger}`.")
-        if not (folder / name).is_dir():
-            raise InputError(f"{subclass} has no folder `{folder / name}`.")
+        if not any((folder / name).is_dir() for folder in folders):
+            raise InputError(f"{subclass} has no folder `{folders[0] / name}`.")
         text = optional_text(subclass, "description", entry.get("description")) or f"{description}, {trigger}"
         subclasses[name] = Subclass(name, trigger, text)
     return tuple(subclasses.values())
@@ -143,8 +191,12 @@ def _check_phrase(where: str, field: str, text: str) -> None:
         raise InputError(f"{where}: `{field}` must be words without commas or line breaks, but got `{text!r}`.")
 
 
-def _check_triggers(path: Path, entries: Mapping[str, Mapping[str, Any]]) -> None:
-    """Check that no trigger occurs in another concept's names; tokenizers ignore case."""
+def check_triggers(path: Path, entries: Mapping[str, Mapping[str, Any]]) -> None:
+    """Check that no trigger occurs in another concept's names; tokenizers ignore case.
+
+    Raises:
+        InputError: one does.
+    """
     names_by_word: dict[str, list[tuple[str, str, str]]] = {}
     for name, entry in entries.items():
         names = [("trigger", entry["trigger"]), ("class noun", entry["class_noun"])]

@@ -84,6 +84,7 @@ class TrainingJob:
             for file in (example.image, mask):
                 content.update(file_digest(file).encode() if file is not None else b"-")
             content.update(f"{example.caption}\0{example.repeats}\0{example.prior}\0".encode())
+            content.update("".join(f"{caption}\0" for caption in example.alternatives).encode())
         shapes = json.dumps({name: list(parameter.shape) for name, parameter in parameters.items()})
         return {
             "base": base.digest,

@@ -86,6 +86,7 @@ class TrainingRun:
         captions = CaptionEncoder(
             base,
             [example.caption for example in examples],
+            alternatives=[caption for example in examples for caption in example.alternatives],
             trainable=self.trains_text_encoder,
             augmented=job.settings.augments_captions,
             use_cache=job.settings.cache_encodings,

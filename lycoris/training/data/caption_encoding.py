@@ -46,6 +46,7 @@ class CaptionEncoder:
     Args:
         base: encodes the captions.
         captions: one per image.
+        alternatives: further captions that occur.
         trainable: whether the text encoder is trained; every step then encodes its captions.
         augmented: whether captions are augmented at each step; they are then encoded as they occur.
         use_cache: whether to cache the conditioning; otherwise each step encodes its captions.
@@ -60,6 +61,7 @@ class CaptionEncoder:
         base: Base,
         captions: Sequence[str],
         *,
+        alternatives: Sequence[str] = (),
         trainable: bool,
         augmented: bool = False,
         use_cache: bool = True,
@@ -73,7 +75,7 @@ class CaptionEncoder:
         self._warned = False
         self._recent: OrderedDict[str, TextConditioning] = OrderedDict()
         if not trainable and use_cache:
-            for text in dict.fromkeys([""] if augmented else ["", *captions]):
+            for text in dict.fromkeys([""] if augmented else ["", *captions, *alternatives]):
                 self._cache_text(text)
 
     def __call__(self, texts: Sequence[str]) -> TextConditioning:

@@ -44,16 +44,23 @@ class Example:
         repeats: times that it occurs in an epoch.
         prior: whether it shows the class in general and not the concept, to preserve what the base knows of the class
             (DreamBooth's prior preservation).
+        alternatives: several captions, one of which each step draws; empty if `caption` is the only one.
     """
 
     image: Path
     caption: str
     repeats: int = 1
     prior: bool = False
+    alternatives: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.repeats < 1:
             raise InputError(f"Argument `repeats` of `{self.image}` must be at least 1, but got {self.repeats}.")
+
+    @property
+    def captions(self) -> tuple[str, ...]:
+        """All its captions."""
+        return self.alternatives or (self.caption,)
 
 
 class ImageDataset:

@@ -66,7 +66,7 @@ class BatchSampler:
         forward_process: samples the timesteps.
         settings: the settings of the run.
         seed: seed of the run.
-        examples: one per image, for `repeats` and `prior`; None has each image once per epoch.
+        examples: one per image, for `repeats`, `prior` and `alternatives`; None has each image once per epoch.
         process_group: the processes of the run.
 
     Raises:
@@ -88,6 +88,7 @@ class BatchSampler:
         rows = range(len(dataset.sizes))
         self._rows = list(rows) if examples is None else _epoch_rows(examples, prior=False)
         self._prior_rows = [] if examples is None else _epoch_rows(examples, prior=True)
+        self._alternatives = {row: one.alternatives for row, one in enumerate(examples or ()) if one.alternatives}
         if not self._rows:
             raise InputError("Argument `examples` must hold an image that is not `prior`, but has none.")
         self._sampler = EpochSampler(len(self._rows), settings.effective_batch_size, seed)
@@ -138,8 +139,13 @@ class BatchSampler:
     def _augment_captions(self, rows: Sequence[int], is_uncaptioned: Sequence[bool], step: int) -> list[str]:
         """Each image's caption at this step; its randomness is separate, so that other random numbers do not change."""
         generator = derive_generator(self._seed, "captions", step)
-        captions = self._caption_encoder.captions
-        augmented = [augment_caption(captions[row], self._settings, generator) for row in rows]
+        captions = [self._caption_encoder.captions[row] for row in rows]
+        if self._alternatives:
+            chances = torch.rand(len(rows), generator=derive_generator(self._seed, "alternatives", step)).tolist()
+            for position, (row, chance) in enumerate(zip(rows, chances, strict=True)):
+                if own := self._alternatives.get(row):
+                    captions[position] = own[int(chance * len(own))]
+        augmented = [augment_caption(caption, self._settings, generator) for caption in captions]
         return ["" if empty else caption for caption, empty in zip(augmented, is_uncaptioned, strict=True)]
 
 

@@ -115,7 +115,9 @@ def test_a_training_with_masks_priors_and_varied_captions_goes_on_bit_for_bit(ba
         shutil.copy(one.image, path)
         mask = Image.linear_gradient("L").resize(Image.open(path).size)
         mask.save(path.with_name(f"{number}.mask.png"))
-        some.append(Example(path, f"a {one.caption.split()[1]}, red, cat, toy", repeats=number + 1, prior=number == 3))
+        caption = f"a {one.caption.split()[1]}, red, cat, toy"
+        alternatives = (caption, "a cat, blue", "a toy") if number == 1 else ()
+        some.append(Example(path, caption, repeats=number + 1, prior=number == 3, alternatives=alternatives))
     settings = TrainingSettings(
         steps=6, batch_size=2, shuffle_tags=True, tag_dropout=0.3, prior_weight=0.5, mask="file", horizontal_flip=True
     )

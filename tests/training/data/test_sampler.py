@@ -104,6 +104,26 @@ def test_repeats_show_an_image_more_often(base, squares):
         assert sum(torch.equal(one, alone) for one in displayed) == 3
 
 
+def test_each_step_draws_one_of_an_images_captions(base, squares):
+    alternatives = ("a red cat", "a blue cat", "a cat")
+    examples = [replace(squares[0], caption=alternatives[0], alternatives=alternatives), *squares[1:]]
+
+    def captions(batches, step):
+        order = [batches._rows[index] for index in batches._sampler(step)]
+        return dict(zip(order, batches._augment_captions(order, [False] * len(order), step), strict=True))
+
+    whole, late = (batches_of(base, examples, batch_size=len(squares)) for _ in range(2))
+    drawn = [captions(whole, step) for step in range(120)]
+    assert [captions(late, step) for step in range(50, 60)] == drawn[50:60]
+    counts = Counter(own[0] for own in drawn)
+    assert counts.keys() == set(alternatives)
+    assert min(counts.values()) > 25
+    assert all(own[row] == squares[row].caption for own in drawn for row in (1, 2))
+    (before,), (after,) = batches_of(base, squares, batch_size=4)(3), batches_of(base, examples, batch_size=4)(3)
+    assert torch.equal(before.noise, after.noise)
+    assert torch.equal(before.timesteps, after.timesteps)
+
+
 def test_prior_examples_join_each_step_in_equal_number(base, squares):
     examples = [*squares[:2], replace(squares[2], prior=True)]
     of_prior = ImageDataset(base, [squares[2].image]).stack_latents([0], [False])[0]
