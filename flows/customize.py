@@ -23,7 +23,7 @@ from flows.steps.evaluate import Candidate, count_steps, evaluate
 from flows.steps.futures import submit
 from flows.steps.grid import expand_grid, training_requests
 from flows.steps.register import Registration, register_adapters
-from flows.steps.requests import begin_run, caption_request, evaluation_setup, image_sets
+from flows.steps.requests import begin_run, caption_request, census_messages, evaluation_setup, image_sets, prior_sets
 from flows.steps.serializers import report_header, report_payload, result_summary, write_scores_table, write_study
 from flows.steps.train import group_trainings, submit_trainings
 from lycoris.cache.keys import stage_key
@@ -77,7 +77,9 @@ def customize(experiment: Experiment = Experiment(), promote: bool = True) -> di
         concepts, caption_steps = _caption(context, experiment, models, version.path)
         runs = expand_grid(experiment, concepts)
         images = image_sets(context, concepts)
-        groups = group_trainings(experiment, training_requests(experiment, models.base, runs, images))
+        groups = group_trainings(
+            experiment, training_requests(experiment, models.base, runs, images, prior_sets(context, concepts))
+        )
         trainings = submit_trainings(context, groups)
         setup = evaluation_setup(context, experiment, models)
         candidates = [
@@ -116,6 +118,8 @@ def _caption(
 ) -> tuple[list[CaptionedConcept], int]:
     """Caption the selected concepts; also return how many steps that takes."""
     known = select_concepts(experiment, data)
+    for message in census_messages(experiment, data, known.known):
+        logger.info("%s", message, extra={"topic": "data"})
     request = caption_request(experiment, known, models.tagger, models.captioner)
     if context.artifact_store is None:
         concepts = submit(caption_concepts, context, request).result()

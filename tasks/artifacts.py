@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -81,14 +81,14 @@ class EvaluationModels:
     Attributes:
         encoders: source -> digest of each image encoder.
         style_encoder: encoder of the style losses.
-        tagger: names the content of generated images.
+        tagger: names the content of generated images; None where none is set, so that no metric uses tags.
         quality_predictors: of single metrics, as `lycoris.metrics.quality_predictors` opens them.
         resize_mode: how images are brought to an encoder's size: ``resize``, ``crop`` or ``padding``.
     """
 
     encoders: Mapping[str, str]
     style_encoder: ModelRef
-    tagger: TaggerRef
+    tagger: TaggerRef | None
     quality_predictors: tuple[str, ...] = ()
     resize_mode: str = "resize"
 
@@ -209,6 +209,10 @@ class CaptionedConcept:
         concept_tags: tags that the strategy `adjusted` leaves to the trigger, with the counts that decided.
         cached: whether all tags and sentences were cached.
         skipped_images: path -> reason, of the concept's images that cannot be used.
+        alternatives: strategy -> all captions of each image, where an image has several.
+        repeats: how often an epoch shows each image; empty for once.
+        prior_images: file paths of images of the class in general; `prior_captions` has a caption for each.
+        prior_digest: hash of these images.
     """
 
     name: str
@@ -224,3 +228,8 @@ class CaptionedConcept:
     concept_tags: tuple[dict[str, Any], ...]
     cached: bool
     skipped_images: dict[str, str]
+    alternatives: dict[str, tuple[tuple[str, ...], ...]] = field(default_factory=dict)
+    repeats: tuple[int, ...] = ()
+    prior_images: tuple[Path, ...] = ()
+    prior_captions: tuple[str, ...] = ()
+    prior_digest: str = ""

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from prefect import task
 
-from lycoris.captions.concept_tags import ConceptTag
+from lycoris.captions.concept_tags import ConceptTag, ImageTags, find_concept_tags
+from lycoris.captions.coverage import check_coverage, coverage_notes
+from lycoris.captions.sidecar import Sidecars
+from lycoris.captions.strategies import build_captions
+from lycoris.captions.token_limits import truncation_warnings
+from lycoris.captions.triggers import trigger_warnings
 from lycoris.data.concepts import Concept
 from lycoris.errors import InputError, unknown_name_error
+from lycoris.terms import SENTENCE_STRATEGIES
 from tasks.artifacts import CaptionedConcept, ModelRef, RunContext, TaggerRef
 from tasks.runtime import resources
-from tasks.runtime.tagging import caption_sentences, tags_with_sidecars
+from tasks.runtime.tagging import TaggedImages, caption_sentences, tag_images
 
 if TYPE_CHECKING:
     from lycoris.captions.templates import Templates
@@ -31,7 +37,8 @@ class CaptionRequest:
         concepts: all concepts of the data folder.
         names: concepts to caption; None for all. The tags of the others show which tags are common.
         base: source of the base, whose tokenizers triggers and captions are checked with.
-        captioner: of the images; None where no strategy needs sentences.
+        tagger: of the images; None where the user's captions are all there is.
+        captioner: of the images; None likewise, or where no strategy needs sentences.
         strategies: caption strategies.
         counts: prompt type -> number of prompts.
         seed: of the first prompt of each type.
@@ -41,7 +48,7 @@ class CaptionRequest:
 
     concepts: tuple[Concept, ...]
     base: str
-    tagger: TaggerRef
+    tagger: TaggerRef | None
     strategies: tuple[str, ...]
     captioner: ModelRef | None = None
     names: tuple[str, ...] | None = None
@@ -59,7 +66,8 @@ class CaptionResult:
         concept: without the images that cannot be used.
         tags: tag -> confidence, for each image.
         concept_tags: which of them belong to the concept.
-        captions: strategy -> one caption per image.
+        captions: strategy -> one caption per image; the first one of several.
+        alternatives: strategy -> all captions of each image, where one has several.
         cached: whether all tags and sentences were cached.
         skipped_images: path -> reason, of images that cannot be used.
         messages: what the user should know about the captions.
@@ -72,6 +80,7 @@ class CaptionResult:
     cached: bool
     skipped_images: dict[Path, str]
     messages: list[str]
+    alternatives: dict[str, tuple[tuple[str, ...], ...]] = field(default_factory=dict)
 
 
 @task(name="captions")
@@ -82,7 +91,8 @@ def caption_concepts(context: RunContext, request: CaptionRequest) -> list[Capti
         InputError: an image of a requested concept is invalid and the request says to stop; or all its images are.
     """
     from lycoris.captions import build_prompts
-    from lycoris.data.concepts import images_digest
+    from lycoris.captions.prior import prior_captions
+    from lycoris.data.concepts import images_digest, prior_digest
 
     templates = load_templates(request.base, request.templates_file)
     concepts = []
@@ -109,6 +119,11 @@ def caption_concepts(context: RunContext, request: CaptionRequest) -> list[Capti
                 images_digest=images_digest(concept),
                 images=tuple(image.path for image in concept.images),
                 captions=result.captions,
+                alternatives=result.alternatives,
+                repeats=_repeats(concept),
+                prior_images=tuple(image.path for image in concept.prior_images),
+                prior_captions=tuple(prior_captions(concept, templates)),
+                prior_digest=prior_digest(concept) if concept.prior_images else "",
                 prompts=prompts,
                 concept_tags=tuple(asdict(tag) for tag in result.concept_tags),
                 cached=result.cached,
@@ -116,6 +131,11 @@ def caption_concepts(context: RunContext, request: CaptionRequest) -> list[Capti
             )
         )
     return concepts
+
+
+def _repeats(concept: Concept) -> tuple[int, ...]:
+    repeats = tuple(image.repeats for image in concept.images)
+    return repeats if max(repeats) > 1 else ()
 
 
 def load_templates(base: str, file: Path | None) -> Templates:
@@ -128,46 +148,92 @@ def load_templates(base: str, file: Path | None) -> Templates:
 
 def write_captions(context: RunContext, request: CaptionRequest, templates: Templates) -> list[CaptionResult]:
     """The captions of the requested concepts under each strategy; see `caption_concepts`."""
-    from lycoris.captions import build_captions, find_concept_tags
-    from lycoris.captions.token_limits import truncation_warnings
-    from lycoris.captions.triggers import trigger_warnings
-
     concepts = request.concepts
     for name in request.names or ():
         if name not in {concept.name for concept in concepts}:
             raise unknown_name_error("concept", name, [concept.name for concept in concepts])
     tokenizers = resources.cached_tokenizers(request.base)
     about_triggers = trigger_warnings(concepts, tokenizers)
-    tagged = {concept.name: tags_with_sidecars(context, concept, request.tagger) for concept in concepts}
+    images = [image for concept in concepts for image in concept.images]
+    sidecars = Sidecars.read([image.path for image in images], images[0].root)
+    tagged = {concept.name: tag_images(context, concept, request.tagger, sidecars) for concept in concepts}
     results = []
-    for original in concepts:
-        if request.names is not None and original.name not in request.names:
+    for concept in concepts:
+        if request.names is not None and concept.name not in request.names:
             continue
-        own = tagged[original.name]
+        others = [tags.union for name, tags in tagged.items() if name != concept.name]
+        captioning = _Captioning(context, request, templates, sidecars)
+        result = captioning.write(concept, tagged[concept.name], others)
+        messages = [message for message in about_triggers if f"`{concept.name}`" in message]
+        messages += [*result.messages, *truncation_warnings(concept.name, result.captions, tokenizers)]
+        results.append(replace(result, messages=messages))
+    return results
+
+
+@dataclass(frozen=True)
+class _Captioning:
+    """Writes the captions of one concept after another."""
+
+    context: RunContext
+    request: CaptionRequest
+    templates: Templates
+    sidecars: Sidecars
+
+    def write(self, original: Concept, own: TaggedImages, others: Sequence[ImageTags]) -> CaptionResult:
+        """Caption a concept, given its tags and those of the others."""
+        request, sidecars = self.request, self.sidecars
         concept = _without_invalid_images(original, own.invalid, stop=request.on_invalid_image == "stop")
-        sentences, sentences_cached = None, True
-        if request.captioner is not None:
-            sentences, sentences_cached = caption_sentences(context, concept, request.captioner)
-        others = [tags.values for name, tags in tagged.items() if name != concept.name]
-        concept_tags = find_concept_tags(concept, own.values, others)
-        captions = {
-            strategy: tuple(build_captions(concept, own.values, concept_tags, strategy, templates, sentences))
+        tagger = None if request.tagger is None else request.tagger.source
+        captioner = None if request.captioner is None else request.captioner.source
+        sources: Any = {"tagger": tagger, "captioner": captioner}
+        check_coverage(concept.name, own.images, sidecars, request.strategies, **sources)
+        sentences: list[tuple[str, ...]] = [()] * len(own.images)
+        sentences_cached = True
+        if SENTENCE_STRATEGIES.intersection(request.strategies):
+            sentences, sentences_cached = caption_sentences(self.context, concept, request.captioner, sidecars)
+        concept_tags = find_concept_tags(concept, own.union, others)
+        alternatives = {
+            strategy: tuple(self._captions(concept, own, concept_tags, strategy, sentences))
             for strategy in request.strategies
         }
-        messages = [message for message in about_triggers if f"`{concept.name}`" in message]
-        if own.from_sidecars:
-            messages.append(
-                f"{own.from_sidecars} of {len(concept.images)} images of `{concept.name}` have tags in a text file "
-                f"beside them, which override those of the tagger `{request.tagger.source}`."
-            )
+        messages = coverage_notes(concept.name, own.images, sidecars, request.strategies, **sources)
         messages += [f"Skipped: {reason}" for reason in own.invalid.values()]
-        messages += truncation_warnings(concept.name, captions, tokenizers)
-        results.append(
-            CaptionResult(
-                concept, own.values, concept_tags, captions, own.cached and sentences_cached, own.invalid, messages
-            )
+        return CaptionResult(
+            concept,
+            own.union,
+            concept_tags,
+            {strategy: tuple(each[0] for each in captions) for strategy, captions in alternatives.items()},
+            own.cached and sentences_cached,
+            own.invalid,
+            messages,
+            {strategy: every for strategy, every in alternatives.items() if any(len(each) > 1 for each in every)},
         )
-    return results
+
+    def _captions(
+        self,
+        concept: Concept,
+        own: TaggedImages,
+        concept_tags: Sequence[ConceptTag],
+        strategy: str,
+        sentences: Sequence[tuple[str, ...]],
+    ) -> Iterator[tuple[str, ...]]:
+        """All captions of each image; an image with fewer than another repeats its last one, which counts once."""
+        tags = [each or ({},) for each in own.tags]
+        texts = [each or ("",) for each in sentences]
+        count = max(len(each) for each in (texts if strategy in SENTENCE_STRATEGIES else tags))
+        columns = [
+            build_captions(
+                concept,
+                [each[min(number, len(each) - 1)] for each in tags],
+                concept_tags,
+                strategy,
+                self.templates,
+                [each[min(number, len(each) - 1)] for each in texts],
+            )
+            for number in range(count)
+        ]
+        for captions in zip(*columns, strict=True):
+            yield tuple(dict.fromkeys(captions))
 
 
 def _without_invalid_images(concept: Concept, invalid: Mapping[Path, str], *, stop: bool) -> Concept:

@@ -51,7 +51,7 @@ def extract_features(
         "names": [] if is_dataset else list(concept.aliases),
         "encoders": dict(sorted(models.encoders.items())),
         "style_encoder": [models.style_encoder.source, models.style_encoder.digest],
-        "tagger": [models.tagger.source, models.tagger.digest],
+        "tagger": None if models.tagger is None else [models.tagger.source, models.tagger.digest],
         "quality_predictors": list(models.quality_predictors),
         "resize_mode": models.resize_mode,
         "code": source_hash(*FEATURE_SOURCES),
@@ -98,7 +98,8 @@ def _encode_generated(
         files = image_files(artifact)
         for kind, prompts in read_prompts(artifact).items():
             generated[kind] = GeneratedImages(kind, ImageFiles(files[kind]), prompts)
-    tagger = None if models.tagger.source == "sidecar" else resources.cached_tagger(models.tagger, context.device)
+    reads_files = models.tagger is None or models.tagger.source == "sidecar"
+    tagger = None if reads_files else resources.cached_tagger(models.tagger, context.device)
     features = encode(
         generated,
         encoders,

@@ -13,12 +13,15 @@ from tasks.artifacts import EvaluationModels, ModelRef, TaggerRef
 
 @dataclass(frozen=True)
 class ModelRefs:
-    """The models of a run; `captioner` is None where no caption strategy needs sentences."""
+    """The models of a run.
+
+    `tagger` is None where captions are those that the user has; `captioner` also where no strategy needs sentences.
+    """
 
     base: ModelRef
     encoders: Mapping[str, str]
     style_encoder: ModelRef
-    tagger: TaggerRef
+    tagger: TaggerRef | None
     captioner: ModelRef | None = None
 
     def for_evaluation(self, quality_predictors: Sequence[str] = (), resize_mode: str = "resize") -> EvaluationModels:
@@ -31,7 +34,7 @@ def resolve_models(
     base: str,
     encoders: Sequence[str],
     style_encoder: str,
-    tagger: str,
+    tagger: str | None,
     *,
     thresholds: Mapping[str, float] | None = None,
     vocabulary: Path | None = None,
@@ -52,7 +55,7 @@ def resolve_models(
         base=ModelRef(base, bases.digest(base)),
         encoders={source: encoder_digest(source) for source in encoders},
         style_encoder=ModelRef(style_encoder, encoder_digest(style_encoder)),
-        tagger=resolve_tagger(tagger, thresholds, vocabulary),
+        tagger=None if tagger is None else resolve_tagger(tagger, thresholds, vocabulary),
         captioner=resolve_captioner(captioner),
     )
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from prefect import task
 
 from lycoris.cache.store import Store
-from tasks.artifacts import RunContext
+from tasks.artifacts import ImageSet, RunContext
 from tasks.runtime import log_forwarding, progress, resources
 from tasks.runtime.adapter_training import AdapterTraining, run_trainings
 from tasks.runtime.cache import get_or_compute_many
@@ -31,8 +31,10 @@ def train_adapter(context: RunContext, request: TrainingRequest) -> TrainedAdapt
         The adapters; each folder holds ``adapter.safetensors`` and ``training.json``, that of the end ``samples`` too.
     """
     context = local_context(context)
-    images = replace(request.images, files=tuple(local_images(context, request.images)))
-    training = AdapterTraining(context, replace(request, images=images))
+    request = replace(request, images=_local_set(context, request.images))
+    if request.prior is not None:
+        request = replace(request, prior=replace(request.prior, images=_local_set(context, request.prior.images)))
+    training = AdapterTraining(context, request)
 
     def compute(folders: dict[int | None, Path], bar: progress.StepProgress) -> None:
         if not training.is_trained:
@@ -43,6 +45,10 @@ def train_adapter(context: RunContext, request: TrainingRequest) -> TrainedAdapt
     artifacts = get_or_compute_many(context, "adapter", request.spec.label, training.stage_inputs, compute)
     shutil.rmtree(training.work_dir, ignore_errors=True)
     return TrainedAdapter(artifacts[None], {checkpoint: artifacts[checkpoint] for checkpoint in request.checkpoints})
+
+
+def _local_set(context: RunContext, images: ImageSet) -> ImageSet:
+    return replace(images, files=tuple(local_images(context, images)))
 
 
 @task(name="adapters", task_run_name="adapters {label}")

@@ -71,6 +71,14 @@ class SampleOptions:
 
 
 @dataclass(frozen=True)
+class PriorSet:
+    """Images of a class in general, with a caption for each."""
+
+    images: ImageSet
+    captions: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class TrainingRequest:
     """An adapter to be trained.
 
@@ -78,10 +86,13 @@ class TrainingRequest:
         spec: which adapter of the study.
         base: model it is trained on.
         images: files to train on.
-        captions: one per image.
+        captions: one per image; the first one of several.
         settings: of the network and its training.
         skipped_images: path -> reason, of the dataset's files that are not among `images`.
         checkpoints: epochs, or steps if the training's length is in steps, after which the adapter is saved as well.
+        alternatives: all captions of each image, where an image has several; else empty.
+        repeats: how often an epoch shows each image, where that is not once; else empty.
+        prior: images of the class in general.
     """
 
     spec: RunSpec
@@ -93,6 +104,9 @@ class TrainingRequest:
     checkpoints: tuple[int, ...] = ()
     validation: ValidationOptions | None = None
     samples: SampleOptions | None = None
+    alternatives: tuple[tuple[str, ...], ...] = ()
+    repeats: tuple[int, ...] = ()
+    prior: PriorSet | None = None
 
 
 @dataclass(frozen=True)

@@ -62,5 +62,13 @@ def default_co_train(base: str) -> int:
     return _CO_TRAIN[_defaults_name(base)]
 
 
+def default_annotator(base: str) -> str | None:
+    """Return the default tagger and captioner of a base model; None where they are to be chosen.
+
+    The embedded ones know the drawn world only: of photographs they give its words, not what is there.
+    """
+    return "pocket" if _defaults_name(base) == "pocket" else None
+
+
 def _defaults_name(base: str) -> str:
     return base if base in _TRAINING_DEFAULTS else "paper"

@@ -54,14 +54,12 @@ class Experiment(ConfigRecord):
         terms.TAG_STRATEGIES, description=f"caption strategies: {', '.join(terms.CAPTION_STRATEGIES)}"
     )
     seeds: tuple[Annotated[int, Field(ge=0, le=MAX_SEED)], ...] = Field((0,), description="one adapter for each")
-    tagger: str = Field("pocket", description="pocket, sidecar (text files), a folder, or a hub name")
+    tagger: str | None = Field(None, description="pocket, sidecar (caption files), a folder, or a hub name")
     thresholds: dict[str, float] | None = Field(
         None, description="minimum confidence by tag category; default: 0.35, characters 0.85"
     )
     vocabulary: Path | None = Field(None, description="file of tags, if the tagger is a CLIP or SigLIP model")
-    captioner: str = Field(
-        "pocket", description="for the strategy sentence: pocket, sidecar (text files), a folder, or a hub name"
-    )
+    captioner: str | None = Field(None, description="the same for the strategy sentence")
     templates: Path | None = Field(None, description="YAML file of prompts by category (docs/data.md)")
     encoders: tuple[str, ...] = Field(
         ("clip", "dinov2", "convnextv2"), description="image encoders of the scores: clip, dinov2, ... or hub names"
@@ -236,14 +234,16 @@ class Experiment(ConfigRecord):
 
     def model_sources(self) -> dict[str, Any]:
         """Return the arguments of `tasks.models.resolve_models`."""
+        annotator = defaults.default_annotator(self.base)
+        writes_sentences = terms.SENTENCE_STRATEGIES.intersection(self.strategies)
         return {
             "base": self.base,
             "encoders": self.encoders,
             "style_encoder": self.style_encoder,
-            "tagger": self.tagger,
+            "tagger": self.tagger or annotator,
             "thresholds": self.thresholds,
             "vocabulary": self.vocabulary,
-            "captioner": self.captioner if terms.SENTENCE_STRATEGIES.intersection(self.strategies) else None,
+            "captioner": self.captioner or annotator if writes_sentences else None,
         }
 
     @property

@@ -8,7 +8,7 @@ from typing import Any
 
 from flows.config.concepts import DataConcepts
 from flows.config.experiment import Experiment
-from flows.steps.requests import caption_request
+from flows.steps.requests import caption_request, census_messages
 from lycoris.cache.store import Store
 from lycoris.captions.sidecar import write_sidecar_tags
 from lycoris.captions.statistics import caption_statistics
@@ -35,8 +35,10 @@ def write_caption_page(experiment: Experiment, out: Path, *, write_tags: bool = 
     """
     templates = load_templates(experiment.base, experiment.templates)
     context = RunContext(Store(experiment.output / "store").root.resolve())
-    tagger = resolve_tagger(experiment.tagger, experiment.thresholds, experiment.vocabulary)
-    captioner = resolve_captioner(experiment.model_sources()["captioner"])
+    sources = experiment.model_sources()
+    thresholds, vocabulary = experiment.thresholds, experiment.vocabulary
+    tagger = None if sources["tagger"] is None else resolve_tagger(sources["tagger"], thresholds, vocabulary)
+    captioner = resolve_captioner(sources["captioner"])
     names = None if experiment.concepts == ("all",) else experiment.concepts
     concepts = DataConcepts(tuple(load_concepts(experiment.data, experiment.concepts_file)), names)
     request = caption_request(experiment.with_captions(experiment.captions), concepts, tagger, captioner)
@@ -55,15 +57,27 @@ def write_caption_page(experiment: Experiment, out: Path, *, write_tags: bool = 
         for result in results
     ]
     title = f"Captions of {experiment.data.resolve().name}"
-    render(sections, out, title=title, tagger=experiment.tagger, base=experiment.base, token_limit=token_limit)
+    render(
+        sections,
+        out,
+        title=title,
+        tagger=sources["tagger"] or "the caption files",
+        base=experiment.base,
+        token_limit=token_limit,
+    )
     written = [
         file
         for result in (results if write_tags else [])
-        for file in write_sidecar_tags([image.path for image in result.concept.images], result.tags)
+        for file in write_sidecar_tags(
+            [image.path for image in result.concept.images], result.tags, experiment.data.absolute()
+        )
     ]
     return {
         "page": str(out.resolve()),
-        "notes": [message for result in results for message in result.messages],
+        "notes": [
+            *census_messages(experiment, experiment.data, request.concepts),
+            *(message for result in results for message in result.messages),
+        ],
         "written": [str(file) for file in written],
         "classes": [_concept_record(result) for result in results],
     }

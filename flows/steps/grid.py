@@ -10,7 +10,7 @@ from flows.config.experiment import Experiment
 from lycoris.data.splits import split_held_out
 from lycoris.errors import InputError
 from tasks.artifacts import CaptionedConcept, ImageSet, ModelRef, Prompts, RunSpec
-from tasks.trainings import AdapterSettings, TrainingRequest
+from tasks.trainings import AdapterSettings, PriorSet, TrainingRequest
 
 
 @dataclass(frozen=True)
@@ -43,13 +43,18 @@ def _checkpoint_specs(final: RunSpec, experiment: Experiment, settings: AdapterS
 
 
 def training_requests(
-    experiment: Experiment, base: ModelRef, runs: Sequence[PlannedRun], image_sets: Mapping[str, ImageSet]
+    experiment: Experiment,
+    base: ModelRef,
+    runs: Sequence[PlannedRun],
+    image_sets: Mapping[str, ImageSet],
+    prior_sets: Mapping[str, PriorSet] | None = None,
 ) -> dict[RunSpec, TrainingRequest]:
     """What each training needs, by the spec of its end.
 
     Args:
         runs: as returned by `expand_grid`.
         image_sets: concept -> its images.
+        prior_sets: concept -> its prior images, if it has any.
 
     Raises:
         InputError: a concept has fewer images than requested.
@@ -64,6 +69,7 @@ def training_requests(
         if spec.checkpoint is not None:
             continue
         rows = training_rows(experiment, concept, run.settings.images)
+        every = concept.alternatives.get(spec.strategy)
         validation, samples = monitoring.resolve_monitoring(
             experiment.validation,
             experiment.samples,
@@ -81,6 +87,9 @@ def training_requests(
             checkpoints=tuple(checkpoints.get(spec, ())),
             validation=validation,
             samples=samples,
+            alternatives=() if every is None else tuple(every[row] for row in rows),
+            repeats=tuple(concept.repeats[row] for row in rows) if concept.repeats else (),
+            prior=(prior_sets or {}).get(concept.name),
         )
     return requests
 

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from flows.config.concepts import DataConcepts
 from flows.config.experiment import Experiment
 from flows.runtime.logging import configure_logging
 from flows.steps.evaluate import EvaluationSetup
 from lycoris.cache.store import Store
+from lycoris.data.census import take_census
+from lycoris.data.concepts import Concept
 from tasks.artifacts import CaptionedConcept, ImageSet, ModelRef, RunContext, TaggerRef
 from tasks.caption import CaptionRequest
 from tasks.models import ModelRefs
 from tasks.runtime import log_forwarding
 from tasks.runtime.progress import progress_dir
 from tasks.runtime.transfer import publish_images
+from tasks.trainings import PriorSet
 
 
 def begin_run(experiment: Experiment) -> RunContext:
@@ -33,7 +37,7 @@ def begin_run(experiment: Experiment) -> RunContext:
 
 
 def caption_request(
-    experiment: Experiment, concepts: DataConcepts, tagger: TaggerRef, captioner: ModelRef | None
+    experiment: Experiment, concepts: DataConcepts, tagger: TaggerRef | None, captioner: ModelRef | None
 ) -> CaptionRequest:
     """What to caption of a data folder."""
     return CaptionRequest(
@@ -50,6 +54,16 @@ def caption_request(
     )
 
 
+def census_messages(experiment: Experiment, data: Path, concepts: Sequence[Concept]) -> list[str]:
+    """Name the files of a data folder that the experiment does not use; see `lycoris.data.census`."""
+    census = take_census(data, concepts, experiment.concepts_file)
+    trainings = [experiment.adapter_settings(adapter).training for adapter in experiment.algorithms]
+    messages = census.messages()
+    if census.masks and not any(training.get("mask") == "file" for training in trainings):
+        messages.append(f"{census.masks} masks beside images are not used: set `training.mask: file` to use them.")
+    return messages
+
+
 def evaluation_setup(context: RunContext, experiment: Experiment, models: ModelRefs) -> EvaluationSetup:
     """How the adapters of an experiment are evaluated."""
     return EvaluationSetup(
@@ -59,6 +73,16 @@ def evaluation_setup(context: RunContext, experiment: Experiment, models: ModelR
         models.for_evaluation(),
         resize_modes=experiment.resize_modes,
     )
+
+
+def prior_sets(context: RunContext, concepts: Sequence[CaptionedConcept]) -> dict[str, PriorSet]:
+    """Concept -> its prior images, if it has any; uploaded like the others."""
+    sets = {}
+    for concept in concepts:
+        if concept.prior_images:
+            files, bundle = concept.prior_images, publish_images(context, concept.prior_images)
+            sets[concept.name] = PriorSet(ImageSet(files, concept.prior_digest, bundle), concept.prior_captions)
+    return sets
 
 
 def image_sets(context: RunContext, concepts: Sequence[CaptionedConcept]) -> dict[str, ImageSet]:

@@ -121,7 +121,7 @@ def subtract_cached(experiment: Experiment, work: WorkCount, known: DataConcepts
     Raises:
         InputError: The base or another model is missing or invalid.
     """
-    from flows.steps.requests import caption_request
+    from flows.steps.requests import caption_request, prior_sets
     from tasks.artifacts import ImageSet, RunContext
     from tasks.caption import caption_concepts
     from tasks.generate import generation_inputs
@@ -136,7 +136,9 @@ def subtract_cached(experiment: Experiment, work: WorkCount, known: DataConcepts
     images = {concept.name: ImageSet(concept.images, concept.images_digest) for concept in concepts}
     stage_inputs = {
         spec: AdapterTraining(context, training).stage_inputs
-        for spec, training in training_requests(experiment, models.base, runs, images).items()
+        for spec, training in training_requests(
+            experiment, models.base, runs, images, prior_sets(context, concepts)
+        ).items()
     }
     remaining = Counter({adapter.label: 0 for adapter in experiment.algorithms})
     for spec, stages in stage_inputs.items():

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
+from lycoris.data.caption_files import is_caption_file
 from lycoris.data.concepts import CONCEPTS_FILE
 from lycoris.data.images import IMAGE_SUFFIXES
 from tasks.data_versions.manifest import ManifestEntry
@@ -56,4 +57,4 @@ def file_kind(path: str) -> str:
         return "concepts"
     if suffix in IMAGE_SUFFIXES:
         return "picture"
-    return "caption" if suffix == ".txt" else "file"
+    return "caption" if is_caption_file(path) else "file"

@@ -50,6 +50,9 @@ class AdapterTraining:
             "samples": None if request.samples is None else asdict(request.samples),
             "code": source_hash(*TRAINING_SOURCES),
         }
+        prior = request.prior and [request.prior.images.digest, list(request.prior.captions)]
+        optional = {"alternatives": list(request.alternatives), "repeats": list(request.repeats), "prior": prior}
+        common |= {name: value for name, value in optional.items() if value}
         return {None: common, **{count: {**common, "after": count} for count in request.checkpoints}}
 
     @property
@@ -95,7 +98,6 @@ class AdapterTraining:
         from lycoris.training import (
             CallbackSchedule,
             CheckpointCallback,
-            Example,
             TrainingJob,
             TrainingSettings,
             split_examples,
@@ -103,9 +105,8 @@ class AdapterTraining:
 
         request = self.request
         self.work_dir.mkdir(parents=True, exist_ok=True)
-        pairs = zip(request.images.files, request.captions, strict=True)
-        examples = [Example(path, caption) for path, caption in pairs]
-        held_out: list[Example] = []
+        examples = self._examples()
+        held_out: Sequence[Example] = []
         if request.validation is not None:
             examples, held_out = split_examples(examples, request.validation.hold_out)
         schedule = CallbackSchedule(at=request.checkpoints)
@@ -118,6 +119,19 @@ class AdapterTraining:
             self.work_dir / "state.safetensors",
             [checkpoints, *self._monitoring(base, held_out)],
         )
+
+    def _examples(self) -> list[Example]:
+        """The images to train on, prior ones last."""
+        from lycoris.training import Example
+
+        request, count = self.request, len(self.request.images.files)
+        repeats, alternatives = request.repeats or (1,) * count, request.alternatives or ((),) * count
+        rows = zip(request.images.files, request.captions, repeats, alternatives, strict=True)
+        examples = [Example(file, caption, often, alternatives=every) for file, caption, often, every in rows]
+        if request.prior is not None:
+            pairs = zip(request.prior.images.files, request.prior.captions, strict=True)
+            examples += [Example(file, caption, prior=True) for file, caption in pairs]
+        return examples
 
     def _monitoring(self, base: Base, held_out: Sequence[Example]) -> list[Callback]:
         """The callbacks that compute a validation loss and generate sample images."""

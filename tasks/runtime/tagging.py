@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from lycoris.cache.keys import source_hash, stage_key
 from lycoris.cache.store import Store
 from lycoris.data.concepts import Concept
 from tasks.artifacts import ModelRef, RunContext, TaggerRef
 from tasks.runtime import log_forwarding, progress, resources
+
+if TYPE_CHECKING:
+    from lycoris.captions.sidecar import Sidecars
 
 ResultT = TypeVar("ResultT")
 TAGS_DIR = "tags"
@@ -28,59 +32,75 @@ class ImageResults(Generic[ResultT]):
         values: of each valid image, in order.
         invalid: path -> reason, of images that cannot be used.
         cached: whether all values were cached.
-        from_sidecars: how many values are from a text file beside the image.
     """
 
     values: list[ResultT]
     invalid: dict[Path, str]
     cached: bool
-    from_sidecars: int = 0
 
 
-def tags_with_sidecars(context: RunContext, concept: Concept, tagger: TaggerRef) -> ImageResults[dict[str, float]]:
-    """The tags of a concept's images; tags in a text file beside an image override those of the tagger."""
-    from lycoris.captions import read_sidecar_tags
-    from lycoris.captions.sidecar import TAGS_SUFFIX
+@dataclass(frozen=True)
+class TaggedImages:
+    """The tags of a concept's images.
 
-    tags = tag_images(context, concept, tagger)
-    if tagger.source == "sidecar":
-        return tags
-    paths = [image.path for image in concept.images if image.path not in tags.invalid]
-    with_sidecar = [path for path in paths if path.with_suffix(TAGS_SUFFIX).is_file()]
-    own = dict(zip(with_sidecar, read_sidecar_tags(with_sidecar), strict=True))
-    values = [own.get(path, value) for path, value in zip(paths, tags.values, strict=True)]
-    return replace(tags, values=values, from_sidecars=len(own))
+    Attributes:
+        images: the valid ones, in order.
+        tags: tag -> confidence, for each caption of each of these images; no captions for an image without tags.
+        invalid: path -> reason, of images that cannot be used.
+        cached: whether all tags were cached.
+        from_files: how many images have tags in a file of the user.
+    """
+
+    images: list[Path]
+    tags: list[tuple[dict[str, float], ...]]
+    invalid: dict[Path, str]
+    cached: bool
+    from_files: int
+
+    @property
+    def union(self) -> list[dict[str, float]]:
+        """Tag -> confidence for each image, over all its captions."""
+        merged: list[dict[str, float]] = []
+        for own in self.tags:
+            merged.append({})
+            for tag, value in itertools.chain.from_iterable(tags.items() for tags in own):
+                merged[-1].setdefault(tag, value)
+        return merged
 
 
-def tag_images(context: RunContext, concept: Concept, tagger: TaggerRef) -> ImageResults[dict[str, float]]:
-    """The tagger's tags of a concept's images, or those of the text files beside them."""
-    from lycoris.captions import read_sidecar_tags
-
+def tag_images(context: RunContext, concept: Concept, tagger: TaggerRef | None, sidecars: Sidecars) -> TaggedImages:
+    """The tags of a concept's images; those in a file of the user override those of the tagger."""
     paths = [image.path for image in concept.images]
     code, label = source_hash(*TAGGING_SOURCES), f"captions {concept.name}"
-    if tagger.source == "sidecar":
-        sizes = _run_cached(context, label, paths, {"readable": code}, lambda images: [one.size for one in images])
-        tags = read_sidecar_tags([path for path in paths if path not in sizes.invalid])
-        return ImageResults(tags, sizes.invalid, sizes.cached)
-    return _run_cached(
-        context,
-        label,
-        paths,
-        {"tagger": tagger.digest, "code": code},
-        lambda images: resources.cached_tagger(tagger, context.device).tags(images),
-    )
+    reads_files = tagger is None or tagger.source == "sidecar"
+    results: ImageResults[Any]
+    if tagger is None or reads_files:
+        results = _run_cached(context, label, paths, {"readable": code}, lambda images: [one.size for one in images])
+    else:
+        results = _run_cached(
+            context,
+            label,
+            paths,
+            {"tagger": tagger.digest, "code": code},
+            lambda images: resources.cached_tagger(tagger, context.device).tags(images),
+        )
+    valid = [path for path in paths if path not in results.invalid]
+    own = {path: captions for path in valid if (captions := sidecars.tags(path)) is not None}
+    tags = [own.get(path, () if reads_files else (value,)) for path, value in zip(valid, results.values, strict=True)]
+    return TaggedImages(valid, tags, results.invalid, results.cached, len(own))
 
 
-def caption_sentences(context: RunContext, concept: Concept, captioner: ModelRef) -> tuple[list[str], bool]:
-    """A sentence for each of a concept's images, preferably from a text file beside it; and whether all were cached."""
-    from lycoris.captions import read_sidecar_sentences
-    from lycoris.captions.sidecar import SENTENCE_SUFFIX
+def caption_sentences(
+    context: RunContext, concept: Concept, captioner: ModelRef | None, sidecars: Sidecars
+) -> tuple[list[tuple[str, ...]], bool]:
+    """The sentences of each of a concept's images, preferably from a file of the user; and whether all were cached.
 
+    Tags in a text file do not replace a captioner's sentence; without a captioner they are the sentence.
+    """
     paths = [image.path for image in concept.images]
-    if captioner.source == "sidecar":
-        return read_sidecar_sentences(paths), True
-    with_sidecar = [path for path in paths if path.with_suffix(SENTENCE_SUFFIX).is_file()]
-    own = dict(zip(with_sidecar, read_sidecar_sentences(with_sidecar), strict=True))
+    if captioner is None or captioner.source == "sidecar":
+        return [sidecars.sentences(path) or () for path in paths], True
+    own = {path: sidecars.sentences(path) for path in paths if sidecars.has_sentence(path)}
     sentences: ImageResults[str] = _run_cached(
         context,
         f"sentence {concept.name}",
@@ -88,7 +108,8 @@ def caption_sentences(context: RunContext, concept: Concept, captioner: ModelRef
         {"captioner": captioner.digest, "code": source_hash(*TAGGING_SOURCES)},
         lambda images: resources.cached_captioner(captioner.source, context.device).sentences(images),
     )
-    return [own.get(path, value) for path, value in zip(paths, sentences.values, strict=True)], sentences.cached
+    values = zip(paths, sentences.values, strict=True)
+    return [own.get(path) or (value,) for path, value in values], sentences.cached
 
 
 def _run_cached(

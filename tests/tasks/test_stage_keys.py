@@ -25,7 +25,7 @@ from tasks.artifacts import (
 )
 from tasks.runtime import adapter_training
 from tasks.runtime.adapter_training import AdapterTraining
-from tasks.trainings import AdapterSettings, SampleOptions, TrainedAdapter, TrainingRequest, ValidationOptions
+from tasks.trainings import AdapterSettings, PriorSet, SampleOptions, TrainedAdapter, TrainingRequest, ValidationOptions
 
 CONTEXT = RunContext(Path("store"))
 SAMPLING = SamplingSettings(scheduler="ddim", steps=4, guidance=7.0, seed=1000, batch_size=2)
@@ -37,6 +37,7 @@ REQUEST = TrainingRequest(
     ("a cat", "a dog"),
     SETTINGS,
 )
+PRIOR = PriorSet(ImageSet((Path("p.png"),), "prior"), ("an animal",))
 TRAINING_CHANGES = {
     "seed": replace(REQUEST, spec=replace(REQUEST.spec, seed=1)),
     "captions": replace(REQUEST, captions=("a cat, hat", "a dog")),
@@ -52,6 +53,11 @@ TRAINING_CHANGES = {
     "training options": replace(REQUEST, settings=replace(SETTINGS, training={"steps": 4})),
     "validation": replace(REQUEST, validation=ValidationOptions(1, 2, 3)),
     "samples": replace(REQUEST, samples=SampleOptions(1, ("a cat",), (7,), SAMPLING)),
+    "alternatives": replace(REQUEST, alternatives=(("a cat", "one cat"), ("a dog",))),
+    "repeats": replace(REQUEST, repeats=(1, 2)),
+    "prior images": replace(REQUEST, prior=PRIOR),
+    "captions of prior images": replace(REQUEST, prior=replace(PRIOR, captions=("a bird",))),
+    "bytes of prior images": replace(REQUEST, prior=replace(PRIOR, images=ImageSet((Path("p.png"),), "another"))),
 }
 OTHER_LABELS = {
     "concept": replace(REQUEST, spec=replace(REQUEST.spec, concept="biscuit")),
@@ -80,6 +86,7 @@ def test_every_setting_of_an_adapter_has_its_case() -> None:
     assert names <= TRAINING_CHANGES.keys()
     assert {field.name for field in fields(TrainingRequest)} == {
         "spec", "base", "images", "captions", "settings", "skipped_images", "checkpoints", "validation", "samples",
+        "alternatives", "repeats", "prior",
     }  # fmt: skip
 
 
