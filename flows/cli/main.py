@@ -26,6 +26,7 @@ COMMANDS = (
     "analyze",
     "score",
     "extract",
+    "import",
 )
 """The subcommands in the order of `lycoris --help`; the module `flows.cli.<name>` holds each one.
 
