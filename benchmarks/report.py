@@ -35,6 +35,7 @@ sys.path[:0] = [str(Path(__file__).resolve().parents[1])]
 
 from lycoris import pocket  # noqa: E402
 from lycoris.data.concepts import load_concepts  # noqa: E402
+from lycoris.data.images import read_image  # noqa: E402
 from lycoris.metrics import METRICS, describe_metrics  # noqa: E402
 from lycoris.terms import CAPTION_STRATEGIES, PROMPT_TYPES  # noqa: E402
 
@@ -157,7 +158,7 @@ def _write_images(folder: Path, concept: Any, name: str, rng: Any) -> dict[str, 
     records: dict[str, list[dict[str, Any]]] = {}
     for prompt_type, count in IMAGE_COUNTS.items():
         for index in range(count):
-            image = Image.open(rng.choice(concept.images).path).convert("RGB")
+            image = read_image(rng.choice(concept.images).path)
             shifted = ImageChops.offset(image, rng.randrange(64), rng.randrange(64))
             file = own / f"{prompt_type}-{index:02d}.png"
             tint = Image.new("RGB", shifted.size, rng.choice(["red", "navy"]))

@@ -35,6 +35,7 @@ sys.path[:0] = [str(Path(__file__).resolve().parents[1]), str(Path(__file__).res
 
 import lycoris  # noqa: E402
 from lycoris.bases import BASES, Base, open_base  # noqa: E402
+from lycoris.data.images import read_image  # noqa: E402
 from lycoris.training import Example, TrainingJob, TrainingSettings, co_train, train  # noqa: E402
 
 RANK, ALPHA = 8, 4.0
@@ -107,7 +108,7 @@ def diffusers_step(
     unet.train()
     scheduler = DDPMScheduler.from_config(dict(base.scheduler_config))
     optimizer = adamw([p for p in unet.parameters() if p.requires_grad])
-    everything = [np.asarray(Image.open(example.image).convert("RGB")) for example in examples]
+    everything = [np.asarray(read_image(example.image)) for example in examples]
     pixels = (torch.from_numpy(np.stack(everything)).permute(0, 3, 1, 2) / 127.5 - 1).to(base.device, base.dtype)
     tokenizer = base.tokenizer
     ids = tokenizer(

@@ -2,31 +2,36 @@
 
 from __future__ import annotations
 
-import io
 import os
-import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
+from PIL import Image
 
+from lycoris.data.image_colors import to_alpha, to_rgb
+from lycoris.data.image_opening import IMAGE_SUFFIXES, MIN_SIDE, InvalidImageError, open_image
 from lycoris.errors import InputError
 
-IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
-MIN_SIDE = 8  # pixels per side
-MAX_PIXELS = 100_000_000  # in total, 300 MB in memory; more counts as a decompression bomb
+__all__ = [
+    "IMAGE_SOURCES", "MIN_SIDE", "ImageFiles", "InvalidImageError", "find_mask", "list_images", "read_alpha",
+    "read_image", "read_size",
+]  # fmt: skip
+IMAGE_SOURCES = ("data/images.py", "data/image_opening.py", "data/image_colors.py")
+"""The files that decide what an image looks like, for `lycoris.cache.keys.source_hash`."""
 _MASK_SUFFIX = ".mask"
-_ORIENTATION_TAG, _ROTATED_ORIENTATIONS = (
-    0x0112,
-    (5, 6, 7, 8),
-)  # the EXIF tag, and those of its values that swap width and height
+_ORIENTATION_TAG = 0x0112
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""What makes an image of an EXIF orientation upright; from 5 on it swaps width and height."""
 _METADATA_PREFIXES = (b"XML:com.adobe.xmp\0", b"Raw profile type exif\0")
-
-
-class InvalidImageError(InputError):
-    """A file that exists but is not a usable image; other files may still be."""
 
 
 def list_images(folder: Path, *, recursive: bool = False) -> list[Path]:
@@ -77,11 +82,16 @@ def read_image(path: Path) -> Image.Image:
         InvalidImageError: it is not an image, truncated, smaller than 8 pixels per side, or larger than 100 million
             pixels.
     """
-    with _open_checked(Path(path)) as opened:
+    image = _upright(*_decode(Path(path)))
+    image.info = {"file": str(path)}
+    return image
+
+
+def _decode(path: Path) -> tuple[Image.Image, int]:
+    """An image in RGB and its orientation; what Pillow decoded is released."""
+    with open_image(path) as opened:
         opened.load()
-        image = _to_rgb(_to_srgb(_without_palette(ImageOps.exif_transpose(opened))))
-        image.info = {"file": str(path)}
-        return image
+        return to_rgb(opened, path), _orientation(opened)
 
 
 class ImageFiles(Sequence[Image.Image]):
@@ -109,12 +119,10 @@ def read_alpha(path: Path) -> Image.Image | None:
     Raises:
         InputError: as for `read_image`.
     """
-    with _open_checked(Path(path)) as opened:
+    with open_image(Path(path)) as opened:
         opened.load()
-        image = ImageOps.exif_transpose(opened)
-        if image.mode not in ("RGBA", "LA", "PA", "RGBa") and "transparency" not in image.info:
-            return None
-        return image.convert("RGBA").getchannel("A")
+        alpha = to_alpha(opened)
+        return None if alpha is None else _upright(alpha, _orientation(opened))
 
 
 def read_size(path: Path) -> tuple[int, int]:
@@ -123,53 +131,23 @@ def read_size(path: Path) -> tuple[int, int]:
     Raises:
         InputError: as for `read_image`, as far as a header shows it.
     """
-    with _open_checked(Path(path)) as opened:
+    with open_image(Path(path)) as opened:
+        if opened.format == "PNG" and _has_trailing_metadata(Path(path)):
+            opened.load()
         width, height = opened.size
-        return (height, width) if _is_rotated(opened, Path(path)) else (width, height)
+        return (height, width) if _orientation(opened) > 4 else (width, height)
 
 
-@contextmanager
-def _open_checked(path: Path) -> Iterator[Image.Image]:
-    """Open a file and check its header; any failure inside the block becomes an error that names the file."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            with Image.open(path) as opened:
-                width, height = opened.size
-                if width * height > MAX_PIXELS:
-                    raise InvalidImageError(
-                        f"Image `{path}` has {width} x {height} pixels; more than {MAX_PIXELS:,} in total are refused."
-                    )
-                if min(width, height) < MIN_SIDE:
-                    raise InvalidImageError(
-                        f"Image `{path}` must be at least {MIN_SIDE} pixels per side, but is {width} x {height}."
-                    )
-                yield opened
-    except InputError:
-        raise
-    except FileNotFoundError as error:
-        raise InputError(f"There is no image `{path}`.") from error
-    except UnidentifiedImageError as error:
-        raise InvalidImageError(f"File `{path}` is not a readable image, despite its name.") from error
-    except Image.DecompressionBombError as error:
-        raise InvalidImageError(
-            f"Image `{path}` is refused: more than {MAX_PIXELS:,} pixels in total. ({error})"
-        ) from error
-    except (PermissionError, IsADirectoryError) as error:
-        raise InputError(f"Image `{path}` cannot be opened: {error.strerror}.") from error
-    except Exception as error:  # hostile bytes make a decoder fail in any way
-        raise InvalidImageError(f"Image `{path}` cannot be read to its end; is it truncated? ({error})") from error
+def _orientation(opened: Image.Image) -> int:
+    """The EXIF orientation that is still to be applied; 1 is upright."""
+    if opened.format == "TIFF" or (opened.format == "JXL" and not getattr(opened, "jpeg", False)):
+        return 1  # the decoder has applied it
+    orientation = Image.Image.getexif(opened).get(_ORIENTATION_TAG)  # the method of PNG images would decode it
+    return orientation if isinstance(orientation, int) else 1
 
 
-def _is_rotated(opened: Image.Image, path: Path) -> bool:
-    """Whether an image is stored rotated by 90 degrees; Pillow rotates TIFF files itself."""
-    if opened.format == "TIFF":
-        return False
-    if opened.format == "PNG" and _has_trailing_metadata(path):
-        opened.load()
-    return (
-        Image.Image.getexif(opened).get(_ORIENTATION_TAG, 1) in _ROTATED_ORIENTATIONS
-    )  # the method of PNG images would decode it
+def _upright(image: Image.Image, orientation: int) -> Image.Image:
+    return image.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else image
 
 
 def _has_trailing_metadata(path: Path) -> bool:
@@ -189,44 +167,3 @@ def _has_trailing_metadata(path: Path) -> bool:
                 length -= len(name)
             file.seek(length + 4, os.SEEK_CUR)
     return False
-
-
-def _without_palette(image: Image.Image) -> Image.Image:
-    """Convert a palette image to direct colors."""
-    if image.mode not in ("P", "PA"):
-        return image
-    direct = image.convert("RGBA" if image.mode == "PA" or "transparency" in image.info else "RGB")
-    direct.info = {name: value for name, value in image.info.items() if name != "transparency"}
-    return direct
-
-
-def _to_srgb(image: Image.Image) -> Image.Image:
-    """Apply the embedded color profile; the image is unchanged if the profile is not usable."""
-    profile = image.info.get("icc_profile")
-    if not profile or image.mode not in ("RGB", "RGBA", "CMYK", "L"):
-        return image
-    try:
-        source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
-        alpha = image.getchannel("A") if image.mode == "RGBA" else None
-        plain = image.convert("RGB") if image.mode == "RGBA" else image
-        converted = ImageCms.profileToProfile(plain, source, ImageCms.createProfile("sRGB"), outputMode="RGB")
-    except (ImageCms.PyCMSError, OSError):
-        return image
-    if converted is None:
-        return image
-    converted.info.pop("icc_profile", None)
-    if alpha is not None:
-        converted.putalpha(alpha)
-    return converted
-
-
-def _to_rgb(image: Image.Image) -> Image.Image:
-    """Convert to RGB: 16-bit gray is scaled to 8 bits, transparency is composited over white."""
-    if image.mode in ("I;16", "I;16B", "I;16L", "I"):
-        image = image.convert("I").point(lambda value: value / 257).convert("L")
-        image.info.pop("transparency", None)
-    if image.mode in ("RGBA", "LA", "La", "RGBa") or "transparency" in image.info:
-        image = image.convert("RGBA")
-        white = Image.new("RGBA", image.size, "white")
-        return Image.alpha_composite(white, image).convert("RGB")
-    return image.convert("RGB")

@@ -13,6 +13,7 @@ from lycoris.adapters.files.safetensors_header import sort_metadata
 from lycoris.cache.atomic import atomic_write_text
 from lycoris.cache.keys import source_hash, stage_key
 from lycoris.cache.store import Store
+from lycoris.data.images import IMAGE_SOURCES
 from tasks.artifacts import RunContext
 from tasks.runtime import progress, resources
 from tasks.trainings import SUMMARY_FILE, TrainingRequest, TrainingSummary
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 ADAPTER_FILE = "adapter.safetensors"
 SAMPLES_DIR = "samples"
 ENCODINGS_DIR = "encodings"
-TRAINING_SOURCES = ("training", "bases", "adapters", "pretrained.py", "data/images.py")
+TRAINING_SOURCES = ("training", "bases", "adapters", "pretrained.py", *IMAGE_SOURCES)
 """Library code that a training's result depends on."""
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from lycoris.cache.keys import source_hash, stage_key
 from lycoris.cache.store import Store
 from lycoris.data.concepts import Concept
+from lycoris.data.images import IMAGE_SOURCES
 from tasks.artifacts import ModelRef, RunContext, TaggerRef
 from tasks.runtime import log_forwarding, progress, resources
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 ResultT = TypeVar("ResultT")
 TAGS_DIR = "tags"
-TAGGING_SOURCES = ("captions/taggers", "encoders", "pretrained.py", "data/images.py")
+TAGGING_SOURCES = ("captions/taggers", "encoders", "pretrained.py", *IMAGE_SOURCES)
 """Library code that tags and sentences depend on."""
 
 

@@ -197,11 +197,11 @@ def _remove_partial_artifacts(client: MlflowClient, experiment: str, run: Run) -
 
 def _log_samples(client: MlflowClient, run_id: str, samples: Sequence[Mapping[str, Any]]) -> None:
     """Log images by step, one series per prompt and seed."""
-    from PIL import Image
+    from lycoris.data.image_opening import open_image
 
     for sample in samples:
         for number, file in enumerate(sample["images"]):
-            with Image.open(file) as image:
+            with open_image(Path(file)) as image:
                 client.log_image(run_id, image, key=f"sample {number}", step=sample["step"], synchronous=True)
 
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TypeVar
 
-from PIL import Image
-
+from lycoris.data.image_opening import open_image
 from lycoris.report.run.schema import AdapterRecord, BaseImages, GeneratedImage
 from lycoris.report.shared.image_store import MAX_EXACT_SIDE, ImageStore
 
@@ -44,9 +44,9 @@ def _image_area(sets: Sequence[Sequence[GeneratedImage]]) -> int:
     """The pixels of the first image that can be opened."""
     for images in sets[:8]:
         try:
-            with Image.open(images[0]["image"] or "") as image:
+            with open_image(Path(images[0]["image"] or "")) as image:
                 return max(1, image.width * image.height)
-        except (KeyError, OSError, ValueError, TypeError, AttributeError, Image.DecompressionBombError):
+        except (KeyError, OSError, ValueError, TypeError, AttributeError):
             continue
     return 1
 

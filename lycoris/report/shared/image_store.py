@@ -12,6 +12,7 @@ from pathlib import Path
 
 from PIL import Image
 
+from lycoris.data.image_opening import open_image
 from lycoris.data.images import read_image
 from lycoris.errors import InputError
 
@@ -122,9 +123,10 @@ def _encode_within(images: list[bytes], budget: int) -> list[ImageData]:
 
 
 def _encode_image(code: bytes, encoding: ImageEncoding) -> ImageData:
-    image, file = Image.open(io.BytesIO(code)), io.BytesIO()
-    encoding.save(image, file)
-    return encoding.format, file.getvalue(), image.size
+    file = io.BytesIO()
+    with open_image(code) as image:
+        encoding.save(image, file)
+        return encoding.format, file.getvalue(), image.size
 
 
 def _encode_thumbnail(image: Image.Image, quality: int = 82) -> bytes:
@@ -137,7 +139,7 @@ def _shrink_thumbnails(images: list[bytes], budget: int) -> list[ImageData]:
     """Thumbnails, made smaller and then coarser until they fit the budget."""
     total = sum(map(len, images))
     if total <= budget:
-        return [("webp", code, Image.open(io.BytesIO(code)).size) for code in images]
+        return [("webp", code, _size(code)) for code in images]
     encoded: list[ImageData] = []
     for quality in (82, 50, 20):
         encoded = [_shrink_thumbnail(code, math.sqrt(max(0, budget) / total), quality) for code in images]
@@ -147,7 +149,12 @@ def _shrink_thumbnails(images: list[bytes], budget: int) -> list[ImageData]:
 
 
 def _shrink_thumbnail(code: bytes, shrink: float, quality: int) -> ImageData:
-    image = Image.open(io.BytesIO(code))
-    side = max(MAX_EXACT_SIDE + 1, round(max(image.size) * shrink))
-    image.thumbnail((side, side), Image.Resampling.LANCZOS)
-    return "webp", _encode_thumbnail(image, quality), image.size
+    with open_image(code) as image:
+        side = max(MAX_EXACT_SIDE + 1, round(max(image.size) * shrink))
+        image.thumbnail((side, side), Image.Resampling.LANCZOS)
+        return "webp", _encode_thumbnail(image, quality), image.size
+
+
+def _size(code: bytes) -> tuple[int, int]:
+    with open_image(code) as image:
+        return image.size

@@ -14,7 +14,7 @@ from PIL import Image
 
 from lycoris.cache.integrity import file_digest
 from lycoris.cache.keys import source_hash
-from lycoris.data.images import InvalidImageError, read_image
+from lycoris.data.images import IMAGE_SOURCES, InvalidImageError, read_image
 from lycoris.errors import InputError
 from lycoris.training.config import MaskSource, OnInvalidImage
 from lycoris.training.data.buckets import bucket_sizes
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 MAX_BATCH_IMAGES, MAX_BATCH_PIXELS = 16, 2**20
 """Images, and pixels, that a GPU encodes at a time; a CPU encodes one, so that results do not depend on the others."""
-LATENT_SOURCES = ("data/images.py", "bases", "training/data/image_dataset.py", "training/data/cropping.py")
+LATENT_SOURCES = (*IMAGE_SOURCES, "bases", "training/data/image_dataset.py", "training/data/cropping.py")
 
 
 @dataclass(frozen=True, slots=True)

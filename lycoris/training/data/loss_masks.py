@@ -12,7 +12,7 @@ from PIL import Image
 
 from lycoris.cache.integrity import file_digest
 from lycoris.cache.keys import source_hash
-from lycoris.data.images import InvalidImageError, find_mask, read_alpha, read_image
+from lycoris.data.images import IMAGE_SOURCES, InvalidImageError, find_mask, read_alpha, read_image
 from lycoris.training.config import MaskSource
 from lycoris.training.data.cropping import ResizeCrop, resize_and_crop
 from lycoris.training.data.tensor_cache import TensorCache, content_key
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from jaxtyping import Float
     from torch import Tensor
 
-MASK_SOURCES = ("data/images.py", "training/data/loss_masks.py", "training/data/cropping.py")
+MASK_SOURCES = (*IMAGE_SOURCES, "training/data/loss_masks.py", "training/data/cropping.py")
 
 
 class LossMasks:

@@ -1,0 +1,85 @@
+"""Reading an image takes no more memory than its format's limit states; each file is read in a process of its own."""
+
+from __future__ import annotations
+
+import math
+import struct
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from lycoris.data.image_opening import BYTES_PER_PIXEL, MAX_MEMORY
+from lycoris.data.images import InvalidImageError, read_image, read_size
+from tests.data.large_images import MORE_WRITERS, WRITERS, png_chunk, write_tiff
+
+ROOT = Path(__file__).parents[2]
+FORMATS = {"png": "PNG", "jpg": "JPEG", "tif": "TIFF", "webp": "WEBP", "avif": "AVIF", "gif": "GIF", "bmp": "BMP"}
+FIXED_BYTES = 60_000_000
+"""What does not grow with the image: strips, decoders, texts."""
+PROBE = """
+import resource, sys
+from pathlib import Path
+from PIL import Image
+from lycoris.data.images import read_image
+Image.init()
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+try:
+    size = read_image(Path(sys.argv[1])).size
+except ValueError:
+    size = (0, 0)
+print(size[0], size[1], (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024)
+"""
+
+
+def peak_bytes(path: Path) -> tuple[tuple[int, int], int]:
+    """Size of an image, (0, 0) if it is refused, and the memory that reading it takes at its peak."""
+    done = subprocess.run(
+        [sys.executable, "-c", PROBE, str(path)], cwd=ROOT, capture_output=True, text=True, check=True, timeout=600
+    )
+    width, height, taken = map(int, done.stdout.split())
+    return (width, height), taken
+
+
+@pytest.mark.parametrize("name", WRITERS)
+def test_an_image_takes_no_more_bytes_per_pixel_than_stated(tmp_path: Path, name: str) -> None:
+    side = 3000
+    WRITERS[name](tmp_path / name, side)
+    size, taken = peak_bytes(tmp_path / name)
+    assert size == (side, side)
+    assert taken <= BYTES_PER_PIXEL[FORMATS[name.rpartition(".")[2]]] * side**2 + FIXED_BYTES
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [*WRITERS, *MORE_WRITERS])
+def test_the_largest_image_of_each_kind_stays_within_the_limit(tmp_path: Path, name: str) -> None:
+    side = math.isqrt(MAX_MEMORY // BYTES_PER_PIXEL[FORMATS[name.rpartition(".")[2]]])
+    {**WRITERS, **MORE_WRITERS}[name](tmp_path / name, side)
+    size, taken = peak_bytes(tmp_path / name)
+    print(f"{name}: {side} x {side} pixels, {taken / 1e6:.0f} MB at the peak, {taken / side**2:.1f} bytes per pixel")
+    assert size == (side, side)
+    assert taken <= MAX_MEMORY
+
+
+def test_one_pixel_more_a_side_is_refused_from_the_header_alone(tmp_path: Path) -> None:
+    side = math.isqrt(MAX_MEMORY // BYTES_PER_PIXEL["PNG"])
+    path = tmp_path / "large.png"
+    for width, refused in ((side + 1, True), (side, False)):
+        header = struct.pack(">IIBBBBB", width, side, 8, 6, 0, 0, 0)
+        path.write_bytes(b"\x89PNG\r\n\x1a\n" + png_chunk(b"IHDR", header) + png_chunk(b"IDAT", b""))
+        if refused:
+            for read in (read_size, read_image):
+                with pytest.raises(InvalidImageError, match=r"large\.png.*100,000,000 in total are refused in a PNG"):
+                    read(path)
+        else:
+            assert read_size(path) == (side, side)
+
+
+def test_a_small_image_in_a_huge_tile_is_refused_before_the_tile_is_decoded(tmp_path: Path) -> None:
+    write_tiff(tmp_path / "tile.tif", 64, bits=8, tile=9008)
+    with pytest.raises(InvalidImageError, match=r"tile\.tif.*tiles of 9008 x 9008"):
+        read_size(tmp_path / "tile.tif")
+    size, taken = peak_bytes(tmp_path / "tile.tif")
+    assert size == (0, 0)
+    assert taken < FIXED_BYTES
