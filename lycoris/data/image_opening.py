@@ -9,7 +9,6 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
 
 from PIL import Image, PngImagePlugin, UnidentifiedImageError
 
@@ -83,7 +82,7 @@ def open_image(source: Path | bytes) -> Iterator[Image.Image]:
         raise InvalidImageError(f"Image {label} cannot be read to its end; is it truncated? ({error})") from error
 
 
-def _open_bytes(source: Path | bytes, label: str) -> BinaryIO:
+def _open_bytes(source: Path | bytes, label: str) -> io.BytesIO | io.BufferedReader:
     """The file of a source; a device or a pipe is refused, because reading it may never end."""
     if isinstance(source, bytes):
         return io.BytesIO(source)
@@ -93,7 +92,7 @@ def _open_bytes(source: Path | bytes, label: str) -> BinaryIO:
     return source.open("rb")
 
 
-def _required_plugins(file: BinaryIO, label: str) -> list[str]:
+def _required_plugins(file: io.BytesIO | io.BufferedReader, label: str) -> list[str]:
     """Register the plug-in that a file's format needs, and return the format; nothing for those of Pillow itself.
 
     Raises:

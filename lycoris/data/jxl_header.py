@@ -5,7 +5,7 @@ Source: ISO/IEC 18181-1, "SizeHeader", and 18181-2, the boxes of the container.
 
 from __future__ import annotations
 
-from typing import BinaryIO
+import io
 
 CODESTREAM = b"\xff\x0a"
 CONTAINER = b"\0\0\0\x0cJXL \r\n\x87\n"
@@ -13,14 +13,14 @@ _RATIOS = ((1, 1), (12, 10), (4, 3), (3, 2), (16, 9), (5, 4), (2, 1))  # width t
 _SIDE_BITS = (9, 13, 18, 30)
 
 
-def is_jxl(file: BinaryIO) -> bool:
+def is_jxl(file: io.BytesIO | io.BufferedReader) -> bool:
     """Whether a file begins as a JPEG XL file does; its position becomes 0."""
     head = file.read(len(CONTAINER))
     file.seek(0)
     return head.startswith(CODESTREAM) or head == CONTAINER
 
 
-def read_jxl_size(file: BinaryIO) -> tuple[int, int]:
+def read_jxl_size(file: io.BytesIO | io.BufferedReader) -> tuple[int, int]:
     """Read width and height in pixels; the file's position becomes 0.
 
     Raises:
@@ -40,7 +40,7 @@ def read_jxl_size(file: BinaryIO) -> tuple[int, int]:
     return height * numerator // denominator, height
 
 
-def _seek_codestream(file: BinaryIO) -> None:
+def _seek_codestream(file: io.BytesIO | io.BufferedReader) -> None:
     """Go to the first byte of the codestream: that of the file, or that of the first codestream box."""
     file.seek(0)
     if file.read(len(CODESTREAM)) == CODESTREAM:
@@ -59,7 +59,7 @@ def _seek_codestream(file: BinaryIO) -> None:
         start += length
 
 
-def _read_at(file: BinaryIO, position: int, count: int) -> bytes:
+def _read_at(file: io.BytesIO | io.BufferedReader, position: int, count: int) -> bytes:
     file.seek(position)
     return file.read(count)
 

@@ -110,7 +110,7 @@ def test_heic_is_read_where_its_plugin_is_installed(tmp_path: Path) -> None:
     pytest.importorskip("pillow_heif").register_heif_opener()
     exif = Image.Exif()
     exif[0x0112] = 6
-    gradient(64, 48).save(tmp_path / "a.heic", quality=95, exif=exif)
+    gradient(64, 48).save(tmp_path / "a.heic", quality=95, exif=exif.tobytes())
     assert read_size(tmp_path / "a.heic") == (48, 64)
     assert is_close(read_image(tmp_path / "a.heic"), gradient(64, 48).transpose(Image.Transpose.ROTATE_270), 24)
 
