@@ -21,6 +21,7 @@ from lycoris.errors import InputError, unknown_name_error
 from lycoris.terms import SENTENCE_STRATEGIES
 from tasks.artifacts import CaptionedConcept, ModelRef, RunContext, TaggerRef
 from tasks.runtime import resources
+from tasks.runtime.duplicates import find_duplicates
 from tasks.runtime.tagging import TaggedImages, caption_sentences, tag_images
 
 if TYPE_CHECKING:
@@ -166,6 +167,7 @@ def write_captions(context: RunContext, request: CaptionRequest, templates: Temp
         result = captioning.write(concept, tagged[concept.name], others)
         messages = [message for message in about_triggers if f"`{concept.name}`" in message]
         messages += [*result.messages, *truncation_warnings(concept.name, result.captions, tokenizers)]
+        messages += find_duplicates(context, result.concept)
         results.append(replace(result, messages=messages))
     return results
 

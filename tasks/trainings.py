@@ -144,6 +144,7 @@ class TrainingSummary:
         image_count: images trained on.
         upscaled_count: how many of them were enlarged.
         skipped_images: path -> reason, of images that cannot be used.
+        cropped_images: path -> share of a side that the crop takes, of images that lose more than a tenth.
     """
 
     step: int
@@ -159,6 +160,7 @@ class TrainingSummary:
     image_count: int
     upscaled_count: int
     skipped_images: dict[str, str]
+    cropped_images: dict[str, float] = field(default_factory=dict)
 
     @classmethod
     def read(cls, folder: Path) -> TrainingSummary:

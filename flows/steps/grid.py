@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from flows.config import monitoring
 from flows.config.experiment import Experiment
-from lycoris.data.splits import split_held_out
+from lycoris.data.splits import choose_rows, split_held_out
 from lycoris.errors import InputError
 from tasks.artifacts import CaptionedConcept, ImageSet, ModelRef, Prompts, RunSpec
 from tasks.trainings import AdapterSettings, PriorSet, TrainingRequest
@@ -113,7 +113,7 @@ def training_rows(experiment: Experiment, concept: CaptionedConcept, count: int 
             f"Option `images` must be at most the {len(rows)} images that `{concept.name}` is trained on, "
             f"but is {count}."
         )
-    return split_held_out(concept.images, len(concept.images) - count, concept.name)[0]
+    return choose_rows(concept.images, count, concept.name)
 
 
 def base_prompts(prompts: Prompts) -> tuple[Prompts, Prompts]:

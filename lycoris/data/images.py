@@ -9,6 +9,7 @@ from typing import Any
 
 from PIL import Image
 
+from lycoris.data.folders import walk_folders
 from lycoris.data.image_colors import to_alpha, to_rgb
 from lycoris.data.image_opening import IMAGE_SUFFIXES, MIN_SIDE, InvalidImageError, open_image
 from lycoris.errors import InputError
@@ -39,18 +40,16 @@ def list_images(folder: Path, *, recursive: bool = False) -> list[Path]:
 
     Args:
         folder: the folder.
-        recursive: whether to include the folders below.
+        recursive: whether to include the folders below; see `lycoris.data.folders` on links.
 
     Raises:
-        InputError: a mask, ``name.mask.png``, has no image ``name`` beside it.
+        InputError: a mask, ``name.mask.png``, has no image ``name`` beside it, or a folder cannot be read.
     """
-    paths = folder.rglob("*") if recursive else folder.iterdir()
     files = sorted(
         path
-        for path in paths
-        if path.suffix.lower() in IMAGE_SUFFIXES
-        and path.is_file()
-        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+        for below in (walk_folders(folder) if recursive else (folder,))
+        for path in below.iterdir()
+        if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file() and not path.name.startswith(".")
     )
     images = [path for path in files if not path.stem.endswith(_MASK_SUFFIX)]
     if len(images) < len(files):

@@ -114,6 +114,7 @@ class TrainingResult:
         image_count: images used, prior ones included.
         skipped_images: path to reason, of the images that could not be used.
         upscaled_count: used images that are smaller than their bucket.
+        cropped_images: path to the share of a side that is lost, of used images that lose more than a tenth.
         bucket_counts: images in each bucket, by its size as ``"64x48"``.
         parameter_count: number of trained parameters.
         trains_text_encoder: whether the network adapts a text encoder.
@@ -131,6 +132,7 @@ class TrainingResult:
     image_count: int
     skipped_images: dict[str, str]
     upscaled_count: int
+    cropped_images: dict[str, float]
     bucket_counts: dict[str, int]
     parameter_count: int
     trains_text_encoder: bool

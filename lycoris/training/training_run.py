@@ -227,6 +227,7 @@ class TrainingRun:
             image_count=len(self._dataset.valid_indices),
             skipped_images=self._dataset.skipped,
             upscaled_count=self._dataset.upscaled_count,
+            cropped_images=self._dataset.cropped_images,
             bucket_counts=self._dataset.bucket_counts,
             parameter_count=sum(parameter.numel() for parameter in self.parameters),
             trains_text_encoder=self.trains_text_encoder,

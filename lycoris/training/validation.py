@@ -42,7 +42,7 @@ def split_examples(examples: Sequence[Example], hold_out: float) -> tuple[list[E
     """Split examples into those to train on and those to hold out, with `lycoris.data.splits.split_held_out`.
 
     Args:
-        examples: all examples; prior ones are not held out.
+        examples: all examples; prior ones are not held out, nor are images with the same bytes as a prior one.
         hold_out: how many to hold out: a whole number from 1 on, or a fraction below 1, rounded up.
 
     Returns:
@@ -53,7 +53,12 @@ def split_examples(examples: Sequence[Example], hold_out: float) -> tuple[list[E
     """
     if not 0 < hold_out < math.inf or (hold_out > 1 and hold_out != round(hold_out)):
         raise InputError(f"Argument `hold_out` must be a fraction below 1 or a whole number, but got {hold_out!r}.")
-    candidates = [row for row, example in enumerate(examples) if not example.prior]
+    priors = {file_digest(example.image) for example in examples if example.prior}
+    candidates = [
+        row
+        for row, example in enumerate(examples)
+        if not example.prior and not (priors and file_digest(example.image) in priors)
+    ]
     _, rows = split_held_out([examples[row].image for row in candidates], hold_out)
     held_out = {candidates[row] for row in rows}
     return (

@@ -180,6 +180,7 @@ class AdapterTraining:
             image_count=result.image_count,
             upscaled_count=result.upscaled_count,
             skipped_images={**self.request.skipped_images, **result.skipped_images},
+            cropped_images=result.cropped_images,
         )
         atomic_write_text(self.work_dir / SUMMARY_FILE, summary.to_json())  # last: it says that everything is there
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import yaml
+from PIL import Image
 
 from lycoris import pocket
 from lycoris.captions import tagger_digest
@@ -148,3 +149,19 @@ def test_captions_of_a_thousand_words_are_reported_as_too_long(data: Path) -> No
     (grumble,) = write_captions(context, request(data, ("none", "all"), names=("grumble",)), templates)
     assert grumble.captions["all"][1].count("word") == 1000
     assert any("1 of 3 captions of `grumble` under `all` are longer" in message for message in grumble.messages)
+
+
+def test_duplicates_are_noted_by_content_and_by_look(data: Path) -> None:
+    folder = next(path.parent for path in data.rglob("00.png") if path.parent.name == "grumble")
+    shutil.copy(folder / "00.png", folder / "03.png")
+    Image.open(folder / "01.png").resize((96, 96), Image.Resampling.BICUBIC).save(folder / "04.jpg", quality=90)
+    for name in ("03.txt", "04.txt"):
+        (folder / name).write_text(TAGS[0])
+    context, templates = RunContext(data.parent / "store"), load_templates("pocket", None)
+    for _ in range(2):  # the second time from the cache
+        results = {r.concept.name: r for r in write_captions(context, request(data, ("all",)), templates)}
+        text = "\n".join(results["grumble"].messages)
+        assert "`grumble` has files with the same bytes" in text
+        assert "`00.png` = `03.png`" in text
+        assert "`grumble` has images that look the same: `01.png` = `04.jpg`." in text
+        assert "the same" not in "\n".join(results["biscuit"].messages)

@@ -20,6 +20,14 @@ class ResizeCrop:
         return max(self.target_size[0] / self.original_size[0], self.target_size[1] / self.original_size[1])
 
     @property
+    def lost_share(self) -> float:
+        """Share of a side that is cropped away, in [0, 1): of the width or of the height, as only one is cropped."""
+        return 1 - min(
+            target / (original * self.scale)
+            for target, original in zip(self.target_size, self.original_size, strict=True)
+        )
+
+    @property
     def size_conditioning(self) -> tuple[int, int, int, int, int, int]:
         """Original height and width, top and left of the crop in the resized image, target height and width.
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -29,6 +30,11 @@ if TYPE_CHECKING:
 
     from lycoris.bases import Base
 
+logger = logging.getLogger(__name__)
+
+MAX_LOST_SHARE = 0.1
+"""Share of a side that a crop may take without a warning."""
+MAX_NAMED_CROPS = 5
 MAX_BATCH_IMAGES, MAX_BATCH_PIXELS = 16, 2**20
 """Images, and pixels, that a GPU encodes at a time; a CPU encodes one, so that results do not depend on the others."""
 LATENT_SOURCES = (*IMAGE_SOURCES, "bases", "training/data/image_dataset.py", "training/data/cropping.py")
@@ -81,6 +87,8 @@ class ImageDataset:
         skipped: path to reason, of the others.
         sizes: each row's bucket, as (width, height) in pixels.
         upscaled_count: number of images that are smaller than their bucket.
+        cropped_images: path to the share of a side that is lost, of images that lose more than `MAX_LOST_SHARE`; they
+            are logged.
 
     Raises:
         InputError: a file is absent, no image is valid, or `mask` is set and no image has a mask.
@@ -117,7 +125,14 @@ class ImageDataset:
             count = len(self.valid_indices)
             raise InputError(f"Setting `mask` is `{mask}`, but none of the {count} images has a mask.")
         self.sizes = [self._scan.crop(row).target_size for row in range(len(self.valid_indices))]
-        self.upscaled_count = sum(self._scan.crop(row).scale > 1 for row in range(len(self.valid_indices)))
+        crops = [self._scan.crop(row) for row in range(len(self.valid_indices))]
+        self.upscaled_count = sum(crop.scale > 1 for crop in crops)
+        self.cropped_images = {
+            str(paths[position]): round(crop.lost_share, 3)
+            for position, crop in zip(self.valid_indices, crops, strict=True)
+            if crop.lost_share > MAX_LOST_SHARE
+        }
+        _log_crops(self.cropped_images, len(crops))
 
     @property
     def bucket_counts(self) -> dict[str, int]:
@@ -210,6 +225,16 @@ class ImageDataset:
         size = self._scan.crop(row).target_size
         base = self._base.digest, self._base.dtype, source_hash(*LATENT_SOURCES)
         return content_key("latent", *base, size, mirror, self._file_digests[row])
+
+
+def _log_crops(cropped: Mapping[str, float], count: int) -> None:
+    if cropped:
+        largest = sorted(cropped, key=lambda path: (-cropped[path], path))[:MAX_NAMED_CROPS]
+        named = ", ".join(f"`{path}` ({cropped[path]:.0%})" for path in largest)
+        logger.warning(
+            "The crop to a bucket takes more than %.0f %% of a side from %d of %d images: %s%s.",
+            100 * MAX_LOST_SHARE, len(cropped), count, named, " ..." if len(cropped) > len(largest) else "",
+        )  # fmt: skip
 
 
 def _to_tensor(image: Image.Image) -> Float[Tensor, "3 height width"]:

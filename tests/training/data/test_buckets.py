@@ -8,6 +8,7 @@ from PIL import Image
 from lycoris.errors import InputError
 from lycoris.training import bucket_sizes, nearest_bucket
 from lycoris.training.data.cropping import ResizeCrop, resize_and_crop
+from lycoris.training.data.image_dataset import ImageDataset
 
 
 def test_the_paper_s_buckets_at_512():
@@ -109,3 +110,17 @@ def test_the_crop_of_the_condition_is_the_one_that_is_cut():
     cut = scaled.crop((left, top, left + 64, top + 64))
     worst = max(abs(a - b) for a, b in zip(cut.tobytes(), resize_and_crop(image, (64, 64)).tobytes(), strict=True))
     assert worst <= 2
+
+
+def test_images_that_lose_more_than_a_tenth_of_a_side_are_named_and_recorded(base, tmp_path, caplog):
+    for name, size in {"wide": (640, 40), "tall": (40, 640), "square": (64, 64), "nearly": (66, 64)}.items():
+        Image.new("RGB", size, "red").save(tmp_path / f"{name}.png")
+    dataset = ImageDataset(base, sorted(tmp_path.iterdir()))
+    assert list(dataset.cropped_images) == [str(tmp_path / "tall.png"), str(tmp_path / "wide.png")]
+    for path, share in dataset.cropped_images.items():
+        row = [str(file) for file in sorted(tmp_path.iterdir())].index(path)
+        width, height = dataset.sizes[row]
+        assert share == pytest.approx(1 - 1 / 16 * max(width / height, height / width), abs=1e-3)
+    assert "more than 10 % of a side from 2 of 4 images" in caplog.text
+    assert "wide.png" in caplog.text
+    assert "square.png" not in caplog.text
