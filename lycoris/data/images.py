@@ -15,8 +15,8 @@ from lycoris.data.image_opening import IMAGE_SUFFIXES, MIN_SIDE, InvalidImageErr
 from lycoris.errors import InputError
 
 __all__ = [
-    "IMAGE_SOURCES", "MIN_SIDE", "ImageFiles", "InvalidImageError", "find_mask", "list_images", "read_alpha",
-    "read_image", "read_size",
+    "IMAGE_SOURCES", "IMAGE_SUFFIXES", "MIN_SIDE", "ImageFiles", "InvalidImageError", "find_mask", "list_images",
+    "read_alpha", "read_image", "read_size",
 ]  # fmt: skip
 IMAGE_SOURCES = ("data/images.py", "data/image_opening.py", "data/image_colors.py")
 """The files that decide what an image looks like, for `lycoris.cache.keys.source_hash`."""

@@ -102,7 +102,10 @@ MORE_WRITERS: dict[str, Callable[[Path, int], None]] = {
     "lossy.webp": _save("RGB", method=0),
     "float.tif": _save("F", compression="tiff_adobe_deflate"),
     "lab.tif": _save("LAB", compression="tiff_adobe_deflate"),
-    "one_tile.tif": lambda path, side: write_tiff(path, side, tile=side // 16 * 16),
+    "one_tile.tif": lambda path, side: write_tiff(path, side // 16 * 16, tile=side // 16 * 16),
     "plain.avif": _save("RGB", speed=10),
     "plain.bmp": _save("RGB"),
+    "transparent.heic": _save("RGBA"),
+    "transparent.jxl": _save("RGBA", lossless=True, effort=1),
 }
+"""HEIC and JPEG XL need their plug-ins."""
