@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from flows.cli.options import load_base_parts
+from flows.cli.output import print_lines
 
 HELP = "rewrite an adapter file in another format or as a plain LoRA"
 
@@ -43,6 +44,5 @@ def run(arguments: argparse.Namespace) -> int:
         dtype=arguments.dtype,
     )
     if report.layers:
-        print(report)
-    print(arguments.target)
+        print_lines([*str(report).splitlines(), arguments.target])
     return 0

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from flows.cli.options import load_base_parts
+from flows.cli.output import print_lines
 
 HELP = "approximate the difference between two models by an adapter file"
 
@@ -40,6 +41,5 @@ def run(arguments: argparse.Namespace) -> int:
         factor=arguments.factor,
     )
     network.save(arguments.target, format=arguments.format, dtype=arguments.dtype)
-    print(report)
-    print(arguments.target)
+    print_lines([*str(report).splitlines(), arguments.target])
     return 0

@@ -6,6 +6,7 @@ import argparse
 import importlib
 import sys
 from collections.abc import Callable
+from typing import NoReturn
 
 from flows.runtime.logging import NORMAL, QUIET, VERBOSE, configure_logging
 from flows.runtime.prefect_server import RESUME_HINT, configure_environment, show_prefect_logs
@@ -36,7 +37,10 @@ A command module defines ``HELP`` (one line), ``add_arguments(parser)`` and ``ru
 
 
 class CommandParser(argparse.ArgumentParser):
-    """A parser that builds its epilog when help is printed, because listing options imports their records."""
+    """A parser that builds its epilog when help is printed, because listing options imports their records.
+
+    Its errors quote arguments, such as names of files, with control characters escaped.
+    """
 
     build_epilog: Callable[[], str] | None = None
 
@@ -44,6 +48,10 @@ class CommandParser(argparse.ArgumentParser):
         if self.build_epilog is not None:
             self.epilog = self.build_epilog()
         return super().format_help()
+
+    def exit(self, status: int = 0, message: str | None = None) -> NoReturn:
+        """Print a message and end the process."""
+        super().exit(status, None if message is None else printable(redact(message)))
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -72,7 +80,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of the command line, with a subparser for each of `COMMANDS`."""
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog="lycoris", description="Customize text-to-image models and measure what the customization did."
     )
     detail = parser.add_mutually_exclusive_group()

@@ -8,19 +8,19 @@ import sys
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from lycoris.safety.redaction import printable
+from lycoris.safety.redaction import one_line
 
 
 def print_lines(lines: Iterable[object]) -> None:
-    """Print lines on standard output, control characters escaped."""
+    """Print lines on standard output, control characters and line breaks inside a line escaped."""
     for line in lines:
-        print(printable(str(line)))
+        print(one_line(str(line)))
     sys.stdout.flush()
 
 
 def print_message(text: str) -> None:
     """Print one line on standard error, so that standard output holds results only."""
-    print(printable(text), file=sys.stderr, flush=True)
+    print(one_line(text), file=sys.stderr, flush=True)
 
 
 def print_json(result: Mapping[str, Any]) -> None:

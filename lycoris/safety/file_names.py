@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import PureWindowsPath
 
 from lycoris.errors import InputError
 
+_UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+"""What moves the cursor, controls a terminal, exchanges left and right, or has no character at all."""
 MAX_NAME_BYTES = 100
 """Bytes of a name; file names combine several, and file systems allow 255."""
 
@@ -35,5 +38,5 @@ def check_folder_name(label: str, name: object) -> None:
 
 
 def is_printable(text: str) -> bool:
-    """Whether a text has no control characters and no lone surrogates."""
-    return not any(ord(each) < 32 or ord(each) == 127 or 0xD800 <= ord(each) <= 0xDFFF for each in text)
+    """Whether a text has no control characters, line separators, changes of direction and lone surrogates."""
+    return _UNPRINTABLE.search(text) is None

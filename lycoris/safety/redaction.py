@@ -27,5 +27,10 @@ def printable(text: str) -> str:
     return "".join(each if each == "\n" or is_printable(each) else _escape(ord(each)) for each in text)
 
 
+def one_line(text: str) -> str:
+    """Like `printable`, for what is to stay on one line: line breaks are escaped too."""
+    return printable(text).replace("\n", _escape(ord("\n")))
+
+
 def _escape(code_point: int) -> str:
     return f"\\x{code_point:02x}" if code_point < 256 else f"\\u{code_point:04x}"

@@ -24,10 +24,11 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from lycoris.cache.atomic import atomic_write_text
 from lycoris.cache.processes import is_process_running
+from lycoris.safety.redaction import one_line
 
 if TYPE_CHECKING:
     from rich.console import Console
-    from rich.progress import Progress, TaskID
+    from rich.progress import Progress, ProgressColumn, TaskID
 
 REFRESH_S = 0.25
 """Seconds between two writes of one bar, and between two updates of the display."""
@@ -180,13 +181,20 @@ class Display:
         """Set how many steps there will be."""
         self.total = total
 
+    @staticmethod
+    def columns() -> list[ProgressColumn]:
+        """What a bar shows; brackets in a label are text."""
+        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
+
+        label, note = (TextColumn(f"{{task.{name}}}", markup=False) for name in ("description", "fields[note]"))
+        return [label, BarColumn(), MofNCompleteColumn(), note, TimeElapsedColumn()]
+
     def run(self, stop: threading.Event) -> None:
         """Show steps until the event is set."""
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+        from rich.progress import Progress
 
-        columns = ("{task.description}", BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[note]}"))
         disabled = not (self.console.is_terminal and steps_logger.isEnabledFor(logging.INFO))
-        with Progress(*columns, TimeElapsedColumn(), console=self.console, disable=disabled) as bars:
+        with Progress(*self.columns(), console=self.console, disable=disabled) as bars:
             overall = bars.add_task("all steps", total=None, note="")
             stopped = False
             while not stopped:
@@ -202,7 +210,7 @@ class Display:
             if not steps_logger.isEnabledFor(logging.INFO):
                 continue
             state = "cached" if record["cached"] else f"{record['seconds']:.1f} s"
-            line = f"{self.finished:4d}/{self.total or '?'}  {record['label']:<66} {state:>8}"
+            line = f"{self.finished:4d}/{self.total or '?'}  {one_line(record['label']):<66} {state:>8}"
             self.console.print(line, markup=False)
 
     def _handle_logs(self) -> None:
@@ -225,7 +233,7 @@ class Display:
             if record is None:
                 continue
             if file not in self._bars:
-                self._bars[file] = bars.add_task(record["label"], total=None, note="")
+                self._bars[file] = bars.add_task(one_line(record["label"]), total=None, note="")
             bars.update(self._bars[file], completed=record["done"], total=record["total"] or None, note=record["note"])
         for file in set(self._bars) - present:
             bars.remove_task(self._bars.pop(file))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -107,16 +108,39 @@ def get_champion(server: TrackingServer, concept: str) -> ModelVersion | None:
 
 
 def _from_mlflow(version: MlflowVersion) -> ModelVersion:
-    tags = version.tags
     return ModelVersion(
         concept=version.name,
         version=str(version.version),
         aliases=tuple(sorted(version.aliases)),
-        seed=int(tags["seed"]) if "seed" in tags else None,
-        settings=json.loads(tags.get("settings", "{}")),
-        scores=json.loads(tags.get("scores", "{}")),
-        **{field: tags.get(tag) for field, tag in _TEXT_TAGS.items()},
+        seed=_read_tag(version, "seed", int),
+        settings=_read_tag(version, "settings", _json_object),
+        scores=_read_tag(version, "scores", _json_object),
+        **{field: version.tags.get(tag) for field, tag in _TEXT_TAGS.items()},
     )
+
+
+def _read_tag(version: MlflowVersion, name: str, parse: Callable[[str], Any]) -> Any:
+    """The value of a tag that anybody with access to the registry may have written; None or {} without it.
+
+    Raises:
+        InputError: it cannot be parsed.
+    """
+    text = version.tags.get(name)
+    if text is None:
+        return None if parse is int else {}
+    try:
+        return parse(text)
+    except (ValueError, RecursionError) as error:
+        raise InputError(
+            f"Tag `{name}` of version {version.version} of `{version.name}` in the registry cannot be read: {error}"
+        ) from error
+
+
+def _json_object(text: str) -> dict[str, Any]:
+    value = json.loads(text)
+    if not isinstance(value, dict):
+        raise ValueError("it must be a JSON object")
+    return value
 
 
 def lineage(version: ModelVersion) -> dict[str, Any]:

@@ -86,6 +86,9 @@ def _config_labels(first: pd.DataFrame) -> pd.Series:
 
 def _adapter_settings(first: pd.DataFrame, path: Path, configurations: pd.DataFrame | None) -> pd.DataFrame:
     """The settings of each adapter: from its columns, its label and the configurations, in this order."""
+    blank = first.index[first["algorithm"].str.strip() == ""]
+    if len(blank):
+        raise InputError(f"Row {blank[0]} of `{path}` has no algorithm.")
     labelled = pd.DataFrame([_parse_label(label) for label in first["algorithm"]], index=first.index).fillna("")
     labelled = labelled[[name for name in labelled if name == "algorithm" or name not in first]]
     specified = read_settings(
