@@ -46,7 +46,7 @@ def open_image(source: Path | bytes) -> Iterator[Image.Image]:
         source: a file, or the content of one.
 
     Yields:
-        The image, in one of the formats of `BYTES_PER_PIXEL`, whatever the file's name is.
+        The image, in one of the formats of `BYTES_PER_PIXEL`, which its content decides and not its name.
 
     Raises:
         InputError: the file is absent, not a regular file, or cannot be opened.

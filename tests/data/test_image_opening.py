@@ -47,7 +47,7 @@ def test_no_other_module_opens_images() -> None:
 
 
 @pytest.mark.parametrize("suffix", ["jpg", "png", "eps", "tif"])
-def test_postscript_starts_no_interpreter_whatever_its_name(tmp_path: Path, suffix: str, monkeypatch) -> None:
+def test_postscript_starts_no_interpreter_by_its_content(tmp_path: Path, suffix: str, monkeypatch) -> None:
     ran = tmp_path / "ran"
     (tmp_path / "gs").write_text(f"#!/bin/sh\ntouch {ran}\n")
     (tmp_path / "gs").chmod(0o755)
