@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 from flows.cli.output import print_lines, print_message
+from flows.runtime.api_password import SERVER_VARIABLE
 from flows.runtime.prefect_server import show_prefect_logs
 from lycoris.errors import InputError
 
@@ -19,7 +20,8 @@ DESCRIPTION = """\
 Start a Prefect server, an MLflow server and a worker, create the deployments in prefect.yaml, and run until Ctrl-C.
 
 All data is stored in one folder, unless PREFECT_SERVER_DATABASE_CONNECTION_URL, MLFLOW_BACKEND_STORE_URI or
-MLFLOW_ARTIFACTS_DESTINATION name other places. The servers listen on loopback only: neither asks for a password.
+MLFLOW_ARTIFACTS_DESTINATION name other places. The servers listen on loopback only. Prefect asks for a password, which
+is generated at the first start and kept in the file `prefect-auth` of the folder; MLflow asks for none.
 """
 
 
@@ -27,6 +29,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     parser.add_argument("--folder", type=Path, default=Path("runs/server"), help="where data is stored (runs/server)")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (127.0.0.1: this machine only)")
+    parser.add_argument(
+        "--allowed-host", action="append", default=[], metavar="NAME",
+        help="a host name under which clients reach the servers, besides IP addresses and localhost; repeatable",
+    )  # fmt: skip
     parser.add_argument("--prefect-port", type=int, default=4200, help="default: 4200")
     parser.add_argument("--mlflow-port", type=int, default=5050, help="default: 5050")
     parser.add_argument(
@@ -41,23 +47,25 @@ def run(arguments: argparse.Namespace) -> int:
     from flows.runtime.local_servers import LocalServers
 
     show_prefect_logs()
-    servers = LocalServers(arguments.folder, arguments.host, (arguments.prefect_port, arguments.mlflow_port))
+    ports = (arguments.prefect_port, arguments.mlflow_port)
+    servers = LocalServers(arguments.folder, arguments.host, ports, arguments.allowed_host)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         servers.start_servers()
-        os.environ.update(servers.addresses)
+        os.environ.update(servers.client_environment)
         from prefect.context import refresh_global_settings_context
 
         refresh_global_settings_context()
         provisioning.provision(gpus=arguments.gpus)
-        provisioning.deploy(arguments.deployments, PROJECT_ROOT, servers.addresses)
+        provisioning.deploy(arguments.deployments, PROJECT_ROOT, servers.client_environment)
         servers.start_worker()
         if arguments.host not in LOOPBACK:
-            print_message(f"Listening on {arguments.host}: neither server asks for a password.")
+            print_message(f"Listening on {arguments.host}: MLflow asks for no password.")
         print_lines(
             [
                 f"Prefect  {servers.prefect.removesuffix('/api')}",
                 f"MLflow   {servers.mlflow}",
+                f"password {servers.password_file or f'of Prefect: {SERVER_VARIABLE}'}",
                 f"worker   of the pool `{provisioning.WORK_POOL}`",
                 f"logs     {servers.folder / 'logs'}",
                 "Press Ctrl-C to stop.",

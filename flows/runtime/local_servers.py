@@ -7,13 +7,16 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from flows.runtime.api_password import CLIENT_VARIABLE, PASSWORD_FILE, SERVER_VARIABLE, stored_password
 from flows.runtime.prefect_server import ENVIRONMENT_DEFAULTS, wait_until_healthy
 from flows.runtime.provisioning import HEARTBEAT_SECONDS, WORK_POOL
 from lycoris.errors import InputError
+from lycoris.safety.request_guard import ALLOWED_HOSTS_VARIABLE
+from lycoris.safety.request_guard import allowed_hosts as allowed_hosts_of
 
 PROJECT_ROOT = Path(__file__).resolve().parents[2]
 STARTUP_TIMEOUT_S = 300.0
@@ -26,14 +29,17 @@ class LocalServers:
     Args:
         folder: Where data and logs are stored.
         ports: The ports of Prefect and MLflow.
+        allowed_hosts: Names under which clients reach the servers, besides `host`, IP addresses and `localhost`;
+            those in the environment variable LYCORIS_ALLOWED_HOSTS are added.
 
     Raises:
-        InputError: A port is in use, or `folder` cannot be written.
+        InputError: A port is in use, `folder` cannot be written, or its password file is not private.
     """
 
-    def __init__(self, folder: Path, host: str, ports: tuple[int, int]):
+    def __init__(self, folder: Path, host: str, ports: tuple[int, int], allowed_hosts: Sequence[str] = ()):
         self.folder = Path(folder).resolve()
         self.host, (self.prefect_port, self.mlflow_port) = host, ports
+        self.allowed_hosts = [*allowed_hosts, *allowed_hosts_of(os.environ)]
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
         client_host = "127.0.0.1" if host in ("0.0.0.0", "::") else host
         self.prefect, self.mlflow = f"http://{client_host}:{ports[0]}/api", f"http://{client_host}:{ports[1]}"
@@ -45,13 +51,18 @@ class LocalServers:
         except OSError as error:
             raise InputError(f"The folder `{self.folder}` cannot be written: {error.strerror}.") from error
 
+        given = os.environ.get(SERVER_VARIABLE)
+        self.password_file = None if given else self.folder / PASSWORD_FILE
+        self.password = given or stored_password(self.folder / PASSWORD_FILE)
+
     @property
-    def addresses(self) -> dict[str, str]:
+    def client_environment(self) -> dict[str, str]:
         """Environment variables of a process that uses these servers."""
-        return {"PREFECT_API_URL": self.prefect, "MLFLOW_TRACKING_URI": self.mlflow}
+        return {"PREFECT_API_URL": self.prefect, CLIENT_VARIABLE: self.password, "MLFLOW_TRACKING_URI": self.mlflow}
 
     def start_servers(self) -> None:
         """Start both servers and wait until they answer."""
+        hosts = ",".join([self.host, *self.allowed_hosts])
         database = f"sqlite:///{(self.folder / 'mlflow.db').as_posix()}"
         if (self.folder / "mlflow.db").exists():
             upgrade = [sys.executable, "-m", "mlflow", "db", "upgrade", database]
@@ -63,7 +74,9 @@ class LocalServers:
             [sys.executable, "-m", "flows.runtime.prefect_server", str(self.prefect_port), self.host],
             {
                 "PREFECT_HOME": str(self.folder / "prefect"),
-                "PREFECT_UI_API_URL": self.prefect,
+                "PREFECT_UI_API_URL": "/api",  # of the address in the browser, whatever that is
+                SERVER_VARIABLE: self.password,
+                ALLOWED_HOSTS_VARIABLE: hosts,
                 "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
                 "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": str(HEARTBEAT_SECONDS),
             },
@@ -71,13 +84,14 @@ class LocalServers:
         self._start(
             "mlflow",
             [
-                *(sys.executable, "-m", "mlflow", "server", "--host", self.host, "--port", str(self.mlflow_port)),
-                *("--serve-artifacts", "--workers", "1"),
+                *(sys.executable, "-m", "tasks.tracking.guarded_server", "--host", self.host),
+                *("--port", str(self.mlflow_port), "--serve-artifacts", "--workers", "1"),
             ],
             {  # not options: URLs may contain passwords, and every user of the machine can see a command line
                 "MLFLOW_BACKEND_STORE_URI": os.environ.get("MLFLOW_BACKEND_STORE_URI") or database,
                 "MLFLOW_ARTIFACTS_DESTINATION": os.environ.get("MLFLOW_ARTIFACTS_DESTINATION")
                 or (self.folder / "artifacts").as_posix(),
+                ALLOWED_HOSTS_VARIABLE: hosts,
                 "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
                 "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
             },
@@ -91,7 +105,7 @@ class LocalServers:
             "worker",
             [sys.executable, "-m", "prefect", "worker", "start", "--pool", WORK_POOL],
             {
-                **self.addresses,
+                **self.client_environment,
                 "PREFECT_HOME": str(self.folder / "worker"),
                 "PYTHONPATH": os.pathsep.join(filter(None, [str(PROJECT_ROOT), os.environ.get("PYTHONPATH")])),
                 "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": str(HEARTBEAT_SECONDS),

@@ -13,8 +13,14 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from flows.runtime.api_password import CLIENT_VARIABLE, PASSWORD_FILE, SERVER_VARIABLE, generate_password
 from lycoris.errors import InputError
+from lycoris.safety.request_guard import RequestGuard, allowed_hosts, split_list
+
+if TYPE_CHECKING:
+    import httpx
 
 ENVIRONMENT_DEFAULTS = {
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
@@ -32,6 +38,8 @@ ENVIRONMENT_DEFAULTS = {
 }
 PARENT_VARIABLE = "LYCORIS_PARENT_PID"
 """The environment variable that names the process with which a server exits, even if that is gone already."""
+ORIGINS_VARIABLE = "PREFECT_SERVER_CORS_ALLOWED_ORIGINS"
+"""Prefect's setting of the origins, besides its own, whose pages may use the server."""
 PARENT_EXIT_S = 2.0
 """How long a server outlives its parent at most."""
 RESUME_HINT = "Finished work is saved; the same command resumes."
@@ -66,7 +74,7 @@ def prefect_server(home: Path) -> Iterator[str]:
         The URL of the API; child processes find it in the environment.
 
     Raises:
-        InputError: `home` cannot be written.
+        InputError: `home` cannot be written, or the user's server does not answer or refuses this client.
     """
     try:
         Path(home).mkdir(parents=True, exist_ok=True)
@@ -82,6 +90,7 @@ def prefect_server(home: Path) -> Iterator[str]:
 
     user_url = PREFECT_API_URL.value()
     if user_url:
+        _check_access()
         yield user_url
         return
     with _temporary_server(Path(home)) as url:
@@ -94,7 +103,7 @@ def _temporary_server(home: Path) -> Iterator[str]:
     from prefect.context import refresh_global_settings_context
     from prefect.events.worker import EventsWorker
 
-    port = _free_port()
+    port, password = _free_port(), generate_password()
     url = f"http://127.0.0.1:{port}/api"
     log = home / "server.log"
     starting = FileLock(home / "starting.lock", poll_interval=0.2)
@@ -112,11 +121,14 @@ def _temporary_server(home: Path) -> Iterator[str]:
                 "PREFECT_UI_ENABLED": "0",
                 "PREFECT__SERVER_EPHEMERAL": "1",
                 PARENT_VARIABLE: str(os.getpid()),
+                SERVER_VARIABLE: password,
             },
             cwd=Path(__file__).parent.parent.parent,
         )
-    added = {"PREFECT_API_URL": url, "PREFECT_LOGGING_TO_API_ENABLED": "false"}
-    os.environ.update(added)  # nobody reads the logs of a temporary server
+    added = {"PREFECT_API_URL": url, CLIENT_VARIABLE: password}
+    added["PREFECT_LOGGING_TO_API_ENABLED"] = "false"  # nobody reads the logs of a temporary server
+    previous = {name: os.environ.get(name) for name in added}
+    os.environ.update(added)
     refresh_global_settings_context()  # for all threads: one without a server would start a second
     try:
         try:
@@ -129,8 +141,10 @@ def _temporary_server(home: Path) -> Iterator[str]:
         yield url
         EventsWorker.drain_all(timeout=10)  # events that are not sent yet would raise errors later
     finally:
-        for name in added:
+        for name, value in previous.items():
             os.environ.pop(name, None)
+            if value is not None:
+                os.environ[name] = value
         refresh_global_settings_context()
         server.terminate()
         try:
@@ -161,6 +175,9 @@ def describe_server_error(error: BaseException | None) -> str | None:
     from prefect.settings import PREFECT_API_URL
 
     while error is not None:
+        if isinstance(error, httpx.HTTPStatusError) and error.response.status_code in _REFUSED:
+            address, refused = PREFECT_API_URL.value(), _REFUSED[error.response.status_code]
+            return f"The Prefect server at `{address}` {refused(error.response)}"
         if isinstance(error, httpx.TransportError | httpx.HTTPStatusError):
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             return (
@@ -169,6 +186,37 @@ def describe_server_error(error: BaseException | None) -> str | None:
             )
         error = error.__cause__ or error.__context__
     return None
+
+
+def _check_access() -> None:
+    """Raise an error that says what is wrong if the user's server does not answer, or refuses this client."""
+    from prefect.client.orchestration import get_client
+
+    try:
+        with get_client(sync_client=True) as client:
+            client.read_flows(limit=1)
+    except Exception as error:
+        if (message := describe_server_error(error)) is None:
+            raise
+        raise InputError(message) from error
+
+
+def _describe_wrong_password(_: httpx.Response) -> str:
+    return (
+        f"does not accept the password: set {CLIENT_VARIABLE} to that of the server, for `lycoris server` "
+        f'`export {CLIENT_VARIABLE}="$(cat runs/server/{PASSWORD_FILE})"`.'
+    )
+
+
+def _describe_refusal(response: httpx.Response) -> str:
+    try:
+        return f"refuses this client: {response.json()['detail']}"
+    except (ValueError, KeyError, TypeError):
+        return f"refuses this client (error {response.status_code})."
+
+
+_REFUSED = {401: _describe_wrong_password, 403: _describe_refusal}
+"""HTTP status -> what is wrong, to follow "The Prefect server at ..."."""
 
 
 def _free_port() -> int:
@@ -190,6 +238,17 @@ def wait_until_healthy(server: subprocess.Popen[bytes], url: str, timeout_s: flo
     return False
 
 
+def guarded_app() -> RequestGuard:
+    """Return Prefect's web application behind a guard against other web pages."""
+    os.environ.setdefault(ORIGINS_VARIABLE, "")  # Prefect's default allows the pages of every origin
+    from prefect.server.api.server import create_app
+    from prefect.settings import PREFECT_SERVER_CORS_ALLOWED_ORIGINS
+
+    return RequestGuard(
+        create_app(), allowed_hosts(os.environ), split_list(PREFECT_SERVER_CORS_ALLOWED_ORIGINS.value())
+    )
+
+
 def serve(port: int, host: str = "127.0.0.1") -> None:
     """Run a Prefect server until the parent process is gone."""
     parent = int(os.environ.get(PARENT_VARIABLE) or os.getppid())
@@ -202,7 +261,7 @@ def serve(port: int, host: str = "127.0.0.1") -> None:
     threading.Thread(target=watch, daemon=True).start()
     import uvicorn
 
-    uvicorn.run("prefect.server.api.server:create_app", factory=True, host=host, port=port, log_level="error")
+    uvicorn.run("flows.runtime.prefect_server:guarded_app", factory=True, host=host, port=port, log_level="error")
 
 
 if __name__ == "__main__":

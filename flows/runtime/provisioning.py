@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import subprocess
 import sys
 from collections.abc import Mapping
-from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from lycoris.errors import InputError
 
 if TYPE_CHECKING:
     from prefect.client.orchestration import SyncPrefectClient
 
+logger = logging.getLogger("lycoris.flows.provisioning")
+
 WORK_POOL = "local"
 GPU_LIMIT = "gpu"
+JOB_TEMPLATE: dict[str, Any] = {
+    "job_configuration": {"stream_output": True},
+    "variables": {"type": "object", "properties": {}, "additionalProperties": False},
+}
+"""The work pool's template: a run chooses neither its command nor its environment or folder."""
 HEARTBEAT_SECONDS = 30
 """Seconds between two heartbeats of a flow run."""
 CRASH_AUTOMATION_NAME = "Mark flow runs without a heartbeat as crashed"
@@ -34,10 +41,29 @@ def provision(*, gpus: int = 1) -> None:
     from prefect.exceptions import ObjectAlreadyExists
 
     with get_client(sync_client=True) as client:
-        with suppress(ObjectAlreadyExists):
-            client.create_work_pool(WorkPoolCreate(name=WORK_POOL, type="process"))
+        try:
+            client.create_work_pool(WorkPoolCreate(name=WORK_POOL, type="process", base_job_template=JOB_TEMPLATE))
+        except ObjectAlreadyExists:
+            _limit_work_pool(client)
         client.upsert_global_concurrency_limit_by_name(GPU_LIMIT, gpus)
         _create_crash_automation(client)
+
+
+def _limit_work_pool(client: SyncPrefectClient) -> None:
+    """Replace Prefect's own template of a work pool that an earlier version created; name one of the user's."""
+    from prefect.client.schemas.actions import WorkPoolUpdate
+    from prefect.workers.process import ProcessWorker
+
+    template = client.read_work_pool(WORK_POOL).base_job_template
+    if template == JOB_TEMPLATE:
+        return
+    if template in ({}, ProcessWorker.get_default_base_job_template()):
+        client.update_work_pool(WORK_POOL, WorkPoolUpdate(base_job_template=JOB_TEMPLATE))
+    else:
+        logger.warning(
+            "The work pool `%s` keeps a job template that is not ours: whoever uses the API chooses its variables %s.",
+            WORK_POOL, ", ".join(sorted(template.get("variables", {}).get("properties", {}))) or "(none)",
+        )  # fmt: skip
 
 
 def _create_crash_automation(client: SyncPrefectClient) -> None:

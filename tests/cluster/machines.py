@@ -113,15 +113,16 @@ class Machines:
         self.environment |= {**KEYS, "AWS_ENDPOINT_URL": f"http://127.0.0.1:{self.s3.port}"}
 
     def start_prefect(self, database: str) -> str:
-        """Start a Prefect server on a database, for everything that is started afterwards."""
-        number = port()
+        """Start a Prefect server with a password on a database, for everything that is started afterwards."""
+        number, password = port(), f"lycoris:{secrets.token_urlsafe()}"
         address = f"http://127.0.0.1:{number}/api"
         self.start(
-            "prefect", sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(number),
+            "prefect", sys.executable, "-m", "flows.runtime.prefect_server", str(number),
             PREFECT_SERVER_DATABASE_CONNECTION_URL=database.replace("postgresql:", "postgresql+asyncpg:"),
+            PREFECT_SERVER_API_AUTH_STRING=password,
         )  # fmt: skip
         self.wait("prefect", f"{address}/health")
-        self.environment["PREFECT_API_URL"] = address
+        self.environment |= {"PREFECT_API_URL": address, "PREFECT_API_AUTH_STRING": password}
         return address
 
     def start_mlflow(self, database: str, artifacts: str, users: str) -> str:
@@ -135,8 +136,8 @@ class Machines:
         settings.write_text(re.sub(r"database_uri = .*", f"database_uri = {users}", permissions))
         self.start(
             "mlflow",
-            *(sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(number), "--workers", "1"),
-            *("--app-name", "basic-auth", "--serve-artifacts"),
+            *(sys.executable, "-m", "tasks.tracking.guarded_server", "--host", "127.0.0.1", "--port", str(number)),
+            *("--workers", "1", "--app-name", "basic-auth", "--serve-artifacts"),
             MLFLOW_BACKEND_STORE_URI=database,
             MLFLOW_ARTIFACTS_DESTINATION=artifacts,
             MLFLOW_AUTH_CONFIG_PATH=str(settings),

@@ -8,6 +8,8 @@ import yaml
 
 from flows.cli.main import build_parser
 from flows.config.loading import parse_experiment
+from flows.runtime import prefect_server
+from tasks.tracking import guarded_server
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 TEXT = (DEPLOY / "compose.yaml").read_text()
@@ -37,7 +39,7 @@ def test_no_secret_has_a_default_or_may_be_empty():
     used = VARIABLE.findall(TEXT)
     required = {name for name, rest in used if rest.startswith(":?")}
     assert {name for name, rest in used if not rest} <= required
-    assert {name for name, rest in used if rest.startswith(":-")} == {"BIND", "MLFLOW_HOSTS"}
+    assert {name for name, rest in used if rest.startswith(":-")} == {"BIND", "PREFECT_HOSTS", "MLFLOW_HOSTS"}
     example = (DEPLOY / "env.example").read_text()
     assert set(re.findall(r"^(\w+)=$", example, re.MULTILINE)) == required
     assert not re.search(r"^\w+=.", example, re.MULTILINE)
@@ -80,7 +82,7 @@ def test_mlflow_requires_a_password_and_accepts_these_options():
     from mlflow.cli import cli
 
     command = SERVICES["mlflow"]["command"]
-    assert command[:4] == ["mlflow", "server", "--app-name", "basic-auth"]
+    assert command[:5] == ["python", "-m", guarded_server.__name__, "--app-name", "basic-auth"]
     assert {part for part in command if part.startswith("--")} <= options(cli.commands["server"])
     for _, key, _ in environments():
         if key.startswith("MLFLOW_"):
@@ -91,9 +93,22 @@ def test_mlflow_requires_a_password_and_accepts_these_options():
 def test_prefect_accepts_these_settings():
     from prefect import settings
 
+    assert SERVICES["prefect"]["command"] == ["python", "-m", prefect_server.__name__, "4200", "0.0.0.0"]
     for _, key, _ in environments():
         if key.startswith("PREFECT_"):
             assert hasattr(settings, key), key
+
+
+def test_the_servers_answer_under_the_names_that_other_services_use():
+    from urllib.parse import urlsplit
+
+    from lycoris.safety.request_guard import ALLOWED_HOSTS_VARIABLE, find_refusal
+
+    for server, variable in (("prefect", "PREFECT_API_URL"), ("mlflow", "MLFLOW_TRACKING_URI")):
+        _, default = SERVICES[server]["environment"][ALLOWED_HOSTS_VARIABLE].rstrip("}").split(":-")
+        host = urlsplit(SERVICES["study"]["environment"][variable]).netloc
+        assert find_refusal([(b"host", host.encode())], [default]) is None
+        assert find_refusal([(b"host", b"attacker.test")], [default])
 
 
 def test_dask_accepts_these_options():

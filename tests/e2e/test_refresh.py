@@ -3,6 +3,7 @@
 Runs a Prefect server, a worker, a schedule and an MLflow server, all on loopback.
 """
 
+import base64
 import json
 import shutil
 import signal
@@ -15,6 +16,7 @@ import urllib.request
 import pytest
 import yaml
 
+from flows.runtime.api_password import PASSWORD_FILE
 from lycoris import pocket
 from tests.e2e import project
 from tests.e2e.tiny import ENVIRONMENT, ROOT, TINY, command, copy_concept, json_result, run_lycoris, write_experiment
@@ -22,13 +24,15 @@ from tests.e2e.tiny import ENVIRONMENT, ROOT, TINY, command, copy_concept, json_
 TIMEOUT_S = 1800
 
 
-def ask(address, body=None):
+def ask(address, body=None, password=""):
     """Return the answer of an API; None if there is nothing."""
     data = None if body is None else json.dumps(body).encode()
     request = urllib.request.Request(address, data, {"Content-Type": "application/json"})
+    if password:
+        request.add_header("Authorization", f"Basic {base64.b64encode(password.encode()).decode()}")
     try:
         with urllib.request.urlopen(request, timeout=60) as answer:
-            return json.load(answer)
+            return json.load(answer) if answer.status == 200 else None
     except urllib.error.HTTPError as error:
         if error.code == 404:
             return None
@@ -117,9 +121,12 @@ def test_the_schedule_notices_new_data_trains_on_it_and_promotes(study, ports):
         found = ask(f"{mlflow}/registered-models/alias?name=grumble&alias=champion")
         return found["model_version"] if found and found["model_version"]["version"] == number else None
 
+    def ask_prefect(path, body):
+        return ask(f"{prefect}/{path}", body, (study / "server" / PASSWORD_FILE).read_text().strip())
+
     def runs(name):
         body = {"flow_runs": {"deployment_id": {"is_null_": False}, "state": {"type": {"any_": [name]}}}}
-        return ask(f"{prefect}/flow_runs/filter", body)
+        return ask_prefect("flow_runs/filter", body)
 
     try:
         first = until(lambda: champion("1"), process, log)
@@ -128,7 +135,7 @@ def test_the_schedule_notices_new_data_trains_on_it_and_promotes(study, ports):
         second = until(lambda: champion("2"), process, log)
         done = until(lambda: runs("COMPLETED") if len(runs("COMPLETED") or []) >= 2 else None, process, log)
         assert all(run["auto_scheduled"] for run in done)
-        logs = ask(f"{prefect}/logs/filter", {"limit": 200, "sort": "TIMESTAMP_ASC"})
+        logs = ask_prefect("logs/filter", {"limit": 200, "sort": "TIMESTAMP_ASC"})
         messages = {log["task_run_id"] is None: log["message"] for log in logs if log["name"].startswith("lycoris.")}
         assert set(messages) == {True, False}  # of the flow, and of tasks in processes of their own
         tags = {tag["key"]: tag["value"] for tag in second["tags"]}
@@ -157,14 +164,9 @@ def test_the_schedule_notices_new_data_trains_on_it_and_promotes(study, ports):
             "resource": {"prefect.resource.id": "dvc.data.main"},
             "id": "00000000-0000-4000-8000-000000000001",
         }
-        urllib.request.urlopen(
-            urllib.request.Request(
-                f"{prefect}/events", json.dumps([event]).encode(), {"Content-Type": "application/json"}
-            ),
-            timeout=60,
-        ).close()
+        ask_prefect("events", [event])
         until(
-            lambda: next((run for run in ask(f"{prefect}/flow_runs/filter", {}) if not run["auto_scheduled"]), None),
+            lambda: next((run for run in ask_prefect("flow_runs/filter", {}) if not run["auto_scheduled"]), None),
             process,
             log,
         )

@@ -6,6 +6,7 @@ database, one after another in one folder; and while databases and the data vers
 """
 
 import itertools
+import os
 import random
 import shutil
 import time
@@ -42,7 +43,8 @@ def server(furnished):
         patch.setenv("PREFECT_HOME", str(home))
         patch.delenv("PREFECT_API_URL", raising=False)
         with prefect_server(home) as url:
-            yield {"PREFECT_HOME": str(home), "PREFECT_API_URL": url}
+            password = os.environ["PREFECT_API_AUTH_STRING"]
+            yield {"PREFECT_HOME": str(home), "PREFECT_API_URL": url, "PREFECT_API_AUTH_STRING": password}
 
 
 @pytest.fixture(scope="module")

@@ -63,6 +63,19 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path):
         LocalServers(tmp_path / "file" / "x", "127.0.0.1", (_free(), _free()))
 
 
+def test_servers_that_start_again_keep_their_password(tmp_path, monkeypatch):
+    monkeypatch.delenv("PREFECT_SERVER_API_AUTH_STRING", raising=False)
+    first, again = (LocalServers(tmp_path, "127.0.0.1", (_free(), _free())) for _ in range(2))
+    assert first.password == again.password == (tmp_path / "prefect-auth").read_text().strip()
+    assert first.client_environment["PREFECT_API_AUTH_STRING"] == first.password
+
+
+def test_the_password_of_the_environment_is_used_and_not_stored(tmp_path, monkeypatch):
+    monkeypatch.setenv("PREFECT_SERVER_API_AUTH_STRING", "me:chosen")
+    assert LocalServers(tmp_path, "127.0.0.1", (_free(), _free())).password == "me:chosen"
+    assert not (tmp_path / "prefect-auth").exists()
+
+
 def _free():
     with socket.create_server(("127.0.0.1", 0)) as probe:
         return probe.getsockname()[1]

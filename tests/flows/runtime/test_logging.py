@@ -88,7 +88,8 @@ def test_a_run_logs_to_prefect_from_the_flow_and_from_its_processes(tmp_path, mo
     (tmp_path / "work.py").write_text(FLOW)
     with prefect_server(tmp_path / "prefect") as url:
         environment = {**ENVIRONMENT, "PREFECT_API_URL": url, "PYTHONPATH": str(ROOT)}
-        environment |= {"PREFECT_HOME": os.environ["PREFECT_HOME"], "PREFECT_LOGGING_TO_API_ENABLED": "true"}
+        environment |= {name: os.environ[name] for name in ("PREFECT_HOME", "PREFECT_API_AUTH_STRING")}
+        environment["PREFECT_LOGGING_TO_API_ENABLED"] = "true"
         command = [sys.executable, str(tmp_path / "work.py"), str(tmp_path / "store")]
         done = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr[-3000:]

@@ -1,0 +1,67 @@
+"""The work pool: a run chooses neither its command nor its environment."""
+
+import asyncio
+import uuid
+from contextlib import suppress
+
+import pytest
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.actions import WorkPoolCreate
+from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
+from prefect.workers.process import ProcessJobConfiguration, ProcessWorker
+
+from flows.runtime.provisioning import JOB_TEMPLATE, WORK_POOL, provision
+
+OPEN = ProcessWorker.get_default_base_job_template()
+CHOSEN = {"command": "touch marker", "env": {"PATH": "attacker"}, "working_dir": "/", "env.PYTHONPATH": "attacker"}
+
+
+@pytest.fixture
+def client(server):
+    with get_client(sync_client=True) as opened:
+        with suppress(ObjectNotFound):
+            opened.delete_work_pool(WORK_POOL)
+        yield opened
+
+
+def deploy(client):
+    flow = client.create_flow_from_name(f"flow-{uuid.uuid4()}")
+    return client.create_deployment(flow_id=flow, name="one", work_pool_name=WORK_POOL)
+
+
+def test_a_run_cannot_choose_its_command_environment_or_folder(client):
+    client.create_work_pool(WorkPoolCreate(name=WORK_POOL, type="process", base_job_template=OPEN))
+    run = client.create_flow_run_from_deployment(deploy(client), job_variables={"command": "touch marker"})
+    assert client.read_flow_run(run.id).job_variables == {"command": "touch marker"}  # Prefect's own template
+    client.delete_work_pool(WORK_POOL)
+    provision()
+    ours = deploy(client)
+    for name, value in CHOSEN.items():
+        with pytest.raises(PrefectHTTPStatusError, match="Additional properties are not allowed"):
+            client.create_flow_run_from_deployment(ours, job_variables={name: value})
+
+
+def test_a_run_without_a_deployment_gets_nothing_of_what_it_chooses(server):
+    """The server checks only runs of deployments; this is what the worker does."""
+    build = ProcessJobConfiguration.from_template_and_values
+    open_to_all, ours = asyncio.run(build(OPEN, CHOSEN)), asyncio.run(build(JOB_TEMPLATE, CHOSEN))
+    assert open_to_all.command == "touch marker"
+    assert (ours.command, ours.env, ours.working_dir) == (None, {}, None)
+
+
+@pytest.mark.parametrize("before", [OPEN, {}])
+def test_a_work_pool_of_an_earlier_version_is_limited(client, before, caplog):
+    client.create_work_pool(WorkPoolCreate(name=WORK_POOL, type="process", base_job_template=before))
+    for _ in range(2):
+        provision()
+        assert client.read_work_pool(WORK_POOL).base_job_template == JOB_TEMPLATE
+    assert not [record for record in caplog.records if record.name.startswith("lycoris")]
+
+
+def test_a_template_of_the_user_s_is_kept_and_named(client, caplog):
+    theirs = {"job_configuration": {"command": "{{ command }}"}, "variables": {"properties": {"command": {}}}}
+    client.create_work_pool(WorkPoolCreate(name=WORK_POOL, type="process", base_job_template=theirs))
+    provision()
+    assert client.read_work_pool(WORK_POOL).base_job_template == theirs
+    (message,) = [record.getMessage() for record in caplog.records if record.name.startswith("lycoris")]
+    assert message.endswith("chooses its variables command.")
