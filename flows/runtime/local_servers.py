@@ -74,7 +74,7 @@ class LocalServers:
             [sys.executable, "-m", "flows.runtime.prefect_server", str(self.prefect_port), self.host],
             {
                 "PREFECT_HOME": str(self.folder / "prefect"),
-                "PREFECT_UI_API_URL": "/api",  # of the address in the browser, whatever that is
+                "PREFECT_UI_API_URL": "/api",  # of the address in the browser
                 SERVER_VARIABLE: self.password,
                 ALLOWED_HOSTS_VARIABLE: hosts,
                 "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",

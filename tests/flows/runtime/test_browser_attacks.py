@@ -146,7 +146,7 @@ def started_server(folder, ports):
         assert time.monotonic() < deadline, log.read_text()[-3000:]
         time.sleep(0.5)
     yield (folder / "server" / "prefect-auth").read_text().strip()
-    process.send_signal(signal.SIGINT)
+    process.send_signal(signal.SIGTERM)
     process.wait(timeout=120)
 
 
