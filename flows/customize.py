@@ -28,6 +28,7 @@ from flows.steps.serializers import report_header, report_payload, result_summar
 from flows.steps.train import group_trainings, submit_trainings
 from lycoris.cache.keys import stage_key
 from lycoris.cache.store import Store
+from lycoris.safety.redaction import redacting_errors
 from tasks.artifacts import CaptionedConcept, RunContext
 from tasks.caption import caption_concepts
 from tasks.data import data_version
@@ -50,6 +51,7 @@ def run_customize(experiment: Experiment, promote: bool = True) -> dict[str, Any
 
 
 @flow(name="customize", task_runner=process_runner(2))
+@redacting_errors
 def customize(experiment: Experiment = Experiment(), promote: bool = True) -> dict[str, Any]:  # noqa: B008 - frozen
     """Customize a base to every selected concept, in every selected way, and measure what each way did.
 

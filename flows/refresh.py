@@ -26,6 +26,7 @@ from lycoris.analysis import PROMOTION_RULE, decide_promotion
 from lycoris.cache.integrity import file_digest
 from lycoris.cache.keys import stage_key
 from lycoris.data.splits import split_held_out
+from lycoris.safety.redaction import redacting_errors
 from tasks.artifacts import CaptionedConcept, ImageSet
 from tasks.caption import caption_concepts
 from tasks.compare import compare_with_champion
@@ -48,6 +49,7 @@ logger = logging.getLogger("lycoris.flows.refresh")
 
 
 @flow(name="refresh", task_runner=process_runner(2))
+@redacting_errors
 def refresh(
     experiment: Experiment = Experiment(),  # noqa: B008 - frozen
     promotion: PromotionConfig = PromotionConfig(),  # noqa: B008 - frozen

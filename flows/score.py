@@ -20,6 +20,7 @@ from flows.steps.requests import begin_run, caption_request, evaluation_setup
 from flows.steps.serializers import report_header
 from lycoris.cache.keys import stage_key
 from lycoris.data.concepts import Concept
+from lycoris.safety.redaction import redacting_errors
 from tasks.artifacts import CaptionedConcept, ImageSet, Prompts
 from tasks.caption import caption_concepts
 from tasks.compare import compare_adapters
@@ -43,6 +44,7 @@ def run_score(request: ScoringConfig) -> dict[str, Any]:
 
 
 @flow(name="score", task_runner=process_runner(2))
+@redacting_errors
 def score(request: ScoringConfig) -> dict[str, Any]:
     """Score adapter files and folders of images beside their base, and any two of one concept against each other.
 

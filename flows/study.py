@@ -13,12 +13,14 @@ from flows.studies.adaptive_search import SearchConfig, SearchState, run_search
 from flows.studies.answer import answer_study
 from flows.studies.budget_matching import match_budget
 from flows.studies.definition import Study
+from lycoris.safety.redaction import redacting_errors
 from tasks.data import data_version
 
 logger = logging.getLogger("lycoris.flows.study")
 
 
 @flow(name="study", task_runner=process_runner(2))
+@redacting_errors
 def study(definition: Study, search: SearchConfig | None = None) -> dict[str, Any]:
     """Run the experiment of a study and write its answer.
 

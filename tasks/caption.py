@@ -18,6 +18,7 @@ from lycoris.captions.token_limits import truncation_warnings
 from lycoris.captions.triggers import trigger_warnings
 from lycoris.data.concepts import Concept
 from lycoris.errors import InputError, unknown_name_error
+from lycoris.safety.redaction import redacting_errors
 from lycoris.terms import SENTENCE_STRATEGIES
 from tasks.artifacts import CaptionedConcept, ModelRef, RunContext, TaggerRef
 from tasks.runtime import resources
@@ -85,6 +86,7 @@ class CaptionResult:
 
 
 @task(name="captions")
+@redacting_errors
 def caption_concepts(context: RunContext, request: CaptionRequest) -> list[CaptionedConcept]:
     """Caption the requested concepts under each strategy and build their prompts.
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from prefect import task
 
+from lycoris.safety.redaction import redacting_errors
 from tasks.artifacts import Artifact, RunContext
 from tasks.score import Scores, score_features
 
 
 @task(name="differences", task_run_name="differences {label}")
+@redacting_errors
 def compare_adapters(
     context: RunContext,
     label: str,
@@ -34,6 +36,7 @@ def compare_adapters(
 
 
 @task(name="contest", task_run_name="contest {label}")
+@redacting_errors
 def compare_with_champion(
     context: RunContext,
     label: str,

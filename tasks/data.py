@@ -7,12 +7,14 @@ from pathlib import Path
 from prefect import task
 
 from lycoris.errors import InputError
+from lycoris.safety.redaction import redacting_errors
 from tasks.data_versions.checkout import ensure_version, find_project
 from tasks.data_versions.manifest import DataVersion
 from tasks.data_versions.revisions import checkout_revision, versioned_project
 
 
 @task(name="data")
+@redacting_errors
 def data_version(data: Path, project: Path, revision: str | None = None, checkouts: Path | None = None) -> DataVersion:
     """Make the data folder of a run present and return its version.
 

@@ -9,6 +9,7 @@ from typing import Any
 from prefect import task
 
 from lycoris.cache.keys import source_hash
+from lycoris.safety.redaction import redacting_errors
 from tasks.artifacts import Artifact, CaptionedConcept, EvaluationModels, ImageSet, RunContext
 from tasks.generate import image_files, read_prompts
 from tasks.runtime import progress, resources
@@ -25,6 +26,7 @@ FEATURE_SOURCES = (
 
 
 @task(name="features", task_run_name="features {label}")
+@redacting_errors
 def extract_features(
     context: RunContext,
     label: str,

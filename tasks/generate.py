@@ -12,6 +12,7 @@ from prefect import task
 
 from lycoris.cache.keys import source_hash
 from lycoris.data.prompt_spec import PromptSpec
+from lycoris.safety.redaction import redacting_errors
 from tasks.artifacts import Artifact, ModelRef, Prompts, RunContext, SamplingSettings
 from tasks.runtime import progress, resources
 from tasks.runtime.adapter_training import ADAPTER_FILE
@@ -29,6 +30,7 @@ GENERATION_SOURCES = ("bases", "adapters", "pretrained.py")
 
 
 @task(name="images", task_run_name="images {label}")
+@redacting_errors
 def generate_images(
     context: RunContext,
     label: str,

@@ -9,6 +9,7 @@ from pathlib import Path
 from prefect import task
 
 from lycoris.cache.integrity import file_digest
+from lycoris.safety.redaction import redacting_errors
 from tasks.artifacts import Artifact, Prompts, RunContext
 from tasks.generate import write_prompts
 from tasks.runtime import progress
@@ -20,6 +21,7 @@ from tasks.tracking.registry import ModelVersion
 
 
 @task(name="given adapter")
+@redacting_errors
 def import_adapter(context: RunContext, file: Path) -> Artifact:
     """Copy an adapter file into the store."""
 
@@ -30,6 +32,7 @@ def import_adapter(context: RunContext, file: Path) -> Artifact:
 
 
 @task(name="given images")
+@redacting_errors
 def import_images(context: RunContext, label: str, images: Mapping[str, Sequence[Path]], prompts: Prompts) -> Artifact:
     """Copy images into the store, as a stage of generated images.
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from prefect import task
 
+from lycoris.safety.redaction import redacting_errors
 from tasks.artifacts import EvaluationModels, ModelRef, TaggerRef
 
 
@@ -30,6 +31,7 @@ class ModelRefs:
 
 
 @task(name="models")
+@redacting_errors
 def resolve_models(
     base: str,
     encoders: Sequence[str],

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, cast
 from prefect import task
 
 from lycoris.analysis import AdapterScore, Champion, select_champion
+from lycoris.safety.redaction import redacting_errors
 from tasks.runtime.retry import retry_while_unavailable
 from tasks.tracking import registry
 from tasks.tracking.client import TrackingServer
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 
 @task(name="ranks", task_run_name="ranks {concept}")
+@redacting_errors
 def choose_champion(
     concept: str, scores: Mapping[str, Sequence[Score]], file_sizes: Mapping[str, int]
 ) -> Champion | None:
@@ -35,6 +37,7 @@ def choose_champion(
 
 
 @task(name="registry", task_run_name="registry {concept}")
+@redacting_errors
 @retry_while_unavailable
 def promote(server: TrackingServer, concept: str, version: str, reason: str) -> bool:
     """Give a concept's version the alias `champion`, and the previous champion the alias `previous`.

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from prefect import task
 
+from lycoris.safety.redaction import redacting_errors
 from tasks.artifacts import RunContext
 from tasks.runtime import log_forwarding, progress
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
 
 @task(name="report")
+@redacting_errors
 def write_report(context: RunContext, study: StudyRecord, out: Path) -> Path:
     """Write the report of a study as one page.
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from prefect import task
 
 from lycoris.cache.keys import source_hash, stage_key
+from lycoris.safety.redaction import redacting_errors
 from tasks.artifacts import Artifact, RunContext
 from tasks.encode import FEATURES_FILE
 from tasks.runtime import progress
@@ -35,6 +36,7 @@ class Scores:
 
 
 @task(name="scores", task_run_name="scores {label}")
+@redacting_errors
 def compute_scores(
     context: RunContext,
     label: str,

@@ -12,6 +12,7 @@ from pathlib import Path
 from prefect import task
 
 from lycoris.cache.store import Store
+from lycoris.safety.redaction import redacting_errors
 from tasks.artifacts import ImageSet, RunContext
 from tasks.runtime import log_forwarding, progress, resources
 from tasks.runtime.adapter_training import AdapterTraining, run_trainings
@@ -21,6 +22,7 @@ from tasks.trainings import TrainedAdapter, TrainingRequest
 
 
 @task(name="adapter", task_run_name="adapter {request.spec.name}")
+@redacting_errors
 def train_adapter(context: RunContext, request: TrainingRequest) -> TrainedAdapter:
     """Train an adapter on captioned images, unless it is cached.
 
@@ -52,6 +54,7 @@ def _local_set(context: RunContext, images: ImageSet) -> ImageSet:
 
 
 @task(name="adapters", task_run_name="adapters {label}")
+@redacting_errors
 def co_train_adapters(context: RunContext, label: str, requests: Sequence[TrainingRequest]) -> None:
     """Train several adapters at the same time on one base, so that `train_adapter` only has to store them.
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from flows.cli.options import add_json
 from flows.cli.output import print_lines
 from flows.runtime.environment import command_line
+from lycoris.safety.redaction import redact
 
 HELP = "analyse which choices affect the scores in a table"
 DESCRIPTION = """\
@@ -46,5 +47,5 @@ def run(arguments: argparse.Namespace) -> int:
         ]
     )
     if arguments.json:
-        print(json_line(analysis))
+        print(redact(json_line(analysis)))
     return 0

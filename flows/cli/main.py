@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import sys
+import traceback
 from collections.abc import Callable
 from typing import NoReturn
 
@@ -76,6 +77,9 @@ def main(argv: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         print(f"\nlycoris: stopped. {RESUME_HINT}", file=sys.stderr)
         return 130
+    except Exception:
+        print(printable(redact(traceback.format_exc())), file=sys.stderr)
+        return 1
 
 
 def build_parser() -> argparse.ArgumentParser:

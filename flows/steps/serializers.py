@@ -14,6 +14,7 @@ from flows.steps.outcomes import RunOutcome, StudyOutcome, sample_images, traini
 from lycoris.analysis import CHAMPION_RULE
 from lycoris.analysis.statistics.measures import EFFICIENCY
 from lycoris.cache.atomic import atomic_write_text
+from lycoris.safety.redaction import redact_values
 from tasks.artifacts import CaptionedConcept, RunSpec
 from tasks.generate import image_records
 from tasks.models import ModelRefs
@@ -180,7 +181,7 @@ def _cost_scores(run: RunOutcome) -> list[dict[str, Any]]:
 
 def write_study(payload: Mapping[str, Any], out: Path) -> Path:
     """Write the payload of a report as a JSON file."""
-    return atomic_write_text(out, json.dumps(payload, ensure_ascii=False, default=str))
+    return atomic_write_text(out, json.dumps(redact_values(payload), ensure_ascii=False, default=str))
 
 
 def result_summary(outcome: StudyOutcome, page: Path, seconds: float) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from typing import Any
 from flows.runtime.logging import configure_logging
 from flows.runtime.prefect_server import configure_environment
 from lycoris.errors import InputError
-from lycoris.safety.redaction import printable
+from lycoris.safety.redaction import printable, redact, redact_values
 
 
 def study_parser(description: str | None) -> argparse.ArgumentParser:
@@ -40,9 +40,9 @@ def run_script(arguments: argparse.Namespace, measure: Callable[[], tuple[str, M
     try:
         table, result = measure()
     except InputError as error:
-        print(f"lycoris: {printable(str(error))}", file=sys.stderr)
+        print(f"lycoris: {printable(redact(str(error)))}", file=sys.stderr)
         return 2
     print(printable(table), flush=True)
     if arguments.json:
-        print(json.dumps(result, allow_nan=False))
+        print(json.dumps(redact_values(result), allow_nan=False))
     return 0

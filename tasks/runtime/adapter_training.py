@@ -14,6 +14,7 @@ from lycoris.cache.atomic import atomic_write_text
 from lycoris.cache.keys import source_hash, stage_key
 from lycoris.cache.store import Store
 from lycoris.data.images import IMAGE_SOURCES
+from lycoris.safety.redaction import redact
 from tasks.artifacts import RunContext
 from tasks.runtime import progress, resources
 from tasks.trainings import SUMMARY_FILE, TrainingRequest, TrainingSummary
@@ -90,7 +91,7 @@ class AdapterTraining:
             "captions": spec.strategy,
             "seed": str(spec.seed),
             "settings": json.dumps(self.request.settings.as_dict(), sort_keys=True),
-            "base": Path(base.source).name if Path(base.source).exists() else base.source,
+            "base": Path(base.source).name if Path(base.source).exists() else redact(base.source),
             "base_digest": base.digest,
         }
 

@@ -14,6 +14,7 @@ from prefect.exceptions import MissingContextError
 from prefect.logging import get_logger
 from prefect.logging.handlers import APILogHandler
 
+from lycoris.safety.redaction import RedactingFilter
 from tasks.runtime.progress import ProgressChannel, publish
 
 RETRY_PATTERN = re.compile(r"(?:status code (?P<code>\d+)\. )?Another attempt will be made")
@@ -98,6 +99,8 @@ def connect(channel: ProgressChannel) -> None:
         ours = logging.getLogger("lycoris")
         if _RUN_LOG_HANDLER in ours.handlers:
             return
+        for own in (_RUN_LOG_HANDLER, _CHANNEL_HANDLER):
+            own.addFilter(RedactingFilter())
         ours.addHandler(_RUN_LOG_HANDLER)
         ours.addHandler(_CHANNEL_HANDLER)
         if ours.level == logging.NOTSET:

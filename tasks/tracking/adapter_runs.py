@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lycoris.cache.integrity import file_digest
-from lycoris.safety.redaction import redact
+from lycoris.safety.redaction import redact, redact_values
 from tasks.artifacts import RunSpec
 from tasks.runtime.retry import retry_while_unavailable
 from tasks.tracking import models
@@ -17,7 +17,7 @@ from tasks.tracking.client import connect
 from tasks.tracking.dataset_source import log_dataset
 from tasks.tracking.models import KEY_TAG, find_version
 from tasks.tracking.orphans import PROCESS_TAG, process_tag
-from tasks.tracking.runs import MAX_PARAM_LENGTH, StudyRun, find_run, flatten, get_or_create_experiment
+from tasks.tracking.runs import MAX_PARAM_LENGTH, StudyRun, context_tags, find_run, flatten, get_or_create_experiment
 from tasks.trainings import AdapterSettings, TrainingSummary
 
 if TYPE_CHECKING:
@@ -145,12 +145,12 @@ def log_adapter(study: StudyRun, adapter: AdapterRun) -> LoggedRun:
         run_name=None if existing else spec.name,
         parent_run_id=None if existing else study.run_id,
         nested=True,
-        tags=None if existing else {KEY_TAG: adapter.key, PROCESS_TAG: process_tag()},
+        tags=None if existing else {**context_tags(), KEY_TAG: adapter.key, PROCESS_TAG: process_tag()},
     ) as run:
         run_id = run.info.run_id
         if existing is not None:
             _remove_partial_artifacts(client, experiment, run)
-        tags = {"data.version": study.data_version.hash, **adapter.tags}
+        tags = redact_values({"data.version": study.data_version.hash, **adapter.tags})
         client.log_batch(
             run_id,
             params=[Param(name, value) for name, value in adapter.parameters.items()],
@@ -170,8 +170,8 @@ def log_adapter(study: StudyRun, adapter: AdapterRun) -> LoggedRun:
             version_tags = {
                 **tags,
                 "run": run_id,
-                "base": adapter.base,
-                "settings": json.dumps(adapter.settings.as_dict(), sort_keys=True),
+                "base": redact(adapter.base),
+                "settings": json.dumps(redact_values(adapter.settings.as_dict()), sort_keys=True),
                 "scores": json.dumps({score.name: _round(score.value) for score in adapter.scores}),
                 "adapter.file": adapter.file.name,
                 "adapter.sha256": file_digest(adapter.file),

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lycoris.safety.redaction import redact
+from lycoris.safety.redaction import redact, redact_values
 from tasks.data_versions.manifest import DataVersion
 from tasks.runtime.retry import retry_while_unavailable
 from tasks.tracking.client import TrackingServer, connect
@@ -70,7 +70,7 @@ def open_study(
         experiment_id=experiment,
         run_id=existing.info.run_id if existing else None,
         run_name=None if existing else name if kind == "study" else f"{name} {kind}",
-        tags=None if existing else {KEY_TAG: key, PROCESS_TAG: process_tag(), "pipeline.kind": kind},
+        tags=None if existing else {**context_tags(), KEY_TAG: key, PROCESS_TAG: process_tag(), "pipeline.kind": kind},
     )
     try:
         logged = run.data.params  # a killed process may have logged only some
@@ -104,8 +104,8 @@ def close_refresh(study: StudyRun, outcome: Mapping[str, Any], status: str) -> N
     client = connect(study.server)
     for concept in outcome["concepts"]:
         text = f"{concept['state']}: {concept['reason']}"
-        client.set_tag(study.run_id, f"refresh.{concept['concept']}", text[:MAX_TAG_LENGTH])
-    client.log_dict(study.run_id, dict(outcome), "refresh.json")
+        client.set_tag(study.run_id, f"refresh.{concept['concept']}", redact(text)[:MAX_TAG_LENGTH])
+    client.log_dict(study.run_id, redact_values(outcome), "refresh.json")
     client.set_terminated(study.run_id, status)
 
 

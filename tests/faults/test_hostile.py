@@ -84,8 +84,8 @@ def test_only_plain_yaml_is_loaded():
 def test_secrets_are_redacted(monkeypatch):
     monkeypatch.setenv("HF_TOKEN", "hf_0123456789")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "abc/def+ghi")
-    shown = redact("https://ann:pass@host/x?y=abc/def+ghi token hf_0123456789 s3://bucket/key http://host:80/a@b")
-    assert shown == "https://***@host/x?y=*** token *** s3://bucket/key http://host:80/a@b"
+    shown = redact("https://ann:pass@host/x?y=abc/def+ghi token hf_0123456789 s3://bucket/key http://127.0.0.1:80/a@b")
+    assert shown == "https://***@host/x?y=*** token *** s3://bucket/key http://127.0.0.1:80/a@b"
 
 
 def test_control_characters_are_escaped():

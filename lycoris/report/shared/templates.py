@@ -15,6 +15,7 @@ from markupsafe import Markup, escape
 from lycoris.analysis.text.formatting import adapter_label, format_duration, format_number
 from lycoris.cache.atomic import atomic_write_text
 from lycoris.report.shared.json_data import json_for_script
+from lycoris.safety.redaction import redact_values
 
 FOLDER = Path(__file__).parent
 REPORT_FOLDER = FOLDER.parent
@@ -67,7 +68,7 @@ def write_page(
     data: Mapping[str, Any] | None = None,
     **context: Any,
 ) -> Path:
-    """Write a page from a template; an interrupted write leaves no partial file.
+    """Write a page from a template, without secrets; an interrupted write leaves no partial file.
 
     Args:
         template: a template of this room, such as ``run/report.html``; it extends ``shared/base.html``.
@@ -90,9 +91,9 @@ def write_page(
     html = environment.get_template(template).render(
         style=Markup("\n".join(map(_read, (FOLDER / "style.css", *styles)))),
         script=Markup("\n".join([*map(_read, (*shared, *scripts)), *blocks])),
-        data=None if data is None else Markup(json_for_script(data)),
+        data=None if data is None else Markup(json_for_script(redact_values(data))),
         sections=sections,
-        **context,
+        **redact_values(context),
     )
     return atomic_write_text(out, html)
 
