@@ -22,7 +22,8 @@ class ConfigRecord(BaseModel):
     @field_validator("*", mode="after")
     @classmethod
     def _check_text(cls, value: Any) -> Any:
-        for item in value if isinstance(value, tuple) else (value,):
+        items = value.values() if isinstance(value, dict) else value if isinstance(value, tuple) else (value,)
+        for item in items:
             if isinstance(item, str | Path) and not is_printable(str(item)):
                 raise ValueError("must be text without control characters")
             if isinstance(item, str | Path) and has_secret(str(item)):

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import base64
 import functools
+import inspect
 import logging
 import os
 import re
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import PurePath
 from typing import Any, TypeVar, cast
 from urllib.parse import quote, quote_plus, unquote, unquote_plus
@@ -114,6 +116,10 @@ def redacting_errors(function: Function) -> Function:
             redact_error(error)
             raise
 
+    with suppress(NameError):  # types that are imported only for type checks
+        vars(call)["__signature__"] = inspect.signature(
+            function, eval_str=True
+        )  # in whose module Prefect looks up types
     return cast(Function, call)
 
 

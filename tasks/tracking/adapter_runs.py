@@ -17,7 +17,7 @@ from tasks.tracking.client import connect
 from tasks.tracking.dataset_source import log_dataset
 from tasks.tracking.models import KEY_TAG, find_version
 from tasks.tracking.orphans import PROCESS_TAG, process_tag
-from tasks.tracking.runs import MAX_PARAM_LENGTH, StudyRun, context_tags, find_run, flatten, get_or_create_experiment
+from tasks.tracking.runs import MAX_PARAM_LENGTH, StudyRun, find_run, flatten, get_or_create_experiment
 from tasks.trainings import AdapterSettings, TrainingSummary
 
 if TYPE_CHECKING:
@@ -145,7 +145,7 @@ def log_adapter(study: StudyRun, adapter: AdapterRun) -> LoggedRun:
         run_name=None if existing else spec.name,
         parent_run_id=None if existing else study.run_id,
         nested=True,
-        tags=None if existing else {**context_tags(), KEY_TAG: adapter.key, PROCESS_TAG: process_tag()},
+        tags=None if existing else {KEY_TAG: adapter.key, PROCESS_TAG: process_tag()},
     ) as run:
         run_id = run.info.run_id
         if existing is not None:

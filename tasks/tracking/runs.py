@@ -70,7 +70,7 @@ def open_study(
         experiment_id=experiment,
         run_id=existing.info.run_id if existing else None,
         run_name=None if existing else name if kind == "study" else f"{name} {kind}",
-        tags=None if existing else {**context_tags(), KEY_TAG: key, PROCESS_TAG: process_tag(), "pipeline.kind": kind},
+        tags=None if existing else {KEY_TAG: key, PROCESS_TAG: process_tag(), "pipeline.kind": kind},
     )
     try:
         logged = run.data.params  # a killed process may have logged only some

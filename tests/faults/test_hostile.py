@@ -99,3 +99,17 @@ def test_the_command_line_redacts_passwords_in_errors(tmp_path, capsys, monkeypa
     error = capsys.readouterr().err
     assert "hunter22" not in error
     assert "nowhere" in error
+
+
+def test_a_crash_shows_no_secrets_and_ends_with_status_1(monkeypatch, capsys):
+    from flows.cli import main
+
+    def crash(arguments):
+        raise RuntimeError("no answer from https://ann:hunter22@host/ \x1b[31m")
+
+    monkeypatch.setattr("flows.cli.pull.run", crash)
+    assert main.main(["pull", "x"]) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("Traceback")
+    assert "RuntimeError: no answer from https://***@host/ \\x1b[31m" in error
+    assert "hunter22" not in error

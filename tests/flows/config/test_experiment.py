@@ -15,6 +15,24 @@ def test_the_default_experiment_crosses_algorithms_and_strategies():
     assert experiment.captions == ("none", "all", "adjusted")
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        "base=https://ann:hunter22@host/x", "base=https://hf_0123456789@host/x", "artifact_store=sftp://ann:hun/ter@22@host",
+        "encoders=[clip, 'https://host/?token=hunter22']", "data=https://ann:hunter22@host/x",
+        "tagger=https://host/?sig=hunter22",
+    ],
+)  # fmt: skip
+def test_an_experiment_holds_no_secrets_because_it_is_stored_and_shown(change):
+    with pytest.raises(InputError, match="must not contain a user name, password or token"):
+        load_experiment(None, (change,))
+
+
+def test_addresses_without_secrets_are_options():
+    experiment = parse_experiment({"artifact_store": "s3://bucket/a@b", "runner": "tcp://10.0.0.1:8786"})
+    assert experiment.artifact_store == "s3://bucket/a@b"
+
+
 def test_the_shipped_file_spells_out_the_default():
     assert load_experiment(Path(__file__).parents[3] / "experiment.yaml") == parse_experiment({})
 
