@@ -177,7 +177,8 @@ def describe_server_error(error: BaseException | None) -> str | None:
     while error is not None:
         if isinstance(error, httpx.HTTPStatusError) and error.response.status_code in _REFUSED:
             address, refused = PREFECT_API_URL.value(), _REFUSED[error.response.status_code]
-            return f"The Prefect server at `{address}` {refused(error.response)}"
+            if address and str(error.request.url).startswith(address):
+                return f"The Prefect server at `{address}` {refused(error.response)}"
         if isinstance(error, httpx.TransportError | httpx.HTTPStatusError):
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             return (
