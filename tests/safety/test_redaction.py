@@ -12,12 +12,13 @@ from hypothesis import strategies as st
 from lycoris.errors import InputError
 from lycoris.safety.redaction import has_secret, redact, redact_error, redact_values
 
+ROOT = Path(__file__).parents[2]
 HARMLESS = [
     "s3://bucket/key", "http://127.0.0.1:5050/a@b", "models:/grumble@champion", "file:///mnt/share/a@b",
     "https://huggingface.co/model@main", "tcp://10.0.0.1:8786", "https://example.org/x?page=2&sort=key",
     "a token limit of 77 tokens", "the password: set it", "me@example.org", "C:/Users/me@home", "12:30:15",
     'export PREFECT_API_AUTH_STRING="$(cat runs/server/prefect-auth)"', "Basic training", "--set seeds=0,1",
-    "sqlite:////tmp/mlflow.db", "image:tag@sha256:abc", "concept_tag=red, max_tokens=75", "git@github.com:me/x.git",
+    "sqlite:////srv/mlflow.db", "image:tag@sha256:abc", "concept_tag=red, max_tokens=75", "git@github.com:me/x.git",
 ]  # fmt: skip
 SECRETS = st.text(string.ascii_letters + string.digits + string.punctuation, min_size=8, max_size=30).filter(
     lambda text: text.isprintable() and len(set(text) - set(string.punctuation)) > 3
@@ -133,3 +134,14 @@ def test_errors_and_their_causes_are_redacted():
     assert str(error) == "`https://***@host` is not there"
     assert "u:p" not in str(cause)
     assert "No such file" in str(cause)
+
+
+def test_every_task_and_flow_redacts_the_errors_that_prefect_stores():
+    found = 0
+    for file in [*(ROOT / "tasks").rglob("*.py"), *(ROOT / "flows").rglob("*.py")]:
+        lines = file.read_text().splitlines()
+        for number, line in enumerate(lines):
+            if line.startswith(("@task", "@flow")):
+                assert lines[number + 1] == "@redacting_errors", f"{file}:{number + 1}"
+                found += 1
+    assert found >= 15
