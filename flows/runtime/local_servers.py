@@ -14,6 +14,7 @@ from pathlib import Path
 from flows.runtime.api_password import CLIENT_VARIABLE, PASSWORD_FILE, SERVER_VARIABLE, stored_password
 from flows.runtime.prefect_server import ENVIRONMENT_DEFAULTS, wait_until_healthy
 from flows.runtime.provisioning import HEARTBEAT_SECONDS, WORK_POOL
+from lycoris.cache.atomic import open_log
 from lycoris.errors import InputError
 from lycoris.safety.request_guard import ALLOWED_HOSTS_VARIABLE
 from lycoris.safety.request_guard import allowed_hosts as allowed_hosts_of
@@ -113,7 +114,7 @@ class LocalServers:
         )
 
     def _start(self, name: str, command: list[str], environment: Mapping[str, str]) -> None:
-        with open(self.folder / "logs" / f"{name}.log", "ab") as log:
+        with open_log(self.folder / "logs" / f"{name}.log", append=True) as log:
             self.processes[name] = subprocess.Popen(
                 [sys.executable, "-m", "flows.runtime.supervisor", *command],
                 stdin=subprocess.DEVNULL,

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flows.runtime.api_password import CLIENT_VARIABLE, PASSWORD_FILE, SERVER_VARIABLE, generate_password
+from lycoris.cache.atomic import check_writable, open_log
 from lycoris.errors import InputError
 from lycoris.safety.request_guard import RequestGuard, allowed_hosts, split_list
 
@@ -77,9 +78,7 @@ def prefect_server(home: Path) -> Iterator[str]:
         InputError: `home` cannot be written, or the user's server does not answer or refuses this client.
     """
     try:
-        Path(home).mkdir(parents=True, exist_ok=True)
-        (Path(home) / ".probe").write_bytes(b"")
-        (Path(home) / ".probe").unlink()
+        check_writable(Path(home))
     except OSError as error:
         raise InputError(
             f"The output folder `{Path(home).parent}` cannot be written: {error.strerror}. "
@@ -109,7 +108,7 @@ def _temporary_server(home: Path) -> Iterator[str]:
     starting = FileLock(home / "starting.lock", poll_interval=0.2)
     starting.acquire()  # two servers that create one database at the same time corrupt it
     unfinished = _prepare_database(home)
-    with open(log, "wb") as stream:
+    with open_log(log) as stream:
         server = subprocess.Popen(
             [sys.executable, "-m", "flows.runtime.prefect_server", str(port)],
             stdin=subprocess.DEVNULL,

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flows.runtime.environment import command_line
+from lycoris.cache.atomic import atomic_write_text
 from lycoris.errors import InputError
 
 if TYPE_CHECKING:
@@ -77,7 +78,7 @@ def write_study_answer(study: Study, folder: Path, *, command: str = "") -> dict
         extra_sentences=[sentence for report in reports.values() for sentence in report],
     )  # fmt: skip
     rows = pd.concat([table for _, table in effects], ignore_index=True)
-    rows.to_csv(folder / "effects_by_category.csv", index=False)
+    atomic_write_text(folder / "effects_by_category.csv", rows.to_csv(index=False))
     return {
         "answer": str(page.resolve()),
         "analysis": str((folder / "analysis" / "analysis.html").resolve()),
@@ -109,7 +110,7 @@ def _report_findings(analysis: Analysis, folder: Path) -> list[str]:
 
     findings = evaluate_findings(analysis.ranking, analysis.effects)
     record = {"rule": FINDINGS_RULE, "findings": [asdict(finding) for finding in findings]}
-    (folder / "findings.json").write_text(json.dumps(record, ensure_ascii=False, indent=1), encoding="utf-8")
+    atomic_write_text(folder / "findings.json", json.dumps(record, ensure_ascii=False, indent=1))
     return [*(finding.sentence for finding in findings), FINDINGS_RULE]
 
 
@@ -120,7 +121,7 @@ def _report_encoders(analysis: Analysis, folder: Path) -> list[str]:
 
     agreement = encoder_agreement(analysis.ranking, analysis.correlations, analysis.effects)
     for name in ("alike", "first", "conclusions"):
-        getattr(agreement, name).to_csv(folder / f"encoders_{name}.csv", index=False)
+        atomic_write_text(folder / f"encoders_{name}.csv", getattr(agreement, name).to_csv(index=False))
     return describe_encoder_agreement(agreement)
 
 
@@ -130,7 +131,7 @@ def _report_costs(_: Analysis, folder: Path) -> list[str]:
     from lycoris.analysis.text.cost_text import describe_costs
 
     table = mean_costs(folder / "scores.csv")
-    table.to_csv(folder / "costs.csv", index=False)
+    atomic_write_text(folder / "costs.csv", table.to_csv(index=False))
     return describe_costs(table)
 
 

@@ -11,6 +11,7 @@ from flows.config import monitoring
 from flows.config.adapter import AdapterConfig
 from flows.config.experiment import Experiment
 from flows.config.record import ConfigRecord
+from lycoris.cache.atomic import atomic_write_text
 from lycoris.errors import InputError, unknown_name_error
 from tasks.trainings import AdapterSettings
 
@@ -201,7 +202,7 @@ def _load_step_seconds(
     if not {adapter.label for adapter in experiment.algorithms} <= seconds.keys():
         seconds = {label: float(f"{value:.3g}") for label, value in measure_step_seconds().items()}
         file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(json.dumps({"match_budget": "time", "step_seconds": seconds}, indent=1), encoding="utf-8")
+        atomic_write_text(file, json.dumps({"match_budget": "time", "step_seconds": seconds}, indent=1))
     return seconds
 
 

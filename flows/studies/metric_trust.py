@@ -24,6 +24,7 @@ from PIL import Image
 from flows.studies.generated_images import StudyAdapter, StudyImages, load_study_images
 from flows.studies.script import run_script, study_parser
 from lycoris.analysis.statistics.metric_validity import render_validity_table, validate_metrics
+from lycoris.cache.atomic import atomic_write_text
 from lycoris.errors import InputError
 from lycoris.terms import RESIZE_MODES
 
@@ -157,7 +158,7 @@ def insert_table(table: str, page: Path) -> None:
     _, end, after = rest.partition(PAGE_MARKERS[1])
     if not start or not end:
         raise InputError(f"Page `{page}` must have the markers `{PAGE_MARKERS[0]}` and `{PAGE_MARKERS[1]}`.")
-    page.write_text(f"{before}{start}\n{table}\n{end}{after}", encoding="utf-8")
+    atomic_write_text(page, f"{before}{start}\n{table}\n{end}{after}")
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -15,6 +15,7 @@ from lycoris.analysis.io.csv_files import parse_numbers, read_csv
 from lycoris.analysis.io.reading import read_table
 from lycoris.analysis.statistics.ranking import rank_table
 from lycoris.analysis.text.recommendation_text import recommendation_lines
+from lycoris.cache.atomic import atomic_write_text
 from lycoris.errors import InputError
 from lycoris.report.recommendation_svg import render_svg
 
@@ -60,9 +61,7 @@ def recommend_study(
     )
     plot = file.parent / PLOT_FILE
     try:
-        plot.write_text(
-            render_svg(recommendation, title=f"Recommendation for {file.parent.resolve().name}"), encoding="utf-8"
-        )
+        atomic_write_text(plot, render_svg(recommendation, title=f"Recommendation for {file.parent.resolve().name}"))
     except OSError as error:
         raise InputError(f"`{plot}` cannot be written: {error.strerror}.") from error
     return {

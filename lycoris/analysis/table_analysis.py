@@ -16,6 +16,7 @@ from lycoris.analysis.statistics.correlations import Correlations, correlate, me
 from lycoris.analysis.statistics.effects import compute_effects, count_leads
 from lycoris.analysis.statistics.importance import Importance
 from lycoris.analysis.statistics.ranking import Ranking, rank_table, summarize_ranks
+from lycoris.cache.atomic import atomic_write_text
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,7 +100,7 @@ def save_tables(analysis: Analysis, out: Path) -> None:
         "shap": analysis.shap,
     }
     for name, table in tables.items():
-        table.to_csv(out / f"{name}.csv", index=False)
+        atomic_write_text(out / f"{name}.csv", table.to_csv(index=False))
 
 
 def json_line(analysis: Analysis) -> str:

@@ -15,6 +15,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import IO
 
 from lycoris.cache.processes import is_process_running, machine_id
 
@@ -90,6 +91,32 @@ def temporary_path(folder: Path, name: str) -> Path:
     """A new hidden name in a folder: ``.<name>-<machine>-<process id>-<random>``, at most 255 bytes long."""
     shortened = name.encode()[:100].decode(errors="ignore")
     return Path(folder) / f".{shortened}-{machine_id()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
+
+
+def check_writable(folder: Path) -> None:
+    """Create a folder and an empty file in it, which is removed.
+
+    Raises:
+        OSError: one of them cannot be created.
+    """
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    probe = temporary_path(folder, "probe")
+    with open(probe, "xb"):
+        pass
+    probe.unlink()
+
+
+def open_log(path: Path, *, append: bool = False) -> IO[bytes]:
+    """Open a file for writing line by line, only for this user.
+
+    Args:
+        append: True writes after what the file holds, False replaces it.
+
+    Raises:
+        OSError: `path` is a link, or cannot be written.
+    """
+    flags = os.O_WRONLY | os.O_CREAT | (os.O_APPEND if append else os.O_TRUNC) | getattr(os, "O_NOFOLLOW", 0)
+    return os.fdopen(os.open(path, flags, 0o600), "ab" if append else "wb")
 
 
 def remove_leftovers(folder: Path, pattern: str = ".*", max_age_s: float = MAX_AGE_S) -> int:

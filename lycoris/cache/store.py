@@ -11,14 +11,13 @@ import json
 import logging
 import shutil
 import time
-import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lycoris.cache.atomic import MAX_AGE_S, atomic_dir, remove_leftovers
+from lycoris.cache.atomic import MAX_AGE_S, atomic_dir, check_writable, remove_leftovers
 from lycoris.cache.integrity import checksums, find_corruption
 from lycoris.cache.keys import stage_key
 from lycoris.errors import InputError
@@ -54,10 +53,7 @@ class Store:
     def __init__(self, root: Path):
         self.root = Path(root)
         try:
-            self.root.mkdir(parents=True, exist_ok=True)
-            probe = self.root / f".probe-{uuid.uuid4().hex}"
-            probe.write_bytes(b"")
-            probe.unlink()
+            check_writable(self.root)
         except OSError as error:
             raise InputError(
                 f"The output folder `{self.root}` cannot be written: {error.strerror}. "

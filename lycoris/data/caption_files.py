@@ -30,6 +30,7 @@ from lycoris.data.caption_tables import (
 )
 from lycoris.data.text_files import read_text, split_captions
 from lycoris.errors import InputError
+from lycoris.safety.links import forbidden_target
 
 _SUFFIXES: Mapping[str, tuple[int, CaptionKind]] = {
     ".txt": (0, "text"),
@@ -104,13 +105,16 @@ def find_caption_files(images: Sequence[Path], root: Path | None = None) -> Capt
     unmatched: dict[Path, set[str]] = {}
     for folder, own in by_folder.items():
         for rank, file, image in _files_beside(folder, own):
+            if target := forbidden_target(file, root or folder, image):
+                found.unread[file] = f"a link out of the data folder, to `{target}`"
+                continue
             sources = _read_beside(file)
             if not sources:
                 found.unread[file] = "it has no caption (a field `caption`, `text` or `tags`)"
             ranked[image] += [(rank, source) for source in sources]
         for above in _folders_up_to(folder, root):
             if above not in tables:
-                tables[above] = _read_tables(above)
+                tables[above] = _read_tables(above, root or folder, found)
                 unmatched |= {table.file: set(table.rows) for table in tables[above]}
             for image, table in itertools.product(own, tables[above]):
                 if (key := table.find(image)) is not None:
@@ -169,11 +173,17 @@ def _read_beside(file: Path) -> list[CaptionSource]:
     return read_fields(file, content) if isinstance(content, Mapping) else []
 
 
-def _read_tables(folder: Path) -> list[CaptionTable]:
+def _read_tables(folder: Path, root: Path, found: CaptionFiles) -> list[CaptionTable]:
     """The tables of a folder; of kohya's files the last one that its tools write comes first."""
     names = sorted((name for name in _file_names(folder) if is_table(name)), reverse=True)
     order = {"meta_lat.json": 0, "meta_clean.json": 1}
-    return [read_table(folder / name) for name in sorted(names, key=lambda name: order.get(name.casefold(), 2))]
+    tables = []
+    for name in sorted(names, key=lambda name: order.get(name.casefold(), 2)):
+        if target := forbidden_target(folder / name, root):
+            found.unread[folder / name] = f"a link out of the data folder, to `{target}`"
+        else:
+            tables.append(read_table(folder / name))
+    return tables
 
 
 def _folders_up_to(folder: Path, root: Path | None) -> list[Path]:

@@ -16,11 +16,11 @@ MAX_NAMES = 20
 """Files that a message names for each reason."""
 UNREAD_FORMATS = frozenset(
     {
-        *(".avif", ".heic", ".heif", ".jxl", ".jfif", ".jpe", ".jp2", ".svg", ".psd", ".ico", ".tga", ".exr", ".hdr"),
+        *(".jp2", ".svg", ".psd", ".ico", ".tga", ".exr", ".hdr"),
         *(".dng", ".cr2", ".cr3", ".nef", ".arw", ".raf", ".orf", ".raw", ".mp4", ".mov", ".webm", ".mkv", ".avi"),
     }
 )
-"""Suffixes of images and films that `lycoris.data.images` may not read."""
+"""Suffixes of images and films that `lycoris.data.images` does not read."""
 
 
 @dataclass(frozen=True)

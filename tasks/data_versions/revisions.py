@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import logging
-import os
 import re
 import shutil
 import subprocess
 from pathlib import Path
 
+from lycoris.cache.atomic import temporary_path
 from lycoris.errors import InputError
 from tasks.data_versions.checkout import find_project, is_available, locate_version, materialize, write_version
 from tasks.data_versions.manifest import (
@@ -76,7 +76,7 @@ def checkout_revision(revision: str, project: Path | None, checkouts: Path) -> D
     entries, size = build_manifest(target)
     if manifest_hash(entries) != version:
         if target.exists():  # somebody has changed it
-            modified = target.with_name(f".{target.name}-{os.getpid()}.modified")
+            modified = temporary_path(target.parent, target.name)
             target.rename(modified)
             shutil.rmtree(modified, ignore_errors=True)
         origin = write_version(version, Path(project or ""), target)
@@ -122,7 +122,7 @@ def sync_to_pointer(project: Path) -> str:
             f"`{folder}` was changed since its last version, and data.dvc records another one, {version}: record the "
             "change as a version (`git checkout -b NAME`, `lycoris run`, `git commit data.dvc`) or move it elsewhere."
         )
-    earlier = project / f".data-earlier-{os.getpid()}"
+    earlier = temporary_path(project, "data-earlier")
     folder.rename(earlier)
     try:
         origin = write_version(version, project, folder)

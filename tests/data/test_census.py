@@ -51,7 +51,7 @@ def test_images_captions_masks_and_the_concepts_file_are_used(data: Path) -> Non
 @pytest.mark.parametrize(
     ("name", "content", "reason"),
     [
-        ("2.heic", b"", "a format that is not read"),
+        ("2.psd", b"", "a format that is not read"),
         ("7.txt", b"red", "a caption of no image"),
         (".DS_Store", b"", "hidden"),
         ("notes.md", b"", "of no use here"),
@@ -83,11 +83,11 @@ def test_links_that_lead_nowhere_or_are_not_followed_are_named(data: Path, tmp_p
 
 def test_a_message_counts_and_names_files_once_by_reason(data: Path) -> None:
     for number in range(MAX_NAMES + 3):
-        (data / "toys" / "cat" / f"x{number:02}.heic").write_bytes(b"")
+        (data / "toys" / "cat" / f"x{number:02}.psd").write_bytes(b"")
     (data / "notes.md").write_text("x")
     (message,) = take_census(data, load_concepts(data)).messages()
     assert message.startswith(f"{MAX_NAMES + 4} of {MAX_NAMES + 6} files in")
-    assert f"{MAX_NAMES + 3} (a format that is not read): toys/cat/x00.heic, " in message
+    assert f"{MAX_NAMES + 3} (a format that is not read): toys/cat/x00.psd, " in message
     assert "and 3 more" in message
     assert "1 (of no use here): notes.md" in message
 

@@ -17,6 +17,7 @@ from flows.config.imports.onetrainer import import_onetrainer, is_concepts, is_o
 from flows.config.imports.reading import read_config
 from flows.config.imports.simpletuner import import_simpletuner, is_backends, is_simpletuner
 from flows.config.loading import parse_experiment
+from lycoris.cache.atomic import atomic_write_text
 from lycoris.captions.sidecar import Sidecars
 from lycoris.data.class_folders import spare_triggers
 from lycoris.data.concepts import CONCEPTS_FILE, load_concepts
@@ -91,7 +92,7 @@ def import_config(
     concepts = {"concepts": {one.name: _entry(one, root) for one in _with_triggers(imported)}}
     out.mkdir(parents=True, exist_ok=True)
     for target, content in zip(targets, (experiment, concepts), strict=True):
-        target.write_text(yaml.safe_dump(content, sort_keys=False, allow_unicode=True), encoding="utf-8")
+        atomic_write_text(target, yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
     try:
         load_concepts(root, targets[1])
     except InputError:
