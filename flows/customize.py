@@ -24,6 +24,7 @@ from flows.steps.futures import submit
 from flows.steps.grid import expand_grid, training_requests
 from flows.steps.register import Registration, register_adapters
 from flows.steps.requests import begin_run, caption_request, census_messages, evaluation_setup, image_sets, prior_sets
+from flows.steps.result_folder import claim_experiment_folder
 from flows.steps.serializers import report_header, report_payload, result_summary, write_scores_table, write_study
 from flows.steps.train import group_trainings, submit_trainings
 from lycoris.cache.keys import stage_key
@@ -72,6 +73,8 @@ def customize(experiment: Experiment = Experiment(), promote: bool = True) -> di
     version = data_version(experiment.data, PROJECT_ROOT, experiment.data_rev, experiment.output / "data")
     logger.info("%s is version %s, %d files", version.path, version.hash, version.files, extra={"topic": "data"})
     models = resolve_models(**experiment.model_sources())
+    with Store(context.store).lock(stage_key("folder", {"name": experiment.name})):
+        folder = claim_experiment_folder(experiment, is_part=not promote)
     with (
         progress.display(progress.progress_dir(experiment.output)) as steps,
         log_forwarding.connected(context.progress),
@@ -100,11 +103,11 @@ def customize(experiment: Experiment = Experiment(), promote: bool = True) -> di
         evaluations = evaluate(setup, candidates)
         commit = code_commit(PROJECT_ROOT)
         study = _open_study(context, experiment, version)
-        registration = Registration(context, study, models.base, experiment.output / experiment.name, commit, promote)
+        registration = Registration(context, study, models.base, folder, commit, promote)
         outcome = register_adapters(registration, runs, evaluations)
         settings = experiment.model_dump(mode="json")
         seconds = time.monotonic() - started
-        header = report_header(f"Study {experiment.name}", settings, models, concepts, seconds)
+        header = report_header(f"Study {folder.name}", settings, models, concepts, seconds)
         payload = report_payload(header, outcome, commit=commit)
         page = write_report(context, payload, registration.folder / "report.html")
     write_study(payload, page.parent / "study.json")

@@ -7,6 +7,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from itertools import combinations
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from prefect import flow
@@ -17,11 +18,13 @@ from flows.runtime.task_runner import process_runner, worker_count
 from flows.steps.evaluate import BasePart, Candidate, EvaluationSetup, evaluate
 from flows.steps.futures import EvaluationFutures, root_cause, submit
 from flows.steps.requests import begin_run, caption_request, evaluation_setup
+from flows.steps.result_folder import claim_folder
 from flows.steps.serializers import report_header
 from lycoris.cache.keys import stage_key
+from lycoris.cache.store import Store
 from lycoris.data.concepts import Concept
 from lycoris.safety.redaction import redacting_errors
-from tasks.artifacts import CaptionedConcept, ImageSet, Prompts
+from tasks.artifacts import CaptionedConcept, ImageSet, Prompts, RunContext
 from tasks.caption import caption_concepts
 from tasks.compare import compare_adapters
 from tasks.generate import image_records
@@ -33,6 +36,9 @@ from tasks.trainings import TrainedAdapter
 
 if TYPE_CHECKING:
     from lycoris.report.run.schema import BaseImages, StudyRecord
+
+MAX_FOLDER_NAME = 60
+"""Characters of the scored files' names in the name of the page's folder."""
 
 logger = logging.getLogger("lycoris.flows.score")
 
@@ -68,6 +74,7 @@ def score(request: ScoringConfig) -> dict[str, Any]:
             captioning, DataConcepts(tuple(known.values()), names), models.tagger, models.captioner
         )
         concepts = {concept.name: concept for concept in caption_concepts(context, captions)}
+        folder = _claim_folder(context, request, targets)
         setup = replace(
             evaluation_setup(context, experiment, models),
             models=models.for_evaluation(request.quality_predictors, request.resize_mode),
@@ -87,8 +94,7 @@ def score(request: ScoringConfig) -> dict[str, Any]:
         )
         bases = _base_records(targets, entries, evaluations)
         payload = cast("StudyRecord", {**header, "bases": bases, "adapters": entries})
-        name = f"score-{stage_key('score', {'files': [str(file) for file in request.files]})[:8]}"
-        page = write_report(context, payload, experiment.output / name / "report.html")
+        page = write_report(context, payload, folder / "report.html")
     return {
         "report": str(page.resolve()),
         "base": experiment.base,
@@ -98,6 +104,14 @@ def score(request: ScoringConfig) -> dict[str, Any]:
         ],
         "differences": differences,
     }
+
+
+def _claim_folder(context: RunContext, request: ScoringConfig, targets: Sequence[ScoringTarget]) -> Path:
+    """The folder of the page, named after the scored files."""
+    names = "-".join(target.name for target in targets)[:MAX_FOLDER_NAME].rstrip(". ")
+    settings = request.model_dump(mode="json", exclude={"experiment": {"workers", "runner", "gpu_limit"}})
+    with Store(context.store).lock(stage_key("folder", {"name": names})):
+        return claim_folder(request.experiment.output, f"score-{names}", settings)
 
 
 def _candidate(
@@ -144,6 +158,7 @@ def _adapter_record(target: ScoringTarget, futures: EvaluationFutures) -> dict[s
     """The record of a file in the report; with an error instead of scores if a step has failed."""
     record: dict[str, Any] = {
         "name": target.name,
+        "label": target.name,
         "concept": target.concept,
         "algorithm": target.header.get("lycoris.algorithm", "pictures" if target.file.is_dir() else "given"),
         "captions": target.strategy,

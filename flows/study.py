@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from prefect import flow
 
 from flows.customize import PROJECT_ROOT, run_customize
 from flows.runtime.task_runner import process_runner
+from flows.steps.result_folder import claim_experiment_folder
 from flows.studies.adaptive_search import SearchConfig, SearchState, run_search
 from flows.studies.answer import answer_study
 from flows.studies.budget_matching import match_budget
@@ -40,11 +43,13 @@ def study(definition: Study, search: SearchConfig | None = None) -> dict[str, An
     experiment, budget = match_budget(definition.experiment, definition.match_budget)
     for line in budget:
         logger.info("%s", line, extra={"topic": "budget"})
-    return answer_study(definition, definition.folder, run_customize(experiment), budget)
+    result = run_customize(experiment)
+    return answer_study(definition, Path(result["report"]).parent, result, budget)
 
 
 def _search(definition: Study, search: SearchConfig) -> dict[str, Any]:
     experiment = definition.experiment
     version = data_version(experiment.data, PROJECT_ROOT, experiment.data_rev, experiment.output / "data")
-    state = SearchState.of_experiment(experiment, version.path)
+    folder = claim_experiment_folder(experiment, searched=True)
+    state = replace(SearchState.of_experiment(experiment, version.path), folder=folder)
     return run_search(state, lambda part: run_customize(part, promote=False), search)

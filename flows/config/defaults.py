@@ -6,8 +6,11 @@ arXiv 2309.14859, table of hyperparameters, for every family: SDXL and SD 3 have
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
+from lycoris.errors import InputError
+from lycoris.safety.file_names import check_folder_name
 from tasks.trainings import AdapterSettings
 
 _NETWORK_DEFAULTS: dict[str, dict[str, dict[str, Any]]] = {
@@ -41,6 +44,9 @@ _SAMPLING_DEFAULTS: dict[str, dict[str, Any]] = {
     "pocket": {"scheduler": "dpm++-2m", "steps": 14},
     "paper": {"scheduler": None, "steps": 25},
 }
+RESERVED_NAMES = ("store", "mlflow", "prefect", "data")
+"""Folders of the output folder that hold no results (docs/runs.md)."""
+MAX_NAME_LENGTH = 80
 _CO_TRAIN = {"pocket": 4, "paper": 1}
 
 
@@ -68,6 +74,19 @@ def default_annotator(base: str) -> str | None:
     The embedded ones know the drawn world only: of photographs they give its words, not what is there.
     """
     return "pocket" if _defaults_name(base) == "pocket" else None
+
+
+def default_name(data: Path) -> str:
+    """Return the name of an experiment on a data folder: that of the folder, or of one around it if it cannot be."""
+    for folder in (data.resolve(), *data.resolve().parents):
+        name = folder.name[:MAX_NAME_LENGTH]
+        try:
+            check_folder_name("name", name)
+        except InputError:
+            continue
+        if name not in RESERVED_NAMES:
+            return name
+    return "images"
 
 
 def _defaults_name(base: str) -> str:

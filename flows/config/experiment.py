@@ -35,7 +35,12 @@ DEFAULT_CONCEPTS = ("grumble", "biscuit")
 class Experiment(ConfigRecord):
     """Every selected concept x adapter x caption strategy x seed, scored beside the base model."""
 
-    name: str = Field("pocket", min_length=1, max_length=80, description="name in MLflow and of the result folder")
+    name: str = Field(
+        "pocket",
+        min_length=1,
+        max_length=80,
+        description="name in MLflow and of the result folder; default: that of the data folder, pocket for data/",
+    )
     data: Path = Field(Path("data"), description="folder of images: <category>/<class>/[<subclass>/]image")
     data_rev: str | None = Field(None, description="git revision or hash of an earlier data version")
     concepts_file: Path | None = Field(None, description="default: concepts.yaml in the data folder")
@@ -100,6 +105,15 @@ class Experiment(ConfigRecord):
         "gpu", description="Prefect concurrency limit that a step on a GPU occupies, if the server has it"
     )
 
+    @model_validator(mode="before")
+    @classmethod
+    def _name_after_data(cls, values: Any) -> Any:
+        """Name an experiment on data of the user's own after their folder."""
+        data = values.get("data") if isinstance(values, dict) and "name" not in values else None
+        if isinstance(data, str | Path) and Path(data) != cls.model_fields["data"].default:
+            return {**values, "name": defaults.default_name(Path(data))}
+        return values
+
     @field_validator("algorithms", mode="before", json_schema_input_type=str | tuple[str | AdapterConfig, ...])
     @classmethod
     def _expand_algorithms(cls, value: Any) -> Any:
@@ -125,6 +139,8 @@ class Experiment(ConfigRecord):
     @classmethod
     def _check_name(cls, name: str) -> str:
         check_folder_name("Option `name`", name)
+        if name in defaults.RESERVED_NAMES:
+            raise ValueError(f"must not be {', '.join(defaults.RESERVED_NAMES)}: these folders have another purpose")
         return name
 
     @field_validator("runner")

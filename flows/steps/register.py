@@ -23,7 +23,7 @@ from tasks.runtime.transfer import ensure_local
 from tasks.score import Scores, combine_modes
 from tasks.track import track_adapter
 from tasks.tracking.adapter_runs import AdapterRun
-from tasks.tracking.registry import set_challenger
+from tasks.tracking.registry import get_champion, set_challenger
 from tasks.tracking.runs import StudyRun
 from tasks.trainings import TrainingSummary
 
@@ -141,6 +141,8 @@ def _promote_best(registration: Registration, concept: str, outcome: StudyOutcom
         return
     version = runs[champion.adapter].logged_run.version
     set_challenger(server, concept, version)
+    if registration.promote:
+        _report_replacement(registration, concept, version)
     if registration.promote and not promote(server, concept, version, champion.reason):
         logger.warning(
             "%s: version %s was rejected before and is not promoted again",
@@ -149,3 +151,21 @@ def _promote_best(registration: Registration, concept: str, outcome: StudyOutcom
             extra={"topic": "registry"},
         )
     outcome.choices[concept] = champion
+
+
+def _report_replacement(registration: Registration, concept: str, version: str) -> None:
+    """Say that a champion that was trained on other data, or on another base, is about to be replaced."""
+    before = get_champion(registration.study.server, concept)
+    if before is None or before.version == version:
+        return
+    other_data = before.data_version != registration.study.data_version.hash
+    if other_data or before.base_digest != registration.base.digest:
+        logger.warning(
+            "%s: version %s replaces champion %s, which was trained on %s; `lycoris rollback %s` returns to it",
+            concept,
+            version,
+            before.version,
+            "other data" if other_data else f"another base, {before.base}",
+            concept,
+            extra={"topic": "registry"},
+        )

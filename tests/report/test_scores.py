@@ -88,7 +88,8 @@ def test_the_leader_is_named_with_its_lead(study):
     own = [adapter for adapter in study["adapters"] if adapter["concept"] == "hornling"]
     text = str(summarize_scores(measure(study, SIMILARITY), "hornling", own, with_seed=False))
     assert text == (
-        "LoKr with `none` leads for hornling: +.250 [.220, .280] against the base, not separated from LoKr with `all`."
+        "LoKr with captions `none` leads for hornling: +.250 [.220, .280] against the base, "
+        "not separated from LoKr with captions `all`."
     )
 
 
@@ -97,14 +98,15 @@ def test_no_leader_is_named_where_no_difference_is_shown(study):
     result = summarize_scores(measure(study, TEXT), "hornling", own, with_seed=False)
     assert result.verdict == "none"
     assert "No adapter beats the base" in str(result)
-    assert "shows no difference" in str(result)
+    assert "the best is LoRA with captions `all`" in str(result)
 
 
 def test_preservation_is_led_by_the_one_closest_to_the_base(study):
     own = [adapter for adapter in study["adapters"] if adapter["concept"] == "biscuit"]
     text = str(summarize_scores(measure(study, STYLE), "biscuit", own, with_seed=True))
     assert text == (
-        "LoRA with `none`, seed 0 stays closest to the base for biscuit: .100 [.080, .120], ahead of every other."
+        "LoRA with captions `none`, seed 0 stays closest to the base for biscuit: .100 [.080, .120], "
+        "ahead of every other."
     )
 
 

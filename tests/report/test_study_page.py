@@ -78,7 +78,7 @@ def test_every_effect_has_its_interval_direction_and_count(opened: Any) -> None:
 
 def test_the_best_adapters_are_listed_with_reason_and_run(opened: Any) -> None:
     text = find(opened, "#answer")[0].text
-    assert "LoKr with none for 4 of 4 concepts" in text
+    assert "LoKr with captions none for 4 of 4 concepts" in text
     find(opened, ".why-each summary")[0].click()
     why = find(opened, ".why-each")[0].text
     assert "it is ahead" in why

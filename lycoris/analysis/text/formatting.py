@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterable, Mapping
+from datetime import datetime
 from typing import Any
 
 
@@ -47,6 +48,16 @@ def format_duration(seconds: float) -> str:
     return " ".join(f"{count} {unit}" for count, unit in parts if count) or "0 s"
 
 
+def format_moment(text: object) -> str:
+    """A time such as ``2026-11-30T16:00:19+00:00`` as ``30 November 2026, 16:00 UTC``; any other text as it is."""
+    try:
+        moment = datetime.fromisoformat(str(text))
+    except ValueError:
+        return str(text)
+    date = f"{moment.day} {moment:%B %Y}"
+    return date if len(str(text)) == len("2026-11-30") else f"{date}, {moment:%H:%M} {moment.tzname() or ''}".rstrip()
+
+
 def order_key(order: Iterable[str], name: str) -> tuple[int, str]:
     """A sorting key that follows a list of names; names that are not in it come last, in alphabetical order."""
     names = list(order)
@@ -64,11 +75,27 @@ def titled_algorithms(algorithms: Iterable[str]) -> list[tuple[str, str]]:
     return [(name, algorithm_title(name)) for name in names]
 
 
+def counted(count: int, noun: str) -> str:
+    """A number with its noun: ``1 concept``, ``2 concepts``."""
+    return f"{count} {noun}{'' if count == 1 else 's'}"
+
+
+def join_names(names: Iterable[str]) -> str:
+    """Names as a sentence lists them: ``a``, ``a and b``, ``a, b and c``."""
+    listed = list(names)
+    return (", ".join(listed[:-1]) + " and " if listed[1:] else "") + (listed[-1] if listed else "")
+
+
 def adapter_label(adapter: Mapping[str, Any], *, with_seed: bool) -> str:
-    """The name of an adapter within its concept: algorithm, captions, seed on request, checkpoint if it has one."""
+    """The name of an adapter within its concept: algorithm, captions, seed on request, checkpoint if it has one.
+
+    A record with a ``label``, such as that of a file made elsewhere, has that name.
+    """
+    if adapter.get("label"):
+        return str(adapter["label"])
     text = algorithm_title(str(adapter.get("algorithm", "?")))
     if adapter.get("captions"):
-        text += f" with `{adapter['captions']}`"
+        text += f" with captions `{adapter['captions']}`"
     if with_seed:
         text += f", seed {adapter.get('seed')}"
     return f"{text}, {adapter['checkpoint']}" if adapter.get("checkpoint") else text

@@ -19,14 +19,14 @@ const columns = [
     cell: (row) => number(row.seconds?.train, 1) },
   { label: "Generation, s", numeric: true, value: (row) => row.seconds?.draw,
     cell: (row) => number(row.seconds?.draw, 1) },
-  { label: "Outcome", value: (row) => (row.error ? "failed" : row.cached ? "cached" : "run"),
+  { label: "Outcome", value: (row) => (row.error ? "failed" : row.cached ? "cached" : "trained"),
     cell: (row) => (row.error ? element("span", { class: "worse", title: row.error }, "failed")
-      : row.cached ? "cached" : "run") },
+      : row.cached ? "cached" : "trained") },
   { label: "Run", value: (row) => row.run_id, cell: (row) => runLink(row) },
   { label: "Settings", value: (row) => JSON.stringify(row.settings ?? {}),
     cell: (row) => (Object.keys(row.settings ?? {}).length || row.file
       ? element("details", {}, element("summary", {}, "settings"),
-        element("code", {}, Object.entries({ ...row.settings, file: row.file }).map(([name, value]) =>
+        element("code", {}, Object.entries({ ...row.settings, file: row.file, run: row.run_id }).map(([name, value]) =>
           `${name}: ${typeof value === "object" ? JSON.stringify(value) : value}`).join("\n"))) : "–") },
 ].filter(Boolean);
 

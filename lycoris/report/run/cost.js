@@ -18,7 +18,8 @@ function costCell(cost, adapters, max) {
   const x = (value) => 5 + (value / (max || 1)) * (width - 10);
   const color = algorithmColors.get(adapters[0].algorithm) ?? "currentColor";
   const step = Math.max(1, Math.ceil(points.length / 80));
-  const text = `${cost.text(median)} [${cost.text(low)}, ${cost.text(high)}]`;
+  const band = cost.text(low) === cost.text(high) ? "" : ` [${cost.text(low)}, ${cost.text(high)}]`;
+  const text = cost.text(median) + band;
   return element("td", {},
     svg("svg", { width, height, viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": `${cost.name}: ${text}` },
       svg("line", { x1: x(0), x2: x(0), y1: 0, y2: height, class: "zero" }),
@@ -27,7 +28,7 @@ function costCell(cost, adapters, max) {
         fill: color, opacity: 0.75 }, svg("title", {},
         `${adapter.concept} · ${adapterTitle(adapter)}: ${cost.text(value)}\nrun ${adapter.run_id ?? "not tracked"}`))),
       svg("line", { x1: x(median), x2: x(median), y1: 3, y2: height - 3, stroke: color, "stroke-width": 2.5 })),
-    element("span", { class: "sub" }, element("b", {}, cost.text(median)), low === high ? "" : ` [${cost.text(low)}, ${cost.text(high)}]`));
+    element("span", { class: "sub" }, element("b", {}, cost.text(median)), band));
 }
 
 function body() {
@@ -41,7 +42,7 @@ function body() {
     region("Costs", {}, element("table", { class: "forest costs" },
       element("thead", {}, element("tr", {}, element("th", { scope: "col" }, "Algorithm"), element("th", { scope: "col" }, "Adapters"),
         costs.map((cost, index) => element("th", { scope: "col" }, element("span", { class: "name" }, cost.name),
-          element("span", { class: "sub" }, `↓ less is better, to ${cost.text(maxima[index])}`))))),
+          element("span", { class: "sub" }, `↓ less is better; the axis ends at ${cost.text(maxima[index])}`))))),
       element("tbody", {}, algorithms.map(([name, text]) => {
         const own = finished.filter((adapter) => adapter.algorithm === name);
         return element("tr", {}, element("th", { scope: "row" }, text), element("td", {}, own.length),

@@ -42,9 +42,9 @@ const redraw = section("differences", () => {
     }, `difference ${dimension}`) : element("span", { class: "sub" }, measure.name),
     element("span", { class: "sub" }, measure.from_base ? "distance, 0 at the line" : direction(measure)));
   return region("Difference to the base", {}, element("table", { class: "forest" },
-    element("thead", {}, element("tr", {}, element("th", { scope: "col" }, "Adapter"), columns.map(head),
-      element("th", { scope: "col" }, "Run"))),
+    element("thead", {}, element("tr", {}, element("th", { scope: "col" }, "Adapter"), columns.map(head))),
     element("tbody", {}, adapters.map((adapter) => element("tr", {},
-      element("th", { scope: "row" }, adapterKey(adapter), adapterTitle(adapter), adapter.champion ? star() : null),
-      columns.map((column) => differenceCell(column, adapter)), element("td", {}, runLink(adapter)))))));
+      element("th", { scope: "row" }, adapterKey(adapter), adapterTitle(adapter), adapter.champion ? star() : null,
+        adapter.run_id ? element("span", { class: "sub" }, runLink(adapter)) : null),
+      columns.map((column) => differenceCell(column, adapter)))))));
 });

@@ -132,7 +132,7 @@ function drawGrids() {
   into("images-body",
     references.length ? element("div", { class: "references" },
       element("div", { class: "model" }, element("span", { class: "name" }, "References"),
-        element("span", { class: "sub" }, `${references.length} images`)),
+        element("span", { class: "sub" }, counted(references.length, "image"))),
       element("div", { class: "strip" },
         references.map((id, index) => image(id, `reference ${index + 1} of ${view.concept}`, cellSize())))) : null,
     grids.map((grid) => element("div", {},

@@ -4,11 +4,13 @@ const hidden = new Set();
 function scales(adapters) {
   const raw = adapters.flatMap((adapter) => adapter.curve.raw).filter((value) => value !== null).sort((a, b) => a - b);
   const smooth = adapters.flatMap((adapter) => adapter.curve.smooth).filter((value) => value !== null);
-  // A few single steps may leave the panel; the smoothed lines never do.
-  const high = Math.max(raw[Math.floor(0.98 * (raw.length - 1))], ...smooth);
-  const low = Math.min(raw[Math.floor(0.02 * (raw.length - 1))], ...smooth);
+  // Of many steps a few may leave the panel; the smoothed lines never do.
+  const last = Math.max(...adapters.map((adapter) => adapter.curve.steps.at(-1)));
+  const [first, end] = last > 200 ? [0.02, 0.98] : [0, 1];
+  const high = Math.max(raw[Math.floor(end * (raw.length - 1))], ...smooth);
+  const low = Math.min(raw[Math.floor(first * (raw.length - 1))], ...smooth);
   const pad = (high - low || Math.abs(high) || 1) * 0.05;
-  return { low: low - pad, high: high + pad, last: Math.max(...adapters.map((adapter) => adapter.curve.steps.at(-1))) };
+  return { low: low - pad, high: high + pad, last };
 }
 
 function panel(captions, index, adapters, { low, high, last }) {

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
+from urllib.parse import quote
 
 from lycoris.errors import InputError
 from lycoris.report.run.payload import report_payload
@@ -36,6 +38,7 @@ def render(study: StudyRecord, out: Path) -> Path:
     store = ImageStore()
     page = report_payload(study, store)
     page["images"] = store.encode()
+    add_file_links(page, out.parent)
     return write_page(
         "run/report.html",
         out,
@@ -47,3 +50,16 @@ def render(study: StudyRecord, out: Path) -> Path:
         page=page,
         unreadable=store.unreadable,
     )
+
+
+def add_file_links(page: dict[str, Any], folder: Path) -> None:
+    """Add to each adapter with a file below the page's folder the link to it, relative to the page.
+
+    Args:
+        page: of `report_payload`.
+        folder: of the page.
+    """
+    for adapter in page["adapters"]:
+        file = Path(adapter.get("file") or "").resolve()
+        if adapter.get("file") and file.is_relative_to(folder.resolve()):
+            adapter["link"] = quote(file.relative_to(folder.resolve()).as_posix())

@@ -15,6 +15,7 @@ from lycoris.report.run.mlflow_links import tracking_links
 from lycoris.report.run.schema import AdapterRecord, BaseImages, ConceptRecord, StudyRecord
 from lycoris.report.run.scores import ReportedMeasure, headline_measures, reported_measures, score_verdict
 from lycoris.report.run.summaries import summarize_scores
+from lycoris.report.run.verdict import concept_verdict, has_learned
 from lycoris.report.shared.image_store import ImageStore
 from lycoris.report.shared.json_data import shorten
 from lycoris.terms import CAPTION_STRATEGIES, REPORTED_PROMPT_TYPES, VERDICTS, page_terms
@@ -25,7 +26,7 @@ ADAPTER_FIELDS = {
     **{
         name: name
         for name in (
-            *("name", "concept", "algorithm", "seed", "file", "bytes", "parameters", "run_id", "cached", "champion"),
+            *("name", "label", "concept", "algorithm", "seed", "file", "bytes", "parameters", "run_id", "cached"),
             *("reason", "seconds", "error", "checkpoint", "unit"),
         )
     },
@@ -71,6 +72,7 @@ def report_payload(study: StudyRecord, store: ImageStore) -> dict[str, Any]:
         "scoreFields": SCORE_FIELDS,
         "tracking": tracking_links(study),
         "hardware": study.get("hardware"),
+        "isPocket": (study.get("base") or {}).get("name") == "pocket",
         "bases": [
             {
                 "concept": base.get("concept"),
@@ -80,11 +82,12 @@ def report_payload(study: StudyRecord, store: ImageStore) -> dict[str, Any]:
             for base in bases
         ],
     }
-    settings = [json.dumps(adapter.get("settings") or {}, default=str) for adapter in adapters]
+    settings = [json.dumps(_set_values(adapter.get("settings") or {}), default=str) for adapter in adapters]
     numbers = {text: number for number, text in enumerate(dict.fromkeys(settings))}
     page["adapters"] = [
         {
             **{name: adapter.get(key) for key, name in ADAPTER_FIELDS.items() if adapter.get(key) is not None},
+            **_choice_payload(adapter),
             "captions": adapter.get("captions") or "",
             "settings": numbers[text],
             "scores": _score_rows(adapter, measures),
@@ -101,6 +104,18 @@ def report_payload(study: StudyRecord, store: ImageStore) -> dict[str, Any]:
 
 def _points_per_curve(curves: int) -> int:
     return min(MAX_POINTS, max(20, MAX_CURVE_POINTS // max(1, curves)))
+
+
+def _choice_payload(adapter: AdapterRecord) -> dict[str, bool]:
+    """Whether an adapter is the best of its concept, and whether it is a champion: the best, and it has learned."""
+    if not adapter.get("champion"):
+        return {}
+    return {"best": True, "champion": has_learned(adapter)}
+
+
+def _set_values(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings without those that are not used."""
+    return {name: value for name, value in settings.items() if value is not None}
 
 
 def _ordered(names: Iterable[str], order: Sequence[str]) -> list[str]:
@@ -138,6 +153,7 @@ def _concept_payload(
     name = concept.get("name")
     own = [adapter for adapter in adapters if adapter.get("concept") == name]
     headlines = headline_measures(measures, {score for adapter in own for score in adapter.get("scores") or {}})
+    finished = [adapter for adapter in own if not adapter.get("error")]
     concept_tags = list(concept.get("inherent") or [])
     captions = concept.get("captions") or {}
     return {
@@ -149,6 +165,7 @@ def _concept_payload(
             for strategy in _ordered(captions, CAPTION_STRATEGIES)
         },
         "conceptTags": concept_tags,
+        "verdict": asdict(concept_verdict(concept, finished, measures)) if finished else None,
         "headlines": {dimension: measure.name for dimension, measure in headlines.items()},
         "summaries": [
             _summary_payload(dimension, measure, str(name), own, with_seeds=with_seeds)

@@ -79,10 +79,12 @@ class AdapterRecord(TypedDict, total=False):
     per step, ``bands`` the losses by timestep bin, ``validation`` (step, loss) pairs. ``pictures`` is the number of its
     training images, ``set_aside`` maps the paths of skipped ones to the reason. ``checkpoint``, such as "epoch 10",
     names a checkpoint before the end of training; curves and samples belong to the record of the end. ``reason`` says
-    why a champion is one. ``unit`` is "epoch" or "step".
+    why a champion is one. ``label`` stands for algorithm and captions where they are not known. ``unit`` is "epoch" or
+    "step".
     """
 
     name: str
+    label: str
     concept: str
     algorithm: str
     captions: str

@@ -4,7 +4,7 @@ section("scores", () => {
   if (!summaries.length) return empty("No scores were computed for this concept.");
   return element("div", { class: "dimensions" }, summaries.map(({ dimension, measure: name, sentence, counts }) => {
     const measure = measureByName.get(name);
-    const tally = verdictOptions.filter(([verdict]) => counts[verdict]);
+    const tally = selectedAdapters().length > 1 ? verdictOptions.filter(([verdict]) => counts[verdict]) : [];
     return element("article", {},
       element("h3", {}, spaced(dimension)),
       element("p", { class: "sub" }, measure.name, " ", element("span", { class: "nowrap" }, direction(measure))),

@@ -10,15 +10,16 @@ from markupsafe import Markup
 from lycoris.report.shared.templates import Section
 
 FOLDER = Path(__file__).parent
-SCRIPTS = tuple(FOLDER / f"{name}.js" for name in ("comparison", "cost-measures", "closeup", "concepts"))
+SCRIPTS = tuple(FOLDER / f"{name}.js" for name in ("comparison", "cost-measures", "closeup", "concepts", "usage"))
 """What the scripts of several sections share."""
 _section = partial(Section, FOLDER)
 
 SECTIONS = (
+    _section("verdict", "Verdict", "Verdict", per_concept=True, preposition="on"),
     _section(
         "images", "Images", "Images",
-        "Within a column, prompt and seed are the same and only the model changes. Use Compare to vary one setting at "
-        "a time. Click an image to enlarge it beside the base's.", per_concept=True,
+        "Within a column, prompt and seed are the same and only the model changes. Where several settings were run, "
+        "Compare varies one and holds the others. Click an image to enlarge it beside the base's.", per_concept=True,
     ),
     _section("scores", "Scores", "Scores", per_concept=True),
     _section(
@@ -32,7 +33,7 @@ SECTIONS = (
     _section("table", "Table", "All scores", "Click a heading to sort; click again to reverse the order."),
     _section(
         "tradeoff", "Trade-offs", "Trade-offs",
-        "One score against another, each with its interval. Towards the corner with the star, both get better; a line "
+        "One score against another, each with its interval. Towards the arrow both get better; a line "
         "connects the checkpoints of a training. In a crowded plot only the selected point has its interval. Point at "
         "a point, or reach it with the arrow keys, to see its images; click to pin it.", per_concept=True,
     ),
@@ -45,9 +46,9 @@ SECTIONS = (
         "Smoothed over a tenth of the run; the faint lines are single steps.", per_concept=True,
     ),
     _section(
-        "validation", "Validation", "Loss by noise level and on held-out images",
-        "Mean loss of the last tenth of each run by the noise of its images, in quarters from clean to pure noise; and "
-        "the loss on images that were held out from training.", per_concept=True,
+        "validation", "Loss by noise", "Loss by noise level",
+        "Mean loss of the last tenth of each run by the noise of its images, in quarters from clean to pure noise. "
+        "Where images were held out from training, the loss on them as well.", per_concept=True,
     ),
     _section("samples", "Samples", "Images generated during training", per_concept=True),
     _section("captions", "Captions", "Captions", per_concept=True),

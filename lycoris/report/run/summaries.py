@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from lycoris.analysis.text.formatting import adapter_label, format_interval, format_number
+from lycoris.analysis.text.formatting import adapter_label, format_interval, format_number, join_names
 from lycoris.report.run.schema import AdapterRecord
 from lycoris.report.run.scores import ReportedMeasure, intervals_overlap, score_effect, score_verdict
 from lycoris.terms import Verdict
@@ -83,7 +83,7 @@ def _lead(name: str, concept: str, verdict: Verdict, *, from_base: bool) -> str:
     if verdict == "better":
         return f"{name} leads for {concept}:"
     if verdict == "none":
-        return f"No adapter beats the base for {concept}; the best, {name}, shows no difference:"
+        return f"No adapter beats the base for {concept}; the best is {name}:"
     if verdict == "worse":
         return f"Every adapter is worse than the base for {concept}; {name} loses least:"
     return (
@@ -95,4 +95,4 @@ def _separation(overlapping: Sequence[str], count: int) -> str:
     if not overlapping:
         return "ahead of every other" if count > 1 else "the only one scored"
     named = list(overlapping[:2]) + ([f"{len(overlapping) - 2} more"] if len(overlapping) > 2 else [])
-    return "not separated from " + (", ".join(named[:-1]) + " and " if named[1:] else "") + named[-1]
+    return "not separated from " + join_names(named)

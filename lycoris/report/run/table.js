@@ -1,7 +1,9 @@
 // The table of all scores, with filters.
-const verdictText = (row) => (row.measure.from_base ? "distance from the base" : VERDICT_TEXTS[row.score.verdict]);
+const verdictText = (row) => (row.measure.from_base ? "a distance" : VERDICT_TEXTS[row.score.verdict]);
+// A distance from the base is its own difference.
+const difference = (row) => (row.measure.from_base ? {} : row.score);
 const columns = [
-  { label: "Concept", value: (row) => row.adapter.concept },
+  concepts.length > 1 && { label: "Concept", value: (row) => row.adapter.concept },
   { label: "Algorithm", value: (row) => algorithmTitle(row.adapter), cell: (row) => nameCell(row.adapter) },
   { label: "Captions", value: (row) => row.adapter.captions },
   data.manySeeds && { label: "Seed", numeric: true, value: (row) => row.adapter.seed },
@@ -17,13 +19,13 @@ const columns = [
     cell: (row) => interval(row.score.low, row.score.high, row.measure.digits) || row.score.note || "–" },
   { label: "Base", numeric: true, value: (row) => row.score.base,
     cell: (row) => number(row.score.base, row.measure.digits) },
-  { label: "Difference", numeric: true, value: (row) => row.score.difference,
-    cell: (row) => element("span", { class: row.score.verdict }, number(row.score.difference, row.measure.digits, true)) },
+  { label: "Difference", numeric: true, title: "to the base, on the same prompts and seeds", value: (row) => difference(row).difference,
+    cell: (row) => element("span", { class: row.score.verdict }, number(difference(row).difference, row.measure.digits, true)) },
   { label: "Its interval", numeric: true, title: "sorts by width",
-    value: (row) => (row.score.difference_low === undefined
-      ? null : row.score.difference_high - row.score.difference_low),
-    cell: (row) => interval(row.score.difference_low, row.score.difference_high, row.measure.digits) || "–" },
-  { label: "Verdict", title: "against the base", value: (row) => ["better", "none", "worse", "unknown"].indexOf(row.score.verdict),
+    value: (row) => (difference(row).difference_low === undefined
+      ? null : difference(row).difference_high - difference(row).difference_low),
+    cell: (row) => interval(difference(row).difference_low, difference(row).difference_high, row.measure.digits) || "–" },
+  { label: "Verdict", title: "against the base; a distance from the base is neither better nor worse than it", value: (row) => ["better", "none", "worse", "unknown"].indexOf(row.score.verdict),
     cell: (row) => element("span", { class: row.score.verdict }, verdictText(row)) },
   { label: "Run", value: (row) => row.adapter.run_id, cell: (row) => runLink(row.adapter) },
 ].filter(Boolean);

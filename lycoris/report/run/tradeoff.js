@@ -98,7 +98,7 @@ function draw() {
   if (!points.length) return into("tradeoff-plot", empty("No adapter has both scores."));
   const { plot, lines } = drawPlot(points, x, y);
   const captions = [...new Set(points.map((point) => point.adapter.captions))];
-  into("tradeoff-plot", legend(data.algorithms, captions.map((name) => [shapeOf(name), name])), plot);
+  into("tradeoff-plot", legend(data.algorithms, captions.map((name) => [shapeOf(name), name ? `captions ${name}` : "no captions"])), plot);
   // In a crowded plot only the chosen point has its interval and the line of its training.
   const [whiskers, paths] = [[...plot.querySelectorAll(".whiskers")], [...plot.querySelectorAll(".training")]];
   plot.classList.toggle("crowded", points.length > 60 || lines.length > 8);

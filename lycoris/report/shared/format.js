@@ -17,6 +17,7 @@ function bytes(count) {
   }
   return `${Number(count.toPrecision(3))} GB`;
 }
+const counted = (count, noun) => `${count} ${noun}${count === 1 ? "" : "s"}`;
 const spaced = (name) => name.replaceAll("_", " ");
 // `text` between backticks becomes code.
 const codeSpans = (text) => text.split("`").map((part, index) => (index % 2 ? element("code", {}, part) : part));
@@ -34,16 +35,16 @@ const verdictOptions = ["better", "none", "worse"].map((name) => [name, VERDICT_
 const effectOf = (score, measure) => (measure.from_base
   ? { value: score.value, low: score.low, high: score.high }
   : { value: score.difference, low: score.difference_low, high: score.difference_high });
-const algorithmTitle = (adapter) => algorithmTitles.get(adapter.algorithm) ?? adapter.algorithm ?? adapter.name ?? "?";
-const adapterTitle = (adapter) => [
+const algorithmTitle = (adapter) => adapter.label ?? algorithmTitles.get(adapter.algorithm) ?? adapter.algorithm ?? adapter.name ?? "?";
+const adapterTitle = (adapter) => adapter.label ?? [
   algorithmTitle(adapter), adapter.captions, data.manySeeds ? `seed ${adapter.seed}` : null, adapter.checkpoint,
 ].filter(Boolean).join(" · ");
 
-// The run behind a number: a link where MLflow has an address, else its id with the command that opens MLflow.
+// The run behind a number: a link where MLflow has an address, else a title with its id and the command that opens MLflow.
 function runLink(adapter, text) {
   const id = adapter?.run_id;
   if (!id) return text ?? "–";
   const { runs, command } = data.tracking ?? {};
-  return runs ? element("a", { href: runs + encodeURIComponent(id), rel: "noopener", title: `run ${id} in MLflow` }, text ?? id.slice(0, 8))
-    : element("code", { class: "run", title: `MLflow run ${id}${command ? `\nopen it with: ${command}` : ""}` }, text ?? id.slice(0, 8));
+  return runs ? element("a", { href: runs + encodeURIComponent(id), rel: "noopener", title: `run ${id} in MLflow` }, text ?? "run")
+    : element("code", { class: "run", title: `MLflow run ${id}${command ? `\nopen it with: ${command}` : ""}` }, text ?? "run");
 }

@@ -33,7 +33,7 @@ function ticks(low, high, count) {
   return { values, digits: step < 1e-6 ? null : Math.max(0, -Math.floor(Math.log10(step) + 1e-9)) };
 }
 
-// The frame of a scatter plot: scales, rules, labels and, where one corner is the best, a star in it.
+// The frame of a scatter plot: scales, rules, labels and, where one corner is the best, an arrow to it.
 function scatterFrame({ width, height, left, bottom, top, right, x, y }) {
   const part = (value, { low, high }) => (Math.max(low, Math.min(high, value)) - low) / (high - low);
   const px = (value) => left + part(value, x) * (width - left - right);
@@ -47,8 +47,9 @@ function scatterFrame({ width, height, left, bottom, top, right, x, y }) {
       svg("line", { x1: left, x2: width - right, y1: py(value), y2: py(value), class: "rule" }),
       svg("text", { x: left - 8, y: py(value) + 4, "text-anchor": "end" }, number(value, ty.digits))]),
     x.higherIsBetter === null || y.higherIsBetter === null ? null : svg("text", {
-      x: x.higherIsBetter ? width - right - 14 : left + 14, y: y.higherIsBetter ? top + 20 : height - bottom - 10,
-      class: "corner", "text-anchor": "middle" }, "★"),
+      x: x.higherIsBetter ? width - right - 6 : left + 6, y: y.higherIsBetter ? top + 20 : height - bottom - 10,
+      class: "corner", "text-anchor": x.higherIsBetter ? "end" : "start" },
+      `${x.higherIsBetter ? "" : y.higherIsBetter ? "↖ " : "↙ "}better${x.higherIsBetter ? (y.higherIsBetter ? " ↗" : " ↘") : ""}`),
     svg("text", { x: (left + width - right) / 2, y: height - 10, "text-anchor": "middle", class: "axis" }, x.label),
     svg("text", { x: 16, y: (top + height - bottom) / 2, "text-anchor": "middle", class: "axis",
       transform: `rotate(-90 16 ${(top + height - bottom) / 2})` }, y.label),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader
 from markupsafe import Markup, escape
 
-from lycoris.analysis.text.formatting import adapter_label, format_duration, format_number
+from lycoris.analysis.text.formatting import adapter_label, format_duration, format_moment, format_number
 from lycoris.cache.atomic import atomic_write_text
 from lycoris.report.shared.json_data import json_for_script
 from lycoris.safety.redaction import redact_values
@@ -35,7 +34,7 @@ class Section:
         link: its text in the navigation bar.
         heading: its heading.
         lead: how to read it, in a few sentences; may hold markup.
-        per_concept: whether it shows the selected concept, which is then named in its heading.
+        per_concept: whether it shows the selected concept, which is then named in its heading, after `preposition`.
     """
 
     folder: Path
@@ -44,6 +43,7 @@ class Section:
     heading: str
     lead: str = ""
     per_concept: bool = False
+    preposition: str = "of"
 
     @property
     def script(self) -> Path | None:
@@ -107,11 +107,25 @@ def code_spans(text: object) -> Markup:
     return Markup(re.sub(r"`([^`]*)`", r"<code>\1</code>", str(escape(text))))
 
 
+def plain_value(value: object) -> str:
+    """A setting as a person writes it: lists with commas, records as ``name value``, without what is not set."""
+    if isinstance(value, Mapping):
+        parts = {name: plain_value(entry) for name, entry in value.items() if entry not in (None, {}, [], "")}
+        return ", ".join(f"{name} {text}" for name, text in parts.items() if text)
+    if isinstance(value, list | tuple):
+        separator = "; " if any(isinstance(entry, Mapping) for entry in value) else ", "
+        return separator.join(map(plain_value, value))
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
 FILTERS = {
     "code_spans": code_spans,
-    "compact": lambda value: value if isinstance(value, str) else json.dumps(value, default=str),
+    "compact": plain_value,
     "duration": format_duration,
     "label": lambda adapter: adapter_label(adapter, with_seed=True).replace("`", ""),
+    "moment": format_moment,
     "number": format_number,
 }
 """What every template can print its values with."""

@@ -15,6 +15,7 @@ from lycoris.report.analysis import page as analysis_page
 from lycoris.report.analysis import sections as analysis_sections
 from lycoris.report.analysis.payload import analysis_payload
 from lycoris.report.run import sections as run_sections
+from lycoris.report.run.page import add_file_links
 from lycoris.report.run.payload import report_payload
 from lycoris.report.run.schema import StudyRecord
 from lycoris.report.shared.image_store import ImageStore
@@ -64,6 +65,7 @@ def render(
         known = {name for name, _ in page["algorithms"]}
         page["algorithms"] += [pair for pair in page["analysis"]["algorithms"] if pair[0] not in known]
     page["images"] = store.encode()
+    add_file_links(page, Path(out).parent)
     champions = [one for one in page["adapters"] if one.get("champion") and not one.get("error")]
     return write_page(
         "study/study.html",
@@ -82,6 +84,9 @@ def render(
         extra_sentences=extra_sentences,
         champions=champions,
         champion_counts=_champion_counts(champions),
+        not_learned=[
+            one["name"] for one in page["concepts"] if one["verdict"] and one["verdict"]["outcome"] == "not learned"
+        ],
         all_categories=ALL_CATEGORIES,
         **({} if analysis is None else analysis_page.template_context(analysis)),
     )

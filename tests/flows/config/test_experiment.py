@@ -184,3 +184,26 @@ def test_settings_contain_a_number_of_images_only_if_it_is_set():
     experiment = parse_experiment({"algorithms": ["lora", {"algorithm": "lora", "images": 4}]})
     assert [experiment.adapter_settings(adapter).images for adapter in experiment.algorithms] == [None, 4]
     assert "pictures" not in experiment.adapter_settings(experiment.algorithms[0]).as_dict()
+
+
+@pytest.mark.parametrize(
+    ("data", "name"),
+    [
+        ("photos", "photos"),
+        ("my/robot photos/", "robot photos"),
+        ("my/data", "my"),
+        ("my/a:b", "my"),
+        ("data", "pocket"),
+    ],
+)
+def test_the_name_is_that_of_the_data_folder(
+    data: str, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert Experiment(data=data).name == name
+    assert Experiment(data=data, name="own").name == "own"
+
+
+def test_a_name_of_a_folder_with_another_purpose_is_rejected():
+    with pytest.raises(ValueError, match="must not be store, mlflow, prefect, data"):
+        Experiment(name="store")

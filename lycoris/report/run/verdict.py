@@ -1,0 +1,231 @@
+"""The verdict on a concept in three sentences: what learned it, what it costs, what to take and how sure that is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from lycoris.analysis.decisions.champion_selection import beats_base
+from lycoris.analysis.text.formatting import adapter_label, counted, format_interval, format_number, join_names
+from lycoris.report.run.schema import AdapterRecord, ConceptRecord, StudyRecord
+from lycoris.report.run.scores import (
+    ReportedMeasure,
+    ScoreEffect,
+    headline_measures,
+    intervals_overlap,
+    reported_measures,
+    score_effect,
+    score_verdict,
+)
+
+FEW_IMAGES = 5
+"""With fewer training images a verdict says that it knows little."""
+FEW_GENERATED = 8
+"""With fewer generated images of one prompt type a verdict says that it knows little."""
+NORMAL_COST = (
+    "Some loss of control is normal when a concept is learned: the adapter puts it into images whether the prompt asks "
+    "for it or not."
+)
+_LOSSES = {
+    "controllability": "prompts are followed less",
+    "diversity": "images vary less",
+    "quality": "images are further from yours as a set",
+    "preservation": "the base's own knowledge suffers",
+}
+"""Dimension -> what a worse score means, for readers."""
+
+Outcome = Literal["learned", "not learned", "not scored"]
+
+
+@dataclass(frozen=True)
+class ConceptVerdict:
+    """The verdict on one concept.
+
+    Attributes:
+        concept: its name.
+        outcome: whether an adapter beats the base in fidelity outside its interval in every encoder.
+        sentences: the verdict.
+        cautions: why it is less certain than its intervals; empty where nothing is known.
+        adapter: the name of the adapter to take, or of the best so far where none learned; None without a choice.
+        file: its file.
+        trigger: the word that calls the concept.
+        prompt: a prompt to try.
+    """
+
+    concept: str
+    outcome: Outcome
+    sentences: tuple[str, ...]
+    cautions: tuple[str, ...] = ()
+    adapter: str | None = None
+    file: str | None = None
+    trigger: str | None = None
+    prompt: str | None = None
+
+
+def study_verdicts(study: StudyRecord) -> list[ConceptVerdict]:
+    """The verdict on every concept of a study with a finished adapter."""
+    measures = reported_measures(study)
+    adapters = [adapter for adapter in study.get("adapters") or [] if not adapter.get("error")]
+    concepts = {str(concept.get("name")): concept for concept in study.get("concepts") or []}
+    names = dict.fromkeys(str(adapter.get("concept")) for adapter in adapters)
+    return [
+        concept_verdict(
+            concepts.get(name) or ConceptRecord(name=name),
+            [adapter for adapter in adapters if str(adapter.get("concept")) == name],
+            measures,
+        )
+        for name in names
+    ]
+
+
+def has_learned(adapter: AdapterRecord) -> bool:
+    """Whether an adapter's images resemble the concept's more than the base's do, outside the interval."""
+    return beats_base([{**score, "name": name} for name, score in (adapter.get("scores") or {}).items()])
+
+
+def concept_verdict(
+    concept: ConceptRecord, adapters: Sequence[AdapterRecord], measures: Sequence[ReportedMeasure]
+) -> ConceptVerdict:
+    """The verdict on one concept.
+
+    Args:
+        concept: its record.
+        adapters: its finished adapters; the one with ``champion`` is the choice.
+        measures: of :func:`lycoris.report.run.scores.reported_measures`.
+    """
+    name, trigger = str(concept.get("name")), concept.get("trigger")
+    present = {score for adapter in adapters for score in adapter.get("scores") or {}}
+    headlines = headline_measures(measures, present)
+    chosen = next((adapter for adapter in adapters if adapter.get("champion")), None)
+    learned = [adapter for adapter in adapters if has_learned(adapter)]
+    comparison = _Comparison(name, adapters, learned, headlines)
+    noun = concept.get("class_noun")
+    known = {
+        "adapter": None if chosen is None else chosen.get("name"),
+        "file": None if chosen is None else chosen.get("file"),
+        "trigger": trigger,
+        "prompt": f"a {trigger} {noun or ''}".strip() if trigger else None,
+    }
+    if "fidelity" not in headlines:
+        text = f"No adapter was scored in fidelity, so nothing is known about {name}."
+        return ConceptVerdict(name, "not scored", (text,), **known)
+    cautions = _cautions(adapters)
+    if not learned:
+        return ConceptVerdict(name, "not learned", comparison.nothing_learned(chosen), cautions, **known)
+    taken = chosen if chosen in learned else None
+    return ConceptVerdict(name, "learned", comparison.learned(taken), cautions, **known)
+
+
+@dataclass(frozen=True)
+class _Comparison:
+    """The finished adapters of a concept, those that learned it, and the measure that stands for each dimension."""
+
+    concept: str
+    adapters: Sequence[AdapterRecord]
+    winners: Sequence[AdapterRecord]
+    headlines: Mapping[str, ReportedMeasure]
+
+    def learned(self, chosen: AdapterRecord | None) -> tuple[str, ...]:
+        """What learned the concept, what it costs, and what to take; the last two only with a choice."""
+        if chosen is None:
+            names = join_names(self._label(adapter) for adapter in self.winners)
+            return (f"{names} learned {self.concept}: closer to your images than the base, beyond chance.",)
+        count = len(self.winners) - 1
+        others = f" So did {count} of the other {len(self.adapters) - 1}." if count else ""
+        return (
+            f"{self._label(chosen)} learned {self.concept}: its images are closer to yours than the base's are, by "
+            f"{self._effect(chosen, 'fidelity')} in fidelity.{others}",
+            self._cost(chosen),
+            self._certainty(chosen),
+        )
+
+    def nothing_learned(self, chosen: AdapterRecord | None) -> tuple[str, ...]:
+        """That nothing learned the concept, what comes closest, and what to try."""
+        best = chosen or self.adapters[0]
+        steps = ((best.get("settings") or {}).get("training") or {}).get("steps")
+        length = f" (it was `steps={steps}`)" if steps else ""
+        return (
+            f"Nothing learned {self.concept} enough yet: no adapter's images are closer to yours than the base's by "
+            "more than chance could explain.",
+            f"The best so far is {self._label(best)}, by {self._effect(best, 'fidelity')} in fidelity; an interval "
+            "that includes 0 shows nothing.",
+            f"Train longer{length}, give more images of the concept, or check its captions; then run again.",
+        )
+
+    def _cost(self, chosen: AdapterRecord) -> str:
+        losses = []
+        for dimension, measure in self.headlines.items():
+            score = (chosen.get("scores") or {}).get(measure.name)
+            if dimension != "fidelity" and score and score_verdict(score, measure) == "worse":
+                losses.append(f"{_LOSSES.get(dimension, dimension)} ({dimension} {self._effect(chosen, dimension)})")
+        if not losses:
+            return "It costs nothing that these scores can show: in no other dimension is it worse than the base."
+        return f"What it costs: {join_names(losses)}. {NORMAL_COST}"
+
+    def _certainty(self, chosen: AdapterRecord) -> str:
+        others = [adapter for adapter in self.adapters if adapter is not chosen]
+        take = f"Take {self._label(chosen)}"
+        if not others:
+            return f"{take}: the only adapter, so it was compared with the base alone."
+        measure = self.headlines["fidelity"]
+        own = self._score_effect(chosen, measure)
+        sign = -1.0 if measure.higher_is_better is False else 1.0
+        effects = [(adapter, self._score_effect(adapter, measure)) for adapter in others]
+        close = [adapter for adapter, effect in effects if effect.value is not None and intervals_overlap(own, effect)]
+        ahead = [
+            (adapter, effect)
+            for adapter, effect in effects
+            if effect.value is not None and own.value is not None and effect.value * sign > own.value * sign
+        ]
+        reason = "the best mean over all dimensions"
+        if ahead:
+            leader, lead = max(ahead, key=lambda pair: (pair[1].value or 0.0) * sign)
+            number = format_number(lead.value, measure.digits, signed=True)
+            reason += f", although {self._label(leader)} has the higher fidelity ({number})"
+        if close:
+            sure = (
+                f"how sure: in fidelity it is not separated from {_few([self._label(one) for one in close])}, so "
+                "another seed may turn the order"
+            )
+        else:
+            sure = "how sure: in fidelity it is separated from every other adapter"
+        return f"{take}, {reason}; {sure}."
+
+    def _label(self, adapter: AdapterRecord) -> str:
+        return adapter_label(adapter, with_seed=len({one.get("seed") for one in self.adapters}) > 1)
+
+    def _score_effect(self, adapter: AdapterRecord, measure: ReportedMeasure) -> ScoreEffect:
+        return score_effect((adapter.get("scores") or {}).get(measure.name) or {}, measure)
+
+    def _effect(self, adapter: AdapterRecord, dimension: str) -> str:
+        measure = self.headlines[dimension]
+        effect = self._score_effect(adapter, measure)
+        number = format_number(effect.value, measure.digits, signed=not measure.from_base)
+        return f"{number} {format_interval(effect.low, effect.high, measure.digits)}".rstrip()
+
+
+def _few(names: Sequence[str]) -> str:
+    """The first two names, and how many more there are."""
+    return join_names([*names[:2], *([f"{len(names) - 2} more"] if len(names) > 2 else [])])
+
+
+def _cautions(adapters: Sequence[AdapterRecord]) -> tuple[str, ...]:
+    """Why a verdict is less certain than its intervals: few training images, or few generated ones."""
+    cautions = []
+    trained = [count for adapter in adapters if (count := adapter.get("pictures")) is not None]
+    if trained and min(trained) < FEW_IMAGES:
+        cautions.append(
+            f"trained on {counted(min(trained), 'image')}, which the scores compare with as well: use five to twenty"
+        )
+    generated = [
+        len(images)
+        for adapter in adapters
+        for prompt_type, images in (adapter.get("drawings") or {}).items()
+        if prompt_type == "trigger"
+    ]
+    if generated and min(generated) < FEW_GENERATED:
+        cautions.append(
+            f"scored on {counted(min(generated), 'generated image')} of the trigger: `images.trigger=10` or more"
+        )
+    return tuple(cautions)

@@ -1,0 +1,81 @@
+"""An experiment has its own result folder: another one under the same name goes beside it and says so."""
+
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+
+import pytest
+
+from flows.config.experiment import Experiment
+from flows.steps.result_folder import claim_experiment_folder, claim_folder
+
+
+def experiment(tmp_path: Path, **options: object) -> Experiment:
+    values = {"name": "mine", "output": tmp_path / "runs", "data": tmp_path / "photos", "concepts": ["a"], **options}
+    return Experiment.model_validate(values)
+
+
+def finish(folder: Path) -> Path:
+    (folder / "report.html").write_text("page")
+    return folder
+
+
+def test_the_same_experiment_has_the_same_folder(tmp_path: Path) -> None:
+    first = finish(claim_experiment_folder(experiment(tmp_path)))
+    assert first == tmp_path / "runs" / "mine"
+    assert claim_experiment_folder(experiment(tmp_path, workers=1)) == first
+
+
+def test_more_concepts_and_seeds_are_the_same_experiment(tmp_path: Path) -> None:
+    first = finish(claim_experiment_folder(experiment(tmp_path)))
+    assert claim_experiment_folder(experiment(tmp_path, concepts=["b", "a"], seeds=[0, 1])) == first
+    assert claim_experiment_folder(experiment(tmp_path, concepts=["b"])) == tmp_path / "runs" / "mine-2"
+
+
+@pytest.mark.parametrize("options", [{"steps": 9}, {"data": Path("elsewhere")}, {"concepts": ["b"]}, {"data_rev": "x"}])
+def test_another_experiment_goes_beside_and_says_so(
+    tmp_path: Path, options: dict[str, object], caplog: pytest.LogCaptureFixture
+) -> None:
+    first = finish(claim_experiment_folder(experiment(tmp_path)))
+    with caplog.at_level(logging.WARNING, logger="lycoris"):
+        second = finish(claim_experiment_folder(experiment(tmp_path, **options)))
+    assert second == tmp_path / "runs" / "mine-2"
+    assert f"{first} holds another experiment ({next(iter(options))} " in caplog.text
+    assert claim_experiment_folder(experiment(tmp_path, **options)) == second
+    assert claim_experiment_folder(experiment(tmp_path)) == first
+    assert claim_experiment_folder(experiment(tmp_path, steps=77)) == tmp_path / "runs" / "mine-3"
+
+
+def test_a_folder_that_was_moved_with_its_data_is_the_same(tmp_path: Path) -> None:
+    (tmp_path / "old").mkdir()
+    finish(claim_experiment_folder(experiment(tmp_path / "old")))
+    (tmp_path / "old").rename(tmp_path / "new")
+    assert claim_experiment_folder(experiment(tmp_path / "new")) == tmp_path / "new" / "runs" / "mine"
+
+
+def test_the_folder_of_an_earlier_version_is_known_by_its_study(tmp_path: Path) -> None:
+    own = experiment(tmp_path)
+    folder = tmp_path / "runs" / "mine"
+    folder.mkdir(parents=True)
+    finish(folder)
+    assert claim_experiment_folder(own) == tmp_path / "runs" / "mine-2"  # nothing says what it holds
+    (folder / "study.json").write_text(json.dumps({"settings": own.model_dump(mode="json")}))
+    assert claim_experiment_folder(own) == folder
+
+
+def test_the_parts_of_a_search_share_its_folder(tmp_path: Path) -> None:
+    whole, part = experiment(tmp_path, seeds=[0, 1]), experiment(tmp_path)
+    folder = finish(claim_experiment_folder(whole, searched=True))
+    assert claim_experiment_folder(part, is_part=True) == folder
+    assert claim_experiment_folder(part) != folder
+    assert claim_experiment_folder(whole, searched=True) == folder
+    assert claim_experiment_folder(whole) == folder
+    assert claim_experiment_folder(whole, searched=True) != folder  # a search would replace the whole by a part
+
+
+def test_other_settings_than_an_experiments_are_compared_as_they_are(tmp_path: Path) -> None:
+    first = finish(claim_folder(tmp_path, "score-x", {"files": ["a"]}))
+    assert claim_folder(tmp_path, "score-x", {"files": ["a"]}) == first
+    assert claim_folder(tmp_path, "score-x", {"files": ["b"]}) == tmp_path / "score-x-2"
