@@ -61,13 +61,17 @@ def customize(experiment: Experiment = Experiment(), promote: bool = True) -> di
         promote: whether the best adapter of a concept becomes its champion; if not, only its challenger.
 
     Returns:
-        ``{"report", "data_version", "seconds", "adapters": [...]}``, as `lycoris run --json` prints it.
+        ``{"report", "data_version", "seconds", "adapters": [...], "verdicts": [...]}``, as `lycoris run --json` prints
+        it.
 
     Raises:
         InputError: the experiment or the data is invalid.
     """
     if not has_requested_task_runner(experiment):  # a deployment starts the flow before its parameters are read
         return run_customize(experiment, promote)
+    from lycoris.report.run.verdict import study_verdicts
+    from lycoris.report.shared.json_data import replace_nonfinite
+
     started = time.monotonic()
     context = begin_run(experiment)
     version = data_version(experiment.data, PROJECT_ROOT, experiment.data_rev, experiment.output / "data")
@@ -115,7 +119,10 @@ def customize(experiment: Experiment = Experiment(), promote: bool = True) -> di
     close_study(study, [page, table])
     seconds = time.monotonic() - started
     logger.info("%s   (%.0f s)", page, seconds, extra={"topic": "report"})
-    return result_summary(outcome, page, seconds)
+    return {
+        **result_summary(outcome, page, seconds),
+        "verdicts": [asdict(verdict) for verdict in study_verdicts(replace_nonfinite(payload))],
+    }
 
 
 def _caption(

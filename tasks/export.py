@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lycoris.adapters.files.safetensors_header import sort_metadata
-from lycoris.cache.atomic import atomic_write
+from lycoris.cache.atomic import apply_umask, atomic_write
 
 if TYPE_CHECKING:
     from lycoris.metrics import Score
@@ -34,4 +34,5 @@ def export_adapter(file: Path, out: Path, *, scores: Sequence[Score], lineage: M
     with atomic_write(out) as temporary:
         save_file(tensors, temporary, metadata=header)
         sort_metadata(temporary)
+        apply_umask(temporary)  # other programs, run by other users, are to read it
     return out

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import re
 import sys
 import traceback
 from collections.abc import Callable
@@ -11,7 +12,7 @@ from typing import NoReturn
 
 from flows.runtime.logging import NORMAL, QUIET, VERBOSE, configure_logging
 from flows.runtime.prefect_server import RESUME_HINT, configure_environment, show_prefect_logs
-from lycoris.errors import InputError
+from lycoris.errors import InputError, unknown_name_error
 from lycoris.safety.redaction import printable, redact
 
 COMMANDS = (
@@ -45,6 +46,10 @@ class CommandParser(argparse.ArgumentParser):
 
     build_epilog: Callable[[], str] | None = None
 
+    def error(self, message: str) -> NoReturn:
+        self.print_usage(sys.stderr)
+        self.exit(2, f"{self.prog}: {printable(explain_usage(message))}\n")
+
     def format_help(self) -> str:
         if self.build_epilog is not None:
             self.epilog = self.build_epilog()
@@ -53,6 +58,22 @@ class CommandParser(argparse.ArgumentParser):
     def exit(self, status: int = 0, message: str | None = None) -> NoReturn:
         """Print a message and end the process."""
         super().exit(status, None if message is None else printable(redact(message)))
+
+
+def explain_usage(message: str) -> str:
+    """Return a message of argparse with a hint: the nearest command, or how an option of an experiment is set."""
+    if match := re.match(r"argument COMMAND: invalid choice: '(.*?)' \(", message):
+        return str(unknown_name_error("command", match[1], COMMANDS))
+    if match := re.match(r"unrecognized arguments: --([\w.-]+)(?:[= ](\S+))?", message):
+        from flows.config.adapter import ADAPTER_HINT, AdapterConfig
+        from flows.config.experiment import Experiment
+
+        name, value = match[1].replace("-", "_"), match[2] or "..."
+        if name.partition(".")[0] in Experiment.model_fields:
+            return f"{message}. An option of an experiment is set with `--set {name}={value}`."
+        if name in AdapterConfig.model_fields:
+            return f"{message}. {ADAPTER_HINT.format(name)}"
+    return message
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from flows.cli.options import add_json
 from flows.cli.output import print_json, print_lines
@@ -14,8 +16,9 @@ from lycoris.terms import DIMENSIONS
 HELP = "choose a setting from a finished study and state how certain the choice is"
 DESCRIPTION = """\
 Choose the setting (algorithm, size, captions, learning rate, length) to use after a finished study. Each setting is
-averaged over the concepts and seeds of the study. The answer names the choice, its rank in each dimension, the
-runner-up, whether the two are separated, and the Pareto front, which is plotted beside the study.
+averaged over the concepts and seeds of the study. The answer names the choice, its rank in each dimension, the next
+best setting and whether the two are separated, and the files of the chosen setting with their trigger words. A plot of
+all settings is written beside the study.
 
   lycoris recommend runs/pocket
   lycoris recommend runs/pocket --weights fidelity=2,diversity=0 --max-size 200kB
@@ -47,10 +50,20 @@ def run(arguments: argparse.Namespace) -> int:
         weights=parse_weights(arguments.weights),
         max_size=None if arguments.max_size is None else parse_size(arguments.max_size),
     )
-    print_lines([*result["lines"], result["picture"]])
+    print_lines([*result["lines"], *adapter_lines(result["adapters"])])
+    print_lines([f"plot      {result['picture']}"])
     if arguments.json:
         print_json(result)
     return 0
+
+
+def adapter_lines(adapters: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return a line for the file of each adapter, with the word that calls its concept."""
+    return [
+        f"adapter   {adapter['concept']}: {adapter['file']}"
+        + (f"   trigger: {adapter['trigger']}" if adapter.get("trigger") else "")
+        for adapter in adapters
+    ]
 
 
 def parse_weights(text: str) -> dict[str, float]:

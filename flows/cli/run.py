@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from flows.cli.options import add_experiment, experiment_overrides
-from flows.cli.output import print_json
+from flows.cli.output import print_json, print_lines
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -23,11 +24,11 @@ cached and never repeated.
 EXAMPLES = """\
 examples:
   lycoris run                                       the default experiment, about ten minutes on two cores
-  lycoris run --set concepts=hornling --set algorithms=lora,lokr --set captions=none
+  lycoris run --set concepts=bop --set algorithms=lora,lokr --set captions=none
   lycoris run --set data=my-photos                  your images, as my-photos/<category>/<class>/*.jpg
   lycoris run --set base=stable-diffusion-v1-5/stable-diffusion-v1-5 --set steps=800
   lycoris run my.yaml --set seeds=0,1,2 --json      one JSON object on the last line, for programs
-  lycoris run --set 'algorithms=[lora, {algorithm: lokr, factor: 4}]'
+  lycoris run --set 'algorithms=[{algorithm: lora, rank: 32, alpha: 16}, {algorithm: lokr, factor: 4}]'
 """
 
 
@@ -60,11 +61,11 @@ def epilog() -> str:
 
 
 def _option_lines(prefix: str, model: type[BaseModel]) -> list[str]:
-    from flows.config.experiment import NESTED_GROUPS
+    from flows.config.experiment import NESTED_GROUPS, Experiment
 
     lines = []
     for name, field in model.model_fields.items():
-        if not prefix and name in NESTED_GROUPS:
+        if model is Experiment and name in NESTED_GROUPS:
             lines += _option_lines(f"{name}.", NESTED_GROUPS[name])
         else:
             default = "-" if field.is_required() or field.default is None else _format_default(field.default)
@@ -76,6 +77,21 @@ def _format_default(value: Any) -> str:
     if isinstance(value, tuple | list):
         return ",".join(getattr(item, "algorithm", str(item)) for item in value)
     return str(value)
+
+
+def verdict_lines(verdicts: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return the verdict on each concept, with the file and the trigger of its adapter."""
+    lines = []
+    for verdict in verdicts:
+        texts = [*verdict["sentences"]]
+        if verdict["cautions"]:
+            texts.append(f"This says little yet: {'; '.join(verdict['cautions'])}.")
+        lines += ["", *(f"{verdict['concept'] if index == 0 else '':<10}{text}" for index, text in enumerate(texts))]
+        if verdict["file"]:
+            label = "adapter" if verdict["outcome"] == "learned" else "best"
+            prompt = f"   trigger: {verdict['trigger']}, as in: {verdict['prompt']}" if verdict["prompt"] else ""
+            lines.append(f"{label:<10}{verdict['file']}{prompt}")
+    return lines
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -91,6 +107,7 @@ def run(arguments: argparse.Namespace) -> int:
         return run_customize(experiment)
 
     result = with_prefect_server(experiment, customize)
+    print_lines(verdict_lines(result["verdicts"]))
     if arguments.json:
         print_json(result)
     return 1 if any(adapter.get("error") for adapter in result["adapters"]) else 0

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import argparse
 import textwrap
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flows.cli.options import add_json, add_overrides, override
 from flows.cli.output import print_json, print_lines
+from lycoris.analysis.text.formatting import order_key
 from lycoris.errors import InputError, unknown_name_error
-from lycoris.terms import CAPTION_STRATEGIES, RESIZE_MODES
+from lycoris.terms import CAPTION_STRATEGIES, DIMENSIONS, HEADLINE_SCORES, RESIZE_MODES
 
 if TYPE_CHECKING:
     from flows.config.scoring import ScoringConfig
@@ -31,12 +32,19 @@ examples:
   lycoris score one.safetensors two.safetensors --data my-photos --prompts prompts.txt --json
   lycoris score generated/ --data my-photos --quality-predictors clip_iqa --set images.alter=100
 """
+READING = (
+    "A difference is that of the same prompts and seeds, with its 95 % interval: better or worse where 0 is outside."
+)
+LABEL_WIDTHS = {False: 17, True: 46}
+"""Characters of the first column: a dimension, or the name of a score."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     parser.add_argument("files", nargs="+", type=Path, metavar="FILE", help="adapter files or folders of images")
-    parser.add_argument("--base", default="pocket", help="pocket (default), a diffusers folder, or a hub name")
+    parser.add_argument(
+        "--base", default="pocket", help="pocket (default), a diffusers folder, a .safetensors file, or a hub name"
+    )
     parser.add_argument("--data", type=Path, required=True, help="the images of the concept, as for `lycoris run`")
     parser.add_argument("--concept", help="concept of the files; default: what the file says, or the only concept")
     parser.add_argument(
@@ -67,7 +75,7 @@ def epilog() -> str:
 
     names = ", ".join(f"{name}{'*' if metric.by_default else ''}" for name, metric in METRICS.items())
     listing = textwrap.fill(names, 110, initial_indent="  ", subsequent_indent="  ")
-    return f"{EXAMPLES}\nmetrics (* by default):\n{listing}"
+    return f"{EXAMPLES}\nmetrics (* by default, those of learned predictors with --quality-predictors):\n{listing}"
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -83,14 +91,7 @@ def run(arguments: argparse.Namespace) -> int:
         from flows.score import run_score
 
         result = run_score(request)
-    for entry in result["adapters"]:
-        print_lines(["", f"{entry['file']}: {entry.get('error') or entry['concept']}"])
-        print_lines(score_lines(entry.get("scores", {}).values()))
-    for pair in result["differences"]:
-        confirmed = [score for score in pair["scores"].values() if score["verdict"] in ("better", "worse")]
-        count = f"{len(confirmed) or 'no'} difference{'s' * (len(confirmed) > 1)}"
-        print_lines(["", f"{pair['first']} beside {pair['second']}: {count} shown", *score_lines(confirmed)])
-    print_lines(["", result["report"]])
+    print_lines(summary_lines(result, verbose=arguments.verbose))
     if arguments.json:
         print_json(result)
     return 1 if any("error" in entry for entry in result["adapters"]) else 0
@@ -136,18 +137,72 @@ def parse_request(arguments: argparse.Namespace) -> ScoringConfig:
     )
 
 
-def score_lines(scores: Iterable[Mapping[str, Any]]) -> list[str]:
-    """Format scores as a table, one line each: name, value, interval, value of the base, verdict."""
-    return [
-        f"  {score['name']:<46}{_format_number(score['value'])} {_format_interval(score):<20} "
-        f"base {_format_number(score['base'])}  {score['verdict'] or score['note']}"
-        for score in scores
-    ]
+def summary_lines(result: Mapping[str, Any], *, verbose: bool) -> list[str]:
+    """Return the scores of every file beside the base and of every two files, then the page.
+
+    Args:
+        result: That of `flows.score.score`.
+        verbose: Whether all scores are listed; else one for each dimension.
+    """
+    lines = []
+    for entry in result["adapters"]:
+        about = entry.get("error") or f"{entry['concept']}, differences to the base"
+        lines += ["", f"{entry['file']}: {about}"]
+        scores = list(entry.get("scores", {}).values())
+        lines += score_lines(scores if verbose else headline_scores(scores), verbose=verbose)
+    for pair in result["differences"]:
+        scores = list(pair["scores"].values())
+        shown = sum(score["verdict"] in ("better", "worse") for score in scores)
+        lines += ["", f"{pair['first']} beside {pair['second']}: {shown or 'no'} of {len(scores)} differences shown"]
+        lines += score_lines(scores if verbose else headline_scores(scores), verbose=verbose)
+    remark = (
+        [] if verbose else ["one score for each dimension; all of them: on the page, or here with `lycoris -v score`"]
+    )
+    return [*lines, "", READING, *remark, result["report"]]
 
 
-def _format_number(value: float | None) -> str:
-    return "       -" if value is None else f"{value:8.4g}"
+def headline_scores(scores: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Return for each dimension the score that stands for it, else its first."""
+    chosen: dict[str, Mapping[str, Any]] = {}
+    for score in scores:
+        dimension = score["dimension"]
+        stands = score["name"].startswith(f"{HEADLINE_SCORES.get(dimension)}/")
+        known = dimension in chosen and chosen[dimension]["name"].startswith(f"{HEADLINE_SCORES.get(dimension)}/")
+        if dimension not in chosen or (stands and not known):
+            chosen[dimension] = score
+    return [chosen[name] for name in sorted(chosen, key=lambda name: order_key(DIMENSIONS, name))]
 
 
-def _format_interval(score: Mapping[str, Any]) -> str:
-    return "" if score["low"] is None else f"[{score['low']:.4g}, {score['high']:.4g}]"
+def score_lines(scores: Iterable[Mapping[str, Any]], *, verbose: bool = False) -> list[str]:
+    """Format scores as a table, one line each: what decides, the verdict, then the two values behind it.
+
+    What decides is the paired difference with its interval; for preservation it is the distance from the base.
+    """
+    lines = []
+    for score in scores:
+        label = score["name"] if verbose else score["dimension"]
+        if is_distance(score):
+            deciding = f"{_number(score['value'])} {_interval(score['low'], score['high'])}"
+            lines.append(f"  {label:<{LABEL_WIDTHS[verbose]}}{deciding:<30}a distance from the base")
+            continue
+        deciding = (
+            f"{_number(score['difference'], sign='+')} {_interval(score['difference_low'], score['difference_high'])}"
+        )
+        values = f"{_number(score['value'])} beside {_number(score['base'])}"
+        name = "" if verbose else f"   {score['name']}"
+        verdict = score["verdict"] or score["note"]
+        lines.append(f"  {label:<{LABEL_WIDTHS[verbose]}}{deciding:<30}{verdict:<21}{values}{name}")
+    return lines
+
+
+def is_distance(score: Mapping[str, Any]) -> bool:
+    """Whether a score is a distance from the base's own images, which have 0 by definition."""
+    return score["dimension"] == "preservation" and not score["higher_is_better"] and score["base"] == 0
+
+
+def _number(value: float | None, sign: str = "") -> str:
+    return "-" if value is None else f"{value:{sign}.3g}"
+
+
+def _interval(low: float | None, high: float | None) -> str:
+    return "" if low is None else f"[{low:.3g}, {high:.3g}]"

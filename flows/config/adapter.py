@@ -9,8 +9,10 @@ from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from flows.config.record import ConfigRecord
 from flows.config.training import validate_training
-from lycoris.errors import unknown_name_error
+from lycoris.errors import InputError, unknown_name_error
 from lycoris.terms import CaptionStrategy
+
+ADAPTER_HINT = "An option of an adapter is set in a mapping: --set 'algorithms=[{{algorithm: lora, {}: ...}}]'."
 
 
 def _check_preset(name: str) -> str:
@@ -31,11 +33,17 @@ class AdapterConfig(ConfigRecord):
     """An algorithm and its settings; those not set are the defaults of the base model (`flows.config.defaults`)."""
 
     algorithm: str = Field(description="name of the algorithm; native is another name of full")
-    preset: Preset | None = Field(None, description="which layers are adapted")
-    rank: int | None = Field(None, ge=1, description="rank of the update; LoKr takes a factor instead")
-    alpha: float | None = Field(None, gt=0, description="the update is scaled by alpha / rank")
-    factor: int | None = Field(None, description="LoKr: how dimensions are split; -1 is the most even split")
-    learning_rate: float | None = Field(None, gt=0, description="peak learning rate")
+    preset: Preset | None = Field(None, description="which layers are adapted; default: attn-mlp, on the pocket full")
+    rank: int | None = Field(
+        None, ge=1, description="such as 4, 8 or 32; default: 8 for LoRA, 4 for LoHa; LoKr takes a factor instead"
+    )
+    alpha: float | None = Field(
+        None, gt=0, description="such as 4: the update is scaled by alpha / rank; default: rank / 2, on the pocket rank"
+    )
+    factor: int | None = Field(None, description="LoKr: how dimensions are split, default 8; -1 is the most even split")
+    learning_rate: float | None = Field(
+        None, gt=0, description="peak learning rate, such as 1e-4; default: 5e-4, 1e-6 for full"
+    )
     learning_rate_multiplier: float | None = Field(None, gt=0, description="multiple of the default learning rate")
     steps: int | None = Field(None, ge=1, description="training steps")
     images: int | None = Field(None, ge=1, description="number of images of a concept to train on; default: all")
@@ -49,6 +57,9 @@ class AdapterConfig(ConfigRecord):
     def _check_algorithm(cls, name: str) -> str:
         from lycoris.adapters import ALGORITHMS
 
+        if "=" in name:
+            option = name.partition("=")[0].strip()
+            raise InputError(f"Option `algorithms` has `{name}`, which is no algorithm. {ADAPTER_HINT.format(option)}")
         name = {"native": "full"}.get(name, name)
         if name not in ALGORITHMS:
             raise unknown_name_error("algorithm", name, [*ALGORITHMS, "native"])

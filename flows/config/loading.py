@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import copy
 import difflib
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from flows.config.adapter import AdapterConfig
+from flows.config.adapter import ADAPTER_HINT, AdapterConfig
 from flows.config.experiment import NESTED_GROUPS, Experiment
 from flows.config.generation import ImageCounts
+from flows.config.training import plain_message
 from lycoris.errors import InputError, unknown_name_error
 from lycoris.safety.yaml_loading import read_yaml
 
@@ -38,7 +40,21 @@ def load_experiment(file: Path | None, overrides: tuple[str, ...] = ()) -> Exper
             raise InputError(f"The experiment file `{file}` is not readable YAML: {error}") from error
         if not isinstance(values, dict):
             raise InputError(f"The experiment file `{file}` must hold `name: value` lines.")
-    return parse_experiment(apply_overrides(values, overrides))
+    try:
+        return parse_experiment(apply_overrides(copy.deepcopy(values), overrides))
+    except InputError as error:
+        if file is not None and _fails_alike(values, error):
+            raise InputError(f"In `{file}`: {error}") from error
+        raise
+
+
+def _fails_alike(values: dict[str, Any], error: InputError) -> bool:
+    """Whether these values without overrides have the same error."""
+    try:
+        parse_experiment(values)
+    except InputError as own:
+        return str(own) == str(error)
+    return False
 
 
 def apply_overrides(values: dict[str, Any], overrides: tuple[str, ...]) -> dict[str, Any]:
@@ -57,6 +73,8 @@ def apply_overrides(values: dict[str, Any], overrides: tuple[str, ...]) -> dict[
             target = target.setdefault(parent, {})
             if not isinstance(target, dict):
                 raise InputError(f"`--set {override}`: `{parent}` is not a group of options.")
+        if not text.strip():
+            raise InputError(f"`--set {override}`: the value is empty; for no value write `{name.strip()}=null`.")
         target[last] = read_yaml(text, f"`--set {override}`: the value")
     return values
 
@@ -81,7 +99,7 @@ def _format_problem(problem: Any) -> str:
     option = ".".join(str(part) for part in problem["loc"])
     value = problem["input"]
     if problem["type"] == "extra_forbidden":
-        return str(unknown_name_error("option", problem["loc"][-1], _field_names(problem["loc"][:-1])))
+        return _unknown_option(str(problem["loc"][-1]), problem["loc"][:-1])
     if problem["type"] == "literal_error":
         allowed = [part.strip("' ") for part in problem["ctx"]["expected"].replace(" or ", ", ").split(",")]
         near = difflib.get_close_matches(str(value), allowed, n=1)
@@ -89,11 +107,23 @@ def _format_problem(problem: Any) -> str:
         return f"Option `{option}` must be one of {', '.join(allowed)}, but got `{_truncate(value)}`.{hint}"
     if isinstance(problem.get("ctx", {}).get("error"), InputError):
         return str(problem["ctx"]["error"])
-    message = problem["msg"].removeprefix("Value error, ")
+    message = plain_message(problem["msg"])
     if not option:
         return f"{message}."
     got = "" if isinstance(value, dict | Experiment | ImageCounts) else f", but got `{_truncate(value)}`"
     return f"Option `{option}`: {message}{got}.".replace("..", ".")
+
+
+def _unknown_option(name: str, location: tuple[Any, ...]) -> str:
+    """The message for an unknown option, with where it belongs if that is elsewhere."""
+    if not location and name in AdapterConfig.model_fields:
+        return f"Unknown option `{name}`. {ADAPTER_HINT.format(name)}"
+    if not location:
+        from lycoris.training import TrainingSettings
+
+        if name in TrainingSettings.__dataclass_fields__:
+            return f"Unknown option `{name}`. It is a training setting: `--set training.{name}=...` (docs/training.md)."
+    return str(unknown_name_error("option", name, _field_names(location)))
 
 
 def _truncate(value: Any) -> str:

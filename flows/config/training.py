@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -67,4 +68,15 @@ def _format_problem(problem: Any) -> str:
     if isinstance(problem.get("ctx", {}).get("error"), InputError):
         return str(problem["ctx"]["error"])
     option = ".".join(str(part) for part in problem["loc"])
-    return f"Option `training.{option}`: {problem['msg']}, but got `{problem['input']}`."
+    return f"Option `training.{option}`: {plain_message(problem['msg'])}, but got `{problem['input']}`."
+
+
+def plain_message(text: str) -> str:
+    """The message of a failed validation, such as ``must be a number``, in the words of this project's errors."""
+    text = re.sub(r", unable to (parse|interpret) .*|, got a number with a fractional part", "", text)
+    text = text.removeprefix("Value error, ").replace("Input should be ", "must be ")
+    return (
+        text.replace("a valid number", "a number")
+        .replace("a valid integer", "a whole number")
+        .replace("a valid boolean", "true or false")
+    )

@@ -27,6 +27,7 @@ from lycoris.analysis.io.score_table import ScoreTable
 from lycoris.analysis.statistics.configurations import complete_settings
 from lycoris.analysis.statistics.ranking import Ranking
 from lycoris.analysis.statistics.setting_scores import score_settings
+from lycoris.analysis.text.formatting import counted
 from lycoris.cache.atomic import atomic_write_text
 from lycoris.errors import InputError
 from lycoris.report.run.schema import StudyRecord, read_study_record
@@ -249,8 +250,8 @@ def describe_search(grid: Grid, budget: int) -> list[str]:
     """Describe what a search will do, in lines."""
     concepts = len({concept for concept, _ in grid.units})
     return [
-        f"At most {budget} of {grid.training_count} trainings: {len(grid.settings)} settings x {concepts} concepts x "
-        f"{len(grid.units) // concepts} seeds",
+        f"At most {budget} of {grid.training_count} trainings: {counted(len(grid.settings), 'setting')} x "
+        f"{counted(concepts, 'concept')} x {counted(len(grid.units) // concepts, 'seed')}",
         "every setting is trained on one concept first; those that may be on the Pareto front continue to the next"
         if budget >= len(grid.settings)
         else f"{budget} settings, chosen one after another, are trained on one concept",

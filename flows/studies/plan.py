@@ -14,6 +14,7 @@ from flows.config.experiment import Experiment, training_count
 from flows.steps.grid import base_prompts, expand_grid, training_requests
 from flows.studies.benchmark import measure_timings
 from flows.studies.timing import Timings
+from lycoris.analysis.text.formatting import counted
 from lycoris.cache.keys import stage_key
 from lycoris.cache.store import Store
 from lycoris.errors import InputError
@@ -67,7 +68,7 @@ def describe_plan(experiment: Experiment) -> list[str]:
     per_adapter = experiment.images.total
     of_base = work.images - work.evaluations * per_adapter
     lines = [
-        f"{work.adapters} adapters: {_describe_grid(experiment, count)}",
+        f"{counted(work.adapters, 'adapter')}: {_describe_grid(experiment, count)}",
         f"{work.images} images: {per_adapter} by each adapter, {of_base} by the base model",
     ]
     try:
@@ -107,10 +108,12 @@ def _checkpoint_count(experiment: Experiment, adapter: AdapterConfig) -> int:
 def _describe_grid(experiment: Experiment, concepts: int) -> str:
     strategies = {experiment.captions_of(adapter) for adapter in experiment.algorithms}
     if len(strategies) == 1:
-        settings = f"{len(experiment.algorithms)} algorithms x {len(strategies.pop())} captions"
+        captions = counted(len(strategies.pop()), "caption strategy", "caption strategies")
+        settings = f"{counted(len(experiment.algorithms), 'adapter setting')} x {captions}"
     else:
-        settings = f"{training_count(experiment, 1) // len(experiment.seeds)} pairs of algorithm and captions"
-    grid = f"{concepts} concepts x {settings} x {len(experiment.seeds)} seeds"
+        pairs = training_count(experiment, 1) // len(experiment.seeds)
+        settings = counted(pairs, "pair of adapter setting and captions", "pairs of adapter setting and captions")
+    grid = f"{counted(concepts, 'concept')} x {settings} x {counted(len(experiment.seeds), 'seed')}"
     checkpoints = ", ".join(map(str, experiment.checkpoints))
     return f"{grid}, also scored after {checkpoints}" if checkpoints else grid
 
@@ -199,11 +202,12 @@ def estimate_cost(experiment: Experiment, work: WorkCount, mean_images: float) -
         f"about {_format_bytes(adapter_bytes + image_bytes)} of storage: "
         f"adapters {_format_bytes(adapter_bytes)}, images {_format_bytes(image_bytes)}",
         *(
-            f"  {adapter.label:<32}{parameters[adapter.label]:>12,} numbers, "
+            f"  {adapter.label:<32}{parameters[adapter.label]:>12,} parameters, "
             f"{step_counts[adapter.label]} steps of {timings.step_seconds[adapter.label]:.3g} s"
             for adapter in experiment.algorithms
         ),
-        f"an estimate, from {' and from '.join(timings.sources)}; numbers are counted, not estimated",
+        f"an estimate, from {' and from '.join(timings.sources)}; parameters are counted, not estimated",
+        "times of cached trainings include loading and what else ran then",
     ]
 
 

@@ -10,7 +10,13 @@ from typing import Any
 import pandas as pd
 
 from lycoris.analysis.decisions.champion_selection import beats_base
-from lycoris.analysis.decisions.recommendation import RECOMMENDATION_RULE, Recommendation, recommend, validate_weights
+from lycoris.analysis.decisions.recommendation import (
+    RECOMMENDATION_RULE,
+    RankedSetting,
+    Recommendation,
+    recommend,
+    validate_weights,
+)
 from lycoris.analysis.io.csv_files import parse_numbers, read_csv
 from lycoris.analysis.io.reading import read_table
 from lycoris.analysis.statistics.ranking import rank_table
@@ -18,6 +24,7 @@ from lycoris.analysis.text.recommendation_text import recommendation_lines
 from lycoris.cache.atomic import atomic_write_text
 from lycoris.errors import InputError
 from lycoris.report.recommendation_svg import render_svg
+from lycoris.report.run.schema import read_study_record
 
 SCORES_FILE, STUDY_FILE, PLOT_FILE = "scores.csv", "study.json", "recommendation.svg"
 _RUN_COLUMNS = ["config", "captions", "concept", "seed"]
@@ -40,7 +47,7 @@ def recommend_study(
 
     Returns:
         ``{"choice", "runner_up", "difference", "differences", "told_apart", "front", "settings", "missing", "weights",
-        "unit", "rule", "notes", "lines", "picture"}``. The plot is beside the table.
+        "unit", "rule", "notes", "lines", "adapters", "picture"}``. The plot is beside the table.
 
     Raises:
         InputError: There is no such study, or the study or an argument is invalid.
@@ -64,9 +71,11 @@ def recommend_study(
         atomic_write_text(plot, render_svg(recommendation, title=f"Recommendation for {file.parent.resolve().name}"))
     except OSError as error:
         raise InputError(f"`{plot}` cannot be written: {error.strerror}.") from error
+    adapters = chosen_adapters(file.parent / STUDY_FILE, recommendation.choice)
     return {
         **recommendation_record(recommendation),
         "lines": recommendation_lines(recommendation, length_unit=unit),
+        "adapters": adapters,
         "picture": str(plot.resolve()),
     }
 
@@ -87,6 +96,25 @@ def recommendation_record(recommendation: Recommendation) -> dict[str, Any]:
         "rule": RECOMMENDATION_RULE,
         "notes": recommendation.notes,
     }
+
+
+def chosen_adapters(study: Path, choice: RankedSetting) -> list[dict[str, Any]]:
+    """Return the adapters of a setting: ``{"concept", "file", "trigger"}`` each; empty without the file of the study.
+
+    Raises:
+        InputError: The file cannot be read as a study.
+    """
+    if not study.is_file():
+        return []
+    record = read_study_record(study)
+    triggers = {concept.get("name"): concept.get("trigger") for concept in record.get("concepts") or []}
+    return [
+        {"concept": adapter["concept"], "file": adapter["file"], "trigger": triggers.get(adapter["concept"])}
+        for adapter in record.get("adapters") or []
+        if adapter.get("file")
+        and not adapter.get("checkpoint")
+        and _setting_label(adapter["algorithm"], adapter["captions"]) == choice.config
+    ]
 
 
 def adapter_sizes(study: Path) -> dict[str, int]:

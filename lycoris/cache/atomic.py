@@ -87,6 +87,14 @@ def atomic_write_text(path: Path, text: str) -> Path:
     return path
 
 
+def apply_umask(path: Path) -> None:
+    """Give a file the permissions of a new one, where a library wrote it readable by its owner alone."""
+    probe = path.with_name(f"{path.name}.mode")
+    probe.touch(exist_ok=False)
+    path.chmod(probe.stat().st_mode & 0o777)
+    probe.unlink()
+
+
 def temporary_path(folder: Path, name: str) -> Path:
     """A new hidden name in a folder: ``.<name>-<machine>-<process id>-<random>``, at most 255 bytes long."""
     shortened = name.encode()[:100].decode(errors="ignore")

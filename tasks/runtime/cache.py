@@ -81,7 +81,7 @@ def get_or_compute_many(
 
 
 def _log_wait(text: str) -> None:
-    logger.info("%s is being computed by another run; waiting for it.", text)
+    logger.info("%s is being computed already, by this run or another one; waiting for it.", text)
 
 
 def _missing_items(

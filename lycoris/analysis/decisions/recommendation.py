@@ -29,6 +29,8 @@ RECOMMENDATION_RULE = (
     "none does): of those that were scored on at least half as many concepts as any, the one with the highest weighted "
     "mean over the dimensions of its scaled rank; of two equal ones, the smaller file."
 )
+LEARNED_RATE = 0.5
+"""A setting has learned if this fraction of its trainings beats the base in fidelity."""
 LIKELY_FRONT_CHANCE = 0.25
 """From this probability on a setting counts as likely to be on the front."""
 
@@ -94,6 +96,12 @@ class Recommendation:
     def choice(self) -> RankedSetting:
         """The recommended setting."""
         return self.options[0]
+
+    @property
+    def has_learned(self) -> bool:
+        """Whether some setting beats the base in fidelity in half of its trainings, or that is not known."""
+        rates = [one.learned for one in self.options if one.learned is not None]
+        return not rates or max(rates) >= LEARNED_RATE
 
     @property
     def eligible(self) -> list[RankedSetting]:
@@ -270,7 +278,8 @@ def _exclusion_reasons(
         smallest = min((file_sizes[name] for name in configs if name in file_sizes), default=None)
         hint = "" if max_file_size is None or smallest is None else f" The smallest file has {smallest} bytes."
         raise InputError(f"No setting is eligible ({'; '.join(sorted(set(reasons)))}).{hint}")
-    winners = {index for index, why in enumerate(reasons) if not why and win_rates.get(configs[index], 1.0) >= 0.5}
+    learned = [win_rates.get(config, 1.0) >= LEARNED_RATE for config in configs]
+    winners = {index for index, why in enumerate(reasons) if not why and learned[index]}
     if not winners:
         return reasons
     return [
@@ -284,7 +293,7 @@ def _notes(reasons: list[str], win_rates: Mapping[str, float] | None, rarely_sco
     notes = [f"left out: {count} {'setting' if count == 1 else 'settings'} ({why})" for why, count in counts.items()]
     if rarely_scored:
         notes.append(f"not eligible: {rarely_scored} scored on less than half as many {unit}s as the best known")
-    if win_rates and max(win_rates.values()) < 0.5:
+    if win_rates and max(win_rates.values()) < LEARNED_RATE:
         notes.append("no setting beats the base in fidelity outside its interval")
     return notes
 

@@ -75,9 +75,9 @@ def titled_algorithms(algorithms: Iterable[str]) -> list[tuple[str, str]]:
     return [(name, algorithm_title(name)) for name in names]
 
 
-def counted(count: int, noun: str) -> str:
+def counted(count: int, noun: str, plural: str = "") -> str:
     """A number with its noun: ``1 concept``, ``2 concepts``."""
-    return f"{count} {noun}{'' if count == 1 else 's'}"
+    return f"{count} {noun if count == 1 else plural or f'{noun}s'}"
 
 
 def join_names(names: Iterable[str]) -> str:

@@ -93,3 +93,42 @@ def test_an_output_folder_that_cannot_be_written_is_named(capsys, data, tmp_path
 )
 def test_an_invalid_training_setting_is_an_error_before_anything_starts(capsys, data, tmp_path, option, hint):
     assert hint in error_message(capsys, *options(data, tmp_path), "--set", option)
+
+
+@pytest.mark.parametrize(
+    ("option", "words"),
+    [
+        ("rank=32", "--set 'algorithms=[{algorithm: lora, rank: ...}]'"),
+        ("algorithms=lora,rank=32", "--set 'algorithms=[{algorithm: lora, rank: ...}]'"),
+        ("optimizer=adamw", "`--set training.optimizer=...`"),
+        ("steps=", "the value is empty"),
+        ("steps=ten", "Option `steps`: must be a whole number, but got `ten`."),
+        ("training.learning_rate=fast", "Option `training.learning_rate`: must be a number, but got `fast`."),
+    ],
+)
+def test_a_wrong_option_is_answered_with_where_it_belongs(capsys, data, tmp_path, option, words):
+    assert words in error_message(capsys, *options(data, tmp_path), "--set", option)
+
+
+def test_an_error_of_an_experiment_file_names_the_file(capsys, data, tmp_path):
+    file = tmp_path / "my.yaml"
+    file.write_text("seed: 3")
+    assert f"In `{file}`: Unknown option `seed`" in error_message(capsys, str(file), *options(data, tmp_path))
+    file.write_text("seeds: 3")
+    assert "In `" not in error_message(capsys, str(file), *options(data, tmp_path), "--set", "seed=3")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["runn"], "Did you mean `run`?"),
+        (["run", "--steps", "20"], "is set with `--set steps=20`"),
+        (["run", "--rank=32"], "algorithm: lora, rank: ..."),
+        (["run", "--nothing"], "unrecognized arguments: --nothing"),
+    ],
+)
+def test_a_wrong_command_line_has_a_hint(capsys, arguments, words):
+    with pytest.raises(SystemExit) as stopped:
+        main(arguments)
+    assert stopped.value.code == 2
+    assert words in capsys.readouterr().err

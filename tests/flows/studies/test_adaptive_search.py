@@ -78,7 +78,7 @@ def test_a_plan_states_the_budget_without_starting_anything(tmp_path: Path, caps
     options = ["--plan", "--set", f"output={tmp_path / 'runs'}", "--set", "concepts=grumble,castle"]
     assert main(["study", "adaptive", *options]) == 0
     output = capsys.readouterr().out
-    assert "At most 16 of 48 trainings: 24 settings x 2 concepts x 1 seeds" in output
+    assert "At most 16 of 48 trainings: 24 settings x 2 concepts x 1 seed" in output
     assert main(["study", "captions", "--budget", "20", *options]) == 0
     assert "At most 20 of 96 trainings: 16 settings x 2 concepts x 3 seeds" in capsys.readouterr().out
     assert not (tmp_path / "runs").exists()

@@ -35,7 +35,7 @@ def test_counts_include_captions_checkpoints_and_images_of_the_base(tmp_path: Pa
 
 def test_without_the_base_a_plan_has_counts_only(tmp_path: Path) -> None:
     lines = describe_plan(parse_experiment({"base": str(tmp_path / "nothing"), "output": str(tmp_path / "runs")}))
-    assert lines[0].startswith("24 adapters: 2 concepts x 4 algorithms x 3 captions x 1 seeds")
+    assert lines[0].startswith("24 adapters: 2 concepts x 4 adapter settings x 3 caption strategies x 1 seed")
     assert "not known" in lines[-1]
     assert not (tmp_path / "runs").exists()
 

@@ -27,19 +27,27 @@ def study(tmp_path: Path) -> Path:
                     "captions": "none", "seed": 0, "steps": 120, "learning_rate": 0.005}  # fmt: skip
             rows.append({**columns, "name": "image_similarity/trigger/clip", "value": truth, "difference_low": 0.1})
             rows.append({**columns, "name": "vendi/trigger/clip", "value": variety, "difference_low": -0.1})
-            adapters.append({"algorithm": config, "captions": "none", "bytes": 10**7 if algorithm == "full" else 10**5})
+            adapters.append({"algorithm": config, "captions": "none", "bytes": 10**7 if algorithm == "full" else 10**5,
+                             "concept": concept, "file": f"adapters/{concept}-{algorithm}.safetensors"})  # fmt: skip
     pd.DataFrame(rows).to_csv(tmp_path / "scores.csv", index=False)
-    (tmp_path / "study.json").write_text(json.dumps({"adapters": [*adapters, {"error": "broken"}]}))
+    (tmp_path / "study.json").write_text(
+        json.dumps({"adapters": [*adapters, {"error": "broken"}], "concepts": [{"name": "neon", "trigger": "ohw"}]})
+    )
     return tmp_path
 
 
-def test_the_command_prints_five_lines_and_writes_a_plot(study: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_prints_five_lines_the_files_and_the_plot(study: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["recommend", str(study), "--weights", "fidelity=2", "--json"]) == 0
     *lines, last = capsys.readouterr().out.splitlines()
     result = json.loads(last)
-    assert len(lines) == 6
     assert lines[:5] == result["lines"]
-    assert lines[5] == result["picture"] == str((study / "recommendation.svg").resolve())
+    assert lines[5:8] == [
+        "adapter   grumble: adapters/grumble-lora.safetensors",
+        "adapter   castle: adapters/castle-lora.safetensors",
+        "adapter   neon: adapters/neon-lora.safetensors   trigger: ohw",
+    ]
+    assert lines[8:] == [f"plot      {result['picture']}"]
+    assert result["picture"] == str((study / "recommendation.svg").resolve())
     assert result["choice"]["config"] == "lora rank=4 · none"
     assert result["missing"] == ["controllability", "preservation", "quality"]
     assert (study / "recommendation.svg").read_text().startswith("<svg")

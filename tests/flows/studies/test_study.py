@@ -97,7 +97,7 @@ def test_a_plan_counts_without_starting_anything(tmp_path: Path, capsys: pytest.
     ]
     assert main(["study", "captions", "--plan", "--set", f"output={tmp_path / 'runs'}", *options]) == 0
     output = capsys.readouterr().out
-    assert "16 adapters: 2 concepts x 1 algorithms x 4 captions x 2 seeds" in output
+    assert "16 adapters: 2 concepts x 1 adapter setting x 4 caption strategies x 2 seeds" in output
     assert not (tmp_path / "runs").exists()
 
 
