@@ -229,7 +229,7 @@ def test_a_checkpoint_is_labelled(study, tmp_path):
     first = next(one for one in study["adapters"] if one.get("champion"))
     both = [first, {**first, "checkpoint": "epoch 10", "losses": []}]
     text = render({**study, "adapters": both}, tmp_path).read_text(encoding="utf-8")
-    assert "LoKr with none, seed 0, epoch 10" in text
+    assert "LoKr with captions none, seed 0, epoch 10" in text
     assert page(tmp_path / "report.html")["checkpoints"] is True
 
 

@@ -101,20 +101,24 @@ def concept_verdict(
     learned = [adapter for adapter in adapters if has_learned(adapter)]
     comparison = _Comparison(name, adapters, learned, headlines)
     noun = concept.get("class_noun")
-    known = {
-        "adapter": None if chosen is None else chosen.get("name"),
-        "file": None if chosen is None else chosen.get("file"),
-        "trigger": trigger,
-        "prompt": f"a {trigger} {noun or ''}".strip() if trigger else None,
-    }
+    outcome: Outcome = "learned" if learned else "not learned"
     if "fidelity" not in headlines:
-        text = f"No adapter was scored in fidelity, so nothing is known about {name}."
-        return ConceptVerdict(name, "not scored", (text,), **known)
-    cautions = _cautions(adapters)
-    if not learned:
-        return ConceptVerdict(name, "not learned", comparison.nothing_learned(chosen), cautions, **known)
-    taken = chosen if chosen in learned else None
-    return ConceptVerdict(name, "learned", comparison.learned(taken), cautions, **known)
+        outcome = "not scored"
+        sentences: tuple[str, ...] = (f"No adapter was scored in fidelity, so nothing is known about {name}.",)
+    elif learned:
+        sentences = comparison.learned(chosen if chosen in learned else None)
+    else:
+        sentences = comparison.nothing_learned(chosen)
+    return ConceptVerdict(
+        name,
+        outcome,
+        sentences,
+        _cautions(adapters) if "fidelity" in headlines else (),
+        adapter=None if chosen is None else chosen.get("name"),
+        file=None if chosen is None else chosen.get("file"),
+        trigger=trigger,
+        prompt=f"a {trigger} {noun or ''}".strip() if trigger else None,
+    )
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,127 @@
+"""The verdict on a concept: what learned it, what it costs, what to take, and how sure that is."""
+
+from __future__ import annotations
+
+import pytest
+
+from lycoris.report import render
+from lycoris.report.run.payload import report_payload
+from lycoris.report.run.verdict import study_verdicts
+from lycoris.report.shared.image_store import ImageStore
+from tests.report.run_record import SIMILARITY, TEXT, score
+
+
+def verdict_of(study, concept="hornling"):
+    return next(one for one in study_verdicts(study) if one.concept == concept)
+
+
+def with_scores(study, name, **by_adapter):
+    """The study with other scores of some adapters of hornling."""
+    adapters = [
+        {**one, "scores": {**one["scores"], name: by_adapter[key]}}
+        if one["concept"] == "hornling" and (key := f"{one['algorithm']}_{one['captions']}") in by_adapter
+        else one
+        for one in study["adapters"]
+    ]
+    return {**study, "adapters": adapters}
+
+
+def test_three_sentences_say_what_learned_what_it_costs_and_what_to_take(study) -> None:
+    found = verdict_of(study)
+    assert found.outcome == "learned"
+    learned, cost, take = found.sentences
+    assert learned.startswith("LoKr with captions `none` learned hornling")
+    assert "+.250 [.220, .280] in fidelity. So did 3 of the other 3." in learned
+    assert "prompts are followed less (controllability −.090 [−.110, −.070])" in cost
+    assert "normal when a concept is learned" in cost
+    assert take.startswith("Take LoKr with captions `none`, the best mean over all dimensions; how sure: ")
+    assert "not separated from LoKr with captions `all`" in take
+    assert (found.adapter, found.trigger) == ("hornling-lokr-none", "<script>alert(2)</script>")
+    assert found.prompt == "a <script>alert(2)</script> toy"
+
+
+def test_a_star_behind_the_leader_in_fidelity_is_explained(study) -> None:
+    ahead = with_scores(study, SIMILARITY, lora_none=score(0.4, base=0.6, width=0.03))
+    assert "although LoRA with captions `none` has the higher fidelity (+.400)" in verdict_of(ahead).sentences[2]
+    assert "although" not in verdict_of(study).sentences[2]
+
+
+def test_without_a_shown_loss_nothing_is_called_a_cost(study) -> None:
+    free = with_scores(study, TEXT, lokr_none=score(0.0, base=0.3, width=0.02))
+    assert verdict_of(free).sentences[1].startswith("It costs nothing that these scores can show")
+
+
+def nothing_learned(study):
+    names = ("lora_none", "lora_all", "lokr_none", "lokr_all")
+    return with_scores(study, SIMILARITY, **{name: score(0.01, base=0.6, width=0.03) for name in names})
+
+
+def test_nothing_is_taken_and_starred_where_nothing_learned(study) -> None:
+    found = verdict_of(nothing_learned(study))
+    assert found.outcome == "not learned"
+    assert found.sentences[0].startswith("Nothing learned hornling enough yet")
+    assert not any("Take" in sentence for sentence in found.sentences)
+    page = report_payload(nothing_learned(study), ImageStore())
+    (best,) = [one for one in page["adapters"] if one["concept"] == "hornling" and one.get("best")]
+    assert best["champion"] is False
+
+
+def test_few_training_and_generated_images_are_cautions(study) -> None:
+    cautions = verdict_of(study).cautions
+    assert cautions[0].startswith("trained on 4 images")
+    assert cautions[1].startswith("scored on 3 generated images of the trigger")
+    more = {
+        **study,
+        "adapters": [{**one, "pictures": 5, "drawings": {"trigger": [{}] * 8}} for one in study["adapters"]],
+    }
+    assert verdict_of(more).cautions == ()
+
+
+def test_without_a_fidelity_score_nothing_is_known(study) -> None:
+    bare = {**study, "adapters": [{**one, "scores": {}} for one in study["adapters"] if not one.get("error")]}
+    assert verdict_of(bare).outcome == "not scored"
+
+
+@pytest.fixture
+def page_of(browser, study, tmp_path):
+    """Open a study's page whose adapters have files, and return the text of its verdict."""
+
+    def opened(record):
+        (tmp_path / "adapters").mkdir(exist_ok=True)
+        folder = tmp_path / "adapters"
+        files = [{**one, "file": str(folder / f"{one['name']} x.safetensors")} for one in record["adapters"]]
+        browser.get(render({**record, "adapters": files}, tmp_path).as_uri())
+        assert browser.get_log("browser") == []
+        return browser.find_element("css selector", "#verdict").text
+
+    return opened
+
+
+def test_the_page_begins_with_the_verdict_and_how_to_use_the_adapter(browser, page_of, study) -> None:
+    text = page_of(study)
+    assert "Take LoKr" in text
+    for program in ("ComfyUI/models/loras", "models/Lora", "<lora:hornling-lokr-none x:1>", "lycoris.load("):
+        assert program in text
+    (link,) = browser.find_elements("css selector", "#verdict a[href]")
+    assert link.get_attribute("href").endswith("/adapters/hornling-lokr-none%20x.safetensors")
+    sections = browser.find_elements("css selector", "main section")
+    assert sections[0].get_attribute("id") == "verdict"
+    browser.find_element("css selector", "#verdict .reading summary").click()
+    assert "95 % intervals" in browser.find_element("css selector", "#verdict .reading").text
+    assert "the pocket" in browser.find_element("css selector", ".masthead .remark").text
+
+
+def test_the_page_has_no_star_where_nothing_learned(browser, page_of, study) -> None:
+    text = page_of(nothing_learned(study))
+    assert "Nothing learned hornling enough yet" in text
+    assert "Use it" not in text
+    card = browser.find_element("css selector", "[data-name='card hornling']").text
+    assert "nothing learned enough yet" in card
+    assert "★" not in card
+    assert "★" in browser.find_element("css selector", "[data-name='card biscuit']").text
+
+
+def test_on_a_real_base_nothing_is_said_about_the_pocket(browser, page_of, study) -> None:
+    text = page_of({**study, "base": {"name": "models/sd15"}})
+    assert "pocket" not in text
+    assert not browser.find_elements("css selector", ".masthead .remark")
