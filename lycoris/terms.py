@@ -94,6 +94,15 @@ HEADLINE_SCORES: dict[str, str] = {
 }
 """The score that stands for a dimension: its first metric, on the prompt type that says most about it."""
 
+WORSE_MEANS: dict[str, str] = {
+    "fidelity": "images are less like yours",
+    "controllability": "prompts are followed less",
+    "diversity": "images vary less",
+    "preservation": "the base's own knowledge suffers",
+    "quality": "images are further from yours as a set",
+}
+"""Dimension -> what a worse score means, for readers."""
+
 
 def page_terms() -> dict[str, Any]:
     """The vocabularies as the page scripts get them, with their payload."""

@@ -9,7 +9,7 @@ const reading = () => element("details", { class: "reading" }, element("summary"
       + "that difference, never about the interval of the score itself, which is wider: if 0 is inside, no difference is shown.",
     "A small difference can be shown and still not matter: look at the images.",
     "When a concept is learned, fidelity rises and controllability falls a little. That is normal.",
-    "Star: the adapter to take. It beats the base in fidelity, and of those that do it has the best mean over all dimensions, so "
+    "Star: the adapter to take. It beats the base in fidelity in every encoder, and of those that do it has the best mean over all dimensions, so "
       + "another may lead in fidelity alone.",
     "Captions none, all, adjusted, sentence are ways to write the training captions: the trigger alone, with all tags, with the "
       + "tags that do not belong to the concept, as a sentence.",

@@ -18,6 +18,7 @@ from lycoris.report.run.scores import (
     score_effect,
     score_verdict,
 )
+from lycoris.terms import WORSE_MEANS
 
 FEW_IMAGES = 5
 """With fewer training images a verdict says that it knows little."""
@@ -27,13 +28,6 @@ NORMAL_COST = (
     "Some loss of control is normal when a concept is learned: the adapter puts it into images whether the prompt asks "
     "for it or not."
 )
-_LOSSES = {
-    "controllability": "prompts are followed less",
-    "diversity": "images vary less",
-    "quality": "images are further from yours as a set",
-    "preservation": "the base's own knowledge suffers",
-}
-"""Dimension -> what a worse score means, for readers."""
 
 Outcome = Literal["learned", "not learned", "not scored"]
 
@@ -162,9 +156,14 @@ class _Comparison:
         for dimension, measure in self.headlines.items():
             score = (chosen.get("scores") or {}).get(measure.name)
             if dimension != "fidelity" and score and score_verdict(score, measure) == "worse":
-                losses.append(f"{_LOSSES.get(dimension, dimension)} ({dimension} {self._effect(chosen, dimension)})")
+                losses.append(
+                    f"{WORSE_MEANS.get(dimension, dimension)} ({dimension} {self._effect(chosen, dimension)})"
+                )
         if not losses:
-            return "It costs nothing that these scores can show: in no other dimension is it worse than the base."
+            return (
+                "It costs nothing that these scores can show: in no other dimension is it worse than the base. A small "
+                "loss of control would be normal."
+            )
         return f"What it costs: {join_names(losses)}. {NORMAL_COST}"
 
     def _certainty(self, chosen: AdapterRecord) -> str:
