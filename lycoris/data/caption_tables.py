@@ -77,7 +77,7 @@ def read_fields(file: Path, fields: Mapping[str, Any]) -> list[CaptionSource]:
     Raises:
         InputError: a field is none of these.
     """
-    text = next((name for name in TEXT_FIELDS if fields.get(name) not in (None, "", [])), None)
+    text = next((name for name in TEXT_FIELDS if _is_filled(fields.get(name))), None)
     tags = next((name for name in TAG_FIELDS if fields.get(name) not in (None, "", [], {})), None)
     sources = []
     if tags is not None:
@@ -168,9 +168,19 @@ def _read_kohya(file: Path) -> CaptionTable:
     return table
 
 
+def _is_filled(value: Any) -> bool:
+    """Whether a field may hold a caption; programs keep whole workflows under the same names."""
+    return value not in (None, "", []) and not isinstance(value, Mapping)
+
+
 def _tag_text(file: Path, name: str, value: Any) -> str:
+    """Tags as a text: a list, tag -> confidence, or category -> tags; ``tag_string`` has spaces between them."""
     if isinstance(value, str):
-        return value
+        if name != "tag_string":
+            return value
+        value = [tag.replace("_", " ") if len(tag) > 3 else tag for tag in value.split()]
+    if isinstance(value, Mapping) and any(isinstance(own, list) for own in value.values()):
+        value = [tag for own in value.values() if isinstance(own, list) for tag in own]
     if isinstance(value, list | Mapping) and all(isinstance(tag, str) for tag in value):
         return ", ".join(tag.replace("\\", "\\\\").replace(",", "\\,") for tag in value)
     raise InputError(f"Field `{name}` in `{file}` must be tags, but got `{value!r}`.")

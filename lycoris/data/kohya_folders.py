@@ -15,7 +15,7 @@ from typing import Any
 from lycoris.errors import InputError
 from lycoris.safety.file_names import check_folder_name
 
-PRIOR_FOLDERS = frozenset({"reg", "regs", "regularization", "regularisation", "reg_images", "class_images"})
+_PRIOR_FOLDER_PATTERN = re.compile(r"regs?|reg[_ -].*|regulari[sz]ation.*|class|class[_ -]images|prior.*", re.IGNORECASE)
 FALLBACK_NOUN = "subject"
 """The class noun where a folder's name has a trigger only."""
 _NAME_PATTERN = re.compile(r"(\d{1,3})_(\S.*)")
@@ -47,7 +47,7 @@ class KohyaFolder:
         match = _NAME_PATTERN.fullmatch(path.resolve().name if path.name in ("", ".", "..") else path.name)
         if match is None or int(match[1]) == 0:
             return None
-        is_prior = path.absolute().parent.name.casefold() in PRIOR_FOLDERS
+        is_prior = _PRIOR_FOLDER_PATTERN.fullmatch(path.absolute().parent.name) is not None
         return cls.named(path, match[2], int(match[1]), prior=is_prior)
 
     @classmethod

@@ -1,6 +1,6 @@
 """Kohya's sd-scripts: the TOML of a dataset, the TOML of a training, or both.
 
-Source of the keys: github.com/kohya-ss/sd-scripts, docs/config_README-en.md and docs/train_network.md.
+Source of the keys: the documents of github.com/kohya-ss/sd-scripts, `config_README-en.md` and `train_network.md`.
 """
 
 from __future__ import annotations
