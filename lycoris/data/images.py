@@ -20,7 +20,8 @@ __all__ = [
 ]  # fmt: skip
 IMAGE_SOURCES = ("data/images.py", "data/image_opening.py", "data/image_colors.py")
 """The files that decide what an image looks like, for `lycoris.cache.keys.source_hash`."""
-_MASK_SUFFIX = ".mask"
+_MASK_SUFFIXES = (".mask", "-masklabel")
+"""What follows an image's stem in the name of its mask; the second is OneTrainer's."""
 _ORIENTATION_TAG = 0x0112
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -43,7 +44,7 @@ def list_images(folder: Path, *, recursive: bool = False) -> list[Path]:
         recursive: whether to include the folders below; see `lycoris.data.folders` on links.
 
     Raises:
-        InputError: a mask, ``name.mask.png``, has no image ``name`` beside it, or a folder cannot be read.
+        InputError: a mask, see `find_mask`, has no image ``name`` beside it, or a folder cannot be read.
     """
     files = sorted(
         path
@@ -51,20 +52,21 @@ def list_images(folder: Path, *, recursive: bool = False) -> list[Path]:
         for path in below.iterdir()
         if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file() and not path.name.startswith(".")
     )
-    images = [path for path in files if not path.stem.endswith(_MASK_SUFFIX)]
+    images = [path for path in files if not path.stem.endswith(_MASK_SUFFIXES)]
     if len(images) < len(files):
         owners = {path.with_suffix("") for path in images}
         for mask in files:
-            owner = mask.with_name(mask.stem.removesuffix(_MASK_SUFFIX))
-            if mask.stem.endswith(_MASK_SUFFIX) and (mask.suffix != ".png" or owner not in owners):
+            suffix = next((suffix for suffix in _MASK_SUFFIXES if mask.stem.endswith(suffix)), "")
+            owner = mask.with_name(mask.stem.removesuffix(suffix))
+            if suffix and (mask.suffix != ".png" or owner not in owners):
                 raise InputError(f"Mask `{mask}` must be a PNG file, `name.mask.png` beside an image `name`.")
     return images
 
 
 def find_mask(path: Path) -> Path | None:
-    """Find the mask beside an image, ``name.mask.png``, if there is one."""
-    mask = path.with_name(f"{path.stem}{_MASK_SUFFIX}.png")
-    return mask if mask.is_file() else None
+    """Find the mask beside an image, ``name.mask.png`` or ``name-masklabel.png``, if there is one."""
+    masks = (path.with_name(f"{path.stem}{suffix}.png") for suffix in _MASK_SUFFIXES)
+    return next((mask for mask in masks if mask.is_file()), None)
 
 
 def read_image(path: Path) -> Image.Image:

@@ -15,7 +15,9 @@ from typing import Any
 from lycoris.errors import InputError
 from lycoris.safety.file_names import check_folder_name
 
-_PRIOR_FOLDER_PATTERN = re.compile(r"regs?|reg[_ -].*|regulari[sz]ation.*|class|class[_ -]images|prior.*", re.IGNORECASE)
+_PRIOR_FOLDER_PATTERN = re.compile(
+    r"regs?|reg[_ -].*|regulari[sz]ation.*|class|class[_ -]images|prior.*", re.IGNORECASE
+)
 FALLBACK_NOUN = "subject"
 """The class noun where a folder's name has a trigger only."""
 _NAME_PATTERN = re.compile(r"(\d{1,3})_(\S.*)")

@@ -293,15 +293,16 @@ def test_how_opaque_an_image_is_can_be_asked(tmp_path: Path, mode: str) -> None:
 
 
 def test_a_mask_is_no_image_of_its_own(tmp_path: Path) -> None:
-    for name in ("a.jpg", "a.mask.png", "b.c.png", "b.c.mask.png", "mask.png"):
+    for name in ("a.jpg", "a.mask.png", "b.c.png", "b.c.mask.png", "mask.png", "d.png", "d-masklabel.png"):
         two_halves().save(tmp_path / name)
-    assert [path.name for path in list_images(tmp_path)] == ["a.jpg", "b.c.png", "mask.png"]
+    assert [path.name for path in list_images(tmp_path)] == ["a.jpg", "b.c.png", "d.png", "mask.png"]
+    assert find_mask(tmp_path / "d.png") == tmp_path / "d-masklabel.png"
     assert find_mask(tmp_path / "a.jpg") == tmp_path / "a.mask.png"
     assert find_mask(tmp_path / "b.c.png") == tmp_path / "b.c.mask.png"
     assert find_mask(tmp_path / "mask.png") is None
 
 
-@pytest.mark.parametrize("name", ["b.mask.png", "a.mask.jpg"])
+@pytest.mark.parametrize("name", ["b.mask.png", "a.mask.jpg", "b-masklabel.png"])
 def test_a_mask_without_its_image_or_in_another_format_is_named(tmp_path: Path, name: str) -> None:
     for file in ("a.png", name):
         two_halves().save(tmp_path / file)
