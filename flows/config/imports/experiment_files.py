@@ -135,6 +135,13 @@ def _data_folder(imported: Imported) -> Path:
             f"The folders of images must lie in one data folder, but `{folders[0]}` and `{folders[-1]}` have "
             f"`{root}` in common: move them together and change the configuration."
         )
+    parts = {folder.relative_to(root).parts[:1] for folder in folders}
+    others = [path.name for path in sorted(root.iterdir()) if (path.name,) not in parts and path.is_dir()]
+    if others and () not in parts:
+        imported.notes.append(
+            f"The data folder is `{root}`, which also holds `{'`, `'.join(others[:5])}`{' ...' if others[5:] else ''}: "
+            "they count in the version of the data. Folders of images only, in one of their own, would not."
+        )
     return root
 
 

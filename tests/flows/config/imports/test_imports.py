@@ -323,6 +323,14 @@ def test_what_cannot_be_imported_is_an_error_and_writes_nothing(
     assert not (folder / "out").exists() or not list((folder / "out").iterdir())
 
 
+def test_other_folders_beside_the_images_are_named(folder: Path) -> None:
+    (file,) = write(folder, {"train.toml": KOHYA_TRAINING})
+    assert not any("data folder" in note for note in import_config([file], folder / "a").notes)
+    (folder / "log").mkdir()
+    (note,) = (note for note in import_config([file], folder / "b").notes if "data folder" in note)
+    assert "also holds `a`, `log`:" in note
+
+
 def test_folders_far_apart_are_an_error(folder: Path, tmp_path: Path) -> None:
     far = tmp_path / "a" / "b" / "c" / "d" / "e"
     far.mkdir(parents=True)
