@@ -17,7 +17,14 @@ if TYPE_CHECKING:
 
 POCKET = "pocket"
 MAX_NEW_TOKENS = 100
-TASK_PROMPTS: Mapping[str, str | None] = {"blip": None, "git": None, "florence2": "<DETAILED_CAPTION>"}
+INSTRUCTION = "Describe this image in one sentence, without an introduction."
+"""What models that follow instructions are asked for."""
+TASK_PROMPTS: Mapping[str, str | None] = {
+    "blip": None,
+    "git": None,
+    "florence2": "<DETAILED_CAPTION>",
+    "llava": INSTRUCTION,
+}
 """``model_type`` of a configuration -> the prompt that requests a sentence, if any. A new family is one line."""
 
 
@@ -38,9 +45,10 @@ class Captioner(Protocol):
 
 
 class TransformersCaptioner:
-    """A captioning network in the transformers layout: BLIP, GIT or Florence-2.
+    """A captioning network in the transformers layout: BLIP, GIT, Florence-2 or LLaVA (JoyCaption).
 
-    Decoding is greedy, so that an image always gets the same sentence.
+    Decoding is greedy, so that an image always gets the same sentence. A model that follows instructions is asked for
+    one by the chat template of its processor.
 
     Args:
         name: short name in comparisons.
@@ -70,11 +78,23 @@ class TransformersCaptioner:
             self.processor: Any = AutoProcessor.from_pretrained(folder, local_files_only=True)
         except (OSError, ValueError, KeyError, ImportError) as error:
             raise InputError(f"Captioner folder `{folder}` must hold its processor: {error}") from error
+        self.is_chat = self.prompt == INSTRUCTION
+        if self.is_chat:
+            self.prompt = self._chat_prompt(folder)
+            self.processor.tokenizer.padding_side = "left"
         self.model = load_pretrained(AutoModelForImageTextToText, folder, "captioner").to(self.device)
 
     def sentences(self, images: Sequence[Image.Image]) -> list[str]:
         """Describe each image in one line, in the order of `images`."""
         return [sentence for batch in self._batches(images) for sentence in self._generate(batch)]
+
+    def _chat_prompt(self, folder: Path) -> str:
+        """The instruction with a place for the image, as the model's chat template writes it."""
+        message = {"role": "user", "content": [{"type": "image"}, {"type": "text", "text": INSTRUCTION}]}
+        try:
+            return str(self.processor.apply_chat_template([message], add_generation_prompt=True, tokenize=False))
+        except (ValueError, TypeError, KeyError) as error:
+            raise InputError(f"Captioner folder `{folder}` must hold a chat template: {error}") from error
 
     def _batches(self, images: Sequence[Image.Image]) -> Iterator[list[Image.Image]]:
         for start in range(0, len(images), self.batch_size):
@@ -84,11 +104,15 @@ class TransformersCaptioner:
         import torch
 
         text = {} if self.prompt is None else {"text": [self.prompt] * len(images)}
-        inputs = self.processor(images=[image.convert("RGB") for image in images], return_tensors="pt", **text)
+        padding = {"padding": True} if self.is_chat else {}
+        rgb = [image.convert("RGB") for image in images]
+        inputs = self.processor(images=rgb, return_tensors="pt", **text, **padding)
         with torch.inference_mode():
             ids = self.model.generate(
                 **inputs.to(self.device), max_new_tokens=MAX_NEW_TOKENS, num_beams=1, do_sample=False
             )
+        if self.is_chat:  # what is generated follows the prompt
+            ids = ids[:, inputs["input_ids"].shape[1] :]
         return [normalize_sentence(text) for text in self.processor.batch_decode(ids, skip_special_tokens=True)]
 
 
@@ -144,7 +168,7 @@ def open_captioner(source: str | Path = POCKET, device: str | torch.device = "cp
 
     Args:
         source: ``"pocket"`` for the embedded captioner; ``"sidecar"`` for the text files next to the images; a folder
-            or a hub name of a BLIP, GIT or Florence-2.
+            or a hub name of a BLIP, GIT, Florence-2 or LLaVA.
         device: torch device; ``"auto"`` takes a GPU if there is one.
 
     Raises:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -70,4 +71,56 @@ def florence(folder: Path) -> Path:
     return folder
 
 
-MODELS = {"blip": blip, "florence2": florence}
+CHAT_TEMPLATE = (
+    "{% for message in messages %}{{ message['role'] }} {% for part in message['content'] %}"
+    "{% if part['type'] == 'image' %}<image> {% else %}{{ part['text'] }} {% endif %}{% endfor %}{% endfor %}"
+    "{% if add_generation_prompt %}assistant {% endif %}"
+)
+
+
+def _word_tokenizer() -> tuple[Any, int]:
+    """A tokenizer of words with a token for images, which has the number 4; and the size of its vocabulary."""
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    special = ["<s>", "<pad>", "</s>", "<unk>", "<image>"]
+    words = {word: index for index, word in enumerate([*special, *WORDS])}
+    plain = Tokenizer(models.WordLevel(words, unk_token="<unk>"))
+    plain.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    extra = {"image_token": "<image>"}
+    names = {"bos_token": "<s>", "eos_token": "</s>", "pad_token": "<pad>", "unk_token": "<unk>"}
+    return PreTrainedTokenizerFast(tokenizer_object=plain, extra_special_tokens=extra, **names), len(words)
+
+
+TEXT = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2,
+        "num_key_value_heads": 2, "max_position_embeddings": 512, "bos_token_id": 0, "pad_token_id": 1,
+        "eos_token_id": 2}  # fmt: skip
+
+
+def _save(model: Any, folder: Path) -> None:
+    model.generation_config.update(bos_token_id=0, pad_token_id=1, eos_token_id=2, min_new_tokens=6)
+    model.save_pretrained(folder)
+
+
+def llava(folder: Path) -> Path:
+    """Write a LLaVA, the class of JoyCaption, that generates random words."""
+    from transformers import CLIPImageProcessorPil, LlavaConfig, LlavaForConditionalGeneration, LlavaProcessor
+
+    torch.manual_seed(0)
+    tokenizer, size = _word_tokenizer()
+    vision = {"model_type": "clip_vision_model", "hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2,
+              "num_attention_heads": 2, "image_size": 32, "patch_size": 16, "projection_dim": 16}  # fmt: skip
+    text = {**TEXT, "model_type": "llama", "vocab_size": size}
+    _save(
+        LlavaForConditionalGeneration(
+            LlavaConfig(vision_config=vision, text_config=text, image_token_index=4, image_seq_length=4)
+        ),
+        folder,
+    )
+    images = CLIPImageProcessorPil(size={"height": 32, "width": 32}, do_center_crop=False)
+    options = {"patch_size": 16, "vision_feature_select_strategy": "default", "num_additional_image_tokens": 1}
+    LlavaProcessor(images, tokenizer, chat_template=CHAT_TEMPLATE, **options).save_pretrained(folder)
+    return folder
+
+
+MODELS = {"blip": blip, "florence2": florence, "llava": llava}
