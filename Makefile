@@ -7,7 +7,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 export PYTHONUNBUFFERED = 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run server test check docs install clean
+.PHONY: help run server test check audit licences docs install clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -24,6 +24,12 @@ test: $(INSTALLED)  ## run all tests that need neither a GPU nor minutes
 
 check: $(INSTALLED)  ## check lint, format, types and import layers
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports --no-logo
+
+audit: $(INSTALLED)  ## check constraints.txt against known security advisories; ARGS="--osv-url URL" asks a mirror
+	@$(BIN)/pip install --quiet -c constraints.txt -e '.[audit]' && $(BIN)/python .ci/advisories.py $(ARGS)
+
+licences: $(INSTALLED)  ## write docs/licences.md, the licences of the dependencies
+	@$(BIN)/python .ci/licences.py
 
 docs: $(VENV)/.installed-docs  ## build the documentation in site/; broken links are errors
 	@mkdir -p build/cli

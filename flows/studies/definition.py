@@ -15,6 +15,7 @@ from flows.studies.answer import REPORTERS
 from flows.studies.budget_matching import BudgetMatch, parse_budget
 from lycoris.analysis.statistics.effects import STUDY_FACTORS
 from lycoris.errors import InputError, unknown_name_error
+from lycoris.safety.file_names import is_printable
 from lycoris.safety.yaml_loading import read_yaml
 
 STUDIES_FOLDER = Path(__file__).resolve().parents[2] / "studies"
@@ -67,9 +68,12 @@ def load_study(source: str, overrides: tuple[str, ...] = ()) -> Study:
     on_pocket = _options(fields, "on_pocket", file)
     if apply_overrides(dict(values), rest).get("base", "pocket") == "pocket":
         values |= on_pocket
+    question = str(fields.get("question") or "").strip()
+    if not is_printable(question):
+        raise InputError(f"The study file `{file}`: `question` must be text without control characters.")
     return Study(
         name=file.stem,
-        question=str(fields.get("question") or "").strip(),
+        question=question,
         factors=_parse_factors(fields.get("factors", fields.get("factor"))),
         experiment=parse_experiment(apply_overrides(values, rest)),
         reports=_parse_names("report", fields["reports"], REPORTERS) if fields.get("reports") else (),

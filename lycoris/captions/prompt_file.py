@@ -85,8 +85,7 @@ def read_captioned_images(
     if not files:
         raise InputError(f"The folder `{folder}` holds no images.")
     if (folder / PROMPTS_FILE).is_file():
-        entries = json.loads((folder / PROMPTS_FILE).read_text(encoding="utf-8"))
-        return files, {name: [PromptSpec(**entry) for entry in entries[name]] for name in files}
+        return files, _read_prompts(folder / PROMPTS_FILE, list(files))
     prompts = {}
     for name, images in files.items():
         captions = _read_captions(images)
@@ -96,6 +95,22 @@ def read_captioned_images(
             for n, caption in enumerate(captions)
         ]
     return files, prompts
+
+
+def _read_prompts(file: Path, names: Sequence[str]) -> dict[str, list[PromptSpec]]:
+    """The prompts of a run's images, which may come from somebody else."""
+    try:
+        entries = json.loads(file.read_text(encoding="utf-8"))
+        prompts = {name: [PromptSpec(**entry) for entry in entries[name]] for name in names}
+    except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
+        raise InputError(
+            f"`{file}` must hold the prompts of {', '.join(names)} as a run writes them: {error!r}"
+        ) from error
+    for prompt in (prompt for some in prompts.values() for prompt in some):
+        texts, numbers = (prompt.text, prompt.evaluation), (prompt.seed, prompt.group)
+        if not all(isinstance(text, str) for text in texts) or not all(type(number) is int for number in numbers):
+            raise InputError(f"`{file}` must hold texts and whole numbers, but has {prompt!r:.200}.")
+    return prompts
 
 
 def _read_captions(images: Sequence[Path]) -> list[str]:

@@ -1,4 +1,4 @@
-"""Read five hundred hostile inputs, and report what happened.
+"""Read two thousand hostile inputs, and report what happened.
 
 ``python -m tests.faults.hostile FOLDER`` writes only into FOLDER/run and prints one JSON object.
 """
@@ -21,8 +21,9 @@ import yaml
 from PIL import Image
 
 from lycoris.errors import InputError
+from tests.faults.hostile_doors import DOORS
 
-COUNTS = {"image": 120, "caption": 60, "concepts": 110, "adapter": 100, "parameters": 110}
+COUNTS = {"image": 350, "caption": 150, "concepts": 250, "adapter": 250, "parameters": 250}
 NAMES = (
     *(
         "..",
@@ -44,6 +45,7 @@ NAMES = (
     *("${HOME}", "$(reboot)", "`reboot`", "%s%s%n", "'; drop table runs; --", "x|y", "x*?", "\u202egnp", "\x7f"),
 )
 """Names that are paths, that some operating system does not allow, or that some interpreter would evaluate."""
+POSTSCRIPT = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 64 64\n%%EndComments\n(escaped) (w) file\n%%EOF\n"
 
 
 def mutated(content: bytes, chance: random.Random) -> bytes:
@@ -71,7 +73,7 @@ def mutated(content: bytes, chance: random.Random) -> bytes:
 def images(folder: Path, chance: random.Random) -> Iterator[Callable[[], Any]]:
     from lycoris.data.images import read_image
 
-    kinds = {"png": {}, "jpg": {"quality": 80}, "webp": {}, "gif": {}, "tif": {}, "bmp": {}}
+    kinds = {"png": {}, "jpg": {"quality": 80}, "webp": {}, "gif": {}, "tif": {}, "bmp": {}, "avif": {}}
     whole = {}
     for suffix, options in kinds.items():
         stream = io.BytesIO()
@@ -81,7 +83,7 @@ def images(folder: Path, chance: random.Random) -> Iterator[Callable[[], Any]]:
     huge = b"\x89PNG\r\n\x1a\n" + struct.pack(">I4sIIBBBBBI", 13, b"IHDR", 2**31 - 1, 2**31 - 1, 8, 6, 0, 0, 0, 0)
     for number in range(COUNTS["image"]):
         suffix = chance.choice(list(whole))
-        content = huge if number == 0 else b"" if number == 1 else mutated(whole[suffix], chance)
+        content = (huge, b"", POSTSCRIPT, whole[suffix])[number] if number < 4 else mutated(whole[suffix], chance)
         file = folder / f"{number}.{'png' if number == 0 else suffix}"
         file.write_bytes(content)
         yield lambda file=file: read_image(file)
@@ -229,13 +231,18 @@ def value(chance: random.Random, depth: int = 0) -> Any:
     return chance.choice([None, True, -1, 0, 10**30, -(10**30), 1.5, float("inf"), *NAMES])
 
 
-FAMILIES = {
+FAMILIES: dict[str, Callable[[Path, random.Random], Iterator[Callable[[], Any]]]] = {
     "image": images,
     "caption": captions,
     "concepts": concepts,
     "adapter": adapters,
     "parameters": parameters,
+    **{
+        name: lambda folder, chance, make=make, count=count: make(folder, chance, count, value, mutated)
+        for name, (make, count) in DOORS.items()
+    },
 }
+TOTAL = sum(COUNTS.values()) + sum(count for _, count in DOORS.values())
 
 
 def main(folder: Path) -> dict[str, Any]:

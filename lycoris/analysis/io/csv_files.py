@@ -11,6 +11,8 @@ import pandas as pd
 
 from lycoris.errors import InputError
 
+MAX_NAME_LENGTH = 1000
+"""Characters of a column's name."""
 MISSING_VALUES = ("", "nan", "n/a", "na", "none", "null", "-")
 """Texts that stand for a missing number, in any case."""
 
@@ -29,9 +31,14 @@ def read_csv(path: Path) -> pd.DataFrame:
         raise InputError(f"There is no file `{path}`.") from None
     except (OSError, UnicodeDecodeError, csv.Error, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
         raise InputError(f"File `{path}` cannot be read as a CSV table: {error}") from error
+    long = next((name for name in heading if len(name) > MAX_NAME_LENGTH), None)
+    if long is not None:
+        raise InputError(f"Table `{path}` has a column `{long[:MAX_NAME_LENGTH]}...`, whose name is too long.")
     repeated = [name for name, count in Counter(heading).items() if count > 1]
     if repeated:
         raise InputError(f"Table `{path}` has two columns `{repeated[0]}`.")
+    if not isinstance(table.index, pd.RangeIndex):
+        raise InputError(f"Table `{path}` has rows with more cells than its heading has columns.")
     table.index = table.index + 2
     table = table[(table != "").any(axis=1)]
     if table.empty:

@@ -1,0 +1,63 @@
+"""Check the versions in constraints.txt against known security advisories, with pip-audit.
+
+Exits with 0 if every version was checked and none has an advisory, with 1 if one has, and with 2 if a version could not
+be checked. Without the internet, point ``--osv-url`` at a mirror of the OSV database (https://osv.dev).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+CONSTRAINTS = Path(__file__).parents[1] / "constraints.txt"
+MAX_NAMES = 10
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run pip-audit and print what it found."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--osv-url", help="the query address of a mirror of OSV")
+    parser.add_argument("--constraints", type=Path, default=CONSTRAINTS)
+    options = parser.parse_args(arguments)
+    mirror = ["--osv-url", options.osv_url] if options.osv_url else []
+    command = [sys.executable, "-m", "pip_audit", "-s", "osv", *mirror, "-r", str(options.constraints)]
+    done = subprocess.run(
+        [*command, "--no-deps", "--disable-pip", "--progress-spinner", "off", "-f", "json"],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    try:
+        report = json.loads(done.stdout)
+    except ValueError:
+        reason = (done.stderr.strip().splitlines() or ["pip-audit printed nothing"])[-1]
+        print(f"NOTHING WAS CHECKED: the advisory service cannot be reached, or pip-audit is missing.\n{reason}")
+        return 2
+    code, text = summarize(report)
+    print(text)
+    return code
+
+
+def summarize(report: Mapping[str, Any]) -> tuple[int, str]:
+    """The exit code and the text for a report of pip-audit."""
+    packages = report["dependencies"]
+    skipped = [package for package in packages if "skip_reason" in package]
+    lines = [
+        f"{package['name']} {package['version']}: {advisory['id']}"
+        + (f", repaired in {', '.join(advisory['fix_versions'])}" if advisory.get("fix_versions") else "")
+        for package in packages
+        for advisory in package.get("vulns", ())
+    ]
+    affected = len(lines)
+    lines.append(f"{len(packages) - len(skipped)} of {len(packages)} versions were checked; {affected} advisories.")
+    if skipped or not packages:
+        names = ", ".join(package["name"] for package in skipped[:MAX_NAMES])
+        lines.append(f"NOT CHECKED: {len(skipped)} versions, such as {names or '(none)'}.")
+    return 1 if affected else 2 if skipped or not packages else 0, "\n".join(lines)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
