@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 from flows.cli.options import add_json, add_overrides, override
 from flows.cli.output import print_json, print_lines
-from lycoris.analysis.text.formatting import order_key
 from lycoris.errors import InputError, unknown_name_error
 from lycoris.terms import CAPTION_STRATEGIES, DIMENSIONS, HEADLINE_SCORES, RESIZE_MODES
 
@@ -163,6 +162,8 @@ def summary_lines(result: Mapping[str, Any], *, verbose: bool) -> list[str]:
 
 def headline_scores(scores: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     """Return for each dimension the score that stands for it, else its first."""
+    from lycoris.analysis.text.formatting import order_key
+
     chosen: dict[str, Mapping[str, Any]] = {}
     for score in scores:
         dimension = score["dimension"]

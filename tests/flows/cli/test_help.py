@@ -40,7 +40,7 @@ def test_help_of_run_lists_every_option_and_the_names_it_takes(capsys: pytest.Ca
 def test_help_of_run_lists_options_of_an_adapter_with_examples(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(["run", "--help"])
-    adapter = capsys.readouterr().out.partition("options of an adapter")[2]
+    adapter = capsys.readouterr().out.rpartition("options of an adapter")[2]
     assert re.search(r"^  rank .*such as 4, 8 or 32", adapter, re.MULTILINE)
     assert re.search(r"^  images .*number of images of a concept to train on", adapter, re.MULTILINE)
     assert "images.train" not in adapter

@@ -122,7 +122,7 @@ def test_an_error_of_an_experiment_file_names_the_file(capsys, data, tmp_path):
     ("arguments", "words"),
     [
         (["runn"], "Did you mean `run`?"),
-        (["run", "--steps", "20"], "is set with `--set steps=20`"),
+        (["run", "--steps=20"], "is set with `--set steps=20`"),
         (["run", "--rank=32"], "algorithm: lora, rank: ..."),
         (["run", "--nothing"], "unrecognized arguments: --nothing"),
     ],

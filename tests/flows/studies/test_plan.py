@@ -59,7 +59,7 @@ def test_a_benchmark_replaces_missing_times(tmp_path: Path) -> None:
     lines = describe_plan(experiment)
     text = "\n".join(lines)
     for part in (
-        "1 adapters",
+        "1 adapter: 1 concept",
         "86 images",
         "about",
         "613,376 numbers",
