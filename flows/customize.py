@@ -17,6 +17,7 @@ from prefect import flow
 
 from flows.config.concepts import select_concepts
 from flows.config.experiment import EXECUTION_FIELDS, Experiment
+from flows.config.preflight import validate_experiment
 from flows.runtime.environment import code_commit
 from flows.runtime.task_runner import create_task_runner, has_requested_task_runner, process_runner
 from flows.steps.evaluate import Candidate, count_steps, evaluate
@@ -27,6 +28,7 @@ from flows.steps.requests import begin_run, caption_request, census_messages, ev
 from flows.steps.result_folder import claim_experiment_folder
 from flows.steps.serializers import report_header, report_payload, result_summary, write_scores_table, write_study
 from flows.steps.train import group_trainings, submit_trainings
+from flows.studies.estimate import log_estimate
 from lycoris.cache.keys import stage_key
 from lycoris.cache.store import Store
 from lycoris.safety.redaction import redacting_errors
@@ -67,6 +69,7 @@ def customize(experiment: Experiment = Experiment(), promote: bool = True) -> di
     Raises:
         InputError: the experiment or the data is invalid.
     """
+    validate_experiment(experiment)  # also of a deployment, which no command has checked
     if not has_requested_task_runner(experiment):  # a deployment starts the flow before its parameters are read
         return run_customize(experiment, promote)
     from lycoris.report.run.verdict import study_verdicts
@@ -76,6 +79,7 @@ def customize(experiment: Experiment = Experiment(), promote: bool = True) -> di
     context = begin_run(experiment)
     version = data_version(experiment.data, PROJECT_ROOT, experiment.data_rev, experiment.output / "data")
     logger.info("%s is version %s, %d files", version.path, version.hash, version.files, extra={"topic": "data"})
+    log_estimate(experiment, version.path)
     models = resolve_models(**experiment.model_sources())
     with Store(context.store).lock(stage_key("folder", {"name": experiment.name})):
         folder = claim_experiment_folder(experiment, is_part=not promote)

@@ -16,6 +16,7 @@ from prefect import flow
 
 from flows.config.concepts import select_concepts
 from flows.config.experiment import EXECUTION_FIELDS, Experiment
+from flows.config.preflight import validate_experiment
 from flows.config.promotion import PromotionConfig
 from flows.customize import PROJECT_ROOT, run_customize
 from flows.runtime.task_runner import process_runner
@@ -70,6 +71,7 @@ def refresh(
     started = time.monotonic()
     if not experiment.hold_out:
         experiment = experiment.model_copy(update={"hold_out": DEFAULT_HOLD_OUT})
+    validate_experiment(experiment)
     decide_promotion([], promotion.target_dimension, promotion.tolerances)  # raises if the rule is invalid
     version = data_version(experiment.data, PROJECT_ROOT, experiment.data_rev, experiment.output / "data")
     server = tracking_server(experiment.output)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 from prefect import flow
 
 from flows.config.concepts import DataConcepts
+from flows.config.preflight import validate_scoring
 from flows.config.scoring import ScoringConfig, ScoringTarget, concepts_by_name, resolve_target
 from flows.runtime.task_runner import process_runner, worker_count
 from flows.steps.evaluate import BasePart, Candidate, EvaluationSetup, evaluate
@@ -61,6 +62,7 @@ def score(request: ScoringConfig) -> dict[str, Any]:
         InputError: the request is invalid.
     """
     started = time.monotonic()
+    validate_scoring(request)
     experiment = request.experiment
     context = begin_run(experiment)
     known = concepts_by_name(request)

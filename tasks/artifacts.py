@@ -50,11 +50,44 @@ class Artifact:
 
 
 @dataclass(frozen=True)
+class BaseOptions:
+    """How a base's files are read, where the files themselves do not say it; None where they do.
+
+    Attributes:
+        tokenizer: folder or hub name of the vocabulary of a single file.
+        prediction_type: what the denoiser of a single file predicts.
+        vae: folder or file of another VAE.
+        resolution: side in pixels of the images that the base was trained on.
+    """
+
+    tokenizer: str | None = None
+    prediction_type: str | None = None
+    vae: str | None = None
+    resolution: int | None = None
+
+    @property
+    def for_tokenizer(self) -> dict[str, Any]:
+        """Arguments of `lycoris.bases.load_tokenizer` and of the functions that read the noise schedule."""
+        return {"tokenizer": self.tokenizer, "prediction_type": self.prediction_type}
+
+    @property
+    def for_parts(self) -> dict[str, Any]:
+        """Arguments of `lycoris.bases.parameter_count.meta_parts`."""
+        return {**self.for_tokenizer, "vae": self.vae}
+
+    @property
+    def for_base(self) -> dict[str, Any]:
+        """Arguments of `lycoris.bases.open_base` and `lycoris.bases.digest`."""
+        return {**self.for_parts, "resolution": self.resolution}
+
+
+@dataclass(frozen=True)
 class ModelRef:
-    """A model by its source, with the SHA-256 of its files."""
+    """A model by its source, with the SHA-256 of its files; of a base also how they are read."""
 
     source: str
     digest: str
+    options: BaseOptions = BaseOptions()
 
 
 @dataclass(frozen=True)

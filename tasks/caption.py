@@ -20,7 +20,7 @@ from lycoris.data.concepts import Concept
 from lycoris.errors import InputError, unknown_name_error
 from lycoris.safety.redaction import redacting_errors
 from lycoris.terms import SENTENCE_STRATEGIES
-from tasks.artifacts import CaptionedConcept, ModelRef, RunContext, TaggerRef
+from tasks.artifacts import BaseOptions, CaptionedConcept, ModelRef, RunContext, TaggerRef
 from tasks.runtime import resources
 from tasks.runtime.duplicates import find_duplicates
 from tasks.runtime.tagging import TaggedImages, caption_sentences, tag_images
@@ -39,6 +39,7 @@ class CaptionRequest:
         concepts: all concepts of the data folder.
         names: concepts to caption; None for all. The tags of the others show which tags are common.
         base: source of the base, whose tokenizers triggers and captions are checked with.
+        base_options: how the base's files are read.
         tagger: of the images; None where the user's captions are all there is.
         captioner: of the images; None likewise, or where no strategy needs sentences.
         strategies: caption strategies.
@@ -58,6 +59,7 @@ class CaptionRequest:
     seed: int = 0
     templates_file: Path | None = None
     on_invalid_image: str = "skip"
+    base_options: BaseOptions = BaseOptions()  # noqa: RUF009 - frozen
 
 
 @dataclass(frozen=True)
@@ -155,7 +157,7 @@ def write_captions(context: RunContext, request: CaptionRequest, templates: Temp
     for name in request.names or ():
         if name not in {concept.name for concept in concepts}:
             raise unknown_name_error("concept", name, [concept.name for concept in concepts])
-    tokenizers = resources.cached_tokenizers(request.base)
+    tokenizers = resources.cached_tokenizers(request.base, request.base_options)
     about_triggers = trigger_warnings(concepts, tokenizers)
     images = [image for concept in concepts for image in concept.images]
     sidecars = Sidecars.read([image.path for image in images], images[0].root)

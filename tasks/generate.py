@@ -56,7 +56,7 @@ def generate_images(
     inputs = generation_inputs(base.digest, file.key if file else None, prompts, sampling)
 
     def compute(folder: Path, bar: progress.StepProgress) -> None:
-        _generate(context, base.source, file, prompts, sampling, folder, bar)
+        _generate(context, base, file, prompts, sampling, folder, bar)
 
     return get_or_compute(context, "images", label, inputs, compute)
 
@@ -87,7 +87,7 @@ def seconds_per_image(artifact: Artifact) -> float | None:
 
 def _generate(
     context: RunContext,
-    source: str,
+    model: ModelRef,
     adapter: Artifact | None,
     prompts: Prompts,
     sampling: SamplingSettings,
@@ -97,7 +97,7 @@ def _generate(
     import lycoris
     from lycoris.bases.sampling import generate
 
-    base = resources.cached_base(source, context.device)
+    base = resources.cached_base(model.source, context.device, model.options)
     network = lycoris.load(ensure_local(context, adapter).folder / ADAPTER_FILE, base.parts) if adapter else None
     try:
         if network is not None:

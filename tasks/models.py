@@ -9,7 +9,7 @@ from pathlib import Path
 from prefect import task
 
 from lycoris.safety.redaction import redacting_errors
-from tasks.artifacts import EvaluationModels, ModelRef, TaggerRef
+from tasks.artifacts import BaseOptions, EvaluationModels, ModelRef, TaggerRef
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,7 @@ def resolve_models(
     thresholds: Mapping[str, float] | None = None,
     vocabulary: Path | None = None,
     captioner: str | None = None,
+    base_options: BaseOptions = BaseOptions(),  # noqa: B008 - frozen
 ) -> ModelRefs:
     """Find every model of a run and hash its files.
 
@@ -54,7 +55,7 @@ def resolve_models(
         return model_digest(resolve_source(source)[1])
 
     return ModelRefs(
-        base=ModelRef(base, bases.digest(base)),
+        base=ModelRef(base, bases.digest(base, **base_options.for_base), base_options),
         encoders={source: encoder_digest(source) for source in encoders},
         style_encoder=ModelRef(style_encoder, encoder_digest(style_encoder)),
         tagger=None if tagger is None else resolve_tagger(tagger, thresholds, vocabulary),

@@ -79,13 +79,11 @@ def epilog() -> str:
 
 def run(arguments: argparse.Namespace) -> int:
     """Score the files and print every score; 1 if a file failed."""
-    from flows.config.scoring import concepts_by_name, resolve_target
+    from flows.config.preflight import validate_scoring
     from flows.runtime.prefect_server import prefect_server
 
     request = parse_request(arguments)
-    concepts = concepts_by_name(request)
-    for file in request.files:
-        resolve_target(file, request, concepts)
+    validate_scoring(request)
     with prefect_server(request.experiment.output / "prefect"):
         from flows.score import run_score
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field, ValidationInfo, field_validator, model_validator
 
@@ -19,7 +19,7 @@ from lycoris import pocket, terms
 from lycoris.data.concepts_file import CONCEPTS_FILE, read_entries
 from lycoris.errors import InputError, unknown_name_error
 from lycoris.safety.file_names import check_folder_name
-from tasks.artifacts import SamplingSettings
+from tasks.artifacts import BaseOptions, SamplingSettings
 from tasks.trainings import AdapterSettings
 
 LOCAL_RUNNERS = ("processes", "threads")
@@ -49,6 +49,16 @@ class Experiment(ConfigRecord):
         description=f"names of classes, or all; default: {', '.join(DEFAULT_CONCEPTS)} and every class of your own",
     )
     base: str = Field("pocket", description="pocket, a diffusers folder, a .safetensors file, or a hub name")
+    tokenizer: str | None = Field(
+        None, description="vocabulary of a base in one file: a folder or hub name; default: tokenizer/ beside the file"
+    )
+    prediction_type: Literal["epsilon", "v_prediction", "sample"] | None = Field(
+        None, description="what a base in one file predicts, if the file does not say it"
+    )
+    vae: str | None = Field(None, description="another VAE for the base: a folder or a .safetensors file")
+    resolution: int | None = Field(
+        None, ge=8, description="side in pixels of the images that the base was trained on; default: what its files say"
+    )
     algorithms: tuple[AdapterConfig, ...] = Field(
         tuple(AdapterConfig.model_construct(algorithm=name) for name in ("lora", "loha", "lokr", "full")),
         description="names, or mappings with the options of an adapter listed below; a list of values is one adapter "
@@ -191,11 +201,7 @@ class Experiment(ConfigRecord):
     @model_validator(mode="after")
     def _check_checkpoints(self) -> Experiment:
         for adapter in self.algorithms if self.checkpoints else ():
-            training = self.adapter_settings(adapter).training
-            length, last = monitoring.training_length(training), max(self.checkpoints)
-            if last > length:
-                unit = monitoring.length_unit(training)
-                raise ValueError(f"`checkpoints` has {last}, but `{adapter.label}` is trained for {length:g} {unit}s")
+            monitoring.check_checkpoints(self.checkpoints, adapter.label, self.adapter_settings(adapter).training)
         return self
 
     @property
@@ -248,12 +254,17 @@ class Experiment(ConfigRecord):
         shipped = read_entries(pocket.IMAGES / CONCEPTS_FILE)
         return tuple(name for name in names if name in DEFAULT_CONCEPTS or name not in shipped) or tuple(names)
 
+    def base_options(self) -> BaseOptions:
+        """Return how the base's files are read."""
+        return BaseOptions(self.tokenizer, self.prediction_type, self.vae, self.resolution)
+
     def model_sources(self) -> dict[str, Any]:
         """Return the arguments of `tasks.models.resolve_models`."""
         annotator = defaults.default_annotator(self.base)
         writes_sentences = terms.SENTENCE_STRATEGIES.intersection(self.strategies)
         return {
             "base": self.base,
+            "base_options": self.base_options(),
             "encoders": self.encoders,
             "style_encoder": self.style_encoder,
             "tagger": self.tagger or annotator,
@@ -306,9 +317,3 @@ NESTED_GROUPS: dict[str, type[BaseModel]] = {
     "sampling": SamplingConfig,
 }
 """Options of an experiment that are groups of options."""
-
-
-def training_count(experiment: Experiment, concepts: int) -> int:
-    """Return how many adapters an experiment trains on a number of concepts."""
-    combinations = sum(len(experiment.captions_of(adapter)) for adapter in experiment.algorithms)
-    return concepts * combinations * len(experiment.seeds)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pydantic import Field
@@ -39,6 +39,17 @@ def length_unit(training: Mapping[str, Any]) -> str:
 def training_length(training: Mapping[str, Any]) -> float:
     """Return the length of a training in its unit."""
     return training.get("steps") or training["epochs"]
+
+
+def check_checkpoints(checkpoints: Sequence[int], label: str, training: Mapping[str, Any]) -> None:
+    """Check that the checkpoints of an adapter lie within its training.
+
+    Raises:
+        ValueError: One lies beyond the end.
+    """
+    length, last = training_length(training), max(checkpoints)
+    if last > length:
+        raise ValueError(f"`checkpoints` has {last}, but `{label}` is trained for {length:g} {length_unit(training)}s")
 
 
 def resolve_monitoring(

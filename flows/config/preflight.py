@@ -1,4 +1,4 @@
-"""Validation of an experiment before any server or worker is started."""
+"""Validation of an experiment or a scoring request before any server or worker is started or a model is opened."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 
 from flows.config.concepts import select_concepts
 from flows.config.experiment import Experiment
-from lycoris.errors import InputError, unknown_name_error
+from flows.config.preflight_training import validate_adapters, validate_image_counts
+from flows.config.scoring import ScoringConfig, concepts_by_name, resolve_target
+from lycoris.errors import InputError
 
 if TYPE_CHECKING:
     from lycoris.data.concepts import Concept
@@ -17,19 +19,45 @@ PROJECT_ROOT = Path(__file__).resolve().parents[2]
 
 
 def validate_experiment(experiment: Experiment) -> None:
-    """Check that the data, the models and the names of an experiment exist.
+    """Check everything that can be known to fail of an experiment.
 
     Raises:
-        InputError: The data, the base or another model is missing or invalid, or a name is unknown.
+        InputError: The data, the base or another model is missing or invalid; a name is unknown; a package or the
+            hardware for a setting is missing; or a setting fits neither the base nor the number of images.
     """
+    _validate_data(experiment)
+    _validate_models(experiment)
+    validate_adapters(experiment)
+
+
+def validate_scoring(request: ScoringConfig) -> None:
+    """Check everything that can be known to fail of a scoring request.
+
+    Raises:
+        InputError: As for `validate_experiment`; or a file cannot be read, its concept is unknown, or a quality
+            predictor is not available.
+    """
+    from lycoris.encoders import check_encoder
+    from lycoris.metrics.quality_predictors import check_quality_predictors
+
+    concepts = concepts_by_name(request)
+    targets = [resolve_target(file, request, concepts) for file in request.files]
+    _validate_models(request.experiment.with_captions(tuple(dict.fromkeys(target.strategy for target in targets))))
+    encoders = dict(check_encoder(name) for name in request.experiment.encoders)
+    check_quality_predictors(request.quality_predictors, encoders)
+
+
+def _validate_models(experiment: Experiment) -> None:
+    """Check what trainings, images and scores need of models, prompts and the artifact store."""
     from lycoris import bases
-    from lycoris.adapters.layers.presets import PRESETS
     from lycoris.bases.schedulers import build_scheduler
+    from lycoris.cache.remote import RemoteStore
     from lycoris.captions import captioner_digest, read_templates, tagger_digest, templates_for_base
+    from lycoris.encoders import check_encoder
     from lycoris.encoders.model_sources import resolve_source
 
-    _validate_data(experiment)
-    bases.digest(experiment.base)
+    options = experiment.base_options()
+    bases.digest(experiment.base, **options.for_base)
     sources = experiment.model_sources()
     if sources["tagger"] is not None:
         tagger_digest(sources["tagger"], experiment.thresholds, experiment.vocabulary)
@@ -39,13 +67,14 @@ def validate_experiment(experiment: Experiment) -> None:
         captioner_digest(sources["captioner"])
     if experiment.templates is not None:
         read_templates(experiment.templates, templates_for_base(experiment.base))
-    for name in (*experiment.encoders, experiment.style_encoder):
-        resolve_source(name)
-    build_scheduler(bases.load_scheduler_config(experiment.base), experiment.sampling_settings().scheduler)
-    for adapter in experiment.algorithms:
-        preset = experiment.adapter_settings(adapter).preset
-        if preset not in PRESETS:
-            raise unknown_name_error("preset", preset, PRESETS)
+    names = [check_encoder(source)[0] for source in experiment.encoders]
+    if len(set(names)) < len(names):
+        raise InputError(f"Option `encoders` must have distinct short names, but they are {', '.join(names)}.")
+    resolve_source(experiment.style_encoder)
+    noise_schedule = bases.load_scheduler_config(experiment.base, **options.for_tokenizer)
+    build_scheduler(noise_schedule, experiment.sampling_settings().scheduler)
+    if experiment.artifact_store is not None:
+        RemoteStore(experiment.artifact_store).check()
 
 
 def _validate_data(experiment: Experiment) -> None:
@@ -59,7 +88,7 @@ def _validate_data(experiment: Experiment) -> None:
     elif experiment.data.is_dir():
         selected = select_concepts(experiment, experiment.data).selected
         _validate_captions(experiment, selected)
-        _validate_image_settings(experiment, selected)
+        validate_image_counts(experiment, selected)
 
 
 def _validate_captions(experiment: Experiment, concepts: Sequence[Concept]) -> None:
@@ -78,19 +107,3 @@ def _validate_captions(experiment: Experiment, concepts: Sequence[Concept]) -> N
             tagger=sources["tagger"],
             captioner=sources["captioner"],
         )
-
-
-def _validate_image_settings(experiment: Experiment, concepts: Sequence[Concept]) -> None:
-    """Check that settings of prior images and masks have images to act on."""
-    from lycoris.data.images import find_mask
-
-    trainings = [experiment.adapter_settings(adapter).training for adapter in experiment.algorithms]
-    names = ", ".join(f"`{concept.name}`" for concept in concepts)
-    if any("prior_weight" in training for training in trainings) and not any(one.prior_images for one in concepts):
-        raise InputError(
-            f"Setting `prior_weight` needs prior images, but none of {names} has any: name their folder with "
-            "`prior` in concepts.yaml, or put them into `reg/1_<class noun>`."
-        )
-    uses_masks = any(training.get("mask") == "file" for training in trainings)
-    if uses_masks and not any(find_mask(image.path) for concept in concepts for image in concept.images):
-        raise InputError(f"Setting `mask` is `file`, but no image of {names} has a mask, `name.mask.png` beside it.")

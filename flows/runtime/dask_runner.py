@@ -206,7 +206,15 @@ def _check_worker(worker: str, probe: object, local: WorkerProbe, experiment: Ex
 
 def _relative_paths(experiment: Experiment) -> list[str]:
     """Return the paths of an experiment that name other files in another working directory."""
-    models = [experiment.base, experiment.style_encoder, experiment.tagger, experiment.captioner, *experiment.encoders]
+    models = [
+        experiment.base,
+        experiment.tokenizer,
+        experiment.vae,
+        experiment.style_encoder,
+        experiment.tagger,
+        experiment.captioner,
+        *experiment.encoders,
+    ]
     files = [experiment.vocabulary]
     if experiment.artifact_store is None:  # with an artifact store, only the machine that starts the run reads these
         files += [experiment.data, experiment.concepts_file, experiment.templates]

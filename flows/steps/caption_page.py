@@ -43,7 +43,7 @@ def write_caption_page(experiment: Experiment, out: Path, *, write_tags: bool = 
     concepts = DataConcepts(tuple(load_concepts(experiment.data, experiment.concepts_file)), names)
     request = caption_request(experiment.with_captions(experiment.captions), concepts, tagger, captioner)
     results = write_captions(context, request, templates)
-    tokenizer = resources.cached_tokenizers(experiment.base)["tokenizer"]
+    tokenizer = resources.cached_tokenizers(experiment.base, experiment.base_options())["tokenizer"]
     token_limit = int(tokenizer.model_max_length)
     sections = [
         ConceptSection(

@@ -6,7 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from flows.config import monitoring
+from flows.config.adapter import AdapterConfig
 from flows.config.experiment import Experiment
+from flows.config.fitting import settings_for_images
 from lycoris.data.splits import choose_rows, split_held_out
 from lycoris.errors import InputError
 from tasks.artifacts import CaptionedConcept, ImageSet, ModelRef, Prompts, RunSpec
@@ -28,11 +30,16 @@ def expand_grid(experiment: Experiment, concepts: Sequence[CaptionedConcept]) ->
         PlannedRun(spec, concept, settings)
         for concept in concepts
         for adapter in experiment.algorithms
-        for settings in [experiment.adapter_settings(adapter)]
+        for settings in [_settings(experiment, adapter, concept)]
         for strategy in experiment.captions_of(adapter)
         for seed in experiment.seeds
         for spec in _checkpoint_specs(RunSpec(concept.name, adapter.label, strategy, seed), experiment, settings)
     ]
+
+
+def _settings(experiment: Experiment, adapter: AdapterConfig, concept: CaptionedConcept) -> AdapterSettings:
+    rows = training_rows(experiment, concept, adapter.images)
+    return settings_for_images(experiment, adapter, sum(concept.repeats[row] if concept.repeats else 1 for row in rows))
 
 
 def _checkpoint_specs(final: RunSpec, experiment: Experiment, settings: AdapterSettings) -> list[RunSpec]:

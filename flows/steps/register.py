@@ -104,7 +104,7 @@ def _register(registration: Registration, run: PlannedRun, futures: EvaluationFu
                 captions=caption_rows(concept, spec.strategy),
                 file=file,
                 contact_sheet=contact_sheet(concept.images, image_files(images), sheet),
-                base=registration.base.source,
+                base=registration.base,
                 lineage={
                     "base.digest": registration.base.digest,
                     "commit": registration.commit,

@@ -43,6 +43,7 @@ def caption_request(
     return CaptionRequest(
         concepts=concepts.known,
         base=experiment.base,
+        base_options=experiment.base_options(),
         tagger=tagger,
         strategies=experiment.strategies,
         captioner=captioner,

@@ -73,7 +73,7 @@ def run_benchmark(experiment: Experiment, timings: Timings) -> None:
     if not torch.cuda.is_available():
         torch.set_num_threads(1)  # as each worker process
         clock = time.process_time
-    base = open_base(experiment.base, device="auto")
+    base = open_base(experiment.base, device="auto", **experiment.base_options().for_base)
     concept = load_concepts(experiment.data_folder(), experiment.concepts_file)[0]
     trial = _Trial(experiment, base, concept, clock, base.device.type == "cpu" and experiment.base != "pocket")
     algorithms: dict[str, float] = {}

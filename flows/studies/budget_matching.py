@@ -64,7 +64,7 @@ def match_budget(experiment: Experiment, match: BudgetMatch | None) -> tuple[Exp
     if match.kind == "parameters":
         from lycoris.bases import parameter_count
 
-        parts = parameter_count.meta_parts(experiment.base)
+        parts = parameter_count.meta_parts(experiment.base, **experiment.base_options().for_parts)
         return match_parameters(
             experiment, match.reference, lambda settings: parameter_count.count_parameters(parts, settings.as_dict())
         )
@@ -74,7 +74,11 @@ def match_budget(experiment: Experiment, match: BudgetMatch | None) -> tuple[Exp
     return match_time(
         experiment,
         match.reference,
-        lambda: measure_timings(experiment, bases.digest(experiment.base)).step_seconds,
+        lambda: (
+            measure_timings(
+                experiment, bases.digest(experiment.base, **experiment.base_options().for_base)
+            ).step_seconds
+        ),
         experiment.output / experiment.name / BUDGET_FILE,
     )
 

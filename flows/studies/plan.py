@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 from flows.config import monitoring
 from flows.config.adapter import AdapterConfig
 from flows.config.concepts import DataConcepts, select_concepts
-from flows.config.experiment import Experiment, training_count
+from flows.config.experiment import Experiment
+from flows.config.fitting import training_count
 from flows.steps.grid import base_prompts, expand_grid, training_requests
 from flows.studies.benchmark import measure_timings
 from flows.studies.timing import Timings
@@ -177,11 +178,29 @@ def estimate_cost(experiment: Experiment, work: WorkCount, mean_images: float) -
     Raises:
         InputError: The base or another model is not available on this machine.
     """
-    from flows.runtime.task_runner import worker_count
     from lycoris import bases
+
+    return format_cost(
+        experiment,
+        work,
+        mean_images,
+        measure_timings(experiment, bases.digest(experiment.base, **experiment.base_options().for_base)),
+    )
+
+
+def format_cost(experiment: Experiment, work: WorkCount, mean_images: float, timings: Timings) -> list[str]:
+    """Describe time and storage of the work that is not cached; what was never measured is named as not known.
+
+    Args:
+        mean_images: The mean number of images of a concept.
+
+    Raises:
+        InputError: The base is not available on this machine.
+    """
+    from flows.runtime.task_runner import worker_count
     from lycoris.bases import parameter_count
 
-    parts = parameter_count.meta_parts(experiment.base)
+    parts = parameter_count.meta_parts(experiment.base, **experiment.base_options().for_parts)
     parameters = {
         adapter.label: parameter_count.count_parameters(parts, experiment.adapter_settings(adapter).as_dict())
         for adapter in experiment.algorithms
@@ -191,10 +210,14 @@ def estimate_cost(experiment: Experiment, work: WorkCount, mean_images: float) -
         for adapter in experiment.algorithms
     }
     adapter_bytes = BYTES_PER_PARAMETER * FILE_COPIES * sum(parameters[label] * files[label] for label in files)
-    timings = measure_timings(experiment, bases.digest(experiment.base))
+    step_counts = {adapter.label: step_count(experiment, adapter, mean_images) for adapter in experiment.algorithms}
+    if not timings.is_complete(experiment.algorithms):
+        return [
+            f"about {_format_bytes(adapter_bytes)} of storage for adapters; time and storage of images are not known, "
+            f"as `{experiment.output / 'store'}` has no such run yet (`lycoris study --plan` measures them)"
+        ]
     image_bytes = (work.images - work.cached_images) * (timings.image_bytes or 0)
     workers = worker_count(experiment)
-    step_counts = {adapter.label: _step_count(experiment, adapter, mean_images) for adapter in experiment.algorithms}
     seconds = {name: value / workers for name, value in _step_seconds(step_counts, work, timings).items()}
     return [
         f"about {_format_duration(sum(seconds.values()))} on {workers} process{'es' * (workers > 1)}: "
@@ -224,7 +247,7 @@ def _step_seconds(step_counts: Mapping[str, int], work: WorkCount, timings: Timi
     }
 
 
-def _step_count(experiment: Experiment, adapter: AdapterConfig, mean_images: float) -> int:
+def step_count(experiment: Experiment, adapter: AdapterConfig, mean_images: float) -> int:
     """Return the steps of one training; for a length in epochs, those for a concept of average size."""
     training = experiment.adapter_settings(adapter).training
     if training.get("steps"):

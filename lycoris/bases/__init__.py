@@ -9,12 +9,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
+import torch
+
 from lycoris.bases.base import Base, compute_digest
 from lycoris.bases.conditioning import TextConditioning
 from lycoris.bases.families import BASES
 from lycoris.bases.families.family import Family
 from lycoris.bases.files.diffusers_folder import find_base
 from lycoris.bases.files.model_files import DiffusersFolder, ModelFiles
+from lycoris.bases.files.replaced_vae import ReplacedVae
 from lycoris.bases.files.single_file import SingleFile
 from lycoris.bases.flow_matching import FlowMatching
 from lycoris.bases.noise import DiscreteDiffusion, ForwardProcess
@@ -32,6 +35,7 @@ __all__ = [
     "TextConditioning",
     "TruncatedPromptWarning",
     "digest",
+    "load_forward_process",
     "load_scheduler_config",
     "load_tokenizer",
     "open_base",
@@ -45,6 +49,8 @@ def open_base(
     *,
     tokenizer: str | Path | None = None,
     prediction_type: Literal["epsilon", "v_prediction", "sample"] | None = None,
+    vae: str | Path | None = None,
+    resolution: int | None = None,
 ) -> Base:
     """Open a base model, frozen and ready to adapt, to train on and to generate with.
 
@@ -58,6 +64,9 @@ def open_base(
             Defaults to a folder ``tokenizer`` beside the file, else to OpenAI's from the hub or its cache.
         prediction_type: only for a single file that does not state what its denoiser predicts. Required for such a
             file of SD 2.x; the default for other families is `epsilon`.
+        vae: another VAE instead of the base's: a folder with its configuration, a base's folder, or a safetensors file
+            in the original layout. A single file need not have a VAE of its own then.
+        resolution: side in pixels of the square images that the base was trained on, instead of what its files state.
 
     Returns:
         The base, opened by the family that matches its files.
@@ -66,53 +75,82 @@ def open_base(
         InputError: nothing is there, parts are missing, weights are pickled or incomplete, no family matches, or an
             argument for single files comes with a folder.
     """
-    files, family = _resolve_family(source, tokenizer, prediction_type)
-    return Base(family, files, source=str(source), device=device, dtype=dtype)
+    files, family = resolve_family(source, tokenizer, prediction_type, vae)
+    return Base(family, files, source=str(source), device=device, dtype=dtype, resolution=resolution)
 
 
-def digest(source: str | Path = "pocket") -> str:
+def digest(
+    source: str | Path = "pocket",
+    *,
+    tokenizer: str | Path | None = None,
+    prediction_type: str | None = None,
+    vae: str | Path | None = None,
+    resolution: int | None = None,
+) -> str:
     """Compute the SHA-256 over a base's files, as `Base.digest` has it, without opening the model.
 
     Args:
-        source: as for `open_base`.
+        source, tokenizer, prediction_type, vae, resolution: as for `open_base`.
 
     Raises:
         InputError: nothing is there, parts are missing, or no family matches.
     """
-    files, family = _resolve_family(source)
-    return compute_digest(family, files)
+    files, family = resolve_family(source, tokenizer, prediction_type, vae)
+    return compute_digest(family, files, resolution)
 
 
-def load_scheduler_config(source: str | Path = "pocket") -> Mapping[str, Any]:
+def load_scheduler_config(
+    source: str | Path = "pocket", *, tokenizer: str | Path | None = None, prediction_type: str | None = None
+) -> Mapping[str, Any]:
     """Read a base's noise schedule as its files state it, without opening the model.
 
     Args:
-        source: as for `open_base`.
+        source, tokenizer, prediction_type: as for `open_base`.
 
     Raises:
         InputError: nothing is there, or no family matches.
     """
-    files, _ = _resolve_family(source)
+    files, _ = resolve_family(source, tokenizer, prediction_type)
     return files.scheduler_config()
 
 
-def load_tokenizer(source: str | Path = "pocket") -> Any:
+def load_forward_process(
+    source: str | Path = "pocket", *, tokenizer: str | Path | None = None, prediction_type: str | None = None
+) -> ForwardProcess:
+    """Read how a base noises latents and what it predicts, on the CPU, without opening the model.
+
+    Args:
+        source, tokenizer, prediction_type: as for `open_base`.
+
+    Raises:
+        InputError: nothing is there, no family matches, or the schedule is not one of its family.
+    """
+    files, family = resolve_family(source, tokenizer, prediction_type)
+    return family.forward_process.from_config(files.scheduler_config(), torch.device("cpu"))
+
+
+def load_tokenizer(
+    source: str | Path = "pocket", *, tokenizer: str | Path | None = None, prediction_type: str | None = None
+) -> Any:
     """Load the (first) tokenizer of a base, without opening the model.
 
     Args:
-        source: as for `open_base`.
+        source, tokenizer, prediction_type: as for `open_base`.
 
     Raises:
         InputError: nothing is there, no family matches, or there is no vocabulary.
     """
     from transformers import CLIPTokenizer
 
-    files, _ = _resolve_family(source)
+    files, _ = resolve_family(source, tokenizer, prediction_type)
     return files.load_tokenizer("tokenizer", CLIPTokenizer)
 
 
-def _resolve_family(
-    source: str | Path, tokenizer: str | Path | None = None, prediction_type: str | None = None
+def resolve_family(
+    source: str | Path,
+    tokenizer: str | Path | None = None,
+    prediction_type: str | None = None,
+    vae: str | Path | None = None,
 ) -> tuple[ModelFiles, type[Family]]:
     """Find the files of a base, and the family that matches them."""
     path = find_base(source)
@@ -124,8 +162,10 @@ def _resolve_family(
     files: ModelFiles = (
         DiffusersFolder(path)
         if path.is_dir()
-        else SingleFile(path, layouts, tokenizer=tokenizer, prediction_type=prediction_type)
+        else SingleFile(path, layouts, tokenizer=tokenizer, prediction_type=prediction_type, needs_vae=vae is None)
     )
+    if vae is not None:
+        files = ReplacedVae(files, vae)
     for family in BASES.values():
         if family.matches(files):
             return files, family

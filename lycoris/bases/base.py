@@ -11,7 +11,7 @@ import torch
 
 from lycoris.bases.families.family import Components, Family
 from lycoris.bases.files.model_loading import autocast, freeze, import_class, resolve_dtype
-from lycoris.bases.latent_codec import LatentCodec, native_resolution
+from lycoris.bases.latent_codec import LatentCodec, native_resolution, set_resolution
 from lycoris.bases.shapes import Images, ImageSizes, Latents, Timesteps
 from lycoris.pretrained import resolve_device, silence_transformers
 
@@ -46,9 +46,11 @@ class Base:
         source: the name to report; defaults to the path of the files.
         device: a torch device, or ``"auto"``.
         dtype: ``"float32"``, ``"bfloat16"``, ``"float16"`` or ``"auto"``.
+        resolution: instead of the one in the files.
 
     Raises:
-        InputError: a part is missing or incomplete, or the parts do not fit together.
+        InputError: a part is missing or incomplete, the parts do not fit together, or the resolution does not fit
+            them.
     """
 
     def __init__(
@@ -58,6 +60,7 @@ class Base:
         source: str | None = None,
         device: str = "auto",
         dtype: str = "auto",
+        resolution: int | None = None,
     ) -> None:
         classes = family.part_classes(files)
         files.check_parts(_required_files(classes))
@@ -84,6 +87,9 @@ class Base:
 
         self._codec = LatentCodec(self.vae)
         self.vae_scale_factor, self.latent_channels = self._codec.scale_factor, self._codec.channels
+        self._given_resolution = resolution
+        if resolution is not None:
+            set_resolution(self.parts[self.denoiser], self.vae_scale_factor, resolution)
         self.resolution = native_resolution(self.parts[self.denoiser], self.vae, self.source)
         self._components = Components(self.source, modules, tokenizers, self.vae_scale_factor, files.model_index())
         self._family = family(self._components)
@@ -91,7 +97,7 @@ class Base:
     @functools.cached_property
     def digest(self) -> str:
         """SHA-256 over weights, configurations and vocabulary, in hexadecimal."""
-        return compute_digest(type(self._family), self.files)
+        return compute_digest(type(self._family), self.files, self._given_resolution)
 
     def encode_text(self, prompts: Sequence[str]) -> TextConditioning:
         """Encode prompts for the denoiser; differentiable where a text encoder is adapted.
@@ -157,7 +163,7 @@ class Base:
         )
 
 
-def compute_digest(family: type[Family], files: ModelFiles) -> str:
+def compute_digest(family: type[Family], files: ModelFiles, resolution: int | None = None) -> str:
     """Compute `Base.digest` without opening the model.
 
     Raises:
@@ -166,6 +172,8 @@ def compute_digest(family: type[Family], files: ModelFiles) -> str:
     required = _required_files(family.part_classes(files))
     files.check_parts(required)
     content, options = files.digest(required), family.digest_options(files)
+    if resolution is not None:
+        options += f" resolution {resolution}"
     return hashlib.sha256(f"{content} {options}".encode()).hexdigest() if options else content
 
 

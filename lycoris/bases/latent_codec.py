@@ -39,7 +39,14 @@ class LatentCodec:
         for batch in pixels.split(_images_per_batch(*images.shape[-2:])):
             posterior = self._vae.encode(batch).latent_dist
             latents.append(posterior.mode() if generator is None else posterior.sample(generator))
-        return (torch.cat(latents).float() - self._shift) * self._scale
+        scaled = (torch.cat(latents).float() - self._shift) * self._scale
+        if not torch.isfinite(scaled).all():
+            dtype = str(self._vae.dtype).removeprefix("torch.")
+            raise InputError(
+                f"The VAE of the base encodes an image as NaN or infinity in {dtype}: "
+                "open the base in another `dtype`, or pass another `vae`."
+            )
+        return scaled
 
     @torch.no_grad()
     def decode(self, latents: Latents) -> Images:
@@ -64,6 +71,23 @@ def native_resolution(denoiser: Any, vae: Any, source: str) -> int:
         )
     size = denoiser.config.sample_size
     return (size if isinstance(size, int) else max(size)) * 2 ** (len(vae.config.block_out_channels) - 1)
+
+
+def set_resolution(denoiser: Any, scale_factor: int, resolution: int) -> None:
+    """Let a denoiser's configuration say that it was trained on square images of a size.
+
+    Args:
+        scale_factor: pixels per latent cell along each side.
+        resolution: side of the images, in pixels.
+
+    Raises:
+        InputError: the images have no whole number of latent cells that the denoiser can halve.
+    """
+    blocks = getattr(denoiser.config, "block_out_channels", None)
+    multiple = scale_factor * (2 ** (len(blocks) - 1) if blocks else denoiser.config.patch_size)
+    if resolution < multiple or resolution % multiple:
+        raise InputError(f"Argument `resolution` must be a multiple of {multiple} for this base, but got {resolution}.")
+    denoiser.register_to_config(sample_size=resolution // scale_factor)
 
 
 def default_size_conditioning(latents: Latents, scale_factor: int) -> ImageSizes:

@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import nn
 
 import lycoris
 from lycoris.bases.families import BASES
 from lycoris.bases.files.diffusers_folder import find_base, read_json
 from lycoris.bases.files.hub import download_snapshot, is_hub_name
+from lycoris.bases.files.model_files import DiffusersFolder
 from lycoris.bases.files.model_loading import import_class
 from lycoris.errors import InputError
 
@@ -25,34 +25,39 @@ ADAPTABLE_PARTS = tuple(
 ATTACH_OPTIONS = ("preset", "rank", "alpha", "factor")
 
 
-def meta_parts(source: str | Path) -> dict[str, nn.Module]:
+def meta_parts(
+    source: str | Path,
+    *,
+    tokenizer: str | Path | None = None,
+    prediction_type: str | None = None,
+    vae: str | Path | None = None,
+) -> dict[str, nn.Module]:
     """Build the parts of a base that can be adapted on the meta device: shapes without values.
 
     Of a hub model that is not in the cache, only the configurations are fetched.
 
     Args:
-        source: as for `lycoris.bases.open_base`.
+        source, tokenizer, prediction_type, vae: as for `lycoris.bases.open_base`.
 
     Raises:
         InputError: there is no such base, or a part's configuration cannot be read.
     """
     path = _find_configs(source)
     if not path.is_dir():
-        from lycoris.bases import open_base
+        from lycoris.bases import resolve_family
 
-        return open_base(path, device="meta", dtype="float32").parts
+        files, family = resolve_family(path, tokenizer, prediction_type, vae)
+        classes = family.part_classes(files)
+        return {
+            part: files.empty_module(part, import_class(classes[part]))
+            for part in (family.denoiser, *family.text_encoders)
+        }
     parts = {}
     for name, entry in read_json(path / "model_index.json").items():
         if name not in ADAPTABLE_PARTS or not isinstance(entry, list) or not all(entry):
             continue
         library, class_name = entry
-        config = read_json(path / name / "config.json")
-        part_class = import_class(f"{library}.{class_name}")
-        with torch.device("meta"):
-            if library == "diffusers":
-                parts[name] = part_class.from_config(config)
-            else:
-                parts[name] = part_class(part_class.config_class.from_dict(config))
+        parts[name] = DiffusersFolder(path).empty_module(name, import_class(f"{library}.{class_name}"))
     if not parts:
         raise InputError(
             f"`{path / 'model_index.json'}` must name a part that can be adapted, of {', '.join(ADAPTABLE_PARTS)}."

@@ -64,11 +64,26 @@ def choose_rows(files: Sequence[Path], count: int, name: str = "") -> list[int]:
 
 def _order(files: Sequence[Path], hold_out: float, name: str) -> tuple[list[tuple[str, int]], int]:
     """Digest and row of each image by digest, and how many of the first are to be held out."""
-    count = math.ceil(hold_out * len(files)) if hold_out < 1 else int(hold_out)
-    if count >= len(files):
-        raise InputError(
-            f"Argument `hold_out` must leave an image to train on, but got {hold_out:g} for {len(files)} images"
-            + (f" of `{name}`." if name else ".")
-        )
+    count = held_out_count(len(files), hold_out, name)
     digests = (file_digest(Path(file)) if count else "" for file in files)
     return sorted((digest, row) for row, digest in enumerate(digests)), count
+
+
+def held_out_count(total: int, hold_out: float, name: str = "") -> int:
+    """Return how many of a number of images are held out.
+
+    Args:
+        total: the number of images.
+        hold_out: as for `split_held_out`.
+        name: name of the concept, for the error message.
+
+    Raises:
+        InputError: no image would be left to train on.
+    """
+    count = math.ceil(hold_out * total) if hold_out < 1 else int(hold_out)
+    if count >= total:
+        raise InputError(
+            f"Argument `hold_out` must leave an image to train on, but got {hold_out:g} for {total} images"
+            + (f" of `{name}`." if name else ".")
+        )
+    return count

@@ -99,9 +99,8 @@ class TransformersEncoder:
     """
 
     def __init__(self, name: str, folder: Path, device: str | torch.device = "cpu") -> None:
-        is_open_clip = not (folder / "config.json").is_file() and open_clip.read_config(folder) is not None
-        model_type = "clip" if is_open_clip else check_model_type(folder, ENCODER_FAMILIES, "encoder")
-        family = ENCODER_FAMILIES[model_type]
+        family = _family_of(folder)
+        is_open_clip = _is_open_clip(folder)
         self.name = name
         self.folder = folder
         self.device = torch.device(device)
@@ -202,6 +201,31 @@ def open_encoder(source: str | Path, device: str | torch.device = "cpu") -> Enco
     """
     name, folder = resolve_source(source)
     return TransformersEncoder(name, folder, resolve_device(device))
+
+
+def check_encoder(source: str | Path) -> tuple[str, bool]:
+    """Check, without loading its weights, that an encoder exists and is of a supported family.
+
+    Args:
+        source: as for `open_encoder`.
+
+    Returns:
+        Its short name, and whether it reads text.
+
+    Raises:
+        InputError: the encoder does not exist, or its family is not supported.
+    """
+    name, folder = resolve_source(source)
+    return name, _family_of(folder).reads_text
+
+
+def _family_of(folder: Path) -> EncoderFamily:
+    model_type = "clip" if _is_open_clip(folder) else check_model_type(folder, ENCODER_FAMILIES, "encoder")
+    return ENCODER_FAMILIES[model_type]
+
+
+def _is_open_clip(folder: Path) -> bool:
+    return not (folder / "config.json").is_file() and open_clip.read_config(folder) is not None
 
 
 def _load(folder: Path) -> Any:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.utils.checkpoint import checkpoint
 
-from lycoris.errors import InputError, unknown_name_error
+from lycoris.errors import InputError
+from lycoris.training.requirements import check_compile_backend
 
 if TYPE_CHECKING:
     from torch import nn
@@ -42,9 +43,7 @@ def compute_modes(base: Base, networks: Sequence[Trainable], settings: Sequence[
 
 @contextlib.contextmanager
 def _compile_part(part: nn.Module, backend: str) -> Iterator[None]:
-    backends = torch.compiler.list_backends(exclude_tags=())
-    if backend not in backends:
-        raise unknown_name_error("backend of `compile`", backend, backends)
+    check_compile_backend(backend, next(part.parameters()).device)
     part.forward = torch.compile(part.forward, backend=backend)
     try:
         yield

@@ -36,7 +36,13 @@ class TrainingDivergedError(InputError):
                 f"its loss, {losses[-1]:.3g}, has been over {DIVERGENCE_FACTOR:g} times its usual level for "
                 f"{DIVERGENCE_STEPS} steps"
             )
-        super().__init__(f"The training diverged at step {len(losses)}: {reason}. {advice}.")
+        advice += "."
+        if len(losses) == 1 and not math.isfinite(losses[0]):
+            advice = (
+                "No weight has changed yet, so the learning rate is not the cause: a VAE or text encoder overflows in "
+                "half precision (open the base in float32), or an image or caption of this step is at fault."
+            )
+        super().__init__(f"The training diverged at step {len(losses)}: {reason}. {advice}")
         self.losses, self.settings = losses, settings
 
     def __reduce__(self) -> tuple[type, tuple[list[float], TrainingSettings]]:

@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from lycoris.bases.noise import DiscreteDiffusion
 from lycoris.bases.shapes import Latents
-from lycoris.errors import InputError
 from lycoris.training.data.sampler import Batch
+from lycoris.training.requirements import resolve_forward_process
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -63,17 +62,7 @@ class TrainingLoss:
         Raises:
             InputError: the settings do not fit the base's forward process.
         """
-        noise = base.forward_process
-        if settings.zero_terminal_snr:
-            if not isinstance(noise, DiscreteDiffusion):
-                raise InputError(
-                    "Argument `zero_terminal_snr` is for bases with a schedule of betas; a flow-matching base ends at "
-                    "pure noise by itself and needs False, but got True."
-                )
-            noise = noise.zero_terminal_snr()
-        if settings.min_snr is not None:  # refuse it now and not at the first step
-            noise.min_snr_weight(torch.zeros(1, dtype=torch.long), settings.min_snr)
-        return cls(noise, settings)
+        return cls(resolve_forward_process(base.forward_process, settings), settings)
 
     def noisy_latents(self, batch: Batch) -> Latents:
         """The noisy latents that the base gets."""

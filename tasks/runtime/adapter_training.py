@@ -212,7 +212,8 @@ def run_trainings(trainings: Sequence[AdapterTraining], bar: progress.StepProgre
     from lycoris.training.memory_profiling import peak_memory
 
     context = trainings[0].context
-    base = resources.cached_base(trainings[0].request.base.source, context.device)
+    reference = trainings[0].request.base
+    base = resources.cached_base(reference.source, context.device, reference.options)
     networks: list[Network] = []
     latest: dict[int, tuple[int, int, float]] = {}
 

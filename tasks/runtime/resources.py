@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from tasks.artifacts import RunContext, TaggerRef
+from tasks.artifacts import BaseOptions, RunContext, TaggerRef
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -53,11 +53,11 @@ def _gpu_slot(context: RunContext) -> AbstractContextManager[Any]:
 
 
 @lru_cache(maxsize=1)
-def cached_base(source: str, device: str) -> Base:
+def cached_base(source: str, device: str, options: BaseOptions = BaseOptions()) -> Base:  # noqa: B008 - frozen
     """The base of a study; every task leaves it as it was."""
     from lycoris.bases import open_base
 
-    return open_base(source, device=device)
+    return open_base(source, device=device, **options.for_base)
 
 
 @lru_cache(maxsize=8)
@@ -93,14 +93,17 @@ def cached_captioner(source: str, device: str) -> Captioner:
 
 
 @lru_cache(maxsize=1)
-def cached_tokenizers(source: str) -> dict[str, PreTrainedTokenizerBase]:
+def cached_tokenizers(
+    source: str,
+    options: BaseOptions = BaseOptions(),  # noqa: B008 - frozen
+) -> dict[str, PreTrainedTokenizerBase]:
     """The tokenizers of a base by name, without its weights: the first, and any others that its folder has."""
     from transformers import AutoTokenizer
 
     from lycoris.bases import load_tokenizer
     from lycoris.bases.files.diffusers_folder import find_base
 
-    tokenizers = {"tokenizer": load_tokenizer(source)}
+    tokenizers = {"tokenizer": load_tokenizer(source, **options.for_tokenizer)}
     for folder in sorted(find_base(source).glob("tokenizer_*/")):  # a single file has none
         tokenizers[folder.name] = AutoTokenizer.from_pretrained(folder, local_files_only=True)
     return tokenizers

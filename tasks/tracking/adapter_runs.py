@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from lycoris.cache.integrity import file_digest
 from lycoris.safety.redaction import redact, redact_values
-from tasks.artifacts import RunSpec
+from tasks.artifacts import ModelRef, RunSpec
 from tasks.runtime.retry import retry_while_unavailable
 from tasks.tracking import models
 from tasks.tracking.client import connect
@@ -52,7 +52,7 @@ class AdapterRun:
         captions: rows of the caption table.
         file: the safetensors file.
         contact_sheet: an overview of its images.
-        base: source of the model that the adapter belongs to.
+        base: model that the adapter belongs to.
         lineage: further tags, such as the commit and content keys.
     """
 
@@ -66,7 +66,7 @@ class AdapterRun:
     captions: Sequence[Mapping[str, str]]
     file: Path
     contact_sheet: Path
-    base: str
+    base: ModelRef
     lineage: Mapping[str, str]
 
     @property
@@ -170,7 +170,7 @@ def log_adapter(study: StudyRun, adapter: AdapterRun) -> LoggedRun:
             version_tags = {
                 **tags,
                 "run": run_id,
-                "base": redact(adapter.base),
+                "base": redact(adapter.base.source),
                 "settings": json.dumps(redact_values(adapter.settings.as_dict()), sort_keys=True),
                 "scores": json.dumps({score.name: _round(score.value) for score in adapter.scores}),
                 "adapter.file": adapter.file.name,

@@ -51,7 +51,7 @@ def _log_model(adapter: AdapterRun, tags: Mapping[str, Any], run_id: str, existi
             name=re.sub(r"[/:.%\"']", "_", adapter.spec.name),  # characters that MLflow does not allow in it
             python_model=str(PYFUNC_MODEL_FILE),
             artifacts={"adapter": str(adapter.file)},
-            model_config={"base": adapter.base},
+            model_config={"base": adapter.base.source, "base_options": adapter.base.options.for_base},
             signature=_signature(),
             pip_requirements=["lycoris-pipeline"],
             registered_model_name=adapter.spec.concept,

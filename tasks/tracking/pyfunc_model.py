@@ -16,7 +16,7 @@ class AdapterModel(PythonModel):
         import lycoris
         from lycoris.bases import open_base
 
-        self.base = open_base(context.model_config["base"])
+        self.base = open_base(context.model_config["base"], **context.model_config.get("base_options", {}))
         self.network = lycoris.load(context.artifacts["adapter"], self.base.parts)
 
     def predict(self, context: Any, model_input: list[str], params: dict[str, Any] | None = None) -> list[Any]:

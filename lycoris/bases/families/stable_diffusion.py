@@ -29,7 +29,8 @@ if TYPE_CHECKING:
     from lycoris.bases.files.model_files import ModelFiles
 
 _OPEN_CLIP = "cond_stage_model.model."
-_VAE = PartLayout(VAE_PREFIX, lambda shapes: config_inference.vae_config(shapes, scale=0.18215), convert_vae)
+_LATENT_SCALE = 0.18215
+_VAE = PartLayout(VAE_PREFIX, lambda shapes: config_inference.vae_config(shapes, scale=_LATENT_SCALE), convert_vae)
 
 
 class StableDiffusion:
@@ -59,6 +60,7 @@ class StableDiffusion:
             {"tokenizer": PAD_END},
             DDIM_CONFIG,
             64,
+            (_LATENT_SCALE, None),
         ),
         "sd2": CheckpointLayout(
             "StableDiffusionPipeline",
@@ -76,6 +78,7 @@ class StableDiffusion:
             {"tokenizer": PAD_ZERO},
             DDIM_CONFIG,
             64,
+            (_LATENT_SCALE, None),
         ),
     }
 

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 T5_PARTS = {"text_encoder_3": "transformers.T5EncoderModel", "tokenizer_3": "transformers.AutoTokenizer"}
 T5_MAX_LENGTH = 256
+_LATENT_SCALE, _LATENT_SHIFT = 1.5305, 0.0609
 _CLIP_G = "text_encoders.clip_g.transformer."
 
 
@@ -65,7 +66,7 @@ class StableDiffusion3:
                 "transformer": PartLayout(UNET_PREFIX, config_inference.sd3_transformer_config, _convert_transformer),
                 "vae": PartLayout(
                     VAE_PREFIX,
-                    lambda shapes: config_inference.vae_config(shapes, scale=1.5305, shift=0.0609),
+                    lambda shapes: config_inference.vae_config(shapes, scale=_LATENT_SCALE, shift=_LATENT_SHIFT),
                     convert_vae,
                 ),
                 "text_encoder": openai_clip("text_encoders.clip_l.transformer."),
@@ -78,6 +79,7 @@ class StableDiffusion3:
             {"tokenizer": PAD_END, "tokenizer_2": PAD_ZERO},
             {"_class_name": "FlowMatchEulerDiscreteScheduler", "num_train_timesteps": 1000, "shift": 3.0},
             128,
+            (_LATENT_SCALE, _LATENT_SHIFT),
         ),
     }
 

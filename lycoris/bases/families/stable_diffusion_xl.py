@@ -32,6 +32,7 @@ from lycoris.errors import InputError
 if TYPE_CHECKING:
     from lycoris.bases.files.model_files import ModelFiles
 
+_LATENT_SCALE = 0.13025
 _CLIP_L, _CLIP_G = "conditioner.embedders.0.transformer.", "conditioner.embedders.1.model."
 
 
@@ -60,7 +61,7 @@ class StableDiffusionXL:
                     UNET_PREFIX, lambda shapes: config_inference.unet_config(shapes, eight_heads=False), convert_unet
                 ),
                 "vae": PartLayout(
-                    VAE_PREFIX, lambda shapes: config_inference.vae_config(shapes, scale=0.13025), convert_vae
+                    VAE_PREFIX, lambda shapes: config_inference.vae_config(shapes, scale=_LATENT_SCALE), convert_vae
                 ),
                 "text_encoder": openai_clip(_CLIP_L),
                 "text_encoder_2": PartLayout(
@@ -72,6 +73,7 @@ class StableDiffusionXL:
             {"tokenizer": PAD_END, "tokenizer_2": PAD_ZERO},
             DDIM_CONFIG,
             128,
+            (_LATENT_SCALE, None),
         ),
     }
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,6 +41,7 @@ class CheckpointLayout:
         tokenizers: each tokenizer's padding token.
         scheduler: the noise schedule, without the prediction type.
         latent_size: side of the latents that it was trained on, in cells.
+        latent_scale: scale and shift of the VAE's latents.
     """
 
     pipeline: str
@@ -48,15 +49,22 @@ class CheckpointLayout:
     tokenizers: Mapping[str, str]
     scheduler: Mapping[str, Any]
     latent_size: int
+    latent_scale: tuple[float, float | None]
 
 
-def detect_layout(names: Mapping[str, Any], path: object, layouts: Mapping[str, CheckpointLayout]) -> str:
+def detect_layout(
+    names: Mapping[str, Any],
+    path: object,
+    layouts: Mapping[str, CheckpointLayout],
+    optional: Sequence[str] = (),
+) -> str:
     """Find a file's layout by the prefixes of its parts.
 
     Args:
         names: names of its weights.
         path: the file, for the error message.
         layouts: name -> layout; the first that fits is the file's.
+        optional: parts that may be missing.
 
     Returns:
         The name of the layout.
@@ -67,7 +75,7 @@ def detect_layout(names: Mapping[str, Any], path: object, layouts: Mapping[str, 
     if "edm_mean" in names:
         raise InputError(f"Base `{path}` has EDM's noise schedule (Playground), which no family supports.")
     for name, layout in layouts.items():
-        prefixes = [part.prefix for part in layout.parts.values()]
+        prefixes = [part.prefix for name, part in layout.parts.items() if name not in optional]
         if all(any(key.startswith(prefix) for key in names) for prefix in prefixes):
             return name
     if any(key.startswith("lora_") for key in names):

@@ -9,16 +9,17 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from lycoris.bases.files.file_kinds import (
+    PICKLE_SUFFIXES,
+    WEIGHTS_SUFFIX,
+    is_lfs_pointer,
+    is_weights_file,
+    wrong_kind,
+)
 from lycoris.bases.files.hub import download_snapshot, is_hub_name
 from lycoris.cache.integrity import file_digest
 from lycoris.errors import InputError
 
-PICKLE_SUFFIXES = frozenset({".ckpt", ".pt", ".pth", ".bin", ".pkl"})
-WEIGHTS_SUFFIX = ".safetensors"
-CONVERT_FILE_COMMAND = (
-    'python -c "from diffusers import StableDiffusionPipeline as P; '
-    "P.from_single_file('{file}').save_pretrained('{folder}')\""
-)
 CONVERT_FOLDER_COMMAND = (
     'python -c "from diffusers import StableDiffusionPipeline as P; '
     "P.from_pretrained('{file}', use_safetensors=False).save_pretrained('{folder}')\""
@@ -47,8 +48,11 @@ def find_base(source: str | Path) -> Path:
 
         source = pocket.BASE
     path = Path(source).expanduser()
-    if path.is_file() and path.suffix != WEIGHTS_SUFFIX:
-        raise InputError(_unsupported_file_message(path))
+    if path.is_file() and not is_weights_file(path):
+        kind = (
+            wrong_kind(path) or "must be a folder in the diffusers layout or a safetensors file, but is another file."
+        )
+        raise InputError(f"Base `{path}` {kind}")
     if path.is_file() or path.is_dir():
         return path
     if is_hub_name(str(source)):
@@ -57,16 +61,6 @@ def find_base(source: str | Path) -> Path:
         f"Base `{source}` must be `pocket`, a folder in the diffusers layout, a safetensors file or a hub name, "
         f"but there is no folder {path.absolute()}."
     )
-
-
-def _unsupported_file_message(path: Path) -> str:
-    command = CONVERT_FILE_COMMAND.format(file=path, folder=path.with_suffix(""))
-    if path.suffix in PICKLE_SUFFIXES:
-        return (
-            f"Base `{path}` is a pickle file, which can run code when opened, and is refused. "
-            f"If you trust it, convert it once: {command}"
-        )
-    return f"Base `{path}` must be a folder in the diffusers layout or a safetensors file, but it is another file."
 
 
 def _download(name: str) -> Path:
@@ -120,6 +114,7 @@ def check_parts(folder: Path, parts: Mapping[str, str]) -> None:
             note = f" (only {', '.join(pickled)}: pickle is refused)" if pickled else ""
             missing.append(f"{part}/*{WEIGHTS_SUFFIX}{note}")
     if not missing:
+        _check_pointers(folder, parts)
         return
     entries = sorted(path.name + "/" * path.is_dir() for path in folder.iterdir() if not path.name.startswith("."))
     message = (
@@ -130,6 +125,17 @@ def check_parts(folder: Path, parts: Mapping[str, str]) -> None:
         command = CONVERT_FOLDER_COMMAND.format(file=folder, folder=f"{folder}-safe")
         message += f" If you trust it, convert it once: {command}"
     raise InputError(message)
+
+
+def _check_pointers(folder: Path, parts: Iterable[str]) -> None:
+    """Check that no file of the parts is a Git LFS pointer."""
+    files = [file for part in parts for file in sorted((folder / part).iterdir()) if file.is_file()]
+    if pointers := [file for file in files if is_lfs_pointer(file)]:
+        names = ", ".join(str(file.relative_to(folder)) for file in pointers[:3])
+        raise InputError(
+            f"Base folder `{folder}` has {len(pointers)} files, such as {names}, of which each "
+            f"{wrong_kind(pointers[0])}"
+        )
 
 
 def weights_variant(part: Path) -> str | None:

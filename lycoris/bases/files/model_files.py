@@ -40,6 +40,9 @@ class ModelFiles(Protocol):
             InputError: parts are missing; the message lists them all.
         """
 
+    def empty_module(self, part: str, model_class: Any) -> nn.Module:
+        """Build one part without its weights, on the meta device; see `load_module`."""
+
     def load_module(self, part: str, model_class: Any, dtype: torch.dtype) -> nn.Module:
         """Load one part with its weights.
 
@@ -61,6 +64,9 @@ class ModelFiles(Protocol):
 
     def scheduler_config(self) -> Mapping[str, Any]:
         """The noise schedule's configuration."""
+
+    def latent_scale(self) -> tuple[float, float | None]:
+        """Scale and shift of the latents of its VAE."""
 
     def digest(self, parts: Iterable[str]) -> str:
         """SHA-256 over everything the parts are loaded from, in hexadecimal."""
@@ -85,6 +91,16 @@ class DiffusersFolder:
         """See that every part has its files; `lycoris.bases.files.diffusers_folder.check_parts` says how."""
         check_parts(self.path, parts)
 
+    def empty_module(self, part: str, model_class: Any) -> nn.Module:
+        """Build the part's module from its configuration, without values."""
+        import torch
+
+        config = read_json(self.path / part / "config.json")
+        with torch.device("meta"):
+            if hasattr(model_class, "from_config"):
+                return model_class.from_config(config)
+            return model_class(model_class.config_class.from_dict(config))
+
     def load_module(self, part: str, model_class: Any, dtype: torch.dtype) -> nn.Module:
         """Load the part's module from its configuration and safetensors files."""
         return load_part(self.path / part, model_class, dtype)
@@ -96,6 +112,11 @@ class DiffusersFolder:
     def scheduler_config(self) -> Mapping[str, Any]:
         """The folder's ``scheduler/scheduler_config.json``."""
         return read_json(self.path / "scheduler" / "scheduler_config.json")
+
+    def latent_scale(self) -> tuple[float, float | None]:
+        """Scale and shift in ``vae/config.json``."""
+        config = read_json(self.path / "vae" / "config.json")
+        return config["scaling_factor"], config.get("shift_factor")
 
     def digest(self, parts: Iterable[str]) -> str:
         """SHA-256 over names and contents of the parts' files."""

@@ -12,6 +12,8 @@ import torch
 from torch import nn
 
 from lycoris.bases.files.diffusers_folder import weights_variant
+from lycoris.bases.files.file_kinds import WEIGHTS_SUFFIX
+from lycoris.bases.files.stored_weights import is_finite, non_finite_error
 from lycoris.bases.group_norm_workaround import guard_group_norms
 from lycoris.errors import InputError, unknown_name_error
 from lycoris.pretrained import silence_transformers
@@ -28,7 +30,8 @@ def load_part(part: Path, model_class: Any, dtype: torch.dtype) -> nn.Module:
         dtype: to convert the weights to.
 
     Raises:
-        InputError: the folder cannot be opened, or weights that the configuration requires are missing.
+        InputError: the folder cannot be opened, weights that the configuration requires are missing, or one of them is
+            not finite.
     """
     from safetensors import SafetensorError
 
@@ -51,7 +54,21 @@ def load_part(part: Path, model_class: Any, dtype: torch.dtype) -> nn.Module:
             f"The weights of `{part}` lack {len(missing)} of the tensors that its config.json requires, "
             f"among them {', '.join(missing[:3])}."
         )
+    for name, weight in module.state_dict().items():
+        if not is_finite(weight):
+            raise non_finite_error(name, weight, _file_of_weight(part, name))
     return module
+
+
+def _file_of_weight(part: Path, name: str) -> Path:
+    """The file of a part that holds a weight, or the part's folder if the file uses another name for it."""
+    from safetensors import safe_open
+
+    for file in sorted(part.glob(f"*{WEIGHTS_SUFFIX}")):
+        with safe_open(file, framework="pt") as opened:
+            if name in opened.keys():  # noqa: SIM118 - not a mapping
+                return file
+    return part
 
 
 def import_class(path: str) -> Any:

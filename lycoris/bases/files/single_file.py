@@ -13,6 +13,7 @@ import torch
 from lycoris.bases.files.checkpoint_layouts import CheckpointLayout, detect_layout
 from lycoris.bases.files.clip_vocabulary import find_vocabulary
 from lycoris.bases.files.diffusers_folder import cached_file_digest
+from lycoris.bases.files.stored_weights import StoredWeights
 from lycoris.bases.noise import PREDICTION_TYPES
 from lycoris.errors import InputError, unknown_name_error
 from lycoris.pretrained import silence_transformers
@@ -41,6 +42,7 @@ class SingleFile:
         tokenizer: where CLIP's vocabulary is; see `lycoris.bases.files.clip_vocabulary.find_vocabulary`.
         prediction_type: `epsilon`, `v_prediction` or `sample`, if the file does not state it. The default of SD 1.x
             and SDXL is `epsilon`; SD 2.x exists in both kinds and has no default.
+        needs_vae: whether the file must hold a VAE.
 
     Raises:
         InputError: the file is damaged or of no known family, or its prediction type is unknown or contradicted.
@@ -53,17 +55,12 @@ class SingleFile:
         *,
         tokenizer: str | Path | None = None,
         prediction_type: str | None = None,
+        needs_vae: bool = True,
     ) -> None:
-        from safetensors import SafetensorError, safe_open
-
         self.path, self._tokenizer_source = path, tokenizer
-        try:
-            with safe_open(path, framework="pt") as file:
-                self._metadata = file.metadata() or {}
-                self._shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
-        except (SafetensorError, OSError) as error:
-            raise InputError(f"Base `{path}` could not be read: {error}.") from error
-        self._layout_name = detect_layout(self._shapes, path, layouts)
+        self._weights = StoredWeights(path)
+        self._metadata, self._shapes = self._weights.metadata, self._weights.shapes
+        self._layout_name = detect_layout(self._shapes, path, layouts, optional=() if needs_vae else ("vae",))
         self._layout = layouts[self._layout_name]
         self._prediction_type = self._resolve_prediction_type(prediction_type)
         if any(name.startswith(T5_PREFIX) for name in self._shapes):
@@ -85,43 +82,59 @@ class SingleFile:
         """
         find_vocabulary(self.path, self._tokenizer_source)
 
+    def empty_module(self, part: str, model_class: Any) -> nn.Module:
+        """Build a part's module from the shapes of its weights, without values.
+
+        Raises:
+            InputError: the shapes are not those of such a part.
+        """
+        from accelerate import init_empty_weights
+
+        try:
+            with silence_transformers(), init_empty_weights():
+                config = self._config(part)
+                if hasattr(model_class, "from_config"):
+                    return model_class.from_config(config)
+                return model_class(model_class.config_class(**config))
+        except (KeyError, IndexError, StopIteration, RuntimeError, ValueError) as error:
+            raise self._part_error(part, error) from error
+
     def load_module(self, part: str, model_class: Any, dtype: torch.dtype) -> nn.Module:
         """Build a part's module from the shapes of its weights, and load them.
 
         Raises:
-            InputError: a weight is missing or has the wrong shape.
+            InputError: a weight is missing, has the wrong shape or is not finite.
         """
-        from accelerate import init_empty_weights
-        from safetensors import safe_open
-
         layout = self._layout.parts[part]
-        shapes = {
-            name.removeprefix(layout.prefix): shape
-            for name, shape in self._shapes.items()
-            if name.startswith(layout.prefix)
-        }
+        module = self.empty_module(part, model_class)
+        weights = self._weights.read(name for name in self._shapes if name.startswith(layout.prefix))
         try:
-            config = layout.config(shapes)
-            if part in ("unet", "transformer"):
-                config["sample_size"] = self._latent_size()
-            with silence_transformers(), init_empty_weights():
-                if hasattr(model_class, "from_config"):
-                    module = model_class.from_config(config)
-                else:
-                    module = model_class(model_class.config_class(**config))
-            with safe_open(self.path, framework="pt") as file:
-                weights = {layout.prefix + name: file.get_tensor(layout.prefix + name) for name in shapes}
-            converted = layout.convert(module, weights, config)
+            converted = layout.convert(module, weights, self._config(part))
             converted = {name: weight.to(dtype) for name, weight in converted.items()}
             loaded = module.load_state_dict(converted, strict=False, assign=True)
         except (KeyError, IndexError, StopIteration, RuntimeError, ValueError) as error:
-            raise InputError(f"Part `{part}` of base `{self.path}` could not be opened: {error!r}.") from error
+            raise self._part_error(part, error) from error
         if loaded.missing_keys:
             raise InputError(
                 f"The weights of `{part}` in `{self.path}` lack {len(loaded.missing_keys)} tensors, "
                 f"among them {', '.join(loaded.missing_keys[:3])}."
             )
         return module
+
+    def _config(self, part: str) -> dict[str, Any]:
+        layout = self._layout.parts[part]
+        shapes = {
+            name.removeprefix(layout.prefix): shape
+            for name, shape in self._shapes.items()
+            if name.startswith(layout.prefix)
+        }
+        config = layout.config(shapes)
+        if part in ("unet", "transformer"):
+            config["sample_size"] = self._latent_size()
+        return config
+
+    def _part_error(self, part: str, error: Exception) -> InputError:
+        return InputError(f"Part `{part}` of base `{self.path}` could not be opened: {error!r}.")
 
     def load_tokenizer(self, part: str, tokenizer_class: Any) -> Any:
         """Load CLIP's tokenizer, with the padding that the part's encoder was trained with.
@@ -152,6 +165,10 @@ class SingleFile:
             config |= {"rescale_betas_zero_snr": True, "timestep_spacing": "trailing"}
         return config
 
+    def latent_scale(self) -> tuple[float, float | None]:
+        """Scale and shift of the family's latents."""
+        return self._layout.latent_scale
+
     def digest(self, parts: Iterable[str]) -> str:
         """SHA-256 over the file, the vocabulary and the prediction type."""
         vocabulary = sorted(
@@ -164,7 +181,7 @@ class SingleFile:
     def _latent_size(self) -> int:
         """Side of the latents that the model was trained on, in cells: as the file states it, else the family's."""
         resolution = self._metadata.get("modelspec.resolution", "").split("x")[0]
-        cell = 2 ** sum(name.endswith(".downsample.conv.weight") for name in self._shapes)
+        cell = 2 ** (sum(name.endswith(".downsample.conv.weight") for name in self._shapes) or 3)
         if resolution.isdigit() and int(resolution) % cell == 0:
             return int(resolution) // cell
         if self._layout_name == "sd2" and self._prediction_type == "v_prediction":

@@ -122,11 +122,21 @@ def find_onnx_file(folder: Path) -> Path:
     return files[0]
 
 
-def _open_session(file: Path, device: str) -> Any:
+def require_onnxruntime() -> Any:
+    """Import onnxruntime.
+
+    Raises:
+        InputError: it is not installed.
+    """
     try:
         import onnxruntime
     except ImportError as error:
         raise InputError(INSTALL_HINT) from error
+    return onnxruntime
+
+
+def _open_session(file: Path, device: str) -> Any:
+    onnxruntime = require_onnxruntime()
     import torch
 
     options = onnxruntime.SessionOptions()

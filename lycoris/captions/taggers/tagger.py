@@ -134,7 +134,8 @@ def tagger_digest(
     For ``"sidecar"`` it is the hash of the name: the text files are read anew each time.
 
     Raises:
-        InputError: the tagger does not exist, or a vocabulary is missing or not applicable.
+        InputError: the tagger does not exist, its package is not installed, or a vocabulary is missing or not
+            applicable.
     """
     if str(source) == SIDECAR:
         _check_no_options(source, thresholds, vocabulary)
@@ -148,8 +149,9 @@ def tagger_digest(
     if (folder / LABEL_FILE).is_file():
         total.update((folder / LABEL_FILE).read_bytes())
     if kind == "onnx":
-        from lycoris.captions.taggers.onnx_tagger import find_onnx_file
+        from lycoris.captions.taggers.onnx_tagger import find_onnx_file, require_onnxruntime
 
+        require_onnxruntime()
         total.update(file_digest(find_onnx_file(folder)).encode())
     if kind == "text-image":
         if vocabulary is None:

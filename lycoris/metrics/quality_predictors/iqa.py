@@ -98,7 +98,12 @@ def embed_distances(squared_distances: Float[np.ndarray, "n n"]) -> Float[np.nda
     return vectors * np.sqrt(np.maximum(values, 0))
 
 
-def _create_pyiqa_metric(metric: str, device: torch.device) -> tuple[Any, str]:
+def require_pyiqa(metric: str) -> Any:
+    """Import pyiqa for a metric.
+
+    Raises:
+        InputError: it is not installed.
+    """
     try:
         import pyiqa  # type: ignore[import-not-found]
     except ImportError as error:
@@ -106,6 +111,11 @@ def _create_pyiqa_metric(metric: str, device: torch.device) -> tuple[Any, str]:
             f"Quality predictor `{metric}` needs the package pyiqa, which is not installed and whose license does not "
             "permit every use: `pip install pyiqa`."
         ) from error
+    return pyiqa
+
+
+def _create_pyiqa_metric(metric: str, device: torch.device) -> tuple[Any, str]:
+    pyiqa = require_pyiqa(metric)
     return pyiqa.create_metric(metric, device=device), f"pyiqa {pyiqa.__version__}"
 
 

@@ -56,12 +56,7 @@ def build_optimizer(groups: Sequence[dict[str, Any]], settings: TrainingSettings
         InputError: its library is not installed, it needs a GPU and there is none, or it rejects a value.
     """
     spec = OPTIMIZERS[settings.optimizer]
-    device = groups[0]["params"][0].device
-    if spec.cuda_only and device.type != "cuda":
-        raise InputError(
-            f"Optimizer `{settings.optimizer}` needs a base on a CUDA device and the package {spec.package} "
-            f"(`pip install {spec.package}`), but the base is on {device.type}."
-        )
+    check_optimizer_device(settings.optimizer, groups[0]["params"][0].device)
     optimizer_class = spec.load_class()
     accepted = inspect.signature(optimizer_class).parameters
     common = {"lr": settings.learning_rate, "betas": settings.betas, "weight_decay": settings.weight_decay}
@@ -71,6 +66,20 @@ def build_optimizer(groups: Sequence[dict[str, Any]], settings: TrainingSettings
             return optimizer_class(list(groups), **{**options, **spec.defaults, **settings.optimizer_options})
     except (ValueError, TypeError, AssertionError, RuntimeError) as error:
         raise InputError(f"Optimizer `{settings.optimizer}` rejects its settings: {error}") from error
+
+
+def check_optimizer_device(optimizer: str, device: torch.device) -> None:
+    """Check that an optimizer, a key of `OPTIMIZERS`, works on a device.
+
+    Raises:
+        InputError: it needs a GPU.
+    """
+    spec = OPTIMIZERS[optimizer]
+    if spec.cuda_only and device.type != "cuda":
+        raise InputError(
+            f"Optimizer `{optimizer}` needs a base on a CUDA device and the package {spec.package} "
+            f"(`pip install {spec.package}`), but the base is on {device.type}."
+        )
 
 
 class RunOptimizer:

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from flows.config.experiment import Experiment, training_count
+from flows.config.experiment import Experiment
+from flows.config.fitting import training_count
 from flows.config.loading import load_experiment, parse_experiment
 from lycoris.errors import InputError
 

@@ -1,16 +1,118 @@
-"""What is checked of an experiment before anything starts."""
+"""Preflight: every setting that cannot work is an error before a model is opened."""
 
 from __future__ import annotations
 
+import shutil
+import sys
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
-from flows.config.loading import load_experiment
-from flows.config.preflight import validate_experiment
+from flows.config.loading import load_experiment, parse_experiment
+from flows.config.preflight import validate_experiment, validate_scoring
+from flows.config.scoring import ScoringConfig
+from flows.studies.estimate import describe_estimate
+from lycoris import bases, encoders, pocket
 from lycoris.errors import InputError
 from tests.bases.small_base import save_small_base
+
+IMAGES = 3
+
+
+@pytest.fixture(autouse=True)
+def no_model_is_opened(monkeypatch):
+    def refuse(*args, **kwargs):
+        raise AssertionError("a model was opened")
+
+    monkeypatch.setattr(bases.Base, "__init__", refuse)
+    monkeypatch.setattr(encoders.TransformersEncoder, "__init__", refuse)
+
+
+@pytest.fixture
+def options(tmp_path):
+    """An experiment on three images that passes."""
+    folder = tmp_path / "data" / "toys" / "bear"
+    folder.mkdir(parents=True)
+    for number in range(IMAGES):
+        shutil.copy(pocket.IMAGES / "stuffed_toys" / "biscuit" / f"{number:02d}.png", folder)
+    return {"data": str(tmp_path / "data"), "output": str(tmp_path / "runs"), "algorithms": "lora", "encoders": "clip"}
+
+
+def test_a_valid_experiment_passes(options):
+    validate_experiment(parse_experiment({**options, "training": {"compile": "eager"}, "hold_out": 1}))
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"training": {"compile": "indcutor"}}, r"Adapter `lora.*Did you mean `inductor`"),
+        ({"training": {"optimizer": "adamw-8bit"}}, "needs a base on a CUDA device and the package bitsandbytes"),
+        ({"training": {"optimizer_options": {"eps": -1.0}}}, "`adamw` rejects its settings"),
+        ({"training": {"warmup_steps": 500}}, "`warmup_steps` must be at most the run's 120 steps"),
+        ({"algorithms": "loha", "training": {"loraplus_ratio": 4.0}}, "`ratio` needs `lora` or `dylora`"),
+        (
+            {"preset": "unet-only", "training": {"text_encoder_learning_rate": 1e-4}},
+            "`text_encoder_learning_rate` must be None where no layer of a text encoder is adapted",
+        ),
+        ({"algorithms": [{"algorithm": "boft", "factor": 7}]}, "Adapter `boft factor=7`: .*`factor`"),
+        ({"hold_out": IMAGES}, "must leave an image to train on, but got 3 for 3 images of `bear`"),
+        ({"validation": IMAGES}, "must leave an image to train on, but got 3 for 3 images of `bear`"),
+        ({"hold_out": 1, "validation": 2}, "must leave an image to train on, but got 2 for 2 images of `bear`"),
+        ({"algorithms": [{"algorithm": "lora", "images": 4}]}, "must be at most the 3 images that `bear`"),
+        ({"encoders": "clpi"}, "Did you mean `clip`"),
+        ({"sampling": {"scheduler": "flow-euler"}}, "one for noise prediction"),
+        ({"artifact_store": "s4://bucket"}, "s4"),
+    ],
+)
+def test_what_cannot_work_is_an_error_before_a_model_is_opened(options, changes, words):
+    with pytest.raises(InputError, match=words):
+        validate_experiment(parse_experiment({**options, **changes}))
+
+
+def test_pure_noise_is_refused_on_a_base_that_predicts_noise(options, tmp_path):
+    base = save_small_base(tmp_path / "base")
+    training = {"zero_terminal_snr": True, "warmup_steps": 0}
+    with pytest.raises(InputError, match="`zero_terminal_snr` needs a base that predicts `v_prediction`"):
+        validate_experiment(parse_experiment({**options, "base": str(base), "captions": "none", "training": training}))
+
+
+def test_two_encoders_of_one_name_are_an_error(options, tmp_path):
+    shutil.copytree(pocket.CLIP, tmp_path / "clip")
+    with pytest.raises(InputError, match="distinct short names, but they are clip, clip"):
+        validate_experiment(parse_experiment({**options, "encoders": ["clip", str(tmp_path / "clip")]}))
+
+
+def test_a_package_that_is_missing_is_named(options, tmp_path, monkeypatch):
+    folder = tmp_path / "wd"
+    folder.mkdir()
+    (folder / "model.onnx").write_bytes(b"")
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    with pytest.raises(InputError, match=r"needs onnxruntime: pip install"):
+        validate_experiment(parse_experiment({**options, "tagger": str(folder)}))
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"quality_predictors": ("clip_iqua",)}, "Did you mean `clip_iqa`"),
+        ({"quality_predictors": ("aesthetics=none.pth",)}, "needs the weight file `none.pth`"),
+        ({"concept": "beer"}, "Did you mean `bear`"),
+    ],
+)
+def test_a_scoring_request_is_checked_as_well(options, tmp_path, changes, words):
+    request = {"files": (tmp_path / "data",), "experiment": parse_experiment(options)}
+    validate_scoring(ScoringConfig(**request))
+    with pytest.raises(InputError, match=words):
+        validate_scoring(ScoringConfig(**request, **changes))
+
+
+def test_the_estimate_counts_adapters_steps_and_bytes_without_opening_a_model(options, tmp_path):
+    experiment = parse_experiment({**options, "seeds": [0, 1], "captions": "none", "steps": 7})
+    first, second = describe_estimate(experiment, tmp_path / "data")
+    assert first.startswith("2 adapters, 14 training steps, ")
+    assert "not known" in second
+    assert "9.81 MB" in second  # two adapters of 613,376 numbers, two copies each
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ from flows.cli.main import main
 from lycoris.cache.integrity import file_digest
 from lycoris.errors import InputError
 from lycoris.metrics import Score
-from tasks.artifacts import RunSpec
+from tasks.artifacts import ModelRef, RunSpec
 from tasks.data_versions.manifest import DataVersion
 from tasks.tracking import registry
 from tasks.tracking.adapter_runs import AdapterRun, log_adapter
@@ -58,7 +58,7 @@ def logged(root, number, concept="o'bear@5%#", key=None):
             captions=[{"picture": "1.png", "strategy": "none", "caption": "x"}],
             file=adapter,
             contact_sheet=files / "sheet.png",
-            base="pocket",
+            base=ModelRef("pocket", "0"),
             lineage={"base.digest": "abc", "commit": "c0ffee"},
         ),
     )

@@ -1,0 +1,107 @@
+"""Validation of the trainings of an experiment: settings against the base, the machine and the number of images."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from flows.config.adapter import AdapterConfig
+from flows.config.experiment import Experiment
+from flows.config.fitting import settings_for_images
+from lycoris.data.images import find_mask
+from lycoris.data.splits import held_out_count
+from lycoris.errors import InputError
+from tasks.trainings import AdapterSettings
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from lycoris.data.concepts import Concept
+
+
+def validate_adapters(experiment: Experiment) -> None:
+    """Check that every adapter fits the base's layers, and its training the base's noise schedule and this machine.
+
+    Raises:
+        InputError: The message names the adapter and says what does not fit.
+    """
+    import torch
+
+    from lycoris.bases import load_forward_process, parameter_count
+    from lycoris.training import TrainingSettings
+    from lycoris.training.requirements import check_requirements
+
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    forward_process = load_forward_process(experiment.base, **experiment.base_options().for_tokenizer)
+    parts = parameter_count.meta_parts(experiment.base, **experiment.base_options().for_parts)
+    for adapter in experiment.algorithms:
+        settings = experiment.adapter_settings(adapter)
+        try:
+            check_requirements(TrainingSettings(**settings.training), forward_process, device)
+            _check_layers(parts, settings)
+        except InputError as error:
+            raise InputError(f"Adapter `{adapter.label}`: {error}") from error
+
+
+def _check_layers(parts: Mapping[str, nn.Module], settings: AdapterSettings) -> None:
+    """Attach the adapter to layers without values, and check the settings that concern some of its parameters."""
+    import lycoris
+
+    network = lycoris.attach(dict(parts), **settings.network_options)
+    try:
+        if (ratio := settings.training.get("loraplus_ratio")) is not None:
+            network.parameter_groups(1.0, ratio=ratio)
+        adapted = sorted({layer.part for layer in network.layers.values()})
+        text_rate = settings.training.get("text_encoder_learning_rate")
+        if text_rate is not None and not any(part.startswith("text_encoder") for part in adapted):
+            raise InputError(
+                f"Argument `text_encoder_learning_rate` must be None where no layer of a text encoder is adapted, but "
+                f"got {text_rate:g} with preset `{settings.preset}`, which adapts {', '.join(adapted)}."
+            )
+    finally:
+        network.detach()
+
+
+def validate_image_counts(experiment: Experiment, concepts: Sequence[Concept]) -> None:
+    """Check what depends on the number of a concept's images, and on masks and prior images.
+
+    Raises:
+        InputError: Too few images would be left to train on, an adapter needs more than there are, its warm-up is
+            longer than its training, or its settings concern masks or prior images that do not exist.
+    """
+    names = ", ".join(f"`{concept.name}`" for concept in concepts)
+    trainings = [experiment.adapter_settings(adapter).training for adapter in experiment.algorithms]
+    if any("prior_weight" in training for training in trainings) and not any(one.prior_images for one in concepts):
+        raise InputError(
+            f"Setting `prior_weight` needs prior images, but none of {names} has any: name their folder with "
+            "`prior` in concepts.yaml, or put them into `reg/1_<class noun>`."
+        )
+    for concept in concepts:
+        total = len(concept.images)
+        available = total - held_out_count(total, experiment.hold_out, concept.name)
+        for adapter in experiment.algorithms:
+            count = available if adapter.images is None else adapter.images
+            if count > available:
+                raise InputError(
+                    f"Option `images` must be at most the {available} images that `{concept.name}` is trained on, "
+                    f"but is {count}."
+                )
+            if experiment.validation is not None:
+                count -= held_out_count(count, experiment.validation.hold_out, concept.name)
+            try:
+                _check_training(experiment, adapter, concept, count)
+            except InputError as error:
+                raise InputError(f"Adapter `{adapter.label}` of `{concept.name}`: {error}") from error
+
+
+def _check_training(experiment: Experiment, adapter: AdapterConfig, concept: Concept, count: int) -> None:
+    """Check one training on a number of images, of which any may be the ones that are not held out."""
+    from lycoris.training import TrainingSettings
+
+    images = round(count * sum(image.repeats for image in concept.images) / len(concept.images))
+    training = TrainingSettings(**settings_for_images(experiment, adapter, images).training)
+    training.steps_for(images)
+    if training.mask == "file" and not any(find_mask(image.path) for image in concept.images):
+        raise InputError(
+            f"Setting `mask` is `file`, but no image of `{concept.name}` has a mask, `name.mask.png` beside it."
+        )
