@@ -49,16 +49,12 @@ class Experiment(ConfigRecord):
         description=f"names of classes, or all; default: {', '.join(DEFAULT_CONCEPTS)} and every class of your own",
     )
     base: str = Field("pocket", description="pocket, a diffusers folder, a .safetensors file, or a hub name")
-    tokenizer: str | None = Field(
-        None, description="vocabulary of a base in one file: a folder or hub name; default: tokenizer/ beside the file"
-    )
+    tokenizer: str | None = Field(None, description="vocabulary of a base in one file: a folder or hub name")
     prediction_type: Literal["epsilon", "v_prediction", "sample"] | None = Field(
         None, description="what a base in one file predicts, if the file does not say it"
     )
     vae: str | None = Field(None, description="another VAE for the base: a folder or a .safetensors file")
-    resolution: int | None = Field(
-        None, ge=8, description="side in pixels of the images that the base was trained on; default: what its files say"
-    )
+    resolution: int | None = Field(None, ge=8, description="pixels a side that the base was trained on")
     algorithms: tuple[AdapterConfig, ...] = Field(
         tuple(AdapterConfig.model_construct(algorithm=name) for name in ("lora", "loha", "lokr", "full")),
         description="names, or mappings with the options of an adapter listed below; a list of values is one adapter "

@@ -54,3 +54,14 @@ def test_trainings_have_their_checkpoints_and_captions(concept: CaptionedConcept
     for spec, request in requests.items():
         rows = [int(path.stem) for path in request.images.files]
         assert request.captions == tuple(f"{spec.strategy} {row}" for row in rows)
+
+
+def test_a_default_warmup_is_a_tenth_of_a_training_on_few_images_and_a_chosen_one_stays(
+    concept: CaptionedConcept,
+) -> None:
+    images = len(concept.images)
+    options = {"base": "some/folder", "algorithms": ["lora"], "captions": ["none"], "training": {"batch_size": 1}}
+    (run,) = expand_grid(parse_experiment(options), [concept])
+    assert run.settings.training["warmup_steps"] == 50 * images // 10
+    chosen = parse_experiment({**options, "training": {"batch_size": 1, "warmup_steps": 100}})
+    assert expand_grid(chosen, [concept])[0].settings.training["warmup_steps"] == 100
