@@ -78,7 +78,7 @@ def test_pickled_weights_are_refused_with_the_command_that_converts_them(copied)
 def test_a_pickled_file_is_refused_with_the_command_that_converts_it(tmp_path, name):
     file = tmp_path / name
     file.write_bytes(b"")
-    with pytest.raises(InputError, match=r"python -c .*from_single_file"):
+    with pytest.raises(InputError, match=r"python -c .*weights_only=True"):
         open_base(file)
 
 

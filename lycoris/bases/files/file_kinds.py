@@ -9,7 +9,7 @@ WEIGHTS_SUFFIX = ".safetensors"
 LFS_MARK = b"version https://git-lfs.github.com/spec/"
 CONVERT_PICKLE_COMMAND = (
     'python -c "import torch, safetensors.torch as s; '
-    "w = torch.load('{file}', map_location='cpu', weights_only=True); w = w.get('state_dict', w); "
+    "w = torch.load(open('{file}', 'rb'), map_location='cpu', weights_only=True); w = w.get('state_dict', w); "
     "s.save_file({{k: v.contiguous().clone() for k, v in w.items() if torch.is_tensor(v)}}, '{target}')\""
 )
 """Reads the tensors of a pickle file and nothing else, so no code in it is run."""
