@@ -40,6 +40,7 @@ from tasks.models import ModelRefs, resolve_models
 from tasks.report import write_report
 from tasks.runtime import log_forwarding, progress
 from tasks.tracking.client import tracking_server
+from tasks.tracking.live_curves import LiveCurves
 from tasks.tracking.runs import StudyRun, close_study, open_study
 
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
@@ -93,6 +94,8 @@ def customize(experiment: Experiment = Experiment(), promote: bool = True) -> di
         groups = group_trainings(
             experiment, training_requests(experiment, models.base, runs, images, prior_sets(context, concepts))
         )
+        study = _open_study(context, experiment, version)
+        steps.on_curve = live = LiveCurves(study)
         trainings = submit_trainings(context, groups)
         setup = evaluation_setup(context, experiment, models)
         candidates = [
@@ -110,7 +113,6 @@ def customize(experiment: Experiment = Experiment(), promote: bool = True) -> di
         steps.set_total(caption_steps + training_steps + count_steps(setup, candidates))
         evaluations = evaluate(setup, candidates)
         commit = code_commit(PROJECT_ROOT)
-        study = _open_study(context, experiment, version)
         registration = Registration(context, study, models.base, folder, commit, promote)
         outcome = register_adapters(registration, runs, evaluations)
         settings = experiment.model_dump(mode="json")
@@ -120,6 +122,7 @@ def customize(experiment: Experiment = Experiment(), promote: bool = True) -> di
         page = write_report(context, payload, registration.folder / "report.html")
     write_study(payload, page.parent / "study.json")
     table = write_scores_table(outcome, page.parent / "scores.csv", score_costs=experiment.score_costs)
+    live.close()
     close_study(study, [page, table])
     seconds = time.monotonic() - started
     logger.info("%s   (%.0f s)", page, seconds, extra={"topic": "report"})

@@ -17,8 +17,10 @@ from tasks.artifacts import ImageSet, RunContext
 from tasks.runtime import log_forwarding, progress, resources
 from tasks.runtime.adapter_training import AdapterTraining, run_trainings
 from tasks.runtime.cache import get_or_compute_many
+from tasks.runtime.continuation import continue_finished, keep_state
+from tasks.runtime.curves import CurveReporter
 from tasks.runtime.transfer import local_context, local_images
-from tasks.trainings import TrainedAdapter, TrainingRequest
+from tasks.trainings import TrainedAdapter, TrainingRequest, TrainingSummary
 
 
 @task(name="adapter", task_run_name="adapter {request.spec.name}")
@@ -40,7 +42,8 @@ def train_adapter(context: RunContext, request: TrainingRequest) -> TrainedAdapt
 
     def compute(folders: dict[int | None, Path], bar: progress.StepProgress) -> None:
         if not training.is_trained:
-            run_trainings([training], bar)
+            _run([training], bar)
+        keep_state(training, TrainingSummary.read(training.work_dir).step)
         for checkpoint, folder in folders.items():
             training.write_artifact(checkpoint, folder)
 
@@ -73,5 +76,11 @@ def co_train_adapters(context: RunContext, label: str, requests: Sequence[Traini
         if len(missing) > 1:
             stack.enter_context(resources.exclusive_compute(context, gpu=True))
             with progress.track_step(context.progress, text) as bar, suppress(InputError):
-                run_trainings(missing, bar)
+                _run(missing, bar)
     progress.step_finished(context.progress, text, cached=len(missing) < 2, seconds=time.monotonic() - started)
+
+
+def _run(trainings: Sequence[AdapterTraining], bar: progress.StepProgress) -> None:
+    """Train, continuing finished trainings and reporting curves."""
+    reporters = [CurveReporter.of_training(training) for training in trainings]
+    run_trainings(trainings, bar, prepare=continue_finished, reporters=reporters)

@@ -145,6 +145,7 @@ class TrainingSummary:
         upscaled_count: how many of them were enlarged.
         skipped_images: path -> reason, of images that cannot be used.
         cropped_images: path -> share of a side that the crop takes, of images that lose more than a tenth.
+        continued_from: the step of a finished training that it continued from; None if it began anew.
     """
 
     step: int
@@ -161,6 +162,7 @@ class TrainingSummary:
     upscaled_count: int
     skipped_images: dict[str, str]
     cropped_images: dict[str, float] = field(default_factory=dict)
+    continued_from: int | None = None
 
     @classmethod
     def read(cls, folder: Path) -> TrainingSummary:

@@ -90,8 +90,14 @@ class TrainingJob:
             "base": base.digest,
             "network": hashlib.sha256(shapes.encode()).hexdigest(),
             "examples": content.hexdigest(),
-            "settings": json.dumps(asdict(self.settings), sort_keys=True),
             "seed": str(self.seed),
+            **self.settings_identity(),
+        }
+
+    def settings_identity(self) -> dict[str, str]:
+        """The part of `identity` that settings and callbacks make up."""
+        return {
+            "settings": json.dumps(asdict(self.settings), sort_keys=True),
             "callbacks": json.dumps([callback.identity for callback in self.callbacks]),
         }
 

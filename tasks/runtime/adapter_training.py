@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from lycoris.training import Callback, Example, TrainingJob, TrainingResult
 
 ADAPTER_FILE = "adapter.safetensors"
+STATE_FILE = "state.safetensors"
+CONTINUED_FILE = "continued.json"
+"""Holds the step of a finished training that this one continues from."""
 SAMPLES_DIR = "samples"
 ENCODINGS_DIR = "encodings"
 TRAINING_SOURCES = ("training", "bases", "adapters", "pretrained.py", *IMAGE_SOURCES)
@@ -118,7 +121,7 @@ class AdapterTraining:
             examples,
             TrainingSettings(**request.settings.training),
             request.spec.seed,
-            self.work_dir / "state.safetensors",
+            self.work_dir / STATE_FILE,
             [checkpoints, *self._monitoring(base, held_out)],
         )
 
@@ -162,7 +165,11 @@ class AdapterTraining:
         """
         from lycoris.training.callbacks import progress_metadata
 
+        continued = self.work_dir / CONTINUED_FILE
+        continued_from = int(continued.read_text()) if continued.is_file() else None
         position = progress_metadata(result.steps, result.epochs)
+        if continued_from is not None:
+            position["continued_from"] = str(continued_from)
         network.save(self.work_dir / ADAPTER_FILE, metadata={**self.metadata, **position})
         summary = TrainingSummary(
             step=result.steps,
@@ -182,6 +189,7 @@ class AdapterTraining:
             upscaled_count=result.upscaled_count,
             skipped_images={**self.request.skipped_images, **result.skipped_images},
             cropped_images=result.cropped_images,
+            continued_from=continued_from,
         )
         atomic_write_text(self.work_dir / SUMMARY_FILE, summary.to_json())  # last: it says that everything is there
 
@@ -202,8 +210,18 @@ class AdapterTraining:
         (folder / SUMMARY_FILE).write_text(summary.to_json())
 
 
-def run_trainings(trainings: Sequence[AdapterTraining], bar: progress.StepProgress) -> None:
+def run_trainings(
+    trainings: Sequence[AdapterTraining],
+    bar: progress.StepProgress,
+    *,
+    prepare: Callable[[AdapterTraining, TrainingJob], object] = lambda training, job: None,
+    reporters: Sequence[Callable[[int, int, float], object]] = (),
+) -> None:
     """Train one adapter, or several at the same time, each in its work folder, where a later call continues.
+
+    Args:
+        prepare: called with each training and its job before the first step.
+        reporters: of each training, called with (steps done, steps in total, loss) after a step.
 
     Raises:
         InputError: something is wrong with the data or the settings; of a single training, also that it diverged.
@@ -219,6 +237,8 @@ def run_trainings(trainings: Sequence[AdapterTraining], bar: progress.StepProgre
 
     def report(number: int, done: int, steps: int, loss: float) -> None:
         latest[number] = (done, steps, loss)
+        if reporters:
+            reporters[number](done, steps, loss)
         all_done, all_steps, losses = (sum(values) for values in zip(*latest.values(), strict=True))
         bar(int(all_done), int(all_steps), losses / len(latest))
 
@@ -227,6 +247,8 @@ def run_trainings(trainings: Sequence[AdapterTraining], bar: progress.StepProgre
             for training in trainings:
                 networks.append(training.attach(base))
             jobs = [training.job(base, network) for training, network in zip(trainings, networks, strict=True)]
+            for training, job in zip(trainings, jobs, strict=True):
+                prepare(training, job)
             results = co_train(base, jobs, progress=report, cache_folder=context.store / ENCODINGS_DIR)
         for training, network, result in zip(trainings, networks, results, strict=True):
             if not isinstance(result, TrainingDivergedError):

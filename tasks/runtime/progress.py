@@ -16,7 +16,7 @@ import threading
 import time
 import uuid
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 
 REFRESH_S = 0.25
 """Seconds between two writes of one bar, and between two updates of the display."""
+
+LINE_INTERVAL_S = 60.0
+"""Seconds between two lines about a running step, where standard error is no terminal."""
 
 logger = logging.getLogger("lycoris.tasks")
 steps_logger = logging.getLogger("lycoris.steps")
@@ -125,7 +128,7 @@ def log_warnings() -> Iterator[None]:
 
 
 def publish(channel: ProgressChannel, kind: str, record: dict[str, Any]) -> None:
-    """Send a record to the process that shows the run; `kind` is ``"done"`` or ``"log"``."""
+    """Send a record to the process that shows the run; `kind` is ``"done"``, ``"log"`` or ``"curve"``."""
     name = f"{time.time_ns()}-{uuid.uuid4().hex[:8]}.{kind}"
     if isinstance(channel, Path):
         channel.mkdir(parents=True, exist_ok=True)
@@ -169,12 +172,15 @@ class Display:
         console: where they are shown: bars on a terminal, a line per finished step elsewhere.
         total: how many steps there will be; 0 if not known yet.
         finished: how many are done.
+        on_curve: called with the records of `tasks.runtime.curves` as they come in.
     """
 
     folder: Path
     console: Console
     total: int = 0
     finished: int = 0
+    on_curve: Callable[[dict[str, Any]], object] | None = None
+    _last_lines: float = field(default_factory=time.monotonic)
     _bars: dict[Path, TaskID] = field(default_factory=dict)
 
     def set_total(self, total: int) -> None:
@@ -201,6 +207,9 @@ class Display:
                 stopped = stop.wait(REFRESH_S)
                 self._show_finished()
                 self._handle_logs()
+                self._handle_curves()
+                if disabled:
+                    self._print_running()
                 bars.update(overall, completed=self.finished, total=self.total or None)
                 self._show_bars(bars)
 
@@ -218,6 +227,20 @@ class Display:
         for values in self._take("*.log"):
             record = logging.makeLogRecord({**values, "forwarded": True})
             logging.getLogger(record.name).handle(record)
+
+    def _handle_curves(self) -> None:
+        for record in self._take("*.curve"):
+            if self.on_curve is not None:
+                self.on_curve(record)
+
+    def _print_running(self) -> None:
+        """Print a line per running step, once in `LINE_INTERVAL_S`, where there are no bars."""
+        if time.monotonic() - self._last_lines < LINE_INTERVAL_S or not steps_logger.isEnabledFor(logging.INFO):
+            return
+        self._last_lines = time.monotonic()
+        for record in filter(None, map(_read, sorted(self.folder.glob("*.bar")))):
+            count = f"{record['done']}/{record['total']}" if record["total"] else "started"
+            self.console.print(f"  ...     {record['label']:<66} {count:>8}  {record['note']}".rstrip(), markup=False)
 
     def _take(self, pattern: str) -> Iterator[dict[str, Any]]:
         """Read and remove the records of a kind, the oldest first."""

@@ -15,6 +15,7 @@ from tasks.runtime.retry import retry_while_unavailable
 from tasks.tracking import models
 from tasks.tracking.client import connect
 from tasks.tracking.dataset_source import log_dataset
+from tasks.tracking.live_curves import LIVE_TAG, find_live_run
 from tasks.tracking.models import KEY_TAG, find_version
 from tasks.tracking.orphans import PROCESS_TAG, process_tag
 from tasks.tracking.runs import MAX_PARAM_LENGTH, StudyRun, find_run, flatten, get_or_create_experiment
@@ -73,6 +74,10 @@ class AdapterRun:
     def tags(self) -> dict[str, Any]:
         """Of the run and of the registered version."""
         spec = self.spec
+        if spec.checkpoint is None and "adapter.key" in self.lineage:  # the run that showed the training
+            shown = {LIVE_TAG: self.lineage["adapter.key"]}
+        else:
+            shown = {}
         checkpoint = {} if spec.checkpoint is None else {"checkpoint": f"{spec.checkpoint_unit} {spec.checkpoint}"}
         return {
             KEY_TAG: self.key,
@@ -85,6 +90,8 @@ class AdapterRun:
             "epoch": self.summary.epoch,
             **self.lineage,
             **checkpoint,
+            **shown,
+            **({} if self.summary.continued_from is None else {"continued_from": self.summary.continued_from}),
         }
 
     @property
@@ -135,6 +142,8 @@ def log_adapter(study: StudyRun, adapter: AdapterRun) -> LoggedRun:
     client, spec = connect(study.server), adapter.spec
     experiment = get_or_create_experiment(client, study.server, study.name)
     existing = find_run(client, experiment, adapter.key)
+    if existing is None and LIVE_TAG in adapter.tags:
+        existing = find_live_run(client, experiment, adapter.tags[LIVE_TAG])
     if existing is not None and existing.info.status == "FINISHED":
         version = find_version(client, spec.concept, adapter.key)
         if version is not None:
