@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -105,8 +106,10 @@ class ReplacedVae:
         """SHA-256 over the base's other files and the VAE's."""
         own = self._files.digest([part for part in parts if part != "vae"])
         if self._folder is None:
-            return f"{own} vae {cached_file_digest(self._file)}"
-        return f"{own} vae {folder_digest(self._folder.parent, [self._folder.name])}"
+            vae = cached_file_digest(self._file)
+        else:
+            vae = folder_digest(self._folder.parent, [self._folder.name])
+        return hashlib.sha256(f"{own} vae {vae}".encode()).hexdigest()
 
     def _read(self) -> dict[str, torch.Tensor]:
         stored = self._weights.read(self._names.values())
