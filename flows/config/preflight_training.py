@@ -9,7 +9,7 @@ from flows.config.adapter import AdapterConfig
 from flows.config.experiment import Experiment
 from flows.config.fitting import settings_for_images
 from lycoris.data.images import find_mask
-from lycoris.data.splits import held_out_count
+from lycoris.data.splits import held_out_count, split_held_out
 from lycoris.errors import InputError
 from tasks.trainings import AdapterSettings
 
@@ -77,8 +77,7 @@ def validate_image_counts(experiment: Experiment, concepts: Sequence[Concept]) -
             "`prior` in concepts.yaml, or put them into `reg/1_<class noun>`."
         )
     for concept in concepts:
-        total = len(concept.images)
-        available = total - held_out_count(total, experiment.hold_out, concept.name)
+        available = len(split_held_out([image.path for image in concept.images], experiment.hold_out, concept.name)[0])
         for adapter in experiment.algorithms:
             count = available if adapter.images is None else adapter.images
             if count > available:
