@@ -1,6 +1,7 @@
 """While a training runs, its loss, learning rate and sample images grow in MLflow; the adapter's run completes them."""
 
 import io
+import logging
 
 import pytest
 import torch
@@ -124,7 +125,8 @@ def test_what_cannot_be_logged_is_named_once_and_stops_nothing(study, tmp_path, 
     assert caplog.text.count("Curves are not logged to MLflow") == 1
 
 
-def test_where_there_is_no_terminal_a_running_step_gets_a_line_once_in_an_interval(tmp_path, monkeypatch):
+def test_where_there_is_no_terminal_a_running_step_gets_a_line_once_in_an_interval(tmp_path, monkeypatch, caplog):
+    caplog.set_level(logging.INFO, logger="lycoris.steps")
     out = io.StringIO()
     shown = Display(tmp_path, Console(file=out, width=110))
     with progress.track_step(tmp_path, "adapter  grumble · lora") as bar:
