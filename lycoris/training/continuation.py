@@ -35,7 +35,7 @@ def continue_training(job: TrainingJob, states: Iterable[Path]) -> tuple[int | N
     """
     from safetensors import safe_open
 
-    reasons = []
+    reasons: list[str] = []
     by_step = {}
     for path in states:
         with safe_open(path, framework="pt") as file:
