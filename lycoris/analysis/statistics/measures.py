@@ -10,6 +10,8 @@ from lycoris.errors import InputError, unknown_name_error
 from lycoris.metrics.registry import METRICS, REPEATED_PROMPTS
 from lycoris.terms import DIMENSIONS, PROMPT_TYPES, RESIZE_MODES
 
+MAX_NAME_LENGTH = 200
+"""Characters of a score's name that an error quotes."""
 PROMPT_TYPE_ALIASES = {"in": "train", "out": "alter", **{name: name for name in PROMPT_TYPES}}
 """Name of a prompt type, here or in arXiv 2309.14859 -> its name here."""
 METRIC_ALIASES = {
@@ -106,6 +108,8 @@ def measure_from_name(name: str, dimension: str | None = None, higher_is_better:
 
 def _known_measure(column: str, metric: str, prompt_type: str, encoder: str) -> Measure:
     metric = METRIC_ALIASES.get(metric, metric)
+    if len(column) > MAX_NAME_LENGTH:
+        raise InputError(f"Column `{column[:MAX_NAME_LENGTH]}...` is none of a known metric: its name is too long.")
     if metric not in METRICS:
         raise InputError(f"Column `{column}`: {unknown_name_error('metric', metric, METRICS)}")
     entry = METRICS[metric]
