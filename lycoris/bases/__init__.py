@@ -17,6 +17,7 @@ from lycoris.bases.families import BASES
 from lycoris.bases.families.family import Family
 from lycoris.bases.files.diffusers_folder import find_base
 from lycoris.bases.files.model_files import DiffusersFolder, ModelFiles
+from lycoris.bases.files.model_loading import import_class
 from lycoris.bases.files.replaced_vae import ReplacedVae
 from lycoris.bases.files.single_file import SingleFile
 from lycoris.bases.flow_matching import FlowMatching
@@ -140,10 +141,8 @@ def load_tokenizer(
     Raises:
         InputError: nothing is there, no family matches, or there is no vocabulary.
     """
-    from transformers import CLIPTokenizer
-
-    files, _ = resolve_family(source, tokenizer, prediction_type)
-    return files.load_tokenizer("tokenizer", CLIPTokenizer)
+    files, family = resolve_family(source, tokenizer, prediction_type)
+    return files.load_tokenizer("tokenizer", import_class(family.part_classes(files)["tokenizer"]))
 
 
 def resolve_family(

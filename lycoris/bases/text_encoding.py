@@ -36,6 +36,13 @@ class TextEncoder:
         """The last layer's states, normalized as the encoder does it."""
         return torch.cat([self.module(ids).last_hidden_state for ids in self._token_batches(prompts)])
 
+    def masked_hidden_states(self, prompts: Sequence[str]) -> Float[Tensor, "batch tokens width"]:
+        """The last layer's states where padding is not attended to, and zeros in place of the padding's own."""
+        ids, mask = (tensor.to(self.module.device) for tensor in self._tokens.with_mask(prompts))
+        batches = zip(ids.split(PROMPT_BATCH_SIZE), mask.split(PROMPT_BATCH_SIZE), strict=True)
+        states = [self.module(rows, attention_mask=rows_mask).last_hidden_state for rows, rows_mask in batches]
+        return torch.cat(states) * mask[..., None]
+
     def penultimate_hidden_states(self, prompts: Sequence[str]) -> Float[Tensor, "batch tokens width"]:
         """The penultimate layer's states, not normalized."""
         outputs = [self.module(ids, output_hidden_states=True) for ids in self._token_batches(prompts)]

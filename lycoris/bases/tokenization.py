@@ -28,18 +28,23 @@ class PromptTokenizer:
     def __init__(self, tokenizer: Any, length: int) -> None:
         self.tokenizer = tokenizer
         self.length = length
-        self._cache: dict[str, list[int]] = {}
+        self._cache: dict[str, tuple[list[int], list[int]]] = {}
 
     def __call__(self, prompts: Sequence[str]) -> Int[Tensor, "batch tokens"]:
         """Tokenize prompts; warns once for each prompt that is truncated."""
+        return self.with_mask(prompts)[0]
+
+    def with_mask(self, prompts: Sequence[str]) -> tuple[Int[Tensor, "batch tokens"], Int[Tensor, "batch tokens"]]:
+        """Tokenize prompts, with the tokenizer's attention mask: 1 for a prompt's own tokens, 0 for padding."""
         for prompt in prompts:
             if prompt not in self._cache:
                 self._cache[prompt] = self._tokenize(prompt)
-        return torch.tensor([self._cache[prompt] for prompt in prompts])
+        ids, mask = zip(*(self._cache[prompt] for prompt in prompts), strict=True)
+        return torch.tensor(ids), torch.tensor(mask)
 
-    def _tokenize(self, prompt: str) -> list[int]:
+    def _tokenize(self, prompt: str) -> tuple[list[int], list[int]]:
         settings = {"padding": "max_length", "truncation": True, "max_length": self.length}
-        ids = self.tokenizer(prompt, **settings).input_ids
+        padded = self.tokenizer(prompt, **settings)
         untruncated = self.tokenizer(prompt, verbose=False).input_ids
         if len(untruncated) > self.length:
             lost = self.tokenizer.decode(untruncated[self.length - 1 : -1]).strip()
@@ -47,6 +52,6 @@ class PromptTokenizer:
                 f"The prompt has {len(untruncated)} tokens and the text encoder reads {self.length}; "
                 f"truncated at its end: {lost!r}. The prompt: {prompt!r}.",
                 TruncatedPromptWarning,
-                stacklevel=4,
+                stacklevel=5,
             )
-        return ids
+        return padded.input_ids, padded.attention_mask

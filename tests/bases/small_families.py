@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from tests.bases.small_base import save_small_base, small_tokenizer
+from tests.bases.small_base import WORDS, save_small_base, small_tokenizer
 
 
 def small_vae(**settings: Any):
@@ -150,6 +150,40 @@ def save_small_3(folder: Path, seed: int = 0, *, t5: bool = False) -> Path:
     return folder
 
 
+def save_small_auraflow(folder: Path, seed: int = 0) -> Path:
+    """AuraFlow: a UMT5 of width 40, one joint and one single block, positions for 64 pixels."""
+    from diffusers import AuraFlowPipeline, AuraFlowTransformer2DModel, FlowMatchEulerDiscreteScheduler
+    from transformers import T5Tokenizer, UMT5Config, UMT5EncoderModel
+
+    torch.manual_seed(seed)
+    special = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", -9.0), ("\u2581", -2.0)]
+    tokenizer = T5Tokenizer(vocab=[*special, *((f"\u2581{word}", -3.0) for word in WORDS)])
+    transformer = AuraFlowTransformer2DModel(
+        sample_size=8,
+        num_mmdit_layers=1,
+        num_single_dit_layers=1,
+        attention_head_dim=8,
+        num_attention_heads=2,
+        joint_attention_dim=40,
+        caption_projection_dim=16,
+        pos_embed_max_size=64,
+    )
+    # At their initial size the gates leave hardly any effect to texts and adapters.
+    for name, weight in transformer.named_parameters():
+        if "time_step_proj" in name or name.endswith("linear.weight"):
+            weight.data.mul_(2.5)
+    AuraFlowPipeline(
+        tokenizer=tokenizer,
+        text_encoder=UMT5EncoderModel(
+            UMT5Config(vocab_size=len(tokenizer), d_model=40, d_kv=8, d_ff=32, num_layers=2, num_heads=2)
+        ),
+        vae=small_vae(),
+        transformer=transformer,
+        scheduler=FlowMatchEulerDiscreteScheduler(shift=1.73),
+    ).save_pretrained(folder)
+    return folder
+
+
 @dataclass(frozen=True)
 class Case:
     """A family and what is expected of it.
@@ -185,5 +219,6 @@ CASES = {
     "sd3-t5": Case(
         lambda folder: save_small_3(folder, t5=True), "stable-diffusion-3", (72, 52), 268, SD3_LAYERS, "flow-euler"
     ),
+    "auraflow": Case(save_small_auraflow, "auraflow", (40, None), 256, {"lora_unet": 21}, "flow-euler"),
 }
 """Every family, by the name in test ids."""

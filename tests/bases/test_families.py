@@ -1,5 +1,8 @@
 """Every family fulfils the interface of a base, and generates the images of the diffusers pipeline."""
 
+import contextlib
+import inspect
+
 import numpy as np
 import pytest
 import torch
@@ -72,6 +75,16 @@ def test_conditions_have_the_familys_widths(base, case):
     assert all(tensor.dtype is torch.float32 for tensor in conditions.tensors)
 
 
+def test_a_prediction_depends_on_the_whole_prompt(base):
+    conditions = base.encode_text(["a red cat", "a red toy"])
+    latents = torch.randn(1, base.latent_channels, 8, 8, generator=torch.Generator().manual_seed(0)).expand(
+        2, -1, -1, -1
+    )
+    with torch.no_grad():
+        first, second = base.predict(latents, torch.tensor([500, 500]), conditions)
+    assert (first - second).abs().max() > 1e-3
+
+
 @pytest.mark.parametrize("size", [(32, 32), (24, 48)])
 def test_an_image_equals_the_pipelines_own(base, size):
     height, width = size
@@ -97,8 +110,48 @@ def test_without_a_negative_prompt_the_image_equals_the_pipelines_own(base, case
     pipeline.scheduler = build_scheduler(base.scheduler_config, None)
     pipeline.set_progress_bar_config(disable=True)
     generators = [torch.Generator().manual_seed(seed) for seed in SEEDS]
-    expected = pipeline(PROMPTS, num_inference_steps=3, guidance_scale=7.0, generator=generators).images
+    settings = {"num_inference_steps": 3, "guidance_scale": 7.0, "height": None, "width": None}  # None: the model's own
+    expected = pipeline(PROMPTS, **settings, generator=generators).images
     assert difference(generate(base, PROMPTS, SEEDS, GenerationSettings(steps=3)), expected) <= 1
+
+
+@pytest.mark.parametrize(("size", "guidance"), [((32, 32), 5.0), ((24, 48), 5.0), ((24, 48), 1.0)])
+def test_the_denoiser_gets_the_arguments_that_the_pipeline_gives_it(base, size, guidance):
+    height, width = size
+    prompts = ["a", "a red cat in the snow", "the sks creature"]
+    pipeline = base.pipeline()
+    pipeline.scheduler = build_scheduler(base.scheduler_config, None)
+    pipeline.set_progress_bar_config(disable=True)
+    generators = [torch.Generator().manual_seed(seed) for seed in SEEDS]
+    with recorded_calls(base.parts[base.denoiser]) as expected:
+        settings = {"num_inference_steps": 2, "guidance_scale": guidance, "height": height, "width": width}
+        pipeline(prompts, **settings, generator=generators, output_type="latent")
+    with recorded_calls(base.parts[base.denoiser]) as ours:
+        generate(base, prompts, SEEDS, GenerationSettings(steps=2, guidance=guidance, height=height, width=width))
+    assert len(ours) == len(expected) == 2
+    for our_call, call in zip(ours, expected, strict=True):
+        assert set(our_call) == set(call)
+        for name, value in call.items():
+            expanded = value.to(our_call[name]).expand_as(our_call[name])
+            torch.testing.assert_close(our_call[name], expanded, rtol=1e-4, atol=1e-4)
+
+
+@contextlib.contextmanager
+def recorded_calls(module):
+    """The tensors among the arguments of each call of a module, by name; those in dictionaries by their keys."""
+    calls = []
+
+    def record(_, args, kwargs):
+        arguments = inspect.signature(module.forward).bind(*args, **kwargs).arguments
+        nested = [value for value in arguments.values() if isinstance(value, dict)]
+        entries = [*arguments.items(), *(item for value in nested for item in value.items())]
+        calls.append({name: value for name, value in entries if isinstance(value, torch.Tensor)})
+
+    handle = module.register_forward_pre_hook(record, with_kwargs=True)
+    try:
+        yield calls
+    finally:
+        handle.remove()
 
 
 def test_latents_go_to_images_and_back_with_the_pipelines_scale(base):
@@ -117,7 +170,7 @@ def test_a_network_is_trained_saved_and_loaded(base, examples, tmp_path):
     network = lycoris.attach(base.parts, "lora", rank=2, seed=0)
     settings = TrainingSettings(steps=3, batch_size=3, learning_rate=3e-2)
     result = train(base, TrainingJob(network, examples, settings, seed=0))
-    assert result.trains_text_encoder
+    assert result.trains_text_encoder == any(part.startswith("text_encoder") for part in base.parts)
     assert all(0 < loss < 100 for loss in result.losses)
     trained = generate(base, PROMPTS, SEEDS, GenerationSettings(steps=2))
     network.save(tmp_path / "adapter.safetensors")
@@ -194,7 +247,8 @@ def test_bfloat16_keeps_inputs_and_outputs_in_float32(folder):
     latents = base.encode_images(torch.rand(1, 3, 32, 32))
     prediction = base.predict(latents, torch.tensor([10]), conditions)
     assert all(tensor.dtype is torch.float32 for tensor in (*conditions.tensors, latents, prediction))
-    assert base.vae.dtype is next(base.parts["text_encoder"].parameters()).dtype is torch.bfloat16
+    for module in (*base.parts.values(), base.vae):
+        assert next(module.parameters()).dtype is torch.bfloat16
 
 
 def test_conditions_are_indexed_and_joined():
