@@ -190,12 +190,12 @@ def test_an_energy_gives_each_layer_the_rank_it_needs():
 
 
 def test_a_rank_is_clipped_to_what_a_layer_allows():
-    model = nn.Sequential(nn.Conv2d(2, 3, 1), nn.Linear(24, 40)).double()
+    model = nn.Sequential(nn.Conv2d(2, 3, 1), nn.Linear(24, 40), nn.Linear(40, 4)).double()
     tuned = copy.deepcopy(model)
     for layer in tuned:
         layer.weight.data += 1 + torch.rand_like(layer.weight)
     network, _ = lycoris.extract(model, tuned, rank=10)
-    assert [adapter.rank for adapter in network.adapters.values()] == [2, 10]
+    assert [adapter.rank for adapter in network.adapters.values()] == [2, 10, 4]
 
 
 @pytest.mark.parametrize(

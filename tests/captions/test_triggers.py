@@ -50,6 +50,18 @@ def test_a_common_word_is_reported(concept: Build) -> None:
     assert (trigger.tokens, trigger.is_common, trigger.vocabulary_rank) == (("dog</w>",), True, pytest.approx(1 / 11))
 
 
+@pytest.mark.parametrize(("trigger", "is_common"), [("sun", True), ("moon", False)])
+def test_a_word_is_common_in_the_first_half_of_the_vocabulary(concept: Build, trigger: str, is_common: bool) -> None:
+    """`sun` is at 2/5 of the ranks, `moon` exactly at the half."""
+    words = {
+        "sun": Words("cat", "dog", "sun", "moon", "sea", "sky"),
+        "moon": Words("a", "b", "sun", "moon", "e", "f", "g"),
+    }
+    (read,) = tokenize_triggers([concept(1, trigger=trigger)], {"tokenizer": words[trigger]})
+    assert read.vocabulary_rank == pytest.approx(0.5 if trigger == "moon" else 0.4)
+    assert read.is_common == is_common
+
+
 def test_words_about_the_concepts_are_not_suggested(concept: Build) -> None:
     other = concept(1, name="b", trigger="qtv", keep=("zzb",), subclasses=(Subclass("robe", "xqz robe", "robe"),))
     assert suggest_triggers([concept(1), other], {"tokenizer": KNOWN}, 9) == ["bcd"]

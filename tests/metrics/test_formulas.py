@@ -25,6 +25,7 @@ from lycoris.metrics.fidelity import (
 from lycoris.metrics.precision_recall import precision, recall
 from lycoris.metrics.preservation import feature_drift, style_loss, text_preservation
 from lycoris.metrics.quality import frechet_distance, frechet_infinity, kernel_distance, mean_prediction
+from lycoris.metrics.weighted import pair_weight
 
 REFERENCES, DRAWINGS, DIM = 7, 11, 5
 
@@ -176,6 +177,15 @@ def test_vendi_with_other_weights_is_that_of_the_weighted_matrix() -> None:
     unit = x / np.linalg.norm(x, axis=1, keepdims=True)
     values = np.linalg.eigvalsh((unit.T * weights[:, None]) @ unit)
     assert vendi(x, weights=weights) == pytest.approx(np.exp(-(values * np.log(values)).sum(1)), rel=1e-9)
+
+
+def test_there_is_no_pair_only_where_one_image_has_all_the_weight_up_to_rounding() -> None:
+    weights = np.array([[1, 0], [1 - 1e-13, 1e-13], [1 - 1e-11, 1e-11], [0.5, 0.5]])
+    single, rounded, small, equal = pair_weight(weights)
+    assert math.isnan(single)
+    assert math.isnan(rounded)
+    assert small == pytest.approx(2e-11, rel=1e-3)
+    assert equal == pytest.approx(0.5)
 
 
 def test_mean_pairwise_distance_is_over_pairs_of_different_images(generated) -> None:

@@ -21,6 +21,14 @@ def test_a_loss_that_stays_ten_times_too_high_has_left():
     assert not ever([*calm, *[3.0] * (DIVERGENCE_STEPS - 1), 0.1, *calm])
 
 
+def test_the_usual_level_is_that_of_the_losses_before_the_last():
+    """A median over all losses would be 1.55 here, and ten times that is far above the last ones."""
+    calm = [0.1] * DIVERGENCE_STEPS
+    assert has_diverged([*calm, *[3.0] * DIVERGENCE_STEPS])
+    assert not has_diverged([*calm[1:], *[3.0] * DIVERGENCE_STEPS])
+    assert not has_diverged([*calm, *[0.9] * DIVERGENCE_STEPS])
+
+
 @pytest.mark.parametrize("seed", range(5))
 def test_the_swings_of_single_images_are_no_divergence(seed):
     """Losses over three orders of magnitude, as one image a step with random times has them."""
@@ -37,6 +45,8 @@ def test_a_high_step_is_known_from_its_level():
     calm = [0.1] * 50
     assert is_spike([*calm, 1.1])
     assert not is_spike([*calm, 0.9])
+    assert is_spike([*calm[: 2 * DIVERGENCE_STEPS - 1], 1.1])
+    assert not is_spike([*calm[: 2 * DIVERGENCE_STEPS - 2], 1.1])
 
 
 def test_a_run_that_leaves_its_level_is_stopped_and_leaves_a_good_state(base, squares, tmp_path, monkeypatch):

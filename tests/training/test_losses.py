@@ -15,6 +15,7 @@ from lycoris.training.data.caption_encoding import CaptionEncoder
 from lycoris.training.data.image_dataset import ImageDataset
 from lycoris.training.data.sampler import BatchSampler
 from lycoris.training.losses import LOSS_FUNCTIONS, TrainingLoss, compute_losses
+from lycoris.training.seeding import derive_generator
 from tests.bases.small_base import save_small_base
 
 
@@ -77,6 +78,10 @@ def test_an_offset_is_one_number_a_channel_and_leaves_all_other_random_numbers(b
     assert torch.equal(shifted.latents, plain.latents)
     assert torch.equal(shifted.timesteps, plain.timesteps)
     torch.testing.assert_close(difference, difference[..., :1, :1].expand_as(difference))
+    stream = derive_generator(7, "offset", 0)
+    torch.testing.assert_close(
+        difference[..., :1, :1], 0.1 * torch.randn(*difference.shape[:2], 1, 1, generator=stream)
+    )
     numbers = difference[..., 0, 0]
     assert len(numbers.unique()) == numbers.numel()
     assert 0.03 < numbers.std() < 0.3

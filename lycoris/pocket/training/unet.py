@@ -24,6 +24,7 @@ from lycoris.pocket.training.warm_start import warm_start
 from lycoris.pocket.world.vocabulary import MAX_TOKENS, Tags, build_tokenizer, to_sentence, to_tag_list
 
 NOISE_SCHEDULE = {
+    "num_train_timesteps": 1000,
     "beta_start": 0.00085,
     "beta_end": 0.012,
     "beta_schedule": "scaled_linear",
@@ -129,7 +130,7 @@ def train_unet(work: Path, budget: TimeBudget, batch_size: int = 24, learning_ra
         learning_rate, cooldown=0.35, adam_only=("conv_in", "conv_out", "time_embedding"), save_interval_s=180
     )
     trainer = Trainer("unet", {"unet": unet, "text": text}, config, budget=budget, work=work)
-    scheduler = DDPMScheduler(num_train_timesteps=1000, **NOISE_SCHEDULE)
+    scheduler = DDPMScheduler(**NOISE_SCHEDULE)
     weights = loss_weights(scheduler).to(device())
     empty = token_ids(tokenizer, [""])
     chunks: list[Path] = []
@@ -143,7 +144,7 @@ def train_unet(work: Path, budget: TimeBudget, batch_size: int = 24, learning_ra
         caption = ids[rows[chosen], torch.randint(CAPTIONS_PER_IMAGE, (batch_size,), generator=generator)]
         is_empty = torch.rand(batch_size, generator=generator) < EMPTY_CAPTION_RATE
         caption = torch.where(is_empty[:, None], empty, caption).to(device())
-        timesteps = torch.randint(0, 1000, (batch_size,), generator=generator).to(device())
+        timesteps = torch.randint(len(weights), (batch_size,), generator=generator).to(device())
         noise = torch.randn(clean.shape, generator=generator).to(device())
         noisy = scheduler.add_noise(clean, noise, timesteps).contiguous(memory_format=torch.channels_last)
         with mixed_precision():

@@ -18,7 +18,7 @@ from lycoris import pocket
 from lycoris.captions import open_tagger, read_sidecar_tags, tagger_digest
 from lycoris.captions.sidecar import format_tags, parse_tags, write_sidecar_tags
 from lycoris.captions.taggers.labels import Label, humanize_tag
-from lycoris.captions.taggers.thresholding import select_tags
+from lycoris.captions.taggers.thresholding import resolve_thresholds, select_tags
 from lycoris.data.images import read_image
 from lycoris.errors import InputError
 from lycoris.pocket.world.generator import draw_image, sample_split_tags
@@ -220,3 +220,15 @@ def test_nothing_is_written_where_a_linked_folder_leads_or_where_a_caption_of_an
     written = write_sidecar_tags([data / "b.png", data / "c.png"], [{"x": 1.0}, {"x": 1.0}], data)
     assert written == [data / "b.txt"]
     assert [file.name for file in (tmp_path / "store").iterdir()] == ["blob"]
+
+
+def test_thresholds_are_those_of_the_category_raised_to_the_lowest_and_reached_when_equal():
+    labels = [Label(name, category) for name, category in [("hat", "general"), ("bob", "character"), ("oil", "medium")]]
+    assert resolve_thresholds(labels) == {"general": 0.35, "character": 0.85, "medium": 0.5}
+    assert resolve_thresholds(labels, {"general": 0.2}, lowest=0.6) == {
+        "general": 0.2,
+        "character": 0.85,
+        "medium": 0.6,
+    }
+    assert select_tags([0.35, 0.85, 0.5], labels, resolve_thresholds(labels)) == {"bob": 0.85, "oil": 0.5, "hat": 0.35}
+    assert select_tags([0.349, 0.849, 0.499], labels, resolve_thresholds(labels)) == {}

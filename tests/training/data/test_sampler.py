@@ -7,11 +7,12 @@ import pytest
 import torch
 from PIL import Image
 
+from lycoris.bases import TextConditioning
 from lycoris.errors import InputError
 from lycoris.training import Example, TrainingSettings
 from lycoris.training.data.caption_encoding import CaptionEncoder
 from lycoris.training.data.image_dataset import ImageDataset
-from lycoris.training.data.sampler import BatchSampler
+from lycoris.training.data.sampler import Batch, BatchSampler
 from lycoris.training.losses import TrainingLoss, compute_losses
 from lycoris.training.seeding import EpochSampler
 
@@ -140,6 +141,16 @@ def test_prior_examples_leave_the_order_of_the_others(base, squares):
     assert torch.equal(joined.latents[:3], alone.latents)
 
 
+def test_prior_examples_are_shuffled_by_their_own_stream(base, squares):
+    examples = [squares[0], *(replace(one, prior=True) for one in squares[1:])]
+    batches = batches_of(base, examples, batch_size=2)
+    latents = ImageDataset(base, [one.image for one in squares[1:]]).stack_latents([0, 1], [False, False])
+    order = EpochSampler(2, 2, seed=3, name="prior epoch")
+    for step in range(12):
+        (batch,) = batches(step)
+        assert torch.equal(batch.latents[2:], latents[order(step)])
+
+
 def test_only_prior_examples_are_an_error(base, squares):
     with pytest.raises(InputError, match="not `prior`"):
         batches_of(base, [replace(example, prior=True) for example in squares])
@@ -167,6 +178,20 @@ def test_every_batch_tells_its_sizes(base, examples):
     """The third image is 90 x 60; at 32 pixels it comes to 40 x 24: scaled to 40 x 26.7, a pixel cut at the top."""
     (batch,) = [batch for batch in batches_of(base, examples, batch_size=5)(0) if batch.latents.shape[-2:] == (6, 10)]
     assert batch.size_conditioning.tolist() == [[60, 90, 1, 0, 24, 40]]
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_an_images_loss_has_its_weight_with_and_without_a_mask(masked):
+    errors = torch.rand(2, 4, 3, 5)
+    mask = torch.rand(2, 3, 5) if masked else None
+    weights = torch.tensor([1.0, 0.25])
+    unused = torch.zeros(2, 4, 3, 5)
+    batch = Batch(
+        unused, unused, torch.zeros(2), TextConditioning(torch.zeros(2, 1, 1)), torch.zeros(2, 6), weights, mask
+    )
+    cells = torch.ones(2, 3, 5) if mask is None else mask
+    expected = [float((e.mean(0) * m).sum() / m.sum() * w) for e, m, w in zip(errors, cells, weights, strict=True)]
+    assert batch.image_losses(errors).tolist() == pytest.approx(expected, rel=1e-5)
 
 
 @pytest.mark.parametrize("size", [(64, 64), (90, 60), (60, 90)])
