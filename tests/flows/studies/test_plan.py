@@ -62,7 +62,7 @@ def test_a_benchmark_replaces_missing_times(tmp_path: Path) -> None:
         "1 adapter: 1 concept",
         "86 images",
         "about",
-        "613,376 numbers",
+        "613,376 parameters",
         "from a benchmark on this machine of lora",
     ):
         assert part in text
