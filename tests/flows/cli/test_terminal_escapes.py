@@ -144,8 +144,8 @@ def test_tags_of_the_registry_are_shown_as_text(tmp_path: Path, capsys, monkeypa
         if tag not in ("adapter.sha256", "adapter.file", "adapter.key", "settings", "scores", "seed"):
             client.set_model_version_tag(model.name, run.version, tag, f"x{ESCAPES}\nlycoris: forged")
     for command in (["pull", "bear"], ["pull", "bear@nobody"], ["rollback", "bear"]):
-        options = ["--out", str(tmp_path / "x.safetensors")] if command[0] == "pull" else ["--reason", ESCAPES]
-        main([*command, "--output", str(root), *options, "--json"])
+        pulled = ["--out", str(tmp_path / "x.safetensors"), "--json"]
+        main([*command, "--output", str(root), *(pulled if command[0] == "pull" else ["--reason", ESCAPES])])
         shown = capsys.readouterr()
         check_harmless(shown.out + shown.err)
         assert not any(line.startswith("lycoris: forged") for line in (shown.out + shown.err).splitlines())
