@@ -12,14 +12,15 @@ from torch import nn
 
 from lycoris.adapters.algorithms import ALGORITHMS, Adapter
 from lycoris.adapters.algorithms.alpha import alpha_tensor
-from lycoris.adapters.algorithms.dora import DORA_SCALE_KEY, DoRA
+from lycoris.adapters.algorithms.dora import DoRA
 from lycoris.adapters.algorithms.lora import LoRA
 from lycoris.adapters.algorithms.target_layer import TargetLayer
 from lycoris.adapters.files.checkpoint_reader import AdapterFile, read_adapter_file
 from lycoris.adapters.files.formats import FORMATS, PRECISIONS, AdapterSet, can_hold, write_adapters
+from lycoris.adapters.files.layer_lookup import Targets, find_targets
 from lycoris.adapters.files.layer_names import LayerRef, find_layers, named_parts
-from lycoris.adapters.files.metadata import DATE_KEY, LayerAdapter, common_algorithm, read_json_entry
-from lycoris.adapters.files.state_dict import build_adapters, find_algorithm
+from lycoris.adapters.files.metadata import DATE_KEY, LayerAdapter, common_algorithm
+from lycoris.adapters.files.state_dict import BuiltAdapters, build_adapters
 from lycoris.adapters.layers.adapted_layer import MATRIX_LAYERS, NORM_LAYERS
 from lycoris.adapters.low_rank_approximation import (
     ApproximationReport,
@@ -29,7 +30,7 @@ from lycoris.adapters.low_rank_approximation import (
     to_low_rank,
     truncate,
 )
-from lycoris.adapters.meta_model import meta_layer, meta_modules, resolve_layer_paths
+from lycoris.adapters.meta_layers import InferredLayers, infer_layers
 from lycoris.adapters.structures import LowRank
 from lycoris.errors import InputError, unknown_name_error
 
@@ -85,10 +86,13 @@ def convert(
         raise unknown_name_error("dtype", dtype, PRECISIONS)
     to_lora = format == "diffusers" or algorithm == "lora" or rank is not None or energy is not None
     if model is None:
-        layers = _layers_without_model(file, needs_path=format != "lycoris", needs_kernel=to_lora or format == "peft")
+        inferred = _layers_without_model(file, needs_path=format != "lycoris", needs_kernel=to_lora or format == "peft")
+        layers, targets = inferred.layers, inferred.targets
     else:
         layers = find_layers(named_parts(model), MATRIX_LAYERS + NORM_LAYERS)
-    layer_adapters = _build_adapters_off_meta(file, layers, None if model is not None else torch.device("cpu"))
+        targets = find_targets(file, layers)
+    built = _build_adapters_off_meta(file, targets, layers, None if model is not None else torch.device("cpu"))
+    layer_adapters = built.layer_adapters
     adapters = AdapterSet(layer_adapters, common_algorithm(layer_adapters), file.settings)
     report = ApproximationReport(())
     metadata = {k: v for k, v in file.metadata.items() if k == DATE_KEY or not k.startswith(_GENERATED_METADATA)}
@@ -101,13 +105,13 @@ def convert(
 
 
 def _build_adapters_off_meta(
-    file: AdapterFile, layers: Sequence[LayerRef], device: torch.device | None
-) -> list[LayerAdapter]:
+    file: AdapterFile, targets: Targets, layers: Sequence[LayerRef], device: torch.device | None
+) -> BuiltAdapters:
     """Build the adapters on a device, by default on each layer's own, but on the CPU for layers on the meta device."""
-    layer_adapters = build_adapters(file, layers, device)
-    if any(p.is_meta for _, adapter in layer_adapters for p in adapter.parameters()):
-        return build_adapters(file, layers, torch.device("cpu"))
-    return layer_adapters
+    built = build_adapters(file, targets, layers, device)
+    if any(p.is_meta for _, adapter in built.layer_adapters for p in adapter.parameters()):
+        return build_adapters(file, targets, layers, torch.device("cpu"))
+    return built
 
 
 def _origin(algorithm: str, report: ApproximationReport) -> str:
@@ -126,48 +130,21 @@ def _widest_dtype(file: AdapterFile) -> str:
     return names[max(dtypes, key=lambda dtype: dtype.itemsize)] if dtypes else "float32"
 
 
-def _layers_without_model(file: AdapterFile, *, needs_path: bool, needs_kernel: bool) -> list[LayerRef]:
+def _layers_without_model(file: AdapterFile, *, needs_path: bool, needs_kernel: bool) -> InferredLayers:
     """Infer the layers of a file, and check that what the target needs is certain."""
-    layers, missing = _infer_layers(file)
-    if needs_path and "path" in missing.values():
-        _require_model(file, [name for name, what in missing.items() if what == "path"], "the path of")
-    if needs_kernel and "kernel" in missing.values():
-        _require_model(file, [name for name, what in missing.items() if what == "kernel"], "the kernel of")
+    if file.unread:
+        raise InputError(
+            f"File `{file.path}` has keys that no adapter has: {', '.join(file.unread[:_MAX_NAMES_SHOWN])}."
+        )
+    inferred = infer_layers(file)
+    needed = {"the path of": needs_path, "the kernel of": needs_kernel, "the rows of q, k and v in": True}
+    for what in (what for what, is_needed in needed.items() if is_needed):
+        names = [name for name, unknown in inferred.unknown.items() if unknown == what]
+        if names:
+            _require_model(file, names, what)
     if file.bias_scaled_layers:
         _require_model(file, sorted(file.bias_scaled_layers), "whether there is a bias in")
-    return layers
-
-
-def _infer_layers(file: AdapterFile) -> tuple[list[LayerRef], dict[str, Literal["path", "kernel"]]]:
-    """Infer the layers from a file's names and shapes, and which of their properties stay unknown."""
-    kernels = read_json_entry(file.path, file.metadata, "lycoris.kernels")
-    layers: dict[tuple[str, str], nn.Module] = {}
-    missing: dict[str, Literal["path", "kernel"]] = {}
-    for name, (part, path, path_certain) in resolve_layer_paths(list(file.layers)).items():
-        tensors = file.layers[name]
-        shapes = {key: tuple(values.shape) for key, values in tensors.items()}
-        algorithm = find_algorithm(file.path, name, shapes, file.layer_metadata(name))
-        try:
-            constants = {key: values.item() for key, values in tensors.items() if values.numel() == 1}
-            shape = list(algorithm.infer_shape(shapes, constants))
-            magnitude = shapes.get(DORA_SCALE_KEY, ())
-            if algorithm.uses_base_weight and magnitude:
-                shape[0 if magnitude[0] != 1 else 1] = max(magnitude)
-                shape += magnitude[len(shape) :]
-            bias = "diff_b" in shapes or "b_norm" in shapes
-            layer, shape_certain = meta_layer(name, algorithm, tuple(shape), path, kernels.get(name), bias)
-        except (KeyError, IndexError, TypeError, ValueError) as error:
-            reason = f"the key {error} is missing." if isinstance(error, KeyError) else str(error)
-            raise InputError(f"File `{file.path}`, layer `{name}`: {reason}") from None
-        layers[part, path] = layer
-        if not path_certain:
-            missing[name] = "path"
-        elif not shape_certain and not algorithm.uses_base_weight:
-            missing[name] = "kernel"
-    parts = meta_modules(layers)
-    if any(name.startswith("lora_te1_") for name in file.layers):
-        parts.setdefault("text_encoder_2", nn.Module())  # te1 is the first of several
-    return find_layers(parts, MATRIX_LAYERS + NORM_LAYERS), missing
+    return inferred
 
 
 def _require_model(file: AdapterFile, names: Sequence[str], what: str) -> NoReturn:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import nn
 
 from lycoris.adapters.algorithms.adapter import Algorithm, PartialShape
 from lycoris.adapters.algorithms.norms import Norms
-from lycoris.adapters.files.layer_names import PIPELINE_PARTS
-from lycoris.adapters.files.module_paths import dotted_path, is_linear, part_from_path, text_encoder_part
+from lycoris.adapters.files.families import Family
+from lycoris.adapters.files.module_paths import is_linear
 from lycoris.errors import InputError
 
 _MAX_ELEMENTS = 2**31
@@ -22,51 +22,15 @@ _CONVOLUTIONS = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
 
 
 class MetaPart(nn.Module):
-    """A part of a model that has only the layers of a file."""
-
-
-class LayerPath(NamedTuple):
-    """Where a layer of a file is in its model.
+    """A part of a model that has only the layers of a file.
 
     Attributes:
-        part: name of the part.
-        path: dotted path in the part. Where it is not certain, the file's name as it is, with `_` for every dot.
-        is_certain: whether the path is known.
+        family: the family of a denoiser, where it is known.
+        stands_for: the class of a text encoder.
     """
 
-    part: str
-    path: str
-    is_certain: bool
-
-
-def resolve_layer_paths(names: list[str]) -> dict[str, LayerPath]:
-    """Resolve the layers' names in a file to parts and paths."""
-    text_prefixes = {"_".join(name.split("_", 2)[:2]) for name in names if name.startswith("lora_te")}
-    unet_names = {name: name.removeprefix("lora_unet_") for name in names if name.startswith("lora_unet_")}
-    unet_paths = [dotted_path(rest) for rest in unet_names.values()]
-    transformer = any(path is not None and part_from_path(path) == "transformer" for path in unet_paths)
-    resolved = {}
-    for name in names:
-        if name in unet_names:
-            part, rest = "transformer" if transformer else "unet", unet_names[name]
-        elif name.startswith("lora_te"):
-            prefix, _, rest = name[len("lora_") :].partition("_")
-            part = text_encoder_part(f"lora_{prefix}", text_prefixes, transformer)
-        elif name.startswith("lycoris_"):
-            part, rest = "model", name.removeprefix("lycoris_")
-        else:
-            resolved[name] = _resolve_dotted_name(name.removeprefix("base_model.model."))
-            continue
-        path = dotted_path(rest)
-        resolved[name] = LayerPath(part, rest if path is None else path, path is not None)
-    return resolved
-
-
-def _resolve_dotted_name(name: str) -> LayerPath:
-    part, _, rest = name.partition(".")
-    part, path = (part, rest) if part in PIPELINE_PARTS and rest else (part_from_path(name), name)
-    clip = part.startswith("text") and path.startswith(("encoder.layers.", "final_layer_norm", "embeddings."))
-    return LayerPath(part, f"text_model.{path}" if clip else path, True)
+    family: Family | None = None
+    stands_for: str | None = None
 
 
 def meta_layer(
@@ -123,15 +87,19 @@ def _kernel_sizes(kernel: object) -> tuple[int, ...] | None:
     return None
 
 
-def meta_modules(layers: Mapping[tuple[str, str], nn.Module]) -> dict[str, nn.Module]:
+def meta_modules(layers: Mapping[tuple[str, str], nn.Module], family: Family | None) -> dict[str, nn.Module]:
     """Create parts with these layers: (part, path) → layer.
+
+    Args:
+        layers: the layers.
+        family: of the denoiser, where it is known.
 
     Raises:
         InputError: no module can have such a path.
     """
     parts: dict[str, nn.Module] = {}
     for (part, path), layer in layers.items():
-        module, names = parts.setdefault(part, MetaPart()), path.split(".")
+        module, names = parts.setdefault(part, _meta_part(part, path, family)), path.split(".")
         try:
             if len(names) > _MAX_DEPTH:
                 raise KeyError("too deep")
@@ -143,3 +111,13 @@ def meta_modules(layers: Mapping[tuple[str, str], nn.Module]) -> dict[str, nn.Mo
         except (KeyError, TypeError) as error:
             raise InputError(f"Layer `{path[:200]}` has a name that no module can have: {error}.") from None
     return parts
+
+
+def _meta_part(part: str, path: str, family: Family | None) -> MetaPart:
+    module = MetaPart()
+    if part in ("unet", "transformer"):
+        module.family = family
+    elif part.startswith("text"):
+        is_t5 = path.startswith(("encoder.block.", "shared", "encoder.final"))
+        module.stands_for = "T5EncoderModel" if is_t5 else "CLIPTextModel"
+    return module

@@ -29,6 +29,7 @@ class Network(nn.Module):
         layers: the layer's name in files → layer.
         name: the network's name in `layer.adapters`.
         merged: whether the weights hold the network at the moment.
+        left_out: keys of the file that the network was loaded from and that it does not have.
     """
 
     def __init__(self, algorithm: str, settings: dict[str, Any], layer_adapters: Sequence[LayerAdapter]):
@@ -39,6 +40,7 @@ class Network(nn.Module):
         self.adapters = cast("Mapping[str, Adapter]", adapters)  # a ModuleDict does not know the type of its values
         self.layers = {layer.key: layer for layer, _ in layer_adapters}
         self.merged = False
+        self.left_out: tuple[str, ...] = ()
         self._attached = True
         self._scale = 1.0
         self._timestep: torch.Tensor | None = None

@@ -63,6 +63,7 @@ class LoKr(Algorithm):
         unbalanced: split the outputs as (c, a) instead of (a, c), so that w1 is tall.
         rank_stabilised: divide alpha by √rank instead of rank.
         sides: (a, b, c, d) themselves, instead of `factor`.
+        factored: whether w1 and w2 are products, whatever the rank, as a file's tensors tell.
     """
 
     algorithm = "lokr"
@@ -97,6 +98,7 @@ class LoKr(Algorithm):
         unbalanced: bool = False,
         rank_stabilised: bool = False,
         sides: tuple[int, int, int, int] | None = None,
+        factored: tuple[bool, bool] | None = None,
     ):
         super().__init__()
         out, channels, *kernel = target.shape
@@ -108,8 +110,7 @@ class LoKr(Algorithm):
         r = 0 if rank is None else target.resolve_rank(rank, None, max(out, target.row_size))
         if rank is None and alpha is not None:
             raise InputError(f"Argument `alpha` needs a `rank` for LoKr: full factors have scale 1, but got {alpha!r}.")
-        decompose_outer = decompose_both and 0 < r < max(a, b) / 2
-        decompose_inner = 0 < r < max(c, d) / 2
+        decompose_outer, decompose_inner = factored or (decompose_both and 0 < r < max(a, b) / 2, 0 < r < max(c, d) / 2)
         self.rank = r if decompose_outer or decompose_inner else None
         self.scale = alpha_scale(alpha, r, rank_stabilised) if decompose_outer or decompose_inner else 1.0
         self.kernel = tuple(kernel)
@@ -223,7 +224,8 @@ class LoKr(Algorithm):
         c = target.shape[0] // max(a, 1)
         d = target.shape[1] // max(b, 1)
         rank = next((shapes[key][0] for key in ("lokr_w1_b", "lokr_w2_b") if key in shapes), None)
-        options: dict = {"sides": (a, b, c, d), "rank": rank, "decompose_both": "lokr_w1_a" in shapes, "tucker": tucker}
+        factored = "lokr_w1_a" in shapes, "lokr_w2_a" in shapes
+        options: dict = {"sides": (a, b, c, d), "rank": rank, "factored": factored, "tucker": tucker}
         return options | ({} if rank is None else {"alpha": constants.get("alpha", rank)})
 
     @staticmethod

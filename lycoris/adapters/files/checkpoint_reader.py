@@ -1,21 +1,24 @@
-"""Adapter files of any format, read without a model: LyCORIS / kohya, PEFT or diffusers, identified by their keys."""
+"""Adapter files of any dialect, read without a model: their keys split into layers and tensors."""
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
+from lycoris.adapters.algorithms.dora import DORA_SCALE_KEY
+from lycoris.adapters.files.keys import EMBEDDING_PREFIXES, split_key
 from lycoris.adapters.files.metadata import read_json_entry
 from lycoris.adapters.files.peft.config import CONFIG_FILE, read_configs
 from lycoris.adapters.files.peft.layout import tensor_files
-from lycoris.adapters.files.peft.reader import KEY_PREFIX, detect_peft_type, from_peft, split_peft_key
-from lycoris.adapters.files.safetensors_io import read_header, read_tensors
+from lycoris.adapters.files.peft.reader import KEY_PREFIX, detect_peft_type, from_peft
+from lycoris.adapters.files.safetensors_io import FLOAT8, read_header, read_tensors
 from lycoris.errors import InputError
 
 LayerTensors = Mapping[str, Mapping[str, Tensor]]
@@ -33,6 +36,10 @@ class AdapterFile:
         settings: arguments that the network was created with; empty for files of other tools.
         layer_metadata: the layer's LyCORIS name → algorithm, and options that the tensors cannot tell.
         bias_scaled_layers: layers whose bias is multiplied as the weight is, as PEFT's (IA)³ does on outputs.
+        keys: every key of the file.
+        sources: the layer's name in the file → its keys.
+        unread: keys that no adapter has, textual-inversion embeddings aside.
+        embeddings: keys of textual-inversion embeddings, which are no part of an adapter.
     """
 
     path: str | PathLike[str]
@@ -41,6 +48,10 @@ class AdapterFile:
     settings: dict[str, Any]
     layer_metadata: Callable[[str], Mapping[str, object]]
     bias_scaled_layers: frozenset[str] = frozenset()
+    keys: frozenset[str] = frozenset()
+    sources: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    unread: tuple[str, ...] = ()
+    embeddings: tuple[str, ...] = ()
 
 
 def read_metadata(path: str | PathLike[str]) -> dict[str, str]:
@@ -62,15 +73,22 @@ def read_adapter_file(path: str | PathLike[str]) -> AdapterFile:
         InputError: not an adapter file, or one without a layer.
     """
     layers: dict[str, Mapping[str, Tensor]] = {}
+    sources: dict[str, Sequence[str]] = {}
     metadata: dict[str, str] = {}
     bias_scaled: set[str] = set()
+    keys, unread, embeddings = set[str](), list[str](), list[str]()
     for part, file in tensor_files(path).items():
         file_metadata, tensors = read_tensors(file)
         metadata = metadata or file_metadata
-        file_layers, file_bias_scaled = _to_lycoris_names(file, file_metadata, _group_by_layer(file, tensors))
+        grouped = _group_by_layer(file, tensors)
+        file_layers, file_bias_scaled = _to_lycoris_names(file, file_metadata, grouped.layers)
         names = {name: f"{part}.{name.removeprefix(KEY_PREFIX)}" if part else name for name in file_layers}
         layers |= {names[name]: values for name, values in file_layers.items()}
+        sources |= {names[name]: [f"{part}/{key}" if part else key for key in grouped.sources[name]] for name in names}
         bias_scaled |= {names[name] for name in file_bias_scaled}
+        keys |= {f"{part}/{key}" if part else key for key in tensors}
+        unread += grouped.unread
+        embeddings += grouped.embeddings
     if not layers:
         raise InputError(f"File `{path}` holds no adapter: it has no layer at all.")
     settings = read_json_entry(path, metadata, "lycoris.settings")
@@ -80,32 +98,50 @@ def read_adapter_file(path: str | PathLike[str]) -> AdapterFile:
     def layer_metadata(key: str) -> Mapping[str, object]:
         return by_layer[key] if isinstance(by_layer.get(key), dict) else shared
 
-    return AdapterFile(path, metadata, layers, settings, layer_metadata, frozenset(bias_scaled))
+    return AdapterFile(
+        path,
+        metadata,
+        layers,
+        settings,
+        layer_metadata,
+        frozenset(bias_scaled),
+        keys=frozenset(keys),
+        sources=sources,
+        unread=tuple(unread),
+        embeddings=tuple(embeddings),
+    )
 
 
-_DIFFUSERS_NAMES = {"lora.down.weight": "lora_down.weight", "lora.up.weight": "lora_up.weight"}
+@dataclass
+class _Grouped:
+    """The keys of one file, by layer."""
+
+    layers: dict[str, dict[str, Tensor]] = field(default_factory=dict)
+    sources: dict[str, list[str]] = field(default_factory=dict)
+    unread: list[str] = field(default_factory=list)
+    embeddings: list[str] = field(default_factory=list)
 
 
-def _group_by_layer(path: Path, tensors: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
-    layers: dict[str, dict[str, Tensor]] = {}
+def _group_by_layer(path: Path, tensors: Mapping[str, Tensor]) -> _Grouped:
+    grouped = _Grouped()
     for key, values in tensors.items():
-        layer, name = _split_key(key)
-        if name in layers.setdefault(layer, {}):
+        if key.startswith(EMBEDDING_PREFIXES):
+            grouped.embeddings.append(key)
+            continue
+        split = split_key(key)
+        if split is None:
+            grouped.unread.append(key)
+            continue
+        layer, name = split
+        if name in grouped.layers.setdefault(layer, {}):
             raise InputError(f"File `{path}` has the tensor `{name}` of layer `{layer}` twice, under two names.")
-        layers[layer][name] = values
-    return layers
+        grouped.layers[layer][name] = values.to(torch.float16) if values.dtype in FLOAT8 else values
+        grouped.sources.setdefault(layer, []).append(key)
+    return grouped
 
 
-def _split_key(key: str) -> tuple[str, str]:
-    """Split a key into layer and tensor: kohya's at the first dot, dotted ones where a known tensor begins."""
-    for ending, name in _DIFFUSERS_NAMES.items():
-        if key.endswith(f".{ending}"):
-            return key[: -len(ending) - 1], name
-    split = split_peft_key(key)
-    if split is not None:
-        return split
-    layer, _, name = key.partition(".")
-    return layer, name
+_DORA_NAMES = {"lora_magnitude_vector": DORA_SCALE_KEY}
+"""diffusers writes PEFT's magnitudes beside tensors of other names."""
 
 
 def _to_lycoris_names(path: Path, metadata: Mapping[str, str], layers: LayerTensors) -> tuple[LayerTensors, list[str]]:
@@ -123,7 +159,7 @@ def _to_lycoris_names(path: Path, metadata: Mapping[str, str], layers: LayerTens
     converted: dict[str, Mapping[str, Tensor]] = {}
     for name, tensors in layers.items():
         if name not in peft_types:
-            converted[name] = tensors
+            converted[name] = {_DORA_NAMES.get(key, key): values for key, values in tensors.items()}
             continue
         layer = name.removeprefix(KEY_PREFIX)
         part, _, rest = layer.partition(".")

@@ -1,4 +1,6 @@
-"""Names of layers in files: the part's prefix, then the path with `_` for `.`, as kohya and LyCORIS write them.
+"""The layers of a model: their parts, paths, names in files, and places in the original implementation.
+
+A layer's key is its name in LyCORIS's files: the part's prefix, then the path with `_` for `.`.
 
 SDXL's UNet goes by the names of its original implementation (`input_blocks.4.1...`), which kohya's tools train.
 """
@@ -11,6 +13,15 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from lycoris.adapters.files.families import Family, OriginalRows, family_of_class
+from lycoris.adapters.files.families.unet import (
+    SD_LAYOUT,
+    SD_XL,
+    SDXL_LAYOUT,
+    find_layout,
+    original_unet_paths,
+    to_original_path,
+)
 from lycoris.adapters.layers.presets import part_kind
 from lycoris.errors import InputError
 
@@ -28,8 +39,9 @@ class LayerRef:
         path: dotted path in the part.
         key: the layer's name in LyCORIS files: ``"lora_unet_mid_block_attentions_0_proj_in"``.
         module: the layer itself.
-        model_class: class of the part.
-        alternate_key: the name that follows the path, where `key` does not and other tools may write it.
+        roles: whose names the layer may have in files: `denoiser`, the part's name, what a text encoder is, `any`.
+        original: where the layer is in the original implementation; None where that is not known.
+        is_lone: whether the model has no other part.
     """
 
     part: str
@@ -37,19 +49,15 @@ class LayerRef:
     path: str
     key: str
     module: nn.Module
-    model_class: str
-    alternate_key: str | None = None
+    roles: frozenset[str] = frozenset()
+    original: OriginalRows | None = None
+    is_lone: bool = False
 
     @property
     def weight(self) -> Tensor:
         """The layer's weight."""
         weight: Any = self.module.weight
         return weight
-
-    @property
-    def keys(self) -> tuple[str, ...]:
-        """Every name that LyCORIS files may have for the layer; the first is the one that we write."""
-        return (self.key,) if self.alternate_key is None else (self.key, self.alternate_key)
 
     @property
     def name(self) -> str:
@@ -85,84 +93,66 @@ def find_layers(parts: Mapping[str, nn.Module], layer_types: tuple[type[nn.Modul
     """Return every layer of these types, in the order of the parts and of their modules; a shared module once."""
     layers, visited = [], set()
     for part, module in parts.items():
-        model_class = type(module).__name__
-        kind = part_kind(part, model_class)
+        kind = part_kind(part, class_name(module))
         prefix = _prefix(part, kind, parts)
-        root = "text_model." if model_class.startswith("CLIPTextModel") else ""
-        original_paths = _original_paths(module) if hasattr(module, "add_embedding") else {}
+        root = "text_model." if class_name(module).startswith("CLIPTextModel") else ""
+        originals = original_places(module)
+        roles = _roles(part, kind, parts)
+        # kohya's tools train the original implementation of SDXL
+        original_names = hasattr(module, "add_embedding") or getattr(module, "family", None) is SD_XL
         for path, layer in module.named_modules():
             if not isinstance(layer, layer_types) or id(layer) in visited:
                 continue
             visited.add(id(layer))
+            original = originals.get(path)
             full_path = path if path.startswith(("text_model.", "text_projection")) else root + path
-            key = f"{prefix}_{full_path}".replace(".", "_").rstrip("_")
-            original_path = _to_original_path(path, original_paths)
-            if original_path is None:
-                layers.append(LayerRef(part, kind, path, key, layer, model_class))
-            else:
-                original_key = f"{prefix}_{original_path}".replace(".", "_")
-                layers.append(LayerRef(part, kind, path, original_key, layer, model_class, key))
+            named_path = original.path if original_names and original is not None else full_path
+            key = f"{prefix}_{named_path}".replace(".", "_").rstrip("_")
+            layers.append(LayerRef(part, kind, path, key, layer, roles, original, len(parts) == 1))
     return layers
 
 
-_ORIGINAL_PATHS = {
-    "conv_in": "input_blocks.0.0",
-    "time_embedding.linear_1": "time_embed.0",
-    "time_embedding.linear_2": "time_embed.2",
-    "add_embedding.linear_1": "label_emb.0.0",
-    "add_embedding.linear_2": "label_emb.0.2",
-    "conv_norm_out": "out.0",
-    "conv_out": "out.2",
-}
-_ORIGINAL_RESNET_PATHS = {
-    "norm1": "in_layers.0",
-    "conv1": "in_layers.2",
-    "time_emb_proj": "emb_layers.1",
-    "norm2": "out_layers.0",
-    "conv2": "out_layers.3",
-    "conv_shortcut": "skip_connection",
-}
+def class_name(module: nn.Module) -> str:
+    """Return the name of a module's class, or of the class that it stands for."""
+    return getattr(module, "stands_for", None) or type(module).__name__
 
 
-def _original_paths(unet: Any) -> dict[str, str]:
-    """Map paths of blocks and lone layers in diffusers' UNet to paths in the original implementation."""
-    paths = dict(_ORIGINAL_PATHS)
-
-    def add_resnet(path: str, number: str, index: int) -> None:
-        paths.update({f"{path}.{old}": f"{number}.{index}.{new}" for old, new in _ORIGINAL_RESNET_PATHS.items()})
-
-    def add_block(path: str, number: str, count: int) -> int:
-        """Add the resnets of a block, each with the attention that follows it, and return the count after them."""
-        for j in range(len(unet.get_submodule(path).resnets)):
-            add_resnet(f"{path}.resnets.{j}", f"{number}.{count}", 0)
-            paths[f"{path}.attentions.{j}"] = f"{number}.{count}.1"
-            count += 1
-        return count
-
-    count = 1
-    for i, down in enumerate(unet.down_blocks):
-        count = add_block(f"down_blocks.{i}", "input_blocks", count)
-        if down.downsamplers is not None:
-            paths[f"down_blocks.{i}.downsamplers.0.conv"] = f"input_blocks.{count}.0.op"
-            count += 1
-    for j in range(len(unet.mid_block.resnets)):
-        add_resnet(f"mid_block.resnets.{j}", "middle_block", 2 * j)
-        paths[f"mid_block.attentions.{j}"] = f"middle_block.{2 * j + 1}"
-    count = 0
-    for i, up in enumerate(unet.up_blocks):
-        count = add_block(f"up_blocks.{i}", "output_blocks", count)
-        index = 2 if getattr(up, "attentions", None) else 1
-        paths[f"up_blocks.{i}.upsamplers.0.conv"] = f"output_blocks.{count - 1}.{index}.conv"
-    return paths
+def original_places(module: nn.Module) -> dict[str, OriginalRows]:
+    """Map the paths of a denoiser's layers to their places in the original implementation, where they are known."""
+    family: Family | None = getattr(module, "family", None) or family_of_class(class_name(module))
+    rows = {
+        path: layer.out_features if isinstance(layer, nn.Linear) else layer.weight.shape[0]
+        for path, layer in module.named_modules()
+        if isinstance(getattr(layer, "weight", None), Tensor) and layer.weight.dim()
+    }
+    if family is not None and family.renames is not None:
+        return family.original_rows(rows)
+    layout = find_layout(module) if family is None else SDXL_LAYOUT if family is SD_XL else SD_LAYOUT
+    if layout is None or (family is not None and family.class_names):
+        return {}
+    blocks = original_unet_paths(layout)
+    originals = {path: to_original_path(path, blocks) for path in rows}
+    return {
+        path: OriginalRows(original, 0, 0, rows[path], rows[path])
+        for path, original in originals.items()
+        if original is not None
+    }
 
 
-def _to_original_path(path: str, original_paths: Mapping[str, str]) -> str | None:
-    """Replace the longest known beginning of a path; None where it has none."""
-    head, tail = path, ""
-    while head and head not in original_paths:
-        head, _, last = head.rpartition(".")
-        tail = f".{last}{tail}"
-    return original_paths[head] + tail if head else None
+def _roles(part: str, kind: str, parts: Mapping[str, nn.Module]) -> frozenset[str]:
+    if kind in ("unet", "transformer"):
+        return frozenset({"any", "denoiser", part})
+    if kind != "text":
+        return frozenset({"any", part})
+    if _is_t5(parts[part]):
+        return frozenset({"any", part, "t5"})
+    clips = [name for name in parts if name.startswith("text_encoder") and "CLIP" in class_name(parts[name])]
+    clip = {0: "clip_l", 1: "clip_g"}.get(clips.index(part)) if part in clips else None
+    return frozenset({"any", part, *([clip] if clip else [])})
+
+
+def _is_t5(module: nn.Module) -> bool:
+    return class_name(module).startswith(("T5", "UMT5"))
 
 
 def _prefix(part: str, kind: str, parts: Mapping[str, nn.Module]) -> str:
@@ -173,7 +163,7 @@ def _prefix(part: str, kind: str, parts: Mapping[str, nn.Module]) -> str:
         several = "transformer" in names or len([name for name in names if name.startswith("text_encoder")]) > 1
         if not several and part == "text_encoder":
             return "lora_te"
-        if part == "text_encoder_2" and type(parts[part]).__name__.startswith("T5"):
+        if part == "text_encoder_2" and _is_t5(parts[part]):
             return "lora_te3"  # Flux: CLIP and T5
         prefixes = {"text_encoder": "lora_te1", "text_encoder_2": "lora_te2", "text_encoder_3": "lora_te3"}
         return prefixes.get(part, "lora_te")

@@ -28,7 +28,11 @@ DTYPES = {
     "I8": torch.int8,
     "U8": torch.uint8,
     "BOOL": torch.bool,
+    "F8_E4M3": torch.float8_e4m3fn,
+    "F8_E5M2": torch.float8_e5m2,
 }
+FLOAT8 = (torch.float8_e4m3fn, torch.float8_e5m2)
+"""Formats of which every value is one of float16."""
 HASH_KEY = "modelspec.hash_sha256"
 """Name of the SHA-256 of everything after the header, by the ModelSpec standard."""
 _DTYPE_NAMES = {dtype: name for name, dtype in DTYPES.items()}

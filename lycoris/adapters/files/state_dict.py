@@ -3,52 +3,71 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from os import PathLike
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from lycoris.adapters.algorithms import ALGORITHMS, Adapter, Algorithm
+from lycoris.adapters.algorithms.bias import BIAS_KEY, BiasDelta
 from lycoris.adapters.algorithms.dora import DORA_SCALE_KEY, DoRA, infer_dora_axis
 from lycoris.adapters.algorithms.ia3 import IA3
 from lycoris.adapters.algorithms.scalar_gate import ScalarGate
 from lycoris.adapters.algorithms.target_layer import TargetLayer
 from lycoris.adapters.files.checkpoint_reader import AdapterFile
+from lycoris.adapters.files.families import OriginalRows
+from lycoris.adapters.files.fused_rows import take_rows
+from lycoris.adapters.files.layer_lookup import Targets
 from lycoris.adapters.files.layer_names import LayerRef
 from lycoris.adapters.files.metadata import LayerAdapter
+from lycoris.adapters.files.tensor_forms import normalize_tensors
 from lycoris.errors import InputError, unknown_name_error
 
 _MAX_NAMES_SHOWN = 5
 
 
+class BuiltAdapters(NamedTuple):
+    """The adapters of a file on the layers of a model.
+
+    Attributes:
+        layer_adapters: each layer and its adapter, in the model's order; none is attached.
+        left_out: keys of the file that no adapter has.
+    """
+
+    layer_adapters: list[LayerAdapter]
+    left_out: tuple[str, ...]
+
+
 def build_adapters(
-    file: AdapterFile, layers: Sequence[LayerRef], device: torch.device | None = None
-) -> list[LayerAdapter]:
+    file: AdapterFile, targets: Targets, layers: Sequence[LayerRef], device: torch.device | None = None
+) -> BuiltAdapters:
     """Build the adapters of a file, each with its layer, none attached.
 
     Args:
         file: the file's content.
+        targets: name of a layer in the file → the layers that it stands for; the file's other layers are left out.
         layers: every layer of the model.
         device: of the parameters; each layer's own by default.
 
     Raises:
-        InputError: the model lacks a layer, a shape does not fit, a key is missing or unknown, or a value is not
-            finite.
+        InputError: a shape does not fit, a key is missing or unknown, a value is not finite, or the keys that are used
+            and those that are left out are not all keys of the file.
     """
-    by_name = _layers_by_name(layers)
-    _check_known_layers(file, layers, by_name)
-    groups: dict[str, tuple[LayerRef, Mapping[str, Tensor]]] = {}
-    for name, tensors in file.layers.items():
-        layer = by_name[name]
-        if groups.setdefault(layer.key, (layer, tensors))[1] is not tensors:
-            raise InputError(f"File `{file.path}` has the layer `{layer.name}` twice, under two names.")
-    order = {layer.key: index for index, layer in enumerate(layers)}
-    ordered = [groups[key] for key in sorted(groups, key=order.__getitem__)]
+    groups: dict[str, tuple[LayerRef, dict[str, Tensor]]] = {}
+    bias_scaled = set()
+    for name, found in targets.items():
+        for layer, rows in found:
+            tensors = _tensors_of(file, name, rows)
+            group = groups.setdefault(layer.key, (layer, {}))[1]
+            if set(group) & set(tensors):
+                raise InputError(f"File `{file.path}` has the layer `{layer.name}` twice, under two names.")
+            group |= tensors
+            bias_scaled |= {layer.key} if name in file.bias_scaled_layers else set()
     built = [
-        (layer, _build_adapter(file.path, layer, tensors, file.layer_metadata(layer.key), device))
-        for layer, tensors in ordered
+        (layer, _build_adapter(file, layer, groups[layer.key][1], device)) for layer in layers if layer.key in groups
     ]
-    bias_scaled = {by_name[name].key for name in file.bias_scaled_layers}
     for layer, adapter in built:
         has_bias = getattr(layer.module, "bias", None) is not None
         if layer.key in bias_scaled and isinstance(adapter, IA3) and has_bias:
@@ -56,31 +75,28 @@ def build_adapters(
                 f"File `{file.path}`, layer `{layer.name}`: PEFT's (IA)³ multiplies the bias too, which this library's "
                 "does not. Merge it in PEFT and `extract` it."
             )
-    return built
+    return BuiltAdapters(built, _check_every_key(file, targets))
 
 
-def _layers_by_name(layers: Sequence[LayerRef]) -> dict[str, LayerRef]:
-    """Map every name that a file may have for a layer to the layer."""
-    by_name: dict[str, LayerRef] = {}
-    for layer in layers:
-        bare = layer.path.removeprefix("text_model.")  # some versions of transformers have it, some do not
-        paths = {layer.path, bare, f"text_model.{bare}"} if layer.kind == "text" else {layer.path}
-        dotted = [name for path in paths for name in (path, f"{layer.part}.{path}")]
-        by_name |= {name: layer for name in (*(f"base_model.model.{name}" for name in dotted), *dotted)}
-    return by_name | {name: layer for layer in layers for name in layer.keys}
+def _check_every_key(file: AdapterFile, targets: Targets) -> tuple[str, ...]:
+    """Return the keys that are left out, checked to be, with those that adapters have, every key of the file."""
+    used = {key for name in targets for key in file.sources[name]}
+    other = {key for name in file.layers if name not in targets for key in file.sources[name]}
+    left_out = (*sorted(other), *file.unread, *file.embeddings)
+    lost = file.keys - used - set(left_out)
+    if lost or len(used) + len(left_out) != len(file.keys):
+        raise InputError(f"File `{file.path}`: the keys {sorted(lost)[:_MAX_NAMES_SHOWN]} were not read.")
+    return left_out
 
 
-def _check_known_layers(file: AdapterFile, layers: Sequence[LayerRef], by_name: Mapping[str, LayerRef]) -> None:
-    unknown = sorted(name for name in file.layers if name not in by_name)
-    if not unknown:
-        return
-    shown = ", ".join(f"`{name}`" for name in unknown[:_MAX_NAMES_SHOWN])
-    shown += " ..." if len(unknown) > _MAX_NAMES_SHOWN else ""
-    known = f"{layers[0].key}, {layers[-1].key}" if layers else "none"
-    raise InputError(
-        f"File `{file.path}` has {len(unknown)} layers that the model does not have: {shown}. "
-        f"The model's are named like {known}. A file for several parts needs a dict of them."
-    )
+def _tensors_of(file: AdapterFile, name: str, rows: OriginalRows | None) -> Mapping[str, Tensor]:
+    """Return the tensors of a layer in the file, or the rows of them that one layer of a fused one has."""
+    if rows is None:
+        return file.layers[name]
+    try:
+        return take_rows(file.layers[name], rows)
+    except InputError as error:
+        raise InputError(f"File `{file.path}`, layer `{name}`: {error}") from None
 
 
 def find_algorithm(
@@ -114,29 +130,30 @@ def find_algorithm(
 
 
 def _build_adapter(
-    path: str | PathLike[str],
-    layer: LayerRef,
-    tensors: Mapping[str, Tensor],
-    metadata: Mapping[str, object],
-    device: torch.device | None,
+    file: AdapterFile, layer: LayerRef, tensors: Mapping[str, Tensor], device: torch.device | None
 ) -> Adapter:
     """Build the adapter that has these tensors, checked before memory is allocated."""
-    shapes = {name: tuple(values.shape) for name, values in tensors.items()}
-    algorithm = find_algorithm(path, layer.key, shapes, metadata, layer.module)
+    path, metadata = file.path, file.layer_metadata(layer.key)
     for name, values in tensors.items():
         if not values.numel() or not torch.isfinite(values).all():
             raise InputError(f"File `{path}`, tensor `{layer.key}.{name}` must be finite and not empty.")
-    constants = {name: values.item() for name, values in tensors.items() if values.numel() == 1}
-    metadata = metadata if algorithm.algorithm == metadata.get("algorithm") else {}
-    header_values = {name: metadata[name] for name in algorithm.header_options if name in metadata}
-    target = TargetLayer(layer.name, layer.module, uninitialized=True, header_values=header_values)
-    own_shapes = {name: shape for name, shape in shapes.items() if name != DORA_SCALE_KEY}
+    target = TargetLayer(layer.name, layer.module, uninitialized=True)
     try:
+        tensors = normalize_tensors(tensors, layer.module, target.shape)
+        shapes = {name: tuple(values.shape) for name, values in tensors.items()}
+        algorithm = find_algorithm(path, layer.key, shapes, metadata, layer.module)
+        constants = {name: values.item() for name, values in tensors.items() if values.numel() == 1}
+        metadata = metadata if algorithm.algorithm == metadata.get("algorithm") else {}
+        header_values = {name: metadata[name] for name in algorithm.header_options if name in metadata}
+        target = replace(target, header_values=header_values)
+        own_shapes = {name: shape for name, shape in shapes.items() if name != DORA_SCALE_KEY}
         options = algorithm.infer_options(target, own_shapes, constants)
         inner = algorithm(target, **options, **header_values)
         adapter: Adapter = ScalarGate(target, inner) if metadata.get("scalar") is True else inner
         if DORA_SCALE_KEY in shapes:
             adapter = DoRA(target, adapter, infer_dora_axis(target, shapes))
+        if BIAS_KEY in shapes and not {BIAS_KEY, "diff"} <= set(adapter.state_tensors()):
+            adapter = BiasDelta(target, adapter)
     except (KeyError, IndexError, TypeError, ValueError) as error:
         reason = f"the key {error} is missing." if isinstance(error, KeyError) else str(error)
         raise InputError(f"File `{path}`, layer `{layer.key}` of shape {list(target.shape)}: {reason}") from error

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 
 import torch
@@ -14,37 +13,12 @@ from lycoris.adapters.files.peft.config import PeftConfig
 from lycoris.errors import InputError
 
 KEY_PREFIX = "base_model.model."
-_TENSOR_KEY = re.compile(
-    r"(?P<layer>.+)\.(?P<name>lora_[AB]|lora_magnitude_vector|hada_[a-z0-9_]+|lokr_[a-z0-9_]+|ia3_l)"
-    r"(\.default)?(\.weight)?"
-)
-_ROTATION_KEY = re.compile(r".+\.b?oft_(R|s)(\.default)?(\.weight)?")
 _TENSORS_OF_TYPE = {
     "LORA": ("lora_A", "lora_B"),
     "LOHA": ("hada_w1_a",),
     "LOKR": ("lokr_w1", "lokr_w1_a"),
     "IA3": ("ia3_l",),
 }
-
-
-def split_peft_key(key: str) -> tuple[str, str] | None:
-    """Split a PEFT key into layer and tensor; None where it is not a PEFT key.
-
-    Raises:
-        InputError: the key belongs to OFT or BOFT.
-    """
-    if _ROTATION_KEY.fullmatch(key):
-        raise InputError(
-            f"Tensor `{key}` is of PEFT's OFT or BOFT, which rotate what goes into a layer, where this library rotates "
-            "what comes out: merge it in PEFT and `extract` it."
-        )
-    match = _TENSOR_KEY.fullmatch(key)
-    if match:
-        return match["layer"], match["name"]
-    if key.startswith(KEY_PREFIX):
-        layer, _, name = key.rpartition(".")
-        return layer, name
-    return None
 
 
 def detect_peft_type(layer: str, tensors: Mapping[str, Tensor]) -> str | None:
@@ -75,6 +49,10 @@ def from_peft(
             f"File `{config.source}` is for {config.peft_type}, but `{layer}` in `{source}` is {peft_type}."
         )
     if peft_type == "IA3":
+        if set(tensors) != {"ia3_l"}:
+            raise InputError(
+                f"File `{source}`, layer `{layer}`: (IA)³ has the key `ia3_l` alone, not {sorted(tensors)}."
+            )
         return _from_ia3(source, layer, tensors["ia3_l"], config)
     rank = _tensor_rank(tensors)
     if config is not None and rank is not None and rank != config.rank(layer):
@@ -95,9 +73,8 @@ def _tensor_rank(tensors: Mapping[str, Tensor]) -> int | None:
 def _from_lora(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     names = {"lora_A": "lora_down.weight", "lora_B": "lora_up.weight", "lora_magnitude_vector": DORA_SCALE_KEY}
     converted = {names.get(name, name): values for name, values in tensors.items()}
-    if DORA_SCALE_KEY in converted and "lora_down.weight" in converted:
-        ones = (1,) * (converted["lora_down.weight"].dim() - 1)
-        converted[DORA_SCALE_KEY] = converted[DORA_SCALE_KEY].reshape(-1, *ones)
+    if DORA_SCALE_KEY in converted:
+        converted[DORA_SCALE_KEY] = converted[DORA_SCALE_KEY].flatten()
     return converted
 
 

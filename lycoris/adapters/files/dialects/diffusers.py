@@ -1,0 +1,68 @@
+"""diffusers' names: the part, then the path; before it used PEFT, attention processors held the layers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from lycoris.adapters.files.dialects.dialect import (
+    ANY_PART,
+    DENOISER,
+    Dialect,
+    Prefix,
+    Spelling,
+    spell_diffusers,
+)
+from lycoris.adapters.files.dialects.peft import PEFT_ENDINGS
+from lycoris.adapters.files.layer_names import LayerRef
+
+_PARTS = (
+    *(Prefix(text, DENOISER) for text in ("unet.", "transformer.")),
+    Prefix("text_encoder.", "text_encoder"),
+    Prefix("text_encoder_2.", "text_encoder_2"),
+    Prefix("text_encoder_3.", "text_encoder_3"),
+    Prefix("", ANY_PART),
+)
+_PROCESSED = ("to_q", "to_k", "to_v", "to_out.0", "add_q_proj", "add_k_proj", "add_v_proj", "to_add_out")
+
+
+def _spell_old(layer: LayerRef) -> Iterator[Spelling]:
+    """Yield paths through attention processors: `attn1.to_out.0` is `attn1.processor.to_out`."""
+    for path, rows in spell_diffusers(layer):
+        yield path, rows
+        end = next((end for end in _PROCESSED if path.endswith(f".{end}")), None)
+        if end is not None:
+            yield f"{path.removesuffix(end)}processor.{end.removesuffix('.0')}", rows
+
+
+def _restore_old(path: str) -> str:
+    head, _, end = path.rpartition(".processor.")
+    return f"{head}.{'to_out.0' if end == 'to_out' else end}" if head else path
+
+
+DIFFUSERS = Dialect(
+    name="diffusers",
+    written_by="diffusers and its training scripts",
+    example="transformer.transformer_blocks.0.attn.to_q.lora_A.weight",
+    prefixes=_PARTS,
+    endings={
+        **PEFT_ENDINGS,
+        ".lora.down.weight": "lora_down.weight",
+        ".lora.up.weight": "lora_up.weight",
+    },
+    spell=spell_diffusers,
+)
+
+OLD_DIFFUSERS = Dialect(
+    name="old-diffusers",
+    written_by="diffusers before version 0.21",
+    example="unet.mid_block.attentions.0.transformer_blocks.0.attn1.processor.to_q_lora.down.weight",
+    prefixes=_PARTS,
+    endings={
+        f"{joint}.{side}.weight": f"lora_{side}.weight"
+        for joint in ("_lora", ".lora_linear_layer", ".lora")
+        for side in ("down", "up")
+    },
+    spell=_spell_old,
+    restore=_restore_old,
+    paths=r".+\.processor\..+|.*text_model\..+|.*encoder\.block\..+",
+)
