@@ -18,7 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--format",
         default="lycoris",
-        help="lycoris (default), peft (a folder) or diffusers (a plain LoRA)",
+        help="lycoris (default), kohya, comfyui, diffusers (a plain LoRA) or peft (a folder)",
     )
     parser.add_argument("--algorithm", metavar="lora", help="lora: convert to a plain LoRA in any format")
     parser.add_argument("--base", help="the base model; needed where the file does not determine the layers")

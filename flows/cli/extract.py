@@ -23,7 +23,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--energy", type=float, help="lora: choose each rank to keep this fraction of the squared singular values"
     )
     parser.add_argument("--factor", type=int, help="lokr: how dimensions are split")
-    parser.add_argument("--format", default="lycoris", help="lycoris (default), peft or diffusers")
+    parser.add_argument(
+        "--format",
+        help="lycoris, kohya, comfyui, diffusers or peft; default: opens in ComfyUI and, a LoRA, in diffusers",
+    )
     parser.add_argument("--dtype", default="float32", help="float16, bfloat16, float32 (default) or float64")
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from os import PathLike
 from typing import Literal, NoReturn
 
@@ -17,7 +19,7 @@ from lycoris.adapters.algorithms.lora import LoRA
 from lycoris.adapters.algorithms.target_layer import TargetLayer
 from lycoris.adapters.files.checkpoint_reader import AdapterFile, read_adapter_file
 from lycoris.adapters.files.formats import FORMATS, PRECISIONS, AdapterSet, can_hold, write_adapters
-from lycoris.adapters.files.layer_lookup import Targets, find_targets
+from lycoris.adapters.files.layer_lookup import Targets, describe_left_out, find_targets
 from lycoris.adapters.files.layer_names import LayerRef, find_layers, named_parts
 from lycoris.adapters.files.metadata import DATE_KEY, LayerAdapter, common_algorithm
 from lycoris.adapters.files.state_dict import BuiltAdapters, build_adapters
@@ -34,7 +36,14 @@ from lycoris.adapters.meta_layers import InferredLayers, infer_layers
 from lycoris.adapters.structures import LowRank
 from lycoris.errors import InputError, unknown_name_error
 
-_GENERATED_METADATA = ("lycoris.", "modelspec.", "ss_network_", "format", "lora_adapter_metadata")
+_GENERATED_METADATA = ("lycoris.", "modelspec.", "ss_network_", "sshs_", "format", "lora_adapter_metadata")
+_KEPT_METADATA = (
+    DATE_KEY,
+    "modelspec.trigger_phrase",
+    "modelspec.thumbnail",
+    "modelspec.resolution",
+    "modelspec.title",
+)
 """Beginnings of the header's entries that are generated anew."""
 
 _MAX_NAMES_SHOWN = 3
@@ -59,8 +68,8 @@ def convert(
     Args:
         source: a safetensors file of any format, or a PEFT folder.
         target: the file to write; a folder where the format is ``"peft"`` and it does not end in `.safetensors`.
-        format: ``"lycoris"``, ``"peft"`` or ``"diffusers"``. The last always holds a plain LoRA, ``"peft"`` one where
-            PEFT does not have the algorithm.
+        format: ``"lycoris"``, ``"kohya"``, ``"comfyui"``, ``"diffusers"`` or ``"peft"``, as for `save`. That of
+            diffusers always holds a plain LoRA, the others one where they cannot hold the algorithm.
         model: what the file was made for, where names and shapes do not identify the layers: unknown names, LoHa and
             low-rank LoKr of convolutions. It must have its weights for algorithms whose ΔW depends on the weight
             (`ia3`, `glora`, `diag-oft`, `boft`, DoRA); otherwise the meta device is enough.
@@ -70,7 +79,11 @@ def convert(
         dtype: of the tensors, as for `save`; by default the widest in the file.
 
     Returns:
-        Rank and relative error, as written, of every layer that became a LoRA, and what a LoRA cannot hold.
+        Rank and relative error, as written, of every layer that became a LoRA; what a LoRA cannot hold, and the keys of
+        the file that are no part of an adapter.
+
+    Warns:
+        UserWarning: keys of the file were left out.
 
     Raises:
         InputError: as for `load`; a model is needed; an invalid rank, energy, format, algorithm or dtype.
@@ -93,15 +106,18 @@ def convert(
         targets = find_targets(file, layers)
     built = _build_adapters_off_meta(file, targets, layers, None if model is not None else torch.device("cpu"))
     layer_adapters = built.layer_adapters
+    if built.left_out:
+        warnings.warn(describe_left_out(file, built.left_out), stacklevel=2)
     adapters = AdapterSet(layer_adapters, common_algorithm(layer_adapters), file.settings)
     report = ApproximationReport(())
-    metadata = {k: v for k, v in file.metadata.items() if k == DATE_KEY or not k.startswith(_GENERATED_METADATA)}
+    metadata = {k: v for k, v in file.metadata.items() if k in _KEPT_METADATA or not k.startswith(_GENERATED_METADATA)}
     if to_lora or not can_hold(format, target, layer_adapters):
         loras, report = _convert_all_to_lora(file, layer_adapters, rank, energy, PRECISIONS[dtype])
         metadata["lycoris.converted_from"] = _origin(adapters.algorithm, report)
         adapters = AdapterSet(loras, "lora", {})
     write_adapters(target, adapters, format=format, metadata=metadata, dtype=dtype)
-    return report
+    _check_written(target, adapters, layers)
+    return replace(report, left_out=(*report.left_out, *built.left_out))
 
 
 def _build_adapters_off_meta(
@@ -112,6 +128,23 @@ def _build_adapters_off_meta(
     if any(p.is_meta for _, adapter in built.layer_adapters for p in adapter.parameters()):
         return build_adapters(file, targets, layers, torch.device("cpu"))
     return built
+
+
+def _check_written(target: str | PathLike[str], adapters: AdapterSet, layers: Sequence[LayerRef]) -> None:
+    """Read a file back on the layers that it was written for, which checks every name and shape.
+
+    Raises:
+        InputError: it does not have the layers that were written.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a PEFT file without its configuration has the scale in its tensors
+        file = read_adapter_file(target)
+    again = build_adapters(file, find_targets(file, layers), layers, torch.device("meta"))
+    written = {layer.key for layer, _ in adapters.layer_adapters}
+    found = {layer.key for layer, _ in again.layer_adapters}
+    if found != written:
+        shown = ", ".join(sorted(found ^ written)[:_MAX_NAMES_SHOWN])
+        raise InputError(f"File `{target}` was written, but reading it back differs in the layers {shown}.")
 
 
 def _origin(algorithm: str, report: ApproximationReport) -> str:

@@ -177,7 +177,7 @@ class Network(nn.Module):
         self,
         path: str | PathLike[str],
         *,
-        format: str = "lycoris",
+        format: str | None = None,
         metadata: Mapping[str, str] | None = None,
         dtype: str = "float32",
         date: datetime.date | None = None,
@@ -187,8 +187,10 @@ class Network(nn.Module):
         Args:
             path: of the file, which appears once it is complete. In PEFT's format a path that does not end in
                 `.safetensors` is a folder, as of `save_pretrained`, with one folder per part where there are several.
-            format: ``"lycoris"`` for every algorithm; ``"peft"`` for LoRA, DoRA, LoHa, LoKr and (IA)³ where PEFT's are
-                the same map; ``"diffusers"`` for LoRA.
+            format: ``"lycoris"`` for every algorithm; ``"kohya"`` and ``"comfyui"`` with the original implementation's
+                names, which fuse q, k and v in some families: LoRA and `full` exactly, in ComfyUI's other algorithms
+                under the names of diffusers; ``"diffusers"`` for LoRA; ``"peft"`` for LoRA, DoRA, LoHa, LoKr and (IA)³
+                where PEFT's are the same map. By default the file opens in ComfyUI, and a LoRA in diffusers too.
             metadata: further strings for the header, such as the lineage.
             dtype: of the tensors: ``"float32"``, ``"float16"``, ``"bfloat16"`` or ``"float64"``. Alpha keeps its own.
             date: value of `modelspec.date`, a date or a time. Without one, equal networks give equal files.

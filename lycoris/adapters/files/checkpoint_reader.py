@@ -90,7 +90,7 @@ def read_adapter_file(path: str | PathLike[str]) -> AdapterFile:
         unread += grouped.unread
         embeddings += grouped.embeddings
     if not layers:
-        raise InputError(f"File `{path}` holds no adapter: it has no layer at all.")
+        raise InputError(f"File `{path}` holds no adapter: {_describe_unread(unread)}.")
     settings = read_json_entry(path, metadata, "lycoris.settings")
     shared = {**settings, "algorithm": metadata.get("lycoris.algorithm")}
     by_layer = read_json_entry(path, metadata, "lycoris.layers")
@@ -110,6 +110,11 @@ def read_adapter_file(path: str | PathLike[str]) -> AdapterFile:
         unread=tuple(unread),
         embeddings=tuple(embeddings),
     )
+
+
+def _describe_unread(unread: Sequence[str]) -> str:
+    shown = ", ".join(f"`{key}`" for key in unread[:3])
+    return f"its {len(unread)} keys end in no tensor's name: {shown}" if unread else "it has no layer at all"
 
 
 @dataclass

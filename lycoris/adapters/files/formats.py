@@ -1,4 +1,4 @@
-"""Adapter files written in the formats of LyCORIS / kohya, PEFT and diffusers."""
+"""Adapter files written in the formats of LyCORIS, kohya's tools, ComfyUI, diffusers and PEFT."""
 
 from __future__ import annotations
 
@@ -12,8 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lycoris.adapters.algorithms import Adapter
-from lycoris.adapters.files.layer_names import LayerRef
+from lycoris.adapters.files.layer_writing import write_layers
 from lycoris.adapters.files.metadata import LayerAdapter, build_metadata
 from lycoris.adapters.files.peft.config import CONFIG_FILE, CONFIG_KEY
 from lycoris.adapters.files.peft.export_config import build_config
@@ -23,7 +22,7 @@ from lycoris.adapters.files.peft.writer import PeftLayer, to_peft
 from lycoris.adapters.files.safetensors_io import atomic_write_bytes, write_tensors
 from lycoris.errors import InputError, unknown_name_error
 
-FORMATS = ("lycoris", "peft", "diffusers")
+FORMATS = ("lycoris", "kohya", "comfyui", "diffusers", "peft")
 PRECISIONS = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16, "float64": torch.float64}
 
 
@@ -43,20 +42,21 @@ class AdapterSet:
 
 
 def write_adapters(
-    path: str | PathLike[str], adapters: AdapterSet, *, format: str, metadata: Mapping[str, str], dtype: str
+    path: str | PathLike[str], adapters: AdapterSet, *, format: str | None, metadata: Mapping[str, str], dtype: str
 ) -> None:
     """Write adapters as a file, or as a PEFT folder.
 
     Args:
         path: of the file or folder.
         adapters: the adapters.
-        format: a name of `FORMATS`.
+        format: a name of `FORMATS`; None for the one of `default_format`.
         metadata: further strings for the header.
         dtype: of the tensors, a name of `PRECISIONS`; alpha keeps its own.
 
     Raises:
         InputError: an unknown format or dtype, an algorithm that the format cannot hold, or values that overflow.
     """
+    format = default_format(adapters.layer_adapters) if format is None else format
     if format not in FORMATS:
         raise unknown_name_error("format", format, FORMATS)
     if dtype not in PRECISIONS:
@@ -64,22 +64,40 @@ def write_adapters(
     if format == "peft":
         _write_peft(path, adapters, metadata, dtype)
         return
-    to_tensors = _diffusers_tensors if format == "diffusers" else _lycoris_tensors
-    tensors: dict[str, Tensor] = {}
-    for layer, adapter in adapters.layer_adapters:
-        tensors |= to_tensors(layer, adapter)
-    header = build_metadata(adapters.layer_adapters, adapters.algorithm, adapters.settings, format)
-    write_tensors(path, {name: _cast(name, values, dtype) for name, values in tensors.items()}, {**header, **metadata})
+    written = write_layers(format, adapters.layer_adapters)
+    tensors = {
+        f"{layer.name}.{name}": _cast(f"{layer.name}.{name}", values, dtype)
+        for layer in written
+        for name, values in layer.tensors.items()
+    }
+    names = {layer.key: each.name for each in written for layer in each.layers}
+    header = build_metadata(adapters.layer_adapters, adapters.algorithm, adapters.settings, format, names)
+    write_tensors(path, tensors, {**header, **metadata})
+
+
+def default_format(layer_adapters: Sequence[LayerAdapter]) -> str:
+    """Return the format that ComfyUI and diffusers both open, as far as there is one.
+
+    That of LyCORIS for UNets; for transformers diffusers', or ComfyUI's where it has no names but the original ones, or
+    where the algorithm is another than LoRA, which diffusers does not read.
+    """
+    denoiser = [layer for layer, _ in layer_adapters if layer.kind == "transformer"]
+    if not denoiser:
+        return "lycoris"
+    family = denoiser[0].family
+    if family is not None and not (family.comfyui_reads_diffusers and can_hold("diffusers", "", layer_adapters)):
+        return "comfyui" if can_hold("comfyui", "", layer_adapters) else "lycoris"
+    return "diffusers" if can_hold("diffusers", "", layer_adapters) else "lycoris"
 
 
 def can_hold(format: str, path: str | PathLike[str], layer_adapters: Sequence[LayerAdapter]) -> bool:
     """Tell whether a format can hold these adapters without converting them, at this path."""
-    if format == "peft":
-        try:
+    try:
+        if format == "peft":
             return bool(list(_peft_files(path, layer_adapters)))
-        except InputError:
-            return False
-    return format != "diffusers"
+        return bool(write_layers(format, layer_adapters))
+    except InputError:
+        return False
 
 
 @dataclass(frozen=True)
@@ -130,17 +148,3 @@ def _cast(name: str, values: Tensor, dtype: str) -> Tensor:
     if not torch.isfinite(cast).all():
         raise InputError(f"Tensor `{name}` has values that are not finite in {dtype}.")
     return cast
-
-
-def _lycoris_tensors(layer: LayerRef, adapter: Adapter) -> dict[str, Tensor]:
-    return {f"{layer.key}.{name}": values for name, values in adapter.state_tensors().items()}
-
-
-def _diffusers_tensors(layer: LayerRef, adapter: Adapter) -> dict[str, Tensor]:
-    """Return a plain LoRA as diffusers names it. Its files have no alpha, so the scale is in the tensors."""
-    tensors = adapter.state_tensors()
-    if set(tensors) != {"lora_up.weight", "lora_down.weight", "alpha"}:
-        raise InputError(f"Only plain LoRA goes into this format, but layer `{layer.name}` has {sorted(tensors)}.")
-    up, down = tensors["lora_up.weight"], tensors["lora_down.weight"]
-    scale = tensors["alpha"].item() / down.shape[0]
-    return {f"{layer.name}.lora_A.weight": down, f"{layer.name}.lora_B.weight": up * scale}

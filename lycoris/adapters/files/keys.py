@@ -34,13 +34,20 @@ def split_key(key: str) -> tuple[str, str] | None:
     key = without_adapter_name(key)
     flat = key.startswith(_FLAT_PREFIXES)
     layer, _, tensor = key.partition(".")
-    if flat and f".{tensor}" in _ENDINGS:
+    if flat and layer not in _FLAT_PREFIXES and f".{tensor}" in _ENDINGS:
         return layer, _ENDINGS[f".{tensor}"]
-    ending = next((ending for ending in _BY_LENGTH if key.endswith(ending) and key != ending), None)
+    ending = next(
+        (
+            ending
+            for ending in _BY_LENGTH
+            if key.endswith(ending) and key.removesuffix(ending) not in ("", *_FLAT_PREFIXES)
+        ),
+        None,
+    )
     if ending is not None:
         name = key.removesuffix(ending)
         return (name.replace(".", "_") if flat else name), _ENDINGS[ending]
-    return (layer, tensor) if flat and tensor else None
+    return (layer, tensor) if flat and tensor and layer not in _FLAT_PREFIXES else None
 
 
 def without_adapter_name(key: str) -> str:

@@ -63,7 +63,7 @@ def _targets_by_name(layers: Sequence[LayerRef]) -> dict[str, list[Target]]:
     by_name: dict[str, list[Target]] = {}
     for layer in layers:
         names = {spelling for dialect in DIALECTS.values() for spelling in dialect.layer_names(layer)}
-        for name, rows in {*names, (layer.key, None)}:
+        for name, rows in {*names, (layer.key, None), (layer.name, None)}:
             by_name.setdefault(name, []).append(Target(layer, rows))
     return by_name
 

@@ -18,6 +18,7 @@ from lycoris.adapters.files.families.unet import (
     SD_LAYOUT,
     SD_XL,
     SDXL_LAYOUT,
+    UNETS_BY_TEXT_WIDTH,
     find_layout,
     original_unet_paths,
     to_original_path,
@@ -42,6 +43,7 @@ class LayerRef:
         roles: whose names the layer may have in files: `denoiser`, the part's name, what a text encoder is, `any`.
         original: where the layer is in the original implementation; None where that is not known.
         is_lone: whether the model has no other part.
+        family: of a denoiser, where it is known.
     """
 
     part: str
@@ -52,6 +54,7 @@ class LayerRef:
     roles: frozenset[str] = frozenset()
     original: OriginalRows | None = None
     is_lone: bool = False
+    family: Family | None = None
 
     @property
     def weight(self) -> Tensor:
@@ -96,7 +99,8 @@ def find_layers(parts: Mapping[str, nn.Module], layer_types: tuple[type[nn.Modul
         kind = part_kind(part, class_name(module))
         prefix = _prefix(part, kind, parts)
         root = "text_model." if class_name(module).startswith("CLIPTextModel") else ""
-        originals = original_places(module)
+        family = find_family(module) if kind in ("unet", "transformer") else None
+        originals = original_places(module, family)
         roles = _roles(part, kind, parts)
         # kohya's tools train the original implementation of SDXL
         original_names = hasattr(module, "add_embedding") or getattr(module, "family", None) is SD_XL
@@ -108,7 +112,7 @@ def find_layers(parts: Mapping[str, nn.Module], layer_types: tuple[type[nn.Modul
             full_path = path if path.startswith(("text_model.", "text_projection")) else root + path
             named_path = original.path if original_names and original is not None else full_path
             key = f"{prefix}_{named_path}".replace(".", "_").rstrip("_")
-            layers.append(LayerRef(part, kind, path, key, layer, roles, original, len(parts) == 1))
+            layers.append(LayerRef(part, kind, path, key, layer, roles, original, len(parts) == 1, family))
     return layers
 
 
@@ -117,9 +121,18 @@ def class_name(module: nn.Module) -> str:
     return getattr(module, "stands_for", None) or type(module).__name__
 
 
-def original_places(module: nn.Module) -> dict[str, OriginalRows]:
-    """Map the paths of a denoiser's layers to their places in the original implementation, where they are known."""
+def find_family(module: nn.Module) -> Family | None:
+    """Return a denoiser's family; None where it is not in the table."""
     family: Family | None = getattr(module, "family", None) or family_of_class(class_name(module))
+    if family is not None:
+        return family
+    keys = [layer for path, layer in module.named_modules() if path.endswith("attn2.to_k")]
+    widths = {layer.in_features for layer in keys if isinstance(layer, nn.Linear)}
+    return UNETS_BY_TEXT_WIDTH.get(widths.pop()) if len(widths) == 1 else None
+
+
+def original_places(module: nn.Module, family: Family | None) -> dict[str, OriginalRows]:
+    """Map the paths of a denoiser's layers to their places in the original implementation, where they are known."""
     rows = {
         path: layer.out_features if isinstance(layer, nn.Linear) else layer.weight.shape[0]
         for path, layer in module.named_modules()
@@ -127,8 +140,12 @@ def original_places(module: nn.Module) -> dict[str, OriginalRows]:
     }
     if family is not None and family.renames is not None:
         return family.original_rows(rows)
-    layout = find_layout(module) if family is None else SDXL_LAYOUT if family is SD_XL else SD_LAYOUT
-    if layout is None or (family is not None and family.class_names):
+    if hasattr(module, "stands_for"):  # a file's layers alone
+        is_unet = family is not None and not family.class_names
+        layout = (SDXL_LAYOUT if family is SD_XL else SD_LAYOUT) if is_unet else None
+    else:
+        layout = find_layout(module)
+    if layout is None:
         return {}
     blocks = original_unet_paths(layout)
     originals = {path: to_original_path(path, blocks) for path in rows}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import datetime
 import json
 from collections import Counter
@@ -14,9 +15,6 @@ from lycoris.adapters.files.layer_names import LayerRef
 from lycoris.errors import InputError
 
 DATE_KEY = "modelspec.date"
-
-TRANSFORMER_ARCHITECTURES = {"FluxTransformer2DModel": "flux-1-dev", "SD3Transformer2DModel": "stable-diffusion-3"}
-"""Class of a denoiser -> its name in the ModelSpec standard; other transformers have none there."""
 
 LayerAdapter = tuple[LayerRef, Adapter]
 """A layer and its adapter."""
@@ -46,39 +44,49 @@ def common_algorithm(layer_adapters: Sequence[LayerAdapter]) -> str:
 
 
 def build_metadata(
-    layer_adapters: Sequence[LayerAdapter], algorithm: str, settings: Mapping[str, Any], format: str
+    layer_adapters: Sequence[LayerAdapter],
+    algorithm: str,
+    settings: Mapping[str, Any],
+    format: str,
+    names: Mapping[str, str] | None = None,
 ) -> dict[str, str]:
-    """Return a file's metadata: ours, and in the LyCORIS format those of kohya's and other tools.
+    """Return a file's metadata: ours, the ModelSpec standard's and, in formats other than PEFT's, kohya's.
 
     Args:
         layer_adapters: the adapters in the file.
         algorithm: name in `ALGORITHMS`, or ``"mixed"``.
         settings: arguments that the network was created with, as plain JSON values.
         format: a name of `FORMATS`.
+        names: a layer's key → its name in the file, where the two differ.
     """
+    names = names or {}
     options = {name: settings[name] for name in ("preset", "rank", "alpha", "factor") if settings.get(name) is not None}
     metadata = {f"lycoris.{name}": str(value) for name, value in {"algorithm": algorithm, **options}.items()}
     metadata["lycoris.settings"] = json.dumps(settings, sort_keys=True)
     if isinstance(settings.get("layers"), dict):
         by_layer = {layer.key: adapter.metadata() for layer, adapter in layer_adapters}
         metadata["lycoris.layers"] = json.dumps(by_layer, sort_keys=True)
-    if format == "lycoris":
+    family = next((layer.family for layer, _ in layer_adapters if layer.family is not None), None)
+    if family is not None and format != "peft":
+        metadata["ss_base_model_version"] = family.base_model_version
+    if format in ("lycoris", "kohya"):
         kohya_name = ALGORITHMS[algorithm].kohya_name if algorithm in ALGORITHMS else None
-        metadata["ss_network_module"] = "lycoris.kohya"
+        is_kohya_lora = format == "kohya" and algorithm == "lora"
+        metadata["ss_network_module"] = "networks.lora" if is_kohya_lora else "lycoris.kohya"
         metadata["ss_network_args"] = json.dumps({"algo": kohya_name or algorithm, **options}, sort_keys=True)
         kohya_keys = (("rank", "ss_network_dim"), ("alpha", "ss_network_alpha"))
         metadata |= {key: str(options[name]) for name, key in kohya_keys if name in options}
-        kernels = {layer.key: _ambiguous_kernel(layer, adapter) for layer, adapter in layer_adapters}
-        kernels = {key: kernel for key, kernel in kernels.items() if kernel is not None}
-        if kernels:
-            metadata["lycoris.kernels"] = json.dumps(kernels, sort_keys=True)
-    architecture = _architecture([layer for layer, _ in layer_adapters])
-    if architecture is not None:
+    kernels = {names.get(layer.key, layer.key): _ambiguous_kernel(layer, each) for layer, each in layer_adapters}
+    kernels = {key: kernel for key, kernel in kernels.items() if kernel is not None}
+    if kernels and format in ("lycoris", "kohya", "comfyui"):
+        metadata["lycoris.kernels"] = json.dumps(kernels, sort_keys=True)
+    if family is not None:
         metadata |= {
             "modelspec.sai_model_spec": "1.0.1",
-            "modelspec.architecture": f"{architecture}/lora",
+            "modelspec.architecture": f"{family.architecture}/lora",
             "modelspec.implementation": "diffusers",
             "modelspec.title": algorithm,
+            "modelspec.resolution": family.resolution,
         }
     return {"format": "pt", **metadata}
 
@@ -104,12 +112,33 @@ def _ambiguous_kernel(layer: LayerRef, adapter: Adapter) -> list[int] | None:
     return list(getattr(layer.module, "kernel_size", ())) if ambiguous else None
 
 
-def _architecture(layers: Sequence[LayerRef]) -> str | None:
-    """Return the base's name in the ModelSpec standard, where its denoiser identifies it."""
-    for layer in layers:
-        if layer.kind == "transformer":
-            return TRANSFORMER_ARCHITECTURES.get(layer.model_class)
-    keys = [layer.module for layer in layers if layer.kind == "unet" and layer.path.endswith("attn2.to_k")]
-    widths: set[Any] = {module.in_features for module in keys}
-    known = {768: "stable-diffusion-v1", 1024: "stable-diffusion-v2", 2048: "stable-diffusion-xl-v1-base"}
-    return known.get(widths.pop()) if len(widths) == 1 else None
+def training_metadata(
+    *,
+    trigger: str | None = None,
+    captions: Mapping[str, Sequence[str]] | None = None,
+    resolution: int | None = None,
+    thumbnail: bytes | None = None,
+) -> dict[str, str]:
+    """Return header entries about a training, as Civitai and model managers read them.
+
+    Args:
+        trigger: words that stand for the concept.
+        captions: folder of images → their captions; of these the tags, which commas separate, are counted.
+        resolution: edge of the training images in pixels.
+        thumbnail: a JPEG image.
+    """
+    metadata = {}
+    if trigger:
+        metadata["modelspec.trigger_phrase"] = trigger
+    if captions:
+        counts = {
+            folder: Counter(tag.strip() for caption in texts for tag in caption.split(",") if tag.strip())
+            for folder, texts in captions.items()
+        }
+        metadata["ss_tag_frequency"] = json.dumps(counts, sort_keys=True, ensure_ascii=False)
+    if resolution is not None:
+        metadata["modelspec.resolution"] = f"{resolution}x{resolution}"
+        metadata["ss_resolution"] = f"({resolution}, {resolution})"
+    if thumbnail is not None:
+        metadata["modelspec.thumbnail"] = f"data:image/jpeg;base64,{base64.b64encode(thumbnail).decode()}"
+    return metadata

@@ -35,6 +35,8 @@ FLOAT8 = (torch.float8_e4m3fn, torch.float8_e5m2)
 """Formats of which every value is one of float16."""
 HASH_KEY = "modelspec.hash_sha256"
 """Name of the SHA-256 of everything after the header, by the ModelSpec standard."""
+KOHYA_HASH_KEY = "sshs_model_hash"
+"""kohya's name of the same, without `0x`: Civitai's AutoV3 is its beginning."""
 _DTYPE_NAMES = {dtype: name for name, dtype in DTYPES.items()}
 _MAX_HEADER_BYTES = 100_000_000
 _MAX_DIMENSIONS = 16
@@ -82,7 +84,8 @@ def write_tensors(path: str | PathLike[str], tensors: Mapping[str, Tensor], meta
     Args:
         path: of the file; its folder is created.
         tensors: name → values of any dtype in `DTYPES`.
-        metadata: strings. Where there are any, the SHA-256 of all tensors' bytes is added (`HASH_KEY`).
+        metadata: strings. Where there are any, the SHA-256 of all tensors' bytes is added, as `HASH_KEY` and
+            `KOHYA_HASH_KEY`.
 
     Raises:
         InputError: metadata is not a string, or the file cannot be written.
@@ -100,7 +103,9 @@ def write_tensors(path: str | PathLike[str], tensors: Mapping[str, Tensor], meta
         offset += len(chunk)
         chunks.append(chunk)
     if metadata:
-        header["__metadata__"] = dict(sorted({HASH_KEY: f"0x{_sha256(chunks)}", **metadata}.items()))
+        digest = _sha256(chunks)
+        hashes = {HASH_KEY: f"0x{digest}", KOHYA_HASH_KEY: digest}
+        header["__metadata__"] = dict(sorted({**hashes, **metadata}.items()))
     text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
     text += b" " * (-len(text) % 8)
     atomic_write_bytes(path, [struct.pack("<Q", len(text)) + text, *chunks])
