@@ -241,7 +241,8 @@ def test_paths_in_diffusers_models_are_inferred_from_their_names():
     [
         ("FluxTransformer2DModel", "flux-1-dev/lora"),
         ("SD3Transformer2DModel", "stable-diffusion-3/lora"),
-        ("AuraFlowTransformer2DModel", None),
+        ("AuraFlowTransformer2DModel", "auraflow/lora"),
+        ("PixArtTransformer2DModel", None),
     ],
 )
 def test_a_header_names_the_architecture_of_a_known_transformer_only(name, architecture):

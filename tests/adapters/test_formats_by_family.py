@@ -1,0 +1,227 @@
+"""What is written for every family: read back, by the readers' own names, and through diffusers' own loaders."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+import lycoris
+from lycoris.adapters.files.families import FAMILIES
+from lycoris.adapters.files.layer_names import find_layers
+from lycoris.errors import InputError
+from tests.adapters.cases import randomize
+from tests.adapters.dialect_cases import NAMES
+from tests.adapters.small_denoisers import DENOISERS
+from tests.adapters.test_dialects import deltas
+
+ATTENTION = r".*(to_q|to_k|to_v|to_out\.0|add_[qkv]_proj|to_add_out|to_qkv_mlp_proj|proj_mlp)"
+FORMATS = ("lycoris", "kohya", "comfyui", "diffusers")
+ALGORITHMS = ("lora", "loha", "lokr", "full")
+CHECKPOINTS = {
+    "flux.1": "convert_flux_transformer_checkpoint_to_diffusers",
+    "flux.2": "convert_flux2_transformer_checkpoint_to_diffusers",
+    "stable-diffusion-3": "convert_sd3_transformer_checkpoint_to_diffusers",
+    "z-image": "convert_z_image_transformer_checkpoint_to_diffusers",
+    "auraflow": "convert_auraflow_transformer_checkpoint_to_diffusers",
+    "krea-2": "convert_krea2_transformer_checkpoint_to_diffusers",
+    "wan": "convert_wan_transformer_to_diffusers",
+}
+"""Family → the function with which diffusers reads checkpoints of the original implementation."""
+REFUSED = {
+    **{("kohya", family, algorithm): "fuses" for family in DENOISERS for algorithm in ("loha", "lokr")},
+    **{
+        ("comfyui", family, algorithm): "fuses"
+        for family in ("lumina-2", "ideogram-4")
+        for algorithm in ALGORITHMS[1:3]
+    },
+    **{(format, "sana", algorithm): "not known" for format in ("kohya", "comfyui") for algorithm in ALGORITHMS},
+    **{("diffusers", family, algorithm): "Only plain LoRA" for family in DENOISERS for algorithm in ALGORITHMS[1:]},
+}
+"""(format, family, algorithm) → why the format does not hold it. Families that fuse nothing hold LoHa and LoKr too."""
+FUSED = {"stable-diffusion-3", "flux.1", "chroma", "flux.2", "z-image", "lumina-2", "ideogram-4"}
+"""Families of which the original implementation fuses q, k and v."""
+
+
+def is_refused(format: str, family: str, algorithm: str) -> str | None:
+    """Why a format does not hold an algorithm; None where it does."""
+    reason = REFUSED.get((format, family, algorithm))
+    return None if reason == "fuses" and family not in FUSED else reason
+
+
+def trained(family: str, algorithm: str = "lora", **options) -> tuple[lycoris.Network, dict[str, nn.Module]]:
+    """A network with random values on the attention of a small denoiser."""
+    parts = DENOISERS[family].parts()
+    options = options or ({"bias": False} if algorithm == "full" else {"factor": 2} if algorithm == "lokr" else {})
+    options |= {"rank": 2, "alpha": 3.0} if algorithm in ("lora", "loha") else {}
+    network = lycoris.attach(parts, algorithm, layers=[ATTENTION], **options)
+    randomize(network)
+    return network, parts
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+@pytest.mark.parametrize("family", list(DENOISERS))
+def test_every_format_restores_the_updates_exactly_or_refuses(family, algorithm, tmp_path):
+    network, parts = trained(family, algorithm)
+    expected = deltas(network)
+    network.detach()
+    for format in FORMATS:
+        path, reason = tmp_path / f"{format}.safetensors", is_refused(format, family, algorithm)
+        if reason is not None:
+            with pytest.raises(InputError, match=reason):
+                network.save(path, format=format)
+            continue
+        network.save(path, format=format, dtype="float64")
+        again = lycoris.load(path, parts)
+        found = deltas(again)
+        again.detach()
+        assert set(found) == set(expected)
+        for name, delta in expected.items():
+            torch.testing.assert_close(found[name], delta, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize(("format", "dialect"), [("kohya", "kohya"), ("comfyui", "comfyui"), ("lycoris", "lycoris")])
+@pytest.mark.parametrize("family", list(DENOISERS))
+def test_written_names_are_those_of_the_readers_key_maps(family, format, dialect, tmp_path):
+    known = NAMES[dialect].get(family, {})
+    if family.startswith("stable-diffusion") and family != "stable-diffusion-3" and format == "lycoris":
+        known = NAMES["kohya"][family]  # which UNets have in both
+    if not known or is_refused(format, family, "lora"):
+        pytest.skip("no key map")
+    parts = DENOISERS[family].parts()
+    paths = {path for members in known.values() for path in members}
+    network = lycoris.attach(parts, "lora", layers=[re.escape(path) for path in paths], rank=1)
+    network.save(tmp_path / "a.safetensors", format=format)
+    written = {
+        re.sub(r"\.(lora_\w+\.weight|lora_[AB]\.weight|alpha)$", "", key)
+        for key in load_file(tmp_path / "a.safetensors")
+    }
+    if family == "z-image" and format == "kohya":
+        assert "lora_unet_layers_0_attention_out" in written  # ComfyUI's name; musubi-tuner's file has diffusers'
+        return
+    assert written == set(known)
+
+
+@pytest.mark.parametrize("family", list(CHECKPOINTS))
+def test_original_paths_are_those_from_which_diffusers_reads_checkpoints(family):
+    from diffusers.loaders import single_file_utils
+
+    model = DENOISERS[family].parts()["transformer"]
+    layers = [layer for layer in find_layers({"transformer": model}, (nn.Linear, nn.Conv2d, nn.Conv3d))]
+    fused: dict[str, dict[int, Tensor]] = {}
+    for layer in layers:
+        rows = layer.original
+        assert rows is not None
+        weight = layer.weight.detach()
+        halves = torch.cat(weight.chunk(2)[::-1]) if rows.halves_swapped else weight
+        fused.setdefault(f"{rows.path}.weight", {})[rows.first] = halves
+    original = {key: torch.cat([part for _, part in sorted(parts.items())]) for key, parts in fused.items()}
+    expected = {f"{layer.path}.weight": layer.weight for layer in layers}
+    extra = {"pos_embed": torch.ones(1), "positional_encoding": torch.ones(1)}
+    converter = getattr(single_file_utils, CHECKPOINTS[family])
+    converted = _convert(converter, original, extra, model)
+    for key, weight in expected.items():
+        assert torch.equal(converted[key], weight), key
+
+
+def _convert(converter, original: dict[str, Tensor], extra: dict[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
+    """Convert a checkpoint, which must have every key that the converter takes out; those of no weight are ones."""
+    checkpoint = {**original, **extra}
+    for _ in range(200):
+        try:
+            return converter(dict(checkpoint), config=dict(model.config))
+        except KeyError as error:
+            checkpoint[error.args[0]] = torch.ones(2)
+    raise AssertionError("the converter takes too many keys")
+
+
+def load_into(family: str, path, parts: dict[str, nn.Module]) -> None:
+    """Load a file with the loader of the family's pipeline in diffusers."""
+    import diffusers
+
+    pipeline, part = getattr(diffusers, DENOISERS[family].pipeline), DENOISERS[family].part
+    settings = {"unet_config": parts["unet"].config} if family == "stable-diffusion-xl" else {}
+    loaded = pipeline.lora_state_dict(path, **settings)
+    state_dict, alphas = loaded if isinstance(loaded, tuple) else (loaded, None)
+    has_alphas = part == "unet" or family in ("flux.1", "chroma")
+    settings = {"network_alphas": alphas} if has_alphas else {}
+    getattr(pipeline, f"load_lora_into_{part}")(state_dict, **{part: parts[part]}, **settings)
+
+
+@pytest.mark.parametrize("format", ["diffusers", None])
+@pytest.mark.parametrize("family", list(DENOISERS))
+def test_diffusers_own_loader_gives_every_layer_the_same_update(family, format, tmp_path):
+    pytest.importorskip("peft")
+    if format is None and family == "lumina-2":
+        pytest.skip("diffusers knows the widths of the published model only")
+    network, parts = trained(family)
+    expected = deltas(network)
+    assert all(delta.abs().max() > 0.01 for delta in expected.values())
+    network.save(tmp_path / "a.safetensors", format=format, dtype="float64")
+    network.detach()
+    load_into(family, tmp_path / "a.safetensors", parts)
+    model = parts[DENOISERS[family].part]
+    for path, delta in expected.items():
+        layer = model.get_submodule(path)
+        found = layer.get_delta_weight(layer.active_adapters[0])
+        torch.testing.assert_close(found.reshape(delta.shape), delta, rtol=1e-6, atol=1e-6)
+
+
+def test_split_loras_fuse_into_a_block_structured_one_and_back(tmp_path):
+    network, parts = trained("flux.1")
+    network.save(tmp_path / "a.safetensors", format="kohya", dtype="float64")
+    network.detach()
+    tensors = load_file(tmp_path / "a.safetensors")
+    name = "lora_unet_double_blocks_0_img_attn_qkv"
+    up, down = tensors[f"{name}.lora_up.weight"], tensors[f"{name}.lora_down.weight"]
+    assert up.shape == (48, 6)
+    assert down.shape == (6, 16)
+    blocks = up.view(3, 16, 3, 2)
+    assert all((blocks[i, :, j] == 0).all() == (i != j) for i in range(3) for j in range(3))
+    lycoris.convert(tmp_path / "a.safetensors", tmp_path / "b.safetensors", format="diffusers")
+    lycoris.convert(tmp_path / "b.safetensors", tmp_path / "c.safetensors", format="kohya", model=parts)
+    again = load_file(tmp_path / "c.safetensors")
+    assert again[f"{name}.lora_down.weight"].shape == (6, 16)  # one `down` for the three is not stored thrice
+    product = up @ down * (tensors[f"{name}.alpha"] / 6)
+    torch.testing.assert_close(again[f"{name}.lora_up.weight"] @ again[f"{name}.lora_down.weight"], product)
+
+
+def test_a_missing_member_of_a_fused_layer_has_rows_of_zeros(tmp_path):
+    parts = DENOISERS["flux.1"].parts()
+    network = lycoris.attach(parts, "lora", layers=[r"single_transformer_blocks\.0\.attn\.to_k"], rank=2)
+    randomize(network)
+    network.save(tmp_path / "a.safetensors", format="comfyui", dtype="float64")
+    network.detach()
+    up = load_file(tmp_path / "a.safetensors")["diffusion_model.single_blocks.0.linear1.lora_B.weight"]
+    assert up.shape == (3 * 16 + 64, 2)
+    assert (up.abs().sum(1) > 0).nonzero().flatten().tolist() == list(range(16, 32))
+
+
+@pytest.mark.parametrize("family", list(DENOISERS))
+def test_headers_name_the_architecture_of_every_family(family, tmp_path):
+    network, _ = trained(family)
+    network.save(tmp_path / "a.safetensors")
+    metadata = lycoris.read_metadata(tmp_path / "a.safetensors")
+    assert metadata["modelspec.architecture"] == f"{FAMILIES[family].architecture}/lora"
+    assert metadata["ss_base_model_version"] == FAMILIES[family].base_model_version
+    assert metadata["modelspec.resolution"] == FAMILIES[family].resolution
+    assert metadata["modelspec.hash_sha256"] == f"0x{metadata['sshs_model_hash']}"
+    architectures = [each.architecture for each in FAMILIES.values()]
+    assert len(set(architectures)) == len(architectures)
+
+
+@pytest.mark.parametrize("target", FORMATS)
+@pytest.mark.parametrize("source", FORMATS)
+def test_a_file_of_flux_converts_from_and_to_every_format_without_a_model(source, target, tmp_path):
+    network, parts = trained("flux.1")
+    expected = deltas(network)
+    network.save(tmp_path / "a.safetensors", format=source, dtype="float64")
+    network.detach()
+    lycoris.convert(tmp_path / "a.safetensors", tmp_path / "b.safetensors", format=target)
+    found = deltas(lycoris.load(tmp_path / "b.safetensors", parts))
+    assert set(found) == set(expected)
+    for path, delta in expected.items():
+        torch.testing.assert_close(found[path], delta, rtol=0, atol=1e-12)
