@@ -100,17 +100,19 @@ def _infer_shape(file: AdapterFile, name: str) -> tuple[type[Algorithm], tuple[i
 
 def _members(place: Place, shape: tuple[int | None, ...]) -> list[tuple[str, OriginalRows | None]] | None:
     """Return the layers at a place with their rows; None where the rows are open."""
-    if len(place.paths) == 1 and not place.halves_swapped:
-        return [(place.paths[0], None)]
     total, inputs = shape[0], shape[1] if len(shape) > 1 else None
+    is_swapped = place.halves_swapped(total, inputs)
+    if len(place.paths) == 1 and not is_swapped:
+        return [(place.paths[0], None)]
     if total is None or (inputs is None and len(place.paths) > 1):
         return None
     counts = member_rows(total, inputs or 0, len(place.paths))
     if counts is None:
         return None
-    members, first = [], 0
+    members: list[tuple[str, OriginalRows | None]] = []
+    first = 0
     for index, (path, count) in enumerate(zip(place.paths, counts, strict=True)):
-        rows = OriginalRows("", index, first, count, total, place.halves_swapped)
+        rows = OriginalRows("", index, first, count, total, is_swapped)
         members += [(path, rows)] if count else []
         first += count
     return members

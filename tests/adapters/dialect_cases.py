@@ -247,8 +247,9 @@ def file_tensors(cell: Cell, name: str, weight: Tensor, generator: torch.Generat
         if cell.dialect != "peft":
             tensors[".alpha"], delta = torch.tensor(3.0), delta * 1.5
     elif cell.algorithm == "lokr":
-        w1, w2 = random(4, 2), random(out // 4, inputs // 2, *kernel)
-        tensors, delta = {".lokr_w1": w1, ".lokr_w2": w2}, torch.kron(w1.view(4, 2, *ones), w2)
+        factor = 2 if out % 4 else 4
+        w1, w2 = random(factor, 2), random(out // factor, inputs // 2, *kernel)
+        tensors, delta = {".lokr_w1": w1, ".lokr_w2": w2}, torch.kron(w1.view(factor, 2, *ones), w2)
         tensors |= {} if cell.dialect == "peft" else {".alpha": torch.tensor(1.0)}
     else:
         delta = random(*weight.shape)

@@ -1,4 +1,4 @@
-"""The generated tables in docs/adapters.md: the algorithms, and the combinations that the tests cover.
+"""The generated tables in docs/adapters.md: algorithms, dialects and formats of files, and what the tests cover.
 
 python -m tests.adapters.docs_tables
 """
@@ -11,8 +11,14 @@ from pathlib import Path
 from typing import get_args, get_type_hints
 
 from lycoris.adapters import ALGORITHMS, Algorithm
+from lycoris.adapters.files.dialects import DIALECTS
+from lycoris.adapters.files.families import FAMILIES
 from tests.adapters import test_algorithms
 from tests.adapters.cases import LAYERS, cases
+from tests.adapters.dialect_cases import ALGORITHMS_OF, CELLS, NAMES
+from tests.adapters.small_denoisers import DENOISERS
+from tests.adapters.test_formats_by_family import ALGORITHMS as WRITTEN
+from tests.adapters.test_formats_by_family import FORMATS, FUSED, is_refused
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "adapters.md"
 
@@ -73,7 +79,39 @@ def coverage_table() -> str:
     return "\n".join(lines)
 
 
-TABLES = {"algorithms": algorithm_table, "certified": coverage_table}
+def dialect_table() -> str:
+    """Dialects, who writes them and what the tests read, as Markdown."""
+    algorithms = list(dict.fromkeys(cell.algorithm for cell in CELLS))
+    lines = ["| dialect | written by | example | families |" + "".join(f" {name} |" for name in algorithms)]
+    lines.append("|---|---|---|---|" + "---|" * len(algorithms))
+    for name, dialect in DIALECTS.items():
+        cells = ["●" if algorithm in ALGORITHMS_OF[name] else "·" for algorithm in algorithms]
+        row = [f"`{name}`", dialect.written_by, f"`{dialect.example}`", ", ".join(NAMES[name]), *cells]
+        lines.append(f"| {' | '.join(row)} |")
+    return "\n".join(lines)
+
+
+def format_table() -> str:
+    """Families, the header's names of them and what each format holds, as Markdown."""
+    columns = [f"`{name}`" for name in FORMATS]
+    lines = [f"| family | `modelspec.architecture` | q, k, v fused | {' | '.join(columns)} |"]
+    lines.append("|---|---|---|" + "---|" * len(FORMATS))
+    for name in DENOISERS:
+        cells = [
+            ", ".join(algorithm for algorithm in WRITTEN if is_refused(format, name, algorithm) is None) or "·"
+            for format in FORMATS
+        ]
+        fused = "yes" if name in FUSED else ""
+        lines.append(f"| {name} | `{FAMILIES[name].architecture}/lora` | {fused} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+TABLES = {
+    "algorithms": algorithm_table,
+    "dialects": dialect_table,
+    "formats": format_table,
+    "certified": coverage_table,
+}
 """Name of a block in the document → function that generates it."""
 
 

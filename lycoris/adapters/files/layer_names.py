@@ -138,8 +138,13 @@ def original_places(module: nn.Module, family: Family | None) -> dict[str, Origi
         for path, layer in module.named_modules()
         if isinstance(getattr(layer, "weight", None), Tensor) and layer.weight.dim()
     }
+    columns = {
+        path: layer.in_features if isinstance(layer, nn.Linear) else 0
+        for path, layer in module.named_modules()
+        if path in rows
+    }
     if family is not None and family.renames is not None:
-        return family.original_rows(rows)
+        return family.original_rows({path: (count, columns[path]) for path, count in rows.items()})
     if hasattr(module, "stands_for"):  # a file's layers alone
         is_unet = family is not None and not family.class_names
         layout = (SDXL_LAYOUT if family is SD_XL else SD_LAYOUT) if is_unet else None

@@ -66,11 +66,11 @@ def _write_original(
         else:
             fused.setdefault(original.path, {})[original] = layer
     for members in fused.values():
-        own = {rows: tensors[layer.key] for rows, layer in members.items()}
+        tensors_by_rows = {rows: tensors[layer.key] for rows, layer in members.items()}
         every = tuple(members.values())
-        if can_fuse(list(own.values())):
+        if can_fuse(list(tensors_by_rows.values())):
             name = _original_name(format, every[0])
-            yield WrittenLayer(name, every, _original_tensors(format, every[0], fuse(own)))
+            yield WrittenLayer(name, every, _original_tensors(format, every[0], fuse(tensors_by_rows)))
         elif format == "comfyui" and _comfyui_reads_diffusers(every[0]):
             for layer in every:  # ComfyUI finds the rows itself
                 yield WrittenLayer(f"transformer.{layer.path}", (layer,), tensors[layer.key])

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 from lycoris.adapters.files.dialects import DIALECTS
 from lycoris.adapters.files.dialects.dialect import ANY_PART, DENOISER, Prefix
@@ -23,13 +24,14 @@ class Place:
         paths: dotted paths in the part, of more than one layer where the file has them fused. Where the path is not
             certain, the file's name as it is, with `_` for every dot.
         is_certain: whether the paths are known.
-        halves_swapped: whether the halves of the rows are the other way round in the file.
+        halves_swapped: whether the halves of the rows are the other way round in the file, by their number of rows and
+            columns.
     """
 
     part: str
     paths: tuple[str, ...]
     is_certain: bool = True
-    halves_swapped: bool = False
+    halves_swapped: Callable[[int | None, int | None], bool] = lambda rows, columns: False
 
 
 def resolve_names(names: Iterable[str], metadata: Mapping[str, str]) -> tuple[dict[str, Place], Family | None]:
@@ -118,7 +120,7 @@ def _place_in_denoiser(part: str, path: str, family: Family | None, *, flat: boo
     for each in candidates:
         paths = each.diffusers_paths(path, flat=flat)
         if paths is not None:
-            return Place(part, paths, halves_swapped=each.is_swapped(path, flat=flat))
+            return Place(part, paths, halves_swapped=partial(each.is_swapped, path, flat=flat))
     dotted = dotted_path(path) if flat else path
     return Place(part, (path if dotted is None else dotted,), dotted is not None)
 

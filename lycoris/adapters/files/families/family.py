@@ -49,6 +49,7 @@ class Family:
         base_model_version: kohya's `ss_base_model_version`.
         renames: paths that differ; the others are equal in both implementations. None where they are not known.
         swapped: original paths whose halves (shift, scale) are the other way round in diffusers.
+        swapped_if_two: the same for paths of which the last block alone has two such parts, rather than six.
         resolution: that the base was trained for, `modelspec.resolution`.
         comfyui_reads_diffusers: whether ComfyUI also reads `transformer.<path in diffusers>`.
     """
@@ -59,18 +60,20 @@ class Family:
     base_model_version: str
     renames: Renames | None
     swapped: tuple[str, ...] = ()
+    swapped_if_two: tuple[str, ...] = ()
     resolution: str = "1024x1024"
     comfyui_reads_diffusers: bool = True
 
-    def original_rows(self, rows: Mapping[str, int]) -> dict[str, OriginalRows]:
+    def original_rows(self, sizes: Mapping[str, tuple[int, int]]) -> dict[str, OriginalRows]:
         """Return where each layer is in the original implementation; those whose place is not known are left out.
 
         Args:
-            rows: path in diffusers → number of rows of the layer's weight.
+            sizes: path in diffusers → rows and columns of the layer's weight.
         """
         if self.renames is None:
             return {}
         found: dict[str, OriginalRows] = {}
+        rows = {path: size[0] for path, size in sizes.items()}
         for path in rows:
             if path in found:
                 continue
@@ -82,7 +85,7 @@ class Family:
             if not all(member in rows for member in members):
                 continue
             total, first = sum(rows[member] for member in members), 0
-            swapped = any(re.fullmatch(_pattern(template, flat=False), original) for template in self.swapped)
+            swapped = self.is_swapped(original, total, sizes[path][1], flat=False)
             for index, member in enumerate(members):
                 found[member] = OriginalRows(original, index, first, rows[member], total, swapped)
                 first += rows[member]
@@ -101,9 +104,11 @@ class Family:
                 return tuple(member.format(*match.groups()) for member in members)
         return None
 
-    def is_swapped(self, original: str, *, flat: bool) -> bool:
+    def is_swapped(self, original: str, rows: int | None, columns: int | None, *, flat: bool) -> bool:
         """Tell whether the halves of an original path's rows are the other way round in diffusers."""
-        return any(re.fullmatch(_pattern(template, flat=flat), original) for template in self.swapped)
+        has_two = rows is not None and columns is not None and rows == 2 * columns
+        templates = (*self.swapped, *(self.swapped_if_two if has_two else ()))
+        return any(re.fullmatch(_pattern(template, flat=flat), original) for template in templates)
 
     def has_path(self, path: str) -> bool:
         """Tell whether a path in diffusers is renamed in this family."""

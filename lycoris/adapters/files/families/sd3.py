@@ -43,4 +43,5 @@ SD_3 = Family(
         ),
     },
     swapped=("final_layer.adaLN_modulation.1",),
+    swapped_if_two=("joint_blocks.{}.context_block.adaLN_modulation.1",),
 )
