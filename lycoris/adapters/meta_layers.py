@@ -92,6 +92,8 @@ def _infer_shape(file: AdapterFile, name: str) -> tuple[type[Algorithm], tuple[i
         if algorithm.uses_base_weight and len(magnitude) > 1:
             shape[0 if magnitude[0] != 1 else 1] = max(magnitude)
             shape += magnitude[len(shape) :]
+        if not shape:
+            raise ValueError("its tensors are single numbers, which no weight is.")
     except (KeyError, IndexError, TypeError, ValueError) as error:
         reason = f"the key {error} is missing." if isinstance(error, KeyError) else str(error)
         raise InputError(f"File `{file.path}`, layer `{name}`: {reason}") from None

@@ -63,7 +63,7 @@ class LoKr(Algorithm):
         unbalanced: split the outputs as (c, a) instead of (a, c), so that w1 is tall.
         rank_stabilised: divide alpha by √rank instead of rank.
         sides: (a, b, c, d) themselves, instead of `factor`.
-        factored: whether w1 and w2 are products, whatever the rank, as a file's tensors tell.
+        factored: whether w1 and w2 are products at any rank, as a file's tensors tell.
     """
 
     algorithm = "lokr"
