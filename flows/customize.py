@@ -19,10 +19,18 @@ from flows.config.concepts import select_concepts
 from flows.config.experiment import EXECUTION_FIELDS, Experiment
 from flows.config.preflight import validate_experiment
 from flows.runtime.environment import code_commit
-from flows.runtime.task_runner import create_task_runner, has_requested_task_runner, process_runner
+from flows.runtime.run_names import flow_run_name
+from flows.runtime.states import final_state, flow_result
+from flows.runtime.task_runner import (
+    create_task_runner,
+    has_requested_task_runner,
+    process_runner,
+    use_task_runner,
+)
 from flows.steps.evaluate import Candidate, count_steps, evaluate
 from flows.steps.futures import submit
 from flows.steps.grid import expand_grid, training_requests
+from flows.steps.publish import labelled_adapters, publish_study
 from flows.steps.register import Registration, register_adapters
 from flows.steps.requests import begin_run, caption_request, census_messages, evaluation_setup, image_sets, prior_sets
 from flows.steps.result_folder import claim_experiment_folder
@@ -39,9 +47,14 @@ from tasks.data_versions.manifest import DataVersion
 from tasks.models import ModelRefs, resolve_models
 from tasks.report import write_report
 from tasks.runtime import log_forwarding, progress
+<<<<<<< HEAD
 from tasks.tracking.client import tracking_server
 from tasks.tracking.live_curves import LiveCurves
 from tasks.tracking.runs import StudyRun, close_study, open_study
+=======
+from tasks.tracking.client import connect, tracking_server
+from tasks.tracking.runs import StudyRun, ending_study, open_study
+>>>>>>> 0af80f6 (MLflow, Prefect and DVC as their users expect: params of predict, served images, failed and cancelled runs, true times; states, artifacts and schedules; ignore files, linked folders and fresh clones)
 
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
 
@@ -51,10 +64,10 @@ logger = logging.getLogger("lycoris.flows.customize")
 def run_customize(experiment: Experiment, promote: bool = True) -> dict[str, Any]:
     """Run `customize` on the task runner that the experiment names."""
     task_runner = create_task_runner(experiment, progress.progress_dir(experiment.output))
-    return customize.with_options(task_runner=task_runner)(experiment, promote)
+    return flow_result(customize.with_options(task_runner=task_runner)(experiment, promote, return_state=True))
 
 
-@flow(name="customize", task_runner=process_runner(2))
+@flow(name="customize", flow_run_name=flow_run_name, task_runner=process_runner(2))
 @redacting_errors
 def customize(experiment: Experiment = Experiment(), promote: bool = True) -> dict[str, Any]:  # noqa: B008 - frozen
     """Customize a base to every selected concept, in every selected way, and measure what each way did.
@@ -72,7 +85,8 @@ def customize(experiment: Experiment = Experiment(), promote: bool = True) -> di
     """
     validate_experiment(experiment)  # also of a deployment, which no command has checked
     if not has_requested_task_runner(experiment):  # a deployment starts the flow before its parameters are read
-        return run_customize(experiment, promote)
+        with use_task_runner(create_task_runner(experiment, progress.progress_dir(experiment.output))):
+            return customize.fn(experiment, promote)
     from lycoris.report.run.verdict import study_verdicts
     from lycoris.report.shared.json_data import replace_nonfinite
 
@@ -80,7 +94,11 @@ def customize(experiment: Experiment = Experiment(), promote: bool = True) -> di
     context = begin_run(experiment)
     version = data_version(experiment.data, PROJECT_ROOT, experiment.data_rev, experiment.output / "data")
     logger.info("%s is version %s, %d files", version.path, version.hash, version.files, extra={"topic": "data"})
+<<<<<<< HEAD
     log_estimate(experiment, version.path)
+=======
+    connect(tracking_server(experiment.output))  # an address that MLflow cannot open is an error before any work
+>>>>>>> 0af80f6 (MLflow, Prefect and DVC as their users expect: params of predict, served images, failed and cancelled runs, true times; states, artifacts and schedules; ignore files, linked folders and fresh clones)
     models = resolve_models(**experiment.model_sources())
     with Store(context.store).lock(stage_key("folder", {"name": experiment.name})):
         folder = claim_experiment_folder(experiment, is_part=not promote)
@@ -112,6 +130,7 @@ def customize(experiment: Experiment = Experiment(), promote: bool = True) -> di
         training_steps = len(trainings) + sum(len(group) > 1 for group in groups)
         steps.set_total(caption_steps + training_steps + count_steps(setup, candidates))
         evaluations = evaluate(setup, candidates)
+<<<<<<< HEAD
         commit = code_commit(PROJECT_ROOT)
         registration = Registration(context, study, models.base, folder, commit, promote)
         outcome = register_adapters(registration, runs, evaluations)
@@ -130,6 +149,33 @@ def customize(experiment: Experiment = Experiment(), promote: bool = True) -> di
         **result_summary(outcome, page, seconds),
         "verdicts": [asdict(verdict) for verdict in study_verdicts(replace_nonfinite(payload))],
     }
+=======
+        with ending_study(_open_study(context, experiment, version)) as study:
+            registration = Registration(
+                context,
+                study,
+                models.base,
+                folder,
+                code_commit(PROJECT_ROOT),
+                promote,
+            )
+            outcome = register_adapters(registration, runs, evaluations)
+            seconds = time.monotonic() - started
+            header = report_header(
+                f"Study {folder.name}", experiment.model_dump(mode="json"), models, concepts, seconds
+            )
+            payload = report_payload(header, outcome, commit=registration.commit)
+            page = write_report(context, payload, registration.folder / "report.html")
+            write_study(payload, page.parent / "study.json")
+            table = write_scores_table(outcome, page.parent / "scores.csv", score_costs=experiment.score_costs)
+            result = {
+                **result_summary(outcome, page, time.monotonic() - started),
+                "verdicts": [asdict(verdict) for verdict in study_verdicts(replace_nonfinite(payload))],
+            }
+            publish_study(outcome, page, table)
+    logger.info("%s   (%.0f s)", page, result["seconds"], extra={"topic": "report"})
+    return final_state(result, labelled_adapters(result), "adapters")
+>>>>>>> 0af80f6 (MLflow, Prefect and DVC as their users expect: params of predict, served images, failed and cancelled runs, true times; states, artifacts and schedules; ignore files, linked folders and fresh clones)
 
 
 def _caption(

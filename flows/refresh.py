@@ -19,6 +19,8 @@ from flows.config.experiment import EXECUTION_FIELDS, Experiment
 from flows.config.preflight import validate_experiment
 from flows.config.promotion import PromotionConfig
 from flows.customize import PROJECT_ROOT, run_customize
+from flows.runtime.run_names import flow_run_name
+from flows.runtime.states import final_state
 from flows.runtime.task_runner import process_runner
 from flows.steps.evaluate import Candidate, EvaluationSetup, evaluate
 from flows.steps.futures import submit
@@ -49,7 +51,7 @@ DEFAULT_HOLD_OUT = 0.2
 logger = logging.getLogger("lycoris.flows.refresh")
 
 
-@flow(name="refresh", task_runner=process_runner(2))
+@flow(name="refresh", flow_run_name=flow_run_name, task_runner=process_runner(2))
 @redacting_errors
 def refresh(
     experiment: Experiment = Experiment(),  # noqa: B008 - frozen
@@ -89,13 +91,20 @@ def refresh(
         adapters = run_customize(experiment, promote=False)["adapters"]
         concepts = _evaluate_challengers(experiment, promotion, server, version, adapters)
         status = "FAILED" if any(concept["state"] == "failed" for concept in concepts) else "FINISHED"
+    except BaseException as error:
+        status = "FAILED" if isinstance(error, Exception) else "KILLED"
+        raise
     finally:
         summary = _refresh_summary("refreshed", version, started, concepts)
         close_refresh(run, summary, status)
     for concept in concepts:
         text = "%s: %s, %s"
         logger.info(text, concept["concept"], concept["state"], concept["reason"], extra={"topic": "refresh"})
-    return summary
+    parts = [
+        {"label": concept["concept"], "error": concept["reason"] if concept["state"] == "failed" else None}
+        for concept in concepts
+    ]
+    return final_state(summary, parts, "concepts")
 
 
 def _refresh_summary(

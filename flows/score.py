@@ -15,6 +15,7 @@ from prefect import flow
 from flows.config.concepts import DataConcepts
 from flows.config.preflight import validate_scoring
 from flows.config.scoring import ScoringConfig, ScoringTarget, concepts_by_name, resolve_target
+from flows.runtime.run_names import flow_run_name
 from flows.runtime.task_runner import process_runner, worker_count
 from flows.steps.evaluate import BasePart, Candidate, EvaluationSetup, evaluate
 from flows.steps.futures import EvaluationFutures, root_cause, submit
@@ -50,7 +51,7 @@ def run_score(request: ScoringConfig) -> dict[str, Any]:
     return score.with_options(task_runner=process_runner(worker_count(experiment)))(request)
 
 
-@flow(name="score", task_runner=process_runner(2))
+@flow(name="score", flow_run_name=flow_run_name, task_runner=process_runner(2))
 @redacting_errors
 def score(request: ScoringConfig) -> dict[str, Any]:
     """Score adapter files and folders of images beside their base, and any two of one concept against each other.

@@ -10,7 +10,10 @@ from typing import Any
 from prefect import flow
 
 from flows.customize import PROJECT_ROOT, run_customize
+from flows.runtime.run_names import flow_run_name
+from flows.runtime.states import final_state
 from flows.runtime.task_runner import process_runner
+from flows.steps.publish import labelled_adapters
 from flows.steps.result_folder import claim_experiment_folder
 from flows.studies.adaptive_search import SearchConfig, SearchState, run_search
 from flows.studies.answer import answer_study
@@ -22,7 +25,7 @@ from tasks.data import data_version
 logger = logging.getLogger("lycoris.flows.study")
 
 
-@flow(name="study", task_runner=process_runner(2))
+@flow(name="study", flow_run_name=flow_run_name, task_runner=process_runner(2))
 @redacting_errors
 def study(definition: Study, search: SearchConfig | None = None) -> dict[str, Any]:
     """Run the experiment of a study and write its answer.
@@ -44,7 +47,8 @@ def study(definition: Study, search: SearchConfig | None = None) -> dict[str, An
     for line in budget:
         logger.info("%s", line, extra={"topic": "budget"})
     result = run_customize(experiment)
-    return answer_study(definition, Path(result["report"]).parent, result, budget)
+    answer = answer_study(definition, Path(result["report"]).parent, result, budget)
+    return final_state(answer, labelled_adapters(answer), "adapters")
 
 
 def _search(definition: Study, search: SearchConfig) -> dict[str, Any]:

@@ -92,6 +92,7 @@ def _encode_generated(
     from lycoris.data.images import ImageFiles
     from lycoris.metrics import GeneratedImages, encode, save_features
     from lycoris.metrics.quality_predictors import open_quality_predictors
+    from lycoris.pretrained import resolve_device
 
     encoders = [resources.cached_encoder(source, context.device) for source in models.encoders]
     style = resources.cached_style_encoder(models.style_encoder.source, context.device)
@@ -109,7 +110,7 @@ def _encode_generated(
         category=concept.category,
         tagger=tagger,
         concept_names=concept.aliases,
-        quality_predictors=open_quality_predictors(models.quality_predictors, encoders, context.device),
+        quality_predictors=open_quality_predictors(models.quality_predictors, encoders, resolve_device(context.device)),
         mode=models.resize_mode,
         progress=bar,
     )

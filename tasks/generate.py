@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import logging
 import time
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,12 +23,17 @@ from tasks.runtime.transfer import ensure_local, local_context
 from tasks.trainings import TrainedAdapter
 
 if TYPE_CHECKING:
+    from PIL.Image import Image
+
     from lycoris.report.run.schema import GeneratedImage
 
 PROMPTS_FILE = "prompts.json"
 TIMING_FILE = "generation.json"
 GENERATION_SOURCES = ("bases", "adapters", "pretrained.py")
 """Library code that generated images depend on."""
+MAX_LISTED_IMAGES = 5
+
+logger = logging.getLogger("lycoris.tasks.generate")
 
 
 @task(name="images", task_run_name="images {label}")
@@ -56,7 +63,11 @@ def generate_images(
     inputs = generation_inputs(base.digest, file.key if file else None, prompts, sampling)
 
     def compute(folder: Path, bar: progress.StepProgress) -> None:
+<<<<<<< HEAD
         _generate(context, base, file, prompts, sampling, folder, bar)
+=======
+        warn_of_black_images(label, _generate(context, base.source, file, prompts, sampling, folder, bar))
+>>>>>>> 0af80f6 (MLflow, Prefect and DVC as their users expect: params of predict, served images, failed and cancelled runs, true times; states, artifacts and schedules; ignore files, linked folders and fresh clones)
 
     return get_or_compute(context, "images", label, inputs, compute)
 
@@ -93,7 +104,7 @@ def _generate(
     sampling: SamplingSettings,
     folder: Path,
     bar: progress.StepProgress,
-) -> None:
+) -> Sequence[Image]:
     import lycoris
     from lycoris.bases.sampling import generate
 
@@ -119,9 +130,20 @@ def _generate(
         timing = {"images": len(flat), "seconds": time.monotonic() - started}
         (folder / TIMING_FILE).write_text(json.dumps(timing))
         write_prompts(folder, prompts)
+        return images
     finally:
         if network is not None:
             network.detach()
+
+
+def warn_of_black_images(label: str, images: Sequence[Image]) -> None:
+    """Log how many images have only black pixels: a sampler that diverged, or a safety checker, makes such images."""
+    black = [number for number, image in enumerate(images) if image.convert("RGB").getbbox() is None]
+    if black:
+        numbers = ", ".join(str(number) for number in black[:MAX_LISTED_IMAGES])
+        more = ", ..." if len(black) > MAX_LISTED_IMAGES else ""
+        text = "%s: %d of %d images are entirely black (number %s%s), and are scored like the others."
+        logger.warning(text, label, len(black), len(images), numbers, more)
 
 
 def write_prompts(folder: Path, prompts: Prompts) -> None:

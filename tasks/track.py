@@ -9,7 +9,7 @@ from tasks.tracking.adapter_runs import AdapterRun, LoggedRun, log_adapter
 from tasks.tracking.runs import StudyRun
 
 
-@task(name="tracking", task_run_name="tracking {adapter.spec.name}")
+@task(name="tracking", task_run_name="tracking · {adapter.spec.label}")
 @redacting_errors
 def track_adapter(study: StudyRun, adapter: AdapterRun) -> LoggedRun:
     """Log an adapter as a child run of its study, as a logged model and as a version in the registry.

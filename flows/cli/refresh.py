@@ -50,8 +50,9 @@ def run(arguments: argparse.Namespace) -> int:
 
     def refresh_experiment() -> dict[str, Any]:
         from flows.refresh import refresh
+        from flows.runtime.states import flow_result
 
-        return refresh(experiment, promotion)
+        return flow_result(refresh(experiment, promotion, return_state=True))
 
     result = with_prefect_server(experiment, refresh_experiment)
     if arguments.json:

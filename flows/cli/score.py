@@ -101,7 +101,7 @@ def parse_request(arguments: argparse.Namespace) -> ScoringConfig:
         InputError: A file does not exist, a number is out of range, or a name is unknown.
     """
     from flows.config.loading import load_experiment
-    from flows.config.scoring import ScoringConfig
+    from flows.config.scoring import ScoringConfig, check_quality_predictors
     from lycoris.metrics import METRICS
 
     for file in arguments.files:
@@ -115,6 +115,8 @@ def parse_request(arguments: argparse.Namespace) -> ScoringConfig:
     for name in metrics or ():
         if name not in METRICS:
             raise unknown_name_error("metric", name, METRICS)
+    predictors = tuple(arguments.quality_predictors.split(",")) if arguments.quality_predictors else ()
+    check_quality_predictors(predictors)
     options = (
         override("base", arguments.base),
         override("data", arguments.data),
@@ -128,7 +130,7 @@ def parse_request(arguments: argparse.Namespace) -> ScoringConfig:
         captions=arguments.captions,
         prompts=arguments.prompts,
         images_per_prompt=arguments.images_per_prompt,
-        quality_predictors=tuple(arguments.quality_predictors.split(",")) if arguments.quality_predictors else (),
+        quality_predictors=predictors,
         metrics=metrics,
         resize_mode=arguments.resize_mode,
     )

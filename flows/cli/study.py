@@ -62,9 +62,10 @@ def run(arguments: argparse.Namespace) -> int:
         return _answer_finished(study, arguments.folder, as_json=arguments.json)
 
     def run_study() -> dict[str, Any]:
+        from flows.runtime.states import flow_result
         from flows.study import study as study_flow
 
-        return study_flow(study, search)
+        return flow_result(study_flow(study, search, return_state=True))
 
     result = with_prefect_server(study.experiment, run_study)
     if search is not None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 from pydantic import Field
@@ -72,3 +73,28 @@ def concepts_by_name(request: ScoringConfig) -> dict[str, Concept]:
     """Return the concepts of the data folder by name."""
     concepts = load_concepts(request.experiment.data, request.experiment.concepts_file)
     return {concept.name: concept for concept in concepts}
+
+
+def check_quality_predictors(names: Sequence[str]) -> None:
+    """Check the names of quality predictors, their files and the package that some need, before anything is generated.
+
+    Args:
+        names: as `lycoris.metrics.quality_predictors.open_quality_predictors` takes them.
+
+    Raises:
+        InputError: a name is unknown, or a file or package is missing.
+    """
+    from lycoris.metrics.quality_predictors.iqa import MOS_METRICS
+
+    needs_pyiqa = ("lpips", *MOS_METRICS)
+    for entry in names:
+        name, _, file = entry.partition("=")
+        if name not in ("clip_iqa", "aesthetics", *needs_pyiqa):
+            raise unknown_name_error("quality predictor", name, ("clip_iqa", "aesthetics", *needs_pyiqa))
+        if name == "aesthetics" and not Path(file).is_file():
+            raise InputError(f"Quality predictor `aesthetics=FILE` needs an existing file, but got `{entry}`.")
+        if name in needs_pyiqa and find_spec("pyiqa") is None:
+            raise InputError(
+                f"Quality predictor `{name}` needs the package pyiqa, which is not installed and whose license does "
+                "not permit every use: `pip install pyiqa`."
+            )

@@ -105,6 +105,7 @@ def deploy(file: Path, project: Path, environment: Mapping[str, str]) -> None:
     """
     if not Path(file).is_file():
         raise InputError(f"There is no deployment file `{file}`.")
+    switched = _switched_schedules()
     command = [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all", "--prefect-file", str(file)]
     done = subprocess.run(
         command, cwd=project, env={**os.environ, **environment}, capture_output=True, text=True, check=False
@@ -112,3 +113,28 @@ def deploy(file: Path, project: Path, environment: Mapping[str, str]) -> None:
     if done.returncode:
         lines = (done.stderr or done.stdout).strip().splitlines()[-8:]
         raise InputError(f"Prefect rejects the deployments in `{file}`: {' / '.join(lines)}")
+    _restore_schedules(switched)
+
+
+def _switched_schedules() -> dict[tuple[str, str], bool]:
+    """Whether each schedule on the server is on, by the id of its deployment and the schedule itself."""
+    from prefect.client.orchestration import get_client
+
+    with get_client(sync_client=True) as client:
+        return {
+            (str(deployment.id), each.schedule.model_dump_json()): bool(each.active)
+            for deployment in client.read_deployments()
+            for each in deployment.schedules
+        }
+
+
+def _restore_schedules(switched: Mapping[tuple[str, str], bool]) -> None:
+    """Switch schedules on or off as they were: the file says how a new one starts, the user switches it later."""
+    from prefect.client.orchestration import get_client
+
+    with get_client(sync_client=True) as client:
+        for deployment in client.read_deployments():
+            for each in deployment.schedules:
+                active = switched.get((str(deployment.id), each.schedule.model_dump_json()), each.active)
+                if active != each.active:
+                    client.update_deployment_schedule(deployment.id, each.id, active=active)

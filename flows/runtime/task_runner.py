@@ -77,6 +77,16 @@ def has_requested_task_runner(experiment: Experiment) -> bool:
 
 
 @contextmanager
+def use_task_runner(runner: TaskRunner[Any]) -> Iterator[None]:
+    """Submit the steps of the block to another task runner than the one that the current flow run was started with."""
+    context = FlowRunContext.get()
+    if context is None:
+        raise RuntimeError("A task runner is used within a flow run.")
+    with runner, context.model_copy(update={"task_runner": runner}):
+        yield
+
+
+@contextmanager
 def _dask_extra() -> Iterator[None]:
     """Name the extra that is missing if an import in the block fails."""
     try:

@@ -12,7 +12,7 @@ from flows.steps.futures import EvaluationFutures, result_or_error, root_cause
 from flows.steps.grid import PlannedRun
 from flows.steps.outcomes import RunOutcome, StudyOutcome, caption_rows, sample_images, training_curves
 from lycoris.cache.keys import stage_key
-from lycoris.cache.store import Store
+from lycoris.cache.store import RECORD_FILE, Store
 from lycoris.report.contact_sheet import contact_sheet
 from tasks.artifacts import Artifact, ModelRef, RunContext, RunSpec
 from tasks.export import export_adapter
@@ -22,7 +22,8 @@ from tasks.runtime.adapter_training import ADAPTER_FILE
 from tasks.runtime.transfer import ensure_local
 from tasks.score import Scores, combine_modes
 from tasks.track import track_adapter
-from tasks.tracking.adapter_runs import AdapterRun
+from tasks.tracking.adapter_record import AdapterRun
+from tasks.tracking.failures import log_failure
 from tasks.tracking.registry import get_champion, set_challenger
 from tasks.tracking.runs import StudyRun
 from tasks.trainings import TrainingSummary
@@ -64,6 +65,7 @@ def register_adapters(
             outcome.runs[run.spec] = _register(registration, run, futures)
         except _StepFailedError as error:
             outcome.failures[run.spec] = str(error)
+            log_failure(registration.study, run.spec, run.settings, str(error))
             logger.error("%s: %s", run.spec.label, error, extra={"topic": "failed"})
     for concept in dict.fromkeys(run.concept.name for run in runs):
         _promote_best(registration, concept, outcome)
@@ -104,7 +106,12 @@ def _register(registration: Registration, run: PlannedRun, futures: EvaluationFu
                 captions=caption_rows(concept, spec.strategy),
                 file=file,
                 contact_sheet=contact_sheet(concept.images, image_files(images), sheet),
+<<<<<<< HEAD
                 base=registration.base,
+=======
+                base=registration.base.source,
+                trained_at=(adapter.folder / RECORD_FILE).stat().st_mtime,
+>>>>>>> 0af80f6 (MLflow, Prefect and DVC as their users expect: params of predict, served images, failed and cancelled runs, true times; states, artifacts and schedules; ignore files, linked folders and fresh clones)
                 lineage={
                     "base.digest": registration.base.digest,
                     "commit": registration.commit,

@@ -66,7 +66,8 @@ def read_captioned_images(
 
     Args:
         folder: images with a text file next to each (``01.txt`` for ``01.png``), which count as the type `train`; or
-            subfolders of such images named after prompt types; or the images of a run, with its ``prompts.json``.
+            subfolders of such images named after prompt types, beside which further images count as `train`; or the
+            images of a run, with its ``prompts.json``.
         concept: the concept that the images show.
         seed: seed of the first image of each type, the n-th having ``seed + n``; ``prompts.json`` takes precedence.
         templates: sentences by category; the pocket's by default.
@@ -80,8 +81,10 @@ def read_captioned_images(
     if not folder.is_dir():
         raise InputError(f"There is no image folder `{folder}`.")
     own = (templates or templates_for_base()).for_concept(concept)
-    folders = {name: folder / name for name in PROMPT_TYPES if (folder / name).is_dir()} or {"train": folder}
+    folders = {name: folder / name for name in PROMPT_TYPES if (folder / name).is_dir()}
     files = {name: images for name, subfolder in folders.items() if (images := list_images(subfolder))}
+    if not (folder / PROMPTS_FILE).is_file() and (beside := list_images(folder)):
+        files["train"] = [*beside, *files.get("train", [])]
     if not files:
         raise InputError(f"The folder `{folder}` holds no images.")
     if (folder / PROMPTS_FILE).is_file():

@@ -15,6 +15,7 @@ from lycoris.errors import InputError
 from lycoris.safety.redaction import redact
 from tasks.data_versions import dvc
 from tasks.data_versions.dvc_cache import cache_dir, cached_file, has_remote
+from tasks.data_versions.ignore import build_own_manifest
 from tasks.data_versions.manifest import (
     DataVersion,
     ManifestEntry,
@@ -61,7 +62,7 @@ def ensure_version(data: Path, project: Path) -> DataVersion:
         state = "fetched"
     if not folder.is_dir():
         raise InputError(f"There is no data folder `{folder}`.")
-    entries, size = build_manifest(folder)
+    entries, size = build_own_manifest(folder, project) if is_own else build_manifest(folder)
     version = manifest_hash(entries)
     is_first = is_own and not pointer.is_file() and (project / ".dvc").is_dir()
     if is_first or (state == "unchanged" and version != read_pointer(pointer)):
@@ -80,6 +81,8 @@ def materialize(project: Path) -> str:
     project = Path(project).resolve()
     version = read_pointer(project / "data.dvc")
     origin = write_version(version, project, project / "data")
+    if origin == "pocket" and (project / ".dvc").is_dir():
+        dvc.add(project / "data", project)  # so that DVC's own commands have the version in the cache
     logger.info("data/ was fetched from the %s: version %s.", origin, version)
     return origin
 

@@ -30,6 +30,17 @@ def add(folder: Path, project: Path) -> None:
     with_repo(project, lambda repo: repo.add(str(folder)))
 
 
+def without_ignored(files: Sequence[Path], project: Path) -> list[Path]:
+    """Files that no ``.dvcignore`` of a project names.
+
+    Raises:
+        InputError: DVC cannot do it.
+    """
+    return with_repo(
+        project, lambda repo: [file for file in files if not repo.dvcignore.is_ignored_file(str(file.absolute()))]
+    )
+
+
 def fetch(versions: Sequence[str], project: Path, remote: str | None = None) -> int:
     """Download versions from a DVC remote into the cache, and return how many files were transferred.
 
@@ -55,8 +66,12 @@ def push(versions: Sequence[str], project: Path, remote: str | None = None) -> i
     Raises:
         InputError: there is no such remote, the cache lacks a file, or the remote accepts none.
     """
-    cache = cache_dir(Path(project).resolve())
+    project = Path(project).resolve()
+    cache = cache_dir(project)
     for version in versions:
+        is_own = (project / "data").is_dir() and version == read_pointer(project / "data.dvc")
+        if not cached_file(cache, version).is_file() and is_own:
+            add(project / "data", project)  # a fresh clone, whose data came from the package
         if not cached_file(cache, version).is_file():
             raise InputError(f"Data version {version} is not in the cache `{cache}`, so it cannot be pushed.")
     return _transfer("push", versions, project, remote)

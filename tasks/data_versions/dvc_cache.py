@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import configparser
+import os
 from pathlib import Path
+
+import platformdirs
 
 from lycoris.errors import InputError
 
@@ -25,10 +28,17 @@ def has_remote(project: Path) -> bool:
 
 
 def _read_config(project: Path) -> configparser.ConfigParser:
-    """The project's DVC configuration, that of ``config.local`` over that of ``config``."""
+    """The DVC configuration: that of the system, the user, the project and ``config.local``; later ones win."""
     parser = configparser.ConfigParser(interpolation=None, strict=False)
     try:
-        parser.read([project / ".dvc" / "config", project / ".dvc" / "config.local"], encoding="utf-8")
+        parser.read([*_shared_configs(), project / ".dvc" / "config", project / ".dvc" / "config.local"], "utf-8")
     except (configparser.Error, UnicodeDecodeError) as error:
         raise InputError(f"The DVC configuration in `{project / '.dvc'}` cannot be read: {error}") from error
     return parser
+
+
+def _shared_configs() -> list[Path]:
+    """The files of the system's and the user's configuration, where DVC looks for them."""
+    system = os.getenv("DVC_SYSTEM_CONFIG_DIR") or platformdirs.site_config_dir("dvc", "iterative")
+    user = os.getenv("DVC_GLOBAL_CONFIG_DIR") or platformdirs.user_config_dir("dvc", "iterative")
+    return [Path(system) / "config", Path(user) / "config"]

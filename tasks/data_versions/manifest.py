@@ -44,13 +44,37 @@ class DataVersion:
     state: str
 
 
-def build_manifest(folder: Path) -> tuple[list[ManifestEntry], int]:
-    """DVC's manifest of a folder, sorted by path, and the size of its files in bytes."""
-    paths = [
-        path
-        for path in folder.rglob("*")
-        if not EXCLUDED_NAMES.intersection(path.relative_to(folder).parts) and path.is_file()
+def list_files(folder: Path) -> list[Path]:
+    """The files below a folder that DVC would record, and those below linked folders, each folder once."""
+    files, visited = [], set()
+    for parent, folders, names in os.walk(folder, followlinks=True):
+        if (real := os.path.realpath(parent)) in visited:
+            folders.clear()
+            continue
+        visited.add(real)
+        folders[:] = sorted(set(folders) - EXCLUDED_NAMES)
+        files += [path for name in names if name not in EXCLUDED_NAMES and (path := Path(parent, name)).is_file()]
+    return files
+
+
+def linked_folders(folder: Path) -> list[Path]:
+    """The linked folders below a folder, which DVC does not record."""
+    return [
+        Path(parent, name)
+        for parent, folders, _ in os.walk(folder)
+        for name in sorted(folders)
+        if name not in EXCLUDED_NAMES and os.path.islink(os.path.join(parent, name))
     ]
+
+
+def build_manifest(folder: Path, files: Sequence[Path] | None = None) -> tuple[list[ManifestEntry], int]:
+    """DVC's manifest of a folder, sorted by path, and the size of its files in bytes.
+
+    Args:
+        folder: to be versioned.
+        files: of the folder; None for those that `list_files` lists.
+    """
+    paths = list_files(folder) if files is None else list(files)
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
         hashes = list(pool.map(_md5, paths))
     entries = [

@@ -11,6 +11,7 @@ from pathlib import Path
 from lycoris.cache.atomic import temporary_path
 from lycoris.errors import InputError
 from tasks.data_versions.checkout import find_project, is_available, locate_version, materialize, write_version
+from tasks.data_versions.ignore import build_own_manifest
 from tasks.data_versions.manifest import (
     DataVersion,
     ManifestEntry,
@@ -96,7 +97,8 @@ def list_version(revision: str | None, data: Path, project: Path) -> tuple[str, 
         return version, locate_version(version, project)[1]
     if not Path(data).is_dir():
         raise InputError(f"There is no data folder `{data}`.")
-    entries, _ = build_manifest(Path(data))
+    is_own = Path(data).resolve() == (Path(project) / "data").resolve()
+    entries, _ = build_own_manifest(Path(data), project) if is_own else build_manifest(Path(data))
     return manifest_hash(entries), entries
 
 
@@ -114,7 +116,7 @@ def sync_to_pointer(project: Path) -> str:
     if not folder.exists():
         materialize(project)
         return version
-    present = manifest_hash(build_manifest(folder)[0])
+    present = manifest_hash(build_own_manifest(folder, project)[0])
     if present == version:
         return version
     if not is_available(present, project):

@@ -2,18 +2,34 @@
 
 from __future__ import annotations
 
+import logging
 import os
+import re
+import sqlite3
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lycoris.cache.atomic import atomic_write, remove_leftovers
+from lycoris.errors import InputError
+from lycoris.safety.redaction import redact
 from tasks.runtime.library_logging import quiet_library
 from tasks.runtime.retry import MLFLOW_MAX_RETRIES
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
+LOCATION_COLUMNS = (
+    ("experiments", "artifact_location"),
+    ("runs", "artifact_uri"),
+    ("logged_models", "artifact_location"),
+    ("model_versions", "source"),
+    ("model_versions", "storage_location"),
+)
+"""Tables and columns of MLflow's database that hold addresses of artifacts."""
+
+logger = logging.getLogger("lycoris.tracking")
 _own_environment: dict[str, str] = {}
 """Addresses that MLflow has put into the environment for this process; not the user's choice."""
 
@@ -38,9 +54,12 @@ def tracking_server(output: Path) -> TrackingServer:
         return TrackingServer(uri, None)
     folder = (Path(output) / "mlflow").resolve()
     database = folder / "mlflow.db"
-    if not database.exists():
+    artifacts = (folder / "artifacts").as_uri()
+    if database.exists():
+        _update_locations(database, artifacts)
+    else:
         _create_database(database)
-    return TrackingServer(_sqlite_uri(database), (folder / "artifacts").as_uri())
+    return TrackingServer(_sqlite_uri(database), artifacts)
 
 
 def existing_server(output: Path) -> TrackingServer | None:
@@ -59,7 +78,26 @@ def connect(server: TrackingServer) -> MlflowClient:
     _own_environment.update({name: uri for name, uri in addresses.items() if os.environ.get(name) != uri})
     mlflow.set_tracking_uri(server.uri)
     mlflow.set_registry_uri(registry_uri)
-    return mlflow.MlflowClient()
+    return _open_client(server)
+
+
+def _open_client(server: TrackingServer) -> MlflowClient:
+    """MLflow's client; an address that it cannot open is an error in one sentence."""
+    from mlflow import MlflowClient
+    from mlflow.exceptions import MlflowException
+    from sqlalchemy.exc import ArgumentError
+
+    scheme, _, path = server.uri.partition(":///")
+    if scheme.startswith("sqlite") and path and not Path(path).parent.is_dir():
+        raise InputError(f"The tracking database `{redact(server.uri)}` is in a folder that does not exist.")
+    try:
+        return MlflowClient()
+    except (MlflowException, ImportError, ArgumentError) as error:
+        reason = re.split(r"(?<=[.!?])\s", str(error).strip())[0].rstrip(".")
+        raise InputError(
+            f"MLflow cannot open the tracking server or database `{redact(server.uri)}`: {redact(reason)}; set "
+            "MLFLOW_TRACKING_URI to a server's address or to a database whose driver is installed."
+        ) from error
 
 
 def _create_database(database: Path) -> None:
@@ -72,6 +110,22 @@ def _create_database(database: Path) -> None:
     with atomic_write(database, overwrite=False) as temporary:  # another process may have made one, with runs in it
         uri = _sqlite_uri(temporary)
         MlflowClient(uri, uri).search_experiments(max_results=1)
+
+
+def _update_locations(database: Path, artifacts: str) -> None:
+    """Let a database whose folder was moved or copied name its own artifacts: MLflow stores absolute addresses."""
+    former: list[str] = []
+    with suppress(sqlite3.DatabaseError), closing(sqlite3.connect(database)) as opened, opened:  # MLflow reports it
+        query = "SELECT DISTINCT artifact_location FROM experiments WHERE artifact_location LIKE '%/mlflow/artifacts'"
+        former = [location for (location,) in opened.execute(query) if location != artifacts]
+        for location in former:
+            for table, column in LOCATION_COLUMNS:
+                opened.execute(
+                    f"UPDATE {table} SET {column} = ? || substr({column}, ?) WHERE substr({column}, 1, ?) = ?",
+                    (artifacts, len(location) + 1, len(location), location),
+                )
+    if former:
+        logger.info("The tracking database %s was moved: its artifacts are in %s now.", database, artifacts)
 
 
 def _sqlite_uri(database: Path) -> str:

@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tasks.data_versions.manifest import DataVersion
 
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
 
-def log_dataset(version: DataVersion, context: str) -> None:
-    """Log a data version as an input of MLflow's active run.
+
+def log_dataset(client: MlflowClient, run_id: str, version: DataVersion, context: str) -> None:
+    """Log a data version as an input of a run.
 
     Args:
         context: what the run does with it, such as ``"training"``.
     """
-    import mlflow
     from mlflow.data.meta_dataset import MetaDataset
+    from mlflow.entities import DatasetInput, InputTag
 
     source = _dvc_source_class()(path=str(version.path), hash=version.hash)
     dataset = MetaDataset(source, name=version.path.name, digest=version.hash[:36])  # type: ignore[abstract] # of MLflow
-    mlflow.log_input(dataset, context=context)
+    tags = [InputTag("mlflow.data.context", context)]
+    client.log_inputs(run_id, [DatasetInput(dataset._to_mlflow_entity(), tags)])
 
 
 def _dvc_source_class() -> type[Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,6 +30,7 @@ class LiveCurves:
     def __init__(self, study: StudyRun) -> None:
         self._study = study
         self._runs: dict[str, Run] = {}
+        self._steps: dict[str, set[int]] = {}
         self._is_broken = False
 
     def __call__(self, record: Mapping[str, Any]) -> None:
@@ -57,15 +59,17 @@ class LiveCurves:
         client, run = connect(self._study.server), self._run(record)
         if run is None:  # the adapter was logged before its last curve came in
             return
-        time = run.info.start_time  # as of the points that complete the run: equal points are logged once
+        now, seen = int(time.time() * 1000), self._steps[record["key"]]
         client.log_batch(
             run.info.run_id,
             metrics=[
-                Metric(name, value, time, step)
+                Metric(name, value, now, step)
                 for step, loss, rate in record["points"]
+                if step not in seen
                 for name, value in (("loss", loss), ("learning_rate", rate))
             ],
         )
+        seen.update(step for step, _, _ in record["points"])
         for step, files in record["samples"]:
             for number, file in enumerate(files):
                 if Path(file).is_file():  # another machine's folder may not be seen here
@@ -89,6 +93,8 @@ class LiveCurves:
                 "pipeline.kind": "training",
             }
             self._runs[key] = existing or client.create_run(experiment, tags=tags, run_name=record["name"])
+            points = client.get_metric_history(existing.info.run_id, "loss") if existing else []
+            self._steps[key] = {point.step for point in points}
         return self._runs[key]
 
 

@@ -5,24 +5,28 @@ from __future__ import annotations
 import contextlib
 import io
 import re
+import tempfile
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lycoris import pocket
 from tasks.runtime.retry import retry_while_unavailable
 from tasks.tracking.client import TrackingServer, connect
+from tasks.tracking.model_package import absolute_base, code_archive, pinned_requirements
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities.model_registry import ModelVersion
     from mlflow.models import ModelSignature
 
-    from tasks.tracking.adapter_runs import AdapterRun
+    from tasks.tracking.adapter_record import AdapterRun
 
 KEY_TAG = "pipeline.key"
 """Tag of a run or version: hash of everything it depends on."""
 PYFUNC_MODEL_FILE = Path(__file__).with_name("pyfunc_model.py")
+MAX_DESCRIPTION_LENGTH = 5000
 NOT_FOUND_CODES = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
 """MLflow's error codes for a name that does not exist."""
 
@@ -33,31 +37,67 @@ def register(client: MlflowClient, adapter: AdapterRun, tags: Mapping[str, Any],
     Returns:
         The version's number.
     """
-    number = _log_model(adapter, tags, run_id, versions_of_run(client, run_id))
+    number = _log_model(client, adapter, tags, run_id, versions_of_run(client, run_id))
     for name, value in sorted(tags.items(), key=lambda tag: tag[0] == KEY_TAG):  # last: it says that all are there
         client.set_model_version_tag(adapter.spec.concept, number, name, str(value))
+    client.update_model_version(adapter.spec.concept, number, adapter.description[:MAX_DESCRIPTION_LENGTH])
     return number
 
 
-def _log_model(adapter: AdapterRun, tags: Mapping[str, Any], run_id: str, existing: list[ModelVersion]) -> str:
+def _log_model(
+    client: MlflowClient, adapter: AdapterRun, tags: Mapping[str, Any], run_id: str, existing: list[ModelVersion]
+) -> str:
     begun = [version for version in existing if version.name == adapter.spec.concept]
-    if begun and begun[0].status == "READY":
+    if begun and begun[0].status == "READY" and has_file(client, begun[0].name, begun[0].version, adapter.file.name):
         return str(begun[0].version)
     import mlflow
+    from mlflow.models import Model
 
-    with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        mlflow.start_run(run_id=run_id, nested=True),  # a model belongs to the experiment of the active run
+        warnings.catch_warnings(),
+        contextlib.redirect_stderr(io.StringIO()),
+    ):
         warnings.simplefilter("ignore")
-        logged = mlflow.pyfunc.log_model(
+        code = Path(folder) / "lycoris.zip"
+        code.write_bytes(code_archive())
+        logged = Model.log(
+            artifact_path=None,
             name=re.sub(r"[/:.%\"']", "_", adapter.spec.name),  # characters that MLflow does not allow in it
+            flavor=_PyfuncFlavor,
+            flavor_name="pyfunc.ModelFromCode",
+            validate_serving_input=False,  # it would generate the images of the input example
             python_model=str(PYFUNC_MODEL_FILE),
-            artifacts={"adapter": str(adapter.file)},
-            model_config={"base": adapter.base.source, "base_options": adapter.base.options.for_base},
+            run_id=run_id,
+            artifacts={"adapter": str(adapter.file), "code": str(code)},
+            model_config={
+                "base": absolute_base(adapter.base.source),
+                "base_options": adapter.base.options.for_base,
+                "pocket": str(pocket.BASE),
+            },
             signature=_signature(),
-            pip_requirements=["lycoris-pipeline"],
+            input_example=([_example_prompt(adapter)], {"seed": 1000}),
+            pip_requirements=list(pinned_requirements()),
             registered_model_name=adapter.spec.concept,
             metadata=dict(tags),
         )
     return str(logged.registered_model_version)
+
+
+class _PyfuncFlavor:
+    """MLflow's Python models, as `Model.log` takes a kind of model; its own log function offers fewer options."""
+
+    @staticmethod
+    def save_model(*, validate_serving_input: bool, **options: Any) -> None:
+        import mlflow.pyfunc
+
+        mlflow.pyfunc.save_model(**options)
+
+
+def _example_prompt(adapter: AdapterRun) -> str:
+    """A caption that the adapter was trained with."""
+    return next((row["caption"] for row in adapter.captions if row["caption"]), adapter.spec.concept)
 
 
 def _signature() -> ModelSignature:
@@ -73,6 +113,7 @@ def _signature() -> ModelSignature:
                 ParamSpec("steps", DataType.long, 25),
                 ParamSpec("guidance", DataType.double, 7.0),
                 ParamSpec("scale", DataType.double, 1.0),
+                ParamSpec("format", DataType.string, "auto"),
             ]
         ),
     )
@@ -86,7 +127,21 @@ def versions_of_run(client: MlflowClient, run_id: str) -> list[ModelVersion]:
 def find_version(client: MlflowClient, concept: str, key: str) -> str | None:
     """The number of the version of a concept's model that carries a key, or None."""
     found = _search_versions(client, f'name = "{concept}" and tags.`{KEY_TAG}` = "{key}"')
-    return str(found[0].version) if found else None
+    return str(max(int(version.version) for version in found)) if found else None
+
+
+def has_file(client: MlflowClient, concept: str, version: str, file: str) -> bool:
+    """Whether a version's model still has its adapter file; `mlflow gc` may have deleted it."""
+    from mlflow.exceptions import MlflowException
+    from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+    try:
+        repository = get_artifact_repository(client.get_model_version_download_uri(concept, str(version)))
+        return f"artifacts/{file}" in [entry.path for entry in repository.list_artifacts("artifacts")]
+    except MlflowException as error:
+        if error.error_code in NOT_FOUND_CODES:
+            return False
+        raise
 
 
 def list_versions(client: MlflowClient, concept: str) -> list[ModelVersion]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
 import shutil
 import tempfile
 from collections.abc import Callable
@@ -10,11 +12,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from filelock import FileLock
+
 from lycoris.cache.atomic import atomic_write
 from lycoris.cache.integrity import file_digest
 from lycoris.errors import InputError, unknown_name_error
 from lycoris.safety.redaction import redact
 from tasks.runtime.retry import retry_while_unavailable
+from tasks.tracking.adapter_record import LINEAGE_TAG
 from tasks.tracking.client import TrackingServer, connect
 from tasks.tracking.models import download_file, list_versions, version_by_alias
 
@@ -108,6 +113,8 @@ def get_champion(server: TrackingServer, concept: str) -> ModelVersion | None:
 
 
 def _from_mlflow(version: MlflowVersion) -> ModelVersion:
+    # versions of earlier releases have tags instead of the lineage
+    tags = {**_read_tag(version, LINEAGE_TAG, _json_object), **version.tags}
     return ModelVersion(
         concept=version.name,
         version=str(version.version),
@@ -115,7 +122,7 @@ def _from_mlflow(version: MlflowVersion) -> ModelVersion:
         seed=_read_tag(version, "seed", int),
         settings=_read_tag(version, "settings", _json_object),
         scores=_read_tag(version, "scores", _json_object),
-        **{field: version.tags.get(tag) for field, tag in _TEXT_TAGS.items()},
+        **{field: tags.get(tag) for field, tag in _TEXT_TAGS.items()},
     )
 
 
@@ -208,17 +215,24 @@ def promote_to_champion(server: TrackingServer, concept: str, version: str, reas
         False, and nothing is changed, if a person has rejected this version before.
     """
     client = connect(server)
-    champion = version_by_alias(client, concept, "champion")
-    if champion is not None and str(champion.version) == version:
+    with _promotion_lock(server, concept):
+        champion = version_by_alias(client, concept, "champion")
+        if champion is not None and str(champion.version) == version:
+            return True
+        if REJECTED_TAG in client.get_model_version(concept, version).tags:
+            return False
+        client.set_model_version_tag(concept, version, "champion.reason", reason)
+        if champion is not None:
+            client.set_model_version_tag(concept, version, PREVIOUS_CHAMPION_TAG, champion.version)
+            client.set_registered_model_alias(concept, "previous", champion.version)
+        client.set_registered_model_alias(concept, "champion", version)
         return True
-    if REJECTED_TAG in client.get_model_version(concept, version).tags:
-        return False
-    client.set_model_version_tag(concept, version, "champion.reason", reason)
-    if champion is not None:
-        client.set_model_version_tag(concept, version, PREVIOUS_CHAMPION_TAG, champion.version)
-        client.set_registered_model_alias(concept, "previous", champion.version)
-    client.set_registered_model_alias(concept, "champion", version)
-    return True
+
+
+def _promotion_lock(server: TrackingServer, concept: str) -> FileLock:
+    """A lock among the processes of this machine's user: a promotion reads aliases and then moves them."""
+    name = hashlib.sha256(f"{server.uri}\0{concept}".encode()).hexdigest()[:16]
+    return FileLock(Path(tempfile.gettempdir()) / f"lycoris-promotion-{os.getuid()}-{name}.lock")
 
 
 def rollback(

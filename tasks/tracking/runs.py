@@ -6,7 +6,9 @@ run that a killed process began is resumed, and aliases move last.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +20,7 @@ from tasks.tracking.client import TrackingServer, connect
 from tasks.tracking.dataset_source import log_dataset
 from tasks.tracking.models import KEY_TAG
 from tasks.tracking.orphans import PROCESS_TAG, close_orphaned_runs, process_tag
+from tasks.tracking.parameters import log_parameters
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -25,8 +28,11 @@ if TYPE_CHECKING:
 
 
 MAX_TAG_LENGTH = 5000
-MAX_PARAM_LENGTH = 250
-"""Characters of a parameter's value that every MLflow store keeps."""
+KIND_TAG = "pipeline.kind"
+"""Tag of a run: ``study``, ``refresh``, ``adapter`` or ``failed adapter``."""
+PARENT_TAG = "mlflow.parentRunId"
+NOTE_TAG = "mlflow.note.content"
+"""MLflow's tag for a run's description, in Markdown."""
 
 
 @dataclass(frozen=True)
@@ -61,41 +67,77 @@ def open_study(
         settings: logged as parameters, nested names joined by dots.
         kind: ``"study"`` or ``"refresh"``.
     """
-    import mlflow
-
     client = connect(server)
     experiment = get_or_create_experiment(client, server, name)
     existing = find_run(client, experiment, key)
-    run = mlflow.start_run(
-        experiment_id=experiment,
-        run_id=existing.info.run_id if existing else None,
-        run_name=None if existing else name if kind == "study" else f"{name} {kind}",
-        tags=None if existing else {KEY_TAG: key, PROCESS_TAG: process_tag(), "pipeline.kind": kind},
-    )
-    try:
-        logged = run.data.params  # a killed process may have logged only some
-        mlflow.log_params(
-            {
-                name: redact(str(value))[:MAX_PARAM_LENGTH]
-                for name, value in flatten(settings).items()
-                if name not in logged
-            }
-        )
-        log_dataset(version, "data")
-        mlflow.set_tags({"data.version": version.hash, PROCESS_TAG: process_tag()})
-    finally:
-        mlflow.end_run("RUNNING")  # only `close_study` ends it
+    tags = {KEY_TAG: key, PROCESS_TAG: process_tag(), KIND_TAG: kind}
+    run = existing or client.create_run(experiment, tags=tags, run_name=name if kind == "study" else f"{name} {kind}")
+    run_id = run.info.run_id
+    client.update_run(run_id, "RUNNING")  # only `close_study`, `close_refresh` and `ending_run` end it
+    log_parameters(client, run, flatten(settings))
+    log_dataset(client, run_id, version, "data")
+    for tag, value in (("data.version", version.hash), (PROCESS_TAG, process_tag())):
+        client.set_tag(run_id, tag, value)
     close_orphaned_runs(client, experiment)
-    return StudyRun(server, name, run.info.run_id, version)
+    return StudyRun(server, name, run_id, version)
+
+
+@contextmanager
+def ending_run(client: MlflowClient, run_id: str, end_time: int | None = None) -> Iterator[None]:
+    """End a run with the block: FINISHED, FAILED if it raises, KILLED if it is interrupted or cancelled.
+
+    Args:
+        end_time: in milliseconds; None is now. Only for a block that ends well.
+    """
+    try:
+        yield
+    except BaseException as error:
+        with suppress(Exception):  # the error of the block is the one to report
+            client.set_terminated(run_id, "FAILED" if isinstance(error, Exception) else "KILLED")
+        raise
+    client.set_terminated(run_id, "FINISHED", end_time)
+
+
+@contextmanager
+def ending_study(study: StudyRun) -> Iterator[StudyRun]:
+    """End a study's run if the block raises: as FAILED, or as KILLED if it is interrupted or cancelled."""
+    try:
+        yield study
+    except BaseException as error:
+        status = "FAILED" if isinstance(error, Exception) else "KILLED"
+        with suppress(Exception):  # the error of the block is the one to report
+            client = connect(study.server)
+            if status == "FAILED":
+                text = redact(f"**Failed:** {type(error).__name__}: {error}")[:MAX_TAG_LENGTH]
+                client.set_tag(study.run_id, NOTE_TAG, text)
+            client.set_terminated(study.run_id, status)
+        raise
 
 
 @retry_while_unavailable
-def close_study(study: StudyRun, files: Sequence[Path]) -> None:
-    """End a study's parent run, with files as artifacts."""
+def close_study(
+    study: StudyRun,
+    files: Sequence[Path],
+    description: str,
+    metrics: Mapping[str, float] | None = None,
+    *,
+    failed: bool = False,
+) -> None:
+    """End a study's parent run.
+
+    Args:
+        files: its artifacts.
+        description: in Markdown.
+        metrics: of the study as a whole; characters that MLflow does not allow in a name are replaced by ``_``.
+        failed: whether its status is FAILED, because no adapter could be evaluated.
+    """
     client = connect(study.server)
     for file in files:
         client.log_artifact(study.run_id, str(file))
-    client.set_terminated(study.run_id, "FINISHED")
+    client.set_tag(study.run_id, NOTE_TAG, redact(description)[:MAX_TAG_LENGTH])
+    for name, value in (metrics or {}).items():
+        client.log_metric(study.run_id, re.sub(r"[^\w\-. :/]", "_", name), value)
+    client.set_terminated(study.run_id, "FAILED" if failed else "FINISHED")
 
 
 @retry_while_unavailable

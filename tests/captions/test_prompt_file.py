@@ -68,6 +68,18 @@ def test_images_are_read_with_their_captions(concept: Build, tmp_path: Path) -> 
     assert list(read_captioned_images(tmp_path / "kinds", concept(3))[1]) == ["alter", "style"]
 
 
+def test_images_beside_the_folders_of_prompt_types_count_as_train(concept: Build, tmp_path: Path) -> None:
+    write(tmp_path / "mixed", ["a cat", "a dog"])
+    write(tmp_path / "mixed" / "trigger", ["a hat"])
+    write(tmp_path / "mixed" / "train", ["a tree"])
+    files, prompts = read_captioned_images(tmp_path / "mixed", concept(3))
+    assert {kind: [prompt.text for prompt in some] for kind, some in prompts.items()} == {
+        "train": ["a cat", "a dog", "a tree"],
+        "trigger": ["a hat"],
+    }
+    assert [file.parent.name for file in files["train"]] == ["mixed", "mixed", "train"]
+
+
 def test_images_of_a_run_keep_their_prompts_and_seeds(concept: Build, tmp_path: Path) -> None:
     write(tmp_path / "run" / "alter", ["no"])
     entry = {"text": "a sks creature", "evaluation": "a bear", "seed": 77, "group": 3}

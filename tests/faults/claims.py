@@ -82,7 +82,7 @@ def check_tracking(folder: Path, result: Mapping[str, Any], uri: str | None = No
             rows = json.loads(Path(client.download_artifacts(run_id, "captions.json", place)).read_text())["data"]
         assert len(rows) == len({json.dumps(row) for row in rows}) > 0
     versions = client.search_model_versions("")
-    assert sorted(version.tags["run"] for version in versions) == sorted(adapters)
+    assert sorted(version.run_id for version in versions) == sorted(adapters)
     assert len({version.tags["pipeline.key"] for version in versions}) == len(versions)
     assert len(client.search_logged_models(experiments)) == len(versions)
     (model,) = client.search_registered_models()

@@ -1,9 +1,11 @@
 """The tracking server of an output folder."""
 
 import os
+from pathlib import Path
 
 import pytest
 
+from lycoris.errors import InputError
 from tasks.data_versions.manifest import DataVersion
 from tasks.tracking.client import TrackingServer, connect, tracking_server
 from tasks.tracking.runs import StudyRun, tracking_links
@@ -49,3 +51,34 @@ def test_a_report_links_to_its_tracked_run(tmp_path):
         "experiment": client.get_experiment_by_name("mine").experiment_id,
         "run": run,
     }
+
+
+@pytest.mark.parametrize(
+    ("address", "reason"),
+    [
+        ("./mlruns", "filesystem tracking backend"),
+        ("postgresql+nosuch://user:secret@host/x", "Can't load plugin"),
+        ("mysql://user:secret@host/x", "MySQLdb"),
+        ("ftp://host/x", "unsupported URI"),
+        ("sqlite:////no/such/folder/x.db", "folder that does not exist"),
+    ],
+)
+def test_an_address_that_mlflow_cannot_open_is_one_sentence(tmp_path, monkeypatch, address, reason):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
+    with pytest.raises(InputError, match=reason) as caught:
+        connect(tracking_server(tmp_path))
+    text = str(caught.value)
+    assert "secret" not in text
+    assert text.count("\n") == 0
+
+
+def test_a_moved_store_finds_its_artifacts(tmp_path):
+    server = tracking_server(tmp_path / "before" / "runs")
+    client = connect(server)
+    run = client.create_run(client.create_experiment("mine", artifact_location=server.artifact_location)).info.run_id
+    client.log_text(run, "hello", "note.txt")
+    (tmp_path / "before").rename(tmp_path / "after")
+    moved = connect(tracking_server(tmp_path / "after" / "runs"))
+    assert Path(moved.download_artifacts(run, "note.txt", str(tmp_path))).read_text() == "hello"
+    assert moved.get_run(run).info.artifact_uri.startswith((tmp_path / "after").as_uri())

@@ -17,7 +17,8 @@ from tasks.runtime import curves, progress
 from tasks.runtime.adapter_training import AdapterTraining, run_trainings
 from tasks.runtime.curves import CurveReporter
 from tasks.runtime.progress import Display
-from tasks.tracking.adapter_runs import AdapterRun, log_adapter
+from tasks.tracking.adapter_record import AdapterRun
+from tasks.tracking.adapter_runs import log_adapter
 from tasks.tracking.client import connect, tracking_server
 from tasks.tracking.live_curves import LiveCurves
 from tasks.tracking.runs import open_study

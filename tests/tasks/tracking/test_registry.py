@@ -4,28 +4,17 @@ import json
 import shutil
 
 import pytest
-import torch
-from PIL import Image
-from safetensors.torch import save_file
 
 from flows.cli.main import main
 from lycoris.cache.integrity import file_digest
 from lycoris.errors import InputError
-from lycoris.metrics import Score
-from tasks.artifacts import ModelRef, RunSpec
-from tasks.data_versions.manifest import DataVersion
 from tasks.tracking import registry
-from tasks.tracking.adapter_runs import AdapterRun, log_adapter
+from tasks.tracking.adapter_runs import log_adapter
 from tasks.tracking.client import connect, tracking_server
 from tasks.tracking.models import KEY_TAG, list_versions
-from tasks.tracking.runs import open_study
-from tasks.trainings import AdapterSettings, TrainingSummary
+from tests.tasks.tracking.small_study import SETTINGS, adapter_run, open_small_study
 
 DATA = {number: f"{number:032x}.dir" for number in (1, 2, 3)}
-SETTINGS = {"algorithm": "lora", "preset": None, "rank": 4, "alpha": None, "factor": None, "training": {"steps": 2}}
-SCORE = Score(
-    "image_similarity/trigger/clip", 0.123456789, None, None, 0.1, None, None, 0.02, None, None, "fidelity", True
-)
 
 
 @pytest.fixture(autouse=True)
@@ -35,33 +24,9 @@ def no_address(monkeypatch):
         monkeypatch.delenv(name)
 
 
-def logged(root, number, concept="o'bear@5%#", key=None):
+def logged(root, number, concept="o'bear@5%#"):
     """One adapter, logged as the main job logs it."""
-    files = root / "files"
-    files.mkdir(exist_ok=True)
-    spec = RunSpec(concept, "lora learning_rate=0.5", "none", number)
-    adapter = files / f"{spec.name}.safetensors"
-    save_file({"x": torch.full((2, 3), float(number))}, adapter)
-    Image.new("RGB", (8, 8)).save(files / "sheet.png")
-    version = DataVersion(DATA[number], files, 1, 1, "unchanged")
-    study = open_study(tracking_server(root), "study", f"study {number}", SETTINGS, version)
-    return log_adapter(
-        study,
-        AdapterRun(
-            key=key or f"key {number}",
-            spec=spec,
-            settings=AdapterSettings.from_dict(SETTINGS),
-            summary=TrainingSummary(2, 1.0, [0.5, 0.25], {}, [], 6, 1, 1.0, 1, None, 2, 0, {}),
-            curves={"loss": [(1, 0.5), (2, 0.25)]},
-            samples=[],
-            scores=[SCORE],
-            captions=[{"picture": "1.png", "strategy": "none", "caption": "x"}],
-            file=adapter,
-            contact_sheet=files / "sheet.png",
-            base=ModelRef("pocket", "0"),
-            lineage={"base.digest": "abc", "commit": "c0ffee"},
-        ),
-    )
+    return log_adapter(open_small_study(root, number), adapter_run(root, number, concept))
 
 
 def file(root, number):
@@ -182,3 +147,13 @@ def test_commands_without_a_registry_are_errors_and_create_none(tmp_path, capsys
     assert main(["pull", "bear", "--output", str(tmp_path / "nowhere")]) == 2
     assert "no registry" in capsys.readouterr().err
     assert not (tmp_path / "nowhere").exists()
+
+
+def test_two_promotions_at_once_follow_each_other(server):
+    from concurrent.futures import ThreadPoolExecutor
+
+    with ThreadPoolExecutor(2) as pool:
+        assert all(pool.map(lambda number: registry.promote_to_champion(server, "o'bear@5%#", number, "x"), "12"))
+    champion = registry.get_version(server, "o'bear@5%#@champion").version
+    assert champion in "12"
+    assert registry.get_version(server, "o'bear@5%#@previous").version == {"1": "2", "2": "1"}[champion]

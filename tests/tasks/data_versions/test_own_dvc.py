@@ -1,0 +1,121 @@
+"""What people do with DVC's own command in a project, in a fresh clone too: ignore files, links, push, pull, repro."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from flows.cli.main import main
+from lycoris import pocket
+from lycoris.errors import InputError
+from tasks.data_versions import checkout, manifest
+from tasks.data_versions.dvc_cache import has_remote
+
+ROOT = Path(__file__).parents[3]
+
+
+def run(project, *command):
+    done = subprocess.run(
+        command, cwd=project, capture_output=True, text=True, check=False,
+        env={**os.environ, "DVC_NO_ANALYTICS": "1", "PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def dvc(project, *arguments):
+    return run(project, sys.executable, "-m", "dvc", *arguments)
+
+
+@pytest.fixture(scope="module")
+def origin(tmp_path_factory):
+    """A git and DVC repository that points to the version that the package ships, as this project does."""
+    root = tmp_path_factory.mktemp("origin") / "origin"
+    root.mkdir()
+    run(root, "git", "init", "-q", ".")
+    dvc(root, "init", "-q")
+    version = manifest.manifest_hash(manifest.build_manifest(pocket.IMAGES)[0])
+    (root / "data.dvc").write_text(f"outs:\n- md5: {version}\n  hash: md5\n  path: data\n")
+    (root / ".gitignore").write_text("/data\n/runs/\n")
+    shutil.copy(ROOT / "dvc.yaml", root / "dvc.yaml")
+    shutil.copy(ROOT / "experiment.yaml", root / "experiment.yaml")
+    run(root, "git", "add", "-A")
+    run(root, "git", "-c", "user.name=t", "-c", "user.email=t@localhost", "commit", "-qm", "first")
+    return root
+
+
+@pytest.fixture
+def clone(origin, tmp_path, monkeypatch):
+    monkeypatch.setenv("DVC_NO_ANALYTICS", "1")
+    run(tmp_path, "git", "clone", "-q", str(origin), "clone")
+    return tmp_path / "clone"
+
+
+def test_a_fresh_clone_can_push_and_another_pulls_with_dvc_itself(clone, origin, tmp_path, capsys):
+    assert main(["data", "pull", "--data", str(clone / "data")]) == 0
+    assert "No DVC remote is configured" in capsys.readouterr().out
+    assert "data.dvc" not in dvc(clone, "status")
+    assert dvc(clone, "diff") == ""
+    dvc(clone, "remote", "add", "-q", "--local", "-d", "shelf", str(tmp_path / "shelf"))
+    assert main(["data", "push", "--data", str(clone / "data")]) == 0
+    run(tmp_path, "git", "clone", "-q", str(origin), "other")
+    other = tmp_path / "other"
+    dvc(other, "remote", "add", "-q", "--local", "-d", "shelf", str(tmp_path / "shelf"))
+    dvc(other, "pull", "-q", "data.dvc")
+    assert manifest.build_manifest(other / "data") == manifest.build_manifest(pocket.IMAGES)
+    (other / "data" / "concepts.yaml").unlink()
+    assert "concepts.yaml" in dvc(other, "diff")
+    dvc(other, "checkout", "-q", "--force", "data.dvc")
+    assert (other / "data" / "concepts.yaml").is_file()
+
+
+def test_data_that_was_brought_in_without_a_cache_can_be_pushed(clone, tmp_path):
+    shutil.copytree(pocket.IMAGES, clone / "data")
+    dvc(clone, "remote", "add", "-q", "--local", "-d", "shelf", str(tmp_path / "shelf"))
+    assert main(["data", "push", "--data", str(clone / "data")]) == 0
+    assert list((tmp_path / "shelf").rglob("*.dir"))
+
+
+def test_the_stages_are_named_and_their_dependencies_exist(clone):
+    assert "customize" in dvc(clone, "stage", "list")
+    assert "data.dvc" in dvc(clone, "dag")
+
+
+def test_the_ignore_file_counts(clone):
+    checkout.materialize(clone)
+    version = manifest.read_pointer(clone / "data.dvc")
+    (clone / "data" / ".DS_Store").write_bytes(b"x")
+    (clone / ".dvcignore").write_text("# of the Finder\n.DS_Store\n")
+    found = checkout.ensure_version(clone / "data", clone)
+    assert (found.hash, found.state) == (version, "unchanged")
+    (clone / ".dvcignore").write_text("")
+    assert checkout.ensure_version(clone / "data", clone).state == "new"
+
+
+def test_a_linked_folder_in_versioned_data_is_refused_and_followed_elsewhere(clone, tmp_path):
+    checkout.materialize(clone)
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "1.png").write_bytes(b"one")
+    (clone / "data" / "toys").mkdir(exist_ok=True)
+    (clone / "data" / "toys" / "mine").symlink_to(tmp_path / "mine")
+    with pytest.raises(InputError, match=r"toys/mine` is a link to the folder"):
+        checkout.ensure_version(clone / "data", clone)
+    outside = tmp_path / "outside"
+    (outside / "toys").mkdir(parents=True)
+    (outside / "toys" / "mine").symlink_to(tmp_path / "mine")
+    (outside / "toys" / "loop").symlink_to(outside)
+    before = checkout.ensure_version(outside, clone)
+    assert (before.files, before.state) == (1, "outside")
+    (tmp_path / "mine" / "1.png").write_bytes(b"two")
+    assert checkout.ensure_version(outside, clone).hash != before.hash
+
+
+def test_a_remote_of_the_users_configuration_counts(clone, tmp_path, monkeypatch):
+    assert not has_remote(clone)
+    (tmp_path / "user").mkdir()
+    (tmp_path / "user" / "config").write_text("[core]\n    remote = mine\n['remote \"mine\"']\n    url = /nowhere\n")
+    monkeypatch.setenv("DVC_GLOBAL_CONFIG_DIR", str(tmp_path / "user"))
+    assert has_remote(clone)

@@ -1,0 +1,142 @@
+"""Adapters and studies as MLflow shows them: times, parents, failures, parameters, and what is logged anew."""
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from lycoris.metrics import Score
+from tasks.tracking.adapter_record import headline_metrics
+from tasks.tracking.adapter_runs import log_adapter
+from tasks.tracking.client import connect
+from tasks.tracking.failures import log_failure
+from tasks.tracking.models import find_version
+from tasks.tracking.registry import get_version
+from tasks.tracking.runs import close_study, ending_study
+from tasks.trainings import AdapterSettings
+from tests.tasks.tracking.small_study import SETTINGS, adapter_run, open_small_study
+
+ENDED = 1_700_000_100.0
+SCORE = Score("image_similarity/trigger/clip", 0.5, 0.4, 0.6, 0.1, None, None, 0.4, 0.3, 0.5, "fidelity", True)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """An output folder whose database all tests share; each has adapters of its own."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI"):
+            patch.delenv(name, raising=False)
+        yield tmp_path_factory.mktemp("tracking")
+
+
+@pytest.fixture(scope="module")
+def study(folder):
+    return open_small_study(folder)
+
+
+@pytest.fixture(scope="module")
+def client(study):
+    return connect(study.server)
+
+
+def children(client, study):
+    experiment = client.get_run(study.run_id).info.experiment_id
+    return client.search_runs([experiment], f"tags.`mlflow.parentRunId` = '{study.run_id}'")
+
+
+def test_a_run_lasts_as_long_as_its_training_and_points_lie_within(folder, study, client):
+    made = adapter_run(folder, 1, trained_at=ENDED, scores=[SCORE])
+    made = replace(made, summary=replace(made.summary, seconds=50.0))
+    run = client.get_run(log_adapter(study, made).run_id)
+    assert (run.info.start_time, run.info.end_time) == (1_700_000_050_000, 1_700_000_100_000)
+    points = [(point.step, point.timestamp) for point in client.get_metric_history(run.info.run_id, "loss")]
+    assert points == [(1, 1_700_000_075_000), (2, 1_700_000_100_000)]
+    assert run.data.metrics["low/image_similarity/trigger/clip"] == 0.4
+    assert run.data.metrics["high/image_similarity/trigger/clip"] == 0.6
+    assert run.data.metrics["difference-low/image_similarity/trigger/clip"] == 0.3
+    assert "0.500 [0.400, 0.600]" in run.data.tags["mlflow.note.content"]
+
+
+def test_a_version_has_few_tags_and_a_description(folder, study, client):
+    logged = log_adapter(study, adapter_run(folder, 2))
+    version = client.get_model_version("grumble", logged.version)
+    assert len(version.tags) <= 9
+    (model,) = client.search_logged_models(
+        [client.get_run(study.run_id).info.experiment_id], f"source_run_id = '{logged.run_id}'"
+    )
+    assert model.artifact_location.startswith(study.server.artifact_location)
+    assert version.description.startswith("**grumble · lora learning_rate=0.5 · none · seed 2**")
+    found = get_version(study.server, f"grumble@{logged.version}")
+    assert (found.base, found.base_digest, found.commit, found.run_id) == ("pocket", "abc", "c0ffee", logged.run_id)
+
+
+def test_long_parameters_are_kept_and_those_beyond_the_limit_are_named(folder, study, client, caplog):
+    long, longer = "x" * 5999, "y" * 6001
+    settings = AdapterSettings.from_dict({**SETTINGS, "training": {"long": long, "longer": longer}})
+    run = client.get_run(log_adapter(study, adapter_run(folder, 3, settings=settings)).run_id)
+    assert run.data.params["training.long"] == long
+    assert run.data.params["training.longer"] == longer[:6000]
+    whole = Path(client.download_artifacts(run.info.run_id, "long_parameters.json", str(folder)))
+    assert json.loads(whole.read_text()) == {"training.longer": longer}
+    assert "`training.longer` is whole in the artifact" in caplog.text
+
+
+def test_a_failed_adapter_is_a_failed_run_until_it_succeeds(folder, study, client):
+    made = adapter_run(folder, 4)
+    for error in ("first error", "ValueError: loss is not finite"):
+        run_id = log_failure(study, made.spec, made.settings, error)
+    run = client.get_run(run_id)
+    assert run.info.status == "FAILED"
+    assert run.data.tags["error"] == "ValueError: loss is not finite"
+    assert run.data.params["seed"] == "4"
+    assert [each.info.run_id for each in children(client, study) if each.info.status == "FAILED"] == [run_id]
+    log_adapter(study, made)
+    assert [each for each in children(client, study) if each.info.status == "FAILED"] == []
+
+
+def test_a_study_that_grew_shows_all_adapters_on_its_new_run(folder, study, client):
+    first, second = adapter_run(folder, 5), adapter_run(folder, 6)
+    before = log_adapter(study, first)
+    grown = open_small_study(folder, 2)
+    again = log_adapter(grown, first)
+    assert (again.run_id, again.cached) == (before.run_id, True)
+    log_adapter(grown, second)
+    assert {run.info.run_name for run in children(client, grown)} == {first.spec.name, second.spec.name}
+
+
+def test_a_version_whose_file_was_deleted_is_logged_anew(folder, study, client):
+    made = adapter_run(folder, 7, concept="lost")
+    first = log_adapter(study, made)
+    assert log_adapter(study, made).cached
+    uri = client.get_model_version_download_uri("lost", first.version)
+    location = client.get_logged_model(uri.rpartition("/")[2]).artifact_location if uri.startswith("models:") else uri
+    shutil.rmtree(location.removeprefix("file://"))  # as `mlflow gc` does
+    client.delete_run(first.run_id)
+    second = log_adapter(study, made)
+    assert second.run_id != first.run_id
+    assert second.version != first.version
+    assert find_version(client, "lost", made.key) == second.version
+    assert log_adapter(study, made).cached
+    assert get_version(study.server, "lost@challenger").version == second.version
+
+
+@pytest.mark.parametrize(("error", "status"), [(ValueError("no"), "FAILED"), (KeyboardInterrupt(), "KILLED")])
+def test_an_interrupted_study_ends_its_run(folder, client, error, status):
+    study = open_small_study(folder, 8)
+    with pytest.raises(type(error)), ending_study(study):
+        raise error
+    assert client.get_run(study.run_id).info.status == status
+
+
+def test_a_study_s_run_has_its_headline_metrics_and_a_description(folder, client):
+    study = open_small_study(folder, 9)
+    metrics = {"failed": 0.0, **headline_metrics({"o'bear@5%#": [SCORE]})}
+    close_study(study, [], "**study**: 1 adapter", metrics)
+    run = client.get_run(study.run_id)
+    assert run.info.status == "FINISHED"
+    assert run.data.metrics == {"failed": 0.0, "best/o_bear_5__/image_similarity/trigger/clip": 0.5}
+    assert run.data.tags["mlflow.note.content"] == "**study**: 1 adapter"
+    close_study(study, [], "all failed", failed=True)
+    assert client.get_run(study.run_id).info.status == "FAILED"
