@@ -47,14 +47,9 @@ from tasks.data_versions.manifest import DataVersion
 from tasks.models import ModelRefs, resolve_models
 from tasks.report import write_report
 from tasks.runtime import log_forwarding, progress
-<<<<<<< HEAD
-from tasks.tracking.client import tracking_server
-from tasks.tracking.live_curves import LiveCurves
-from tasks.tracking.runs import StudyRun, close_study, open_study
-=======
 from tasks.tracking.client import connect, tracking_server
+from tasks.tracking.live_curves import LiveCurves
 from tasks.tracking.runs import StudyRun, ending_study, open_study
->>>>>>> 0af80f6 (MLflow, Prefect and DVC as their users expect: params of predict, served images, failed and cancelled runs, true times; states, artifacts and schedules; ignore files, linked folders and fresh clones)
 
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
 
@@ -94,11 +89,8 @@ def customize(experiment: Experiment = Experiment(), promote: bool = True) -> di
     context = begin_run(experiment)
     version = data_version(experiment.data, PROJECT_ROOT, experiment.data_rev, experiment.output / "data")
     logger.info("%s is version %s, %d files", version.path, version.hash, version.files, extra={"topic": "data"})
-<<<<<<< HEAD
     log_estimate(experiment, version.path)
-=======
     connect(tracking_server(experiment.output))  # an address that MLflow cannot open is an error before any work
->>>>>>> 0af80f6 (MLflow, Prefect and DVC as their users expect: params of predict, served images, failed and cancelled runs, true times; states, artifacts and schedules; ignore files, linked folders and fresh clones)
     models = resolve_models(**experiment.model_sources())
     with Store(context.store).lock(stage_key("folder", {"name": experiment.name})):
         folder = claim_experiment_folder(experiment, is_part=not promote)
@@ -112,45 +104,24 @@ def customize(experiment: Experiment = Experiment(), promote: bool = True) -> di
         groups = group_trainings(
             experiment, training_requests(experiment, models.base, runs, images, prior_sets(context, concepts))
         )
-        study = _open_study(context, experiment, version)
-        steps.on_curve = live = LiveCurves(study)
-        trainings = submit_trainings(context, groups)
-        setup = evaluation_setup(context, experiment, models)
-        candidates = [
-            Candidate.of_concept(
-                run.spec.label,
-                run.concept,
-                run.spec.strategy,
-                (f"{run.concept.name} · references", images[run.concept.name]),
-                trainings[run.spec.training],
-                checkpoint=run.spec.checkpoint,
-            )
-            for run in runs
-        ]
-        training_steps = len(trainings) + sum(len(group) > 1 for group in groups)
-        steps.set_total(caption_steps + training_steps + count_steps(setup, candidates))
-        evaluations = evaluate(setup, candidates)
-<<<<<<< HEAD
-        commit = code_commit(PROJECT_ROOT)
-        registration = Registration(context, study, models.base, folder, commit, promote)
-        outcome = register_adapters(registration, runs, evaluations)
-        settings = experiment.model_dump(mode="json")
-        seconds = time.monotonic() - started
-        header = report_header(f"Study {folder.name}", settings, models, concepts, seconds)
-        payload = report_payload(header, outcome, commit=commit)
-        page = write_report(context, payload, registration.folder / "report.html")
-    write_study(payload, page.parent / "study.json")
-    table = write_scores_table(outcome, page.parent / "scores.csv", score_costs=experiment.score_costs)
-    live.close()
-    close_study(study, [page, table])
-    seconds = time.monotonic() - started
-    logger.info("%s   (%.0f s)", page, seconds, extra={"topic": "report"})
-    return {
-        **result_summary(outcome, page, seconds),
-        "verdicts": [asdict(verdict) for verdict in study_verdicts(replace_nonfinite(payload))],
-    }
-=======
         with ending_study(_open_study(context, experiment, version)) as study:
+            steps.on_curve = live = LiveCurves(study)
+            trainings = submit_trainings(context, groups)
+            setup = evaluation_setup(context, experiment, models)
+            candidates = [
+                Candidate.of_concept(
+                    run.spec.label,
+                    run.concept,
+                    run.spec.strategy,
+                    (f"{run.concept.name} · references", images[run.concept.name]),
+                    trainings[run.spec.training],
+                    checkpoint=run.spec.checkpoint,
+                )
+                for run in runs
+            ]
+            training_steps = len(trainings) + sum(len(group) > 1 for group in groups)
+            steps.set_total(caption_steps + training_steps + count_steps(setup, candidates))
+            evaluations = evaluate(setup, candidates)
             registration = Registration(
                 context,
                 study,
@@ -172,10 +143,10 @@ def customize(experiment: Experiment = Experiment(), promote: bool = True) -> di
                 **result_summary(outcome, page, time.monotonic() - started),
                 "verdicts": [asdict(verdict) for verdict in study_verdicts(replace_nonfinite(payload))],
             }
+            live.close()
             publish_study(outcome, page, table)
     logger.info("%s   (%.0f s)", page, result["seconds"], extra={"topic": "report"})
     return final_state(result, labelled_adapters(result), "adapters")
->>>>>>> 0af80f6 (MLflow, Prefect and DVC as their users expect: params of predict, served images, failed and cancelled runs, true times; states, artifacts and schedules; ignore files, linked folders and fresh clones)
 
 
 def _caption(

@@ -63,11 +63,7 @@ def generate_images(
     inputs = generation_inputs(base.digest, file.key if file else None, prompts, sampling)
 
     def compute(folder: Path, bar: progress.StepProgress) -> None:
-<<<<<<< HEAD
-        _generate(context, base, file, prompts, sampling, folder, bar)
-=======
-        warn_of_black_images(label, _generate(context, base.source, file, prompts, sampling, folder, bar))
->>>>>>> 0af80f6 (MLflow, Prefect and DVC as their users expect: params of predict, served images, failed and cancelled runs, true times; states, artifacts and schedules; ignore files, linked folders and fresh clones)
+        warn_of_black_images(label, _generate(context, base, file, prompts, sampling, folder, bar))
 
     return get_or_compute(context, "images", label, inputs, compute)
 

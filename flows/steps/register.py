@@ -106,12 +106,8 @@ def _register(registration: Registration, run: PlannedRun, futures: EvaluationFu
                 captions=caption_rows(concept, spec.strategy),
                 file=file,
                 contact_sheet=contact_sheet(concept.images, image_files(images), sheet),
-<<<<<<< HEAD
                 base=registration.base,
-=======
-                base=registration.base.source,
                 trained_at=(adapter.folder / RECORD_FILE).stat().st_mtime,
->>>>>>> 0af80f6 (MLflow, Prefect and DVC as their users expect: params of predict, served images, failed and cancelled runs, true times; states, artifacts and schedules; ignore files, linked folders and fresh clones)
                 lineage={
                     "base.digest": registration.base.digest,
                     "commit": registration.commit,

@@ -95,7 +95,13 @@ def _log_contents(client: MlflowClient, study: StudyRun, adapter: AdapterRun, ru
 
     run_id, spec = run.info.run_id, adapter.spec
     tags = redact_values({"data.version": study.data_version.hash, **adapter.tags})
-    run_tags = {**tags, "concept": spec.concept, KIND_TAG: "adapter", PROCESS_TAG: process_tag(), NOTE_TAG: adapter.description}
+    run_tags = {
+        **tags,
+        "concept": spec.concept,
+        KIND_TAG: "adapter",
+        PROCESS_TAG: process_tag(),
+        NOTE_TAG: adapter.description,
+    }
     client.log_batch(run_id, tags=[RunTag(name, str(value)[:MAX_TAG_LENGTH]) for name, value in run_tags.items()])
     log_parameters(client, run, adapter.parameters)
     logged = {

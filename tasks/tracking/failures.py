@@ -49,7 +49,7 @@ def log_failure(study: StudyRun, spec: RunSpec, settings: AdapterSettings, error
         client.delete_tag(run_id, LIVE_TAG)
     client.set_tag(run_id, ERROR_TAG, error[:MAX_TAG_LENGTH])
     client.set_tag(run_id, NOTE_TAG, f"**Failed:** {error}"[:MAX_TAG_LENGTH])
-    if FAILED_KIND != run.data.tags.get(KIND_TAG) or not run.data.params:
+    if run.data.tags.get(KIND_TAG) != FAILED_KIND or not run.data.params:
         values = {"concept": spec.concept, "captions": spec.strategy, "seed": spec.seed}
         log_parameters(client, run, {**values, **flatten(settings.as_dict())})
     client.log_text(run_id, error, "error.txt")
