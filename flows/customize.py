@@ -29,7 +29,8 @@ from flows.runtime.task_runner import (
 )
 from flows.steps.evaluate import Candidate, count_steps, evaluate
 from flows.steps.futures import submit
-from flows.steps.grid import expand_grid, training_requests
+from flows.steps.grid import PlannedRun, expand_grid, training_requests
+from flows.steps.outcomes import StudyOutcome
 from flows.steps.publish import labelled_adapters, publish_study
 from flows.steps.register import Registration, register_adapters
 from flows.steps.requests import begin_run, caption_request, census_messages, evaluation_setup, image_sets, prior_sets
@@ -82,9 +83,6 @@ def customize(experiment: Experiment = Experiment(), promote: bool = True) -> di
     if not has_requested_task_runner(experiment):  # a deployment starts the flow before its parameters are read
         with use_task_runner(create_task_runner(experiment, progress.progress_dir(experiment.output))):
             return customize.fn(experiment, promote)
-    from lycoris.report.run.verdict import study_verdicts
-    from lycoris.report.shared.json_data import replace_nonfinite
-
     started = time.monotonic()
     context = begin_run(experiment)
     version = data_version(experiment.data, PROJECT_ROOT, experiment.data_rev, experiment.output / "data")
@@ -99,53 +97,20 @@ def customize(experiment: Experiment = Experiment(), promote: bool = True) -> di
         log_forwarding.connected(context.progress),
     ):
         concepts, caption_steps = _caption(context, experiment, models, version.path)
-        runs = expand_grid(experiment, concepts)
-        images = image_sets(context, concepts)
-        groups = group_trainings(
-            experiment, training_requests(experiment, models.base, runs, images, prior_sets(context, concepts))
-        )
         with ending_study(_open_study(context, experiment, version)) as study:
             steps.on_curve = live = LiveCurves(study)
-            trainings = submit_trainings(context, groups)
+            runs, candidates, training_steps = _train(context, experiment, models, concepts)
             setup = evaluation_setup(context, experiment, models)
-            candidates = [
-                Candidate.of_concept(
-                    run.spec.label,
-                    run.concept,
-                    run.spec.strategy,
-                    (f"{run.concept.name} · references", images[run.concept.name]),
-                    trainings[run.spec.training],
-                    checkpoint=run.spec.checkpoint,
-                )
-                for run in runs
-            ]
-            training_steps = len(trainings) + sum(len(group) > 1 for group in groups)
             steps.set_total(caption_steps + training_steps + count_steps(setup, candidates))
-            evaluations = evaluate(setup, candidates)
-            registration = Registration(
-                context,
-                study,
-                models.base,
-                folder,
-                code_commit(PROJECT_ROOT),
-                promote,
-            )
-            outcome = register_adapters(registration, runs, evaluations)
-            seconds = time.monotonic() - started
-            header = report_header(
-                f"Study {folder.name}", experiment.model_dump(mode="json"), models, concepts, seconds
-            )
-            payload = report_payload(header, outcome, commit=registration.commit)
-            page = write_report(context, payload, registration.folder / "report.html")
-            write_study(payload, page.parent / "study.json")
-            table = write_scores_table(outcome, page.parent / "scores.csv", score_costs=experiment.score_costs)
-            result = {
-                **result_summary(outcome, page, time.monotonic() - started),
-                "verdicts": [asdict(verdict) for verdict in study_verdicts(replace_nonfinite(payload))],
-            }
+            registration = Registration(context, study, models.base, folder, code_commit(PROJECT_ROOT), promote)
+            outcome = register_adapters(registration, runs, evaluate(setup, candidates))
+            title = f"Study {folder.name}"
+            settings = experiment.model_dump(mode="json")
+            header = report_header(title, settings, models, concepts, time.monotonic() - started)
             live.close()
-            publish_study(outcome, page, table)
-    logger.info("%s   (%.0f s)", page, result["seconds"], extra={"topic": "report"})
+            result = _report(registration, header, outcome, score_costs=experiment.score_costs)
+            result["seconds"] = round(time.monotonic() - started, 1)
+    logger.info("%s   (%.0f s)", result["report"], result["seconds"], extra={"topic": "report"})
     return final_state(result, labelled_adapters(result), "adapters")
 
 
@@ -163,6 +128,45 @@ def _caption(
         concepts = caption_concepts(context, request)
     writes_sentences = models.captioner is not None and models.captioner.source != "sidecar"
     return concepts, len(known.known) + len(concepts) * writes_sentences
+
+
+def _train(
+    context: RunContext, experiment: Experiment, models: ModelRefs, concepts: list[CaptionedConcept]
+) -> tuple[list[PlannedRun], list[Candidate], int]:
+    """Submit every training; return the runs, their adapters to evaluate, and how many steps the trainings take."""
+    runs = expand_grid(experiment, concepts)
+    images = image_sets(context, concepts)
+    requests = training_requests(experiment, models.base, runs, images, prior_sets(context, concepts))
+    groups = group_trainings(experiment, requests)
+    trainings = submit_trainings(context, groups)
+    candidates = [
+        Candidate.of_concept(
+            run.spec.label,
+            run.concept,
+            run.spec.strategy,
+            (f"{run.concept.name} · references", images[run.concept.name]),
+            trainings[run.spec.training],
+            checkpoint=run.spec.checkpoint,
+        )
+        for run in runs
+    ]
+    return runs, candidates, len(trainings) + sum(len(group) > 1 for group in groups)
+
+
+def _report(
+    registration: Registration, header: dict[str, Any], outcome: StudyOutcome, *, score_costs: bool
+) -> dict[str, Any]:
+    """Write the report, `study.json` and the table of scores; return the summary of the run."""
+    from lycoris.report.run.verdict import study_verdicts
+    from lycoris.report.shared.json_data import replace_nonfinite
+
+    payload = report_payload(header, outcome, commit=registration.commit)
+    page = write_report(registration.context, payload, registration.folder / "report.html")
+    write_study(payload, page.parent / "study.json")
+    table = write_scores_table(outcome, page.parent / "scores.csv", score_costs=score_costs)
+    publish_study(outcome, page, table)
+    verdicts = [asdict(verdict) for verdict in study_verdicts(replace_nonfinite(payload))]
+    return {**result_summary(outcome, page, header["seconds"]), "verdicts": verdicts}
 
 
 def _open_study(context: RunContext, experiment: Experiment, version: DataVersion) -> StudyRun:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -16,8 +15,7 @@ from flows.config.generation import MAX_SEED, ImageCounts, SamplingConfig
 from flows.config.record import ConfigRecord
 from flows.config.training import combine_scopes, merge_training
 from lycoris import pocket, terms
-from lycoris.data.concepts_file import CONCEPTS_FILE, read_entries
-from lycoris.errors import InputError, unknown_name_error
+from lycoris.errors import InputError
 from lycoris.safety.file_names import check_folder_name
 from tasks.artifacts import BaseOptions, SamplingSettings
 from tasks.trainings import AdapterSettings
@@ -226,29 +224,6 @@ class Experiment(ConfigRecord):
         if self.data != type(self).model_fields["data"].default:
             raise InputError(f"There is no data folder `{self.data}`.")
         return pocket.IMAGES
-
-    def select_concepts(self, names: Sequence[str]) -> tuple[str, ...]:
-        """Return the concepts of this experiment.
-
-        Args:
-            names: The names of all concepts in the data folder.
-
-        Returns:
-            The concepts that the experiment names; all for ``all``; by default `DEFAULT_CONCEPTS` and every concept
-            that is not shipped with the project.
-
-        Raises:
-            InputError: A name is unknown.
-        """
-        if self.concepts == ("all",):
-            return tuple(names)
-        if self.concepts is not None:
-            for name in self.concepts:
-                if name not in names:
-                    raise unknown_name_error("concept", name, names)
-            return self.concepts
-        shipped = read_entries(pocket.IMAGES / CONCEPTS_FILE)
-        return tuple(name for name in names if name in DEFAULT_CONCEPTS or name not in shipped) or tuple(names)
 
     def base_options(self) -> BaseOptions:
         """Return how the base's files are read."""

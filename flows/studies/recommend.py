@@ -15,11 +15,11 @@ from lycoris.analysis.decisions.recommendation import (
     RankedSetting,
     Recommendation,
     recommend,
-    validate_weights,
 )
 from lycoris.analysis.io.csv_files import parse_numbers, read_csv
 from lycoris.analysis.io.reading import read_table
 from lycoris.analysis.statistics.ranking import rank_table
+from lycoris.analysis.statistics.setting_scores import validate_weights
 from lycoris.analysis.text.recommendation_text import recommendation_lines
 from lycoris.cache.atomic import atomic_write_text
 from lycoris.errors import InputError

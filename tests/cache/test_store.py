@@ -150,9 +150,11 @@ def test_a_lock_excludes_others_and_is_free_once_its_holder_is_killed(tmp_path):
 
         waiting = threading.Thread(target=enter)
         waiting.start()
-        with store.lock("1" * 64):  # another key is another lock
-            assert not entered.wait(1)
-        holder.kill()
+        try:
+            with store.lock("1" * 64):  # another key is another lock
+                assert not entered.wait(1)
+        finally:
+            holder.kill()
         assert entered.wait(60)
         waiting.join()
     assert not list((tmp_path / ".locks").iterdir())

@@ -18,10 +18,10 @@ from lycoris.analysis.statistics.setting_scores import (
     front_probabilities,
     mean_with_interval,
     score_settings,
+    validate_weights,
 )
 from lycoris.analysis.text.setting_labels import label_settings
-from lycoris.errors import InputError, unknown_name_error
-from lycoris.terms import DIMENSIONS
+from lycoris.errors import InputError
 
 RECOMMENDATION_RULE = (
     "Among the settings that fit the requested size and, where the table has the data, beat the base in image "
@@ -124,23 +124,6 @@ class Recommendation:
         if self.difference is None or self.difference["low"] is None or self.difference["high"] is None:
             return None
         return self.difference["low"] > 0 or self.difference["high"] < 0
-
-
-def validate_weights(weights: Mapping[str, float]) -> dict[str, float]:
-    """A weight for each dimension; 1 where none is given.
-
-    Raises:
-        InputError: A dimension is unknown, a weight is negative or not finite, or all are 0.
-    """
-    for name, weight in weights.items():
-        if name not in DIMENSIONS:
-            raise unknown_name_error("dimension", name, DIMENSIONS)
-        if not (math.isfinite(weight) and weight >= 0):
-            raise InputError(f"Argument `weights` must be at least 0, but got {weight} for `{name}`.")
-    complete: dict[str, float] = {name: float(weights.get(name, 1.0)) for name in DIMENSIONS}
-    if not any(complete.values()):
-        raise InputError("Argument `weights` must have some dimension above 0, but all are 0.")
-    return complete
 
 
 def recommend(

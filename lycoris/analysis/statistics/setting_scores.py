@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TypedDict
 
@@ -13,6 +15,7 @@ from lycoris.analysis.decisions.pareto import pareto_mask
 from lycoris.analysis.statistics.group_means import mean_over_groups
 from lycoris.analysis.statistics.measures import ALL_COMBINED
 from lycoris.analysis.statistics.ranking import Ranking
+from lycoris.errors import InputError, unknown_name_error
 from lycoris.terms import DIMENSIONS
 
 ERROR_SAMPLES = 200
@@ -147,3 +150,20 @@ def mean_with_interval(values: Float[np.ndarray, " units"], minimum: float = 0.0
 def _known_mean(values: Float[np.ndarray, " units"]) -> float:
     known = values[~np.isnan(values)]
     return float(known.mean()) if len(known) else float("nan")
+
+
+def validate_weights(weights: Mapping[str, float]) -> dict[str, float]:
+    """A weight for each dimension; 1 where none is given.
+
+    Raises:
+        InputError: A dimension is unknown, a weight is negative or not finite, or all are 0.
+    """
+    for name, weight in weights.items():
+        if name not in DIMENSIONS:
+            raise unknown_name_error("dimension", name, DIMENSIONS)
+        if not (math.isfinite(weight) and weight >= 0):
+            raise InputError(f"Argument `weights` must be at least 0, but got {weight} for `{name}`.")
+    complete: dict[str, float] = {name: float(weights.get(name, 1.0)) for name in DIMENSIONS}
+    if not any(complete.values()):
+        raise InputError("Argument `weights` must have some dimension above 0, but all are 0.")
+    return complete

@@ -10,10 +10,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lycoris.analysis.decisions.recommendation import recommend, validate_weights
+from lycoris.analysis.decisions.recommendation import recommend
 from lycoris.analysis.io.reading import read_table
 from lycoris.analysis.statistics.ranking import Ranking, rank_table
-from lycoris.analysis.statistics.setting_scores import remove_column_effects, score_settings
+from lycoris.analysis.statistics.setting_scores import remove_column_effects, score_settings, validate_weights
 from lycoris.analysis.text.recommendation_text import recommendation_lines
 from lycoris.errors import InputError
 from lycoris.report.recommendation_svg import render_svg

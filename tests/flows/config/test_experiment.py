@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from flows.config.concepts import select_names
 from flows.config.experiment import Experiment
 from flows.config.fitting import training_count
 from flows.config.loading import load_experiment, parse_experiment
@@ -40,10 +41,10 @@ def test_the_shipped_file_spells_out_the_default():
 
 def test_by_default_two_shipped_concepts_run_and_all_of_the_user():
     shipped = ["biscuit", "castle", "grumble", "neon"]
-    assert parse_experiment({}).select_concepts([*shipped, "mine"]) == ("biscuit", "grumble", "mine")
-    assert parse_experiment({"concepts": "all"}).select_concepts(shipped) == tuple(shipped)
+    assert select_names(parse_experiment({}), [*shipped, "mine"]) == ("biscuit", "grumble", "mine")
+    assert select_names(parse_experiment({"concepts": "all"}), shipped) == tuple(shipped)
     with pytest.raises(InputError, match="Did you mean `castle`"):
-        parse_experiment({"concepts": "castel"}).select_concepts(shipped)
+        select_names(parse_experiment({"concepts": "castel"}), shipped)
 
 
 def test_overrides_take_precedence_over_the_file(tmp_path):
