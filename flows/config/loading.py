@@ -116,7 +116,7 @@ def _format_problem(problem: Any) -> str:
 
 def _unknown_option(name: str, location: tuple[Any, ...]) -> str:
     """The message for an unknown option, with where it belongs if that is elsewhere."""
-    if not location and name in AdapterConfig.model_fields:
+    if not location and name in AdapterConfig.model_fields and name != "algorithm":  # `algorithms` is meant
         return f"Unknown option `{name}`. {ADAPTER_HINT.format(name)}"
     if not location:
         from lycoris.training import TrainingSettings
