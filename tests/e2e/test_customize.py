@@ -124,7 +124,7 @@ def test_each_adapter_is_a_child_run_with_curve_scores_and_files(result, client)
 
 def test_every_adapter_is_registered_and_one_is_champion(result, client):
     versions = client.search_model_versions("name = 'grumble'")
-    assert {version.tags["run"] for version in versions} == {adapter["run_id"] for adapter in result["adapters"]}
+    assert {version.run_id for version in versions} == {adapter["run_id"] for adapter in result["adapters"]}
     assert client.get_model_version_by_alias("grumble", "champion").version in {v.version for v in versions}
     assert client.get_model_version_by_alias("grumble", "challenger").version in {v.version for v in versions}
 
