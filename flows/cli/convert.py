@@ -43,6 +43,5 @@ def run(arguments: argparse.Namespace) -> int:
         energy=arguments.energy,
         dtype=arguments.dtype,
     )
-    if report.layers:
-        print_lines([*str(report).splitlines(), arguments.target])
+    print_lines([*(str(report).splitlines() if report.layers else ()), arguments.target])
     return 0

@@ -132,10 +132,10 @@ def score_table(outcome: StudyOutcome) -> list[dict[str, Any]]:
 
 def _data_url(file: Path) -> str:
     """A PNG file as a small JPEG image within a URL."""
-    from PIL import Image
+    from lycoris.data.image_opening import open_image
 
     stream = io.BytesIO()
-    with Image.open(file) as image:
+    with open_image(file) as image:
         image.thumbnail((SHEET_WIDTH, SHEET_WIDTH * 2))
         image.convert("RGB").save(stream, "JPEG", quality=80)
     return f"data:image/jpeg;base64,{base64.b64encode(stream.getvalue()).decode()}"

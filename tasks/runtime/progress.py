@@ -240,7 +240,8 @@ class Display:
         self._last_lines = time.monotonic()
         for record in filter(None, map(_read, sorted(self.folder.glob("*.bar")))):
             count = f"{record['done']}/{record['total']}" if record["total"] else "started"
-            self.console.print(f"  ...     {record['label']:<66} {count:>8}  {record['note']}".rstrip(), markup=False)
+            line = f"  ...     {one_line(record['label']):<66} {count:>8}  {one_line(record['note'])}"
+            self.console.print(line.rstrip(), markup=False)
 
     def _take(self, pattern: str) -> Iterator[dict[str, Any]]:
         """Read and remove the records of a kind, the oldest first."""

@@ -54,7 +54,8 @@ class LiveCurves:
 
     def _log(self, record: Mapping[str, Any]) -> None:
         from mlflow.entities import Metric
-        from PIL import Image
+
+        from lycoris.data.image_opening import open_image
 
         client, run = connect(self._study.server), self._run(record)
         if run is None:  # the adapter was logged before its last curve came in
@@ -73,7 +74,7 @@ class LiveCurves:
         for step, files in record["samples"]:
             for number, file in enumerate(files):
                 if Path(file).is_file():  # another machine's folder may not be seen here
-                    with Image.open(file) as image:
+                    with open_image(Path(file)) as image:
                         client.log_image(run.info.run_id, image, key=f"sample {number}", step=step, synchronous=True)
 
     def _run(self, record: Mapping[str, Any]) -> Run | None:

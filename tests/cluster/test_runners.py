@@ -22,7 +22,12 @@ def test_these_runners_are_accepted(name):
     assert parse_experiment({"runner": name}).runner == name
 
 
-@pytest.mark.parametrize("name", ["dask", "tcp://host", "http://host:8786", "tcp://me:secret@host:8786", ""])
+def test_a_runner_with_a_password_is_an_error():
+    with pytest.raises(InputError, match="`runner`: must not contain a user name, password or token"):
+        parse_experiment({"runner": "tcp://me:secret@host:8786"})
+
+
+@pytest.mark.parametrize("name", ["dask", "tcp://host", "http://host:8786", ""])
 def test_other_runners_are_errors(name):
     with pytest.raises(InputError, match="processes, threads or the address of a Dask scheduler"):
         parse_experiment({"runner": name})

@@ -57,10 +57,14 @@ def without_adapter_name(key: str) -> str:
 
 
 def find_dialect(keys: Iterable[str]) -> Dialect:
-    """Return the dialect that may have written most of these keys."""
-    counts = Counter[str]()
+    """Return the dialect that may have written most of these keys; of several, the one whose prefixes say most."""
+    counts, lengths = Counter[str](), Counter[str]()
     names = [without_adapter_name(key) for key in keys]
     for name in names:
-        counts.update(dialect.name for dialect in DIALECTS.values() if dialect.matches(name))
+        for dialect in filter(lambda dialect: dialect.matches(name), DIALECTS.values()):
+            counts[dialect.name] += 1
+            lengths[dialect.name] += max(
+                (len(one.text) for one in dialect.prefixes if name.startswith(one.text)), default=0
+            )
     order = list(DIALECTS)
-    return DIALECTS[max(order, key=lambda name: (counts[name], -order.index(name)))]
+    return DIALECTS[max(order, key=lambda name: (counts[name], lengths[name], -order.index(name)))]
