@@ -12,8 +12,8 @@ from pathlib import Path
 import lycoris
 
 REQUIRED_PACKAGES = (
-    "accelerate", "diffusers", "fsspec", "filelock", "jaxtyping", "mlflow", "numpy", "pandas", "pillow", "pyyaml",
-    "safetensors", "tokenizers", "torch", "transformers",
+    "accelerate", "diffusers", "fsspec", "filelock", "huggingface-hub", "jaxtyping", "mlflow", "numpy", "pandas",
+    "pillow", "pyyaml", "safetensors", "tokenizers", "torch", "transformers",
 )  # fmt: skip
 """Distributions that loading an adapter and generating with it need."""
 EXCLUDED_FOLDERS = ("report", "pocket/training", "pocket/weights", "pocket/images")
