@@ -110,6 +110,6 @@ def test_another_error_is_not_retried(tmp_path, monkeypatch, caplog):
     version = DataVersion("0" * 32 + ".dir", tmp_path, 0, 0, "outside")
     study = StudyRun(tracking_server(tmp_path), "study", "no such run", version)
     with pytest.raises(Exception, match="no such run") as raised:
-        close_study(study, [tmp_path / "nothing"])
+        close_study(study, [tmp_path / "nothing"], "a description")
     assert not isinstance(raised.value, InputError)
     assert "retrying" not in caplog.text
