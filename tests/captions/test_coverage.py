@@ -1,4 +1,4 @@
-"""Whether every image has a caption, and what is said of the captions that the user brought."""
+"""Whether every image has a caption, and what is reported about the captions that the user brought."""
 
 from __future__ import annotations
 

@@ -42,8 +42,8 @@ def test_trigger_noun_repeats_and_prior_images_come_from_the_names(
     ]  # fmt: skip
     assert [image.relative_path for image in dog.prior_images] == ["reg/1_dog/0.png"]
     assert prior_captions(dog, templates_for_base()) == ["a dog"]
-    for said in ("kohya", "`sks`", "`dog`", "(10 repeats)", "reg/1_dog"):
-        assert said in caplog.text
+    for text in ("kohya", "`sks`", "`dog`", "(10 repeats)", "reg/1_dog"):
+        assert text in caplog.text
 
 
 def test_prior_images_belong_to_the_concepts_of_their_noun(tree: Callable[..., Path]) -> None:

@@ -132,7 +132,7 @@ def test_a_metric_is_its_slow_formula(name: str, case: str) -> None:
     metric = METRICS[name]
     references, generated = CASES[case]
     if len(references) < metric.min_references or len(generated) < metric.min_images:
-        pytest.skip("too few images, which is said: see the tests of errors")
+        pytest.skip("too few images, which is an error: see the tests of errors")
     partners = np.resize(references.astype(np.float64), generated.shape).astype(references.dtype)
     arguments = {"references": references, "texts": noise(len(generated), 5, generated.shape[1]), "base": partners}
     sets = [*(arguments[role] for role in metric.inputs), generated]

@@ -128,8 +128,8 @@ def test_costs_are_medians_with_quartiles(browser: Any, study: dict[str, Any], t
 
 
 def test_runs_are_links_where_mlflow_has_an_address(browser: Any, trained: dict[str, Any], tmp_path: Path) -> None:
-    told = {"address": "http://user:secret@tracker:5000", "experiment": "7", "run": "parent"}
-    page = render({**trained, "tracking": told}, tmp_path)
+    tracking = {"address": "http://user:secret@tracker:5000", "experiment": "7", "run": "parent"}
+    page = render({**trained, "tracking": tracking}, tmp_path)
     assert "secret" not in page.read_text()
     browser.get(page.as_uri())
     wanted = "http://tracker:5000/#/experiments/7/runs/hornling-lokr-none-2"
@@ -142,8 +142,8 @@ def test_runs_are_links_where_mlflow_has_an_address(browser: Any, trained: dict[
 def test_without_a_server_runs_are_shown_with_the_command_that_opens_them(
     browser: Any, trained: dict[str, Any], tmp_path: Path
 ) -> None:
-    told = {"address": "sqlite:////runs here/mlflow.db", "experiment": "7", "run": "parent"}
-    browser.get(render({**trained, "tracking": told}, tmp_path).as_uri())
+    tracking = {"address": "sqlite:////runs here/mlflow.db", "experiment": "7", "run": "parent"}
+    browser.get(render({**trained, "tracking": tracking}, tmp_path).as_uri())
     command = "mlflow ui --backend-store-uri 'sqlite:////runs here/mlflow.db'"
     assert command in find(browser, "#run")[0].text
     [code] = find(browser, "#tradeoff-card code.run")

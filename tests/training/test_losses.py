@@ -23,10 +23,10 @@ def settings(**given):
     return TrainingSettings(steps=1, batch_size=3, **given)
 
 
-def batch_of(base, examples, dials):
+def batch_of(base, examples, options):
     images = ImageDataset(base, [example.image for example in examples])
     texts = CaptionEncoder(base, [example.caption for example in examples], trainable=False)
-    (batch,) = BatchSampler(images, texts, base.forward_process, dials, seed=7)(0)
+    (batch,) = BatchSampler(images, texts, base.forward_process, options, seed=7)(0)
     return batch
 
 
@@ -55,9 +55,9 @@ def test_huber_is_the_squared_error_near_nothing_and_straight_far_out():
 
 
 def test_the_loss_of_an_image_is_its_mean_cost(base, squares):
-    dials = settings(loss="huber", huber_delta=0.2)
-    batch = batch_of(base, squares, dials)
-    (found,) = compute_losses(base, [batch], [TrainingLoss.from_settings(base, dials)])
+    options = settings(loss="huber", huber_delta=0.2)
+    batch = batch_of(base, squares, options)
+    (found,) = compute_losses(base, [batch], [TrainingLoss.from_settings(base, options)])
     noisy = base.forward_process.add_noise(batch.latents, batch.noise, batch.timesteps)
     errors = base.predict(noisy, batch.timesteps, batch.conditioning) - batch.noise
     torch.testing.assert_close(found, (0.4 * ((errors**2 + 0.04).sqrt() - 0.2)).mean((1, 2, 3)))
@@ -89,11 +89,11 @@ def test_an_offset_is_one_number_a_channel_and_leaves_all_other_random_numbers(b
 
 def test_a_stretched_schedule_is_that_of_diffusers(v_base):
     config = {**v_base.scheduler_config, "rescale_betas_zero_snr": True}
-    said = DiscreteDiffusion.from_config(config, torch.device("cpu"))
-    made = v_base.forward_process.zero_terminal_snr()
-    assert made.alphas_cumprod[-1] == said.alphas_cumprod[-1] == 0
-    assert made.alphas_cumprod[0] == pytest.approx(float(v_base.forward_process.alphas_cumprod[0]))
-    torch.testing.assert_close(made.alphas_cumprod, said.alphas_cumprod, rtol=1e-4, atol=1e-6)
+    stated = DiscreteDiffusion.from_config(config, torch.device("cpu"))
+    computed = v_base.forward_process.zero_terminal_snr()
+    assert computed.alphas_cumprod[-1] == stated.alphas_cumprod[-1] == 0
+    assert computed.alphas_cumprod[0] == pytest.approx(float(v_base.forward_process.alphas_cumprod[0]))
+    torch.testing.assert_close(computed.alphas_cumprod, stated.alphas_cumprod, rtol=1e-4, atol=1e-6)
 
 
 def test_the_last_of_a_stretched_schedule_is_pure_noise(v_base, squares):
@@ -109,8 +109,8 @@ def test_a_stretched_schedule_can_be_trained_on(v_base, squares):
     found = []
     for zero in (False, True):
         network = lycoris.attach(v_base.parts, seed=1)
-        dials = TrainingSettings(steps=3, batch_size=3, zero_terminal_snr=zero, min_snr=5.0)
-        found.append(train(v_base, TrainingJob(network, squares, dials, seed=7)).losses)
+        options = TrainingSettings(steps=3, batch_size=3, zero_terminal_snr=zero, min_snr=5.0)
+        found.append(train(v_base, TrainingJob(network, squares, options, seed=7)).losses)
         network.detach()
     assert len(found[0]) == 3
     assert all(one != other for one, other in zip(*found, strict=True))

@@ -124,19 +124,19 @@ def test_a_difference_whose_interval_touches_zero_is_not_separated(ranked, low: 
 
 
 def test_five_lines_name_the_choice_and_what_was_not_scored(ranked) -> None:
-    said = recommendation_lines(recommend(ranked(CLEAR), file_sizes={"loha · none": 123_456}), length_unit="steps")
-    assert len(said) == 5
-    assert said[0].startswith("Take LoHa, rank 8, alpha 8, learning rate 0.005, 120 steps, captions none (0.123 MB)")
-    assert said[3].startswith("Beside LoRA, it has less fidelity −.50")
-    assert "more diversity +.50" in said[3]
-    assert "No score in controllability, preservation, quality" in said[4]
+    lines = recommendation_lines(recommend(ranked(CLEAR), file_sizes={"loha · none": 123_456}), length_unit="steps")
+    assert len(lines) == 5
+    assert lines[0].startswith("Take LoHa, rank 8, alpha 8, learning rate 0.005, 120 steps, captions none (0.123 MB)")
+    assert lines[3].startswith("Beside LoRA, it has less fidelity −.50")
+    assert "more diversity +.50" in lines[3]
+    assert "No score in controllability, preservation, quality" in lines[4]
 
 
 def test_a_single_setting_has_nothing_to_be_compared_with(ranked) -> None:
-    said = recommendation_lines(recommend(ranked({"lora": CLEAR["lora"]})), length_unit="steps")
-    assert said[0].startswith("There is nothing to compare: LoRA, rank 8")
-    assert said[0].endswith("is the only setting.")
-    assert not any("Take" in line or "runner-up" in line for line in said)
+    lines = recommendation_lines(recommend(ranked({"lora": CLEAR["lora"]})), length_unit="steps")
+    assert lines[0].startswith("There is nothing to compare: LoRA, rank 8")
+    assert lines[0].endswith("is the only setting.")
+    assert not any("Take" in line or "runner-up" in line for line in lines)
     poor = recommendation_lines(
         recommend(ranked({"lora": CLEAR["lora"]}), win_rates={"lora · none": 0.0}), length_unit="steps"
     )
@@ -145,9 +145,9 @@ def test_a_single_setting_has_nothing_to_be_compared_with(ranked) -> None:
 
 def test_nothing_is_taken_where_nothing_learned(ranked) -> None:
     rates = dict.fromkeys(("lora · none", "loha · none", "full · none"), 0.25)
-    said = recommendation_lines(recommend(ranked(CLEAR), win_rates=rates), length_unit="steps")
-    assert said[0].startswith("Nothing learned enough yet")
-    assert not any("Take" in line for line in said)
+    lines = recommendation_lines(recommend(ranked(CLEAR), win_rates=rates), length_unit="steps")
+    assert lines[0].startswith("Nothing learned enough yet")
+    assert not any("Take" in line for line in lines)
 
 
 def test_easier_concepts_give_no_advantage() -> None:

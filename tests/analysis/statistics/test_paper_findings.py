@@ -45,7 +45,7 @@ def rank(
     return rank_table(read_table(file))
 
 
-def told(tmp_path: Path, value: Value, **options):
+def analyze_findings(tmp_path: Path, value: Value, **options):
     """Findings of such a table."""
     ranking = rank(tmp_path, value, **options)
     return evaluate_findings(ranking, compute_effects(ranking))
@@ -63,7 +63,7 @@ def verdicts(found: list[Finding]) -> list[str]:
 
 
 def test_all_hold_where_scores_are_made_so(tmp_path: Path) -> None:
-    found = told(tmp_path, as_in_the_paper)
+    found = analyze_findings(tmp_path, as_in_the_paper)
     assert verdicts(found) == ["holds"] * 4
     for one in found:
         assert one.sentence.startswith(f"Finding {one.number} (")
@@ -72,12 +72,12 @@ def test_all_hold_where_scores_are_made_so(tmp_path: Path) -> None:
 
 
 def test_none_holds_where_scores_are_the_other_way_round(tmp_path: Path) -> None:
-    found = told(tmp_path, lambda *which: -as_in_the_paper(*which))
+    found = analyze_findings(tmp_path, lambda *which: -as_in_the_paper(*which))
     assert verdicts(found) == ["does not hold", "holds", "does not hold", "does not hold"]
 
 
 def test_an_algorithm_that_leads_everywhere_contradicts_the_second(tmp_path: Path) -> None:
-    found = told(tmp_path, lambda measure, algorithm, captions: 3.0 * (algorithm == "lora"))
+    found = analyze_findings(tmp_path, lambda measure, algorithm, captions: 3.0 * (algorithm == "lora"))
     assert found[1].verdict == "does not hold"
 
 
@@ -126,24 +126,24 @@ def test_often_worse_is_a_quarter_of_the_other_measures(
         return gains.get(measure, 2.0) * (algorithm == "lokr")
 
     measures = ["image_similarity/alter/clip", *(f"{name}/alter/clip" for name in others)]
-    found = told(tmp_path, value, measures=measures)
+    found = analyze_findings(tmp_path, value, measures=measures)
     assert found[0].verdict == verdict
     assert f"on {worse / len(others):.0%} of {len(others)} measures" in found[0].sentence
 
 
 def test_noise_shows_nothing(tmp_path: Path) -> None:
-    assert verdicts(told(tmp_path, lambda *which: 0.0)) == ["not shown"] * 4
+    assert verdicts(analyze_findings(tmp_path, lambda *which: 0.0)) == ["not shown"] * 4
 
 
 def test_a_table_without_such_runs_has_no_evidence(tmp_path: Path) -> None:
-    found = told(tmp_path, as_in_the_paper, algorithms=("lora", "dylora"))
+    found = analyze_findings(tmp_path, as_in_the_paper, algorithms=("lora", "dylora"))
     assert (found[0].verdict, found[0].evidence) == ("not shown", ())
     assert (found[3].verdict, found[3].evidence) == ("not shown", ())
     assert "no runs to test it on" in found[3].sentence
 
 
 def test_one_concept_gives_numbers_but_no_verdict(tmp_path: Path) -> None:
-    found = told(tmp_path, as_in_the_paper, concepts=1)
+    found = analyze_findings(tmp_path, as_in_the_paper, concepts=1)
     assert verdicts(found) == ["not shown"] * 4
     assert found[2].evidence
 
