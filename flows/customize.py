@@ -108,8 +108,7 @@ def customize(experiment: Experiment = Experiment(), promote: bool = True) -> di
             settings = experiment.model_dump(mode="json")
             header = report_header(title, settings, models, concepts, time.monotonic() - started)
             live.close()
-            result = _report(registration, header, outcome, score_costs=experiment.score_costs)
-            result["seconds"] = round(time.monotonic() - started, 1)
+            result = _report(registration, header, outcome, started, score_costs=experiment.score_costs)
     logger.info("%s   (%.0f s)", result["report"], result["seconds"], extra={"topic": "report"})
     return final_state(result, labelled_adapters(result), "adapters")
 
@@ -154,9 +153,9 @@ def _train(
 
 
 def _report(
-    registration: Registration, header: dict[str, Any], outcome: StudyOutcome, *, score_costs: bool
+    registration: Registration, header: dict[str, Any], outcome: StudyOutcome, started: float, *, score_costs: bool
 ) -> dict[str, Any]:
-    """Write the report, `study.json` and the table of scores; return the summary of the run."""
+    """Write the report, `study.json` and the table of scores; return the summary of a run that began at `started`."""
     from lycoris.report.run.verdict import study_verdicts
     from lycoris.report.shared.json_data import replace_nonfinite
 
@@ -166,7 +165,7 @@ def _report(
     table = write_scores_table(outcome, page.parent / "scores.csv", score_costs=score_costs)
     publish_study(outcome, page, table)
     verdicts = [asdict(verdict) for verdict in study_verdicts(replace_nonfinite(payload))]
-    return {**result_summary(outcome, page, header["seconds"]), "verdicts": verdicts}
+    return {**result_summary(outcome, page, time.monotonic() - started), "verdicts": verdicts}
 
 
 def _open_study(context: RunContext, experiment: Experiment, version: DataVersion) -> StudyRun:

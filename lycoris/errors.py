@@ -1,13 +1,18 @@
-"""The error for wrong user input, and the hint for a misspelt name."""
+"""The error for wrong user input, and what its messages share: lists of names, hints for misspelt ones."""
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 
 class InputError(ValueError):
     """An input is wrong; the message names the argument, the rule and the value."""
+
+
+def list_names(names: Sequence[str], limit: int = 3) -> str:
+    """List the first names in backticks, with dots where there are more."""
+    return ", ".join(f"`{name}`" for name in names[:limit]) + (" ..." if len(names) > limit else "")
 
 
 def unknown_name_error(kind: str, name: object, known: Iterable[str]) -> InputError:

@@ -20,6 +20,7 @@ from prefect.context import FlowRunContext
 
 from flows.runtime.states import failure_message
 from flows.steps.outcomes import StudyOutcome
+from lycoris.analysis.text.formatting import counted
 from lycoris.safety.redaction import redact
 from lycoris.terms import HEADLINE_SCORES
 from tasks.artifacts import RunSpec
@@ -53,9 +54,8 @@ def publish_study(outcome: StudyOutcome, page: Path, table: Path) -> None:
 
 def study_summary(outcome: StudyOutcome) -> str:
     """What came of a study, as Markdown: the best adapter of each concept, and what failed."""
-    lines = [
-        f"**{outcome.study.name}**: {len(outcome.runs)} adapters on data version {outcome.study.data_version.hash}"
-    ]
+    adapters, version = counted(len(outcome.runs), "adapter"), outcome.study.data_version
+    lines = [f"**{outcome.study.name}**: {adapters} on data version {version.hash}"]
     lines += [f"- {concept}: {choice.adapter}: {choice.reason}" for concept, choice in outcome.choices.items()]
     failures = [
         {"label": spec.label, "error": outcome.failures.get(spec)} for spec in [*outcome.runs, *outcome.failures]

@@ -10,6 +10,7 @@ from flows.config.experiment import Experiment
 from flows.studies.plan import count_work, format_cost, step_count
 from flows.studies.timing import timings_from_cache
 from lycoris import bases
+from lycoris.analysis.text.formatting import counted
 
 logger = logging.getLogger("lycoris.flows.estimate")
 
@@ -37,5 +38,7 @@ def describe_estimate(experiment: Experiment, data: Path) -> list[str]:
         for adapter in experiment.algorithms
     )
     timings = timings_from_cache(experiment, bases.digest(experiment.base, **experiment.base_options().for_base))
-    lines = [f"{work.adapters} adapters, {steps} training steps, {work.images} images; less if some are cached"]
+    lines = [
+        f"{counted(work.adapters, 'adapter')}, {steps} training steps, {work.images} images; less if some are cached"
+    ]
     return [*lines, *format_cost(experiment, work, mean_images, timings)]

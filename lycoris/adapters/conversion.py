@@ -34,7 +34,7 @@ from lycoris.adapters.low_rank_approximation import (
 )
 from lycoris.adapters.meta_layers import InferredLayers, infer_layers
 from lycoris.adapters.structures import LowRank
-from lycoris.errors import InputError, unknown_name_error
+from lycoris.errors import InputError, list_names, unknown_name_error
 
 _GENERATED_METADATA = ("lycoris.", "modelspec.", "ss_network_", "sshs_", "format", "lora_adapter_metadata")
 _KEPT_METADATA = (
@@ -45,8 +45,6 @@ _KEPT_METADATA = (
     "modelspec.title",
 )
 """Beginnings of the header's entries that are generated anew."""
-
-_MAX_NAMES_SHOWN = 3
 
 
 def convert(
@@ -143,8 +141,8 @@ def _check_written(target: str | PathLike[str], adapters: AdapterSet, layers: Se
     written = {layer.key for layer, _ in adapters.layer_adapters}
     found = {layer.key for layer, _ in again.layer_adapters}
     if found != written:
-        shown = ", ".join(sorted(found ^ written)[:_MAX_NAMES_SHOWN])
-        raise InputError(f"File `{target}` was written, but reading it back differs in the layers {shown}.")
+        differing = list_names(sorted(found ^ written))
+        raise InputError(f"File `{target}` was written, but reading it back differs in the layers {differing}.")
 
 
 def _origin(algorithm: str, report: ApproximationReport) -> str:
@@ -166,9 +164,7 @@ def _widest_dtype(file: AdapterFile) -> str:
 def _layers_without_model(file: AdapterFile, *, needs_path: bool, needs_kernel: bool) -> InferredLayers:
     """Infer the layers of a file, and check that what the target needs is certain."""
     if file.unread:
-        raise InputError(
-            f"File `{file.path}` has keys that no adapter has: {', '.join(file.unread[:_MAX_NAMES_SHOWN])}."
-        )
+        raise InputError(f"File `{file.path}` has keys that no adapter has: {list_names(file.unread)}.")
     inferred = infer_layers(file)
     needed = {"the path of": needs_path, "the kernel of": needs_kernel, "the rows of q, k and v in": True}
     for what in (what for what, is_needed in needed.items() if is_needed):
@@ -181,11 +177,9 @@ def _layers_without_model(file: AdapterFile, *, needs_path: bool, needs_kernel: 
 
 
 def _require_model(file: AdapterFile, names: Sequence[str], what: str) -> NoReturn:
-    shown = ", ".join(f"`{name}`" for name in names[:_MAX_NAMES_SHOWN])
-    shown += " ..." if len(names) > _MAX_NAMES_SHOWN else ""
     raise InputError(
-        f"File `{file.path}` does not tell {what} {len(names)} layers: {shown}. Give argument `model`, what the file "
-        "was made for; on the meta device it takes no memory."
+        f"File `{file.path}` does not tell {what} {len(names)} layers: {list_names(names)}. Give argument "
+        "`model`, what the file was made for; on the meta device it takes no memory."
     )
 
 

@@ -19,7 +19,7 @@ from lycoris.adapters.files.peft.config import CONFIG_FILE, read_configs
 from lycoris.adapters.files.peft.layout import tensor_files
 from lycoris.adapters.files.peft.reader import KEY_PREFIX, detect_peft_type, from_peft
 from lycoris.adapters.files.safetensors_io import FLOAT8, read_header, read_tensors
-from lycoris.errors import InputError
+from lycoris.errors import InputError, list_names
 
 LayerTensors = Mapping[str, Mapping[str, Tensor]]
 """Name of a layer in the file → name of a tensor → values."""
@@ -113,7 +113,7 @@ def read_adapter_file(path: str | PathLike[str]) -> AdapterFile:
 
 
 def _describe_unread(unread: Sequence[str]) -> str:
-    shown = ", ".join(f"`{key}`" for key in unread[:3])
+    shown = list_names(unread)
     return f"its {len(unread)} keys end in no tensor's name: {shown}" if unread else "it has no layer at all"
 
 

@@ -61,10 +61,9 @@ def find_dialect(keys: Iterable[str]) -> Dialect:
     counts, lengths = Counter[str](), Counter[str]()
     names = [without_adapter_name(key) for key in keys]
     for name in names:
-        for dialect in filter(lambda dialect: dialect.matches(name), DIALECTS.values()):
-            counts[dialect.name] += 1
-            lengths[dialect.name] += max(
-                (len(one.text) for one in dialect.prefixes if name.startswith(one.text)), default=0
-            )
+        for dialect in DIALECTS.values():
+            if (prefix := dialect.prefix_of(name)) is not None:
+                counts[dialect.name] += 1
+                lengths[dialect.name] += len(prefix.text)
     order = list(DIALECTS)
     return DIALECTS[max(order, key=lambda name: (counts[name], lengths[name], -order.index(name)))]

@@ -10,7 +10,7 @@ from lycoris.adapters.files.dialects import DIALECTS
 from lycoris.adapters.files.families import OriginalRows
 from lycoris.adapters.files.keys import find_dialect
 from lycoris.adapters.files.layer_names import LayerRef
-from lycoris.errors import InputError
+from lycoris.errors import InputError, list_names
 
 _MAX_NAMES_SHOWN = 5
 
@@ -71,8 +71,7 @@ def _targets_by_name(layers: Sequence[LayerRef]) -> dict[str, list[Target]]:
 def _explain_mismatch(file: AdapterFile, layers: Sequence[LayerRef], unknown: Sequence[str]) -> str:
     """Return the message about layers that a model lacks: the file's dialect, what is missing, and what would do."""
     dialect = find_dialect(file.keys)
-    shown = ", ".join(f"`{name}`" for name in sorted(unknown)[:_MAX_NAMES_SHOWN])
-    shown += " ..." if len(unknown) > _MAX_NAMES_SHOWN else ""
+    shown = list_names(sorted(unknown), _MAX_NAMES_SHOWN)
     parts = ", ".join(dict.fromkeys(layer.part for layer in layers)) or "none"
     known = next(iter(dialect.layer_names(layers[0])), (layers[0].key, None))[0] if layers else "none"
     return (
@@ -85,6 +84,5 @@ def _explain_mismatch(file: AdapterFile, layers: Sequence[LayerRef], unknown: Se
 
 def describe_left_out(file: AdapterFile, left_out: Sequence[str]) -> str:
     """Return the message that names the keys of a file that no adapter has."""
-    shown = ", ".join(f"`{key}`" for key in left_out[:_MAX_NAMES_SHOWN])
-    shown += " ..." if len(left_out) > _MAX_NAMES_SHOWN else ""
+    shown = list_names(left_out, _MAX_NAMES_SHOWN)
     return f"File `{file.path}`: {len(left_out)} of {len(file.keys)} keys are left out: {shown}."

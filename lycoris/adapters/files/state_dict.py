@@ -23,7 +23,7 @@ from lycoris.adapters.files.layer_lookup import Targets
 from lycoris.adapters.files.layer_names import LayerRef
 from lycoris.adapters.files.metadata import LayerAdapter
 from lycoris.adapters.files.tensor_forms import normalize_tensors
-from lycoris.errors import InputError, unknown_name_error
+from lycoris.errors import InputError, list_names, unknown_name_error
 
 _MAX_NAMES_SHOWN = 5
 
@@ -85,7 +85,7 @@ def _check_every_key(file: AdapterFile, targets: Targets) -> tuple[str, ...]:
     left_out = (*sorted(other), *file.unread, *file.embeddings)
     lost = file.keys - used - set(left_out)
     if lost or len(used) + len(left_out) != len(file.keys):
-        raise InputError(f"File `{file.path}`: the keys {sorted(lost)[:_MAX_NAMES_SHOWN]} were not read.")
+        raise InputError(f"File `{file.path}`: the keys {list_names(sorted(lost), _MAX_NAMES_SHOWN)} were not read.")
     return left_out
 
 

@@ -109,8 +109,7 @@ class Dialect:
             return None
         return prefix, self.restore(name[len(prefix.text) :])
 
-    def matches(self, key: str) -> bool:
-        """Tell whether a key, without an adapter's name, may be of this dialect."""
-        return any(
-            key.endswith(ending) and self.split_name(key.removesuffix(ending)) is not None for ending in self.endings
-        )
+    def prefix_of(self, key: str) -> Prefix | None:
+        """Return the beginning of a key without an adapter's name; None where it is not of this dialect."""
+        names = (key.removesuffix(ending) for ending in self.endings if key.endswith(ending))
+        return next((split[0] for name in names if (split := self.split_name(name)) is not None), None)
