@@ -31,7 +31,7 @@ def test_three_sentences_say_what_learned_what_it_costs_and_what_to_take(study) 
     assert found.outcome == "learned"
     learned, cost, take = found.sentences
     assert learned.startswith("LoKr with captions `none` learned hornling")
-    assert "+.250 [.220, .280] in fidelity. So did 3 of the other 3." in learned
+    assert "+.250 [.220, .280] in fidelity. So did every other adapter." in learned
     assert "prompts are followed less (controllability −.090 [−.110, −.070])" in cost
     assert "normal when a concept is learned" in cost
     assert take.startswith("Take LoKr with captions `none`, the best mean over all dimensions; how sure: ")

@@ -130,7 +130,9 @@ class _Comparison:
             names = join_names(self._label(adapter) for adapter in self.winners)
             return (f"{names} learned {self.concept}: closer to your images than the base, beyond chance.",)
         count = len(self.winners) - 1
-        others = f" So did {count} of the other {len(self.adapters) - 1}." if count else ""
+        rest = len(self.adapters) - 1
+        share = "every other adapter" if count == rest else f"{count} of the {rest} other adapters"
+        others = f" So did {share}." if count else ""
         return (
             f"{self._label(chosen)} learned {self.concept}: its images are closer to yours than the base's are, by "
             f"{self._effect(chosen, 'fidelity')} in fidelity.{others}",
