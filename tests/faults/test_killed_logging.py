@@ -1,5 +1,6 @@
 """Logging that was killed is resumed and leaves what undisturbed logging leaves."""
 
+import json
 import shutil
 import signal
 import subprocess
@@ -9,6 +10,7 @@ import pytest
 
 from tasks.data_versions.manifest import DataVersion
 from tasks.tracking import orphans
+from tasks.tracking.adapter_record import LINEAGE_TAG
 from tasks.tracking.client import connect, tracking_server
 from tasks.tracking.runs import open_study
 from tests.e2e.tiny import ENVIRONMENT, ROOT
@@ -92,9 +94,13 @@ def found(root):
     return {
         "runs": sorted(described, key=lambda run: run["tags"]["pipeline.key"]),
         "models": [model.status for model in client.search_logged_models(experiments)],
-        "versions": [{k: v for k, v in each.tags.items() if k != "run"} for each in versions],
+        "versions": [{**each.tags, LINEAGE_TAG: without_run(each.tags.get(LINEAGE_TAG, "{}"))} for each in versions],
         "aliases": [each.aliases for each in client.search_registered_models()],
     }
+
+
+def without_run(lineage):
+    return {name: value for name, value in json.loads(lineage).items() if name != "run"}
 
 
 @pytest.fixture(scope="module")
