@@ -24,7 +24,7 @@ CHANCE = random.Random(20)
 SHARES = [(number + CHANCE.random()) / MOMENTS for number in range(MOMENTS)]
 """One time in each twentieth of a run, as a fraction of its length."""
 
-BOUNDARIES = {"captions", "run", "finished", "model", "version", "alias", "made"} | {
+BOUNDARIES = {"captions", "run", "finished", "model", "version", "alias", "outputs"} | {
     *(f"stored {stage}" for stage in STAGES),
     *("begun adapter", "begun images", "begun features"),
 }
