@@ -64,7 +64,8 @@ def measure(tasks: int, repeats: int) -> dict[str, Any]:
         ``{"server_s", "flow_s", "first_task_s", "task_ms", "direct_us"}``, each ``[median, minimum, maximum]``, and
         ``"cpu"`` with the CPU time of the middle three.
     """
-    from flows.runtime.prefect_server import configure_environment, prefect_server
+    from flows.runtime.client_environment import configure_environment
+    from flows.runtime.prefect_server import prefect_server
 
     configure_environment()
     with tempfile.TemporaryDirectory() as folder:

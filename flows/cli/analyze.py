@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import argparse
-from pathlib import Path
-
-from flows.cli.options import add_json
+from flows.cli.options import JSON, PATH, Arguments, argument, option
 from flows.cli.output import print_lines
 from flows.runtime.environment import command_line
 from lycoris.safety.redaction import redact
 
-HELP = "analyse which choices affect the scores in a table"
 DESCRIPTION = """\
 Rank the adapters in a table of scores and measure how each choice (algorithm, preset, captions, capacity, learning
 rate, epoch) affects each metric: effects with confidence intervals, trade-offs, correlations and SHAP values, written
@@ -18,15 +14,15 @@ as CSV files and one page.
 """
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the command's arguments."""
-    parser.add_argument("metrics", type=Path, help="scores.csv of a study, or a published table with a column Folder")
-    parser.add_argument("--configs", type=Path, help="the table of configurations that belongs to a published table")
-    parser.add_argument("--out", type=Path, required=True, help="folder for the tables and analysis.html")
-    add_json(parser)
+PARAMETERS = (
+    argument("metrics", type=PATH, help="scores.csv of a study, or a published table with a column Folder"),
+    option("--configs", type=PATH, help="the table of configurations that belongs to a published table"),
+    option("--out", type=PATH, required=True, help="folder for the tables and analysis.html"),
+    JSON,
+)
 
 
-def run(arguments: argparse.Namespace) -> int:
+def run(arguments: Arguments) -> int:
     """Analyse the table and print the findings."""
     from flows.studies.analysis import analyze_file
     from lycoris.analysis.statistics.paper_findings import evaluate_findings

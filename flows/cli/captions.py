@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import argparse
-from pathlib import Path
-
-from flows.cli.options import add_json, add_overrides, override
+from flows.cli.options import JSON, PATH, Arguments, argument, option, override, overrides
 from flows.cli.output import print_json, print_lines, print_message
 
-HELP = "review and correct the captions of a folder of images"
 DESCRIPTION = """\
 Tag every image in a folder, write its caption under each strategy, and show them on one page: the tags that belong to
 the concept are crossed out, with the counts behind that decision, followed by statistics for each class.
@@ -21,16 +17,16 @@ concepts_file, base, templates, output.
 """
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the command's arguments."""
-    parser.add_argument("data", type=Path, help="a folder <category>/<class>/[<subclass>/]image")
-    parser.add_argument("--out", type=Path, help="the page to write (default: runs/captions/<folder>.html)")
-    parser.add_argument("--write", action="store_true", help="write a tag file beside each image that has none")
-    add_overrides(parser)
-    add_json(parser)
+PARAMETERS = (
+    argument("data", type=PATH, help="a folder <category>/<class>/[<subclass>/]image"),
+    option("--out", type=PATH, help="the page to write (default: runs/captions/<folder>.html)"),
+    option("--write", is_flag=True, help="write a tag file beside each image that has none"),
+    overrides(),
+    JSON,
+)
 
 
-def run(arguments: argparse.Namespace) -> int:
+def run(arguments: Arguments) -> int:
     """Caption the folder and write the page."""
     from flows.config.loading import load_experiment
     from flows.steps.caption_page import write_caption_page

@@ -2,57 +2,31 @@
 
 from __future__ import annotations
 
-import argparse
 import shutil
 from pathlib import Path
 
-from flows.cli.options import add_json
+import click
+
+from flows.cli.options import JSON, PATH, Action, Arguments, argument, option
 from flows.cli.output import print_json, print_lines
 from lycoris.errors import InputError
 
 PROJECT_ROOT = Path(__file__).resolve().parents[2]
 REVISION_HELP = "a git revision whose data.dvc names the version, or the hash of a version"
-HELP = "versions of the data: diff, push, pull, remove"
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add an action each for diff, push, pull and remove."""
-    actions = parser.add_subparsers(required=True, metavar="ACTION")
-
-    diff = actions.add_parser("diff", help="list the images and captions that were added, removed, moved or changed")
-    diff.add_argument("first", metavar="REV1", help=REVISION_HELP)
-    diff.add_argument("second", metavar="REV2", nargs="?", help="default: the data folder as it is")
-    add_json(diff)
-    diff.set_defaults(action=_diff)
-
-    push = actions.add_parser("push", help="upload versions to a DVC remote")
-    push.add_argument("revisions", metavar="REV", nargs="*", help="default: the version that data.dvc names")
-    push.set_defaults(action=_push)
-
-    pull = actions.add_parser(
-        "pull", help="download versions from a DVC remote; without REV, also check out what data.dvc names"
-    )
-    pull.add_argument("revisions", metavar="REV", nargs="*", help="download into the cache only; data/ is not changed")
-    pull.set_defaults(action=_pull)
-
-    remove = actions.add_parser("remove", help="delete versions from the DVC cache, unless a champion depends on them")
-    remove.add_argument("revisions", metavar="REV", nargs="+", help=REVISION_HELP)
-    remove.add_argument("--output", type=Path, default=Path("runs"), help="output folder whose registry is checked")
-    remove.set_defaults(action=_remove)
-
-    for action in (push, pull):
-        action.add_argument("--remote", help="name in the DVC configuration; default: the default remote")
-    for action in (diff, push, pull, remove):
-        action.add_argument("--data", type=Path, default=Path("data"), help="the data folder (default: data)")
+def _revisions(*, required: bool, help: str) -> click.Argument:
+    metavar = "REV..." if required else "[REV]..."
+    return argument("revisions", nargs=-1, required=required, metavar=metavar, help=help)
 
 
-def run(arguments: argparse.Namespace) -> int:
+def run(arguments: Arguments) -> int:
     """Run the chosen action."""
     arguments.action(arguments)
     return 0
 
 
-def _locate_project(arguments: argparse.Namespace) -> tuple[Path, Path]:
+def _locate_project(arguments: Arguments) -> tuple[Path, Path]:
     """Return the data folder and the project that versions it."""
     from tasks.data_versions.checkout import find_project
 
@@ -62,7 +36,7 @@ def _locate_project(arguments: argparse.Namespace) -> tuple[Path, Path]:
     return arguments.data, project
 
 
-def _diff(arguments: argparse.Namespace) -> None:
+def _diff(arguments: Arguments) -> None:
     from tasks.data_versions.diff import diff_manifests, file_kind
     from tasks.data_versions.revisions import list_version
 
@@ -82,7 +56,7 @@ def _diff(arguments: argparse.Namespace) -> None:
         print_json({"first": first, "second": second, **changes, "kinds": kinds})
 
 
-def _push(arguments: argparse.Namespace) -> None:
+def _push(arguments: Arguments) -> None:
     from tasks.data_versions import dvc
     from tasks.data_versions.checkout import ensure_version
 
@@ -96,7 +70,7 @@ def _push(arguments: argparse.Namespace) -> None:
     print_lines([f"{count} files of data version {', '.join(names)} were pushed."])
 
 
-def _pull(arguments: argparse.Namespace) -> None:
+def _pull(arguments: Arguments) -> None:
     from tasks.data_versions import dvc
     from tasks.data_versions.dvc_cache import has_remote
     from tasks.data_versions.revisions import sync_to_pointer
@@ -112,7 +86,7 @@ def _pull(arguments: argparse.Namespace) -> None:
         sync_to_pointer(project)
 
 
-def _version_hashes(arguments: argparse.Namespace, project: Path) -> list[str]:
+def _version_hashes(arguments: Arguments, project: Path) -> list[str]:
     """Return the hashes of the requested revisions; of the version that data.dvc names if there are none."""
     from tasks.data_versions.manifest import read_pointer
     from tasks.data_versions.revisions import resolve_revision
@@ -120,7 +94,7 @@ def _version_hashes(arguments: argparse.Namespace, project: Path) -> list[str]:
     return [resolve_revision(name, project) for name in arguments.revisions] or [read_pointer(project / "data.dvc")]
 
 
-def _remove(arguments: argparse.Namespace) -> None:
+def _remove(arguments: Arguments) -> None:
     from tasks.data_versions import dvc
     from tasks.data_versions.revisions import resolve_revision
     from tasks.tracking.client import existing_server
@@ -136,3 +110,38 @@ def _remove(arguments: argparse.Namespace) -> None:
         count = dvc.remove(name, project)
         shutil.rmtree(arguments.output / "data" / name.removesuffix(".dir"), ignore_errors=True)
         print_lines([f"Data version {name} was removed: {count} files that no other version contains."])
+
+
+_DATA = option("--data", type=PATH, default=Path("data"), help="the data folder (default: data)")
+_REMOTE = option("--remote", help="name in the DVC configuration; default: the default remote")
+ACTIONS = {
+    "diff": Action(
+        "list the images and captions that were added, removed, moved or changed",
+        (
+            argument("first", metavar="REV1", help=REVISION_HELP),
+            argument("second", metavar="[REV2]", required=False, help="default: the data folder as it is"),
+            _DATA,
+            JSON,
+        ),
+        _diff,
+    ),
+    "push": Action(
+        "upload versions to a DVC remote",
+        (_revisions(required=False, help="default: the version that data.dvc names"), _REMOTE, _DATA),
+        _push,
+    ),
+    "pull": Action(
+        "download versions from a DVC remote; without REV, also check out what data.dvc names",
+        (_revisions(required=False, help="download into the cache only; data/ is not changed"), _REMOTE, _DATA),
+        _pull,
+    ),
+    "remove": Action(
+        "delete versions from the DVC cache, unless a champion depends on them",
+        (
+            _revisions(required=True, help=REVISION_HELP),
+            option("--output", type=PATH, default=Path("runs"), help="output folder whose registry is checked"),
+            _DATA,
+        ),
+        _remove,
+    ),
+}

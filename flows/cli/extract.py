@@ -2,35 +2,27 @@
 
 from __future__ import annotations
 
-import argparse
-from pathlib import Path
-
-from flows.cli.options import load_base_parts
+from flows.cli.options import PATH, Arguments, argument, load_base_parts, option
 from flows.cli.output import print_lines
 
-HELP = "approximate the difference between two models by an adapter file"
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the command's arguments."""
-    parser.add_argument("base", help="folder or hub name of the original model")
-    parser.add_argument("tuned", help="folder or hub name of the fine-tuned model")
-    parser.add_argument("target", type=Path, help="the file or folder to write")
-    parser.add_argument("--algorithm", default="lora", help="lora (default), loha, lokr, full, norms, dylora or t-lora")
-    parser.add_argument("--preset", help="which layers; default: all")
-    parser.add_argument("--rank", type=int, help="the largest rank of a layer")
-    parser.add_argument(
-        "--energy", type=float, help="lora: choose each rank to keep this fraction of the squared singular values"
-    )
-    parser.add_argument("--factor", type=int, help="lokr: how dimensions are split")
-    parser.add_argument(
+PARAMETERS = (
+    argument("base", help="folder or hub name of the original model"),
+    argument("tuned", help="folder or hub name of the fine-tuned model"),
+    argument("target", type=PATH, help="the file or folder to write"),
+    option("--algorithm", default="lora", help="lora (default), loha, lokr, full, norms, dylora or t-lora"),
+    option("--preset", help="which layers; default: all"),
+    option("--rank", type=int, help="the largest rank of a layer"),
+    option("--energy", type=float, help="lora: choose each rank to keep this fraction of the squared singular values"),
+    option("--factor", type=int, help="lokr: how dimensions are split"),
+    option(
         "--format",
         help="lycoris, kohya, comfyui, diffusers or peft; default: opens in ComfyUI and, a LoRA, in diffusers",
-    )
-    parser.add_argument("--dtype", default="float32", help="float16, bfloat16, float32 (default) or float64")
+    ),
+    option("--dtype", default="float32", help="float16, bfloat16, float32 (default) or float64"),
+)
 
 
-def run(arguments: argparse.Namespace) -> int:
+def run(arguments: Arguments) -> int:
     """Extract and save the adapter."""
     import lycoris
 

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import argparse
 from dataclasses import asdict
 from pathlib import Path
 
-from flows.cli.options import add_json
+from flows.cli.options import JSON, PATH, Arguments, argument, option
 from flows.cli.output import print_json, print_lines, print_message
 
-HELP = "turn the configuration of another trainer into an experiment"
 DESCRIPTION = """\
 Read the configuration of another trainer, write experiment.yaml and concepts.yaml for `lycoris run`, and name every
 key that could not be carried over. Images and captions stay where they are.
@@ -24,17 +22,17 @@ key that could not be carried over. Images and captions stay where they are.
 """
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the command's arguments."""
-    parser.add_argument("configs", metavar="CONFIG", nargs="+", type=Path, help="the files of one training")
-    parser.add_argument("--out", type=Path, default=Path("imported"), help="folder to write to (default: imported)")
-    parser.add_argument("--base", help="the base model, in place of that of the files")
-    parser.add_argument("--trigger", help="the trigger of the concept, where there is one concept")
-    parser.add_argument("--class-noun", help="what kind of thing the concept is")
-    add_json(parser)
+PARAMETERS = (
+    argument("configs", metavar="CONFIG...", nargs=-1, required=True, type=PATH, help="the files of one training"),
+    option("--out", type=PATH, default=Path("imported"), help="folder to write to (default: imported)"),
+    option("--base", help="the base model, in place of that of the files"),
+    option("--trigger", help="the trigger of the concept, where there is one concept"),
+    option("--class-noun", help="what kind of thing the concept is"),
+    JSON,
+)
 
 
-def run(arguments: argparse.Namespace) -> int:
+def run(arguments: Arguments) -> int:
     """Import the files."""
     from flows.config.imports.experiment_files import import_config
 

@@ -1,82 +1,93 @@
-"""The `lycoris` command: a table of subcommands, one module each."""
+"""The `lycoris` command: a table of commands, one module each."""
 
 from __future__ import annotations
 
-import argparse
-import importlib
-import re
 import sys
-import traceback
-from collections.abc import Callable
-from typing import NoReturn
+from collections.abc import Sequence
 
-from flows.runtime.logging import NORMAL, QUIET, VERBOSE, configure_logging
-from flows.runtime.prefect_server import RESUME_HINT, configure_environment, show_prefect_logs
-from lycoris.errors import InputError, unknown_name_error
-from lycoris.safety.redaction import printable, redact
+import click
 
-COMMANDS = (
-    "run",
-    "captions",
-    "study",
-    "recommend",
-    "refresh",
-    "data",
-    "pull",
-    "rollback",
-    "server",
-    "convert",
-    "analyze",
-    "score",
-    "extract",
-    "import",
-)
-"""The subcommands in the order of `lycoris --help`; the module `flows.cli.<name>` holds each one.
+from flows.cli.command_line import CommandTable, refuse
+from flows.cli.options import Arguments, option
 
-A command module defines ``HELP`` (one line), ``add_arguments(parser)`` and ``run(arguments) -> int``; optionally
-``DESCRIPTION`` and ``epilog()``, which is called only when the help of that command is printed.
+COMMANDS = {
+    "run": "train adapters on your images, score them against the base model, write a report",
+    "captions": "review and correct the captions of a folder of images",
+    "study": "answer a question by running the experiment that a study file describes",
+    "recommend": "choose a setting from a finished study and state how certain the choice is",
+    "refresh": "if the data changed, run again and compare the challenger with the champion",
+    "data": "versions of the data: diff, push, pull, remove",
+    "pull": "fetch the adapter file of a concept from the registry",
+    "rollback": "make the previous champion of a concept its champion again",
+    "server": "run Prefect, MLflow and a worker on this machine",
+    "convert": "rewrite an adapter file in another format or as a plain LoRA",
+    "analyze": "analyse which choices affect the scores in a table",
+    "score": "score adapter files or folders of images against their base model",
+    "extract": "approximate the difference between two models by an adapter file",
+    "import": "turn the configuration of another trainer into an experiment",
+    "completion": "print the completion script of a shell",
+}
+"""Command -> its line in `lycoris --help`, in that order; the module `flows.cli.<name>` is imported when it is named.
+
+A command module defines ``PARAMETERS`` (click's) and ``run(arguments) -> int``; optionally ``DESCRIPTION`` and
+``epilog()``, which is called only when the help of that command is printed. One with subcommands has ``ACTIONS``, a
+table of `flows.cli.options.Action`, in place of ``PARAMETERS``.
 """
+COMPLETION_VARIABLE = "_LYCORIS_COMPLETE"
+"""The environment variable by which a shell asks for completions."""
 
 
-class CommandParser(argparse.ArgumentParser):
-    """A parser that builds its epilog when help is printed, because listing options imports their records.
+def build_parser() -> CommandTable:
+    """Return the parser of the command line."""
+    return CommandTable(
+        COMMANDS,
+        name="lycoris",
+        help="Customize text-to-image models and measure what the customization did.",
+        params=[
+            option("-v", "--verbose", is_flag=True, help="show debug messages"),
+            option("--quiet", is_flag=True, help="show only warnings and errors"),
+            option(
+                "--version",
+                is_flag=True,
+                is_eager=True,
+                expose_value=False,
+                callback=_print_version,
+                help="show the version and exit",
+            ),
+        ],
+    )
 
-    Its errors quote arguments, such as names of files, with control characters escaped.
+
+def _print_version(context: click.Context, _: click.Parameter, wanted: bool) -> None:
+    if wanted:
+        from lycoris import __version__
+
+        click.echo(f"lycoris {__version__}")
+        context.exit()
+
+
+def parse_arguments(argv: Sequence[str] | None = None) -> Arguments | int:
+    """Parse a command line.
+
+    Returns:
+        The arguments of a command, with its function `run`; the exit status where help or the version was printed.
+
+    Raises:
+        InputError: A command, an option or a value is wrong.
     """
-
-    build_epilog: Callable[[], str] | None = None
-
-    def error(self, message: str) -> NoReturn:
-        self.print_usage(sys.stderr)
-        self.exit(2, f"{self.prog}: {printable(explain_usage(message))}\n")
-
-    def format_help(self) -> str:
-        if self.build_epilog is not None:
-            self.epilog = self.build_epilog()
-        return super().format_help()
-
-    def exit(self, status: int = 0, message: str | None = None) -> NoReturn:
-        """Print a message and end the process."""
-        super().exit(status, None if message is None else printable(redact(message)))
+    words = list(sys.argv[1:] if argv is None else argv)
+    try:
+        parsed: Arguments | int = build_parser().main(
+            words, prog_name="lycoris", complete_var=COMPLETION_VARIABLE, standalone_mode=False
+        )
+        if isinstance(parsed, Arguments) and parsed.verbose and parsed.quiet:
+            raise click.UsageError("Options `--verbose` and `--quiet` exclude each other.")
+    except click.UsageError as error:
+        refuse(error, words)
+    return parsed
 
 
-def explain_usage(message: str) -> str:
-    """Return a message of argparse with a hint: the nearest command, or how an option of an experiment is set."""
-    if match := re.match(r"argument COMMAND: invalid choice: '(.*?)' \(", message):
-        return str(unknown_name_error("command", match[1], COMMANDS))
-    if match := re.match(r"unrecognized arguments: --([\w.-]+)(?:[= ](\S+))?", message):
-        from flows.config.adapter import ADAPTER_HINT, AdapterConfig
-        from flows.config.experiment import Experiment
-
-        name, value = match[1].replace("-", "_"), match[2] or "..."
-        if name.partition(".")[0] in Experiment.model_fields:
-            return f"{message}. An option of an experiment is set with `--set {name}={value}`."
-        if name in AdapterConfig.model_fields:
-            return f"{message}. {ADAPTER_HINT.format(name)}"
-    return message
-
-
-def main(argv: list[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line.
 
     Args:
@@ -85,42 +96,40 @@ def main(argv: list[str] | None = None) -> int:
     Returns:
         0 on success, 1 if a step failed, 2 for invalid input, 130 after Ctrl-C.
     """
+    try:
+        arguments = parse_arguments(argv)
+        if isinstance(arguments, int):
+            return arguments
+        _configure(arguments)
+        return arguments.run(arguments)
+    except KeyboardInterrupt:
+        from flows.runtime.client_environment import RESUME_HINT
+
+        print(f"\nlycoris: stopped. {RESUME_HINT}", file=sys.stderr)
+        return 130
+    except Exception as error:
+        return _print_error(error)
+
+
+def _configure(arguments: Arguments) -> None:
+    from flows.runtime.client_environment import configure_environment, show_prefect_logs
+    from flows.runtime.logging import NORMAL, QUIET, VERBOSE, configure_logging
+
     configure_environment()
-    arguments = build_parser().parse_args(argv)
     if arguments.verbose:
         show_prefect_logs()
     configure_logging(QUIET if arguments.quiet else VERBOSE if arguments.verbose else NORMAL)
-    try:
-        return arguments.run(arguments)
-    except InputError as error:
+
+
+def _print_error(error: Exception) -> int:
+    """Print an error, without secrets and control characters; return the exit status."""
+    import traceback
+
+    from lycoris.errors import InputError
+    from lycoris.safety.redaction import printable, redact
+
+    if isinstance(error, InputError):
         print(f"lycoris: {printable(redact(str(error)))}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        print(f"\nlycoris: stopped. {RESUME_HINT}", file=sys.stderr)
-        return 130
-    except Exception:
-        print(printable(redact(traceback.format_exc())), file=sys.stderr)
-        return 1
-
-
-def build_parser() -> argparse.ArgumentParser:
-    """Return the parser of the command line, with a subparser for each of `COMMANDS`."""
-    parser = CommandParser(
-        prog="lycoris", description="Customize text-to-image models and measure what the customization did."
-    )
-    detail = parser.add_mutually_exclusive_group()
-    detail.add_argument("-v", "--verbose", action="store_true", help="show debug messages")
-    detail.add_argument("--quiet", action="store_true", help="show only warnings and errors")
-    commands = parser.add_subparsers(required=True, metavar="COMMAND", parser_class=CommandParser)
-    for name in COMMANDS:
-        module = importlib.import_module(f"flows.cli.{name}")
-        command = commands.add_parser(
-            name,
-            help=module.HELP,
-            description=getattr(module, "DESCRIPTION", None),
-            formatter_class=argparse.RawDescriptionHelpFormatter,
-        )
-        command.build_epilog = getattr(module, "epilog", None)
-        module.add_arguments(command)
-        command.set_defaults(run=module.run)
-    return parser
+    print(printable(redact("".join(traceback.format_exception(error)))), file=sys.stderr)
+    return 1

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-import argparse
-import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
+
+import click
 
 from lycoris.errors import InputError
 
@@ -13,48 +16,68 @@ if TYPE_CHECKING:
     from tasks.tracking.client import TrackingServer
 
 
-def add_json(parser: argparse.ArgumentParser) -> None:
-    """Add ``--json``."""
-    parser.add_argument(
-        "--json", action="store_true", help="print the result as one JSON object on the last line of stdout"
-    )
+class Arguments(SimpleNamespace):
+    """The arguments of a command by name, with `verbose` and `quiet`, and the command's function as `run`."""
 
 
-def add_overrides(parser: argparse.ArgumentParser, help: str = "set an option of `lycoris run`; repeatable") -> None:
-    """Add ``--set``."""
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="overrides", help=help)
+@dataclass(frozen=True)
+class Action:
+    """A subcommand: its help, its parameters and its function."""
+
+    help: str
+    parameters: Sequence[click.Parameter]
+    run: Callable[[Arguments], None]
 
 
-def add_experiment(parser: argparse.ArgumentParser) -> None:
-    """Add the experiment file, ``--set``, ``--data-rev`` and ``--json``."""
-    parser.add_argument("experiment", nargs="?", type=Path, help="a YAML file of options (see `lycoris run --help`)")
-    add_overrides(parser, "set one option; repeatable")
-    parser.add_argument("--data-rev", metavar="REV", help="use the data of this git revision or version hash")
-    add_json(parser)
+def option(*names: str, **settings: Any) -> click.Option:
+    """Return an option: its names, the last of which may be that of its argument, and click's settings."""
+    return click.Option(names, **settings)
 
 
-def experiment_overrides(arguments: argparse.Namespace) -> tuple[str, ...]:
-    """Return the ``key=value`` overrides of `add_experiment`'s options."""
+def argument(name: str, **settings: Any) -> click.Argument:
+    """Return a positional argument: its name, and click's settings."""
+    return click.Argument([name], **settings)
+
+
+PATH = click.Path(path_type=Path)
+JSON = option("--json", is_flag=True, help="print the result as one JSON object on the last line of stdout")
+OUTPUT = option(
+    "--output",
+    type=PATH,
+    default=Path("runs"),
+    metavar="FOLDER",
+    help="output folder whose registry is used (default: runs); MLFLOW_TRACKING_URI takes precedence",
+)
+
+
+def overrides(help: str = "set an option of `lycoris run`; repeatable") -> click.Option:
+    """Return ``--set``."""
+    return option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help=help)
+
+
+EXPERIMENT = (
+    argument("experiment", required=False, type=PATH, help="a YAML file of options (see `lycoris run --help`)"),
+    overrides("set one option; repeatable"),
+    option("--data-rev", metavar="REV", help="use the data of this git revision or version hash"),
+    JSON,
+)
+"""The experiment file, ``--set``, ``--data-rev`` and ``--json``."""
+
+
+def experiment_overrides(arguments: Arguments) -> tuple[str, ...]:
+    """Return the ``key=value`` overrides of the options `EXPERIMENT`."""
     revision = () if arguments.data_rev is None else (override("data_rev", arguments.data_rev),)
     return (*arguments.overrides, *revision)
 
 
 def override(name: str, value: object) -> str:
     """Return an option and its value as ``--set`` takes them; the value is quoted, since it is read as YAML."""
+    import json
+
     return f"{name}={json.dumps(str(value))}"
 
 
-def add_registry(parser: argparse.ArgumentParser) -> None:
-    """Add ``--output``, the folder whose registry is used."""
-    parser.add_argument(
-        "--output",
-        type=Path,
-        default=Path("runs"),
-        help="output folder whose registry is used (default: runs); MLFLOW_TRACKING_URI takes precedence",
-    )
-
-
-def open_registry(arguments: argparse.Namespace) -> TrackingServer:
+def open_registry(arguments: Arguments) -> TrackingServer:
     """Return the registry of the folder that ``--output`` names.
 
     Raises:

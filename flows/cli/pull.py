@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
-import argparse
-from pathlib import Path
-
-from flows.cli.options import add_json, add_registry, open_registry
+from flows.cli.options import JSON, OUTPUT, PATH, Arguments, argument, open_registry, option
 from flows.cli.output import print_json, print_lines
 
-HELP = "fetch the adapter file of a concept from the registry"
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the command's arguments."""
-    parser.add_argument(
+PARAMETERS = (
+    argument(
         "name", metavar="CONCEPT[@ALIAS]", help="alias: champion (default), challenger, previous or a version number"
-    )
-    parser.add_argument("--out", type=Path, metavar="FILE", help="default: CONCEPT.safetensors")
-    add_registry(parser)
-    add_json(parser)
+    ),
+    option("--out", type=PATH, metavar="FILE", help="default: CONCEPT.safetensors"),
+    OUTPUT,
+    JSON,
+)
 
 
-def run(arguments: argparse.Namespace) -> int:
+def run(arguments: Arguments) -> int:
     """Download the file and print where it comes from."""
     from tasks.tracking import registry
 

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import argparse
 import re
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
-from flows.cli.options import add_json
+from flows.cli.options import JSON, PATH, Arguments, argument, option
 from flows.cli.output import print_json, print_lines
 from lycoris.errors import InputError
 from lycoris.terms import DIMENSIONS
 
-HELP = "choose a setting from a finished study and state how certain the choice is"
 DESCRIPTION = """\
 Choose the setting (algorithm, size, captions, learning rate, length) to use after a finished study. Each setting is
 averaged over the concepts and seeds of the study. The answer names the choice, its rank in each dimension, the next
@@ -26,21 +23,21 @@ all settings is written beside the study.
 SIZE_UNITS = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "mib": 2**20, "gib": 2**30}
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the command's arguments."""
-    parser.add_argument("study", type=Path, help="the folder of a study (runs/NAME), or a table of scores")
-    parser.add_argument("--configs", type=Path, help="the table of configurations that belongs to a published table")
-    parser.add_argument(
+PARAMETERS = (
+    argument("study", type=PATH, help="the folder of a study (runs/NAME), or a table of scores"),
+    option("--configs", type=PATH, help="the table of configurations that belongs to a published table"),
+    option(
         "--weights",
         default="",
         metavar="DIMENSION=WEIGHT,...",
         help=f"weight of each dimension (default: 1); dimensions: {', '.join(DIMENSIONS)}",
-    )
-    parser.add_argument("--max-size", metavar="5MB", help="the largest acceptable adapter file")
-    add_json(parser)
+    ),
+    option("--max-size", metavar="5MB", help="the largest acceptable adapter file"),
+    JSON,
+)
 
 
-def run(arguments: argparse.Namespace) -> int:
+def run(arguments: Arguments) -> int:
     """Print the recommendation."""
     from flows.studies.recommend import recommend_study
 

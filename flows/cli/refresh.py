@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import argparse
 from typing import Any
 
-from flows.cli.options import add_experiment, experiment_overrides
+from flows.cli.options import EXPERIMENT, Arguments, experiment_overrides, option
 from flows.cli.output import print_json
 from lycoris.errors import InputError
 from lycoris.terms import DIMENSIONS
 
-HELP = "if the data changed, run again and compare the challenger with the champion"
 DESCRIPTION = """\
 Run an experiment again if the data changed since it was last refreshed; otherwise do nothing.
 
@@ -19,25 +17,24 @@ against images held out from training. The challenger is promoted only if it is 
 """
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the command's arguments."""
-    add_experiment(parser)
-    parser.add_argument(
+PARAMETERS = (
+    *EXPERIMENT,
+    option(
         "--target",
         default="fidelity",
         metavar="DIMENSION",
         help=f"the dimension in which the challenger must be better (default: fidelity): {', '.join(DIMENSIONS)}",
-    )
-    parser.add_argument(
+    ),
+    option(
         "--tolerance",
-        action="append",
-        default=[],
+        multiple=True,
         metavar="DIMENSION=LOSS",
         help="how much worse another dimension may become (default: 0); repeatable",
-    )
+    ),
+)
 
 
-def run(arguments: argparse.Namespace) -> int:
+def run(arguments: Arguments) -> int:
     """Refresh; 1 if a concept failed."""
     from flows.config.loading import load_experiment
     from flows.config.promotion import PromotionConfig

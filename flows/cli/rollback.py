@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import argparse
-
-from flows.cli.options import add_registry, open_registry
+from flows.cli.options import OUTPUT, Arguments, argument, open_registry, option
 from flows.cli.output import print_lines
 
-HELP = "make the previous champion of a concept its champion again"
+PARAMETERS = (
+    argument("concept", help="the concept"),
+    option("--to", metavar="VERSION", help="a version number; default: the previous champion"),
+    option("--reason", default="rolled back", help="recorded with the version that is rejected"),
+    OUTPUT,
+)
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the command's arguments."""
-    parser.add_argument("concept", metavar="CONCEPT")
-    parser.add_argument("--to", metavar="VERSION", help="a version number; default: the previous champion")
-    parser.add_argument("--reason", default="rolled back", help="recorded with the version that is rejected")
-    add_registry(parser)
-
-
-def run(arguments: argparse.Namespace) -> int:
+def run(arguments: Arguments) -> int:
     """Move the alias `champion` back."""
     from tasks.tracking import registry
 

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from flows.cli.options import add_experiment, experiment_overrides
+from flows.cli.options import EXPERIMENT, Arguments, experiment_overrides
 from flows.cli.output import print_json, print_lines
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
-HELP = "train adapters on your images, score them against the base model, write a report"
 DESCRIPTION = """\
 Customize a text-to-image model to a set of images in several ways and measure what each way did.
 
@@ -32,9 +30,7 @@ examples:
 """
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the command's arguments."""
-    add_experiment(parser)
+PARAMETERS = EXPERIMENT
 
 
 def epilog() -> str:
@@ -94,7 +90,7 @@ def verdict_lines(verdicts: Sequence[Mapping[str, Any]]) -> list[str]:
     return lines
 
 
-def run(arguments: argparse.Namespace) -> int:
+def run(arguments: Arguments) -> int:
     """Run the experiment; 1 if an adapter failed."""
     from flows.config.loading import load_experiment
     from flows.runtime.session import with_prefect_server

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import argparse
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from flows.cli.options import add_json, add_overrides, override
+import click
+
+from flows.cli.options import JSON, PATH, Arguments, argument, option, override, overrides
 from flows.cli.output import print_json, print_lines
 from lycoris.errors import InputError, unknown_name_error
 from lycoris.terms import CAPTION_STRATEGIES, DIMENSIONS, HEADLINE_SCORES, RESIZE_MODES
@@ -16,7 +17,6 @@ from lycoris.terms import CAPTION_STRATEGIES, DIMENSIONS, HEADLINE_SCORES, RESIZ
 if TYPE_CHECKING:
     from flows.config.scoring import ScoringConfig
 
-HELP = "score adapter files or folders of images against their base model"
 DESCRIPTION = """\
 Score adapter files from any trainer, or folders of generated images, against their base model: five dimensions, a
 confidence interval for every number, and one report.html.
@@ -38,34 +38,31 @@ LABEL_WIDTHS = {False: 17, True: 46}
 """Characters of the first column: a dimension, or the name of a score."""
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the command's arguments."""
-    parser.add_argument("files", nargs="+", type=Path, metavar="FILE", help="adapter files or folders of images")
-    parser.add_argument(
-        "--base", default="pocket", help="pocket (default), a diffusers folder, a .safetensors file, or a hub name"
-    )
-    parser.add_argument("--data", type=Path, required=True, help="the images of the concept, as for `lycoris run`")
-    parser.add_argument("--concept", help="concept of the files; default: what the file says, or the only concept")
-    parser.add_argument(
+PARAMETERS = (
+    argument("files", nargs=-1, required=True, type=PATH, metavar="FILE...", help="adapter files or folders of images"),
+    option("--base", default="pocket", help="pocket (default), a diffusers folder, a .safetensors file, or a hub name"),
+    option("--data", type=PATH, required=True, help="the images of the concept, as for `lycoris run`"),
+    option("--concept", help="concept of the files; default: what the file says, or the only concept"),
+    option(
         "--captions",
-        choices=CAPTION_STRATEGIES,
+        type=click.Choice(tuple(CAPTION_STRATEGIES)),
         help="strategy of the prompt type train; sentence needs a captioner (--set captioner=...); default: what the "
         "file says if that needs tags alone, else none",
-    )
-    parser.add_argument("--prompts", type=Path, help="a text file, one prompt a line, or JSON: prompt type -> prompts")
-    parser.add_argument(
-        "--images-per-prompt", type=int, default=4, metavar="N", help="images for each prompt of --prompts (4)"
-    )
-    parser.add_argument(
-        "--quality-predictors",
-        metavar="NAME,...",
-        help="clip_iqa, aesthetics=FILE, liqe, maniqa, lpips",
-    )
-    parser.add_argument("--metrics", metavar="NAME,...", help="see the list below; default: all marked with *")
-    parser.add_argument("--resize-mode", choices=RESIZE_MODES, default="resize", help="resizing of reference images")
-    parser.add_argument("--out", type=Path, default=Path("runs"), help="output folder (runs)")
-    add_overrides(parser)
-    add_json(parser)
+    ),
+    option("--prompts", type=PATH, help="a text file, one prompt a line, or JSON: prompt type -> prompts"),
+    option("--images-per-prompt", type=int, default=4, metavar="N", help="images for each prompt of --prompts (4)"),
+    option("--quality-predictors", metavar="NAME,...", help="clip_iqa, aesthetics=FILE, liqe, maniqa, lpips"),
+    option("--metrics", metavar="NAME,...", help="see the list below; default: all marked with *"),
+    option(
+        "--resize-mode",
+        type=click.Choice(tuple(RESIZE_MODES)),
+        default="resize",
+        help="resizing of reference images",
+    ),
+    option("--out", type=PATH, default=Path("runs"), help="output folder (runs)"),
+    overrides(),
+    JSON,
+)
 
 
 def epilog() -> str:
@@ -77,7 +74,7 @@ def epilog() -> str:
     return f"{EXAMPLES}\nmetrics (* by default, those of learned predictors with --quality-predictors):\n{listing}"
 
 
-def run(arguments: argparse.Namespace) -> int:
+def run(arguments: Arguments) -> int:
     """Score the files and print every score; 1 if a file failed."""
     from flows.config.preflight import validate_scoring
     from flows.runtime.prefect_server import prefect_server
@@ -94,7 +91,7 @@ def run(arguments: argparse.Namespace) -> int:
     return 1 if any("error" in entry for entry in result["adapters"]) else 0
 
 
-def parse_request(arguments: argparse.Namespace) -> ScoringConfig:
+def parse_request(arguments: Arguments) -> ScoringConfig:
     """Return the request of a command line.
 
     Raises:

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 import signal
 import time
 from pathlib import Path
 
+from flows.cli.options import PATH, Arguments, option
 from flows.cli.output import print_lines, print_message
 from flows.runtime.api_password import SERVER_VARIABLE
-from flows.runtime.prefect_server import show_prefect_logs
+from flows.runtime.client_environment import show_prefect_logs
 from lycoris.errors import InputError
 
 PROJECT_ROOT = Path(__file__).resolve().parents[2]
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
-HELP = "run Prefect, MLflow and a worker on this machine"
 DESCRIPTION = """\
 Start a Prefect server, an MLflow server and a worker, create the deployments in prefect.yaml, and run until Ctrl-C.
 
@@ -25,23 +24,23 @@ is generated at the first start and kept in the file `prefect-auth` of the folde
 """
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the command's arguments."""
-    parser.add_argument("--folder", type=Path, default=Path("runs/server"), help="where data is stored (runs/server)")
-    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (127.0.0.1: this machine only)")
-    parser.add_argument(
-        "--allowed-host", action="append", default=[], metavar="NAME",
+PARAMETERS = (
+    option("--folder", type=PATH, default=Path("runs/server"), help="where data is stored (runs/server)"),
+    option("--host", default="127.0.0.1", help="address to listen on (127.0.0.1: this machine only)"),
+    option(
+        "--allowed-host",
+        multiple=True,
+        metavar="NAME",
         help="a host name under which clients reach the servers, besides IP addresses and localhost; repeatable",
-    )  # fmt: skip
-    parser.add_argument("--prefect-port", type=int, default=4200, help="default: 4200")
-    parser.add_argument("--mlflow-port", type=int, default=5050, help="default: 5050")
-    parser.add_argument(
-        "--deployments", type=Path, default=PROJECT_ROOT / "prefect.yaml", help="deployment file (prefect.yaml)"
-    )
-    parser.add_argument("--gpus", type=int, default=1, help="how many trainings may use a GPU at the same time (1)")
+    ),
+    option("--prefect-port", type=int, default=4200, help="default: 4200"),
+    option("--mlflow-port", type=int, default=5050, help="default: 5050"),
+    option("--deployments", type=PATH, default=PROJECT_ROOT / "prefect.yaml", help="deployment file (prefect.yaml)"),
+    option("--gpus", type=int, default=1, help="how many trainings may use a GPU at the same time (1)"),
+)
 
 
-def run(arguments: argparse.Namespace) -> int:
+def run(arguments: Arguments) -> int:
     """Run the servers until Ctrl-C or SIGTERM; raise if one of them stops."""
     from flows.runtime import provisioning
     from flows.runtime.local_servers import LocalServers

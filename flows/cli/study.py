@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from flows.cli.options import add_json, add_overrides
+import click
+from click.shell_completion import CompletionItem
+
+from flows.cli.options import JSON, PATH, Arguments, argument, option, overrides
 from flows.cli.output import print_json, print_lines
 
 if TYPE_CHECKING:
     from flows.studies.adaptive_search import SearchConfig
     from flows.studies.definition import Study
 
-HELP = "answer a question by running the experiment that a study file describes"
 DESCRIPTION = """\
 Run a study by name and answer its question: the effect of each level of its factors on each dimension in each category,
 paired, with confidence intervals, and the images beside the numbers. Finished work is cached, so the same command
@@ -27,19 +28,28 @@ ADAPTIVE_STUDY = "adaptive"
 """The study that is always searched."""
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the command's arguments."""
-    parser.add_argument("study", help="a name (see the list below), or a YAML file in the same format")
-    add_overrides(parser, "set an option of `lycoris run`, or match_budget; repeatable")
-    parser.add_argument("--plan", action="store_true", help="print what would be run, and stop")
-    parser.add_argument("--from", dest="folder", type=Path, help="answer from the folder of a finished study")
-    add_json(parser)
-    search = parser.add_argument_group("adaptive search: fewer trainings")
-    search.add_argument(
+def _complete_study(_: click.Context, __: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Complete the name of a study, else a file."""
+    from flows.studies.definition import study_names
+
+    names = [name for name in study_names() if name.startswith(incomplete)]
+    return [CompletionItem(name) for name in names] or [CompletionItem(incomplete, type="file")]
+
+
+PARAMETERS = (
+    argument(
+        "study", shell_complete=_complete_study, help="a name (see the list below), or a YAML file in the same format"
+    ),
+    overrides("set an option of `lycoris run`, or match_budget; repeatable"),
+    option("--plan", is_flag=True, help="print what would be run, and stop"),
+    option("--from", "folder", type=PATH, help="answer from the folder of a finished study"),
+    JSON,
+    option(
         "--budget", type=int, metavar="N", help=f"search the grid with N trainings ({ADAPTIVE_STUDY}: a third of it)"
-    )
-    search.add_argument("--search-seed", type=int, default=0, metavar="N", help="seed of the order of concepts")
-    search.add_argument("--sampler", default="posterior", help="posterior (default), random, tpe or nsga2")
+    ),
+    option("--search-seed", type=int, default=0, metavar="N", help="of a search: seed of the order of concepts"),
+    option("--sampler", default="posterior", help="of a search: posterior (default), random, tpe or nsga2"),
+)
 
 
 def epilog() -> str:
@@ -49,7 +59,7 @@ def epilog() -> str:
     return "studies:\n" + "\n".join(f"  {name:<12} {load_study(name).question}" for name in study_names())
 
 
-def run(arguments: argparse.Namespace) -> int:
+def run(arguments: Arguments) -> int:
     """Run the study, or print its plan or the answer of a finished one; 1 if an adapter failed."""
     from flows.runtime.session import with_prefect_server
     from flows.studies.definition import load_study
@@ -78,7 +88,7 @@ def run(arguments: argparse.Namespace) -> int:
     return 1 if failures else 0
 
 
-def _search_config(arguments: argparse.Namespace) -> SearchConfig | None:
+def _search_config(arguments: Arguments) -> SearchConfig | None:
     """Return how the grid is searched; None where all of it is trained."""
     if arguments.budget is None and arguments.study != ADAPTIVE_STUDY:
         return None

@@ -12,7 +12,8 @@ from contextlib import suppress
 from pathlib import Path
 
 from flows.runtime.api_password import CLIENT_VARIABLE, PASSWORD_FILE, SERVER_VARIABLE, stored_password
-from flows.runtime.prefect_server import ENVIRONMENT_DEFAULTS, wait_until_healthy
+from flows.runtime.client_environment import ENVIRONMENT_DEFAULTS
+from flows.runtime.prefect_server import wait_until_healthy
 from flows.runtime.provisioning import HEARTBEAT_SECONDS, WORK_POOL
 from lycoris.cache.atomic import open_log
 from lycoris.errors import InputError

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flows.runtime.api_password import CLIENT_VARIABLE, PASSWORD_FILE, SERVER_VARIABLE, generate_password
+from flows.runtime.client_environment import RESUME_HINT
 from lycoris.cache.atomic import check_writable, open_log
 from lycoris.errors import InputError
 from lycoris.safety.request_guard import RequestGuard, allowed_hosts, split_list
@@ -23,42 +24,14 @@ from lycoris.safety.request_guard import RequestGuard, allowed_hosts, split_list
 if TYPE_CHECKING:
     import httpx
 
-ENVIRONMENT_DEFAULTS = {
-    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-    "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
-    "PREFECT_CLIENT_RETRY_EXTRA_CODES": "500",  # what a server answers whose database restarts
-    "PREFECT_LOGGING_SETTINGS_PATH": str(Path(__file__).with_name("prefect_logging.yml")),
-    "PYTHONWARNINGS": "ignore:resource_tracker:UserWarning",  # after Ctrl-C; the system has freed them by then
-    "DO_NOT_TRACK": "1",
-    "DVC_NO_ANALYTICS": "1",
-    "MLFLOW_DISABLE_TELEMETRY": "true",
-    "HF_HUB_DISABLE_TELEMETRY": "1",
-    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
-    "TRANSFORMERS_VERBOSITY": "error",
-    "DIFFUSERS_VERBOSITY": "error",
-}
 PARENT_VARIABLE = "LYCORIS_PARENT_PID"
 """The environment variable that names the process with which a server exits, even if that is gone already."""
 ORIGINS_VARIABLE = "PREFECT_SERVER_CORS_ALLOWED_ORIGINS"
 """Prefect's setting of the origins, besides its own, whose pages may use the server."""
 PARENT_EXIT_S = 2.0
 """How long a server outlives its parent at most."""
-RESUME_HINT = "Finished work is saved; the same command resumes."
 STARTUP_TIMEOUT_S = 180.0
 """How long the server may take to answer; its first start migrates a database."""
-
-
-def configure_environment() -> None:
-    """Set the environment variables that Prefect and MLflow read on import; those that the user set are unchanged."""
-    for name, value in ENVIRONMENT_DEFAULTS.items():
-        os.environ.setdefault(name, value)
-
-
-def show_prefect_logs() -> None:
-    """Let Prefect log to the terminal as it does by default; before Prefect is imported."""
-    name = "PREFECT_LOGGING_SETTINGS_PATH"
-    if os.environ.get(name) == ENVIRONMENT_DEFAULTS[name]:
-        del os.environ[name]
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from prefect import Task
 from prefect.exceptions import UpstreamTaskError
 from prefect.futures import PrefectFuture
 
-from flows.runtime.prefect_server import RESUME_HINT
+from flows.runtime.client_environment import RESUME_HINT
 from lycoris.errors import InputError
 from tasks.artifacts import Artifact
 from tasks.score import Scores

@@ -10,8 +10,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from flows.runtime.client_environment import configure_environment
 from flows.runtime.logging import configure_logging
-from flows.runtime.prefect_server import configure_environment
 from lycoris.errors import InputError
 from lycoris.safety.redaction import printable, redact, redact_values
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import ast
 import hashlib
+import itertools
 import json
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -62,8 +63,36 @@ def source_hash(*paths: str) -> str:
             for node in ast.walk(tree):
                 if isinstance(node, _NODES_WITH_DOCSTRING) and node.body and _is_docstring(node.body[0]):
                     node.body = node.body[1:]
-            digest.update(f"{file.relative_to(PACKAGE_ROOT).as_posix()}\0{ast.dump(tree)}\n".encode())
+            digest.update(f"{file.relative_to(PACKAGE_ROOT).as_posix()}\0{normal_form(tree)}\n".encode())
     return digest.hexdigest()[:16]
+
+
+def normal_form(node: object) -> str:
+    """A syntax tree as text that is the same under every Python from 3.11 on, unlike that of `ast.dump`.
+
+    Empty fields are left out, since later versions add fields; the constant parts of an f-string, which versions split
+    differently, are joined.
+    """
+    if isinstance(node, ast.Constant):
+        return f"{type(node.value).__name__}:{node.value!a}"
+    if isinstance(node, ast.JoinedStr):
+        return f"JoinedStr[{','.join(_parts(node))}]"
+    if isinstance(node, ast.AST):
+        fields = ((name, getattr(node, name, None)) for name in node._fields)
+        shown = (f"{name}={normal_form(value)}" for name, value in fields if value is not None and value != [])
+        return f"{type(node).__name__}({','.join(shown)})"
+    if isinstance(node, list):
+        return f"[{','.join(normal_form(item) for item in node)}]"
+    return ascii(node)
+
+
+def _parts(node: ast.JoinedStr) -> Iterator[str]:
+    """The parts of an f-string, neighbouring constants as one and empty ones left out."""
+    for constant, group in itertools.groupby(node.values, lambda part: isinstance(part, ast.Constant)):
+        if not constant:
+            yield from map(normal_form, group)
+        elif text := "".join(str(part.value) for part in group if isinstance(part, ast.Constant)):
+            yield ascii(text)
 
 
 def _is_docstring(node: ast.AST) -> bool:

@@ -1,7 +1,7 @@
 """Levels of the loggers of libraries, the one place that makes them quiet.
 
-transformers and diffusers take theirs from the environment (`flows.runtime.prefect_server.ENVIRONMENT_DEFAULTS`), and
-from `lycoris.pretrained.silence_transformers` while a model is loaded.
+transformers and diffusers take theirs from the environment (`flows.runtime.client_environment.ENVIRONMENT_DEFAULTS`),
+and from `lycoris.pretrained.silence_transformers` while a model is loaded.
 """
 
 from __future__ import annotations

@@ -31,7 +31,7 @@ TIMES = ("stage.json", "training.json", "generation.json")
 DEPLOYED = """
 import json, sys
 from pathlib import Path
-from flows.runtime.prefect_server import configure_environment
+from flows.runtime.client_environment import configure_environment
 configure_environment()
 if __name__ == "__main__":
     from flows.customize import customize

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from flows.cli.main import build_parser
+from flows.cli.main import parse_arguments
 from flows.config.loading import parse_experiment
 from flows.runtime import prefect_server
 from tasks.tracking import guarded_server
@@ -124,7 +124,7 @@ def test_dask_accepts_these_options():
 
 def test_a_study_runs_on_the_workers_and_accepts_more_options():
     _, *entry = SERVICES["study"]["entrypoint"]
-    given = build_parser().parse_args([*entry, "--set", "concepts=grumble"])
+    given = parse_arguments([*entry, "--set", "concepts=grumble"])
     experiment = parse_experiment(dict(change.split("=", 1) for change in given.overrides))
     assert experiment.runner == f"tcp://scheduler:{SERVICES['scheduler']['command'][5]}"
     assert experiment.artifact_store == "s3://lycoris/stages"

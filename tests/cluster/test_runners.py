@@ -96,7 +96,8 @@ def test_threads_of_a_process_compute_one_at_a_time(tmp_path):
 LIMITED = """
 import os, subprocess, sys, time
 from pathlib import Path
-from flows.runtime.prefect_server import configure_environment, prefect_server
+from flows.runtime.client_environment import configure_environment
+from flows.runtime.prefect_server import prefect_server
 
 configure_environment()
 folder = Path(sys.argv[1])

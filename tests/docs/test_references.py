@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import ast
 import importlib
 import importlib.util
@@ -16,6 +15,7 @@ import pytest
 import yaml
 
 import lycoris
+from flows.cli.command_line import commands_of, help_text
 from flows.cli.main import build_parser
 from flows.config.adapter import AdapterConfig
 from flows.config.experiment import Experiment
@@ -65,18 +65,12 @@ def code(document: Path) -> Iterator[str]:
 @pytest.fixture(scope="module")
 def help_texts() -> dict[str, str]:
     """Command -> its help."""
-
-    commands = subparsers(build_parser())
+    texts = {name: help_text(command) for name, command in commands_of(build_parser())}
     return {
-        name: "\n".join(each.format_help() for each in (parser, *subparsers(parser).values()))
-        for name, parser in commands.items()
+        name: "\n".join(text for other, text in texts.items() if other.split()[0] == name)
+        for name in texts
+        if " " not in name
     }
-
-
-def subparsers(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:
-    """The parsers of a parser's subcommands."""
-    groups = [action.choices for action in parser._actions if isinstance(action, argparse._SubParsersAction)]
-    return dict(groups[0]) if groups else {}
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
@@ -165,7 +159,7 @@ def is_module(name: str) -> bool:
 def test_commands_and_their_options_exist(document: Path, help_texts: dict[str, str]) -> None:
     for text in code(document):
         if option := re.match(r"--[a-z][\w-]*", text):
-            known = [build_parser().format_help(), *help_texts.values(), *OTHER_OPTIONS]
+            known = [help_text(build_parser()), *help_texts.values(), *OTHER_OPTIONS]
             assert any(re.search(rf"{option[0]}\b(?!-)", each) for each in known), f"{text} in {document.name}"
         for command, rest in re.findall(r"^(?:\.venv/bin/)?lycoris ([a-z]\w*)\b([^`#]*)", text):
             assert command in help_texts, f"lycoris {command} in {document.name}"

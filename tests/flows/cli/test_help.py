@@ -1,7 +1,8 @@
-"""The help of the command: every command has it, it lists values, and printing the overview imports nothing heavy."""
+"""The help of the command: every command has it, it lists values, and printing the overview imports no command."""
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -9,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from flows.cli.main import COMMANDS, main
+import lycoris
+from flows.cli.command_line import commands_of
+from flows.cli.main import COMMANDS, COMPLETION_VARIABLE, build_parser, main
 
 ROOT = Path(__file__).parents[3]
 
@@ -17,20 +20,30 @@ ROOT = Path(__file__).parents[3]
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_has_a_module_and_help(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert (ROOT / "flows" / "cli" / f"{command}.py").is_file()
-    with pytest.raises(SystemExit) as stopped:
-        main([command, "--help"])
-    assert stopped.value.code == 0
+    assert main([command, "--help"]) == 0
     text = capsys.readouterr().out
-    assert text.startswith(f"usage: lycoris {command}")
-    assert not re.search(r"\blycoris\.[A-Za-z]", text), "help must list values instead of naming a Python attribute"
+    assert text.startswith(f"Usage: lycoris {command}")
+    assert not re.search(r"\blycoris\.(?!fish\b)[A-Za-z]", text), (
+        "help must list values instead of naming a Python attribute"
+    )
+
+
+def test_every_module_of_a_command_is_in_the_table() -> None:
+    modules = {file.stem for file in (ROOT / "flows" / "cli").glob("*.py") if "\nPARAMETERS = " in file.read_text()}
+    assert modules | {"data"} == set(COMMANDS)
+
+
+def test_every_parameter_has_a_help_text() -> None:
+    for name, command in commands_of(build_parser()):
+        for parameter in command.params:
+            assert getattr(parameter, "help", None), f"{parameter.name} of `lycoris {name}`"
 
 
 def test_help_of_run_lists_every_option_and_the_names_it_takes(capsys: pytest.CaptureFixture[str]) -> None:
     from flows.config.experiment import Experiment
     from lycoris.adapters import ALGORITHMS
 
-    with pytest.raises(SystemExit):
-        main(["run", "--help"])
+    assert main(["run", "-h"]) == 0
     text = capsys.readouterr().out
     for name in Experiment.model_fields:
         assert re.search(rf"^  {name}[ .]", text, re.MULTILINE), name
@@ -38,19 +51,54 @@ def test_help_of_run_lists_every_option_and_the_names_it_takes(capsys: pytest.Ca
 
 
 def test_help_of_run_lists_options_of_an_adapter_with_examples(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit):
-        main(["run", "--help"])
+    assert main(["run", "--help"]) == 0
     adapter = capsys.readouterr().out.rpartition("options of an adapter")[2]
     assert re.search(r"^  rank .*such as 4, 8 or 32", adapter, re.MULTILINE)
     assert re.search(r"^  images .*number of images of a concept to train on", adapter, re.MULTILINE)
     assert "images.train" not in adapter
 
 
-def test_the_overview_imports_no_heavy_library() -> None:
+def test_the_version_is_that_of_the_library(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"lycoris {lycoris.__version__}\n"
+
+
+def test_the_overview_imports_no_command_and_nothing_heavy() -> None:
     script = (
         "import sys\n"
-        "from flows.cli.main import build_parser\n"
-        "build_parser().format_help()\n"
-        "sys.exit(bool({'torch', 'prefect', 'pydantic', 'pandas', 'mlflow'} & set(sys.modules)))"
+        "from flows.cli.main import COMMANDS, main\n"
+        "main(['--help'])\n"
+        "unneeded = {'torch', 'prefect', 'pydantic', 'pandas', 'mlflow', 'rich', 'urllib.request'}\n"
+        "unneeded |= {f'flows.cli.{name}' for name in COMMANDS}\n"
+        "print(sorted(unneeded & set(sys.modules)), file=sys.stderr)"
     )
-    assert subprocess.run([sys.executable, "-c", script], check=False, cwd=ROOT).returncode == 0
+    ended = subprocess.run([sys.executable, "-c", script], check=True, cwd=ROOT, capture_output=True, text=True)
+    assert ended.stderr == "[]\n"
+    assert all(f"  {name} " in ended.stdout for name in COMMANDS)
+
+
+@pytest.mark.parametrize(
+    ("words", "completed"),
+    [
+        ("lycoris st", ["study"]),
+        ("lycoris score --quality", ["--quality-predictors"]),
+        ("lycoris score --resize-mode c", ["crop"]),
+        ("lycoris study cap", ["capacity", "captions"]),
+        ("lycoris data pu", ["pull", "push"]),
+    ],
+)
+def test_a_shell_completes_commands_options_and_names(words, completed, monkeypatch, capsys) -> None:
+    monkeypatch.setitem(os.environ, COMPLETION_VARIABLE, "bash_complete")
+    monkeypatch.setitem(os.environ, "COMP_WORDS", words)
+    monkeypatch.setitem(os.environ, "COMP_CWORD", str(len(words.split()) - 1))
+    with pytest.raises(SystemExit) as stopped:
+        main([])
+    assert stopped.value.code == 0
+    assert capsys.readouterr().out.split() == [f"plain,{word}" for word in completed]
+
+
+def test_the_completion_script_calls_the_command(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["completion", "bash"]) == 0
+    script = capsys.readouterr().out
+    assert f"{COMPLETION_VARIABLE}=bash_complete" in script
+    assert subprocess.run(["bash", "-n"], input=script, check=False, text=True).returncode == 0

@@ -5,7 +5,8 @@ import os
 import pytest
 
 from flows.runtime.api_password import CLIENT_VARIABLE
-from flows.runtime.prefect_server import configure_environment, prefect_server
+from flows.runtime.client_environment import configure_environment
+from flows.runtime.prefect_server import prefect_server
 
 
 @pytest.fixture(scope="session")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from flows.cli.main import build_parser
+from flows.cli.main import parse_arguments
 from flows.runtime.local_servers import LocalServers
 from flows.runtime.prefect_server import PARENT_VARIABLE
 from lycoris.errors import InputError
@@ -45,8 +45,7 @@ def test_child_processes_end_with_the_command_however_it_ends(number):
 
 
 def test_servers_listen_on_loopback_by_default():
-    arguments = build_parser().parse_args(["server"])
-    assert arguments.host == "127.0.0.1"
+    assert parse_arguments(["server"]).host == "127.0.0.1"
 
 
 def test_a_port_in_use_is_an_error_before_anything_starts(tmp_path):

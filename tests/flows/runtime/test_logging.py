@@ -7,8 +7,9 @@ import sys
 
 import pytest
 
+from flows.runtime.client_environment import configure_environment
 from flows.runtime.logging import QUIET, VERBOSE, ConsoleHandler, configure_logging
-from flows.runtime.prefect_server import configure_environment, prefect_server
+from flows.runtime.prefect_server import prefect_server
 from tests.e2e.tiny import ENVIRONMENT, ROOT
 
 FLOW = """

@@ -15,7 +15,8 @@ from tests.e2e.tiny import ENVIRONMENT, ROOT
 SCRIPT = """
 import os, sys, time
 from pathlib import Path
-from flows.runtime.prefect_server import configure_environment, prefect_server
+from flows.runtime.client_environment import configure_environment
+from flows.runtime.prefect_server import prefect_server
 
 configure_environment()
 
@@ -69,7 +70,8 @@ def test_waiting_steps_do_not_block_steps_that_are_ready(tmp_path):
 ALONE = """
 import os, sys, time
 from pathlib import Path
-from flows.runtime.prefect_server import configure_environment, prefect_server
+from flows.runtime.client_environment import configure_environment
+from flows.runtime.prefect_server import prefect_server
 
 configure_environment()
 
