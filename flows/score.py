@@ -14,7 +14,13 @@ from prefect import flow
 
 from flows.config.concepts import DataConcepts
 from flows.config.preflight import validate_scoring
-from flows.config.scoring import ScoringConfig, ScoringTarget, concepts_by_name, resolve_target
+from flows.config.scoring import (
+    ScoringConfig,
+    ScoringTarget,
+    concepts_by_name,
+    resolve_target,
+    token_length_note,
+)
 from flows.runtime.run_names import flow_run_name
 from flows.runtime.task_runner import process_runner, worker_count
 from flows.steps.evaluate import BasePart, Candidate, EvaluationSetup, evaluate
@@ -68,6 +74,8 @@ def score(request: ScoringConfig) -> dict[str, Any]:
     context = begin_run(experiment)
     known = concepts_by_name(request)
     targets = [resolve_target(file, request, known) for file in request.files]
+    for note in filter(None, (token_length_note(target, experiment.max_token_length) for target in targets)):
+        logger.warning("%s", note)
     strategies = tuple(dict.fromkeys(target.strategy for target in targets))
     captioning = experiment.with_captions(strategies)
     models = resolve_models(**captioning.model_sources())

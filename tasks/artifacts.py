@@ -58,12 +58,14 @@ class BaseOptions:
         prediction_type: what the denoiser of a single file predicts.
         vae: folder or file of another VAE.
         resolution: side in pixels of the images that the base was trained on.
+        max_token_length: tokens of a prompt that CLIP text encoders read, in windows.
     """
 
     tokenizer: str | None = None
     prediction_type: str | None = None
     vae: str | None = None
     resolution: int | None = None
+    max_token_length: int | None = None
 
     @property
     def for_tokenizer(self) -> dict[str, Any]:
@@ -78,7 +80,7 @@ class BaseOptions:
     @property
     def for_base(self) -> dict[str, Any]:
         """Arguments of `lycoris.bases.open_base` and `lycoris.bases.digest`."""
-        return {**self.for_parts, "resolution": self.resolution}
+        return {**self.for_parts, "resolution": self.resolution, "max_token_length": self.max_token_length}
 
 
 @dataclass(frozen=True)

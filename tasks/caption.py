@@ -170,7 +170,8 @@ def write_captions(context: RunContext, request: CaptionRequest, templates: Temp
         captioning = _Captioning(context, request, templates, sidecars)
         result = captioning.write(concept, tagged[concept.name], others)
         messages = [message for message in about_triggers if f"`{concept.name}`" in message]
-        messages += [*result.messages, *truncation_warnings(concept.name, result.captions, tokenizers)]
+        limit = request.base_options.max_token_length
+        messages += [*result.messages, *truncation_warnings(concept.name, result.captions, tokenizers, limit)]
         messages += find_duplicates(context, result.concept)
         results.append(replace(result, messages=messages))
     return results

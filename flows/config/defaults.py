@@ -9,6 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from lycoris.data.folders import absolute_path
 from lycoris.errors import InputError
 from lycoris.safety.file_names import check_folder_name
 from tasks.trainings import AdapterSettings
@@ -78,7 +79,7 @@ def default_annotator(base: str) -> str | None:
 
 def default_name(data: Path) -> str:
     """Return the name of an experiment on a data folder: that of the folder, or of one around it if it cannot be."""
-    for folder in (data.resolve(), *data.resolve().parents):
+    for folder in (absolute_path(data), *absolute_path(data).parents):
         name = folder.name[:MAX_NAME_LENGTH]
         try:
             check_folder_name("name", name)

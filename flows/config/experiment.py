@@ -53,6 +53,9 @@ class Experiment(ConfigRecord):
     )
     vae: str | None = Field(None, description="another VAE for the base: a folder or a .safetensors file")
     resolution: int | None = Field(None, ge=8, description="pixels a side that the base was trained on")
+    max_token_length: int | None = Field(
+        None, ge=1, description="tokens of a caption that CLIP reads: 75, 150, 225 ...; default: 75, one window"
+    )
     algorithms: tuple[AdapterConfig, ...] = Field(
         tuple(AdapterConfig.model_construct(algorithm=name) for name in ("lora", "loha", "lokr", "full")),
         description="names, or mappings with the options of an adapter listed below; a list of values is one adapter "
@@ -227,7 +230,7 @@ class Experiment(ConfigRecord):
 
     def base_options(self) -> BaseOptions:
         """Return how the base's files are read."""
-        return BaseOptions(self.tokenizer, self.prediction_type, self.vae, self.resolution)
+        return BaseOptions(self.tokenizer, self.prediction_type, self.vae, self.resolution, self.max_token_length)
 
     def model_sources(self) -> dict[str, Any]:
         """Return the arguments of `tasks.models.resolve_models`."""

@@ -58,6 +58,7 @@ def _validate_models(experiment: Experiment) -> None:
 
     options = experiment.base_options()
     bases.digest(experiment.base, **options.for_base)
+    bases.log_unused(experiment.base, **options.for_parts)
     sources = experiment.model_sources()
     if sources["tagger"] is not None:
         tagger_digest(sources["tagger"], experiment.thresholds, experiment.vocabulary)

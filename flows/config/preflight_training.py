@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from flows.config.adapter import AdapterConfig
 from flows.config.experiment import Experiment
 from flows.config.fitting import settings_for_images
-from lycoris.data.images import find_mask
+from lycoris.data.images import find_mask, has_alpha
 from lycoris.data.splits import held_out_count, split_held_out
 from lycoris.errors import InputError
 from tasks.trainings import AdapterSettings
@@ -104,3 +105,14 @@ def _check_training(experiment: Experiment, adapter: AdapterConfig, concept: Con
         raise InputError(
             f"Setting `mask` is `file`, but no image of `{concept.name}` has a mask, `name.mask.png` beside it."
         )
+    if training.mask == "alpha" and not _has_transparency(concept):
+        raise InputError(f"Setting `mask` is `alpha`, but no image of `{concept.name}` has a transparent area.")
+
+
+def _has_transparency(concept: Concept) -> bool:
+    """Whether an image of a concept has an alpha channel; files that cannot be read are named elsewhere."""
+    for image in concept.images:
+        with contextlib.suppress(InputError):
+            if has_alpha(image.path):
+                return True
+    return False

@@ -11,6 +11,7 @@ from pydantic import Field
 
 from flows.config.experiment import Experiment
 from flows.config.record import ConfigRecord
+from lycoris.adapters.files.metadata import MAX_TOKENS_KEY
 from lycoris.data.concepts import Concept, load_concepts
 from lycoris.errors import InputError, unknown_name_error
 from lycoris.terms import TAG_STRATEGIES, CaptionStrategy, ResizeMode
@@ -67,6 +68,23 @@ def resolve_target(file: Path, request: ScoringConfig, concepts: Mapping[str, Co
     trained_with = header.get("captions", "")
     strategy = request.captions or (trained_with if trained_with in TAG_STRATEGIES else "none")
     return ScoringTarget(file.stem or file.name, file, name, strategy, header)
+
+
+def token_length_note(target: ScoringTarget, max_token_length: int | None) -> str | None:
+    """Say so if an adapter was trained with captions of another length than its prompts have in the scores.
+
+    Args:
+        target: an adapter file, of this project or of kohya's sd-scripts.
+        max_token_length: of the experiment.
+    """
+    trained_with = target.header.get(MAX_TOKENS_KEY, "None")
+    if not target.header or trained_with == str(max_token_length):
+        return None
+    described = "None: one window" if trained_with == "None" else trained_with
+    return (
+        f"`{target.file}` was trained with `max_token_length` {described}, and is scored with {max_token_length}: "
+        f"`--set max_token_length={'null' if trained_with == 'None' else trained_with}` is what it learned with."
+    )
 
 
 def concepts_by_name(request: ScoringConfig) -> dict[str, Concept]:

@@ -12,7 +12,9 @@ from flows.steps.requests import caption_request, census_messages
 from lycoris.cache.store import Store
 from lycoris.captions.sidecar import write_sidecar_tags
 from lycoris.captions.statistics import caption_statistics
+from lycoris.captions.token_limits import token_limit
 from lycoris.data.concepts import load_concepts
+from lycoris.data.folders import absolute_path
 from lycoris.report.captions.page import ConceptSection, render
 from tasks.artifacts import RunContext
 from tasks.caption import CaptionResult, load_templates, write_captions
@@ -44,26 +46,26 @@ def write_caption_page(experiment: Experiment, out: Path, *, write_tags: bool = 
     request = caption_request(experiment.with_captions(experiment.captions), concepts, tagger, captioner)
     results = write_captions(context, request, templates)
     tokenizer = resources.cached_tokenizers(experiment.base, experiment.base_options())["tokenizer"]
-    token_limit = int(tokenizer.model_max_length)
+    max_tokens = token_limit(tokenizer, experiment.max_token_length)
     sections = [
         ConceptSection(
             result.concept,
             result.tags,
             result.concept_tags,
             result.captions,
-            caption_statistics(result.tags, result.captions, tokenizer, token_limit),
+            caption_statistics(result.tags, result.captions, tokenizer, max_tokens),
             result.messages,
         )
         for result in results
     ]
-    title = f"Captions of {experiment.data.resolve().name}"
+    title = f"Captions of {absolute_path(experiment.data).name}"
     render(
         sections,
         out,
         title=title,
         tagger=sources["tagger"] or "the caption files",
         base=experiment.base,
-        token_limit=token_limit,
+        token_limit=max_tokens,
     )
     written = [
         file

@@ -20,8 +20,10 @@ from lycoris.bases.files.model_files import DiffusersFolder, ModelFiles
 from lycoris.bases.files.model_loading import import_class
 from lycoris.bases.files.replaced_vae import ReplacedVae
 from lycoris.bases.files.single_file import SingleFile
+from lycoris.bases.files.unused_tensors import log_unused_tensors
 from lycoris.bases.flow_matching import FlowMatching
 from lycoris.bases.noise import DiscreteDiffusion, ForwardProcess
+from lycoris.bases.text_encoding import build_window_tokenizer
 from lycoris.bases.tokenization import TruncatedPromptWarning
 from lycoris.errors import InputError
 
@@ -39,6 +41,7 @@ __all__ = [
     "load_forward_process",
     "load_scheduler_config",
     "load_tokenizer",
+    "log_unused",
     "open_base",
 ]
 
@@ -52,6 +55,7 @@ def open_base(
     prediction_type: Literal["epsilon", "v_prediction", "sample"] | None = None,
     vae: str | Path | None = None,
     resolution: int | None = None,
+    max_token_length: int | None = None,
 ) -> Base:
     """Open a base model, frozen and ready to adapt, to train on and to generate with.
 
@@ -68,16 +72,19 @@ def open_base(
         vae: another VAE instead of the base's: a folder with its configuration, a base's folder, or a safetensors file
             in the original layout. A single file need not have a VAE of its own then.
         resolution: side in pixels of the square images that the base was trained on, instead of what its files state.
+        max_token_length: tokens of a prompt that the CLIP text encoders read, such as 150 or 225: windows of 75 tokens,
+            each with a start and an end of its own. None reads one window.
 
     Returns:
         The base, opened by the family that matches its files.
 
     Raises:
-        InputError: nothing is there, parts are missing, weights are pickled or incomplete, no family matches, or an
-            argument for single files comes with a folder.
+        InputError: nothing is there, parts are missing, weights are pickled or incomplete, no family matches, an
+            argument for single files comes with a folder, or `max_token_length` is no multiple of a window.
     """
     files, family = resolve_family(source, tokenizer, prediction_type, vae)
-    return Base(family, files, source=str(source), device=device, dtype=dtype, resolution=resolution)
+    log_unused_tensors(files, family)
+    return Base(family, files, str(source), device, dtype, resolution, max_token_length)
 
 
 def digest(
@@ -87,17 +94,40 @@ def digest(
     prediction_type: str | None = None,
     vae: str | Path | None = None,
     resolution: int | None = None,
+    max_token_length: int | None = None,
 ) -> str:
     """Compute the SHA-256 over a base's files, as `Base.digest` has it, without opening the model.
 
     Args:
-        source, tokenizer, prediction_type, vae, resolution: as for `open_base`.
+        source, tokenizer, prediction_type, vae, resolution, max_token_length: as for `open_base`.
 
     Raises:
-        InputError: nothing is there, parts are missing, or no family matches.
+        InputError: nothing is there, parts are missing, no family matches, or `max_token_length` does not fit.
     """
     files, family = resolve_family(source, tokenizer, prediction_type, vae)
-    return compute_digest(family, files, resolution)
+    if max_token_length is not None:
+        classes = {part: import_class(path) for part, path in family.part_classes(files).items()}
+        module = files.empty_module("text_encoder", classes["text_encoder"])
+        build_window_tokenizer(files.load_tokenizer("tokenizer", classes["tokenizer"]), module, max_token_length)
+    return compute_digest(family, files, resolution, max_token_length)
+
+
+def log_unused(
+    source: str | Path = "pocket",
+    *,
+    tokenizer: str | Path | None = None,
+    prediction_type: str | None = None,
+    vae: str | Path | None = None,
+) -> None:
+    """Log the tensors of a base's file that no part is loaded from, as `open_base` does, without opening the model.
+
+    Args:
+        source, tokenizer, prediction_type, vae: as for `open_base`.
+
+    Raises:
+        InputError: nothing is there, no family matches, or the weights have shapes of no known parts.
+    """
+    log_unused_tensors(*resolve_family(source, tokenizer, prediction_type, vae))
 
 
 def load_scheduler_config(

@@ -86,10 +86,16 @@ def coverage_notes(
     several = [image for image in own if len(sidecars.tags(image) or ()) > 1]
     if several:
         notes.append(f"{len(several)} {total} have several captions; each step draws one of them.")
-    weighted = set(sidecars.weighted).intersection(source.file for image in own for source in sidecars.of(image))
+    files = {source.file for image in own for source in sidecars.of(image)}
+    weighted = files.intersection(sidecars.weighted)
     if weighted:
         notes.append(
             f"Weights such as `(hat:1.2)` are not used in training and were removed from {len(weighted)} caption files "
             f"of `{name}`, such as `{min(weighted)}`."
+        )
+    if wild := files.intersection(sidecars.with_wildcards):
+        notes.append(
+            f"Wildcards such as `__color__` are not replaced: {len(wild)} caption files of `{name}` have some as text, "
+            f"such as `{min(wild)}`. Write `{{red|blue}}` for alternatives."
         )
     return notes

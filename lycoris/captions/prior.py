@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from lycoris.captions.sidecar import Sidecars
 from lycoris.captions.templates import Templates
-from lycoris.captions.trigger_text import with_description
+from lycoris.captions.trigger_text import fill_trigger, with_description
 from lycoris.data.concepts import Concept
 from lycoris.errors import InputError
 
@@ -25,7 +25,7 @@ def prior_captions(concept: Concept, templates: Templates) -> list[str]:
     for image in concept.prior_images:
         written = sidecars.sentences(image.path)
         named = replace(concept, description=image.words, subclasses=())
-        caption = written[0] if written else with_description(named, None, own.opening, own)
+        caption = fill_trigger(concept, written[0]) if written else with_description(named, None, own.opening, own)
         if concept.trigger.casefold() in caption.casefold().split():
             raise InputError(
                 f"The caption of the prior image `{image.path}` must not have the trigger `{concept.trigger}`, but is "

@@ -10,7 +10,7 @@ from typing import Any
 from lycoris.captions.default_templates import templates_for_base
 from lycoris.captions.sidecar import Sidecars
 from lycoris.captions.templates import CategoryTemplates, Templates
-from lycoris.captions.trigger_text import describe_caption, with_description, with_trigger
+from lycoris.captions.trigger_text import describe_caption, fill_trigger, with_description, with_trigger
 from lycoris.data.concepts import Concept
 from lycoris.data.images import list_images
 from lycoris.data.prompt_spec import PromptSpec
@@ -34,7 +34,8 @@ def read_prompts(
 
     Args:
         file: a text file with one prompt of the type `alter` per line; or JSON or YAML: prompt type -> prompts.
-            ``{concept}`` in a prompt stands for the trigger; a prompt without it is used unchanged.
+            ``{concept}`` in a prompt stands for the trigger with its class noun, and ``[trigger]`` for the trigger
+            alone; a prompt without them is used unchanged.
         concept: the concept to generate.
         images_per_prompt: at least 1.
         seed: seed of the first image of each type; the n-th has ``seed + n``.
@@ -91,7 +92,7 @@ def read_captioned_images(
         return files, _read_prompts(folder / PROMPTS_FILE, list(files))
     prompts = {}
     for name, images in files.items():
-        captions = _read_captions(images)
+        captions = [fill_trigger(concept, caption) for caption in _read_captions(images)]
         groups = {caption: group for group, caption in enumerate(dict.fromkeys(captions))}
         prompts[name] = [
             PromptSpec(caption, describe_caption(concept, caption, None, own), seed + n, groups[caption])
@@ -129,6 +130,7 @@ def _read_captions(images: Sequence[Path]) -> list[str]:
 
 def _fill_placeholder(concept: Concept, text: str, templates: CategoryTemplates) -> tuple[str, str]:
     """The prompt with the trigger, and the prompt for evaluation with the description."""
+    text = fill_trigger(concept, text)
     if CONCEPT_PLACEHOLDER in text:
         prompt = ", ".join(with_trigger(concept, None, text, templates))
         return prompt, with_description(concept, None, text, templates)

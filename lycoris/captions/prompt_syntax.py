@@ -10,6 +10,7 @@ from lycoris.errors import InputError
 MAX_ALTERNATIVES = 64
 """Captions that the alternatives of one caption may give."""
 _ALTERNATIVES_PATTERN = re.compile(r"\{([^{}]*\|[^{}]*)\}")
+_WILDCARD_PATTERN = re.compile(r"(?<!\w)__[A-Za-z0-9*][\w*/ -]*?__(?!\w)")
 _OPTIONS_PATTERN = re.compile(r"\s*(?:[\d.-]+\$\$|\d+(?:\.\d+)?::)")
 _WEIGHT_PATTERN = re.compile(r"(?<!\\)\(([^()]*[^\W\d_][^()]*):\s*(?:\d+\.?\d*|\.\d+)\s*\)")
 
@@ -30,6 +31,11 @@ def expand_alternatives(text: str, label: str) -> list[str]:
         if len(texts) > MAX_ALTERNATIVES:
             raise InputError(f"{label} has alternatives for more than {MAX_ALTERNATIVES} captions: `{text[:80]}`.")
     return texts
+
+
+def has_wildcard(text: str) -> bool:
+    """Whether a text has a wildcard such as ``__color__``, which stands for the lines of a file elsewhere."""
+    return _WILDCARD_PATTERN.search(text) is not None
 
 
 def remove_weights(text: str) -> str:

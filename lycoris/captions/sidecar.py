@@ -5,14 +5,14 @@ from __future__ import annotations
 import hashlib
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 from PIL import Image
 
-from lycoris.captions.prompt_syntax import expand_alternatives, remove_weights
+from lycoris.captions.prompt_syntax import expand_alternatives, has_wildcard, remove_weights
 from lycoris.data.caption_files import CaptionFiles, find_caption_files
 from lycoris.data.caption_tables import CaptionSource
 from lycoris.errors import InputError
@@ -72,8 +72,16 @@ class Sidecars:
     @cached_property
     def weighted(self) -> list[Path]:
         """The files in which weights such as ``(hat:1.2)`` were removed."""
+        return self._files_with(lambda text: remove_weights(text) != text)
+
+    @cached_property
+    def with_wildcards(self) -> list[Path]:
+        """The files in which wildcards such as ``__color__`` are left as they are."""
+        return self._files_with(has_wildcard)
+
+    def _files_with(self, is_meant: Callable[[str], bool]) -> list[Path]:
         sources = [source for own in self.files.sources.values() for source in own]
-        return sorted({one.file for one in sources if any(remove_weights(text) != text for text in one.texts)})
+        return sorted({one.file for one in sources if any(map(is_meant, one.texts))})
 
 
 def _texts(source: CaptionSource) -> list[str]:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from lycoris.captions.concept_tags import ConceptTag, normalize_tag
 from lycoris.captions.default_templates import templates_for_base
 from lycoris.captions.templates import Templates
-from lycoris.captions.trigger_text import with_trigger
+from lycoris.captions.trigger_text import fill_trigger, with_trigger
 from lycoris.data.concepts import Concept
 from lycoris.errors import InputError, unknown_name_error
 from lycoris.terms import SENTENCE_STRATEGIES
@@ -76,7 +76,8 @@ def build_captions(
 ) -> list[str]:
     """Build the training captions of a concept's images, in their order: "a sks creature, hat, beach".
 
-    Repeated parts are dropped. A sentence that contains the trigger is a caption by itself.
+    Repeated parts are dropped. A sentence that contains the trigger is a caption by itself. ``[trigger]`` in a tag or a
+    sentence is the trigger.
 
     Args:
         concept: the concept.
@@ -107,6 +108,8 @@ def build_captions(
     inherent: dict[str | None, frozenset[str]] = {}
     captions = []
     for image, image_tags, sentence in zip(concept.images, tags, known_sentences, strict=True):
+        sentence = fill_trigger(concept, sentence)
+        image_tags = {fill_trigger(concept, tag): confidence for tag, confidence in image_tags.items()}
         subclass = image.subclass
         if subclass not in openings:
             openings[subclass] = with_trigger(concept, subclass, own.opening, own)

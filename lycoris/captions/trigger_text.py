@@ -7,8 +7,14 @@ import re
 from lycoris.captions.templates import CategoryTemplates
 from lycoris.data.concepts import Concept
 
+_TRIGGER_PATTERN = re.compile(r"\[trigger\]", re.IGNORECASE)
 _ARTICLE_PATTERN = re.compile(r"(?:a|an|the)\s+(?=\S)", re.IGNORECASE)
 _VOWEL_SOUND_PATTERN = re.compile(r"(?!uni|eu|one\b|us[ei])[aeiou]", re.IGNORECASE)
+
+
+def fill_trigger(concept: Concept, text: str) -> str:
+    """Replace ``[trigger]`` by the trigger, as ai-toolkit does in captions and prompts."""
+    return _TRIGGER_PATTERN.sub(lambda _: concept.trigger, text)
 
 
 def with_trigger(concept: Concept, subclass: str | None, sentence: str, templates: CategoryTemplates) -> list[str]:

@@ -10,13 +10,14 @@ from pathlib import Path
 
 from lycoris.data.caption_files import find_caption_files, is_caption_file
 from lycoris.data.concepts import CONCEPTS_FILE, Concept
-from lycoris.data.images import IMAGE_SUFFIXES, find_mask
+from lycoris.data.images import IMAGE_SUFFIXES, conditioned_image, find_mask
 
 MAX_NAMES = 20
 """Files that a message names for each reason."""
 UNREAD_FORMATS = frozenset(
     {
         *(".jp2", ".svg", ".psd", ".ico", ".tga", ".exr", ".hdr"),
+        *(".rw2", ".srw", ".pef", ".nrw", ".3fr", ".xcf", ".psb", ".kra", ".dds", ".qoi", ".ppm", ".jxr"),
         *(".dng", ".cr2", ".cr3", ".nef", ".arw", ".raf", ".orf", ".raw", ".mp4", ".mov", ".webm", ".mkv", ".avi"),
     }
 )
@@ -102,6 +103,8 @@ def _why_unused(root: Path, file: Path) -> str:
         return "a linked folder"
     if not file.is_file():
         return "a broken link" if file.is_symlink() else "not a regular file"
+    if suffix in IMAGE_SUFFIXES and conditioned_image(file) is not None:
+        return "a conditioning image, which no training reads"
     if suffix in IMAGE_SUFFIXES:
         return "an image in no concept"
     if suffix in UNREAD_FORMATS:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from lycoris.data.concepts_file import CONCEPTS_FILE
+from lycoris.data.folders import absolute_path
 from lycoris.data.images import IMAGE_SUFFIXES, list_images
 from lycoris.data.kohya_folders import infer_kohya_entries
 from lycoris.errors import InputError
@@ -43,7 +44,7 @@ def infer_entries(root: Path) -> dict[str, dict[str, Any]]:
                 "one: move it, or pass its folder as the data folder."
             )
         folder = root.joinpath(*parts[:2])
-        name = parts[min(len(parts), 2) - 1] if parts else root.resolve().name
+        name = parts[min(len(parts), 2) - 1] if parts else absolute_path(root).name
         if folders.setdefault(name, folder) != folder:
             raise InputError(f"Two classes of `{root}` are named `{name}`: rename one folder.")
         for part in (name, *parts[2:3]):
@@ -52,7 +53,7 @@ def infer_entries(root: Path) -> dict[str, dict[str, Any]]:
     if not folders:
         raise InputError(f"The data folder `{root}` holds no images (<category>/<class>/image){_other_files(root)}.")
     for folder in sorted(root.glob("*/*/") if depths == {2} else root.glob("*/") if depths == {1} else ()):
-        if folder.name not in folders and not folder.name.startswith("."):
+        if folder.name not in folders and not folder.name.startswith(".") and not folder.is_symlink():
             raise InputError(f"The class folder `{folder}` holds no images{_other_files(folder)}.")
     triggers = spare_triggers(sorted(folders))
     pairs = ", ".join(f"{name} is `{trigger}`" for name, trigger in triggers.items())
@@ -60,9 +61,9 @@ def infer_entries(root: Path) -> dict[str, dict[str, Any]]:
     return {
         name: {
             "folders": {folder.relative_to(root).as_posix(): 1},
-            "category": folder.resolve().parent.name or "pictures",
+            "category": absolute_path(folder).parent.name or "pictures",
             "trigger": triggers[name],
-            **_infer_wording(name, folder.resolve().parent.name),
+            **_infer_wording(name, absolute_path(folder).parent.name),
             "subclasses": {
                 variant: {
                     "trigger": _folder_words(variant),

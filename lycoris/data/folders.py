@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 from lycoris.errors import InputError
 
 logger = logging.getLogger(__name__)
+
+
+def absolute_path(path: Path) -> Path:
+    """Return the absolute path of a file or folder, where links keep their own names."""
+    return Path(os.path.abspath(path))
 
 
 def walk_folders(root: Path) -> Iterator[Path]:

@@ -42,9 +42,14 @@ def to_rgb(image: Image.Image, path: Path) -> Image.Image:
     return result
 
 
+def has_alpha_channel(image: Image.Image) -> bool:
+    """Whether an image, loaded or not, has an alpha channel or a transparent color."""
+    return image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info
+
+
 def to_alpha(image: Image.Image) -> Image.Image | None:
     """The alpha channel of a loaded image as mode ``"L"``; None if it has none."""
-    if image.mode not in ("RGBA", "LA", "PA", "RGBa", "La") and "transparency" not in image.info:
+    if not has_alpha_channel(image):
         return None
     result = Image.new("L", image.size)
     for top, strip in _strips(image):

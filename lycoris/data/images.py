@@ -10,18 +10,20 @@ from typing import Any
 from PIL import Image
 
 from lycoris.data.folders import walk_folders
-from lycoris.data.image_colors import to_alpha, to_rgb
+from lycoris.data.image_colors import has_alpha_channel, to_alpha, to_rgb
 from lycoris.data.image_opening import IMAGE_SUFFIXES, MIN_SIDE, InvalidImageError, open_image
 from lycoris.errors import InputError
 
 __all__ = [
-    "IMAGE_SOURCES", "IMAGE_SUFFIXES", "MIN_SIDE", "ImageFiles", "InvalidImageError", "find_mask", "list_images",
-    "read_alpha", "read_image", "read_size",
+    "IMAGE_SOURCES", "IMAGE_SUFFIXES", "MIN_SIDE", "ImageFiles", "InvalidImageError", "conditioned_image", "find_mask",
+    "has_alpha", "list_images", "read_alpha", "read_image", "read_size",
 ]  # fmt: skip
 IMAGE_SOURCES = ("data/images.py", "data/image_opening.py", "data/image_colors.py")
 """The files that decide what an image looks like, for `lycoris.cache.keys.source_hash`."""
 _MASK_SUFFIXES = (".mask", "-masklabel")
 """What follows an image's stem in the name of its mask; the second is OneTrainer's."""
+_CONDITIONING_SUFFIX = "-condlabel"
+"""The same for OneTrainer's conditioning images, which nothing here reads."""
 _ORIENTATION_TAG = 0x0112
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -37,7 +39,7 @@ _METADATA_PREFIXES = (b"XML:com.adobe.xmp\0", b"Raw profile type exif\0")
 
 
 def list_images(folder: Path, *, recursive: bool = False) -> list[Path]:
-    """List the image files of a folder by suffix, sorted by path, without hidden files and masks.
+    """List the image files of a folder by suffix, sorted by path, without hidden files, masks and conditioning images.
 
     Args:
         folder: the folder.
@@ -52,6 +54,8 @@ def list_images(folder: Path, *, recursive: bool = False) -> list[Path]:
         for path in below.iterdir()
         if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file() and not path.name.startswith(".")
     )
+    stems = {path.with_suffix("") for path in files}
+    files = [path for path in files if conditioned_image(path) not in stems]
     images = [path for path in files if not path.stem.endswith(_MASK_SUFFIXES)]
     if len(images) < len(files):
         owners = {path.with_suffix("") for path in images}
@@ -61,6 +65,12 @@ def list_images(folder: Path, *, recursive: bool = False) -> list[Path]:
             if suffix and (mask.suffix != ".png" or owner not in owners):
                 raise InputError(f"Mask `{mask}` must be a PNG file, `name.mask.png` beside an image `name`.")
     return images
+
+
+def conditioned_image(path: Path) -> Path | None:
+    """Return the image, without its suffix, that ``name-condlabel.png`` belongs to by its name; None for other names."""
+    stem = path.stem.removesuffix(_CONDITIONING_SUFFIX)
+    return None if stem == path.stem else path.with_name(stem)
 
 
 def find_mask(path: Path) -> Path | None:
@@ -124,6 +134,18 @@ def read_alpha(path: Path) -> Image.Image | None:
         opened.load()
         alpha = to_alpha(opened)
         return None if alpha is None else _upright(alpha, _orientation(opened))
+
+
+def has_alpha(path: Path) -> bool:
+    """Whether an image has an alpha channel that is not opaque throughout; most opaque ones show it in their headers.
+
+    Raises:
+        InputError: as for `read_image`.
+    """
+    with open_image(Path(path)) as opened:
+        may_have = has_alpha_channel(opened)
+    alpha = read_alpha(path) if may_have else None
+    return alpha is not None and alpha.getextrema()[0] != 255
 
 
 def read_size(path: Path) -> tuple[int, int]:

@@ -6,25 +6,33 @@ class noun.
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from lycoris.data.folders import absolute_path
 from lycoris.errors import InputError
 from lycoris.safety.file_names import check_folder_name
 
 _PRIOR_FOLDER_PATTERN = re.compile(
     r"regs?|reg[_ -].*|regulari[sz]ation.*|class|class[_ -]images|prior.*", re.IGNORECASE
 )
+_IMAGES_FOLDER_PATTERN = re.compile(r"imgs?|images?|train(?:[_ -]?data)?", re.IGNORECASE)
+"""Folders around those of the images: with one of these names, or that of prior images, no other layout is meant."""
 FALLBACK_NOUN = "subject"
 """The class noun where a folder's name has a trigger only."""
 _NAME_PATTERN = re.compile(r"(\d{1,3})_(\S.*)")
+_NUMBER_PATTERN = re.compile(r"\d+(?:_.*)?")
 _OPENING_PATTERN = re.compile(
     r"(?:an?|the)?\s*(?:photo|picture|image|painting|drawing|portrait)s?\s+of\s+", re.IGNORECASE
 )
 _ARTICLE_PATTERN = re.compile(r"(?:an?|the)\s+", re.IGNORECASE)
+
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -46,10 +54,10 @@ class KohyaFolder:
     @classmethod
     def parse(cls, path: Path) -> KohyaFolder | None:
         """Parse a folder's name; None if it has no number of repeats."""
-        match = _NAME_PATTERN.fullmatch(path.resolve().name if path.name in ("", ".", "..") else path.name)
+        match = _NAME_PATTERN.fullmatch(absolute_path(path).name)
         if match is None or int(match[1]) == 0:
             return None
-        is_prior = _PRIOR_FOLDER_PATTERN.fullmatch(path.absolute().parent.name) is not None
+        is_prior = _PRIOR_FOLDER_PATTERN.fullmatch(absolute_path(path).parent.name) is not None
         return cls.named(path, match[2], int(match[1]), prior=is_prior)
 
     @classmethod
@@ -71,24 +79,39 @@ class KohyaFolder:
 
 
 def infer_kohya_entries(root: Path, images: Sequence[Path]) -> dict[str, dict[str, Any]] | None:
-    """Infer the entries of concepts from kohya's folder names; None if a folder of images is named otherwise.
+    """Infer the entries of concepts from kohya's folder names; None if they are not named so.
 
     Folders with the same words are one concept. Prior images belong to the concepts whose class noun they are named
-    after, or to all concepts.
+    after, or to all concepts. In `img` and `reg` a folder that is named otherwise is not used, and logged; elsewhere one
+    such folder means that none is named for kohya's trainers, which is logged as well.
 
     Raises:
-        InputError: all folders are of prior images.
+        InputError: all folders are of prior images, or a folder in `img` has a number and no repeats or no words.
     """
-    parsed = [KohyaFolder.parse(folder) for folder in dict.fromkeys(image.parent for image in images)]
-    folders = [folder for folder in parsed if folder is not None]
-    if not folders or len(folders) < len(parsed):
+    parsed = {folder: _parse_nearest(folder, root) for folder in dict.fromkeys(image.parent for image in images)}
+    folders = [folder for folder in parsed.values() if folder is not None]
+    others = [folder for folder, own in parsed.items() if own is None]
+    for folder in others:
+        if _is_marked(folder) and _NUMBER_PATTERN.fullmatch(folder.name):
+            raise InputError(
+                f"Folder `{folder}` must be named `<repeats>_<trigger> <class noun>` with 1 to 999 repeats, as for "
+                "kohya's trainers."
+            )
+    if not folders:
         return None
+    if others and not any(map(_is_marked, parsed)):
+        text = "`%s` is named as for kohya's trainers, but `%s` is not: no name is read as repeats and trigger."
+        logger.info(text, folders[0].path, others[0])
+        return None
+    for folder in others:
+        text = "`%s` is not named `<repeats>_<words>`: its images are not used, as in kohya's trainers."
+        logger.info(text, folder)
     entries: dict[str, dict[str, Any]] = {}
     for folder in folders:
         if folder.prior:
             continue
         check_folder_name(f"Folder `{folder.path}`", folder.words)
-        category = folder.path.resolve().parent.name or "pictures"
+        category = absolute_path(folder.path).parent.name or "pictures"
         entry = entries.setdefault(
             folder.words,
             {
@@ -109,3 +132,19 @@ def infer_kohya_entries(root: Path, images: Sequence[Path]) -> dict[str, dict[st
             if words not in nouns or words == entry["class_noun"].casefold():
                 entry["prior"][folder.path.relative_to(root).as_posix()] = folder.words
     return entries
+
+
+def _parse_nearest(folder: Path, root: Path) -> KohyaFolder | None:
+    """Parse the name of a folder, or of the nearest one above it in `img` or `reg`."""
+    above = [each for each in folder.parents if each.is_relative_to(root) and each != root]
+    for each in (folder, *above):
+        parsed = KohyaFolder.parse(each)
+        if parsed is not None and (each == folder or _is_marked(each)):
+            return replace(parsed, path=folder)
+    return None
+
+
+def _is_marked(folder: Path) -> bool:
+    """Whether a folder is in one that is named as for kohya's trainers."""
+    name = absolute_path(folder).parent.name.strip()
+    return any(pattern.fullmatch(name) for pattern in (_IMAGES_FOLDER_PATTERN, _PRIOR_FOLDER_PATTERN))

@@ -83,7 +83,7 @@ def held_out_count(total: int, hold_out: float, name: str = "") -> int:
     count = math.ceil(hold_out * total) if hold_out < 1 else int(hold_out)
     if count >= total:
         raise InputError(
-            f"Argument `hold_out` must leave an image to train on, but got {hold_out:g} for {total} images"
-            + (f" of `{name}`." if name else ".")
+            f"Argument `hold_out` must leave an image to train on, but got {hold_out:g} and "
+            f"{f'`{name}`' if name else 'the concept'} has {total}."
         )
     return count

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -61,13 +61,30 @@ def _why_not(job: TrainingJob, old: dict[str, Any], done: int, images: int) -> s
     steps = new.steps_after(new.length, images)
     if not _has_equal_rates(old, done, new, steps):
         return (
-            f"its schedule `{old['schedule']}` over {done} steps has other learning rates than `{new.schedule}` over "
-            f"{steps} (use `constant` with the same `warmup_steps`, or restart it with `cycles`)"
+            f"its schedule `{old['schedule']}` over {done} steps, {old['warmup_steps']} of them warm-up, has other "
+            f"learning rates than `{new.schedule}` over {steps}, {new.warmup_steps} of them warm-up. "
+            f"{_way_to_continue(old, done, new, steps)}"
         )
     points = [point for callback in job.callbacks for point in callback.schedule.points(new, images)]
     if any(point.step <= done for point in points):
         return "its validation, samples or checkpoints up to there are not kept"
     return None
+
+
+def _way_to_continue(old: dict[str, Any], done: int, new: TrainingSettings, steps: int) -> str:
+    """The settings of a job that would continue a training of `done` steps."""
+    warmup_steps = old["warmup_steps"]
+    if _has_equal_rates(old, done, replace(new, warmup_steps=warmup_steps), steps):
+        return f"It continues with `training.warmup_steps={warmup_steps}`."
+    restarts = max(2, round((steps - warmup_steps) / max(1, done - warmup_steps)))
+    total, cycles = warmup_steps + restarts * (done - warmup_steps), restarts * old["cycles"]
+    repeated = replace(new, schedule=old["schedule"], warmup_steps=warmup_steps, cycles=cycles)
+    if _has_equal_rates(old, done, repeated, total):
+        return (
+            f"It continues for {total} steps with its schedule restarted: `training.schedule={old['schedule']}`, "
+            f"`training.cycles={cycles}`, `training.warmup_steps={warmup_steps}`."
+        )
+    return "Only a schedule such as `constant`, whose learning rates do not depend on the length, can be continued."
 
 
 def _has_equal_rates(old: dict[str, Any], done: int, new: TrainingSettings, steps: int) -> bool:

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lycoris.adapters.files.metadata import MAX_TOKENS_KEY
 from lycoris.adapters.files.safetensors_header import sort_metadata
 from lycoris.cache.atomic import atomic_write_text
 from lycoris.cache.keys import source_hash, stage_key
@@ -89,6 +90,7 @@ class AdapterTraining:
     def metadata(self) -> dict[str, str]:
         """Lineage for the header of the adapter's file."""
         spec, base = self.request.spec, self.request.base
+        tokens = base.options.max_token_length
         return {
             "concept": spec.concept,
             "captions": spec.strategy,
@@ -96,6 +98,7 @@ class AdapterTraining:
             "settings": json.dumps(self.request.settings.as_dict(), sort_keys=True),
             "base": Path(base.source).name if Path(base.source).exists() else redact(base.source),
             "base_digest": base.digest,
+            **({} if tokens is None else {MAX_TOKENS_KEY: str(tokens)}),
         }
 
     def job(self, base: Base, network: Network) -> TrainingJob:

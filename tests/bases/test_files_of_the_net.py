@@ -82,6 +82,40 @@ def test_other_quantized_weights_are_refused_by_name(sd1, tmp_path):
         open_base(tmp_path / "int8.safetensors", device="cpu", tokenizer=folder)
 
 
+@pytest.mark.parametrize("kind", ["sd1", "sdxl"])
+def test_tensors_that_no_part_uses_are_named_once_with_a_count(kind, request, tmp_path, caplog):
+    folder, file = request.getfixturevalue(kind)
+    caplog.set_level("INFO", logger="lycoris.bases")
+    open_base(file, device="cpu", tokenizer=folder)
+    assert "not used" not in caplog.text
+    one = torch.ones(1)
+    further = {f"model_ema.diffusion_modelout{number}weight": one for number in range(3)}
+    further |= {"betas": one, "model.diffusion_model.watermark.weight": one, "v_pred": torch.empty(0)}
+    further |= {"first_stage_model.loss.logvar": one, "text_encoders.t5xxl.transformer.shared.weight": torch.ones(2, 2)}
+    further = {name: weight.clone() for name, weight in further.items()}  # a file stores no tensor twice
+    save_file({**load_file(file), **further}, tmp_path / "more.safetensors")
+    open_base(tmp_path / "more.safetensors", device="cpu", tokenizer=folder)
+    (message,) = [record.getMessage() for record in caplog.records if "not used" in record.getMessage()]
+    assert "more.safetensors` has 7 tensors that are not used: 3 model_ema.* (averaged weights), " in message
+    for name in ("betas", "model.diffusion_model.watermark", "first_stage_model", "text_encoders.t5xxl"):
+        assert name in message
+
+
+def test_a_layer_of_the_text_encoder_that_is_not_read_is_named(tmp_path, caplog):
+    caplog.set_level("INFO", logger="lycoris.bases")
+    folder, file = save_both("sd2", tmp_path)
+    open_base(file, device="cpu", tokenizer=folder, prediction_type="epsilon")
+    (message,) = [record.getMessage() for record in caplog.records if "not used" in record.getMessage()]
+    assert "cond_stage_model.model.transformer.*" in message
+
+
+def test_the_own_vae_of_a_file_is_not_used_where_another_takes_its_place(sd1, caplog):
+    folder, file = sd1
+    caplog.set_level("INFO", logger="lycoris.bases")
+    open_base(file, device="cpu", tokenizer=folder, vae=folder)
+    assert "first_stage_model.* (the VAE)." in caplog.text
+
+
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_a_weight_that_is_not_finite_is_named_with_its_file(sd1, tmp_path, value):
     folder, file = sd1

@@ -28,6 +28,15 @@ def test_each_strategy_adds_its_own_parts(concept: Build) -> None:
     }  # fmt: skip
 
 
+def test_a_placeholder_is_the_trigger(concept: Build) -> None:
+    tags, sentences = [{"[trigger]": 1.0, "hat": 1.0}, {"[Trigger] doll": 1.0}], ["[trigger] in the snow", "a bear"]
+    written = {name: build_captions(concept(2), tags, [], name, sentences=sentences) for name in ("all", "sentence")}
+    assert written == {
+        "all": ["a sks creature, hat", "a sks creature, sks doll"],
+        "sentence": ["sks in the snow", "a sks creature, a bear"],
+    }
+
+
 def test_one_sentence_per_image_is_required(concept: Build) -> None:
     with pytest.raises(InputError, match="`sentence` needs `sentences`"):
         build_captions(concept(4), TAGS, OWN, "sentence")

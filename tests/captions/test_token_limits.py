@@ -22,11 +22,11 @@ def test_the_strictest_tokenizer_counts_unless_a_limit_is_given() -> None:
     captions = ["a red cat", "a red cat cat", LONG]  # with start and end 5, 6 and more than 32 tokens
     for tokenizers in ({"short": short, **TOKENIZERS}, {**TOKENIZERS, "short": short}):
         assert find_overlong(captions, tokenizers) == [1, 2]
-        assert find_overlong(captions, tokenizers, max_tokens=6) == [2]
+        assert find_overlong(captions, tokenizers, max_token_length=4) == [2]
         (warning,) = truncation_warnings("bear", {"all": captions}, tokenizers)
         assert "2 of 3 captions" in warning
         assert "the 5 tokens" in warning
-        (warning,) = truncation_warnings("bear", {"all": captions}, tokenizers, max_tokens=6)
+        (warning,) = truncation_warnings("bear", {"all": captions}, tokenizers, max_token_length=4)
         assert "1 of 3 captions" in warning
         assert "the 6 tokens" in warning
 
@@ -35,5 +35,5 @@ def test_a_warning_counts_the_truncated_captions_of_each_strategy() -> None:
     notes = truncation_warnings("bear", {"none": ["a sks"] * 2, "all": ["a sks", LONG]}, TOKENIZERS)
     assert notes == [
         "1 of 2 captions of `bear` under `all` are longer than the 32 tokens that this base reads; the rest has "
-        "no effect. The first: image 2."
+        "no effect (see `max_token_length`). The first: image 2."
     ]

@@ -57,6 +57,7 @@ def test_images_captions_masks_and_the_concepts_file_are_used(data: Path) -> Non
         ("notes.md", b"", "of no use here"),
         ("0.caption", b"a red cat", "another caption file of the same image takes precedence"),
         ("metadata.parquet", b"", "not read, only metadata.jsonl and metadata.csv are"),
+        ("0-condlabel.png", b"", "a conditioning image, which no training reads"),
         ("0.json", b'{"width": 9}', "it has no caption (a field `caption`, `text` or `tags`)"),
     ],
 )

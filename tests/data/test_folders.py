@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from flows.config.defaults import default_name
 from lycoris.data.concepts import load_concepts
 from lycoris.data.folders import walk_folders
 from lycoris.data.images import list_images
@@ -31,6 +32,24 @@ def test_a_linked_class_and_a_linked_subclass_are_used_and_logged(tmp_path: Path
     (tmp_path / "classes" / "teapot").symlink_to(tmp_path / "elsewhere")
     (linked,) = load_concepts(tmp_path / "classes")
     assert (linked.name, len(linked.images)) == ("teapot", 1)
+
+
+def test_names_are_those_of_links_and_not_of_their_targets(tmp_path: Path) -> None:
+    write_image(tmp_path / "blobs" / "5f3a" / "1.png")
+    (tmp_path / "photos").symlink_to(tmp_path / "blobs" / "5f3a")
+    (flat,) = load_concepts(tmp_path / "photos")
+    assert (flat.name, flat.class_noun) == ("photos", "photos")
+    (tmp_path / "data" / "pots").mkdir(parents=True)
+    (tmp_path / "data" / "pots" / "teapot").symlink_to(tmp_path / "blobs" / "5f3a")
+    (teapot,) = load_concepts(tmp_path / "data")
+    assert (teapot.category, teapot.name) == ("pots", "teapot")
+    assert default_name(tmp_path / "photos") == "photos"
+
+
+def test_a_link_to_the_data_folder_among_the_classes_is_left_out(tmp_path: Path) -> None:
+    write_image(tmp_path / "data" / "cat" / "1.png")
+    (tmp_path / "data" / "again").symlink_to(tmp_path / "data")
+    assert [concept.name for concept in load_concepts(tmp_path / "data")] == ["cat"]
 
 
 @pytest.mark.parametrize("target", [".", "..", "../b", "../../data"])

@@ -302,6 +302,12 @@ def test_a_mask_is_no_image_of_its_own(tmp_path: Path) -> None:
     assert find_mask(tmp_path / "mask.png") is None
 
 
+def test_a_conditioning_image_of_onetrainer_is_no_image_of_its_own(tmp_path: Path) -> None:
+    for name in ("a.jpg", "a-condlabel.png", "a-masklabel.png", "b-condlabel.png"):
+        two_halves().save(tmp_path / name)
+    assert [path.name for path in list_images(tmp_path)] == ["a.jpg", "b-condlabel.png"]
+
+
 @pytest.mark.parametrize("name", ["b.mask.png", "a.mask.jpg", "b-masklabel.png"])
 def test_a_mask_without_its_image_or_in_another_format_is_named(tmp_path: Path, name: str) -> None:
     for file in ("a.png", name):

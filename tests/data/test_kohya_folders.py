@@ -82,9 +82,44 @@ def test_other_names_are_names(tmp_path: Path, name: str) -> None:
     assert KohyaFolder.parse(tmp_path / name) is None
 
 
-def test_one_folder_that_is_named_otherwise_makes_it_an_ordinary_data_folder(tree: Callable[..., Path]) -> None:
-    names = [concept.name for concept in load_concepts(tree("img/10_sks dog/0.png", "img/cat/0.png"))]
+def test_one_folder_that_is_named_otherwise_makes_it_an_ordinary_data_folder(
+    tree: Callable[..., Path], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", logger="lycoris.data")
+    names = [concept.name for concept in load_concepts(tree("pets/10_sks dog/0.png", "pets/cat/0.png"))]
     assert names == ["10_sks dog", "cat"]
+    assert "pets/cat` is not: no name is read as repeats and trigger" in caplog.text
+
+
+def test_a_folder_in_img_that_is_named_otherwise_is_not_used_and_named(
+    tree: Callable[..., Path], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", logger="lycoris.data")
+    (dog,) = load_concepts(tree("img/10_sks dog/0.png", "img/cat/0.png"))
+    assert (dog.trigger, len(dog.images)) == ("sks", 1)
+    assert "img/cat` is not named `<repeats>_<words>`: its images are not used" in caplog.text
+
+
+def test_folders_below_belong_to_the_one_with_the_words(tree: Callable[..., Path]) -> None:
+    root = tree("img/10_sks dog/0.png", "img/10_sks dog/day/1.png", "reg/1_dog/a/2.png")
+    (dog,) = load_concepts(root)
+    assert [(image.relative_path, image.repeats) for image in dog.images] == [
+        ("img/10_sks dog/0.png", 10), ("img/10_sks dog/day/1.png", 10),
+    ]  # fmt: skip
+    assert [image.words for image in dog.prior_images] == ["dog"]
+
+
+def test_numbered_categories_of_the_users_own_are_none_of_kohya(tree: Callable[..., Path]) -> None:
+    names = [one.name for one in load_concepts(tree("01_pets/cat/0.png", "02_toys/bear/0.png"))]
+    assert names == ["cat", "bear"]
+
+
+@pytest.mark.parametrize("name", ["0_sks dog", "10_", "10", "1000_sks dog"])
+def test_a_folder_in_img_with_a_number_and_no_repeats_or_words_is_an_error(
+    tree: Callable[..., Path], name: str
+) -> None:
+    with pytest.raises(InputError, match=f"Folder `.*{name}` must be named `<repeats>_<trigger> <class noun>`"):
+        load_concepts(tree(f"img/{name}/0.png", "img/1_zwx cat/0.png"))
 
 
 def test_prior_images_alone_are_an_error(tree: Callable[..., Path]) -> None:

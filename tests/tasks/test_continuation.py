@@ -55,6 +55,28 @@ def test_a_schedule_that_depends_on_the_length_is_trained_anew_and_says_why(tmp_
     assert "a finished training of 2 steps is not continued: its schedule `cosine`" in messages.text
 
 
+@pytest.mark.parametrize(
+    ("first", "second", "advice", "changes"),
+    [
+        ({"warmup_steps": 1}, {"warmup_steps": 2}, "with `training.warmup_steps=1`.", {"warmup_steps": 1}),
+        (
+            {"schedule": "cosine", "warmup_steps": 1, "steps": 3},
+            {"schedule": "cosine", "warmup_steps": 1},
+            "for 5 steps with its schedule restarted: `training.schedule=cosine`, `training.cycles=2`, "
+            "`training.warmup_steps=1`.",
+            {"cycles": 2, "steps": 5},
+        ),
+    ],
+)
+def test_the_reason_says_what_would_continue_and_that_does(tmp_path, messages, first, second, advice, changes):
+    first, second = {"steps": 2, **first}, {"steps": 4, **second}
+    trained(tmp_path / "store", **first)
+    assert TrainingSummary.read(trained(tmp_path / "store", **second).final.folder).continued_from is None
+    assert f"It continues {advice}" in messages.text
+    longer = trained(tmp_path / "store", **{**second, **changes})
+    assert TrainingSummary.read(longer.final.folder).continued_from == first["steps"]
+
+
 def test_another_seed_or_setting_continues_nothing(tmp_path, messages):
     trained(tmp_path / "store", steps=2)
     trained(tmp_path / "store", steps=4, learning_rate=2e-3)

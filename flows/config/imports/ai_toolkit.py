@@ -12,6 +12,7 @@ from typing import Any
 from flows.config.imports.imported import (
     Imported,
     find_folder,
+    report_mask_folder,
     set_known,
     take_algorithm,
     take_optimizer,
@@ -66,10 +67,7 @@ def import_ai_toolkit(file: Path, values: Mapping[str, Any]) -> Imported:
             horizontal_flip=dataset.take("flip_x"),
             mask="alpha" if dataset.take("alpha_mask", default=False) else None,
         )
-        if any("[trigger]" in path.read_text("utf-8", "replace") for path in folder.glob("*.txt")):
-            imported.notes.append(
-                f"Captions in `{folder}` have `[trigger]`, which is text here: write the trigger itself."
-            )
+        report_mask_folder(dataset, "mask_path")
     for folder, words in prior:
         imported.add_prior(folder, words)
     return imported

@@ -164,6 +164,7 @@ def _experiment(imported: Imported, root: Path, concepts_file: Path) -> dict[str
         "concepts_file": str(concepts_file.absolute()),
         "concepts": ["all"],
         "base": imported.base,
+        **imported.options,
         "algorithms": [imported.adapter],
         "captions": [strategy],
         "captioner": "sidecar",

@@ -74,6 +74,7 @@ class Imported:
         base: source of the base; empty if the files name none.
         adapter: options of the adapter.
         training: training settings.
+        options: further options of the experiment.
         seed: of the training.
         name: of the experiment.
         concepts: its concepts.
@@ -85,6 +86,7 @@ class Imported:
     base: str = ""
     adapter: dict[str, Any] = field(default_factory=dict)
     training: dict[str, Any] = field(default_factory=dict)
+    options: dict[str, Any] = field(default_factory=dict)
     seed: int = 0
     name: str = ""
     concepts: list[ImportedConcept] = field(default_factory=list)
@@ -131,6 +133,14 @@ def take_schedule(keys: Keys, name: str, value: str | None, training: dict[str, 
     if known is None:
         keys.drop(name, value, "a schedule that is not known here; `constant` is used")
     training["schedule"] = known or "constant"
+
+
+def report_mask_folder(keys: Keys, name: str) -> None:
+    """Report a folder of masks: here a mask is a file beside its image."""
+    if (folder := keys.take(name)) is not None:
+        keys.drop(
+            name, folder, "masks are read beside the images: copy each as `name.mask.png` and set `training.mask: file`"
+        )
 
 
 def find_folder(keys: Keys, name: str, value: object, beside: Sequence[Path]) -> Path:

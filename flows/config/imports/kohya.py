@@ -13,6 +13,7 @@ from flows.config.imports.imported import (
     Imported,
     find_file,
     find_folder,
+    report_mask_folder,
     set_known,
     take_algorithm,
     take_optimizer,
@@ -99,6 +100,7 @@ def _take_datasets(keys: Keys, imported: Imported, beside: Sequence[Path]) -> No
         for subset in dataset.groups("subsets"):
             values = _take_all(subset, scoped, of_dataset)
             folder = find_folder(subset, "image_dir", subset.take("image_dir"), beside)
+            report_mask_folder(subset, "conditioning_data_dir")
             words = str(subset.take("class_tokens", default=""))
             if subset.take("is_reg", default=False):
                 prior.append((folder, KohyaFolder.named(folder, words).words if words else ""))
@@ -155,11 +157,13 @@ def _take_training(keys: Keys, imported: Imported) -> None:
         gradient_checkpointing=keys.take("gradient_checkpointing"),
         prior_weight=keys.number("prior_loss_weight"),
     )
-    if keys.take("masked_loss", default=False) or keys.take("alpha_mask", default=False):
+    report_mask_folder(keys, "conditioning_data_dir")
+    if keys.take("alpha_mask", default=False):
+        keys.take("masked_loss")
         training["mask"] = "alpha"
-        imported.notes.append(
-            "Masks are the images' transparency; `training.mask: file` reads `name.mask.png` instead."
-        )
+    elif (masked := keys.take("masked_loss", default=False)):
+        keys.drop("masked_loss", masked, "copy each mask as `name.mask.png` beside its image and set `training.mask: file`")
+    set_known(imported.options, max_token_length=keys.number("max_token_length"))
     warmup = keys.number("lr_warmup_steps", default=0)
     if isinstance(warmup, float) and warmup < 1:
         keys.drop("lr_warmup_steps", warmup, "a fraction of the steps; set `warmup_steps`")

@@ -15,6 +15,8 @@ from lycoris.adapters.files.layer_names import LayerRef
 from lycoris.errors import InputError
 
 DATE_KEY = "modelspec.date"
+MAX_TOKENS_KEY = "ss_max_token_length"
+"""Kohya's key for `max_token_length`; absent or ``None`` for one window."""
 
 LayerAdapter = tuple[LayerRef, Adapter]
 """A layer and its adapter."""

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from lycoris.bases.shapes import ImageSizes, Latents, Timesteps
-from lycoris.bases.text_encoding import TextEncoder, max_prompt_length
+from lycoris.bases.text_encoding import TextEncoder, is_clip, max_prompt_length
+from lycoris.bases.tokenization import split_into_windows
 
 if TYPE_CHECKING:
     from lycoris.bases.conditioning import TextConditioning
@@ -26,6 +27,7 @@ class Components:
         tokenizers: likewise.
         vae_scale_factor: pixels per latent cell along each side.
         model_index: the pipeline's ``model_index.json``; empty where there is none.
+        max_token_length: tokens of a prompt that CLIP text encoders read, in windows; None for one window.
     """
 
     source: str
@@ -33,16 +35,23 @@ class Components:
     tokenizers: Mapping[str, Any]
     vae_scale_factor: int
     model_index: Mapping[str, Any]
+    max_token_length: int | None = None
 
     def text_encoder(self, suffix: str = "", max_length: int | None = None) -> TextEncoder:
         """Pair ``text_encoder<suffix>`` with its tokenizer.
 
         Args:
             suffix: ``""``, ``"_2"`` or ``"_3"``.
-            max_length: tokens to read, start and end included; defaults to what tokenizer and encoder both allow.
+            max_length: tokens to read at once, start and end included; defaults to what tokenizer and encoder both
+                allow.
+
+        Raises:
+            InputError: `max_token_length` is no multiple of what a CLIP text encoder reads at once.
         """
         module, tokenizer = self.modules[f"text_encoder{suffix}"], self.tokenizers[f"tokenizer{suffix}"]
-        return TextEncoder(module, tokenizer, max_length or max_prompt_length(tokenizer, module))
+        length = max_length or max_prompt_length(tokenizer, module)
+        max_windows = split_into_windows(self.max_token_length, length) if is_clip(module) else 1
+        return TextEncoder(module, tokenizer, length, max_windows)
 
 
 @runtime_checkable

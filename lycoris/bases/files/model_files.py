@@ -55,6 +55,9 @@ class ModelFiles(Protocol):
             InputError: it cannot be opened or is incomplete.
         """
 
+    def unused_tensors(self, classes: Mapping[str, Any]) -> list[str]:
+        """Names of the tensors that none of some parts, with their model classes, is loaded from."""
+
     def load_tokenizer(self, part: str, tokenizer_class: Any) -> Any:
         """Load one tokenizer, of a class of transformers.
 
@@ -104,6 +107,10 @@ class DiffusersFolder:
     def load_module(self, part: str, model_class: Any, dtype: torch.dtype) -> nn.Module:
         """Load the part's module from its configuration and safetensors files."""
         return load_part(self.path / part, model_class, dtype)
+
+    def unused_tensors(self, classes: Mapping[str, Any]) -> list[str]:
+        """None: the files of a part are that part's."""
+        return []
 
     def load_tokenizer(self, part: str, tokenizer_class: Any) -> Any:
         """Load the part's tokenizer."""

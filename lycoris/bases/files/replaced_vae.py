@@ -90,6 +90,10 @@ class ReplacedVae:
             )
         return module.to(dtype)
 
+    def unused_tensors(self, classes: Mapping[str, Any]) -> list[str]:
+        """Those of the base's file, its own VAE among them."""
+        return self._files.unused_tensors({part: each for part, each in classes.items() if part != "vae"})
+
     def load_tokenizer(self, part: str, tokenizer_class: Any) -> Any:
         """That of the base."""
         return self._files.load_tokenizer(part, tokenizer_class)

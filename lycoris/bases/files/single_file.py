@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import warnings
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,8 +21,7 @@ from lycoris.safety.yaml_loading import read_yaml
 if TYPE_CHECKING:
     from torch import nn
 
-T5_PREFIX = "text_encoders.t5xxl."
-V_PREDICTION_KEYS = ("v_pred", "ztsnr")
+V_PREDICTION_KEYS = frozenset({"v_pred", "ztsnr"})
 """Empty tensors that mark a file as predicting v, and its schedule as ending in pure noise."""
 PARAMETERIZATIONS = {"eps": "epsilon", "v": "v_prediction", "x0": "sample"}
 """Prediction types by their names in the original configurations."""
@@ -63,8 +61,6 @@ class SingleFile:
         self._layout_name = detect_layout(self._shapes, path, layouts, optional=() if needs_vae else ("vae",))
         self._layout = layouts[self._layout_name]
         self._prediction_type = self._resolve_prediction_type(prediction_type)
-        if any(name.startswith(T5_PREFIX) for name in self._shapes):
-            warnings.warn(f"T5 in {path} is not read: its states are zeros.", stacklevel=4)
 
     def model_index(self) -> Mapping[str, Any]:
         """The index of the pipeline that the file would be."""
@@ -120,6 +116,32 @@ class SingleFile:
                 f"among them {', '.join(loaded.missing_keys[:3])}."
             )
         return module
+
+    def unused_tensors(self, classes: Mapping[str, Any]) -> list[str]:
+        """Names of the tensors that no part is loaded from, under the names of the original layout.
+
+        Each tensor is converted as one number in its shape, and those whose numbers reach a module are used.
+
+        Args:
+            classes: part -> its model class.
+
+        Raises:
+            InputError: the shapes are not those of such parts.
+        """
+        names = list(self._shapes)
+        numbers = {name: torch.tensor(float(at), dtype=torch.float64) for at, name in enumerate(names, start=2)}
+        used = {name for name in names if name in V_PREDICTION_KEYS}
+        for part, model_class in classes.items():
+            layout, module = self._layout.parts[part], self.empty_module(part, model_class)
+            stored = {n: numbers[n].expand(self._shapes[n]) for n in names if n.startswith(layout.prefix)}
+            try:
+                converted = layout.convert(module, stored, self._config(part))
+            except (KeyError, IndexError, StopIteration, RuntimeError, ValueError) as error:
+                raise self._part_error(part, error) from error
+            own = module.state_dict().keys()
+            values = [int(value.flatten()[0]) for name, value in converted.items() if name in own and value.numel()]
+            used |= {names[value - 2] for value in values if value >= 2}  # a conversion may add ones of its own
+        return [name for name in names if name not in used]
 
     def _config(self, part: str) -> dict[str, Any]:
         layout = self._layout.parts[part]

@@ -85,6 +85,10 @@ class CaptionEncoder:
         distinct = list(dict.fromkeys(texts))
         return self._encode_now(distinct)[[distinct.index(text) for text in texts]]
 
+    def count_windows(self, texts: Sequence[str]) -> list[int]:
+        """The number of windows in which the base reads each text; those of one number are encoded together."""
+        return self._base.count_windows(texts)
+
     def _cache_text(self, text: str) -> None:
         """Encode a text once for all runs, alone, so that it does not depend on what is encoded with it.
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from lycoris.bases.conditioning import group_rows
 from lycoris.bases.shapes import ImageSizes, Latents, Timesteps
 from lycoris.errors import InputError
 from lycoris.training.config import TrainingSettings
@@ -56,7 +57,8 @@ class Batch:
 class BatchSampler:
     """The batches of a step, as a pure function of seed and step.
 
-    A step's images come from the whole shuffled set; those of one size form batches of at most `batch_size`. If there
+    A step's images come from the whole shuffled set; those of one size, whose captions are read in equally many windows,
+    form batches of at most `batch_size`. If there
     are prior examples, as many of them as of the others, shuffled separately, join each step. Every process of a group
     computes the random numbers of the whole step and yields its own part of it.
 
@@ -123,8 +125,7 @@ class BatchSampler:
                 noise += self._settings.noise_offset * offset
             masks = self._dataset.stack_masks(group, flips)
             owned = [index for index, position in enumerate(positions) if self._process_group.owns(position)]
-            for start in range(0, len(owned), self._max_batch_size):
-                part = owned[start : start + self._max_batch_size]
+            for part in self._parts(owned, [captions[positions[index]] for index in owned]):
                 members = [positions[index] for index in part]
                 yield Batch(
                     latents=latents[part],
@@ -135,6 +136,12 @@ class BatchSampler:
                     weights=weights[members].to(latents.device),
                     mask=None if masks is None else masks[part],
                 )
+
+    def _parts(self, owned: Sequence[int], captions: Sequence[str]) -> Iterator[list[int]]:
+        """Divide images of one size, by the lengths of their captions, into batches of at most `batch_size`."""
+        for rows in group_rows(self._caption_encoder.count_windows(captions)):
+            for start in range(0, len(rows), self._max_batch_size):
+                yield [owned[row] for row in rows[start : start + self._max_batch_size]]
 
     def _augment_captions(self, rows: Sequence[int], is_uncaptioned: Sequence[bool], step: int) -> list[str]:
         """Each image's caption at this step; its randomness is separate, so that other random numbers do not change."""

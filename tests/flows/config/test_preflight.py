@@ -56,9 +56,9 @@ def test_a_valid_experiment_passes(options):
             "`text_encoder_learning_rate` must be None where no layer of a text encoder is adapted",
         ),
         ({"algorithms": [{"algorithm": "boft", "factor": 7}]}, "Adapter `boft factor=7`: .*`factor`"),
-        ({"hold_out": IMAGES}, "must leave an image to train on, but got 3 for 3 images of `bear`"),
-        ({"validation": IMAGES}, "must leave an image to train on, but got 3 for 3 images of `bear`"),
-        ({"hold_out": 1, "validation": 2}, "must leave an image to train on, but got 2 for 2 images of `bear`"),
+        ({"hold_out": IMAGES}, "must leave an image to train on, but got 3 and `bear` has 3"),
+        ({"validation": IMAGES}, "must leave an image to train on, but got 3 and `bear` has 3"),
+        ({"hold_out": 1, "validation": 2}, "must leave an image to train on, but got 2 and `bear` has 2"),
         ({"algorithms": [{"algorithm": "lora", "images": 4}]}, "must be at most the 3 images that `bear`"),
         ({"encoders": "clpi"}, "Did you mean `clip`"),
         ({"sampling": {"scheduler": "flow-euler"}}, "one for noise prediction"),
@@ -172,3 +172,24 @@ def test_masks_from_files_need_a_mask(photos: Path) -> None:
         check("pocket", photos, "training.mask=file")
     Image.new("L", (32, 32), "white").save(photos / "0.mask.png")
     check("pocket", photos, "training.mask=file")
+
+
+def test_masks_from_transparency_need_an_image_with_some(photos: Path) -> None:
+    with pytest.raises(InputError, match=r"`mask` is `alpha`, but no image of `teapot` has a transparent area"):
+        check("pocket", photos, "training.mask=alpha")
+    opaque = Image.new("RGBA", (32, 32), "red")
+    opaque.save(photos / "opaque.png")
+    with pytest.raises(InputError, match="`mask` is `alpha`"):
+        check("pocket", photos, "training.mask=alpha")
+    opaque.putpixel((3, 3), (0, 0, 0, 9))
+    opaque.save(photos / "clear.png")
+    check("pocket", photos, "training.mask=alpha")
+
+
+@pytest.mark.parametrize(("base", "value", "words"), [("pocket", 75, "a multiple of 30"), ("pocket", 60, None)])
+def test_a_token_length_must_fit_the_base(photos: Path, base: str, value: int, words: str | None) -> None:
+    if words is None:
+        check(base, photos, f"max_token_length={value}")
+        return
+    with pytest.raises(InputError, match=words):
+        check(base, photos, f"max_token_length={value}")

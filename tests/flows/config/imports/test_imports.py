@@ -268,6 +268,34 @@ def test_ai_toolkit_keys_become_settings(imported: Callable[..., tuple[ImportRes
     assert (dog.trigger, dog.class_noun) == ("sks", "subject")
 
 
+def test_a_placeholder_in_captions_of_ai_toolkit_is_the_trigger(
+    folder: Path, imported: Callable[..., tuple[ImportResult, Experiment]]
+) -> None:
+    for file in (folder / "img/10_sks dog").glob("*.txt"):
+        file.write_text("[trigger] on the grass")
+    _, experiment = imported("ai-toolkit")
+    request = caption_request(experiment, select_concepts(experiment, experiment.data), None, None)
+    (dog,) = caption_concepts.fn(RunContext(experiment.output / "store"), request)
+    assert dog.captions == {"sentence": ("sks on the grass",) * 3}
+
+
+def test_masks_in_a_folder_of_their_own_are_named_with_what_to_do(folder: Path) -> None:
+    job = json.loads(json.dumps(AI_TOOLKIT))
+    job["config"]["process"][0]["datasets"][0]["mask_path"] = "masks"
+    dataset = changed(KOHYA_DATASET, "  num_repeats = 3", '  num_repeats = 3\n  conditioning_data_dir = "masks"')
+    training = KOHYA_TRAINING + "masked_loss = true\nmax_token_length = 225\n"
+    write(folder, {"job.yaml": job, "dataset.toml": dataset, "train.toml": training})
+    of_job = import_config([folder / "job.yaml"], folder / "a").left_over
+    of_kohya = import_config([folder / "dataset.toml", folder / "train.toml"], folder / "b")
+    for name, left in (("mask_path", of_job), ("conditioning_data_dir", of_kohya.left_over)):
+        (reason,) = (reason for text, reason in left.items() if f"{name} = masks" in text)
+        assert "`name.mask.png`" in reason
+    assert "mask" in of_kohya.left_over["masked_loss = True"]
+    written = yaml.safe_load(of_kohya.experiment.read_text())
+    assert written["max_token_length"] == 225
+    assert "mask" not in written["training"]
+
+
 def test_simpletuner_keys_become_settings(imported: Callable[..., tuple[ImportResult, Experiment]]) -> None:
     result, experiment = imported("SimpleTuner")
     assert (experiment.seeds, experiment.training["learning_rate"], experiment.training["batch_size"]) == (
