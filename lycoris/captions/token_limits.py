@@ -67,7 +67,7 @@ def truncation_warnings(
             limit = min(token_limit(tokenizer, max_token_length) for tokenizer in tokenizers.values())
             warnings.append(
                 f"{len(overlong)} of {len(texts)} captions of `{concept}` under `{strategy}` are longer than the "
-                f"{limit} tokens that this base reads; the rest has no effect (see `max_token_length`). The first: image "
-                f"{overlong[0] + 1}."
+                f"{limit} tokens that this base reads; the rest has no effect (see `max_token_length`). The first: "
+                f"image {overlong[0] + 1}."
             )
     return warnings

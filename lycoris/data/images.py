@@ -68,7 +68,7 @@ def list_images(folder: Path, *, recursive: bool = False) -> list[Path]:
 
 
 def conditioned_image(path: Path) -> Path | None:
-    """Return the image, without its suffix, that ``name-condlabel.png`` belongs to by its name; None for other names."""
+    """Return the image, without its suffix, that ``name-condlabel.png`` belongs to; None for other names."""
     stem = path.stem.removesuffix(_CONDITIONING_SUFFIX)
     return None if stem == path.stem else path.with_name(stem)
 

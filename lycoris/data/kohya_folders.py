@@ -82,8 +82,8 @@ def infer_kohya_entries(root: Path, images: Sequence[Path]) -> dict[str, dict[st
     """Infer the entries of concepts from kohya's folder names; None if they are not named so.
 
     Folders with the same words are one concept. Prior images belong to the concepts whose class noun they are named
-    after, or to all concepts. In `img` and `reg` a folder that is named otherwise is not used, and logged; elsewhere one
-    such folder means that none is named for kohya's trainers, which is logged as well.
+    after, or to all concepts. In `img` and `reg` a folder that is named otherwise is not used, and logged; elsewhere
+    one such folder means that none is named for kohya's trainers, which is logged as well.
 
     Raises:
         InputError: all folders are of prior images, or a folder in `img` has a number and no repeats or no words.

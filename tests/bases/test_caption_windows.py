@@ -124,7 +124,9 @@ def test_the_words_of_the_second_window_have_an_effect(base, one_window):
 
 
 def test_what_exceeds_the_last_window_is_named_as_cut(base):
-    with pytest.warns(TruncatedPromptWarning, match=r"has 39 tokens and the text encoder reads 32.*'a red cat on.* toy'"):
+    with pytest.warns(
+        TruncatedPromptWarning, match=r"has 39 tokens and the text encoder reads 32.*'a red cat on.* toy'"
+    ):
         base.encode_text([f"{LONGEST} toy"])
 
 

@@ -45,7 +45,13 @@ def test_an_image_without_a_caption_and_without_a_model_is_an_error_that_says_ho
         ("0.txt", "a, b", ("sentence",), (None, "blip"), "counts as tags, which `captions: sentence` does not use"),
         ("0.caption", "a", ("sentence",), (None, "blip"), "a sentence of yours, which replaces the captioner's"),
         ("0.txt", "a, b\nc, d", ("all",), (None, None), "1 of 3 images of `mug` have several captions"),
-        ("0.txt", "__color__ hat, dunder__x__y", ("all",), (None, None), "Wildcards such as `__color__` are not replaced"),
+        (
+            "0.txt",
+            "__color__ hat, dunder__x__y",
+            ("all",),
+            (None, None),
+            "Wildcards such as `__color__` are not replaced",
+        ),
         ("0.txt", "(a:1.2)", ("all",), (None, None), "removed from 1 caption files of `mug`"),
     ],
 )

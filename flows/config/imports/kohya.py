@@ -161,8 +161,10 @@ def _take_training(keys: Keys, imported: Imported) -> None:
     if keys.take("alpha_mask", default=False):
         keys.take("masked_loss")
         training["mask"] = "alpha"
-    elif (masked := keys.take("masked_loss", default=False)):
-        keys.drop("masked_loss", masked, "copy each mask as `name.mask.png` beside its image and set `training.mask: file`")
+    elif masked := keys.take("masked_loss", default=False):
+        keys.drop(
+            "masked_loss", masked, "copy each mask as `name.mask.png` beside its image and set `training.mask: file`"
+        )
     set_known(imported.options, max_token_length=keys.number("max_token_length"))
     warmup = keys.number("lr_warmup_steps", default=0)
     if isinstance(warmup, float) and warmup < 1:

@@ -57,9 +57,9 @@ class Batch:
 class BatchSampler:
     """The batches of a step, as a pure function of seed and step.
 
-    A step's images come from the whole shuffled set; those of one size, whose captions are read in equally many windows,
-    form batches of at most `batch_size`. If there
-    are prior examples, as many of them as of the others, shuffled separately, join each step. Every process of a group
+    A step's images come from the whole shuffled set; those of one size, whose captions are read in equally many
+    windows, form batches of at most `batch_size`. If there are prior examples, as many of them as of the others,
+    shuffled separately, join each step. Every process of a group
     computes the random numbers of the whole step and yields its own part of it.
 
     Args:
