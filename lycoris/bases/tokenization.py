@@ -47,7 +47,8 @@ class PromptTokenizer:
             if prompt not in self._cache:
                 self._cache[prompt] = self._tokenize(prompt)
         windows = [self._cache[prompt] for prompt in prompts]
-        return tuple(torch.tensor([row for own in column for row in own]) for column in zip(*windows, strict=True))
+        ids, mask = ([row for own in column for row in own] for column in zip(*windows, strict=True))
+        return torch.tensor(ids), torch.tensor(mask)
 
     def count_windows(self, prompt: str) -> int:
         """The number of windows of a prompt, at least one."""

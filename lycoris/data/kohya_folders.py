@@ -91,10 +91,10 @@ def infer_kohya_entries(root: Path, images: Sequence[Path]) -> dict[str, dict[st
     parsed = {folder: _parse_nearest(folder, root) for folder in dict.fromkeys(image.parent for image in images)}
     folders = [folder for folder in parsed.values() if folder is not None]
     others = [folder for folder, own in parsed.items() if own is None]
-    for folder in others:
-        if _is_marked(folder) and _NUMBER_PATTERN.fullmatch(folder.name):
+    for other in others:
+        if _is_marked(other) and _NUMBER_PATTERN.fullmatch(other.name):
             raise InputError(
-                f"Folder `{folder}` must be named `<repeats>_<trigger> <class noun>` with 1 to 999 repeats, as for "
+                f"Folder `{other}` must be named `<repeats>_<trigger> <class noun>` with 1 to 999 repeats, as for "
                 "kohya's trainers."
             )
     if not folders:
@@ -103,9 +103,9 @@ def infer_kohya_entries(root: Path, images: Sequence[Path]) -> dict[str, dict[st
         text = "`%s` is named as for kohya's trainers, but `%s` is not: no name is read as repeats and trigger."
         logger.info(text, folders[0].path, others[0])
         return None
-    for folder in others:
+    for other in others:
         text = "`%s` is not named `<repeats>_<words>`: its images are not used, as in kohya's trainers."
-        logger.info(text, folder)
+        logger.info(text, other)
     entries: dict[str, dict[str, Any]] = {}
     for folder in folders:
         if folder.prior:

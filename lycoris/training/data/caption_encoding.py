@@ -5,7 +5,6 @@ from __future__ import annotations
 import warnings
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -108,7 +107,8 @@ class CaptionEncoder:
 
     def _lookup(self, text: str) -> TextConditioning:
         if text in self._cached_texts:
-            return TextConditioning(**self._cache.read(self._cache_key(text)))
+            tensors = self._cache.read(self._cache_key(text))
+            return TextConditioning(tensors["hidden_states"], tensors.get("pooled"))
         if text not in self._recent:
             with torch.no_grad():
                 self._recent[text] = self._encode_now([text]).to("cpu")
@@ -144,5 +144,5 @@ class CaptionEncoder:
 
 
 def _tensor_fields(conditioning: TextConditioning) -> dict[str, Tensor]:
-    values = {field.name: getattr(conditioning, field.name) for field in fields(conditioning)}
-    return {name: value for name, value in values.items() if value is not None}
+    pooled = {} if conditioning.pooled is None else {"pooled": conditioning.pooled}
+    return {"hidden_states": conditioning.hidden_states, **pooled}
