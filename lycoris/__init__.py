@@ -12,7 +12,8 @@
 
 Adapters: `attach`, `load`, `convert`, `extract`, `read_metadata`. Base models: `open_base`, `generate`. Captions:
 `open_tagger`, `build_captions`. Training: `train`. Scores: `open_encoder`, `encode`, `encode_references`, `compare`,
-`compare_models`. Tables of the available names: `ALGORITHMS`, `PRESETS`, `BASES`, `METRICS`.
+`compare_models`. Tables of the available names: `ALGORITHMS`, `PRESETS`, `BASES`, `METRICS`. For trainers that were
+written for `lycoris-lora`: `create_lycoris`, `create_lycoris_from_weights`, `LycorisNetwork`.
 
 A name is imported when it is first used, so that importing `lycoris` does not import torch.
 """
@@ -37,6 +38,9 @@ if TYPE_CHECKING:
     from lycoris.bases.sampling import generate as generate
     from lycoris.captions import build_captions as build_captions
     from lycoris.captions import open_tagger as open_tagger
+    from lycoris.drop_in.network import LycorisNetwork as LycorisNetwork
+    from lycoris.drop_in.wrapper import create_lycoris as create_lycoris
+    from lycoris.drop_in.wrapper import create_lycoris_from_weights as create_lycoris_from_weights
     from lycoris.encoders import open_encoder as open_encoder
     from lycoris.errors import InputError as InputError
     from lycoris.metrics.compare import compare as compare
@@ -63,6 +67,8 @@ _EXPORTS = {
     "lycoris.bases": ("BASES", "open_base"),
     "lycoris.bases.sampling": ("GenerationSettings", "generate"),
     "lycoris.captions": ("build_captions", "open_tagger"),
+    "lycoris.drop_in.network": ("LycorisNetwork",),
+    "lycoris.drop_in.wrapper": ("create_lycoris", "create_lycoris_from_weights"),
     "lycoris.encoders": ("open_encoder",),
     "lycoris.errors": ("InputError",),
     "lycoris.metrics.compare": ("compare", "compare_models"),
@@ -80,6 +86,7 @@ __all__ = [
     "Example",
     "GenerationSettings",
     "InputError",
+    "LycorisNetwork",
     "Network",
     "TrainingJob",
     "TrainingSettings",
@@ -88,6 +95,8 @@ __all__ = [
     "compare",
     "compare_models",
     "convert",
+    "create_lycoris",
+    "create_lycoris_from_weights",
     "encode",
     "encode_references",
     "extract",

@@ -111,6 +111,49 @@ def exchange(peer: str) -> list[dict]:
         return sorted(rows, key=lambda row: (PEERS[peer].index(row["case"]), DIRECTIONS.index(row["direction"])))
 
 
+def exchange_drop_in() -> list[dict]:
+    """Run the same calls with `lycoris-lora` and with this library's drop-in, and let each open the other's files.
+
+    Returns:
+        Rows as of `exchange`, each also with `keys`: those of the file that the other writer's lacks, or that have
+        another shape there.
+    """
+    from safetensors.torch import load_file
+
+    peer, sides = "lycoris-lora", {"ours": "peer", "peer": "ours"}
+    with tempfile.TemporaryDirectory() as name:
+        folder, rows = Path(name), []
+        _save_base(folder)
+        made, opened = ({side: [] for side in sides} for _ in range(2))
+        for case in PEERS[peer]:
+            algorithm, options = CASES[case]
+            common = {"algorithm": algorithm, "options": options}
+            for side, other in sides.items():
+                made[side].append({"do": "make", **common, **_paths(folder, case, f"{side}.safetensors")})
+                paths = _paths(folder, case, f"{other}.safetensors")
+                opened[side].append({"do": "open", **common, **paths, "out": f"{paths['out']}.opened"})
+        answers = {side: run_worker(peer, folder, made[side], drop_in=side == "ours") for side in sides}
+        answers |= {(side,): run_worker(peer, folder, opened[side], drop_in=side == "ours") for side in sides}
+        for index, case in enumerate(PEERS[peer]):
+            for side, other in sides.items():
+                error = answers[side][index].get("error") or answers[(other,)][index].get("error")
+                result: dict[str, object] = {"error": error} if error else {}
+                if not error:
+                    path = _paths(folder, case, f"{side}.safetensors")
+                    before, after = (load_file(path["out"] + ending)["sample"] for ending in ("", ".opened"))
+                    result["difference"] = float((before - after).abs().max() / before.abs().max())
+                    shapes, others = (
+                        {
+                            key: tuple(values.shape)
+                            for key, values in load_file(folder / f"{case}.{s}.safetensors").items()
+                        }
+                        for s in (side, other)
+                    )
+                    result["keys"] = sorted(key for key in shapes if shapes[key] != others.get(key))
+                rows.append(_row(peer, case, f"{side} to {other}", **result))
+        return rows
+
+
 def peer_layer_names(peer: str, tree: str) -> dict[str, str]:
     """Map part and path of every layer that a peer would adapt in a tree of `trees.py` to the peer's name of it."""
     answer = run_worker(peer, Path(), [{"do": "names", "tree": tree}])[0]
@@ -119,14 +162,14 @@ def peer_layer_names(peer: str, tree: str) -> dict[str, str]:
     return answer["names"]
 
 
-def run_worker(peer: str, folder: Path, commands: list[dict]) -> list[dict]:
-    """Run commands with `worker.py` in a peer's environment; one answer each."""
+def run_worker(peer: str, folder: Path, commands: list[dict], *, drop_in: bool = False) -> list[dict]:
+    """Run commands with `worker.py` in a peer's environment, or with the drop-in for it in our own; one answer each."""
     done = subprocess.run(
-        [interpreter(peer), Path(worker.__file__), peer],
+        [sys.executable if drop_in else interpreter(peer), Path(worker.__file__), peer],
         input=json.dumps({"folder": str(folder), "commands": commands}),
         capture_output=True,
         text=True,
-        env={**os.environ, "PYTHONPATH": ""},
+        env={**os.environ, "PYTHONPATH": str(ROOT) if drop_in else ""},
     )
     if done.returncode:
         raise RuntimeError(f"The process of {peer} failed:\n{done.stderr}")

@@ -1,5 +1,7 @@
 """Run the commands of `exchange.py` in a peer's environment: JSON on standard input, answers on standard output.
 
+The calls of `lycoris-lora` run in this library's own environment as well, as a test of its drop-in.
+
 make   attach the peer's adapter to the UNet, randomize it, save a file, compute the output
 open   load a file onto the UNet, compute the output
 names  return the peer's name of every layer that it would adapt in a tree of `trees.py`
@@ -46,7 +48,7 @@ class LycorisLora:
         rank = options.pop("rank", None) or options.get("factor", 0)
         alpha = options.pop("alpha", rank)
         renamed = {"tucker": "use_tucker", "block": "block_size", "dora": "dora_wd"}
-        more = {renamed.get(name, name): value for name, value in options.items()}
+        more = {renamed.get(name, name): value == "output" or value for name, value in options.items()}
         if algorithm == "lokr" and "rank" not in options and "alpha" not in options and rank == options.get("factor"):
             rank, alpha, more["full_matrix"] = 10000, 10000, True
         if algorithm in ("diag-oft", "boft"):

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import lycoris
-from benchmarks.peers.exchange import DIRECTIONS, PEERS, exchange, is_equal, peer_layer_names
+from benchmarks.peers.exchange import DIRECTIONS, PEERS, exchange, exchange_drop_in, is_equal, peer_layer_names
 from benchmarks.peers.setup import interpreter
 from benchmarks.peers.trees import TREES, tree
 from lycoris.adapters.files.dialects import DIALECTS
@@ -43,6 +43,26 @@ def test_a_file_gives_the_same_output_with_the_peer(peer, case, direction, excha
     if not is_equal(row) and row["known"]:
         pytest.xfail(row["known"])
     assert is_equal(row), row
+
+
+@pytest.mark.slow
+def test_the_drop_in_writes_the_files_of_lycoris_lora_by_the_same_calls():
+    _needed("lycoris-lora")
+    rows = exchange_drop_in()
+    assert len(rows) == 2 * len(PEERS["lycoris-lora"])
+    wrong = [row for row in rows if (not is_equal(row) or row["keys"]) and (row["case"], row["direction"]) not in OTHER]
+    assert not wrong, wrong
+
+
+OTHER = {
+    ("lokr tucker", "ours to peer"),  # the peer cannot open its own either
+    ("ia3", "ours to peer"),  # the peer cannot open its own either
+    ("t-lora", "ours to peer"),  # LoRA keys
+    ("t-lora", "peer to ours"),  # the peer's fails on padded convolutions
+    ("dylora", "ours to peer"),  # the peer's files lack the trailing ones of convolutions
+    ("dylora", "peer to ours"),
+}
+"""Cases of which the two differ (docs/drop-in.md)."""
 
 
 @pytest.mark.slow

@@ -96,7 +96,10 @@ class DoRA(Adapter):
         if target.uninitialized:
             self.magnitude = target.zeros(target.shape[0 if axis == "output" else 1])
         else:
-            self.magnitude = target.from_values(weight_norms(target.weight.detach().to(torch.float64), axis))
+            norms = weight_norms(
+                target.weight.detach().to(target.dtype), axis
+            )  # as in a step, so that the start is exact
+            self.magnitude = target.from_values(norms)
         dims = len(target.shape) - 2
         self._shape = (-1, 1, *(1,) * dims) if axis == "output" else (1, -1, *(1,) * dims)
 

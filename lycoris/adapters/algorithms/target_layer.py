@@ -24,6 +24,7 @@ class TargetLayer:
         uninitialized: create parameters on the meta device, of any size, to be filled later.
         scalar: a trained scalar starts at zero, so that no factor has to.
         header_values: options that a file's header adds to what its tensors tell.
+        any_rank: allow ranks above what the layer can use, as `lycoris-lora` does.
     """
 
     name: str
@@ -32,6 +33,7 @@ class TargetLayer:
     uninitialized: bool = False
     scalar: bool = False
     header_values: Mapping[str, object] = field(default_factory=dict)
+    any_rank: bool = False
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -53,11 +55,11 @@ class TargetLayer:
 
     def zeros(self, *shape: int) -> nn.Parameter:
         """Create a parameter of zeros."""
-        return self._parameter(torch.zeros(shape, dtype=self._dtype, device=self._device))
+        return self._parameter(torch.zeros(shape, dtype=self.dtype, device=self._device))
 
     def ones(self, *shape: int) -> nn.Parameter:
         """Create a parameter of ones."""
-        return self._parameter(torch.ones(shape, dtype=self._dtype, device=self._device))
+        return self._parameter(torch.ones(shape, dtype=self.dtype, device=self._device))
 
     def zero_factor(self, *shape: int) -> nn.Parameter:
         """Create the factor that makes ΔW start at zero: zeros, or Kaiming values where a scalar is zero instead."""
@@ -65,7 +67,7 @@ class TargetLayer:
 
     def from_values(self, values: Tensor) -> nn.Parameter:
         """Create a parameter with these values, in the parameters' dtype and on the layer's device."""
-        return self._parameter(values.to(self._device, self._dtype, copy=True))
+        return self._parameter(values.to(self._device, self.dtype, copy=True))
 
     def normal(self, *shape: int, std: float = 1.0) -> nn.Parameter:
         """Create a parameter of normal values with mean 0."""
@@ -90,6 +92,8 @@ class TargetLayer:
             return limit if default is None else min(default, limit)
         if self.uninitialized:
             return rank
+        if self.any_rank:
+            limit = max(limit, rank) if isinstance(rank, int) else limit
         if isinstance(rank, bool) or not isinstance(rank, int) or not 1 <= rank <= limit:
             raise InputError(
                 f"Argument `rank` must be a whole number in [1, {limit}], but got {rank!r} for layer "
@@ -118,13 +122,14 @@ class TargetLayer:
         return torch.device("meta") if self.uninitialized else self.weight.device
 
     @property
-    def _dtype(self) -> torch.dtype:
+    def dtype(self) -> torch.dtype:
+        """Of the parameters: float32, or float64 where the weight has it."""
         return torch.float64 if self.weight.dtype == torch.float64 else torch.float32
 
     def _random(self, fill: Callable[[Tensor], Tensor], shape: tuple[int, ...]) -> nn.Parameter:
         if self._device.type == "meta":
-            return self._parameter(torch.empty(shape, dtype=self._dtype, device=self._device))
-        return self._parameter(fill(torch.empty(shape, dtype=self._dtype)).to(self._device))
+            return self._parameter(torch.empty(shape, dtype=self.dtype, device=self._device))
+        return self._parameter(fill(torch.empty(shape, dtype=self.dtype)).to(self._device))
 
     @staticmethod
     def _parameter(values: Tensor) -> nn.Parameter:

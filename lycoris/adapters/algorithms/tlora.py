@@ -52,8 +52,9 @@ class TLoRA(Algorithm):
 
     Soboleva et al. 2025, arXiv 2507.05964. P, λ and Q start as singular vectors and values of a random matrix, so that
     every rank has a direction of its own; P₀, λ₀ and Q₀ are their initial values. Files are LoRA files of twice the
-    rank. Set `timestep` on the network before a step; without it all ranks act. While samples of a batch are at
-    different timesteps, the batch must be the leading axis of the layer's input.
+    rank. Set `timestep` on the network before a step, or `rank_mask` [batch, rank] of zeros and ones; without them all
+    ranks act. While samples of a batch are at different timesteps, the batch must be the leading axis of the layer's
+    input.
 
     Args:
         target: the layer.
@@ -100,6 +101,7 @@ class TLoRA(Algorithm):
         self.steps = steps
         self.scale = alpha_scale(alpha, r)
         self.timestep = None
+        self.rank_mask: Tensor | None = None
         matrix = target.normal(out, target.row_size, std=1 / r).detach()
         p, values, q = matrix.new_empty(out, r), matrix.new_empty(r), matrix.new_empty(r, target.row_size)
         if matrix.device.type != "meta":
@@ -115,6 +117,9 @@ class TLoRA(Algorithm):
         delta = product_delta(
             self.p * self.values, self.q, self.base_p * self.base_values, self.base_q, self.scale * scale
         )
+        if self.rank_mask is not None:
+            mask = self.rank_mask.to(self.p.device)
+            return RankMasked(delta, torch.cat([mask, mask], 1).to(self.p.dtype))
         if self.timestep is None:
             return delta
         active = ((self.steps - self.timestep.float()) / self.steps * (self.rank - self.minimum)).long() + self.minimum

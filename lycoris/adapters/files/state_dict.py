@@ -66,7 +66,7 @@ def build_adapters(
             group |= tensors
             bias_scaled |= {layer.key} if name in file.bias_scaled_layers else set()
     built = [
-        (layer, _build_adapter(file, layer, groups[layer.key][1], device)) for layer in layers if layer.key in groups
+        (layer, build_adapter(file, layer, groups[layer.key][1], device)) for layer in layers if layer.key in groups
     ]
     for layer, adapter in built:
         has_bias = getattr(layer.module, "bias", None) is not None
@@ -129,10 +129,20 @@ def find_algorithm(
     return (named or candidates)[0]
 
 
-def _build_adapter(
+def build_adapter(
     file: AdapterFile, layer: LayerRef, tensors: Mapping[str, Tensor], device: torch.device | None
 ) -> Adapter:
-    """Build the adapter that has these tensors, checked before memory is allocated."""
+    """Build the adapter that has these tensors, checked before memory is allocated.
+
+    Args:
+        file: for its header, and its path in messages.
+        layer: the layer.
+        tensors: LyCORIS's name → values.
+        device: of the parameters; the layer's own by default.
+
+    Raises:
+        InputError: they fit no algorithm or not the layer, or a value is not finite.
+    """
     path, metadata = file.path, file.layer_metadata(layer.key)
     for name, values in tensors.items():
         if not values.numel() or not torch.isfinite(values).all():

@@ -20,6 +20,7 @@ from lycoris.adapters.algorithms.adapter import Adapter
 from lycoris.adapters.algorithms.target_layer import is_unquantized
 from lycoris.adapters.layers.grouped_forward import add_grouped_updates, row_segments
 from lycoris.adapters.layers.merged_forward import forward_merged
+from lycoris.adapters.layers.merging import add_bias_delta, add_updates
 from lycoris.adapters.structures import Operation, Structure
 from lycoris.errors import InputError
 
@@ -80,17 +81,7 @@ class _AdaptedLayer(nn.Module):
     def _rewrite_weight(self) -> None:
         weight, bias = self.frozen_parameters()
         merged = [self.adapters[name] for name in self.adapters if name in self._merged]
-        wide = torch.float32 if weight.device.type == "mps" else torch.float64
-        new_weight, new_bias = weight.to(wide, copy=True), None if bias is None else bias.to(wide, copy=True)
-        for adapter in merged:
-            training = adapter.training
-            adapter.eval()  # the whole update, not a random part of it as in training
-            new_weight += adapter.structure(weight, adapter.multiplier).dense().to(wide)
-            bias_delta = adapter.bias_delta()
-            if bias_delta is not None:
-                assert new_bias is not None  # only layers with a bias have a change of it
-                new_bias += bias_delta.to(wide) * adapter.multiplier
-            adapter.train(training)
+        new_weight, new_bias = add_updates(weight, bias, [(adapter, adapter.multiplier) for adapter in merged])
         self.weight.copy_(new_weight if merged else weight)
         if bias is not None and new_bias is not None:
             live_bias = cast("Tensor", self.bias)
@@ -102,7 +93,7 @@ class _AdaptedLayer(nn.Module):
         for structure in structures:
             weight = structure.add_to(weight)
         for adapter in adapters:
-            bias = _add_bias_delta(bias, adapter)
+            bias = add_bias_delta(bias, adapter)
         return weight, bias
 
 
@@ -260,17 +251,31 @@ for _layer_type in MATRIX_LAYERS + NORM_LAYERS:
     _adapted_type(_layer_type)
 
 
-def inject(layer: nn.Module, name: str, adapter: Adapter) -> None:
-    """Add an adapter to a layer, under a name that no other adapter of it has."""
+def inject(layer: nn.Module, name: str, adapter: Adapter, *, registered: bool = True) -> None:
+    """Add an adapter to a layer, under a name that no other adapter of it has.
+
+    One that is not `registered` is no part of the model's `parameters()`, `to` and `state_dict`. A layer has only one
+    kind: anything else is an InputError.
+    """
     if not isinstance(layer, _AdaptedLayer):
         layer_type: Any = type(layer)
         layer.__class__ = _adapted_type(layer_type)
         adapted = as_adapted(layer)
-        adapted.adapters = cast("MutableMapping[str, Adapter]", nn.ModuleDict())
+        adapted.adapters = cast("MutableMapping[str, Adapter]", nn.ModuleDict() if registered else {})
         if isinstance(adapted, _AdaptedMatrix):
             adapted._operation = Operation.from_layer(layer)
+    if isinstance(as_adapted(layer).adapters, nn.ModuleDict) is not registered:
+        raise InputError(
+            f"A layer of class `{plain_type(layer).__name__}` has adapters of `lycoris.attach` or of `create_lycoris`; "
+            "the other cannot be added. Detach or `restore()` the first."
+        )
     as_adapted(layer).adapters[name] = adapter
     adapter.train(layer.training)
+
+
+def plain_type(layer: nn.Module) -> type[nn.Module]:
+    """Return a layer's own type, without adapters."""
+    return type(layer).__bases__[1] if isinstance(layer, _AdaptedLayer) else type(layer)
 
 
 def as_adapted(layer: nn.Module) -> _AdaptedLayer:
@@ -288,12 +293,4 @@ def eject(layer: nn.Module, name: str) -> None:
     if not adapted.adapters:
         del adapted.adapters
         layer.__dict__.pop("_operation", None)
-        layer.__class__ = type(layer).__bases__[1]
-
-
-def _add_bias_delta(bias: Tensor | None, adapter: Adapter) -> Tensor | None:
-    delta = adapter.bias_delta()
-    if delta is None:
-        return bias
-    delta = delta if adapter.multiplier == 1 else delta * adapter.multiplier
-    return delta if bias is None else bias + delta.to(bias.dtype)
+        layer.__class__ = plain_type(layer)

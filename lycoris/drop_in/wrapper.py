@@ -1,0 +1,90 @@
+"""`create_lycoris` and `create_lycoris_from_weights`: a network of one model."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from os import PathLike
+
+from torch import Tensor, nn
+
+from lycoris.drop_in.files import build_modules, group_by_layer, name_unmatched, read_weights
+from lycoris.drop_in.network import LycorisNetwork
+from lycoris.drop_in.network_options import NetworkOptions, trainer_options
+from lycoris.drop_in.presets import read_preset
+from lycoris.errors import InputError
+
+
+def create_lycoris(
+    module: nn.Module,
+    multiplier: float = 1.0,
+    linear_dim: int | None = 4,
+    linear_alpha: float | None = 1,
+    warn_on_unmatched: bool = True,
+    **kwargs: object,
+) -> LycorisNetwork:
+    """Create adapters for a model, which act from `apply_to` on.
+
+    Args:
+        module: the model.
+        multiplier: scale of the adapters.
+        linear_dim: the rank; None is 4.
+        linear_alpha: numerator of the scale; 0 or None is the rank.
+        warn_on_unmatched: log the names of the preset that nothing in the model has.
+        kwargs: `preset` (name, TOML file or table) and the options of docs/drop-in.md, also as text.
+
+    Raises:
+        InputError: an option or preset that there is not, or a value that a layer does not allow.
+    """
+    options = trainer_options(kwargs)
+    LycorisNetwork.apply_preset(read_preset(options.pop("preset", None) or "full"))
+    own = {"linear_dim": linear_dim, "linear_alpha": linear_alpha or 0.0, "warn_on_unmatched": warn_on_unmatched}
+    return LycorisNetwork(module, multiplier, **own, **options)
+
+
+def create_lycoris_from_weights(
+    multiplier: float,
+    file: str | PathLike[str] | None,
+    module: nn.Module,
+    weights_sd: Mapping[str, Tensor] | None = None,
+    **kwargs: object,
+) -> tuple[LycorisNetwork, Mapping[str, Tensor]]:
+    """Create the adapters of a file, or of tensors, for a model.
+
+    Args:
+        multiplier: scale of the adapters.
+        file: its path; without effect where there are tensors.
+        module: the model.
+        weights_sd: key → values.
+        kwargs: options, which only have to be known: the file decides. `algo` decides where keys are those of several.
+
+    Returns:
+        The network and the tensors.
+
+    Raises:
+        InputError: the file cannot be read, fits no layer, or an option is unknown.
+    """
+    options = trainer_options(kwargs)
+    options.pop("preset", None)
+    NetworkOptions.from_call(options)
+    tensors = read_tensors(file, weights_sd)
+    network = LycorisNetwork(module, multiplier, init_only=True)
+    layers, source = group_by_layer(tensors), str(file or "weights_sd")
+    network.loras = build_modules(source, layers, module, type(network).LORA_PREFIX, options.get("algo"))
+    name_unmatched(source, layers, network.loras)
+    network.algo_table = dict(Counter(type(each).__name__ for each in network.loras))
+    network.set_multiplier(multiplier)
+    return network, tensors
+
+
+def read_tensors(file: str | PathLike[str] | None, weights_sd: Mapping[str, Tensor] | None) -> Mapping[str, Tensor]:
+    """Return tensors, or those of a file where there are none.
+
+    Raises:
+        InputError: there is neither, or the file cannot be read.
+    """
+    if weights_sd is not None:
+        return weights_sd
+    if file is None:
+        raise InputError("Give either `file` or `weights_sd`, but got neither.")
+    return read_weights(file)

@@ -1,0 +1,5 @@
+"""`lycoris.modules.glora` of trainers: see `lycoris.drop_in`."""
+
+from lycoris.drop_in.algorithms import GLoRAModule
+
+__all__ = ["GLoRAModule"]
