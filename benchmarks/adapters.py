@@ -3,6 +3,7 @@
     python benchmarks/peers/setup.py                 # once: the peers' environments
     python benchmarks/adapters.py                    # FLOPs, bytes for backward, peak, file times
     python benchmarks/adapters.py --steps 5          # also step times, interleaved
+    python benchmarks/adapters.py --libraries drop-in,lycoris-lora --algorithms loha,lokr --steps 5 --cpu-time
     python benchmarks/adapters.py --device cuda --dtype bfloat16 --batch 8 --steps 20
 
 Each library runs in its own process. The timed steps are interleaved, so that other load of the machine affects all
@@ -32,14 +33,16 @@ ALGORITHMS = {
     "lokr": {"factor": 8},
 }
 LIBRARIES = ("ours", "lycoris-lora", "peft")
+OWN = ("ours", "drop-in")
+"""Libraries in this environment; `drop-in` is not measured by default."""
 
 
 class Worker:
     """A process of `peers/measure.py` in a library's environment."""
 
     def __init__(self, library: str, model: dict, fake: bool = False):
-        environment = {**os.environ, "PYTHONPATH": str(ROOT) if library == "ours" else ""}
-        python = sys.executable if library == "ours" else str(interpreter(library))
+        environment = {**os.environ, "PYTHONPATH": str(ROOT) if library in OWN else ""}
+        python = sys.executable if library in OWN else str(interpreter(library))
         script = ROOT / "benchmarks" / "peers" / "measure.py"
         self.process = subprocess.Popen(
             [python, script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
@@ -149,13 +152,16 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=1)
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
     parser.add_argument("--dtype", default="float32", help="dtype of the frozen weights and the activations")
+    parser.add_argument(
+        "--cpu-time", action="store_true", help="CPU seconds instead of the clock's, for a busy machine"
+    )
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of tables")
     arguments = parser.parse_args()
-    names = ("width", "latent", "batch", "device", "dtype", "threads")
+    names = ("width", "latent", "batch", "device", "dtype", "threads", "cpu_time")
     model = {name: getattr(arguments, name) for name in names}
     libraries = ["ours", *(name for name in arguments.libraries.split(",") if name != "ours")]
-    missing = [name for name in libraries[1:] if not interpreter(name).exists()]
+    missing = [name for name in libraries if name not in OWN and not interpreter(name).exists()]
     if missing:
         raise SystemExit(f"No environment of {' and '.join(missing)}: run benchmarks/peers/setup.py first.")
     layers = preset_layers(arguments.preset, arguments.width)

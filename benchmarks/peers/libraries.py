@@ -99,4 +99,5 @@ class Peft:
         self.peft.set_peft_model_state_dict(self.unet, load_file(path))
 
 
-LIBRARIES = {"ours": Ours, "lycoris-lora": LycorisLora, "peft": Peft}
+LIBRARIES = {"ours": Ours, "drop-in": LycorisLora, "lycoris-lora": LycorisLora, "peft": Peft}
+"""The drop-in is the calls of `lycoris-lora` in this library's own environment."""

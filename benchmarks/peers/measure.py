@@ -58,7 +58,10 @@ class MemoryTracker(TorchDispatchMode):
 class Step:
     """A UNet and one training step on it: forward, backward, and AdamW on the trainable parameters."""
 
-    def __init__(self, *, width: int, latent: int, batch: int, device: str, dtype: str, fake: bool):
+    def __init__(
+        self, *, width: int, latent: int, batch: int, device: str, dtype: str, fake: bool, cpu_time: bool = False
+    ):
+        self.clock = time.process_time if cpu_time else time.perf_counter
         if fake:
             FakeTensorMode().__enter__()  # permanently: operations on tensors that have only shapes
             nn.Module._apply = lambda module, *_: module  # nothing has to move; fake parameters cannot be swapped
@@ -171,7 +174,7 @@ class Step:
     def _clock(self) -> float:
         if self.device.type == "cuda":
             torch.cuda.synchronize()
-        return time.perf_counter()
+        return self.clock()
 
 
 def _matmul_flops(into, left, right, *args, **kwargs) -> int:

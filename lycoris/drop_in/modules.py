@@ -13,7 +13,6 @@ from torch import Tensor, nn
 from lycoris.adapters.algorithms import Adapter
 from lycoris.adapters.algorithms.scalar_gate import ScalarGate
 from lycoris.adapters.algorithms.target_layer import TargetLayer, is_unquantized
-from lycoris.adapters.attaching import layer_generator
 from lycoris.adapters.layers.adapted_layer import as_adapted, eject, inject
 from lycoris.adapters.layers.merging import add_updates
 from lycoris.drop_in.options import ModuleOptions
@@ -81,8 +80,10 @@ class LycorisBaseModule(nn.Module):
 
     def _create(self, lora_name: str, org_module: nn.Module, options: ModuleOptions) -> None:
         spec = options.spec(self.algorithm)
-        generator = layer_generator(int(torch.randint(2**62, ()).item()), lora_name)  # from the trainer's own seed
-        adapter = spec.build(TargetLayer(lora_name, org_module, generator, scalar=spec.scalar, any_rank=True))
+        target = TargetLayer(
+            lora_name, org_module, scalar=spec.scalar, any_rank=True
+        )  # the trainer's own random numbers
+        adapter = spec.build(target)
         adapter.dropout = options.layer_dropout()
         self._set_up(lora_name, org_module, adapter)
         self.options, self.lora_dim, self.full_matrix = options, options.dim, options.full_matrix
