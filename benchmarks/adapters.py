@@ -152,9 +152,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=1)
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
     parser.add_argument("--dtype", default="float32", help="dtype of the frozen weights and the activations")
-    parser.add_argument(
-        "--cpu-time", action="store_true", help="CPU seconds instead of the clock's, for a busy machine"
-    )
+    parser.add_argument("--cpu-time", action="store_true", help="CPU seconds, for a busy machine")
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of tables")
     arguments = parser.parse_args()

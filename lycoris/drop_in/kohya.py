@@ -77,7 +77,7 @@ class LycorisNetworkKohya(LycorisNetwork):
         self.loras = [*self.text_encoder_loras, *self.unet_loras]
         self._finish_creation()
 
-    def apply_to(  # type: ignore[override]  # kohya's arguments
+    def apply_to(
         self,
         text_encoder: TextEncoders = None,
         unet: nn.Module | None = None,
@@ -151,9 +151,11 @@ class LycorisNetworkKohya(LycorisNetwork):
         )
         for part, modules, own_rate, own_ratio in parts:
             rate, ratio = learning_rate if own_rate is None else own_rate, own_ratio or self.loraplus_lr_ratio
-            if modules and not rate:
-                LOGGER.info("The adapters of `%s` have no learning rate, and are not trained.", part)
-            for parameters, scale, what in _split_loraplus(modules, ratio) if rate else ():
+            if not rate:
+                if modules:
+                    LOGGER.info("The adapters of `%s` have no learning rate, and are not trained.", part)
+                continue
+            for parameters, scale, what in _split_loraplus(modules, ratio):
                 groups.append({"params": parameters, "lr": rate * scale})
                 descriptions.append(f"{part}{what}")
         return groups, descriptions
@@ -218,9 +220,9 @@ def create_network(
     Raises:
         InputError: an option or preset that there is not, or a value that a layer does not allow.
     """
-    options = trainer_options(kwargs)
+    options: Any = trainer_options(kwargs)
     LycorisNetworkKohya.apply_preset(read_preset(options.pop("preset", None) or "full"))
-    own = {"dim": network_dim, "alpha": network_alpha or 0.0, "warn_on_unmatched": warn_on_unmatched}
+    own: Any = {"dim": network_dim, "alpha": network_alpha or 0.0, "warn_on_unmatched": warn_on_unmatched}
     return LycorisNetworkKohya(text_encoder, unet, multiplier, **own, **options)
 
 

@@ -59,7 +59,12 @@ class LycorisBaseModule(nn.Module):
         use_tucker: bool = False,
         **options: object,
     ):
-        given = {"dim": lora_dim, "alpha": alpha or 0.0, "dropout": dropout, "rank_dropout": rank_dropout}
+        given: dict[str, object] = {
+            "dim": lora_dim,
+            "alpha": alpha or 0.0,
+            "dropout": dropout,
+            "rank_dropout": rank_dropout,
+        }
         given |= {"module_dropout": module_dropout, "use_tucker": use_tucker, **options}
         self._create(lora_name, org_module, ModuleOptions().changed(given))
         self.multiplier = multiplier
@@ -80,10 +85,8 @@ class LycorisBaseModule(nn.Module):
 
     def _create(self, lora_name: str, org_module: nn.Module, options: ModuleOptions) -> None:
         spec = options.spec(self.algorithm)
-        target = TargetLayer(
-            lora_name, org_module, scalar=spec.scalar, any_rank=True
-        )  # the trainer's own random numbers
-        adapter = spec.build(target)
+        target = TargetLayer(lora_name, org_module, scalar=spec.scalar, any_rank=True)
+        adapter = spec.build(target)  # with torch's own random numbers, as the trainer has seeded them
         adapter.dropout = options.layer_dropout()
         self._set_up(lora_name, org_module, adapter)
         self.options, self.lora_dim, self.full_matrix = options, options.dim, options.full_matrix
@@ -135,7 +138,7 @@ class LycorisBaseModule(nn.Module):
         layer = self.org_module[0]
         if not self.has_adapter:
             self.org_forward = layer.forward
-            layer.forward = self.forward  # type: ignore[method-assign]
+            layer.forward = self.forward
         elif not self.applied:
             taken = getattr(layer, "adapters", ())
             self._name = next(n for n in (self.lora_name, *map(str, range(1000))) if n not in taken)
@@ -147,7 +150,7 @@ class LycorisBaseModule(nn.Module):
         """Let the layer act as it did before `apply_to`."""
         layer = self.org_module[0]
         if self.applied and not self.has_adapter:
-            layer.forward = self.org_forward  # type: ignore[method-assign]
+            layer.forward = self.org_forward
         elif self.applied:
             eject(layer, self._name)
         self.applied = False
@@ -231,9 +234,7 @@ class LycorisBaseModule(nn.Module):
             values.mul_(ratio)
         return bool(ratio < 1), (norm * ratio).to(device)
 
-    def state_dict(  # type: ignore[override]
-        self, *args: Any, destination: Any = None, prefix: str = "", keep_vars: bool = False
-    ) -> Any:
+    def state_dict(self, *args: Any, destination: Any = None, prefix: str = "", keep_vars: bool = False) -> Any:
         """Return the tensors of a file."""
         if not self.has_adapter:
             return super().state_dict(*args, destination=destination, prefix=prefix, keep_vars=keep_vars)

@@ -36,6 +36,7 @@ class LycorisNetwork(nn.Module):
         InputError: an unknown option, or a value that a layer does not allow.
     """
 
+    loras: list[LycorisBaseModule]
     ENABLE_CONV: ClassVar[bool] = True
     TARGET_REPLACE_MODULE: ClassVar[list[str]] = LAYER_CLASSES
     TARGET_REPLACE_NAME: ClassVar[list[str]] = []
@@ -72,7 +73,7 @@ class LycorisNetwork(nn.Module):
         self.dropout, self.rank_dropout = options.module.dropout, options.module.rank_dropout
         self.module_dropout, self.use_tucker = options.module.module_dropout, options.module.use_tucker
         self.train_llm_adapter, self.train_t5xxl = options.train_llm_adapter, options.train_t5xxl
-        self.loras: list[LycorisBaseModule] = []
+        self.loras = []
         self.weights_sd: Mapping[str, Tensor] | None = None
         self.algo_table: dict[str, int] = {}
         self._without_effect: set[tuple[str, str]] = set()

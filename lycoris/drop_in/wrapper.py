@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from os import PathLike
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -36,9 +37,9 @@ def create_lycoris(
     Raises:
         InputError: an option or preset that there is not, or a value that a layer does not allow.
     """
-    options = trainer_options(kwargs)
+    options: Any = trainer_options(kwargs)
     LycorisNetwork.apply_preset(read_preset(options.pop("preset", None) or "full"))
-    own = {"linear_dim": linear_dim, "linear_alpha": linear_alpha or 0.0, "warn_on_unmatched": warn_on_unmatched}
+    own: Any = {"linear_dim": linear_dim, "linear_alpha": linear_alpha or 0.0, "warn_on_unmatched": warn_on_unmatched}
     return LycorisNetwork(module, multiplier, **own, **options)
 
 
