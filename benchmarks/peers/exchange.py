@@ -132,11 +132,16 @@ def exchange_drop_in() -> list[dict]:
                 made[side].append({"do": "make", **common, **_paths(folder, case, f"{side}.safetensors")})
                 paths = _paths(folder, case, f"{other}.safetensors")
                 opened[side].append({"do": "open", **common, **paths, "out": f"{paths['out']}.opened"})
-        answers = {side: run_worker(peer, folder, made[side], drop_in=side == "ours") for side in sides}
-        answers |= {(side,): run_worker(peer, folder, opened[side], drop_in=side == "ours") for side in sides}
+        made_answers = {"ours": run_worker(peer, folder, made["ours"], drop_in=True)}
+        theirs = run_worker(
+            peer, folder, [*made["peer"], *opened["peer"]]
+        )  # one process: it opens with its last preset
+        made_answers["peer"] = theirs[: len(made["peer"])]
+        opened_answers = {"peer": theirs[len(made["peer"]) :]}
+        opened_answers["ours"] = run_worker(peer, folder, opened["ours"], drop_in=True)
         for index, case in enumerate(PEERS[peer]):
             for side, other in sides.items():
-                error = answers[side][index].get("error") or answers[(other,)][index].get("error")
+                error = made_answers[side][index].get("error") or opened_answers[other][index].get("error")
                 result: dict[str, object] = {"error": error} if error else {}
                 if not error:
                     path = _paths(folder, case, f"{side}.safetensors")
