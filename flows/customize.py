@@ -18,7 +18,8 @@ from prefect import flow
 from flows.config.concepts import select_concepts
 from flows.config.experiment import EXECUTION_FIELDS, Experiment
 from flows.config.preflight import validate_experiment
-from flows.runtime.environment import code_commit
+from flows.config.project import project_root
+from flows.runtime.environment import code_version
 from flows.runtime.run_names import flow_run_name
 from flows.runtime.states import final_state, flow_result
 from flows.runtime.task_runner import (
@@ -52,8 +53,6 @@ from tasks.tracking.client import connect, tracking_server
 from tasks.tracking.live_curves import LiveCurves
 from tasks.tracking.runs import StudyRun, ending_study, open_study
 
-PROJECT_ROOT = Path(__file__).resolve().parent.parent
-
 logger = logging.getLogger("lycoris.flows.customize")
 
 
@@ -85,7 +84,7 @@ def customize(experiment: Experiment = Experiment(), promote: bool = True) -> di
             return customize.fn(experiment, promote)
     started = time.monotonic()
     context = begin_run(experiment)
-    version = data_version(experiment.data, PROJECT_ROOT, experiment.data_rev, experiment.output / "data")
+    version = data_version(experiment.data, project_root(), experiment.data_rev, experiment.output / "data")
     logger.info("%s is version %s, %d files", version.path, version.hash, version.files, extra={"topic": "data"})
     log_estimate(experiment, version.path)
     connect(tracking_server(experiment.output))  # an address that MLflow cannot open is an error before any work
@@ -102,7 +101,7 @@ def customize(experiment: Experiment = Experiment(), promote: bool = True) -> di
             runs, candidates, training_steps = _train(context, experiment, models, concepts)
             setup = evaluation_setup(context, experiment, models)
             steps.set_total(caption_steps + training_steps + count_steps(setup, candidates))
-            registration = Registration(context, study, models.base, folder, code_commit(PROJECT_ROOT), promote)
+            registration = Registration(context, study, models.base, folder, code_version(), promote)
             outcome = register_adapters(registration, runs, evaluate(setup, candidates))
             title = f"Study {folder.name}"
             settings = experiment.model_dump(mode="json")

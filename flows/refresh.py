@@ -17,8 +17,9 @@ from prefect import flow
 from flows.config.concepts import select_concepts
 from flows.config.experiment import EXECUTION_FIELDS, Experiment
 from flows.config.preflight import validate_experiment
+from flows.config.project import project_root
 from flows.config.promotion import PromotionConfig
-from flows.customize import PROJECT_ROOT, run_customize
+from flows.customize import run_customize
 from flows.runtime.run_names import flow_run_name
 from flows.runtime.states import final_state
 from flows.runtime.task_runner import process_runner
@@ -75,7 +76,7 @@ def refresh(
         experiment = experiment.model_copy(update={"hold_out": DEFAULT_HOLD_OUT})
     validate_experiment(experiment)
     decide_promotion([], promotion.target_dimension, promotion.tolerances)  # raises if the rule is invalid
-    version = data_version(experiment.data, PROJECT_ROOT, experiment.data_rev, experiment.output / "data")
+    version = data_version(experiment.data, project_root(), experiment.data_rev, experiment.output / "data")
     server = tracking_server(experiment.output)
     settings = {
         "experiment": experiment.model_dump(mode="json", exclude=set(EXECUTION_FIELDS)),

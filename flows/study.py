@@ -9,7 +9,8 @@ from typing import Any
 
 from prefect import flow
 
-from flows.customize import PROJECT_ROOT, run_customize
+from flows.config.project import project_root
+from flows.customize import run_customize
 from flows.runtime.run_names import flow_run_name
 from flows.runtime.states import final_state
 from flows.runtime.task_runner import process_runner
@@ -53,7 +54,7 @@ def study(definition: Study, search: SearchConfig | None = None) -> dict[str, An
 
 def _search(definition: Study, search: SearchConfig) -> dict[str, Any]:
     experiment = definition.experiment
-    version = data_version(experiment.data, PROJECT_ROOT, experiment.data_rev, experiment.output / "data")
+    version = data_version(experiment.data, project_root(), experiment.data_rev, experiment.output / "data")
     folder = claim_experiment_folder(experiment, searched=True)
     state = replace(SearchState.of_experiment(experiment, version.path), folder=folder)
     return run_search(state, lambda part: run_customize(part, promote=False), search)

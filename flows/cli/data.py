@@ -9,9 +9,9 @@ import click
 
 from flows.cli.options import JSON, PATH, Action, Arguments, argument, option
 from flows.cli.output import print_json, print_lines
+from flows.config.project import project_root
 from lycoris.errors import InputError
 
-PROJECT_ROOT = Path(__file__).resolve().parents[2]
 REVISION_HELP = "a git revision whose data.dvc names the version, or the hash of a version"
 
 
@@ -30,7 +30,7 @@ def _locate_project(arguments: Arguments) -> tuple[Path, Path]:
     """Return the data folder and the project that versions it."""
     from tasks.data_versions.checkout import find_project
 
-    project = find_project(arguments.data, PROJECT_ROOT)
+    project = find_project(arguments.data, project_root())
     if arguments.data == Path("data") and not arguments.data.is_dir():
         return project / "data", project
     return arguments.data, project

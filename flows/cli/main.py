@@ -11,6 +11,7 @@ from flows.cli.command_line import CommandTable, refuse
 from flows.cli.options import Arguments, option
 
 COMMANDS = {
+    "init": "make a project: data layout, experiment, deployments; git and DVC on request",
     "run": "train adapters on your images, score them against the base model, write a report",
     "captions": "review and correct the captions of a folder of images",
     "study": "answer a question by running the experiment that a study file describes",
@@ -25,6 +26,7 @@ COMMANDS = {
     "score": "score adapter files or folders of images against their base model",
     "extract": "approximate the difference between two models by an adapter file",
     "import": "turn the configuration of another trainer into an experiment",
+    "doctor": "check this machine and its installation, and say what to do",
     "completion": "print the completion script of a shell",
 }
 """Command -> its line in `lycoris --help`, in that order; the module `flows.cli.<name>` is imported when it is named.

@@ -9,11 +9,11 @@ from pathlib import Path
 
 from flows.cli.options import PATH, Arguments, option
 from flows.cli.output import print_lines, print_message
+from flows.config.project import deployment_file, project_root
 from flows.runtime.api_password import SERVER_VARIABLE
 from flows.runtime.client_environment import show_prefect_logs
 from lycoris.errors import InputError
 
-PROJECT_ROOT = Path(__file__).resolve().parents[2]
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 DESCRIPTION = """\
 Start a Prefect server, an MLflow server and a worker, create the deployments in prefect.yaml, and run until Ctrl-C.
@@ -35,7 +35,7 @@ PARAMETERS = (
     ),
     option("--prefect-port", type=int, default=4200, help="default: 4200"),
     option("--mlflow-port", type=int, default=5050, help="default: 5050"),
-    option("--deployments", type=PATH, default=PROJECT_ROOT / "prefect.yaml", help="deployment file (prefect.yaml)"),
+    option("--deployments", type=PATH, help="deployment file (prefect.yaml)"),
     option("--gpus", type=int, default=1, help="how many trainings may use a GPU at the same time (1)"),
 )
 
@@ -56,7 +56,7 @@ def run(arguments: Arguments) -> int:
 
         refresh_global_settings_context()
         provisioning.provision(gpus=arguments.gpus)
-        provisioning.deploy(arguments.deployments, PROJECT_ROOT, servers.client_environment)
+        provisioning.deploy(arguments.deployments or deployment_file(), project_root(), servers.client_environment)
         servers.start_worker()
         if arguments.host not in LOOPBACK:
             print_message(f"Listening on {arguments.host}: MLflow asks for no password.")

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flows.config.concepts import select_concepts
 from flows.config.experiment import Experiment
 from flows.config.preflight_training import validate_adapters, validate_image_counts
+from flows.config.project import project_root
 from flows.config.scoring import ScoringConfig, concepts_by_name, resolve_target
 from lycoris.errors import InputError
 
 if TYPE_CHECKING:
     from lycoris.data.concepts import Concept
-
-PROJECT_ROOT = Path(__file__).resolve().parents[2]
 
 
 def validate_experiment(experiment: Experiment) -> None:
@@ -81,8 +79,8 @@ def _validate_models(experiment: Experiment) -> None:
 def _validate_data(experiment: Experiment) -> None:
     from tasks.data_versions.revisions import resolve_revision, versioned_project
 
-    project = versioned_project(experiment.data, PROJECT_ROOT)
-    if not experiment.data.is_dir() and project is None:
+    project = versioned_project(experiment.data, project_root())
+    if not experiment.data.is_dir() and project is None and experiment.data != Experiment.model_fields["data"].default:
         raise InputError(f"There is no data folder `{experiment.data}`.")
     if experiment.data_rev is not None:
         resolve_revision(experiment.data_rev, project)

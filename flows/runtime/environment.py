@@ -1,4 +1,4 @@
-"""What a run runs on: the commit of the code and the hardware."""
+"""What a run runs on: the version of the code and the hardware."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ import os
 import platform
 import subprocess
 import sys
-from pathlib import Path
+from contextlib import suppress
 
+from flows.config.project import CODE_ROOT
+from lycoris import __version__
 from lycoris.safety.redaction import redact
 
 
@@ -16,13 +18,13 @@ def command_line() -> str:
     return redact(" ".join(["lycoris", *sys.argv[1:]]))
 
 
-def code_commit(project: Path) -> str:
-    """Return the commit of the code, marked if the tree was changed; ``"unknown"`` outside a repository."""
-    command = ["git", "-C", str(project), "describe", "--always", "--dirty", "--abbrev=12"]
-    try:
-        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
-    except (OSError, subprocess.SubprocessError):
-        return "unknown"
+def code_version() -> str:
+    """Return the commit of a checkout, marked if its tree was changed; the version of an installed package."""
+    if (CODE_ROOT / ".git").exists():
+        command = ["git", "-C", str(CODE_ROOT), "describe", "--always", "--dirty", "--abbrev=12"]
+        with suppress(OSError, subprocess.SubprocessError):
+            return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+    return f"version {__version__}"
 
 
 def describe_hardware() -> str:

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from flows.config.project import CODE_ROOT
 from flows.runtime.api_password import CLIENT_VARIABLE, PASSWORD_FILE, SERVER_VARIABLE, stored_password
 from flows.runtime.client_environment import ENVIRONMENT_DEFAULTS
 from flows.runtime.prefect_server import wait_until_healthy
@@ -20,7 +21,6 @@ from lycoris.errors import InputError
 from lycoris.safety.request_guard import ALLOWED_HOSTS_VARIABLE
 from lycoris.safety.request_guard import allowed_hosts as allowed_hosts_of
 
-PROJECT_ROOT = Path(__file__).resolve().parents[2]
 STARTUP_TIMEOUT_S = 300.0
 """How long a server may take to answer; its first start creates a database."""
 
@@ -69,7 +69,7 @@ class LocalServers:
         if (self.folder / "mlflow.db").exists():
             upgrade = [sys.executable, "-m", "mlflow", "db", "upgrade", database]
             subprocess.run(
-                upgrade, env={**os.environ, **_server_environment()}, capture_output=True, check=False, cwd=PROJECT_ROOT
+                upgrade, env={**os.environ, **_server_environment()}, capture_output=True, check=False, cwd=CODE_ROOT
             )
         self._start(
             "prefect",
@@ -109,7 +109,7 @@ class LocalServers:
             {
                 **self.client_environment,
                 "PREFECT_HOME": str(self.folder / "worker"),
-                "PYTHONPATH": os.pathsep.join(filter(None, [str(PROJECT_ROOT), os.environ.get("PYTHONPATH")])),
+                "PYTHONPATH": os.pathsep.join(filter(None, [str(CODE_ROOT), os.environ.get("PYTHONPATH")])),
                 "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": str(HEARTBEAT_SECONDS),
             },
         )
@@ -122,7 +122,7 @@ class LocalServers:
                 stdout=log,
                 stderr=log,
                 env={**os.environ, **_server_environment(), **environment},
-                cwd=PROJECT_ROOT,
+                cwd=CODE_ROOT,
                 start_new_session=True,
             )
 

@@ -92,7 +92,9 @@ def _dask_extra() -> Iterator[None]:
     try:
         yield
     except ImportError as error:
-        raise InputError(f"A Dask runner needs the extra `dask`: `pip install -e '.[dask]'` ({error}).") from error
+        raise InputError(
+            f"A Dask runner needs the extra `dask`: `pip install 'lycoris-pipeline[dask]'` ({error})."
+        ) from error
 
 
 def exit_with_parent() -> None:

@@ -10,6 +10,7 @@ from pydantic import Field
 
 from flows.config.experiment import Experiment
 from flows.config.loading import apply_overrides, parse_experiment
+from flows.config.project import resource
 from flows.config.record import ConfigRecord
 from flows.studies.answer import REPORTERS
 from flows.studies.budget_matching import BudgetMatch, parse_budget
@@ -18,7 +19,7 @@ from lycoris.errors import InputError, unknown_name_error
 from lycoris.safety.file_names import is_printable
 from lycoris.safety.yaml_loading import read_yaml
 
-STUDIES_FOLDER = Path(__file__).resolve().parents[2] / "studies"
+STUDIES_FOLDER = resource("studies")
 FACTOR_COLUMNS = {"images": "pictures"}
 """Factor -> column in the table of scores, where they differ."""
 _STUDY_FIELDS = ("question", "factor", "factors", "reports", "match_budget", "experiment", "on_pocket")

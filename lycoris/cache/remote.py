@@ -58,7 +58,7 @@ class RemoteStore:
                 self._files, root = fsspec.core.url_to_fs(url, use_listings_cache=False)
             except ImportError as error:
                 package = FSSPEC_PACKAGES.get(scheme, f"the fsspec package for `{scheme}`")
-                extra = "pip install -e '.[s3]'" if package == "s3fs" else f"pip install {package}"
+                extra = "pip install 'lycoris-pipeline[s3]'" if package == "s3fs" else f"pip install {package}"
                 raise InputError(f"`{redact(url)}` needs {package}, which is not installed: `{extra}`.") from error
             except ValueError as error:
                 raise InputError(f"`{redact(url)}` is not the URL of a remote store: {error}") from error

@@ -7,6 +7,7 @@ import json
 import logging
 import os
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from lycoris import pocket
@@ -22,8 +23,10 @@ from tasks.data_versions.manifest import (
     build_manifest,
     manifest_hash,
     read_pointer,
+    write_pointer,
 )
 
+INIT_HINT = "`lycoris init --dvc` makes a repository that stores the files of each version."
 MAX_LISTED_FILES = 5
 """How many files an error names before it only counts them."""
 
@@ -60,16 +63,48 @@ def ensure_version(data: Path, project: Path) -> DataVersion:
     if state == "unchanged" and not folder.exists():
         materialize(project)
         state = "fetched"
+    if is_own and not folder.exists() and not pointer.is_file():
+        _begin_with_pocket(project)
+        state = "fetched"
     if not folder.is_dir():
         raise InputError(f"There is no data folder `{folder}`.")
-    entries, size = build_own_manifest(folder, project) if is_own else build_manifest(folder)
+    versioned = is_own and (pointer.is_file() or is_dvc_project(project))
+    entries, size = build_own_manifest(folder, project) if versioned else build_manifest(folder)
     version = manifest_hash(entries)
-    is_first = is_own and not pointer.is_file() and (project / ".dvc").is_dir()
+    is_first = versioned and not pointer.is_file()
+    recorded = DataVersion(version, folder, len(entries), size, "new")
     if is_first or (state == "unchanged" and version != read_pointer(pointer)):
-        dvc.add(own, project)
-        version, state = read_pointer(pointer), "new"
-        logger.info("data/ %s version %s now, recorded in data.dvc.", "is" if is_first else "changed: it is", version)
-    return DataVersion(version, folder, len(entries), size, state)
+        return _record(recorded, project, "is" if is_first else "changed: it is")
+    if is_own and not pointer.is_file():
+        logger.info("data/ is in no DVC repository: version %s is recorded with the run, its files are not. %s",
+                    version, INIT_HINT)  # fmt: skip
+    return replace(recorded, state=state)
+
+
+def is_dvc_project(project: Path) -> bool:
+    """Whether a folder is in a DVC repository."""
+    return any((folder / ".dvc").is_dir() for folder in (project, *project.parents))
+
+
+def _record(version: DataVersion, project: Path, verb: str) -> DataVersion:
+    """Record ``data/`` in ``data.dvc``, and its files in DVC's cache where there is a DVC repository."""
+    if is_dvc_project(project):
+        dvc.add(project / "data", project)
+        logger.info("data/ %s version %s now, recorded in data.dvc.", verb, version.hash)
+        return replace(version, hash=read_pointer(project / "data.dvc"))
+    write_pointer(project / "data.dvc", version)
+    logger.info("data/ %s version %s now, recorded in data.dvc; its files are stored nowhere else. %s",
+                verb, version.hash, INIT_HINT)  # fmt: skip
+    return version
+
+
+def _begin_with_pocket(project: Path) -> None:
+    """Create ``data/`` and ``data.dvc`` of a folder that has neither, from the images in the package."""
+    version = manifest_hash(json.loads(pocket.MANIFEST.read_bytes()))
+    write_version(version, project, project / "data")
+    entries, size = build_manifest(project / "data")
+    write_pointer(project / "data.dvc", DataVersion(version, project / "data", len(entries), size, "fetched"))
+    logger.info("data/ was created from the pocket: version %s, recorded in data.dvc.", version)
 
 
 def materialize(project: Path) -> str:

@@ -21,6 +21,25 @@ ResultT = TypeVar("ResultT")
 LOCK_RETRY_S = 0.5
 
 
+def create_repository(folder: Path) -> None:
+    """Make a folder a DVC repository: of its git repository, else one without git.
+
+    Raises:
+        InputError: DVC cannot do it.
+    """
+    os.environ.setdefault("DVC_NO_ANALYTICS", "1")
+    from dvc.exceptions import DvcException
+    from dvc.repo import Repo
+
+    quiet_library("dvc")
+    parents = (folder, *folder.resolve().parents)
+    root = next((parent for parent in parents if (parent / ".git").exists()), None)
+    try:
+        Repo.init(str(folder), no_scm=root is None, subdir=root is not None and root != folder.resolve()).close()
+    except DvcException as error:
+        raise InputError(f"DVC refused for `{folder}`: {error}") from error
+
+
 def add(folder: Path, project: Path) -> None:
     """Record a data folder as it is: its files go to the cache, its hash to the pointer file.
 

@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+from lycoris.cache.atomic import atomic_write_text
 from lycoris.errors import InputError
 from lycoris.safety.yaml_loading import read_yaml
 
@@ -103,6 +104,13 @@ def read_pointer(pointer: Path) -> str:
         return parse_pointer(pointer.read_bytes(), str(pointer))
     except OSError as error:
         raise InputError(f"`{pointer}` is not a DVC pointer file: {error!r}") from error
+
+
+def write_pointer(pointer: Path, version: DataVersion) -> None:
+    """Record a version in a ``.dvc`` file beside its folder, as DVC writes it; no file goes to DVC's cache."""
+    values = {"md5": version.hash, "size": version.size, "nfiles": version.files, "hash": "md5", "path": "data"}
+    lines = "".join(f"{'  ' if index else '- '}{name}: {value}\n" for index, (name, value) in enumerate(values.items()))
+    atomic_write_text(pointer, f"outs:\n{lines}")
 
 
 def parse_pointer(content: bytes, label: str) -> str:
