@@ -28,6 +28,8 @@ import sys
 from pathlib import Path
 import lycoris
 from lycoris import pocket
+from lycoris.data.images import ImageFiles, list_images
+from lycoris.metrics import GeneratedImages, PromptSpec
 
 base = lycoris.open_base("pocket", device="cpu")
 network = lycoris.attach(base.parts, algorithm="lora", preset="attn-mlp", rank=2, seed=0)
@@ -39,9 +41,13 @@ network.detach()
 loaded = lycoris.load(sys.argv[1], base.parts)
 settings = lycoris.GenerationSettings(steps=1, guidance=1.0)
 images = lycoris.generate(base, ["a qtv alien"] * 2, [1, 2], settings)
-encoder = lycoris.open_encoder("clip", device="cpu")
-features = lycoris.encode(images, encoder)
-print(len(loaded.layers) if hasattr(loaded, "layers") else 1, type(features).__name__)
+encoders = [lycoris.open_encoder("clip", device="cpu")]
+prompts = [PromptSpec("a qtv alien", "an alien", seed=seed) for seed in (1, 2)]
+generated = {"trigger": GeneratedImages("trigger", images, prompts)}
+references = lycoris.encode_references(ImageFiles(files), encoders, category="objects")
+features = lycoris.encode(generated, encoders, category="objects")
+scores = lycoris.compare(references, features, category="objects", resamples=10)
+print([score.name for score in scores])
 print(sorted({"prefect", "mlflow", "dvc", "flows", "tasks"} & set(sys.modules)))
 """
 
@@ -56,7 +62,9 @@ def run_python(script: str, *arguments: str) -> str:
 
 def test_adapters_training_and_metrics_work_where_prefect_mlflow_and_dvc_are_absent(tmp_path: Path) -> None:
     shown = run_python(BLOCK + USE, str(tmp_path / "adapter.safetensors"))
-    assert shown.splitlines()[-1] == "[]"
+    scores, imported = shown.splitlines()[-2:]
+    assert "image_similarity/trigger/clip" in scores
+    assert imported == "[]"
     assert (tmp_path / "adapter.safetensors").is_file()
 
 

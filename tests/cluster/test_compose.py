@@ -15,6 +15,7 @@ DEPLOY = Path(__file__).parents[2] / "deploy"
 TEXT = (DEPLOY / "compose.yaml").read_text()
 COMPOSE = yaml.safe_load(TEXT)
 SERVICES = COMPOSE["services"]
+CUDA = yaml.safe_load((DEPLOY / "compose.cuda.yaml").read_text())["services"]["worker"]
 SECRET = re.compile(r"PASSWORD|SECRET|KEY|AUTH_STRING|USER")
 VARIABLE = re.compile(r"\$\{(\w+)(:?[-?][^}]*)?\}")
 
@@ -52,9 +53,21 @@ def test_ports_are_published_on_loopback_by_default():
 
 def test_images_have_versions():
     images = [one["image"] for one in SERVICES.values()]
-    images += re.findall(r"^FROM (\S+)", (DEPLOY / "Dockerfile").read_text(), re.MULTILINE)
+    images += re.findall(r"^ARG BASE=(\S+)", (DEPLOY / "Dockerfile").read_text(), re.MULTILINE)
+    images += [CUDA["build"]["args"]["BASE"], CUDA["image"]]
+    assert len(images) == len(SERVICES) + 3
     for image in images:
         assert re.search(r":v?\d+\.\d+", image), image
+
+
+def test_the_cuda_image_is_a_variant_of_the_same_file_by_its_arguments():
+    build = CUDA["build"]
+    text = (DEPLOY.parent / build["dockerfile"]).read_text()
+    assert build["args"].keys() == set(re.findall(r"^ARG (\w+)", text, re.MULTILINE))
+    defaults = dict(re.findall(r'^ARG (\w+)="?([^"\n]+)"?$', text, re.MULTILINE))
+    for name, separator in (("EXTRAS", ","), ("PACKAGES", " ")):
+        assert set(defaults[name].split(separator)) < set(build["args"][name].split(separator))
+    assert CUDA["command"] == [*SERVICES["worker"]["command"], "--resources", "GPU=1"]
 
 
 def test_the_build_context_has_what_the_image_copies_and_no_secret():
