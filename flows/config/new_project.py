@@ -7,6 +7,7 @@ import shutil
 import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -75,7 +76,7 @@ def create_project(folder: Path, source: Path | None = None, *, git: bool = Fals
             project.note(f"{DATA}/", created=source is not None)
             _write(project, f"{DATA}/{CONCEPTS_FILE}", lambda: _concepts_text(infer_entries(data)))
         for name in _COPIED:
-            _write(project, name, lambda name=name: _resource_text(name, project.folder.name if own_images else None))
+            _write(project, name, partial(_resource_text, name, project.folder.name if own_images else None))
     except OSError as error:
         raise InputError(f"`{error.filename or project.folder}` cannot be written: {error.strerror}.") from error
     _record_data(project, dvc=dvc)
@@ -152,7 +153,7 @@ def _create_git(project: NewProject) -> None:
     if missing := [line for line in IGNORED if line not in present]:
         with open(ignore, "a", encoding="utf-8") as stream:  # lines are added, none is replaced
             stream.write("".join(f"{line}\n" for line in missing))
-        project.note(".gitignore", created=True)
+        project.note(".gitignore" if not present else ".gitignore (lines added)", created=True)
 
 
 def _record_data(project: NewProject, *, dvc: bool) -> None:
