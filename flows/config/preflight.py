@@ -91,13 +91,18 @@ def _validate_data(experiment: Experiment) -> None:
 
 
 def _validate_captions(experiment: Experiment, concepts: Sequence[Concept]) -> None:
+    from lycoris.captions import read_templates, templates_for_base
     from lycoris.captions.coverage import check_coverage
+    from lycoris.captions.prior import prior_captions
     from lycoris.captions.sidecar import Sidecars
 
     images = [image for concept in concepts for image in concept.images]
     sidecars = Sidecars.read([image.path for image in images], images[0].root)
-    sources = experiment.model_sources()
+    sources, templates = experiment.model_sources(), templates_for_base(experiment.base)
+    if experiment.templates is not None:
+        templates = read_templates(experiment.templates, templates)
     for concept in concepts:
+        prior_captions(concept, templates)
         check_coverage(
             concept.name,
             [image.path for image in concept.images],

@@ -22,6 +22,7 @@ from lycoris.bases.files.replaced_vae import ReplacedVae
 from lycoris.bases.files.single_file import SingleFile
 from lycoris.bases.files.unused_tensors import log_unused_tensors
 from lycoris.bases.flow_matching import FlowMatching
+from lycoris.bases.latent_codec import LatentCodec, set_resolution
 from lycoris.bases.noise import DiscreteDiffusion, ForwardProcess
 from lycoris.bases.text_encoding import build_window_tokenizer
 from lycoris.bases.tokenization import TruncatedPromptWarning
@@ -102,14 +103,27 @@ def digest(
         source, tokenizer, prediction_type, vae, resolution, max_token_length: as for `open_base`.
 
     Raises:
-        InputError: nothing is there, parts are missing, no family matches, or `max_token_length` does not fit.
+        InputError: nothing is there, parts are missing, no family matches, or `resolution` or `max_token_length` does
+            not fit.
     """
     files, family = resolve_family(source, tokenizer, prediction_type, vae)
-    if max_token_length is not None:
-        classes = {part: import_class(path) for part, path in family.part_classes(files).items()}
-        module = files.empty_module("text_encoder", classes["text_encoder"])
-        build_window_tokenizer(files.load_tokenizer("tokenizer", classes["tokenizer"]), module, max_token_length)
+    _check_options(files, family, resolution, max_token_length)
     return compute_digest(family, files, resolution, max_token_length)
+
+
+def _check_options(
+    files: ModelFiles, family: type[Family], resolution: int | None, max_token_length: int | None
+) -> None:
+    """Check the options that `Base` checks when it is opened, on modules without values."""
+
+    def build(part: str) -> Any:
+        return files.empty_module(part, import_class(family.part_classes(files)[part]))
+
+    if max_token_length is not None:
+        tokenizer = files.load_tokenizer("tokenizer", import_class(family.part_classes(files)["tokenizer"]))
+        build_window_tokenizer(tokenizer, build("text_encoder"), max_token_length)
+    if resolution is not None:
+        set_resolution(build(family.denoiser), LatentCodec(build("vae")).scale_factor, resolution)
 
 
 def log_unused(

@@ -78,6 +78,13 @@ def open_image(source: Path | bytes) -> Iterator[Image.Image]:
         ) from error
     except (PermissionError, IsADirectoryError) as error:
         raise InputError(f"Image {label} cannot be opened: {error.strerror}.") from error
+    except ValueError as error:
+        if "TEXT" not in str(error):
+            raise InvalidImageError(f"Image {label} cannot be read to its end; is it truncated? ({error})") from error
+        raise InvalidImageError(
+            f"Image {label} has more than {MAX_TEXT_BYTES // 2**20} MB of text beside its pixels, such as a workflow: "
+            f"save it without. ({error})"
+        ) from error
     except Exception as error:  # hostile bytes make a decoder fail in any way
         raise InvalidImageError(f"Image {label} cannot be read to its end; is it truncated? ({error})") from error
 

@@ -124,7 +124,8 @@ def infer_kohya_entries(root: Path, images: Sequence[Path]) -> dict[str, dict[st
         )
         entry["folders"][folder.path.relative_to(root).as_posix()] = folder.repeats
     if not entries:
-        raise InputError(f"The data folder `{root}` holds prior images only: there is nothing to train on.")
+        also = f"`{others[0]}` is not named `<repeats>_<trigger> <class noun>`" if others else "nothing else"
+        raise InputError(f"The data folder `{root}` holds prior images only ({also}): there is nothing to train on.")
     nouns = {entry["class_noun"].casefold() for entry in entries.values()}
     for folder in folders:
         words = folder.words.casefold()

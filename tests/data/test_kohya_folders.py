@@ -127,6 +127,11 @@ def test_prior_images_alone_are_an_error(tree: Callable[..., Path]) -> None:
         load_concepts(tree("reg/1_dog/0.png"))
 
 
+def test_prior_images_beside_a_folder_without_repeats_name_it(tree: Callable[..., Path]) -> None:
+    with pytest.raises(InputError, match=r"prior images only \(`.*/dog` is not named `<repeats>_"):
+        load_concepts(tree("dog/0.png", "reg/1_dog/0.png"))
+
+
 def test_two_folders_with_one_trigger_are_an_error(tree: Callable[..., Path]) -> None:
     with pytest.raises(InputError, match="share the trigger `sks`"):
         load_concepts(tree("img/1_sks dog/0.png", "img/1_sks cat/0.png"))

@@ -87,6 +87,7 @@ def import_config(
         if target.exists():
             raise InputError(f"File `{target}` exists already: choose another folder with `--out`.")
     root = _data_folder(imported)
+    _limit_warmup(imported)
     experiment = _experiment(imported, root, targets[1])
     parse_experiment({**experiment, "data": str(root)})
     concepts = {"concepts": {one.name: _entry(one, root) for one in _with_triggers(imported)}}
@@ -143,6 +144,22 @@ def _data_folder(imported: Imported) -> Path:
             "they count in the version of the data. Folders of images only, in one of their own, would not."
         )
     return root
+
+
+def _limit_warmup(imported: Imported) -> None:
+    """Shorten a warm-up that is longer than the training, which other trainers allow."""
+    from lycoris.training import TrainingSettings
+
+    settings = TrainingSettings(**{**imported.training, "warmup_steps": 0})
+    counts = [sum(len(list_images(f)) * repeats for f, repeats in one.folders.items()) for one in imported.concepts]
+    steps = min(settings.steps_after(settings.length, max(1, count)) for count in counts)
+    warmup_steps = imported.training.get("warmup_steps") or 0
+    if warmup_steps > steps:
+        imported.training["warmup_steps"] = steps
+        imported.notes.append(
+            f"The warm-up of {warmup_steps} steps is longer than the training of {steps}: shortened to {steps}, over "
+            "which the learning rate rises to its full value."
+        )
 
 
 def _experiment(imported: Imported, root: Path, concepts_file: Path) -> dict[str, Any]:

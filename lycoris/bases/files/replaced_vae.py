@@ -7,16 +7,18 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
+
 from lycoris.bases.files.checkpoint_layouts import VAE_PREFIX, convert_vae
 from lycoris.bases.files.config_inference import vae_config
 from lycoris.bases.files.diffusers_folder import cached_file_digest, check_parts, folder_digest
 from lycoris.bases.files.file_kinds import is_weights_file, wrong_kind
+from lycoris.bases.files.model_files import DiffusersFolder
 from lycoris.bases.files.model_loading import load_part
 from lycoris.bases.files.stored_weights import StoredWeights
 from lycoris.errors import InputError
 
 if TYPE_CHECKING:
-    import torch
     from torch import nn
 
     from lycoris.bases.files.model_files import ModelFiles
@@ -68,8 +70,13 @@ class ReplacedVae:
         self._files.check_parts({part: required for part, required in parts.items() if part != "vae"})
 
     def empty_module(self, part: str, model_class: Any) -> nn.Module:
-        """A part of the base without values."""
-        return self._files.empty_module(part, model_class)
+        """A part of the base, or the VAE, without values."""
+        if part != "vae":
+            return self._files.empty_module(part, model_class)
+        if self._folder is not None:
+            return DiffusersFolder(self._folder.parent).empty_module(self._folder.name, model_class)
+        with torch.device("meta"):
+            return model_class.from_config(self._config())
 
     def load_module(self, part: str, model_class: Any, dtype: torch.dtype) -> nn.Module:
         """Load a part of the base, or the VAE."""
@@ -77,9 +84,7 @@ class ReplacedVae:
             return self._files.load_module(part, model_class, dtype)
         if self._folder is not None:
             return load_part(self._folder, model_class, dtype)
-        scale, shift = self._files.latent_scale()
-        shapes = {name: self._weights.shapes[stored] for name, stored in self._names.items()}
-        config = vae_config(shapes, scale=scale, shift=shift)
+        config = self._config()
         module = model_class.from_config(config)
         weights = {f"{VAE_PREFIX}{name}": value for name, value in self._read().items()}
         loaded = module.load_state_dict(convert_vae(module, weights, config), strict=False)
@@ -114,6 +119,12 @@ class ReplacedVae:
         else:
             vae = folder_digest(self._folder.parent, [self._folder.name])
         return hashlib.sha256(f"{own} vae {vae}".encode()).hexdigest()
+
+    def _config(self) -> dict[str, Any]:
+        """The configuration of a VAE in one file, with the scale of the base's latents."""
+        scale, shift = self._files.latent_scale()
+        shapes = {name: self._weights.shapes[stored] for name, stored in self._names.items()}
+        return vae_config(shapes, scale=scale, shift=shift)
 
     def _read(self) -> dict[str, torch.Tensor]:
         stored = self._weights.read(self._names.values())

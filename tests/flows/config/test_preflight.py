@@ -174,6 +174,17 @@ def test_masks_from_files_need_a_mask(photos: Path) -> None:
     check("pocket", photos, "training.mask=file")
 
 
+def test_a_prior_caption_with_the_trigger_is_an_error_before_anything_starts(photos: Path) -> None:
+    root = photos.parent.parent / "kohya"
+    for number, name in enumerate(("img/2_sks cup", "reg/1_cup")):
+        (root / name).mkdir(parents=True)
+        Image.new("RGB", (32, 32), (number, 0, 0)).save(root / name / "0.png")
+    check("pocket", root / "img", "captions=none")
+    (root / "reg/1_cup/0.txt").write_text("sks cup")
+    with pytest.raises(InputError, match="must not have the trigger `sks`"):
+        check("pocket", root / "img", "captions=none")
+
+
 def test_masks_from_transparency_need_an_image_with_some(photos: Path) -> None:
     with pytest.raises(InputError, match=r"`mask` is `alpha`, but no image of `teapot` has a transparent area"):
         check("pocket", photos, "training.mask=alpha")
@@ -184,6 +195,12 @@ def test_masks_from_transparency_need_an_image_with_some(photos: Path) -> None:
     opaque.putpixel((3, 3), (0, 0, 0, 9))
     opaque.save(photos / "clear.png")
     check("pocket", photos, "training.mask=alpha")
+
+
+@pytest.mark.parametrize("value", [30, 65])
+def test_a_resolution_must_fit_the_base(photos: Path, value: int) -> None:
+    with pytest.raises(InputError, match=rf"`resolution` must be a multiple of \d+ for this base, but got {value}"):
+        check("pocket", photos, f"resolution={value}")
 
 
 @pytest.mark.parametrize(("base", "value", "words"), [("pocket", 75, "a multiple of 30"), ("pocket", 60, None)])

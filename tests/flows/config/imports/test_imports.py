@@ -254,6 +254,14 @@ def test_onetrainer_keys_become_settings(imported: Callable[..., tuple[ImportRes
     assert (dog.trigger, dog.class_noun) == ("sks", "dog")
 
 
+def test_a_warm_up_that_is_longer_than_the_training_is_shortened(folder: Path) -> None:
+    bare = {name: ONETRAINER[name] for name in ("training_method", "base_model_name", "concept_file_name", "epochs")}
+    files = write(folder, {"config.json": bare, "training_concepts/concepts.json": ONETRAINER_CONCEPTS})
+    result = import_config(files[:1], folder / "out")
+    assert yaml.safe_load(result.experiment.read_text())["training"]["warmup_steps"] == 3
+    assert any("warm-up of 200 steps is longer than the training of 3" in note for note in result.notes)
+
+
 def test_ai_toolkit_keys_become_settings(imported: Callable[..., tuple[ImportResult, Experiment]]) -> None:
     result, experiment = imported("ai-toolkit")
     assert experiment.name == "dog_v1"
