@@ -27,6 +27,8 @@ from lycoris.errors import InputError
 
 EXPERIMENT_FILE = "experiment.yaml"
 CATEGORY = "imported"
+LENGTH_SETTINGS = frozenset({"steps", "epochs", "batch_size", "gradient_accumulation_steps"})
+"""Settings that the number of steps depends on."""
 MAX_DEPTH = 4
 """Folders between the data folder and an imported folder of images."""
 
@@ -150,7 +152,8 @@ def _limit_warmup(imported: Imported) -> None:
     """Shorten a warm-up that is longer than the training, which other trainers allow."""
     from lycoris.training import TrainingSettings
 
-    settings = TrainingSettings(**{**imported.training, "warmup_steps": 0})
+    own = {name: imported.training[name] for name in LENGTH_SETTINGS & imported.training.keys()}
+    settings = TrainingSettings(**own)
     counts = [sum(len(list_images(f)) * repeats for f, repeats in one.folders.items()) for one in imported.concepts]
     steps = min(settings.steps_after(settings.length, max(1, count)) for count in counts)
     warmup_steps = imported.training.get("warmup_steps") or 0
