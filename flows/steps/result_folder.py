@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from flows.config.experiment import EXECUTION_FIELDS, Experiment
-from lycoris.cache.atomic import atomic_write_text
+from lycoris.cache.atomic import atomic_write_text, remove_leftovers
 
 RECORD_FILE, STUDY_FILE = "experiment.json", "study.json"
 RESULT_PATTERNS = ("report.html", "scores.csv", "adapters/*")
@@ -59,6 +59,7 @@ def claim_folder(output: Path, name: str, settings: Mapping[str, Any], *, is_par
     if folder.name != name:
         text = "%s holds another experiment (%s); this one is in %s"
         logger.warning(text, output / name, ", ".join(differences), folder)
+    remove_leftovers(folder, "**/.*")
     if not is_part or recorded is None:
         atomic_write_text(folder / RECORD_FILE, json.dumps(settings, ensure_ascii=False, indent=1))
     return folder

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 from pathlib import Path
 
 import pytest
 
 from flows.config.experiment import Experiment
 from flows.steps.result_folder import claim_experiment_folder, claim_folder
+from lycoris.cache.atomic import temporary_path
 
 
 def experiment(tmp_path: Path, **options: object) -> Experiment:
@@ -79,3 +81,14 @@ def test_other_settings_than_an_experiments_are_compared_as_they_are(tmp_path: P
     first = finish(claim_folder(tmp_path, "score-x", {"files": ["a"]}))
     assert claim_folder(tmp_path, "score-x", {"files": ["a"]}) == first
     assert claim_folder(tmp_path, "score-x", {"files": ["b"]}) == tmp_path / "score-x-2"
+
+
+def test_what_a_killed_run_left_half_written_is_removed(tmp_path: Path) -> None:
+    first = claim_folder(tmp_path, "mine", {"steps": 1})
+    alive = temporary_path(first / "sheets", "a.png")
+    dead = alive.with_name(alive.name.replace(f"-{os.getpid()}-", "-999999999-"))
+    for path in (alive, dead):
+        path.mkdir(parents=True)
+    assert claim_folder(tmp_path, "mine", {"steps": 1}) == first
+    assert alive.is_dir()
+    assert not dead.exists()
