@@ -10,10 +10,11 @@
     network = lycoris.load("x.safetensors", base.parts)
     images = lycoris.generate(base, ["a ohw bear on a beach"], seeds=[1000])
 
-Adapters: `attach`, `load`, `convert`, `extract`, `read_metadata`. Base models: `open_base`, `generate`. Captions:
-`open_tagger`, `build_captions`. Training: `train`. Scores: `open_encoder`, `encode`, `encode_references`, `compare`,
-`compare_models`. Tables of the available names: `ALGORITHMS`, `PRESETS`, `BASES`, `METRICS`. For trainers that were
-written for `lycoris-lora`: `create_lycoris`, `create_lycoris_from_weights`, `LycorisNetwork`.
+Adapters: `attach`, `load`, `convert`, `extract`, `inspect_adapter`, `merge_adapters`, `resize`, `read_metadata`. Base
+models: `open_base`, `generate`, `bake`. Captions: `open_tagger`, `build_captions`. Training: `train`. Scores:
+`open_encoder`, `encode`, `encode_references`, `compare`, `compare_models`. Tables of the available names: `ALGORITHMS`,
+`PRESETS`, `BASES`, `METRICS`. For trainers that were written for `lycoris-lora`: `create_lycoris`,
+`create_lycoris_from_weights`, `LycorisNetwork`.
 
 A name is imported when it is first used, so that importing `lycoris` does not import torch.
 """
@@ -32,8 +33,13 @@ if TYPE_CHECKING:
     from lycoris.adapters.layers.presets import PRESETS as PRESETS
     from lycoris.adapters.loading import load as load
     from lycoris.adapters.network import Network as Network
+    from lycoris.adapters.toolbox.inspection import inspect_adapter as inspect_adapter
+    from lycoris.adapters.toolbox.layer_merging import MergeSettings as MergeSettings
+    from lycoris.adapters.toolbox.merging import merge_adapters as merge_adapters
+    from lycoris.adapters.toolbox.resizing import resize as resize
     from lycoris.bases import BASES as BASES
     from lycoris.bases import open_base as open_base
+    from lycoris.bases.baking import bake as bake
     from lycoris.bases.sampling import GenerationSettings as GenerationSettings
     from lycoris.bases.sampling import generate as generate
     from lycoris.captions import build_captions as build_captions
@@ -64,7 +70,12 @@ _EXPORTS = {
     "lycoris.adapters.layers.presets": ("PRESETS",),
     "lycoris.adapters.loading": ("load",),
     "lycoris.adapters.network": ("Network",),
+    "lycoris.adapters.toolbox.inspection": ("inspect_adapter",),
+    "lycoris.adapters.toolbox.layer_merging": ("MergeSettings",),
+    "lycoris.adapters.toolbox.merging": ("merge_adapters",),
+    "lycoris.adapters.toolbox.resizing": ("resize",),
     "lycoris.bases": ("BASES", "open_base"),
+    "lycoris.bases.baking": ("bake",),
     "lycoris.bases.sampling": ("GenerationSettings", "generate"),
     "lycoris.captions": ("build_captions", "open_tagger"),
     "lycoris.drop_in.network": ("LycorisNetwork",),
@@ -87,10 +98,12 @@ __all__ = [
     "GenerationSettings",
     "InputError",
     "LycorisNetwork",
+    "MergeSettings",
     "Network",
     "TrainingJob",
     "TrainingSettings",
     "attach",
+    "bake",
     "build_captions",
     "compare",
     "compare_models",
@@ -101,11 +114,14 @@ __all__ = [
     "encode_references",
     "extract",
     "generate",
+    "inspect_adapter",
     "load",
+    "merge_adapters",
     "open_base",
     "open_encoder",
     "open_tagger",
     "read_metadata",
+    "resize",
     "train",
 ]
 

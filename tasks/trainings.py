@@ -93,6 +93,7 @@ class TrainingRequest:
         alternatives: all captions of each image, where an image has several; else empty.
         repeats: how often an epoch shows each image, where that is not once; else empty.
         prior: images of the class in general.
+        trigger: what stands for the concept in captions, for the header of the file; "" for none.
     """
 
     spec: RunSpec
@@ -107,6 +108,7 @@ class TrainingRequest:
     alternatives: tuple[tuple[str, ...], ...] = ()
     repeats: tuple[int, ...] = ()
     prior: PriorSet | None = None
+    trigger: str = ""
 
 
 @dataclass(frozen=True)

@@ -97,6 +97,7 @@ def training_requests(
             alternatives=() if every is None else tuple(every[row] for row in rows),
             repeats=tuple(concept.repeats[row] for row in rows) if concept.repeats else (),
             prior=(prior_sets or {}).get(concept.name),
+            trigger=concept.trigger,
         )
     return requests
 

@@ -92,33 +92,33 @@ def convert(
         raise unknown_name_error("algorithm to convert to", algorithm, ["lora"])
     check_rank_or_energy(rank, energy)
     file = read_adapter_file(source)
-    dtype = _widest_dtype(file) if dtype is None else dtype
+    dtype = widest_dtype(file) if dtype is None else dtype
     if dtype not in PRECISIONS:
         raise unknown_name_error("dtype", dtype, PRECISIONS)
     to_lora = format == "diffusers" or algorithm == "lora" or rank is not None or energy is not None
     if model is None:
-        inferred = _layers_without_model(file, needs_path=format != "lycoris", needs_kernel=to_lora or format == "peft")
+        inferred = layers_without_model(file, needs_path=format != "lycoris", needs_kernel=to_lora or format == "peft")
         layers, targets = inferred.layers, inferred.targets
     else:
         layers = find_layers(named_parts(model), MATRIX_LAYERS + NORM_LAYERS)
         targets = find_targets(file, layers)
-    built = _build_adapters_off_meta(file, targets, layers, None if model is not None else torch.device("cpu"))
+    built = build_adapters_off_meta(file, targets, layers, None if model is not None else torch.device("cpu"))
     layer_adapters = built.layer_adapters
     if built.left_out:
         warnings.warn(describe_left_out(file, built.left_out), stacklevel=2)
     adapters = AdapterSet(layer_adapters, common_algorithm(layer_adapters), file.settings)
     report = ApproximationReport(())
-    metadata = {k: v for k, v in file.metadata.items() if k in _KEPT_METADATA or not k.startswith(_GENERATED_METADATA)}
+    metadata = kept_metadata(file.metadata)
     if to_lora or not can_hold(format, target, layer_adapters):
         loras, report = _convert_all_to_lora(file, layer_adapters, rank, energy, PRECISIONS[dtype])
-        metadata["lycoris.converted_from"] = _origin(adapters.algorithm, report)
+        metadata["lycoris.converted_from"] = describe_origin(adapters.algorithm, report)
         adapters = AdapterSet(loras, "lora", {})
     write_adapters(target, adapters, format=format, metadata=metadata, dtype=dtype)
-    _check_written(target, adapters, layers)
+    check_written(target, adapters, layers)
     return replace(report, left_out=(*report.left_out, *built.left_out))
 
 
-def _build_adapters_off_meta(
+def build_adapters_off_meta(
     file: AdapterFile, targets: Targets, layers: Sequence[LayerRef], device: torch.device | None
 ) -> BuiltAdapters:
     """Build the adapters on a device, by default on each layer's own, but on the CPU for layers on the meta device."""
@@ -128,7 +128,7 @@ def _build_adapters_off_meta(
     return built
 
 
-def _check_written(target: str | PathLike[str], adapters: AdapterSet, layers: Sequence[LayerRef]) -> None:
+def check_written(target: str | PathLike[str], adapters: AdapterSet, layers: Sequence[LayerRef]) -> None:
     """Read a file back on the layers that it was written for, which checks every name and shape.
 
     Raises:
@@ -145,14 +145,20 @@ def _check_written(target: str | PathLike[str], adapters: AdapterSet, layers: Se
         raise InputError(f"File `{target}` was written, but reading it back differs in the layers {differing}.")
 
 
-def _origin(algorithm: str, report: ApproximationReport) -> str:
+def kept_metadata(metadata: Mapping[str, str]) -> dict[str, str]:
+    """Return the header's entries that a file with other tensors keeps."""
+    return {k: v for k, v in metadata.items() if k in _KEPT_METADATA or not k.startswith(_GENERATED_METADATA)}
+
+
+def describe_origin(algorithm: str, report: ApproximationReport) -> str:
     """Return the header's entry about a file that was converted to a LoRA."""
     error = float(f"{report.error:.3g}")
     origin = {"algorithm": algorithm, "relative_error": error, "left_out": len(report.left_out)}
     return json.dumps(origin, sort_keys=True)
 
 
-def _widest_dtype(file: AdapterFile) -> str:
+def widest_dtype(file: AdapterFile) -> str:
+    """Return the name of the widest dtype of a file's tensors, alpha aside."""
     names = {dtype: name for name, dtype in PRECISIONS.items()}
     present = {v.dtype for tensors in file.layers.values() for name, v in tensors.items() if name != "alpha"}
     dtypes = present & set(names)
@@ -161,7 +167,7 @@ def _widest_dtype(file: AdapterFile) -> str:
     return names[max(dtypes, key=lambda dtype: dtype.itemsize)] if dtypes else "float32"
 
 
-def _layers_without_model(file: AdapterFile, *, needs_path: bool, needs_kernel: bool) -> InferredLayers:
+def layers_without_model(file: AdapterFile, *, needs_path: bool, needs_kernel: bool) -> InferredLayers:
     """Infer the layers of a file, and check that what the target needs is certain."""
     if file.unread:
         raise InputError(f"File `{file.path}` has keys that no adapter has: {list_names(file.unread)}.")
@@ -235,6 +241,17 @@ def convert_to_lora(
     written = LowRank(product.up.to(dtype).double(), product.down.to(dtype).double())
     lora_rank = product.up.shape[1]
     fit = LayerFit(layer.name, lora_rank, frobenius_distance(exact), frobenius_distance(exact, written))
+    return build_lora(layer, product), fit
+
+
+def build_lora(layer: LayerRef, product: LowRank) -> LoRA:
+    """Build the LoRA of scale 1 that has these factors.
+
+    Args:
+        layer: the layer.
+        product: up [out, rank] and down [rank, in, *kernel], of scale 1.
+    """
+    lora_rank = product.up.shape[1]
     target = TargetLayer(layer.name, layer.module, uninitialized=True)
     lora = LoRA(target, rank=lora_rank, alpha=float(lora_rank)).to_empty(device=product.up.device)
     lora = lora.to(product.up.dtype)
@@ -246,4 +263,4 @@ def convert_to_lora(
             "alpha": alpha_tensor(float(lora_rank)),
         }
     )
-    return lora, fit
+    return lora

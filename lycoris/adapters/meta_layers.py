@@ -52,7 +52,7 @@ def infer_layers(file: AdapterFile) -> InferredLayers:
     rows: dict[str, list[tuple[tuple[str, str], OriginalRows | None]]] = {}
     inferred = InferredLayers()
     for name, place in places.items():
-        algorithm, shape = _infer_shape(file, name)
+        algorithm, shape = infer_shape(file, name)
         bias = bool({"diff_b", "b_norm", "lora_bias"} & set(file.layers[name]))
         members = _members(place, shape)
         if members is None:
@@ -78,8 +78,16 @@ def infer_layers(file: AdapterFile) -> InferredLayers:
     return inferred
 
 
-def _infer_shape(file: AdapterFile, name: str) -> tuple[type[Algorithm], tuple[int | None, ...]]:
-    """Return a layer's algorithm and the shape of its weight as far as the tensors tell."""
+def infer_shape(file: AdapterFile, name: str) -> tuple[type[Algorithm], tuple[int | None, ...]]:
+    """Return a layer's algorithm and the shape of its weight as far as the tensors tell.
+
+    Args:
+        file: the file.
+        name: of the layer in it.
+
+    Raises:
+        InputError: no algorithm has its tensors.
+    """
     tensors = file.layers[name]
     shapes = {key: tuple(values.shape) for key, values in tensors.items()}
     if set(shapes) <= {"diff", "diff_b"} and len(shapes.get("diff", ())) == 1:

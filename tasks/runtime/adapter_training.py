@@ -18,6 +18,7 @@ from lycoris.data.images import IMAGE_SOURCES
 from lycoris.safety.redaction import redact
 from tasks.artifacts import RunContext
 from tasks.runtime import progress, resources
+from tasks.runtime.thumbnail import last_sample_thumbnail
 from tasks.trainings import SUMMARY_FILE, TrainingRequest, TrainingSummary
 
 if TYPE_CHECKING:
@@ -57,7 +58,12 @@ class AdapterTraining:
             "code": source_hash(*TRAINING_SOURCES),
         }
         prior = request.prior and [request.prior.images.digest, list(request.prior.captions)]
-        optional = {"alternatives": list(request.alternatives), "repeats": list(request.repeats), "prior": prior}
+        optional = {
+            "alternatives": list(request.alternatives),
+            "repeats": list(request.repeats),
+            "prior": prior,
+            "trigger": request.trigger,
+        }
         common |= {name: value for name, value in optional.items() if value}
         return {None: common, **{count: {**common, "after": count} for count in request.checkpoints}}
 
@@ -86,12 +92,23 @@ class AdapterTraining:
 
         return lycoris.attach(base.parts, seed=self.request.spec.seed, **self.request.settings.network_options)
 
-    @property
-    def metadata(self) -> dict[str, str]:
-        """Lineage for the header of the adapter's file."""
-        spec, base = self.request.spec, self.request.base
+    def metadata(self, resolution: int, thumbnail: bytes | None = None) -> dict[str, str]:
+        """Lineage and facts about the training for the header of the adapter's file.
+
+        Args:
+            resolution: side of the base's images in pixels.
+            thumbnail: a JPEG image.
+        """
+        from lycoris.adapters.files.metadata import training_metadata
+
+        request = self.request
+        spec, base = request.spec, request.base
         tokens = base.options.max_token_length
+        folders: dict[str, list[str]] = {}  # kohya's names of folders: how often an epoch shows the images, and of what
+        for caption, repeats in zip(request.captions, request.repeats or (1,) * len(request.captions), strict=True):
+            folders.setdefault(f"{repeats}_{spec.concept}", []).append(caption)
         return {
+            **training_metadata(trigger=request.trigger, captions=folders, resolution=resolution, thumbnail=thumbnail),
             "concept": spec.concept,
             "captions": spec.strategy,
             "seed": str(spec.seed),
@@ -118,7 +135,7 @@ class AdapterTraining:
         if request.validation is not None:
             examples, held_out = split_examples(examples, request.validation.hold_out)
         schedule = CallbackSchedule(at=request.checkpoints)
-        checkpoints = CheckpointCallback(self.work_dir / "checkpoints", schedule, self.metadata)
+        checkpoints = CheckpointCallback(self.work_dir / "checkpoints", schedule, self.metadata(base.resolution))
         return TrainingJob(
             network,
             examples,
@@ -157,10 +174,13 @@ class AdapterTraining:
             callbacks.append(ImageCallback(base, folder, schedule, samples.prompts, samples.seeds, settings))
         return callbacks
 
-    def save_result(self, network: Network, result: TrainingResult, co_trained: int, peak_bytes: int | None) -> None:
+    def save_result(
+        self, base: Base, network: Network, result: TrainingResult, co_trained: int, peak_bytes: int | None
+    ) -> None:
         """Write the adapter and the summary of its training to the work folder.
 
         Args:
+            base: the base that it was trained on.
             network: the trained network.
             result: of its training.
             co_trained: how many adapters were trained at the same time.
@@ -173,7 +193,8 @@ class AdapterTraining:
         position = progress_metadata(result.steps, result.epochs)
         if continued_from is not None:
             position["continued_from"] = str(continued_from)
-        network.save(self.work_dir / ADAPTER_FILE, metadata={**self.metadata, **position})
+        metadata = self.metadata(base.resolution, last_sample_thumbnail(self.work_dir / SAMPLES_DIR))
+        network.save(self.work_dir / ADAPTER_FILE, metadata={**metadata, **position})
         summary = TrainingSummary(
             step=result.steps,
             epoch=float(position["epoch"]),
@@ -255,7 +276,7 @@ def run_trainings(
             results = co_train(base, jobs, progress=report, cache_folder=context.store / ENCODINGS_DIR)
         for training, network, result in zip(trainings, networks, results, strict=True):
             if not isinstance(result, TrainingDivergedError):
-                training.save_result(network, result, len(trainings), peak.bytes)
+                training.save_result(base, network, result, len(trainings), peak.bytes)
             elif len(trainings) == 1:
                 raise result
     finally:

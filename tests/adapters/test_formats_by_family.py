@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 
 import pytest
@@ -19,6 +20,7 @@ from tests.adapters.small_denoisers import DENOISERS
 from tests.adapters.test_dialects import deltas
 
 ATTENTION = r".*(to_q|to_k|to_v|to_out\.0|add_[qkv]_proj|to_add_out|to_qkv_mlp_proj|proj_mlp)"
+UNET_ATTENTION = r".*attentions\.0\..*(attn1\.to_q|attn2\.to_out\.0)"
 FORMATS = ("lycoris", "kohya", "comfyui", "diffusers")
 ALGORITHMS = ("lora", "loha", "lokr", "full")
 CHECKPOINTS = {
@@ -52,12 +54,21 @@ def is_refused(format: str, family: str, algorithm: str) -> str | None:
     return None if reason == "fuses" and family not in FUSED else reason
 
 
-def trained(family: str, algorithm: str = "lora", **options) -> tuple[lycoris.Network, dict[str, nn.Module]]:
-    """A network with random values on the attention of a small denoiser."""
-    parts = DENOISERS[family].parts()
+@functools.cache
+def shared_parts(family: str) -> dict[str, nn.Module]:
+    """The parts of a family's small denoiser, built once; tests detach what they attach."""
+    return DENOISERS[family].parts()
+
+
+def trained(
+    family: str, algorithm: str = "lora", parts: dict[str, nn.Module] | None = None, **options
+) -> tuple[lycoris.Network, dict[str, nn.Module]]:
+    """A network with random values on the attention of a small denoiser, in UNets on a part of every block."""
+    parts = shared_parts(family) if parts is None else parts
     options = options or ({"bias": False} if algorithm == "full" else {"factor": 2} if algorithm == "lokr" else {})
     options |= {"rank": 2, "alpha": 3.0} if algorithm in ("lora", "loha") else {}
-    network = lycoris.attach(parts, algorithm, layers=[ATTENTION], **options)
+    pattern = UNET_ATTENTION if DENOISERS[family].part == "unet" else ATTENTION
+    network = lycoris.attach(parts, algorithm, layers=[pattern], **options)
     randomize(network)
     return network, parts
 
@@ -101,10 +112,11 @@ def key_map(family: str, format: str) -> dict[str, tuple[str, ...]]:
 )
 def test_written_names_are_those_of_the_readers_key_maps(family, format, tmp_path):
     known = key_map(family, format)
-    parts = DENOISERS[family].parts()
+    parts = shared_parts(family)
     paths = {path for members in known.values() for path in members}
     network = lycoris.attach(parts, "lora", layers=[re.escape(path) for path in paths], rank=1)
     network.save(tmp_path / "a.safetensors", format=format)
+    network.detach()
     written = {
         re.sub(r"\.(lora_\w+\.weight|lora_[AB]\.weight|alpha)$", "", key)
         for key in load_file(tmp_path / "a.safetensors")
@@ -116,7 +128,7 @@ def test_written_names_are_those_of_the_readers_key_maps(family, format, tmp_pat
 def test_original_paths_are_those_from_which_diffusers_reads_checkpoints(family):
     from diffusers.loaders import single_file_utils
 
-    model = DENOISERS[family].parts()["transformer"]
+    model = shared_parts(family)["transformer"]
     layers = [layer for layer in find_layers({"transformer": model}, (nn.Linear, nn.Conv2d, nn.Conv3d))]
     fused: dict[str, dict[int, Tensor]] = {}
     for layer in layers:
@@ -173,7 +185,7 @@ def load_into(family: str, path, parts: dict[str, nn.Module]) -> None:
 )
 def test_diffusers_own_loader_gives_every_layer_the_same_update(family, format, tmp_path):
     pytest.importorskip("peft")
-    network, parts = trained(family)
+    network, parts = trained(family, parts=DENOISERS[family].parts())  # diffusers puts PEFT's layers in
     expected = deltas(network)
     assert all(delta.abs().max() > 0.01 for delta in expected.values())
     network.save(tmp_path / "a.safetensors", format=format, dtype="float64")
@@ -206,7 +218,7 @@ def test_split_loras_fuse_into_a_block_structured_one_and_back(tmp_path):
 
 
 def test_a_missing_member_of_a_fused_layer_has_rows_of_zeros(tmp_path):
-    parts = DENOISERS["flux.1"].parts()
+    parts = shared_parts("flux.1")
     network = lycoris.attach(parts, "lora", layers=[r"single_transformer_blocks\.0\.attn\.to_k"], rank=2)
     randomize(network)
     network.save(tmp_path / "a.safetensors", format="comfyui", dtype="float64")
@@ -220,6 +232,7 @@ def test_a_missing_member_of_a_fused_layer_has_rows_of_zeros(tmp_path):
 def test_headers_name_the_architecture_of_every_family(family, tmp_path):
     network, _ = trained(family)
     network.save(tmp_path / "a.safetensors")
+    network.detach()
     metadata = lycoris.read_metadata(tmp_path / "a.safetensors")
     assert metadata["modelspec.architecture"] == f"{FAMILIES[family].architecture}/lora"
     assert metadata["ss_base_model_version"] == FAMILIES[family].base_model_version
@@ -237,7 +250,9 @@ def test_a_file_of_flux_converts_from_and_to_every_format_without_a_model(source
     network.save(tmp_path / "a.safetensors", format=source, dtype="float64")
     network.detach()
     lycoris.convert(tmp_path / "a.safetensors", tmp_path / "b.safetensors", format=target)
-    found = deltas(lycoris.load(tmp_path / "b.safetensors", parts))
+    again = lycoris.load(tmp_path / "b.safetensors", parts)
+    found = deltas(again)
+    again.detach()
     assert set(found) == set(expected)
     for path, delta in expected.items():
         torch.testing.assert_close(found[path], delta, rtol=0, atol=1e-12)

@@ -55,6 +55,7 @@ TRAINING_CHANGES = {
     "samples": replace(REQUEST, samples=SampleOptions(1, ("a cat",), (7,), SAMPLING)),
     "alternatives": replace(REQUEST, alternatives=(("a cat", "one cat"), ("a dog",))),
     "repeats": replace(REQUEST, repeats=(1, 2)),
+    "trigger": replace(REQUEST, trigger="ohw bear"),
     "prior images": replace(REQUEST, prior=PRIOR),
     "captions of prior images": replace(REQUEST, prior=replace(PRIOR, captions=("a bird",))),
     "bytes of prior images": replace(REQUEST, prior=replace(PRIOR, images=ImageSet((Path("p.png"),), "another"))),

@@ -1,9 +1,15 @@
 """A training as a stage: the same file for the same seed, and checkpoints as stages of their own."""
 
+import base64
+import hashlib
+import io
 import json
 from dataclasses import replace
 
 import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file
 
 import lycoris
 from lycoris import bases, pocket
@@ -29,6 +35,7 @@ def trained(store, checkpoints=(), monitoring=None, **settings):
         captions=("a ohw bear",) * len(IMAGES),
         settings=replace(SETTINGS, training={**TRAINING, **settings}),
         checkpoints=checkpoints,
+        trigger="ohw bear",
         **(monitoring or {}),
     )
     return train_adapter.fn(RunContext(store, device="cpu"), request)
@@ -81,7 +88,28 @@ def test_a_shorter_list_trains_nothing_and_a_new_checkpoint_is_trained(first):
 def test_monitoring_without_holding_out_changes_no_weight(tmp_path):
     plain = trained(tmp_path / "plain")
     watched = trained(tmp_path / "watched", (2,), {"samples": SAMPLES})
-    assert file_digest(plain.final.folder / ADAPTER_FILE) == file_digest(watched.final.folder / ADAPTER_FILE)
+    one, other = (load_file(made.final.folder / ADAPTER_FILE) for made in (plain, watched))
+    assert set(one) == set(other)
+    assert all(torch.equal(values, other[name]) for name, values in one.items())
+
+
+def test_headers_hold_what_model_managers_read(first):
+    header = lycoris.read_metadata(first.final.folder / ADAPTER_FILE)
+    assert header["modelspec.trigger_phrase"] == "ohw bear"
+    assert json.loads(header["ss_tag_frequency"]) == {"1_grumble": {"a ohw bear": len(IMAGES)}}
+    assert (header["modelspec.resolution"], header["ss_resolution"]) == ("64x64", "(64, 64)")
+    kind, _, code = header["modelspec.thumbnail"].partition(",")
+    assert kind == "data:image/jpeg;base64"
+    thumbnail = Image.open(io.BytesIO(base64.b64decode(code)))
+    assert (thumbnail.format, thumbnail.size) == ("JPEG", (64, 64))
+    for checkpoint in (None, 1):  # Civitai's AutoV3 is the beginning of the digest of everything after the header
+        content = (first.at_checkpoint(checkpoint).folder / ADAPTER_FILE).read_bytes()
+        data = content[8 + int.from_bytes(content[:8], "little") :]
+        header = lycoris.read_metadata(first.at_checkpoint(checkpoint).folder / ADAPTER_FILE)
+        assert header["sshs_model_hash"] == hashlib.sha256(data).hexdigest()
+        assert header["modelspec.hash_sha256"] == f"0x{header['sshs_model_hash']}"
+    assert "modelspec.thumbnail" not in header
+    assert header["concept"] == "grumble"
 
 
 def test_checkpoints_count_epochs_if_the_length_is_in_epochs(tmp_path):

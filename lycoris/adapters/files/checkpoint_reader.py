@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -20,6 +21,9 @@ from lycoris.adapters.files.peft.layout import tensor_files
 from lycoris.adapters.files.peft.reader import KEY_PREFIX, detect_peft_type, from_peft
 from lycoris.adapters.files.safetensors_io import FLOAT8, read_header, read_tensors
 from lycoris.errors import InputError, list_names
+
+_CHECKPOINT_KEY = re.compile(r".+\.(weight|bias)")
+"""Keys of a model's own weights."""
 
 LayerTensors = Mapping[str, Mapping[str, Tensor]]
 """Name of a layer in the file → name of a tensor → values."""
@@ -114,6 +118,8 @@ def read_adapter_file(path: str | PathLike[str]) -> AdapterFile:
 
 def _describe_unread(unread: Sequence[str]) -> str:
     shown = list_names(unread)
+    if 2 * len([key for key in unread if _CHECKPOINT_KEY.fullmatch(key)]) > len(unread):
+        return f"it is a checkpoint of a model, with {len(unread)} keys: {shown}"
     return f"its {len(unread)} keys end in no tensor's name: {shown}" if unread else "it has no layer at all"
 
 

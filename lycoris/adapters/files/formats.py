@@ -66,7 +66,7 @@ def write_adapters(
         return
     written = write_layers(format, adapters.layer_adapters)
     tensors = {
-        f"{layer.name}.{name}": _cast(f"{layer.name}.{name}", values, dtype)
+        f"{layer.name}.{name}": cast_tensor(f"{layer.name}.{name}", values, dtype)
         for layer in written
         for name, values in layer.tensors.items()
     }
@@ -119,7 +119,7 @@ def _write_peft(path: str | PathLike[str], adapters: AdapterSet, metadata: Mappi
                 key = f"{KEY_PREFIX}{peft_layer.layer.path}.{name}"
                 if key in tensors:
                     raise InputError(f"Two layers would share the key `{key}`: give a folder instead of `{path}`.")
-                tensors[key] = _cast(key, values, dtype)
+                tensors[key] = cast_tensor(key, values, dtype)
         keys = {peft_layer.layer.key for peft_layer in file.layers}
         written = [(layer, adapter) for layer, adapter in adapters.layer_adapters if layer.key in keys]
         header = build_metadata(written, adapters.algorithm, adapters.settings, "peft")
@@ -140,7 +140,12 @@ def _peft_files(path: str | PathLike[str], layer_adapters: Sequence[LayerAdapter
         yield _PeftFile(file, layers, build_config(layers), config_beside)
 
 
-def _cast(name: str, values: Tensor, dtype: str) -> Tensor:
+def cast_tensor(name: str, values: Tensor, dtype: str) -> Tensor:
+    """Return a tensor in a dtype of `PRECISIONS`; alpha and whole numbers keep their own.
+
+    Raises:
+        InputError: a value is not finite in it.
+    """
     values = values.detach()
     if name.endswith(".alpha") or not values.is_floating_point():
         return values

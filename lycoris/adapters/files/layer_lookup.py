@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from lycoris.adapters.files.checkpoint_reader import AdapterFile
@@ -42,7 +42,7 @@ def find_targets(file: AdapterFile, layers: Sequence[LayerRef], *, strict: bool 
     Raises:
         InputError: the model lacks a layer, none is left, or a name stands for layers of several parts.
     """
-    by_name = _targets_by_name(layers)
+    by_name = _targets_by_name(layers, file.layers)
     targets = {name: by_name[name] for name in file.layers if name in by_name}
     unknown = [name for name in file.layers if name not in by_name]
     for name, found in targets.items():
@@ -58,11 +58,17 @@ def find_targets(file: AdapterFile, layers: Sequence[LayerRef], *, strict: bool 
     return targets
 
 
-def _targets_by_name(layers: Sequence[LayerRef]) -> dict[str, list[Target]]:
-    """Map every name that a file may have for a layer to the layer."""
+def _targets_by_name(layers: Sequence[LayerRef], file_names: Iterable[str]) -> dict[str, list[Target]]:
+    """Map every name that a file may have for a layer to the layer, in the dialects whose prefixes its names have."""
     by_name: dict[str, list[Target]] = {}
+    names_in_file = tuple(file_names)
+    prefixes = {prefix.text: prefix for dialect in DIALECTS.values() for prefix in dialect.prefixes}
+    flat = tuple(text for text, prefix in prefixes.items() if prefix.flat)
+    used = {text for text in prefixes if text and any(name.startswith(text) for name in names_in_file)}
+    used |= set() if all(name.startswith(flat) for name in names_in_file) else {""}
+    dialects = [dialect for dialect in DIALECTS.values() if any(prefix.text in used for prefix in dialect.prefixes)]
     for layer in layers:
-        names = {spelling for dialect in DIALECTS.values() for spelling in dialect.layer_names(layer)}
+        names = {spelling for dialect in dialects for spelling in dialect.layer_names(layer)}
         for name, rows in {*names, (layer.key, None), (layer.name, None)}:
             by_name.setdefault(name, []).append(Target(layer, rows))
     return by_name

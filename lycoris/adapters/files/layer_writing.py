@@ -59,6 +59,10 @@ def _write_original(
     """Yield layers by the paths of the original implementation, fused as it has them."""
     fused: dict[str, dict[OriginalRows, LayerRef]] = {}
     for layer in layers:
+        if format == "comfyui" and "on_input" in tensors[layer.key]:
+            raise InputError(
+                f"Format `{format}` has no (IA)³, which layer `{layer.name}` has: choose format `lycoris`."
+            )
         original = layer.original
         if original is None or original.is_whole:
             name, own = _original_name(format, layer), tensors[layer.key]

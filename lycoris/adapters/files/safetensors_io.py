@@ -7,7 +7,7 @@ import json
 import math
 import struct
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from os import PathLike
 from pathlib import Path
 
@@ -90,25 +90,68 @@ def write_tensors(path: str | PathLike[str], tensors: Mapping[str, Tensor], meta
     Raises:
         InputError: metadata is not a string, or the file cannot be written.
     """
+    entries = {name: (values.dtype, tuple(values.shape)) for name, values in tensors.items()}
+    write_streamed(path, entries, tensors.__getitem__, metadata)
+
+
+def write_streamed(
+    path: str | PathLike[str],
+    entries: Mapping[str, tuple[torch.dtype, tuple[int, ...]]],
+    read: Callable[[str], Tensor],
+    metadata: Mapping[str, str],
+) -> None:
+    """Write a file tensor by tensor, so that one of them at a time is in memory.
+
+    Args:
+        path: of the file; its folder is created.
+        entries: name → dtype and shape.
+        read: name → values of that dtype and shape.
+        metadata: as for `write_tensors`.
+
+    Raises:
+        InputError: metadata is not a string, or the file cannot be written.
+    """
     for key, value in metadata.items():
         if not isinstance(key, str) or not isinstance(value, str):
             raise InputError(f"Argument `metadata` must map strings to strings, but got {value!r} for {key!r}.")
-    header: dict[str, object] = {"__metadata__": {}} if metadata else {}
-    chunks, offset = [], 0
-    for name in sorted(tensors, key=lambda name: (-tensors[name].element_size(), name)):
-        values = tensors[name].detach().cpu().contiguous()
-        chunk = values.reshape(-1).view(torch.uint8).numpy().tobytes() if values.numel() else b""
-        entry = {"dtype": _DTYPE_NAMES[values.dtype], "shape": list(values.shape)}
-        header[name] = {**entry, "data_offsets": [offset, offset + len(chunk)]}
-        offset += len(chunk)
-        chunks.append(chunk)
+    names = sorted(entries, key=lambda name: (-entries[name][0].itemsize, name))
+    digest = hashlib.sha256()
+    placeholder = _header(names, entries, metadata, digest.hexdigest())
+    try:
+        with atomic_write(Path(path)) as temporary, temporary.open("wb") as file:
+            file.write(placeholder)
+            for name in names:
+                values = read(name).detach().cpu().contiguous()
+                if values.numel():
+                    chunk = values.reshape(-1).view(torch.uint8).numpy().data
+                    digest.update(chunk)
+                    file.write(chunk)
+            file.seek(0)
+            file.write(_header(names, entries, metadata, digest.hexdigest()))
+    except OSError as error:
+        raise InputError(f"Cannot write `{path}`: {error.strerror or error}.") from error
+
+
+def _header(
+    names: Sequence[str],
+    entries: Mapping[str, tuple[torch.dtype, tuple[int, ...]]],
+    metadata: Mapping[str, str],
+    digest: str,
+) -> bytes:
+    """Return the header of a file with these tensors in this order; its length does not depend on the digest."""
+    header: dict[str, object] = {}
     if metadata:
-        digest = _sha256(chunks)
         hashes = {HASH_KEY: f"0x{digest}", KOHYA_HASH_KEY: digest}
         header["__metadata__"] = dict(sorted({**hashes, **metadata}.items()))
+    offset = 0
+    for name in names:
+        dtype, shape = entries[name]
+        end = offset + math.prod(shape) * dtype.itemsize
+        header[name] = {"dtype": _DTYPE_NAMES[dtype], "shape": list(shape), "data_offsets": [offset, end]}
+        offset = end
     text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
     text += b" " * (-len(text) % 8)
-    atomic_write_bytes(path, [struct.pack("<Q", len(text)) + text, *chunks])
+    return struct.pack("<Q", len(text)) + text
 
 
 def atomic_write_bytes(path: str | PathLike[str], chunks: Iterable[bytes]) -> None:
@@ -122,13 +165,6 @@ def atomic_write_bytes(path: str | PathLike[str], chunks: Iterable[bytes]) -> No
             file.writelines(chunks)
     except OSError as error:
         raise InputError(f"Cannot write `{path}`: {error.strerror or error}.") from error
-
-
-def _sha256(chunks: Iterable[bytes]) -> str:
-    digest = hashlib.sha256()
-    for chunk in chunks:
-        digest.update(chunk)
-    return digest.hexdigest()
 
 
 def _read_header(path: Path) -> tuple[dict[str, str], dict[str, dict], int]:

@@ -153,7 +153,7 @@ def folder_digest(folder: Path, parts: Iterable[str]) -> str:
         for file in sorted((folder / part).iterdir()):
             if file.suffix not in {".json", ".txt", ".model", WEIGHTS_SUFFIX} or not file.is_file():
                 continue
-            if file.suffix == WEIGHTS_SUFFIX and _file_variant(file) != variant:
+            if file.suffix == WEIGHTS_SUFFIX and file_variant(file) != variant:
                 continue
             total.update(f"{part}/{file.name} {cached_file_digest(file)}\n".encode())
     return total.hexdigest()
@@ -170,6 +170,7 @@ def _cached_file_digest(path: Path, size: int, modified: int) -> str:
     return file_digest(path)
 
 
-def _file_variant(weights: Path) -> str | None:
+def file_variant(weights: Path) -> str | None:
+    """Return the variant that a weights file's name has, such as ``"fp16"``; None for the plain weights."""
     stem = weights.name.removesuffix(WEIGHTS_SUFFIX)
     return stem.split(".", 1)[1].split("-")[0] if "." in stem else None

@@ -12,6 +12,7 @@ import torch
 from lycoris.bases.files.checkpoint_layouts import CheckpointLayout, detect_layout
 from lycoris.bases.files.clip_vocabulary import find_vocabulary
 from lycoris.bases.files.diffusers_folder import cached_file_digest
+from lycoris.bases.files.stored_rows import StoredRows, find_stored_rows
 from lycoris.bases.files.stored_weights import StoredWeights
 from lycoris.bases.noise import PREDICTION_TYPES
 from lycoris.errors import InputError, unknown_name_error
@@ -142,6 +143,25 @@ class SingleFile:
             values = [int(value.flatten()[0]) for name, value in converted.items() if name in own and value.numel()]
             used |= {names[value - 2] for value in values if value >= 2}  # a conversion may add ones of its own
         return [name for name in names if name not in used]
+
+    @property
+    def stored_weights(self) -> StoredWeights:
+        """The tensors of the file."""
+        return self._weights
+
+    def stored_rows(self, part: str, module: nn.Module) -> dict[str, list[StoredRows]]:
+        """Find where a part's parameters are in the file.
+
+        Args:
+            part: its name in a diffusers pipeline.
+            module: of the part.
+
+        Returns:
+            Name of a stored tensor → the rows of parameters that it holds.
+        """
+        layout = self._layout.parts[part]
+        shapes = {name: shape for name, shape in self._shapes.items() if name.startswith(layout.prefix)}
+        return find_stored_rows(shapes, layout, module, self._config(part))
 
     def _config(self, part: str) -> dict[str, Any]:
         layout = self._layout.parts[part]

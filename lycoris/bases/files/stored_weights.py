@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from lycoris.adapters.files.safetensors_io import DTYPES
 from lycoris.bases.files.file_kinds import wrong_kind
 from lycoris.errors import InputError
 
@@ -50,6 +51,7 @@ class StoredWeights:
                 self.metadata: dict[str, str] = file.metadata() or {}
                 names = list(file.keys())
                 shapes = {name: tuple(file.get_slice(name).get_shape()) for name in names}
+                dtypes = {name: file.get_slice(name).get_dtype() for name in names}
                 marks = {name: file.get_tensor(name) for name in names if name.endswith(".comfy_quant")}
         except (SafetensorError, OSError) as error:
             kind = wrong_kind(path)
@@ -68,6 +70,21 @@ class StoredWeights:
             _layout_name(name): name for name in names if name not in scales and not _UNUSED_NAMES.fullmatch(name)
         }
         self.shapes = {name: shapes[stored] for name, stored in self._names.items()}
+        self._dtypes = {name: dtypes[stored] for name, stored in self._names.items()}
+
+    @property
+    def dtypes(self) -> dict[str, torch.dtype]:
+        """Name in the original layout -> dtype as stored; that of a scaled weight is 8-bit.
+
+        Raises:
+            InputError: a tensor has a dtype that is not read.
+        """
+        unknown = next((name for name, dtype in self._dtypes.items() if dtype not in DTYPES), None)
+        if unknown is not None:
+            raise InputError(
+                f"Base `{self.path}`: tensor `{unknown}` has dtype {self._dtypes[unknown]}, which is not read."
+            )
+        return {name: DTYPES[dtype] for name, dtype in self._dtypes.items()}
 
     def read(self, names: Iterable[str]) -> dict[str, Tensor]:
         """Read weights by their names in the original layout; a scaled one is restored, in float32.

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from lycoris.adapters.files.dialects.dialect import ANY_PART, LYCORIS_ENDINGS, Dialect, Prefix, Spelling
+from lycoris.adapters.files.dialects.dialect import (
+    ANY_PART,
+    LYCORIS_ENDINGS,
+    Dialect,
+    Prefix,
+    Spelling,
+    spell_diffusers,
+)
 from lycoris.adapters.files.layer_names import LayerRef
 
 
@@ -12,7 +19,7 @@ def _spell(layer: LayerRef) -> Iterator[Spelling]:
     if layer.key.startswith("lycoris_"):
         yield layer.key.removeprefix("lycoris_"), None
     if layer.kind in ("unet", "transformer") or (layer.kind == "text" and layer.is_lone):
-        yield layer.path, None
+        yield from spell_diffusers(layer)
 
 
 LYCORIS = Dialect(
