@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from flows.cli.options import PATH, Arguments, argument, load_base_parts, option
-from flows.cli.output import print_lines
+from flows.cli.output import print_fit, print_lines
 
 PARAMETERS = (
     argument("source", type=PATH, help="the adapter file, or a PEFT folder"),
@@ -19,6 +19,7 @@ PARAMETERS = (
     option("--energy", type=float, help="convert to a LoRA that keeps this fraction of the squared singular values"),
     option("--dtype", help="float16, bfloat16, float32 or float64; default: that of the file"),
 )
+ARGUMENT_NAMES = {"model": "base"}
 
 
 def run(arguments: Arguments) -> int:
@@ -35,5 +36,6 @@ def run(arguments: Arguments) -> int:
         energy=arguments.energy,
         dtype=arguments.dtype,
     )
-    print_lines([*(str(report).splitlines() if report.layers else ()), arguments.target])
+    print_fit(report, verbose=arguments.verbose)
+    print_lines([arguments.target])
     return 0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from flows.cli.options import PATH, Arguments, argument, load_base_parts, option
-from flows.cli.output import print_lines
+from flows.cli.output import print_fit, print_lines
 
 PARAMETERS = (
     argument("base", help="folder or hub name of the original model"),
@@ -36,5 +36,6 @@ def run(arguments: Arguments) -> int:
         factor=arguments.factor,
     )
     network.save(arguments.target, format=arguments.format, dtype=arguments.dtype)
-    print_lines([*str(report).splitlines(), arguments.target])
+    print_fit(report, verbose=arguments.verbose)
+    print_lines([arguments.target])
     return 0

@@ -22,6 +22,10 @@ COMMANDS = {
     "rollback": "make the previous champion of a concept its champion again",
     "server": "run Prefect, MLflow and a worker on this machine",
     "convert": "rewrite an adapter file in another format or as a plain LoRA",
+    "inspect": "describe an adapter file and what is odd about it",
+    "merge": "make one adapter file of several",
+    "resize": "rewrite an adapter file with a smaller rank",
+    "bake": "write a checkpoint with adapters in its weights",
     "analyze": "analyse which choices affect the scores in a table",
     "score": "score adapter files or folders of images against their base model",
     "extract": "approximate the difference between two models by an adapter file",
@@ -32,8 +36,9 @@ COMMANDS = {
 """Command -> its line in `lycoris --help`, in that order; the module `flows.cli.<name>` is imported when it is named.
 
 A command module defines ``PARAMETERS`` (click's) and ``run(arguments) -> int``; optionally ``DESCRIPTION`` and
-``epilog()``, which is called only when the help of that command is printed. One with subcommands has ``ACTIONS``, a
-table of `flows.cli.options.Action`, in place of ``PARAMETERS``.
+``epilog()``, which is called only when the help of that command is printed, and ``ARGUMENT_NAMES``, argument of a
+library function -> parameter of the command, where the two differ. One with subcommands has ``ACTIONS``, a table of
+`flows.cli.options.Action`, in place of ``PARAMETERS``.
 """
 COMPLETION_VARIABLE = "_LYCORIS_COMPLETE"
 """The environment variable by which a shell asks for completions."""
@@ -98,6 +103,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         0 on success, 1 if a step failed, 2 for invalid input, 130 after Ctrl-C.
     """
+    arguments: Arguments | int = 0
     try:
         arguments = parse_arguments(argv)
         if isinstance(arguments, int):
@@ -110,7 +116,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"\nlycoris: stopped. {RESUME_HINT}", file=sys.stderr)
         return 130
     except Exception as error:
-        return _print_error(error)
+        return _print_error(error, arguments)
 
 
 def _configure(arguments: Arguments) -> None:
@@ -123,15 +129,24 @@ def _configure(arguments: Arguments) -> None:
     configure_logging(QUIET if arguments.quiet else VERBOSE if arguments.verbose else NORMAL)
 
 
-def _print_error(error: Exception) -> int:
-    """Print an error, without secrets and control characters; return the exit status."""
+def _print_error(error: Exception, arguments: Arguments | int) -> int:
+    """Print an error, without secrets and control characters, in the options of the command; return the exit status."""
     import traceback
 
     from lycoris.errors import InputError
     from lycoris.safety.redaction import printable, redact
 
     if isinstance(error, InputError):
-        print(f"lycoris: {printable(redact(str(error)))}", file=sys.stderr)
+        message = str(error) if isinstance(arguments, int) else _in_words_of_the_command(str(error), arguments)
+        print(f"lycoris: {printable(redact(message))}", file=sys.stderr)
         return 2
     print(printable(redact("".join(traceback.format_exception(error)))), file=sys.stderr)
     return 1
+
+
+def _in_words_of_the_command(message: str, arguments: Arguments) -> str:
+    """Return a message with the options of the command in place of arguments of Python functions."""
+    from flows.cli.option_words import with_options
+
+    module = sys.modules[arguments.run.__module__]
+    return with_options(message, getattr(module, "PARAMETERS", ()), getattr(module, "ARGUMENT_NAMES", {}))

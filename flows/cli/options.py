@@ -98,3 +98,25 @@ def load_base_parts(source: str) -> dict[str, Any]:
     from lycoris import bases
 
     return bases.open_base(source, device="cpu", dtype="float32").parts
+
+
+def scaled_files(words: Sequence[str]) -> list[tuple[str, float]]:
+    """Return each ``FILE[:FACTOR]`` as file and factor, 1 by default.
+
+    Raises:
+        InputError: What follows the last colon is no number, and there is no such file.
+    """
+    files = []
+    for word in words:
+        path, colon, factor = word.rpartition(":")
+        if not colon or Path(word).exists():
+            files.append((word, 1.0))
+            continue
+        try:
+            files.append((path, float(factor)))
+        except ValueError:
+            if not Path(path).exists():
+                files.append((word, 1.0))
+                continue
+            raise InputError(f"`{word}` must be `FILE` or `FILE:FACTOR`, but `{factor}` is no number.") from None
+    return files

@@ -6,9 +6,15 @@ import json
 import os
 import sys
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lycoris.safety.redaction import one_line, redact, redact_values
+
+if TYPE_CHECKING:
+    from lycoris.adapters.low_rank_approximation import ApproximationReport
+
+LARGE_ERROR = 0.1
+"""Relative error of an update beyond which a command warns."""
 
 
 def print_lines(lines: Iterable[object]) -> None:
@@ -27,3 +33,21 @@ def print_json(result: Mapping[str, Any]) -> None:
     """Print a result without secrets as one JSON object on the last line of standard output."""
     sys.stdout.flush()
     print(json.dumps(redact_values(result), allow_nan=False, default=os.fspath), flush=True)
+
+
+def print_fit(report: ApproximationReport, *, verbose: bool) -> None:
+    """Print how much of an adapter a new file has, on standard error: one line, with `verbose` one for each layer too.
+
+    Args:
+        report: of the new file.
+        verbose: whether every layer is listed.
+    """
+    if verbose:
+        for line in str(report).splitlines()[:-1]:
+            print_message(line)
+    if report.layers:
+        print_message(f"relative error {report.error:.3g} of {len(report.layers)} layers")
+    if report.left_out and not verbose:
+        print_message(f"left out: {len(report.left_out)}, such as {report.left_out[0]}")
+    if report.error > LARGE_ERROR:
+        print_message(f"Warning: more than a tenth of the update is lost (relative error {report.error:.3g}).")

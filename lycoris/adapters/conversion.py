@@ -18,7 +18,7 @@ from lycoris.adapters.algorithms.dora import DoRA
 from lycoris.adapters.algorithms.lora import LoRA
 from lycoris.adapters.algorithms.target_layer import TargetLayer
 from lycoris.adapters.files.checkpoint_reader import AdapterFile, read_adapter_file
-from lycoris.adapters.files.formats import FORMATS, PRECISIONS, AdapterSet, can_hold, write_adapters
+from lycoris.adapters.files.formats import FORMATS, PRECISIONS, AdapterSet, can_hold, check_suffix, write_adapters
 from lycoris.adapters.files.layer_lookup import Targets, describe_left_out, find_targets
 from lycoris.adapters.files.layer_names import LayerRef, find_layers, named_parts
 from lycoris.adapters.files.metadata import DATE_KEY, LayerAdapter, common_algorithm
@@ -88,6 +88,7 @@ def convert(
     """
     if format not in FORMATS:
         raise unknown_name_error("format", format, FORMATS)
+    check_suffix(target)
     if algorithm not in (None, "lora"):
         raise unknown_name_error("algorithm to convert to", algorithm, ["lora"])
     check_rank_or_energy(rank, energy)
@@ -185,7 +186,7 @@ def layers_without_model(file: AdapterFile, *, needs_path: bool, needs_kernel: b
 def _require_model(file: AdapterFile, names: Sequence[str], what: str) -> NoReturn:
     raise InputError(
         f"File `{file.path}` does not tell {what} {len(names)} layers: {list_names(names)}. Give argument "
-        "`model`, what the file was made for; on the meta device it takes no memory."
+        "`model`, what the file was made for."
     )
 
 

@@ -22,6 +22,8 @@ from lycoris.adapters.files.peft.writer import PeftLayer, to_peft
 from lycoris.adapters.files.safetensors_io import atomic_write_bytes, write_tensors
 from lycoris.errors import InputError, unknown_name_error
 
+_OTHER_SUFFIXES = frozenset({".ckpt", ".pt", ".pth", ".bin", ".pkl", ".gguf", ".onnx"})
+"""Ends of names of files that hold weights in other containers."""
 FORMATS = ("lycoris", "kohya", "comfyui", "diffusers", "peft")
 PRECISIONS = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16, "float64": torch.float64}
 
@@ -56,6 +58,7 @@ def write_adapters(
     Raises:
         InputError: an unknown format or dtype, an algorithm that the format cannot hold, or values that overflow.
     """
+    check_suffix(path)
     format = default_format(adapters.layer_adapters) if format is None else format
     if format not in FORMATS:
         raise unknown_name_error("format", format, FORMATS)
@@ -73,6 +76,16 @@ def write_adapters(
     names = {layer.key: each.name for each in written for layer in each.layers}
     header = build_metadata(adapters.layer_adapters, adapters.algorithm, adapters.settings, format, names)
     write_tensors(path, tensors, {**header, **metadata})
+
+
+def check_suffix(path: str | PathLike[str]) -> None:
+    """Check that a file's name does not promise another container than safetensors.
+
+    Raises:
+        InputError: it ends as pickles and other weights do.
+    """
+    if Path(path).suffix.lower() in _OTHER_SUFFIXES:
+        raise InputError(f"File `{path}` would be a safetensors file: its name must end in `.safetensors`.")
 
 
 def default_format(layer_adapters: Sequence[LayerAdapter]) -> str:

@@ -13,7 +13,15 @@ from lycoris.adapters.algorithms.dora import DoRA
 from lycoris.adapters.algorithms.norms import Norms
 from lycoris.adapters.conversion import check_written, widest_dtype
 from lycoris.adapters.files.checkpoint_reader import AdapterFile, read_adapter_file
-from lycoris.adapters.files.formats import FORMATS, PRECISIONS, AdapterSet, can_hold, default_format, write_adapters
+from lycoris.adapters.files.formats import (
+    FORMATS,
+    PRECISIONS,
+    AdapterSet,
+    can_hold,
+    check_suffix,
+    default_format,
+    write_adapters,
+)
 from lycoris.adapters.files.layer_names import LayerRef
 from lycoris.adapters.files.metadata import LayerAdapter
 from lycoris.adapters.layers.adapted_layer import NORM_LAYERS
@@ -59,6 +67,7 @@ def merge_adapters(
     """
     settings = settings or MergeSettings()
     settings.check()
+    check_suffix(target)
     weights = _check_weights(sources, weights)
     if format is not None and format not in FORMATS:
         raise unknown_name_error("format", format, FORMATS)

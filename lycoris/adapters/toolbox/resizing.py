@@ -14,7 +14,7 @@ from lycoris.adapters.algorithms import ALGORITHMS
 from lycoris.adapters.algorithms.dora import DoRA
 from lycoris.adapters.conversion import convert, convert_to_lora, describe_origin, kept_metadata, widest_dtype
 from lycoris.adapters.files.checkpoint_reader import AdapterFile, read_adapter_file
-from lycoris.adapters.files.formats import PRECISIONS, cast_tensor
+from lycoris.adapters.files.formats import PRECISIONS, cast_tensor, check_suffix
 from lycoris.adapters.files.keys import split_key
 from lycoris.adapters.files.layer_lookup import Target, find_targets
 from lycoris.adapters.files.layer_names import find_layers, named_parts
@@ -70,6 +70,7 @@ def resize(
     check_rank_or_energy(rank, energy)
     if rank is None and energy is None:
         raise InputError("Give either `rank` or `energy`.")
+    check_suffix(target)
     file = read_adapter_file(source)
     dtype = widest_dtype(file) if dtype is None else dtype
     if dtype not in PRECISIONS:
