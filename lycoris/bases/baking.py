@@ -155,10 +155,12 @@ def _collect_changes(networks: Sequence[Network]) -> dict[str, dict[str, Callabl
                     return adapter.bias_delta().double() * adapter.multiplier
 
                 part.setdefault(f"{layer.path}.bias", []).append(bias_change)
-    return {
-        part: {name: (lambda each=each: torch.stack([one() for one in each]).sum(0)) for name, each in named.items()}
-        for part, named in summands.items()
-    }
+    return {part: {name: _sum_of(each) for name, each in named.items()} for part, named in summands.items()}
+
+
+def _sum_of(changes: Sequence[Callable[[], Tensor]]) -> Callable[[], Tensor]:
+    """Return a function that computes changes and adds them."""
+    return lambda: torch.stack([change() for change in changes]).sum(0)
 
 
 def _origin(adapters: Sequence[ScaledAdapter]) -> dict[str, str]:
