@@ -15,7 +15,7 @@ from lycoris.adapters.files.dialects import DIALECTS
 from lycoris.adapters.files.families import FAMILIES
 from tests.adapters import test_algorithms
 from tests.adapters.cases import LAYERS, cases
-from tests.adapters.dialect_cases import ALGORITHMS_OF, CELLS, NAMES
+from tests.adapters.dialect_cases import CELLS
 from tests.adapters.small_denoisers import DENOISERS
 from tests.adapters.test_formats_by_family import ALGORITHMS as WRITTEN
 from tests.adapters.test_formats_by_family import FORMATS, FUSED, is_refused
@@ -80,36 +80,34 @@ def coverage_table() -> str:
 
 
 def dialect_table() -> str:
-    """Dialects, who writes them and what the tests read, as Markdown."""
-    algorithms = list(dict.fromkeys(cell.algorithm for cell in CELLS))
-    lines = ["| dialect | written by | example | families |" + "".join(f" {name} |" for name in algorithms)]
-    lines.append("|---|---|---|---|" + "---|" * len(algorithms))
-    for name, dialect in DIALECTS.items():
-        cells = ["●" if algorithm in ALGORITHMS_OF[name] else "·" for algorithm in algorithms]
-        row = [f"`{name}`", dialect.written_by, f"`{dialect.example}`", ", ".join(NAMES[name]), *cells]
-        lines.append(f"| {' | '.join(row)} |")
+    """Dialects, who writes them and an example, as Markdown."""
+    lines = ["| dialect | written by | example |", "|---|---|---|"]
+    lines += [f"| `{name}` | {each.written_by} | `{each.example}` |" for name, each in DIALECTS.items()]
     return "\n".join(lines)
 
 
-def format_table() -> str:
-    """Families, the header's names of them and what each format holds, as Markdown."""
-    columns = [f"`{name}`" for name in FORMATS]
-    lines = [f"| family | `modelspec.architecture` | q, k, v fused | {' | '.join(columns)} |"]
-    lines.append("|---|---|---|" + "---|" * len(FORMATS))
-    for name in DENOISERS:
-        cells = [
-            ", ".join(algorithm for algorithm in WRITTEN if is_refused(format, name, algorithm) is None) or "·"
-            for format in FORMATS
-        ]
-        fused = "yes" if name in FUSED else ""
-        lines.append(f"| {name} | `{FAMILIES[name].architecture}/lora` | {fused} | {' | '.join(cells)} |")
+def file_table() -> str:
+    """Family, algorithm and dialect: what is read, and what is written and read back, as Markdown."""
+    cells = {(cell.family, cell.algorithm, cell.dialect) for cell in CELLS}
+    columns = [*FORMATS, *(name for name in DIALECTS if name not in FORMATS)]
+    lines = [f"| family | `modelspec.architecture` | q, k, v fused | algorithm | {' | '.join(columns)} |"]
+    lines.append("|---|---|---|---|" + "---|" * len(columns))
+    for family in dict.fromkeys([*DENOISERS, *(family for family, _, _ in sorted(cells))]):
+        for algorithm in WRITTEN:
+            row = []
+            for column in columns:
+                is_written = column in FORMATS and is_refused(column, family, algorithm) is None
+                row.append("rw" if is_written else "r" if (family, algorithm, column) in cells else "·")
+            first = algorithm == WRITTEN[0]
+            names = [family, f"`{FAMILIES[family].architecture}/lora`", "yes" if family in FUSED else ""]
+            lines.append(f"| {' | '.join([*(names if first else ['', '', '']), algorithm, *row])} |".replace("  ", " "))
     return "\n".join(lines)
 
 
 TABLES = {
     "algorithms": algorithm_table,
     "dialects": dialect_table,
-    "formats": format_table,
+    "files": file_table,
     "certified": coverage_table,
 }
 """Name of a block in the document → function that generates it."""
