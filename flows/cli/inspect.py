@@ -25,7 +25,8 @@ def run(arguments: Arguments) -> int:
 
     summary = lycoris.inspect_adapter(arguments.file)
     if arguments.json:
-        print_json({**asdict(summary), "opens_on": summary.opens_on})
+        ranks = {str(rank): count for rank, count in summary.ranks.items()}
+        print_json({**asdict(summary), "ranks": ranks, "opens_on": summary.opens_on})
         return 0
     print_lines(_lines(summary))
     if arguments.layers:

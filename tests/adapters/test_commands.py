@@ -32,7 +32,6 @@ def test_convert_needs_no_model_and_warns_of_a_large_loss(base, tmp_path, capsys
     printed = capsys.readouterr()
     assert printed.out.splitlines() == [target]
     assert re.search(rf"relative error 0\.\d+ of {len(network)} layers", printed.err)
-    assert "left out: " in printed.err
     assert "Warning: more than a tenth of the update is lost" in printed.err
     tensors = load_file(target)
     assert {value.dtype for value in tensors.values()} == {torch.float16}
@@ -151,7 +150,7 @@ def test_errors_name_the_options_of_the_command(words, message, base, adapter, t
 
 
 def test_an_error_about_the_model_names_the_option_base(tmp_path, capsys):
-    network = lycoris.attach(torch.nn.Sequential(torch.nn.Linear(4, 4)), "lora", layers=["0"], rank=1)
+    network = lycoris.attach(torch.nn.ModuleDict({"first": torch.nn.Linear(4, 4)}), "lora", layers=["first"], rank=1)
     network.save(tmp_path / "a.safetensors")
     source, target = str(tmp_path / "a.safetensors"), str(tmp_path / "b.safetensors")
     for words in (["convert", source, target, "--format", "diffusers"], ["merge", source, source, "--out", target]):

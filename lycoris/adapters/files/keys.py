@@ -56,6 +56,14 @@ def without_adapter_name(key: str) -> str:
     return key if match is None else f"{match[1]}{match[2] or ''}"
 
 
+def without_wrappers(name: str) -> str:
+    """Take the names of wrappers out of a layer's name: `_orig_mod` of compiled modules, `module` of parallel ones."""
+    if name.startswith(_FLAT_PREFIXES):
+        return name.replace("__orig_mod_", "_")
+    name = re.sub(r"(^|\.)_orig_mod\.", r"\1", name)
+    return re.sub(r"^((?:[a-z_0-9]+\.)?(?:base_model\.model\.)?)module\.", r"\1", name)
+
+
 def find_dialect(keys: Iterable[str]) -> Dialect:
     """Return the dialect that may have written most of these keys; of several, the one whose prefixes say most."""
     counts, lengths = Counter[str](), Counter[str]()

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from lycoris.adapters.files.checkpoint_reader import AdapterFile
 from lycoris.adapters.files.dialects import DIALECTS
 from lycoris.adapters.files.families import OriginalRows
-from lycoris.adapters.files.keys import find_dialect
+from lycoris.adapters.files.keys import find_dialect, without_wrappers
 from lycoris.adapters.files.layer_names import LayerRef
 from lycoris.errors import InputError, list_names
 
@@ -43,8 +43,9 @@ def find_targets(file: AdapterFile, layers: Sequence[LayerRef], *, strict: bool 
         InputError: the model lacks a layer, none is left, or a name stands for layers of several parts.
     """
     by_name = _targets_by_name(layers, file.layers)
-    targets = {name: by_name[name] for name in file.layers if name in by_name}
-    unknown = [name for name in file.layers if name not in by_name]
+    bare = {name: name if name in by_name else without_wrappers(name) for name in file.layers}
+    targets = {name: by_name[bare[name]] for name in file.layers if bare[name] in by_name}
+    unknown = [name for name in file.layers if name not in targets]
     for name, found in targets.items():
         wholes = [target.layer.name for target in found if target.rows is None]
         originals = {target.rows.path for target in found if target.rows is not None}

@@ -11,6 +11,7 @@ from lycoris.adapters.files.dialects import DIALECTS
 from lycoris.adapters.files.dialects.dialect import ANY_PART, DENOISER, Prefix
 from lycoris.adapters.files.families import FAMILIES, Family, family_of_architecture
 from lycoris.adapters.files.families.unet import SD_1, SD_XL, diffusers_unet_path
+from lycoris.adapters.files.keys import without_wrappers
 from lycoris.adapters.files.layer_names import PIPELINE_PARTS
 from lycoris.adapters.files.module_paths import dotted_path, part_from_path, text_encoder_part
 
@@ -61,6 +62,7 @@ def resolve_names(names: Iterable[str], metadata: Mapping[str, str]) -> tuple[di
 
 def _split(name: str) -> tuple[Prefix, str]:
     """Split a name into the longest beginning that a dialect has, and the path."""
+    name = without_wrappers(name)
     found = [split for dialect in DIALECTS.values() if (split := dialect.split_name(name)) is not None]
     return max(found, key=lambda each: len(each[0].text), default=(Prefix("", ANY_PART), name))
 

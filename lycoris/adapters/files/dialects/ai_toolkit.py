@@ -5,10 +5,12 @@ from __future__ import annotations
 from lycoris.adapters.files.dialects.dialect import DENOISER, LYCORIS_ENDINGS, Dialect, Prefix
 from lycoris.adapters.files.dialects.peft import PEFT_ENDINGS
 
+_PREFIXES = ("diffusion_model.", "transformer.", "conditional_transformer.", "model.diffusion_model.")
+
 AI_TOOLKIT = Dialect(
     name="ai-toolkit",
     written_by="ai-toolkit and the authors of FLUX.2, Z-Image and Krea 2",
     example="diffusion_model.layers.0.attention.to_q.lora_A.weight",
-    prefixes=tuple(Prefix(text, DENOISER) for text in ("diffusion_model.", "transformer.", "conditional_transformer.")),
+    prefixes=tuple(Prefix(text, DENOISER) for text in _PREFIXES),
     endings={**LYCORIS_ENDINGS, **PEFT_ENDINGS},
 )

@@ -9,7 +9,7 @@ COMFYUI = Dialect(
     written_by="ComfyUI's LoraSave",
     example="diffusion_model.input_blocks.4.1.proj_in.lora_up.weight",
     prefixes=(
-        Prefix("diffusion_model.", DENOISER),
+        *(Prefix(text, DENOISER) for text in ("diffusion_model.", "model.diffusion_model.")),
         *(Prefix(f"text_encoders.{name}.transformer.", "clip_l") for name in ("clip_l", "clip_h")),
         Prefix("text_encoders.clip_g.transformer.", "clip_g"),
         Prefix("text_encoders.t5xxl.transformer.", "t5"),

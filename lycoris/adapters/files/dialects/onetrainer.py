@@ -30,7 +30,10 @@ ONETRAINER = Dialect(
     written_by="OneTrainer",
     example="unet.output_blocks.5.1.transformer_blocks.0.attn1.to_q.lora_up.weight",
     prefixes=(
-        *(Prefix(text, DENOISER) for text in ("unet.", "transformer.")),
+        *(
+            Prefix(text, DENOISER)
+            for text in ("unet.", "transformer.", "lora_unet.", "lora_transformer.", "lora_prior_unet.")
+        ),
         *(Prefix(text, DENOISER, flat=True) for text in ("lora_transformer_", "lora_prior_unet_")),
         *(Prefix(text, "text_encoder") for text in ("text_encoder.", "text_encoder_1.", "lora_te.", "lora_te1.")),
         *(Prefix(text, "text_encoder_2") for text in ("text_encoder_2.", "lora_te2.")),

@@ -21,8 +21,11 @@ PEFT = Dialect(
     example="base_model.model.down_blocks.0.attentions.0.proj_in.lora_A.default.weight",
     prefixes=(
         Prefix("base_model.model.", ANY_PART),
-        *(Prefix(f"{part}.base_model.model.", DENOISER) for part in ("unet", "transformer")),
-        *(Prefix(f"{part}.base_model.model.", part) for part in ("text_encoder", "text_encoder_2", "text_encoder_3")),
+        *(
+            Prefix(prefix.format(part), DENOISER if part in ("unet", "transformer") else part)
+            for part in ("unet", "transformer", "text_encoder", "text_encoder_2", "text_encoder_3")
+            for prefix in ("{}.base_model.model.", "base_model.model.{}.")
+        ),
     ),
     endings=PEFT_ENDINGS,
 )
