@@ -1,9 +1,10 @@
-"""Mutated files: reading and converting them raises nothing but an InputError."""
+"""Mutated files: reading, converting, inspecting, resizing and merging them raises nothing but an InputError."""
 
 from __future__ import annotations
 
 import random
 import struct
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -118,7 +119,7 @@ def _mutated_file(valid: dict[str, Tensor], rng: random.Random) -> bytes:
 
 
 def _check(count: int, seed: int, folder: Path) -> None:
-    """Read and convert mutated files; an exception that is no InputError fails with the seed and number of the file."""
+    """Read mutated files and write them again; an exception that is no InputError fails with the number of the file."""
     valid, model, outcomes = _valid_files(folder), _model(), {"loaded": 0, "refused": 0}
     path, target = folder / "mutated.safetensors", folder / "converted.safetensors"
     for number in range(count):
@@ -127,12 +128,20 @@ def _check(count: int, seed: int, folder: Path) -> None:
             _mutated_file(rng.choice(valid[: len(lycoris.ALGORITHMS)] if rng.random() < 0.5 else valid), rng)
         )
         strict, format = rng.random() < 0.5, rng.choice(["lycoris", "kohya", "comfyui", "diffusers"])
-        for is_load in (True, False):
+        actions: list[Callable[[], object]] = [
+            lambda strict=strict: lycoris.load(path, model, strict=strict).detach(),
+            rng.choice(
+                [
+                    lambda format=format: lycoris.convert(path, target, format=format),
+                    lambda: lycoris.inspect_adapter(path),
+                    lambda: lycoris.resize(path, target, rank=1),
+                    lambda: lycoris.merge_adapters([path, path], target),
+                ]
+            ),
+        ]
+        for action in actions:
             try:
-                if is_load:
-                    lycoris.load(path, model, strict=strict).detach()
-                else:
-                    lycoris.convert(path, target, format=format)
+                action()
                 outcomes["loaded"] += 1
             except InputError:
                 outcomes["refused"] += 1
