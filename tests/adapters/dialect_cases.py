@@ -82,7 +82,7 @@ NAMES: Mapping[str, Mapping[str, Names]] = {
         "z-image": {"lycoris_layers_0_attention_to_k": ("layers.0.attention.to_k",)},
     },
     "onetrainer": {
-        SD_1: {f"unet.{_UNET_OUT}": (_UNET_OUT,)},
+        SD_1: {f"unet.{_UNET_OUT}": (_UNET_OUT,), f"lora_unet.{_UNET_Q}": (_UNET_Q,)},
         SD_XL: {
             "unet.output_blocks.5.1.transformer_blocks.0.ff.net.0.proj": (_XL_FF,),
             "unet.input_blocks.4.0.in_layers.2": (_XL_CONV,),
@@ -93,7 +93,10 @@ NAMES: Mapping[str, Mapping[str, Names]] = {
             "transformer.single_blocks.0.linear1.3": _SINGLE[3:],
             "lora_transformer_single_transformer_blocks_0_proj_out": ("single_transformer_blocks.0.proj_out",),
         },
-        "chroma": {"lora_transformer_transformer_blocks_0_attn_to_q": _SD3_QKV[:1]},
+        "chroma": {
+            "lora_transformer_transformer_blocks_0_attn_to_q": _SD3_QKV[:1],
+            "lora_transformer.transformer_blocks.0.attn.to_k": _SD3_QKV[1:2],
+        },
         "qwen-image": {"transformer.transformer_blocks.0.attn.to_q": _SD3_QKV[:1]},
     },
     "comfyui": {
@@ -104,6 +107,7 @@ NAMES: Mapping[str, Mapping[str, Names]] = {
             "diffusion_model.double_blocks.0.img_attn.qkv": _SD3_QKV,
             "diffusion_model.single_blocks.0.linear1": _SINGLE,
             "diffusion_model.final_layer.linear": ("proj_out",),
+            "model.diffusion_model.double_blocks.0.txt_attn.proj": ("transformer_blocks.0.attn.to_add_out",),
         },
         "chroma": {"diffusion_model.double_blocks.0.img_attn.qkv": _SD3_QKV},
         "flux.2": {"diffusion_model.double_blocks.0.img_attn.qkv": _SD3_QKV},
@@ -154,7 +158,10 @@ NAMES: Mapping[str, Mapping[str, Names]] = {
     "peft": {
         SD_1: {f"base_model.model.{_UNET_Q}": (_UNET_Q,), f"unet.base_model.model.{_UNET_OUT}": (_UNET_OUT,)},
         SD_3: {"base_model.model.transformer_blocks.0.attn.to_q": _SD3_QKV[:1]},
-        "flux.1": {"base_model.model.transformer_blocks.0.attn.to_q": _SD3_QKV[:1]},
+        "flux.1": {
+            "base_model.model.transformer_blocks.0.attn.to_q": _SD3_QKV[:1],
+            "base_model.model.transformer.transformer_blocks.0.attn.to_k": _SD3_QKV[1:2],
+        },
         "krea-2": {"base_model.model.blocks.0.attn.wq": _SD3_QKV[:1]},
     },
     "xlabs": {

@@ -209,3 +209,48 @@ def test_a_lokr_whose_factors_have_any_rank_is_read(tmp_path):
     save_file({f"lycoris_0.{name}": values for name, values in tensors.items()}, tmp_path / "a.safetensors")
     found = deltas(lycoris.load(tmp_path / "a.safetensors", nn.Sequential(nn.Linear(6, 8)).double()))
     torch.testing.assert_close(found["0"], torch.kron(w1, a @ b) / 2)
+
+
+@pytest.mark.parametrize(
+    ("name", "ends"),
+    [
+        ("module.first", ("lora_A.weight", "lora_B.weight")),
+        ("_orig_mod.first", ("lora_A.weight", "lora_B.weight")),
+        ("base_model.model._orig_mod.first", ("lora_A.default.weight", "lora_B.default.weight")),
+        ("base_model.model.module.first", ("lora_A.weight", "lora_B.weight")),
+        ("lycoris__orig_mod_first", ("lora_down.weight", "lora_up.weight")),
+        ("first", ("lora.down.weight", "lora.up.weight")),
+    ],
+)
+def test_names_of_wrappers_are_no_part_of_a_path(name, ends, tmp_path):
+    model = nn.ModuleDict({"first": nn.Linear(6, 8)}).double()
+    down, up = torch.randn(2, 6, dtype=torch.float64), torch.randn(8, 2, dtype=torch.float64)
+    save_file({f"{name}.{ends[0]}": down, f"{name}.{ends[1]}": up}, tmp_path / "a.safetensors")
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*alpha is taken to be the rank")
+        network = lycoris.load(tmp_path / "a.safetensors", model)
+    torch.testing.assert_close(deltas(network)["first"], up @ down)
+
+
+def test_the_layers_of_a_wrapped_module_keep_their_own_name(tmp_path):
+    model = nn.ModuleDict({"module": nn.ModuleDict({"first": nn.Linear(6, 8)})}).double()
+    network = lycoris.attach(model, "lora", layers=[r"module\.first"], rank=2)
+    network.save(tmp_path / "a.safetensors", format="diffusers")
+    network.detach()
+    assert len(lycoris.load(tmp_path / "a.safetensors", model)) == 1
+
+
+def test_attention_of_text_encoders_in_old_files_is_read(parts, tmp_path):
+    text_encoder = parts["text_encoder"]
+    tensors, expected = {}, {}
+    for old, name in {"to_q": "q_proj", "to_out": "out_proj"}.items():
+        path = next(path for path, _ in text_encoder.named_modules() if path.endswith(f"layers.0.self_attn.{name}"))
+        up, down = torch.randn(32, 2), torch.randn(2, 32)
+        stem = f"text_encoder.text_model.encoder.layers.0.self_attn.{old}_lora"
+        tensors |= {f"{stem}.up.weight": up, f"{stem}.down.weight": down}
+        expected[path] = up @ down
+    save_file(tensors, tmp_path / "a.safetensors")
+    found = deltas(lycoris.load(tmp_path / "a.safetensors", {"text_encoder": text_encoder}))
+    assert set(found) == set(expected)
+    for path, delta in expected.items():
+        torch.testing.assert_close(found[path], delta)
