@@ -42,7 +42,7 @@ REFUSED = {
     },
     **{(format, "sana", algorithm): "not known" for format in ("kohya", "comfyui") for algorithm in ALGORITHMS},
     **{("diffusers", family, algorithm): "Only plain LoRA" for family in DENOISERS for algorithm in ALGORITHMS[1:]},
-    **{("peft", family, "full"): "PEFT has no" for family in DENOISERS},
+    **{("peft", family, "full"): "`peft` cannot hold" for family in DENOISERS},
 }
 """(format, family, algorithm) → why the format does not hold it. Families that fuse nothing hold LoHa and LoKr too."""
 FUSED = {"stable-diffusion-3", "flux.1", "chroma", "flux.2", "z-image", "lumina-2", "ideogram-4"}
