@@ -107,7 +107,6 @@ NAMES: Mapping[str, Mapping[str, Names]] = {
             "diffusion_model.double_blocks.0.img_attn.qkv": _SD3_QKV,
             "diffusion_model.single_blocks.0.linear1": _SINGLE,
             "diffusion_model.final_layer.linear": ("proj_out",),
-            "model.diffusion_model.double_blocks.0.txt_attn.proj": ("transformer_blocks.0.attn.to_add_out",),
         },
         "chroma": {"diffusion_model.double_blocks.0.img_attn.qkv": _SD3_QKV},
         "flux.2": {"diffusion_model.double_blocks.0.img_attn.qkv": _SD3_QKV},
@@ -123,7 +122,10 @@ NAMES: Mapping[str, Mapping[str, Names]] = {
         "wan": {"diffusion_model.blocks.0.cross_attn.o": ("blocks.0.attn2.to_out.0",)},
     },
     "ai-toolkit": {
-        "flux.1": {"transformer.single_transformer_blocks.0.proj_mlp": _SINGLE[3:]},
+        "flux.1": {
+            "transformer.single_transformer_blocks.0.proj_mlp": _SINGLE[3:],
+            "model.diffusion_model.double_blocks.0.txt_attn.proj": ("transformer_blocks.0.attn.to_add_out",),
+        },
         "flux.2": {
             "diffusion_model.double_blocks.0.img_attn.qkv": _SD3_QKV,
             "diffusion_model.single_blocks.0.linear2": ("single_transformer_blocks.0.attn.to_out",),
