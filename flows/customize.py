@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import time
+from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -52,6 +53,7 @@ from tasks.runtime import log_forwarding, progress
 from tasks.tracking.client import connect, tracking_server
 from tasks.tracking.live_curves import LiveCurves
 from tasks.tracking.runs import StudyRun, ending_study, open_study
+from tasks.tracking.trackers import TrackerCurves
 
 logger = logging.getLogger("lycoris.flows.customize")
 
@@ -96,8 +98,12 @@ def customize(experiment: Experiment = Experiment(), promote: bool = True) -> di
         log_forwarding.connected(context.progress),
     ):
         concepts, caption_steps = _caption(context, experiment, models, version.path)
-        with ending_study(_open_study(context, experiment, version)) as study:
-            steps.on_curve = live = LiveCurves(study)
+        with (
+            ending_study(_open_study(context, experiment, version)) as study,
+            closing(TrackerCurves(experiment.trackers, experiment.name, experiment.output)) as trackers,
+        ):
+            live = LiveCurves(study)
+            steps.on_curve = trackers.after(live)
             runs, candidates, training_steps = _train(context, experiment, models, concepts)
             setup = evaluation_setup(context, experiment, models)
             steps.set_total(caption_steps + training_steps + count_steps(setup, candidates))

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from lycoris.errors import InputError, unknown_name_error
 
@@ -42,13 +42,16 @@ def check_model_type(folder: Path, known: Iterable[str], role: str) -> str:
     return str(model_type)
 
 
-def load_pretrained(model_class: Any, folder: Path, role: str) -> Any:
-    """Load a network in float32 and evaluation mode, with frozen parameters.
+def load_pretrained(
+    model_class: Any, folder: Path, role: str, dtype: torch.dtype | Literal["auto"] | None = None
+) -> Any:
+    """Load a network in evaluation mode, with frozen parameters.
 
     Args:
         model_class: a class with ``from_pretrained``, such as ``AutoModel``.
         folder: holds ``config.json`` and weights.
         role: what the model is for, for error messages: ``"encoder"``.
+        dtype: precision of the weights, ``"auto"`` for that of the files; None for float32.
 
     Raises:
         InputError: the folder cannot be loaded, or lacks a weight of the network.
@@ -59,7 +62,7 @@ def load_pretrained(model_class: Any, folder: Path, role: str) -> Any:
     with silence_transformers():
         try:
             model, info = model_class.from_pretrained(
-                folder, dtype=torch.float32, local_files_only=True, output_loading_info=True
+                folder, dtype=dtype or torch.float32, local_files_only=True, output_loading_info=True
             )
         except (OSError, ValueError, RuntimeError, ImportError, KeyError) as error:
             raise InputError(f"{role} folder `{folder}` could not be loaded: {error}") from error

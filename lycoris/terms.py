@@ -82,6 +82,8 @@ PROMPT_TYPES: dict[str, PromptType] = {
     ),
 }  # fmt: skip
 """Name -> prompt type. A new one is an entry here and a function in `lycoris.captions.prompts`."""
+TRACKERS = {"tensorboard": "tensorboard", "wandb": "wandb"}
+"""Programs beside MLflow that show trainings while they run -> the package each needs, which is an extra."""
 REPORTED_PROMPT_TYPES = tuple(sorted(PROMPT_TYPES, key=lambda name: PROMPT_TYPES[name].report_rank))
 """Their names in the order of reports."""
 

@@ -110,6 +110,23 @@ class TaggerRef:
 
 
 @dataclass(frozen=True)
+class CaptionerRef:
+    """A captioner with the instruction it is opened with.
+
+    Attributes:
+        source: as `lycoris.captions.open_captioner` takes it.
+        digest: hash of its files and of what it is asked for.
+        instruction: of the user; None for its family's own.
+        prompt: what it is asked for, by the user or by its family; None for nothing.
+    """
+
+    source: str
+    digest: str
+    instruction: str | None = None
+    prompt: str | None = None
+
+
+@dataclass(frozen=True)
 class EvaluationModels:
     """The models that turn images into features, and how images reach them.
 
@@ -248,6 +265,8 @@ class CaptionedConcept:
         repeats: how often an epoch shows each image; empty for once.
         prior_images: file paths of images of the class in general; `prior_captions` has a caption for each.
         prior_digest: hash of these images.
+        captioned_by: strategy -> the models that wrote its captions, as `lineage` entries; empty for strategies that
+            need none.
     """
 
     name: str
@@ -268,3 +287,4 @@ class CaptionedConcept:
     prior_images: tuple[Path, ...] = ()
     prior_captions: tuple[str, ...] = ()
     prior_digest: str = ""
+    captioned_by: Mapping[str, Mapping[str, str]] = field(default_factory=dict)

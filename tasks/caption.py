@@ -12,15 +12,15 @@ from prefect import task
 
 from lycoris.captions.concept_tags import ConceptTag, ImageTags, find_concept_tags
 from lycoris.captions.coverage import check_coverage, coverage_notes
-from lycoris.captions.sidecar import Sidecars
+from lycoris.captions.sidecar import SIDECAR, Sidecars
 from lycoris.captions.strategies import build_captions
 from lycoris.captions.token_limits import truncation_warnings
 from lycoris.captions.triggers import trigger_warnings
 from lycoris.data.concepts import Concept
 from lycoris.errors import InputError, unknown_name_error
 from lycoris.safety.redaction import redacting_errors
-from lycoris.terms import SENTENCE_STRATEGIES
-from tasks.artifacts import BaseOptions, CaptionedConcept, ModelRef, RunContext, TaggerRef
+from lycoris.terms import SENTENCE_STRATEGIES, TAGGED_STRATEGIES
+from tasks.artifacts import BaseOptions, CaptionedConcept, CaptionerRef, RunContext, TaggerRef
 from tasks.runtime import resources
 from tasks.runtime.duplicates import find_duplicates
 from tasks.runtime.tagging import TaggedImages, caption_sentences, tag_images
@@ -53,7 +53,7 @@ class CaptionRequest:
     base: str
     tagger: TaggerRef | None
     strategies: tuple[str, ...]
-    captioner: ModelRef | None = None
+    captioner: CaptionerRef | None = None
     names: tuple[str, ...] | None = None
     counts: Mapping[str, int] = field(default_factory=dict)
     seed: int = 0
@@ -101,7 +101,9 @@ def caption_concepts(context: RunContext, request: CaptionRequest) -> list[Capti
 
     templates = load_templates(request.base, request.templates_file)
     concepts = []
-    for result in write_captions(context, request, templates):
+    results = write_captions(context, request, templates)
+    resources.cached_captioner.cache_clear()  # it may be as large as the base, which is trained next
+    for result in results:
         for message in result.messages:
             logger.info("%s", message)
         concept = result.concept
@@ -133,9 +135,25 @@ def caption_concepts(context: RunContext, request: CaptionRequest) -> list[Capti
                 concept_tags=tuple(asdict(tag) for tag in result.concept_tags),
                 cached=result.cached,
                 skipped_images={str(path): reason for path, reason in result.skipped_images.items()},
+                captioned_by={strategy: captioned_by(request, strategy) for strategy in result.captions},
             )
         )
     return concepts
+
+
+def captioned_by(request: CaptionRequest, strategy: str) -> dict[str, str]:
+    """The models that wrote the captions of a strategy where the user has none, and what they were asked for."""
+    models: dict[str, TaggerRef | CaptionerRef | None] = {}
+    if strategy in TAGGED_STRATEGIES:
+        models["tagger"] = request.tagger
+    if strategy in SENTENCE_STRATEGIES:
+        models["captioner"] = request.captioner
+    record: dict[str, str] = {}
+    for role, model in models.items():
+        record |= {role: SIDECAR} if model is None else {role: model.source, f"{role}.digest": model.digest}
+        if isinstance(model, CaptionerRef) and model.prompt is not None:
+            record |= {"instruction": model.prompt}
+    return record
 
 
 def _repeats(concept: Concept) -> tuple[int, ...]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from prefect import task
 
 from lycoris.safety.redaction import redacting_errors
-from tasks.artifacts import BaseOptions, EvaluationModels, ModelRef, TaggerRef
+from tasks.artifacts import BaseOptions, CaptionerRef, EvaluationModels, ModelRef, TaggerRef
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class ModelRefs:
     encoders: Mapping[str, str]
     style_encoder: ModelRef
     tagger: TaggerRef | None
-    captioner: ModelRef | None = None
+    captioner: CaptionerRef | None = None
 
     def for_evaluation(self, quality_predictors: Sequence[str] = (), resize_mode: str = "resize") -> EvaluationModels:
         """Those that turn images into features."""
@@ -41,6 +41,7 @@ def resolve_models(
     thresholds: Mapping[str, float] | None = None,
     vocabulary: Path | None = None,
     captioner: str | None = None,
+    instruction: str | None = None,
     base_options: BaseOptions = BaseOptions(),  # noqa: B008 - frozen
 ) -> ModelRefs:
     """Find every model of a run and hash its files.
@@ -59,7 +60,7 @@ def resolve_models(
         encoders={source: encoder_digest(source) for source in encoders},
         style_encoder=ModelRef(style_encoder, encoder_digest(style_encoder)),
         tagger=None if tagger is None else resolve_tagger(tagger, thresholds, vocabulary),
-        captioner=resolve_captioner(captioner),
+        captioner=resolve_captioner(captioner, instruction),
     )
 
 
@@ -71,8 +72,12 @@ def resolve_tagger(source: str, thresholds: Mapping[str, float] | None, vocabula
     return TaggerRef(source, digest, tuple(sorted((thresholds or {}).items())), vocabulary)
 
 
-def resolve_captioner(source: str | None) -> ModelRef | None:
-    """Find a captioner and hash its files; None for None."""
-    from lycoris.captions import captioner_digest
+def resolve_captioner(source: str | None, instruction: str | None = None) -> CaptionerRef | None:
+    """Find a captioner and hash its files and what it is asked for; None for None."""
+    from lycoris.captions import captioner_digest, captioner_prompt
 
-    return None if source is None else ModelRef(source, captioner_digest(source))
+    if source is None:
+        return None
+    return CaptionerRef(
+        source, captioner_digest(source, instruction), instruction, captioner_prompt(source, instruction)
+    )

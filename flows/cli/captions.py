@@ -9,11 +9,12 @@ DESCRIPTION = """\
 Tag every image in a folder, write its caption under each strategy, and show them on one page: the tags that belong to
 the concept are crossed out, with the counts behind that decision, followed by statistics for each class.
 
-These options of `lycoris run` apply (--set): tagger, thresholds, vocabulary, captioner, captions, concepts,
-concepts_file, base, templates, output.
+These options of `lycoris run` apply (--set): tagger, thresholds, vocabulary, captioner, instruction, captions,
+concepts, concepts_file, base, templates, output.
 
   lycoris captions my-photos
   lycoris captions my-photos --set tagger=SmilingWolf/wd-vit-tagger-v3 --set captions=all,adjusted,sentence --write
+  lycoris captions my-photos --set captions=sentence --set captioner=Qwen/Qwen3-VL-4B-Instruct
 """
 
 

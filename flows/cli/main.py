@@ -14,6 +14,7 @@ COMMANDS = {
     "init": "make a project: data layout, experiment, deployments; git and DVC on request",
     "run": "train adapters on your images, score them against the base model, write a report",
     "captions": "review and correct the captions of a folder of images",
+    "masks": "mask the subject of every image of a folder with a segmenter",
     "study": "answer a question by running the experiment that a study file describes",
     "recommend": "choose a setting from a finished study and state how certain the choice is",
     "refresh": "if the data changed, run again and compare the challenger with the champion",

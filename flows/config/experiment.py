@@ -23,7 +23,7 @@ from tasks.trainings import AdapterSettings
 LOCAL_RUNNERS = ("processes", "threads")
 """Task runners of this machine; any other runner is the address of a Dask scheduler."""
 EXECUTION_FIELDS = frozenset(
-    {"data", "data_rev", "output", "workers", "co_train", "runner", "artifact_store", "gpu_limit"}
+    {"data", "data_rev", "output", "workers", "co_train", "runner", "artifact_store", "gpu_limit", "trackers"}
 )
 """Options that say where and how work is done; results do not depend on them."""
 DEFAULT_CONCEPTS = ("grumble", "biscuit")
@@ -72,6 +72,9 @@ class Experiment(ConfigRecord):
     )
     vocabulary: Path | None = Field(None, description="file of tags, if the tagger is a CLIP or SigLIP model")
     captioner: str | None = Field(None, description="the same for the strategy sentence")
+    instruction: str | None = Field(
+        None, description="what a captioner that follows instructions is asked for; default: one sentence"
+    )
     templates: Path | None = Field(None, description="YAML file of prompts by category (docs/data.md)")
     encoders: tuple[str, ...] = Field(
         ("clip", "dinov2", "convnextv2"), description="image encoders of the scores: clip, dinov2, ... or hub names"
@@ -93,6 +96,9 @@ class Experiment(ConfigRecord):
     )
     validation: monitoring.ValidationConfig | None = None
     samples: monitoring.SampleConfig | None = None
+    trackers: tuple[Literal["tensorboard", "wandb"], ...] = Field(
+        (), description="programs beside MLflow that show the trainings: tensorboard, wandb"
+    )
     images: ImageCounts = ImageCounts()
     sampling: SamplingConfig = SamplingConfig()
     output: Path = Field(Path("runs"), description="folder of all results")
@@ -130,7 +136,9 @@ class Experiment(ConfigRecord):
             for adapter in ([{"algorithm": entry}] if isinstance(entry, str) else expand_sweep(entry))
         ]
 
-    @field_validator("captions", "concepts", "seeds", "encoders", "resize_modes", "checkpoints", mode="before")
+    @field_validator(
+        "captions", "concepts", "seeds", "encoders", "resize_modes", "checkpoints", "trackers", mode="before"
+    )
     @classmethod
     def _split_lists(cls, value: Any) -> Any:
         return value if value is None else as_list(value)
@@ -187,9 +195,9 @@ class Experiment(ConfigRecord):
 
     @model_validator(mode="after")
     def _check_unique(self) -> Experiment:
-        for name in ("algorithms", "captions", "seeds", "encoders", "resize_modes", "checkpoints"):
+        for name in ("algorithms", "captions", "seeds", "encoders", "resize_modes", "checkpoints", "trackers"):
             values = getattr(self, name)
-            if not values and name != "checkpoints":
+            if not values and name not in ("checkpoints", "trackers"):
                 raise ValueError(f"`{name}` is empty: it needs at least one value")
             if len({value.label if isinstance(value, AdapterConfig) else str(value) for value in values}) < len(values):
                 raise ValueError(f"`{name}` contains a value twice")
@@ -245,6 +253,7 @@ class Experiment(ConfigRecord):
             "thresholds": self.thresholds,
             "vocabulary": self.vocabulary,
             "captioner": self.captioner or annotator if writes_sentences else None,
+            "instruction": self.instruction if writes_sentences else None,
         }
 
     @property

@@ -11,6 +11,7 @@ from flows.config.preflight_training import validate_adapters, validate_image_co
 from flows.config.project import project_root
 from flows.config.scoring import ScoringConfig, concepts_by_name, resolve_target
 from lycoris.errors import InputError
+from lycoris.terms import SENTENCE_STRATEGIES
 
 if TYPE_CHECKING:
     from lycoris.data.concepts import Concept
@@ -24,6 +25,7 @@ def validate_experiment(experiment: Experiment) -> None:
             hardware for a setting is missing; or a setting fits neither the base nor the number of images.
     """
     _validate_data(experiment)
+    _check_sentence_options(experiment)
     _validate_models(experiment)
     validate_adapters(experiment)
 
@@ -50,20 +52,15 @@ def _validate_models(experiment: Experiment) -> None:
     from lycoris import bases
     from lycoris.bases.schedulers import build_scheduler
     from lycoris.cache.remote import RemoteStore
-    from lycoris.captions import captioner_digest, read_templates, tagger_digest, templates_for_base
+    from lycoris.captions import read_templates, templates_for_base
     from lycoris.encoders import check_encoder
     from lycoris.encoders.model_sources import resolve_source
+    from tasks.tracking.trackers import check_trackers
 
     options = experiment.base_options()
     bases.digest(experiment.base, **options.for_base)
     bases.log_unused(experiment.base, **options.for_parts)
-    sources = experiment.model_sources()
-    if sources["tagger"] is not None:
-        tagger_digest(sources["tagger"], experiment.thresholds, experiment.vocabulary)
-    elif experiment.thresholds or experiment.vocabulary:
-        raise InputError("Options `thresholds` and `vocabulary` have no effect without a `tagger`.")
-    if sources["captioner"] is not None:
-        captioner_digest(sources["captioner"])
+    _validate_annotators(experiment)
     if experiment.templates is not None:
         read_templates(experiment.templates, templates_for_base(experiment.base))
     names = [check_encoder(source)[0] for source in experiment.encoders]
@@ -72,8 +69,42 @@ def _validate_models(experiment: Experiment) -> None:
     resolve_source(experiment.style_encoder)
     noise_schedule = bases.load_scheduler_config(experiment.base, **options.for_tokenizer)
     build_scheduler(noise_schedule, experiment.sampling_settings().scheduler)
+    check_trackers(experiment.trackers)
     if experiment.artifact_store is not None:
         RemoteStore(experiment.artifact_store).check()
+
+
+def validate_caption_models(experiment: Experiment) -> None:
+    """Check the tagger and the captioner of an experiment, and that their options have an effect.
+
+    Raises:
+        InputError: One is missing or invalid, or an option has no effect.
+    """
+    _check_sentence_options(experiment)
+    _validate_annotators(experiment)
+
+
+def _check_sentence_options(experiment: Experiment) -> None:
+    for name in ("captioner", "instruction") if not SENTENCE_STRATEGIES.intersection(experiment.strategies) else ():
+        if getattr(experiment, name) is not None:
+            raise InputError(
+                f"Option `{name}` has no effect without the strategy `sentence`: add it to `captions`, which are "
+                f"{', '.join(experiment.strategies)}."
+            )
+
+
+def _validate_annotators(experiment: Experiment) -> None:
+    from lycoris.captions import check_captioner, tagger_digest
+
+    sources = experiment.model_sources()
+    if sources["tagger"] is not None:
+        tagger_digest(sources["tagger"], experiment.thresholds, experiment.vocabulary)
+    elif experiment.thresholds or experiment.vocabulary:
+        raise InputError("Options `thresholds` and `vocabulary` have no effect without a `tagger`.")
+    if sources["captioner"] is not None:
+        check_captioner(sources["captioner"], sources["instruction"])
+    elif sources["instruction"] is not None:
+        raise InputError("Option `instruction` has no effect without a `captioner`.")
 
 
 def _validate_data(experiment: Experiment) -> None:

@@ -103,7 +103,8 @@ def _check_training(experiment: Experiment, adapter: AdapterConfig, concept: Con
     training.steps_for(images)
     if training.mask == "file" and not any(find_mask(image.path) for image in concept.images):
         raise InputError(
-            f"Setting `mask` is `file`, but no image of `{concept.name}` has a mask, `name.mask.png` beside it."
+            f"Setting `mask` is `file`, but no image of `{concept.name}` has a mask, `name.mask.png` beside it; "
+            "`lycoris masks` writes masks."
         )
     if training.mask == "alpha" and not _has_transparency(concept):
         raise InputError(f"Setting `mask` is `alpha`, but no image of `{concept.name}` has a transparent area.")

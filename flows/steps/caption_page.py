@@ -8,6 +8,7 @@ from typing import Any
 
 from flows.config.concepts import DataConcepts
 from flows.config.experiment import Experiment
+from flows.config.preflight import validate_caption_models
 from flows.steps.requests import caption_request, census_messages
 from lycoris.cache.store import Store
 from lycoris.captions.sidecar import write_sidecar_tags
@@ -15,9 +16,11 @@ from lycoris.captions.statistics import caption_statistics
 from lycoris.captions.token_limits import token_limit
 from lycoris.data.concepts import load_concepts
 from lycoris.data.folders import absolute_path
-from lycoris.report.captions.page import ConceptSection, render
+from lycoris.report.captions.page import CaptionSources, ConceptSection, render
+from lycoris.terms import SENTENCE_STRATEGIES
 from tasks.artifacts import RunContext
-from tasks.caption import CaptionResult, load_templates, write_captions
+from tasks.caption import CaptionResult, captioned_by, load_templates, write_captions
+from tasks.data_versions.manifest import build_manifest, manifest_hash
 from tasks.models import resolve_captioner, resolve_tagger
 from tasks.runtime import resources
 
@@ -30,17 +33,19 @@ def write_caption_page(experiment: Experiment, out: Path, *, write_tags: bool = 
         write_tags: Write the tags of each image that has no tag file into one beside it, for editing.
 
     Returns:
-        ``{"page", "notes", "written", "classes": [{"name", "inherent", "pictures": [{"path", "tags", "captions"}]}]}``.
+        ``{"page", "notes", "written", "data_version", "captioned_by", "classes": [{"name", "inherent", "pictures":
+        [{"path", "tags", "captions"}]}]}``.
 
     Raises:
         InputError: The data or the experiment is invalid.
     """
+    validate_caption_models(experiment)
     templates = load_templates(experiment.base, experiment.templates)
     context = RunContext(Store(experiment.output / "store").root.resolve())
     sources = experiment.model_sources()
     thresholds, vocabulary = experiment.thresholds, experiment.vocabulary
     tagger = None if sources["tagger"] is None else resolve_tagger(sources["tagger"], thresholds, vocabulary)
-    captioner = resolve_captioner(sources["captioner"])
+    captioner = resolve_captioner(sources["captioner"], sources["instruction"])
     names = None if experiment.concepts == ("all",) else experiment.concepts
     concepts = DataConcepts(tuple(load_concepts(experiment.data, experiment.concepts_file)), names)
     request = caption_request(experiment.with_captions(experiment.captions), concepts, tagger, captioner)
@@ -59,14 +64,16 @@ def write_caption_page(experiment: Experiment, out: Path, *, write_tags: bool = 
         for result in results
     ]
     title = f"Captions of {absolute_path(experiment.data).name}"
-    render(
-        sections,
-        out,
-        title=title,
-        tagger=sources["tagger"] or "the caption files",
-        base=experiment.base,
-        token_limit=max_tokens,
+    files = "the caption files"
+    page_sources = CaptionSources(
+        sources["tagger"] or files,
+        experiment.base,
+        max_tokens,
+        (sources["captioner"] or files) if SENTENCE_STRATEGIES.intersection(experiment.strategies) else None,
+        None if captioner is None else captioner.prompt,
+        manifest_hash(build_manifest(experiment.data)[0]),
     )
+    render(sections, out, title=title, sources=page_sources)
     written = [
         file
         for result in (results if write_tags else [])
@@ -81,6 +88,8 @@ def write_caption_page(experiment: Experiment, out: Path, *, write_tags: bool = 
             *(message for result in results for message in result.messages),
         ],
         "written": [str(file) for file in written],
+        "data_version": page_sources.data_version,
+        "captioned_by": {strategy: captioned_by(request, strategy) for strategy in experiment.strategies},
         "classes": [_concept_record(result) for result in results],
     }
 

@@ -88,6 +88,7 @@ def _register(registration: Registration, run: PlannedRun, futures: EvaluationFu
         "data_version": data_version,
         "commit": registration.commit,
         "captions_list": captions,
+        **concept.captioned_by.get(spec.strategy, {}),
     }
     export_adapter(adapter.folder / ADAPTER_FILE, file, scores=scores.records, lineage=lineage)
     sheet = registration.folder / "sheets" / f"{spec.name}.png"
@@ -112,6 +113,7 @@ def _register(registration: Registration, run: PlannedRun, futures: EvaluationFu
                     "base.digest": registration.base.digest,
                     "commit": registration.commit,
                     "adapter.key": adapter.key,
+                    **concept.captioned_by.get(spec.strategy, {}),
                 },
             ),
         )

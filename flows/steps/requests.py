@@ -12,7 +12,7 @@ from flows.steps.evaluate import EvaluationSetup
 from lycoris.cache.store import Store
 from lycoris.data.census import take_census
 from lycoris.data.concepts import Concept
-from tasks.artifacts import CaptionedConcept, ImageSet, ModelRef, RunContext, TaggerRef
+from tasks.artifacts import CaptionedConcept, CaptionerRef, ImageSet, RunContext, TaggerRef
 from tasks.caption import CaptionRequest
 from tasks.models import ModelRefs
 from tasks.runtime import log_forwarding
@@ -37,7 +37,7 @@ def begin_run(experiment: Experiment) -> RunContext:
 
 
 def caption_request(
-    experiment: Experiment, concepts: DataConcepts, tagger: TaggerRef | None, captioner: ModelRef | None
+    experiment: Experiment, concepts: DataConcepts, tagger: TaggerRef | None, captioner: CaptionerRef | None
 ) -> CaptionRequest:
     """What to caption of a data folder."""
     return CaptionRequest(

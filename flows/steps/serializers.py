@@ -86,6 +86,7 @@ def _concept_record(concept: CaptionedConcept) -> dict[str, Any]:
         "description": concept.description,
         "references": [str(path) for path in concept.images],
         "captions": {name: list(texts) for name, texts in concept.captions.items()},
+        "captioned_by": {name: dict(models) for name, models in concept.captioned_by.items()},
         "inherent": [entry["tag"] for entry in concept.concept_tags if entry["inherent"]],
     }
 

@@ -37,7 +37,7 @@ def check_coverage(
     """
     needs = [
         (tagger, TAGGED_STRATEGIES, "tagger", f"set `tagger` (such as {TAGGER_HINT})"),
-        (captioner, SENTENCE_STRATEGIES, "captioner", f"set `captioner` (such as {CAPTIONER_HINT}, or a LLaVA)"),
+        (captioner, SENTENCE_STRATEGIES, "captioner", f"set `captioner` (such as {CAPTIONER_HINT}, or a Qwen-VL)"),
     ]
     for source, needing, role, remedy in needs:
         needed = [strategy for strategy in strategies if strategy in needing]

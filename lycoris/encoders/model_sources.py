@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from functools import lru_cache
 from pathlib import Path
 
 from lycoris.errors import InputError, unknown_name_error
@@ -12,15 +13,17 @@ EMBEDDED_ENCODERS = {"clip": "CLIP", "dinov2": "DINOV2", "convnextv2": "CONVNEXT
 """Short name of an embedded encoder -> the constant of ``lycoris.pocket`` that holds its folder."""
 
 _HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
-_SMALL_FILE_PATTERNS = ["*.json", "*.txt", "*.model"]
+_SMALL_FILE_PATTERNS = ["*.json", "*.txt", "*.model", "*.jinja"]
 _WEIGHT_FILE_PATTERNS = (
     "model*.safetensors",
     "pytorch_model*.bin",
     "open_clip_model.safetensors",
     "open_clip_pytorch_model.bin",
 )
+_LARGE_FILE = 2**20
+"""Bytes above which a file is hashed once in a process, unless its size or time of modification changes."""
 _WEIGHT_SUFFIXES = {".safetensors", ".bin", ".pth", ".pt"}
-_DIGESTED_SUFFIXES = _WEIGHT_SUFFIXES | {".json", ".txt", ".model"}
+_DIGESTED_SUFFIXES = _WEIGHT_SUFFIXES | {".json", ".txt", ".model", ".jinja"}
 
 
 def resolve_source(source: str | Path) -> tuple[str, Path]:
@@ -49,13 +52,21 @@ def resolve_source(source: str | Path) -> tuple[str, Path]:
 
 
 def model_digest(path: Path) -> str:
-    """Compute the SHA-256 of the names and bytes of a model's weights, configuration and vocabulary."""
+    """Compute the SHA-256 of the names and bytes of a model's weights, configuration, vocabulary and templates."""
     files = [path] if path.is_file() else sorted(p for p in path.iterdir() if p.suffix in _DIGESTED_SUFFIXES)
     total = hashlib.sha256()
     for file in files:
-        with file.open("rb") as stream:
-            total.update(f"{file.name}\0{hashlib.file_digest(stream, 'sha256').hexdigest()}\n".encode())
+        state = file.stat()
+        compute = _large_file_digest if state.st_size > _LARGE_FILE else _large_file_digest.__wrapped__
+        total.update(f"{file.name}\0{compute(file.resolve(), state.st_size, state.st_mtime_ns)}\n".encode())
     return total.hexdigest()
+
+
+@lru_cache(maxsize=256)
+def _large_file_digest(file: Path, size: int, modified: int) -> str:
+    """SHA-256 of a file of this size and time of modification."""
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def find_weight_file(path: Path) -> Path:

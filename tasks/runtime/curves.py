@@ -48,6 +48,7 @@ class CurveReporter:
                 "name": request.spec.name,
                 "points": self._points,
                 "samples": samples,
+                "finished": done == steps,
             }
             progress.publish(self.training.context.progress, "curve", record)
             self._points = []

@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from tasks.artifacts import BaseOptions, RunContext, TaggerRef
+from tasks.artifacts import BaseOptions, CaptionerRef, RunContext, TaggerRef
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -85,11 +85,11 @@ def cached_tagger(reference: TaggerRef, device: str) -> Tagger:
 
 
 @lru_cache(maxsize=1)
-def cached_captioner(source: str, device: str) -> Captioner:
+def cached_captioner(reference: CaptionerRef, device: str) -> Captioner:
     """The captioner."""
     from lycoris.captions import open_captioner
 
-    return open_captioner(source, device)
+    return open_captioner(reference.source, device, reference.instruction)
 
 
 @lru_cache(maxsize=1)

@@ -13,7 +13,7 @@ from lycoris.cache.keys import source_hash, stage_key
 from lycoris.cache.store import Store
 from lycoris.data.concepts import Concept
 from lycoris.data.images import IMAGE_SOURCES
-from tasks.artifacts import ModelRef, RunContext, TaggerRef
+from tasks.artifacts import CaptionerRef, RunContext, TaggerRef
 from tasks.runtime import log_forwarding, progress, resources
 
 if TYPE_CHECKING:
@@ -76,9 +76,11 @@ def tag_images(context: RunContext, concept: Concept, tagger: TaggerRef | None, 
     reads_files = tagger is None or tagger.source == "sidecar"
     results: ImageResults[Any]
     if tagger is None or reads_files:
-        results = _run_cached(context, label, paths, {"readable": code}, lambda images: [one.size for one in images])
+        results = compute_per_image(
+            context, label, paths, {"readable": code}, lambda images: [one.size for one in images]
+        )
     else:
-        results = _run_cached(
+        results = compute_per_image(
             context,
             label,
             paths,
@@ -92,7 +94,7 @@ def tag_images(context: RunContext, concept: Concept, tagger: TaggerRef | None, 
 
 
 def caption_sentences(
-    context: RunContext, concept: Concept, captioner: ModelRef | None, sidecars: Sidecars
+    context: RunContext, concept: Concept, captioner: CaptionerRef | None, sidecars: Sidecars
 ) -> tuple[list[tuple[str, ...]], bool]:
     """The sentences of each of a concept's images, preferably from a file of the user; and whether all were cached.
 
@@ -102,18 +104,18 @@ def caption_sentences(
     if captioner is None or captioner.source == "sidecar":
         return [sidecars.sentences(path) or () for path in paths], True
     own = {path: sidecars.sentences(path) for path in paths if sidecars.has_sentence(path)}
-    sentences: ImageResults[str] = _run_cached(
+    sentences: ImageResults[str] = compute_per_image(
         context,
         f"sentence {concept.name}",
         paths,
         {"captioner": captioner.digest, "code": source_hash(*TAGGING_SOURCES)},
-        lambda images: resources.cached_captioner(captioner.source, context.device).sentences(images),
+        lambda images: resources.cached_captioner(captioner, context.device).sentences(images),
     )
     values = zip(paths, sentences.values, strict=True)
     return [own.get(path) or (value,) for path, value in values], sentences.cached
 
 
-def _run_cached(
+def compute_per_image(
     context: RunContext,
     label: str,
     paths: Sequence[Path],

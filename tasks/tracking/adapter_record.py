@@ -116,6 +116,7 @@ class AdapterRun:
         lines = [
             f"**{self.spec.label}**, trained on {self.summary.image_count} images in {self.summary.step} steps "
             f"({self.summary.seconds:.0f} s).",
+            *self._caption_sources,
             "",
             "| dimension | score | value | base |",
             "|---|---|---|---|",
@@ -127,6 +128,12 @@ class AdapterRun:
             if score.name.startswith(f"{headline}/")
         ]
         return redact("\n".join(lines))
+
+    @property
+    def _caption_sources(self) -> list[str]:
+        """By which models the images were captioned, where the user's captions did not do it."""
+        names = [name for name in ("tagger", "captioner", "instruction") if name in self.lineage]
+        return [f"Captions: {', '.join(f'{name} `{self.lineage[name]}`' for name in names)}."] if names else []
 
     def period(self, start: int | None = None) -> tuple[int, int]:
         """When its training began and ended, in milliseconds.

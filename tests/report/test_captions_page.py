@@ -13,6 +13,8 @@ from PIL import Image
 
 from flows.cli.main import main
 from lycoris import pocket
+from lycoris.captions.taggers.image_to_text import follows_instructions
+from tests.captions.taggers.small_captioners import MODELS, WORDS
 
 ODD = "猫 🐈, <script>alert(1)</script>, red\\, white, (o)_(o), purple"
 
@@ -88,12 +90,39 @@ def test_an_error_is_one_sentence_and_exit_code_2(data: Path, capsys: pytest.Cap
         ([str(data / "nowhere")], "no data folder"),
         ([str(data), "--set", "captions=al"], "Did you mean `all`"),
         ([str(data), "--set", "tagger=clip"], "`vocabulary` file"),
+        ([str(data), "--set", "captioner=pocket"], "`captioner` has no effect without the strategy `sentence`"),
+        ([str(data), "--set", "captions=sentence", "--set", "instruction=hats"], "must be None for captioner `pocket`"),
         ([str(data), "--set", "concepts=grumbel"], "Did you mean `grumble`"),
     ):
         assert main(["captions", *arguments, "--set", f"output={data.parent / 'runs'}"]) == 2
         printed = capsys.readouterr().err
         assert printed.splitlines()[-1].startswith("lycoris: ")
         assert message in printed
+
+
+@pytest.fixture(scope="module", params=MODELS)
+def captioner(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return MODELS[request.param](tmp_path_factory.mktemp("model") / request.param)
+
+
+def test_a_captioner_in_a_folder_is_named_with_what_it_is_asked_for(
+    data: Path, captioner: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = follows_instructions(captioner)
+    options = ["captions=sentence", f"captioner={captioner}", *(["instruction=name what is red"] if asked else [])]
+    sets = [part for option in [*options, f"output={data.parent / 'runs'}"] for part in ("--set", option)]
+    assert main(["captions", str(data), "--out", str(tmp_path / "a.html"), "--json", *sets]) == 0
+    result = json.loads(capsys.readouterr().out.splitlines()[-1])
+    record = result["captioned_by"]["sentence"]
+    assert (record["captioner"], len(record["captioner.digest"])) == (str(captioner), 64)
+    page = (tmp_path / "a.html").read_text()
+    assert str(captioner) in page
+    assert result["data_version"] in page
+    if asked:
+        assert record["instruction"] == "name what is red"
+        assert "name what is red" in page
+    captions = [row["captions"]["sentence"] for row in result["classes"][0]["pictures"]]
+    assert {word for caption in captions for word in caption.rpartition(", ")[2].split()} <= set(WORDS)
 
 
 def test_the_page_loads_nothing(page: Path) -> None:

@@ -11,10 +11,11 @@ import yaml
 from PIL import Image
 
 from lycoris import pocket
-from lycoris.captions import tagger_digest
+from lycoris.captions import captioner_digest, tagger_digest
 from lycoris.data.concepts import load_concepts
 from tasks.artifacts import CaptionedConcept, ImageSet, ModelRef, RunContext, RunSpec, TaggerRef
 from tasks.caption import CaptionRequest, caption_concepts, load_templates, write_captions
+from tasks.models import resolve_captioner
 from tasks.train import train_adapter
 from tasks.trainings import AdapterSettings, TrainingRequest
 
@@ -121,14 +122,15 @@ def test_no_image_is_tagged_again_when_words_change(data: Path) -> None:
 
 
 def test_sentences_are_captions_of_their_own(data: Path) -> None:
-    from lycoris.captions import captioner_digest
-
-    found = captioned(data, ("sentence",), tagger="pocket", captioner=ModelRef("pocket", captioner_digest("pocket")))
+    found = captioned(data, ("sentence",), tagger="pocket", captioner=resolve_captioner("pocket"))
     for concept in found:
         assert all(
             text.startswith(f"a {concept.trigger} {concept.class_noun}, a") for text in concept.captions["sentence"]
         )
-    again = captioned(data, ("sentence",), tagger="pocket", captioner=ModelRef("pocket", captioner_digest("pocket")))
+        assert concept.captioned_by == {
+            "sentence": {"captioner": "pocket", "captioner.digest": captioner_digest("pocket")}
+        }
+    again = captioned(data, ("sentence",), tagger="pocket", captioner=resolve_captioner("pocket"))
     assert [one.captions for one in again] == [one.captions for one in found]
     assert all(one.cached for one in again)
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from PIL import Image
 
@@ -16,16 +15,6 @@ if TYPE_CHECKING:
     import torch
 
 POCKET = "pocket"
-MAX_NEW_TOKENS = 100
-INSTRUCTION = "Describe this image in one sentence, without an introduction."
-"""What models that follow instructions are asked for."""
-TASK_PROMPTS: Mapping[str, str | None] = {
-    "blip": None,
-    "git": None,
-    "florence2": "<DETAILED_CAPTION>",
-    "llava": INSTRUCTION,
-}
-"""``model_type`` of a configuration -> the prompt that requests a sentence, if any. A new family is one line."""
 
 
 @runtime_checkable
@@ -42,78 +31,6 @@ class Captioner(Protocol):
 
     def sentences(self, images: Sequence[Image.Image]) -> list[str]:
         """Describe each image in one line, in the order of `images`; a line may be empty."""
-
-
-class TransformersCaptioner:
-    """A captioning network in the transformers layout: BLIP, GIT, Florence-2 or LLaVA (JoyCaption).
-
-    Decoding is greedy, so that an image always gets the same sentence. A model that follows instructions is asked for
-    one by the chat template of its processor.
-
-    Args:
-        name: short name in comparisons.
-        folder: ``config.json``, weights, and the files of the processor and the tokenizer.
-        digest: SHA-256 of these files.
-        device: torch device.
-        batch_size: images per batch.
-
-    Raises:
-        InputError: a file is missing or does not match the others, or the family is not supported.
-    """
-
-    def __init__(
-        self, name: str, folder: Path, digest: str, device: str | torch.device = "cpu", batch_size: int = 16
-    ) -> None:
-        import torch
-        from transformers import AutoModelForImageTextToText, AutoProcessor
-
-        from lycoris.pretrained import load_pretrained
-
-        self.name = name
-        self.digest = digest
-        self.device = torch.device(device)
-        self.batch_size = batch_size
-        self.prompt = TASK_PROMPTS[_model_family(folder)]
-        try:
-            self.processor: Any = AutoProcessor.from_pretrained(folder, local_files_only=True)
-        except (OSError, ValueError, KeyError, ImportError) as error:
-            raise InputError(f"Captioner folder `{folder}` must hold its processor: {error}") from error
-        self.is_chat = self.prompt == INSTRUCTION
-        if self.is_chat:
-            self.prompt = self._chat_prompt(folder)
-            self.processor.tokenizer.padding_side = "left"
-        self.model = load_pretrained(AutoModelForImageTextToText, folder, "captioner").to(self.device)
-
-    def sentences(self, images: Sequence[Image.Image]) -> list[str]:
-        """Describe each image in one line, in the order of `images`."""
-        return [sentence for batch in self._batches(images) for sentence in self._generate(batch)]
-
-    def _chat_prompt(self, folder: Path) -> str:
-        """The instruction with a place for the image, as the model's chat template writes it."""
-        message = {"role": "user", "content": [{"type": "image"}, {"type": "text", "text": INSTRUCTION}]}
-        try:
-            return str(self.processor.apply_chat_template([message], add_generation_prompt=True, tokenize=False))
-        except (ValueError, TypeError, KeyError) as error:
-            raise InputError(f"Captioner folder `{folder}` must hold a chat template: {error}") from error
-
-    def _batches(self, images: Sequence[Image.Image]) -> Iterator[list[Image.Image]]:
-        for start in range(0, len(images), self.batch_size):
-            yield [images[index] for index in range(start, min(start + self.batch_size, len(images)))]
-
-    def _generate(self, images: list[Image.Image]) -> list[str]:
-        import torch
-
-        text = {} if self.prompt is None else {"text": [self.prompt] * len(images)}
-        padding = {"padding": True} if self.is_chat else {}
-        rgb = [image.convert("RGB") for image in images]
-        inputs = self.processor(images=rgb, return_tensors="pt", **text, **padding)
-        with torch.inference_mode():
-            ids = self.model.generate(
-                **inputs.to(self.device), max_new_tokens=MAX_NEW_TOKENS, num_beams=1, do_sample=False
-            )
-        if self.is_chat:  # what is generated follows the prompt
-            ids = ids[:, inputs["input_ids"].shape[1] :]
-        return [normalize_sentence(text) for text in self.processor.batch_decode(ids, skip_special_tokens=True)]
 
 
 class PocketCaptioner:
@@ -158,22 +75,22 @@ def describe_tags(tags: Mapping[str, float], categories: Mapping[str, str]) -> s
     )
 
 
-def normalize_sentence(text: str) -> str:
-    """Join a sentence into one line without a final full stop, as captions hold it."""
-    return " ".join(text.split()).rstrip(". ")
-
-
-def open_captioner(source: str | Path = POCKET, device: str | torch.device = "cpu") -> Captioner:
+def open_captioner(
+    source: str | Path = POCKET, device: str | torch.device = "cpu", instruction: str | None = None
+) -> Captioner:
     """Open a captioner by name.
 
     Args:
         source: ``"pocket"`` for the embedded captioner; ``"sidecar"`` for the text files next to the images; a folder
-            or a hub name of a BLIP, GIT, Florence-2 or LLaVA.
+            or a hub name of a network, see `TransformersCaptioner`.
         device: torch device; ``"auto"`` takes a GPU if there is one.
+        instruction: what a model that follows instructions is asked for, in place of its family's default.
 
     Raises:
-        InputError: the captioner does not exist, or its files do not match.
+        InputError: the captioner does not exist, its files do not match, or it follows no instructions.
     """
+    if str(source) in (POCKET, SIDECAR):
+        _check_no_instruction(source, instruction)
     if str(source) == SIDECAR:
         return SidecarCaptioner()
     from lycoris.pretrained import resolve_device
@@ -181,29 +98,64 @@ def open_captioner(source: str | Path = POCKET, device: str | torch.device = "cp
     device = resolve_device(device)
     if str(source) == POCKET:
         return PocketCaptioner(device)
+    from lycoris.captions.taggers.image_to_text import TransformersCaptioner
+
     name, folder = _resolve_source(source)
-    return TransformersCaptioner(name, folder, captioner_digest(source), device)
+    return TransformersCaptioner(name, folder, captioner_digest(source, instruction), device, instruction=instruction)
 
 
-def captioner_digest(source: str | Path = POCKET) -> str:
-    """Compute the SHA-256 of a captioner's files in hexadecimal, without opening it.
+def captioner_digest(source: str | Path = POCKET, instruction: str | None = None) -> str:
+    """Compute the SHA-256 of a captioner's files and instruction in hexadecimal, without opening it.
 
     For ``"sidecar"`` it is the hash of the name: the text files are read anew each time.
 
     Raises:
-        InputError: the captioner does not exist.
+        InputError: the captioner does not exist, or it follows no instructions.
     """
+    if str(source) in (POCKET, SIDECAR):
+        _check_no_instruction(source, instruction)
     if str(source) == SIDECAR:
         return SidecarCaptioner.digest
     if str(source) == POCKET:
         from lycoris.captions.taggers.tagger import tagger_digest
 
         return tagger_digest(POCKET)
-    from lycoris.encoders.model_sources import model_digest
+    from lycoris.captions.taggers.image_to_text import network_digest
 
-    _, folder = _resolve_source(source)
-    text = f"{model_digest(folder)}{TASK_PROMPTS[_model_family(folder)]}{MAX_NEW_TOKENS}"
-    return hashlib.sha256(text.encode()).hexdigest()
+    return network_digest(_resolve_source(source)[1], instruction)
+
+
+def check_captioner(source: str | Path = POCKET, instruction: str | None = None) -> None:
+    """Check a captioner's processor, tokenizer and chat template, without reading its weights.
+
+    Raises:
+        InputError: as for `open_captioner`, except for the weights.
+    """
+    if str(source) in (POCKET, SIDECAR):
+        _check_no_instruction(source, instruction)
+        return
+    from lycoris.captions.taggers.image_to_text import open_processor
+
+    open_processor(_resolve_source(source)[1], instruction)
+
+
+def captioner_prompt(source: str | Path = POCKET, instruction: str | None = None) -> str | None:
+    """What a captioner is asked for, by `instruction` or by its family; None for one that is asked for nothing.
+
+    Raises:
+        InputError: as for `captioner_digest`.
+    """
+    if str(source) in (POCKET, SIDECAR):
+        _check_no_instruction(source, instruction)
+        return None
+    from lycoris.captions.taggers.image_to_text import task_prompt
+
+    return task_prompt(_resolve_source(source)[1], instruction)
+
+
+def _check_no_instruction(source: str | Path, instruction: str | None) -> None:
+    if instruction is not None:
+        raise InputError(f"Argument `instruction` must be None for captioner `{source}`, which follows none.")
 
 
 def _resolve_source(source: str | Path) -> tuple[str, Path]:
@@ -215,9 +167,3 @@ def _resolve_source(source: str | Path) -> tuple[str, Path]:
     if not folder.is_dir():
         raise InputError(f"Argument `source` must be the folder of a captioner, but `{source}` is a file.")
     return name, folder
-
-
-def _model_family(folder: Path) -> str:
-    from lycoris.pretrained import check_model_type
-
-    return check_model_type(folder, TASK_PROMPTS, "captioner")

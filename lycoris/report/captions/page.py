@@ -45,18 +45,35 @@ class ConceptSection:
     notes: Sequence[str] = field(default_factory=tuple)
 
 
-def render(
-    sections: Sequence[ConceptSection], out: Path, *, title: str, tagger: str, base: str, token_limit: int
-) -> Path:
+@dataclass(frozen=True)
+class CaptionSources:
+    """What the captions on the page come from.
+
+    Attributes:
+        tagger: the source of the tags.
+        base: the base model whose tokenizer counts the tokens.
+        token_limit: the tokens that this base reads.
+        captioner: the source of the sentences; None where no strategy needs them.
+        prompt: what the captioner is asked for; None for nothing.
+        data_version: hash of the data folder; None if it is not known.
+    """
+
+    tagger: str
+    base: str
+    token_limit: int
+    captioner: str | None = None
+    prompt: str | None = None
+    data_version: str | None = None
+
+
+def render(sections: Sequence[ConceptSection], out: Path, *, title: str, sources: CaptionSources) -> Path:
     """Write the page of captions as one HTML file that loads nothing over the network.
 
     Args:
         sections: one per class.
         out: the file. An interrupted write leaves no partial file.
         title: its heading.
-        tagger: the source of the tags.
-        base: the base model whose tokenizer counts the tokens.
-        token_limit: the tokens that this base reads.
+        sources: what the captions come from.
 
     Returns:
         ``out``.
@@ -71,9 +88,7 @@ def render(
         styles=[FOLDER / "captions.css"],
         scripts=[FOLDER / "captions.js"],
         title=title,
-        tagger=tagger,
-        base=base,
-        token_limit=token_limit,
+        sources=sources,
         image_count=len(images),
         rows_per_page=ROWS_PER_PAGE,
         concepts=sections,

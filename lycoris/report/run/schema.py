@@ -36,7 +36,11 @@ class TrackingRecord(TypedDict, total=False):
 
 
 class ConceptRecord(TypedDict, total=False):
-    """A concept and its training data: ``captions`` maps a strategy to one caption per reference, in order."""
+    """A concept and its training data: ``captions`` maps a strategy to one caption per reference, in order.
+
+    ``captioned_by`` maps it to the models that wrote those captions that the user has not, by ``tagger`` and
+    ``captioner``, with their digests and the ``instruction``.
+    """
 
     name: str
     category: str
@@ -45,6 +49,7 @@ class ConceptRecord(TypedDict, total=False):
     description: str
     references: list[str]
     captions: dict[str, list[str]]
+    captioned_by: dict[str, dict[str, str]]
     inherent: list[str]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -98,7 +99,9 @@ TEXT = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num
 
 
 def _save(model: Any, folder: Path) -> None:
-    model.generation_config.update(bos_token_id=0, pad_token_id=1, eos_token_id=2, min_new_tokens=6)
+    model.generation_config.update(
+        bos_token_id=0, pad_token_id=1, eos_token_id=2, min_new_tokens=6, exponential_decay_length_penalty=(8, 4.0)
+    )
     model.save_pretrained(folder)
 
 
@@ -123,4 +126,86 @@ def llava(folder: Path) -> Path:
     return folder
 
 
-MODELS = {"blip": blip, "florence2": florence, "llava": llava}
+QWEN_TOKENS = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|vision_start|>", "<|vision_end|>", "<|image_pad|>",
+               "<|video_pad|>", "<unk>"]  # fmt: skip
+"""Special tokens of a Qwen-VL; a token's place is its number."""
+
+QWEN_TEMPLATE = CHAT_TEMPLATE.replace("<image>", "<|vision_start|> <|image_pad|> <|vision_end|>")
+
+
+def _qwen(folder: Path, model: Any, image_processor: str) -> Path:
+    """Write a Qwen-VL with the files of the published ones, which do not name the parts of the processor."""
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    words = {word: index for index, word in enumerate([*QWEN_TOKENS, *WORDS])}
+    plain = Tokenizer(models.WordLevel(words, unk_token="<unk>"))
+    plain.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=plain, eos_token="<|im_end|>", pad_token="<|endoftext|>", unk_token="<unk>",
+        extra_special_tokens=QWEN_TOKENS[:-1],
+    )  # fmt: skip
+    tokenizer.save_pretrained(folder)
+    vision = model.config.vision_config
+    images = {"image_processor_type": image_processor, "patch_size": vision.patch_size, "temporal_patch_size": 2,
+              "merge_size": 2, "min_pixels": 56 * 56, "max_pixels": 56 * 112}  # fmt: skip
+    (folder / "preprocessor_config.json").write_text(json.dumps(images))
+    (folder / "chat_template.json").write_text(json.dumps({"chat_template": QWEN_TEMPLATE}))
+    model.generation_config.update(
+        eos_token_id=2,
+        pad_token_id=0,
+        min_new_tokens=6,
+        exponential_decay_length_penalty=(8, 4.0),
+        suppress_tokens=[0, 1, *range(3, len(QWEN_TOKENS))],
+    )
+    model.save_pretrained(folder)
+    return folder
+
+
+QWEN_TEXT = {**TEXT, "vocab_size": len(QWEN_TOKENS) + len(WORDS), "pad_token_id": 0, "initializer_range": 0.3,
+             "rope_parameters": {"rope_type": "default", "rope_theta": 1e4, "mrope_section": [2, 1, 1]}}  # fmt: skip
+QWEN_IDS = {"image_token_id": 5, "video_token_id": 6, "vision_start_token_id": 3, "vision_end_token_id": 4}
+QWEN_VISION = {"depth": 2, "num_heads": 2, "intermediate_size": 32, "initializer_range": 0.3}
+
+
+def qwen2_vl(folder: Path) -> Path:
+    """Write a Qwen2-VL that generates random words."""
+    from transformers import Qwen2VLConfig, Qwen2VLForConditionalGeneration
+
+    torch.manual_seed(0)
+    vision = {**QWEN_VISION, "embed_dim": 16, "hidden_size": 16, "patch_size": 14}
+    config = Qwen2VLConfig(vision_config=vision, text_config=QWEN_TEXT, **QWEN_IDS)
+    return _qwen(folder, Qwen2VLForConditionalGeneration(config), "Qwen2VLImageProcessor")
+
+
+def qwen2_5_vl(folder: Path) -> Path:
+    """Write a Qwen2.5-VL that generates random words."""
+    from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
+
+    torch.manual_seed(0)
+    vision = {**QWEN_VISION, "hidden_size": 16, "out_hidden_size": 16, "patch_size": 14, "window_size": 56,
+              "fullatt_block_indexes": [1]}  # fmt: skip
+    config = Qwen2_5_VLConfig(vision_config=vision, text_config=QWEN_TEXT, **QWEN_IDS)
+    return _qwen(folder, Qwen2_5_VLForConditionalGeneration(config), "Qwen2VLImageProcessor")
+
+
+def qwen3_vl(folder: Path) -> Path:
+    """Write a Qwen3-VL that generates random words."""
+    from transformers import Qwen3VLConfig, Qwen3VLForConditionalGeneration
+
+    torch.manual_seed(0)
+    vision = {**QWEN_VISION, "hidden_size": 16, "out_hidden_size": 16, "patch_size": 16, "num_position_embeddings": 64,
+              "deepstack_visual_indexes": [0]}  # fmt: skip
+    text = {**QWEN_TEXT, "head_dim": 8}
+    config = Qwen3VLConfig(vision_config=vision, text_config=text, **QWEN_IDS)
+    return _qwen(folder, Qwen3VLForConditionalGeneration(config), "Qwen2VLImageProcessorFast")
+
+
+MODELS = {
+    "blip": blip,
+    "florence2": florence,
+    "llava": llava,
+    "qwen2_vl": qwen2_vl,
+    "qwen2_5_vl": qwen2_5_vl,
+    "qwen3_vl": qwen3_vl,
+}

@@ -15,7 +15,9 @@ from flows.config.scoring import ScoringConfig
 from flows.studies.estimate import describe_estimate
 from lycoris import bases, encoders, pocket
 from lycoris.errors import InputError
+from lycoris.terms import TRACKERS
 from tests.bases.small_base import save_small_base
+from tests.captions.taggers.small_captioners import MODELS
 
 IMAGES = 3
 
@@ -63,11 +65,28 @@ def test_a_valid_experiment_passes(options):
         ({"encoders": "clpi"}, "Did you mean `clip`"),
         ({"sampling": {"scheduler": "flow-euler"}}, "one for noise prediction"),
         ({"artifact_store": "s4://bucket"}, "s4"),
+        ({"captioner": "pocket"}, "`captioner` has no effect without the strategy `sentence`"),
+        ({"captions": "sentence", "instruction": "hats"}, "`instruction` must be None for captioner `pocket`"),
     ],
 )
 def test_what_cannot_work_is_an_error_before_a_model_is_opened(options, changes, words):
     with pytest.raises(InputError, match=words):
         validate_experiment(parse_experiment({**options, **changes}))
+
+
+def test_a_captioner_without_a_chat_template_is_an_error(options, tmp_path):
+    model = MODELS["qwen2_5_vl"](tmp_path / "model")
+    sentences = {**options, "captions": "sentence", "captioner": str(model)}
+    validate_experiment(parse_experiment(sentences))
+    (model / "chat_template.json").unlink()
+    with pytest.raises(InputError, match="must hold a chat template"):
+        validate_experiment(parse_experiment(sentences))
+
+
+def test_a_tracker_that_is_not_installed_is_an_error(options, monkeypatch):
+    monkeypatch.setitem(TRACKERS, "wandb", "no_such_package")
+    with pytest.raises(InputError, match="`no_such_package` is not installed"):
+        validate_experiment(parse_experiment({**options, "trackers": "wandb"}))
 
 
 def test_pure_noise_is_refused_on_a_base_that_predicts_noise(options, tmp_path):

@@ -72,6 +72,15 @@ def test_a_version_has_few_tags_and_a_description(folder, study, client):
     assert (found.base, found.base_digest, found.commit, found.run_id) == ("pocket", "abc", "c0ffee", logged.run_id)
 
 
+def test_a_version_says_what_wrote_the_captions_of_its_images(folder):
+    run = adapter_run(folder, 2)
+    assert "Captions" not in run.description
+    sources = {"captioner": "a-model", "captioner.digest": "f" * 64, "instruction": "name what is red"}
+    run = replace(run, lineage={**run.lineage, **sources})
+    assert "Captions: captioner `a-model`, instruction `name what is red`." in run.description
+    assert sources.items() <= json.loads(run.version_tags("id")["lineage"]).items()
+
+
 def test_long_parameters_are_kept_and_those_beyond_the_limit_are_named(folder, study, client, caplog):
     long, longer = "x" * 5999, "y" * 6001
     settings = AdapterSettings.from_dict({**SETTINGS, "training": {"long": long, "longer": longer}})
