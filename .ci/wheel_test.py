@@ -104,7 +104,7 @@ class Installed:
 
     def check_plan(self) -> None:
         """A study of the wheel is planned."""
-        if "captions" not in self.call("study", "captions", "--plan"):
+        if "4 caption strategies" not in self.call("study", "captions", "--plan"):
             raise RuntimeError("the plan does not name what it compares")
 
     def check_server(self) -> None:
