@@ -147,11 +147,11 @@ class EvaluationModels:
 
 @dataclass(frozen=True)
 class SamplingSettings:
-    """How images are generated; `seed` is that of the first image of each prompt type."""
+    """How images are generated; `seed` is that of the first image of each prompt type, None the base's own."""
 
     scheduler: str | None
     steps: int
-    guidance: float
+    guidance: float | None
     seed: int
     batch_size: int
 

@@ -42,8 +42,8 @@ _TRAINING_DEFAULTS: dict[str, dict[str, Any]] = {
 }
 _DEFAULT_PRESET = {"pocket": "full", "paper": "attn-mlp"}
 _SAMPLING_DEFAULTS: dict[str, dict[str, Any]] = {
-    "pocket": {"scheduler": "dpm++-2m", "steps": 14},
-    "paper": {"scheduler": None, "steps": 25},
+    "pocket": {"scheduler": "dpm++-2m", "steps": 14, "guidance": 7.0},
+    "paper": {"scheduler": None, "steps": 25, "guidance": None},
 }
 RESERVED_NAMES = ("store", "mlflow", "prefect", "data")
 """Folders of the output folder that hold no results (docs/runs.md)."""
@@ -60,7 +60,7 @@ def default_settings(base: str, algorithm: str) -> AdapterSettings:
 
 
 def default_sampling(base: str) -> dict[str, Any]:
-    """Return the default ``{"scheduler", "steps"}`` of a base model; a scheduler of None is that of its family."""
+    """Return the default scheduler, steps and guidance of a base model; None is that of its family."""
     return dict(_SAMPLING_DEFAULTS[_defaults_name(base)])
 
 

@@ -54,7 +54,9 @@ class SamplingConfig(ConfigRecord):
         None, description="a scheduler listed below, or a diffusers class; default: that of the base model"
     )
     steps: int | None = Field(None, ge=1, description="denoising steps; default: 25, on the pocket base 14")
-    guidance: float = Field(7.0, ge=1, description="classifier-free guidance scale; 1: none")
+    guidance: float | None = Field(
+        None, ge=1, description="guidance scale; 1: none; default: that of the base model, 7 for Stable Diffusion"
+    )
     seed: int = Field(
         1000, ge=0, le=MAX_SEED, description="seed of the first image of each prompt type; the n-th image adds n"
     )

@@ -22,8 +22,8 @@ from lycoris.bases.files.replaced_vae import ReplacedVae
 from lycoris.bases.files.single_file import SingleFile
 from lycoris.bases.files.unused_tensors import log_unused_tensors
 from lycoris.bases.flow_matching import FlowMatching
-from lycoris.bases.latent_codec import LatentCodec, set_resolution
 from lycoris.bases.noise import DiscreteDiffusion, ForwardProcess
+from lycoris.bases.resolution import set_resolution
 from lycoris.bases.text_encoding import build_window_tokenizer
 from lycoris.bases.tokenization import TruncatedPromptWarning
 from lycoris.errors import InputError
@@ -111,9 +111,7 @@ def digest(
     return compute_digest(family, files, resolution, max_token_length)
 
 
-def _check_options(
-    files: ModelFiles, family: type[Family], resolution: int | None, max_token_length: int | None
-) -> None:
+def _check_options(files: ModelFiles, family: Family, resolution: int | None, max_token_length: int | None) -> None:
     """Check the options that `Base` checks when it is opened, on modules without values."""
 
     def build(part: str) -> Any:
@@ -123,7 +121,7 @@ def _check_options(
         tokenizer = files.load_tokenizer("tokenizer", import_class(family.part_classes(files)["tokenizer"]))
         build_window_tokenizer(tokenizer, build("text_encoder"), max_token_length)
     if resolution is not None:
-        set_resolution(build(family.denoiser), LatentCodec(build("vae")).scale_factor, resolution)
+        set_resolution(family, build(family.denoiser), family.codec(build("vae")).scale_factor, resolution)
 
 
 def log_unused(
@@ -194,7 +192,7 @@ def resolve_family(
     tokenizer: str | Path | None = None,
     prediction_type: str | None = None,
     vae: str | Path | None = None,
-) -> tuple[ModelFiles, type[Family]]:
+) -> tuple[ModelFiles, Family]:
     """Find the files of a base, and the family that matches them."""
     path = find_base(source)
     if path.is_dir():

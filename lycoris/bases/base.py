@@ -10,17 +10,20 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from lycoris.bases.conditioning import TextConditioning, group_rows
-from lycoris.bases.families.family import Components, Family
+from lycoris.bases.families.family import Components, DenoiserInputs, Family
 from lycoris.bases.files.model_loading import autocast, freeze, import_class, resolve_dtype
-from lycoris.bases.latent_codec import LatentCodec, native_resolution, set_resolution
+from lycoris.bases.flow_matching import FlowMatching
+from lycoris.bases.resolution import native_resolution, set_resolution
 from lycoris.bases.shapes import Images, ImageSizes, Latents, Timesteps
 from lycoris.bases.text_encoding import build_window_tokenizer
-from lycoris.pretrained import resolve_device, silence_transformers
+from lycoris.errors import InputError
+from lycoris.pretrained import resolve_device
 
 if TYPE_CHECKING:
     from torch import nn
 
     from lycoris.bases.files.model_files import ModelFiles
+    from lycoris.bases.noise import ForwardProcess
 
 
 class Base:
@@ -32,6 +35,7 @@ class Base:
         resolution: side of the square images it was trained on, in pixels.
         max_token_length: tokens of a prompt that its CLIP text encoders read, in windows; None for one window.
         vae_scale_factor: pixels per latent cell along each side.
+        size_multiple: every side of an image must be a multiple of this many pixels.
         latent_channels: channels of a latent.
         device: device of its modules.
         dtype: precision of its frozen weights.
@@ -41,9 +45,14 @@ class Base:
         tokenizer: the first text encoder's tokenizer.
         scheduler_config: the noise schedule as its files state it.
         forward_process: how latents are noised and what the denoiser predicts.
+        guidance: how its images are moved towards their prompt.
+        schedule: how its pipeline sets the times of a flow-matching scheduler.
+        distilled: what training on it means if it was distilled; None if not.
+        noise_by_token: whether its pipeline's initial noise has an image's tokens first and then the channels.
+        has_unconditional_denoiser: whether a second denoiser takes the place of a negative prompt.
 
     Args:
-        family: the class that knows its text encoders and its denoiser.
+        family: the family that knows its text encoders and its denoiser.
         files: its files.
         source: the name to report; defaults to the path of the files.
         device: a torch device, or ``"auto"``.
@@ -58,7 +67,7 @@ class Base:
 
     def __init__(
         self,
-        family: type[Family],
+        family: Family,
         files: ModelFiles,
         source: str | None = None,
         device: str = "auto",
@@ -72,13 +81,7 @@ class Base:
         self.family = family.name
         self.device = resolve_device(device)
         self.dtype = resolve_dtype(dtype, self.device)
-        modules: dict[str, Any] = {}
-        tokenizers: dict[str, Any] = {}
-        for part, path in classes.items():
-            if _is_tokenizer(part):
-                tokenizers[part] = files.load_tokenizer(part, import_class(path))
-            else:
-                modules[part] = files.load_module(part, import_class(path), self.dtype)
+        modules, tokenizers = _load_parts(files, classes, self.dtype)
         self.vae: Any = modules["vae"]
         if self.dtype is torch.float16 and family.upcasts_vae and self.vae.config.force_upcast:
             self.vae.float()
@@ -87,35 +90,51 @@ class Base:
         self.denoiser = family.denoiser
         self.parts: dict[str, nn.Module] = {part: modules[part] for part in (family.denoiser, *family.text_encoders)}
         self.scheduler_config: Mapping[str, Any] = files.scheduler_config()
-        self.forward_process = family.forward_process.from_config(self.scheduler_config, self.device)
-
-        self._codec = LatentCodec(self.vae)
+        self._codec = family.codec(self.vae)
         self.vae_scale_factor, self.latent_channels = self._codec.scale_factor, self._codec.channels
+        self.size_multiple = self.vae_scale_factor * family.patch_size
         self._given_resolution = resolution
+        denoiser = self.parts[self.denoiser]
         if resolution is not None:
-            set_resolution(self.parts[self.denoiser], self.vae_scale_factor, resolution)
-        self.resolution = native_resolution(self.parts[self.denoiser], self.vae, self.source)
+            set_resolution(family, denoiser, self.vae_scale_factor, resolution)
+        native = native_resolution(family, denoiser, self._codec, self.source)
+        self.resolution = native if resolution is None else resolution
+        self.forward_process = _forward_process(self, family)
         self.max_token_length = max_token_length
         self._windows = build_window_tokenizer(self.tokenizer, modules.get("text_encoder"), max_token_length)
+        index = files.model_index()
         self._components = Components(
-            self.source, modules, tokenizers, self.vae_scale_factor, files.model_index(), max_token_length
+            source=self.source,
+            pipeline_class=family.pipeline_class,
+            denoiser=family.denoiser,
+            modules=modules,
+            tokenizers=tokenizers,
+            vae_scale_factor=self.vae_scale_factor,
+            model_index=index,
+            scheduler_config=self.scheduler_config,
+            pipeline_options=family.pipeline_options(index),
+            max_token_length=max_token_length,
         )
-        self._family = family(self._components)
+        self._family, self._calls = family, family.open(self._components)
+        self.guidance, self.schedule = self._calls.guidance, self._calls.schedule
+        self.distilled, self.noise_by_token = self._calls.distilled, family.noise_by_token
+        self.has_unconditional_denoiser = self._calls.predict_unconditional is not None
 
     @functools.cached_property
     def digest(self) -> str:
         """SHA-256 over weights, configurations and vocabulary, in hexadecimal."""
-        return compute_digest(type(self._family), self.files, self._given_resolution, self.max_token_length)
+        return compute_digest(self._family, self.files, self._given_resolution, self.max_token_length)
 
     def count_windows(self, prompts: Sequence[str]) -> list[int]:
         """The number of windows in which the text encoders read each prompt; 1 without `max_token_length`."""
         return [self._windows.count_windows(prompt) for prompt in prompts]
 
-    def encode_text(self, prompts: Sequence[str]) -> TextConditioning:
+    def encode_text(self, prompts: Sequence[str], *, negative: bool = False) -> TextConditioning:
         """Encode prompts for the denoiser; differentiable where a text encoder is adapted.
 
         Args:
             prompts: any number; the empty one is the unconditional prompt.
+            negative: whether they are negative prompts, which some families encode without their system prompt.
 
         Returns:
             The conditioning in float32. What exceeds an encoder's length, or `max_token_length`, is cut off with a
@@ -123,10 +142,11 @@ class Base:
             `max_token_length`.
         """
         with autocast(self.device, self.dtype):
+            encode = self._calls.encode_negative if negative else self._calls.encode_text
             groups = group_rows(self.count_windows(prompts))
             if len(groups) <= 1:
-                return self._family.encode_text(prompts)
-            parts = [self._family.encode_text([prompts[row] for row in rows]) for rows in groups]
+                return encode(prompts)
+            parts = [encode([prompts[row] for row in rows]) for rows in groups]
         return TextConditioning.cat(parts)[_original_order(groups)]
 
     def encode_images(self, images: Images, generator: torch.Generator | None = None) -> Latents:
@@ -148,6 +168,9 @@ class Base:
         timesteps: Timesteps,
         conditioning: TextConditioning,
         size_conditioning: ImageSizes | None = None,
+        guidance: float = 1.0,
+        *,
+        unconditional: bool = False,
     ) -> Latents:
         """Run the denoiser; differentiable.
 
@@ -158,15 +181,17 @@ class Base:
             size_conditioning: original (height, width), crop (top, left) and target (height, width) of each image, in
                 pixels. None means an image of the latents' own size, uncropped. Ignored by families without size
                 conditioning.
+            guidance: scale for denoisers with embedded guidance; ignored by others. 1, as for training, means none.
+            unconditional: run the second denoiser, of a base that has one; it ignores the conditioning.
 
         Returns:
             The prediction in float32.
         """
-        if conditioning.lengths is not None:
+        if conditioning.lengths is not None and not unconditional:
             groups = conditioning.rows_by_length()
             sizes = [None if size_conditioning is None else size_conditioning[rows] for rows in groups]
             parts = [
-                self.predict(noisy[rows], timesteps[rows], conditioning[rows], own)
+                self.predict(noisy[rows], timesteps[rows], conditioning[rows], own, guidance)
                 for rows, own in zip(groups, sizes, strict=True)
             ]
             return torch.cat(parts)[_original_order(groups)]
@@ -174,23 +199,23 @@ class Base:
         with autocast(self.device, self.dtype):
             noisy = noisy.to(self.dtype, memory_format=memory_format)
             conditioning = conditioning.to(self.dtype)
-            return self._family.predict(noisy, timesteps, conditioning, size_conditioning).float()
+            inputs = DenoiserInputs(noisy, timesteps, conditioning, size_conditioning, guidance)
+            predict = self._calls.predict_unconditional if unconditional else self._calls.predict
+            if predict is None:
+                raise InputError("Argument `unconditional` must be False for a base without a second denoiser.")
+            return predict(inputs).float()
 
     def pipeline(self) -> Any:
         """Build a diffusers pipeline that shares the modules, adapters included."""
         import diffusers
 
         scheduler = self.scheduler_config.get("_class_name", self._family.default_scheduler)
-        with silence_transformers():  # without torchvision the import reports image processors it does not need
-            pipeline_class = getattr(diffusers, self._family.pipeline_class)
-        return pipeline_class(
-            **{**self._family.pipeline_options, **self._components.modules, **self._components.tokenizers},
-            scheduler=getattr(diffusers, scheduler).from_config(dict(self.scheduler_config)),
-        )
+        scheduler_class = getattr(diffusers, scheduler)
+        return self._components.build_pipeline(scheduler=scheduler_class.from_config(dict(self.scheduler_config)))
 
 
 def compute_digest(
-    family: type[Family], files: ModelFiles, resolution: int | None = None, max_token_length: int | None = None
+    family: Family, files: ModelFiles, resolution: int | None = None, max_token_length: int | None = None
 ) -> str:
     """Compute `Base.digest` without opening the model.
 
@@ -221,3 +246,24 @@ def _required_files(classes: Mapping[str, str]) -> dict[str, str]:
 
 def _is_tokenizer(part: str) -> bool:
     return part.startswith("tokenizer")
+
+
+def _forward_process(base: Base, family: Family) -> ForwardProcess:
+    process = family.forward_process.from_config(base.scheduler_config, base.device)
+    if isinstance(process, FlowMatching):
+        return process.with_sizes(base.size_multiple, base.resolution)
+    return process
+
+
+def _load_parts(
+    files: ModelFiles, classes: Mapping[str, str], dtype: torch.dtype
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The modules and the tokenizers, by part."""
+    modules: dict[str, Any] = {}
+    tokenizers: dict[str, Any] = {}
+    for part, path in classes.items():
+        if _is_tokenizer(part):
+            tokenizers[part] = files.load_tokenizer(part, import_class(path))
+        else:
+            modules[part] = files.load_module(part, import_class(path), dtype)
+    return modules, tokenizers

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, Self, runtime_checkable
 
 import torch
@@ -20,13 +20,11 @@ PREDICTION_TYPES = ("epsilon", "v_prediction", "sample")
 
 @runtime_checkable
 class ForwardProcess(Protocol):
-    """How a base's latents are noised, and what its denoiser predicts.
+    """How a base's latents are noised, and what its denoiser predicts."""
 
-    Attributes:
-        prediction_type: what the denoiser predicts, as diffusers names it.
-    """
-
-    prediction_type: str
+    @property
+    def prediction_type(self) -> str:
+        """What the denoiser predicts, as diffusers names it."""
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any], device: torch.device) -> Self:
@@ -36,8 +34,17 @@ class ForwardProcess(Protocol):
             InputError: the configuration is of another kind of process.
         """
 
-    def sample_timesteps(self, count: int, generator: torch.Generator) -> Num[Tensor, " count"]:
-        """Sample training timesteps, on the CPU, from the distribution that the family's denoiser was trained on."""
+    def sample_timesteps(
+        self, count: int, generator: torch.Generator, sizes: Sequence[tuple[int, int]] | None = None
+    ) -> Num[Tensor, " count"]:
+        """Sample training timesteps, on the CPU, from the distribution that the family's denoiser was trained on.
+
+        Args:
+            count: how many.
+            generator: the random numbers.
+            sizes: (width, height) of each image in pixels, where the distribution depends on it; None means the base's
+                resolution.
+        """
 
     def add_noise(self, clean: Latents, noise: Latents, timesteps: Timesteps) -> Latents:
         """Noise latents to these timesteps."""
@@ -47,6 +54,13 @@ class ForwardProcess(Protocol):
 
     def min_snr_weight(self, timesteps: Timesteps, gamma: float) -> Float[Tensor, " batch"]:
         """Loss weight that caps the signal-to-noise ratio at `gamma`.
+
+        Raises:
+            InputError: the process has no such weight.
+        """
+
+    def loss_weight(self, timesteps: Timesteps, weighting: str) -> Float[Tensor, " batch"]:
+        """Weight of each timestep's loss under a weighting of flow matching.
 
         Raises:
             InputError: the process has no such weight.
@@ -128,8 +142,10 @@ class DiscreteDiffusion:
         """Number of discrete timesteps."""
         return len(self.alphas_cumprod)
 
-    def sample_timesteps(self, count: int, generator: torch.Generator) -> Int[Tensor, " count"]:
-        """Sample training timesteps uniformly, on the CPU."""
+    def sample_timesteps(
+        self, count: int, generator: torch.Generator, sizes: Sequence[tuple[int, int]] | None = None
+    ) -> Int[Tensor, " count"]:
+        """Sample training timesteps uniformly, on the CPU; the images' sizes do not matter."""
         return torch.randint(self.num_timesteps, (count,), generator=generator)
 
     def add_noise(self, clean: Latents, noise: Latents, timesteps: Int[Tensor, " batch"]) -> Latents:
@@ -156,6 +172,17 @@ class DiscreteDiffusion:
         if self.prediction_type == "epsilon":
             return torch.where(snr > 0, capped / snr, torch.ones_like(snr))
         return capped / (snr + 1) if self.prediction_type == "v_prediction" else capped
+
+    def loss_weight(self, timesteps: Int[Tensor, " batch"], weighting: str) -> Float[Tensor, " batch"]:
+        """Discrete diffusion has no such weight.
+
+        Raises:
+            InputError: always.
+        """
+        raise InputError(
+            f"Argument `loss_weighting` is for flow-matching bases; this one predicts {self.prediction_type} and needs "
+            f"None, but got {weighting!r}."
+        )
 
     def noise_level(self, timesteps: Int[Tensor, " batch"]) -> Float[Tensor, " batch"]:
         """The timestep divided by the last one, in [0, 1]."""

@@ -52,12 +52,15 @@ def meta_parts(
             part: files.empty_module(part, import_class(classes[part]))
             for part in (family.denoiser, *family.text_encoders)
         }
+    files = DiffusersFolder(path)
+    family = next((family for family in BASES.values() if family.matches(files)), None)
+    adaptable = ADAPTABLE_PARTS if family is None else (family.denoiser, *family.text_encoders)
     parts = {}
     for name, entry in read_json(path / "model_index.json").items():
-        if name not in ADAPTABLE_PARTS or not isinstance(entry, list) or not all(entry):
+        if name not in adaptable or not isinstance(entry, list) or not all(entry):
             continue
         library, class_name = entry
-        parts[name] = DiffusersFolder(path).empty_module(name, import_class(f"{library}.{class_name}"))
+        parts[name] = files.empty_module(name, import_class(f"{library}.{class_name}"))
     if not parts:
         raise InputError(
             f"`{path / 'model_index.json'}` must name a part that can be adapted, of {', '.join(ADAPTABLE_PARTS)}."

@@ -29,7 +29,10 @@ SCHEDULERS: dict[str, tuple[str, dict[str, Any]]] = {
 
 def is_flow_matching(config: Mapping[str, Any]) -> bool:
     """Whether a scheduler configuration is of a flow-matching base."""
-    return str(config.get("_class_name", "")).startswith("FlowMatch")
+    is_flow_scheduler = str(config.get("_class_name", "")).startswith("FlowMatch")
+    return (
+        is_flow_scheduler or bool(config.get("use_flow_sigmas")) or config.get("prediction_type") == "flow_prediction"
+    )
 
 
 def build_scheduler(config: Mapping[str, Any], name: str | None = None) -> Any:
@@ -37,8 +40,8 @@ def build_scheduler(config: Mapping[str, Any], name: str | None = None) -> Any:
 
     Args:
         config: the schedule as the base's files state it.
-        name: a key of `SCHEDULERS` or the name of a scheduler class of diffusers; defaults to ``"ddim"``, or to
-            ``"flow-euler"`` for a flow-matching base.
+        name: a key of `SCHEDULERS` or the name of a scheduler class of diffusers; defaults to ``"ddim"``, or for a
+            flow-matching base to its own class.
 
     Raises:
         InputError: there is no such scheduler, or it does not fit the base. A flow-matching base needs a flow-matching
@@ -46,13 +49,18 @@ def build_scheduler(config: Mapping[str, Any], name: str | None = None) -> Any:
             needs one that can.
     """
     flow = is_flow_matching(config)
-    name = name or ("flow-euler" if flow else "ddim")
+    own_name = str(config.get("_class_name", "FlowMatchEulerDiscreteScheduler"))
+    name = name or (own_name if flow else "ddim")
     scheduler_class, settings = _resolve_scheduler(name)
+    # Some schedulers of other bases have a flow mode, which a flow-matching base may state for its own class.
+    if flow and scheduler_class.__name__ == own_name:
+        return scheduler_class.from_config(dict(config), **settings)
     if flow != scheduler_class.__name__.startswith("FlowMatch"):
         wanted = "a flow-matching one, such as `flow-euler`," if flow else "one for noise prediction, such as `ddim`,"
         raise InputError(f"Argument `scheduler` must be {wanted} to fit the base, but got `{name}`.")
     if flow:
-        return scheduler_class.from_config(dict(config), **settings)
+        shift = config.get("shift", config.get("flow_shift", 1.0))
+        return scheduler_class.from_config({**config, "shift": shift}, **settings)
     accepted = inspect.signature(scheduler_class.__init__).parameters
     if not {"beta_schedule", "prediction_type"} <= set(accepted) or "Inverse" in scheduler_class.__name__:
         raise InputError(f"Argument `scheduler` must be one that samples with a schedule of betas, but got `{name}`.")

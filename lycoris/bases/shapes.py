@@ -9,6 +9,8 @@ Images = Float[Tensor, "batch 3 height width"]
 """RGB in [0, 1]."""
 Latents = Float[Tensor, "batch channels rows columns"]
 """Scaled latents, clean or noisy."""
+Patches = Float[Tensor, "batch patch_channels patch_rows patch_columns"]
+"""Latents, or patches of latents as channels."""
 Timesteps = Num[Tensor, " batch"]
 """One per latent: whole numbers of discrete diffusion, fractions of flow matching."""
 ImageSizes = Float[Tensor, "batch 6"]

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
+from lycoris.bases.flow_matching import LOSS_WEIGHTINGS
+from lycoris.bases.timestep_densities import check_density
 from lycoris.errors import InputError, unknown_name_error
 from lycoris.training.optim.optimizers import OPTIMIZERS, check_options
 from lycoris.training.optim.schedules import ONE_CYCLE, SCHEDULES
@@ -45,6 +47,13 @@ class TrainingSettings:
         loss: a key of `lycoris.training.losses.LOSS_FUNCTIONS`.
         huber_delta: error at which the losses other than ``"mse"`` turn from quadratic to linear.
         min_snr: cap of the signal-to-noise ratio in the loss weight; `None` weights all timesteps equally.
+        timestep_density: density of the times of a flow-matching base, a key of
+            `lycoris.bases.timestep_densities.DENSITIES`; `None` means the family's, logit-normal.
+        timestep_density_options: its options, such as ``{"mean": 0.5}``.
+        timestep_shift: factor that shifts these times towards noise; `None` means the scheduler's, fixed or by image
+            size.
+        loss_weighting: weight of a time's loss for a flow-matching base, of
+            `lycoris.bases.flow_matching.LOSS_WEIGHTINGS`; `None` weights all equally.
         noise_offset: standard deviation of noise that is constant over each channel, added to noise with standard
             deviation 1.
         zero_terminal_snr: rescale the base's noise schedule to end at pure noise.
@@ -84,6 +93,10 @@ class TrainingSettings:
     loss: LossName = "mse"
     huber_delta: float = 0.1
     min_snr: float | None = None
+    timestep_density: str | None = None
+    timestep_density_options: Mapping[str, float] = field(default_factory=dict)
+    timestep_shift: float | None = None
+    loss_weighting: str | None = None
     noise_offset: float = 0.0
     zero_terminal_snr: bool = False
     horizontal_flip: bool = False
@@ -125,6 +138,7 @@ class TrainingSettings:
         _require("ema_decay", self.ema_decay, self.ema_decay is None or 0 < self.ema_decay < 1, "in (0, 1) or None")
         _require("caption_dropout", self.caption_dropout, 0 <= self.caption_dropout <= 1, "in [0, 1]")
         _require("min_snr", self.min_snr, self.min_snr is None or self.min_snr > 0, "above 0 or None")
+        self._check_times()
         _require("huber_delta", self.huber_delta, 0 < self.huber_delta < math.inf, "above 0 and finite")
         _require("noise_offset", self.noise_offset, 0 <= self.noise_offset < math.inf, "at least 0 and finite")
         ratio = self.loraplus_ratio
@@ -145,6 +159,16 @@ class TrainingSettings:
         _require("ema_decay", self.ema_decay, is_valid, f"None with `{self.optimizer}`")
         if OPTIMIZERS[self.optimizer].adapts_lr:
             self._check_adaptive_rate()
+
+    def _check_times(self) -> None:
+        shift, density, options = self.timestep_shift, self.timestep_density, self.timestep_density_options
+        _require("timestep_shift", shift, shift is None or 0 < shift < math.inf, "above 0 and finite, or None")
+        if density is None:
+            _require("timestep_density_options", options, not options, "empty without `timestep_density`")
+        else:
+            check_density(density, options)
+        if self.loss_weighting is not None and self.loss_weighting not in LOSS_WEIGHTINGS:
+            raise unknown_name_error("loss_weighting", self.loss_weighting, LOSS_WEIGHTINGS)
 
     def _check_adaptive_rate(self) -> None:
         """The optimizer estimates its learning rate: the setting is a factor, the same for all parameters."""

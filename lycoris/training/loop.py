@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 
 GPU_READ_INTERVAL = 16
 """On a GPU, losses are read and progress is reported once in this many steps, so that it need not wait for the CPU."""
+
+logger = logging.getLogger(__name__)
 
 
 def train(
@@ -110,6 +113,8 @@ def co_train(
     """
     if not jobs:
         raise InputError("Argument `jobs` must hold at least one job, but is empty.")
+    if base.distilled is not None:
+        logger.warning("Base `%s` %s.", base.source, base.distilled)
     began = time.monotonic()
     runs = [TrainingRun(base, job, cache_folder) for job in jobs]
     process_group = ProcessGroup.current()

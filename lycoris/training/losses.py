@@ -69,10 +69,12 @@ class TrainingLoss:
         return self.forward_process.add_noise(batch.latents, batch.noise, batch.timesteps)
 
     def __call__(self, prediction: Latents, batch: Batch) -> Float[Tensor, " batch"]:
-        """Loss of each image, averaged by `Batch.image_losses` and weighted if `min_snr` is set."""
+        """Loss of each image, averaged by `Batch.image_losses`, weighted if `min_snr` or `loss_weighting` is set."""
         target = self.forward_process.target(batch.latents, batch.noise, batch.timesteps)
         errors = LOSS_FUNCTIONS[self.settings.loss](prediction - target, self.settings.huber_delta)
         losses = batch.image_losses(errors)
+        if self.settings.loss_weighting is not None:
+            losses = losses * self.forward_process.loss_weight(batch.timesteps, self.settings.loss_weighting)
         if self.settings.min_snr is None:
             return losses
         return losses * self.forward_process.min_snr_weight(batch.timesteps, self.settings.min_snr)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from lycoris.bases.flow_matching import FlowMatching
 from lycoris.bases.noise import DiscreteDiffusion
 from lycoris.errors import InputError, unknown_name_error
 from lycoris.training.optim.optimizer_step import build_optimizer, check_optimizer_device
@@ -54,8 +55,24 @@ def resolve_forward_process(forward_process: ForwardProcess, settings: TrainingS
                 "pure noise by itself and needs False, but got True."
             )
         forward_process = forward_process.zero_terminal_snr()
-    if settings.min_snr is not None:  # refuse it now and not at the first step
+    given = {
+        "timestep_density": settings.timestep_density,
+        "timestep_shift": settings.timestep_shift,
+    }
+    if isinstance(forward_process, FlowMatching):
+        forward_process = forward_process.with_times(
+            settings.timestep_density, settings.timestep_density_options, settings.timestep_shift
+        )
+    elif named := [f"`{name}`" for name, value in given.items() if value is not None]:
+        raise InputError(
+            f"Settings {' and '.join(named)} are for flow-matching bases, but the base predicts "
+            f"{forward_process.prediction_type} from uniform timesteps."
+        )
+    # Weights that the process does not have are refused now and not at the first step.
+    if settings.min_snr is not None:
         forward_process.min_snr_weight(torch.zeros(1, dtype=torch.long), settings.min_snr)
+    if settings.loss_weighting is not None:
+        forward_process.loss_weight(torch.zeros(1, dtype=torch.long), settings.loss_weighting)
     return forward_process
 
 

@@ -93,7 +93,7 @@ class TrainingRun:
             cache_folder=cache_folder,
         )
         self._sampler = BatchSampler(
-            self._dataset, captions, base.forward_process, job.settings, job.seed, examples, self._process_group
+            self._dataset, captions, self.loss.forward_process, job.settings, job.seed, examples, self._process_group
         )
         self._unread: list[tuple[Tensor, Tensor, Tensor]] = []
         self._callback_points = [

@@ -111,7 +111,7 @@ def _signature() -> ModelSignature:
             [
                 ParamSpec("seed", DataType.long, 1000),
                 ParamSpec("steps", DataType.long, 25),
-                ParamSpec("guidance", DataType.double, 7.0),
+                ParamSpec("guidance", DataType.double, 0.0),
                 ParamSpec("scale", DataType.double, 1.0),
                 ParamSpec("format", DataType.string, "auto"),
             ]

@@ -40,8 +40,9 @@ class AdapterModel(PythonModel):
         Args:
             context: unused.
             model_input: prompts, as MLflow passes them: a table of one column, whose cells may be lists.
-            params: ``seed`` of the first image (the n-th adds n), ``steps``, ``guidance``, ``scale`` of the adapter,
-                and ``format``: ``"pil"``, ``"png"`` (base64) or ``"auto"``, which is ``"png"`` when served.
+            params: ``seed`` of the first image (the n-th adds n), ``steps``, ``guidance`` (0: the base's own),
+                ``scale`` of the adapter, and ``format``: ``"pil"``, ``"png"`` (base64) or ``"auto"``, which is
+                ``"png"`` when served.
 
         Returns:
             Images in the order of the prompts.
@@ -51,7 +52,7 @@ class AdapterModel(PythonModel):
         """
         from lycoris.bases.sampling import GenerationSettings, generate
 
-        options = {"seed": 1000, "steps": 25, "guidance": 7.0, "scale": 1.0, "format": "auto", **(params or {})}
+        options = {"seed": 1000, "steps": 25, "guidance": 0.0, "scale": 1.0, "format": "auto", **(params or {})}
         if options["format"] not in FORMATS:
             raise ValueError(f"Parameter `format` must be one of {', '.join(FORMATS)}, but got {options['format']!r}.")
         prompts = _prompts(model_input)
@@ -61,7 +62,7 @@ class AdapterModel(PythonModel):
             self.base,
             prompts,
             seeds,
-            GenerationSettings(steps=int(options["steps"]), guidance=float(options["guidance"])),
+            GenerationSettings(steps=int(options["steps"]), guidance=float(options["guidance"]) or None),
         )
         is_served = os.environ.get(SERVING_VARIABLE, "").lower() in ("1", "true")
         if options["format"] == "pil" or (options["format"] == "auto" and not is_served):

@@ -13,13 +13,17 @@ BLOCK = re.compile(r"(?<=<!-- families: begin -->\n).*(?=<!-- families: end -->)
 
 def family_table() -> str:
     """Families with their parts and what they predict, as Markdown."""
-    lines = ["| family | models | adaptable parts | predicts | default scheduler |", "|---|---|---|---|---|"]
+    lines = [
+        "| family | models | adaptable parts | predicts | learning rate, steps of a public recipe for LoRA |",
+        "|---|---|---|---|---|",
+    ]
     for name, family in BASES.items():
         parts = ", ".join(f"`{part}`" for part in (family.denoiser, *family.text_encoders))
-        predicts, scheduler = ("noise or v, as its scheduler says", "ddim")
-        if family.forward_process is FlowMatching:
-            predicts, scheduler = "the flow's direction", "flow-euler"
-        lines.append(f"| `{name}` | {family.models} | {parts} | {predicts} | `{scheduler}` |")
+        predicts = "the flow's direction" if family.forward_process is FlowMatching else "noise or v"
+        recipe = "–"
+        if family.recipe is not None:
+            recipe = f"{family.recipe.learning_rate:g}, {family.recipe.steps} ({family.recipe.source})"
+        lines.append(f"| `{name}` | {family.models} | {parts} | {predicts} | {recipe} |")
     return "\n".join(lines) + "\n"
 
 

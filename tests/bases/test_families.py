@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 import lycoris
-from lycoris.bases import BASES, TextConditioning, open_base
+from lycoris.bases import TextConditioning, open_base
 from lycoris.bases.sampling import GenerationSettings, generate
 from lycoris.bases.schedulers import SCHEDULERS, build_scheduler, is_flow_matching
 from lycoris.errors import InputError
@@ -51,10 +51,6 @@ def difference(first, second):
         np.abs(np.asarray(one, dtype=int) - np.asarray(other, dtype=int)).max()
         for one, other in zip(first, second, strict=True)
     )
-
-
-def test_every_family_has_a_case():
-    assert {case.family for case in CASES.values()} == set(BASES)
 
 
 def test_a_folder_is_opened_by_its_family_frozen(base, case):

@@ -58,6 +58,47 @@ def test_times_are_the_shifted_logistic_of_normal_numbers(shift):
     assert torch.equal(times, flow.sample_timesteps(20000, torch.Generator().manual_seed(0)))
 
 
+@pytest.mark.parametrize("kind", ["exponential", "linear"])
+def test_times_are_shifted_by_image_size_as_the_scheduler_does(kind):
+    from diffusers import FlowMatchEulerDiscreteScheduler
+    from diffusers.pipelines.flux.pipeline_flux import calculate_shift
+
+    config = {**CONFIG, "use_dynamic_shifting": True, "time_shift_type": kind, "base_shift": 0.6}
+    scheduler = FlowMatchEulerDiscreteScheduler.from_config(config)
+    flow = FlowMatching.from_config(config).with_sizes(16, 1024)
+    unshifted = FlowMatching().sample_timesteps(3, torch.Generator().manual_seed(0)) / 1000
+    sizes = [(1024, 1024), (512, 768), (256, 256)]
+    times = flow.sample_timesteps(3, torch.Generator().manual_seed(0), sizes)
+    for (width, height), time, fraction in zip(sizes, times, unshifted, strict=True):
+        mu = calculate_shift(width * height // 256, 256, 4096, 0.6, 1.15)
+        assert time / 1000 == pytest.approx(float(scheduler.time_shift(mu, 1.0, fraction)), rel=1e-5)
+    largest = flow.sample_timesteps(3, torch.Generator().manual_seed(0))
+    assert largest[0] == times[0]
+    assert largest[2] > times[2]
+
+
+def test_a_run_has_its_own_density_and_shift():
+    generator = torch.Generator()
+    flow = FlowMatching.from_config({**CONFIG, "use_dynamic_shifting": True}).with_times("uniform", {}, 2.0)
+    times = flow.sample_timesteps(5, generator.manual_seed(1)) / 1000
+    fraction = torch.rand(5, generator=generator.manual_seed(1))
+    torch.testing.assert_close(times, 2 * fraction / (1 + fraction))
+    unchanged = FlowMatching(shift=3.0).with_times(None, {}, None)
+    assert unchanged == FlowMatching(shift=3.0)
+
+
+def test_losses_are_weighted_by_time():
+    times = torch.tensor([0.0, 250.0, 1000.0])
+    weights = FlowMatching().loss_weight(times, "sigma_sqrt")
+    torch.testing.assert_close(weights, torch.tensor([1e6, 16.0, 1.0]))
+    weights = FlowMatching().loss_weight(times, "cosmap") * torch.pi / 2
+    torch.testing.assert_close(weights, torch.tensor([1.0, 1.6, 1.0]), rtol=1e-2, atol=1e-2)
+    with pytest.raises(InputError, match="Did you mean `cosmap`"):
+        FlowMatching().loss_weight(times, "cosmos")
+    with pytest.raises(InputError, match="`loss_weighting` is for flow-matching bases"):
+        DiscreteDiffusion(torch.tensor([0.9, 0.5]), "epsilon").loss_weight(times.long(), "cosmap")
+
+
 def test_there_is_no_signal_to_noise_weight():
     with pytest.raises(InputError, match="`min_snr` is for bases that predict noise"):
         FlowMatching().min_snr_weight(torch.tensor([1.0]), 5.0)
@@ -65,7 +106,7 @@ def test_there_is_no_signal_to_noise_weight():
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"shift": 0}, {"num_train_timesteps": -1}, {"use_dynamic_shifting": True}, {"_class_name": "DDIMScheduler"}],
+    [{"shift": 0}, {"num_train_timesteps": -1}, {"_class_name": "DDIMScheduler"}],
 )
 def test_other_schedules_are_refused(wrong):
     with pytest.raises(InputError, match="FlowMatch" if "_class_name" in wrong else next(iter(wrong))):

@@ -88,8 +88,8 @@ def test_a_folder_that_is_not_there(tmp_path):
 
 
 def test_another_family_is_named(copied):
-    edit_json(copied / "model_index.json", _class_name="FluxPipeline")
-    with pytest.raises(InputError, match=r"a FluxPipeline.*known: stable-diffusion"):
+    edit_json(copied / "model_index.json", _class_name="KolorsPipeline")
+    with pytest.raises(InputError, match=r"a KolorsPipeline.*known: stable-diffusion"):
         open_base(copied)
 
 

@@ -8,6 +8,12 @@ _UNET_ATTENTION = r".*\b(to_q|to_k|to_v|to_out\.0|add_q_proj|add_k_proj|add_v_pr
 _UNET_BLOCKS = r".*\battentions\..*"
 _UNET_CONVOLUTIONS = r".*\b(resnets|downsamplers|upsamplers)\..*"
 _TRANSFORMER_BLOCKS = r"(.*\.)?(\w+_)?transformer_blocks\.\d+\.(?!norm).*"
+_BLOCK = r"(?!.*distilled_guidance_layer)(.*\.)?(\w*blocks|\w*layers|\w*refiner)\.\d+\.(block\.)?"
+"""A numbered block of a diffusion transformer. Chroma's distilled guidance layer, which has layers too, modulates."""
+_MODULATION = r"norm|\w*mod\.|\w*modulation|adaln|adaLN"
+_BLOCK_ATTENTION = rf"{_BLOCK}(attn\d?|\w*attention)\.(?!norm).*"
+_BLOCK_ATTENTION_AND_FEED_FORWARD = rf"{_BLOCK}(?!{_MODULATION}|.*\bconv_depth).*"
+"""Without Sana's depthwise convolutions, which PEFT, and so diffusers, rejects unless the rank divides the groups."""
 _CLIP_ATTENTION = r".*\bself_attn\.(q|k|v|out)_proj"
 _CLIP_MLP = r".*\bmlp\.(fc1|fc2)"
 _CLIP_NORM = r".*\b(layer_norm1|layer_norm2|final_layer_norm)"
@@ -23,24 +29,27 @@ _ANY = (r".*",)
 PRESETS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     "attn-only": {
         "unet": (_UNET_ATTENTION,),
-        "transformer": (_UNET_ATTENTION,),
+        "transformer": (_UNET_ATTENTION, _BLOCK_ATTENTION),
         "text": _TEXT_ATTENTION,
         "model": (_UNET_ATTENTION, *_TEXT_ATTENTION),
     },
     "attn-mlp": {
         "unet": (_UNET_BLOCKS,),
-        "transformer": (_TRANSFORMER_BLOCKS,),
+        "transformer": (_BLOCK_ATTENTION_AND_FEED_FORWARD,),
         "text": _TEXT_MLP,
         "model": (_UNET_BLOCKS, _TRANSFORMER_BLOCKS, *_TEXT_MLP),
     },
     "full": {"unet": _UNET_FULL, "transformer": _ANY, "text": _TEXT_FULL, "model": _ANY},
     "everything": {"unet": _ANY, "transformer": _ANY, "text": _ANY, "model": _ANY},
     "unet-only": {"unet": _UNET_FULL, "transformer": _ANY},
-    "unet-attn-mlp": {"unet": (_UNET_BLOCKS,), "transformer": (_TRANSFORMER_BLOCKS,)},
+    "unet-attn-mlp": {"unet": (_UNET_BLOCKS,), "transformer": (_BLOCK_ATTENTION_AND_FEED_FORWARD,)},
     "text-encoder": {"text": _TEXT_FULL},
     "convolutions": {"unet": (_UNET_CONVOLUTIONS,), "model": (_UNET_CONVOLUTIONS,)},
 }
 """Preset → kind of part → patterns, each matched against a layer's whole name.
+
+In a transformer `attn-only` is the attention of its blocks, fused projections included, and `attn-mlp` their attention
+and feed-forward layers; modulations, embedders and the final layer are in `full` alone.
 
 `full` is that of LyCORIS: everything but conv_in, conv_out and the time and size embeddings, which `everything` has
 too.

@@ -2,70 +2,47 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
 
 from lycoris.bases.conditioning import TextConditioning
-from lycoris.bases.families.family import Components
-from lycoris.bases.flow_matching import FlowMatching
-from lycoris.bases.noise import ForwardProcess
-from lycoris.bases.shapes import ImageSizes, Latents, Timesteps
-
-if TYPE_CHECKING:
-    from lycoris.bases.files.checkpoint_layouts import CheckpointLayout
-    from lycoris.bases.files.model_files import ModelFiles
+from lycoris.bases.families.family import Components, DenoiserInputs, Family, ModelCalls, has_pipeline, parts_of
+from lycoris.bases.guidance import Guidance
+from lycoris.bases.shapes import Latents
 
 MAX_LENGTH = 256
 
 
-class AuraFlow:
-    """The AuraFlow family; see `lycoris.bases.families.family.Family`.
+def _open(components: Components) -> ModelCalls:
+    transformer, text = components.modules["transformer"], components.text_encoder(max_length=MAX_LENGTH)
 
-    fal, "Introducing AuraFlow v0.1". Its text encoder is Pile-T5-XL. diffusers loads adapters of the transformer only.
-    """
-
-    name = "auraflow"
-    models = "AuraFlow 0.1 to 0.3, folders only"
-    denoiser = "transformer"
-    text_encoders: tuple[str, ...] = ()
-    forward_process: type[ForwardProcess] = FlowMatching
-    upcasts_vae = True
-    pipeline_class = "AuraFlowPipeline"
-    default_scheduler = "FlowMatchEulerDiscreteScheduler"
-    layouts: Mapping[str, CheckpointLayout] = {}
-
-    def __init__(self, components: Components) -> None:
-        self._transformer = components.modules["transformer"]
-        self._text = components.text_encoder(max_length=MAX_LENGTH)
-        self.pipeline_options: Mapping[str, Any] = {}
-
-    @staticmethod
-    def matches(files: ModelFiles) -> bool:
-        """Whether the model index names AuraFlow's pipeline; parts of these names are common to many families."""
-        return files.model_index().get("_class_name") == "AuraFlowPipeline"
-
-    @staticmethod
-    def part_classes(files: ModelFiles) -> Mapping[str, str]:
-        """Each part's class."""
-        return {
-            "transformer": "diffusers.AuraFlowTransformer2DModel",
-            "vae": "diffusers.AutoencoderKL",
-            "text_encoder": "transformers.UMT5EncoderModel",
-            "tokenizer": "transformers.AutoTokenizer",
-        }
-
-    @staticmethod
-    def digest_options(files: ModelFiles) -> str:
-        """No option of the model index changes the output."""
-        return ""
-
-    def encode_text(self, prompts: Sequence[str]) -> TextConditioning:
+    def encode_text(prompts: Sequence[str]) -> TextConditioning:
         """The last hidden states of the text encoder, zeros after the prompt's end."""
-        return TextConditioning(self._text.masked_hidden_states(prompts).float())
+        return TextConditioning(text.masked_hidden_states(prompts).float())
 
-    def predict(
-        self, noisy: Latents, timesteps: Timesteps, conditioning: TextConditioning, size_conditioning: ImageSizes | None
-    ) -> Latents:
-        """Run the transformer on times in [0, 1], as precise as the latents; it has no size conditioning."""
-        times = (timesteps / 1000).to(noisy.dtype)
-        return self._transformer(noisy, conditioning.hidden_states, times, return_dict=False)[0]
+    def predict(inputs: DenoiserInputs) -> Latents:
+        """Run the transformer on times in [0, 1], as precise as the latents."""
+        times = (inputs.timesteps / 1000).to(inputs.noisy.dtype)
+        return transformer(inputs.noisy, inputs.conditioning.hidden_states, times, return_dict=False)[0]
+
+    return ModelCalls(encode_text, predict, Guidance(is_batched=True))
+
+
+AURAFLOW = Family(
+    name="auraflow",
+    models="AuraFlow 0.1 to 0.3, folders only",
+    pipeline_class="AuraFlowPipeline",
+    matches=has_pipeline("AuraFlowPipeline"),
+    part_classes=parts_of(
+        transformer="diffusers.AuraFlowTransformer2DModel",
+        vae="diffusers.AutoencoderKL",
+        text_encoder="transformers.UMT5EncoderModel",
+        tokenizer="transformers.AutoTokenizer",
+    ),
+    open=_open,
+    upcasts_vae=True,
+    patch_size=2,
+)
+"""fal, "Introducing AuraFlow v0.1".
+
+Its text encoder is Pile-T5-XL. diffusers loads adapters of the transformer only.
+"""

@@ -26,8 +26,8 @@ CONVERT_FOLDER_COMMAND = (
 )
 HUB_PATTERNS = tuple(
     f"{part}/{name}"
-    for part in ("unet", "transformer", "vae", "scheduler", "text_encoder*", "tokenizer*")
-    for name in ("*.json", "*.txt", "*.model", "*.safetensors")
+    for part in ("unet", "*transformer", "vae", "scheduler", "text_encoder*", "tokenizer*")
+    for name in ("*.json", "*.txt", "*.model", "*.jinja", "*.safetensors")
 )
 
 
@@ -151,7 +151,7 @@ def folder_digest(folder: Path, parts: Iterable[str]) -> str:
     for part in sorted(parts):
         variant = weights_variant(folder / part)
         for file in sorted((folder / part).iterdir()):
-            if file.suffix not in {".json", ".txt", ".model", WEIGHTS_SUFFIX} or not file.is_file():
+            if file.suffix not in {".json", ".txt", ".model", ".jinja", WEIGHTS_SUFFIX} or not file.is_file():
                 continue
             if file.suffix == WEIGHTS_SUFFIX and file_variant(file) != variant:
                 continue

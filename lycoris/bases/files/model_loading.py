@@ -81,7 +81,8 @@ def freeze(modules: Mapping[str, Any], device: torch.device) -> None:
     """Freeze modules, in evaluation mode, on a device, and those with convolutions in channels-last order."""
     for part, module in modules.items():
         module.requires_grad_(False).eval().to(device)
-        if part in ("unet", "vae"):
+        is_of_videos = any(parameter.dim() == 5 for parameter in module.parameters())
+        if part in ("unet", "vae") and not is_of_videos:
             module.to(memory_format=torch.channels_last)
             guard_group_norms(module)
 

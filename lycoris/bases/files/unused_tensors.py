@@ -23,7 +23,7 @@ _MEANINGS = {
 logger = logging.getLogger(__name__)
 
 
-def log_unused_tensors(files: ModelFiles, family: type[Family]) -> None:
+def log_unused_tensors(files: ModelFiles, family: Family) -> None:
     """Log how many tensors no part is loaded from, by the beginning of their names.
 
     Args:

@@ -11,7 +11,7 @@ MIN_SIDE, MAX_SIDE, SIDE_STEP = 320 / 512, 960 / 512, 64
 """Sides from 320 to 960 in steps of 64 at 512 pixels, proportional at other resolutions."""
 
 
-def bucket_sizes(resolution: int, vae_scale_factor: int) -> list[tuple[int, int]]:
+def bucket_sizes(resolution: int, multiple: int) -> list[tuple[int, int]]:
     """The sizes that images are resized and cropped to.
 
     Every width on the grid is paired with the greatest height on the grid that keeps the area within the resolution
@@ -19,24 +19,17 @@ def bucket_sizes(resolution: int, vae_scale_factor: int) -> list[tuple[int, int]
 
     Args:
         resolution: side of the square images that the base was trained on, in pixels.
-        vae_scale_factor: pixels per latent cell; every side is a multiple of it.
+        multiple: every side is a multiple of this many pixels.
 
     Returns:
         (width, height) pairs in pixels, by ascending width; the square one is always included.
 
     Raises:
-        InputError: the resolution is not a multiple of the scale factor.
+        InputError: the resolution is not such a multiple.
     """
-    if resolution < vae_scale_factor or resolution % vae_scale_factor:
-        raise InputError(
-            f"Argument `resolution` must be a multiple of the VAE's scale factor {vae_scale_factor}, "
-            f"but got {resolution}."
-        )
-    step = (
-        SIDE_STEP
-        if resolution >= 512
-        else max(vae_scale_factor, round(SIDE_STEP / 512 * resolution / vae_scale_factor) * vae_scale_factor)
-    )
+    if resolution < multiple or resolution % multiple:
+        raise InputError(f"Argument `resolution` must be a multiple of {multiple} for this base, but got {resolution}.")
+    step = SIDE_STEP if resolution >= 512 else max(multiple, round(SIDE_STEP / 512 * resolution / multiple) * multiple)
     shortest = math.ceil(MIN_SIDE * resolution / step) * step
     longest = math.floor(MAX_SIDE * resolution / step) * step
     sizes = {(resolution, resolution)}

@@ -16,7 +16,6 @@ from lycoris.cache.keys import source_hash
 from lycoris.training.data.tensor_cache import TensorCache, content_key
 
 if TYPE_CHECKING:
-    from torch import Tensor
     from torch.nn import Parameter
 
     from lycoris.bases import Base
@@ -103,12 +102,12 @@ class CaptionEncoder:
             conditioning, truncations = self._encode([text])
         for message in truncations:
             warnings.warn(message, stacklevel=2)
-        self._cache.write(self._cache_key(text), _tensor_fields(conditioning), note=" ".join(map(str, truncations)))
+        self._cache.write(self._cache_key(text), conditioning.named, note=" ".join(map(str, truncations)))
 
     def _lookup(self, text: str) -> TextConditioning:
         if text in self._cached_texts:
             tensors = self._cache.read(self._cache_key(text))
-            return TextConditioning(tensors["hidden_states"], tensors.get("pooled"))
+            return TextConditioning(**tensors)
         if text not in self._recent:
             with torch.no_grad():
                 self._recent[text] = self._encode_now([text]).to("cpu")
@@ -141,8 +140,3 @@ class CaptionEncoder:
 
     def _cache_key(self, text: str) -> str:
         return content_key("text", self._base.digest, self._base.dtype, source_hash(*TEXT_SOURCES), text)
-
-
-def _tensor_fields(conditioning: TextConditioning) -> dict[str, Tensor]:
-    pooled = {} if conditioning.pooled is None else {"pooled": conditioning.pooled}
-    return {"hidden_states": conditioning.hidden_states, **pooled}

@@ -110,7 +110,7 @@ class ImageDataset:
         self._flips = (False, True) if horizontal_flip else (False,)
         self._cache = TensorCache(cache_folder)
         self._masks = None if mask is None else LossMasks(mask, base.vae_scale_factor, self._cache)
-        self._scan = HeaderScan(paths, bucket_sizes(base.resolution, base.vae_scale_factor), on_invalid_image)
+        self._scan = HeaderScan(paths, bucket_sizes(base.resolution, base.size_multiple), on_invalid_image)
         self._file_digests: list[str] = []
         self._mask_keys: list[str | None] = []
         invalid = self._fill_cache(paths, stop=on_invalid_image == "stop")

@@ -107,7 +107,9 @@ class BatchSampler:
             rows += [self._prior_rows[index] for index in self._prior_sampler(step)]
             weights = torch.cat([weights, torch.full_like(weights, self._settings.prior_weight)])
         generator = derive_generator(self._seed, "step", step)
-        timesteps = self._forward_process.sample_timesteps(len(rows), generator)
+        timesteps = self._forward_process.sample_timesteps(
+            len(rows), generator, [self._dataset.sizes[row] for row in rows]
+        )
         is_uncaptioned = (torch.rand(len(rows), generator=generator) < self._settings.caption_dropout).tolist()
         is_flipped = (torch.rand(len(rows), generator=generator) < 0.5 * self._settings.horizontal_flip).tolist()
         captions = self._augment_captions(rows, is_uncaptioned, step)

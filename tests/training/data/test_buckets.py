@@ -40,7 +40,7 @@ def test_the_nearest_bucket_keeps_the_shape_within_a_step(size):
 
 
 def test_a_resolution_that_latents_cannot_have_is_refused():
-    with pytest.raises(InputError, match="multiple of the VAE's scale factor 8, but got 100"):
+    with pytest.raises(InputError, match="multiple of 8 for this base, but got 100"):
         bucket_sizes(100, 8)
 
 
