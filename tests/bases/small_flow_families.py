@@ -200,7 +200,7 @@ class FlowCase:
         architecture: of a file's header.
         guided: our guidance scale → arguments of the pipeline's call.
         layers: how many of the transformer's layers attn-only, attn-mlp and full choose, of how many.
-        is_guided: whether it has classifier-free guidance.
+        is_guided: whether its transformer is called with the negative prompt as well.
         format: of the file that diffusers opens; its reader of Lumina 2's default one expects the published sizes.
     """
 
@@ -230,6 +230,10 @@ def from_zero(scale: float) -> dict[str, Any]:
     return {"guidance_scale": scale - 1}
 
 
+def for_every_step(scale: float) -> dict[str, Any]:
+    return {"guidance_scale": scale, "guidance_schedule": None}
+
+
 def true_cfg(scale: float) -> dict[str, Any]:
     return {"true_cfg_scale": scale}
 
@@ -243,7 +247,7 @@ FLOW_CASES = {
     "schnell": FlowCase(schnell, "flux-1", "flux-1-dev", true_cfg, (11, 17, 28)),
     "chroma": FlowCase(chroma, "chroma", "chroma", from_one, (11, 17, 24)),
     "ernie": FlowCase(ernie, "ernie-image", "ernie-image", from_one, (4, 7, 14)),
-    "ideogram-4": FlowCase(ideogram_4, "ideogram-4", "ideogram-4", from_one, (4, 7, 15)),
+    "ideogram-4": FlowCase(ideogram_4, "ideogram-4", "ideogram-4", for_every_step, (4, 7, 15), is_guided=False),
     "lumina-2": FlowCase(lumina_2, "lumina-2", "lumina-2", from_one, (12, 21, 29), format="diffusers"),
     "hidream": FlowCase(hidream, "hidream", "hidream-i1", from_one, (12, 45, 57)),
     "sana": FlowCase(sana, "sana", "sana", from_one, (8, 10, 18)),
