@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
@@ -95,13 +95,11 @@ class TextConditioning:
     def to(self, target: torch.dtype | torch.device | str) -> TextConditioning:
         """Convert every floating-point tensor to a precision, or move every tensor to a device."""
         keeps = isinstance(target, torch.dtype)
-        return TextConditioning(
-            **{
-                name: tensor if keeps and not tensor.is_floating_point() else tensor.to(target)
-                for name, tensor in self._named.items()
-            },
-            lengths=self.lengths,
-        )
+        converted: dict[str, Any] = {
+            name: tensor if keeps and not tensor.is_floating_point() else tensor.to(target)
+            for name, tensor in self._named.items()
+        }
+        return TextConditioning(**converted, lengths=self.lengths)
 
     def rows_by_length(self) -> list[list[int]]:
         """The rows of each number of states, in ascending order of the number."""
@@ -112,9 +110,10 @@ class TextConditioning:
         if self.mask is None:
             return self
         length = max(1, int(self.mask.any(dim=0).nonzero().max()) + 1) if self.mask.any() else 1
-        return TextConditioning(
-            **{name: tensor[:, :length] if _has_tokens(tensor) else tensor for name, tensor in self._named.items()}
-        )
+        trimmed: dict[str, Any] = {
+            name: tensor[:, :length] if _has_tokens(tensor) else tensor for name, tensor in self._named.items()
+        }
+        return TextConditioning(**trimmed)
 
     def lists(self) -> list[Float[Tensor, "_ width"]]:
         """Each prompt's states without padding.

@@ -53,8 +53,8 @@ def meta_parts(
             for part in (family.denoiser, *family.text_encoders)
         }
     files = DiffusersFolder(path)
-    family = next((family for family in BASES.values() if family.matches(files)), None)
-    adaptable = ADAPTABLE_PARTS if family is None else (family.denoiser, *family.text_encoders)
+    matching = next((each for each in BASES.values() if each.matches(files)), None)
+    adaptable = ADAPTABLE_PARTS if matching is None else (matching.denoiser, *matching.text_encoders)
     parts = {}
     for name, entry in read_json(path / "model_index.json").items():
         if name not in adaptable or not isinstance(entry, list) or not all(entry):

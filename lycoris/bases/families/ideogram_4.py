@@ -20,7 +20,7 @@ from lycoris.bases.shapes import Latents
 
 MAX_TEXT_TOKENS = 2048
 """Tokens of a text, padded at its start; the pipeline's default. A longer one is an error."""
-_PIXELS_PER_TOKEN, _BASE_PIXELS, _DEVIATION = 16**2, 512**2, 1.5
+_BASE_PIXELS, _DEVIATION = 512**2, 1.5
 
 
 def _collect(output: Any) -> TextConditioning:
@@ -28,11 +28,10 @@ def _collect(output: Any) -> TextConditioning:
     return TextConditioning(features[:, :-1], mask=segments[:, :-1] == 1)  # without the one token of an image
 
 
-def _sigmas(steps: int, tokens: int) -> list[float]:
+def _sigmas(steps: int, pixels: int) -> list[float]:
     """The noise levels of the pipeline's schedule, whose mean follows the number of pixels."""
     from diffusers.pipelines.ideogram4 import pipeline_ideogram4 as pipeline
 
-    pixels = tokens * _PIXELS_PER_TOKEN
     mean = 0.5 * float(torch.tensor(pixels / _BASE_PIXELS, dtype=torch.float64).log())
     return pipeline._logit_normal_sigmas(steps, mean, std=_DEVIATION).tolist()
 
@@ -76,7 +75,7 @@ def _open(components: Components) -> ModelCalls:
         PipelineText(components, _collect, grid_h=1, grid_w=1, max_sequence_length=MAX_TEXT_TOKENS),
         predict,
         Guidance(7.0),
-        FlowSchedule(sigmas=_sigmas),
+        FlowSchedule(sigmas=lambda steps, tokens: _sigmas(steps, tokens * components.vae_scale_factor**2)),
         predict_unconditional=predict_unconditional,
     )
 

@@ -6,7 +6,7 @@ import warnings
 from collections import OrderedDict
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -106,7 +106,7 @@ class CaptionEncoder:
 
     def _lookup(self, text: str) -> TextConditioning:
         if text in self._cached_texts:
-            tensors = self._cache.read(self._cache_key(text))
+            tensors: dict[str, Any] = self._cache.read(self._cache_key(text))
             return TextConditioning(**tensors)
         if text not in self._recent:
             with torch.no_grad():
