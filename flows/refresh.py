@@ -162,7 +162,9 @@ class _Contests:
             "scores": [],
             "dimensions": {},
         }
-        if champion is None:
+        if champion is None and challenger.not_promoted is not None:
+            promoted, reason = False, challenger.not_promoted
+        elif champion is None:
             promoted, reason = True, "the first of its concept"
         elif champion.version == challenger.version:
             return {**record, "state": "left", "reason": "the challenger is the champion"}

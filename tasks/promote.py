@@ -11,8 +11,8 @@ from prefect import task
 from lycoris.analysis import AdapterScore, Champion, select_champion
 from lycoris.safety.redaction import redacting_errors
 from tasks.runtime.retry import retry_while_unavailable
-from tasks.tracking import registry
 from tasks.tracking.client import TrackingServer
+from tasks.tracking.promotion import promote_to_champion
 
 if TYPE_CHECKING:
     from lycoris.metrics import Score
@@ -45,4 +45,4 @@ def promote(server: TrackingServer, concept: str, version: str, reason: str) -> 
     Returns:
         False, and nothing is changed, if a person has rejected this version before.
     """
-    return registry.promote_to_champion(server, concept, version, reason)
+    return promote_to_champion(server, concept, version, reason)

@@ -15,9 +15,9 @@ PARAMETERS = (
 
 def run(arguments: Arguments) -> int:
     """Move the alias `champion` back."""
-    from tasks.tracking import registry
+    from tasks.tracking.promotion import rollback
 
-    rejected, champion = registry.rollback(open_registry(arguments), arguments.concept, arguments.to, arguments.reason)
+    rejected, champion = rollback(open_registry(arguments), arguments.concept, arguments.to, arguments.reason)
     print_lines(
         [f"{champion.concept}: version {champion.version} is champion again; version {rejected.version} was rejected."]
     )

@@ -11,6 +11,7 @@ from pathlib import Path
 from flows.steps.futures import EvaluationFutures, result_or_error, root_cause
 from flows.steps.grid import PlannedRun
 from flows.steps.outcomes import RunOutcome, StudyOutcome, caption_rows, sample_images, training_curves
+from lycoris.analysis.decisions.champion_selection import NOT_LEARNED
 from lycoris.cache.keys import stage_key
 from lycoris.cache.store import RECORD_FILE, Store
 from lycoris.report.contact_sheet import contact_sheet
@@ -24,7 +25,8 @@ from tasks.score import Scores, combine_modes
 from tasks.track import track_adapter
 from tasks.tracking.adapter_record import AdapterRun
 from tasks.tracking.failures import log_failure
-from tasks.tracking.registry import get_champion, set_challenger
+from tasks.tracking.promotion import refuse_promotion, set_challenger
+from tasks.tracking.registry import get_champion
 from tasks.tracking.runs import StudyRun
 from tasks.trainings import TrainingSummary
 
@@ -134,28 +136,46 @@ def _results(context: RunContext, spec: RunSpec, futures: EvaluationFutures) -> 
 
 
 def _promote_best(registration: Registration, concept: str, outcome: StudyOutcome) -> None:
-    """Choose the best adapter of a concept, and make it its challenger, or its champion."""
+    """Choose the best adapter of a concept; make it its challenger, and its champion if it has learned the concept."""
     server = registration.study.server
     runs = {spec.name: run for spec, run in outcome.runs.items() if spec.concept == concept}
-    champion = choose_champion(
+    best = choose_champion(
         concept,
         {name: run.scores.records for name, run in runs.items()},
         {name: run.file.stat().st_size for name, run in runs.items()},
     )
-    if champion is None:
+    if best is None:
         return
-    version = runs[champion.adapter].logged_run.version
+    version = runs[best.adapter].logged_run.version
     set_challenger(server, concept, version)
-    if registration.promote:
+    outcome.choices[concept] = best
+    if not best.beats_base:
+        _refuse(registration, concept, version)
+    elif registration.promote:
         _report_replacement(registration, concept, version)
-    if registration.promote and not promote(server, concept, version, champion.reason):
-        logger.warning(
-            "%s: version %s was rejected before and is not promoted again",
-            concept,
-            version,
-            extra={"topic": "registry"},
-        )
-    outcome.choices[concept] = champion
+        if not promote(server, concept, version, best.reason):
+            text = "%s: version %s was rejected before and is not promoted again"
+            logger.warning(text, concept, version, extra={"topic": "registry"})
+
+
+def _refuse(registration: Registration, concept: str, version: str) -> None:
+    """Do not make the best adapter of a concept its champion; record why, and say it where it would become one."""
+    before = get_champion(registration.study.server, concept)
+    if before is not None and before.version == version:  # promoted by a person, or by an earlier release
+        return
+    refuse_promotion(registration.study.server, concept, version, NOT_LEARNED)
+    if not registration.promote:
+        return
+    logger.warning(
+        "%s: version %s does not become champion: %s; %s",
+        concept,
+        version,
+        NOT_LEARNED,
+        f"`lycoris pull {concept}@challenger` fetches it"
+        if before is None
+        else f"version {before.version} stays champion",
+        extra={"topic": "registry"},
+    )
 
 
 def _report_replacement(registration: Registration, concept: str, version: str) -> None:

@@ -1,10 +1,8 @@
-"""The model registry: read, download, promote and roll back versions, and find which data champions depend on."""
+"""The model registry: read and download versions, and find which data champions depend on."""
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
 import shutil
 import tempfile
 from collections.abc import Callable
@@ -12,8 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from filelock import FileLock
-
+from lycoris.analysis.text.formatting import counted
 from lycoris.cache.atomic import atomic_write
 from lycoris.cache.integrity import file_digest
 from lycoris.errors import InputError, unknown_name_error
@@ -24,12 +21,11 @@ from tasks.tracking.client import TrackingServer, connect
 from tasks.tracking.models import download_file, list_versions, version_by_alias
 
 if TYPE_CHECKING:
+    from mlflow import MlflowClient
     from mlflow.entities.model_registry import ModelVersion as MlflowVersion
 
-PREVIOUS_CHAMPION_TAG = "champion.before"
-"""Tag of a version: the champion that it replaced."""
-REJECTED_TAG = "champion.taken_back"
-"""Tag of a version: why a person rolled it back."""
+NOT_PROMOTED_TAG = "champion.not_promoted"
+"""Tag of a version: why it did not become champion although it is the best of its study."""
 PROTECTED_ALIASES = ("champion", "previous")
 """Aliases whose data must not be removed: the version in use, and the one that `rollback` returns to."""
 MAX_MODELS = 1000
@@ -37,6 +33,7 @@ _TEXT_TAGS = {
     "run_id": "run", "data_version": "data.version", "commit": "commit", "base": "base", "base_digest": "base.digest",
     "algorithm": "algorithm", "strategy": "captions", "artifact_key": "adapter.key", "file_name": "adapter.file",
     "sha256": "adapter.sha256", "reason": "champion.reason",
+    "not_promoted": NOT_PROMOTED_TAG,
 }  # fmt: skip
 """Attribute of a version -> its tag, where that is text."""
 
@@ -58,6 +55,7 @@ class ModelVersion:
         artifact_key: content key of the adapter.
         file_name: of the adapter file, with its SHA-256 in `sha256`.
         reason: why it became champion; None if it never did.
+        not_promoted: why it did not, although it is the best of its study; None where that does not apply.
     """
 
     concept: str
@@ -77,6 +75,7 @@ class ModelVersion:
     file_name: str | None
     sha256: str | None
     reason: str | None
+    not_promoted: str | None
 
 
 @retry_while_unavailable
@@ -98,11 +97,26 @@ def get_version(server: TrackingServer, name: str) -> ModelVersion:
     number = suffix if suffix.isdecimal() else models[concept].aliases.get(suffix)
     if number is None or str(number) not in versions:
         aliases = sorted(models[concept].aliases)
+        if suffix == "champion":
+            challenger = models[concept].aliases.get("challenger")
+            raise InputError(_no_champion(client, concept, challenger, len(versions)))
         raise InputError(
             f"Concept `{concept}` has no version `{suffix}`; it has the aliases {', '.join(aliases) or '(none)'} "
             f"and {len(versions)} versions."
         )
     return _from_mlflow(client.get_model_version(concept, str(number)))
+
+
+def _no_champion(client: MlflowClient, concept: str, challenger: str | None, count: int) -> str:
+    """Say that a concept has no champion, why, and how to get one of its versions."""
+    text = f"Concept `{concept}` has no champion"
+    if challenger is None:
+        return f"{text}; name one of its {counted(count, 'version')}: `{concept}@NUMBER`."
+    reason = client.get_model_version(concept, challenger).tags.get(NOT_PROMOTED_TAG)
+    return (
+        f"{text}: {reason or 'none was promoted'}. `lycoris pull {concept}@challenger` fetches the best of the newest "
+        f"study, version {challenger}, all the same; `{concept}@NUMBER` is any version."
+    )
 
 
 def get_champion(server: TrackingServer, concept: str) -> ModelVersion | None:
@@ -197,79 +211,9 @@ def pull(server: TrackingServer, name: str, out: Path | None = None) -> tuple[Mo
 
 
 @retry_while_unavailable
-def set_challenger(server: TrackingServer, concept: str, version: str) -> None:
-    """Give a concept's version the alias `challenger`."""
-    connect(server).set_registered_model_alias(concept, "challenger", version)
-
-
-@retry_while_unavailable
 def set_version_tag(server: TrackingServer, version: ModelVersion, name: str, value: str) -> None:
     """Set a tag of a version."""
     connect(server).set_model_version_tag(version.concept, version.version, name, value)
-
-
-def promote_to_champion(server: TrackingServer, concept: str, version: str, reason: str) -> bool:
-    """Give a concept's version the alias `champion`, and the previous champion the alias `previous`.
-
-    Returns:
-        False, and nothing is changed, if a person has rejected this version before.
-    """
-    client = connect(server)
-    with _promotion_lock(server, concept):
-        champion = version_by_alias(client, concept, "champion")
-        if champion is not None and str(champion.version) == version:
-            return True
-        if REJECTED_TAG in client.get_model_version(concept, version).tags:
-            return False
-        client.set_model_version_tag(concept, version, "champion.reason", reason)
-        if champion is not None:
-            client.set_model_version_tag(concept, version, PREVIOUS_CHAMPION_TAG, champion.version)
-            client.set_registered_model_alias(concept, "previous", champion.version)
-        client.set_registered_model_alias(concept, "champion", version)
-        return True
-
-
-def _promotion_lock(server: TrackingServer, concept: str) -> FileLock:
-    """A lock among the processes of this machine's user: a promotion reads aliases and then moves them."""
-    name = hashlib.sha256(f"{server.uri}\0{concept}".encode()).hexdigest()[:16]
-    return FileLock(Path(tempfile.gettempdir()) / f"lycoris-promotion-{os.getuid()}-{name}.lock")
-
-
-def rollback(
-    server: TrackingServer, concept: str, to: str | None = None, reason: str = "rolled back"
-) -> tuple[ModelVersion, ModelVersion]:
-    """Make an earlier version champion again; later runs do not promote the rejected one.
-
-    Args:
-        to: number of a version; default: the champion before this one, and so on back with each call.
-        reason: stored with the version that is rejected.
-
-    Returns:
-        The champion before and after.
-
-    Raises:
-        InputError: there is no champion, no earlier one, or no such version.
-    """
-    client = connect(server)
-    current = get_version(server, concept)
-    if current.concept != concept:
-        raise InputError(
-            f"Argument `concept` must be the name of a concept, but got `{concept}`; name a version with `--to`."
-        )
-    target = to or client.get_model_version(concept, current.version).tags.get(PREVIOUS_CHAMPION_TAG)
-    if target is None or target == current.version:
-        raise InputError(f"Concept `{concept}` has no champion before version {current.version}: name one with `--to`.")
-    earlier = get_version(server, f"{concept}@{target}")
-    if REJECTED_TAG in client.get_model_version(concept, earlier.version).tags:
-        client.delete_model_version_tag(concept, earlier.version, REJECTED_TAG)
-    client.set_model_version_tag(concept, current.version, REJECTED_TAG, reason)
-    client.set_registered_model_alias(concept, "champion", earlier.version)
-    previous = client.get_model_version(concept, earlier.version).tags.get(PREVIOUS_CHAMPION_TAG)
-    if previous is not None:
-        client.set_registered_model_alias(concept, "previous", previous)
-    elif version_by_alias(client, concept, "previous") is not None:
-        client.delete_registered_model_alias(concept, "previous")
-    return current, get_version(server, f"{concept}@{earlier.version}")
 
 
 def champions_trained_on(server: TrackingServer | None, data_version: str) -> list[str]:

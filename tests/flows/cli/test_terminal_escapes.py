@@ -125,7 +125,7 @@ def test_names_of_files_and_captions_are_shown_as_text(tmp_path: Path, capsys) -
 
 
 def test_tags_of_the_registry_are_shown_as_text(tmp_path: Path, capsys, monkeypatch) -> None:
-    from tasks.tracking import registry
+    from tasks.tracking import promotion
     from tasks.tracking.client import connect, tracking_server
     from tests.tasks.tracking.test_registry import logged
 
@@ -135,7 +135,7 @@ def test_tags_of_the_registry_are_shown_as_text(tmp_path: Path, capsys, monkeypa
     root.mkdir()
     run = logged(root, 1, concept="bear")
     server = tracking_server(root)
-    registry.promote_to_champion(server, "bear", run.version, f"reason{ESCAPES}\nforged")
+    promotion.promote_to_champion(server, "bear", run.version, f"reason{ESCAPES}\nforged")
     client = connect(server)
     (model,) = client.search_registered_models()
     for tag in client.get_model_version(model.name, run.version).tags:

@@ -8,7 +8,7 @@ import pytest
 from flows.cli.main import main
 from lycoris.cache.integrity import file_digest
 from lycoris.errors import InputError
-from tasks.tracking import registry
+from tasks.tracking import promotion, registry
 from tasks.tracking.adapter_runs import log_adapter
 from tasks.tracking.client import connect, tracking_server
 from tasks.tracking.models import KEY_TAG, list_versions
@@ -46,7 +46,7 @@ def pattern(tmp_path_factory):
         for number in (1, 2, 3):
             logged_run = logged(root, number)
             assert logged_run.version == str(number)
-            assert registry.promote_to_champion(
+            assert promotion.promote_to_champion(
                 tracking_server(root), "o'bear@5%#", logged_run.version, f"reason {number}"
             )
     return root
@@ -116,7 +116,7 @@ def test_rollback_restores_one_champion_per_call_and_later_runs_do_not_undo_it(s
     assert main(["rollback", "o'bear@5%#", "--output", str(runs)]) == 0
     assert registry.get_version(server, "o'bear@5%#@champion").version == "2"
     assert registry.get_version(server, "o'bear@5%#@previous").version == "1"
-    assert not registry.promote_to_champion(server, "o'bear@5%#", "3", "again")
+    assert not promotion.promote_to_champion(server, "o'bear@5%#", "3", "again")
     assert registry.get_version(server, "o'bear@5%#@champion").version == "2"
     assert main(["rollback", "o'bear@5%#", "--output", str(runs)]) == 0
     assert registry.get_version(server, "o'bear@5%#").aliases == ("champion",)
@@ -153,7 +153,7 @@ def test_two_promotions_at_once_follow_each_other(server):
     from concurrent.futures import ThreadPoolExecutor
 
     with ThreadPoolExecutor(2) as pool:
-        assert all(pool.map(lambda number: registry.promote_to_champion(server, "o'bear@5%#", number, "x"), "12"))
+        assert all(pool.map(lambda number: promotion.promote_to_champion(server, "o'bear@5%#", number, "x"), "12"))
     champion = registry.get_version(server, "o'bear@5%#@champion").version
     assert champion in "12"
     assert registry.get_version(server, "o'bear@5%#@previous").version == {"1": "2", "2": "1"}[champion]
