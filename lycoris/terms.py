@@ -31,9 +31,10 @@ RunState = Literal["RUNNING", "FINISHED", "FAILED", "KILLED"]
 RUN_STATES: tuple[RunState, ...] = get_args(RunState)
 """The states of a run in MLflow."""
 
-Verdict = Literal["better", "none", "worse", "unknown"]
+Verdict = Literal["better", "small", "none", "worse", "unknown"]
 VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
-"""How a score compares with the base's in reports; ``none`` where no difference is shown."""
+"""How a score compares with the base's in reports: ``none`` where no difference is shown, ``small`` where it is shown
+and too small to matter."""
 
 
 @dataclass(frozen=True)

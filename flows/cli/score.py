@@ -32,7 +32,8 @@ examples:
   lycoris score generated/ --data my-photos --quality-predictors clip_iqa --set images.alter=100
 """
 READING = (
-    "A difference is that of the same prompts and seeds, with its 95 % interval: better or worse where 0 is outside."
+    "A difference is that of the same prompts and seeds, with its 95 % interval: better or worse where 0 is outside "
+    "and it is large enough to matter."
 )
 LABEL_WIDTHS = {False: 17, True: 46}
 """Characters of the first column: a dimension, or the name of a score."""

@@ -145,7 +145,8 @@ def share_beating_base(table: pd.DataFrame, file: Path) -> dict[str, float]:
     """
     if not {"name", "difference_low", "captions", "config", "concept"} <= set(table):
         return {}
-    rows = table.assign(difference_low=parse_numbers(table["difference_low"], file))
+    numbers = [name for name in ("difference", "difference_low", "base") if name in table]
+    rows = table.assign(**{name: parse_numbers(table[name], file) for name in numbers})
     columns = [name for name in (*_RUN_COLUMNS, "epoch", "steps") if name in rows]
     wins: dict[str, list[bool]] = {}
     for _, run in rows.groupby(columns, sort=False):

@@ -43,6 +43,8 @@ class Metric:
         grouped_prompt_types: prompt types for which it is computed in each situation and averaged.
         min_images: the fewest generated images it is defined for.
         min_references: the fewest references it is defined for.
+        scale: its difference between images without anything in common and equal ones (orthogonal and equal features),
+            or the width of its range; None where the base's value takes its place.
         styles_only: whether it applies to concepts that are styles only.
         by_default: whether it is computed unless others are selected.
         counts_in_dimension: whether its rank counts in its dimension's mean. It does not for metrics that fall as the
@@ -62,6 +64,7 @@ class Metric:
     grouped_prompt_types: tuple[str, ...] = ()
     min_images: int = 1
     min_references: int = 1
+    scale: float | None = 1.0
     styles_only: bool = False
     by_default: bool = True
     counts_in_dimension: bool = True
@@ -83,18 +86,19 @@ METRICS: dict[str, Metric] = {
     "squared_centroid_distance": Metric(
         fidelity.squared_centroid_distance, "fidelity", False, (0.0, 4.0), TRIGGER_PROMPTS, _REFERENCES, "image",
         "arXiv 2309.14859",
-        "Squared distance between the mean features of the references and of the generated images.",
+        "Squared distance between the mean features of the references and of the generated images.", scale=2.0,
     ),
     "dataset_style_loss": Metric(
         fidelity.dataset_style_loss, "fidelity", False, (0.0, None), TRIGGER_PROMPTS, _REFERENCES, "style",
         "arXiv 2309.14859, 1508.06576",
         "Mean difference of texture statistics over all pairs of a reference and a generated image.",
-        styles_only=True,
+        styles_only=True, scale=None,
     ),
     "cmmd": Metric(
         fidelity.cmmd, "fidelity", False, (0.0, 40.0), DATA_PROMPTS, _REFERENCES, "image",
         "arXiv 2401.09603",
         "Discrepancy between the feature distributions of references and generated images, Gaussian kernel.",
+        scale=20.0,
     ),
     "precision": Metric(
         precision_recall.precision, "fidelity", True, (0.0, 1.0), DATA_PROMPTS, _REFERENCES, "image",
@@ -134,19 +138,19 @@ METRICS: dict[str, Metric] = {
         diversity.vendi, "diversity", True, (1.0, None), REPEATED_PROMPTS, (), "image",
         "arXiv 2210.02410",
         "The effective number of different images; for new situations within each, then averaged.",
-        grouped_prompt_types=("alter",),
+        grouped_prompt_types=("alter",), scale=None,
     ),
     "vendi_2": Metric(
         diversity.vendi_of_order(2.0), "diversity", True, (1.0, None), REPEATED_PROMPTS, (), "image",
         "arXiv 2310.12952",
         "The Vendi score of order 2, which is less sensitive to rare images than that of order 1.",
-        grouped_prompt_types=("alter",), by_default=False,
+        grouped_prompt_types=("alter",), by_default=False, scale=None,
     ),
     "vendi_inf": Metric(
         diversity.vendi_of_order(float("inf")), "diversity", True, (1.0, None), REPEATED_PROMPTS, (),
         "image", "arXiv 2310.12952",
         "The Vendi score of order infinity, which depends on the most common appearance alone.",
-        grouped_prompt_types=("alter",), by_default=False,
+        grouped_prompt_types=("alter",), by_default=False, scale=None,
     ),
     "mean_pairwise_distance": Metric(
         diversity.mean_pairwise_distance, "diversity", True, (0.0, 2.0), REPEATED_PROMPTS, (),
@@ -158,12 +162,12 @@ METRICS: dict[str, Metric] = {
         diversity.lpips, "diversity", True, (0.0, None), REPEATED_PROMPTS, (), "prediction",
         "arXiv 1801.03924",
         "Mean perceptual distance (LPIPS) of two different images; for new situations within each, then averaged.",
-        grouped_prompt_types=("alter",), min_images=2,
+        grouped_prompt_types=("alter",), min_images=2, scale=None,
     ),
     "style_loss": Metric(
         preservation.style_loss, "preservation", False, (0.0, None), BASE_PROMPTS, ("base",), "style",
         "arXiv 2309.14859, 1508.06576",
-        "Difference of texture statistics to the base's image of the same prompt and seed.",
+        "Difference of texture statistics to the base's image of the same prompt and seed.", scale=None,
     ),
     "feature_drift": Metric(
         preservation.feature_drift, "preservation", False, (0.0, 2.0), BASE_PROMPTS, ("base",), "image", "ours",
@@ -178,19 +182,19 @@ METRICS: dict[str, Metric] = {
         quality.frechet_distance, "quality", False, (0.0, None), ("train",), _REFERENCES, "image",
         "arXiv 1706.08500",
         "Distance between Gaussians fitted to the features of references and of generated images.",
-        min_images=2, min_references=2,
+        min_images=2, min_references=2, scale=2.0,
     ),
     "frechet_infinity": Metric(
         quality.frechet_infinity, "quality", False, (None, None), ("train",), _REFERENCES, "image",
         "arXiv 1911.07023",
         "The Fréchet distance extrapolated to infinitely many generated images.",
-        min_images=4, min_references=2, by_default=False,
+        min_images=4, min_references=2, by_default=False, scale=2.0,
     ),
     "kernel_distance": Metric(
         quality.kernel_distance, "quality", False, (-8.0, None), ("train",), _REFERENCES, "image",
         "arXiv 1801.01401",
         "Unbiased discrepancy between the feature distributions of references and generated images, cubic kernel.",
-        min_images=2, min_references=2,
+        min_images=2, min_references=2, scale=14.0,
     ),
     "clip_iqa": Metric(
         quality.mean_prediction, "quality", True, (0.0, 1.0), TRIGGER_PROMPTS, (), "prediction", "arXiv 2207.12396",
@@ -198,11 +202,11 @@ METRICS: dict[str, Metric] = {
     ),
     "aesthetics": Metric(
         quality.mean_prediction, "quality", True, (None, None), TRIGGER_PROMPTS, (), "prediction", "arXiv 2210.08402",
-        "Mean score of LAION's aesthetic predictor, mostly from 1 to 10.",
+        "Mean score of LAION's aesthetic predictor, mostly from 1 to 10.", scale=9.0,
     ),
     "liqe": Metric(
         quality.mean_prediction, "quality", True, (1.0, 5.0), TRIGGER_PROMPTS, (), "prediction", "arXiv 2303.14968",
-        "Mean quality score of LIQE.",
+        "Mean quality score of LIQE.", scale=4.0,
     ),
     "maniqa": Metric(
         quality.mean_prediction, "quality", True, (0.0, 1.0), TRIGGER_PROMPTS, (), "prediction", "arXiv 2204.08958",
@@ -210,6 +214,22 @@ METRICS: dict[str, Metric] = {
     ),
 }  # fmt: skip
 """Name -> metric. A new metric is one function and one line here."""
+
+SMALLEST_SHARE = 0.01
+"""A difference below this share of its metric's scale is too small to matter."""
+
+
+def smallest_difference(metric: str, base: float | None) -> float:
+    """Return the smallest difference of a metric that matters, 0 for an unknown metric.
+
+    Args:
+        metric: its name, or that of a score.
+        base: the base's value.
+    """
+    entry = METRICS.get(metric.partition("/")[0])
+    if entry is None:
+        return 0.0
+    return SMALLEST_SHARE * (abs(base or 0.0) if entry.scale is None else entry.scale)
 
 
 def describe_metrics() -> dict[str, dict[str, Any]]:

@@ -10,10 +10,10 @@ import numpy as np
 
 from lycoris.metrics.features import FeatureSet
 from lycoris.metrics.intervals import Estimate, confidence_interval, difference_interval, estimate_metric
-from lycoris.metrics.registry import METRICS, Metric
+from lycoris.metrics.registry import METRICS, Metric, smallest_difference
 from lycoris.metrics.weighted import as_features, l2_normalize
 
-Verdict = Literal["better", "worse", "no difference shown"]
+Verdict = Literal["better", "worse", "no difference shown", "too small to matter"]
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,8 @@ class Score:
         dimension: one of `lycoris.terms.DIMENSIONS`.
         higher_is_better: the metric's direction.
         verdict: ``better`` or ``worse`` than the base if the interval of the difference excludes 0, otherwise
-            ``no difference shown``; None without such an interval.
+            ``no difference shown``; ``too small to matter`` if it excludes 0 and the difference is below
+            `smallest_difference`; None without such an interval.
         count: number of generated images.
         note: why something is None or unpaired; otherwise empty.
     """
@@ -154,7 +155,7 @@ def compute_score(
         difference_high=interval[1] if interval else None,
         dimension=metric.dimension,
         higher_is_better=metric.higher_is_better,
-        verdict=_verdict(interval, metric.higher_is_better),
+        verdict=_verdict(name, difference, interval, control.value),
         count=len(sets.generated),
         note="; ".join(note for note in notes if note),
     )
@@ -190,9 +191,19 @@ def _clip_interval(interval: tuple[float, float] | None, metric: Metric) -> tupl
     )
 
 
-def _verdict(interval: tuple[float, float] | None, higher_is_better: bool) -> Verdict | None:
+def is_too_small(score: ScoreRecord) -> bool:
+    """Whether the difference of a score is known, and too small to matter whether it is shown or not."""
+    difference = score.get("difference")
+    return difference is not None and abs(difference) < smallest_difference(score["name"], score.get("base"))
+
+
+def _verdict(
+    name: str, difference: float | None, interval: tuple[float, float] | None, base: float | None
+) -> Verdict | None:
     if interval is None:
         return None
     if interval[0] <= 0 <= interval[1]:
         return "no difference shown"
-    return "better" if (interval[0] > 0) == higher_is_better else "worse"
+    if is_too_small({"name": name, "difference": difference, "base": base}):
+        return "too small to matter"
+    return "better" if (interval[0] > 0) == METRICS[name.partition("/")[0]].higher_is_better else "worse"

@@ -46,15 +46,17 @@ def render_svg(recommendation: Recommendation, *, title: str) -> str:
     unnamed = len(front) - MAX_NAMED_SETTINGS
     pale = sum(one not in (choice, runner_up) for one in dominated)
     remarks = ([f"{unnamed} more on the front"] if unnamed > 0 else []) + ([f"{pale} dominated (pale)"] if pale else [])
+    intervals = _interval_lines(choice, names)
+    bars = "; bars: 95 % intervals of the choice" if intervals else ""
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" height="{height}" '
         'role="img">',
         f"<title>{escape(title)}</title><style>{STYLE}</style>",
         f'<text x="{PLOT_LEFT}" y="28" font-size="18" font-weight="600">{escape(title)}</text>',
-        f'<text class="soft" x="{PLOT_LEFT}" y="48">mean scaled rank of each setting, 1 is best</text>',
+        f'<text class="soft" x="{PLOT_LEFT}" y="48">mean scaled rank of each setting, 1 is best{bars}</text>',
         *_axes(recommendation, names),
         *(_polyline(kind, one, names) for kind, one in lines),
-        *_interval_lines(choice, names),
+        *intervals,
         *_legend(rows),
         f'<text class="soft" x="{PLOT_LEFT}" y="{height - 16}">{escape("; ".join(remarks))}</text></svg>',
     ]

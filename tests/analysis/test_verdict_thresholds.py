@@ -96,6 +96,19 @@ def test_an_adapter_beats_the_base_beyond_zero_alone(ends: tuple[float, float], 
     assert beats_base(both) == beats_base(both[::-1]) == (expected == "better")  # in every encoder
 
 
+@pytest.mark.parametrize(("difference", "matters"), [(0.0099, False), (0.01, True)])
+def test_a_shown_difference_that_is_too_small_to_matter_is_not_learning(difference: float, matters: bool) -> None:
+    row = {**record("image_similarity/trigger/clip", 0.0, 0.0), "difference": difference, "difference_low": 1e-6}
+    assert beats_base([row]) == matters
+
+
+def test_a_reported_score_that_is_too_small_to_matter_is_neither_better_nor_worse() -> None:
+    measure = replace(MEASURE, name="frechet_distance/train/clip", higher_is_better=False)
+    score: Any = {"value": 0.5, "base": 0.501, "difference": -0.001, "difference_low": -0.002, "difference_high": -1e-4}
+    assert score_verdict(score, measure) == "small"
+    assert score_verdict({**score, "difference": -0.02}, measure) == "better"
+
+
 @pytest.mark.parametrize(("high", "promoted"), [(-0.1, True), (-0.1 - EPSILON, False), (-0.05, True)])
 def test_another_dimension_may_lose_as_much_as_is_allowed_and_no_more(high: float, promoted: bool) -> None:
     scores = [record("image_similarity/trigger/clip", 0.1, 0.2), record("text_similarity/alter/clip", -1.0, high)]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -22,8 +24,45 @@ from lycoris.metrics.score import _clip_interval, _verdict
     ],
 )
 def test_a_verdict_needs_an_interval_that_excludes_zero(interval, rising, falling) -> None:
-    assert _verdict(interval, True) == rising
-    assert _verdict(interval, False) == falling
+    difference = None if interval is None else sum(interval) / 2
+    assert _verdict("image_similarity/trigger/clip", difference, interval, 0.5) == rising
+    assert _verdict("squared_centroid_distance/trigger/clip", difference, interval, 0.5) == falling
+
+
+@pytest.mark.parametrize(
+    ("metric", "base", "smallest"),
+    [("image_similarity", 0.7, 0.01), ("squared_centroid_distance", 0.7, 0.02), ("vendi", 4.0, 0.04)],
+)
+def test_a_shown_difference_matters_from_a_hundredth_of_the_scale_on(metric, base, smallest) -> None:
+    better, worse = ("better", "worse") if METRICS[metric].higher_is_better else ("worse", "better")
+    for factor, rising, falling in ((0.99, *["too small to matter"] * 2), (1.0, better, worse)):
+        size = smallest * factor
+        assert _verdict(f"{metric}/trigger/clip", size, (size / 2, 2 * size), base) == rising
+        assert _verdict(f"{metric}/trigger/clip", -size, (-2 * size, -size / 2), base) == falling
+        assert _verdict(f"{metric}/trigger/clip", size, (-size, 2 * size), base) == "no difference shown"
+
+
+def test_the_document_lists_every_scale() -> None:
+    section = (Path(__file__).parents[2] / "docs" / "metrics.md").read_text().split("## Verdicts")[1].split("\n## ")[0]
+    lines = [line.split("|")[1:3] for line in section.splitlines() if line.startswith("| `")]
+    documented = {}
+    for names, scales in lines:
+        own = names.replace("`", "").replace(" ", "").split(",")
+        values = [None if "base" in scale else float(scale) for scale in scales.split(",")]
+        documented |= dict(zip(own, values if len(values) > 1 else values * len(own), strict=True))
+    assert documented == {name: one.scale for name, one in METRICS.items()}
+
+
+@pytest.mark.parametrize(
+    "metric",
+    [name for name, one in METRICS.items() if one.feature_kind == "image" and one.inputs and one.scale is not None],
+)
+def test_the_scale_of_a_metric_is_the_difference_between_equal_and_unrelated_images(metric) -> None:
+    equal, unrelated = (np.tile(np.eye(4)[row], (6, 1)) for row in (0, 1))
+    entry = METRICS[metric]
+    roles = {"references": equal, "texts": equal, "base": unrelated if "texts" in entry.inputs else equal}
+    values = [entry.function(*[roles[role] for role in entry.inputs], images) for images in (equal, unrelated)]
+    assert abs(values[0] - values[1]) == pytest.approx(entry.scale, rel=0.02)
 
 
 @pytest.mark.parametrize(

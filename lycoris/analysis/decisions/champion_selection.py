@@ -6,18 +6,20 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from lycoris.analysis.statistics.ranks import AdapterScore, dimension_ranks
-from lycoris.metrics.score import ScoreRecord
+from lycoris.metrics.score import ScoreRecord, is_too_small
 
 CHAMPION_RULE = (
-    "Among the adapters whose image similarity on trigger prompts beats the base outside its interval in "
-    "every encoder (all adapters, if none does), the one with the highest mean over the five dimensions of "
-    "its scaled rank; of two equal ones, the smaller file."
+    "Among the adapters whose image similarity on trigger prompts beats the base outside its interval, by enough to "
+    "matter, in every encoder, the one with the highest mean over the five dimensions of its scaled rank; of two equal "
+    "ones, the smaller file. Where no adapter beats the base there is no champion, only a best of all by the same mean."
 )
+NOT_LEARNED = "no adapter of its study beats the base in fidelity, outside its interval and by enough to matter"
+"""Why the best adapter of a study is not its champion."""
 
 
 @dataclass(frozen=True)
 class Champion:
-    """The champion of a concept.
+    """The best adapter of a concept, its champion if it has learned the concept.
 
     Attributes:
         adapter: its name.
@@ -37,14 +39,15 @@ class Champion:
 
 
 def select_champion(scores: Sequence[AdapterScore], file_sizes: Mapping[str, int]) -> Champion | None:
-    """The champion among the adapters of one concept, by `CHAMPION_RULE`.
+    """The best among the adapters of one concept, by `CHAMPION_RULE`.
 
     Args:
-        scores: with ``adapter``, ``name``, ``value``, ``difference_low``, ``dimension`` and ``higher_is_better``.
+        scores: with ``adapter``, ``name``, ``value``, ``difference``, ``difference_low``, ``dimension`` and
+            ``higher_is_better``.
         file_sizes: adapter -> bytes of its file.
 
     Returns:
-        The champion, or None when nothing was scored.
+        The best adapter, or None when nothing was scored.
     """
     ranks = dimension_ranks(scores)
     if ranks.empty:
@@ -56,7 +59,7 @@ def select_champion(scores: Sequence[AdapterScore], file_sizes: Mapping[str, int
     best = order[0]
     reason = (
         f"mean scaled rank {means[best]:.2f} over {', '.join(ranks.columns)}; "
-        + (f"{len(winners)} of {len(ranks)} adapters beat the base in fidelity" if winners else "none beats the base")
+        + (f"{len(winners)} of {len(ranks)} adapters beat the base in fidelity" if winners else NOT_LEARNED)
         + (f"; next is {order[1]} with {means[order[1]]:.2f}" if len(order) > 1 else "")
     )
     return Champion(
@@ -72,8 +75,12 @@ def select_champion(scores: Sequence[AdapterScore], file_sizes: Mapping[str, int
 def beats_base(scores: Iterable[ScoreRecord]) -> bool:
     """Whether one adapter's image similarity on trigger prompts beats the base outside its interval in every encoder.
 
+    A difference that is too small to matter (`lycoris.metrics.registry.smallest_difference`) does not count.
+
     Args:
-        scores: its scores, with ``name`` and ``difference_low``.
+        scores: its scores, with ``name``, ``difference`` and ``difference_low``.
     """
     own = [row for row in scores if row["name"].startswith("image_similarity/trigger/")]
-    return bool(own) and all((low := row.get("difference_low")) is not None and low > 0 for row in own)
+    return bool(own) and all(
+        (low := row.get("difference_low")) is not None and low > 0 and not is_too_small(row) for row in own
+    )

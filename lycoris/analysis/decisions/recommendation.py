@@ -277,7 +277,7 @@ def _notes(reasons: list[str], win_rates: Mapping[str, float] | None, rarely_sco
     if rarely_scored:
         notes.append(f"not eligible: {rarely_scored} scored on less than half as many {unit}s as the best known")
     if win_rates and max(win_rates.values()) < LEARNED_RATE:
-        notes.append("no setting beats the base in fidelity outside its interval")
+        notes.append("no setting beats the base in fidelity, outside its interval and by enough to matter")
     return notes
 
 

@@ -49,8 +49,8 @@ def _choice_line(recommendation: Recommendation, length_unit: str) -> str:
     start = (
         f"Take {label}: the best mean rank, "
         if recommendation.has_learned
-        else "Nothing learned enough yet: no setting beats the base in fidelity outside its interval. Train longer, "
-        f"or give more images. The best so far is {label}: mean rank "
+        else "Nothing learned enough yet: no setting beats the base in fidelity, outside its interval and by enough to "
+        f"matter. Train longer, or give more images. The best so far is {label}: mean rank "
     )
     compared = counted(len(recommendation.eligible), "setting")
     return (

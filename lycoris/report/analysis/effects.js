@@ -35,7 +35,7 @@ function draw() {
   into("effects-tools",
     filter("Factor", "factor", analysis.factors.map((name) => [name, spaced(name)])),
     filter("Measure", "measure", [["dimension", "dimensions"], ["single", "single measures"], ...metricOptions]),
-    filter("Verdict", "verdict", verdictOptions),
+    filter("Verdict", "verdict", verdictOptions.filter(([name]) => name !== "small")),
     element("span", { class: "count", role: "status" }, rows.length > MAX_ROWS
       ? `${MAX_ROWS} of ${rows.length} rows; effects.csv has all` : `${rows.length} of ${all.length} rows`));
   into("effects-body", rows.length

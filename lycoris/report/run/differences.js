@@ -26,7 +26,7 @@ function differenceCell({ measure, x }, adapter) {
   }
   const shown = number(value, measure.digits, !measure.from_base);
   const ends = interval(low, high, measure.digits);
-  return intervalCell({ value, low, high, x, verdict: score.verdict, filled: score.verdict !== "none" && ends !== "",
+  return intervalCell({ value, low, high, x, verdict: score.verdict, filled: !["none", "small"].includes(score.verdict) && ends !== "",
     label: `${adapterTitle(adapter)}: ${measure.name} `, text: `${shown} ${ends}`, shown, ends: ends || null });
 }
 

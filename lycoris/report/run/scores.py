@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from lycoris.analysis.text.formatting import order_key
-from lycoris.metrics.score import ScoreRecord
+from lycoris.metrics.score import ScoreRecord, is_too_small
 from lycoris.report.run.schema import MetricRecord, StudyRecord
 from lycoris.terms import DIMENSIONS, HEADLINE_SCORES, REPORTED_PROMPT_TYPES, Verdict
 
@@ -130,12 +130,14 @@ def score_effect(score: ScoreRecord, measure: ReportedMeasure) -> ScoreEffect:
 
 
 def score_verdict(score: ScoreRecord, measure: ReportedMeasure) -> Verdict:
-    """Whether a difference to the base is shown, that is, whether its interval excludes 0."""
+    """Whether a difference to the base is shown, that is, whether its interval excludes 0, and whether it matters."""
     _, low, high = score_effect(score, measure)
     if measure.from_base or low is None or high is None or measure.higher_is_better is None:
         return "unknown"
     if low <= 0.0 <= high:
         return "none"
+    if is_too_small({**score, "name": measure.name}):
+        return "small"
     return "better" if (low > 0.0) == measure.higher_is_better else "worse"
 
 

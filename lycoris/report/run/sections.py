@@ -26,8 +26,9 @@ SECTIONS = (
         "differences", "Differences", "Differences to the base",
         Markup(
             "Each dot is an adapter's difference to the base, with its interval. <b>Right of the line is better</b>, "
-            "whichever direction the score has. Color means that the interval excludes 0; grey means that no "
-            "difference is shown. A distance from the base is black: the base itself has none."
+            "whichever direction the score has. Color means that the interval excludes 0 and the difference "
+            "matters; grey means that none is shown, or one too small to matter. A distance from the base is black: "
+            "the base itself has none."
         ), per_concept=True,
     ),
     _section("table", "Table", "All scores", "Click a heading to sort; click again to reverse the order."),

@@ -84,6 +84,8 @@ def _lead(name: str, concept: str, verdict: Verdict, *, from_base: bool) -> str:
         return f"{name} leads for {concept}:"
     if verdict == "none":
         return f"No adapter beats the base for {concept}; the best is {name}:"
+    if verdict == "small":
+        return f"No adapter beats the base enough to matter for {concept}; the best is {name}:"
     if verdict == "worse":
         return f"Every adapter is worse than the base for {concept}; {name} loses least:"
     return (

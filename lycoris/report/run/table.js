@@ -25,7 +25,7 @@ const columns = [
     value: (row) => (difference(row).difference_low === undefined
       ? null : difference(row).difference_high - difference(row).difference_low),
     cell: (row) => interval(difference(row).difference_low, difference(row).difference_high, row.measure.digits) || "–" },
-  { label: "Verdict", title: "against the base; a distance from the base is neither better nor worse than it", value: (row) => ["better", "none", "worse", "unknown"].indexOf(row.score.verdict),
+  { label: "Verdict", title: "against the base; a distance from the base is neither better nor worse than it", value: (row) => terms.verdicts.indexOf(row.score.verdict),
     cell: (row) => element("span", { class: row.score.verdict }, verdictText(row)) },
   { label: "Run", value: (row) => row.adapter.run_id, cell: (row) => runLink(row.adapter) },
 ].filter(Boolean);

@@ -7,7 +7,7 @@ const reading = () => element("details", { class: "reading" }, element("summary"
     "Brackets are 95 % intervals: with other prompts and seeds the number would lie there about 19 times in 20.",
     "What counts is the difference to the base on the same prompts and seeds. “Better” and “worse” are about the interval of "
       + "that difference, never about the interval of the score itself, which is wider: if 0 is inside, no difference is shown.",
-    "A small difference can be shown and still not matter: look at the images.",
+    "A difference below a hundredth of its metric's scale (for a similarity: below .01) is grey: it can be shown and still be too small to matter.",
     "When a concept is learned, fidelity rises and controllability falls a little. That is normal.",
     "Star: the adapter to take. It beats the base in fidelity in every encoder, and of those that do it has the best mean over all dimensions, so "
       + "another may lead in fidelity alone.",

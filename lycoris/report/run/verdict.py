@@ -38,7 +38,8 @@ class ConceptVerdict:
 
     Attributes:
         concept: its name.
-        outcome: whether an adapter beats the base in fidelity outside its interval in every encoder.
+        outcome: whether an adapter beats the base in fidelity in every encoder, outside its interval and by enough to
+            matter.
         sentences: the verdict.
         cautions: why it is less certain than its intervals; empty where nothing is known.
         adapter: the name of the adapter to take, or of the best so far where none learned; None without a choice.
@@ -144,12 +145,14 @@ class _Comparison:
         """That nothing learned the concept, what comes closest, and what to try."""
         best = chosen or self.adapters[0]
         steps = ((best.get("settings") or {}).get("training") or {}).get("steps")
+        measure = self.headlines["fidelity"]
+        small = score_verdict((best.get("scores") or {}).get(measure.name) or {}, measure) == "small"
+        doubt = "a difference that small does not matter" if small else "an interval that includes 0 shows nothing"
         length = f" (it was `steps={steps}`)" if steps else ""
         return (
             f"Nothing learned {self.concept} enough yet: no adapter's images are closer to yours than the base's by "
-            "more than chance could explain.",
-            f"The best so far is {self._label(best)}, by {self._effect(best, 'fidelity')} in fidelity; an interval "
-            "that includes 0 shows nothing.",
+            "more than chance could explain, and by enough to matter.",
+            f"The best so far is {self._label(best)}, by {self._effect(best, 'fidelity')} in fidelity; {doubt}.",
             f"Train longer{length}, give more images of the concept, or check its captions; then run again.",
         )
 

@@ -28,8 +28,8 @@ const arrow = (measure) =>
 const direction = (measure) =>
   measure?.higher_is_better === true ? "↑ higher is better"
     : measure?.higher_is_better === false ? "↓ lower is better" : "";
-const VERDICT_TEXTS = { better: "better", none: "no difference shown", worse: "worse", unknown: "" };
-const verdictOptions = ["better", "none", "worse"].map((name) => [name, VERDICT_TEXTS[name]]);
+const VERDICT_TEXTS = { better: "better", small: "too small to matter", none: "no difference shown", worse: "worse", unknown: "" };
+const verdictOptions = terms.verdicts.filter((name) => VERDICT_TEXTS[name]).map((name) => [name, VERDICT_TEXTS[name]]);
 
 // What adapters are compared by: the difference to the base, or the distance from it.
 const effectOf = (score, measure) => (measure.from_base

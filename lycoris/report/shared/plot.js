@@ -1,6 +1,6 @@
 // What plots share: marks, axes, dots with intervals, and points that answer to mouse and keyboard.
 const SHAPES = ["circle", "square", "triangle", "diamond"];
-const VERDICT_COLORS = { better: "var(--better)", worse: "var(--worse)", none: "var(--grey)" };
+const VERDICT_COLORS = { better: "var(--better)", worse: "var(--worse)", small: "var(--grey)", none: "var(--grey)" };
 const shapeOf = (captions) => SHAPES[terms.strategies.indexOf(captions)] ?? "diamond";
 
 function mark(shape, x, y, r, attributes) {
