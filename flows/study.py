@@ -15,7 +15,7 @@ from flows.runtime.run_names import flow_run_name
 from flows.runtime.states import final_state
 from flows.runtime.task_runner import process_runner
 from flows.steps.publish import labelled_adapters
-from flows.steps.result_folder import claim_experiment_folder
+from flows.steps.result_folder import DataContent, claim_experiment_folder
 from flows.studies.adaptive_search import SearchConfig, SearchState, run_search
 from flows.studies.answer import answer_study
 from flows.studies.budget_matching import match_budget
@@ -55,6 +55,6 @@ def study(definition: Study, search: SearchConfig | None = None) -> dict[str, An
 def _search(definition: Study, search: SearchConfig) -> dict[str, Any]:
     experiment = definition.experiment
     version = data_version(experiment.data, project_root(), experiment.data_rev, experiment.output / "data")
-    folder = claim_experiment_folder(experiment, searched=True)
+    folder = claim_experiment_folder(experiment, DataContent(version.hash, {}), searched=True)
     state = replace(SearchState.of_experiment(experiment, version.path), folder=folder)
     return run_search(state, lambda part: run_customize(part, promote=False), search)

@@ -10,13 +10,22 @@ from pathlib import Path
 import pytest
 
 from flows.config.experiment import Experiment
-from flows.steps.result_folder import claim_experiment_folder, claim_folder
+from flows.steps.result_folder import DataContent, claim_folder, data_content
+from flows.steps.result_folder import claim_experiment_folder as claim
 from lycoris.cache.atomic import temporary_path
+from tasks.artifacts import CaptionedConcept
 
 
 def experiment(tmp_path: Path, **options: object) -> Experiment:
     values = {"name": "mine", "output": tmp_path / "runs", "data": tmp_path / "photos", "concepts": ["a"], **options}
     return Experiment.model_validate(values)
+
+
+DATA = DataContent("v1", {"images of a": "1"})
+
+
+def claim_experiment_folder(experiment: Experiment, content: DataContent = DATA, **options: bool) -> Path:
+    return claim(experiment, content, **options)
 
 
 def finish(folder: Path) -> Path:
@@ -63,8 +72,53 @@ def test_the_folder_of_an_earlier_version_is_known_by_its_study(tmp_path: Path) 
     folder.mkdir(parents=True)
     finish(folder)
     assert claim_experiment_folder(own) == tmp_path / "runs" / "mine-2"  # nothing says what it holds
-    (folder / "study.json").write_text(json.dumps({"settings": own.model_dump(mode="json")}))
+    (folder / "study.json").write_text(json.dumps({"settings": own.model_dump(mode="json"), "data_version": "v1"}))
     assert claim_experiment_folder(own) == folder
+
+    assert claim_experiment_folder(own, DataContent("v2", {})) == tmp_path / "runs" / "mine-2"
+
+
+def captioned(name: str, images: str = "1", **captions: tuple[str, ...]) -> CaptionedConcept:
+    return CaptionedConcept(
+        name, "toys", "ohw", "bear", "a bear", (), images, (), captions, {}, (), cached=True, skipped_images={}
+    )
+
+
+BEAR = captioned("bear", none=("ohw bear",))
+
+
+@pytest.mark.parametrize(
+    ("changed", "difference"),
+    [
+        ([captioned("bear", images="2", none=("ohw bear",))], "other images of bear"),
+        ([captioned("bear", none=("ohw bear, hat",))], "other captions `none` of bear"),
+        ([captioned("cat", none=("ohw cat",))], "no images of bear"),
+    ],
+)
+def test_other_images_or_captions_go_beside_and_replace_nothing(tmp_path: Path, caplog, changed, difference) -> None:
+    own = experiment(tmp_path)
+    first = finish(claim(own, data_content([BEAR], "v1")))
+    with caplog.at_level(logging.WARNING, logger="lycoris"):
+        second = finish(claim(own, data_content(changed, "v2")))
+    assert second == tmp_path / "runs" / "mine-2"
+    assert f"{first} holds another experiment ({difference}" in caplog.text
+    assert claim(own, data_content(changed, "v2")) == second
+    assert claim(own, data_content([BEAR], "v3")) == first  # something else of the folder changed
+
+
+def test_more_concepts_and_captions_of_the_same_images_are_the_same_data(tmp_path: Path) -> None:
+    first = finish(claim(experiment(tmp_path), data_content([BEAR], "v1")))
+    more = captioned("bear", none=("ohw bear",), all=("ohw bear, hat",))
+    assert claim(experiment(tmp_path), data_content([more, captioned("cat")], "v2")) == first
+
+
+def test_a_search_of_other_data_goes_beside_with_its_parts(tmp_path: Path) -> None:
+    own = experiment(tmp_path)
+    first = finish(claim(own, DataContent("v1", {}), searched=True))
+    second = finish(claim(own, DataContent("v2", {}), searched=True))
+    assert (first.name, second.name) == ("mine", "mine-2")
+    for version, folder in (("v1", first), ("v2", second)):
+        assert claim(own, data_content([BEAR], version), is_part=True) == folder
 
 
 def test_the_parts_of_a_search_share_its_folder(tmp_path: Path) -> None:
