@@ -32,6 +32,7 @@ from lycoris.data.concepts_file import (
 )
 from lycoris.data.images import find_mask, list_images
 from lycoris.errors import InputError, unknown_name_error
+from lycoris.safety.links import forbidden_target
 
 __all__ = [
     "CONCEPTS_FILE",
@@ -187,6 +188,9 @@ class _ConceptFolders:
         """The images of a folder and those below it, without those in other folders that are named themselves."""
         inner = [other for other in self.known() if other != folder and other.is_relative_to(folder)]
         files = list_images(folder, recursive=True)
+        for file in files:
+            if (mask := find_mask(file)) and (target := forbidden_target(mask, self.root, file)):
+                raise InputError(f"Mask `{mask}` must not be a link out of the data folder, but leads to `{target}`.")
         return [file for file in files if not any(file.is_relative_to(other) for other in inner)]
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from PIL import Image, PngImagePlugin, UnidentifiedImageError
 
+from lycoris.data.jpeg_header import decodes_whole
 from lycoris.data.jxl_header import is_jxl, read_jxl_size
 from lycoris.errors import InputError
 
@@ -21,13 +22,14 @@ IMAGE_SUFFIXES = frozenset(
 )
 MIN_SIDE = 8  # pixels per side
 MAX_MEMORY = 1_000_000_000
-"""Bytes that `read_image` may take for one image."""
+"""Bytes that `read_image` may take for one image; a JPEG file that would take more is decoded reduced."""
 BYTES_PER_PIXEL = {
     "PNG": 10, "BMP": 10, "GIF": 10, "JPEG": 13, "MPO": 13, "TIFF": 13, "AVIF": 16, "WEBP": 20, "HEIF": 20, "JXL": 25,
 }  # fmt: skip
 """Peak memory of `read_image` by format; `tests/data/test_image_memory.py` measures it."""
 MAX_TEXT_BYTES = 32 * 2**20
 """Bytes of all texts of a PNG file, such as the workflow that generated it, and of its color profile."""
+_COEFFICIENT_BYTES = 2
 _TILE_WIDTH, _TILE_LENGTH = 322, 323  # TIFF tags
 _PILLOW_FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "AVIF")
 _PLUGINS = {"HEIF": ("pillow_heif", "pillow-heif"), "JXL": ("pillow_jxl", "pillow-jxl-plugin")}
@@ -60,6 +62,7 @@ def open_image(source: Path | bytes) -> Iterator[Image.Image]:
             formats = [*_PILLOW_FORMATS, *_required_plugins(file, label)]
             PngImagePlugin.MAX_TEXT_CHUNK = PngImagePlugin.MAX_TEXT_MEMORY = MAX_TEXT_BYTES
             with Image.open(file, formats=formats) as opened:
+                _reduce(opened, file)
                 _check_size(label, opened.format or "", *opened.size)
                 _check_tile(label, opened)
                 yield opened
@@ -141,6 +144,20 @@ def _check_size(label: str, name: str, width: int, height: int) -> None:
         raise InvalidImageError(
             f"Image {label} must be at least {MIN_SIDE} pixels per side, but is {width} x {height}."
         )
+
+
+def _reduce(opened: Image.Image, file: io.BytesIO | io.BufferedReader) -> None:
+    """Have a JPEG file that is too large decoded at a half, a quarter or an eighth of its sides, if that suffices."""
+    if opened.format not in ("JPEG", "MPO"):
+        return
+    pixels, per_pixel = opened.width * opened.height, BYTES_PER_PIXEL["JPEG"]
+    if pixels * per_pixel <= MAX_MEMORY:
+        return
+    whole = pixels * _COEFFICIENT_BYTES * len(opened.getbands()) if decodes_whole(file) else 0
+    for divisor in (2, 4, 8):
+        if whole + pixels * per_pixel // divisor**2 <= MAX_MEMORY:
+            opened.draft(None, (max(opened.width // divisor, 1), max(opened.height // divisor, 1)))
+            return
 
 
 def _check_tile(label: str, opened: Image.Image) -> None:

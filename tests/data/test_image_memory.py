@@ -9,10 +9,12 @@ import sys
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
+from lycoris.data import image_opening
 from lycoris.data.image_opening import BYTES_PER_PIXEL, MAX_MEMORY
 from lycoris.data.images import InvalidImageError, read_image, read_size
-from tests.data.large_images import MORE_WRITERS, WRITERS, png_chunk, write_tiff
+from tests.data.large_images import MORE_WRITERS, WRITERS, png_chunk, turned, write_tiff
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs Linux")
 ROOT = Path(__file__).parents[2]
@@ -76,6 +78,38 @@ def test_the_largest_image_of_each_kind_stays_within_the_limit(tmp_path: Path, n
     size, taken = peak_bytes(tmp_path / name)
     print(f"{name}: {side} x {side} pixels, {taken / 1e6:.0f} MB at the peak, {taken / side**2:.1f} bytes per pixel")
     assert min(size) > side - 16  # tiles are multiples of 16
+    assert taken <= MAX_MEMORY
+
+
+@pytest.mark.parametrize(
+    ("options", "size"),
+    [({}, (50, 40)), ({"progressive": True}, (13, 10)), ({"exif": turned()}, (40, 50))],
+    ids=["plain", "progressive", "turned"],
+)
+def test_a_jpeg_file_over_the_limit_is_decoded_reduced(tmp_path: Path, monkeypatch, options, size) -> None:
+    monkeypatch.setattr(image_opening, "MAX_MEMORY", BYTES_PER_PIXEL["JPEG"] * 64**2)
+    Image.new("RGB", (100, 80), (200, 30, 60)).save(tmp_path / "phone.jpg", **options)
+    assert read_size(tmp_path / "phone.jpg") == size
+    image = read_image(tmp_path / "phone.jpg")
+    assert image.size == size
+    assert image.resize((1, 1)).getpixel((0, 0)) == pytest.approx((200, 30, 60), abs=3)
+    Image.new("RGB", (100, 80)).save(tmp_path / "screen.png")
+    with pytest.raises(InvalidImageError, match=r"screen\.png.*100 x 80"):
+        read_size(tmp_path / "screen.png")
+    Image.new("RGB", (700, 700)).save(tmp_path / "huge.jpg", **options)  # too large at an eighth as well
+    with pytest.raises(InvalidImageError, match=r"huge\.jpg.*700 x 700"):
+        read_size(tmp_path / "huge.jpg")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "options", [{}, {"progressive": True}, {"subsampling": 0}], ids=["plain", "progressive", "full"]
+)
+def test_the_largest_image_of_a_phone_is_read_within_the_limit(tmp_path: Path, options: dict[str, object]) -> None:
+    Image.new("RGB", (12000, 9000)).save(tmp_path / "phone.jpg", **options)
+    size, taken = peak_bytes(tmp_path / "phone.jpg")
+    print(f"{options}: {taken / 1e6:.0f} MB at the peak")
+    assert size == (6000, 4500)
     assert taken <= MAX_MEMORY
 
 

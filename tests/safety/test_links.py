@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 
 from lycoris.data.caption_files import find_caption_files
+from lycoris.data.concepts import load_concepts
+from lycoris.errors import InputError
 from lycoris.safety.links import forbidden_target
 
 OBJECTS = ("ab/" + "0" * 30, "cd/" + "1" * 30)
@@ -55,6 +57,19 @@ def test_a_link_beside_a_linked_image_is_read_from_the_folder_of_the_image_only(
     assert forbidden_target(link(root / "toys" / "1.txt", home / "Pictures" / "1.txt"), root, image) is None
     key = link(root / "toys" / "1.caption", home / ".ssh" / "key")
     assert forbidden_target(key, root, image) == (home / ".ssh" / "key").resolve()
+
+
+@pytest.mark.parametrize("name", ["1.mask.png", "1-masklabel.png"])
+def test_a_mask_that_is_a_link_is_checked_like_a_text_file(root: Path, name: str) -> None:
+    pictures = root.parent / "home" / "Pictures"
+    link(root / "toys" / "cat" / "1.png", pictures / "1.png")
+    mask = link(root / "toys" / "cat" / name, root.parent / "home" / ".ssh" / "key")
+    with pytest.raises(InputError, match=rf"{name}` must not be a link out of the data folder, but leads to `.*/key`"):
+        load_concepts(root)
+    mask.unlink()
+    (pictures / name).write_bytes(b"")
+    link(mask, pictures / name)  # from the folder of the image
+    assert [len(concept.images) for concept in load_concepts(root)] == [1]
 
 
 def test_a_data_folder_of_links_into_the_cache_of_dvc_is_read(root: Path) -> None:
