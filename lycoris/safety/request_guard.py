@@ -3,6 +3,9 @@
 The server's own password does not suffice: a browser may hold it. Two headers that a page cannot set are checked:
 ``Host``, which names the attacker's domain if its address was changed to this machine (DNS rebinding), and ``Origin``,
 which names the page that sends a request or opens a websocket.
+
+The server's own pages get a policy: they may connect to their server alone, since those of Prefect load a script of an
+analytics service whatever its settings say, and no page of another origin may show them in a frame.
 """
 
 from __future__ import annotations
@@ -24,6 +27,8 @@ ALLOWED_HOSTS_VARIABLE = "LYCORIS_ALLOWED_HOSTS"
 LOOPBACK_NAME = "localhost"
 _HOST = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(:[0-9]{1,5})?")
 _POLICY_VIOLATION = 1008
+PAGE_POLICY = "connect-src 'self' blob: data:; frame-ancestors 'self'"
+"""What pages of a guarded server may do, besides what the server itself permits."""
 
 
 def allowed_hosts(environment: Mapping[str, str]) -> list[str]:
@@ -72,8 +77,20 @@ def _is_address(name: str) -> bool:
     return True
 
 
+def _with_policy(send: Send) -> Send:
+    async def send_with_policy(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            policy = (b"content-security-policy", PAGE_POLICY.encode())
+            message = {**message, "headers": [*message.get("headers", ()), policy]}
+        await send(message)
+
+    return send_with_policy
+
+
 class RequestGuard:
     """An ASGI application that passes permitted requests and websockets to another, and refuses the rest (status 403).
+
+    Answers get `PAGE_POLICY`.
 
     Args:
         application: The application behind the guard.
@@ -89,7 +106,7 @@ class RequestGuard:
         is_request = scope["type"] in ("http", "websocket")
         reason = find_refusal(scope["headers"], self._hosts, self._origins) if is_request else None
         if reason is None:
-            await self._application(scope, receive, send)
+            await self._application(scope, receive, _with_policy(send) if scope["type"] == "http" else send)
         elif scope["type"] == "websocket":
             await send({"type": "websocket.close", "code": _POLICY_VIOLATION, "reason": reason})
         else:

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from lycoris.safety.request_guard import RequestGuard, allowed_hosts, find_refusal
+from lycoris.safety.request_guard import PAGE_POLICY, RequestGuard, allowed_hosts, find_refusal
 
 
 def refusal(host, *origins, names=(), permitted=()):
@@ -97,3 +97,20 @@ def test_refused_requests_get_status_403_and_refused_websockets_are_never_accept
     assert start["status"] == 403
     assert b"another origin" in body["body"]
     assert [message["type"] for message in exchange("websocket", headers)] == ["websocket.close"]
+
+
+def test_answers_have_a_policy_beside_the_servers_own_headers():
+    sent = []
+
+    async def application(scope, receive, send):
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-security-policy", b"x")]})
+        await send({"type": "http.response.body", "body": b"page"})
+
+    async def send(message):
+        sent.append(message)
+
+    scope = {"type": "http", "headers": [(b"host", b"localhost")]}
+    asyncio.run(RequestGuard(application, [])(scope, None, send))
+    policies = [value for name, value in sent[0]["headers"] if name == b"content-security-policy"]
+    assert policies == [b"x", PAGE_POLICY.encode()]  # a browser applies both
+    assert sent[1] == {"type": "http.response.body", "body": b"page"}

@@ -7,6 +7,7 @@ this machine (DNS rebinding). Without the password and `lycoris.safety.request_g
 import base64
 import json
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -242,6 +243,75 @@ def test_no_page_reads_or_writes_the_registry(page, victim, attacker, address):
     assert (written, read) in [(403, 403), ("refused", "refused")]
     found = urllib.request.urlopen(f"http://127.0.0.1:{victim.mlflow_port}/api/2.0/mlflow/registered-models/search")
     assert json.load(found) == {}
+
+
+@pytest.mark.parametrize("number", range(40))
+def test_hostile_requests_are_refused_by_the_running_servers(victim, number):
+    """Bytes that no browser sends, with the right password: without a permitted `Host` and `Origin` nothing is done."""
+    chance = random.Random(number)
+    body = json.dumps({"name": f"hostile_{number}", "value": 1}).encode()
+    token = base64.b64encode(victim.password.encode())
+    for port, path in ((victim.port, b"/api/variables/"), (victim.mlflow_port, b"/api/2.0/mlflow/experiments/create")):
+        if port is None:
+            continue
+        own = b"127.0.0.1:%d" % port
+        host, origin = chance.choice(HOSTILE_HEADERS)
+        headers = [*(b"Host: " + one.replace(b"OWN", own) for one in host), *(b"Origin: " + one for one in origin)]
+        headers += [b"Authorization: Basic " + token, b"Content-Type: application/json", b"X-Long: " + b"y" * 5000]
+        headers += [b"Content-Length: %d" % len(body), b"Connection: close"]
+        chance.shuffle(headers)
+        target = chance.choice([path, b"http://" + own + path, path + b"?x=%00", path.replace(b"/", b"//")])
+        answer = send_bytes(port, b"POST " + target + b" HTTP/1.1\r\n" + b"\r\n".join(headers) + b"\r\n\r\n" + body)
+        assert answer.split(b" ")[1:2] in ([b"403"], [b"400"]), (headers, answer)
+    assert victim.ask("/variables/filter", {}) == []
+
+
+HOSTILE_HEADERS = [
+    ((), ()),
+    ((b"",), ()),
+    ((b"attacker.test",), ()),
+    ((b"OWN", b"attacker.test"), ()),
+    ((b"OWN", b"OWN"), ()),
+    ((b"OWN@attacker.test",), ()),
+    ((b"attacker.test\t",), ()),
+    ((b"127.0.0.1.attacker.test",), ()),
+    ((b"\xff\xfe",), ()),
+    ((b"OWN",), (b"http://attacker.test",)),
+    ((b"OWN",), (b"null",)),
+    ((b"OWN",), (b"http://OWN", b"http://attacker.test")),
+    ((b"OWN",), (b"\xff",)),
+    ((b"OWN",), (b"http://127.0.0.1",)),
+]
+"""Values of `Host` and `Origin`; OWN is the server's address."""
+
+
+def send_bytes(port, request):
+    """The first line of a server's answer to bytes; a closed connection counts as refused."""
+    with socket.create_connection(("127.0.0.1", port), timeout=30) as connection:
+        connection.sendall(request)
+        answer = b""
+        while b"\r\n" not in answer:
+            try:
+                received = connection.recv(4096)
+            except ConnectionResetError:
+                received = b""
+            if not received:
+                return answer or b"HTTP/1.1 400 closed"
+            answer += received
+    return answer.split(b"\r\n")[0]
+
+
+def test_the_pages_of_prefect_contact_nobody_else(page, victim):
+    if victim.mlflow_port is None:
+        pytest.skip("the server of a run has no pages")
+    page.get(f"http://localhost:{victim.port}/")
+    until(lambda: page.find_elements("css selector", "input[type=password]"))
+    blocked = page.execute_async_script(
+        """const done = arguments[0]
+        addEventListener("securitypolicyviolation", (event) => done(event.blockedURI))
+        fetch("https://sr-client-cfg.amplitude.com/config").then(() => done("connected"), () => {})"""
+    )
+    assert blocked == "https://sr-client-cfg.amplitude.com/config"
 
 
 def test_the_user_signs_in_with_the_password(page, victim):
