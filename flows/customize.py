@@ -17,6 +17,7 @@ from typing import Any
 from prefect import flow
 
 from flows.config.concepts import select_concepts
+from flows.config.defaults import embedded_encoders_note
 from flows.config.experiment import EXECUTION_FIELDS, Experiment
 from flows.config.preflight import validate_experiment
 from flows.config.project import project_root
@@ -36,10 +37,11 @@ from flows.steps.outcomes import StudyOutcome
 from flows.steps.publish import labelled_adapters, publish_study
 from flows.steps.register import Registration, register_adapters
 from flows.steps.requests import begin_run, caption_request, census_messages, evaluation_setup, image_sets, prior_sets
-from flows.steps.result_folder import claim_experiment_folder
+from flows.steps.result_folder import claim_experiment_folder, data_content
 from flows.steps.serializers import report_header, report_payload, result_summary, write_scores_table, write_study
 from flows.steps.train import group_trainings, submit_trainings
 from flows.studies.estimate import log_estimate
+from lycoris.analysis.text.formatting import counted
 from lycoris.cache.keys import stage_key
 from lycoris.cache.store import Store
 from lycoris.safety.redaction import redacting_errors
@@ -87,17 +89,20 @@ def customize(experiment: Experiment = Experiment(), promote: bool = True) -> di
     started = time.monotonic()
     context = begin_run(experiment)
     version = data_version(experiment.data, project_root(), experiment.data_rev, experiment.output / "data")
-    logger.info("%s is version %s, %d files", version.path, version.hash, version.files, extra={"topic": "data"})
+    files = counted(version.files, "file")
+    logger.info("%s is version %s, %s", version.path, version.hash, files, extra={"topic": "data"})
+    if note := embedded_encoders_note(experiment.base, experiment.encoders, experiment.style_encoder):
+        logger.warning("%s", note, extra={"topic": "scores"})
     log_estimate(experiment, version.path)
     connect(tracking_server(experiment.output))  # an address that MLflow cannot open is an error before any work
     models = resolve_models(**experiment.model_sources())
-    with Store(context.store).lock(stage_key("folder", {"name": experiment.name})):
-        folder = claim_experiment_folder(experiment, is_part=not promote)
     with (
         progress.display(progress.progress_dir(experiment.output)) as steps,
         log_forwarding.connected(context.progress),
     ):
         concepts, caption_steps = _caption(context, experiment, models, version.path)
+        with Store(context.store).lock(stage_key("folder", {"name": experiment.name})):
+            folder = claim_experiment_folder(experiment, data_content(concepts, version.hash), is_part=not promote)
         with (
             ending_study(_open_study(context, experiment, version)) as study,
             closing(TrackerCurves(experiment.trackers, experiment.name, experiment.output)) as trackers,

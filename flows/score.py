@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
 from itertools import combinations
 from pathlib import Path
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 from prefect import flow
 
 from flows.config.concepts import DataConcepts
+from flows.config.defaults import embedded_encoders_note
 from flows.config.preflight import validate_scoring
 from flows.config.scoring import (
     ScoringConfig,
@@ -26,11 +27,13 @@ from flows.runtime.task_runner import process_runner, worker_count
 from flows.steps.evaluate import BasePart, Candidate, EvaluationSetup, evaluate
 from flows.steps.futures import EvaluationFutures, root_cause, submit
 from flows.steps.requests import begin_run, caption_request, evaluation_setup
-from flows.steps.result_folder import claim_folder
+from flows.steps.result_folder import CONTENT, claim_folder, data_content
 from flows.steps.serializers import report_header
+from lycoris.cache.integrity import file_digest
 from lycoris.cache.keys import stage_key
 from lycoris.cache.store import Store
 from lycoris.data.concepts import Concept
+from lycoris.data.images import list_images
 from lycoris.safety.redaction import redacting_errors
 from tasks.artifacts import CaptionedConcept, ImageSet, Prompts, RunContext
 from tasks.caption import caption_concepts
@@ -76,6 +79,8 @@ def score(request: ScoringConfig) -> dict[str, Any]:
     targets = [resolve_target(file, request, known) for file in request.files]
     for note in filter(None, (token_length_note(target, experiment.max_token_length) for target in targets)):
         logger.warning("%s", note)
+    if note := embedded_encoders_note(experiment.base, experiment.encoders, experiment.style_encoder):
+        logger.warning("%s", note, extra={"topic": "scores"})
     strategies = tuple(dict.fromkeys(target.strategy for target in targets))
     captioning = experiment.with_captions(strategies)
     models = resolve_models(**captioning.model_sources())
@@ -85,7 +90,7 @@ def score(request: ScoringConfig) -> dict[str, Any]:
             captioning, DataConcepts(tuple(known.values()), names), models.tagger, models.captioner
         )
         concepts = {concept.name: concept for concept in caption_concepts(context, captions)}
-        folder = _claim_folder(context, request, targets)
+        folder = _claim_folder(context, request, targets, concepts.values())
         setup = replace(
             evaluation_setup(context, experiment, models),
             models=models.for_evaluation(request.quality_predictors, request.resize_mode),
@@ -117,12 +122,26 @@ def score(request: ScoringConfig) -> dict[str, Any]:
     }
 
 
-def _claim_folder(context: RunContext, request: ScoringConfig, targets: Sequence[ScoringTarget]) -> Path:
+def _claim_folder(
+    context: RunContext,
+    request: ScoringConfig,
+    targets: Sequence[ScoringTarget],
+    concepts: Iterable[CaptionedConcept],
+) -> Path:
     """The folder of the page, named after the scored files."""
+    content = data_content(concepts, None)
+    files = {
+        f"content of {target.file}": [
+            file_digest(file) for file in (list_images(target.file) if target.file.is_dir() else [target.file])
+        ]
+        for target in targets
+    }
+    parts = {**content.parts, **{name: stage_key("content", {"files": digests}) for name, digests in files.items()}}
     names = "-".join(target.name for target in targets)[:MAX_FOLDER_NAME].rstrip(". ")
     settings = request.model_dump(mode="json", exclude={"experiment": {"workers", "runner", "gpu_limit"}})
     with Store(context.store).lock(stage_key("folder", {"name": names})):
-        return claim_folder(request.experiment.output, f"score-{names}", settings)
+        record = {**settings, CONTENT: asdict(replace(content, parts=parts))}
+        return claim_folder(request.experiment.output, f"score-{names}", record)
 
 
 def _candidate(

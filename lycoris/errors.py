@@ -30,3 +30,27 @@ def unknown_name_error(kind: str, name: object, known: Iterable[str]) -> InputEr
     nearest = difflib.get_close_matches(str(name), names, n=1, cutoff=0.5)
     hint = f" Did you mean `{nearest[0]}`?" if nearest else ""
     return InputError(f"Unknown {kind} `{name}`.{hint} Known: {', '.join(names)}.")
+
+
+def hub_failure(name: str, error: Exception) -> str:
+    """Why a model could not be fetched from the Hugging Face hub, in one sentence.
+
+    Args:
+        name: ``owner/model``.
+        error: of `huggingface_hub`.
+    """
+    from huggingface_hub import constants
+    from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, HFValidationError, RepositoryNotFoundError
+
+    if isinstance(error, GatedRepoError):
+        return f"The hub asks for access to `{name}`: accept its conditions on its page, and set HF_TOKEN."
+    if isinstance(error, RepositoryNotFoundError | HFValidationError):
+        return f"The hub has no model `{name}`, or it is private: check the spelling."
+    if constants.HF_HUB_OFFLINE:
+        return f"`{name}` is not in the hub's cache, and HF_HUB_OFFLINE forbids to download it."
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, HfHubHTTPError):
+        cause = cause.__cause__ or cause.__context__
+    if cause is not None and cause.response is not None:
+        return f"The hub answered with error {cause.response.status_code} for `{name}`: try again later."
+    return f"The hub could not be reached, and `{name}` is not in its cache: check the network."

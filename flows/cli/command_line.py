@@ -65,6 +65,11 @@ class CommandTable(click.Group):
         with formatter.section("Commands"):
             formatter.write_dl(list(self.summaries.items()))
 
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the epilog as it is."""
+        if self.epilog:
+            formatter.write(f"\n{self.epilog}")
+
 
 def _build_command(name: str, module: ModuleType, summary: str) -> click.Command:
     actions: Mapping[str, Action] | None = getattr(module, "ACTIONS", None)

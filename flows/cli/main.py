@@ -44,6 +44,13 @@ library function -> parameter of the command, where the two differ. One with sub
 COMPLETION_VARIABLE = "_LYCORIS_COMPLETE"
 """The environment variable by which a shell asks for completions."""
 
+START = """\
+begin with:
+  lycoris run                                   the default experiment on the embedded toy base
+  lycoris run --set data=photos --set base=...  your images: photos/<category>/<class>/*.jpg
+  lycoris COMMAND --help                        options and examples of a command
+"""
+
 
 def build_parser() -> CommandTable:
     """Return the parser of the command line."""
@@ -51,6 +58,7 @@ def build_parser() -> CommandTable:
         COMMANDS,
         name="lycoris",
         help="Customize text-to-image models and measure what the customization did.",
+        epilog=START,
         params=[
             option("-v", "--verbose", is_flag=True, help="show debug messages"),
             option("--quiet", is_flag=True, help="show only warnings and errors"),

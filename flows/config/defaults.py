@@ -6,9 +6,11 @@ arXiv 2309.14859, table of hyperparameters, for every family: SDXL and SD 3 have
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from lycoris.analysis.text.formatting import join_names
 from lycoris.data.folders import absolute_path
 from lycoris.errors import InputError
 from lycoris.safety.file_names import check_folder_name
@@ -75,6 +77,24 @@ def default_annotator(base: str) -> str | None:
     The embedded ones know the drawn world only: of photographs they give its words, not what is there.
     """
     return "pocket" if _defaults_name(base) == "pocket" else None
+
+
+def embedded_encoders_note(base: str, encoders: Sequence[str], style_encoder: str) -> str | None:
+    """Return what to set where images of a real base are scored by embedded encoders; None where they are not."""
+    from lycoris.encoders.model_sources import EMBEDDED_ENCODERS
+
+    own = [name for name in (*encoders, style_encoder) if name in EMBEDDED_ENCODERS]
+    if _defaults_name(base) == "pocket" or not own:
+        return None
+    settings = []
+    if any(name in EMBEDDED_ENCODERS for name in encoders):
+        settings.append("`--set encoders=openai/clip-vit-large-patch14,facebook/dinov2-large`")
+    if style_encoder in EMBEDDED_ENCODERS:
+        settings.append("`--set style_encoder=FILE` for style losses, torchvision's vgg19-dcbf8b6a.pth")
+    return (
+        f"the embedded encoders ({join_names(own)}) know the drawn world only, so their scores say little of "
+        f"photographs: {', '.join(settings)} (docs/metrics.md)"
+    )
 
 
 def default_name(data: Path) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
 import subprocess
@@ -23,6 +24,8 @@ from lycoris.safety.request_guard import RequestGuard, allowed_hosts, split_list
 
 if TYPE_CHECKING:
     import httpx
+
+logger = logging.getLogger("lycoris.flows.server")
 
 PARENT_VARIABLE = "LYCORIS_PARENT_PID"
 """The environment variable that names the process with which a server exits, even if that is gone already."""
@@ -78,6 +81,7 @@ def _temporary_server(home: Path) -> Iterator[str]:
     port, password = _free_port(), generate_password()
     url = f"http://127.0.0.1:{port}/api"
     log = home / "server.log"
+    logger.info("starting a local server; on a busy machine this takes minutes", extra={"topic": "start"})
     starting = FileLock(home / "starting.lock", poll_interval=0.2)
     starting.acquire()  # two servers that create one database at the same time corrupt it
     unfinished = _prepare_database(home)

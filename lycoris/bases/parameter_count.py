@@ -90,5 +90,5 @@ def _find_configs(source: str | Path) -> Path:
     """Locate a folder with the base's configurations, or its single file."""
     if str(source) == "pocket" or Path(source).expanduser().exists() or not is_hub_name(str(source)):
         return find_base(source)
-    failure = f"Base `{source}` is not on this machine, and the hub has no such model or does not answer."
+    failure = f"Base `{source}` is not on this machine."
     return download_snapshot(str(source), ["model_index.json", "*/config.json"], failure)

@@ -7,7 +7,7 @@ import re
 from functools import lru_cache
 from pathlib import Path
 
-from lycoris.errors import InputError, unknown_name_error
+from lycoris.errors import InputError, hub_failure, unknown_name_error
 
 EMBEDDED_ENCODERS = {"clip": "CLIP", "dinov2": "DINOV2", "convnextv2": "CONVNEXTV2", "vgg": "VGG"}
 """Short name of an embedded encoder -> the constant of ``lycoris.pocket`` that holds its folder."""
@@ -86,7 +86,7 @@ def find_weight_file(path: Path) -> Path:
 
 def _download(name: str) -> Path:
     from huggingface_hub import list_repo_files, snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
+    from huggingface_hub.errors import LocalEntryNotFoundError
 
     try:
         try:
@@ -98,7 +98,5 @@ def _download(name: str) -> Path:
                 _WEIGHT_FILE_PATTERNS[0],
             )
             return Path(snapshot_download(name, allow_patterns=[*_SMALL_FILE_PATTERNS, weights]))
-    except (HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled, OSError) as error:
-        raise InputError(
-            f"Encoder `{name}` is no local folder and could not be downloaded from the hub: {error}"
-        ) from error
+    except Exception as error:  # errors of the hub's transport have no class of their own
+        raise InputError(f"Encoder `{name}` is not a folder on this machine. {hub_failure(name, error)}") from error

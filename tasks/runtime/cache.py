@@ -57,7 +57,7 @@ def get_or_compute_many(
     """
     log_forwarding.connect(context.progress)
     store = Store(context.store)
-    text = f"{stage:<9}{label}"
+    text = f"{stage:<8} {label}"
     computed: set[ItemT] = set()
     if _missing_items(context, store, stage, inputs):
         first = next(iter(inputs.values()))

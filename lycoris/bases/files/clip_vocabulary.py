@@ -33,8 +33,8 @@ def find_vocabulary(file: Path, tokenizer: str | Path | None) -> Path:
         if not is_hub_name(str(chosen)):
             raise InputError(f"Argument `tokenizer` must be a folder or a hub name, but there is no folder {chosen}.")
         failure = (
-            f"Base `{file}` holds no vocabulary, and {chosen} is neither in the hub's cache nor available from the "
-            f"hub. Pass `tokenizer=` a folder with CLIP's vocab.json and merges.txt, such as `tokenizer/` of any "
+            f"Base `{file}` holds no vocabulary, and {chosen} could not be fetched from the hub. "
+            f"Pass `tokenizer=` a folder with CLIP's vocab.json and merges.txt, such as `tokenizer/` of any "
             f"Stable Diffusion in the diffusers layout, or put that folder beside the file as {beside}."
         )
         folder = download_snapshot(str(chosen), VOCABULARY_PATTERNS, failure)

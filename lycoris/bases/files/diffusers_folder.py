@@ -65,7 +65,7 @@ def find_base(source: str | Path) -> Path:
 
 def _download(name: str) -> Path:
     patterns = ["model_index.json", *HUB_PATTERNS]
-    failure = f"Base `{name}` is not a folder, and there is no model of that name on the hub."
+    failure = f"Base `{name}` is not a folder on this machine."
     # Plain weights are preferred; a repository with half-precision ones only is asked for those.
     folder = download_snapshot(name, patterns, failure, ignore=["*.fp16.*", "*.non_ema.*"])
     if not any([*folder.glob(f"unet/*{WEIGHTS_SUFFIX}"), *folder.glob(f"transformer/*{WEIGHTS_SUFFIX}")]):

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from lycoris.errors import InputError
+from lycoris.errors import InputError, hub_failure
 
 
 def is_hub_name(name: str) -> bool:
@@ -20,16 +20,15 @@ def download_snapshot(name: str, patterns: Sequence[str], failure: str, ignore: 
     Args:
         name: ``owner/model``.
         patterns: globs of the files.
-        failure: the error message if the hub does not have them or does not answer; the reason is appended.
+        failure: the error message if the hub does not have them or does not answer; a sentence with the reason follows.
         ignore: globs of files to leave out.
 
     Raises:
         InputError: the files are neither on the hub nor in its cache.
     """
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
     try:
         return Path(snapshot_download(name, allow_patterns=list(patterns), ignore_patterns=list(ignore)))
-    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
-        raise InputError(f"{failure} ({str(error).strip().splitlines()[0]})") from error
+    except Exception as error:  # errors of the hub's transport have no class of their own
+        raise InputError(f"{failure} {hub_failure(name, error)}") from error

@@ -2,7 +2,7 @@
 
 import pytest
 
-from flows.config.defaults import default_co_train, default_sampling, default_settings
+from flows.config.defaults import default_co_train, default_sampling, default_settings, embedded_encoders_note
 
 POCKET = {
     "steps": 120,
@@ -49,3 +49,23 @@ def test_sampling_and_co_training_by_base():
     assert default_sampling("pocket") == {"scheduler": "dpm++-2m", "steps": 14}
     assert default_sampling("some/base") == {"scheduler": None, "steps": 25}
     assert (default_co_train("pocket"), default_co_train("some/base")) == (4, 1)
+
+
+@pytest.mark.parametrize(
+    ("encoders", "style_encoder", "named"),
+    [
+        (("clip", "dinov2"), "vgg", "(clip, dinov2 and vgg)"),
+        (("owner/clip",), "vgg", "(vgg)"),
+        (("clip",), "f", "(clip)"),
+    ],
+)
+def test_embedded_encoders_on_a_real_base_are_named_with_what_to_set(encoders, style_encoder, named):
+    note = embedded_encoders_note("owner/model", encoders, style_encoder)
+    assert note.startswith(f"the embedded encoders {named} know the drawn world only")
+    assert ("--set encoders=" in note) == ("clip" in encoders)
+    assert ("--set style_encoder=" in note) == (style_encoder == "vgg")
+
+
+def test_encoders_that_fit_their_base_are_not_named():
+    assert embedded_encoders_note("pocket", ("clip", "dinov2"), "vgg") is None
+    assert embedded_encoders_note("owner/model", ("owner/clip",), "vgg19.pth") is None
