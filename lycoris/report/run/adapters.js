@@ -1,5 +1,9 @@
 // The table of all adapters: what each was trained on, what it costs, its run and its settings.
 const skipped = (row) => Object.values(row.skippedImages ?? {});
+// One line for each setting; those of a group as `training.steps: 20`.
+const settingLines = (settings) => Object.entries(settings).flatMap(([name, value]) =>
+  (value !== null && typeof value === "object" && !Array.isArray(value)
+    ? settingLines(value).map((line) => `${name}.${line}`) : [`${name}: ${Array.isArray(value) ? value.join(", ") : value}`]));
 const columns = [
   { label: "Concept", value: (row) => row.concept },
   { label: "Algorithm", value: algorithmTitle, cell: nameCell },
@@ -26,8 +30,7 @@ const columns = [
   { label: "Settings", value: (row) => JSON.stringify(row.settings ?? {}),
     cell: (row) => (Object.keys(row.settings ?? {}).length || row.file
       ? element("details", {}, element("summary", {}, "settings"),
-        element("code", {}, Object.entries({ ...row.settings, file: row.file, run: row.run_id }).map(([name, value]) =>
-          `${name}: ${typeof value === "object" ? JSON.stringify(value) : value}`).join("\n"))) : "–") },
+        element("code", {}, settingLines({ ...row.settings, file: row.file, run: row.run_id }).join("\n"))) : "–") },
 ].filter(Boolean);
 
 into("adapters-body", data.adapters.length

@@ -4,8 +4,7 @@ const NOISE_QUARTERS = ["nearly clean", "quarter 2", "quarter 3", "nearly noise"
 const threeDigits = (value) => number(value, value ? Math.max(0, 2 - Math.floor(Math.log10(Math.abs(value)))) : 2);
 const lowest = (adapter) => adapter.validation.reduce((best, point) => (best && best[1] <= point[1] ? best : point), null);
 const columns = [
-  { label: "Adapter", value: (row) => adapterTitle(row), cell: (row) => nameCell(row).concat(` · ${row.captions ?? ""}`,
-    data.manySeeds ? ` · seed ${row.seed}` : "") },
+  { label: "Adapter", value: (row) => adapterTitle(row), cell: (row) => [adapterKey(row), adapterTitle(row), row.champion ? star() : null] },
   ...NOISE_QUARTERS.map((label, index) => ({ label, numeric: true, title: "mean loss of the last tenth of the run at this noise level",
     value: (row) => row.lossByNoise[index], cell: (row) => threeDigits(row.lossByNoise[index]) })),
   data.adapters.some((adapter) => adapter.validation.length) && [

@@ -75,7 +75,7 @@ def test_the_folder_of_an_earlier_version_is_known_by_its_study(tmp_path: Path) 
     (folder / "study.json").write_text(json.dumps({"settings": own.model_dump(mode="json"), "data_version": "v1"}))
     assert claim_experiment_folder(own) == folder
 
-    assert claim_experiment_folder(own, DataContent("v2", {})) == tmp_path / "runs" / "mine-2"
+    assert claim_experiment_folder(own, DataContent("v2", {})) == tmp_path / "runs" / "mine-3"  # other data
 
 
 def captioned(name: str, images: str = "1", **captions: tuple[str, ...]) -> CaptionedConcept:
