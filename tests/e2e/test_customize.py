@@ -122,17 +122,19 @@ def test_each_adapter_is_a_child_run_with_curve_scores_and_files(result, client)
         assert used.dataset.digest == result["data_version"]
 
 
-def test_every_adapter_is_registered_and_one_is_champion(result, client):
+def test_every_adapter_is_registered_and_none_is_champion_that_learned_nothing(first, result, client):
     versions = client.search_model_versions("name = 'grumble'")
     assert {version.run_id for version in versions} == {adapter["run_id"] for adapter in result["adapters"]}
-    assert client.get_model_version_by_alias("grumble", "champion").version in {v.version for v in versions}
     assert client.get_model_version_by_alias("grumble", "challenger").version in {v.version for v in versions}
+    assert [verdict["outcome"] for verdict in result["verdicts"]] == ["not learned"]  # in two steps
+    assert set(client.get_registered_model("grumble").aliases) == {"challenger"}
+    assert "does not become champion: no adapter of its study beats the base" in first.stderr
 
 
 def test_the_registered_model_generates_images(client):
     import mlflow
 
-    model = mlflow.pyfunc.load_model("models:/grumble@champion")
+    model = mlflow.pyfunc.load_model("models:/grumble@challenger")
     pictures = model.predict(["a ohw bear", "a red cat"], params={"steps": 2})
     assert [picture.size for picture in pictures] == [(64, 64), (64, 64)]
     again = model.predict(["a ohw bear"], params={"steps": 2})
