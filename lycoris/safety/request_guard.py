@@ -5,7 +5,7 @@ The server's own password does not suffice: a browser may hold it. Two headers t
 which names the page that sends a request or opens a websocket.
 
 The server's own pages get a policy: they may connect to their server alone, since those of Prefect load a script of an
-analytics service whatever its settings say, and no page of another origin may show them in a frame.
+analytics service even where its setting is off, and no page of another origin may show them in a frame.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What is said where a model cannot be fetched from the hub: its name is wrong, or the hub was not asked or reached."""
+"""The message where a model cannot be fetched from the hub: its name is wrong, or the hub was not asked or reached."""
 
 from __future__ import annotations
 

@@ -61,7 +61,7 @@ def test_a_shown_difference_too_small_to_matter_is_not_called_learning(study) ->
     tiny = with_scores(study, SIMILARITY, **{name: score(0.001, base=0.6, width=0.0005) for name in names})
     found = verdict_of(tiny)
     assert found.outcome == "not learned"
-    assert "+.001 [.000, .002] in fidelity; a difference that small does not matter." in found.sentences[1]
+    assert "+.001 [.001, .002] in fidelity; a difference that small does not matter." in found.sentences[1]
 
 
 def test_nothing_is_taken_and_starred_where_nothing_learned(study) -> None:

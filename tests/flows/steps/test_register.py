@@ -1,4 +1,4 @@
-"""Which version becomes champion after a study, and what is said of it."""
+"""Which version becomes champion after a study, and the lines about it."""
 
 from __future__ import annotations
 
