@@ -57,7 +57,7 @@ def infer_entries(root: Path) -> dict[str, dict[str, Any]]:
             raise InputError(f"The class folder `{folder}` holds no images{_other_files(folder)}.")
     triggers = spare_triggers(sorted(folders))
     pairs = ", ".join(f"{name} is `{trigger}`" for name, trigger in triggers.items())
-    logger.info("`%s` has no %s; triggers were chosen: %s.", root, CONCEPTS_FILE, pairs)
+    logger.info("`%s` has no %s; triggers were chosen: %s.", root.absolute(), CONCEPTS_FILE, pairs)
     return {
         name: {
             "folders": {folder.relative_to(root).as_posix(): 1},
@@ -83,7 +83,7 @@ def _log_kohya(root: Path, entries: Mapping[str, Mapping[str, Any]]) -> None:
         prior = ", ".join(f"`{folder}`" for folder in entry["prior"])
         logger.info(
             "`%s` is named as for kohya's trainers: concept `%s` with trigger `%s` and class noun `%s` from %s; %s.",
-            root,
+            root.absolute(),
             name,
             entry["trigger"],
             entry["class_noun"],

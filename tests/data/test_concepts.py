@@ -302,3 +302,15 @@ def test_an_unchanged_file_is_parsed_once(tmp_path, monkeypatch):
     assert len(parsed) == 1
     file.write_text("concepts: {bear: {category: toys, trigger: ohw, class_noun: toy}}")
     assert concepts_file.read_entries(file)["bear"]["trigger"] == "ohw"
+
+
+def test_chosen_triggers_have_one_line_however_the_folder_is_written(tmp_path, monkeypatch, caplog):
+    """The command line shows each line once; a folder is read before and within a run."""
+    (tmp_path / "photos" / "toys" / "cat").mkdir(parents=True)
+    (tmp_path / "photos" / "toys" / "cat" / "1.png").touch()
+    monkeypatch.chdir(tmp_path)
+    with caplog.at_level("INFO", logger="lycoris"):
+        load_concepts(Path("photos"))
+        load_concepts(tmp_path / "photos")
+    assert len(caplog.messages) == 2
+    assert len(set(caplog.messages)) == 1

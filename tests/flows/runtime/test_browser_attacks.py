@@ -256,7 +256,10 @@ def test_hostile_requests_are_refused_by_the_running_servers(victim, number):
             continue
         own = b"127.0.0.1:%d" % port
         host, origin = chance.choice(HOSTILE_HEADERS)
-        headers = [*(b"Host: " + one.replace(b"OWN", own) for one in host), *(b"Origin: " + one for one in origin)]
+        headers = [
+            *(b"Host: " + one.replace(b"OWN", own) for one in host),
+            *(b"Origin: " + one.replace(b"OWN", own) for one in origin),
+        ]
         headers += [b"Authorization: Basic " + token, b"Content-Type: application/json", b"X-Long: " + b"y" * 5000]
         headers += [b"Content-Length: %d" % len(body), b"Connection: close"]
         chance.shuffle(headers)
