@@ -79,8 +79,8 @@ def score(request: ScoringConfig) -> dict[str, Any]:
     targets = [resolve_target(file, request, known) for file in request.files]
     for note in filter(None, (token_length_note(target, experiment.max_token_length) for target in targets)):
         logger.warning("%s", note)
-    if note := embedded_encoders_note(experiment.base, experiment.encoders, experiment.style_encoder):
-        logger.warning("%s", note, extra={"topic": "scores"})
+    if encoders_note := embedded_encoders_note(experiment.base, experiment.encoders, experiment.style_encoder):
+        logger.warning("%s", encoders_note, extra={"topic": "scores"})
     strategies = tuple(dict.fromkeys(target.strategy for target in targets))
     captioning = experiment.with_captions(strategies)
     models = resolve_models(**captioning.model_sources())
