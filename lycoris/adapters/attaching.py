@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
@@ -13,6 +14,7 @@ from lycoris.adapters.algorithms import Adapter
 from lycoris.adapters.algorithms.target_layer import TargetLayer
 from lycoris.adapters.files.layer_names import named_parts
 from lycoris.adapters.layers.dropout import Dropout
+from lycoris.adapters.layers.injection import with_weight
 from lycoris.adapters.layers.layer_options import AdapterSpec
 from lycoris.adapters.layers.target_modules import select_layers
 from lycoris.adapters.network import Network
@@ -70,7 +72,8 @@ def attach(
     layer_adapters = []
     for layer, layer_spec in selected:
         generator = layer_generator(seed, layer.key)
-        adapter = layer_spec.build(TargetLayer(layer.name, layer.module, generator, scalar=layer_spec.scalar))
+        target = TargetLayer(layer.name, layer.module, generator, scalar=layer_spec.scalar)
+        adapter = with_weight(layer.module, layer.name, functools.partial(layer_spec.build, target))
         adapter.dropout = layer_dropout
         layer_adapters.append((layer, adapter))
     freeze(parts)

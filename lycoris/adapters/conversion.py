@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import warnings
 from collections.abc import Mapping, Sequence
@@ -19,11 +20,12 @@ from lycoris.adapters.algorithms.lora import LoRA
 from lycoris.adapters.algorithms.target_layer import TargetLayer
 from lycoris.adapters.files.checkpoint_reader import AdapterFile, read_adapter_file
 from lycoris.adapters.files.formats import FORMATS, PRECISIONS, AdapterSet, can_hold, check_suffix, write_adapters
-from lycoris.adapters.files.layer_lookup import Targets, describe_left_out, find_targets
+from lycoris.adapters.files.layer_lookup import describe_left_out, find_targets
 from lycoris.adapters.files.layer_names import LayerRef, find_layers, named_parts
 from lycoris.adapters.files.metadata import DATE_KEY, LayerAdapter, common_algorithm
-from lycoris.adapters.files.state_dict import BuiltAdapters, build_adapters
+from lycoris.adapters.files.state_dict import build_adapters
 from lycoris.adapters.layers.adapted_layer import MATRIX_LAYERS, NORM_LAYERS
+from lycoris.adapters.layers.injection import with_weight
 from lycoris.adapters.low_rank_approximation import (
     ApproximationReport,
     LayerFit,
@@ -103,7 +105,7 @@ def convert(
     else:
         layers = find_layers(named_parts(model), MATRIX_LAYERS + NORM_LAYERS)
         targets = find_targets(file, layers)
-    built = build_adapters_off_meta(file, targets, layers, None if model is not None else torch.device("cpu"))
+    built = build_adapters(file, targets, layers)
     layer_adapters = built.layer_adapters
     if built.left_out:
         warnings.warn(describe_left_out(file, built.left_out), stacklevel=2)
@@ -117,16 +119,6 @@ def convert(
     write_adapters(target, adapters, format=format, metadata=metadata, dtype=dtype)
     check_written(target, adapters, layers)
     return replace(report, left_out=(*report.left_out, *built.left_out))
-
-
-def build_adapters_off_meta(
-    file: AdapterFile, targets: Targets, layers: Sequence[LayerRef], device: torch.device | None
-) -> BuiltAdapters:
-    """Build the adapters on a device, by default on each layer's own, but on the CPU for layers on the meta device."""
-    built = build_adapters(file, targets, layers, device)
-    if any(p.is_meta for _, adapter in built.layer_adapters for p in adapter.parameters()):
-        return build_adapters(file, targets, layers, torch.device("cpu"))
-    return built
 
 
 def check_written(target: str | PathLike[str], adapters: AdapterSet, layers: Sequence[LayerRef]) -> None:
@@ -206,19 +198,24 @@ def _convert_all_to_lora(
             continue
         if adapter.bias_delta() is not None:
             left_out.append(f"{layer.name} (bias)")
-        if adapter.uses_base_weight and layer.weight.is_meta:
+        if adapter.uses_base_weight and with_weight(layer.module, layer.name, functools.partial(_has_no_values, layer)):
             name = "DoRA" if isinstance(adapter, DoRA) else ALGORITHMS[adapter.algorithm].title
             raise InputError(
                 f"File `{file.path}`, layer `{layer.name}`: {name} changes a weight depending on its values, so that a "
                 "LoRA of it needs argument `model`, with its weights."
             )
         with torch.no_grad():
-            lora, fit = convert_to_lora(layer, adapter, rank, energy, dtype)
+            to_lora = functools.partial(convert_to_lora, layer, adapter, rank, energy, dtype)
+            lora, fit = with_weight(layer.module, layer.name, to_lora)
         loras.append((layer, lora))
         fits.append(fit)
     if not loras:
         raise InputError(f"File `{file.path}` has nothing that a LoRA can hold: {', '.join(left_out[:5])}.")
     return loras, ApproximationReport(tuple(fits), tuple(left_out))
+
+
+def _has_no_values(layer: LayerRef) -> bool:
+    return layer.weight.is_meta
 
 
 def convert_to_lora(

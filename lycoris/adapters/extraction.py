@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -12,7 +13,8 @@ from torch import Tensor, nn
 from lycoris.adapters.algorithms import Adapter
 from lycoris.adapters.algorithms.target_layer import TargetLayer, is_unquantized
 from lycoris.adapters.attaching import freeze, layer_generator
-from lycoris.adapters.files.layer_names import LayerRef, named_parts
+from lycoris.adapters.files.layer_names import LayerRef, named_layers, named_parts
+from lycoris.adapters.layers.injection import with_weight
 from lycoris.adapters.layers.layer_options import AdapterSpec
 from lycoris.adapters.layers.target_modules import select_layers
 from lycoris.adapters.low_rank_approximation import (
@@ -71,8 +73,12 @@ def extract(
     preset = "everything" if preset is None and layers is None else preset
     selected, preset = select_layers(parts, spec, preset=preset, layers=layers, exclude=exclude)
     layer_adapters, fits, covered = [], [], set()
+    tuned_layers = {part: dict(named_layers(module)) for part, module in tuned_parts.items()}
     for layer, layer_spec in selected:
-        fitted = _fit_layer(layer, layer_spec, _counterpart(layer, tuned_parts), energy)
+        tuned_layer = tuned_layers.get(layer.part, {}).get(layer.path, nn.Identity())
+        fit_layer = functools.partial(_fit_layer, layer, layer_spec, tuned_layer, energy)
+        in_tuned_hooks = functools.partial(with_weight, tuned_layer, layer.name, fit_layer)
+        fitted = with_weight(layer.module, layer.name, in_tuned_hooks)
         if fitted is None:
             continue
         adapter, fit = fitted
@@ -92,6 +98,7 @@ def _fit_layer(
     layer: LayerRef, spec: AdapterSpec, tuned: nn.Module, energy: float | None
 ) -> tuple[Adapter, LayerFit] | None:
     """Fit a layer's adapter to its difference from the tuned layer; None where there is none that it can hold."""
+    _check_counterpart(layer, tuned)
     delta, bias_delta = _difference(layer, tuned, "weight"), _difference(layer, tuned, "bias")
     adapts_bias = spec.adapter_class.bias_delta is not Adapter.bias_delta
     if delta is None and (bias_delta is None or not adapts_bias):
@@ -104,21 +111,16 @@ def _fit_layer(
     return adapter, LayerFit(layer.name, getattr(adapter, "rank", None), delta.norm().item(), distance)
 
 
-def _counterpart(layer: LayerRef, tuned_parts: Mapping[str, nn.Module]) -> nn.Module:
-    """Return the tuned layer of the same name, checked to have a weight of the same shape."""
-    counterpart: Any
-    try:
-        counterpart = tuned_parts[layer.part].get_submodule(layer.path)
-        same_shape = counterpart.weight.shape == layer.weight.shape
-    except (KeyError, AttributeError):
-        raise InputError(f"Argument `tuned` has no layer `{layer.name}` as `base` has.") from None
-    if not same_shape or not is_unquantized(counterpart.weight) or not is_unquantized(layer.weight):
+def _check_counterpart(layer: LayerRef, tuned: nn.Module) -> None:
+    """Check that the tuned layer of the same name has a weight of the same shape."""
+    weight: Any = getattr(tuned, "weight", None)
+    if weight is None:
+        raise InputError(f"Argument `tuned` has no layer `{layer.name}` as `base` has.")
+    if weight.shape != layer.weight.shape or not is_unquantized(weight) or not is_unquantized(layer.weight):
         raise InputError(
             f"Layer `{layer.name}` must have a weight of one shape and not quantised in `base` and `tuned`, but got "
-            f"{list(layer.weight.shape)} of {layer.weight.dtype} and {list(counterpart.weight.shape)} of "
-            f"{counterpart.weight.dtype}."
+            f"{list(layer.weight.shape)} of {layer.weight.dtype} and {list(weight.shape)} of {weight.dtype}."
         )
-    return counterpart
 
 
 def _difference(layer: LayerRef, tuned: nn.Module, name: str) -> Tensor | None:

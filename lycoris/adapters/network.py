@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from os import PathLike
 from typing import Any, cast
 
@@ -14,9 +14,13 @@ from torch import nn
 from lycoris.adapters.algorithms import Adapter
 from lycoris.adapters.files.formats import AdapterSet, write_adapters
 from lycoris.adapters.files.metadata import LayerAdapter, date_metadata
-from lycoris.adapters.layers.adapted_layer import as_adapted, eject, inject
+from lycoris.adapters.layers.adapted_layer import AdaptedLayer
 from lycoris.adapters.layers.batch_partition import BatchPartition
+from lycoris.adapters.layers.injection import as_adapted, check_removable, eject, inject
+from lycoris.adapters.layers.weight_writing import merge, unmerge
 from lycoris.errors import InputError, unknown_name_error
+
+_LayerAction = Callable[[AdaptedLayer, str], None]
 
 
 class Network(nn.Module):
@@ -48,8 +52,7 @@ class Network(nn.Module):
         used_names = {name for layer, _ in layer_adapters for name in getattr(layer.module, "adapters", ())}
         stem = algorithm.replace("-", "_")
         self.name = next(n for n in (stem, *(f"{stem}_{i}" for i in range(2, 1000))) if n not in used_names)
-        for layer, adapter in layer_adapters:
-            inject(layer.module, self.name, adapter)
+        self._inject()
 
     def __len__(self) -> int:
         """Number of adapted layers."""
@@ -142,34 +145,48 @@ class Network(nn.Module):
         return list(dict.fromkeys(layer.part for layer in self.layers.values()))
 
     def merge(self) -> Network:
-        """Fold the network into the weights. `unmerge` restores the original bits."""
+        """Fold the network into the weights. `unmerge` restores the original bits.
+
+        Raises:
+            InputError: a weight is quantised, or the layer's hooks do not keep what is merged; nothing is changed.
+        """
         self._check_attached()
-        for layer in self.layers.values() if not self.merged else ():
-            as_adapted(layer.module).merge(self.name)
+        if not self.merged:
+            self._on_every_layer(merge, unmerge)
         self.merged = True
         return self
 
     def unmerge(self) -> Network:
-        """Take the network out of the weights; the adapters are live again."""
+        """Take the network out of the weights; the adapters are live again.
+
+        Raises:
+            InputError: the layer's hooks do not keep the original weight; nothing is changed.
+        """
         self._check_attached()
-        for layer in self.layers.values() if self.merged else ():
-            as_adapted(layer.module).unmerge(self.name)
+        if self.merged:
+            self._on_every_layer(unmerge, merge)
         self.merged = False
         return self
 
     def detach(self) -> Network:
-        """Remove every adapter. The base has its original bits, and the network can still be saved."""
+        """Remove every adapter. The base has its original bits, and the network can still be saved.
+
+        Raises:
+            InputError: as for `unmerge`, or another library replaced a layer's class or forward since.
+        """
         if self._attached:
+            self.unmerge()
+            for layer in self.layers.values():
+                check_removable(layer.module)
             for layer in self.layers.values():
                 eject(layer.module, self.name)
-        self._attached = self.merged = False
+        self._attached = False
         return self
 
     def reattach(self) -> Network:
         """Put a detached network back on its model."""
         if not self._attached:
-            for key, layer in self.layers.items():
-                inject(layer.module, self.name, self.adapters[key])
+            self._inject()
         self._attached = True
         return self
 
@@ -198,7 +215,7 @@ class Network(nn.Module):
         Raises:
             InputError: an unknown format or dtype, an algorithm that the format cannot hold, or values that overflow.
         """
-        layer_adapters = [(self.layers[key], adapter) for key, adapter in self.adapters.items()]
+        layer_adapters = [(self.layers[key], adapter.gathered()) for key, adapter in self.adapters.items()]
         adapters = AdapterSet(layer_adapters, self.algorithm, self.settings)
         metadata = {**date_metadata(date), **(metadata or {})}
         write_adapters(path, adapters, format=format, metadata=metadata, dtype=dtype)
@@ -207,6 +224,30 @@ class Network(nn.Module):
         """Algorithm, number of layers, scale and state."""
         state = "merged" if self.merged else "live" if self._attached else "detached"
         return f"{self.algorithm}, {len(self)} layers, scale={self.scale:g}, {state}"
+
+    def _inject(self) -> None:
+        """Put the adapters on their layers; on an error, on none."""
+        done: list[nn.Module] = []
+        try:
+            for key, layer in self.layers.items():
+                inject(layer.module, layer.name, self.name, self.adapters[key])
+                done.append(layer.module)
+        except InputError:
+            for module in done:
+                eject(module, self.name)
+            raise
+
+    def _on_every_layer(self, do: _LayerAction, undo: _LayerAction) -> None:
+        """Do something with each layer; on an error, undo it on those before."""
+        done: list[AdaptedLayer] = []
+        try:
+            for layer in self.layers.values():
+                do(as_adapted(layer.module), self.name)
+                done.append(as_adapted(layer.module))
+        except InputError:
+            for adapted in done:
+                undo(adapted, self.name)
+            raise
 
     def _check_attached(self) -> None:
         if not self._attached:

@@ -16,6 +16,7 @@ from lycoris.adapters.files.families import FAMILIES
 from tests.adapters import test_algorithms
 from tests.adapters.cases import LAYERS, cases
 from tests.adapters.dialect_cases import CELLS
+from tests.adapters.layer_states import QUANTISED, STATES
 from tests.adapters.small_denoisers import DENOISERS
 from tests.adapters.test_formats_by_family import ALGORITHMS as WRITTEN
 from tests.adapters.test_formats_by_family import FORMATS, FUSED, is_refused
@@ -104,7 +105,17 @@ def file_table() -> str:
     return "\n".join(lines)
 
 
+def state_table() -> str:
+    """States of layers and what a network does in each, as Markdown."""
+    lines = ["| state | by | algorithms | `merge` |", "|---|---|---|---|"]
+    lines += [f"| {name} | {s.by} | all | {'exact' if s.merges else 'error'} |" for name, s in STATES.items()]
+    lines.append("| compiled | `torch.compile` of the model or of a block | all | exact |")
+    lines += [f"| {name} | {package} | those that do not read W | error |" for name, (package, _) in QUANTISED.items()]
+    return "\n".join(lines)
+
+
 TABLES = {
+    "states": state_table,
     "algorithms": algorithm_table,
     "dialects": dialect_table,
     "files": file_table,

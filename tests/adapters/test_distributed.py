@@ -1,4 +1,4 @@
-"""DistributedDataParallel: two processes with half a batch each learn what one learns from the whole batch."""
+"""DistributedDataParallel and `fully_shard`: two processes with half a batch each learn what one does."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ import torch
 from torch import nn
 import lycoris
 
-def model_and_network():
+def model_and_network(scalar=True):
     torch.manual_seed(0)
     model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.GELU(), nn.Flatten(), nn.Linear(32, 10))
     rules = {
         "0": {"algorithm": "lokr", "factor": 2},
-        "3": {"algorithm": "lora", "rank": 4, "dora": "output", "scalar": True},
+        "3": {"algorithm": "lora", "rank": 4, "dora": "output", "scalar": scalar},
     }
     return model, lycoris.attach(model, layers=rules)
 
@@ -49,6 +49,40 @@ if __name__ == "__main__":
     expected = train(alone, network, x, y)
     assert not torch.allclose(start, expected, atol=1e-3)
     torch.testing.assert_close(together, expected)
+    try:
+        lycoris.attach(parallel, "lora")
+    except lycoris.errors.InputError as error:
+        assert "in DistributedDataParallel" in str(error)
+    else:
+        raise AssertionError("an adapter after DistributedDataParallel")
+
+    from torch.distributed.fsdp import fully_shard
+    alone, network = model_and_network(scalar=False)  # `fully_shard` refuses a scalar
+    expected = train(alone, network, x, y)
+    model, network = model_and_network(scalar=False)
+    for part in (model[3], model):
+        fully_shard(part)
+    try:
+        lycoris.attach(model, "lora", layers=["0"])
+    except lycoris.errors.InputError as error:
+        assert "has a distributed weight" in str(error)
+    else:
+        raise AssertionError("an adapter after fully_shard")
+    try:
+        network.detach()
+    except lycoris.errors.InputError as error:
+        assert "got the class" in str(error)
+    else:
+        raise AssertionError("an adapter taken out of a sharded layer")
+    train(model, network, x[mine], y[mine])
+    whole = torch.cat([p.detach().full_tensor().flatten() for p in network.parameters()])
+    torch.testing.assert_close(whole, expected)
+    network.save(f"{folder}/{rank}.safetensors")
+    alone, again = model_and_network()
+    again.detach()
+    lycoris.load(f"{folder}/{rank}.safetensors", alone)
+    with torch.no_grad():
+        torch.testing.assert_close(alone(x), model(x))
     dist.destroy_process_group()
     print("same")
 """

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
-from typing import ClassVar
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -51,6 +52,40 @@ class Adapter(nn.Module, ABC):
     dropout: Dropout = Dropout()
     batch_partition: BatchPartition | None = None
     timestep: Tensor | None
+
+    def follow(self, device: torch.device, layer: str) -> None:
+        """Move the parameters to the device on which a layer computes, where they are elsewhere.
+
+        Args:
+            device: that of the layer's input.
+            layer: its name, for messages.
+
+        Raises:
+            InputError: the parameters have no values.
+        """
+        own = next(parameter for parameter in self._parameters.values() if parameter is not None).device
+        if own == device or device.type == "meta":
+            return
+        if own.type == "meta":
+            raise InputError(f"Layer `{layer}`: its adapter has no values: it was attached on, or moved to, `meta`.")
+        self.to(device)
+
+    def gathered(self) -> Adapter:
+        """Return the adapter with its whole tensors, where processes share them (`fully_shard`)."""
+        if not any(hasattr(parameter, "full_tensor") for parameter in self.parameters()):
+            return self
+        shared: list[Any] = list(self.parameters())
+        return copy.deepcopy(self, {id(parameter): nn.Parameter(parameter.full_tensor()) for parameter in shared})
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Adapter:
+        """Move with the layer, but never to fewer bits: the layer's precision is that of its own values."""
+
+        def move(values: Tensor) -> Tensor:
+            moved = fn(values.new_empty(0))
+            narrower = values.is_floating_point() and moved.element_size() < values.element_size()
+            return values.to(moved.device) if narrower else fn(values)
+
+        return super()._apply(move, recurse)
 
     @abstractmethod
     def structure(self, weight: Tensor, scale: float | Tensor = 1.0) -> Structure:

@@ -113,8 +113,9 @@ class TargetLayer:
         weight = self.weight
         if not is_unquantized(weight) or tuple(weight.shape) != self.shape:
             raise InputError(
-                f"{feature} needs the weight itself, but layer `{self.name}` has a quantised one: {weight.dtype}, "
-                f"{list(weight.shape)}. Choose an algorithm that does not read the weight, such as `lora`."
+                f"{feature} needs the weight itself, but layer `{self.name}` has a quantised one: "
+                f"{type(weight).__name__} of {weight.dtype}, {list(weight.shape)}. Choose an algorithm "
+                "that does not read the weight, such as `lora`."
             )
 
     @property
@@ -137,5 +138,5 @@ class TargetLayer:
 
 
 def is_unquantized(weight: Tensor) -> bool:
-    """Tell whether a weight stores its values, not the codes of a quantised layer."""
-    return weight.is_floating_point() and weight.element_size() >= 2
+    """Tell whether a weight stores its values, not the codes of a quantised layer, as other libraries' tensors do."""
+    return type(weight) in (Tensor, nn.Parameter) and weight.is_floating_point() and weight.element_size() >= 2

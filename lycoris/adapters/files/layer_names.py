@@ -7,7 +7,7 @@ SDXL's UNet goes by the names of its original implementation (`input_blocks.4.1.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -72,24 +72,53 @@ def named_parts(model: object) -> dict[str, nn.Module]:
     """Return the named parts of a module, a dict of modules, or a diffusers pipeline.
 
     Raises:
-        InputError: it has no `torch.nn.Module`.
+        InputError: it has no `torch.nn.Module`, or one in DistributedDataParallel.
     """
     if isinstance(model, nn.Module):
+        model = _unwrapped_part(model)
         kind = part_kind("", type(model).__name__)
         return {{"text": "text_encoder"}.get(kind, kind): model}
     if isinstance(model, Mapping):
         wrong = [name for name, part in model.items() if not isinstance(part, nn.Module)]
         if wrong or not model:
             raise InputError(f"Argument `model` must map names to torch modules, but got {wrong or 'nothing'}.")
-        return dict(model)
+        return {name: _unwrapped_part(part) for name, part in model.items()}
     components = getattr(model, "components", None)
     if isinstance(components, Mapping):
         parts = {name: components[name] for name in PIPELINE_PARTS if isinstance(components.get(name), nn.Module)}
         if parts:
-            return parts
+            return {name: _unwrapped_part(part) for name, part in parts.items()}
     raise InputError(
         f"Argument `model` must be a module, a dict of named modules or a diffusers pipeline, but got {type(model)}."
     )
+
+
+def _unwrapped_part(part: nn.Module) -> nn.Module:
+    """Return the module in wrappers of torch.compile and PEFT."""
+    if isinstance(part, nn.parallel.DistributedDataParallel):
+        raise InputError(
+            "The model is in DistributedDataParallel, which does not average the gradients of adapters that come after "
+            "it. Attach or load first, then wrap."
+        )
+    return next(module for _, module in named_layers(part))
+
+
+def named_layers(module: nn.Module, path: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield the modules of a module by the paths that they have without wrappers.
+
+    A wrapper has the path of the module in it, and what else it has is not the model's: torch.compile's `_orig_mod`,
+    the `base_layer` of a layer with PEFT's adapters, and the model in a `PeftModel`.
+    """
+    wrapped: Any = getattr(module, "_orig_mod", getattr(module, "base_layer", None))
+    find_base: Any = getattr(module, "get_base_model", None)
+    if wrapped is None and find_base is not None:
+        wrapped = find_base()
+    if isinstance(wrapped, nn.Module):
+        yield from named_layers(wrapped, path)
+        return
+    yield path, module
+    for name, child in module.named_children():
+        yield from named_layers(child, f"{path}.{name}" if path else name)
 
 
 def find_layers(parts: Mapping[str, nn.Module], layer_types: tuple[type[nn.Module], ...]) -> list[LayerRef]:
@@ -104,7 +133,7 @@ def find_layers(parts: Mapping[str, nn.Module], layer_types: tuple[type[nn.Modul
         roles = _roles(part, kind, parts)
         # kohya's tools train the original implementation of SDXL
         original_names = hasattr(module, "add_embedding") or getattr(module, "family", None) is SD_XL
-        for path, layer in module.named_modules():
+        for path, layer in named_layers(module):
             if not isinstance(layer, layer_types) or id(layer) in visited:
                 continue
             visited.add(id(layer))
@@ -126,7 +155,7 @@ def find_family(module: nn.Module) -> Family | None:
     family: Family | None = getattr(module, "family", None) or family_of_class(class_name(module))
     if family is not None:
         return family
-    keys = [layer for path, layer in module.named_modules() if path.endswith("attn2.to_k")]
+    keys = [layer for path, layer in named_layers(module) if path.endswith("attn2.to_k")]
     widths = {layer.in_features for layer in keys if isinstance(layer, nn.Linear)}
     return UNETS_BY_TEXT_WIDTH.get(widths.pop()) if len(widths) == 1 else None
 
@@ -135,12 +164,12 @@ def original_places(module: nn.Module, family: Family | None) -> dict[str, Origi
     """Map the paths of a denoiser's layers to their places in the original implementation, where they are known."""
     rows = {
         path: layer.out_features if isinstance(layer, nn.Linear) else layer.weight.shape[0]
-        for path, layer in module.named_modules()
+        for path, layer in named_layers(module)
         if isinstance(getattr(layer, "weight", None), Tensor) and layer.weight.dim()
     }
     columns = {
         path: layer.in_features if isinstance(layer, nn.Linear) else 0
-        for path, layer in module.named_modules()
+        for path, layer in named_layers(module)
         if path in rows
     }
     if family is not None and family.renames is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from os import PathLike
@@ -23,6 +24,7 @@ from lycoris.adapters.files.layer_lookup import Targets
 from lycoris.adapters.files.layer_names import LayerRef
 from lycoris.adapters.files.metadata import LayerAdapter
 from lycoris.adapters.files.tensor_forms import normalize_tensors
+from lycoris.adapters.layers.injection import with_weight
 from lycoris.errors import InputError, list_names, unknown_name_error
 
 _MAX_NAMES_SHOWN = 5
@@ -49,7 +51,7 @@ def build_adapters(
         file: the file's content.
         targets: name of a layer in the file → the layers that it stands for; the file's other layers are left out.
         layers: every layer of the model.
-        device: of the parameters; each layer's own by default.
+        device: of the parameters; by default that on which each layer computes, or the CPU for one without values.
 
     Raises:
         InputError: a shape does not fit, a key is missing or unknown, a value is not finite, or the keys that are used
@@ -65,9 +67,10 @@ def build_adapters(
                 raise InputError(f"File `{file.path}` has the layer `{layer.name}` twice, under two names.")
             group |= tensors
             bias_scaled |= {layer.key} if name in file.bias_scaled_layers else set()
-    built = [
-        (layer, build_adapter(file, layer, groups[layer.key][1], device)) for layer in layers if layer.key in groups
-    ]
+    built = []
+    for layer in (layer for layer in layers if layer.key in groups):
+        build = functools.partial(build_adapter, file, layer, groups[layer.key][1], device)
+        built.append((layer, with_weight(layer.module, layer.name, build)))
     for layer, adapter in built:
         has_bias = getattr(layer.module, "bias", None) is not None
         if layer.key in bias_scaled and isinstance(adapter, IA3) and has_bias:
@@ -170,7 +173,8 @@ def build_adapter(
     expected = adapter.state_tensors()
     tensors = {name: _match_trailing_ones(values, expected.get(name)) for name, values in tensors.items()}
     _check_tensors(path, layer, tensors, expected)
-    adapter.to_empty(device=layer.weight.device if device is None else device)
+    own_device = torch.device("cpu") if layer.weight.is_meta else layer.weight.device
+    adapter.to_empty(device=own_device if device is None else device)
     adapter.load_tensors(tensors)
     return adapter
 

@@ -1,14 +1,10 @@
-"""Layers that carry adapters: the layer itself under a subclass of its type, so that names, keys and hooks stay.
-
-`inject` gives a layer the class `Adapted<Type>` and the module dict `adapters`; `eject` takes both away. The base
-parameter is never replaced: merging changes its values and keeps the originals in a buffer outside the state dict.
-"""
+"""Layers that carry adapters: the layer itself under a subclass of its type, so that names, keys and hooks stay."""
 
 from __future__ import annotations
 
 import functools
 import math
-from collections.abc import MutableMapping
+from collections.abc import Iterator, MutableMapping
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -20,7 +16,7 @@ from lycoris.adapters.algorithms.adapter import Adapter
 from lycoris.adapters.algorithms.target_layer import is_unquantized
 from lycoris.adapters.layers.grouped_forward import add_grouped_updates, row_segments
 from lycoris.adapters.layers.merged_forward import forward_merged
-from lycoris.adapters.layers.merging import add_bias_delta, add_updates
+from lycoris.adapters.layers.merging import add_bias_delta
 from lycoris.adapters.structures import Operation, Structure
 from lycoris.errors import InputError
 
@@ -28,7 +24,7 @@ MATRIX_LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 NORM_LAYERS = (nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
 
 
-class _AdaptedLayer(nn.Module):
+class AdaptedLayer(nn.Module):
     """What every adapted layer has beyond its own type: adapters, and the original values while some are merged."""
 
     weight: Tensor
@@ -36,6 +32,11 @@ class _AdaptedLayer(nn.Module):
     original_weight: Tensor
     original_bias: Tensor | None
     _merged: set[str]
+    _name: str
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Any:
+        """Create a layer without adapters, for libraries that build one of the same type as another."""
+        return own_type(cls)(*args, **kwargs) if args or kwargs else super().__new__(cls)
 
     def frozen_parameters(self) -> tuple[Tensor, Tensor | None]:
         """Return the frozen weight and bias, without what is merged."""
@@ -43,8 +44,8 @@ class _AdaptedLayer(nn.Module):
         bias = getattr(self, "original_bias", None)
         return self.weight if weight is None else weight, getattr(self, "bias", None) if bias is None else bias
 
-    def active_adapters(self) -> list[Adapter]:
-        """Return the adapters that act on this call; in training, module dropout leaves some out."""
+    def active_adapters(self, device: torch.device) -> list[Adapter]:
+        """Return the adapters that act on this call, moved to a device; in training, module dropout leaves some out."""
         merged = self.__dict__.get("_merged", ())
         active = []
         for name, adapter in self.adapters.items():
@@ -56,36 +57,40 @@ class _AdaptedLayer(nn.Module):
                 with adapter.random_stream():
                     if torch.rand(()).item() < dropout.modules:
                         continue
+            adapter.follow(device, self._name)
             active.append(adapter)
         return active
 
-    def merge(self, name: str) -> None:
-        """Fold one adapter into the weight, together with those that are already merged."""
-        if not is_unquantized(self.weight):
-            raise InputError(f"A weight of dtype {self.weight.dtype} cannot be merged into; keep the adapter live.")
-        if not self.__dict__.get("_merged"):
-            self.register_buffer("original_weight", self.weight.detach().clone(), persistent=False)
-            bias = getattr(self, "bias", None)
-            self.register_buffer("original_bias", None if bias is None else bias.detach().clone(), persistent=False)
-        self._merged = {*self.__dict__.get("_merged", ()), name}
-        self._rewrite_weight()
+    def named_children(self) -> Iterator[tuple[str, nn.Module]]:
+        """Yield the layer's own modules: whoever walks a model to hook or replace its layers meets the same ones."""
+        return ((name, child) for name, child in super().named_children() if name != "adapters")
 
-    def unmerge(self, name: str) -> None:
-        """Take one adapter out of the weight. Without any, the weight has its original bits."""
-        self._merged = self.__dict__.get("_merged", set()) - {name}
-        self._rewrite_weight()
-        if not self._merged:
-            del self._merged, self.original_weight, self.original_bias
+    def children(self) -> Iterator[nn.Module]:
+        """Yield all modules, adapters too: they follow the layer to a device, into training and between processes."""
+        return (child for _, child in super().named_children())
 
-    @torch.no_grad()
-    def _rewrite_weight(self) -> None:
-        weight, bias = self.frozen_parameters()
-        merged = [self.adapters[name] for name in self.adapters if name in self._merged]
-        new_weight, new_bias = add_updates(weight, bias, [(adapter, adapter.multiplier) for adapter in merged])
-        self.weight.copy_(new_weight if merged else weight)
-        if bias is not None and new_bias is not None:
-            live_bias = cast("Tensor", self.bias)
-            live_bias.copy_(new_bias if merged else bias)
+    def state_dict(self, *args: Any, **kwargs: Any) -> Any:
+        """Return the state without the adapters that the weight holds already."""
+        prefix = kwargs.get("prefix", args[1] if len(args) > 1 else "")
+        state = super().state_dict(*args, **kwargs)
+        merged = tuple(f"{prefix}adapters.{name}." for name in self.__dict__.get("_merged", ()))
+        for key in [key for key in state if key.startswith(merged)] if merged else ():
+            del state[key]
+        return state
+
+    def structure_of(self, adapter: Adapter) -> Structure:
+        """Return an adapter's change of the weight.
+
+        Raises:
+            InputError: the change depends on the weight, which was quantised since the adapter was attached.
+        """
+        weight = self.frozen_parameters()[0]
+        if adapter.uses_base_weight and not is_unquantized(weight):
+            raise InputError(
+                f"Layer `{self._name}`: `{adapter.algorithm}` needs the weight itself, but it was quantised after the "
+                f"adapter was attached: {type(weight).__name__}. Choose an algorithm that does not read the weight."
+            )
+        return adapter.structure(weight, adapter.multiplier)
 
     def merged_parameters(self, adapters: list[Adapter], structures: list[Structure]) -> tuple[Tensor, Tensor | None]:
         """Return the weight with these structures added, and the bias with these adapters' changes."""
@@ -114,13 +119,13 @@ class _ForwardPlan:
         return not (structure.uses_base_output or has_dropout) and adapter.bias_delta() is None
 
 
-class _AdaptedMatrix(_AdaptedLayer):
+class AdaptedMatrix(AdaptedLayer):
     """A Linear or convolution with adapters: y = op(x, W + Σ ΔW), each ΔW applied in the cheaper way."""
 
     _operation: Operation
 
     def forward(self, x: Tensor) -> Tensor:
-        adapters = self.active_adapters()
+        adapters = self.active_adapters(x.device)
         if not adapters:
             return super().forward(x)
         op = self._operation
@@ -165,12 +170,11 @@ class _AdaptedMatrix(_AdaptedLayer):
 
     def _plan(self, tokens: int, dtype: torch.dtype, adapters: list[Adapter]) -> _ForwardPlan:
         """Choose the cheaper way for each adapter, given the number of output positions."""
-        frozen_weight = self.frozen_parameters()[0]
         plan = _ForwardPlan([], [])
-        wide = dtype == self.weight.dtype and dtype in (torch.float32, torch.float64)
+        wide = dtype == self.weight.dtype and dtype in (torch.float32, torch.float64) and is_unquantized(self.weight)
         for adapter in adapters:
             with adapter.random_stream():
-                structure = adapter.structure(frozen_weight, adapter.multiplier)
+                structure = self.structure_of(adapter)
             if wide and not (adapter.training and adapter.dropout):
                 apply_cost, merge_cost = structure.cost(self._operation, tokens)
                 if merge_cost < apply_cost:
@@ -182,7 +186,7 @@ class _AdaptedMatrix(_AdaptedLayer):
     def _frozen_output(self, x: Tensor) -> Tensor:
         """Return the layer's own output, as a tensor that may be written to."""
         y = super().forward(x)
-        return y if type(self).__bases__[1] in MATRIX_LAYERS else y.clone()  # another library may save it for backward
+        return y if own_type(type(self)) in MATRIX_LAYERS else y.clone()  # another library may save it for backward
 
     def _forward_planned(self, x: Tensor, plan: _ForwardPlan) -> Tensor:
         """Return the layer's output with the planned updates."""
@@ -212,11 +216,11 @@ class _AdaptedMatrix(_AdaptedLayer):
         return forward_merged(self._operation, x, self.weight, bias, structures)
 
 
-class _AdaptedNorm(_AdaptedLayer):
+class AdaptedNorm(AdaptedLayer):
     """A norm layer with adapters of its gain and shift."""
 
     def forward(self, x: Tensor) -> Tensor:
-        adapters = self.active_adapters()
+        adapters = self.active_adapters(x.device)
         if not adapters:
             return super().forward(x)
         if any(adapter.batch_partition is not None for adapter in adapters):
@@ -227,7 +231,7 @@ class _AdaptedNorm(_AdaptedLayer):
         return self._forward_adapted(x, adapters)
 
     def _forward_adapted(self, x: Tensor, adapters: list[Adapter]) -> Tensor:
-        structures = [adapter.structure(self.weight, adapter.multiplier) for adapter in adapters]
+        structures = [self.structure_of(adapter) for adapter in adapters]
         weight, bias = self.merged_parameters(adapters, structures)
         if isinstance(self, nn.GroupNorm):
             return F.group_norm(x, self.num_groups, weight, bias, self.eps)
@@ -237,9 +241,15 @@ class _AdaptedNorm(_AdaptedLayer):
         return F.rms_norm(x, self.normalized_shape, weight, self.eps)
 
 
+def own_type(adapted: type[AdaptedLayer]) -> type[nn.Module]:
+    """Return the type that layers of an adapted type have without adapters."""
+    return adapted.__mro__[adapted.__mro__.index(AdaptedLayer) + 1]
+
+
 @functools.cache
-def _adapted_type(layer_type: Any) -> type[nn.Module]:
-    mixin = _AdaptedNorm if issubclass(layer_type, NORM_LAYERS) else _AdaptedMatrix
+def adapted_type(layer_type: Any) -> type[nn.Module]:
+    """Return the type that a layer of a type has with adapters."""
+    mixin = AdaptedNorm if issubclass(layer_type, NORM_LAYERS) else AdaptedMatrix
     name = f"Adapted{layer_type.__name__}"
     adapted = type(name, (mixin, layer_type), {"__module__": __name__, "__qualname__": name})
     if layer_type in MATRIX_LAYERS + NORM_LAYERS:
@@ -248,49 +258,4 @@ def _adapted_type(layer_type: Any) -> type[nn.Module]:
 
 
 for _layer_type in MATRIX_LAYERS + NORM_LAYERS:
-    _adapted_type(_layer_type)
-
-
-def inject(layer: nn.Module, name: str, adapter: Adapter, *, registered: bool = True) -> None:
-    """Add an adapter to a layer, under a name that no other adapter of it has.
-
-    One that is not `registered` is no part of the model's `parameters()`, `to` and `state_dict`. A layer has only one
-    kind: anything else is an InputError.
-    """
-    if not isinstance(layer, _AdaptedLayer):
-        layer_type: Any = type(layer)
-        layer.__class__ = _adapted_type(layer_type)
-        adapted = as_adapted(layer)
-        adapted.adapters = cast("MutableMapping[str, Adapter]", nn.ModuleDict() if registered else {})
-        if isinstance(adapted, _AdaptedMatrix):
-            adapted._operation = Operation.from_layer(layer)
-    if isinstance(as_adapted(layer).adapters, nn.ModuleDict) is not registered:
-        raise InputError(
-            f"A layer of class `{plain_type(layer).__name__}` has adapters of `lycoris.attach` or of `create_lycoris`; "
-            "the other cannot be added. Detach or `restore()` the first."
-        )
-    as_adapted(layer).adapters[name] = adapter
-    adapter.train(layer.training)
-
-
-def plain_type(layer: nn.Module) -> type[nn.Module]:
-    """Return a layer's own type, without adapters."""
-    return type(layer).__bases__[1] if isinstance(layer, _AdaptedLayer) else type(layer)
-
-
-def as_adapted(layer: nn.Module) -> _AdaptedLayer:
-    """Return a layer that has adapters, with its type."""
-    assert isinstance(layer, _AdaptedLayer)
-    return layer
-
-
-def eject(layer: nn.Module, name: str) -> None:
-    """Remove an adapter from a layer. With the last one, the layer gets its own class back."""
-    adapted = as_adapted(layer)
-    if name in adapted.__dict__.get("_merged", ()):
-        adapted.unmerge(name)
-    del adapted.adapters[name]
-    if not adapted.adapters:
-        del adapted.adapters
-        layer.__dict__.pop("_operation", None)
-        layer.__class__ = plain_type(layer)
+    adapted_type(_layer_type)

@@ -30,7 +30,9 @@ def forward_merged(
     """
     op, x = op.pad_input(x)
     tensors = [tensor for structure in structures for tensor in structure.tensors()]
-    return _ForwardMerged.apply(op, tuple(structures), x, weight, bias, *tensors)
+    # hooks that cast or offload a frozen weight after the forward pass change its parameter, but not an alias of it
+    tensors = [tensor if tensor.requires_grad else tensor.detach() for tensor in tensors]
+    return _ForwardMerged.apply(op, tuple(structures), x, weight.detach(), bias, *tensors)
 
 
 _PLACEHOLDER = torch.zeros(())

@@ -9,10 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from lycoris.adapters.algorithms import Adapter
-from lycoris.adapters.conversion import build_adapters_off_meta, layers_without_model
+from lycoris.adapters.conversion import layers_without_model
 from lycoris.adapters.files.checkpoint_reader import AdapterFile
 from lycoris.adapters.files.layer_lookup import find_targets
 from lycoris.adapters.files.layer_names import LayerRef, find_layers, named_parts
+from lycoris.adapters.files.state_dict import build_adapters
 from lycoris.adapters.layers.adapted_layer import MATRIX_LAYERS, NORM_LAYERS
 from lycoris.adapters.meta_model import meta_modules
 from lycoris.errors import InputError
@@ -47,13 +48,12 @@ def group_by_layer(
     """
     if model is not None:
         layers = find_layers(named_parts(model), MATRIX_LAYERS + NORM_LAYERS)
-        built = [build_adapters_off_meta(file, find_targets(file, layers), layers, None) for file in files]
+        built = [build_adapters(file, find_targets(file, layers), layers) for file in files]
     else:
         inferred = [layers_without_model(file, needs_path=True, needs_kernel=True) for file in files]
         cpu = torch.device("cpu")
         built = [
-            build_adapters_off_meta(file, each.targets, each.layers, cpu)
-            for file, each in zip(files, inferred, strict=True)
+            build_adapters(file, each.targets, each.layers, cpu) for file, each in zip(files, inferred, strict=True)
         ]
         layers = _common_layers(files, [each.layers for each in inferred])
     by_place: dict[tuple[str, str], list[WeightedAdapter]] = {}
