@@ -172,7 +172,7 @@ def _origin(adapters: Sequence[ScaledAdapter]) -> dict[str, str]:
 
 def _write_pipeline(
     files: SingleFile,
-    family: type[Family],
+    family: Family,
     networks: Sequence[Network],
     changes: Mapping[str, Changes],
     writer: ChangedFiles,

@@ -13,8 +13,9 @@ from torch import Tensor, nn
 from lycoris.adapters.algorithms import Adapter
 from lycoris.adapters.algorithms.scalar_gate import ScalarGate
 from lycoris.adapters.algorithms.target_layer import TargetLayer, is_unquantized
-from lycoris.adapters.layers.adapted_layer import as_adapted, eject, inject
+from lycoris.adapters.layers.injection import as_adapted, eject, inject
 from lycoris.adapters.layers.merging import add_updates
+from lycoris.adapters.layers.weight_writing import merge, unmerge
 from lycoris.drop_in.options import ModuleOptions
 from lycoris.errors import InputError
 
@@ -142,7 +143,7 @@ class LycorisBaseModule(nn.Module):
         elif not self.applied:
             taken = getattr(layer, "adapters", ())
             self._name = next(n for n in (self.lora_name, *map(str, range(1000))) if n not in taken)
-            inject(layer, self._name, self.adapter, registered=False)
+            inject(layer, self.lora_name, self._name, self.adapter, registered=False)
             self.adapter.train(self.training)
         self.applied = True
 
@@ -179,11 +180,11 @@ class LycorisBaseModule(nn.Module):
         self._before_merge = (self.multiplier, self.applied)
         self.multiplier = multiplier
         self.apply_to()
-        as_adapted(self.org_module[0]).merge(self._name)
+        merge(as_adapted(self.org_module[0]), self._name)
 
     def onfly_restore(self) -> None:
         """Take the update of `onfly_merge` out of the weight."""
-        as_adapted(self.org_module[0]).unmerge(self._name)
+        unmerge(as_adapted(self.org_module[0]), self._name)
         self.multiplier, applied = self._before_merge
         if not applied:
             self.restore()

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from torch import nn
 
 from lycoris.adapters.files.layer_names import class_name
-from lycoris.adapters.layers.adapted_layer import plain_type
+from lycoris.adapters.layers.adapted_layer import AdaptedLayer, own_type
 from lycoris.errors import InputError
 
 Overrides = Mapping[str, Any]
@@ -92,7 +92,7 @@ class Selection:
 
 def module_class(module: nn.Module) -> str:
     """Return the name of a module's class, also where it has adapters."""
-    return plain_type(module).__name__ if plain_type(module) is not type(module) else class_name(module)
+    return own_type(type(module)).__name__ if isinstance(module, AdaptedLayer) else class_name(module)
 
 
 def select_modules(model: nn.Module, rules: TargetRules) -> Selection:

@@ -11,6 +11,7 @@ from torch import nn
 from lycoris.adapters.algorithms.adapter import Adapter
 from lycoris.adapters.layers.adapted_layer import AdaptedLayer, AdaptedMatrix, adapted_type, own_type
 from lycoris.adapters.layers.hooks import forward_slots, within_hooks
+from lycoris.adapters.layers.weight_writing import unmerge
 from lycoris.adapters.structures import Operation
 from lycoris.errors import InputError
 
@@ -36,7 +37,7 @@ def with_weight(layer: nn.Module, name: str, function: Callable[[], T]) -> T:
     return within_hooks(layer, name, function)
 
 
-def inject(layer: nn.Module, layer_name: str, name: str, adapter: Adapter) -> None:
+def inject(layer: nn.Module, layer_name: str, name: str, adapter: Adapter, *, registered: bool = True) -> None:
     """Add an adapter to a layer.
 
     Args:
@@ -44,19 +45,25 @@ def inject(layer: nn.Module, layer_name: str, name: str, adapter: Adapter) -> No
         layer_name: part and path, for messages.
         name: of the adapter, which no other adapter of the layer has.
         adapter: the adapter.
+        registered: whether it is a part of the model's `parameters()`, `to` and `state_dict`; a layer has only one kind.
 
     Raises:
-        InputError: as for `with_weight`; nothing is changed.
+        InputError: as for `with_weight`, or the layer has adapters of the other kind; nothing is changed.
     """
     if not isinstance(layer, AdaptedLayer):
         with_weight(layer, layer_name, lambda: None)
         layer_type: Any = type(layer)
         _set_type(layer, layer_name, adapted_type(layer_type))
         adapted = as_adapted(layer)
-        adapted.adapters = cast("MutableMapping[str, Adapter]", nn.ModuleDict())
+        adapted.adapters = cast("MutableMapping[str, Adapter]", nn.ModuleDict() if registered else {})
         adapted._name = layer_name
         if isinstance(adapted, AdaptedMatrix):
             adapted._operation = Operation.from_layer(layer)
+    if isinstance(as_adapted(layer).adapters, nn.ModuleDict) is not registered:
+        raise InputError(
+            f"Layer `{layer_name}` has adapters of `lycoris.attach` or of `create_lycoris`; the other cannot be added. "
+            "Detach or `restore()` the first."
+        )
     as_adapted(layer).adapters[name] = adapter
     adapter.train(layer.training)
 
@@ -86,10 +93,12 @@ def check_removable(layer: nn.Module) -> None:
 def eject(layer: nn.Module, name: str) -> None:
     """Remove an adapter from a layer that `check_removable`. With the last one, the layer gets its own class back."""
     adapted = as_adapted(layer)
+    if name in adapted.__dict__.get("_merged", ()):
+        unmerge(adapted, name)
     del adapted.adapters[name]
     if not adapted.adapters:
         _set_type(layer, adapted._name, own_type(type(adapted)))
-        del layer._modules["adapters"]
+        del adapted.adapters
         for attribute in ("_operation", "_name", "_merged"):
             layer.__dict__.pop(attribute, None)
 
