@@ -45,7 +45,7 @@ def inject(layer: nn.Module, layer_name: str, name: str, adapter: Adapter, *, re
         layer_name: part and path, for messages.
         name: of the adapter, which no other adapter of the layer has.
         adapter: the adapter.
-        registered: whether it is a part of the model's `parameters()`, `to` and `state_dict`; a layer has only one kind.
+        registered: whether the model's `parameters()`, `to` and `state_dict` have it; a layer has only one kind.
 
     Raises:
         InputError: as for `with_weight`, or the layer has adapters of the other kind; nothing is changed.
