@@ -32,8 +32,8 @@ HEADER_KEYS = {"lycoris.algorithm", "lycoris.preset", "lycoris.settings", "lycor
 """Keys in the headers of adapter files, which look like modules."""
 CREATED = {"deploy/.env"}
 """Files that the reader creates."""
-OTHER_OPTIONS = ("--images --seeds --turns", "--cpu-time --learning-rate", "--resources")
-"""Options of the benchmarks, of the pocket's training and of Dask that the documents name by themselves."""
+OTHER_OPTIONS = ("--images --seeds --turns", "--cpu-time --learning-rate", "--resources", "--network_module")
+"""Options of the benchmarks, of the pocket's training, of Dask and of sd-scripts that the documents name."""
 
 
 def read(document: Path) -> str:
