@@ -32,7 +32,10 @@ HEADER_KEYS = {"lycoris.algorithm", "lycoris.preset", "lycoris.settings", "lycor
 """Keys in the headers of adapter files, which look like modules."""
 CREATED = {"deploy/.env"}
 """Files that the reader creates."""
-OTHER_OPTIONS = ("--images --seeds --turns", "--cpu-time --learning-rate", "--resources", "--network_module")
+OTHER_OPTIONS = (
+    *("--images --seeds --turns", "--cpu-time --learning-rate", "--resources"),
+    *("--network_module", "--base_weights_multiplier"),
+)
 """Options of the benchmarks, of the pocket's training, of Dask and of sd-scripts that the documents name."""
 
 
