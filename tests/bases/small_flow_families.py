@@ -5,6 +5,7 @@ All have images of 32 pixels and 4 to 64 tokens of an image; the text encoders h
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import Any
 import torch
 
 from tests.bases.small_base import small_tokenizer
-from tests.bases.small_families import small_clip_config, small_vae
+from tests.bases.small_families import save_small_auraflow, small_clip_config, small_vae
 from tests.bases.small_parts import (
     byte_tokenizer,
     flux_2_vae,
@@ -190,6 +191,13 @@ def hidream():
     return pipeline
 
 
+def auraflow():
+    from diffusers import AuraFlowPipeline
+
+    with tempfile.TemporaryDirectory() as folder:
+        return AuraFlowPipeline.from_pretrained(save_small_auraflow(Path(folder)))
+
+
 @dataclass(frozen=True)
 class FlowCase:
     """A family and what is expected of it.
@@ -201,6 +209,7 @@ class FlowCase:
         guided: our guidance scale → arguments of the pipeline's call.
         layers: how many of the transformer's layers attn-only, attn-mlp and full choose, of how many.
         is_guided: whether its transformer is called with the negative prompt as well.
+        wide: height and width of an image that is not square; HiDream's pipeline scales others to the square one's area.
         format: of the file that diffusers opens; its reader of Lumina 2's default one expects the published sizes.
     """
 
@@ -210,6 +219,7 @@ class FlowCase:
     guided: Callable[[float], dict[str, Any]]
     layers: tuple[int, int, int]
     is_guided: bool = True
+    wide: tuple[int, int] = (32, 64)
     format: str | None = None
 
     def save(self, folder: Path) -> Path:
@@ -249,8 +259,9 @@ FLOW_CASES = {
     "ernie": FlowCase(ernie, "ernie-image", "ernie-image", from_one, (4, 7, 14)),
     "ideogram-4": FlowCase(ideogram_4, "ideogram-4", "ideogram-4", for_every_step, (4, 7, 15), is_guided=False),
     "lumina-2": FlowCase(lumina_2, "lumina-2", "lumina-2", from_one, (12, 21, 29), format="diffusers"),
-    "hidream": FlowCase(hidream, "hidream", "hidream-i1", from_one, (12, 45, 57)),
+    "hidream": FlowCase(hidream, "hidream", "hidream-i1", from_one, (12, 45, 57), wide=(16, 48)),
     "sana": FlowCase(sana, "sana", "sana", from_one, (8, 10, 18)),
+    "auraflow": FlowCase(auraflow, "auraflow", "auraflow", from_one, (12, 21, 30)),
     "wan": FlowCase(wan, "wan", "wan2.1", from_one, (8, 10, 17)),
     "krea-2": FlowCase(krea_2, "krea-2", "krea-2", from_zero, (15, 24, 32)),
 }

@@ -25,7 +25,11 @@ EXAMPLES = ["a sks cat", "a sks toy in the snow", "a creature"]
 SETTINGS = TrainingSettings(steps=6, batch_size=3, learning_rate=1e-2, caption_dropout=0)
 
 
-@pytest.fixture(scope="module", params=FLOW_CASES)
+# Ideogram 4 pads texts to 2048 tokens, which takes a minute.
+CASE_NAMES = [pytest.param(name, marks=pytest.mark.slow) if name == "ideogram-4" else name for name in FLOW_CASES]
+
+
+@pytest.fixture(scope="module", params=CASE_NAMES)
 def case(request):
     return FLOW_CASES[request.param]
 
@@ -107,9 +111,9 @@ def test_every_family_has_a_case():
     assert {case.family for case in (*FLOW_CASES.values(), *CASES.values())} == set(BASES)
 
 
-@pytest.mark.parametrize(("size", "scale"), [((32, 32), 3.0), ((32, 64), 1.0)], ids=["guided", "unguided"])
-def test_the_denoiser_gets_the_pipelines_arguments_and_the_images_are_its_own(base, pipeline, case, size, scale):
-    height, width = size
+@pytest.mark.parametrize("guided", [True, False], ids=["guided", "unguided"])
+def test_the_denoiser_gets_the_pipelines_arguments_and_the_images_are_its_own(base, pipeline, case, guided):
+    (height, width), scale = ((32, 32), 3.0) if guided else (case.wide, 1.0)
     transformer = base.parts["transformer"]
     settings = {"height": height, "width": width, **case.guided(scale)}
     if case.is_guided and "negative_prompt" in inspect.signature(pipeline.__call__).parameters:
@@ -118,7 +122,7 @@ def test_the_denoiser_gets_the_pipelines_arguments_and_the_images_are_its_own(ba
         images = pipeline_images(pipeline, **settings)
     with recorded_calls(transformer) as ours:
         own = generate(base, PROMPTS, SEEDS, GenerationSettings(steps=2, guidance=scale, height=height, width=width))
-    assert len(ours) == len(expected) == 2 * 2 * (2 if case.is_guided and scale > 1 else 1)
+    assert len(ours) == len(expected) == 2 * 2 * (2 if case.is_guided and guided else 1)
     for our_row, row in zip(ours, expected, strict=True):
         assert set(our_row) == set(row)
         for name, value in row.items():
@@ -131,12 +135,12 @@ def test_the_target_integrated_by_the_scheduler_gives_the_latents(base):
     clean, noise = torch.randn(2, 2, base.latent_channels, 4, 4, generator=torch.Generator().manual_seed(0)).unbind()
     scheduler = build_scheduler(base.scheduler_config)
     base.schedule.set_timesteps(scheduler, 4, 16, base.device)
-    latents, last = noise, scheduler.sigmas[-1]
+    latents, first, last = noise, scheduler.sigmas[0], scheduler.sigmas[-1]
     for time in scheduler.timesteps:
         target = base.forward_process.target(clean, noise, time.float().expand(2))
         latents = scheduler.step(target, time, latents, return_dict=False)[0]
-    torch.testing.assert_close(latents, torch.lerp(clean, noise, last), rtol=1e-4, atol=1e-4)
-    assert last == 0
+    torch.testing.assert_close(latents, torch.lerp(noise, clean, first), rtol=1e-4, atol=1e-4)
+    assert last == 0 < 0.999 < first <= 1
 
 
 def test_prompts_encoded_alone_and_together_condition_alike(base):
@@ -227,6 +231,7 @@ class Killed(Exception):
     """Stands for the end of the process."""
 
 
+@pytest.mark.slow
 def test_an_interrupted_training_resumes_bit_for_bit(base, examples, tmp_path):
     def go(checkpoint=None, killed_after=None):
         def progress(step, *_):
