@@ -209,7 +209,7 @@ class FlowCase:
         guided: our guidance scale → arguments of the pipeline's call.
         layers: how many of the transformer's layers attn-only, attn-mlp and full choose, of how many.
         is_guided: whether its transformer is called with the negative prompt as well.
-        wide: height and width of an image that is not square; HiDream's pipeline scales others to the square one's area.
+        wide: height and width of an image that is not square; HiDream's pipeline scales others to another area.
         format: of the file that diffusers opens; its reader of Lumina 2's default one expects the published sizes.
     """
 
