@@ -9,7 +9,7 @@ from os import PathLike
 from typing import Any, cast
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from lycoris.adapters.algorithms import Adapter
 from lycoris.adapters.files.formats import AdapterSet, write_adapters
@@ -57,6 +57,13 @@ class Network(nn.Module):
     def __len__(self) -> int:
         """Number of adapted layers."""
         return len(self.adapters)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Network:
+        """Cast the adapters themselves: that they keep their precision holds where their model is cast."""
+        for adapter in self.adapters.values():
+            for module in adapter.modules():
+                nn.Module._apply(module, fn, recurse=False)
+        return self
 
     @property
     def scale(self) -> float:

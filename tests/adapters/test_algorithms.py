@@ -166,6 +166,8 @@ def test_unbatched_float32_and_autocast_inputs(algorithm, options, name):
     if "conv" in name and "circular" not in name:
         close(model(x[0]), expected[0])
     model.float()
+    assert {p.dtype for p in network.parameters()} == {torch.float64}  # the model's precision is not the adapter's
+    network.float()
     torch.testing.assert_close(model(x.float()), expected.float(), rtol=1e-3, atol=1e-3)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         out = model(x.float())
