@@ -46,8 +46,8 @@ def test_a_full_size_bases_settings_are_the_papers(algorithm, rank, alpha, facto
 
 
 def test_sampling_and_co_training_by_base():
-    assert default_sampling("pocket") == {"scheduler": "dpm++-2m", "steps": 14}
-    assert default_sampling("some/base") == {"scheduler": None, "steps": 25}
+    assert default_sampling("pocket") == {"scheduler": "dpm++-2m", "steps": 14, "guidance": 7.0}
+    assert default_sampling("some/base") == {"scheduler": None, "steps": 25, "guidance": None}
     assert (default_co_train("pocket"), default_co_train("some/base")) == (4, 1)
 
 
