@@ -10,6 +10,7 @@ from click.shell_completion import CompletionItem
 
 from flows.cli.options import JSON, PATH, Arguments, argument, option, overrides
 from flows.cli.output import print_json, print_lines
+from lycoris.errors import InputError
 
 if TYPE_CHECKING:
     from flows.studies.adaptive_search import SearchConfig
@@ -42,6 +43,8 @@ PARAMETERS = (
     ),
     overrides("set an option of `lycoris run`, or match_budget; repeatable"),
     option("--plan", is_flag=True, help="print what would be run, and stop"),
+    option("--seal", is_flag=True, help="only seal a study that has expectations, and stop"),
+    option("--new-seal", is_flag=True, help="seal a study again that differs from its seal; the old one stays listed"),
     option("--from", "folder", type=PATH, help="answer from the folder of a finished study"),
     JSON,
     option(
@@ -63,11 +66,19 @@ def run(arguments: Arguments) -> int:
     """Run the study, or print its plan or the answer of a finished one; 1 if an adapter failed."""
     from flows.runtime.session import with_prefect_server
     from flows.studies.definition import load_study
+    from flows.studies.sealing import SEAL_FILE
 
     study = load_study(arguments.study, tuple(arguments.overrides))
     search = _search_config(arguments)
     if arguments.plan:
         return _print_plan(study, search)
+    _check_seal_options(study, arguments)
+    if arguments.seal:
+        from flows.study import seal
+
+        state = seal(study, replace_seal=arguments.new_seal)
+        print_lines([f"sealed {state.current.sealed_at}: {state.current.hash}", str(study.folder / SEAL_FILE)])
+        return 0
     if arguments.folder is not None:
         return _answer_finished(study, arguments.folder, as_json=arguments.json)
 
@@ -75,7 +86,7 @@ def run(arguments: Arguments) -> int:
         from flows.runtime.states import flow_result
         from flows.study import study as study_flow
 
-        return flow_result(study_flow(study, search, return_state=True))
+        return flow_result(study_flow(study, search, new_seal=arguments.new_seal, return_state=True))
 
     result = with_prefect_server(study.experiment, run_study)
     if search is not None:
@@ -86,6 +97,17 @@ def run(arguments: Arguments) -> int:
     if arguments.json:
         print_json(result)
     return 1 if failures else 0
+
+
+def _check_seal_options(study: Study, arguments: Arguments) -> None:
+    """Raise an error for an option that does not fit the expectations of a study, or their absence."""
+    if study.expect and _search_config(arguments) is not None:
+        raise InputError("A study with `expect:` cannot be searched: a search chooses runs by their results.")
+    for name, is_set in (("--seal", arguments.seal), ("--new-seal", arguments.new_seal)):
+        if is_set and not study.expect:
+            raise InputError(f"Option `{name}` needs a study with `expect:`, which `{study.name}` has not.")
+        if is_set and arguments.folder is not None:
+            raise InputError(f"Option `{name}` cannot be used with `--from`: a finished study is not sealed.")
 
 
 def _search_config(arguments: Arguments) -> SearchConfig | None:
@@ -128,7 +150,7 @@ def _print_answer(result: dict[str, Any]) -> list[dict[str, Any]]:
     """Print the answer and the adapters that failed, and return these."""
     if "answer" in result:
         reports = [line for lines in result["told"].values() for line in lines]
-        print_lines([*result["sentences"], *reports, result["answer"]])
+        print_lines([*result.get("expected", []), *result["sentences"], *reports, result["answer"]])
     failures = [adapter for adapter in result["adapters"] if adapter.get("error")]
     if failures:
         print_lines([f"{len(failures)} of {len(result['adapters'])} adapters failed:"])

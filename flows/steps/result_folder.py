@@ -84,7 +84,7 @@ def claim_folder(output: Path, name: str, settings: Mapping[str, Any], *, is_par
     differences: list[str] = []
     for folder in _candidates(output, name):
         recorded = _read_record(folder)
-        if recorded is None and not _is_used(folder):
+        if recorded is None and not is_used(folder):
             break
         own = ["it is of an earlier version"] if recorded is None else _differences(recorded, settings, is_part=is_part)
         if not own:
@@ -124,7 +124,8 @@ def _read_record(folder: Path) -> dict[str, Any] | None:
     return None
 
 
-def _is_used(folder: Path) -> bool:
+def is_used(folder: Path) -> bool:
+    """Whether a folder has results."""
     return any(True for pattern in RESULT_PATTERNS for _ in folder.glob(pattern))
 
 

@@ -15,6 +15,7 @@ from lycoris.errors import InputError
 if TYPE_CHECKING:
     from flows.studies.definition import Study
     from lycoris.analysis.table_analysis import Analysis
+    from lycoris.report.study.sealed import SealedAnswer
 
 
 def answer_study(study: Study, folder: Path, result: Mapping[str, Any], budget: Sequence[str] = ()) -> dict[str, Any]:
@@ -44,7 +45,8 @@ def write_study_answer(study: Study, folder: Path, *, command: str = "") -> dict
         command: The command line, shown on the pages.
 
     Returns:
-        ``{"answer", "analysis", "sentences", "effects": [...], "told": {name: [...]}}``.
+        ``{"answer", "analysis", "sentences", "effects": [...], "told": {name: [...]}}``; of a study with expectations
+        also ``"expected"``, sentences on what was confirmed.
 
     Raises:
         InputError: For each factor, no two runs differ in that factor alone.
@@ -72,8 +74,9 @@ def write_study_answer(study: Study, folder: Path, *, command: str = "") -> dict
     if not effects:
         raise errors[0]
     reports = {name: REPORTERS[name](analysis, folder) for name in study.reports}
+    sealed = _write_expectations(study, folder, analysis) if study.expect else None
     page = render(
-        effects, record, folder / "answer.html",
+        effects, record, folder / "answer.html", sealed=sealed,
         question=study.question, command=command, analysis=analysis,
         extra_sentences=[sentence for report in reports.values() for sentence in report],
     )  # fmt: skip
@@ -85,7 +88,20 @@ def write_study_answer(study: Study, folder: Path, *, command: str = "") -> dict
         "sentences": sentences,
         "effects": rows.astype(object).where(rows.notna(), None).to_dict("records"),
         "told": reports,
+        **({} if sealed is None else {"expected": sealed.sentences}),
     }
+
+
+def _write_expectations(study: Study, folder: Path, analysis: Analysis) -> SealedAnswer:
+    """Decide the expectations of a study and write ``expectations.json``."""
+    from flows.studies.sealed_answer import expectations_json, sealed_answer
+    from lycoris.analysis.statistics.expectations import evaluate_expectations
+
+    results = evaluate_expectations(analysis.ranking, study.expect)
+    answer = sealed_answer(study, folder, results)
+    record = expectations_json(answer, results)
+    atomic_write_text(folder / "expectations.json", json.dumps(record, ensure_ascii=False, indent=1))
+    return answer
 
 
 def load_adapter_records(folder: Path) -> list[dict[str, Any]]:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 MAX_TAG_LENGTH = 5000
 KIND_TAG = "pipeline.kind"
-"""Tag of a run: ``study``, ``refresh``, ``adapter`` or ``failed adapter``."""
+"""Tag of a run: ``study``, ``seal``, ``refresh``, ``adapter`` or ``failed adapter``."""
 PARENT_TAG = "mlflow.parentRunId"
 NOTE_TAG = "mlflow.note.content"
 """MLflow's tag for a run's description, in Markdown."""

@@ -22,7 +22,8 @@ from lycoris.report.shared.image_store import ImageStore
 from lycoris.report.shared.json_data import replace_nonfinite
 from lycoris.report.shared.templates import Section, write_page
 from lycoris.report.study.answer import factor_answer
-from lycoris.report.study.sections import FOLDER, SECTIONS
+from lycoris.report.study.sealed import SealedAnswer
+from lycoris.report.study.sections import FOLDER, SEALED, SECTIONS
 
 EffectTables: TypeAlias = pd.DataFrame | Sequence[tuple[str, pd.DataFrame]]
 
@@ -37,6 +38,7 @@ def render(
     command: str = "",
     analysis: Analysis | None = None,
     extra_sentences: Sequence[str] = (),
+    sealed: SealedAnswer | None = None,
 ) -> Path:
     """Write a study's page as one HTML file that loads nothing over the network.
 
@@ -51,6 +53,7 @@ def render(
         analysis: the analysis of the study's ``scores.csv``; without it the page has no ranks, correlations and SHAP
             values.
         extra_sentences: further sentences of the answer.
+        sealed: what was confirmed, which comes first; None for a study without expectations.
 
     Returns:
         ``out``.
@@ -70,7 +73,7 @@ def render(
     return write_page(
         "study/study.html",
         out,
-        sections=_sections(with_analysis=analysis is not None),
+        sections=[*(SEALED if sealed is not None else ()), *_sections(with_analysis=analysis is not None)],
         scripts=[*run_sections.SCRIPTS, *(analysis_sections.SCRIPTS if analysis is not None else ())],
         styles=[analysis_page.STYLE, FOLDER / "study.css"],
         data=page,
@@ -82,6 +85,7 @@ def render(
         command=command,
         factors=[factor_answer(name, table) for name, table in pairs],
         extra_sentences=extra_sentences,
+        sealed=sealed,
         champions=champions,
         champion_counts=_champion_counts(champions),
         not_learned=[

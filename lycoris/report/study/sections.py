@@ -15,3 +15,5 @@ SECTIONS = (
         "All else is as selected below. Click an image to enlarge it.",
     ),
 )  # fmt: skip
+SEALED = (Section(FOLDER, "sealed", "Expected", "What was expected, and what was confirmed"),)
+"""Comes before all others where a study has expectations."""
