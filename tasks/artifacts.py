@@ -232,7 +232,7 @@ class RunSpec:
     def name(self) -> str:
         """For file and run names, in which not every character is allowed."""
         algorithm = self.algorithm.replace(" ", "-")
-        text = f"{_safe_file_name(self.concept)}-{_safe_file_name(algorithm)}-{self.strategy}-{self.seed}"
+        text = f"{safe_file_name(self.concept)}-{safe_file_name(algorithm)}-{self.strategy}-{self.seed}"
         return text if self.checkpoint is None else f"{text}-{self.checkpoint_unit}-{self.checkpoint}"
 
     @property
@@ -241,7 +241,7 @@ class RunSpec:
         return replace(self, checkpoint=None)
 
 
-def _safe_file_name(text: str) -> str:
+def safe_file_name(text: str) -> str:
     """A text of letters, digits and a few signs; one that loses other characters ends in a hash to stay unique."""
     safe = re.sub(r"[^\w .=+-]+", "-", text)
     return safe if safe == text else f"{safe}-{hashlib.sha256(text.encode()).hexdigest()[:6]}"

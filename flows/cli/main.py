@@ -20,6 +20,7 @@ COMMANDS = {
     "refresh": "if the data changed, run again and compare the challenger with the champion",
     "data": "versions of the data: diff, push, pull, remove",
     "pull": "fetch the adapter file of a concept from the registry",
+    "publish": "write the adapter of a concept with card, images and sidecars, or upload it to the hub",
     "rollback": "make the previous champion of a concept its champion again",
     "server": "run Prefect, MLflow and a worker on this machine",
     "convert": "rewrite an adapter file in another format or as a plain LoRA",

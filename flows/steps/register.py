@@ -15,7 +15,7 @@ from lycoris.analysis.decisions.champion_selection import NOT_LEARNED
 from lycoris.cache.keys import stage_key
 from lycoris.cache.store import RECORD_FILE, Store
 from lycoris.report.contact_sheet import contact_sheet
-from tasks.artifacts import Artifact, ModelRef, RunContext, RunSpec
+from tasks.artifacts import Artifact, CaptionedConcept, ModelRef, RunContext, RunSpec
 from tasks.export import export_adapter
 from tasks.generate import image_files
 from tasks.promote import choose_champion, promote
@@ -29,6 +29,9 @@ from tasks.tracking.promotion import refuse_promotion, set_challenger
 from tasks.tracking.registry import get_champion
 from tasks.tracking.runs import StudyRun
 from tasks.trainings import TrainingSummary
+
+MAX_EXAMPLE_PROMPTS = 4
+"""Prompts recorded with a version, from which its images are generated where it is published."""
 
 logger = logging.getLogger("lycoris.flows.register")
 
@@ -116,10 +119,19 @@ def _register(registration: Registration, run: PlannedRun, futures: EvaluationFu
                     "commit": registration.commit,
                     "adapter.key": adapter.key,
                     **concept.captioned_by.get(spec.strategy, {}),
+                    "trigger": concept.trigger,
+                    "prompts": json.dumps(_example_prompts(concept, spec.strategy), ensure_ascii=False),
                 },
             ),
         )
     return RunOutcome(concept, adapter, images, scores, file, summary, run.settings, logged)
+
+
+def _example_prompts(concept: CaptionedConcept, strategy: str) -> list[str]:
+    """Some prompts that the concept is scored with: the trigger alone, and new situations."""
+    prompts = concept.prompts[strategy]
+    texts = (prompt.text for kind in ("trigger", "alter") for prompt in prompts.get(kind, ()))
+    return list(dict.fromkeys(texts))[:MAX_EXAMPLE_PROMPTS]
 
 
 def _results(context: RunContext, spec: RunSpec, futures: EvaluationFutures) -> tuple[Artifact, Artifact, Scores]:

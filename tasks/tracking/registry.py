@@ -34,6 +34,7 @@ _TEXT_TAGS = {
     "algorithm": "algorithm", "strategy": "captions", "artifact_key": "adapter.key", "file_name": "adapter.file",
     "sha256": "adapter.sha256", "reason": "champion.reason",
     "not_promoted": NOT_PROMOTED_TAG,
+    "trigger": "trigger",
 }  # fmt: skip
 """Attribute of a version -> its tag, where that is text."""
 
@@ -56,6 +57,8 @@ class ModelVersion:
         file_name: of the adapter file, with its SHA-256 in `sha256`.
         reason: why it became champion; None if it never did.
         not_promoted: why it did not, although it is the best of its study; None where that does not apply.
+        trigger: the word that stands for the concept; None in versions of earlier releases.
+        prompts: some that it was scored with, the trigger alone first.
     """
 
     concept: str
@@ -76,6 +79,8 @@ class ModelVersion:
     sha256: str | None
     reason: str | None
     not_promoted: str | None
+    trigger: str | None
+    prompts: tuple[str, ...]
 
 
 @retry_while_unavailable
@@ -136,6 +141,7 @@ def _from_mlflow(version: MlflowVersion) -> ModelVersion:
         seed=_read_tag(version, "seed", int),
         settings=_read_tag(version, "settings", _json_object),
         scores=_read_tag(version, "scores", _json_object),
+        prompts=tuple(json.loads(tags.get("prompts", "[]"))),
         **{field: tags.get(tag) for field, tag in _TEXT_TAGS.items()},
     )
 
@@ -166,7 +172,7 @@ def _json_object(text: str) -> dict[str, Any]:
 
 def lineage(version: ModelVersion) -> dict[str, Any]:
     """A version as JSON values, under the names that ``--json`` prints."""
-    values = {**asdict(version), "aliases": list(version.aliases)}
+    values = {**asdict(version), "aliases": list(version.aliases), "prompts": list(version.prompts)}
     names = {
         "data_version": "data",
         "artifact_key": "key",
