@@ -141,9 +141,21 @@ def _from_mlflow(version: MlflowVersion) -> ModelVersion:
         seed=_read_tag(version, "seed", int),
         settings=_read_tag(version, "settings", _json_object),
         scores=_read_tag(version, "scores", _json_object),
-        prompts=tuple(json.loads(tags.get("prompts", "[]"))),
+        prompts=_read_prompts(version, tags.get("prompts")),
         **{field: tags.get(tag) for field, tag in _TEXT_TAGS.items()},
     )
+
+
+def _read_prompts(version: MlflowVersion, text: str | None) -> tuple[str, ...]:
+    try:
+        prompts = json.loads(text or "[]")
+    except (ValueError, TypeError, RecursionError):
+        prompts = None
+    if not isinstance(prompts, list) or not all(isinstance(prompt, str) for prompt in prompts):
+        raise InputError(
+            f"Entry `prompts` of version {version.version} of `{version.name}` in the registry must be a list of texts."
+        )
+    return tuple(prompts)
 
 
 def _read_tag(version: MlflowVersion, name: str, parse: Callable[[str], Any]) -> Any:
