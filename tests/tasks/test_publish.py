@@ -12,9 +12,9 @@ from flows.cli.main import main
 from lycoris.cache.integrity import file_digest
 from lycoris.publishing.record import DIFFUSERS_FILE
 from lycoris.safety.machine_paths import find_machine_path
-from tasks.tracking import registry
 from tasks.tracking.adapter_runs import log_adapter
 from tasks.tracking.client import tracking_server
+from tasks.tracking.promotion import promote_to_champion
 from tests.tasks.tracking.small_study import adapter_run, open_small_study
 
 
@@ -42,7 +42,7 @@ def runs(tmp_path_factory, pocket):
         study = open_small_study(root)
         run = adapter_run(root, 1, "bear", root / "bear.safetensors", lineage=lineage)
         version = log_adapter(study, run).version
-        registry.promote_to_champion(tracking_server(root), "bear", version, "the best")
+        promote_to_champion(tracking_server(root), "bear", version, "the best")
     return root
 
 
