@@ -18,8 +18,8 @@ def running():
 @pytest.fixture
 def hub(running, monkeypatch, tmp_path):
     """The stand-in, empty, as the hub of this process, and a user who has a token."""
-    for kept in (running.repositories, running.private, running.cards, running.requests):
-        kept.clear()
+    for recorded in (running.repositories, running.private, running.cards, running.requests):
+        recorded.clear()
     monkeypatch.setattr(constants, "ENDPOINT", running.address)
     template = f"{running.address}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
     monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
