@@ -10,6 +10,8 @@ import pytest
 from lycoris.analysis.io.reading import read_table
 from lycoris.analysis.statistics.correlations import agreement_by_attribute, correlate, measure_pairs
 from lycoris.analysis.statistics.effects import compute_effects, count_leads
+from lycoris.analysis.statistics.expectations import Expectation, concept_differences
+from lycoris.analysis.statistics.group_means import mean_over_groups
 from lycoris.analysis.statistics.ranking import rank_table
 from lycoris.analysis.text.formatting import format_interval, format_number
 from tests.analysis.conftest import PAPER
@@ -80,7 +82,43 @@ def test_no_algorithm_leads_on_every_measure(whole):
 
 
 def test_agreement_is_as_the_document_states(ranking):
-    result = agreement_by_attribute(measure_pairs(correlate(ranking)))["correlation"]
+    whole = agreement_by_attribute(measure_pairs(correlate(ranking)))
+    result = whole["correlation"]
     output = [format_number(result[name], 2) for name in ("resize_mode", "encoder", "prompt_type")]
-    assert f"mean correlation {output[0]}" in DOCUMENT
+    lowest = format_number(whole.loc["resize_mode", "lowest"], 3)
+    assert f"Resize modes rank alike (mean correlation {output[0]}, lowest {lowest})" in DOCUMENT
     assert f"encoders mostly do ({output[1]}), prompt types less ({output[2]})" in DOCUMENT
+
+
+def test_other_effects_are_as_the_document_states(ranking, whole):
+    def effect(factor, level, against, metric, *, sign=1, signed=False):
+        [row] = whole[
+            (whole["factor"] == factor) & (whole["level"].astype(str) == level)
+            & (whole["against"].astype(str) == against) & (whole["metric"] == metric)
+            & (whole["prompt_type"] == "all")
+        ].itertuples()  # fmt: skip
+        return printed(row.effect, row.low, row.high, sign, signed=signed)
+
+    def earlier(factor, level, against, *, sign=1):
+        """By the definition of controllability that counted the text similarity of the trigger."""
+        one = Expectation("controllability", "lower", factor, level, against)
+        mean = mean_over_groups(concept_differences(ranking, one, ("text_similarity/trigger",)), minimum=-1.0)
+        return printed(mean.mean, mean.low, mean.high, sign)
+
+    def printed(value, low, high, sign, *, signed=False):
+        low, high = sorted((sign * low, sign * high))
+        return f"{format_number(sign * value, 2, signed=signed)} {format_interval(low, high, 2)}"
+
+    text = " ".join(DOCUMENT.split())
+    rates = ("learning_rate", "0.005", "0.0005")
+    assert (
+        f"LoHa and LoKr lose {effect(*rates, 'fidelity', sign=-1)} of fidelity and "
+        f"{effect(*rates, 'controllability', sign=-1)} of controllability ({earlier(*rates, sign=-1)} by the earlier "
+        f"definition), and gain {effect(*rates, 'diversity')} of diversity."
+    ) in text
+    loha = ("capacity", "dim 16, alpha 8", "dim 4, alpha 2")
+    lora = ("capacity", "dim 32, alpha 16", "dim 8, alpha 4")
+    assert (
+        f"LoHa 16/8 instead of 4/2 {effect(*loha, 'controllability')} (earlier definition {earlier(*loha)}), "
+        f"LoRA 32/16 instead of 8/4 {effect(*lora, 'controllability')} ({earlier(*lora)})."
+    ) in text
