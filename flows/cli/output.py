@@ -49,5 +49,7 @@ def print_fit(report: ApproximationReport, *, verbose: bool) -> None:
         print_message(f"relative error {report.error:.3g} of {len(report.layers)} layers")
     if report.left_out and not verbose:
         print_message(f"left out: {len(report.left_out)}, such as {report.left_out[0]}")
+    for note in report.notes:
+        print_message(f"Note: {note}")
     if report.error > LARGE_ERROR:
         print_message(f"Warning: more than a tenth of the update is lost (relative error {report.error:.3g}).")

@@ -12,6 +12,7 @@ from flows.steps.evaluate import EvaluationSetup
 from lycoris.cache.store import Store
 from lycoris.data.census import take_census
 from lycoris.data.concepts import Concept
+from lycoris.data.images import find_mask
 from tasks.artifacts import CaptionedConcept, CaptionerRef, ImageSet, RunContext, TaggerRef
 from tasks.caption import CaptionRequest
 from tasks.models import ModelRefs
@@ -60,9 +61,19 @@ def census_messages(experiment: Experiment, data: Path, concepts: Sequence[Conce
     census = take_census(data, concepts, experiment.concepts_file)
     trainings = [experiment.adapter_settings(adapter).training for adapter in experiment.algorithms]
     messages = census.messages()
-    if census.masks and not any(training.get("mask") == "file" for training in trainings):
-        messages.append(f"{census.masks} masks beside images are not used: set `training.mask: file` to use them.")
+    if census.masks:
+        messages.append(_mask_message(concepts, [training.get("mask") == "file" for training in trainings]))
     return messages
+
+
+def _mask_message(concepts: Sequence[Concept], uses_masks: Sequence[bool]) -> str:
+    """Say how many images have a mask, and whether the trainings use them."""
+    images = [image.path for concept in concepts for image in concept.images]
+    message = f"{sum(find_mask(path) is not None for path in images)} of {len(images)} images have a mask beside them"
+    if not any(uses_masks):
+        return f"{message}, which is not used: set `training.mask: file` to use it."
+    others = "" if all(uses_masks) else f" by {sum(uses_masks)} of {len(uses_masks)} trainings"
+    return f"{message}, which is used{others}; images without one train unmasked."
 
 
 def evaluation_setup(context: RunContext, experiment: Experiment, models: ModelRefs) -> EvaluationSetup:

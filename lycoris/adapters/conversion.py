@@ -19,7 +19,15 @@ from lycoris.adapters.algorithms.dora import DoRA
 from lycoris.adapters.algorithms.lora import LoRA
 from lycoris.adapters.algorithms.target_layer import TargetLayer
 from lycoris.adapters.files.checkpoint_reader import AdapterFile, read_adapter_file
-from lycoris.adapters.files.formats import FORMATS, PRECISIONS, AdapterSet, can_hold, check_suffix, write_adapters
+from lycoris.adapters.files.formats import (
+    FORMATS,
+    PRECISIONS,
+    AdapterSet,
+    can_hold,
+    check_suffix,
+    describe_unread,
+    write_adapters,
+)
 from lycoris.adapters.files.layer_lookup import describe_left_out, find_targets
 from lycoris.adapters.files.layer_names import LayerRef, find_layers, named_parts
 from lycoris.adapters.files.metadata import DATE_KEY, LayerAdapter, common_algorithm
@@ -80,7 +88,7 @@ def convert(
 
     Returns:
         Rank and relative error, as written, of every layer that became a LoRA; what a LoRA cannot hold, and the keys of
-        the file that are no part of an adapter.
+        the file that are no part of an adapter; a note where diffusers' `load_lora_weights` does not read the format.
 
     Warns:
         UserWarning: keys of the file were left out.
@@ -118,7 +126,8 @@ def convert(
         adapters = AdapterSet(loras, "lora", {})
     write_adapters(target, adapters, format=format, metadata=metadata, dtype=dtype)
     check_written(target, adapters, layers)
-    return replace(report, left_out=(*report.left_out, *built.left_out))
+    note = describe_unread(format, layer_adapters)
+    return replace(report, left_out=(*report.left_out, *built.left_out), notes=() if note is None else (note,))
 
 
 def check_written(target: str | PathLike[str], adapters: AdapterSet, layers: Sequence[LayerRef]) -> None:

@@ -41,10 +41,12 @@ class ApproximationReport:
     Attributes:
         layers: one fit per layer.
         left_out: what the new adapter cannot hold or was not asked to: norm layers, biases.
+        notes: programs that do not read the new file, a sentence each.
     """
 
     layers: tuple[LayerFit, ...]
     left_out: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def error(self) -> float:

@@ -143,7 +143,10 @@ def _group_tags(
         else:
             inherent = True
             why = "in nearly all of the images" if inside >= INHERENT_FRACTION * of else "in most, without a substitute"
-            why += " and rare elsewhere"
+            if len(elsewhere) >= MIN_OTHER_CONCEPTS:
+                why += f", and elsewhere in {rate:.0%} of the images (less than {COMMON_FRACTION:.0%}: not common)"
+            elif elsewhere:
+                why += f"; {len(elsewhere)} of the {MIN_OTHER_CONCEPTS} other concepts it takes to compare with"
         yield ConceptTag(tag, inside, of, outside, sum(size for _, size in elsewhere), inherent, why, subclass)
 
 

@@ -105,6 +105,20 @@ def file_table() -> str:
     return "\n".join(lines)
 
 
+def diffusers_table() -> str:
+    """Family and format: which LoRAs diffusers' own loader opens, as Markdown."""
+    formats = ("lycoris", "kohya", "comfyui")
+    lines = [f"| family | diffusers | {' | '.join(formats)} |", "|---|---|" + "---|" * len(formats)]
+    for name in DENOISERS:
+        family, row = FAMILIES[name], []
+        for format in formats:
+            whole = "whole blocks" if format in family.diffusers_reads_blocks else "no"
+            row.append("yes" if format in family.diffusers_reads else whole)
+            row[-1] = "·" if is_refused(format, name, "lora") else row[-1]
+        lines.append(f"| {name} | yes | {' | '.join(row)} |")
+    return "\n".join(lines)
+
+
 def state_table() -> str:
     """States of layers and what a network does in each, as Markdown."""
     lines = ["| state | by | algorithms | `merge` |", "|---|---|---|---|"]
@@ -119,6 +133,7 @@ TABLES = {
     "algorithms": algorithm_table,
     "dialects": dialect_table,
     "files": file_table,
+    "diffusers": diffusers_table,
     "certified": coverage_table,
 }
 """Name of a block in the document → function that generates it."""

@@ -260,3 +260,67 @@ def test_a_file_of_flux_converts_from_and_to_every_format_without_a_model(source
     assert set(found) == set(expected)
     for path, delta in expected.items():
         torch.testing.assert_close(found[path], delta, rtol=0, atol=1e-12)
+
+
+def reads_as_silent_nothing_or_refuses(family: str, path, expected: dict[str, Tensor]) -> bool:
+    """Whether diffusers' own loader refuses a file or gives no layer an update; False where every update is right."""
+    parts = DENOISERS[family].parts()  # diffusers puts PEFT's layers in
+    try:
+        load_into(family, path, parts)
+    except (AssertionError, AttributeError, KeyError, RuntimeError, ValueError):
+        return True
+    layers = {name: parts[DENOISERS[family].part].get_submodule(name) for name in expected}
+    if not any(hasattr(layer, "get_delta_weight") for layer in layers.values()):
+        return True
+    for name, delta in expected.items():
+        found = layers[name].get_delta_weight(layers[name].active_adapters[0])
+        torch.testing.assert_close(found.reshape(delta.shape), delta, rtol=1e-6, atol=1e-6)
+    return False
+
+
+PUBLISHED_SIZES = {("flux.1", "kohya"), ("chroma", "kohya")}
+"""(family, format) of which diffusers knows the published models' widths only."""
+
+
+@pytest.mark.parametrize(
+    ("family", "format"),
+    [
+        (family, format)
+        for family in DENOISERS
+        for format in ("kohya", "comfyui", *(["lycoris"] if family == "flux.1" else []))
+        if not is_refused(format, family, "lora") and (family, format) not in PUBLISHED_SIZES
+    ],
+)
+def test_convert_says_where_diffusers_does_not_read_the_format(family, format, tmp_path):
+    pytest.importorskip("peft")
+    network, parts = trained(family)
+    expected = deltas(network)
+    network.save(tmp_path / "a.safetensors", dtype="float64")
+    network.detach()
+    report = lycoris.convert(tmp_path / "a.safetensors", tmp_path / "b.safetensors", format=format, model=parts)
+    is_unread = reads_as_silent_nothing_or_refuses(family, tmp_path / "b.safetensors", expected)
+    assert is_unread == bool(report.notes)
+    only = format in FAMILIES[family].diffusers_reads_blocks
+    words = f"{'reads' if only else 'does not read'} format `{format}` of {family}"
+    assert all(words in note for note in report.notes)
+    assert is_unread == (format not in FAMILIES[family].diffusers_reads)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("family", "format"), sorted(PUBLISHED_SIZES))
+def test_diffusers_reads_the_fused_layers_of_published_models(family, format, tmp_path):
+    import diffusers
+
+    class_name = FAMILIES[family].class_names[0]
+    with torch.device("meta"):
+        model = getattr(diffusers, class_name)(num_layers=1, num_single_layers=1)
+    network = lycoris.attach({"transformer": model}, "lora", rank=1, preset="attn-mlp").to_empty(device="cpu")
+    randomize(network)
+    network.save(tmp_path / "a.safetensors", format=format, dtype="float64")
+    loaded = getattr(diffusers, DENOISERS[family].pipeline).lora_state_dict(tmp_path / "a.safetensors")
+    assert len(loaded) == 2 * len(network)
+    for key, layer in network.layers.items():
+        tensors = network.adapters[key].state_tensors()
+        delta = tensors["lora_up.weight"] @ tensors["lora_down.weight"] * tensors["alpha"]
+        product = loaded[f"transformer.{layer.path}.lora_B.weight"] @ loaded[f"transformer.{layer.path}.lora_A.weight"]
+        torch.testing.assert_close(product, delta.to(product.dtype), rtol=1e-6, atol=1e-6)

@@ -36,7 +36,12 @@ def test_a_tag_in_nearly_all_images_and_rare_elsewhere_is_inherent_with_its_coun
     assert [(e.tag, e.inside, e.of, e.outside, e.outside_of, e.inherent) for e in result] == [
         ("bear", 5, 5, 0, 7, True)
     ]
-    assert "nearly all" in result[0].why
+    assert result[0].why == (
+        "in nearly all of the images, and elsewhere in 0% of the images (less than 50%: not common)"
+    )
+    assert find_concept_tags(concept(5), BEAR, CATS[:1])[0].why.endswith(
+        "1 of the 3 other concepts it takes to compare with"
+    )
 
 
 def test_a_frequent_tag_that_is_not_in_nearly_all_images_is_listed_but_not_inherent(concept: Build) -> None:

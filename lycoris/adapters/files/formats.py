@@ -113,6 +113,23 @@ def can_hold(format: str, path: str | PathLike[str], layer_adapters: Sequence[La
         return False
 
 
+def describe_unread(format: str, layer_adapters: Sequence[LayerAdapter]) -> str | None:
+    """Describe what `load_lora_weights` of diffusers does with a file; None where it reads it or that is unknown.
+
+    Args:
+        format: of the file, a name of `FORMATS`.
+        layer_adapters: each layer and its adapter.
+    """
+    family = next((layer.family for layer, _ in layer_adapters if layer.family is not None), None)
+    if family is None or format in ("diffusers", "peft", *family.diffusers_reads):
+        return None
+    if format in family.diffusers_reads_blocks:
+        how = f"reads format `{format}` of {family.name} only where every layer of the blocks is adapted"
+    else:
+        how = f"does not read format `{format}` of {family.name}: it refuses the file, or the file has no effect"
+    return f"`load_lora_weights` of diffusers {how}. Format `diffusers` is read."
+
+
 @dataclass(frozen=True)
 class _PeftFile:
     """A file to write, with its configuration beside it or, the scale then being in the tensors, in its header."""

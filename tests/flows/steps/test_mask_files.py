@@ -11,6 +11,9 @@ import pytest
 from PIL import Image
 
 from flows.cli.main import main
+from flows.config.concepts import select_concepts
+from flows.config.experiment import Experiment
+from flows.steps.requests import census_messages
 from lycoris.data.images import find_mask
 from lycoris.training.data.cropping import ResizeCrop
 from lycoris.training.data.loss_masks import LossMasks
@@ -118,3 +121,17 @@ def test_invalid_arguments_are_one_sentence(
         last = capsys.readouterr().err.splitlines()[-1]
         assert last.startswith("lycoris: ")
         assert message in last
+
+
+def test_a_run_says_how_many_images_have_masks_and_whether_its_trainings_use_them(data: Path) -> None:
+    for settings, expected in (
+        ({"algorithms": ["lora"]}, "which is not used: set `training.mask: file`"),
+        ({"algorithms": ["lora"], "training": {"mask": "file"}}, "which is used; images without one train unmasked."),
+        (
+            {"algorithms": ["lora", {"algorithm": "lokr", "training": {"mask": "file"}}]},
+            "which is used by 1 of 2 trainings; images without one train unmasked.",
+        ),
+    ):
+        experiment = Experiment(data=data, **settings)
+        messages = census_messages(experiment, data, select_concepts(experiment, data).known)
+        assert any("1 of 3 images have a mask beside them" in one and expected in one for one in messages)

@@ -52,6 +52,8 @@ class Family:
         swapped_if_two: the same for paths of which the last block alone has two such parts, rather than six.
         resolution: that the base was trained for, `modelspec.resolution`.
         comfyui_reads_diffusers: whether ComfyUI also reads `transformer.<path in diffusers>`.
+        diffusers_reads: formats that `load_lora_weights` of diffusers opens for a LoRA, beside its own.
+        diffusers_reads_blocks: formats that it opens only where every layer of the blocks is adapted.
     """
 
     name: str
@@ -63,6 +65,8 @@ class Family:
     swapped_if_two: tuple[str, ...] = ()
     resolution: str = "1024x1024"
     comfyui_reads_diffusers: bool = True
+    diffusers_reads: tuple[str, ...] = ()
+    diffusers_reads_blocks: tuple[str, ...] = ()
 
     def original_rows(self, sizes: Mapping[str, tuple[int, int]]) -> dict[str, OriginalRows]:
         """Return where each layer is in the original implementation; those whose place is not known are left out.

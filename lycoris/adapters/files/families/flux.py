@@ -67,6 +67,7 @@ FLUX_1 = Family(
         **_blocks(_MLP_1, _SINGLE_1),
     },
     swapped=("final_layer.adaLN_modulation.1",),
+    diffusers_reads=("kohya",),
 )
 CHROMA = Family(
     name="chroma",
@@ -78,6 +79,7 @@ CHROMA = Family(
         **_embedding("distilled_guidance_layer.layers.{}", "distilled_guidance_layer.layers.{}"),
         **_blocks(_MLP_1, _SINGLE_1),
     },
+    diffusers_reads=("kohya",),
 )
 FLUX_2 = Family(
     name="flux.2",
@@ -94,4 +96,5 @@ FLUX_2 = Family(
         **_blocks(_MLP_2, _SINGLE_2),
     },
     swapped=("final_layer.adaLN_modulation.1",),
+    diffusers_reads=("kohya", "comfyui"),
 )

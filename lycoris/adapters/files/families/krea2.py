@@ -33,4 +33,5 @@ KREA_2 = Family(
         **block_renames("txtfusion.layerwise_blocks.{}", "text_fusion.layerwise_blocks.{}", _BLOCK),
         **block_renames("txtfusion.refiner_blocks.{}", "text_fusion.refiner_blocks.{}", _BLOCK),
     },
+    diffusers_reads=("comfyui",),
 )

@@ -11,6 +11,7 @@ QWEN_IMAGE = Family(
     base_model_version="qwen_image",
     renames={},
     resolution="1328x1328",
+    diffusers_reads=("kohya", "comfyui"),
 )
 HIDREAM = Family(
     name="hidream-i1",
@@ -18,6 +19,7 @@ HIDREAM = Family(
     architecture="hidream-i1",
     base_model_version="hidream_i1",
     renames={},
+    diffusers_reads=("comfyui",),
 )
 IDEOGRAM_4 = Family(
     name="ideogram-4",
@@ -33,6 +35,7 @@ IDEOGRAM_4 = Family(
         },
     ),
     comfyui_reads_diffusers=False,
+    diffusers_reads=("comfyui",),
 )
 _WAN_BLOCK: Renames = {
     **{f"self_attn.{name}": f"attn1.to_{name}" for name in "qkv"},
@@ -66,6 +69,8 @@ WAN = Family(
     },
     resolution="832x480",
     comfyui_reads_diffusers=False,
+    diffusers_reads=("comfyui",),
+    diffusers_reads_blocks=("kohya",),
 )
 _AURAFLOW_MLP = {"c_fc1": "linear_1", "c_fc2": "linear_2", "c_proj": "out_projection"}
 AURAFLOW = Family(

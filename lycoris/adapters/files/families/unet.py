@@ -9,9 +9,14 @@ from typing import Any
 
 from lycoris.adapters.files.families.family import Family
 
-SD_1 = Family("stable-diffusion-1", (), "stable-diffusion-v1", "sd_v1", None, resolution="512x512")
-SD_2 = Family("stable-diffusion-2", (), "stable-diffusion-v2", "sd_v2", None, resolution="768x768")
-SD_XL = Family("stable-diffusion-xl", (), "stable-diffusion-xl-v1-base", "sdxl_base_v1-0", None)
+_READ = ("lycoris", "kohya")
+SD_1 = Family(
+    "stable-diffusion-1", (), "stable-diffusion-v1", "sd_v1", None, resolution="512x512", diffusers_reads=_READ
+)
+SD_2 = Family(
+    "stable-diffusion-2", (), "stable-diffusion-v2", "sd_v2", None, resolution="768x768", diffusers_reads=_READ
+)
+SD_XL = Family("stable-diffusion-xl", (), "stable-diffusion-xl-v1-base", "sdxl_base_v1-0", None, diffusers_reads=_READ)
 
 UNETS_BY_TEXT_WIDTH = {768: SD_1, 1024: SD_2, 2048: SD_XL}
 """Width of the text states that the cross-attention reads → family."""

@@ -33,6 +33,7 @@ Z_IMAGE = Family(
             }
         ),
     },
+    diffusers_reads=("kohya",),
 )
 LUMINA_2 = Family(
     name="lumina-2",
@@ -64,4 +65,5 @@ LUMINA_2 = Family(
         "noise_refiner.{}.attention_norm1": "noise_refiner.{}.norm1.norm",
     },
     comfyui_reads_diffusers=False,
+    diffusers_reads_blocks=("comfyui",),
 )
