@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import time
 from contextlib import closing
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +39,7 @@ from flows.steps.register import Registration, register_adapters
 from flows.steps.requests import begin_run, caption_request, census_messages, evaluation_setup, image_sets, prior_sets
 from flows.steps.result_folder import claim_experiment_folder, data_content
 from flows.steps.serializers import report_header, report_payload, result_summary, write_scores_table, write_study
-from flows.steps.train import group_trainings, submit_trainings
+from flows.steps.train import count_trainings, group_trainings, submit_trainings
 from flows.studies.estimate import log_estimate
 from lycoris.analysis.text.formatting import counted
 from lycoris.cache.keys import stage_key
@@ -56,6 +56,7 @@ from tasks.tracking.client import connect, tracking_server
 from tasks.tracking.live_curves import LiveCurves
 from tasks.tracking.runs import StudyRun, ending_study, open_study
 from tasks.tracking.trackers import TrackerCurves
+from tasks.trainings import TrainingRequest
 
 logger = logging.getLogger("lycoris.flows.customize")
 
@@ -109,9 +110,14 @@ def customize(experiment: Experiment = Experiment(), promote: bool = True) -> di
         ):
             live = LiveCurves(study)
             steps.on_curve = trackers.after(live)
-            runs, candidates, training_steps = _train(context, experiment, models, concepts)
+            runs = expand_grid(experiment, concepts)
+            groups, candidates = _plan(context, experiment, models, concepts, runs)
             setup = evaluation_setup(context, experiment, models)
-            steps.set_total(caption_steps + training_steps + count_steps(setup, candidates))
+            steps.set_total(caption_steps + count_trainings(groups) + count_steps(setup, candidates))
+            trainings = submit_trainings(context, groups)
+            candidates = [
+                replace(one, adapter=trainings[run.spec.training]) for run, one in zip(runs, candidates, strict=True)
+            ]
             registration = Registration(context, study, models.base, folder, code_version(), promote)
             outcome = register_adapters(registration, runs, evaluate(setup, candidates))
             title = f"Study {folder.name}"
@@ -139,27 +145,27 @@ def _caption(
     return concepts, len(known.known) + len(concepts) * writes_sentences
 
 
-def _train(
-    context: RunContext, experiment: Experiment, models: ModelRefs, concepts: list[CaptionedConcept]
-) -> tuple[list[PlannedRun], list[Candidate], int]:
-    """Submit every training; return the runs, their adapters to evaluate, and how many steps the trainings take."""
-    runs = expand_grid(experiment, concepts)
+def _plan(
+    context: RunContext,
+    experiment: Experiment,
+    models: ModelRefs,
+    concepts: list[CaptionedConcept],
+    runs: list[PlannedRun],
+) -> tuple[list[list[TrainingRequest]], list[Candidate]]:
+    """Return the trainings in groups that run together, and for each run what to evaluate, without its adapter."""
     images = image_sets(context, concepts)
     requests = training_requests(experiment, models.base, runs, images, prior_sets(context, concepts))
-    groups = group_trainings(experiment, requests)
-    trainings = submit_trainings(context, groups)
     candidates = [
         Candidate.of_concept(
             run.spec.label,
             run.concept,
             run.spec.strategy,
             (f"{run.concept.name} · references", images[run.concept.name]),
-            trainings[run.spec.training],
             checkpoint=run.spec.checkpoint,
         )
         for run in runs
     ]
-    return runs, candidates, len(trainings) + sum(len(group) > 1 for group in groups)
+    return group_trainings(experiment, requests), candidates
 
 
 def _report(

@@ -14,7 +14,7 @@ from prefect import task
 from lycoris.cache.store import Store
 from lycoris.safety.redaction import redacting_errors
 from tasks.artifacts import ImageSet, RunContext
-from tasks.runtime import log_forwarding, progress, resources
+from tasks.runtime import finished, log_forwarding, progress, resources
 from tasks.runtime.adapter_training import AdapterTraining, run_trainings
 from tasks.runtime.cache import get_or_compute_many
 from tasks.runtime.continuation import continue_finished, keep_state
@@ -69,15 +69,21 @@ def co_train_adapters(context: RunContext, label: str, requests: Sequence[Traini
     trainings = [AdapterTraining(context, request) for request in requests]
     store, started = Store(context.store), time.monotonic()
     text = f"{'adapters':<9}{label} · {len(trainings)} at the same time"
+    if len(_missing(trainings, store)) > 1:
+        finished.stop_search()
     with ExitStack() as stack:
         for key in sorted(training.key for training in trainings):
             stack.enter_context(store.lock(f"together-{key}"))
-        missing = [training for training in trainings if not (training.is_trained or training.is_cached(store))]
+        missing = _missing(trainings, store)
         if len(missing) > 1:
             stack.enter_context(resources.exclusive_compute(context, gpu=True))
             with progress.track_step(context.progress, text) as bar, suppress(InputError):
                 _run(missing, bar)
     progress.step_finished(context.progress, text, cached=len(missing) < 2, seconds=time.monotonic() - started)
+
+
+def _missing(trainings: Sequence[AdapterTraining], store: Store) -> list[AdapterTraining]:
+    return [training for training in trainings if not (training.is_trained or training.is_cached(store))]
 
 
 def _run(trainings: Sequence[AdapterTraining], bar: progress.StepProgress) -> None:

@@ -90,7 +90,7 @@ class Candidate:
         concept: CaptionedConcept,
         strategy: str,
         references: tuple[str, ImageSet],
-        adapter: TrainingFutures | TrainedAdapter,
+        adapter: TrainingFutures | TrainedAdapter | None = None,
         checkpoint: int | None = None,
     ) -> Candidate:
         """An adapter with the prompts of its concept under a caption strategy.

@@ -11,6 +11,7 @@ from prefect.exceptions import UpstreamTaskError
 from prefect.futures import PrefectFuture
 
 from flows.runtime.client_environment import RESUME_HINT
+from flows.steps.finished_step import find_finished
 from lycoris.errors import InputError
 from tasks.artifacts import Artifact
 from tasks.score import Scores
@@ -71,7 +72,10 @@ def submit(
     wait_for: Sequence[PrefectFuture[Any]] = (),
     **options: Any,
 ) -> PrefectFuture[ResultT]:
-    """Submit a task, whose arguments may be futures, to the flow's task runner."""
+    """Submit a task, whose arguments may be futures, to the flow's task runner, unless its work is finished."""
+    found = find_finished(task, arguments, options, wait_for)
+    if found is not None:
+        return found
     return task.submit(*arguments, return_state=False, wait_for=list(wait_for), **options)
 
 

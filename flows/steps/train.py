@@ -25,6 +25,11 @@ def group_trainings(experiment: Experiment, requests: Mapping[RunSpec, TrainingR
     return co_training_groups([(spec.algorithm, request) for spec, request in requests.items()], max_size, count)
 
 
+def count_trainings(groups: Sequence[Sequence[TrainingRequest]]) -> int:
+    """How many steps `submit_trainings` submits."""
+    return sum(len(group) + (len(group) > 1) for group in groups)
+
+
 def submit_trainings(
     context: RunContext, groups: Sequence[Sequence[TrainingRequest]]
 ) -> dict[RunSpec, TrainingFutures]:

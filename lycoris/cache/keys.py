@@ -8,7 +8,7 @@ import itertools
 import json
 import threading
 from collections.abc import Iterator, Mapping
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -58,13 +58,19 @@ def source_hash(*paths: str) -> str:
         root = PACKAGE_ROOT / path
         files = sorted(root.rglob("*.py")) if root.is_dir() else [root]
         for file in files:
-            with _PARSE_LOCK:  # Python 3.11 may fail if several threads parse at the same time
-                tree = ast.parse(file.read_bytes())
-            for node in ast.walk(tree):
-                if isinstance(node, _NODES_WITH_DOCSTRING) and node.body and _is_docstring(node.body[0]):
-                    node.body = node.body[1:]
-            digest.update(f"{file.relative_to(PACKAGE_ROOT).as_posix()}\0{normal_form(tree)}\n".encode())
+            digest.update(f"{file.relative_to(PACKAGE_ROOT).as_posix()}\0{_source_form(file.read_bytes())}\n".encode())
     return digest.hexdigest()[:16]
+
+
+@cache
+def _source_form(source: bytes) -> str:
+    """The normal form, without docstrings, of a source file; several stages run through one."""
+    with _PARSE_LOCK:  # Python 3.11 may fail if several threads parse at the same time
+        tree = ast.parse(source)
+    for node in ast.walk(tree):
+        if isinstance(node, _NODES_WITH_DOCSTRING) and node.body and _is_docstring(node.body[0]):
+            node.body = node.body[1:]
+    return normal_form(tree)
 
 
 def normal_form(node: object) -> str:

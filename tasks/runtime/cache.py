@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from lycoris.cache.keys import stage_key
 from lycoris.cache.store import Store
 from tasks.artifacts import Artifact, RunContext
-from tasks.runtime import log_forwarding, progress, resources, transfer
+from tasks.runtime import finished, log_forwarding, progress, resources, transfer
 
 ItemT = TypeVar("ItemT")
 GPU_STAGES = ("adapter", "images", "features")
@@ -60,6 +60,7 @@ def get_or_compute_many(
     text = f"{stage:<8} {label}"
     computed: set[ItemT] = set()
     if _missing_items(context, store, stage, inputs):
+        finished.stop_search()
         first = next(iter(inputs.values()))
         with store.lock(stage_key(stage, first), lambda: _log_wait(text)):
             computed = _missing_items(context, store, stage, inputs)

@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 from lycoris.cache.atomic import atomic_write_text
 from lycoris.cache.processes import is_process_running
 from lycoris.safety.redaction import one_line
+from tasks.runtime import finished
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -111,8 +112,12 @@ def track_step(channel: ProgressChannel, label: str) -> Iterator[StepProgress]:
 
 def step_finished(channel: ProgressChannel, label: str, *, cached: bool, seconds: float) -> None:
     """Report a step that is done, or was done before."""
-    steps_logger.info("%s: %s", label, "cached" if cached else f"{seconds:.1f} s")
-    publish(channel, "done", {"label": label, "cached": cached, "seconds": seconds})
+
+    def report() -> None:
+        steps_logger.info("%s: %s", label, "cached" if cached else f"{seconds:.1f} s")
+        publish(channel, "done", {"label": label, "cached": cached, "seconds": seconds})
+
+    finished.report(report)
 
 
 @contextmanager

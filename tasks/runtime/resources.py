@@ -9,6 +9,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from tasks.artifacts import BaseOptions, CaptionerRef, RunContext, TaggerRef
+from tasks.runtime import finished
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -31,7 +32,11 @@ def exclusive_compute(context: RunContext, *, gpu: bool) -> Iterator[None]:
 
     Args:
         gpu: whether the work is done on a GPU where there is one.
+
+    Raises:
+        NotFinishedError: this is a search for finished work.
     """
+    finished.stop_search()
     import torch
 
     with _compute_lock, _gpu_slot(context) if gpu else nullcontext():

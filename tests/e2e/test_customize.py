@@ -3,8 +3,11 @@
 import json
 import os
 import signal
+import sqlite3
 import subprocess
+import sys
 import time
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -21,6 +24,28 @@ from tests.e2e.tiny import (
     step_lines,
     write_experiment,
 )
+
+COUNTED = """
+import sys
+from flows.cli.main import main
+from prefect.task_runners import ProcessPoolTaskRunner
+handed, submit = [], ProcessPoolTaskRunner.submit
+ProcessPoolTaskRunner.submit = lambda *a, **k: handed.append(1) or submit(*a, **k)
+status = main(sys.argv[1:])
+print(len(handed), "steps handed to a process", file=sys.stderr)
+sys.exit(status)
+"""
+
+
+def task_runs(database):
+    """Count the completed steps of each flow run in Prefect's database by the name of their task, the oldest first."""
+    with closing(sqlite3.connect(database)) as opened:
+        flows = opened.execute("SELECT id FROM flow_run ORDER BY start_time").fetchall()
+        query = (
+            "SELECT substr(task_key, 1, instr(task_key, '-') - 1), count(*) FROM task_run "
+            "WHERE flow_run_id = ? AND state_type = 'COMPLETED' GROUP BY 1"
+        )
+        return [dict(opened.execute(query, flow).fetchall()) for flow in flows]
 
 
 @pytest.fixture(scope="module")
@@ -142,15 +167,23 @@ def test_the_registered_model_generates_images(client):
     assert max(high for _, high in difference.getextrema()) <= 2
 
 
-def test_a_second_run_is_cached_and_logs_nothing_twice(study, result, client):
+def test_a_second_run_is_cached_handed_to_no_process_and_logs_nothing_twice(folder, study, result, client):
     before = len(client.search_runs([e.experiment_id for e in client.search_experiments()]))
-    done = run_lycoris("run", study, "--json")
+    done = subprocess.run(
+        [sys.executable, "-c", COUNTED, "run", study, "--json"],
+        capture_output=True, text=True, cwd=ROOT, env=ENVIRONMENT, timeout=900, check=False,
+    )  # fmt: skip
     again = json_result(done)
+    assert "0 steps handed to a process" in done.stderr
     assert all(adapter["cached"] for adapter in again["adapters"])
     assert [a["run_id"] for a in again["adapters"]] == [a["run_id"] for a in result["adapters"]]
     assert [a["scores"] for a in again["adapters"]] == [a["scores"] for a in result["adapters"]]
     assert step_lines(done)
     assert all(line.endswith("cached") for line in step_lines(done))
+    total = f"{len(step_lines(done))}/{len(step_lines(done))}"
+    assert [line.split()[0] for line in step_lines(done)][-1] == total
+    runs = task_runs(folder / "runs" / "prefect" / "prefect.db")
+    assert runs[-1] == runs[0], "Prefect shows the steps of a cached run too"
     assert len(client.search_runs([e.experiment_id for e in client.search_experiments()])) == before
 
 
