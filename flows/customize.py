@@ -43,6 +43,7 @@ from flows.steps.train import count_trainings, group_trainings, submit_trainings
 from flows.studies.estimate import log_estimate
 from lycoris.analysis.text.formatting import counted
 from lycoris.cache.keys import stage_key
+from lycoris.cache.outputs import write_if_changed
 from lycoris.cache.store import Store
 from lycoris.safety.redaction import redacting_errors
 from tasks.artifacts import CaptionedConcept, RunContext
@@ -50,7 +51,7 @@ from tasks.caption import caption_concepts
 from tasks.data import data_version
 from tasks.data_versions.manifest import DataVersion
 from tasks.models import ModelRefs, resolve_models
-from tasks.report import write_report
+from tasks.report import report_inputs, write_report
 from tasks.runtime import log_forwarding, progress
 from tasks.tracking.client import connect, tracking_server
 from tasks.tracking.live_curves import LiveCurves
@@ -177,7 +178,8 @@ def _report(
 
     payload = report_payload(header, outcome, commit=registration.commit)
     page = write_report(registration.context, payload, registration.folder / "report.html")
-    write_study(payload, page.parent / "study.json")
+    inputs = report_inputs(payload)
+    write_if_changed(page.parent, "study.json", inputs, lambda: write_study(payload, page.parent / "study.json"))
     table = write_scores_table(outcome, page.parent / "scores.csv", score_costs=score_costs)
     publish_study(outcome, page, table)
     verdicts = [asdict(verdict) for verdict in study_verdicts(replace_nonfinite(payload))]

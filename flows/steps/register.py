@@ -12,7 +12,8 @@ from flows.steps.futures import EvaluationFutures, result_or_error, root_cause
 from flows.steps.grid import PlannedRun
 from flows.steps.outcomes import RunOutcome, StudyOutcome, caption_rows, sample_images, training_curves
 from lycoris.analysis.decisions.champion_selection import NOT_LEARNED
-from lycoris.cache.keys import stage_key
+from lycoris.cache.keys import source_hash, stage_key
+from lycoris.cache.outputs import write_if_changed
 from lycoris.cache.store import RECORD_FILE, Store
 from lycoris.report.contact_sheet import contact_sheet
 from tasks.artifacts import Artifact, CaptionedConcept, ModelRef, RunContext, RunSpec
@@ -95,8 +96,19 @@ def _register(registration: Registration, run: PlannedRun, futures: EvaluationFu
         "captions_list": captions,
         **concept.captioned_by.get(spec.strategy, {}),
     }
-    export_adapter(adapter.folder / ADAPTER_FILE, file, scores=scores.records, lineage=lineage)
+    write_if_changed(
+        registration.folder,
+        f"adapters/{file.name}",
+        {"adapter": adapter.key, "scores": scores.key, "lineage": lineage},
+        lambda: export_adapter(adapter.folder / ADAPTER_FILE, file, scores=scores.records, lineage=lineage),
+    )
     sheet = registration.folder / "sheets" / f"{spec.name}.png"
+    write_if_changed(
+        registration.folder,
+        f"sheets/{sheet.name}",
+        {"references": concept.images_digest, "images": images.key, "code": source_hash("report/contact_sheet.py")},
+        lambda: contact_sheet(concept.images, image_files(images), sheet),
+    )
     key = stage_key("tracking", {"adapter": adapter.key, "images": images.key, "scores": scores.key})
     with Store(context.store).lock(key):
         logged = track_adapter(
@@ -111,7 +123,7 @@ def _register(registration: Registration, run: PlannedRun, futures: EvaluationFu
                 scores=scores.records,
                 captions=caption_rows(concept, spec.strategy),
                 file=file,
-                contact_sheet=contact_sheet(concept.images, image_files(images), sheet),
+                contact_sheet=sheet,
                 base=registration.base,
                 trained_at=(adapter.folder / RECORD_FILE).stat().st_mtime,
                 lineage={

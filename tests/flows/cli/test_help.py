@@ -102,3 +102,11 @@ def test_the_completion_script_calls_the_command(capsys: pytest.CaptureFixture[s
     script = capsys.readouterr().out
     assert f"{COMPLETION_VARIABLE}=bash_complete" in script
     assert subprocess.run(["bash", "-n"], input=script, check=False, text=True).returncode == 0
+
+
+def test_reading_an_experiment_imports_neither_torch_nor_pandas() -> None:
+    script = (
+        "import sys, flows.config.experiment; print(sorted({'torch', 'pandas', 'scipy', 'mlflow'} & set(sys.modules)))"
+    )
+    ended = subprocess.run([sys.executable, "-c", script], check=True, cwd=ROOT, capture_output=True, text=True)
+    assert ended.stdout == "[]\n"
