@@ -59,6 +59,8 @@ class BaseOptions:
         vae: folder or file of another VAE.
         resolution: side in pixels of the images that the base was trained on.
         max_token_length: tokens of a prompt that CLIP text encoders read, in windows.
+        denoiser_precision: of the denoiser's weights; None for the device's default.
+        text_precision: likewise of the text encoders'.
     """
 
     tokenizer: str | None = None
@@ -66,6 +68,14 @@ class BaseOptions:
     vae: str | None = None
     resolution: int | None = None
     max_token_length: int | None = None
+    denoiser_precision: str | None = None
+    text_precision: str | None = None
+
+    @property
+    def precision(self) -> dict[str, str]:
+        """Argument `precision` of `lycoris.bases.open_base`; empty where none is set."""
+        named = {"denoiser": self.denoiser_precision, "text_encoders": self.text_precision}
+        return {name: value for name, value in named.items() if value is not None}
 
     @property
     def for_tokenizer(self) -> dict[str, Any]:
@@ -80,7 +90,12 @@ class BaseOptions:
     @property
     def for_base(self) -> dict[str, Any]:
         """Arguments of `lycoris.bases.open_base` and `lycoris.bases.digest`."""
-        return {**self.for_parts, "resolution": self.resolution, "max_token_length": self.max_token_length}
+        return {
+            **self.for_parts,
+            "resolution": self.resolution,
+            "max_token_length": self.max_token_length,
+            "precision": self.precision,
+        }
 
 
 @dataclass(frozen=True)

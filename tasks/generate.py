@@ -107,7 +107,7 @@ def _generate(
     base = resources.cached_base(model.source, context.device, model.options)
     network = lycoris.load(ensure_local(context, adapter).folder / ADAPTER_FILE, base.parts) if adapter else None
     try:
-        if network is not None:
+        if network is not None and not base.precisions.is_quantized:
             network.merge()  # exactly reversible, and each step is as fast as the base's
         started = time.monotonic()
         flat = [(kind, prompt) for kind, some in prompts.items() for prompt in some]

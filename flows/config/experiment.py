@@ -12,6 +12,7 @@ from pydantic import BaseModel, Field, ValidationInfo, field_validator, model_va
 from flows.config import defaults, monitoring
 from flows.config.adapter import AdapterConfig, Preset, TrainingOverrides, as_list, expand_sweep
 from flows.config.generation import MAX_SEED, ImageCounts, SamplingConfig
+from flows.config.precision import PrecisionConfig
 from flows.config.record import ConfigRecord
 from flows.config.training import combine_scopes, merge_training
 from lycoris import pocket, terms
@@ -56,6 +57,7 @@ class Experiment(ConfigRecord):
     max_token_length: int | None = Field(
         None, ge=1, description="tokens of a caption that CLIP reads: 75, 150, 225 ...; default: 75, one window"
     )
+    precision: PrecisionConfig = PrecisionConfig()
     algorithms: tuple[AdapterConfig, ...] = Field(
         tuple(AdapterConfig.model_construct(algorithm=name) for name in ("lora", "loha", "lokr", "full")),
         description="names, or mappings with the options of an adapter listed below; a list of values is one adapter "
@@ -238,7 +240,8 @@ class Experiment(ConfigRecord):
 
     def base_options(self) -> BaseOptions:
         """Return how the base's files are read."""
-        return BaseOptions(self.tokenizer, self.prediction_type, self.vae, self.resolution, self.max_token_length)
+        options = self.tokenizer, self.prediction_type, self.vae, self.resolution, self.max_token_length
+        return BaseOptions(*options, self.precision.denoiser, self.precision.text_encoders)
 
     def model_sources(self) -> dict[str, Any]:
         """Return the arguments of `tasks.models.resolve_models`."""
@@ -294,6 +297,7 @@ class Experiment(ConfigRecord):
 
 
 NESTED_GROUPS: dict[str, type[BaseModel]] = {
+    "precision": PrecisionConfig,
     "validation": monitoring.ValidationConfig,
     "samples": monitoring.SampleConfig,
     "images": ImageCounts,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from typing import TYPE_CHECKING
 
 from flows.config.adapter import AdapterConfig
@@ -29,27 +29,37 @@ def validate_adapters(experiment: Experiment) -> None:
     import torch
 
     from lycoris.bases import load_forward_process, parameter_count
+    from lycoris.bases.quantization import Precisions, mark_quantized
     from lycoris.training import TrainingSettings
     from lycoris.training.requirements import check_requirements
 
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     forward_process = load_forward_process(experiment.base, **experiment.base_options().for_tokenizer)
     parts = parameter_count.meta_parts(experiment.base, **experiment.base_options().for_parts)
+    quantized = mark_quantized(parts, Precisions.of(experiment.base_options().precision))
     for adapter in experiment.algorithms:
         settings = experiment.adapter_settings(adapter)
         try:
             check_requirements(TrainingSettings(**settings.training), forward_process, device)
-            _check_layers(parts, settings)
+            _check_layers(parts, settings, quantized)
         except InputError as error:
             raise InputError(f"Adapter `{adapter.label}`: {error}") from error
 
 
-def _check_layers(parts: Mapping[str, nn.Module], settings: AdapterSettings) -> None:
+def _check_layers(parts: Mapping[str, nn.Module], settings: AdapterSettings, quantized: Set[nn.Module]) -> None:
     """Attach the adapter to layers without values, and check the settings that concern some of its parameters."""
     import lycoris
 
     network = lycoris.attach(dict(parts), **settings.network_options)
     try:
+        for key, layer in network.layers.items():
+            if network.adapters[key].algorithm == "full" and layer.module in quantized:
+                raise InputError(
+                    f"Algorithm `full` must not be used where `precision` quantises the weights, as of "
+                    f"`{layer.part}.{layer.path}`: it trains a change of every weight in 32 bits, which takes several "
+                    "times the memory that is saved, and that cannot be added to quantised weights. Choose another, "
+                    "such as `lora`, or a `precision` of bf16."
+                )
         if (ratio := settings.training.get("loraplus_ratio")) is not None:
             network.parameter_groups(1.0, ratio=ratio)
         adapted = sorted({layer.part for layer in network.layers.values()})

@@ -23,6 +23,7 @@ from lycoris.bases.files.single_file import SingleFile
 from lycoris.bases.files.unused_tensors import log_unused_tensors
 from lycoris.bases.flow_matching import FlowMatching
 from lycoris.bases.noise import DiscreteDiffusion, ForwardProcess
+from lycoris.bases.quantization import Precisions
 from lycoris.bases.resolution import set_resolution
 from lycoris.bases.text_encoding import build_window_tokenizer
 from lycoris.bases.tokenization import TruncatedPromptWarning
@@ -57,6 +58,7 @@ def open_base(
     vae: str | Path | None = None,
     resolution: int | None = None,
     max_token_length: int | None = None,
+    precision: str | Mapping[str, str | None] | None = None,
 ) -> Base:
     """Open a base model, frozen and ready to adapt, to train on and to generate with.
 
@@ -75,17 +77,22 @@ def open_base(
         resolution: side in pixels of the square images that the base was trained on, instead of what its files state.
         max_token_length: tokens of a prompt that the CLIP text encoders read, such as 150 or 225: windows of 75 tokens,
             each with a start and an end of its own. None reads one window.
+        precision: of the weights of denoiser and text encoders: ``"nf4"``, ``"int8"`` or ``"fp8"`` for their Linear
+            layers, ``"bf16"``, ``"fp16"`` or ``"fp32"`` for all of them; or a mapping with the keys ``denoiser`` and
+            ``text_encoders``. None is `dtype`, in which quantised layers compute too.
 
     Returns:
         The base, opened by the family that matches its files.
 
     Raises:
         InputError: nothing is there, parts are missing, weights are pickled or incomplete, no family matches, an
-            argument for single files comes with a folder, or `max_token_length` is no multiple of a window.
+            argument for single files comes with a folder, `max_token_length` is no multiple of a window, `precision` is
+            unknown, or its package is not installed.
     """
+    precisions = Precisions.of(precision)
     files, family = resolve_family(source, tokenizer, prediction_type, vae)
     log_unused_tensors(files, family)
-    return Base(family, files, str(source), device, dtype, resolution, max_token_length)
+    return Base(family, files, str(source), device, dtype, resolution, max_token_length, precisions)
 
 
 def digest(
@@ -96,19 +103,21 @@ def digest(
     vae: str | Path | None = None,
     resolution: int | None = None,
     max_token_length: int | None = None,
+    precision: str | Mapping[str, str | None] | None = None,
 ) -> str:
     """Compute the SHA-256 over a base's files, as `Base.digest` has it, without opening the model.
 
     Args:
-        source, tokenizer, prediction_type, vae, resolution, max_token_length: as for `open_base`.
+        source, tokenizer, prediction_type, vae, resolution, max_token_length, precision: as for `open_base`.
 
     Raises:
-        InputError: nothing is there, parts are missing, no family matches, or `resolution` or `max_token_length` does
-            not fit.
+        InputError: nothing is there, parts are missing, no family matches, `resolution` or `max_token_length` does
+            not fit, `precision` is unknown, or its package is not installed.
     """
+    precisions = Precisions.of(precision)
     files, family = resolve_family(source, tokenizer, prediction_type, vae)
     _check_options(files, family, resolution, max_token_length)
-    return compute_digest(family, files, resolution, max_token_length)
+    return compute_digest(family, files, resolution, max_token_length, precisions)
 
 
 def _check_options(files: ModelFiles, family: Family, resolution: int | None, max_token_length: int | None) -> None:

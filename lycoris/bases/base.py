@@ -13,6 +13,7 @@ from lycoris.bases.conditioning import TextConditioning, group_rows
 from lycoris.bases.families.family import Components, DenoiserInputs, Family
 from lycoris.bases.files.model_loading import autocast, freeze, import_class, resolve_dtype
 from lycoris.bases.flow_matching import FlowMatching
+from lycoris.bases.quantization import QUANTIZED, Precisions, quantize
 from lycoris.bases.resolution import native_resolution, set_resolution
 from lycoris.bases.shapes import Images, ImageSizes, Latents, Timesteps
 from lycoris.bases.text_encoding import build_window_tokenizer
@@ -38,7 +39,8 @@ class Base:
         size_multiple: every side of an image must be a multiple of this many pixels.
         latent_channels: channels of a latent.
         device: device of its modules.
-        dtype: precision of its frozen weights.
+        dtype: in which it computes; of its frozen weights where they are not of another precision.
+        precisions: of the weights of denoiser and text encoders, where they are not of `dtype`.
         denoiser: name of the denoiser among `parts`.
         parts: the modules that can be adapted, by their names in a diffusers pipeline.
         vae: the autoencoder between images and latents.
@@ -59,6 +61,7 @@ class Base:
         dtype: ``"float32"``, ``"bfloat16"``, ``"float16"`` or ``"auto"``.
         resolution: instead of the one in the files.
         max_token_length: as for `lycoris.bases.open_base`.
+        precisions: of the weights of denoiser and text encoders.
 
     Raises:
         InputError: a part is missing or incomplete, the parts do not fit together, or the resolution or
@@ -74,14 +77,17 @@ class Base:
         dtype: str = "auto",
         resolution: int | None = None,
         max_token_length: int | None = None,
+        precisions: Precisions = Precisions(),  # noqa: B008 - frozen
     ) -> None:
         classes = family.part_classes(files)
         files.check_parts(_required_files(classes))
         self.files, self.source = files, source or str(files.path)
         self.family = family.name
         self.device = resolve_device(device)
-        self.dtype = resolve_dtype(dtype, self.device)
-        modules, tokenizers = _load_parts(files, classes, self.dtype)
+        self.precisions = precisions
+        self.dtype = resolve_dtype(precisions.compute_dtype(dtype), self.device)
+        self._text_dtype = precisions.text_dtype(self.dtype)
+        modules, tokenizers = _load_parts(self, classes)
         self.vae: Any = modules["vae"]
         if self.dtype is torch.float16 and family.upcasts_vae and self.vae.config.force_upcast:
             self.vae.float()
@@ -123,7 +129,7 @@ class Base:
     @functools.cached_property
     def digest(self) -> str:
         """SHA-256 over weights, configurations and vocabulary, in hexadecimal."""
-        return compute_digest(self._family, self.files, self._given_resolution, self.max_token_length)
+        return compute_digest(self._family, self.files, self._given_resolution, self.max_token_length, self.precisions)
 
     def count_windows(self, prompts: Sequence[str]) -> list[int]:
         """The number of windows in which the text encoders read each prompt; 1 without `max_token_length`."""
@@ -141,7 +147,7 @@ class Base:
             `TruncatedPromptWarning`. A prompt that fits into one window has the conditioning of a base without
             `max_token_length`.
         """
-        with autocast(self.device, self.dtype):
+        with autocast(self.device, self._text_dtype):
             encode = self._calls.encode_negative if negative else self._calls.encode_text
             groups = group_rows(self.count_windows(prompts))
             if len(groups) <= 1:
@@ -215,7 +221,11 @@ class Base:
 
 
 def compute_digest(
-    family: Family, files: ModelFiles, resolution: int | None = None, max_token_length: int | None = None
+    family: Family,
+    files: ModelFiles,
+    resolution: int | None = None,
+    max_token_length: int | None = None,
+    precisions: Precisions = Precisions(),  # noqa: B008 - frozen
 ) -> str:
     """Compute `Base.digest` without opening the model.
 
@@ -229,6 +239,8 @@ def compute_digest(
         options += f" resolution {resolution}"
     if max_token_length is not None:
         options += f" max_token_length {max_token_length}"
+    for part, precision in precisions.options.items():
+        options += f" precision {part} {precision}"
     return hashlib.sha256(f"{content} {options}".encode()).hexdigest() if options else content
 
 
@@ -255,15 +267,17 @@ def _forward_process(base: Base, family: Family) -> ForwardProcess:
     return process
 
 
-def _load_parts(
-    files: ModelFiles, classes: Mapping[str, str], dtype: torch.dtype
-) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The modules and the tokenizers, by part."""
+def _load_parts(base: Base, classes: Mapping[str, str]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The modules and the tokenizers, by part; each part is quantised before the next one is loaded."""
     modules: dict[str, Any] = {}
     tokenizers: dict[str, Any] = {}
     for part, path in classes.items():
         if _is_tokenizer(part):
-            tokenizers[part] = files.load_tokenizer(part, import_class(path))
-        else:
-            modules[part] = files.load_module(part, import_class(path), dtype)
+            tokenizers[part] = base.files.load_tokenizer(part, import_class(path))
+            continue
+        dtype = base._text_dtype if part.startswith("text_encoder") else base.dtype
+        modules[part] = base.files.load_module(part, import_class(path), dtype)
+        precision = base.precisions.of_part(part)
+        if precision in QUANTIZED:
+            quantize(modules[part], precision, base.device)
     return modules, tokenizers

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lycoris.adapters.files.metadata import MAX_TOKENS_KEY
+from lycoris.adapters.files.metadata import MAX_TOKENS_KEY, PRECISION_KEY
 from lycoris.adapters.files.safetensors_header import sort_metadata
 from lycoris.cache.atomic import atomic_write_text
 from lycoris.cache.keys import source_hash, stage_key
@@ -116,6 +116,7 @@ class AdapterTraining:
             "base": Path(base.source).name if Path(base.source).exists() else redact(base.source),
             "base_digest": base.digest,
             **({} if tokens is None else {MAX_TOKENS_KEY: str(tokens)}),
+            **({PRECISION_KEY: json.dumps(base.options.precision)} if base.options.precision else {}),
         }
 
     def job(self, base: Base, network: Network) -> TrainingJob:

@@ -88,6 +88,7 @@ class AdapterRun:
             **{name: value for name, value in self.lineage.items() if name != "commit"},
             "run": run_id,
             "base": absolute_base(self.base.source),
+            **({"precision": self.base.options.precision} if self.base.options.precision else {}),
             "adapter.file": self.file.name,
             "adapter.sha256": file_digest(self.file),
         }
@@ -107,6 +108,7 @@ class AdapterRun:
             "seed": spec.seed,
             "step": self.summary.step,
             "epoch": self.summary.epoch,
+            **{f"precision.{part}": value for part, value in self.base.options.precision.items()},
             **flatten(self.settings.as_dict()),
         }
 

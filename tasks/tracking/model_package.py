@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -34,6 +34,17 @@ def pinned_requirements(names: Sequence[str] = REQUIRED_PACKAGES) -> tuple[str, 
         except PackageNotFoundError:  # not needed by what is installed here
             continue
     return tuple(pinned)
+
+
+def required_packages(precision: Mapping[str, str]) -> tuple[str, ...]:
+    """`REQUIRED_PACKAGES`, and those that compute with the base's weights.
+
+    Args:
+        precision: as `lycoris.bases.open_base` takes it.
+    """
+    from lycoris.bases.quantization import Precisions
+
+    return (*REQUIRED_PACKAGES, *Precisions.of(precision).packages)
 
 
 @lru_cache

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from lycoris import pocket
 from tasks.runtime.retry import retry_while_unavailable
 from tasks.tracking.client import TrackingServer, connect
-from tasks.tracking.model_package import absolute_base, code_archive, pinned_requirements
+from tasks.tracking.model_package import absolute_base, code_archive, pinned_requirements, required_packages
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -78,7 +78,7 @@ def _log_model(
             },
             signature=_signature(),
             input_example=([_example_prompt(adapter)], {"seed": 1000}),
-            pip_requirements=list(pinned_requirements()),
+            pip_requirements=list(pinned_requirements(required_packages(adapter.base.options.precision))),
             registered_model_name=adapter.spec.concept,
             metadata=dict(tags),
         )

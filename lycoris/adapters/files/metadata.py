@@ -15,6 +15,8 @@ from lycoris.adapters.files.layer_names import LayerRef
 from lycoris.errors import InputError
 
 DATE_KEY = "modelspec.date"
+PRECISION_KEY = "lycoris.base_precision"
+"""Precision of the base's weights in the training, as JSON by part; absent where it was the device's default."""
 MAX_TOKENS_KEY = "ss_max_token_length"
 """Kohya's key for `max_token_length`; absent or ``None`` for one window."""
 

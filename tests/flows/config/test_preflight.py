@@ -11,9 +11,11 @@ from PIL import Image
 
 from flows.config.loading import load_experiment, parse_experiment
 from flows.config.preflight import validate_experiment, validate_scoring
+from flows.config.preflight_training import validate_adapters
 from flows.config.scoring import ScoringConfig
 from flows.studies.estimate import describe_estimate
 from lycoris import bases, encoders, pocket
+from lycoris.bases import quantization
 from lycoris.errors import InputError
 from lycoris.terms import TRACKERS
 from tests.bases.small_base import save_small_base
@@ -229,3 +231,33 @@ def test_a_token_length_must_fit_the_base(photos: Path, base: str, value: int, w
         return
     with pytest.raises(InputError, match=words):
         check(base, photos, f"max_token_length={value}")
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "words"),
+    [
+        ({"algorithm": "full", "preset": "attn-only"}, "`full` must not be used where `precision` quantises the weig"),
+        ({"algorithm": "boft"}, "BOFT needs the weight itself, but layer .* has a quantised one"),
+        ({"algorithm": "lora", "dora": "output"}, "DoRA needs the weight itself"),
+    ],
+)
+def test_adapters_that_need_the_weights_themselves_are_refused_on_quantised_bases(
+    options, algorithm, words, monkeypatch
+):
+    monkeypatch.setattr(quantization.importlib.util, "find_spec", lambda name: object())
+    experiment = {**options, "algorithms": [algorithm, "lora"]}
+    with pytest.raises(InputError, match=rf"Adapter `{algorithm['algorithm']}.*{words}"):
+        validate_adapters(parse_experiment({**experiment, "precision": "nf4"}))
+    validate_adapters(
+        parse_experiment({**experiment, "algorithms": ["lora", "loha", "lokr", "t-lora"], "precision": "nf4"})
+    )
+    validate_adapters(parse_experiment({**experiment, "precision": {"denoiser": "bf16", "text_encoders": "fp32"}}))
+
+
+def test_a_precision_without_its_package_is_one_sentence(options, monkeypatch):
+    monkeypatch.setattr(quantization.importlib.util, "find_spec", lambda name: None)
+    experiment = parse_experiment({**options, "precision": {"denoiser": "int8"}})
+    with pytest.raises(
+        InputError, match="`precision` is `int8`, which needs the package torchao: `pip install torchao`"
+    ):
+        validate_experiment(experiment)
