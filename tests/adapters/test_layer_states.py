@@ -285,7 +285,8 @@ def test_quantised_layers_have_adapters_that_do_not_read_the_weight(name, algori
         live = model(x)
     torch.testing.assert_close(live, expected, rtol=1e-5, atol=1e-5)
     before = [parameter.detach().clone() for parameter in network.parameters()]
-    model(x).square().sum().backward()
+    model(x.requires_grad_()).square().sum().backward()  # as of a layer with others before it
+    assert x.grad.shape == x.shape
     torch.optim.SGD(network.parameters(), lr=1e-3).step()
     assert all(not torch.equal(p, old) for p, old in zip(network.parameters(), before, strict=True))
     with pytest.raises(InputError, match=r"Layer `model\.0` cannot be merged into: its weight is quantised"):

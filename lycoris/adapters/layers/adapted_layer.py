@@ -186,7 +186,8 @@ class AdaptedMatrix(AdaptedLayer):
     def _frozen_output(self, x: Tensor) -> Tensor:
         """Return the layer's own output, as a tensor that may be written to."""
         y = super().forward(x)
-        return y if own_type(type(self)) in MATRIX_LAYERS else y.clone()  # another library may save it for backward
+        is_own = own_type(type(self)) in MATRIX_LAYERS and is_unquantized(self.weight)
+        return y if is_own else y.clone()  # another library may save it for backward, or return a view of it
 
     def _forward_planned(self, x: Tensor, plan: _ForwardPlan) -> Tensor:
         """Return the layer's output with the planned updates."""
