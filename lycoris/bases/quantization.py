@@ -15,7 +15,6 @@ import torch
 from torch import nn
 
 from lycoris.errors import InputError, unknown_name_error
-from lycoris.pretrained import silence_transformers
 
 Precision = Literal["nf4", "int8", "fp8", "bf16", "fp16", "fp32"]
 PLAIN = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
@@ -172,9 +171,7 @@ def mark_quantized(parts: Mapping[str, nn.Module], precisions: Precisions) -> se
 
 
 def _nf4(layer: nn.Linear, device: torch.device) -> nn.Module:
-    with silence_transformers(), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        import bitsandbytes
+    import bitsandbytes
 
     with torch.device("meta"):
         quantized: Any = bitsandbytes.nn.Linear4bit(
