@@ -238,7 +238,6 @@ def test_a_token_length_must_fit_the_base(photos: Path, base: str, value: int, w
     [
         ({"algorithm": "full", "preset": "attn-only"}, "`full` must not be used where `precision` quantises the weig"),
         ({"algorithm": "boft"}, "BOFT needs the weight itself, but layer .* has a quantised one"),
-        ({"algorithm": "lora", "dora": "output"}, "DoRA needs the weight itself"),
     ],
 )
 def test_adapters_that_need_the_weights_themselves_are_refused_on_quantised_bases(
