@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import asdict
 from pathlib import Path
 
@@ -47,6 +48,7 @@ def run(arguments: Arguments) -> int:
         print_message(f"not carried over  {text}" + (f"  ({reason})" if reason else ""))
     for note in result.notes:
         print_message(f"note              {note}")
+    print_message(f"next              lycoris run {shlex.quote(str(result.experiment))}")
     print_lines([result.experiment])
     if arguments.json:
         print_json(asdict(result))

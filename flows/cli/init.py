@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import asdict
 from pathlib import Path
 
@@ -30,7 +31,8 @@ def run(arguments: Arguments) -> int:
 
     project = create_project(arguments.folder, arguments.source, git=arguments.git, dvc=arguments.dvc)
     print_lines([*(f"created   {name}" for name in project.created), *(f"unchanged {name}" for name in project.kept)])
-    print_lines([f"data/ is version {project.data_version}.", "Next: lycoris run experiment.yaml"])
+    folder = "" if project.folder == Path.cwd() else f"cd {shlex.quote(str(arguments.folder))} && "
+    print_lines([f"data/ is version {project.data_version}.", f"Next: {folder}lycoris run experiment.yaml"])
     if arguments.json:
         print_json(asdict(project))
     return 0

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import click
 
 _ARGUMENT = re.compile(r"\b(A|a)rgument(s?) (`\w+`(?:(?:, | and | or )`\w+`)*)")
-_PYTHON_ONLY = re.compile(r" [^.`]*`\w+=\w+`[^.]*\.")
+_PYTHON_ONLY = re.compile(r"(?<=\.) [^.`]*`\w+=\w+`[^.]*\.")
 """A sentence that recommends a keyword argument, which the command line has no option for."""
 
 

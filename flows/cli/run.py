@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from flows.cli.options import EXPERIMENT, Arguments, experiment_overrides
-from flows.cli.output import print_json, print_lines
+from flows.cli.output import print_json, print_lines, print_message
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -19,6 +19,7 @@ captions them under three strategies, trains four kinds of adapters on the small
 with each adapter and with the base model, scores five dimensions and writes one report.html. Finished work is
 cached and never repeated.
 """
+POCKET_NOTE = "note      the pocket cannot show photographs: set `base` to a real model for those (docs/bases.md)"
 EXAMPLES = """\
 examples:
   lycoris run                                       the default experiment, about ten minutes on two cores
@@ -104,6 +105,8 @@ def run(arguments: Arguments) -> int:
 
     result = with_prefect_server(experiment, customize)
     print_lines(verdict_lines(result["verdicts"]))
+    if experiment.base == "pocket":
+        print_message("\n" + POCKET_NOTE)
     if arguments.json:
         print_json(result)
     return 1 if any(adapter.get("error") for adapter in result["adapters"]) else 0

@@ -214,7 +214,7 @@ def format_cost(experiment: Experiment, work: WorkCount, mean_images: float, tim
     if not timings.is_complete(experiment.algorithms):
         return [
             f"about {_format_bytes(adapter_bytes)} of storage for adapters; time and storage of images are not known, "
-            f"as `{experiment.output / 'store'}` has no such run yet (`lycoris study --plan` measures them)"
+            f"as `{experiment.output / 'store'}` has no such run yet"
         ]
     image_bytes = (work.images - work.cached_images) * (timings.image_bytes or 0)
     workers = worker_count(experiment)

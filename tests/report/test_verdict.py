@@ -43,6 +43,11 @@ def test_three_sentences_say_what_learned_what_it_costs_and_what_to_take(study) 
 def test_a_star_behind_the_leader_in_fidelity_is_explained(study) -> None:
     ahead = with_scores(study, SIMILARITY, lora_none=score(0.4, base=0.6, width=0.03))
     assert "although LoRA with captions `none` has the higher fidelity (+.40)" in verdict_of(ahead).sentences[2]
+    assert (
+        verdict_of(ahead)
+        .sentences[2]
+        .endswith("take another: in fidelity it is behind LoRA with captions `none` by more than chance.")
+    )
     assert "although" not in verdict_of(study).sentences[2]
 
 

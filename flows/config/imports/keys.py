@@ -21,11 +21,13 @@ class Keys:
         self._values = dict(values)
         self._groups: list[Keys] = []
         self._reasons: dict[str, str] = {}
+        self._superseded: dict[str, str] = {}
 
     def take(self, *names: str, default: Any = None) -> Any:
         """Return the value of the first of some keys that is present and not null; the others are left over."""
         for name in names:
             if self._values.get(name) is not None:
+                self._superseded |= {other: f"`{name}` takes precedence" for other in names if other != name}
                 return self._values.pop(name)
         return default
 
@@ -82,7 +84,11 @@ class Keys:
 
     def left_over(self) -> dict[str, str]:
         """Return every key that was not carried over, as ``key = value``, with the reason if one is known."""
-        own = {f"{self.label}{name} = {value}": "" for name, value in self._values.items() if value is not None}
+        own = {
+            f"{self.label}{name} = {value}": self._superseded.get(name, "")
+            for name, value in self._values.items()
+            if value is not None
+        }
         for group in self._groups:
             own |= group.left_over()
         return own | self._reasons

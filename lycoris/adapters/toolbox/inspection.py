@@ -113,6 +113,8 @@ class AdapterSummary:
     @property
     def opens_on(self) -> str:
         """What the file is loaded on: the family and its parts."""
+        if self.training.get("base") == "pocket":
+            return f"the pocket alone, whose layers are smaller than those of real models: {', '.join(self.parts)}"
         return f"{self.family or 'a model that its names do not tell'}: {', '.join(self.parts)}"
 
 

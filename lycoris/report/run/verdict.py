@@ -196,8 +196,11 @@ class _Comparison:
                 f"how sure: in fidelity it is not separated from {_few([self._label(one) for one in close])}, so "
                 "another seed may turn the order"
             )
+        elif ahead:
+            behind = _few([self._label(adapter) for adapter, _ in ahead])
+            sure = f"if only the likeness counts, take another: in fidelity it is behind {behind} by more than chance"
         else:
-            sure = "how sure: in fidelity it is separated from every other adapter"
+            sure = "how sure: in fidelity it is ahead of every other adapter by more than chance"
         return f"{take}, {reason}; {sure}."
 
     def _label(self, adapter: AdapterRecord) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -36,6 +37,7 @@ def test_a_file_is_described_from_its_names_shapes_and_header(flux):
     summary = inspect_adapter(path)
     assert (summary.dialect, summary.family, summary.architecture) == ("kohya", "flux.1", "flux-1-dev")
     assert summary.opens_on == "flux.1: transformer"
+    assert replace(summary, training={"base": "pocket"}).opens_on.startswith("the pocket alone")
     assert summary.algorithms == {"lora": 3}
     assert summary.ranks == {2: 1, 6: 1, 8: 1}
     assert summary.norm == pytest.approx(norm, rel=1e-5)

@@ -57,6 +57,17 @@ def test_images_are_copied_with_their_captions_into_the_layout(photos: Path, tmp
     assert files(photos).keys() == {"00.png", "01.png", "02.png", "00.txt"}
 
 
+def test_the_command_names_what_comes_next_from_where_it_was_called(
+    photos: Path, tmp_path: Path, monkeypatch, capsys
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["init", "bear", "--from", str(photos)]) == 0
+    assert capsys.readouterr().out.endswith("Next: cd bear && lycoris run experiment.yaml\n")
+    monkeypatch.chdir("bear")
+    assert main(["init"]) == 0
+    assert capsys.readouterr().out.endswith("Next: lycoris run experiment.yaml\n")
+
+
 def test_a_folder_with_a_concepts_file_keeps_its_layout(tmp_path: Path) -> None:
     source = tmp_path / "source"
     shutil.copytree(BOP, source / "films" / "bop")

@@ -15,6 +15,7 @@ from flows.cli.main import main
 from flows.config.concepts import select_concepts
 from flows.config.experiment import Experiment
 from flows.config.imports.experiment_files import ImportResult, import_config
+from flows.config.imports.keys import Keys
 from flows.config.loading import load_experiment
 from flows.config.preflight import validate_experiment
 from flows.steps.grid import expand_grid, training_requests
@@ -325,10 +326,17 @@ def test_the_command_writes_files_and_names_what_it_could_not_carry_over(
     assert main(["import", str(file), "--out", "my-dog", "--json"]) == 0
     printed = capsys.readouterr()
     assert "not carried over  mixed_precision = fp16" in printed.err
+    assert "next              lycoris run my-dog/experiment.yaml" in printed.err
     assert json.loads(printed.out.splitlines()[-1])["left_over"]["v2 = False"] == ""
     assert (folder / "my-dog" / "experiment.yaml").is_file()
     assert main(["import", str(file), "--out", "my-dog"]) == 2
     assert "exists already" in capsys.readouterr().err
+
+
+def test_a_key_that_another_one_replaces_has_that_as_its_reason() -> None:
+    keys = Keys({"unet_lr": 1e-4, "learning_rate": 2e-4, "xformers": True})
+    assert keys.number("unet_lr", "learning_rate") == 1e-4
+    assert keys.left_over() == {"learning_rate = 0.0002": "`unet_lr` takes precedence", "xformers = True": ""}
 
 
 def changed(text: str, old: str, new: str) -> str:
