@@ -191,14 +191,16 @@ class _Comparison:
             leader, lead = max(ahead, key=lambda pair: (pair[1].value or 0.0) * sign)
             number = format_number(lead.value, measure.digits, signed=True)
             reason += f", although {self._label(leader)} has the higher fidelity ({number})"
-        if close:
+        beaten_by = [self._label(adapter) for adapter, _ in ahead if adapter not in close]
+        if beaten_by:
+            sure = (
+                f"if only likeness counts, take another: in fidelity it is behind {_few(beaten_by)} by more than chance"
+            )
+        elif close:
             sure = (
                 f"how sure: in fidelity it is not separated from {_few([self._label(one) for one in close])}, so "
                 "another seed may turn the order"
             )
-        elif ahead:
-            behind = _few([self._label(adapter) for adapter, _ in ahead])
-            sure = f"if only the likeness counts, take another: in fidelity it is behind {behind} by more than chance"
         else:
             sure = "how sure: in fidelity it is ahead of every other adapter by more than chance"
         return f"{take}, {reason}; {sure}."
