@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from flows.cli.options import PATH, Arguments, argument, load_base_parts, option
 from flows.cli.output import print_fit, print_lines
 
@@ -23,14 +25,14 @@ ARGUMENT_NAMES = {"model": "base"}
 
 
 def run(arguments: Arguments) -> int:
-    """Convert the file."""
+    """Convert the file, which is known to be of the pocket's layers if its header says so."""
     import lycoris
 
     report = lycoris.convert(
         arguments.source,
         arguments.target,
         format=arguments.format,
-        model=None if arguments.base is None else load_base_parts(arguments.base),
+        model=_load_model(arguments),
         algorithm=arguments.algorithm,
         rank=arguments.rank,
         energy=arguments.energy,
@@ -39,3 +41,12 @@ def run(arguments: Arguments) -> int:
     print_fit(report, verbose=arguments.verbose)
     print_lines([arguments.target])
     return 0
+
+
+def _load_model(arguments: Arguments) -> dict[str, Any] | None:
+    import lycoris
+
+    base = arguments.base
+    if base is None and arguments.source.is_file() and lycoris.read_metadata(arguments.source).get("base") == "pocket":
+        base = "pocket"
+    return None if base is None else load_base_parts(base)

@@ -19,6 +19,7 @@ from lycoris.adapters.algorithms.dora import DoRA
 from lycoris.adapters.algorithms.lora import LoRA
 from lycoris.adapters.algorithms.target_layer import TargetLayer
 from lycoris.adapters.files.checkpoint_reader import AdapterFile, read_adapter_file
+from lycoris.adapters.files.families.unet import SD_1, SD_2, SD_LAYOUT, SD_XL, SDXL_LAYOUT, contradicts
 from lycoris.adapters.files.formats import (
     FORMATS,
     PRECISIONS,
@@ -110,6 +111,7 @@ def convert(
     if model is None:
         inferred = layers_without_model(file, needs_path=format != "lycoris", needs_kernel=to_lora or format == "peft")
         layers, targets = inferred.layers, inferred.targets
+        _check_layout(file, layers, format)
     else:
         layers = find_layers(named_parts(model), MATRIX_LAYERS + NORM_LAYERS)
         targets = find_targets(file, layers)
@@ -128,6 +130,17 @@ def convert(
     check_written(target, adapters, layers)
     note = describe_unread(format, layer_adapters)
     return replace(report, left_out=(*report.left_out, *built.left_out), notes=() if note is None else (note,))
+
+
+def _check_layout(file: AdapterFile, layers: Sequence[LayerRef], format: str) -> None:
+    """Check that the blocks of a UNet are numbered as those of the published ones, where the format numbers them."""
+    unet = [layer for layer in layers if layer.family in (SD_1, SD_2, SD_XL)]
+    layout = SDXL_LAYOUT if unet and unet[0].family is SD_XL else SD_LAYOUT
+    if format == "comfyui" and contradicts(layout, [layer.path for layer in unet]):
+        raise InputError(
+            f"File `{file.path}` is of a UNet with other blocks than those of Stable Diffusion 1, 2 and XL, whose "
+            "numbers the format `comfyui` has. Give argument `model`, what the file was trained on."
+        )
 
 
 def check_written(target: str | PathLike[str], adapters: AdapterSet, layers: Sequence[LayerRef]) -> None:

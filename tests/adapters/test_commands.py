@@ -41,6 +41,20 @@ def test_convert_needs_no_model_and_warns_of_a_large_loss(base, tmp_path, capsys
     assert set(network.adapters) == {key.split(".")[0] for key in load_file(tmp_path / "c.safetensors")}
 
 
+def test_blocks_that_are_not_numbered_as_published_need_the_model(tmp_path, capsys):
+    parts = open_base("pocket", device="cpu").parts
+    network = lycoris.attach(parts, "lora", preset="full", rank=2)
+    randomize(network)
+    source, target = str(tmp_path / "a.safetensors"), str(tmp_path / "b.safetensors")
+    network.save(source)
+    assert main(["convert", source, target, "--format", "comfyui"]) == 2
+    assert "Give option `--base`" in " ".join(capsys.readouterr().err.split())
+    network.save(source, metadata={"base": "pocket"})
+    assert main(["convert", source, target, "--format", "comfyui"]) == 0
+    network.detach()
+    assert len(lycoris.load(target, parts)) == len(network)
+
+
 def test_convert_uses_the_base_where_weights_are_needed(base, tmp_path, capsys):
     network = lycoris.attach(open_base(base, device="cpu").parts, "boft", preset="full")
     randomize(network)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -72,6 +72,28 @@ def find_layout(unet: Any) -> Layout | None:
         len(unet.mid_block.resnets),
         tuple((len(up.resnets), bool(getattr(up, "attentions", None))) for up in unet.up_blocks),
     )
+
+
+def contradicts(layout: Layout, paths: Iterable[str]) -> bool:
+    """Whether adapted layers can hardly be those of a UNet with a layout.
+
+    They are not if there is a block or a resnet too many, or if of several blocks of the encoder only the first resnet
+    or attention is adapted.
+
+    Args:
+        layout: of a published UNet.
+        paths: of the layers in diffusers' UNet.
+    """
+    counts = {f"down_blocks.{i}": resnets for i, (resnets, _) in enumerate(layout.down)}
+    counts |= {f"up_blocks.{i}": resnets for i, (resnets, _) in enumerate(layout.up)}
+    indices: dict[str, set[int]] = {}
+    for path in paths:
+        if found := re.match(r"((?:down|up)_blocks\.\d+)\.(?:resnets|attentions)\.(\d+)\.", path):
+            indices.setdefault(found[1], set()).add(int(found[2]))
+    if any(block not in counts or max(each) >= counts[block] for block, each in indices.items()):
+        return True
+    encoder = [each for block, each in indices.items() if block.startswith("down")]
+    return len(encoder) > 1 and all(each == {0} for each in encoder)
 
 
 def original_unet_paths(layout: Layout) -> dict[str, str]:
