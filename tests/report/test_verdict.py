@@ -69,6 +69,14 @@ def test_a_shown_difference_too_small_to_matter_is_not_called_learning(study) ->
     assert "+.001 [.001, .002] in fidelity; a difference that small does not matter." in found.sentences[1]
 
 
+def test_an_encoder_that_does_not_see_the_difference_is_named(study) -> None:
+    one = with_scores(nothing_learned(study), SIMILARITY, lokr_none=score(0.2, base=0.6, width=0.1))
+    one = with_scores(one, "image_similarity/trigger/other", lokr_none=score(0.01, base=0.6, width=0.1))
+    found = verdict_of(one)
+    assert found.outcome == "not learned"
+    assert "not with every encoder: not with other" in found.sentences[1]
+
+
 def test_nothing_is_taken_and_starred_where_nothing_learned(study) -> None:
     found = verdict_of(nothing_learned(study))
     assert found.outcome == "not learned"

@@ -8,6 +8,9 @@ from dataclasses import dataclass
 from lycoris.analysis.statistics.ranks import AdapterScore, dimension_ranks
 from lycoris.metrics.score import ScoreRecord, is_too_small
 
+DECIDING_SCORES = "image_similarity/trigger/"
+"""Beginning of the names of the scores, one an encoder, that decide whether an adapter learned."""
+
 CHAMPION_RULE = (
     "Among the adapters whose image similarity on trigger prompts beats the base outside its interval, by enough to "
     "matter, in every encoder, the one with the highest mean over the five dimensions of its scaled rank; of two equal "
@@ -80,7 +83,15 @@ def beats_base(scores: Iterable[ScoreRecord]) -> bool:
     Args:
         scores: its scores, with ``name``, ``difference`` and ``difference_low``.
     """
-    own = [row for row in scores if row["name"].startswith("image_similarity/trigger/")]
-    return bool(own) and all(
-        (low := row.get("difference_low")) is not None and low > 0 and not is_too_small(row) for row in own
-    )
+    rows = list(scores)
+    return any(row["name"].startswith(DECIDING_SCORES) for row in rows) and not unconvinced(rows)
+
+
+def unconvinced(scores: Iterable[ScoreRecord]) -> list[str]:
+    """Return the names of the deciding scores in which an adapter does not beat the base, as `beats_base` has it."""
+    return [
+        row["name"]
+        for row in scores
+        if row["name"].startswith(DECIDING_SCORES)
+        and ((low := row.get("difference_low")) is None or low <= 0 or is_too_small(row))
+    ]

@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from lycoris.analysis.decisions.champion_selection import beats_base
+from lycoris.analysis.decisions.champion_selection import beats_base, unconvinced
 from lycoris.analysis.text.formatting import adapter_label, counted, format_interval, format_number, join_names
+from lycoris.metrics.score import ScoreRecord
 from lycoris.report.run.schema import AdapterRecord, ConceptRecord, StudyRecord
 from lycoris.report.run.scores import (
     ReportedMeasure,
@@ -76,7 +77,12 @@ def study_verdicts(study: StudyRecord) -> list[ConceptVerdict]:
 
 def has_learned(adapter: AdapterRecord) -> bool:
     """Whether an adapter's images resemble the concept's more than the base's do, outside the interval."""
-    return beats_base([{**score, "name": name} for name, score in (adapter.get("scores") or {}).items()])
+    return beats_base(score_rows(adapter))
+
+
+def score_rows(adapter: AdapterRecord) -> list[ScoreRecord]:
+    """The scores of an adapter, each with its name."""
+    return [{**score, "name": name} for name, score in (adapter.get("scores") or {}).items()]
 
 
 def concept_verdict(
@@ -146,12 +152,18 @@ class _Comparison:
         best = chosen or self.adapters[0]
         steps = ((best.get("settings") or {}).get("training") or {}).get("steps")
         measure = self.headlines["fidelity"]
-        small = score_verdict((best.get("scores") or {}).get(measure.name) or {}, measure) == "small"
-        doubt = "a difference that small does not matter" if small else "an interval that includes 0 shows nothing"
+        shown = score_verdict((best.get("scores") or {}).get(measure.name) or {}, measure)
+        if shown == "better":
+            encoders = [name.rpartition("/")[2] for name in unconvinced(score_rows(best))]
+            doubt = f"that is shown, but not with every encoder: not with {join_names(encoders)}"
+        elif shown == "small":
+            doubt = "a difference that small does not matter"
+        else:
+            doubt = "an interval that includes 0 shows nothing"
         length = f" (it was `steps={steps}`)" if steps else ""
         return (
             f"Nothing learned {self.concept} enough yet: no adapter's images are closer to yours than the base's by "
-            "more than chance could explain, and by enough to matter.",
+            "more than chance could explain and by enough to matter, in every encoder.",
             f"The best so far is {self._label(best)}, by {self._effect(best, 'fidelity')} in fidelity; {doubt}.",
             f"Train longer{length}, give more images of the concept, or check its captions; then run again.",
         )
