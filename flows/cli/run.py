@@ -25,7 +25,7 @@ examples:
   lycoris run                                       the default experiment, about ten minutes on two cores
   lycoris run --set concepts=bop --set algorithms=lora,lokr --set captions=none
   lycoris run --set data=my-photos                  your images, as my-photos/<category>/<class>/*.jpg
-  lycoris run --set base=stable-diffusion-v1-5/stable-diffusion-v1-5 --set steps=800
+  lycoris run --set data=my-photos --set base=stable-diffusion-v1-5/stable-diffusion-v1-5 --set captions=none
   lycoris run my.yaml --set seeds=0,1,2 --json      one JSON object on the last line, for programs
   lycoris run --set 'algorithms=[{algorithm: lora, rank: 32, alpha: 16}, {algorithm: lokr, factor: 4}]'
 """

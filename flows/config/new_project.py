@@ -22,6 +22,12 @@ from lycoris.errors import InputError
 DATA = "data"
 IGNORED = ("/runs/", "/.venv/")
 _COPIED = ("experiment.yaml", "prefect.yaml")
+_REAL_BASE = """\
+# For photographs, a real base with encoders that fit them, and `captions: [none]` or a tagger (docs/captions.md):
+# base: FOLDER_OR_HUB_NAME
+# encoders: [openai/clip-vit-large-patch14, facebook/dinov2-large]
+# captions: [none]
+"""
 _NAME = re.compile(r"[A-Za-z0-9][\w.-]*")
 
 
@@ -74,6 +80,8 @@ def create_project(folder: Path, source: Path | None = None, *, git: bool = Fals
         own_images = data.is_dir()
         if own_images:
             project.note(f"{DATA}/", created=source is not None)
+            if source is not None and (data / CONCEPTS_FILE).is_file():
+                project.note(f"{DATA}/{CONCEPTS_FILE}", created=True)
             _write(project, f"{DATA}/{CONCEPTS_FILE}", lambda: _concepts_text(infer_entries(data)))
         for name in _COPIED:
             _write(project, name, partial(_resource_text, name, project.folder.name if own_images else None))
@@ -123,6 +131,7 @@ def _resource_text(name: str, project: str | None) -> str:
     text = resource(name).read_text(encoding="utf-8")
     if name == "experiment.yaml" and project is not None and _NAME.fullmatch(project):
         text = re.sub(r"^name: .*$", f"name: {project}", text, count=1, flags=re.MULTILINE)
+        text = re.sub(r"^base: .*\n", lambda line: line[0] + _REAL_BASE, text, count=1, flags=re.MULTILINE)
     return text
 
 

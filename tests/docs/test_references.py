@@ -28,7 +28,10 @@ PAGES = sorted((ROOT / "docs").rglob("*.md"))
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", ROOT / "mlflow" / "README.md", *PAGES]
 PACKAGES = "flows|tasks|lycoris|tests|benchmarks|examples"
 FOLDERS = f"{PACKAGES}|docs|studies|deploy|mlflow"
-HEADER_KEYS = {"lycoris.algorithm", "lycoris.preset", "lycoris.settings", "lycoris.adapter_config", "lycoris.kernels"}
+HEADER_KEYS = {
+    *("lycoris.algorithm", "lycoris.preset", "lycoris.settings", "lycoris.adapter_config", "lycoris.kernels"),
+    "lycoris.base_precision",
+}
 """Keys in the headers of adapter files, which look like modules."""
 CREATED = {"deploy/.env"}
 """Files that the reader creates."""
@@ -185,7 +188,7 @@ def test_options_of_scripts_exist(document: Path) -> None:
 def is_option(key: str, help_text: str) -> bool:
     """Whether a key that is given to ``--set`` is an option of an experiment."""
     name = key if not key.startswith("training.") else "training"
-    return re.search(rf"^  {re.escape(name)}\s", help_text, re.MULTILINE) is not None
+    return re.search(rf"^  {re.escape(name)}[\s.]", help_text, re.MULTILINE) is not None
 
 
 def test_the_command_page_has_every_command(help_texts: dict[str, str]) -> None:
@@ -200,13 +203,18 @@ def test_every_training_setting_is_documented_and_no_other() -> None:
     assert documented == {each.name for each in fields(TrainingSettings)}
 
 
-def test_the_study_file_in_the_documents_is_valid(tmp_path: Path) -> None:
-    [block] = re.findall(r"^```yaml\n(.*?)^```", (ROOT / "docs" / "studies.md").read_text(), re.DOTALL | re.MULTILINE)
+def test_the_study_file_in_the_documents_is_valid_with_and_without_expectations(tmp_path: Path) -> None:
+    [block, expectations] = re.findall(
+        r"^```yaml\n(.*?)^```", (ROOT / "docs" / "studies.md").read_text(), re.DOTALL | re.MULTILINE
+    )
     file = tmp_path / "capacity.yaml"
     file.write_text(block)
     study = load_study(str(file))
     assert study.reports
     assert study.match_budget is not None
+    assert not study.expect
+    file.write_text(block + expectations)
+    assert len(load_study(str(file)).expect) == 3
 
 
 def test_options_of_adapters_and_experiments_in_tables_exist() -> None:

@@ -54,6 +54,9 @@ def test_images_are_copied_with_their_captions_into_the_layout(photos: Path, tmp
     assert (made.folder / "data" / "concepts.yaml").is_file()
     assert concept.trigger == load_concepts(photos)[0].trigger
     assert load_experiment(made.folder / "experiment.yaml", ()).name == "bear"
+    assert "\n# base: FOLDER_OR_HUB_NAME\n" in (made.folder / "experiment.yaml").read_text()
+    assert "data/concepts.yaml" in made.created
+    assert made.kept == []
     assert files(photos).keys() == {"00.png", "01.png", "02.png", "00.txt"}
 
 
