@@ -14,6 +14,7 @@ from typing import Any
 import yaml
 
 from flows.config.project import resource
+from lycoris.cache.atomic import atomic_write_text
 from lycoris.data.class_folders import infer_entries
 from lycoris.data.concepts import CONCEPTS_FILE, load_concepts
 from lycoris.data.folders import walk_folders
@@ -105,7 +106,7 @@ def copy_images(source: Path, data: Path) -> None:
             entry["folders"] = {f"{entry['category']}/{name}": 1}
             _copy_tree(source / folder, data / entry["category"] / name)
     if entries:
-        (data / CONCEPTS_FILE).write_text(_concepts_text(entries), encoding="utf-8")
+        atomic_write_text(data / CONCEPTS_FILE, _concepts_text(entries))
 
 
 def _copy_tree(source: Path, target: Path) -> None:
@@ -139,7 +140,7 @@ def _write(project: NewProject, name: str, text: Callable[[], str]) -> None:
     """Write a file unless it is there; `text` returns its content."""
     path = project.folder / name
     if not path.exists():
-        path.write_text(text(), encoding="utf-8")
+        atomic_write_text(path, text())
         project.note(name, created=True)
     elif name not in project.created:
         project.note(name, created=False)
@@ -160,8 +161,7 @@ def _create_git(project: NewProject) -> None:
     ignore = project.folder / ".gitignore"
     present = ignore.read_text(encoding="utf-8").splitlines() if ignore.exists() else []
     if missing := [line for line in IGNORED if line not in present]:
-        with open(ignore, "a", encoding="utf-8") as stream:  # lines are added, none is replaced
-            stream.write("".join(f"{line}\n" for line in missing))
+        atomic_write_text(ignore, "".join(f"{line}\n" for line in [*present, *missing]))
         project.note(".gitignore" if not present else ".gitignore (lines added)", created=True)
 
 

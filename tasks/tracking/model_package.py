@@ -13,7 +13,7 @@ import lycoris
 
 REQUIRED_PACKAGES = (
     "accelerate", "diffusers", "fsspec", "filelock", "huggingface-hub", "jaxtyping", "mlflow", "numpy", "pandas",
-    "pillow", "pyyaml", "safetensors", "tokenizers", "torch", "transformers",
+    "pillow", "pyyaml", "safetensors", "scipy", "tokenizers", "torch", "transformers",
 )  # fmt: skip
 """Distributions that loading an adapter and generating with it need."""
 EXCLUDED_FOLDERS = ("report", "pocket/training", "pocket/weights", "pocket/images")

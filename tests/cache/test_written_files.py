@@ -15,7 +15,8 @@ NEW_FOLDERS = {
     "flows/studies/benchmark.py", "lycoris/adapters/files/safetensors_io.py", "lycoris/cache/atomic.py",
     "lycoris/cache/remote.py", "lycoris/cache/store.py", "lycoris/pocket/world/concept_images.py",
     "lycoris/training/memory_profiling.py", "tasks/data_versions/checkout.py", "tasks/generate.py", "tasks/score.py",
-    "tasks/runtime/adapter_training.py", "tasks/tracking/models.py",
+    "tasks/runtime/adapter_training.py", "tasks/tracking/models.py", "tasks/publish.py", "tasks/masks.py",
+    "lycoris/publishing/folder.py",
 }  # fmt: skip
 """Modules that write only into a folder which they or `atomic_dir` have just made, or files of the system."""
 

@@ -56,7 +56,7 @@ def test_each_name_gives_its_runner(tmp_path):
 def test_a_missing_extra_is_named_with_its_install_command(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "prefect_dask", None)
     monkeypatch.delitem(sys.modules, "flows.runtime.dask_runner", raising=False)
-    with pytest.raises(InputError, match=r"pip install -e '\.\[dask\]'"):
+    with pytest.raises(InputError, match=r"pip install 'lycoris-pipeline\[dask\]'"):
         create_task_runner(parse_experiment({"runner": "tcp://127.0.0.1:1"}), tmp_path)
 
 

@@ -87,7 +87,7 @@ def test_every_setting_of_an_adapter_has_its_case() -> None:
     assert names <= TRAINING_CHANGES.keys()
     assert {field.name for field in fields(TrainingRequest)} == {
         "spec", "base", "images", "captions", "settings", "skipped_images", "checkpoints", "validation", "samples",
-        "alternatives", "repeats", "prior",
+        "alternatives", "repeats", "prior", "trigger",
     }  # fmt: skip
 
 
