@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from lycoris.safety.file_names import safe_file_name
 
 if TYPE_CHECKING:
     from lycoris.bases.sampling import GenerationSettings
@@ -254,12 +254,6 @@ class RunSpec:
     def training(self) -> RunSpec:
         """The adapter at the end of the same training."""
         return replace(self, checkpoint=None)
-
-
-def safe_file_name(text: str) -> str:
-    """A text of letters, digits and a few signs; one that loses other characters ends in a hash to stay unique."""
-    safe = re.sub(r"[^\w .=+-]+", "-", text)
-    return safe if safe == text else f"{safe}-{hashlib.sha256(text.encode()).hexdigest()[:6]}"
 
 
 @dataclass(frozen=True)

@@ -25,8 +25,8 @@ from lycoris.publishing.record import (
     Strength,
 )
 from lycoris.publishing.sidecars import sidecar_texts
+from lycoris.safety.file_names import safe_file_name
 from lycoris.safety.machine_paths import find_machine_path
-from tasks.artifacts import safe_file_name
 from tasks.tracking import registry
 from tasks.tracking.client import TrackingServer
 from tasks.tracking.registry import ModelVersion

@@ -58,7 +58,8 @@ def epilog() -> str:
 
 
 def _option_lines(prefix: str, model: type[BaseModel]) -> list[str]:
-    from flows.config.experiment import NESTED_GROUPS, Experiment
+    from flows.config.experiment import Experiment
+    from flows.config.loading import NESTED_GROUPS
 
     lines = []
     for name, field in model.model_fields.items():

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, Field, ValidationInfo, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from flows.config import defaults, monitoring
 from flows.config.adapter import AdapterConfig, Preset, TrainingOverrides, as_list, expand_sweep
@@ -294,13 +294,3 @@ class Experiment(ConfigRecord):
             images=adapter.images,
             training=merge_training(fallback.training, for_all, own),
         )
-
-
-NESTED_GROUPS: dict[str, type[BaseModel]] = {
-    "precision": PrecisionConfig,
-    "validation": monitoring.ValidationConfig,
-    "samples": monitoring.SampleConfig,
-    "images": ImageCounts,
-    "sampling": SamplingConfig,
-}
-"""Options of an experiment that are groups of options."""

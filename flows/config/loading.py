@@ -9,15 +9,26 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
+from flows.config import monitoring
 from flows.config.adapter import ADAPTER_HINT, AdapterConfig
-from flows.config.experiment import NESTED_GROUPS, Experiment
-from flows.config.generation import ImageCounts
+from flows.config.experiment import Experiment
+from flows.config.generation import ImageCounts, SamplingConfig
+from flows.config.precision import PrecisionConfig
 from flows.config.training import plain_message
 from lycoris.errors import InputError, unknown_name_error
 from lycoris.safety.yaml_loading import read_yaml
 
 MAX_VALUE_LENGTH = 200
 """Characters of a value that an error message quotes."""
+
+NESTED_GROUPS: dict[str, type[BaseModel]] = {
+    "precision": PrecisionConfig,
+    "validation": monitoring.ValidationConfig,
+    "samples": monitoring.SampleConfig,
+    "images": ImageCounts,
+    "sampling": SamplingConfig,
+}
+"""Options of an experiment that are groups of options."""
 
 
 def load_experiment(file: Path | None, overrides: tuple[str, ...] = ()) -> Experiment:

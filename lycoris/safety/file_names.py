@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from pathlib import PureWindowsPath
 
@@ -40,3 +41,9 @@ def check_folder_name(label: str, name: object) -> None:
 def is_printable(text: str) -> bool:
     """Whether a text has no control characters, line separators, changes of direction and lone surrogates."""
     return _UNPRINTABLE.search(text) is None
+
+
+def safe_file_name(text: str) -> str:
+    """Return a text of letters, digits and a few signs; what loses others ends in a hash, so that it stays unique."""
+    safe = re.sub(r"[^\w .=+-]+", "-", text)
+    return safe if safe == text else f"{safe}-{hashlib.sha256(text.encode()).hexdigest()[:6]}"
