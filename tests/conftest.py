@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import nullcontext
 from typing import Any
@@ -34,3 +35,16 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     opened = open_browser(tmp_path_factory.mktemp("browser"))
     yield opened
     opened.quit()
+
+
+@pytest.fixture(autouse=True)
+def restore_tracking_address() -> Iterator[None]:
+    """A command of one test sets the address of its tracking server, which no other test may meet."""
+    names = ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI")
+    before = {name: os.environ.get(name) for name in names}
+    yield
+    for name, value in before.items():
+        if value is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = value
