@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import socket
@@ -11,7 +12,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,7 +21,7 @@ from flows.runtime.api_password import CLIENT_VARIABLE, PASSWORD_FILE, SERVER_VA
 from flows.runtime.client_environment import RESUME_HINT
 from lycoris.cache.atomic import check_writable, open_log
 from lycoris.errors import InputError
-from lycoris.safety.request_guard import RequestGuard, allowed_hosts, split_list
+from lycoris.safety.request_guard import Application, Message, Receive, RequestGuard, Send, allowed_hosts, split_list
 
 if TYPE_CHECKING:
     import httpx
@@ -35,6 +36,8 @@ PARENT_EXIT_S = 2.0
 """How long a server outlives its parent at most."""
 STARTUP_TIMEOUT_S = 180.0
 """How long the server may take to answer; its first start migrates a database."""
+DRAIN_TIMEOUT_S, STOP_TIMEOUT_S = 20.0, 30.0
+"""How long the server may store events at its end, and how long it may take to end in all."""
 
 
 @contextmanager
@@ -124,7 +127,7 @@ def _temporary_server(home: Path) -> Iterator[str]:
         refresh_global_settings_context()
         server.terminate()
         try:
-            server.wait(timeout=10)
+            server.wait(timeout=STOP_TIMEOUT_S)
         except subprocess.TimeoutExpired:
             server.kill()
 
@@ -216,14 +219,40 @@ def wait_until_healthy(server: subprocess.Popen[bytes], url: str, timeout_s: flo
 
 
 def guarded_app() -> RequestGuard:
-    """Return Prefect's web application behind a guard against other web pages."""
+    """Return Prefect's web application behind a guard against other web pages.
+
+    It ends after it has stored the events that it received, so that the last steps of a short run are not lost.
+    """
     os.environ.setdefault(ORIGINS_VARIABLE, "")  # Prefect's default allows the pages of every origin
     from prefect.server.api.server import create_app
     from prefect.settings import PREFECT_SERVER_CORS_ALLOWED_ORIGINS
 
-    return RequestGuard(
-        create_app(), allowed_hosts(os.environ), split_list(PREFECT_SERVER_CORS_ALLOWED_ORIGINS.value())
-    )
+    application = store_before_shutdown(create_app(), _unstored_events)
+    return RequestGuard(application, allowed_hosts(os.environ), split_list(PREFECT_SERVER_CORS_ALLOWED_ORIGINS.value()))
+
+
+def store_before_shutdown(application: Application, count_unstored: Callable[[], int]) -> Application:
+    """Return an application whose shutdown waits, at most `DRAIN_TIMEOUT_S`, until nothing is unstored."""
+
+    async def waiting(scope: Message, receive: Receive, send: Send) -> None:
+        async def receive_late() -> Message:
+            message = await receive()
+            if message["type"] == "lifespan.shutdown":
+                deadline = time.monotonic() + DRAIN_TIMEOUT_S
+                while count_unstored() and time.monotonic() < deadline:
+                    await asyncio.sleep(0.02)
+            return message
+
+        await application(scope, receive_late if scope["type"] == "lifespan" else receive, send)
+
+    return waiting
+
+
+def _unstored_events() -> int:
+    """Return how many events wait in the queue of Prefect's recorder of steps, which has no public view of it."""
+    from prefect.server.utilities.messaging.memory import Topic
+
+    return sum(each._queue.qsize() + each._retry.qsize() for each in Topic.by_name("events")._subscriptions)
 
 
 def serve(port: int, host: str = "127.0.0.1") -> None:

@@ -72,7 +72,11 @@ def submit(
     wait_for: Sequence[PrefectFuture[Any]] = (),
     **options: Any,
 ) -> PrefectFuture[ResultT]:
-    """Submit a task, whose arguments may be futures, to the flow's task runner, unless its work is finished."""
+    """Submit a task, whose arguments may be futures, to the flow's task runner, unless its work is finished.
+
+    The task must compute through `tasks.runtime.cache` only: what it does beside is done in this process as well, where
+    finished work is looked for.
+    """
     found = find_finished(task, arguments, options, wait_for)
     if found is not None:
         return found

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from lycoris.adapters.files.state_dict import build_adapter
 from lycoris.adapters.layers.adapted_layer import MATRIX_LAYERS, NORM_LAYERS
 from lycoris.drop_in.algorithms import MODULES
 from lycoris.drop_in.modules import LycorisBaseModule
+from lycoris.drop_in.network_options import NetworkOptions, trainer_options
 from lycoris.drop_in.options import LOGGER, algorithm_name
 from lycoris.errors import InputError, list_names
 
@@ -88,6 +90,52 @@ def group_by_layer(tensors: Mapping[str, Tensor]) -> LayerTensors:
             layer, name = key.split(".", 1)
             layers.setdefault(layer, {})[name] = values.to(torch.float16) if values.dtype in FLOAT8 else values
     return layers
+
+
+@dataclass(frozen=True)
+class WeightFile:
+    """What a trainer's call creates a network from.
+
+    Attributes:
+        source: the file, for messages.
+        tensors: key → values.
+        layers: the same by layer.
+        algorithm: which of several that have the same keys; None where the keys decide.
+    """
+
+    source: str
+    tensors: Mapping[str, Tensor]
+    layers: LayerTensors
+    algorithm: object
+
+    def modules(self, model: nn.Module, prefix: str) -> list[LycorisBaseModule]:
+        """Return what `build_modules` builds of it."""
+        return build_modules(self.source, self.layers, model, prefix, self.algorithm)
+
+
+def open_weights(
+    file: str | PathLike[str] | None, weights: Mapping[str, Tensor] | None, options: Mapping[str, object]
+) -> WeightFile:
+    """Read the file or the tensors of a trainer's call.
+
+    Args:
+        file: its path; without effect where there are tensors.
+        weights: key → values.
+        options: of the call, which only have to be known: the file decides.
+
+    Raises:
+        InputError: neither is there, the file cannot be read, or an option is unknown.
+    """
+    known = trainer_options(options)
+    known.pop("preset", None)
+    NetworkOptions.from_call(known)
+    if weights is not None:
+        tensors = weights
+    elif file is not None:
+        tensors = read_weights(file)
+    else:
+        raise InputError("Give either `file` or `weights_sd`, but got neither.")
+    return WeightFile(str(file or "weights_sd"), tensors, group_by_layer(tensors), known.get("algo"))
 
 
 def build_modules(

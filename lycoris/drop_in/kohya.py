@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from os import PathLike
 from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
-from lycoris.drop_in.files import build_modules, group_by_layer, name_unmatched
+from lycoris.drop_in.files import open_weights
 from lycoris.drop_in.modules import LycorisBaseModule
 from lycoris.drop_in.network import LycorisNetwork
 from lycoris.drop_in.network_options import NetworkOptions, trainer_options
 from lycoris.drop_in.options import LOGGER
 from lycoris.drop_in.presets import FULL, read_preset
-from lycoris.drop_in.wrapper import read_tensors
 
 TextEncoders = nn.Module | Sequence[nn.Module] | None
 
@@ -253,17 +251,11 @@ def create_network_from_weights(
     Raises:
         InputError: the file cannot be read, fits no layer, or an option is unknown.
     """
-    options = trainer_options(kwargs)
-    options.pop("preset", None)
-    NetworkOptions.from_call(options)
-    tensors = read_tensors(file, weights_sd)
+    weights = open_weights(file, weights_sd, kwargs)
     network = LycorisNetworkKohya(None, unet, multiplier, init_only=True)
-    layers, source, algorithm = group_by_layer(tensors), str(file or "weights_sd"), options.get("algo")
-    network.unet_loras = build_modules(source, layers, unet, network.LORA_PREFIX_UNET, algorithm)
+    network.unet_loras = weights.modules(unet, network.LORA_PREFIX_UNET)
     for prefix, encoder in named_encoders(text_encoder, network.LORA_PREFIX_TEXT_ENCODER):
-        network.text_encoder_loras += build_modules(source, layers, encoder, prefix, algorithm)
+        network.text_encoder_loras += weights.modules(encoder, prefix)
     network._keep(True, True)
-    name_unmatched(source, layers, network.loras)
-    network.algo_table = dict(Counter(type(each).__name__ for each in network.loras))
-    network.set_multiplier(multiplier)
-    return network, tensors
+    network.complete(weights, multiplier)
+    return network, weights.tensors

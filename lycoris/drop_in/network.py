@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from lycoris.adapters.layers.adapted_layer import MATRIX_LAYERS, NORM_LAYERS
 from lycoris.drop_in.algorithms import MODULES
-from lycoris.drop_in.files import read_weights, write_weights
+from lycoris.drop_in.files import WeightFile, name_unmatched, read_weights, write_weights
 from lycoris.drop_in.modules import LycorisBaseModule
 from lycoris.drop_in.network_options import NetworkOptions
 from lycoris.drop_in.options import LOGGER, algorithm_name
@@ -135,10 +135,23 @@ class LycorisNetwork(nn.Module):
     def _finish_creation(self) -> None:
         for name, algorithm in sorted(self._without_effect):
             LOGGER.warning("Option `%s` has no effect with `%s`.", name, algorithm)
-        self.algo_table = dict(Counter(type(module).__name__ for module in self.loras))
+        self._count_classes()
         LOGGER.info("%d adapters: %s.", len(self.loras), self.algo_table)
         if not self.loras:
             LOGGER.warning("No layer of the model is selected: compare the preset with the classes of its modules.")
+
+    def complete(self, weights: WeightFile, multiplier: float) -> None:
+        """Finish a network whose adapters are those of a file.
+
+        Raises:
+            InputError: there is none.
+        """
+        name_unmatched(weights.source, weights.layers, self.loras)
+        self._count_classes()
+        self.set_multiplier(multiplier)
+
+    def _count_classes(self) -> None:
+        self.algo_table = dict(Counter(type(module).__name__ for module in self.loras))
 
     def apply_to(self) -> None:
         """Let the model act with the adapters; weights that were loaded before are theirs now."""

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping
 from os import PathLike
 from typing import Any
 
 from torch import Tensor, nn
 
-from lycoris.drop_in.files import build_modules, group_by_layer, name_unmatched, read_weights
+from lycoris.drop_in.files import open_weights
 from lycoris.drop_in.network import LycorisNetwork
-from lycoris.drop_in.network_options import NetworkOptions, trainer_options
+from lycoris.drop_in.network_options import trainer_options
 from lycoris.drop_in.presets import read_preset
-from lycoris.errors import InputError
 
 
 def create_lycoris(
@@ -65,27 +63,8 @@ def create_lycoris_from_weights(
     Raises:
         InputError: the file cannot be read, fits no layer, or an option is unknown.
     """
-    options = trainer_options(kwargs)
-    options.pop("preset", None)
-    NetworkOptions.from_call(options)
-    tensors = read_tensors(file, weights_sd)
+    weights = open_weights(file, weights_sd, kwargs)
     network = LycorisNetwork(module, multiplier, init_only=True)
-    layers, source = group_by_layer(tensors), str(file or "weights_sd")
-    network.loras = build_modules(source, layers, module, type(network).LORA_PREFIX, options.get("algo"))
-    name_unmatched(source, layers, network.loras)
-    network.algo_table = dict(Counter(type(each).__name__ for each in network.loras))
-    network.set_multiplier(multiplier)
-    return network, tensors
-
-
-def read_tensors(file: str | PathLike[str] | None, weights_sd: Mapping[str, Tensor] | None) -> Mapping[str, Tensor]:
-    """Return tensors, or those of a file where there are none.
-
-    Raises:
-        InputError: there is neither, or the file cannot be read.
-    """
-    if weights_sd is not None:
-        return weights_sd
-    if file is None:
-        raise InputError("Give either `file` or `weights_sd`, but got neither.")
-    return read_weights(file)
+    network.loras = weights.modules(module, type(network).LORA_PREFIX)
+    network.complete(weights, multiplier)
+    return network, weights.tensors

@@ -350,7 +350,7 @@ def test_a_folder_without_a_peft_adapter_is_an_error(tmp_path):
     with pytest.raises(InputError, match=r"must have an `adapter_model\.safetensors`"):
         lycoris.load(tmp_path, nn.Linear(2, 2))
     save_file({"base_model.model.0.bias": torch.zeros(12)}, tmp_path / "adapter_model.safetensors")
-    with pytest.raises(InputError, match=r"holds no adapter: it is a checkpoint of a model.*bias"):
+    with pytest.raises(InputError, match=r"holds no adapter.*end in no tensor's name.*bias"):
         lycoris.load(tmp_path, nn.Sequential(nn.Linear(8, 12)))
 
 

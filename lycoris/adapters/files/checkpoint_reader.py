@@ -22,8 +22,8 @@ from lycoris.adapters.files.peft.reader import KEY_PREFIX, detect_peft_type, fro
 from lycoris.adapters.files.safetensors_io import FLOAT8, read_header, read_tensors
 from lycoris.errors import InputError, list_names
 
-_CHECKPOINT_KEY = re.compile(r".+\.(weight|bias)")
-"""Keys of a model's own weights."""
+_CHECKPOINT_KEY = re.compile(r"(?!base_model\.model\.).+\.(weight|bias)")
+"""Keys of a model's own weights; PEFT writes trained biases under its own prefix."""
 
 LayerTensors = Mapping[str, Mapping[str, Tensor]]
 """Name of a layer in the file → name of a tensor → values."""

@@ -1,5 +1,6 @@
-"""Local servers: where they listen, and that no process outlives the command."""
+"""Local servers: where they listen, that they store what they receive, and that no process outlives the command."""
 
+import asyncio
 import os
 import signal
 import socket
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from flows.cli.main import parse_arguments
+from flows.runtime import prefect_server
 from flows.runtime.local_servers import LocalServers
 from flows.runtime.prefect_server import PARENT_VARIABLE
 from lycoris.errors import InputError
@@ -93,3 +95,21 @@ def test_a_server_whose_parent_was_killed_before_it_started_exits(tmp_path):
         assert server.wait(timeout=120) == 0
     finally:
         server.kill()
+
+
+@pytest.mark.parametrize(("left", "expected"), [([2, 1, 0], "stored"), ([1], "out of time")])
+def test_a_server_ends_after_it_has_stored_what_it_received(left, expected, monkeypatch):
+    monkeypatch.setattr(prefect_server, "DRAIN_TIMEOUT_S", 0.1)
+    ended = []
+
+    async def application(scope, receive, send):
+        assert (await receive())["type"] == "lifespan.shutdown"
+        ended.append("stored" if counts == [0] else "out of time")
+
+    async def receive():
+        return {"type": "lifespan.shutdown"}
+
+    counts = list(left)
+    waiting = prefect_server.store_before_shutdown(application, lambda: counts.pop(0) if len(counts) > 1 else counts[0])
+    asyncio.run(waiting({"type": "lifespan"}, receive, None))
+    assert ended == [expected]
