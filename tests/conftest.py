@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 
+from tasks.tracking.client import user_environment
 from tests import typechecking
 from tests.browser import open_browser
 
@@ -39,9 +40,13 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
 
 @pytest.fixture(autouse=True)
 def restore_tracking_address() -> Iterator[None]:
-    """A command of one test sets the address of its tracking server, which no other test may meet."""
+    """Leave only the tracking address that the user chose: a command sets its own, which no other test may meet.
+
+    An address that a fixture of a wider scope has set is no choice of the user's either. Put back after another
+    command has set a newer one, it would be taken for one.
+    """
     names = ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI")
-    before = {name: os.environ.get(name) for name in names}
+    before = {name: user_environment(name) for name in names}
     yield
     for name, value in before.items():
         if value is None:

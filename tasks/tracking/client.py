@@ -30,8 +30,8 @@ LOCATION_COLUMNS = (
 """Tables and columns of MLflow's database that hold addresses of artifacts."""
 
 logger = logging.getLogger("lycoris.tracking")
-_own_environment: dict[str, str] = {}
-"""Addresses that MLflow has put into the environment for this process; not the user's choice."""
+_own_environment: dict[str, set[str]] = {}
+"""Variable -> addresses that MLflow has put into the environment of this process; not the user's choice."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class TrackingServer:
 
 def tracking_server(output: Path) -> TrackingServer:
     """`MLFLOW_TRACKING_URI` if the user has set it, else an SQLite database and a folder below `output`."""
-    uri = _user_environment("MLFLOW_TRACKING_URI")
+    uri = user_environment("MLFLOW_TRACKING_URI")
     if uri:
         return TrackingServer(uri, None)
     folder = (Path(output) / "mlflow").resolve()
@@ -65,7 +65,7 @@ def tracking_server(output: Path) -> TrackingServer:
 def existing_server(output: Path) -> TrackingServer | None:
     """The server that the runs of an output folder were logged to, or None if there is none yet."""
     exists = (Path(output) / "mlflow" / "mlflow.db").is_file()
-    return tracking_server(output) if exists or _user_environment("MLFLOW_TRACKING_URI") else None
+    return tracking_server(output) if exists or user_environment("MLFLOW_TRACKING_URI") else None
 
 
 def connect(server: TrackingServer) -> MlflowClient:
@@ -73,9 +73,11 @@ def connect(server: TrackingServer) -> MlflowClient:
     _configure_mlflow()
     import mlflow
 
-    registry_uri = _user_environment("MLFLOW_REGISTRY_URI") or server.uri
+    registry_uri = user_environment("MLFLOW_REGISTRY_URI") or server.uri
     addresses = {"MLFLOW_TRACKING_URI": server.uri, "MLFLOW_REGISTRY_URI": registry_uri}
-    _own_environment.update({name: uri for name, uri in addresses.items() if os.environ.get(name) != uri})
+    for name, uri in addresses.items():
+        if os.environ.get(name) != uri:
+            _own_environment.setdefault(name, set()).add(uri)
     mlflow.set_tracking_uri(server.uri)
     mlflow.set_registry_uri(registry_uri)
     return _open_client(server)
@@ -132,10 +134,10 @@ def _sqlite_uri(database: Path) -> str:
     return f"sqlite:///{database.as_posix()}"
 
 
-def _user_environment(variable: str) -> str | None:
+def user_environment(variable: str) -> str | None:
     """The user's value of an environment variable that MLflow sets as well."""
     value = os.environ.get(variable)
-    return None if value == _own_environment.get(variable) else value
+    return None if value in _own_environment.get(variable, ()) else value
 
 
 def _configure_mlflow() -> None:

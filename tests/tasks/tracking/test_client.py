@@ -41,6 +41,18 @@ def test_the_user_s_address_has_priority(tmp_path, monkeypatch):
     assert not (tmp_path / "after").exists()
 
 
+def test_an_own_address_is_never_taken_for_the_user_s(tmp_path, monkeypatch):
+    connect(tracking_server(tmp_path / "first"))
+    first = {name: os.environ[name] for name in ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI")}
+    connect(tracking_server(tmp_path / "second"))
+    for name, value in first.items():  # as code does that saves the environment and restores it
+        monkeypatch.setenv(name, value)
+    third = tracking_server(tmp_path / "third")
+    assert third.uri.endswith("third/mlflow/mlflow.db")
+    connect(third).create_registered_model("x")
+    assert os.environ["MLFLOW_REGISTRY_URI"] == third.uri
+
+
 def test_a_report_links_to_its_tracked_run(tmp_path):
     server = tracking_server(tmp_path)
     client = connect(server)
