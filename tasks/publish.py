@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from lycoris.errors import InputError
+from lycoris.pocket import EMBEDDED_BASES
 from lycoris.publishing.adapter_files import convert_for_diffusers, publish_tensors
 from lycoris.publishing.card import build_card
 from lycoris.publishing.folder import check_shareable, check_target, replace_publication, write_manifest
@@ -222,8 +223,8 @@ def _training_options(version: ModelVersion) -> tuple[dict[str, object], list[st
 
 def _base_model(version: ModelVersion, options: PublishOptions, family: str | None) -> BaseModel:
     source = version.base or ""
-    is_local = source == "pocket" or Path(source).is_absolute()
+    is_pocket = source in EMBEDDED_BASES
+    is_local = is_pocket or Path(source).is_absolute()
     hub_name = options.base_model or (source if HUB_NAME.fullmatch(source) and not is_local else None)
-    is_pocket = source == "pocket"
-    description = "the pocket, the small base embedded in lycoris" if is_pocket else "a model of the publisher's own"
+    description = f"the {source}, the small base embedded in lycoris" if is_pocket else "a model of the publisher's own"
     return BaseModel(hub_name, description, version.base_digest, None if is_pocket else family, options.base_license)

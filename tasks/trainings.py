@@ -51,6 +51,25 @@ class AdapterSettings:
         return values if images is None else {**values, "pictures": images}
 
 
+def times_label(training: Mapping[str, Any]) -> str:
+    """What a training changes about the times of a flow and their weights: ``"mode scale=0.5, shift 3, cosmap"``.
+
+    Args:
+        training: settings of docs/training.md.
+
+    Returns:
+        Empty where all are the base's own.
+    """
+    density, options = training.get("timestep_density"), training.get("timestep_density_options") or {}
+    shift, weighting = training.get("timestep_shift"), training.get("loss_weighting")
+    parts = [
+        " ".join([density, *(f"{name}={value:g}" for name, value in options.items())]) if density else "",
+        f"shift {shift:g}" if shift else "",
+        weighting or "",
+    ]
+    return ", ".join(part for part in parts if part)
+
+
 @dataclass(frozen=True)
 class ValidationOptions:
     """A loss on images that are not trained on: how many, how often, and at how many noise levels."""

@@ -6,6 +6,7 @@ from typing import Any
 
 from flows.cli.options import PATH, Arguments, argument, load_base_parts, option
 from flows.cli.output import print_fit, print_lines
+from lycoris.pocket import EMBEDDED_BASES
 
 PARAMETERS = (
     argument("source", type=PATH, help="the adapter file, or a PEFT folder"),
@@ -47,6 +48,7 @@ def _load_model(arguments: Arguments) -> dict[str, Any] | None:
     import lycoris
 
     base = arguments.base
-    if base is None and arguments.source.is_file() and lycoris.read_metadata(arguments.source).get("base") == "pocket":
-        base = "pocket"
+    if base is None and arguments.source.is_file():
+        named = lycoris.read_metadata(arguments.source).get("base")
+        base = named if named in EMBEDDED_BASES else None
     return None if base is None else load_base_parts(base)

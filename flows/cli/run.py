@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from flows.cli.options import EXPERIMENT, Arguments, experiment_overrides
 from flows.cli.output import print_json, print_lines, print_message
+from lycoris.pocket import EMBEDDED_BASES
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -106,7 +107,7 @@ def run(arguments: Arguments) -> int:
 
     result = with_prefect_server(experiment, customize)
     print_lines(verdict_lines(result["verdicts"]))
-    if experiment.base == "pocket":
+    if experiment.base in EMBEDDED_BASES:
         print_message("\n" + POCKET_NOTE)
     if arguments.json:
         print_json(result)

@@ -13,6 +13,7 @@ from typing import Any
 from lycoris.analysis.text.formatting import join_names
 from lycoris.data.folders import absolute_path
 from lycoris.errors import InputError
+from lycoris.pocket import EMBEDDED_BASES
 from lycoris.safety.file_names import check_folder_name
 from tasks.trainings import AdapterSettings
 
@@ -76,7 +77,7 @@ def default_annotator(base: str) -> str | None:
 
     The embedded ones know the drawn world only: of photographs they give its words, not what is there.
     """
-    return "pocket" if _defaults_name(base) == "pocket" else None
+    return "pocket" if base in EMBEDDED_BASES else None
 
 
 def embedded_encoders_note(base: str, encoders: Sequence[str], style_encoder: str) -> str | None:
@@ -84,7 +85,7 @@ def embedded_encoders_note(base: str, encoders: Sequence[str], style_encoder: st
     from lycoris.encoders.model_sources import EMBEDDED_ENCODERS
 
     own = [name for name in (*encoders, style_encoder) if name in EMBEDDED_ENCODERS]
-    if _defaults_name(base) == "pocket" or not own:
+    if base in EMBEDDED_BASES or not own:
         return None
     settings = []
     if any(name in EMBEDDED_ENCODERS for name in encoders):

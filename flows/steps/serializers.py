@@ -19,6 +19,7 @@ from tasks.artifacts import CaptionedConcept, RunSpec
 from tasks.generate import image_records
 from tasks.models import ModelRefs
 from tasks.tracking.runs import tracking_links
+from tasks.trainings import times_label
 
 if TYPE_CHECKING:
     from lycoris.report.run.schema import StudyRecord
@@ -165,6 +166,7 @@ def _table_fields(spec: RunSpec, run: RunOutcome, in_epochs: bool) -> dict[str, 
         **{name: settings.get(name) for name in SETTING_COLUMNS if name in settings or name != "pictures"},
         "learning_rate": run.settings.training["learning_rate"],
         "captions": spec.strategy,
+        **({"times": times} if (times := times_label(run.settings.training)) else {}),
         "seed": spec.seed,
         **length,
         "run_id": run.logged_run.run_id,

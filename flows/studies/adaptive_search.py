@@ -31,6 +31,7 @@ from lycoris.analysis.text.formatting import counted
 from lycoris.cache.atomic import atomic_write_text
 from lycoris.errors import InputError
 from lycoris.report.run.schema import StudyRecord, read_study_record
+from tasks.trainings import times_label
 
 RESULT_FILE = "adaptive.json"
 RunExperiment = Callable[[Experiment], dict[str, Any]]
@@ -99,6 +100,7 @@ class SearchState:
                     "config": config, "captions": strategy, "algorithm": settings.algorithm,
                     "preset": settings.preset or "", "dim": settings.rank, "alpha": settings.alpha,
                     "factor": settings.factor, "learning_rate": training["learning_rate"],
+                    "times": times_label(training),
                     "epoch": monitoring.training_length(training),
                 }
             )  # fmt: skip

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from flows.config.experiment import Experiment
 from flows.studies.timing import Timings, timings_from_cache
 from lycoris.data.concepts import Concept, load_concepts
+from lycoris.pocket import EMBEDDED_BASES
 from tasks.trainings import AdapterSettings
 
 if TYPE_CHECKING:
@@ -75,7 +76,9 @@ def run_benchmark(experiment: Experiment, timings: Timings) -> None:
         clock = time.process_time
     base = open_base(experiment.base, device="auto", **experiment.base_options().for_base)
     concept = load_concepts(experiment.data_folder(), experiment.concepts_file)[0]
-    trial = _Trial(experiment, base, concept, clock, base.device.type == "cpu" and experiment.base != "pocket")
+    trial = _Trial(
+        experiment, base, concept, clock, base.device.type == "cpu" and experiment.base not in EMBEDDED_BASES
+    )
     algorithms: dict[str, float] = {}
     for adapter in experiment.algorithms:
         if adapter.label not in timings.step_seconds:

@@ -18,6 +18,7 @@ from flows.studies.budget_matching import BudgetMatch, parse_budget
 from lycoris.analysis.statistics.effects import STUDY_FACTORS
 from lycoris.analysis.statistics.expectations import Expectation
 from lycoris.errors import InputError, unknown_name_error
+from lycoris.pocket import EMBEDDED_BASES
 from lycoris.safety.file_names import is_printable
 from lycoris.safety.yaml_loading import read_yaml
 
@@ -71,7 +72,7 @@ def load_study(source: str, overrides: tuple[str, ...] = ()) -> Study:
     fields = apply_overrides(_read_fields(file), own)
     values = {"name": file.stem, **_options(fields, "experiment", file)}
     on_pocket = _options(fields, "on_pocket", file)
-    if apply_overrides(dict(values), rest).get("base", "pocket") == "pocket":
+    if apply_overrides(dict(values), rest).get("base", "pocket") in EMBEDDED_BASES:
         values |= on_pocket
     question = str(fields.get("question") or "").strip()
     if not is_printable(question):

@@ -15,6 +15,7 @@ from lycoris.bases.files.hub import download_snapshot, is_hub_name
 from lycoris.bases.files.model_files import DiffusersFolder
 from lycoris.bases.files.model_loading import import_class
 from lycoris.errors import InputError
+from lycoris.pocket import EMBEDDED_BASES
 
 ADAPTABLE_PARTS = tuple(
     dict.fromkeys(
@@ -88,7 +89,7 @@ def count_parameters(parts: Mapping[str, nn.Module], settings: Mapping[str, Any]
 
 def _find_configs(source: str | Path) -> Path:
     """Locate a folder with the base's configurations, or its single file."""
-    if str(source) == "pocket" or Path(source).expanduser().exists() or not is_hub_name(str(source)):
+    if str(source) in EMBEDDED_BASES or Path(source).expanduser().exists() or not is_hub_name(str(source)):
         return find_base(source)
     failure = f"Base `{source}` is not on this machine."
     return download_snapshot(str(source), ["model_index.json", "*/config.json"], failure)

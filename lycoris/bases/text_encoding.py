@@ -47,7 +47,7 @@ class TextEncoder:
         ids, mask = (tensor.to(self.module.device) for tensor in self._tokens.with_mask(prompts))
         batches = zip(ids.split(PROMPT_BATCH_SIZE), mask.split(PROMPT_BATCH_SIZE), strict=True)
         states = [self.module(rows, attention_mask=rows_mask).last_hidden_state for rows, rows_mask in batches]
-        return torch.cat(states) * mask[..., None]
+        return _join_windows([torch.cat(states) * mask[..., None]], len(prompts))
 
     def penultimate_hidden_states(self, prompts: Sequence[str]) -> Float[Tensor, "batch tokens width"]:
         """The penultimate layer's states, not normalized."""

@@ -6,6 +6,7 @@ They cover the five categories of arXiv 2309.14859; any other category uses the 
 from __future__ import annotations
 
 from lycoris.captions.templates import STYLE_CATEGORY, CategoryTemplates, Templates
+from lycoris.pocket import EMBEDDED_BASES
 
 _FIGURE_CATEGORIES = ("anime_characters", "movie_characters", "stuffed_toys")
 
@@ -153,5 +154,5 @@ FULL_SIZE_TEMPLATES = _templates(
 
 
 def templates_for_base(base: str = "pocket") -> Templates:
-    """Return the templates that a base understands: the pocket's small vocabulary, or those for a full-size base."""
-    return POCKET_TEMPLATES if str(base) == "pocket" else FULL_SIZE_TEMPLATES
+    """Return the templates that a base understands: the small vocabulary of an embedded one, or full-size sentences."""
+    return POCKET_TEMPLATES if str(base) in EMBEDDED_BASES else FULL_SIZE_TEMPLATES

@@ -10,6 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import lycoris
+from lycoris.pocket import EMBEDDED_BASES
 
 REQUIRED_PACKAGES = (
     "accelerate", "diffusers", "fsspec", "filelock", "huggingface-hub", "jaxtyping", "mlflow", "numpy", "pandas",
@@ -64,4 +65,4 @@ def code_archive() -> bytes:
 def absolute_base(source: str) -> str:
     """A base's source that means the same in every working folder: paths are absolute, names stay as they are."""
     path = Path(source).expanduser()
-    return str(path.resolve()) if source != "pocket" and path.exists() else source
+    return str(path.resolve()) if source not in EMBEDDED_BASES and path.exists() else source

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lycoris import pocket
+from lycoris.pocket import EMBEDDED_BASES
 from tasks.runtime.retry import retry_while_unavailable
 from tasks.tracking.client import TrackingServer, connect
 from tasks.tracking.model_package import absolute_base, code_archive, pinned_requirements, required_packages
@@ -74,7 +74,7 @@ def _log_model(
             model_config={
                 "base": absolute_base(adapter.base.source),
                 "base_options": adapter.base.options.for_base,
-                "pocket": str(pocket.BASE),
+                "embedded_bases": {name: str(folder) for name, folder in EMBEDDED_BASES.items()},
             },
             signature=_signature(),
             input_example=([_example_prompt(adapter)], {"seed": 1000}),

@@ -25,7 +25,7 @@ class AdapterModel(PythonModel):
         source = context.model_config["base"]
         if importlib.util.find_spec("lycoris") is None:
             sys.path.append(context.artifacts["code"])
-            source = context.model_config["pocket"] if source == "pocket" else source  # the code comes without weights
+            source = context.model_config["embedded_bases"].get(source, source)  # the code comes without weights
         import lycoris
         from lycoris.bases import open_base
 

@@ -198,6 +198,16 @@ def auraflow():
         return AuraFlowPipeline.from_pretrained(save_small_auraflow(Path(folder)))
 
 
+def auraflow_clip():
+    """The pipeline of the flow pocket: a CLIP text model of 12 tokens in UMT5's place."""
+    from diffusers import AuraFlowPipeline
+    from transformers import CLIPTextModel
+
+    parts, tokenizer = auraflow().components, small_tokenizer()
+    text = CLIPTextModel(small_clip_config(tokenizer, 40))
+    return AuraFlowPipeline(**{**parts, "tokenizer": tokenizer, "text_encoder": text})
+
+
 @dataclass(frozen=True)
 class FlowCase:
     """A family and what is expected of it.
@@ -262,6 +272,13 @@ FLOW_CASES = {
     "hidream": FlowCase(hidream, "hidream", "hidream-i1", from_one, (12, 45, 57), wide=(16, 48)),
     "sana": FlowCase(sana, "sana", "sana", from_one, (8, 10, 18)),
     "auraflow": FlowCase(auraflow, "auraflow", "auraflow", from_one, (12, 21, 30)),
+    "auraflow-clip": FlowCase(
+        auraflow_clip,
+        "auraflow",
+        "auraflow",
+        lambda scale: {"guidance_scale": scale, "max_sequence_length": 12},
+        (12, 21, 30),
+    ),
     "wan": FlowCase(wan, "wan", "wan2.1", from_one, (8, 10, 17)),
     "krea-2": FlowCase(krea_2, "krea-2", "krea-2", from_zero, (15, 24, 32)),
 }

@@ -19,6 +19,7 @@ from lycoris.adapters.files.keys import find_dialect
 from lycoris.adapters.low_rank_approximation import exact_factors, frobenius_distance
 from lycoris.adapters.toolbox.file_layers import FileLayer, read_file_layers
 from lycoris.errors import InputError
+from lycoris.pocket import EMBEDDED_BASES
 
 _FACTS = {
     "trigger phrase": ("modelspec.trigger_phrase",),
@@ -113,8 +114,8 @@ class AdapterSummary:
     @property
     def opens_on(self) -> str:
         """What the file is loaded on: the family and its parts."""
-        if self.training.get("base") == "pocket":
-            return f"the pocket alone, whose layers are smaller than those of real models: {', '.join(self.parts)}"
+        if (base := self.training.get("base")) in EMBEDDED_BASES:
+            return f"the {base} alone, whose layers are smaller than those of real models: {', '.join(self.parts)}"
         return f"{self.family or 'a model that its names do not tell'}: {', '.join(self.parts)}"
 
 

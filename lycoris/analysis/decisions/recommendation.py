@@ -282,7 +282,10 @@ def _notes(reasons: list[str], win_rates: Mapping[str, float] | None, rarely_sco
 
 
 def _reported_settings(setting: Mapping[str, Any]) -> dict[str, Any]:
-    names = ("base", "strength", "algorithm", "preset", "captions", "dim", "alpha", "factor", "learning_rate", "epoch")
+    names = (
+        *("base", "strength", "algorithm", "preset", "captions", "times"),
+        *("dim", "alpha", "factor", "learning_rate", "epoch"),
+    )
     values = {name: setting.get(name) for name in names}
     plain = {name: value.item() if isinstance(value, np.generic) else value for name, value in values.items()}
     return {

@@ -22,6 +22,7 @@ COLUMN_ALIASES = {
     "learning_rate": ("lr", "learning_rate"),
     "epoch": ("epoch", "steps"),
     "pictures": ("pictures",),
+    "times": ("times",),
 }
 """Setting -> the names that its column may have, in any case."""
 NUMERIC_SETTINGS = ("dim", "alpha", "factor", "learning_rate", "epoch", "pictures")

@@ -18,7 +18,8 @@ from lycoris.analysis.statistics.measures import ALL_COMBINED, COSTS
 from lycoris.analysis.statistics.ranking import Ranking, exclude_prompt_types
 from lycoris.analysis.text.formatting import algorithm_titles, order_key
 
-_COMMON_SETTINGS = ("base", "strength", "pictures")
+_COMMON_SETTINGS = ("base", "strength", "pictures", "times")
+_LAYER_SETTINGS = ("algorithm", "preset", "captions")
 _CAPACITY_SETTINGS = ("dim", "alpha", "factor")
 FACTORS: dict[str, tuple[str, ...]] = {
     "algorithm": (*_COMMON_SETTINGS, "preset", "captions", "capacity_level", "scale_level"),
@@ -27,7 +28,8 @@ FACTORS: dict[str, tuple[str, ...]] = {
     "capacity": (*_COMMON_SETTINGS, "algorithm", "preset", "captions", "learning_rate", "epoch"),
     "learning_rate": (*_COMMON_SETTINGS, "algorithm", "preset", "captions", *_CAPACITY_SETTINGS, "epoch"),
     "epoch": (*_COMMON_SETTINGS, "algorithm", "preset", "captions", *_CAPACITY_SETTINGS, "learning_rate"),
-    "pictures": ("base", "strength", "algorithm", "preset", "captions", *_CAPACITY_SETTINGS, "learning_rate", "epoch"),
+    "pictures": ("base", "strength", "times", *_LAYER_SETTINGS, *_CAPACITY_SETTINGS, "learning_rate", "epoch"),
+    "times": ("base", "strength", "pictures", *_LAYER_SETTINGS, *_CAPACITY_SETTINGS, "learning_rate", "epoch"),
 }
 """Factor -> what must agree between two adapter settings that are compared. For algorithms the learning rate and the
 length must agree as well: by value where the two share one, otherwise by their distance from the defaults, or from the

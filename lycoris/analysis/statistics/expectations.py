@@ -27,7 +27,7 @@ SIGNIFICANCE_LEVEL = 0.05
 """The probability, after Holm's correction, up to which a difference counts."""
 FILTER_NAMES = (
     *("category", "concept", "prompt_type", "encoder"),
-    *("base", "algorithm", "preset", "captions", "dim", "alpha", "factor", "learning_rate", "epoch"),
+    *("base", "algorithm", "preset", "captions", "times", "dim", "alpha", "factor", "learning_rate", "epoch"),
 )
 """What ``where`` of an expectation can select."""
 EXPECTATIONS_RULE = (

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float
 
-CATEGORICAL_ATTRIBUTES = ("algorithm", "preset", "captions")
+CATEGORICAL_ATTRIBUTES = ("algorithm", "preset", "captions", "times")
 NUMERIC_ATTRIBUTES = ("capacity_level", "scale_level", "rate_level", "epoch")
 POSTERIOR_SAMPLES, PROBE_POINTS = 24, 1500
 LENGTH_SCALE = 0.7

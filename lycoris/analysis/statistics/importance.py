@@ -22,7 +22,7 @@ CATBOOST_REQUIRED = (
     "There are no SHAP values because catboost is not installed; install it with `pip install "
     "'lycoris-pipeline[analysis]'`. Everything else was analyzed."
 )
-CATEGORICAL_SETTINGS = ("algorithm", "preset", "captions", "base")
+CATEGORICAL_SETTINGS = ("algorithm", "preset", "captions", "times", "base")
 
 
 @dataclass(frozen=True, eq=False)

@@ -23,7 +23,7 @@ def level_label(factor: str, level: object) -> str:
     text = f"{level:g}" if isinstance(level, float) else str(level)
     if factor == "algorithm":
         return algorithm_title(text)
-    if factor in ("captions", "preset"):
+    if factor in ("captions", "preset", "times"):
         return f"`{text}`"
     return f"{factor_name(factor)} {text}" if factor in _NUMERIC_FACTORS else text
 

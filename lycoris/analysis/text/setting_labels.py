@@ -10,7 +10,7 @@ import pandas as pd
 from lycoris.analysis.statistics.configurations import FULL_RANK_DIM, UNSPECIFIED
 from lycoris.analysis.text.formatting import algorithm_title
 
-_LABEL_SETTINGS = ("capacity", "preset", "learning_rate", "epoch", "captions", "strength", "base")
+_LABEL_SETTINGS = ("capacity", "preset", "learning_rate", "epoch", "captions", "times", "strength", "base")
 
 
 def label_settings(settings: pd.DataFrame, length_unit: str) -> list[str]:

@@ -1,19 +1,35 @@
-"""AuraFlow: a transformer trained by flow matching, with one UMT5 text encoder that is not adapted."""
+"""AuraFlow: a transformer trained by flow matching, with one text encoder, UMT5 or CLIP, that is not adapted."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from lycoris.bases.conditioning import TextConditioning
-from lycoris.bases.families.family import Components, DenoiserInputs, Family, ModelCalls, has_pipeline, parts_of
+from lycoris.bases.families.family import Components, DenoiserInputs, Family, ModelCalls, has_pipeline
 from lycoris.bases.guidance import Guidance
 from lycoris.bases.shapes import Latents
+from lycoris.bases.text_encoding import is_clip
+
+if TYPE_CHECKING:
+    from lycoris.bases.files.model_files import ModelFiles
 
 MAX_LENGTH = 256
+_UMT5 = {"text_encoder": "transformers.UMT5EncoderModel", "tokenizer": "transformers.AutoTokenizer"}
+_CLIP = {"text_encoder": "transformers.CLIPTextModel", "tokenizer": "transformers.CLIPTokenizer"}
+
+
+def _part_classes(files: ModelFiles) -> Mapping[str, str]:
+    """Each part's class; the text encoder is the CLIP model that the model index names, else UMT5."""
+    named = files.model_index().get("text_encoder") or [None, None]
+    classes = {"transformer": "diffusers.AuraFlowTransformer2DModel", "vae": "diffusers.AutoencoderKL"}
+    return classes | (_CLIP if named[1] == "CLIPTextModel" else _UMT5)
 
 
 def _open(components: Components) -> ModelCalls:
-    transformer, text = components.modules["transformer"], components.text_encoder(max_length=MAX_LENGTH)
+    transformer = components.modules["transformer"]
+    # A CLIP reads no more tokens than it has positions.
+    text = components.text_encoder(max_length=None if is_clip(components.modules["text_encoder"]) else MAX_LENGTH)
 
     def encode_text(prompts: Sequence[str]) -> TextConditioning:
         """The last hidden states of the text encoder, zeros after the prompt's end."""
@@ -32,17 +48,13 @@ AURAFLOW = Family(
     models="AuraFlow 0.1 to 0.3, folders only",
     pipeline_class="AuraFlowPipeline",
     matches=has_pipeline("AuraFlowPipeline"),
-    part_classes=parts_of(
-        transformer="diffusers.AuraFlowTransformer2DModel",
-        vae="diffusers.AutoencoderKL",
-        text_encoder="transformers.UMT5EncoderModel",
-        tokenizer="transformers.AutoTokenizer",
-    ),
+    part_classes=_part_classes,
     open=_open,
     upcasts_vae=True,
     patch_size=2,
 )
 """fal, "Introducing AuraFlow v0.1".
 
-Its text encoder is Pile-T5-XL. diffusers loads adapters of the transformer only.
+Its text encoder is Pile-T5-XL; small models of the same pipeline have a CLIP text model, for which the pipeline's call
+needs `max_sequence_length`, the tokens that it reads. diffusers loads adapters of the transformer only.
 """

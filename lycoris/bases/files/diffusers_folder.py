@@ -19,6 +19,7 @@ from lycoris.bases.files.file_kinds import (
 from lycoris.bases.files.hub import download_snapshot, is_hub_name
 from lycoris.cache.integrity import file_digest
 from lycoris.errors import InputError
+from lycoris.pocket import EMBEDDED_BASES
 
 CONVERT_FOLDER_COMMAND = (
     'python -c "from diffusers import StableDiffusionPipeline as P; '
@@ -43,11 +44,7 @@ def find_base(source: str | Path) -> Path:
     Raises:
         InputError: there is no such folder, file or model on the hub, or the file has another format.
     """
-    if str(source) == "pocket":
-        from lycoris import pocket
-
-        source = pocket.BASE
-    path = Path(source).expanduser()
+    path = Path(EMBEDDED_BASES.get(str(source), source)).expanduser()
     if path.is_file() and not is_weights_file(path):
         kind = (
             wrong_kind(path) or "must be a folder in the diffusers layout or a safetensors file, but is another file."
@@ -57,8 +54,9 @@ def find_base(source: str | Path) -> Path:
         return path
     if is_hub_name(str(source)):
         return _download(str(source))
+    embedded = ", ".join(f"`{name}`" for name in EMBEDDED_BASES)
     raise InputError(
-        f"Base `{source}` must be `pocket`, a folder in the diffusers layout, a safetensors file or a hub name, "
+        f"Base `{source}` must be {embedded}, a folder in the diffusers layout, a safetensors file or a hub name, "
         f"but there is no folder {path.absolute()}."
     )
 

@@ -18,6 +18,7 @@ PART_FUNCTIONS = {
     "decoder": ("vae", "train_decoder"),
     "latents": ("latents", "encode_latents"),
     "unet": ("unet", "train_unet"),
+    "flow": ("flow", "train_flow"),
     "clip": ("clip", "train_clip"),
     "judge": ("classifiers", "train_judge"),
     "tagger": ("classifiers", "train_tagger"),
@@ -26,6 +27,7 @@ PART_FUNCTIONS = {
     "vgg": ("classifiers", "train_vgg"),
     "export": ("export", "export"),
     "report": ("evaluation", "evaluate_weights"),
+    "report-flow": ("flow_evaluation", "evaluate_flow"),
 }
 """Module and function of each part; the function takes the work folder and a time budget."""
 

@@ -9,9 +9,10 @@ from __future__ import annotations
 import json
 import random
 from pathlib import Path
+from typing import Any
 
 import torch
-from diffusers import AutoencoderKL, StableDiffusionPipeline
+from diffusers import AutoencoderKL, DiffusionPipeline, StableDiffusionPipeline
 from PIL import Image
 from torch import Tensor
 from transformers import AutoModelForImageClassification, CLIPModel, CLIPTokenizer
@@ -45,9 +46,17 @@ def held_out_prompts(count: int = PROMPT_COUNT, seed: int = 480) -> list[Tags]:
 
 @torch.no_grad()
 def generate_images(
-    pipeline: StableDiffusionPipeline, prompts: list[str], first_seed: int = 0, batch: int = 48
+    pipeline: DiffusionPipeline, prompts: list[str], first_seed: int = 0, batch: int = 48, **options: Any
 ) -> Tensor:
-    """Generate one image in [-1, 1] per prompt, image n from seed `first_seed` + n."""
+    """Generate one image in [-1, 1] per prompt, image n from seed `first_seed` + n.
+
+    Args:
+        pipeline: a text-to-image pipeline.
+        prompts: one per image.
+        first_seed: seed of the first image.
+        batch: images generated at once.
+        options: further arguments of the pipeline's call.
+    """
     pipeline.set_progress_bar_config(disable=True)
     generated = []
     for start in range(0, len(prompts), batch):
@@ -60,6 +69,7 @@ def generate_images(
             height=64,
             width=64,
             output_type="pt",
+            **options,
         ).images
         generated.append(images.float().cpu() * 2 - 1)
     return torch.cat(generated)

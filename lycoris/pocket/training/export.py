@@ -9,7 +9,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from diffusers import AutoencoderKL, StableDiffusionPipeline, UNet2DConditionModel
+from diffusers import (
+    AuraFlowPipeline,
+    AuraFlowTransformer2DModel,
+    AutoencoderKL,
+    DiffusionPipeline,
+    StableDiffusionPipeline,
+    UNet2DConditionModel,
+)
+from torch import nn
 from transformers import (
     AutoModel,
     AutoModelForImageClassification,
@@ -19,7 +27,8 @@ from transformers import (
 )
 
 from lycoris.cache.atomic import atomic_dir
-from lycoris.pocket import WEIGHTS
+from lycoris.pocket import FLOW_BASE, WEIGHTS
+from lycoris.pocket.training.flow import build_flow_scheduler
 from lycoris.pocket.training.trainer import TimeBudget
 from lycoris.pocket.training.unet import build_scheduler
 from lycoris.pocket.training.warm_start import base_part_folder
@@ -31,7 +40,9 @@ _MODEL_CLASSES = {
     "tagger": AutoModelForImageClassification,
     "judge": AutoModelForImageClassification,
 }
-MAX_WEIGHT_BYTES = 40_000_000
+FLOW_REPORT = "report-flow.json"
+"""Accuracies of UNet and flow transformer in the work folder; `report.json` beside the committed transformer."""
+MAX_WEIGHT_BYTES = 45_000_000
 """Limit of the total size of all weights in bytes."""
 
 
@@ -50,6 +61,19 @@ def assemble_pipeline(work: Path) -> StableDiffusionPipeline:
     )
 
 
+def assemble_flow_pipeline(work: Path) -> AuraFlowPipeline:
+    """Assemble the pipeline of the transformer in the work folder, else of the committed one."""
+    trained = work / "parts" / "transformer"
+    transformer = trained if trained.exists() else FLOW_BASE / "transformer"
+    return AuraFlowPipeline(
+        transformer=AuraFlowTransformer2DModel.from_pretrained(transformer),
+        vae=AutoencoderKL.from_pretrained(base_part_folder(work, "vae")),
+        text_encoder=CLIPTextModel.from_pretrained(base_part_folder(work, "text_encoder")),
+        tokenizer=CLIPTokenizer.from_pretrained(base_part_folder(work, "tokenizer")),
+        scheduler=build_flow_scheduler(),
+    )
+
+
 def export(work: Path, budget: TimeBudget | None = None, weights: Path = WEIGHTS) -> None:
     """Write every model found in the work folder.
 
@@ -64,14 +88,11 @@ def export(work: Path, budget: TimeBudget | None = None, weights: Path = WEIGHTS
     del budget
     parts = work / "parts"
     if any((parts / name).exists() for name in ("unet", "vae", "vae_refined")):
-        pipeline = assemble_pipeline(work)
-        for network in (pipeline.vae, pipeline.unet, pipeline.text_encoder):
-            network.half()
-        _replace_folder(weights / "base", pipeline.save_pretrained)
-        for file in (weights / "base").glob("*/config.json"):  # diffusers records the folder it loaded from
-            config = json.loads(file.read_text())
-            config.pop("_name_or_path", None)
-            file.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
+        _save_pipeline(assemble_pipeline(work), weights / "base")
+    if (parts / "transformer").exists():
+        _save_pipeline(assemble_flow_pipeline(work), weights / "flow")
+        if (work / FLOW_REPORT).exists():
+            shutil.copyfile(work / FLOW_REPORT, weights / "flow" / "report.json")
     for name, model_class in _MODEL_CLASSES.items():
         if (parts / name).exists():
             _replace_folder(weights / name, partial(_save_half_precision, parts / name, model_class))
@@ -81,6 +102,18 @@ def export(work: Path, budget: TimeBudget | None = None, weights: Path = WEIGHTS
     print(f"weights: {size / 1e6:.1f} MB", flush=True)
     if size > MAX_WEIGHT_BYTES:
         raise ValueError(f"All weights together must take at most {MAX_WEIGHT_BYTES} bytes, but take {size}.")
+
+
+def _save_pipeline(pipeline: DiffusionPipeline, folder: Path) -> None:
+    """Save a pipeline in half precision, without the folders that its parts were loaded from."""
+    for network in pipeline.components.values():
+        if isinstance(network, nn.Module):
+            network.half()
+    _replace_folder(folder, pipeline.save_pretrained)
+    for file in folder.glob("*/config.json"):
+        config = json.loads(file.read_text())
+        config.pop("_name_or_path", None)
+        file.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
 
 
 def _save_half_precision(part: Path, model_class: Any, folder: Path) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 from lycoris.analysis.text.formatting import order_key, titled_algorithms
 from lycoris.metrics.score import ScoreRecord
+from lycoris.pocket import EMBEDDED_BASES
 from lycoris.report.run.image_selection import images_per_set, select_images, subsample
 from lycoris.report.run.losses import MAX_POINTS, final_loss_by_bin, thin_curve
 from lycoris.report.run.mlflow_links import tracking_links
@@ -72,7 +73,7 @@ def report_payload(study: StudyRecord, store: ImageStore) -> dict[str, Any]:
         "scoreFields": SCORE_FIELDS,
         "tracking": tracking_links(study),
         "hardware": study.get("hardware"),
-        "isPocket": (study.get("base") or {}).get("name") == "pocket",
+        "isPocket": (study.get("base") or {}).get("name") in EMBEDDED_BASES,
         "bases": [
             {
                 "concept": base.get("concept"),

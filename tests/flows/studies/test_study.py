@@ -19,6 +19,7 @@ from flows.studies.answer import write_study_answer
 from flows.studies.budget_matching import BudgetMatch
 from flows.studies.definition import load_study, study_names
 from lycoris.errors import InputError
+from tasks.trainings import times_label
 from tests.analysis.conftest import PAPER
 
 
@@ -30,7 +31,8 @@ def test_every_study_asks_a_question_and_varies_its_factors(name: str) -> None:
         assert study.experiment.name != "pocket"  # that is `lycoris run`'s
         rows = [
             {**study.experiment.adapter_settings(adapter).as_dict(),
-             **study.experiment.adapter_settings(adapter).training, "captions": captions}
+             **study.experiment.adapter_settings(adapter).training, "captions": captions,
+             "times": times_label(study.experiment.adapter_settings(adapter).training)}
             for adapter in study.experiment.algorithms
             for captions in study.experiment.captions_of(adapter)
         ]  # fmt: skip
