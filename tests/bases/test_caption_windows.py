@@ -13,6 +13,7 @@ from lycoris.bases.sampling import GenerationSettings, generate
 from lycoris.errors import InputError
 from lycoris.training import Example, TrainingJob, TrainingSettings, co_train, train
 from tests.bases.small_families import CASES
+from tests.bases.small_flow_families import FLOW_CASES
 
 SHORT = "a red cat in the snow"
 LONG = "a red cat in the snow on a blue toy creature in snow"  # 13 tokens: two windows of 10
@@ -188,3 +189,15 @@ def test_a_base_without_clip_has_no_windows(tmp_path):
     for call in (open_base, bases.digest):
         with pytest.raises(InputError, match="`max_token_length` is for CLIP text encoders, but this base has a UMT5"):
             call(folder, max_token_length=150)
+
+
+def test_auraflow_with_a_clip_reads_windows_and_masks_the_last_ones_padding(tmp_path):
+    folder = FLOW_CASES["auraflow-clip"].save(tmp_path / "base")
+    base = open_base(folder, device="cpu", max_token_length=30)
+    module, tokenizer = base._components.modules["text_encoder"], base._components.tokenizers["tokenizer"]
+    rows = windows_of(tokenizer, LONG, 2)
+    expected = torch.cat([module(row[None]).last_hidden_state[0] for row in rows])  # causal: padding changes no state
+    expected[TOKENS + rows[1].tolist().index(tokenizer.eos_token_id) + 1 :] = 0
+    assert not expected[-1].any()
+    torch.testing.assert_close(base.encode_text([LONG]).hidden_states[0], expected, rtol=1e-4, atol=1e-5)
+    assert base.encode_text([SHORT]).hidden_states.shape[1] == TOKENS
