@@ -55,6 +55,7 @@ class BaseOptions:
 
     Attributes:
         tokenizer: folder or hub name of the vocabulary of a single file.
+        components: folder or hub name of the other parts of a transformer in one file.
         prediction_type: what the denoiser of a single file predicts.
         vae: folder or file of another VAE.
         resolution: side in pixels of the images that the base was trained on.
@@ -70,6 +71,7 @@ class BaseOptions:
     max_token_length: int | None = None
     denoiser_precision: str | None = None
     text_precision: str | None = None
+    components: str | None = None
 
     @property
     def precision(self) -> dict[str, str]:
@@ -80,7 +82,11 @@ class BaseOptions:
     @property
     def for_tokenizer(self) -> dict[str, Any]:
         """Arguments of `lycoris.bases.load_tokenizer` and of the functions that read the noise schedule."""
-        return {"tokenizer": self.tokenizer, "prediction_type": self.prediction_type}
+        return {
+            "tokenizer": self.tokenizer,
+            "components": self.components,
+            "prediction_type": self.prediction_type,
+        }
 
     @property
     def for_parts(self) -> dict[str, Any]:

@@ -49,6 +49,9 @@ class Experiment(ConfigRecord):
     )
     base: str = Field("pocket", description="pocket, a diffusers folder, a .safetensors file, or a hub name")
     tokenizer: str | None = Field(None, description="vocabulary of a base in one file: a folder or hub name")
+    components: str | None = Field(
+        None, description="other parts of a base whose transformer is one file: a diffusers folder or a hub name"
+    )
     prediction_type: Literal["epsilon", "v_prediction", "sample"] | None = Field(
         None, description="what a base in one file predicts, if the file does not say it"
     )
@@ -241,7 +244,7 @@ class Experiment(ConfigRecord):
     def base_options(self) -> BaseOptions:
         """Return how the base's files are read."""
         options = self.tokenizer, self.prediction_type, self.vae, self.resolution, self.max_token_length
-        return BaseOptions(*options, self.precision.denoiser, self.precision.text_encoders)
+        return BaseOptions(*options, self.precision.denoiser, self.precision.text_encoders, self.components)
 
     def model_sources(self) -> dict[str, Any]:
         """Return the arguments of `tasks.models.resolve_models`."""

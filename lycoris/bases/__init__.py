@@ -15,11 +15,9 @@ from lycoris.bases.base import Base, compute_digest
 from lycoris.bases.conditioning import TextConditioning
 from lycoris.bases.families import BASES
 from lycoris.bases.families.family import Family
-from lycoris.bases.files.diffusers_folder import find_base
-from lycoris.bases.files.model_files import DiffusersFolder, ModelFiles
+from lycoris.bases.family_matching import resolve_family
+from lycoris.bases.files.model_files import ModelFiles
 from lycoris.bases.files.model_loading import import_class
-from lycoris.bases.files.replaced_vae import ReplacedVae
-from lycoris.bases.files.single_file import SingleFile
 from lycoris.bases.files.unused_tensors import log_unused_tensors
 from lycoris.bases.flow_matching import FlowMatching
 from lycoris.bases.noise import DiscreteDiffusion, ForwardProcess
@@ -27,7 +25,6 @@ from lycoris.bases.quantization import Precisions
 from lycoris.bases.resolution import set_resolution
 from lycoris.bases.text_encoding import build_window_tokenizer
 from lycoris.bases.tokenization import TruncatedPromptWarning
-from lycoris.errors import InputError
 
 __all__ = [
     "BASES",
@@ -54,6 +51,7 @@ def open_base(
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto",
     *,
     tokenizer: str | Path | None = None,
+    components: str | Path | None = None,
     prediction_type: Literal["epsilon", "v_prediction", "sample"] | None = None,
     vae: str | Path | None = None,
     resolution: int | None = None,
@@ -63,13 +61,15 @@ def open_base(
     """Open a base model, frozen and ready to adapt, to train on and to generate with.
 
     Args:
-        source: ``"pocket"`` for the embedded model, a folder in the diffusers layout, a safetensors file in the
-            original layout of Stable Diffusion 1.x, 2.x, XL or 3, or a hub name.
+        source: ``"pocket"`` for the embedded model, a folder in the diffusers layout, a hub name, or a safetensors file
+            in the original layout of Stable Diffusion 1.x, 2.x, XL or 3, or with the transformer of another family.
         device: a torch device; ``"auto"`` is the GPU if there is one.
         dtype: precision of the frozen weights; ``"auto"`` is float32 on a CPU and on a GPU without
             bfloat16, else bfloat16. Files of another precision are converted when opened.
         tokenizer: only for a single file: a tokenizer's folder, a base's folder or a hub name with CLIP's vocabulary.
             Defaults to a folder ``tokenizer`` beside the file, else to OpenAI's from the hub or its cache.
+        components: only for a single file with a transformer: a folder or hub name of a model of the same family, whose
+            other parts are used with it, and the configuration of its transformer.
         prediction_type: only for a single file that does not state what its denoiser predicts. Required for such a
             file of SD 2.x; the default for other families is `epsilon`.
         vae: another VAE instead of the base's: a folder with its configuration, a base's folder, or a safetensors file
@@ -90,7 +90,7 @@ def open_base(
             unknown, or its package is not installed.
     """
     precisions = Precisions.of(precision)
-    files, family = resolve_family(source, tokenizer, prediction_type, vae)
+    files, family = resolve_family(source, tokenizer, prediction_type, vae, components)
     log_unused_tensors(files, family)
     return Base(family, files, str(source), device, dtype, resolution, max_token_length, precisions)
 
@@ -99,6 +99,7 @@ def digest(
     source: str | Path = "pocket",
     *,
     tokenizer: str | Path | None = None,
+    components: str | Path | None = None,
     prediction_type: str | None = None,
     vae: str | Path | None = None,
     resolution: int | None = None,
@@ -108,14 +109,15 @@ def digest(
     """Compute the SHA-256 over a base's files, as `Base.digest` has it, without opening the model.
 
     Args:
-        source, tokenizer, prediction_type, vae, resolution, max_token_length, precision: as for `open_base`.
+        source, tokenizer, components, prediction_type, vae, resolution, max_token_length, precision: as for
+            `open_base`.
 
     Raises:
         InputError: nothing is there, parts are missing, no family matches, `resolution` or `max_token_length` does
             not fit, `precision` is unknown, or its package is not installed.
     """
     precisions = Precisions.of(precision)
-    files, family = resolve_family(source, tokenizer, prediction_type, vae)
+    files, family = resolve_family(source, tokenizer, prediction_type, vae, components)
     _check_options(files, family, resolution, max_token_length)
     return compute_digest(family, files, resolution, max_token_length, precisions)
 
@@ -137,87 +139,73 @@ def log_unused(
     source: str | Path = "pocket",
     *,
     tokenizer: str | Path | None = None,
+    components: str | Path | None = None,
     prediction_type: str | None = None,
     vae: str | Path | None = None,
 ) -> None:
     """Log the tensors of a base's file that no part is loaded from, as `open_base` does, without opening the model.
 
     Args:
-        source, tokenizer, prediction_type, vae: as for `open_base`.
+        source, tokenizer, components, prediction_type, vae: as for `open_base`.
 
     Raises:
         InputError: nothing is there, no family matches, or the weights have shapes of no known parts.
     """
-    log_unused_tensors(*resolve_family(source, tokenizer, prediction_type, vae))
+    log_unused_tensors(*resolve_family(source, tokenizer, prediction_type, vae, components))
 
 
 def load_scheduler_config(
-    source: str | Path = "pocket", *, tokenizer: str | Path | None = None, prediction_type: str | None = None
+    source: str | Path = "pocket",
+    *,
+    tokenizer: str | Path | None = None,
+    components: str | Path | None = None,
+    prediction_type: str | None = None,
 ) -> Mapping[str, Any]:
     """Read a base's noise schedule as its files state it, without opening the model.
 
     Args:
-        source, tokenizer, prediction_type: as for `open_base`.
+        source, tokenizer, components, prediction_type: as for `open_base`.
 
     Raises:
         InputError: nothing is there, or no family matches.
     """
-    files, _ = resolve_family(source, tokenizer, prediction_type)
+    files, _ = resolve_family(source, tokenizer, prediction_type, components=components)
     return files.scheduler_config()
 
 
 def load_forward_process(
-    source: str | Path = "pocket", *, tokenizer: str | Path | None = None, prediction_type: str | None = None
+    source: str | Path = "pocket",
+    *,
+    tokenizer: str | Path | None = None,
+    components: str | Path | None = None,
+    prediction_type: str | None = None,
 ) -> ForwardProcess:
     """Read how a base noises latents and what it predicts, on the CPU, without opening the model.
 
     Args:
-        source, tokenizer, prediction_type: as for `open_base`.
+        source, tokenizer, components, prediction_type: as for `open_base`.
 
     Raises:
         InputError: nothing is there, no family matches, or the schedule is not one of its family.
     """
-    files, family = resolve_family(source, tokenizer, prediction_type)
+    files, family = resolve_family(source, tokenizer, prediction_type, components=components)
     return family.forward_process.from_config(files.scheduler_config(), torch.device("cpu"))
 
 
 def load_tokenizer(
-    source: str | Path = "pocket", *, tokenizer: str | Path | None = None, prediction_type: str | None = None
+    source: str | Path = "pocket",
+    *,
+    tokenizer: str | Path | None = None,
+    components: str | Path | None = None,
+    prediction_type: str | None = None,
 ) -> Any:
     """Load the (first) tokenizer of a base, without opening the model.
 
     Args:
-        source, tokenizer, prediction_type: as for `open_base`.
+        source, tokenizer, components, prediction_type: as for `open_base`.
 
     Raises:
         InputError: nothing is there, no family matches, or there is no vocabulary.
     """
-    files, family = resolve_family(source, tokenizer, prediction_type)
+    files, family = resolve_family(source, tokenizer, prediction_type, components=components)
     return files.load_tokenizer("tokenizer", import_class(family.part_classes(files)["tokenizer"]))
-
-
-def resolve_family(
-    source: str | Path,
-    tokenizer: str | Path | None = None,
-    prediction_type: str | None = None,
-    vae: str | Path | None = None,
-) -> tuple[ModelFiles, Family]:
-    """Find the files of a base, and the family that matches them."""
-    path = find_base(source)
-    if path.is_dir():
-        for name, value in {"tokenizer": tokenizer, "prediction_type": prediction_type}.items():
-            if value is not None:
-                raise InputError(f"Argument `{name}` is for single files; the folder `{path}` has its own.")
-    layouts = {name: layout for family in BASES.values() for name, layout in family.layouts.items()}
-    files: ModelFiles = (
-        DiffusersFolder(path)
-        if path.is_dir()
-        else SingleFile(path, layouts, tokenizer=tokenizer, prediction_type=prediction_type, needs_vae=vae is None)
-    )
-    if vae is not None:
-        files = ReplacedVae(files, vae)
-    for family in BASES.values():
-        if family.matches(files):
-            return files, family
-    pipeline = files.model_index().get("_class_name")
-    raise InputError(f"Base `{source}` is a {pipeline}, which no family opens; known: {', '.join(BASES)}.")

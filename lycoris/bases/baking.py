@@ -15,9 +15,9 @@ from torch import Tensor, nn
 
 from lycoris.adapters.loading import load
 from lycoris.adapters.network import Network
-from lycoris.bases import resolve_family
 from lycoris.bases.base import Base
 from lycoris.bases.families.family import Family
+from lycoris.bases.family_matching import resolve_family
 from lycoris.bases.files.changed_files import ChangedFiles, Changes
 from lycoris.bases.files.diffusers_folder import read_json
 from lycoris.bases.files.file_kinds import is_weights_file

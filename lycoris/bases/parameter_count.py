@@ -10,6 +10,7 @@ from torch import nn
 
 import lycoris
 from lycoris.bases.families import BASES
+from lycoris.bases.family_matching import resolve_family
 from lycoris.bases.files.diffusers_folder import find_base, read_json
 from lycoris.bases.files.hub import download_snapshot, is_hub_name
 from lycoris.bases.files.model_files import DiffusersFolder
@@ -30,6 +31,7 @@ def meta_parts(
     source: str | Path,
     *,
     tokenizer: str | Path | None = None,
+    components: str | Path | None = None,
     prediction_type: str | None = None,
     vae: str | Path | None = None,
 ) -> dict[str, nn.Module]:
@@ -38,16 +40,14 @@ def meta_parts(
     Of a hub model that is not in the cache, only the configurations are fetched.
 
     Args:
-        source, tokenizer, prediction_type, vae: as for `lycoris.bases.open_base`.
+        source, tokenizer, components, prediction_type, vae: as for `lycoris.bases.open_base`.
 
     Raises:
         InputError: there is no such base, or a part's configuration cannot be read.
     """
     path = _find_configs(source)
     if not path.is_dir():
-        from lycoris.bases import resolve_family
-
-        files, family = resolve_family(path, tokenizer, prediction_type, vae)
+        files, family = resolve_family(path, tokenizer, prediction_type, vae, components)
         classes = family.part_classes(files)
         return {
             part: files.empty_module(part, import_class(classes[part]))

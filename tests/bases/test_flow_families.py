@@ -8,14 +8,17 @@ import pytest
 import torch
 from PIL import Image
 from safetensors import safe_open
+from safetensors.torch import save_file
 
 import lycoris
 from lycoris.bases import BASES, TextConditioning, open_base
+from lycoris.bases.family_matching import resolve_family
 from lycoris.bases.parameter_count import meta_parts
 from lycoris.bases.sampling import GenerationSettings, generate
 from lycoris.bases.schedulers import build_scheduler
 from lycoris.errors import InputError
 from lycoris.training import Example, TrainingJob, TrainingSettings, train
+from tests.bases.original_transformers import original_weights
 from tests.bases.small_families import CASES
 from tests.bases.small_flow_families import FLOW_CASES, FlowCase, klein
 
@@ -260,6 +263,22 @@ def test_a_preset_chooses_layers_by_what_they_do(base, case, place, preset):
     network = lycoris.attach({"transformer": base.parts["transformer"]}, "lora", preset=preset)
     network.detach()
     assert len(network) == case.layers[place]
+
+
+def test_a_file_of_its_transformer_opens_with_the_other_parts(base, case, tmp_path):
+    transformer, family = base.parts["transformer"], BASES[case.family]
+    weights = original_weights(transformer) if family.transformer_file else transformer.state_dict()
+    prefix = "model.diffusion_model." if len(case.family) % 2 else ""
+    file = tmp_path / "transformer.safetensors"
+    save_file({prefix + name: value.contiguous() for name, value in weights.items()}, file)
+    files, found = resolve_family(file, components=base.files.path)
+    opened = files.load_module("transformer", type(transformer), torch.float32).state_dict()
+    assert found is family
+    assert opened.keys() == transformer.state_dict().keys()
+    assert all(torch.equal(opened[name], value) for name, value in transformer.state_dict().items())
+    if family.transformer_file:
+        with pytest.raises(InputError, match="Pass `components`"):
+            resolve_family(file)
 
 
 def test_shapes_alone_are_of_the_parts_that_can_be_adapted(base):

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from lycoris.bases.conditioning import TextConditioning
 from lycoris.bases.families.family import Components, DenoiserInputs, Family, ModelCalls, has_pipeline
+from lycoris.bases.files.transformer_layouts import TransformerLayout, converter
 from lycoris.bases.guidance import Guidance
 from lycoris.bases.shapes import Latents
 from lycoris.bases.text_encoding import is_clip
@@ -45,11 +46,16 @@ def _open(components: Components) -> ModelCalls:
 
 AURAFLOW = Family(
     name="auraflow",
-    models="AuraFlow 0.1 to 0.3, folders only",
+    models="AuraFlow 0.1 to 0.3",
     pipeline_class="AuraFlowPipeline",
     matches=has_pipeline("AuraFlowPipeline"),
     part_classes=_part_classes,
     open=_open,
+    transformer_file=TransformerLayout(
+        ("double_layers.0.attn.w2q.weight", "cond_seq_linear.weight"),
+        converter("convert_auraflow_transformer_checkpoint_to_diffusers"),
+        "fal/AuraFlow-v0.3",
+    ),
     upcasts_vae=True,
     patch_size=2,
 )

@@ -6,6 +6,7 @@ import torch
 
 from lycoris.bases.conditioning import TextConditioning, require
 from lycoris.bases.families.family import Components, DenoiserInputs, Family, ModelCalls, has_pipeline, parts_of
+from lycoris.bases.files.transformer_layouts import TransformerLayout, convert_chroma
 from lycoris.bases.flow_schedule import FlowSchedule
 from lycoris.bases.guidance import Guidance
 from lycoris.bases.packing import grid_positions, pack, unpack
@@ -56,6 +57,12 @@ CHROMA = Family(
         tokenizer="transformers.AutoTokenizer",
     ),
     open=_open,
+    transformer_file=TransformerLayout(
+        ("distilled_guidance_layer.in_proj.weight",),
+        convert_chroma,
+        "lodestones/Chroma1-HD",
+        {"t5xxl": "text_encoder"},
+    ),
     patch_size=2,
 )
 """Lodestone Rock, "Chroma"."""

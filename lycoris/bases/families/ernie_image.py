@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from lycoris.bases.conditioning import TextConditioning, require
 from lycoris.bases.families.family import Components, DenoiserInputs, Family, ModelCalls, has_pipeline, parts_of
+from lycoris.bases.files.transformer_layouts import TransformerLayout, same_names
 from lycoris.bases.flow_schedule import FlowSchedule
 from lycoris.bases.guidance import Guidance
 from lycoris.bases.pipeline_text import PipelineText
@@ -44,5 +45,10 @@ ERNIE_IMAGE = Family(
         tokenizer="transformers.AutoTokenizer",
     ),
     open=_open,
+    transformer_file=TransformerLayout(
+        ("layers.0.adaLN_sa_ln.weight", "text_proj.weight"),
+        same_names,
+        "baidu/ERNIE-Image",
+    ),
 )
 """Baidu, "ERNIE-Image"."""

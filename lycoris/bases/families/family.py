@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from lycoris.bases.conditioning import TextConditioning
     from lycoris.bases.files.checkpoint_layouts import CheckpointLayout
     from lycoris.bases.files.model_files import ModelFiles
+    from lycoris.bases.files.transformer_layouts import TransformerLayout
 
 
 @dataclass(frozen=True, eq=False)
@@ -165,7 +166,8 @@ class Family:
         forward_process: how latents are noised.
         upcasts_vae: whether the VAE overflows in float16 and stays in float32 where its configuration says so.
         default_scheduler: class of its scheduler where the configuration names none.
-        layouts: the original layouts of its single files by name; empty if only folders are opened.
+        layouts: the original layouts of its single files with all parts, by name; empty if there are none.
+        transformer_file: how its transformer is named in single files; None if only with diffusers' names.
         pipeline_options: model index → further arguments of `pipeline_class`.
         digest_options: files → options of the model index that change its output, for the digest; ``""`` for none.
         resolution: side in pixels of the square images it was trained on, where the denoiser's configuration has none.
@@ -187,6 +189,7 @@ class Family:
     upcasts_vae: bool = False
     default_scheduler: str = "FlowMatchEulerDiscreteScheduler"
     layouts: Mapping[str, CheckpointLayout] = field(default_factory=dict)
+    transformer_file: TransformerLayout | None = None
     pipeline_options: Callable[[Mapping[str, Any]], Mapping[str, Any]] = _no_options
     digest_options: Callable[[ModelFiles], str] = lambda _: ""
     resolution: int = 1024

@@ -6,6 +6,7 @@ import torch
 
 from lycoris.bases.conditioning import TextConditioning, require_pooled
 from lycoris.bases.families.family import Components, DenoiserInputs, Family, ModelCalls, Recipe, has_pipeline, parts_of
+from lycoris.bases.files.transformer_layouts import TransformerLayout, convert_flux_1
 from lycoris.bases.flow_schedule import FlowSchedule
 from lycoris.bases.guidance import Guidance
 from lycoris.bases.packing import grid_positions, pack, unpack
@@ -64,6 +65,12 @@ FLUX_1 = Family(
         tokenizer_2="transformers.AutoTokenizer",
     ),
     open=_open,
+    transformer_file=TransformerLayout(
+        ("double_blocks.0.img_attn.norm.key_norm.scale", "vector_in.in_layer.weight"),
+        convert_flux_1,
+        "black-forest-labs/FLUX.1-dev",
+        {"clip_l": "text_encoder", "t5xxl": "text_encoder_2"},
+    ),
     patch_size=2,
     recipe=Recipe(1e-4, 500, "diffusers, examples/dreambooth/train_dreambooth_lora_flux.py"),
 )

@@ -9,6 +9,7 @@ import torch
 
 from lycoris.bases.conditioning import TextConditioning
 from lycoris.bases.families.family import Components, DenoiserInputs, Family, ModelCalls, Recipe, has_pipeline, parts_of
+from lycoris.bases.files.transformer_layouts import TransformerLayout, converter
 from lycoris.bases.flow_schedule import FlowSchedule
 from lycoris.bases.guidance import Guidance
 from lycoris.bases.packing import grid_positions, pack, unpack
@@ -81,6 +82,8 @@ def _klein_digest(files: ModelFiles) -> str:
     return f"distilled: {bool(files.model_index().get('is_distilled'))}"
 
 
+_CONVERT = converter("convert_flux2_transformer_checkpoint_to_diffusers")
+_MARK = "single_stream_modulation.lin.weight"
 _RECIPE = Recipe(1e-4, 500, "diffusers, examples/dreambooth/README_flux2.md")
 
 FLUX_2_KLEIN = Family(
@@ -95,6 +98,7 @@ FLUX_2_KLEIN = Family(
         tokenizer="transformers.AutoTokenizer",
     ),
     open=_open_klein,
+    transformer_file=TransformerLayout((_MARK,), _CONVERT, "black-forest-labs/FLUX.2-klein-base-4B"),
     pipeline_options=lambda index: {"is_distilled": bool(index.get("is_distilled"))},
     digest_options=_klein_digest,
     recipe=_RECIPE,
@@ -113,6 +117,9 @@ FLUX_2_DEV = Family(
         tokenizer="transformers.AutoTokenizer",
     ),
     open=_open_dev,
+    transformer_file=TransformerLayout(
+        (_MARK, "guidance_in.in_layer.weight"), _CONVERT, "black-forest-labs/FLUX.2-dev"
+    ),
     recipe=_RECIPE,
 )
 """Black Forest Labs, "FLUX.2 [dev]". The text encoder is Mistral Small 3, of which layers 10, 20 and 30 are read.

@@ -6,6 +6,7 @@ from typing import Any
 
 from lycoris.bases.conditioning import TextConditioning, require, require_pooled
 from lycoris.bases.families.family import Components, DenoiserInputs, Family, ModelCalls, Recipe, has_pipeline, parts_of
+from lycoris.bases.files.transformer_layouts import TransformerLayout, same_names
 from lycoris.bases.flow_schedule import FlowSchedule, linear_log_shift
 from lycoris.bases.guidance import Guidance
 from lycoris.bases.pipeline_text import PipelineText
@@ -63,6 +64,11 @@ HIDREAM = Family(
         tokenizer_4="transformers.AutoTokenizer",
     ),
     open=_open,
+    transformer_file=TransformerLayout(
+        ("double_stream_blocks.0.block.adaLN_modulation.1.bias",),
+        same_names,
+        "HiDream-ai/HiDream-I1-Full",
+    ),
     patch_size=2,
     recipe=Recipe(2e-4, 1000, "diffusers, examples/dreambooth/README_hidream.md"),
 )

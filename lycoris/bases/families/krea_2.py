@@ -9,6 +9,7 @@ import torch
 
 from lycoris.bases.conditioning import TextConditioning, require
 from lycoris.bases.families.family import Components, DenoiserInputs, Family, ModelCalls, Recipe, has_pipeline, parts_of
+from lycoris.bases.files.transformer_layouts import TransformerLayout, converter
 from lycoris.bases.flow_schedule import FlowSchedule, linear_log_shift
 from lycoris.bases.guidance import Guidance
 from lycoris.bases.packing import grid_positions, pack, unpack
@@ -78,6 +79,11 @@ KREA_2 = Family(
         tokenizer="transformers.AutoTokenizer",
     ),
     open=_open,
+    transformer_file=TransformerLayout(
+        ("txtfusion.projector.weight",),
+        converter("convert_krea2_transformer_checkpoint_to_diffusers"),
+        "krea/Krea-2-Raw",
+    ),
     pipeline_options=_options,
     digest_options=_digest_options,
     patch_size=2,

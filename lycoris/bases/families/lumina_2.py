@@ -6,6 +6,7 @@ from typing import Any
 
 from lycoris.bases.conditioning import TextConditioning, require
 from lycoris.bases.families.family import Components, DenoiserInputs, Family, ModelCalls, Recipe, has_pipeline, parts_of
+from lycoris.bases.files.transformer_layouts import TransformerLayout, convert_lumina_2
 from lycoris.bases.flow_schedule import FlowSchedule, linear_log_shift
 from lycoris.bases.guidance import Guidance
 from lycoris.bases.pipeline_text import PipelineText
@@ -56,6 +57,11 @@ LUMINA_2 = Family(
         tokenizer="transformers.AutoTokenizer",
     ),
     open=_open,
+    transformer_file=TransformerLayout(
+        ("layers.0.adaLN_modulation.1.weight", "cap_embedder.0.weight"),
+        convert_lumina_2,
+        "Alpha-VLLM/Lumina-Image-2.0",
+    ),
     patch_size=2,
     recipe=Recipe(1e-4, 500, "diffusers, examples/dreambooth/README_lumina2.md"),
 )

@@ -8,6 +8,7 @@ import torch
 
 from lycoris.bases.conditioning import TextConditioning, require
 from lycoris.bases.families.family import Components, DenoiserInputs, Family, ModelCalls, Recipe, has_pipeline, parts_of
+from lycoris.bases.files.transformer_layouts import TransformerLayout, same_names
 from lycoris.bases.flow_schedule import FlowSchedule
 from lycoris.bases.guidance import Guidance
 from lycoris.bases.packing import pack, unpack
@@ -67,6 +68,11 @@ QWEN_IMAGE = Family(
         tokenizer="transformers.AutoTokenizer",
     ),
     open=_open,
+    transformer_file=TransformerLayout(
+        ("transformer_blocks.0.img_mod.1.weight", "txt_norm.weight"),
+        same_names,
+        "Qwen/Qwen-Image",
+    ),
     resolution=1328,
     patch_size=2,
     recipe=Recipe(2e-4, 500, "diffusers, examples/dreambooth/README_qwen.md"),

@@ -7,6 +7,7 @@ from typing import Any
 
 from lycoris.bases.conditioning import TextConditioning, require
 from lycoris.bases.families.family import Components, DenoiserInputs, Family, ModelCalls, Recipe, has_pipeline, parts_of
+from lycoris.bases.files.transformer_layouts import TransformerLayout, converter
 from lycoris.bases.guidance import Guidance
 from lycoris.bases.pipeline_text import PipelineText
 from lycoris.bases.shapes import Latents
@@ -58,6 +59,11 @@ SANA = Family(
         tokenizer="transformers.AutoTokenizer",
     ),
     open=_open,
+    transformer_file=TransformerLayout(
+        ("blocks.0.cross_attn.q_linear.weight", "t_block.1.weight"),
+        converter("convert_sana_transformer_to_diffusers"),
+        "Efficient-Large-Model/Sana_1600M_1024px_diffusers",
+    ),
     recipe=Recipe(1e-4, 500, "diffusers, examples/dreambooth/README_sana.md"),
 )
 """Xie et al., "SANA: Efficient High-Resolution Image Synthesis with Linear Diffusion Transformers".

@@ -23,6 +23,7 @@ from lycoris.bases.files.checkpoint_layouts import (
     openai_clip,
     strip_prefix,
 )
+from lycoris.bases.files.transformer_layouts import TransformerLayout, converter
 from lycoris.bases.guidance import Guidance
 from lycoris.bases.shapes import Latents
 
@@ -121,6 +122,12 @@ STABLE_DIFFUSION_3 = Family(
     matches=_matches,
     part_classes=_part_classes,
     open=_open,
+    transformer_file=TransformerLayout(
+        ("joint_blocks.0.context_block.adaLN_modulation.1.bias",),
+        converter("convert_sd3_transformer_checkpoint_to_diffusers"),
+        "stabilityai/stable-diffusion-3.5-medium",
+        {"clip_l": "text_encoder", "clip_g": "text_encoder_2", "t5xxl": "text_encoder_3"},
+    ),
     text_encoders=("text_encoder", "text_encoder_2"),
     layouts=_LAYOUTS,
     pipeline_options=lambda _: {"text_encoder_3": None, "tokenizer_3": None},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from lycoris.bases.conditioning import TextConditioning
 from lycoris.bases.families.family import Components, DenoiserInputs, Family, ModelCalls, has_pipeline, parts_of
+from lycoris.bases.files.transformer_layouts import TransformerLayout, converter
 from lycoris.bases.guidance import Guidance
 from lycoris.bases.pipeline_text import PipelineText
 from lycoris.bases.shapes import Latents
@@ -59,6 +60,11 @@ WAN = Family(
         tokenizer="transformers.AutoTokenizer",
     ),
     open=_open,
+    transformer_file=TransformerLayout(
+        ("head.modulation", "blocks.0.self_attn.q.weight"),
+        converter("convert_wan_transformer_to_diffusers"),
+        "Wan-AI/Wan2.1-T2V-1.3B-Diffusers",
+    ),
     pipeline_options=lambda index: {"expand_timesteps": bool(index.get("expand_timesteps"))},
     digest_options=lambda files: f"a time per token: {bool(files.model_index().get('expand_timesteps'))}",
     resolution=640,

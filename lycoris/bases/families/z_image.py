@@ -6,6 +6,7 @@ import torch
 
 from lycoris.bases.conditioning import TextConditioning
 from lycoris.bases.families.family import Components, DenoiserInputs, Family, ModelCalls, Recipe, has_pipeline, parts_of
+from lycoris.bases.files.transformer_layouts import TransformerLayout, converter
 from lycoris.bases.flow_schedule import FlowSchedule
 from lycoris.bases.guidance import Guidance
 from lycoris.bases.pipeline_text import PipelineText
@@ -54,6 +55,11 @@ Z_IMAGE = Family(
         tokenizer="transformers.AutoTokenizer",
     ),
     open=_open,
+    transformer_file=TransformerLayout(
+        ("layers.0.adaLN_modulation.0.weight", "cap_embedder.0.weight"),
+        converter("convert_z_image_transformer_checkpoint_to_diffusers"),
+        "Tongyi-MAI/Z-Image",
+    ),
     patch_size=2,
     recipe=Recipe(1e-4, 500, "diffusers, examples/dreambooth/README_z_image.md"),
 )

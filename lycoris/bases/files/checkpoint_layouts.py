@@ -111,7 +111,7 @@ def strip_prefix(prefix: str) -> Callable[[Any, Tensors, dict[str, Any]], Tensor
         stripped = {name.removeprefix(prefix): weight for name, weight in weights.items()}
         if hasattr(module, "text_projection") and "text_projection.weight" not in stripped:
             stripped["text_projection.weight"] = torch.eye(config["projection_dim"])  # SD 3's first CLIP has none
-        return _match_text_model_prefix(module, stripped)
+        return match_text_model_prefix(module, stripped)
 
     return convert
 
@@ -122,12 +122,12 @@ def convert_open_clip(prefix: str) -> Callable[[Any, Tensors, dict[str, Any]], T
     def convert(module: Any, weights: Tensors, config: dict[str, Any]) -> Tensors:
         from diffusers.loaders.single_file_utils import convert_open_clip_checkpoint
 
-        return _match_text_model_prefix(module, convert_open_clip_checkpoint(module, weights, prefix=prefix))
+        return match_text_model_prefix(module, convert_open_clip_checkpoint(module, weights, prefix=prefix))
 
     return convert
 
 
-def _match_text_model_prefix(module: Any, weights: Tensors) -> Tensors:
+def match_text_model_prefix(module: Any, weights: Tensors) -> Tensors:
     """Text encoders without projection have a `text_model` in some versions of transformers and none in others."""
     if hasattr(module, "text_model"):
         return weights

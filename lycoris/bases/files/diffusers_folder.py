@@ -71,6 +71,27 @@ def _download(name: str) -> Path:
     return folder
 
 
+def find_components(source: str | Path) -> Path:
+    """Locate the model that a transformer's file takes its other parts from.
+
+    Args:
+        source: a folder or a hub name; of the hub's, the weights of the transformer are not fetched.
+
+    Raises:
+        InputError: there is no such folder or model.
+    """
+    path = Path(source).expanduser()
+    if path.is_dir():
+        return path
+    if path.is_file() or not is_hub_name(str(source)):
+        raise InputError(
+            f"Argument `components` must be a folder in the diffusers layout or a hub name, but got `{source}`."
+        )
+    failure = f"Argument `components`: `{source}` is not a folder on this machine."
+    ignore = ["*.fp16.*", "*.non_ema.*", *(f"{part}/*{WEIGHTS_SUFFIX}" for part in ("unet", "*transformer"))]
+    return download_snapshot(str(source), ["model_index.json", *HUB_PATTERNS], failure, ignore=ignore)
+
+
 def read_json(path: Path) -> dict[str, Any]:
     """Read a configuration file.
 

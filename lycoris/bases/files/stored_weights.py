@@ -86,8 +86,12 @@ class StoredWeights:
             )
         return {name: DTYPES[dtype] for name, dtype in self._dtypes.items()}
 
-    def read(self, names: Iterable[str]) -> dict[str, Tensor]:
+    def read(self, names: Iterable[str], dtype: torch.dtype | None = None) -> dict[str, Tensor]:
         """Read weights by their names in the original layout; a scaled one is restored, in float32.
+
+        Args:
+            names: of the weights.
+            dtype: that of what is returned; by default as stored.
 
         Raises:
             InputError: a weight has a value that is not finite, or is an integer.
@@ -108,7 +112,7 @@ class StoredWeights:
                     )
                 if not is_finite(weight):
                     raise non_finite_error(self._names[name], weight, self.path)
-                weights[name] = weight
+                weights[name] = weight if dtype is None or not weight.is_floating_point() else weight.to(dtype)
         return weights
 
     def _check_quantization(self, names: Iterable[str], marks: dict[str, Tensor]) -> None:
