@@ -1,21 +1,24 @@
 """Default hyperparameters, by base model and algorithm.
 
-Those of the pocket base were found by experiment (docs/pocket.md). Those of full-size bases are the defaults of
-arXiv 2309.14859, table of hyperparameters, for every family: SDXL and SD 3 have none of their own.
+Those of the pocket base were found by experiment (docs/pocket.md). Those of SD 1.x and 2.x are the defaults of arXiv
+2309.14859, table of hyperparameters; other families have a public recipe, `lycoris.bases.families.family.Recipe`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from lycoris.analysis.text.formatting import join_names
+from lycoris.analysis.text.formatting import counted, join_names
 from lycoris.data.folders import absolute_path
 from lycoris.errors import InputError
 from lycoris.pocket import EMBEDDED_BASES
 from lycoris.safety.file_names import check_folder_name
 from tasks.trainings import AdapterSettings
+
+if TYPE_CHECKING:
+    from lycoris.bases.families.family import Family, Recipe
 
 _NETWORK_DEFAULTS: dict[str, dict[str, dict[str, Any]]] = {
     "pocket": {
@@ -43,6 +46,7 @@ _TRAINING_DEFAULTS: dict[str, dict[str, Any]] = {
     },
     "paper": {"epochs": 50, "batch_size": 8, "warmup_steps": 100, "caption_dropout": 0.05},
 }
+_ACCUMULATION = "gradient_accumulation_steps"
 _DEFAULT_PRESET = {"pocket": "full", "paper": "attn-mlp"}
 _SAMPLING_DEFAULTS: dict[str, dict[str, Any]] = {
     "pocket": {"scheduler": "dpm++-2m", "steps": 14, "guidance": 7.0},
@@ -54,12 +58,72 @@ MAX_NAME_LENGTH = 80
 _CO_TRAIN = {"pocket": 4, "paper": 1}
 
 
-def default_settings(base: str, algorithm: str) -> AdapterSettings:
-    """Return the default settings of an algorithm on a base model; None for those that it does not use."""
+def default_settings(base: str, algorithm: str, components: str | None = None) -> AdapterSettings:
+    """Return the default settings of an algorithm on a base model; None for those that it does not use.
+
+    Args:
+        base: the base model.
+        algorithm: of the adapter.
+        components: the other parts of a base whose transformer is one file.
+    """
     name = _defaults_name(base)
     network = dict(_NETWORK_DEFAULTS[name].get(algorithm, _OTHER_ALGORITHMS))
     training = {**_TRAINING_DEFAULTS[name], "learning_rate": network.pop("learning_rate")}
+    family = _family_with_recipe(base, components)
+    if family is not None:
+        assert family.recipe is not None
+        network, training = _apply_recipe(family.recipe, algorithm, network, training)
     return AdapterSettings(algorithm, _DEFAULT_PRESET[name], training=training, **network)
+
+
+def _apply_recipe(
+    recipe: Recipe, algorithm: str, network: dict[str, Any], training: dict[str, Any]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Put a recipe in place of the paper's defaults; native fine-tuning keeps its own learning rate."""
+    if algorithm == "lora":
+        network = {**network, "rank": recipe.rank, "alpha": float(recipe.alpha or recipe.rank)}
+    training = {
+        "steps": recipe.steps,
+        "batch_size": 1,
+        _ACCUMULATION: recipe.accumulation,
+        "warmup_steps": 0,
+        "caption_dropout": training["caption_dropout"],
+        "learning_rate": training["learning_rate"] if algorithm == "full" else recipe.learning_rate,
+        **recipe.times,
+    }
+    return network, {name: value for name, value in training.items() if (name, value) != (_ACCUMULATION, 1)}
+
+
+def recipe_note(base: str, components: str | None = None) -> str | None:
+    """Return what the family of a base has as defaults and where they are from; None where it has none."""
+    family = _family_with_recipe(base, components)
+    if family is None:
+        return None
+    recipe = family.recipe
+    assert recipe is not None
+    times = [f"{name} {_describe_value(value)}" for name, value in recipe.times.items()]
+    settings = [
+        f"learning rate {recipe.learning_rate:g}",
+        f"LoRA rank {recipe.rank}, alpha {recipe.alpha or recipe.rank:g}",
+        f"{recipe.steps} steps of {counted(recipe.accumulation, 'image')}",
+        *times,
+    ]
+    return f"defaults of the family {family.name}: {', '.join(settings)} ({recipe.source}); docs/bases.md, Recipes"
+
+
+def _describe_value(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name} {one:g}" for name, one in value.items())
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _family_with_recipe(base: str, components: str | None) -> Family | None:
+    if base in _TRAINING_DEFAULTS:
+        return None
+    from lycoris.bases.family_matching import find_family
+
+    family = find_family(base, components)
+    return None if family is None or family.recipe is None else family
 
 
 def default_sampling(base: str) -> dict[str, Any]:

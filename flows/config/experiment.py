@@ -276,7 +276,7 @@ class Experiment(ConfigRecord):
 
     def adapter_settings(self, adapter: AdapterConfig) -> AdapterSettings:
         """Return everything that determines the training of an adapter, with defaults filled in."""
-        fallback = defaults.default_settings(self.base, adapter.algorithm)
+        fallback = defaults.default_settings(self.base, adapter.algorithm, self.components)
         alpha = adapter.alpha if adapter.alpha is not None else fallback.alpha
         if adapter.rank is not None and adapter.alpha is None:  # keep the default scale if only the rank is set
             if fallback.alpha and fallback.rank:

@@ -6,6 +6,7 @@ import logging
 from pathlib import Path
 
 from flows.config.concepts import select_concepts
+from flows.config.defaults import recipe_note
 from flows.config.experiment import Experiment
 from flows.studies.plan import count_work, format_cost, step_count
 from flows.studies.timing import timings_from_cache
@@ -41,4 +42,5 @@ def describe_estimate(experiment: Experiment, data: Path) -> list[str]:
     lines = [
         f"{counted(work.adapters, 'adapter')}, {steps} training steps, {work.images} images; less if some are cached"
     ]
-    return [*lines, *format_cost(experiment, work, mean_images, timings)]
+    note = recipe_note(experiment.base, experiment.components)
+    return [*([] if note is None else [note]), *lines, *format_cost(experiment, work, mean_images, timings)]

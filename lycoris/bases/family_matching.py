@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 
 from lycoris.bases.families import BASES
 from lycoris.bases.families.family import Family
+from lycoris.bases.files.checkpoint_layouts import detect_layout
 from lycoris.bases.files.diffusers_folder import find_base, find_components
+from lycoris.bases.files.hub import download_snapshot, is_hub_name
 from lycoris.bases.files.model_files import DiffusersFolder, ModelFiles
 from lycoris.bases.files.replaced_vae import ReplacedVae
 from lycoris.bases.files.single_file import SingleFile
@@ -47,6 +50,33 @@ def resolve_family(
         files = _open_whole_file(path, tokenizer, prediction_type, needs_vae=vae is None)
         family = _match_family(files, source)
     return files if vae is None else ReplacedVae(files, vae), family
+
+
+def find_family(source: str | Path, components: str | Path | None = None) -> Family | None:
+    """The family of a base by its index or the names of its weights; None where it cannot be found.
+
+    Of a hub model that is not in the cache, only the index is fetched.
+
+    Args:
+        source, components: as for `lycoris.bases.open_base`.
+    """
+    try:
+        indexed = source if components is None else components
+        path = Path(indexed).expanduser()
+        if not path.exists() and is_hub_name(str(indexed)):
+            path = _index_folder(str(indexed))
+        if path.is_dir():
+            return _match_family(DiffusersFolder(path), source)
+        layouts = {name: layout for family in BASES.values() for name, layout in family.layouts.items()}
+        layout = detect_layout(StoredWeights(path).shapes, path, layouts, optional=("vae",))
+        return next(family for family in BASES.values() if layout in family.layouts)
+    except InputError:
+        return None
+
+
+@functools.lru_cache(maxsize=64)
+def _index_folder(name: str) -> Path:
+    return download_snapshot(name, ["model_index.json"], f"Base `{name}` is not on this machine.")
 
 
 def _match_family(files: ModelFiles, source: str | Path) -> Family:

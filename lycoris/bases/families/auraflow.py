@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from lycoris.bases.conditioning import TextConditioning
-from lycoris.bases.families.family import Components, DenoiserInputs, Family, ModelCalls, has_pipeline
+from lycoris.bases.families.family import Components, DenoiserInputs, Family, ModelCalls, Recipe, has_pipeline
 from lycoris.bases.files.transformer_layouts import TransformerLayout, converter
 from lycoris.bases.guidance import Guidance
 from lycoris.bases.shapes import Latents
@@ -58,6 +58,12 @@ AURAFLOW = Family(
     ),
     upcasts_vae=True,
     patch_size=2,
+    recipe=Recipe(
+        rank=8,
+        steps=2000,
+        source="SimpleTuner, simpletuner/examples/auraflow.peft-lora/config.json; steps: as for Chroma",
+        timestep_shift=1.73,
+    ),
 )
 """fal, "Introducing AuraFlow v0.1".
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from lycoris.bases.conditioning import TextConditioning, require
-from lycoris.bases.families.family import Components, DenoiserInputs, Family, ModelCalls, has_pipeline, parts_of
+from lycoris.bases.families.family import Components, DenoiserInputs, Family, ModelCalls, Recipe, has_pipeline, parts_of
 from lycoris.bases.files.transformer_layouts import TransformerLayout, convert_chroma
 from lycoris.bases.flow_schedule import FlowSchedule
 from lycoris.bases.guidance import Guidance
@@ -64,5 +64,10 @@ CHROMA = Family(
         {"t5xxl": "text_encoder"},
     ),
     patch_size=2,
+    recipe=Recipe(
+        rank=16,
+        steps=2000,
+        source="ai-toolkit, config/examples/train_lora_chroma_24gb.yaml",
+    ),
 )
 """Lodestone Rock, "Chroma"."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from lycoris.bases.conditioning import TextConditioning, require
-from lycoris.bases.families.family import Components, DenoiserInputs, Family, ModelCalls, has_pipeline, parts_of
+from lycoris.bases.families.family import Components, DenoiserInputs, Family, ModelCalls, Recipe, has_pipeline, parts_of
 from lycoris.bases.files.transformer_layouts import TransformerLayout, same_names
 from lycoris.bases.flow_schedule import FlowSchedule
 from lycoris.bases.guidance import Guidance
@@ -49,6 +49,11 @@ ERNIE_IMAGE = Family(
         ("layers.0.adaLN_sa_ln.weight", "text_proj.weight"),
         same_names,
         "baidu/ERNIE-Image",
+    ),
+    recipe=Recipe(
+        rank=32,
+        steps=3000,
+        source="ai-toolkit, ui/src/app/jobs/new/jobConfig.ts",
     ),
 )
 """Baidu, "ERNIE-Image"."""

@@ -128,19 +128,44 @@ class ModelCalls:
         return getattr(self.encode_text, "negative", self.encode_text)(prompts)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """Public defaults for training an adapter on a family.
+    """Public settings of a LoRA on a family, which are the defaults of an experiment on it.
 
     Attributes:
-        learning_rate: for LoRA.
+        learning_rate: of adapters, with AdamW.
+        rank: of LoRA.
+        alpha: of LoRA; None for the rank.
         steps: optimizer steps.
-        source: where they are from.
+        accumulation: images of a step, in as many passes of one image.
+        source: where each is from.
+        timestep_density: as `lycoris.training.TrainingSettings` has it; None for logit-normal.
+        timestep_density_options: likewise.
+        timestep_shift: likewise; None for the scheduler's, fixed or by image size.
+        loss_weighting: likewise; None for none.
     """
 
-    learning_rate: float
+    learning_rate: float = 1e-4
+    rank: int
+    alpha: float | None = None
     steps: int
+    accumulation: int = 1
     source: str
+    timestep_density: str | None = None
+    timestep_density_options: Mapping[str, float] = field(default_factory=dict)
+    timestep_shift: float | None = None
+    loss_weighting: str | None = None
+
+    @property
+    def times(self) -> dict[str, Any]:
+        """The settings of training times that it has, by the names of `lycoris.training.TrainingSettings`."""
+        named = {
+            "timestep_density": self.timestep_density,
+            "timestep_density_options": dict(self.timestep_density_options),
+            "timestep_shift": self.timestep_shift,
+            "loss_weighting": self.loss_weighting,
+        }
+        return {name: value for name, value in named.items() if value not in (None, {})}
 
 
 def _no_options(_: Any) -> Mapping[str, Any]:
@@ -174,7 +199,8 @@ class Family:
         codec: the autoencoder → what encodes images and decodes latents with it.
         noise_by_token: whether the pipeline's initial noise has an image's tokens first and then the channels.
         patch_size: latent cells along each side of what the denoiser takes as one token.
-        recipe: public defaults of a training; None where there are none.
+        recipe: public settings of a training; None where there are none.
+        assistant: hub name of a published adapter that its distilled models are trained with; None where there is none.
     """
 
     name: str
@@ -197,6 +223,7 @@ class Family:
     noise_by_token: bool = False
     patch_size: int = 1
     recipe: Recipe | None = None
+    assistant: str | None = None
 
 
 def has_pipeline(*names: str) -> Callable[[ModelFiles], bool]:

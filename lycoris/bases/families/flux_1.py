@@ -72,6 +72,11 @@ FLUX_1 = Family(
         {"clip_l": "text_encoder", "t5xxl": "text_encoder_2"},
     ),
     patch_size=2,
-    recipe=Recipe(1e-4, 500, "diffusers, examples/dreambooth/train_dreambooth_lora_flux.py"),
+    assistant="ostris/FLUX.1-schnell-training-adapter",
+    recipe=Recipe(
+        rank=16,
+        steps=2000,
+        source="ai-toolkit, config/examples/train_lora_flux_24gb.yaml; times: musubi-tuner, docs/flux_kontext.md",
+    ),
 )
 """Black Forest Labs, "FLUX.1"."""

@@ -84,7 +84,11 @@ def _klein_digest(files: ModelFiles) -> str:
 
 _CONVERT = converter("convert_flux2_transformer_checkpoint_to_diffusers")
 _MARK = "single_stream_modulation.lin.weight"
-_RECIPE = Recipe(1e-4, 500, "diffusers, examples/dreambooth/README_flux2.md")
+_RECIPE = Recipe(
+    rank=32,
+    steps=3000,
+    source="ai-toolkit, ui/src/app/jobs/new/jobConfig.ts; shift by size: musubi-tuner, docs/flux_2.md",
+)
 
 FLUX_2_KLEIN = Family(
     name="flux-2-klein",

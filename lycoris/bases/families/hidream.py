@@ -70,6 +70,12 @@ HIDREAM = Family(
         "HiDream-ai/HiDream-I1-Full",
     ),
     patch_size=2,
-    recipe=Recipe(2e-4, 1000, "diffusers, examples/dreambooth/README_hidream.md"),
+    recipe=Recipe(
+        learning_rate=2e-4,
+        rank=32,
+        steps=3000,
+        source="ai-toolkit, config/examples/train_lora_hidream_48.yaml",
+        timestep_shift=3.0,
+    ),
 )
 """HiDream.ai, "HiDream-I1: A High-Efficient Image Generative Foundation Model with Sparse Diffusion Transformer"."""

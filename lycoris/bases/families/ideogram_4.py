@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from lycoris.bases.conditioning import TextConditioning, require
-from lycoris.bases.families.family import Components, DenoiserInputs, Family, ModelCalls, has_pipeline, parts_of
+from lycoris.bases.families.family import Components, DenoiserInputs, Family, ModelCalls, Recipe, has_pipeline, parts_of
 from lycoris.bases.flow_schedule import FlowSchedule
 from lycoris.bases.guidance import Guidance
 from lycoris.bases.latent_codec import LatentCodec
@@ -95,5 +95,12 @@ IDEOGRAM_4 = Family(
     open=_open,
     codec=lambda vae: LatentCodec(vae, patch_channels_last=True),
     noise_by_token=True,
+    recipe=Recipe(
+        rank=32,
+        steps=1000,
+        source="SimpleTuner, simpletuner/examples/ideogram-image-24g.peft-lora/config.json; times: diffusers",
+        timestep_density="logit-normal",
+        timestep_density_options={"std": 1.5},
+    ),
 )
 """Ideogram, "Ideogram 4". Its pipeline lowers the guidance for the last steps; here it is one for all."""

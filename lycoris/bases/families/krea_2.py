@@ -87,6 +87,10 @@ KREA_2 = Family(
     pipeline_options=_options,
     digest_options=_digest_options,
     patch_size=2,
-    recipe=Recipe(3e-4, 1000, "diffusers, examples/dreambooth/README_krea2.md"),
+    recipe=Recipe(
+        rank=32,
+        steps=1000,
+        source="musubi-tuner, docs/krea2.md; steps: diffusers, examples/dreambooth/README_krea2.md",
+    ),
 )
 """Krea, "Krea 2". Its pipeline counts guidance from 0, ours from 1: its 4.5 is 5.5 here."""

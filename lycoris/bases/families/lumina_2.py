@@ -63,7 +63,11 @@ LUMINA_2 = Family(
         "Alpha-VLLM/Lumina-Image-2.0",
     ),
     patch_size=2,
-    recipe=Recipe(1e-4, 500, "diffusers, examples/dreambooth/README_lumina2.md"),
+    recipe=Recipe(
+        rank=16,
+        steps=2000,
+        source="ai-toolkit, config/examples/train_lora_lumina.yaml",
+    ),
 )
 """Qin et al., "Lumina-Image 2.0: A Unified and Efficient Image Generative Framework".
 

@@ -75,6 +75,11 @@ QWEN_IMAGE = Family(
     ),
     resolution=1328,
     patch_size=2,
-    recipe=Recipe(2e-4, 500, "diffusers, examples/dreambooth/README_qwen.md"),
+    recipe=Recipe(
+        rank=16,
+        steps=2000,
+        source="ai-toolkit, config/examples/train_lora_qwen_image_24gb.yaml; shift: musubi-tuner, docs/qwen_image.md",
+        timestep_shift=2.2,
+    ),
 )
 """Wu et al., "Qwen-Image Technical Report"."""

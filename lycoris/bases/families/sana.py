@@ -64,7 +64,13 @@ SANA = Family(
         converter("convert_sana_transformer_to_diffusers"),
         "Efficient-Large-Model/Sana_1600M_1024px_diffusers",
     ),
-    recipe=Recipe(1e-4, 500, "diffusers, examples/dreambooth/README_sana.md"),
+    recipe=Recipe(
+        rank=4,
+        steps=500,
+        accumulation=4,
+        source="diffusers, examples/dreambooth/README_sana.md and train_dreambooth_lora_sana.py",
+        timestep_density="uniform",
+    ),
 )
 """Xie et al., "SANA: Efficient High-Resolution Image Synthesis with Linear Diffusion Transformers".
 

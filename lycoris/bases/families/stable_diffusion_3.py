@@ -132,7 +132,12 @@ STABLE_DIFFUSION_3 = Family(
     layouts=_LAYOUTS,
     pipeline_options=lambda _: {"text_encoder_3": None, "tokenizer_3": None},
     patch_size=2,
-    recipe=Recipe(4e-4, 500, "diffusers, examples/dreambooth/README_sd3.md"),
+    recipe=Recipe(
+        rank=16,
+        steps=2000,
+        source="ai-toolkit, config/examples/train_lora_sd35_large_24gb.yaml",
+        timestep_density="uniform",
+    ),
 )
 """Esser et al., "Scaling Rectified Flow Transformers for High-Resolution Image Synthesis".
 

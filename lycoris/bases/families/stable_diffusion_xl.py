@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from lycoris.bases.conditioning import TextConditioning, require_pooled
-from lycoris.bases.families.family import Components, DenoiserInputs, Family, ModelCalls, parts_of
+from lycoris.bases.families.family import Components, DenoiserInputs, Family, ModelCalls, Recipe, parts_of
 from lycoris.bases.files import config_inference
 from lycoris.bases.files.checkpoint_layouts import (
     DDIM_CONFIG,
@@ -146,5 +146,12 @@ STABLE_DIFFUSION_XL = Family(
         "add_watermarker": False,
     },
     digest_options=lambda files: f"zeros for the empty prompt: {_zeros_for_empty(files.model_index())}",
+    recipe=Recipe(
+        rank=32,
+        alpha=16,
+        steps=500,
+        accumulation=4,
+        source="sd-scripts, docs/sdxl_train_network.md; steps: diffusers, examples/dreambooth/README_sdxl.md",
+    ),
 )
 """Podell et al., "SDXL: Improving Latent Diffusion Models for High-Resolution Image Synthesis"."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from lycoris.bases.conditioning import TextConditioning
-from lycoris.bases.families.family import Components, DenoiserInputs, Family, ModelCalls, has_pipeline, parts_of
+from lycoris.bases.families.family import Components, DenoiserInputs, Family, ModelCalls, Recipe, has_pipeline, parts_of
 from lycoris.bases.files.transformer_layouts import TransformerLayout, converter
 from lycoris.bases.guidance import Guidance
 from lycoris.bases.pipeline_text import PipelineText
@@ -69,5 +69,11 @@ WAN = Family(
     digest_options=lambda files: f"a time per token: {bool(files.model_index().get('expand_timesteps'))}",
     resolution=640,
     patch_size=2,
+    recipe=Recipe(
+        rank=32,
+        steps=2000,
+        source="ai-toolkit, config/examples/train_lora_wan21_1b_24gb.yaml; shift: musubi-tuner, docs/wan.md",
+        timestep_shift=3.0,
+    ),
 )
 """Wan Team, "Wan: Open and Advanced Large-Scale Video Generative Models". The resolution has the area of 832x480."""

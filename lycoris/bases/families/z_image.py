@@ -61,7 +61,13 @@ Z_IMAGE = Family(
         "Tongyi-MAI/Z-Image",
     ),
     patch_size=2,
-    recipe=Recipe(1e-4, 500, "diffusers, examples/dreambooth/README_z_image.md"),
+    assistant="ostris/zimage_turbo_training_adapter",
+    recipe=Recipe(
+        rank=32,
+        steps=3000,
+        source="ai-toolkit, ui/src/app/jobs/new/jobConfig.ts; shift: musubi-tuner, docs/zimage.md",
+        timestep_shift=2.0,
+    ),
 )
 """Tongyi, "Z-Image: An Efficient Image Generation Foundation Model with Single-Stream Diffusion Transformer".
 

@@ -1,8 +1,19 @@
 """Default hyperparameters: a changed default changes every adapter that does not set it, so each is pinned."""
 
+import json
+
 import pytest
 
-from flows.config.defaults import default_co_train, default_sampling, default_settings, embedded_encoders_note
+from flows.config.defaults import (
+    default_co_train,
+    default_sampling,
+    default_settings,
+    embedded_encoders_note,
+    recipe_note,
+)
+from flows.config.experiment import Experiment
+from lycoris.bases import BASES
+from lycoris.training import TrainingSettings
 
 POCKET = {
     "steps": 120,
@@ -69,3 +80,56 @@ def test_embedded_encoders_on_a_real_base_are_named_with_what_to_set(encoders, s
 def test_encoders_that_fit_their_base_are_not_named():
     assert embedded_encoders_note("pocket", ("clip", "dinov2"), "vgg") is None
     assert embedded_encoders_note("owner/model", ("owner/clip",), "vgg19.pth") is None
+
+
+@pytest.fixture
+def z_image(tmp_path):
+    (tmp_path / "model_index.json").write_text('{"_class_name": "ZImagePipeline"}')
+    return str(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "rank", "alpha", "learning_rate"),
+    [("lora", 32, 32.0, 1e-4), ("loha", 4, 2.0, 1e-4), ("full", None, None, 1e-6), ("boft", None, None, 1e-4)],
+)
+def test_a_familys_public_recipe_is_the_default_on_its_bases(z_image, algorithm, rank, alpha, learning_rate):
+    settings = default_settings(z_image, algorithm)
+    assert (settings.preset, settings.rank, settings.alpha) == ("attn-mlp", rank, alpha)
+    assert settings.training == {
+        "steps": 3000,
+        "batch_size": 1,
+        "warmup_steps": 0,
+        "caption_dropout": 0.05,
+        "learning_rate": learning_rate,
+        "timestep_shift": 2.0,
+    }
+    TrainingSettings(**settings.training)
+
+
+def test_the_recipe_of_a_transformer_in_one_file_is_that_of_its_components(z_image):
+    assert default_settings("some.safetensors", "lora", z_image) == default_settings(z_image, "lora")
+
+
+def test_a_run_names_the_recipe_and_its_source(z_image):
+    note = recipe_note(z_image)
+    assert note.startswith("defaults of the family z-image: learning rate 0.0001, LoRA rank 32, alpha 32, 3000 steps")
+    assert "timestep_shift 2" in note
+    assert "musubi-tuner, docs/zimage.md" in note
+    assert recipe_note("pocket") is recipe_note("some/base") is None
+
+
+@pytest.mark.parametrize("name", [name for name, family in BASES.items() if family.recipe])
+def test_every_recipe_is_a_valid_training(name, tmp_path):
+    (tmp_path / "model_index.json").write_text(json.dumps({"_class_name": BASES[name].pipeline_class}))
+    settings = default_settings(str(tmp_path), "lora")
+    training = TrainingSettings(**settings.training)
+    assert training.steps == BASES[name].recipe.steps
+    assert settings.rank == BASES[name].recipe.rank
+
+
+def test_options_of_an_experiment_replace_a_recipes(z_image):
+    adapter = {"algorithm": "lora", "rank": 4}
+    experiment = Experiment(base=z_image, steps=20, training={"timestep_shift": 5.0}, algorithms=(adapter,))
+    settings = experiment.adapter_settings(experiment.algorithms[0])
+    assert (settings.rank, settings.alpha, settings.training["steps"]) == (4, 4.0, 20)
+    assert settings.training["timestep_shift"] == 5
