@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -23,6 +24,7 @@ from lycoris.pretrained import resolve_device
 if TYPE_CHECKING:
     from torch import nn
 
+    from lycoris.adapters.network import Network
     from lycoris.bases.files.model_files import ModelFiles
     from lycoris.bases.noise import ForwardProcess
 
@@ -51,6 +53,7 @@ class Base:
         schedule: how its pipeline sets the times of a flow-matching scheduler.
         distilled: what training on it means if it was distilled; None if not.
         noise_by_token: whether its pipeline's initial noise has an image's tokens first and then the channels.
+        assistant: an adapter that acts in training and not in generation; see `lycoris.training.assistant`.
         has_unconditional_denoiser: whether a second denoiser takes the place of a negative prompt.
 
     Args:
@@ -124,6 +127,7 @@ class Base:
         self._family, self._calls = family, family.open(self._components)
         self.guidance, self.schedule = self._calls.guidance, self._calls.schedule
         self.distilled, self.noise_by_token = self._calls.distilled, family.noise_by_token
+        self.assistant: Network | None = None
         self.has_unconditional_denoiser = self._calls.predict_unconditional is not None
 
     @functools.cached_property
@@ -210,6 +214,18 @@ class Base:
             if predict is None:
                 raise InputError("Argument `unconditional` must be False for a base without a second denoiser.")
             return predict(inputs).float()
+
+    @contextlib.contextmanager
+    def unassisted(self) -> Iterator[None]:
+        """Take the assistant's effect away for a while."""
+        if self.assistant is None:
+            yield
+            return
+        self.assistant.scale = 0
+        try:
+            yield
+        finally:
+            self.assistant.scale = 1
 
     def pipeline(self) -> Any:
         """Build a diffusers pipeline that shares the modules, adapters included."""

@@ -116,7 +116,8 @@ def generate(
             steps,
             tokens,
         )
-        latents = _denoise(base, denoising, noise, copy.deepcopy(scheduler), on_step)
+        with base.unassisted():
+            latents = _denoise(base, denoising, noise, copy.deepcopy(scheduler), on_step)
         images += _to_images(base.decode_latents(latents))
     return images
 

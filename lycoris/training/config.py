@@ -66,6 +66,8 @@ class TrainingSettings:
         prior_weight: weight of the loss of prior examples; that of the others is 1.
         mask: where the loss counts: ``"file"`` for the white area of ``name.mask.png`` beside an image, ``"alpha"`` for
             what is opaque; `None` for everywhere.
+        assistant: an adapter that is on the base in training and not in generation, for distilled bases: a file or hub
+            name; see `lycoris.training.assistant`.
         cache_encodings: encode images and captions once and cache the result; False encodes them at each step.
         on_invalid_image: ``"skip"`` trains on the others and reports it, ``"stop"`` is an error.
 
@@ -107,6 +109,7 @@ class TrainingSettings:
     keep_tokens: int = 1
     prior_weight: float = 1.0
     mask: MaskSource | None = None
+    assistant: str | None = None
     cache_encodings: bool = True
     on_invalid_image: OnInvalidImage = "skip"
 

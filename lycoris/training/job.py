@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from lycoris.cache.integrity import file_digest
 from lycoris.data.images import find_mask
+from lycoris.training.assistant import assistant_identity
 from lycoris.training.callbacks import Callback
 from lycoris.training.config import TrainingSettings
 from lycoris.training.data.image_dataset import Example
@@ -91,6 +92,7 @@ class TrainingJob:
             "network": hashlib.sha256(shapes.encode()).hexdigest(),
             "examples": content.hexdigest(),
             "seed": str(self.seed),
+            **assistant_identity(self.settings.assistant),
             **self.settings_identity(),
         }
 

@@ -15,6 +15,7 @@ import torch
 
 from lycoris.adapters.layers.batch_partition import BatchPartition
 from lycoris.errors import InputError
+from lycoris.training.assistant import assisted
 from lycoris.training.compute_modes import compute_modes
 from lycoris.training.data.sampler import Batch
 from lycoris.training.distributed import ProcessGroup
@@ -113,7 +114,7 @@ def co_train(
     """
     if not jobs:
         raise InputError("Argument `jobs` must hold at least one job, but is empty.")
-    if base.distilled is not None:
+    if base.distilled is not None and any(job.settings.assistant is None for job in jobs):
         logger.warning("Base `%s` %s.", base.source, base.distilled)
     began = time.monotonic()
     runs = [TrainingRun(base, job, cache_folder) for job in jobs]
@@ -176,7 +177,8 @@ class _RunGroup:
                 run.network.train()
                 run.network.batch_partition = partition
             settings = [run.settings for run in runs]
-            with compute_modes(self._base, [run.network for run in runs], settings), _isolated_rng(self._base.device):
+            modes = compute_modes(self._base, [run.network for run in runs], settings)
+            with assisted(self._base, settings), modes, _isolated_rng(self._base.device):
                 yield
         finally:
             for run in runs:

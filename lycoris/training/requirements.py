@@ -10,6 +10,7 @@ import torch
 from lycoris.bases.flow_matching import FlowMatching
 from lycoris.bases.noise import DiscreteDiffusion
 from lycoris.errors import InputError, unknown_name_error
+from lycoris.training.assistant import find_assistant
 from lycoris.training.optim.optimizer_step import build_optimizer, check_optimizer_device
 from lycoris.training.optim.optimizers import OPTIMIZERS
 
@@ -28,7 +29,7 @@ def check_requirements(settings: TrainingSettings, forward_process: ForwardProce
 
     Raises:
         InputError: the optimizer is not available or rejects its settings, the backend of `compile` is not available,
-            or the loss does not fit the base.
+            there is no such assistant, or the loss does not fit the base.
     """
     check_optimizer_device(settings.optimizer, device)
     if OPTIMIZERS[settings.optimizer].cuda_only:
@@ -39,6 +40,8 @@ def check_requirements(settings: TrainingSettings, forward_process: ForwardProce
         build_optimizer([{"params": [parameter], "lr": lr, "base_lr": lr}], settings)
     if settings.compile is not None:
         check_compile_backend(settings.compile, device)
+    if settings.assistant is not None:
+        find_assistant(settings.assistant)
     resolve_forward_process(forward_process, settings)
 
 

@@ -46,6 +46,8 @@ class AdapterTraining:
     @property
     def stage_inputs(self) -> dict[int | None, dict[str, Any]]:
         """Everything that the adapter at the end (None), and that of each checkpoint, depends on."""
+        from lycoris.training.assistant import assistant_identity
+
         request = self.request
         common = {
             "base": request.base.digest,
@@ -58,7 +60,9 @@ class AdapterTraining:
             "code": source_hash(*TRAINING_SOURCES),
         }
         prior = request.prior and [request.prior.images.digest, list(request.prior.captions)]
+        assistant = request.settings.training.get("assistant")
         optional = {
+            **assistant_identity(assistant),
             "alternatives": list(request.alternatives),
             "repeats": list(request.repeats),
             "prior": prior,

@@ -200,7 +200,6 @@ class Family:
         noise_by_token: whether the pipeline's initial noise has an image's tokens first and then the channels.
         patch_size: latent cells along each side of what the denoiser takes as one token.
         recipe: public settings of a training; None where there are none.
-        assistant: hub name of a published adapter that its distilled models are trained with; None where there is none.
     """
 
     name: str
@@ -223,7 +222,6 @@ class Family:
     noise_by_token: bool = False
     patch_size: int = 1
     recipe: Recipe | None = None
-    assistant: str | None = None
 
 
 def has_pipeline(*names: str) -> Callable[[ModelFiles], bool]:

@@ -16,7 +16,7 @@ from lycoris.bases.shapes import Latents
 _EMBEDDED = "was distilled from guided predictions; adapters are trained at an embedded guidance of 1"
 _FEW_STEPS = (
     "was distilled to four steps, as FLUX.1 schnell: an adapter trained on it unlearns the few steps. Train on another "
-    "FLUX.1, or attach and merge a de-distillation adapter first, and generate without that one"
+    "FLUX.1, or with a de-distillation adapter: `assistant` of `training`, ostris/FLUX.1-schnell-training-adapter"
 )
 
 
@@ -72,7 +72,6 @@ FLUX_1 = Family(
         {"clip_l": "text_encoder", "t5xxl": "text_encoder_2"},
     ),
     patch_size=2,
-    assistant="ostris/FLUX.1-schnell-training-adapter",
     recipe=Recipe(
         rank=16,
         steps=2000,

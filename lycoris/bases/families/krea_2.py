@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 _OPTIONS = ("text_encoder_select_layers", "is_distilled", "patch_size")
 _DISTILLED = (
     "was distilled to few steps: an adapter trained on it unlearns them. Train on Krea 2 Raw and load the adapter on "
-    "this one"
+    "this one, or with a de-distillation adapter: `assistant` of `training`, ostris/krea2_turbo_training_adapter"
 )
 _DISTILLED_LOG_SHIFT = 1.15
 

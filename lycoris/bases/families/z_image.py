@@ -14,7 +14,8 @@ from lycoris.bases.shapes import Latents
 
 _TURBO = (
     "was distilled to eight steps without guidance: an adapter trained on it unlearns the few steps. Train on Z-Image "
-    "itself, or attach and merge a de-distillation adapter first, and generate without that one"
+    "itself, or with a de-distillation adapter: `assistant` of `training`, a file of "
+    "ostris/zimage_turbo_training_adapter"
 )
 
 
@@ -61,7 +62,6 @@ Z_IMAGE = Family(
         "Tongyi-MAI/Z-Image",
     ),
     patch_size=2,
-    assistant="ostris/zimage_turbo_training_adapter",
     recipe=Recipe(
         rank=32,
         steps=3000,

@@ -85,7 +85,7 @@ class TransformerFile:
         from accelerate import init_empty_weights
 
         with init_empty_weights():
-            module = self._build(part, model_class)
+            module: Any = self._build(part, model_class)
         kept = _float32_modules(module, dtype)
         stored = self._stored(part)
         values = self._weights.read(stored.values(), dtype if not kept else None)
