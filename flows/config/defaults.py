@@ -118,7 +118,7 @@ def _describe_value(value: Any) -> str:
 
 
 def _family_with_recipe(base: str, components: str | None) -> Family | None:
-    if base in _TRAINING_DEFAULTS:
+    if base in EMBEDDED_BASES:
         return None
     from lycoris.bases.family_matching import find_family
 
