@@ -39,6 +39,7 @@ from flows.steps.register import Registration, register_adapters
 from flows.steps.requests import begin_run, caption_request, census_messages, evaluation_setup, image_sets, prior_sets
 from flows.steps.result_folder import claim_experiment_folder, data_content
 from flows.steps.serializers import report_header, report_payload, result_summary, write_scores_table, write_study
+from flows.steps.strength import count_sweep_steps, other_strengths, sweep_champions
 from flows.steps.train import count_trainings, group_trainings, submit_trainings
 from flows.studies.estimate import log_estimate
 from lycoris.analysis.text.formatting import counted
@@ -120,7 +121,16 @@ def customize(experiment: Experiment = Experiment(), promote: bool = True) -> di
                 replace(one, adapter=trainings[run.spec.training]) for run, one in zip(runs, candidates, strict=True)
             ]
             registration = Registration(context, study, models.base, folder, code_version(), promote)
-            outcome = register_adapters(registration, runs, evaluate(setup, candidates))
+            evaluations = evaluate(setup, candidates)
+            outcome = register_adapters(registration, runs, evaluations)
+            if promote:
+                strengths = other_strengths(experiment)
+                steps.set_total(steps.total + count_sweep_steps(strengths) * len(outcome.learned))
+                evaluated = {
+                    run.spec: (candidate, futures)
+                    for run, candidate, futures in zip(runs, candidates, evaluations, strict=True)
+                }
+                outcome.sweeps |= sweep_champions(setup, strengths, evaluated, outcome)
             title = f"Study {folder.name}"
             settings = experiment.model_dump(mode="json")
             header = report_header(title, settings, models, concepts, time.monotonic() - started)

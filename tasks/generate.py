@@ -6,7 +6,7 @@ import json
 import logging
 import time
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -47,12 +47,14 @@ def generate_images(
     checkpoint: int | None = None,
     prompts: Prompts,
     sampling: SamplingSettings,
+    strength: float = 1.0,
 ) -> Artifact:
     """Generate an image of every prompt, unless they are cached.
 
     Args:
         adapter: a finished training, or None for the base alone.
         checkpoint: which of the training's checkpoints; None for its end.
+        strength: factor of the adapter's changes.
 
     Returns:
         The stage; its folder holds ``<prompt type>/NNN.png``, ``prompts.json``, and ``generation.json`` with the
@@ -61,9 +63,12 @@ def generate_images(
     context = local_context(context)
     file = None if adapter is None else adapter.at_checkpoint(checkpoint)
     inputs = generation_inputs(base.digest, file.key if file else None, prompts, sampling)
+    if strength != 1:
+        inputs["strength"] = strength
+    request = _GenerationRequest(base, file, prompts, sampling, strength)
 
     def compute(folder: Path, bar: progress.StepProgress) -> None:
-        warn_of_black_images(label, _generate(context, base, file, prompts, sampling, folder, bar))
+        warn_of_black_images(label, _generate(context, request, folder, bar))
 
     return get_or_compute(context, "images", label, inputs, compute)
 
@@ -92,21 +97,29 @@ def seconds_per_image(artifact: Artifact) -> float | None:
     return timing["seconds"] / timing["images"] if timing["images"] else None
 
 
+@dataclass(frozen=True)
+class _GenerationRequest:
+    """What is generated, with which models."""
+
+    model: ModelRef
+    adapter: Artifact | None
+    prompts: Prompts
+    sampling: SamplingSettings
+    strength: float
+
+
 def _generate(
-    context: RunContext,
-    model: ModelRef,
-    adapter: Artifact | None,
-    prompts: Prompts,
-    sampling: SamplingSettings,
-    folder: Path,
-    bar: progress.StepProgress,
+    context: RunContext, request: _GenerationRequest, folder: Path, bar: progress.StepProgress
 ) -> Sequence[Image]:
     import lycoris
     from lycoris.bases.sampling import generate
 
-    base = resources.cached_base(model.source, context.device, model.options)
+    adapter, prompts = request.adapter, request.prompts
+    base = resources.cached_base(request.model.source, context.device, request.model.options)
     network = lycoris.load(ensure_local(context, adapter).folder / ADAPTER_FILE, base.parts) if adapter else None
     try:
+        if network is not None:
+            network.scale = request.strength
         if network is not None and not base.precisions.is_quantized:
             network.merge()  # exactly reversible, and each step is as fast as the base's
         started = time.monotonic()
@@ -115,7 +128,7 @@ def _generate(
             base,
             [prompt.text for _, prompt in flat],
             [prompt.seed for _, prompt in flat],
-            sampling.generation,
+            request.sampling.generation,
             progress=bar,
         )
         counts = dict.fromkeys(prompts, 0)

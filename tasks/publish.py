@@ -48,7 +48,7 @@ class PublishOptions:
 
     Attributes:
         images: number of images to generate, in so many `steps` of the sampler.
-        strength: recommended; None where the publisher states none.
+        strength: recommended; None for the measured one, or 1 where none was measured.
         trigger: where the registry does not have it.
         base: source of the base, where it is elsewhere than at training.
         base_model: ``USER/NAME`` of the base on the hub, where the source does not say it.
@@ -147,7 +147,7 @@ def _fill(folder: Path, server: TrackingServer, version: ModelVersion, options: 
         settings=settings,
         base=_base_model(version, options, read_metadata(file).get(BASE_VERSION_KEY)),
         trigger=trigger,
-        strength=Strength() if options.strength is None else Strength(options.strength, "stated by the publisher"),
+        strength=_strength(version, options.strength),
         data_version=version.data_version,
         license=options.license,
         scores=_scores(server, version),
@@ -161,6 +161,15 @@ def _fill(folder: Path, server: TrackingServer, version: ModelVersion, options: 
         publication = replace(publication, images=_generate(folder, publication, base, prompts, options))
     _write_texts(folder, publication)
     return (*left_out, *(f"settings.{name}" for name in private))
+
+
+def _strength(version: ModelVersion, stated: float | None) -> Strength:
+    """The publisher's strength, else the measured one, else 1."""
+    if stated is not None:
+        return Strength(stated, "stated by the publisher")
+    if not version.strength:
+        return Strength()
+    return Strength(float(version.strength["value"]), f"measured: {version.strength['origin']}")
 
 
 def _write_texts(folder: Path, publication: Publication) -> None:

@@ -16,7 +16,7 @@ PARAMETERS = (
         "--images", type=int, default=4, metavar="N", help="images to generate, the first is the preview; default: 4"
     ),
     option("--steps", type=int, default=25, metavar="N", help="steps of the sampler for each of them (default: 25)"),
-    option("--strength", type=float, metavar="X", help="the strength to recommend; default: 1, not measured"),
+    option("--strength", type=float, metavar="X", help="the strength to recommend; default: the measured one, or 1"),
     option("--license", metavar="ID", help="licence of the adapter, an identifier of the hub; default: not stated"),
     option("--base-license", metavar="ID", help="licence of the base model; default: not stated"),
     option("--base-model", metavar="USER/NAME", help="the base model on the hub, where it was trained on a local copy"),

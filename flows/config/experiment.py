@@ -27,6 +27,9 @@ EXECUTION_FIELDS = frozenset(
     {"data", "data_rev", "output", "workers", "co_train", "runner", "artifact_store", "gpu_limit", "trackers"}
 )
 """Options that say where and how work is done; results do not depend on them."""
+OPTIONAL_LISTS = ("checkpoints", "trackers", "strengths")
+LISTS = ("captions", "seeds", "encoders", "resize_modes", *OPTIONAL_LISTS)
+"""Options that take several values, each once; all but the optional ones need at least one."""
 DEFAULT_CONCEPTS = ("grumble", "biscuit")
 """The shipped concepts that run by default: a character with marks that no tag describes, and a toy."""
 
@@ -89,6 +92,9 @@ class Experiment(ConfigRecord):
         description=f"how reference images are resized for an encoder: {', '.join(terms.RESIZE_MODES)}",
     )
     score_costs: bool = Field(False, description="also score training time, memory, file size and generation time")
+    strengths: tuple[Annotated[float, Field(gt=0, le=2)], ...] = Field(
+        (0.4, 0.6, 0.8, 1.2), description="strengths that a champion is tried at beside 1, to recommend one; []: none"
+    )
     style_encoder: str = Field("vgg", description="encoder of the style losses")
     steps: int | None = Field(None, ge=1, description="training steps; default: depends on the base model")
     batch_size: int | None = Field(None, ge=1, description="images per step; default: depends on the base model")
@@ -141,9 +147,7 @@ class Experiment(ConfigRecord):
             for adapter in ([{"algorithm": entry}] if isinstance(entry, str) else expand_sweep(entry))
         ]
 
-    @field_validator(
-        "captions", "concepts", "seeds", "encoders", "resize_modes", "checkpoints", "trackers", mode="before"
-    )
+    @field_validator("concepts", *LISTS, mode="before")
     @classmethod
     def _split_lists(cls, value: Any) -> Any:
         return value if value is None else as_list(value)
@@ -200,9 +204,9 @@ class Experiment(ConfigRecord):
 
     @model_validator(mode="after")
     def _check_unique(self) -> Experiment:
-        for name in ("algorithms", "captions", "seeds", "encoders", "resize_modes", "checkpoints", "trackers"):
+        for name in ("algorithms", *LISTS):
             values = getattr(self, name)
-            if not values and name not in ("checkpoints", "trackers"):
+            if not values and name not in OPTIONAL_LISTS:
                 raise ValueError(f"`{name}` is empty: it needs at least one value")
             if len({value.label if isinstance(value, AdapterConfig) else str(value) for value in values}) < len(values):
                 raise ValueError(f"`{name}` contains a value twice")

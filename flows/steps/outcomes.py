@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from lycoris.analysis import Champion
+from lycoris.analysis.decisions.strength import StrengthChoice
 from lycoris.analysis.statistics.measures import COSTS
 from tasks.artifacts import Artifact, CaptionedConcept, RunSpec
 from tasks.generate import seconds_per_image
@@ -53,6 +55,19 @@ class RunOutcome:
         return dict(zip(COSTS, values, strict=True))
 
 
+@dataclass(frozen=True)
+class StrengthSweep:
+    """The strength sweep of an adapter.
+
+    Attributes:
+        choice: The recommended strength.
+        images: Strength -> its images; at 1 those of the adapter's own evaluation, at 0 those of the base.
+    """
+
+    choice: StrengthChoice
+    images: Mapping[float, Artifact]
+
+
 @dataclass
 class StudyOutcome:
     """The outcome of a study, filled as its adapters are evaluated.
@@ -63,6 +78,7 @@ class StudyOutcome:
         failures: The error of each of the others.
         base_images: Concept and caption strategy -> images of the base model.
         choices: Concept -> its best adapter.
+        sweeps: The strength sweeps of adapters that have one.
     """
 
     study: StudyRun
@@ -70,6 +86,13 @@ class StudyOutcome:
     failures: dict[RunSpec, str] = field(default_factory=dict)
     base_images: dict[tuple[str, str], list[Artifact]] = field(default_factory=dict)
     choices: dict[str, Champion] = field(default_factory=dict)
+    sweeps: dict[RunSpec, StrengthSweep] = field(default_factory=dict)
+
+    @property
+    def learned(self) -> dict[RunSpec, RunOutcome]:
+        """The best adapters of the concepts whose best adapter has learned it."""
+        names = {(concept, choice.adapter) for concept, choice in self.choices.items() if choice.beats_base}
+        return {spec: run for spec, run in self.runs.items() if (spec.concept, spec.name) in names}
 
 
 def training_curves(summary: TrainingSummary) -> dict[str, list[tuple[int, float]]]:

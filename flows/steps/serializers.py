@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from flows.runtime.environment import command_line, describe_hardware
 from flows.steps.outcomes import RunOutcome, StudyOutcome, sample_images, training_curves
+from flows.steps.strength import strength_record
 from lycoris.analysis import CHAMPION_RULE
 from lycoris.analysis.statistics.measures import EFFICIENCY
 from lycoris.cache.atomic import atomic_write_text
@@ -117,6 +118,7 @@ def _adapter_record(spec: RunSpec, run: RunOutcome, outcome: StudyOutcome) -> di
         "cached": run.cached,
         "champion": is_champion,
         "reason": choice.reason if choice is not None and is_champion else None,
+        **({"strength": strength_record(outcome.sweeps[spec])} if spec in outcome.sweeps else {}),
         "seconds": {"train": run.summary.seconds, "draw": run.images.seconds},
         "efficiency": run.costs,
         **_curve_fields(spec, run),
@@ -200,6 +202,7 @@ def result_summary(outcome: StudyOutcome, page: Path, seconds: float) -> dict[st
             "base_scores": {score.name: score.base for score in run.scores.records},
             "cached": run.cached,
             "set_aside": run.summary.skipped_images,
+            **({"strength": outcome.sweeps[spec].choice.value} if spec in outcome.sweeps else {}),
         }
         for spec, run in outcome.runs.items()
     ]

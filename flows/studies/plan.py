@@ -72,6 +72,8 @@ def describe_plan(experiment: Experiment) -> list[str]:
         f"{counted(work.adapters, 'adapter')}: {_describe_grid(experiment, count)}",
         f"{work.images} images: {per_adapter} by each adapter, {of_base} by the base model",
     ]
+    if sweep := count * sweep_image_count(experiment):
+        lines.append(f"then up to {sweep} images by the champions, for a strength of each (`strengths=[]`: none)")
     try:
         if (experiment.output / "store" / "adapter").is_dir():
             work = subtract_cached(experiment, work, concepts)
@@ -99,6 +101,14 @@ def count_work(experiment: Experiment, concepts: int) -> WorkCount:
     return WorkCount(
         training_count(experiment, concepts), evaluations, evaluations * per_adapter + of_base, remaining=trainings
     )
+
+
+def sweep_image_count(experiment: Experiment) -> int:
+    """The most images that the strength sweep of one champion generates."""
+    from flows.steps.strength import MAX_IMAGES, SWEEP_PROMPT_TYPES, other_strengths
+
+    counts = (min(MAX_IMAGES, experiment.images.of(prompt_type)) for prompt_type in SWEEP_PROMPT_TYPES)
+    return len(other_strengths(experiment)) * sum(counts)
 
 
 def _checkpoint_count(experiment: Experiment, adapter: AdapterConfig) -> int:

@@ -24,11 +24,16 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities.model_registry import ModelVersion as MlflowVersion
 
+    from lycoris.analysis.decisions.strength import StrengthChoice
+
 NOT_PROMOTED_TAG = "champion.not_promoted"
 """Tag of a version: why it did not become champion although it is the best of its study."""
+STRENGTH_TAG = "strength"
+"""Tag of a version: the recommended strength, with its interval and where it comes from, as JSON values."""
 PROTECTED_ALIASES = ("champion", "previous")
 """Aliases whose data must not be removed: the version in use, and the one that `rollback` returns to."""
 MAX_MODELS = 1000
+MAX_STRENGTH = 2
 _TEXT_TAGS = {
     "run_id": "run", "data_version": "data.version", "commit": "commit", "base": "base", "base_digest": "base.digest",
     "algorithm": "algorithm", "strategy": "captions", "artifact_key": "adapter.key", "file_name": "adapter.file",
@@ -59,6 +64,7 @@ class ModelVersion:
         not_promoted: why it did not, although it is the best of its study; None where that does not apply.
         trigger: the word that stands for the concept; None in versions of earlier releases.
         prompts: some that it was scored with, the trigger alone first.
+        strength: the recommended one as ``value`` with ``low``, ``high`` and ``origin``; empty if it was not measured.
     """
 
     concept: str
@@ -81,6 +87,7 @@ class ModelVersion:
     not_promoted: str | None
     trigger: str | None
     prompts: tuple[str, ...]
+    strength: dict[str, Any]
 
 
 @retry_while_unavailable
@@ -141,6 +148,7 @@ def _from_mlflow(version: MlflowVersion) -> ModelVersion:
         seed=_read_tag(version, "seed", int),
         settings=_read_tag(version, "settings", _json_object),
         scores=_read_tag(version, "scores", _json_object),
+        strength=_read_tag(version, STRENGTH_TAG, _strength),
         prompts=_read_prompts(version, tags.get("prompts")),
         **{field: tags.get(tag) for field, tag in _TEXT_TAGS.items()},
     )
@@ -180,6 +188,14 @@ def _json_object(text: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise ValueError("it must be a JSON object")
     return value
+
+
+def _strength(text: str) -> dict[str, Any]:
+    value = _json_object(text)
+    for name in ("value", "low", "high"):
+        if not isinstance(value.get(name), int | float) or not 0 < value[name] <= MAX_STRENGTH:
+            raise ValueError(f"`{name}` must be a number in (0, {MAX_STRENGTH}], but is {value.get(name)}")
+    return {**value, "origin": str(value.get("origin", "not recorded"))}
 
 
 def lineage(version: ModelVersion) -> dict[str, Any]:
@@ -232,6 +248,13 @@ def pull(server: TrackingServer, name: str, out: Path | None = None) -> tuple[Mo
 def set_version_tag(server: TrackingServer, version: ModelVersion, name: str, value: str) -> None:
     """Set a tag of a version."""
     connect(server).set_model_version_tag(version.concept, version.version, name, value)
+
+
+@retry_while_unavailable
+def set_strength(server: TrackingServer, concept: str, version: str, choice: StrengthChoice) -> None:
+    """Record the recommended strength of a version."""
+    record = {name: getattr(choice, name) for name in ("value", "low", "high", "origin")}
+    connect(server).set_model_version_tag(concept, version, STRENGTH_TAG, json.dumps(record))
 
 
 def champions_trained_on(server: TrackingServer | None, data_version: str) -> list[str]:

@@ -54,6 +54,25 @@ def test_every_image_is_embedded_once(report, study):
     assert len(set(sources)) == len(sources)
 
 
+def test_the_strengths_of_a_champion_are_on_the_page_with_an_image_each(study, tmp_path):
+    image = study["adapters"][0]["drawings"]["trigger"][0]["image"]
+    points = [
+        {"strength": 0.0, "score": 0.25, "dimensions": {"fidelity": 1 / 3}, "image": None},
+        {"strength": 0.8, "score": 1.0, "dimensions": {"fidelity": 0.5}, "image": image},
+    ]
+    strength = {"value": 0.8, "low": 0.6, "high": 1.0, "origin": "best", "rule": "the best", "points": points}
+    store = ImageStore()
+    adapter = {**study["adapters"][0], "strength": strength}
+    first, *others = report_payload({**study, "adapters": [adapter, *study["adapters"][1:]]}, store)["adapters"]
+    assert {name: first["strength"][name] for name in ("value", "low", "high", "rule")} == {
+        "value": 0.8, "low": 0.6, "high": 1.0, "rule": "the best",
+    }  # fmt: skip
+    base, best = first["strength"]["points"]
+    assert (base["image"], base["dimensions"]["fidelity"]) == (None, pytest.approx(1 / 3, abs=1e-3))
+    assert best["image"] == store.add(image)
+    assert not any("strength" in other for other in others)
+
+
 def test_identical_files_share_a_number(tmp_path):
     for name in ("a", "b"):
         Image.new("RGB", (16, 16), "red").save(tmp_path / f"{name}.png")

@@ -1,6 +1,7 @@
 """A registered adapter is published: both files are the same adapter, and the folder says what is known of it."""
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -9,13 +10,18 @@ from PIL import Image
 
 import lycoris
 from flows.cli.main import main
+from lycoris.analysis.decisions.strength import StrengthChoice, StrengthScore
 from lycoris.cache.integrity import file_digest
-from lycoris.publishing.record import DIFFUSERS_FILE
+from lycoris.publishing.record import DIFFUSERS_FILE, Strength
 from lycoris.safety.machine_paths import find_machine_path
+from tasks.publish import _strength
 from tasks.tracking.adapter_runs import log_adapter
 from tasks.tracking.client import tracking_server
 from tasks.tracking.promotion import promote_to_champion
+from tasks.tracking.registry import get_version, set_strength
 from tests.tasks.tracking.small_study import adapter_run, open_small_study
+
+POINTS = tuple(StrengthScore(strength, 0.5, {"fidelity": 0.5}) for strength in (0.0, 0.8, 1.0))
 
 
 @pytest.fixture(scope="module")
@@ -43,6 +49,7 @@ def runs(tmp_path_factory, pocket):
         run = adapter_run(root, 1, "bear", root / "bear.safetensors", lineage=lineage)
         version = log_adapter(study, run).version
         promote_to_champion(tracking_server(root), "bear", version, "the best")
+        set_strength(tracking_server(root), "bear", version, StrengthChoice(0.8, 0.6, 1.0, 16, POINTS))
     return root
 
 
@@ -50,7 +57,7 @@ def runs(tmp_path_factory, pocket):
 def published(runs, tmp_path_factory):
     """What the command wrote."""
     folder = tmp_path_factory.mktemp("published") / "bear"
-    arguments = ("--images", "1", "--steps", "2", "--strength", "0.8", "--base-license", "mit")
+    arguments = ("--images", "1", "--steps", "2", "--base-license", "mit")
     assert main(["publish", "bear", "--to", str(folder), "--output", str(runs), *arguments]) == 0
     return folder
 
@@ -86,6 +93,8 @@ def test_the_folder_has_card_sidecars_and_images(published):
     assert card.data.to_dict()["instance_prompt"] == "ohw"
     assert "license" not in card.data.to_dict()
     assert "`mit`" in card.text
+    measured = "0.8 (measured: best in fidelity of 0.8 and 1, 16 images each; 95 % interval 0.6 to 1;"
+    assert f"recommended strength: {measured}" in card.text
     assert f"`{1:032x}.dir`" in card.text
     user = json.loads((published / "bear.json").read_text())
     assert (user["activation text"], user["preferred weight"], user["sd version"]) == ("ohw", 0.8, "Unknown")
@@ -106,6 +115,13 @@ def test_images_are_of_the_recommended_strength(published, pocket):
         assert image.tobytes() == expected.tobytes()
 
 
+def test_a_strength_that_the_publisher_states_comes_before_the_measured_one(runs):
+    version = get_version(tracking_server(runs), "bear")
+    assert _strength(version, 0.7) == Strength(0.7, "stated by the publisher")
+    assert _strength(version, None).value == 0.8
+    assert _strength(replace(version, strength={}), None) == Strength(1, "not measured")
+
+
 def test_nothing_names_a_path_of_this_machine(published, runs):
     assert str(runs) not in json.dumps(lycoris.read_metadata(published / "bear.safetensors"))
     for file in published.rglob("*"):
@@ -115,7 +131,7 @@ def test_nothing_names_a_path_of_this_machine(published, runs):
 
 def test_publishing_again_changes_nothing_and_other_folders_are_refused(published, runs, tmp_path, capsys):
     before = {file.relative_to(published): file_digest(file) for file in published.rglob("*") if file.is_file()}
-    arguments = ("--images", "1", "--steps", "2", "--strength", "0.8", "--base-license", "mit", "--output", str(runs))
+    arguments = ("--images", "1", "--steps", "2", "--base-license", "mit", "--output", str(runs))
     assert main(["publish", "bear@1", "--to", str(published), *arguments]) == 0
     assert {file.relative_to(published): file_digest(file) for file in published.rglob("*") if file.is_file()} == before
     (tmp_path / "mine.txt").write_text("mine")

@@ -89,6 +89,7 @@ def report_payload(study: StudyRecord, store: ImageStore) -> dict[str, Any]:
         {
             **{name: adapter.get(key) for key, name in ADAPTER_FIELDS.items() if adapter.get(key) is not None},
             **_choice_payload(adapter),
+            **_strength_payload(adapter, store),
             "captions": adapter.get("captions") or "",
             "settings": numbers[text],
             "scores": _score_rows(adapter, measures),
@@ -112,6 +113,23 @@ def _choice_payload(adapter: AdapterRecord) -> dict[str, bool]:
     if not adapter.get("champion"):
         return {}
     return {"best": True, "champion": has_learned(adapter)}
+
+
+def _strength_payload(adapter: AdapterRecord, store: ImageStore) -> dict[str, Any]:
+    """The strengths that a champion was tried at, each with an image."""
+    record = adapter.get("strength")
+    if not record:
+        return {}
+    points = [
+        {
+            "strength": point.get("strength"),
+            "score": shorten(point.get("score")),
+            "dimensions": {name: shorten(value) for name, value in (point.get("dimensions") or {}).items()},
+            "image": store.add(point.get("image")),
+        }
+        for point in record.get("points") or []
+    ]
+    return {"strength": {**{name: record.get(name) for name in ("value", "low", "high", "rule")}, "points": points}}
 
 
 def _set_values(settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -77,6 +77,26 @@ class TrainingSamples(TypedDict, total=False):
     images: list[str]
 
 
+class StrengthPoint(TypedDict, total=False):
+    """An adapter at a strength, 0 for the base: its scaled ``score``, the raw ``dimensions``, and an image."""
+
+    strength: float
+    score: float
+    dimensions: dict[str, float]
+    image: str | None
+
+
+class StrengthRecord(TypedDict, total=False):
+    """The recommended strength with its interval, ``origin`` in a line, ``rule`` in full, and the strengths tried."""
+
+    value: float
+    low: float
+    high: float
+    origin: str
+    rule: str
+    points: list[StrengthPoint]
+
+
 class AdapterRecord(TypedDict, total=False):
     """One adapter of the study; where its run failed, ``error`` stands in place of the results.
 
@@ -114,6 +134,7 @@ class AdapterRecord(TypedDict, total=False):
     settings: dict[str, Any]
     scores: dict[str, ScoreRecord]
     drawings: dict[str, list[GeneratedImage]]
+    strength: StrengthRecord
     error: str
 
 
