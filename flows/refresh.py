@@ -26,6 +26,7 @@ from flows.runtime.task_runner import process_runner
 from flows.steps.evaluate import Candidate, EvaluationSetup, evaluate
 from flows.steps.futures import submit
 from flows.steps.requests import begin_run, caption_request, evaluation_setup
+from flows.steps.strength import other_strengths, record_strength, sweep_adapter
 from lycoris.analysis import PROMOTION_RULE, decide_promotion
 from lycoris.cache.integrity import file_digest
 from lycoris.cache.keys import stage_key
@@ -177,6 +178,8 @@ class _Contests:
             promoted, reason, record["dimensions"] = decision.promoted, decision.reason, decision.dimensions
         if promoted and not promote(self.server, concept.name, challenger.version, reason):
             promoted, reason = False, f"{reason}; but a person rejected this version before"
+        if promoted:
+            self._recommend_strength(concept, challenger)
         record |= {"state": "promoted" if promoted else "left", "reason": reason}
         tag = {name: record[name] for name in ("state", "reason", "champion", "dimensions")}
         registry.set_version_tag(self.server, challenger, "contest", json.dumps(tag))
@@ -186,25 +189,15 @@ class _Contests:
         self, concept: CaptionedConcept, challenger: ModelVersion, champion: ModelVersion
     ) -> list[dict[str, Any]]:
         """Generate images with both on the same prompts and seeds, and score them against images not trained on."""
-        context, strategy = self.setup.context, challenger.strategy or self.experiment.captions[0]
-        _, rows = split_held_out(concept.images, self.experiment.hold_out, concept.name)
-        held_out = tuple(concept.images[row] for row in rows)
-        digest = stage_key("images", {"files": [file_digest(image) for image in held_out]})
+        strategy = self._strategy(challenger)
         candidates = [
-            Candidate.of_concept(
-                f"{concept.name} · {role} {version.version}",
-                concept,
-                strategy,
-                (f"{concept.name} · held out", ImageSet(held_out, digest)),
-                TrainedAdapter(import_registered(context, self.server, version)),
-            )
+            self._candidate(concept, strategy, role, version)
             for role, version in (("challenger", challenger), ("champion", champion))
         ]
-        features_only = [replace(candidate, is_scored=False) for candidate in candidates]
-        first, second = evaluate(replace(self.setup, resize_modes=("resize",)), features_only)
+        first, second = evaluate(replace(self.setup, resize_modes=("resize",)), candidates)
         scores = submit(
             compare_with_champion,
-            context,
+            self.setup.context,
             f"{concept.name} · {challenger.version} against {champion.version}",
             references=first.references["resize"],
             challenger=first.features,
@@ -213,3 +206,31 @@ class _Contests:
             category=concept.category,
         )
         return [asdict(score) for score in scores.result().records]
+
+    def _recommend_strength(self, concept: CaptionedConcept, champion: ModelVersion) -> None:
+        """Try a new champion at other strengths, and record the best."""
+        strengths = other_strengths(self.experiment)
+        if not strengths:
+            return
+        candidate = self._candidate(concept, self._strategy(champion), "champion", champion)
+        (futures,) = evaluate(replace(self.setup, resize_modes=("resize",)), [candidate])
+        sweep = sweep_adapter(self.setup, strengths, candidate, futures)
+        if sweep is not None:
+            record_strength(self.server, concept.name, champion.version, sweep.choice)
+
+    def _strategy(self, version: ModelVersion) -> str:
+        return version.strategy or self.experiment.captions[0]
+
+    def _candidate(self, concept: CaptionedConcept, strategy: str, role: str, version: ModelVersion) -> Candidate:
+        """A registered adapter, whose images are encoded like those that were not trained on."""
+        _, rows = split_held_out(concept.images, self.experiment.hold_out, concept.name)
+        held_out = tuple(concept.images[row] for row in rows)
+        digest = stage_key("images", {"files": [file_digest(image) for image in held_out]})
+        candidate = Candidate.of_concept(
+            f"{concept.name} · {role} {version.version}",
+            concept,
+            strategy,
+            (f"{concept.name} · held out", ImageSet(held_out, digest)),
+            TrainedAdapter(import_registered(self.setup.context, self.server, version)),
+        )
+        return replace(candidate, is_scored=False)
