@@ -11,6 +11,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from flows.runtime.user_changes import read_changes, restore_changes
 from lycoris.errors import InputError
 
 if TYPE_CHECKING:
@@ -93,7 +94,7 @@ def _create_crash_automation(client: SyncPrefectClient) -> None:
 
 
 def deploy(file: Path, project: Path, environment: Mapping[str, str]) -> None:
-    """Create or update the deployments in a file.
+    """Create or update the deployments in a file; what the user has switched or scheduled on the server stays.
 
     Args:
         file: A file in the format of ``prefect.yaml``.
@@ -105,7 +106,10 @@ def deploy(file: Path, project: Path, environment: Mapping[str, str]) -> None:
     """
     if not Path(file).is_file():
         raise InputError(f"There is no deployment file `{file}`.")
-    switched = _switched_schedules()
+    from prefect.client.orchestration import get_client
+
+    with get_client(sync_client=True) as client:
+        before = read_changes(client)
     command = [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all", "--prefect-file", str(file)]
     done = subprocess.run(
         command, cwd=project, env={**os.environ, **environment}, capture_output=True, text=True, check=False
@@ -113,28 +117,5 @@ def deploy(file: Path, project: Path, environment: Mapping[str, str]) -> None:
     if done.returncode:
         lines = (done.stderr or done.stdout).strip().splitlines()[-8:]
         raise InputError(f"Prefect rejects the deployments in `{file}`: {' / '.join(lines)}")
-    _restore_schedules(switched)
-
-
-def _switched_schedules() -> dict[tuple[str, str], bool]:
-    """Whether each schedule on the server is on, by the id of its deployment and the schedule itself."""
-    from prefect.client.orchestration import get_client
-
     with get_client(sync_client=True) as client:
-        return {
-            (str(deployment.id), each.schedule.model_dump_json()): bool(each.active)
-            for deployment in client.read_deployments()
-            for each in deployment.schedules
-        }
-
-
-def _restore_schedules(switched: Mapping[tuple[str, str], bool]) -> None:
-    """Switch schedules on or off as they were: the file says how a new one starts, the user switches it later."""
-    from prefect.client.orchestration import get_client
-
-    with get_client(sync_client=True) as client:
-        for deployment in client.read_deployments():
-            for each in deployment.schedules:
-                active = switched.get((str(deployment.id), each.schedule.model_dump_json()), each.active)
-                if active != each.active:
-                    client.update_deployment_schedule(deployment.id, each.id, active=active)
+        restore_changes(client, before)

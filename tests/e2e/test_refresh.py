@@ -3,15 +3,11 @@
 Runs a Prefect server, a worker, a schedule and an MLflow server, all on loopback.
 """
 
-import base64
 import json
 import shutil
 import signal
 import socket
-import subprocess
 import time
-import urllib.error
-import urllib.request
 
 import pytest
 import yaml
@@ -21,46 +17,8 @@ from lycoris import pocket
 from tasks.tracking.client import tracking_server
 from tasks.tracking.promotion import promote_to_champion
 from tests.e2e import project
-from tests.e2e.tiny import ENVIRONMENT, ROOT, TINY, command, copy_concept, json_result, run_lycoris, write_experiment
-
-TIMEOUT_S = 1800
-
-
-def ask(address, body=None, password=""):
-    """Return the answer of an API; None if there is nothing."""
-    data = None if body is None else json.dumps(body).encode()
-    request = urllib.request.Request(address, data, {"Content-Type": "application/json"})
-    if password:
-        request.add_header("Authorization", f"Basic {base64.b64encode(password.encode()).decode()}")
-    try:
-        with urllib.request.urlopen(request, timeout=60) as answer:
-            return json.load(answer) if answer.status == 200 else None
-    except urllib.error.HTTPError as error:
-        if error.code == 404:
-            return None
-        raise
-
-
-def until(poll, process, log):
-    """Wait until a function returns a value."""
-    deadline = time.monotonic() + TIMEOUT_S
-    while time.monotonic() < deadline:
-        assert process.poll() is None, log.read_text()[-3000:]
-        try:
-            if (value := poll()) is not None:
-                return value
-        except (urllib.error.URLError, ConnectionError, TimeoutError):
-            pass
-        time.sleep(2)
-    raise AssertionError(f"No result after {TIMEOUT_S} s: {log.read_text()[-3000:]}")
-
-
-@pytest.fixture
-def ports():
-    with socket.socket() as one, socket.socket() as other:
-        for each in (one, other):
-            each.bind(("127.0.0.1", 0))
-        return one.getsockname()[1], other.getsockname()[1]
+from tests.e2e.servers import ask, free_ports, start_server, until
+from tests.e2e.tiny import TINY, copy_concept, json_result, run_lycoris, write_experiment
 
 
 @pytest.fixture
@@ -109,15 +67,12 @@ TOLERATED = ("controllability", "diversity", "preservation", "quality")
 
 
 @pytest.mark.slow
-def test_the_schedule_notices_new_data_trains_on_it_and_promotes(study, ports):
+def test_the_schedule_notices_new_data_trains_on_it_and_promotes(study):
+    ports = free_ports()
     prefect, mlflow = f"http://127.0.0.1:{ports[0]}/api", f"http://127.0.0.1:{ports[1]}/api/2.0/mlflow"
     log = study / "log"
     options = ("--folder", study / "server", "--prefect-port", ports[0], "--mlflow-port", ports[1])
-    with open(log, "wb") as stream:
-        process = subprocess.Popen(
-            command("server", *map(str, options), "--deployments", str(study / "prefect.yaml")),
-            cwd=ROOT, env=ENVIRONMENT, stdout=stream, stderr=stream, start_new_session=True,
-        )  # fmt: skip
+    process = start_server(log, *options, "--deployments", study / "prefect.yaml")
 
     def champion(number):
         found = ask(f"{mlflow}/registered-models/alias?name=grumble&alias=champion")

@@ -3,16 +3,22 @@
 import asyncio
 import uuid
 from contextlib import suppress
+from datetime import timedelta
 
 import pytest
 from prefect.client.orchestration import get_client
-from prefect.client.schemas.actions import WorkPoolCreate
+from prefect.client.schemas.actions import DeploymentScheduleCreate, WorkPoolCreate
+from prefect.client.schemas.schedules import CronSchedule, IntervalSchedule
+from prefect.events.actions import DoNothing
+from prefect.events.schemas.automations import AutomationCore, EventTrigger, Posture
 from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
 from prefect.workers.process import ProcessJobConfiguration, ProcessWorker
 
 from flows.runtime.provisioning import JOB_TEMPLATE, WORK_POOL, provision
+from flows.runtime.user_changes import read_changes, restore_changes
 
 OPEN = ProcessWorker.get_default_base_job_template()
+TRIGGER = EventTrigger(expect={"dvc.data.changed"}, posture=Posture.Reactive, threshold=1)
 CHOSEN = {"command": "touch marker", "env": {"PATH": "attacker"}, "working_dir": "/", "env.PYTHONPATH": "attacker"}
 
 
@@ -65,3 +71,50 @@ def test_a_template_of_the_user_s_is_kept_and_named(client, caplog):
     assert client.read_work_pool(WORK_POOL).base_job_template == theirs
     (message,) = [record.getMessage() for record in caplog.records if record.name.startswith("lycoris")]
     assert message.endswith("chooses its variables command.")
+
+
+def deploy_file(client, flow, *schedules):
+    """Do what `prefect deploy` does with a deployment and its automation, around which the server keeps changes."""
+    before = read_changes(client)
+    deployment = client.create_deployment(
+        flow_id=flow,
+        name="kept",
+        schedules=[DeploymentScheduleCreate(schedule=each, active=False) for each in schedules],
+    )
+    for automation in client.read_automations_by_name("kept__automation_1"):
+        client.delete_automation(automation.id)
+    client.create_automation(AutomationCore(name="kept__automation_1", trigger=TRIGGER, actions=[DoNothing()]))
+    restore_changes(client, before)
+    return deployment
+
+
+def minutes(count):
+    """A schedule as a file has it: its interval counts from the moment it is read."""
+    return IntervalSchedule(interval=timedelta(minutes=count))
+
+
+def test_switches_and_schedules_of_the_user_s_outlive_a_restart(server):
+    with get_client(sync_client=True) as client:
+        flow = client.create_flow_from_name(f"flow-{uuid.uuid4()}")
+        deployment = deploy_file(client, flow, minutes(60))
+        (first,) = client.read_deployment(deployment).schedules
+        client.update_deployment_schedule(deployment, first.id, active=True)
+        own = DeploymentScheduleCreate(schedule=CronSchedule(cron="0 3 * * *"), active=True, parameters={"x": 1})
+        client.create_deployment_schedules(deployment, [own])
+        (automation,) = client.read_automations_by_name("kept__automation_1")
+        client.pause_automation(automation.id)
+
+        def state():
+            schedules = client.read_deployment(deployment).schedules
+            return {each.schedule.model_dump_json(include={"interval", "cron"}): each.active for each in schedules}
+
+        for _ in range(2):
+            assert deploy_file(client, flow, minutes(60)) == deployment
+            assert state() == {'{"interval":3600.0}': True, '{"cron":"0 3 * * *"}': True}
+            (automation,) = client.read_automations_by_name("kept__automation_1")
+            assert not automation.enabled
+        assert [each.parameters for each in client.read_deployment(deployment).schedules if each.parameters] == [
+            {"x": 1}
+        ]
+        deploy_file(client, flow, minutes(30))  # the file has another schedule now
+        assert state() == {'{"interval":1800.0}': False, '{"cron":"0 3 * * *"}': True}

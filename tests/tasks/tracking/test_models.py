@@ -4,8 +4,12 @@ import base64
 import io
 import json
 import os
+import signal
+import socket
 import subprocess
 import sys
+import time
+import urllib.request
 from pathlib import Path
 
 import numpy as np
@@ -120,6 +124,48 @@ def test_a_served_model_answers_with_base64_png(model, monkeypatch):
             monkeypatch.setenv("_MLFLOW_IS_IN_SERVING_ENVIRONMENT", "false")
             assert not differ(image.convert("RGB"), model.predict([PROMPT], params={**FAST, "seed": 7})[0])
         monkeypatch.setenv("_MLFLOW_IS_IN_SERVING_ENVIRONMENT", "true")
+
+
+@pytest.mark.slow
+def test_mlflow_models_serve_answers_a_post_with_an_image(runs, model, tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    address, log = f"http://127.0.0.1:{port}", tmp_path / "log"
+    command = [sys.executable, "-m", "mlflow", "models", "serve", "-m", "models:/grumble@challenger"]
+    with log.open("wb") as stream:
+        server = subprocess.Popen(
+            [*command, "--env-manager", "local", "--host", "127.0.0.1", "--port", str(port)],
+            cwd=tmp_path, env={**os.environ, "MLFLOW_TRACKING_URI": tracking_server(runs).uri}, stdout=stream,
+            stderr=stream, start_new_session=True,
+        )  # fmt: skip
+    try:
+        deadline = time.monotonic() + 900
+        while not _answers(f"{address}/ping"):
+            assert server.poll() is None, log.read_text()[-3000:]
+            assert time.monotonic() < deadline, log.read_text()[-3000:]
+            time.sleep(1)
+        images = {}
+        for seed in (7, 8):
+            body = json.dumps({"inputs": [PROMPT], "params": {**FAST, "seed": seed}}).encode()
+            request = urllib.request.Request(f"{address}/invocations", body, {"Content-Type": "application/json"})
+            with urllib.request.urlopen(request, timeout=300) as answer:
+                (text,) = json.load(answer)["predictions"]
+            with Image.open(io.BytesIO(base64.b64decode(text))) as image:
+                images[seed] = image.convert("RGB")
+    finally:
+        os.killpg(server.pid, signal.SIGTERM)
+        server.wait(timeout=60)
+    for seed, image in images.items():
+        assert not differ(image, model.predict([PROMPT], params={**FAST, "seed": seed})[0])
+    assert differ(images[7], images[8])
+
+
+def _answers(address):
+    try:
+        with urllib.request.urlopen(address, timeout=10) as answer:
+            return answer.status == 200
+    except OSError:
+        return False
 
 
 ALONE = """
