@@ -18,15 +18,15 @@ from tests.e2e.tiny import ENVIRONMENT, ROOT, command
 TIMEOUT_S = 1800
 
 
-def ask(address: str, body: Any = None, password: str = "") -> Any:
+def ask(address: str, body: Any = None, password: str = "", method: str | None = None) -> Any:
     """Return the answer of an API; None if there is nothing."""
     data = None if body is None else json.dumps(body).encode()
-    request = urllib.request.Request(address, data, {"Content-Type": "application/json"})
+    request = urllib.request.Request(address, data, {"Content-Type": "application/json"}, method=method)
     if password:
         request.add_header("Authorization", f"Basic {base64.b64encode(password.encode()).decode()}")
     try:
         with urllib.request.urlopen(request, timeout=60) as answer:
-            return json.load(answer) if answer.status == 200 else None
+            return json.load(answer) if answer.status in (200, 201) else None
     except urllib.error.HTTPError as error:
         if error.code == 404:
             return None
