@@ -128,3 +128,12 @@ def caption_rows(concept: CaptionedConcept, strategy: str) -> list[dict[str, str
         {"picture": path.name, "strategy": strategy, "caption": caption}
         for path, caption in zip(concept.images, concept.captions[strategy], strict=True)
     ]
+
+
+def prompt_rows(concept: CaptionedConcept, strategy: str) -> list[dict[str, Any]]:
+    """Return the prompts that an adapter is scored with as rows of a table."""
+    return [
+        {"prompt_type": kind, "prompt": prompt.text, "prompt_without_trigger": prompt.evaluation, "seed": prompt.seed}
+        for kind, prompts in concept.prompts[strategy].items()
+        for prompt in prompts
+    ]

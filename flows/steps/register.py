@@ -10,7 +10,7 @@ from pathlib import Path
 
 from flows.steps.futures import EvaluationFutures, result_or_error, root_cause
 from flows.steps.grid import PlannedRun
-from flows.steps.outcomes import RunOutcome, StudyOutcome, caption_rows, sample_images, training_curves
+from flows.steps.outcomes import RunOutcome, StudyOutcome, caption_rows, prompt_rows, sample_images, training_curves
 from lycoris.analysis.decisions.champion_selection import NOT_LEARNED
 from lycoris.cache.keys import source_hash, stage_key
 from lycoris.cache.outputs import write_if_changed
@@ -122,6 +122,7 @@ def _register(registration: Registration, run: PlannedRun, futures: EvaluationFu
                 samples=sample_images(adapter, summary),
                 scores=scores.records,
                 captions=caption_rows(concept, spec.strategy),
+                prompts=prompt_rows(concept, spec.strategy),
                 file=file,
                 contact_sheet=sheet,
                 base=registration.base,

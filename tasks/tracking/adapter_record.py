@@ -38,6 +38,7 @@ class AdapterRun:
         curves: metric -> (step, value) in order.
         samples: ``{"step", "images"}`` records of images generated during training.
         captions: rows of the caption table.
+        prompts: rows of the table of prompts that it was scored with.
         file: the safetensors file.
         contact_sheet: an overview of its images.
         base: model that the adapter belongs to.
@@ -58,6 +59,7 @@ class AdapterRun:
     base: ModelRef
     lineage: Mapping[str, str]
     trained_at: float | None = None
+    prompts: Sequence[Mapping[str, Any]] = ()
 
     @property
     def tags(self) -> dict[str, Any]:

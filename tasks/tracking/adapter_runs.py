@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from mlflow.entities import Run
 
 MAX_METRICS_PER_BATCH = 1000
-APPENDED_ARTIFACTS = frozenset({"captions.json", "scores.json", "images"})
+APPENDED_ARTIFACTS = frozenset({"captions.json", "prompts.json", "scores.json", "images"})
 """Artifacts of an adapter's run that grow if they are logged again."""
 
 
@@ -114,6 +114,8 @@ def _log_contents(client: MlflowClient, study: StudyRun, adapter: AdapterRun, ru
         client.log_batch(run_id, metrics=metrics[first : first + MAX_METRICS_PER_BATCH])
     log_dataset(client, run_id, study.data_version, "training")
     client.log_table(run_id, pd.DataFrame(list(adapter.captions)), "captions.json")
+    if adapter.prompts:
+        client.log_table(run_id, pd.DataFrame(list(adapter.prompts)), "prompts.json")
     client.log_table(run_id, pd.DataFrame([asdict(score) for score in adapter.scores]), "scores.json")
     client.log_artifact(run_id, str(adapter.contact_sheet))
     client.log_artifact(run_id, str(adapter.file))

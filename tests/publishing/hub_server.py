@@ -10,13 +10,55 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
 import yaml
+from huggingface_hub import ModelCard
+from huggingface_hub.errors import HFValidationError
+from huggingface_hub.utils import validate_repo_id
+from pydantic import BaseModel, Field
 
 TOKEN = "hf_" + "standin" * 3
 COMMIT = "c" * 40
+
+
+class _Output(BaseModel, extra="forbid"):
+    url: str
+
+
+class _Widget(BaseModel, extra="forbid"):
+    text: str
+    output: _Output
+
+
+class _Metadata(BaseModel, extra="forbid", strict=True):
+    """The metadata of a model card as the hub documents it, of which a card of ours uses some."""
+
+    license: str | None = None
+    library_name: str | None = None
+    pipeline_tag: Literal["text-to-image"] | None = None
+    tags: list[str] = []
+    base_model: str | None = None
+    instance_prompt: str | None = None
+    widget: list[_Widget] = []
+    model_index: list[Any] = Field([], alias="model-index")
+
+
+def validate_card(content: str) -> tuple[dict[str, Any], list[str]]:
+    """The metadata of a card and what is wrong with it: by the documented fields and huggingface_hub's own reader."""
+    metadata = yaml.safe_load(content.split("---")[1])
+    try:
+        card = ModelCard(content, ignore_metadata_errors=False)
+        _Metadata(**metadata)
+        if "base_model" in metadata:
+            validate_repo_id(metadata["base_model"])
+        for result in card.data.eval_results or []:
+            if not isinstance(result.metric_value, int | float):
+                return metadata, [f"metric `{result.metric_type}` has no number"]
+    except (ValueError, HFValidationError) as error:
+        return metadata, [str(error)]
+    return metadata, []
 
 
 class HubServer(ThreadingHTTPServer):
@@ -83,13 +125,12 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         path, body = self._begin(), self._body()
-        if not self._is_authorized():
-            self._json(None, 401)
-        elif path == "/api/validate-yaml":
-            metadata = yaml.safe_load(json.loads(body)["content"].split("---")[1])
+        if path == "/api/validate-yaml":  # as on the hub, without a token too
+            metadata, errors = validate_card(json.loads(body)["content"])
             self.server.cards.append(metadata)
-            known = isinstance(metadata.get("license", ""), str)
-            self._json({"warnings": [], "errors": []} if known else None, 400)
+            self._json({"warnings": [], "errors": [{"message": error} for error in errors]}, 400 if errors else 200)
+        elif not self._is_authorized():
+            self._json(None, 401)
         elif path == "/api/repos/create":
             asked = json.loads(body)
             name = f"{asked.get('organization') or 'ada'}/{asked['name']}"

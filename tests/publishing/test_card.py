@@ -4,11 +4,13 @@ import json
 from dataclasses import replace
 
 import pytest
-from huggingface_hub import ModelCard
+from huggingface_hub import ModelCard, constants
+from huggingface_hub.errors import HfHubHTTPError
 
 from lycoris.publishing.card import build_card
 from lycoris.publishing.record import BaseModel, Publication, SampleImage, Strength
 from lycoris.publishing.sidecars import sidecar_texts
+from tests.publishing.hub_server import TOKEN, serve_hub
 
 SCORE = {
     "name": "image_similarity/trigger/clip", "dimension": "fidelity", "value": 0.8, "low": 0.75, "high": 0.85,
@@ -32,6 +34,7 @@ KNOWN = Publication(
     diffusers_note="a plain LoRA, relative error 0.0e+00",
     sha256="ab" * 32,
 )
+NO_DIFFUSERS = replace(KNOWN, diffusers_note="")
 UNKNOWN = Publication("x", "x", "1", "lokr", "none", None, {}, BaseModel(None, "a model of the publisher's own"))
 
 
@@ -80,3 +83,50 @@ def test_sidecars_name_base_trigger_and_strength(tmp_path, version, a1111, civit
     (file,) = info["files"]
     assert (file["name"], file["primary"], file["sizeKB"]) == ("bear.safetensors", True, 2)
     assert file["hashes"]["SHA256"].lower() == publication.sha256
+
+
+@pytest.fixture(scope="module")
+def hub():
+    """The stand-in of the hub, as the hub of this process."""
+    with serve_hub() as server, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(constants, "ENDPOINT", server.address)
+        patch.setattr(constants, "HF_HUB_OFFLINE", False)
+        patch.setenv("HF_TOKEN", TOKEN)
+        yield server
+
+
+@pytest.mark.parametrize(
+    "publication",
+    [
+        KNOWN,
+        UNKNOWN,
+        replace(KNOWN, concept="x: y\n- #", trigger="@`{[", license=None),
+        replace(KNOWN, diffusers_note=""),
+    ],
+    ids=["known", "unknown", "odd names", "not for diffusers"],
+)
+def test_huggingface_hub_validates_the_card_and_reads_it_back(hub, publication):
+    written = build_card(publication)
+    ModelCard(written).validate()
+    data = ModelCard(written).data
+    assert data.base_model == publication.base.hub_name
+    assert data.license == publication.license
+    assert getattr(data, "instance_prompt", None) == publication.trigger
+    results = {result.metric_name: result.metric_value for result in data.eval_results or []}
+    assert results == ({"image_similarity/trigger/clip": 0.8} if publication.scores else {})
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("base_model: someone/sd-tune", "base_model: /srv/sd-tune"),
+        ("license: cc-by-4.0", "license: 4"),
+        ("value: 0.8", "value: high"),
+        ("instance_prompt: ohw", "instance_prompts: ohw"),
+    ],
+)
+def test_the_validation_rejects_a_wrong_card(hub, old, new):
+    card = build_card(KNOWN)
+    assert old in card
+    with pytest.raises((ValueError, HfHubHTTPError)):
+        ModelCard(card.replace(old, new, 1), ignore_metadata_errors=True).validate()

@@ -7,20 +7,23 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 from flows.cli.main import main
 from lycoris import pocket
 from lycoris.errors import InputError
 from tasks.data_versions import checkout, manifest
 from tasks.data_versions.dvc_cache import has_remote
+from tests.e2e.tiny import ENVIRONMENT, TINY
 
 ROOT = Path(__file__).parents[3]
+COMMANDS = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
 
 
 def run(project, *command):
     done = subprocess.run(
         command, cwd=project, capture_output=True, text=True, check=False,
-        env={**os.environ, "DVC_NO_ANALYTICS": "1", "PYTHONPATH": str(ROOT)},
+        env={**ENVIRONMENT, "DVC_NO_ANALYTICS": "1", "PYTHONPATH": str(ROOT), "PATH": COMMANDS},
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
@@ -119,3 +122,24 @@ def test_a_remote_of_the_users_configuration_counts(clone, tmp_path, monkeypatch
     (tmp_path / "user" / "config").write_text("[core]\n    remote = mine\n['remote \"mine\"']\n    url = /nowhere\n")
     monkeypatch.setenv("DVC_GLOBAL_CONFIG_DIR", str(tmp_path / "user"))
     assert has_remote(clone)
+
+
+@pytest.mark.slow
+def test_dvc_repro_runs_the_stage_once_and_status_checkout_and_diff_agree(clone):
+    experiment = {**TINY, "name": "pocket", "concepts": ["grumble"], "algorithms": ["lora"], "captions": ["none"]}
+    (clone / "experiment.yaml").write_text(yaml.safe_dump(experiment))
+    assert main(["data", "pull", "--data", str(clone / "data")]) == 0
+    assert "customize" in dvc(clone, "status")
+    assert "Running stage 'customize'" in dvc(clone, "repro")
+    assert (clone / "runs" / "pocket" / "scores.csv").is_file()
+    assert (clone / "dvc.lock").is_file()
+    assert "up to date" in dvc(clone, "status")
+    assert "didn't change, skipping" in dvc(clone, "repro")
+    assert dvc(clone, "diff") == ""  # against the commit: the data is the committed version
+    image = next((clone / "data").rglob("*.png"))
+    image.unlink()
+    assert "data" in dvc(clone, "status")
+    assert image.name in dvc(clone, "diff", "--targets", "data")
+    dvc(clone, "checkout", "-q", "--force", "data.dvc")
+    assert image.is_file()
+    assert "up to date" in dvc(clone, "status")
