@@ -72,12 +72,11 @@ def _push(arguments: Arguments) -> None:
 
 def _pull(arguments: Arguments) -> None:
     from tasks.data_versions import dvc
-    from tasks.data_versions.dvc_cache import has_remote
     from tasks.data_versions.revisions import sync_to_pointer
 
     _, project = _locate_project(arguments)
     names = _version_hashes(arguments, project)
-    if not (arguments.revisions or arguments.remote or has_remote(project)):
+    if not (arguments.revisions or arguments.remote or dvc.has_remote(project)):
         print_lines([f"No DVC remote is configured: data/ is version {sync_to_pointer(project)}, from this machine."])
         return
     count = dvc.fetch(names, project, arguments.remote)

@@ -166,11 +166,11 @@ def _create_git(project: NewProject) -> None:
 
 
 def _record_data(project: NewProject, *, dvc: bool) -> None:
-    from tasks.data_versions.checkout import ensure_version, is_dvc_project
-    from tasks.data_versions.dvc import create_repository
+    from tasks.data_versions.checkout import ensure_version
+    from tasks.data_versions.dvc import create_repository, dvc_dir
 
     if dvc:
-        known = is_dvc_project(project.folder)
+        known = dvc_dir(project.folder) is not None
         if not known:
             create_repository(project.folder)
         project.note(".dvc/", created=not known)

@@ -15,7 +15,7 @@ from lycoris.cache.atomic import atomic_dir, remove_leftovers
 from lycoris.errors import InputError
 from lycoris.safety.redaction import redact
 from tasks.data_versions import dvc
-from tasks.data_versions.dvc_cache import cache_dir, cached_file, has_remote
+from tasks.data_versions.dvc import cache_dir, cached_file, dvc_dir, has_remote
 from tasks.data_versions.ignore import build_own_manifest
 from tasks.data_versions.manifest import (
     DataVersion,
@@ -68,7 +68,7 @@ def ensure_version(data: Path, project: Path) -> DataVersion:
         state = "fetched"
     if not folder.is_dir():
         raise InputError(f"There is no data folder `{folder}`.")
-    versioned = is_own and (pointer.is_file() or is_dvc_project(project))
+    versioned = is_own and (pointer.is_file() or dvc_dir(project) is not None)
     entries, size = build_own_manifest(folder, project) if versioned else build_manifest(folder)
     version = manifest_hash(entries)
     is_first = versioned and not pointer.is_file()
@@ -81,14 +81,9 @@ def ensure_version(data: Path, project: Path) -> DataVersion:
     return replace(recorded, state=state)
 
 
-def is_dvc_project(project: Path) -> bool:
-    """Whether a folder is in a DVC repository."""
-    return any((folder / ".dvc").is_dir() for folder in (project, *project.parents))
-
-
 def _record(version: DataVersion, project: Path, verb: str) -> DataVersion:
     """Record ``data/`` in ``data.dvc``, and its files in DVC's cache where there is a DVC repository."""
-    if is_dvc_project(project):
+    if dvc_dir(project) is not None:
         dvc.add(project / "data", project)
         logger.info("data/ %s version %s now, recorded in data.dvc.", verb, version.hash)
         return replace(version, hash=read_pointer(project / "data.dvc"))
@@ -116,7 +111,7 @@ def materialize(project: Path) -> str:
     project = Path(project).resolve()
     version = read_pointer(project / "data.dvc")
     origin = write_version(version, project, project / "data")
-    if origin == "pocket" and (project / ".dvc").is_dir():
+    if origin == "pocket" and dvc_dir(project) is not None:
         dvc.add(project / "data", project)  # so that DVC's own commands have the version in the cache
     logger.info("data/ was fetched from the %s: version %s.", origin, version)
     return origin

@@ -7,18 +7,60 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from lycoris.errors import InputError
-from tasks.data_versions.dvc_cache import cache_dir, cached_file
 from tasks.data_versions.manifest import read_pointer
 from tasks.runtime.library_logging import quiet_library
 
 if TYPE_CHECKING:
+    from dvc.config import Config
     from dvc.repo import Repo
 
 ResultT = TypeVar("ResultT")
 LOCK_RETRY_S = 0.5
+
+
+def dvc_dir(project: Path) -> Path | None:
+    """The ``.dvc`` folder of the DVC repository that a folder is in, or None."""
+    return next((folder / ".dvc" for folder in (project, *project.parents) if (folder / ".dvc").is_dir()), None)
+
+
+def cache_dir(project: Path) -> Path:
+    """The folder in which DVC keeps the files of a project by their MD5; it need not exist.
+
+    Raises:
+        InputError: DVC's configuration cannot be read.
+    """
+    folder = dvc_dir(project) or project / ".dvc"
+    return Path(_config(project).get("cache", {}).get("dir") or folder / "cache") / "files" / "md5"
+
+
+def cached_file(cache: Path, md5: str) -> Path:
+    """The path of a file, or of a manifest, in the cache."""
+    return cache / md5[:2] / md5[2:]
+
+
+def has_remote(project: Path) -> bool:
+    """Whether a DVC remote is configured.
+
+    Raises:
+        InputError: DVC's configuration cannot be read.
+    """
+    return bool(_config(project).get("remote"))
+
+
+def _config(project: Path) -> Config | dict[str, Any]:
+    """DVC's configuration of a project, with that of the user and the system; empty outside of a DVC repository."""
+    folder = dvc_dir(project)
+    if folder is None:
+        return {}
+    from dvc.config import Config, ConfigError
+
+    try:
+        return Config(str(folder))
+    except (ConfigError, UnicodeDecodeError) as error:
+        raise InputError(f"The DVC configuration in `{folder}` cannot be read: {error}") from error
 
 
 def create_repository(folder: Path) -> None:

@@ -13,7 +13,7 @@ from flows.cli.main import main
 from lycoris import pocket
 from lycoris.errors import InputError
 from tasks.data_versions import checkout, manifest
-from tasks.data_versions.dvc_cache import has_remote
+from tasks.data_versions.dvc import has_remote
 from tests.e2e.tiny import ENVIRONMENT, TINY
 
 ROOT = Path(__file__).parents[3]
