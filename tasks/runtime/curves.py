@@ -1,7 +1,11 @@
-"""Losses, learning rates and sample images of a training that runs, sent to the process that shows the run."""
+"""Losses, learning rates and sample images of a training that runs, sent to the process that shows the run.
+
+A point is (step, loss, learning rate, milliseconds since 1970).
+"""
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,7 +27,7 @@ class CurveReporter:
 
     training: AdapterTraining
     settings: TrainingSettings
-    _points: list[tuple[int, float, float]] = field(default_factory=list)
+    _points: list[tuple[int, float, float, int]] = field(default_factory=list)
     _samples: set[Path] = field(default_factory=set)
 
     @classmethod
@@ -39,7 +43,7 @@ class CurveReporter:
 
         options = self.settings
         scale = lr_scale(options.schedule, done - 1, steps, options.warmup_steps, options.cycles)
-        self._points.append((done, round(loss, 6), options.learning_rate * scale))
+        self._points.append((done, round(loss, 6), options.learning_rate * scale, int(1000 * time.time())))
         samples = self._new_samples(done)
         if samples or done == steps or done // INTERVAL > (self._points[0][0] - 1) // INTERVAL:
             request = self.training.request

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -60,17 +59,17 @@ class LiveCurves:
         client, run = connect(self._study.server), self._run(record)
         if run is None:  # the adapter was logged before its last curve came in
             return
-        now, seen = int(time.time() * 1000), self._steps[record["key"]]
+        seen = self._steps[record["key"]]
         client.log_batch(
             run.info.run_id,
             metrics=[
-                Metric(name, value, now, step)
-                for step, loss, rate in record["points"]
+                Metric(name, value, moment, step)
+                for step, loss, rate, moment in record["points"]
                 if step not in seen
                 for name, value in (("loss", loss), ("learning_rate", rate))
             ],
         )
-        seen.update(step for step, _, _ in record["points"])
+        seen.update(step for step, *_ in record["points"])
         for step, files in record["samples"]:
             for number, file in enumerate(files):
                 if Path(file).is_file():  # another machine's folder may not be seen here
@@ -93,7 +92,8 @@ class LiveCurves:
                 MLFLOW_PARENT_RUN_ID: self._study.run_id,
                 "pipeline.kind": "training",
             }
-            self._runs[key] = existing or client.create_run(experiment, tags=tags, run_name=record["name"])
+            start = record["points"][0][3] if record["points"] else None
+            self._runs[key] = existing or client.create_run(experiment, start, tags, record["name"])
             points = client.get_metric_history(existing.info.run_id, "loss") if existing else []
             self._steps[key] = {point.step for point in points}
         return self._runs[key]

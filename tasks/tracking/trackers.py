@@ -75,7 +75,7 @@ class TrackerCurves:
 
     def _log(self, name: str, record: Mapping[str, Any]) -> None:
         tracker = self._tracker(name, record)
-        for step, loss, rate in record["points"]:
+        for step, loss, rate, _ in record["points"]:
             tracker.log({"loss": loss, "learning_rate": rate}, step=step)
         for step, files in record["samples"]:
             images = [_read_image(Path(file)) for file in files if Path(file).is_file()]

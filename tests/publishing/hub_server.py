@@ -128,7 +128,9 @@ class _Handler(BaseHTTPRequestHandler):
         if path == "/api/validate-yaml":  # as on the hub, without a token too
             metadata, errors = validate_card(json.loads(body)["content"])
             self.server.cards.append(metadata)
-            self._json({"warnings": [], "errors": [{"message": error} for error in errors]}, 400 if errors else 200)
+            self._json(
+                {"warnings": [], "errors": [{"message": error} for error in errors]}, status=400 if errors else 200
+            )
         elif not self._is_authorized():
             self._json(None, 401)
         elif path == "/api/repos/create":

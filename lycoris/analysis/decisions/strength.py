@@ -160,17 +160,16 @@ def _dimension_values(
     weights = np.vstack(
         [np.full(count, 1 / count), generator.multinomial(count, np.full(count, 1 / count), size=RESAMPLES) / count]
     )
-    by_encoder = []
+    by_encoder: list[Float[np.ndarray, "strengths resamples"]] = []
     for encoder in sets[1][prompt_type].encoder_names("image"):
         if "texts" in metric.inputs and encoder not in sets[1][prompt_type].encoder_names("text"):
             continue
-        values = []
+        rows = []
         for features in sets:
             arrays = features[prompt_type].arrays
-            control = references.arrays[f"image/{encoder}"] if "references" in metric.inputs else None
-            first = arrays[f"text/{encoder}"] if control is None else control
-            values.append(metric.function(first, arrays[f"image/{encoder}"], weights=weights))
-        by_encoder.append(np.array(values))
+            own = references.arrays[f"image/{encoder}"] if "references" in metric.inputs else arrays[f"text/{encoder}"]
+            rows.append(metric.function(own, arrays[f"image/{encoder}"], weights=weights))
+        by_encoder.append(np.array(rows))
     if not by_encoder:
         return None
     scaled = []

@@ -112,7 +112,11 @@ def test_metrics_grow_between_two_steps_and_the_run_of_the_adapter_completes_the
 
 def test_a_training_whose_adapter_was_not_logged_is_closed_as_failed(study):
     live = LiveCurves(study)
-    live({"key": "k", "name": "n", "points": [(1, 0.5, 1e-3)], "samples": []})
+    live({"key": "k", "name": "n", "points": [(1, 0.5, 1e-3, 1000), (2, 0.4, 1e-3, 3000)], "samples": []})
+    client = connect(study.server)
+    run = child(client, study)
+    times = [point.timestamp for point in client.get_metric_history(run.info.run_id, "loss")]
+    assert (run.info.start_time, times) == (1000, [1000, 3000])  # of the steps, not of the report
     live.close()
     assert child(connect(study.server), study).info.status == "FAILED"
 
@@ -121,7 +125,14 @@ def test_what_cannot_be_logged_is_named_once_and_stops_nothing(study, tmp_path, 
     (tmp_path / "damaged.png").write_bytes(b"no image")
     live = LiveCurves(study)
     for _ in range(2):
-        live({"key": "k", "name": "n", "points": [(1, 0.5, 1e-3)], "samples": [(1, [str(tmp_path / "damaged.png")])]})
+        live(
+            {
+                "key": "k",
+                "name": "n",
+                "points": [(1, 0.5, 1e-3, 1000)],
+                "samples": [(1, [str(tmp_path / "damaged.png")])],
+            }
+        )
     live.close()
     assert caplog.text.count("Curves are not logged to MLflow") == 1
 

@@ -21,7 +21,7 @@ def record(folder: Path, key: str, steps: range, *, finished: bool) -> dict[str,
     return {
         "key": key,
         "name": f"adapter-{key}",
-        "points": [(step, 1 / step, 1e-3) for step in steps],
+        "points": [(step, 1 / step, 1e-3, 1000 * step) for step in steps],
         "samples": [(steps[-1], [str(sample)])],
         "finished": finished,
     }
