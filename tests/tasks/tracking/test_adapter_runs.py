@@ -2,7 +2,9 @@
 
 import json
 import shutil
+import tomllib
 from dataclasses import replace
+from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import pytest
@@ -18,6 +20,7 @@ from tasks.tracking.runs import close_study, ending_study
 from tasks.trainings import AdapterSettings
 from tests.tasks.tracking.small_study import SETTINGS, adapter_run, open_small_study
 
+ROOT = Path(__file__).parents[3]
 ENDED = 1_700_000_100.0
 SCORE = Score("image_similarity/trigger/clip", 0.5, 0.4, 0.6, 0.1, None, None, 0.4, 0.3, 0.5, "fidelity", True)
 
@@ -149,3 +152,18 @@ def test_a_study_s_run_has_its_headline_metrics_and_a_description(folder, client
     assert run.data.tags["mlflow.note.content"] == "**study**: 1 adapter"
     close_study(study, [], "all failed", failed=True)
     assert client.get_run(study.run_id).info.status == "FAILED"
+
+
+def test_the_source_of_a_run_s_dataset_opens_by_the_package_s_entry_point(study, client, monkeypatch):
+    import mlflow
+    from mlflow.data import dataset_source_registry
+
+    points = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["entry-points"]["mlflow.dataset_source"]
+    declared = [EntryPoint(name, value, "mlflow.dataset_source") for name, value in points.items()]
+    monkeypatch.setattr(dataset_source_registry, "get_entry_points", lambda group: declared)
+    registry = dataset_source_registry.DatasetSourceRegistry()
+    registry.register_entrypoints()
+    monkeypatch.setattr(dataset_source_registry, "_dataset_source_registry", registry)
+    (used,) = client.get_run(study.run_id).inputs.dataset_inputs
+    source = mlflow.data.get_source(used)
+    assert (source.to_dict()["hash"], source.load()) == (study.data_version.hash, str(study.data_version.path))
