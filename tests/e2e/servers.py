@@ -19,18 +19,22 @@ TIMEOUT_S = 1800
 
 
 def ask(address: str, body: Any = None, password: str = "", method: str | None = None) -> Any:
-    """Return the answer of an API; None if there is nothing."""
+    """Return the answer of an API; None if there is nothing. While its database is busy, ask again."""
     data = None if body is None else json.dumps(body).encode()
     request = urllib.request.Request(address, data, {"Content-Type": "application/json"}, method=method)
     if password:
         request.add_header("Authorization", f"Basic {base64.b64encode(password.encode()).decode()}")
-    try:
-        with urllib.request.urlopen(request, timeout=60) as answer:
-            return json.load(answer) if answer.status in (200, 201) else None
-    except urllib.error.HTTPError as error:
-        if error.code == 404:
-            return None
-        raise
+    deadline = time.monotonic() + TIMEOUT_S
+    while True:
+        try:
+            with urllib.request.urlopen(request, timeout=60) as answer:
+                return json.load(answer) if answer.status in (200, 201) else None
+        except urllib.error.HTTPError as error:
+            if error.code == 404:
+                return None
+            if error.code != 503 or time.monotonic() > deadline:
+                raise
+        time.sleep(2)
 
 
 def until(poll: Callable[[], Any], process: subprocess.Popen, log: Path) -> Any:
