@@ -93,6 +93,7 @@ def test_the_report_shows_samples_and_names_checkpoints(folder, adapters):
     assert f"mlflow ui --backend-store-uri {tracking['address']}" in page
 
 
+@pytest.mark.slow
 def test_another_list_of_checkpoints_computes_only_new_ones(folder, adapters):
     done = run_lycoris("run", write_experiment(folder, checkpoints=[2, 3], **OPTIONS), "--json")
     now = {adapter["checkpoint"]: adapter for adapter in json_result(done)["adapters"]}

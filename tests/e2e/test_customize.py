@@ -187,6 +187,7 @@ def test_a_second_run_is_cached_handed_to_no_process_and_logs_nothing_twice(fold
     assert len(client.search_runs([e.experiment_id for e in client.search_experiments()])) == before
 
 
+@pytest.mark.slow
 def test_a_new_concept_computes_only_its_own_stages(folder, study, result):
     copy_concept(folder / "data", "inky")
     done = run_lycoris("run", study, "--json")
@@ -198,6 +199,7 @@ def test_a_new_concept_computes_only_its_own_stages(folder, study, result):
     assert not any(line.endswith("cached") for line in step_lines(done) if "inky" in line)
 
 
+@pytest.mark.slow
 def test_ctrl_c_loses_no_finished_work(folder, study, result):
     arguments = ("run", study, "--set", "seeds=7", "--json")
     process = subprocess.Popen(

@@ -33,8 +33,8 @@ def run_module(name: str, *arguments: object) -> subprocess.CompletedProcess:
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory) -> Path:
-    algorithms = ["lora", "full", "loha", {"algorithm": "lora", "rank": 2}]
-    return run_study(tmp_path_factory.mktemp("trust"), algorithms=algorithms, captions=["none"])
+    """A study of two algorithms and two caption strategies."""
+    return run_study(tmp_path_factory.mktemp("trust"), algorithms=["lora", "loha"], captions=["none", "all"])
 
 
 def test_a_study_gives_a_correlation_for_every_metric_and_mode(runs: Path, tmp_path: Path) -> None:
@@ -67,23 +67,18 @@ def test_a_page_without_markers_is_an_error(tmp_path: Path) -> None:
         metric_trust.insert_table("x", tmp_path / "page.md")
 
 
-@pytest.fixture(scope="module")
-def captioned(tmp_path_factory) -> Path:
-    return run_study(tmp_path_factory.mktemp("effects"), algorithms=["lora", "loha"], captions=["none", "all"])
-
-
-def test_caption_effects_are_measured_pair_by_pair(captioned: Path) -> None:
-    done = run_module("caption_effects", captioned)
+def test_caption_effects_are_measured_pair_by_pair(runs: Path) -> None:
+    done = run_module("caption_effects", runs)
     effects = json.loads(done.stdout.splitlines()[-1])["gaps"]
     assert {effect["category"] for effect in effects} == {"movie_characters"}
     fidelity = [effect for effect in effects if effect["what"] == "fidelity" and effect["kind"] == "alter"]
     assert len(fidelity) == 2
     assert all(-1 <= effect["gap"] <= 1 for effect in effects)
     assert "| fidelity | alter | " in done.stdout
-    reversed_effects = caption_effects.caption_effects(captioned, "all", "none")
+    reversed_effects = caption_effects.caption_effects(runs, "all", "none")
     assert [effect["gap"] for effect in reversed_effects] == pytest.approx([-effect["gap"] for effect in effects])
 
 
-def test_caption_strategies_that_the_study_lacks_are_an_error(captioned: Path) -> None:
+def test_caption_strategies_that_the_study_lacks_are_an_error(runs: Path) -> None:
     with pytest.raises(InputError, match="no adapters with `sentence` and `all` captions"):
-        caption_effects.caption_effects(captioned, "sentence", "all")
+        caption_effects.caption_effects(runs, "sentence", "all")

@@ -52,7 +52,8 @@ def score(folder: Path, *arguments: str):
 @pytest.fixture(scope="module")
 def result(folder) -> dict:
     files = [str(folder / name) for name in ("lora.safetensors", "loha.safetensors", "generated")]
-    return json_result(score(folder, *files, "--concept", "grumble", "--quality-predictors", "clip_iqa", "--json"))
+    options = ("--concept", "grumble", "--captions", "sentence", "--quality-predictors", "clip_iqa", "--json")
+    return json_result(score(folder, *files, *options))
 
 
 def test_every_file_is_scored_against_the_base_in_five_dimensions(result) -> None:
@@ -103,9 +104,7 @@ def test_a_prompt_file_replaces_the_default_prompts(folder) -> None:
     assert entry["scores"]["text_similarity/alter/clip"]["count"] == 4
 
 
-def test_prompts_of_training_captions_may_be_sentences(folder) -> None:
-    file = str(folder / "lora.safetensors")
-    result = json_result(score(folder, file, "--concept", "grumble", "--captions", "sentence", "--json"))
+def test_prompts_of_training_captions_may_be_sentences(folder, result) -> None:
     assert "text_similarity/train/clip" in result["adapters"][0]["scores"]
     files = (folder / "runs" / "store" / "images").glob("*/prompts.json")
     texts = {prompt["text"] for file in files for prompt in json.loads(file.read_text()).get("train", [])}
