@@ -167,7 +167,7 @@ def _create_git(project: NewProject) -> None:
 
 def _record_data(project: NewProject, *, dvc: bool) -> None:
     from tasks.data_versions.checkout import ensure_version
-    from tasks.data_versions.dvc import create_repository, dvc_dir
+    from tasks.data_versions.dvc import add_to_cache, create_repository, dvc_dir
 
     if dvc:
         known = dvc_dir(project.folder) is not None
@@ -176,6 +176,8 @@ def _record_data(project: NewProject, *, dvc: bool) -> None:
         project.note(".dvc/", created=not known)
     had_data, had_pointer = (project.folder / DATA).exists(), (project.folder / "data.dvc").exists()
     version = ensure_version(project.folder / DATA, project.folder)
+    if dvc:
+        add_to_cache(project.folder)
     project.data_version = version.hash
     if not had_data:
         project.note(f"{DATA}/", created=True)

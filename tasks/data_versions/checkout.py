@@ -99,6 +99,8 @@ def _begin_with_pocket(project: Path) -> None:
     write_version(version, project, project / "data")
     entries, size = build_manifest(project / "data")
     write_pointer(project / "data.dvc", DataVersion(version, project / "data", len(entries), size, "fetched"))
+    if dvc_dir(project) is not None:
+        dvc.add_to_cache(project)
     logger.info("data/ was created from the pocket: version %s, recorded in data.dvc.", version)
 
 
@@ -111,8 +113,8 @@ def materialize(project: Path) -> str:
     project = Path(project).resolve()
     version = read_pointer(project / "data.dvc")
     origin = write_version(version, project, project / "data")
-    if origin == "pocket" and dvc_dir(project) is not None:
-        dvc.add(project / "data", project)  # so that DVC's own commands have the version in the cache
+    if dvc_dir(project) is not None:
+        dvc.add_to_cache(project)  # so that DVC's own commands have the version
     logger.info("data/ was fetched from the %s: version %s.", origin, version)
     return origin
 

@@ -91,6 +91,17 @@ def add(folder: Path, project: Path) -> None:
     with_repo(project, lambda repo: repo.add(str(folder)))
 
 
+def add_to_cache(project: Path) -> None:
+    """Bring ``data/`` into the cache if its version is not there, as where the package supplied it.
+
+    Raises:
+        InputError: DVC cannot do it.
+    """
+    version = read_pointer(project / "data.dvc")
+    if (project / "data").is_dir() and not cached_file(cache_dir(project), version).is_file():
+        add(project / "data", project)
+
+
 def without_ignored(files: Sequence[Path], project: Path) -> list[Path]:
     """Files that no ``.dvcignore`` of a project names.
 
@@ -130,9 +141,8 @@ def push(versions: Sequence[str], project: Path, remote: str | None = None) -> i
     project = Path(project).resolve()
     cache = cache_dir(project)
     for version in versions:
-        is_own = (project / "data").is_dir() and version == read_pointer(project / "data.dvc")
-        if not cached_file(cache, version).is_file() and is_own:
-            add(project / "data", project)  # a fresh clone, whose data came from the package
+        if version == read_pointer(project / "data.dvc"):
+            add_to_cache(project)
         if not cached_file(cache, version).is_file():
             raise InputError(f"Data version {version} is not in the cache `{cache}`, so it cannot be pushed.")
     return _transfer("push", versions, project, remote)

@@ -101,9 +101,11 @@ def test_a_folder_without_images_is_an_error_before_anything_is_written(tmp_path
     assert not (tmp_path / "new").exists()
 
 
-def test_repositories_on_request_store_the_first_version(photos: Path, tmp_path: Path, capsys) -> None:
+@pytest.mark.parametrize("has_photos", [True, False], ids=["photos", "the pocket's images"])
+def test_repositories_on_request_store_the_first_version(has_photos, photos: Path, tmp_path: Path, capsys) -> None:
     folder = tmp_path / "new"
-    assert main(["init", str(folder), "--from", str(photos), "--git", "--dvc", "--json"]) == 0
+    source = ("--from", str(photos)) if has_photos else ()
+    assert main(["init", str(folder), *source, "--git", "--dvc", "--json"]) == 0
     version = json.loads(capsys.readouterr().out.splitlines()[-1])["data_version"]
     assert version == read_pointer(folder / "data.dvc") == manifest_hash(build_manifest(folder / "data")[0])
     assert (folder / ".dvc" / "cache" / "files" / "md5" / version[:2] / version[2:]).is_file()
