@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 import torch
 
-from tasks.tracking.client import user_environment
 from tests import typechecking
 from tests.browser import open_browser
 
@@ -45,6 +44,8 @@ def restore_tracking_address() -> Iterator[None]:
     An address that a fixture of a wider scope has set is no choice of the user's either. Put back after another
     command has set a newer one, it would be taken for one.
     """
+    from tasks.tracking.client import user_environment  # imports parts of `lycoris`, whose types are checked by now
+
     names = ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI")
     before = {name: user_environment(name) for name in names}
     yield

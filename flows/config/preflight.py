@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 
 from flows.config.concepts import select_concepts
 from flows.config.experiment import Experiment
-from flows.config.preflight_training import validate_adapters, validate_image_counts
+from flows.config.preflight_training import adapter_inputs, validate_adapters, validate_image_counts
 from flows.config.project import project_root
 from flows.config.scoring import ScoringConfig, concepts_by_name, resolve_target
+from lycoris.cache.remembered import remember
 from lycoris.errors import InputError
 from lycoris.terms import SENTENCE_STRATEGIES
 
@@ -27,7 +28,7 @@ def validate_experiment(experiment: Experiment) -> None:
     _validate_data(experiment)
     _check_sentence_options(experiment)
     _validate_models(experiment)
-    validate_adapters(experiment)
+    remember(experiment.output / "store", "adapters", adapter_inputs(experiment), lambda: validate_adapters(experiment))
 
 
 def validate_scoring(request: ScoringConfig) -> None:
@@ -50,7 +51,6 @@ def validate_scoring(request: ScoringConfig) -> None:
 def _validate_models(experiment: Experiment) -> None:
     """Check what trainings, images and scores need of models, prompts and the artifact store."""
     from lycoris import bases
-    from lycoris.bases.schedulers import build_scheduler
     from lycoris.cache.remote import RemoteStore
     from lycoris.captions import read_templates, templates_for_base
     from lycoris.encoders import check_encoder
@@ -67,11 +67,23 @@ def _validate_models(experiment: Experiment) -> None:
     if len(set(names)) < len(names):
         raise InputError(f"Option `encoders` must have distinct short names, but they are {', '.join(names)}.")
     resolve_source(experiment.style_encoder)
-    noise_schedule = bases.load_scheduler_config(experiment.base, **options.for_tokenizer)
-    build_scheduler(noise_schedule, experiment.sampling_settings().scheduler)
+    _check_scheduler(experiment)
     check_trackers(experiment.trackers)
     if experiment.artifact_store is not None:
         RemoteStore(experiment.artifact_store).check()
+
+
+def _check_scheduler(experiment: Experiment) -> None:
+    from lycoris.bases import load_scheduler_config
+    from lycoris.bases.schedulers import build_scheduler
+
+    config = load_scheduler_config(experiment.base, **experiment.base_options().for_tokenizer)
+    name = experiment.sampling_settings().scheduler
+
+    def check() -> None:
+        build_scheduler(config, name)
+
+    remember(experiment.output / "store", "scheduler is valid", {"config": dict(config), "name": name}, check)
 
 
 def validate_caption_models(experiment: Experiment) -> None:

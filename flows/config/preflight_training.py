@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Mapping, Sequence, Set
-from typing import TYPE_CHECKING
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
 
 from flows.config.adapter import AdapterConfig
 from flows.config.experiment import Experiment
@@ -18,6 +19,22 @@ if TYPE_CHECKING:
     from torch import nn
 
     from lycoris.data.concepts import Concept
+
+
+def adapter_inputs(experiment: Experiment) -> dict[str, Any]:
+    """Return everything of an experiment and of this machine that `validate_adapters` depends on, as JSON values."""
+    import torch
+
+    from lycoris import bases
+
+    options = experiment.base_options()
+    adapters = [[adapter.label, asdict(experiment.adapter_settings(adapter))] for adapter in experiment.algorithms]
+    return {
+        "base": bases.digest(experiment.base, **options.for_base),
+        "options": asdict(options),
+        "adapters": adapters,
+        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
+    }
 
 
 def validate_adapters(experiment: Experiment) -> None:

@@ -12,11 +12,13 @@ from flows.config.adapter import AdapterConfig
 from flows.config.concepts import DataConcepts, select_concepts
 from flows.config.experiment import Experiment
 from flows.config.fitting import training_count
+from flows.config.preflight_training import adapter_inputs
 from flows.steps.grid import base_prompts, expand_grid, training_requests
 from flows.studies.benchmark import measure_timings
 from flows.studies.timing import Timings
 from lycoris.analysis.text.formatting import counted
 from lycoris.cache.keys import stage_key
+from lycoris.cache.remembered import remember
 from lycoris.cache.store import Store
 from lycoris.errors import InputError
 
@@ -198,6 +200,17 @@ def estimate_cost(experiment: Experiment, work: WorkCount, mean_images: float) -
     )
 
 
+def _count_parameters(experiment: Experiment) -> dict[str, int]:
+    """Label of an adapter -> how many parameters its training trains."""
+    from lycoris.bases import parameter_count
+
+    parts = parameter_count.meta_parts(experiment.base, **experiment.base_options().for_parts)
+    return {
+        adapter.label: parameter_count.count_parameters(parts, experiment.adapter_settings(adapter).as_dict())
+        for adapter in experiment.algorithms
+    }
+
+
 def format_cost(experiment: Experiment, work: WorkCount, mean_images: float, timings: Timings) -> list[str]:
     """Describe time and storage of the work that is not cached; what was never measured is named as not known.
 
@@ -208,13 +221,13 @@ def format_cost(experiment: Experiment, work: WorkCount, mean_images: float, tim
         InputError: The base is not available on this machine.
     """
     from flows.runtime.task_runner import worker_count
-    from lycoris.bases import parameter_count
 
-    parts = parameter_count.meta_parts(experiment.base, **experiment.base_options().for_parts)
-    parameters = {
-        adapter.label: parameter_count.count_parameters(parts, experiment.adapter_settings(adapter).as_dict())
-        for adapter in experiment.algorithms
-    }
+    parameters = remember(
+        experiment.output / "store",
+        "trained parameters",
+        adapter_inputs(experiment),
+        lambda: _count_parameters(experiment),
+    )
     files = {
         adapter.label: work.remaining[adapter.label] * (1 + _checkpoint_count(experiment, adapter))
         for adapter in experiment.algorithms

@@ -19,6 +19,7 @@ from tests.e2e.tiny import (
     ROOT,
     command,
     copy_concept,
+    is_step_line,
     json_result,
     run_lycoris,
     step_lines,
@@ -207,7 +208,7 @@ def test_ctrl_c_loses_no_finished_work(folder, study, result):
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a test run in the background ignores it
     )  # fmt: skip
     for line in process.stderr:
-        if "adapter  grumble" in line:
+        if is_step_line(line) and "adapter  grumble" in line:
             break
     os.killpg(process.pid, signal.SIGINT)
     process.stderr.read()

@@ -54,7 +54,12 @@ def json_result(done: subprocess.CompletedProcess) -> dict[str, Any]:
 
 def step_lines(done: subprocess.CompletedProcess) -> list[str]:
     """Return the lines that report finished steps."""
-    return [line for line in done.stderr.splitlines() if line.lstrip()[:1].isdigit()]
+    return [line for line in done.stderr.splitlines() if is_step_line(line)]
+
+
+def is_step_line(line: str) -> bool:
+    """Whether a line of the terminal reports a finished step, and not how far one has come."""
+    return line.lstrip()[:1].isdigit()
 
 
 def copy_concept(data: Path, name: str) -> None:

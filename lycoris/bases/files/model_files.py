@@ -55,8 +55,8 @@ class ModelFiles(Protocol):
             InputError: it cannot be opened or is incomplete.
         """
 
-    def unused_tensors(self, classes: Mapping[str, Any]) -> list[str]:
-        """Names of the tensors that none of some parts, with their model classes, is loaded from."""
+    def unused_tensors(self, classes: Mapping[str, str]) -> list[str]:
+        """Names of the tensors that none of some parts, with the paths of their model classes, is loaded from."""
 
     def load_tokenizer(self, part: str, tokenizer_class: Any) -> Any:
         """Load one tokenizer, of a class of transformers.
@@ -108,7 +108,7 @@ class DiffusersFolder:
         """Load the part's module from its configuration and safetensors files."""
         return load_part(self.path / part, model_class, dtype)
 
-    def unused_tensors(self, classes: Mapping[str, Any]) -> list[str]:
+    def unused_tensors(self, classes: Mapping[str, str]) -> list[str]:
         """None: the files of a part are that part's."""
         return []
 

@@ -95,7 +95,7 @@ class ReplacedVae:
             )
         return module.to(dtype)
 
-    def unused_tensors(self, classes: Mapping[str, Any]) -> list[str]:
+    def unused_tensors(self, classes: Mapping[str, str]) -> list[str]:
         """Those of the base's file, its own VAE among them."""
         return self._files.unused_tensors({part: each for part, each in classes.items() if part != "vae"})
 

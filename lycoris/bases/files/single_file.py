@@ -12,6 +12,7 @@ import torch
 from lycoris.bases.files.checkpoint_layouts import CheckpointLayout, detect_layout
 from lycoris.bases.files.clip_vocabulary import find_vocabulary
 from lycoris.bases.files.diffusers_folder import cached_file_digest
+from lycoris.bases.files.model_loading import import_class
 from lycoris.bases.files.stored_rows import StoredRows, find_stored_rows
 from lycoris.bases.files.stored_weights import StoredWeights
 from lycoris.bases.noise import PREDICTION_TYPES
@@ -118,13 +119,13 @@ class SingleFile:
             )
         return module
 
-    def unused_tensors(self, classes: Mapping[str, Any]) -> list[str]:
+    def unused_tensors(self, classes: Mapping[str, str]) -> list[str]:
         """Names of the tensors that no part is loaded from, under the names of the original layout.
 
         Each tensor is converted as one number in its shape, and those whose numbers reach a module are used.
 
         Args:
-            classes: part -> its model class.
+            classes: part -> the path of its model class, imported here.
 
         Raises:
             InputError: the shapes are not those of such parts.
@@ -132,8 +133,8 @@ class SingleFile:
         names = list(self._shapes)
         numbers = {name: torch.tensor(float(at), dtype=torch.float64) for at, name in enumerate(names, start=2)}
         used = {name for name in names if name in V_PREDICTION_KEYS}
-        for part, model_class in classes.items():
-            layout, module = self._layout.parts[part], self.empty_module(part, model_class)
+        for part, path in classes.items():
+            layout, module = self._layout.parts[part], self.empty_module(part, import_class(path))
             stored = {n: numbers[n].expand(self._shapes[n]) for n in names if n.startswith(layout.prefix)}
             try:
                 converted = layout.convert(module, stored, self._config(part))

@@ -6,8 +6,6 @@ import logging
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from lycoris.bases.files.model_loading import import_class
-
 if TYPE_CHECKING:
     from lycoris.bases.families.family import Family
     from lycoris.bases.files.model_files import ModelFiles
@@ -34,9 +32,7 @@ def log_unused_tensors(files: ModelFiles, family: Family) -> None:
         InputError: the weights have shapes that are not those of the family's parts.
     """
     classes = family.part_classes(files)
-    unused = files.unused_tensors(
-        {part: import_class(path) for part, path in classes.items() if not part.startswith("tokenizer")}
-    )
+    unused = files.unused_tensors({part: path for part, path in classes.items() if not part.startswith("tokenizer")})
     if unused:
         logger.info("%s", _describe(files, unused))
 
