@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import logging
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
@@ -16,9 +17,11 @@ from lycoris.adapters.files.layer_names import named_parts
 from lycoris.adapters.layers.dropout import Dropout
 from lycoris.adapters.layers.injection import with_weight
 from lycoris.adapters.layers.layer_options import AdapterSpec
-from lycoris.adapters.layers.target_modules import select_layers
+from lycoris.adapters.layers.target_modules import LayerRef, select_layers
 from lycoris.adapters.network import Network
 from lycoris.errors import InputError
+
+logger = logging.getLogger(__name__)
 
 
 def attach(
@@ -76,6 +79,7 @@ def attach(
         adapter = with_weight(layer.module, layer.name, functools.partial(layer_spec.build, target))
         adapter.dropout = layer_dropout
         layer_adapters.append((layer, adapter))
+    _log_start_errors(layer_adapters)
     freeze(parts)
     algorithms = {layer_spec.algorithm for _, layer_spec in selected}
     plain_layers = {pattern: dict(rule) for pattern, rule in rules.items()} or list(layers or ())
@@ -91,6 +95,19 @@ def _specs_of_rules(rules: Mapping[str, Mapping[str, object]], spec: AdapterSpec
     if unused and specs and all("algorithm" in rule for rule in rules.values()):
         raise InputError(f"Every rule of `layers` names its algorithm, so that none has the call's {unused}.")
     return specs
+
+
+def _log_start_errors(layer_adapters: Sequence[tuple[LayerRef, Adapter]]) -> None:
+    """Log how far the singular components that adapters start from are from exact, if they are not."""
+    errors = [(getattr(adapter, "start_error", 0.0), layer.name) for layer, adapter in layer_adapters]
+    if inexact := sorted(each for each in errors if each[0]):
+        logger.info(
+            "%d layers start from singular components by subspace iteration: the relative residual is %.2g in the "
+            "median, and at most %.2g (`%s`).",
+            len(inexact),
+            inexact[len(inexact) // 2][0],
+            *inexact[-1],
+        )
 
 
 def freeze(parts: Mapping[str, nn.Module]) -> None:

@@ -115,6 +115,25 @@ def test_svd_start_trains_the_principal_components_and_leaves_the_base_unchanged
     assert all(torch.equal(a, b) for a, b in zip(before, model.parameters(), strict=True))
 
 
+def test_large_weights_start_from_approximate_components_whose_error_is_told(caplog):
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(160, 200, bias=False), nn.Linear(200, 40, bias=False))
+    left, right = (torch.linalg.qr(torch.randn(side, 160))[0] for side in (200, 160))
+    model[0].weight.data = left * 0.8 ** torch.arange(160.0) @ right.t()
+    with caplog.at_level("INFO", "lycoris.adapters"):
+        network = lycoris.attach(model, rank=4, alpha=4.0, start="svd")
+    adapters = [network.adapters[key] for key in network.layers]
+    principal = left[:, :4] * 0.8 ** torch.arange(4.0) @ right[:, :4].t()
+    torch.testing.assert_close(adapters[0].up @ adapters[0].down, principal, rtol=0, atol=1e-4)
+    assert 0 < adapters[0].start_error < 1e-3
+    assert adapters[1].start_error == 0, "a side of 40 is decomposed exactly"
+    assert "1 layers start from singular components by subspace iteration" in caplog.text
+    assert f"at most {adapters[0].start_error:.2g} (`model.0`)" in caplog.text
+    network.detach()
+    again = lycoris.attach(model, rank=4, alpha=4.0, start="svd", seed=3)
+    assert torch.equal(again.adapters[next(iter(again.layers))].up, adapters[0].up), "no seed changes them"
+
+
 def test_orthogonal_start_gives_every_rank_its_own_direction():
     network = lycoris.attach(nn.Sequential(nn.Linear(24, 40), nn.Conv1d(3, 9, 5)), rank=4, start="orthogonal")
     for adapter in network.adapters.values():

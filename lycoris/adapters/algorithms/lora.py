@@ -61,6 +61,8 @@ class LoRA(Algorithm):
     peft_type = "LORA"
     start_up: Tensor
     start_down: Tensor
+    start_error: float = 0.0
+    """Error of an SVD start; see `pissa_factors`."""
 
     def __init__(
         self,
@@ -92,7 +94,7 @@ class LoRA(Algorithm):
         if start == "orthogonal":
             up, down = orthogonal_factors(target, self.rank)
         else:
-            up, down = pissa_factors(target, self.rank, self.scale)
+            up, down, self.start_error = pissa_factors(target, self.rank, self.scale)
         self.up = target.from_values(up)
         self.down = target.from_values(down.reshape(self.rank, channels, *kernel))
         self.register_buffer("start_up", self.up.detach().clone())
