@@ -14,7 +14,7 @@ PARAMETERS = (
         metavar="FILE[:SCALE]...",
         help="adapter files, each with the factor of its update (default: 1)",
     ),
-    option("--out", required=True, type=PATH, help="a .safetensors file (for a single file), or a folder"),
+    option("--out", required=True, type=PATH, help="a .safetensors file (SD 1.x, 2.x, XL, 3), or a folder"),
     option("--dtype", help="of all weights: float32, bfloat16 or float16; default: each keeps its own"),
     option("--tokenizer", help="of a single file that is written as a folder: where its vocabulary is"),
     option("--prediction-type", help="of a single file that does not state it: epsilon or v_prediction"),

@@ -23,6 +23,7 @@ from lycoris.bases.files.diffusers_folder import read_json
 from lycoris.bases.files.file_kinds import is_weights_file
 from lycoris.bases.files.model_files import DiffusersFolder, ModelFiles
 from lycoris.bases.files.model_loading import import_class
+from lycoris.bases.files.original_file import widest_dtype, write_original_file
 from lycoris.bases.files.single_file import SingleFile
 from lycoris.cache.atomic import atomic_dir
 from lycoris.errors import InputError, unknown_name_error
@@ -69,8 +70,9 @@ def bake(
 ) -> BakedModel:
     """Write a base with adapters in its weights, under the names and in the layout of the base.
 
-    W + Σ scale · ΔW, with every ΔW of the base's own weights. A single file gives a single file or, where `target` does
-    not end in `.safetensors`, a diffusers folder; a folder gives a folder. What no adapter changes keeps its bits.
+    W + Σ scale · ΔW, with every ΔW of the base's own weights. A target that ends in `.safetensors` is a single file,
+    another one a diffusers folder. What no adapter changes keeps its bits. A folder of SD 1.x, 2.x, XL or 3 becomes a
+    single file in the original layout, without tokenizers and schedule.
 
     Args:
         source: as for `open_base`.
@@ -84,8 +86,8 @@ def bake(
         The path, how many layers each adapter changed, and the norm of the change.
 
     Raises:
-        InputError: as for `open_base` and `load`; no adapter, a scale that is not finite, a folder as a file, or values
-            that overflow.
+        InputError: as for `open_base` and `load`; no adapter, a scale that is not finite, values that overflow, or a
+            folder that a single file cannot stand for.
     """
     target = Path(target)
     if not adapters:
@@ -97,7 +99,7 @@ def bake(
             raise InputError(f"The scale of `{adapter.path}` must be a finite number, but got {adapter.scale!r}.")
     files, family = resolve_family(source, tokenizer, prediction_type)
     as_file = is_weights_file(target)
-    _check_target(files, target, as_file=as_file)
+    _check_target(files, family, target, as_file=as_file)
     classes = family.part_classes(files)
     parts: dict[str, nn.Module] = {
         part: files.load_module(part, import_class(classes[part]), torch.float32)
@@ -116,6 +118,16 @@ def bake(
         writer.write_single_file(files, parts, target)
     elif isinstance(files, SingleFile):
         _write_pipeline(files, family, networks, changes, writer, target)
+    elif as_file:
+        assert isinstance(files, DiffusersFolder)
+        for network in networks:
+            network.detach()
+        others = {part: each for part, each in classes.items() if part not in parts and "tokenizer" not in part}
+        parts |= {
+            part: files.load_module(part, import_class(each), widest_dtype(files.path / part))
+            for part, each in others.items()
+        }
+        write_original_file(writer, files, family.layouts, parts, target)
     else:
         assert isinstance(files, DiffusersFolder)
         writer.write_folder(files, classes, target)
@@ -123,11 +135,11 @@ def bake(
     return result
 
 
-def _check_target(files: ModelFiles, target: Path, *, as_file: bool) -> None:
-    if as_file and not isinstance(files, SingleFile):
+def _check_target(files: ModelFiles, family: Family, target: Path, *, as_file: bool) -> None:
+    if as_file and not isinstance(files, SingleFile) and not family.layouts:
         raise InputError(
-            f"Base `{files.path}` is a folder, which is baked into a folder, but the target `{target}` is a file. Give "
-            "a name without `.safetensors`, or start from the base's single file."
+            f"Base `{files.path}` is of the family `{family.name}`, which is not written as a single file: that works "
+            f"for SD 1.x, 2.x, XL and 3. Give a folder, a name without `.safetensors`, instead of `{target}`."
         )
     if not as_file and target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise InputError(f"The target `{target}` must be absent, an empty folder or end in `.safetensors`.")

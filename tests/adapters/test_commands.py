@@ -149,7 +149,7 @@ def test_bake_writes_a_folder(base, adapter, tmp_path, capsys):
         (["resize", "A", "x.safetensors"], "Give one of `--rank`"),
         (["resize", "A", "x.safetensors", "--energy", "2"], "Option `--energy` must be in"),
         (["resize", "A", "x.pt", "--rank", "1"], "must end in `.safetensors`"),
-        (["bake", "B", "A", "--out", "x.safetensors"], "baked into a folder"),
+        (["bake", "B", "A", "--out", "x.safetensors"], "cannot be written as a single file"),
         (["bake", "B", "A", "--out", "x", "--dtype", "int8"], "Unknown dtype"),
         (["inspect", "none.safetensors"], "Cannot read `none.safetensors`"),
     ],

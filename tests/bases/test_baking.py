@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shutil
 
 import pytest
 import torch
@@ -14,6 +16,7 @@ from lycoris.bases.baking import ScaledAdapter, bake
 from lycoris.errors import InputError
 from tests.adapters.cases import randomize
 from tests.bases.original_layout import save_both
+from tests.bases.small_families import save_small_auraflow
 
 ADAPTERS = {"lora": {"rank": 2}, "lokr": {"factor": 4}}
 SCALES = (0.7, -0.4)
@@ -112,6 +115,103 @@ def test_a_single_file_becomes_a_folder(case, tmp_path):
     assert_weights(open_base(tmp_path / "b", "cpu", "float32"), expected)
 
 
+def test_a_folder_becomes_a_single_file_that_diffusers_opens(case, tmp_path):
+    diffusers = pytest.importorskip("diffusers")
+    name, folder, file, adapters, expected = case
+    result = bake(folder, adapters, tmp_path / "b.safetensors")
+    before, after = load_file(file), load_file(tmp_path / "b.safetensors")
+    assert {key: value.shape for key, value in after.items()} == {key: value.shape for key, value in before.items()}
+    vae = {key: value for key, value in before.items() if key.startswith("first_stage_model.")}
+    assert vae
+    assert all(torch.equal(after[key], value) for key, value in vae.items())
+    assert result.norm > 0
+    pipeline = getattr(diffusers, PIPELINES[name]).from_single_file(
+        tmp_path / "b.safetensors", config=str(folder), local_files_only=True, **MISSING.get(name, {})
+    )
+    for part, values in expected.items():
+        state = getattr(pipeline, part).state_dict()
+        assert set(state) == set(values)
+        for key, value in values.items():
+            torch.testing.assert_close(state[key], value, rtol=1e-5, atol=1e-6, msg=f"{part}.{key}")
+
+
+def save_adapter(folder, base_folder):
+    """A LoRA on the denoiser of a base, which has no effect."""
+    base = open_base(base_folder, device="cpu", dtype="float32")
+    network = lycoris.attach(base.parts, "lora", layers=[".*to_q"], rank=1)
+    network.save(folder / "a.safetensors", format="lycoris")
+    return ScaledAdapter(folder / "a.safetensors")
+
+
+def test_a_folder_of_sd2_becomes_the_original_file_with_the_last_layer_twice(tmp_path):
+    folder, file = save_both("sd2", tmp_path)
+    bake(folder, [save_adapter(tmp_path, folder)], tmp_path / "b.safetensors")
+    before, after = load_file(file), load_file(tmp_path / "b.safetensors")
+    assert set(after) == set(before)
+    last = "cond_stage_model.model.transformer.resblocks.2."
+    for key, value in after.items():
+        source = after if key.startswith(last) else before
+        assert torch.equal(value, source[key.replace("resblocks.2.", "resblocks.1.")]), key
+    header = lycoris.read_metadata(tmp_path / "b.safetensors")
+    assert (header["modelspec.architecture"], header["modelspec.prediction_type"]) == ("stable-diffusion-v2", "v")
+    base = open_base(tmp_path / "b.safetensors", "cpu", "float32", tokenizer=folder)
+    assert base.forward_process.prediction_type == "v_prediction"
+
+
+def test_a_single_file_has_t5_and_a_projection_of_its_own(tmp_path, caplog):
+    transformers = pytest.importorskip("transformers")
+    folder, _ = save_both("sd3", tmp_path)
+    adapter = save_adapter(tmp_path, folder)
+    config = transformers.T5Config(vocab_size=11, d_model=200, d_kv=8, d_ff=16, num_layers=1, num_heads=2)
+    transformers.T5EncoderModel(config).to(torch.bfloat16).save_pretrained(folder / "text_encoder_3")
+    clip = next((folder / "text_encoder").glob("*.safetensors"))
+    weights = load_file(clip)
+    weights["text_projection.weight"] = torch.randn(64, 64)
+    save_file(weights, clip, {"format": "pt"})
+    bake(folder, [adapter], tmp_path / "b.safetensors")
+    after = load_file(tmp_path / "b.safetensors")
+    for key, value in load_file(next((folder / "text_encoder_3").glob("*.safetensors"))).items():
+        assert torch.equal(after[f"text_encoders.t5xxl.transformer.{key}"], value)
+    own = after["text_encoders.clip_l.transformer.text_projection.weight"]
+    assert torch.equal(own, weights["text_projection.weight"])
+    assert "has a projection of its own" in caplog.text
+
+
+def test_what_a_single_file_cannot_state_is_an_error_that_names_it(sd1, tmp_path):
+    folder, _, adapter = sd1
+    cases = [
+        ("unet/config.json", {"attention_head_dim": 4}, "`attention_head_dim` of `unet` is 4, and 8 would be read"),
+        ("text_encoder/config.json", {"hidden_act": "gelu"}, "`hidden_act` of `text_encoder` is 'gelu'"),
+        ("vae/config.json", {"scaling_factor": 0.5}, "`scaling_factor` of `vae` is 0.5"),
+        ("scheduler/scheduler_config.json", {"beta_end": 0.02}, "`beta_end` of its schedule is 0.02"),
+        ("scheduler/scheduler_config.json", {"prediction_type": "sample"}, "predicts `sample`"),
+        ("scheduler/scheduler_config.json", {"rescale_betas_zero_snr": True}, "rescale_betas_zero_snr"),
+    ]
+    for number, (file, settings, message) in enumerate(cases):
+        changed = tmp_path / str(number)
+        shutil.copytree(folder, changed)
+        config = json.loads((changed / file).read_text())
+        (changed / file).write_text(json.dumps(config | settings))
+        with pytest.raises(InputError, match=re.escape(message)):
+            bake(changed, [adapter], tmp_path / "b.safetensors")
+    other = save_small_auraflow(tmp_path / "auraflow")
+    with pytest.raises(InputError, match=r"`auraflow`, which is not written as a single file: that works for SD 1\.x"):
+        bake(other, [adapter], tmp_path / "b.safetensors")
+    assert not (tmp_path / "b.safetensors").exists()
+
+
+def test_v_prediction_of_sdxl_is_marked(tmp_path):
+    folder, _ = save_both("sdxl", tmp_path)
+    file = folder / "scheduler" / "scheduler_config.json"
+    changes = {"prediction_type": "v_prediction", "rescale_betas_zero_snr": True}
+    file.write_text(json.dumps(json.loads(file.read_text()) | changes))
+    bake(folder, [save_adapter(tmp_path, folder)], tmp_path / "b.safetensors", dtype="bfloat16")
+    after = load_file(tmp_path / "b.safetensors")
+    assert {after[name].numel() for name in ("v_pred", "ztsnr")} == {0}
+    base = open_base(tmp_path / "b.safetensors", "cpu", "float32", tokenizer=folder)
+    assert base.forward_process.prediction_type == "v_prediction"
+
+
 @pytest.fixture(scope="module")
 def sd1(tmp_path_factory):
     folder = tmp_path_factory.mktemp("errors")
@@ -128,7 +228,6 @@ def test_wrong_arguments_are_named(sd1, tmp_path):
     cases = [
         (folder, [], tmp_path / "b", {}, "at least one file"),
         (folder, [ScaledAdapter(adapter.path, float("inf"))], tmp_path / "b", {}, "finite number"),
-        (folder, [adapter], tmp_path / "b.safetensors", {}, "baked into a folder"),
         (folder, [adapter], tmp_path / "full", {}, "must be absent, an empty folder"),
         (folder, [adapter], folder, {}, "must be absent, an empty folder"),
         (file, [adapter], file, {}, "must not be the base itself"),

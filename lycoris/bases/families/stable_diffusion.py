@@ -22,6 +22,7 @@ from lycoris.bases.files.checkpoint_layouts import (
     convert_vae,
     openai_clip,
 )
+from lycoris.bases.files.original_tensors import clip_tensors, open_clip_tensors, unet_tensors, vae_tensors
 from lycoris.bases.guidance import Guidance
 from lycoris.bases.noise import DiscreteDiffusion
 from lycoris.bases.shapes import Latents
@@ -48,6 +49,12 @@ _LAYOUTS: Mapping[str, CheckpointLayout] = {
         DDIM_CONFIG,
         64,
         (_LATENT_SCALE, None),
+        "stable-diffusion-v1",
+        {
+            "unet": unet_tensors(UNET_PREFIX),
+            "vae": vae_tensors(VAE_PREFIX),
+            "text_encoder": clip_tensors("cond_stage_model.transformer."),
+        },
     ),
     "sd2": CheckpointLayout(
         "StableDiffusionPipeline",
@@ -66,6 +73,12 @@ _LAYOUTS: Mapping[str, CheckpointLayout] = {
         DDIM_CONFIG,
         64,
         (_LATENT_SCALE, None),
+        "stable-diffusion-v2",
+        {
+            "unet": unet_tensors(UNET_PREFIX),
+            "vae": vae_tensors(VAE_PREFIX),
+            "text_encoder": open_clip_tensors(_OPEN_CLIP, repeat_last_layer=True),
+        },
     ),
 }
 

@@ -23,6 +23,7 @@ from lycoris.bases.files.checkpoint_layouts import (
     openai_clip,
     strip_prefix,
 )
+from lycoris.bases.files.original_tensors import clip_tensors, own_names, sd3_tensors, vae_tensors
 from lycoris.bases.files.transformer_layouts import TransformerLayout, converter
 from lycoris.bases.guidance import Guidance
 from lycoris.bases.shapes import Latents
@@ -35,7 +36,8 @@ if TYPE_CHECKING:
 T5_PARTS = {"text_encoder_3": "transformers.T5EncoderModel", "tokenizer_3": "transformers.AutoTokenizer"}
 T5_MAX_LENGTH = 256
 _LATENT_SCALE, _LATENT_SHIFT = 1.5305, 0.0609
-_CLIP_G = "text_encoders.clip_g.transformer."
+_CLIP_L, _CLIP_G = "text_encoders.clip_l.transformer.", "text_encoders.clip_g.transformer."
+_T5 = "text_encoders.t5xxl.transformer."
 
 
 def _convert_transformer(module: Any, weights: dict[str, Tensor], config: dict[str, Any]) -> dict[str, Tensor]:
@@ -54,7 +56,7 @@ _LAYOUTS: Mapping[str, CheckpointLayout] = {
                 lambda shapes: config_inference.vae_config(shapes, scale=_LATENT_SCALE, shift=_LATENT_SHIFT),
                 convert_vae,
             ),
-            "text_encoder": openai_clip("text_encoders.clip_l.transformer."),
+            "text_encoder": openai_clip(_CLIP_L),
             "text_encoder_2": PartLayout(
                 _CLIP_G,
                 lambda shapes: config_inference.clip_config(shapes, activation="gelu"),
@@ -65,6 +67,14 @@ _LAYOUTS: Mapping[str, CheckpointLayout] = {
         {"_class_name": "FlowMatchEulerDiscreteScheduler", "num_train_timesteps": 1000, "shift": 3.0},
         128,
         (_LATENT_SCALE, _LATENT_SHIFT),
+        "stable-diffusion-3-medium",
+        {
+            "transformer": sd3_tensors(UNET_PREFIX),
+            "vae": vae_tensors(VAE_PREFIX),
+            "text_encoder": clip_tensors(_CLIP_L, projection=False),
+            "text_encoder_2": clip_tensors(_CLIP_G),
+            "text_encoder_3": own_names(_T5),
+        },
     ),
 }
 

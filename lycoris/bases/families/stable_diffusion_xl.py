@@ -24,6 +24,7 @@ from lycoris.bases.files.checkpoint_layouts import (
     convert_vae,
     openai_clip,
 )
+from lycoris.bases.files.original_tensors import clip_tensors, open_clip_tensors, unet_tensors, vae_tensors
 from lycoris.bases.guidance import Guidance
 from lycoris.bases.latent_codec import default_size_conditioning
 from lycoris.bases.noise import DiscreteDiffusion
@@ -58,6 +59,13 @@ _LAYOUTS: Mapping[str, CheckpointLayout] = {
         DDIM_CONFIG,
         128,
         (_LATENT_SCALE, None),
+        "stable-diffusion-xl-v1-base",
+        {
+            "unet": unet_tensors(UNET_PREFIX),
+            "vae": vae_tensors(VAE_PREFIX),
+            "text_encoder": clip_tensors(_CLIP_L),
+            "text_encoder_2": open_clip_tensors(_CLIP_G),
+        },
     ),
 }
 

@@ -53,16 +53,16 @@ class ChangedFiles:
         stored_weights = files.stored_weights
         dtypes = stored_weights.dtypes
         if self.precision is None and (eight_bit := [name for name, each in dtypes.items() if each in FLOAT8]):
-            raise _eight_bit_error(files.path, eight_bit[0])
+            raise eight_bit_error(files.path, eight_bit[0])
 
         def read(name: str) -> Tensor:
             values = stored_weights.read([name])[name]
             sums: dict[tuple[str, str], Tensor] = {}
             for part, rows in places.get(name, ()):
                 sums[part, rows.parameter] = self.changes[part][rows.parameter]()
-            return self._change(name, values, lambda wide: _add_rows(wide, places.get(name, ()), sums), bool(sums))
+            return self.change(name, values, lambda wide: _add_rows(wide, places.get(name, ()), sums), bool(sums))
 
-        entries = {name: (self._dtype(dtypes[name]), shape) for name, shape in stored_weights.shapes.items()}
+        entries = {name: (self.dtype_of(dtypes[name]), shape) for name, shape in stored_weights.shapes.items()}
         kept = {key: value for key, value in stored_weights.metadata.items() if key not in (HASH_KEY, KOHYA_HASH_KEY)}
         write_streamed(target, entries, read, {**kept, **self.origin})
 
@@ -113,8 +113,8 @@ class ChangedFiles:
                 piece = stored.get_slice(name)
                 dtype = DTYPES[piece.get_dtype()]
                 if self.precision is None and dtype in FLOAT8:
-                    raise _eight_bit_error(file, name)
-                entries[name] = (self._dtype(dtype), tuple(piece.get_shape()))
+                    raise eight_bit_error(file, name)
+                entries[name] = (self.dtype_of(dtype), tuple(piece.get_shape()))
                 parameter = next((each for each in _spellings(name) if each in changes), None)
                 if parameter is not None:
                     parameters[name] = parameter
@@ -124,18 +124,19 @@ class ChangedFiles:
                 def add(wide: Tensor) -> None:
                     wide += changes[parameters[name]]().reshape(wide.shape)
 
-                return self._change(name, stored.get_tensor(name), add, name in parameters)
+                return self.change(name, stored.get_tensor(name), add, name in parameters)
 
             kept = {key: value for key, value in metadata.items() if key not in (HASH_KEY, KOHYA_HASH_KEY)}
             write_streamed(target, entries, read, kept)
         return written
 
-    def _dtype(self, stored: torch.dtype) -> torch.dtype:
+    def dtype_of(self, stored: torch.dtype) -> torch.dtype:
+        """Return the dtype that a tensor is written in."""
         return stored if self.precision is None or not stored.is_floating_point else self.precision
 
-    def _change(self, name: str, values: Tensor, add: Callable[[Tensor], None], changes: bool) -> Tensor:
+    def change(self, name: str, values: Tensor, add: Callable[[Tensor], None], changes: bool) -> Tensor:
         """Return a tensor as it is written, and note the squared norm of its change."""
-        dtype = self._dtype(values.dtype)
+        dtype = self.dtype_of(values.dtype)
         if changes:
             wide = values.double()
             before = wide.clone()
@@ -160,7 +161,8 @@ def _spellings(name: str) -> Iterator[str]:
     yield from (name, bare, f"text_model.{bare}")
 
 
-def _eight_bit_error(source: Path, name: str) -> InputError:
+def eight_bit_error(source: Path, name: str) -> InputError:
+    """Build the error for a base whose weights cannot take a small change."""
     return InputError(
         f"Base `{source}` has 8-bit weights, such as `{name}`, in which a small change is lost. Give argument `dtype`, "
         "such as `bfloat16`."

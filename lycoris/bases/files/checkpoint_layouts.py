@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 
 from lycoris.bases.files import config_inference
 from lycoris.bases.files.config_inference import Shapes
+from lycoris.bases.files.original_tensors import TensorsOf
 from lycoris.errors import InputError
 
 UNET_PREFIX, VAE_PREFIX = "model.diffusion_model.", "first_stage_model."
@@ -42,6 +43,8 @@ class CheckpointLayout:
         scheduler: the noise schedule, without the prediction type.
         latent_size: side of the latents that it was trained on, in cells.
         latent_scale: scale and shift of the VAE's latents.
+        architecture: `modelspec.architecture` of a file of this layout.
+        original_tensors: part → module → its tensors in a file of this layout; empty if none are written.
     """
 
     pipeline: str
@@ -50,6 +53,8 @@ class CheckpointLayout:
     scheduler: Mapping[str, Any]
     latent_size: int
     latent_scale: tuple[float, float | None]
+    architecture: str = ""
+    original_tensors: Mapping[str, TensorsOf] = field(default_factory=dict)
 
 
 def detect_layout(
