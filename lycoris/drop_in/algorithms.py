@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
+from torch import Tensor
+
+from lycoris.adapters.algorithms import ALGORITHMS
 from lycoris.drop_in.modules import LycorisBaseModule
 from lycoris.drop_in.timestep_mask import TLoraModule
 
@@ -89,5 +94,26 @@ MODULE_LIST: tuple[type[LycorisBaseModule], ...] = (
     ButterflyOFTModule,
     TLoraModule,
 )
+TLORA_TENSORS = ("q_layer.weight", "p_layer.weight", "lambda_layer", "alpha")
 MODULES = {module.algorithm: module for module in MODULE_LIST}
 """Name in `ALGORITHMS` → class."""
+
+
+def get_module(
+    lyco_state_dict: Mapping[str, Tensor], lora_name: str
+) -> tuple[type[LycorisBaseModule] | None, tuple[Tensor | None, ...] | None]:
+    """Return the class and the tensors, in a fixed order, of a layer in a file; (None, None) where it has none.
+
+    Args:
+        lyco_state_dict: key → values.
+        lora_name: the layer's name in the file.
+    """
+    prefix = f"{lora_name}."
+    given = {key.removeprefix(prefix): each for key, each in lyco_state_dict.items() if key.startswith(prefix)}
+    shapes = {name: tuple(values.shape) for name, values in given.items()}
+    if "lambda_layer" in given:
+        return TLoraModule, tuple(given.get(name) for name in TLORA_TENSORS)
+    for module in MODULE_LIST:
+        if ALGORITHMS[module.algorithm].matches(shapes) and module is not TLoraModule:
+            return module, tuple(given.values())
+    return None, None

@@ -21,6 +21,7 @@ from lycoris.drop_in.algorithms import MODULES
 from lycoris.drop_in.modules import LycorisBaseModule
 from lycoris.drop_in.network_options import NetworkOptions, trainer_options
 from lycoris.drop_in.options import LOGGER, algorithm_name
+from lycoris.drop_in.timestep_mask import TLoraModule
 from lycoris.errors import InputError, list_names
 
 LayerTensors = Mapping[str, Mapping[str, Tensor]]
@@ -156,10 +157,13 @@ def build_modules(
     hint: Mapping[str, object] = {} if algorithm is None else {"algorithm": algorithm_name(algorithm)}
     metadata: Callable[[str], Mapping[str, object]] = lambda _: hint  # noqa: E731
     file = AdapterFile(path, {}, layers, {}, metadata)
-    modules = []
+    modules: list[LycorisBaseModule] = []
     for name, layer in model.named_modules():
         lora_name = f"{prefix}_{name}".replace(".", "_")
         if lora_name in layers and isinstance(layer, MATRIX_LAYERS + NORM_LAYERS):
+            if "lambda_layer" in layers[lora_name]:
+                modules.append(TLoraModule.from_lambda_tensors(lora_name, layer, layers[lora_name]))
+                continue
             reference = LayerRef("model", "model", name, lora_name, layer)
             adapter: Adapter = build_adapter(file, reference, layers[lora_name], None)
             modules.append(MODULES[adapter.algorithm].from_adapter(lora_name, layer, adapter))

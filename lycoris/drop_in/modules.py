@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.parametrize import register_parametrization
 
 from lycoris.adapters.algorithms import Adapter
 from lycoris.adapters.algorithms.scalar_gate import ScalarGate
@@ -16,6 +17,7 @@ from lycoris.adapters.algorithms.target_layer import TargetLayer, is_unquantized
 from lycoris.adapters.layers.injection import as_adapted, eject, inject
 from lycoris.adapters.layers.merging import add_updates
 from lycoris.adapters.layers.weight_writing import merge, unmerge
+from lycoris.drop_in.functional import layer_of
 from lycoris.drop_in.options import ModuleOptions
 from lycoris.errors import InputError
 
@@ -110,6 +112,35 @@ class LycorisBaseModule(nn.Module):
         self.shape = tuple(int(size) for size in TargetLayer(lora_name, org_module).shape)
         self.dim = self.shape[0]
         self._name = lora_name
+
+    @classmethod
+    def parametrize(cls, org_module: nn.Module, attr: str, *args: Any, **options: Any) -> LycorisBaseModule:
+        """Let a parameter of any module be its value plus an update, by `torch.nn.utils.parametrize`.
+
+        Args:
+            org_module: the module.
+            attr: name of its parameter, of two to five dimensions.
+            args: multiplier, lora_dim and alpha, as of the constructor.
+            options: further ones of the constructor, without dropout.
+
+        Returns:
+            The update, which the module holds.
+
+        Raises:
+            InputError: as for the constructor; dropout; native fine-tuning, whose parameter is the value itself.
+        """
+        if cls.algorithm == "full":
+            raise InputError("`FullModule` has no update of a parameter: train the parameter itself.")
+        if given := [name for name in ("dropout", "rank_dropout", "module_dropout") if options.get(name)]:
+            raise InputError(f"Option `{given[0]}` must be 0 for `parametrize`, but got {options[given[0]]!r}.")
+        options.pop("bypass_mode", None)
+        module = cls("", layer_of(getattr(org_module, attr)), *args, **options)
+        register_parametrization(org_module, attr, module)
+        return module
+
+    def forward(self, weight: Tensor) -> Tensor:
+        """Return a parameter with the update, for `parametrize`."""
+        return self.adapter.structure(weight, self.multiplier).add_to(weight)
 
     @property
     def has_adapter(self) -> bool:

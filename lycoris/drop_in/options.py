@@ -50,6 +50,8 @@ _MORE = {
     "use_scalar": ("lora", "loha", "lokr", "glora", "dylora"),
     "full_matrix": ("lokr",),
     "mask_group_id": ("t-lora",),
+    "sig_type": ("t-lora",),
+    "use_data_init": ("t-lora",),
 }
 """Options beside those of the algorithm → the algorithms that have them."""
 
@@ -67,6 +69,9 @@ class ModuleOptions:
         dropout, rank_dropout, module_dropout: as for `lycoris.attach`.
         bypass_mode: without effect, as each layer takes the cheaper way.
         mask_group_id: which mask of `set_timestep_mask` T-LoRA uses.
+        use_data_init: whether T-LoRA starts from the weight's singular vectors, not from a random matrix's.
+        sig_type: which of them: ``principal``, ``middle`` or ``last``.
+        rank_dropout_scale: what is kept is always rescaled.
     """
 
     dim: int = 4
@@ -89,6 +94,9 @@ class ModuleOptions:
     train_on_input: bool = False
     bypass_mode: bool = False
     mask_group_id: int = 0
+    sig_type: str = "principal"
+    use_data_init: bool = True
+    rank_dropout_scale: bool = True
 
     def changed(self, values: Mapping[str, object]) -> ModuleOptions:
         """Return these options with others in place of some.

@@ -12,6 +12,7 @@ from lycoris.drop_in.algorithms import (
     LohaModule,
     LokrModule,
     NormModule,
+    get_module,
 )
 from lycoris.drop_in.modules import LycorisBaseModule
 from lycoris.drop_in.timestep_mask import TLoraModule
@@ -30,4 +31,5 @@ __all__ = [
     "LycorisBaseModule",
     "NormModule",
     "TLoraModule",
+    "get_module",
 ]

@@ -10,7 +10,8 @@ import torch
 from torch import nn
 
 import lycoris
-from lycoris import InputError, LycorisNetwork, create_lycoris, create_lycoris_from_weights
+import lycoris.drop_in.algorithms
+from lycoris import InputError, LycorisNetwork, create_lycoris, create_lycoris_from_weights, modules
 from lycoris.kohya import LoConModule
 from lycoris.modules import tlora
 from tests.drop_in.trainers import output, randomize, steps
@@ -179,7 +180,7 @@ def test_presets_are_read_from_toml(net, tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"rank_dropout_scale": True}, "Unknown option `rank_dropout_scale`. Did you mean `rank_dropout`"),
+        ({"rank_dropout_scales": True}, "Unknown option `rank_dropout_scales`. Did you mean `rank_dropout_scale`"),
         ({"algo": "lorra"}, "Unknown algorithm `lorra`. Did you mean `lora`"),
         ({"use_tucker": "maybe"}, "Option `use_tucker` must be true or false, but got 'maybe'"),
         ({"conv_dim": "2.5"}, "Option `conv_dim` must be a whole number, but got '2.5'"),
@@ -269,3 +270,73 @@ def test_a_subclass_with_a_forward_of_its_own_acts():
     module.load_state_dict(module.state_dict())
     module.restore()
     assert torch.equal(layer(x), before)
+
+
+def module_of(algorithm, layer, **options):
+    torch.manual_seed(0)
+    return getattr(lycoris.drop_in.algorithms, MODULE_NAMES[algorithm])("test", layer, 1.0, 4, 2.0, **options)
+
+
+MODULE_NAMES = {"lora": "LoConModule", "loha": "LohaModule", "lokr": "LokrModule", "diag-oft": "DiagOFTModule"}
+
+
+@pytest.mark.parametrize("algorithm", list(MODULE_NAMES))
+@pytest.mark.parametrize("layer", [nn.Linear(8, 16), nn.Conv1d(8, 16, 3)], ids=["linear", "conv1d"])
+def test_parametrize_lets_a_parameter_be_its_value_and_the_update(algorithm, layer):
+    layer, plain = copy.deepcopy(layer), layer.weight.detach().clone()
+    expected = module_of(algorithm, copy.deepcopy(layer))
+    net = type(module_of(algorithm, layer)).parametrize(layer, "weight", 0.5, 4, 2.0)
+    randomize(net)
+    expected.load_state_dict(net.state_dict())
+    torch.testing.assert_close(
+        layer.weight, plain + expected.get_diff_weight(0.5, plain.shape)[0], atol=1e-5, rtol=1e-5
+    )
+    layer.weight.sum().backward()
+    assert any(parameter.grad is not None for parameter in net.parameters())
+
+
+def test_parametrize_refuses_what_it_does_not_have():
+    with pytest.raises(InputError, match="train the parameter itself"):
+        lycoris.drop_in.algorithms.FullModule.parametrize(nn.Linear(4, 4), "weight")
+    with pytest.raises(InputError, match=r"`rank_dropout` must be 0 for `parametrize`, but got 0\.1"):
+        LoConModule.parametrize(nn.Linear(4, 4), "weight", 1.0, 2, 1.0, rank_dropout=0.1)
+    with pytest.raises(InputError, match="two to five dimensions, but has 1"):
+        LoConModule.parametrize(nn.Linear(4, 4), "bias", 1.0, 2, 1.0)
+
+
+@pytest.mark.parametrize("sig_type", ["principal", "middle", "last"])
+def test_tlora_starts_from_singular_vectors_of_the_weight(sig_type):
+    layer = nn.Linear(12, 10, bias=False)
+    network = create_lycoris(layer, 1.0, 4, 4, algo="tlora", sig_type=sig_type)
+    adapter = network.loras[0].adapter
+    first = {"principal": 0, "middle": 3, "last": 6}[sig_type]
+    torch.testing.assert_close(adapter.values, torch.linalg.svdvals(layer.weight)[first : first + 4])
+    torch.testing.assert_close(adapter.q @ adapter.q.t(), torch.eye(4), atol=1e-5, rtol=0)
+    assert not network.loras[0].get_diff_weight()[0].any()
+    with pytest.raises(InputError, match="Unknown sig_type"):
+        create_lycoris(nn.Linear(4, 4), 1.0, 2, 2, algo="tlora", sig_type="first")
+
+
+def test_tlora_files_with_lambda_open_on_the_weight_that_they_were_trained_from(tmp_path):
+    layer = nn.Linear(12, 10, bias=False)
+    u, s, v = torch.linalg.svd(layer.weight.detach())
+    p, values, q = u[:, :4] + 0.1, s[None, :4] * 1.5, v[:4] - 0.1
+    tensors = {"q_layer.weight": q, "p_layer.weight": p, "lambda_layer": values, "alpha": torch.tensor(2.0)}
+    file = {f"lycoris_fc.{name}": value for name, value in tensors.items()}
+    model = nn.ModuleDict({"fc": layer})
+    network, _ = create_lycoris_from_weights(1.0, "", model, weights_sd=file)
+    expected = (p * values @ q - u[:, :4] * s[:4] @ v[:4]) * 0.5
+    torch.testing.assert_close(network.loras[0].get_diff_weight()[0], expected, atol=1e-5, rtol=1e-5)
+    assert modules.get_module(file, "lycoris_fc")[0] is tlora.TLoraModule
+    conv = nn.ModuleDict({"fc": nn.Conv2d(12, 10, 3)})
+    with pytest.raises(InputError, match="one tap only"):
+        create_lycoris_from_weights(1.0, "", conv, weights_sd=file)
+
+
+def test_get_module_names_the_class_of_a_layer():
+    network = create_lycoris(nn.ModuleDict({"fc": nn.Linear(8, 8)}), 1.0, 2, 1, algo="loha")
+    network.apply_to()  # from then on it has its modules' tensors, as there
+    found, tensors = modules.get_module(network.state_dict(), "lycoris_fc")
+    assert found is modules.LohaModule
+    assert len(tensors) == len(network.state_dict())
+    assert modules.get_module(network.state_dict(), "lycoris_other") == (None, None)
