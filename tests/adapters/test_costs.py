@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -36,13 +38,12 @@ def structures(shape: torch.Size) -> dict[str, Structure]:
         "dense": Dense(random(*shape)),
         "low rank": low_rank,
         "kronecker, inner first": Kronecker(random(10, 2), random(out // 10, channels // 2, *kernel)),
+        "kronecker, outer first": Kronecker(random(2, 3), random(out // 2, channels // 3, *kernel)),
         "gain by input": Gain(torch.randn(*shape), random(channels), on_input=True),
     }
     if kernel:
         return {**by_name, "tucker": Tucker(random(out, 3), random(3, 3, *kernel), random(3, channels))}
-    outer_first = Kronecker(random(2, 3), random(out // 2, channels // 3))  # of a convolution an upper bound
-    hadamard = Hadamard(low_rank, LowRank(random(out, 2), random(2, channels)))
-    return {**by_name, "kronecker, outer first": outer_first, "hadamard": hadamard}
+    return {**by_name, "hadamard": Hadamard(low_rank, LowRank(random(out, 2), random(2, channels)))}
 
 
 MERGED = {"low rank": 3, "tucker": 3, "gain by input": 0}
@@ -57,6 +58,46 @@ def test_the_cost_of_applying_is_that_of_a_training_step(layer, name):
     x = torch.randn(*shape, requires_grad=True)
     elementwise = ELEMENT_COST * 6 * (20 + 12) if name == "hadamard" else 0  # the face-splitting products
     assert structure.cost(op, tokens)[0] == counted(lambda: structure.apply(op, x).sum().backward()) + elementwise
+
+
+@pytest.mark.parametrize("kernel", [(), (3, 3)], ids=["linear", "conv2d"])
+def test_a_kronecker_product_goes_the_cheaper_way(kernel):
+    op = Operation(2, (2, 2), (1, 1), (1, 1)) if kernel else Operation()
+    for outer, inner in [((8, 2), (4, 6)), ((2, 8), (6, 4)), ((4, 4), (4, 4)), ((3, 6), (2, 9))]:
+        structure = Kronecker(torch.randn(*outer), torch.randn(*inner, *kernel))
+        x = torch.randn(2, outer[1] * inner[1], *([8, 8] if kernel else []), requires_grad=True)
+        for tensor in structure.tensors():
+            tensor.requires_grad_()
+        counts = []
+        for inner_first in (True, False):
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(Kronecker, "_inner_first", lambda *_, way=inner_first: way)
+                counts.append(counted(lambda structure=structure, x=x: structure.apply(op, x).sum().backward()))
+        assert structure.cost(op, 2 * 16 if kernel else 2)[0] == min(counts)
+        assert counted(lambda structure=structure, x=x: structure.apply(op, x).sum().backward()) == min(counts)
+
+
+@pytest.mark.parametrize(("algorithm", "options"), [("ia3", {}), ("diag-oft", {"factor": 4}), ("boft", {"factor": 10})])
+@pytest.mark.parametrize("name", list(LAYERS))
+def test_the_layer_s_own_output_is_computed_once(name, algorithm, options):
+    module, shape, tokens = LAYERS[name]
+    frozen, model = copy.deepcopy(module).requires_grad_(False), nn.Sequential(copy.deepcopy(module))
+    adapter = lycoris.attach(model, algorithm, layers=["0"], **options).adapters["lycoris_0"]
+    x = torch.randn(*shape, requires_grad=True)
+    structure, op = adapter.structure(module.weight), Operation.from_layer(module)
+    structure = structure.with_tensors(iter([each.detach().requires_grad_() for each in structure.tensors()]))
+    rotations = getattr(structure, "rotations", ())
+    elementwise = tokens * 20 * (20.0 * len(rotations) if rotations else 3.0)
+    base_output = torch.randn(op(x, module.weight).shape, requires_grad=True)
+    products = counted(lambda: structure.apply(op, x, base_output=base_output).sum().backward())
+    assert structure.cost(op, tokens)[0] == products + elementwise
+    plan = model[0]._plan(tokens, torch.float64, [adapter])  # in another precision nothing is merged
+    assert [len(plan.applied), len(plan.merged)] == [1, 0]
+    alone = counted(lambda: frozen(x).sum().backward())
+    step = counted(lambda: model[0]._forward_planned(x, plan).sum().backward())
+    built = getattr(adapter.structure(module.weight), "rotations", ())
+    cayley = counted(lambda: sum(each.sum() for each in built).backward()) if built else 0.0
+    assert step - alone == products + cayley
 
 
 def test_the_cost_of_applying_glora_is_that_of_a_training_step():

@@ -77,7 +77,7 @@ class Rotation(Structure):
     def cost(self, op: Operation, tokens: int) -> tuple[float, float]:
         size, out = self.weight.numel(), self.weight.shape[0]
         rotating = sum(3.0 * blocks.shape[-1] + 20.0 for blocks in self.rotations) * out
-        applied = float("inf") if op.groups > 1 else tokens * (size + rotating)
+        applied = float("inf") if op.groups > 1 else tokens * rotating  # of the layer's own output
         return applied, (tokens + ELEMENT_COST) * size + rotating * size / out
 
 

@@ -42,8 +42,9 @@ class Gain(Structure):
         return update if into is None else into + update
 
     def cost(self, op: Operation, tokens: int) -> tuple[float, float]:
-        size = self.weight.numel()
-        return tokens * size * (2.0 if self.on_input else 1.0), (tokens + ELEMENT_COST) * size
+        size, out = self.weight.numel(), self.weight.shape[0]
+        applied = 2.0 * tokens * size if self.on_input else 3.0 * tokens * out  # of the layer's own output
+        return applied, (tokens + ELEMENT_COST) * size
 
 
 class IA3(Algorithm):

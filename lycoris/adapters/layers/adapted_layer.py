@@ -186,16 +186,33 @@ class AdaptedMatrix(AdaptedLayer):
     def _frozen_output(self, x: Tensor) -> Tensor:
         """Return the layer's own output, as a tensor that may be written to."""
         y = super().forward(x)
-        is_own = own_type(type(self)) in MATRIX_LAYERS and is_unquantized(self.weight)
-        return y if is_own else y.clone()  # another library may save it for backward, or return a view of it
+        return y if self._is_own() else y.clone()  # another library may save it for backward, or return a view of it
+
+    def _is_own(self) -> bool:
+        """Tell whether the layer is one of PyTorch's, with weights that are not quantised."""
+        return own_type(type(self)) in MATRIX_LAYERS and is_unquantized(self.weight)
+
+    def _is_plain(self) -> bool:
+        """Tell whether the layer's own output is the operation with the frozen weight, and the bias."""
+        return self._is_own() and getattr(self, "original_weight", None) is None
+
+    def _add_bias(self, output: Tensor) -> Tensor:
+        """Return the layer's own output, as a tensor that may be written to, from that without its bias."""
+        bias = cast("Tensor | None", self.bias)
+        if bias is None:
+            return output.clone()
+        return output + bias.to(output.dtype).view(-1, *(1,) * self._operation.dims)
 
     def _forward_planned(self, x: Tensor, plan: _ForwardPlan) -> Tensor:
         """Return the layer's output with the planned updates."""
         op, frozen_weight = self._operation, self.frozen_parameters()[0]
-        y = self._forward_merged(x, plan.merged) if plan.merged else self._frozen_output(x)
         base_output = None
         if any(structure.uses_base_output for _, structure in plan.applied):
             base_output = op(x, frozen_weight.to(x.dtype))
+        if base_output is not None and not plan.merged and self._is_plain():
+            y = self._add_bias(base_output)
+        else:
+            y = self._forward_merged(x, plan.merged) if plan.merged else self._frozen_output(x)
         for adapter, structure in plan.applied:
             if adapter.training and adapter.dropout:
                 update = structure.apply(op, x.to(y.dtype), None, base_output)

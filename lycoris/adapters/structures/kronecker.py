@@ -13,6 +13,14 @@ from torch.autograd.function import once_differentiable
 from lycoris.adapters.structures.base import ELEMENT_COST, Structure, accumulate, full_precision, is_unit_scale
 from lycoris.adapters.structures.operation import Operation
 
+_Products = tuple[tuple[float, float], tuple[float, float]]
+"""Products with the inner and with the outer factor: where the inner one goes first, and where the outer one does."""
+_STEP: _Products = (4.0, 3.0), (3.0, 4.0)
+"""Of a training step through the input, in which the intermediate result is computed again."""
+_GRADIENTS: _Products = (2.0, 3.0), (3.0, 2.0)
+"""Of the output and the factors' gradients."""
+_OUTPUT: _Products = (1.0, 1.0), (1.0, 1.0)
+
 
 @dataclass(slots=True)
 class Kronecker(Structure):
@@ -52,33 +60,31 @@ class Kronecker(Structure):
         op, x = op.pad_input(x)
         if x.requires_grad and torch.is_grad_enabled() and not torch.compiler.is_compiling():
             return _KroneckerFunction.apply(op, x, outer, inner, into)
-        times = 2 if torch.is_grad_enabled() else 1
-        return _apply_kronecker(op, x, outer, inner, into, self._inner_first(times, times + 1 if times > 1 else 1))
+        products = _GRADIENTS if torch.is_grad_enabled() else _OUTPUT
+        return _apply_kronecker(op, x, outer, inner, into, self._inner_first(op, products))
 
-    def _inner_first(self, inner_times: int, outer_times: int) -> bool:
-        """Tell whether applying the inner factor first is cheaper.
-
-        Args:
-            inner_times: products with the inner factor in a step where it goes first.
-            outer_times: products with the inner factor in a step where the outer factor goes first.
-        """
+    def _costs(self, op: Operation, products: _Products) -> tuple[float, float]:
+        """Return the multiply-adds of an output position: with the inner factor first, and with the outer one first."""
         (a, b), (c, d) = self.outer.shape, (self.inner.shape[0], self.inner[0].numel())
-        return inner_times * b * c * d + 3 * a * b * c < outer_times * a * c * d + 3 * a * b * d
+        inputs = self.inner.shape[1] * math.prod(op.stride)  # the outer factor mixes inputs, without the kernel
+        (inner, mixes), (inner_last, mixes_first) = products
+        return inner * b * c * d + mixes * a * b * c, inner_last * a * c * d + mixes_first * a * b * inputs
+
+    def _inner_first(self, op: Operation, products: _Products) -> bool:
+        """Tell whether applying the inner factor first is cheaper."""
+        inner_first, outer_first = self._costs(op, products)
+        return inner_first < outer_first
 
     def cost(self, op: Operation, tokens: int) -> tuple[float, float]:
-        (a, b), (c, d) = self.outer.shape, (self.inner.shape[0], self.inner[0].numel())
-        applied = tokens * min(4.0 * b * c * d + 3.0 * a * b * c, 3.0 * a * c * d + 4.0 * a * b * d)
+        size = self.outer.numel() * self.inner.numel()
         if op.groups > 1:
-            return math.inf, (tokens + ELEMENT_COST) * a * b * c * d
-        return applied, min(tokens * a * b * c * d, self._gradient_cost(tokens)) + ELEMENT_COST * a * b * c * d
+            return math.inf, (tokens + ELEMENT_COST) * size
+        gradients = min(tokens * size, tokens * min(self._costs(op, _GRADIENTS)))
+        return tokens * min(self._costs(op, _STEP)), gradients + ELEMENT_COST * size
 
     def grad_via_apply(self, op: Operation, tokens: int) -> bool:
         size = self.outer.numel() * self.inner.numel()
-        return op.groups == 1 and self._gradient_cost(tokens) < tokens * size
-
-    def _gradient_cost(self, tokens: int) -> float:
-        (a, b), (c, d) = self.outer.shape, (self.inner.shape[0], self.inner[0].numel())
-        return tokens * min(2.0 * b * c * d + 3.0 * a * b * c, 3.0 * a * c * d + 3.0 * a * b * d)
+        return op.groups == 1 and min(self._costs(op, _GRADIENTS)) < size
 
 
 def _apply_kronecker(
@@ -104,7 +110,7 @@ class _KroneckerFunction(torch.autograd.Function):
     def forward(ctx, op: Operation, x: Tensor, outer: Tensor, inner: Tensor, into: Tensor | None) -> Tensor:
         ctx.save_for_backward(x, outer, inner)
         ctx.op = op
-        ctx.inner_first = Kronecker(outer, inner)._inner_first(4, 3)
+        ctx.inner_first = Kronecker(outer, inner)._inner_first(op, _STEP)
         if into is not None:
             ctx.mark_dirty(into)
         return _apply_kronecker(op, x, outer, inner, into, ctx.inner_first)
