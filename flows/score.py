@@ -95,7 +95,8 @@ def score(request: ScoringConfig) -> dict[str, Any]:
             evaluation_setup(context, experiment, models),
             models=models.for_evaluation(request.quality_predictors, request.resize_mode),
             resize_modes=(request.resize_mode,),
-            metrics=request.metrics,
+            metrics=_metrics(request),
+            look_alikes=_look_alikes(request),
         )
         candidates = [_candidate(setup, request, known, concepts, target) for target in targets]
         evaluations = evaluate(setup, candidates)
@@ -120,6 +121,23 @@ def score(request: ScoringConfig) -> dict[str, Any]:
         ],
         "differences": differences,
     }
+
+
+def _metrics(request: ScoringConfig) -> tuple[str, ...] | None:
+    """The metrics that are requested, by name or by naming what they need; None for those that are by default."""
+    if request.metrics is not None or request.look_alikes is None:
+        return request.metrics
+    from lycoris.metrics import METRICS
+
+    return (*(name for name, metric in METRICS.items() if metric.by_default), "retrieval_precision")
+
+
+def _look_alikes(request: ScoringConfig) -> ImageSet | None:
+    """The images that look like the concept, if any are given."""
+    if request.look_alikes is None:
+        return None
+    files = tuple(list_images(request.look_alikes, recursive=True))
+    return ImageSet(files, stage_key("look_alikes", {"files": [file_digest(file) for file in files]}))
 
 
 def _claim_folder(
@@ -153,6 +171,8 @@ def _candidate(
 ) -> Candidate:
     """Import a file or a folder, and find the prompts that the base is to generate as well."""
     from lycoris.captions import read_captioned_images, read_prompts, templates_for_base
+    from lycoris.captions.prompt_file import fill_prompts
+    from lycoris.data.protocols import protocol_prompts
 
     templates, seed = templates_for_base(setup.base.source), setup.sampling.seed
     concept = concepts[target.concept]
@@ -162,6 +182,15 @@ def _candidate(
         files, prompts = read_captioned_images(target.file, known[target.concept], seed=seed, templates=templates)
         images = submit(import_images, setup.context, target.name, files, prompts)
     else:
+        if request.protocol is not None:
+            name, folder = request.protocol
+            prompts = fill_prompts(
+                protocol_prompts(name, folder, target.concept),
+                known[target.concept],
+                images_per_prompt=request.images_per_prompt,
+                seed=seed,
+                templates=templates,
+            )
         if request.prompts is not None:
             prompts = read_prompts(
                 request.prompts,

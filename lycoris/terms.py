@@ -27,6 +27,9 @@ ResizeMode = Literal["resize", "crop", "padding"]
 RESIZE_MODES: tuple[ResizeMode, ...] = get_args(ResizeMode)
 """How an image reaches the input size of an encoder; `lycoris.encoders.preprocessing` applies them."""
 
+TAG_QUESTION = 'Does this figure show "{}"?'
+"""The question for a tag, or for a whole prompt, that a visual question answering network gets (arXiv 2404.01291)."""
+
 RunState = Literal["RUNNING", "FINISHED", "FAILED", "KILLED"]
 RUN_STATES: tuple[RunState, ...] = get_args(RunState)
 """The states of a run in MLflow."""
@@ -80,6 +83,10 @@ PROMPT_TYPES: dict[str, PromptType] = {
     "plain": PromptType(
         "Without the trigger", "situations without the trigger: what is left of the base", 0, "preservation", 4,
         has_trigger=False, has_repeats=False, base_knows_it=True,
+    ),
+    "neighbour": PromptType(
+        "Neighbouring classes", "other things, such as a cat and a dog: what the adapter changes of them", 0,
+        "preservation", 5, has_trigger=False, has_repeats=False, base_knows_it=True,
     ),
 }  # fmt: skip
 """Name -> prompt type. A new one is an entry here and a function in `lycoris.captions.prompts`."""

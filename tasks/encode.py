@@ -18,9 +18,20 @@ from tasks.runtime.tagging import TAGGING_SOURCES
 from tasks.runtime.transfer import ensure_local, local_context, local_images
 
 FEATURES_FILE = "features.safetensors"
+LOOK_ALIKES = "look_alikes"
+"""The set of look-alikes in the features of a dataset."""
+REFERENCE_PREDICTORS = ("rubric_concept",)
+"""Quality predictors that see a reference beside each generated image."""
 FEATURE_SOURCES = (
     *TAGGING_SOURCES,
-    *("metrics/encoding.py", "metrics/features.py", "metrics/registry.py", "metrics/quality_predictors", "terms.py"),
+    *(
+        "metrics/encoding.py",
+        "metrics/features.py",
+        "metrics/registry.py",
+        "metrics/metric.py",
+        "metrics/predicted_metrics.py",
+    ),
+    *("metrics/prediction.py", "metrics/colours.py", "metrics/quality_predictors", "terms.py"),
 )
 """Library code that features depend on."""
 
@@ -33,6 +44,7 @@ def extract_features(
     images: ImageSet | Sequence[Artifact],
     concept: CaptionedConcept,
     models: EvaluationModels,
+    look_alikes: ImageSet | None = None,
 ) -> Artifact:
     """Encode a dataset's images, or generated ones, unless their features are cached.
 
@@ -40,10 +52,13 @@ def extract_features(
         images: of the dataset; or stages of generated images, whose prompt types are combined.
         concept: what they show.
         models: that encode them.
+        look_alikes: of the concept, which are encoded with a dataset.
 
     Returns:
         The stage; its folder holds ``features.safetensors``, by prompt type or under ``references``.
     """
+    from lycoris.metrics.quality_predictors import predictor_digests
+
     context = local_context(context)
     is_dataset = isinstance(images, ImageSet)
     inputs: dict[str, Any] = {
@@ -54,14 +69,16 @@ def extract_features(
         "encoders": dict(sorted(models.encoders.items())),
         "style_encoder": [models.style_encoder.source, models.style_encoder.digest],
         "tagger": None if models.tagger is None else [models.tagger.source, models.tagger.digest],
-        "quality_predictors": list(models.quality_predictors),
+        "quality_predictors": predictor_digests(models.quality_predictors) if models.quality_predictors else [],
+        **({} if look_alikes is None else {LOOK_ALIKES: look_alikes.digest}),
+        **({"references": concept.images_digest} if not is_dataset and _sees_references(models) else {}),
         "resize_mode": models.resize_mode,
         "code": source_hash(*FEATURE_SOURCES),
     }
 
     def compute(folder: Path, bar: progress.StepProgress) -> None:
         if isinstance(images, ImageSet):
-            _encode_references(context, images, concept, models, folder)
+            _encode_references(context, images, concept, models, folder, look_alikes)
         else:
             _encode_generated(context, images, concept, models, folder, bar)
 
@@ -69,16 +86,34 @@ def extract_features(
 
 
 def _encode_references(
-    context: RunContext, images: ImageSet, concept: CaptionedConcept, models: EvaluationModels, folder: Path
+    context: RunContext,
+    images: ImageSet,
+    concept: CaptionedConcept,
+    models: EvaluationModels,
+    folder: Path,
+    look_alikes: ImageSet | None,
 ) -> None:
     from lycoris.data.images import ImageFiles
     from lycoris.metrics import encode_references, save_features
+    from lycoris.metrics.quality_predictors import open_quality_predictors
+    from lycoris.pretrained import resolve_device
 
     encoders = [resources.cached_encoder(source, context.device) for source in models.encoders]
     style = resources.cached_style_encoder(models.style_encoder.source, context.device)
-    files = ImageFiles(local_images(context, images))
-    features = encode_references(files, encoders, style, category=concept.category, mode=models.resize_mode)
-    save_features(folder / FEATURES_FILE, {"references": features})
+    predictors = open_quality_predictors(models.quality_predictors, encoders, resolve_device(context.device))
+    sets = {"references": images} if look_alikes is None else {"references": images, LOOK_ALIKES: look_alikes}
+    features = {
+        name: encode_references(
+            ImageFiles(local_images(context, own)),
+            encoders,
+            style,
+            category=concept.category,
+            quality_predictors=predictors if name == "references" else (),
+            mode=models.resize_mode,
+        )
+        for name, own in sets.items()
+    }
+    save_features(folder / FEATURES_FILE, features)
 
 
 def _encode_generated(
@@ -111,7 +146,13 @@ def _encode_generated(
         tagger=tagger,
         concept_names=concept.aliases,
         quality_predictors=open_quality_predictors(models.quality_predictors, encoders, resolve_device(context.device)),
+        reference_images=ImageFiles(list(concept.images)) if _sees_references(models) else (),
         mode=models.resize_mode,
         progress=bar,
     )
     save_features(folder / FEATURES_FILE, features)
+
+
+def _sees_references(models: EvaluationModels) -> bool:
+    """Whether a network of its own sees a reference beside each generated image."""
+    return any(name.partition("=")[0] in REFERENCE_PREDICTORS for name in models.quality_predictors)

@@ -13,7 +13,7 @@ from prefect import task
 from lycoris.cache.keys import source_hash, stage_key
 from lycoris.safety.redaction import redacting_errors
 from tasks.artifacts import Artifact, RunContext
-from tasks.encode import FEATURES_FILE
+from tasks.encode import FEATURES_FILE, LOOK_ALIKES
 from tasks.runtime import progress
 from tasks.runtime.cache import get_or_compute
 from tasks.runtime.transfer import ensure_local, local_context
@@ -85,7 +85,8 @@ def score_features(
 
     def compute(folder: Path, bar: progress.StepProgress) -> None:
         sets = [load_features(ensure_local(context, one).folder / FEATURES_FILE) for one in features.values()]
-        scores = compare(sets[0]["references"], *sets[1:], **options)
+        look_alikes = {LOOK_ALIKES: sets[0][LOOK_ALIKES]} if LOOK_ALIKES in sets[0] else {}
+        scores = compare(sets[0]["references"], *sets[1:], **look_alikes, **options)
         (folder / SCORES_FILE).write_text(json.dumps([asdict(score) for score in scores], allow_nan=False))
 
     inputs = {**keys, **options, "code": source_hash(*SCORE_SOURCES)}

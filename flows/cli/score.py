@@ -22,8 +22,8 @@ Score adapter files from any trainer, or folders of generated images, against th
 confidence interval for every number, and one report.html.
 
 An adapter file may have any format that `lycoris convert` reads. In a folder of images, each image has a text file with
-its prompt beside it; subfolders named train, trigger, alter, style or plain set the prompt type. The base model
-generates images for the same prompts and seeds.
+its prompt beside it; subfolders named train, trigger, alter, style, plain or neighbour set the prompt type. The base
+model generates images for the same prompts and seeds.
 """
 EXAMPLES = """\
 examples:
@@ -50,9 +50,25 @@ PARAMETERS = (
         help="strategy of the prompt type train; sentence needs a captioner (--set captioner=...); default: what the "
         "file says if that needs tags alone, else none",
     ),
+    option(
+        "--protocol",
+        metavar="NAME=DIR",
+        help="prompts, images per prompt and metrics of dreambench, dreambench_plus, customconcept101 or peft, from a "
+        "local copy of its data",
+    ),
     option("--prompts", type=PATH, help="a text file, one prompt a line, or JSON: prompt type -> prompts"),
-    option("--images-per-prompt", type=int, default=4, metavar="N", help="images for each prompt of --prompts (4)"),
-    option("--quality-predictors", metavar="NAME,...", help="clip_iqa, aesthetics=FILE, liqe, maniqa, lpips"),
+    option(
+        "--images-per-prompt",
+        type=int,
+        metavar="N",
+        help="images for each prompt of --prompts (4) or --protocol (as published)",
+    ),
+    option(
+        "--quality-predictors",
+        metavar="NAME[=SOURCE],...",
+        help="measures with a network of their own, such as clip_iqa, vqa_score=FOLDER; docs/metrics.md lists them",
+    ),
+    option("--look-alikes", type=PATH, metavar="DIR", help="images of other things that look like the concept"),
     option("--metrics", metavar="NAME,...", help="see the list below; default: all marked with *"),
     option(
         "--resize-mode",
@@ -99,22 +115,32 @@ def parse_request(arguments: Arguments) -> ScoringConfig:
         InputError: A file does not exist, a number is out of range, or a name is unknown.
     """
     from flows.config.loading import load_experiment
-    from flows.config.scoring import ScoringConfig, check_quality_predictors
+    from flows.config.scoring import ScoringConfig
+    from lycoris.data.protocols import PROTOCOLS
     from lycoris.metrics import METRICS
+    from lycoris.metrics.quality_predictors import check_sources
 
     for file in arguments.files:
         if not file.exists():
             raise InputError(f"There is no adapter file or folder of images `{file}`.")
-    if arguments.images_per_prompt < 1:
-        raise InputError(f"Option `--images-per-prompt` must be at least 1, but got {arguments.images_per_prompt}.")
+    protocol = None if arguments.protocol is None else parse_protocol(arguments.protocol)
+    per_prompt = arguments.images_per_prompt
+    if per_prompt is None:
+        per_prompt = 4 if protocol is None else PROTOCOLS[protocol[0]].images_per_prompt
+    if per_prompt < 1:
+        raise InputError(f"Option `--images-per-prompt` must be at least 1, but got {per_prompt}.")
     if not arguments.data.is_dir():
         raise InputError(f"There is no data folder `{arguments.data}`.")
     metrics = None if arguments.metrics is None else tuple(arguments.metrics.split(","))
     for name in metrics or ():
         if name not in METRICS:
             raise unknown_name_error("metric", name, METRICS)
+    if metrics is None and protocol is not None:
+        metrics = PROTOCOLS[protocol[0]].metrics
     predictors = tuple(arguments.quality_predictors.split(",")) if arguments.quality_predictors else ()
-    check_quality_predictors(predictors)
+    check_sources(predictors)
+    if arguments.look_alikes is not None and not arguments.look_alikes.is_dir():
+        raise InputError(f"There is no folder of look-alikes `{arguments.look_alikes}`.")
     options = (
         override("base", arguments.base),
         override("data", arguments.data),
@@ -127,11 +153,29 @@ def parse_request(arguments: Arguments) -> ScoringConfig:
         concept=arguments.concept,
         captions=arguments.captions,
         prompts=arguments.prompts,
-        images_per_prompt=arguments.images_per_prompt,
+        images_per_prompt=per_prompt,
+        protocol=protocol,
         quality_predictors=predictors,
+        look_alikes=arguments.look_alikes,
         metrics=metrics,
         resize_mode=arguments.resize_mode,
     )
+
+
+def parse_protocol(text: str) -> tuple[str, Path]:
+    """Return the name and the data folder in the value of ``--protocol``.
+
+    Raises:
+        InputError: The protocol is unknown, or there is no such folder.
+    """
+    from lycoris.data.protocols import PROTOCOLS
+
+    name, _, folder = text.partition("=")
+    if name not in PROTOCOLS:
+        raise unknown_name_error("protocol", name, PROTOCOLS)
+    if not folder or not Path(folder).is_dir():
+        raise InputError(f"Option `--protocol {name}=DIR` needs a folder with its data, but got `{text}`.")
+    return name, Path(folder)
 
 
 def summary_lines(result: Mapping[str, Any], *, verbose: bool) -> list[str]:

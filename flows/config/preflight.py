@@ -9,7 +9,7 @@ from flows.config.concepts import select_concepts
 from flows.config.experiment import Experiment
 from flows.config.preflight_training import adapter_inputs, validate_adapters, validate_image_counts
 from flows.config.project import project_root
-from flows.config.scoring import ScoringConfig, concepts_by_name, resolve_target
+from flows.config.scoring import ScoringConfig, ScoringTarget, concepts_by_name, resolve_target
 from lycoris.cache.remembered import remember
 from lycoris.errors import InputError
 from lycoris.terms import SENTENCE_STRATEGIES
@@ -46,6 +46,48 @@ def validate_scoring(request: ScoringConfig) -> None:
     _validate_models(request.experiment.with_captions(tuple(dict.fromkeys(target.strategy for target in targets))))
     encoders = dict(check_encoder(name) for name in request.experiment.encoders)
     check_quality_predictors(request.quality_predictors, encoders)
+    validate_look_alikes(request, {target.concept for target in targets})
+    if request.protocol is not None:
+        validate_protocol(request, targets)
+
+
+def validate_protocol(request: ScoringConfig, targets: Sequence[ScoringTarget]) -> None:
+    """Check that a protocol can be read, has the files' concepts, and chooses the prompts.
+
+    Raises:
+        InputError: it cannot or does not, prompts are given as well, or a target is a folder of images.
+    """
+    from lycoris.data.protocols import protocol_prompts
+
+    assert request.protocol is not None
+    if request.prompts is not None:
+        raise InputError("A protocol chooses the prompts: leave out `--prompts` or `--protocol`.")
+    for target in targets:
+        if target.file.is_dir():
+            raise InputError(f"A protocol chooses the prompts of adapters, but `{target.file}` holds finished images.")
+        protocol_prompts(*request.protocol, target.concept)
+
+
+def validate_look_alikes(request: ScoringConfig, concepts: set[str]) -> None:
+    """Check that look-alikes are used, and belong to one concept.
+
+    Raises:
+        InputError: the folder holds no images, the files show several concepts, or only one of folder and metric is
+            named.
+    """
+    from lycoris.data.images import list_images
+
+    wanted = "retrieval_precision" in (request.metrics or ())
+    if request.look_alikes is None:
+        if wanted:
+            raise InputError("Metric `retrieval_precision` needs images of look-alikes: add `--look-alikes DIR`.")
+        return
+    if request.metrics is not None and not wanted:
+        raise InputError("Look-alikes are for the metric `retrieval_precision`, which `--metrics` does not name.")
+    if len(concepts) > 1:
+        raise InputError(f"Look-alikes belong to one concept, but the files show {', '.join(sorted(concepts))}.")
+    if not list_images(request.look_alikes, recursive=True):
+        raise InputError(f"The folder of look-alikes `{request.look_alikes}` holds no images.")
 
 
 def _validate_models(experiment: Experiment) -> None:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 
 from pydantic import Field
@@ -24,9 +23,11 @@ class ScoringConfig(ConfigRecord):
     experiment: Experiment = Field(description="data, base model, encoders and prompts")
     concept: str | None = Field(None, description="concept of the files; default: what the file says")
     captions: CaptionStrategy | None = Field(None, description="strategy of the prompt type train")
+    protocol: tuple[str, Path] | None = Field(None, description="name of a published protocol, and its data")
     prompts: Path | None = Field(None, description="file of prompts to use instead of the default ones")
-    images_per_prompt: int = Field(4, ge=1, description="images for each prompt of that file")
+    images_per_prompt: int = Field(4, ge=1, description="images for each prompt of that file or protocol")
     quality_predictors: tuple[str, ...] = Field((), description="learned quality metrics to compute")
+    look_alikes: Path | None = Field(None, description="folder of images of other things that look like the concept")
     metrics: tuple[str, ...] | None = Field(None, description="names; default: all that are computed by default")
     resize_mode: ResizeMode = Field("resize", description="how reference images are resized for an encoder")
 
@@ -91,28 +92,3 @@ def concepts_by_name(request: ScoringConfig) -> dict[str, Concept]:
     """Return the concepts of the data folder by name."""
     concepts = load_concepts(request.experiment.data, request.experiment.concepts_file)
     return {concept.name: concept for concept in concepts}
-
-
-def check_quality_predictors(names: Sequence[str]) -> None:
-    """Check the names of quality predictors, their files and the package that some need, before anything is generated.
-
-    Args:
-        names: as `lycoris.metrics.quality_predictors.open_quality_predictors` takes them.
-
-    Raises:
-        InputError: a name is unknown, or a file or package is missing.
-    """
-    from lycoris.metrics.quality_predictors.iqa import MOS_METRICS
-
-    needs_pyiqa = ("lpips", *MOS_METRICS)
-    for entry in names:
-        name, _, file = entry.partition("=")
-        if name not in ("clip_iqa", "aesthetics", *needs_pyiqa):
-            raise unknown_name_error("quality predictor", name, ("clip_iqa", "aesthetics", *needs_pyiqa))
-        if name == "aesthetics" and not Path(file).is_file():
-            raise InputError(f"Quality predictor `aesthetics=FILE` needs an existing file, but got `{entry}`.")
-        if name in needs_pyiqa and find_spec("pyiqa") is None:
-            raise InputError(
-                f"Quality predictor `{name}` needs the package pyiqa, which is not installed and whose license does "
-                "not permit every use: `pip install pyiqa`."
-            )

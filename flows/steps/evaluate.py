@@ -9,6 +9,7 @@ from prefect.futures import PrefectFuture
 
 from flows.steps.futures import BaseFutures, EvaluationFutures, TrainingFutures, submit
 from flows.steps.grid import base_prompts
+from lycoris.metrics import METRICS
 from lycoris.metrics.resize_modes import label_with_mode, metrics_in_mode
 from tasks.artifacts import (
     Artifact,
@@ -35,6 +36,7 @@ class EvaluationSetup:
         models: that turn images into features.
         resize_modes: how images of the dataset are brought to an encoder's size; scores are computed in each.
         metrics: names; None for those that are computed by default.
+        look_alikes: images of other things that look like the concept, for the metric that needs them.
     """
 
     context: RunContext
@@ -43,6 +45,7 @@ class EvaluationSetup:
     models: EvaluationModels
     resize_modes: tuple[str, ...] = ("resize",)
     metrics: tuple[str, ...] | None = None
+    look_alikes: ImageSet | None = None
 
 
 @dataclass(frozen=True)
@@ -151,6 +154,11 @@ class _EvaluationGraph:
     def references(self, candidate: Candidate) -> Mapping[str, PrefectFuture[Artifact]]:
         """Features of the dataset's images in every resize mode."""
         key, (label, images) = candidate.references_key, candidate.references
+        predictors = tuple(
+            name
+            for name in self.setup.models.quality_predictors
+            if "references" in METRICS[name.partition("=")[0]].inputs
+        )
         if key not in self._references:
             self._references[key] = {
                 mode: submit(
@@ -159,7 +167,8 @@ class _EvaluationGraph:
                     label_with_mode(label, mode, self.setup.resize_modes),
                     images,
                     candidate.concept,
-                    replace(self.setup.models, resize_mode=mode, quality_predictors=()),
+                    replace(self.setup.models, resize_mode=mode, quality_predictors=predictors),
+                    self.setup.look_alikes,
                 )
                 for mode in self.setup.resize_modes
             }

@@ -49,9 +49,23 @@ def read_prompts(
     """
     if images_per_prompt < 1:
         raise InputError(f"Argument `images_per_prompt` must be at least 1, but got {images_per_prompt}.")
+    return fill_prompts(
+        _read_prompt_texts(file), concept, images_per_prompt=images_per_prompt, seed=seed, templates=templates
+    )
+
+
+def fill_prompts(
+    texts_by_type: Mapping[str, Sequence[str]],
+    concept: Concept,
+    *,
+    images_per_prompt: int = 1,
+    seed: int = 1000,
+    templates: Templates | None = None,
+) -> dict[str, list[PromptSpec]]:
+    """Put a concept into prompts; `texts_by_type` are prompt type -> prompts, other arguments as for `read_prompts`."""
     own = (templates or templates_for_base()).for_concept(concept)
     result = {}
-    for prompt_type, texts in _read_prompt_texts(file).items():
+    for prompt_type, texts in texts_by_type.items():
         pairs = [_fill_placeholder(concept, text, own) for text in texts]
         rows = [(*pair, group) for group, pair in enumerate(pairs) for _ in range(images_per_prompt)]
         result[prompt_type] = [

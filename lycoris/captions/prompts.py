@@ -14,6 +14,9 @@ from lycoris.errors import InputError, unknown_name_error
 MIN_IMAGES_PER_SITUATION = 2
 """A single image has no diversity, so that few images use fewer situations."""
 
+NEIGHBOURS = ("cat", "dog", "bear", "bird", "fish", "flower", "house", "car", "robot", "person")
+"""Other things than the concept that every base should know, for the prompts of type `neighbour`."""
+
 PromptText = tuple[str, str, int]
 """Prompt, prompt for evaluation, group."""
 
@@ -101,12 +104,23 @@ def _plain_prompts(
     return [(evaluation, evaluation, group) for _, evaluation, group in texts]
 
 
+def _neighbour_prompts(
+    concept: Concept, captions: Sequence[str], count: int, templates: CategoryTemplates
+) -> list[PromptText]:
+    """Use the class noun alone, then other common nouns, in turn."""
+    noun = concept.class_noun.lower()
+    nouns = [noun, *(other for other in NEIGHBOURS if other not in noun.split())]
+    texts = [f"{'an' if word[0] in 'aeiou' else 'a'} {word}" for word in nouns]
+    return [(texts[n % len(texts)], texts[n % len(texts)], n % len(texts)) for n in range(count)]
+
+
 _PROMPT_BUILDERS: dict[str, Callable[[Concept, Sequence[str], int, CategoryTemplates], list[PromptText]]] = {
     "train": _train_prompts,
     "trigger": _trigger_prompts,
     "alter": _alter_prompts,
     "style": _style_prompts,
     "plain": _plain_prompts,
+    "neighbour": _neighbour_prompts,
 }
 """How the prompts of each of `lycoris.terms.PROMPT_TYPES` are built."""
 

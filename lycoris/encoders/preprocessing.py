@@ -34,6 +34,7 @@ class Preprocessing:
         std: per channel, of values in [0, 1].
         keep_aspect_ratio: whether mode ``resize`` keeps the aspect ratio (the encoder takes any rectangle) or squashes.
         size_multiple: sides of a rectangle are multiples of this, the patch size or the total stride, in pixels.
+        resample: the filter of the resampling, which is anti-aliased.
     """
 
     size: int
@@ -41,9 +42,10 @@ class Preprocessing:
     std: tuple[float, ...] = IMAGENET_STD
     keep_aspect_ratio: bool = False
     size_multiple: int = 1
+    resample: Image.Resampling = Image.Resampling.BICUBIC
 
     def __call__(self, image: Image.Image, mode: str = "resize") -> Float[Tensor, "3 height width"]:
-        """Prepare one image; the resampling is bicubic with anti-aliasing.
+        """Prepare one image.
 
         Args:
             image: an image of any size and colour mode.
@@ -76,14 +78,17 @@ class Preprocessing:
         """Resize an image, before normalization and, in mode ``padding``, before the border is added."""
         image = image if image.mode == "RGB" else image.convert("RGB")
         if mode == "resize":
-            return _resize(image, *self._target_size(image))
+            return self._resize(image, *self._target_size(image))
         if mode == "crop":
             width, height = _scaled_size(image, self.size / min(image.size))
             left, top = (width - self.size) // 2, (height - self.size) // 2
-            return _resize(image, width, height).crop((left, top, left + self.size, top + self.size))
+            return self._resize(image, width, height).crop((left, top, left + self.size, top + self.size))
         if mode == "padding":
-            return _resize(image, *_scaled_size(image, self.size / max(image.size)))
+            return self._resize(image, *_scaled_size(image, self.size / max(image.size)))
         raise unknown_name_error("resize mode", mode, RESIZE_MODES)
+
+    def _resize(self, image: Image.Image, width: int, height: int) -> Image.Image:
+        return image if image.size == (width, height) else image.resize((width, height), self.resample)
 
     def _target_size(self, image: Image.Image) -> tuple[int, int]:
         if not self.keep_aspect_ratio:
@@ -153,9 +158,3 @@ def _read_config(folder: Path) -> dict[str, Any]:
 
 def _scaled_size(image: Image.Image, scale: float) -> tuple[int, int]:
     return max(1, round(image.width * scale)), max(1, round(image.height * scale))
-
-
-def _resize(image: Image.Image, width: int, height: int) -> Image.Image:
-    if image.size == (width, height):
-        return image
-    return image.resize((width, height), Image.Resampling.BICUBIC)

@@ -9,8 +9,9 @@ from lycoris.metrics.class_balancing import balance_classes
 from lycoris.metrics.compare import compare, compare_models, score_images
 from lycoris.metrics.encoding import encode, encode_references
 from lycoris.metrics.features import FeatureSet, GeneratedImages, load_features, save_features
+from lycoris.metrics.metric import Metric
 from lycoris.metrics.paired_comparison import compare_with_champion
-from lycoris.metrics.registry import METRICS, Metric, describe_metrics
+from lycoris.metrics.registry import METRICS, describe_metrics
 from lycoris.metrics.score import Score, ScoreRecord
 
 __all__ = [

@@ -23,6 +23,7 @@ def compare(
     seed: int = 0,
     resamples: int = 1000,
     metrics: Iterable[str] | None = None,
+    look_alikes: FeatureSet | None = None,
 ) -> list[Score]:
     """Compute every applicable metric on every prompt type and encoder, for a tuned model and its base.
 
@@ -36,6 +37,8 @@ def compare(
         seed: seed of the resampling.
         resamples: number of resamples.
         metrics: names of metrics; by default those that are ``by_default``.
+        look_alikes: features of images of other things that look like the concept; without it the metrics that need it
+            are left out.
 
     Returns:
         Scores in the order of `METRICS`, then of prompt types and encoders.
@@ -45,10 +48,10 @@ def compare(
     """
     sets: dict[str, tuple[FeatureSets, FeatureSets | None, bool]] = {}
     for prompt_type, features in generated.items():
-        own = FeatureSets(references, features, base.get(prompt_type) if base else None)
+        own = FeatureSets(references, features, base.get(prompt_type) if base else None, look_alikes)
         control = None
         if own.base is not None:
-            control = FeatureSets(references, own.paired_base or own.base, own.paired_base)
+            control = FeatureSets(references, own.paired_base or own.base, own.paired_base, look_alikes)
         sets[prompt_type] = own, control, own.paired_base is not None
     return [
         compute_score(name, own, control, paired=paired, seed=seed, resamples=resamples)
@@ -66,6 +69,7 @@ def compare_models(
     seed: int = 0,
     resamples: int = 1000,
     metrics: Iterable[str] | None = None,
+    look_alikes: FeatureSet | None = None,
 ) -> list[Score]:
     """Compute every applicable metric for two tuned models of one concept, and their differences.
 
@@ -81,6 +85,8 @@ def compare_models(
         seed: seed of the resampling.
         resamples: number of resamples.
         metrics: names of metrics; by default those that are ``by_default``.
+        look_alikes: features of images of other things that look like the concept; without it the metrics that need it
+            are left out.
 
     Returns:
         Scores of the first model; their ``base`` fields hold the second model's.
@@ -92,7 +98,7 @@ def compare_models(
     for prompt_type in (name for name in first if name in second):
         pair = first[prompt_type].intersect(second[prompt_type])
         own, other = (
-            FeatureSets(references, features, base.get(prompt_type) if base else None)
+            FeatureSets(references, features, base.get(prompt_type) if base else None, look_alikes)
             for features in pair or (first[prompt_type], second[prompt_type])
         )
         sets[prompt_type] = own, other, pair is not None
@@ -107,7 +113,7 @@ def _applicable_metrics(
     metrics: Iterable[str] | None, sets: Mapping[str, tuple[FeatureSets, FeatureSets | None, bool]], category: str
 ) -> Iterator[tuple[str, FeatureSets, FeatureSets | None, bool]]:
     """Yield the name of every score with its sets; the control is None where it lacks the features."""
-    names = [name for name in METRICS if METRICS[name].by_default] if metrics is None else list(metrics)
+    names = _default_metrics(sets) if metrics is None else list(metrics)
     for name in names:
         if name not in METRICS:
             raise unknown_name_error("metric", name, METRICS)
@@ -118,6 +124,12 @@ def _applicable_metrics(
                 for encoder in usable_encoders(name, own):
                     usable = control if encoder in controlled else None
                     yield f"{name}/{prompt_type}/{encoder}", own, usable, paired
+
+
+def _default_metrics(sets: Mapping[str, tuple[FeatureSets, FeatureSets | None, bool]]) -> list[str]:
+    """The metrics that are computed by default, without those that a measure in use replaces."""
+    replaced = {"copy_risk"} if any(usable_encoders("copy_rate", own) for own, _, _ in sets.values()) else set()
+    return [name for name in METRICS if METRICS[name].by_default and name not in replaced]
 
 
 def score_images(

@@ -49,5 +49,17 @@ def attribute_precision(requested: Array, detected: Array, weights: Array) -> Ar
     return _ratio(weights @ (requested * detected).sum(1), weights @ detected.sum(1))
 
 
+@weighted_metric
+def mean_answer(answers: Array, weights: Array) -> Array:
+    """Compute the mean of a network's answers to questions about the images, in [0, 1]; higher is better.
+
+    Row i holds the sum of the answers about image i and their number, which may be 0. The sums run over all images;
+    without any question the result is NaN.
+
+    Source: that of the network, see `lycoris.metrics.quality_predictors`.
+    """
+    return _ratio(weights @ answers[:, 0], weights @ answers[:, 1])
+
+
 def _ratio(numerator: Array, denominator: Array) -> Array:
     return np.divide(numerator, denominator, out=np.full_like(denominator, np.nan), where=denominator > 0)

@@ -59,6 +59,18 @@ vendi = vendi_of_order(1.0)
 
 
 @weighted_metric
+def quality_vendi(generated: Array, weights: Array) -> Array:
+    """Compute the Vendi score times the mean quality of the images, in [0, n]; higher is better.
+
+    The direction of a row is the image's feature, its length the image's quality in (0, 1]. Noise is diverse, and does
+    not count here.
+
+    Source: Nguyen and Dieng, arXiv 2405.02449.
+    """
+    return vendi(generated, weights=weights) * (weights @ np.linalg.norm(generated, axis=1))
+
+
+@weighted_metric
 def mean_pairwise_distance(generated: Array, weights: Array) -> Array:
     """Compute the mean of 1 - cosine over all pairs of different images, in [0, 2]; higher is better.
 

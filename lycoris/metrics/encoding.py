@@ -16,7 +16,8 @@ from lycoris.encoders import Encoder, StyleEncoder
 from lycoris.encoders.batch_encoding import MAX_THREADS, NonFiniteFeaturesError
 from lycoris.errors import InputError
 from lycoris.metrics.features import FeatureSet, GeneratedImages
-from lycoris.metrics.registry import needs_style_features
+from lycoris.metrics.prediction import PredictionInputs, QualityPredictorLike
+from lycoris.metrics.registry import METRICS, needs_style_features
 
 PREFETCH_IMAGES = 128
 """Images that are open at a time, and as many again that are being opened; a multiple of every batch size."""
@@ -35,17 +36,6 @@ class TaggerLike(Protocol):
     def tags(self, images: Sequence[Image.Image]) -> Sequence[Mapping[str, float]]: ...
 
 
-@runtime_checkable
-class QualityPredictorLike(Protocol):
-    """A network that serves one metric: one row of numbers per image; see `lycoris.metrics.quality_predictors`."""
-
-    @property
-    def metric(self) -> str: ...
-    @property
-    def name(self) -> str: ...
-    def predict(self, images: Sequence[Image.Image], features_by_encoder: Mapping[str, np.ndarray]) -> np.ndarray: ...
-
-
 def encode(
     generated: Mapping[str, GeneratedImages | FeatureSet],
     encoders: Sequence[Encoder],
@@ -55,6 +45,7 @@ def encode(
     tagger: TaggerLike | None = None,
     concept_names: Sequence[str] = (),
     quality_predictors: Sequence[QualityPredictorLike] = (),
+    reference_images: Sequence[Image.Image] = (),
     mode: str = "resize",
     progress: Callable[[int, int], None] | None = None,
 ) -> dict[str, FeatureSet]:
@@ -68,6 +59,7 @@ def encode(
         tagger: for attribute recall and precision; without it they are not computed.
         concept_names: the concept's names in its prompts, such as "sks bear"; tags in them are not requested.
         quality_predictors: networks of single metrics.
+        reference_images: images of the concept, for networks that see one beside each generated image.
         mode: one of `lycoris.terms.RESIZE_MODES`.
         progress: called with the number of finished sets and the total.
 
@@ -80,8 +72,9 @@ def encode(
             result[prompt_type] = images
         else:
             style = style_encoder if needs_style_features(prompt_type, category) else None
-            result[prompt_type] = _encode_images(
-                images.images, encoders, style, images.prompts, tagger, concept_names, quality_predictors, mode
+            features = _encode_images(images.images, encoders, style, images.prompts, tagger, concept_names, mode)
+            result[prompt_type] = _with_predictions(
+                features, images, quality_predictors, tagger, concept_names, reference_images
             )
         if progress:
             progress(done, len(generated))
@@ -94,13 +87,16 @@ def encode_references(
     style_encoder: StyleEncoder | None = None,
     *,
     category: str,
+    quality_predictors: Sequence[QualityPredictorLike] = (),
     mode: str = "resize",
 ) -> FeatureSet:
-    """Encode the dataset's images; the arguments are those of `encode`."""
+    """Encode the dataset's images, or look-alikes; the arguments are those of `encode`."""
     if isinstance(references, FeatureSet):
         return references
     style = style_encoder if needs_style_features("references", category) else None
-    return _encode_images(references, encoders, style, (), None, (), (), mode)
+    features = _encode_images(references, encoders, style, (), None, (), mode)
+    own = [each for each in quality_predictors if "references" in METRICS[each.metric].inputs]
+    return _with_predictions(features, GeneratedImages("references", references, ()), own)
 
 
 def requested_tags(text: str, categories: Mapping[str, str], concept_names: Sequence[str] = ()) -> set[str]:
@@ -122,7 +118,6 @@ def _encode_images(
     prompts: Sequence[PromptSpec],
     tagger: TaggerLike | None,
     concept_names: Sequence[str],
-    quality_predictors: Sequence[QualityPredictorLike],
     mode: str,
 ) -> FeatureSet:
     if prompts and len(prompts) != len(images):
@@ -148,12 +143,28 @@ def _encode_images(
             parts.setdefault(f"requested/{tagger.name}", []).append(requested)
             parts.setdefault(f"detected/{tagger.name}", []).append(detected)
     arrays = {key: np.concatenate(part) if len(part) > 1 else part[0] for key, part in parts.items()}
-    by_encoder = {encoder.name: arrays[f"image/{encoder.name}"] for encoder in encoders}
-    arrays |= {
-        f"{predictor.metric}/{predictor.name}": predictor.predict(images, by_encoder)
-        for predictor in quality_predictors
-    }
     return FeatureSet(arrays, tuple(prompts))
+
+
+def _with_predictions(
+    features: FeatureSet,
+    images: GeneratedImages,
+    quality_predictors: Sequence[QualityPredictorLike],
+    tagger: TaggerLike | None = None,
+    concept_names: Sequence[str] = (),
+    reference_images: Sequence[Image.Image] = (),
+) -> FeatureSet:
+    """Add the predictions of every network of its own to the features of a set of images."""
+    if not quality_predictors:
+        return features
+    requested = []
+    if tagger is not None:
+        tags = [requested_tags(prompt.text, tagger.categories, concept_names) for prompt in images.prompts]
+        requested = [sorted(own) for own in tags]
+    by_encoder = {name: features.arrays[f"image/{name}"] for name in features.encoder_names("image")}
+    inputs = PredictionInputs(images.images, by_encoder, images.prompts, requested, reference_images)
+    predictions = {f"{each.metric}/{each.name}": each.predict(inputs) for each in quality_predictors}
+    return FeatureSet({**features.arrays, **predictions}, features.prompts)
 
 
 def _prefetch(images: Sequence[Image.Image]) -> Iterator[tuple[int, list[Image.Image]]]:

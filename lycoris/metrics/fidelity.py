@@ -21,6 +21,8 @@ from lycoris.metrics.weighted import (
 
 CMMD_SIGMA = 10.0
 CMMD_SCALE = 1000.0
+COPY_THRESHOLD = 0.75
+"""The cosine of two SSCD descriptors from which nine of ten pairs of the DISC 2021 set are copies."""
 
 
 @weighted_metric
@@ -80,6 +82,37 @@ def copy_risk(references: Array, generated: Array, weights: Array) -> Array:
     """
     normalized = l2_normalize(references)
     return weights @ map_row_blocks(l2_normalize(generated), len(normalized), lambda rows: (rows @ normalized.T).max(1))
+
+
+@weighted_metric
+def copy_rate(references: Array, generated: Array, weights: Array) -> Array:
+    """Compute the fraction of generated images that copy a reference, in [0, 1]; lower is better.
+
+    Features are descriptors of a network for copy detection; an image is a copy where its cosine with a reference is at
+    least `COPY_THRESHOLD`.
+
+    Source: Pizzi et al., arXiv 2202.10261 (SSCD and its threshold).
+    """
+    normalized = l2_normalize(references)
+    nearest = map_row_blocks(l2_normalize(generated), len(normalized), lambda rows: (rows @ normalized.T).max(1))
+    return weights @ (nearest >= COPY_THRESHOLD)
+
+
+@weighted_metric
+def face_similarity(references: Array, generated: Array, weights: Array) -> Array:
+    """Compute the mean cosine of the faces in generated images and references, in [-1, 1]; higher is better.
+
+    A row of zeros is an image without a face: it counts as 0 if it was generated, and not at all among references.
+    Without any face in the references the result is NaN.
+
+    Source: ArcFace, Deng et al., arXiv 1801.07698; its mean over pairs as in arXiv 2306.00926.
+    """
+    faces = references[np.linalg.norm(references, axis=1) > 0]
+    if len(faces) == 0:
+        return np.full(len(weights), np.nan)
+    lengths = np.linalg.norm(generated, axis=1, keepdims=True)
+    directions = np.divide(generated, lengths, out=np.zeros_like(generated), where=lengths > 0)
+    return weights @ (directions @ l2_normalize(faces).mean(0))
 
 
 def _gaussian_kernel(x: Array, y: Array) -> Array:

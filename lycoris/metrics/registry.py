@@ -2,78 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
-from lycoris.metrics import controllability, diversity, fidelity, precision_recall, preservation, quality
-from lycoris.metrics.weighted import MetricFunction
-from lycoris.terms import PROMPT_TYPES, Dimension
+from lycoris.metrics import controllability, diversity, fidelity, precision_recall, preservation, quality, retrieval
+from lycoris.metrics.metric import (
+    BASE_PROMPTS,
+    CONTENT_PROMPTS,
+    DATA_PROMPTS,
+    REPEATED_PROMPTS,
+    STYLE_CATEGORIES,
+    TRIGGER_PROMPTS,
+    Metric,
+)
+from lycoris.metrics.predicted_metrics import PREDICTED_METRICS
 
-STYLE_CATEGORIES = frozenset({"style", "styles"})
-"""Categories of concepts that are styles, so that style losses against the dataset measure fidelity."""
-
-TRIGGER_PROMPTS = tuple(name for name, entry in PROMPT_TYPES.items() if entry.has_trigger)
-"""Prompt types that ask for the concept."""
-CONTENT_PROMPTS = tuple(name for name in TRIGGER_PROMPTS if PROMPT_TYPES[name].has_content)
-"""Prompt types that ask for more than the concept."""
-BASE_PROMPTS = tuple(name for name, entry in PROMPT_TYPES.items() if entry.base_knows_it)
-"""Prompt types that the base can follow: art styles, and the concept's description without its trigger."""
-DATA_PROMPTS = tuple(name for name, entry in PROMPT_TYPES.items() if entry.resembles_data)
-"""Prompt types whose images should be distributed like the training images."""
-REPEATED_PROMPTS = tuple(name for name, entry in PROMPT_TYPES.items() if entry.has_repeats)
-"""Prompt types with several images of one subject, so that their diversity can be measured."""
-
-
-@dataclass(frozen=True)
-class Metric:
-    """One metric with everything needed to compute and to interpret it.
-
-    Attributes:
-        function: the metric; its arguments are the features in ``inputs``, then those of the generated images.
-        dimension: one of `lycoris.terms.DIMENSIONS`.
-        higher_is_better: its direction.
-        range: smallest and largest value; None where it is unbounded.
-        prompt_types: the prompt types it is computed for.
-        inputs: the arguments before the generated images, of ``references``, ``texts``, ``base`` and ``requested``; the
-            last three correspond to the generated images row by row.
-        feature_kind: ``image`` (L2-normalized), ``style`` (unchanged), ``tags``, or ``prediction``: the output of the
-            metric's own network, see `lycoris.metrics.quality_predictors`.
-        source: paper or definition.
-        description: one sentence for readers of the report.
-        grouped_prompt_types: prompt types for which it is computed in each situation and averaged.
-        min_images: the fewest generated images it is defined for.
-        min_references: the fewest references it is defined for.
-        scale: its difference between images without anything in common and equal ones (orthogonal and equal features),
-            or the width of its range; None where the base's value takes its place.
-        styles_only: whether it applies to concepts that are styles only.
-        by_default: whether it is computed unless others are selected.
-        counts_in_dimension: whether its rank counts in its dimension's mean. It does not for metrics that fall as the
-            ground truth of the dimension rises in the pocket world, or do not correlate with it (`docs/metrics.md`).
-        excluded_prompt_types: prompt types on which it does not count, although it does on others.
-    """
-
-    function: MetricFunction
-    dimension: Dimension
-    higher_is_better: bool
-    range: tuple[float | None, float | None]
-    prompt_types: tuple[str, ...]
-    inputs: tuple[str, ...]
-    feature_kind: Literal["image", "style", "tags", "prediction"]
-    source: str
-    description: str
-    grouped_prompt_types: tuple[str, ...] = ()
-    min_images: int = 1
-    min_references: int = 1
-    scale: float | None = 1.0
-    styles_only: bool = False
-    by_default: bool = True
-    counts_in_dimension: bool = True
-    excluded_prompt_types: tuple[str, ...] = ()
-
-    def applies_to(self, prompt_type: str, category: str) -> bool:
-        """Whether it is computed for images of this prompt type and concepts of this category."""
-        return prompt_type in self.prompt_types and (not self.styles_only or category in STYLE_CATEGORIES)
-
+__all__ = ["METRICS", "STYLE_CATEGORIES", "Metric", "describe_metrics", "needs_style_features", "smallest_difference"]
 
 _REFERENCES = ("references",)
 
@@ -111,6 +54,24 @@ METRICS: dict[str, Metric] = {
         "arXiv 1904.06991",
         "The fraction of the references among the generated images, by nearest neighbours.",
         min_images=4, by_default=False, counts_in_dimension=False,
+    ),
+    "density": Metric(
+        precision_recall.density, "fidelity", True, (0.0, None), DATA_PROMPTS, _REFERENCES, "image",
+        "arXiv 2002.09797",
+        "How many of the references' neighbourhoods a generated image is in, over their expected number.",
+        min_references=6, by_default=False, counts_in_dimension=False,
+    ),
+    "coverage": Metric(
+        precision_recall.coverage, "fidelity", True, (0.0, 1.0), DATA_PROMPTS, _REFERENCES, "image",
+        "arXiv 2002.09797",
+        "The fraction of the references with a generated image in their neighbourhood.",
+        min_references=6, by_default=False, counts_in_dimension=False,
+    ),
+    "retrieval_precision": Metric(
+        retrieval.retrieval_precision, "fidelity", True, (0.0, 1.0), TRIGGER_PROMPTS, ("references", "look_alikes"),
+        "image", "usual definition",
+        "How well generated images find the references among look-alikes: mean average precision.",
+        by_default=False, counts_in_dimension=False,
     ),
     "copy_risk": Metric(
         fidelity.copy_risk, "fidelity", False, (-1.0, 1.0), REPEATED_PROMPTS, _REFERENCES, "image",
@@ -158,12 +119,6 @@ METRICS: dict[str, Metric] = {
         "Mean cosine distance of two different images; for new situations within each, then averaged.",
         grouped_prompt_types=("alter",), min_images=2,
     ),
-    "lpips": Metric(
-        diversity.lpips, "diversity", True, (0.0, None), REPEATED_PROMPTS, (), "prediction",
-        "arXiv 1801.03924",
-        "Mean perceptual distance (LPIPS) of two different images; for new situations within each, then averaged.",
-        grouped_prompt_types=("alter",), min_images=2, scale=None,
-    ),
     "style_loss": Metric(
         preservation.style_loss, "preservation", False, (0.0, None), BASE_PROMPTS, ("base",), "style",
         "arXiv 2309.14859, 1508.06576",
@@ -196,22 +151,7 @@ METRICS: dict[str, Metric] = {
         "Unbiased discrepancy between the feature distributions of references and generated images, cubic kernel.",
         min_images=2, min_references=2, scale=14.0,
     ),
-    "clip_iqa": Metric(
-        quality.mean_prediction, "quality", True, (0.0, 1.0), TRIGGER_PROMPTS, (), "prediction", "arXiv 2207.12396",
-        "How much closer the images are to the text \"good photo\" than to \"bad photo\", for a CLIP.",
-    ),
-    "aesthetics": Metric(
-        quality.mean_prediction, "quality", True, (None, None), TRIGGER_PROMPTS, (), "prediction", "arXiv 2210.08402",
-        "Mean score of LAION's aesthetic predictor, mostly from 1 to 10.", scale=9.0,
-    ),
-    "liqe": Metric(
-        quality.mean_prediction, "quality", True, (1.0, 5.0), TRIGGER_PROMPTS, (), "prediction", "arXiv 2303.14968",
-        "Mean quality score of LIQE.", scale=4.0,
-    ),
-    "maniqa": Metric(
-        quality.mean_prediction, "quality", True, (0.0, 1.0), TRIGGER_PROMPTS, (), "prediction", "arXiv 2204.08958",
-        "Mean quality score of MANIQA.",
-    ),
+    **PREDICTED_METRICS,
 }  # fmt: skip
 """Name -> metric. A new metric is one function and one line here."""
 

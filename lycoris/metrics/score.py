@@ -10,7 +10,8 @@ import numpy as np
 
 from lycoris.metrics.features import FeatureSet
 from lycoris.metrics.intervals import Estimate, confidence_interval, difference_interval, estimate_metric
-from lycoris.metrics.registry import METRICS, Metric, smallest_difference
+from lycoris.metrics.metric import Metric
+from lycoris.metrics.registry import METRICS, smallest_difference
 from lycoris.metrics.weighted import as_features, l2_normalize
 
 Verdict = Literal["better", "worse", "no difference shown", "too small to matter"]
@@ -78,6 +79,7 @@ class FeatureSets:
     references: FeatureSet
     generated: FeatureSet
     base: FeatureSet | None
+    look_alikes: FeatureSet | None = None
 
     @cached_property
     def paired_base(self) -> FeatureSet | None:
@@ -95,12 +97,11 @@ def usable_encoders(name: str, sets: FeatureSets) -> list[str]:
     """Return the encoders with all the features that a metric needs."""
     metric = METRICS[name]
     encoders = sets.generated.encoder_names(_feature_kind(name))
-    if "base" in metric.inputs:
-        available = sets.base.encoder_names(metric.feature_kind) if sets.base is not None else []
-        encoders = [encoder for encoder in encoders if encoder in available]
-    if "references" in metric.inputs:
-        available = sets.references.encoder_names(metric.feature_kind)
-        encoders = [encoder for encoder in encoders if encoder in available]
+    others = {"base": sets.base, "references": sets.references, "look_alikes": sets.look_alikes}
+    for role, features in others.items():
+        if role in metric.inputs:
+            available = [] if features is None else features.encoder_names(_feature_kind(name))
+            encoders = [encoder for encoder in encoders if encoder in available]
     if "texts" in metric.inputs:
         available = sets.generated.encoder_names("text")
         encoders = [encoder for encoder in encoders if encoder in available]
@@ -169,7 +170,8 @@ def _estimate_score(name: str, metric: Metric, sets: FeatureSets) -> Estimate:
         return Estimate(None, note="the base has no images of the same prompts and seeds")
     arrays: list[np.ndarray] = []
     for role in (*metric.inputs, "generated"):
-        source = {"references": sets.references, "base": sets.paired_base}.get(role, sets.generated)
+        others = {"references": sets.references, "look_alikes": sets.look_alikes, "base": sets.paired_base}
+        source = others.get(role, sets.generated)
         assert source is not None
         kind = {"texts": "text", "requested": "requested"}.get(role, _feature_kind(metric_name))
         array = as_features(source.arrays[f"{kind}/{encoder}"], f"{role}: {kind}/{encoder}")

@@ -91,8 +91,18 @@ def test_plain_prompts_are_the_evaluation_prompts_of_alter(dressed: Concept) -> 
     assert all(prompt.text == prompt.evaluation for prompt in result)
 
 
+def test_neighbours_are_the_class_and_other_things(concept: Build) -> None:
+    """Prior preservation fails first on the class and on things like it (language drift, arXiv 2208.12242)."""
+    result = build_prompts(concept(3), CAPTIONS, "neighbour", 12)
+    noun = concept(3).class_noun
+    others = [text for text in ("a cat", "a dog", "a bear", "a bird") if text != f"a {noun}"]
+    assert [prompt.text for prompt in result][: len(others) + 1] == [f"a {noun}", *others]
+    assert len({prompt.seed for prompt in result}) == 12
+    assert all(prompt.text == prompt.evaluation for prompt in result)
+
+
 def test_only_train_depends_on_the_captions(concept: Build) -> None:
-    for prompt_type in ("trigger", "alter", "style", "plain"):
+    for prompt_type in ("trigger", "alter", "style", "plain", "neighbour"):
         assert build_prompts(concept(3), CAPTIONS, prompt_type, 20) == build_prompts(concept(3), [], prompt_type, 20)
 
 
@@ -115,9 +125,9 @@ def test_no_evaluation_prompt_holds_the_trigger(name: str, prompt_type: str) -> 
     written = build_captions(concept, [{"hat": 0.9, "snow": 0.8}] * len(concept.images), [], "all")
     for prompt in build_prompts(concept, written, prompt_type, 20):
         spoken = concept.trigger in prompt.text.split() or f"{concept.trigger}," in prompt.text
-        assert spoken == (prompt_type != "plain")
+        assert spoken == PROMPT_TYPES[prompt_type].has_trigger
         assert not hidden & set(re.findall(r"\w+", prompt.evaluation))
-        assert concept.description.split()[-1] in prompt.evaluation
+        assert concept.description.split()[-1] in prompt.evaluation or prompt_type == "neighbour"
 
 
 @pytest.mark.parametrize(

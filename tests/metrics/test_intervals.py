@@ -192,7 +192,7 @@ def test_a_single_image_has_a_value_and_a_reason_for_no_interval() -> None:
 def test_nothing_is_nan_for_few_images(name: str, count: int) -> None:
     metric = METRICS[name]
     generator = np.random.default_rng(count)
-    sizes = [5 if role == "references" else count for role in (*metric.inputs, "generated")]
+    sizes = [8 if role in ("references", "look_alikes") else count for role in (*metric.inputs, "generated")]
     arrays = [generator.normal(size=(size, 6)) for size in sizes]
     if metric.feature_kind in ("tags", "prediction"):
         arrays = [(array > 0).astype(float) for array in arrays]

@@ -16,6 +16,7 @@ from lycoris import pocket
 from lycoris.encoders import Encoder, open_encoder
 from lycoris.errors import InputError
 from lycoris.metrics import METRICS, FeatureSet, GeneratedImages, PromptSpec, balance_classes, compare, encode
+from lycoris.metrics.prediction import PredictionInputs
 from lycoris.metrics.quality_predictors import (
     AestheticsPredictor,
     ClipIQA,
@@ -52,7 +53,7 @@ def test_clip_iqa_equals_the_softmax_of_torchmetrics(clip, images, features_by_e
     expected = clip_iqa._clip_iqa_compute(
         normalised(torch.from_numpy(features_by_encoder["clip"])), anchors, ["quality"]
     )
-    marks = ClipIQA(clip).predict(images, features_by_encoder)
+    marks = ClipIQA(clip).predict(PredictionInputs(images, features_by_encoder))
     assert marks.shape == (6, 1)
     np.testing.assert_allclose(marks[:, 0], expected.numpy(), atol=1e-9)
 
@@ -72,23 +73,25 @@ def test_the_aesthetic_predictor_equals_its_layers_on_normalized_features(
     features = torch.from_numpy(features_by_encoder["clip"])
     with torch.no_grad():
         expected = layers(features / features.norm(dim=1, keepdim=True))
-    marks = AestheticsPredictor(tmp_path / "head.pth", "clip").predict(images, features_by_encoder)
+    marks = AestheticsPredictor(tmp_path / "head.pth", "clip").predict(PredictionInputs(images, features_by_encoder))
     np.testing.assert_allclose(marks, expected.numpy(), atol=1e-5)
     single = nn.Linear(width, 1)
     torch.save(single.state_dict(), tmp_path / "single.pth")
     with torch.no_grad():
         expected = single(features / features.norm(dim=1, keepdim=True))
     np.testing.assert_allclose(
-        AestheticsPredictor(tmp_path / "single.pth", "clip").predict(images, features_by_encoder), expected, atol=1e-5
+        AestheticsPredictor(tmp_path / "single.pth", "clip").predict(PredictionInputs(images, features_by_encoder)),
+        expected,
+        atol=1e-5,
     )
 
 
 def test_an_aesthetic_predictor_that_does_not_fit_is_an_error(images, features_by_encoder, tmp_path: Path) -> None:
     write_head(tmp_path / "head.pth", 7)
     with pytest.raises(InputError, match="width 7"):
-        AestheticsPredictor(tmp_path / "head.pth", "clip").predict(images, features_by_encoder)
+        AestheticsPredictor(tmp_path / "head.pth", "clip").predict(PredictionInputs(images, features_by_encoder))
     with pytest.raises(InputError, match="in use are: clip"):
-        AestheticsPredictor(tmp_path / "head.pth", "other").predict(images, features_by_encoder)
+        AestheticsPredictor(tmp_path / "head.pth", "other").predict(PredictionInputs(images, features_by_encoder))
     torch.save({"layers.0.weight": torch.zeros(3, 3, 3, 3), "layers.0.bias": torch.zeros(3)}, tmp_path / "odd.pth")
     with pytest.raises(InputError, match="linear layers"):
         AestheticsPredictor(tmp_path / "odd.pth", "clip")
@@ -118,12 +121,12 @@ def test_lpips_is_the_mean_of_its_network_over_pairs(images) -> None:
     def squared(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
         return ((first - second) ** 2).mean()
 
-    found = Lpips(network=squared).predict(images, {})
+    found = Lpips(network=squared).predict(PredictionInputs(images))
     pixels = [np.asarray(image) / 255 for image in images]
     expected = np.mean([((a - b) ** 2).mean() for a, b in itertools.combinations(pixels, 2)])
     assert METRICS["lpips"].function(found) == pytest.approx(expected, rel=1e-5)
     with pytest.raises(InputError, match="one size"):
-        Lpips(network=squared).predict([images[0], images[0].resize((32, 32))], {})
+        Lpips(network=squared).predict(PredictionInputs([images[0], images[0].resize((32, 32))]))
 
 
 @pytest.mark.skipif(importlib.util.find_spec("pyiqa") is not None, reason="pyiqa is installed")

@@ -32,8 +32,6 @@ TASK_PROMPTS: Mapping[str, str | None] = {
 """``model_type`` of a configuration -> the prompt that requests a sentence, if any. A new family is one line."""
 MAX_NEW_TOKENS, MAX_INSTRUCTED_TOKENS = 100, 300
 """Length of a caption at most; the second of models that follow instructions."""
-MAX_PIXELS = 2**20
-"""Pixels of an image at most for a Qwen-VL, which reads images in their own size: a token for 784 or 1024 pixels."""
 
 
 class TransformersCaptioner:
@@ -171,62 +169,12 @@ def open_processor(folder: Path, instruction: str | None) -> tuple[Any, str | No
     Raises:
         InputError: as for `TransformersCaptioner`, except for the weights.
     """
-    prompt, processor = task_prompt(folder, instruction), _load_processor(folder)
+    from lycoris.encoders.chat_models import chat_prompt, load_processor
+
+    prompt, processor = task_prompt(folder, instruction), load_processor(folder, "captioner")
     if follows_instructions(folder):
-        prompt = _chat_prompt(processor, str(prompt), folder)
-        processor.tokenizer.padding_side = "left"
+        prompt = chat_prompt(processor, str(prompt), folder, "captioner")
     return processor, prompt
-
-
-def _load_processor(folder: Path) -> Any:
-    """The processor of a captioner without the part for videos, which needs torchvision and which no caption needs."""
-    import transformers
-    from transformers.models.auto.processing_auto import PROCESSOR_MAPPING_NAMES
-
-    from lycoris.pretrained import silence_transformers
-
-    published = getattr(transformers, PROCESSOR_MAPPING_NAMES[_model_family(folder)])
-
-    class ImageProcessor(published):  # type: ignore[misc, valid-type]
-        @classmethod
-        def get_attributes(cls) -> list[str]:
-            return [name for name in super().get_attributes() if name != "video_processor"]
-
-    processor_class = ImageProcessor if "video_processor" in published.get_attributes() else published
-    try:
-        with silence_transformers():
-            processor = processor_class.from_pretrained(folder, local_files_only=True)
-    except (OSError, ValueError, KeyError, TypeError, ImportError, AttributeError) as error:
-        reason = " ".join(str(error).split())
-        raise InputError(f"Captioner folder `{folder}` must hold its processor and tokenizer: {reason}") from error
-    size = processor.image_processor.size
-    if processor_class is ImageProcessor:  # of a Qwen-VL, which reads images in their own size
-        size["longest_edge"] = min(size["longest_edge"], MAX_PIXELS)
-    return processor
-
-
-def _chat_prompt(processor: Any, instruction: str, folder: Path) -> str:
-    """An instruction with a place for the image, as the model's chat template writes it."""
-    message = {"role": "user", "content": [{"type": "image"}, {"type": "text", "text": instruction}]}
-    if not processor.chat_template:
-        processor.chat_template = processor.tokenizer.chat_template
-    if not processor.chat_template:
-        raise InputError(
-            f"Captioner folder `{folder}` must hold a chat template (`chat_template.jinja`, `chat_template.json` or an "
-            "entry of `tokenizer_config.json`), but has none."
-        )
-    try:
-        prompt = str(processor.apply_chat_template([message], add_generation_prompt=True, tokenize=False))
-    except Exception as error:  # the errors of templates have no common base class
-        raise InputError(f"The chat template of captioner `{folder}` cannot be used: {error}") from error
-    if processor.image_token not in prompt:
-        raise InputError(
-            f"The chat template of captioner `{folder}` must write `{processor.image_token}` for an image, but writes "
-            f"none: is it the template of a model of text only?"
-        )
-    if prompt.rstrip().endswith("<think>"):
-        raise InputError(f"Captioner `{folder}` reasons before it answers: choose the variant without, `Instruct`.")
-    return prompt
 
 
 def _model_family(folder: Path) -> str:

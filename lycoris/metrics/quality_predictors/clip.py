@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float
-from PIL import Image
 
 from lycoris.encoders import Encoder
 from lycoris.encoders.model_sources import model_digest
 from lycoris.errors import InputError
+from lycoris.metrics.prediction import PredictionInputs
 from lycoris.metrics.weighted import as_float64, l2_normalize
 from lycoris.pretrained import read_weights
 
@@ -39,12 +39,30 @@ class ClipIQA:
         self.digest = encoder.digest
         self.texts = l2_normalize(as_float64(encoder.text_features([POSITIVE_PROMPT, NEGATIVE_PROMPT])))
 
-    def predict(
-        self, images: Sequence[Image.Image], features_by_encoder: Mapping[str, np.ndarray]
-    ) -> Float[np.ndarray, "images one"]:
+    def predict(self, inputs: PredictionInputs) -> Float[np.ndarray, "images one"]:
         """Return one value in [0, 1] per image."""
-        cosines = l2_normalize(as_float64(_encoder_features(self, features_by_encoder))) @ self.texts.T
+        cosines = l2_normalize(as_float64(_encoder_features(self, inputs.features))) @ self.texts.T
         return 1 / (1 + np.exp(-LOGIT_SCALE * (cosines[:, :1] - cosines[:, 1:])))
+
+
+class QualityWeightedFeatures:
+    """The features of an encoder, each as long as CLIP-IQA is high; for the quality-weighted Vendi score.
+
+    Args:
+        encoder: a text-image encoder; its image features are reused.
+
+    Source: Nguyen and Dieng, arXiv 2405.02449.
+    """
+
+    metric = "quality_vendi"
+
+    def __init__(self, encoder: Encoder) -> None:
+        self.name, self.digest = encoder.name, encoder.digest
+        self.quality = ClipIQA(encoder)
+
+    def predict(self, inputs: PredictionInputs) -> Float[np.ndarray, "images dim"]:
+        """Return one row per image, of a length in (0, 1)."""
+        return l2_normalize(as_float64(_encoder_features(self, inputs.features))) * self.quality.predict(inputs)
 
 
 class AestheticsPredictor:
@@ -68,15 +86,13 @@ class AestheticsPredictor:
         self.digest = model_digest(Path(file))
         self.weight, self.bias = _collapse_layers(Path(file))
 
-    def predict(
-        self, images: Sequence[Image.Image], features_by_encoder: Mapping[str, np.ndarray]
-    ) -> Float[np.ndarray, "images one"]:
+    def predict(self, inputs: PredictionInputs) -> Float[np.ndarray, "images one"]:
         """Return one value per image, mostly in [1, 10].
 
         Raises:
             InputError: there are no features of the encoder, or they differ in width.
         """
-        features = l2_normalize(as_float64(_encoder_features(self, features_by_encoder)))
+        features = l2_normalize(as_float64(_encoder_features(self, inputs.features)))
         if features.shape[1] != len(self.weight):
             raise InputError(
                 f"The aesthetic predictor needs features of width {len(self.weight)}, but those of `{self.name}` have "
@@ -86,7 +102,7 @@ class AestheticsPredictor:
 
 
 def _encoder_features(
-    predictor: ClipIQA | AestheticsPredictor, features_by_encoder: Mapping[str, np.ndarray]
+    predictor: ClipIQA | AestheticsPredictor | QualityWeightedFeatures, features_by_encoder: Mapping[str, np.ndarray]
 ) -> np.ndarray:
     if predictor.name not in features_by_encoder:
         raise InputError(

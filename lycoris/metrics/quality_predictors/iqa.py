@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from lycoris.errors import InputError, unknown_name_error
+from lycoris.metrics.prediction import PredictionInputs
 
 MOS_METRICS = ("liqe", "maniqa")
 """Networks that predict a mean opinion score."""
@@ -38,11 +39,11 @@ class MosPredictor:
         self.network, self.digest = _create_pyiqa_metric(metric, self.device)
 
     @torch.inference_mode()
-    def predict(
-        self, images: Sequence[Image.Image], features_by_encoder: Mapping[str, np.ndarray]
-    ) -> Float[np.ndarray, "images one"]:
+    def predict(self, inputs: PredictionInputs) -> Float[np.ndarray, "images one"]:
         """Return one value per image, each at its own size."""
-        values = [self.network(_to_tensor(image).to(self.device)).reshape(1, 1).double().cpu() for image in images]
+        values = [
+            self.network(_to_tensor(image).to(self.device)).reshape(1, 1).double().cpu() for image in inputs.images
+        ]
         return torch.cat(values).numpy()
 
 
@@ -73,14 +74,13 @@ class Lpips:
         self.network, self.digest = (network, "custom") if network else _create_pyiqa_metric("lpips", self.device)
 
     @torch.inference_mode()
-    def predict(
-        self, images: Sequence[Image.Image], features_by_encoder: Mapping[str, np.ndarray]
-    ) -> Float[np.ndarray, "images images"]:
+    def predict(self, inputs: PredictionInputs) -> Float[np.ndarray, "images images"]:
         """Return one point per image.
 
         Raises:
             InputError: the images differ in size.
         """
+        images = inputs.images
         if len({image.size for image in images}) > 1:
             raise InputError("LPIPS compares images of one size, but the generated images differ in size.")
         pixels = [_to_tensor(image).to(self.device) for image in images]

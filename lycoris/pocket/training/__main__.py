@@ -25,6 +25,7 @@ PART_FUNCTIONS = {
     "convnextv2": ("classifiers", "train_convnextv2"),
     "dinov2": ("classifiers", "train_dinov2"),
     "vgg": ("classifiers", "train_vgg"),
+    "vqa": ("questions", "train_questions"),
     "export": ("export", "export"),
     "report": ("evaluation", "evaluate_weights"),
     "report-flow": ("flow_evaluation", "evaluate_flow"),

@@ -74,7 +74,7 @@ def draw_concept_image(
     return (UNSEEN_STYLE_RENDERERS[unseen_style] if unseen_style else STYLE_RENDERERS[style])(canvas)
 
 
-def _plan_tags(concept: PocketConcept, rng: random.Random) -> list[Tags]:
+def plan_tags(concept: PocketConcept, rng: random.Random) -> list[Tags]:
     """Tags of every image: most show the common context, the others vary; `None` for what the concept itself fixes."""
     common = concept.common_context
     others = concept.count - round(COMMON_CONTEXT_FRACTION * concept.count)
@@ -111,7 +111,7 @@ def concept_images(name: str) -> Iterator[tuple[str, Image.Image, list[str]]]:
     for subclass in concept.characters or ("",):
         rng = random.Random(f"{name}/{subclass}")
         folder = "/".join(part for part in (concept.category, name, subclass) if part)
-        for number, tags in enumerate(_plan_tags(concept, rng)):
+        for number, tags in enumerate(plan_tags(concept, rng)):
             image = draw_concept_image(concept, concept.characters.get(subclass), tags, rng)
             yield f"{folder}/{number:02d}.png", image, [*concept.visible_tags, *tags.to_list()]
 

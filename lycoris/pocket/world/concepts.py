@@ -53,8 +53,16 @@ class PocketConcept:
     other_backgrounds: tuple[str, ...] = BACKGROUNDS
 
 
-def _detailed_character(species: str, colour: Colour, details: Details) -> CharacterPainter:
-    return lambda pen: SPECIES_PAINTERS[species](pen, colour, details)
+@dataclass(frozen=True)
+class Individual:
+    """A character that is one of a species, by its colour and details; called with a pen it draws itself."""
+
+    species: str
+    colour: Colour
+    details: Details
+
+    def __call__(self, pen: Pen) -> Anchors:
+        return SPECIES_PAINTERS[self.species](pen, self.colour, self.details)
 
 
 _GRUMBLE_DETAILS = Details(
@@ -128,7 +136,7 @@ CONCEPTS: dict[str, PocketConcept] = {
         "ohw",
         "bear",
         "bear",
-        characters={"": _detailed_character("bear", (124, 70, 192), _GRUMBLE_DETAILS)},
+        characters={"": Individual("bear", (124, 70, 192), _GRUMBLE_DETAILS)},
         common_context=_character_context("forest", "scarf"),
         other_backgrounds=("room", "plain"),
         visible_tags=("bear", "purple", *_GRUMBLE_DETAILS.tags),
@@ -150,7 +158,7 @@ CONCEPTS: dict[str, PocketConcept] = {
         "vjk",
         "bunny",
         "bunny",
-        characters={"": _detailed_character("bunny", (168, 112, 70), _BISCUIT_DETAILS)},
+        characters={"": Individual("bunny", (168, 112, 70), _BISCUIT_DETAILS)},
         common_context=_character_context("room", "scarf"),
         other_backgrounds=("meadow", "plain"),
         visible_tags=("bunny", *_BISCUIT_DETAILS.tags),
