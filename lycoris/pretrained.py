@@ -90,7 +90,8 @@ def read_weights(file: Path) -> dict[str, Tensor]:
         state = torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # the errors of torch.load have no common base class
         raise InputError(f"Weight file `{file}` could not be read: {error}") from error
-    return state.get("state_dict", state)
+    nested = next((state[name] for name in ("state_dict", "model_state_dict") if name in state), state)
+    return {key: value for key, value in nested.items() if isinstance(value, torch.Tensor)}
 
 
 def resolve_device(name: str | torch.device) -> torch.device:

@@ -55,7 +55,8 @@ EXPECTED = {
     "dreambench_plus": (dreambench_plus, {
         "live_subject_animal_00_dog": {"alter": ("a {concept} on a beach", "A photo of the {concept}, a second dog")},
         "style_01_ink": {"alter": ("a ship, {concept}",)}}),
-    "customconcept101": (customconcept101, {"scene_barn": {"alter": ("photo of a {concept}", "{concept} in snowy ice")}}),
+    "customconcept101": (customconcept101, {
+        "scene_barn": {"alter": ("photo of a {concept}", "{concept} in snowy ice")}}),
     "peft": (peft, {"cat": {"train": ("{concept} sits",), "alter": ("a photo of {concept}",),
                             "neighbour": ("a photo of cat", "an astronaut")}}),
 }  # fmt: skip

@@ -104,8 +104,7 @@ def _load_csd(file: Path) -> tuple[Any, Tensor]:
     """The image tower and the projection of a checkpoint."""
     from transformers import CLIPVisionModel
 
-    state: Mapping[str, Any] = read_weights(file)
-    state = {key.removeprefix("module."): value for key, value in state.get("model_state_dict", state).items()}
+    state = {key.removeprefix("module."): value for key, value in read_weights(file).items()}
     projection = state.get("last_layer_style")
     tower = {
         key.replace("backbone.", "visual.", 1): value for key, value in state.items() if key.startswith("backbone.")

@@ -136,7 +136,7 @@ def build_parts(state: Mapping[str, Tensor], file: Path, vocabulary_size: int) -
             num_hidden_layers=_count_layers(text, "encoder.layer."),
             num_attention_heads=max(1, width // HEAD_WIDTH),
             max_position_embeddings=len(text["embeddings.position_embeddings.weight"]),
-            is_decoder=False,
+            is_decoder=True,  # only then it has layers that look at the image
         ),
         add_pooling_layer=False,
     )

@@ -208,18 +208,22 @@ class BlipAnswerer:
 
     @torch.inference_mode()
     def yes(self, images: Sequence[Image.Image], questions: Sequence[str]) -> Float[np.ndarray, " images"]:
-        """Return the probability of yes for each image and its question."""
+        """Return the probability of yes for each image and its question; questions of one length run together."""
         pixels = _pixels(self.preprocessing, images, self.device)
-        tokens = self.tokenizer(list(questions), padding=True, truncation=True, return_tensors="pt").to(self.device)
+        rows_by_length: dict[int, list[int]] = {}
+        ids = self.tokenizer(list(questions), truncation=True)["input_ids"]
+        for row, own in enumerate(ids):
+            rows_by_length.setdefault(len(own), []).append(row)
+        result = np.empty(len(questions))
+        for rows in rows_by_length.values():
+            result[rows] = self._answer(pixels[rows], torch.tensor([ids[row] for row in rows], device=self.device))
+        return result
+
+    def _answer(self, pixels: Tensor, ids: Tensor) -> Float[np.ndarray, " images"]:
         seen = self.model.vision_model(pixel_values=pixels).last_hidden_state
         read = self.model.text_encoder(
-            input_ids=tokens["input_ids"],
-            attention_mask=tokens["attention_mask"],
-            encoder_hidden_states=seen,
-            encoder_attention_mask=torch.ones(seen.shape[:2], dtype=torch.long, device=self.device),
+            input_ids=ids, attention_mask=torch.ones_like(ids), encoder_hidden_states=seen
         ).last_hidden_state
-        start = torch.full((len(images), 1), self.model.decoder_start_token_id, device=self.device)
-        logits = self.model.text_decoder(
-            input_ids=start, encoder_hidden_states=read, encoder_attention_mask=tokens["attention_mask"]
-        ).logits[:, -1]
+        start = torch.full((len(ids), 1), self.model.decoder_start_token_id, device=self.device)
+        logits = self.model.text_decoder(input_ids=start, encoder_hidden_states=read).logits[:, -1]
         return logits.double().softmax(1)[:, self.token].cpu().numpy()

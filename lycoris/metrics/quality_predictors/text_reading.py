@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Float
 from PIL import Image
 
-from lycoris.encoders.chat_models import load_processor
 from lycoris.encoders.model_sources import model_digest, resolve_source
+from lycoris.errors import InputError
 from lycoris.metrics.prediction import PredictionInputs
 from lycoris.pretrained import check_model_type, load_pretrained, silence_transformers
 
@@ -44,7 +46,7 @@ class TextReader:
         self.name, folder = resolve_source(source)
         check_model_type(folder, ("vision-encoder-decoder",), ROLE)
         self.digest, self.device = model_digest(folder), torch.device(device)
-        self.processor = load_processor(folder, ROLE)
+        self.processor = _load_processor(folder)
         self.model = load_pretrained(VisionEncoderDecoderModel, folder, ROLE).to(self.device)
 
     def predict(self, inputs: PredictionInputs) -> Float[np.ndarray, "images two"]:
@@ -67,6 +69,17 @@ class TextReader:
                 pixels.to(self.device), max_new_tokens=MAX_NEW_TOKENS, num_beams=1, do_sample=False
             )
         return list(self.processor.batch_decode(ids, skip_special_tokens=True))
+
+
+def _load_processor(folder: Path) -> Any:
+    from transformers import TrOCRProcessor
+
+    try:
+        with silence_transformers():
+            return TrOCRProcessor.from_pretrained(folder, local_files_only=True)
+    except (OSError, ValueError, KeyError, TypeError, ImportError) as error:
+        message = f"{ROLE.capitalize()} folder `{folder}` must hold its processor and tokenizer: {error}"
+        raise InputError(message) from error
 
 
 def quoted_text(prompt: str) -> str:
