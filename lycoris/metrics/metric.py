@@ -50,6 +50,8 @@ class Metric:
         counts_in_dimension: whether its rank counts in its dimension's mean. It does not for metrics that fall as the
             ground truth of the dimension rises in the pocket world, or do not correlate with it (`docs/metrics.md`).
         excluded_prompt_types: prompt types on which it does not count, although it does on others.
+        has_interval: whether leaving images out says how uncertain it is. It does not where an image counts only if it is
+            the first one of its kind, so that leaving out any single one changes nothing.
     """
 
     function: MetricFunction
@@ -69,6 +71,7 @@ class Metric:
     by_default: bool = True
     counts_in_dimension: bool = True
     excluded_prompt_types: tuple[str, ...] = ()
+    has_interval: bool = True
 
     def applies_to(self, prompt_type: str, category: str) -> bool:
         """Whether it is computed for images of this prompt type and concepts of this category."""

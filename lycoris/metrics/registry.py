@@ -65,7 +65,7 @@ METRICS: dict[str, Metric] = {
         precision_recall.coverage, "fidelity", True, (0.0, 1.0), DATA_PROMPTS, _REFERENCES, "image",
         "arXiv 2002.09797",
         "The fraction of the references with a generated image in their neighbourhood.",
-        min_references=6, by_default=False, counts_in_dimension=False,
+        min_references=6, by_default=False, counts_in_dimension=False, has_interval=False,
     ),
     "retrieval_precision": Metric(
         retrieval.retrieval_precision, "fidelity", True, (0.0, 1.0), TRIGGER_PROMPTS, ("references", "look_alikes"),

@@ -14,6 +14,7 @@ from lycoris.metrics.metric import Metric
 from lycoris.metrics.registry import METRICS, smallest_difference
 from lycoris.metrics.weighted import as_features, l2_normalize
 
+NO_INTERVAL_NOTE = "no interval: leaving out single images says nothing about this metric"
 Verdict = Literal["better", "worse", "no difference shown", "too small to matter"]
 
 
@@ -179,7 +180,10 @@ def _estimate_score(name: str, metric: Metric, sets: FeatureSets) -> Estimate:
     groups = None
     if prompt_type in metric.grouped_prompt_types and sets.generated.prompts:
         groups = np.array([prompt.group for prompt in sets.generated.prompts])
-    return estimate_metric(metric.function, arrays, min_images=metric.min_images, groups=groups)
+    estimate = estimate_metric(metric.function, arrays, min_images=metric.min_images, groups=groups)
+    if metric.has_interval or estimate.value is None:
+        return estimate
+    return Estimate(estimate.value, note=NO_INTERVAL_NOTE)
 
 
 def _clip_interval(interval: tuple[float, float] | None, metric: Metric) -> tuple[float, float] | tuple[None, None]:

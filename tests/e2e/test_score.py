@@ -12,6 +12,7 @@ import lycoris as library
 from lycoris.bases import open_base
 from lycoris.bases.sampling import GenerationSettings, generate
 from lycoris.metrics import METRICS
+from lycoris.pocket.world.look_alikes import draw_look_alikes
 from tests.e2e.tiny import copy_concept, json_result, run_lycoris
 
 SMALL = (
@@ -52,8 +53,23 @@ def score(folder: Path, *arguments: str):
 @pytest.fixture(scope="module")
 def result(folder) -> dict:
     files = [str(folder / name) for name in ("lora.safetensors", "loha.safetensors", "generated")]
-    options = ("--concept", "grumble", "--captions", "sentence", "--quality-predictors", "clip_iqa", "--json")
+    gallery = folder / "look-alikes"
+    gallery.mkdir()
+    for number, (_, image) in enumerate(draw_look_alikes("grumble", 8)):
+        image.save(gallery / f"{number}.png")
+    measures = ("--quality-predictors", "clip_iqa,vqa_score=pocket,colour_drift", "--look-alikes", str(gallery))
+    options = ("--concept", "grumble", "--captions", "sentence", *measures, "--json")
     return json_result(score(folder, *files, *options))
+
+
+def test_measures_with_a_network_of_their_own_and_look_alikes_are_scored_where_they_are_named(result) -> None:
+    for entry in result["adapters"][:2]:
+        assert {"retrieval_precision/trigger/clip", "vqa_score/alter/pocket", "colour_drift/style/cielab"} <= set(
+            entry["scores"]
+        )
+        assert 0 < entry["scores"]["vqa_score/alter/pocket"]["value"] < 1
+        assert entry["scores"]["colour_drift/style/cielab"]["base"] == 0
+        assert not any(name.startswith(("pick_score", "copy_rate", "density")) for name in entry["scores"])
 
 
 def test_every_file_is_scored_against_the_base_in_five_dimensions(result) -> None:

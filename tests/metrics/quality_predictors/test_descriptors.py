@@ -65,11 +65,10 @@ def test_a_file_that_is_no_such_checkpoint_is_an_error(csd, tmp_path: Path) -> N
 
 
 class Colours(torch.nn.Module):
-    """The mean colour and its square, as a descriptor."""
+    """The mean colour as a descriptor."""
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
-        mean = pixels.mean((2, 3))
-        return torch.cat([mean, mean**2], 1)
+        return pixels.mean((2, 3))
 
 
 @pytest.fixture(scope="module")
