@@ -50,8 +50,8 @@ class Metric:
         counts_in_dimension: whether its rank counts in its dimension's mean. It does not for metrics that fall as the
             ground truth of the dimension rises in the pocket world, or do not correlate with it (`docs/metrics.md`).
         excluded_prompt_types: prompt types on which it does not count, although it does on others.
-        has_interval: whether leaving images out says how uncertain it is. It does not where an image counts only if it is
-            the first one of its kind, so that leaving out any single one changes nothing.
+        has_interval: whether leaving images out says how uncertain it is. It does not where an image counts only if it
+            is the first one of its kind, so that leaving out any single one changes nothing.
     """
 
     function: MetricFunction

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from lycoris import pocket
 from lycoris.cache.keys import stage_key
 from lycoris.data.prompt_spec import PromptSpec
 from tasks import compare, encode, generate, score
@@ -188,6 +189,24 @@ def test_features_depend_on_each_input(name: str, inputs_of: Callable[..., Mappi
 def test_features_of_a_dataset_depend_on_its_images(inputs_of: Callable[..., Mapping[str, Any]]) -> None:
     before = inputs_of(encode.extract_features, ImageSet((), "data"), CONCEPT, MODELS)
     assert inputs_of(encode.extract_features, ImageSet((), "other data"), CONCEPT, MODELS) != before
+
+
+def test_features_of_a_dataset_depend_on_its_look_alikes(inputs_of: Callable[..., Mapping[str, Any]]) -> None:
+    dataset = (ImageSet((), "data"), CONCEPT, MODELS)
+    keys = [
+        inputs_of(encode.extract_features, *dataset, look_alikes)
+        for look_alikes in (None, ImageSet((), "gallery"), ImageSet((), "other"))
+    ]
+    assert keys[0] != keys[1] != keys[2] != keys[0]
+
+
+def test_features_depend_on_the_references_that_a_network_sees(inputs_of: Callable[..., Mapping[str, Any]]) -> None:
+    models = replace(MODELS, quality_predictors=(f"rubric_concept={pocket.CLIP}",))
+    before, after = (
+        inputs_of(encode.extract_features, IMAGES, replace(CONCEPT, images_digest=digest), models)
+        for digest in ("data", "other data")
+    )
+    assert before != after
 
 
 SCORING = {

@@ -117,7 +117,7 @@ def test_a_package_that_is_missing_is_named(options, tmp_path, monkeypatch):
     ("changes", "words"),
     [
         ({"quality_predictors": ("clip_iqua",)}, "Did you mean `clip_iqa`"),
-        ({"quality_predictors": ("aesthetics=none.pth",)}, "needs the weight file `none.pth`"),
+        ({"quality_predictors": ("aesthetics=none.pth",)}, "needs the file `none.pth`"),
         ({"concept": "beer"}, "Did you mean `bear`"),
     ],
 )
