@@ -33,10 +33,15 @@ if TYPE_CHECKING:
     from lycoris.data.concepts import Concept
     from lycoris.encoders import Encoder, StyleEncoder
     from lycoris.metrics.features import FeatureSet
+    from lycoris.metrics.prediction import QualityPredictorLike
 
 logger = logging.getLogger("lycoris.studies.metric_trust")
 
 PADDED_ASPECT_RATIO = 1.5
+LOOK_ALIKES = 36
+"""Images of look-alikes of a concept that is an individual of the drawn world."""
+QUALITY_PREDICTORS = ("clip_iqa", "quality_vendi", "vqa_score=pocket", "colour_drift")
+"""Measures with a network of their own that need no file."""
 PAGE_MARKERS = ("<!-- trust -->", "<!-- /trust -->")
 
 
@@ -47,6 +52,7 @@ class Models:
     encoders: list[Encoder]
     style_encoder: StyleEncoder
     tagger: Tagger
+    quality_predictors: list[QualityPredictorLike]
 
 
 def collect_scores(runs: Path, encoders: Sequence[str], style: str, tagger: str) -> list[dict[str, Any]]:
@@ -65,10 +71,17 @@ def collect_scores(runs: Path, encoders: Sequence[str], style: str, tagger: str)
     from lycoris.captions import open_tagger
     from lycoris.data.concepts import load_concepts
     from lycoris.encoders import open_encoder, open_style_encoder
+    from lycoris.metrics.quality_predictors import PREDICTORS, open_quality_predictors
     from lycoris.pocket import IMAGES
 
     study = load_study_images(runs)
-    models = Models([open_encoder(source) for source in encoders], open_style_encoder(style), open_tagger(tagger))
+    opened = [open_encoder(source) for source in encoders]
+    reads_text = any(encoder.reads_text for encoder in opened)
+    names = [
+        name for name in QUALITY_PREDICTORS if reads_text or PREDICTORS[name.partition("=")[0]].text_encoders is None
+    ]
+    predictors = open_quality_predictors(names, opened)
+    models = Models(opened, open_style_encoder(style), open_tagger(tagger), predictors)
     records: list[dict[str, Any]] = []
     for concept in load_concepts(IMAGES, names=sorted({adapter.concept for adapter in study.adapters})):
         records += _score_concept(concept, study, models)
@@ -88,26 +101,43 @@ def _score_concept(concept: Concept, study: StudyImages, models: Models) -> Iter
     references = {
         mode: encode_references(padded, *encoders, category=concept.category, mode=mode) for mode in RESIZE_MODES
     }
+    look_alikes = _look_alikes(concept, models)
     base_cache: dict[Any, FeatureSet] = {}
     adapters = [adapter for adapter in study.adapters if adapter.concept == concept.name]
     for adapter in adapters:
         true_scores = study.true_scores(adapter, judge)
         images, base_images = _generated_images(adapter, study)
         features = encode(
-            images, *encoders, category=concept.category, tagger=models.tagger, concept_names=[judge.concept_phrase]
-        )
+            images, *encoders, category=concept.category, tagger=models.tagger, concept_names=[judge.concept_phrase],
+            quality_predictors=models.quality_predictors,
+        )  # fmt: skip
         base_features = {}
         for prompt_type, generated in base_images.items():
             key = (prompt_type, tuple((prompt.text, prompt.seed) for prompt in generated.prompts))
             if key not in base_cache:
-                encoded = encode({prompt_type: generated}, *encoders, category=concept.category)
+                encoded = encode(
+                    {prompt_type: generated}, *encoders, category=concept.category,
+                    quality_predictors=models.quality_predictors,
+                )  # fmt: skip
                 base_cache[key] = encoded[prompt_type]
             base_features[prompt_type] = base_cache[key]
         for mode in RESIZE_MODES:
-            scores = _scores(references[mode], features, base_features, concept.category, true_scores)
+            sets = (references[mode], features, base_features)
+            scores = _scores(*sets, concept.category, true_scores, look_alikes)
             for score in scores:
                 yield {"concept": concept.name, "adapter": adapter.key, "mode": mode, **score}
     logger.info(f"{concept.name}: {len(adapters)} adapters")
+
+
+def _look_alikes(concept: Concept, models: Models) -> FeatureSet | None:
+    """Features of look-alikes; None where the world draws none of the concept."""
+    from lycoris.metrics import encode_references
+    from lycoris.pocket.world.look_alikes import INDIVIDUALS, draw_look_alikes
+
+    if concept.name not in INDIVIDUALS:
+        return None
+    images = [image for _, image in draw_look_alikes(concept.name, LOOK_ALIKES)]
+    return encode_references(images, models.encoders, category=concept.category)
 
 
 def _generated_images(adapter: StudyAdapter, study: StudyImages) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -128,11 +158,15 @@ def _scores(
     base_features: dict[str, FeatureSet],
     category: str,
     true_scores: dict[str, dict[str, float]],
+    look_alikes: FeatureSet | None = None,
 ) -> Iterator[dict[str, Any]]:
     """Every defined score of an adapter with its true score."""
     from lycoris.metrics import METRICS, compare
 
-    scores = compare(references, features, base_features, category=category, metrics=list(METRICS), resamples=2)
+    scores = compare(
+        references, features, base_features, category=category, metrics=list(METRICS), resamples=2,
+        look_alikes=look_alikes,
+    )  # fmt: skip
     for score in scores:
         metric, prompt_type, encoder = score.name.split("/")
         truth = true_scores[prompt_type].get(score.dimension)

@@ -20,6 +20,8 @@ from lycoris.pocket.world.concepts import CONCEPTS, Individual
 from lycoris.pocket.world.generator import PALETTE
 from lycoris.pocket.world.species import DETAILED_SPECIES, Details
 
+INDIVIDUALS = tuple(name for name, each in CONCEPTS.items() if isinstance(each.characters.get(""), Individual))
+"""The concepts that are individuals of a species."""
 OTHER_EARS = {"horns": "round", "droopy": "long", "antenna": "pointy"}
 
 
@@ -58,9 +60,8 @@ def draw_look_alikes(name: str, count: int, seed: int = 0) -> Iterator[tuple[str
     Raises:
         InputError: the concept is unknown, or no individual with details.
     """
-    known = [key for key, concept in CONCEPTS.items() if isinstance(concept.characters.get(""), Individual)]
-    if name not in known:
-        raise InputError(f"Argument `name` must be one of {', '.join(known)}, which are individuals, but got `{name}`.")
+    if name not in INDIVIDUALS:
+        raise InputError(f"Argument `name` must be one of the individuals {', '.join(INDIVIDUALS)}, but got `{name}`.")
     concept = CONCEPTS[name]
     individual = concept.characters[""]
     assert isinstance(individual, Individual)
