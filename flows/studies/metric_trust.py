@@ -77,10 +77,8 @@ def collect_scores(runs: Path, encoders: Sequence[str], style: str, tagger: str)
     study = load_study_images(runs)
     opened = [open_encoder(source) for source in encoders]
     reads_text = any(encoder.reads_text for encoder in opened)
-    names = [
-        name for name in QUALITY_PREDICTORS if reads_text or PREDICTORS[name.partition("=")[0]].text_encoders is None
-    ]
-    predictors = open_quality_predictors(names, opened)
+    independent = [name for name in QUALITY_PREDICTORS if PREDICTORS[name.partition("=")[0]].text_encoders is None]
+    predictors = open_quality_predictors(QUALITY_PREDICTORS if reads_text else independent, opened)
     models = Models(opened, open_style_encoder(style), open_tagger(tagger), predictors)
     records: list[dict[str, Any]] = []
     for concept in load_concepts(IMAGES, names=sorted({adapter.concept for adapter in study.adapters})):
