@@ -88,13 +88,14 @@ def test_copies_are_counted_at_the_published_threshold_in_place_of_the_largest_c
         {"trigger": GeneratedImages("trigger", images, prompts)}, [], category="toys", quality_predictors=predictors
     )
     (score,) = compare(own, found, category="toys")
-    assert (score.name, score.value) == ("copy_rate/trigger/colours", 3 / 5)
+    assert score.name == "copy_rate/trigger/colours"
+    assert score.value == pytest.approx(3 / 5)
     both = FeatureSet({**own.arrays, "image/e": np.eye(2, 6)})
     images = FeatureSet({**found["trigger"].arrays, "image/e": np.eye(5, 6)}, tuple(prompts))
     names = {score.name.split("/")[0] for score in compare(both, {"trigger": images}, category="toys")}
     assert "copy_rate" in names
     assert "copy_risk" not in names
-    assert METRICS["copy_risk"].by_default
+    assert METRICS["copy_risk"].by_default  # so that it was left out
 
 
 def test_a_copy_is_at_the_threshold_and_not_below_it() -> None:
