@@ -55,6 +55,10 @@ def _open_clip(metric: str, *, is_scaled: bool) -> Opener:
     return open_one
 
 
+def _open_mos_predictor(metric: str) -> Opener:
+    return lambda source, encoders, device: [MosPredictor(metric, device)]
+
+
 PREDICTORS: Mapping[str, PredictorEntry] = {
     "clip_iqa": PredictorEntry(lambda _, encoders, __: [ClipIQA(each) for each in encoders], text_encoders="some"),
     "quality_vendi": PredictorEntry(
@@ -77,10 +81,7 @@ PREDICTORS: Mapping[str, PredictorEntry] = {
     "copy_rate": PredictorEntry(lambda file, _, device: [CopyDescriptor(Path(file), device)], "file"),
     "colour_drift": PredictorEntry(lambda *_: [ColourQuantiles()]),
     "lpips": PredictorEntry(lambda _, __, device: [Lpips(device)], package="pyiqa"),
-    **{
-        name: PredictorEntry(lambda _, __, device, name=name: [MosPredictor(name, device)], package="pyiqa")
-        for name in MOS_METRICS
-    },
+    **{name: PredictorEntry(_open_mos_predictor(name), package="pyiqa") for name in MOS_METRICS},
 }
 """Name of a metric -> its network. A new one is a class and one line here."""
 

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import fields, replace
 from itertools import cycle
 from pathlib import Path
+from typing import Any
 
 from PIL import Image
 
@@ -41,8 +42,8 @@ def look_alikes(individual: Individual) -> dict[str, Individual]:
     for field in fields(Details):
         value = getattr(individual.details, field.name)
         if value is not None and field.name != "ear_colour":
-            changed = OTHER_EARS.get(value) if field.name == "ears" else None
-            others[field.name] = replace(individual, details=replace(individual.details, **{field.name: changed}))
+            changed: dict[str, Any] = {field.name: OTHER_EARS.get(value) if field.name == "ears" else None}
+            others[field.name] = replace(individual, details=replace(individual.details, **changed))
     return others
 
 

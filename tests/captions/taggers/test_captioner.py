@@ -15,8 +15,9 @@ from safetensors.torch import save_file
 
 from lycoris.captions import captioner_digest, open_captioner
 from lycoris.captions.taggers.captioner import Captioner
-from lycoris.captions.taggers.image_to_text import INSTRUCTION, MAX_PIXELS, TransformersCaptioner
+from lycoris.captions.taggers.image_to_text import INSTRUCTION, TransformersCaptioner
 from lycoris.data.images import read_image
+from lycoris.encoders.chat_models import MAX_PIXELS
 from lycoris.errors import InputError
 from lycoris.pocket.world.generator import draw_image
 from lycoris.pocket.world.vocabulary import WORDS, Tags
