@@ -88,7 +88,8 @@ def test_scores_are_computed_in_each_resize_mode_from_references_of_that_mode(su
     assert len(submitted) == count_steps(setup, candidates)
     for mode in ("resize", "crop"):
         references, scores = submitted[futures.references[mode]], submitted[futures.scores[mode]]
-        models = references[2][-1]
+        models, look_alikes = references[2][-2:]
+        assert look_alikes is None
         assert (models.resize_mode, models.quality_predictors) == (mode, ())
         assert futures.references[mode] in scores[2]
         assert references[1] == f"references · {mode}"
