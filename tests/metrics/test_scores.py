@@ -440,7 +440,10 @@ def test_metrics_that_are_not_by_default_are_computed_on_request(encoders, style
     dataset = encode_references(noise_images(6, 9), encoders, style, category="scenes")
     optional = {name for name, metric in METRICS.items() if not metric.by_default}
     assert not optional & {each.name.split("/")[0] for each in compare(dataset, features, category="scenes")}
-    scores = compare(dataset, features, category="scenes", metrics=sorted(optional))
+    without = compare(dataset, features, category="scenes", metrics=sorted(optional))
+    assert {each.name.split("/")[0] for each in without} == optional - {"retrieval_precision"}
+    gallery = encode_references(noise_images(4, 3), encoders, category="scenes")
+    scores = compare(dataset, features, category="scenes", metrics=sorted(optional), look_alikes=gallery)
     assert {each.name.split("/")[0] for each in scores} == optional
 
 
