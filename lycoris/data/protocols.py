@@ -134,17 +134,14 @@ def _read_customconcept101(folder: Path) -> dict[str, ProtocolConcept]:
 
 def _read_peft(folder: Path) -> dict[str, ProtocolConcept]:
     settings: dict[str, Any] = json.loads((folder / "default_training_params.json").read_text(encoding="utf-8"))
-    samples = list(settings["sample_image_prompts"])
-    trigger = re.search(r"\b(sks \w+)", " ".join(samples))
+    trigger = re.search(r"\b(sks \w+)", " ".join(settings["sample_image_prompts"]))
     if trigger is None:
         raise ValueError("no prompt of `sample_image_prompts` names `sks` and a class")
     noun = trigger[1].split()[1]
-    named = {
-        "train": settings["instance_prompts"],
-        "alter": samples,
-        "neighbour": settings["drift_image_prompts"],
+    kinds = {"instance_prompts": "train", "sample_image_prompts": "alter", "drift_image_prompts": "neighbour"}
+    prompts = {
+        kind: tuple(each.replace(trigger[1], CONCEPT) for each in settings[field]) for field, kind in kinds.items()
     }
-    prompts = {kind: tuple(each.replace(trigger[1], CONCEPT) for each in some) for kind, some in named.items()}
     return {noun: ProtocolConcept(noun, prompts)}
 
 
