@@ -29,6 +29,7 @@ class RunContext:
         threads: CPU threads of each process.
         artifact_store: URL of the store through which machines without a common disk share finished stages.
         gpu_limit: name of the Prefect concurrency limit that a step on a GPU occupies, where the server has it.
+        processes: how many processes, one for each GPU, train an adapter together.
     """
 
     store: Path
@@ -37,6 +38,7 @@ class RunContext:
     threads: int = 1
     artifact_store: str | None = None
     gpu_limit: str | None = None
+    processes: int = 1
 
 
 @dataclass(frozen=True)

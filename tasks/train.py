@@ -19,6 +19,7 @@ from tasks.runtime.adapter_training import AdapterTraining, run_trainings
 from tasks.runtime.cache import get_or_compute_many
 from tasks.runtime.continuation import continue_finished, keep_state
 from tasks.runtime.curves import CurveReporter
+from tasks.runtime.process_group import train_on_processes
 from tasks.runtime.transfer import local_context, local_images
 from tasks.trainings import TrainedAdapter, TrainingRequest, TrainingSummary
 
@@ -87,6 +88,9 @@ def _missing(trainings: Sequence[AdapterTraining], store: Store) -> list[Adapter
 
 
 def _run(trainings: Sequence[AdapterTraining], bar: progress.StepProgress) -> None:
-    """Train, continuing finished trainings and reporting curves."""
+    """Train, continuing finished trainings and reporting curves, by as many processes as the run has GPUs for it."""
+    if (count := trainings[0].context.processes) > 1:
+        train_on_processes(trainings, bar, count)
+        return
     reporters = [CurveReporter.of_training(training) for training in trainings]
     run_trainings(trainings, bar, prepare=continue_finished, reporters=reporters)

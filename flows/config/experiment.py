@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationInfo, field_validator, model_validator
+from pydantic import Field, PositiveInt, ValidationInfo, field_validator, model_validator
 
 from flows.config import defaults, monitoring
 from flows.config.adapter import AdapterConfig, Preset, TrainingOverrides, as_list, expand_sweep
@@ -24,7 +24,7 @@ from tasks.trainings import AdapterSettings
 LOCAL_RUNNERS = ("processes", "threads")
 """Task runners of this machine; any other runner is the address of a Dask scheduler."""
 EXECUTION_FIELDS = frozenset(
-    {"data", "data_rev", "output", "workers", "co_train", "runner", "artifact_store", "gpu_limit", "trackers"}
+    {"data", "data_rev", "output", "workers", "co_train", "runner", "gpus", "artifact_store", "gpu_limit", "trackers"}
 )
 """Options that say where and how work is done; results do not depend on them."""
 OPTIONAL_LISTS = ("checkpoints", "trackers", "strengths")
@@ -52,9 +52,7 @@ class Experiment(ConfigRecord):
     )
     base: str = Field("pocket", description="pocket, a diffusers folder, a .safetensors file, or a hub name")
     tokenizer: str | None = Field(None, description="vocabulary of a base in one file: a folder or hub name")
-    components: str | None = Field(
-        None, description="other parts of a base whose transformer is one file: a diffusers folder or a hub name"
-    )
+    components: str | None = Field(None, description="other parts of a transformer in one file: a folder or hub name")
     prediction_type: Literal["epsilon", "v_prediction", "sample"] | None = Field(
         None, description="what a base in one file predicts, if the file does not say it"
     )
@@ -122,6 +120,7 @@ class Experiment(ConfigRecord):
         None, ge=1, le=1024, description="worker processes; default: one for each core, one if there is a GPU"
     )
     runner: str = Field("processes", description="processes, threads, or a Dask scheduler: tcp://host:port")
+    gpus: Literal["all"] | PositiveInt | None = Field(None, description="that train each adapter: all, or a number")
     artifact_store: str | None = Field(
         None, description="URL where workers without a common disk share artifacts: s3://bucket/prefix"
     )

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from flows.config.concepts import DataConcepts
 from flows.config.experiment import Experiment
+from flows.config.gpus import training_processes
 from flows.runtime.logging import configure_logging
 from flows.steps.evaluate import EvaluationSetup
 from lycoris.cache.store import Store
@@ -34,6 +35,7 @@ def begin_run(experiment: Experiment) -> RunContext:
         folder,
         artifact_store=experiment.artifact_store,
         gpu_limit=experiment.gpu_limit,
+        processes=training_processes(experiment),
     )
 
 

@@ -62,6 +62,11 @@ class ProcessGroup:
                 parameter.grad = gradient.copy_(part.view_as(parameter))
         return total.reshape(())
 
+    def wait(self) -> None:
+        """Wait until every process is here."""
+        if self.world_size > 1:
+            dist.barrier()
+
     def sum(self, local: Tensor) -> Tensor:
         """Sum a tensor over all processes."""
         if self.world_size == 1:

@@ -248,6 +248,8 @@ def run_trainings(
 ) -> None:
     """Train one adapter, or several at the same time, each in its work folder, where a later call continues.
 
+    In a process group, each step is divided among the processes, and the first one writes.
+
     Args:
         prepare: called with each training and its job before the first step.
         reporters: of each training, called with (steps done, steps in total, loss) after a step.
@@ -256,8 +258,10 @@ def run_trainings(
         InputError: something is wrong with the data or the settings; of a single training, also that it diverged.
     """
     from lycoris.training import TrainingDivergedError, co_train
+    from lycoris.training.distributed import ProcessGroup
     from lycoris.training.memory_profiling import peak_memory
 
+    group = ProcessGroup.current()
     context = trainings[0].context
     reference = trainings[0].request.base
     base = resources.cached_base(reference.source, context.device, reference.options)
@@ -276,12 +280,14 @@ def run_trainings(
             for training in trainings:
                 networks.append(training.attach(base))
             jobs = [training.job(base, network) for training, network in zip(trainings, networks, strict=True)]
-            for training, job in zip(trainings, jobs, strict=True):
+            for training, job in zip(trainings, jobs, strict=True) if group.rank == 0 else ():
                 prepare(training, job)
+            group.wait()  # all read the same checkpoints
             results = co_train(base, jobs, progress=report, cache_folder=context.store / ENCODINGS_DIR)
         for training, network, result in zip(trainings, networks, results, strict=True):
             if not isinstance(result, TrainingDivergedError):
-                training.save_result(base, network, result, len(trainings), peak.bytes)
+                if group.rank == 0:
+                    training.save_result(base, network, result, len(trainings), peak.bytes)
             elif len(trainings) == 1:
                 raise result
     finally:

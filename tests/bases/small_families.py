@@ -105,27 +105,30 @@ def save_small_xl(folder: Path, seed: int = 0, **settings: Any) -> Path:
     return folder
 
 
-def save_small_3(folder: Path, seed: int = 0, *, t5: bool = False) -> Path:
-    """SD 3: 16 latent channels, CLIPs of widths 24 and 40, a transformer of two joint blocks that reads 72."""
+def save_small_3(folder: Path, seed: int = 0, *, t5: bool = False, **settings: Any) -> Path:
+    """SD 3.5 medium: 16 latent channels, CLIPs of widths 24 and 40, a transformer of two joint blocks that reads 72."""
     from diffusers import FlowMatchEulerDiscreteScheduler, SD3Transformer2DModel, StableDiffusion3Pipeline
     from transformers import CLIPTextModelWithProjection, T5Config, T5EncoderModel, T5Tokenizer
 
     torch.manual_seed(seed)
     first, second = small_tokenizer(), second_tokenizer()
     transformer = SD3Transformer2DModel(
-        sample_size=8,
-        patch_size=2,
-        in_channels=16,
-        out_channels=16,
-        num_layers=2,
-        attention_head_dim=8,
-        num_attention_heads=2,
-        joint_attention_dim=72,
-        caption_projection_dim=16,
-        pooled_projection_dim=24 + 28,
-        pos_embed_max_size=16,
-        dual_attention_layers=(0,),
-        qk_norm="rms_norm",
+        **{
+            "sample_size": 8,
+            "patch_size": 2,
+            "in_channels": 16,
+            "out_channels": 16,
+            "num_layers": 2,
+            "attention_head_dim": 8,
+            "num_attention_heads": 2,
+            "joint_attention_dim": 72,
+            "caption_projection_dim": 16,
+            "pooled_projection_dim": 24 + 28,
+            "pos_embed_max_size": 16,
+            "dual_attention_layers": (0,),
+            "qk_norm": "rms_norm",
+            **settings,
+        }
     )
     long = T5EncoderModel(T5Config(vocab_size=104, d_model=72, d_kv=8, d_ff=32, num_layers=2, num_heads=2))
     StableDiffusion3Pipeline(
@@ -195,6 +198,7 @@ class Case:
         tokens: of a prompt.
         layers: how many of each part's layers the preset attn-mlp chooses, by the part's name in files.
         scheduler: the default one.
+        presets: how many of the denoiser's layers each of `small_flow_families.ROLE_PRESETS` chooses.
     """
 
     save: Callable[[Path], Path]
@@ -203,22 +207,54 @@ class Case:
     tokens: int
     layers: dict[str, int]
     scheduler: str
+    presets: tuple[int, ...]
 
 
+SD_PRESETS = (32, 8, 48, 8, 4, 79)
 SD_LAYERS = {"lora_unet": 48, "lora_te": 12}
 """Four transformers of 8 attention, 2 feed-forward and 2 projection layers; two text layers of 6."""
-SD3_LAYERS = {"lora_unet": 25, "lora_te1": 12, "lora_te2": 18}
-"""A joint block of two attentions (8 + 4) and two feed-forwards (4), and the last, whose text ends in it (7 + 2)."""
+SD3_PRESETS = (15, 6, 21, 5, 7, 33)
+SD3_LAYERS = {"lora_unet": 21, "lora_te1": 12, "lora_te2": 18}
+"""A joint block of one attention (8) and two feed-forwards (4), and the last, whose text ends in it (7 + 2)."""
+
+
+def save_small_35_large(folder: Path) -> Path:
+    """SD 3.5 large: the queries and keys of all attentions are normalised, and no block has a second attention."""
+    return save_small_3(folder, t5=True, dual_attention_layers=())
+
+
+def save_small_3_medium(folder: Path) -> Path:
+    """SD 3 medium, which has neither, without its T5."""
+    return save_small_3(folder, dual_attention_layers=(), qk_norm=None)
+
+
 CASES = {
-    "sd": Case(save_small_base, "stable-diffusion", (24, None), 12, SD_LAYERS, "ddim"),
-    "sd-v-zero": Case(save_small_v_zero, "stable-diffusion", (24, None), 12, SD_LAYERS, "ddim"),
+    "sd": Case(save_small_base, "stable-diffusion", (24, None), 12, SD_LAYERS, "ddim", SD_PRESETS),
+    "sd-v-zero": Case(save_small_v_zero, "stable-diffusion", (24, None), 12, SD_LAYERS, "ddim", SD_PRESETS),
     "sdxl": Case(
-        save_small_xl, "stable-diffusion-xl", (64, 28), 12, {"lora_unet": 88, "lora_te1": 12, "lora_te2": 18}, "ddim"
+        save_small_xl,
+        "stable-diffusion-xl",
+        (64, 28),
+        12,
+        {"lora_unet": 88, "lora_te1": 12, "lora_te2": 18},
+        "ddim",
+        (64, 16, 88, 8, 6, 119),
     ),
-    "sd3": Case(save_small_3, "stable-diffusion-3", (72, 52), 12 + 256, SD3_LAYERS, "flow-euler"),
-    "sd3-t5": Case(
-        lambda folder: save_small_3(folder, t5=True), "stable-diffusion-3", (72, 52), 268, SD3_LAYERS, "flow-euler"
+    "sd3": Case(save_small_3_medium, "stable-diffusion-3", (72, 52), 12 + 256, SD3_LAYERS, "flow-euler", SD3_PRESETS),
+    "sd3.5-medium": Case(
+        lambda folder: save_small_3(folder, t5=True),
+        "stable-diffusion-3",
+        (72, 52),
+        268,
+        {**SD3_LAYERS, "lora_unet": 25},  # a second attention of the image in one block
+        "flow-euler",
+        (19, 6, 25, 5, 7, 37),
     ),
-    "auraflow": Case(save_small_auraflow, "auraflow", (40, None), 256, {"lora_unet": 21}, "flow-euler"),
+    "sd3.5-large": Case(
+        save_small_35_large, "stable-diffusion-3", (72, 52), 268, SD3_LAYERS, "flow-euler", SD3_PRESETS
+    ),
+    "auraflow": Case(
+        save_small_auraflow, "auraflow", (40, None), 256, {"lora_unet": 21}, "flow-euler", (12, 9, 21, 4, 5, 30)
+    ),
 }
 """Every family, by the name in test ids."""

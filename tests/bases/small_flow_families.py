@@ -208,6 +208,10 @@ def auraflow_clip():
     return AuraFlowPipeline(**{**parts, "tokenizer": tokenizer, "text_encoder": text})
 
 
+ROLE_PRESETS = ("attn-only", "feed-forward", "attn-mlp", "modulation", "embedder", "full")
+"""Presets by what a layer does, and those that join them."""
+
+
 @dataclass(frozen=True)
 class FlowCase:
     """A family and what is expected of it.
@@ -217,7 +221,7 @@ class FlowCase:
         family: key in `BASES`.
         architecture: of a file's header.
         guided: our guidance scale → arguments of the pipeline's call.
-        layers: how many of the transformer's layers attn-only, attn-mlp and full choose, of how many.
+        layers: how many of the transformer's layers each of `ROLE_PRESETS` chooses.
         is_guided: whether its transformer is called with the negative prompt as well.
         wide: height and width of an image that is not square; HiDream's pipeline scales others to another area.
         format: of the file that diffusers opens; its reader of Lumina 2's default one expects the published sizes.
@@ -227,7 +231,7 @@ class FlowCase:
     family: str
     architecture: str
     guided: Callable[[float], dict[str, Any]]
-    layers: tuple[int, int, int]
+    layers: tuple[int, ...]
     is_guided: bool = True
     wide: tuple[int, int] = (32, 64)
     format: str | None = None
@@ -259,27 +263,29 @@ def true_cfg(scale: float) -> dict[str, Any]:
 
 
 FLOW_CASES = {
-    "klein": FlowCase(klein, "flux-2-klein", "flux-2", from_one, (10, 14, 23)),
-    "flux-2-dev": FlowCase(flux_2_dev, "flux-2-dev", "flux-2", from_one, (10, 14, 25), is_guided=False),
-    "z-image": FlowCase(z_image, "z-image", "Z-Image", from_zero, (12, 21, 29)),
-    "qwen-image": FlowCase(qwen_image, "qwen-image", "Qwen-Image", true_cfg, (8, 12, 20)),
-    "flux-1": FlowCase(flux_1, "flux-1", "flux-1-dev", from_one, (11, 17, 30), is_guided=False),
-    "schnell": FlowCase(schnell, "flux-1", "flux-1-dev", true_cfg, (11, 17, 28)),
-    "chroma": FlowCase(chroma, "chroma", "chroma", from_one, (11, 17, 24)),
-    "ernie": FlowCase(ernie, "ernie-image", "ernie-image", from_one, (4, 7, 14)),
-    "ideogram-4": FlowCase(ideogram_4, "ideogram-4", "ideogram-4", for_every_step, (4, 7, 15), is_guided=False),
-    "lumina-2": FlowCase(lumina_2, "lumina-2", "lumina-2", from_one, (12, 21, 29), format="diffusers"),
-    "hidream": FlowCase(hidream, "hidream", "hidream-i1", from_one, (12, 45, 57), wide=(16, 48)),
-    "sana": FlowCase(sana, "sana", "sana", from_one, (8, 10, 18)),
-    "auraflow": FlowCase(auraflow, "auraflow", "auraflow", from_one, (12, 21, 30)),
+    "klein": FlowCase(klein, "flux-2-klein", "flux-2", from_one, (10, 4, 14, 4, 5, 23)),
+    "flux-2-dev": FlowCase(flux_2_dev, "flux-2-dev", "flux-2", from_one, (10, 4, 14, 4, 7, 25), is_guided=False),
+    "z-image": FlowCase(z_image, "z-image", "Z-Image", from_zero, (12, 9, 21, 3, 5, 29)),
+    "qwen-image": FlowCase(qwen_image, "qwen-image", "Qwen-Image", true_cfg, (8, 4, 12, 3, 5, 20)),
+    "flux-1": FlowCase(flux_1, "flux-1", "flux-1-dev", from_one, (11, 6, 17, 4, 9, 30), is_guided=False),
+    "schnell": FlowCase(schnell, "flux-1", "flux-1-dev", true_cfg, (11, 6, 17, 4, 7, 28)),
+    "chroma": FlowCase(chroma, "chroma", "chroma", from_one, (11, 6, 17, 4, 3, 24)),
+    "ernie": FlowCase(ernie, "ernie-image", "ernie-image", from_one, (4, 3, 7, 2, 5, 14)),
+    "ideogram-4": FlowCase(
+        ideogram_4, "ideogram-4", "ideogram-4", for_every_step, (4, 3, 7, 3, 5, 15), is_guided=False
+    ),
+    "lumina-2": FlowCase(lumina_2, "lumina-2", "lumina-2", from_one, (12, 9, 21, 3, 5, 29), format="diffusers"),
+    "hidream": FlowCase(hidream, "hidream", "hidream-i1", from_one, (12, 33, 45, 3, 9, 57), wide=(16, 48)),
+    "sana": FlowCase(sana, "sana", "sana", from_one, (8, 2, 10, 1, 6, 18)),
+    "auraflow": FlowCase(auraflow, "auraflow", "auraflow", from_one, (12, 9, 21, 4, 5, 30)),
     "auraflow-clip": FlowCase(
         auraflow_clip,
         "auraflow",
         "auraflow",
         lambda scale: {"guidance_scale": scale, "max_sequence_length": 12},
-        (12, 21, 30),
+        (12, 9, 21, 4, 5, 30),
     ),
-    "wan": FlowCase(wan, "wan", "wan2.1", from_one, (8, 10, 17)),
-    "krea-2": FlowCase(krea_2, "krea-2", "krea-2", from_zero, (15, 24, 32)),
+    "wan": FlowCase(wan, "wan", "wan2.1", from_one, (8, 2, 10, 1, 6, 17)),
+    "krea-2": FlowCase(krea_2, "krea-2", "krea-2", from_zero, (15, 9, 24, 1, 7, 32)),
 }
 """Every family, by the name in test ids."""

@@ -19,7 +19,7 @@ SHORT = "a red cat in the snow"
 LONG = "a red cat in the snow on a blue toy creature in snow"  # 13 tokens: two windows of 10
 LONGEST = " ".join(["a red cat on the snow"] * 6)  # 36 tokens, of which three windows read 30
 TOKENS = 12
-FAMILIES = ("sd", "sdxl", "sd3", "sd3-t5")
+FAMILIES = ("sd", "sdxl", "sd3", "sd3.5-medium")
 
 
 @pytest.fixture(scope="module", params=FAMILIES)

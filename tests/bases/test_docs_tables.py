@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from lycoris.bases import BASES, FlowMatching
+from tests.bases.small_families import CASES
+from tests.bases.small_flow_families import FLOW_CASES, ROLE_PRESETS
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "bases.md"
 
@@ -47,7 +49,17 @@ def recipe_table() -> str:
     return "\n".join(lines) + "\n"
 
 
-TABLES = {"families": family_table, "recipes": recipe_table}
+def preset_table() -> str:
+    """How many layers of each small model's denoiser the presets choose, as Markdown."""
+    cases = [(name, case.family, case.presets) for name, case in CASES.items() if name != "sd-v-zero"]
+    cases += [(name, case.family, case.layers) for name, case in FLOW_CASES.items()]
+    lines = ["| small model | family | " + " | ".join(f"`{preset}`" for preset in ROLE_PRESETS) + " |"]
+    lines.append("|" + "---|" * (2 + len(ROLE_PRESETS)))
+    lines += [f"| {name} | `{family}` | {' | '.join(map(str, counts))} |" for name, family, counts in cases]
+    return "\n".join(lines) + "\n"
+
+
+TABLES = {"families": family_table, "recipes": recipe_table, "presets": preset_table}
 
 
 @pytest.mark.parametrize("name", TABLES)

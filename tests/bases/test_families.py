@@ -15,6 +15,7 @@ from lycoris.bases.schedulers import SCHEDULERS, build_scheduler, is_flow_matchi
 from lycoris.errors import InputError
 from lycoris.training import Example, TrainingJob, TrainingSettings, train
 from tests.bases.small_families import CASES
+from tests.bases.small_flow_families import ROLE_PRESETS
 
 PROMPTS = ["a red cat", "a blue toy", "the sks creature"]
 SEEDS = [1000, 7, 12]
@@ -185,6 +186,15 @@ def test_a_preset_chooses_the_layers_of_every_part(base, case):
         prefix: sum(name.startswith(f"{prefix}_") for name in network.layers) for prefix in case.layers
     } == case.layers
     assert len(network) == sum(case.layers.values())
+
+
+def test_presets_choose_the_denoisers_layers_by_what_they_do(base, case):
+    counts = []
+    for preset in ROLE_PRESETS:
+        network = lycoris.attach({base.denoiser: base.parts[base.denoiser]}, "lora", preset=preset, rank=1)
+        network.detach()
+        counts.append(len(network))
+    assert tuple(counts) == case.presets
 
 
 def test_what_images_the_base_generates_does_not_depend_on_the_adapters_before(base, tmp_path):

@@ -2,6 +2,9 @@
 
 import contextlib
 import inspect
+import multiprocessing
+import os
+import signal
 
 import numpy as np
 import pytest
@@ -20,7 +23,7 @@ from lycoris.errors import InputError
 from lycoris.training import Example, TrainingJob, TrainingSettings, train
 from tests.bases.original_transformers import original_weights
 from tests.bases.small_families import CASES
-from tests.bases.small_flow_families import FLOW_CASES, FlowCase, klein
+from tests.bases.small_flow_families import FLOW_CASES, ROLE_PRESETS, FlowCase, klein
 
 PROMPTS = ["a", "a red cat in the snow"]
 SEEDS = [1000, 7]
@@ -230,39 +233,59 @@ def test_the_file_opens_in_diffusers_with_the_same_images(base, pipeline, case, 
     assert (adapted - plain).abs().max() > 3 / 255
 
 
-class Killed(Exception):
-    """Stands for the end of the process."""
+def trained_parameters(base, examples, checkpoint=None, progress=None):
+    """The result of a short training with a checkpoint at every step, and the parameters that it ends with."""
+    network = lycoris.attach(base.parts, "lora", preset="attn-only", rank=2, seed=0)
+    try:
+        job = TrainingJob(network, examples, SETTINGS, seed=3, checkpoint=checkpoint)
+        result = train(base, job, progress=progress, checkpoint_seconds=0)
+        return result, [parameter.detach().clone() for parameter in network.parameters()]
+    finally:
+        network.detach()
+
+
+def train_until_killed(folder, examples, checkpoint, threads):
+    """Train in a process of its own, which kills itself after the second step's checkpoint."""
+
+    def kill(step, *_):
+        if step == 2:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    torch.set_num_threads(threads)
+    trained_parameters(open_base(folder, device="cpu", resolution=32), examples, checkpoint, kill)
 
 
 @pytest.mark.slow
-def test_an_interrupted_training_resumes_bit_for_bit(base, examples, tmp_path):
-    def go(checkpoint=None, killed_after=None):
-        def progress(step, *_):
-            if step == killed_after:
-                raise Killed
-
-        network = lycoris.attach(base.parts, "lora", preset="attn-only", rank=2, seed=0)
-        try:
-            job = TrainingJob(network, examples, SETTINGS, seed=3, checkpoint=checkpoint)
-            result = train(base, job, progress=progress, checkpoint_seconds=0)
-            return result, [parameter.detach().clone() for parameter in network.parameters()]
-        finally:
-            network.detach()
-
-    whole, expected = go()
-    with pytest.raises(Killed):
-        go(tmp_path / "state.safetensors", killed_after=2)
-    result, parameters = go(tmp_path / "state.safetensors")
+def test_a_training_killed_by_the_system_resumes_bit_for_bit(base, examples, tmp_path):
+    processes = multiprocessing.get_context("forkserver")
+    processes.set_forkserver_preload(["lycoris.training", "diffusers", "tests.bases.test_flow_families"])
+    state = tmp_path / "state.safetensors"
+    killed = processes.Process(
+        target=train_until_killed, args=(base.files.path, examples, state, torch.get_num_threads())
+    )
+    killed.start()
+    whole, expected = trained_parameters(base, examples)
+    killed.join()
+    assert killed.exitcode == -signal.SIGKILL
+    result, parameters = trained_parameters(base, examples, state)
     assert result.resume_step == 2
     assert result.losses == whole.losses
     assert all(torch.equal(one, other) for one, other in zip(parameters, expected, strict=True))
 
 
-@pytest.mark.parametrize(("place", "preset"), list(enumerate(["attn-only", "attn-mlp", "full"])))
-def test_a_preset_chooses_layers_by_what_they_do(base, case, place, preset):
-    network = lycoris.attach({"transformer": base.parts["transformer"]}, "lora", preset=preset)
-    network.detach()
-    assert len(network) == case.layers[place]
+def test_presets_choose_layers_by_what_they_do(base, case):
+    chosen = {}
+    for preset in ROLE_PRESETS:
+        network = lycoris.attach({"transformer": base.parts["transformer"]}, "lora", preset=preset, rank=1)
+        network.detach()
+        chosen[preset] = {layer.path for layer in network.layers.values()}
+    assert tuple(len(layers) for layers in chosen.values()) == case.layers
+    attention, feed_forward, both, modulation, embedder, everything = chosen.values()
+    assert attention | feed_forward == both
+    assert not attention & feed_forward
+    assert not modulation & embedder
+    assert not both & (modulation | embedder)
+    assert {path for path in everything - both - modulation - embedder if "conv_depth" not in path} == set()
 
 
 def test_a_file_of_its_transformer_opens_with_the_other_parts(base, case, tmp_path):
@@ -291,7 +314,7 @@ def test_shapes_alone_are_of_the_parts_that_can_be_adapted(base):
 
 def test_what_a_distilled_model_means_is_stated(tmp_path):
     base = open_base(
-        FlowCase(lambda: klein(is_distilled=True), "flux-2-klein", "", dict, (0, 0, 0)).save(tmp_path), resolution=32
+        FlowCase(lambda: klein(is_distilled=True), "flux-2-klein", "", dict, ()).save(tmp_path), resolution=32
     )
     assert "FLUX.2-klein-base" in base.distilled
     with pytest.raises(InputError, match="`guidance` must be None or 1"):

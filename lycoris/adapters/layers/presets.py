@@ -14,6 +14,19 @@ _MODULATION = r"norm|\w*mod\.|\w*modulation|adaln|adaLN"
 _BLOCK_ATTENTION = rf"{_BLOCK}(block\.)?(attn\d?|\w*attention)\.(?!norm).*"
 _BLOCK_ATTENTION_AND_FEED_FORWARD = rf"{_BLOCK}(?!(block\.)?({_MODULATION})|.*\bconv_depth).*"
 """Without Sana's depthwise convolutions, which PEFT, and so diffusers, rejects unless the rank divides the groups."""
+_BLOCK_FEED_FORWARD = rf"(?!{_UNET_ATTENTION}$|{_BLOCK_ATTENTION}$){_BLOCK_ATTENTION_AND_FEED_FORWARD}"
+_TRANSFORMER_MODULATION = (
+    r"(.*\.)?(norm\d?(_context)?|norm_out|final_norm)\.linear(_1)?"
+    r"|(.*\.)?\w*(mod|modulation)(_img|_txt|_proj)?(\.(\d+|linear))?"
+    r"|(.*\.)?(adaLN|adaln)\w*(\.\d+)?"
+    r"|(.*\.)?(distilled_guidance_layer\..*|time_embed\.linear|condition_embedder\.time_proj)"
+)
+"""Layers whose output scales, shifts or gates others: those of the blocks, and those that are before or after them."""
+_TRANSFORMER_EMBEDDER = rf"(?!({_TRANSFORMER_MODULATION})$|{_BLOCK}).*"
+"""What turns patches, text, times, sizes and guidance into the blocks' states, and the states into the output."""
+_UNET_FEED_FORWARD = r".*\battentions\..*\bff\..*"
+_UNET_MODULATION = r".*\btime_emb_proj"
+_UNET_EMBEDDER = r"conv_in|conv_out|(time|add|class)_embedding\..*"
 _CLIP_ATTENTION = r".*\bself_attn\.(q|k|v|out)_proj"
 _CLIP_MLP = r".*\bmlp\.(fc1|fc2)"
 _CLIP_NORM = r".*\b(layer_norm1|layer_norm2|final_layer_norm)"
@@ -39,6 +52,14 @@ PRESETS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
         "text": _TEXT_MLP,
         "model": (_UNET_BLOCKS, _TRANSFORMER_BLOCKS, *_TEXT_MLP),
     },
+    "feed-forward": {
+        "unet": (_UNET_FEED_FORWARD,),
+        "transformer": (_BLOCK_FEED_FORWARD,),
+        "text": (_CLIP_MLP, _T5_MLP),
+        "model": (_UNET_FEED_FORWARD, _CLIP_MLP, _T5_MLP),
+    },
+    "modulation": {"unet": (_UNET_MODULATION,), "transformer": (_TRANSFORMER_MODULATION,)},
+    "embedder": {"unet": (_UNET_EMBEDDER,), "transformer": (_TRANSFORMER_EMBEDDER,)},
     "full": {"unet": _UNET_FULL, "transformer": _ANY, "text": _TEXT_FULL, "model": _ANY},
     "everything": {"unet": _ANY, "transformer": _ANY, "text": _ANY, "model": _ANY},
     "unet-only": {"unet": _UNET_FULL, "transformer": _ANY},
@@ -48,8 +69,8 @@ PRESETS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
 }
 """Preset → kind of part → patterns, each matched against a layer's whole name.
 
-In a transformer `attn-only` is the attention of its blocks, fused projections included, and `attn-mlp` their attention
-and feed-forward layers; modulations, embedders and the final layer are in `full` alone.
+In a transformer `attn-only` is the attention of its blocks, fused projections included, `feed-forward` their other
+layers and `attn-mlp` both; `modulation` and `embedder`, which has the final layer too, are the rest of `full`.
 
 `full` is that of LyCORIS: everything but conv_in, conv_out and the time and size embeddings, which `everything` has
 too.
