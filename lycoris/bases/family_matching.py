@@ -7,7 +7,7 @@ from pathlib import Path
 
 from lycoris.bases.families import BASES
 from lycoris.bases.families.family import Family
-from lycoris.bases.files.checkpoint_layouts import detect_layout
+from lycoris.bases.files.checkpoint_layouts import UnknownLayoutError, detect_layout
 from lycoris.bases.files.diffusers_folder import find_base, find_components
 from lycoris.bases.files.hub import download_snapshot, is_hub_name
 from lycoris.bases.files.model_files import DiffusersFolder, ModelFiles
@@ -98,10 +98,11 @@ def _open_whole_file(
     layouts = {name: layout for family in BASES.values() for name, layout in family.layouts.items()}
     try:
         return SingleFile(path, layouts, tokenizer=tokenizer, prediction_type=prediction_type, needs_vae=needs_vae)
-    except InputError:
+    except UnknownLayoutError as error:
         families = _families_of_transformer(StoredWeights(path))
         if not families:
-            raise
+            known = ", ".join(name for name, family in BASES.items() if family.denoiser == "transformer")
+            raise InputError(f"{error} A transformer alone is read with `components`, of {known}.") from error
     layout = families[0].transformer_file
     assert layout is not None
     raise InputError(

@@ -51,7 +51,9 @@ def recipe_table() -> str:
 
 def preset_table() -> str:
     """How many layers of each small model's denoiser the presets choose, as Markdown."""
-    cases = [(name, case.family, case.presets) for name, case in CASES.items() if name != "sd-v-zero"]
+    cases = [
+        (name, case.family, case.presets) for name, case in CASES.items() if name not in ("sd-v-zero", *FLOW_CASES)
+    ]
     cases += [(name, case.family, case.layers) for name, case in FLOW_CASES.items()]
     lines = ["| small model | family | " + " | ".join(f"`{preset}`" for preset in ROLE_PRESETS) + " |"]
     lines.append("|" + "---|" * (2 + len(ROLE_PRESETS)))

@@ -145,7 +145,7 @@ def test_another_vocabulary_is_refused(saved, tmp_path):
 @pytest.mark.parametrize(
     ("prefix", "message"),
     [
-        ("model.diffusion_model.", "text encoders, VAE and denoiser must all be in it"),
+        ("model.diffusion_model.", "must all be in it.*A transformer alone is read with `components`, of .*z-image"),
         ("lora_unet_", "is an adapter and not a base"),
     ],
 )

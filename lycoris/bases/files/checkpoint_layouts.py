@@ -57,6 +57,10 @@ class CheckpointLayout:
     original_tensors: Mapping[str, TensorsOf] = field(default_factory=dict)
 
 
+class UnknownLayoutError(InputError):
+    """A file has none of the layouts with all parts."""
+
+
 def detect_layout(
     names: Mapping[str, Any],
     path: object,
@@ -89,7 +93,7 @@ def detect_layout(
         f"{name}: {', '.join(part.prefix + '*' for part in layout.parts.values())}" for name, layout in layouts.items()
     )
     roots = sorted({".".join(key.split(".")[:2]) for key in names})
-    raise InputError(
+    raise UnknownLayoutError(
         f"Base `{path}` is not a complete model of a known family: text encoders, VAE and denoiser must all be in it. "
         f"Known are {needed}. It has {', '.join(roots[:8]) or 'nothing'}."
     )
