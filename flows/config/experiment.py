@@ -117,7 +117,7 @@ class Experiment(ConfigRecord):
         description="adapters trained together in one process; default: 4 on the pocket base with one worker, else 1",
     )
     workers: int | None = Field(
-        None, ge=1, le=1024, description="worker processes; default: one for each core, one if there is a GPU"
+        None, ge=1, le=1024, description="worker processes; default: one for each GPU, else for each core"
     )
     runner: str = Field("processes", description="processes, threads, or a Dask scheduler: tcp://host:port")
     gpus: Literal["all"] | PositiveInt | None = Field(None, description="that train each adapter: all, or a number")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, MutableMapping
 from concurrent.futures import CancelledError, InvalidStateError, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -18,6 +18,9 @@ from flows.config.experiment import LOCAL_RUNNERS, Experiment
 from lycoris.errors import InputError
 from tasks.runtime.library_logging import quiet_library
 
+GPUS = Path("/proc/driver/nvidia/gpus")
+"""Has an entry for each GPU; reading it needs no CUDA context, and no import of torch."""
+VISIBLE_GPUS = "CUDA_VISIBLE_DEVICES"
 MAX_WAITING_STEPS = 4096
 """How many steps may wait for others at the same time; each occupies a thread, most of which sleep."""
 THREADS_PER_PROCESS = 4
@@ -25,7 +28,10 @@ THREADS_PER_PROCESS = 4
 
 
 def worker_count(experiment: Experiment) -> int:
-    """Return how many steps run in parallel: as the experiment says; by default one for each core, one on a GPU."""
+    """Return how many steps run in parallel: as the experiment says; by default one for each core or each GPU.
+
+    GPUs that train each adapter together have one step.
+    """
     if experiment.runner == "threads":
         return 1
     if experiment.workers:
@@ -36,7 +42,9 @@ def worker_count(experiment: Experiment) -> int:
         return cluster_slots(experiment.runner)
     import torch
 
-    return 1 if torch.cuda.is_available() else max(1, len(os.sched_getaffinity(0)))
+    if torch.cuda.is_available():
+        return 1 if experiment.gpus is not None else max(1, torch.cuda.device_count())
+    return max(1, len(os.sched_getaffinity(0)))
 
 
 def create_task_runner(experiment: Experiment, progress_folder: Path) -> TaskRunner[Any]:
@@ -60,7 +68,7 @@ def create_task_runner(experiment: Experiment, progress_folder: Path) -> TaskRun
 
 def process_runner(count: int) -> TaskRunner[Any]:
     """Return a task runner with a number of processes on this machine."""
-    return ProcessPoolRunner(max_workers=count)
+    return ProcessPoolRunner(max_workers=count, initializer=start_worker, initargs=(count,))
 
 
 def has_requested_task_runner(experiment: Experiment) -> bool:
@@ -108,6 +116,30 @@ def exit_with_parent() -> None:
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
+
+
+def start_worker(count: int) -> None:
+    """Prepare a process of a pool of `count`: several of them work on a GPU each, as far as there are some."""
+    exit_with_parent()
+    if count > 1:
+        number = int(multiprocessing.current_process().name.rpartition("-")[2])
+        assign_gpu(os.environ, number - 1, len(list(GPUS.glob("*"))))
+
+
+def assign_gpu(environment: MutableMapping[str, str], worker: int, gpus: int) -> None:
+    """Let a process see one of several GPUs, before it has used any.
+
+    Args:
+        environment: of the process.
+        worker: its number, from 0.
+        gpus: how many this machine has; not all need be visible.
+    """
+    visible = environment.get(VISIBLE_GPUS)
+    names = (
+        [str(number) for number in range(gpus)] if visible is None else [name for name in visible.split(",") if name]
+    )
+    if len(names) > 1:
+        environment[VISIBLE_GPUS] = names[worker % len(names)]
 
 
 class ProcessPoolRunner(ProcessPoolTaskRunner):

@@ -10,7 +10,27 @@ from pathlib import Path
 
 import pytest
 
+from flows.runtime.task_runner import assign_gpu
 from tests.e2e.tiny import ENVIRONMENT, ROOT
+
+
+@pytest.mark.parametrize(
+    ("visible", "gpus", "seen"),
+    [
+        (None, 0, [None, None]),
+        (None, 1, [None, None]),
+        (None, 2, ["0", "1", "0"]),
+        ("3,5", 8, ["3", "5", "3"]),
+        ("7", 8, ["7", "7"]),
+        ("", 2, ["", ""]),
+    ],
+)
+def test_processes_of_a_pool_have_a_gpu_each(visible, gpus, seen):
+    for worker, expected in enumerate(seen):
+        environment = {} if visible is None else {"CUDA_VISIBLE_DEVICES": visible}
+        assign_gpu(environment, worker, gpus)
+        assert environment.get("CUDA_VISIBLE_DEVICES") == expected
+
 
 SCRIPT = """
 import os, sys, time
