@@ -75,7 +75,7 @@ FLUX_1 = Family(
     recipe=Recipe(
         rank=16,
         steps=2000,
-        source="ai-toolkit, config/examples/train_lora_flux_24gb.yaml; times: musubi-tuner, docs/flux_kontext.md",
+        source="ai-toolkit, config/examples/train_lora_flux_24gb.yaml; times: musubi-tuner, flux_kontext.md",
     ),
 )
 """Black Forest Labs, "FLUX.1"."""

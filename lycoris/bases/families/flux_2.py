@@ -87,7 +87,7 @@ _MARK = "single_stream_modulation.lin.weight"
 _RECIPE = Recipe(
     rank=32,
     steps=3000,
-    source="ai-toolkit, ui/src/app/jobs/new/jobConfig.ts; shift by size: musubi-tuner, docs/flux_2.md",
+    source="ai-toolkit, ui/src/app/jobs/new/jobConfig.ts; shift by size: musubi-tuner, flux_2.md",
 )
 
 FLUX_2_KLEIN = Family(

@@ -90,7 +90,7 @@ KREA_2 = Family(
     recipe=Recipe(
         rank=32,
         steps=1000,
-        source="musubi-tuner, docs/krea2.md; steps: diffusers, examples/dreambooth/README_krea2.md",
+        source="musubi-tuner, krea2.md; steps: diffusers, examples/dreambooth/README_krea2.md",
     ),
 )
 """Krea, "Krea 2". Its pipeline counts guidance from 0, ours from 1: its 4.5 is 5.5 here."""

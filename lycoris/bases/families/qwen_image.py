@@ -78,7 +78,7 @@ QWEN_IMAGE = Family(
     recipe=Recipe(
         rank=16,
         steps=2000,
-        source="ai-toolkit, config/examples/train_lora_qwen_image_24gb.yaml; shift: musubi-tuner, docs/qwen_image.md",
+        source="ai-toolkit, config/examples/train_lora_qwen_image_24gb.yaml; shift: musubi-tuner, qwen_image.md",
         timestep_shift=2.2,
     ),
 )

@@ -159,7 +159,7 @@ STABLE_DIFFUSION_XL = Family(
         alpha=16,
         steps=500,
         accumulation=4,
-        source="sd-scripts, docs/sdxl_train_network.md; steps: diffusers, examples/dreambooth/README_sdxl.md",
+        source="sd-scripts, sdxl_train_network.md; steps: diffusers, examples/dreambooth/README_sdxl.md",
     ),
 )
 """Podell et al., "SDXL: Improving Latent Diffusion Models for High-Resolution Image Synthesis"."""

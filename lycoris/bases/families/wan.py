@@ -72,7 +72,7 @@ WAN = Family(
     recipe=Recipe(
         rank=32,
         steps=2000,
-        source="ai-toolkit, config/examples/train_lora_wan21_1b_24gb.yaml; shift: musubi-tuner, docs/wan.md",
+        source="ai-toolkit, config/examples/train_lora_wan21_1b_24gb.yaml; shift: musubi-tuner, wan.md",
         timestep_shift=3.0,
     ),
 )

@@ -65,7 +65,7 @@ Z_IMAGE = Family(
     recipe=Recipe(
         rank=32,
         steps=3000,
-        source="ai-toolkit, ui/src/app/jobs/new/jobConfig.ts; shift: musubi-tuner, docs/zimage.md",
+        source="ai-toolkit, ui/src/app/jobs/new/jobConfig.ts; shift: musubi-tuner, zimage.md",
         timestep_shift=2.0,
     ),
 )

@@ -114,7 +114,7 @@ def test_a_run_names_the_recipe_and_its_source(z_image):
     note = recipe_note(z_image)
     assert note.startswith("defaults of the family z-image: learning rate 0.0001, LoRA rank 32, alpha 32, 3000 steps")
     assert "timestep_shift 2" in note
-    assert "musubi-tuner, docs/zimage.md" in note
+    assert "musubi-tuner, zimage.md" in note
     assert recipe_note("pocket") is recipe_note("some/base") is None
 
 
