@@ -52,6 +52,11 @@ def train_on_processes(trainings: Sequence[AdapterTraining], bar: StepProgress, 
             code = _wait(process, process.stdin)
         if code:
             raise InputError(_describe_failure(folder, code, count))
+    if len(trainings) == 1 and not trainings[0].is_trained:
+        raise InputError(
+            "The processes that train together stored their result under another key: the code of this project was "
+            "changed while the run went on. Start it again."
+        )
 
 
 def write_failure(folder: Path, rank: int, error: Exception) -> None:
