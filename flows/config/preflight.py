@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from flows.config.concepts import select_concepts
 from flows.config.experiment import Experiment
+from flows.config.gpus import training_processes
 from flows.config.preflight_training import adapter_inputs, validate_adapters, validate_image_counts
 from flows.config.project import project_root
 from flows.config.scoring import ScoringConfig, ScoringTarget, concepts_by_name, resolve_target
@@ -28,6 +29,7 @@ def validate_experiment(experiment: Experiment) -> None:
     _validate_data(experiment)
     _check_sentence_options(experiment)
     _validate_models(experiment)
+    training_processes(experiment)
     remember(experiment.output / "store", "adapters", adapter_inputs(experiment), lambda: validate_adapters(experiment))
 
 

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 from flows.config.adapter import AdapterConfig
 from flows.config.experiment import Experiment
 from flows.config.fitting import settings_for_images
-from flows.config.gpus import training_processes
 from lycoris.data.images import find_mask, has_alpha
 from lycoris.data.splits import held_out_count, split_held_out
 from lycoris.errors import InputError
@@ -42,7 +41,7 @@ def validate_adapters(experiment: Experiment) -> None:
     """Check that every adapter fits the base's layers, and its training the base's noise schedule and this machine.
 
     Raises:
-        InputError: The message names the adapter and says what does not fit; or `gpus` cannot be used.
+        InputError: The message names the adapter and says what does not fit.
     """
     import torch
 
@@ -51,7 +50,6 @@ def validate_adapters(experiment: Experiment) -> None:
     from lycoris.training import TrainingSettings
     from lycoris.training.requirements import check_requirements
 
-    training_processes(experiment)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     forward_process = load_forward_process(experiment.base, **experiment.base_options().for_tokenizer)
     parts = parameter_count.meta_parts(experiment.base, **experiment.base_options().for_parts)
