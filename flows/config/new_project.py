@@ -19,6 +19,7 @@ from lycoris.data.class_folders import infer_entries
 from lycoris.data.concepts import CONCEPTS_FILE, load_concepts
 from lycoris.data.folders import walk_folders
 from lycoris.errors import InputError
+from lycoris.safety.yaml_loading import read_yaml
 
 DATA = "data"
 IGNORED = ("/runs/", "/.venv/")
@@ -86,6 +87,8 @@ def create_project(folder: Path, source: Path | None = None, *, git: bool = Fals
             _write(project, f"{DATA}/{CONCEPTS_FILE}", lambda: _concepts_text(infer_entries(data)))
         for name in _COPIED:
             _write(project, name, partial(_resource_text, name, project.folder.name if own_images else None))
+        if dvc:
+            _write(project, "dvc.yaml", lambda: _stages_text(project.folder / "experiment.yaml"))
     except OSError as error:
         raise InputError(f"`{error.filename or project.folder}` cannot be written: {error.strerror}.") from error
     _record_data(project, dvc=dvc)
@@ -134,6 +137,14 @@ def _resource_text(name: str, project: str | None) -> str:
         text = re.sub(r"^name: .*$", f"name: {project}", text, count=1, flags=re.MULTILINE)
         text = re.sub(r"^base: .*\n", lambda line: line[0] + _REAL_BASE, text, count=1, flags=re.MULTILINE)
     return text
+
+
+def _stages_text(experiment: Path) -> str:
+    """Return the stages for `dvc repro`, whose result is that of the project's experiment."""
+    settings = read_yaml(experiment.read_text(encoding="utf-8"), f"`{experiment}`")
+    name = settings.get("name") if isinstance(settings, dict) else None
+    text = resource("dvc.yaml").read_text(encoding="utf-8")
+    return text if name is None else text.replace("runs/pocket/", f"runs/{name}/")
 
 
 def _write(project: NewProject, name: str, text: Callable[[], str]) -> None:

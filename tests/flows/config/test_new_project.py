@@ -8,6 +8,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+import yaml
 
 from flows.cli.main import main
 from flows.config import project
@@ -111,6 +112,8 @@ def test_repositories_on_request_store_the_first_version(has_photos, photos: Pat
     assert (folder / ".dvc" / "cache" / "files" / "md5" / version[:2] / version[2:]).is_file()
     ignored = subprocess.run(["git", "check-ignore", "data", "runs/"], cwd=folder, capture_output=True, text=True)
     assert ignored.stdout.split() == ["data", "runs/"]
+    (output,) = yaml.safe_load((folder / "dvc.yaml").read_text())["stages"]["customize"]["outs"]
+    assert list(output) == [f"runs/{load_experiment(folder / 'experiment.yaml', ()).name}/scores.csv"]
 
 
 def test_without_repositories_a_changed_version_is_recorded(photos: Path, tmp_path: Path, caplog) -> None:
