@@ -87,7 +87,7 @@ class CaptionResult:
     alternatives: dict[str, tuple[tuple[str, ...], ...]] = field(default_factory=dict)
 
 
-@task(name="captions")
+@task(name="captions", task_run_name="captions")
 @redacting_errors
 def caption_concepts(context: RunContext, request: CaptionRequest) -> list[CaptionedConcept]:
     """Caption the requested concepts under each strategy and build their prompts.

@@ -13,7 +13,7 @@ from tasks.data_versions.manifest import DataVersion
 from tasks.data_versions.revisions import checkout_revision, versioned_project
 
 
-@task(name="data")
+@task(name="data", task_run_name="data")
 @redacting_errors
 def data_version(data: Path, project: Path, revision: str | None = None, checkouts: Path | None = None) -> DataVersion:
     """Make the data folder of a run present and return its version.

@@ -20,7 +20,7 @@ from tasks.tracking.client import TrackingServer
 from tasks.tracking.registry import ModelVersion
 
 
-@task(name="given adapter")
+@task(name="given adapter", task_run_name="given adapter {file.name}")
 @redacting_errors
 def import_adapter(context: RunContext, file: Path) -> Artifact:
     """Copy an adapter file into the store."""
@@ -31,7 +31,7 @@ def import_adapter(context: RunContext, file: Path) -> Artifact:
     return get_or_compute(context, "imported", file.name, {"file": file_digest(file)}, compute)
 
 
-@task(name="given images")
+@task(name="given images", task_run_name="given images {label}")
 @redacting_errors
 def import_images(context: RunContext, label: str, images: Mapping[str, Sequence[Path]], prompts: Prompts) -> Artifact:
     """Copy images into the store, as a stage of generated images.

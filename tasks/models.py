@@ -30,7 +30,7 @@ class ModelRefs:
         return EvaluationModels(self.encoders, self.style_encoder, self.tagger, tuple(quality_predictors), resize_mode)
 
 
-@task(name="models")
+@task(name="models", task_run_name="models")
 @redacting_errors
 def resolve_models(
     base: str,

@@ -28,7 +28,7 @@ TIMES = ("created", "seconds")
 """Parts of a study that differ between runs with the same results: a page keeps those of the run that wrote it."""
 
 
-@task(name="report")
+@task(name="report", task_run_name="report")
 @redacting_errors
 def write_report(context: RunContext, study: StudyRecord, out: Path) -> Path:
     """Write the report of a study as one page, unless the page of the same results is there.
