@@ -8,8 +8,10 @@ is the pair's own, so that the UNet's errors are not learned in full.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from diffusers import (
@@ -87,11 +89,11 @@ class VelocityTeacher:
     """The velocity of flow matching as a UNet of another noise schedule predicts it.
 
     Args:
-        unet: predicts v of the schedule.
+        unet: called as a `UNet2DConditionModel` that predicts v of the schedule.
         schedule: its noise schedule.
     """
 
-    def __init__(self, unet: UNet2DConditionModel, schedule: DDPMScheduler) -> None:
+    def __init__(self, unet: Callable[..., Any], schedule: DDPMScheduler) -> None:
         self.unet = unet
         alphas = schedule.alphas_cumprod.double()
         self.levels = (1 / (1 + (alphas / (1 - alphas)).sqrt())).float()
