@@ -108,7 +108,7 @@ def run(arguments: Arguments) -> int:
     result = with_prefect_server(experiment, customize)
     print_lines(verdict_lines(result["verdicts"]))
     if experiment.base in EMBEDDED_BASES:
-        print_message("\n" + POCKET_NOTE)
+        print_message(POCKET_NOTE)
     if arguments.json:
         print_json(result)
     return 1 if any(adapter.get("error") for adapter in result["adapters"]) else 0
