@@ -130,7 +130,10 @@ NAMES: Mapping[str, Mapping[str, Names]] = {
             "diffusion_model.double_blocks.0.img_attn.qkv": _SD3_QKV,
             "diffusion_model.single_blocks.0.linear2": ("single_transformer_blocks.0.attn.to_out",),
         },
-        "qwen-image": {"diffusion_model.transformer_blocks.0.attn.to_q": _SD3_QKV[:1]},
+        "qwen-image": {
+            "diffusion_model.transformer_blocks.0.attn.to_q": _SD3_QKV[:1],
+            "pipe.dit.transformer_blocks.0.attn.to_k": _SD3_QKV[1:2],
+        },
         "z-image": {"diffusion_model.layers.0.attention.to_q": _ZIMAGE_QKV[:1]},
         "krea-2": {"diffusion_model.blocks.0.mlp.down": ("transformer_blocks.0.ff.down",)},
     },
@@ -165,6 +168,7 @@ NAMES: Mapping[str, Mapping[str, Names]] = {
             "base_model.model.transformer.transformer_blocks.0.attn.to_k": _SD3_QKV[1:2],
         },
         "krea-2": {"base_model.model.blocks.0.attn.wq": _SD3_QKV[:1]},
+        "qwen-image": {"base_model.model.diffusion_model.transformer_blocks.0.attn.to_q": _SD3_QKV[:1]},
     },
     "xlabs": {
         "flux.1": {

@@ -216,6 +216,9 @@ def test_a_lokr_whose_factors_have_any_rank_is_read(tmp_path):
     [
         ("module.first", ("lora_A.weight", "lora_B.weight")),
         ("_orig_mod.first", ("lora_A.weight", "lora_B.weight")),
+        ("_fsdp_wrapped_module.first", ("lora_A.weight", "lora_B.weight")),
+        ("_checkpoint_wrapped_module.first", ("lora_A.weight", "lora_B.weight")),
+        ("lycoris__fsdp_wrapped_module_first", ("lora_down.weight", "lora_up.weight")),
         ("base_model.model._orig_mod.first", ("lora_A.default.weight", "lora_B.default.weight")),
         ("base_model.model.module.first", ("lora_A.weight", "lora_B.weight")),
         ("lycoris__orig_mod_first", ("lora_down.weight", "lora_up.weight")),

@@ -56,18 +56,24 @@ def without_adapter_name(key: str) -> str:
     return key if match is None else f"{match[1]}{match[2] or ''}"
 
 
+_WRAPPERS = "_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module"
+
+
 def without_wrappers(name: str) -> str:
-    """Take the names of wrappers out of a layer's name: `_orig_mod` of compiled modules, `module` of parallel ones."""
+    """Take the names of wrappers out of a layer's name: `_orig_mod` of compiled modules, `module` of parallel ones.
+
+    Modules wrapped by FSDP and by activation checkpointing have names of their own too.
+    """
     if name.startswith(_FLAT_PREFIXES):
-        return name.replace("__orig_mod_", "_")
-    name = re.sub(r"(^|\.)_orig_mod\.", r"\1", name)
+        return re.sub(rf"_({_WRAPPERS})_", "_", name)
+    name = re.sub(rf"(^|\.)({_WRAPPERS})\.", r"\1", name)
     return re.sub(r"^((?:[a-z_0-9]+\.)?(?:base_model\.model\.)?)module\.", r"\1", name)
 
 
 def find_dialect(keys: Iterable[str]) -> Dialect:
     """Return the dialect that may have written most of these keys; of several, the one whose prefixes say most."""
     counts, lengths = Counter[str](), Counter[str]()
-    names = [without_adapter_name(key) for key in keys]
+    names = [without_wrappers(without_adapter_name(key)) for key in keys]
     for name in names:
         for dialect in DIALECTS.values():
             if (prefix := dialect.prefix_of(name)) is not None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from lycoris.adapters.files.dialects.dialect import DENOISER, LYCORIS_ENDINGS, Dialect, Prefix
 from lycoris.adapters.files.dialects.peft import PEFT_ENDINGS
 
-_PREFIXES = ("diffusion_model.", "transformer.", "conditional_transformer.", "model.diffusion_model.")
+_PREFIXES = ("diffusion_model.", "transformer.", "conditional_transformer.", "model.diffusion_model.", "pipe.dit.")
+"""The last one is DiffSynth's."""
 
 AI_TOOLKIT = Dialect(
     name="ai-toolkit",

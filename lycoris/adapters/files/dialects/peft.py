@@ -21,6 +21,7 @@ PEFT = Dialect(
     example="base_model.model.down_blocks.0.attentions.0.proj_in.lora_A.default.weight",
     prefixes=(
         Prefix("base_model.model.", ANY_PART),
+        Prefix("base_model.model.diffusion_model.", DENOISER),
         *(
             Prefix(prefix.format(part), DENOISER if part in ("unet", "transformer") else part)
             for part in ("unet", "transformer", "text_encoder", "text_encoder_2", "text_encoder_3")
