@@ -120,7 +120,7 @@ def _generate(
     try:
         if network is not None:
             network.scale = request.strength
-        if network is not None and not base.precisions.is_quantized:
+        if network is not None and network.is_mergeable and not base.precisions.is_quantized:
             network.merge()  # exactly reversible, and each step is as fast as the base's
         started = time.monotonic()
         flat = [(kind, prompt) for kind, some in prompts.items() for prompt in some]

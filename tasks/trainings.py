@@ -18,9 +18,10 @@ class AdapterSettings:
     """What decides an adapter's training beside its data: network and training options, defaults filled in.
 
     Attributes:
-        algorithm: name in `lycoris.adapters.ALGORITHMS`.
+        algorithm: name in `lycoris.adapters.ALGORITHMS`, or a method of PEFT such as ``"peft:oft"``.
         preset: which layers.
         images: how many of the concept's images it is trained on; None for all.
+        options: fields of the configuration of a method of PEFT.
         training: options of `lycoris.training.TrainingSettings`.
     """
 
@@ -30,6 +31,7 @@ class AdapterSettings:
     alpha: float | None = None
     factor: int | None = None
     images: int | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
     training: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
@@ -42,12 +44,13 @@ class AdapterSettings:
     def network_options(self) -> dict[str, Any]:
         """The arguments of `lycoris.attach` that are set."""
         options = {name: getattr(self, name) for name in ("algorithm", "preset", "rank", "alpha", "factor")}
-        return {name: value for name, value in options.items() if value is not None}
+        return {**{name: value for name, value in options.items() if value is not None}, **self.options}
 
     def as_dict(self) -> dict[str, Any]:
-        """As written to file headers, MLflow and reports; `images` only where it is set."""
+        """As written to file headers, MLflow and reports; `images` and `options` only where they are set."""
         values = {**asdict(self), "training": dict(self.training)}
-        images = values.pop("images")
+        images, options = values.pop("images"), values.pop("options")
+        values |= {"options": options} if options else {}
         return values if images is None else {**values, "pictures": images}
 
 

@@ -30,9 +30,14 @@ TrainingOverrides = Annotated[dict[str, Any], AfterValidator(validate_training)]
 
 
 class AdapterConfig(ConfigRecord):
-    """An algorithm and its settings; those not set are the defaults of the base model (`flows.config.defaults`)."""
+    """An algorithm and its settings; those not set are the defaults of the base model (`flows.config.defaults`).
 
-    algorithm: str = Field(description="name of the algorithm; native is another name of full")
+    The options of a method of PEFT are the fields of its configuration, beside the others in a file.
+    """
+
+    algorithm: str = Field(
+        description="name of the algorithm; native is another name of full, peft:oft a method of the package peft"
+    )
     preset: Preset | None = Field(None, description="which layers are adapted; default: attn-mlp, on the pocket full")
     rank: int | None = Field(
         None, ge=1, description="such as 4, 8 or 32; default: 8 for LoRA, 4 for LoHa; LoKr takes a factor instead"
@@ -50,7 +55,20 @@ class AdapterConfig(ConfigRecord):
     captions: tuple[CaptionStrategy, ...] | None = Field(
         None, description="caption strategies of this adapter; default: those of the experiment"
     )
+    options: dict[str, Any] = Field({}, description="fields of the configuration of a method of PEFT, such as r: 8")
     training: TrainingOverrides = Field({}, description="settings of docs/training.md for this adapter")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _gather_options(cls, values: Any) -> Any:
+        """Take the fields of PEFT's configuration from beside the others, where the algorithm is a method of PEFT."""
+        from lycoris.adapters.peft_methods.methods import PREFIX
+
+        if not isinstance(values, dict) or not str(values.get("algorithm", "")).startswith(PREFIX):
+            return values
+        own = {name: value for name, value in values.items() if name in cls.model_fields}
+        options = {name: value for name, value in values.items() if name not in cls.model_fields}
+        return {**own, "options": {**(own.get("options") or {}), **options}}
 
     @field_validator("algorithm")
     @classmethod
@@ -60,7 +78,11 @@ class AdapterConfig(ConfigRecord):
         if "=" in name:
             option = name.partition("=")[0].strip()
             raise InputError(f"Option `algorithms` has `{name}`, which is no algorithm. {ADAPTER_HINT.format(option)}")
+        from lycoris.adapters.peft_methods.methods import method_name
+
         name = {"native": "full"}.get(name, name)
+        if method_name(name) is not None:
+            return name
         if name not in ALGORITHMS:
             raise unknown_name_error("algorithm", name, [*ALGORITHMS, "native"])
         return name
@@ -78,6 +100,18 @@ class AdapterConfig(ConfigRecord):
         return value
 
     @model_validator(mode="after")
+    def _check_options(self) -> AdapterConfig:
+        from lycoris.adapters.peft_methods.methods import check_options, method_name
+
+        method = method_name(self.algorithm)
+        if method is not None:
+            own = {name: getattr(self, name) for name in ("rank", "alpha", "factor")}
+            check_options(method, {**{name: value for name, value in own.items() if value is not None}, **self.options})
+        elif self.options:
+            raise ValueError(f"`options` are for methods of PEFT, but the algorithm is `{self.algorithm}`")
+        return self
+
+    @model_validator(mode="after")
     def _check_learning_rate(self) -> AdapterConfig:
         if self.learning_rate_multiplier is not None and (
             self.learning_rate is not None or "learning_rate" in self.training
@@ -88,8 +122,8 @@ class AdapterConfig(ConfigRecord):
     @property
     def label(self) -> str:
         """The name of the algorithm, followed by every setting that is set: ``"lora rank=16"``."""
-        options = self.model_dump(exclude={"algorithm", "captions", "training"}, exclude_none=True)
-        settings = {**options, **self.training}
+        options = self.model_dump(exclude={"algorithm", "captions", "options", "training"}, exclude_none=True)
+        settings = {**options, **self.options, **self.training}
         return " ".join([self.algorithm, *(f"{name}={_format_value(value)}" for name, value in settings.items())])
 
 

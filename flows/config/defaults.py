@@ -34,6 +34,17 @@ _NETWORK_DEFAULTS: dict[str, dict[str, dict[str, Any]]] = {
         "full": {"learning_rate": 1e-6},
     },
 }
+_PEFT_ON_POCKET: dict[str, dict[str, Any]] = {
+    "peft:c3a": {"options": {"block_size": 8}, "learning_rate": 5e-3},
+    "peft:fourierft": {"options": {"n_frequency": 100}, "learning_rate": 5e-3},
+    "peft:gralora": {"options": {"r": 8}, "learning_rate": 5e-3},
+    "peft:miss": {"options": {"r": 8}, "learning_rate": 5e-3},
+    "peft:psoft": {"options": {"r": 8}, "learning_rate": 5e-3},
+    "peft:road": {"options": {"group_size": 8}, "learning_rate": 5e-3},
+    "peft:shira": {"options": {"r": 4}, "learning_rate": 5e-3},
+    "peft:vblora": {"options": {"vector_length": 8}, "learning_rate": 5e-3},
+    "peft:waveft": {"options": {"n_frequency": 100}, "learning_rate": 5e-3},
+}
 _OTHER_ALGORITHMS: dict[str, Any] = {"learning_rate": 5e-4}
 _TRAINING_DEFAULTS: dict[str, dict[str, Any]] = {
     "pocket": {
@@ -68,6 +79,7 @@ def default_settings(base: str, algorithm: str, components: str | None = None) -
     """
     name = _defaults_name(base)
     network = dict(_NETWORK_DEFAULTS[name].get(algorithm, _OTHER_ALGORITHMS))
+    network = _PEFT_ON_POCKET.get(algorithm, network) if name == "pocket" else network
     training = {**_TRAINING_DEFAULTS[name], "learning_rate": network.pop("learning_rate")}
     family = _family_with_recipe(base, components)
     if family is not None:

@@ -298,5 +298,6 @@ class Experiment(ConfigRecord):
             alpha=alpha,
             factor=adapter.factor if adapter.factor is not None else fallback.factor,
             images=adapter.images,
+            options={**fallback.options, **adapter.options},
             training=merge_training(fallback.training, for_all, own),
         )

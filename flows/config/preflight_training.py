@@ -65,12 +65,12 @@ def validate_adapters(experiment: Experiment) -> None:
 
 def _check_layers(parts: Mapping[str, nn.Module], settings: AdapterSettings, quantized: Set[nn.Module]) -> None:
     """Attach the adapter to layers without values, and check the settings that concern some of its parameters."""
-    import lycoris
+    from lycoris.bases.parameter_count import attach_to_meta
 
-    network = lycoris.attach(dict(parts), **settings.network_options)
+    network = attach_to_meta(parts, **settings.network_options)
     try:
         for key, layer in network.layers.items():
-            if network.adapters[key].algorithm == "full" and layer.module in quantized:
+            if key in network.adapters and network.adapters[key].algorithm == "full" and layer.module in quantized:
                 raise InputError(
                     f"Algorithm `full` must not be used where `precision` quantises the weights, as of "
                     f"`{layer.part}.{layer.path}`: it trains a change of every weight in 32 bits, which takes several "

@@ -9,6 +9,7 @@ from flows.config.experiment import Experiment
 from flows.runtime.task_runner import worker_count
 from flows.steps.batching import co_training_groups
 from flows.steps.futures import TrainingFutures, submit
+from lycoris.adapters.peft_methods.methods import PREFIX
 from tasks.artifacts import RunContext, RunSpec
 from tasks.train import co_train_adapters, train_adapter
 from tasks.trainings import TrainingRequest
@@ -17,12 +18,17 @@ from tasks.trainings import TrainingRequest
 def group_trainings(experiment: Experiment, requests: Mapping[RunSpec, TrainingRequest]) -> list[list[TrainingRequest]]:
     """Trainings in groups that run at the same time: by default only where one process does all the work.
 
-    Where every core has a process, one adapter per process is as fast (`docs/benchmarks.md`).
+    Where every core has a process, one adapter per process is as fast (`docs/benchmarks.md`). A method of PEFT is
+    trained alone, since its layers act on every row of a batch.
     """
     count = worker_count(experiment)
     is_single = count == 1 and experiment.artifact_store is None
     max_size = experiment.co_train or (defaults.default_co_train(experiment.base) if is_single else 1)
-    return co_training_groups([(spec.algorithm, request) for spec, request in requests.items()], max_size, count)
+    alone = [[request] for spec, request in requests.items() if spec.algorithm.startswith(PREFIX)]
+    together = [
+        (spec.algorithm, request) for spec, request in requests.items() if not spec.algorithm.startswith(PREFIX)
+    ]
+    return [*co_training_groups(together, max_size, count), *alone]
 
 
 def count_trainings(groups: Sequence[Sequence[TrainingRequest]]) -> int:

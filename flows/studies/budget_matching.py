@@ -11,6 +11,7 @@ from flows.config import monitoring
 from flows.config.adapter import AdapterConfig
 from flows.config.experiment import Experiment
 from flows.config.record import ConfigRecord
+from lycoris.adapters.peft_methods.methods import METHODS, PREFIX
 from lycoris.cache.atomic import atomic_write_text
 from lycoris.errors import InputError, unknown_name_error
 from tasks.trainings import AdapterSettings
@@ -22,6 +23,8 @@ CountParameters = Callable[[AdapterSettings], int]
 """Counts the trained parameters of an adapter; raises `InputError` for settings that are not possible."""
 MAX_CAPACITY = 1024
 """The largest rank or factor that is considered."""
+MAX_TRIALS = 6
+"""How many values of an option of PEFT are tried."""
 
 
 class BudgetMatch(ConfigRecord):
@@ -96,8 +99,8 @@ def match_parameters(
 ) -> tuple[Experiment, list[str]]:
     """Choose the ranks and factors that bring the size of each adapter nearest to that of the reference.
 
-    An algorithm with a factor is matched by its factor, any other by its rank, with alpha in proportion. An algorithm
-    with neither is left unchanged.
+    An algorithm with a factor is matched by its factor, a method of PEFT by the option that sets its size, any other by
+    its rank, with alpha in proportion. An algorithm with none of these is left unchanged.
 
     Args:
         reference: The label of the adapter that sets the size; None for the first.
@@ -127,6 +130,8 @@ def _nearest_in_size(
     count_parameters: CountParameters,
 ) -> AdapterConfig:
     settings = experiment.adapter_settings(adapter)
+    if adapter.algorithm.startswith(PREFIX):
+        return _method_nearest_in_size(experiment, adapter, target, count_parameters)
     name = "factor" if settings.factor is not None or adapter.algorithm == "lokr" else "rank"
     sizes: dict[int, int | None] = {}
 
@@ -154,6 +159,47 @@ def _nearest_in_size(
     possible = {value: size for value, size in sizes.items() if size is not None}
     best = min(possible, key=lambda value: (abs(possible[value] - target), value))
     return adapter if best == getattr(settings, name) else _with_capacity(adapter, settings, name, best)
+
+
+def _method_nearest_in_size(
+    experiment: Experiment, adapter: AdapterConfig, target: int, count_parameters: CountParameters
+) -> AdapterConfig:
+    """Return a method of PEFT with the value of its size option that brings it nearest to a size.
+
+    The size grows with the option nearly in proportion, so that few values are tried; of block sizes all are.
+    """
+    method = METHODS[adapter.algorithm.removeprefix(PREFIX)]
+    option = method.size_option
+    if option is None:
+        return adapter
+    sizes: dict[int, int] = {}
+
+    def size_at(value: int) -> int | None:
+        try:
+            sizes[value] = count_parameters(experiment.adapter_settings(_with_option(adapter, option, value)))
+        except InputError:
+            return None
+        return sizes[value]
+
+    for one in method.size_values:
+        size_at(one)
+    value = 4
+    for _ in range(0 if method.size_values else MAX_TRIALS):
+        size = size_at(value)
+        proposed = value // 2 if size is None else max(1, min(MAX_CAPACITY, round(value * target / size)))
+        if proposed in (0, value) or proposed in sizes:
+            break
+        value = proposed
+    if not sizes or (len(sizes) > 1 and len(set(sizes.values())) == 1):
+        return adapter  # no value fits, or its size does not depend on this option
+    best = min(sizes, key=lambda one: (abs(sizes[one] - target), one))
+    chosen = _with_option(adapter, option, best)
+    unchanged = experiment.adapter_settings(adapter).options == experiment.adapter_settings(chosen).options
+    return adapter if unchanged else chosen
+
+
+def _with_option(adapter: AdapterConfig, option: str, value: int) -> AdapterConfig:
+    return adapter.model_copy(update={"options": {**adapter.options, option: value}})
 
 
 def _with_capacity(adapter: AdapterConfig, settings: AdapterSettings, name: str, value: int) -> AdapterConfig:

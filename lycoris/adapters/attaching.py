@@ -19,6 +19,8 @@ from lycoris.adapters.layers.injection import with_weight
 from lycoris.adapters.layers.layer_options import AdapterSpec
 from lycoris.adapters.layers.target_modules import LayerRef, select_layers
 from lycoris.adapters.network import Network
+from lycoris.adapters.peft_methods.attaching import attach_method
+from lycoris.adapters.peft_methods.methods import PREFIX
 from lycoris.errors import InputError
 
 logger = logging.getLogger(__name__)
@@ -46,7 +48,8 @@ def attach(
 
     Args:
         model: a module, a dict of named modules (``{"unet": ..., "text_encoder": ...}``) or a diffusers pipeline.
-        algorithm: a name of `ALGORITHMS`; ``"native"`` is ``"full"``.
+        algorithm: a name of `ALGORITHMS`; ``"native"`` is ``"full"``. ``"peft:oft"`` is a method of the package peft,
+            whose options are the fields of its configuration.
         preset: a name of `PRESETS`. With neither this nor `layers`: ``"attn-mlp"``, or ``"everything"`` for a lone
             module of no known kind.
         layers: regular expressions instead of a preset, each matched against a layer's whole path, with or without the
@@ -66,6 +69,17 @@ def attach(
     Raises:
         InputError: an unknown algorithm, preset, part or option, a value that a layer does not allow, or no match.
     """
+    if algorithm.startswith(PREFIX):
+        own = {"rank": rank, "alpha": alpha, "factor": factor, "dora": dora, "scalar": scalar or None}
+        own |= {
+            "dropout": dropout or None,
+            "rank_dropout": rank_dropout or None,
+            "module_dropout": module_dropout or None,
+        }
+        named = {name: value for name, value in own.items() if value is not None}
+        return attach_method(
+            model, algorithm, preset=preset, layers=layers, exclude=exclude, seed=seed, options={**named, **options}
+        )
     spec = AdapterSpec(algorithm, {"rank": rank, "alpha": alpha, "factor": factor, **options}, dora, scalar)
     rules = layers if isinstance(layers, Mapping) else {}
     specs = _specs_of_rules(rules, spec)

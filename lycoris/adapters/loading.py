@@ -13,6 +13,8 @@ from lycoris.adapters.files.metadata import common_algorithm
 from lycoris.adapters.files.state_dict import build_adapters
 from lycoris.adapters.layers.adapted_layer import MATRIX_LAYERS, NORM_LAYERS
 from lycoris.adapters.network import Network
+from lycoris.adapters.peft_methods.attaching import load_method
+from lycoris.adapters.peft_methods.files import read_method_file
 
 
 def load(path: str | PathLike[str], model: object, *, strict: bool = True) -> Network:
@@ -20,7 +22,7 @@ def load(path: str | PathLike[str], model: object, *, strict: bool = True) -> Ne
 
     Args:
         path: a safetensors file, or a PEFT folder: of one part, or with one folder per part. PEFT's configuration is
-            read where it lies beside the tensors.
+            read where it lies beside the tensors; a method that this library does not have becomes PEFT's own layers.
         model: as for `attach`, with the parts that the file has layers of.
         strict: whether the model must have every layer of the file. Otherwise those that it has are loaded.
 
@@ -34,6 +36,9 @@ def load(path: str | PathLike[str], model: object, *, strict: bool = True) -> Ne
         InputError: not an adapter file, layers that the model lacks, shapes that do not fit, missing or unknown keys,
             values that are not finite, or a PEFT adapter that is another map than ours.
     """
+    method_file = read_method_file(path)
+    if method_file is not None:
+        return load_method(method_file, path, model)
     file = read_adapter_file(path)
     parts = named_parts(model)
     layers = find_layers(parts, MATRIX_LAYERS + NORM_LAYERS)

@@ -6,7 +6,7 @@ import datetime
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from os import PathLike
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -34,7 +34,10 @@ class Network(nn.Module):
         name: the network's name in `layer.adapters`.
         merged: whether the weights hold the network at the moment.
         left_out: keys of the file that the network was loaded from and that it does not have.
+        is_mergeable: whether `merge` can fold it into the weights.
     """
+
+    is_mergeable: ClassVar[bool] = True
 
     def __init__(self, algorithm: str, settings: dict[str, Any], layer_adapters: Sequence[LayerAdapter]):
         super().__init__()

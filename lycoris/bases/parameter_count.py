@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 from torch import nn
 
 import lycoris
+from lycoris.adapters.peft_methods.methods import PREFIX
 from lycoris.bases.families import BASES
 from lycoris.bases.family_matching import resolve_family
 from lycoris.bases.files.diffusers_folder import find_base, read_json
@@ -74,17 +76,41 @@ def count_parameters(parts: Mapping[str, nn.Module], settings: Mapping[str, Any]
 
     Args:
         parts: from `meta_parts`.
-        settings: ``{"algorithm", "preset", "rank", "alpha", "factor"}``; None is the algorithm's default.
+        settings: ``{"algorithm", "preset", "rank", "alpha", "factor", "options"}``; None is the algorithm's default.
 
     Raises:
         InputError: a setting does not fit some layer.
     """
     options = {name: settings[name] for name in ATTACH_OPTIONS if settings.get(name) is not None}
-    network = lycoris.attach(dict(parts), algorithm=settings["algorithm"], **options)
+    network = attach_to_meta(parts, algorithm=settings["algorithm"], **options, **settings.get("options", {}))
     try:
         return sum(parameter.numel() for parameter in network.parameters())
     finally:
         network.detach()
+
+
+def attach_to_meta(parts: Mapping[str, nn.Module], *, algorithm: str, **options: Any) -> lycoris.Network:
+    """Attach an adapter to parts without values.
+
+    A method of PEFT that begins with a decomposition of the weights is attached to copies with random values.
+
+    Args:
+        parts: from `meta_parts`.
+        algorithm, options: as for `lycoris.attach`.
+
+    Raises:
+        InputError: a setting does not fit some layer.
+    """
+    try:
+        return lycoris.attach(dict(parts), algorithm=algorithm, **options)
+    except InputError as error:
+        if not algorithm.startswith(PREFIX) or "meta" not in str(error):
+            raise
+    copies = {name: copy.deepcopy(part).to_empty(device="cpu") for name, part in parts.items()}
+    for part in copies.values():
+        for parameter in part.parameters():
+            nn.init.normal_(parameter)
+    return lycoris.attach(copies, algorithm=algorithm, **options)
 
 
 def _find_configs(source: str | Path) -> Path:

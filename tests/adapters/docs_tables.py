@@ -13,6 +13,7 @@ from typing import get_args, get_type_hints
 from lycoris.adapters import ALGORITHMS, Algorithm
 from lycoris.adapters.files.dialects import DIALECTS
 from lycoris.adapters.files.families import FAMILIES
+from lycoris.adapters.peft_methods.methods import METHODS
 from tests.adapters import test_algorithms
 from tests.adapters.cases import LAYERS, cases
 from tests.adapters.dialect_cases import CELLS
@@ -128,9 +129,21 @@ def state_table() -> str:
     return "\n".join(lines)
 
 
+def peft_table() -> str:
+    """Methods of PEFT with the layers that each adapts here, or why it does not work, as Markdown."""
+    lines = ["| method | layers | size by | differs from PEFT's defaults | note |", "|---|---|---|---|---|"]
+    for name, method in METHODS.items():
+        changed = ", ".join(f"`{option}={value}`" for option, value in method.options.items())
+        size = f"`{method.size_option}`" if method.layers and method.size_option else ""
+        layers = ", ".join(method.layers) or "does not work"
+        lines.append(f"| `peft:{name}` | {layers} | {size} | {changed} | {method.note} |".replace("  ", " "))
+    return "\n".join(lines)
+
+
 TABLES = {
     "states": state_table,
     "algorithms": algorithm_table,
+    "peft": peft_table,
     "dialects": dialect_table,
     "files": file_table,
     "diffusers": diffusers_table,

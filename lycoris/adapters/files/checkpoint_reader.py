@@ -76,6 +76,12 @@ def read_adapter_file(path: str | PathLike[str]) -> AdapterFile:
     Raises:
         InputError: not an adapter file, or one without a layer.
     """
+    algorithm = read_metadata(path).get("lycoris.algorithm", "")
+    if algorithm.startswith("peft:"):
+        raise InputError(
+            f"File `{path}` is of `{algorithm}`, a method of PEFT, whose layers are not of this library: "
+            "`lycoris.load` attaches it, and format `peft` of its `save` is for other tools."
+        )
     layers: dict[str, Mapping[str, Tensor]] = {}
     sources: dict[str, Sequence[str]] = {}
     metadata: dict[str, str] = {}

@@ -4,29 +4,40 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Protocol, TypeVar, runtime_checkable
 
 from torch import nn
 
 from lycoris.adapters.files.layer_names import LayerRef, find_layers
 from lycoris.adapters.layers.adapted_layer import MATRIX_LAYERS, NORM_LAYERS
-from lycoris.adapters.layers.layer_options import AdapterSpec
 from lycoris.adapters.layers.presets import PRESETS
 from lycoris.errors import InputError, unknown_name_error
 
 _MAX_SUGGESTIONS = 40
 
-_Rule = tuple[list[re.Pattern[str]], AdapterSpec]
+
+@runtime_checkable
+class LayerSpec(Protocol):
+    """What is put on a layer: `AdapterSpec`, or a method of PEFT."""
+
+    @property
+    def algorithm(self) -> str: ...
+    def supports(self, layer: object) -> bool: ...
+
+
+SpecT = TypeVar("SpecT", bound=LayerSpec)
+_Rule = tuple[list[re.Pattern[str]], SpecT]
 """Patterns, and the spec of a layer that matches one of them."""
 
 
 def select_layers(
     parts: Mapping[str, nn.Module],
-    specs: AdapterSpec | Mapping[str, AdapterSpec],
+    specs: SpecT | Mapping[str, SpecT],
     *,
     preset: str | None,
     layers: Collection[str] | None,
     exclude: Sequence[str] = (),
-) -> tuple[list[tuple[LayerRef, AdapterSpec]], str | None]:
+) -> tuple[list[tuple[LayerRef, SpecT]], str | None]:
     """Select the layers to adapt.
 
     Args:
@@ -55,7 +66,7 @@ def select_layers(
     if preset is not None and preset not in PRESETS:
         raise unknown_name_error("preset", preset, PRESETS)
 
-    def rules(kind: str) -> list[_Rule]:
+    def rules(kind: str) -> list[_Rule[SpecT]]:
         if preset is not None:
             return [(_compile_patterns("preset", PRESETS[preset].get(kind, ())), all_specs[0])]
         if by_pattern:
@@ -64,7 +75,7 @@ def select_layers(
 
     rules_by_kind = {kind: rules(kind) for kind in ("unet", "transformer", "text", "model")}
     excluded = _compile_patterns("exclude", exclude)
-    selected: list[tuple[LayerRef, AdapterSpec]] = []
+    selected: list[tuple[LayerRef, SpecT]] = []
     for layer in supported:
         spec = _matching_spec(layer, rules_by_kind[layer.kind])
         if spec is not None and not _matches(layer, excluded):
@@ -78,7 +89,7 @@ def select_layers(
     return selected, preset
 
 
-def _matching_spec(layer: LayerRef, rules: Sequence[_Rule]) -> AdapterSpec | None:
+def _matching_spec(layer: LayerRef, rules: Sequence[_Rule[SpecT]]) -> SpecT | None:
     return next((spec for patterns, spec in rules if spec.supports(layer.module) and _matches(layer, patterns)), None)
 
 

@@ -9,6 +9,7 @@ from flows.config.experiment import Experiment
 from flows.config.fitting import training_count
 from flows.config.loading import load_experiment, parse_experiment
 from lycoris.errors import InputError
+from tasks.trainings import AdapterSettings
 
 
 def test_the_default_experiment_crosses_algorithms_and_strategies():
@@ -209,3 +210,33 @@ def test_the_name_is_that_of_the_data_folder(
 def test_a_name_of_a_folder_with_another_purpose_is_rejected():
     with pytest.raises(ValueError, match="must not be store, mlflow, prefect, data"):
         Experiment(name="store")
+
+
+def test_options_of_a_method_of_peft_stand_beside_the_others_and_are_swept():
+    methods = [{"algorithm": "peft:hra", "r": [2, 4], "learning_rate": 1e-3}, {"algorithm": "peft:road"}]
+    experiment = parse_experiment({"algorithms": methods})
+    assert [each.label for each in experiment.algorithms] == [
+        "peft:hra learning_rate=0.001 r=2", "peft:hra learning_rate=0.001 r=4", "peft:road",
+    ]  # fmt: skip
+    settings = experiment.adapter_settings(experiment.algorithms[1])
+    assert settings.network_options == {"algorithm": "peft:hra", "preset": "full", "r": 4}
+    assert AdapterSettings.from_dict(settings.as_dict()) == settings
+    assert experiment.adapter_settings(experiment.algorithms[2]).options == {"group_size": 8}
+    assert "options" not in parse_experiment({}).adapter_settings(parse_experiment({}).algorithms[0]).as_dict()
+    assert parse_experiment(experiment.model_dump()) == experiment
+
+
+@pytest.mark.parametrize(
+    ("adapter", "words"),
+    [
+        ({"algorithm": "peft:hra", "rr": 4}, "Unknown option of `peft:hra` `rr`"),
+        ({"algorithm": "peft:hra", "rank": 4}, "Unknown option of `peft:hra` `rank`"),
+        ({"algorithm": "peft:hrra"}, "Did you mean `hra`"),
+        ({"algorithm": "peft:xlora"}, "mixes LoRAs"),
+        ({"algorithm": "lora", "options": {"r": 4}}, "methods of PEFT"),
+        ({"algorithm": "lora", "r": 4}, "r"),
+    ],
+)
+def test_options_that_a_method_of_peft_lacks_are_errors(adapter, words):
+    with pytest.raises(InputError, match=words):
+        parse_experiment({"algorithms": [adapter]})

@@ -91,3 +91,36 @@ def test_the_field_of_a_study_file_is_a_kind_with_an_optional_reference() -> Non
         parse_budget("parameter")
     with pytest.raises(InputError, match="lokr"):
         match_parameters(Experiment.model_validate({"algorithms": ["lora"]}), "lokr", count_two_layers)
+
+
+def count_methods_of_peft(settings: AdapterSettings) -> int:
+    """Return a size of 100 numbers for each rank, 40 for each vector of a block, and of 500 where no option sets it."""
+    if settings.algorithm == "lora":
+        return 800
+    if settings.algorithm == "peft:oft":
+        size = settings.options["oft_block_size"]
+        if size > 64:
+            raise InputError("The blocks are larger than a layer.")
+        return 40 * size
+    return 500 if settings.algorithm == "peft:road" else 100 * settings.options["r"]
+
+
+def test_a_method_of_peft_is_matched_by_the_option_that_sets_its_size() -> None:
+    methods = [{"algorithm": "peft:hra", "r": 32}, {"algorithm": "peft:oft", "oft_block_size": 4}, "peft:road"]
+    experiment = Experiment.model_validate({"algorithms": ["lora", *methods]})
+    matched, lines = match_parameters(experiment, None, count_methods_of_peft)
+    labels = [adapter.label for adapter in matched.algorithms]
+    assert labels == ["lora", "peft:hra r=8", "peft:oft oft_block_size=16", "peft:road"]
+    assert "640 numbers, 0.80 times" in lines[3]
+    assert "left unchanged" in lines[-1]
+
+
+def test_methods_that_decompose_the_weights_are_counted_without_them() -> None:
+    pytest.importorskip("peft")
+    parts = meta_parts("pocket")
+    sizes = {
+        name: count_parameters(parts, {"algorithm": f"peft:{name}", "preset": "attn-only", "options": options})
+        for name, options in (("shira", {"r": 4}), ("hra", {"r": 4}))
+    }
+    assert all(sizes.values())
+    assert all(parameter.device.type == "meta" for part in parts.values() for parameter in part.parameters())

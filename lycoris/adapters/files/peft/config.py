@@ -25,7 +25,7 @@ _UNSUPPORTED_TYPES = {
     "PEFT and `extract` it"
     for peft_type in ("OFT", "BOFT")
 }
-_SUPPORTED_INITIALIZATIONS = ("true", "false", "gaussian", "eva", "orthogonal", "mica", "lycoris")
+SAFE_INITIALIZATIONS = ("true", "false", "gaussian", "eva", "orthogonal", "mica", "lycoris")
 """Beginnings of initializations that leave the base as it is; the others move a part of it into the adapter."""
 _UNSUPPORTED_OPTIONS = (
     "alora_invocation_tokens",
@@ -62,7 +62,7 @@ class PeftConfig:
                 f"File `{self.source}`: `peft_type` must be LORA, LOHA, LOKR or IA3, but is {self.peft_type}."
             )
         start = str(self.values.get("init_lora_weights", True)).lower()
-        if not start.startswith(_SUPPORTED_INITIALIZATIONS):
+        if not start.startswith(SAFE_INITIALIZATIONS):
             raise InputError(
                 f"File `{self.source}`: with `init_lora_weights` {start!r} the adapter goes with a changed base. "
                 "Save it in PEFT with `path_initial_model_for_weight_conversion`."
