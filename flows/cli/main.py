@@ -16,6 +16,7 @@ COMMANDS = {
     "captions": "review and correct the captions of a folder of images",
     "masks": "mask the subject of every image of a folder with a segmenter",
     "study": "answer a question by running the experiment that a study file describes",
+    "vote": "compare the images of a study by your own eyes, and fit strengths to the votes",
     "recommend": "choose a setting from a finished study and state how certain the choice is",
     "refresh": "if the data changed, run again and compare the challenger with the champion",
     "data": "versions of the data: diff, push, pull, remove",

@@ -79,7 +79,7 @@ def default_settings(base: str, algorithm: str, components: str | None = None) -
     """
     name = _defaults_name(base)
     network = dict(_NETWORK_DEFAULTS[name].get(algorithm, _OTHER_ALGORITHMS))
-    network = _PEFT_ON_POCKET.get(algorithm, network) if name == "pocket" else network
+    network = dict(_PEFT_ON_POCKET.get(algorithm, network)) if name == "pocket" else network
     training = {**_TRAINING_DEFAULTS[name], "learning_rate": network.pop("learning_rate")}
     family = _family_with_recipe(base, components)
     if family is not None:

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from lycoris.adapters.algorithms import Adapter
 from lycoris.adapters.files.layer_names import LayerRef
 from lycoris.adapters.files.metadata import date_metadata
 from lycoris.adapters.layers.batch_partition import BatchPartition
@@ -56,6 +57,14 @@ class PeftNetwork(Network):
         self.configs = {part: copy.deepcopy(config) for part, config in configs.items()}
         self._parts: dict[str, InjectedPart] = {}
         self._scale_hooks: list[Any] = []
+        trained_by_others = [
+            parameter
+            for part in parts.values()
+            for module in part.modules()
+            if isinstance(module, Adapter)
+            for parameter in module.parameters()
+            if parameter.requires_grad
+        ]
         try:
             with seeded(seed, list(parts.values())):
                 for part, config in configs.items():
@@ -64,6 +73,8 @@ class PeftNetwork(Network):
             for injected in self._parts.values():
                 injected.take_out()
             raise InputError(f"Algorithm `{algorithm}`: {error}") from error
+        for parameter in trained_by_others:  # PEFT freezes everything but its own
+            parameter.requires_grad_(True)
         self._trained = {
             f"{part}.{name}": parameter
             for part, injected in self._parts.items()

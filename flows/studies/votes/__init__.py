@@ -1,0 +1,1 @@
+"""Blind votes between the images of a finished study's settings."""
