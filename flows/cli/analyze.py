@@ -15,7 +15,11 @@ as CSV files and one page.
 
 
 PARAMETERS = (
-    argument("metrics", type=PATH, help="scores.csv of a study, or a published table with a column Folder"),
+    argument(
+        "metrics",
+        type=PATH,
+        help="scores.csv of a study, a published table with a column Folder, or a folder of PEFT's result files",
+    ),
     option("--configs", type=PATH, help="the table of configurations that belongs to a published table"),
     option("--out", type=PATH, required=True, help="folder for the tables and analysis.html"),
     JSON,

@@ -1,4 +1,4 @@
-"""Tables of scores in either format: published, or a study's ``scores.csv``."""
+"""Tables of scores in any format: published, a study's ``scores.csv``, or result files of PEFT's comparison."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from pathlib import Path
 
 from lycoris.analysis.io.csv_files import read_csv
 from lycoris.analysis.io.paper_tables import read_paper_table
+from lycoris.analysis.io.peft_results import is_result_folder, read_peft_results
 from lycoris.analysis.io.score_table import ScoreTable, finalize_table
 from lycoris.analysis.io.study_scores import read_study_scores
 from lycoris.analysis.statistics.configurations import read_configurations
@@ -16,7 +17,7 @@ def read_table(metrics: Path, configurations: Path | None = None) -> ScoreTable:
     """Scores from a published table (with a column ``Folder``) or from a study's ``scores.csv``.
 
     Args:
-        metrics: the CSV file of scores.
+        metrics: the CSV file of scores, or a folder of PEFT's result files.
         configurations: the CSV file with the settings of each configuration; required for a published table.
 
     Returns:
@@ -25,6 +26,10 @@ def read_table(metrics: Path, configurations: Path | None = None) -> ScoreTable:
     Raises:
         InputError: A value is invalid; the message names file, row and column.
     """
+    if is_result_folder(metrics):
+        if configurations is not None:
+            raise InputError(f"Folder `{metrics}` of PEFT's results has its configurations: leave out `--configs`.")
+        return finalize_table(read_peft_results(metrics), metrics)
     text = read_csv(metrics)
     settings = None if configurations is None else read_configurations(configurations)
     if "Folder" in text:
