@@ -24,7 +24,7 @@ PREFERENCE_METRIC = "human_preference"
 """Name of the score; it forms a dimension of its own, `PREFERENCE`."""
 PREFERENCE = "preference"
 MIN_PAIRS = 3
-"""With fewer compared pairs of adapters nothing is said about a metric."""
+"""With fewer compared pairs of adapters a metric is not decided."""
 
 
 @dataclass(frozen=True)
@@ -82,11 +82,10 @@ class VoteResults:
         for one in strengths.settings:
             interval = format_interval(one.low, one.high, 2)
             lines.append(f"  {format_number(one.value, 2, signed=True):>6} {interval}  {one.name}  ({one.votes})")
-        for one in self.metrics:
-            interval = format_interval(one.low, one.high, 2) if one.low is not None else ""
-            lines.append(
-                f"  {one.verdict:<12} {one.name}  {format_number(one.agreement, 2)} {interval} of {one.pairs} pairs"
-            )
+        for metric in self.metrics:
+            interval = format_interval(metric.low, metric.high, 2) if metric.low is not None else ""
+            share = f"{format_number(metric.agreement, 2)} {interval}"
+            lines.append(f"  {metric.verdict:<12} {metric.name}  {share} of {counted(metric.pairs, 'pair')}")
         return lines
 
     def as_json(self) -> dict[str, Any]:
@@ -200,8 +199,8 @@ def _agreement(
     mean = mean_over_groups(np.array([np.mean(own) for own in by_pair.values()]), minimum=0.0)
     if mean is None:
         return None
-    ends = (mean.low, mean.high) if mean.groups >= MIN_PAIRS else (None, None)
-    return MetricAgreement(name, mean.mean, *ends, _correlation(scores, votes, strengths), mean.groups)
+    low, high = (mean.low, mean.high) if mean.groups >= MIN_PAIRS else (None, None)
+    return MetricAgreement(name, mean.mean, low, high, _correlation(scores, votes, strengths), mean.groups)
 
 
 def _correlation(
