@@ -46,7 +46,12 @@ METHODS: Mapping[str, PeftMethod] = {
     "adamss": PeftMethod(),
     "adaption_prompt": PeftMethod((), "it is for the attention of language models"),
     "beft": PeftMethod(note="trains biases alone", size_option=None),
-    "boft": PeftMethod(_BOTH, size_option="boft_block_size", size_values=_BLOCK_SIZES),
+    "boft": PeftMethod(
+        _BOTH,
+        "convolutions need contiguous weights, which those of a base in channels-last order are not",
+        size_option="boft_block_size",
+        size_values=_BLOCK_SIZES,
+    ),
     "c3a": PeftMethod(
         note="`block_size` must divide the inputs and outputs of every layer",
         size_option="block_size",
