@@ -21,6 +21,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from lycoris.terms import PROMPT_TYPES
+
 ROOT = Path(__file__).resolve().parents[2]
 TOTAL_S, SECTION_S = 530.0, 100.0
 MODELS = ("sd15", "sdxl", "flux-blocks")
@@ -44,7 +46,7 @@ def commands(peers: Path | None, small: bool) -> dict[str, tuple[list[str], dict
         options += [
             "steps=2",
             "sampling.steps=2",
-            *(f"images.{kind}=1" for kind in ("train", "trigger", "alter", "style")),
+            *(f"images.{kind}=1" for kind in PROMPT_TYPES),
         ]
     settings = [word for option in options for word in ("--set", option)]
     sections["pipeline"] = ([sys.executable, "-m", "flows.cli", "run", *settings, "--json"], own)

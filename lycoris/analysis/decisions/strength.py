@@ -1,4 +1,4 @@
-"""The strength to load an adapter with: the one at which likeness and obedience to the prompt are best together."""
+"""The strength to load an adapter with: 1, unless likeness and obedience to the prompt are better together at another."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ DECIDING_DIMENSIONS = ("fidelity", "controllability")
 STRENGTH_RULE = (
     "Of the strengths tried, the one with the highest mean of fidelity (trigger alone) and controllability (new "
     "situations), each scaled to 0 to 1 between the lowest and the highest value among the strengths and the base, and "
-    "averaged over the encoders; a dimension whose values differ too little to matter is not stretched. Of two equal "
-    "strengths, the one nearer to 1. In brackets: where the best strength lies in 95 % of resamples of prompts and "
-    "seeds."
+    "averaged over the encoders; a dimension whose values differ too little to matter is not stretched. In brackets: "
+    "where the best strength lies in 95 % of resamples of prompts and seeds. If that includes 1, the strength as "
+    "trained, it is 1."
 )
 RESAMPLES = 2000
 
@@ -72,15 +72,17 @@ class StrengthChoice:
         """Where the recommendation comes from, in a line."""
         tried = join_names([f"{point.strength:g}" for point in self.points if point.strength])
         names = join_names([name for name in DECIDING_DIMENSIONS if name in self.points[0].dimensions])
-        separated = "" if self.value == 1 else f"; 1 is {'not separated from it' if self._includes_one else 'worse'}"
+        best = f"{self.best:g}, which 1 is not separated from," if self.best != self.value else "it"
         return (
-            f"best in {names} of {tried}, {counted(self.images, 'image')} each; "
-            f"95 % interval {self.low:g} to {self.high:g}{separated}"
+            f"best in {names} of {tried}, {counted(self.images, 'image')} each, is {best} with a 95 % interval of "
+            f"{self.low:g} to {self.high:g}{'' if self.value == 1 else '; 1 is worse'}"
         )
 
     @property
-    def _includes_one(self) -> bool:
-        return self.low <= 1 <= self.high
+    def best(self) -> float:
+        """The strength with the highest score; of equal ones, the one nearest to 1."""
+        tried = [point for point in self.points if point.strength]
+        return max(tried, key=lambda point: (round(point.score, 9), -abs(point.strength - 1))).strength
 
 
 def choose_strength(
@@ -123,7 +125,7 @@ def choose_strength(
         )
         for row, strength in enumerate([0.0, *strengths])
     )
-    value = float(best[0])
+    value = 1.0 if 1.0 in strengths and low <= 1 <= high else float(best[0])
     images = sum(len(one) for one in adapters[strengths[0]].values())
     return StrengthChoice(value, min(float(low), value), max(float(high), value), images, points)
 

@@ -70,9 +70,15 @@ def test_noise_widens_the_interval() -> None:
         own = features(strength, 0.5)
         return {kind: FeatureSet({**one.arrays, "image/clip": rows}, one.prompts) for kind, one in own.items()}
 
-    choice = choose_strength(REFERENCES, BASE, {strength: noisy(strength) for strength in (0.4, 0.7, 1.0, 1.3)})
-    assert choice.low < choice.high
-    assert choice.low <= choice.value <= choice.high
+    sweep = {strength: noisy(strength) for strength in (0.4, 0.7, 1.0, 1.3)}
+    choice = choose_strength(REFERENCES, BASE, sweep)
+    assert choice.low < 1 < choice.high
+    assert choice.value == 1, "the strength as trained, unless another is better"
+    assert choice.best != 1
+    assert f"is {choice.best:g}, which 1 is not separated from, with a 95 % interval" in choice.origin
+    without = choose_strength(REFERENCES, BASE, {strength: one for strength, one in sweep.items() if strength != 1})
+    assert without.value == without.best
+    assert without.low <= without.value <= without.high
 
 
 def test_one_dimension_suffices_and_none_is_an_error() -> None:
