@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from itertools import combinations
 from pathlib import Path
@@ -90,7 +90,7 @@ def score(request: ScoringConfig) -> dict[str, Any]:
             captioning, DataConcepts(tuple(known.values()), names), models.tagger, models.captioner
         )
         concepts = {concept.name: concept for concept in caption_concepts(context, captions)}
-        folder = _claim_folder(context, request, targets, concepts.values())
+        folder = _claim_folder(context, request, targets, known, concepts)
         setup = replace(
             evaluation_setup(context, experiment, models),
             models=models.for_evaluation(request.quality_predictors, request.resize_mode),
@@ -144,22 +144,32 @@ def _claim_folder(
     context: RunContext,
     request: ScoringConfig,
     targets: Sequence[ScoringTarget],
-    concepts: Iterable[CaptionedConcept],
+    known: Mapping[str, Concept],
+    concepts: Mapping[str, CaptionedConcept],
 ) -> Path:
     """The folder of the page, named after the scored files."""
-    content = data_content(concepts, None)
-    files = {
-        f"content of {target.file}": [
-            file_digest(file) for file in (list_images(target.file) if target.file.is_dir() else [target.file])
-        ]
-        for target in targets
+    content = data_content(concepts.values(), None)
+    parts = {
+        **content.parts,
+        **{f"content of {target.file}": content_key(target, known[target.concept]) for target in targets},
     }
-    parts = {**content.parts, **{name: stage_key("content", {"files": digests}) for name, digests in files.items()}}
     names = "-".join(target.name for target in targets)[:MAX_FOLDER_NAME].rstrip(". ")
     settings = request.model_dump(mode="json", exclude={"experiment": {"workers", "runner", "gpu_limit"}})
     with Store(context.store).lock(stage_key("folder", {"name": names})):
         record = {**settings, CONTENT: asdict(replace(content, parts=parts))}
         return claim_folder(request.experiment.output, f"score-{names}", record)
+
+
+def content_key(target: ScoringTarget, concept: Concept) -> str:
+    """Return the hash of an adapter file, or of the images that are scored of a folder, with their captions."""
+    from lycoris.captions import read_captioned_images
+
+    if target.file.is_file():
+        return stage_key("content", {"files": [file_digest(target.file)]})
+    files, prompts = read_captioned_images(target.file, concept)
+    images = {kind: [file_digest(file) for file in some] for kind, some in files.items()}
+    captions = {kind: [prompt.text for prompt in some] for kind, some in prompts.items()}
+    return stage_key("content", {"files": images, "captions": captions})
 
 
 def _candidate(
