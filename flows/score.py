@@ -24,7 +24,7 @@ from flows.config.scoring import (
 )
 from flows.runtime.run_names import flow_run_name
 from flows.runtime.task_runner import process_runner, worker_count
-from flows.steps.evaluate import BasePart, Candidate, EvaluationSetup, evaluate
+from flows.steps.evaluate import Candidate, EvaluationSetup, base_parts, evaluate
 from flows.steps.futures import EvaluationFutures, root_cause, submit
 from flows.steps.requests import begin_run, caption_request, evaluation_setup
 from flows.steps.result_folder import CONTENT, claim_folder, data_content
@@ -210,15 +210,11 @@ def _candidate(
                 templates=templates,
             )
         adapter = TrainedAdapter(import_adapter(setup.context, target.file))
-    base_label = f"{target.name} · base"
-    return Candidate(
-        label=target.name,
-        concept=concept,
-        references=(f"{concept.name} · references", ImageSet(concept.images, concept.images_digest)),
+    references = (f"{concept.name} · references", ImageSet(concept.images, concept.images_digest))
+    return replace(
+        Candidate.of_concept(target.name, concept, target.strategy, references, adapter),
         prompts=prompts,
-        base_label=base_label,
-        base_parts=(BasePart(base_label, prompts),),
-        adapter=adapter,
+        base_parts=base_parts(prompts, concept.name, target.strategy),
         images=images,
     )
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from flows.cli.options import JSON, PATH, Arguments, argument, option
 from flows.cli.output import print_json, print_lines
+from lycoris.analysis.text.formatting import join_names
 from lycoris.errors import InputError
 from lycoris.terms import DIMENSIONS
 
@@ -20,6 +21,10 @@ all settings is written beside the study.
   lycoris recommend runs/pocket
   lycoris recommend runs/pocket --weights fidelity=2,diversity=0 --max-size 200kB
 """
+RULE = (
+    "this is one setting for every concept and seed; the report and `lycoris pull` choose one adapter for each concept "
+    "alone"
+)
 SIZE_UNITS = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "mib": 2**20, "gib": 2**30}
 
 
@@ -55,12 +60,20 @@ def run(arguments: Arguments) -> int:
 
 
 def adapter_lines(adapters: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Return a line for the file of each adapter, with the word that calls its concept."""
-    return [
-        f"adapter   {adapter['concept']}: {adapter['file']}"
-        + (f"   trigger: {adapter['trigger']}" if adapter.get("trigger") else "")
-        for adapter in adapters
-    ]
+    """Return a line for the file of each adapter, with the word that calls its concept, and what the report takes."""
+    lines = []
+    others: dict[str, str] = {}
+    for adapter in adapters:
+        trigger = f"   trigger: {adapter['trigger']}" if adapter.get("trigger") else ""
+        lines.append(f"adapter   {adapter['concept']}: {adapter['file']}{trigger}")
+        if adapter.get("report_takes"):
+            others[adapter["concept"]] = adapter["report_takes"]
+    if not adapters:
+        return []
+    if not others:
+        return [*lines, f"rule      {RULE}, which take the same here."]
+    taken = join_names(f"{name} for {concept}" for concept, name in others.items())
+    return [*lines, f"rule      {RULE}, and take {taken}."]
 
 
 def parse_weights(text: str) -> dict[str, float]:

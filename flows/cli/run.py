@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from flows.cli.listing import read_listing
 from flows.cli.options import EXPERIMENT, Arguments, experiment_overrides
 from flows.cli.output import print_json, print_lines, print_message
 from lycoris.pocket import EMBEDDED_BASES
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
+    from pydantic.fields import FieldInfo
 
 DESCRIPTION = """\
 Customize a text-to-image model to a set of images in several ways and measure what each way did.
@@ -37,6 +39,11 @@ PARAMETERS = EXPERIMENT
 
 def epilog() -> str:
     """Return the examples, the options of an experiment and of an adapter, and the names that they take."""
+    return f"{EXAMPLES}{read_listing('run')}"
+
+
+def build_listing() -> str:
+    """Build the list of options and names that `flows.cli.listing` keeps."""
     from flows.config.adapter import AdapterConfig
     from flows.config.experiment import Experiment
     from lycoris.adapters import ALGORITHMS
@@ -44,18 +51,16 @@ def epilog() -> str:
     from lycoris.bases.schedulers import SCHEDULERS
 
     names = {"algorithms": ALGORITHMS, "presets": PRESETS, "schedulers": SCHEDULERS}
-    return "\n".join(
-        [
-            EXAMPLES,
-            "options of an experiment (name, default, meaning):",
-            *_option_lines("", Experiment),
-            "",
-            "options of an adapter (a list of values is one adapter for each):",
-            *_option_lines("", AdapterConfig),
-            "",
-            *(f"{kind}: {', '.join(table)}" for kind, table in names.items()),
-        ]
-    )
+    lines = [
+        "options of an experiment (name, default, meaning):",
+        *_option_lines("", Experiment),
+        "",
+        "options of an adapter (a list of values is one adapter for each):",
+        *_option_lines("", AdapterConfig),
+        "",
+        *(f"{kind}: {', '.join(table)}" for kind, table in names.items()),
+    ]
+    return "\n".join(line.rstrip() for line in lines)
 
 
 def _option_lines(prefix: str, model: type[BaseModel]) -> list[str]:
@@ -67,15 +72,20 @@ def _option_lines(prefix: str, model: type[BaseModel]) -> list[str]:
         if model is Experiment and name in NESTED_GROUPS:
             lines += _option_lines(f"{name}.", NESTED_GROUPS[name])
         else:
-            default = "-" if field.is_required() or field.default is None else _format_default(field.default)
+            default = "-" if prefix and field.is_required() else _format_default(field)
             lines.append(f"  {prefix + name:<25} {default:<22} {field.description or ''}")
     return lines
 
 
-def _format_default(value: Any) -> str:
-    if isinstance(value, tuple | list):
-        return ",".join(getattr(item, "algorithm", str(item)) for item in value)
-    return str(value)
+def _format_default(field: FieldInfo) -> str:
+    """The default of an option; where that is none, whether its meaning says what is used instead."""
+    if field.is_required():
+        return "required"
+    if field.default is None:
+        return "(see meaning)" if "default:" in (field.description or "") else "-"
+    if isinstance(field.default, tuple | list):
+        return ",".join(getattr(item, "algorithm", str(item)) for item in field.default)
+    return str(field.default)
 
 
 def verdict_lines(verdicts: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -108,6 +118,7 @@ def run(arguments: Arguments) -> int:
     result = with_prefect_server(experiment, customize)
     print_lines(verdict_lines(result["verdicts"]))
     if experiment.base in EMBEDDED_BASES:
+        print_message("")
         print_message(POCKET_NOTE)
     if arguments.json:
         print_json(result)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from flows.cli.listing import read_listing
 from flows.cli.options import JSON, PATH, Arguments, argument, option, override, overrides
 from flows.cli.output import print_json, print_lines
 from lycoris.errors import InputError, unknown_name_error
@@ -84,11 +85,16 @@ PARAMETERS = (
 
 def epilog() -> str:
     """Return the examples and the names of the metrics."""
+    return f"{EXAMPLES}\n{read_listing('score')}"
+
+
+def build_listing() -> str:
+    """Build the list of metrics that `flows.cli.listing` keeps."""
     from lycoris.metrics import METRICS
 
     names = ", ".join(f"{name}{'*' if metric.by_default else ''}" for name, metric in METRICS.items())
     listing = textwrap.fill(names, 110, initial_indent="  ", subsequent_indent="  ")
-    return f"{EXAMPLES}\nmetrics (* by default, those of learned predictors with --quality-predictors):\n{listing}"
+    return f"metrics (* by default, those of learned predictors with --quality-predictors):\n{listing}"
 
 
 def run(arguments: Arguments) -> int:
@@ -186,16 +192,17 @@ def summary_lines(result: Mapping[str, Any], *, verbose: bool) -> list[str]:
         verbose: Whether all scores are listed; else one for each dimension.
     """
     lines = []
+    digits = score_digits(entry.get("scores", {}) for entry in result["adapters"])
     for entry in result["adapters"]:
         about = entry.get("error") or f"{entry['concept']}, differences to the base"
         lines += ["", f"{entry['file']}: {about}"]
         scores = list(entry.get("scores", {}).values())
-        lines += score_lines(scores if verbose else headline_scores(scores), verbose=verbose)
+        lines += score_lines(scores if verbose else headline_scores(scores), digits, verbose=verbose)
     for pair in result["differences"]:
         scores = list(pair["scores"].values())
         shown = sum(score["verdict"] in ("better", "worse") for score in scores)
         lines += ["", f"{pair['first']} beside {pair['second']}: {shown or 'no'} of {len(scores)} differences shown"]
-        lines += score_lines(scores if verbose else headline_scores(scores), verbose=verbose)
+        lines += score_lines(scores if verbose else headline_scores(scores), digits, verbose=verbose)
     remark = (
         [] if verbose else ["one score for each dimension; all of them: on the page, or here with `lycoris -v score`"]
     )
@@ -216,22 +223,44 @@ def headline_scores(scores: Sequence[Mapping[str, Any]]) -> list[Mapping[str, An
     return [chosen[name] for name in sorted(chosen, key=lambda name: order_key(DIMENSIONS, name))]
 
 
-def score_lines(scores: Iterable[Mapping[str, Any]], *, verbose: bool = False) -> list[str]:
+def score_digits(tables: Iterable[Mapping[str, Mapping[str, Any]]]) -> dict[str, int | None]:
+    """Return score name -> decimals, those of the report: the same for every file."""
+    from lycoris.analysis.text.formatting import decimal_places
+
+    values: dict[str, list[float | None]] = {}
+    for scores in tables:
+        for name, score in scores.items():
+            values.setdefault(name, []).extend((score["value"], score["base"]))
+    return {name: decimal_places(own) for name, own in values.items()}
+
+
+def score_lines(
+    scores: Iterable[Mapping[str, Any]], digits: Mapping[str, int | None], *, verbose: bool = False
+) -> list[str]:
     """Format scores as a table, one line each: what decides, the verdict, then the two values behind it.
 
     What decides is the paired difference with its interval; for preservation it is the distance from the base.
+
+    Args:
+        scores: of `flows.score.score`.
+        digits: of :func:`score_digits`.
+        verbose: whether each line begins with the name of the score; else with its dimension.
     """
+    from lycoris.analysis.text.formatting import format_interval, format_number
+
     lines = []
     for score in scores:
+        places = digits.get(score["name"], 3)
         label = score["name"] if verbose else score["dimension"]
         if is_distance(score):
-            deciding = f"{_number(score['value'])} {_interval(score['low'], score['high'])}"
+            deciding = f"{format_number(score['value'], places)} {format_interval(score['low'], score['high'], places)}"
             lines.append(f"  {label:<{LABEL_WIDTHS[verbose]}}{deciding:<30}a distance from the base")
             continue
         deciding = (
-            f"{_number(score['difference'], sign='+')} {_interval(score['difference_low'], score['difference_high'])}"
+            f"{format_number(score['difference'], places, signed=True)} "
+            f"{format_interval(score['difference_low'], score['difference_high'], places)}"
         )
-        values = f"{_number(score['value'])} beside {_number(score['base'])}"
+        values = f"{format_number(score['value'], places)} beside {format_number(score['base'], places)}"
         name = "" if verbose else f"   {score['name']}"
         verdict = score["verdict"] or score["note"]
         lines.append(f"  {label:<{LABEL_WIDTHS[verbose]}}{deciding:<30}{verdict:<21}{values}{name}")
@@ -241,11 +270,3 @@ def score_lines(scores: Iterable[Mapping[str, Any]], *, verbose: bool = False) -
 def is_distance(score: Mapping[str, Any]) -> bool:
     """Whether a score is a distance from the base's own images, which have 0 by definition."""
     return score["dimension"] == "preservation" and not score["higher_is_better"] and score["base"] == 0
-
-
-def _number(value: float | None, sign: str = "") -> str:
-    return "-" if value is None else f"{value:{sign}.3g}"
-
-
-def _interval(low: float | None, high: float | None) -> str:
-    return "" if low is None else f"[{low:.3g}, {high:.3g}]"

@@ -31,7 +31,7 @@ ADAPTIVE_STUDY = "adaptive"
 
 def _complete_study(_: click.Context, __: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """Complete the name of a study, else a file."""
-    from flows.studies.definition import study_names
+    from flows.studies.names import study_names
 
     names = [name for name in study_names() if name.startswith(incomplete)]
     return [CompletionItem(name) for name in names] or [CompletionItem(incomplete, type="file")]
@@ -57,9 +57,9 @@ PARAMETERS = (
 
 def epilog() -> str:
     """Return the names and questions of the studies."""
-    from flows.studies.definition import load_study, study_names
+    from flows.studies.names import study_names, study_question
 
-    return "studies:\n" + "\n".join(f"  {name:<12} {load_study(name).question}" for name in study_names())
+    return "studies:\n" + "\n".join(f"  {name:<12} {study_question(name)}" for name in study_names())
 
 
 def run(arguments: Arguments) -> int:

@@ -47,7 +47,9 @@ class AdapterConfig(ConfigRecord):
     )
     factor: int | None = Field(None, description="LoKr: how dimensions are split, default 8; -1 is the most even split")
     learning_rate: float | None = Field(
-        None, gt=0, description="peak learning rate, such as 1e-4; default: 5e-4, 1e-6 for full"
+        None,
+        gt=0,
+        description="peak learning rate, such as 1e-4; default: 5e-4, 1e-6 for full (docs/training.md)",
     )
     learning_rate_multiplier: float | None = Field(None, gt=0, description="multiple of the default learning rate")
     steps: int | None = Field(None, ge=1, description="training steps")

@@ -67,7 +67,7 @@ class Experiment(ConfigRecord):
         description="names, or mappings with the options of an adapter listed below; a list of values is one adapter "
         "for each",
     )
-    preset: Preset | None = Field(None, description="which layers are adapted; default: depends on the base model")
+    preset: Preset | None = Field(None, description="which layers are adapted; default: attn-mlp, on the pocket full")
     captions: tuple[terms.CaptionStrategy, ...] = Field(
         terms.TAG_STRATEGIES, description=f"caption strategies: {', '.join(terms.CAPTION_STRATEGIES)}"
     )
@@ -94,8 +94,12 @@ class Experiment(ConfigRecord):
         (0.4, 0.6, 0.8, 1.2), description="strengths that a champion is tried at beside 1, to recommend one; []: none"
     )
     style_encoder: str = Field("vgg", description="encoder of the style losses")
-    steps: int | None = Field(None, ge=1, description="training steps; default: depends on the base model")
-    batch_size: int | None = Field(None, ge=1, description="images per step; default: depends on the base model")
+    steps: int | None = Field(
+        None,
+        ge=1,
+        description="training steps; default: as many as 50 epochs have, on the pocket 120 (docs/training.md)",
+    )
+    batch_size: int | None = Field(None, ge=1, description="images per step; default: 8, on the pocket 6")
     hold_out: float = Field(
         0, ge=0, description="images of each concept excluded from training: a number, or a fraction below 1"
     )

@@ -61,6 +61,13 @@ class BasePart:
         return self.label, tuple((kind, tuple(prompts)) for kind, prompts in self.prompts.items())
 
 
+def base_parts(prompts: Prompts, concept: str, strategy: str) -> tuple[BasePart, ...]:
+    """What the base generates: prompts that no strategy changes, and training captions, which each strategy changes."""
+    shared, own = base_prompts(prompts)
+    parts = (BasePart(f"{concept} · base", shared), BasePart(f"{concept} · base · {strategy}", own))
+    return tuple(part for part in parts if part.prompts)
+
+
 @dataclass(frozen=True)
 class Candidate:
     """An adapter, or images from elsewhere, to be evaluated beside the base.
@@ -102,10 +109,8 @@ class Candidate:
         each strategy.
         """
         prompts, base_label = concept.prompts[strategy], f"{concept.name} · base · {strategy}"
-        shared, own = base_prompts(prompts)
-        parts = (BasePart(f"{concept.name} · base", shared), BasePart(base_label, own))
-        used = tuple(part for part in parts if part.prompts)
-        return cls(label, concept, references, prompts, base_label, used, adapter, checkpoint)
+        parts = base_parts(prompts, concept.name, strategy)
+        return cls(label, concept, references, prompts, base_label, parts, adapter, checkpoint)
 
     @property
     def references_key(self) -> Hashable:

@@ -11,10 +11,10 @@ from pydantic import Field
 from flows.config.adapter import as_list
 from flows.config.experiment import Experiment
 from flows.config.loading import apply_overrides, parse_experiment
-from flows.config.project import resource
 from flows.config.record import ConfigRecord
 from flows.studies.answer import REPORTERS
 from flows.studies.budget_matching import BudgetMatch, parse_budget
+from flows.studies.names import STUDIES_FOLDER, study_names
 from lycoris.analysis.statistics.effects import STUDY_FACTORS
 from lycoris.analysis.statistics.expectations import Expectation
 from lycoris.errors import InputError, unknown_name_error
@@ -22,7 +22,6 @@ from lycoris.pocket import EMBEDDED_BASES
 from lycoris.safety.file_names import is_printable
 from lycoris.safety.yaml_loading import read_yaml
 
-STUDIES_FOLDER = resource("studies")
 FACTOR_COLUMNS = {"images": "pictures"}
 """Factor -> column in the table of scores, where they differ."""
 _STUDY_FIELDS = ("question", "factor", "factors", "reports", "match_budget", "expect", "experiment", "on_pocket")
@@ -44,11 +43,6 @@ class Study(ConfigRecord):
     def folder(self) -> Path:
         """The folder of the results."""
         return self.experiment.output / self.experiment.name
-
-
-def study_names() -> list[str]:
-    """Return the names of the studies in ``studies/``."""
-    return sorted(file.stem for file in STUDIES_FOLDER.glob("*.yaml"))
 
 
 def load_study(source: str, overrides: tuple[str, ...] = ()) -> Study:

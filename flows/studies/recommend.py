@@ -20,6 +20,7 @@ from lycoris.analysis.io.csv_files import parse_numbers, read_csv
 from lycoris.analysis.io.reading import read_table
 from lycoris.analysis.statistics.ranking import rank_table
 from lycoris.analysis.statistics.setting_scores import validate_weights
+from lycoris.analysis.text.formatting import adapter_label
 from lycoris.analysis.text.recommendation_text import recommendation_lines
 from lycoris.cache.atomic import atomic_write_text
 from lycoris.errors import InputError
@@ -99,7 +100,11 @@ def recommendation_record(recommendation: Recommendation) -> dict[str, Any]:
 
 
 def chosen_adapters(study: Path, choice: RankedSetting) -> list[dict[str, Any]]:
-    """Return the adapters of a setting: ``{"concept", "file", "trigger"}`` each; empty without the file of the study.
+    """Return the adapters of a setting; empty without the file of the study.
+
+    Returns:
+        ``{"concept", "file", "trigger", "report_takes"}`` each. ``report_takes`` is the adapter that the study's report
+        takes for the concept, where that is of another setting or seed, else None.
 
     Raises:
         InputError: The file cannot be read as a study.
@@ -108,9 +113,19 @@ def chosen_adapters(study: Path, choice: RankedSetting) -> list[dict[str, Any]]:
         return []
     record = read_study_record(study)
     triggers = {concept.get("name"): concept.get("trigger") for concept in record.get("concepts") or []}
+    adapters = record.get("adapters") or []
+    with_seed = len({adapter.get("seed") for adapter in adapters}) > 1
+    taken = {adapter["concept"]: adapter for adapter in adapters if adapter.get("champion")}
     return [
-        {"concept": adapter["concept"], "file": adapter["file"], "trigger": triggers.get(adapter["concept"])}
-        for adapter in record.get("adapters") or []
+        {
+            "concept": adapter["concept"],
+            "file": adapter["file"],
+            "trigger": triggers.get(adapter["concept"]),
+            "report_takes": None
+            if (other := taken.get(adapter["concept"])) is None or other.get("name") == adapter.get("name")
+            else adapter_label(other, with_seed=with_seed),
+        }
+        for adapter in adapters
         if adapter.get("file")
         and not adapter.get("checkpoint")
         and _setting_label(adapter["algorithm"], adapter["captions"]) == choice.config

@@ -31,7 +31,7 @@ from lycoris.adapters.files.formats import (
 )
 from lycoris.adapters.files.layer_lookup import describe_left_out, find_targets
 from lycoris.adapters.files.layer_names import LayerRef, find_layers, named_parts
-from lycoris.adapters.files.metadata import DATE_KEY, LayerAdapter, common_algorithm
+from lycoris.adapters.files.metadata import DATE_KEY, LayerAdapter, algorithm_title, common_algorithm
 from lycoris.adapters.files.state_dict import build_adapters
 from lycoris.adapters.layers.adapted_layer import MATRIX_LAYERS, NORM_LAYERS
 from lycoris.adapters.layers.injection import with_weight
@@ -124,7 +124,7 @@ def convert(
     metadata = kept_metadata(file.metadata)
     if to_lora or not can_hold(format, target, layer_adapters):
         loras, report = _convert_all_to_lora(file, layer_adapters, rank, energy, PRECISIONS[dtype])
-        metadata["lycoris.converted_from"] = describe_origin(adapters.algorithm, report)
+        metadata |= origin_metadata(adapters.algorithm, report, metadata.get("modelspec.title"))
         adapters = AdapterSet(loras, "lora", {})
     write_adapters(target, adapters, format=format, metadata=metadata, dtype=dtype)
     check_written(target, adapters, layers)
@@ -170,6 +170,20 @@ def describe_origin(algorithm: str, report: ApproximationReport) -> str:
     error = float(f"{report.error:.3g}")
     origin = {"algorithm": algorithm, "relative_error": error, "left_out": len(report.left_out)}
     return json.dumps(origin, sort_keys=True)
+
+
+def origin_metadata(algorithm: str, report: ApproximationReport, title: str | None) -> dict[str, str]:
+    """Return the header's entries about a file that was converted to a LoRA.
+
+    Args:
+        algorithm: of the file that was converted.
+        report: how well the LoRA fits.
+        title: of the file that was converted; one that only names its algorithm is replaced.
+    """
+    entries = {"lycoris.converted_from": describe_origin(algorithm, report)}
+    if algorithm != "lora" and title in (None, algorithm, algorithm_title(algorithm)):
+        entries["modelspec.title"] = f"LoRA converted from {algorithm_title(algorithm)}"
+    return entries
 
 
 def widest_dtype(file: AdapterFile) -> str:

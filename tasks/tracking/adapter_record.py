@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lycoris.analysis.text.formatting import decimal_places, format_interval, format_number
 from lycoris.cache.integrity import file_digest
 from lycoris.safety.redaction import redact, redact_values
 from lycoris.terms import HEADLINE_SCORES
@@ -205,7 +206,8 @@ def headline_metrics(scores: Mapping[str, Sequence[Score]]) -> dict[str, float]:
 def _text(value: float | None, low: float | None = None, high: float | None = None) -> str:
     if value is None:
         return "–"
-    return f"{value:.3f}" if low is None or high is None else f"{value:.3f} [{low:.3f}, {high:.3f}]"
+    digits = decimal_places((value, low, high))
+    return f"{format_number(value, digits)} {format_interval(low, high, digits)}".rstrip()
 
 
 def _round(value: float | None) -> float | None:

@@ -61,7 +61,11 @@ def _converts(algorithm, options, name, tmp_path):
         assert again.algorithm == "lora"
         again.detach()
         assert lycoris.read_metadata(target)["data_version"] == "7"
-        assert json.loads(lycoris.read_metadata(target)["lycoris.converted_from"])["algorithm"] == algorithm
+        header = lycoris.read_metadata(target)
+        assert json.loads(header["lycoris.converted_from"])["algorithm"] == algorithm
+        if algorithm != "lora":
+            assert header["modelspec.title"] == f"LoRA converted from {ALGORITHMS[algorithm].title}"
+            assert lycoris.inspect_adapter(target).training["converted from"] == ALGORITHMS[algorithm].title
 
 
 @pytest.mark.parametrize(("algorithm", "options", "name"), _every(fast=True))

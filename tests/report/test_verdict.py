@@ -34,21 +34,32 @@ def test_three_sentences_say_what_learned_what_it_costs_and_what_to_take(study) 
     assert "+.250 [.220, .280] in fidelity. So did every other adapter." in learned
     assert "prompts are followed less (controllability −.090 [−.110, −.070])" in cost
     assert "normal when a concept is learned" in cost
-    assert take.startswith("Take LoKr with captions `none`, the best mean over all dimensions; how sure: ")
-    assert "not separated from LoKr with captions `all`" in take
+    assert take.startswith("Take LoKr with captions `none`: the best mean over all dimensions. ")
+    assert "the lead over LoKr with captions `all` may be chance: another seed may turn the order." in take
     assert (found.adapter, found.trigger) == ("hornling-lokr-none", "<script>alert(2)</script>")
     assert found.prompt == "a <script>alert(2)</script> toy"
 
 
 def test_a_star_behind_the_leader_in_fidelity_is_explained(study) -> None:
     ahead = with_scores(study, SIMILARITY, lora_none=score(0.4, base=0.6, width=0.03))
-    assert "although LoRA with captions `none` has the higher fidelity (+.40)" in verdict_of(ahead).sentences[2]
     assert (
         verdict_of(ahead)
         .sentences[2]
-        .endswith("take another: in fidelity it is behind LoRA with captions `none` by more than chance.")
+        .endswith("take LoRA with captions `none` instead: its fidelity is higher (+.40), by more than chance.")
     )
-    assert "although" not in verdict_of(study).sentences[2]
+    unsure = with_scores(study, SIMILARITY, lora_none=score(0.26, base=0.6, width=0.03))
+    assert (
+        "LoRA with captions `none` has the higher fidelity (+.260), but that may be chance"
+        in verdict_of(unsure).sentences[2]
+    )
+    assert "higher" not in verdict_of(study).sentences[2]
+
+
+def test_captions_that_all_adapters_share_are_not_named(study) -> None:
+    same = {**study, "adapters": [one for one in study["adapters"] if one["captions"] == "none"]}
+    found = verdict_of(same)
+    assert found.sentences[0].startswith("LoKr learned hornling")
+    assert not any("with captions" in sentence for sentence in found.sentences)
 
 
 def test_without_a_shown_loss_nothing_is_called_a_cost(study) -> None:

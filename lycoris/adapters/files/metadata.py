@@ -47,6 +47,11 @@ def common_algorithm(layer_adapters: Sequence[LayerAdapter]) -> str:
     return next(iter(counts)) if len(counts) == 1 else "mixed"
 
 
+def algorithm_title(algorithm: str) -> str:
+    """Return the title of an algorithm as its paper writes it; another text, such as ``"mixed"``, as it is."""
+    return ALGORITHMS[algorithm].title if algorithm in ALGORITHMS else algorithm
+
+
 def build_metadata(
     layer_adapters: Sequence[LayerAdapter],
     algorithm: str,
@@ -89,7 +94,7 @@ def build_metadata(
             "modelspec.sai_model_spec": "1.0.1",
             "modelspec.architecture": f"{family.architecture}/lora",
             "modelspec.implementation": "diffusers",
-            "modelspec.title": algorithm,
+            "modelspec.title": algorithm_title(algorithm),
             "modelspec.resolution": family.resolution,
         }
     return {"format": "pt", **metadata}

@@ -16,6 +16,7 @@ from torch import Tensor
 from lycoris.adapters.algorithms import Adapter
 from lycoris.adapters.files.checkpoint_reader import AdapterFile, read_adapter_file
 from lycoris.adapters.files.keys import find_dialect
+from lycoris.adapters.files.metadata import algorithm_title
 from lycoris.adapters.low_rank_approximation import exact_factors, frobenius_distance
 from lycoris.adapters.toolbox.file_layers import FileLayer, read_file_layers
 from lycoris.errors import InputError
@@ -226,7 +227,9 @@ def _grouped(oddities: Sequence[tuple[str, str]]) -> list[str]:
 
 def _file_oddities(file: AdapterFile, layers: Sequence[LayerSummary]) -> Iterator[str]:
     ranks = Counter(each.rank for each in layers if each.rank is not None)
-    if len(ranks) > 1:
+    if (
+        len(ranks) > 1 and "lycoris.converted_from" not in file.metadata
+    ):  # a converted file has the rank each layer needs
         yield f"mixed ranks: {', '.join(f'{rank} ({count} layers)' for rank, count in sorted(ranks.items()))}"
     alphas = {each.alpha / each.rank for each in layers if each.alpha is not None and each.rank}
     if len(alphas) > 1:
@@ -253,9 +256,19 @@ def _facts(metadata: Mapping[str, str]) -> dict[str, str]:
         value = next((metadata[entry] for entry in entries if metadata.get(entry) not in (None, "", "None")), None)
         if value is not None:
             facts[fact] = value
+    if origin := read_origin(metadata):
+        facts["converted from"] = algorithm_title(origin)
     if "modelspec.thumbnail" in metadata:
         facts["thumbnail"] = f"{len(metadata['modelspec.thumbnail'])} characters"
     return facts
+
+
+def read_origin(metadata: Mapping[str, str]) -> str | None:
+    """Return the algorithm that a file was converted from; None where it was not, or the header does not say it."""
+    try:
+        return str(json.loads(metadata["lycoris.converted_from"])["algorithm"])
+    except (KeyError, ValueError, TypeError, RecursionError):
+        return None
 
 
 def _tags(metadata: Mapping[str, str]) -> dict[str, int]:

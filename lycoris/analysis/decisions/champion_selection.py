@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from lycoris.analysis.statistics.ranks import AdapterScore, dimension_ranks
+from lycoris.analysis.text.formatting import format_number
 from lycoris.metrics.score import ScoreRecord, is_too_small
 
 DECIDING_SCORES = "image_similarity/trigger/"
@@ -61,9 +62,9 @@ def select_champion(scores: Sequence[AdapterScore], file_sizes: Mapping[str, int
     order = sorted(means.index, key=lambda name: (-round(means[name], 9), file_sizes.get(name, 0), name))
     best = order[0]
     reason = (
-        f"mean scaled rank {means[best]:.2f} over {', '.join(ranks.columns)}; "
+        f"mean scaled rank {format_number(float(means[best]), 2)} over {', '.join(ranks.columns)}; "
         + (f"{len(winners)} of {len(ranks)} adapters beat the base in fidelity" if winners else NOT_LEARNED)
-        + (f"; next is {order[1]} with {means[order[1]]:.2f}" if len(order) > 1 else "")
+        + (f"; next is {order[1]} with {format_number(float(means[order[1]]), 2)}" if len(order) > 1 else "")
     )
     return Champion(
         adapter=best,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from lycoris.analysis.text.formatting import decimal_places, format_interval, format_number
 from lycoris.errors import InputError, unknown_name_error
 from lycoris.metrics.score import ScoreRecord
 from lycoris.terms import HEADLINE_SCORES
@@ -91,7 +92,8 @@ def _describe_scores(dimension: str, scores: Sequence[ScoreRecord]) -> str:
     def one(score: ScoreRecord) -> str:
         if score["difference_low"] is None:
             return f"{score['name']} {score['note'] or 'has no interval'}"
-        ends = f"[{score['difference_low']:+.4g}, {score['difference_high']:+.4g}]"
-        return f"{score['name']} {score['difference']:+.4g} {ends}"
+        digits = decimal_places((score["difference_low"], score["difference_high"]))
+        ends = format_interval(score["difference_low"], score["difference_high"], digits)
+        return f"{score['name']} {format_number(score['difference'], digits, signed=True)} {ends}"
 
     return ", ".join(one(score) for score in scores)

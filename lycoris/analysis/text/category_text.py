@@ -10,6 +10,7 @@ from lycoris.analysis.statistics.category_effects import (
     dimension_rows,
     third_finding_by_category,
 )
+from lycoris.analysis.text.formatting import format_interval, format_number
 
 
 def describe_category_effects(effects: pd.DataFrame) -> list[str]:
@@ -22,7 +23,8 @@ def describe_category_effects(effects: pd.DataFrame) -> list[str]:
     table = dimension_rows(effects)
     for (category, level, against), own in table.groupby(["category", "level", "against"], sort=False):
         parts = [
-            f"{row.metric} {row.effect:+.2f}" + ("" if pd.isna(row.low) else f" [{row.low:+.2f}, {row.high:+.2f}]")
+            f"{row.metric} {format_number(row.effect, 2, signed=True)}"
+            + ("" if pd.isna(row.low) else f" {format_interval(row.low, row.high, 2)}")
             for row in own.itertuples()
         ]
         where = "all categories" if category == ALL_CATEGORIES else category

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
@@ -14,6 +15,15 @@ def algorithm_titles() -> dict[str, str]:
     from lycoris.adapters import ALGORITHMS
 
     return {name: algorithm.title for name, algorithm in ALGORITHMS.items()}
+
+
+def decimal_places(values: Iterable[float | None]) -> int | None:
+    """How many decimals show three significant digits of the largest of some values; None below 1e-5."""
+    largest = max((abs(value) for value in values if value is not None and math.isfinite(value)), default=0.0)
+    if largest == 0.0:
+        return 2
+    digits = max(0, 2 - math.floor(math.log10(largest)))
+    return digits if digits <= 6 else None
 
 
 def format_number(value: float | None, digits: int | None, *, signed: bool = False) -> str:
@@ -86,15 +96,15 @@ def join_names(names: Iterable[str]) -> str:
     return (", ".join(listed[:-1]) + " and " if listed[1:] else "") + (listed[-1] if listed else "")
 
 
-def adapter_label(adapter: Mapping[str, Any], *, with_seed: bool) -> str:
-    """The name of an adapter within its concept: algorithm, captions, seed on request, checkpoint if it has one.
+def adapter_label(adapter: Mapping[str, Any], *, with_seed: bool, with_captions: bool = True) -> str:
+    """The name of an adapter within its concept: algorithm, captions and seed if asked for, checkpoint if it has one.
 
     A record with a ``label``, such as that of a file made elsewhere, has that name.
     """
     if adapter.get("label"):
         return str(adapter["label"])
     text = algorithm_title(str(adapter.get("algorithm", "?")))
-    if adapter.get("captions"):
+    if with_captions and adapter.get("captions"):
         text += f" with captions `{adapter['captions']}`"
     if with_seed:
         text += f", seed {adapter.get('seed')}"

@@ -1,4 +1,4 @@
-"""A recommendation in plain words, five lines at most."""
+"""A recommendation in plain words, five lines at most; of few settings only which is ahead in what."""
 
 from __future__ import annotations
 
@@ -6,6 +6,9 @@ from lycoris.analysis.decisions.recommendation import RankedSetting, Recommendat
 from lycoris.analysis.statistics.setting_scores import MeanWithInterval
 from lycoris.analysis.text.formatting import counted, format_interval, format_number, join_names
 from lycoris.analysis.text.setting_labels import full_setting_label
+
+FEW_SETTINGS = 3
+"""Of so few settings a rank says only which is ahead: it is 0, ½ or 1, and its interval says no more."""
 
 
 def recommendation_lines(recommendation: Recommendation, *, length_unit: str) -> list[str]:
@@ -19,6 +22,12 @@ def recommendation_lines(recommendation: Recommendation, *, length_unit: str) ->
     """
     if len(recommendation.options) == 1:
         return [_only_line(recommendation, length_unit), *_notes(recommendation)]
+    if len(recommendation.options) <= FEW_SETTINGS:
+        return [
+            _few_choice_line(recommendation, length_unit),
+            _few_certainty_line(recommendation),
+            *_notes(recommendation),
+        ]
     return [
         _choice_line(recommendation, length_unit),
         _rank_line(recommendation),
@@ -43,19 +52,64 @@ def _only_line(recommendation: Recommendation, length_unit: str) -> str:
 
 def _choice_line(recommendation: Recommendation, length_unit: str) -> str:
     choice = recommendation.choice
-    weighted = {name: weight for name, weight in recommendation.weights.items() if weight != 1}
-    weights = ", weighted " + ", ".join(f"{name} {weight:g}" for name, weight in weighted.items()) if weighted else ""
-    label = f"{full_setting_label(choice.settings, length_unit)}{_size(choice)}"
-    start = (
-        f"Take {label}: the best mean rank, "
-        if recommendation.has_learned
-        else "Nothing learned enough yet: no setting beats the base in fidelity, outside its interval and by enough to "
-        f"matter. Train longer, or give more images. The best so far is {label}: mean rank "
-    )
+    start = f"{_start(recommendation, length_unit)}: {'the best mean' if recommendation.has_learned else 'mean'} rank, "
     compared = counted(len(recommendation.eligible), "setting")
     return (
-        f"{start}{_format_rank(choice.rank)} over {', '.join(recommendation.weights)}{weights}; "
+        f"{start}{_format_rank(choice.rank)} over {', '.join(recommendation.weights)}{_weights(recommendation)}; "
         f"{compared} compared on {counted(choice.units, recommendation.unit)}."
+    )
+
+
+def _start(recommendation: Recommendation, length_unit: str) -> str:
+    """What to take, or that nothing learned."""
+    label = f"{full_setting_label(recommendation.choice.settings, length_unit)}{_size(recommendation.choice)}"
+    if recommendation.has_learned:
+        return f"Take {label}"
+    return (
+        "Nothing learned enough yet: no setting beats the base in fidelity, outside its interval and by enough to "
+        f"matter. Train longer, or give more images. The best so far is {label}"
+    )
+
+
+def _weights(recommendation: Recommendation) -> str:
+    weighted = {name: weight for name, weight in recommendation.weights.items() if weight != 1}
+    return ", weighted " + ", ".join(f"{name} {weight:g}" for name, weight in weighted.items()) if weighted else ""
+
+
+def _few_choice_line(recommendation: Recommendation, length_unit: str) -> str:
+    """What to take, and which of the few settings is ahead in which dimension."""
+    start = _start(recommendation, length_unit)
+    choice, eligible = recommendation.choice, recommendation.eligible
+    if len(eligible) == 1:
+        return f"{start}: the only setting that is eligible."
+    leads: dict[str, list[str]] = {}
+    for dimension in recommendation.weights:
+        means = {one.name: round(one.ranks[dimension]["mean"] or 0.0, 9) for one in eligible}
+        leaders = [name for name, mean in means.items() if mean == max(means.values())]
+        leads.setdefault("" if len(leaders) > 1 else leaders[0], []).append(dimension)
+    parts = [f"it is ahead in {join_names(leads.pop(choice.name))}"] if choice.name in leads else []
+    level = leads.pop("", [])
+    parts += [f"{name} is ahead in {join_names(dimensions)}" for name, dimensions in leads.items()]
+    parts += [f"none is ahead in {join_names(level)}"] if level else []
+    return (
+        f"{start}, the best over {counted(len(recommendation.weights), 'dimension')}{_weights(recommendation)} of "
+        f"{counted(len(eligible), 'setting')} on {counted(choice.units, recommendation.unit)}: {'; '.join(parts)}."
+    )
+
+
+def _few_certainty_line(recommendation: Recommendation) -> str:
+    """How sure the order of the first two settings is."""
+    runner_up = recommendation.runner_up
+    if runner_up is None:
+        return "There is no runner-up: only one setting is eligible."
+    return (
+        "How sure: "
+        + {
+            True: f"it is separated from {runner_up.name}, the next: the lead is larger than chance explains.",
+            False: f"it is not separated from {runner_up.name}, the next: the order may be chance.",
+            None: f"not known; the lead over {runner_up.name}, the next, may be chance, as an interval needs two "
+            f"{recommendation.unit}s.",
+        }[recommendation.is_separated]
     )
 
 

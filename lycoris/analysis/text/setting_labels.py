@@ -65,7 +65,7 @@ def _label(row: Mapping[str, Any], names: list[str], length_unit: str) -> str:
         elif name == "epoch":
             parts.append(f"{value:g} {length_unit}")
         elif name == "preset":
-            parts.append(str(value))
+            parts.append(f"preset {value}")
         else:
             parts.append(f"{name} {value}")
     return ", ".join(parts)

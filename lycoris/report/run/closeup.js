@@ -42,7 +42,7 @@ function openCloseup(grid, row, column) {
       image(id, name, enlarged(id)), element("figcaption", {}, name)))),
     element("p", { class: "prompt-text" }, data.prompts[prompt] || "(empty prompt)"),
     element("p", { class: "sub" }, `${promptTypeTitle(view.promptType)} · seed ${seed}`,
-      current.adapter?.run_id ? [" · run ", runLink(current.adapter)] : null),
+      runNote(current.adapter)),
     element("div", { class: "turns" },
       turn("←", "previous seed", 0, -1), turn("→", "next seed", 0, 1),
       turn("↑", "model above", -1, 0), turn("↓", "model below", 1, 0),

@@ -45,6 +45,6 @@ const redraw = section("differences", () => {
     element("thead", {}, element("tr", {}, element("th", { scope: "col" }, "Adapter"), columns.map(head))),
     element("tbody", {}, adapters.map((adapter) => element("tr", {},
       element("th", { scope: "row" }, adapterKey(adapter), adapterTitle(adapter), adapter.champion ? star() : null,
-        adapter.run_id ? element("span", { class: "sub" }, runLink(adapter)) : null),
+        element("span", { class: "sub" }, runNote(adapter))),
       columns.map((column) => differenceCell(column, adapter)))))));
 });

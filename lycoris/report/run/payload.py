@@ -197,7 +197,8 @@ def _summary_payload(
     dimension: str, measure: ReportedMeasure, concept: str, adapters: Sequence[AdapterRecord], *, with_seeds: bool
 ) -> dict[str, Any]:
     """Who leads a dimension, and how many adapters have each verdict."""
-    summary = summarize_scores(measure, concept, adapters, with_seed=with_seeds)
+    with_captions = len({adapter.get("captions") for adapter in adapters}) > 1
+    summary = summarize_scores(measure, concept, adapters, with_seed=with_seeds, with_captions=with_captions)
     scores = [scores[measure.name] for adapter in adapters if measure.name in (scores := adapter.get("scores") or {})]
     verdicts = [score_verdict(score, measure) for score in scores]
     return {

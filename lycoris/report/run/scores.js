@@ -9,8 +9,8 @@ section("scores", () => {
       element("h3", {}, spaced(dimension)),
       element("p", { class: "sub" }, measure.name, " ", element("span", { class: "nowrap" }, direction(measure))),
       sentence ? element("p", {}, codeSpans(sentence.lead), " ",
-        element("b", { class: `nowrap ${sentence.verdict}` }, `${sentence.number} ${sentence.interval}`), " ", codeSpans(sentence.tail),
-        sentence.run_id ? [" ", runLink(sentence)] : null) : null,
+        element("b", { class: `nowrap ${sentence.verdict}`, title: runTitle(sentence) }, `${sentence.number} ${sentence.interval}`),
+        " ", codeSpans(sentence.tail), runNote(sentence)) : null,
       tally.length ? element("p", { class: "tally" }, tally.map(([verdict, text]) =>
         element("span", { class: verdict }, `${counts[verdict]} ${text}`))) : null);
   }));

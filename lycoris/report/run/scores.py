@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from lycoris.analysis.text.formatting import order_key
+from lycoris.analysis.text.formatting import decimal_places, order_key
 from lycoris.metrics.score import ScoreRecord, is_too_small
 from lycoris.report.run.schema import MetricRecord, StudyRecord
 from lycoris.terms import DIMENSIONS, HEADLINE_SCORES, REPORTED_PROMPT_TYPES, Verdict
@@ -42,15 +41,6 @@ class ReportedMeasure:
     digits: int | None
     from_base: bool
     about: str
-
-
-def decimal_places(values: Iterable[float | None]) -> int | None:
-    """How many decimals show three significant digits of the largest of some values; None below 1e-5."""
-    largest = max((abs(value) for value in values if value is not None and math.isfinite(value)), default=0.0)
-    if largest == 0.0:
-        return 2
-    digits = max(0, 2 - math.floor(math.log10(largest)))
-    return digits if digits <= 6 else None
 
 
 def reported_measures(study: StudyRecord) -> list[ReportedMeasure]:

@@ -18,8 +18,8 @@ SECTIONS = (
     _section("verdict", "Verdict", "Verdict", per_concept=True, preposition="on"),
     _section(
         "images", "Images", "Images",
-        "Within a column, prompt and seed are the same and only the model changes. Where several settings were run, "
-        "Compare varies one and holds the others. Click an image to enlarge it beside the base's.", per_concept=True,
+        "Within a column, prompt and seed are the same and only the model changes. Click an image to enlarge it beside "
+        "the base's.", per_concept=True,
     ),
     _section("scores", "Scores", "Scores", per_concept=True),
     _section(

@@ -36,7 +36,12 @@ class ScoreSummary:
 
 
 def summarize_scores(
-    measure: ReportedMeasure, concept: str, adapters: Sequence[AdapterRecord], *, with_seed: bool
+    measure: ReportedMeasure,
+    concept: str,
+    adapters: Sequence[AdapterRecord],
+    *,
+    with_seed: bool,
+    with_captions: bool = True,
 ) -> ScoreSummary | None:
     """Who leads a measure, by how much against the base, and whether the lead over the others is shown.
 
@@ -47,6 +52,7 @@ def summarize_scores(
         concept: the concept's name.
         adapters: the concept's adapters; those without this score are left out.
         with_seed: whether an adapter's seed is part of its name.
+        with_captions: the same for its caption strategy.
 
     Returns:
         The sentence; None when no adapter has the score with a difference, or its direction is not known.
@@ -64,13 +70,18 @@ def summarize_scores(
     scored.sort(key=lambda entry: entry[1].value or 0.0, reverse=measure.higher_is_better)
     best, effect, verdict = scored[0]
     overlapping = [
-        adapter_label(adapter, with_seed=with_seed)
+        adapter_label(adapter, with_seed=with_seed, with_captions=with_captions)
         for adapter, other, _ in scored[1:]
         if intervals_overlap(effect, other)
     ]
     against = "" if measure.from_base else "against the base, "
     return ScoreSummary(
-        _lead(adapter_label(best, with_seed=with_seed), concept, verdict, from_base=measure.from_base),
+        _lead(
+            adapter_label(best, with_seed=with_seed, with_captions=with_captions),
+            concept,
+            verdict,
+            from_base=measure.from_base,
+        ),
         format_number(effect.value, measure.digits, signed=not measure.from_base),
         format_interval(effect.low, effect.high, measure.digits) + ("," if measure.from_base else ""),
         f"{against}{_separation(overlapping, len(scored))}.",

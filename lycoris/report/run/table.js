@@ -27,7 +27,7 @@ const columns = [
     cell: (row) => interval(difference(row).difference_low, difference(row).difference_high, row.measure.digits) || "–" },
   { label: "Verdict", title: "against the base; a distance from the base is neither better nor worse than it", value: (row) => terms.verdicts.indexOf(row.score.verdict),
     cell: (row) => element("span", { class: row.score.verdict }, verdictText(row)) },
-  { label: "Run", value: (row) => row.adapter.run_id, cell: (row) => runLink(row.adapter) },
+  data.tracking?.runs && { label: "Run", value: (row) => row.adapter.run_id, cell: (row) => runLink(row.adapter) },
 ].filter(Boolean);
 
 const headlineNames = new Set(concepts.flatMap((concept) => Object.values(concept.headlines)));

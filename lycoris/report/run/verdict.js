@@ -25,6 +25,9 @@ section("verdict", () => {
     element("div", { class: `verdict ${verdict.outcome === "learned" ? "good" : ""}` },
       verdict.sentences.map((sentence) => element("p", {}, codeSpans(sentence)))),
     adapter ? usage(verdict, adapter) : null,
+    adapter?.champion && (concepts.length > 1 || data.manySeeds) ? element("p", { class: "fine rule" }, codeSpans(
+      `Chosen for ${verdict.concept} alone, as \`lycoris pull\` does. \`lycoris recommend\` takes one setting for all concepts and seeds, `
+      + "the best mean over them, and says where it differs from this choice.")) : null,
     reading(),
   ];
 });

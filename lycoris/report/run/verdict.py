@@ -138,11 +138,12 @@ class _Comparison:
             return (f"{names} learned {self.concept}: closer to your images than the base, beyond chance.",)
         count = len(self.winners) - 1
         rest = len(self.adapters) - 1
-        share = "every other adapter" if count == rest else f"{count} of the {rest} other adapters"
-        others = f" So did {share}." if count else ""
+        others = [self._label(adapter) for adapter in self.winners if adapter is not chosen]
+        share = "every other adapter" if count == rest > 1 else _few(others)
+        also = f" So did {share}." if count else ""
         return (
             f"{self._label(chosen)} learned {self.concept}: its images are closer to yours than the base's are, by "
-            f"{self._effect(chosen, 'fidelity')} in fidelity.{others}",
+            f"{self._effect(chosen, 'fidelity')} in fidelity.{also}",
             self._cost(chosen),
             self._certainty(chosen),
         )
@@ -177,13 +178,11 @@ class _Comparison:
                     f"{WORSE_MEANS.get(dimension, dimension)} ({dimension} {self._effect(chosen, dimension)})"
                 )
         if not losses:
-            return (
-                "It costs nothing that these scores can show: in no other dimension is it worse than the base. A small "
-                "loss of control would be normal."
-            )
+            return "It costs nothing that these scores can show: in no other dimension is it worse than the base."
         return f"What it costs: {join_names(losses)}. {NORMAL_COST}"
 
     def _certainty(self, chosen: AdapterRecord) -> str:
+        """What to take, and whether the choice leads in fidelity, by more than chance."""
         others = [adapter for adapter in self.adapters if adapter is not chosen]
         take = f"Take {self._label(chosen)}"
         if not others:
@@ -198,27 +197,33 @@ class _Comparison:
             for adapter, effect in effects
             if effect.value is not None and own.value is not None and effect.value * sign > own.value * sign
         ]
-        reason = "the best mean over all dimensions"
+        take = f"{take}: the best mean over all dimensions."
+        beaten_by = [pair for pair in ahead if pair[0] not in close]
         if ahead:
-            leader, lead = max(ahead, key=lambda pair: (pair[1].value or 0.0) * sign)
+            leader, lead = max(beaten_by or ahead, key=lambda pair: (pair[1].value or 0.0) * sign)
             number = format_number(lead.value, measure.digits, signed=True)
-            reason += f", although {self._label(leader)} has the higher fidelity ({number})"
-        beaten_by = [self._label(adapter) for adapter, _ in ahead if adapter not in close]
-        if beaten_by:
-            sure = (
-                f"if only likeness counts, take another: in fidelity it is behind {_few(beaten_by)} by more than chance"
+            if beaten_by:
+                return (
+                    f"{take} If only likeness counts, take {self._label(leader)} instead: its fidelity is higher "
+                    f"({number}), by more than chance."
+                )
+            return (
+                f"{take} {self._label(leader)} has the higher fidelity ({number}), but that may be chance: another "
+                "seed may turn the order."
             )
-        elif close:
-            sure = (
-                f"how sure: in fidelity it is not separated from {_few([self._label(one) for one in close])}, so "
-                "another seed may turn the order"
+        if close:
+            return (
+                f"{take} It leads in fidelity as well, but the lead over {_few([self._label(one) for one in close])} "
+                "may be chance: another seed may turn the order."
             )
-        else:
-            sure = "how sure: in fidelity it is ahead of every other adapter by more than chance"
-        return f"{take}, {reason}; {sure}."
+        return f"{take} In fidelity it is ahead of every other adapter, by more than chance."
 
     def _label(self, adapter: AdapterRecord) -> str:
-        return adapter_label(adapter, with_seed=len({one.get("seed") for one in self.adapters}) > 1)
+        return adapter_label(
+            adapter,
+            with_seed=len({one.get("seed") for one in self.adapters}) > 1,
+            with_captions=len({one.get("captions") for one in self.adapters}) > 1,
+        )
 
     def _score_effect(self, adapter: AdapterRecord, measure: ReportedMeasure) -> ScoreEffect:
         return score_effect((adapter.get("scores") or {}).get(measure.name) or {}, measure)

@@ -41,10 +41,17 @@ const adapterTitle = (adapter) => adapter.label ?? [
 ].filter(Boolean).join(" · ");
 
 // The run behind a number: a link where MLflow has an address, else a title with its id and the command that opens MLflow.
-function runLink(adapter, text) {
-  const id = adapter?.run_id;
-  if (!id) return text ?? "–";
+function runTitle(adapter) {
   const { runs, command } = data.tracking ?? {};
-  return runs ? element("a", { href: runs + encodeURIComponent(id), rel: "noopener", title: `run ${id} in MLflow` }, text ?? "run")
-    : element("code", { class: "run", title: `MLflow run ${id}${command ? `\nopen it with: ${command}` : ""}` }, text ?? "run");
+  if (!adapter?.run_id) return null;
+  return runs ? `run ${adapter.run_id} in MLflow` : `MLflow run ${adapter.run_id}${command ? `\nopen it with: ${command}` : ""}`;
 }
+// Under a heading or a label "Run".
+function runLink(adapter, text) {
+  if (!adapter?.run_id) return text ?? "–";
+  const runs = data.tracking?.runs;
+  return runs ? element("a", { href: runs + encodeURIComponent(adapter.run_id), rel: "noopener", title: runTitle(adapter) }, text ?? "run")
+    : element("code", { class: "run", title: runTitle(adapter) }, text ?? "run");
+}
+// After a sentence or a name: only where there is something to open.
+const runNote = (adapter) => (adapter?.run_id && data.tracking?.runs ? [" ", runLink(adapter, "MLflow run")] : null);

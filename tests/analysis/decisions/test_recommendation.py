@@ -109,10 +109,10 @@ def test_a_steady_lead_is_separated_and_a_changing_one_is_not(ranked) -> None:
     changing = {"lora": {"fidelity": [2.0, 0.0, 2.0, 0.0, 2.0]}, "full": {"fidelity": [1.0] * 5}}
     result = recommend(ranked(changing))
     assert result.is_separated is False
-    assert "are not separated" in recommendation_lines(result, length_unit="steps")[2]
+    assert "it is not separated from Full" in recommendation_lines(result, length_unit="steps")[1]
     alone = recommend(ranked({"lora": {"fidelity": [2.0]}, "full": {"fidelity": [1.0]}}))
     assert alone.is_separated is None
-    assert "needs two" in recommendation_lines(alone, length_unit="steps")[2]
+    assert "needs two seeds" in recommendation_lines(alone, length_unit="steps")[1]
 
 
 @pytest.mark.parametrize(
@@ -124,12 +124,23 @@ def test_a_difference_whose_interval_touches_zero_is_not_separated(ranked, low: 
 
 
 def test_five_lines_name_the_choice_and_what_was_not_scored(ranked) -> None:
-    lines = recommendation_lines(recommend(ranked(CLEAR), file_sizes={"loha · none": 123_456}), length_unit="steps")
+    worst = {"fidelity": [0.0] * 4, "diversity": [-9.0] * 4}
+    values = {**CLEAR, "lokr": worst}
+    lines = recommendation_lines(recommend(ranked(values), file_sizes={"loha · none": 123_456}), length_unit="steps")
     assert len(lines) == 5
     assert lines[0].startswith("Take LoHa, rank 8, alpha 8, learning rate 0.005, 120 steps, captions none (0.123 MB)")
-    assert lines[3].startswith("Beside LoRA, it has less fidelity −.50")
-    assert "more diversity +.50" in lines[3]
+    assert lines[3].startswith("Beside LoRA, it has less fidelity −.33")
+    assert "more diversity +.33" in lines[3]
     assert "No score in controllability, preservation, quality" in lines[4]
+
+
+def test_of_two_or_three_settings_only_who_is_ahead_is_said(ranked) -> None:
+    lines = recommendation_lines(recommend(ranked(CLEAR)), length_unit="steps")
+    assert "of 3 settings on 4 concepts: it is ahead in diversity; LoRA is ahead in fidelity." in lines[0]
+    assert "separated from LoRA" in lines[1]
+    assert not any("[" in line for line in lines), "an interval of ranks that are 0, ½ or 1 says nothing"
+    same = {name: {"fidelity": [1.0, 2.0]} for name in ("full", "lora")}
+    assert "none is ahead in fidelity" in recommendation_lines(recommend(ranked(same)), length_unit="steps")[0]
 
 
 def test_a_single_setting_has_nothing_to_be_compared_with(ranked) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import lycoris
+from flows.cli import listing
 from flows.cli.command_line import commands_of
 from flows.cli.main import COMMANDS, COMPLETION_VARIABLE, build_parser, main
 
@@ -63,18 +64,41 @@ def test_the_version_is_that_of_the_library(capsys: pytest.CaptureFixture[str]) 
     assert capsys.readouterr().out == f"lycoris {lycoris.__version__}\n"
 
 
-def test_the_overview_imports_no_command_and_nothing_heavy() -> None:
+def test_help_imports_nothing_heavy_and_the_overview_no_command() -> None:
     script = (
         "import sys\n"
         "from flows.cli.main import COMMANDS, main\n"
         "main(['--help'])\n"
+        "print(sorted({f'flows.cli.{name}' for name in COMMANDS} & set(sys.modules)), file=sys.stderr)\n"
+        "for name in COMMANDS: main([name, '--help'])\n"
         "unneeded = {'torch', 'prefect', 'pydantic', 'pandas', 'mlflow', 'rich', 'urllib.request'}\n"
-        "unneeded |= {f'flows.cli.{name}' for name in COMMANDS}\n"
         "print(sorted(unneeded & set(sys.modules)), file=sys.stderr)"
     )
     ended = subprocess.run([sys.executable, "-c", script], check=True, cwd=ROOT, capture_output=True, text=True)
-    assert ended.stderr == "[]\n"
+    assert ended.stderr == "[]\n[]\n"
     assert all(f"  {name} " in ended.stdout for name in COMMANDS)
+
+
+@pytest.mark.parametrize("command", listing.COMMANDS)
+def test_the_kept_list_of_a_command_is_that_of_its_tables(command: str) -> None:
+    kept, built = listing.read_listing(command), listing.build_listing(command)
+    assert kept == built, "run `python -m flows.cli.listing`"
+
+
+def test_a_default_is_named_where_help_has_none_in_its_column() -> None:
+    for line in listing.read_listing("run").splitlines():
+        assert "depends on" not in line, "a reader cannot look that up"
+        assert "(see meaning)" not in line or "default: " in line
+
+
+def test_the_lengths_and_batches_that_help_names_are_the_defaults() -> None:
+    from flows.config.defaults import default_settings
+    from flows.config.experiment import Experiment
+
+    pocket, other = (default_settings(base, "lora").training for base in ("pocket", "real"))
+    about = {name: Experiment.model_fields[name].description or "" for name in ("steps", "batch_size")}
+    assert f"{other['epochs']} epochs have, on the pocket {pocket['steps']} " in about["steps"]
+    assert about["batch_size"].endswith(f"default: {other['batch_size']}, on the pocket {pocket['batch_size']}")
 
 
 @pytest.mark.parametrize(

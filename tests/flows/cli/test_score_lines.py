@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from flows.cli.score import headline_scores, score_lines, summary_lines
+from flows.cli.score import headline_scores, score_digits, score_lines, summary_lines
+from lycoris.analysis.text.formatting import format_interval, format_number
+from lycoris.report.run.scores import reported_measures
 
 
 def score(name: str, dimension: str, difference: float | None, **more: Any) -> dict[str, Any]:
@@ -23,22 +25,32 @@ SCORES = [
     score("image_similarity/trigger/clip", "fidelity", 0.185),
     score("style_loss/style/vgg", "preservation", 0.547, base=0, higher_is_better=False, verdict="worse"),
 ]
+DIGITS = score_digits([{each["name"]: each for each in SCORES}])
+
+
+def test_numbers_look_as_on_the_page() -> None:
+    each = score("image_similarity/trigger/clip", "fidelity", -0.08)
+    (line,) = score_lines([each], DIGITS)
+    measure = next(iter(reported_measures({"adapters": [{"scores": {each["name"]: each}}]})))
+    assert DIGITS[each["name"]] == measure.digits
+    assert f"{format_number(-0.08, measure.digits, signed=True)} {format_interval(-0.18, 0.02, measure.digits)}" in line
+    assert "−.080 [−.180, .020]" in line
 
 
 def test_the_difference_that_decides_stands_beside_the_verdict() -> None:
-    (line,) = score_lines([SCORES[2]])
+    (line,) = score_lines([SCORES[2]], DIGITS)
     assert line.split() == [
-        *("fidelity", "+0.185", "[0.085,", "0.285]", "better", "0.547", "beside", "0.362"),
+        *("fidelity", "+.185", "[.085,", ".285]", "better", ".547", "beside", ".362"),
         "image_similarity/trigger/clip",
     ]
 
 
 def test_an_interval_of_the_value_never_stands_beside_a_verdict() -> None:
-    assert not any("0.972" in line for line in score_lines(SCORES[:3], verbose=True))
+    assert not any(".972" in line for line in score_lines(SCORES[:3], DIGITS, verbose=True))
 
 
 def test_a_distance_from_the_base_is_not_called_worse_than_it() -> None:
-    (line,) = score_lines([SCORES[3]])
+    (line,) = score_lines([SCORES[3]], DIGITS)
     assert "worse" not in line
     assert line.endswith("a distance from the base")
 

@@ -36,21 +36,37 @@ def study(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_the_command_prints_five_lines_the_files_and_the_plot(study: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_prints_the_choice_the_files_the_rule_and_the_plot(
+    study: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(["recommend", str(study), "--weights", "fidelity=2", "--json"]) == 0
     *lines, last = capsys.readouterr().out.splitlines()
     result = json.loads(last)
-    assert lines[:5] == result["lines"]
-    assert lines[5:8] == [
+    count = len(result["lines"])
+    assert lines[:count] == result["lines"]
+    assert lines[count : count + 3] == [
         "adapter   grumble: adapters/grumble-lora.safetensors",
         "adapter   castle: adapters/castle-lora.safetensors",
         "adapter   neon: adapters/neon-lora.safetensors   trigger: ohw",
     ]
-    assert lines[8:] == [f"plot      {result['picture']}"]
+    rule, plot = lines[count + 3 :]
+    assert rule.endswith("choose one adapter for each concept alone, which take the same here.")
+    assert plot == f"plot      {result['picture']}"
     assert result["picture"] == str((study / "recommendation.svg").resolve())
     assert result["choice"]["config"] == "lora rank=4 · none"
     assert result["missing"] == ["controllability", "preservation", "quality"]
     assert (study / "recommendation.svg").read_text().startswith("<svg")
+
+
+def test_the_command_says_where_the_report_takes_another_adapter(study: Path, capsys) -> None:
+    record = json.loads((study / "study.json").read_text())
+    for adapter in record["adapters"][:4]:
+        adapter["champion"] = adapter["algorithm"] == ("full" if adapter["concept"] == "castle" else "lora rank=4")
+        adapter["name"] = adapter["file"]
+    (study / "study.json").write_text(json.dumps(record))
+    assert main(["recommend", str(study), "--weights", "fidelity=2"]) == 0
+    (rule,) = (line for line in capsys.readouterr().out.splitlines() if line.startswith("rule"))
+    assert rule.endswith("choose one adapter for each concept alone, and take Full with captions `none` for castle.")
 
 
 def test_a_maximum_size_excludes_larger_settings(study: Path) -> None:

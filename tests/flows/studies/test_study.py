@@ -17,7 +17,8 @@ from flows.cli.main import main
 from flows.config.experiment import Experiment
 from flows.studies.answer import write_study_answer
 from flows.studies.budget_matching import BudgetMatch
-from flows.studies.definition import load_study, study_names
+from flows.studies.definition import load_study
+from flows.studies.names import study_names, study_question
 from lycoris.errors import InputError
 from tasks.trainings import times_label
 from tests.analysis.conftest import PAPER
@@ -28,6 +29,7 @@ def test_every_study_asks_a_question_and_varies_its_factors(name: str) -> None:
     for changes in ((), ("base=pocket",)):
         study = load_study(name, changes)
         assert study.question.endswith("?")
+        assert study.question == study_question(name)  # what help prints
         assert study.experiment.name != "pocket"  # that is `lycoris run`'s
         rows = [
             {**study.experiment.adapter_settings(adapter).as_dict(),
