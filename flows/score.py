@@ -281,7 +281,11 @@ def _base_records(
         {
             "concept": target.concept,
             "captions": target.strategy,
-            "drawings": image_records(futures.base.images[0].result()),
+            "drawings": {
+                prompt_type: images
+                for part in futures.base.images
+                for prompt_type, images in image_records(part.result()).items()
+            },
         }
         for target, entry, futures in zip(targets, entries, evaluations, strict=True)
         if "error" not in entry

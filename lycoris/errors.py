@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 
 class InputError(ValueError):
@@ -30,6 +31,35 @@ def unknown_name_error(kind: str, name: object, known: Iterable[str]) -> InputEr
     nearest = difflib.get_close_matches(str(name), names, n=1, cutoff=0.5)
     hint = f" Did you mean `{nearest[0]}`?" if nearest else ""
     return InputError(f"Unknown {kind} `{name}`.{hint} Known: {', '.join(names)}.")
+
+
+def missing_path_error(kind: str, path: str | Path) -> InputError:
+    """Build the error for a file or folder that does not exist, with the nearest name beside it as a hint.
+
+    Args:
+        kind: what it is: ``"data folder"``.
+        path: of the missing file or folder.
+
+    Returns:
+        The error, for the caller to raise.
+    """
+    return InputError(f"There is no {kind} `{path}`.{nearest_path_hint(path)}")
+
+
+def nearest_path_hint(path: str | Path) -> str:
+    """Return a sentence that names the entry beside a missing path whose name is nearest; empty where none is near.
+
+    Where a folder on the way is missing, the hint is about that folder.
+    """
+    path = Path(path)
+    while path.parent != path and not path.parent.is_dir():
+        path = path.parent
+    try:
+        beside = sorted(entry.name for entry in path.parent.iterdir() if not entry.name.startswith("."))
+    except OSError:
+        return ""
+    nearest = difflib.get_close_matches(path.name, beside, n=1)
+    return f" Did you mean `{path.parent / nearest[0]}`?" if nearest else ""
 
 
 def hub_failure(name: str, error: Exception) -> str:

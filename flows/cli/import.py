@@ -11,7 +11,8 @@ from flows.cli.output import print_json, print_lines, print_message
 
 DESCRIPTION = """\
 Read the configuration of another trainer, write experiment.yaml and concepts.yaml for `lycoris run`, and name every
-key that could not be carried over. Images and captions stay where they are.
+key that could not be carried over: those to decide, those that are set otherwise here, and those without effect here.
+Images and captions stay where they are.
 
   kohya's sd-scripts   the TOML of a training, of a dataset, or both
   OneTrainer           config.json, and concepts.json if the former does not name it
@@ -44,12 +45,16 @@ def run(arguments: Arguments) -> int:
         class_noun=arguments.class_noun,
         base=arguments.base,
     )
-    for text, reason in result.left_over.items():
-        print_message(f"not carried over  {text}" + (f"  ({reason})" if reason else ""))
-    for note in result.notes:
-        print_message(f"note              {note}")
-    print_message(f"next              lycoris run {shlex.quote(str(result.experiment))}")
+    command = f"lycoris run {shlex.quote(str(result.experiment))}"
+    lines = [
+        *(("not yet ready", text) for text in result.blocking),
+        *result.left.lines(),
+        *(("note", text) for text in result.notes),
+        ("next", f"{command}   (it refuses until that is done)" if result.blocking else command),
+    ]
+    for label, text in lines:
+        print_message(f"{label:<16}{text}")
     print_lines([result.experiment])
     if arguments.json:
-        print_json(asdict(result))
+        print_json({**asdict(result), "left_over": result.left_over})
     return 0

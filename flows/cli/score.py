@@ -12,7 +12,7 @@ import click
 from flows.cli.listing import read_listing
 from flows.cli.options import JSON, PATH, Arguments, argument, option, override, overrides
 from flows.cli.output import print_json, print_lines
-from lycoris.errors import InputError, unknown_name_error
+from lycoris.errors import InputError, missing_path_error, unknown_name_error
 from lycoris.terms import CAPTION_STRATEGIES, DIMENSIONS, HEADLINE_SCORES, RESIZE_MODES
 
 if TYPE_CHECKING:
@@ -128,7 +128,7 @@ def parse_request(arguments: Arguments) -> ScoringConfig:
 
     for file in arguments.files:
         if not file.exists():
-            raise InputError(f"There is no adapter file or folder of images `{file}`.")
+            raise missing_path_error("adapter file or folder of images", file)
     protocol = None if arguments.protocol is None else parse_protocol(arguments.protocol)
     per_prompt = arguments.images_per_prompt
     if per_prompt is None:
@@ -136,7 +136,7 @@ def parse_request(arguments: Arguments) -> ScoringConfig:
     if per_prompt < 1:
         raise InputError(f"Option `--images-per-prompt` must be at least 1, but got {per_prompt}.")
     if not arguments.data.is_dir():
-        raise InputError(f"There is no data folder `{arguments.data}`.")
+        raise missing_path_error("data folder", arguments.data)
     metrics = None if arguments.metrics is None else tuple(arguments.metrics.split(","))
     for name in metrics or ():
         if name not in METRICS:

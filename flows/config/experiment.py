@@ -16,7 +16,7 @@ from flows.config.precision import PrecisionConfig
 from flows.config.record import ConfigRecord
 from flows.config.training import combine_scopes, merge_training
 from lycoris import pocket, terms
-from lycoris.errors import InputError
+from lycoris.errors import missing_path_error
 from lycoris.safety.file_names import check_folder_name
 from tasks.artifacts import BaseOptions, SamplingSettings
 from tasks.trainings import AdapterSettings
@@ -245,7 +245,7 @@ class Experiment(ConfigRecord):
         if self.data.is_dir():
             return self.data
         if self.data != type(self).model_fields["data"].default:
-            raise InputError(f"There is no data folder `{self.data}`.")
+            raise missing_path_error("data folder", self.data)
         return pocket.IMAGES
 
     def base_options(self) -> BaseOptions:

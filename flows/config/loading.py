@@ -15,7 +15,7 @@ from flows.config.experiment import Experiment
 from flows.config.generation import ImageCounts, SamplingConfig
 from flows.config.precision import PrecisionConfig
 from flows.config.training import plain_message
-from lycoris.errors import InputError, unknown_name_error
+from lycoris.errors import InputError, nearest_path_hint, unknown_name_error
 from lycoris.safety.yaml_loading import read_yaml
 
 MAX_VALUE_LENGTH = 200
@@ -46,7 +46,9 @@ def load_experiment(file: Path | None, overrides: tuple[str, ...] = ()) -> Exper
         try:
             values = read_yaml(Path(file).read_text(encoding="utf-8"), f"The experiment file `{file}`") or {}
         except OSError as error:
-            raise InputError(f"The experiment file `{file}` cannot be read: {error.strerror}.") from error
+            raise InputError(
+                f"The experiment file `{file}` cannot be read: {error.strerror}.{nearest_path_hint(file)}"
+            ) from error
         except UnicodeDecodeError as error:
             raise InputError(f"The experiment file `{file}` is not readable YAML: {error}") from error
         if not isinstance(values, dict):

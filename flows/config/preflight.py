@@ -12,7 +12,7 @@ from flows.config.preflight_training import adapter_inputs, validate_adapters, v
 from flows.config.project import project_root
 from flows.config.scoring import ScoringConfig, ScoringTarget, concepts_by_name, resolve_target
 from lycoris.cache.remembered import remember
-from lycoris.errors import InputError
+from lycoris.errors import InputError, missing_path_error
 from lycoris.terms import SENTENCE_STRATEGIES
 
 if TYPE_CHECKING:
@@ -168,7 +168,7 @@ def _validate_data(experiment: Experiment) -> None:
 
     project = versioned_project(experiment.data, project_root())
     if not experiment.data.is_dir() and project is None and experiment.data != Experiment.model_fields["data"].default:
-        raise InputError(f"There is no data folder `{experiment.data}`.")
+        raise missing_path_error("data folder", experiment.data)
     if experiment.data_rev is not None:
         resolve_revision(experiment.data_rev, project)
     elif experiment.data.is_dir():

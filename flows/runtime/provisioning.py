@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flows.runtime.user_changes import read_changes, restore_changes
-from lycoris.errors import InputError
+from lycoris.errors import InputError, missing_path_error
 
 if TYPE_CHECKING:
     from prefect.client.orchestration import SyncPrefectClient
@@ -105,7 +105,7 @@ def deploy(file: Path, project: Path, environment: Mapping[str, str]) -> None:
         InputError: The file does not exist, or Prefect rejects it.
     """
     if not Path(file).is_file():
-        raise InputError(f"There is no deployment file `{file}`.")
+        raise missing_path_error("deployment file", file)
     from prefect.client.orchestration import get_client
 
     with get_client(sync_client=True) as client:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +49,7 @@ def write_caption_page(experiment: Experiment, out: Path, *, write_tags: bool = 
     names = None if experiment.concepts == ("all",) else experiment.concepts
     concepts = DataConcepts(tuple(load_concepts(experiment.data, experiment.concepts_file)), names)
     request = caption_request(experiment.with_captions(experiment.captions), concepts, tagger, captioner)
+    request = replace(request, tagger=tagger)  # the page is about tags, whichever captions are asked for
     results = write_captions(context, request, templates)
     tokenizer = resources.cached_tokenizers(experiment.base, experiment.base_options())["tokenizer"]
     max_tokens = token_limit(tokenizer, experiment.max_token_length)

@@ -14,6 +14,7 @@ from lycoris.cache.store import Store
 from lycoris.data.census import take_census
 from lycoris.data.concepts import Concept
 from lycoris.data.images import find_mask
+from lycoris.terms import TAGGED_STRATEGIES
 from tasks.artifacts import CaptionedConcept, CaptionerRef, ImageSet, RunContext, TaggerRef
 from tasks.caption import CaptionRequest
 from tasks.models import ModelRefs
@@ -42,12 +43,16 @@ def begin_run(experiment: Experiment) -> RunContext:
 def caption_request(
     experiment: Experiment, concepts: DataConcepts, tagger: TaggerRef | None, captioner: CaptionerRef | None
 ) -> CaptionRequest:
-    """What to caption of a data folder."""
+    """What to caption of a data folder.
+
+    Images are tagged only where a caption strategy has tags. Scores that tag *generated* images have their own tagger
+    (`tasks.models.ModelRefs.for_evaluation`).
+    """
     return CaptionRequest(
         concepts=concepts.known,
         base=experiment.base,
         base_options=experiment.base_options(),
-        tagger=tagger,
+        tagger=tagger if TAGGED_STRATEGIES.intersection(experiment.strategies) else None,
         strategies=experiment.strategies,
         captioner=captioner,
         names=concepts.names,

@@ -23,7 +23,7 @@ from lycoris.analysis.statistics.setting_scores import validate_weights
 from lycoris.analysis.text.formatting import adapter_label
 from lycoris.analysis.text.recommendation_text import recommendation_lines
 from lycoris.cache.atomic import atomic_write_text
-from lycoris.errors import InputError
+from lycoris.errors import InputError, nearest_path_hint
 from lycoris.report.recommendation_svg import render_svg
 from lycoris.report.run.schema import read_study_record
 
@@ -56,7 +56,10 @@ def recommend_study(
     validate_weights(weights or {})
     file = study / SCORES_FILE if study.is_dir() else study
     if not file.is_file():
-        raise InputError(f"`{study}` must be the folder of a study with `{SCORES_FILE}`, or a table of scores.")
+        raise InputError(
+            f"`{study}` must be the folder of a study with `{SCORES_FILE}`, or a table of scores."
+            + nearest_path_hint(study)
+        )
     table = read_csv(file)
     unit = "steps" if "steps" in table else "epochs"
     recommendation = recommend(

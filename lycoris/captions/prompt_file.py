@@ -14,7 +14,7 @@ from lycoris.captions.trigger_text import describe_caption, fill_trigger, with_d
 from lycoris.data.concepts import Concept
 from lycoris.data.images import list_images
 from lycoris.data.prompt_spec import PromptSpec
-from lycoris.errors import InputError, unknown_name_error
+from lycoris.errors import InputError, missing_path_error, unknown_name_error
 from lycoris.safety.yaml_loading import read_yaml
 from lycoris.terms import PROMPT_TYPES
 
@@ -94,7 +94,7 @@ def read_captioned_images(
         InputError: there are no images, or one has no caption.
     """
     if not folder.is_dir():
-        raise InputError(f"There is no image folder `{folder}`.")
+        raise missing_path_error("image folder", folder)
     own = (templates or templates_for_base()).for_concept(concept)
     folders = {name: folder / name for name in PROMPT_TYPES if (folder / name).is_dir()}
     files = {name: images for name, subfolder in folders.items() if (images := list_images(subfolder))}

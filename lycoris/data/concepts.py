@@ -31,7 +31,7 @@ from lycoris.data.concepts_file import (
     tag_list,
 )
 from lycoris.data.images import find_mask, list_images
-from lycoris.errors import InputError, unknown_name_error
+from lycoris.errors import InputError, missing_path_error, unknown_name_error
 from lycoris.safety.links import forbidden_target
 
 __all__ = [
@@ -134,10 +134,10 @@ def load_concepts(
     """
     root = Path(root)
     if not root.is_dir():
-        raise InputError(f"There is no data folder `{root}`.")
+        raise missing_path_error("data folder", root)
     path = Path(file) if file is not None else root / CONCEPTS_FILE
     if file is not None and not path.is_file():
-        raise InputError(f"There is no concepts file `{path}`.")
+        raise missing_path_error("concepts file", path)
     if path.is_file():
         entries = read_entries(path)
     else:

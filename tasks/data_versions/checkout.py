@@ -12,7 +12,7 @@ from pathlib import Path
 
 from lycoris import pocket
 from lycoris.cache.atomic import atomic_dir, remove_leftovers
-from lycoris.errors import InputError
+from lycoris.errors import InputError, missing_path_error
 from lycoris.safety.redaction import redact
 from tasks.data_versions import dvc
 from tasks.data_versions.dvc import cache_dir, cached_file, dvc_dir, has_remote
@@ -67,7 +67,7 @@ def ensure_version(data: Path, project: Path) -> DataVersion:
         _begin_with_pocket(project)
         state = "fetched"
     if not folder.is_dir():
-        raise InputError(f"There is no data folder `{folder}`.")
+        raise missing_path_error("data folder", folder)
     versioned = is_own and (pointer.is_file() or dvc_dir(project) is not None)
     entries, size = build_own_manifest(folder, project) if versioned else build_manifest(folder)
     version = manifest_hash(entries)

@@ -9,7 +9,7 @@ import subprocess
 from pathlib import Path
 
 from lycoris.cache.atomic import temporary_path
-from lycoris.errors import InputError
+from lycoris.errors import InputError, missing_path_error
 from tasks.data_versions.checkout import find_project, is_available, locate_version, materialize, write_version
 from tasks.data_versions.ignore import build_own_manifest
 from tasks.data_versions.manifest import (
@@ -96,7 +96,7 @@ def list_version(revision: str | None, data: Path, project: Path) -> tuple[str, 
         version = resolve_revision(revision, project)
         return version, locate_version(version, project)[1]
     if not Path(data).is_dir():
-        raise InputError(f"There is no data folder `{data}`.")
+        raise missing_path_error("data folder", data)
     is_own = Path(data).resolve() == (Path(project) / "data").resolve()
     entries, _ = build_own_manifest(Path(data), project) if is_own else build_manifest(Path(data))
     return manifest_hash(entries), entries

@@ -85,6 +85,14 @@ def test_every_file_is_scored_against_the_base_in_five_dimensions(result) -> Non
     assert Path(result["report"]).read_text().count("loha") > 0
 
 
+def test_the_base_generates_once_for_all_files_of_a_concept(result) -> None:
+    store = Path(result["report"]).parents[1] / "store" / "images"
+    own = [file for file in store.rglob("*.png")]
+    counts = {"train": 3, "trigger": 3, "alter": 4, "style": 2, "plain": 2}
+    of_folder = 3  # the base's for the prompts of the folder of images
+    assert len(own) == 3 * sum(counts.values()) + of_folder  # two adapters, and the base once
+
+
 def test_a_larger_change_drifts_further(result) -> None:
     small, large = (entry["scores"]["style_loss/style/vgg"]["value"] for entry in result["adapters"][:2])
     assert 0 < small < large

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ import yaml
 from flows.config.imports.ai_toolkit import import_ai_toolkit, is_ai_toolkit
 from flows.config.imports.imported import Imported, ImportedConcept
 from flows.config.imports.kohya import import_kohya
+from flows.config.imports.left_over import LeftOver, sort_left_over
 from flows.config.imports.onetrainer import import_onetrainer, is_concepts, is_onetrainer
 from flows.config.imports.reading import read_config
 from flows.config.imports.simpletuner import import_simpletuner, is_backends, is_simpletuner
@@ -41,15 +42,22 @@ class ImportResult:
         experiment: the experiment.
         concepts: the concepts file.
         trainer: whose files were imported.
-        left_over: key and value that were not carried over -> the reason, if one is known.
+        left: keys and values that were not carried over, by what they ask of the user.
         notes: what else the user should know.
+        blocking: what the user has to do before `lycoris run` accepts the experiment.
     """
 
     experiment: Path
     concepts: Path
     trainer: str
-    left_over: dict[str, str]
+    left: LeftOver
     notes: list[str]
+    blocking: list[str] = field(default_factory=list)
+
+    @property
+    def left_over(self) -> dict[str, str]:
+        """Every key that was not carried over, as ``key = value`` -> the reason; empty where none is known."""
+        return self.left.all
 
 
 def import_config(
@@ -84,6 +92,7 @@ def import_config(
         if value is not None:
             setattr(imported.concepts[0], name, value)
     left_over = {text: reason for keys in imported.keys for text, reason in keys.left_over().items()}
+    left = sort_left_over(left_over, {text for keys in imported.keys for text in keys.to_decide()})
     targets = [out / EXPERIMENT_FILE, out / CONCEPTS_FILE]
     for target in targets:
         if target.exists():
@@ -102,7 +111,7 @@ def import_config(
         for target in targets:
             target.unlink()
         raise
-    return ImportResult(targets[0], targets[1], imported.trainer, left_over, imported.notes)
+    return ImportResult(targets[0], targets[1], imported.trainer, left, imported.notes, imported.blocking)
 
 
 def _read(contents: Mapping[Path, Any]) -> Imported:
@@ -170,9 +179,9 @@ def _experiment(imported: Imported, root: Path, concepts_file: Path) -> dict[str
     captions = Sidecars.read(images, root)
     without = [image for image in images if captions.sentences(image) is None]
     if images and without and len(without) < len(images):
-        imported.notes.append(
-            f"{len(without)} of {len(images)} images have no caption, such as `{without[0]}`: write one beside each, "
-            "empty for the trigger alone."
+        imported.blocking.append(
+            f"{len(without)} of {len(images)} images have no caption, such as `{without[0]}`: write one beside each "
+            "(an empty file is the trigger alone), or add `--set captions=none`, which is the trigger alone for all."
         )
     strategy = "none" if len(without) == len(images) else "sentence"
     if strategy == "sentence":

@@ -10,7 +10,7 @@ from typing import Any
 
 from flows.config.imports.keys import Keys
 from lycoris.data.kohya_folders import KohyaFolder
-from lycoris.errors import InputError
+from lycoris.errors import InputError, nearest_path_hint
 
 OPTIMIZERS: Mapping[str, str] = {
     "adamw": "adamw",
@@ -80,6 +80,7 @@ class Imported:
         concepts: its concepts.
         keys: of the files; those left over are reported.
         notes: what else the user should know.
+        blocking: what the user has to do before the experiment runs.
     """
 
     trainer: str
@@ -92,6 +93,7 @@ class Imported:
     concepts: list[ImportedConcept] = field(default_factory=list)
     keys: list[Keys] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    blocking: list[str] = field(default_factory=list)
 
     def add(self, words: str, name: str, folder: Path, repeats: int) -> None:
         """Add a folder of images under the words for what they show, trigger first; without words under a name."""
@@ -115,7 +117,7 @@ def take_algorithm(keys: Keys, name: str, value: str) -> str:
     """Translate the name of an algorithm; `lora`, with a report, for one that is not known."""
     known = ALGORITHMS.get(_letters(value))
     if known is None:
-        keys.drop(name, value, "an algorithm that is not known here; `lora` is used")
+        keys.drop(name, value, "an algorithm that is not known here; `lora` is used", to_decide=True)
     return known or "lora"
 
 
@@ -123,7 +125,7 @@ def take_optimizer(keys: Keys, name: str, value: str | None, training: dict[str,
     """Translate the name of an optimizer into a training setting."""
     known = OPTIMIZERS.get(_letters(value or "adamw"))
     if known is None:
-        keys.drop(name, value, "an optimizer that is not known here; `adamw` is used")
+        keys.drop(name, value, "an optimizer that is not known here; `adamw` is used", to_decide=True)
     training["optimizer"] = known or "adamw"
 
 
@@ -139,7 +141,10 @@ def report_mask_folder(keys: Keys, name: str) -> None:
     """Report a folder of masks: here a mask is a file beside its image."""
     if (folder := keys.take(name)) is not None:
         keys.drop(
-            name, folder, "masks are read beside the images: copy each as `name.mask.png` and set `training.mask: file`"
+            name,
+            folder,
+            "masks are read beside the images: copy each as `name.mask.png` and set `training.mask: file`",
+            to_decide=True,
         )
 
 
@@ -167,7 +172,10 @@ def _find(keys: Keys, name: str, value: object, beside: Sequence[Path], *, is_fo
         if path.is_dir() if is_folder else path.is_file():
             return path.absolute()
     kind = "folder" if is_folder else "file"
-    raise InputError(f"Key `{keys.label}{name}` names the {kind} `{value}`, which does not exist.")
+    raise InputError(
+        f"Key `{keys.label}{name}` names the {kind} `{value}`, which does not exist."
+        + nearest_path_hint(beside[0] / Path(str(value)) if beside else str(value))
+    )
 
 
 def set_known(target: dict[str, Any], **values: Any) -> None:

@@ -22,6 +22,7 @@ class Keys:
         self._groups: list[Keys] = []
         self._reasons: dict[str, str] = {}
         self._superseded: dict[str, str] = {}
+        self._to_decide: set[str] = set()
 
     def take(self, *names: str, default: Any = None) -> Any:
         """Return the value of the first of some keys that is present and not null; the others are left over."""
@@ -78,9 +79,15 @@ class Keys:
         self._values, self._groups = {}, []
         self.drop(name, value, reason)
 
-    def drop(self, name: str, value: Any, reason: str) -> None:
-        """Report a key that was taken, but could not be carried over."""
+    def drop(self, name: str, value: Any, reason: str, *, to_decide: bool = False) -> None:
+        """Report a key that was taken, but could not be carried over; `to_decide` where its reason asks the user."""
         self._reasons[f"{self.label}{name} = {value}"] = reason
+        if to_decide:
+            self._to_decide.add(f"{self.label}{name} = {value}")
+
+    def to_decide(self) -> set[str]:
+        """Return those of `left_over` whose reason asks the user for a decision."""
+        return self._to_decide.union(*(group.to_decide() for group in self._groups))
 
     def left_over(self) -> dict[str, str]:
         """Return every key that was not carried over, as ``key = value``, with the reason if one is known."""

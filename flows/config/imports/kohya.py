@@ -163,12 +163,15 @@ def _take_training(keys: Keys, imported: Imported) -> None:
         training["mask"] = "alpha"
     elif masked := keys.take("masked_loss", default=False):
         keys.drop(
-            "masked_loss", masked, "copy each mask as `name.mask.png` beside its image and set `training.mask: file`"
+            "masked_loss",
+            masked,
+            "copy each mask as `name.mask.png` beside its image and set `training.mask: file`",
+            to_decide=True,
         )
     set_known(imported.options, max_token_length=keys.number("max_token_length"))
     warmup = keys.number("lr_warmup_steps", default=0)
     if isinstance(warmup, float) and warmup < 1:
-        keys.drop("lr_warmup_steps", warmup, "a fraction of the steps; set `warmup_steps`")
+        keys.drop("lr_warmup_steps", warmup, "a fraction of the steps; set `warmup_steps`", to_decide=True)
     else:
         training["warmup_steps"] = int(warmup)
     take_schedule(keys, "lr_scheduler", keys.take("lr_scheduler"), training)

@@ -87,13 +87,18 @@ def _take_concept(keys: Keys, imported: Imported, beside: Sequence[Path]) -> Non
         keys.drop("balancing", repeats, f"repeats are whole numbers here; {max(1, round(repeats))} is used")
     imported.add("", name or folder.name, folder, max(1, round(repeats)))
     if keys.take("include_subdirectories", default=False) and any(path.is_dir() for path in folder.iterdir()):
-        keys.drop("include_subdirectories", True, "folders below are subclasses here: add them to concepts.yaml")
+        keys.drop(
+            "include_subdirectories",
+            True,
+            "folders below are subclasses here: add them to concepts.yaml",
+            to_decide=True,
+        )
     image, text = keys.group("image"), keys.group("text")
     set_known(imported.training, horizontal_flip=image.take("enable_random_flip"))
     _take_off(image)
     source = text.take("prompt_source", default="sample")
     if source != "sample":
-        text.drop("prompt_source", source, "captions are read from a file beside each image only")
+        text.drop("prompt_source", source, "captions are read from a file beside each image only", to_decide=True)
     shuffles, keep = text.take("enable_tag_shuffling"), text.number("keep_tags_count")
     if text.take("tag_dropout_enable", default=False) and text.take("tag_dropout_mode", default="FULL") == "RANDOM":
         set_known(imported.training, tag_dropout=text.number("tag_dropout_probability"))
@@ -142,7 +147,7 @@ def _take_training(keys: Keys, imported: Imported) -> None:
     )
     warmup = keys.number("learning_rate_warmup_steps")
     if isinstance(warmup, float) and 0 < warmup < 1:
-        keys.drop("learning_rate_warmup_steps", warmup, "a fraction of the steps; set `warmup_steps`")
+        keys.drop("learning_rate_warmup_steps", warmup, "a fraction of the steps; set `warmup_steps`", to_decide=True)
         warmup = 0
     set_known(training, warmup_steps=None if warmup is None else int(warmup))
     if str(keys.take("loss_weight_fn", default="CONSTANT")).upper() == "MIN_SNR_GAMMA":

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from lycoris.data.text_files import read_text
-from lycoris.errors import InputError
+from lycoris.errors import InputError, missing_path_error
 from lycoris.safety.yaml_loading import read_yaml
 
 
@@ -19,7 +19,7 @@ def read_config(file: Path) -> Any:
         InputError: the file does not exist, or is not in its format.
     """
     if not file.is_file():
-        raise InputError(f"There is no configuration file `{file}`.")
+        raise missing_path_error("configuration file", file)
     text, suffix = read_text(file), file.suffix.casefold()
     try:
         if suffix == ".toml":

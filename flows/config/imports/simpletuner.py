@@ -83,7 +83,7 @@ def _take_backend(keys: Keys, imported: Imported, prior: list[tuple[Path, str]],
     if source == "textfile":
         words = ""
     elif source != "instanceprompt":
-        keys.drop("caption_strategy", source, "captions are read from a file beside each image only")
+        keys.drop("caption_strategy", source, "captions are read from a file beside each image only", to_decide=True)
     repeats = int(keys.number("repeats", default=0)) + 1  # SimpleTuner counts the further times
     if keys.take("is_regularisation_data", "is_regularization_data", default=False):
         prior.append((folder, words))
@@ -108,7 +108,7 @@ def _take_training(keys: Keys, imported: Imported) -> None:
             for name, value in options.items():
                 keys.drop(f"lycoris_config.{name}", value, "")
         else:
-            keys.drop("lycoris_config", options, "a file of its own; set `algorithms`")
+            keys.drop("lycoris_config", options, "a file of its own; set `algorithms`", to_decide=True)
     elif not full:
         rank = int(keys.number("lora_rank", default=16))
         adapter |= {"rank": rank, "alpha": float(keys.number("lora_alpha", default=rank))}

@@ -18,7 +18,7 @@ from lycoris.bases.files.file_kinds import (
 )
 from lycoris.bases.files.hub import download_snapshot, is_hub_name
 from lycoris.cache.integrity import file_digest
-from lycoris.errors import InputError
+from lycoris.errors import InputError, nearest_path_hint
 from lycoris.pocket import EMBEDDED_BASES
 
 CONVERT_FOLDER_COMMAND = (
@@ -57,7 +57,7 @@ def find_base(source: str | Path) -> Path:
     embedded = ", ".join(f"`{name}`" for name in EMBEDDED_BASES)
     raise InputError(
         f"Base `{source}` must be {embedded}, a folder in the diffusers layout, a safetensors file or a hub name, "
-        f"but there is no folder {path.absolute()}."
+        f"but there is no folder {path.absolute()}.{nearest_path_hint(source)}"
     )
 
 

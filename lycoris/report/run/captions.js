@@ -19,7 +19,7 @@ section("captions", () => {
     element("p", { class: "lead" }, "Trigger ", element("code", {}, concept.trigger ?? "–"), ", a ",
       element("b", {}, concept.class_noun ?? concept.name),
       concept.description ? `; evaluation prompts describe it as “${concept.description}”` : "", ". ",
-      concept.conceptTags.length ? ["Tags that belong to it: ", concept.conceptTags.flatMap((tag, index) =>
+      !concept.conceptTags ? "No strategy here has tags, so the images were not tagged." : concept.conceptTags.length ? ["Tags that belong to it: ", concept.conceptTags.flatMap((tag, index) =>
         [index ? ", " : null, element("s", {}, spaced(tag))]), "."] : "No tag belongs to it."),
     table(rows.slice(0, 4)),
     rows.length > 4 ? element("details", {}, element("summary", {}, `${rows.length - 4} more`), table(rows.slice(4))) : null,

@@ -19,7 +19,7 @@ from lycoris.report.run.summaries import summarize_scores
 from lycoris.report.run.verdict import concept_verdict, has_learned
 from lycoris.report.shared.image_store import ImageStore
 from lycoris.report.shared.json_data import shorten
-from lycoris.terms import CAPTION_STRATEGIES, REPORTED_PROMPT_TYPES, VERDICTS, page_terms
+from lycoris.terms import CAPTION_STRATEGIES, REPORTED_PROMPT_TYPES, TAGGED_STRATEGIES, VERDICTS, page_terms
 
 MAX_CURVE_POINTS = 30_000
 """The most points of loss curves on a page, roughly."""
@@ -183,7 +183,7 @@ def _concept_payload(
             strategy: [mark_concept_tags(caption, concept_tags) for caption in captions[strategy]]
             for strategy in _ordered(captions, CAPTION_STRATEGIES)
         },
-        "conceptTags": concept_tags,
+        "conceptTags": concept_tags if TAGGED_STRATEGIES.intersection(captions) else None,
         "verdict": asdict(concept_verdict(concept, finished, measures)) if finished else None,
         "headlines": {dimension: measure.name for dimension, measure in headlines.items()},
         "summaries": [

@@ -16,6 +16,7 @@ from flows.config.concepts import select_concepts
 from flows.config.experiment import Experiment
 from flows.config.imports.experiment_files import ImportResult, import_config
 from flows.config.imports.keys import Keys
+from flows.config.imports.left_over import sort_left_over
 from flows.config.loading import load_experiment
 from flows.config.preflight import validate_experiment
 from flows.steps.grid import expand_grid, training_requests
@@ -246,11 +247,14 @@ def test_onetrainer_keys_become_settings(imported: Callable[..., tuple[ImportRes
     assert experiment.training["shuffle_tags"] is True
     assert experiment.training["betas"] == (0.9, 0.999)
     assert experiment.training["epochs"] == 1
-    assert result.left_over == {
-        "model_type = STABLE_DIFFUSION_15": "", "resolution = 512": "", "optimizer.fused = True": "",
-        "text_encoder.learning_rate = 1e-05": "",
+    assert result.left.decide == {"text_encoder.learning_rate = 1e-05": ""}
+    assert result.left.instead == {
+        "model_type = STABLE_DIFFUSION_15": "read from the base's files",
+        "resolution = 512": "images are trained at the base's own resolution",
+        "optimizer.fused = True": "PyTorch's choice",
         "concepts[1].enabled = False": "concept `off` is switched off and left out",
-    }  # fmt: skip
+    }
+    assert not result.left.no_effect
     (dog,) = load_concepts(experiment.data, experiment.concepts_file)
     assert (dog.trigger, dog.class_noun) == ("sks", "dog")
 
@@ -315,8 +319,9 @@ def test_simpletuner_keys_become_settings(imported: Callable[..., tuple[ImportRe
     (dog,) = load_concepts(experiment.data, experiment.concepts_file)
     assert ({image.repeats for image in dog.images}, [image.words for image in dog.prior_images]) == ({5}, ["dog"])
     assert (dog.trigger, dog.class_noun) == ("sks", "dog")
-    reasons = {text: reason for text, reason in result.left_over.items() if reason}
-    assert reasons.keys() == {"optimizer = adamw_bf16", "backends[2].dataset_type = text_embeds"}
+    assert result.left.decide.keys() == {"optimizer = adamw_bf16"}
+    assert "backends[2].dataset_type = text_embeds" in result.left.instead
+    assert "report_to = none" in result.left.no_effect
 
 
 def test_the_command_writes_files_and_names_what_it_could_not_carry_over(
@@ -325,12 +330,36 @@ def test_the_command_writes_files_and_names_what_it_could_not_carry_over(
     (file,) = write(folder, {"train.toml": KOHYA_TRAINING})
     assert main(["import", str(file), "--out", "my-dog", "--json"]) == 0
     printed = capsys.readouterr()
-    assert "not carried over  mixed_precision = fp16" in printed.err
-    assert "next              lycoris run my-dog/experiment.yaml" in printed.err
-    assert json.loads(printed.out.splitlines()[-1])["left_over"]["v2 = False"] == ""
+    assert "set otherwise   mixed_precision = fp16  (bf16 where" in printed.err
+    assert printed.err.endswith("next            lycoris run my-dog/experiment.yaml\n")
+    assert json.loads(printed.out.splitlines()[-1])["left_over"]["v2 = False"] == "read from the base's files"
     assert (folder / "my-dog" / "experiment.yaml").is_file()
     assert main(["import", str(file), "--out", "my-dog"]) == 2
     assert "exists already" in capsys.readouterr().err
+
+
+def test_a_folder_captioned_in_part_is_said_to_stop_the_run(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "img/10_sks dog/1.txt").unlink()
+    (file,) = write(folder, {"train.toml": KOHYA_TRAINING})
+    assert main(["import", str(file), "--out", "my-dog"]) == 0
+    first, *_, last = capsys.readouterr().err.splitlines()
+    assert first.startswith("not yet ready   1 of 3 images have no caption")
+    assert last.endswith("lycoris run my-dog/experiment.yaml   (it refuses until that is done)")
+    experiment = load_experiment(folder / "my-dog/experiment.yaml", (f"output={folder / 'runs'}",))
+    with pytest.raises(InputError, match="caption"):
+        validate_experiment(experiment)
+
+
+def test_keys_are_listed_by_what_they_ask_of_the_user() -> None:
+    keys = {"xformers = True": "", "config.process[0].save.dtype = fp16": "", "cache_latents = True": "",
+            "sample_prompts = a.txt": "", "clip_skip = 2": "", "debiased_estimation_loss = False": "",
+            "lr_scheduler = odd": "`constant` is used", "masked_loss = True": "copy them"}  # fmt: skip
+    left = sort_left_over(keys, {"masked_loss = True"})
+    assert left.decide == {"clip_skip = 2": "", "masked_loss = True": "copy them"}
+    assert left.instead == {"lr_scheduler = odd": "`constant` is used"}
+    assert left.all.keys() == keys.keys()
+    labels = [label for label, _ in left.lines()]
+    assert labels == ["to decide", "to decide", "set otherwise", "no effect here"]
 
 
 def test_a_key_that_another_one_replaces_has_that_as_its_reason() -> None:
