@@ -105,7 +105,7 @@ def sort_left_over(keys: Mapping[str, str], to_decide: Set[str]) -> LeftOver:
         words = re.sub(r"\[\d+\]", "", path).split(".")
         if text in to_decide:
             left.decide[text] = reason
-        elif reason or words[-1] in INSTEAD:
+        elif reason or (words[-1] in INSTEAD and "save" not in words):
             left.instead[text] = reason or INSTEAD[words[-1]]
         elif value in _OFF:
             left.no_effect[text] = "switched off"
