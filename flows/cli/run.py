@@ -6,13 +6,15 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from flows.cli.listing import read_listing
-from flows.cli.options import EXPERIMENT, Arguments, experiment_overrides
+from flows.cli.options import EXPERIMENT, Arguments, experiment_overrides, option
 from flows.cli.output import print_json, print_lines, print_message
 from lycoris.pocket import EMBEDDED_BASES
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
     from pydantic.fields import FieldInfo
+
+    from flows.config.experiment import Experiment
 
 DESCRIPTION = """\
 Customize a text-to-image model to a set of images in several ways and measure what each way did.
@@ -29,12 +31,16 @@ examples:
   lycoris run --set concepts=bop --set algorithms=lora,lokr --set captions=none
   lycoris run --set data=my-photos                  your images, as my-photos/<category>/<class>/*.jpg
   lycoris run --set data=my-photos --set base=stable-diffusion-v1-5/stable-diffusion-v1-5 --set captions=none
+  lycoris run --set data=my-photos --plan           how long that takes, and what is cached
   lycoris run my.yaml --set seeds=0,1,2 --json      one JSON object on the last line, for programs
   lycoris run --set 'algorithms=[{algorithm: lora, rank: 32, alpha: 16}, {algorithm: lokr, factor: 4}]'
 """
 
 
-PARAMETERS = EXPERIMENT
+PARAMETERS = (
+    *EXPERIMENT,
+    option("--plan", is_flag=True, help="print what would be run, how long it takes and what is cached, and stop"),
+)
 
 
 def epilog() -> str:
@@ -103,12 +109,24 @@ def verdict_lines(verdicts: Sequence[Mapping[str, Any]]) -> list[str]:
     return lines
 
 
+def print_plan(experiment: Experiment) -> int:
+    """Print what an experiment would do, its time and its storage; no training is started."""
+    from flows.config.preflight import validate_experiment
+    from flows.studies.plan import describe_plan
+
+    validate_experiment(experiment)
+    print_lines(describe_plan(experiment))
+    return 0
+
+
 def run(arguments: Arguments) -> int:
     """Run the experiment; 1 if an adapter failed."""
     from flows.config.loading import load_experiment
     from flows.runtime.session import with_prefect_server
 
     experiment = load_experiment(arguments.experiment, experiment_overrides(arguments))
+    if arguments.plan:
+        return print_plan(experiment)
 
     def customize() -> dict[str, Any]:
         from flows.customize import run_customize

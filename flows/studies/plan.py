@@ -252,7 +252,8 @@ def format_cost(experiment: Experiment, work: WorkCount, mean_images: float, tim
             f"{step_counts[adapter.label]} steps of {timings.step_seconds[adapter.label]:.3g} s"
             for adapter in experiment.algorithms
         ),
-        f"an estimate, from {' and from '.join(timings.sources)}; parameters are counted, not estimated",
+        f"an estimate for a machine that does nothing else, from {' and from '.join(timings.sources)}; parameters are "
+        "counted, not estimated",
         "times of cached trainings include loading and what else ran then",
     ]
 

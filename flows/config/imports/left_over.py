@@ -105,12 +105,14 @@ def sort_left_over(keys: Mapping[str, str], to_decide: Set[str]) -> LeftOver:
         words = re.sub(r"\[\d+\]", "", path).split(".")
         if text in to_decide:
             left.decide[text] = reason
-        elif reason or (words[-1] in INSTEAD and "save" not in words):
-            left.instead[text] = reason or INSTEAD[words[-1]]
-        elif value in _OFF:
-            left.no_effect[text] = "switched off"
+        elif reason:
+            left.instead[text] = reason
         elif words[-1] in NO_EFFECT_NAMES or any(_begins(word) for word in words):
             left.no_effect[text] = "speed, memory, files, logs or previews"
+        elif words[-1] in INSTEAD:
+            left.instead[text] = INSTEAD[words[-1]]
+        elif value in _OFF:
+            left.no_effect[text] = "switched off"
         else:
             left.decide[text] = ""
     return left

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from flows.config.concepts import select_concepts
+from flows.cli.main import main
 from flows.config.loading import parse_experiment
 from flows.studies.plan import count_work, describe_plan
 from flows.studies.timing import timings_from_cache
@@ -53,22 +53,20 @@ def test_times_are_taken_from_the_store_for_the_same_base_only(tmp_path: Path) -
     assert not timings.is_complete(experiment.algorithms)
 
 
-def test_a_benchmark_replaces_missing_times(tmp_path: Path) -> None:
-    values = {"algorithms": ["lora"], "captions": ["none"], "concepts": ["grumble"], "sampling": {"steps": 2}}
-    experiment = parse_experiment({**values, "output": str(tmp_path / "runs"), "encoders": ["clip"]})
-    lines = describe_plan(experiment)
-    text = "\n".join(lines)
+def test_run_plans_and_a_benchmark_replaces_missing_times(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    values = {"algorithms": "lora", "captions": "none", "concepts": "grumble", "sampling.steps": 2, "encoders": "clip"}
+    options = [f"--set={name}={value}" for name, value in {**values, "output": tmp_path / "runs"}.items()]
+    assert main(["run", "--plan", *options]) == 0
+    text = capsys.readouterr().out
     for part in (
         "1 adapter: 1 concept",
         "86 images",
         "about",
         "613,376 parameters",
-        "from a benchmark on this machine of lora",
+        "an estimate for a machine that does nothing else, from a benchmark on this machine of lora",
     ):
         assert part in text
     assert not (tmp_path / "runs").exists()
-    concepts = select_concepts(experiment, experiment.data_folder())
-    assert [concept.name for concept in concepts.selected] == ["grumble"]
 
 
 def test_a_missing_data_folder_is_an_error(tmp_path: Path) -> None:
