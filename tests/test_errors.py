@@ -23,7 +23,7 @@ def test_the_nearest_entry_beside_a_missing_one_is_suggested(tmp_path: Path) -> 
     ("words", "meant"),
     [
         (["run", "--set", "data=photo", "--set", "base=pocket"], "photos"),
-        (["run", "--set", "data=photos", "--set", "base=./mybas"], "mybase"),
+        (["extract", "./mybas", "./mybase", "out.safetensors"], "mybase"),
         (["run", "mine.yml"], "mine.yaml"),
         (["captions", "photo"], "photos"),
         (["score", "a.safetensor", "--data", "photos"], "a.safetensors"),
