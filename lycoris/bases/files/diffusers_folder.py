@@ -63,7 +63,7 @@ def find_base(source: str | Path) -> Path:
 
 def _download(name: str) -> Path:
     patterns = ["model_index.json", *HUB_PATTERNS]
-    failure = f"Base `{name}` is not a folder on this machine."
+    failure = f"Base `{name}` is not a folder on this machine.{nearest_path_hint(name)}"
     # Plain weights are preferred; a repository with half-precision ones only is asked for those.
     folder = download_snapshot(name, patterns, failure, ignore=["*.fp16.*", "*.non_ema.*"])
     if not any([*folder.glob(f"unet/*{WEIGHTS_SUFFIX}"), *folder.glob(f"transformer/*{WEIGHTS_SUFFIX}")]):
