@@ -8,6 +8,8 @@ from __future__ import annotations
 import importlib
 from pathlib import Path
 
+from lycoris.cache.atomic import atomic_write_text
+
 LISTINGS = Path(__file__).parent / "listings"
 """The folder of the texts, one for each command that has a `build_listing`."""
 COMMANDS = ("run", "score")
@@ -26,7 +28,7 @@ def build_listing(command: str) -> str:
 def write_listings() -> None:
     """Write the list of every command that has one."""
     for command in COMMANDS:
-        (LISTINGS / f"{command}.txt").write_text(f"{build_listing(command)}\n", encoding="utf-8")
+        atomic_write_text(LISTINGS / f"{command}.txt", f"{build_listing(command)}\n")
 
 
 if __name__ == "__main__":

@@ -169,8 +169,8 @@ def test_a_file_without_its_configuration_warns_of_the_assumed_alpha(tmp_path):
 @pytest.mark.parametrize(
     ("change", "match"),
     [
-        ({"peft_type": "OFT"}, "OFT rotates what goes into a layer"),
-        ({"peft_type": "ADALORA"}, "must be LORA, LOHA, LOKR or IA3, but is ADALORA"),
+        ({"peft_type": "OFT"}, "Unknown field of .*, a configuration of `peft:oft`, `alpha_pattern`"),
+        ({"peft_type": "ADALORA"}, "method ADALORA, which does not work here: it needs a call after every step"),
         ({"peft_type": "LOHA"}, "is for LOHA, but `0` in .* is LORA"),
         ({"init_lora_weights": "pissa_niter_4"}, "changed base.*path_initial_model_for_weight_conversion"),
         ({"alora_invocation_tokens": [1]}, "`alora_invocation_tokens` cannot be read"),
@@ -181,7 +181,7 @@ def test_a_file_without_its_configuration_warns_of_the_assumed_alpha(tmp_path):
         ({"rank_pattern": [3]}, "`rank_pattern` must be a JSON object"),
         ({"alpha_pattern": {"(": 3}}, r"pattern .* that is not a regular expression"),
         ([], "not a JSON object"),
-        (None, "not a JSON object"),
+        (None, r"Cannot read .*adapter_config\.json"),
     ],
     ids=str,
 )
@@ -198,11 +198,6 @@ def test_an_unsupported_configuration_is_an_error(change, match, tmp_path):
 @pytest.mark.parametrize(
     ("config", "model", "match"),
     [
-        (
-            lambda layers: peft.OFTConfig(oft_block_size=4, target_modules=layers),
-            None,
-            "rotates? what goes into a layer",
-        ),
         (
             lambda layers: peft.IA3Config(target_modules=layers, feedforward_modules=[]),
             None,
@@ -222,6 +217,18 @@ def test_adapters_that_are_another_map_in_peft_are_errors(config, model, match, 
         lycoris.load(tmp_path, model)
     (tmp_path / "adapter_config.json").unlink()
     with pytest.raises(InputError, match=match):
+        lycoris.load(tmp_path, model)
+
+
+def test_a_rotation_of_peft_opens_as_its_method_and_needs_its_configuration(tmp_path):
+    model = _saved(tmp_path, lambda layers: peft.OFTConfig(oft_block_size=4, target_modules=layers))
+    assert json.loads((tmp_path / "adapter_config.json").read_text())["inference_mode"]
+    network = lycoris.load(tmp_path, model)
+    assert network.algorithm == "peft:oft"
+    assert list(network.parameters())
+    network.detach()
+    (tmp_path / "adapter_config.json").unlink()
+    with pytest.raises(InputError, match=r"rotates? what goes into a layer"):
         lycoris.load(tmp_path, model)
 
 

@@ -7,6 +7,7 @@ import pytest
 from scipy import stats
 
 from lycoris.metrics import METRICS, FeatureSet, PromptSpec, compare
+from lycoris.metrics.controllability import mean_answer
 from lycoris.metrics.diversity import mean_pairwise_distance, vendi
 from lycoris.metrics.fidelity import cmmd, image_similarity
 from lycoris.metrics.intervals import (
@@ -237,8 +238,11 @@ def test_nothing_is_nan_for_few_images(name: str, count: int) -> None:
     generator = np.random.default_rng(count)
     sizes = [8 if role in ("references", "look_alikes") else count for role in (*metric.inputs, "generated")]
     arrays = [generator.normal(size=(size, 6)) for size in sizes]
-    if metric.feature_kind in ("tags", "prediction"):
+    if metric.feature_kind == "tags" or metric.function is mean_answer:
         arrays = [(array > 0).astype(float) for array in arrays]
+        arrays[-1][:, 1] = 1  # a question about each image
+    elif metric.feature_kind == "prediction" and not metric.inputs:
+        arrays = [abs(array) for array in arrays]
     result = estimate_metric(metric.function, arrays, min_images=metric.min_images)
     ends = confidence_interval(result)
     assert (result.value is None) == (count < metric.min_images)

@@ -21,7 +21,9 @@ from tasks.tracking.promotion import promote_to_champion
 from tasks.tracking.registry import get_version, set_strength
 from tests.tasks.tracking.small_study import adapter_run, open_small_study
 
-POINTS = tuple(StrengthScore(strength, 0.5, {"fidelity": 0.5}) for strength in (0.0, 0.8, 1.0))
+POINTS = tuple(
+    StrengthScore(strength, score, {"fidelity": score}) for strength, score in ((0.0, 0.1), (0.8, 0.6), (1.0, 0.5))
+)
 
 
 @pytest.fixture(scope="module")

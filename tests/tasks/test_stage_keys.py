@@ -50,6 +50,7 @@ TRAINING_CHANGES = {
     "rank": replace(REQUEST, settings=replace(SETTINGS, rank=4)),
     "alpha": replace(REQUEST, settings=replace(SETTINGS, alpha=2.0)),
     "factor": replace(REQUEST, settings=replace(SETTINGS, factor=2)),
+    "options": replace(REQUEST, settings=replace(SETTINGS, options={"r": 4})),
     "number of images": replace(REQUEST, settings=replace(SETTINGS, images=1)),
     "training options": replace(REQUEST, settings=replace(SETTINGS, training={"steps": 4})),
     "validation": replace(REQUEST, validation=ValidationOptions(1, 2, 3)),

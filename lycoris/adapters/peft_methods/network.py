@@ -68,7 +68,9 @@ class PeftNetwork(Network):
         try:
             with seeded(seed, list(parts.values())):
                 for part, config in configs.items():
-                    self._parts[part] = InjectedPart(parts[part], copy.deepcopy(config))
+                    own = copy.deepcopy(config)
+                    own.inference_mode = False  # as in PEFT's saved folders: it would freeze the adapter
+                    self._parts[part] = InjectedPart(parts[part], own)
         except InputError as error:
             for injected in self._parts.values():
                 injected.take_out()

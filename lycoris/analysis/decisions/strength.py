@@ -72,10 +72,10 @@ class StrengthChoice:
         """Where the recommendation comes from, in a line."""
         tried = join_names([f"{point.strength:g}" for point in self.points if point.strength])
         names = join_names([name for name in DECIDING_DIMENSIONS if name in self.points[0].dimensions])
-        best = f"{self.best:g}, which 1 is not separated from," if self.best != self.value else "it"
+        chosen = "best" if self.best == self.value else f"not separated from {self.best:g}, which is best,"
         return (
-            f"best in {names} of {tried}, {counted(self.images, 'image')} each, is {best} with a 95 % interval of "
-            f"{self.low:g} to {self.high:g}{'' if self.value == 1 else '; 1 is worse'}"
+            f"{chosen} in {names} of {tried}, {counted(self.images, 'image')} each; "
+            f"95 % interval {self.low:g} to {self.high:g}{'' if self.value == 1 else '; 1 is worse'}"
         )
 
     @property

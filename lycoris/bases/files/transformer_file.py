@@ -13,6 +13,7 @@ import torch
 from lycoris.bases.files.checkpoint_layouts import convert_vae, match_text_model_prefix
 from lycoris.bases.files.diffusers_folder import cached_file_digest, check_parts, folder_digest, read_json
 from lycoris.bases.files.model_files import DiffusersFolder
+from lycoris.bases.files.model_loading import import_class
 from lycoris.bases.files.transformer_layouts import TransformerLayout, fit_config, transformer_prefix
 from lycoris.errors import InputError
 
@@ -109,14 +110,14 @@ class TransformerFile:
             module.tie_weights()
         return module
 
-    def unused_tensors(self, classes: Mapping[str, Any]) -> list[str]:
+    def unused_tensors(self, classes: Mapping[str, str]) -> list[str]:
         """Names of the file's tensors that no part is loaded from."""
         used: set[str] = set()
         for part in self._prefixes:
             stored = self._stored(part)
             numbers = {name: torch.tensor(float(at)) for at, name in enumerate(stored, start=2)}
             shapes = {name: self._weights.shapes[key] for name, key in stored.items()}
-            module = self.empty_module(part, classes[part])
+            module = self.empty_module(part, import_class(classes[part]))
             try:
                 converted = self._convert(part, module, {n: numbers[n].expand(shapes[n]) for n in stored})
             except _CONVERSION_ERRORS as error:

@@ -90,7 +90,7 @@ def test_a_recommended_strength_is_a_tag_of_its_version(server):
     registry.set_strength(server, name, "3", StrengthChoice(0.8, 0.6, 1.0, 16, (StrengthScore(0.8, 1.0, {}),)))
     found = registry.get_version(server, name)
     assert [found.strength[key] for key in ("value", "low", "high")] == [0.8, 0.6, 1.0]
-    assert registry.lineage(found)["strength"]["origin"].endswith("95 % interval of 0.6 to 1; 1 is worse")
+    assert registry.lineage(found)["strength"]["origin"].endswith("95 % interval 0.6 to 1; 1 is worse")
     for text in ('{"value": 3, "low": 1, "high": 3}', '{"value": 1}', "0.8", '{"value": "x", "low": 1, "high": 1}'):
         registry.set_version_tag(server, found, "strength", text)
         with pytest.raises(InputError, match="Tag `strength` of version 3"):
