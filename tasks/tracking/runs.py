@@ -82,6 +82,16 @@ def open_study(
     return StudyRun(server, name, run_id, version)
 
 
+def end_status(error: BaseException) -> str:
+    """The state of a run that an error ended: KILLED by an interrupt or cancellation, also a wrapped one."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if not isinstance(cause, Exception):
+            return "KILLED"
+        cause = cause.__cause__
+    return "FAILED"
+
+
 @contextmanager
 def ending_run(client: MlflowClient, run_id: str, end_time: int | None = None) -> Iterator[None]:
     """End a run with the block: FINISHED, FAILED if it raises, KILLED if it is interrupted or cancelled.
@@ -93,7 +103,7 @@ def ending_run(client: MlflowClient, run_id: str, end_time: int | None = None) -
         yield
     except BaseException as error:
         with suppress(Exception):  # the error of the block is the one to report
-            client.set_terminated(run_id, "FAILED" if isinstance(error, Exception) else "KILLED")
+            client.set_terminated(run_id, end_status(error))
         raise
     client.set_terminated(run_id, "FINISHED", end_time)
 
@@ -104,7 +114,7 @@ def ending_study(study: StudyRun) -> Iterator[StudyRun]:
     try:
         yield study
     except BaseException as error:
-        status = "FAILED" if isinstance(error, Exception) else "KILLED"
+        status = end_status(error)
         with suppress(Exception):  # the error of the block is the one to report
             client = connect(study.server)
             if status == "FAILED":

@@ -134,7 +134,17 @@ def test_a_version_whose_file_was_deleted_is_logged_anew(folder, study, client):
     assert get_version(study.server, "lost@challenger").version == second.version
 
 
-@pytest.mark.parametrize(("error", "status"), [(ValueError("no"), "FAILED"), (KeyboardInterrupt(), "KILLED")])
+def wrapped(cause: BaseException) -> Exception:
+    """An error as pydantic raises it if a signal comes while it serializes."""
+    error = ValueError("Error calling function")
+    error.__cause__ = cause
+    return error
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [(ValueError("no"), "FAILED"), (KeyboardInterrupt(), "KILLED"), (wrapped(KeyboardInterrupt()), "KILLED")],
+)
 def test_an_interrupted_study_ends_its_run(folder, client, error, status):
     study = open_small_study(folder, 8)
     with pytest.raises(type(error)), ending_study(study):
