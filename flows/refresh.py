@@ -44,7 +44,7 @@ from tasks.runtime import log_forwarding, progress
 from tasks.tracking import registry
 from tasks.tracking.client import TrackingServer, tracking_server
 from tasks.tracking.registry import ModelVersion
-from tasks.tracking.runs import close_refresh, find_finished_run, open_study
+from tasks.tracking.runs import close_refresh, end_status, find_finished_run, open_study
 from tasks.trainings import TrainedAdapter
 
 DEFAULT_HOLD_OUT = 0.2
@@ -94,7 +94,7 @@ def refresh(
         concepts = _evaluate_challengers(experiment, promotion, server, version, adapters)
         status = "FAILED" if any(concept["state"] == "failed" for concept in concepts) else "FINISHED"
     except BaseException as error:
-        status = "FAILED" if isinstance(error, Exception) else "KILLED"
+        status = end_status(error)
         raise
     finally:
         summary = _refresh_summary("refreshed", version, started, concepts)

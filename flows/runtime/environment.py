@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import shlex
 import subprocess
 import sys
 from contextlib import suppress
@@ -14,8 +15,8 @@ from lycoris.safety.redaction import redact
 
 
 def command_line() -> str:
-    """Return the command line of this process, without secrets."""
-    return redact(" ".join(["lycoris", *sys.argv[1:]]))
+    """Return the command line of this process as a shell takes it, without secrets."""
+    return redact(shlex.join(["lycoris", *map(redact, sys.argv[1:])]))
 
 
 def code_version() -> str:
