@@ -60,10 +60,10 @@ def serve(algorithm: str) -> None:
     from lycoris import create_lycoris
 
     torch.set_num_threads(1)
-    kept: dict[tuple[int, ...], tuple] = {}
+    models: dict[tuple[int, ...], tuple] = {}
     for line in sys.stdin:
         tokens, inputs, outputs = json.loads(line)
-        if (tokens, inputs, outputs) not in kept:
+        if (tokens, inputs, outputs) not in models:
             torch.manual_seed(0)
             model = nn.ModuleDict({"layer": nn.Linear(inputs, outputs)}).requires_grad_(False)
             network = create_lycoris(model, 1.0, algo=algorithm, **OPTIONS[algorithm])
@@ -71,8 +71,8 @@ def serve(algorithm: str) -> None:
             parameters = list(network.parameters())
             for parameter in parameters:
                 nn.init.normal_(parameter, std=0.01)
-            kept[tokens, inputs, outputs] = model, network, torch.optim.AdamW(parameters, lr=1e-4)
-        model, _, optimizer = kept[tokens, inputs, outputs]
+            models[tokens, inputs, outputs] = model, network, torch.optim.AdamW(parameters, lr=1e-4)
+        model, _, optimizer = models[tokens, inputs, outputs]
         x, gradient = torch.randn(1, tokens, inputs, requires_grad=True), torch.randn(1, tokens, outputs)
         start = time.process_time()
         optimizer.zero_grad()

@@ -49,9 +49,11 @@ def missing_path_error(kind: str, path: str | Path) -> InputError:
 def nearest_path_hint(path: str | Path) -> str:
     """Return a sentence that names the entry beside a missing path whose name is nearest; empty where none is near.
 
-    Where a folder on the way is missing, the hint is about that folder.
+    Where a folder on the way is missing, the hint is about that folder. A path that exists has no hint.
     """
     path = Path(path)
+    if path.exists():
+        return ""
     while path.parent != path and not path.parent.is_dir():
         path = path.parent
     try:

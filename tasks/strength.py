@@ -60,11 +60,11 @@ def choose_adapter_strength(
             return load_features(ensure_local(context, artifact).folder / FEATURES_FILE)
 
         others = {strength: read(one) for strength, one in zip(strengths, features, strict=True)}
-        like = others[strengths[0]]
-        whole = read(adapter)
-        at_one = {kind: whole[kind].aligned_with(some) for kind, some in like.items()}
-        complete = {kind: some for kind, some in at_one.items() if some is not None}
-        if len(complete) < len(like):
+        tried = others[strengths[0]]
+        at_one = read(adapter)
+        aligned = {kind: at_one[kind].aligned_with(images) for kind, images in tried.items()}
+        complete = {kind: images for kind, images in aligned.items() if images is not None}
+        if len(complete) < len(tried):
             raise ValueError(f"{label}: the images at strength 1 lack prompts of the others.")
         choice = choose_strength(read(references)["references"], read(base), {**others, 1.0: complete})
         (folder / STRENGTH_FILE).write_text(json.dumps(asdict(choice), allow_nan=False))

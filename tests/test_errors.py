@@ -17,6 +17,7 @@ def test_the_nearest_entry_beside_a_missing_one_is_suggested(tmp_path: Path) -> 
     )
     assert nearest_path_hint(tmp_path / "photo" / "live") == f" Did you mean `{tmp_path / 'photos'}`?"
     assert nearest_path_hint(tmp_path / "something-else") == ""
+    assert nearest_path_hint(tmp_path / "photos") == "", "it is there"
 
 
 @pytest.mark.parametrize(

@@ -254,7 +254,7 @@ def score_lines(
         label = score["name"] if verbose else score["dimension"]
         if is_distance(score):
             deciding = f"{format_number(score['value'], places)} {format_interval(score['low'], score['high'], places)}"
-            lines.append(f"  {label:<{LABEL_WIDTHS[verbose]}}{deciding:<30}a distance from the base")
+            lines.append(f"  {label:<{LABEL_WIDTHS[verbose]}}{deciding:<29} a distance from the base")
             continue
         deciding = (
             f"{format_number(score['difference'], places, signed=True)} "
@@ -263,7 +263,7 @@ def score_lines(
         values = f"{format_number(score['value'], places)} beside {format_number(score['base'], places)}"
         name = "" if verbose else f"   {score['name']}"
         verdict = score["verdict"] or score["note"]
-        lines.append(f"  {label:<{LABEL_WIDTHS[verbose]}}{deciding:<30}{verdict:<21}{values}{name}")
+        lines.append(f"  {label:<{LABEL_WIDTHS[verbose]}}{deciding:<29} {verdict:<21}{values}{name}")
     return lines
 
 

@@ -123,7 +123,7 @@ def sweep_adapter(
 def record_strength(server: TrackingServer, concept: str, version: str, choice: StrengthChoice) -> None:
     """Record the recommended strength with the registered version, and log it."""
     set_strength(server, concept, version, choice)
-    text = "%s: version %s is best at strength %s"
+    text = "%s: version %s: recommended strength %s"
     logger.info(text, concept, version, choice.text, extra={"topic": "scores"})
 
 

@@ -59,17 +59,17 @@ class LiveCurves:
         client, run = connect(self._study.server), self._run(record)
         if run is None:  # the adapter was logged before its last curve came in
             return
-        seen = self._steps[record["key"]]
+        logged_steps = self._steps[record["key"]]
         client.log_batch(
             run.info.run_id,
             metrics=[
                 Metric(name, value, moment, step)
                 for step, loss, rate, moment in record["points"]
-                if step not in seen
+                if step not in logged_steps
                 for name, value in (("loss", loss), ("learning_rate", rate))
             ],
         )
-        seen.update(step for step, *_ in record["points"])
+        logged_steps.update(step for step, *_ in record["points"])
         for step, files in record["samples"]:
             for number, file in enumerate(files):
                 if Path(file).is_file():  # another machine's folder may not be seen here

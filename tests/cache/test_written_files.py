@@ -16,8 +16,7 @@ NEW_FOLDERS = {
     "lycoris/cache/remote.py", "lycoris/cache/store.py", "lycoris/pocket/world/concept_images.py",
     "lycoris/training/memory_profiling.py", "tasks/data_versions/checkout.py", "tasks/generate.py", "tasks/score.py",
     "tasks/runtime/adapter_training.py", "tasks/tracking/models.py", "tasks/publish.py", "tasks/masks.py",
-    "lycoris/publishing/folder.py", "lycoris/pocket/world/look_alikes.py", "tasks/strength.py",
-    "lycoris/pocket/models/questions.py",    "tasks/runtime/process_group.py",
+    "lycoris/publishing/folder.py", "tasks/strength.py", "tasks/runtime/process_group.py",
 }  # fmt: skip
 """Modules that write only into a folder which they or `atomic_dir` have just made, or files of the system."""
 

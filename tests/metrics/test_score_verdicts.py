@@ -73,6 +73,18 @@ def test_the_scale_of_a_metric_is_the_difference_between_equal_and_unrelated_ima
     assert abs(values[0] - values[1]) == pytest.approx(entry.scale, rel=0.02)
 
 
+@pytest.mark.parametrize("metric", sorted(OF_NEIGHBOURS))
+def test_the_scale_of_a_metric_of_neighbours_is_that_of_images_in_two_clusters(metric) -> None:
+    generator = np.random.default_rng(0)
+    equal, unrelated, look_alikes = (
+        np.eye(12)[row] + 0.01 * generator.normal(size=(count, 12)) for row, count in ((0, 6), (1, 6), (1, 600))
+    )
+    roles = {"references": equal, "look_alikes": look_alikes}
+    entry = METRICS[metric]
+    values = [entry.function(*[roles[role] for role in entry.inputs], images) for images in (equal, unrelated)]
+    assert values[0] - values[1] == pytest.approx(entry.scale, rel=0.02)
+
+
 @pytest.mark.parametrize(
     ("metric", "interval", "expected"),
     [

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from lycoris.adapters.files.formats import PRECISIONS, cast_tensor, check_suffix
 from lycoris.adapters.files.metadata import read_json_entry
-from lycoris.adapters.files.peft.config import CONFIG_FILE, CONFIG_KEY
+from lycoris.adapters.files.peft.config import CONFIG_FILE, CONFIG_KEY, read_config_file
 from lycoris.adapters.files.peft.layout import output_files, tensor_files
 from lycoris.adapters.files.safetensors_io import atomic_write_bytes, read_header, read_tensors, write_tensors
 from lycoris.adapters.peft_methods.methods import METHODS, PREFIX, config_class, without_projection_warning
@@ -23,7 +23,6 @@ from lycoris.errors import InputError, unknown_name_error
 
 OWN_TYPES = ("LORA", "LOHA", "LOKR", "IA3")
 """Types whose files this library reads as algorithms of its own, unless their header says otherwise."""
-_MAX_BYTES = 10_000_000
 
 
 @dataclass(frozen=True)
@@ -151,24 +150,10 @@ def _read_configs(
     if CONFIG_KEY in metadata and (metadata.get("lycoris.algorithm") or "").startswith(PREFIX):
         configs = read_json_entry(path, metadata, CONFIG_KEY)
     else:
-        configs = {part: _read_json(file.parent / CONFIG_FILE) for part, file in files.items()}
+        configs = {part: read_config_file(file.parent / CONFIG_FILE) or {} for part, file in files.items()}
     if not configs or not all(isinstance(values, dict) for values in configs.values()):
         raise InputError(f"File `{path}` has no configuration of PEFT for each of its parts.")
     return configs
-
-
-def _read_json(file: Path) -> dict[str, Any]:
-    try:
-        if not file.is_file():
-            return {}
-        if file.stat().st_size > _MAX_BYTES:
-            raise InputError(f"File `{file}` must have at most {_MAX_BYTES} bytes.")
-        values = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise InputError(f"Cannot read `{file}`: {error}.") from error
-    if not isinstance(values, dict):
-        raise InputError(f"File `{file}` has an adapter configuration that is not a JSON object.")
-    return values
 
 
 def _read_parts(path: str | PathLike[str], files: Mapping[str, Path], parts: list[str]) -> dict[str, dict[str, Tensor]]:

@@ -1,4 +1,4 @@
-"""The strength to load an adapter with: 1, unless likeness and obedience to prompts are together better at another."""
+"""The strength to load an adapter with: 1, unless fidelity and controllability together are better at another one."""
 
 from __future__ import annotations
 

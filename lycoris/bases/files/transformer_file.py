@@ -87,14 +87,14 @@ class TransformerFile:
 
         with init_empty_weights():
             module: Any = self._build(part, model_class)
-        kept = _float32_modules(module, dtype)
+        float32_modules = _float32_modules(module, dtype)
         stored = self._stored(part)
-        values = self._weights.read(stored.values(), dtype if not kept else None)
+        values = self._weights.read(stored.values(), dtype if not float32_modules else None)
         try:
             converted = self._convert(part, module, {name: values[key] for name, key in stored.items()})
             for name, value in converted.items():
-                is_kept = any(module_name in name.split(".") for module_name in kept)
-                converted[name] = value.to(torch.float32 if is_kept else dtype)
+                is_float32 = any(module_name in name.split(".") for module_name in float32_modules)
+                converted[name] = value.to(torch.float32 if is_float32 else dtype)
             loaded = module.load_state_dict(converted, strict=False, assign=True)
         except _CONVERSION_ERRORS as error:
             raise self._part_error(part, error) from error

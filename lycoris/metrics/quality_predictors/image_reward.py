@@ -76,12 +76,12 @@ class ImageReward:
         tokens = self.tokenizer(
             texts, padding="max_length", truncation=True, max_length=MAX_TOKENS, return_tensors="pt"
         ).to(self.device)
-        seen = self.vision(pixel_values=pixels).last_hidden_state
+        image_states = self.vision(pixel_values=pixels).last_hidden_state
         read = self.text(
             input_ids=tokens["input_ids"],
             attention_mask=tokens["attention_mask"],
-            encoder_hidden_states=seen,
-            encoder_attention_mask=torch.ones(seen.shape[:2], dtype=torch.long, device=self.device),
+            encoder_hidden_states=image_states,
+            encoder_attention_mask=torch.ones(image_states.shape[:2], dtype=torch.long, device=self.device),
         ).last_hidden_state
         return (self.head(read[:, 0]) - MEAN) / STD
 

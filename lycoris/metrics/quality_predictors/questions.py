@@ -66,10 +66,10 @@ class QuestionScore:
     def predict(self, inputs: PredictionInputs) -> Float[np.ndarray, "images two"]:
         """Return the sum of the probabilities and the number of questions, per image."""
         names = inputs.requested or [[prompt.evaluation] for prompt in inputs.prompts]
-        asked = [(row, TAG_QUESTION.format(name)) for row, own in enumerate(names) for name in own]
+        questions = [(row, TAG_QUESTION.format(name)) for row, own in enumerate(names) for name in own]
         result = np.zeros((len(inputs.images), 2))
-        for start in range(0, len(asked), BATCH_SIZE):
-            batch = asked[start : start + BATCH_SIZE]
+        for start in range(0, len(questions), BATCH_SIZE):
+            batch = questions[start : start + BATCH_SIZE]
             opened = {row: inputs.images[row].convert("RGB") for row in dict.fromkeys(row for row, _ in batch)}
             answers = self.answerer.yes([opened[row] for row, _ in batch], [question for _, question in batch])
             for (row, _), answer in zip(batch, answers, strict=True):
@@ -220,9 +220,9 @@ class BlipAnswerer:
         return result
 
     def _answer(self, pixels: Tensor, ids: Tensor) -> Float[np.ndarray, " images"]:
-        seen = self.model.vision_model(pixel_values=pixels).last_hidden_state
+        image_states = self.model.vision_model(pixel_values=pixels).last_hidden_state
         read = self.model.text_encoder(
-            input_ids=ids, attention_mask=torch.ones_like(ids), encoder_hidden_states=seen
+            input_ids=ids, attention_mask=torch.ones_like(ids), encoder_hidden_states=image_states
         ).last_hidden_state
         start = torch.full((len(ids), 1), self.model.decoder_start_token_id, device=self.device)
         logits = self.model.text_decoder(input_ids=start, encoder_hidden_states=read).logits[:, -1]

@@ -14,6 +14,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from lycoris.cache.atomic import atomic_write_text
+
 MODEL_TYPE = "pocket_questions"
 WIDTH = 64
 
@@ -58,9 +60,8 @@ def save_head(head: QuestionHead, folder: Path) -> None:
     """Write ``config.json`` and the weights in half precision."""
     from safetensors.torch import save_file
 
-    folder.mkdir(parents=True, exist_ok=True)
     config = {"model_type": MODEL_TYPE, "feature_width": head.image.in_features, "words": list(head.words)}
-    (folder / "config.json").write_text(json.dumps(config, indent=1) + "\n")
+    atomic_write_text(folder / "config.json", json.dumps(config, indent=1) + "\n")
     state = {key: value.half().contiguous() for key, value in head.state_dict().items()}
     save_file(state, folder / "model.safetensors", metadata={"format": "pt"})
 

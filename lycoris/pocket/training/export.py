@@ -42,7 +42,7 @@ _MODEL_CLASSES = {
 }
 FLOW_REPORT = "report-flow.json"
 """Accuracies of UNet and flow transformer in the work folder; `report.json` beside the committed transformer."""
-MAX_WEIGHT_BYTES = 45_000_000
+MAX_WEIGHT_BYTES = 40_000_000
 """Limit of the total size of all weights in bytes."""
 
 

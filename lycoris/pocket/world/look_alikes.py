@@ -15,8 +15,9 @@ from typing import Any
 
 from PIL import Image
 
+from lycoris.cache.atomic import atomic_write
 from lycoris.errors import InputError
-from lycoris.pocket.world.concept_images import draw_concept_image, encode_png, plan_tags
+from lycoris.pocket.world.concept_images import draw_concept_image, plan_tags
 from lycoris.pocket.world.concepts import CONCEPTS, Individual
 from lycoris.pocket.world.generator import PALETTE
 from lycoris.pocket.world.species import DETAILED_SPECIES, Details
@@ -84,9 +85,9 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--count", type=int, default=40, help="number of images (40)")
     options = parser.parse_args()
-    options.folder.mkdir(parents=True, exist_ok=True)
     for number, (attribute, image) in enumerate(draw_look_alikes(options.concept, options.count)):
-        (options.folder / f"{number:03d}-{attribute}.png").write_bytes(encode_png(image))
+        with atomic_write(options.folder / f"{number:03d}-{attribute}.png") as temporary:
+            image.save(temporary)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ REFERENCES = FeatureSet({"image/clip": np.tile([1.0, 0.0, 0.0], (5, 1))})
 TEXTS = np.tile([0.0, 1.0, 0.0], (COUNT, 1))
 
 
-def features(likeness: float, obedience: float, *, spread: float = SPREAD) -> dict[str, FeatureSet]:
+def features(fidelity: float, controllability: float, *, spread: float = SPREAD) -> dict[str, FeatureSet]:
     """Images with these cosines with the references and with their prompts, spread alike at every strength."""
     noise = spread * np.random.default_rng(0).standard_normal(COUNT)
 
@@ -26,13 +26,13 @@ def features(likeness: float, obedience: float, *, spread: float = SPREAD) -> di
         prompts = tuple(PromptSpec(f"{prompt_type} {number}", "", number) for number in range(COUNT))
         return FeatureSet({"image/clip": rows, "text/clip": TEXTS}, prompts)
 
-    return {"trigger": of("trigger", 0, likeness), "alter": of("alter", 1, obedience)}
+    return {"trigger": of("trigger", 0, fidelity), "alter": of("alter", 1, controllability)}
 
 
 BASE = features(0.2, 0.6)
 
 
-def test_the_best_strength_is_where_likeness_is_gained_and_obedience_not_yet_lost() -> None:
+def test_the_best_strength_is_where_fidelity_is_gained_and_controllability_not_yet_lost() -> None:
     choice = choose_strength(
         REFERENCES,
         BASE,
@@ -40,8 +40,8 @@ def test_the_best_strength_is_where_likeness_is_gained_and_obedience_not_yet_los
     )
     assert (choice.value, choice.low, choice.high) == (0.8, 0.8, 0.8)
     assert [point.strength for point in choice.points] == [0, 0.5, 0.8, 1, 1.2]
-    likeness = [point.dimensions["fidelity"] for point in choice.points]
-    assert likeness == pytest.approx([0.2, 0.4, 0.75, 0.8, 0.8], abs=SPREAD)
+    fidelity = [point.dimensions["fidelity"] for point in choice.points]
+    assert fidelity == pytest.approx([0.2, 0.4, 0.75, 0.8, 0.8], abs=SPREAD)
     assert choice.text == "0.8 [0.8, 0.8]"
     assert "fidelity and controllability of 0.5, 0.8, 1 and 1.2, 24 images each" in choice.origin
     assert choice.origin.endswith("1 is worse")

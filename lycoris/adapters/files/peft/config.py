@@ -132,15 +132,25 @@ def read_configs(path: Path, metadata: Mapping[str, str], *, peft_names: bool) -
         if name in metadata:
             return _split_by_part(_parse_json(metadata[name], f"{path}"), f"{path}")
     beside = path.parent / CONFIG_FILE
+    values = read_config_file(beside) if peft_names else None
+    return {} if values is None else {"": PeftConfig(str(beside), values)}
+
+
+def read_config_file(file: Path) -> dict[str, object] | None:
+    """Read an ``adapter_config.json``; None if there is none.
+
+    Raises:
+        InputError: it cannot be read, is too large, or is not a JSON object.
+    """
     try:
-        if not peft_names or not beside.is_file():
-            return {}
-        if beside.stat().st_size > _MAX_BYTES:
-            raise InputError(f"File `{beside}` must have at most {_MAX_BYTES} bytes.")
-        text = beside.read_text(encoding="utf-8")
+        if not file.is_file():
+            return None
+        if file.stat().st_size > _MAX_BYTES:
+            raise InputError(f"File `{file}` must have at most {_MAX_BYTES} bytes.")
+        text = file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"Cannot read `{beside}`: {error}.") from error
-    return {"": PeftConfig(str(beside), _parse_json(text, str(beside)))}
+        raise InputError(f"Cannot read `{file}`: {error}.") from error
+    return _parse_json(text, str(file))
 
 
 def _parse_json(text: str, source: str) -> dict[str, object]:

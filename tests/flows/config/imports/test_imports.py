@@ -338,7 +338,7 @@ def test_the_command_writes_files_and_names_what_it_could_not_carry_over(
     assert "exists already" in capsys.readouterr().err
 
 
-def test_a_folder_captioned_in_part_is_said_to_stop_the_run(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_folder_captioned_in_part_is_named_as_refused(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (folder / "img/10_sks dog/1.txt").unlink()
     (file,) = write(folder, {"train.toml": KOHYA_TRAINING})
     assert main(["import", str(file), "--out", "my-dog"]) == 0
