@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
+from unet_configs import SD15, SDXL
 
 import lycoris
 from lycoris.bases import BASES, Base
@@ -42,24 +43,12 @@ VAE = {
 }
 MODEL_CONFIGS: dict[str, dict[str, dict[str, Any]]] = {
     "sd15": {
-        "unet": {"sample_size": 64, "cross_attention_dim": 768, "attention_head_dim": 8},
+        "unet": {"sample_size": 64, **SD15},
         "vae": VAE,
         "text_encoder": CLIP,
     },
     "sdxl": {
-        "unet": {
-            "sample_size": 128,
-            "block_out_channels": (320, 640, 1280),
-            "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
-            "up_block_types": ("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
-            "transformer_layers_per_block": (1, 2, 10),
-            "cross_attention_dim": 2048,
-            "attention_head_dim": (5, 10, 20),
-            "use_linear_projection": True,
-            "addition_embed_type": "text_time",
-            "addition_time_embed_dim": 256,
-            "projection_class_embeddings_input_dim": 2816,
-        },
+        "unet": {"sample_size": 128, **SDXL},
         "vae": {**VAE, "scaling_factor": 0.13025},
         "text_encoder": CLIP,
         "text_encoder_2": CLIP_G,

@@ -22,9 +22,11 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "peers"))
+BENCHMARKS = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(BENCHMARKS / "peers"), str(BENCHMARKS)]
 
-from libraries import LIBRARIES
+from libraries import LIBRARIES  # noqa: E402
+from unet_configs import SD15, SDXL  # noqa: E402
 
 ALGORITHMS = {"lora": {"rank": 16, "alpha": 16.0}, "loha": {"rank": 4, "alpha": 4.0}, "lokr": {"factor": 8}}
 ADAPTED = ("to_q", "to_k", "to_v", "to_out.0", "net.0.proj", "net.2", "proj_mlp", "proj_out")
@@ -97,22 +99,9 @@ _SMALL_UNET = {
     "up_block_types": ("CrossAttnUpBlock2D", "UpBlock2D"),
     "transformer_layers_per_block": 1,
 }
-_SD15 = {"block_out_channels": (320, 640, 1280, 1280), "cross_attention_dim": 768, "attention_head_dim": 8}
-_SDXL = {
-    "block_out_channels": (320, 640, 1280),
-    "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
-    "up_block_types": ("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
-    "transformer_layers_per_block": (1, 2, 10),
-    "cross_attention_dim": 2048,
-    "attention_head_dim": (5, 10, 20),
-    "use_linear_projection": True,
-    "addition_embed_type": "text_time",
-    "addition_time_embed_dim": 256,
-    "projection_class_embeddings_input_dim": 2816,
-}
 LINES = {
-    "sd15": Line(lambda batch, small, new: _unet(batch, small, new, _SD15, 64), 8),
-    "sdxl": Line(lambda batch, small, new: _unet(batch, small, new, _SDXL, 128), 2),
+    "sd15": Line(lambda batch, small, new: _unet(batch, small, new, SD15, 64), 8),
+    "sdxl": Line(lambda batch, small, new: _unet(batch, small, new, SDXL, 128), 2),
     "flux-blocks": Line(_flux, 1),
 }
 """Models by name: SD 1.5's UNet, SDXL's, and two double and four single blocks of FLUX.1's width."""
