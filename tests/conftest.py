@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import pytest
@@ -37,20 +37,32 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     opened.quit()
 
 
-@pytest.fixture(autouse=True)
-def restore_tracking_address() -> Iterator[None]:
-    """Leave only the tracking address that the user chose: a command sets its own, which no other test may meet.
+@contextmanager
+def restored_tracking_address() -> Iterator[None]:
+    """Leave only the tracking address that the user chose: commands and `mlflow.set_tracking_uri` set others.
 
-    An address that a fixture of a wider scope has set is no choice of the user's either. Put back after another
-    command has set a newer one, it would be taken for one.
+    An address of ours that is put back after a newer one was set would be taken for the user's choice.
     """
     from tasks.tracking.client import user_environment  # imports parts of `lycoris`, whose types are checked by now
 
-    names = ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI")
-    before = {name: user_environment(name) for name in names}
+    before = {name: user_environment(name) for name in ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI")}
     yield
     for name, value in before.items():
         if value is None:
             os.environ.pop(name, None)
         else:
             os.environ[name] = value
+
+
+@pytest.fixture(autouse=True, scope="module")
+def restore_tracking_address_of_module() -> Iterator[None]:
+    """No file of tests meets the tracking address that fixtures of another have set."""
+    with restored_tracking_address():
+        yield
+
+
+@pytest.fixture(autouse=True)
+def restore_tracking_address() -> Iterator[None]:
+    """No test meets the tracking address that another has set."""
+    with restored_tracking_address():
+        yield
