@@ -41,6 +41,7 @@ from flows.steps.result_folder import claim_experiment_folder, data_content
 from flows.steps.serializers import report_header, report_payload, result_summary, write_scores_table, write_study
 from flows.steps.strength import count_sweep_steps, other_strengths, sweep_champions
 from flows.steps.train import count_trainings, group_trainings, submit_trainings
+from flows.studies.card_plan import fit_experiment
 from flows.studies.estimate import log_estimate
 from lycoris.analysis.text.formatting import counted
 from lycoris.cache.keys import stage_key
@@ -90,7 +91,10 @@ def customize(experiment: Experiment = Experiment(), promote: bool = True) -> di
         with use_task_runner(create_task_runner(experiment, progress.progress_dir(experiment.output))):
             return customize.fn(experiment, promote)
     started = time.monotonic()
+    experiment, chosen = fit_experiment(experiment)
     context = begin_run(experiment)
+    for line in chosen:
+        logger.info("%s", line, extra={"topic": "fit"})
     version = data_version(experiment.data, project_root(), experiment.data_rev, experiment.output / "data")
     files = counted(version.files, "file")
     logger.info("%s is version %s, %s", version.path, version.hash, files, extra={"topic": "data"})
@@ -107,7 +111,7 @@ def customize(experiment: Experiment = Experiment(), promote: bool = True) -> di
         with Store(context.store).lock(stage_key("folder", {"name": experiment.name})):
             folder = claim_experiment_folder(experiment, data_content(concepts, version.hash), is_part=not promote)
         with (
-            ending_study(_open_study(context, experiment, version)) as study,
+            ending_study(_open_study(context, experiment, version, chosen)) as study,
             closing(TrackerCurves(experiment.trackers, experiment.name, experiment.output)) as trackers,
         ):
             live = LiveCurves(study)
@@ -134,6 +138,7 @@ def customize(experiment: Experiment = Experiment(), promote: bool = True) -> di
             title = f"Study {folder.name}"
             settings = experiment.model_dump(mode="json")
             header = report_header(title, settings, models, concepts, time.monotonic() - started)
+            header["fit"] = chosen
             live.close()
             result = _report(registration, header, outcome, started, score_costs=experiment.score_costs)
     logger.info("%s   (%.0f s)", result["report"], result["seconds"], extra={"topic": "report"})
@@ -196,10 +201,12 @@ def _report(
     return {**result_summary(outcome, page, time.monotonic() - started), "verdicts": verdicts}
 
 
-def _open_study(context: RunContext, experiment: Experiment, version: DataVersion) -> StudyRun:
-    """Create or reopen the study's run in MLflow."""
+def _open_study(context: RunContext, experiment: Experiment, version: DataVersion, chosen: list[str]) -> StudyRun:
+    """Create or reopen the study's run in MLflow; what was chosen to fit a card is no part of its key."""
     settings = experiment.model_dump(mode="json", exclude={"concepts", *EXECUTION_FIELDS})
     settings["sampling"] = asdict(experiment.sampling_settings())
     with Store(context.store).lock(stage_key("registry", {})):  # experiments are looked up before they are created
         server = tracking_server(experiment.output)
-        return open_study(server, experiment.name, stage_key("study", settings), settings, version)
+        key = stage_key("study", settings)
+        fit = {"fit": {"card": experiment.fit, "choice": " ".join(chosen)}} if chosen else {}
+        return open_study(server, experiment.name, key, {**settings, **fit}, version)

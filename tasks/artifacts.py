@@ -30,6 +30,7 @@ class RunContext:
         artifact_store: URL of the store through which machines without a common disk share finished stages.
         gpu_limit: name of the Prefect concurrency limit that a step on a GPU occupies, where the server has it.
         processes: how many processes, one for each GPU, train an adapter together.
+        offload: whether the parts of a base, and other models, are on the device only while they work.
     """
 
     store: Path
@@ -39,6 +40,7 @@ class RunContext:
     artifact_store: str | None = None
     gpu_limit: str | None = None
     processes: int = 1
+    offload: bool = False
 
 
 @dataclass(frozen=True)

@@ -98,6 +98,7 @@ def _encode_references(
     from lycoris.metrics.quality_predictors import open_quality_predictors
     from lycoris.pretrained import resolve_device
 
+    resources.park_base(context)
     encoders = [resources.cached_encoder(source, context.device) for source in models.encoders]
     style = resources.cached_style_encoder(models.style_encoder.source, context.device)
     predictors = open_quality_predictors(models.quality_predictors, encoders, resolve_device(context.device))
@@ -129,6 +130,7 @@ def _encode_generated(
     from lycoris.metrics.quality_predictors import open_quality_predictors
     from lycoris.pretrained import resolve_device
 
+    resources.park_base(context)
     encoders = [resources.cached_encoder(source, context.device) for source in models.encoders]
     style = resources.cached_style_encoder(models.style_encoder.source, context.device)
     generated = {}

@@ -115,7 +115,7 @@ def _generate(
     from lycoris.bases.sampling import generate
 
     adapter, prompts = request.adapter, request.prompts
-    base = resources.cached_base(request.model.source, context.device, request.model.options)
+    base = resources.cached_base(context, request.model)
     network = lycoris.load(ensure_local(context, adapter).folder / ADAPTER_FILE, base.parts) if adapter else None
     try:
         if network is not None:

@@ -20,8 +20,9 @@ class Ours:
         import lycoris
 
         self.unet = unet
+        part = "unet" if "UNet" in type(unet).__name__ else "transformer"
         network = lycoris.attach(
-            {"unet": unet}, algorithm, layers=[name.replace(".", r"\.") for name in layers], **options
+            {part: unet}, algorithm, layers=[name.replace(".", r"\.") for name in layers], **options
         )
         self.network, self.load_file = network, lycoris.load
 

@@ -15,6 +15,7 @@ COMMANDS = {
     "run": "train adapters on your images, score them against the base model, write a report",
     "captions": "review and correct the captions of a folder of images",
     "masks": "mask the subject of every image of a folder with a segmenter",
+    "plan": "tell what an experiment takes of memory and compute before anything is loaded",
     "study": "answer a question by running the experiment that a study file describes",
     "vote": "compare the images of a study by your own eyes, and fit strengths to the votes",
     "recommend": "choose a setting from a finished study and state how certain the choice is",

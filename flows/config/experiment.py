@@ -12,7 +12,7 @@ from pydantic import Field, PositiveInt, ValidationInfo, field_validator, model_
 from flows.config import defaults, monitoring
 from flows.config.adapter import AdapterConfig, Preset, TrainingOverrides, as_list, expand_sweep
 from flows.config.generation import MAX_SEED, ImageCounts, SamplingConfig
-from flows.config.precision import PrecisionConfig
+from flows.config.precision import CardMemory, PrecisionConfig
 from flows.config.record import ConfigRecord
 from flows.config.training import combine_scopes, merge_training
 from lycoris import pocket, terms
@@ -25,6 +25,7 @@ LOCAL_RUNNERS = ("processes", "threads")
 """Task runners of this machine; any other runner is the address of a Dask scheduler."""
 EXECUTION_FIELDS = frozenset(
     {"data", "data_rev", "output", "workers", "co_train", "runner", "gpus", "artifact_store", "gpu_limit", "trackers"}
+    | {"fit", "offload"}
 )
 """Options that say where and how work is done; results do not depend on them."""
 OPTIONAL_LISTS = ("checkpoints", "trackers", "strengths")
@@ -62,6 +63,8 @@ class Experiment(ConfigRecord):
         None, ge=1, description="tokens of a caption that CLIP reads: 75, 150, 225 ...; default: 75, one window"
     )
     precision: PrecisionConfig = PrecisionConfig()
+    fit: CardMemory | None = Field(None, description="memory of the card, such as 12GB: chooses what makes it fit")
+    offload: bool = Field(False, description="have each part of the base on the GPU only while it works")
     algorithms: tuple[AdapterConfig, ...] = Field(
         tuple(AdapterConfig.model_construct(algorithm=name) for name in ("lora", "loha", "lokr", "full")),
         description="names, or mappings with the options of an adapter listed below; a list of values is one adapter "
@@ -78,9 +81,7 @@ class Experiment(ConfigRecord):
     )
     vocabulary: Path | None = Field(None, description="file of tags, if the tagger is a CLIP or SigLIP model")
     captioner: str | None = Field(None, description="the same for the strategy sentence")
-    instruction: str | None = Field(
-        None, description="what a captioner that follows instructions is asked for; default: one sentence"
-    )
+    instruction: str | None = Field(None, description="what a captioner is asked for; default: one sentence")
     templates: Path | None = Field(None, description="YAML file of prompts by category (docs/data.md)")
     encoders: tuple[str, ...] = Field(
         ("clip", "dinov2", "convnextv2"), description="image encoders of the scores: clip, dinov2, ... or hub names"
@@ -104,14 +105,10 @@ class Experiment(ConfigRecord):
         0, ge=0, description="images of each concept excluded from training: a number, or a fraction below 1"
     )
     training: TrainingOverrides = Field({}, description="settings of docs/training.md, as {horizontal_flip: true}")
-    checkpoints: tuple[Annotated[int, Field(ge=1)], ...] = Field(
-        (), description="also score the adapter after these epochs, or steps if the training length is in steps"
-    )
+    checkpoints: tuple[Annotated[int, Field(ge=1)], ...] = Field((), description="epochs or steps to also score after")
     validation: monitoring.ValidationConfig | None = None
     samples: monitoring.SampleConfig | None = None
-    trackers: tuple[Literal["tensorboard", "wandb"], ...] = Field(
-        (), description="programs beside MLflow that show the trainings: tensorboard, wandb"
-    )
+    trackers: tuple[Literal["tensorboard", "wandb"], ...] = Field((), description="tensorboard, wandb beside MLflow")
     images: ImageCounts = ImageCounts()
     sampling: SamplingConfig = SamplingConfig()
     output: Path = Field(Path("runs"), description="folder of all results")

@@ -1,13 +1,23 @@
-"""In how many bits the weights of the base are kept."""
+"""In how many bits the weights of the base are kept, and the card that they have to fit."""
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from flows.config.record import ConfigRecord
 
+
+def _check_memory(value: Any) -> str:
+    from lycoris.planning.cards import parse_memory
+
+    parse_memory(value)
+    return str(value)
+
+
+CardMemory = Annotated[str, BeforeValidator(_check_memory)]
+"""Memory of a card, such as ``"12GB"``, or its name."""
 Precision = Literal["nf4", "int8", "fp8", "bf16", "fp16", "fp32"]
 
 

@@ -37,6 +37,7 @@ def begin_run(experiment: Experiment) -> RunContext:
         artifact_store=experiment.artifact_store,
         gpu_limit=experiment.gpu_limit,
         processes=training_processes(experiment),
+        offload=experiment.offload,
     )
 
 

@@ -11,7 +11,8 @@ from typing import Any, Literal
 
 import torch
 
-from lycoris.bases.base import Base, compute_digest
+from lycoris.bases.base import Base
+from lycoris.bases.base_digest import compute_digest
 from lycoris.bases.conditioning import TextConditioning
 from lycoris.bases.families import BASES
 from lycoris.bases.families.family import Family
@@ -57,6 +58,7 @@ def open_base(
     resolution: int | None = None,
     max_token_length: int | None = None,
     precision: str | Mapping[str, str | None] | None = None,
+    offload: bool = False,
 ) -> Base:
     """Open a base model, frozen and ready to adapt, to train on and to generate with.
 
@@ -80,6 +82,8 @@ def open_base(
         precision: of the weights of denoiser and text encoders: ``"nf4"``, ``"int8"`` or ``"fp8"`` for their Linear
             layers, ``"bf16"``, ``"fp16"`` or ``"fp32"`` for all of them; or a mapping with the keys ``denoiser`` and
             ``text_encoders``. None is `dtype`, in which quantised layers compute too.
+        offload: have text encoders, denoiser and VAE on the device only while they work, and in the CPU's memory
+            otherwise. It changes no result.
 
     Returns:
         The base, opened by the family that matches its files.
@@ -92,7 +96,7 @@ def open_base(
     precisions = Precisions.of(precision)
     files, family = resolve_family(source, tokenizer, prediction_type, vae, components)
     log_unused_tensors(files, family)
-    return Base(family, files, str(source), device, dtype, resolution, max_token_length, precisions)
+    return Base(family, files, str(source), device, dtype, resolution, max_token_length, precisions, offload=offload)
 
 
 def digest(

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
 
+from lycoris.bases.base_digest import compute_digest, is_tokenizer, required_files
 from lycoris.bases.conditioning import TextConditioning, group_rows
 from lycoris.bases.families.family import Components, DenoiserInputs, Family
 from lycoris.bases.files.model_loading import autocast, freeze, import_class, resolve_dtype
 from lycoris.bases.flow_matching import FlowMatching
 from lycoris.bases.quantization import QUANTIZED, Precisions, quantize
+from lycoris.bases.residency import PARKED, Residency
 from lycoris.bases.resolution import native_resolution, set_resolution
 from lycoris.bases.shapes import Images, ImageSizes, Latents, Timesteps
 from lycoris.bases.text_encoding import build_window_tokenizer
@@ -41,6 +42,7 @@ class Base:
         size_multiple: every side of an image must be a multiple of this many pixels.
         latent_channels: channels of a latent.
         device: device of its modules.
+        residency: which of them are on it.
         dtype: in which it computes; of its frozen weights where they are not of another precision.
         precisions: of the weights of denoiser and text encoders, where they are not of `dtype`.
         denoiser: name of the denoiser among `parts`.
@@ -65,6 +67,7 @@ class Base:
         resolution: instead of the one in the files.
         max_token_length: as for `lycoris.bases.open_base`.
         precisions: of the weights of denoiser and text encoders.
+        offload: as for `lycoris.bases.open_base`.
 
     Raises:
         InputError: a part is missing or incomplete, the parts do not fit together, or the resolution or
@@ -81,9 +84,11 @@ class Base:
         resolution: int | None = None,
         max_token_length: int | None = None,
         precisions: Precisions = Precisions(),  # noqa: B008 - frozen
+        *,
+        offload: bool = False,
     ) -> None:
         classes = family.part_classes(files)
-        files.check_parts(_required_files(classes))
+        files.check_parts(required_files(classes))
         self.files, self.source = files, source or str(files.path)
         self.family = family.name
         self.device = resolve_device(device)
@@ -94,7 +99,8 @@ class Base:
         self.vae: Any = modules["vae"]
         if self.dtype is torch.float16 and family.upcasts_vae and self.vae.config.force_upcast:
             self.vae.float()
-        freeze(modules, self.device)
+        freeze(modules, PARKED if offload else self.device)
+        self.residency = Residency(modules, self.device, offload=offload)
         self.tokenizer = tokenizers["tokenizer"]
         self.denoiser = family.denoiser
         self.parts: dict[str, nn.Module] = {part: modules[part] for part in (family.denoiser, *family.text_encoders)}
@@ -122,6 +128,7 @@ class Base:
             model_index=index,
             scheduler_config=self.scheduler_config,
             pipeline_options=family.pipeline_options(index),
+            device=self.device,
             max_token_length=max_token_length,
         )
         self._family, self._calls = family, family.open(self._components)
@@ -129,6 +136,11 @@ class Base:
         self.distilled, self.noise_by_token = self._calls.distilled, family.noise_by_token
         self.assistant: Network | None = None
         self.has_unconditional_denoiser = self._calls.predict_unconditional is not None
+
+    @property
+    def modules(self) -> Mapping[str, nn.Module]:
+        """Every module by its name in a diffusers pipeline: `parts`, the VAE, text encoders that are not adapted."""
+        return self._components.modules
 
     @functools.cached_property
     def digest(self) -> str:
@@ -151,6 +163,7 @@ class Base:
             `TruncatedPromptWarning`. A prompt that fits into one window has the conditioning of a base without
             `max_token_length`.
         """
+        self.residency.bring([part for part in self.modules if part.startswith("text_encoder")])
         with autocast(self.device, self._text_dtype):
             encode = self._calls.encode_negative if negative else self._calls.encode_text
             groups = group_rows(self.count_windows(prompts))
@@ -166,10 +179,12 @@ class Base:
             images: RGB in [0, 1].
             generator: samples the posterior; without one the latents are its mean.
         """
+        self.residency.bring(["vae"])
         return self._codec.encode(images, generator)
 
     def decode_latents(self, latents: Latents) -> Images:
         """Decode scaled latents to images in [0, 1]."""
+        self.residency.bring(["vae"])
         return self._codec.decode(latents)
 
     def predict(
@@ -205,6 +220,7 @@ class Base:
                 for rows, own in zip(groups, sizes, strict=True)
             ]
             return torch.cat(parts)[_original_order(groups)]
+        self.residency.bring([part for part in self.modules if part != "vae" and not part.startswith("text_encoder")])
         memory_format = torch.channels_last if self.denoiser == "unet" else torch.preserve_format
         with autocast(self.device, self.dtype):
             noisy = noisy.to(self.dtype, memory_format=memory_format)
@@ -236,44 +252,10 @@ class Base:
         return self._components.build_pipeline(scheduler=scheduler_class.from_config(dict(self.scheduler_config)))
 
 
-def compute_digest(
-    family: Family,
-    files: ModelFiles,
-    resolution: int | None = None,
-    max_token_length: int | None = None,
-    precisions: Precisions = Precisions(),  # noqa: B008 - frozen
-) -> str:
-    """Compute `Base.digest` without opening the model.
-
-    Raises:
-        InputError: a part is missing.
-    """
-    required = _required_files(family.part_classes(files))
-    files.check_parts(required)
-    content, options = files.digest(required), family.digest_options(files)
-    if resolution is not None:
-        options += f" resolution {resolution}"
-    if max_token_length is not None:
-        options += f" max_token_length {max_token_length}"
-    for part, precision in precisions.options.items():
-        options += f" precision {part} {precision}"
-    return hashlib.sha256(f"{content} {options}".encode()).hexdigest() if options else content
-
-
 def _original_order(groups: Sequence[Sequence[int]]) -> list[int]:
     """Positions of rows 0, 1, ... in the groups one after another."""
     position = {row: place for place, row in enumerate(row for rows in groups for row in rows)}
     return [position[row] for row in range(len(position))]
-
-
-def _required_files(classes: Mapping[str, str]) -> dict[str, str]:
-    """The file that each part's folder must hold; ``"weights"`` for a configuration and safetensors."""
-    files = {part: "tokenizer_config.json" if _is_tokenizer(part) else "weights" for part in classes}
-    return {**files, "scheduler": "scheduler_config.json"}
-
-
-def _is_tokenizer(part: str) -> bool:
-    return part.startswith("tokenizer")
 
 
 def _forward_process(base: Base, family: Family) -> ForwardProcess:
@@ -288,7 +270,7 @@ def _load_parts(base: Base, classes: Mapping[str, str]) -> tuple[dict[str, Any],
     modules: dict[str, Any] = {}
     tokenizers: dict[str, Any] = {}
     for part, path in classes.items():
-        if _is_tokenizer(part):
+        if is_tokenizer(part):
             tokenizers[part] = base.files.load_tokenizer(part, import_class(path))
             continue
         dtype = base._text_dtype if part.startswith("text_encoder") else base.dtype

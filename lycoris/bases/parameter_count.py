@@ -26,6 +26,8 @@ ADAPTABLE_PARTS = tuple(
     )
 )
 """The parts that can be adapted, by their names in a pipeline."""
+CONFIG_FILES = ("model_index.json", "*/config.json", "scheduler/scheduler_config.json")
+"""What a base's shapes are known from."""
 ATTACH_OPTIONS = ("preset", "rank", "alpha", "factor")
 
 
@@ -47,7 +49,7 @@ def meta_parts(
     Raises:
         InputError: there is no such base, or a part's configuration cannot be read.
     """
-    path = _find_configs(source)
+    path = find_configs(source)
     if not path.is_dir():
         files, family = resolve_family(path, tokenizer, prediction_type, vae, components)
         classes = family.part_classes(files)
@@ -113,9 +115,13 @@ def attach_to_meta(parts: Mapping[str, nn.Module], *, algorithm: str, **options:
     return lycoris.attach(copies, algorithm=algorithm, **options)
 
 
-def _find_configs(source: str | Path) -> Path:
-    """Locate a folder with the base's configurations, or its single file."""
+def find_configs(source: str | Path) -> Path:
+    """Locate a folder with the base's configurations, or its single file; of a hub model only they are fetched.
+
+    Raises:
+        InputError: there is no such base.
+    """
     if str(source) in EMBEDDED_BASES or Path(source).expanduser().exists() or not is_hub_name(str(source)):
         return find_base(source)
     failure = f"Base `{source}` is not on this machine."
-    return download_snapshot(str(source), ["model_index.json", "*/config.json"], failure)
+    return download_snapshot(str(source), CONFIG_FILES, failure)

@@ -49,7 +49,7 @@ class PipelineText:
             )
         watched = {name: _WatchedTokenizer(tokenizer) for name, tokenizer in components.tokenizers.items()}
         self._pipeline = components.build_pipeline(scheduler=None, tokenizers=watched)
-        self._device = next(components.modules[components.denoiser].parameters()).device
+        self._device = components.device
         self._collect, self._collect_negative, self._arguments = collect, collect_negative, arguments
 
     def __call__(self, prompts: Sequence[str]) -> TextConditioning:

@@ -108,7 +108,7 @@ def generate(
             if progress is not None:
                 progress(done + step, len(starts) * steps)
 
-        denoising = _Denoising(
+        denoising = Denoising(
             encoded[[rows[text] for text in texts]],
             None if negative is None else negative[[0] * len(texts)],
             is_guided,
@@ -131,7 +131,7 @@ class _Noise:
 
 
 @dataclass(frozen=True)
-class _Denoising:
+class Denoising:
     """What a batch is denoised with: the conditioning of its prompts and of the negative one, if that is used."""
 
     conditional: TextConditioning
@@ -168,7 +168,7 @@ def _initial_noise(shape: tuple[int, int, int], seeds: Sequence[int], *, by_toke
 
 
 def _denoise(
-    base: Base, denoising: _Denoising, noise: _Noise, scheduler: Any, on_step: Callable[[int], None]
+    base: Base, denoising: Denoising, noise: _Noise, scheduler: Any, on_step: Callable[[int], None]
 ) -> Latents:
     base.schedule.set_timesteps(scheduler, denoising.steps, denoising.tokens, base.device)
     flow = is_flow_matching(base.scheduler_config)  # its schedulers scale neither the noise nor the input

@@ -264,7 +264,7 @@ def run_trainings(
     group = ProcessGroup.current()
     context = trainings[0].context
     reference = trainings[0].request.base
-    base = resources.cached_base(reference.source, context.device, reference.options)
+    base = resources.cached_base(context, reference)
     networks: list[Network] = []
     latest: dict[int, tuple[int, int, float]] = {}
 

@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
+from weakref import WeakSet
 
-from tasks.artifacts import BaseOptions, CaptionerRef, RunContext, TaggerRef
+from tasks.artifacts import BaseOptions, CaptionerRef, ModelRef, RunContext, TaggerRef
 from tasks.runtime import finished
 
 if TYPE_CHECKING:
@@ -57,12 +58,33 @@ def _gpu_slot(context: RunContext) -> AbstractContextManager[Any]:
     return concurrency(context.gpu_limit, occupy=1, lease_duration=LEASE_SECONDS, raise_on_lease_renewal_failure=False)
 
 
+def cached_base(context: RunContext, reference: ModelRef) -> Base:
+    """The base of a study; every task leaves it as it was.
+
+    Where models are on the device only while they work, those of captions and scores are closed before.
+    """
+    if context.offload:
+        for cache in (cached_encoder, cached_style_encoder, cached_tagger, cached_captioner):
+            cache.cache_clear()
+    return _open_base(reference.source, context.device, reference.options, context.offload)
+
+
+def park_base(context: RunContext) -> None:
+    """Move the base off the device for another model, where models are there only while they work."""
+    for base in _opened_bases if context.offload else ():
+        base.residency.park()
+
+
+_opened_bases: WeakSet[Base] = WeakSet()
+
+
 @lru_cache(maxsize=1)
-def cached_base(source: str, device: str, options: BaseOptions = BaseOptions()) -> Base:  # noqa: B008 - frozen
-    """The base of a study; every task leaves it as it was."""
+def _open_base(source: str, device: str, options: BaseOptions, offload: bool) -> Base:
     from lycoris.bases import open_base
 
-    return open_base(source, device=device, **options.for_base)
+    base = open_base(source, device=device, offload=offload, **options.for_base)
+    _opened_bases.add(base)
+    return base
 
 
 @lru_cache(maxsize=8)

@@ -17,6 +17,8 @@ from lycoris.bases.tokenization import split_into_windows
 from lycoris.pretrained import silence_transformers
 
 if TYPE_CHECKING:
+    import torch
+
     from lycoris.bases.conditioning import TextConditioning
     from lycoris.bases.files.checkpoint_layouts import CheckpointLayout
     from lycoris.bases.files.model_files import ModelFiles
@@ -37,6 +39,7 @@ class Components:
         model_index: the pipeline's ``model_index.json``; empty where there is none.
         scheduler_config: the noise schedule as the files state it.
         pipeline_options: further arguments of the pipeline's class.
+        device: where the modules work.
         max_token_length: tokens of a prompt that CLIP text encoders read, in windows; None for one window.
     """
 
@@ -49,6 +52,7 @@ class Components:
     model_index: Mapping[str, Any]
     scheduler_config: Mapping[str, Any]
     pipeline_options: Mapping[str, Any]
+    device: torch.device
     max_token_length: int | None = None
 
     def text_encoder(self, suffix: str = "", max_length: int | None = None) -> TextEncoder:

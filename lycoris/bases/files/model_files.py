@@ -40,8 +40,8 @@ class ModelFiles(Protocol):
             InputError: parts are missing; the message lists them all.
         """
 
-    def empty_module(self, part: str, model_class: Any) -> nn.Module:
-        """Build one part without its weights, on the meta device; see `load_module`."""
+    def empty_module(self, part: str, model_class: Any, device: str = "meta") -> nn.Module:
+        """Build one part without its weights, on the meta device or another (for fake tensors); see `load_module`."""
 
     def load_module(self, part: str, model_class: Any, dtype: torch.dtype) -> nn.Module:
         """Load one part with its weights.
@@ -94,12 +94,12 @@ class DiffusersFolder:
         """See that every part has its files; `lycoris.bases.files.diffusers_folder.check_parts` says how."""
         check_parts(self.path, parts)
 
-    def empty_module(self, part: str, model_class: Any) -> nn.Module:
+    def empty_module(self, part: str, model_class: Any, device: str = "meta") -> nn.Module:
         """Build the part's module from its configuration, without values."""
         import torch
 
         config = read_json(self.path / part / "config.json")
-        with torch.device("meta"):
+        with torch.device(device):
             if hasattr(model_class, "from_config"):
                 return model_class.from_config(config)
             return model_class(model_class.config_class.from_dict(config))

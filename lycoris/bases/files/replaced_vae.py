@@ -69,13 +69,13 @@ class ReplacedVae:
         """Check the base's parts without its VAE, which it need not have."""
         self._files.check_parts({part: required for part, required in parts.items() if part != "vae"})
 
-    def empty_module(self, part: str, model_class: Any) -> nn.Module:
+    def empty_module(self, part: str, model_class: Any, device: str = "meta") -> nn.Module:
         """A part of the base, or the VAE, without values."""
         if part != "vae":
-            return self._files.empty_module(part, model_class)
+            return self._files.empty_module(part, model_class, device)
         if self._folder is not None:
-            return DiffusersFolder(self._folder.parent).empty_module(self._folder.name, model_class)
-        with torch.device("meta"):
+            return DiffusersFolder(self._folder.parent).empty_module(self._folder.name, model_class, device)
+        with torch.device(device):
             return model_class.from_config(self._config())
 
     def load_module(self, part: str, model_class: Any, dtype: torch.dtype) -> nn.Module:

@@ -80,8 +80,8 @@ class SingleFile:
         """
         find_vocabulary(self.path, self._tokenizer_source)
 
-    def empty_module(self, part: str, model_class: Any) -> nn.Module:
-        """Build a part's module from the shapes of its weights, without values.
+    def empty_module(self, part: str, model_class: Any, device: str = "meta") -> nn.Module:
+        """Build a part's module from the shapes of its weights, without values; parameters are on the meta device.
 
         Raises:
             InputError: the shapes are not those of such a part.

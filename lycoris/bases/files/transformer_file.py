@@ -68,11 +68,11 @@ class TransformerFile:
         rest = {part: "config.json" if part in self._prefixes else required for part, required in parts.items()}
         check_parts(self.components.path, rest)
 
-    def empty_module(self, part: str, model_class: Any) -> nn.Module:
+    def empty_module(self, part: str, model_class: Any, device: str = "meta") -> nn.Module:
         """Build a part's module without values, the transformer's with as many blocks as the file has."""
         if part != "transformer":
-            return self.components.empty_module(part, model_class)
-        with torch.device("meta"):
+            return self.components.empty_module(part, model_class, device)
+        with torch.device(device):
             return model_class.from_config(self._config)
 
     def load_module(self, part: str, model_class: Any, dtype: torch.dtype) -> nn.Module:

@@ -150,6 +150,7 @@ class StudyRecord(TypedDict, total=False):
     base: BaseRecord
     settings: dict[str, Any]
     hardware: str
+    fit: list[str]
     rule: str
     tracking: TrackingRecord | None
     concepts: list[ConceptRecord]

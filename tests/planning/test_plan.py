@@ -1,0 +1,158 @@
+"""Planned memory and counts against real trainings: the plan runs on shapes, the measurement is the allocator's."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import lycoris
+from lycoris.bases import Base, open_base
+from lycoris.bases.sampling import GenerationSettings, generate
+from lycoris.errors import InputError
+from lycoris.planning.plan import find_files, plan_work
+from lycoris.planning.records import Workload, WorkPlan
+from lycoris.training import Example, TrainingJob, TrainingSettings, train
+from tests.bases.small_base import save_small_base
+from tests.bases.small_families import save_small_xl
+from tests.bases.small_flow_families import FLOW_CASES
+from tests.planning.measured_memory import allocator_peak
+
+CAPTION = "a photo of a cat"
+NETWORK = {"algorithm": "lora", "preset": "unet-attn-mlp", "rank": 4}
+
+
+def plan(source: str, **changes: object) -> WorkPlan:
+    settings = {
+        "network": NETWORK,
+        "training": TrainingSettings(steps=2, batch_size=2, caption_dropout=0),
+        "dtype": "float32",
+        "on_gpu": False,
+        "caption": CAPTION,
+        "generation": GenerationSettings(steps=1, batch_size=2),
+    }
+    files, family = find_files(source)
+    return plan_work(files, family, source, Workload(**{**settings, **changes}))
+
+
+def training_peak(base: Base, folder: Path, network: dict, settings: TrainingSettings) -> int:
+    """Bytes that the allocator holds at most in a training, beyond the base."""
+    side = base.resolution
+    examples = []
+    for number in range(settings.batch_size):
+        path = folder / f"{number}.png"
+        pixels = np.random.default_rng(number).integers(0, 256, (side, side, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(path)
+        examples.append(Example(path, CAPTION))
+
+    def work() -> None:
+        attached = lycoris.attach(base.parts, **network)
+        train(base, TrainingJob(attached, examples, settings, seed=0))
+        attached.detach()
+
+    return allocator_peak(work)
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A Stable Diffusion of a few layers."""
+    return str(save_small_base(tmp_path_factory.mktemp("planned") / "base"))
+
+
+@pytest.fixture(scope="module")
+def planned(small: str) -> WorkPlan:
+    return plan(small)
+
+
+@pytest.mark.parametrize(
+    ("network", "checkpointing"),
+    [(NETWORK, False), ({"algorithm": "lokr", "preset": "full", "factor": 8}, True)],
+    ids=["lora", "lokr-checkpointed"],
+)
+@pytest.mark.parametrize("source", ["small", pytest.param("pocket", marks=pytest.mark.slow)])
+def test_the_planned_peak_is_that_of_a_training(
+    request: pytest.FixtureRequest, tmp_path: Path, source: str, network: dict, checkpointing: bool
+) -> None:
+    source = request.getfixturevalue(source) if source == "small" else source
+    settings = TrainingSettings(steps=2, batch_size=2, caption_dropout=0, gradient_checkpointing=checkpointing)
+    phase = plan(source, network=network, training=settings).phases["training"]
+    base = open_base(source, device="cpu", dtype="float32")
+    measured = phase.resident + training_peak(base, tmp_path, network, settings)
+    assert phase.peak == pytest.approx(measured, rel=0.05)
+
+
+def test_the_other_phases_are_those_of_the_base(small: str, planned: WorkPlan) -> None:
+    base, phases = open_base(small, device="cpu", dtype="float32"), planned.phases
+    assert phases["training"].resident == sum(planned.base.bytes.values())
+    text = allocator_peak(lambda: base.encode_text([CAPTION]))
+    assert phases["captions"].working == pytest.approx(text, rel=0.05)
+    pixels = torch.rand(1, 3, base.resolution, base.resolution)
+    base.encode_images(pixels)  # the first call also prepares kernels
+    assert phases["latents"].working == pytest.approx(allocator_peak(lambda: base.encode_images(pixels)), rel=0.05)
+    network = lycoris.attach(base.parts, **NETWORK)
+
+    def generation() -> None:
+        network.merge()
+        generate(base, [CAPTION] * 2, [0, 1], GenerationSettings(steps=1, batch_size=2))
+
+    measured = phases["training"].resident + allocator_peak(generation)
+    assert max(phases[name].peak for name in ("prompts", "denoising", "decoding")) == pytest.approx(measured, rel=0.05)
+
+
+@pytest.mark.parametrize("family", ["klein", "qwen-image", "z-image", pytest.param("xl", marks=pytest.mark.slow)])
+def test_the_planned_peak_of_small_families_is_that_of_a_training(tmp_path: Path, family: str) -> None:
+    folder = tmp_path / "base"
+    save_small_xl(folder) if family == "xl" else FLOW_CASES[family].save(folder)
+    network = {"algorithm": "loha", "preset": "unet-attn-mlp", "rank": 2}
+    settings = TrainingSettings(steps=2, batch_size=2, caption_dropout=0)
+    work = plan(str(folder), network=network, training=settings)
+    base = open_base(folder, device="cpu", dtype="float32")
+    assert dict(work.base.parameters) == {
+        part: sum(parameter.numel() for parameter in module.parameters()) for part, module in base.modules.items()
+    }
+    measured = work.phases["training"].resident + training_peak(base, tmp_path, network, settings)
+    assert work.phases["training"].peak == pytest.approx(measured, rel=0.05)
+
+
+def test_configurations_alone_give_the_same_plan(tmp_path: Path) -> None:
+    whole, bare = FLOW_CASES["flux-1"].save(tmp_path / "whole"), tmp_path / "bare"
+    for file in [*whole.glob("*.json"), *whole.glob("*/config.json"), *whole.glob("scheduler/*.json")]:
+        target = bare / file.relative_to(whole)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(file.read_bytes())
+    ours, other = plan(str(bare)), plan(str(whole))
+    assert ours.base.parameters == other.base.parameters
+    assert ours.training == other.training  # FLUX.1 pads captions to one length, so tokenizers do not matter
+    assert ours.phases["training"] == other.phases["training"]
+
+
+def test_quantised_weights_hold_the_bytes_of_their_bits(small: str, planned: WorkPlan) -> None:
+    packed = plan(small, precisions={"denoiser": "nf4"})
+    assert packed.base.parameters == planned.base.parameters
+    assert packed.training.layers == planned.training.layers
+    assert packed.base.bytes["text_encoder"] == planned.base.bytes["text_encoder"]
+    assert packed.base.bytes["unet"] < planned.base.bytes["unet"]
+
+
+def test_offloading_keeps_only_what_works_on_the_card(small: str, planned: WorkPlan) -> None:
+    parts = plan(small, offload=True)
+    assert parts.phases["training"].resident == planned.base.bytes["unet"]
+    assert parts.phases["latents"].resident == planned.base.bytes["vae"]
+    assert parts.phases["training"].working == planned.phases["training"].working
+
+
+def test_accumulation_repeats_the_step_and_not_its_memory(small: str, planned: WorkPlan) -> None:
+    settings = TrainingSettings(steps=2, batch_size=2, caption_dropout=0, gradient_accumulation_steps=4)
+    accumulated = plan(small, training=settings)
+    assert accumulated.training.step_flops == 4 * planned.training.step_flops
+    peak = planned.phases["training"].peak
+    assert accumulated.phases["training"].peak == pytest.approx(peak, rel=0.01)
+
+
+def test_a_base_without_configurations_is_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "base").mkdir()
+    with pytest.raises(InputError, match="no family opens"):
+        plan(str(tmp_path / "base"))
