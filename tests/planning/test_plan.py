@@ -13,6 +13,7 @@ import lycoris
 from lycoris.bases import Base, open_base
 from lycoris.bases.sampling import GenerationSettings, generate
 from lycoris.errors import InputError
+from lycoris.planning.meter import Meter
 from lycoris.planning.plan import find_files, plan_work
 from lycoris.planning.records import Workload, WorkPlan
 from lycoris.training import Example, TrainingJob, TrainingSettings, train
@@ -44,8 +45,8 @@ def training_peak(base: Base, folder: Path, network: dict, settings: TrainingSet
     examples = []
     for number in range(settings.batch_size):
         path = folder / f"{number}.png"
-        pixels = np.random.default_rng(number).integers(0, 256, (side, side, 3), dtype=np.uint8)
-        Image.fromarray(pixels).save(path)
+        pixels = np.random.default_rng(number).integers(0, 256, (8, 8, 3), dtype=np.uint8)
+        Image.fromarray(pixels).resize((side, side), Image.Resampling.BILINEAR).save(path)
         examples.append(Example(path, CAPTION))
 
     def work() -> None:
@@ -89,9 +90,9 @@ def test_the_other_phases_are_those_of_the_base(small: str, planned: WorkPlan) -
     assert phases["training"].resident == sum(planned.base.bytes.values())
     text = allocator_peak(lambda: base.encode_text([CAPTION]))
     assert phases["captions"].working == pytest.approx(text, rel=0.05)
-    pixels = torch.rand(1, 3, base.resolution, base.resolution)
-    base.encode_images(pixels)  # the first call also prepares kernels
-    assert phases["latents"].working == pytest.approx(allocator_peak(lambda: base.encode_images(pixels)), rel=0.05)
+    with Meter() as meter, torch.no_grad():  # of tensors: a convolution on a CPU has its own buffers beyond them
+        base.encode_images(torch.rand(1, 3, base.resolution, base.resolution))
+    assert phases["latents"].working == meter.peak
     network = lycoris.attach(base.parts, **NETWORK)
 
     def generation() -> None:
@@ -102,14 +103,15 @@ def test_the_other_phases_are_those_of_the_base(small: str, planned: WorkPlan) -
     assert max(phases[name].peak for name in ("prompts", "denoising", "decoding")) == pytest.approx(measured, rel=0.05)
 
 
-@pytest.mark.parametrize("family", ["klein", "qwen-image", "z-image", pytest.param("xl", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("family", ["klein", "qwen-image", "z-image", "xl"])
 def test_the_planned_peak_of_small_families_is_that_of_a_training(tmp_path: Path, family: str) -> None:
     folder = tmp_path / "base"
     save_small_xl(folder) if family == "xl" else FLOW_CASES[family].save(folder)
     network = {"algorithm": "loha", "preset": "unet-attn-mlp", "rank": 2}
     settings = TrainingSettings(steps=2, batch_size=2, caption_dropout=0)
-    work = plan(str(folder), network=network, training=settings)
-    base = open_base(folder, device="cpu", dtype="float32")
+    work = plan(str(folder), network=network, training=settings, base_options={"resolution": 32})
+    base = open_base(folder, device="cpu", dtype="float32", resolution=32)
     assert dict(work.base.parameters) == {
         part: sum(parameter.numel() for parameter in module.parameters()) for part, module in base.modules.items()
     }
@@ -154,5 +156,5 @@ def test_accumulation_repeats_the_step_and_not_its_memory(small: str, planned: W
 
 def test_a_base_without_configurations_is_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "base").mkdir()
-    with pytest.raises(InputError, match="no family opens"):
+    with pytest.raises(InputError, match="model_index.json. could not be read"):
         plan(str(tmp_path / "base"))
