@@ -156,5 +156,5 @@ def test_accumulation_repeats_the_step_and_not_its_memory(small: str, planned: W
 
 def test_a_base_without_configurations_is_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "base").mkdir()
-    with pytest.raises(InputError, match="model_index.json. could not be read"):
+    with pytest.raises(InputError, match=r"model_index\.json. could not be read"):
         plan(str(tmp_path / "base"))
