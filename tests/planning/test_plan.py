@@ -18,7 +18,6 @@ from lycoris.planning.plan import find_files, plan_work
 from lycoris.planning.records import Workload, WorkPlan
 from lycoris.training import Example, TrainingJob, TrainingSettings, train
 from tests.bases.small_base import save_small_base
-from tests.bases.small_families import save_small_xl
 from tests.bases.small_flow_families import FLOW_CASES
 from tests.planning.measured_memory import allocator_peak
 
@@ -103,22 +102,6 @@ def test_the_other_phases_are_those_of_the_base(small: str, planned: WorkPlan) -
     assert max(phases[name].peak for name in ("prompts", "denoising", "decoding")) == pytest.approx(measured, rel=0.05)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("family", ["klein", "qwen-image", "z-image", "xl"])
-def test_the_planned_peak_of_small_families_is_that_of_a_training(tmp_path: Path, family: str) -> None:
-    folder = tmp_path / "base"
-    save_small_xl(folder) if family == "xl" else FLOW_CASES[family].save(folder)
-    network = {"algorithm": "loha", "preset": "unet-attn-mlp", "rank": 2}
-    settings = TrainingSettings(steps=2, batch_size=2, caption_dropout=0)
-    work = plan(str(folder), network=network, training=settings, base_options={"resolution": 32})
-    base = open_base(folder, device="cpu", dtype="float32", resolution=32)
-    assert dict(work.base.parameters) == {
-        part: sum(parameter.numel() for parameter in module.parameters()) for part, module in base.modules.items()
-    }
-    measured = work.phases["training"].resident + training_peak(base, tmp_path, network, settings)
-    assert work.phases["training"].peak == pytest.approx(measured, rel=0.05)
-
-
 def test_configurations_alone_give_the_same_plan(tmp_path: Path) -> None:
     whole, bare = FLOW_CASES["flux-1"].save(tmp_path / "whole"), tmp_path / "bare"
     for file in [*whole.glob("*.json"), *whole.glob("*/config.json"), *whole.glob("scheduler/*.json")]:
@@ -151,10 +134,11 @@ def test_accumulation_repeats_the_step_and_not_its_memory(small: str, planned: W
     accumulated = plan(small, training=settings)
     assert accumulated.training.step_flops == 4 * planned.training.step_flops
     peak = planned.phases["training"].peak
-    assert accumulated.phases["training"].peak == pytest.approx(peak, rel=0.01)
+    # The gradients of the passes before are there in each that follows.
+    assert peak <= accumulated.phases["training"].peak <= 1.05 * peak
 
 
 def test_a_base_without_configurations_is_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "base").mkdir()
-    with pytest.raises(InputError, match=r"model_index\.json. could not be read"):
+    with pytest.raises(InputError, match=r"config\.json. could not be read"):
         plan(str(tmp_path / "base"))
