@@ -17,8 +17,8 @@ from typing import Any
 from prefect import flow
 
 from flows.config.concepts import select_concepts
-from flows.config.defaults import embedded_encoders_note
-from flows.config.experiment import EXECUTION_FIELDS, Experiment
+from flows.config.defaults import EXECUTION_FIELDS, embedded_encoders_note
+from flows.config.experiment import Experiment
 from flows.config.preflight import validate_experiment
 from flows.config.project import project_root
 from flows.runtime.environment import code_version

@@ -15,7 +15,8 @@ from typing import Any
 from prefect import flow
 
 from flows.config.concepts import select_concepts
-from flows.config.experiment import EXECUTION_FIELDS, Experiment
+from flows.config.defaults import EXECUTION_FIELDS
+from flows.config.experiment import Experiment
 from flows.config.preflight import validate_experiment
 from flows.config.project import project_root
 from flows.config.promotion import PromotionConfig

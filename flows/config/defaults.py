@@ -63,6 +63,11 @@ _SAMPLING_DEFAULTS: dict[str, dict[str, Any]] = {
     "pocket": {"scheduler": "dpm++-2m", "steps": 14, "guidance": 7.0},
     "paper": {"scheduler": None, "steps": 25, "guidance": None},
 }
+EXECUTION_FIELDS = frozenset(
+    ["data", "data_rev", "output", "workers", "co_train", "runner", "gpus", "artifact_store", "gpu_limit", "trackers",
+     "fit", "offload"]
+)  # fmt: skip
+"""Options that say where and how work is done; results do not depend on them."""
 RESERVED_NAMES = ("store", "mlflow", "prefect", "data")
 """Folders of the output folder that hold no results (docs/runs.md)."""
 MAX_NAME_LENGTH = 80

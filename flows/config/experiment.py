@@ -23,11 +23,6 @@ from tasks.trainings import AdapterSettings
 
 LOCAL_RUNNERS = ("processes", "threads")
 """Task runners of this machine; any other runner is the address of a Dask scheduler."""
-EXECUTION_FIELDS = frozenset(
-    {"data", "data_rev", "output", "workers", "co_train", "runner", "gpus", "artifact_store", "gpu_limit", "trackers"}
-    | {"fit", "offload"}
-)
-"""Options that say where and how work is done; results do not depend on them."""
 OPTIONAL_LISTS = ("checkpoints", "trackers", "strengths")
 LISTS = ("captions", "seeds", "encoders", "resize_modes", *OPTIONAL_LISTS)
 """Options that take several values, each once; all but the optional ones need at least one."""

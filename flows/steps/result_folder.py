@@ -11,7 +11,8 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from flows.config.experiment import EXECUTION_FIELDS, Experiment
+from flows.config.defaults import EXECUTION_FIELDS
+from flows.config.experiment import Experiment
 from lycoris.cache.atomic import atomic_write_text, remove_leftovers
 from lycoris.cache.keys import stage_key
 from tasks.artifacts import CaptionedConcept

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flows.config.concepts import select_concepts
-from flows.config.experiment import EXECUTION_FIELDS
+from flows.config.defaults import EXECUTION_FIELDS
 from flows.runtime.environment import code_version
 from flows.steps.result_folder import RECORD_FILE, is_used
 from lycoris.cache.atomic import atomic_write_text

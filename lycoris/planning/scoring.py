@@ -38,8 +38,9 @@ def plan_scoring(encoders: tuple[str, ...]) -> ScoringPlan | None:
         config = _config(source)
         vision = getattr(config, "vision_config", config)
         side = getattr(vision, "image_size", None) or 224
+        model = _meta_model(config)
         with fake_tensors():
-            model = _model(config)
+            fill_with_fakes(model, torch.float32)
             with Meter() as meter, torch.no_grad(), meter.count_flops() as counted:
                 pixels = torch.empty(BATCH_SIZE, 3, side, side)
                 model.get_image_features(pixel_values=pixels) if vision is not config else model(pixel_values=pixels)
@@ -48,12 +49,11 @@ def plan_scoring(encoders: tuple[str, ...]) -> ScoringPlan | None:
     return ScoringPlan(resident, working, flops) if encoders else None
 
 
-def _model(config: Any) -> Any:
+def _meta_model(config: Any) -> Any:
     from transformers import AutoModel
 
-    model = AutoModel.from_config(config)
-    fill_with_fakes(model, torch.float32)
-    return model.eval()
+    with torch.device("meta"):
+        return AutoModel.from_config(config).eval()
 
 
 def _config(source: str) -> Any:

@@ -8,7 +8,8 @@ import threading
 import pytest
 from prefect.task_runners import ThreadPoolTaskRunner
 
-from flows.config.experiment import EXECUTION_FIELDS, Experiment
+from flows.config.defaults import EXECUTION_FIELDS
+from flows.config.experiment import Experiment
 from flows.config.loading import parse_experiment
 from flows.runtime.task_runner import ProcessPoolRunner, create_task_runner, has_requested_task_runner, worker_count
 from lycoris.errors import InputError
