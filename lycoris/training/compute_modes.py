@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch.overrides import TorchFunctionMode, _get_current_function_mode_stack
 from torch.utils.checkpoint import checkpoint
 
 from lycoris.errors import InputError
@@ -58,7 +59,8 @@ def _checkpoint_part(part: Any, networks: Sequence[Trainable]) -> Iterator[None]
     from transformers.modeling_layers import GradientCheckpointingLayer
 
     def contexts() -> tuple[contextlib.AbstractContextManager, contextlib.AbstractContextManager]:
-        return contextlib.nullcontext(), _replay_states(networks, [_network_state(network) for network in networks])
+        states = [_network_state(network) for network in networks]
+        return contextlib.nullcontext(), _replay_states(networks, states, _get_current_function_mode_stack())
 
     options: dict[str, Any] = {"use_reentrant": False, "context_fn": contexts}
     if isinstance(part, ModelMixin):
@@ -89,12 +91,21 @@ def _network_state(network: Trainable) -> tuple[Any, ...]:
 
 
 @contextlib.contextmanager
-def _replay_states(networks: Sequence[Trainable], states: Sequence[tuple[Any, ...]]) -> Iterator[None]:
-    """Put the networks in the state of the forward pass, so that recomputation gives the same values."""
+def _replay_states(
+    networks: Sequence[Trainable], states: Sequence[tuple[Any, ...]], modes: Sequence[TorchFunctionMode]
+) -> Iterator[None]:
+    """Put the networks in the state of the forward pass, so that recomputation gives the same values.
+
+    The modes that intercepted PyTorch's functions in it, such as a plan's, are off during `Tensor.backward`, which is
+    itself such a function, and are entered again.
+    """
     now = [_network_state(network) for network in networks]
     _set_states(networks, states)
     try:
-        yield
+        with contextlib.ExitStack() as stack:
+            for mode in modes:
+                stack.enter_context(mode)
+            yield
     finally:
         _set_states(networks, now)
 

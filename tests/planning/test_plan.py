@@ -114,19 +114,22 @@ def test_configurations_alone_give_the_same_plan(tmp_path: Path) -> None:
     assert ours.phases["training"] == other.phases["training"]
 
 
-def test_quantised_weights_hold_the_bytes_of_their_bits(small: str, planned: WorkPlan) -> None:
-    packed = plan(small, precisions={"denoiser": "nf4"})
+def test_offloaded_and_quantised_weights_hold_the_bytes_of_their_bits_while_they_work(
+    small: str, planned: WorkPlan
+) -> None:
+    packed = plan(small, precisions={"denoiser": "nf4"}, offload=True)
     assert packed.base.parameters == planned.base.parameters
     assert packed.training.layers == planned.training.layers
     assert packed.base.bytes["text_encoder"] == planned.base.bytes["text_encoder"]
     assert packed.base.bytes["unet"] < planned.base.bytes["unet"]
+    assert packed.phases["training"].resident == packed.base.bytes["unet"]
+    assert packed.phases["latents"].resident == planned.base.bytes["vae"]
 
 
-def test_offloading_keeps_only_what_works_on_the_card(small: str, planned: WorkPlan) -> None:
-    parts = plan(small, offload=True)
-    assert parts.phases["training"].resident == planned.base.bytes["unet"]
-    assert parts.phases["latents"].resident == planned.base.bytes["vae"]
-    assert parts.phases["training"].working == planned.phases["training"].working
+def test_checkpointing_on_a_gpu_recomputes_in_the_precisions_of_the_forward_pass(small: str, planned: WorkPlan) -> None:
+    settings = TrainingSettings(steps=2, batch_size=2, caption_dropout=0, gradient_checkpointing=True)
+    checkpointed = plan(small, dtype="bfloat16", on_gpu=True, training=settings)
+    assert checkpointed.training.step_flops > planned.training.step_flops
 
 
 def test_accumulation_repeats_the_step_and_not_its_memory(small: str, planned: WorkPlan) -> None:
