@@ -20,6 +20,7 @@ from lycoris.adapters.layers.layer_options import AdapterSpec
 from lycoris.adapters.layers.target_modules import LayerRef, select_layers
 from lycoris.adapters.network import Network
 from lycoris.adapters.peft_methods.attaching import attach_method
+from lycoris.adapters.peft_methods.injection import adapter_parameters
 from lycoris.adapters.peft_methods.methods import PREFIX
 from lycoris.errors import InputError
 
@@ -127,7 +128,7 @@ def _log_start_errors(layer_adapters: Sequence[tuple[LayerRef, Adapter]]) -> Non
 def freeze(parts: Mapping[str, nn.Module]) -> None:
     """Stop the training of the base's parameters; those of adapters stay as they are."""
     for part in parts.values():
-        trainable = {id(p) for m in part.modules() if isinstance(m, Adapter) for p in m.parameters()}
+        trainable = {id(parameter) for parameter in adapter_parameters(part)}
         for parameter in part.parameters():
             if id(parameter) not in trainable:
                 parameter.requires_grad_(False)

@@ -11,9 +11,11 @@ from typing import Any
 import torch
 from torch import nn
 
+from lycoris.adapters.algorithms import Adapter
 from lycoris.errors import InputError
 
 ADAPTER_NAME = "default"
+_MARK = "_is_lycoris_method"
 
 
 @dataclass(frozen=True)
@@ -54,13 +56,15 @@ class InjectedPart:
         layers: the layers that were replaced.
 
     Raises:
-        InputError: PEFT refuses a layer or a value; the part is then as before.
+        InputError: the part has a method of PEFT, or PEFT refuses a layer or a value; the part is then as before.
     """
 
     def __init__(self, part: nn.Module, config: Any) -> None:
         import peft
 
         self.part = part
+        if any(getattr(module, _MARK, False) for module in part.modules()):
+            raise InputError("the part has a method of PEFT already, whose values PEFT would save with the new ones.")
         paths = list(config.target_modules)
         config.target_modules = _exact_targets(part, paths)
         before = {id(module) for module in part.modules()}
@@ -69,6 +73,10 @@ class InjectedPart:
             self.layers = _injected_layers(part, before)
             if len(self.layers) != len(paths):
                 raise InputError(f"PEFT adapted {len(self.layers)} layers instead of {len(paths)}.")
+            for each in self.layers:
+                setattr(each.layer, _MARK, True)
+            self._channels_last = [weight for each in self.layers for weight in _channels_last_weights(each.base_layer)]
+            self._order_weights(torch.contiguous_format)
         except Exception as error:
             for each in _injected_layers(part, before):
                 setattr(each.parent, each.name, each.base_layer)
@@ -81,12 +89,43 @@ class InjectedPart:
         """Put the base's layers back in their places."""
         for each in self.layers:
             setattr(each.parent, each.name, each.base_layer)
+        self._order_weights(torch.channels_last)
         _forget_config(self.part)
 
     def put_back(self) -> None:
         """Put PEFT's layers in their places again."""
         for each in self.layers:
             setattr(each.parent, each.name, each.layer)
+        self._order_weights(torch.contiguous_format)
+
+    def _order_weights(self, order: torch.memory_format) -> None:
+        """Set the order in memory of weights that the base has in channels-last order, which PEFT cannot reshape."""
+        for weight in self._channels_last:
+            weight.data = weight.data.contiguous(memory_format=order)
+
+
+def adapter_parameters(part: nn.Module) -> list[nn.Parameter]:
+    """Return the parameters of the adapters that are attached to a part: ours, and those of methods of PEFT.
+
+    Adapters that PEFT or diffusers loaded themselves are not among them.
+    """
+    own: list[nn.Module] = [module for module in part.modules() if isinstance(module, Adapter)]
+    own += [
+        child
+        for module in part.modules()
+        if getattr(module, _MARK, False)
+        for name, child in module.named_children()
+        if name != "base_layer"
+    ]
+    return [parameter for module in own for parameter in module.parameters()]
+
+
+def _channels_last_weights(layer: nn.Module) -> list[nn.Parameter]:
+    return [
+        weight
+        for weight in layer.parameters(recurse=False)
+        if weight.dim() == 4 and not weight.is_contiguous() and weight.is_contiguous(memory_format=torch.channels_last)
+    ]
 
 
 def _injected_layers(part: nn.Module, before: set[int]) -> list[InjectedLayer]:

@@ -48,7 +48,6 @@ METHODS: Mapping[str, PeftMethod] = {
     "beft": PeftMethod(note="trains biases alone", size_option=None),
     "boft": PeftMethod(
         _BOTH,
-        "convolutions need contiguous weights, which those of a base in channels-last order are not",
         size_option="boft_block_size",
         size_values=_BLOCK_SIZES,
     ),

@@ -14,13 +14,18 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lycoris.adapters.algorithms import Adapter
 from lycoris.adapters.files.layer_names import LayerRef
 from lycoris.adapters.files.metadata import date_metadata
 from lycoris.adapters.layers.batch_partition import BatchPartition
 from lycoris.adapters.network import Network
 from lycoris.adapters.peft_methods.files import PeftPart, write_peft_parts
-from lycoris.adapters.peft_methods.injection import ADAPTER_NAME, InjectedLayer, InjectedPart, seeded
+from lycoris.adapters.peft_methods.injection import (
+    ADAPTER_NAME,
+    InjectedLayer,
+    InjectedPart,
+    adapter_parameters,
+    seeded,
+)
 from lycoris.errors import InputError, unknown_name_error
 
 
@@ -58,12 +63,7 @@ class PeftNetwork(Network):
         self._parts: dict[str, InjectedPart] = {}
         self._scale_hooks: list[Any] = []
         trained_by_others = [
-            parameter
-            for part in parts.values()
-            for module in part.modules()
-            if isinstance(module, Adapter)
-            for parameter in module.parameters()
-            if parameter.requires_grad
+            parameter for part in parts.values() for parameter in adapter_parameters(part) if parameter.requires_grad
         ]
         try:
             with seeded(seed, list(parts.values())):
@@ -75,14 +75,14 @@ class PeftNetwork(Network):
             for injected in self._parts.values():
                 injected.take_out()
             raise InputError(f"Algorithm `{algorithm}`: {error}") from error
-        for parameter in trained_by_others:  # PEFT freezes everything but its own
-            parameter.requires_grad_(True)
         self._trained = {
             f"{part}.{name}": parameter
             for part, injected in self._parts.items()
             for name, parameter in injected.peft_model.named_parameters()
-            if parameter.requires_grad
+            if parameter.requires_grad and not any(parameter is other for other in trained_by_others)
         }
+        for parameter in trained_by_others:  # PEFT freezes everything but its own
+            parameter.requires_grad_(True)
         if not self._trained:
             self.detach()
             raise InputError(f"Algorithm `{algorithm}` trains nothing on the selected layers.")

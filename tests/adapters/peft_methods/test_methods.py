@@ -94,6 +94,40 @@ def test_a_method_without_convolutions_here_has_none_in_peft_or_does_not_begin_a
     assert moves or not any(parameter.requires_grad for parameter in adapted.parameters())
 
 
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", [each for each in working_methods() if "convolution" in METHODS[each].layers])
+def test_a_method_trains_convolutions_in_channels_last_order_and_leaves_them_in_it(name, tmp_path):
+    model = small_model().to(memory_format=torch.channels_last)
+    x, stride = small_input(), model.convolution.weight.stride()
+    before = model(x)
+    network = lycoris.attach(model, f"peft:{name}", layers=["convolution"], **OPTIONS.get(name, {}))
+    torch.testing.assert_close(model(x), before, atol=2e-5, rtol=1e-5)
+    model(x).square().mean().backward()
+    assert all(parameter.grad is not None for parameter in network.parameters())
+    network.detach()
+    assert model.convolution.weight.stride() == stride
+    network.save(tmp_path / "a.safetensors")
+    assert model.convolution.weight.stride() == stride
+    assert torch.equal(model(x), before)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_networks_on_other_layers_leave_a_method_trainable_and_it_leaves_them():
+    model = small_model()
+    first = lycoris.attach(model, "lora", layers=["narrow"], rank=2)
+    method = lycoris.attach(model, "peft:hra", layers=["widen"], r=2)
+    last = lycoris.attach(model, "loha", layers=["convolution"], rank=2)
+    networks = (first, method, last)
+    assert all(parameter.requires_grad for network in networks for parameter in network.parameters())
+    names = {id(parameter) for network in networks for parameter in network.parameters()}
+    assert len(names) == sum(len(list(network.parameters())) for network in networks)
+    assert names == {id(parameter) for parameter in model.parameters() if parameter.requires_grad} | {
+        id(parameter) for network in (first, last) for parameter in network.parameters()
+    }
+    with pytest.raises(InputError, match="has a method of PEFT already"):
+        lycoris.attach(model, "peft:vera", layers=["norm", "narrow"], r=2)
+
+
 def test_the_table_has_every_method_of_the_installed_package():
     installed = {member.value.lower() for member in peft.PeftType}
     assert installed - set(METHODS) == set(), "try it, and add it to METHODS"
