@@ -17,8 +17,9 @@ from typing import Any
 from prefect import flow
 
 from flows.config.concepts import select_concepts
-from flows.config.defaults import EXECUTION_FIELDS, embedded_encoders_note
+from flows.config.defaults import EXECUTION_FIELDS
 from flows.config.experiment import Experiment
+from flows.config.model_notes import model_notes
 from flows.config.preflight import validate_experiment
 from flows.config.project import project_root
 from flows.runtime.environment import code_version
@@ -98,8 +99,6 @@ def customize(experiment: Experiment = Experiment(), promote: bool = True) -> di
     version = data_version(experiment.data, project_root(), experiment.data_rev, experiment.output / "data")
     files = counted(version.files, "file")
     logger.info("%s is version %s, %s", version.path, version.hash, files, extra={"topic": "data"})
-    if note := embedded_encoders_note(experiment.base, experiment.encoders, experiment.style_encoder):
-        logger.warning("%s", note, extra={"topic": "scores"})
     log_estimate(experiment, version.path)
     connect(tracking_server(experiment.output))  # an address that MLflow cannot open is an error before any work
     models = resolve_models(**experiment.model_sources())
@@ -139,6 +138,7 @@ def customize(experiment: Experiment = Experiment(), promote: bool = True) -> di
             settings = experiment.model_dump(mode="json")
             header = report_header(title, settings, models, concepts, time.monotonic() - started)
             header["fit"] = chosen
+            header["notes"] = model_notes(experiment, [one.concept.name for one in concepts], about_base=False)
             live.close()
             result = _report(registration, header, outcome, started, score_costs=experiment.score_costs)
     logger.info("%s   (%.0f s)", result["report"], result["seconds"], extra={"topic": "report"})
@@ -152,6 +152,8 @@ def _caption(
     known = select_concepts(experiment, data)
     for message in census_messages(experiment, data, known.known):
         logger.info("%s", message, extra={"topic": "data"})
+    for note in model_notes(experiment, [concept.name for concept in known.selected]):
+        logger.warning("%s", note, extra={"topic": "models"})
     request = caption_request(experiment, known, models.tagger, models.captioner)
     if context.artifact_store is None:
         concepts = submit(caption_concepts, context, request).result()

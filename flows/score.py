@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 from prefect import flow
 
 from flows.config.concepts import DataConcepts
-from flows.config.defaults import embedded_encoders_note
+from flows.config.model_notes import model_notes
 from flows.config.preflight import validate_scoring
 from flows.config.scoring import (
     ScoringConfig,
@@ -79,15 +79,15 @@ def score(request: ScoringConfig) -> dict[str, Any]:
     targets = [resolve_target(file, request, known) for file in request.files]
     for note in filter(None, (token_length_note(target, experiment.max_token_length) for target in targets)):
         logger.warning("%s", note)
-    if encoders_note := embedded_encoders_note(experiment.base, experiment.encoders, experiment.style_encoder):
-        logger.warning("%s", encoders_note, extra={"topic": "scores"})
     strategies = tuple(dict.fromkeys(target.strategy for target in targets))
     captioning = experiment.with_captions(strategies)
+    named = list(dict.fromkeys(target.concept for target in targets))
+    for note in model_notes(captioning, named):
+        logger.warning("%s", note, extra={"topic": "models"})
     models = resolve_models(**captioning.model_sources())
     with progress.display(progress.progress_dir(experiment.output)), log_forwarding.connected(context.progress):
-        names = tuple(dict.fromkeys(target.concept for target in targets))
         captions = caption_request(
-            captioning, DataConcepts(tuple(known.values()), names), models.tagger, models.captioner
+            captioning, DataConcepts(tuple(known.values()), tuple(named)), models.tagger, models.captioner
         )
         concepts = {concept.name: concept for concept in caption_concepts(context, captions)}
         folder = _claim_folder(context, request, targets, known, concepts)
@@ -110,7 +110,10 @@ def score(request: ScoringConfig) -> dict[str, Any]:
             time.monotonic() - started,
         )
         bases = _base_records(targets, entries, evaluations)
-        payload = cast("StudyRecord", {**header, "bases": bases, "adapters": entries})
+        payload = cast(
+            "StudyRecord",
+            {**header, "notes": model_notes(captioning, named, about_base=False), "bases": bases, "adapters": entries},
+        )
         page = write_report(context, payload, folder / "report.html")
     return {
         "report": str(page.resolve()),

@@ -105,11 +105,11 @@ HEADLINE_SCORES: dict[str, str] = {
 """The score that stands for a dimension: its first metric, on the prompt type that says most about it."""
 
 WORSE_MEANS: dict[str, str] = {
-    "fidelity": "images are less like yours",
+    "fidelity": "images are less like the training images",
     "controllability": "prompts are followed less",
     "diversity": "images vary less",
     "preservation": "the base's own knowledge suffers",
-    "quality": "images are further from yours as a set",
+    "quality": "images are further from the training images as a set",
 }
 """Dimension -> what a worse score means, for readers."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 
@@ -46,6 +47,9 @@ library function -> parameter of the command, where the two differ. One with sub
 """
 COMPLETION_VARIABLE = "_LYCORIS_COMPLETE"
 """The environment variable by which a shell asks for completions."""
+
+PIPE_CLOSED = 141
+"""Exit status where nothing reads the output any more, as of a command that SIGPIPE ends."""
 
 START = """\
 begin with:
@@ -113,7 +117,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: Arguments without the program name. Default: those of the process.
 
     Returns:
-        0 on success, 1 if a step failed, 2 for invalid input, 130 after Ctrl-C.
+        0 on success, 1 if a step failed, 2 for invalid input, 130 after Ctrl-C, 141 if nothing reads the output.
     """
     arguments: Arguments | int = 0
     try:
@@ -121,7 +125,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         if isinstance(arguments, int):
             return arguments
         _configure(arguments)
-        return arguments.run(arguments)
+        status = arguments.run(arguments)
+        sys.stdout.flush()
+        return status
+    except BrokenPipeError as error:
+        return PIPE_CLOSED if discard_closed_output() else _print_error(error, arguments)
     except KeyboardInterrupt:
         from flows.runtime.client_environment import RESUME_HINT
 
@@ -129,6 +137,20 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 130
     except Exception as error:
         return _print_error(error, arguments)
+
+
+def discard_closed_output() -> bool:
+    """Drop what was not yet written to a closed pipe, so that it is no error at exit; return whether there was one."""
+    found = False
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except BrokenPipeError:
+            found = True
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, stream.fileno())
+            os.close(nowhere)
+    return found
 
 
 def _configure(arguments: Arguments) -> None:

@@ -25,6 +25,7 @@ def run(arguments: Arguments) -> int:
         [
             f"{version.concept} version {version.version} ({aliases}): {version.algorithm}, "
             f"captions {version.strategy}, seed {version.seed}, data {version.data_version}",
+            *([f"why       {version.reason}"] if version.reason else []),
             file,
         ]
     )

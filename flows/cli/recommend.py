@@ -52,7 +52,8 @@ def run(arguments: Arguments) -> int:
         weights=parse_weights(arguments.weights),
         max_size=None if arguments.max_size is None else parse_size(arguments.max_size),
     )
-    print_lines([*result["lines"], *adapter_lines(result["adapters"])])
+    print_lines([*result["lines"][:1], *rule_lines(result["adapters"]), *result["lines"][1:]])
+    print_lines(adapter_lines(result["adapters"]))
     print_lines([f"plot      {result['picture']}"])
     if arguments.json:
         print_json(result)
@@ -60,20 +61,23 @@ def run(arguments: Arguments) -> int:
 
 
 def adapter_lines(adapters: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Return a line for the file of each adapter, with the word that calls its concept, and what the report takes."""
-    lines = []
-    others: dict[str, str] = {}
-    for adapter in adapters:
-        trigger = f"   trigger: {adapter['trigger']}" if adapter.get("trigger") else ""
-        lines.append(f"adapter   {adapter['concept']}: {adapter['file']}{trigger}")
-        if adapter.get("report_takes"):
-            others[adapter["concept"]] = adapter["report_takes"]
+    """Return a line for the file of each adapter, with the word that calls its concept."""
+    return [
+        f"adapter   {adapter['concept']}: {adapter['file']}"
+        + (f"   trigger: {adapter['trigger']}" if adapter.get("trigger") else "")
+        for adapter in adapters
+    ]
+
+
+def rule_lines(adapters: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return by which rule the choice was made, and what the report takes by its own; nothing without adapters."""
+    others = {adapter["concept"]: adapter["report_takes"] for adapter in adapters if adapter.get("report_takes")}
     if not adapters:
         return []
     if not others:
-        return [*lines, f"rule      {RULE}, which take the same here."]
+        return [f"Why: {RULE}, which take the same here."]
     taken = join_names(f"{name} for {concept}" for concept, name in others.items())
-    return [*lines, f"rule      {RULE}, and take {taken}."]
+    return [f"Why: {RULE}, and take {taken}."]
 
 
 def parse_weights(text: str) -> dict[str, float]:

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from flows.cli.listing import read_listing
 from flows.cli.options import EXPERIMENT, Arguments, experiment_overrides, option
-from flows.cli.output import print_json, print_lines, print_message
-from lycoris.pocket import EMBEDDED_BASES
+from flows.cli.output import print_json, print_lines
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -24,7 +23,6 @@ captions them under three strategies, trains four kinds of adapters on the small
 with each adapter and with the base model, scores five dimensions and writes one report.html. Finished work is
 cached and never repeated.
 """
-POCKET_NOTE = "note      the pocket cannot show photographs: set `base` to a real model for those (docs/bases.md)"
 EXAMPLES = """\
 examples:
   lycoris run                                       the default experiment, about ten minutes on two cores
@@ -101,11 +99,10 @@ def verdict_lines(verdicts: Sequence[Mapping[str, Any]]) -> list[str]:
         texts = [*verdict["sentences"]]
         if verdict["cautions"]:
             texts.append(f"This says little yet: {'; '.join(verdict['cautions'])}.")
-        lines += ["", *(f"{verdict['concept'] if index == 0 else '':<10}{text}" for index, text in enumerate(texts))]
+        lines += ["", f"{verdict['concept']:<9} {texts[0]}", *(f"{'':<10}{text}" for text in texts[1:])]
         if verdict["file"]:
-            label = "adapter" if verdict["outcome"] == "learned" else "best"
             prompt = f"   trigger: {verdict['trigger']}, as in: {verdict['prompt']}" if verdict["prompt"] else ""
-            lines.append(f"{label:<10}{verdict['file']}{prompt}")
+            lines.append(f"adapter   {verdict['file']}{prompt}")
     return lines
 
 
@@ -135,9 +132,6 @@ def run(arguments: Arguments) -> int:
 
     result = with_prefect_server(experiment, customize)
     print_lines(verdict_lines(result["verdicts"]))
-    if experiment.base in EMBEDDED_BASES:
-        print_message("")
-        print_message(POCKET_NOTE)
     if arguments.json:
         print_json(result)
     return 1 if any(adapter.get("error") for adapter in result["adapters"]) else 0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -57,5 +57,11 @@ def select_names(experiment: Experiment, names: Sequence[str]) -> tuple[str, ...
             if name not in names:
                 raise unknown_name_error("concept", name, names)
         return experiment.concepts
+    own = own_concepts(names)
+    return tuple(name for name in names if name in DEFAULT_CONCEPTS or name in own) or tuple(names)
+
+
+def own_concepts(names: Iterable[str]) -> list[str]:
+    """The names of those concepts that are the user's, not shipped with the project."""
     shipped = read_entries(pocket.IMAGES / CONCEPTS_FILE)
-    return tuple(name for name in names if name in DEFAULT_CONCEPTS or name not in shipped) or tuple(names)
+    return [name for name in names if name not in shipped]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import difflib
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,8 @@ def load_experiment(file: Path | None, overrides: tuple[str, ...] = ()) -> Exper
     """
     values: dict[str, Any] = {}
     if file is not None:
+        if Path(file).is_dir():
+            raise InputError(_folder_message(Path(file)))
         try:
             values = read_yaml(Path(file).read_text(encoding="utf-8"), f"The experiment file `{file}`") or {}
         except OSError as error:
@@ -59,6 +62,16 @@ def load_experiment(file: Path | None, overrides: tuple[str, ...] = ()) -> Exper
         if file is not None and _fails_alike(values, error):
             raise InputError(f"In `{file}`: {error}") from error
         raise
+
+
+def _folder_message(folder: Path) -> str:
+    """What to type where a folder stands in place of an experiment file."""
+    text = f"The experiment file `{folder}` is a folder."
+    if (folder / "experiment.yaml").is_file():
+        command = shlex.join(["lycoris", "run", "experiment.yaml"])
+        return f"{text} It holds a project: `cd {shlex.quote(str(folder))} && {command}`."
+    command = shlex.join(["lycoris", "run", "--set", f"data={folder}"])
+    return f"{text} To run on the images in it: `{command}`."
 
 
 def _fails_alike(values: dict[str, Any], error: InputError) -> bool:

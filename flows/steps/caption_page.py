@@ -8,6 +8,7 @@ from typing import Any
 
 from flows.config.concepts import DataConcepts
 from flows.config.experiment import Experiment
+from flows.config.model_notes import model_notes
 from flows.config.preflight import validate_caption_models
 from flows.steps.requests import caption_request, census_messages
 from lycoris.cache.store import Store
@@ -64,6 +65,7 @@ def write_caption_page(experiment: Experiment, out: Path, *, write_tags: bool = 
         )
         for result in results
     ]
+    page_notes = model_notes(experiment, [result.concept.name for result in results], about_base=False)
     title = f"Captions of {absolute_path(experiment.data).name}"
     files = "the caption files"
     page_sources = CaptionSources(
@@ -73,6 +75,7 @@ def write_caption_page(experiment: Experiment, out: Path, *, write_tags: bool = 
         (sources["captioner"] or files) if SENTENCE_STRATEGIES.intersection(experiment.strategies) else None,
         None if captioner is None else captioner.prompt,
         manifest_hash(build_manifest(experiment.data)[0]),
+        page_notes,
     )
     render(sections, out, title=title, sources=page_sources)
     written = [
@@ -85,6 +88,7 @@ def write_caption_page(experiment: Experiment, out: Path, *, write_tags: bool = 
     return {
         "page": str(out.resolve()),
         "notes": [
+            *page_notes,
             *census_messages(experiment, experiment.data, request.concepts),
             *(message for result in results for message in result.messages),
         ],

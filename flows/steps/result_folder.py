@@ -92,7 +92,7 @@ def claim_folder(output: Path, name: str, settings: Mapping[str, Any], *, is_par
             break
         differences = differences or own
     if folder.name != name:
-        text = "%s holds another experiment (%s); this one is in %s"
+        text = "%s holds another experiment (%s), which stays as it is; this one is in %s"
         logger.warning(text, output / name, ", ".join(differences), folder)
     remove_leftovers(folder, "**/.*")
     if not is_part or recorded is None:
@@ -164,5 +164,7 @@ def _contains(values: Any, others: Any) -> bool:
 
 
 def _shortened(value: Any) -> str:
-    text = "not set" if value is None else value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    from lycoris.report.shared.templates import plain_value
+
+    text = "not set" if value in (None, [], {}) else plain_value(value)
     return text if len(text) <= MAX_VALUE_LENGTH else f"{text[:MAX_VALUE_LENGTH]}..."

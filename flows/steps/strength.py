@@ -123,8 +123,8 @@ def sweep_adapter(
 def record_strength(server: TrackingServer, concept: str, version: str, choice: StrengthChoice) -> None:
     """Record the recommended strength with the registered version, and log it."""
     set_strength(server, concept, version, choice)
-    text = "%s: version %s: recommended strength %s"
-    logger.info(text, concept, version, choice.text, extra={"topic": "scores"})
+    text = "%s: load version %s with strength %g; the 95 %% interval of the best is %g to %g"
+    logger.info(text, concept, version, choice.value, choice.low, choice.high, extra={"topic": "strength"})
 
 
 def strength_record(sweep: StrengthSweep) -> dict[str, Any]:

@@ -144,9 +144,10 @@ def _group_tags(
             inherent = True
             why = "in nearly all of the images" if inside >= INHERENT_FRACTION * of else "in most, without a substitute"
             if len(elsewhere) >= MIN_OTHER_CONCEPTS:
-                why += f", and elsewhere in {rate:.0%} of the images (less than {COMMON_FRACTION:.0%}: not common)"
+                why += f", and not common elsewhere ({rate:.0%} of the images; common is from {COMMON_FRACTION:.0%})"
             elif elsewhere:
-                why += f"; {len(elsewhere)} of the {MIN_OTHER_CONCEPTS} other concepts it takes to compare with"
+                count = f"{len(elsewhere)} other {'concept' if len(elsewhere) == 1 else 'concepts'}"
+                why += f"; not compared with {count}: fewer than {MIN_OTHER_CONCEPTS} say nothing"
         yield ConceptTag(tag, inside, of, outside, sum(size for _, size in elsewhere), inherent, why, subclass)
 
 

@@ -113,4 +113,4 @@ def _why_unused(root: Path, file: Path) -> str:
         return "not read, only metadata.jsonl and metadata.csv are"
     if is_caption_file(file.name):
         return "a caption of no image"
-    return "of no use here"
+    return "neither image, caption nor mask"

@@ -34,6 +34,9 @@ if TYPE_CHECKING:
 REFRESH_S = 0.25
 """Seconds between two writes of one bar, and between two updates of the display."""
 
+STEP_UNITS = {"adapter": "training steps", "adapters": "training steps", "images": "sampling steps"}
+"""Stage, the first word of a step's label -> what its count counts; images for all others."""
+
 LINE_INTERVAL_S = 60.0
 """Seconds between two lines about a running step, where standard error is no terminal."""
 
@@ -159,6 +162,11 @@ def _read(file: Path) -> dict[str, Any] | None:
         return None
 
 
+def step_unit(label: str) -> str:
+    """What the count of a running step counts, in the plural."""
+    return STEP_UNITS.get(label.partition(" ")[0], "images")
+
+
 def progress_dir(output: Path) -> Path:
     """The folder through which the steps of this process's run are shown; those of dead processes are removed."""
     root = (Path(output) / ".progress").resolve()
@@ -197,8 +205,10 @@ class Display:
         """What a bar shows; brackets in a label are text."""
         from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
 
-        label, note = (TextColumn(f"{{task.{name}}}", markup=False) for name in ("description", "fields[note]"))
-        return [label, BarColumn(), MofNCompleteColumn(), note, TimeElapsedColumn()]
+        label, unit, note = (
+            TextColumn(f"{{task.{name}}}", markup=False) for name in ("description", "fields[unit]", "fields[note]")
+        )
+        return [label, BarColumn(), MofNCompleteColumn(), unit, note, TimeElapsedColumn()]
 
     def run(self, stop: threading.Event) -> None:
         """Show steps until the event is set."""
@@ -206,7 +216,7 @@ class Display:
 
         disabled = not (self.console.is_terminal and steps_logger.isEnabledFor(logging.INFO))
         with Progress(*self.columns(), console=self.console, disable=disabled) as bars:
-            overall = bars.add_task("all steps", total=None, note="")
+            overall = bars.add_task("whole run", total=None, unit="steps", note="")
             stopped = False
             while not stopped:
                 stopped = stop.wait(REFRESH_S)
@@ -224,7 +234,7 @@ class Display:
             if not steps_logger.isEnabledFor(logging.INFO):
                 continue
             state = "cached" if record["cached"] else f"{record['seconds']:.1f} s"
-            line = f"{self.finished:4d}/{self.total or '?'}  {one_line(record['label']):<66} {state:>8}"
+            line = f"step {self.finished:3d}/{self.total or '?':<4} {one_line(record['label']):<61} {state:>8}"
             self.console.print(line, markup=False)
 
     def _handle_logs(self) -> None:
@@ -244,8 +254,9 @@ class Display:
             return
         self._last_lines = time.monotonic()
         for record in filter(None, map(_read, sorted(self.folder.glob("*.bar")))):
-            count = f"{record['done']}/{record['total']}" if record["total"] else "started"
-            line = f"  ...     {one_line(record['label']):<66} {count:>8}  {one_line(record['note'])}"
+            unit = step_unit(record["label"])
+            count = f"at {record['done']} of {record['total']} {unit}" if record["total"] else "started"
+            line = f"running       {one_line(record['label']):<52} {count}  {one_line(record['note'])}"
             self.console.print(line.rstrip(), markup=False)
 
     def _take(self, pattern: str) -> Iterator[dict[str, Any]]:
@@ -262,7 +273,8 @@ class Display:
             if record is None:
                 continue
             if file not in self._bars:
-                self._bars[file] = bars.add_task(one_line(record["label"]), total=None, note="")
+                label = one_line(record["label"])
+                self._bars[file] = bars.add_task(label, total=None, unit=step_unit(label), note="")
             bars.update(self._bars[file], completed=record["done"], total=record["total"] or None, note=record["note"])
         for file in set(self._bars) - present:
             bars.remove_task(self._bars.pop(file))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 import shutil
 import tempfile
@@ -112,9 +113,11 @@ def get_version(server: TrackingServer, name: str) -> ModelVersion:
         if suffix == "champion":
             challenger = models[concept].aliases.get("challenger")
             raise InputError(_no_champion(client, concept, challenger, len(versions)))
+        nearest = difflib.get_close_matches(suffix, aliases, n=1, cutoff=0.5)
+        hint = f" Did you mean `{concept}@{nearest[0]}`?" if nearest else ""
         raise InputError(
-            f"Concept `{concept}` has no version `{suffix}`; it has the aliases {', '.join(aliases) or '(none)'} "
-            f"and {len(versions)} versions."
+            f"Concept `{concept}` has no version `{suffix}`.{hint} It has the aliases {', '.join(aliases) or '(none)'} "
+            f"and {counted(len(versions), 'version')}."
         )
     return _from_mlflow(client.get_model_version(concept, str(number)))
 

@@ -54,7 +54,7 @@ def test_images_captions_masks_and_the_concepts_file_are_used(data: Path) -> Non
         ("2.psd", b"", "a format that is not read"),
         ("7.txt", b"red", "a caption of no image"),
         (".DS_Store", b"", "hidden"),
-        ("notes.md", b"", "of no use here"),
+        ("notes.md", b"", "neither image, caption nor mask"),
         ("0.caption", b"a red cat", "another caption file of the same image takes precedence"),
         ("metadata.parquet", b"", "not read, only metadata.jsonl and metadata.csv are"),
         ("0-condlabel.png", b"", "a conditioning image, which no training reads"),
@@ -90,7 +90,7 @@ def test_a_message_counts_and_names_files_once_by_reason(data: Path) -> None:
     assert message.startswith(f"{MAX_NAMES + 4} of {MAX_NAMES + 6} files in")
     assert f"{MAX_NAMES + 3} (a format that is not read): toys/cat/x00.psd, " in message
     assert "and 3 more" in message
-    assert "1 (of no use here): notes.md" in message
+    assert "1 (neither image, caption nor mask): notes.md" in message
 
 
 def problem_of(data: Path) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 
 import pytest
@@ -99,6 +100,37 @@ def test_no_leader_is_named_where_no_difference_is_shown(study):
     assert result.verdict == "none"
     assert "No adapter beats the base" in str(result)
     assert "the best is LoRA with captions `all`" in str(result)
+
+
+EFFECTS = {
+    "better": [(0.3, 0.1), (0.05, 0.03)],
+    "none": [(0.4, 0.5), (0.1, 0.2), (0.0, 0.1), (-0.1, 0.2), (-0.5, 0.6)],
+    "worse": [(-0.05, 0.03), (-0.3, 0.1)],
+    "small": [(0.002, 0.001), (-0.002, 0.001)],
+}
+"""Verdict -> differences with half the width of their interval."""
+
+
+@pytest.mark.parametrize("higher", [True, False])
+def test_a_sentence_agrees_with_the_verdicts_it_stands_above(study, higher):
+    one = replace(measure(study, SIMILARITY), higher_is_better=higher)
+    sign = 1 if higher else -1
+    cases = [(verdict, *effect) for verdict, effects in EFFECTS.items() for effect in effects]
+    for first, second in itertools.product(cases, repeat=2):
+        own = [
+            {"algorithm": name, "scores": {SIMILARITY: score(sign * difference, base=0.5, width=width)}}
+            for name, (_, difference, width) in zip("ab", (first, second), strict=True)
+        ]
+        verdicts = {first[0], second[0]}
+        found = summarize_scores(one, "hornling", own, with_seed=False)
+        lead, number = found.lead, float(found.number.replace("−", "-"))
+        assert ("No adapter" in lead or "worse than" in lead) == ("better" not in verdicts), (first, second, lead)
+        assert ("Every adapter is worse" in lead) == (verdicts == {"worse"}), (first, second, lead)
+        assert (found.verdict == "better") == ("better" in verdicts)
+        if "the best is" in lead or "leads" in lead or "beats the base for" in lead:
+            assert number * sign > 0, (first, second, str(found))
+        if " differs by more" in found.tail:
+            assert "leads" not in lead
 
 
 def test_preservation_is_led_by_the_one_closest_to_the_base(study):

@@ -77,7 +77,43 @@ def test_a_shown_difference_too_small_to_matter_is_not_called_learning(study) ->
     tiny = with_scores(study, SIMILARITY, **{name: score(0.001, base=0.6, width=0.0005) for name in names})
     found = verdict_of(tiny)
     assert found.outcome == "not learned"
-    assert "+.001 [.001, .002] in fidelity; a difference that small does not matter." in found.sentences[1]
+    assert "above the base's, +.001 [.001, .002]: a difference that small does not matter." in found.sentences[1]
+
+
+@pytest.mark.parametrize(
+    ("difference", "width", "standing"),
+    [
+        (-0.035, 0.06, "below the base's, −.035 [−.095, .025]: an interval that includes 0 shows nothing."),
+        (-0.2, 0.05, "below the base's, −.200 [−.250, −.150]: its images are less like the training images than"),
+        (0.0, 0.05, "level with the base's, .000 [−.050, .050]: an interval that includes 0 shows nothing."),
+    ],
+)
+def test_below_the_base_nothing_is_called_best_in_fidelity(study, difference, width, standing) -> None:
+    names = ("lora_none", "lora_all", "lokr_none", "lokr_all")
+    below = with_scores(study, SIMILARITY, **{name: score(difference, base=0.6, width=width) for name in names})
+    second = verdict_of(below).sentences[1]
+    assert f"its fidelity is {standing}" in second
+    assert second.startswith("LoKr with captions `none` has the best mean over all dimensions so far; ")
+
+
+def test_without_a_choice_the_first_in_fidelity_is_named(study) -> None:
+    bare = nothing_learned(study)
+    bare = with_scores(bare, SIMILARITY, lora_all=score(0.02, base=0.6, width=0.03))
+    bare = {**bare, "adapters": [{**one, "champion": False} for one in bare["adapters"]]}
+    assert (
+        verdict_of(bare).sentences[1].startswith("LoRA with captions `all` comes first in fidelity; its fidelity is ab")
+    )
+
+
+def test_a_higher_fidelity_of_one_that_did_not_learn_is_not_recommended(study) -> None:
+    other = "image_similarity/trigger/other"
+    learned = {name: score(0.2, base=0.5, width=0.05) for name in ("lora_none", "lora_all", "lokr_none", "lokr_all")}
+    unsure = with_scores(study, other, **{**learned, "lora_none": score(0.0, base=0.5, width=0.05)})
+    third = verdict_of(with_scores(unsure, SIMILARITY, lora_none=score(0.5, base=0.6, width=0.03))).sentences[2]
+    assert third.startswith("Take LoKr with captions `none`: of those that learned it, the best mean")
+    assert third.endswith(
+        "LoRA with captions `none` has the higher fidelity (+.50), but does not beat the base in every encoder."
+    )
 
 
 def test_an_encoder_that_does_not_see_the_difference_is_named(study) -> None:
@@ -92,6 +128,10 @@ def test_nothing_is_taken_and_starred_where_nothing_learned(study) -> None:
     found = verdict_of(nothing_learned(study))
     assert found.outcome == "not learned"
     assert found.sentences[0].startswith("Nothing learned hornling enough yet")
+    assert found.sentences[1] == (
+        "LoKr with captions `none` has the best mean over all dimensions so far; its fidelity is above the base's, "
+        "+.010 [−.020, .040]: an interval that includes 0 shows nothing."
+    )
     assert not any("Take" in sentence for sentence in found.sentences)
     page = report_payload(nothing_learned(study), ImageStore())
     (best,) = [one for one in page["adapters"] if one["concept"] == "hornling" and one.get("best")]

@@ -52,7 +52,7 @@ def _only_line(recommendation: Recommendation, length_unit: str) -> str:
 
 def _choice_line(recommendation: Recommendation, length_unit: str) -> str:
     choice = recommendation.choice
-    start = f"{_start(recommendation, length_unit)}: {'the best mean' if recommendation.has_learned else 'mean'} rank, "
+    start = f"{_start(recommendation, length_unit)}{': the best mean rank, ' if recommendation.has_learned else ', '}"
     compared = counted(len(recommendation.eligible), "setting")
     return (
         f"{start}{_format_rank(choice.rank)} over {', '.join(recommendation.weights)}{_weights(recommendation)}; "
@@ -67,7 +67,7 @@ def _start(recommendation: Recommendation, length_unit: str) -> str:
         return f"Take {label}"
     return (
         "Nothing learned enough yet: no setting beats the base in fidelity, outside its interval and by enough to "
-        f"matter. Train longer, or give more images. The best so far is {label}"
+        f"matter. Train longer, or give more images. The best mean rank so far has {label}"
     )
 
 
@@ -91,8 +91,9 @@ def _few_choice_line(recommendation: Recommendation, length_unit: str) -> str:
     level = leads.pop("", [])
     parts += [f"{name} is ahead in {join_names(dimensions)}" for name, dimensions in leads.items()]
     parts += [f"none is ahead in {join_names(level)}"] if level else []
+    over = "the best mean rank over" if recommendation.has_learned else "over"
     return (
-        f"{start}, the best over {counted(len(recommendation.weights), 'dimension')}{_weights(recommendation)} of "
+        f"{start}, {over} {counted(len(recommendation.weights), 'dimension')}{_weights(recommendation)} of "
         f"{counted(len(eligible), 'setting')} on {counted(choice.units, recommendation.unit)}: {'; '.join(parts)}."
     )
 

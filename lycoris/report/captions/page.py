@@ -56,6 +56,7 @@ class CaptionSources:
         captioner: the source of the sentences; None where no strategy needs them.
         prompt: what the captioner is asked for; None for nothing.
         data_version: hash of the data folder; None if it is not known.
+        notes: what these models do not know of the images.
     """
 
     tagger: str
@@ -64,6 +65,7 @@ class CaptionSources:
     captioner: str | None = None
     prompt: str | None = None
     data_version: str | None = None
+    notes: Sequence[str] = ()
 
 
 def render(sections: Sequence[ConceptSection], out: Path, *, title: str, sources: CaptionSources) -> Path:

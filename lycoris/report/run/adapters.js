@@ -26,7 +26,7 @@ const columns = [
   { label: "Outcome", value: (row) => (row.error ? "failed" : row.cached ? "cached" : "trained"),
     cell: (row) => (row.error ? element("span", { class: "worse", title: row.error }, "failed")
       : row.cached ? "cached" : "trained") },
-  { label: "Run", value: (row) => row.run_id, cell: (row) => runLink(row) },
+  data.tracking?.runs && { label: "Run", value: (row) => row.run_id, cell: (row) => runLink(row) },
   { label: "Settings", value: (row) => JSON.stringify(row.settings ?? {}),
     cell: (row) => (Object.keys(row.settings ?? {}).length || row.file
       ? element("details", {}, element("summary", {}, "settings"),

@@ -139,7 +139,10 @@ class AdapterRecord(TypedDict, total=False):
 
 
 class StudyRecord(TypedDict, total=False):
-    """Everything a report shows; ``rule`` says how champions are chosen, ``seconds`` is the wall-clock time."""
+    """Everything a report shows; ``rule`` says how champions are chosen, ``seconds`` is the wall-clock time.
+
+    ``notes`` say what the models do not know of the images.
+    """
 
     title: str
     created: str
@@ -149,6 +152,7 @@ class StudyRecord(TypedDict, total=False):
     commit: str
     base: BaseRecord
     settings: dict[str, Any]
+    notes: list[str]
     hardware: str
     fit: list[str]
     rule: str

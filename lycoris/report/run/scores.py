@@ -131,6 +131,11 @@ def score_verdict(score: ScoreRecord, measure: ReportedMeasure) -> Verdict:
     return "better" if (low > 0.0) == measure.higher_is_better else "worse"
 
 
+def is_gain(effect: ScoreEffect, measure: ReportedMeasure) -> bool:
+    """Whether a difference to the base points in the direction that is better, shown or not."""
+    return effect.value is not None and (effect.value < 0 if measure.higher_is_better is False else effect.value > 0)
+
+
 def intervals_overlap(one: ScoreEffect, other: ScoreEffect) -> bool:
     """Whether two intervals share a point; True when one of them is missing."""
     if one.low is None or one.high is None or other.low is None or other.high is None:

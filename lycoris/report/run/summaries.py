@@ -7,7 +7,14 @@ from dataclasses import dataclass
 
 from lycoris.analysis.text.formatting import adapter_label, format_interval, format_number, join_names
 from lycoris.report.run.schema import AdapterRecord
-from lycoris.report.run.scores import ReportedMeasure, intervals_overlap, score_effect, score_verdict
+from lycoris.report.run.scores import (
+    ReportedMeasure,
+    ScoreEffect,
+    intervals_overlap,
+    is_gain,
+    score_effect,
+    score_verdict,
+)
 from lycoris.terms import Verdict
 
 
@@ -45,7 +52,8 @@ def summarize_scores(
 ) -> ScoreSummary | None:
     """Who leads a measure, by how much against the base, and whether the lead over the others is shown.
 
-    Adapters whose intervals overlap are called not separated.
+    Adapters whose intervals overlap are called not separated. Where some beat the base, the best of those is named,
+    also if another differs by more without showing it.
 
     Args:
         measure: the measure.
@@ -68,40 +76,52 @@ def summarize_scores(
     if not scored:
         return None
     scored.sort(key=lambda entry: entry[1].value or 0.0, reverse=measure.higher_is_better)
-    best, effect, verdict = scored[0]
+    shown = [entry for entry in scored if entry[2] == "better"]
+    best, effect, verdict = leader = (shown or scored)[0]
+    names = {id(one): adapter_label(one, with_seed=with_seed, with_captions=with_captions) for one, _, _ in scored}
     overlapping = [
-        adapter_label(adapter, with_seed=with_seed, with_captions=with_captions)
-        for adapter, other, _ in scored[1:]
-        if intervals_overlap(effect, other)
+        names[id(adapter)] for adapter, other, _ in scored if adapter is not best and intervals_overlap(effect, other)
     ]
     against = "" if measure.from_base else "against the base, "
+    tail = f"{against}{_separation(overlapping, len(scored))}."
+    if scored[0] is not leader:
+        larger, other, _ = scored[0]
+        number = format_number(other.value, measure.digits, signed=True)
+        tail = f"against the base. {names[id(larger)]} differs by more ({number}), but that may be chance."
     return ScoreSummary(
-        _lead(
-            adapter_label(best, with_seed=with_seed, with_captions=with_captions),
-            concept,
-            verdict,
-            from_base=measure.from_base,
-        ),
+        _lead(names[id(best)], concept, measure, effect, [one[2] for one in scored]),
         format_number(effect.value, measure.digits, signed=not measure.from_base),
         format_interval(effect.low, effect.high, measure.digits) + ("," if measure.from_base else ""),
-        f"{against}{_separation(overlapping, len(scored))}.",
+        tail,
         verdict,
         best.get("run_id"),
     )
 
 
-def _lead(name: str, concept: str, verdict: Verdict, *, from_base: bool) -> str:
-    if verdict == "better":
-        return f"{name} leads for {concept}:"
-    if verdict == "none":
-        return f"No adapter beats the base for {concept}; the best is {name}:"
-    if verdict == "small":
-        return f"No adapter beats the base enough to matter for {concept}; the best is {name}:"
-    if verdict == "worse":
+def _lead(name: str, concept: str, measure: ReportedMeasure, effect: ScoreEffect, verdicts: Sequence[Verdict]) -> str:
+    """Who leads; an adapter beats the base exactly where the verdict on one is "better".
+
+    Args:
+        name: the adapter whose number follows: the first of those that beat the base, else the first of all.
+        concept: the concept's name.
+        measure: the measure.
+        effect: of that adapter.
+        verdicts: on each scored adapter, the largest gain first.
+    """
+    if measure.from_base:
+        return f"{name} stays closest to the base for {concept}:"
+    if "better" in verdicts:
+        return f"{name} {'leads' if verdicts[0] == 'better' else 'beats the base'} for {concept}:"
+    if set(verdicts) == {"worse"}:
+        if len(verdicts) == 1:
+            return f"{name} is worse than the base for {concept}:"
         return f"Every adapter is worse than the base for {concept}; {name} loses least:"
-    return (
-        f"{name} stays closest to the base for {concept}:" if from_base else f"{name} has the best value for {concept}:"
-    )
+    if not is_gain(effect, measure):
+        return f"No adapter beats the base for {concept}; the closest to it is {name}:"
+    if verdicts[0] == "unknown":
+        return f"{name} has the best value for {concept}:"
+    enough = " enough to matter" if verdicts[0] == "small" else ""
+    return f"No adapter beats the base{enough} for {concept}; the best is {name}:"
 
 
 def _separation(overlapping: Sequence[str], count: int) -> str:

@@ -1,9 +1,9 @@
 // The verdict on a concept in three sentences, what to do with the adapter, and how to read the rest of the page.
 const reading = () => element("details", { class: "reading" }, element("summary", {}, "How to read this page"),
   element("ul", {}, [
-    "A score is a number that images get; five dimensions have scores. Fidelity: how close images are to yours. "
+    "A score is a number that images get; five dimensions have scores. Fidelity: how close images are to the training images. "
       + "Controllability: how well they follow the prompt. Diversity: how much they vary. Preservation: what is left of the base. "
-      + "Quality: how close they are to yours as a set.",
+      + "Quality: how close they are to the training images as a set.",
     "Brackets are 95 % intervals: with other prompts and seeds the number would lie there about 19 times in 20.",
     "What counts is the difference to the base on the same prompts and seeds. “Better” and “worse” are about the interval of "
       + "that difference, never about the interval of the score itself, which is wider: if 0 is inside, no difference is shown.",
@@ -24,10 +24,10 @@ section("verdict", () => {
       codeSpans(verdict.cautions.join("; ")), ".") : null,
     element("div", { class: `verdict ${verdict.outcome === "learned" ? "good" : ""}` },
       verdict.sentences.map((sentence) => element("p", {}, codeSpans(sentence)))),
-    adapter ? usage(verdict, adapter) : null,
     adapter?.champion && (concepts.length > 1 || data.manySeeds) ? element("p", { class: "fine rule" }, codeSpans(
       `Chosen for ${verdict.concept} alone, as \`lycoris pull\` does. \`lycoris recommend\` takes one setting for all concepts and seeds, `
       + "the best mean over them, and says where it differs from this choice.")) : null,
+    adapter ? usage(verdict, adapter) : null,
     reading(),
   ];
 });

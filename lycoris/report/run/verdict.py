@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -15,6 +16,7 @@ from lycoris.report.run.scores import (
     ScoreEffect,
     headline_measures,
     intervals_overlap,
+    is_gain,
     reported_measures,
     score_effect,
     score_verdict,
@@ -43,7 +45,7 @@ class ConceptVerdict:
             matter.
         sentences: the verdict.
         cautions: why it is less certain than its intervals; empty where nothing is known.
-        adapter: the name of the adapter to take, or of the best so far where none learned; None without a choice.
+        adapter: the name of the adapter to take, or of the best mean so far where none learned; None without a choice.
         file: its file.
         trigger: the word that calls the concept.
         prompt: a prompt to try.
@@ -135,39 +137,63 @@ class _Comparison:
         """What learned the concept, what it costs, and what to take; the last two only with a choice."""
         if chosen is None:
             names = join_names(self._label(adapter) for adapter in self.winners)
-            return (f"{names} learned {self.concept}: closer to your images than the base, beyond chance.",)
+            return (f"{names} learned {self.concept}: closer to the training images than the base, beyond chance.",)
         count = len(self.winners) - 1
         rest = len(self.adapters) - 1
         others = [self._label(adapter) for adapter in self.winners if adapter is not chosen]
         share = "every other adapter" if count == rest > 1 else _few(others)
         also = f" So did {share}." if count else ""
         return (
-            f"{self._label(chosen)} learned {self.concept}: its images are closer to yours than the base's are, by "
-            f"{self._effect(chosen, 'fidelity')} in fidelity.{also}",
+            f"{self._label(chosen)} learned {self.concept}: its images are closer to the training images than the "
+            f"base's are, by {self._effect(chosen, 'fidelity')} in fidelity.{also}",
             self._cost(chosen),
             self._certainty(chosen),
         )
 
     def nothing_learned(self, chosen: AdapterRecord | None) -> tuple[str, ...]:
         """That nothing learned the concept, what comes closest, and what to try."""
-        best = chosen or self.adapters[0]
-        steps = ((best.get("settings") or {}).get("training") or {}).get("steps")
         measure = self.headlines["fidelity"]
-        shown = score_verdict((best.get("scores") or {}).get(measure.name) or {}, measure)
-        if shown == "better":
-            encoders = [name.rpartition("/")[2] for name in unconvinced(score_rows(best))]
-            doubt = f"that is shown, but not with every encoder: not with {join_names(encoders)}"
-        elif shown == "small":
-            doubt = "a difference that small does not matter"
-        else:
-            doubt = "an interval that includes 0 shows nothing"
+        sign = -1.0 if measure.higher_is_better is False else 1.0
+
+        def gain(adapter: AdapterRecord) -> float:
+            value = self._score_effect(adapter, measure).value
+            return -math.inf if value is None else sign * value
+
+        best = chosen or max(self.adapters, key=gain)
+        steps = ((best.get("settings") or {}).get("training") or {}).get("steps")
         length = f" (it was `steps={steps}`)" if steps else ""
+        if len(self.adapters) == 1:
+            choice = f"{self._label(best)} is the only adapter"
+        elif chosen is None:
+            choice = f"{self._label(best)} comes first in fidelity"
+        else:
+            choice = f"{self._label(best)} has the best mean over all dimensions so far"
         return (
-            f"Nothing learned {self.concept} enough yet: no adapter's images are closer to yours than the base's by "
-            "more than chance could explain and by enough to matter, in every encoder.",
-            f"The best so far is {self._label(best)}, by {self._effect(best, 'fidelity')} in fidelity; {doubt}.",
+            f"Nothing learned {self.concept} enough yet: no adapter's images are closer to the training images than "
+            "the base's by more than chance could explain and by enough to matter, in every encoder.",
+            f"{choice}; {self._standing(best)}.",
             f"Train longer{length}, give more images of the concept, or check its captions; then run again.",
         )
+
+    def _standing(self, adapter: AdapterRecord) -> str:
+        """On which side of the base an adapter that did not learn is in fidelity, and what that shows."""
+        measure = self.headlines["fidelity"]
+        score = (adapter.get("scores") or {}).get(measure.name) or {}
+        effect = self._score_effect(adapter, measure)
+        if effect.value is None:
+            return "it has no score in fidelity"
+        side = "above" if is_gain(effect, measure) else "below"
+        if effect.value == 0:
+            side = "level with"
+        encoders = [name.rpartition("/")[2] for name in unconvinced(score_rows(adapter))]
+        shows = {
+            "better": f"that is shown, but not with every encoder: not with {join_names(encoders)}",
+            "worse": "its images are less like the training images than the base's are",
+            "small": "a difference that small does not matter",
+            "none": "an interval that includes 0 shows nothing",
+            "unknown": "without an interval that shows nothing",
+        }[score_verdict(score, measure)]
+        return f"its fidelity is {side} the base's, {self._effect(adapter, 'fidelity')}: {shows}"
 
     def _cost(self, chosen: AdapterRecord) -> str:
         losses = []
@@ -187,36 +213,48 @@ class _Comparison:
         take = f"Take {self._label(chosen)}"
         if not others:
             return f"{take}: the only adapter, so it was compared with the base alone."
+        if len(self.winners) == 1:
+            take = f"{take}: the only adapter that learned it."
+        elif len(self.winners) < len(self.adapters):
+            take = f"{take}: of those that learned it, the best mean over all dimensions."
+        else:
+            take = f"{take}: the best mean over all dimensions."
+        return f"{take} {self._fidelity_order(chosen, others)}".rstrip()
+
+    def _fidelity_order(self, chosen: AdapterRecord, others: Sequence[AdapterRecord]) -> str:
+        """Which adapter leads in fidelity, and whether by more than chance; empty where no other has a score."""
         measure = self.headlines["fidelity"]
         own = self._score_effect(chosen, measure)
         sign = -1.0 if measure.higher_is_better is False else 1.0
-        effects = [(adapter, self._score_effect(adapter, measure)) for adapter in others]
-        close = [adapter for adapter, effect in effects if effect.value is not None and intervals_overlap(own, effect)]
-        ahead = [
-            (adapter, effect)
-            for adapter, effect in effects
-            if effect.value is not None and own.value is not None and effect.value * sign > own.value * sign
-        ]
-        take = f"{take}: the best mean over all dimensions."
+        effects = [(one, effect) for one in others if (effect := self._score_effect(one, measure)).value is not None]
+        if not effects or own.value is None:
+            return ""
+        close = [adapter for adapter, effect in effects if intervals_overlap(own, effect)]
+        ahead = [pair for pair in effects if (pair[1].value or 0.0) * sign > own.value * sign]
         beaten_by = [pair for pair in ahead if pair[0] not in close]
         if ahead:
             leader, lead = max(beaten_by or ahead, key=lambda pair: (pair[1].value or 0.0) * sign)
             number = format_number(lead.value, measure.digits, signed=True)
+            if leader not in self.winners:
+                return (
+                    f"{self._label(leader)} has the higher fidelity ({number}), but does not beat the base in every "
+                    "encoder."
+                )
             if beaten_by:
                 return (
-                    f"{take} If only likeness counts, take {self._label(leader)} instead: its fidelity is higher "
-                    f"({number}), by more than chance."
+                    f"If only likeness counts, take {self._label(leader)} instead: its fidelity is higher ({number}), "
+                    "by more than chance."
                 )
             return (
-                f"{take} {self._label(leader)} has the higher fidelity ({number}), but that may be chance: another "
-                "seed may turn the order."
+                f"{self._label(leader)} has the higher fidelity ({number}), but that may be chance: another seed may "
+                "turn the order."
             )
         if close:
             return (
-                f"{take} It leads in fidelity as well, but the lead over {_few([self._label(one) for one in close])} "
-                "may be chance: another seed may turn the order."
+                f"It leads in fidelity as well, but the lead over {_few([self._label(one) for one in close])} may be "
+                "chance: another seed may turn the order."
             )
-        return f"{take} In fidelity it is ahead of every other adapter, by more than chance."
+        return "In fidelity it is ahead of every other adapter, by more than chance."
 
     def _label(self, adapter: AdapterRecord) -> str:
         return adapter_label(

@@ -82,6 +82,18 @@ def test_an_error_names_the_option_and_suggests_the_nearest_name(changes, words)
         load_experiment(None, changes)
 
 
+def test_a_folder_in_place_of_an_experiment_is_answered_with_the_command_to_type(tmp_path):
+    folder = tmp_path / "my photos"
+    folder.mkdir()
+    with pytest.raises(
+        InputError, match=r"is a folder\. To run on the images in it: `lycoris run --set 'data=.*my photos'`"
+    ):
+        load_experiment(folder)
+    (folder / "experiment.yaml").write_text("name: mine")
+    with pytest.raises(InputError, match=r"holds a project: `cd '.*my photos' && lycoris run experiment.yaml`"):
+        load_experiment(folder)
+
+
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(InputError, match=r"nothing\.yaml"):
         load_experiment(tmp_path / "nothing.yaml")

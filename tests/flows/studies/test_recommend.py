@@ -43,14 +43,15 @@ def test_the_command_prints_the_choice_the_files_the_rule_and_the_plot(
     *lines, last = capsys.readouterr().out.splitlines()
     result = json.loads(last)
     count = len(result["lines"])
-    assert lines[:count] == result["lines"]
-    assert lines[count : count + 3] == [
+    assert [lines[0], *lines[2 : count + 1]] == result["lines"]
+    assert lines[1].startswith("Why: ")
+    assert lines[1].endswith("choose one adapter for each concept alone, which take the same here.")
+    assert lines[count + 1 : count + 4] == [
         "adapter   grumble: adapters/grumble-lora.safetensors",
         "adapter   castle: adapters/castle-lora.safetensors",
         "adapter   neon: adapters/neon-lora.safetensors   trigger: ohw",
     ]
-    rule, plot = lines[count + 3 :]
-    assert rule.endswith("choose one adapter for each concept alone, which take the same here.")
+    (plot,) = lines[count + 4 :]
     assert plot == f"plot      {result['picture']}"
     assert result["picture"] == str((study / "recommendation.svg").resolve())
     assert result["choice"]["config"] == "lora rank=4 · none"
@@ -65,7 +66,7 @@ def test_the_command_says_where_the_report_takes_another_adapter(study: Path, ca
         adapter["name"] = adapter["file"]
     (study / "study.json").write_text(json.dumps(record))
     assert main(["recommend", str(study), "--weights", "fidelity=2"]) == 0
-    (rule,) = (line for line in capsys.readouterr().out.splitlines() if line.startswith("rule"))
+    (rule,) = (line for line in capsys.readouterr().out.splitlines() if line.startswith("Why: "))
     assert rule.endswith("choose one adapter for each concept alone, and take Full with captions `none` for castle.")
 
 

@@ -147,4 +147,26 @@ def test_where_there_is_no_terminal_a_running_step_gets_a_line_once_in_an_interv
         assert out.getvalue() == ""
         monkeypatch.setattr(progress, "LINE_INTERVAL_S", 0.0)
         shown._print_running()
-    assert out.getvalue().split() == ["...", "adapter", "grumble", "·", "lora", "45/120", "loss", "0.123"]
+    line = " ".join(out.getvalue().split())
+    assert line == "running adapter grumble · lora at 45 of 120 training steps loss 0.123"
+        "running",
+        "adapter",
+        "grumble",
+        "·",
+        "lora",
+        "at",
+        "45",
+        "of",
+        "120",
+        "training",
+        "steps",
+        "loss",
+        "0.123",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("label", "unit"), [("images   bear", "sampling steps"), ("features bear", "images"), ("captions bear", "images")]
+)
+def test_the_count_of_a_running_step_says_what_it_counts(label, unit):
+    assert progress.step_unit(label) == unit
