@@ -29,7 +29,7 @@ wheel-test: $(INSTALLED)  ## build the wheel and use it in bare environments of 
 check: $(INSTALLED)  ## check lint, format, types and import layers
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports --no-logo
 
-audit: $(INSTALLED)  ## check constraints.txt against known security advisories; ARGS="--osv-url URL" asks a mirror
+audit: $(INSTALLED)  ## check constraints.txt against known security advisories; ARGS="--database all.zip" works offline
 	@$(BIN)/pip install --quiet -c constraints.txt -e '.[audit]' && $(BIN)/python .ci/advisories.py $(ARGS)
 
 licences: $(INSTALLED)  ## write docs/licences.md, the licences of the dependencies

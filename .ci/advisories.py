@@ -1,7 +1,8 @@
 """Check the versions in constraints.txt against known security advisories, with pip-audit.
 
 Exits with 0 if every version was checked and none has an advisory, with 1 if one has, and with 2 if a version could not
-be checked. Without the internet, point ``--osv-url`` at a mirror of the OSV database (https://osv.dev).
+be checked. Without the internet, point ``--osv-url`` at a mirror of the OSV database (https://osv.dev), or
+``--database`` at a downloaded one: ``PyPI/all.zip`` of its data exports.
 """
 
 from __future__ import annotations
@@ -11,21 +12,45 @@ import json
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parent))
+import osv_database
 
 CONSTRAINTS = Path(__file__).parents[1] / "constraints.txt"
 MAX_NAMES = 10
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run pip-audit and print what it found."""
+    """Check the versions, and print what was found."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--osv-url", help="the query address of a mirror of OSV")
+    sources = parser.add_mutually_exclusive_group()
+    sources.add_argument("--osv-url", help="the query address of a mirror of OSV")
+    sources.add_argument("--database", type=Path, help="a downloaded OSV database: an archive, a folder or a JSON file")
     parser.add_argument("--constraints", type=Path, default=CONSTRAINTS)
     options = parser.parse_args(arguments)
-    mirror = ["--osv-url", options.osv_url] if options.osv_url else []
-    command = [sys.executable, "-m", "pip_audit", "-s", "osv", *mirror, "-r", str(options.constraints)]
+    address = nullcontext(options.osv_url)
+    if options.database:
+        try:
+            address = osv_database.serve(osv_database.read_database(options.database))
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            print(f"NOTHING WAS CHECKED: the database `{options.database}` cannot be read.\n{error}")
+            return 2
+    with address as url:
+        return audit(options.constraints, url)
+
+
+def audit(constraints: Path, url: str | None) -> int:
+    """Run pip-audit and print what it found.
+
+    Args:
+        constraints: the file of versions.
+        url: the query address; None for that of OSV.
+    """
+    mirror = ["--osv-url", url] if url else []
+    command = [sys.executable, "-m", "pip_audit", "-s", "osv", *mirror, "-r", str(constraints)]
     done = subprocess.run(
         [*command, "--no-deps", "--disable-pip", "--progress-spinner", "off", "-f", "json"],
         capture_output=True, text=True, check=False,
