@@ -65,7 +65,7 @@ def write_caption_page(experiment: Experiment, out: Path, *, write_tags: bool = 
         )
         for result in results
     ]
-    page_notes = model_notes(experiment, [result.concept.name for result in results], about_base=False)
+    page_notes = model_notes(experiment, [result.concept.name for result in results], about_base=False, shows_tags=True)
     title = f"Captions of {absolute_path(experiment.data).name}"
     files = "the caption files"
     page_sources = CaptionSources(

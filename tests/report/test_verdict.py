@@ -85,7 +85,7 @@ def test_a_shown_difference_too_small_to_matter_is_not_called_learning(study) ->
     [
         (-0.035, 0.06, "below the base's, −.035 [−.095, .025]: an interval that includes 0 shows nothing."),
         (-0.2, 0.05, "below the base's, −.200 [−.250, −.150]: its images are less like the training images than"),
-        (0.0, 0.05, "level with the base's, .000 [−.050, .050]: an interval that includes 0 shows nothing."),
+        (0.0, 0.05, "level with the base's, 0 [−.050, .050]: an interval that includes 0 shows nothing."),
     ],
 )
 def test_below_the_base_nothing_is_called_best_in_fidelity(study, difference, width, standing) -> None:

@@ -27,6 +27,11 @@ def test_what_a_model_does_not_know_is_said_of_images_of_the_user(options, conce
     assert [next(start for start in (TAGGER, BASE, ENCODERS) if note.startswith(start)) for note in notes] == expected
 
 
+def test_a_page_of_tags_says_it_also_where_no_caption_has_tags() -> None:
+    (note,) = model_notes(load_experiment(None, ("captions=none",)), ["dog"], about_base=False, shows_tags=True)
+    assert note.startswith(TAGGER)
+
+
 def test_the_concepts_are_named_and_what_to_set() -> None:
     (note,) = model_notes(load_experiment(None), ["dog", "biscuit"], about_base=False)
     assert "here of `dog`, are wrong" in note
