@@ -6,8 +6,10 @@
 
 For each model: its number of parameters beside the published one, the layers that each preset adapts, and for LoRA of
 rank 16, LoHa of rank 4 and LoKr of factor 8 on attn-mlp the FLOPs of forward and backward over those of the frozen
-model, and the bytes kept between the two. One image of 1024 pixels, bfloat16 under autocast, on fake tensors: exact
-counts of the operations that run on a CPU, the same on every machine.
+model, and the bytes kept between the two. `share` is the part of the frozen model's FLOPs that the adapted layers take:
+LoKr of factor f adds at least 3 / (2 f) of it, three products with its inner factor to a layer's own two. One image of
+1024 pixels, bfloat16 under autocast, on fake tensors: exact counts of the operations that run on a CPU, the same on
+every machine.
 """
 
 from __future__ import annotations
@@ -69,6 +71,7 @@ def measure_model(model: str, algorithms: list[str], libraries: list[str]) -> di
         "stored": ours.description["stored"],
         "layers": {preset: len(paths) for preset, paths in layers.items()},
         "frozen": ours("count"),
+        "adapted_flops": ours("linear_flops", layers=layers["attn-mlp"])["flops"],
         "counts": {},
     }
     for algorithm in algorithms:
@@ -89,11 +92,13 @@ def format_model(model: str, result: dict) -> str:
     published = MODELS[model]["published"]
     expected = published["bytes"] / published["bytes_per_parameter"]
     frozen = result["frozen"]
+    share = result["adapted_flops"] / frozen["flops"]
     rows = [
         f"{model}: {result['parameters'] / 1e9:.4f} billion parameters; stored {result['stored'] / 1e9:.4f}, published "
         f"{expected / 1e9:.4f} ({result['stored'] / expected - 1:+.3%}, {published['source']})",
         f"  layers: {', '.join(f'{preset} {count}' for preset, count in result['layers'].items())}",
-        f"  frozen step: {frozen['flops'] / 1e12:.2f} TFLOP, keeps {frozen['kept_bytes'] / 1e9:.3f} GB",
+        f"  frozen step: {frozen['flops'] / 1e12:.2f} TFLOP, keeps {frozen['kept_bytes'] / 1e9:.3f} GB; share of "
+        f"adapted layers {share:.3f}, so LoKr at least {1 + 1.5 / ALGORITHMS['lokr']['factor'] * share:.4f}",
     ]
     for algorithm, counts in result["counts"].items():
         for library, values in counts.items():

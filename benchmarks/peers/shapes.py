@@ -22,8 +22,13 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 HERE = Path(__file__).resolve().parent
+sys.path.append(str(HERE.parent))
+
+import unet_configs  # noqa: E402
+
 SHAPES = json.loads((HERE / "full_shapes.json").read_text())
-"""Model -> class and configuration of its denoiser, the shapes of its inputs at 1024 pixels, and its published size."""
+"""Model -> class and configuration of its denoiser (a name stands for one of `unet_configs`), the shapes of its inputs
+at 1024 pixels, and its published size."""
 
 
 def _load_meter() -> Any:
@@ -41,8 +46,10 @@ class Denoiser:
         FakeTensorMode().__enter__()  # permanently
         nn.Module._apply = lambda module, *_: module  # nothing has to move; fake parameters cannot be swapped
         self.shape = SHAPES[name]
+        config = self.shape["config"]
+        config = {"sample_size": 128, **getattr(unet_configs, config)} if isinstance(config, str) else config
         torch.set_default_dtype(torch.bfloat16)
-        self.model = getattr(diffusers, self.shape["class"])(**self.shape["config"])
+        self.model = getattr(diffusers, self.shape["class"])(**config)
         torch.set_default_dtype(torch.float32)
         self.model.requires_grad_(False).eval()  # peft reads a random value in training, which a fake tensor has not
         self.parameters = sum(parameter.numel() for parameter in self.model.parameters())
@@ -69,6 +76,22 @@ class Denoiser:
             self.library.detach()
         self.library = LIBRARIES[library](self.model, algorithm, layers, options)
         return {"parameters": sum(parameter.numel() for parameter in self.library.parameters())}
+
+    def linear_flops(self, layers: list[str]) -> dict:
+        """FLOPs of some Linear layers, of their outputs and of their inputs' gradients."""
+        flops: list[int] = []
+        hooks = [
+            module.register_forward_hook(
+                lambda module, inputs, _: flops.append(4 * module.weight.shape[0] * inputs[0].numel())
+            )
+            for module in map(self.model.get_submodule, layers)
+            if isinstance(module, nn.Linear)
+        ]
+        with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+            self._output(self._inputs())
+        for hook in hooks:
+            hook.remove()
+        return {"flops": sum(flops)}
 
     def count(self) -> dict:
         """FLOPs of forward and backward, bytes kept between them, and the peak, both beyond the parameters."""

@@ -71,7 +71,7 @@ def fit_card(
     """
     current, changes = plan(workload), list[str]()
     while current.peak > usable(memory):
-        for name, candidate in _candidates(workload, precisions):
+        for name, candidate in _candidates(workload, precisions, current.peak_phase):
             try:
                 planned = plan(candidate)
             except InputError:  # the algorithm does not train on quantised weights
@@ -97,18 +97,18 @@ def usable(memory: int) -> int:
     return round(memory * (1 - MARGIN))
 
 
-def _candidates(workload: Workload, precisions: Collection[str]) -> Iterator[tuple[str, Workload]]:
-    """Yield one further change of each kind, in order, with its name."""
+def _candidates(workload: Workload, precisions: Collection[str], phase: str) -> Iterator[tuple[str, Workload]]:
+    """Yield one further change of each kind that can lower the peak of a phase, in order, with its name."""
     training, generation = workload.training, workload.generation
     if workload.on_gpu and not workload.offload:
         yield ORDER[0], dataclasses.replace(workload, offload=True)
-    if not training.gradient_checkpointing:
+    if phase == "training" and not training.gradient_checkpointing:
         yield ORDER[1], _with_training(workload, gradient_checkpointing=True)
-    if training.batch_size > 1:
+    if phase == "training" and training.batch_size > 1:
         total, smaller = training.effective_batch_size, _next_divisor(training.batch_size)
         name = f"{smaller} image{'s' * (smaller > 1)} at once and {total // smaller} times accumulated"
         yield name, _with_training(workload, batch_size=smaller, gradient_accumulation_steps=total // smaller)
-    if generation.batch_size > 1:
+    if phase in ("denoising", "decoding") and generation.batch_size > 1:
         smaller = generation.batch_size // 2
         own = dataclasses.replace(generation, batch_size=smaller)
         yield f"{smaller} images generated at once", dataclasses.replace(workload, generation=own)

@@ -118,7 +118,7 @@ class _Work:
         return Phase(self._resident("vae"), meter.peak, flops[0] // count)
 
     def training(self) -> tuple[Phase, TrainingPlan]:
-        """Attach the adapter and take two optimizer steps, after the first of which the optimizer has its state."""
+        """Attach the adapter and take an optimizer step, with an optimizer that has its state."""
         settings = self._workload.training
         with Meter() as meter:
             network = lycoris.attach(self._base.parts, **self._workload.network)

@@ -1,10 +1,12 @@
-"""The optimizer steps of a training, on tensors without values."""
+"""An optimizer step of a training, on tensors without values."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+import torch
 
 from lycoris.training.compute_modes import compute_modes
 from lycoris.training.losses import TrainingLoss, compute_losses
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class TrainingStep:
-    """The steps of `lycoris.training.train` on one size of images, without reading images or losses."""
+    """A step of `lycoris.training.train` on one size of images, without reading images or losses."""
 
     base: Base
     network: Any
@@ -31,7 +33,7 @@ class TrainingStep:
     batch: Callable[[int, bool], Batch]
 
     def run(self, meter: Meter) -> int:
-        """Take two steps; return the FLOPs of the second."""
+        """Take a step with an optimizer that has its state, as it has from the second step on; return its FLOPs."""
         settings, parameters = self.settings, list(self.named.values())
         factors = {}
         if settings.loraplus_ratio is not None:
@@ -41,19 +43,20 @@ class TrainingStep:
         optimizer = RunOptimizer(self.named, groups, settings, float16=False)
         loss = TrainingLoss.from_settings(self.base, settings)
         passes = min(2, settings.gradient_accumulation_steps)
-        flops = 0
         with compute_modes(self.base, [self.network], [settings]):
             self.network.train()
-            for _ in range(2):
-                optimizer.begin_step(1.0)
-                for _ in range(passes):
-                    with meter.count_flops() as counted:
-                        self._backward(loss, optimizer)
-                    flops = counted[0]
-                optimizer.step()
+            optimizer.begin_step(1.0)
+            for parameter in parameters:
+                parameter.grad = torch.empty_like(parameter)
+            optimizer.step()
+            optimizer.begin_step(1.0)
+            for _ in range(passes):
+                with meter.count_flops() as counted:
+                    self._backward(loss, optimizer)
+            optimizer.step()
             self.network.eval()
             optimizer.finish()
-        return flops * settings.gradient_accumulation_steps
+        return counted[0] * settings.gradient_accumulation_steps
 
     def _backward(self, loss: TrainingLoss, optimizer: RunOptimizer) -> None:
         count = self.settings.batch_size

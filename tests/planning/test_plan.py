@@ -84,6 +84,18 @@ def test_the_planned_peak_is_that_of_a_training(
     assert phase.peak == pytest.approx(measured, rel=0.05)
 
 
+@pytest.mark.parametrize(
+    "name", ["qwen-image", *(pytest.param(name, marks=pytest.mark.slow) for name in ("klein", "z-image"))]
+)
+def test_the_planned_peak_of_a_flow_family_is_that_of_a_training(tmp_path: Path, name: str) -> None:
+    source, network = str(FLOW_CASES[name].save(tmp_path / "base")), {**NETWORK, "preset": "attn-mlp"}
+    settings = TrainingSettings(steps=2, batch_size=2, caption_dropout=0)
+    phase = plan(source, network=network, training=settings, resolution=32).phases["training"]
+    base = open_base(source, device="cpu", dtype="float32", resolution=32)
+    measured = phase.resident + training_peak(base, tmp_path, network, settings)
+    assert phase.peak == pytest.approx(measured, rel=0.05)
+
+
 def test_the_other_phases_are_those_of_the_base(small: str, planned: WorkPlan) -> None:
     base, phases = open_base(small, device="cpu", dtype="float32"), planned.phases
     assert phases["training"].resident == sum(planned.base.bytes.values())
