@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from typing import TextIO
 
 import click
 
@@ -140,17 +141,25 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def discard_closed_output() -> bool:
-    """Drop what was not yet written to a closed pipe, so that it is no error at exit; return whether there was one."""
-    found = False
-    for stream in (sys.stdout, sys.stderr):
-        try:
-            stream.flush()
-        except BrokenPipeError:
-            found = True
-            nowhere = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(nowhere, stream.fileno())
-            os.close(nowhere)
-    return found
+    """Let what is not yet written to a closed pipe go nowhere, so that it is no error at exit.
+
+    Returns:
+        Whether standard output or standard error is a pipe that nothing reads.
+    """
+    closed = [stream for stream in (sys.stdout, sys.stderr) if _is_closed_pipe(stream)]
+    for stream in closed:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, stream.fileno())
+        os.close(nowhere)
+    return bool(closed)
+
+
+def _is_closed_pipe(stream: TextIO) -> bool:
+    import select
+
+    poller = select.poll()
+    poller.register(stream.fileno(), select.POLLOUT)
+    return any(event & (select.POLLERR | select.POLLHUP) for _, event in poller.poll(0))
 
 
 def _configure(arguments: Arguments) -> None:
