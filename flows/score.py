@@ -19,6 +19,8 @@ from flows.config.scoring import (
     ScoringConfig,
     ScoringTarget,
     concepts_by_name,
+    metrics_without_prompts,
+    missing_prompts_note,
     resolve_target,
     token_length_note,
 )
@@ -28,17 +30,18 @@ from flows.steps.evaluate import Candidate, EvaluationSetup, base_parts, evaluat
 from flows.steps.futures import EvaluationFutures, root_cause, submit
 from flows.steps.requests import begin_run, caption_request, evaluation_setup
 from flows.steps.result_folder import CONTENT, claim_folder, data_content
+from flows.steps.score_records import base_records, scored_record, scored_result
 from flows.steps.serializers import report_header
 from lycoris.cache.integrity import file_digest
 from lycoris.cache.keys import stage_key
 from lycoris.cache.store import Store
 from lycoris.data.concepts import Concept
 from lycoris.data.images import list_images
+from lycoris.data.prompt_spec import prompts_are_known
 from lycoris.safety.redaction import redacting_errors
 from tasks.artifacts import CaptionedConcept, ImageSet, Prompts, RunContext
 from tasks.caption import caption_concepts
 from tasks.compare import compare_adapters
-from tasks.generate import image_records
 from tasks.ingest import import_adapter, import_images
 from tasks.models import resolve_models
 from tasks.report import write_report
@@ -46,7 +49,7 @@ from tasks.runtime import log_forwarding, progress
 from tasks.trainings import TrainedAdapter
 
 if TYPE_CHECKING:
-    from lycoris.report.run.schema import BaseImages, StudyRecord
+    from lycoris.report.run.schema import StudyRecord
 
 MAX_FOLDER_NAME = 60
 """Characters of the scored files' names in the name of the page's folder."""
@@ -99,8 +102,16 @@ def score(request: ScoringConfig) -> dict[str, Any]:
             look_alikes=_look_alikes(request),
         )
         candidates = [_candidate(setup, request, known, concepts, target) for target in targets]
+        left_out = [metrics_without_prompts(request, one.concept.category, one.prompts) for one in candidates]
+        notes = [
+            note
+            for target, one, own in zip(targets, candidates, left_out, strict=True)
+            if (note := missing_prompts_note(target, one.prompts, own))
+        ]
+        for note in notes:
+            logger.warning("%s", note, extra={"topic": "scores"})
         evaluations = evaluate(setup, candidates)
-        entries = [_adapter_record(target, futures) for target, futures in zip(targets, evaluations, strict=True)]
+        entries = [scored_record(target, futures) for target, futures in zip(targets, evaluations, strict=True)]
         differences = _pairwise_differences(setup, targets, candidates, evaluations)
         header = report_header(
             "Scores of " + ", ".join(target.name for target in targets),
@@ -109,19 +120,15 @@ def score(request: ScoringConfig) -> dict[str, Any]:
             concepts.values(),
             time.monotonic() - started,
         )
-        bases = _base_records(targets, entries, evaluations)
-        payload = cast(
-            "StudyRecord",
-            {**header, "notes": model_notes(captioning, named, about_base=False), "bases": bases, "adapters": entries},
-        )
+        bases = base_records(targets, entries, evaluations)
+        notes = [*model_notes(captioning, named, about_base=False), *notes]
+        payload = cast("StudyRecord", {**header, "notes": notes, "bases": bases, "adapters": entries})
         page = write_report(context, payload, folder / "report.html")
     return {
         "report": str(page.resolve()),
         "base": experiment.base,
         "seconds": round(time.monotonic() - started, 1),
-        "adapters": [
-            {name: entry[name] for name in ("file", "concept", "scores", "error") if name in entry} for entry in entries
-        ],
+        "adapters": [scored_result(entry, own) for entry, own in zip(entries, left_out, strict=True)],
         "differences": differences,
     }
 
@@ -217,30 +224,13 @@ def _candidate(
     return replace(
         Candidate.of_concept(target.name, concept, target.strategy, references, adapter),
         prompts=prompts,
-        base_parts=base_parts(prompts, concept.name, target.strategy),
+        base_parts=base_parts(
+            {kind: some for kind, some in prompts.items() if prompts_are_known(some)},
+            concept.name,
+            target.strategy,
+        ),
         images=images,
     )
-
-
-def _adapter_record(target: ScoringTarget, futures: EvaluationFutures) -> dict[str, Any]:
-    """The record of a file in the report; with an error instead of scores if a step has failed."""
-    record: dict[str, Any] = {
-        "name": target.name,
-        "label": target.name,
-        "concept": target.concept,
-        "algorithm": target.header.get("lycoris.algorithm", "pictures" if target.file.is_dir() else "given"),
-        "captions": target.strategy,
-        "seed": int(target.header["seed"]) if target.header.get("seed", "").isdigit() else 0,
-        "file": str(target.file),
-    }
-    if target.file.is_file():
-        record["bytes"] = target.file.stat().st_size
-    try:
-        (scores,) = (future.result() for future in futures.scores.values())
-        record["drawings"] = image_records(futures.images.result())
-    except Exception as error:
-        return {**record, "error": root_cause(error, futures.upstream)}
-    return {**record, "scores": {score.name: asdict(score) for score in scores.records}}
 
 
 def _pairwise_differences(
@@ -274,22 +264,3 @@ def _pairwise_differences(
         by_name = {score.name: asdict(score) for score in scores.records}
         differences.append({"first": str(first.file), "second": str(second.file), "scores": by_name})
     return differences
-
-
-def _base_records(
-    targets: Sequence[ScoringTarget], entries: Sequence[Mapping[str, Any]], evaluations: Sequence[EvaluationFutures]
-) -> list[BaseImages]:
-    """The base's images for each file that could be scored."""
-    return [
-        {
-            "concept": target.concept,
-            "captions": target.strategy,
-            "drawings": {
-                prompt_type: images
-                for part in futures.base.images
-                for prompt_type, images in image_records(part.result()).items()
-            },
-        }
-        for target, entry, futures in zip(targets, entries, evaluations, strict=True)
-        if "error" not in entry
-    ]

@@ -17,6 +17,7 @@ PARAMETERS = (
     option("--out", required=True, type=PATH, help="a .safetensors file (SD 1.x, 2.x, XL, 3), or a folder"),
     option("--dtype", help="of all weights: float32, bfloat16 or float16; default: each keeps its own"),
     option("--tokenizer", help="of a single file that is written as a folder: where its vocabulary is"),
+    option("--components", help="of a single file with a transformer: its other parts, a folder or hub name"),
     option("--prediction-type", help="of a single file that does not state it: epsilon or v_prediction"),
 )
 ARGUMENT_NAMES = {"source": "base", "target": "out"}
@@ -34,6 +35,7 @@ def run(arguments: Arguments) -> int:
         dtype=arguments.dtype,
         tokenizer=arguments.tokenizer,
         prediction_type=arguments.prediction_type,
+        components=arguments.components,
     )
     for path, count in result.layers.items():
         print_message(f"{path}: {count} layers")

@@ -24,7 +24,8 @@ confidence interval for every number, and one report.html.
 
 An adapter file may have any format that `lycoris convert` reads. In a folder of images, each image has a text file with
 its prompt beside it; subfolders named train, trigger, alter, style, plain or neighbour set the prompt type. The base
-model generates images for the same prompts and seeds.
+model generates images for the same prompts and seeds. For images without prompts, only the metrics of images alone are
+computed, without a base beside them.
 """
 EXAMPLES = """\
 examples:
@@ -196,6 +197,8 @@ def summary_lines(result: Mapping[str, Any], *, verbose: bool) -> list[str]:
     for entry in result["adapters"]:
         about = entry.get("error") or f"{entry['concept']}, differences to the base"
         lines += ["", f"{entry['file']}: {about}"]
+        if entry.get("not_computed"):
+            lines.append(f"  not computed without captions: {', '.join(entry['not_computed'])}")
         scores = list(entry.get("scores", {}).values())
         lines += score_lines(scores if verbose else headline_scores(scores), digits, verbose=verbose)
     for pair in result["differences"]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +12,7 @@ from flows.config.experiment import Experiment
 from flows.config.record import ConfigRecord
 from lycoris.adapters.files.metadata import MAX_TOKENS_KEY
 from lycoris.data.concepts import Concept, load_concepts
+from lycoris.data.prompt_spec import PromptSpec, prompts_are_known
 from lycoris.errors import InputError, unknown_name_error
 from lycoris.terms import TAG_STRATEGIES, CaptionStrategy, ResizeMode
 
@@ -92,3 +93,48 @@ def concepts_by_name(request: ScoringConfig) -> dict[str, Concept]:
     """Return the concepts of the data folder by name."""
     concepts = load_concepts(request.experiment.data, request.experiment.concepts_file)
     return {concept.name: concept for concept in concepts}
+
+
+def metrics_without_prompts(
+    request: ScoringConfig, category: str, prompts: Mapping[str, Sequence[PromptSpec]]
+) -> list[str]:
+    """Return the requested metrics that are undefined for images of unknown prompts, as ``<metric>/<prompt type>``.
+
+    Args:
+        category: the concept's category.
+        prompts: prompt type -> the prompts of the images.
+    """
+    from lycoris.metrics import METRICS
+
+    predicted = {name.partition("=")[0] for name in request.quality_predictors}
+    wanted = request.metrics or [
+        name
+        for name, metric in METRICS.items()
+        if metric.by_default and (metric.feature_kind != "prediction" or name in predicted)
+    ]
+    return [
+        f"{name}/{kind}"
+        for name in wanted
+        for kind, some in prompts.items()
+        if not prompts_are_known(some)
+        and METRICS[name].applies_to(kind, category)
+        and METRICS[name].needs_prompts(kind)
+    ]
+
+
+def missing_prompts_note(
+    target: ScoringTarget, prompts: Mapping[str, Sequence[PromptSpec]], left_out: Sequence[str]
+) -> str | None:
+    """Say which images of a folder lack captions, and what is not computed for that reason; None if none lacks any.
+
+    Args:
+        prompts: prompt type -> the prompts of the images.
+        left_out: of :func:`metrics_without_prompts`.
+    """
+    counts = [f"{len(some)} images of {kind}" for kind, some in prompts.items() if not prompts_are_known(some)]
+    if not counts:
+        return None
+    return (
+        f"`{target.file}`: there are images without captions, so that the prompts of {', '.join(counts)} count as "
+        f"unknown. The base generates no images beside them. Not computed: {', '.join(left_out) or 'nothing'}."
+    )

@@ -25,6 +25,7 @@ from lycoris.bases.files.model_files import DiffusersFolder, ModelFiles
 from lycoris.bases.files.model_loading import import_class
 from lycoris.bases.files.original_file import widest_dtype, write_original_file
 from lycoris.bases.files.single_file import SingleFile
+from lycoris.bases.files.transformer_file import TransformerFile
 from lycoris.cache.atomic import atomic_dir
 from lycoris.errors import InputError, unknown_name_error
 
@@ -67,6 +68,7 @@ def bake(
     dtype: str | None = None,
     tokenizer: str | Path | None = None,
     prediction_type: str | None = None,
+    components: str | Path | None = None,
 ) -> BakedModel:
     """Write a base with adapters in its weights, under the names and in the layout of the base.
 
@@ -81,6 +83,8 @@ def bake(
         dtype: of all weights, ``"float32"``, ``"bfloat16"`` or ``"float16"``; by default each keeps its own. 8-bit
             weights need one.
         tokenizer, prediction_type: of a single file, as for `open_base`; only for a folder.
+        components: the other parts of a single file with a transformer, as for `open_base`. A single file that is
+            written has what the base's file has.
 
     Returns:
         The path, how many layers each adapter changed, and the norm of the change.
@@ -97,7 +101,7 @@ def bake(
     for adapter in adapters:
         if isinstance(adapter.scale, bool) or not math.isfinite(adapter.scale):
             raise InputError(f"The scale of `{adapter.path}` must be a finite number, but got {adapter.scale!r}.")
-    files, family = resolve_family(source, tokenizer, prediction_type)
+    files, family = resolve_family(source, tokenizer, prediction_type, components=components)
     as_file = is_weights_file(target)
     _check_target(files, family, target, as_file=as_file)
     classes = family.part_classes(files)
@@ -114,9 +118,9 @@ def bake(
     )
     precision = None if dtype is None else PRECISIONS[dtype]
     writer = ChangedFiles(changes, precision, _origin(adapters), [])
-    if isinstance(files, SingleFile) and as_file:
+    if isinstance(files, (SingleFile, TransformerFile)) and as_file:
         writer.write_single_file(files, parts, target)
-    elif isinstance(files, SingleFile):
+    elif isinstance(files, (SingleFile, TransformerFile)):
         _write_pipeline(files, family, networks, changes, writer, target)
     elif as_file:
         assert isinstance(files, DiffusersFolder)
@@ -136,7 +140,7 @@ def bake(
 
 
 def _check_target(files: ModelFiles, family: Family, target: Path, *, as_file: bool) -> None:
-    if as_file and not isinstance(files, SingleFile) and not family.layouts:
+    if as_file and isinstance(files, DiffusersFolder) and not family.layouts:
         raise InputError(
             f"Base `{files.path}` is of the family `{family.name}`, which is not written as a single file: that works "
             f"for SD 1.x, 2.x, XL and 3. Give a folder, a name without `.safetensors`, instead of `{target}`."
@@ -183,7 +187,7 @@ def _origin(adapters: Sequence[ScaledAdapter]) -> dict[str, str]:
 
 
 def _write_pipeline(
-    files: SingleFile,
+    files: SingleFile | TransformerFile,
     family: Family,
     networks: Sequence[Network],
     changes: Mapping[str, Changes],

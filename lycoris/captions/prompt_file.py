@@ -82,16 +82,17 @@ def read_captioned_images(
     Args:
         folder: images with a text file next to each (``01.txt`` for ``01.png``), which count as the type `train`; or
             subfolders of such images named after prompt types, beside which further images count as `train`; or the
-            images of a run, with its ``prompts.json``.
+            images of a run, with its ``prompts.json``. Where an image has no text file, the prompts of its type count
+            as unknown.
         concept: the concept that the images show.
         seed: seed of the first image of each type, the n-th having ``seed + n``; ``prompts.json`` takes precedence.
         templates: sentences by category; the pocket's by default.
 
     Returns:
-        Prompt type -> files, and prompt type -> prompts in the same order.
+        Prompt type -> files, and prompt type -> prompts in the same order, with empty texts where they are unknown.
 
     Raises:
-        InputError: there are no images, or one has no caption.
+        InputError: there are no images, or a caption or ``prompts.json`` cannot be read.
     """
     if not folder.is_dir():
         raise missing_path_error("image folder", folder)
@@ -106,7 +107,11 @@ def read_captioned_images(
         return files, _read_prompts(folder / PROMPTS_FILE, list(files))
     prompts = {}
     for name, images in files.items():
-        captions = [fill_trigger(concept, caption) for caption in _read_captions(images)]
+        written = _read_captions(images)
+        if not all(written):
+            prompts[name] = [PromptSpec("", "", seed + n) for n in range(len(images))]
+            continue
+        captions = [fill_trigger(concept, caption) for caption in written]
         groups = {caption: group for group, caption in enumerate(dict.fromkeys(captions))}
         prompts[name] = [
             PromptSpec(caption, describe_caption(concept, caption, None, own), seed + n, groups[caption])
@@ -132,14 +137,9 @@ def _read_prompts(file: Path, names: Sequence[str]) -> dict[str, list[PromptSpec
 
 
 def _read_captions(images: Sequence[Path]) -> list[str]:
+    """The caption of each image; empty for one without."""
     sidecars = Sidecars.read(images)
-    captions = []
-    for image in images:
-        if (sentences := sidecars.sentences(image)) is None:
-            name = image.with_suffix(".txt").name
-            raise InputError(f"Image `{image}` must have its caption in `{name}` next to it, or in another known form.")
-        captions.append(sentences[0])
-    return captions
+    return [(sidecars.sentences(image) or ("",))[0] for image in images]
 
 
 def _fill_placeholder(concept: Concept, text: str, templates: CategoryTemplates) -> tuple[str, str]:

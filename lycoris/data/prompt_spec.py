@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 
@@ -10,7 +11,7 @@ class PromptSpec:
     """What one image is generated from.
 
     Attributes:
-        text: the prompt for the base and the adapter.
+        text: the prompt for the base and the adapter; empty where it is unknown.
         evaluation: the same prompt for encoders that do not know the trigger: a description stands in its place.
         seed: seed of the initial noise.
         group: index of the caption, subclass, situation or style; diversity is computed within the groups of `alter`.
@@ -20,3 +21,8 @@ class PromptSpec:
     evaluation: str
     seed: int
     group: int = 0
+
+
+def prompts_are_known(prompts: Iterable[PromptSpec]) -> bool:
+    """Whether every image has a prompt; images that were made elsewhere may have none."""
+    return all(prompt.text for prompt in prompts)

@@ -119,7 +119,8 @@ def _applicable_metrics(
             raise unknown_name_error("metric", name, METRICS)
     for name in names:
         for prompt_type, (own, control, paired) in sets.items():
-            if METRICS[name].applies_to(prompt_type, category):
+            is_defined = own.generated.has_prompts or not METRICS[name].needs_prompts(prompt_type)
+            if is_defined and METRICS[name].applies_to(prompt_type, category):
                 controlled = [] if control is None else usable_encoders(name, control)
                 for encoder in usable_encoders(name, own):
                     usable = control if encoder in controlled else None

@@ -11,7 +11,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from PIL import Image
 
-from lycoris.data.prompt_spec import PromptSpec
+from lycoris.data.prompt_spec import PromptSpec, prompts_are_known
 from lycoris.encoders import Encoder, StyleEncoder
 from lycoris.encoders.batch_encoding import MAX_THREADS, NonFiniteFeaturesError
 from lycoris.errors import InputError
@@ -126,19 +126,19 @@ def _encode_images(
     if len(set(names)) != len(names):
         raise InputError(f"Argument `encoders` must have distinct names, but got {', '.join(names)}.")
     parts: dict[str, list[np.ndarray]] = {}
-    texts = [prompt.evaluation for prompt in prompts]
+    texts = [prompt.evaluation for prompt in prompts] if prompts_are_known(prompts) else []
     for start, opened in _prefetch(images):
         try:
             for encoder in encoders:
                 parts.setdefault(f"image/{encoder.name}", []).append(encoder.image_features(opened, mode).numpy())
-                if prompts and encoder.reads_text and start == 0:
+                if texts and encoder.reads_text and start == 0:
                     parts[f"text/{encoder.name}"] = [encoder.text_features(texts).numpy()]
             if style_encoder is not None:
                 style = style_encoder.style_features(opened, mode).numpy()
                 parts.setdefault(f"style/{style_encoder.name}", []).append(style)
         except NonFiniteFeaturesError as error:
             raise NonFiniteFeaturesError(start + error.index) from error
-        if tagger is not None and prompts:
+        if tagger is not None and texts:
             requested, detected = _tag_matrices(opened, prompts[start : start + len(opened)], tagger, concept_names)
             parts.setdefault(f"requested/{tagger.name}", []).append(requested)
             parts.setdefault(f"detected/{tagger.name}", []).append(detected)
@@ -154,7 +154,13 @@ def _with_predictions(
     concept_names: Sequence[str] = (),
     reference_images: Sequence[Image.Image] = (),
 ) -> FeatureSet:
-    """Add the predictions of every network of its own to the features of a set of images."""
+    """Add the predictions of every network of its own to the features of a set of images.
+
+    Networks that serve a metric of prompts are left out where the prompts are unknown.
+    """
+    if not features.has_prompts:
+        kind = images.prompt_type
+        quality_predictors = [each for each in quality_predictors if not METRICS[each.metric].needs_prompts(kind)]
     if not quality_predictors:
         return features
     requested = []

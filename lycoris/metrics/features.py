@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from lycoris.data.prompt_spec import PromptSpec
+from lycoris.data.prompt_spec import PromptSpec, prompts_are_known
 from lycoris.errors import InputError
 
 
@@ -41,6 +41,11 @@ class FeatureSet:
     def __len__(self) -> int:
         return len(next(iter(self.arrays.values()))) if self.arrays else 0
 
+    @property
+    def has_prompts(self) -> bool:
+        """Whether the prompt of every image is known."""
+        return prompts_are_known(self.prompts)
+
     def encoder_names(self, feature_kind: str) -> list[str]:
         """Return the names of the encoders with features of this kind."""
         return [key.partition("/")[2] for key in self.arrays if key.startswith(f"{feature_kind}/")]
@@ -49,7 +54,7 @@ class FeatureSet:
         """Select the images with the prompts and seeds of another set, in its order; None if any is missing."""
         rows = {(prompt.text, prompt.seed): index for index, prompt in enumerate(self.prompts)}
         targets = [(prompt.text, prompt.seed) for prompt in other.prompts]
-        if not targets or len(rows) != len(self.prompts) or not rows.keys() >= set(targets):
+        if not targets or not other.has_prompts or len(rows) != len(self.prompts) or not rows.keys() >= set(targets):
             return None
         aligned = self.select([rows[target] for target in targets])
         prompts = (
@@ -60,7 +65,7 @@ class FeatureSet:
 
     def intersect(self, other: FeatureSet) -> tuple[FeatureSet, FeatureSet] | None:
         """Select the images of both sets with common prompts and seeds, in the same order; None if there are none."""
-        theirs = {(prompt.text, prompt.seed) for prompt in other.prompts}
+        theirs = {(prompt.text, prompt.seed) for prompt in other.prompts if prompt.text}
         own = self.select([row for row, prompt in enumerate(self.prompts) if (prompt.text, prompt.seed) in theirs])
         aligned = other.aligned_with(own)
         return None if aligned is None else (own, aligned)

@@ -50,6 +50,7 @@ class Metric:
         counts_in_dimension: whether its rank counts in its dimension's mean. It does not for metrics that fall as the
             ground truth of the dimension rises in the pocket world, or do not correlate with it (`docs/metrics.md`).
         excluded_prompt_types: prompt types on which it does not count, although it does on others.
+        reads_prompts: whether its own network sees the prompt of each image.
         has_interval: whether leaving images out says how uncertain it is. It does not where an image counts only if it
             is the first one of its kind, so that leaving out any single one changes nothing.
     """
@@ -71,8 +72,17 @@ class Metric:
     by_default: bool = True
     counts_in_dimension: bool = True
     excluded_prompt_types: tuple[str, ...] = ()
+    reads_prompts: bool = False
     has_interval: bool = True
 
     def applies_to(self, prompt_type: str, category: str) -> bool:
         """Whether it is computed for images of this prompt type and concepts of this category."""
         return prompt_type in self.prompt_types and (not self.styles_only or category in STYLE_CATEGORIES)
+
+    def needs_prompts(self, prompt_type: str) -> bool:
+        """Whether it is undefined for images of this prompt type whose prompts are unknown.
+
+        It is if it compares images with their prompts, with the base's images of the same prompts, or by situation.
+        """
+        of_prompts = {"texts", "requested", "base"}.intersection(self.inputs)
+        return self.reads_prompts or bool(of_prompts) or prompt_type in self.grouped_prompt_types

@@ -36,33 +36,34 @@ PREDICTED_METRICS: dict[str, Metric] = {
     "pick_score": Metric(
         quality.mean_prediction, "quality", True, (None, None), TRIGGER_PROMPTS, (), "prediction", "arXiv 2305.01569",
         "Mean PickScore: how much people would prefer the image for its prompt.",
-        scale=100.0, counts_in_dimension=False,
+        scale=100.0, counts_in_dimension=False, reads_prompts=True,
     ),
     "hps": Metric(
         quality.mean_prediction, "quality", True, (-1.0, 1.0), TRIGGER_PROMPTS, (), "prediction", "arXiv 2306.09341",
-        "Mean human preference score v2 for the image and its prompt.", counts_in_dimension=False,
+        "Mean human preference score v2 for the image and its prompt.", counts_in_dimension=False, reads_prompts=True,
     ),
     "image_reward": Metric(
         quality.mean_prediction, "quality", True, (None, None), TRIGGER_PROMPTS, (), "prediction", "arXiv 2304.05977",
-        "Mean ImageReward for the image and its prompt, mostly from -2 to 2.", scale=4.0, counts_in_dimension=False,
+        "Mean ImageReward for the image and its prompt, mostly from -2 to 2.", scale=4.0,
+        counts_in_dimension=False, reads_prompts=True,
     ),
     "vqa_score": Metric(
         controllability.mean_answer, "controllability", True, (0.0, 1.0), CONTENT_PROMPTS, (), "prediction",
         "arXiv 2404.01291",
         "Mean probability of the answer yes when a network is asked whether the image shows what the prompt names.",
-        counts_in_dimension=False,
+        counts_in_dimension=False, reads_prompts=True,
     ),
     "text_accuracy": Metric(
         controllability.mean_answer, "controllability", True, (0.0, 1.0), TRIGGER_PROMPTS, (), "prediction",
         "arXiv 2311.03054",
         "How much of the text that prompts quote is read in the images: 1 less the normalized edit distance.",
-        counts_in_dimension=False,
+        counts_in_dimension=False, reads_prompts=True,
     ),
     "rubric_prompt": Metric(
         controllability.mean_answer, "controllability", True, (0.0, 4.0), TRIGGER_PROMPTS, (), "prediction",
         "arXiv 2406.16855",
         "Mean grade of a judge model, from 0 to 4, for how well the image follows its prompt.",
-        scale=4.0, counts_in_dimension=False,
+        scale=4.0, counts_in_dimension=False, reads_prompts=True,
     ),
     "rubric_concept": Metric(
         controllability.mean_answer, "fidelity", True, (0.0, 4.0), TRIGGER_PROMPTS, (), "prediction",

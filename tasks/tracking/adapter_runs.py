@@ -18,6 +18,7 @@ from tasks.tracking.live_curves import LIVE_TAG, find_live_run
 from tasks.tracking.models import KEY_TAG, find_version, has_file
 from tasks.tracking.orphans import PROCESS_TAG, process_tag
 from tasks.tracking.parameters import log_parameters
+from tasks.tracking.prompts import link_prompts
 from tasks.tracking.runs import (
     KIND_TAG,
     MAX_TAG_LENGTH,
@@ -116,6 +117,7 @@ def _log_contents(client: MlflowClient, study: StudyRun, adapter: AdapterRun, ru
     client.log_table(run_id, pd.DataFrame(list(adapter.captions)), "captions.json")
     if adapter.prompts:
         client.log_table(run_id, pd.DataFrame(list(adapter.prompts)), "prompts.json")
+        link_prompts(client, run.info.experiment_id, (run_id, study.run_id), spec.concept, adapter.prompts)
     client.log_table(run_id, pd.DataFrame([asdict(score) for score in adapter.scores]), "scores.json")
     client.log_artifact(run_id, str(adapter.contact_sheet))
     client.log_artifact(run_id, str(adapter.file))

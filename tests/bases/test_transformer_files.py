@@ -2,12 +2,15 @@
 
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import save_file
 
 import lycoris
 from lycoris.bases import BASES, digest, load_scheduler_config, load_tokenizer, open_base
+from lycoris.bases.baking import ScaledAdapter
 from lycoris.bases.parameter_count import meta_parts
 from lycoris.errors import InputError
+from tests.adapters.cases import randomize
 from tests.bases.original_layout import _own_names, _vae
 from tests.bases.original_transformers import original_weights
 from tests.bases.small_flow_families import FLOW_CASES
@@ -120,6 +123,39 @@ def test_an_adapter_of_the_file_is_one_of_the_folder(flux, tmp_path):
     network = lycoris.attach(open_base(file, components=folder, device="cpu").parts, "lora", rank=2)
     network.save(tmp_path / "adapter.safetensors")
     assert len(lycoris.load(tmp_path / "adapter.safetensors", open_base(folder, device="cpu").parts)) == len(network)
+
+
+@pytest.mark.parametrize("target", ["baked.safetensors", "baked"])
+def test_adapters_are_baked_into_the_file_or_a_folder(flux, tmp_path, target):
+    _, folder, file = flux
+    base = open_base(folder, device="cpu", dtype="float32")
+    network = lycoris.attach({"transformer": base.parts["transformer"]}, "lora", rank=2)
+    randomize(network)
+    network.save(tmp_path / "adapter.safetensors")
+    network.detach()
+    adapters = [ScaledAdapter(tmp_path / "adapter.safetensors", 0.5)]
+    baked = lycoris.bake(file, adapters, tmp_path / target, components=folder)
+    assert baked.layers == {str(tmp_path / "adapter.safetensors"): len(network)}
+    lycoris.bake(folder, adapters, tmp_path / "expected")
+    expected = open_base(tmp_path / "expected", device="cpu", dtype="float32")
+    options = {"components": folder} if target.endswith(".safetensors") else {}
+    found = open_base(tmp_path / target, device="cpu", dtype="float32", **options)
+    assert_same_weights(found.parts["transformer"], expected.parts["transformer"])
+    if options:
+        with safe_open(file, "pt") as before, safe_open(tmp_path / target, "pt") as after:
+            assert set(after.keys()) == set(before.keys())
+
+
+def test_a_file_without_a_text_encoder_cannot_take_a_change_of_it(flux, tmp_path):
+    _, folder, file = flux
+    parts = open_base(folder, device="cpu").parts
+    network = lycoris.attach({"text_encoder": parts["text_encoder"]}, "lora", rank=2, layers=["*mlp.fc1"])
+    randomize(network)
+    network.save(tmp_path / "adapter.safetensors")
+    with pytest.raises(InputError, match=r"Part `text_encoder` is among the components .* write a folder"):
+        lycoris.bake(
+            file, [ScaledAdapter(tmp_path / "adapter.safetensors")], tmp_path / "baked.safetensors", components=folder
+        )
 
 
 def test_without_components_the_message_says_what_to_pass(flux):

@@ -11,6 +11,7 @@ from PIL import Image
 
 from lycoris.captions import PromptSpec, read_captioned_images, read_prompts
 from lycoris.data.concepts import Concept
+from lycoris.data.prompt_spec import prompts_are_known
 from lycoris.errors import InputError
 
 Build = Callable[..., Concept]
@@ -87,11 +88,18 @@ def test_images_of_a_run_keep_their_prompts_and_seeds(concept: Build, tmp_path: 
     assert read_captioned_images(tmp_path / "run", concept(3))[1] == {"alter": [PromptSpec(**entry)]}
 
 
-def test_errors_name_images_without_captions(concept: Build, tmp_path: Path) -> None:
-    write(tmp_path / "one", ["a cat"])
-    (tmp_path / "one" / "0.txt").unlink()
-    with pytest.raises(InputError, match=r"0\.txt"):
-        read_captioned_images(tmp_path / "one", concept(3))
+def test_prompts_of_a_type_with_an_image_without_caption_are_unknown(concept: Build, tmp_path: Path) -> None:
+    write(tmp_path / "some", ["a cat", "a dog"])
+    write(tmp_path / "some" / "style", ["a hat"])
+    (tmp_path / "some" / "0.txt").unlink()
+    files, prompts = read_captioned_images(tmp_path / "some", concept(3), seed=5)
+    assert [file.name for file in files["train"]] == ["0.png", "1.png"]
+    assert prompts["train"] == [PromptSpec("", "", 5), PromptSpec("", "", 6)]
+    assert not prompts_are_known(prompts["train"])
+    assert prompts_are_known(prompts["style"])
+
+
+def test_a_folder_without_images_is_an_error(concept: Build, tmp_path: Path) -> None:
     (tmp_path / "none").mkdir()
     with pytest.raises(InputError, match="holds no images"):
         read_captioned_images(tmp_path / "none", concept(3))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -43,6 +44,7 @@ def folder(tmp_path_factory) -> Path:
     ):
         image.save(generated / f"{number}.png")
         (generated / f"{number}.txt").write_text(prompts[number])
+    shutil.copytree(generated, folder / "uncaptioned", ignore=shutil.ignore_patterns("*.txt"))
     return folder
 
 
@@ -52,7 +54,7 @@ def score(folder: Path, *arguments: str):
 
 @pytest.fixture(scope="module")
 def result(folder) -> dict:
-    files = [str(folder / name) for name in ("lora.safetensors", "loha.safetensors", "generated")]
+    files = [str(folder / name) for name in ("lora.safetensors", "loha.safetensors", "generated", "uncaptioned")]
     gallery = folder / "look-alikes"
     gallery.mkdir()
     for number, (_, image) in enumerate(draw_look_alikes("grumble", 8)):
@@ -74,7 +76,7 @@ def test_measures_with_a_network_of_their_own_and_look_alikes_are_scored_where_t
 
 def test_every_file_is_scored_against_the_base_in_five_dimensions(result) -> None:
     names = [Path(entry["file"]).name for entry in result["adapters"]]
-    assert names == ["lora.safetensors", "loha.safetensors", "generated"]
+    assert names == ["lora.safetensors", "loha.safetensors", "generated", "uncaptioned"]
     for entry in result["adapters"][:2]:
         dimensions = {METRICS[name.split("/")[0]].dimension for name in entry["scores"]}
         assert dimensions == {"fidelity", "controllability", "diversity", "preservation", "quality"}
@@ -107,10 +109,24 @@ def test_images_of_the_base_do_not_differ_from_it(result) -> None:
         assert scores[name]["difference"] == pytest.approx(0, abs=2e-3)
 
 
+def test_images_without_captions_have_the_scores_of_images_alone(result) -> None:
+    captioned, uncaptioned = result["adapters"][2:]
+    without = {name for name in captioned["scores"] if METRICS[name.split("/")[0]].needs_prompts("train")}
+    assert {"text_similarity/train/clip"} <= without
+    assert uncaptioned["scores"].keys() == captioned["scores"].keys() - without
+    assert set(uncaptioned["not_computed"]) >= {name.rpartition("/")[0] for name in without}
+    for name, each in uncaptioned["scores"].items():
+        assert each["value"] == captioned["scores"][name]["value"]
+        assert (each["base"], each["difference"], each["verdict"]) == (None, None, None)
+    page = Path(result["report"]).read_text()
+    assert "images of train count as unknown" in page
+    assert "text_similarity/train" in page
+
+
 def test_any_two_files_of_one_concept_are_compared(result) -> None:
     pairs = [(Path(pair["first"]).name, Path(pair["second"]).name) for pair in result["differences"]]
     assert pairs[0] == ("lora.safetensors", "loha.safetensors")
-    assert len(pairs) == 3
+    assert len(pairs) == 6
     each = result["differences"][0]["scores"]["image_similarity/alter/clip"]
     assert each["value"] == result["adapters"][0]["scores"]["image_similarity/alter/clip"]["value"]
     assert each["base"] == result["adapters"][1]["scores"]["image_similarity/alter/clip"]["value"]

@@ -16,6 +16,7 @@ from lycoris.bases.files.file_kinds import WEIGHTS_SUFFIX
 from lycoris.bases.files.model_files import DiffusersFolder
 from lycoris.bases.files.single_file import SingleFile
 from lycoris.bases.files.stored_rows import StoredRows, require_rows
+from lycoris.bases.files.transformer_file import TransformerFile
 from lycoris.cache.atomic import atomic_dir
 from lycoris.errors import InputError
 
@@ -41,7 +42,9 @@ class ChangedFiles:
     origin: Mapping[str, str]
     squares: list[float]
 
-    def write_single_file(self, files: SingleFile, parts: Mapping[str, nn.Module], target: Path) -> None:
+    def write_single_file(
+        self, files: SingleFile | TransformerFile, parts: Mapping[str, nn.Module], target: Path
+    ) -> None:
         """Write a single file in the layout of the base's."""
         places: dict[str, list[tuple[str, StoredRows]]] = {}
         for part, changes in self.changes.items():

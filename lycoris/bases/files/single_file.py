@@ -162,7 +162,8 @@ class SingleFile:
         """
         layout = self._layout.parts[part]
         shapes = {name: shape for name, shape in self._shapes.items() if name.startswith(layout.prefix)}
-        return find_stored_rows(shapes, layout, module, self._config(part))
+        config = self._config(part)
+        return find_stored_rows(shapes, lambda numbers: layout.convert(module, numbers, config))
 
     def _config(self, part: str) -> dict[str, Any]:
         layout = self._layout.parts[part]

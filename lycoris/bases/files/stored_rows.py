@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from lycoris.errors import InputError
-
-if TYPE_CHECKING:
-    from lycoris.bases.files.checkpoint_layouts import PartLayout
 
 
 @dataclass(frozen=True)
@@ -43,15 +39,13 @@ class StoredRows:
 
 
 def find_stored_rows(
-    shapes: Mapping[str, tuple[int, ...]], layout: PartLayout, module: Any, config: dict[str, Any]
+    shapes: Mapping[str, tuple[int, ...]], convert: Callable[[dict[str, Tensor]], Mapping[str, Tensor]]
 ) -> dict[str, list[StoredRows]]:
     """Find which rows of which stored tensors the parameters of a module are.
 
     Args:
-        shapes: name of each stored tensor of the part, with the part's prefix → shape.
-        layout: of the part.
-        module: of the part; its values do not matter.
-        config: the module's configuration.
+        shapes: name of each stored tensor of the part → shape.
+        convert: stored tensors by those names → the module's parameters by theirs.
 
     Returns:
         Name of a stored tensor → what it holds.
@@ -66,7 +60,7 @@ def find_stored_rows(
         first.append(first[-1] + rows)
     starts = torch.tensor(first[1:], dtype=torch.float64)
     found: dict[str, list[StoredRows]] = {}
-    for parameter, values in layout.convert(module, numbers, config).items():
+    for parameter, values in convert(numbers).items():
         if not values.dim() or not values.numel():
             continue
         flat = values.reshape(values.shape[0], -1)

@@ -14,6 +14,7 @@ from lycoris.bases.files.checkpoint_layouts import convert_vae, match_text_model
 from lycoris.bases.files.diffusers_folder import cached_file_digest, check_parts, folder_digest, read_json
 from lycoris.bases.files.model_files import DiffusersFolder
 from lycoris.bases.files.model_loading import import_class
+from lycoris.bases.files.stored_rows import StoredRows, find_stored_rows
 from lycoris.bases.files.transformer_layouts import TransformerLayout, fit_config, transformer_prefix
 from lycoris.errors import InputError
 
@@ -54,6 +55,27 @@ class TransformerFile:
         found = {part: start for part, start in found.items() if any(n.startswith(start) for n in self._weights.shapes)}
         vae = next((start for start in VAE_PREFIXES if f"{start}{_VAE_MARK}" in self._weights.shapes), None)
         return found if vae is None else {**found, "vae": vae}
+
+    @property
+    def stored_weights(self) -> StoredWeights:
+        """The tensors of the file."""
+        return self._weights
+
+    def stored_rows(self, part: str, module: nn.Module) -> dict[str, list[StoredRows]]:
+        """Find where a part's parameters are in the file; as `SingleFile.stored_rows`.
+
+        Raises:
+            InputError: the part is not in the file.
+        """
+        if part not in self._prefixes:
+            raise InputError(
+                f"Part `{part}` is among the components of base `{self.path}` and not in the file, so that a single "
+                "file cannot hold its changed weights: write a folder."
+            )
+        stored = self._stored(part)
+        shapes = {name: self._weights.shapes[key] for name, key in stored.items()}
+        found = find_stored_rows(shapes, lambda numbers: self._convert(part, module, numbers))
+        return {stored[name]: rows for name, rows in found.items()}
 
     def model_index(self) -> Mapping[str, Any]:
         """That of the components."""

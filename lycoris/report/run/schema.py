@@ -141,7 +141,7 @@ class AdapterRecord(TypedDict, total=False):
 class StudyRecord(TypedDict, total=False):
     """Everything a report shows; ``rule`` says how champions are chosen, ``seconds`` is the wall-clock time.
 
-    ``notes`` say what the models do not know of the images.
+    ``notes`` say what the models do not know of the images, and what is not computed.
     """
 
     title: str

@@ -8,7 +8,10 @@ from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import pytest
+from mlflow.tracing.constant import TraceTagKey
 
+from lycoris.captions import read_prompts
+from lycoris.data.concepts import Concept
 from lycoris.metrics import Score
 from tasks.tracking.adapter_record import headline_metrics
 from tasks.tracking.adapter_runs import log_adapter
@@ -21,6 +24,7 @@ from tasks.trainings import AdapterSettings
 from tests.tasks.tracking.small_study import SETTINGS, adapter_run, open_small_study
 
 ROOT = Path(__file__).parents[3]
+LINKED_PROMPTS = TraceTagKey.LINKED_PROMPTS
 ENDED = 1_700_000_100.0
 SCORE = Score("image_similarity/trigger/clip", 0.5, 0.4, 0.6, 0.1, None, None, 0.4, 0.3, 0.5, "fidelity", True)
 
@@ -93,6 +97,32 @@ def test_long_parameters_are_kept_and_those_beyond_the_limit_are_named(folder, s
     whole = Path(client.download_artifacts(run.info.run_id, "long_parameters.json", str(folder)))
     assert json.loads(whole.read_text()) == {"training.longer": longer}
     assert "`training.longer` is whole in the artifact" in caplog.text
+
+
+def test_runs_are_linked_to_one_version_of_prompts_for_each_content(folder, study, client, tmp_path, caplog):
+    rows = [{"prompt_type": "alter", "prompt": f"a sks toy in {place}", "seed": 1} for place in ("snow", "fog", "fog")]
+    runs = [
+        log_adapter(study, adapter_run(folder, number, "odd bear", prompts=prompts)).run_id
+        for number, prompts in ((40, rows), (41, rows), (42, rows[:1]))
+    ]
+    linked = {
+        run: [(each["name"], each["version"]) for each in json.loads(client.get_run(run).data.tags[LINKED_PROMPTS])]
+        for run in (*runs, study.run_id)
+    }
+    versions = [("odd_bear-prompts", "1"), ("odd_bear-prompts", "2")]
+    assert linked == dict(zip((*runs, study.run_id), (versions[:1], versions[:1], versions[1:], versions), strict=True))
+    assert [prompt.name for prompt in client.search_prompts(experiment_filter(client, study))] == ["odd_bear-prompts"]
+    file = tmp_path / "prompts.yaml"
+    file.write_text(client.load_prompt("prompts:/odd_bear-prompts/1").template)
+    concept = Concept("odd bear", "toys", "sks", "toy", "toy", None, (), (), ())
+    assert [prompt.text for prompt in read_prompts(file, concept)["alter"]] == ["a sks toy in snow", "a sks toy in fog"]
+    log_adapter(study, adapter_run(folder, 43, "odd bear", prompts=[{"prompt_type": "alter", "prompt": "x" * 100_000}]))
+    assert "100010 characters" in caplog.text
+    assert [model.name for model in client.search_registered_models()].count("odd_bear-prompts") == 0
+
+
+def experiment_filter(client, study):
+    return f"experiment_id = '{client.get_run(study.run_id).info.experiment_id}'"
 
 
 def test_a_failed_adapter_is_a_failed_run_until_it_succeeds(folder, study, client):
