@@ -11,7 +11,7 @@ from prefect import task
 from lycoris.cache.integrity import file_digest
 from lycoris.safety.redaction import redacting_errors
 from tasks.artifacts import Artifact, Prompts, RunContext
-from tasks.generate import write_prompts
+from tasks.generate import warn_of_black_images, write_prompts
 from tasks.runtime import progress
 from tasks.runtime.adapter_training import ADAPTER_FILE
 from tasks.runtime.cache import get_or_compute
@@ -46,13 +46,16 @@ def import_images(context: RunContext, label: str, images: Mapping[str, Sequence
     }
 
     def compute(folder: Path, bar: progress.StepProgress) -> None:
-        from lycoris.data.images import read_image
+        from lycoris.data.images import ImageFiles, read_image
 
+        copies = []
         for kind, files in images.items():
             (folder / kind).mkdir()
             for number, file in enumerate(files):
-                read_image(file).save(folder / kind / f"{number:03d}.png")
+                copies.append(folder / kind / f"{number:03d}.png")
+                read_image(file).save(copies[-1])
         write_prompts(folder, prompts)
+        warn_of_black_images(label, ImageFiles(copies))
 
     return get_or_compute(context, "imported", label, inputs, compute)
 

@@ -177,6 +177,19 @@ def test_a_single_file_has_t5_and_a_projection_of_its_own(tmp_path, caplog):
     assert "has a projection of its own" in caplog.text
 
 
+def test_a_transformer_file_cannot_take_a_change_of_a_text_encoder(tmp_path):
+    folder, _ = save_both("sd3", tmp_path)
+    base = open_base(folder, device="cpu")
+    network = lycoris.attach({"text_encoder": base.parts["text_encoder"]}, "lora", rank=2, layers=[r".*mlp\.fc1"])
+    randomize(network)
+    network.save(tmp_path / "adapter.safetensors")
+    file = folder / "transformer" / "diffusion_pytorch_model.safetensors"
+    with pytest.raises(InputError, match=r"Part `text_encoder` is among the components .* write a folder"):
+        lycoris.bake(
+            file, [ScaledAdapter(tmp_path / "adapter.safetensors")], tmp_path / "baked.safetensors", components=folder
+        )
+
+
 def test_what_a_single_file_cannot_state_is_an_error_that_names_it(sd1, tmp_path):
     folder, _, adapter = sd1
     cases = [

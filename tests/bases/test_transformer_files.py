@@ -146,18 +146,6 @@ def test_adapters_are_baked_into_the_file_or_a_folder(flux, tmp_path, target):
             assert set(after.keys()) == set(before.keys())
 
 
-def test_a_file_without_a_text_encoder_cannot_take_a_change_of_it(flux, tmp_path):
-    _, folder, file = flux
-    parts = open_base(folder, device="cpu").parts
-    network = lycoris.attach({"text_encoder": parts["text_encoder"]}, "lora", rank=2, layers=["*mlp.fc1"])
-    randomize(network)
-    network.save(tmp_path / "adapter.safetensors")
-    with pytest.raises(InputError, match=r"Part `text_encoder` is among the components .* write a folder"):
-        lycoris.bake(
-            file, [ScaledAdapter(tmp_path / "adapter.safetensors")], tmp_path / "baked.safetensors", components=folder
-        )
-
-
 def test_without_components_the_message_says_what_to_pass(flux):
     with pytest.raises(
         InputError, match=r"has a transformer of FLUX.1.*Pass `components`.*black-forest-labs/FLUX.1-dev"
