@@ -103,11 +103,8 @@ def score(request: ScoringConfig) -> dict[str, Any]:
         )
         candidates = [_candidate(setup, request, known, concepts, target) for target in targets]
         left_out = [metrics_without_prompts(request, one.concept.category, one.prompts) for one in candidates]
-        notes = [
-            note
-            for target, one, own in zip(targets, candidates, left_out, strict=True)
-            if (note := missing_prompts_note(target, one.prompts, own))
-        ]
+        about = map(missing_prompts_note, targets, [one.prompts for one in candidates], left_out)
+        notes = [note for note in about if note]
         for note in notes:
             logger.warning("%s", note, extra={"topic": "scores"})
         evaluations = evaluate(setup, candidates)

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from lycoris.safety.redaction import redact
+
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities.model_registry import PromptVersion
@@ -50,7 +52,7 @@ def link_prompts(
     """
     from mlflow.utils.validation import MAX_MODEL_REGISTRY_TAG_VALUE_LENGTH
 
-    name, template = prompt_name(concept), prompt_template(rows)
+    name, template = prompt_name(concept), redact(prompt_template(rows))
     if len(template) > MAX_MODEL_REGISTRY_TAG_VALUE_LENGTH:
         logger.warning(
             "The prompts of %s have %d characters, and a version of MLflow's prompt registry %d at most: they are in "
