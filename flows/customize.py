@@ -138,7 +138,7 @@ def customize(experiment: Experiment = Experiment(), promote: bool = True) -> di
             settings = experiment.model_dump(mode="json")
             header = report_header(title, settings, models, concepts, time.monotonic() - started)
             header["fit"] = chosen
-            header["notes"] = model_notes(experiment, [one.concept.name for one in concepts], about_base=False)
+            header["notes"] = model_notes(experiment, [one.name for one in concepts], about_base=False)
             live.close()
             result = _report(registration, header, outcome, started, score_costs=experiment.score_costs)
     logger.info("%s   (%.0f s)", result["report"], result["seconds"], extra={"topic": "report"})
