@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import inspect
 import re
+from functools import cache
 from pathlib import Path
 from typing import get_args, get_type_hints
 
@@ -60,6 +61,7 @@ def certified_tests() -> dict[str, bool]:
     return tests
 
 
+@cache
 def coverage_table() -> str:
     """Tests and combinations, as Markdown."""
     rows: dict[tuple[str, str], dict[str, str]] = {}

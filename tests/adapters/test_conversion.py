@@ -166,7 +166,7 @@ def test_low_rank_operations_equal_dense_ones():
 
 @pytest.mark.parametrize(
     "algorithm",
-    [pytest.param(name, marks=[] if name in ("lora", "lokr") else [pytest.mark.slow]) for name in EXTRACTABLE],
+    [pytest.param(name, marks=[] if name == "lokr" else [pytest.mark.slow]) for name in EXTRACTABLE],
 )
 def test_a_file_converts_equally_with_and_without_its_model(algorithm, parts, forward, tmp_path):
     network = lycoris.attach(parts, algorithm, preset="full")

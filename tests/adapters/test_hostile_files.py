@@ -153,11 +153,11 @@ def _check(count: int, seed: int, folder: Path) -> None:
 
 @pytest.mark.filterwarnings("ignore")
 def test_mutated_files_raise_only_input_errors(tmp_path):
-    _check(2000, 0, tmp_path)
+    _check(500, 0, tmp_path)
 
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("seed", range(1, 11))
+@pytest.mark.parametrize("seed", range(11))
 def test_many_mutated_files_raise_only_input_errors(seed, tmp_path):
     _check(2000, seed, tmp_path)
