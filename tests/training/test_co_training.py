@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import pytest
@@ -83,7 +84,7 @@ def jobs_of(names, examples, settings=SETTINGS):
 
 @pytest.mark.parametrize("name", WAYS)
 def test_two_of_each_algorithm_learn_what_each_learns_alone(base, examples, name):
-    check(base, [name, name], jobs_of([name, name], examples))
+    check(base, [name, name], jobs_of([name, name], examples, replace(SETTINGS, steps=3)))
 
 
 def test_different_algorithms_learn_together_what_each_learns_alone(base, examples):
