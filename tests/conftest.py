@@ -5,21 +5,41 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
+from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
 from tests import typechecking
 from tests.browser import open_browser
 
 typechecking.install()
 
+TESTS = Path(__file__).parent
+
+
+LONG_FOLDERS = ("e2e", "flows", "tasks", "training")
+"""Folders with the files of tests that take longest, which are distributed first, so that none of them is last."""
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Let pytest-xdist distribute files in their order and not those with most tests first, which are short."""
+    if config.pluginmanager.hasplugin("xdist"):
+        config.option.loadscopereorder = False
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the long folders first."""
+    items.sort(key=lambda item: not any(TESTS / folder in item.path.parents for folder in LONG_FOLDERS))
+
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Skip the tests marked `gpu` where there is no GPU."""
-    if item.get_closest_marker("gpu") and not torch.cuda.is_available():
-        pytest.skip("needs a CUDA device")
+    if item.get_closest_marker("gpu"):
+        import torch  # the process that distributes the tests needs none
+
+        if not torch.cuda.is_available():
+            pytest.skip("needs a CUDA device")
 
 
 @pytest.fixture(autouse=True)
