@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import os
-from collections.abc import Callable, Sequence
+import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,12 +15,13 @@ from lycoris.cache.atomic import atomic_dir, remove_leftovers
 from lycoris.errors import InputError, missing_path_error
 from lycoris.safety.redaction import redact
 from tasks.data_versions import dvc
-from tasks.data_versions.dvc import cache_dir, cached_file, dvc_dir, has_remote
+from tasks.data_versions.dvc import dvc_dir, has_remote
 from tasks.data_versions.ignore import build_own_manifest
 from tasks.data_versions.manifest import (
     DataVersion,
     ManifestEntry,
     build_manifest,
+    file_md5,
     manifest_hash,
     read_pointer,
     write_pointer,
@@ -95,7 +96,7 @@ def _record(version: DataVersion, project: Path, verb: str) -> DataVersion:
 
 def _begin_with_pocket(project: Path) -> None:
     """Create ``data/`` and ``data.dvc`` of a folder that has neither, from the images in the package."""
-    version = manifest_hash(json.loads(pocket.MANIFEST.read_bytes()))
+    version = manifest_hash(_pocket_manifest())
     write_version(version, project, project / "data")
     entries, size = build_manifest(project / "data")
     write_pointer(project / "data.dvc", DataVersion(version, project / "data", len(entries), size, "fetched"))
@@ -131,7 +132,32 @@ def write_version(version: str, project: Path, target: Path) -> str:
         InputError: no origin has this version, files do not match it (and are named), or `target` cannot be written.
     """
     origin, entries, locate = locate_version(version, project)
-    _copy_files(entries, locate, target, version)
+    write = shutil.copyfile if origin == "pocket" else dvc.cache_writer(Path(project).resolve())
+    remove_leftovers(target.parent, f".{target.name}")
+    mismatches = []
+    try:
+        with atomic_dir(
+            target, keep_existing=lambda folder: manifest_hash(build_manifest(folder)[0]) == version
+        ) as new:
+            for entry in entries:
+                source, copy = locate(entry), new / entry["relpath"]
+                if not copy.resolve().is_relative_to(new.resolve()):
+                    raise InputError(f"Data version {version} lists `{entry['relpath']}`, which is outside its folder.")
+                is_file = source.is_file()
+                if not is_file or file_md5(source) != entry["md5"]:
+                    fault = "has other bytes" if is_file else "is missing"
+                    mismatches.append(f"`{entry['relpath']}` (`{source}` {fault})")
+                    continue
+                copy.parent.mkdir(parents=True, exist_ok=True)
+                write(source, copy)
+            if mismatches:
+                more = f" and {len(mismatches) - MAX_LISTED_FILES} more" if len(mismatches) > MAX_LISTED_FILES else ""
+                raise InputError(
+                    f"These files do not match data version {version}: "
+                    f"{', '.join(mismatches[:MAX_LISTED_FILES])}{more}."
+                )
+    except OSError as error:
+        raise InputError(f"`{target}` cannot be written: {error.strerror or error}.") from error
     return origin
 
 
@@ -145,65 +171,28 @@ def locate_version(version: str, project: Path) -> tuple[str, list[ManifestEntry
         InputError: neither a DVC remote, nor the cache, nor the pocket has this version.
     """
     project = Path(project).resolve()
-    cache, origin = cache_dir(project), "cache"
+    cache, origin = dvc.cache_dir(project), "cache"
     if has_remote(project):
         try:
             if dvc.fetch([version], project):
                 origin = "remote"
         except Exception as error:  # remotes' plugins raise anything; another origin may have the version
             logger.warning("The DVC remote did not supply data/: %s", redact(f"{type(error).__name__}: {error}"))
-    manifest = cached_file(cache, version)
-    locate: FileLocator
-    if manifest.is_file():
-        locate = lambda entry: cached_file(cache, entry["md5"])  # noqa: E731
-    else:
-        origin, manifest = "pocket", pocket.MANIFEST
-        locate = lambda entry: pocket.IMAGES / entry["relpath"]  # noqa: E731
-    content = manifest.read_bytes() if manifest.is_file() else b""
-    if hashlib.md5(content, usedforsecurity=False).hexdigest() + ".dir" != version:
+    entries = _pocket_manifest()
+    if manifest_hash(entries) == version and not dvc.is_complete(version, project):
+        return "pocket", entries, lambda entry: pocket.IMAGES / entry["relpath"]
+    if (cached := dvc.cached_manifest(cache, version)) is None:
         raise InputError(
             f"Neither a DVC remote, nor the cache, nor the pocket has data version {version}. Configure the remote "
             "that has it (`dvc remote add -d NAME URL`) and run again."
         )
-    return origin, json.loads(content), locate
+    return origin, cached, lambda entry: dvc.cached_file(cache, entry["md5"])
 
 
 def is_available(version: str, project: Path) -> bool:
     """Whether the project's cache or the pocket has every file of a version."""
-    cache = cache_dir(Path(project).resolve())
-    manifest = cached_file(cache, version)
-    if manifest.is_file():
-        return all(cached_file(cache, entry["md5"]).is_file() for entry in json.loads(manifest.read_bytes()))
-    return pocket.MANIFEST.is_file() and manifest_hash(json.loads(pocket.MANIFEST.read_bytes())) == version
+    return dvc.is_complete(version, Path(project).resolve()) or manifest_hash(_pocket_manifest()) == version
 
 
-def _copy_files(entries: Sequence[ManifestEntry], locate: FileLocator, target: Path, version: str) -> None:
-    """Copy a version's files, each read once and compared with its MD5, into a new folder."""
-    remove_leftovers(target.parent, f".{target.name}")
-    mismatches = []
-    try:
-        with atomic_dir(
-            target, keep_existing=lambda folder: manifest_hash(build_manifest(folder)[0]) == version
-        ) as new:
-            for entry in entries:
-                source, copy = locate(entry), new / entry["relpath"]
-                if not copy.resolve().is_relative_to(new.resolve()):
-                    raise InputError(f"Data version {version} lists `{entry['relpath']}`, which is outside its folder.")
-                try:
-                    content = source.read_bytes()
-                except FileNotFoundError:
-                    mismatches.append(f"`{entry['relpath']}` (`{source}` is missing)")
-                    continue
-                if hashlib.md5(content, usedforsecurity=False).hexdigest() != entry["md5"]:
-                    mismatches.append(f"`{entry['relpath']}` (`{source}` has other bytes)")
-                    continue
-                copy.parent.mkdir(parents=True, exist_ok=True)
-                copy.write_bytes(content)
-            if mismatches:
-                more = f" and {len(mismatches) - MAX_LISTED_FILES} more" if len(mismatches) > MAX_LISTED_FILES else ""
-                raise InputError(
-                    f"These files do not match data version {version}: "
-                    f"{', '.join(mismatches[:MAX_LISTED_FILES])}{more}."
-                )
-    except OSError as error:
-        raise InputError(f"`{target}` cannot be written: {error.strerror or error}.") from error
+def _pocket_manifest() -> list[ManifestEntry]:
+    return json.loads(pocket.MANIFEST.read_bytes())

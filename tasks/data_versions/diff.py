@@ -28,9 +28,6 @@ class DataDiff:
     changed: tuple[str, ...]
     moved: tuple[tuple[str, str], ...]
 
-    def __bool__(self) -> bool:
-        return bool(self.added or self.removed or self.changed or self.moved)
-
 
 def diff_manifests(first: Sequence[ManifestEntry], second: Sequence[ManifestEntry]) -> DataDiff:
     """Compare the manifests of two versions."""

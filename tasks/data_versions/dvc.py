@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import time
@@ -10,11 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from lycoris.errors import InputError
-from tasks.data_versions.manifest import read_pointer
+from tasks.data_versions.manifest import ManifestEntry, read_pointer
 from tasks.runtime.library_logging import quiet_library
 
 if TYPE_CHECKING:
-    from dvc.config import Config
     from dvc.repo import Repo
 
 ResultT = TypeVar("ResultT")
@@ -41,6 +41,28 @@ def cached_file(cache: Path, md5: str) -> Path:
     return cache / md5[:2] / md5[2:]
 
 
+def cached_manifest(cache: Path, version: str) -> list[ManifestEntry] | None:
+    """The manifest of a version, or None if the cache does not have it with the bytes that its hash names."""
+    file = cached_file(cache, version)
+    content = file.read_bytes() if file.is_file() else b""
+    return json.loads(content) if hashlib.md5(content, usedforsecurity=False).hexdigest() + ".dir" == version else None
+
+
+def is_complete(version: str, project: Path) -> bool:
+    """Whether the cache has a version with all of its files, whose bytes are not read."""
+    cache = cache_dir(project)
+    entries = cached_manifest(cache, version)
+    return entries is not None and all(cached_file(cache, entry["md5"]).is_file() for entry in entries)
+
+
+def cache_writer(project: Path) -> Callable[[Path, Path], None]:
+    """A function that writes a file of the cache to a path: as the first kind of ``cache.type`` that is possible."""
+    from dvc.fs import generic, localfs
+
+    links = _config(project).get("cache", {}).get("type")
+    return lambda source, target: generic.transfer(localfs, str(source), localfs, str(target), links=links)
+
+
 def has_remote(project: Path) -> bool:
     """Whether a DVC remote is configured.
 
@@ -50,7 +72,7 @@ def has_remote(project: Path) -> bool:
     return bool(_config(project).get("remote"))
 
 
-def _config(project: Path) -> Config | dict[str, Any]:
+def _config(project: Path) -> dict[str, Any]:
     """DVC's configuration of a project, with that of the user and the system; empty outside of a DVC repository."""
     folder = dvc_dir(project)
     if folder is None:
@@ -58,7 +80,9 @@ def _config(project: Path) -> Config | dict[str, Any]:
     from dvc.config import Config, ConfigError
 
     try:
-        return Config(str(folder), validate=False)  # a remote of a kind that is not installed is named where it is used
+        config = Config(str(folder), validate=False)
+        remotes = config.pop("remote", {})  # not checked: one of a kind that is not installed is named where it is used
+        return {**Config.validate(config), "remote": remotes}
     except (ConfigError, UnicodeDecodeError) as error:
         raise InputError(f"The DVC configuration in `{folder}` cannot be read: {error}") from error
 
@@ -74,10 +98,9 @@ def create_repository(folder: Path) -> None:
     from dvc.repo import Repo
 
     quiet_library("dvc")
-    parents = (folder, *folder.resolve().parents)
-    root = next((parent for parent in parents if (parent / ".git").exists()), None)
+    has_git = any((parent / ".git").exists() for parent in (folder, *folder.resolve().parents))
     try:
-        Repo.init(str(folder), no_scm=root is None, subdir=root is not None and root != folder.resolve()).close()
+        Repo.init(str(folder), no_scm=not has_git, subdir=has_git).close()
     except DvcException as error:
         raise InputError(f"DVC refused for `{folder}`: {error}") from error
 
@@ -98,19 +121,17 @@ def add_to_cache(project: Path) -> None:
         InputError: DVC cannot do it.
     """
     version = read_pointer(project / "data.dvc")
-    if (project / "data").is_dir() and not cached_file(cache_dir(project), version).is_file():
+    if (project / "data").is_dir() and not is_complete(version, project):
         add(project / "data", project)
 
 
-def without_ignored(files: Sequence[Path], project: Path) -> list[Path]:
-    """Files that no ``.dvcignore`` of a project names.
+def list_files(folder: Path, root: Path) -> list[Path]:
+    """The files of a folder that DVC records; `root` is the folder from which ``.dvcignore`` counts. Both absolute."""
+    from dvc.fs import localfs
+    from dvc.ignore import DvcIgnoreFilter
 
-    Raises:
-        InputError: DVC cannot do it.
-    """
-    return with_repo(
-        project, lambda repo: [file for file in files if not repo.dvcignore.is_ignored_file(str(file.absolute()))]
-    )
+    files = DvcIgnoreFilter(localfs, str(root)).find(localfs, str(folder))
+    return [path for file in files if (path := Path(file)).is_file()]
 
 
 def fetch(versions: Sequence[str], project: Path, remote: str | None = None) -> int:
@@ -139,12 +160,11 @@ def push(versions: Sequence[str], project: Path, remote: str | None = None) -> i
         InputError: there is no such remote, the cache lacks a file, or the remote accepts none.
     """
     project = Path(project).resolve()
-    cache = cache_dir(project)
     for version in versions:
         if version == read_pointer(project / "data.dvc"):
             add_to_cache(project)
-        if not cached_file(cache, version).is_file():
-            raise InputError(f"Data version {version} is not in the cache `{cache}`, so it cannot be pushed.")
+        if not is_complete(version, project):
+            raise InputError(f"`{cache_dir(project)}` lacks files of data version {version}: it is not pushed.")
     return _transfer("push", versions, project, remote)
 
 
@@ -164,16 +184,16 @@ def _transfer(direction: Literal["pull", "push"], versions: Sequence[str], proje
 
         count = 0
         for version in versions:
-            manifest = cached_file(cache, version)
-            if not manifest.is_file():
+            if cached_manifest(cache, version) is None:
                 count += transfer_files(version, [version])
-            if not manifest.is_file():
+            if (entries := cached_manifest(cache, version)) is None:
                 raise InputError(f"The DVC remote does not have data version {version}.")
-            entries = json.loads(manifest.read_bytes())
             count += transfer_files(version, [version, *(entry["md5"] for entry in entries)])
+            if not is_complete(version, project):
+                raise InputError(f"The DVC remote lacks files of data version {version}.")
         return count
 
-    return with_repo(project, lambda repo: _with_lock(repo, transfer))
+    return with_repo(project, transfer)
 
 
 def remove(version: str, project: Path) -> int:
@@ -202,33 +222,30 @@ def remove(version: str, project: Path) -> int:
             cached_file(cache, md5).unlink(missing_ok=True)
         return len(unneeded)
 
-    return with_repo(project, lambda repo: _with_lock(repo, delete))
-
-
-def _with_lock(repo: Repo, action: Callable[[Repo], ResultT]) -> ResultT:
-    with repo.lock:
-        return action(repo)
+    return with_repo(project, delete)
 
 
 def with_repo(project: Path, action: Callable[[Repo], ResultT], attempts: int = 5) -> ResultT:
-    """Call a function with the DVC repository, and again while another process holds its lock.
+    """Call a function with the locked DVC repository, and again while another process holds its lock.
 
     Raises:
         InputError: DVC reports an error, or the lock is not released.
     """
     os.environ.setdefault("DVC_NO_ANALYTICS", "1")
     from dvc.exceptions import DvcException
+    from dvc.fs import RemoteMissingDepsError
     from dvc.lock import LockError
-    from dvc.repo import Repo
+    from dvc.repo import Repo, lock_repo
+    from dvc_data.hashfile.build import IgnoreInCollectedDirError
 
     quiet_library("dvc")  # callers log what was done
     for attempt in range(1, attempts + 1):
         try:
-            with Repo(str(project)) as repo:
+            with Repo(str(project)) as repo, lock_repo(repo):
                 return action(repo)
         except LockError:
             if attempt < attempts:
                 time.sleep(LOCK_RETRY_S * attempt)
-        except DvcException as error:
+        except (DvcException, IgnoreInCollectedDirError, ImportError, RemoteMissingDepsError) as error:
             raise InputError(f"DVC refused for `{project}/data`: {error}") from error
     raise InputError("Another process holds DVC's lock: try again when it has finished.")

@@ -14,6 +14,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+import yaml
+
 from lycoris.cache.atomic import atomic_write_text
 from lycoris.errors import InputError
 from lycoris.safety.yaml_loading import read_yaml
@@ -58,16 +60,6 @@ def list_files(folder: Path) -> list[Path]:
     return files
 
 
-def linked_folders(folder: Path) -> list[Path]:
-    """The linked folders below a folder, which DVC does not record."""
-    return [
-        Path(parent, name)
-        for parent, folders, _ in os.walk(folder)
-        for name in sorted(folders)
-        if name not in EXCLUDED_NAMES and os.path.islink(os.path.join(parent, name))
-    ]
-
-
 def build_manifest(folder: Path, files: Sequence[Path] | None = None) -> tuple[list[ManifestEntry], int]:
     """DVC's manifest of a folder, sorted by path, and the size of its files in bytes.
 
@@ -77,7 +69,7 @@ def build_manifest(folder: Path, files: Sequence[Path] | None = None) -> tuple[l
     """
     paths = list_files(folder) if files is None else list(files)
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-        hashes = list(pool.map(_md5, paths))
+        hashes = list(pool.map(file_md5, paths))
     entries = [
         {"md5": md5, "relpath": path.relative_to(folder).as_posix()} for path, md5 in zip(paths, hashes, strict=True)
     ]
@@ -108,9 +100,8 @@ def read_pointer(pointer: Path) -> str:
 
 def write_pointer(pointer: Path, version: DataVersion) -> None:
     """Record a version in a ``.dvc`` file beside its folder, as DVC writes it; no file goes to DVC's cache."""
-    values = {"md5": version.hash, "size": version.size, "nfiles": version.files, "hash": "md5", "path": "data"}
-    lines = "".join(f"{'  ' if index else '- '}{name}: {value}\n" for index, (name, value) in enumerate(values.items()))
-    atomic_write_text(pointer, f"outs:\n{lines}")
+    output = {"md5": version.hash, "size": version.size, "nfiles": version.files, "hash": "md5", "path": "data"}
+    atomic_write_text(pointer, yaml.safe_dump({"outs": [output]}, sort_keys=False))
 
 
 def parse_pointer(content: bytes, label: str) -> str:
@@ -129,6 +120,7 @@ def parse_pointer(content: bytes, label: str) -> str:
     return name
 
 
-def _md5(path: Path) -> str:
+def file_md5(path: Path) -> str:
+    """The MD5 of a file, in hexadecimal digits."""
     with open(path, "rb") as stream:
         return hashlib.file_digest(stream, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()

@@ -1,5 +1,6 @@
 """What people do with DVC's own command in a project, in a fresh clone too: ignore files, links, push, pull, repro."""
 
+import importlib.util
 import os
 import shutil
 import subprocess
@@ -13,7 +14,7 @@ from flows.cli.main import main
 from lycoris import pocket
 from lycoris.errors import InputError
 from tasks.data_versions import checkout, manifest
-from tasks.data_versions.dvc import has_remote
+from tasks.data_versions.dvc import fetch, has_remote, is_complete, push
 from tests.e2e.tiny import ENVIRONMENT, TINY
 
 ROOT = Path(__file__).parents[3]
@@ -122,6 +123,119 @@ def test_a_remote_of_the_users_configuration_counts(clone, tmp_path, monkeypatch
     (tmp_path / "user" / "config").write_text("[core]\n    remote = mine\n['remote \"mine\"']\n    url = /nowhere\n")
     monkeypatch.setenv("DVC_GLOBAL_CONFIG_DIR", str(tmp_path / "user"))
     assert has_remote(clone)
+
+
+@pytest.fixture
+def small(tmp_path, monkeypatch):
+    """A data folder of two files below the root of a DVC repository without git."""
+    monkeypatch.setenv("DVC_NO_ANALYTICS", "1")
+    from dvc.repo import Repo
+
+    Repo.init(str(tmp_path), no_scm=True).close()
+    project = tmp_path / "project"
+    (project / "data" / "toys").mkdir(parents=True)
+    (project / "data" / "toys" / "1.png").write_bytes(b"one")
+    (project / "data" / "toys" / "2.png").write_bytes(b"two")
+    return project
+
+
+def test_the_ignore_file_of_the_repository_counts_with_and_without_a_dvc_folder(small):
+    version = checkout.ensure_version(small / "data", small).hash
+    (small / "data" / "toys" / "a.tmp").write_bytes(b"x")
+    (small.parent / ".dvcignore").write_text("*.tmp\n")
+    found = checkout.ensure_version(small / "data", small)
+    assert (found.hash, found.state, found.files) == (version, "unchanged", 2)
+    shutil.rmtree(small.parent / ".dvc")
+    (small.parent / ".dvcignore").rename(small / ".dvcignore")
+    assert checkout.ensure_version(small / "data", small).hash == version
+
+
+def test_names_that_dvc_leaves_out_make_no_new_version(small):
+    version = checkout.ensure_version(small / "data", small).hash
+    for name in (".hg", "other/.dvc"):  # a repository of Mercurial, and one of DVC
+        (small / "data" / name).mkdir(parents=True)
+    (small / "data" / ".hg" / "hgrc").write_bytes(b"x")
+    (small / "data" / "other" / "3.png").write_bytes(b"three")
+    found = checkout.ensure_version(small / "data", small)
+    assert (found.hash, found.state, found.files) == (version, "unchanged", 2)
+
+
+def test_an_ignore_file_in_the_data_is_refused_in_a_sentence(small):
+    (small / "data" / ".dvcignore").write_text("*.tmp\n")
+    with pytest.raises(InputError, match=r"DVC refused .*\.dvcignore"):
+        checkout.ensure_version(small / "data", small)
+
+
+def test_a_shared_cache_gets_and_supplies_links(small, tmp_path):
+    shared = tmp_path / "shared"
+    (tmp_path / ".dvc" / "config.local").write_text(
+        f"[cache]\n    dir = {shared}\n    type = symlink\n    shared = group\n"
+    )
+    version = checkout.ensure_version(small / "data", small).hash
+    shutil.rmtree(small / "data")
+    assert checkout.materialize(small) == "cache"
+    image = small / "data" / "toys" / "1.png"
+    assert image.resolve().is_relative_to(shared)
+    assert image.read_bytes() == b"one"
+    assert checkout.ensure_version(small / "data", small) == manifest.DataVersion(
+        version, small / "data", 2, 6, "unchanged"
+    )
+
+
+def test_a_file_that_the_cache_lost_is_named_and_its_version_is_not_pushed(small, tmp_path):
+    version = checkout.ensure_version(small / "data", small).hash
+    (tmp_path / ".dvc" / "config.local").write_text(f"['remote \"shelf\"']\n    url = {tmp_path / 'shelf'}\n")
+    cache = tmp_path / ".dvc" / "cache" / "files" / "md5"
+    next(file for file in cache.rglob("*") if file.is_file() and file.read_bytes() == b"two").unlink()
+    (small / "data" / "toys" / "2.png").write_bytes(b"later")
+    checkout.ensure_version(small / "data", small)
+    with pytest.raises(InputError, match=f"lacks files of data version {version}"):
+        push([version], small, "shelf")
+    assert not list((tmp_path / "shelf").rglob("*.dir"))
+    with pytest.raises(InputError, match=r"toys/2\.png"):
+        checkout.write_version(version, small, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_file_that_the_remote_lost_is_an_error(small, tmp_path):
+    version = checkout.ensure_version(small / "data", small).hash
+    (tmp_path / ".dvc" / "config.local").write_text(f"['remote \"shelf\"']\n    url = {tmp_path / 'shelf'}\n")
+    assert push([version], small, "shelf") == 3
+    next(file for file in (tmp_path / "shelf").rglob("*") if file.is_file() and file.read_bytes() == b"two").unlink()
+    shutil.rmtree(tmp_path / ".dvc" / "cache")
+    with pytest.raises(InputError, match=f"files of data version {version}"):
+        fetch([version], small, "shelf")
+
+
+def test_a_lost_file_of_the_version_in_the_package_is_copied_from_there(small, tmp_path, monkeypatch):
+    version = checkout.ensure_version(small / "data", small).hash
+    (tmp_path / "manifest.json").write_bytes(manifest.serialize_manifest(manifest.build_manifest(small / "data")[0]))
+    monkeypatch.setattr(pocket, "MANIFEST", tmp_path / "manifest.json")
+    monkeypatch.setattr(pocket, "IMAGES", (small / "data").rename(tmp_path / "images"))
+    cache = tmp_path / ".dvc" / "cache" / "files" / "md5"
+    next(file for file in cache.rglob("*") if file.is_file() and file.read_bytes() == b"two").unlink()
+    assert checkout.materialize(small) == "pocket"
+    assert is_complete(version, small)
+
+
+def test_a_kind_of_link_that_does_not_exist_is_named(small, tmp_path):
+    (tmp_path / ".dvc" / "config.local").write_text("[cache]\n    type = shortcut\n")
+    with pytest.raises(InputError, match="shortcut"):
+        checkout.ensure_version(small / "data", small)
+    with pytest.raises(InputError, match="shortcut"):
+        has_remote(small)
+
+
+@pytest.mark.parametrize(
+    ("url", "message"), [("s3://bucket/x", "requires 'dvc-s3'"), ("nosuch://x", "Unsupported URL type")]
+)
+def test_a_remote_of_a_kind_that_is_not_installed_is_named(small, tmp_path, url, message):
+    version = checkout.ensure_version(small / "data", small).hash
+    (tmp_path / ".dvc" / "config.local").write_text(f"['remote \"shelf\"']\n    url = {url}\n")
+    if url.startswith("s3") and importlib.util.find_spec("dvc_s3"):
+        pytest.skip("dvc-s3 is installed")
+    with pytest.raises(InputError, match=message):
+        push([version], small, "shelf")
 
 
 @pytest.mark.slow

@@ -14,7 +14,7 @@ from flows.cli.main import main
 from lycoris.errors import InputError
 from tasks.data import data_version
 from tasks.data_versions import checkout, dvc, revisions
-from tasks.data_versions.diff import diff_manifests
+from tasks.data_versions.diff import DataDiff, diff_manifests
 
 ONE = {"toys/bear/1.png": b"one", "toys/bear/1.txt": b"a bear", "concepts.yaml": b"concepts: {}\n"}
 TWO = {"toys/bear/1.png": b"uno", "toys/bear/2.png": b"two", "concepts.yaml": b"concepts: {}\n"}
@@ -118,7 +118,7 @@ def test_a_diff_lists_added_removed_changed_and_moved_files():
     )
     assert (found.added, found.removed, found.changed) == (("f.png",), ("e.png",), ("b.png",))
     assert found.moved == (("c.png", "d.png"),)
-    assert not diff_manifests(entries({"a": "1"}), entries({"a": "1"}))
+    assert diff_manifests(entries({"a": "1"}), entries({"a": "1"})) == DataDiff((), (), (), ())
 
 
 def test_the_command_distinguishes_images_from_captions(project, capsys):
@@ -181,8 +181,8 @@ def test_a_killed_process_leaves_no_dvc_lock(project):
         "import os, sys, time\nfrom pathlib import Path\nfrom tasks.data_versions import dvc\n"
         "def hold(repo):\n"
         "    from dvc.rwlock import rwlock\n"
-        "    with repo.lock, rwlock(repo.tmp_dir, repo.fs, 'x', [], [str(Path(repo.root_dir) / 'data')], False):\n"
-        "        print('held', flush=True)\n        time.sleep(600)\n"
+        "    with rwlock(repo.tmp_dir, repo.fs, 'x', [], [str(Path(repo.root_dir) / 'data')], False):\n"
+        "        print('held' if repo.lock.is_locked else 'free', flush=True)\n        time.sleep(600)\n"
         "dvc.with_repo(Path(sys.argv[1]), hold)\n"
     )
     root = Path(__file__).parents[3]
