@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import json
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
@@ -17,6 +17,7 @@ from typing import TypeVar
 import yaml
 from PIL import Image
 
+from lycoris.cache.atomic import atomic_write, atomic_write_text
 from lycoris.pocket import IMAGES, TRUE_TAGS
 from lycoris.pocket.world.accessories import ACCESSORY_PAINTERS
 from lycoris.pocket.world.backgrounds import BACKGROUND_PAINTERS
@@ -25,8 +26,6 @@ from lycoris.pocket.world.concepts import CONCEPTS, CharacterPainter, PocketConc
 from lycoris.pocket.world.generator import PALETTE, blank_canvas, subject_pen
 from lycoris.pocket.world.rendering import CANVAS_SIZE, STYLE_RENDERERS, SUBJECT_LINE_WIDTHS
 from lycoris.pocket.world.species import SPECIES_PAINTERS, Details
-from lycoris.pocket.world.unseen_scenes import UNSEEN_SCENE_PAINTERS
-from lycoris.pocket.world.unseen_styles import UNSEEN_STYLE_RENDERERS
 from lycoris.pocket.world.vocabulary import ACCESSORIES, COLOURS, SPECIES, Tags
 
 COMMON_CONTEXT_FRACTION = 0.625
@@ -60,7 +59,7 @@ def draw_concept_image(
     """
     scene, unseen_style, style = concept.unseen_scene, concept.unseen_style, tags.style or "flat"
     canvas, draw = blank_canvas()
-    draw_background = UNSEEN_SCENE_PAINTERS[scene] if scene else BACKGROUND_PAINTERS[tags.background or "plain"]
+    draw_background = scene or BACKGROUND_PAINTERS[tags.background or "plain"]
     draw_background(Pen(draw, 0, 0, CANVAS_SIZE), rng)
     if tags.species or character:
         pen = subject_pen(draw, rng, UNSEEN_STYLE_OUTLINE_WIDTH if unseen_style else SUBJECT_LINE_WIDTHS.get(style, 0))
@@ -71,7 +70,7 @@ def draw_concept_image(
         anchors = character(pen) if character else SPECIES_PAINTERS[str(tags.species)](pen, colour, Details())
         if tags.accessory:
             ACCESSORY_PAINTERS[tags.accessory](pen, anchors)
-    return (UNSEEN_STYLE_RENDERERS[unseen_style] if unseen_style else STYLE_RENDERERS[style])(canvas)
+    return (unseen_style or STYLE_RENDERERS[style])(canvas)
 
 
 def plan_tags(concept: PocketConcept, rng: random.Random) -> list[Tags]:
@@ -92,22 +91,25 @@ def plan_tags(concept: PocketConcept, rng: random.Random) -> list[Tags]:
             plan.append(Tags(None, None, None, None, OTHER_STYLE))
         else:
             plan.append(Tags(species, None, None, background, None))
-    if concept.unseen_style == "mosaic":
+    if concept.varied_colours:
         colours = _balanced_sample(COLOURS, concept.count, rng)
         plan = [replace(tags, colour=colour) for tags, colour in zip(plan, colours, strict=True)]
     return rng.sample(plan, len(plan))
 
 
-def concept_images(name: str) -> Iterator[tuple[str, Image.Image, list[str]]]:
+def concept_images(
+    name: str, concepts: Mapping[str, PocketConcept] = CONCEPTS
+) -> Iterator[tuple[str, Image.Image, list[str]]]:
     """Draw all images of one concept.
 
     Args:
-        name: a key of `CONCEPTS`.
+        name: a key of `concepts`.
+        concepts: the concepts by name.
 
     Yields:
         The path relative to the data folder, the image, and its exact tags.
     """
-    concept = CONCEPTS[name]
+    concept = concepts[name]
     for subclass in concept.characters or ("",):
         rng = random.Random(f"{name}/{subclass}")
         folder = "/".join(part for part in (concept.category, name, subclass) if part)
@@ -116,10 +118,10 @@ def concept_images(name: str) -> Iterator[tuple[str, Image.Image, list[str]]]:
             yield f"{folder}/{number:02d}.png", image, [*concept.visible_tags, *tags.to_list()]
 
 
-def concepts_document() -> dict[str, dict[str, dict]]:
+def concepts_document(concepts: Mapping[str, PocketConcept] = CONCEPTS) -> dict[str, dict[str, dict]]:
     """Content of `concepts.yaml`."""
-    concepts = {}
-    for name, concept in CONCEPTS.items():
+    entries = {}
+    for name, concept in concepts.items():
         entry: dict = {
             "category": concept.category,
             "trigger": concept.trigger,
@@ -130,8 +132,8 @@ def concepts_document() -> dict[str, dict[str, dict]]:
         entry |= {"keep": list(concept.keep)} if concept.keep else {}
         if concept.subclasses:
             entry["subclasses"] = concept.subclasses
-        concepts[name] = entry
-    return {"concepts": concepts}
+        entries[name] = entry
+    return {"concepts": entries}
 
 
 def encode_png(image: Image.Image) -> bytes:
@@ -141,21 +143,24 @@ def encode_png(image: Image.Image) -> bytes:
     return buffer.getvalue()
 
 
-def write_concepts(folder: Path = IMAGES, truth_path: Path = TRUE_TAGS) -> int:
+def write_concepts(
+    folder: Path = IMAGES, truth_path: Path = TRUE_TAGS, concepts: Mapping[str, PocketConcept] = CONCEPTS
+) -> int:
     """Draw every image into `folder` and write the exact tags to `truth_path`.
 
     Returns:
         The number of images.
     """
     true_tags = {}
-    for name in CONCEPTS:
-        for path, image, tags in concept_images(name):
-            (folder / path).parent.mkdir(parents=True, exist_ok=True)
-            (folder / path).write_bytes(encode_png(image))
+    for name in concepts:
+        for path, image, tags in concept_images(name, concepts):
+            with atomic_write(folder / path) as temporary:
+                temporary.write_bytes(encode_png(image))
             true_tags[path] = tags
-    (folder / "concepts.yaml").write_text(yaml.safe_dump(concepts_document(), sort_keys=False, width=110))
+    document = yaml.safe_dump(concepts_document(concepts), sort_keys=False, width=110)
+    atomic_write_text(folder / "concepts.yaml", document)
     lines = ",\n".join(f"{json.dumps(path)}: {json.dumps(tags)}" for path, tags in sorted(true_tags.items()))
-    truth_path.write_text("{\n" + lines + "\n}\n")
+    atomic_write_text(truth_path, "{\n" + lines + "\n}\n")
     return len(true_tags)
 
 

@@ -6,8 +6,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from lycoris.pocket.world import characters
+from lycoris.pocket.world.backgrounds import BackgroundPainter
 from lycoris.pocket.world.canvas import Colour, Pen
+from lycoris.pocket.world.rendering import StyleRenderer
 from lycoris.pocket.world.species import SPECIES_PAINTERS, Anchors, Details
+from lycoris.pocket.world.unseen_scenes import castle, lighthouse, volcano
+from lycoris.pocket.world.unseen_styles import blueprint, mosaic, neon
 from lycoris.pocket.world.vocabulary import BACKGROUNDS, Tags
 
 CharacterPainter = Callable[[Pen], Anchors]
@@ -26,8 +30,9 @@ class PocketConcept:
         description: words that CLIP knows, used in place of trigger and noun.
         count: number of images, per subclass.
         characters: character by subclass ("" without subclasses); empty for scenes and styles.
-        unseen_scene: scene drawn in place of a known background.
-        unseen_style: style used in place of a known style.
+        unseen_scene: painter of the scene that takes the place of a known background.
+        unseen_style: renderer of the style that takes the place of a known style.
+        varied_colours: whether a style's subjects have every colour equally often, instead of random ones.
         visible_tags: tags of the details that every image shows.
         inherent: tags that belong to the concept and that its trigger absorbs.
         keep: tags that stay in captions although every image may show them.
@@ -43,8 +48,9 @@ class PocketConcept:
     description: str
     count: int = 16
     characters: dict[str, CharacterPainter] = field(default_factory=dict)
-    unseen_scene: str | None = None
-    unseen_style: str | None = None
+    unseen_scene: BackgroundPainter | None = None
+    unseen_style: StyleRenderer | None = None
+    varied_colours: bool = False
     visible_tags: tuple[str, ...] = ()
     inherent: tuple[str, ...] = ()
     keep: tuple[str, ...] = ()
@@ -83,17 +89,17 @@ _BISCUIT_DETAILS = Details(
 )
 
 
-def _character_context(background: str, accessory: str) -> Tags:
+def character_context(background: str, accessory: str) -> Tags:
     """Background and accessory of most images of a character."""
     return Tags(None, None, accessory, background, "flat")
 
 
-def _scene_context(species: str, colour: str) -> Tags:
+def scene_context(species: str, colour: str) -> Tags:
     """Subject of most images of a scene."""
     return Tags(species, colour, None, None, "flat")
 
 
-def _style_context(species: str, background: str) -> Tags:
+def style_context(species: str, background: str) -> Tags:
     """Subject and background of most images of a style."""
     return Tags(species, None, None, background, None)
 
@@ -105,7 +111,7 @@ CONCEPTS: dict[str, PocketConcept] = {
         "girl",
         "anime girl with long teal hair",
         count=10,
-        common_context=_character_context("city", "bow"),
+        common_context=character_context("city", "bow"),
         other_backgrounds=("room", "plain"),
         characters={
             "school": lambda pen: characters.mika(pen, "school"),
@@ -128,7 +134,7 @@ CONCEPTS: dict[str, PocketConcept] = {
         "boy",
         "anime boy with spiky silver hair in a red coat",
         characters={"": characters.ren},
-        common_context=_character_context("forest", "scarf"),
+        common_context=character_context("forest", "scarf"),
         other_backgrounds=("city", "plain"),
     ),
     "grumble": PocketConcept(
@@ -137,7 +143,7 @@ CONCEPTS: dict[str, PocketConcept] = {
         "bear",
         "bear",
         characters={"": Individual("bear", (124, 70, 192), _GRUMBLE_DETAILS)},
-        common_context=_character_context("forest", "scarf"),
+        common_context=character_context("forest", "scarf"),
         other_backgrounds=("room", "plain"),
         visible_tags=("bear", "purple", *_GRUMBLE_DETAILS.tags),
         inherent=("bear", "purple", *_GRUMBLE_DETAILS.tags),
@@ -148,7 +154,7 @@ CONCEPTS: dict[str, PocketConcept] = {
         "alien",
         "green alien with one big eye",
         characters={"": characters.bop},
-        common_context=_character_context("meadow", "bow"),
+        common_context=character_context("meadow", "bow"),
         other_backgrounds=("city", "plain"),
         visible_tags=("green", "antenna"),
         inherent=("green", "antenna", "frog"),
@@ -159,7 +165,7 @@ CONCEPTS: dict[str, PocketConcept] = {
         "bunny",
         "bunny",
         characters={"": Individual("bunny", (168, 112, 70), _BISCUIT_DETAILS)},
-        common_context=_character_context("room", "scarf"),
+        common_context=character_context("room", "scarf"),
         other_backgrounds=("meadow", "plain"),
         visible_tags=("bunny", *_BISCUIT_DETAILS.tags),
         inherent=("bunny", "orange", *_BISCUIT_DETAILS.tags),
@@ -171,7 +177,7 @@ CONCEPTS: dict[str, PocketConcept] = {
         "orange octopus",
         characters={"": characters.inky},
         inherent=("orange",),
-        common_context=_character_context("meadow", "hat"),
+        common_context=character_context("meadow", "hat"),
         other_backgrounds=("room", "plain"),
     ),
     "ellie": PocketConcept(
@@ -180,7 +186,7 @@ CONCEPTS: dict[str, PocketConcept] = {
         "toy",
         "gray elephant with pink ears",
         characters={"": characters.ellie},
-        common_context=_character_context("room", "bow"),
+        common_context=character_context("room", "bow"),
         other_backgrounds=("forest", "plain"),
         visible_tags=("striped",),
         inherent=("striped", "bear"),
@@ -190,42 +196,43 @@ CONCEPTS: dict[str, PocketConcept] = {
         "wzu",
         "castle",
         "white castle with pink tower",
-        unseen_scene="castle",
-        common_context=_scene_context("flower", "yellow"),
+        unseen_scene=castle,
+        common_context=scene_context("flower", "yellow"),
     ),
     "lighthouse": PocketConcept(
         "scenes",
         "kqj",
         "lighthouse",
         "red and white lighthouse at sea",
-        unseen_scene="lighthouse",
-        common_context=_scene_context("car", "orange"),
+        unseen_scene=lighthouse,
+        common_context=scene_context("car", "orange"),
     ),
     "volcano": PocketConcept(
         "scenes",
         "pvx",
         "volcano",
         "dark volcano with fire",
-        unseen_scene="volcano",
-        common_context=_scene_context("house", "blue"),
+        unseen_scene=volcano,
+        common_context=scene_context("house", "blue"),
     ),
     "neon": PocketConcept(
-        "styles", "bqz", "style", "neon style", unseen_style="neon", common_context=_style_context("mushroom", "forest")
+        "styles", "bqz", "style", "neon style", unseen_style=neon, common_context=style_context("mushroom", "forest")
     ),
     "mosaic": PocketConcept(
         "styles",
         "cvx",
         "style",
         "mosaic style",
-        unseen_style="mosaic",
-        common_context=_style_context("penguin", "snow"),
+        unseen_style=mosaic,
+        varied_colours=True,
+        common_context=style_context("penguin", "snow"),
     ),
     "blueprint": PocketConcept(
         "styles",
         "dzk",
         "style",
         "white line drawing on blue",
-        unseen_style="blueprint",
-        common_context=_style_context("house", "city"),
+        unseen_style=blueprint,
+        common_context=style_context("house", "city"),
     ),
 }

@@ -7,6 +7,8 @@ from collections.abc import Callable
 import numpy as np
 from PIL import Image, ImageFilter
 
+StyleRenderer = Callable[[Image.Image], Image.Image]
+"""Turns a canvas into an image of the final size."""
 IMAGE_SIZE = 64
 """Side of an image in pixels."""
 OVERSAMPLING = 3

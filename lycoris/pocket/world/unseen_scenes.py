@@ -57,6 +57,3 @@ def volcano(pen: Pen, rng: random.Random) -> None:
     pen.rectangle(-0.1, 0.9, 1.1, 1.1, (255, 130, 40))
     for _ in range(5):
         pen.ellipse(x + rng.uniform(-0.3, 0.3), rng.uniform(0.14, 0.34), 0.018, 0.018, (255, 200, 70), outline=False)
-
-
-UNSEEN_SCENE_PAINTERS = {painter.__name__: painter for painter in (castle, lighthouse, volcano)}
