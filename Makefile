@@ -8,7 +8,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 export PYTHONUNBUFFERED = 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run server test wheel-test check audit licences docs install clean
+.PHONY: help run server test wheel-test check audit licences evidence docs install clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -34,6 +34,9 @@ audit: $(INSTALLED)  ## check constraints.txt against known security advisories;
 
 licences: $(INSTALLED)  ## write docs/licences.md, the licences of the dependencies
 	@$(BIN)/python .ci/licences.py
+
+evidence: $(INSTALLED)  ## make every stale table of the documents again; ARGS=--plan lists them with their hours
+	@$(BIN)/python -m flows.studies.evidence $(ARGS)
 
 docs: $(VENV)/.installed-docs  ## build the documentation in site/; broken links are errors
 	@mkdir -p build/cli
