@@ -23,6 +23,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--plan", action="store_true", help="print what is stale and the hours that it takes")
     parser.add_argument("--check", action="store_true", help="compare documents with sources and stamps")
+    parser.add_argument("--write", action="store_true", help="write figures, tables and stamps anew, and make nothing")
     parser.add_argument("--accept", action="store_true", help="list the figures without a source as they are now")
     parser.add_argument("--only", metavar="NAMES", help="tables to make, separated by commas (all that are stale)")
     parser.add_argument("--published", type=Path, metavar="DIR", help="folder of the published table of the paper")
@@ -48,7 +49,9 @@ def _run(options: argparse.Namespace) -> int:
     if options.accept:
         print("\n".join(accept_unsourced()))
         return 0
-    if not options.check:
+    if options.write:
+        update_documents()
+    elif not options.check:
         for record in sorted(stale, key=lambda one: one.core_hours or float("inf")):
             print(f"{record.name}: making it", flush=True)
             make_table(record, options.output, options.published)

@@ -10,8 +10,10 @@ from flows.studies.evidence.figures import (
     ROOT,
     UNSOURCED,
     check_blocks,
+    check_coverage,
     check_unsourced,
     figures_digest,
+    read_not_covered,
     read_sources,
     read_unsourced,
     unsourced_figures,
@@ -23,23 +25,28 @@ from lycoris.cache.atomic import atomic_write_text
 
 
 def documents(root: Path = ROOT) -> list[str]:
-    """Return the documents, relative to the repository."""
-    return sorted(path.relative_to(root).as_posix() for path in (root / "docs").glob("*.md"))
+    """Return the documents, the README among them, relative to the repository."""
+    return sorted(
+        path.relative_to(root).as_posix() for path in (*root.glob("README.md"), *(root / "docs").rglob("*.md"))
+    )
 
 
 def check_document(document: str, text: str, root: Path = ROOT) -> list[str]:
     """Return what differs between a document and its sources, its list of other figures, and its stamps."""
     problems = check_blocks(text, read_sources(text, root))
-    problems += check_unsourced(text, read_unsourced(root).get(document, {}))
+    sections = read_unsourced(root).get(document, {})
+    problems += check_unsourced(text, sections) + check_coverage(text, sections, read_not_covered(root).get(document))
     problems += check_tables(text, root)
     return problems + check_stamps(text, document, read_records(root), root)
 
 
 def check_documents(root: Path = ROOT) -> list[str]:
-    """Return what differs in all documents."""
-    return [
+    """Return what differs in all documents, and what is listed of documents that are not there."""
+    known = documents(root)
+    gone = sorted({*read_unsourced(root), *read_not_covered(root)} - set(known))
+    return [f"{document}: {UNSOURCED} lists it, and it is not there" for document in gone] + [
         f"{document}: {problem}"
-        for document in documents(root)
+        for document in known
         for problem in check_document(document, (root / document).read_text(encoding="utf-8"), root)
     ]
 

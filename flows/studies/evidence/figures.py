@@ -16,8 +16,9 @@ from __future__ import annotations
 import csv
 import hashlib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import yaml
@@ -31,6 +32,8 @@ UNSOURCED = DATA / "unsourced.yaml"
 FIGURE = re.compile(r"(?<![\w.])[+−-]?(?:\d+(?:,\d{3})*(?:\.\d+)?|\.\d+)(?!\w)")
 """A number in the text of a document; parts of words are none."""
 _BLOCK = re.compile(r"<!-- figures (?P<source>[\w-]+):(?P<figures>.*?)-->(?P<text>.*?)<!-- /figures -->", re.DOTALL)
+_CHECKED = re.compile(r"<!-- (?P<kind>figures|table|stamp) .*?<!-- /(?P=kind) -->", re.DOTALL)
+"""What is compared with a file: a block, a table of a study, a stamp."""
 _NO_FIGURES = re.compile(r"<!--.*?-->|`[^`\n]*`|\]\([^)\n]*\)|^ {4,}\S[^\n]*$|^```.*?^```", re.DOTALL | re.MULTILINE)
 _FORMAT = re.compile(r"(?P<sign>[+-]?)(?P<digits>\d|d)(?P<interval>i?)")
 
@@ -174,11 +177,21 @@ def section_span(text: str, heading: str) -> tuple[int, int]:
 
 
 def unsourced_figures(text: str, heading: str) -> list[Figure]:
-    """Return the figures of a section that no block covers."""
+    """Return the figures of a section that no block and no table of a study covers."""
     start, end = section_span(text, heading)
-    blocks = [(found.start() - start, found.end() - start) for found in _BLOCK.finditer(text, start, end)]
-    outside = [one for one in figures_in(text[start:end]) if not any(a <= one.start < b for a, b in blocks)]
-    return [Figure(one.text, one.start + start, one.end + start) for one in outside]
+    return [one for one in _unchecked_figures(text) if start <= one.start < end]
+
+
+def uncovered_figures(text: str, headings: Iterable[str]) -> list[Figure]:
+    """Return the figures of a document that no block, no table of a study and none of the sections covers."""
+    spans = [section_span(text, heading) for heading in headings]
+    return [one for one in _unchecked_figures(text) if not any(a <= one.start < b for a, b in spans)]
+
+
+@lru_cache(maxsize=4)
+def _unchecked_figures(text: str) -> list[Figure]:
+    spans = [found.span() for found in _CHECKED.finditer(text)]
+    return [one for one in figures_in(text) if not any(a <= one.start < b for a, b in spans)]
 
 
 def figures_digest(figures: list[Figure]) -> str:
@@ -189,6 +202,25 @@ def figures_digest(figures: list[Figure]) -> str:
 def read_unsourced(root: Path = ROOT) -> dict[str, dict[str, dict[str, str | int]]]:
     """Return document -> section -> reason, number and digest of its figures without a source."""
     return dict(yaml.safe_load((root / UNSOURCED).read_text(encoding="utf-8"))["sections"])
+
+
+def read_not_covered(root: Path = ROOT) -> dict[str, str]:
+    """Return document -> why its figures outside blocks and listed sections are compared with nothing."""
+    return dict(yaml.safe_load((root / UNSOURCED).read_text(encoding="utf-8"))["not_covered"])
+
+
+def check_coverage(text: str, sections: Iterable[str], reason: str | None) -> list[str]:
+    """Return, in words, that a document has figures that are neither covered nor listed, or is listed without such."""
+    figures = uncovered_figures(text, sections)
+    if figures and not reason:
+        line = text.count("\n", 0, figures[0].start) + 1
+        return [
+            f"{len(figures)} figures, the first `{figures[0].text}` in line {line}, are in no block and in no section "
+            f"of {UNSOURCED}, and its `not_covered` has no reason for the document"
+        ]
+    return [f"`not_covered` of {UNSOURCED} lists the document, and all its figures are covered"] * (
+        reason is not None and not figures
+    )
 
 
 def check_unsourced(text: str, sections: Mapping[str, Mapping[str, str | int]]) -> list[str]:

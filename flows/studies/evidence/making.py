@@ -17,13 +17,13 @@ from lycoris.cache.atomic import atomic_write_text
 from lycoris.errors import InputError
 
 
-def plan_lines(stale: Sequence[TableRecord]) -> list[str]:
+def plan_lines(stale: Sequence[TableRecord], root: Path = ROOT) -> list[str]:
     """Return what is stale, why, and the hours of one core that it takes."""
     lines = []
     for record in stale:
         why = "never made" if record.made is None else ", ".join(
             INPUTS[name] + ("" if record.made.inputs[name] else " (not recorded)")
-            for name in stale_inputs(record, tree_inputs(record.sources))
+            for name in stale_inputs(record, tree_inputs(record.sources, root))
         )  # fmt: skip
         hours = f"{record.core_hours} core hours ({record.hours_from})" if record.core_hours else "hours not known"
         lines.append(f"{record.name} in {record.document}: {why}; {hours}")

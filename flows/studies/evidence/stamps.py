@@ -80,8 +80,8 @@ def read_records(root: Path = ROOT) -> dict[str, TableRecord]:
             made=made and Made(made["commit"], {key: value for key, value in made.items() if key != "commit"}),
             **{**fields, **lists},
         )
-        if not record.maker and not record.commands:
-            raise InputError(f"The table `{name}` of `{RECORDS}` must have `maker` or `commands`.")
+        if not (record.maker or record.commands or record.script):
+            raise InputError(f"The table `{name}` of `{RECORDS}` must have `maker`, `commands` or `script`.")
         if made and set(record.made.inputs if record.made else ()) != set(record.inputs):
             raise InputError(f"The table `{name}` of `{RECORDS}` must record {', '.join(record.inputs)}.")
         records[name] = record
