@@ -64,7 +64,7 @@ def test_a_figure_of_a_block_that_is_changed_by_one_in_its_last_place_is_found()
     assert count >= BLOCK_FIGURES
 
 
-@pytest.mark.parametrize("step", [20, pytest.param(1, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("step", [5, pytest.param(1, marks=pytest.mark.slow)])
 def test_a_figure_without_a_source_that_is_changed_by_one_in_its_last_place_is_found(step: int) -> None:
     count = 0
     for document, sections in read_unsourced().items():
