@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 from itertools import combinations
 from pathlib import Path
 
@@ -14,11 +15,14 @@ from PIL import Image
 from lycoris.data.concepts import load_concepts
 from lycoris.errors import InputError
 from lycoris.pocket import IMAGES
+from lycoris.pocket.world.canvas import Pen
 from lycoris.pocket.world.concept_images import concept_images, write_concepts
 from lycoris.pocket.world.concepts import CONCEPTS
 from lycoris.pocket.world.fresh_concepts import FIRST_SEED, KINDS, MAX_PER_KIND, fresh_concepts
-from lycoris.pocket.world.fresh_places import LANDMARK_PAINTERS
-from lycoris.pocket.world.fresh_styles import TECHNIQUES
+from lycoris.pocket.world.fresh_places import LANDMARK_PAINTERS, Place, sample_place
+from lycoris.pocket.world.fresh_styles import TECHNIQUES, sample_style
+from lycoris.pocket.world.generator import PALETTE, blank_canvas
+from lycoris.pocket.world.rendering import CANVAS_SIZE
 from lycoris.pocket.world.vocabulary import WORDS
 
 
@@ -66,12 +70,23 @@ def test_no_two_concepts_look_alike_and_none_is_an_embedded_one(images: dict[str
         assert np.abs(known - own[0]).mean((1, 2, 3)).min() > 8, name
 
 
-def test_every_landmark_and_technique_is_among_them() -> None:
+def test_every_landmark_and_technique_has_seeds_and_the_thirty_have_eight_of_them() -> None:
+    generators = [random.Random(seed) for seed in range(40)]
+    assert {sample_place(rng).landmark for rng in generators} == set(LANDMARK_PAINTERS)
+    assert {sample_style(rng).technique for rng in generators} == set(TECHNIQUES)
     concepts = fresh_concepts()
-    assert {each.noun for name, each in concepts.items() if name.startswith("place")} == set(LANDMARK_PAINTERS)
-    assert {each.description.split()[1] for name, each in concepts.items() if name.startswith("style")} == set(
-        TECHNIQUES
-    )
+    places = {each.noun for name, each in concepts.items() if name.startswith("place")}
+    assert set(LANDMARK_PAINTERS) - places == {"bridge"}
+    styles = {each.description.split()[1] for name, each in concepts.items() if name.startswith("style")}
+    assert styles == set(TECHNIQUES)
+
+
+@pytest.mark.parametrize("landmark", sorted(LANDMARK_PAINTERS))
+def test_a_landmark_has_both_its_colours(landmark: str) -> None:
+    canvas, draw = blank_canvas()
+    Place(landmark, "red", "blue", 0, None, 0)(Pen(draw, 0, 0, CANVAS_SIZE), random.Random(0))
+    colours = {colour for _, colour in canvas.getcolors(CANVAS_SIZE**2)}
+    assert {PALETTE["red"], PALETTE["blue"]} <= colours
 
 
 def test_the_folder_is_data_that_a_run_accepts(tmp_path: Path) -> None:

@@ -21,7 +21,8 @@ SCORES, CONFIGURATIONS = "metrics_mean.csv", "config_mapping.csv"
 EFFECTS = (
     *(("algorithm", *pair, measure) for pair in (("lokr", "loha"), ("lokr", "lora"), ("loha", "lora"))
       for measure in ("image_similarity/alter/all", "text_similarity/alter/all")),
-    *(("learning_rate", "0.005", "0.0005", f"{name}/all/all") for name in ("fidelity", "controllability", "diversity")),
+    *(("learning_rate", "0.005", "0.0005", measure)
+      for measure in ("fidelity/all/all", "controllability/all/all", "diversity/all/all")),
     *(("capacity", level, against, "controllability/all/all")
       for level, against in (("dim 16, alpha 8", "dim 4, alpha 2"), ("dim 32, alpha 16", "dim 8, alpha 4"))),
 )  # fmt: skip
