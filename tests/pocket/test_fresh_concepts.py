@@ -85,7 +85,7 @@ def test_every_landmark_and_technique_has_seeds_and_the_thirty_have_eight_of_the
 def test_a_landmark_has_both_its_colours(landmark: str) -> None:
     canvas, draw = blank_canvas()
     Place(landmark, "red", "blue", 0, None, 0)(Pen(draw, 0, 0, CANVAS_SIZE), random.Random(0))
-    colours = {colour for _, colour in canvas.getcolors(CANVAS_SIZE**2)}
+    colours = {tuple(colour) for colour in np.asarray(canvas).reshape(-1, 3)}
     assert {PALETTE["red"], PALETTE["blue"]} <= colours
 
 
