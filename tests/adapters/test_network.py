@@ -59,6 +59,12 @@ def test_native_trains_every_parameter_of_the_selected_layers_and_their_norms(pa
     assert {"AdaptedLinear", "AdaptedConv2d", "AdaptedGroupNorm", "AdaptedLayerNorm"} == kinds
 
 
+def test_native_leaves_out_norms_without_a_scale():
+    model = nn.Sequential(nn.Linear(4, 4), nn.LayerNorm(4, elementwise_affine=False), nn.LayerNorm(4))
+    network = lycoris.attach(model, "native", preset="everything")
+    assert [layer.path for layer in network.layers.values()] == ["0", "2"]
+
+
 @pytest.mark.parametrize("algorithm", list(ALGORITHMS))
 def test_only_adapters_train_and_they_learn(algorithm, parts, forward):
     network = lycoris.attach(parts, algorithm, preset="full")

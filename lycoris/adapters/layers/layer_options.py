@@ -76,7 +76,9 @@ class AdapterSpec:
         return (self.adapter_class, ALGORITHMS["norms"]) if self.adapter_class.with_norms else (self.adapter_class,)
 
     def supports(self, layer: object) -> bool:
-        """Tell whether a layer can be adapted."""
+        """Tell whether a layer can be adapted; a norm without a scale of its own has nothing to update."""
+        if getattr(layer, "weight", None) is None:
+            return False
         return any(isinstance(layer, each.layer_types) for each in self.adapter_classes)
 
     def build(self, target: TargetLayer) -> Adapter:
