@@ -209,6 +209,6 @@ def _is_unavailable(error: BaseException | None) -> bool:
 def _is_intact(folder: Path) -> bool:
     """Whether the files of a finished stage match their checksums."""
     try:
-        return find_corruption(folder, json.loads((folder / RECORD_FILE).read_bytes()).get("files", {})) is None
-    except (OSError, ValueError, TypeError, AttributeError):  # another machine may have written any record
+        return find_corruption(folder, json.loads((folder / RECORD_FILE).read_bytes())["files"]) is None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):  # another machine may have written any record
         return False

@@ -63,14 +63,14 @@ class Store:
     def find(self, stage: str, inputs: Mapping[str, Any]) -> StoredStage | None:
         """The finished stage of these inputs; None if there is none whose files match their checksums.
 
-        A damaged stage is logged and counts as missing. Stages without checksums are accepted as they are.
+        A damaged stage is logged and counts as missing; so does one whose record has no checksums.
         """
         key = stage_key(stage, inputs)
         folder = self.root / stage / key
         try:
             record = json.loads((folder / RECORD_FILE).read_text(encoding="utf-8"))
             found = StoredStage(stage, key, folder, seconds=float(record["seconds"]))
-            damage = find_corruption(folder, record.get("files", {}))
+            damage = find_corruption(folder, record["files"])
         except (FileNotFoundError, NotADirectoryError):
             return None
         except (ValueError, KeyError, TypeError, AttributeError):

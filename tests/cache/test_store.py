@@ -202,7 +202,7 @@ def test_a_damaged_stage_counts_as_missing_and_is_logged(tmp_path, how, name, ca
     assert (store.find("images", {"seed": 1}).folder / "new").read_text() == "x"
 
 
-def test_a_stage_without_checksums_is_found(tmp_path):
+def test_a_stage_without_checksums_counts_as_missing(tmp_path, caplog):
     store = Store(tmp_path)
     with store.create("images", {"seed": 1}) as folder:
         (folder / "out").write_text("x")
@@ -210,4 +210,5 @@ def test_a_stage_without_checksums_is_found(tmp_path):
     record = json.loads(file.read_text())
     del record["files"]
     file.write_text(json.dumps(record))
-    assert store.find("images", {"seed": 1}) is not None
+    assert store.find("images", {"seed": 1}) is None
+    assert "`stage.json` cannot be read" in caplog.text
