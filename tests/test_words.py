@@ -29,6 +29,7 @@ REAL_USES = {
     ("lycoris/pocket/world/vocabulary.py", "crown"),  # a thing that captions can name
     ("lycoris/pocket/weights/base/tokenizer/tokenizer.json", "crown"),
     ("lycoris/pocket/weights/clip/tokenizer.json", "crown"),
+    ("lycoris/pocket/weights/flow/tokenizer/tokenizer.json", "crown"),
 }
 """Files that use an avoided word in its real sense."""
 

@@ -27,6 +27,12 @@ _NETWORK_DEFAULTS: dict[str, dict[str, dict[str, Any]]] = {
         "lokr": {"factor": 8, "learning_rate": 7e-3},
         "full": {"learning_rate": 1e-3},
     },
+    "pocket-flow": {
+        "lora": {"rank": 8, "alpha": 8.0, "learning_rate": 5e-3},
+        "loha": {"rank": 4, "alpha": 4.0, "learning_rate": 5e-3},
+        "lokr": {"factor": 8, "learning_rate": 7e-3},
+        "full": {"learning_rate": 1e-3},
+    },
     "paper": {
         "lora": {"rank": 8, "alpha": 4.0, "learning_rate": 5e-4},
         "loha": {"rank": 4, "alpha": 2.0, "learning_rate": 5e-4},
@@ -55,12 +61,20 @@ _TRAINING_DEFAULTS: dict[str, dict[str, Any]] = {
         "caption_dropout": 0.05,
         "min_snr": 5.0,
     },
+    "pocket-flow": {
+        "steps": 120,
+        "batch_size": 6,
+        "schedule": "cosine",
+        "warmup_steps": 10,
+        "caption_dropout": 0.05,
+    },
     "paper": {"epochs": 50, "batch_size": 8, "warmup_steps": 100, "caption_dropout": 0.05},
 }
 _ACCUMULATION = "gradient_accumulation_steps"
-_DEFAULT_PRESET = {"pocket": "full", "paper": "attn-mlp"}
+_DEFAULT_PRESET = {"pocket": "full", "pocket-flow": "full", "paper": "attn-mlp"}
 _SAMPLING_DEFAULTS: dict[str, dict[str, Any]] = {
     "pocket": {"scheduler": "dpm++-2m", "steps": 14, "guidance": 7.0},
+    "pocket-flow": {"scheduler": "flow-euler", "steps": 14, "guidance": 5.0},
     "paper": {"scheduler": None, "steps": 25, "guidance": None},
 }
 EXECUTION_FIELDS = frozenset(
@@ -71,7 +85,7 @@ EXECUTION_FIELDS = frozenset(
 RESERVED_NAMES = ("store", "mlflow", "prefect", "data")
 """Folders of the output folder that hold no results (docs/runs.md)."""
 MAX_NAME_LENGTH = 80
-_CO_TRAIN = {"pocket": 4, "paper": 1}
+_CO_TRAIN = {"pocket": 4, "pocket-flow": 4, "paper": 1}
 
 
 def default_settings(base: str, algorithm: str, components: str | None = None) -> AdapterSettings:

@@ -46,7 +46,7 @@ class Experiment(ConfigRecord):
         None,
         description=f"names of classes, or all; default: {', '.join(DEFAULT_CONCEPTS)} and every class of your own",
     )
-    base: str = Field("pocket", description="pocket, a diffusers folder, a .safetensors file, or a hub name")
+    base: str = Field("pocket", description="pocket, pocket-flow, diffusers folder, .safetensors file, or hub name")
     tokenizer: str | None = Field(None, description="vocabulary of a base in one file: a folder or hub name")
     components: str | None = Field(None, description="other parts of a transformer in one file: a folder or hub name")
     prediction_type: Literal["epsilon", "v_prediction", "sample"] | None = Field(

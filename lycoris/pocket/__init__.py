@@ -10,8 +10,8 @@ WEIGHTS = _FOLDER / "weights"
 BASE = WEIGHTS / "base"
 """The text-to-image base model in the diffusers layout."""
 FLOW_BASE = WEIGHTS / "flow"
-"""Its sibling trained by flow matching, in the same layout; absent until it is as good (docs/pocket.md)."""
-EMBEDDED_BASES = {"pocket": BASE}
+"""Its sibling trained by flow matching, in the same layout."""
+EMBEDDED_BASES = {"pocket": BASE, "pocket-flow": FLOW_BASE}
 """The names of embedded bases and their folders."""
 CLIP = WEIGHTS / "clip"
 DINOV2 = WEIGHTS / "dinov2"

@@ -33,8 +33,16 @@ def test_it_is_opened_captioned_and_scored_as_the_pocket(tmp_path, monkeypatch):
 def test_another_name_is_no_embedded_base(monkeypatch):
     assert default_annotator(NAME) is None
     assert templates_for_base(NAME) is not POCKET_TEMPLATES
-    with pytest.raises(InputError, match=f"Base `{NAME}` must be `pocket`, a folder"):
+    with pytest.raises(InputError, match=f"Base `{NAME}` must be `pocket`, `pocket-flow`, a folder"):
         find_base(NAME)
     monkeypatch.setitem(EMBEDDED_BASES, NAME, BASE)
-    with pytest.raises(InputError, match=f"Base `other` must be `pocket`, `{NAME}`, a folder"):
+    with pytest.raises(InputError, match=f"Base `other` must be `pocket`, `pocket-flow`, `{NAME}`, a folder"):
         find_base("other")
+
+
+def test_the_study_of_times_trains_the_flow_base_with_settings_of_a_flow():
+    experiment = load_study("times").experiment
+    assert (experiment.base, experiment.sampling_settings().scheduler) == ("pocket-flow", "flow-euler")
+    settings = experiment.adapter_settings(experiment.algorithms[0])
+    assert settings.training["steps"] == 120
+    assert "min_snr" not in settings.training  # weights losses by the noise of a schedule that flows do not have

@@ -155,7 +155,6 @@ def test_bars_are_missed_by_more_than_five_hundredths():
     assert missed_bars(report) == {"colour": pytest.approx(0.06)}
 
 
-@pytest.mark.skipif(not FLOW_BASE.is_dir(), reason="the weights are not committed")
 def test_the_committed_transformer_meets_its_bars():
     import json
 

@@ -2,15 +2,17 @@
 
 import csv
 import json
+from pathlib import Path
 
 import pytest
 import torch
 from safetensors import safe_open
 
-from lycoris.pocket import BASE, CLIP, CONVNEXTV2, DINOV2, JUDGE, TAGGER, VGG, WEIGHTS
+from lycoris.pocket import BASE, CLIP, CONVNEXTV2, DINOV2, FLOW_BASE, JUDGE, TAGGER, VGG, WEIGHTS
 from lycoris.pocket.models.labels import ATTRIBUTE_LABELS, LABELS
 from lycoris.pocket.training.dataset import to_floats
 from lycoris.pocket.training.evaluation import tagger_f1
+from lycoris.pocket.training.export import MAX_WEIGHT_BYTES
 from lycoris.pocket.training.multilabel import attribute_accuracy
 from lycoris.pocket.world.generator import sample_image
 from lycoris.pocket.world.vocabulary import WORDS
@@ -30,8 +32,19 @@ def held_out_images(count: int) -> tuple[torch.Tensor, list]:
     ]
 
 
-def test_all_weights_together_take_at_most_45_megabytes():
-    assert sum(path.stat().st_size for path in WEIGHTS.rglob("*") if path.is_file()) <= 40_000_000
+def size_of(*folders: Path) -> int:
+    files = [path for folder in folders for path in folder.rglob("*") if path.is_file() and path.suffix != ".pyc"]
+    return sum(file.stat().st_size for file in files)
+
+
+def test_weights_take_at_most_40_megabytes_and_the_flow_base_17_more():
+    assert size_of(FLOW_BASE) <= 17_000_000
+    assert size_of(WEIGHTS) - size_of(FLOW_BASE) <= 40_000_000
+    assert size_of(WEIGHTS) <= MAX_WEIGHT_BYTES
+
+
+def test_the_package_takes_at_most_60_megabytes():
+    assert size_of(*(WEIGHTS.parents[2] / name for name in ("lycoris", "flows", "tasks"))) <= 60_000_000
 
 
 @pytest.mark.parametrize("path", sorted(WEIGHTS.rglob("*.safetensors")), ids=lambda p: str(p.relative_to(WEIGHTS)))
