@@ -43,7 +43,7 @@ LABEL_WIDTHS = {False: 17, True: 46}
 
 PARAMETERS = (
     argument("files", nargs=-1, required=True, type=PATH, metavar="FILE...", help="adapter files or folders of images"),
-    option("--base", default="pocket", help="pocket (default), pocket-flow, diffusers folder, .safetensors file, or hub name"),
+    option("--base", default="pocket", help="an embedded base (default: pocket), a folder, a file, or a hub name"),
     option("--data", type=PATH, required=True, help="the images of the concept, as for `lycoris run`"),
     option("--concept", help="concept of the files; default: what the file says, or the only concept"),
     option(
