@@ -112,7 +112,9 @@ class Installed:
         ports = [part for name in ("prefect", "mlflow") for part in (f"--{name}-port", str(_free_port()))]
         command = [str(self.environment / "bin" / "lycoris"), "server", *ports]
         with open(self.empty / "server.log", "w+") as log:
-            server = subprocess.Popen(command, cwd=self.empty, env=self.variables, stdout=log, stderr=log)
+            server = subprocess.Popen(
+                command, cwd=self.empty, env=self.variables, stdout=log, stderr=log, preexec_fn=_accept_interrupts
+            )
             try:
                 deadline = time.monotonic() + SERVER_START_S
                 while "Press Ctrl-C" not in (text := Path(log.name).read_text()):
@@ -127,6 +129,11 @@ class Installed:
             finally:
                 if server.poll() is None:
                     server.kill()
+
+
+def _accept_interrupts() -> None:
+    """Obey Ctrl-C, which a process ignores that a shell has started in the background."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def _free_port() -> int:
