@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from flows.steps.finished_step import record_finished
 from flows.steps.futures import EvaluationFutures, result_or_error, root_cause
 from flows.steps.grid import PlannedRun
 from flows.steps.outcomes import RunOutcome, StudyOutcome, caption_rows, prompt_rows, sample_images, training_curves
@@ -25,6 +26,7 @@ from tasks.runtime.transfer import ensure_local
 from tasks.score import Scores, combine_modes
 from tasks.track import track_adapter
 from tasks.tracking.adapter_record import AdapterRun
+from tasks.tracking.adapter_runs import LoggedRun, find_logged, is_registered
 from tasks.tracking.failures import log_failure
 from tasks.tracking.promotion import refuse_promotion, set_challenger
 from tasks.tracking.registry import get_champion
@@ -61,6 +63,7 @@ def register_adapters(
 ) -> StudyOutcome:
     """Log each adapter as its scores come in, then promote the best adapter of each concept."""
     outcome = StudyOutcome(registration.study)
+    logged = find_logged(registration.study)
     for run, futures in zip(runs, evaluations, strict=True):
         outcome.base_images[run.spec.concept, run.spec.strategy] = [
             ensure_local(registration.context, image)
@@ -68,7 +71,7 @@ def register_adapters(
             if isinstance(image, Artifact)
         ]
         try:
-            outcome.runs[run.spec] = _register(registration, run, futures)
+            outcome.runs[run.spec] = _register(registration, run, futures, logged)
         except _StepFailedError as error:
             outcome.failures[run.spec] = str(error)
             log_failure(registration.study, run.spec, run.settings, str(error))
@@ -82,7 +85,9 @@ class _StepFailedError(Exception):
     """A step of an adapter's evaluation has failed."""
 
 
-def _register(registration: Registration, run: PlannedRun, futures: EvaluationFutures) -> RunOutcome:
+def _register(
+    registration: Registration, run: PlannedRun, futures: EvaluationFutures, logged: Mapping[str, LoggedRun]
+) -> RunOutcome:
     context, spec, concept = registration.context, run.spec, run.concept
     adapter, images, scores = _results(context, spec, futures)
     summary = TrainingSummary.read(adapter.folder)
@@ -110,34 +115,36 @@ def _register(registration: Registration, run: PlannedRun, futures: EvaluationFu
         lambda: contact_sheet(concept.images, image_files(images), sheet),
     )
     key = stage_key("tracking", {"adapter": adapter.key, "images": images.key, "scores": scores.key})
-    with Store(context.store).lock(key):
-        logged = track_adapter(
-            registration.study,
-            AdapterRun(
-                key=key,
-                spec=spec,
-                settings=run.settings,
-                summary=summary,
-                curves=training_curves(summary),
-                samples=sample_images(adapter, summary),
-                scores=scores.records,
-                captions=caption_rows(concept, spec.strategy),
-                prompts=prompt_rows(concept, spec.strategy),
-                file=file,
-                contact_sheet=sheet,
-                base=registration.base,
-                trained_at=(adapter.folder / RECORD_FILE).stat().st_mtime,
-                lineage={
-                    "base.digest": registration.base.digest,
-                    "commit": registration.commit,
-                    "adapter.key": adapter.key,
-                    **concept.captioned_by.get(spec.strategy, {}),
-                    "trigger": concept.trigger,
-                    "prompts": json.dumps(_example_prompts(concept, spec.strategy), ensure_ascii=False),
-                },
-            ),
-        )
-    return RunOutcome(concept, adapter, images, scores, file, summary, run.settings, logged)
+    made = AdapterRun(
+        key=key,
+        spec=spec,
+        settings=run.settings,
+        summary=summary,
+        curves=training_curves(summary),
+        samples=sample_images(adapter, summary),
+        scores=scores.records,
+        captions=caption_rows(concept, spec.strategy),
+        prompts=prompt_rows(concept, spec.strategy),
+        file=file,
+        contact_sheet=sheet,
+        base=registration.base,
+        trained_at=(adapter.folder / RECORD_FILE).stat().st_mtime,
+        lineage={
+            "base.digest": registration.base.digest,
+            "commit": registration.commit,
+            "adapter.key": adapter.key,
+            **concept.captioned_by.get(spec.strategy, {}),
+            "trigger": concept.trigger,
+            "prompts": json.dumps(_example_prompts(concept, spec.strategy), ensure_ascii=False),
+        },
+    )
+    own = logged.get(key)
+    if own is not None and is_registered(registration.study, made, own):
+        record_finished(track_adapter, {"study": registration.study, "adapter": made}, own)
+    else:
+        with Store(context.store).lock(key):
+            own = track_adapter(registration.study, made)
+    return RunOutcome(concept, adapter, images, scores, file, summary, run.settings, own)
 
 
 def _example_prompts(concept: CaptionedConcept, strategy: str) -> list[str]:

@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import ast
 import hashlib
+import importlib.util
 import itertools
 import json
+import sys
 import threading
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
+from lycoris.cache.atomic import atomic_write_text
 from lycoris.cache.integrity import file_digest
 
 PACKAGE_ROOT = Path(__file__).parent.parent
+SOURCE_HASHES = Path(importlib.util.cache_from_source(__file__)).with_suffix(".sources.json")
+"""Beside the byte code that Python caches of this module: the hashes of source files, which are parsed once."""
 _PARSE_LOCK = threading.Lock()
 _NODES_WITH_DOCSTRING = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 
@@ -53,13 +59,34 @@ def source_hash(*paths: str) -> str:
     Returns:
         16 hexadecimal digits.
     """
-    digest = hashlib.sha256()
+    sources: list[tuple[str, bytes]] = []
     for path in sorted(paths):
         root = PACKAGE_ROOT / path
         files = sorted(root.rglob("*.py")) if root.is_dir() else [root]
-        for file in files:
-            digest.update(f"{file.relative_to(PACKAGE_ROOT).as_posix()}\0{_source_form(file.read_bytes())}\n".encode())
-    return digest.hexdigest()[:16]
+        sources += [(file.relative_to(PACKAGE_ROOT).as_posix(), file.read_bytes()) for file in files]
+    read = hashlib.sha256(Path(__file__).read_bytes())
+    for name, source in sources:
+        read.update(f"{name}\0{hashlib.sha256(source).hexdigest()}\n".encode())
+    entry = "\n".join(sorted(paths))
+    remembered = _read_hashes()
+    if remembered.get(entry, [""])[0] != read.hexdigest():
+        digest = hashlib.sha256()
+        for name, source in sources:
+            digest.update(f"{name}\0{_source_form(source)}\n".encode())
+        remembered = {**_read_hashes(), entry: [read.hexdigest(), digest.hexdigest()[:16]]}
+        if not sys.dont_write_bytecode:
+            with suppress(OSError):  # an installation that cannot be written: parsed again by each process
+                atomic_write_text(SOURCE_HASHES, json.dumps(remembered))
+    return remembered[entry][1]
+
+
+def _read_hashes() -> dict[str, list[str]]:
+    """Read what `source_hash` has computed before: paths -> hash of the bytes that were read, hash of their form."""
+    with suppress(OSError, ValueError):
+        found = json.loads(SOURCE_HASHES.read_text(encoding="utf-8"))
+        if isinstance(found, dict) and all(isinstance(one, list) and len(one) == 2 for one in found.values()):
+            return found
+    return {}
 
 
 @cache

@@ -11,7 +11,7 @@ from lycoris.safety.redaction import redact_values
 from tasks.runtime.retry import retry_while_unavailable
 from tasks.tracking import models
 from tasks.tracking.adapter_record import AdapterRun
-from tasks.tracking.client import connect
+from tasks.tracking.client import all_pages, connect
 from tasks.tracking.dataset_source import log_dataset
 from tasks.tracking.failures import delete_failures
 from tasks.tracking.live_curves import LIVE_TAG, find_live_run
@@ -87,6 +87,31 @@ def log_adapter(study: StudyRun, adapter: AdapterRun) -> LoggedRun:
     delete_failures(client, experiment, study.run_id, spec.name)
     client.set_registered_model_alias(spec.concept, "challenger", version)
     return LoggedRun(run.info.run_id, cached=False, version=version)
+
+
+@retry_while_unavailable
+def find_logged(study: StudyRun) -> dict[str, LoggedRun]:
+    """The adapters that are logged below a study's run and registered, by key: two queries, not two for each adapter.
+
+    Whether a version still has its file is left to `is_registered`.
+    """
+    client = connect(study.server)
+    experiment = get_or_create_experiment(client, study.server, study.name)
+    query = f"tags.`{PARENT_TAG}` = '{study.run_id}' and attributes.status = 'FINISHED'"
+    runs = {run.info.run_id: run for run in all_pages(client.search_runs, [experiment], query)}
+    logged: dict[str, LoggedRun] = {}
+    for version in models.versions_of_runs(client, list(runs)):
+        key = version.tags.get(KEY_TAG)
+        if key == runs[version.run_id].data.tags.get(KEY_TAG) and key is not None:
+            number = max(int(version.version), int(logged[key].version) if key in logged else 0)
+            logged[key] = LoggedRun(version.run_id, cached=True, version=str(number))
+    return logged
+
+
+@retry_while_unavailable
+def is_registered(study: StudyRun, adapter: AdapterRun, logged: LoggedRun) -> bool:
+    """Whether the version of a logged adapter still has the adapter's file."""
+    return has_file(connect(study.server), adapter.spec.concept, logged.version, adapter.file.name)
 
 
 def _log_contents(client: MlflowClient, study: StudyRun, adapter: AdapterRun, run: Run, period: tuple[int, int]) -> str:

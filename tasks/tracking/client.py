@@ -6,10 +6,11 @@ import logging
 import os
 import re
 import sqlite3
+from collections.abc import Callable
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from lycoris.cache.atomic import atomic_write, remove_leftovers
 from lycoris.errors import InputError
@@ -19,7 +20,9 @@ from tasks.runtime.retry import MLFLOW_MAX_RETRIES
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+    from mlflow.store.entities import PagedList
 
+ItemT = TypeVar("ItemT")
 LOCATION_COLUMNS = (
     ("experiments", "artifact_location"),
     ("runs", "artifact_uri"),
@@ -100,6 +103,16 @@ def _open_client(server: TrackingServer) -> MlflowClient:
             f"MLflow cannot open the tracking server or database `{redact(server.uri)}`: {redact(reason)}; set "
             "MLFLOW_TRACKING_URI to a server's address or to a database whose driver is installed."
         ) from error
+
+
+def all_pages(search: Callable[..., PagedList[ItemT]], *arguments: Any) -> list[ItemT]:
+    """Everything that a search of MLflow's client finds, page by page."""
+    page = search(*arguments)
+    found = list(page)
+    while page.token:
+        page = search(*arguments, page_token=page.token)
+        found += page
+    return found
 
 
 def _create_database(database: Path) -> None:

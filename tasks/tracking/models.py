@@ -7,13 +7,13 @@ import io
 import re
 import tempfile
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lycoris.pocket import EMBEDDED_BASES
 from tasks.runtime.retry import retry_while_unavailable
-from tasks.tracking.client import TrackingServer, connect
+from tasks.tracking.client import TrackingServer, all_pages, connect
 from tasks.tracking.model_package import absolute_base, code_archive, pinned_requirements, required_packages
 
 if TYPE_CHECKING:
@@ -27,6 +27,8 @@ KEY_TAG = "pipeline.key"
 """Tag of a run or version: hash of everything it depends on."""
 PYFUNC_MODEL_FILE = Path(__file__).with_name("pyfunc_model.py")
 MAX_DESCRIPTION_LENGTH = 5000
+MAX_IDS_PER_QUERY = 500
+"""Run ids in one query; databases limit how many values a query may have."""
 NOT_FOUND_CODES = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
 """MLflow's error codes for a name that does not exist."""
 
@@ -122,6 +124,15 @@ def _signature() -> ModelSignature:
 def versions_of_run(client: MlflowClient, run_id: str) -> list[ModelVersion]:
     """The versions that a run has registered."""
     return list(client.search_model_versions(f"run_id = '{run_id}'"))
+
+
+def versions_of_runs(client: MlflowClient, run_ids: Sequence[str]) -> list[ModelVersion]:
+    """The versions that any of some runs has registered."""
+    versions: list[ModelVersion] = []
+    for first in range(0, len(run_ids), MAX_IDS_PER_QUERY):
+        ids = ", ".join(f"'{run_id}'" for run_id in run_ids[first : first + MAX_IDS_PER_QUERY])
+        versions += all_pages(client.search_model_versions, f"run_id IN ({ids})")
+    return versions
 
 
 def find_version(client: MlflowClient, concept: str, key: str) -> str | None:

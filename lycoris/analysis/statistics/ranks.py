@@ -69,11 +69,8 @@ def dimension_ranks(scores: Iterable[AdapterScore]) -> pd.DataFrame:
     table = pd.DataFrame(list(scores))
     if table.empty:
         return pd.DataFrame()
-    table["rank"] = float("nan")
-    for _, group in table.groupby("name"):
-        better = bool(group["higher_is_better"].iloc[0])
-        ranks = scaled_ranks(group["value"].tolist(), higher_is_better=better)
-        table.loc[group.index, "rank"] = pd.Series(ranks, index=group.index, dtype="float64")
+    values = table["value"].astype("float64").where(table["higher_is_better"], -table["value"].astype("float64"))
+    table["rank"] = ranks_within(values.to_frame(), table["name"], {"value": True})["value"]
     parts = table["name"].str.split("/", n=2, expand=True).reindex(columns=[0, 1])
     table["metric"] = parts[0]
     table = table[

@@ -14,7 +14,7 @@ from lycoris.captions import read_prompts
 from lycoris.data.concepts import Concept
 from lycoris.metrics import Score
 from tasks.tracking.adapter_record import headline_metrics
-from tasks.tracking.adapter_runs import log_adapter
+from tasks.tracking.adapter_runs import find_logged, is_registered, log_adapter
 from tasks.tracking.client import connect
 from tasks.tracking.failures import log_failure
 from tasks.tracking.models import find_version
@@ -207,3 +207,24 @@ def test_the_source_of_a_run_s_dataset_opens_by_the_package_s_entry_point(study,
     (used,) = client.get_run(study.run_id).inputs.dataset_inputs
     source = mlflow.data.get_source(used)
     assert (source.to_dict()["hash"], source.load()) == (study.data_version.hash, str(study.data_version.path))
+
+
+def test_all_logged_adapters_of_a_study_are_found_by_two_queries(folder, client, monkeypatch):
+    from mlflow import MlflowClient
+
+    study = open_small_study(folder, 7)
+    adapters = [adapter_run(folder, number) for number in (70, 71)]
+    logged = {adapter.key: replace(log_adapter(study, adapter), cached=True) for adapter in adapters}
+    queries = []
+    for name in ("search_runs", "search_model_versions", "get_run", "get_model_version"):
+        original = getattr(MlflowClient, name)
+        monkeypatch.setattr(
+            MlflowClient, name, lambda *a, _name=name, _call=original, **k: queries.append(_name) or _call(*a, **k)
+        )
+    assert find_logged(study) == logged
+    assert queries == ["search_runs", "search_model_versions"]
+    own = logged[adapters[0].key]
+    assert is_registered(study, adapters[0], own)
+    assert not is_registered(study, replace(adapters[0], file=folder / "another.safetensors"), own)
+    client.update_run(own.run_id, "RUNNING")  # as a killed process leaves it
+    assert find_logged(study) == {adapters[1].key: logged[adapters[1].key]}
