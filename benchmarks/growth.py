@@ -15,10 +15,10 @@ Each line prepares a synthetic project of every size, without trainings, and doe
     versions   reads one version by its number from a registry with that many of its concept
     workers    starts that many worker processes, and waits for a step of each
 
-Figures: CPU seconds of this process and its ended children, MB of Python objects at most (in a second
-turn, of this process), MB on disk, statements sent to the database. A figure `f` of sizes `n` is fitted by `f = a n^b` (least
-squares of the logarithms); the exponent `b` is printed where the figure is above `SMALLEST` at every size, as start-up
-costs hide the growth of smaller ones. Exponents above `LIMIT` are marked.
+Figures: CPU seconds of this process and its ended children, MB of Python objects at most (in a second turn, of this
+process), MB on disk, statements sent to the database. A figure `f` of sizes `n` is fitted by `f = a n^b` (least squares
+of the logarithms); `b` is printed where the figure is above `SMALLEST` at every size, as start-up costs hide the growth
+of smaller ones. Exponents above `LIMIT` are marked.
 """
 
 from __future__ import annotations
