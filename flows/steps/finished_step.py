@@ -2,25 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import functools
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
-from typing import Any, TypeVar
-from uuid import UUID, uuid4
+from typing import Any, TypeVar, cast
+from uuid import UUID
 
 from prefect import Task
-from prefect._internal.engine import resolve_custom_task_run_name
-from prefect._internal.uuid7 import uuid7
-from prefect.client.schemas.objects import Constant, FlowRunResult, Parameter, TaskRun, TaskRunResult
-from prefect.context import FlowRunContext, TagsContext
 from prefect.futures import PrefectConcurrentFuture, PrefectFuture
-from prefect.results import get_result_store
-from prefect.states import Completed, State
-from prefect.utilities.callables import get_call_parameters
-from prefect.utilities.engine import (
-    emit_task_run_state_change_event,
-    get_state_for_result,
-    link_state_to_task_run_result,
-)
+from prefect.states import State
 
 from tasks.artifacts import RunContext
 from tasks.runtime import finished
@@ -61,60 +51,43 @@ def find_finished(
     except Exception:  # also an invalid input: the step itself reports it, as a failed run
         return None
 
-    for report in reports:
-        report()
-    return record_finished(task, get_call_parameters(task.fn, tuple(arguments), dict(options)), value, wait_for)
+    return show_finished(task, value, arguments, options, reports=reports, wait_for=wait_for)
 
 
-def record_finished(
-    task: Task[..., ResultT], parameters: Mapping[str, Any], value: ResultT, wait_for: Iterable[PrefectFuture[Any]] = ()
+def show_finished(
+    task: Task[..., ResultT],
+    value: ResultT,
+    arguments: Sequence[Any],
+    options: Mapping[str, Any],
+    *,
+    reports: Iterable[Callable[[], None]] = (),
+    wait_for: Iterable[PrefectFuture[Any]] = (),
 ) -> FinishedStep[ResultT]:
-    """Record a finished step in Prefect by one event, instead of one for each state that a running task goes through.
-
-    Its state is `Cached`, and it depends on the steps whose results it takes.
+    """Run a finished step as a task that returns its result at once, so that Prefect shows it with its inputs.
 
     Args:
         task: Of the step.
-        parameters: Of the task, by name; they may be futures.
         value: The result of the step.
+        arguments: Of the task; they may be futures.
+        options: Likewise, by name.
+        reports: Called within the task, to whose log they write.
         wait_for: The steps that it waits for.
     """
-    context = FlowRunContext.get()
-    flow_run = context.flow_run.id if context is not None and context.flow_run is not None else None
-    state: State[Any] = Completed(name="Cached", data=get_result_store().create_result_record(value))
-    step = TaskRun(
-        id=uuid7(),
-        name=resolve_custom_task_run_name(task, {name: _resolved(one) for name, one in parameters.items()}),
-        flow_run_id=flow_run,
-        task_key=task.task_key,
-        dynamic_key=str(uuid4()),
-        task_version=task.version,
-        tags=sorted(task.tags | TagsContext.get().current_tags),
-        task_inputs={name: _inputs(one) for name, one in {**parameters, "wait_for": list(wait_for)}.items()},
-        expected_start_time=state.timestamp,
-        start_time=state.timestamp,
-        end_time=state.timestamp,
-        state=state,
-    )
-    state.state_details.task_run_id, state.state_details.flow_run_id = step.id, flow_run
-    emit_task_run_state_change_event(step, None, state)
-    link_state_to_task_run_result(state, value)
+
+    @functools.wraps(task.fn)
+    def show(*_: Any, **__: Any) -> ResultT:
+        for report in reports:
+            report()
+        return value
+
+    shown = task.with_options()
+    shown.fn = show
+    state: State[Any] = shown(*arguments, return_state=True, wait_for=list(wait_for), **options)
     done = Future[Any]()
     done.set_result(state)
-    future = FinishedStep[ResultT](step.id, done)
-    future.wait()
-    return future
-
-
-def _inputs(value: Any) -> list[TaskRunResult | FlowRunResult | Parameter | Constant]:
-    """The steps whose results an argument is or lists; those of its attributes are not looked for."""
-    steps: list[UUID] = []
-    for one in [value, *(value if isinstance(value, list | tuple) else ())]:
-        if isinstance(one, PrefectFuture):
-            steps.append(one.task_run_id)
-        elif (linked := get_state_for_result(one)) is not None and linked[0].state_details.task_run_id is not None:
-            steps.append(linked[0].state_details.task_run_id)
-    return [TaskRunResult(id=step) for step in dict.fromkeys(steps)]
+    step = FinishedStep[ResultT](cast(UUID, state.state_details.task_run_id), done)
+    step.wait()
+    return step
 
 
 def _resolved(value: Any) -> Any:

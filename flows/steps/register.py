@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from flows.steps.finished_step import record_finished
+from flows.steps.finished_step import show_finished
 from flows.steps.futures import EvaluationFutures, result_or_error, root_cause
 from flows.steps.grid import PlannedRun
 from flows.steps.outcomes import RunOutcome, StudyOutcome, caption_rows, prompt_rows, sample_images, training_curves
@@ -115,7 +115,7 @@ def _register(
         lambda: contact_sheet(concept.images, image_files(images), sheet),
     )
     key = stage_key("tracking", {"adapter": adapter.key, "images": images.key, "scores": scores.key})
-    made = AdapterRun(
+    adapter_run = AdapterRun(
         key=key,
         spec=spec,
         settings=run.settings,
@@ -139,11 +139,11 @@ def _register(
         },
     )
     own = logged.get(key)
-    if own is not None and is_registered(registration.study, made, own):
-        record_finished(track_adapter, {"study": registration.study, "adapter": made}, own)
+    if own is not None and is_registered(registration.study, adapter_run, own):
+        show_finished(track_adapter, own, (registration.study, adapter_run), {})
     else:
         with Store(context.store).lock(key):
-            own = track_adapter(registration.study, made)
+            own = track_adapter(registration.study, adapter_run)
     return RunOutcome(concept, adapter, images, scores, file, summary, run.settings, own)
 
 

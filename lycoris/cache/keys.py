@@ -7,6 +7,7 @@ import hashlib
 import importlib.util
 import itertools
 import json
+import re
 import sys
 import threading
 from collections.abc import Iterator, Mapping
@@ -81,12 +82,22 @@ def source_hash(*paths: str) -> str:
 
 
 def _read_hashes() -> dict[str, list[str]]:
-    """Read what `source_hash` has computed before: paths -> hash of the bytes that were read, hash of their form."""
-    with suppress(OSError, ValueError):
+    """Read what `source_hash` has computed before: paths -> hash of the bytes that were read, hash of their form.
+
+    A file that is not whole, or not of this form, is taken as empty, and replaced when the next hash is computed.
+    """
+    with suppress(OSError, ValueError, RecursionError):
         found = json.loads(SOURCE_HASHES.read_text(encoding="utf-8"))
-        if isinstance(found, dict) and all(isinstance(one, list) and len(one) == 2 for one in found.values()):
+        if isinstance(found, dict) and all(map(_is_pair_of_hashes, found.values())):
             return found
     return {}
+
+
+def _is_pair_of_hashes(value: object) -> bool:
+    """Whether a value is a list of 64 and of 16 hexadecimal digits."""
+    if not isinstance(value, list) or len(value) != 2 or not all(isinstance(one, str) for one in value):
+        return False
+    return all(re.fullmatch(f"[0-9a-f]{{{length}}}", one) for one, length in zip(value, (64, 16), strict=True))
 
 
 @cache

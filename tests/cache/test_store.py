@@ -125,29 +125,6 @@ def test_the_source_hash_ignores_comments_and_docstrings(tmp_path, monkeypatch):
     assert versions[0] == versions[1] != versions[2]
 
 
-def test_unchanged_sources_are_parsed_by_one_process_only(tmp_path, monkeypatch):
-    monkeypatch.setattr("lycoris.cache.keys.PACKAGE_ROOT", tmp_path)
-    monkeypatch.setattr("lycoris.cache.keys.SOURCE_HASHES", tmp_path / "sources.json")
-    monkeypatch.setattr("sys.dont_write_bytecode", False)
-    parsed = []
-    monkeypatch.setattr("lycoris.cache.keys._source_form", lambda source: parsed.append(source) or source.decode())
-    (tmp_path / "stage.py").write_text("x = 1\n")
-
-    def hash_in_another_process():
-        source_hash.cache_clear()
-        return source_hash("stage.py")
-
-    first = hash_in_another_process()
-    assert hash_in_another_process() == first
-    assert len(parsed) == 1
-    (tmp_path / "sources.json").write_text("no JSON")
-    assert hash_in_another_process() == first
-    (tmp_path / "stage.py").write_text("x = 2\n")
-    assert hash_in_another_process() != first
-    source_hash.cache_clear()
-    assert len(parsed) == 3
-
-
 HOLD = """
 import sys, time
 from pathlib import Path
