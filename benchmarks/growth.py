@@ -17,8 +17,8 @@ Each line prepares a synthetic project of every size, without trainings, and doe
 
 Figures: CPU seconds of this process and its ended children, MB of Python objects at most (in a second turn, of this
 process), MB on disk, statements sent to the database. A figure `f` of sizes `n` is fitted by `f = a n^b` (least squares
-of the logarithms); `b` is printed where the figure is above `SMALLEST` at every size, as start-up costs hide the growth
-of smaller ones. Exponents above `LIMIT` are marked.
+of the logarithms) over the sizes where `f` is above `SMALLEST`, as start-up costs hide the growth of smaller ones; `-`
+where fewer than two are. Exponents above `LIMIT` are marked by `!`.
 """
 
 from __future__ import annotations
@@ -68,6 +68,11 @@ def prepare_data(folder: Path, concepts: int, images: int) -> Work:
         own.mkdir(parents=True)
         for image in range(images):
             (own / f"{image:05d}.png").hardlink_to(_copy(folder.parent, sources[image % len(sources)]))
+    entries = {
+        f"toy{concept:03d}": {"category": "toys", "class_noun": "toy", "trigger": f"trigger{concept}"}
+        for concept in range(concepts)
+    }
+    (folder / "concepts.yaml").write_text(json.dumps({"concepts": entries}))
 
     def work() -> object:
         found = load_concepts(folder)
@@ -215,10 +220,9 @@ def measure(line: str, size: int) -> dict[str, float]:
 
 
 def exponent(sizes: Sequence[int], values: Sequence[float], smallest: float) -> float | None:
-    """The power of a line, or None where a value is at most `smallest`."""
-    if len(sizes) < 2 or min(values) <= smallest:
-        return None
-    return float(np.polyfit(np.log(sizes), np.log(values), 1)[0])
+    """The power of a line over its values above `smallest`, or None where fewer than two are."""
+    points = [(size, value) for size, value in zip(sizes, values, strict=True) if value > smallest]
+    return float(np.polyfit(*np.log(points).T, 1)[0]) if len(points) > 1 else None
 
 
 def main(argv: Sequence[str] | None = None) -> None:

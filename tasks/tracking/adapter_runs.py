@@ -101,10 +101,10 @@ def find_logged(study: StudyRun) -> dict[str, LoggedRun]:
     runs = {run.info.run_id: run for run in all_pages(client.search_runs, [experiment], query)}
     logged: dict[str, LoggedRun] = {}
     for version in models.versions_of_runs(client, list(runs)):
-        key = version.tags.get(KEY_TAG)
-        if key == runs[version.run_id].data.tags.get(KEY_TAG) and key is not None:
+        key, run = version.tags.get(KEY_TAG), runs[str(version.run_id)]
+        if key is not None and key == run.data.tags.get(KEY_TAG):
             number = max(int(version.version), int(logged[key].version) if key in logged else 0)
-            logged[key] = LoggedRun(version.run_id, cached=True, version=str(number))
+            logged[key] = LoggedRun(run.info.run_id, cached=True, version=str(number))
     return logged
 
 

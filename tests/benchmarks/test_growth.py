@@ -10,6 +10,7 @@ from benchmarks.growth import exponent, main
 def test_the_power_of_a_line_is_fitted_on_logarithms():
     assert exponent((1, 10, 100), (3.0, 30.0, 300.0), 0.1) == pytest.approx(1)
     assert exponent((1, 2, 4), (1.0, 4.0, 16.0), 0.1) == pytest.approx(2)
+    assert exponent((1, 10, 100), (0.1, 30.0, 300.0), 0.1) == pytest.approx(1)
     assert exponent((1, 2), (0.1, 0.2), 0.1) is None
 
 
