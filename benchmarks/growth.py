@@ -50,7 +50,7 @@ SIZES = {
     "workers": (1, 2),
 }
 """Line -> its sizes; the last is the end that is wanted."""
-SMALLEST = {"cpu_s": 0.02, "peak_mb": 0.5, "disk_mb": 0.0, "statements": 1}
+SMALLEST = {"cpu_s": 0.004, "peak_mb": 0.5, "disk_mb": 0.0, "statements": 1}
 """Figure -> the least value that is fitted."""
 LIMIT = 1.1
 TURNS = 3
