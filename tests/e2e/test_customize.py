@@ -182,7 +182,7 @@ def test_a_second_run_is_cached_handed_to_no_process_and_logs_nothing_twice(fold
     assert step_lines(done)
     assert [line for line in step_lines(done) if not line.endswith("cached")] == []
     total = f"{len(step_lines(done))}/{len(step_lines(done))}"
-    assert [line.split()[0] for line in step_lines(done)][-1] == total
+    assert [line.split()[1] for line in step_lines(done)][-1] == total
     runs = task_runs(folder / "runs" / "prefect" / "prefect.db")
     assert runs[-1] == runs[0], "Prefect shows the steps of a cached run too"
     assert len(client.search_runs([e.experiment_id for e in client.search_experiments()])) == before

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -59,7 +60,7 @@ def step_lines(done: subprocess.CompletedProcess) -> list[str]:
 
 def is_step_line(line: str) -> bool:
     """Whether a line of the terminal reports a finished step, and not how far one has come."""
-    return line.lstrip()[:1].isdigit()
+    return re.match(r"step +\d+/", line) is not None
 
 
 def copy_concept(data: Path, name: str) -> None:
