@@ -205,6 +205,9 @@ def test_a_file_that_the_remote_lost_is_an_error(small, tmp_path):
     shutil.rmtree(tmp_path / ".dvc" / "cache")
     with pytest.raises(InputError, match=f"files of data version {version}"):
         fetch([version], small, "shelf")
+    shutil.rmtree(tmp_path / "shelf")  # of which DVC only warns, where the cache has the list of files
+    with pytest.raises(InputError, match=f"remote lacks files of data version {version}"):
+        fetch([version], small, "shelf")
 
 
 def test_a_lost_file_of_the_version_in_the_package_is_copied_from_there(small, tmp_path, monkeypatch):
