@@ -179,7 +179,16 @@ def write_captions(context: RunContext, request: CaptionRequest, templates: Temp
     about_triggers = trigger_warnings(concepts, tokenizers)
     images = [image for concept in concepts for image in concept.images]
     sidecars = Sidecars.read([image.path for image in images], images[0].root)
-    tagged = {concept.name: tag_images(context, concept, request.tagger, sidecars) for concept in concepts}
+    tagged = {
+        concept.name: tag_images(
+            context,
+            concept,
+            request.tagger,
+            sidecars,
+            purpose="" if request.names is None or concept.name in request.names else "tags, to compare with",
+        )
+        for concept in concepts
+    }
     results = []
     for concept in concepts:
         if request.names is not None and concept.name not in request.names:

@@ -47,7 +47,7 @@ def _lines(summary: AdapterSummary) -> Iterator[str]:
     facts = {
         "file": summary.path,
         "algorithm": algorithms,
-        "dialect": f"{summary.dialect}, written by {summary.written_by}",
+        "dialect": f"{summary.dialect} (the one of {summary.written_by})",
         "family": summary.family or "not known from the names",
         "architecture": summary.architecture,
         "parts": parts,

@@ -251,13 +251,13 @@ def score_lines(
     """
     from lycoris.analysis.text.formatting import format_interval, format_number
 
-    lines = []
+    rows = []
     for score in scores:
         places = digits.get(score["name"], 3)
         label = score["name"] if verbose else score["dimension"]
         if is_distance(score):
             deciding = f"{format_number(score['value'], places)} {format_interval(score['low'], score['high'], places)}"
-            lines.append(f"  {label:<{LABEL_WIDTHS[verbose]}}{deciding:<29} a distance from the base")
+            rows.append((label, deciding, "a distance from the base", ""))
             continue
         deciding = (
             f"{format_number(score['difference'], places, signed=True)} "
@@ -266,8 +266,12 @@ def score_lines(
         values = f"{format_number(score['value'], places)} beside {format_number(score['base'], places)}"
         name = "" if verbose else f"   {score['name']}"
         verdict = score["verdict"] or score["note"]
-        lines.append(f"  {label:<{LABEL_WIDTHS[verbose]}}{deciding:<29} {verdict:<21}{values}{name}")
-    return lines
+        rows.append((label, deciding, verdict or "", f"{values}{name}"))
+    smallest = (LABEL_WIDTHS[verbose] - 2, 28, 19, 0)
+    widths = [max(least, *map(len, column)) for least, column in zip(smallest, zip(*rows, strict=True), strict=False)]
+    return [
+        "  " + "  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
+    ]
 
 
 def is_distance(score: Mapping[str, Any]) -> bool:

@@ -122,7 +122,7 @@ def _format_validation_error(error: ValidationError) -> str:
 
 
 def _format_problem(problem: Any) -> str:
-    option = ".".join(str(part) for part in problem["loc"])
+    option = _option_name(problem["loc"])
     value = problem["input"]
     if problem["type"] == "extra_forbidden":
         return _unknown_option(str(problem["loc"][-1]), problem["loc"][:-1])
@@ -138,6 +138,12 @@ def _format_problem(problem: Any) -> str:
         return f"{message}."
     got = "" if isinstance(value, dict | Experiment | ImageCounts) else f", but got `{_truncate(value)}`"
     return f"Option `{option}`: {message}{got}.".replace("..", ".")
+
+
+def _option_name(location: tuple[Any, ...]) -> str:
+    """Return the option as it is written; a place at the end of its list is left out, as the message has the value."""
+    named = location[:-1] if len(location) > 1 and isinstance(location[-1], int) else location
+    return ".".join(str(part) for part in named)
 
 
 def _unknown_option(name: str, location: tuple[Any, ...]) -> str:

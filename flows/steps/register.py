@@ -199,7 +199,7 @@ def _refuse(registration: Registration, concept: str, version: str) -> None:
     if not registration.promote:
         return
     logger.warning(
-        "%s: version %s does not become champion: %s; %s",
+        "%s: version %s is stored, but not as the version to use; it does not become champion: %s; %s",
         concept,
         version,
         NOT_LEARNED,

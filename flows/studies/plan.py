@@ -29,6 +29,7 @@ BYTES_PER_PARAMETER = 4
 """Adapter files are float32."""
 FILE_COPIES = 2
 """Each adapter is in the store and, with its scores, in the result folder."""
+COPIES = "each file twice, in the store and in the result folder"
 
 
 @dataclass(frozen=True)
@@ -236,8 +237,8 @@ def format_cost(experiment: Experiment, work: WorkCount, mean_images: float, tim
     step_counts = {adapter.label: step_count(experiment, adapter, mean_images) for adapter in experiment.algorithms}
     if not timings.is_complete(experiment.algorithms):
         return [
-            f"about {_format_bytes(adapter_bytes)} of storage for adapters; time and storage of images are not known, "
-            f"as `{experiment.output / 'store'}` has no such run yet"
+            f"about {_format_bytes(adapter_bytes)} of storage for adapters ({COPIES}); time and storage of images are "
+            f"not known, as `{experiment.output / 'store'}` has no such run yet"
         ]
     image_bytes = (work.images - work.cached_images) * (timings.image_bytes or 0)
     workers = worker_count(experiment)
@@ -246,7 +247,7 @@ def format_cost(experiment: Experiment, work: WorkCount, mean_images: float, tim
         f"about {_format_duration(sum(seconds.values()))} on {workers} process{'es' * (workers > 1)}: "
         + ", ".join(f"{name} {_format_duration(value)}" for name, value in seconds.items()),
         f"about {_format_bytes(adapter_bytes + image_bytes)} of storage: "
-        f"adapters {_format_bytes(adapter_bytes)}, images {_format_bytes(image_bytes)}",
+        f"adapters {_format_bytes(adapter_bytes)} ({COPIES}), images {_format_bytes(image_bytes)}",
         *(
             f"  {adapter.label:<32}{parameters[adapter.label]:>12,} parameters, "
             f"{step_counts[adapter.label]} steps of {timings.step_seconds[adapter.label]:.3g} s"

@@ -11,6 +11,7 @@ from typing import Any
 
 from flows.config.adapter import AdapterConfig
 from flows.config.experiment import Experiment
+from lycoris.analysis.text.formatting import counted
 from lycoris.cache.store import RECORD_FILE
 from tasks.trainings import AdapterSettings, TrainingSummary
 
@@ -78,7 +79,9 @@ def timings_from_cache(experiment: Experiment, base_digest: str) -> Timings:
     timings.feature_seconds = _median(feature_seconds)
     timings.score_seconds = _median([seconds for _, _, seconds in _cache_entries(store, "scores")])
     if trainings := sum(map(len, by_settings.values())):
-        timings.sources.append(f"{trainings} trainings and {len(image_seconds)} sets of images in `{store}`")
+        timings.sources.append(
+            f"{counted(trainings, 'training')} and {counted(len(image_seconds), 'set')} of images in `{store}`"
+        )
     return timings
 
 

@@ -69,10 +69,15 @@ class TaggedImages:
         return merged
 
 
-def tag_images(context: RunContext, concept: Concept, tagger: TaggerRef | None, sidecars: Sidecars) -> TaggedImages:
-    """The tags of a concept's images; those in a file of the user override those of the tagger."""
+def tag_images(
+    context: RunContext, concept: Concept, tagger: TaggerRef | None, sidecars: Sidecars, *, purpose: str = ""
+) -> TaggedImages:
+    """The tags of a concept's images; those in a file of the user override those of the tagger.
+
+    The purpose is shown behind the concept's name in the line of the step.
+    """
     paths = [image.path for image in concept.images]
-    code, label = source_hash(*TAGGING_SOURCES), f"captions {concept.name}"
+    code, label = source_hash(*TAGGING_SOURCES), f"captions {concept.name}{purpose and f' ({purpose})'}"
     reads_files = tagger is None or tagger.source == "sidecar"
     results: ImageResults[Any]
     if tagger is None or reads_files:

@@ -137,9 +137,36 @@ def test_preservation_is_led_by_the_one_closest_to_the_base(study):
     own = [adapter for adapter in study["adapters"] if adapter["concept"] == "biscuit"]
     text = str(summarize_scores(measure(study, STYLE), "biscuit", own, with_seed=True))
     assert text == (
-        "LoRA with captions `none`, seed 0 stays closest to the base for biscuit: .100 [.080, .120], "
-        "ahead of every other."
+        "LoRA with captions `none`, seed 0 stays closest to the base for biscuit (0 is the base unchanged): "
+        ".100 [.080, .120] from the base's images, ahead of every other."
     )
+
+
+def test_a_single_adapter_has_no_superlative(study):
+    own = [next(one for one in study["adapters"] if STYLE in (one.get("scores") or {}))]
+    text = str(summarize_scores(measure(study, STYLE), "biscuit", own, with_seed=False))
+    assert "(0 is the base unchanged, more is a larger change):" in text
+    assert text.endswith("] from the base's images.")
+    assert "closest" not in text
+
+
+@pytest.mark.parametrize(
+    ("difference", "width", "expected"),
+    [
+        (0.17, None, "a does not beat the base for bear: +.170 against the base (lower is better, so worse; without an "
+        "interval this may be chance)."),
+        (0.17, 0.3, "a does not beat the base for bear: +.170 [−.130, .470] against the base (lower is better, so "
+        "worse; its interval includes 0, so this may be chance)."),
+        (-0.17, 0.1, "a leads for bear: −.170 [−.270, −.070] against the base (lower is better, so better)."),
+    ],
+)  # fmt: skip
+def test_where_lower_is_better_the_sign_is_said_in_words(study, difference, width, expected):
+    one = replace(measure(study, SIMILARITY), higher_is_better=False)
+    entry = score(difference, base=0.5, width=width or 0)
+    if width is None:
+        entry |= {"difference_low": None, "difference_high": None}
+    own = [{"algorithm": "a", "scores": {SIMILARITY: entry}}]
+    assert str(summarize_scores(one, "bear", own, with_seed=False)) == expected
 
 
 def test_without_scores_there_is_no_summary(study):

@@ -127,7 +127,11 @@ def test_an_encoder_that_does_not_see_the_difference_is_named(study) -> None:
 def test_nothing_is_taken_and_starred_where_nothing_learned(study) -> None:
     found = verdict_of(nothing_learned(study))
     assert found.outcome == "not learned"
-    assert found.sentences[0].startswith("Nothing learned hornling enough yet")
+    assert found.sentences[0] == (
+        "Nothing learned hornling enough yet. An adapter counts as having learned when every encoder (a network that "
+        "compares images) finds its images closer to the training images than the base's, by more than chance could "
+        "explain and by enough to matter. No adapter here does."
+    )
     assert found.sentences[1] == (
         "LoKr with captions `none` has the best mean over all dimensions so far; its fidelity is above the base's, "
         "+.010 [−.020, .040]: an interval that includes 0 shows nothing."

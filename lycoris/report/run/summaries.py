@@ -82,16 +82,17 @@ def summarize_scores(
     overlapping = [
         names[id(adapter)] for adapter, other, _ in scored if adapter is not best and intervals_overlap(effect, other)
     ]
-    against = "" if measure.from_base else "against the base, "
-    tail = f"{against}{_separation(overlapping, len(scored))}."
+    separation = _separation(overlapping, len(scored))
+    tail = ", ".join(part for part in (_against(measure, effect, verdict), separation) if part) + "."
     if scored[0] is not leader:
         larger, other, _ = scored[0]
         number = format_number(other.value, measure.digits, signed=True)
-        tail = f"against the base. {names[id(larger)]} differs by more ({number}), but that may be chance."
+        larger_note = f"{names[id(larger)]} differs by more ({number}), but that may be chance."
+        tail = f"{_against(measure, effect, verdict)}. {larger_note}"
     return ScoreSummary(
         _lead(names[id(best)], concept, measure, effect, [one[2] for one in scored]),
         format_number(effect.value, measure.digits, signed=not measure.from_base),
-        format_interval(effect.low, effect.high, measure.digits) + ("," if measure.from_base else ""),
+        format_interval(effect.low, effect.high, measure.digits),
         tail,
         verdict,
         best.get("run_id"),
@@ -109,7 +110,9 @@ def _lead(name: str, concept: str, measure: ReportedMeasure, effect: ScoreEffect
         verdicts: on each scored adapter, the largest gain first.
     """
     if measure.from_base:
-        return f"{name} stays closest to the base for {concept}:"
+        if len(verdicts) == 1:
+            return f"{name} for {concept} (0 is the base unchanged, more is a larger change):"
+        return f"{name} stays closest to the base for {concept} (0 is the base unchanged):"
     if "better" in verdicts:
         return f"{name} {'leads' if verdicts[0] == 'better' else 'beats the base'} for {concept}:"
     if set(verdicts) == {"worse"}:
@@ -117,15 +120,33 @@ def _lead(name: str, concept: str, measure: ReportedMeasure, effect: ScoreEffect
             return f"{name} is worse than the base for {concept}:"
         return f"Every adapter is worse than the base for {concept}; {name} loses least:"
     if not is_gain(effect, measure):
+        if len(verdicts) == 1:
+            return f"{name} does not beat the base for {concept}:"
         return f"No adapter beats the base for {concept}; the closest to it is {name}:"
     if verdicts[0] == "unknown":
         return f"{name} has the best value for {concept}:"
     enough = " enough to matter" if verdicts[0] == "small" else ""
+    if len(verdicts) == 1:
+        return f"{name} does not beat the base{enough} for {concept}:"
     return f"No adapter beats the base{enough} for {concept}; the best is {name}:"
+
+
+def _against(measure: ReportedMeasure, effect: ScoreEffect, verdict: Verdict) -> str:
+    """What the number is compared with; where lower is better, which side of the base it is on, in words."""
+    if measure.from_base:
+        return "from the base's images" if effect.low is not None else "from the base's images, without an interval"
+    notes = []
+    if measure.higher_is_better is False and effect.value:
+        notes.append(f"lower is better, so {'better' if is_gain(effect, measure) else 'worse'}")
+    if effect.low is None:
+        notes.append("without an interval this may be chance")
+    elif notes and verdict == "none":
+        notes.append("its interval includes 0, so this may be chance")
+    return "against the base" + (f" ({'; '.join(notes)})" if notes else "")
 
 
 def _separation(overlapping: Sequence[str], count: int) -> str:
     if not overlapping:
-        return "ahead of every other" if count > 1 else "the only one scored"
+        return "ahead of every other" if count > 1 else ""
     named = list(overlapping[:2]) + ([f"{len(overlapping) - 2} more"] if len(overlapping) > 2 else [])
     return "not separated from " + join_names(named)

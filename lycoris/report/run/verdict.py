@@ -169,8 +169,9 @@ class _Comparison:
         else:
             choice = f"{self._label(best)} has the best mean over all dimensions so far"
         return (
-            f"Nothing learned {self.concept} enough yet: no adapter's images are closer to the training images than "
-            "the base's by more than chance could explain and by enough to matter, in every encoder.",
+            f"Nothing learned {self.concept} enough yet. An adapter counts as having learned when every encoder (a "
+            "network that compares images) finds its images closer to the training images than the base's, by more "
+            "than chance could explain and by enough to matter. No adapter here does.",
             f"{choice}; {self._standing(best)}.",
             f"Train longer{length}, give more images of the concept, or check its captions; then run again.",
         )

@@ -49,6 +49,14 @@ def test_an_interval_of_the_value_never_stands_beside_a_verdict() -> None:
     assert not any(".972" in line for line in score_lines(SCORES[:3], DIGITS, verbose=True))
 
 
+def test_a_long_note_does_not_run_into_the_next_column() -> None:
+    note = "an interval needs 3 images, got 2"
+    noted = score("vendi/trigger/clip", "diversity", None, note=note)
+    first, second = score_lines([noted, SCORES[2]], DIGITS)
+    assert f"{note}  " in first
+    assert first.index("beside") == second.index("beside")
+
+
 def test_a_distance_from_the_base_is_not_called_worse_than_it() -> None:
     (line,) = score_lines([SCORES[3]], DIGITS)
     assert "worse" not in line

@@ -54,6 +54,7 @@ def test_settings_from_the_command_line_are_numbers_even_if_yaml_reads_text():
         (("training.tag_dropout=1.5",), r"`tag_dropout` must be in \[0, 1\], but got 1.5"),
         (("training.batch_size=many",), "training.batch_size"),
         (("training.mask=files",), "training.mask"),
+        (("captions=[sentense]",), "Option `captions` must be one of .* but got `sentense`. Did you mean `sentence`"),
         (("training.schedule=cosin",), "Did you mean `cosine`"),
         (("training={steps: 5, epochs: 5}",), "Exactly one of `steps` and `epochs`"),
         (("training.steps=5", "steps=6"), "`steps` is set twice"),

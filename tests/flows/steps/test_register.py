@@ -67,8 +67,9 @@ def test_an_adapter_that_learned_nothing_is_registered_without_being_champion(be
     bear.finish(1, NOT_LEARNED)
     assert bear.aliases(1) == ("challenger",)
     assert caplog.messages[-1] == (
-        "bear: version 1 does not become champion: no adapter of its study beats the base in fidelity, outside its "
-        "interval and by enough to matter; `lycoris pull bear@challenger` fetches it"
+        "bear: version 1 is stored, but not as the version to use; it does not become champion: no adapter of its "
+        "study beats the base in fidelity, outside its interval and by enough to matter; "
+        "`lycoris pull bear@challenger` fetches it"
     )
     assert main(["pull", "bear", "--output", str(tmp_path)]) == 2
     error = " ".join(capsys.readouterr().err.split())
