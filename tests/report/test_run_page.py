@@ -195,3 +195,17 @@ def test_the_table_of_adapters_counts_skipped_images(opened):
     assert set(cells) == {"0", "1"}
     titles = {one.get_attribute("title") for one in find(opened, f"#adapters-body td:nth-child({place}) span")}
     assert titles == {"Picture `7.jpg` is truncated"}
+
+
+LENGTHEN = """
+for (const cell of document.querySelectorAll("#table-body td:not(.number)"))
+  (cell.firstElementChild || cell).textContent += " with a long name";
+const table = document.querySelector("#table-body .scroll");
+return [table.scrollWidth, table.clientWidth];
+"""
+
+
+def test_long_names_wrap_so_that_the_verdict_of_each_score_is_in_view(opened):
+    opened.set_window_size(1300, 1000)
+    needed, wide = opened.execute_script(LENGTHEN)
+    assert 0 < needed <= wide
