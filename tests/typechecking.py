@@ -13,6 +13,7 @@ from pathlib import Path
 from types import GenericAlias, ModuleType, UnionType
 from typing import Any, Literal, Self, Union, get_args, get_origin
 
+import torch
 from beartype import BeartypeConf, beartype
 from jaxtyping import install_import_hook
 from typing_extensions import is_protocol
@@ -38,8 +39,6 @@ def check(function: Callable[..., Any]) -> Callable[..., Any]:
     beartype cannot resolve `Self` in a function that it decorates alone. A name in a `Literal` may be misspelt by a
     user: functions check it themselves, with a better message.
     """
-    import torch  # the process that distributes the tests imports nothing of `lycoris`, and needs none
-
     function.__annotations__.update({name: relaxed(hint) for name, hint in function.__annotations__.items()})
     checked = beartype(function, conf=CONFIGURATION)
 

@@ -24,6 +24,16 @@ def study_parser(description: str | None) -> argparse.ArgumentParser:
     return parser
 
 
+def print_text(text: str) -> None:
+    """Print text without control characters but line breaks."""
+    print(printable(text), flush=True)
+
+
+def print_error(program: str, error: InputError) -> None:
+    """Print an error's message in a line of stderr, without secrets."""
+    print(f"{program}: {printable(redact(str(error)))}", file=sys.stderr)
+
+
 def run_script(arguments: argparse.Namespace, measure: Callable[[], tuple[str, Mapping[str, Any]]]) -> int:
     """Print a table, and the records behind it with ``--json``.
 
@@ -40,9 +50,9 @@ def run_script(arguments: argparse.Namespace, measure: Callable[[], tuple[str, M
     try:
         table, result = measure()
     except InputError as error:
-        print(f"lycoris: {printable(redact(str(error)))}", file=sys.stderr)
+        print_error("lycoris", error)
         return 2
-    print(printable(table), flush=True)
+    print_text(table)
     if arguments.json:
         print(json.dumps(redact_values(result), allow_nan=False))
     return 0

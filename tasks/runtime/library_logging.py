@@ -7,6 +7,7 @@ and from `lycoris.pretrained.silence_transformers` while a model is loaded.
 from __future__ import annotations
 
 import logging
+import sys
 
 LIBRARY_LEVELS = {
     "mlflow": {name: logging.CRITICAL for name in ("mlflow", "alembic", "urllib3.connectionpool")},
@@ -20,8 +21,13 @@ LIBRARY_LEVELS = {
 def quiet_library(name: str) -> None:
     """Set the levels of a library's loggers; after importing it, if it sets them itself.
 
+    A handler of theirs whose stream was closed since the import writes to stderr: DVC raises what it cannot log.
+
     Args:
         name: in `LIBRARY_LEVELS`.
     """
     for logger, level in LIBRARY_LEVELS[name].items():
         logging.getLogger(logger).setLevel(level)
+        for handler in logging.getLogger(logger).handlers:
+            if isinstance(handler, logging.StreamHandler) and getattr(handler.stream, "closed", False):
+                handler.setStream(sys.stderr)

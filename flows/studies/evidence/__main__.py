@@ -15,6 +15,7 @@ from pathlib import Path
 from flows.studies.evidence.documents import accept_unsourced, check_documents, update_documents
 from flows.studies.evidence.making import make_table, plan_lines
 from flows.studies.evidence.stamps import read_records, stale_inputs, tree_inputs
+from flows.studies.script import print_error, print_text
 from lycoris.errors import InputError, unknown_name_error
 
 
@@ -32,7 +33,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return _run(options)
     except InputError as error:
-        print(f"evidence: {error}", file=sys.stderr)
+        print_error("evidence", error)
         return 2
 
 
@@ -44,20 +45,20 @@ def _run(options: argparse.Namespace) -> int:
             raise unknown_name_error("table", name, tuple(records))
     stale = [records[name] for name in names if stale_inputs(records[name], tree_inputs(records[name].sources))]
     if options.plan:
-        print("\n".join(plan_lines(stale)))
+        print_text("\n".join(plan_lines(stale)))
         return 0
     if options.accept:
-        print("\n".join(accept_unsourced()))
+        print_text("\n".join(accept_unsourced()))
         return 0
     if options.write:
         update_documents()
     elif not options.check:
         for record in sorted(stale, key=lambda one: one.core_hours or float("inf")):
-            print(f"{record.name}: making it", flush=True)
+            print_text(f"{record.name}: making it")
             make_table(record, options.output, options.published)
             update_documents()
     problems = check_documents()
-    print("\n".join(problems or ["Every figure and stamp of the documents is as its source."]))
+    print_text("\n".join(problems or ["Every figure and stamp of the documents is as its source."]))
     return 1 if problems else 0
 
 

@@ -16,6 +16,7 @@ from lycoris.analysis.statistics.effects import compute_effects, count_leads
 from lycoris.analysis.statistics.expectations import Expectation, concept_differences
 from lycoris.analysis.statistics.group_means import mean_over_groups
 from lycoris.analysis.statistics.ranking import Ranking, rank_table
+from lycoris.cache.atomic import atomic_write_text
 
 SCORES, CONFIGURATIONS = "metrics_mean.csv", "config_mapping.csv"
 EFFECTS = (
@@ -85,7 +86,7 @@ def _categories(folder: Path) -> pd.DataFrame:
     kept = [line for line in lines if "/anime/" not in line and "/people/" not in line]
     with tempfile.TemporaryDirectory() as temporary:
         path = Path(temporary) / "categories.csv"
-        path.write_text("\n".join(kept) + "\n", encoding="utf-8")
+        atomic_write_text(path, "\n".join(kept) + "\n")
         return compute_effects(rank_table(read_table(path, folder / CONFIGURATIONS)))
 
 
