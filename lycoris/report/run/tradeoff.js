@@ -16,8 +16,7 @@ function showCard({ adapter, x, y }, across, up) {
   into("tradeoff-card",
     element("h3", {}, adapterKey(adapter), " ", adapterTitle(adapter), adapter.champion ? star() : null),
     exampleImages(adapter, [across.prompt_type, up.prompt_type].filter(Boolean)),
-    element("dl", {}, line(across, x), line(up, y),
-      adapter.run_id && data.tracking?.runs ? [element("dt", {}, "Run"), element("dd", {}, runLink(adapter, "open in MLflow"))] : null));
+    element("dl", {}, line(across, x), line(up, y), element("dt", {}, "Run"), element("dd", {}, runLink(adapter))));
 }
 
 // The points of each training that has several checkpoints, in order.
