@@ -21,15 +21,14 @@ PLACES = (
 AVOIDED = re.compile(
     r"\b(told|said|mend(?:ed|s)?|whatever|patience|wholeness|at_hand|asked_again|crown(?:ed)?|dials?)\b"
 )
+_VOCABULARIES = ("base/tokenizer", "clip", "flow/tokenizer")
 REAL_USES = {
     ("flows/cli/study.py", "told"),  # a key of `lycoris study --json`
     ("flows/studies/answer.py", "told"),
     ("tests/e2e/test_study.py", "told"),
     ("tests/flows/studies/test_study.py", "told"),
     ("lycoris/pocket/world/vocabulary.py", "crown"),  # a thing that captions can name
-    ("lycoris/pocket/weights/base/tokenizer/tokenizer.json", "crown"),
-    ("lycoris/pocket/weights/clip/tokenizer.json", "crown"),
-    ("lycoris/pocket/weights/flow/tokenizer/tokenizer.json", "crown"),
+    *((f"lycoris/pocket/weights/{name}/tokenizer.json", "crown") for name in _VOCABULARIES),
 }
 """Files that use an avoided word in its real sense."""
 

@@ -20,19 +20,15 @@ from tasks.trainings import AdapterSettings
 if TYPE_CHECKING:
     from lycoris.bases.families.family import Family, Recipe
 
+_POCKET_NETWORKS: dict[str, dict[str, Any]] = {
+    "lora": {"rank": 8, "alpha": 8.0, "learning_rate": 5e-3},
+    "loha": {"rank": 4, "alpha": 4.0, "learning_rate": 5e-3},
+    "lokr": {"factor": 8, "learning_rate": 7e-3},
+    "full": {"learning_rate": 1e-3},
+}
 _NETWORK_DEFAULTS: dict[str, dict[str, dict[str, Any]]] = {
-    "pocket": {
-        "lora": {"rank": 8, "alpha": 8.0, "learning_rate": 5e-3},
-        "loha": {"rank": 4, "alpha": 4.0, "learning_rate": 5e-3},
-        "lokr": {"factor": 8, "learning_rate": 7e-3},
-        "full": {"learning_rate": 1e-3},
-    },
-    "pocket-flow": {
-        "lora": {"rank": 8, "alpha": 8.0, "learning_rate": 5e-3},
-        "loha": {"rank": 4, "alpha": 4.0, "learning_rate": 5e-3},
-        "lokr": {"factor": 8, "learning_rate": 7e-3},
-        "full": {"learning_rate": 1e-3},
-    },
+    "pocket": _POCKET_NETWORKS,
+    "pocket-flow": _POCKET_NETWORKS,  # not compared with others on this base
     "paper": {
         "lora": {"rank": 8, "alpha": 4.0, "learning_rate": 5e-4},
         "loha": {"rank": 4, "alpha": 2.0, "learning_rate": 5e-4},
@@ -52,22 +48,16 @@ _PEFT_ON_POCKET: dict[str, dict[str, Any]] = {
     "peft:waveft": {"options": {"n_frequency": 100}, "learning_rate": 5e-3},
 }
 _OTHER_ALGORITHMS: dict[str, Any] = {"learning_rate": 5e-4}
+_POCKET_TRAINING: dict[str, Any] = {
+    "steps": 120,
+    "batch_size": 6,
+    "schedule": "cosine",
+    "warmup_steps": 10,
+    "caption_dropout": 0.05,
+}
 _TRAINING_DEFAULTS: dict[str, dict[str, Any]] = {
-    "pocket": {
-        "steps": 120,
-        "batch_size": 6,
-        "schedule": "cosine",
-        "warmup_steps": 10,
-        "caption_dropout": 0.05,
-        "min_snr": 5.0,
-    },
-    "pocket-flow": {
-        "steps": 120,
-        "batch_size": 6,
-        "schedule": "cosine",
-        "warmup_steps": 10,
-        "caption_dropout": 0.05,
-    },
+    "pocket": {**_POCKET_TRAINING, "min_snr": 5.0},
+    "pocket-flow": _POCKET_TRAINING,
     "paper": {"epochs": 50, "batch_size": 8, "warmup_steps": 100, "caption_dropout": 0.05},
 }
 _ACCUMULATION = "gradient_accumulation_steps"

@@ -68,8 +68,7 @@ def _folder_message(folder: Path) -> str:
     """What to type where a folder stands in place of an experiment file."""
     text = f"The experiment file `{folder}` is a folder."
     if (folder / "experiment.yaml").is_file():
-        command = shlex.join(["lycoris", "run", "experiment.yaml"])
-        return f"{text} It holds a project: `cd {shlex.quote(str(folder))} && {command}`."
+        return f"{text} It holds a project: `cd {shlex.quote(str(folder))} && lycoris run experiment.yaml`."
     command = shlex.join(["lycoris", "run", "--set", f"data={folder}"])
     return f"{text} To run on the images in it: `{command}`."
 

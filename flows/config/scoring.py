@@ -11,6 +11,7 @@ from pydantic import Field
 from flows.config.experiment import Experiment
 from flows.config.record import ConfigRecord
 from lycoris.adapters.files.metadata import MAX_TOKENS_KEY
+from lycoris.analysis.text.formatting import counted
 from lycoris.data.concepts import Concept, load_concepts
 from lycoris.data.prompt_spec import PromptSpec, prompts_are_known
 from lycoris.errors import InputError, unknown_name_error
@@ -131,7 +132,9 @@ def missing_prompts_note(
         prompts: prompt type -> the prompts of the images.
         left_out: of :func:`metrics_without_prompts`.
     """
-    counts = [f"{len(some)} images of {kind}" for kind, some in prompts.items() if not prompts_are_known(some)]
+    counts = [
+        f"{counted(len(some), 'image')} of {kind}" for kind, some in prompts.items() if not prompts_are_known(some)
+    ]
     if not counts:
         return None
     return (

@@ -30,4 +30,4 @@ def quiet_library(name: str) -> None:
         logging.getLogger(logger).setLevel(level)
         for handler in logging.getLogger(logger).handlers:
             if isinstance(handler, logging.StreamHandler) and getattr(handler.stream, "closed", False):
-                handler.setStream(sys.stderr)
+                handler.stream = sys.stderr  # `setStream` flushes the closed one, which is an error

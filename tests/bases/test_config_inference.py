@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from benchmarks.unet_configs import SD15, SDXL
 from lycoris.bases.files import config_inference
 from tests.bases import original_layout as original
 
@@ -15,21 +16,9 @@ SD = {
     "out_channels": 4,
 }
 UNETS = {
-    "sd1": {**SD, "cross_attention_dim": 768, "attention_head_dim": 8, "use_linear_projection": False},
+    "sd1": {**SD, **SD15, "use_linear_projection": False},
     "sd2": {**SD, "cross_attention_dim": 1024, "attention_head_dim": (5, 10, 20, 20), "use_linear_projection": True},
-    "sdxl": {
-        **SD,
-        "block_out_channels": (320, 640, 1280),
-        "down_block_types": ("DownBlock2D",) + ("CrossAttnDownBlock2D",) * 2,
-        "up_block_types": ("CrossAttnUpBlock2D",) * 2 + ("UpBlock2D",),
-        "transformer_layers_per_block": (1, 2, 10),
-        "cross_attention_dim": 2048,
-        "attention_head_dim": (5, 10, 20),
-        "use_linear_projection": True,
-        "addition_embed_type": "text_time",
-        "addition_time_embed_dim": 256,
-        "projection_class_embeddings_input_dim": 2816,
-    },
+    "sdxl": {**SD, **SDXL},
 }
 TRANSFORMER = {
     "patch_size": 2,

@@ -12,6 +12,7 @@ import yaml
 
 from flows.studies.evidence.figures import DATA, ROOT
 from flows.studies.sealing import DEFINITION_SOURCES
+from lycoris.analysis.text.formatting import join_names
 from lycoris.cache.atomic import atomic_write_text
 from lycoris.cache.keys import folder_digest, source_hash
 from lycoris.errors import InputError
@@ -117,8 +118,8 @@ def stamp_sentence(record: TableRecord, tree: Mapping[str, str]) -> str:
         return f"Made with {origin}."
     missing = [INPUTS[name] for name, value in record.made.inputs.items() if not value]
     changed = [INPUTS[name] for name in stale if record.made.inputs[name]]
-    parts = [f"made with {origin}" if origin else "", f"since then changed: {_listed(changed)}" if changed else "",
-             f"not recorded: {_listed(missing)}" if missing else ""]  # fmt: skip
+    parts = [f"made with {origin}" if origin else "", f"since then changed: {join_names(changed)}" if changed else "",
+             f"not recorded: {join_names(missing)}" if missing else ""]  # fmt: skip
     return f"**Made on an earlier version** ({'; '.join(part for part in parts if part)})."
 
 
@@ -160,7 +161,3 @@ def record_made(name: str, made: Made, root: Path = ROOT) -> None:
     if count != 1:
         raise InputError(f"The table `{name}` must stand in `{RECORDS}` once, with a line `made:`.")
     atomic_write_text(file, changed)
-
-
-def _listed(names: list[str]) -> str:
-    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)

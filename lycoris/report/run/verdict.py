@@ -152,14 +152,7 @@ class _Comparison:
 
     def nothing_learned(self, chosen: AdapterRecord | None) -> tuple[str, ...]:
         """That nothing learned the concept, what comes closest, and what to try."""
-        measure = self.headlines["fidelity"]
-        sign = -1.0 if measure.higher_is_better is False else 1.0
-
-        def gain(adapter: AdapterRecord) -> float:
-            value = self._score_effect(adapter, measure).value
-            return -math.inf if value is None else sign * value
-
-        best = chosen or max(self.adapters, key=gain)
+        best = chosen or max(self.adapters, key=self._gain)
         steps = ((best.get("settings") or {}).get("training") or {}).get("steps")
         length = f" (it was `steps={steps}`)" if steps else ""
         if len(self.adapters) == 1:
@@ -176,6 +169,14 @@ class _Comparison:
             f"Train longer{length}, give more images of the concept, or check its captions; then run again.",
         )
 
+    def _gain(self, adapter: AdapterRecord) -> float:
+        """The difference to the base in fidelity, above 0 where it is better; minus infinity without a score."""
+        measure = self.headlines["fidelity"]
+        value = self._score_effect(adapter, measure).value
+        if value is None:
+            return -math.inf
+        return -value if measure.higher_is_better is False else value
+
     def _standing(self, adapter: AdapterRecord) -> str:
         """On which side of the base an adapter that did not learn is in fidelity, and what that shows."""
         measure = self.headlines["fidelity"]
@@ -183,9 +184,7 @@ class _Comparison:
         effect = self._score_effect(adapter, measure)
         if effect.value is None:
             return "it has no score in fidelity"
-        side = "above" if is_gain(effect, measure) else "below"
-        if effect.value == 0:
-            side = "level with"
+        side = "level with" if effect.value == 0 else "above" if is_gain(effect, measure) else "below"
         encoders = [name.rpartition("/")[2] for name in unconvinced(score_rows(adapter))]
         shows = {
             "better": f"that is shown, but not with every encoder: not with {join_names(encoders)}",
@@ -226,15 +225,14 @@ class _Comparison:
         """Which adapter leads in fidelity, and whether by more than chance; empty where no other has a score."""
         measure = self.headlines["fidelity"]
         own = self._score_effect(chosen, measure)
-        sign = -1.0 if measure.higher_is_better is False else 1.0
         effects = [(one, effect) for one in others if (effect := self._score_effect(one, measure)).value is not None]
         if not effects or own.value is None:
             return ""
         close = [adapter for adapter, effect in effects if intervals_overlap(own, effect)]
-        ahead = [pair for pair in effects if (pair[1].value or 0.0) * sign > own.value * sign]
+        ahead = [pair for pair in effects if self._gain(pair[0]) > self._gain(chosen)]
         beaten_by = [pair for pair in ahead if pair[0] not in close]
         if ahead:
-            leader, lead = max(beaten_by or ahead, key=lambda pair: (pair[1].value or 0.0) * sign)
+            leader, lead = max(beaten_by or ahead, key=lambda pair: self._gain(pair[0]))
             number = format_number(lead.value, measure.digits, signed=True)
             if leader not in self.winners:
                 return (

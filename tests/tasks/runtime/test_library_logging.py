@@ -8,7 +8,7 @@ from tasks.runtime.library_logging import quiet_library
 
 
 def test_a_handler_with_a_closed_stream_writes_to_stderr():
-    stream, logger = io.StringIO(), logging.getLogger("dvc")
+    stream, logger = io.TextIOWrapper(io.BytesIO()), logging.getLogger("dvc")
     handler = logging.StreamHandler(stream)
     logger.addHandler(handler)
     try:
